@@ -1,0 +1,177 @@
+"""Train the network of starter/nuclei on DSB2018 and keep the weights that validate best."""
+
+import copy
+import csv
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from network import NucleiNet, new_network, parameter_count
+from pictures import Crops, read_pictures, split, validation_batches
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+BATCH = 8
+WARM_UP_STEPS = 100
+DISTANCE_WEIGHT = 0.2
+LARGEST_GRADIENT = 5.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One row of `history.csv`; the losses are means since the row before."""
+
+    step: int
+    took_s: float
+    learning_rate: float
+    train_loss: float
+    validation_loss: float
+    validation_probability_loss: float
+    validation_distance_px: float
+
+
+def losses(network: NucleiNet, image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the two losses of Schmidt et al. 2018: cross entropy and weighted error (px)."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=network.training):
+        logit, distance = network.raw(image.contiguous(memory_format=torch.channels_last))
+    probability, wanted_distance = wanted[:, :1], wanted[:, 1:]
+    entropy = functional.binary_cross_entropy_with_logits(logit.float(), probability)
+    error = (distance.float() - wanted_distance).abs()
+    return entropy, (probability * error).mean() / (probability.mean() + 1e-6)
+
+
+def learning_rate_share(steps: int) -> Callable[[int], float]:
+    """Rise in a straight line for 100 steps, then fall along half a cosine."""
+
+    def share(step: int) -> float:
+        rise = min(1.0, (step + 1) / WARM_UP_STEPS)
+        return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+
+    return share
+
+
+@torch.no_grad()
+def follow(average: NucleiNet, network: NucleiNet, step: int) -> None:
+    """Move the averaged weights a little towards the trained ones."""
+    keep = min(0.995, (step + 1) / (step + 10))
+    for old, new in zip(average.parameters(), network.parameters(), strict=True):
+        old.lerp_(new, 1 - keep)
+
+
+@torch.no_grad()
+def validated(network: NucleiNet, batches: list[tuple[Tensor, ...]]) -> tuple[float, float]:
+    """Give the mean of both losses over the validation crops."""
+    network.eval()
+    values = [[float(v) for v in losses(network, *batch)] for batch in batches]
+    entropy, error = np.mean(values, axis=0)
+    return float(entropy), float(error)
+
+
+class Training:
+    """The network in training, its averaged weights, and what has been reached so far."""
+
+    def __init__(self, out: Path, steps: int, learning_rate: float) -> None:
+        self.out = out
+        self.network = new_network().to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=learning_rate, weight_decay=1e-4
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, learning_rate_share(steps)
+        )
+        self.best = math.inf
+        self.history: list[Progress] = []
+
+    def step(self, step: int, image: Tensor, wanted: Tensor) -> float:
+        """Learn from one batch."""
+        self.network.train()
+        entropy, error = losses(self.network, image, wanted)
+        loss = entropy + DISTANCE_WEIGHT * error
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        self.optimizer.step()
+        self.schedule.step()
+        follow(self.average, self.network, step)
+        return float(loss.detach())
+
+    def record(self, progress: Progress) -> None:
+        """Add a row to the history and save the weights: the last, and the best."""
+        self.history.append(progress)
+        with (self.out / "history.csv").open("w", newline="") as file:
+            rows = csv.DictWriter(file, [f.name for f in fields(Progress)])
+            rows.writeheader()
+            rows.writerows(asdict(p) for p in self.history)
+        state = self.average.state_dict()
+        torch.save(state, self.out / "last.pt")
+        if progress.validation_loss <= self.best:
+            self.best = progress.validation_loss
+            torch.save(state, self.out / "best.pt")
+
+    def run(self, loader: DataLoader, batches: list[tuple[Tensor, ...]], every: int) -> None:
+        """Train until the loader ends; validate and save every few steps."""
+        began, seen = time.perf_counter(), []
+        for step, (image, wanted) in enumerate(loader, start=1):
+            seen.append(self.step(step, image, wanted))
+            if step % every:
+                continue
+            entropy, error = validated(self.average, batches)
+            progress = Progress(
+                step=step,
+                took_s=round(time.perf_counter() - began, 1),
+                learning_rate=self.schedule.get_last_lr()[0],
+                train_loss=float(np.mean(seen)),
+                validation_loss=entropy + DISTANCE_WEIGHT * error,
+                validation_probability_loss=entropy,
+                validation_distance_px=error,
+            )
+            self.record(progress)
+            click.echo(str(progress))
+            seen = []
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default="../shared/data/dsb2018/train")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for weights.")
+@click.option("--steps", default=3000, show_default=True, help="Batches of 8 crops.")
+@click.option("--every", default=100, show_default=True, help="Steps between validations.")
+@click.option("--seed", default=2018, show_default=True)
+@click.option("--learning-rate", default=1e-3, show_default=True)
+def train(
+    data: Path, out: Path, steps: int, every: int, seed: int, learning_rate: float
+) -> None:
+    """Train on the pictures of DATA and write best.pt, last.pt and history.csv to OUT."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(2)
+    out.mkdir(parents=True, exist_ok=True)
+    train_pictures, validation_pictures = split(read_pictures(data), seed)
+    crops = Crops(train_pictures, seed)
+    workers = torch.utils.data.DataLoader(crops, BATCH, num_workers=1, prefetch_factor=8)
+    loader = FirstBatches(workers, steps)
+    training = Training(out, steps, learning_rate)
+    click.echo(f"{parameter_count(training.network)} parameters, {len(train_pictures)} pictures")
+    training.run(loader, validation_batches(validation_pictures), every)
+
+
+class FirstBatches:
+    """The first few batches of an endless loader."""
+
+    def __init__(self, loader: DataLoader, steps: int) -> None:
+        self.loader = loader
+        self.steps = steps
+
+    def __iter__(self):
+        """Give the batches."""
+        for _, batch in zip(range(self.steps), self.loader, strict=False):
+            yield batch
+
+
+if __name__ == "__main__":
+    train()

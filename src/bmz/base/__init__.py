@@ -1,0 +1,1 @@
+"""The shared words: errors, axes, lengths, files, progress and declared steps."""

@@ -1,0 +1,24 @@
+"""Names for array types, so that signatures say what they hold."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+AnyArray: TypeAlias = NDArray[Any]
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+BoolArray: TypeAlias = NDArray[np.bool_]
+LabelArray: TypeAlias = NDArray[np.signedinteger[Any] | np.unsignedinteger[Any]]
+
+
+def smallest_unsigned(most: int) -> np.dtype[Any]:
+    """Give the smallest unsigned dtype that holds the numbers 0 to `most`.
+
+    Examples
+    --------
+    >>> smallest_unsigned(255), smallest_unsigned(256)
+    (dtype('uint8'), dtype('uint16'))
+    """
+    return np.min_scalar_type(max(int(most), 0))

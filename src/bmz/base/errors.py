@@ -1,0 +1,45 @@
+"""The tree of errors; a class decides the exit status, a code names the case for good."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BmzError(Exception):
+    """Something the user can understand and act upon.
+
+    Parameters
+    ----------
+    message : what happened, to what, wanted and found
+    hint : the next step
+    code : the name of the case, ``room.case``; it never changes meaning
+    """
+
+    exit_status: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str, code: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"
+
+
+class AnswerIsNo(BmzError):  # noqa: N818  (it is an answer, not an accident)
+    """The question was answered, and the answer is no: does not fit, failed (exit status 1)."""
+
+    exit_status = 1
+
+
+class WrongUsage(BmzError):  # noqa: N818
+    """The words of the call do not make sense, or ask for what is never done (exit status 2)."""
+
+    exit_status = 2
+
+
+class CouldNotTell(BmzError):  # noqa: N818
+    """No answer: not found, unreadable, offline, untrusted, no backend (exit status 3)."""
+
+    exit_status = 3

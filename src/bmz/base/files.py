@@ -1,0 +1,66 @@
+"""Write-then-rename: a file appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bmz.base.errors import CouldNotTell
+
+
+class FolderNotWritable(CouldNotTell):
+    """A folder cannot be made, or no file can be made in it."""
+
+    def __init__(self, folder: Path, why: OSError) -> None:
+        reason = why.strerror or type(why).__name__
+        super().__init__(
+            f"cannot write into folder '{folder}': {reason}",
+            hint="choose another folder with -o, or ask for the right to write there",
+            code="output.unwritable",
+        )
+
+
+def writable_folder(folder: Path) -> Path:
+    """Make `folder` with its parents and prove that a file can be made in it.
+
+    Raises
+    ------
+    FolderNotWritable
+        It cannot be made, is a file, or refuses files.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as why:
+        raise FolderNotWritable(folder, why) from why
+    return folder
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; move it there when the block ends without an error.
+
+    The temporary file keeps the suffix of `path`, since writers choose the format by it.
+    When the block raises, nothing is left behind.
+    """
+    folder, suffix = path.parent, "".join(path.suffixes[-2:])
+    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=suffix, dir=folder)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    # the mask can only be read by setting it
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

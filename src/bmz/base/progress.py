@@ -1,0 +1,44 @@
+"""What a long job tells its listener; the library itself never prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a stage is done.
+
+    Parameters
+    ----------
+    stage : ``"files"``, ``"tiles"`` or another countable thing
+    done, total : how many of them
+    what : the thing in hand, such as a file name
+    """
+
+    stage: str
+    done: int
+    total: int
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth knowing that is no finding and no error, such as a smaller batch."""
+
+    text: str
+
+
+Event = Progress | Note
+
+
+class Listener(Protocol):
+    """Whoever wants to know how far a job is."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event; must return quickly."""
+
+
+def nobody(_event: Event, /) -> None:
+    """Listen to nothing."""

@@ -1,0 +1,1 @@
+"""A model and an image become findings: does the image fit?"""

@@ -1,0 +1,1 @@
+"""A path becomes an ImageInfo, or pixels with named axes and lengths in um."""

@@ -1,0 +1,49 @@
+"""What is known of an image without reading its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+UNKNOWN_AXIS = "q"
+"""The letter of an axis that the file does not name (tifffile uses the same)."""
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """The facts of one image (one series of a file), as the file states them.
+
+    Parameters
+    ----------
+    path : the file
+    axes : one letter an axis in the order of the file, of ``tczyx`` and ``q`` for an unnamed one
+    shape : as stored, one number a letter of `axes`
+    dtype : of the pixels
+    pixel_um : length of a pixel in um along z, y, x; axes whose length is unknown are left out
+    pixel_from : where these numbers come from, such as ``"OME-XML"``; empty when there are none
+    odd_pixel : lengths that were read but cannot be meant, such as ``"x: 0.0139 inch (72 dpi)"``
+    channel_names : as many as channels, or none
+    colour : red, green and blue of one photograph rather than stains
+    series, series_count : which of how many images of the file this is
+    """
+
+    path: Path
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    pixel_um: Mapping[str, float] = field(default_factory=dict)
+    pixel_from: str = ""
+    odd_pixel: tuple[str, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    colour: bool = False
+    series: int = 0
+    series_count: int = 1
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Give the size of each named axis."""
+        return {a: n for a, n in zip(self.axes, self.shape, strict=True) if a != UNKNOWN_AXIS}

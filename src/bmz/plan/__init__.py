@@ -1,0 +1,1 @@
+"""Findings and options become a frozen plan that can be printed."""

@@ -1,0 +1,1 @@
+"""Tensors become tensors, tile by tile, on one small backend a framework."""

@@ -1,0 +1,1 @@
+"""Arrays become arrays: declared steps and label recipes."""

@@ -1,0 +1,1 @@
+"""Any result becomes text, JSON or HTML."""

@@ -1,0 +1,1 @@
+"""A model folder becomes one ModelSpec, whatever the format version."""

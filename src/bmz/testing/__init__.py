@@ -1,0 +1,1 @@
+"""The public test kit: fake backend, package factory, backend contract, strategies."""

@@ -1,0 +1,1 @@
+"""Arrays become files: label mask, overlay, table, run record."""

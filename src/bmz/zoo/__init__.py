@@ -1,0 +1,1 @@
+"""An address of a model becomes a verified folder on disk."""
