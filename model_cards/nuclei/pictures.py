@@ -138,7 +138,7 @@ class Crops(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
                 yield torch.from_numpy(image[None]), torch.from_numpy(targets(labels))
 
 
-def validation_batches(pictures: list[Picture], size: int = 8) -> list[tuple[torch.Tensor, ...]]:
+def validation_batches(pictures: list[Picture], size: int = 8) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Cut one fixed crop of 256 x 256 px out of every picture, unvaried."""
     corners = [[max(n - CROP_PX, 0) // 2 for n in p.image.shape] for p in pictures]
     boxes = [np.s_[y : y + CROP_PX, x : x + CROP_PX] for y, x in corners]

@@ -4,8 +4,9 @@ import copy
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -21,6 +22,8 @@ BATCH = 8
 WARM_UP_STEPS = 100
 DISTANCE_WEIGHT = 0.2
 LARGEST_GRADIENT = 5.0
+
+Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def follow(average: NucleiNet, network: NucleiNet, step: int) -> None:
 
 
 @torch.no_grad()
-def validated(network: NucleiNet, batches: list[tuple[Tensor, ...]]) -> tuple[float, float]:
+def validated(network: NucleiNet, batches: list[Batch]) -> tuple[float, float]:
     """Give the mean of both losses over the validation crops."""
     network.eval()
     values = [[float(v) for v in losses(network, *batch)] for batch in batches]
@@ -115,10 +118,10 @@ class Training:
             self.best = progress.validation_loss
             torch.save(state, self.out / "best.pt")
 
-    def run(self, loader: DataLoader, batches: list[tuple[Tensor, ...]], every: int) -> None:
-        """Train until the loader ends; validate and save every few steps."""
+    def run(self, crops: Iterable[Batch], batches: list[Batch], every: int) -> None:
+        """Train until the crops end; validate and save every few steps."""
         began, seen = time.perf_counter(), []
-        for step, (image, wanted) in enumerate(loader, start=1):
+        for step, (image, wanted) in enumerate(crops, start=1):
             seen.append(self.step(step, image, wanted))
             if step % every:
                 continue
@@ -153,24 +156,10 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     train_pictures, validation_pictures = split(read_pictures(data), seed)
     crops = Crops(train_pictures, seed)
-    workers = torch.utils.data.DataLoader(crops, BATCH, num_workers=1, prefetch_factor=8)
-    loader = FirstBatches(workers, steps)
+    loader = DataLoader(crops, BATCH, num_workers=1, prefetch_factor=8)
     training = Training(out, steps, learning_rate)
     click.echo(f"{parameter_count(training.network)} parameters, {len(train_pictures)} pictures")
-    training.run(loader, validation_batches(validation_pictures), every)
-
-
-class FirstBatches:
-    """The first few batches of an endless loader."""
-
-    def __init__(self, loader: DataLoader, steps: int) -> None:
-        self.loader = loader
-        self.steps = steps
-
-    def __iter__(self):
-        """Give the batches."""
-        for _, batch in zip(range(self.steps), self.loader, strict=False):
-            yield batch
+    training.run(islice(loader, steps), validation_batches(validation_pictures), every)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,151 @@
+"""What a label recipe is: a function from network output to labels, and its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.errors import WrongUsage
+
+Value = bool | int | float | str
+"""What a parameter may hold."""
+
+
+class ParameterRefused(WrongUsage):
+    """A recipe has no such parameter, or the value is outside its range."""
+
+    def __init__(self, recipe: str, key: str, why: str, known: str) -> None:
+        super().__init__(
+            f"recipe '{recipe}' cannot take --set {key}: {why}",
+            hint=f"its parameters are: {known}",
+            code="recipe.parameter",
+        )
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One knob of a recipe.
+
+    Parameters
+    ----------
+    name : as in ``--set name=value``
+    default : also tells the type
+    what : one line with the unit
+    low, high : the range, both ends allowed; None for open
+    """
+
+    name: str
+    default: Value
+    what: str
+    low: float | None = None
+    high: float | None = None
+
+    def read(self, recipe: Recipe, text: str) -> Value:
+        """Turn the text of ``--set`` into a value of the type of `default`, within the range.
+
+        Raises
+        ------
+        ParameterRefused
+            Not of that type, or out of range.
+        """
+        kind = type(self.default)
+        try:
+            value = _TRUTH[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError) as why:
+            reason = f"'{text}' is no {kind.__name__}"
+            raise ParameterRefused(recipe.name, self.name, reason, recipe.known()) from why
+        return self.within_range(recipe, value)
+
+    def within_range(self, recipe: Recipe, value: Value) -> Value:
+        """Give `value` back when it lies between `low` and `high`."""
+        if not isinstance(value, str) and not (
+            (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        ):
+            reason = f"{value} is not within {self.low} to {self.high}"
+            raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
+        return value
+
+
+_TRUTH = {"true": True, "yes": True, "1": True, "on": True,
+          "false": False, "no": False, "0": False, "off": False}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labels of one plane or stack.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x) int32 or wider, 0 background, 1..n in raster order of first pixels
+    scores : (n,) float32, the score of label k at k - 1; None where the recipe has none
+    """
+
+    labels: LabelArray
+    scores: FloatArray | None = None
+
+
+class LabelFunction(Protocol):
+    """The work of a recipe."""
+
+    def __call__(self, output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (each recipe names its own)
+        """Turn one output into labels on the grid of the input.
+
+        Parameters
+        ----------
+        output : (c, (z,) y, x), the map after the declared postprocessing
+        grid : spacing of the output in pixels of the input, one number a spatial axis
+
+        Returns
+        -------
+        Labelled
+            of shape ``output.shape[1:] * grid``
+        """
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named way from network output to label mask.
+
+    Parameters
+    ----------
+    name : as in ``--recipe name``
+    what : one line: what it expects and does
+    source : paper, specification section or reference implementation
+    label : the function
+    parameters : its knobs
+    """
+
+    name: str
+    what: str
+    source: str
+    label: LabelFunction
+    parameters: tuple[Parameter, ...] = ()
+
+    def known(self) -> str:
+        """List the parameters with their defaults, for a hint."""
+        return ", ".join(f"{p.name} ({p.default})" for p in self.parameters) or "none"
+
+    def parameters_from(
+        self, given: Mapping[str, Value], words: Mapping[str, str]
+    ) -> dict[str, Value]:
+        """Join defaults, the evidence of the model (`given`) and the user's words, the latter last.
+
+        Parameters
+        ----------
+        given : values from the model description
+        words : texts from ``--set``
+
+        Raises
+        ------
+        ParameterRefused
+            A word names no parameter, or a value is of the wrong type or out of range.
+        """
+        known = {p.name: p for p in self.parameters}
+        for key in (*given, *words):
+            if key not in known:
+                raise ParameterRefused(self.name, key, "there is no such parameter", self.known())
+        values = {p.name: p.default for p in self.parameters}
+        values |= {key: known[key].within_range(self, value) for key, value in given.items()}
+        return values | {key: known[key].read(self, text) for key, text in words.items()}
