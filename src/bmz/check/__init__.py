@@ -1,1 +1,1 @@
-"""A model and an image become findings: does the image fit?"""
+"""A model and an image become findings that say whether the image fits."""

@@ -1,0 +1,122 @@
+"""Do the axes and channels of the image fit the inputs of the model?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bmz.base.axes import NAMES
+from bmz.check.finding import Finding
+from bmz.check.question import Question
+from bmz.image.info import UNKNOWN_AXIS
+
+
+def axes_findings(asked: Question) -> Iterator[Finding]:
+    """Yield what is unnamed, missing, looped over or reordered."""
+    info, first = asked.image, asked.inputs[0]
+    shape = " x ".join(map(str, info.shape))
+    if UNKNOWN_AXIS in info.axes:
+        yield Finding(
+            "axes.ambiguous", "error", first.id,
+            f"'{info.path.name}' does not say what its axes {shape} are",
+            wanted=first.letters, found=info.axes,
+            hint=f"name them, slowest first, such as --axes {_example(len(info.shape))}",
+        )  # fmt: skip
+        return
+    for axis in asked.model.space:
+        if axis not in info.sizes:
+            yield Finding(
+                "axes.missing", "error", f"{first.id}.{axis}",
+                f"the model works on {asked.model.space}, but the image has no axis {axis}",
+                wanted=asked.model.space, found=info.axes,
+                hint="take a 2-D model, or an image with a z axis (see --axes)",
+            )  # fmt: skip
+    for axis in asked.loop:
+        if (planes := info.sizes[axis]) > 1:
+            yield Finding(
+                "axes.extra", "note", f"{first.id}.{axis}",
+                f"the model takes no {NAMES[axis]}: each of the {planes} planes is run by itself",
+                wanted=first.letters, found=info.axes,
+            )  # fmt: skip
+    yield from _order(asked)
+
+
+def _order(asked: Question) -> Iterator[Finding]:
+    first = asked.inputs[0]
+    wanted = "".join(a for a in first.letters if a in asked.image.sizes)
+    found = "".join(a for a in asked.image.axes if a in wanted)
+    if wanted != found:
+        yield Finding(
+            "axes.order", "note", first.id,
+            f"the axes are reordered from {found} to {wanted}", wanted=wanted, found=found,
+        )  # fmt: skip
+
+
+def _example(ndim: int) -> str:
+    return {3: "zyx", 4: "zcyx", 5: "tzcyx"}.get(ndim, "tczyx"[-ndim:])
+
+
+def channel_findings(asked: Question) -> Iterator[Finding]:
+    """Yield wrong counts, wrong order, and a colour photograph where stains are wanted."""
+    wanted, found = asked.channels_wanted, asked.channels_found
+    given = asked.channels
+    where = f"{asked.inputs[0].id}.c"
+    if given is not None and len(given) != wanted:
+        yield _count(asked, f"--channels names {len(given)}", where)
+    elif given is not None and max(given) >= found:
+        yield _count(asked, f"--channels asks for number {max(given)} (the first is 0)", where)
+    elif given is None and asked.image.colour and (wanted == 1 or _wants_stains(asked)):
+        yield Finding(
+            "channel.rgb", "error", where,
+            "the image is a colour photograph, the model wants stains, one a channel",
+            wanted=_wanted_channels(asked), found="red, green, blue",
+            hint="if one colour holds the stain, name it: --channels 0 (red), 1 or 2",
+        )  # fmt: skip
+    elif given is None and wanted != found:
+        yield _count(asked, f"the image has {found}", where)
+    elif given is None:
+        yield from _named_order(asked, where)
+
+
+def _count(asked: Question, found: str, where: str) -> Finding:
+    example = ",".join(str(i) for i in range(min(asked.channels_wanted, asked.channels_found)))
+    missing = asked.channels_wanted - asked.channels_found
+    example += ",none" * max(missing, 0)
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(asked.image.channel_names))
+    has = f" (the image has {names})" if names else ""
+    return Finding(
+        "channel.count", "error", where,
+        f"the model wants {_wanted_channels(asked)}, {found}{has}",
+        wanted=str(asked.channels_wanted), found=str(asked.channels_found),
+        hint=f"say which channel goes where, such as --channels {example}"
+        + (" ('none' fills with zeros)" if missing > 0 else ""),
+    )  # fmt: skip
+
+
+def _wanted_channels(asked: Question) -> str:
+    number = asked.channels_wanted
+    names = ", ".join(_model_names(asked))
+    return f"{number} channel{'s' * (number != 1)}" + (f" ({names})" if names else "")
+
+
+def _model_names(asked: Question) -> tuple[str, ...]:
+    axes = [tensor.axis("c") for tensor in asked.inputs]
+    return tuple(name for axis in axes if axis for name in axis.names)
+
+
+def _wants_stains(asked: Question) -> bool:
+    names = {name.lower() for name in _model_names(asked)}
+    if names & {"r", "g", "b", "red", "green", "blue"}:
+        return False
+    return any("fluorescence" in tag.lower() for tag in asked.model.tags)
+
+
+def _named_order(asked: Question, where: str) -> Iterator[Finding]:
+    wanted = [name.lower() for name in _model_names(asked)]
+    found = [name.lower() for name in asked.image.channel_names]
+    if wanted != found and len(set(wanted)) == len(wanted) and sorted(wanted) == sorted(found):
+        order = ",".join(str(found.index(name)) for name in wanted)
+        yield Finding(
+            "channel.order", "warning", where,
+            "the channels have the model's names, in another order",
+            wanted=", ".join(wanted), found=", ".join(found), hint=f"--channels {order}",
+        )  # fmt: skip

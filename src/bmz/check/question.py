@@ -1,0 +1,57 @@
+"""What is asked: one model, one image, and what the user said about the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bmz.image.info import ImageInfo
+from bmz.spec.model import ModelSpec, TensorSpec
+
+EMPTY_CHANNEL = -1
+"""In place of a channel number: fill this channel of the model with zeros."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Does this image fit this model?
+
+    Parameters
+    ----------
+    model, image : the two
+    channels : the image channel for each channel of the model, in order; `EMPTY_CHANNEL` for
+        zeros; None when the user did not say
+    pixel_um : pixel size in um along z, y, x: the user's word, else the file's
+    scale : factor by which the image is resized before the network; None when not asked for
+    """
+
+    model: ModelSpec
+    image: ImageInfo
+    channels: tuple[int, ...] | None = None
+    pixel_um: Mapping[str, float] = field(default_factory=dict)
+    scale: float | None = None
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Give the inputs that an image must fill."""
+        return tuple(tensor for tensor in self.model.inputs if not tensor.optional)
+
+    @property
+    def channels_wanted(self) -> int:
+        """Give the number of channels over all inputs."""
+        return sum(tensor.channels or 1 for tensor in self.inputs)
+
+    @property
+    def channels_found(self) -> int:
+        """Give the number of channels of the image."""
+        return self.image.sizes.get("c", 1)
+
+    @property
+    def loop(self) -> str:
+        """Give the image axes over which the network is run plane by plane or stack by stack."""
+        return "".join(a for a in "tz" if a in self.image.sizes and a not in self.model.space)
+
+    @property
+    def channels_taken(self) -> tuple[int, ...]:
+        """Give the image channel of each model channel: as told, or all in order."""
+        return self.channels if self.channels is not None else tuple(range(self.channels_found))

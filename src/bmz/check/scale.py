@@ -1,0 +1,89 @@
+"""Does a pixel of the image cover the length that a pixel of the model's training data did?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bmz.base.lengths import um_per
+from bmz.check.finding import Finding
+from bmz.check.question import Question
+from bmz.spec.model import ModelSpec
+
+FAR = 2.0
+"""From this ratio on a network meets objects of a size it was not trained on."""
+
+OFF = 1.25
+"""From this ratio on a look is worth it."""
+
+
+def model_pixel_um(model: ModelSpec) -> dict[str, float]:
+    """Give the pixel size in um that the inputs of a model declare, axis by axis.
+
+    Without a unit a scale is a plain ratio between tensors, and no length.
+    """
+    sizes = {}
+    for tensor in model.inputs:
+        for axis in tensor.axes:
+            length = um_per(axis.unit) if axis.unit else None
+            if axis.kind == "space" and length is not None:
+                sizes[axis.letter] = axis.scale * length
+    return sizes
+
+
+def scale_to(model: Mapping[str, float], image: Mapping[str, float]) -> float | None:
+    """Give the factor that brings the image to the model's pixel size in y and x, if both know."""
+    ratios = [image[a] / model[a] for a in "yx" if a in model and a in image]
+    return sum(ratios) / len(ratios) if ratios else None
+
+
+def scale_findings(asked: Question) -> Iterator[Finding]:
+    """Yield pixel sizes that differ, that nobody knows, or that cannot be meant."""
+    if asked.scale is not None:
+        return
+    wanted, found = model_pixel_um(asked.model), asked.pixel_um
+    where = f"{asked.inputs[0].id}.x"
+    if wanted and asked.image.odd_pixel and not found:
+        yield Finding(
+            "scale.implausible", "error", where,
+            f"the file's pixel size cannot be meant: {'; '.join(asked.image.odd_pixel)}",
+            wanted=_text(wanted), found="; ".join(asked.image.odd_pixel),
+            hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
+        )  # fmt: skip
+        return
+    factor = scale_to(wanted, found)
+    if factor is None:
+        yield _unknown(asked, wanted, where)
+    elif max(factor, 1 / factor) >= OFF:
+        yield _differs(factor, wanted, found, where)
+
+
+def _unknown(asked: Question, wanted: Mapping[str, float], where: str) -> Finding:
+    found = asked.pixel_um
+    who = "the image" if wanted else "the model" if found else "neither the model nor the image"
+    verb = "states" if who.startswith("neither") else "states no"
+    diameter = (asked.model.config.get("bmz") or {}).get("object_diameter_px")
+    objects = f"; its objects are about {diameter} px across" if diameter else ""
+    return Finding(
+        "scale.unknown", "note", where,
+        f"{who} {verb} {'a ' * (verb == 'states')}pixel size{objects}",
+        wanted=_text(wanted), found=_text(found),
+        hint="compare the object size by eye, and give --scale FACTOR when they differ",
+    )  # fmt: skip
+
+
+def _differs(
+    factor: float, wanted: Mapping[str, float], found: Mapping[str, float], where: str
+) -> Finding:
+    far = max(factor, 1 / factor) >= FAR
+    return Finding(
+        "scale.far" if far else "scale.off", "error" if far else "warning", where,
+        f"a pixel of the image is {factor:.3g} x as long as one of the model",
+        wanted=_text(wanted), found=_text(found),
+        hint=f"let the image be resized: --scale {factor:.3g} (or --scale auto)",
+    )  # fmt: skip
+
+
+def _text(pixel_um: Mapping[str, float]) -> str:
+    if not pixel_um:
+        return "unknown"
+    return ", ".join(f"{axis} {size:.4g} um" for axis, size in pixel_um.items())

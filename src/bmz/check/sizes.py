@@ -1,0 +1,34 @@
+"""How will the size of the image be brought to a size that the network takes?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bmz.check.finding import Finding
+from bmz.check.question import Question
+from bmz.spec.model import AxisSpec, Fixed, Stepped
+
+
+def size_findings(asked: Question) -> Iterator[Finding]:
+    """Yield what is padded or tiled, with the numbers; sizes are after the rescale."""
+    first = asked.inputs[0]
+    for axis in first.axes:
+        pixels = asked.image.sizes.get(axis.letter)
+        if axis.kind == "space" and pixels is not None:
+            yield from _of_axis(axis, round(pixels * (asked.scale or 1.0)), first.id)
+
+
+def _of_axis(axis: AxisSpec, pixels: int, tensor: str) -> Iterator[Finding]:
+    where, size = f"{tensor}.{axis.letter}", axis.size
+    least = size.size if isinstance(size, Fixed) else getattr(size, "least", 0)
+    if pixels < least:
+        code, message = "size.below-least", f"padded from {pixels} to {least} px"
+    elif isinstance(size, Fixed) and pixels > least:
+        code, message = "size.fixed", f"{pixels} px are run in tiles of {least} px"
+    elif isinstance(size, Stepped) and size.step and (pixels - least) % size.step:
+        legal = least + -(-(pixels - least) // size.step) * size.step
+        code, message = "size.off-step", f"padded from {pixels} px to a step of {size}, or tiled"
+        message += f" (next legal size {legal})"
+    else:
+        return
+    yield Finding(code, "note", where, message, wanted=str(size), found=str(pixels))

@@ -1,0 +1,128 @@
+"""Do dtype and values of the pixels fit what the model takes?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bmz.check.finding import Finding
+from bmz.check.question import EMPTY_CHANNEL, Question
+
+FLAT_LEVELS = 8
+"""An integer image with fewer grey levels between its 1st and 99.9th percentile is flat: a
+stretch over so few levels shows steps and noise, not objects."""
+
+UNIT_MOST = 1.0
+"""No pixel above this in a float image: it was scaled to 0-1."""
+
+
+def dtype_findings(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
+    """Yield a loss-free cast as a note and any other as a warning.
+
+    Parameters
+    ----------
+    pixels : the image or a sample of it; its range decides whether narrowing loses anything
+    """
+    for tensor in asked.inputs:
+        found, wanted = pixels.dtype, np.dtype(tensor.dtype)
+        if found == wanted:
+            continue
+        where = f"{tensor.id}"
+        if np.can_cast(found, wanted, "safe") or _values_survive(pixels, wanted):
+            yield Finding(
+                "dtype.cast", "note", where, f"{found} is cast to {wanted} without loss",
+                wanted=str(wanted), found=str(found),
+            )  # fmt: skip
+        else:
+            yield Finding(
+                "dtype.narrowed", "warning", where,
+                f"{found} becomes {wanted}: values are rounded and cut to its range",
+                wanted=str(wanted), found=f"{found}, {_range(pixels)}",
+                hint=f"scale the intensities to the range of {wanted} yourself, then run again",
+                evidence="measured",
+            )  # fmt: skip
+
+
+def _values_survive(pixels: xr.DataArray, wanted: np.dtype[Any]) -> bool:
+    values = pixels.values
+    if values.size == 0 or not np.isfinite(values).all():
+        return False
+    if np.issubdtype(wanted, np.floating):
+        # float64 to float32 loses digits, not meaning; integers beyond the mantissa do
+        whole = np.issubdtype(values.dtype, np.integer)
+        most = 2 ** (np.finfo(wanted).nmant + 1) if whole else np.finfo(wanted).max
+        return bool(max(abs(float(values.min())), abs(float(values.max()))) <= most)
+    if not np.issubdtype(wanted, np.integer):
+        return False
+    limits = np.iinfo(wanted)
+    inside = bool(values.min() >= limits.min and values.max() <= limits.max)
+    return inside and bool((values == np.rint(values)).all())
+
+
+def _range(pixels: xr.DataArray) -> str:
+    return f"{float(pixels.min()):g} to {float(pixels.max()):g}"
+
+
+def range_findings(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
+    """Yield values that are no numbers, no contrast, empty channels, and another range."""
+    first = asked.inputs[0]
+    values = pixels.values
+    bad = int(values.size - np.isfinite(values).sum())
+    if bad:
+        yield Finding(
+            "range.nonfinite", "error", first.id,
+            f"{bad} of {values.size} pixels are NaN or infinite",
+            wanted="finite numbers", found=f"{bad} others",
+            hint="fill or crop them; every pixel near them would come out wrong",
+            evidence="measured",
+        )  # fmt: skip
+        return
+    yield from _contrast(asked, pixels)
+    yield from _declared_range(asked, pixels)
+
+
+def _contrast(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
+    for number in sorted(set(asked.channels_taken) - {EMPTY_CHANNEL}):
+        plane = pixels.isel(c=number) if "c" in pixels.dims else pixels
+        low, high = np.percentile(plane.values, [1, 99.9])
+        where = f"{asked.inputs[0].id}.c{number}"
+        if float(plane.min()) == float(plane.max()):
+            yield Finding(
+                "channel.empty", "warning", where,
+                f"every pixel of channel {number} is {float(plane.min()):g}",
+                wanted="an image", found="one value",
+                hint="look whether this is the right file and channel (--channels)",
+                evidence="measured",
+            )  # fmt: skip
+        elif np.issubdtype(plane.dtype, np.integer) and high - low < FLAT_LEVELS:
+            yield Finding(
+                "range.flat", "warning", where,
+                f"channel {number} has almost no contrast: {high - low:g} grey levels",
+                wanted=f"{FLAT_LEVELS} grey levels or more", found=f"{low:g} to {high:g}",
+                hint="an empty field of view, or too short an exposure: expect false objects",
+                evidence="measured",
+            )  # fmt: skip
+
+
+def _declared_range(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
+    low, high = float(pixels.min()), float(pixels.max())
+    for tensor in asked.inputs:
+        least, most = tensor.value_range
+        if most is not None and most > UNIT_MOST and low >= 0 and high <= UNIT_MOST:
+            yield Finding(
+                "range.unit", "warning", tensor.id,
+                "the pixels lie in 0 to 1, the model takes a wider range",
+                wanted=f"{least} to {most}", found=_range(pixels),
+                hint=f"multiply the image by {most:g}, or give the raw one", evidence="measured",
+            )  # fmt: skip
+        elif (least is not None and low < least) or (most is not None and high > most):
+            yield Finding(
+                "range.outside", "warning", tensor.id,
+                "pixels lie outside the declared range of the model",
+                wanted=f"{least} to {most}", found=_range(pixels),
+                hint="bring the intensities into the range yourself, or look twice at the result",
+                evidence="measured",
+            )  # fmt: skip

@@ -1,0 +1,203 @@
+"""Choose the label recipe by what the description says; never by guess."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bmz.plan.errors import MakesNoLabels, OutputUnclear, OutputUnknown, RecipeUnclear
+from bmz.spec.model import ModelSpec, TensorSpec
+
+LABEL_OPS = ("stardist_postprocessing", "cellpose_flow_dynamics")
+"""Declared ops that give labels."""
+
+FOREGROUND = {"foreground", "nucleus", "nuclei", "cell", "cells", "object", "objects", "f"}
+BOUNDARY = {"boundary", "boundaries", "membrane", "contour", "contours", "border", "edge", "c"}
+LABELS = {"label", "labels", "instances", "instance_labels"}
+
+NO_LABEL_TASKS = (
+    "image-restoration",
+    "denoising",
+    "super-resolution",
+    "image-to-image",
+    "in-silico-labeling",
+    "classification",
+    "image-classification",
+    "semantic-unmixing",
+)
+"""Tags of models whose output is no segmentation."""
+
+
+@dataclass(frozen=True)
+class RecipeChoice:
+    """The recipe for one output of a model.
+
+    Parameters
+    ----------
+    name : of the recipe, or ``none``
+    why : the evidence, as a sentence
+    output : id of the output it works on
+    parameters : values that the description gives
+    """
+
+    name: str
+    why: str
+    output: str
+    parameters: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+
+
+def choose_recipe(
+    model: ModelSpec, *, recipe: str | None = None, output: str | None = None
+) -> RecipeChoice:
+    """Choose output and recipe.
+
+    Parameters
+    ----------
+    model : the model
+    recipe, output : the user's word, which wins over any evidence
+
+    Raises
+    ------
+    OutputUnclear, OutputUnknown
+        Several outputs and no word which; or a word that names none.
+    RecipeUnclear
+        Nothing tells how the output becomes labels.
+    MakesNoLabels
+        The tags name another task.
+    """
+    tensor = _output(model, output, recipe)
+    evidence = _by_evidence(model, tensor)
+    if recipe is not None:
+        same = evidence is not None and evidence.name == recipe
+        parameters = evidence.parameters if evidence is not None and same else {}
+        return RecipeChoice(recipe, "asked for with --recipe", tensor.id, parameters)
+    if evidence is not None:
+        return evidence
+    task = next((tag for tag in model.tags if tag.lower() in NO_LABEL_TASKS), None)
+    if task is not None:
+        raise MakesNoLabels(model.id, f"its task is {task}")
+    shown = f"output '{tensor.id}' has axes {tensor.letters} and {tensor.channels} channels"
+    raise RecipeUnclear(model.id, f"{shown}, and no op, config or channel name says more")
+
+
+def _output(model: ModelSpec, wanted: str | None, recipe: str | None) -> TensorSpec:
+    ids = tuple(tensor.id for tensor in model.outputs)
+    if wanted is not None:
+        if wanted not in ids:
+            raise OutputUnknown(model.id, wanted, ids)
+        return model.outputs[ids.index(wanted)]
+    if len(ids) == 1 or recipe == "none":
+        return model.outputs[0]
+    raise OutputUnclear(model.id, ids)
+
+
+def _by_evidence(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    rules: tuple[Callable[[ModelSpec, TensorSpec], RecipeChoice | None], ...] = (
+        _declared_op,
+        _stardist_config,
+        _label_output,
+        _named_maps,
+        _biapy,
+        _foreground,
+        _classes,
+    )
+    return next((choice for rule in rules if (choice := rule(model, tensor))), None)
+
+
+def _declared_op(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    for step in tensor.steps:
+        if step.name in LABEL_OPS:
+            why = f"the description declares {step.name}, which gives labels"
+            return RecipeChoice("labels", why, tensor.id)
+    return None
+
+
+def _stardist_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    stardist = model.config.get("stardist")
+    thresholds = stardist.get("thresholds") if isinstance(stardist, Mapping) else None
+    if not isinstance(thresholds, Mapping) or not {"prob", "nms"} <= set(thresholds):
+        return None
+    why = "config.stardist holds the thresholds of a StarDist network"
+    values = {
+        "prob_threshold": float(thresholds["prob"]),
+        "nms_threshold": float(thresholds["nms"]),
+    }
+    return RecipeChoice("stardist", why, tensor.id, values)
+
+
+def _names(tensor: TensorSpec) -> tuple[str, ...]:
+    axis = tensor.axis("c")
+    return tuple(name.strip().lower() for name in axis.names) if axis else ()
+
+
+def _label_output(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    if tensor.channels != 1:
+        return None
+    if set(_names(tensor)) & LABELS:
+        return RecipeChoice("labels", "the output channel is named as labels", tensor.id)
+    wide = re.fullmatch(r"u?int(16|32|64)", tensor.dtype) is not None
+    if wide and "c" not in tensor.letters:
+        why = f"the output is {tensor.dtype} without a channel axis, that is labels"
+        return RecipeChoice("labels", why, tensor.id)
+    return None
+
+
+def _named_maps(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    names = _names(tensor)
+    boundary = next((i for i, name in enumerate(names) if _word_in(name, BOUNDARY)), None)
+    foreground = next(
+        (i for i, name in enumerate(names) if _word_in(name, FOREGROUND) and i != boundary), -1
+    )
+    if boundary is None:
+        return None
+    why = f"the output channels are named {', '.join(names)}"
+    channels = {"foreground_channel": foreground, "boundary_channel": boundary}
+    return RecipeChoice("boundary", why, tensor.id, channels)
+
+
+def _word_in(name: str, words: set[str]) -> bool:
+    return bool(set(re.split(r"[\s_\-]+", name)) & words)
+
+
+def _biapy(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    tags = {tag.lower() for tag in model.tags}
+    if not {"biapy", "instance-segmentation"} <= tags or tensor.channels != 2:  # noqa: PLR2004
+        return None
+    said = re.search(r"representation:\s*([A-Z][\w\s+]*)", model.description)
+    representation = re.sub(r"\s", "", said[1]) if said else "F+C"
+    if not representation.startswith("F+C"):
+        return None
+    # biapy 3.7.1, biapy/models/__init__.py: tag biapy without `representation:` means F + C
+    why = "a BiaPy model with two maps: foreground and contour"
+    channels = {"foreground_channel": 0, "boundary_channel": 1}
+    return RecipeChoice("boundary", why, tensor.id, channels)
+
+
+def _segments(model: ModelSpec) -> bool:
+    return any("segmentation" in tag.lower() for tag in model.tags)
+
+
+def _foreground(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    if tensor.channels != 1:
+        return None
+    steps = [step.name for step in tensor.steps]
+    if "binarize" in steps:
+        why = "the description declares binarize: the output is a mask"
+        return RecipeChoice("components", why, tensor.id)
+    if not _segments(model):
+        return None
+    if "sigmoid" in steps or tensor.value_range == (0, 1):
+        why = "one map of probabilities of a segmenting model"
+        return RecipeChoice("components", why, tensor.id)
+    return None
+
+
+def _classes(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    several = (tensor.channels or 0) > 1
+    semantic = any(tag.lower() == "semantic-segmentation" for tag in model.tags)
+    softmax = any(step.name == "softmax" for step in tensor.steps)
+    if several and (softmax or semantic) and _segments(model):
+        why = f"{tensor.channels} class maps of a model for semantic segmentation"
+        return RecipeChoice("argmax", why, tensor.id)
+    return None

@@ -1,0 +1,219 @@
+"""One description of a model, whatever the format version of its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bmz.base.axes import SPACE
+from bmz.base.steps import Step
+
+AxisKind = Literal["batch", "channel", "space", "time", "index"]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Exactly `size` entries."""
+
+    size: int
+
+    def __str__(self) -> str:
+        return str(self.size)
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """`least` + n x `step` entries, n = 0, 1, 2, ..."""
+
+    least: int
+    step: int
+
+    def __str__(self) -> str:
+        return f"{self.least} + {self.step}n"
+
+
+@dataclass(frozen=True)
+class LikeAxis:
+    """As many entries as another axis has: size x its scale / own scale + `offset`."""
+
+    tensor: str
+    axis: str
+    offset: int = 0
+
+    def __str__(self) -> str:
+        return f"as {self.tensor}.{self.axis}" + (f" {self.offset:+d}" if self.offset else "")
+
+
+@dataclass(frozen=True)
+class AnySize:
+    """Not known before the network has run, or of no concern (batch)."""
+
+    def __str__(self) -> str:
+        return "any"
+
+
+Size = Fixed | Stepped | LikeAxis | AnySize
+
+
+@dataclass(frozen=True)
+class AxisSpec:
+    """One axis of a tensor.
+
+    Parameters
+    ----------
+    letter : of ``bitczyx``
+    kind : what the axis counts
+    size : how many entries are legal
+    halo : pixels to crop from each side of this (output) axis, in its own pixels
+    scale : spacing of the entries, in `unit`; 1.0 when nothing is declared
+    unit : of `scale`, as declared; None when nothing is
+    names : of the channels; empty where they are placeholders or undeclared
+    """
+
+    letter: str
+    kind: AxisKind
+    size: Size
+    halo: int = 0
+    scale: float = 1.0
+    unit: str | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file of the package with the sha256 that the manifest states (None: it states none)."""
+
+    path: Path
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of the network.
+
+    Parameters
+    ----------
+    id : its name
+    axes : in the order of the tensor's dimensions
+    dtype : declared for the input before, or the output after, the steps
+    steps : pre- or postprocessing, in order
+    value_range : declared lower and upper bound; None for open
+    test, sample : files with an example; `test` is what the model must reproduce
+    optional : the network runs without it
+    """
+
+    id: str
+    axes: tuple[AxisSpec, ...]
+    dtype: str
+    steps: tuple[Step, ...] = ()
+    value_range: tuple[float | None, float | None] = (None, None)
+    test: PackagedFile | None = None
+    sample: PackagedFile | None = None
+    optional: bool = False
+    description: str = ""
+
+    @property
+    def letters(self) -> str:
+        """Give the axes as one word, such as ``bcyx``."""
+        return "".join(axis.letter for axis in self.axes)
+
+    @property
+    def space(self) -> str:
+        """Give the spatial axes in the order z, y, x."""
+        return "".join(letter for letter in SPACE if letter in self.letters)
+
+    def axis(self, letter: str) -> AxisSpec | None:
+        """Give the axis of this letter, None when there is none."""
+        return next((axis for axis in self.axes if axis.letter == letter), None)
+
+    @property
+    def channels(self) -> int | None:
+        """Give the number of channels; 1 without a channel axis, None when it is not fixed."""
+        axis = self.axis("c")
+        if axis is None:
+            return 1
+        return axis.size.size if isinstance(axis.size, Fixed) else None
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an output may be from the test tensor (``config.bioimageio``)."""
+
+    absolute: float = 1e-3
+    relative: float = 1e-3
+    mismatched_per_million: int = 100
+    output_ids: tuple[str, ...] = ()
+    weights_formats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One weights entry.
+
+    Parameters
+    ----------
+    format : ``onnx``, ``torchscript``, ``pytorch_state_dict``, ...
+    file : the weights
+    beside : files that must lie next to it (external data of ONNX)
+    """
+
+    format: str
+    file: PackagedFile
+    beside: tuple[PackagedFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Citation:
+    """One reference, with its DOI or address."""
+
+    text: str
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that bmz wants to know of a model.
+
+    Parameters
+    ----------
+    id : the name by which it was asked for, or the id in the manifest
+    folder : where its files lie
+    sha256 : of the manifest; the identity of the model
+    config : free additions of the manifest (``stardist``, ``bmz``, ``deepimagej``, ...)
+    remarks : what the parser of the description had to say
+    """
+
+    id: str
+    name: str
+    folder: Path
+    sha256: str
+    format_version: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weights: tuple[Weights, ...]
+    description: str = ""
+    license: str = ""
+    authors: tuple[str, ...] = ()
+    cite: tuple[Citation, ...] = ()
+    tags: tuple[str, ...] = ()
+    documentation: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tolerances: tuple[Tolerance, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def space(self) -> str:
+        """Give the spatial axes of the network: ``yx`` or ``zyx``."""
+        letters = {letter for tensor in self.inputs for letter in tensor.space}
+        return "".join(letter for letter in SPACE if letter in letters)
+
+    def tolerance_for(self, output: str, weights_format: str) -> Tolerance:
+        """Give the declared tolerance of an output with a weights format, or the default one."""
+        for entry in self.tolerances:
+            of_output = not entry.output_ids or output in entry.output_ids
+            of_weights = not entry.weights_formats or weights_format in entry.weights_formats
+            if of_output and of_weights:
+                return entry
+        return Tolerance()

@@ -1,0 +1,93 @@
+"""Read a manifest; the only module that imports bioimageio.spec."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bmz.spec.errors import PackageInvalid
+from bmz.spec.model import ModelSpec
+from bmz.spec.translate import Source, translate
+
+if TYPE_CHECKING:
+    from bioimageio.spec.model.v0_5 import ModelDescr
+
+
+def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
+    """Read and validate a manifest of format 0.4 or 0.5.
+
+    Files are neither opened nor hashed here (see ``bmz.spec.files``) and nothing is fetched.
+
+    Parameters
+    ----------
+    manifest : ``bioimageio.yaml`` or ``rdf.yaml`` within its package
+    model_id : the name by which the model was asked for
+
+    Raises
+    ------
+    PackageInvalid
+        Not YAML, not a model, or against the specification.
+    PathLeavesPackage
+        A file lies outside the folder of the manifest.
+    """
+    try:
+        raw = manifest.read_bytes()
+    except OSError as why:
+        raise PackageInvalid(manifest, why.strerror or "it cannot be read") from why
+    content = _parse(manifest, raw)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        description = _validate(manifest, content)
+    remarks = tuple(dict.fromkeys(str(w.message) for w in caught))
+    source = Source(manifest, hashlib.sha256(raw).hexdigest(), content, remarks)
+    return translate(description, source, model_id=model_id)
+
+
+def _parse(manifest: Path, raw: bytes) -> dict[str, Any]:
+    from bioimageio.spec.utils import read_yaml
+    from ruyaml.error import YAMLError
+
+    try:
+        content = read_yaml(io.StringIO(raw.decode("utf-8")))
+    except UnicodeDecodeError as why:
+        raise PackageInvalid(manifest, "it is not UTF-8 text") from why
+    except YAMLError as why:
+        reason = str(getattr(why, "problem", None) or why).splitlines()[0]
+        raise PackageInvalid(manifest, f"it is not YAML: {reason}") from why
+    if not isinstance(content, dict):
+        raise PackageInvalid(manifest, f"wanted a mapping, found {type(content).__name__}")
+    kind = content.get("type", "model")
+    if kind != "model":
+        raise PackageInvalid(manifest, f"it describes a {kind}, not a model")
+    return {str(key): value for key, value in content.items()}
+
+
+def _validate(manifest: Path, content: dict[str, Any]) -> ModelDescr:
+    from bioimageio.spec import InvalidDescr, ValidationContext, build_description
+    from bioimageio.spec.model.v0_5 import ModelDescr
+    from loguru import logger
+
+    logger.disable("pydantic")  # the validators of axis ids log through their caller's name
+    logger.disable("bioimageio.spec")
+    context = ValidationContext(
+        perform_io_checks=False,
+        log_warnings=False,
+        root=manifest.parent,
+        file_name=manifest.name,
+    )
+    description = build_description(content, context=context, format_version="latest")
+    if isinstance(description, InvalidDescr):
+        raise PackageInvalid(manifest, _first_error(description))
+    if not isinstance(description, ModelDescr):
+        raise PackageInvalid(manifest, f"wanted a model, found {type(description).__name__}")
+    return description
+
+
+def _first_error(description: Any) -> str:  # noqa: ANN401  (InvalidDescr is imported lazily)
+    errors = description.validation_summary.errors
+    where = ".".join(str(part) for part in errors[0].loc) or "the whole"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{where}: {errors[0].msg}{more}"

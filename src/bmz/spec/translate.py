@@ -1,0 +1,219 @@
+"""Translate a parsed description into ModelSpec, once for every format version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from bmz.base.axes import LETTERS
+from bmz.base.steps import Step
+from bmz.spec.errors import PathLeavesPackage
+from bmz.spec.model import (
+    AnySize,
+    AxisSpec,
+    Citation,
+    Fixed,
+    LikeAxis,
+    ModelSpec,
+    PackagedFile,
+    Size,
+    Stepped,
+    TensorSpec,
+    Tolerance,
+    Weights,
+)
+
+if TYPE_CHECKING:
+    from bioimageio.spec.model import v0_5
+
+_PLACEHOLDER = re.compile(r"channel_?\d*$")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The manifest from which a description was parsed.
+
+    Parameters
+    ----------
+    manifest : its path
+    sha256 : of its bytes
+    content : as written; conversion from 0.4 drops hashes, so they are looked up here
+    remarks : warnings of the parser
+    """
+
+    manifest: Path
+    sha256: str
+    content: Mapping[str, Any]
+    remarks: tuple[str, ...]
+
+    def file(self, description: Any) -> PackagedFile:  # noqa: ANN401  (any FileDescr or path)
+        """Give a file of the package.
+
+        Raises
+        ------
+        PathLeavesPackage
+            An absolute path, or one with ``..``.
+        """
+        written = str(getattr(description, "source", description))
+        pure = PurePosixPath(written.replace("\\", "/"))
+        if "://" in written:  # a remote file lies, once fetched, beside the manifest
+            pure = PurePosixPath(pure.name.partition("?")[0])
+            written = pure.name
+        if pure.is_absolute() or ".." in pure.parts or ":" in written.split("/")[0]:
+            raise PathLeavesPackage(self.manifest, written)
+        stated = getattr(description, "sha256", None) or _hash_of(self.content, pure)
+        return PackagedFile(self.manifest.parent / pure, str(stated) if stated else None)
+
+
+def _hash_of(node: object, path: PurePosixPath) -> str | None:
+    for entry in _mappings(node):
+        source = entry.get("source")
+        if isinstance(source, str) and PurePosixPath(source) == path and entry.get("sha256"):
+            return str(entry["sha256"])
+    return None
+
+
+def _mappings(node: object) -> Iterator[Mapping[str, Any]]:
+    if isinstance(node, Mapping):
+        yield node
+        for value in node.values():
+            yield from _mappings(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _mappings(value)
+
+
+def translate(
+    description: v0_5.ModelDescr, source: Source, *, model_id: str | None = None
+) -> ModelSpec:
+    """Turn a validated description into a ModelSpec.
+
+    Parameters
+    ----------
+    description : ``bioimageio.spec.model.v0_5.ModelDescr``, converted from 0.4 where need be
+    source : the manifest behind it
+    model_id : the name by which the model was asked for
+    """
+    config = description.config.model_dump(mode="json", exclude_unset=True)
+    documentation = description.documentation
+    return ModelSpec(
+        id=model_id or str(description.id or source.manifest.parent.name),
+        name=description.name,
+        folder=source.manifest.parent,
+        sha256=source.sha256,
+        format_version=str(source.content.get("format_version", "")),
+        inputs=tuple(_tensor(t, t.preprocessing, source) for t in description.inputs),
+        outputs=tuple(_tensor(t, t.postprocessing, source) for t in description.outputs),
+        weights=tuple(_weights(description, source)),
+        description=str(description.description or ""),
+        license=str(description.license or ""),
+        authors=tuple(author.name for author in description.authors),
+        cite=tuple(Citation(c.text, str(c.doi or c.url or "")) for c in description.cite),
+        tags=tuple(str(tag) for tag in description.tags),
+        documentation=str(getattr(documentation, "source", documentation) or ""),
+        config=config,
+        tolerances=_tolerances(description),
+        remarks=source.remarks,
+    )
+
+
+def _tolerances(description: v0_5.ModelDescr) -> tuple[Tolerance, ...]:
+    return tuple(
+        Tolerance(
+            absolute=float(entry.absolute_tolerance),
+            relative=float(entry.relative_tolerance),
+            mismatched_per_million=int(entry.mismatched_elements_per_million),
+            output_ids=tuple(str(i) for i in entry.output_ids),
+            weights_formats=tuple(str(f) for f in entry.weights_formats),
+        )
+        for entry in description.config.bioimageio.reproducibility_tolerance
+    )
+
+
+def _weights(description: v0_5.ModelDescr, source: Source) -> Iterator[Weights]:
+    for name, entry in description.weights.available_formats.items():
+        external = getattr(entry, "external_data", None)
+        beside = (source.file(external),) if external is not None else ()
+        yield Weights(str(name), source.file(entry), beside)
+
+
+def _tensor(
+    tensor: v0_5.InputTensorDescr | v0_5.OutputTensorDescr,
+    steps: Iterable[Any],
+    source: Source,
+) -> TensorSpec:
+    data = tensor.data
+    quantities = data if isinstance(data, (list, tuple)) else (data,)
+    low, high = getattr(quantities[0], "range", None) or (None, None)
+    return TensorSpec(
+        id=str(tensor.id),
+        axes=_axes(tensor.axes),
+        dtype=str(tensor.dtype),
+        steps=tuple(_step(step) for step in steps),
+        value_range=(low, high),
+        test=source.file(tensor.test_tensor) if tensor.test_tensor else None,
+        sample=source.file(tensor.sample_tensor) if tensor.sample_tensor else None,
+        optional=bool(getattr(tensor, "optional", False)),
+        description=str(tensor.description or ""),
+    )
+
+
+def _axes(axes: Any) -> tuple[AxisSpec, ...]:  # noqa: ANN401  (a list of any axis class)
+    taken: set[str] = set()
+    specs = []
+    for axis in axes:
+        letter = _letter(str(axis.id), taken)
+        taken.add(letter)
+        specs.append(_axis(axis, letter))
+    return tuple(specs)
+
+
+def _letter(axis_id: str, taken: set[str]) -> str:
+    wanted = LETTERS.get(axis_id, axis_id[0])
+    free = (c for c in (wanted, *"ijklmnopqrsuvw") if c not in taken)
+    return str(next(free))
+
+
+def _axis(axis: Any, letter: str) -> AxisSpec:  # noqa: ANN401  (any axis class)
+    names = tuple(str(name) for name in getattr(axis, "channel_names", ()))
+    if all(_PLACEHOLDER.match(name) for name in names):
+        names = ()
+    unit = getattr(axis, "unit", None)
+    return AxisSpec(
+        letter=letter,
+        kind=axis.type,
+        size=_size(axis),
+        halo=int(getattr(axis, "halo", 0)),
+        scale=float(getattr(axis, "scale", 1.0)),
+        unit=str(unit) if unit else None,
+        names=names,
+    )
+
+
+def _size(axis: Any) -> Size:  # noqa: ANN401  (any axis class)
+    if axis.type == "channel":
+        return Fixed(len(axis.channel_names))
+    size = axis.size
+    if isinstance(size, int):
+        return Fixed(size)
+    if hasattr(size, "tensor_id"):
+        other = LETTERS.get(str(size.axis_id), str(size.axis_id))
+        return LikeAxis(str(size.tensor_id), other, int(size.offset))
+    if hasattr(size, "step"):
+        return Stepped(int(size.min), int(size.step))
+    return AnySize()
+
+
+def _step(step: Any) -> Step:  # noqa: ANN401  (any op)
+    kwargs = step.kwargs if isinstance(step.kwargs, dict) else step.kwargs.model_dump(mode="python")
+    words = {key: value for key, value in kwargs.items() if value is not None}
+    if words.get("axes") is not None:
+        words["axes"] = tuple(LETTERS.get(str(a), str(a)) for a in words["axes"])
+    if words.get("axis") is not None:
+        words["axis"] = LETTERS.get(str(words["axis"]), str(words["axis"]))
+    if step.id == "custom":
+        words = {"callable": step.callable, "source": str(step.source), "kwargs": kwargs}
+    return Step(str(step.id), words)
