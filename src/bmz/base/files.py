@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,6 +57,24 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_files(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    """Give a temporary path for each of `files`; move all there when the block ends well.
+
+    They appear together, and only when all are whole; when the block raises, none does.
+
+    Parameters
+    ----------
+    files : kind -> path; all in one folder, which exists
+    """
+    folder = next(iter(files.values())).parent
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
+        staged = {kind: Path(temporary) / path.name for kind, path in files.items()}
+        yield staged
+        for kind, path in files.items():
+            staged[kind].replace(path)
 
 
 def _umask() -> int:

@@ -90,6 +90,14 @@ class PackagedFile:
 
 
 @dataclass(frozen=True)
+class Pad:
+    """How an input goes on beyond its border, in the words of ``numpy.pad``."""
+
+    mode: Literal["constant", "edge", "reflect", "symmetric"]
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
 class TensorSpec:
     """One input or output of the network.
 
@@ -102,6 +110,7 @@ class TensorSpec:
     value_range : declared lower and upper bound; None for open
     test, sample : files with an example; `test` is what the model must reproduce
     optional : the network runs without it
+    pad : how an input goes on beyond its border; None when nothing is declared
     """
 
     id: str
@@ -113,6 +122,7 @@ class TensorSpec:
     sample: PackagedFile | None = None
     optional: bool = False
     description: str = ""
+    pad: Pad | None = None
 
     @property
     def letters(self) -> str:

@@ -19,6 +19,7 @@ from bmz.spec.model import (
     LikeAxis,
     ModelSpec,
     PackagedFile,
+    Pad,
     Size,
     Stepped,
     TensorSpec,
@@ -158,7 +159,12 @@ def _tensor(
         sample=source.file(tensor.sample_tensor) if tensor.sample_tensor else None,
         optional=bool(getattr(tensor, "optional", False)),
         description=str(tensor.description or ""),
+        pad=_pad(getattr(tensor, "pad", None)),
     )
+
+
+def _pad(pad: Any) -> Pad | None:  # noqa: ANN401  (any padding class)
+    return None if pad is None else Pad(pad.mode, float(getattr(pad, "value", 0.0)))
 
 
 def _axes(axes: Any) -> tuple[AxisSpec, ...]:  # noqa: ANN401  (a list of any axis class)

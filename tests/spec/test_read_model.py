@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bmz.spec.errors import FileMissing, HashDiffers, PackageInvalid, PathLeavesPackage
+from bmz.spec.files import verified
+from bmz.spec.model import Fixed, LikeAxis, PackagedFile, Stepped, Tolerance
+from bmz.spec.read import read_model
+from bmz.testing.package import description, sha256_of, write_package
+
+pytest.importorskip("onnx")
+
+INVALID_IN_THE_ZOO = {
+    # name -> what is wrong with it; the checker of the specification says the same
+    "dynamic-t-rex": "axis with scalar gain",
+    "joyful-deer": "axis with scalar gain",
+    "modest-spider": "axis id",
+    "stupendous-sheep": "suffix of dependencies",
+    "independent-mouse": "not YAML",
+}
+
+
+def test_a_description_of_format_0_5_is_translated(tmp_path: Path) -> None:
+    model = read_model(write_package(tmp_path, description(channels=2, halo=4)))
+
+    entry, output = model.inputs[0], model.outputs[0]
+    assert entry.letters == "bcyx"
+    assert entry.channels == 2
+    assert entry.axes[2].size == Stepped(16, 8)
+    assert output.axes[3].size == LikeAxis("image", "x")
+    assert output.axes[3].halo == 4
+    assert output.value_range == (0.0, 1.0)
+    assert model.sha256 == sha256_of(tmp_path / "bioimageio.yaml")
+    assert model.weights[0].file.sha256 == sha256_of(tmp_path / "weights.onnx")
+
+
+def test_axes_of_steps_become_letters(tmp_path: Path) -> None:
+    described = description()
+    kwargs = {"axes": ["channel", "y", "x"]}
+    described["inputs"][0]["preprocessing"] = [{"id": "zero_mean_unit_variance", "kwargs": kwargs}]
+
+    steps = read_model(write_package(tmp_path, described)).inputs[0].steps
+
+    declared = next(step for step in steps if step.name == "zero_mean_unit_variance")
+    assert declared.kwargs == {"axes": ("c", "y", "x"), "eps": 1e-6}
+
+
+def test_a_description_of_format_0_4_keeps_its_hashes(shared: Path) -> None:
+    model = read_model(shared / "models" / "psc-keras" / "rdf.yaml")
+
+    hashes = {weights.format: weights.file.sha256 for weights in model.weights}
+    assert model.format_version == "0.4.5"
+    assert model.inputs[0].letters == "byxc"
+    assert hashes["keras_hdf5"] == (
+        "d31fd8c4e764ae4b315a33f9ee9cc17e94764a93f2097542a80d0337327e872b"
+    )
+
+
+def test_placeholder_names_of_channels_are_no_names(shared: Path) -> None:
+    model = read_model(shared / "models" / "multi-tensor" / "bioimageio.yaml")
+
+    assert model.inputs[0].axes[1].names == ()
+
+
+def test_every_live_description_is_read_or_is_known_to_be_invalid(shared: Path) -> None:
+    manifests = sorted((shared / "zoo" / "models").glob("*/rdf.yaml"))
+    live = [path for path in manifests if not path.parent.name.startswith("ex-")]
+    invalid = set()
+    for path in live:
+        try:
+            model = read_model(path)
+        except PackageInvalid:
+            invalid.add(path.parent.name)
+        else:
+            assert model.inputs
+            assert model.weights
+
+    assert len(live) == 137
+    assert invalid == set(INVALID_IN_THE_ZOO)
+
+
+def test_the_tolerance_is_that_of_the_output_and_format(tmp_path: Path) -> None:
+    described = description()
+    wide = {"absolute_tolerance": 0.01, "relative_tolerance": 0.005, "weights_formats": ["onnx"]}
+    described["config"] = {"bioimageio": {"reproducibility_tolerance": [wide]}}
+
+    model = read_model(write_package(tmp_path, described))
+
+    assert model.tolerance_for("map", "onnx").absolute == 0.01
+    assert model.tolerance_for("map", "torchscript") == Tolerance()
+
+
+@pytest.mark.parametrize("source", ["../secret.npy", "/etc/hostname", "a/../../b.npy", "C:\\x.npy"])
+def test_a_file_outside_the_package_is_refused(tmp_path: Path, source: str) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["inputs"][0]["test_tensor"] = {"source": source}
+
+    with pytest.raises((PathLeavesPackage, PackageInvalid)):
+        read_model(write_package(tmp_path, change=change))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: [1, 2", "not YAML"),
+        ("- 1\n- 2", "wanted a mapping"),
+        ("type: dataset\nname: x", "describes a dataset"),
+        ("type: model\nformat_version: 0.5.4\nname: x", "name: Value should have"),
+        ("\xff\xfe", "valid"),
+    ],
+)
+def test_what_is_no_description_says_why(tmp_path: Path, text: str, why: str) -> None:
+    manifest = tmp_path / "bioimageio.yaml"
+    manifest.write_text(text, encoding="latin-1")
+
+    with pytest.raises(PackageInvalid, match=why) as caught:
+        read_model(manifest)
+
+    assert caught.value.exit_status == 3
+
+
+def test_a_fixed_size_stays_a_number(tmp_path: Path) -> None:
+    model = read_model(write_package(tmp_path, description(size=64)))
+
+    assert model.inputs[0].axes[2].size == Fixed(64)
+
+
+def test_a_missing_file_and_another_file_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "weights.onnx"
+    with pytest.raises(FileMissing):
+        verified(PackagedFile(path, None), "onnx weights")
+    path.write_bytes(b"x")
+    with pytest.raises(HashDiffers):
+        verified(PackagedFile(path, "0" * 64), "onnx weights")
+
+    assert verified(PackagedFile(path, sha256_of(path).upper()), "onnx weights").path == path
