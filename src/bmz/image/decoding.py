@@ -1,0 +1,103 @@
+"""The one seam at which a decoder's own exceptions, log lines and warnings become our errors."""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import tokenize
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from bmz.image.faults import ImageForbidden, ImageTruncated, ImageUnreadable
+
+FAILURES: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,  # every codec of imagecodecs raises a subclass
+    SyntaxError,  # ElementTree.ParseError
+    TypeError,
+    ValueError,  # TiffFileError, UnicodeDecodeError, JSONDecodeError
+    struct.error,
+    tokenize.TokenError,  # numpy reads the header of NPY with it
+    zlib.error,
+)
+"""What tifffile, imagecodecs and numpy.load raise for damaged files, found by flipping bytes."""
+
+_SPOILS = re.compile(
+    r"corrupted|zeroed|missing (data|required|ByteCounts)|invalid offset|invalid page|out of range"
+    r"|contains no pages|does not match|do not match|failed to re|discontiguous|invalid SubIFDs"
+    r"|incompletely written|incorrect Strip|is missing|estimating|circular"
+    r"|TiffTag ([23]\d\d|5083[89]) .*invalid value offset"  # baseline tags and those of ImageJ
+)
+"""Remarks of tifffile after which its arrays are not what the file was meant to hold."""
+
+_SAYS_CUT_SHORT = re.compile(
+    r"invalid (page |value )?offset|missing frames|is missing|end of file|^EOF|no data left",
+    re.IGNORECASE,
+)
+
+
+class _Hearing(logging.Filter):
+    """Keep what tifffile logs, and keep it from the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            self.heard.append(record.getMessage())
+        return False
+
+
+@contextmanager
+def decoding(path: Path, format_name: str) -> Iterator[None]:
+    """Turn whatever a decoder says or raises in the block into one clear error about `path`.
+
+    Raises
+    ------
+    ImageTruncated, ImageUnreadable
+        The decoder gave up, or remarked that what it gives is not the whole image.
+    ImageForbidden
+        The system refused to read on.
+    """
+    hearing, logger = _Hearing(), logging.getLogger("tifffile")
+    logger.addFilter(hearing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except FAILURES as why:
+        raise _fault(path, format_name, [*hearing.heard, str(why)]) from why
+    except OSError as why:
+        raise ImageForbidden(path, why) from why
+    finally:
+        logger.removeFilter(hearing)
+    spoilt = [text for text in hearing.heard if _SPOILS.search(text)]
+    if spoilt:
+        raise _fault(path, format_name, spoilt)
+
+
+def _fault(path: Path, format_name: str, told: list[str]) -> ImageTruncated | ImageUnreadable:
+    cut = next((text for text in told if _SAYS_CUT_SHORT.search(text)), None)
+    reason = _short(cut or told[0] or told[-1])
+    if cut is not None:
+        return ImageTruncated(path, reason)
+    return ImageUnreadable(path, f"is a damaged {format_name} file: {reason or 'it has no image'}")
+
+
+def _short(text: str) -> str:
+    """Drop the names of objects and classes of tifffile, keep one line of bearable length."""
+    plain = re.sub(r"<(?:tifffile\.)?\w+[^>]*>\s*(?:raised\s*)?", "", text)
+    inner = re.sub(r"^\w+Error\((['\"])(.*)\1\)$", r"\2", plain)
+    line = " ".join(inner.split())
+    return line if len(line) <= 120 else f"{line[:117]}..."  # noqa: PLR2004  (fits a terminal)

@@ -1,0 +1,228 @@
+"""What can be wrong with an image file, each case with its own words and code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from bmz.base.axes import IMAGE_AXES
+from bmz.base.errors import CouldNotTell, WrongUsage
+
+SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".npy")
+"""The endings of the formats that are read, longest first."""
+
+_OTHERS = (
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"ZISRAWFILE", "a Zeiss CZI file"),
+)
+
+
+class ImageNotFound(CouldNotTell):
+    """No file is there."""
+
+    def __init__(self, path: Path) -> None:
+        folder = path.parent
+        near = get_close_matches(path.name, _names_in(folder), n=1)
+        hint = f"did you mean '{folder / near[0]}'?" if near else "check the spelling of the path"
+        if not folder.is_dir():
+            hint = f"there is no folder '{folder}' either; check the path"
+        super().__init__(f"there is no file '{path}'", hint=hint, code="image.not-found")
+
+
+class ImageIsFolder(CouldNotTell):
+    """A folder was given where a file is wanted."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"'{path}' is a folder, not an image file",
+            hint=f"name the files in it, such as '{path}'/*.tif",
+            code="image.folder",
+        )
+
+
+class ImageForbidden(CouldNotTell):
+    """The system does not let us read the file."""
+
+    def __init__(self, path: Path, why: OSError) -> None:
+        super().__init__(
+            f"cannot read '{path}': {why.strerror or type(why).__name__}",
+            hint="ask for the right to read it, or copy it to where you have it",
+            code="image.permission",
+        )
+
+
+class ImageEmpty(CouldNotTell):
+    """The file has no bytes, or its image no pixels."""
+
+    def __init__(self, path: Path, shape: Sequence[int] = ()) -> None:
+        what = (
+            f"holds an image without pixels ({in_words(shape)})" if shape else "is empty (0 bytes)"
+        )
+        super().__init__(
+            f"'{path}' {what}",
+            hint="copy it again from where it came, or export it anew",
+            code="image.empty",
+        )
+
+
+class ImageUnreadable(CouldNotTell):
+    """The content is not, or not soundly, of the format that it claims."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"'{path}' {why}",
+            hint="open it in Fiji to see whether it is sound, and save it as TIFF from there",
+            code="image.unreadable",
+        )
+
+
+class ImageTruncated(CouldNotTell):
+    """The file ends before its image does."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"'{path}' ends too early: {why}",
+            hint="the copy or download was cut short: fetch the file again",
+            code="image.truncated",
+        )
+
+
+class ImageTooLarge(CouldNotTell):
+    """The pixels do not fit into memory."""
+
+    def __init__(self, path: Path, shape: Sequence[int]) -> None:
+        super().__init__(
+            f"'{path}' does not fit into memory: {in_words(shape)} pixels",
+            hint="crop it, or save it as TIFF without compression, which is read piece by piece",
+            code="image.too-large",
+        )
+
+
+class FormatUnknown(CouldNotTell):
+    """Neither the content nor the name is of a format that is read here."""
+
+    def __init__(self, path: Path) -> None:
+        kind = f"'{path.suffix}' files" if path.suffix else "files of this kind"
+        super().__init__(
+            f"cannot read {kind} ('{path}')",
+            hint=f"export it as OME-TIFF; known endings are {', '.join(SUFFIXES)}",
+            code="image.format",
+        )
+
+
+class PixelsRefused(CouldNotTell):
+    """Pixels that are no real numbers, such as complex ones or text."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(
+            f"'{path}' holds values of type {found}; wanted integers, real numbers or booleans",
+            hint="save the part you want, such as the magnitude, as float32",
+            code="image.dtype",
+        )
+
+
+class Transparent(CouldNotTell):
+    """An alpha channel that varies: what colour a pixel shows is not stored."""
+
+    def __init__(self, path: Path, low: float, high: float) -> None:
+        super().__init__(
+            f"'{path}' is partly transparent: its alpha channel goes from {low:g} to {high:g}",
+            hint="save it without transparency (in Fiji: Image > Type > RGB Color)",
+            code="image.alpha",
+        )
+
+
+class TwoChannelAxes(CouldNotTell):
+    """Colour samples within channels: one letter c cannot name both."""
+
+    def __init__(self, path: Path, channels: int, samples: int) -> None:
+        super().__init__(
+            f"'{path}' has two channel axes: {channels} channels of {samples} colour samples each",
+            hint="split the colours in Fiji (Image > Color > Split Channels) and save one stack",
+            code="image.two-channel-axes",
+        )
+
+
+class SeriesOutOfRange(WrongUsage):
+    """The file has fewer images than the number asked for."""
+
+    def __init__(self, path: Path, series: int, count: int) -> None:
+        have = "one image, number 0" if count == 1 else f"{count} images, numbers 0 to {count - 1}"
+        super().__init__(
+            f"'{path}' has no image number {series}: it holds {have}",
+            hint="choose one of these numbers",
+            code="image.series",
+        )
+
+
+class AxesUnknown(WrongUsage):
+    """The file does not say what an axis is, and nobody else did."""
+
+    def __init__(self, path: Path, axes: str, shape: Sequence[int]) -> None:
+        example = _example(axes)
+        hint = "an image has the axes y and x, and of t, c, z at most one each: save it as such"
+        if example:
+            hint = f"name them in this order, for example --axes {example}"
+        super().__init__(
+            f"'{path}' does not say what its axes are: {in_words(shape)}, known: {axes}",
+            hint=hint,
+            code="axes.ambiguous",
+        )
+
+
+class AxesRefused(WrongUsage):
+    """The user's word for the axes cannot be meant."""
+
+    def __init__(self, path: Path, axes: str, why: str) -> None:
+        super().__init__(
+            f"--axes {axes or repr(axes)} does not suit '{path}': {why}",
+            hint=f"one letter an axis, each of {', '.join(IMAGE_AXES)} at most once, with y and x",
+            code="axes.words",
+        )
+
+
+def _example(axes: str) -> str:
+    """Fill unnamed axes from the last one with x, y, z, c, t; nothing where that cannot be."""
+    free = [letter for letter in "xyzct" if letter not in axes]
+    unnamed = [i for i, letter in enumerate(axes) if letter not in IMAGE_AXES]
+    filled = dict(zip(reversed(unnamed), free, strict=False))
+    words = "".join(filled.get(i, letter) for i, letter in enumerate(axes))
+    sound = len(free) >= len(unnamed) and {"y", "x"} <= set(words)
+    return words if sound else ""
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []  # no folder, or one whose names are not for us
+
+
+def in_words(shape: Sequence[int]) -> str:
+    """Write a shape for people.
+
+    Examples
+    --------
+    >>> in_words((2, 512, 640))
+    '2 x 512 x 640'
+    """
+    return " x ".join(str(n) for n in shape)
+
+
+def not_a_file_of(path: Path, format_name: str, head: bytes) -> ImageUnreadable:
+    """Say that `path`, of a known ending, starts with something else (`head`)."""
+    other = next((name for magic, name in _OTHERS if head.startswith(magic)), None)
+    text = head[:16].split(b"\n")[0].decode("ascii", "replace").strip()
+    if other is None:
+        shown = f"'{text}...'" if text.isprintable() and "�" not in text else head[:8].hex(" ")
+        other = f"it starts with {shown}"
+    else:
+        other = f"it is {other}"
+    article = "an" if format_name == "NPY" else "a"
+    return ImageUnreadable(path, f"is not {article} {format_name} file: {other}")

@@ -1,0 +1,57 @@
+"""The grid of an image: coordinates in um along z, y, x, and the pixel size read back from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from bmz.base.arrays import AnyArray
+from bmz.base.axes import SPACE
+
+
+def with_lengths(
+    pixels: xr.DataArray,
+    pixel_um: Mapping[str, float],
+    *,
+    channel_names: tuple[str, ...] = (),
+    colour: bool = False,
+) -> xr.DataArray:
+    """Give `pixels` with coordinates in um along z, y, x and with names along c.
+
+    Parameters
+    ----------
+    pixels : dims are a subset of t, c, z, y, x
+    pixel_um : length of a pixel by axis; axes without one get no coordinate
+    channel_names : one a channel, or none
+    colour : whether the channels are those of a photograph
+    """
+    lengths = {a: um for a, um in pixel_um.items() if a in pixels.dims and a in SPACE}
+    coords: dict[str, tuple[str, AnyArray, dict[str, str | float]]] = {
+        axis: (axis, np.arange(pixels.sizes[axis]) * um, {"units": "um", "pixel_um": um})
+        for axis, um in lengths.items()
+    }
+    if channel_names:
+        coords["c"] = ("c", np.array(channel_names), {})
+    attrs = {"colour": True} if colour else {}
+    return pixels.assign_coords(coords).assign_attrs(attrs)
+
+
+def pixel_um_of(pixels: xr.DataArray) -> dict[str, float]:
+    """Give the length of a pixel in um along those of z, y, x that have it as coordinates.
+
+    An axis of one pixel has no step between coordinates: its length rides in their attributes.
+    """
+    return {a: um for a in SPACE if (um := _step(pixels, a)) is not None}
+
+
+def _step(pixels: xr.DataArray, axis: str) -> float | None:
+    if axis not in pixels.coords:
+        return None
+    coordinate = pixels.coords[axis]
+    if coordinate.size < 2:  # noqa: PLR2004  (a step needs two)
+        alone = coordinate.attrs.get("pixel_um")
+        return None if alone is None else float(alone)
+    values = coordinate.to_numpy()
+    return float(values[-1] - values[0]) / (len(values) - 1)

@@ -1,0 +1,130 @@
+"""What an image file says of itself, with the user's word for its axes where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bmz.base.axes import IMAGE_AXES
+from bmz.image.faults import (
+    AxesRefused,
+    ImageUnreadable,
+    PixelsRefused,
+    SeriesOutOfRange,
+    in_words,
+)
+from bmz.image.formats import format_of
+from bmz.image.header import Header
+from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.npy import npy_header
+from bmz.image.png import png_header
+from bmz.image.tiff import tiff_header
+
+_PLANE = "yx"
+_REAL_KINDS = "biuf"
+
+
+def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> ImageInfo:
+    """Tell what the file says of one image, without reading its pixels.
+
+    Axes of size 1 without a name are left out. An axis that the file does not name is ``q``.
+
+    Parameters
+    ----------
+    path : TIFF, ImageJ TIFF, OME-TIFF, PNG or NPY file
+    axes : the user's word, one letter an axis in the order of the file, such as ``zyx``;
+        it outdoes the file; axes of size 1 may be left out
+    series : which image of the file, from 0
+
+    Raises
+    ------
+    CouldNotTell
+        The file cannot be read: see `bmz.image.faults`, each case has its class and code.
+    AxesRefused, SeriesOutOfRange
+        The words of the call do not suit the file.
+    """
+    header = read_header(path, series)
+    if not header.shape:
+        raise ImageUnreadable(path, "holds a single value, not an image")
+    if header.dtype.kind not in _REAL_KINDS:
+        raise PixelsRefused(path, str(header.dtype))
+    kept = _named_by_file(header) if axes is None else _named_by_user(path, header, axes)
+    names, shape = kept.axes, tuple(header.shape[i] for i in kept.positions)
+    sizes = dict(zip(names, shape, strict=True))
+    channels = header.axes.find("c")
+    same_c = "c" in names and kept.positions[names.index("c")] == channels
+    return ImageInfo(
+        path=path,
+        axes=names,
+        shape=shape,
+        dtype=header.dtype,
+        pixel_um={a: um for a, um in header.pixel.um.items() if a in names},
+        pixel_from=header.pixel.source if header.pixel.um.keys() & sizes.keys() else "",
+        odd_pixel=header.pixel.odd,
+        channel_names=header.channel_names if len(header.channel_names) == sizes.get("c") else (),
+        colour=header.colour and same_c,
+        series=series,
+        series_count=header.series_count,
+    )
+
+
+def read_header(path: Path, series: int) -> Header:
+    """Read the header of image number `series` by the format that the content shows.
+
+    Raises
+    ------
+    CouldNotTell, SeriesOutOfRange
+        As `inspect_image`.
+    """
+    found = format_of(path)
+    if found == "TIFF":
+        return tiff_header(path, series)
+    if series != 0:
+        raise SeriesOutOfRange(path, series, 1)
+    return png_header(path) if found == "PNG" else npy_header(path)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Letters of the axes that stay, and where each lies in the file."""
+
+    axes: str
+    positions: tuple[int, ...]
+
+
+def _named_by_file(header: Header) -> _Kept:
+    named = [a != UNKNOWN_AXIS or n > 1 for a, n in zip(header.axes, header.shape, strict=True)]
+    positions = tuple(i for i, keep in enumerate(named) if keep)
+    if len(positions) < len(_PLANE):
+        positions = tuple(range(len(header.axes)))
+    axes = "".join(header.axes[i] for i in positions)
+    return _Kept(_PLANE if axes == UNKNOWN_AXIS * len(_PLANE) else axes, positions)
+
+
+def _named_by_user(path: Path, header: Header, axes: str) -> _Kept:
+    _refuse_odd_words(path, axes)
+    every = range(len(header.shape))
+    unnamed = [i for i in every if header.shape[i] > 1 or header.axes[i] != UNKNOWN_AXIS]
+    larger = [i for i in every if header.shape[i] > 1]
+    for positions in (every, unnamed, larger):
+        if len(positions) == len(axes):
+            return _Kept(axes, tuple(positions))
+    raise AxesRefused(path, axes, _counts(header.axes, header.shape, axes))
+
+
+def _refuse_odd_words(path: Path, axes: str) -> None:
+    strange = sorted(set(axes) - set(IMAGE_AXES))
+    if strange:
+        raise AxesRefused(path, axes, f"'{strange[0]}' is no axis")
+    twice = next((a for a in axes if axes.count(a) > 1), None)
+    if twice is not None:
+        raise AxesRefused(path, axes, f"'{twice}' stands twice")
+    absent = next((a for a in _PLANE if a not in axes), None)
+    if absent is not None:
+        raise AxesRefused(path, axes, f"'{absent}' is missing")
+
+
+def _counts(found: str, shape: Sequence[int], axes: str) -> str:
+    known = f", known: {found}" if set(found) != {UNKNOWN_AXIS} else ""
+    return f"it names {len(axes)} axes, the file has {len(shape)} ({in_words(shape)}{known})"

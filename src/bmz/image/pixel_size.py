@@ -1,0 +1,131 @@
+"""The length of a pixel as ImageJ, TIFF and PNG write it, and which numbers cannot be meant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from bmz.base.lengths import UM_PER_UNIT, um_per
+from bmz.image.header import PixelSize
+
+_DPI_OF_DEVICES = (
+    1, 72, 75, 90, 92, 96, 100, 120, 144, 150, 180, 192, 200, 220, 240, 266, 300, 350, 360, 400,
+    450, 500, 600, 720, 800, 900, 1200, 1440, 2400,
+)  # fmt: skip
+"""Dots an inch that programs write for screens, printers and desk scanners.
+
+Higher ones are left out: below 10 um a pixel may well be a microscope's.
+"""
+
+_LARGEST_PLAIN_UM = 1000.0
+"""A plain resolution tag never means a microscope's pixel above a millimetre."""
+
+_MOST_ANISOTROPY = 10.0
+"""x and y of one camera never differ more than this."""
+
+
+def from_resolution(per_unit: Mapping[str, float], unit: str, source: str) -> PixelSize:
+    """Judge the pixels a unit that a TIFF or PNG states without any word of a microscope.
+
+    Parameters
+    ----------
+    per_unit : pixels a `unit` along y, x
+    unit : of length, such as ``inch``; one that is no length leaves all unknown
+    source : named in the answer
+    """
+    factor = um_per(unit)
+    if factor is None:
+        return PixelSize()
+    lengths = {axis: _inverse(value) for axis, value in per_unit.items()}
+    odd = {a: why for a, n in lengths.items() if (why := _device(a, n, unit))}
+    rest = {a: n for a, n in lengths.items() if a not in odd}
+    judged = from_lengths(rest, dict.fromkeys(rest, unit), source)
+    return PixelSize(judged.um, judged.source, (*odd.values(), *judged.odd))
+
+
+def from_imagej(
+    metadata: Mapping[str, object], per_unit: Mapping[str, float], source: str = "ImageJ"
+) -> PixelSize:
+    """Read ImageJ's words (``unit``, ``yunit``, ``zunit``, ``spacing``) and its resolution tags.
+
+    Source: ImageJ 1.54, ``ij.io.FileOpener.decodeDescriptionString`` and ``ij.io.TiffEncoder``:
+    the tags hold pixels a unit, `spacing` the distance of slices in the same unit.
+
+    Parameters
+    ----------
+    metadata : the pairs of ImageJ's description
+    per_unit : pixels a unit along y, x from the tags; may lack them
+    """
+    unit = str(metadata.get("unit", ""))
+    units = {
+        "x": unit,
+        "y": str(metadata.get("yunit", unit)),
+        "z": str(metadata.get("zunit", unit)),
+    }
+    if um_per(unit) == UM_PER_UNIT["inch"]:
+        # ImageJ carries the dots an inch of an ordinary picture along as its scale
+        plain = from_resolution(per_unit, unit, source)
+        return plain if plain.odd or "spacing" not in metadata else _with_z(plain, metadata, units)
+    lengths = {axis: _inverse(value) for axis, value in per_unit.items()}
+    if "spacing" in metadata:
+        lengths["z"] = _number(metadata["spacing"])
+    return from_lengths(lengths, units, source)
+
+
+def from_lengths(lengths: Mapping[str, float], units: Mapping[str, str], source: str) -> PixelSize:
+    """Turn lengths with units into um and put aside what cannot be meant.
+
+    Parameters
+    ----------
+    lengths : by axis, in the unit of that axis
+    units : by axis; one that is no length (``pixel``) leaves the axis unknown
+    source : named in the answer
+    """
+    um: dict[str, float] = {}
+    odd: list[str] = []
+    for axis in (a for a in "zyx" if a in lengths):
+        factor = um_per(units[axis])
+        if factor is None:
+            continue
+        value = lengths[axis] * factor
+        if math.isfinite(value) and value > 0:
+            um[axis] = value
+        else:
+            odd.append(f"{axis}: {lengths[axis]:g} {units[axis]}")
+    if _too_different(um):
+        odd.append(f"y: {um.pop('y'):.4g} um and x: {um.pop('x'):.4g} um differ too much")
+    return PixelSize(um, source if um else "", tuple(odd))
+
+
+def _with_z(
+    plain: PixelSize, metadata: Mapping[str, object], units: Mapping[str, str]
+) -> PixelSize:
+    z = from_lengths({"z": _number(metadata["spacing"])}, units, plain.source)
+    return PixelSize({**z.um, **plain.um}, plain.source or z.source, (*plain.odd, *z.odd))
+
+
+def _device(axis: str, length: float, unit: str) -> str:
+    um = length * (um_per(unit) or math.nan)
+    if not (math.isfinite(um) and um > 0):
+        return ""  # judged with all other lengths
+    dpi = UM_PER_UNIT["inch"] / um
+    known = any(math.isclose(dpi, n, rel_tol=2e-3) for n in _DPI_OF_DEVICES)
+    return f"{axis}: {length:.3g} {unit} ({dpi:.4g} dpi)" if known or um > _LARGEST_PLAIN_UM else ""
+
+
+def _too_different(um: Mapping[str, float]) -> bool:
+    if not {"x", "y"} <= um.keys():
+        return False
+    ratio = um["x"] / um["y"]
+    return not 1 / _MOST_ANISOTROPY <= ratio <= _MOST_ANISOTROPY
+
+
+def _inverse(per_unit: float) -> float:
+    return 1 / per_unit if per_unit else math.inf
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.nan

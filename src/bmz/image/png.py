@@ -1,0 +1,130 @@
+"""PNG: the header by its chunks, the pixels by way of imagecodecs (which keeps 16 bit)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import imagecodecs
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.image.decoding import decoding
+from bmz.image.faults import ImageEmpty, ImageTooLarge, ImageTruncated, ImageUnreadable
+from bmz.image.header import Header, PixelSize
+from bmz.image.pixel_size import from_resolution
+from bmz.image.transparency import without_alpha
+
+# PNG specification, third edition, 11.2.1 IHDR: colour types
+_PALETTE = 3
+_COLOUR = (2, _PALETTE, 6)
+_WITH_ALPHA = (4, 6)
+_SIGNATURE_BYTES = 8
+_DEEP = 16  # bits a sample
+_WANTED = (b"IHDR", b"PLTE", b"tRNS", b"pHYs")
+_METRE = 1  # 11.3.4.3 pHYs: unit specifier
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """One chunk: its name, its content (empty unless it matters here), its place in the file."""
+
+    name: bytes
+    content: bytes
+    start: int
+    end: int
+
+
+def png_header(path: Path) -> Header:
+    """Read width, height, bit depth and colour type of a PNG; 1, 2, 4 bits count as 8.
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, ImageEmpty
+        The chunks are not sound.
+    """
+    with decoding(path, "PNG"), path.open("rb") as file:
+        chunks = _by_name(_chunks(path, file))
+        width, height, bits, kind = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+    if not width * height:
+        raise ImageEmpty(path, (height, width))
+    colour = kind in _COLOUR and not _grey_palette(chunks)
+    dtype = np.dtype(np.uint16 if bits == _DEEP else np.uint8)
+    pixel = _pixel_size(chunks.get(b"pHYs", b""))
+    if colour:
+        return Header("yxc", (height, width, 3), dtype, pixel, colour=True)
+    return Header("yx", (height, width), dtype, pixel)
+
+
+def png_pixels(path: Path) -> AnyArray:
+    """Read the pixels as (y, x) or (y, x, 3), a palette as its colours, without alpha.
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, ImageTooLarge, Transparent
+        They cannot be had.
+    """
+    with decoding(path, "PNG"), path.open("rb") as file:
+        chunks = _chunks(path, file)
+        header = _by_name(chunks)
+        try:
+            pixels: AnyArray = imagecodecs.png_decode(_essence(file, chunks))
+        except MemoryError as why:
+            sides = struct.unpack(">II", header[b"IHDR"][:8])
+            raise ImageTooLarge(path, sides[::-1]) from why
+    if header[b"IHDR"][9] in _WITH_ALPHA or b"tRNS" in header:
+        pixels = without_alpha(path, pixels, axis=2)
+    grey = pixels.ndim > 2 and (pixels.shape[2] == 1 or _grey_palette(header))  # noqa: PLR2004
+    return pixels[..., 0] if grey else pixels
+
+
+def _chunks(path: Path, file: BinaryIO) -> list[_Chunk]:
+    size = file.seek(0, 2)
+    start = file.seek(_SIGNATURE_BYTES)
+    found: list[_Chunk] = []
+    while start + 8 <= size:
+        length, name = struct.unpack(">I4s", file.read(8))
+        end = start + 12 + length
+        if not name.isalpha():
+            raise ImageUnreadable(path, f"is a damaged PNG file: no chunk at byte {start}")
+        if end > size:
+            break
+        content = file.read(length) if name in _WANTED else b""
+        if content and zlib.crc32(name + content) != int.from_bytes(file.read(4), "big"):
+            raise ImageUnreadable(path, f"is a damaged PNG file: bad checksum at byte {start}")
+        found.append(_Chunk(name, content, start, end))
+        start = file.seek(end)
+        if name == b"IEND":
+            return found
+    raise ImageTruncated(path, f"no end mark within {size} bytes")
+
+
+def _by_name(chunks: list[_Chunk]) -> dict[bytes, bytes]:
+    return {chunk.name: chunk.content for chunk in chunks if chunk.name in _WANTED}
+
+
+def _essence(file: BinaryIO, chunks: list[_Chunk]) -> bytes:
+    # libpng prints remarks about colour profiles, times and texts, none of which alter a pixel
+    file.seek(0)
+    parts = [file.read(_SIGNATURE_BYTES)]
+    for chunk in chunks:
+        if chunk.name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            file.seek(chunk.start)
+            parts.append(file.read(chunk.end - chunk.start))
+    return b"".join(parts)
+
+
+def _grey_palette(chunks: dict[bytes, bytes]) -> bool:
+    palette = chunks.get(b"PLTE", b"")
+    of_palette = chunks[b"IHDR"][9] == _PALETTE
+    return of_palette and palette[0::3] == palette[1::3] == palette[2::3]
+
+
+def _pixel_size(chunk: bytes) -> PixelSize:
+    if len(chunk) != struct.calcsize(">IIB") or chunk[-1] != _METRE:
+        return PixelSize()
+    x, y = struct.unpack(">II", chunk[:8])
+    return from_resolution({"y": y, "x": x}, "m", "PNG pHYs")

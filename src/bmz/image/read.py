@@ -1,0 +1,61 @@
+"""Pixels with named axes and lengths in um."""
+
+from __future__ import annotations
+
+import math
+
+import xarray as xr
+
+from bmz.base.arrays import AnyArray
+from bmz.base.axes import in_image_order
+from bmz.image.faults import AxesUnknown, ImageUnreadable
+from bmz.image.formats import format_of
+from bmz.image.grid import with_lengths
+from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.npy import npy_pixels
+from bmz.image.png import png_pixels
+from bmz.image.tiff import tiff_pixels
+
+
+def read_image(info: ImageInfo) -> xr.DataArray:
+    """Read the pixels of an inspected image.
+
+    Uncompressed TIFF and NPY are mapped from the disk and read-only: only what is used is read.
+
+    Parameters
+    ----------
+    info : as `bmz.image.inspect.inspect_image` gives it
+
+    Returns
+    -------
+    DataArray
+        dtype as stored; dims are the named axes in the order t, c, z, y, x, always with y and x;
+        coordinates of z, y, x in um where the pixel size is known (the centre of the first pixel
+        is 0), of c the names of the channels; ``attrs["colour"]`` where it is a colour photograph
+
+    Raises
+    ------
+    AxesUnknown
+        An axis has no name.
+    CouldNotTell
+        The pixels are damaged, cut short, transparent, or larger than the memory.
+    """
+    if UNKNOWN_AXIS in info.axes or not {"y", "x"} <= set(info.axes):
+        raise AxesUnknown(info.path, info.axes, info.shape)
+    pixels = _pixels(info)
+    if pixels.size != math.prod(info.shape) or pixels.dtype != info.dtype:
+        raise ImageUnreadable(info.path, "changed since it was looked at")
+    stored = xr.DataArray(pixels.reshape(info.shape), dims=tuple(info.axes))
+    return with_lengths(
+        stored.transpose(*in_image_order(info.axes)),
+        info.pixel_um,
+        channel_names=info.channel_names,
+        colour=info.colour,
+    )
+
+
+def _pixels(info: ImageInfo) -> AnyArray:
+    found = format_of(info.path)
+    if found == "TIFF":
+        return tiff_pixels(info.path, info.series)
+    return png_pixels(info.path) if found == "PNG" else npy_pixels(info.path)
