@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from bmz.check.fit import check_fit, check_header
+from bmz.check.question import Question
+from bmz.image.info import ImageInfo
+from bmz.spec.model import AxisSpec, Fixed, ModelSpec, Size, Stepped, TensorSpec
+
+
+SIXTEENS = Stepped(16, 16)
+
+
+def model(
+    *,
+    channels: tuple[str, ...] = ("nuclei",),
+    space: str = "yx",
+    size: Size = SIXTEENS,
+    dtype: str = "float32",
+    value_range: tuple[float | None, float | None] = (None, None),
+    um: float | None = None,
+    tags: tuple[str, ...] = (),
+) -> ModelSpec:
+    unit = None if um is None else "micrometer"
+    axes = (
+        AxisSpec("b", "batch", Fixed(1)),
+        AxisSpec("c", "channel", Fixed(len(channels)), names=channels),
+        *(AxisSpec(a, "space", size, scale=um or 1.0, unit=unit) for a in space),
+    )
+    tensor = TensorSpec("raw", axes, dtype, value_range=value_range)
+    return ModelSpec("m", "M", Path(), "0" * 64, "0.5.4", (tensor,), (), (), tags=tags)
+
+
+def image(axes: str = "yx", shape: tuple[int, ...] = (64, 64), **more: Any) -> ImageInfo:
+    return ImageInfo(Path("a.tif"), axes, shape, np.dtype(more.pop("dtype", "float32")), **more)
+
+
+def codes(asked: Question, pixels: xr.DataArray | None = None) -> dict[str, str]:
+    report = check_header(asked) if pixels is None else check_fit(asked, pixels)
+    return {finding.code: finding.severity for finding in report.findings}
+
+
+def pixels(info: ImageInfo, values: Any = None) -> xr.DataArray:
+    if values is None:
+        values = np.random.default_rng(0).random(info.shape) * 200
+    array = np.broadcast_to(np.asarray(values), info.shape).astype(info.dtype)
+    return xr.DataArray(array, dims=tuple(info.axes))
+
+
+def test_an_image_that_fits_gives_neither_errors_nor_warnings() -> None:
+    info = image(pixel_um={"y": 0.5, "x": 0.5})
+    asked = Question(model(um=0.5), info, pixel_um=info.pixel_um)
+
+    report = check_fit(asked, pixels(info))
+
+    assert report.verdict == "fits"
+    assert report.findings == ()
+
+
+def test_axes_that_the_file_does_not_name_are_asked_for() -> None:
+    asked = Question(model(), image("qqqyx", (2, 3, 4, 64, 64)))
+
+    report = check_header(asked)
+
+    assert [finding.code for finding in report.findings] == ["axes.ambiguous"]
+    assert report.verdict == "mismatch"
+    assert "--axes" in report.findings[0].hint
+
+
+def test_a_z_stack_into_a_three_channel_model_is_no_rgb_image() -> None:
+    asked = Question(model(channels=("red", "green", "blue")), image("zyx", (3, 64, 64)))
+
+    assert codes(asked) == {"axes.extra": "note", "channel.count": "error", "scale.unknown": "note"}
+
+
+def test_a_volume_model_refuses_a_plane() -> None:
+    assert codes(Question(model(space="zyx"), image()))["axes.missing"] == "error"
+
+
+def test_planes_of_time_are_looped_with_a_note() -> None:
+    asked = Question(model(), image("tyx", (5, 64, 64)))
+
+    assert codes(asked)["axes.extra"] == "note"
+    assert check_header(asked).verdict == "adapts"
+    assert asked.loop == "t"
+
+
+def test_another_order_of_axes_is_a_note() -> None:
+    asked = Question(model(channels=("a", "b")), image("yxc", (64, 64, 2)))
+
+    assert codes(asked)["axes.order"] == "note"
+
+
+@pytest.mark.parametrize(
+    ("channels", "wrong"),
+    [(None, True), ((0,), True), ((0, 7), True), ((1, 0), False), ((0, -1), False)],
+)
+def test_the_channels_must_be_as_many_as_the_model_wants(
+    channels: tuple[int, ...] | None, wrong: bool
+) -> None:
+    asked = Question(model(channels=("a", "b")), image("cyx", (3, 64, 64)), channels)
+
+    assert ("channel.count" in codes(asked)) == wrong
+
+
+def test_a_photograph_is_no_fluorescence_image_until_a_channel_is_named() -> None:
+    photograph = image("yxc", (64, 64, 3), colour=True, dtype="uint8")
+
+    assert codes(Question(model(), photograph))["channel.rgb"] == "error"
+    assert "channel.rgb" not in codes(Question(model(), photograph, (0,)))
+
+
+def test_a_photograph_fits_a_model_of_red_green_and_blue() -> None:
+    photograph = image("yxc", (64, 64, 3), colour=True, dtype="uint8")
+    asked = Question(model(channels=("red", "green", "blue")), photograph)
+
+    assert "channel.rgb" not in codes(asked)
+
+
+def test_named_channels_in_another_order_are_a_warning_with_the_order() -> None:
+    info = image("cyx", (2, 64, 64), channel_names=("Nuclei", "Membrane"))
+    report = check_header(Question(model(channels=("membrane", "nuclei")), info))
+
+    finding = next(f for f in report.findings if f.code == "channel.order")
+
+    assert finding.severity == "warning"
+    assert finding.hint == "--channels 1,0"
+
+
+@pytest.mark.parametrize(
+    ("image_um", "code", "severity"),
+    [
+        (0.5, None, None),
+        (0.6, None, None),
+        (0.7, "scale.off", "warning"),
+        (0.3, "scale.off", "warning"),
+        (1.0, "scale.far", "error"),
+        (0.25, "scale.far", "error"),
+        (2.0, "scale.far", "error"),
+    ],
+)
+def test_pixel_sizes_are_compared_both_ways(
+    image_um: float, code: str | None, severity: str | None
+) -> None:
+    asked = Question(model(um=0.5), image(), pixel_um={"y": image_um, "x": image_um})
+
+    found = {c: s for c, s in codes(asked).items() if c.startswith("scale")}
+
+    assert found == ({} if code is None else {code: severity})
+
+
+def test_a_resize_that_was_asked_for_ends_the_question_of_scale() -> None:
+    asked = Question(model(um=0.5), image(), pixel_um={"y": 2, "x": 2}, scale=4.0)
+
+    assert not [code for code in codes(asked) if code.startswith("scale")]
+
+
+def test_a_screen_resolution_is_not_compared_as_a_pixel_size() -> None:
+    asked = Question(model(um=0.5), image(odd_pixel=("x: 0.0139 inch (72 dpi)",)))
+
+    assert codes(asked)["scale.implausible"] == "error"
+    assert "scale.implausible" not in codes(replace(asked, model=model()))
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels_px", "code"),
+    [
+        (Stepped(64, 16), 64, None),
+        (Stepped(64, 16), 100, "size.off-step"),
+        (Stepped(64, 16), 50, "size.below-least"),
+        (Fixed(64), 64, None),
+        (Fixed(64), 65, "size.fixed"),
+        (Fixed(64), 63, "size.below-least"),
+        (Stepped(1, 1), 77, None),
+    ],
+)
+def test_sizes_that_are_padded_or_tiled_are_noted(
+    size: Size, pixels_px: int, code: str | None
+) -> None:
+    asked = Question(model(size=size), image(shape=(pixels_px, pixels_px)))
+
+    found = {c for c in codes(asked) if c.startswith("size")}
+
+    assert found == (set() if code is None else {code})
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "most", "code"),
+    [
+        ("uint8", "float32", 255, "dtype.cast"),
+        ("uint16", "uint8", 200, "dtype.cast"),
+        ("uint16", "uint8", 256, "dtype.narrowed"),
+        ("float32", "uint8", 0.5, "dtype.narrowed"),
+        ("float64", "float32", 1e3, "dtype.cast"),
+        ("uint32", "float32", 2**31, "dtype.narrowed"),
+        ("int16", "float32", -30000, "dtype.cast"),
+    ],
+)
+def test_a_cast_is_a_note_only_when_no_value_of_the_image_changes(
+    found: str, wanted: str, most: float, code: str
+) -> None:
+    info = image(dtype=found)
+    values = np.zeros(info.shape)
+    values[::2] = most
+
+    report = check_fit(Question(model(dtype=wanted), info), pixels(info, values))
+
+    assert [f.code for f in report.findings if f.code.startswith("dtype")] == [code]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_an_error(bad: float) -> None:
+    info = image()
+    values = np.ones(info.shape)
+    values[3, 4] = bad
+
+    report = check_fit(Question(model(), info), pixels(info, values))
+
+    finding = next(f for f in report.findings if f.code == "range.nonfinite")
+    assert finding.severity == "error"
+    assert finding.message.startswith("1 of 4096")
+
+
+def test_a_constant_channel_and_a_flat_image_are_warnings() -> None:
+    info = image(dtype="uint8")
+    faint = np.random.default_rng(0).integers(10, 13, info.shape)
+
+    assert codes(Question(model(), info), pixels(info, 7))["channel.empty"] == "warning"
+    assert codes(Question(model(), info), pixels(info, faint))["range.flat"] == "warning"
+
+
+def test_only_channels_that_are_used_are_judged() -> None:
+    info = image("cyx", (2, 64, 64), dtype="uint8")
+    values = np.zeros(info.shape)
+    values[1] = np.random.default_rng(0).integers(0, 255, (64, 64))
+
+    assert "channel.empty" not in codes(Question(model(), info, (1,)), pixels(info, values))
+    assert "channel.empty" in codes(Question(model(), info, (0,)), pixels(info, values))
+
+
+def test_zero_to_one_where_zero_to_255_is_declared_is_a_warning() -> None:
+    info = image()
+    asked = Question(model(value_range=(0, 255)), info)
+
+    assert codes(asked, pixels(info, np.linspace(0, 1, 64)))["range.unit"] == "warning"
+    assert codes(asked, pixels(info, np.linspace(0, 999, 64)))["range.outside"] == "warning"
