@@ -66,7 +66,7 @@ def choose_recipe(
     MakesNoLabels
         The tags name another task.
     """
-    tensor = _output(model, output, recipe)
+    tensor = _output(model, output)
     evidence = _by_evidence(model, tensor)
     if recipe is not None:
         same = evidence is not None and evidence.name == recipe
@@ -81,13 +81,13 @@ def choose_recipe(
     raise RecipeUnclear(model.id, f"{shown}, and no op, config or channel name says more")
 
 
-def _output(model: ModelSpec, wanted: str | None, recipe: str | None) -> TensorSpec:
+def _output(model: ModelSpec, wanted: str | None) -> TensorSpec:
     ids = tuple(tensor.id for tensor in model.outputs)
     if wanted is not None:
         if wanted not in ids:
             raise OutputUnknown(model.id, wanted, ids)
         return model.outputs[ids.index(wanted)]
-    if len(ids) == 1 or recipe == "none":
+    if len(ids) == 1:
         return model.outputs[0]
     raise OutputUnclear(model.id, ids)
 

@@ -1,0 +1,149 @@
+"""What the declared sizes of a model mean for tiles: rules for its input and its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from math import lcm
+
+from bmz.base.errors import CouldNotTell
+from bmz.plan.axis_tiling import OutputRule
+from bmz.plan.tiling import AxisRule, chosen_halos
+from bmz.spec.model import AxisSpec, Fixed, LikeAxis, ModelSpec, Stepped, TensorSpec
+
+
+class SizesUnclear(CouldNotTell):
+    """The declared sizes of the tensors cannot be brought together."""
+
+    def __init__(self, model: str, tensor: str, why: str) -> None:
+        super().__init__(
+            f"the sizes that '{model}' declares for '{tensor}' cannot be used: {why}",
+            hint="the description of the model is at fault; tell its authors",
+            code="package.sizes",
+        )
+
+
+def output_rules(model: ModelSpec) -> tuple[OutputRule, ...]:
+    """Say for each output how its pixels lie on those of the input.
+
+    Raises
+    ------
+    SizesUnclear
+        An output is larger than its input for no declared reason.
+    """
+    return tuple(_output_rule(model, tensor) for tensor in model.outputs)
+
+
+def _output_rule(model: ModelSpec, tensor: TensorSpec) -> OutputRule:
+    spacing: dict[str, Fraction | int] = {}
+    lost: dict[str, int] = {}
+    for axis in tensor.axes:
+        if axis.kind == "space" and axis.letter in model.space:
+            spacing[axis.letter], lost[axis.letter] = _spacing_and_lost(model, tensor, axis)
+    return OutputRule(tensor.letters, spacing, lost)
+
+
+def _spacing_and_lost(model: ModelSpec, tensor: TensorSpec, axis: AxisSpec) -> tuple[Fraction, int]:
+    size = axis.size
+    if isinstance(size, LikeAxis):
+        referred = _axis_of(model, size.tensor, size.axis)
+        spacing = _ratio(axis.scale, referred.scale)
+        if any(size.tensor == output.id for output in model.outputs):
+            other = next(output for output in model.outputs if output.id == size.tensor)
+            before, lost = _spacing_and_lost(model, other, referred)
+            spacing, cut = spacing * before, -size.offset * spacing * before / 2 + lost
+        else:
+            cut = -size.offset * spacing / 2
+        return spacing, _whole_cut(model, tensor, cut)
+    entry = _input_axis(model, axis.letter)
+    if isinstance(size, Fixed) and isinstance(entry.size, Fixed):
+        return _of_fixed(model, tensor, entry, axis)
+    return _ratio(axis.scale, entry.scale), 0
+
+
+def _of_fixed(
+    model: ModelSpec, tensor: TensorSpec, entry: AxisSpec, axis: AxisSpec
+) -> tuple[Fraction, int]:
+    taken, given = entry.size, axis.size
+    assert isinstance(taken, Fixed)  # noqa: S101  (the caller has looked; this tells the type checker)
+    assert isinstance(given, Fixed)  # noqa: S101
+    spacing = _ratio(axis.scale, entry.scale)
+    ratio = Fraction(taken.size, given.size)
+    if spacing == 1 and ratio != 1 and 1 in (ratio.numerator, ratio.denominator):
+        return ratio, 0
+    return spacing, _whole_cut(model, tensor, (taken.size - given.size * spacing) / 2)
+
+
+def _whole_cut(model: ModelSpec, tensor: TensorSpec, cut: Fraction | float) -> int:
+    if cut < 0 or int(cut) != cut:
+        raise SizesUnclear(model.id, tensor.id, f"it would lose {float(cut):g} px a side")
+    return int(cut)
+
+
+def _ratio(scale: float, other: float) -> Fraction:
+    return Fraction(scale / other).limit_denominator(64)
+
+
+def _axis_of(model: ModelSpec, tensor_id: str, letter: str) -> AxisSpec:
+    for tensor in (*model.inputs, *model.outputs):
+        axis = tensor.axis(letter) if tensor.id == tensor_id else None
+        if axis is not None:
+            return axis
+    raise SizesUnclear(model.id, tensor_id, f"it has no axis {letter}")
+
+
+def _input_axis(model: ModelSpec, letter: str) -> AxisSpec:
+    found = (tensor.axis(letter) for tensor in model.inputs if not tensor.optional)
+    return next(axis for axis in found if axis is not None)
+
+
+def axis_rules(
+    model: ModelSpec, *, side: int | Mapping[str, int] | None = None
+) -> tuple[AxisRule, ...]:
+    """Say what the network asks of each spatial axis, with the declared or a chosen halo.
+
+    Parameters
+    ----------
+    side : the wanted tile side, px; a chosen halo depends on it
+    """
+    outputs = output_rules(model)
+    rules = tuple(_axis_rule(model, outputs, letter) for letter in model.space)
+    chosen = chosen_halos(rules, side=side)
+    reach = _receptive_field(model)
+    declared = any(axis.halo for tensor in model.outputs for axis in tensor.axes)
+    if declared:
+        return rules
+    wanted = {axis: reach if reach is not None else halo for axis, halo in chosen.items()}
+    return tuple(replace(rule, halo=wanted[rule.axis]) for rule in rules)
+
+
+def _receptive_field(model: ModelSpec) -> int | None:
+    field = (model.config.get("bmz") or {}).get("receptive_field") or {}
+    radius = field.get("radius_px")
+    return int(radius) if isinstance(radius, int | float) else None
+
+
+def _axis_rule(model: ModelSpec, outputs: tuple[OutputRule, ...], letter: str) -> AxisRule:
+    entry = _resolved(model, _input_axis(model, letter))
+    spacings = [Fraction(rule.spacing.get(letter, 1)) for rule in outputs]
+    halos = [
+        (tensor.axis(letter), rule.spacing.get(letter, 1))
+        for tensor, rule in zip(model.outputs, outputs, strict=True)
+    ]
+    size = entry.size
+    least = size.size if isinstance(size, Fixed) else getattr(size, "least", 1)
+    return AxisRule(
+        axis=letter,
+        least=least,
+        step=size.step if isinstance(size, Stepped) else 0 if isinstance(size, Fixed) else 1,
+        halo=max((int(axis.halo * spacing) for axis, spacing in halos if axis), default=0),
+        grid=lcm(*(spacing.numerator for spacing in spacings)),
+        lost=max((rule.lost.get(letter, 0) for rule in outputs), default=0),
+    )
+
+
+def _resolved(model: ModelSpec, axis: AxisSpec) -> AxisSpec:
+    if isinstance(axis.size, LikeAxis):
+        return _resolved(model, _axis_of(model, axis.size.tensor, axis.size.axis))
+    return axis

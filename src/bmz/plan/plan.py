@@ -1,0 +1,201 @@
+"""The plan of a run: all that is decided before the network is started, frozen and printable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.scale import model_pixel_um, scale_to
+from bmz.plan.axis_tiling import OutputRule
+from bmz.plan.errors import ScaleUnknown
+from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
+from bmz.plan.recipe_choice import RecipeChoice
+from bmz.plan.tiling import PadMode, Tiling, plan_tiles
+from bmz.spec.model import Fixed, ModelSpec, Weights
+
+GLOBAL_SIDE = 1536
+"""Largest tile (px) of a 2-D network that is said to see the whole image."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one image is run through one model.
+
+    Parameters
+    ----------
+    weights : the entry that is run
+    device : on which it runs, such as ``cpu`` or ``cuda:0``
+    loop : axes over which planes (or stacks) are run one by one, with their sizes
+    channels : for each input, the image channel of each of its channels; -1 is zeros
+    scale : factor by which y, x (and z of a 3-D model) are resized before the network
+    shape : spatial sizes that the network works on, after the resizing
+    tiling : of that shape
+    outputs : how each output lies on the input
+    batch : tiles that are run at once
+    recipe : how the output becomes labels
+    """
+
+    weights: Weights
+    device: str
+    loop: Mapping[str, int]
+    channels: tuple[tuple[int, ...], ...]
+    scale: float
+    shape: Mapping[str, int]
+    tiling: Tiling
+    outputs: tuple[OutputRule, ...]
+    batch: int
+    recipe: RecipeChoice
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> tuple[str, ...]:
+        """Give the lines that ``--plan`` prints."""
+        loop = ", ".join(f"{size} x {axis}" for axis, size in self.loop.items())
+        channels = " | ".join(",".join(map(_channel_word, taken)) for taken in self.channels)
+        values = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
+        return (
+            f"weights {self.weights.format} on {self.device}, batch {self.batch}",
+            f"loop    {loop or 'none: one pass'}",
+            f"take    channels {channels}",
+            f"resize  {'no' if self.scale == 1 else f'x {self.scale:g}, to ' + _sizes(self.shape)}",
+            *self.tiling.describe(),
+            f"labels  {self.recipe.name} of '{self.recipe.output}': {self.recipe.why}",
+            *((f"        {values}",) if values else ()),
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        """Give the plan as plain values, for the run record."""
+        return {
+            "weights": self.weights.format,
+            "device": self.device,
+            "loop": dict(self.loop),
+            "channels": [list(taken) for taken in self.channels],
+            "scale": self.scale,
+            "shape": dict(self.shape),
+            "tile": self.tiling.tile,
+            "tiles": self.tiling.count,
+            "overlap": {along.axis: along.overlap for along in self.tiling.axes},
+            "padding": {along.axis: list(along.padding) for along in self.tiling.axes},
+            "pad": self.tiling.pad,
+            "batch": self.batch,
+        }
+
+
+def _channel_word(channel: int) -> str:
+    return "none" if channel == EMPTY_CHANNEL else str(channel)
+
+
+def _sizes(shape: Mapping[str, int]) -> str:
+    return " x ".join(f"{axis} {size}" for axis, size in shape.items())
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is decided before the geometry: weights, device, recipe with its parameters."""
+
+    weights: Weights
+    device: str
+    recipe: RecipeChoice
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tile: int | None = None
+    batch: int = 1
+
+
+def make_plan(asked: Question, decided: Decided) -> Plan:
+    """Plan channels, resizing and tiles of one image.
+
+    Parameters
+    ----------
+    asked : model, image and what the user said; it must have passed the check of axes
+    decided : what does not hang on the image
+
+    Raises
+    ------
+    HaloTooWide, OffGrid, SizesUnclear
+        No tiles can be laid.
+    """
+    model, scale = asked.model, asked.scale or 1.0
+    sizes = asked.image.sizes
+    # as Cellpose does: the whole pixels that fit
+    shape = {axis: max(1, int(sizes[axis] * scale)) for axis in model.space}
+    side = decided.tile or wide_side(model)
+    rules = axis_rules(model, side=side)
+    return Plan(
+        weights=decided.weights,
+        device=decided.device,
+        loop={axis: sizes[axis] for axis in asked.loop},
+        channels=_channels_of_inputs(asked),
+        scale=scale,
+        shape=shape,
+        tiling=plan_tiles(shape, rules, side=side, pad=pad_mode(model, decided.recipe)),
+        outputs=output_rules(model),
+        batch=1 if _batch_is_fixed(model) else decided.batch,
+        recipe=decided.recipe,
+        parameters=decided.parameters,
+    )
+
+
+def pad_mode(model: ModelSpec, recipe: RecipeChoice) -> PadMode:
+    """Say how the image goes on beyond its border: as declared; by zeros for flows; else mirrored.
+
+    Flows point to the middle of an object. In a mirrored border an object goes on, its middle
+    moves out of the image, and the part inside is lost; Cellpose pads with zeros
+    (``cellpose.transforms.pad_image_ND``).
+
+    Raises
+    ------
+    SizesUnclear
+        Padding with another constant than 0 is declared.
+    """
+    declared = next((tensor.pad for tensor in model.inputs if tensor.pad is not None), None)
+    if declared is not None:
+        if declared.value:
+            raise SizesUnclear(model.id, model.inputs[0].id, f"padding with {declared.value:g}")
+        return declared.mode
+    steps = {step.name for tensor in model.outputs for step in tensor.steps}
+    flows = recipe.name == "flows" or "cellpose_flow_dynamics" in steps
+    return "constant" if flows else "reflect"
+
+
+def wide_side(model: ModelSpec) -> int | None:
+    """Give a larger tile for a network whose description says that it sees the whole image.
+
+    Group normalisation or a style vector makes every output depend on all that the network is
+    given, so tiles shift the numbers; None leaves the default side.
+    """
+    field = (model.config.get("bmz") or {}).get("receptive_field") or {}
+    return GLOBAL_SIDE if field.get("global_context") and model.space == "yx" else None
+
+
+def _channels_of_inputs(asked: Question) -> tuple[tuple[int, ...], ...]:
+    left = list(asked.channels_taken)
+    taken = []
+    for tensor in asked.inputs:
+        count = tensor.channels or len(left)
+        taken.append(tuple(left[:count]))
+        del left[:count]
+    return tuple(taken)
+
+
+def _batch_is_fixed(model: ModelSpec) -> bool:
+    axes = [tensor.axis("b") for tensor in model.inputs if not tensor.optional]
+    return any(axis is None or isinstance(axis.size, Fixed) for axis in axes)
+
+
+def found_scale(
+    model: ModelSpec, image_um: Mapping[str, float], asked: float | Literal["auto"] | None
+) -> float | None:
+    """Give the resize factor: the number asked for, or for ``auto`` that of the pixel sizes.
+
+    Raises
+    ------
+    ScaleUnknown
+        ``auto``, and image or model states no pixel size.
+    """
+    if asked != "auto":
+        return asked
+    factor = scale_to(model_pixel_um(model), image_um)
+    if factor is None:
+        raise ScaleUnknown(model.id, "the image" if model_pixel_um(model) else "the description")
+    return factor

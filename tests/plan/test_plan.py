@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bmz.base.steps import Step
+from bmz.check.question import Question
+from bmz.image.info import ImageInfo
+from bmz.plan.errors import ScaleUnknown, WeightsUnusable
+from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
+from bmz.plan.plan import Decided, Plan, found_scale, make_plan, pad_mode
+from bmz.plan.recipe_choice import RecipeChoice
+from bmz.plan.weights_choice import WeightsNotShipped, choose_weights
+from bmz.spec.model import (
+    AnySize,
+    AxisSpec,
+    Fixed,
+    LikeAxis,
+    ModelSpec,
+    PackagedFile,
+    Pad,
+    Size,
+    Stepped,
+    TensorSpec,
+    Weights,
+)
+
+ONNX = Weights("onnx", PackagedFile(Path("weights.onnx")))
+STATE_DICT = Weights("pytorch_state_dict", PackagedFile(Path("weights.pt")))
+
+
+def tensor(id_: str, size: Size, *, halo: int = 0, scale: float = 1.0, **more: Any) -> TensorSpec:
+    batch = more.pop("batch", AnySize())
+    axes = (
+        AxisSpec("b", "batch", batch),
+        AxisSpec("c", "channel", Fixed(more.pop("channels", 1))),
+        *(
+            AxisSpec(
+                a, "space", replace(size, axis=a) if isinstance(size, LikeAxis) else size,
+                halo, scale, more.get("unit"),
+            )
+            for a in "yx"
+        ),
+    )  # fmt: skip
+    return TensorSpec(id_, axes, "float32", pad=more.get("pad"), steps=more.get("steps", ()))
+
+
+def model(entry: TensorSpec, *outputs: TensorSpec, **more: Any) -> ModelSpec:
+    weights = more.pop("weights", (ONNX,))
+    inputs = (entry, *more.pop("inputs", ()))
+    return ModelSpec("m", "M", Path(), "0" * 64, "0.5.4", inputs, outputs, weights, **more)
+
+
+LIKE = LikeAxis("in", "y")
+PLAIN = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE))
+
+
+def planned(spec: ModelSpec, shape: tuple[int, ...] = (100, 60), **more: Any) -> Plan:
+    axes = more.pop("axes", "yx")
+    info = ImageInfo(Path("a.tif"), axes, shape, np.dtype("uint8"))
+    asked = Question(spec, info, more.pop("channels", None), {}, more.pop("scale", None))
+    return make_plan(asked, Decided(ONNX, "cpu", RecipeChoice("none", "", "out"), **more))
+
+
+def test_an_output_of_half_the_size_lies_on_a_grid_of_two() -> None:
+    stars = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE, scale=2.0, halo=8))
+
+    rule = output_rules(stars)[0]
+
+    assert rule.spacing == {"y": 2, "x": 2}
+    assert [(r.grid, r.halo) for r in axis_rules(stars)] == [(2, 16), (2, 16)]
+
+
+def test_a_valid_convolution_loses_its_offset_on_both_sides() -> None:
+    valid = model(tensor("in", Stepped(64, 16)), tensor("out", LikeAxis("in", "y", -20)))
+
+    assert output_rules(valid)[0].lost == {"y": 10, "x": 10}
+    assert planned(valid, (64, 64)).tiling.tile == {"y": 96, "x": 96}
+
+
+@pytest.mark.parametrize(
+    ("given", "spacing", "lost"), [(64, 1, 0), (32, 2, 0), (44, 1, 10), (128, Fraction(1, 2), 0)]
+)
+def test_fixed_sizes_tell_grid_or_loss(given: int, spacing: Fraction, lost: int) -> None:
+    fixed = model(tensor("in", Fixed(64)), tensor("out", Fixed(given)))
+
+    rule = output_rules(fixed)[0]
+
+    assert (rule.spacing["y"], rule.lost["y"]) == (spacing, lost)
+
+
+def test_an_output_larger_than_its_input_for_no_reason_is_refused() -> None:
+    strange = model(tensor("in", Stepped(16, 16)), tensor("out", LikeAxis("in", "y", 6)))
+
+    with pytest.raises(SizesUnclear):
+        output_rules(strange)
+
+
+def test_an_undeclared_halo_is_the_receptive_field_or_chosen() -> None:
+    known = replace(PLAIN, config={"bmz": {"receptive_field": {"radius_px": 40}}})
+
+    assert [rule.halo for rule in axis_rules(known)] == [40, 40]
+    assert all(rule.halo >= 16 for rule in axis_rules(PLAIN))
+
+
+def test_the_scale_changes_the_shape_that_the_network_works_on() -> None:
+    plan = planned(PLAIN, (354, 475), scale=0.5)
+
+    assert plan.shape == {"y": 177, "x": 237}
+
+
+def test_channels_are_shared_out_to_the_inputs_in_order() -> None:
+    two = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE), inputs=(tensor("b", LIKE),))
+
+    plan = planned(two, (2, 64, 64), axes="cyx", channels=(1, 0))
+
+    assert plan.channels == ((1,), (0,))
+
+
+def test_a_fixed_batch_axis_makes_the_batch_one() -> None:
+    single = model(tensor("in", Stepped(16, 16), batch=Fixed(1)), tensor("out", LIKE))
+
+    assert planned(single, batch=8).batch == 1
+    assert planned(PLAIN, batch=8).batch == 8
+
+
+def test_extra_planes_are_looped_over() -> None:
+    assert planned(PLAIN, (4, 3, 64, 64), axes="tzyx").loop == {"t": 4, "z": 3}
+
+
+def test_flows_are_padded_with_zeros_and_others_mirrored_unless_declared() -> None:
+    flows = RecipeChoice("flows", "", "out")
+    none = RecipeChoice("none", "", "out")
+    edge = model(tensor("in", Stepped(16, 16), pad=Pad("edge")), tensor("out", LIKE))
+    ones = model(tensor("in", Stepped(16, 16), pad=Pad("constant", 1.0)), tensor("out", LIKE))
+    step = (Step("cellpose_flow_dynamics"),)
+    declared = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE, steps=step))
+
+    assert pad_mode(PLAIN, flows) == "constant"
+    assert pad_mode(declared, none) == "constant"
+    assert pad_mode(PLAIN, none) == "reflect"
+    assert pad_mode(edge, flows) == "edge"
+    with pytest.raises(SizesUnclear):
+        pad_mode(ones, none)
+
+
+def test_a_network_that_sees_the_whole_image_gets_larger_tiles() -> None:
+    wide = replace(PLAIN, config={"bmz": {"receptive_field": {"global_context": True}}})
+
+    assert planned(wide, (1200, 1200)).tiling.count == 1
+    assert planned(PLAIN, (1200, 1200)).tiling.count > 1
+    assert planned(wide, (1200, 1200), tile=400).tiling.count > 1
+
+
+def test_scale_auto_is_the_ratio_of_the_pixel_sizes() -> None:
+    sized = model(tensor("in", Stepped(16, 16), scale=500.0, unit="nanometer"), tensor("out", LIKE))
+
+    assert found_scale(sized, {"y": 2.0, "x": 2.0}, "auto") == pytest.approx(4.0)
+    assert found_scale(sized, {}, 0.3) == 0.3
+    with pytest.raises(ScaleUnknown, match="the image"):
+        found_scale(sized, {}, "auto")
+    with pytest.raises(ScaleUnknown, match="the description"):
+        found_scale(PLAIN, {"y": 2.0, "x": 2.0}, "auto")
+
+
+def test_formats_without_code_come_first() -> None:
+    both = replace(PLAIN, weights=(STATE_DICT, ONNX))
+
+    assert choose_weights(both, {"onnx": "", "pytorch_state_dict": ""}, None) == ONNX
+
+
+def test_a_missing_framework_comes_with_the_line_that_installs_it() -> None:
+    with pytest.raises(WeightsUnusable) as caught:
+        choose_weights(PLAIN, {"onnx": "pip install 'bmz[onnx]'"}, None)
+
+    assert caught.value.hint == "pip install 'bmz[onnx]'"
+    assert caught.value.code == "weights.no-backend"
+
+
+def test_weights_that_the_model_does_not_ship_are_wrong_usage() -> None:
+    with pytest.raises(WeightsNotShipped) as caught:
+        choose_weights(PLAIN, {"onnx": ""}, "torchscript")
+
+    assert caught.value.exit_status == 2
+    assert "onnx" in caught.value.hint
+
+
+def test_the_plan_tells_each_decision_in_one_line() -> None:
+    lines = planned(
+        PLAIN, (2, 100, 60), axes="zyx", scale=0.5, parameters={"threshold": 0.4}
+    ).describe()
+
+    text = "\n".join(lines)
+    assert "onnx on cpu" in text
+    assert "2 x z" in text
+    assert "x 0.5, to y 50 x x 30" in text
+    assert "threshold=0.4" in text

@@ -1,0 +1,227 @@
+"""Tiles are equal and legal, cover each pixel once and keep their distance from inner edges."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from math import lcm
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bmz.plan.axis_tiling import AxisTiling, OffGrid, OutputRule
+from bmz.plan.tiling import AxisRule, HaloTooWide, chosen_halos, default_side, plan_tiles
+
+
+@st.composite
+def axis_rules(draw: st.DrawFn) -> AxisRule:
+    """Draw a rule whose tiles are large enough for its halo."""
+    grid = draw(st.sampled_from([1, 1, 2, 3, 4]))
+    step = draw(st.sampled_from([0, 1, 2, 8, 16, 24, 32]))
+    lost, halo = grid * draw(st.integers(0, 5)), draw(st.integers(0, 20))
+    room = grid * draw(st.integers(1, 60))
+    return AxisRule("x", room + 2 * (lost + halo + grid) // grid * grid, step, halo, grid, lost)
+
+
+def along(image: int, rule: AxisRule, side: int) -> AxisTiling:
+    return plan_tiles({rule.axis: image}, [rule], side={rule.axis: side}).axes[0]
+
+
+def enough(rule: AxisRule) -> int:
+    """Give a side that leaves something of a tile."""
+    return rule.least + 2 * lcm(max(rule.step, 1), rule.grid)
+
+
+any_case = given(image=st.integers(1, 700), rule=axis_rules(), more=st.integers(0, 300))
+
+
+@any_case
+def test_each_output_pixel_is_kept_exactly_once(image: int, rule: AxisRule, more: int) -> None:
+    output = OutputRule("x", {"x": rule.grid}, {"x": rule.lost})
+
+    tiling = along(image, rule, enough(rule) + more)
+
+    times = np.zeros(tiling.image_output(output), int)
+    for kept in tiling.kept(output):
+        assert kept.source.stop - kept.source.start == kept.target.stop - kept.target.start
+        assert 0 <= kept.source.start < kept.source.stop <= tiling.tile_output(output)
+        times[kept.target] += 1
+    assert times.tolist() == [1] * -(-image // rule.grid)
+
+
+@any_case
+def test_tiles_are_legal_and_cover_the_image_and_what_is_lost(
+    image: int, rule: AxisRule, more: int
+) -> None:
+    side = enough(rule) + more
+
+    tiling = along(image, rule, side)
+
+    assert tiling.tile in rule.legal_sizes(max(side, tiling.tile))
+    assert tiling.tile <= side
+    assert tiling.padding[0] == rule.lost
+    assert tiling.padding[1] >= rule.lost
+
+
+@any_case
+def test_what_is_kept_is_a_halo_away_from_inner_edges(
+    image: int, rule: AxisRule, more: int
+) -> None:
+    tiling = along(image, rule, enough(rule) + more)
+
+    for left, right, cut in zip(tiling.starts, tiling.starts[1:], tiling.cuts[1:-1], strict=False):
+        assert cut - right >= rule.lost + rule.halo
+        assert left + tiling.tile - cut >= rule.lost + rule.halo
+        assert cut % rule.grid == 0
+
+
+@any_case
+def test_tiles_start_at_multiples_of_the_step(image: int, rule: AxisRule, more: int) -> None:
+    tiling = along(image, rule, enough(rule) + more)
+
+    assert {(start + rule.lost) % max(rule.step, 1) for start in tiling.starts} == {0}
+    assert {(start + rule.lost) % rule.grid for start in tiling.starts} == {0}
+
+
+@any_case
+def test_one_tile_less_would_not_cover(image: int, rule: AxisRule, more: int) -> None:
+    assume(rule.step > 0)
+    largest = rule.legal_sizes(enough(rule) + more)[-1]
+    align, halo = lcm(rule.step, rule.grid), -(-rule.halo // rule.grid) * rule.grid
+    stride = (largest - 2 * (rule.lost + halo)) // align * align
+
+    tiling = along(image, rule, enough(rule) + more)
+
+    count = len(tiling.starts)
+    assert count == 1 or (count - 2) * stride + largest < image + 2 * rule.lost
+
+
+@pytest.mark.parametrize("image", [600, 900, 1000, 1024, 1388, 2048, 3000, 4096])
+@pytest.mark.parametrize("step", [1, 8, 16, 32])
+def test_planned_pixels_are_few(image: int, step: int) -> None:
+    rules = [AxisRule("y", 64, step, 16), AxisRule("x", 64, step, 16)]
+
+    tiling = plan_tiles({"y": image, "x": image}, rules)
+
+    with_halos = image + 32 * (len(tiling.axes[0].starts) - 1)
+    assert tiling.pixel_ratio <= 1.27
+    assert tiling.pixel_ratio <= 1.12 * with_halos**2 / image**2
+
+
+@pytest.mark.parametrize(("image", "count"), [(256, 1), (257, 2), (480, 2), (481, 3), (1024, 5)])
+def test_a_fixed_tile_of_256_px_with_halo_16_covers_224_px_more_each_time(
+    image: int, count: int
+) -> None:
+    tiling = along(image, AxisRule("x", 256, 0, 16), 512)
+
+    assert len(tiling.starts) == count
+
+
+def test_an_image_below_the_least_size_is_padded_at_its_end_only() -> None:
+    tiling = along(100, AxisRule("x", 160, 32, 72), 64)
+
+    assert tiling == AxisTiling("x", 100, 160, (0,), (0, 100))
+    assert tiling.padding == (0, 60)
+
+
+def test_a_valid_convolution_is_padded_on_both_sides() -> None:
+    tiling = along(400, AxisRule("x", 572, 16, lost=92), 768)
+
+    assert (tiling.tile, tiling.padding) == (588, (92, 96))
+
+
+def test_starts_of_a_fixed_size_lie_on_multiples_of_16_where_that_costs_little() -> None:
+    wide = along(1000, AxisRule("x", 256, 0, 18), 256)
+    narrow = along(60, AxisRule("x", 20, 0, 4), 20)
+
+    assert {start % 16 for start in wide.starts} == {0}
+    assert {start % 4 for start in narrow.starts} == {0}
+    assert narrow.starts[1] % 16
+
+
+def test_an_output_of_twice_the_size_is_kept_pixel_by_pixel() -> None:
+    output = OutputRule("yx", {"x": Fraction(1, 2)})
+
+    tiling = along(300, AxisRule("x", 128, 0, 16), 128)
+
+    assert tiling.image_output(output) == 600
+    assert [kept.target for kept in tiling.kept(output)] == [
+        slice(2 * a, 2 * b) for a, b in pairwise(tiling.cuts)
+    ]
+
+
+def test_outputs_that_lose_differently_share_one_tiling() -> None:
+    tiling = along(300, AxisRule("x", 128, 16, grid=2, lost=8), 128)
+
+    full, less = OutputRule("x"), OutputRule("x", {"x": 2}, {"x": 8})
+
+    assert [kept.target.stop for kept in tiling.kept(full)] == list(tiling.cuts[1:])
+    assert tiling.kept(full)[0].source.start == 8
+    assert tiling.kept(less)[0].source.start == 0
+    assert tiling.tile_output(less) == (tiling.tile - 16) // 2
+
+
+def test_a_fixed_size_within_its_own_overlap_is_refused_with_the_numbers() -> None:
+    with pytest.raises(HaloTooWide, match="300 px and needs several tiles of 64 px") as raised:
+        along(300, AxisRule("x", 64, 0, 32), 64)
+
+    assert raised.value.code == "size.halo"
+    assert "overlap by 64 px" in raised.value.message
+
+
+def test_the_tile_that_the_refusal_names_is_enough() -> None:
+    rule = AxisRule("x", 160, 32, 72)
+    with pytest.raises(HaloTooWide) as raised:
+        along(1000, rule, 160)
+
+    named = int(raised.value.hint.split()[1])
+
+    assert along(1000, rule, named).tile == named
+
+
+def test_an_output_that_is_no_whole_number_of_pixels_is_refused() -> None:
+    with pytest.raises(OffGrid, match="101 px"):
+        along(50, AxisRule("x", 101, 0, grid=2), 200)
+    with pytest.raises(OffGrid):
+        along(50, AxisRule("x", 100, 0), 200).kept(OutputRule("x", {"x": 3}))
+
+
+def test_a_chosen_halo_is_16_to_48_px_and_leaves_half_of_a_tile() -> None:
+    rules = [AxisRule("z", 20, 0), AxisRule("y", 256, 0), AxisRule("x", 1024, 0)]
+
+    assert chosen_halos(rules) == {"z": 5, "y": 32, "x": 48}
+    assert chosen_halos([AxisRule("x", 64, 16)], side=512) == {"x": 48}
+    assert chosen_halos([AxisRule("x", 64, 16, lost=20)]) == {"x": 28}
+    assert chosen_halos([AxisRule("x", 60, 0, grid=4)]) == {"x": 16}
+
+
+def test_a_wide_halo_raises_the_default_side() -> None:
+    assert default_side([AxisRule("y", 64, 16, 16)]) == {"y": 768}
+    assert default_side([AxisRule("y", 64, 16, 128)]) == {"y": 1024}
+    assert default_side([AxisRule("z", 16, 16, 16), AxisRule("y", 16, 16, 16)]) == {
+        "z": 64,
+        "y": 256,
+    }
+
+
+def test_a_side_given_as_a_number_is_meant_for_y_and_x() -> None:
+    rules = [AxisRule(axis, 8, 8, 2) for axis in "zyx"]
+
+    tiling = plan_tiles({"z": 100, "y": 1000, "x": 1000}, rules, side=400)
+
+    assert tiling.tile["z"] <= 32
+    assert 256 < tiling.tile["y"] <= 400
+
+
+def test_the_plan_says_tiles_sizes_overlaps_and_padding() -> None:
+    rules = [AxisRule("y", 64, 16, 32), AxisRule("x", 64, 16, 32)]
+
+    tiling = plan_tiles({"c": 3, "y": 2048, "x": 500}, rules)
+
+    assert str(tiling).splitlines() == [
+        "tiles   3, 1.10 x the pixels of the image",
+        "y       2048 px: 3 tiles of 736 px, overlapping by 80 px",
+        "x       500 px: 1 tile of 512 px, padded by 0 + 12 px",
+    ]
