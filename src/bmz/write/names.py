@@ -1,0 +1,152 @@
+"""What the files of a result are called, and that none of them replaces another unasked."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from bmz.base.errors import WrongUsage
+from bmz.image.formats import image_suffix
+
+ENDINGS: Mapping[str, str] = {
+    "labels": ".labels.tif",
+    "raw": ".raw.tif",
+    "overlay": ".overlay.png",
+    "table": ".objects.csv",
+    "record": ".run.json",
+}
+"""What each kind of result is called after the stem of its image."""
+
+
+class OutputExists(WrongUsage):
+    """Files of these names are there already."""
+
+    def __init__(self, existing: Sequence[Path]) -> None:
+        others = len(existing) - 1
+        more = f" (and {others} more)" if others else ""
+        super().__init__(
+            f"'{existing[0]}'{more} is there already, and nothing is overwritten unasked",
+            hint="--overwrite replaces it, -o NAME writes into another folder",
+            code="output.exists",
+        )
+
+
+class OutputIsInput(WrongUsage):
+    """A result would replace one of the images it is made from."""
+
+    def __init__(self, path: Path, image: Path) -> None:
+        super().__init__(
+            f"the result of '{image}' would replace '{path}', which is one of the images",
+            hint="write into another folder with -o, or leave that image out",
+            code="output.is-input",
+        )
+
+
+def output_paths(
+    images: Sequence[Path], folder: Path, kinds: Iterable[str] = tuple(ENDINGS)
+) -> dict[Path, dict[str, Path]]:
+    """Give the path of every result of every image.
+
+    An output keeps the full stem of its image: only a known image ending is cut off. Images of
+    one stem get the names of their folders as a prefix, of as many as it takes; images of one
+    stem in one folder get their ending (``a_tif``, ``a_png``). Letter case alone tells no two
+    files apart, since on some disks it does not.
+
+    Parameters
+    ----------
+    images : paths; one that is given twice counts once
+    folder : where results go; not touched
+    kinds : of `ENDINGS`
+
+    Returns
+    -------
+    dict of dict
+        by image as first given, then by kind
+
+    Raises
+    ------
+    OutputIsInput
+        A result would lie where an image lies.
+    """
+    chosen = tuple(kinds)
+    places: dict[Path, Path] = {}
+    for image in images:
+        places.setdefault(_absolute(image), image)
+    names = _unique_names(list(places))
+    paths = {
+        image: {kind: folder / f"{name}{ENDINGS[kind]}" for kind in chosen}
+        for image, name in zip(places.values(), names, strict=True)
+    }
+    for image, results in paths.items():
+        clash = next((p for p in results.values() if _absolute(p) in places), None)
+        if clash is not None:
+            raise OutputIsInput(clash, image)
+    return paths
+
+
+def refuse_existing(paths: Iterable[Path]) -> None:
+    """Do nothing when none of `paths` exists.
+
+    Raises
+    ------
+    OutputExists
+        At least one does; names the first and counts the others.
+    """
+    existing = [path for path in paths if path.exists() or path.is_symlink()]
+    if existing:
+        raise OutputExists(existing)
+
+
+def _absolute(path: Path) -> Path:
+    # not resolve(): two links to one file are two images with two names
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _unique_names(places: Sequence[Path]) -> list[str]:
+    stems = _stems(places)
+    depths = [0] * len(places)
+    while True:
+        names = [
+            "_".join((*_folders(place, depth), stem))
+            for place, stem, depth in zip(places, stems, depths, strict=True)
+        ]
+        counts = Counter(name.casefold() for name in names)
+        deeper = [
+            min(depth + (counts[name.casefold()] > 1), len(place.parts) - 2)
+            for place, name, depth in zip(places, names, depths, strict=True)
+        ]
+        if deeper == depths:
+            return _numbered(names)
+        depths = deeper
+
+
+def _stems(places: Sequence[Path]) -> list[str]:
+    """Cut the image ending off; put it back with ``_`` where one folder holds one stem twice."""
+    bare = [place.name.removesuffix(image_suffix(place)) for place in places]
+    keys = [str(p.with_name(stem)).casefold() for p, stem in zip(places, bare, strict=True)]
+    counts = Counter(keys)
+    return [
+        f"{stem}{image_suffix(place).replace('.', '_')}" if counts[key] > 1 else stem
+        for place, stem, key in zip(places, bare, keys, strict=True)
+    ]
+
+
+def _folders(place: Path, depth: int) -> tuple[str, ...]:
+    return place.parent.parts[len(place.parent.parts) - depth :]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    # only names that no folder tells apart are left, such as A.tif beside a.tif
+    seen: Counter[str] = Counter()
+    taken = {name.casefold() for name in names}
+    result = []
+    for name in names:
+        seen[name.casefold()] += 1
+        number = seen[name.casefold()]
+        while number > 1 and f"{name}_{number}".casefold() in taken:
+            number += 1
+        result.append(name if number == 1 else f"{name}_{number}")
+        taken.add(result[-1].casefold())
+    return result

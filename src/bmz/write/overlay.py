@@ -1,0 +1,110 @@
+"""The picture of a result: the image with the outline of every object."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from PIL import Image
+from skimage.segmentation import relabel_sequential
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.files import whole_file
+from bmz.write.outlines import outline_colours, outlines
+from bmz.write.stretch import in_colour
+
+_LARGEST_PX = 2048
+_WANTED_PX = 1024
+_BRIGHT = 0.5
+
+
+def write_overlay(path: Path, image: xr.DataArray, labels: xr.DataArray) -> None:
+    """Draw the outlines of `labels` over `image` as PNG.
+
+    Of a stack the plane with most objects is drawn. A large image is shrunk to 2048 px, a small
+    one enlarged by a whole factor, so that outlines never hide the objects.
+
+    Parameters
+    ----------
+    path : appears only when it is whole; replaced when it is there
+    image : dims a subset of t, c, z, y, x; ``attrs["colour"]`` for a colour photograph
+    labels : integers, 0 background, on the grid of `image`; dims a subset of t, z, y, x
+    """
+    picture = overlay(image, labels)
+    with whole_file(path) as temporary:
+        Image.fromarray(picture).save(temporary)
+
+
+def overlay(image: xr.DataArray, labels: xr.DataArray) -> AnyArray:
+    """Draw the picture that `write_overlay` writes.
+
+    Returns
+    -------
+    (y, x, 3) uint8
+        red, green, blue
+    """
+    plane = fullest_plane(labels)
+    numbers = labels.isel(plane).transpose("y", "x").values
+    shown = image.isel({a: i for a, i in plane.items() if a in image.dims})
+    sides = _sides(numbers.shape)
+    base = _nearest(in_colour(_shrunk(shown, sides)), sides)
+    # colours are looked up by number: few numbers, short table
+    fitted = _nearest(relabel_sequential(numbers)[0], sides)
+    return _drawn(base, fitted)
+
+
+def fullest_plane(labels: xr.DataArray) -> dict[str, int]:
+    """Give the position along t and z of the plane with most objects, the first of equals."""
+    others = [str(a) for a in labels.dims if a not in ("y", "x")]
+    if not others:
+        return {}
+    planes = labels.transpose(*others, "y", "x").values
+    shape = planes.shape[:-2]
+    counts = [np.count_nonzero(np.unique(planes[index])) for index in np.ndindex(shape)]
+    best = np.unravel_index(int(np.argmax(counts)), shape)
+    return {a: int(i) for a, i in zip(others, best, strict=True)}
+
+
+def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
+    longest = max(shape)
+    enlarged = max(1, round(_WANTED_PX / longest))
+    scale = min(enlarged, _LARGEST_PX / longest)
+    return max(1, math.floor(shape[0] * scale)), max(1, math.floor(shape[1] * scale))
+
+
+def _shrunk(image: xr.DataArray, sides: tuple[int, int]) -> xr.DataArray:
+    """Average what falls together before anything else is done with millions of pixels."""
+    if sides[0] >= image.sizes["y"] and sides[1] >= image.sizes["x"]:
+        return image
+    stacked = image if "c" in image.dims else image.expand_dims("c")
+    small = [
+        np.asarray(
+            Image.fromarray(channel.astype(np.float32)).resize(sides[::-1], Image.Resampling.BOX)
+        )
+        for channel in stacked.transpose("c", "y", "x").values
+    ]
+    return xr.DataArray(np.stack(small), dims=("c", "y", "x"), attrs=image.attrs)
+
+
+def _nearest(pixels: AnyArray, sides: tuple[int, int]) -> AnyArray:
+    # the pixel under the centre of each drawn one
+    y, x = (
+        ((np.arange(side) + 0.5) * size / side).astype(int)
+        for side, size in zip(sides, pixels.shape, strict=False)
+    )
+    return pixels[np.ix_(y, x)]
+
+
+def _drawn(base: FloatArray, labels: AnyArray) -> AnyArray:
+    bright = float(base.mean()) > _BRIGHT
+    edge, shade = outlines(labels)
+    # a darker rim lifts the line off the image
+    dimmed = np.where(shade[..., None], base * 0.45, base)
+    lines = outline_colours(labels, bright=bright)[labels]
+    return _bytes(np.where(edge[..., None], lines, dimmed))
+
+
+def _bytes(colours: FloatArray) -> AnyArray:
+    return np.round(np.clip(colours, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,83 @@
+"""The record of a run as JSON that every program can read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
+from datetime import date
+from enum import Enum
+from pathlib import Path, PurePath
+from typing import TypeAlias
+
+import numpy as np
+
+from bmz.base.files import whole_file
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+
+def write_record(path: Path, record: Mapping[str, object]) -> None:
+    """Write `record` as indented JSON in UTF-8.
+
+    Parameters
+    ----------
+    path : appears only when it is whole; replaced when it is there
+    record : as `as_json` takes it
+
+    Raises
+    ------
+    TypeError
+        It holds something that JSON has no word for.
+    """
+    text = json.dumps(as_json(record), indent=2, ensure_ascii=False, allow_nan=False)
+    with whole_file(path) as temporary:
+        temporary.write_text(f"{text}\n", encoding="utf-8")
+
+
+def as_json(value: object) -> Json:
+    """Turn NumPy values, paths, dtypes, dates, sets and dataclasses into plain words of JSON.
+
+    NaN and infinity become null: JSON has no number for them.
+
+    Examples
+    --------
+    >>> as_json({"p": Path("a.tif"), "x": np.float32(0.5), "n": float("nan")})
+    {'p': 'a.tif', 'x': 0.5, 'n': None}
+
+    Raises
+    ------
+    TypeError
+        There is no word for it.
+    """
+    plain = _simple(value)
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return None
+    if plain is None or isinstance(plain, str | bool | int | float):
+        return plain
+    if isinstance(plain, Mapping):
+        return {str(_simple(key)): as_json(entry) for key, entry in plain.items()}
+    if isinstance(plain, AbstractSet):
+        return [as_json(entry) for entry in sorted(plain, key=str)]
+    if isinstance(plain, Sequence) and not isinstance(plain, bytes | bytearray):
+        return [as_json(entry) for entry in plain]
+    raise TypeError(f"JSON has no word for {type(value).__name__}: {value!r:.80}")
+
+
+def _simple(value: object) -> object:
+    plain: object = value
+    if isinstance(value, Enum):
+        plain = value.value
+    elif isinstance(value, np.ndarray | np.generic):
+        plain = value.tolist()
+    elif isinstance(value, PurePath):
+        plain = str(value)
+    elif isinstance(value, np.dtype):
+        plain = value.name
+    elif isinstance(value, date):  # and datetime, its subclass
+        plain = value.isoformat()
+    elif is_dataclass(value) and not isinstance(value, type):
+        plain = {field.name: getattr(value, field.name) for field in fields(value)}
+    return plain

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bmz.base.arrays import AnyArray
+from bmz.image.grid import pixel_um_of, with_lengths
+from bmz.image.inspect import inspect_image
+from bmz.image.read import read_image
+from bmz.write.tiff import LabelsRefused, write_labels, write_raw
+
+AXES = st.sampled_from(["yx", "zyx", "tyx", "tzyx"])
+LENGTH = st.floats(1e-4, 1e4, allow_subnormal=False)
+
+
+def labelled(pixels: AnyArray, axes: str, **um: float) -> xr.DataArray:
+    return with_lengths(xr.DataArray(pixels, dims=tuple(axes)), um)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    axes=AXES,
+    most=st.integers(0, 2**32 - 1),
+    um=st.dictionaries(st.sampled_from("zyx"), LENGTH),
+    seed=st.integers(0, 99),
+)
+def test_labels_come_back_with_numbers_axes_and_pixel_size(
+    tmp_path: Path, axes: str, most: int, um: dict[str, float], seed: int
+) -> None:
+    x = um.get("x", 1.0)
+    um = um | ({"y": x * 2} if "y" in um else {})  # a real camera's pixels are nearly square
+    shape = tuple(range(2, 2 + len(axes)))
+    pixels = np.random.default_rng(seed).integers(0, most, shape, np.int64, endpoint=True)
+    pixels.flat[0] = most
+    labels = labelled(pixels, axes, **um)
+
+    write_labels(tmp_path / "a.labels.tif", labels)
+    info = inspect_image(tmp_path / "a.labels.tif")
+    back = read_image(info)
+
+    assert info.axes == axes
+    assert info.dtype == np.min_scalar_type(most)
+    assert np.array_equal(back, pixels)
+    assert dict(info.pixel_um) == pytest.approx({a: n for a, n in um.items() if a in axes})
+    assert pixel_um_of(back) == pytest.approx(pixel_um_of(labels))
+
+
+def test_labels_are_ome_deflated_and_in_our_order(tmp_path: Path) -> None:
+    labels = labelled(np.arange(24).reshape(2, 3, 4), "xyz")
+
+    write_labels(tmp_path / "a.labels.tif", labels)
+
+    with tifffile.TiffFile(tmp_path / "a.labels.tif") as tif:
+        assert tif.is_ome
+        assert tif.series[0].axes == "ZYX"
+        assert tif.pages.first.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        assert not tif.is_bigtiff
+
+
+def test_a_large_mask_is_tiled(tmp_path: Path) -> None:
+    labels = labelled(np.eye(2100, 2050, dtype=np.uint8), "yx")
+
+    write_labels(tmp_path / "a.labels.tif", labels)
+
+    with tifffile.TiffFile(tmp_path / "a.labels.tif") as tif:
+        assert tif.pages.first.is_tiled
+    assert np.array_equal(read_image(inspect_image(tmp_path / "a.labels.tif")), labels)
+
+
+def test_a_pixel_wide_image_keeps_its_pixel_size(tmp_path: Path) -> None:
+    labels = labelled(np.ones((3, 1), np.int32), "yx", y=0.5, x=0.25)
+
+    write_labels(tmp_path / "a.labels.tif", labels)
+    info = inspect_image(tmp_path / "a.labels.tif")
+
+    assert (info.axes, info.shape) == ("yx", (3, 1))
+    assert info.pixel_um == {"y": 0.5, "x": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        (np.array([[0, 2**32]]), "0 to 4294967296"),
+        (np.array([[-1, 3]]), "-1 to 3"),
+        (np.array([[0.0, 1.5]]), "float64"),
+    ],
+)
+def test_labels_that_would_change_are_refused(tmp_path: Path, pixels: AnyArray, found: str) -> None:
+    with pytest.raises(LabelsRefused, match=found):
+        write_labels(tmp_path / "a.labels.tif", labelled(pixels, "yx"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_raw_maps_come_back_with_channels_and_their_names(tmp_path: Path) -> None:
+    maps = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    image = with_lengths(
+        xr.DataArray(maps, dims=("c", "y", "x")),
+        {"y": 0.5, "x": 0.5},
+        channel_names=("flow y", "flow x", "µ"),
+    )
+
+    write_raw(tmp_path / "a.raw.tif", image)
+    info = inspect_image(tmp_path / "a.raw.tif")
+
+    assert (info.axes, info.dtype, info.channel_names) == (
+        "cyx",
+        np.dtype("float32"),
+        ("flow y", "flow x", "µ"),
+    )
+    assert info.pixel_um == {"y": 0.5, "x": 0.5}
+    assert np.array_equal(read_image(info), maps)
+
+
+def test_three_channels_of_a_map_are_no_photograph(tmp_path: Path) -> None:
+    write_raw(tmp_path / "a.raw.tif", xr.DataArray(np.zeros((3, 4, 5)), dims=("c", "y", "x")))
+
+    assert not inspect_image(tmp_path / "a.raw.tif").colour

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bmz.base.errors import WrongUsage
+from bmz.write.names import ENDINGS, OutputExists, OutputIsInput, output_paths, refuse_existing
+
+OUT = Path("out")
+PART = st.text("ab_.", min_size=1, max_size=3).filter(lambda s: s.strip("."))
+
+
+def stems(*images: str) -> list[str]:
+    paths = output_paths([Path(i) for i in images], OUT, ["labels"])
+    return [found["labels"].name.removesuffix(".labels.tif") for found in paths.values()]
+
+
+def test_every_kind_of_result_stands_beside_the_others() -> None:
+    paths = output_paths([Path("in/a.tif")], OUT)[Path("in/a.tif")]
+
+    assert {kind: str(path) for kind, path in paths.items()} == {
+        "labels": os.path.join("out", "a.labels.tif"),  # noqa: PTH118  (the words themselves)
+        "raw": os.path.join("out", "a.raw.tif"),  # noqa: PTH118
+        "overlay": os.path.join("out", "a.overlay.png"),  # noqa: PTH118
+        "table": os.path.join("out", "a.objects.csv"),  # noqa: PTH118
+        "record": os.path.join("out", "a.run.json"),  # noqa: PTH118
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "stem"),
+    [
+        ("a.tif", "a"),
+        ("plate.1_s2.ome.tif", "plate.1_s2"),
+        ("plate.1_s2.OME.TIFF", "plate.1_s2"),
+        ("a.b.png", "a.b"),
+        ("a.npy.tif", "a.npy"),
+        ("week 1.5", "week 1.5"),
+        ("a.lif", "a.lif"),
+        (".tif", ".tif"),
+    ],
+)
+def test_only_a_known_image_ending_is_cut_off(image: str, stem: str) -> None:
+    assert stems(image) == [stem]
+
+
+def test_images_of_one_stem_get_as_many_folders_as_tell_them_apart() -> None:
+    assert stems("A/img.tif", "B/img.tif") == ["A_img", "B_img"]
+    assert stems("A/x/img.tif", "B/x/img.tif", "c.tif") == ["A_x_img", "B_x_img", "c"]
+
+
+def test_a_prefix_never_makes_a_new_clash() -> None:
+    names = stems("P/A/img.tif", "P/B/img.tif", "P/C/A_img.tif")
+
+    assert names == ["P_A_img", "B_img", "C_A_img"]
+
+
+def test_images_of_one_stem_in_one_folder_keep_their_ending() -> None:
+    assert stems("a.tif", "a.png", "a.ome.tif") == ["a_tif", "a_png", "a_ome_tif"]
+
+
+def test_letter_case_alone_tells_no_two_results_apart() -> None:
+    first, second = stems("a.tif", "A.TIF")
+
+    assert first.casefold() != second.casefold()
+
+
+def test_an_image_given_twice_counts_once() -> None:
+    assert stems("a.tif", "./a.tif", "b/../a.tif") == ["a"]
+
+
+@given(images=st.lists(st.tuples(PART, PART, PART), max_size=8))
+def test_no_two_images_share_a_result(images: list[tuple[str, str, str]]) -> None:
+    paths = [Path(a, b, f"{c}.tif") for a, b, c in images]
+
+    found = output_paths(paths, OUT, ["labels"])
+
+    names = [str(result["labels"]).casefold() for result in found.values()]
+    assert len(names) == len(set(names)) == len({os.path.abspath(p) for p in paths})  # noqa: PTH100
+    assert all(
+        image.name.removesuffix(".tif") in result["labels"].name for image, result in found.items()
+    )
+
+
+def test_a_result_never_replaces_an_image() -> None:
+    with pytest.raises(OutputIsInput, match=r"a\.labels\.tif"):
+        output_paths([Path("in/a.tif"), Path("in/a.labels.tif")], Path("in"), ["labels"])
+
+
+def test_what_is_there_is_refused_by_name_and_number(tmp_path: Path) -> None:
+    paths = [tmp_path / f"a{ending}" for ending in ENDINGS.values()]
+    for path in paths[1:4]:
+        path.touch()
+
+    with pytest.raises(OutputExists, match=r"a\.raw\.tif' \(and 2 more\)") as caught:
+        refuse_existing(paths)
+
+    assert isinstance(caught.value, WrongUsage)
+    assert (caught.value.code, "--overwrite" in caught.value.hint) == ("output.exists", True)
+    refuse_existing(paths[:1])

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+from bmz.base.arrays import AnyArray
+from bmz.image.inspect import inspect_image
+from bmz.image.read import read_image
+from bmz.write.outlines import outline_colours, outlines
+from bmz.write.overlay import fullest_plane, overlay, write_overlay
+from bmz.write.stretch import in_colour, stretched
+
+
+def array(pixels: AnyArray, axes: str) -> xr.DataArray:
+    return xr.DataArray(pixels, dims=tuple(axes))
+
+
+def two_squares(side: int = 600) -> AnyArray:
+    labels = np.zeros((side, side), np.int32)
+    labels[100:200, 100:200] = 1
+    labels[100:200, 200:300] = 2
+    return labels
+
+
+def test_outlines_lie_inside_their_objects_and_shade_outside() -> None:
+    labels = two_squares()
+
+    edge, shade = outlines(labels)
+
+    assert not edge[labels == 0].any()
+    assert not shade[labels > 0].any()
+    assert edge[100:102, 100:300].all()
+    assert not edge[102:198, 102:198].any()
+
+
+def test_an_object_is_open_where_the_image_ends() -> None:
+    labels = np.ones((20, 20), np.int32)
+
+    assert not outlines(labels)[0].any()
+
+
+@pytest.mark.parametrize("bright", [False, True])
+def test_objects_that_touch_have_different_colours(*, bright: bool) -> None:
+    labels = np.kron(np.arange(1, 10).reshape(3, 3), np.ones((8, 8), int))
+
+    colours = outline_colours(labels, bright=bright)
+
+    for one, other in ((1, 2), (1, 4), (5, 6), (5, 8), (5, 2)):
+        assert not np.array_equal(colours[one], colours[other])
+
+
+@pytest.mark.parametrize(
+    ("shape", "drawn"),
+    [
+        ((600, 800), (600, 800)),
+        ((300, 200), (900, 600)),
+        ((354, 475), (708, 950)),
+        ((10, 4096), (5, 2048)),
+        ((1, 1), (1024, 1024)),
+    ],
+)
+def test_pictures_have_a_handy_size(shape: tuple[int, int], drawn: tuple[int, int]) -> None:
+    picture = overlay(array(np.zeros(shape), "yx"), array(np.zeros(shape, int), "yx"))
+
+    assert picture.shape == (*drawn, 3)
+    assert picture.dtype == np.uint8
+
+
+def test_a_large_image_is_averaged_and_its_outlines_are_drawn_afterwards() -> None:
+    image = np.zeros((60, 3072), np.uint8)
+    image[::2] = 200
+    labels = np.zeros((60, 3072), np.int32)
+    labels[15:45, 600:1200] = 1
+    photograph = array(np.stack([image] * 3), "cyx").assign_attrs(colour=True)
+
+    picture = overlay(photograph, array(labels, "yx"))
+
+    assert picture.shape == (40, 2048, 3)
+    down = np.ptp(picture[:, 600].astype(int), axis=1)  # grey has no spread, an outline has
+    assert np.flatnonzero(down > 50).tolist() == [10, 11, 28, 29]
+
+
+def test_the_plane_with_most_objects_is_drawn() -> None:
+    labels = np.zeros((2, 3, 4, 4), int)
+    labels[0, 0, 0, 0] = 9
+    labels[1, 2, 0] = [1, 2, 3, 3]
+
+    assert fullest_plane(array(labels, "tzyx")) == {"t": 1, "z": 2}
+    assert fullest_plane(array(labels[0, 0], "yx")) == {}
+
+
+def test_image_and_outline_come_from_the_same_plane() -> None:
+    image = np.zeros((2, 700, 700), np.float32)
+    image[1, :350] = 1
+    labels = np.zeros((2, 700, 700), np.int32)
+    labels[1, 400:500, 400:500] = 7
+
+    picture = overlay(array(image, "zyx"), array(labels, "zyx"))
+
+    assert picture[10, 10].tolist() == [255, 255, 255]
+    assert picture[400, 450].tolist() != [0, 0, 0]
+    assert picture[450, 450].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_stains_of_any_number_are_shown(count: int) -> None:
+    image = np.random.default_rng(0).random((count, 20, 20))
+
+    shown = in_colour(array(image, "cyx"))
+
+    assert shown.shape == (20, 20, 3)
+    assert 0 <= shown.min() < shown.max() <= 1
+
+
+def test_a_photograph_keeps_its_colours() -> None:
+    image = array(np.random.default_rng(0).integers(0, 255, (3, 40, 40), np.uint8), "cyx")
+
+    shown = in_colour(image.assign_attrs(colour=True))
+
+    assert np.abs(shown - np.moveaxis(image.values, 0, -1) / 255).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((5, 5), np.uint16),
+        np.full((5, 5), np.nan),
+        np.array([[np.inf, 1.0], [0.0, np.nan]]),
+        np.eye(5, dtype=bool),
+    ],
+)
+def test_flat_and_odd_values_are_stretched_without_a_word(pixels: AnyArray) -> None:
+    shown = stretched(pixels)
+
+    assert np.isfinite(shown).all()
+    assert shown.min() >= 0
+    assert shown.max() <= 1
+
+
+def test_the_picture_of_real_cells_shows_each_of_them(shared: Path, tmp_path: Path) -> None:
+    image = shared / "data" / "neubias" / "xyc_8bit__membranes_nuclei.tif"
+    golden = shared / "golden" / "cellpose-cyto__membranes_nuclei-d60.labels.tif"
+
+    write_overlay(
+        tmp_path / "a.overlay.png",
+        read_image(inspect_image(image)),
+        read_image(inspect_image(golden)),
+    )
+
+    with Image.open(tmp_path / "a.overlay.png") as picture:
+        assert picture.size == (950, 708)
+        drawn = np.asarray(picture).reshape(-1, 3)
+    assert len(np.unique(drawn, axis=0)) > 1000
