@@ -1,0 +1,20 @@
+"""How many CUDA devices the driver shows, asked without a framework."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+
+def nvidia_device_count() -> int:
+    """Ask the CUDA driver; 0 where there is no driver or no device.
+
+    It obeys ``CUDA_VISIBLE_DEVICES``. Source: CUDA driver API, ``cuInit``, ``cuDeviceGetCount``.
+    """
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value

@@ -1,0 +1,175 @@
+"""Networks in ONNX files, run by onnxruntime; the only module that imports it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.predict.backend import (
+    CPU,
+    Device,
+    NetworkFailed,
+    NoBackend,
+    OutOfMemory,
+    TensorCountDiffers,
+    Weights,
+    WeightsUnreadable,
+    checked_count,
+    shapes_of,
+    without_loss,
+)
+from bmz.predict.nvidia import nvidia_device_count
+
+INSTALL = "pip install 'bmz[onnx]'"
+GPU_INSTALL = "pip uninstall onnxruntime; pip install 'bmz[gpu]'"
+
+_CUDA = "CUDAExecutionProvider"
+_FATAL = 4  # errors come as exceptions; what is less than fatal need not be printed as well
+_MEMORY_WORDS = ("failed to allocate memory", "bad_alloc", "out of memory", "alloc_failed")
+_DTYPES = {
+    "float": "float32", "double": "float64", "float16": "float16", "bool": "bool",
+    "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64",
+    "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64",
+}  # fmt: skip
+
+
+def onnx_devices() -> tuple[Device, ...]:
+    """List the devices that the installed onnxruntime can use, the CPU first.
+
+    Its list of providers says what it was built for; whether there is a GPU, the driver says.
+
+    Raises
+    ------
+    NoBackend
+        onnxruntime is absent or broken.
+    """
+    built_for_cuda = _CUDA in _onnxruntime().get_available_providers()
+    count = nvidia_device_count() if built_for_cuda else 0
+    return (CPU, *(Device("cuda", i) for i in range(count)))
+
+
+def open_onnx(weights: Weights) -> OnnxBackend:
+    """Load an ONNX file, with its external data where it has some.
+
+    Raises
+    ------
+    NoBackend
+        onnxruntime is absent or broken, or cannot use the device although it is there.
+    WeightsUnreadable
+        The file is absent, corrupt or no ONNX file.
+    TensorCountDiffers
+        It has other inputs, or fewer outputs, than the description.
+    """
+    runtime = _onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = weights.threads or available_cpus()
+    providers = _providers(runtime, weights.device)
+    try:
+        session = runtime.InferenceSession(
+            str(weights.path), options, providers=providers, enable_fallback=0
+        )
+    except Exception as why:  # its errors share no other base
+        raise WeightsUnreadable(weights.path, "onnx", _reason(why)) from why
+    if weights.device.kind == "cuda" and session.get_providers()[0] != _CUDA:
+        raise NoBackend("onnx", "onnxruntime does not find the CUDA libraries", GPU_INSTALL)
+    return OnnxBackend(session, weights, f"onnxruntime {runtime.__version__}")
+
+
+class OnnxBackend:
+    """One session of onnxruntime.
+
+    Parameters
+    ----------
+    session : an ``onnxruntime.InferenceSession``
+    weights : what it was opened with; tensors go by name where the session has names equal to
+        the ids of the description, else by position
+    name : the framework and its version
+    """
+
+    def __init__(self, session: Any, weights: Weights, name: str) -> None:  # noqa: ANN401 (untyped)
+        self.name = name
+        self.device = weights.device
+        self._session = session
+        taken = {tensor.name: _dtype(tensor.type) for tensor in session.get_inputs()}
+        checked_count("inputs", wanted=len(weights.input_ids), found=len(taken))
+        by_name = set(taken) == set(weights.input_ids)
+        order = weights.input_ids if by_name else tuple(taken)
+        self._inputs = [(name, taken[name]) for name in order]
+        self._outputs = _outputs([t.name for t in session.get_outputs()], weights.output_ids)
+
+    def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        """Run the network once; see `Backend`."""
+        checked_count("inputs", wanted=len(self._inputs), found=len(inputs))
+        if self._session is None:
+            raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
+        feed = {
+            name: without_loss(array, dtype or array.dtype, name)
+            for array, (name, dtype) in zip(inputs, self._inputs, strict=True)
+        }
+        try:
+            return list(self._session.run(self._outputs, feed))
+        except Exception as why:  # its errors share no other base
+            if any(word in str(why).lower() for word in _MEMORY_WORDS):
+                raise OutOfMemory(self.device, shapes_of(inputs)) from why
+            raise NetworkFailed(self.name, shapes_of(inputs), _reason(why)) from why
+
+    def close(self) -> None:
+        """Let go of the session."""
+        self._session = None
+
+
+def available_cpus() -> int:
+    """Count the processors that this process may use, which can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
+    try:
+        import onnxruntime
+    except (ImportError, OSError) as why:
+        raise NoBackend("onnx", f"onnxruntime does not import ({why})", INSTALL) from why
+    # what is left when onnxruntime or onnxruntime-gpu is removed beside the other
+    if not hasattr(onnxruntime, "InferenceSession"):
+        reason = "onnxruntime is an empty shell"
+        raise NoBackend("onnx", reason, "pip install --force-reinstall onnxruntime")
+    onnxruntime.set_default_logger_severity(_FATAL)
+    return onnxruntime
+
+
+def _providers(runtime: Any, device: Device) -> list[Any]:  # noqa: ANN401  (untyped)
+    # CUDA is never named on a CPU: it would print banners of errors, then fall back
+    if device.kind != "cuda":
+        return ["CPUExecutionProvider"]
+    if _CUDA not in runtime.get_available_providers():
+        raise NoBackend("onnx", f"this onnxruntime cannot use {device}", GPU_INSTALL)
+    if hasattr(runtime, "preload_dlls"):
+        with redirect_stdout(StringIO()):  # it prints what it does not find
+            runtime.preload_dlls()
+    return [(_CUDA, {"device_id": device.index}), "CPUExecutionProvider"]
+
+
+def _outputs(found: list[str], wanted: tuple[str, ...]) -> list[str]:
+    if set(wanted) <= set(found):
+        return list(wanted)
+    if len(found) < len(wanted):
+        raise TensorCountDiffers("outputs", wanted=len(wanted), found=len(found))
+    return found[: len(wanted)]
+
+
+def _dtype(tensor_type: str) -> np.dtype[Any] | None:
+    word = _DTYPES.get(tensor_type.removeprefix("tensor(").removesuffix(")"))
+    return None if word is None else np.dtype(word)
+
+
+def _reason(why: Exception) -> str:
+    return str(why).strip().replace("\n", " ")

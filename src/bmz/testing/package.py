@@ -1,0 +1,139 @@
+"""Make small model packages: a description, ONNX weights and test tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Description = dict[str, Any]
+"""A manifest as plain values; JSON is YAML, so it is written as such."""
+
+
+def description(
+    *,
+    size: int | dict[str, int] | None = None,
+    channels: int = 1,
+    space: str = "yx",
+    halo: int = 0,
+) -> Description:
+    """Give the description of a segmenting model with one input and one output of one size.
+
+    Parameters
+    ----------
+    size : of every spatial axis; ``{"min": 16, "step": 8}`` by default
+    channels : of input and output
+    space : ``yx`` or ``zyx``
+    halo : of the output, px
+    """
+    rule = {"min": 16, "step": 8} if size is None else size
+    names = [f"stain {number}" for number in range(channels)]
+    channel = {"type": "channel", "channel_names": names}
+    axes = [{"type": "space", "id": axis, "size": rule} for axis in space]
+    mapped = [
+        {"type": "space", "id": axis, "size": {"tensor_id": "image", "axis_id": axis}}
+        | ({"halo": halo} if halo else {})
+        for axis in space
+    ]
+    tensor = {"data": {"type": "float32"}}
+    batch = {"type": "batch"}
+    return {
+        "format_version": "0.5.4",
+        "type": "model",
+        "name": "Identity for tests",
+        "description": "Gives back what it is given.",
+        "authors": [{"name": "bmz developers"}],
+        "cite": [{"text": "none", "url": "https://example.com"}],
+        "license": "CC0-1.0",
+        "tags": ["instance-segmentation"],
+        "documentation": "README.md",
+        "inputs": [tensor | {"id": "image", "axes": [batch, channel, *axes]}],
+        "outputs": [
+            {"id": "map", "data": {"type": "float32", "range": [0.0, 1.0]}}
+            | {"axes": [batch, channel, *mapped]}
+        ],
+        "weights": {"onnx": {"source": "weights.onnx", "opset_version": 17}},
+    }
+
+
+def write_package(
+    folder: Path,
+    described: Description | None = None,
+    *,
+    change: Callable[[Description], None] | None = None,
+) -> Path:
+    """Write a package whose network gives each input back as an output.
+
+    Needs the package ``onnx``. Test tensors and hashes are added to the description.
+
+    Parameters
+    ----------
+    folder : is made
+    described : see `description`
+    change : may alter the description just before it is written
+
+    Returns
+    -------
+    Path
+        of the manifest
+    """
+    content = described or description()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text("# Identity for tests\n", encoding="utf-8")
+    ranks = [len(tensor["axes"]) for tensor in content["inputs"]]
+    write_identity(folder / "weights.onnx", ranks)
+    content["weights"]["onnx"]["sha256"] = sha256_of(folder / "weights.onnx")
+    for kind in ("inputs", "outputs"):
+        for number, tensor in enumerate(content[kind]):
+            name = f"test_{kind}_{number}.npy"
+            np.save(folder / name, _example(tensor, content["inputs"]))
+            tensor["test_tensor"] = {"source": name, "sha256": sha256_of(folder / name)}
+    if change is not None:
+        change(content)
+    manifest = folder / "bioimageio.yaml"
+    manifest.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return manifest
+
+
+def _example(tensor: Description, inputs: list[Description]) -> np.ndarray[Any, Any]:
+    like = {axis.get("id"): axis.get("size") for axis in inputs[0]["axes"]}
+    shape = []
+    for axis in tensor["axes"]:
+        size = axis.get("size", 1)
+        if isinstance(size, dict) and "axis_id" in size:
+            size = like[size["axis_id"]]
+        least = size["min"] if isinstance(size, dict) else size
+        shape.append(len(axis["channel_names"]) if axis["type"] == "channel" else least)
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+def write_identity(path: Path, ranks: list[int]) -> None:
+    """Write an ONNX network of any size that gives each input back.
+
+    Parameters
+    ----------
+    ranks : number of axes of each input
+    """
+    from onnx import TensorProto, checker, helper, save_model
+
+    def value(name: str, rank: int) -> Any:  # noqa: ANN401  (a message of protobuf)
+        free = [f"{name}_{axis}" for axis in range(rank)]
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, free)
+
+    numbered = list(enumerate(ranks))
+    nodes = [helper.make_node("Identity", [f"in{i}"], [f"out{i}"]) for i, _ in numbered]
+    inputs = [value(f"in{i}", rank) for i, rank in numbered]
+    outputs = [value(f"out{i}", rank) for i, rank in numbered]
+    graph = helper.make_graph(nodes, "identity", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    save_model(model, str(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Give the sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

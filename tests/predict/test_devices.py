@@ -1,0 +1,146 @@
+"""A word means a device that is there, and an absent framework is told with its install line."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bmz.predict import devices, formats
+from bmz.predict.backend import CPU, Device, NoBackend
+from bmz.predict.devices import (
+    DeviceAbsent,
+    DeviceUnknown,
+    available_backends,
+    resolve_device,
+)
+from bmz.predict.formats import FORMATS, WeightsFormat
+from bmz.predict.nvidia import nvidia_device_count
+from bmz.predict.open import open_backend
+
+GPUS = tuple(Device("cuda", i) for i in range(2))
+
+
+@pytest.fixture
+def sees(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Device, ...]]:
+    """Let each test say what the framework sees; `sys` stands for a framework."""
+    there: dict[str, tuple[Device, ...]] = {"devices": (CPU,)}
+    entry: WeightsFormat = replace(FORMATS["onnx"], module="sys", devices=lambda: there["devices"])
+    monkeypatch.setattr(formats, "FORMATS", {"onnx": entry})
+    return there
+
+
+@pytest.mark.parametrize(
+    ("word", "there", "wanted"),
+    [
+        ("cpu", (CPU, *GPUS), CPU),
+        ("auto", (CPU,), CPU),
+        ("auto", (CPU, *GPUS), GPUS[0]),
+        ("auto", (CPU, Device("mps")), Device("mps")),
+        ("cuda", (CPU, *GPUS), GPUS[0]),
+        ("cuda:1", (CPU, *GPUS), GPUS[1]),
+        ("mps", (CPU, Device("mps")), Device("mps")),
+    ],
+    ids=str,
+)
+def test_a_word_means_the_device_that_is_there(
+    sees: dict[str, tuple[Device, ...]], word: str, there: tuple[Device, ...], wanted: Device
+) -> None:
+    sees["devices"] = there
+
+    assert resolve_device(word, "onnx") == wanted
+
+
+@pytest.mark.parametrize("word", ["gpu", "cuda:", "cuda:x", "CPU", "", "cuda:0:1"])
+def test_an_unknown_word_is_wrong_usage(word: str) -> None:
+    with pytest.raises(DeviceUnknown) as raised:
+        resolve_device(word, "onnx")
+
+    assert (raised.value.code, raised.value.exit_status) == ("device.unknown", 2)
+
+
+@pytest.mark.parametrize("word", ["cuda:2", "mps"])
+def test_an_absent_device_is_told_with_those_there(
+    sees: dict[str, tuple[Device, ...]], word: str
+) -> None:
+    sees["devices"] = (CPU, *GPUS)
+
+    with pytest.raises(DeviceAbsent, match="cpu, cuda:0, cuda:1") as raised:
+        resolve_device(word, "onnx")
+
+    assert (raised.value.code, raised.value.exit_status) == ("device.absent", 3)
+
+
+@pytest.fixture
+def no_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide every framework from the finder of modules and from imports."""
+    for entry in FORMATS.values():
+        monkeypatch.setitem(sys.modules, entry.module, None)
+    for module in (devices, formats):
+        monkeypatch.setattr(module, "find_spec", lambda _name: None)
+
+
+@pytest.mark.usefixtures("no_frameworks")
+@pytest.mark.parametrize(("name", "extra"), [("onnx", "onnx"), ("torchscript", "torch")])
+def test_an_absent_framework_is_told_with_its_install_line(name: str, extra: str) -> None:
+    with pytest.raises(NoBackend, match="is not installed") as raised:
+        open_backend(name, Path("weights"), input_ids=["a"], output_ids=["b"])
+
+    assert raised.value.hint == f"pip install 'bmz[{extra}]'"
+    assert raised.value.code == "weights.no-backend"
+
+
+@pytest.mark.usefixtures("no_frameworks")
+def test_without_frameworks_the_cpu_is_still_a_device_and_the_doctor_answers() -> None:
+    found = available_backends()
+
+    assert resolve_device("cpu", "onnx") == CPU
+    assert [(state.weights_format, state.version) for state in found] == [
+        ("onnx", None),
+        ("torchscript", None),
+    ]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_framework_that_does_not_import_is_no_crash(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, FORMATS[name].module, None)
+
+    with pytest.raises(NoBackend, match="does not import"):
+        FORMATS[name].devices()
+
+
+def test_a_format_without_a_backend_is_told_with_those_that_have_one() -> None:
+    with pytest.raises(NoBackend, match="onnx, torchscript"):
+        open_backend("caffe", Path("weights"), input_ids=["a"], output_ids=["b"])
+
+
+def test_both_builds_of_onnxruntime_at_once_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_version", lambda _name: "1.31.1")
+
+    onnx, torch = available_backends()
+
+    assert "onnxruntime and onnxruntime-gpu are both installed" in onnx.trouble
+    assert torch.trouble == "" or "does not import" in torch.trouble
+
+
+def test_an_onnxruntime_without_its_core_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", type(sys)("onnxruntime"))
+
+    with pytest.raises(NoBackend, match="empty shell"):
+        FORMATS["onnx"].devices()
+
+
+def test_the_cpu_is_the_first_device_of_an_installed_framework() -> None:
+    for state in available_backends():
+        if state.version and not state.trouble:
+            assert state.devices[0] == CPU
+
+
+def test_the_driver_is_asked_without_a_framework() -> None:
+    assert nvidia_device_count() >= 0

@@ -1,0 +1,239 @@
+"""Networks in ONNX files: by name or position, without silent casts, with clear refusals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bmz.base.arrays import AnyArray
+from bmz.predict.backend import (
+    Backend,
+    Device,
+    DtypeLossy,
+    NetworkFailed,
+    NoBackend,
+    TensorCountDiffers,
+    WeightsUnreadable,
+)
+from bmz.predict.onnx import OnnxBackend, available_cpus
+from bmz.predict.open import open_backend
+from bmz.testing.contract import BackendContract
+
+onnx: Any = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+Names = tuple[str, ...]
+
+
+def difference(folder: Path, dtype: str = "FLOAT", *, external: bool = False) -> Path:
+    """Write a network of inputs a, b and outputs less (a - b), more (2 a); free sizes."""
+    kind, shape = getattr(onnx.TensorProto, dtype), ["b", 1, "y", "x"]
+    two = onnx.numpy_helper.from_array(
+        np.array([2], onnx.helper.tensor_dtype_to_np_dtype(kind)), "two"
+    )
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Sub", ["a", "b"], ["less"]),
+            onnx.helper.make_node("Mul", ["a", "two"], ["more"]),
+        ],
+        "difference",
+        [value(name, kind, shape) for name in ("a", "b")],
+        [value(name, kind, shape) for name in ("less", "more")],
+        [two],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    path = folder / "weights.onnx"
+    onnx.save(model, path, save_as_external_data=external, location="weights.data",
+              size_threshold=0)  # fmt: skip
+    return path
+
+
+def opened(path: Path, inputs: Names = ("a", "b"), outputs: Names = ("less", "more")) -> Backend:
+    return open_backend("onnx", path, input_ids=inputs, output_ids=outputs, threads=1)
+
+
+def pair(dtype: str = "float32") -> list[AnyArray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 99, (2, 1, 6, 8)).astype(dtype) for _ in range(2)]
+
+
+class TestOnnxBackend(BackendContract):
+    @pytest.fixture(autouse=True)
+    def _weights(self, tmp_path: Path) -> None:
+        self.path = difference(tmp_path)
+
+    def backend(self) -> Backend:
+        return opened(self.path)
+
+    def inputs(self) -> list[AnyArray]:
+        return pair()
+
+
+def test_tensors_go_by_name_where_the_names_are_the_ids(tmp_path: Path) -> None:
+    a, b = pair()
+
+    more, less = opened(difference(tmp_path), ("b", "a"), ("more", "less")).run([b, a])
+
+    np.testing.assert_array_equal(less, a - b)
+    np.testing.assert_array_equal(more, 2 * a)
+
+
+def test_tensors_go_by_position_where_the_names_are_others(tmp_path: Path) -> None:
+    a, b = pair()
+
+    (found,) = opened(difference(tmp_path), ("raw", "b"), ("mask",)).run([a, b])
+
+    np.testing.assert_array_equal(found, a - b)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "words"),
+    [
+        (("a",), ("less",), "2 inputs, but its description names 1"),
+        (("a", "b"), ("p", "q", "r"), "2 outputs, but its description names 3"),
+    ],
+)
+def test_other_counts_than_the_description_are_refused_at_opening(
+    tmp_path: Path, inputs: Names, outputs: Names, words: str
+) -> None:
+    path = difference(tmp_path)
+
+    with pytest.raises(TensorCountDiffers, match=words):
+        opened(path, inputs, outputs)
+
+
+def test_external_data_lie_beside_the_file(tmp_path: Path) -> None:
+    a, b = pair()
+
+    more = opened(difference(tmp_path, external=True)).run([a, b])[1]
+
+    assert (tmp_path / "weights.data").is_file()
+    np.testing.assert_array_equal(more, 2 * a)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float64", "int64"])
+def test_values_that_stay_the_same_are_cast(tmp_path: Path, dtype: str) -> None:
+    a, b = pair(dtype)
+
+    found = opened(difference(tmp_path)).run([a, b])[0]
+
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, a.astype(float) - b.astype(float))
+
+
+@pytest.mark.parametrize("value", [300.0, 0.5, -1.0, np.nan])
+def test_values_that_would_change_are_refused_and_never_wrapped(
+    tmp_path: Path, value: float
+) -> None:
+    backend = opened(difference(tmp_path, "INT8" if value > 0 else "UINT8"))
+    wrong = np.full((1, 1, 4, 4), value, np.float32)
+
+    with pytest.raises(DtypeLossy, match="float32 values change") as raised:
+        backend.run([wrong, wrong])
+
+    assert raised.value.code == "predict.dtype-lossy"
+
+
+def test_a_size_that_the_network_cannot_take_is_reported_with_its_shape(tmp_path: Path) -> None:
+    a, b = pair()
+    backend = opened(difference(tmp_path))
+
+    with pytest.raises(NetworkFailed, match="float32 2x1x6x8, float32 2x1x6x7") as raised:
+        backend.run([a, b[..., 1:]])
+
+    assert raised.value.code == "predict.network-failed"
+
+
+def test_a_closed_backend_does_not_run(tmp_path: Path) -> None:
+    backend = opened(difference(tmp_path))
+    backend.close()
+
+    with pytest.raises(NetworkFailed, match="closed"):
+        backend.run(pair())
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network", None], ids=["empty", "text", "none"])
+def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "weights.onnx"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(WeightsUnreadable, match=r"weights\.onnx") as raised:
+        opened(path)
+
+    assert raised.value.code == "package.weights-unreadable"
+
+
+def test_a_truncated_file_is_unreadable(tmp_path: Path) -> None:
+    path = difference(tmp_path)
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(WeightsUnreadable):
+        opened(path)
+
+
+def test_cuda_is_not_named_on_a_cpu_and_nothing_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    backend = opened(difference(tmp_path))
+
+    backend.run(pair())
+
+    assert isinstance(backend, OnnxBackend)
+    assert backend._session.get_providers() == ["CPUExecutionProvider"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_threads_are_those_asked_for_or_all_that_the_process_may_use(tmp_path: Path) -> None:
+    path = difference(tmp_path)
+    free = open_backend("onnx", path, input_ids=["a", "b"], output_ids=["less"])
+
+    threads = [
+        backend._session.get_session_options().intra_op_num_threads
+        for backend in (opened(path), free)
+        if isinstance(backend, OnnxBackend)
+    ]
+
+    assert threads == [1, available_cpus()]
+    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+
+
+CUDA, PLAIN = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("built_for", "started", "words"),
+    [([PLAIN], [PLAIN], "cannot use cuda:1"), ([CUDA, PLAIN], [PLAIN], "CUDA libraries")],
+    ids=["cpu-build", "no-libraries"],
+)
+def test_a_gpu_asked_for_is_never_replaced_by_the_cpu(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    built_for: list[str],
+    started: list[str],
+    words: str,
+) -> None:
+    import onnxruntime
+
+    session = SimpleNamespace(get_providers=lambda: started)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_for)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: session)
+
+    with pytest.raises(NoBackend, match=words) as raised:
+        open_backend(
+            "onnx",
+            difference(tmp_path),
+            input_ids=["a", "b"],
+            output_ids=["less"],
+            device=Device("cuda", 1),
+        )
+
+    assert "bmz[gpu]" in raised.value.hint
