@@ -13,7 +13,6 @@ from bmz.check.question import Question
 from bmz.image.info import ImageInfo
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, Size, Stepped, TensorSpec
 
-
 SIXTEENS = Stepped(16, 16)
 
 

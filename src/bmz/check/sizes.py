@@ -22,13 +22,16 @@ def _of_axis(axis: AxisSpec, pixels: int, tensor: str) -> Iterator[Finding]:
     where, size = f"{tensor}.{axis.letter}", axis.size
     least = size.size if isinstance(size, Fixed) else getattr(size, "least", 0)
     if pixels < least:
-        code, message = "size.below-least", f"padded from {pixels} to {least} px"
+        code, message = (
+            "size.below-least",
+            f"{pixels} px is below the least size: padded to {least} px",
+        )
     elif isinstance(size, Fixed) and pixels > least:
         code, message = "size.fixed", f"{pixels} px are run in tiles of {least} px"
     elif isinstance(size, Stepped) and size.step and (pixels - least) % size.step:
         legal = least + -(-(pixels - least) // size.step) * size.step
-        code, message = "size.off-step", f"padded from {pixels} px to a step of {size}, or tiled"
-        message += f" (next legal size {legal})"
+        code = "size.off-step"
+        message = f"{pixels} px is no legal size ({size}): padded to {legal} px, or tiled"
     else:
         return
     yield Finding(code, "note", where, message, wanted=str(size), found=str(pixels))

@@ -100,7 +100,7 @@ def _contrast(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
         elif np.issubdtype(plane.dtype, np.integer) and high - low < FLAT_LEVELS:
             yield Finding(
                 "range.flat", "warning", where,
-                f"channel {number} has almost no contrast: {high - low:g} grey levels",
+                f"channel {number} has almost no contrast: a range of {high - low:g} grey levels",
                 wanted=f"{FLAT_LEVELS} grey levels or more", found=f"{low:g} to {high:g}",
                 hint="an empty field of view, or too short an exposure: expect false objects",
                 evidence="measured",

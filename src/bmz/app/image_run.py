@@ -1,0 +1,210 @@
+"""One image through a model: check, plan, predict, label, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
+from bmz.app.request import UNFORCEABLE, DoesNotFit, RunRequest
+from bmz.app.settings import Labelling
+from bmz.base.arrays import FloatArray
+from bmz.base.files import whole_files
+from bmz.base.progress import Listener
+from bmz.check.finding import CheckReport
+from bmz.check.fit import check_fit, check_header
+from bmz.check.question import Question
+from bmz.image.grid import with_lengths
+from bmz.image.info import ImageInfo
+from bmz.image.inspect import inspect_image
+from bmz.image.read import read_image
+from bmz.plan.plan import Decided, Plan, found_scale, make_plan
+from bmz.predict.backend import Backend, Device
+from bmz.process.adapt import stack_unique
+from bmz.process.measure import measure_objects
+from bmz.report.outcome import ImageDone
+from bmz.report.record import run_record, with_result
+from bmz.spec.model import ModelSpec
+from bmz.write.overlay import write_overlay
+from bmz.write.record import write_record
+from bmz.write.table import write_objects
+from bmz.write.tiff import write_labels, write_raw
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all images of a call share."""
+
+    request: RunRequest
+    model: ModelSpec
+    labelling: Labelling
+    device: Device
+    decided: Decided
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An image whose header has been checked and whose run is planned."""
+
+    image: Path
+    asked: Question
+    report: CheckReport
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What came out for a whole image, with named axes.
+
+    Parameters
+    ----------
+    raw : dims t, c, z, y, x as there are, float32
+    labels : dims t, z, y, x as there are; None without a recipe
+    scores : (number of objects,) or None
+    """
+
+    raw: xr.DataArray
+    labels: xr.DataArray | None
+    scores: FloatArray | None
+
+
+def ask(model: ModelSpec, image: Path, request: RunRequest) -> Question:
+    """Put together what is known of the image: the file, then the user's words over it.
+
+    Raises
+    ------
+    BmzError
+        The file cannot be read, or a word does not suit it.
+    """
+    info = inspect_image(image, axes=request.axes)
+    if request.pixel_um:
+        told = {a: um for a, um in request.pixel_um.items() if a in info.sizes}
+        info = replace(info, pixel_um={**info.pixel_um, **told}, pixel_from="--pixel-size")
+    scale = found_scale(model, info.pixel_um, request.scale)
+    return Question(model, info, request.channels, info.pixel_um, scale)
+
+
+def make_ready(job: Job, image: Path) -> Ready:
+    """Check the header of an image and plan its run.
+
+    Raises
+    ------
+    DoesNotFit
+        There is a finding of severity error, and ``--force`` is not given or of no use.
+    BmzError
+        The file cannot be read, or no tiles can be laid.
+    """
+    asked = ask(job.model, image, job.request)
+    report = check_header(asked)
+    refuse_errors(image, report, force=job.request.force)
+    return Ready(image, asked, report, make_plan(asked, job.decided))
+
+
+def refuse_errors(image: Path, report: CheckReport, *, force: bool) -> None:
+    """Raise what the check found, unless it may be forced."""
+    fatal = [f for f in report.errors if not force or f.code in UNFORCEABLE]
+    if fatal:
+        raise DoesNotFit(image, tuple(fatal))
+
+
+def run_image(
+    job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
+) -> ImageDone:
+    """Predict, label and write one image.
+
+    Parameters
+    ----------
+    files : kind -> path of each output
+
+    Raises
+    ------
+    BmzError
+        The pixels cannot be read or do not fit, or the network or a file fails.
+    """
+    stopwatch = Stopwatch()
+    with stopwatch.stage("read"):
+        pixels = read_image(ready.asked.image)
+    with stopwatch.stage("check"):
+        report = check_fit(ready.asked, pixels)
+        refuse_errors(ready.image, report, force=job.request.force)
+    work = Pass(job.model, ready.plan, job.labelling, backend, stopwatch, listener)
+    predicted = predict_image(pixels, ready.asked.image, work)
+    objects = None if predicted.labels is None else int(predicted.labels.max())
+    record = run_record(
+        job.model, ready.asked.image, ready.plan, job.labelling.as_record(), report.findings
+    )
+    with whole_files(files) as staged:
+        with stopwatch.stage("write"):
+            _write(predicted, pixels, staged)
+        record = with_result(record, files, objects, stopwatch.took_s)
+        write_record(staged["record"], record)
+    return ImageDone(ready.image, files, objects, report.findings, record)
+
+
+def _write(predicted: Predicted, pixels: xr.DataArray, files: Mapping[str, Path]) -> None:
+    labels = predicted.labels
+    if "raw" in files:
+        write_raw(files["raw"], predicted.raw)
+    if labels is None:
+        return
+    if "labels" in files:
+        write_labels(files["labels"], labels)
+    if "overlay" in files:
+        write_overlay(files["overlay"], pixels, labels)
+    if "table" in files:
+        write_objects(files["table"], measure_objects(labels, pixels, predicted.scores))
+
+
+def predict_image(pixels: xr.DataArray, info: ImageInfo, work: Pass) -> Predicted:
+    """Run every plane or stack of an image and put the results together.
+
+    Labels are numbered on from plane to plane, so that no number stands for two objects.
+
+    Parameters
+    ----------
+    pixels : dims of ``tczyx`` in that order, as read
+    info : of the image
+    work : what every plane is run with
+    """
+    loop, space = tuple(work.plan.loop), tuple(work.model.space)
+    with_c = pixels if "c" in pixels.dims else pixels.expand_dims("c")
+    ordered = with_c.transpose(*loop, "c", *space).values
+    sizes = tuple(work.plan.loop.values())
+    results = [run_plane(ordered[position], work) for position in np.ndindex(sizes)]
+    raw = _joined([result.raw for result in results], sizes, (*loop, "c", *space))
+    output = tuple(raw.sizes[axis] for axis in space)
+    raw_um = {
+        axis: um * (info.sizes[axis] / output[space.index(axis)] if axis in space else 1)
+        for axis, um in info.pixel_um.items()
+    }
+    labels = _labels(results, sizes, (*loop, *space))
+    return Predicted(
+        with_lengths(raw, raw_um),
+        None if labels is None else with_lengths(labels, info.pixel_um),
+        _scores(results),
+    )
+
+
+def _joined(parts: list[Any], sizes: tuple[int, ...], dims: tuple[str, ...]) -> xr.DataArray:
+    stacked = np.stack(parts)
+    return xr.DataArray(stacked.reshape(sizes + stacked.shape[1:]), dims=dims)
+
+
+def _labels(
+    results: list[PlaneResult], sizes: tuple[int, ...], dims: tuple[str, ...]
+) -> xr.DataArray | None:
+    parts = [result.labels for result in results if result.labels is not None]
+    if not parts:
+        return None
+    stacked = stack_unique(parts)
+    return xr.DataArray(stacked.reshape(sizes + stacked.shape[1:]), dims=dims)
+
+
+def _scores(results: list[PlaneResult]) -> FloatArray | None:
+    scores = [result.scores for result in results if result.scores is not None]
+    return np.concatenate(scores) if len(scores) == len(results) else None

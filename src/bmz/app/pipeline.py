@@ -1,0 +1,143 @@
+"""One plane or stack through the model: the declared pipeline, in the declared order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bmz.app.settings import Labelling
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.progress import Listener, nobody
+from bmz.plan.plan import Plan
+from bmz.predict.backend import Backend
+from bmz.predict.cutting import Tensor
+from bmz.predict.tiles import predict_tiled
+from bmz.process.adapt import (
+    cast_within_range,
+    from_layout,
+    grid_of,
+    resize_image,
+    resize_labels,
+    take_channels,
+    to_layout,
+)
+from bmz.process.ops import apply_steps
+from bmz.process.recipe import Labelled
+from bmz.spec.model import ModelSpec
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each stage of a run."""
+
+    took_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to the stage `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.took_s[name] = self.took_s.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What every plane of an image is run with."""
+
+    model: ModelSpec
+    plan: Plan
+    labelling: Labelling
+    backend: Backend
+    stopwatch: Stopwatch
+    listener: Listener = nobody
+
+
+@dataclass(frozen=True)
+class PlaneResult:
+    """What the model made of one plane or stack.
+
+    Parameters
+    ----------
+    raw : (c, (z,) y, x) float32, the map after the declared steps, on the network's grid
+    labels : ((z,) y, x) on the grid of the image; None without a recipe
+    scores : one for each label; None where the recipe has none
+    """
+
+    raw: FloatArray
+    labels: AnyArray | None = None
+    scores: FloatArray | None = None
+
+
+def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
+    """Run the declared pipeline on one plane or stack.
+
+    Parameters
+    ----------
+    plane : (c, (z,) y, x), as read
+    work : model, plan, recipe and backend
+    """
+    with work.stopwatch.stage("prepare"):
+        tensors = network_inputs(plane, work.model, work.plan)
+    with work.stopwatch.stage("network"):
+        outputs = predict_tiled(
+            work.backend,
+            tensors,
+            work.plan.tiling,
+            work.plan.outputs,
+            batch=work.plan.batch,
+            listener=work.listener,
+        )
+    position = [t.id for t in work.model.outputs].index(work.labelling.choice.output)
+    with work.stopwatch.stage("labels"):
+        return _finish(outputs[position], position, plane.shape[1:], work)
+
+
+def network_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> list[Tensor]:
+    """Choose channels, resize, cast, and apply the declared preprocessing of each input.
+
+    Parameters
+    ----------
+    plane : (c, (z,) y, x), as read
+
+    Returns
+    -------
+    list of Tensor
+        each input in the layout of its tensor, with its axes
+    """
+    inputs = [tensor for tensor in model.inputs if not tensor.optional]
+    taken = {}
+    for tensor, channels in zip(inputs, plan.channels, strict=True):
+        pixels = take_channels(plane, channels)
+        if plan.scale != 1:
+            pixels = resize_image(pixels, tuple(plan.shape.values()))
+        laid = to_layout(pixels, "c" + model.space, tensor.letters)
+        taken[tensor.id] = (cast_within_range(laid, tensor.dtype), tensor.letters)
+    return [
+        Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken)) for tensor in inputs
+    ]
+
+
+def _finish(output: AnyArray, position: int, shape: tuple[int, ...], work: Pass) -> PlaneResult:
+    letters = work.plan.outputs[position].axes
+    mapped, _ = apply_steps(work.labelling.map_steps, output, letters)
+    raw, _ = from_layout(np.asarray(mapped, dtype=np.float32), letters)
+    if work.labelling.recipe is None:
+        return PlaneResult(raw)
+    labelled = _labelled(mapped, letters, work)
+    on_network = labelled.labels[tuple(slice(size) for size in work.plan.shape.values())]
+    return PlaneResult(raw, resize_labels(on_network, shape), labelled.scores)
+
+
+def _labelled(mapped: AnyArray, letters: str, work: Pass) -> Labelled:
+    recipe = work.labelling.recipe
+    assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    declared, _ = apply_steps(work.labelling.label_steps, mapped, letters)
+    maps, _ = from_layout(declared, letters)
+    grid = grid_of(maps.shape[1:], work.plan.shape)
+    return recipe.label(maps, grid, **work.labelling.parameters)

@@ -1,0 +1,72 @@
+"""What ``bmz run`` is asked to do, and the answer no."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bmz.base.errors import AnswerIsNo
+from bmz.check.finding import Finding
+
+SAVED = ("labels", "raw", "overlay", "table")
+"""What ``--save`` may name; the run record is always written."""
+
+UNFORCEABLE = frozenset({"axes.ambiguous", "axes.missing", "channel.count"})
+"""Findings against which ``--force`` is of no use: there is nothing that could be computed."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The words of one call of ``bmz run``.
+
+    Parameters
+    ----------
+    model : see ``bmz.app.load.load_model``
+    images : files
+    folder : for the outputs; made when it is not there
+    device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
+    weights : a weights format; None to choose
+    axes : the user's word for the axes of the files
+    channels : image channel for each model channel; -1 for zeros
+    pixel_um : the user's word for the pixel size, um
+    scale : resize factor, ``auto`` or None for no resizing
+    recipe : name of a label recipe, ``none`` for no labels; None to choose by evidence
+    settings : ``--set`` words
+    tile, batch : wanted tile side (px) and tiles at once
+    save : which of `SAVED`
+    overwrite : existing outputs may be replaced
+    force : run despite findings of severity error
+    """
+
+    model: str
+    images: tuple[Path, ...]
+    folder: Path
+    device: str = "auto"
+    weights: str | None = None
+    axes: str | None = None
+    channels: tuple[int, ...] | None = None
+    pixel_um: Mapping[str, float] = field(default_factory=dict)
+    scale: float | Literal["auto"] | None = None
+    recipe: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    tile: int | None = None
+    batch: int = 1
+    save: frozenset[str] = frozenset({"labels", "overlay", "table"})
+    overwrite: bool = False
+    force: bool = False
+
+
+class DoesNotFit(AnswerIsNo):
+    """The check found errors, so that no result is better than the one that would come out."""
+
+    def __init__(self, image: Path, errors: tuple[Finding, ...]) -> None:
+        first = errors[0]
+        more = "" if all(e.code in UNFORCEABLE for e in errors) else " (or run anyway: --force)"
+        super().__init__(
+            f"'{image.name}' does not fit: {first.message}",
+            hint=f"{first.hint}{more}",
+            code=first.code,
+        )
+        self.errors = errors

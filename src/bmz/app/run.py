@@ -1,0 +1,152 @@
+"""``bmz run``: images through a model to label masks, one bad image never stopping the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+
+from bmz.app.image_run import Job, Ready, make_ready, run_image
+from bmz.app.load import load_model
+from bmz.app.request import SAVED, RunRequest
+from bmz.app.settings import decide_labelling
+from bmz.base.errors import BmzError, WrongUsage
+from bmz.base.files import writable_folder
+from bmz.base.progress import Listener, Progress, nobody
+from bmz.plan.plan import Decided
+from bmz.plan.weights_choice import choose_weights
+from bmz.predict.devices import resolve_device
+from bmz.predict.formats import FORMATS
+from bmz.predict.open import open_backend
+from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.spec.files import verified
+from bmz.write.names import output_paths, refuse_existing
+
+
+class NothingToSave(WrongUsage):
+    """``--recipe none`` makes no labels, and nothing else was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--recipe none makes no label mask, so nothing would be written",
+            hint="add --save raw to keep the output of the network",
+            code="output.nothing",
+        )
+
+
+def prepare(request: RunRequest) -> Job:
+    """Decide all that does not hang on an image: model, recipe, weights, device.
+
+    Raises
+    ------
+    BmzError
+        Whatever is wrong with the model or the words of the call.
+    """
+    model = load_model(request.model)
+    labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
+    if labelling.recipe is None and "raw" not in request.save:
+        raise NothingToSave
+    weights = choose_weights(model, usable_formats(), request.weights)
+    device = resolve_device(request.device, weights.format)
+    for file in (weights.file, *weights.beside):
+        verified(file, f"{weights.format} weights")
+    return Job(
+        request=request,
+        model=model,
+        labelling=labelling,
+        device=device,
+        decided=Decided(
+            weights=weights,
+            device=str(device),
+            recipe=labelling.choice,
+            parameters=labelling.parameters,
+            tile=request.tile,
+            batch=request.batch,
+        ),
+    )
+
+
+def plan_run(request: RunRequest) -> Iterator[ImagePlan | ImageFailed]:
+    """Say for each image how it would be run, and run nothing."""
+    job = prepare(request)
+    for image in request.images:
+        ready = _ready_or_failed(job, image)
+        if isinstance(ready, ImageFailed):
+            yield ready
+        else:
+            yield ImagePlan(image, ready.plan, ready.report.findings)
+
+
+def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
+    """Run a model on images and write what was asked for.
+
+    Parameters
+    ----------
+    request : the words of the call
+    listener : is told of files and tiles as they are done
+
+    Raises
+    ------
+    BmzError
+        What concerns all images: the model, the words, the folder, outputs that exist. What
+        concerns one image is in the summary.
+    """
+    job = prepare(request)
+    files = output_paths(request.images, request.folder, wanted_kinds(job))
+    if not request.overwrite:
+        refuse_existing([path for paths in files.values() for path in paths.values()])
+    writable_folder(request.folder)
+    ready = [_ready_or_failed(job, image) for image in files]
+    if all(isinstance(one, ImageFailed) for one in ready):
+        return RunSummary(tuple(one for one in ready if isinstance(one, ImageFailed)))
+    return RunSummary(tuple(_outcomes(job, ready, files, listener)))
+
+
+def usable_formats() -> dict[str, str]:
+    """Give for each weights format that bmz runs an empty text, or the line that installs it."""
+    return {
+        name: "" if find_spec(entry.module) else entry.install for name, entry in FORMATS.items()
+    }
+
+
+def wanted_kinds(job: Job) -> tuple[str, ...]:
+    """Give the kinds of output that this job writes: what was asked for, and the record."""
+    needs_labels = {"labels", "overlay", "table"}
+    without = set() if job.labelling.recipe else needs_labels
+    return tuple(
+        kind for kind in (*SAVED, "record") if kind in (job.request.save | {"record"}) - without
+    )
+
+
+def _ready_or_failed(job: Job, image: Path) -> Ready | ImageFailed:
+    try:
+        return make_ready(job, image)
+    except BmzError as error:
+        return ImageFailed(image, error)
+
+
+def _outcomes(
+    job: Job,
+    ready: list[Ready | ImageFailed],
+    files: Mapping[Path, Mapping[str, Path]],
+    listener: Listener,
+) -> Iterator[ImageDone | ImageFailed]:
+    weights = job.decided.weights
+    backend = open_backend(
+        weights.format,
+        weights.file.path,
+        input_ids=tuple(tensor.id for tensor in job.model.inputs if not tensor.optional),
+        output_ids=tuple(tensor.id for tensor in job.model.outputs),
+        device=job.device,
+    )
+    with closing(backend):
+        for number, one in enumerate(ready, start=1):
+            if isinstance(one, ImageFailed):
+                yield one
+            else:
+                try:
+                    yield run_image(job, one, backend, files[one.image], listener)
+                except BmzError as error:
+                    yield ImageFailed(one.image, error)
+            listener(Progress("files", number, len(ready), one.image.name))

@@ -1,0 +1,130 @@
+"""``--set KEY=VALUE``: the output, an argument of a declared step, or a parameter of the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bmz.base.errors import WrongUsage
+from bmz.base.steps import Step
+from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe
+from bmz.process.recipe import Recipe
+from bmz.process.recipes import RECIPES
+from bmz.spec.model import ModelSpec
+
+OUTPUT = "output"
+"""The key that names an output rather than a parameter."""
+
+
+class RecipeUnknown(WrongUsage):
+    """``--recipe`` names none."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"there is no recipe '{name}'",
+            hint=f"the recipes are: {', '.join(RECIPES)}, none",
+            code="recipe.unknown",
+        )
+
+
+class SettingRefused(WrongUsage):
+    """A value does not suit the argument of a declared step."""
+
+    def __init__(self, step: str, key: str, wanted: object, found: str) -> None:
+        super().__init__(
+            f"--set {key}={found} does not suit the declared step {step}",
+            hint=f"the description says {key}={wanted!r}; give a {type(wanted).__name__}",
+            code="recipe.parameter",
+        )
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How one output becomes labels, with all of the user's words taken in.
+
+    Parameters
+    ----------
+    choice : the recipe by name, with the evidence
+    recipe : None for ``none``
+    parameters : of the recipe, complete
+    map_steps : declared steps that give the map
+    label_steps : declared steps that turn the map into labels; empty when a recipe does it
+    """
+
+    choice: RecipeChoice
+    recipe: Recipe | None
+    parameters: Mapping[str, Any]
+    map_steps: tuple[Step, ...]
+    label_steps: tuple[Step, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Give it as plain values, for the run record."""
+        return {
+            "name": self.choice.name,
+            "why": self.choice.why,
+            "output": self.choice.output,
+            "parameters": dict(self.parameters),
+            "declared": [str(step) for step in (*self.map_steps, *self.label_steps)],
+        }
+
+
+def decide_labelling(
+    model: ModelSpec, *, recipe: str | None, settings: Mapping[str, str]
+) -> Labelling:
+    """Choose output and recipe, and place every ``--set`` word.
+
+    Raises
+    ------
+    RecipeUnknown, ParameterRefused, SettingRefused
+        A word names nothing, or its value does not suit.
+    RecipeUnclear, OutputUnclear, OutputUnknown, MakesNoLabels
+        See ``bmz.plan.recipe_choice.choose_recipe``.
+    """
+    if recipe is not None and recipe != "none" and recipe not in RECIPES:
+        raise RecipeUnknown(recipe)
+    words = dict(settings)
+    choice = choose_recipe(model, recipe=recipe, output=words.pop(OUTPUT, None))
+    tensor = next(t for t in model.outputs if t.id == choice.output)
+    maps, labels = _parted(tensor.steps)
+    if choice.name != "labels":
+        labels = ()
+    chosen = RECIPES.get(choice.name)
+    maps, labels = (_with_words(steps, words, chosen) for steps in (maps, labels))
+    given = chosen.parameters_from(choice.parameters, words) if chosen else {}
+    return Labelling(choice, chosen, given, maps, labels)
+
+
+def _parted(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    first = next((i for i, step in enumerate(steps) if step.name in LABEL_OPS), len(steps))
+    return steps[:first], steps[first:]
+
+
+def _with_words(
+    steps: tuple[Step, ...], words: dict[str, str], recipe: Recipe | None
+) -> tuple[Step, ...]:
+    """Replace arguments of declared steps; the words used are taken out of `words`."""
+    of_recipe = {parameter.name for parameter in recipe.parameters} if recipe else set()
+    result = []
+    for step in steps:
+        keys = [key for key in words if key in step.kwargs and key not in of_recipe]
+        changed = {key: _read(step, key, words.pop(key)) for key in keys}
+        result.append(Step(step.name, {**step.kwargs, **changed}) if changed else step)
+    return tuple(result)
+
+
+def _read(step: Step, key: str, text: str) -> bool | int | float | str:
+    old = step.kwargs[key]
+    try:
+        if isinstance(old, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(old, int | float | str):
+            return type(old)(text) if not isinstance(old, int) else _number(text)
+    except (ValueError, KeyError) as why:
+        raise SettingRefused(step.name, key, old, text) from why
+    raise SettingRefused(step.name, key, old, text)
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value

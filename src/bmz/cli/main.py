@@ -1,0 +1,109 @@
+"""The command ``bmz``: its sub-commands, and how an error becomes words and an exit status."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+import bmz
+from bmz.base.errors import BmzError
+
+OUR_BUG = 70
+INTERRUPTED = 130
+
+COMMANDS = {
+    "run": "Predict label masks for images.",
+    "show": "Tell what a model is, what goes in and what comes out.",
+    "demo": "Run a bundled model on a bundled image; needs no network.",
+    "doctor": "Say what works here: devices, frameworks, versions.",
+}
+"""Name of each command, in the order of the help, with its line there."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports the module of a command only when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """Name the commands in the order in which one needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"bmz.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 yes, 1 no, 2 wrong usage, 3 could not tell, 70 a bug of bmz.",
+)
+@click.version_option(
+    bmz.__version__, "-V", "--version", prog_name="bmz", message="%(prog)s %(version)s"
+)
+def cli() -> None:
+    """Run the models of the BioImage Model Zoo: does it fit your image, and a label mask."""
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave with its exit status."""
+    sys.exit(status_of(sys.argv[1:] if words is None else words))
+
+
+def status_of(words: Sequence[str]) -> int:
+    """Run the command and give its exit status; nothing is raised.
+
+    Parameters
+    ----------
+    words : of the command line, without ``bmz`` itself
+    """
+    try:
+        status = cli.main(args=list(words), prog_name="bmz", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BmzError as error:
+        say_error(error)
+        return error.exit_status
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; finished images are kept, nothing half-written is left", err=True)
+        return INTERRUPTED
+    except MemoryError:
+        say_memory()
+        return 3
+    except Exception:  # noqa: BLE001  (the last seam: whatever it is, it is a bug of ours)
+        traceback.print_exc()
+        say_bug()
+        return OUR_BUG
+    return int(status or 0)
+
+
+def say_error(error: BmzError) -> None:
+    """Print an error and its hint on stderr, in two lines."""
+    click.echo(click.style("error", fg="red", bold=True) + f": {error}", err=True)
+    if error.hint:
+        click.echo(f"  hint: {error.hint}", err=True)
+
+
+def say_memory() -> None:
+    """Say that the memory is full."""
+    click.echo("error: the memory of this computer does not hold the image [memory.full]", err=True)
+    click.echo("  hint: close other programs, crop the image, or give a smaller --tile", err=True)
+
+
+def say_bug() -> None:
+    """Say that the traceback is our fault."""
+    click.echo(f"\nThis is a bug of bmz {bmz.__version__}, not a fault of yours.", err=True)
+    click.echo("  hint: please report it with the lines above and the command", err=True)

@@ -1,0 +1,177 @@
+"""``bmz run``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, as_path
+
+if TYPE_CHECKING:
+    from bmz.app.request import RunRequest
+
+SAVED = ("labels", "raw", "overlay", "table")
+
+EPILOG = """\b
+For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json.
+\b
+Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage,
+3 could not tell (not found, unreadable, no backend)."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model", help="starter/NAME, or the path of a folder, zip or manifest.")
+@click.argument(
+    "images", nargs=-1, required=True, metavar="IMAGE...", help="TIFF, PNG or NPY files."
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    required=True,
+    metavar="DIR",
+    help="Folder for the results; made when it is not there.",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    envvar="BMZ_DEVICE",
+    metavar="WORD",
+    help="auto, cpu, cuda, cuda:N or mps.",
+)
+@click.option(
+    "--weights",
+    metavar="FORMAT",
+    help="Weights format, such as onnx or torchscript. [default: the first that runs here]",
+)
+@click.option(
+    "--axes",
+    metavar="AXES",
+    help="What the axes of the files are, slowest first, such as zyx or yxc.",
+)
+@click.option(
+    "--channels",
+    type=Channels(),
+    help="Image channel for each channel of the model, from 0, such as 1,0; none is zeros.",
+)
+@click.option(
+    "--pixel-size",
+    "pixel_um",
+    type=PixelSize(),
+    help="Pixel size of the images, such as 0.5um or z=2um,y=0.5um,x=0.5um.",
+)
+@click.option(
+    "--scale",
+    type=Scale(),
+    help="Resize the image by this factor before the network; auto: by the pixel sizes.",
+)
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="Label recipe; none keeps the raw output. [default: by evidence]",
+)
+@click.option(
+    "--set",
+    "settings",
+    type=Setting(),
+    multiple=True,
+    help="Parameter of the recipe or of a declared step; output=ID chooses an output.",
+)
+@click.option(
+    "--tile",
+    type=click.IntRange(min=16),
+    metavar="PX",
+    help="Largest side of a tile. [default: 768 in 2-D, 256 in 3-D]",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Tiles that are run at once.",
+)
+@click.option(
+    "--save",
+    type=Listed(SAVED),
+    default="labels,overlay,table",
+    show_default=True,
+    help="What to write: labels, raw, overlay, table.",
+)
+@click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and stop.")
+@click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
+@click.option("--force", is_flag=True, help="Run despite findings of severity error.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def run(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+    """Predict with MODEL on each IMAGE and write a label mask.
+
+    The image is checked against the model first, resized or tiled where need be, and the output
+    of the network becomes labels by the recipe that the model's description gives evidence for.
+    """
+    only_plan, as_json = words.pop("only_plan"), words.pop("as_json")
+    request = _request(**words)
+    (_print_plan if only_plan else _run)(ctx, request, as_json=as_json)
+
+
+def _request(**words: Any) -> RunRequest:  # noqa: ANN401  (as above)
+    from bmz.app.request import RunRequest  # here, so that --help never loads NumPy
+
+    images = tuple(as_path(word) for word in words.pop("images"))
+    return RunRequest(
+        images=images,
+        folder=as_path(words.pop("folder")),
+        settings=dict(words.pop("settings")),
+        pixel_um=words.pop("pixel_um") or {},
+        **words,
+    )
+
+
+def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
+    from bmz.app.run import plan_run
+    from bmz.report.run_text import plan_json, plan_lines
+
+    planned = tuple(plan_run(request))
+    if as_json:
+        click.echo(plan_json(request.model, planned))
+    else:
+        for one in planned:
+            _say(plan_lines(one))
+    ctx.exit(_plan_status(planned))
+
+
+def _plan_status(planned: tuple[Any, ...]) -> int:
+    from bmz.report.outcome import ImageFailed, RunSummary
+
+    return (
+        RunSummary(planned).exit_status if any(isinstance(p, ImageFailed) for p in planned) else 0
+    )
+
+
+def _run(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
+    from bmz.app.run import run as run_images
+    from bmz.cli.progress import progress_bars
+    from bmz.report.run_text import run_json, run_lines
+
+    with progress_bars() as listener:
+        summary = run_images(request, listener)
+    if as_json:
+        click.echo(run_json(summary))
+    _say(run_lines(summary), answers=not as_json)
+    ctx.exit(summary.exit_status)
+
+
+def _say(lines: list[tuple[str, str]], *, answers: bool = True) -> None:
+    """Print lines: answers on stdout, all else on stderr in the colour of its kind."""
+    colours: dict[str, str | None] = {"error": "red", "warning": "yellow", "note": "cyan"}
+    paint: Callable[[str], str] = lambda kind: click.style(kind, fg=colours[kind], bold=True)  # noqa: E731
+    for kind, text in lines:
+        if kind in colours:
+            click.echo(f"{paint(kind)}: {text}", err=True)
+        elif kind == "hint":
+            click.echo(f"  hint: {text}", err=True)
+        elif answers:
+            click.echo(text)

@@ -1,0 +1,21 @@
+"""``bmz show``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(epilog="Exit status: 0 shown, 2 wrong usage, 3 could not tell (not found, invalid).")
+@click.argument("model", help="starter/NAME, or the path of a folder, zip or manifest.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def show(model: str, *, as_json: bool) -> None:
+    """Tell what MODEL is, what goes in and what comes out, and what it needs."""
+    from bmz.app.show import show_model  # here, so that --help never loads NumPy
+    from bmz.cli.rows import print_rows
+    from bmz.report.model_text import model_json, model_rows
+
+    view = show_model(model)
+    if as_json:
+        click.echo(model_json(view))
+    else:
+        print_rows(model_rows(view))

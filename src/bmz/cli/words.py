@@ -1,0 +1,130 @@
+"""Words of the command line that are more than text: lengths, channels, factors, settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from bmz.base.lengths import parse_length_um
+
+NO_CHANNEL = -1
+
+
+class PixelSize(click.ParamType[dict[str, float]]):
+    """``0.5um``, or ``z=2um,y=0.5um,x=0.5um``."""
+
+    name = "length"
+
+    def convert(
+        self,
+        value: object,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> dict[str, float]:
+        """Turn the word into um by axis; one length is meant for y and x."""
+        lengths: dict[str, float] = {}
+        for part in str(value).split(","):
+            axes, equals, length = part.rpartition("=")
+            um = parse_length_um(length)
+            if um is None or (equals and axes.strip() not in {"z", "y", "x"}):
+                self.fail(
+                    f"'{part}' is no length; write 0.5um or z=2um,y=0.5um,x=0.5um", param, ctx
+                )
+            lengths |= dict.fromkeys(axes.strip() or "yx", um)
+        return lengths
+
+
+class Channels(click.ParamType[tuple[int, ...]]):
+    """``1,0``, or ``0,none``."""
+
+    name = "numbers"
+
+    def convert(
+        self,
+        value: object,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[int, ...]:
+        """Turn the word into channel numbers from 0; ``none`` stands for zeros."""
+        numbers = []
+        for part in str(value).split(","):
+            word = part.strip()
+            if not (word.isdecimal() or word == "none"):
+                self.fail(f"'{word}' is no channel; write numbers from 0, such as 1,0", param, ctx)
+            numbers.append(NO_CHANNEL if word == "none" else int(word))
+        if all(number == NO_CHANNEL for number in numbers):
+            self.fail("at least one channel must come from the image", param, ctx)
+        return tuple(numbers)
+
+
+class Scale(click.ParamType[float | Literal["auto"]]):
+    """``auto``, ``off`` or a factor."""
+
+    name = "auto|off|factor"
+
+    def convert(
+        self,
+        value: object,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float | Literal["auto"]:
+        """Turn the word into a factor; ``off`` is 1."""
+        if value == "auto":
+            return "auto"
+        if value == "off":
+            return 1.0
+        try:
+            factor = float(str(value))
+        except ValueError:
+            factor = 0.0
+        if not 1e-3 <= factor <= 1e3:  # noqa: PLR2004  (beyond, nothing would be left or fit)
+            self.fail(f"'{value}' is no factor between 0.001 and 1000, 'auto' or 'off'", param, ctx)
+        return factor
+
+
+class Listed(click.ParamType[frozenset[str]]):
+    """Words of a known list, separated by commas."""
+
+    name = "words"
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self.known = known
+
+    def convert(
+        self,
+        value: object,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> frozenset[str]:
+        """Turn the word into a set."""
+        words = frozenset(word.strip() for word in str(value).split(",") if word.strip())
+        strange = sorted(words - set(self.known))
+        if strange or not words:
+            found = ", ".join(strange) or "nothing"
+            self.fail(f"{found} cannot be saved; choose of {','.join(self.known)}", param, ctx)
+        return words
+
+
+class Setting(click.ParamType[tuple[str, str]]):
+    """``key=value``."""
+
+    name = "key=value"
+
+    def convert(
+        self,
+        value: object,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, str]:
+        """Part the word at its first equals sign."""
+        key, equals, text = str(value).partition("=")
+        if not equals or not key.strip() or not text.strip():
+            self.fail(f"'{value}' is not of the form key=value", param, ctx)
+        return key.strip(), text.strip()
+
+
+def as_path(word: str) -> Path:
+    """Turn a word into a path; ``~`` is the home folder."""
+    return Path(word).expanduser()

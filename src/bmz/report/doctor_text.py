@@ -1,0 +1,99 @@
+"""What works on this computer, in words and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bmz.report.model_text import Row
+
+
+@dataclass(frozen=True)
+class FormatView:
+    """One weights format.
+
+    Parameters
+    ----------
+    format : as in model descriptions
+    framework, version : what runs it; version None where it is not installed
+    devices : that it sees
+    trouble : what is wrong; empty where nothing is
+    install : the line that installs the framework
+    """
+
+    format: str
+    framework: str
+    version: str | None
+    devices: tuple[str, ...]
+    trouble: str
+    install: str
+
+
+@dataclass(frozen=True)
+class DoctorView:
+    """What ``bmz doctor`` tells.
+
+    Parameters
+    ----------
+    versions : of bmz, Python and libraries
+    system : the platform
+    cpus, memory_bytes : what the process may use, and what there is; None where unknown
+    cache, cache_bytes : the cache folder and what lies in it
+    """
+
+    versions: Mapping[str, str]
+    system: str
+    cpus: int
+    memory_bytes: int | None
+    cache: str
+    cache_bytes: int
+    formats: Sequence[FormatView]
+    starters: Sequence[str]
+
+    @property
+    def runs_something(self) -> bool:
+        """Say whether any weights format can run."""
+        return any(entry.devices and not entry.trouble for entry in self.formats)
+
+
+def doctor_rows(view: DoctorView) -> list[Row]:
+    """Tell it row by row; what is missing comes with the line that installs it."""
+    memory = "unknown" if view.memory_bytes is None else f"{view.memory_bytes / 2**30:.1f} GiB"
+    rows = [
+        ("bmz", view.versions["bmz"]),
+        ("python", f"{view.versions['python']} on {view.system}"),
+        ("computer", f"{view.cpus} processor cores to use, {memory} of memory"),
+        ("cache", f"{view.cache} ({view.cache_bytes / 1e6:.1f} MB)"),
+    ]
+    for entry in view.formats:
+        rows += _format_rows(entry)
+    libraries = {k: v for k, v in view.versions.items() if k not in {"bmz", "python"}}
+    rows.append(("libraries", ", ".join(f"{name} {found}" for name, found in libraries.items())))
+    rows.append(("bundled", ", ".join(view.starters) or "no model"))
+    return rows
+
+
+def _format_rows(entry: FormatView) -> list[Row]:
+    if entry.version is None:
+        return [(entry.format, f"no {entry.framework}"), ("", f"to run it: {entry.install}")]
+    if entry.trouble:
+        return [(entry.format, entry.trouble)]
+    return [(entry.format, f"{entry.framework} {entry.version} on {', '.join(entry.devices)}")]
+
+
+def doctor_json(view: DoctorView) -> str:
+    """Give all of it as one document."""
+    document: dict[str, Any] = {
+        "schema": "bmz.doctor/1",
+        "versions": dict(view.versions),
+        "system": view.system,
+        "cpus": view.cpus,
+        "memory_bytes": view.memory_bytes,
+        "cache": view.cache,
+        "cache_bytes": view.cache_bytes,
+        "formats": [asdict(entry) for entry in view.formats],
+        "starters": list(view.starters),
+    }
+    return json.dumps(document, indent=2)

@@ -1,0 +1,162 @@
+"""A model in words and as JSON: what it is, what goes in, what comes out, what it needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bmz.base.errors import BmzError
+from bmz.check.scale import model_pixel_um
+from bmz.plan.recipe_choice import RecipeChoice
+from bmz.report.steps_text import step_words
+from bmz.spec.model import AxisSpec, ModelSpec, TensorSpec
+
+Row = tuple[str, str]
+"""A heading (empty to go on under the last one) and a text."""
+
+
+@dataclass(frozen=True)
+class WeightsView:
+    """One weights entry as it stands here.
+
+    Parameters
+    ----------
+    format : of the description
+    size_bytes : None when the file is not there
+    state : ``runs here``, or what is missing
+    """
+
+    format: str
+    size_bytes: int | None
+    state: str
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """What ``bmz show`` tells.
+
+    Parameters
+    ----------
+    recipe : chosen by evidence, or the reason why none is
+    code : what of the package is code that would run; empty when nothing is
+    """
+
+    model: ModelSpec
+    recipe: RecipeChoice | BmzError
+    weights: tuple[WeightsView, ...]
+    code: tuple[str, ...]
+
+
+def model_rows(view: ModelView) -> list[Row]:
+    """Tell of a model, row by row."""
+    model = view.model
+    rows = [("model", f"{model.id} - {model.name}"), ("what", " ".join(model.description.split()))]
+    for tensor in model.inputs:
+        rows += _tensor_rows("input", tensor)
+    for tensor in model.outputs:
+        rows += _tensor_rows("output", tensor)
+    rows += [("pixels", _pixels(model)), *_recipe_rows(view.recipe)]
+    rows += _headed("weights", (_weights_words(entry) for entry in view.weights))
+    rows += _headed("runs code", iter(view.code or ("no: weights and numbers only",)))
+    rows += [
+        ("licence", model.license or "not stated"),
+        *_headed("cite", (f"{c.text} {c.where}".strip() for c in model.cite)),
+        ("tags", ", ".join(model.tags)),
+        ("files", str(model.folder)),
+        ("identity", f"sha256 {model.sha256} (format {model.format_version})"),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _headed(heading: str, texts: Iterator[str]) -> list[Row]:
+    return [(heading if number == 0 else "", text) for number, text in enumerate(texts)]
+
+
+def _tensor_rows(kind: str, tensor: TensorSpec) -> list[Row]:
+    optional = ", optional" if tensor.optional else ""
+    rows = [(kind, f"{tensor.id}: {tensor.letters}, {tensor.dtype}{optional}")]
+    sizes = [_axis_words(axis) for axis in tensor.axes if axis.kind != "batch"]
+    rows.append(("", "; ".join(sizes)))
+    steps = [step for step in tensor.steps if step.name != "ensure_dtype"] or tensor.steps
+    return rows + [("", f"- {step_words(step)}") for step in steps]
+
+
+def _axis_words(axis: AxisSpec) -> str:
+    names = f" ({', '.join(_shortened(axis.names))})" if axis.names else ""
+    halo = f", halo {axis.halo}" if axis.halo else ""
+    return f"{axis.letter} {axis.size}{names}{halo}"
+
+
+def _shortened(names: tuple[str, ...]) -> tuple[str, ...]:
+    most = 4
+    return names if len(names) <= most else (*names[:2], "...", names[-1])
+
+
+def _pixels(model: ModelSpec) -> str:
+    declared = model_pixel_um(model)
+    if declared:
+        return ", ".join(f"{axis} {um:.4g} um" for axis, um in declared.items())
+    diameter = (model.config.get("bmz") or {}).get("object_diameter_px")
+    about = f"; made for objects of about {diameter} px" if diameter else ""
+    return f"no pixel size declared{about}"
+
+
+def _recipe_rows(recipe: RecipeChoice | BmzError) -> list[Row]:
+    if isinstance(recipe, BmzError):
+        return [("labels", recipe.message), ("", recipe.hint)]
+    values = ", ".join(f"{key}={value}" for key, value in recipe.parameters.items())
+    rows = [("labels", f"recipe {recipe.name}: {recipe.why}")]
+    return [*rows, ("", values)] if values else rows
+
+
+def _weights_words(entry: WeightsView) -> str:
+    size = "file missing" if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.1f} MB"
+    return f"{entry.format}, {size}: {entry.state}"
+
+
+def model_json(view: ModelView) -> str:
+    """Give all of it as one document."""
+    model = view.model
+    document: dict[str, Any] = {
+        "schema": "bmz.show/1",
+        "id": model.id,
+        "name": model.name,
+        "description": model.description,
+        "sha256": model.sha256,
+        "format_version": model.format_version,
+        "folder": str(model.folder),
+        "license": model.license,
+        "authors": list(model.authors),
+        "cite": [asdict(citation) for citation in model.cite],
+        "tags": list(model.tags),
+        "inputs": [_tensor_values(tensor) for tensor in model.inputs],
+        "outputs": [_tensor_values(tensor) for tensor in model.outputs],
+        "pixel_um": model_pixel_um(model),
+        "recipe": _recipe_values(view.recipe),
+        "weights": [asdict(entry) for entry in view.weights],
+        "runs_code": list(view.code),
+        "remarks": list(model.remarks),
+    }
+    return json.dumps(document, indent=2)
+
+
+def _recipe_values(recipe: RecipeChoice | BmzError) -> dict[str, Any]:
+    if isinstance(recipe, BmzError):
+        return {"name": None, "why": recipe.message, "code": recipe.code, "parameters": {}}
+    return {**asdict(recipe), "parameters": dict(recipe.parameters)}
+
+
+def _tensor_values(tensor: TensorSpec) -> dict[str, Any]:
+    return {
+        "id": tensor.id,
+        "axes": tensor.letters,
+        "sizes": {axis.letter: str(axis.size) for axis in tensor.axes},
+        "halo": {axis.letter: axis.halo for axis in tensor.axes if axis.halo},
+        "channels": list(next((a.names for a in tensor.axes if a.letter == "c"), ())),
+        "dtype": tensor.dtype,
+        "range": list(tensor.value_range),
+        "steps": [{"name": s.name, "kwargs": dict(s.kwargs)} for s in tensor.steps],
+        "optional": tensor.optional,
+    }

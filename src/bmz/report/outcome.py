@@ -1,0 +1,72 @@
+"""What became of each image of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bmz.base.errors import BmzError
+from bmz.check.finding import Finding
+from bmz.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """What would be done with one image."""
+
+    image: Path
+    plan: Plan
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class ImageDone:
+    """What was done with one image.
+
+    Parameters
+    ----------
+    files : kind -> path of what was written
+    objects : how many; None without labels
+    record : the run record, as written
+    """
+
+    image: Path
+    files: Mapping[str, Path]
+    objects: int | None
+    findings: tuple[Finding, ...]
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ImageFailed:
+    """Why one image gave nothing."""
+
+    image: Path
+    error: BmzError
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The fate of every image, in the order of the call."""
+
+    outcomes: tuple[ImageDone | ImageFailed, ...]
+
+    @property
+    def done(self) -> tuple[ImageDone, ...]:
+        """Give the images that have a result."""
+        return tuple(o for o in self.outcomes if isinstance(o, ImageDone))
+
+    @property
+    def failed(self) -> tuple[ImageFailed, ...]:
+        """Give the images that have none."""
+        return tuple(o for o in self.outcomes if isinstance(o, ImageFailed))
+
+    @property
+    def exit_status(self) -> int:
+        """Say 0 when all worked, the common status when all failed alike, else 1."""
+        if not self.failed:
+            return 0
+        statuses = {failure.error.exit_status for failure in self.failed}
+        return statuses.pop() if not self.done and len(statuses) == 1 else 1

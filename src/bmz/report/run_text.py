@@ -1,0 +1,106 @@
+"""A run in words and as JSON.
+
+Lines are pairs of a kind (``answer``, ``error``, ``warning``, ``note``, ``hint``) and a text, so
+that whoever prints them decides where they go and in which colour.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bmz.check.finding import Finding
+from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
+
+Line = tuple[str, str]
+
+
+def run_lines(summary: RunSummary) -> list[Line]:
+    """Tell of every image, then name the failed ones again at the end."""
+    lines: list[Line] = []
+    for outcome in summary.outcomes:
+        lines += _failed(outcome) if isinstance(outcome, ImageFailed) else _done(outcome)
+    if summary.failed and len(summary.outcomes) > 1:
+        names = ", ".join(failure.image.name for failure in summary.failed)
+        count = f"{len(summary.failed)} of {len(summary.outcomes)}"
+        lines.append(("error", f"{count} images failed: {names}"))
+    return lines
+
+
+def _failed(failure: ImageFailed) -> list[Line]:
+    return [("error", str(failure.error)), ("hint", failure.error.hint)]
+
+
+def _done(done: ImageDone) -> list[Line]:
+    lines = finding_lines(done.image.name, done.findings)
+    count = "" if done.objects is None else f"{done.objects} object{'s' * (done.objects != 1)}, "
+    main = done.files.get("labels") or done.files.get("raw") or done.files["record"]
+    lines.append(("answer", f"{done.image}: {count}{main}"))
+    if "overlay" in done.files:
+        lines.append(("answer", f"  look at {done.files['overlay']}"))
+    return lines
+
+
+def finding_lines(image: str, findings: Iterable[Finding]) -> list[Line]:
+    """Tell of findings, the worst first."""
+    order = ("error", "warning", "note")
+    lines: list[Line] = []
+    for finding in sorted(findings, key=lambda f: order.index(f.severity)):
+        lines.append((finding.severity, f"{image}: {finding.message} [{finding.code}]"))
+        if finding.hint and finding.severity != "note":
+            lines.append(("hint", finding.hint))
+    return lines
+
+
+def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
+    """Tell how one image would be run."""
+    if isinstance(planned, ImageFailed):
+        return _failed(planned)
+    lines = finding_lines(planned.image.name, planned.findings)
+    lines.append(("answer", f"{planned.image}"))
+    return lines + [("answer", f"  {text}") for text in planned.plan.describe()]
+
+
+def run_json(summary: RunSummary) -> str:
+    """Give the run record of a single image, or a list of them with the failures."""
+    if len(summary.outcomes) == 1 and summary.done:
+        return json.dumps(summary.done[0].record, indent=2)
+    return _dumped(
+        {
+            "schema": "bmz.runs/1",
+            "runs": [done.record for done in summary.done],
+            "failed": [_failure(failure) for failure in summary.failed],
+        }
+    )
+
+
+def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
+    """Give what would be done with each image."""
+    plans = [
+        {
+            "image": str(one.image),
+            "plan": one.plan.as_record(),
+            "recipe": asdict(one.plan.recipe) | {"parameters": dict(one.plan.parameters)},
+            "findings": [asdict(finding) for finding in one.findings],
+        }
+        for one in planned
+        if isinstance(one, ImagePlan)
+    ]
+    failed = [_failure(one) for one in planned if isinstance(one, ImageFailed)]
+    return _dumped({"schema": "bmz.plan/1", "model": model, "plans": plans, "failed": failed})
+
+
+def _failure(failure: ImageFailed) -> dict[str, str]:
+    error = failure.error
+    return {
+        "image": str(failure.image),
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+    }
+
+
+def _dumped(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2)
