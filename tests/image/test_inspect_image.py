@@ -24,7 +24,7 @@ def numbered(*shape: int, dtype: str = "uint16") -> AnyArray:
     return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
 
 
-def saved(path: Path, pixels: AnyArray, **options: Any) -> Path:  # noqa: ANN401  (tifffile's own)
+def saved(path: Path, pixels: AnyArray, **options: Any) -> Path:
     tifffile.imwrite(path, pixels, **{"photometric": "minisblack", **options})
     return path
 

@@ -1,0 +1,173 @@
+"""Bring a plane or stack to what a network takes, and labels back to the grid of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import numpy as np
+from skimage.transform import resize
+
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.axes import IMAGE_AXES
+
+
+def take_channels(x: AnyArray, channels: Sequence[int]) -> AnyArray:
+    """Give the named channels in the named order; a negative number gives zeros.
+
+    Parameters
+    ----------
+    x : (c, (z,) y, x), any dtype
+    channels : positions in `x`
+
+    Returns
+    -------
+    ndarray
+        (len(channels), (z,) y, x), dtype of `x`
+    """
+    empty = np.zeros_like(x[0])
+    return np.stack([x[channel] if channel >= 0 else empty for channel in channels])
+
+
+def resize_image(x: AnyArray, shape: Sequence[int]) -> FloatArray:
+    """Resize every channel with linear interpolation, smoothed first where it shrinks.
+
+    Source: ``skimage.transform.resize`` of order 1, whose Gaussian has the width
+    (factor - 1) / 2.
+
+    Parameters
+    ----------
+    x : (c, (z,) y, x)
+    shape : of the result, without the channel axis
+
+    Returns
+    -------
+    ndarray
+        (c,) + shape, float32, in the range of `x`
+    """
+    if tuple(x.shape[1:]) == tuple(shape):
+        return x.astype(np.float32)
+    resized = [
+        resize(plane.astype(np.float32), shape, order=1, mode="reflect", preserve_range=True)
+        for plane in x
+    ]
+    return np.stack(resized).astype(np.float32)
+
+
+def resize_labels(labels: AnyArray, shape: Sequence[int]) -> AnyArray:
+    """Resize labels with nearest neighbour: no new numbers appear.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x), any dtype
+    shape : of the result
+
+    Returns
+    -------
+    ndarray
+        of `shape`, dtype of `labels`; each pixel takes the value at its centre
+    """
+    for axis, (old, new) in enumerate(zip(labels.shape, shape, strict=True)):
+        if old != new:
+            nearest = ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
+            labels = np.take(labels, nearest, axis=axis)
+    return labels
+
+
+def cast_within_range(x: AnyArray, dtype: str) -> AnyArray:
+    """Cast; values that an integer dtype cannot hold are rounded and cut to its ends.
+
+    A bare cast wraps: 256 becomes 0 in uint8.
+
+    Parameters
+    ----------
+    x : finite numbers of any dtype
+    dtype : the wanted one
+    """
+    wanted = np.dtype(dtype)
+    if np.can_cast(x.dtype, wanted, "safe") or not np.issubdtype(wanted, np.integer):
+        return x.astype(wanted)
+    limits = np.iinfo(wanted)
+    rounded = np.rint(x) if np.issubdtype(x.dtype, np.floating) else x
+    return np.clip(rounded, limits.min, limits.max).astype(wanted)
+
+
+def to_layout(x: AnyArray, axes: str, layout: str) -> AnyArray:
+    """Reorder and add axes of size 1, so that an array has the layout of a tensor.
+
+    Parameters
+    ----------
+    x : the array
+    axes : its axes, all of them in `layout` unless of size 1
+    layout : such as ``bcyx``
+
+    Examples
+    --------
+    >>> to_layout(np.zeros((2, 5, 6)), "cyx", "byxc").shape
+    (1, 5, 6, 2)
+    """
+    extra = tuple(i for i, axis in enumerate(axes) if axis not in layout)
+    kept = "".join(axis for axis in axes if axis in layout)
+    x = np.squeeze(x, axis=extra) if extra else x
+    ordered = x.transpose([kept.index(axis) for axis in layout if axis in kept])
+    missing = [i for i, axis in enumerate(layout) if axis not in kept]
+    return np.expand_dims(ordered, missing)
+
+
+def from_layout(x: AnyArray, layout: str) -> tuple[AnyArray, str]:
+    """Give a tensor of one image as (c, (z,) y, x): the batch gone, a channel axis added.
+
+    Parameters
+    ----------
+    x : with one entry along every axis of `layout` that is not of ``tczyx``
+    layout : such as ``byxc``
+
+    Returns
+    -------
+    ndarray, str
+        the array and its axes, a subset of ``tczyx`` in that order that holds c
+    """
+    other = tuple(i for i, axis in enumerate(layout) if axis not in IMAGE_AXES)
+    kept = "".join(axis for axis in layout if axis in IMAGE_AXES)
+    x = np.squeeze(x, axis=other) if other else x
+    order = sorted(range(len(kept)), key=lambda i: IMAGE_AXES.index(kept[i]))
+    axes = "".join(kept[i] for i in order)
+    x = x.transpose(order)
+    if "c" in axes:
+        return x, axes
+    position = 1 if "t" in axes else 0
+    return np.expand_dims(x, position), axes[:position] + "c" + axes[position:]
+
+
+def grid_of(output: Sequence[int], shape: Mapping[str, int]) -> tuple[int, ...]:
+    """Give the spacing of an output in pixels of the network's input, one number an axis.
+
+    Parameters
+    ----------
+    output : spatial sizes of the output, z, y, x
+    shape : of the input of the network, by axis; an output rounds up
+    """
+    return tuple(
+        max(1, round(size / out)) for out, size in zip(output, shape.values(), strict=True)
+    )
+
+
+def stack_unique(parts: Sequence[LabelArray]) -> LabelArray:
+    """Stack labels of planes so that no number stands for two objects.
+
+    Parameters
+    ----------
+    parts : label masks of the same shape, each numbered from 1
+
+    Returns
+    -------
+    ndarray
+        (len(parts), ...) int64; numbers go on from part to part
+    """
+    counts = [int(part.max(initial=0)) for part in parts]
+    before = [0, *accumulate(counts)]
+    shifted = [
+        np.where(part > 0, part.astype(np.int64) + add, 0)
+        for part, add in zip(parts, before, strict=False)
+    ]
+    return np.stack(shifted)

@@ -1,0 +1,90 @@
+"""The label recipe ``argmax``: each pixel takes its best class; connected ones are an object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from skimage.measure import label
+
+from bmz.base.arrays import AnyArray, LabelArray
+from bmz.process.maps import on_input_grid, without_small
+from bmz.process.output_map import ChannelsDiffer
+from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.relabel import in_raster_order
+
+FEWEST_CLASSES = 2
+
+
+@dataclass(frozen=True)
+class ArgmaxSettings:
+    """The parameters of the recipe; `ARGMAX` says what they mean."""
+
+    background: int = 0
+    instances: bool = True
+    diagonal: bool = True
+    min_size: int = 0
+
+
+def label_classes(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+    """Give each connected region of a class a number, or each pixel its class.
+
+    Logits, probabilities and votes give the same; of equal values the first channel wins.
+
+    Parameters
+    ----------
+    output : (c, (z,) y, x), one map a class
+    grid : spacing of the map, px of the input
+    **parameters : as in `ArgmaxSettings`
+
+    Returns
+    -------
+    Labelled
+        of ``output.shape[1:] * grid``, without scores. Without `instances` a label is a class:
+        1 for the first channel that is not the background, and so on, whichever are met; then
+        the numbers may have gaps and stand in no raster order, as the number is the meaning.
+
+    Raises
+    ------
+    ChannelsDiffer
+        There are fewer than two channels, or there is no channel of the background.
+    """
+    wanted = ArgmaxSettings(**parameters)
+    classes = _classes(output, wanted.background)
+    if not wanted.instances:
+        return Labelled(on_input_grid(classes, grid))
+    found = label(classes, background=0, connectivity=classes.ndim if wanted.diagonal else 1)
+    kept = without_small(found, wanted.min_size, grid)
+    return in_raster_order(on_input_grid(kept, grid))
+
+
+def _classes(output: AnyArray, background: int) -> LabelArray:
+    """Give 0 for the background and 1, 2, ... for the other channels in their order."""
+    if len(output) < FEWEST_CLASSES:
+        raise ChannelsDiffer("argmax", "at least two channels, one a class", len(output))
+    if background >= len(output):
+        wanted = f"channel {background}, counted from 0, as background"
+        raise ChannelsDiffer("argmax", wanted, len(output))
+    best = np.argmax(output, axis=0).astype(np.int32)
+    number = np.arange(1, len(output) + 1, dtype=np.int32)
+    if background >= 0:
+        number[background:] -= 1
+        number[background] = 0
+    classes: LabelArray = number[best]
+    return classes
+
+
+ARGMAX = Recipe(
+    name="argmax",
+    what="one map a class: each pixel takes the best class, connected ones are an object",
+    source="multi-class semantic segmentation; skimage.measure.label for the objects",
+    label=label_classes,
+    parameters=(
+        Parameter("background", 0, "channel of the background, counted from 0; -1: none", -1),
+        Parameter("instances", True, "number the objects; false: the label is the class"),  # noqa: FBT003  (a default, named by its parameter)
+        Parameter("diagonal", True, "pixels that touch at a corner are connected"),  # noqa: FBT003  (as above)
+        Parameter("min_size", 0, "smallest object, px of the input", 0),
+    ),
+)
+"""The recipe of semantic segmentation."""

@@ -1,0 +1,205 @@
+"""The label recipe ``boundary``: watershed on a map of boundaries, from one seed a cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from scipy.ndimage import distance_transform_edt
+from skimage.segmentation import watershed
+
+from bmz.base.arrays import AnyArray, BoolArray, LabelArray
+from bmz.process.maps import on_input_grid, one_map, without_small
+from bmz.process.output_map import ChannelsDiffer
+from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.relabel import in_raster_order
+
+NONE = -1
+"""There is no such channel."""
+
+BY_COUNT = -2
+"""One channel is the boundary; of two the first is the foreground, the last the boundary."""
+
+BY_KIND = -1.0
+"""One seed for each connected inside of a foreground; else seeds `APART_PX` from each other."""
+
+APART_PX = 10.0
+
+SHARE_TOLERANCE = 0.01
+"""Channels that sum to 1 within this are shares of a whole: a pixel is one thing or the other."""
+
+
+@dataclass(frozen=True)
+class BoundarySettings:
+    """The parameters of the recipe; `BOUNDARY` says what they mean."""
+
+    foreground_channel: int = BY_COUNT
+    boundary_channel: int = BY_COUNT
+    background_channel: int = NONE
+    foreground_threshold: float = 0.5
+    boundary_threshold: float = 0.5
+    seed_distance: float = BY_KIND
+    sigma: float = 2.0
+    min_size: int = 15
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where cells can be, by the maps of one output; all of shape ((z,) y, x).
+
+    Parameters
+    ----------
+    boundary : the map that is flooded
+    mask : pixels that belong to some cell
+    inside : pixels of `mask` that are no boundary
+    bounded : false when nothing tells the background, so that cells fill the image
+    """
+
+    boundary: AnyArray
+    mask: BoolArray
+    inside: BoolArray
+    bounded: bool
+
+
+def label_cells(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+    """Flood a boundary map from seeds inside the cells.
+
+    With a foreground there is one seed for each connected inside, that is, foreground without
+    boundary (the rule of torch-em's ``watershed_from_components``, BiaPy and UnMICST). With
+    boundaries only, seeds are the local maxima of the smoothed distance to the next boundary, and
+    cells fill the image (the distance transform watershed of PlantSeg). `seed_distance` chooses
+    one or the other by hand. Objects that are too small give their pixels to their neighbours.
+
+    Parameters
+    ----------
+    output : (c, (z,) y, x), probabilities
+    grid : spacing of the map, px of the input; distances and sizes heed it
+    **parameters : as in `BoundarySettings`
+
+    Returns
+    -------
+    Labelled
+        of ``output.shape[1:] * grid``, without scores
+
+    Raises
+    ------
+    ChannelsDiffer
+        A channel is not there, or there are three or more and no word which is which.
+    """
+    wanted = BoundarySettings(**parameters)
+    cells = find_cells(output, wanted)
+    apart = wanted.seed_distance
+    if apart == BY_KIND:
+        apart = 0.0 if cells.bounded else APART_PX
+    seeds = (
+        _connected(cells.inside) if apart == 0 else spread_seeds(cells, grid, apart, wanted.sigma)
+    )
+    labels = _flooded(cells, seeds, wanted.min_size, grid)
+    return in_raster_order(on_input_grid(labels, grid))
+
+
+def find_cells(output: AnyArray, wanted: BoundarySettings) -> Cells:
+    """Read the maps of foreground, boundary and background as `label_cells` says."""
+    foreground_at, boundary_at = _channels(output, wanted)
+    boundary = one_map("boundary", output, boundary_at)
+    mask = inside = np.ones(boundary.shape, np.bool_)
+    if foreground_at != NONE:
+        foreground = one_map("boundary", output, foreground_at)
+        inside = foreground > wanted.foreground_threshold
+        if _shares(output):
+            # classes exclude each other, so a cell is its inside and its boundary together
+            foreground = foreground + boundary
+        mask = foreground > wanted.foreground_threshold
+    if wanted.background_channel != NONE:
+        background = one_map("boundary", output, wanted.background_channel)
+        mask = background < 1 - wanted.foreground_threshold
+    inside = inside & mask & ~(boundary > wanted.boundary_threshold)
+    told = foreground_at != NONE or wanted.background_channel != NONE
+    return Cells(boundary, mask, inside, bounded=told)
+
+
+def spread_seeds(
+    cells: Cells, grid: tuple[int, ...], apart_px: float, sigma_px: float
+) -> LabelArray:
+    """Find the local maxima of the smoothed distance to the next pixel that is not inside.
+
+    Parameters
+    ----------
+    cells : the maps
+    grid : px of the input for each entry, one number an axis
+    apart_px : a maximum is the largest value within this distance along every axis; of equal
+        ones both stay
+    sigma_px : standard deviation of the Gaussian that smooths the distance
+
+    Returns
+    -------
+    ((z,) y, x) int
+        1 to n, 0 where there is no seed. Where the background is known, a connected inside without
+        a maximum is one seed as a whole, so that no object is lost to a larger one beside it.
+    """
+    everywhere = cells.inside.all()  # then there is no distance to measure, and one seed
+    depth = cells.inside * 1.0 if everywhere else distance_transform_edt(cells.inside, grid)
+    smooth = ndimage.gaussian_filter(depth, [sigma_px / step for step in grid])
+    window = [2 * max(round(apart_px / step), 1) + 1 for step in grid]
+    top = cells.inside & (smooth == ndimage.maximum_filter(smooth, window))
+    if cells.bounded:
+        parts = _connected(cells.inside)
+        seeded = np.bincount(parts[top], minlength=int(parts.max()) + 1) > 0
+        top |= cells.inside & ~seeded[parts]
+    seeds: LabelArray = ndimage.label(top, np.ones((3,) * top.ndim))[0]
+    return seeds
+
+
+def _channels(output: AnyArray, wanted: BoundarySettings) -> tuple[int, int]:
+    count = len(output)
+    asked = (wanted.foreground_channel, wanted.boundary_channel)
+    if BY_COUNT in asked and count > len(asked):
+        which = "told which of the channels is which, with foreground_channel and boundary_channel,"
+        raise ChannelsDiffer("boundary", f"to be {which}", count)
+    foreground, boundary = (NONE, 0) if count == 1 else (0, 1)
+    return (
+        foreground if asked[0] == BY_COUNT else asked[0],
+        boundary if asked[1] == BY_COUNT else asked[1],
+    )
+
+
+def _shares(output: AnyArray) -> bool:
+    return len(output) > 1 and bool((abs(output.sum(axis=0) - 1) < SHARE_TOLERANCE).all())
+
+
+def _connected(inside: BoolArray) -> LabelArray:
+    # by faces: two cells whose insides touch at a corner stay two
+    parts: LabelArray = ndimage.label(inside)[0]
+    return parts
+
+
+def _flooded(cells: Cells, seeds: LabelArray, min_size: int, grid: tuple[int, ...]) -> LabelArray:
+    labels: LabelArray = watershed(cells.boundary, seeds, mask=cells.mask)
+    kept = without_small(labels, min_size, grid)
+    if np.array_equal(kept, labels):
+        return labels
+    again: LabelArray = watershed(cells.boundary, np.where(kept > 0, seeds, 0), mask=cells.mask)
+    return again
+
+
+SEEDS = "px between seeds; 0: one each connected inside; -1: 0 with a foreground, 10 without"
+
+BOUNDARY = Recipe(
+    name="boundary",
+    what="boundaries, with or without a foreground: watershed from one seed a cell",
+    source="torch-em watershed_from_components; BiaPy and UnMICST; PlantSeg distance transform",
+    label=label_cells,
+    parameters=(
+        Parameter("foreground_channel", BY_COUNT, "-1: none; -2: the first of two", BY_COUNT),
+        Parameter("boundary_channel", BY_COUNT, "-2: the last of one or two", BY_COUNT),
+        Parameter("background_channel", NONE, "-1: none", NONE),
+        Parameter("foreground_threshold", 0.5, "least foreground of a cell, probability", 0, 1),
+        Parameter("boundary_threshold", 0.5, "most boundary of an inside, probability", 0, 1),
+        Parameter("seed_distance", BY_KIND, SEEDS, BY_KIND),
+        Parameter("sigma", 2.0, "smoothing of the distance to a boundary, px of the input", 0),
+        Parameter("min_size", 15, "smallest object, px of the input", 0),
+    ),
+)
+"""The recipe of boundary and contour maps."""

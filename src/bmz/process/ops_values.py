@@ -1,0 +1,214 @@
+"""Declared steps that look at one value or one vector at a time: thresholds, gains, casts.
+
+Arithmetic is done in float64 and kept as float32, or as float64 where `x` is float64 already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import expit
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.process.ops_errors import AxisMissing, NotOnePerEntry
+
+Values = float | Sequence[float]
+
+
+def kept_float(x: AnyArray) -> np.dtype[Any]:
+    """Give the dtype of results of arithmetic on `x`: float64 for float64, else float32."""
+    return np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+
+
+def calculated(do: np.ufunc, x: AnyArray, other: Any, dtype: np.dtype[Any]) -> AnyArray:  # noqa: ANN401  (number or array)
+    """Apply `do` in float64, a few thousand values at a time, and keep the result as `dtype`."""
+    out = np.empty(x.shape, dtype)
+    do(x, other, out=out, dtype=np.float64, casting="unsafe")
+    return out
+
+
+def shifted_and_divided(x: AnyArray, shift: Any, divisor: Any) -> FloatArray:  # noqa: ANN401  (as above)
+    """Give ``(x - shift) / divisor``."""
+    kept = kept_float(x)
+    return calculated(np.divide, calculated(np.subtract, x, shift, kept), divisor, kept)
+
+
+def multiplied_and_added(x: AnyArray, gain: Any, offset: Any) -> FloatArray:  # noqa: ANN401  (as above)
+    """Give ``x * gain + offset``."""
+    kept = kept_float(x)
+    return calculated(np.add, calculated(np.multiply, x, gain, kept), offset, kept)
+
+
+@dataclass(frozen=True)
+class Binarize:
+    """Set values above the threshold to 1, all others to 0; the result is of a float dtype.
+
+    Source: model description 0.5, ``BinarizeDescr``.
+
+    Parameters
+    ----------
+    threshold : one number, or one for each entry of `axis`
+    axis : letter of the axis that the thresholds lie along
+    """
+
+    name: ClassVar[str] = "binarize"
+    threshold: Values
+    axis: str | None = None
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
+        """Compare every value of `x` with its threshold."""
+        # in the precision of the tensor: a float32 of 0.3 is not above 0.3
+        precision = x.dtype if x.dtype.kind == "f" else np.float64
+        threshold = along(self, "threshold", x, axes).astype(precision)
+        return (x > threshold).astype(kept_float(x))
+
+
+@dataclass(frozen=True)
+class EnsureDtype:
+    """Cast to `dtype`, and nothing else: no scaling, no rounding, no clipping.
+
+    As with NumPy's ``astype``, a fraction is cut off and what an integer dtype cannot hold wraps;
+    ``bmz check`` warns before an image is narrowed in this way. Gives `x` itself when it is of
+    that dtype already.
+
+    Source: model description 0.5, ``EnsureDtypeDescr`` ("Cast the tensor data type").
+
+    Parameters
+    ----------
+    dtype : name of the NumPy dtype
+    """
+
+    name: ClassVar[str] = "ensure_dtype"
+    dtype: str
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:  # noqa: ARG002  (every step is called alike)
+        """Cast `x`."""
+        return x.astype(np.dtype(self.dtype), copy=False)
+
+
+@dataclass(frozen=True)
+class FixedZeroMeanUnitVariance:
+    """Give ``(x - mean) / std`` with the numbers of the description; no epsilon is added.
+
+    Source: model description 0.5, ``FixedZeroMeanUnitVarianceDescr`` ("Subtract a given mean and
+    divide by the standard deviation").
+
+    Parameters
+    ----------
+    mean, std : one number each, or one for each entry of `axis`
+    axis : letter of the axis that the numbers lie along
+    """
+
+    name: ClassVar[str] = "fixed_zero_mean_unit_variance"
+    mean: Values
+    std: Values
+    axis: str | None = None
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
+        """Normalise `x`."""
+        return shifted_and_divided(x, along(self, "mean", x, axes), along(self, "std", x, axes))
+
+
+@dataclass(frozen=True)
+class ScaleLinear:
+    """Give ``x * gain + offset``.
+
+    Source: model description 0.5, ``ScaleLinearDescr``.
+
+    Parameters
+    ----------
+    gain, offset : one number each, or one for each entry of `axis`
+    axis : letter of the axis that the numbers lie along
+    """
+
+    name: ClassVar[str] = "scale_linear"
+    gain: Values = 1.0
+    offset: Values = 0.0
+    axis: str | None = None
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
+        """Scale `x`."""
+        return multiplied_and_added(x, along(self, "gain", x, axes), along(self, "offset", x, axes))
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """Give ``1 / (1 + exp(-x))``, without overflow for large negative values.
+
+    Source: model description 0.5, ``SigmoidDescr`` ("a.k.a. expit function").
+    """
+
+    name: ClassVar[str] = "sigmoid"
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:  # noqa: ARG002  (every step is called alike)
+        """Squash `x` to 0 to 1."""
+        squashed: FloatArray = expit(x.astype(kept_float(x), copy=False))
+        return squashed
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Give ``exp(x) / sum(exp(x))`` along `axis`.
+
+    Source: model description 0.5, ``SoftmaxDescr``.
+
+    Parameters
+    ----------
+    axis : letter of the axis that sums to 1
+    """
+
+    name: ClassVar[str] = "softmax"
+    axis: str = "c"
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
+        """Turn scores into shares."""
+        at = position(self.name, self.axis, axes)
+        logits = x.astype(kept_float(x), copy=False)
+        # the same shares, as the factor cancels, and exp cannot overflow
+        grown = np.exp(logits - logits.max(axis=at, keepdims=True))
+        return np.asarray(grown / grown.sum(axis=at, keepdims=True))
+
+
+def position(step: str, axis: str, axes: str) -> int:
+    """Give the dimension of `axis`, or raise `AxisMissing`."""
+    if axis not in axes:
+        raise AxisMissing(step, axis, axes=axes)
+    return axes.index(axis)
+
+
+def along(
+    step: Binarize | FixedZeroMeanUnitVariance | ScaleLinear, key: str, x: AnyArray, axes: str
+) -> FloatArray:
+    """Shape the argument `key` of `step` so that it broadcasts along the axis of the step.
+
+    Parameters
+    ----------
+    step : one with an `axis`
+    key : name of an argument that is a number or a list of numbers
+    x, axes : the tensor and the letters of its dimensions
+
+    Returns
+    -------
+    float64
+        without dimensions for a number; for a list one value an entry of the axis
+
+    Raises
+    ------
+    NotOnePerEntry
+        A list without an axis, or longer or shorter than the axis.
+    AxisMissing
+        The tensor has no such axis.
+    """
+    values = np.asarray(getattr(step, key), np.float64)
+    if values.ndim == 0:
+        return values
+    if step.axis is None:
+        raise NotOnePerEntry(step.name, key, found=values.size)
+    at = position(step.name, step.axis, axes)
+    if len(values) != x.shape[at]:
+        entries = (step.axis, x.shape[at])
+        raise NotOnePerEntry(step.name, key, found=values.size, entries=entries)
+    return values.reshape([-1 if i == at else 1 for i in range(x.ndim)])

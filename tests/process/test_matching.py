@@ -1,0 +1,96 @@
+"""Two masks are matched object by object."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bmz.base.arrays import LabelArray
+from bmz.process.matching import ShapesDiffer, ThresholdOutside, match_labels
+
+MASKS = hnp.arrays(np.int32, (5, 6), elements=st.integers(0, 6))
+IOUS = st.sampled_from([0.05, 0.1, 0.25, 1 / 3, 0.5, 0.6, 0.75, 1.0])
+
+
+@given(predicted=MASKS, truth=MASKS, iou=IOUS)
+def test_figures_are_those_of_stardist(
+    predicted: LabelArray, truth: LabelArray, iou: float
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports
+        stardist = pytest.importorskip("stardist.matching")
+
+    ours = match_labels(predicted, truth, iou)
+
+    theirs = stardist.matching(truth, predicted, thresh=iou)
+    assert (ours.tp, ours.fp, ours.fn) == (theirs.tp, theirs.fp, theirs.fn)
+    if ours.tp + ours.fp + ours.fn:
+        assert ours.precision == pytest.approx(theirs.precision)
+        assert ours.recall == pytest.approx(theirs.recall)
+        assert ours.f1 == pytest.approx(theirs.f1)
+        assert ours.ap == pytest.approx(theirs.accuracy)
+        assert ours.pq == pytest.approx(theirs.panoptic_quality)
+        assert ours.mean_matched_iou == pytest.approx(theirs.mean_matched_score)
+
+
+@given(mask=MASKS, iou=IOUS, seed=st.integers(0, 9))
+def test_a_mask_matches_itself_whatever_its_numbers(
+    mask: LabelArray, iou: float, seed: int
+) -> None:
+    numbers = np.concatenate([[0], np.random.default_rng(seed).permutation(50)[:6] + 1])
+
+    found = match_labels(numbers[mask], mask, iou)
+
+    assert (found.fp, found.fn) == (0, 0)
+    assert {found.f1, found.ap, found.pq, found.mean_matched_iou} == {1.0}
+
+
+@given(predicted=MASKS, truth=MASKS, iou=IOUS)
+def test_changing_the_sides_swaps_false_positives_with_misses(
+    predicted: LabelArray, truth: LabelArray, iou: float
+) -> None:
+    one, other = match_labels(predicted, truth, iou), match_labels(truth, predicted, iou)
+
+    assert (one.tp, one.fp, one.fn) == (other.tp, other.fn, other.fp)
+    assert one.pq == pytest.approx(other.pq)
+
+
+def test_below_one_half_the_most_pairs_are_matched() -> None:
+    truth = np.array([[1, 1, 1, 1, 2, 2]])
+    predicted = np.array([[1, 1, 2, 2, 2, 2]])  # the better pair alone would leave 1 and 2 over
+
+    found = match_labels(predicted, truth, 0.3)
+
+    assert (found.tp, found.fp, found.fn) == (2, 0, 0)
+
+
+def test_two_empty_masks_agree_fully() -> None:
+    found = match_labels(np.zeros((3, 3), int), np.zeros((3, 3), int), 0.5)
+
+    shares = {k: v for k, v in asdict(found).items() if k not in {"tp", "fp", "fn"}}
+    assert (found.tp, found.fp, found.fn) == (0, 0, 0)
+    assert set(shares.values()) == {1.0}
+
+
+def test_an_empty_mask_and_a_full_one_share_nothing() -> None:
+    found = match_labels(np.zeros((3, 3), int), np.eye(3, dtype=int), 0.5)
+
+    assert (found.tp, found.fp, found.fn) == (0, 0, 1)
+    assert {found.precision, found.recall, found.f1, found.ap, found.pq} == {0.0}
+
+
+def test_masks_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ShapesDiffer, match=r"\(2, 2\).*\(2, 3\)"):
+        match_labels(np.zeros((2, 2), int), np.zeros((2, 3), int), 0.5)
+
+
+@pytest.mark.parametrize("iou", [0.0, -0.5, 1.5, float("nan")])
+def test_a_threshold_that_is_no_share_is_refused(iou: float) -> None:
+    with pytest.raises(ThresholdOutside):
+        match_labels(np.zeros((2, 2), int), np.zeros((2, 2), int), iou)

@@ -1,0 +1,72 @@
+"""Objects are numbered as a reader meets them."""
+
+from __future__ import annotations
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bmz.base.arrays import LabelArray
+from bmz.process.relabel import in_raster_order
+
+MASKS = hnp.arrays(
+    st.sampled_from([np.int32, np.uint16, np.int64, np.uint64]),
+    hnp.array_shapes(min_dims=2, max_dims=3, max_side=7),
+    elements=st.sampled_from([0, 0, 1, 2, 3, 7, 60_000]),
+)
+
+
+@given(MASKS)
+def test_numbers_rise_by_one_with_the_first_pixels_and_objects_stay_the_same(
+    mask: LabelArray,
+) -> None:
+    labels = in_raster_order(mask).labels
+
+    found, first = np.unique(labels, return_index=True)
+    pairs = set(zip(mask.ravel().tolist(), labels.ravel().tolist(), strict=True))
+    objects = found > 0
+    assert labels.dtype == np.int32
+    assert found[objects].tolist() == list(range(1, len(np.unique(mask[mask > 0])) + 1))
+    assert np.all(np.diff(first[objects]) > 0)
+    assert np.array_equal(labels == 0, mask == 0)
+    assert len(pairs) == len(np.unique(mask))
+
+
+@given(MASKS)
+def test_a_second_numbering_changes_nothing(mask: LabelArray) -> None:
+    once = in_raster_order(mask).labels
+
+    twice = in_raster_order(once).labels
+
+    assert np.array_equal(once, twice)
+
+
+@given(MASKS.filter(lambda mask: int(mask.max()) < 100))
+def test_every_object_keeps_its_score(mask: LabelArray) -> None:
+    scores = np.arange(100, dtype=np.float32) + 1  # the score of label k is k
+
+    done = in_raster_order(mask, scores)
+
+    assert done.scores is not None
+    assert len(done.scores) == done.labels.max()
+    inside = mask > 0
+    assert np.array_equal(done.scores[done.labels[inside] - 1], mask[inside])
+
+
+def test_a_number_far_above_the_pixels_needs_no_table() -> None:
+    mask = np.array([[0, 2**60], [5, 2**60]])
+
+    labels = in_raster_order(mask).labels
+
+    assert labels.tolist() == [[0, 1], [2, 1]]
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 4)])
+def test_a_mask_without_objects_has_no_scores(shape: tuple[int, int]) -> None:
+    done = in_raster_order(np.zeros(shape, np.uint8), np.zeros(0, np.float32))
+
+    assert done.labels.shape == shape
+    assert done.scores is not None
+    assert done.scores.shape == (0,)

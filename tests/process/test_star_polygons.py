@@ -1,0 +1,188 @@
+"""Star-convex polygons: what they share, which of them stay, and how they are drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.draw import polygon
+
+from bmz.base.arrays import FloatArray
+from bmz.process.star_overlap import overlap_areas
+from bmz.process.star_polygons import Stars, least_overlap_areas, most_overlap_areas
+from bmz.process.star_suppression import ROUNDING
+from bmz.process.stardist import non_maximum_suppression, render_polygons
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def random_stars(seed: int, n: int, spread: int = 25) -> Stars:
+    """Ragged polygons of many sizes, some with corners in their centre."""
+    rng = np.random.default_rng(seed)
+    rays = int(rng.integers(3, 33))
+    size = rng.choice([0.5, 4.0, 10.0, 40.0], n)[:, None]
+    ragged = rng.uniform(rng.choice([0.0, 0.8]), 1, (n, rays))
+    return Stars.of(rng.integers(0, spread, (n, 2)), size * ragged)
+
+
+def disc(y: float, x: float, radius: float, rays: int = 256) -> tuple[FloatArray, FloatArray]:
+    return np.array([[y, x]]), np.full((1, rays), radius, np.float32)
+
+
+def shared_area(shapely: Any, stars: Stars) -> FloatArray:
+    corners = np.moveaxis(stars.corners(), 1, 2)
+    half = len(stars) // 2
+    shapes = shapely.polygons(corners)
+    areas: FloatArray = shapely.area(shapely.intersection(shapes[:half], shapes[half:]))
+    return areas
+
+
+@given(SEEDS)
+def test_shared_areas_are_those_of_shapely(seed: int) -> None:
+    shapely = pytest.importorskip("shapely")
+    stars = random_stars(seed, 60)
+    first = np.arange(30)
+
+    found = overlap_areas(stars, first, first + 30)
+
+    largest = float(stars.areas().max())
+    assert np.allclose(found, shared_area(shapely, stars), rtol=1e-4, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.3, 5.0, 9.9, 10.1, 19.0, 25.0])
+def test_two_discs_share_a_lens(apart: float) -> None:
+    points, distances = (
+        np.concatenate(pair) for pair in zip(disc(3, 4, 10), disc(3, 4 + apart, 10), strict=True)
+    )
+
+    found = overlap_areas(Stars.of(points, distances), np.array([0]), np.array([1]))[0]
+
+    half = min(apart / 20, 1)
+    lens = 200 * np.arccos(half) - apart * np.sqrt(max(100 - apart**2 / 4, 0)) * (half < 1)
+    assert found == pytest.approx(lens, rel=2e-3, abs=1e-2)
+
+
+@given(SEEDS)
+def test_quick_bounds_hold_the_exact_area_between_them(seed: int) -> None:
+    stars = random_stars(seed, 60)
+    a, b = np.arange(30), np.arange(30) + 30
+    offset = (stars.points[b] - stars.points[a]).astype(np.float32)
+    boxes, areas = stars.boxes(), stars.areas()
+
+    exact = overlap_areas(stars, a, b)
+
+    least = least_overlap_areas(stars.distances[a], stars.distances[b], offset)
+    most = most_overlap_areas(boxes[a], boxes[b], offset)
+    slack = 1e-4 * areas.max()
+    assert np.all(least <= exact + slack)
+    assert np.all(exact <= most + slack)
+    assert np.all(exact <= np.minimum(areas[a], areas[b]) + slack)
+
+
+@given(SEEDS)
+def test_the_area_two_polygons_share_has_no_order(seed: int) -> None:
+    stars = random_stars(seed, 40)
+    a, b = np.arange(20), np.arange(20) + 20
+
+    one, other = overlap_areas(stars, a, b), overlap_areas(stars, b, a)
+
+    assert np.allclose(one, other, rtol=1e-4, atol=1e-5 * float(stars.areas().max()))
+
+
+@given(SEEDS)
+def test_a_polygon_shares_its_whole_area_with_itself(seed: int) -> None:
+    stars = random_stars(seed, 20)
+    every = np.arange(20)
+
+    found = overlap_areas(stars, every, every)
+
+    assert np.allclose(found, stars.areas(), rtol=1e-5)
+
+
+def one_by_one(stars: Stars, scores: FloatArray, threshold: float) -> list[int]:
+    """Suppress as the paper words it: one candidate after the other."""
+    areas, kept = stars.areas(), list[int]()
+    least = np.float32(max(threshold, ROUNDING))
+    for i in np.argsort(-scores, kind="stable"):
+        better = np.array(kept, np.intp)
+        shared = overlap_areas(stars, np.full(len(kept), i), better)
+        if not np.any(shared > least * np.minimum(areas[i], areas[better])):
+            kept.append(int(i))
+    return kept
+
+
+@given(seed=SEEDS, threshold=st.sampled_from([0.0, 0.1, 0.4, 0.5, 0.9]), n=st.integers(0, 80))
+def test_many_at_a_time_keeps_what_one_by_one_keeps(seed: int, threshold: float, n: int) -> None:
+    stars = random_stars(seed, n, spread=120)
+    scores = np.random.default_rng(seed).choice(np.linspace(0, 1, 30), n)
+
+    kept = non_maximum_suppression(stars.points, stars.distances, scores, threshold)
+
+    assert kept.tolist() == one_by_one(stars, scores, threshold)
+
+
+def test_of_equal_polygons_with_equal_scores_the_first_stays() -> None:
+    points, distances = disc(5, 5, 4)
+
+    kept = non_maximum_suppression(
+        points.repeat(3, 0), distances.repeat(3, 0), np.array([0.7, 0.8, 0.8]), 0.5
+    )
+
+    assert kept.tolist() == [1]
+
+
+def test_a_giant_among_thousands_does_not_change_what_stays() -> None:
+    y, x = (axis.ravel() * 10.0 for axis in np.indices((40, 40)))
+    points = np.stack([np.append(y, 5000), np.append(x, 5000)], axis=1)
+    distances = np.full((1601, 8), 4.0)
+    distances[-1] = 2000
+
+    kept = non_maximum_suppression(points, distances, np.linspace(1, 0.5, 1601), 0.4)
+
+    assert kept.tolist() == list(range(1601))
+
+
+@given(SEEDS)
+def test_a_polygon_is_drawn_as_scikit_image_draws_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-5, 45, (1, 2))
+    distances = rng.uniform(0.5, 20, (1, 17)).astype(np.float32)
+
+    drawn = render_polygons(points, distances, np.ones(1), (40, 30))
+
+    expected = np.zeros((40, 30), np.int32)
+    expected[polygon(*Stars.of(points, distances).corners()[0], expected.shape)] = 1
+    assert np.array_equal(drawn, expected)
+
+
+def test_pixels_on_the_outline_belong_to_the_polygon() -> None:
+    drawn = render_polygons(np.array([[2, 2]]), np.full((1, 4), 2.0), np.ones(1), (5, 5))
+
+    assert drawn.tolist() == [
+        [0, 0, 1, 0, 0],
+        [0, 1, 1, 1, 0],
+        [1, 1, 1, 1, 1],
+        [0, 1, 1, 1, 0],
+        [0, 0, 1, 0, 0],
+    ]
+
+
+def test_where_polygons_overlap_the_higher_score_wins() -> None:
+    points, distances = np.array([[5, 4], [5, 8]]), np.full((2, 32), 4.0)
+
+    drawn = render_polygons(points, distances, np.array([0.9, 0.6]), (11, 13))
+
+    assert drawn[5].tolist() == [1] * 9 + [2] * 4
+
+
+def test_lines_longer_than_a_part_are_drawn_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, distances = np.array([[9, 9], [15, 12]]), np.full((2, 16), 8.0)
+    whole = render_polygons(points, distances, np.array([0.6, 0.9]), (30, 30))
+    monkeypatch.setattr("bmz.process.star_rendering.PIXELS_AT_ONCE", 5)
+
+    parts = render_polygons(points, distances, np.array([0.6, 0.9]), (30, 30))
+
+    assert np.array_equal(parts, whole)
