@@ -24,7 +24,6 @@ NOTED_LIBRARIES = (
     "numpy",
     "scipy",
     "scikit-image",
-    "shapely",
     "tifffile",
     "onnxruntime",
     "onnxruntime-gpu",
