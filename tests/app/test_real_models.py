@@ -101,6 +101,16 @@ def test_cells_at_the_right_scale_are_those_of_cellpose(shared: Path, tmp_path: 
     assert match_labels(found, wanted, 0.8).f1 >= 0.95
 
 
+def test_mirrored_padding_would_lose_cells_at_the_border(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bmz.plan.plan.pad_mode", lambda *_: "reflect")
+
+    found = masks(shared, "cellpose-cyto", shared / "data" / SEED, tmp_path, scale=0.5)
+
+    assert found.max() == 27
+
+
 def test_cells_at_the_wrong_scale_are_not_found(shared: Path, tmp_path: Path) -> None:
     found = masks(shared, "cellpose-cyto", shared / "data" / SEED, tmp_path, scale=2.5)
 

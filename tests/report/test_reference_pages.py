@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bmz.base.steps import Step
+from bmz.process.ops import OPS
+from bmz.report.recipes_text import recipes_page
+from bmz.report.steps_text import step_words
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def test_the_page_of_recipes_is_that_of_the_code() -> None:
+    page = (DOCS / "reference" / "recipes.md").read_text(encoding="utf-8")
+
+    assert page == recipes_page()
+
+
+def test_every_code_of_a_finding_is_on_its_page() -> None:
+    page = (DOCS / "reference" / "findings.md").read_text(encoding="utf-8")
+    source = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "src/bmz/check").glob("*.py"))
+    groups = "axes|channel|dtype|range|scale|size"
+    codes = set(re.findall(rf'"((?:{groups})\.[a-z-]+)"', source))
+
+    assert len(codes) >= 20
+    assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "model_cards").rglob("*.md")]
+    dead = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+
+    assert dead == []
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_every_declared_step_has_plain_words(name: str) -> None:
+    step = Step(name, {"axis": "c", "threshold": 0.5, "dtype": "uint8"})
+
+    assert step_words(step) != str(step)
+
+
+def test_words_of_a_stretch_name_percentiles_and_axes() -> None:
+    step = Step("scale_range", {"axes": ("y", "x"), "min_percentile": 1.0, "max_percentile": 99.8})
+
+    assert step_words(step) == "stretch percentiles 1 to 99.8 to 0-1, over y, x together"
