@@ -12,11 +12,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from bmz.app.request import DoesNotFit, RunRequest
+from bmz.app.request import RunRequest
 from bmz.app.run import NothingToSave, plan_run, run
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Progress
-from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.spec.errors import FileMissing, HashDiffers
 from bmz.testing.package import description, write_package
 from bmz.write.names import OutputExists

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
-from bmz.app.request import UNFORCEABLE, DoesNotFit, RunRequest
+from bmz.app.request import RunRequest
 from bmz.app.settings import Labelling
 from bmz.base.arrays import FloatArray
 from bmz.base.files import whole_files
@@ -27,7 +27,7 @@ from bmz.plan.plan import Decided, Plan, found_scale, make_plan
 from bmz.predict.backend import Backend, Device
 from bmz.process.adapt import stack_unique
 from bmz.process.measure import measure_objects
-from bmz.report.outcome import ImageDone
+from bmz.report.outcome import UNFORCEABLE, DoesNotFit, ImageDone
 from bmz.report.record import run_record, with_result
 from bmz.spec.model import ModelSpec
 from bmz.write.overlay import write_overlay

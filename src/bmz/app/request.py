@@ -1,4 +1,4 @@
-"""What ``bmz run`` is asked to do, and the answer no."""
+"""What ``bmz run`` is asked to do."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bmz.base.errors import AnswerIsNo
-from bmz.check.finding import Finding
-
 SAVED = ("labels", "raw", "overlay", "table")
 """What ``--save`` may name; the run record is always written."""
-
-UNFORCEABLE = frozenset({"axes.ambiguous", "axes.missing", "channel.count"})
-"""Findings against which ``--force`` is of no use: there is nothing that could be computed."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +50,3 @@ class RunRequest:
     save: frozenset[str] = frozenset({"labels", "overlay", "table"})
     overwrite: bool = False
     force: bool = False
-
-
-class DoesNotFit(AnswerIsNo):
-    """The check found errors, so that no result is better than the one that would come out."""
-
-    def __init__(self, image: Path, errors: tuple[Finding, ...]) -> None:
-        first = errors[0]
-        more = "" if all(e.code in UNFORCEABLE for e in errors) else " (or run anyway: --force)"
-        super().__init__(
-            f"'{image.name}' does not fit: {first.message}",
-            hint=f"{first.hint}{more}",
-            code=first.code,
-        )
-        self.errors = errors

@@ -17,7 +17,7 @@ def axes_findings(asked: Question) -> Iterator[Finding]:
     if UNKNOWN_AXIS in info.axes:
         yield Finding(
             "axes.ambiguous", "error", first.id,
-            f"'{info.path.name}' does not say what its axes {shape} are",
+            f"the file does not say what its axes {shape} are",
             wanted=first.letters, found=info.axes,
             hint=f"name them, slowest first, such as --axes {_example(len(info.shape))}",
         )  # fmt: skip

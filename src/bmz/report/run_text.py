@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bmz.check.finding import Finding
-from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, ImagePlan, RunSummary
 
 Line = tuple[str, str]
 
@@ -30,7 +30,9 @@ def run_lines(summary: RunSummary) -> list[Line]:
 
 
 def _failed(failure: ImageFailed) -> list[Line]:
-    return [("error", str(failure.error)), ("hint", failure.error.hint)]
+    lines = [("error", str(failure.error)), ("hint", failure.error.hint)]
+    others = failure.error.errors[1:] if isinstance(failure.error, DoesNotFit) else ()
+    return lines + finding_lines(failure.image.name, others)
 
 
 def _done(done: ImageDone) -> list[Line]:
