@@ -18,7 +18,7 @@ from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Progress
 from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.spec.errors import FileMissing, HashDiffers
-from bmz.testing.package import description, write_package
+from bmz.testing.package import description, sha256_of, write_package
 from bmz.write.names import OutputExists
 
 pytest.importorskip("onnx")
@@ -307,3 +307,60 @@ def test_the_exit_status_is_the_common_one_only_when_all_failed_alike() -> None:
     assert RunSummary((failed(3), failed(3))).exit_status == 3
     assert RunSummary((failed(3), failed(1))).exit_status == 1
     assert RunSummary((failed(3), finished)).exit_status == 1
+
+
+def test_the_order_of_the_images_changes_no_result(tmp_path: Path) -> None:
+    described = description()
+    described["inputs"][0]["preprocessing"] = [{"id": "scale_range", "kwargs": {}}]
+    model = str(write_package(tmp_path / "m", described).parent)
+    images = [
+        stored(tmp_path / "a.tif", squares(), "yx"),
+        stored(tmp_path / "b.tif", squares() * 300, "yx"),
+    ]
+
+    forth = run(RunRequest(model, tuple(images), tmp_path / "forth")).done
+    back = run(RunRequest(model, tuple(reversed(images)), tmp_path / "back")).done
+
+    masks = [[tifffile.imread(o.files["labels"]) for o in done] for done in (forth, back[::-1])]
+    assert all(np.array_equal(a, b) for a, b in zip(*masks, strict=True))
+
+
+def test_a_wide_image_in_a_narrow_model_is_reported_and_cut_not_wrapped(tmp_path: Path) -> None:
+    def narrow(content: dict[str, Any]) -> None:
+        content["inputs"][0]["data"] = {"type": "uint8"}
+        cast = {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}
+        content["inputs"][0]["preprocessing"] = [cast]
+        content["outputs"][0]["data"] = {"type": "float32", "range": [0.0, 1.0]}
+        np.save(tmp_path / "m" / "u8.npy", np.zeros((1, 1, 16, 16), np.uint8))
+        content["inputs"][0]["test_tensor"] = {"source": "u8.npy"}
+
+    model = str(write_package(tmp_path / "m", change=narrow).parent)
+    image = stored(tmp_path / "a.tif", (squares() * 256).astype(np.uint16), "yx")
+    wanted = frozenset({"labels", "raw"})
+
+    outcome = done(model, image, tmp_path / "out", settings={"threshold": "1"}, save=wanted)
+
+    raw = tifffile.imread(outcome.files["raw"])
+    assert raw.max() == 255
+    assert outcome.objects == 2
+    assert "dtype.narrowed" in {finding.code for finding in outcome.findings}
+
+
+def test_code_of_a_package_never_runs(tmp_path: Path) -> None:
+    def custom(content: dict[str, Any]) -> None:
+        (tmp_path / "m" / "post.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+        step = {"id": "custom", "callable": "post", "source": "post.py", "kwargs": {}}
+        step["sha256"] = sha256_of(tmp_path / "m" / "post.py")
+        content["outputs"][0]["postprocessing"] = [step]
+        content["format_version"] = "0.5.12"
+        content["documentation"] = {"source": "README.md"}
+
+    model = str(write_package(tmp_path / "m", change=custom).parent)
+    image = stored(tmp_path / "a.tif", squares(), "yx")
+
+    with pytest.raises(BmzError) as caught:
+        done(model, image, tmp_path / "out")
+
+    assert caught.value.code == "package.runs-code"
+    assert caught.value.exit_status == 3
+    assert not (tmp_path / "ran").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +19,10 @@ from bmz.plan.weights_choice import choose_weights
 from bmz.predict.devices import resolve_device
 from bmz.predict.formats import FORMATS
 from bmz.predict.open import open_backend
+from bmz.process.ops_errors import RunsCode
 from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.spec.files import verified
+from bmz.spec.model import TensorSpec
 from bmz.write.names import output_paths, refuse_existing
 
 
@@ -44,6 +46,7 @@ def prepare(request: RunRequest) -> Job:
         Whatever is wrong with the model or the words of the call.
     """
     model = load_model(request.model)
+    refuse_code((*model.inputs, *model.outputs))
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
     if labelling.recipe is None and "raw" not in request.save:
         raise NothingToSave
@@ -65,6 +68,19 @@ def prepare(request: RunRequest) -> Job:
             batch=request.batch,
         ),
     )
+
+
+def refuse_code(tensors: Iterable[TensorSpec]) -> None:
+    """Refuse steps that are the model's own code, before anything is loaded.
+
+    Raises
+    ------
+    RunsCode
+        There is a ``custom`` step.
+    """
+    for step in (step for tensor in tensors for step in tensor.steps):
+        if step.name == "custom":
+            raise RunsCode(step)
 
 
 def plan_run(request: RunRequest) -> Iterator[ImagePlan | ImageFailed]:

@@ -28,7 +28,7 @@ class RunsCode(CouldNotTell):
         source = step.kwargs.get("source", "a file of the model")
         super().__init__(
             f"step '{step.name}' is the model's own Python code ({source}); it was not run",
-            hint="read that code first, then allow it with --trust",
+            hint="this version never runs the code of a package; take a model without it",
             code="package.runs-code",
         )
 
