@@ -267,6 +267,18 @@ def test_force_runs_despite_an_error_but_not_without_axes(model: str, tmp_path: 
     assert forced.objects == 2
 
 
+def test_a_photograph_cannot_be_forced_only_a_channel_named(model: str, tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    Image.fromarray((np.stack([squares()] * 3, axis=-1) * 200).astype(np.uint8)).save(image)
+
+    with pytest.raises(DoesNotFit, match="photograph") as caught:
+        done(model, image, tmp_path / "out", force=True)
+    named = done(model, image, tmp_path / "out", channels=(1,))
+
+    assert "--force" not in caught.value.hint
+    assert named.objects == 2
+
+
 def test_axes_in_words_make_an_array_readable(model: str, tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", squares(planes=(3,)))
 

@@ -72,6 +72,19 @@ def test_axes_that_the_file_does_not_name_are_asked_for() -> None:
     assert "--axes" in report.findings[0].hint
 
 
+def test_more_or_fewer_axes_than_an_image_has_are_not_to_be_named() -> None:
+    for axes, shape in (("q", (100,)), ("qqqqqq", (2,) * 6)):
+        (finding,) = check_header(Question(model(), image(axes, shape))).findings
+        assert "--axes" not in finding.hint
+
+
+def test_a_mask_of_booleans_is_a_flat_image() -> None:
+    info = image(dtype="bool")
+    mask = np.random.default_rng(0).random(info.shape) > 0.5
+
+    assert codes(Question(model(), info), pixels(info, mask))["range.flat"] == "warning"
+
+
 def test_a_z_stack_into_a_three_channel_model_is_no_rgb_image() -> None:
     asked = Question(model(channels=("red", "green", "blue")), image("zyx", (3, 64, 64)))
 

@@ -19,7 +19,7 @@ def axes_findings(asked: Question) -> Iterator[Finding]:
             "axes.ambiguous", "error", first.id,
             f"the file does not say what its axes {shape} are",
             wanted=first.letters, found=info.axes,
-            hint=f"name them, slowest first, such as --axes {_example(len(info.shape))}",
+            hint=_naming_hint(len(info.shape)),
         )  # fmt: skip
         return
     for axis in asked.model.space:
@@ -51,8 +51,11 @@ def _order(asked: Question) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _example(ndim: int) -> str:
-    return {3: "zyx", 4: "zcyx", 5: "tzcyx"}.get(ndim, "tczyx"[-ndim:])
+def _naming_hint(ndim: int) -> str:
+    if ndim not in range(2, 6):
+        return "an image has y and x, and c, z and t at most; cut or reshape it"
+    example = {2: "yx", 3: "zyx", 4: "zcyx", 5: "tzcyx"}[ndim]
+    return f"name them, slowest first, such as --axes {example}"
 
 
 def channel_findings(asked: Question) -> Iterator[Finding]:

@@ -87,6 +87,8 @@ def range_findings(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
 def _contrast(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
     for number in sorted(set(asked.channels_taken) - {EMPTY_CHANNEL}):
         plane = pixels.isel(c=number) if "c" in pixels.dims else pixels
+        if plane.dtype == np.bool_:
+            plane = plane.astype(np.uint8)
         low, high = np.percentile(plane.values, [1, 99.9])
         where = f"{asked.inputs[0].id}.c{number}"
         if float(plane.min()) == float(plane.max()):

@@ -11,8 +11,9 @@ from bmz.base.errors import AnswerIsNo, BmzError
 from bmz.check.finding import Finding
 from bmz.plan.plan import Plan
 
-UNFORCEABLE = frozenset({"axes.ambiguous", "axes.missing", "channel.count"})
-"""Findings against which ``--force`` is of no use: there is nothing that could be computed."""
+UNFORCEABLE = frozenset({"axes.ambiguous", "axes.missing", "channel.count", "channel.rgb"})
+"""Findings against which ``--force`` is of no use: there is nothing that could be computed,
+or only the user can say what."""
 
 
 class DoesNotFit(AnswerIsNo):
