@@ -12,13 +12,15 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from crops import Crops, validation_batches
 from network import NucleiNet, new_network, parameter_count
-from pictures import Crops, read_pictures, split, validation_batches
+from pictures import read_pictures, scaled, split
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
 BATCH = 8
+LEARNING_RATE = 1e-3
 WARM_UP_STEPS = 100
 DISTANCE_WEIGHT = 0.2
 LARGEST_GRADIENT = 5.0
@@ -79,12 +81,12 @@ def validated(network: NucleiNet, batches: list[Batch]) -> tuple[float, float]:
 class Training:
     """The network in training, its averaged weights, and what has been reached so far."""
 
-    def __init__(self, out: Path, steps: int, learning_rate: float) -> None:
+    def __init__(self, out: Path, steps: int) -> None:
         self.out = out
         self.network = new_network().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=learning_rate, weight_decay=1e-4
+            self.network.parameters(), lr=LEARNING_RATE, weight_decay=1e-4
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, learning_rate_share(steps)
@@ -143,23 +145,21 @@ class Training:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), default="../shared/data/dsb2018/train")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for weights.")
-@click.option("--steps", default=3000, show_default=True, help="Batches of 8 crops.")
+@click.option("--steps", default=6000, show_default=True, help="Batches of 8 crops.")
+@click.option("--stop", type=int, help="Stop after this step; the schedule stays that of --steps.")
 @click.option("--every", default=100, show_default=True, help="Steps between validations.")
 @click.option("--seed", default=2018, show_default=True)
-@click.option("--learning-rate", default=1e-3, show_default=True)
-def train(
-    data: Path, out: Path, steps: int, every: int, seed: int, learning_rate: float
-) -> None:
+def train(data: Path, out: Path, steps: int, stop: int | None, every: int, seed: int) -> None:
     """Train on the pictures of DATA and write best.pt, last.pt and history.csv to OUT."""
     torch.manual_seed(seed)
     torch.set_num_threads(2)
     out.mkdir(parents=True, exist_ok=True)
-    train_pictures, validation_pictures = split(read_pictures(data), seed)
+    train_pictures, validation_pictures = split(scaled(read_pictures(data)), seed)
     crops = Crops(train_pictures, seed)
     loader = DataLoader(crops, BATCH, num_workers=1, prefetch_factor=8)
-    training = Training(out, steps, learning_rate)
+    training = Training(out, steps)
     click.echo(f"{parameter_count(training.network)} parameters, {len(train_pictures)} pictures")
-    training.run(islice(loader, steps), validation_batches(validation_pictures), every)
+    training.run(islice(loader, stop or steps), validation_batches(validation_pictures), every)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,97 @@
+"""The bundled model: it is there, a proper package, and as good as its card says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from bmz.app.demo import demo_image, run_demo
+from bmz.app.load import load_model
+from bmz.app.request import RunRequest
+from bmz.app.run import run
+from bmz.predict.open import open_backend
+from bmz.process.matching import match_labels
+from bmz.process.ops import apply_steps
+from bmz.spec.files import verified
+from bmz.zoo.locate import starter_folder, starter_names
+
+MOST_MB = 8  # of the 12 that a wheel may have
+
+
+def test_the_demo_finds_nuclei_without_a_network(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+
+    (done,) = run_demo(tmp_path / "out").done
+
+    labels = tifffile.imread(done.files["labels"])
+    assert labels.shape == tifffile.imread(demo_image()).shape
+    assert done.objects == labels.max() >= 40
+    assert {path.suffix for path in done.files.values()} == {".tif", ".png", ".csv", ".json"}
+
+
+def test_the_bundled_files_are_small_whole_and_listed() -> None:
+    assert starter_names() == ("nuclei",)
+
+    model = load_model("starter/nuclei")
+
+    assert [weights.format for weights in model.weights] == ["onnx", "torchscript"]
+    for weights in model.weights:
+        assert verified(weights.file, weights.format).path.stat().st_size < 2e6
+    total = sum(path.stat().st_size for path in starter_folder().rglob("*") if path.is_file())
+    assert total < MOST_MB * 1e6
+
+
+@pytest.mark.parametrize(
+    ("weights_format", "framework"), [("onnx", "onnxruntime"), ("torchscript", "torch")]
+)
+def test_both_weights_reproduce_the_test_tensor(weights_format: str, framework: str) -> None:
+    pytest.importorskip(framework)
+    model = load_model("starter/nuclei")
+    weights = next(w for w in model.weights if w.format == weights_format)
+    entry, output = model.inputs[0], model.outputs[0]
+    assert entry.test is not None
+    assert output.test is not None
+    backend = open_backend(
+        weights_format, weights.file.path, input_ids=[entry.id], output_ids=[output.id]
+    )
+
+    prepared, _ = apply_steps(entry.steps, np.load(entry.test.path), entry.letters)
+    (found,) = backend.run([prepared])
+
+    assert np.allclose(found, np.load(output.test.path), atol=1e-3, rtol=1e-3)
+
+
+def test_the_core_library_passes_the_package() -> None:
+    pytest.importorskip("bioimageio.core")
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    command = Path(sys.executable).with_name("bioimageio")
+    manifest = starter_folder() / "nuclei" / "bioimageio.yaml"
+
+    result = subprocess.run([command, "test", manifest], capture_output=True, check=False)
+
+    assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
+
+
+def test_nuclei_of_the_test_images_are_found(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = shared / "data" / "dsb2018" / "test"
+    images = tuple(sorted((folder / "images").glob("*.tif")))
+
+    summary = run(RunRequest("starter/nuclei", images, tmp_path, save=frozenset({"labels"})))
+
+    scores = [
+        match_labels(
+            tifffile.imread(done.files["labels"]),
+            tifffile.imread(folder / "masks" / done.image.name),
+            0.5,
+        ).f1
+        for done in summary.done
+    ]
+    assert len(scores) == len(images) == 80
+    assert np.mean(scores) >= 0.80
