@@ -14,11 +14,8 @@ from bmz.testing.package import description, sha256_of, write_package
 pytest.importorskip("onnx")
 
 INVALID_IN_THE_ZOO = {
-    # name -> what is wrong with it; the checker of the specification says the same
-    "dynamic-t-rex": "axis with scalar gain",
-    "joyful-deer": "axis with scalar gain",
+    # name -> what is wrong with it
     "modest-spider": "axis id",
-    "stupendous-sheep": "suffix of dependencies",
     "independent-mouse": "not YAML",
 }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from bmz.zoo.locate import locate
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = {"version": "v0", "sha256": "0" * 64, "source": "https://hypha.aicell.io/rdf.yaml"}
+    item = {"id": "bioimage-io/impartial-shark", "type": "model", "versions": [version]}
+    index = tmp_path / "index.json"
+    index.write_text(json.dumps({"items": [item]}))
+    monkeypatch.setenv("BMZ_INDEX_URL", index.as_uri())
+    monkeypatch.setenv("BMZ_OFFLINE", "1")
     monkeypatch.setenv("BMZ_CACHE_DIR", str(tmp_path / "cache"))
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 
 from bmz.app.image_run import Job, Ready, make_ready, run_image
-from bmz.app.load import load_model
+from bmz.app.load import fetch_weights, find_model
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.base.errors import BmzError, WrongUsage
@@ -17,13 +16,13 @@ from bmz.base.progress import Listener, Progress, nobody
 from bmz.plan.plan import Decided
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.devices import resolve_device
-from bmz.predict.formats import FORMATS
+from bmz.predict.frameworks import usable_formats
 from bmz.predict.open import open_backend
 from bmz.process.ops_errors import RunsCode
 from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
-from bmz.spec.files import verified
 from bmz.spec.model import TensorSpec
 from bmz.write.names import output_paths, refuse_existing
+from bmz.zoo.settings import settings_from_environment
 
 
 class NothingToSave(WrongUsage):
@@ -37,23 +36,28 @@ class NothingToSave(WrongUsage):
         )
 
 
-def prepare(request: RunRequest) -> Job:
+def prepare(request: RunRequest, listener: Listener = nobody) -> Job:
     """Decide all that does not hang on an image: model, recipe, weights, device.
+
+    Parameters
+    ----------
+    request : the words of the call
+    listener : is told when the model must be downloaded first
 
     Raises
     ------
     BmzError
         Whatever is wrong with the model or the words of the call.
     """
-    model = load_model(request.model)
+    settings = settings_from_environment()
+    package, model = find_model(request.model, settings, listener=listener)
     refuse_code((*model.inputs, *model.outputs))
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
     if labelling.recipe is None and "raw" not in request.save:
         raise NothingToSave
     weights = choose_weights(model, usable_formats(), request.weights)
     device = resolve_device(request.device, weights.format)
-    for file in (weights.file, *weights.beside):
-        verified(file, f"{weights.format} weights")
+    fetch_weights(package, model, weights, settings, listener)
     return Job(
         request=request,
         model=model,
@@ -83,9 +87,9 @@ def refuse_code(tensors: Iterable[TensorSpec]) -> None:
             raise RunsCode(step)
 
 
-def plan_run(request: RunRequest) -> Iterator[ImagePlan | ImageFailed]:
+def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:
     """Say for each image how it would be run, and run nothing."""
-    job = prepare(request)
+    job = prepare(request, listener)
     for image in request.images:
         ready = _ready_or_failed(job, image)
         if isinstance(ready, ImageFailed):
@@ -108,7 +112,7 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
         What concerns all images: the model, the words, the folder, outputs that exist. What
         concerns one image is in the summary.
     """
-    job = prepare(request)
+    job = prepare(request, listener)
     files = output_paths(request.images, request.folder, wanted_kinds(job))
     if not request.overwrite:
         refuse_existing([path for paths in files.values() for path in paths.values()])
@@ -117,13 +121,6 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
     if all(isinstance(one, ImageFailed) for one in ready):
         return RunSummary(tuple(one for one in ready if isinstance(one, ImageFailed)))
     return RunSummary(tuple(_outcomes(job, ready, files, listener)))
-
-
-def usable_formats() -> dict[str, str]:
-    """Give for each weights format that bmz runs an empty text, or the line that installs it."""
-    return {
-        name: "" if find_spec(entry.module) else entry.install for name, entry in FORMATS.items()
-    }
 
 
 def wanted_kinds(job: Job) -> tuple[str, ...]:

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from bmz.app.load import load_model
-from bmz.app.run import usable_formats
+from bmz.app.load import find_model, weights_files
+from bmz.app.published import Published, published
 from bmz.base.errors import BmzError
+from bmz.base.progress import Listener, nobody
 from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
+from bmz.predict.frameworks import usable_formats
 from bmz.report.model_text import ModelView, WeightsView
+from bmz.spec.defects import defects_of
 from bmz.spec.model import ModelSpec, Weights
+from bmz.zoo.package import Package
+from bmz.zoo.settings import ZooSettings, settings_from_environment
 
 
-def show_model(word: str) -> ModelView:
-    """Look at a model without running or hashing its weights.
+def show_model(
+    word: str, settings: ZooSettings | None = None, listener: Listener = nobody
+) -> ModelView:
+    """Look at a model without running, fetching or hashing its weights.
 
     Raises
     ------
     CouldNotTell
         The model is not there, or its description is invalid.
     """
-    model = load_model(word)
+    settings = settings or settings_from_environment()
+    package, model = find_model(word, settings, listener=listener)
+    names = tuple(file.name for entry in model.weights for file in weights_files(model, entry))
+    told = published(package, model.sha256, names, settings)
     usable = usable_formats()
     return ModelView(
         model=model,
         recipe=_recipe(model),
-        weights=tuple(_weights(entry, usable.get(entry.format)) for entry in model.weights),
+        weights=tuple(_weights(model, w, usable.get(w.format), told) for w in model.weights),
         code=_code(model),
+        version=package.remote.version if package.remote else "",
+        defects=_defects(package, model),
+        reports=told.reports,
     )
 
 
@@ -35,16 +48,16 @@ def _recipe(model: ModelSpec) -> RecipeChoice | BmzError:
         return why
 
 
-def _weights(entry: Weights, install: str | None) -> WeightsView:
+def _weights(model: ModelSpec, entry: Weights, install: str | None, told: Published) -> WeightsView:
     path = entry.file.path
-    size = path.stat().st_size if path.is_file() else None
+    fetched = path.is_file()
+    name = path.relative_to(model.folder).as_posix()
+    size = path.stat().st_size if fetched else told.sizes.get(name)
     if install is None:
         state = "bmz does not run this format yet"
-    elif size is None:
-        state = "cannot run without its file"
     else:
         state = f"needs {install}" if install else "runs here"
-    return WeightsView(entry.format, size, state)
+    return WeightsView(entry.format, size, fetched, state)
 
 
 def _code(model: ModelSpec) -> tuple[str, ...]:
@@ -56,3 +69,8 @@ def _code(model: ModelSpec) -> tuple[str, ...]:
     steps = [step for tensor in (*model.inputs, *model.outputs) for step in tensor.steps]
     found += [f"step custom: {step.kwargs['source']}" for step in steps if step.name == "custom"]
     return tuple(found)
+
+
+def _defects(package: Package, model: ModelSpec) -> tuple[str, ...]:
+    known = defects_of(model.id.partition("/")[0]) if package.remote else ()
+    return (*known, *(text for text in model.remarks if text.startswith("repaired: ")))

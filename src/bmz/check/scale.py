@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from bmz.base.lengths import um_per
 from bmz.check.finding import Finding
 from bmz.check.question import Question
-from bmz.spec.model import ModelSpec
+from bmz.spec.pixels import model_pixel_um
 
 FAR = 2.0
 """From this ratio on a network meets objects of a size it was not trained on."""
 
 OFF = 1.25
 """From this ratio on a look is worth it."""
-
-
-def model_pixel_um(model: ModelSpec) -> dict[str, float]:
-    """Give the pixel size in um that the inputs of a model declare, axis by axis.
-
-    Without a unit a scale is a plain ratio between tensors, and no length.
-    """
-    sizes = {}
-    for tensor in model.inputs:
-        for axis in tensor.axes:
-            length = um_per(axis.unit) if axis.unit else None
-            if axis.kind == "space" and length is not None:
-                sizes[axis.letter] = axis.scale * length
-    return sizes
 
 
 def scale_to(model: Mapping[str, float], image: Mapping[str, float]) -> float | None:

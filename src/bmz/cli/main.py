@@ -17,12 +17,19 @@ OUR_BUG = 70
 INTERRUPTED = 130
 
 COMMANDS = {
-    "run": "Predict label masks for images.",
+    "search": "Find models of the zoo, the most relevant first.",
+    "list": "The same as search.",
     "show": "Tell what a model is, what goes in and what comes out.",
+    "fetch": "Download models into the cache and verify them.",
+    "run": "Predict label masks for images.",
     "demo": "Run a bundled model on a bundled image; needs no network.",
+    "cache": "Look after the cache; carry it to a machine without a network.",
     "doctor": "Say what works here: devices, frameworks, versions.",
 }
 """Name of each command, in the order of the help, with its line there."""
+
+PLACES = {"list": ("search", "list_models")}
+"""Module and name of a command where they are not both the command's own name."""
 
 
 class LazyGroup(click.Group):
@@ -36,7 +43,8 @@ class LazyGroup(click.Group):
         """Import the command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"bmz.cli.{cmd_name}"), cmd_name)
+        module, name = PLACES.get(cmd_name, (cmd_name, cmd_name))
+        command: click.Command = getattr(import_module(f"bmz.cli.{module}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

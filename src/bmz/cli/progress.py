@@ -1,15 +1,16 @@
-"""Progress on stderr: files, then tiles, with an estimate after the second tile."""
+"""Progress on stderr: a bar for each stage, with an estimate after its second step."""
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from bmz.base.progress import Event, Listener, Note
+from bmz.base.progress import Event, Listener, Note, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -22,24 +23,11 @@ def progress_bars() -> Iterator[Listener]:
     if not sys.stderr.isatty():
         yield _note_only
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description:<5}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[what]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield _Drawing(bars)
+    drawing = _Drawing()
+    try:
+        yield drawing
+    finally:
+        drawing.close()
 
 
 def _note_only(event: Event, /) -> None:
@@ -48,19 +36,70 @@ def _note_only(event: Event, /) -> None:
 
 
 class _Drawing:
-    """One bar a stage; the bar of tiles starts anew with every plane."""
+    """One bar a stage; the bar of tiles starts anew with every plane, that of bytes with a file.
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
+    The library that draws is loaded by the first event that needs a bar.
+    """
+
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._file = ""
+        self._lock = threading.Lock()  # downloads tell of themselves side by side
 
     def __call__(self, event: Event, /) -> None:
-        if isinstance(event, Note):
-            self._bars.console.print(f"note: {event.text}", highlight=False, markup=False)
-            return
+        with self._lock:
+            if isinstance(event, Progress):
+                self._draw(event)
+            elif self._bars is None:
+                _note_only(event)
+            else:
+                self._bars.console.print(f"note: {event.text}", highlight=False, markup=False)
+
+    def close(self) -> None:
+        """Take the bars away."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def _draw(self, event: Progress) -> None:
+        bars = self._bars = self._bars or _started()
         if event.stage not in self._tasks:
-            self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.total, what="")
+            self._tasks[event.stage] = bars.add_task(
+                event.stage, total=event.total, what="", count=""
+            )
         task = self._tasks[event.stage]
-        if event.stage == "tiles" and event.done <= 1:
-            self._bars.reset(task)
-        self._bars.update(task, completed=event.done, total=event.total, what=event.what)
+        if self._begins_anew(event):
+            bars.reset(task)
+        bars.update(
+            task, completed=event.done, total=event.total, what=event.what, count=_count(event)
+        )
+
+    def _begins_anew(self, event: Progress) -> bool:
+        if event.stage != "bytes":
+            return event.stage == "tiles" and event.done <= 1
+        before, self._file = self._file, event.what
+        return before != event.what
+
+
+def _started() -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    bars = Bars(
+        TextColumn("{task.description:<5}"),
+        BarColumn(),
+        TextColumn("{task.fields[count]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[what]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    bars.start()
+    return bars
+
+
+def _count(event: Progress) -> str:
+    if event.stage == "bytes":
+        return f"{event.done / 1e6:.1f}/{event.total / 1e6:.1f} MB"
+    return f"{event.done}/{event.total}"

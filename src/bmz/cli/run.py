@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bmz.cli.say import say
 from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, as_path
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 
 
 @click.command(epilog=EPILOG)
-@click.argument("model", help="starter/NAME, or the path of a folder, zip or manifest.")
+@click.argument("model", help="Name, DOI, URL or path of a model; see bmz search.")
 @click.argument(
     "images", nargs=-1, required=True, metavar="IMAGE...", help="TIFF, PNG or NPY files."
 )
@@ -132,14 +132,16 @@ def _request(**words: Any) -> RunRequest:  # noqa: ANN401  (as above)
 
 def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
     from bmz.app.run import plan_run
+    from bmz.cli.progress import progress_bars
     from bmz.report.run_text import plan_json, plan_lines
 
-    planned = tuple(plan_run(request))
+    with progress_bars() as listener:
+        planned = tuple(plan_run(request, listener))
     if as_json:
         click.echo(plan_json(request.model, planned))
     else:
         for one in planned:
-            _say(plan_lines(one))
+            say(plan_lines(one))
     ctx.exit(_plan_status(planned))
 
 
@@ -160,18 +162,5 @@ def _run(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
         summary = run_images(request, listener)
     if as_json:
         click.echo(run_json(summary))
-    _say(run_lines(summary), answers=not as_json)
+    say(run_lines(summary), answers=not as_json)
     ctx.exit(summary.exit_status)
-
-
-def _say(lines: list[tuple[str, str]], *, answers: bool = True) -> None:
-    """Print lines: answers on stdout, all else on stderr in the colour of its kind."""
-    colours: dict[str, str | None] = {"error": "red", "warning": "yellow", "note": "cyan"}
-    paint: Callable[[str], str] = lambda kind: click.style(kind, fg=colours[kind], bold=True)  # noqa: E731
-    for kind, text in lines:
-        if kind in colours:
-            click.echo(f"{paint(kind)}: {text}", err=True)
-        elif kind == "hint":
-            click.echo(f"  hint: {text}", err=True)
-        elif answers:
-            click.echo(text)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bmz.check.question import EMPTY_CHANNEL, Question
-from bmz.check.scale import model_pixel_um, scale_to
+from bmz.check.scale import scale_to
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.errors import ScaleUnknown
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import PadMode, Tiling, plan_tiles
 from bmz.spec.model import Fixed, ModelSpec, Weights
+from bmz.spec.pixels import model_pixel_um
 
 GLOBAL_SIDE = 1536
 """Largest tile (px) of a 2-D network that is said to see the whole image."""

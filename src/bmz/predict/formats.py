@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from bmz.predict import onnx, torchscript
 from bmz.predict.backend import Backend, Device, NoBackend, Weights
+from bmz.predict.frameworks import FRAMEWORKS
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,19 @@ class WeightsFormat:
     open: Callable[[Weights], Backend]
 
 
+def _format(
+    name: str, devices: Callable[[], tuple[Device, ...]], opener: Callable[[Weights], Backend]
+) -> WeightsFormat:
+    needed = FRAMEWORKS[name]
+    return WeightsFormat(name, needed.module, needed.distributions, needed.install, devices, opener)
+
+
 FORMATS: Mapping[str, WeightsFormat] = {
-    "onnx": WeightsFormat(
-        "onnx",
-        "onnxruntime",
-        ("onnxruntime", "onnxruntime-gpu"),
-        onnx.INSTALL,
-        onnx.onnx_devices,
-        onnx.open_onnx,
-    ),
-    "torchscript": WeightsFormat(
-        "torchscript",
-        "torch",
-        ("torch",),
-        torchscript.INSTALL,
-        torchscript.torch_devices,
-        torchscript.open_torchscript,
-    ),
+    entry.name: entry
+    for entry in (
+        _format("onnx", onnx.onnx_devices, onnx.open_onnx),
+        _format("torchscript", torchscript.torch_devices, torchscript.open_torchscript),
+    )
 }
 
 

@@ -24,9 +24,10 @@ from bmz.predict.backend import (
     shapes_of,
     without_loss,
 )
+from bmz.predict.frameworks import FRAMEWORKS
 from bmz.predict.nvidia import nvidia_device_count
 
-INSTALL = "pip install 'bmz[onnx]'"
+INSTALL = FRAMEWORKS["onnx"].install
 GPU_INSTALL = "pip uninstall onnxruntime; pip install 'bmz[gpu]'"
 
 _CUDA = "CUDAExecutionProvider"

@@ -21,11 +21,12 @@ from bmz.predict.backend import (
     checked_count,
     shapes_of,
 )
+from bmz.predict.frameworks import FRAMEWORKS
 
 if TYPE_CHECKING:
     import torch
 
-INSTALL = "pip install 'bmz[torch]'"
+INSTALL = FRAMEWORKS["torchscript"].install
 
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
 _IMAGES = 4  # axes of a batch of images with channels

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bmz.base.errors import BmzError
-from bmz.check.scale import model_pixel_um
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.report.steps_text import step_words
 from bmz.spec.model import AxisSpec, ModelSpec, TensorSpec
+from bmz.spec.pixels import model_pixel_um
+from bmz.spec.task import dims_of, task_of
 
 Row = tuple[str, str]
 """A heading (empty to go on under the last one) and a text."""
@@ -24,13 +25,29 @@ class WeightsView:
     Parameters
     ----------
     format : of the description
-    size_bytes : None when the file is not there
+    size_bytes : None where it is not known
+    fetched : the file is there
     state : ``runs here``, or what is missing
     """
 
     format: str
     size_bytes: int | None
+    fetched: bool
     state: str
+
+
+@dataclass(frozen=True)
+class ToolReport:
+    """What the newest tested version of another tool made of a model.
+
+    Parameters
+    ----------
+    status : ``passed``, ``failed`` or ``not-applicable``
+    """
+
+    tool: str
+    version: str
+    status: str
 
 
 @dataclass(frozen=True)
@@ -41,18 +58,28 @@ class ModelView:
     ----------
     recipe : chosen by evidence, or the reason why none is
     code : what of the package is code that would run; empty when nothing is
+    version : in the zoo; empty for a package that is only here
+    defects : what is known to be wrong with it
+    reports : of other tools, as the zoo publishes them; None when they could not be had
     """
 
     model: ModelSpec
     recipe: RecipeChoice | BmzError
     weights: tuple[WeightsView, ...]
     code: tuple[str, ...]
+    version: str = ""
+    defects: tuple[str, ...] = ()
+    reports: tuple[ToolReport, ...] | None = ()
 
 
 def model_rows(view: ModelView) -> list[Row]:
     """Tell of a model, row by row."""
     model = view.model
-    rows = [("model", f"{model.id} - {model.name}"), ("what", " ".join(model.description.split()))]
+    rows = [
+        ("model", " ".join(f"{model.id} {view.version} - {model.name}".split())),
+        ("what", " ".join(model.description.split())),
+        ("task", ", ".join(word for word in (task_of(model), dims_of(model)) if word)),
+    ]
     for tensor in model.inputs:
         rows += _tensor_rows("input", tensor)
     for tensor in model.outputs:
@@ -64,6 +91,8 @@ def model_rows(view: ModelView) -> list[Row]:
         ("licence", model.license or "not stated"),
         *_headed("cite", (f"{c.text} {c.where}".strip() for c in model.cite)),
         ("tags", ", ".join(model.tags)),
+        *_headed("defects", iter(view.defects)),
+        ("tools", _tools_words(view)),
         ("files", str(model.folder)),
         ("identity", f"sha256 {model.sha256} (format {model.format_version})"),
     ]
@@ -112,8 +141,23 @@ def _recipe_rows(recipe: RecipeChoice | BmzError) -> list[Row]:
 
 
 def _weights_words(entry: WeightsView) -> str:
-    size = "file missing" if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.1f} MB"
-    return f"{entry.format}, {size}: {entry.state}"
+    size = "size unknown" if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.1f} MB"
+    fetched = "" if entry.fetched else ", not fetched"
+    return f"{entry.format}, {size}{fetched}: {entry.state}"
+
+
+def _tools_words(view: ModelView) -> str:
+    """Say which other tools passed; nothing for a package of which the zoo knows nothing."""
+    if view.reports is None:
+        return "the reports of other tools could not be had"
+    if not view.reports:
+        return "no other tool has reported on it" if view.version else ""
+    words = {"passed": "passed by", "failed": "failed by", "not-applicable": "not for"}
+    groups = (
+        (told, [f"{one.tool} {one.version}" for one in view.reports if one.status == status])
+        for status, told in words.items()
+    )
+    return "; ".join(f"{told} {', '.join(tools)}" for told, tools in groups if tools)
 
 
 def model_json(view: ModelView) -> str:
@@ -123,6 +167,9 @@ def model_json(view: ModelView) -> str:
         "schema": "bmz.show/1",
         "id": model.id,
         "name": model.name,
+        "version": view.version,
+        "task": task_of(model),
+        "dims": dims_of(model),
         "description": model.description,
         "sha256": model.sha256,
         "format_version": model.format_version,
@@ -138,6 +185,8 @@ def model_json(view: ModelView) -> str:
         "weights": [asdict(entry) for entry in view.weights],
         "runs_code": list(view.code),
         "remarks": list(model.remarks),
+        "defects": list(view.defects),
+        "reports": None if view.reports is None else [asdict(one) for one in view.reports],
     }
     return json.dumps(document, indent=2)
 

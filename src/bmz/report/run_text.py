@@ -1,8 +1,4 @@
-"""A run in words and as JSON.
-
-Lines are pairs of a kind (``answer``, ``error``, ``warning``, ``note``, ``hint``) and a text, so
-that whoever prints them decides where they go and in which colour.
-"""
+"""A run in words and as JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bmz.check.finding import Finding
+from bmz.report.lines import Line
 from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, ImagePlan, RunSummary
-
-Line = tuple[str, str]
 
 
 def run_lines(summary: RunSummary) -> list[Line]:

@@ -16,6 +16,11 @@ class PackageInvalid(CouldNotTell):
             hint="tell the authors of the model; bmz needs a description of format 0.4 or 0.5",
             code="package.invalid",
         )
+        self.why = why
+
+
+class PackageUnreadable(PackageInvalid):
+    """The manifest is no readable YAML mapping, so that nothing is known of the model."""
 
 
 class PathLeavesPackage(CouldNotTell):

@@ -83,10 +83,18 @@ class AxisSpec:
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """A file of the package with the sha256 that the manifest states (None: it states none)."""
+    """A file of the package.
+
+    Parameters
+    ----------
+    path : where it lies, or will lie once it is fetched
+    sha256 : as the manifest states it; None where it states none
+    url : its address, where the manifest names one instead of a file beside it
+    """
 
     path: Path
     sha256: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -166,12 +174,15 @@ class Weights:
     ----------
     format : ``onnx``, ``torchscript``, ``pytorch_state_dict``, ...
     file : the weights
-    beside : files that must lie next to it (external data of ONNX)
+    beside : files without which it cannot be loaded: external data of ONNX, the code that
+        builds a network for its state dict
+    environment : a list of what must be installed, as its authors had it
     """
 
     format: str
     file: PackagedFile
     beside: tuple[PackagedFile, ...] = ()
+    environment: PackagedFile | None = None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bmz.spec.errors import PackageInvalid
+from bmz.spec.errors import PackageInvalid, PackageUnreadable
 from bmz.spec.model import ModelSpec
+from bmz.spec.repair import repaired
 from bmz.spec.translate import Source, translate
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     """Read and validate a manifest of format 0.4 or 0.5.
 
     Files are neither opened nor hashed here (see ``bmz.spec.files``) and nothing is fetched.
+    Harmless mistakes of format 0.4 are mended (see ``bmz.spec.repair``), each with a remark.
 
     Parameters
     ----------
@@ -28,20 +30,22 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
 
     Raises
     ------
+    PackageUnreadable
+        Not there, or no YAML mapping.
     PackageInvalid
-        Not YAML, not a model, or against the specification.
+        Not a model, or against the specification.
     PathLeavesPackage
         A file lies outside the folder of the manifest.
     """
     try:
         raw = manifest.read_bytes()
     except OSError as why:
-        raise PackageInvalid(manifest, why.strerror or "it cannot be read") from why
-    content = _parse(manifest, raw)
+        raise PackageUnreadable(manifest, why.strerror or "it cannot be read") from why
+    content, repairs = repaired(_parse(manifest, raw))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         description = _validate(manifest, content)
-    remarks = tuple(dict.fromkeys(str(w.message) for w in caught))
+    remarks = (*repairs, *dict.fromkeys(str(w.message) for w in caught))
     source = Source(manifest, hashlib.sha256(raw).hexdigest(), content, remarks)
     return translate(description, source, model_id=model_id)
 
@@ -53,12 +57,12 @@ def _parse(manifest: Path, raw: bytes) -> dict[str, Any]:
     try:
         content = read_yaml(io.StringIO(raw.decode("utf-8")))
     except UnicodeDecodeError as why:
-        raise PackageInvalid(manifest, "it is not UTF-8 text") from why
+        raise PackageUnreadable(manifest, "it is not UTF-8 text") from why
     except YAMLError as why:
         reason = str(getattr(why, "problem", None) or why).splitlines()[0]
-        raise PackageInvalid(manifest, f"it is not YAML: {reason}") from why
+        raise PackageUnreadable(manifest, f"it is not YAML: {reason}") from why
     if not isinstance(content, dict):
-        raise PackageInvalid(manifest, f"wanted a mapping, found {type(content).__name__}")
+        raise PackageUnreadable(manifest, f"wanted a mapping, found {type(content).__name__}")
     kind = content.get("type", "model")
     if kind != "model":
         raise PackageInvalid(manifest, f"it describes a {kind}, not a model")

@@ -60,13 +60,14 @@ class Source:
         """
         written = str(getattr(description, "source", description))
         pure = PurePosixPath(written.replace("\\", "/"))
-        if "://" in written:  # a remote file lies, once fetched, beside the manifest
+        url = written if "://" in written else None
+        if url:  # a remote file lies, once fetched, beside the manifest
             pure = PurePosixPath(pure.name.partition("?")[0])
             written = pure.name
         if pure.is_absolute() or ".." in pure.parts or ":" in written.split("/")[0]:
             raise PathLeavesPackage(self.manifest, written)
         stated = getattr(description, "sha256", None) or _hash_of(self.content, pure)
-        return PackagedFile(self.manifest.parent / pure, str(stated) if stated else None)
+        return PackagedFile(self.manifest.parent / pure, str(stated) if stated else None, url)
 
 
 def _hash_of(node: object, path: PurePosixPath) -> str | None:
@@ -137,8 +138,15 @@ def _tolerances(description: v0_5.ModelDescr) -> tuple[Tolerance, ...]:
 def _weights(description: v0_5.ModelDescr, source: Source) -> Iterator[Weights]:
     for name, entry in description.weights.available_formats.items():
         external = getattr(entry, "external_data", None)
-        beside = (source.file(external),) if external is not None else ()
-        yield Weights(str(name), source.file(entry), beside)
+        architecture = getattr(entry, "architecture", None)
+        code = architecture if hasattr(architecture, "source") else None  # else from a library
+        environment = getattr(entry, "dependencies", None)
+        yield Weights(
+            str(name),
+            source.file(entry),
+            tuple(source.file(file) for file in (external, code) if file is not None),
+            source.file(environment) if environment is not None else None,
+        )
 
 
 def _tensor(

@@ -10,8 +10,6 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
-
 from bmz.base.files import writable_folder
 from bmz.zoo.errors import ArchiveRefused, NotAPackage
 
@@ -50,6 +48,8 @@ def unpack(archive: Path, cache: Path) -> Path:
     folder = cache / "unpacked" / identity
     if folder.is_dir():
         return folder
+    from filelock import FileLock  # here: what is unpacked needs no lock
+
     writable_folder(folder.parent)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bmz.base.errors import CouldNotTell
+from bmz.base.errors import CouldNotTell, WrongUsage
 
 
 class ModelNotFound(CouldNotTell):
@@ -14,10 +14,21 @@ class ModelNotFound(CouldNotTell):
         super().__init__(f"no model '{word}': {why}", hint=hint, code="model.not-found")
 
 
+class ModelAmbiguous(CouldNotTell):
+    """Several models of the zoo claim one DOI or nickname."""
+
+    def __init__(self, word: str, aliases: tuple[str, ...]) -> None:
+        super().__init__(
+            f"'{word}' names {len(aliases)} models: {', '.join(aliases)}",
+            hint=f"give one of them, such as {aliases[0]}",
+            code="model.ambiguous",
+        )
+
+
 class NotAPackage(CouldNotTell):
     """Something lies there, but no model package."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: Path | str, why: str) -> None:
         super().__init__(
             f"'{path}' is not a model package: {why}",
             hint="a package is a folder or zip with a bioimageio.yaml or rdf.yaml",
@@ -33,4 +44,162 @@ class ArchiveRefused(CouldNotTell):
             f"the archive '{path}' is refused: {why}",
             hint="do not use this file unless you know who made it and why",
             code="model.archive-refused",
+        )
+
+
+class FileNotInPackage(CouldNotTell):
+    """The manifest names a file that its package does not have."""
+
+    def __init__(self, model: str, name: str, what: str, *, hint: str) -> None:
+        super().__init__(
+            f"the package of '{model}' has no file '{name}' ({what})",
+            hint=hint,
+            code="package.missing-file",
+        )
+
+
+class FileLeavesPackage(CouldNotTell):
+    """The manifest names a file outside its package, or among our notes."""
+
+    def __init__(self, model: str, name: str) -> None:
+        super().__init__(
+            f"the description of '{model}' names '{name}', which lies outside its package",
+            hint="do not use this package: a model has no business with other files",
+            code="package.path",
+        )
+
+
+class HashRefused(CouldNotTell):
+    """A file is not the one that the manifest describes, or that was seen first."""
+
+    def __init__(self, model: str, name: str, *, wanted: str, found: str) -> None:
+        super().__init__(
+            f"file '{name}' of '{model}' is not the one described: wanted sha256 {wanted}, "
+            f"found {found}",
+            hint="tell the authors of the model; --allow-changed takes the file as it is",
+            code="package.hash-differs",
+        )
+
+
+class Offline(CouldNotTell):
+    """The network is needed and was forbidden."""
+
+    def __init__(self, what: str, model: str = "MODEL") -> None:
+        super().__init__(
+            f"BMZ_OFFLINE is set, and the cache does not hold {what}",
+            hint=f"with a network: bmz fetch {model}; bmz cache export and import carry it over",
+            code="zoo.offline",
+        )
+
+
+class Unreachable(CouldNotTell):
+    """The service gave no usable answer, however often it was asked."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(
+            f"no answer from {url}: {why}",
+            hint="look at the network and try again; what was loaded already is kept",
+            code="zoo.unreachable",
+        )
+
+
+class Refused(CouldNotTell):
+    """The service answered, and will not give what was asked for."""
+
+    def __init__(self, url: str, status: int, why: str) -> None:
+        super().__init__(
+            f"{url} answered {status}{f': {why}' if why else ''}",
+            hint="look at the address and version; bmz search lists what there is",
+            code="zoo.refused",
+        )
+        self.status = status
+
+
+class CertificateRefused(CouldNotTell):
+    """The other side cannot prove who it is."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(
+            f"the certificate of {url} is not accepted: {why}",
+            hint="behind a proxy with its own certificate, name that file in REQUESTS_CA_BUNDLE",
+            code="zoo.certificate",
+        )
+
+
+class CacheFull(CouldNotTell):
+    """There is no room for what is loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"no room left for the cache in '{folder}'",
+            hint="bmz cache list and remove make room, BMZ_CACHE_DIR names another folder",
+            code="cache.full",
+        )
+
+
+class CacheUnwritable(CouldNotTell):
+    """The cache cannot be written to."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(
+            f"cannot write into the cache '{folder}': {why}",
+            hint="name a folder of your own in BMZ_CACHE_DIR",
+            code="cache.unwritable",
+        )
+
+
+class NotCached(CouldNotTell):
+    """The cache has no such package."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(
+            f"the cache has no package '{word}'",
+            hint="bmz cache list names what is there",
+            code="cache.not-there",
+        )
+
+
+class CacheDamaged(CouldNotTell):
+    """A file of the cache is no longer what it was."""
+
+    def __init__(self, model: str, name: str, *, wanted: str, found: str) -> None:
+        super().__init__(
+            f"file '{name}' of '{model}' in the cache is damaged: wanted sha256 {wanted}, "
+            f"found {found}",
+            hint=f"bmz fetch {model} brings it again",
+            code="cache.damaged",
+        )
+
+
+class ExportDamaged(CouldNotTell):
+    """An archive of the cache is not what was exported."""
+
+    def __init__(self, archive: Path, why: str) -> None:
+        super().__init__(
+            f"the archive '{archive}' was not imported: {why}",
+            hint="carry it over again, or make it anew with bmz cache export",
+            code="cache.export-damaged",
+        )
+
+
+class IndexUnavailable(CouldNotTell):
+    """The list of models cannot be had, and none is kept."""
+
+    def __init__(self, url: str, why: str, *, hint: str = "") -> None:
+        usual = "try again with a network, set BMZ_INDEX_URL, or use bmz cache import"
+        super().__init__(
+            f"the index {url} cannot be read and none is kept: {why}",
+            hint=hint or usual,
+            code="index.unavailable",
+        )
+
+
+class MirrorUnclear(WrongUsage):
+    """``BMZ_MIRROR`` cannot be understood."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(
+            f"BMZ_MIRROR holds '{part}'; wanted FROM=TO, two addresses with ://",
+            hint="for example BMZ_MIRROR=https://hypha.aicell.io=https://mirror.example",
+            code="zoo.mirror",
         )

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
+import bmz
+from bmz.base.errors import BmzError
+from bmz.base.progress import Listener, nobody
+from bmz.zoo.address import (
+    STARTER,
+    Alias,
+    Doi,
+    ManifestUrl,
+    OnDisk,
+    Starter,
+    Unclear,
+    read_address,
+)
 from bmz.zoo.archive import unpack
-from bmz.zoo.cache import cache_folder
+from bmz.zoo.elsewhere import at_url, in_zip
 from bmz.zoo.errors import ModelNotFound, NotAPackage
+from bmz.zoo.http import Client
+from bmz.zoo.lookup import by_alias, by_doi, path_hint
+from bmz.zoo.package import Package, Remote
+from bmz.zoo.settings import ZooSettings, settings_from_environment
+from bmz.zoo.zips import top_manifest
 
-MANIFESTS = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
-"""Names of a manifest, the newest first."""
-
-STARTER = "starter/"
-"""Prefix of the models that come with bmz."""
-
-
-@dataclass(frozen=True)
-class Package:
-    """A model package on disk.
-
-    Parameters
-    ----------
-    id : the name by which it was asked for, in short
-    manifest : path of its manifest; the files lie beside it
-    """
-
-    id: str
-    manifest: Path
+__all__ = ["STARTER", "Package", "Remote", "locate", "starter_folder", "starter_names"]
 
 
 def starter_folder() -> Path:
     """Give the folder of the models that come with bmz."""
-    return Path(str(resources.files("bmz") / "starter"))
+    return Path(bmz.__file__).parent / "starter"
 
 
 def starter_names() -> tuple[str, ...]:
@@ -41,63 +39,74 @@ def starter_names() -> tuple[str, ...]:
     return tuple(sorted(p.parent.name for p in starter_folder().glob("*/bioimageio.yaml")))
 
 
-def locate(word: str) -> Package:
-    """Find the package that `word` names.
+def locate(
+    word: str, settings: ZooSettings | None = None, *, listener: Listener = nobody
+) -> Package:
+    """Find the package that `word` names; of one on the net, fetch only the manifest.
 
-    A folder counts only when it is written as a path (``./name``), so that a folder can
-    never take the place of a model of the zoo with the same name.
+    A model of the zoo is looked up in the index, and its manifest verified against the
+    sha256 there. When the index cannot be had, the files of the model itself are asked for,
+    and `listener` is told. A zip on the net is loaded whole, and only once.
 
     Parameters
     ----------
-    word : ``starter/NAME``, or the path of a folder, zip or manifest
+    word : ``starter/NAME``; an alias, ``alias/version`` or ``bioimage-io/alias``; a DOI; the
+        URL of a manifest, a zip or a page of bioimage.io; ``huggingface/ORG/NAME``; the path
+        of a folder, zip or manifest (a folder here is written ``./name``)
+    settings : from the environment when None
 
     Raises
     ------
-    ModelNotFound, NotAPackage, ArchiveRefused
-        There is nothing, no package, or an unsafe one.
+    ModelNotFound, ModelAmbiguous, NotAPackage, ArchiveRefused
+        There is nothing, more than one, no package, or an unsafe one.
+    IndexUnavailable, Offline, Unreachable, Refused, CertificateRefused
+        It cannot be had.
+    CacheFull, CacheUnwritable
+        It cannot be kept.
     """
-    if word.startswith(STARTER):
-        return _starter(word)
-    path = Path(word).expanduser()
-    is_path = (
-        path.parent != Path() or word.startswith(".") or path.suffix in {".zip", ".yaml", ".yml"}
-    )
-    if not is_path:
-        raise _unknown_alias(word, path)
-    return _at(word, path)
+    chosen = settings or settings_from_environment()
+    address = read_address(word)
+    if isinstance(address, Starter):
+        return _starter(word, address)
+    if isinstance(address, OnDisk):
+        return _on_disk(word, address.path, chosen)
+    if isinstance(address, Unclear):
+        hint = path_hint(word) or "give an alias, a DOI, a URL, or a path such as ./folder"
+        raise ModelNotFound(word, address.why, hint=hint)
+    with Client(chosen) as client:
+        if isinstance(address, Alias):
+            return _of_the_zoo(word, address, client, listener)
+        if isinstance(address, Doi):
+            return by_doi(word, address, client, listener)
+        if isinstance(address, ManifestUrl):
+            return at_url(word, address, client, listener)
+        return in_zip(word, address, client, listener)
 
 
-def _starter(word: str) -> Package:
-    manifest = starter_folder() / word.removeprefix(STARTER) / "bioimageio.yaml"
-    if "/" in word.removeprefix(STARTER) or not manifest.is_file():
+def _of_the_zoo(word: str, address: Alias, client: Client, listener: Listener) -> Package:
+    try:
+        return by_alias(word, address, client, listener)
+    except BmzError as why:
+        if hint := path_hint(word):
+            why.hint = f"{hint}; else {why.hint}"
+        raise
+
+
+def _starter(word: str, address: Starter) -> Package:
+    manifest = starter_folder() / address.name / "bioimageio.yaml"
+    if "/" in address.name or not manifest.is_file():
         known = ", ".join(STARTER + name for name in starter_names())
         raise ModelNotFound(word, "it does not come with bmz", hint=f"there is: {known}")
     return Package(word, manifest)
 
 
-def _unknown_alias(word: str, path: Path) -> ModelNotFound:
-    hint = "give the path of a folder, zip or manifest, or starter/nuclei"
-    if path.exists():
-        hint = f"for the {'folder' if path.is_dir() else 'file'} here, write ./{word}"
-    return ModelNotFound(word, "names of the zoo are not looked up by this version", hint=hint)
-
-
-def _at(word: str, path: Path) -> Package:
+def _on_disk(word: str, path: Path, settings: ZooSettings) -> Package:
     if not path.exists():
         raise ModelNotFound(word, "there is no such file or folder", hint="look at the path again")
     if path.is_dir():
-        return Package(path.resolve().name, _manifest_in(path))
+        return Package(path.resolve().name, top_manifest(path))
     if path.suffix in {".yaml", ".yml"}:
         return Package(path.resolve().parent.name, path)
     if path.suffix == ".zip":
-        return Package(path.stem, _manifest_in(unpack(path, cache_folder())))
+        return Package(path.stem, top_manifest(unpack(path, settings.cache)))
     raise NotAPackage(path, f"a file ending in '{path.suffix}'")
-
-
-def _manifest_in(folder: Path) -> Path:
-    tops = [folder, *(p for p in sorted(folder.iterdir()) if p.is_dir())]
-    for top in tops:
-        for name in MANIFESTS:
-            if (top / name).is_file():
-                return top / name
-    raise NotAPackage(folder, f"it holds none of {', '.join(MANIFESTS)}")

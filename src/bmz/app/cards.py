@@ -1,0 +1,125 @@
+"""What is known of every model of the zoo, kept in one file so that a search is quick."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import bmz
+from bmz.app.load import describe
+from bmz.base.errors import BmzError
+from bmz.base.files import FolderNotWritable, whole_file, writable_folder
+from bmz.base.progress import Listener, Progress, nobody
+from bmz.plan.recipe_choice import choose_recipe
+from bmz.report.search_text import Card
+from bmz.spec.errors import PackageInvalid, PackageUnreadable, PathLeavesPackage
+from bmz.spec.model import ModelSpec
+from bmz.spec.task import dims_of, task_of
+from bmz.zoo.index import Index, IndexEntry
+from bmz.zoo.settings import ZooSettings
+
+SCHEMA = 1
+"""Number of the form; raised with every change of `Card` or of how one is made."""
+
+_TUPLES = ("aliases", "weights", "tags")
+
+
+def all_cards(
+    index: Index, settings: ZooSettings, *, listener: Listener = nobody
+) -> tuple[Card, ...]:
+    """Give a card for every model of the index; one that cannot be read says why.
+
+    Only manifests that were never seen by this version are parsed. Tells `listener` ``Progress``
+    of the stage ``descriptions`` while that is done.
+    """
+    kept = _kept(settings)
+    new = [e for e in index.entries if e.manifest is not None and e.sha256 not in kept]
+    made = dict(_made(new, settings, listener))
+    cards = tuple(_card(entry, kept | made) for entry in index.entries)
+    if made:
+        _keep({card.sha256: card for card in cards if card.sha256 in kept | made}, settings)
+    return cards
+
+
+def _made(
+    entries: list[IndexEntry], settings: ZooSettings, listener: Listener
+) -> Iterator[tuple[str, Card]]:
+    for number, entry in enumerate(entries, start=1):
+        if entry.manifest is not None:
+            yield entry.sha256, _read(entry, entry.manifest, settings)
+        listener(Progress("descriptions", number, len(entries), entry.id))
+
+
+def _read(entry: IndexEntry, manifest: Path, settings: ZooSettings) -> Card:
+    empty = Card(entry.id, entry.version, entry.sha256)
+    try:
+        model = describe(manifest, settings, model_id=entry.id)
+    except PackageUnreadable as why:
+        return replace(empty, status="broken", reason=why.why)
+    except PackageInvalid as why:
+        return replace(empty, status="invalid", reason=why.why)
+    except PathLeavesPackage as why:
+        return replace(empty, status="invalid", reason=why.message)
+    return replace(
+        empty,
+        name=model.name,
+        description=model.description,
+        task=task_of(model),
+        dims=dims_of(model),
+        weights=tuple(weights.format for weights in model.weights),
+        tags=tuple(dict.fromkeys(model.tags)),
+        labels=_labels(model),
+    )
+
+
+def _labels(model: ModelSpec) -> str | None:
+    try:
+        return choose_recipe(model).name
+    except BmzError:  # there is none, and show tells why
+        return None
+
+
+def _card(entry: IndexEntry, cards: Mapping[str, Card]) -> Card:
+    card = cards.get(entry.sha256)
+    if entry.problem is not None or card is None:
+        reason = entry.problem or "its manifest is not there"
+        card = Card(entry.id, entry.version, entry.sha256, status="broken", reason=reason)
+    return replace(card, id=entry.id, version=entry.version, aliases=entry.aliases)
+
+
+def _path(cache: Path) -> Path:
+    return cache / "descriptions" / f"cards.{SCHEMA}.json"
+
+
+def _kept(settings: ZooSettings) -> dict[str, Card]:
+    for cache in (settings.cache, *settings.layers):
+        try:
+            document = json.loads(_path(cache).read_text(encoding="utf-8"))
+            if document["bmz"] == bmz.__version__:
+                return {sha256: _from_plain(card) for sha256, card in document["cards"].items()}
+        except (OSError, ValueError, KeyError, TypeError):  # absent, cut off, or not ours
+            continue
+    return {}
+
+
+def _from_plain(plain: dict[str, Any]) -> Card:
+    values: dict[str, Any] = {key: tuple(plain[key]) for key in _TUPLES}
+    return Card(**(plain | values))
+
+
+def _keep(cards: Mapping[str, Card], settings: ZooSettings) -> None:
+    path = _path(settings.cache)
+    document = {
+        "schema": f"bmz.cards/{SCHEMA}",
+        "bmz": bmz.__version__,
+        "cards": {sha256: asdict(card) for sha256, card in cards.items()},
+    }
+    try:
+        writable_folder(path.parent)
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(document), encoding="utf-8")
+    except (OSError, FolderNotWritable):  # it is made again next time
+        return

@@ -1,0 +1,63 @@
+"""``bmz search``, and ``bmz list``, which is the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+EPILOG = """\b
+Every WORD must stand in the name, tags, description, task or weights of a model.
+\b
+Exit status: 0 found, 1 no model fits, 2 wrong usage, 3 could not tell (no list of models)."""
+
+
+def _filters(command: Any) -> Any:  # noqa: ANN401  (as click decorates)
+    options = (
+        click.argument("words", nargs=-1, metavar="[WORD]...", help="Words to look for."),
+        click.option("--task", metavar="TASK", help="Such as segmentation or denoising."),
+        click.option("--weights", metavar="FORMAT", help="Such as onnx or torchscript."),
+        click.option("--dims", type=click.Choice(("2d", "3d")), help="Of the images."),
+        click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag it must have."),
+        click.option("--runs-here", is_flag=True, help="Only models that can run here."),
+        click.option("--labels", is_flag=True, help="Only models with a known label recipe."),
+        click.option("--refresh", is_flag=True, help="Read the list of models again."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        click.pass_context,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(epilog=EPILOG)
+@_filters
+def search(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+    """Find models of the zoo, the most relevant first."""
+    _search(ctx, as_json=as_json, **words)
+
+
+@click.command("list", epilog=EPILOG)
+@_filters
+def list_models(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (as above)
+    """List the models of the zoo; the same as bmz search."""
+    _search(ctx, as_json=as_json, **words)
+
+
+def _search(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (as above)
+    from bmz.app.search import SearchRequest  # here, so that --help stays quick
+    from bmz.app.search import search as find
+    from bmz.cli.columns import print_table
+    from bmz.cli.progress import progress_bars
+    from bmz.report.search_text import HEADINGS, search_json, search_summary, search_table
+    from bmz.zoo.settings import settings_from_environment
+
+    with progress_bars() as listener:
+        view = find(SearchRequest(**words), settings_from_environment(), listener)
+    if as_json:
+        click.echo(search_json(view))
+    else:
+        if view.found:
+            print_table(HEADINGS, search_table(view))
+        click.echo(search_summary(view), err=True)
+    ctx.exit(0 if view.found else 1)

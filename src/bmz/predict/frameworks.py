@@ -1,0 +1,37 @@
+"""Which framework runs which weights format, known without importing NumPy or any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+
+@dataclass(frozen=True)
+class Framework:
+    """What must be installed for a weights format.
+
+    Parameters
+    ----------
+    module : as imported
+    distributions : the names under which it may be installed
+    install : the line that installs it
+    """
+
+    module: str
+    distributions: tuple[str, ...]
+    install: str
+
+
+FRAMEWORKS: Mapping[str, Framework] = {
+    "onnx": Framework("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'bmz[onnx]'"),
+    "torchscript": Framework("torch", ("torch",), "pip install 'bmz[torch]'"),
+}
+"""By the name of the format in model descriptions; formats that bmz cannot run are left out."""
+
+
+def usable_formats() -> dict[str, str]:
+    """Give for each weights format that bmz runs an empty text, or the line that installs it."""
+    return {
+        name: "" if find_spec(entry.module) else entry.install for name, entry in FRAMEWORKS.items()
+    }

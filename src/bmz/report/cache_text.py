@@ -1,0 +1,99 @@
+"""What lies in the cache and what became of it, in words and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bmz.report.fetch_text import size_words
+from bmz.report.lines import Line
+from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
+
+HEADINGS = ("model", "version", "sha256", "files", "size", "place")
+_SHOWN = 12  # letters of a sha256 that tell packages apart
+
+
+def cache_table(packages: Sequence[CachedPackage]) -> list[tuple[str, ...]]:
+    """Give a line of cells for each package, under the headings `HEADINGS`."""
+    return [
+        (
+            package.id,
+            package.version,
+            package.sha256[:_SHOWN],
+            str(package.files),
+            size_words(package.bytes),
+            f"layer {package.folder}" if package.read_only else "cache",
+        )
+        for package in packages
+    ]
+
+
+def cache_summary(packages: Sequence[CachedPackage]) -> str:
+    """Say in one line how much there is."""
+    return f"{_counted(packages)}, {size_words(sum(package.bytes for package in packages))}"
+
+
+def _counted(packages: Sequence[object]) -> str:
+    return f"{len(packages)} model{'s' * (len(packages) != 1)}"
+
+
+def cache_json(packages: Sequence[CachedPackage]) -> str:
+    """Give all of it as one document."""
+    return _document("bmz.cache/1", packages=[_package(package) for package in packages])
+
+
+def verify_lines(states: Sequence[FileState]) -> list[Line]:
+    """Name every damaged file, then count."""
+    damaged = [state for state in states if state.status == "damaged"]
+    lines = [
+        ("error", f"{s.name} of {s.package} is damaged: wanted sha256 {s.wanted}, found {s.found}")
+        for s in damaged
+    ]
+    if damaged:
+        lines.append(("hint", "bmz fetch loads it again; bmz cache remove takes it away"))
+    whole = len(states) - len(damaged)
+    return [*lines, ("answer", f"{whole} of {len(states)} files are whole")]
+
+
+def verify_json(states: Sequence[FileState]) -> str:
+    """Give all of it as one document."""
+    return _document("bmz.cache-verify/1", files=[asdict(state) for state in states])
+
+
+def removed_words(removed: Removed) -> str:
+    """Say what was removed."""
+    names = ", ".join(package.id for package in removed.packages)
+    return f"removed {_counted(removed.packages)} ({names}), {size_words(removed.bytes)}"
+
+
+def removed_json(removed: Removed) -> str:
+    """Give all of it as one document."""
+    packages = [_package(package) for package in removed.packages]
+    return _document("bmz.cache-remove/1", packages=packages, bytes=removed.bytes)
+
+
+def carried_words(done: str, carried: Carried) -> str:
+    """Say what an archive holds.
+
+    Parameters
+    ----------
+    done : ``exported`` or ``imported``
+    """
+    size = size_words(carried.bytes)
+    return f"{done} {_counted(carried.packages)}, {carried.files} files, {size}: {carried.archive}"
+
+
+def carried_json(carried: Carried) -> str:
+    """Give all of it as one document."""
+    values = {**asdict(carried), "archive": str(carried.archive)}
+    return _document("bmz.cache-archive/1", **values)
+
+
+def _package(package: CachedPackage) -> dict[str, Any]:
+    return {**asdict(package), "folder": str(package.folder)}
+
+
+def _document(schema: str, **values: Any) -> str:  # noqa: ANN401  (values of JSON)
+    return json.dumps({"schema": schema, **values}, indent=2)

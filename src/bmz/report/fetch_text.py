@@ -1,0 +1,124 @@
+"""What was fetched, in words and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bmz.base.errors import BmzError
+from bmz.report.lines import Line
+from bmz.zoo.fetch import FetchedFile
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A model that lies in the cache with what was asked for.
+
+    Parameters
+    ----------
+    model : the name by which it was asked for
+    folder : where its files lie
+    weights : the formats whose files are there
+    files : what became of each
+    """
+
+    model: str
+    folder: str
+    weights: tuple[str, ...]
+    files: tuple[FetchedFile, ...]
+
+
+@dataclass(frozen=True)
+class NotFetched:
+    """Why a model could not be fetched whole."""
+
+    model: str
+    error: BmzError
+
+
+@dataclass(frozen=True)
+class FetchSummary:
+    """The fate of every model, in the order of the call."""
+
+    outcomes: tuple[Fetched | NotFetched, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """Say 0 when all are there, the common status when all failed alike, else 1."""
+        failed = {o.error.exit_status for o in self.outcomes if isinstance(o, NotFetched)}
+        if not failed:
+            return 0
+        some = any(isinstance(outcome, Fetched) for outcome in self.outcomes)
+        return failed.pop() if not some and len(failed) == 1 else 1
+
+
+def size_words(size: int | None) -> str:
+    """Say a number of bytes.
+
+    Examples
+    --------
+    >>> size_words(812), size_words(1_234_000), size_words(None)
+    ('812 B', '1.2 MB', 'size unknown')
+    """
+    if size is None:
+        return "size unknown"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
+
+
+def ahead_words(model: str, sizes: Mapping[str, int | None]) -> str:
+    """Say what is about to be downloaded.
+
+    Parameters
+    ----------
+    sizes : of the files, in bytes; None where nobody says it
+    """
+    known = [size for size in sizes.values() if size is not None]
+    least = "at least " if known and None in sizes.values() else ""
+    total = size_words(sum(known) if known else None)
+    files = ", ".join(f"{name} {size_words(size)}" for name, size in sizes.items())
+    count = f"{len(sizes)} file{'s' * (len(sizes) != 1)}"
+    return f"{model}: {count} to download, {least}{total} ({files})"
+
+
+def fetch_lines(summary: FetchSummary) -> list[Line]:
+    """Tell of every model."""
+    lines: list[Line] = []
+    for outcome in summary.outcomes:
+        if isinstance(outcome, NotFetched):
+            lines += [("error", str(outcome.error)), ("hint", outcome.error.hint)]
+        else:
+            lines += _fetched(outcome)
+    return lines
+
+
+def _fetched(done: Fetched) -> list[Line]:
+    new = [file for file in done.files if file.action != "cached"]
+    what = ", ".join(done.weights) or "no weights"
+    loaded = f"{size_words(sum(file.bytes for file in new))} downloaded" if new else "nothing new"
+    lines = [("answer", f"{done.model}: {what}, {len(done.files)} files, {loaded}")]
+    lines += [
+        ("warning", f"{file.name} of {done.model} is not the file described; found {file.sha256}")
+        for file in done.files
+        if file.action == "changed-allowed"
+    ]
+    return [*lines, ("answer", f"  {done.folder}")]
+
+
+def fetch_json(summary: FetchSummary) -> str:
+    """Give all of it as one document."""
+    return json.dumps(
+        {"schema": "bmz.fetch/1", "models": [_values(o) for o in summary.outcomes]}, indent=2
+    )
+
+
+def _values(outcome: Fetched | NotFetched) -> dict[str, Any]:
+    if isinstance(outcome, NotFetched):
+        error = outcome.error
+        told = {"code": error.code, "message": error.message, "hint": error.hint}
+        return {"model": outcome.model, "status": "failed", "error": told}
+    return {"status": "fetched", **asdict(outcome), "error": None}

@@ -1,0 +1,129 @@
+"""The models that were found, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+Status = Literal["ok", "broken", "invalid"]
+
+HEADINGS = ("model", "dims", "task", "weights", "here", "labels", "name")
+
+_SHORT: Mapping[str, str] = {
+    "pytorch_state_dict": "pytorch",
+    "tensorflow_saved_model_bundle": "tensorflow",
+    "keras_hdf5": "keras",
+    "keras_v3": "keras",
+    "tensorflow_js": "tfjs",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a model of the zoo when it is searched for.
+
+    Parameters
+    ----------
+    id, version, sha256 : alias, version and manifest in the zoo
+    aliases : other names, such as DOIs
+    status : ``broken`` where the manifest cannot be had or read, ``invalid`` where it breaks the
+        specification
+    reason : why it is not ok
+    labels : the recipe that turns its output into labels; None where evidence gives none
+    """
+
+    id: str
+    version: str
+    sha256: str
+    aliases: tuple[str, ...] = ()
+    status: Status = "ok"
+    reason: str | None = None
+    name: str = ""
+    description: str = ""
+    task: str | None = None
+    dims: str | None = None
+    weights: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    labels: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model with its place in the answer.
+
+    Parameters
+    ----------
+    score : relevance; 0 where no words were given
+    runs_here : a framework for some of its weights is installed
+    """
+
+    card: Card
+    score: float
+    runs_here: bool
+
+
+@dataclass(frozen=True)
+class SearchView:
+    """The answer of a search.
+
+    Parameters
+    ----------
+    found : most relevant first
+    of : how many models there are
+    fetched_at : when the index was read, seconds since 1970
+    stale : it is old, and could not be read again
+    """
+
+    found: tuple[Found, ...]
+    of: int
+    fetched_at: float
+    stale: bool
+
+
+def search_table(view: SearchView) -> list[tuple[str, ...]]:
+    """Give a line of cells for each model, under the headings `HEADINGS`."""
+    return [_cells(found) for found in view.found]
+
+
+def _cells(found: Found) -> tuple[str, ...]:
+    card = found.card
+    if card.status != "ok":
+        return (card.id, "", card.status, "", "", "", card.reason or "")
+    weights = dict.fromkeys(_SHORT.get(name, name) for name in card.weights)
+    return (
+        card.id,
+        card.dims or "",
+        card.task or "",
+        ", ".join(weights),
+        "yes" if found.runs_here else "",
+        card.labels or "",
+        " ".join(card.name.split()),
+    )
+
+
+def search_summary(view: SearchView) -> str:
+    """Say in one line how many there are, and how old the list is."""
+    age = " (old: it could not be read again)" if view.stale else ""
+    return f"{len(view.found)} of {view.of} models, as listed {_day(view)}{age}"
+
+
+def _day(view: SearchView) -> str:
+    return datetime.fromtimestamp(view.fetched_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def search_json(view: SearchView) -> str:
+    """Give all of it as one document."""
+    document: dict[str, Any] = {
+        "schema": "bmz.search/1",
+        "models": [
+            {**asdict(found.card), "runs_here": found.runs_here, "score": round(found.score, 3)}
+            for found in view.found
+        ],
+        "of": view.of,
+        "listed_at": datetime.fromtimestamp(view.fetched_at, UTC).isoformat(timespec="seconds"),
+        "stale": view.stale,
+    }
+    return json.dumps(document, indent=2)

@@ -1,0 +1,158 @@
+"""A parsed description kept as JSON, so that a known model is read without its parser."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import bmz
+from bmz.base.files import FolderNotWritable, whole_file, writable_folder
+from bmz.base.steps import Step
+from bmz.spec import model as words
+from bmz.spec.errors import PackageUnreadable
+from bmz.spec.model import ModelSpec
+
+SCHEMA = 1
+"""Number of the form; raised with every change of ``bmz.spec.model`` or of its meaning."""
+
+_CLASS = "="
+_CLASSES: Mapping[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        words.Fixed, words.Stepped, words.LikeAxis, words.AnySize, words.AxisSpec,
+        words.PackagedFile, words.Pad, words.TensorSpec, words.Tolerance, words.Weights,
+        words.Citation, words.ModelSpec, Step,
+    )
+}  # fmt: skip
+
+
+def read_stored(
+    manifest: Path, *, model_id: str | None = None, notes: Sequence[Path] = ()
+) -> ModelSpec:
+    """Read a manifest as ``bmz.spec.read.read_model`` does, but parse it only the first time.
+
+    A kept description holds for the bytes of its manifest and the version of bmz that wrote it.
+    One that is damaged or of another version is written anew; where nothing can be written,
+    nothing is kept.
+
+    Parameters
+    ----------
+    manifest : ``bioimageio.yaml`` or ``rdf.yaml`` within its package
+    model_id : the name by which the model was asked for
+    notes : folders where its description may be kept: each is looked into, the last is written
+        to. What lies there is believed, so none may be of the package's own making.
+
+    Raises
+    ------
+    PackageInvalid, PathLeavesPackage
+        See ``read_model``.
+    """
+    try:
+        sha256 = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    except OSError as why:
+        raise PackageUnreadable(manifest, why.strerror or "it cannot be read") from why
+    places = [folder / f"description.{SCHEMA}.json" for folder in notes]
+    found = next((model for at in places if (model := _kept(at, sha256, manifest.parent))), None)
+    if found is None:
+        from bmz.spec.read import read_model  # here, for its parser takes a second to import
+
+        found = read_model(manifest)
+        if places:
+            _keep(places[-1], found)
+    return replace(found, id=model_id) if model_id else found
+
+
+def _kept(path: Path, sha256: str, folder: Path) -> ModelSpec | None:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["manifest_sha256"] != sha256 or document["bmz"] != bmz.__version__:
+            return None
+        return from_plain(document["model"], folder)
+    except (OSError, ValueError, KeyError, TypeError):  # absent, cut off, or not ours
+        return None
+
+
+def _keep(path: Path, model: ModelSpec) -> None:
+    try:
+        document = {
+            "schema": f"bmz.description/{SCHEMA}",
+            "bmz": bmz.__version__,
+            "manifest_sha256": model.sha256,
+            "model": to_plain(model),
+        }
+        text = json.dumps(document, separators=(",", ":"))
+        writable_folder(path.parent)
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except (OSError, FolderNotWritable, TypeError):  # a full or read-only disk; an odd value
+        return
+
+
+def to_plain(model: ModelSpec) -> dict[str, Any]:
+    """Turn a model into values of JSON; paths become relative to its folder.
+
+    Raises
+    ------
+    TypeError
+        A step or the configuration holds a value that JSON has no word for, such as a date.
+    """
+    unnamed = "" if model.id == model.folder.name else model.id
+    plain: dict[str, Any] = _plain(replace(model, id=unnamed), model.folder)
+    return plain
+
+
+def from_plain(plain: Mapping[str, Any], folder: Path) -> ModelSpec:
+    """Turn what `to_plain` gave into the model again, for a package in `folder`.
+
+    Raises
+    ------
+    TypeError, KeyError, ValueError
+        It is something else.
+    """
+    model = _value(plain, folder)
+    if not isinstance(model, ModelSpec):
+        raise TypeError(type(model).__name__)
+    return model if model.id else replace(model, id=folder.name)
+
+
+def _plain(value: Any, folder: Path) -> Any:  # noqa: ANN401  (any value of a model)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple):
+        return [_plain(one, folder) for one in value]
+    if isinstance(value, list):
+        return {_CLASS: "list", "of": [_plain(one, folder) for one in value]}
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("a key is no text")
+        return {_CLASS: "dict", "of": {key: _plain(one, folder) for key, one in value.items()}}
+    if isinstance(value, Path):
+        return {_CLASS: "Path", "of": value.relative_to(folder).as_posix()}
+    if is_dataclass(value) and type(value).__name__ in _CLASSES:
+        told = {f.name: getattr(value, f.name) for f in fields(value)}
+        default = {f.name: f.default for f in fields(value) if f.default is not MISSING}
+        given = {k: v for k, v in told.items() if k not in default or v != default[k]}
+        return {_CLASS: type(value).__name__, **{k: _plain(v, folder) for k, v in given.items()}}
+    raise TypeError(type(value).__name__)
+
+
+def _value(plain: Any, folder: Path) -> Any:  # noqa: ANN401  (as above)
+    if isinstance(plain, list):
+        return tuple(_value(one, folder) for one in plain)
+    if not isinstance(plain, dict):
+        return plain
+    kind = plain[_CLASS]
+    if kind == "list":
+        return [_value(one, folder) for one in plain["of"]]
+    if kind == "dict":
+        return {key: _value(one, folder) for key, one in plain["of"].items()}
+    if kind == "Path":
+        inside = PurePosixPath(plain["of"])
+        if inside.is_absolute() or ".." in inside.parts:
+            raise ValueError(plain["of"])
+        return folder / inside
+    return _CLASSES[kind](**{k: _value(v, folder) for k, v in plain.items() if k != _CLASS})

@@ -1,0 +1,196 @@
+"""What the word MODEL says by its form alone; nothing is looked up here."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from bmz.zoo.settings import ARTIFACTS, HUGGING_FACE
+
+STARTER = "starter/"
+"""Prefix of the models that come with bmz."""
+
+COLLECTION = "bioimage-io/"
+"""Prefix that the index puts before an alias."""
+
+_ALIAS = r"[a-zA-Z0-9][a-zA-Z0-9_-]*"
+_NAMED = re.compile(rf"(?P<alias>{_ALIAS})(?:/(?P<version>v?\d+(?:\.\d+)*|latest))?")
+_DOI = re.compile(
+    r"(?:doi:\s*|https?://(?:dx\.)?doi\.org/)?(?P<doi>10\.\d{4,9}/\S+)", re.IGNORECASE
+)
+_ARTIFACT = re.compile(rf".*/artifacts/(?P<alias>{_ALIAS})/?")
+_ZENODO = re.compile(r"/records?/(?P<number>\d+)/?")
+
+
+@dataclass(frozen=True)
+class Starter:
+    """A model that comes with bmz."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A folder, zip or manifest here."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A model of the zoo; `version` is empty for the last one."""
+
+    alias: str
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Doi:
+    """A DOI, of the concept or of one version, or ``concept/version`` as the zoo writes it."""
+
+    doi: str
+
+
+@dataclass(frozen=True)
+class ManifestUrl:
+    """A manifest on the net, to be looked for at each of `urls` in this order."""
+
+    urls: tuple[str, ...]
+    id: str
+
+
+@dataclass(frozen=True)
+class ZipUrl:
+    """A whole package on the net."""
+
+    url: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Unclear:
+    """None of the forms."""
+
+    why: str
+
+
+Address = Starter | OnDisk | Alias | Doi | ManifestUrl | ZipUrl | Unclear
+
+
+def read_address(word: str) -> Address:
+    """Say what `word` means by its form.
+
+    A folder counts only when it is written as a path (``./name``), so that a folder can
+    never take the place of a model of the zoo with the same name.
+    """
+    if word.startswith(STARTER):
+        return Starter(word.removeprefix(STARTER))
+    if doi := _DOI.fullmatch(word):
+        return Doi(doi["doi"].lower())
+    if "://" in word:
+        return _of_url(word)
+    if word.startswith("huggingface/"):
+        return _of_hugging_face(word)
+    return _of_name(word) or _of_path(word)
+
+
+def _of_name(word: str) -> Alias | None:
+    named = _NAMED.fullmatch(word.removeprefix(COLLECTION))
+    return Alias(named["alias"].lower(), _version(named["version"])) if named else None
+
+
+def _of_path(word: str) -> Address:
+    path = Path(os.path.expanduser(word))  # noqa: PTH111  (Path raises for an unknown user)
+    written_as_path = path.parent != Path() or word.startswith((".", "~"))
+    if written_as_path or path.suffix in {".zip", ".yaml", ".yml"}:
+        return OnDisk(path)
+    return Unclear("it is neither an alias, a DOI, a URL nor a path")
+
+
+def _version(label: str | None) -> str:
+    return "" if label in {None, "latest"} else str(label)
+
+
+def _of_url(url: str) -> Address:
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").removeprefix("www.")
+    except ValueError as why:
+        return Unclear(f"it is no URL ({why})")
+    if parts.scheme == "file":
+        return OnDisk(path_of(url))
+    if parts.scheme not in {"http", "https"}:
+        return Unclear(f"'{parts.scheme}' is not an address that is fetched")
+    if host == "bioimage.io":
+        return _of_website(parts.fragment or parts.path)
+    if host == "zenodo.org" and (record := _ZENODO.fullmatch(parts.path)):
+        return Doi(f"10.5281/zenodo.{record['number']}")
+    return _of_file(url, parts.path)
+
+
+def path_of(url: str) -> Path:
+    """Give the path of a ``file`` address."""
+    from urllib.request import url2pathname  # here, since it imports much
+
+    return Path(url2pathname(urlsplit(url).path))
+
+
+def _of_file(url: str, path: str) -> Address:
+    if artifact := _ARTIFACT.fullmatch(path):
+        return _of_artifact(url, artifact["alias"])
+    if path.endswith((".yaml", ".yml")):
+        return ManifestUrl((url,), _name_of(path))
+    if path.endswith((".zip", "/create-zip-file")):
+        return ZipUrl(url, _name_of(path))
+    return Unclear("the URL names neither a manifest (.yaml) nor a zip")
+
+
+def _of_website(fragment: str) -> Address:
+    path, _, query = fragment.partition("?")
+    named = _of_name(path.strip("/").removeprefix("artifacts/"))
+    if named is not None and path.strip("/").startswith("artifacts/"):
+        return named
+    asked = parse_qs(query).get("id", [""])[0]  # links of the website until 2024
+    if asked and "://" not in asked:
+        return read_address(asked)
+    return Unclear("the link to bioimage.io names no model")
+
+
+def _of_artifact(url: str, alias: str) -> Address:
+    bare, _, query = url.partition("?")
+    version = parse_qs(query).get("version", [""])[0]
+    if bare.startswith(ARTIFACTS + "/"):
+        return Alias(alias.lower(), _version(version or None))
+    return ManifestUrl(artifact_manifests(bare.rstrip("/"), version), alias)
+
+
+def artifact_manifests(artifact: str, version: str = "") -> tuple[str, ...]:
+    """Give the places of a manifest in an artifact of the service.
+
+    Uploads since July 2026 are stored as ``bioimageio.yaml``, older ones as ``rdf.yaml``.
+    """
+    query = f"?version={version}" if version else ""
+    return tuple(f"{artifact}/files/{name}{query}" for name in ("bioimageio.yaml", "rdf.yaml"))
+
+
+def _of_hugging_face(word: str) -> Address:
+    parts = word.split("/")[1:]
+    if len(parts) not in {2, 3} or not all(re.fullmatch(r"[\w.-]+", part) for part in parts):
+        return Unclear("wanted huggingface/ORGANISATION/NAME or …/NAME/VERSION")
+    # as bioimageio.spec has it: version 1.3 is the branch "v1.3", another word is a branch
+    version = (parts[2:] or ["main"])[0]
+    branch = f"v{version}" if version[0].isdigit() else version
+    package = f"{HUGGING_FACE}/{parts[0]}/{parts[1]}/resolve/{branch}/package"
+    urls = (f"{package}/bioimageio.yaml", f"{package}/rdf.yaml")
+    return ManifestUrl(urls, f"{parts[0]}/{parts[1]}")
+
+
+def _name_of(path: str) -> str:
+    folders = [part for part in unquote(path).split("/")[:-1] if part]
+    if "artifacts" in folders[:-1]:
+        return folders[folders.index("artifacts") + 1]
+    last = path.rsplit("/", 1)[-1]
+    return last.removesuffix(".zip") if last.endswith(".zip") else (folders or [last])[-1]

@@ -1,0 +1,185 @@
+"""Bring one file of a package: decide whether it must come, and from where."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Literal
+
+from bmz.base.progress import Listener
+from bmz.zoo.errors import FileNotInPackage, HashRefused, Offline, Refused
+from bmz.zoo.http import Client
+from bmz.zoo.package import Package, Remote
+from bmz.zoo.stamps import NOTES, Stamp, hash_and_stamp, read_stamp, seen, sha256_of, stamp_as
+from bmz.zoo.store import folder_of, key_of
+from bmz.zoo.transfer import Arrival, Parcel, bring_settled
+from bmz.zoo.zips import adopt_zip
+
+Action = Literal["cached", "downloaded", "changed-allowed"]
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """A file that the manifest names.
+
+    Parameters
+    ----------
+    name : its path within the package, with ``/``
+    sha256 : as the manifest states it; None when it states none
+    what : its part, for messages, such as ``"onnx weights"``
+    url : its address, when the manifest names a whole one; None for one of the package
+    """
+
+    name: str
+    sha256: str | None
+    what: str
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """What became of one file.
+
+    Parameters
+    ----------
+    action : ``changed-allowed``: it is not the one described, and that was allowed
+    sha256 : of the file that lies there
+    """
+
+    name: str
+    action: Action
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one call brings files for."""
+
+    package: Package
+    client: Client
+    listener: Listener
+    allow_changed: bool
+
+    @property
+    def folder(self) -> Path:
+        """Give the folder of the package."""
+        return self.package.manifest.parent
+
+
+def judge(stamp: Stamp | None, sha256: str | None, *, allow_changed: bool) -> Action | None:
+    """Say whether a file that is there may be used; None when it must be fetched.
+
+    Parameters
+    ----------
+    stamp : of the file as it is now; None when it is not there
+    sha256 : as the manifest states it; None: it must be the one that was seen first
+    """
+    if stamp is None:
+        return None
+    if stamp.sha256 == (sha256 or stamp.first):
+        return "cached"
+    return "changed-allowed" if allow_changed and stamp.allowed else None
+
+
+def bring_beside(job: Job, file: WantedFile, sha256: str | None) -> FetchedFile:
+    """Bring a file that is not there, or is not the right one; its lock is held.
+
+    Raises
+    ------
+    HashRefused, FileNotInPackage, Offline, Unreachable, Refused, CertificateRefused
+        It cannot be had.
+    OSError
+        It cannot be kept.
+    """
+    remote = job.package.remote
+    if sha256 and _linked(job, file, sha256):
+        stamp = hash_and_stamp(job.folder, file.name)
+        return FetchedFile(file.name, "cached", stamp.size, stamp.sha256)
+    if remote is not None and remote.is_zip and file.url is None:
+        return _out_of_zip(job, file, sha256, remote)
+    url = file.url or (remote.file_url(file.name) if remote else "")
+    return _downloaded(job, file, sha256, url)
+
+
+def _linked(job: Job, file: WantedFile, sha256: str) -> bool:
+    for layer in job.client.settings.layers:
+        there = folder_of(layer, job.folder.name) / file.name
+        if there.is_file() and sha256_of(there) == sha256:
+            target = job.folder / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = job.folder / NOTES / f"link-{key_of(file.name)}"
+            temporary.unlink(missing_ok=True)
+            _link_or_copy(there.absolute(), temporary)
+            temporary.replace(target)
+            return True
+    return False
+
+
+def _link_or_copy(there: Path, here: Path) -> None:
+    try:
+        here.symlink_to(there)
+    except OSError:  # Windows asks for a right to make links
+        shutil.copyfile(there, here)
+
+
+def _out_of_zip(job: Job, file: WantedFile, sha256: str | None, remote: Remote) -> FetchedFile:
+    try:
+        adopt_zip(job.client, remote.url, job.package.id, job.listener, again=True)
+    except Offline as why:
+        raise _offline(job, file) from why
+    stamp = seen(job.folder, file.name)
+    if stamp is None:
+        raise _missing(job, file)
+    action = judge(stamp, sha256, allow_changed=job.allow_changed)
+    if action is None and not job.allow_changed:
+        wanted = sha256 or stamp.first
+        raise HashRefused(job.package.id, file.name, wanted=wanted, found=stamp.sha256)
+    if action is None:
+        stamp = stamp_as(job.folder, file.name, stamp.sha256, allowed=True)
+    done: Action = "downloaded" if action == "cached" else "changed-allowed"
+    return FetchedFile(file.name, done, stamp.size, stamp.sha256)
+
+
+def _downloaded(job: Job, file: WantedFile, sha256: str | None, url: str) -> FetchedFile:
+    before = read_stamp(job.folder, file.name)
+    wanted = sha256 or (before.first if before else None)
+    room = job.folder / NOTES / "arrivals" / key_of(f"{file.name} {url}")
+    arrival = _arrival(job, file, wanted, Parcel(url, room, file.name))
+    if arrival.path is None:
+        raise HashRefused(job.package.id, file.name, wanted=wanted or "", found=arrival.sha256)
+    target = job.folder / file.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    arrival.path.replace(target)
+    with suppress(OSError):
+        room.rmdir()
+    right = wanted in {None, arrival.sha256}
+    stamp = stamp_as(job.folder, file.name, arrival.sha256, allowed=not right)
+    action: Action = "downloaded" if right else "changed-allowed"
+    return FetchedFile(file.name, action, stamp.size, stamp.sha256)
+
+
+def _arrival(job: Job, file: WantedFile, sha256: str | None, parcel: Parcel) -> Arrival:
+    try:
+        return bring_settled(
+            job.client, parcel, sha256, job.listener, allow_changed=job.allow_changed
+        )
+    except Offline as why:
+        raise _offline(job, file) from why
+    except Refused as why:
+        if why.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+            raise _missing(job, file) from why
+        raise
+
+
+def _offline(job: Job, file: WantedFile) -> Offline:
+    what = f"file '{file.name}' ({file.what}) of '{job.package.id}'"
+    return Offline(what, job.package.id)
+
+
+def _missing(job: Job, file: WantedFile) -> FileNotInPackage:
+    hint = "tell the authors of the model, or choose other weights with --weights"
+    return FileNotInPackage(job.package.id, file.name, file.what, hint=hint)

@@ -1,0 +1,299 @@
+"""Ask over HTTP, patiently and politely; the only module that imports the HTTP client."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import bmz
+from bmz.zoo.address import path_of
+from bmz.zoo.errors import CertificateRefused, Offline, Refused, Unreachable
+from bmz.zoo.settings import ZooSettings
+
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
+
+TRIES = 5
+"""How often in a row an address may fail before we give up."""
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 60.0
+TIMEOUT_S = (10.0, 60.0)
+"""To connect, and between two pieces of an answer."""
+
+AT_ONCE = 8
+"""Connections side by side; far below the service's limit of 100 requests a second."""
+
+MOST_BYTES = 64 * 2**20
+"""Of an answer that is read into memory: index, listing or manifest."""
+
+PIECE = 2**14
+"""Read at once; when an answer breaks off, less than this is lost."""
+
+_MOST_REDIRECTS = 5
+_OK = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, 416})
+_LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class TryAgain(Exception):  # noqa: N818  (it is an answer, not an accident)
+    """It went wrong now; another time it may go right."""
+
+    def __init__(self, why: str, retry_after_s: float | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The head of an answer, and its body piece by piece (``TryAgain`` when it breaks off)."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Iterator[bytes]
+
+
+def wait_s(failed: int, retry_after_s: float | None) -> float | None:
+    """Say how long to wait after `failed` failures in a row; None is to give up.
+
+    Parameters
+    ----------
+    retry_after_s : what the service asks for; it is obeyed up to a minute
+    """
+    if failed >= TRIES:
+        return None
+    if retry_after_s is not None:
+        return retry_after_s if retry_after_s <= LONGEST_WAIT_S else None
+    return min(FIRST_WAIT_S * 2.0 ** (failed - 1), LONGEST_WAIT_S)
+
+
+def read_retry_after(text: str | None, now_s: float) -> float | None:
+    """Give the seconds that ``Retry-After`` asks for, be it a number or a date."""
+    from email.utils import parsedate_to_datetime
+
+    if not text:
+        return None
+    try:
+        return max(float(text), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - now_s, 0.0)
+    except ValueError:
+        return None
+
+
+class Client:
+    """One set of connections to the services; use it in a ``with`` block.
+
+    Addresses are rewritten by the mirrors of `settings` before anything is asked, and again
+    after a redirect. ``file`` addresses are read from disk. TLS is always verified.
+    """
+
+    def __init__(self, settings: ZooSettings) -> None:
+        self.settings = settings
+        self._session: requests.Session | None = None
+        self._not_before: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            self._session.close()
+
+    def get(self, url: str, *, tries: int = TRIES) -> bytes:
+        """Give the whole body of a small answer.
+
+        Raises
+        ------
+        Offline, Unreachable, Refused, CertificateRefused
+            There is none.
+        """
+
+        def ask() -> bytes:
+            with self.stream(url) as answer:
+                return _whole(url, answer)
+
+        return self.patiently(url, ask, tries=tries)
+
+    def patiently(self, url: str, ask: Callable[[], T], *, tries: int = TRIES) -> T:
+        """Ask until there is an answer, waiting longer each time.
+
+        Raises
+        ------
+        Unreachable
+            It failed `tries` times, or the service wants us to wait for too long.
+        """
+        failed = 0
+        while True:
+            try:
+                return ask()
+            except TryAgain as why:
+                failed += 1
+                self.wait_or_give_up(url, failed + TRIES - tries, why)
+
+    def wait_or_give_up(self, url: str, failed: int, why: TryAgain) -> None:
+        """Wait before the next try, for all who ask the same host.
+
+        Raises
+        ------
+        Unreachable
+            It is no use.
+        """
+        wait = wait_s(failed, why.retry_after_s)
+        if wait is None:
+            raise Unreachable(url, why.why) from why
+        if why.retry_after_s is not None:
+            host = urlsplit(self.settings.mirrored(url)).netloc
+            with self._lock:
+                self._not_before[host] = time.monotonic() + wait
+        else:
+            pause(wait)
+
+    @contextmanager
+    def stream(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
+        """Ask once; give status 200, 206 or 416 with the body still to be read.
+
+        Raises
+        ------
+        TryAgain
+            Broken off, timed out, or the service has no time now.
+        Offline, Refused, CertificateRefused
+            There will be no answer.
+        """
+        asked = self.settings.mirrored(url)
+        if urlsplit(asked).scheme == "file":
+            with _open_file(asked) as stream:
+                yield Answer(HTTPStatus.OK, {}, iter(lambda: stream.read(PIECE), b""))
+            return
+        if self.settings.offline:
+            raise Offline(asked)
+        response = self._follow(asked, headers or {})
+        with response:
+            _refuse(asked, response)
+            lower = {name.lower(): value for name, value in response.headers.items()}
+            yield Answer(response.status_code, lower, _pieces(response))
+
+    def _follow(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        for _ in range(_MOST_REDIRECTS):
+            response = self._ask(url, headers)
+            if not response.is_redirect:
+                return response
+            response.close()
+            there = self.settings.mirrored(urljoin(url, response.headers["location"]))
+            if urlsplit(url).scheme == "https" and urlsplit(there).scheme != "https":
+                raise Refused(url, response.status_code, f"it leads to the insecure {there}")
+            url = there
+        raise Refused(url, response.status_code, "it leads on and on")
+
+    def _ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        import requests
+
+        self._wait_for_turn(url)
+        try:
+            return self._connected().get(
+                url, headers=dict(headers), stream=True, timeout=TIMEOUT_S, allow_redirects=False
+            )
+        except requests.exceptions.SSLError as why:
+            if "certificate" in str(why).lower():
+                raise CertificateRefused(url, _reason(why)) from why
+            raise TryAgain(_reason(why)) from why
+        except (requests.ConnectionError, requests.Timeout) as why:
+            raise TryAgain(_reason(why)) from why
+        except requests.RequestException as why:
+            raise Unreachable(url, _reason(why)) from why
+
+    def _connected(self) -> requests.Session:
+        import requests
+        from requests.adapters import HTTPAdapter
+
+        with self._lock:
+            if self._session is None:
+                self._session = requests.Session()
+                self._session.headers["User-Agent"] = f"bmz/{bmz.__version__}"
+                for scheme in ("https://", "http://"):
+                    self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
+            return self._session
+
+    def _wait_for_turn(self, url: str) -> None:
+        with self._lock:
+            turn = self._not_before.get(urlsplit(url).netloc, 0.0)
+        left = turn - time.monotonic()
+        if left > 0:
+            pause(left)
+
+
+def pause(seconds: float) -> None:
+    """Wait."""
+    time.sleep(seconds)
+
+
+def _whole(url: str, answer: Answer) -> bytes:
+    body = bytearray()
+    for piece in answer.pieces:
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise Refused(url, answer.status, f"more than {MOST_BYTES} bytes")
+    return bytes(body)
+
+
+def _refuse(url: str, response: requests.Response) -> None:
+    status = response.status_code
+    if status in _OK:
+        return
+    try:
+        said = next(_pieces(response), b"").decode("utf-8", "replace")
+    except TryAgain as why:
+        said = why.why
+    # the service answers 500 for a version that is not there
+    if status in _LATER and "does not exist" not in said:
+        after = read_retry_after(response.headers.get("retry-after"), time.time())
+        raise TryAgain(f"it answered {status}", after)
+    raise Refused(url, status, " ".join(said.split())[:200])
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    import requests
+
+    try:
+        yield from response.iter_content(PIECE)
+    except (requests.RequestException, OSError) as why:
+        raise TryAgain(f"the answer broke off ({_reason(why)})") from why
+
+
+@contextmanager
+def _open_file(url: str) -> Iterator[BinaryIO]:
+    path = path_of(url)
+    try:
+        stream = path.open("rb")
+    except OSError as why:
+        raise Refused(url, HTTPStatus.NOT_FOUND, why.strerror or "") from why
+    with stream:
+        yield stream
+
+
+def _reason(why: BaseException) -> str:
+    inner: object = why
+    while isinstance(inner, BaseException) and (
+        nested := getattr(inner, "reason", None) or next(iter(inner.args), None)
+    ):
+        if not isinstance(nested, BaseException):
+            break
+        inner = nested
+    return f"{type(inner).__name__}: {str(inner)[:200]}"

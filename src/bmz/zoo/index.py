@@ -1,0 +1,183 @@
+"""The list of all models of the zoo with their manifests, kept for a day."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bmz.base.errors import CouldNotTell
+from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.zoo.catalogue import (
+    Catalogue,
+    Listed,
+    load_catalogue,
+    note_exception,
+    noted_exceptions,
+)
+from bmz.zoo.errors import CacheFull, CacheUnwritable, Refused, Unreachable
+from bmz.zoo.http import AT_ONCE, Client
+from bmz.zoo.manifests import Kept, fetch_version, kept_version
+from bmz.zoo.names import names_in
+from bmz.zoo.settings import ZooSettings
+
+MANIFESTS_STAGE = "manifests"
+"""Stage of the progress of a sync."""
+
+_GIVE_UP = 3
+"""Addresses without any answer after which the network counts as away."""
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """One model of the zoo, in its last version.
+
+    Parameters
+    ----------
+    id : its alias, such as ``affable-shark``
+    version : such as ``v0``
+    sha256 : of the manifest that is kept, else of the one that the index states
+    created_at : ISO 8601, as the index says it
+    aliases : other names: DOIs (of concept and version) and nickname
+    manifest : where it lies; None when it could not be had
+    problem : why not
+    """
+
+    id: str
+    version: str
+    sha256: str
+    created_at: str
+    aliases: tuple[str, ...] = ()
+    manifest: Path | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Index:
+    """All models of the zoo.
+
+    Parameters
+    ----------
+    entries : in the order of the index
+    fetched_at : seconds since 1970
+    stale : it could not be read again though it is older than a day, or was asked to be
+    """
+
+    entries: tuple[IndexEntry, ...]
+    fetched_at: float
+    stale: bool
+
+
+def load_index(
+    settings: ZooSettings, *, listener: Listener = nobody, refresh: bool = False
+) -> Index:
+    """Give all models of the zoo, fetching index and manifests where they are not kept.
+
+    The index is read again when it is older than a day. Tells `listener` ``Progress`` of the
+    stage ``manifests``. A manifest that cannot be had never stops the others.
+
+    Raises
+    ------
+    IndexUnavailable
+        The index cannot be had, and none is kept.
+    CacheFull, CacheUnwritable
+        It cannot be kept.
+    """
+    with Client(settings) as client:
+        return sync(client, listener, refresh=refresh)
+
+
+def sync(client: Client, listener: Listener, *, refresh: bool = False) -> Index:
+    """Do what ``load_index`` does with connections that are open already."""
+    catalogue = load_catalogue(client, listener, refresh=refresh)
+    found: dict[str, Kept | str] = {}
+    missing = []
+    known = noted_exceptions(client.settings)
+    for model in catalogue.models:
+        version = model.versions[-1]
+        kept = kept_version(client.settings, version, known)
+        if kept is not None:
+            found[model.id] = kept
+        elif problem := known.get(version.sha256, {}).get("problem"):
+            found[model.id] = problem
+        else:
+            missing.append(model)
+    found |= dict(_fetch_all(client, missing, listener))
+    entries = tuple(_entry(model, found[model.id]) for model in catalogue.models)
+    return Index(entries, catalogue.fetched_at, catalogue.stale)
+
+
+def unsynced(settings: ZooSettings, catalogue: Catalogue) -> tuple[IndexEntry, ...]:
+    """Give the entries of a catalogue whose manifests are kept; fetches nothing."""
+    known = noted_exceptions(settings)
+    pairs = ((m, kept_version(settings, m.versions[-1], known)) for m in catalogue.models)
+    return tuple(_entry(model, kept) for model, kept in pairs if kept is not None)
+
+
+def _fetch_all(
+    client: Client, missing: list[Listed], listener: Listener
+) -> Iterator[tuple[str, Kept | str]]:
+    if not missing:
+        return
+    if client.settings.offline:
+        yield from ((model.id, "not in the cache, and BMZ_OFFLINE is set") for model in missing)
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+
+    one = _One(client, listener)
+    failed = 0
+    with ThreadPoolExecutor(AT_ONCE, "manifest") as pool:
+        waiting: dict[Future[Kept | str], Listed] = {pool.submit(one, m): m for m in missing}
+        try:
+            for done, future in enumerate(as_completed(waiting), 1):
+                model, found = waiting[future], future.result()
+                failed += isinstance(found, str)
+                listener(Progress(MANIFESTS_STAGE, done, len(missing), model.id))
+                yield model.id, found
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if failed:
+        listener(Note(f"{failed} of {len(missing)} descriptions could not be fetched"))
+
+
+class _One:
+    """Fetch the manifest of one model; stops asking when the network seems to be away."""
+
+    def __init__(self, client: Client, listener: Listener) -> None:
+        self._client = client
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._unanswered = 0
+
+    def __call__(self, model: Listed) -> Kept | str:
+        if self._unanswered >= _GIVE_UP:
+            return "not fetched, since the service does not answer"
+        version = model.versions[-1]
+        try:
+            return fetch_version(self._client, model, version, self._listener)
+        except Refused as why:  # the service is sure of it: no need to ask again today
+            note_exception(self._client.settings, version.sha256, problem=why.message)
+            return why.message
+        except (CacheFull, CacheUnwritable):
+            raise
+        except Unreachable as why:
+            with self._lock:
+                self._unanswered += 1
+            return why.message
+        except CouldNotTell as why:
+            return why.message
+
+
+def _entry(model: Listed, found: Kept | str) -> IndexEntry:
+    version = model.versions[-1]
+    if isinstance(found, str):
+        return IndexEntry(
+            model.id, version.label, version.sha256, version.created_at, (), None, found
+        )
+    names = names_in(found.manifest.read_bytes())
+    aliases = tuple(name for name in names if name != model.id)
+    return IndexEntry(
+        model.id, version.label, found.sha256, version.created_at, aliases, found.manifest
+    )

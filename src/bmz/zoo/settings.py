@@ -1,0 +1,88 @@
+"""Where the zoo is asked, and where its models are kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from bmz.zoo.errors import MirrorUnclear
+
+INDEX = "https://bioimage-io.github.io/collection/index.json"
+"""The static index: identity, versions and sha256 of every manifest."""
+
+ARTIFACTS = "https://hypha.aicell.io/bioimage-io/artifacts"
+"""The artifacts of the collection; the files of a model are below ``<alias>/files/``."""
+
+HUGGING_FACE = "https://huggingface.co"
+"""Repositories that hold a package in their folder ``package``."""
+
+
+@dataclass(frozen=True)
+class ZooSettings:
+    """What decides where a model comes from and where it is kept.
+
+    Parameters
+    ----------
+    cache : our own folder, written to
+    layers : more cache folders, only read, asked in order
+    index_url : http(s) or file
+    offline : open no socket
+    mirrors : pairs of prefixes; a URL that starts with the first goes to the second
+    """
+
+    cache: Path
+    layers: tuple[Path, ...] = ()
+    index_url: str = INDEX
+    offline: bool = False
+    mirrors: tuple[tuple[str, str], ...] = ()
+
+    def mirrored(self, url: str) -> str:
+        """Give the URL that is asked in place of `url`; the longest prefix decides.
+
+        A prefix ends at a border of the URL, so that ``https://a.org`` is none of
+        ``https://a.org.example``.
+        """
+        fitting = [pair for pair in self.mirrors if _starts(url, pair[0])]
+        if not fitting:
+            return url
+        start, instead = max(fitting, key=lambda pair: len(pair[0]))
+        return instead + url[len(start) :]
+
+
+def _starts(url: str, start: str) -> bool:
+    rest = url[len(start) :]
+    return url.startswith(start) and (not rest or start.endswith("/") or rest[0] in "/?#")
+
+
+def settings_from_environment(environment: Mapping[str, str] | None = None) -> ZooSettings:
+    """Read ``BMZ_CACHE_DIR``, ``_CACHE_PATH``, ``_INDEX_URL``, ``_OFFLINE`` and ``_MIRROR``.
+
+    Raises
+    ------
+    MirrorUnclear
+        A part of ``BMZ_MIRROR`` is no ``FROM=TO`` of two addresses.
+    """
+    given = os.environ if environment is None else environment
+    named = given.get("BMZ_CACHE_DIR")
+    layers = given.get("BMZ_CACHE_PATH", "").split(os.pathsep)
+    return ZooSettings(
+        cache=Path(named) if named else Path(platformdirs.user_cache_dir("bmz")),
+        layers=tuple(Path(layer) for layer in layers if layer),
+        index_url=given.get("BMZ_INDEX_URL") or INDEX,
+        offline=given.get("BMZ_OFFLINE", "").lower() not in {"", "0", "false", "no"},
+        mirrors=_mirrors(given.get("BMZ_MIRROR", "")),
+    )
+
+
+def _mirrors(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        start, _, instead = part.partition("=")
+        if "://" not in start or "://" not in instead:
+            raise MirrorUnclear(part)
+        pairs.append((start, instead))
+    return tuple(pairs)

@@ -1,0 +1,241 @@
+"""Bring one file here: pooch verifies and moves it, our downloader resumes after a break."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from bmz.base.files import whole_file
+from bmz.base.progress import Listener, Progress
+from bmz.zoo.errors import Unreachable
+from bmz.zoo.http import Answer, Client, TryAgain
+from bmz.zoo.stamps import sha256_of
+
+BYTES = "bytes"
+"""Stage of the progress of one file."""
+
+_TELL_EVERY = 2**20
+"""Bytes between two words to the listener."""
+
+_ENOUGH_PROGRESS = 1024
+"""Bytes that a try must bring so that it does not count as a failure."""
+
+_RANGE = re.compile(r"bytes (?:(?P<first>\d+)-\d+|\*)/(?P<total>\d+|\*)")
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A file to be brought.
+
+    Parameters
+    ----------
+    url : before the mirrors
+    folder : for this file alone, on the disk where it will lie; its lock is held
+    what : for the listener
+    """
+
+    url: str
+    folder: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What came.
+
+    Parameters
+    ----------
+    path : of the whole file; None when it is not the one wanted
+    sha256 : of what came
+    """
+
+    path: Path | None
+    sha256: str
+
+
+def bring(client: Client, parcel: Parcel, sha256: str | None, listener: Listener) -> Arrival:
+    """Download a file whole, resuming what an earlier try left, and verify it.
+
+    Parameters
+    ----------
+    sha256 : wanted; None when nobody states it
+
+    Raises
+    ------
+    Offline, Unreachable, Refused, CertificateRefused
+        It cannot be had; what has come so far is kept for the next time.
+    OSError
+        It cannot be kept.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    _sweep(parcel)
+    download = Download(client, parcel, listener)
+    try:
+        path = pooch.retrieve(
+            parcel.url,
+            known_hash=f"sha256:{sha256}" if sha256 else None,
+            fname="whole",
+            path=parcel.folder,
+            downloader=download,
+        )
+    except ValueError:  # pooch found another hash, and has thrown the file away
+        return Arrival(None, download.sha256)
+    return Arrival(Path(path), download.sha256 or sha256_of(Path(path)))
+
+
+def bring_settled(
+    client: Client,
+    parcel: Parcel,
+    sha256: str | None,
+    listener: Listener,
+    *,
+    allow_changed: bool = False,
+) -> Arrival:
+    """Download as ``bring`` does; a file that differs is asked for again before we believe it.
+
+    Two downloads that agree with each other are what the service has; `allow_changed` takes
+    that. Otherwise the first came damaged.
+
+    Raises
+    ------
+    Unreachable
+        It comes different each time (and what ``bring`` raises).
+    """
+    last = ""
+    for _ in range(3):
+        found = bring(client, parcel, last if allow_changed and last else sha256, listener)
+        if found.path is not None or found.sha256 == last:
+            return found
+        if found.sha256 == sha256:  # right this time, but we waited for the other one
+            return bring(client, parcel, sha256, listener)
+        last = found.sha256
+    raise Unreachable(parcel.url, "it comes different each time")
+
+
+class Download:
+    """A downloader in the sense of ``pooch.retrieve``: called with address and target.
+
+    What has arrived is kept beside the target until it is whole, with the ``ETag`` of the
+    answer, so that a later call asks only for the rest.
+    """
+
+    def __init__(self, client: Client, parcel: Parcel, listener: Listener) -> None:
+        self.sha256 = ""
+        self._client = client
+        self._parcel = parcel
+        self._listener = listener
+        self._part = parcel.folder / "part"
+        self._tag = parcel.folder / "etag"
+
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:  # noqa: ARG002  (theirs)
+        """Download `url` into the file `output_file`."""
+        failed = 0
+        while True:
+            before = self._size()
+            try:
+                self._go_on(url)
+                break
+            except TryAgain as why:
+                moved = self._size() - before >= _ENOUGH_PROGRESS
+                failed = 1 if moved else failed + 1
+                self._client.wait_or_give_up(url, failed, why)
+        self._part.replace(output_file)
+        self._tag.unlink(missing_ok=True)
+
+    def _size(self) -> int:
+        return self._part.stat().st_size if self._part.is_file() else 0
+
+    def _go_on(self, url: str) -> None:
+        tag = self._noted_tag()
+        start = (
+            self._size() if tag else 0
+        )  # without a tag, nobody knows whether it is the same file
+        headers = {"Accept-Encoding": "identity"}  # so that lengths and ranges hold
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if tag.startswith('"'):
+                headers["If-Range"] = tag
+        with self._client.stream(url, headers) as answer:
+            if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                self._already_whole(answer, start)
+            else:
+                self._take(answer, start, tag)
+
+    def _already_whole(self, answer: Answer, start: int) -> None:
+        found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+        if found is None or found["total"] != str(start) or not start:
+            self._forget("what was kept of it is longer than the file")
+        self.sha256 = self._digest_so_far(start).hexdigest()
+
+    def _take(self, answer: Answer, start: int, tag: str) -> None:
+        if answer.status == HTTPStatus.PARTIAL_CONTENT:
+            self._must_continue(answer, start, tag)
+        else:
+            start = 0
+            self._begin(answer)
+        total = _total(answer, start)
+        digest, told = self._digest_so_far(start), start
+        with self._part.open("ab") as part:
+            for piece in answer.pieces:
+                part.write(piece)
+                digest.update(piece)
+                start += len(piece)
+                if start - told >= _TELL_EVERY or start == total:
+                    self._listener(Progress(BYTES, start, total or start, self._parcel.what))
+                    told = start
+        if total is not None and start < total:
+            raise TryAgain(f"{start} of {total} bytes came")
+        if total is not None and start > total:
+            self._forget(f"{start} bytes came where there are {total}")
+        self.sha256 = digest.hexdigest()
+
+    def _must_continue(self, answer: Answer, start: int, tag: str) -> None:
+        found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+        if found is None or found["first"] != str(start):
+            self._forget("the rest does not begin where we stopped")
+        if answer.headers.get("etag", "") != tag:
+            self._forget("the file has changed since we began")
+
+    def _begin(self, answer: Answer) -> None:
+        self._part.unlink(missing_ok=True)
+        self._tag.unlink(missing_ok=True)
+        self._part.touch()
+        with whole_file(self._tag) as temporary:
+            temporary.write_text(answer.headers.get("etag", ""), encoding="utf-8")
+
+    def _forget(self, why: str) -> None:
+        self._part.unlink(missing_ok=True)
+        raise TryAgain(why)
+
+    def _noted_tag(self) -> str:
+        return self._tag.read_text(encoding="utf-8") if self._tag.is_file() else ""
+
+    def _digest_so_far(self, size: int) -> hashlib._Hash:
+        if not size:
+            return hashlib.sha256()
+        with self._part.open("rb") as stream:
+            make: Callable[[], hashlib._Hash] = hashlib.sha256
+            return hashlib.file_digest(stream, make)
+
+
+def _total(answer: Answer, start: int) -> int | None:
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        return None
+    if answer.status == HTTPStatus.PARTIAL_CONTENT:
+        found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+        return int(found["total"]) if found and found["total"] != "*" else None
+    length = answer.headers.get("content-length", "")
+    return start + int(length) if length.isdigit() else None
+
+
+def _sweep(parcel: Parcel) -> None:
+    # pooch leaves an empty "tmp..." where it was killed; the lock of this folder is ours
+    parcel.folder.mkdir(parents=True, exist_ok=True)
+    for litter in parcel.folder.glob("tmp*"):
+        litter.unlink(missing_ok=True)

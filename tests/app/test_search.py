@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bmz.app.cards import all_cards
+from bmz.app.ranking import rank, relevance, tokens
+from bmz.app.search import FilterUnknown, SearchRequest, fitting, refuse_unknown, search
+from bmz.base.progress import Event, Progress
+from bmz.report.search_text import Card
+from bmz.spec import read as read_module
+from bmz.testing.package import description, write_package
+from bmz.testing.zoo import SmallZoo, small_zoo
+from bmz.zoo.index import Index, IndexEntry
+from bmz.zoo.settings import ZooSettings
+
+NUCLEI = Card("a-shark", "v0", "1", name="Nuclei in 2D", tags=("nuclei",), task="segmentation")
+CELLS = Card(
+    "b-shark", "v0", "2", name="Cells", description="Not for nuclei.", weights=("onnx",), dims="3d"
+)
+BROKEN = Card("c-shark", "v0", "3", status="broken", reason="it is not YAML")
+CARDS = (CELLS, BROKEN, NUCLEI)
+
+
+def ids(cards: Any) -> list[str]:
+    return [card.id for card in cards]
+
+
+def ranked(*words: str) -> list[str]:
+    return ids(card for _, card in rank(CARDS, words))
+
+
+def test_a_word_in_the_name_counts_more_than_one_in_the_description() -> None:
+    assert ranked("nuclei") == ["a-shark", "b-shark"]
+
+
+@pytest.mark.parametrize("word", ["nucleus", "Nuclei", "NUCLEI", "nuc"])
+def test_number_case_and_the_end_of_a_word_do_not_matter(word: str) -> None:
+    assert ranked(word)[0] == "a-shark"
+
+
+def test_every_word_must_fit() -> None:
+    assert ranked("nuclei", "onnx") == ["b-shark"]
+    assert ranked("nuclei", "spleen") == []
+
+
+def test_without_words_all_are_listed_and_the_unreadable_come_last() -> None:
+    assert ranked() == ["a-shark", "b-shark", "c-shark"]
+
+
+@given(st.text(), st.text())
+def test_the_order_of_words_does_not_matter(one: str, other: str) -> None:
+    there, back = tokens(f"{one} {other}"), tokens(f"{other} {one}")
+
+    assert relevance(NUCLEI, there) == pytest.approx(relevance(NUCLEI, back))
+
+
+@given(st.text())
+def test_a_singular_is_its_own_singular(text: str) -> None:
+    once = tokens(text)
+
+    assert tokens(" ".join(once))[: len(once)] == once or any(w.endswith("s") for w in once)
+
+
+@pytest.mark.parametrize(
+    ("request_", "wanted"),
+    [
+        (SearchRequest(), ["b-shark", "c-shark", "a-shark"]),
+        (SearchRequest(task="segmentation"), ["a-shark"]),
+        (SearchRequest(task="Segment"), []),
+        (SearchRequest(weights="on"), ["b-shark"]),
+        (SearchRequest(dims="3d"), ["b-shark"]),
+        (SearchRequest(tags=("Nucleus",)), ["a-shark"]),
+        (SearchRequest(runs_here=True), ["b-shark"]),
+        (SearchRequest(labels=True), []),
+    ],
+    ids=str,
+)
+def test_filters_let_through_what_fits(request_: SearchRequest, wanted: list[str]) -> None:
+    assert ids(fitting(request_, CARDS, {"onnx"})) == wanted
+
+
+@pytest.mark.parametrize(
+    ("request_", "hint"),
+    [
+        (SearchRequest(task="counting"), "denoising"),
+        (SearchRequest(weights="onxn"), "onnx"),
+        (SearchRequest(tags=("nucleos",)), "nuclei"),
+    ],
+    ids=str,
+)
+def test_a_filter_that_fits_nothing_at_all_is_wrong_usage(
+    request_: SearchRequest, hint: str
+) -> None:
+    with pytest.raises(FilterUnknown) as caught:
+        refuse_unknown(request_, CARDS)
+
+    assert caught.value.exit_status == 2
+    assert hint in caught.value.hint
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Iterator[SmallZoo]:
+    """Three models: one whole, one invalid, one that is no YAML."""
+    pytest.importorskip("onnx")
+    write_package(tmp_path / "zoo" / "whole-cat", description(space="zyx"))
+    write_package(tmp_path / "zoo" / "invalid-dog", change=lambda content: content.pop("name"))
+    broken = tmp_path / "zoo" / "broken-pig" / "rdf.yaml"
+    broken.parent.mkdir()
+    broken.write_text("a: b: c")
+    with small_zoo(tmp_path / "zoo") as served:
+        yield served
+
+
+@pytest.fixture
+def settings(zoo: SmallZoo, tmp_path: Path) -> ZooSettings:
+    return ZooSettings(tmp_path / "cache", index_url=zoo.index_url)
+
+
+@pytest.mark.usefixtures("zoo")
+def test_one_broken_manifest_never_hides_the_others(settings: ZooSettings) -> None:
+    view = search(SearchRequest(), settings)
+
+    told = {found.card.id: found.card for found in view.found}
+    assert {name: card.status for name, card in told.items()} == {
+        "whole-cat": "ok",
+        "invalid-dog": "invalid",
+        "broken-pig": "broken",
+    }
+    assert told["invalid-dog"].reason == "name: Field required"
+    assert "not YAML" in (told["broken-pig"].reason or "")
+    assert told["whole-cat"].dims == "3d"
+    assert told["whole-cat"].labels == "components"
+
+
+def test_the_second_search_parses_nothing(
+    settings: ZooSettings, zoo: SmallZoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = search(SearchRequest(), settings)
+    asked = len(zoo.log)
+    monkeypatch.delattr(read_module, "read_model")
+    told: list[Event] = []
+
+    second = search(SearchRequest(), settings, told.append)
+
+    assert second.found == first.found
+    assert len(zoo.log) == asked
+    assert not [event for event in told if isinstance(event, Progress)]
+
+
+def test_a_damaged_file_of_cards_is_made_anew(settings: ZooSettings) -> None:
+    first = search(SearchRequest(), settings)
+    (kept,) = (settings.cache / "descriptions").glob("cards.*.json")
+    kept.write_text(kept.read_text()[:100])
+
+    second = search(SearchRequest(), settings)
+
+    assert second.found == first.found
+    assert json.loads(kept.read_text())["schema"] == "bmz.cards/1"
+
+
+def test_a_cache_of_others_is_read_but_not_written(settings: ZooSettings, tmp_path: Path) -> None:
+    filled = search(SearchRequest(), settings)
+    before = sorted(settings.cache.rglob("*"))
+    mine = replace(settings, cache=tmp_path / "mine", layers=(settings.cache,))
+
+    found = search(SearchRequest(), mine)
+
+    after = [path for path in settings.cache.rglob("*") if path.suffix != ".lock"]
+    assert [one.card for one in found.found] == [one.card for one in filled.found]
+    assert set(after) <= set(before)
+
+
+def test_an_entry_without_a_manifest_says_why(tmp_path: Path) -> None:
+    gone = IndexEntry("a", "v0", "0" * 64, "", problem="answered 404")
+
+    (card,) = all_cards(Index((gone,), 0.0, stale=False), ZooSettings(tmp_path))
+
+    assert (card.status, card.reason) == ("broken", "answered 404")
+
+
+def test_a_description_that_leaves_its_package_is_invalid(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+
+    def outside(content: dict[str, Any]) -> None:
+        content["weights"]["onnx"]["source"] = "../weights.onnx"
+
+    manifest = write_package(tmp_path / "m", change=outside)
+    entry = IndexEntry("a", "v0", "0" * 64, "", manifest=manifest)
+
+    (card,) = all_cards(Index((entry,), 0.0, stale=False), ZooSettings(tmp_path / "cache"))
+
+    assert card.status == "invalid"
+    assert "weights.onnx" in (card.reason or "")
+
+
+def test_a_cache_that_cannot_be_written_hides_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    manifest = write_package(tmp_path / "m")
+    entry = IndexEntry("a", "v0", "0" * 64, "", manifest=manifest)
+    (tmp_path / "cache").write_text("a file in the place of the folder")
+
+    (card,) = all_cards(Index((entry,), 0.0, stale=False), ZooSettings(tmp_path / "cache"))
+
+    assert card.status == "ok"
+
+
+def test_all_live_models_are_listed(shared: Path, tmp_path: Path) -> None:
+    entries = tuple(
+        IndexEntry(path.parent.name, "v0", f"{number:064}", "", manifest=path)
+        for number, path in enumerate(sorted((shared / "zoo" / "models").glob("*/rdf.yaml")))
+        if not path.parent.name.startswith("ex-")
+    )
+    told: list[Event] = []
+
+    cards = all_cards(Index(entries, 0.0, stale=False), ZooSettings(tmp_path), listener=told.append)
+
+    status = Counter(card.status for card in cards)
+    named = {card.id: card.reason or "" for card in cards if card.status != "ok"}
+    assert status == {"ok": 135, "invalid": 1, "broken": 1}
+    assert "axes" in named["modest-spider"]
+    assert "not YAML" in named["independent-mouse"]
+    assert sum(card.task is not None for card in cards) >= 130
+    assert told[-1] == Progress("descriptions", 137, 137, entries[-1].id)
