@@ -14,6 +14,15 @@ settings.register_profile(
 settings.load_profile("bmz")
 
 
+@pytest.fixture(autouse=True)
+def _no_network_and_no_cache_of_the_user(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep a forgotten address from reaching the live zoo, and tests out of the user's cache."""
+    monkeypatch.setenv("BMZ_OFFLINE", "1")
+    monkeypatch.setenv("BMZ_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "bmz-cache"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Give the folder of real models, images and golden masks, or skip where it is absent."""

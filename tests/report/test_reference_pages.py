@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from bmz.base.steps import Step
+from bmz.check.codes import CODES
 from bmz.process.ops import OPS
+from bmz.report.findings_text import findings_page
 from bmz.report.recipes_text import recipes_page
 from bmz.report.steps_text import step_words
 
@@ -20,14 +22,19 @@ def test_the_page_of_recipes_is_that_of_the_code() -> None:
     assert page == recipes_page()
 
 
-def test_every_code_of_a_finding_is_on_its_page() -> None:
+def test_the_page_of_findings_is_that_of_the_code() -> None:
     page = (DOCS / "reference" / "findings.md").read_text(encoding="utf-8")
+
+    assert page == findings_page()
+
+
+def test_every_code_that_the_check_yields_has_a_page() -> None:
     source = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "src/bmz/check").glob("*.py"))
-    groups = "axes|channel|dtype|range|scale|size"
-    codes = set(re.findall(rf'"((?:{groups})\.[a-z-]+)"', source))
+    groups = {code.split(".")[0] for code in CODES}
+    codes = set(re.findall(rf'"((?:{"|".join(groups)})\.[a-z-]+)"', source))
 
     assert len(codes) >= 20
-    assert {code for code in codes if f"`{code}`" not in page} == set()
+    assert codes <= set(CODES)
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -186,7 +186,7 @@ def large(service: Service) -> Service:
 
 def start(service: Service, cache: Path, limit: int = 0) -> subprocess.Popen[str]:
     mirrors = ",".join(f"{a}={b}" for a, b in service.settings(cache).mirrors)
-    places = {"BMZ_CACHE_DIR": str(cache), "BMZ_MIRROR": mirrors}
+    places = {"BMZ_CACHE_DIR": str(cache), "BMZ_MIRROR": mirrors, "BMZ_OFFLINE": "0"}
     environment = {**os.environ, **places, "PYTHONPATH": os.pathsep.join(sys.path)}
     words = [sha256_of(service.packages["affable-shark"]["weights.onnx"]), str(limit)]
     return subprocess.Popen(
@@ -226,7 +226,7 @@ def test_processes_at_once_download_once_and_all_end_right(
     large.faults.slow_s = 0.005
     children = [start(large, tmp_path) for _ in range(2)]
     if seed % 2:  # one of them dies on the way, and the other takes over
-        while large.sent < 500_000:
+        while large.sent < 500_000 and any(child.poll() is None for child in children):
             time.sleep(0.002)
         killed = children.pop()
         killed.kill()

@@ -73,15 +73,19 @@ class Predicted:
     scores: FloatArray | None
 
 
-def ask(model: ModelSpec, image: Path, request: RunRequest) -> Question:
+def ask(model: ModelSpec, image: Path, request: RunRequest, *, series: int = 0) -> Question:
     """Put together what is known of the image: the file, then the user's words over it.
+
+    Parameters
+    ----------
+    series : which image of the file
 
     Raises
     ------
     BmzError
         The file cannot be read, or a word does not suit it.
     """
-    info = inspect_image(image, axes=request.axes)
+    info = inspect_image(image, axes=request.axes, series=series)
     if request.pixel_um:
         told = {a: um for a, um in request.pixel_um.items() if a in info.sizes}
         info = replace(info, pixel_um={**info.pixel_um, **told}, pixel_from="--pixel-size")

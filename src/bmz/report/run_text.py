@@ -27,11 +27,11 @@ def run_lines(summary: RunSummary) -> list[Line]:
 def _failed(failure: ImageFailed) -> list[Line]:
     lines = [("error", str(failure.error)), ("hint", failure.error.hint)]
     others = failure.error.errors[1:] if isinstance(failure.error, DoesNotFit) else ()
-    return lines + finding_lines(failure.image.name, others)
+    return lines + finding_lines(others, failure.image.name)
 
 
 def _done(done: ImageDone) -> list[Line]:
-    lines = finding_lines(done.image.name, done.findings)
+    lines = finding_lines(done.findings, done.image.name)
     count = "" if done.objects is None else f"{done.objects} object{'s' * (done.objects != 1)}, "
     main = done.files.get("labels") or done.files.get("raw") or done.files["record"]
     lines.append(("answer", f"{done.image}: {count}{main}"))
@@ -40,12 +40,18 @@ def _done(done: ImageDone) -> list[Line]:
     return lines
 
 
-def finding_lines(image: str, findings: Iterable[Finding]) -> list[Line]:
-    """Tell of findings, the worst first."""
+def finding_lines(findings: Iterable[Finding], image: str = "") -> list[Line]:
+    """Tell of findings, the worst first.
+
+    Parameters
+    ----------
+    image : its name, to begin each line with; empty where the lines stand under it
+    """
     order = ("error", "warning", "note")
+    start = f"{image}: " if image else ""
     lines: list[Line] = []
     for finding in sorted(findings, key=lambda f: order.index(f.severity)):
-        lines.append((finding.severity, f"{image}: {finding.message} [{finding.code}]"))
+        lines.append((finding.severity, f"{start}{finding.message} [{finding.code}]"))
         if finding.hint and finding.severity != "note":
             lines.append(("hint", finding.hint))
     return lines
@@ -55,7 +61,7 @@ def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
     """Tell how one image would be run."""
     if isinstance(planned, ImageFailed):
         return _failed(planned)
-    lines = finding_lines(planned.image.name, planned.findings)
+    lines = finding_lines(planned.findings, planned.image.name)
     lines.append(("answer", f"{planned.image}"))
     return lines + [("answer", f"  {text}") for text in planned.plan.describe()]
 

@@ -1,0 +1,107 @@
+"""``bmz check``: does each image fit the model? Every finding at once, nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from bmz.app.image_run import ask
+from bmz.app.load import find_model
+from bmz.app.request import RunRequest
+from bmz.app.run import refuse_code
+from bmz.base.errors import BmzError
+from bmz.base.progress import Listener, Progress, nobody
+from bmz.check.finding import CheckReport, Finding, Severity
+from bmz.check.fit import check_fit, check_header
+from bmz.image.read import read_image
+from bmz.plan.errors import MakesNoLabels
+from bmz.plan.recipe_choice import choose_recipe
+from bmz.plan.weights_choice import choose_weights
+from bmz.predict.frameworks import usable_formats
+from bmz.report.check_outcome import CheckSummary, ImageChecked
+from bmz.spec.files import verified
+from bmz.spec.model import ModelSpec
+from bmz.zoo.package import Package
+from bmz.zoo.settings import settings_from_environment
+
+
+def check(request: RunRequest, listener: Listener = nobody) -> CheckSummary:
+    """Check every image, and every series of a file that holds several.
+
+    Parameters
+    ----------
+    request : model, images and the words on them; what concerns outputs is not looked at
+    listener : is told of files as they are done
+
+    Raises
+    ------
+    BmzError
+        The model cannot be found or read. What concerns one image is in the summary.
+    """
+    package, model = find_model(request.model, settings_from_environment(), listener=listener)
+    of_model = tuple(model_findings(package, model, request.weights))
+    images: list[ImageChecked] = []
+    for number, image in enumerate(request.images, start=1):
+        images += _checked(model, image, request, of_model)
+        listener(Progress("files", number, len(request.images), image.name))
+    return CheckSummary(model.id, model.sha256, tuple(images))
+
+
+def model_findings(package: Package, model: ModelSpec, wanted: str | None) -> Iterator[Finding]:
+    """Yield what of the model itself keeps any image from a label mask.
+
+    Files of a package of the zoo are not looked at: they are verified when they are fetched.
+
+    Parameters
+    ----------
+    wanted : a weights format; None for the one that would be chosen
+    """
+    try:
+        choose_recipe(model)
+    except MakesNoLabels as why:
+        yield _as_finding(why, "note")
+    except BmzError:
+        pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
+    try:
+        refuse_code((*model.inputs, *model.outputs))
+        weights = choose_weights(model, usable_formats(), wanted)
+        for file in (weights.file, *weights.beside) if package.remote is None else ():
+            verified(file, f"{weights.format} weights")
+    except BmzError as why:
+        yield _as_finding(why, "error")
+
+
+def _as_finding(error: BmzError, severity: Severity) -> Finding:
+    return Finding(error.code, severity, "model", error.message, hint=error.hint)
+
+
+def _checked(
+    model: ModelSpec, image: Path, request: RunRequest, of_model: tuple[Finding, ...]
+) -> Iterator[ImageChecked]:
+    series, count = 0, 1
+    while series < count:
+        try:
+            asked = ask(model, image, request, series=series)
+            count = asked.image.series_count
+            report = check_header(asked)
+            if not any(f.code == "axes.ambiguous" for f in report.errors):
+                report = check_fit(asked, read_image(asked.image))
+            report = CheckReport((*of_model, *report.findings))
+            yield ImageChecked(image, series if count > 1 else None, report, None)
+        except BmzError as why:
+            yield ImageChecked(image, series if count > 1 else None, CheckReport(()), why)
+        series += 1
+
+
+def strict(summary: CheckSummary) -> CheckSummary:
+    """Make warnings count as errors."""
+
+    def hardened(image: ImageChecked) -> ImageChecked:
+        findings = tuple(
+            replace(f, severity="error") if f.severity == "warning" else f
+            for f in image.report.findings
+        )
+        return replace(image, report=CheckReport(findings))
+
+    return replace(summary, images=tuple(map(hardened, summary.images)))

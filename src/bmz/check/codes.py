@@ -1,0 +1,215 @@
+"""Every code a finding may have: its usual severity, cause, cure and an example.
+
+The codes never change their meaning. The page of findings in the reference is made from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bmz.base.errors import WrongUsage
+from bmz.check.finding import Severity
+
+
+@dataclass(frozen=True)
+class CodePage:
+    """What there is to know of one code.
+
+    Parameters
+    ----------
+    severity : the usual one
+    cause : why the finding comes up
+    cure : what to do
+    example : a line as bmz prints it, or the words that cure it
+    """
+
+    severity: Severity
+    cause: str
+    cure: str
+    example: str
+
+
+class CodeUnknown(WrongUsage):
+    """There is no finding of that code."""
+
+    def __init__(self, code: str) -> None:
+        near = [known for known in CODES if known.split(".")[0] == code.split(".", maxsplit=1)[0]]
+        super().__init__(
+            f"there is no finding with the code '{code}'",
+            hint=f"codes are: {', '.join(near or CODES)}",
+            code="check.code-unknown",
+        )
+
+
+def explain(code: str) -> CodePage:
+    """Give the page of a code.
+
+    Raises
+    ------
+    CodeUnknown
+        There is no such code; the hint names those of the same group, or all.
+    """
+    if code not in CODES:
+        raise CodeUnknown(code)
+    return CODES[code]
+
+
+CODES: Mapping[str, CodePage] = {
+    "axes.ambiguous": CodePage(
+        "error",
+        "The file does not say what an axis is: three planes may be colours, depth or time.",
+        "Name the axes, slowest first, with letters of tczyx.",
+        "bmz check MODEL stack.npy --axes zyx",
+    ),
+    "axes.missing": CodePage(
+        "error",
+        "The model works on stacks, the image is a single plane.",
+        "Take a 2-D model, or an image with z; if an axis is named wrongly, say --axes.",
+        "the model works on zyx, but the image has no axis z",
+    ),
+    "axes.extra": CodePage(
+        "note",
+        "The image has time or z that the model does not take.",
+        "Nothing: each plane is run by itself. Objects are not joined across planes.",
+        "the model takes no z: each of the 45 planes is run by itself",
+    ),
+    "axes.order": CodePage(
+        "note",
+        "Image and model have the same axes in another order.",
+        "Nothing: they are reordered by their names.",
+        "the axes are reordered from yxc to cyx",
+    ),
+    "channel.count": CodePage(
+        "error",
+        "Image and model have different numbers of channels.",
+        "Say which channel of the image goes where, from 0; none fills with zeros.",
+        "bmz check MODEL cells.tif --channels 1,0",
+    ),
+    "channel.order": CodePage(
+        "warning",
+        "The channels have the model's names, but in another order.",
+        "Give the order of the hint.",
+        "bmz check MODEL cells.tif --channels 1,0",
+    ),
+    "channel.rgb": CodePage(
+        "error",
+        "A colour photograph for a model of stains: its colours are no stains.",
+        "If one colour holds the stain, name it; else take a model for photographs.",
+        "bmz check MODEL photo.png --channels 0",
+    ),
+    "channel.empty": CodePage(
+        "warning",
+        "Every pixel of a channel has the same value.",
+        "Look whether this is the right file, series and channel.",
+        "every pixel of channel 1 is 0",
+    ),
+    "dtype.cast": CodePage(
+        "note",
+        "The model takes another dtype, which holds every value of the image.",
+        "Nothing: the cast changes no value.",
+        "uint16 is cast to float32 without loss",
+    ),
+    "dtype.narrowed": CodePage(
+        "warning",
+        "The model's dtype cannot hold the values: they are rounded and cut to its range.",
+        "Scale the intensities to that range yourself, once for the whole experiment.",
+        "uint16 becomes uint8: values are rounded and cut to its range",
+    ),
+    "range.nonfinite": CodePage(
+        "error",
+        "Some pixels are NaN or infinite; the network spreads them to all pixels it sees.",
+        "Fill them or crop them away.",
+        "12 of 65536 pixels are NaN or infinite",
+    ),
+    "range.flat": CodePage(
+        "warning",
+        "Fewer than 8 grey levels lie between the percentiles 1 and 99.9.",
+        "A longer exposure, or the image before it was scaled down; an empty field stays empty.",
+        "channel 0 has almost no contrast: a range of 3 grey levels",
+    ),
+    "range.unit": CodePage(
+        "warning",
+        "The pixels lie in 0 to 1, the model declares a wider range.",
+        "Give the raw image, or multiply it.",
+        "the pixels lie in 0 to 1, the model takes a wider range",
+    ),
+    "range.outside": CodePage(
+        "warning",
+        "Pixels lie outside the range that the model declares.",
+        "Bring the intensities into the range, or look twice at the result.",
+        "pixels lie outside the declared range of the model",
+    ),
+    "scale.far": CodePage(
+        "error",
+        "A pixel of the image is at least twice as long or short as one of the model.",
+        "Let the image be resized with the factor of the hint, or --scale auto.",
+        "bmz run MODEL cells.tif -o out --scale 4",
+    ),
+    "scale.off": CodePage(
+        "warning",
+        "The pixel sizes differ by 1.25 x or more.",
+        "Look at the overlay; resize if objects are missed or split.",
+        "a pixel of the image is 1.4 x as long as one of the model",
+    ),
+    "scale.unknown": CodePage(
+        "note",
+        "The image, the model or both state no pixel size.",
+        "Compare the size of the objects in pixels with what the model was made for.",
+        "neither the model nor the image states a pixel size",
+    ),
+    "scale.implausible": CodePage(
+        "error",
+        "The file's number cannot be a pixel size (a screen's 72 dpi, zero), and it would be used.",
+        "Give the true one.",
+        "bmz check MODEL cells.tif --pixel-size 0.5um",
+    ),
+    "size.below-least": CodePage(
+        "note",
+        "The image is smaller than the network takes.",
+        "Nothing: it is padded, and the result is cropped back.",
+        "200 px is below the least size: padded to 256 px",
+    ),
+    "size.off-step": CodePage(
+        "note",
+        "The network takes sizes in steps, and this is none.",
+        "Nothing: the image is padded to the next one, or tiled.",
+        "100 px is no legal size (64 + 16n): padded to 112 px, or tiled",
+    ),
+    "size.fixed": CodePage(
+        "note",
+        "The network takes one size only, and the image is larger.",
+        "Nothing: it is run in overlapping tiles of that size.",
+        "1024 px are run in tiles of 512 px",
+    ),
+    "task.no-labels": CodePage(
+        "note",
+        "The model restores, translates or classifies images: it makes no label mask.",
+        "Keep its output: --recipe none --save raw.",
+        "'model' makes no label mask: its task is denoising",
+    ),
+    "package.missing-file": CodePage(
+        "error",
+        "A file that the description names is not in the package.",
+        "Get the whole package again.",
+        "the package has no file 'weights.onnx' (onnx weights)",
+    ),
+    "package.hash-differs": CodePage(
+        "error",
+        "A file has another sha256 than the description states: it is damaged or was changed.",
+        "Get the package again.",
+        "'weights.onnx' is not the file described",
+    ),
+    "package.runs-code": CodePage(
+        "error",
+        "A declared step is the model's own Python code.",
+        "Take a model without it.",
+        "step 'custom' is the model's own Python code",
+    ),
+    "weights.no-backend": CodePage(
+        "error",
+        "No weights of the model can run here.",
+        "Install the framework of the hint.",
+        "pip install 'bmz[torch]'",
+    ),
+}

@@ -1,0 +1,95 @@
+"""``bmz check``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bmz.cli.words import Channels, PixelSize, Scale, as_path
+
+if TYPE_CHECKING:
+    from bmz.report.check_outcome import CheckSummary
+
+EPILOG = """\b
+Exit status: 0 every image fits or can be adapted, 1 one does not fit, 2 wrong usage,
+3 one could not be checked (not found, unreadable)."""
+
+
+def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> None:
+    if code is None:
+        return
+    from bmz.check.codes import explain
+    from bmz.cli.rows import print_rows
+    from bmz.report.check_text import explanation_rows
+
+    print_rows(explanation_rows(code, explain(code)))
+    ctx.exit(0)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model", help="Name, DOI, URL or path of a model; see bmz search.")
+@click.argument(
+    "images", nargs=-1, required=True, metavar="IMAGE...", help="TIFF, PNG or NPY files."
+)
+@click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
+@click.option("--channels", type=Channels(), help="Image channel for each channel of the model.")
+@click.option("--pixel-size", "pixel_um", type=PixelSize(), help="Pixel size, such as 0.5um.")
+@click.option("--scale", type=Scale(), help="The factor by which the image would be resized.")
+@click.option("--strict", is_flag=True, help="Let warnings count as errors.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit", "sarif", "github"]),
+    default="text",
+    show_default=True,
+    help="Text, or a document that other programs read.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "--explain",
+    metavar="CODE",
+    is_eager=True,
+    expose_value=False,
+    callback=_explain,
+    help="Tell cause and cure of a finding, and stop.",
+)
+@click.pass_context
+def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+    """Say whether each IMAGE fits what MODEL expects: axes, channels, dtype, range, scale, size."""
+    from bmz.app.check import check as check_images  # here, so that --help never loads NumPy
+    from bmz.app.check import strict
+    from bmz.app.request import RunRequest
+    from bmz.cli.progress import progress_bars
+
+    form = "json" if words.pop("as_json") else words.pop("form")
+    words.pop("form", None)
+    hard = words.pop("strict")
+    request = RunRequest(
+        images=tuple(as_path(word) for word in words.pop("images")),
+        folder=as_path("."),
+        pixel_um=words.pop("pixel_um") or {},
+        **words,
+    )
+    with progress_bars() as listener:
+        summary = check_images(request, listener)
+    summary = strict(summary) if hard else summary
+    _print(summary, form)
+    ctx.exit(summary.exit_status)
+
+
+def _print(summary: CheckSummary, form: str) -> None:
+    from bmz.cli.say import say
+    from bmz.report.check_documents import check_junit, check_sarif
+    from bmz.report.check_text import check_github, check_json, check_lines
+
+    documents = {
+        "json": check_json,
+        "junit": check_junit,
+        "sarif": check_sarif,
+        "github": check_github,
+    }
+    if form in documents:
+        click.echo(documents[form](summary))
+    else:
+        say(check_lines(summary), all_on_stdout=True)

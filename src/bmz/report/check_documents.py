@@ -1,0 +1,103 @@
+"""The check as documents that other programs read: JUnit XML and SARIF."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import bmz
+from bmz.check.codes import CODES
+from bmz.check.finding import Finding
+from bmz.report.check_outcome import CheckSummary, ImageChecked
+
+SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
+
+
+def check_junit(summary: CheckSummary) -> str:
+    """Give JUnit XML: a test case an image, failed by findings of severity error.
+
+    An image that could not be read is an ``error``, not a ``failure``. Warnings and notes stand in
+    ``system-out``.
+    """
+    cases = summary.images
+    suite = ET.Element(
+        "testsuite",
+        name=f"bmz check {summary.model}",
+        tests=str(len(cases)),
+        failures=str(sum(image.verdict == "mismatch" for image in cases)),
+        errors=str(sum(image.verdict is None for image in cases)),
+    )
+    for image in cases:
+        suite.append(_case(summary.model, image))
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True)
+
+
+def _case(model: str, image: ImageChecked) -> ET.Element:
+    case = ET.Element("testcase", classname=model, name=image.name)
+    if image.error is not None:
+        told = ET.SubElement(case, "error", type=image.error.code, message=image.error.message)
+        told.text = image.error.hint
+    if image.report.errors:
+        first = image.report.errors[0]
+        failure = ET.SubElement(case, "failure", type=first.code, message=first.message)
+        failure.text = "\n".join(map(_sentence, image.report.errors))
+    others = [f for f in image.report.findings if f.severity != "error"]
+    if others:
+        ET.SubElement(case, "system-out").text = "\n".join(map(_sentence, others))
+    return case
+
+
+def _sentence(finding: Finding) -> str:
+    hint = f" ({finding.hint})" if finding.hint else ""
+    return f"{finding.severity}: {finding.message} [{finding.code}]{hint}"
+
+
+def check_sarif(summary: CheckSummary) -> str:
+    """Give SARIF 2.1.0 with one result a finding and one rule a code."""
+    results = [result for image in summary.images for result in _results(image)]
+    codes = sorted({result["ruleId"] for result in results})
+    driver = {
+        "name": "bmz",
+        "version": bmz.__version__,
+        "rules": [_rule(code) for code in codes],
+    }
+    run = {"tool": {"driver": driver}, "results": results}
+    document = {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
+    return json.dumps(document, indent=2)
+
+
+def _rule(code: str) -> dict[str, Any]:
+    page = CODES.get(code)
+    if page is None:
+        return {"id": code}
+    return {
+        "id": code,
+        "shortDescription": {"text": page.cause},
+        "help": {"text": page.cure},
+        "defaultConfiguration": {"level": SARIF_LEVELS[page.severity]},
+    }
+
+
+def _results(image: ImageChecked) -> Iterator[dict[str, Any]]:
+    if image.error is not None:
+        yield _result(image, image.error.code, "error", image.error.message, image.error.hint)
+    for finding in image.report.findings:
+        level = SARIF_LEVELS[finding.severity]
+        yield _result(image, finding.code, level, finding.message, finding.hint)
+
+
+def _result(image: ImageChecked, code: str, level: str, message: str, hint: str) -> dict[str, Any]:
+    location = {"physicalLocation": {"artifactLocation": {"uri": image.image.as_posix()}}}
+    text = f"{message} ({hint})" if hint else message
+    return {
+        "ruleId": code,
+        "level": level,
+        "message": {"text": text},
+        "locations": [location],
+    }

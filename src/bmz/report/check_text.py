@@ -1,0 +1,98 @@
+"""The check in words, as JSON, and as annotations of GitHub."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from bmz.check.codes import CodePage
+from bmz.report.check_outcome import CheckSummary, ImageChecked
+from bmz.report.lines import Line
+from bmz.report.run_text import finding_lines
+
+WORDS = {
+    "fits": "fits as it is",
+    "adapts": "fits; bmz run adapts what the notes say",
+    "mismatch": "does not fit",
+    None: "could not be checked",
+}
+
+
+def check_lines(summary: CheckSummary) -> list[Line]:
+    """Tell the verdict of every image with its findings, the worst first; many images in short."""
+    lines: list[Line] = []
+    for image in summary.images:
+        lines.append(("answer", f"{image.name}: {WORDS[image.verdict]}"))
+        lines += _details(image)
+    if len(summary.images) > 1:
+        counts = Counter(WORDS[image.verdict] for image in summary.images)
+        shown = ", ".join(f"{count} {words}" for words, count in counts.items())
+        lines.append(("answer", f"{len(summary.images)} images: {shown}"))
+    return lines
+
+
+def _details(image: ImageChecked) -> list[Line]:
+    if image.error is not None:
+        return [("error", str(image.error)), ("hint", image.error.hint)]
+    return finding_lines(image.report.findings)
+
+
+def check_json(summary: CheckSummary) -> str:
+    """Give the document ``bmz.check/1``."""
+    document = {
+        "schema": "bmz.check/1",
+        "model": summary.model,
+        "model_sha256": summary.model_sha256,
+        "images": [_image(image) for image in summary.images],
+    }
+    return json.dumps(document, indent=2)
+
+
+def _image(image: ImageChecked) -> dict[str, Any]:
+    error = image.error
+    return {
+        "image": str(image.image),
+        "series": image.series,
+        "verdict": image.verdict,
+        "findings": [asdict(finding) for finding in image.report.findings],
+        "error": None
+        if error is None
+        else {"code": error.code, "message": error.message, "hint": error.hint},
+    }
+
+
+def check_github(summary: CheckSummary) -> str:
+    """Give one workflow command for each finding; GitHub shows them beside the files."""
+    lines = []
+    for image in summary.images:
+        if image.error is not None:
+            lines.append(_command("error", image, image.error.code, image.error.message))
+        for finding in image.report.findings:
+            level = "notice" if finding.severity == "note" else finding.severity
+            hint = f" ({finding.hint})" if finding.hint else ""
+            lines.append(_command(level, image, finding.code, finding.message + hint))
+    return "\n".join(lines)
+
+
+def _command(level: str, image: ImageChecked, code: str, message: str) -> str:
+    # https://docs.github.com/actions: properties escape % CR LF : and , ; the message % CR LF
+    file, title = (_escaped(text, ":,") for text in (image.name, code))
+    return f"::{level} file={file},title={title}::{_escaped(message, '')}"
+
+
+def _escaped(text: str, more: str) -> str:
+    for sign in "%\r\n" + more:
+        text = text.replace(sign, f"%{ord(sign):02X}")
+    return text
+
+
+def explanation_rows(code: str, page: CodePage) -> list[tuple[str, str]]:
+    """Tell of one code."""
+    return [
+        ("code", f"{code} ({page.severity})"),
+        ("cause", page.cause),
+        ("cure", page.cure),
+        ("example", page.example),
+    ]

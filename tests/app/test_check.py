@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from bmz.app.check import check, strict
+from bmz.app.request import RunRequest
+from bmz.app.run import plan_run
+from bmz.report.check_outcome import CheckSummary
+from bmz.report.outcome import ImagePlan
+from bmz.testing.package import description, write_package
+
+pytest.importorskip("onnx")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(write_package(tmp_path / "model", description(size=64)).parent)
+
+
+def noisy(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+
+
+def checked(model: str, *images: Path, axes: str | None = None) -> CheckSummary:
+    return check(RunRequest(model, images, Path("unused"), axes=axes))
+
+
+def test_each_image_gets_its_verdict_and_nothing_is_written(model: str, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "fits.tif", noisy(64, 64))
+    np.save(tmp_path / "stack.npy", noisy(3, 64, 64))
+    (tmp_path / "text.tif").write_text("hello")
+
+    summary = checked(model, *(tmp_path / n for n in ("fits.tif", "stack.npy", "text.tif")))
+
+    assert [image.verdict for image in summary.images] == ["adapts", "mismatch", None]
+    assert summary.exit_status == 1
+    assert not Path("unused").exists()
+
+
+def test_an_image_that_cannot_be_read_is_no_mismatch(model: str, tmp_path: Path) -> None:
+    summary = checked(model, tmp_path / "nothing.tif")
+
+    assert summary.exit_status == 3
+    assert summary.images[0].error is not None
+
+
+def test_every_series_of_a_file_is_checked(model: str, tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "two.tif") as writer:
+        writer.write(noisy(64, 64), photometric="minisblack")
+        writer.write(noisy(20, 90, 3), photometric="rgb")
+
+    summary = checked(model, tmp_path / "two.tif")
+
+    assert [image.series for image in summary.images] == [0, 1]
+    assert [image.verdict for image in summary.images] == ["adapts", "mismatch"]
+    assert summary.images[1].name.endswith("two.tif[1]")
+
+
+def test_strict_makes_warnings_count(model: str, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "flat.tif", noisy(64, 64) // 64)
+
+    summary = checked(model, tmp_path / "flat.tif")
+
+    assert summary.exit_status == 0
+    assert strict(summary).exit_status == 1
+
+
+def test_a_missing_weights_file_is_found_with_the_image(model: str, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noisy(64, 64))
+    (Path(model) / "weights.onnx").unlink()
+
+    report = checked(model, tmp_path / "a.tif").images[0].report
+
+    assert [finding.code for finding in report.errors] == ["package.missing-file"]
+
+
+def test_what_the_check_notes_is_what_the_plan_does(model: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", noisy(2, 100, 40))
+    request = RunRequest(model, (tmp_path / "a.npy",), tmp_path / "out", axes="tyx")
+
+    (image,) = check(request).images
+    (planned,) = plan_run(request)
+
+    assert isinstance(planned, ImagePlan)
+    codes = {finding.code for finding in image.report.findings}
+    assert {finding.code for finding in planned.findings} <= codes
+    assert ("axes.extra" in codes) == bool(planned.plan.loop)
+    assert ("size.fixed" in codes) == (planned.plan.tiling.count > 1)
+    assert ("size.below-least" in codes) == any(a.padding[1] for a in planned.plan.tiling.axes)
