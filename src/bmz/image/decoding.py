@@ -30,7 +30,10 @@ FAILURES: Final = (
     tokenize.TokenError,  # numpy reads the header of NPY with it
     zlib.error,
 )
-"""What tifffile, imagecodecs and numpy.load raise for damaged files, found by flipping bytes."""
+"""What tifffile, imagecodecs, numpy.load and zarr raise for damaged files, found by flipping."""
+
+_LOGGERS: Final = ("tifffile", "bioio.bio_image")
+"""Who logs what it could not read rather than raising it."""
 
 _SPOILS = re.compile(
     r"corrupted|zeroed|missing (data|required|ByteCounts)|invalid offset|invalid page|out of range"
@@ -41,13 +44,14 @@ _SPOILS = re.compile(
 """Remarks of tifffile after which its arrays are not what the file was meant to hold."""
 
 _SAYS_CUT_SHORT = re.compile(
-    r"invalid (page |value )?offset|missing frames|is missing|end of file|^EOF|no data left",
+    r"invalid (page |value )?offset|missing frames|is missing|end of file|^EOF|no data left"
+    r"|file is truncated|ended before",
     re.IGNORECASE,
 )
 
 
 class _Hearing(logging.Filter):
-    """Keep what tifffile logs, and keep it from the terminal."""
+    """Keep what a decoder logs, and keep it from the terminal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,8 +74,9 @@ def decoding(path: Path, format_name: str) -> Iterator[None]:
     ImageForbidden
         The system refused to read on.
     """
-    hearing, logger = _Hearing(), logging.getLogger("tifffile")
-    logger.addFilter(hearing)
+    hearing, loggers = _Hearing(), [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(hearing)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -79,9 +84,12 @@ def decoding(path: Path, format_name: str) -> Iterator[None]:
     except FAILURES as why:
         raise _fault(path, format_name, [*hearing.heard, str(why)]) from why
     except OSError as why:
+        if why.errno is None:  # not the system's: gzip and Pillow say so of damaged content
+            raise _fault(path, format_name, [*hearing.heard, str(why)]) from why
         raise ImageForbidden(path, why) from why
     finally:
-        logger.removeFilter(hearing)
+        for logger in loggers:
+            logger.removeFilter(hearing)
     spoilt = [text for text in hearing.heard if _SPOILS.search(text)]
     if spoilt:
         raise _fault(path, format_name, spoilt)
@@ -92,7 +100,10 @@ def _fault(path: Path, format_name: str, told: list[str]) -> ImageTruncated | Im
     reason = _short(cut or told[0] or told[-1])
     if cut is not None:
         return ImageTruncated(path, reason)
-    return ImageUnreadable(path, f"is a damaged {format_name} file: {reason or 'it has no image'}")
+    kind = "folder" if path.is_dir() else "file"
+    return ImageUnreadable(
+        path, f"is a damaged {format_name} {kind}: {reason or 'it has no image'}"
+    )
 
 
 def _short(text: str) -> str:

@@ -9,8 +9,14 @@ from pathlib import Path
 from bmz.base.axes import IMAGE_AXES
 from bmz.base.errors import CouldNotTell, WrongUsage
 
-SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".npy")
-"""The endings of the formats that are read, longest first."""
+SUFFIXES = (
+    ".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".npy",
+    ".jpg", ".jpeg", ".ome.zarr", ".zarr",
+)  # fmt: skip
+"""The endings of the formats that are read, a longer one before the one that it ends in."""
+
+EXTRA_SUFFIXES = (".czi", ".lif", ".nd2")
+"""The endings of the formats that plugins read; such a file often holds many images."""
 
 _OTHERS = (
     (b"\xff\xd8\xff", "a JPEG picture"),
@@ -19,7 +25,6 @@ _OTHERS = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"\x89HDF", "an HDF5 file"),
-    (b"ZISRAWFILE", "a Zeiss CZI file"),
 )
 
 
@@ -42,6 +47,18 @@ class ImageIsFolder(CouldNotTell):
         super().__init__(
             f"'{path}' is a folder, not an image file",
             hint=f"name the files in it, such as '{path}'/*.tif",
+            code="image.folder",
+        )
+
+
+class ZarrHoldsImages(CouldNotTell):
+    """A Zarr folder that is no image itself, but one that holds or may hold some."""
+
+    def __init__(self, path: Path, what: str, inside: Sequence[str]) -> None:
+        example = f"name one of its images, such as '{path / inside[0]}'" if inside else ""
+        super().__init__(
+            f"'{path}' is {what}, not an image",
+            hint=example or "name the folder inside it whose metadata have 'multiscales'",
             code="image.folder",
         )
 
@@ -109,10 +126,36 @@ class FormatUnknown(CouldNotTell):
 
     def __init__(self, path: Path) -> None:
         kind = f"'{path.suffix}' files" if path.suffix else "files of this kind"
+        told = f"cannot read {kind} ('{path}')"
+        if path.suffix.lower() in EXTRA_SUFFIXES:
+            told = f"cannot read '{path.suffix}' files that do not start like one ('{path}')"
         super().__init__(
-            f"cannot read {kind} ('{path}')",
-            hint=f"export it as OME-TIFF; known endings are {', '.join(SUFFIXES)}",
+            told,
+            hint=f"export it as OME-TIFF; known endings are {', '.join(SUFFIXES)}"
+            f" and, with plugins, {', '.join(EXTRA_SUFFIXES)}",
             code="image.format",
+        )
+
+
+class FormatPluginMissing(CouldNotTell):
+    """The format is read by a plugin, and that is not installed."""
+
+    def __init__(self, path: Path, format_name: str, plugin: str) -> None:
+        super().__init__(
+            f"'{path}' is a {format_name} file, which needs the plugin {plugin}",
+            hint="pip install 'bmz[formats]', or export it as OME-TIFF",
+            code="image.plugin",
+        )
+
+
+class RegionRefused(WrongUsage):
+    """What was asked for is no region of the image."""
+
+    def __init__(self, path: Path, region: str, why: str) -> None:
+        super().__init__(
+            f"'{path}' has no region {region}: {why}",
+            hint="give slices start:stop by axis, within the image and without a step",
+            code="image.region",
         )
 
 

@@ -17,6 +17,7 @@ def with_lengths(
     *,
     channel_names: tuple[str, ...] = (),
     colour: bool = False,
+    first: Mapping[str, int] | None = None,
 ) -> xr.DataArray:
     """Give `pixels` with coordinates in um along z, y, x and with names along c.
 
@@ -26,10 +27,16 @@ def with_lengths(
     pixel_um : length of a pixel by axis; axes without one get no coordinate
     channel_names : one a channel, or none
     colour : whether the channels are those of a photograph
+    first : of a region, the index of its first pixel by axis; 0 where it is not given
     """
+    start = first or {}
     lengths = {a: um for a, um in pixel_um.items() if a in pixels.dims and a in SPACE}
     coords: dict[str, tuple[str, AnyArray, dict[str, str | float]]] = {
-        axis: (axis, np.arange(pixels.sizes[axis]) * um, {"units": "um", "pixel_um": um})
+        axis: (
+            axis,
+            np.arange(start.get(axis, 0), start.get(axis, 0) + pixels.sizes[axis]) * um,
+            {"units": "um", "pixel_um": um},
+        )
         for axis, um in lengths.items()
     }
     if channel_names:

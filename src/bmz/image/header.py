@@ -38,6 +38,7 @@ class Header:
     channel_names : as many as channels, or none
     colour : red, green and blue of one photograph
     series_count : how many images the file holds
+    remarks : what else one should know of the file, each a sentence
     """
 
     axes: str
@@ -47,3 +48,4 @@ class Header:
     channel_names: tuple[str, ...] = ()
     colour: bool = False
     series_count: int = 1
+    remarks: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ class ImageInfo:
 
     Parameters
     ----------
-    path : the file
+    path : the file, or the folder of OME-Zarr
     axes : one letter an axis in the order of the file, of ``tczyx`` and ``q`` for an unnamed one
     shape : as stored, one number a letter of `axes`
     dtype : of the pixels
@@ -29,6 +29,7 @@ class ImageInfo:
     channel_names : as many as channels, or none
     colour : red, green and blue of one photograph rather than stains
     series, series_count : which of how many images of the file this is
+    remarks : what else one should know of the file, each a sentence, such as a lossy compression
     """
 
     path: Path
@@ -42,6 +43,7 @@ class ImageInfo:
     colour: bool = False
     series: int = 0
     series_count: int = 1
+    remarks: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -17,9 +17,7 @@ from bmz.image.faults import (
 from bmz.image.formats import format_of
 from bmz.image.header import Header
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
-from bmz.image.npy import npy_header
-from bmz.image.png import png_header
-from bmz.image.tiff import tiff_header
+from bmz.image.readers import READERS
 
 _PLANE = "yx"
 _REAL_KINDS = "biuf"
@@ -32,10 +30,12 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
 
     Parameters
     ----------
-    path : TIFF, ImageJ TIFF, OME-TIFF, PNG or NPY file
+    path : TIFF, ImageJ TIFF, OME-TIFF, PNG, JPEG or NPY file; with plugins a CZI, LIF or ND2 file;
+        folder of OME-Zarr 0.4 or 0.5: the image, one of its labels (``x.ome.zarr/labels/nuclei``)
+        or one of its resolutions (``x.ome.zarr/1``)
     axes : the user's word, one letter an axis in the order of the file, such as ``zyx``;
         it outdoes the file; axes of size 1 may be left out
-    series : which image of the file, from 0
+    series : which image of the file, from 0: series, scene, multiscale
 
     Raises
     ------
@@ -66,6 +66,7 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
         colour=header.colour and same_c,
         series=series,
         series_count=header.series_count,
+        remarks=header.remarks,
     )
 
 
@@ -77,12 +78,10 @@ def read_header(path: Path, series: int) -> Header:
     CouldNotTell, SeriesOutOfRange
         As `inspect_image`.
     """
-    found = format_of(path)
-    if found == "TIFF":
-        return tiff_header(path, series)
-    if series != 0:
+    reader = READERS[format_of(path)]
+    if reader.one_image and series != 0:
         raise SeriesOutOfRange(path, series, 1)
-    return png_header(path) if found == "PNG" else npy_header(path)
+    return reader.header(path, series)
 
 
 @dataclass(frozen=True)

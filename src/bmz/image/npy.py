@@ -21,7 +21,7 @@ def npy_header(path: Path) -> Header:
     ImageUnreadable, ImageTruncated, ImageEmpty
         The file is not sound.
     """
-    array = _mapped(path)
+    array = npy_mapped(path)
     return Header(UNKNOWN_AXIS * array.ndim, array.shape, array.dtype.newbyteorder("="))
 
 
@@ -33,11 +33,18 @@ def npy_pixels(path: Path) -> AnyArray:
     ImageUnreadable, ImageTruncated, ImageEmpty
         The file is not sound.
     """
-    array = _mapped(path)
+    array = npy_mapped(path)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _mapped(path: Path) -> AnyArray:
+def npy_mapped(path: Path) -> AnyArray:
+    """Map the array in the byte order of the file.
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, ImageEmpty
+        The file is not sound.
+    """
     with decoding(path, "NPY"):
         size = path.stat().st_size
         try:

@@ -6,15 +6,12 @@ import math
 
 import xarray as xr
 
-from bmz.base.arrays import AnyArray
 from bmz.base.axes import in_image_order
 from bmz.image.faults import AxesUnknown, ImageUnreadable
 from bmz.image.formats import format_of
 from bmz.image.grid import with_lengths
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
-from bmz.image.npy import npy_pixels
-from bmz.image.png import png_pixels
-from bmz.image.tiff import tiff_pixels
+from bmz.image.readers import READERS
 
 
 def read_image(info: ImageInfo) -> xr.DataArray:
@@ -42,7 +39,7 @@ def read_image(info: ImageInfo) -> xr.DataArray:
     """
     if UNKNOWN_AXIS in info.axes or not {"y", "x"} <= set(info.axes):
         raise AxesUnknown(info.path, info.axes, info.shape)
-    pixels = _pixels(info)
+    pixels = READERS[format_of(info.path)].pixels(info.path, info.series)
     if pixels.size != math.prod(info.shape) or pixels.dtype != info.dtype:
         raise ImageUnreadable(info.path, "changed since it was looked at")
     stored = xr.DataArray(pixels.reshape(info.shape), dims=tuple(info.axes))
@@ -52,10 +49,3 @@ def read_image(info: ImageInfo) -> xr.DataArray:
         channel_names=info.channel_names,
         colour=info.colour,
     )
-
-
-def _pixels(info: ImageInfo) -> AnyArray:
-    found = format_of(info.path)
-    if found == "TIFF":
-        return tiff_pixels(info.path, info.series)
-    return png_pixels(info.path) if found == "PNG" else npy_pixels(info.path)

@@ -23,6 +23,8 @@ from bmz.image.faults import (
 from bmz.image.header import Header, PixelSize
 from bmz.image.ome import declares_entities, read_ome
 from bmz.image.pixel_size import from_imagej, from_resolution
+from bmz.image.stored import Stored
+from bmz.image.tiff_planes import stored_series
 from bmz.image.transparency import without_alpha
 
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
@@ -78,6 +80,18 @@ def tiff_pixels(path: Path, series: int) -> AnyArray:
         if not _has_alpha(chosen):
             return pixels
         return without_alpha(path, pixels, axis=chosen.axes.index("S"))
+
+
+@contextmanager
+def tiff_opened(path: Path, series: int) -> Iterator[Stored]:
+    """Keep the file open for regions of image number `series`; only what they touch is read.
+
+    Pixels with an alpha channel are read whole, since it is dropped only where it is the same
+    everywhere.
+    """
+    with _opened(path, series) as (tif, chosen):
+        alpha = _has_alpha(chosen)
+        yield tiff_pixels(path, series) if alpha else stored_series(path, tif, chosen)
 
 
 @contextmanager

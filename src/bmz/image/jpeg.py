@@ -1,0 +1,156 @@
+"""JPEG: the header by its markers, the pixels by way of imagecodecs."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import imagecodecs
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.image.decoding import decoding
+from bmz.image.faults import ImageEmpty, ImageTooLarge, ImageTruncated, ImageUnreadable
+from bmz.image.header import Header, PixelSize
+from bmz.image.pixel_size import from_resolution
+
+# ITU-T T.81, table B.1: codes of markers
+_END, _SCAN = 0xD9, 0xDA
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not DHT, JPG, DAC
+_BARE = frozenset(range(0xD0, 0xD9)) | {0x01}  # RSTm, SOI and TEM have no length
+_JFIF, _EXIF = 0xE0, 0xE1  # APP0, APP1
+
+_EIGHT = 8  # bits a sample
+_GREY, _COLOUR = 1, 3  # components of a frame
+_UNITS = {1: "inch", 2: "cm"}  # JFIF 1.02, units of the densities
+_ORIENTATION = 0x0112  # Exif 2.32, 4.6.4
+_UPRIGHT = 1
+
+LOSSY: Final = "JPEG compression has altered its intensities, for good"
+
+
+@dataclass(frozen=True)
+class _Markers:
+    """What the markers before the first scan say.
+
+    Parameters
+    ----------
+    frame : bits a sample, height, width, components
+    jfif, exif : content of these segments, empty without one
+    scan : where the first scan starts in the file
+    """
+
+    frame: tuple[int, int, int, int]
+    jfif: bytes
+    exif: bytes
+    scan: int
+
+
+def jpeg_header(path: Path) -> Header:
+    """Read width, height and number of components.
+
+    Exif's orientation is not applied but remarked upon: ImageJ shows pixels as they are stored,
+    and a label mask lies on that grid.
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, ImageEmpty
+        The markers are not sound, or the colours are those of a printer (CMYK).
+    """
+    with decoding(path, "JPEG"):
+        found = _markers(path, path.read_bytes())
+        bits, height, width, components = found.frame
+        turn = _orientation(found.exif)
+        pixel = _pixel_size(found.jfif)
+    if not height * width:
+        raise ImageEmpty(path, (height, width))
+    dtype = np.dtype(np.uint8 if bits <= _EIGHT else np.uint16)
+    remarks = (LOSSY,) if turn == _UPRIGHT else (LOSSY, _turned(turn))
+    if components == _GREY:
+        return Header("yx", (height, width), dtype, pixel, remarks=remarks)
+    if components != _COLOUR:
+        raise ImageUnreadable(path, f"has {components} colour components; wanted grey or RGB")
+    shape = (height, width, _COLOUR)
+    return Header("yxc", shape, dtype, pixel, colour=True, remarks=remarks)
+
+
+def jpeg_pixels(path: Path) -> AnyArray:
+    """Read the pixels as (y, x) or (y, x, 3), as they are stored.
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, ImageTooLarge
+        They cannot be had.
+    """
+    with decoding(path, "JPEG"):
+        content = path.read_bytes()
+        found = _markers(path, content)
+        # libjpeg fills what is missing with grey and says nothing
+        if content.find(bytes((0xFF, _END)), found.scan) < 0:
+            raise ImageTruncated(path, f"no end mark within {len(content)} bytes")
+        try:
+            pixels: AnyArray = imagecodecs.jpeg_decode(content, bitspersample=found.frame[0])
+        except MemoryError as why:
+            raise ImageTooLarge(path, found.frame[1:3]) from why
+    return pixels
+
+
+def _markers(path: Path, content: bytes) -> _Markers:
+    frame: tuple[int, int, int, int] | None = None
+    kept = {_JFIF: b"", _EXIF: b""}
+    start = 2  # after SOI
+    while start + 4 <= len(content):
+        if content[start] != 0xFF:  # noqa: PLR2004  (every marker starts with it)
+            raise ImageUnreadable(path, f"is a damaged JPEG file: no marker at byte {start}")
+        code = content[start + 1]
+        if code in _BARE or code == 0xFF:  # noqa: PLR2004  (markers may be padded with it)
+            start += 1 if code not in _BARE else 2
+            continue
+        end = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+        body = content[start + 4 : end]
+        if code in _FRAMES:
+            frame = struct.unpack(">BHHB", body[:6])
+        elif code in kept:
+            kept[code] = kept[code] or body
+        elif code in (_SCAN, _END):
+            break
+        start = end
+    else:
+        raise ImageTruncated(path, f"no picture within {len(content)} bytes")
+    if frame is None:
+        raise ImageUnreadable(path, "is a damaged JPEG file: no frame before its picture")
+    return _Markers(frame, kept[_JFIF], kept[_EXIF], start)
+
+
+def _pixel_size(jfif: bytes) -> PixelSize:
+    if not jfif.startswith(b"JFIF\0") or len(jfif) < 12:  # noqa: PLR2004  (up to the densities)
+        return PixelSize()
+    unit, x, y = struct.unpack(">BHH", jfif[7:12])
+    return from_resolution({"y": y, "x": x}, _UNITS.get(unit, ""), "JFIF")
+
+
+def _orientation(exif: bytes) -> int:
+    """Read Exif's orientation, 1 to 8; upright where there is none."""
+    tiff = exif[6:]
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if not exif.startswith(b"Exif\0\0") or order is None:
+        return _UPRIGHT
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for i in range(count):
+            tag, _kind, _n, value = struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * i)
+            if tag == _ORIENTATION:
+                return int(value)
+    except struct.error:
+        pass  # damaged Exif alters no pixel
+    return _UPRIGHT
+
+
+def _turned(orientation: int) -> str:
+    return (
+        f"its Exif orientation {orientation} is not applied: some programs show it turned or "
+        "mirrored, bmz and ImageJ do not"
+    )

@@ -1,0 +1,58 @@
+"""The reader of each format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from bmz.base.arrays import AnyArray
+from bmz.image.formats import OME_ZARR
+from bmz.image.header import Header
+from bmz.image.jpeg import jpeg_header, jpeg_pixels
+from bmz.image.microscopes import PLUGINS, plugin_header, plugin_opened, plugin_pixels
+from bmz.image.npy import npy_header, npy_mapped, npy_pixels
+from bmz.image.ome_zarr import zarr_header, zarr_opened, zarr_pixels
+from bmz.image.png import png_header, png_pixels
+from bmz.image.stored import Reader, Stored
+from bmz.image.tiff import tiff_header, tiff_opened, tiff_pixels
+
+
+def _one_image(
+    header: Callable[[Path], Header],
+    pixels: Callable[[Path], AnyArray],
+    stored: Callable[[Path], AnyArray],
+) -> Reader:
+    @contextmanager
+    def opened(path: Path, _series: int) -> Iterator[Stored]:
+        yield stored(path)
+
+    return Reader(
+        header=lambda path, _: header(path),
+        pixels=lambda path, _: pixels(path),
+        opened=opened,
+        one_image=True,
+    )
+
+
+READERS: Final[Mapping[str, Reader]] = {
+    "TIFF": Reader(tiff_header, tiff_pixels, tiff_opened),
+    "PNG": _one_image(png_header, png_pixels, png_pixels),
+    "JPEG": _one_image(jpeg_header, jpeg_pixels, jpeg_pixels),
+    "NPY": _one_image(npy_header, npy_pixels, npy_mapped),
+    OME_ZARR: Reader(zarr_header, zarr_pixels, zarr_opened),
+    **{
+        name: Reader(
+            partial(plugin_header, name),
+            partial(plugin_pixels, name),
+            partial(plugin_opened, name),
+        )
+        for name in PLUGINS
+    },
+}
+"""By the name that `bmz.image.formats.format_of` gives.
+
+PNG and JPEG hold one compressed stream: to give a region of them, the whole image is read.
+"""

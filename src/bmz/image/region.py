@@ -1,0 +1,165 @@
+"""Regions of an image, read without the rest of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import xarray as xr
+
+from bmz.base.axes import in_image_order
+from bmz.image.decoding import decoding
+from bmz.image.faults import AxesUnknown, ImageTooLarge, ImageUnreadable, RegionRefused
+from bmz.image.formats import format_of
+from bmz.image.grid import with_lengths
+from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.readers import READERS
+from bmz.image.stored import Box, Stored
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An image whose file is open, to be read region by region.
+
+    Parameters
+    ----------
+    info : what was found when it was inspected
+    stored : its pixels, with all axes of the file
+    format_name : of the file, for errors
+    """
+
+    info: ImageInfo
+    stored: Stored
+    format_name: str
+
+    def region(self, slices: Mapping[str, slice]) -> xr.DataArray:
+        """Read what ``read_image(info).isel(slices)`` gives, and little else.
+
+        Parameters
+        ----------
+        slices : by axis, without a step; axes without one are taken whole
+
+        Raises
+        ------
+        RegionRefused
+            An axis is not there, a slice has a step, or nothing lies in it.
+        CouldNotTell
+            The pixels are damaged, cut short, or larger than the memory.
+        """
+        info, box = self.info, _box(self.info, slices)
+        lengths = [s.stop - s.start for s in box]
+        with decoding(info.path, self.format_name):
+            try:
+                found = self.stored[_with_dropped(self.stored.shape, info.shape, box)]
+                pixels = found.astype(info.dtype, copy=False)
+            except MemoryError as why:
+                raise ImageTooLarge(info.path, lengths) from why
+        first = {a: s.start for a, s in zip(info.axes, box, strict=True)}
+        names = info.channel_names[box[info.axes.index("c")]] if info.channel_names else ()
+        region = xr.DataArray(pixels.reshape(lengths), dims=tuple(info.axes))
+        return with_lengths(
+            region.transpose(*in_image_order(info.axes)),
+            info.pixel_um,
+            channel_names=names,
+            colour=info.colour,
+            first=first,
+        )
+
+
+@contextmanager
+def open_image(info: ImageInfo) -> Iterator[OpenImage]:
+    """Open the file of an inspected image, to read many regions of it.
+
+    Uncompressed TIFF and NPY are mapped from the disk and read-only; of compressed TIFF only the
+    strips or tiles that a region touches are decoded, of OME-Zarr only the chunks, and of CZI, LIF
+    and ND2 only the planes. PNG and JPEG are read whole, and so is TIFF with an alpha channel.
+
+    Raises
+    ------
+    AxesUnknown
+        An axis has no name.
+    CouldNotTell
+        The file cannot be read.
+    """
+    _refuse_unnamed(info)
+    found = format_of(info.path)
+    with ExitStack() as stack:
+        with decoding(info.path, found):
+            stored = stack.enter_context(READERS[found].opened(info.path, info.series))
+        same_type = stored.dtype.newbyteorder("=") == info.dtype
+        if _larger(stored.shape) != _larger(info.shape) or not same_type:
+            raise ImageUnreadable(info.path, "changed since it was looked at")
+        yield OpenImage(info, stored, found)
+
+
+def read_region(info: ImageInfo, slices: Mapping[str, slice]) -> xr.DataArray:
+    """Read one region of an inspected image; `open_image` is quicker where there are many.
+
+    Parameters
+    ----------
+    info : as `bmz.image.inspect.inspect_image` gives it
+    slices : by axis, without a step; axes without one are taken whole
+
+    Returns
+    -------
+    DataArray
+        equal to ``read_image(info).isel(slices)``, coordinates and attributes as well
+
+    Raises
+    ------
+    AxesUnknown, RegionRefused
+        An axis has no name; the slices do not suit the image.
+    CouldNotTell
+        The pixels cannot be had.
+    """
+    with open_image(info) as image:
+        return image.region(slices)
+
+
+def _refuse_unnamed(info: ImageInfo) -> None:
+    if UNKNOWN_AXIS in info.axes or not {"y", "x"} <= set(info.axes):
+        raise AxesUnknown(info.path, info.axes, info.shape)
+
+
+def _box(info: ImageInfo, slices: Mapping[str, slice]) -> Box:
+    strange = sorted(set(slices) - set(info.axes))
+    if strange:
+        raise RegionRefused(info.path, _in_words(slices), f"it has no axis {strange[0]}")
+    box = []
+    for axis, length in zip(info.axes, info.shape, strict=True):
+        start, stop, step = slices.get(axis, slice(None)).indices(length)
+        if step != 1:
+            raise RegionRefused(info.path, _in_words(slices), f"axis {axis} has a step")
+        if start >= stop:
+            why = f"no pixel lies in it along {axis}, which has {length}"
+            raise RegionRefused(info.path, _in_words(slices), why)
+        box.append(slice(start, stop))
+    return tuple(box)
+
+
+def _larger(shape: tuple[int, ...]) -> list[int]:
+    return [n for n in shape if n > 1]
+
+
+def _with_dropped(stored: tuple[int, ...], kept: tuple[int, ...], box: Box) -> Box:
+    """Give `box` the axes of size 1 that were left out when the file was inspected."""
+    sides = iter(zip(kept, box, strict=True))
+    length, side = next(sides)
+    whole = []
+    for n in stored:
+        if n == length:
+            whole.append(side)
+            length, side = next(sides, (0, slice(0, 0)))
+        else:
+            whole.append(slice(0, n))
+    return tuple(whole)
+
+
+def _in_words(slices: Mapping[str, slice]) -> str:
+    def bound(value: int | None) -> str:
+        return "" if value is None else str(value)
+
+    steps = {a: "" if s.step is None else f":{s.step}" for a, s in slices.items()}
+    sides = (f"{a}={bound(s.start)}:{bound(s.stop)}{steps[a]}" for a, s in slices.items())
+    return ", ".join(sides) or "at all"

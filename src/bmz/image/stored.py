@@ -1,0 +1,53 @@
+"""What every format offers: a header, all pixels, or pixels by region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.image.header import Header
+
+Box: TypeAlias = tuple[slice, ...]
+"""A region: one slice with start and stop, without a step, for each axis."""
+
+
+class Stored(Protocol):
+    """An array on the disk that gives regions of itself; maps and Zarr arrays are some."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the number of entries along each axis."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Give the dtype of the pixels, in any byte order."""
+        ...
+
+    def __getitem__(self, box: Box, /) -> Any:  # noqa: ANN401  (zarr allows itself scalars)
+        """Read a region as an array."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one format is read; `path` and the number of the series lead to the image.
+
+    Parameters
+    ----------
+    header : tells what the file says, without reading pixels
+    pixels : reads all pixels in the order of the file
+    opened : keeps the file open and gives regions; what it raises is not yet one of our errors
+    one_image : whether a file of this format holds one image
+    """
+
+    header: Callable[[Path, int], Header]
+    pixels: Callable[[Path, int], AnyArray]
+    opened: Callable[[Path, int], AbstractContextManager[Stored]]
+    one_image: bool = False

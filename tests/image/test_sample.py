@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bmz.image.inspect import inspect_image
+from bmz.image.read import read_image
+from bmz.image.sample import choose_tiles, read_sample
+
+STACK = np.random.default_rng(0).integers(0, 60000, (4, 2, 60, 80)).astype(np.uint16)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    words = {
+        "axes": "ZCYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5,
+        "Channel": {"Name": ["a", "b"]},
+    }  # fmt: skip
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, STACK, ome=True, photometric="minisblack", metadata=words)
+    return path
+
+
+def test_an_image_that_fits_is_its_own_sample(stack: Path) -> None:
+    sample = read_sample(inspect_image(stack), STACK.size)
+
+    assert sample.dims == ("tile", "c", "y", "x")
+    assert np.array_equal(sample, STACK)
+    assert sample.coords["tile_z"].values.tolist() == [0, 1, 2, 3]
+
+
+def test_a_sample_keeps_every_channel_and_the_pixels_as_they_are(stack: Path) -> None:
+    info = inspect_image(stack)
+    whole = read_image(info)
+
+    sample = read_sample(info, 1000)
+
+    assert sample.sizes["c"] == 2
+    assert sample.dtype == np.uint16
+    assert sample.coords["c"].values.tolist() == ["a", "b"]
+    assert sample.coords["x"].attrs["pixel_um"] == 0.5
+    for tile in sample.transpose("tile", ...):
+        z, y, x = (int(tile.coords[f"tile_{a}"]) for a in "zyx")
+        there = whole.isel(z=z, y=slice(y, y + tile.sizes["y"]), x=slice(x, x + tile.sizes["x"]))
+        assert np.array_equal(tile, there)
+
+
+def test_the_same_image_gives_the_same_sample(stack: Path) -> None:
+    info = inspect_image(stack)
+
+    xr.testing.assert_identical(read_sample(info, 900), read_sample(info, 900))
+
+
+def test_a_plane_without_names_is_sampled_too(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", STACK[0, 0])
+
+    sample = read_sample(inspect_image(tmp_path / "a.npy"), 100)
+
+    assert sample.dims == ("tile", "y", "x")
+    assert sample.shape == (1, 10, 10)
+    assert np.array_equal(sample[0], STACK[0, 0, 25:35, 35:45])  # the central tile
+
+
+def test_a_sample_of_nothing_is_refused(stack: Path) -> None:
+    with pytest.raises(ValueError, match="at least one pixel"):
+        read_sample(inspect_image(stack), 0)
+
+
+def test_large_planes_are_sampled_by_tiles_from_all_over() -> None:
+    tiles, lengths = choose_tiles({"t": 1, "z": 50, "y": 4000, "x": 6000}, 20 * 512 * 512)
+
+    assert lengths == (512, 512)
+    assert {tile.z for tile in tiles} == {4, 14, 24, 34, 44}
+    assert len(tiles) == 20
+    assert {tile.y for tile in tiles} == {744, 2744}
+    assert {tile.x for tile in tiles} == {1244, 4244}
+
+
+@given(
+    counts=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    sides=st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+    most_px=st.integers(1, 5_000_000),
+)
+def test_tiles_lie_within_the_image_apart_from_each_other_and_within_the_budget(
+    counts: tuple[int, int], sides: tuple[int, int], most_px: int
+) -> None:
+    sizes = dict(zip("tzyx", (*counts, *sides), strict=True))
+
+    tiles, (height, width) = choose_tiles(sizes, most_px)
+
+    total = len(tiles) * height * width
+    whole = int(np.prod(list(sizes.values())))
+    assert total <= most_px
+    assert total >= min(whole, most_px) / 9 or max(height, width) == 1
+    assert len(set(tiles)) == len(tiles)
+    assert all(0 <= t.t < counts[0] and 0 <= t.z < counts[1] for t in tiles)
+    assert all(0 <= t.y <= sides[0] - height and 0 <= t.x <= sides[1] - width for t in tiles)
+    for one in ("y", "x"):
+        starts = sorted({getattr(t, one) for t in tiles})
+        side = height if one == "y" else width
+        assert all(b - a >= side for a, b in pairwise(starts))
