@@ -376,3 +376,23 @@ def test_code_of_a_package_never_runs(tmp_path: Path) -> None:
     assert caught.value.code == "package.runs-code"
     assert caught.value.exit_status == 3
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_ome_zarr_image_is_run_and_named_after_its_stem(model: str, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    folder = tmp_path / "plate.ome.zarr"
+    group = zarr.open_group(folder, mode="w", zarr_format=3)
+    group.create_array("0", data=squares(), chunks=(16, 16))
+    axes = [{"name": a, "type": "space", "unit": "micrometer"} for a in "yx"]
+    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
+    datasets = [{"path": "0", "coordinateTransformations": scale}]
+    multiscales = [{"axes": axes, "datasets": datasets}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": multiscales}
+
+    outcome = done(model, folder, tmp_path / "out")
+
+    assert outcome.objects == 2
+    assert outcome.files["labels"].name == "plate.labels.tif"
+    assert len(outcome.record["image_sha256"]) == 64
+    with tifffile.TiffFile(outcome.files["labels"]) as opened:
+        assert 'PhysicalSizeX="0.5"' in (opened.ome_metadata or "")

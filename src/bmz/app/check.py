@@ -14,7 +14,7 @@ from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.check.finding import CheckReport, Finding, Severity
 from bmz.check.fit import check_fit, check_header
-from bmz.image.read import read_image
+from bmz.image.sample import read_sample
 from bmz.plan.errors import MakesNoLabels
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.plan.weights_choice import choose_weights
@@ -24,6 +24,9 @@ from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec
 from bmz.zoo.package import Package
 from bmz.zoo.settings import settings_from_environment
+
+SAMPLE_PX = 2**22
+"""Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
 
 
 def check(request: RunRequest, listener: Listener = nobody) -> CheckSummary:
@@ -86,7 +89,7 @@ def _checked(
             count = asked.image.series_count
             report = check_header(asked)
             if not any(f.code == "axes.ambiguous" for f in report.errors):
-                report = check_fit(asked, read_image(asked.image))
+                report = check_fit(asked, read_sample(asked.image, SAMPLE_PX))
             report = CheckReport((*of_model, *report.findings))
             yield ImageChecked(image, series if count > 1 else None, report, None)
         except BmzError as why:

@@ -42,6 +42,20 @@ def versions() -> dict[str, str]:
     return found
 
 
+def content_sha256(path: Path) -> str:
+    """Give the sha256 of a file; of a folder, such as a Zarr, that of the list of its files.
+
+    The list has a line ``SHA256  PATH`` for each file, in the order of the paths, as
+    ``sha256sum`` prints it.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = (f"{content_sha256(f)}  {f.relative_to(path).as_posix()}\n" for f in files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def run_record(
     model: ModelSpec,
     info: ImageInfo,
@@ -55,8 +69,6 @@ def run_record(
     ----------
     recipe : name, why, output and parameters of the label recipe, and the declared steps
     """
-    with info.path.open("rb") as stream:
-        image_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "schema": SCHEMA,
         "model": model.id,
@@ -68,10 +80,12 @@ def run_record(
             "sha256": plan.weights.file.sha256,
         },
         "image": str(info.path),
-        "image_sha256": image_sha256,
+        "image_sha256": content_sha256(info.path),
         "image_axes": info.axes,
         "image_shape": list(info.shape),
         "image_dtype": str(info.dtype),
+        "image_series": info.series,
+        "image_remarks": list(info.remarks),
         "plan": plan.as_record(),
         "recipe": dict(recipe),
         "device": plan.device,
