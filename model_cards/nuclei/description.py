@@ -153,10 +153,15 @@ def stardist_config(thresholds: Thresholds) -> Yaml:
     }
 
 
+WORKING_RANGE_PX = (10, 80)
+"""Diameters between which F1 at IoU 0.5 stays above 0.8 (`sizes.csv`)."""
+
+
 def bmz_config(measured: Measured) -> Yaml:
     """Say what was measured."""
     return {
         "object_diameter_px": round(measured.object_diameter_px, 1),
+        "object_diameter_range_px": list(WORKING_RANGE_PX),
         "receptive_field": {
             "radius_px": measured.reach_px,
             "at_share_of_output_range": 0.0,

@@ -93,7 +93,7 @@ def test_the_record_tells_what_was_run_and_how(model: str, tmp_path: Path) -> No
     assert len(record["image_sha256"]) == len(record["model_sha256"]) == 64
     assert record["versions"]["bmz"]
     assert record["timings_s"]["network"] > 0
-    assert {finding["code"] for finding in record["findings"]} == {"scale.unknown"}
+    assert "scale.unknown" in {finding["code"] for finding in record["findings"]}
 
 
 def test_axes_and_pixel_size_of_a_series_of_stacks_are_kept(model: str, tmp_path: Path) -> None:

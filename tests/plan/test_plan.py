@@ -11,9 +11,9 @@ import pytest
 from bmz.base.steps import Step
 from bmz.check.question import Question
 from bmz.image.info import ImageInfo
-from bmz.plan.errors import ScaleUnknown, WeightsUnusable
+from bmz.plan.errors import WeightsUnusable
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
-from bmz.plan.plan import Decided, Plan, found_scale, make_plan, pad_mode
+from bmz.plan.plan import Decided, Plan, make_plan, pad_mode
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.weights_choice import WeightsNotShipped, choose_weights
 from bmz.spec.model import (
@@ -155,17 +155,6 @@ def test_a_network_that_sees_the_whole_image_gets_larger_tiles() -> None:
     assert planned(wide, (1200, 1200)).tiling.count == 1
     assert planned(PLAIN, (1200, 1200)).tiling.count > 1
     assert planned(wide, (1200, 1200), tile=400).tiling.count > 1
-
-
-def test_scale_auto_is_the_ratio_of_the_pixel_sizes() -> None:
-    sized = model(tensor("in", Stepped(16, 16), scale=500.0, unit="nanometer"), tensor("out", LIKE))
-
-    assert found_scale(sized, {"y": 2.0, "x": 2.0}, "auto") == pytest.approx(4.0)
-    assert found_scale(sized, {}, 0.3) == 0.3
-    with pytest.raises(ScaleUnknown, match="the image"):
-        found_scale(sized, {}, "auto")
-    with pytest.raises(ScaleUnknown, match="the description"):
-        found_scale(PLAIN, {"y": 2.0, "x": 2.0}, "auto")
 
 
 def test_formats_without_code_come_first() -> None:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bmz.app.image_run import ask
 from bmz.app.load import find_model
+from bmz.app.measure import image_measures, sample_measures
 from bmz.app.request import RunRequest
 from bmz.app.run import refuse_code
+from bmz.app.scale import SAMPLE_PX
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.check.finding import CheckReport, Finding, Severity
 from bmz.check.fit import check_fit, check_header
+from bmz.check.question import Question
 from bmz.image.sample import read_sample
 from bmz.plan.errors import MakesNoLabels
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.frameworks import usable_formats
 from bmz.report.check_outcome import CheckSummary, ImageChecked
+from bmz.report.outcome import UNFORCEABLE
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec
 from bmz.zoo.package import Package
 from bmz.zoo.settings import settings_from_environment
-
-SAMPLE_PX = 2**22
-"""Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
 
 
 def check(request: RunRequest, listener: Listener = nobody) -> CheckSummary:
@@ -42,11 +44,13 @@ def check(request: RunRequest, listener: Listener = nobody) -> CheckSummary:
     BmzError
         The model cannot be found or read. What concerns one image is in the summary.
     """
-    package, model = find_model(request.model, settings_from_environment(), listener=listener)
+    settings = settings_from_environment()
+    package, model = find_model(request.model, settings, listener=listener)
+    sample = sample_measures(package, model, settings)
     of_model = tuple(model_findings(package, model, request.weights))
     images: list[ImageChecked] = []
     for number, image in enumerate(request.images, start=1):
-        images += _checked(model, image, request, of_model)
+        images += _checked(partial(ask, model, image, request, sample), image, of_model)
         listener(Progress("files", number, len(request.images), image.name))
     return CheckSummary(model.id, model.sha256, tuple(images))
 
@@ -80,21 +84,27 @@ def _as_finding(error: BmzError, severity: Severity) -> Finding:
 
 
 def _checked(
-    model: ModelSpec, image: Path, request: RunRequest, of_model: tuple[Finding, ...]
+    asking: Callable[..., Question], image: Path, of_model: tuple[Finding, ...]
 ) -> Iterator[ImageChecked]:
     series, count = 0, 1
     while series < count:
         try:
-            asked = ask(model, image, request, series=series)
+            asked = asking(series=series)
             count = asked.image.series_count
-            report = check_header(asked)
-            if not any(f.code == "axes.ambiguous" for f in report.errors):
-                report = check_fit(asked, read_sample(asked.image, SAMPLE_PX))
-            report = CheckReport((*of_model, *report.findings))
+            report = CheckReport((*of_model, *_report(asked).findings))
             yield ImageChecked(image, series if count > 1 else None, report, None)
         except BmzError as why:
             yield ImageChecked(image, series if count > 1 else None, CheckReport(()), why)
         series += 1
+
+
+def _report(asked: Question) -> CheckReport:
+    report = check_header(asked)
+    if any(finding.code in UNFORCEABLE for finding in report.errors):
+        return report
+    pixels = read_sample(asked.image, SAMPLE_PX)
+    measures = image_measures(pixels, asked.channels_taken)
+    return check_fit(replace(asked, measured=measures), pixels)
 
 
 def strict(summary: CheckSummary) -> CheckSummary:

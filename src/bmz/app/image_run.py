@@ -10,20 +10,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bmz.app.measure import image_measures
 from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
 from bmz.app.request import RunRequest
+from bmz.app.scale import scaled
 from bmz.app.settings import Labelling
 from bmz.base.arrays import FloatArray
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener
 from bmz.check.finding import CheckReport
 from bmz.check.fit import check_fit, check_header
+from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
 from bmz.image.grid import with_lengths
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
-from bmz.plan.plan import Decided, Plan, found_scale, make_plan
+from bmz.plan.plan import Decided, Plan, make_plan
 from bmz.predict.backend import Backend, Device
 from bmz.process.adapt import stack_unique
 from bmz.process.measure import measure_objects
@@ -45,6 +48,7 @@ class Job:
     labelling: Labelling
     device: Device
     decided: Decided
+    sample: Mapping[int, PlaneMeasures]
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,19 @@ class Predicted:
     scores: FloatArray | None
 
 
-def ask(model: ModelSpec, image: Path, request: RunRequest, *, series: int = 0) -> Question:
+def ask(
+    model: ModelSpec,
+    image: Path,
+    request: RunRequest,
+    sample: Mapping[int, PlaneMeasures],
+    *,
+    series: int = 0,
+) -> Question:
     """Put together what is known of the image: the file, then the user's words over it.
 
     Parameters
     ----------
+    sample : what was measured on the model's own sample
     series : which image of the file
 
     Raises
@@ -89,8 +101,9 @@ def ask(model: ModelSpec, image: Path, request: RunRequest, *, series: int = 0) 
     if request.pixel_um:
         told = {a: um for a, um in request.pixel_um.items() if a in info.sizes}
         info = replace(info, pixel_um={**info.pixel_um, **told}, pixel_from="--pixel-size")
-    scale = found_scale(model, info.pixel_um, request.scale)
-    return Question(model, info, request.channels, info.pixel_um, scale)
+    asked = Question(model, info, request.channels, info.pixel_um, sample=sample)
+    runnable = not any(f.code in UNFORCEABLE for f in check_header(asked).errors)
+    return scaled(asked, request) if runnable else asked
 
 
 def make_ready(job: Job, image: Path) -> Ready:
@@ -103,7 +116,7 @@ def make_ready(job: Job, image: Path) -> Ready:
     BmzError
         The file cannot be read, or no tiles can be laid.
     """
-    asked = ask(job.model, image, job.request)
+    asked = ask(job.model, image, job.request, job.sample)
     report = check_header(asked)
     refuse_errors(image, report, force=job.request.force)
     return Ready(image, asked, report, make_plan(asked, job.decided))
@@ -134,7 +147,8 @@ def run_image(
     with stopwatch.stage("read"):
         pixels = read_image(ready.asked.image)
     with stopwatch.stage("check"):
-        report = check_fit(ready.asked, pixels)
+        measures = image_measures(pixels, ready.asked.channels_taken)
+        report = check_fit(replace(ready.asked, measured=measures), pixels)
         refuse_errors(ready.image, report, force=job.request.force)
     work = Pass(job.model, ready.plan, job.labelling, backend, stopwatch, listener)
     predicted = predict_image(pixels, ready.asked.image, work)

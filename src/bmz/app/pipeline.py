@@ -18,6 +18,7 @@ from bmz.predict.cutting import Tensor
 from bmz.predict.tiles import predict_tiled
 from bmz.process.adapt import (
     cast_within_range,
+    clip_channels,
     from_layout,
     grid_of,
     resize_image,
@@ -99,7 +100,7 @@ def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
 
 
 def network_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> list[Tensor]:
-    """Choose channels, resize, cast, and apply the declared preprocessing of each input.
+    """Choose channels, clip, resize, cast, and apply the declared preprocessing of each input.
 
     Parameters
     ----------
@@ -114,6 +115,8 @@ def network_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> list[Tensor
     taken = {}
     for tensor, channels in zip(inputs, plan.channels, strict=True):
         pixels = take_channels(plane, channels)
+        if plan.clip is not None:
+            pixels = clip_channels(pixels, plan.clip)
         if plan.scale != 1:
             pixels = resize_image(pixels, tuple(plan.shape.values()))
         laid = to_layout(pixels, "c" + model.space, tensor.letters)

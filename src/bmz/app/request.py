@@ -26,6 +26,7 @@ class RunRequest:
     channels : image channel for each model channel; -1 for zeros
     pixel_um : the user's word for the pixel size, um
     scale : resize factor, ``auto`` or None for no resizing
+    clip : percentile above which intensities are cut; None for no cut
     recipe : name of a label recipe, ``none`` for no labels; None to choose by evidence
     settings : ``--set`` words
     tile, batch : wanted tile side (px) and tiles at once
@@ -43,6 +44,7 @@ class RunRequest:
     channels: tuple[int, ...] | None = None
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     scale: float | Literal["auto"] | None = None
+    clip: float | None = None
     recipe: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     tile: int | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bmz.app.image_run import Job, Ready, make_ready, run_image
 from bmz.app.load import fetch_weights, find_model
+from bmz.app.measure import sample_measures
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.base.errors import BmzError, WrongUsage
@@ -70,7 +71,9 @@ def prepare(request: RunRequest, listener: Listener = nobody) -> Job:
             parameters=labelling.parameters,
             tile=request.tile,
             batch=request.batch,
+            clip=request.clip,
         ),
+        sample=sample_measures(package, model, settings),
     )
 
 

@@ -122,6 +122,24 @@ CODES: Mapping[str, CodePage] = {
         "Fill them or crop them away.",
         "12 of 65536 pixels are NaN or infinite",
     ),
+    "range.outlier": CodePage(
+        "warning",
+        "A few hot pixels lie far above all others; a stretch to the brightest is spoiled by them.",
+        "Cut the intensities at a percentile.",
+        "bmz run MODEL cells.tif -o out --clip 99.99",
+    ),
+    "range.saturated": CodePage(
+        "warning",
+        "Bright objects are cut off at the top value: touching ones look like one.",
+        "A shorter exposure; what is cut off cannot be brought back.",
+        "bright parts of channel 0 are cut off at 4095",
+    ),
+    "range.inverted": CodePage(
+        "warning",
+        "Structures are dark here and bright in the model's own sample, or the reverse.",
+        "Invert the image, or take a model for this kind of image.",
+        "structures are dark here and bright in the model's own sample",
+    ),
     "range.flat": CodePage(
         "warning",
         "Fewer than 8 grey levels lie between the percentiles 1 and 99.9.",
@@ -163,6 +181,12 @@ CODES: Mapping[str, CodePage] = {
         "The file's number cannot be a pixel size (a screen's 72 dpi, zero), and it would be used.",
         "Give the true one.",
         "bmz check MODEL cells.tif --pixel-size 0.5um",
+    ),
+    "object.size": CodePage(
+        "warning",
+        "Objects are far larger or smaller, in pixels, than those that the model was made for.",
+        "Let the image be resized with the factor of the hint, or --scale auto.",
+        "bmz run MODEL cells.tif -o out --scale auto",
     ),
     "size.below-least": CodePage(
         "note",

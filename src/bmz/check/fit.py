@@ -6,6 +6,7 @@ import xarray as xr
 
 from bmz.check.axes import axes_findings, channel_findings
 from bmz.check.finding import CheckReport
+from bmz.check.measured_rules import measured_findings
 from bmz.check.question import Question
 from bmz.check.scale import scale_findings
 from bmz.check.sizes import size_findings
@@ -33,4 +34,5 @@ def check_fit(asked: Question, pixels: xr.DataArray) -> CheckReport:
     report = check_header(asked)
     if any(finding.code in {"axes.ambiguous", "channel.count"} for finding in report.findings):
         return report
-    return report.with_more((*dtype_findings(asked, pixels), *range_findings(asked, pixels)))
+    values = (*dtype_findings(asked, pixels), *range_findings(asked, pixels))
+    return report.with_more((*values, *measured_findings(asked)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bmz.check.measured import PlaneMeasures
 from bmz.image.info import ImageInfo
 from bmz.spec.model import ModelSpec, TensorSpec
 
@@ -23,6 +24,8 @@ class Question:
         zeros; None when the user did not say
     pixel_um : pixel size in um along z, y, x: the user's word, else the file's
     scale : factor by which the image is resized before the network; None when not asked for
+    measured : what was measured on the image, by channel of the model; empty when nothing was
+    sample : the same of the model's own sample or test tensor
     """
 
     model: ModelSpec
@@ -30,6 +33,8 @@ class Question:
     channels: tuple[int, ...] | None = None
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     scale: float | None = None
+    measured: Mapping[int, PlaneMeasures] = field(default_factory=dict)
+    sample: Mapping[int, PlaneMeasures] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

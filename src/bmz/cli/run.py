@@ -66,7 +66,13 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 @click.option(
     "--scale",
     type=Scale(),
-    help="Resize the image by this factor before the network; auto: by the pixel sizes.",
+    help="Resize the image by this factor before the network; auto: by pixel or object size.",
+)
+@click.option(
+    "--clip",
+    type=click.FloatRange(50, 100),
+    metavar="PERCENTILE",
+    help="Cut the intensities of each channel above this percentile, such as 99.99.",
 )
 @click.option(
     "--recipe",

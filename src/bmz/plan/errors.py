@@ -65,10 +65,10 @@ class WeightsUnusable(CouldNotTell):
 class ScaleUnknown(CouldNotTell):
     """``--scale auto`` has nothing to go by."""
 
-    def __init__(self, model: str, missing: str) -> None:
+    def __init__(self, model: str) -> None:
         super().__init__(
-            f"--scale auto needs the pixel size of image and model, but {missing} of '{model}' "
-            "states none",
+            f"--scale auto cannot tell the factor for '{model}': neither the pixel size nor the "
+            "size of the objects is known of both image and model",
             hint="give --pixel-size for the image, or the factor itself: --scale 0.5",
             code="scale.unknown",
         )

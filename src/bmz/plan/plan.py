@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from bmz.check.question import EMPTY_CHANNEL, Question
-from bmz.check.scale import scale_to
 from bmz.plan.axis_tiling import OutputRule
-from bmz.plan.errors import ScaleUnknown
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import PadMode, Tiling, plan_tiles
 from bmz.spec.model import Fixed, ModelSpec, Weights
-from bmz.spec.pixels import model_pixel_um
 
 GLOBAL_SIDE = 1536
 """Largest tile (px) of a 2-D network that is said to see the whole image."""
@@ -30,6 +27,7 @@ class Plan:
     device : on which it runs, such as ``cpu`` or ``cuda:0``
     loop : axes over which planes (or stacks) are run one by one, with their sizes
     channels : for each input, the image channel of each of its channels; -1 is zeros
+    clip : percentile of each channel above which values are cut; None for no cut
     scale : factor by which y, x (and z of a 3-D model) are resized before the network
     shape : spatial sizes that the network works on, after the resizing
     tiling : of that shape
@@ -42,6 +40,7 @@ class Plan:
     device: str
     loop: Mapping[str, int]
     channels: tuple[tuple[int, ...], ...]
+    clip: float | None
     scale: float
     shape: Mapping[str, int]
     tiling: Tiling
@@ -59,6 +58,7 @@ class Plan:
             f"weights {self.weights.format} on {self.device}, batch {self.batch}",
             f"loop    {loop or 'none: one pass'}",
             f"take    channels {channels}",
+            *((f"clip    above percentile {self.clip:g} of each channel",) if self.clip else ()),
             f"resize  {'no' if self.scale == 1 else f'x {self.scale:g}, to ' + _sizes(self.shape)}",
             *self.tiling.describe(),
             f"labels  {self.recipe.name} of '{self.recipe.output}': {self.recipe.why}",
@@ -72,6 +72,7 @@ class Plan:
             "device": self.device,
             "loop": dict(self.loop),
             "channels": [list(taken) for taken in self.channels],
+            "clip": self.clip,
             "scale": self.scale,
             "shape": dict(self.shape),
             "tile": self.tiling.tile,
@@ -101,6 +102,7 @@ class Decided:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tile: int | None = None
     batch: int = 1
+    clip: float | None = None
 
 
 def make_plan(asked: Question, decided: Decided) -> Plan:
@@ -127,6 +129,7 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
         device=decided.device,
         loop={axis: sizes[axis] for axis in asked.loop},
         channels=_channels_of_inputs(asked),
+        clip=decided.clip,
         scale=scale,
         shape=shape,
         tiling=plan_tiles(shape, rules, side=side, pad=pad_mode(model, decided.recipe)),
@@ -182,21 +185,3 @@ def _channels_of_inputs(asked: Question) -> tuple[tuple[int, ...], ...]:
 def _batch_is_fixed(model: ModelSpec) -> bool:
     axes = [tensor.axis("b") for tensor in model.inputs if not tensor.optional]
     return any(axis is None or isinstance(axis.size, Fixed) for axis in axes)
-
-
-def found_scale(
-    model: ModelSpec, image_um: Mapping[str, float], asked: float | Literal["auto"] | None
-) -> float | None:
-    """Give the resize factor: the number asked for, or for ``auto`` that of the pixel sizes.
-
-    Raises
-    ------
-    ScaleUnknown
-        ``auto``, and image or model states no pixel size.
-    """
-    if asked != "auto":
-        return asked
-    factor = scale_to(model_pixel_um(model), image_um)
-    if factor is None:
-        raise ScaleUnknown(model.id, "the image" if model_pixel_um(model) else "the description")
-    return factor

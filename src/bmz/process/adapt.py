@@ -29,6 +29,19 @@ def take_channels(x: AnyArray, channels: Sequence[int]) -> AnyArray:
     return np.stack([x[channel] if channel >= 0 else empty for channel in channels])
 
 
+def clip_channels(x: AnyArray, percentile: float) -> AnyArray:
+    """Cut the values of each channel at a percentile of that channel.
+
+    Parameters
+    ----------
+    x : (c, (z,) y, x), any dtype
+    percentile : 0 to 100; interpolated downward, so that it is a value of the image
+    """
+    tops = np.percentile(x, percentile, axis=tuple(range(1, x.ndim)), method="lower", keepdims=True)
+    clipped: AnyArray = np.minimum(x, tops.astype(x.dtype))
+    return clipped
+
+
 def resize_image(x: AnyArray, shape: Sequence[int]) -> FloatArray:
     """Resize every channel with linear interpolation, smoothed first where it shrinks.
 

@@ -1,0 +1,116 @@
+"""All that is measured on one plane, of an image or of a model's own sample tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.check.object_size import ObjectSize, object_size
+from bmz.check.pixel_values import (
+    Bits,
+    Contrast,
+    Outliers,
+    Saturation,
+    bits,
+    contrast,
+    outliers,
+    saturation,
+    within_unit,
+)
+from bmz.check.polarity import Polarity, polarity_of
+from bmz.check.survey import survey
+
+
+@dataclass(frozen=True)
+class PlaneMeasures:
+    """Measurements of one plane; `None` is unknown.
+
+    Parameters
+    ----------
+    shape : (height, width) in px
+    dtype : NumPy's name
+    nonfinite : number of NaN and infinite pixels
+    minimum, maximum, mean, deviation : of the finite pixels
+    unit_range : fractions between 0 and 1
+    outliers, saturation, contrast, bits : see their classes
+    size : characteristic object diameter
+    polarity : side of the stain
+    """
+
+    shape: tuple[int, int]
+    dtype: str
+    nonfinite: int
+    minimum: float
+    maximum: float
+    mean: float
+    deviation: float
+    unit_range: bool
+    outliers: Outliers
+    saturation: Saturation
+    contrast: Contrast
+    bits: Bits | None
+    size: ObjectSize | None
+    polarity: Polarity | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that JSON can hold."""
+        return {**asdict(self), "shape": list(self.shape)}
+
+    @classmethod
+    def from_dict(cls, words: Mapping[str, Any]) -> PlaneMeasures:
+        """Read what `to_dict` gave, also after a way through JSON.
+
+        Raises
+        ------
+        TypeError, KeyError
+            A field is missing or unknown: another version wrote it.
+        """
+        parts = {
+            "outliers": Outliers(**words["outliers"]),
+            "saturation": Saturation(**words["saturation"]),
+            "contrast": Contrast(**words["contrast"]),
+            "bits": Bits(**words["bits"]) if words["bits"] else None,
+            "size": ObjectSize(**words["size"]) if words["size"] else None,
+            "polarity": Polarity(**words["polarity"]) if words["polarity"] else None,
+        }
+        height, width = words["shape"]
+        return cls(**{**words, **parts, "shape": (height, width)})
+
+
+def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
+    """Measure a plane; None when it holds no finite value.
+
+    Parameters
+    ----------
+    plane : (y, x), any real dtype and unit
+
+    Raises
+    ------
+    ValueError
+        `plane` is not 2-D.
+    """
+    finite = plane[np.isfinite(plane)]
+    if finite.size == 0:
+        return None
+    seen = survey(plane)
+    height, width = plane.shape
+    return PlaneMeasures(
+        shape=(height, width),
+        dtype=str(plane.dtype),
+        nonfinite=int(plane.size - finite.size),
+        minimum=float(finite.min()),
+        maximum=float(finite.max()),
+        mean=float(finite.mean(dtype=np.float64)),
+        deviation=float(finite.std(dtype=np.float64)),
+        unit_range=within_unit(finite),
+        outliers=outliers(plane),
+        saturation=saturation(plane),
+        contrast=contrast(plane),
+        bits=bits(plane),
+        size=object_size(seen) if seen else None,
+        polarity=polarity_of(seen) if seen else None,
+    )

@@ -1,0 +1,144 @@
+"""What pixels tell beyond the header: hot pixels, clipping, polarity and the size of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bmz.check.finding import Evidence, Finding
+from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.spec.model import ModelSpec
+
+OFF = 2.0
+"""From this ratio of object diameters on a network meets objects it was not trained on."""
+
+SURE = 0.6
+"""A polarity below this reliability, as of electron microscopy, says nothing."""
+
+CLIP_PERCENTILE = 99.99
+"""Cutting here takes hot pixels away and leaves objects alone."""
+
+
+@dataclass(frozen=True)
+class Diameter:
+    """How large objects are for a model.
+
+    Parameters
+    ----------
+    px : typical diameter in pixels of its input
+    low, high : the range in which it is known to work; half and double where none is stated
+    evidence : who says so
+    """
+
+    px: float
+    low: float
+    high: float
+    evidence: Evidence
+
+
+def model_diameter(asked: Question) -> Diameter | None:
+    """Give the object diameter of a model: declared, else measured on its own sample."""
+    declared = declared_diameter(asked.model)
+    if declared is not None:
+        return declared
+    sizes = [m.size for m in asked.sample.values() if m.size is not None]
+    if not sizes:
+        return None
+    best = max(sizes, key=lambda size: size.reliability).diameter_px
+    return Diameter(best, best / OFF, best * OFF, "measured")
+
+
+def declared_diameter(model: ModelSpec) -> Diameter | None:
+    """Give ``config.bmz.object_diameter_px`` with its range, where the description has one."""
+    config = model.config.get("bmz") or {}
+    px, limits = config.get("object_diameter_px"), config.get("object_diameter_range_px")
+    if not isinstance(px, int | float) or px <= 0:
+        return None
+    low, high = limits or (px / OFF, px * OFF)
+    return Diameter(float(px), float(low), float(high), "declared")
+
+
+def image_diameter_px(asked: Question) -> float | None:
+    """Give the object diameter of the image in its pixels; None where it is not clear.
+
+    A channel of the model that has an object size in its sample is compared with the same channel
+    of the image; with a declared diameter the first channel that shows a size counts, since models
+    of several channels name the channel of the objects first.
+    """
+    declared = declared_diameter(asked.model) is not None
+    for position, measures in sorted(asked.measured.items()):
+        sample = asked.sample.get(position)
+        if measures.size is not None and (declared or (sample and sample.size)):
+            return measures.size.diameter_px
+    return None
+
+
+def object_factor(asked: Question) -> float | None:
+    """Give the factor that brings the objects of the image to the size that the model wants."""
+    wanted, found = model_diameter(asked), image_diameter_px(asked)
+    return None if wanted is None or found is None else wanted.px / found
+
+
+def measured_findings(asked: Question) -> Iterator[Finding]:
+    """Yield what the measures of the used channels tell."""
+    for position, channel in enumerate(asked.channels_taken):
+        measures = asked.measured.get(position)
+        if measures is None or channel == EMPTY_CHANNEL:
+            continue
+        where = f"{asked.inputs[0].id}.c{channel}"
+        if measures.outliers.dominate:
+            yield _outlier(channel, where, asked, position)
+        if measures.saturation.cuts:
+            yield Finding(
+                "range.saturated", "warning", where,
+                f"bright parts of channel {channel} are cut off at {measures.saturation.level:g}",
+                wanted="objects below the top value",
+                found=f"{measures.saturation.pixels} pixels at the top",
+                hint="a shorter exposure; what is cut off cannot be brought back",
+                evidence="measured",
+            )  # fmt: skip
+        yield from _polarity(asked, position, where)
+    yield from _object_size(asked)
+
+
+def _outlier(channel: int, where: str, asked: Question, position: int) -> Finding:
+    found = asked.measured[position].outliers
+    return Finding(
+        "range.outlier", "warning", where,
+        f"{found.pixels} hot pixel{'s' * (found.pixels != 1)} up to {found.highest:g} in channel "
+        f"{channel}, the rest stays below {found.highest_without:g}",
+        wanted="a range without hot pixels", found=f"{found.stretch:.1f} x the range",
+        hint=f"cut them off: --clip {CLIP_PERCENTILE}", evidence="measured",
+    )  # fmt: skip
+
+
+def _polarity(asked: Question, position: int, where: str) -> Iterator[Finding]:
+    sample = asked.sample.get(position)
+    wanted = sample.polarity if sample else None
+    found = asked.measured[position].polarity
+    if wanted is None or found is None or min(wanted.reliability, found.reliability) < SURE:
+        return
+    if wanted.side != found.side:
+        yield Finding(
+            "range.inverted", "warning", where,
+            f"structures are {found.side} here and {wanted.side} in the model's own sample",
+            wanted=wanted.side, found=found.side,
+            hint="invert the image first, or take a model for this kind of image",
+            evidence="measured",
+        )  # fmt: skip
+
+
+def _object_size(asked: Question) -> Iterator[Finding]:
+    wanted, found = model_diameter(asked), image_diameter_px(asked)
+    if wanted is None or found is None:
+        return
+    seen = found * (asked.scale or 1.0)
+    if wanted.low <= seen <= wanted.high:
+        return
+    factor = wanted.px / found
+    yield Finding(
+        "object.size", "warning", f"{asked.inputs[0].id}.x",
+        f"objects are about {seen:.3g} px across, the model is made for about {wanted.px:.3g} px",
+        wanted=f"{wanted.low:.3g} to {wanted.high:.3g} px", found=f"{seen:.3g} px",
+        hint=f"--scale {factor:.2g} (or --scale auto)", evidence="measured",
+    )  # fmt: skip

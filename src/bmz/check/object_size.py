@@ -1,0 +1,161 @@
+"""How large are the objects of an image, in pixels? Two measurements that must agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log
+from typing import Literal
+
+from bmz.base.arrays import AnyArray
+from bmz.check.blobs import BlobPeak
+from bmz.check.phases import PartSize
+from bmz.check.survey import Survey, survey
+
+CLEAR_SHARE = 0.3
+"""From this share of the energy at one size the blobs of a plane have a common one."""
+
+CLEAR_DOMINANCE = 0.5
+"""From this dominance of bright over dark blobs (or the reverse) they are no noise."""
+
+SHARP_SHARE = 0.55
+"""From this share on parts of another size than the blobs contradict them; below, blobs may be
+the bright middles of cells, which are the parts."""
+
+SOME_SHARE = 0.17
+"""Below this share the blobs say nothing, not even as a witness."""
+
+AGREE = 1.6
+"""Both measurements are believed up to this ratio."""
+
+FAR_APART = 3.0
+"""Beyond this ratio parts are no objects around the blobs: they are heaps of them."""
+
+STEEP = 0.5
+"""From this slope on a part has no size of its own."""
+
+FLAT = 0.3
+"""Up to this slope parts are believed without the blobs: cells between walls."""
+
+SKEWED = 0.3
+"""Noise stays below this skewness."""
+
+LARGEST = 0.4
+"""An object is smaller than this share of the shorter side, or too few fit for a statistic."""
+
+FEW_CELLS = 8
+"""Cells between walls must be at least this many."""
+
+How = Literal["blobs and parts", "blobs", "parts", "cells between walls"]
+
+
+@dataclass(frozen=True)
+class ObjectSize:
+    """The characteristic object diameter of a plane.
+
+    Parameters
+    ----------
+    diameter_px : diameter of a disc of the same area as the typical object
+    spread : relative uncertainty, such as 0.1 for a tenth
+    reliability : 0 to 1; below 0.5 one measurement stands alone or the peak is broad
+    how : which measurements told it
+    """
+
+    diameter_px: float
+    spread: float
+    reliability: float
+    how: How
+
+
+def object_diameter_px(plane: AnyArray) -> ObjectSize | None:
+    """Estimate the characteristic object diameter without any ground truth.
+
+    Two things are measured over all scales: the size at which blobs are commonest (extrema of the
+    scale-normalised Laplacian, Lindeberg 1998), and the size of the parts between the edges of the
+    plane (its zero crossings, Marr and Hildreth 1980) at the blur that fits them.
+
+    Parameters
+    ----------
+    plane : (y, x), any real dtype and unit
+
+    Returns
+    -------
+    ObjectSize or None
+        None for flat planes, noise, textures, and where the two measurements disagree.
+
+    Raises
+    ------
+    ValueError
+        `plane` is not 2-D.
+    """
+    seen = survey(plane)
+    return None if seen is None else object_size(seen)
+
+
+def object_size(seen: Survey) -> ObjectSize | None:
+    """Tell the object diameter from what the scales of a plane show."""
+    peak, most = seen.peak, LARGEST * seen.least_side
+    clear = (
+        peak.share >= CLEAR_SHARE and peak.dominance >= CLEAR_DOMINANCE and peak.diameter_px <= most
+    )
+    parts = [p for p in seen.parts(peak.sign) if abs(p.slope) <= STEEP and p.diameter_px <= most]
+    nearest = min(parts, key=lambda p: _gap(p.diameter_px, peak.diameter_px), default=None)
+    if clear:
+        return _with_blobs(peak, nearest)
+    if max((abs(skew) for _, skew in seen.skews), default=0.0) < SKEWED:
+        return None
+    return _cells_between_walls(seen, most) or _parts_alone(peak, nearest)
+
+
+def _gap(one_px: float, other_px: float) -> float:
+    return abs(log(one_px / other_px))
+
+
+def _sharpness(peak: BlobPeak) -> float:
+    return min(1.0, peak.share / (2 * CLEAR_SHARE))
+
+
+def _with_blobs(peak: BlobPeak, part: PartSize | None) -> ObjectSize | None:
+    """Weigh clear blobs against the parts nearest to them.
+
+    Parts smaller than the blobs are noise or texture; larger ones contradict sharp blobs, but may
+    be cells whose bright middles are the blobs. Either side's say fades out towards `AGREE`.
+    """
+    gap = 2 * log(AGREE) if part is None else log(part.diameter_px / peak.diameter_px)
+    near = 1 - abs(gap) / log(AGREE)
+    if part is None or (near <= 0 and gap < 0):
+        return _blobs_alone(peak)
+    if near <= 0:
+        return None if peak.share >= SHARP_SHARE else _parts_alone(peak, part)
+    for_part = (1.2 - 2 * abs(part.slope)) * (near if gap < 0 else 1)
+    for_peak = max(2 * (peak.share - 0.25), 0.1)
+    if gap > 0 and peak.share < SHARP_SHARE:
+        for_peak *= near
+    middle = peak.diameter_px * exp(gap * for_part / (for_part + for_peak))
+    reliability = 0.5 + 0.5 * _sharpness(peak) * near
+    return ObjectSize(middle, max(0.1, abs(gap) / 2), reliability, "blobs and parts")
+
+
+def _blobs_alone(peak: BlobPeak) -> ObjectSize:
+    return ObjectSize(peak.diameter_px, 0.2, 0.5 * _sharpness(peak), "blobs")
+
+
+def _parts_alone(peak: BlobPeak, part: PartSize | None) -> ObjectSize | None:
+    if part is None or abs(part.slope) > STEEP or peak.share < SOME_SHARE:
+        return None
+    if not 1 / AGREE <= part.diameter_px / peak.diameter_px <= FAR_APART:
+        return None
+    return ObjectSize(part.diameter_px, 0.2, 0.5 - 0.5 * abs(part.slope), "parts")
+
+
+def _cells_between_walls(seen: Survey, most: float) -> ObjectSize | None:
+    """Look for many parts of the sign opposite to the stain: dark cells, or the reverse."""
+    stain = max(seen.skews, key=lambda pair: abs(pair[1]))[1]
+    cells = [
+        part
+        for part in seen.parts(-1 if stain > 0 else 1)
+        if abs(part.slope) <= FLAT and part.parts >= FEW_CELLS and part.diameter_px <= most
+    ]
+    if not cells:
+        return None
+    cell = min(cells, key=lambda part: abs(part.slope))
+    return ObjectSize(cell.diameter_px, 0.15, 0.7 - abs(cell.slope), "cells between walls")

@@ -1,0 +1,217 @@
+"""What the values of a plane tell: outliers, saturation, contrast, noise and bits in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log2
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, FloatArray
+
+FEW = 1e-4
+"""Outliers are at most this share of the pixels."""
+
+ISOLATED = 0.25
+"""A spot seen through optics leaves at least this share of its height in its neighbours."""
+
+DOMINATES = 2.0
+"""From this stretch of the range on, outliers decide where a minimum-to-maximum scaling ends."""
+
+PLATEAU = 0.3
+"""From this share of the bright half of the range at one top value on, objects are cut off."""
+
+PLATEAU_PIXELS = 50
+"""Fewer pixels at the top value are a coincidence."""
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Hot pixels: far above the image, next to pixels that are not.
+
+    Parameters
+    ----------
+    pixels : how many
+    highest : the largest value with them
+    highest_without : the largest value without them
+    stretch : range with them over range without them, 1 when there are none
+    """
+
+    pixels: int
+    highest: float
+    highest_without: float
+    stretch: float
+
+    @property
+    def dominate(self) -> bool:
+        """Say whether they widen the range so far that the rest loses its contrast."""
+        return self.pixels > 0 and self.stretch >= DOMINATES
+
+
+def outliers(plane: AnyArray) -> Outliers:
+    """Find isolated pixels far above the rest; only the brightest `FEW` of all are asked.
+
+    A pixel is isolated when the median of its eight neighbours stays below `ISOLATED` of its
+    height over the median of the plane: light through a lens is never that sharp.
+
+    Parameters
+    ----------
+    plane : (y, x), any real dtype and unit, one finite value or more
+    """
+    values = _finite(plane)
+    few = max(1, ceil(values.size * FEW))
+    low, middle = np.percentile(values, [1, 50])
+    brightest = np.argpartition(values, -few, axis=None)[-few:]
+    y, x = np.unravel_index(brightest, values.shape)
+    height = values[y, x] - middle
+    around = np.median(_neighbours(values, y, x), axis=0) - middle
+    hot = (height > 0) & (around < ISOLATED * height)
+    rest = values.copy()
+    rest[y[hot], x[hot]] = middle
+    highest, without = float(values.max()), float(rest.max())
+    narrow = without - float(low)
+    stretch = (highest - float(low)) / narrow if narrow > 0 and hot.any() else 1.0
+    return Outliers(int(hot.sum()), highest, without, stretch)
+
+
+def _finite(plane: AnyArray) -> FloatArray:
+    values = np.asarray(plane, dtype=np.float64)
+    finite = np.isfinite(values)
+    return values if finite.all() else np.where(finite, values, np.median(values[finite]))
+
+
+def _neighbours(values: FloatArray, y: AnyArray, x: AnyArray) -> FloatArray:
+    padded = np.pad(values, 1, mode="symmetric")
+    steps = [(dy, dx) for dy in (0, 1, 2) for dx in (0, 1, 2) if (dy, dx) != (1, 1)]
+    return np.stack([padded[y + dy, x + dx] for dy, dx in steps])
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Pixels at the top value.
+
+    Parameters
+    ----------
+    level : the largest value
+    pixels : how many pixels have it
+    share : of all pixels
+    share_of_bright : of the pixels in the upper half between the median and the top
+    bits : the number of bits whose last value `level` is (12 for 4095), None for another value
+    """
+
+    level: float
+    pixels: int
+    share: float
+    share_of_bright: float
+    bits: int | None
+
+    @property
+    def cuts(self) -> bool:
+        """Say whether bright objects have lost their tops."""
+        return self.pixels >= PLATEAU_PIXELS and self.share_of_bright >= PLATEAU
+
+
+def saturation(plane: AnyArray) -> Saturation:
+    """Count the pixels at the top value, whatever the dtype, so that 12 bit in 16 is seen too.
+
+    Parameters
+    ----------
+    plane : (y, x), any real dtype and unit, one finite value or more
+    """
+    values = _finite(plane)
+    top = float(values.max())
+    pixels = int((values == top).sum())
+    bright = int((values >= (top + float(np.median(values))) / 2).sum())
+    number = round(log2(top + 1)) if top >= 1 else 0
+    bits = number if number and top == 2.0**number - 1 else None
+    flat = float(values.min()) == top
+    return Saturation(top, pixels, pixels / values.size, 0.0 if flat else pixels / bright, bits)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How far the values spread.
+
+    Parameters
+    ----------
+    low, high : percentiles 1 and 99.9
+    noise : standard deviation of the noise
+    to_noise : (high - low) / noise; None without noise
+    """
+
+    low: float
+    high: float
+    noise: float
+    to_noise: float | None
+
+
+def contrast(plane: AnyArray) -> Contrast:
+    """Compare the spread of the values with their noise.
+
+    Parameters
+    ----------
+    plane : (y, x), any real dtype and unit, one finite value or more
+    """
+    low, high = map(float, np.percentile(_finite(plane), [1, 99.9]))
+    noise = noise_level(plane)
+    return Contrast(low, high, noise, (high - low) / noise if noise > 0 else None)
+
+
+def noise_level(plane: AnyArray) -> float:
+    """Estimate the standard deviation of white noise, from the median of a high-pass.
+
+    Diagonal differences of 2 x 2 pixels hold little but noise, and the median leaves out edges
+    (Donoho and Johnstone 1994). Noise that was smoothed or compressed comes out too low.
+
+    Parameters
+    ----------
+    plane : (y, x), any real dtype and unit
+
+    Returns
+    -------
+    float, in the unit of the plane; 0 below 2 x 2 pixels
+    """
+    values = _finite(plane)
+    height, width = (side // 2 * 2 for side in values.shape)
+    a, b, c, d = (values[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
+    diagonal = (a - b - c + d) / 2
+    return float(np.median(np.abs(diagonal)) / 0.6745) if diagonal.size else 0.0
+
+
+@dataclass(frozen=True)
+class Bits:
+    """How many grey levels an image of whole numbers makes use of.
+
+    Parameters
+    ----------
+    stored : bits of the dtype
+    used : bits that the largest value needs, less the factor that all values share
+    step : that factor: 16 for 12 bits moved up into 16
+    """
+
+    stored: int
+    used: int
+    step: int
+
+
+def bits(plane: AnyArray) -> Bits | None:
+    """Tell the bit depth in use; None for fractions and negative numbers.
+
+    Parameters
+    ----------
+    plane : (y, x), any dtype
+    """
+    values = np.asarray(plane)
+    if not np.issubdtype(values.dtype, np.integer) or values.size == 0 or values.min() < 0:
+        return None
+    step = int(np.gcd.reduce(np.unique(values))) or 1
+    used = int(values.max()) // step
+    return Bits(8 * values.dtype.itemsize, used.bit_length(), step)
+
+
+def within_unit(plane: AnyArray) -> bool:
+    """Say whether fractions lie between 0 and 1, as after a scaling; never for whole numbers."""
+    values = np.asarray(plane)
+    if not np.issubdtype(values.dtype, np.floating) or values.size == 0:
+        return False
+    return bool(values.min() >= 0 and values.max() <= 1)
