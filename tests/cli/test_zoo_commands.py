@@ -323,6 +323,14 @@ def test_a_local_model_is_warm_the_second_time(zoo: SmallZoo, words: list[str]) 
     assert not Path("m/.bmz").exists()
 
 
+@pytest.mark.usefixtures("zoo")
+def test_a_warm_check_loads_neither_parser_nor_framework() -> None:
+    np.save("a.npy", np.random.default_rng(0).random((64, 64), dtype=np.float32))
+    status_of(["check", "able-cat", "a.npy"])
+
+    assert heavy_after("check", "able-cat", "a.npy") == "0 ['numpy']"
+
+
 def test_columns_are_cut_to_the_terminal_but_never_the_names() -> None:
     assert fitted([24, 30, 50], 64) == [24, 20, 20]
     assert fitted([24, 3, 9], 80) == [24, 3, 9]

@@ -7,11 +7,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bmz.app.image_run import ask
+from bmz.app.ask import ask, refuse_code
 from bmz.app.load import find_model
 from bmz.app.measure import image_measures, sample_measures
 from bmz.app.request import RunRequest
-from bmz.app.run import refuse_code
 from bmz.app.scale import SAMPLE_PX
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody

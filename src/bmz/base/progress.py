@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,22 @@ class Progress:
     what: str = ""
 
 
+Loudness = Literal["note", "warning", "error", "hint"]
+"""How a note is told; a ``hint`` belongs to what was told before it."""
+
+
 @dataclass(frozen=True)
 class Note:
-    """Something worth knowing that is no finding and no error, such as a smaller batch."""
+    """Something worth knowing at once, such as a smaller batch or a finding of the check.
+
+    Parameters
+    ----------
+    text : one sentence
+    kind : how loud it is
+    """
 
     text: str
+    kind: Loudness = "note"
 
 
 Event = Progress | Note

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
 from bmz.base.progress import Event, Listener, Note, Progress
+from bmz.cli.say import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -32,7 +31,7 @@ def progress_bars() -> Iterator[Listener]:
 
 def _note_only(event: Event, /) -> None:
     if isinstance(event, Note):
-        click.echo(f"note: {event.text}", err=True)
+        say([(event.kind, event.text)])
 
 
 class _Drawing:
@@ -54,7 +53,8 @@ class _Drawing:
             elif self._bars is None:
                 _note_only(event)
             else:
-                self._bars.console.print(f"note: {event.text}", highlight=False, markup=False)
+                start = "  hint" if event.kind == "hint" else event.kind
+                self._bars.console.print(f"{start}: {event.text}", highlight=False, markup=False)
 
     def close(self) -> None:
         """Take the bars away."""

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bmz.base.progress import Loudness, Note
 from bmz.check.finding import Finding
 from bmz.report.lines import Line
 from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, ImagePlan, RunSummary
+
+LOUDNESS: Mapping[str, Loudness] = {
+    "error": "error",
+    "warning": "warning",
+    "note": "note",
+    "hint": "hint",
+}
+
+
+def finding_notes(findings: Iterable[Finding], image: str) -> list[Note]:
+    """Give the findings as notes for a listener, to be told before the network starts."""
+    return [Note(text, LOUDNESS[kind]) for kind, text in finding_lines(findings, image)]
 
 
 def run_lines(summary: RunSummary) -> list[Line]:
@@ -31,10 +44,9 @@ def _failed(failure: ImageFailed) -> list[Line]:
 
 
 def _done(done: ImageDone) -> list[Line]:
-    lines = finding_lines(done.findings, done.image.name)
     count = "" if done.objects is None else f"{done.objects} object{'s' * (done.objects != 1)}, "
     main = done.files.get("labels") or done.files.get("raw") or done.files["record"]
-    lines.append(("answer", f"{done.image}: {count}{main}"))
+    lines: list[Line] = [("answer", f"{done.image}: {count}{main}")]
     if "overlay" in done.files:
         lines.append(("answer", f"  look at {done.files['overlay']}"))
     return lines
