@@ -168,6 +168,12 @@ def test_scale_auto_is_the_ratio_of_the_pixel_sizes() -> None:
         found_scale(PLAIN, {"y": 2.0, "x": 2.0}, "auto")
 
 
+def test_scale_auto_takes_the_curated_pixel_size_where_none_is_declared() -> None:
+    known = replace(PLAIN, alias="passionate-t-rex")
+
+    assert found_scale(known, {"y": 0.3, "x": 0.3}, "auto") == pytest.approx(2.0)
+
+
 def test_formats_without_code_come_first() -> None:
     both = replace(PLAIN, weights=(STATE_DICT, ONNX))
 

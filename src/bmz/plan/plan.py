@@ -14,7 +14,7 @@ from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import PadMode, Tiling, plan_tiles
 from bmz.spec.model import Fixed, ModelSpec, Weights
-from bmz.spec.pixels import model_pixel_um
+from bmz.spec.pixels import known_pixel_size
 
 GLOBAL_SIDE = 1536
 """Largest tile (px) of a 2-D network that is said to see the whole image."""
@@ -196,7 +196,8 @@ def found_scale(
     """
     if asked != "auto":
         return asked
-    factor = scale_to(model_pixel_um(model), image_um)
+    wanted = known_pixel_size(model).um
+    factor = scale_to(wanted, image_um)
     if factor is None:
-        raise ScaleUnknown(model.id, "the image" if model_pixel_um(model) else "the description")
+        raise ScaleUnknown(model.id, "the image" if wanted else "the description")
     return factor
