@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,3 +92,20 @@ def test_what_the_check_notes_is_what_the_plan_does(model: str, tmp_path: Path) 
     assert ("axes.extra" in codes) == bool(planned.plan.loop)
     assert ("size.fixed" in codes) == (planned.plan.tiling.count > 1)
     assert ("size.below-least" in codes) == any(a.padding[1] for a in planned.plan.tiling.axes)
+
+
+@pytest.mark.parametrize(("alias", "evidence"), [("dazzling-spider", "curated"), ("", "declared")])
+def test_a_model_that_makes_no_labels_gives_a_note_that_says_who_knows(
+    tmp_path: Path, alias: str, evidence: str
+) -> None:
+    def renamed(content: dict[str, Any]) -> None:
+        content["tags"] = ["denoising"]
+        content.update({"id": alias} if alias else {})
+
+    manifest = write_package(tmp_path / "model", description(size=64), change=renamed)
+    tifffile.imwrite(tmp_path / "a.tif", noisy(64, 64))
+
+    (image,) = checked(str(manifest.parent), tmp_path / "a.tif").images
+
+    (finding,) = (f for f in image.report.findings if f.code == "task.no-labels")
+    assert (finding.severity, finding.evidence) == ("note", evidence)

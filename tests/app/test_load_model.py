@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bmz.app.load import (
+    alias_of,
     describe,
     environment_files,
     find_model,
@@ -18,6 +19,7 @@ from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec, PackagedFile, Weights
 from bmz.spec.stored import SCHEMA
 from bmz.testing.package import sha256_of, write_package
+from bmz.zoo.package import Package, Remote
 from bmz.zoo.settings import ZooSettings
 from bmz.zoo.store import folder_of
 
@@ -86,3 +88,13 @@ def test_weights_without_an_environment_want_none(tmp_path: Path) -> None:
     weights = Weights("onnx", PackagedFile(tmp_path / "w.onnx"))
 
     assert list(environment_files(model, weights)) == []
+
+
+def test_the_index_tells_the_alias_and_a_folder_of_that_name_does_not(tmp_path: Path) -> None:
+    settings = ZooSettings(tmp_path / "cache")
+    manifest = write_package(tmp_path / "affable-shark")
+    remote = Remote("https://example.org/rdf.yaml", "v0", "ab")
+
+    assert alias_of(Package("affable-shark", manifest, remote)) == "affable-shark"
+    assert alias_of(Package("affable-shark", manifest, replace(remote, index_sha256=None))) == ""
+    assert load_model(str(manifest.parent), settings).alias == ""

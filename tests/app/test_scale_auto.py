@@ -58,6 +58,19 @@ def test_the_factor_is_the_ratio_of_the_pixel_sizes_where_both_are_known(tmp_pat
     assert factor_of(replace(request, pixel_um={"y": 2.0, "x": 2.0})) == pytest.approx(4)
 
 
+def test_a_curated_pixel_size_counts_where_none_is_declared(tmp_path: Path) -> None:
+    def named(content: Description) -> None:
+        content["config"] = {"bioimageio": {"nickname": "passionate-t-rex"}}
+
+    model = str(write_package(tmp_path / "m", change=named).parent)
+    tifffile.imwrite(tmp_path / "a.tif", discs(20))
+    request = RunRequest(model, (tmp_path / "a.tif",), tmp_path / "out", scale="auto")
+
+    ratio = factor_of(replace(request, pixel_um={"y": 0.3, "x": 0.3}, recipe="components"))
+
+    assert ratio == pytest.approx(2.0)
+
+
 def test_the_factor_is_the_ratio_of_the_object_sizes_else(tmp_path: Path) -> None:
     model = sized(10, tmp_path / "m")
     tifffile.imwrite(tmp_path / "a.tif", discs(30, size=400))

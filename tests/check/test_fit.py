@@ -262,3 +262,26 @@ def test_zero_to_one_where_zero_to_255_is_declared_is_a_warning() -> None:
 
     assert codes(asked, pixels(info, np.linspace(0, 1, 64)))["range.unit"] == "warning"
     assert codes(asked, pixels(info, np.linspace(0, 999, 64)))["range.outside"] == "warning"
+
+
+def test_a_curated_pixel_size_counts_where_none_is_declared_and_is_called_curated() -> None:
+    lobster = replace(model(space="zyx"), alias="passionate-t-rex")
+    info = image("zyx", (64, 64, 64), pixel_um={"z": 0.25, "y": 0.6, "x": 0.6})
+
+    report = check_header(Question(lobster, info, pixel_um=info.pixel_um))
+
+    (finding,) = (f for f in report.findings if f.code == "scale.far")
+    assert finding.evidence == "curated"
+    assert "manifest: description" in finding.message
+    assert "x 0.15 um" in finding.wanted
+
+
+def test_a_declared_pixel_size_is_called_declared() -> None:
+    known = replace(model(um=0.5), alias="passionate-t-rex")
+    info = image(pixel_um={"y": 2.0, "x": 2.0})
+
+    report = check_header(Question(known, info, pixel_um=info.pixel_um))
+
+    (finding,) = (f for f in report.findings if f.code == "scale.far")
+    assert finding.evidence == "declared"
+    assert finding.wanted == "y 0.5 um, x 0.5 um"

@@ -29,7 +29,7 @@ from bmz.spec.model import (
     Weights,
 )
 from bmz.spec.read import read_model
-from bmz.spec.stored import from_plain, read_stored, to_plain
+from bmz.spec.stored import SCHEMA, from_plain, read_stored, to_plain
 from bmz.testing.package import write_package
 
 pytest.importorskip("onnx")
@@ -95,6 +95,7 @@ MODEL = st.builds(
     ).map(tuple),
     cite=st.lists(st.builds(Citation, WORD, WORD), max_size=1).map(tuple),
     config=st.dictionaries(WORD, VALUE, max_size=3),
+    alias=WORD,
     tolerances=st.lists(st.builds(Tolerance, output_ids=st.just(("a",))), max_size=1).map(tuple),
 )
 
@@ -153,7 +154,7 @@ def test_a_manifest_is_parsed_once(tmp_path: Path, parsed: list[Path]) -> None:
 
     assert parsed == [manifest]
     assert replace(first, id="b") == second
-    assert [path.name for path in notes[0].iterdir()] == ["description.1.json"]
+    assert [path.name for path in notes[0].iterdir()] == [f"description.{SCHEMA}.json"]
 
 
 def test_another_manifest_or_version_is_parsed_again(
@@ -189,7 +190,7 @@ def test_a_damaged_description_is_ignored_and_written_anew(
     manifest = write_package(tmp_path / "m")
     notes = [tmp_path / "notes"]
     whole = read_stored(manifest, notes=notes)
-    kept = notes[0] / "description.1.json"
+    kept = notes[0] / f"description.{SCHEMA}.json"
     text = kept.read_text()
     before, instead = DAMAGES[damage]
     kept.write_text(
@@ -208,7 +209,7 @@ def test_every_place_is_read_and_the_last_is_written(tmp_path: Path, parsed: lis
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
 
     read_stored(manifest, notes=[theirs, ours])
-    (ours / "description.1.json").rename(tmp_path / "description.1.json")
+    (ours / f"description.{SCHEMA}.json").rename(tmp_path / f"description.{SCHEMA}.json")
     read_stored(manifest, notes=[tmp_path, ours])
 
     assert len(parsed) == 1

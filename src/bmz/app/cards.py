@@ -21,7 +21,7 @@ from bmz.spec.task import dims_of, task_of
 from bmz.zoo.index import Index, IndexEntry
 from bmz.zoo.settings import ZooSettings
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the form; raised with every change of `Card` or of how one is made."""
 
 _TUPLES = ("aliases", "weights", "tags")
@@ -56,7 +56,7 @@ def _made(
 def _read(entry: IndexEntry, manifest: Path, settings: ZooSettings) -> Card:
     empty = Card(entry.id, entry.version, entry.sha256)
     try:
-        model = describe(manifest, settings, model_id=entry.id)
+        model = describe(manifest, settings, model_id=entry.id, alias=entry.id)
     except PackageUnreadable as why:
         return replace(empty, status="broken", reason=why.why)
     except PackageInvalid as why:

@@ -14,7 +14,7 @@ from bmz.app.request import RunRequest
 from bmz.app.scale import SAMPLE_PX
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
-from bmz.check.finding import CheckReport, Finding, Severity
+from bmz.check.finding import CheckReport, Evidence, Finding, Severity
 from bmz.check.fit import check_fit, check_header
 from bmz.check.question import Question
 from bmz.image.sample import read_sample
@@ -66,7 +66,8 @@ def model_findings(package: Package, model: ModelSpec, wanted: str | None) -> It
     try:
         choose_recipe(model)
     except MakesNoLabels as why:
-        yield _as_finding(why, "note")
+        known: Evidence = "curated" if why.curated else "declared"
+        yield replace(_as_finding(why, "note"), evidence=known)
     except BmzError:
         pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
     try:

@@ -42,17 +42,33 @@ def find_model(
 ) -> tuple[Package, ModelSpec]:
     """Find and read a model, as `load_model` does, and tell where its files come from."""
     package = locate(word, settings, listener=listener)
-    return package, describe(package.manifest, settings, model_id=package.id)
+    return package, describe(
+        package.manifest, settings, model_id=package.id, alias=alias_of(package)
+    )
 
 
-def describe(manifest: Path, settings: ZooSettings, *, model_id: str | None = None) -> ModelSpec:
-    """Read a manifest, and keep what was read for the next time."""
+def alias_of(package: Package) -> str:
+    """Give the name by which the index of the zoo lists a package; empty when it lists none."""
+    listed = package.remote is not None and package.remote.index_sha256 is not None
+    return package.id if listed else ""
+
+
+def describe(
+    manifest: Path, settings: ZooSettings, *, model_id: str | None = None, alias: str = ""
+) -> ModelSpec:
+    """Read a manifest, and keep what was read for the next time.
+
+    Parameters
+    ----------
+    model_id : the name by which the model was asked for
+    alias : its name in the zoo, where the zoo gave it
+    """
     try:
         sha256 = sha256_of(manifest)
     except OSError as why:
         raise PackageUnreadable(manifest, why.strerror or "it cannot be read") from why
     notes = notes_folders(manifest, sha256, settings)
-    return read_stored(manifest, model_id=model_id, notes=notes)
+    return read_stored(manifest, model_id=model_id, alias=alias, notes=notes)
 
 
 def notes_folders(manifest: Path, sha256: str, settings: ZooSettings) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from bmz.check.question import Question
 from bmz.check.scale import scale_to
 from bmz.image.sample import read_sample
 from bmz.plan.errors import ScaleUnknown
-from bmz.spec.pixels import model_pixel_um
+from bmz.spec.pixels import known_pixel_size
 
 SAMPLE_PX = 2**22
 """Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
@@ -27,7 +27,7 @@ def scaled(asked: Question, request: RunRequest) -> Question:
     """
     if request.scale != "auto":
         return replace(asked, scale=request.scale)
-    factor = scale_to(model_pixel_um(asked.model), asked.pixel_um)
+    factor = scale_to(known_pixel_size(asked.model).um, asked.pixel_um)
     if factor is None:
         factor = object_factor(measured(asked))
     if factor is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from bmz.check.finding import Finding
+from bmz.check.finding import Evidence, Finding
 from bmz.check.question import Question
-from bmz.spec.pixels import model_pixel_um
+from bmz.spec.pixels import PixelSize, known_diameter_px, known_pixel_size
 
 FAR = 2.0
 """From this ratio on a network meets objects of a size it was not trained on."""
@@ -25,7 +25,8 @@ def scale_findings(asked: Question) -> Iterator[Finding]:
     """Yield pixel sizes that differ, that nobody knows, or that cannot be meant."""
     if asked.scale is not None:
         return
-    wanted, found = model_pixel_um(asked.model), asked.pixel_um
+    size, found = known_pixel_size(asked.model), asked.pixel_um
+    wanted = size.um
     where = f"{asked.inputs[0].id}.x"
     if wanted and asked.image.odd_pixel and not found:
         yield Finding(
@@ -33,39 +34,49 @@ def scale_findings(asked: Question) -> Iterator[Finding]:
             f"the file's pixel size cannot be meant: {'; '.join(asked.image.odd_pixel)}",
             wanted=_text(wanted), found="; ".join(asked.image.odd_pixel),
             hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
+            evidence=_evidence(size.source),
         )  # fmt: skip
         return
     factor = scale_to(wanted, found)
     if factor is None:
-        yield _unknown(asked, wanted, where)
+        yield _unknown(asked, size, where)
     elif max(factor, 1 / factor) >= OFF:
-        yield _differs(factor, wanted, found, where)
+        yield _differs(factor, size, found, where)
 
 
-def _unknown(asked: Question, wanted: Mapping[str, float], where: str) -> Finding:
-    found = asked.pixel_um
+def _unknown(asked: Question, size: PixelSize, where: str) -> Finding:
+    wanted, found = size.um, asked.pixel_um
     who = "the image" if wanted else "the model" if found else "neither the model nor the image"
     verb = "states" if who.startswith("neither") else "states no"
-    diameter = (asked.model.config.get("bmz") or {}).get("object_diameter_px")
-    objects = f"; its objects are about {diameter} px across" if diameter else ""
+    diameter = known_diameter_px(asked.model)
+    objects, source = "", size.source
+    if diameter is not None:
+        source = source or diameter.source
+        told = f" ({diameter.source})" if diameter.source else ""
+        objects = f"; its objects are about {diameter.value:g} px across{told}"
     return Finding(
         "scale.unknown", "note", where,
         f"{who} {verb} {'a ' * (verb == 'states')}pixel size{objects}",
         wanted=_text(wanted), found=_text(found),
         hint="compare the object size by eye, and give --scale FACTOR when they differ",
+        evidence=_evidence(source),
     )  # fmt: skip
 
 
-def _differs(
-    factor: float, wanted: Mapping[str, float], found: Mapping[str, float], where: str
-) -> Finding:
+def _differs(factor: float, size: PixelSize, found: Mapping[str, float], where: str) -> Finding:
     far = max(factor, 1 / factor) >= FAR
+    told = f", which {size.source} tells" if size.source else ""
     return Finding(
         "scale.far" if far else "scale.off", "error" if far else "warning", where,
-        f"a pixel of the image is {factor:.3g} x as long as one of the model",
-        wanted=_text(wanted), found=_text(found),
+        f"a pixel of the image is {factor:.3g} x as long as one of the model{told}",
+        wanted=_text(size.um), found=_text(found),
         hint=f"let the image be resized: --scale {factor:.3g} (or --scale auto)",
+        evidence=_evidence(size.source),
     )  # fmt: skip
+
+
+def _evidence(source: str) -> Evidence:
+    return "curated" if source else "declared"
 
 
 def _text(pixel_um: Mapping[str, float]) -> str:

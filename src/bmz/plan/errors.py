@@ -19,6 +19,17 @@ class RecipeUnclear(CouldNotTell):
         )
 
 
+class RecipeMissing(CouldNotTell):
+    """It is known what the output is, and no recipe makes labels of it."""
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(
+            f"there is no label recipe for '{model}': {why}",
+            hint="keep its output with --recipe none --save raw, or choose one with --recipe",
+            code="recipe.missing",
+        )
+
+
 class OutputUnclear(CouldNotTell):
     """Several outputs could become the label mask."""
 
@@ -43,9 +54,10 @@ class OutputUnknown(WrongUsage):
 
 
 class MakesNoLabels(AnswerIsNo):
-    """The model restores, translates or classifies images."""
+    """The model restores, translates or classifies images; `curated` when our facts say so."""
 
-    def __init__(self, model: str, why: str) -> None:
+    def __init__(self, model: str, why: str, *, curated: bool = False) -> None:
+        self.curated = curated
         super().__init__(
             f"'{model}' makes no label mask: {why}",
             hint="keep its output with --recipe none --save raw",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from bmz.plan.curated import Curated, curated_way
 from bmz.plan.errors import MakesNoLabels, OutputUnclear, OutputUnknown, RecipeUnclear
 from bmz.spec.model import ModelSpec, TensorSpec
 
@@ -63,11 +64,18 @@ def choose_recipe(
         Several outputs and no word which; or a word that names none.
     RecipeUnclear
         Nothing tells how the output becomes labels.
+    RecipeMissing
+        It is known what the output is, and no recipe is for it.
     MakesNoLabels
-        The tags name another task.
+        The curated facts or the tags name another task.
     """
-    tensor = _output(model, output)
-    evidence = _by_evidence(model, tensor)
+    curated = curated_way(model)
+    if recipe is None and curated is not None and not _declares(model):
+        refusal = curated.refusal(model)
+        if refusal is not None:
+            raise refusal
+    tensor = _output(model, output, curated)
+    evidence = _by_evidence(model, tensor, curated)
     if recipe is not None:
         same = evidence is not None and evidence.name == recipe
         parameters = evidence.parameters if evidence is not None and same else {}
@@ -81,28 +89,38 @@ def choose_recipe(
     raise RecipeUnclear(model.id, f"{shown}, and no op, config or channel name says more")
 
 
-def _output(model: ModelSpec, wanted: str | None) -> TensorSpec:
+def _output(model: ModelSpec, wanted: str | None, curated: Curated | None) -> TensorSpec:
     ids = tuple(tensor.id for tensor in model.outputs)
-    if wanted is not None:
-        if wanted not in ids:
-            raise OutputUnknown(model.id, wanted, ids)
-        return model.outputs[ids.index(wanted)]
+    if wanted is not None and wanted not in ids:
+        raise OutputUnknown(model.id, wanted, ids)
+    known = curated.way.output if curated is not None else None
+    chosen = wanted or (known if known in ids else None)
+    if chosen is not None:
+        return model.outputs[ids.index(chosen)]
     if len(ids) == 1:
         return model.outputs[0]
     raise OutputUnclear(model.id, ids)
 
 
-def _by_evidence(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
-    rules: tuple[Callable[[ModelSpec, TensorSpec], RecipeChoice | None], ...] = (
-        _declared_op,
-        _stardist_config,
-        _label_output,
-        _named_maps,
-        _biapy,
-        _foreground,
-        _classes,
-    )
+def _by_evidence(
+    model: ModelSpec, tensor: TensorSpec, curated: Curated | None
+) -> RecipeChoice | None:
+    def known(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+        return _curated(tensor, curated)
+
+    rules = (*_DECLARED, known, *_TOLD)
     return next((choice for rule in rules if (choice := rule(model, tensor))), None)
+
+
+def _declares(model: ModelSpec) -> bool:
+    return any(rule(model, tensor) for tensor in model.outputs for rule in _DECLARED)
+
+
+def _curated(tensor: TensorSpec, curated: Curated | None) -> RecipeChoice | None:
+    if curated is None or not curated.way.name or not curated.fits(tensor):
+        return None
+    why = f"curated facts; {curated.source}"
+    return RecipeChoice(curated.way.name, why, tensor.id, curated.way.parameters)
 
 
 def _declared_op(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
@@ -201,3 +219,12 @@ def _classes(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
         why = f"{tensor.channels} class maps of a model for semantic segmentation"
         return RecipeChoice("argmax", why, tensor.id)
     return None
+
+
+_Rule = Callable[[ModelSpec, TensorSpec], RecipeChoice | None]
+
+_DECLARED: tuple[_Rule, ...] = (_declared_op, _stardist_config)
+"""What the description itself declares; it wins over the curated facts."""
+
+_TOLD: tuple[_Rule, ...] = (_label_output, _named_maps, _biapy, _foreground, _classes)
+"""What names and tags tell; the curated facts win over it."""

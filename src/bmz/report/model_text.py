@@ -9,6 +9,7 @@ from typing import Any
 
 from bmz.base.errors import BmzError
 from bmz.plan.recipe_choice import RecipeChoice
+from bmz.report.facts_text import facts_rows, facts_values
 from bmz.report.steps_text import step_words
 from bmz.spec.model import AxisSpec, ModelSpec, TensorSpec
 from bmz.spec.pixels import model_pixel_um
@@ -84,7 +85,7 @@ def model_rows(view: ModelView) -> list[Row]:
         rows += _tensor_rows("input", tensor)
     for tensor in model.outputs:
         rows += _tensor_rows("output", tensor)
-    rows += [("pixels", _pixels(model)), *_recipe_rows(view.recipe)]
+    rows += [*facts_rows(model), *_recipe_rows(view.recipe)]
     rows += _headed("weights", (_weights_words(entry) for entry in view.weights))
     rows += _headed("runs code", iter(view.code or ("no: weights and numbers only",)))
     rows += [
@@ -121,15 +122,6 @@ def _axis_words(axis: AxisSpec) -> str:
 def _shortened(names: tuple[str, ...]) -> tuple[str, ...]:
     most = 4
     return names if len(names) <= most else (*names[:2], "...", names[-1])
-
-
-def _pixels(model: ModelSpec) -> str:
-    declared = model_pixel_um(model)
-    if declared:
-        return ", ".join(f"{axis} {um:.4g} um" for axis, um in declared.items())
-    diameter = (model.config.get("bmz") or {}).get("object_diameter_px")
-    about = f"; made for objects of about {diameter} px" if diameter else ""
-    return f"no pixel size declared{about}"
 
 
 def _recipe_rows(recipe: RecipeChoice | BmzError) -> list[Row]:
@@ -181,6 +173,7 @@ def model_json(view: ModelView) -> str:
         "inputs": [_tensor_values(tensor) for tensor in model.inputs],
         "outputs": [_tensor_values(tensor) for tensor in model.outputs],
         "pixel_um": model_pixel_um(model),
+        "facts": facts_values(model),
         "recipe": _recipe_values(view.recipe),
         "weights": [asdict(entry) for entry in view.weights],
         "runs_code": list(view.code),

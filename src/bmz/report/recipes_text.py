@@ -8,7 +8,8 @@ from bmz.process.recipes import RECIPES
 INTRODUCTION = """# Label recipes
 
 A recipe turns the output of a network into a label mask. `bmz show` tells which one a model gets
-and by what evidence: a declared step that gives labels, `config.stardist`, names of channels, tags.
+and by what evidence: a declared step that gives labels, `config.stardist`, the
+[curated facts](facts.md) of the model, names of channels, tags.
 When nothing tells, bmz asks for `--recipe`; it never guesses. `--set NAME=VALUE` changes a
 parameter. `--recipe none` makes no labels.
 

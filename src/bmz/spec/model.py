@@ -202,6 +202,8 @@ class ModelSpec:
     id : the name by which it was asked for, or the id in the manifest
     folder : where its files lie
     sha256 : of the manifest; the identity of the model
+    alias : its name in the zoo, as the zoo or the manifest itself tells it, never the name of a
+        folder; empty when neither does
     config : free additions of the manifest (``stardist``, ``bmz``, ``deepimagej``, ...)
     remarks : what the parser of the description had to say
     """
@@ -223,6 +225,7 @@ class ModelSpec:
     config: Mapping[str, Any] = field(default_factory=dict)
     tolerances: tuple[Tolerance, ...] = ()
     remarks: tuple[str, ...] = ()
+    alias: str = ""
 
     @property
     def space(self) -> str:

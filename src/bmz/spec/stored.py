@@ -16,7 +16,7 @@ from bmz.spec import model as words
 from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the form; raised with every change of ``bmz.spec.model`` or of its meaning."""
 
 _CLASS = "="
@@ -31,7 +31,7 @@ _CLASSES: Mapping[str, type] = {
 
 
 def read_stored(
-    manifest: Path, *, model_id: str | None = None, notes: Sequence[Path] = ()
+    manifest: Path, *, model_id: str | None = None, alias: str = "", notes: Sequence[Path] = ()
 ) -> ModelSpec:
     """Read a manifest as ``bmz.spec.read.read_model`` does, but parse it only the first time.
 
@@ -43,6 +43,7 @@ def read_stored(
     ----------
     manifest : ``bioimageio.yaml`` or ``rdf.yaml`` within its package
     model_id : the name by which the model was asked for
+    alias : its name in the zoo, where the zoo gave it; else the manifest tells it
     notes : folders where its description may be kept: each is looked into, the last is written
         to. What lies there is believed, so none may be of the package's own making.
 
@@ -63,7 +64,7 @@ def read_stored(
         found = read_model(manifest)
         if places:
             _keep(places[-1], found)
-    return replace(found, id=model_id) if model_id else found
+    return replace(found, id=model_id or found.id, alias=alias or found.alias)
 
 
 def _kept(path: Path, sha256: str, folder: Path) -> ModelSpec | None:

@@ -1,10 +1,11 @@
-"""What a model is for, as its tags and its name tell."""
+"""What a model is for, as its tags, the curated facts and its name tell."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
+from bmz.spec.facts import facts_of
 from bmz.spec.model import ModelSpec
 
 _TAGS: Mapping[str, tuple[str, ...]] = {
@@ -37,11 +38,14 @@ TASKS = (*_TAGS, "segmentation")
 def task_of(model: ModelSpec) -> str | None:
     """Give the task that the tags of a model name; None where nothing names one.
 
-    Where no tag is the name of a task, the word segmentation in a tag, or in the name of the
-    model, makes it plain ``segmentation``.
+    Where no tag is the name of a task, the curated facts tell it. Failing these, the word
+    segmentation in a tag, or in the name of the model, makes it plain ``segmentation``.
     """
     tags = {re.sub(r"[\s_]+", "-", tag.strip().lower()) for tag in model.tags}
     named = next((task for task, words in _TAGS.items() if tags & set(words)), None)
+    known = facts_of(model.alias) if named is None and model.alias else None
+    if known is not None and known.task is not None:
+        return known.task.value
     if named is None and any("segmentation" in text for text in (*tags, model.name.lower())):
         return "segmentation"
     return named

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bmz.base.axes import LETTERS
 from bmz.base.steps import Step
 from bmz.spec.errors import PathLeavesPackage
+from bmz.spec.facts import bare_alias
 from bmz.spec.model import (
     AnySize,
     AxisSpec,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from bioimageio.spec.model import v0_5
 
 _PLACEHOLDER = re.compile(r"channel_?\d*$")
+
+_ALIAS = re.compile(r"[a-z]+(-[a-z]+)+")
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,16 @@ def translate(
         config=config,
         tolerances=_tolerances(description),
         remarks=source.remarks,
+        alias=_alias(description.id, config),
     )
+
+
+def _alias(own_id: object, config: Mapping[str, Any]) -> str:
+    """Give the name in the zoo: the nickname that it gave, else the id if that is an alias."""
+    ours = config.get("bioimageio")
+    nickname = ours.get("nickname") if isinstance(ours, Mapping) else None
+    bare = bare_alias(str(nickname or own_id or ""))
+    return bare if _ALIAS.fullmatch(bare) else ""
 
 
 def _tolerances(description: v0_5.ModelDescr) -> tuple[Tolerance, ...]:

@@ -1,0 +1,123 @@
+"""Curated facts: what is known of the zoo's models beyond their descriptions, with its source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+T = TypeVar("T")
+
+Polarity = Literal["bright", "dark"]
+
+TABLE = Path(__file__).with_name("facts.json")
+"""One entry a model of the zoo, by its alias; ``docs/reference/facts.md`` says how to mend one."""
+
+
+@dataclass(frozen=True)
+class Fact(Generic[T]):
+    """One thing that is known of a model.
+
+    Parameters
+    ----------
+    value : what is known
+    source : where it stands, such as ``manifest: description``
+    """
+
+    value: T
+    source: str
+
+
+@dataclass(frozen=True)
+class LabelWay:
+    """How the output of a model becomes labels, or why it does not.
+
+    Parameters
+    ----------
+    name : of a label recipe; empty when there is none for this model
+    parameters : of the recipe, where they differ from its defaults
+    output : id of the output it works on; empty for the only one
+    reason : why there is no recipe
+    """
+
+    name: str = ""
+    parameters: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+    output: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one model; None for what is not.
+
+    Parameters
+    ----------
+    task : as ``bmz.spec.task.TASKS`` names them
+    recipe : the way to labels
+    output_channels : the meaning of each channel of the output that becomes labels
+    pixel_um : pixel size in um of the images it was made for, along z, y, x
+    object_diameter_px : of the objects it was made for
+    polarity : the objects, or their boundaries, are brighter or darker than what lies beside them
+    channels : what each channel of the image should show
+    """
+
+    task: Fact[str] | None = None
+    recipe: Fact[LabelWay] | None = None
+    output_channels: Fact[tuple[str, ...]] | None = None
+    pixel_um: Fact[Mapping[str, float]] | None = None
+    object_diameter_px: Fact[float] | None = None
+    polarity: Fact[Polarity] | None = None
+    channels: Fact[tuple[str, ...]] | None = None
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "recipe": lambda value: LabelWay(**value),
+    "output_channels": tuple,
+    "channels": tuple,
+}
+
+
+def facts_of(alias: str) -> Facts | None:
+    """Give what is known of a model of the zoo; None for one that is not in the table.
+
+    Parameters
+    ----------
+    alias : such as ``affable-shark``, ``affable-shark/v0`` or ``bioimage-io/affable-shark``
+    """
+    entry = _table().get(bare_alias(alias))
+    return None if entry is None else _facts(entry)
+
+
+def known_aliases() -> tuple[str, ...]:
+    """List the models of the table."""
+    return tuple(_table())
+
+
+def bare_alias(name: str) -> str:
+    """Take the zoo before an alias and the version behind it away.
+
+    >>> bare_alias("bioimage-io/affable-shark/v0")
+    'affable-shark'
+    """
+    return name.strip().removeprefix("bioimage-io/").partition("/")[0]
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, Any]]:
+    table: dict[str, Mapping[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return table
+
+
+def _facts(entry: Mapping[str, Any]) -> Facts:
+    names = {one.name for one in fields(Facts)}
+    if unknown := set(entry) - names:
+        raise KeyError(f"no fact is called {', '.join(sorted(unknown))}")
+    return Facts(**{name: _fact(name, told) for name, told in entry.items()})
+
+
+def _fact(name: str, told: Mapping[str, Any]) -> Fact[Any]:
+    read = _READ.get(name)
+    return Fact(read(told["value"]) if read else told["value"], told["source"])
