@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bmz.app.ask import ask
 from bmz.app.measure import image_measures
 from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
 from bmz.app.request import RunRequest
-from bmz.app.scale import scaled
 from bmz.app.settings import Labelling
 from bmz.base.arrays import FloatArray
 from bmz.base.files import whole_files
@@ -24,7 +24,6 @@ from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
 from bmz.image.grid import with_lengths
 from bmz.image.info import ImageInfo
-from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.plan.plan import Decided, Plan, make_plan
 from bmz.predict.backend import Backend, Device
@@ -75,35 +74,6 @@ class Predicted:
     raw: xr.DataArray
     labels: xr.DataArray | None
     scores: FloatArray | None
-
-
-def ask(
-    model: ModelSpec,
-    image: Path,
-    request: RunRequest,
-    sample: Mapping[int, PlaneMeasures],
-    *,
-    series: int = 0,
-) -> Question:
-    """Put together what is known of the image: the file, then the user's words over it.
-
-    Parameters
-    ----------
-    sample : what was measured on the model's own sample
-    series : which image of the file
-
-    Raises
-    ------
-    BmzError
-        The file cannot be read, or a word does not suit it.
-    """
-    info = inspect_image(image, axes=request.axes, series=series)
-    if request.pixel_um:
-        told = {a: um for a, um in request.pixel_um.items() if a in info.sizes}
-        info = replace(info, pixel_um={**info.pixel_um, **told}, pixel_from="--pixel-size")
-    asked = Question(model, info, request.channels, info.pixel_um, sample=sample)
-    runnable = not any(f.code in UNFORCEABLE for f in check_header(asked).errors)
-    return scaled(asked, request) if runnable else asked
 
 
 def make_ready(job: Job, image: Path) -> Ready:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from bmz.app.image_run import Job, Ready, make_ready, run_image
 from bmz.app.load import fetch_weights, find_model
 from bmz.app.measure import sample_measures
+from bmz.app.model_check import refuse_code
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.base.errors import BmzError, WrongUsage
@@ -19,9 +20,7 @@ from bmz.plan.weights_choice import choose_weights
 from bmz.predict.devices import resolve_device
 from bmz.predict.frameworks import usable_formats
 from bmz.predict.open import open_backend
-from bmz.process.ops_errors import RunsCode
 from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
-from bmz.spec.model import TensorSpec
 from bmz.write.names import output_paths, refuse_existing
 from bmz.zoo.settings import settings_from_environment
 
@@ -75,19 +74,6 @@ def prepare(request: RunRequest, listener: Listener = nobody) -> Job:
         ),
         sample=sample_measures(package, model, settings),
     )
-
-
-def refuse_code(tensors: Iterable[TensorSpec]) -> None:
-    """Refuse steps that are the model's own code, before anything is loaded.
-
-    Raises
-    ------
-    RunsCode
-        There is a ``custom`` step.
-    """
-    for step in (step for tensor in tensors for step in tensor.steps):
-        if step.name == "custom":
-            raise RunsCode(step)
 
 
 def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:

@@ -1,0 +1,52 @@
+"""What is known of an image when it is held against a model: the file and the user's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bmz.app.request import RunRequest
+from bmz.app.scale import scaled
+from bmz.check.fit import check_header
+from bmz.check.measured import PlaneMeasures
+from bmz.check.question import Question
+from bmz.image.info import ImageInfo
+from bmz.image.inspect import inspect_image
+from bmz.report.outcome import UNFORCEABLE
+from bmz.spec.model import ModelSpec
+
+
+def ask(
+    model: ModelSpec,
+    image: Path,
+    request: RunRequest,
+    sample: Mapping[int, PlaneMeasures],
+    *,
+    series: int = 0,
+) -> Question:
+    """Put together what is known of the image: the file, then the user's words over it.
+
+    Parameters
+    ----------
+    sample : what was measured on the model's own sample
+    series : which image of the file
+
+    Raises
+    ------
+    BmzError
+        The file cannot be read, or a word does not suit it.
+    """
+    info = inspect_image(image, axes=request.axes, series=series)
+    info = with_pixel_size(info, request.pixel_um)
+    asked = Question(model, info, request.channels, info.pixel_um, sample=sample)
+    runnable = not any(f.code in UNFORCEABLE for f in check_header(asked).errors)
+    return scaled(asked, request) if runnable else asked
+
+
+def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:
+    """Put the user's word for the pixel size, um by axis, over that of the file."""
+    if not pixel_um:
+        return info
+    told = {a: um for a, um in pixel_um.items() if a in info.sizes}
+    return replace(info, pixel_um={**info.pixel_um, **told}, pixel_from="--pixel-size")
