@@ -1,8 +1,8 @@
-"""Put together what is asked of an image and a model; loads nothing that predicts."""
+"""What is known of an image when it is held against a model: the file and the user's words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from bmz.app.scale import scaled
 from bmz.check.fit import check_header
 from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
+from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
-from bmz.process.ops_errors import RunsCode
 from bmz.report.outcome import UNFORCEABLE
-from bmz.spec.model import ModelSpec, TensorSpec
+from bmz.spec.model import ModelSpec
 
 
 def ask(
@@ -38,22 +38,15 @@ def ask(
         The file cannot be read, or a word does not suit it.
     """
     info = inspect_image(image, axes=request.axes, series=series)
-    if request.pixel_um:
-        told = {a: um for a, um in request.pixel_um.items() if a in info.sizes}
-        info = replace(info, pixel_um={**info.pixel_um, **told}, pixel_from="--pixel-size")
+    info = with_pixel_size(info, request.pixel_um)
     asked = Question(model, info, request.channels, info.pixel_um, sample=sample)
     runnable = not any(f.code in UNFORCEABLE for f in check_header(asked).errors)
     return scaled(asked, request) if runnable else asked
 
 
-def refuse_code(tensors: Iterable[TensorSpec]) -> None:
-    """Refuse steps that are the model's own code, before anything is loaded.
-
-    Raises
-    ------
-    RunsCode
-        There is a ``custom`` step.
-    """
-    for step in (step for tensor in tensors for step in tensor.steps):
-        if step.name == "custom":
-            raise RunsCode(step)
+def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:
+    """Put the user's word for the pixel size, um by axis, over that of the file."""
+    if not pixel_um:
+        return info
+    told = {a: um for a, um in pixel_um.items() if a in info.sizes}
+    return replace(info, pixel_um={**info.pixel_um, **told}, pixel_from="--pixel-size")

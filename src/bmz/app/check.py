@@ -7,26 +7,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bmz.app.ask import ask, refuse_code
+from bmz.app.ask import ask
 from bmz.app.load import find_model
 from bmz.app.measure import image_measures, sample_measures
+from bmz.app.model_check import model_findings
 from bmz.app.request import RunRequest
 from bmz.app.scale import SAMPLE_PX
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
-from bmz.check.finding import CheckReport, Evidence, Finding, Severity
+from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import check_fit, check_header
 from bmz.check.question import Question
 from bmz.image.sample import read_sample
-from bmz.plan.errors import MakesNoLabels
-from bmz.plan.recipe_choice import choose_recipe
-from bmz.plan.weights_choice import choose_weights
-from bmz.predict.frameworks import usable_formats
 from bmz.report.check_outcome import CheckSummary, ImageChecked
 from bmz.report.outcome import UNFORCEABLE
-from bmz.spec.files import verified
-from bmz.spec.model import ModelSpec
-from bmz.zoo.package import Package
 from bmz.zoo.settings import settings_from_environment
 
 
@@ -46,41 +40,12 @@ def check(request: RunRequest, listener: Listener = nobody) -> CheckSummary:
     settings = settings_from_environment()
     package, model = find_model(request.model, settings, listener=listener)
     sample = sample_measures(package, model, settings)
-    of_model = tuple(model_findings(package, model, request.weights))
+    of_model = tuple(model_findings(model, request.weights, fetched=package.remote is not None))
     images: list[ImageChecked] = []
     for number, image in enumerate(request.images, start=1):
         images += _checked(partial(ask, model, image, request, sample), image, of_model)
         listener(Progress("files", number, len(request.images), image.name))
     return CheckSummary(model.id, model.sha256, tuple(images))
-
-
-def model_findings(package: Package, model: ModelSpec, wanted: str | None) -> Iterator[Finding]:
-    """Yield what of the model itself keeps any image from a label mask.
-
-    Files of a package of the zoo are not looked at: they are verified when they are fetched.
-
-    Parameters
-    ----------
-    wanted : a weights format; None for the one that would be chosen
-    """
-    try:
-        choose_recipe(model)
-    except MakesNoLabels as why:
-        known: Evidence = "curated" if why.curated else "declared"
-        yield replace(_as_finding(why, "note"), evidence=known)
-    except BmzError:
-        pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
-    try:
-        refuse_code((*model.inputs, *model.outputs))
-        weights = choose_weights(model, usable_formats(), wanted)
-        for file in (weights.file, *weights.beside) if package.remote is None else ():
-            verified(file, f"{weights.format} weights")
-    except BmzError as why:
-        yield _as_finding(why, "error")
-
-
-def _as_finding(error: BmzError, severity: Severity) -> Finding:
-    return Finding(error.code, severity, "model", error.message, hint=error.hint)
 
 
 def _checked(

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from bmz.app.ask import refuse_code
 from bmz.app.image_run import Job, Ready, make_ready, run_image
 from bmz.app.load import fetch_weights, find_model
 from bmz.app.measure import sample_measures
+from bmz.app.model_check import refuse_code
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.base.errors import BmzError, WrongUsage

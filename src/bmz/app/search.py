@@ -86,7 +86,7 @@ def refuse_unknown(request: SearchRequest, cards: Iterable[Card]) -> None:
         It could not.
     """
     known = tuple(cards)
-    if request.task and not any(_has_task(task, request.task) for task in TASKS):
+    if request.task and not any(has_task(task, request.task) for task in TASKS):
         raise FilterUnknown("task", request.task, TASKS)
     formats = {name for card in known for name in card.weights}
     if request.weights and not any(name.startswith(request.weights) for name in formats):
@@ -101,7 +101,7 @@ def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> 
     """Yield the models that pass every filter."""
     for card in cards:
         wanted = (
-            not request.task or _has_task(card.task, request.task),
+            not request.task or has_task(card.task, request.task),
             not request.weights or any(w.startswith(request.weights) for w in card.weights),
             not request.dims or card.dims == request.dims,
             all(any(tokens(tag) == tokens(one) for one in card.tags) for tag in request.tags),
@@ -112,7 +112,8 @@ def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> 
             yield card
 
 
-def _has_task(task: str | None, wanted: str) -> bool:
+def has_task(task: str | None, wanted: str) -> bool:
+    """Say whether every word of `wanted` stands in the task of a model."""
     return task is not None and set(tokens(wanted)) <= set(tokens(task))
 
 

@@ -10,6 +10,7 @@ from bmz.check.measured_rules import measured_findings
 from bmz.check.question import Question
 from bmz.check.scale import scale_findings
 from bmz.check.sizes import size_findings
+from bmz.check.value_summary import ValueSummary
 from bmz.check.values import dtype_findings, range_findings
 
 
@@ -23,16 +24,18 @@ def check_header(asked: Question) -> CheckReport:
     )
 
 
-def check_fit(asked: Question, pixels: xr.DataArray) -> CheckReport:
+def check_fit(asked: Question, pixels: xr.DataArray | ValueSummary) -> CheckReport:
     """Check header and pixels; all findings come at once and none is raised.
 
     Parameters
     ----------
     asked : the model, the image and what the user said
-    pixels : the image, dims of ``tczyx``, or a sample of it with all channels
+    pixels : the image, dims of ``tczyx``, or a sample of it with all channels; in short
+        where several models are asked about the same image
     """
     report = check_header(asked)
     if any(finding.code in {"axes.ambiguous", "channel.count"} for finding in report.findings):
         return report
-    values = (*dtype_findings(asked, pixels), *range_findings(asked, pixels))
+    seen = pixels if isinstance(pixels, ValueSummary) else ValueSummary(pixels)
+    values = (*dtype_findings(asked, seen), *range_findings(asked, seen))
     return report.with_more((*values, *measured_findings(asked)))

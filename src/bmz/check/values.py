@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from bmz.check.finding import Finding
 from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.value_summary import ValueSummary
 
 FLAT_LEVELS = 8
 """An integer image with fewer grey levels between its 1st and 99.9th percentile is flat: a
@@ -19,12 +19,12 @@ UNIT_MOST = 1.0
 """No pixel above this in a float image: it was scaled to 0-1."""
 
 
-def dtype_findings(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
+def dtype_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
     """Yield a loss-free cast as a note and any other as a warning.
 
     Parameters
     ----------
-    pixels : the image or a sample of it; its range decides whether narrowing loses anything
+    pixels : of the image or a sample; their range decides whether narrowing loses anything
     """
     for tensor in asked.inputs:
         found, wanted = pixels.dtype, np.dtype(tensor.dtype)
@@ -46,35 +46,34 @@ def dtype_findings(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _values_survive(pixels: xr.DataArray, wanted: np.dtype[Any]) -> bool:
-    values = pixels.values
-    if values.size == 0 or not np.isfinite(values).all():
+def _values_survive(pixels: ValueSummary, wanted: np.dtype[Any]) -> bool:
+    if pixels.pixels.size == 0 or pixels.nonfinite:
         return False
+    least, most = pixels.limits
     if np.issubdtype(wanted, np.floating):
         # float64 to float32 loses digits, not meaning; integers beyond the mantissa do
-        whole = np.issubdtype(values.dtype, np.integer)
-        most = 2 ** (np.finfo(wanted).nmant + 1) if whole else np.finfo(wanted).max
-        return bool(max(abs(float(values.min())), abs(float(values.max()))) <= most)
+        whole = np.issubdtype(pixels.dtype, np.integer)
+        limit = 2 ** (np.finfo(wanted).nmant + 1) if whole else np.finfo(wanted).max
+        return bool(max(abs(least), abs(most)) <= limit)
     if not np.issubdtype(wanted, np.integer):
         return False
     limits = np.iinfo(wanted)
-    inside = bool(values.min() >= limits.min and values.max() <= limits.max)
-    return inside and bool((values == np.rint(values)).all())
+    return bool(least >= limits.min and most <= limits.max) and pixels.whole
 
 
-def _range(pixels: xr.DataArray) -> str:
-    return f"{float(pixels.min()):g} to {float(pixels.max()):g}"
+def _range(pixels: ValueSummary) -> str:
+    least, most = pixels.limits
+    return f"{least:g} to {most:g}"
 
 
-def range_findings(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
+def range_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
     """Yield values that are no numbers, no contrast, empty channels, and another range."""
     first = asked.inputs[0]
-    values = pixels.values
-    bad = int(values.size - np.isfinite(values).sum())
+    bad = pixels.nonfinite
     if bad:
         yield Finding(
             "range.nonfinite", "error", first.id,
-            f"{bad} of {values.size} pixels are NaN or infinite",
+            f"{bad} of {pixels.pixels.size} pixels are NaN or infinite",
             wanted="finite numbers", found=f"{bad} others",
             hint="fill or crop them; every pixel near them would come out wrong",
             evidence="measured",
@@ -84,22 +83,21 @@ def range_findings(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
     yield from _declared_range(asked, pixels)
 
 
-def _contrast(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
+def _contrast(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
+    levels = np.issubdtype(pixels.dtype, np.integer) or pixels.dtype == np.bool_
     for number in sorted(set(asked.channels_taken) - {EMPTY_CHANNEL}):
-        plane = pixels.isel(c=number) if "c" in pixels.dims else pixels
-        if plane.dtype == np.bool_:
-            plane = plane.astype(np.uint8)
-        low, high = np.percentile(plane.values, [1, 99.9])
+        channel = pixels.channels[number]
+        low, high = channel.low, channel.high
         where = f"{asked.inputs[0].id}.c{number}"
-        if float(plane.min()) == float(plane.max()):
+        if channel.least == channel.most:
             yield Finding(
                 "channel.empty", "warning", where,
-                f"every pixel of channel {number} is {float(plane.min()):g}",
+                f"every pixel of channel {number} is {channel.least:g}",
                 wanted="an image", found="one value",
                 hint="look whether this is the right file and channel (--channels)",
                 evidence="measured",
             )  # fmt: skip
-        elif np.issubdtype(plane.dtype, np.integer) and high - low < FLAT_LEVELS:
+        elif levels and high - low < FLAT_LEVELS:
             yield Finding(
                 "range.flat", "warning", where,
                 f"channel {number} has almost no contrast: a range of {high - low:g} grey levels",
@@ -109,8 +107,8 @@ def _contrast(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _declared_range(asked: Question, pixels: xr.DataArray) -> Iterator[Finding]:
-    low, high = float(pixels.min()), float(pixels.max())
+def _declared_range(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
+    low, high = pixels.limits
     for tensor in asked.inputs:
         least, most = tensor.value_range
         if most is not None and most > UNIT_MOST and low >= 0 and high <= UNIT_MOST:

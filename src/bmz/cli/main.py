@@ -22,6 +22,7 @@ COMMANDS = {
     "show": "Tell what a model is, what goes in and what comes out.",
     "fetch": "Download models into the cache and verify them.",
     "check": "Say whether images fit a model, before anything is run.",
+    "fit": "Rank all models of the zoo by how well they fit an image.",
     "run": "Predict label masks for images.",
     "demo": "Run a bundled model on a bundled image; needs no network.",
     "cache": "Look after the cache; carry it to a machine without a network.",

@@ -12,13 +12,14 @@ Status = Literal["ok", "broken", "invalid"]
 
 HEADINGS = ("model", "dims", "task", "weights", "here", "labels", "name")
 
-_SHORT: Mapping[str, str] = {
+SHORT_FORMATS: Mapping[str, str] = {
     "pytorch_state_dict": "pytorch",
     "tensorflow_saved_model_bundle": "tensorflow",
     "keras_hdf5": "keras",
     "keras_v3": "keras",
     "tensorflow_js": "tfjs",
 }
+"""Names of weights formats for a table; others are short enough."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _cells(found: Found) -> tuple[str, ...]:
     card = found.card
     if card.status != "ok":
         return (card.id, "", card.status, "", "", "", card.reason or "")
-    weights = dict.fromkeys(_SHORT.get(name, name) for name in card.weights)
+    weights = dict.fromkeys(SHORT_FORMATS.get(name, name) for name in card.weights)
     return (
         card.id,
         card.dims or "",

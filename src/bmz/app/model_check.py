@@ -1,0 +1,57 @@
+"""What of a model itself, whatever the image, keeps it from a label mask here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from bmz.base.errors import BmzError
+from bmz.check.finding import Evidence, Finding, Severity
+from bmz.plan.errors import MakesNoLabels
+from bmz.plan.recipe_choice import choose_recipe
+from bmz.plan.weights_choice import choose_weights
+from bmz.predict.frameworks import usable_formats
+from bmz.process.ops_errors import RunsCode
+from bmz.spec.files import verified
+from bmz.spec.model import ModelSpec, TensorSpec
+
+
+def model_findings(model: ModelSpec, wanted: str | None, *, fetched: bool) -> Iterator[Finding]:
+    """Yield what of the model itself keeps any image from a label mask.
+
+    Parameters
+    ----------
+    wanted : a weights format; None for the one that would be chosen
+    fetched : its files come from the zoo: they are not looked at, but verified when they come
+    """
+    try:
+        choose_recipe(model)
+    except MakesNoLabels as why:
+        known: Evidence = "curated" if why.curated else "declared"
+        yield replace(_as_finding(why, "note"), evidence=known)
+    except BmzError:
+        pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
+    try:
+        refuse_code((*model.inputs, *model.outputs))
+        weights = choose_weights(model, usable_formats(), wanted)
+        for file in () if fetched else (weights.file, *weights.beside):
+            verified(file, f"{weights.format} weights")
+    except BmzError as why:
+        yield _as_finding(why, "error")
+
+
+def _as_finding(error: BmzError, severity: Severity) -> Finding:
+    return Finding(error.code, severity, "model", error.message, hint=error.hint)
+
+
+def refuse_code(tensors: Iterable[TensorSpec]) -> None:
+    """Refuse steps that are the model's own code, before anything is loaded.
+
+    Raises
+    ------
+    RunsCode
+        There is a ``custom`` step.
+    """
+    for step in (step for tensor in tensors for step in tensor.steps):
+        if step.name == "custom":
+            raise RunsCode(step)

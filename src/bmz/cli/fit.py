@@ -1,0 +1,48 @@
+"""``bmz fit``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from bmz.cli.words import Channels, PixelSize, as_path
+
+EPILOG = """\b
+The reasons are codes; bmz check --explain CODE tells of one, bmz check MODEL IMAGE of all.
+\b
+Exit status: 0 a model fits or can be adapted to, 1 none does, 2 wrong usage,
+3 could not tell (image not found or unreadable, no list of models)."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("image", help="TIFF, OME-Zarr, PNG, JPEG or NPY file.")
+@click.option("--task", metavar="TASK", help="Rank models for it higher, such as denoising.")
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N best; else 10.")
+@click.option("--axes", metavar="AXES", help="What the axes of the file are, such as zyx or yxc.")
+@click.option("--channels", type=Channels(), help="Image channel for each channel of a model.")
+@click.option("--pixel-size", "pixel_um", type=PixelSize(), help="Pixel size, such as 0.5um.")
+@click.option("--measure", is_flag=True, help="Fetch the samples of the best and compare them.")
+@click.option("--refresh", is_flag=True, help="Read the list of models again.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all models.")
+@click.pass_context
+def fit(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+    """Rank all models of the zoo by how well they fit IMAGE; downloads no weights."""
+    from bmz.app.fit import FitRequest  # here, so that --help stays quick
+    from bmz.app.fit import fit as rank_models
+    from bmz.cli.columns import print_table
+    from bmz.cli.progress import progress_bars
+    from bmz.cli.say import say
+    from bmz.report.fit_text import HEADINGS, SHOWN, fit_json, fit_summary, fit_table
+    from bmz.zoo.settings import settings_from_environment
+
+    image, pixel_um = as_path(words.pop("image")), words.pop("pixel_um") or {}
+    request = FitRequest(image, pixel_um=pixel_um, **words)
+    with progress_bars() as listener:
+        view = rank_models(request, settings_from_environment(), listener)
+    if as_json:
+        click.echo(fit_json(view, request.top))
+    else:
+        print_table(HEADINGS, fit_table(view.ranked[: request.top or SHOWN]))
+        say(fit_summary(view))
+    ctx.exit(0 if view.any_fits else 1)

@@ -1,0 +1,180 @@
+"""The models of the zoo by their fit to one image, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from bmz.check.finding import Finding, Verdict
+from bmz.check.fit_score import factor_of, worst_of_code
+from bmz.report.lines import Line
+from bmz.report.search_text import SHORT_FORMATS, Status
+
+HEADINGS = ("model", "verdict", "score", "task", "runs here", "labels", "reasons")
+
+SHOWN = 10
+"""Lines of the table when no other number is asked for."""
+
+_REASONS = 2
+
+
+@dataclass(frozen=True)
+class ModelFit:
+    """One model against the image.
+
+    Parameters
+    ----------
+    id, version : alias and version in the zoo
+    verdict : None where the model cannot be read
+    score : 0 to 1, see ``bmz.check.fit_score``
+    findings : all of them
+    task : as the tags tell
+    weights : formats that can run here
+    labels : the recipe that turns its output into labels; None where evidence gives none
+    sampled : its own sample was compared with the image
+    status, broken : ``ok``; else ``broken`` or ``invalid``, and why
+    """
+
+    id: str
+    version: str
+    verdict: Verdict | None
+    score: float
+    findings: tuple[Finding, ...] = ()
+    task: str | None = None
+    weights: tuple[str, ...] = ()
+    labels: str | None = None
+    sampled: bool = False
+    status: Status = "ok"
+    broken: str | None = None
+
+    @property
+    def reasons(self) -> tuple[Finding, ...]:
+        """Give the two findings that speak most against the model; one that costs nothing is none.
+
+        The worst of all comes first.
+        """
+        costly = (f for f in worst_of_code(self.findings) if factor_of(f) < 1)
+        return tuple(costly)[:_REASONS]
+
+
+@dataclass(frozen=True)
+class FitView:
+    """The answer of ``bmz fit``.
+
+    Parameters
+    ----------
+    image : its path
+    models : the best first; those that cannot be read are the last
+    fetched_at : when the index was read, seconds since 1970
+    stale : it is old, and could not be read again
+    """
+
+    image: Path
+    models: tuple[ModelFit, ...]
+    fetched_at: float
+    stale: bool
+
+    @property
+    def ranked(self) -> tuple[ModelFit, ...]:
+        """Give the models that can be read."""
+        return tuple(model for model in self.models if model.verdict is not None)
+
+    @property
+    def any_fits(self) -> bool:
+        """Say whether a model fits, as it is or adapted."""
+        return any(model.verdict in {"fits", "adapts"} for model in self.models)
+
+
+def fit_table(models: Iterable[ModelFit]) -> list[tuple[str, ...]]:
+    """Give a line of cells for each model, under the headings `HEADINGS`."""
+    return [_cells(model) for model in models]
+
+
+def _cells(model: ModelFit) -> tuple[str, ...]:
+    return (
+        model.id,
+        model.verdict or "",
+        f"{model.score:.2f}",
+        model.task or "",
+        ", ".join(dict.fromkeys(SHORT_FORMATS.get(name, name) for name in model.weights)),
+        model.labels or "",
+        ", ".join(finding.code for finding in model.reasons),
+    )
+
+
+def fit_summary(view: FitView) -> list[Line]:
+    """Count the verdicts, and say what to do next."""
+    counts = Counter(_outcome(model) for model in view.models)
+    told = [f"{counts[words]} {words}" for words in _OUTCOMES if counts[words]]
+    age = " (an old list: it could not be read again)" if view.stale else ""
+    lines: list[Line] = [("note", f"of {len(view.models)} models {', '.join(told)}{age}")]
+    if view.any_fits:
+        best = view.ranked[0]
+        lines.append(
+            ("hint", f"bmz check {best.id} {quote(str(view.image))} tells the reasons in full")
+        )
+    elif view.ranked and view.ranked[0].reasons:
+        worst = view.ranked[0].reasons[0]
+        lines.append(("hint", f"the best is held back by: {worst.message}; {worst.hint}"))
+    return lines
+
+
+_OUTCOMES = FITS, ADAPTS, NOT_HERE, MISMATCH, UNREAD = (
+    "fit",
+    "fit with what bmz run adapts",
+    "would fit but do not run here",
+    "do not fit",
+    "cannot be read (see --json)",
+)
+
+
+def _outcome(model: ModelFit) -> str:
+    if model.verdict is None:
+        return UNREAD
+    if model.verdict != "mismatch":
+        return FITS if model.verdict == "fits" else ADAPTS
+    errors = (finding for finding in model.findings if finding.severity == "error")
+    of_model = all(error.code.startswith(("package.", "weights.")) for error in errors)
+    return NOT_HERE if of_model else MISMATCH
+
+
+def fit_json(view: FitView, top: int | None = None) -> str:
+    """Give the document ``bmz.fit/1``.
+
+    Parameters
+    ----------
+    top : only so many; None for all, with those that cannot be read
+    """
+    listed = datetime.fromtimestamp(view.fetched_at, UTC).isoformat(timespec="seconds")
+    document = {
+        "schema": "bmz.fit/1",
+        "image": str(view.image),
+        "models": [_plain(model) for model in view.models[:top]],
+        "of": len(view.models),
+        "listed_at": listed,
+        "stale": view.stale,
+    }
+    return json.dumps(document, indent=2)
+
+
+def _plain(model: ModelFit) -> dict[str, Any]:
+    broken = [model.broken] if model.broken else []
+    return {
+        "id": model.id,
+        "version": model.version,
+        "status": model.status,
+        "verdict": model.verdict,
+        "score": round(model.score, 4),
+        "reasons": [finding.message for finding in model.reasons] or broken,
+        "task": model.task,
+        "weights_here": list(model.weights),
+        "labels": model.labels,
+        "sample_compared": model.sampled,
+        "findings": [asdict(finding) for finding in model.findings],
+    }
