@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from skimage.draw import polygon
 
@@ -145,7 +145,16 @@ def test_a_giant_among_thousands_does_not_change_what_stays() -> None:
     assert kept.tolist() == list(range(1601))
 
 
+def from_outline_px(y: int, x: int, corners: FloatArray) -> float:
+    """Give the distance of a pixel centre to the nearest edge of a polygon (2, corners)."""
+    start = corners.T - (y, x)
+    along = np.roll(start, -1, axis=0) - start
+    share = np.clip(-(start * along).sum(1) / (along**2).sum(1), 0, 1)
+    return float(np.hypot(*(start + share[:, None] * along).T).min())
+
+
 @given(SEEDS)
+@example(592616)
 def test_a_polygon_is_drawn_as_scikit_image_draws_it(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = rng.uniform(-5, 45, (1, 2))
@@ -153,9 +162,12 @@ def test_a_polygon_is_drawn_as_scikit_image_draws_it(seed: int) -> None:
 
     drawn = render_polygons(points, distances, np.ones(1), (40, 30))
 
+    corners = Stars.of(points, distances).corners()[0]
     expected = np.zeros((40, 30), np.int32)
-    expected[polygon(*Stars.of(points, distances).corners()[0], expected.shape)] = 1
-    assert np.array_equal(drawn, expected)
+    expected[polygon(*corners, expected.shape)] = 1
+    differing = zip(*np.nonzero(drawn != expected), strict=True)
+    # on the outline itself the last digit decides
+    assert all(from_outline_px(y, x, corners) < 1e-5 for y, x in differing)
 
 
 def test_pixels_on_the_outline_belong_to_the_polygon() -> None:

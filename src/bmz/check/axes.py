@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from bmz.base.axes import NAMES
 from bmz.check.finding import Finding
 from bmz.check.question import Question
 from bmz.image.info import UNKNOWN_AXIS
+
+COLOURS = frozenset({"r", "g", "b", "red", "green", "blue"})
+"""Names of the channels of a photograph."""
+
+NO_NAME = re.compile(r"(c|ch|channel|slice|image)?[ :_#-]*[0-9]*(/[0-9]+)?")
+"""What programs write in place of a name; any channel may bear it, also one of a photograph."""
 
 
 def axes_findings(asked: Question) -> Iterator[Finding]:
@@ -68,16 +75,31 @@ def channel_findings(asked: Question) -> Iterator[Finding]:
     elif given is not None and max(given) >= found:
         yield _count(asked, f"--channels asks for number {max(given)} (the first is 0)", where)
     elif given is None and asked.image.colour and (wanted == 1 or _wants_stains(asked)):
-        yield Finding(
-            "channel.rgb", "error", where,
-            "the image is a colour photograph, the model wants stains, one a channel",
-            wanted=_wanted_channels(asked), found="red, green, blue",
-            hint="if one colour holds the stain, name it: --channels 0 (red), 1 or 2",
-        )  # fmt: skip
+        yield _photograph(asked, where)
     elif given is None and wanted != found:
         yield _count(asked, f"the image has {found}", where)
+    elif given is None and _stains_for_colours(asked):
+        yield _stains(asked, where)
     elif given is None:
         yield from _named_order(asked, where)
+
+
+def _photograph(asked: Question, where: str) -> Finding:
+    return Finding(
+        "channel.rgb", "error", where,
+        "the image is a colour photograph, the model wants stains, one a channel",
+        wanted=_wanted_channels(asked), found="red, green, blue",
+        hint="if one colour holds the stain, name it: --channels 0 (red), 1 or 2",
+    )  # fmt: skip
+
+
+def _stains(asked: Question, where: str) -> Finding:
+    return Finding(
+        "channel.rgb", "error", where,
+        "the channels of the image are stains, the model wants a colour photograph",
+        wanted=_wanted_channels(asked), found=", ".join(asked.image.channel_names),
+        hint="take a model for stains; if they are to stand for colours, say --channels 0,1,2",
+    )  # fmt: skip
 
 
 def _count(asked: Question, found: str, where: str) -> Finding:
@@ -106,9 +128,16 @@ def _model_names(asked: Question) -> tuple[str, ...]:
     return tuple(name for axis in axes if axis for name in axis.names)
 
 
+def _stains_for_colours(asked: Question) -> bool:
+    """Say whether the file names its channels otherwise than by colours, which the model wants."""
+    wanted = {name.lower() for name in _model_names(asked)}
+    found = {name.lower() for name in asked.image.channel_names}
+    named = bool(found) and not any(NO_NAME.fullmatch(name) for name in found)
+    return len(wanted) > 1 and wanted <= COLOURS and named and not found & COLOURS
+
+
 def _wants_stains(asked: Question) -> bool:
-    names = {name.lower() for name in _model_names(asked)}
-    if names & {"r", "g", "b", "red", "green", "blue"}:
+    if {name.lower() for name in _model_names(asked)} & COLOURS:
         return False
     return any("fluorescence" in tag.lower() for tag in asked.model.tags)
 

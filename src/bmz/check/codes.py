@@ -94,8 +94,8 @@ CODES: Mapping[str, CodePage] = {
     ),
     "channel.rgb": CodePage(
         "error",
-        "A colour photograph for a model of stains: its colours are no stains.",
-        "If one colour holds the stain, name it; else take a model for photographs.",
+        "A colour photograph for a model of stains, or stains for a model of photographs.",
+        "If one colour holds the stain, name it; else take a model for this kind of image.",
         "bmz check MODEL photo.png --channels 0",
     ),
     "channel.empty": CodePage(
@@ -178,9 +178,16 @@ CODES: Mapping[str, CodePage] = {
     ),
     "scale.implausible": CodePage(
         "error",
-        "The file's number cannot be a pixel size (a screen's 72 dpi, zero), and it would be used.",
+        "The file's number cannot be a pixel size, and it would be used: a screen's 72 dpi, zero, "
+        "or 100 x the model's, as when nm are taken for um.",
         "Give the true one.",
         "bmz check MODEL cells.tif --pixel-size 0.5um",
+    ),
+    "scale.anisotropy": CodePage(
+        "warning",
+        "The ratio of depth to width of a voxel differs by 2 x or more from that of the model.",
+        "Resample the stack along z first; --scale changes all axes alike and does not help.",
+        "a voxel of the image is 4 x as deep as wide, of the model 1 x",
     ),
     "object.size": CodePage(
         "warning",

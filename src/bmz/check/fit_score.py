@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass
 from math import log2, prod
 
 from bmz.check.finding import Finding, Severity
-from bmz.check.measured_rules import SURE, image_diameter_px, model_diameter
+from bmz.check.measured_rules import SURE, image_diameter, model_diameter
 from bmz.check.question import Question
 
 BASE, SHARE = 0.5, 0.1
@@ -116,10 +116,10 @@ def size_closeness(asked: Question) -> float:
 
     The fall is even in octaves: half the size, or double, is worth as much.
     """
-    wanted, found = model_diameter(asked), image_diameter_px(asked)
+    wanted, found = model_diameter(asked), image_diameter(asked)
     if wanted is None or found is None:
         return UNKNOWN
-    octaves = abs(log2(found * (asked.scale or 1.0) / wanted.px))
+    octaves = abs(log2(found.diameter_px * (asked.scale or 1.0) / wanted.px))
     return max(0.0, 1.0 - octaves / log2(NO_SIZE_LEFT))
 
 

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bmz.check.finding import Evidence, Finding
+from bmz.check.object_size import ObjectSize
 from bmz.check.question import EMPTY_CHANNEL, Question
 from bmz.spec.model import ModelSpec
 
 OFF = 2.0
 """From this ratio of object diameters on a network meets objects it was not trained on."""
+
+SPREADS = 2.0
+"""A declared range is left when the size, so many of its uncertainties nearer, is still outside."""
 
 SURE = 0.6
 """A polarity below this reliability, as of electron microscopy, says nothing."""
@@ -28,12 +32,25 @@ class Diameter:
     px : typical diameter in pixels of its input
     low, high : the range in which it is known to work; half and double where none is stated
     evidence : who says so
+    stated : the description states the range; half and double are a rule of thumb with room in it
     """
 
     px: float
     low: float
     high: float
     evidence: Evidence
+    stated: bool = False
+
+    def holds(self, seen_px: float, spread: float) -> bool:
+        """Say whether objects of this size are within the range, as far as the measure can tell.
+
+        Parameters
+        ----------
+        spread : relative uncertainty of `seen_px`; what is outside by less than `SPREADS` of it
+            may well be inside a stated range
+        """
+        slack = 1 + SPREADS * spread if self.stated else 1.0
+        return self.low / slack <= seen_px <= self.high * slack
 
 
 def model_diameter(asked: Question) -> Diameter | None:
@@ -55,11 +72,11 @@ def declared_diameter(model: ModelSpec) -> Diameter | None:
     if not isinstance(px, int | float) or px <= 0:
         return None
     low, high = limits or (px / OFF, px * OFF)
-    return Diameter(float(px), float(low), float(high), "declared")
+    return Diameter(float(px), float(low), float(high), "declared", stated=limits is not None)
 
 
-def image_diameter_px(asked: Question) -> float | None:
-    """Give the object diameter of the image in its pixels; None where it is not clear.
+def image_diameter(asked: Question) -> ObjectSize | None:
+    """Give the object diameter of the image, in its pixels; None where it is not clear.
 
     A channel of the model that has an object size in its sample is compared with the same channel
     of the image; with a declared diameter the first channel that shows a size counts, since models
@@ -69,14 +86,14 @@ def image_diameter_px(asked: Question) -> float | None:
     for position, measures in sorted(asked.measured.items()):
         sample = asked.sample.get(position)
         if measures.size is not None and (declared or (sample and sample.size)):
-            return measures.size.diameter_px
+            return measures.size
     return None
 
 
 def object_factor(asked: Question) -> float | None:
     """Give the factor that brings the objects of the image to the size that the model wants."""
-    wanted, found = model_diameter(asked), image_diameter_px(asked)
-    return None if wanted is None or found is None else wanted.px / found
+    wanted, found = model_diameter(asked), image_diameter(asked)
+    return None if wanted is None or found is None else wanted.px / found.diameter_px
 
 
 def measured_findings(asked: Question) -> Iterator[Finding]:
@@ -129,13 +146,13 @@ def _polarity(asked: Question, position: int, where: str) -> Iterator[Finding]:
 
 
 def _object_size(asked: Question) -> Iterator[Finding]:
-    wanted, found = model_diameter(asked), image_diameter_px(asked)
+    wanted, found = model_diameter(asked), image_diameter(asked)
     if wanted is None or found is None:
         return
-    seen = found * (asked.scale or 1.0)
-    if wanted.low <= seen <= wanted.high:
+    seen = found.diameter_px * (asked.scale or 1.0)
+    if wanted.holds(seen, found.spread):
         return
-    factor = wanted.px / found
+    factor = wanted.px / found.diameter_px
     yield Finding(
         "object.size", "warning", f"{asked.inputs[0].id}.x",
         f"objects are about {seen:.3g} px across, the model is made for about {wanted.px:.3g} px",

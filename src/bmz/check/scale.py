@@ -14,6 +14,20 @@ FAR = 2.0
 OFF = 1.25
 """From this ratio on a look is worth it."""
 
+ABSURD = 100.0
+"""From this ratio on one of the two numbers is in another unit than it says: nobody gives a network
+objects a hundred times too large, but nm are taken for um."""
+
+THOUSAND = 1000.0
+"""Nanometres in a micrometre."""
+
+ROUNDING = 1e-3
+"""Files hold a pixel size as a fraction or with few digits: a ratio this much below a limit is at
+the limit."""
+
+SQUASHED = 2.0
+"""From this ratio of the z to xy ratios on objects have another shape than those trained on."""
+
 
 def scale_to(model: Mapping[str, float], image: Mapping[str, float]) -> float | None:
     """Give the factor that brings the image to the model's pixel size in y and x, if both know."""
@@ -23,11 +37,12 @@ def scale_to(model: Mapping[str, float], image: Mapping[str, float]) -> float | 
 
 def scale_findings(asked: Question) -> Iterator[Finding]:
     """Yield pixel sizes that differ, that nobody knows, or that cannot be meant."""
-    if asked.scale is not None:
-        return
     size, found = known_pixel_size(asked.model), asked.pixel_um
     wanted = size.um
     where = f"{asked.inputs[0].id}.x"
+    yield from _anisotropy(asked, wanted)  # a resize keeps it as it is
+    if asked.scale is not None:
+        return
     if wanted and asked.image.odd_pixel and not found:
         yield Finding(
             "scale.implausible", "error", where,
@@ -40,8 +55,40 @@ def scale_findings(asked: Question) -> Iterator[Finding]:
     factor = scale_to(wanted, found)
     if factor is None:
         yield _unknown(asked, size, where)
-    elif max(factor, 1 / factor) >= OFF:
+    elif _reaches(factor, ABSURD):
+        yield _absurd(factor, size, found, where)
+    elif _reaches(factor, OFF):
         yield _differs(factor, size, found, where)
+
+
+def _reaches(ratio: float, limit: float) -> bool:
+    return max(ratio, 1 / ratio) >= limit * (1 - ROUNDING)
+
+
+def _anisotropy(asked: Question, wanted: Mapping[str, float]) -> Iterator[Finding]:
+    found = asked.pixel_um
+    if "z" not in asked.model.space or not ({"z", "x"} <= wanted.keys() & found.keys()):
+        return
+    model, image = wanted["z"] / wanted["x"], found["z"] / found["x"]
+    if _reaches(image / model, SQUASHED):
+        yield Finding(
+            "scale.anisotropy", "warning", f"{asked.inputs[0].id}.z",
+            f"a voxel of the image is {image:.3g} x as deep as wide, of the model {model:.3g} x",
+            wanted=_text(wanted), found=_text(found),
+            hint=f"resample the stack along z first, to {model * found['x']:.3g} um a plane",
+        )  # fmt: skip
+
+
+def _absurd(factor: float, size: PixelSize, found: Mapping[str, float], where: str) -> Finding:
+    thousand = _reaches(factor, THOUSAND / FAR) and not _reaches(factor, THOUSAND * FAR)
+    units = "; perhaps nm and um were mixed up" if thousand else ""
+    return Finding(
+        "scale.implausible", "error", where,
+        f"a pixel of the image would be {factor:.3g} x as long as one of the model{units}",
+        wanted=_text(size.um), found=_text(found),
+        hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
+        evidence=_evidence(size.source),
+    )  # fmt: skip
 
 
 def _unknown(asked: Question, size: PixelSize, where: str) -> Finding:
@@ -64,7 +111,7 @@ def _unknown(asked: Question, size: PixelSize, where: str) -> Finding:
 
 
 def _differs(factor: float, size: PixelSize, found: Mapping[str, float], where: str) -> Finding:
-    far = max(factor, 1 / factor) >= FAR
+    far = _reaches(factor, FAR)
     told = f", which {size.source} tells" if size.source else ""
     return Finding(
         "scale.far" if far else "scale.off", "error" if far else "warning", where,
