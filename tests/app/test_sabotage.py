@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import tifffile
 from tests.corpus.sabotage import STARTER
-from tests.corpus.score import PAGE, Score, page, score
+from tests.corpus.score import PAGE, Outcome, Score, page, score
 from tests.corpus.write import as_imagej, as_plain
 
 from bmz.app import model_check
 from bmz.app.check import check
 from bmz.app.request import RunRequest
+from bmz.app.run import plan_run
 from bmz.check.codes import CODES
+from bmz.plan.errors import WeightsUnusable
+from bmz.report.outcome import DoesNotFit, ImageFailed, ImagePlan
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 pytest.importorskip("onnx")
@@ -59,6 +62,43 @@ def test_changes_that_do_no_harm_are_not_warned_of(scored: Score) -> None:
 
 def test_the_page_of_the_score_is_computed(scored: Score) -> None:
     assert PAGE.read_text(encoding="utf-8") == page(scored)
+
+
+def test_what_the_check_says_is_what_the_run_would_do(scored: Score, tmp_path: Path) -> None:
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in (*scored.untouched, *scored.harmful, *scored.harmless):
+        key = outcome.case.model, repr(sorted(outcome.case.words.items()))
+        groups.setdefault(key, []).append(outcome)
+
+    compared = 0
+    for (model, _), outcomes in groups.items():
+        case = outcomes[0].case
+        images = tuple(outcome.case.file for outcome in outcomes)
+        try:
+            request = RunRequest(model, images, tmp_path, recipe="components", **case.words)
+            planned = list(plan_run(request))
+        except WeightsUnusable:  # a model that only the check can look at here
+            continue
+        for outcome, plan in zip(outcomes, planned, strict=True):
+            assert_same(outcome, plan)
+        compared += len(outcomes)
+
+    assert compared >= 200
+
+
+def assert_same(outcome: Outcome, planned: ImagePlan | ImageFailed) -> None:
+    codes = {finding.code for finding in outcome.findings}
+    if isinstance(planned, ImageFailed):
+        assert isinstance(planned.error, DoesNotFit)
+        assert {error.code for error in planned.error.errors} <= codes
+        return
+    plan = planned.plan
+    padded = any(after for along in plan.tiling.axes for _, after in (along.padding,))
+    assert {finding.code for finding in planned.findings} <= codes
+    assert ("axes.extra" in codes) == any(size > 1 for size in plan.loop.values())
+    assert plan.tiling.count > 1 or "size.fixed" not in codes
+    assert padded or "size.below-least" not in codes
+    assert padded or plan.tiling.count > 1 or "size.off-step" not in codes
 
 
 def test_every_code_is_said_of_a_real_file(scored: Score) -> None:
