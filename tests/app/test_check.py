@@ -10,6 +10,7 @@ import tifffile
 from bmz.app.check import check, strict
 from bmz.app.request import RunRequest
 from bmz.app.run import plan_run
+from bmz.base.progress import Event, Note
 from bmz.report.check_outcome import CheckSummary
 from bmz.report.outcome import ImagePlan
 from bmz.testing.package import description, write_package
@@ -109,3 +110,19 @@ def test_a_model_that_makes_no_labels_gives_a_note_that_says_who_knows(
 
     (finding,) = (f for f in image.report.findings if f.code == "task.no-labels")
     assert (finding.severity, finding.evidence) == ("note", evidence)
+
+
+def test_of_many_images_the_pixels_of_a_sample_are_read(model: str, tmp_path: Path) -> None:
+    images = []
+    for number in range(40):
+        images.append(tmp_path / f"{number:02}.npy")
+        np.save(images[-1], np.full((64, 64), np.nan, np.float32))
+    events: list[Event] = []
+    request = RunRequest(model, tuple(images), tmp_path)
+
+    sampled = check(request, events.append)
+    every = check(request, every=True)
+
+    assert [image.verdict for image in sampled.images].count("mismatch") == 32
+    assert [image.verdict for image in every.images].count("mismatch") == 40
+    assert Note("pixels are read of 32 of 40 images, headers of all") in events

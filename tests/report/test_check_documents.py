@@ -77,4 +77,5 @@ def test_text_tells_verdicts_and_counts() -> None:
     answers = [text for kind, text in check_lines(SUMMARY) if kind == "answer"]
 
     assert answers[1] == "b,1.tif[2]: does not fit"
-    assert answers[-1].startswith("3 images: 1 fits")
+    assert answers[3].startswith("3 images: 1 fits")
+    assert answers[4:] == ["      1 x error   axes.ambiguous", "      2 x note    dtype.cast"]

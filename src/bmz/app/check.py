@@ -14,7 +14,7 @@ from bmz.app.model_check import model_findings
 from bmz.app.request import RunRequest
 from bmz.app.scale import SAMPLE_PX
 from bmz.base.errors import BmzError
-from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import check_fit, check_header
 from bmz.check.question import Question
@@ -23,14 +23,18 @@ from bmz.report.check_outcome import CheckSummary, ImageChecked
 from bmz.report.outcome import UNFORCEABLE
 from bmz.zoo.settings import settings_from_environment
 
+MOST_LOOKED_AT = 32
+"""Of more images than these only the headers are read; the pixels of an evenly spread sample."""
 
-def check(request: RunRequest, listener: Listener = nobody) -> CheckSummary:
+
+def check(request: RunRequest, listener: Listener = nobody, *, every: bool = False) -> CheckSummary:
     """Check every image, and every series of a file that holds several.
 
     Parameters
     ----------
     request : model, images and the words on them; what concerns outputs is not looked at
     listener : is told of files as they are done
+    every : read pixels of every image, however many there are
 
     Raises
     ------
@@ -41,22 +45,45 @@ def check(request: RunRequest, listener: Listener = nobody) -> CheckSummary:
     package, model = find_model(request.model, settings, listener=listener)
     sample = sample_measures(package, model, settings)
     of_model = tuple(model_findings(model, request.weights, fetched=package.remote is not None))
+    total = len(request.images)
+    looked_at = frozenset(range(total)) if every else evenly_spread(total, MOST_LOOKED_AT)
+    if len(looked_at) < total:
+        listener(Note(f"pixels are read of {len(looked_at)} of {total} images, headers of all"))
     images: list[ImageChecked] = []
-    for number, image in enumerate(request.images, start=1):
-        images += _checked(partial(ask, model, image, request, sample), image, of_model)
-        listener(Progress("files", number, len(request.images), image.name))
+    for number, image in enumerate(request.images):
+        asking = partial(ask, model, image, request, sample)
+        images += _checked(asking, image, of_model, pixels=number in looked_at)
+        listener(Progress("files", number + 1, total, image.name))
     return CheckSummary(model.id, model.sha256, tuple(images))
 
 
+def evenly_spread(total: int, most: int) -> frozenset[int]:
+    """Choose at most `most` numbers of 0 to `total` - 1, the first and the last among them.
+
+    Examples
+    --------
+    >>> sorted(evenly_spread(10, 4)), sorted(evenly_spread(3, 4))
+    ([0, 3, 6, 9], [0, 1, 2])
+    """
+    if total <= most:
+        return frozenset(range(total))
+    return frozenset(i * (total - 1) // (most - 1) for i in range(most))
+
+
 def _checked(
-    asking: Callable[..., Question], image: Path, of_model: tuple[Finding, ...]
+    asking: Callable[..., Question],
+    image: Path,
+    of_model: tuple[Finding, ...],
+    *,
+    pixels: bool,
 ) -> Iterator[ImageChecked]:
     series, count = 0, 1
     while series < count:
         try:
             asked = asking(series=series)
             count = asked.image.series_count
-            report = CheckReport((*of_model, *_report(asked).findings))
+            of_image = _report(asked) if pixels else check_header(asked)
+            report = CheckReport((*of_model, *of_image.findings))
             yield ImageChecked(image, series if count > 1 else None, report, None)
         except BmzError as why:
             yield ImageChecked(image, series if count > 1 else None, CheckReport(()), why)

@@ -36,6 +36,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.option("--channels", type=Channels(), help="Image channel for each channel of the model.")
 @click.option("--pixel-size", "pixel_um", type=PixelSize(), help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=Scale(), help="The factor by which the image would be resized.")
+@click.option("--every", is_flag=True, help="Read pixels of every image, not of 32 of them.")
 @click.option("--strict", is_flag=True, help="Let warnings count as errors.")
 @click.option(
     "--format",
@@ -64,7 +65,7 @@ def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click 
 
     form = "json" if words.pop("as_json") else words.pop("form")
     words.pop("form", None)
-    hard = words.pop("strict")
+    hard, every = words.pop("strict"), words.pop("every")
     request = RunRequest(
         images=tuple(as_path(word) for word in words.pop("images")),
         folder=as_path("."),
@@ -72,7 +73,7 @@ def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click 
         **words,
     )
     with progress_bars() as listener:
-        summary = check_images(request, listener)
+        summary = check_images(request, listener, every=every)
     summary = strict(summary) if hard else summary
     _print(summary, form)
     ctx.exit(summary.exit_status)

@@ -30,7 +30,20 @@ def check_lines(summary: CheckSummary) -> list[Line]:
         counts = Counter(WORDS[image.verdict] for image in summary.images)
         shown = ", ".join(f"{count} {words}" for words, count in counts.items())
         lines.append(("answer", f"{len(summary.images)} images: {shown}"))
+        lines += _table(summary)
     return lines
+
+
+def _table(summary: CheckSummary) -> list[Line]:
+    """Count in how many images each finding comes up, the worst and commonest first."""
+    order = ("error", "warning", "note")
+    counts = Counter(
+        seen
+        for image in summary.images
+        for seen in {(f.severity, f.code) for f in image.report.findings}
+    )
+    ranked = sorted(counts.items(), key=lambda item: (order.index(item[0][0]), -item[1]))
+    return [("answer", f"  {count:>5} x {kind:<8}{code}") for (kind, code), count in ranked]
 
 
 def _details(image: ImageChecked) -> list[Line]:
