@@ -149,6 +149,23 @@ def test_an_inverted_image_is_told_by_the_models_own_sample(
     assert ("range.inverted" in codes) == inverted
 
 
+def test_a_curated_polarity_counts_where_the_model_has_no_sample(
+    tmp_path: Path, shared: Path
+) -> None:
+    def named(content: Description) -> None:
+        content["config"] = {"bioimageio": {"nickname": "affable-shark"}}
+
+    model = write_package(tmp_path / "m", change=named).parent
+    (model / "test_inputs_0.npy").unlink()
+    image = tifffile.imread(shared / "data" / "stardist" / "img2d.tif")
+    tifffile.imwrite(tmp_path / "a.tif", image.max() - image)
+    request = RunRequest(str(model), (tmp_path / "a.tif",), tmp_path)
+
+    findings = {f.code: f for f in check(request).images[0].report.findings}
+
+    assert findings["range.inverted"].evidence == "curated"
+
+
 def test_clipped_objects_are_a_warning(tmp_path: Path, shared: Path) -> None:
     image = tifffile.imread(shared / "data" / "stardist" / "img2d.tif")
     cut = int(np.percentile(image, 85))

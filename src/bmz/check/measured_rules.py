@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bmz.check.finding import Evidence, Finding
 from bmz.check.object_size import ObjectSize
 from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.spec.facts import facts_of
 from bmz.spec.model import ModelSpec
 
 OFF = 2.0
@@ -130,19 +131,30 @@ def _outlier(channel: int, where: str, asked: Question, position: int) -> Findin
 
 
 def _polarity(asked: Question, position: int, where: str) -> Iterator[Finding]:
-    sample = asked.sample.get(position)
-    wanted = sample.polarity if sample else None
     found = asked.measured[position].polarity
-    if wanted is None or found is None or min(wanted.reliability, found.reliability) < SURE:
+    wanted, who, evidence = _wanted_side(asked, position)
+    if found is None or wanted is None or found.reliability < SURE or found.side == wanted:
         return
-    if wanted.side != found.side:
-        yield Finding(
-            "range.inverted", "warning", where,
-            f"structures are {found.side} here and {wanted.side} in the model's own sample",
-            wanted=wanted.side, found=found.side,
-            hint="invert the image first, or take a model for this kind of image",
-            evidence="measured",
-        )  # fmt: skip
+    yield Finding(
+        "range.inverted", "warning", where,
+        f"structures are {found.side} here and {wanted} {who}",
+        wanted=wanted, found=found.side,
+        hint="invert the image first, or take a model for this kind of image",
+        evidence=evidence,
+    )  # fmt: skip
+
+
+def _wanted_side(asked: Question, position: int) -> tuple[str | None, str, Evidence]:
+    """Say which side the model wants and who says so: its own sample, else the curated facts."""
+    sample = asked.sample.get(position)
+    if sample is not None:
+        sure = sample.polarity is not None and sample.polarity.reliability >= SURE
+        side = sample.polarity.side if sample.polarity and sure else None
+        return side, "in the model's own sample", "measured"
+    facts = facts_of(asked.model.alias)
+    if facts is None or facts.polarity is None:
+        return None, "", "curated"
+    return facts.polarity.value, f"for the model ({facts.polarity.source})", "curated"
 
 
 def _object_size(asked: Question) -> Iterator[Finding]:
