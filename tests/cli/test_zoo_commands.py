@@ -324,6 +324,14 @@ def test_a_local_model_is_warm_the_second_time(zoo: SmallZoo, words: list[str]) 
 
 
 @pytest.mark.usefixtures("zoo")
+def test_the_sample_of_a_model_is_measured_when_it_is_fetched(tmp_path: Path) -> None:
+    assert status_of(["fetch", "able-cat"]) == 0
+
+    (kept,) = (tmp_path / "cache").rglob("measures.1.json")
+    assert json.loads(kept.read_text())["0"]["dtype"] == "float32"
+
+
+@pytest.mark.usefixtures("zoo")
 def test_a_warm_check_loads_neither_parser_nor_framework() -> None:
     np.save("a.npy", np.random.default_rng(0).random((64, 64), dtype=np.float32))
     status_of(["check", "able-cat", "a.npy"])

@@ -62,6 +62,10 @@ def _fetch(
     report = fetch_files(
         package, wanted, settings, listener=listener, allow_changed=request.allow_changed
     )
+    if any(file.action != "cached" for file in report.files):
+        from bmz.app.measure import sample_measures  # NumPy: not needed where all is there
+
+        sample_measures(package, model, settings)
     formats = tuple(entry.format for entry in weights)
     return Fetched(word, str(model.folder), formats, report.files)
 
