@@ -17,6 +17,9 @@ OFF = 2.0
 SPREADS = 2.0
 """A declared range is left when the size, so many of its uncertainties nearer, is still outside."""
 
+LEAST_OBJECT_PX = 4.0
+"""Below this diameter the estimate is unreliable and the shape of an object is lost."""
+
 SURE = 0.6
 """A polarity below this reliability, as of electron microscopy, says nothing."""
 
@@ -92,9 +95,15 @@ def image_diameter(asked: Question) -> ObjectSize | None:
 
 
 def object_factor(asked: Question) -> float | None:
-    """Give the factor that brings the objects of the image to the size that the model wants."""
+    """Give the factor that brings the objects of the image to the size that the model wants.
+
+    None where either size is not clear, and for objects too small to be brought back: enlarging
+    does not restore what a few pixels have lost.
+    """
     wanted, found = model_diameter(asked), image_diameter(asked)
-    return None if wanted is None or found is None else wanted.px / found.diameter_px
+    if wanted is None or found is None or found.diameter_px < LEAST_OBJECT_PX:
+        return None
+    return wanted.px / found.diameter_px
 
 
 def measured_findings(asked: Question) -> Iterator[Finding]:
