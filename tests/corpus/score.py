@@ -108,7 +108,8 @@ def outcomes(cases: Iterable[Case]) -> tuple[Outcome, ...]:
 
 def _outcomes(cases: Sequence[Case]) -> Iterable[Outcome]:
     files = tuple(case.file for case in cases)
-    summary = check(RunRequest(cases[0].model, files, Path("unused"), **cases[0].words))
+    request = RunRequest(cases[0].model, files, Path("unused"), **cases[0].words)
+    summary = check(request, every=True)
     for case, image in zip(cases, summary.images, strict=True):
         if image.error is not None:
             raise image.error
