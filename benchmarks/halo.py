@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from bmz.app.load import load_model
+from bmz.app.networks import open_network
 from bmz.plan.axis_tiling import AxisTiling
 from bmz.plan.geometry import output_rules
 from bmz.plan.tiling import Tiling
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
-from bmz.predict.open import open_backend
 from bmz.predict.tiles import predict_tiled
 from bmz.process.ops import apply_steps
 from bmz.spec.model import ModelSpec
@@ -31,12 +31,7 @@ SIDE_PX = 512
 def opened(model: ModelSpec, weights_format: str) -> Backend:
     """Open the weights of one format."""
     weights = next(w for w in model.weights if w.format == weights_format)
-    return open_backend(
-        weights_format,
-        weights.file.path,
-        input_ids=[t.id for t in model.inputs],
-        output_ids=[t.id for t in model.outputs],
-    )
+    return open_network(model, weights)
 
 
 def two_tiles(halo: int) -> Tiling:

@@ -11,10 +11,10 @@ import pytest
 import tifffile
 
 from bmz.app.load import load_model
+from bmz.app.networks import open_network
 from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.plan.errors import OutputUnclear
-from bmz.predict.open import open_backend
 from bmz.process.matching import match_labels
 from bmz.process.ops import apply_steps
 
@@ -60,8 +60,7 @@ def test_the_network_reproduces_its_test_output(
         pytest.importorskip("torch")
     model = load_model(str(shared / "models" / name))
     weights = next(w for w in model.weights if w.format == weights_format)
-    ids = tuple(t.id for t in model.inputs), tuple(t.id for t in model.outputs)
-    backend = open_backend(weights_format, weights.file.path, input_ids=ids[0], output_ids=ids[1])
+    backend = open_network(model, weights)
     inputs = []
     for tensor in model.inputs:
         assert tensor.test is not None

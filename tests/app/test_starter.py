@@ -12,9 +12,9 @@ import tifffile
 
 from bmz.app.demo import demo_image, run_demo
 from bmz.app.load import load_model
+from bmz.app.networks import open_network
 from bmz.app.request import RunRequest
 from bmz.app.run import run
-from bmz.predict.open import open_backend
 from bmz.process.matching import match_labels
 from bmz.process.ops import apply_steps
 from bmz.spec.files import verified
@@ -56,9 +56,7 @@ def test_both_weights_reproduce_the_test_tensor(weights_format: str, framework: 
     entry, output = model.inputs[0], model.outputs[0]
     assert entry.test is not None
     assert output.test is not None
-    backend = open_backend(
-        weights_format, weights.file.path, input_ids=[entry.id], output_ids=[output.id]
-    )
+    backend = open_network(model, weights)
 
     prepared, _ = apply_steps(entry.steps, np.load(entry.test.path), entry.letters)
     (found,) = backend.run([prepared])

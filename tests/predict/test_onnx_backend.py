@@ -18,6 +18,7 @@ from bmz.predict.backend import (
     NetworkFailed,
     NoBackend,
     TensorCountDiffers,
+    Weights,
     WeightsUnreadable,
 )
 from bmz.predict.onnx import OnnxBackend, available_cpus
@@ -56,7 +57,7 @@ def difference(folder: Path, dtype: str = "FLOAT", *, external: bool = False) ->
 
 
 def opened(path: Path, inputs: Names = ("a", "b"), outputs: Names = ("less", "more")) -> Backend:
-    return open_backend("onnx", path, input_ids=inputs, output_ids=outputs, threads=1)
+    return open_backend("onnx", Weights(path, tuple(inputs), tuple(outputs), threads=1))
 
 
 def pair(dtype: str = "float32") -> list[AnyArray]:
@@ -193,7 +194,7 @@ def test_cuda_is_not_named_on_a_cpu_and_nothing_is_printed(
 
 def test_threads_are_those_asked_for_or_all_that_the_process_may_use(tmp_path: Path) -> None:
     path = difference(tmp_path)
-    free = open_backend("onnx", path, input_ids=["a", "b"], output_ids=["less"])
+    free = open_backend("onnx", Weights(path, ("a", "b"), ("less",)))
 
     threads = [
         backend._session.get_session_options().intra_op_num_threads
@@ -226,14 +227,9 @@ def test_a_gpu_asked_for_is_never_replaced_by_the_cpu(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_for)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: session)
+    weights = Weights(difference(tmp_path), ("a", "b"), ("less",), Device("cuda", 1))
 
     with pytest.raises(NoBackend, match=words) as raised:
-        open_backend(
-            "onnx",
-            difference(tmp_path),
-            input_ids=["a", "b"],
-            output_ids=["less"],
-            device=Device("cuda", 1),
-        )
+        open_backend("onnx", weights)
 
     assert "bmz[gpu]" in raised.value.hint

@@ -10,7 +10,7 @@ import pytest
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tiling import AxisRule, plan_tiles
-from bmz.predict.backend import Backend
+from bmz.predict.backend import Backend, Weights
 from bmz.predict.cutting import Tensor
 from bmz.predict.open import open_backend
 from bmz.predict.tiles import predict_tiled
@@ -29,12 +29,9 @@ def normalised(image: AnyArray) -> FloatArray:
 
 def opened(folder: Path, weights: tuple[str, str], inputs: int = 1, outputs: int = 1) -> Backend:
     pytest.importorskip(FRAMEWORKS[weights[0]])
-    return open_backend(
-        weights[0],
-        folder / weights[1],
-        input_ids=[f"input{i}" for i in range(inputs)],
-        output_ids=[f"output{i}" for i in range(outputs)],
-    )
+    input_ids = tuple(f"input{i}" for i in range(inputs))
+    output_ids = tuple(f"output{i}" for i in range(outputs))
+    return open_backend(weights[0], Weights(folder / weights[1], input_ids, output_ids))
 
 
 @pytest.mark.parametrize("weights", [ONNX, TORCH], ids=FRAMEWORKS)

@@ -85,7 +85,7 @@ def saved(network: torch.nn.Module, folder: Path) -> Path:
 
 
 def opened(path: Path, outputs: Names = ("mask",)) -> Backend:
-    return open_backend("torchscript", path, input_ids=["raw"], output_ids=outputs)
+    return open_backend("torchscript", Weights(path, ("raw",), tuple(outputs)))
 
 
 def images(channels: int = 1) -> AnyArray:
@@ -204,7 +204,7 @@ def test_threads_are_those_asked_for(tmp_path: Path) -> None:
     path = saved(Half(), tmp_path)
 
     try:
-        open_backend("torchscript", path, input_ids=["raw"], output_ids=["mask"], threads=1)
+        open_backend("torchscript", Weights(path, ("raw",), ("mask",), threads=1))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -218,8 +218,7 @@ def test_cuda_gives_the_numbers_of_the_cpu(tmp_path: Path) -> None:
         pytest.skip("no CUDA device")
     path, device = saved(Blur(), tmp_path), resolve_device("auto", "torchscript")
 
-    (found,) = open_backend(
-        "torchscript", path, input_ids=["raw"], output_ids=["mask"], device=device
-    ).run([images()])
+    weights = Weights(path, ("raw",), ("mask",), device)
+    (found,) = open_backend("torchscript", weights).run([images()])
 
     np.testing.assert_allclose(found, opened(path).run([images()])[0], rtol=0, atol=1e-2)

@@ -10,6 +10,7 @@ from bmz.app.image_run import Job, Ready, make_ready, run_image
 from bmz.app.load import fetch_weights, find_model
 from bmz.app.measure import sample_measures
 from bmz.app.model_check import refuse_code
+from bmz.app.networks import open_network
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.base.errors import BmzError, WrongUsage
@@ -19,7 +20,6 @@ from bmz.plan.plan import Decided
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.devices import resolve_device
 from bmz.predict.frameworks import usable_formats
-from bmz.predict.open import open_backend
 from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.write.names import output_paths, refuse_existing
 from bmz.zoo.settings import settings_from_environment
@@ -134,14 +134,7 @@ def _outcomes(
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
 ) -> Iterator[ImageDone | ImageFailed]:
-    weights = job.decided.weights
-    backend = open_backend(
-        weights.format,
-        weights.file.path,
-        input_ids=tuple(tensor.id for tensor in job.model.inputs if not tensor.optional),
-        output_ids=tuple(tensor.id for tensor in job.model.outputs),
-        device=job.device,
-    )
+    backend = open_network(job.model, job.decided.weights, job.device)
     with closing(backend):
         for number, one in enumerate(ready, start=1):
             if isinstance(one, ImageFailed):

@@ -11,6 +11,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
+from bmz.spec.model import Architecture
 
 _WORDS = 300  # of a framework's own message; some print their whole graph
 
@@ -101,6 +102,9 @@ class Device:
 
 CPU = Device("cpu")
 
+Precision = Literal["float32", "bfloat16", "float16"]
+"""Of the arithmetic inside a network."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -112,6 +116,11 @@ class Weights:
     input_ids, output_ids : the tensors of the description, in its order
     device : where to run
     threads : on a CPU, how many at most; None for as many as the process may use
+    precision : of the arithmetic; inputs and outputs keep their dtype
+    architecture : what builds the network of a state dict
+    strict : every tensor of a state dict must have its place in the network, and the reverse
+    output_axes : letters of the axes of each output; empty where they are not known
+    output_channels : size of the axis ``c`` of each output; None where it is not fixed
     """
 
     path: Path
@@ -119,6 +128,11 @@ class Weights:
     output_ids: tuple[str, ...]
     device: Device = CPU
     threads: int | None = None
+    precision: Precision = "float32"
+    architecture: Architecture | None = None
+    strict: bool = True
+    output_axes: tuple[str, ...] = ()
+    output_channels: tuple[int | None, ...] = ()
 
 
 class Backend(Protocol):

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from bmz.predict.backend import CPU, Backend, Device, Weights
+from bmz.predict.backend import Backend, Weights
 from bmz.predict.formats import runnable
 
 
-def open_backend(
-    weights_format: str,
-    path: Path,
-    *,
-    input_ids: Sequence[str],
-    output_ids: Sequence[str],
-    device: Device = CPU,
-    threads: int | None = None,
-) -> Backend:
-    """Load the weights at `path` into the framework of their format.
+def open_backend(weights_format: str, weights: Weights) -> Backend:
+    """Load weights into the framework of their format.
 
     Parameters
     ----------
     weights_format : as in model descriptions, such as ``onnx``
-    path : the file of weights
-    input_ids, output_ids : the tensors of the description, in its order
-    device : from `resolve_device`
-    threads : on a CPU, how many at most; None for as many as the process may use
+    weights : the file, and what the description says of it
 
     Raises
     ------
@@ -37,5 +23,4 @@ def open_backend(
     TensorCountDiffers
         The network has other inputs, or fewer outputs, than the description.
     """
-    weights = Weights(path, tuple(input_ids), tuple(output_ids), device, threads)
     return runnable(weights_format).open(weights)

@@ -167,6 +167,24 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
+class Architecture:
+    """The Python code that builds a network for a state dict.
+
+    Parameters
+    ----------
+    callable : class or function in it
+    kwargs : what it is called with
+    code : a file of the package; None where a library has it
+    library : the module to import it from; empty where a file of the package has it
+    """
+
+    callable: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    code: PackagedFile | None = None
+    library: str = ""
+
+
+@dataclass(frozen=True)
 class Weights:
     """One weights entry.
 
@@ -177,12 +195,16 @@ class Weights:
     beside : files without which it cannot be loaded: external data of ONNX, the code that
         builds a network for its state dict
     environment : a list of what must be installed, as its authors had it
+    architecture : of a state dict; None for formats that hold their network
+    strict : every tensor of a state dict must have its place in the network, and the reverse
     """
 
     format: str
     file: PackagedFile
     beside: tuple[PackagedFile, ...] = ()
     environment: PackagedFile | None = None
+    architecture: Architecture | None = None
+    strict: bool = True
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bmz.spec import model as words
 from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec
 
-SCHEMA = 2
+SCHEMA = 3
 """Number of the form; raised with every change of ``bmz.spec.model`` or of its meaning."""
 
 _CLASS = "="
@@ -24,8 +24,8 @@ _CLASSES: Mapping[str, type] = {
     cls.__name__: cls
     for cls in (
         words.Fixed, words.Stepped, words.LikeAxis, words.AnySize, words.AxisSpec,
-        words.PackagedFile, words.Pad, words.TensorSpec, words.Tolerance, words.Weights,
-        words.Citation, words.ModelSpec, Step,
+        words.PackagedFile, words.Pad, words.TensorSpec, words.Tolerance, words.Architecture,
+        words.Weights, words.Citation, words.ModelSpec, Step,
     )
 }  # fmt: skip
 

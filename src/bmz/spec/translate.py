@@ -14,6 +14,7 @@ from bmz.spec.errors import PathLeavesPackage
 from bmz.spec.facts import bare_alias
 from bmz.spec.model import (
     AnySize,
+    Architecture,
     AxisSpec,
     Citation,
     Fixed,
@@ -158,7 +159,18 @@ def _weights(description: v0_5.ModelDescr, source: Source) -> Iterator[Weights]:
             source.file(entry),
             tuple(source.file(file) for file in (external, code) if file is not None),
             source.file(environment) if environment is not None else None,
+            None if architecture is None else _architecture(architecture, source),
+            strict=bool(getattr(entry, "strict", True)),
         )
+
+
+def _architecture(written: Any, source: Source) -> Architecture:  # noqa: ANN401  (of a file or a library)
+    return Architecture(
+        callable=str(written.callable),
+        kwargs=written.kwargs,
+        code=source.file(written) if hasattr(written, "source") else None,
+        library=str(getattr(written, "import_from", "")),
+    )
 
 
 def _tensor(

@@ -1,0 +1,45 @@
+"""From a weights entry of a model to a loaded network."""
+
+from __future__ import annotations
+
+from bmz.predict.backend import CPU, Backend, Device, Precision
+from bmz.predict.backend import Weights as ToLoad
+from bmz.predict.open import open_backend
+from bmz.spec.model import ModelSpec, Weights
+
+
+def open_network(
+    model: ModelSpec,
+    weights: Weights,
+    device: Device = CPU,
+    *,
+    precision: Precision = "float32",
+    threads: int | None = None,
+) -> Backend:
+    """Load the network of a weights entry, whose files are there and verified.
+
+    Parameters
+    ----------
+    model, weights : the model, and the entry to load
+    device : from ``bmz.predict.devices.resolve_device``
+    precision : of the arithmetic
+    threads : on a CPU, how many at most; None for as many as the process may use
+
+    Raises
+    ------
+    NoBackend, WeightsUnreadable, TensorCountDiffers
+        See ``bmz.predict.open.open_backend``.
+    """
+    to_load = ToLoad(
+        path=weights.file.path,
+        input_ids=tuple(tensor.id for tensor in model.inputs if not tensor.optional),
+        output_ids=tuple(tensor.id for tensor in model.outputs),
+        device=device,
+        threads=threads,
+        precision=precision,
+        architecture=weights.architecture,
+        strict=weights.strict,
+        output_axes=tuple(tensor.letters for tensor in model.outputs),
+        output_channels=tuple(tensor.channels for tensor in model.outputs),
+    )
+    return open_backend(weights.format, to_load)
