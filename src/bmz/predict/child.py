@@ -1,0 +1,39 @@
+"""The first thing that a confined process runs, as a script: shut itself in, then serve.
+
+Until it is shut in it imports nothing but the standard library and the three modules that do it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+
+def main(handle: int) -> None:
+    """Read what to do from the standard input, confine this process, and serve.
+
+    Parameters
+    ----------
+    handle : of the socket to the parent
+    """
+    words = json.load(sys.stdin)
+    sys.path += words["path"]
+    from bmz.predict.confine import Cell, confine
+
+    cell = words["cell"]
+    confined = confine(
+        Cell(
+            readable=tuple(map(Path, cell["readable"])),
+            listable=tuple(map(Path, cell["listable"])),
+            scratch=Path(cell["scratch"]),
+            memory_bytes=cell["memory_bytes"],
+            gpu=cell["gpu"],
+        ),
+        words["parent"],
+    )
+    from bmz.predict.serve import serve
+
+    serve(handle, confined)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

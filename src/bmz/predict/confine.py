@@ -1,0 +1,155 @@
+"""Shut a fresh process in: no network, no files but a few, no children, limits, no way back.
+
+Standard library only: it runs before the libraries that the model's code will use are imported,
+while there is one thread, since some of the means bind only the thread that asks and its
+descendants.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bmz.predict.landlock import landlock_version, restrict_files
+from bmz.predict.seccomp import restrict_calls, seccomp_available
+
+NEEDED = ("files", "calls")
+"""Means without which nothing is run; the others stand behind them as a second wall."""
+
+FILE_BYTES = 2**30
+"""Largest file that may be written into the scratch folder."""
+
+OPEN_FILES = 1024
+
+_SPARE_BYTES = 2**35  # addresses that libraries reserve and do not use
+_DIE_WITH_PARENT = 1  # of prctl
+_NEW_USER, _NEW_NET, _NEW_IPC, _NEW_UTS = 0x10000000, 0x40000000, 0x08000000, 0x04000000
+
+_SYSTEM = (
+    "/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf",
+    "/etc/alternatives", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat",
+    "/proc/filesystems", "/proc/sys/vm", "/sys/devices/system", "/sys/fs/cgroup",
+)  # fmt: skip
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_GPU_FILES = ("/proc/driver/nvidia", "/proc/devices", "/sys/module/nvidia", "/sys/bus/pci",
+              "/sys/devices", "/etc/vulkan")  # fmt: skip
+_GPU_DEVICES = "nvidia*"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a confined process may reach.
+
+    Parameters
+    ----------
+    readable : files and folders whose content may be read
+    listable : folders in which names may be looked up
+    scratch : the folder in which it may write
+    memory_bytes : of data at most; None for no limit, which a CUDA device needs
+    gpu : the devices of an NVIDIA driver may be used
+    """
+
+    readable: tuple[Path, ...]
+    listable: tuple[Path, ...]
+    scratch: Path
+    memory_bytes: int | None
+    gpu: bool = False
+
+
+def means_here() -> dict[str, str]:
+    """Give for each needed means an empty text, or why this computer lacks it.
+
+    Examples
+    --------
+    >>> sorted(means_here())
+    ['calls', 'files']
+    """
+    if not sys.platform.startswith("linux"):
+        lack = f"{sys.platform} has neither Landlock nor seccomp"
+        return dict.fromkeys(NEEDED, lack)
+    return {
+        "files": "" if landlock_version() else "the kernel has no Landlock, or it is off",
+        "calls": "" if seccomp_available() else "the kernel has no seccomp for this processor",
+    }
+
+
+def confine(cell: Cell, parent: int) -> dict[str, str]:
+    """Shut the calling process in.
+
+    Parameters
+    ----------
+    cell : what stays within reach
+    parent : number of the process that it dies with
+
+    Returns
+    -------
+    dict
+        means -> empty text, or why it was not to be had. The means are ``limits``, ``network``
+        (a namespace without any), ``files`` (Landlock) and ``calls`` (seccomp, which refuses
+        sockets too).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit("the parent is gone")
+    steps: dict[str, Callable[[], None]] = {
+        "limits": lambda: _limit(cell.memory_bytes),
+        "network": _leave_network,
+        "files": lambda: restrict_files(_readable(cell), cell.listable, _writable(cell)),
+        "calls": restrict_calls,
+    }
+    return {name: _told(step) for name, step in steps.items()}
+
+
+def _told(step: Callable[[], None]) -> str:
+    try:
+        step()
+    except (OSError, ValueError, AttributeError, KeyError) as why:
+        return str(why) or type(why).__name__
+    return ""
+
+
+def _limit(memory_bytes: int | None) -> None:
+    import resource
+
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: FILE_BYTES,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_MEMLOCK: 2**20,
+    }
+    if memory_bytes is not None:
+        limits[resource.RLIMIT_DATA] = memory_bytes
+        limits[resource.RLIMIT_AS] = memory_bytes + _SPARE_BYTES
+    for which, most in limits.items():
+        hard = resource.getrlimit(which)[1]
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(which, (least, least))
+
+
+def _leave_network() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(_NEW_USER | _NEW_NET | _NEW_IPC | _NEW_UTS) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"user namespaces: {os.strerror(number)}")
+    # files keep their owner inside
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")
+
+
+def _readable(cell: Cell) -> list[Path]:
+    system = _SYSTEM + (_GPU_FILES if cell.gpu else ())
+    return [*map(Path, system), *cell.readable]
+
+
+def _writable(cell: Cell) -> list[Path]:
+    gpu = sorted(Path("/dev").glob(_GPU_DEVICES)) if cell.gpu else []
+    return [*map(Path, _DEVICES), *gpu, cell.scratch]

@@ -1,0 +1,168 @@
+"""How two processes exchange messages (JSON) and arrays (shared memory); no pickle anywhere."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+
+Message = dict[str, Any]
+ArrayWords = list[dict[str, Any]]
+"""Of each array: dtype, shape and offset in the block, px as entries, offset in bytes."""
+
+_HEAD = struct.Struct("!I")
+_MOST_BYTES = 2**24  # of one message
+_ALIGNED = 64
+_KINDS = "biufc"  # of dtypes: numbers only, never objects
+
+
+class Broken(Exception):  # noqa: N818  (the two callers tell what it means to each)
+    """The other side is gone, or sends what is no message."""
+
+
+class Wire:
+    """One end of a pair of connected sockets.
+
+    Parameters
+    ----------
+    end : a stream socket; closed by `close`
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def send(self, message: Message, handle: int | None = None) -> None:
+        """Send a message, and the handle of a block with it.
+
+        Raises
+        ------
+        Broken
+        """
+        body = json.dumps(message).encode()
+        try:
+            if handle is None:
+                self._end.sendall(_HEAD.pack(len(body)))
+            else:
+                socket.send_fds(self._end, [_HEAD.pack(len(body))], [handle])
+            self._end.sendall(body)
+        except OSError as why:
+            raise Broken(str(why)) from why
+
+    def receive(self) -> tuple[Message, int | None]:
+        """Wait for a message; give the handle that came with it too, which is then ours to close.
+
+        Raises
+        ------
+        Broken
+        """
+        try:
+            head, handles, _, _ = socket.recv_fds(self._end, _HEAD.size, 1)
+            head += self._exactly(_HEAD.size - len(head))
+            size = _HEAD.unpack(head)[0]
+            if size > _MOST_BYTES:
+                raise Broken(f"a message of {size} bytes")
+            message = json.loads(self._exactly(size))
+        except (OSError, ValueError) as why:
+            raise Broken(str(why)) from why
+        if not isinstance(message, dict):
+            raise Broken("a message that is no object")
+        return message, next(iter(handles), None)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._end.close()
+
+    def _exactly(self, size: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            part = self._end.recv(size - len(parts))
+            if not part:
+                raise Broken("it hung up")
+            parts += part
+        return bytes(parts)
+
+
+class Block:
+    """Memory that two processes see, of a size that neither can shrink.
+
+    Parameters
+    ----------
+    handle : of the memory; closed by `close`
+    """
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        self.size = os.fstat(handle).st_size
+        self._map = mmap.mmap(handle, self.size)
+
+    @classmethod
+    def new(cls, size: int) -> Block:
+        """Make a block of at least `size` bytes."""
+        handle = os.memfd_create("bmz", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(handle, max(size, mmap.PAGESIZE))
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(handle, fcntl.F_ADD_SEALS, seals)
+        return cls(handle)
+
+    def write(self, arrays: Sequence[AnyArray]) -> ArrayWords:
+        """Copy arrays into the block, one after the other, and say where they are."""
+        words: ArrayWords = []
+        offset = 0
+        for array in arrays:
+            dtype = array.dtype.newbyteorder("=")
+            place = np.frombuffer(self._map, dtype, array.size, offset).reshape(array.shape)
+            np.copyto(place, array)
+            words.append({"dtype": dtype.name, "shape": list(array.shape), "offset": offset})
+            offset += _aligned(array.nbytes)
+        return words
+
+    def read(self, words: ArrayWords) -> list[AnyArray]:
+        """Give views of the arrays that lie in the block; the words may come from anyone.
+
+        Raises
+        ------
+        Broken
+            They name no array of numbers that lies in the block as a whole.
+        """
+        return [self._one(word) for word in words]
+
+    def close(self) -> None:
+        """Let go of the memory, unless views of it are still held."""
+        os.close(self.handle)
+        try:
+            self._map.close()
+        except BufferError:  # a view is held; the map ends with it
+            return
+
+    def _one(self, word: dict[str, Any]) -> AnyArray:
+        try:
+            dtype = np.dtype(str(word["dtype"]))
+            shape = tuple(int(n) for n in word["shape"])
+            offset = int(word["offset"])
+        except (TypeError, ValueError, KeyError) as why:
+            raise Broken(f"no array: {word!r:.80}") from why
+        size = math.prod(shape)
+        inside = min((offset, *shape), default=0) >= 0
+        inside = inside and offset + size * dtype.itemsize <= self.size
+        if dtype.kind not in _KINDS or not inside:
+            raise Broken(f"an array outside the block: {word!r:.80}")
+        return np.frombuffer(self._map, dtype, size, offset).reshape(shape)
+
+
+def bytes_for(arrays: Sequence[AnyArray]) -> int:
+    """Give the size of a block that holds these arrays."""
+    return sum(_aligned(array.nbytes) for array in arrays)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
