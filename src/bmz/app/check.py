@@ -44,7 +44,15 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
     settings = settings_from_environment()
     package, model = find_model(request.model, settings, listener=listener)
     sample = sample_measures(package, model, settings)
-    of_model = tuple(model_findings(model, request.weights, fetched=package.remote is not None))
+    of_model = tuple(
+        model_findings(
+            model,
+            settings,
+            fetched=package.remote is not None,
+            wanted=request.weights,
+            trust=request.trust,
+        )
+    )
     total = len(request.images)
     looked_at = frozenset(range(total)) if every else evenly_spread(total, MOST_LOOKED_AT)
     if len(looked_at) < total:

@@ -251,4 +251,5 @@ class _Judge:
             report = header
         else:
             report = check_fit(asked, self._seen.values)
-        return CheckReport((*model_findings(one.model, None, fetched=fetched), *report.findings))
+        of_model = model_findings(one.model, self._settings, fetched=fetched)
+        return CheckReport((*of_model, *report.findings))

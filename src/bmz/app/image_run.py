@@ -15,6 +15,7 @@ from bmz.app.measure import image_measures
 from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
 from bmz.app.request import RunRequest
 from bmz.app.settings import Labelling
+from bmz.app.trust import Permit
 from bmz.base.arrays import FloatArray
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener
@@ -47,6 +48,7 @@ class Job:
     model: ModelSpec
     labelling: Labelling
     device: Device
+    permit: Permit
     decided: Decided
     sample: Mapping[int, PlaneMeasures]
 

@@ -113,6 +113,30 @@ def fetch_weights(
     fetch_files(package, files, settings, listener=listener)
 
 
+def fetch_code(
+    package: Package,
+    model: ModelSpec,
+    weights: Weights,
+    settings: ZooSettings,
+    listener: Listener = nobody,
+) -> None:
+    """See that the file with the code of an entry is here, without its weights.
+
+    Raises
+    ------
+    CouldNotTell
+        It is not there, cannot be had, or is another one.
+    """
+    code = weights.architecture.code if weights.architecture else None
+    if code is None:
+        return
+    if package.remote is None:
+        verified(code, f"code of {weights.format} weights")
+    else:
+        wanted = tuple(_wanted(model, (code,), f"code of {weights.format} weights"))
+        fetch_files(package, wanted, settings, listener=listener)
+
+
 def announce(
     package: Package, wanted: Sequence[WantedFile], settings: ZooSettings, listener: Listener
 ) -> None:

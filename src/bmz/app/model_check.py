@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from bmz.app.trust import Permit, permit_for
 from bmz.base.errors import BmzError
 from bmz.check.finding import Evidence, Finding, Severity
 from bmz.plan.errors import MakesNoLabels
@@ -14,15 +15,25 @@ from bmz.predict.frameworks import usable_formats
 from bmz.process.ops_errors import RunsCode
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, TensorSpec
+from bmz.zoo.settings import ZooSettings
 
 
-def model_findings(model: ModelSpec, wanted: str | None, *, fetched: bool) -> Iterator[Finding]:
+def model_findings(
+    model: ModelSpec,
+    settings: ZooSettings,
+    *,
+    fetched: bool,
+    wanted: str | None = None,
+    trust: Permit = "no",
+) -> Iterator[Finding]:
     """Yield what of the model itself keeps any image from a label mask.
 
     Parameters
     ----------
-    wanted : a weights format; None for the one that would be chosen
+    settings : of the zoo, with the list of trusted code
     fetched : its files come from the zoo: they are not looked at, but verified when they come
+    wanted : a weights format; None for the one that would be chosen
+    trust : the user's word on the model's own code
     """
     try:
         choose_recipe(model)
@@ -36,6 +47,7 @@ def model_findings(model: ModelSpec, wanted: str | None, *, fetched: bool) -> It
         weights = choose_weights(model, usable_formats(), wanted)
         for file in () if fetched else (weights.file, *weights.beside):
             verified(file, f"{weights.format} weights")
+        permit_for(model, weights, trust, settings)
     except BmzError as why:
         yield _as_finding(why, "error")
 

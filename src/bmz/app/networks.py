@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bmz.app.trust import NeedsTrust, Permit, model_code
 from bmz.predict.backend import CPU, Backend, Device, Precision
 from bmz.predict.backend import Weights as ToLoad
+from bmz.predict.confined import open_confined
 from bmz.predict.open import open_backend
 from bmz.spec.model import ModelSpec, Weights
 
@@ -15,6 +17,7 @@ def open_network(
     *,
     precision: Precision = "float32",
     threads: int | None = None,
+    permit: Permit = "no",
 ) -> Backend:
     """Load the network of a weights entry, whose files are there and verified.
 
@@ -24,12 +27,20 @@ def open_network(
     device : from ``bmz.predict.devices.resolve_device``
     precision : of the arithmetic
     threads : on a CPU, how many at most; None for as many as the process may use
+    permit : whether code of the model may run; numbers alone always may
 
     Raises
     ------
+    NeedsTrust
+        The entry runs code and is not permitted to.
     NoBackend, WeightsUnreadable, TensorCountDiffers
         See ``bmz.predict.open.open_backend``.
+    NotConfinable, ChildRefused, ChildDied
+        See ``bmz.predict.confined.open_confined``.
     """
+    code = model_code(weights)
+    if code is not None and permit == "no":
+        raise NeedsTrust(model, code)
     to_load = ToLoad(
         path=weights.file.path,
         input_ids=tuple(tensor.id for tensor in model.inputs if not tensor.optional),
@@ -42,4 +53,7 @@ def open_network(
         output_axes=tuple(tensor.letters for tensor in model.outputs),
         output_channels=tuple(tensor.channels for tensor in model.outputs),
     )
+    if code is not None and permit == "confined":
+        files = (weights.file.path, *(file.path for file in weights.beside))
+        return open_confined(weights.format, to_load, files)
     return open_backend(weights.format, to_load)

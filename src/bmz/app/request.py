@@ -33,6 +33,7 @@ class RunRequest:
     save : which of `SAVED`
     overwrite : existing outputs may be replaced
     force : run despite findings of severity error
+    trust : whether the model's own code may run in this call, shut in or with all rights
     """
 
     model: str
@@ -52,3 +53,4 @@ class RunRequest:
     save: frozenset[str] = frozenset({"labels", "overlay", "table"})
     overwrite: bool = False
     force: bool = False
+    trust: Literal["no", "confined", "unconfined"] = "no"

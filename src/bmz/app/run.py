@@ -7,12 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 from bmz.app.image_run import Job, Ready, make_ready, run_image
-from bmz.app.load import fetch_weights, find_model
+from bmz.app.load import fetch_code, fetch_weights, find_model
 from bmz.app.measure import sample_measures
 from bmz.app.model_check import refuse_code
 from bmz.app.networks import open_network
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.settings import decide_labelling
+from bmz.app.trust import permit_for
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Progress, nobody
@@ -57,12 +58,15 @@ def prepare(request: RunRequest, listener: Listener = nobody) -> Job:
         raise NothingToSave
     weights = choose_weights(model, usable_formats(), request.weights)
     device = resolve_device(request.device, weights.format)
+    fetch_code(package, model, weights, settings, listener)
+    permit_for(model, weights, request.trust, settings)  # before much is downloaded
     fetch_weights(package, model, weights, settings, listener)
     return Job(
         request=request,
         model=model,
         labelling=labelling,
         device=device,
+        permit=permit_for(model, weights, request.trust, settings),
         decided=Decided(
             weights=weights,
             device=str(device),
@@ -134,7 +138,7 @@ def _outcomes(
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
 ) -> Iterator[ImageDone | ImageFailed]:
-    backend = open_network(job.model, job.decided.weights, job.device)
+    backend = open_network(job.model, job.decided.weights, job.device, permit=job.permit)
     with closing(backend):
         for number, one in enumerate(ready, start=1):
             if isinstance(one, ImageFailed):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from bmz.app.load import find_model, weights_files
 from bmz.app.published import Published, published
+from bmz.app.trust import model_code
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
 from bmz.predict.frameworks import usable_formats
 from bmz.report.model_text import ModelView, WeightsView
+from bmz.report.trust_text import code_words
 from bmz.spec.defects import defects_of
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.package import Package
@@ -61,11 +63,8 @@ def _weights(model: ModelSpec, entry: Weights, install: str | None, told: Publis
 
 
 def _code(model: ModelSpec) -> tuple[str, ...]:
-    found = [
-        f"weights {entry.format}: the model's own Python builds the network"
-        for entry in model.weights
-        if entry.format == "pytorch_state_dict"
-    ]
+    codes = [(entry, model_code(entry)) for entry in model.weights]
+    found = [f"weights {entry.format}: {code_words(code)}" for entry, code in codes if code]
     steps = [step for tensor in (*model.inputs, *model.outputs) for step in tensor.steps]
     found += [f"step custom: {step.kwargs['source']}" for step in steps if step.name == "custom"]
     return tuple(found)

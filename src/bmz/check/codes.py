@@ -233,9 +233,11 @@ CODES: Mapping[str, CodePage] = {
     ),
     "package.runs-code": CodePage(
         "error",
-        "A declared step is the model's own Python code.",
-        "Take a model without it.",
-        "step 'custom' is the model's own Python code",
+        "Loading the model runs code of its own, which you have not allowed, or a declared step "
+        "is such code.",
+        "Read the code that the message names. Allow it for one run with --trust, or for good with "
+        "bmz trust add; it runs shut in. A declared step that is code is never run.",
+        "'net' runs its own code, which is not allowed yet: UNet of net.py builds the network",
     ),
     "weights.no-backend": CodePage(
         "error",

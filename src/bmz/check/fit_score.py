@@ -37,6 +37,7 @@ FACTORS: Mapping[str, float] = {
     "package.hash-differs": 0.2,
     "scale.far": 0.4,  # --scale cures it
     "weights.no-backend": 0.6,  # the image may fit all the same
+    "package.runs-code": 0.9,  # the user may allow it
     "object.size": 0.6,
     "range.inverted": 0.6,
     "task.no-labels": 0.6,

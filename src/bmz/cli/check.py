@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import Channels, PixelSize, Scale, as_path
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     ctx.exit(0)
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=TrustingCommand, epilog=EPILOG)
 @click.argument("model", help="Name, DOI, URL or path of a model; see bmz search.")
 @click.argument(
     "images", nargs=-1, required=True, metavar="IMAGE...", help="TIFF, PNG or NPY files."
@@ -37,6 +38,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.option("--pixel-size", "pixel_um", type=PixelSize(), help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=Scale(), help="The factor by which the image would be resized.")
 @click.option("--every", is_flag=True, help="Read pixels of every image, not of 32 of them.")
+@trust_option
 @click.option("--strict", is_flag=True, help="Let warnings count as errors.")
 @click.option(
     "--format",

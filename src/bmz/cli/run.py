@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bmz.cli.say import say
+from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, as_path
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ EPILOG = """\b
 For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json.
 \b
 Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage,
-3 could not tell (not found, unreadable, no backend)."""
+3 could not tell (not found, unreadable, untrusted, no backend)."""
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=TrustingCommand, epilog=EPILOG)
 @click.argument("model", help="Name, DOI, URL or path of a model; see bmz search.")
 @click.argument(
     "images", nargs=-1, required=True, metavar="IMAGE...", help="TIFF, PNG or NPY files."
@@ -110,6 +111,7 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and stop.")
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
+@trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def run(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
