@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,14 @@ class TestConfinedBackend(BackendContract):
 
         assert refused.value.code == "package.weights-unreadable"
         assert "weights.onnx" in refused.value.message
+
+    def test_a_path_may_be_given_from_the_working_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        self.weights = replace(self.weights, path=Path(self.weights.path.name))
+
+        np.testing.assert_array_equal(self.backend().run([images()])[0], images())
 
     def test_its_environment_holds_no_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")

@@ -6,6 +6,7 @@ import os
 import platform
 from pathlib import Path
 
+from bmz.predict.confine import means_here
 from bmz.predict.devices import available_backends
 from bmz.report.doctor_text import DoctorView, FormatView
 from bmz.report.record import versions
@@ -35,6 +36,7 @@ def examine() -> DoctorView:
             for state in available_backends()
         ),
         starters=tuple(STARTER + name for name in starter_names()),
+        confinement=means_here(),
     )
 
 

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -175,7 +175,10 @@ def open_confined(weights_format: str, weights: Weights, files: Iterable[Path]) 
     if lacks:
         started.end()
         raise NotConfinable(lacks)
-    asked = {"open": weights_format, "weights": WEIGHTS.dump_python(weights, mode="json")}
+    asked = {
+        "open": weights_format,
+        "weights": WEIGHTS.dump_python(_absolute(weights), mode="json"),
+    }
     answer = started.ask(asked, "load the network")
     if "name" not in answer:
         started.end()
@@ -242,6 +245,14 @@ class ConfinedBackend:
             held.close()
         self._blocks[which] = Block.new(wanted)
         return self._blocks[which]
+
+
+def _absolute(weights: Weights) -> Weights:
+    """Name files in full, for the process has another working folder."""
+    built = weights.architecture
+    if built is not None and built.code is not None:
+        built = replace(built, code=replace(built.code, path=built.code.path.absolute()))
+    return replace(weights, path=weights.path.absolute(), architecture=built)
 
 
 def memory_bytes() -> int:

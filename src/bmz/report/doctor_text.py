@@ -41,6 +41,7 @@ class DoctorView:
     system : the platform
     cpus, memory_bytes : what the process may use, and what there is; None where unknown
     cache, cache_bytes : the cache folder and what lies in it
+    confinement : means to shut the code of models in -> empty text, or why it is lacking
     """
 
     versions: Mapping[str, str]
@@ -51,6 +52,7 @@ class DoctorView:
     cache_bytes: int
     formats: Sequence[FormatView]
     starters: Sequence[str]
+    confinement: Mapping[str, str]
 
     @property
     def runs_something(self) -> bool:
@@ -69,6 +71,7 @@ def doctor_rows(view: DoctorView) -> list[Row]:
     ]
     for entry in view.formats:
         rows += _format_rows(entry)
+    rows.append(("own code", _confinement_words(view.confinement)))
     libraries = {k: v for k, v in view.versions.items() if k not in {"bmz", "python"}}
     rows.append(("libraries", ", ".join(f"{name} {found}" for name, found in libraries.items())))
     rows.append(("bundled", ", ".join(view.starters) or "no model"))
@@ -83,6 +86,13 @@ def _format_rows(entry: FormatView) -> list[Row]:
     return [(entry.format, f"{entry.framework} {entry.version} on {', '.join(entry.devices)}")]
 
 
+def _confinement_words(confinement: Mapping[str, str]) -> str:
+    lacks = "; ".join(dict.fromkeys(why for why in confinement.values() if why))
+    if lacks:
+        return f"of models cannot be shut in here ({lacks}); only --trust=unconfined runs it"
+    return "of models that you trust runs shut in"
+
+
 def doctor_json(view: DoctorView) -> str:
     """Give all of it as one document."""
     document: dict[str, Any] = {
@@ -95,5 +105,6 @@ def doctor_json(view: DoctorView) -> str:
         "cache_bytes": view.cache_bytes,
         "formats": [asdict(entry) for entry in view.formats],
         "starters": list(view.starters),
+        "confinement": dict(view.confinement),
     }
     return json.dumps(document, indent=2)
