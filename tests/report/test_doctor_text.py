@@ -23,8 +23,8 @@ def view(**confinement: str) -> DoctorView:
             "of models cannot be shut in here (no Landlock); only --trust=unconfined runs it",
         ),
         (
-            {"files": "darwin has neither", "calls": "darwin has neither"},
-            "of models cannot be shut in here (darwin has neither); only --trust=unconfined runs it",
+            {"files": "it has neither", "calls": "it has neither"},
+            "of models cannot be shut in here (it has neither); only --trust=unconfined runs it",
         ),
     ],
 )
