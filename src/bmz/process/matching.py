@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,16 +90,21 @@ def match_labels(predicted: AnyArray, truth: AnyArray, iou: float) -> Matching:
         raise ShapesDiffer(predicted.shape, truth.shape)
     if not 0 < iou <= 1:
         raise ThresholdOutside(iou)
-    overlap = _Overlap.of(predicted, truth)
-    return _counted(overlap.matched(iou), overlap.n_predicted, overlap.n_truth)
+    overlap = Overlap.of(predicted, truth)
+    return overlap.matching(iou)
 
 
-def _counted(matched: NDArray[np.float64], n_predicted: int, n_truth: int) -> Matching:
-    tp = len(matched)
+def pooled(matchings: Sequence[Matching]) -> Matching:
+    """Join the counts of several images, as if they were one."""
+    sums = [m.mean_matched_iou * m.tp for m in matchings]
+    tp, fp, fn = (sum(getattr(m, name) for m in matchings) for name in ("tp", "fp", "fn"))
+    return _counted(tp, sum(sums), tp + fp, tp + fn)
+
+
+def _counted(tp: int, total: float, n_predicted: int, n_truth: int) -> Matching:
     fp, fn = n_predicted - tp, n_truth - tp
     if n_predicted == n_truth == 0:
         return Matching(0, 0, 0, *[1.0] * 6)
-    total = float(matched.sum())
     return Matching(
         tp, fp, fn,
         precision=tp / max(n_predicted, 1), recall=tp / max(n_truth, 1),
@@ -108,17 +114,34 @@ def _counted(matched: NDArray[np.float64], n_predicted: int, n_truth: int) -> Ma
 
 
 @dataclass(frozen=True)
-class _Overlap:
-    """All pairs of objects that share a pixel, with their IoU; objects are numbered from 0."""
+class Overlap:
+    """All pairs of objects of two masks that share a pixel.
+
+    Objects are numbered from 0 in raster order of their first pixels.
+
+    Parameters
+    ----------
+    predicted, truth : (p,) numbers of the objects of each pair
+    shared : (p,) pixels that they share
+    iou : (p,) intersection over union
+    predicted_px, truth_px : (n,), (m,) pixels of each object
+    """
 
     predicted: NDArray[np.intp]
     truth: NDArray[np.intp]
+    shared: NDArray[np.intp]
     iou: NDArray[np.float64]
-    n_predicted: int
-    n_truth: int
+    predicted_px: NDArray[np.intp]
+    truth_px: NDArray[np.intp]
 
     @classmethod
-    def of(cls, predicted: AnyArray, truth: AnyArray) -> _Overlap:
+    def of(cls, predicted: AnyArray, truth: AnyArray) -> Overlap:
+        """Find the pairs.
+
+        Parameters
+        ----------
+        predicted, truth : integers of one shape, 0 background
+        """
         a, b = (in_raster_order(mask).labels.ravel() for mask in (predicted, truth))
         size_a, size_b = np.bincount(a, minlength=1)[1:], np.bincount(b, minlength=1)[1:]
         both = (a > 0) & (b > 0)
@@ -126,28 +149,36 @@ class _Overlap:
         found, shared = np.unique(pair, return_counts=True)
         i, j = np.divmod(found, max(len(size_b), 1))
         iou = shared / (size_a[i] + size_b[j] - shared)
-        return cls(i, j, iou, len(size_a), len(size_b))
+        return cls(i, j, shared, iou, size_a, size_b)
 
-    def matched(self, least: float) -> NDArray[np.float64]:
-        """Give the IoU of each matched pair: most pairs first, then the largest sum of IoU."""
+    def matching(self, least: float) -> Matching:
+        """Count at one IoU threshold."""
+        matched = self.matched(least)
+        total = float(self.iou[matched].sum())
+        return _counted(len(matched), total, len(self.predicted_px), len(self.truth_px))
+
+    def matched(self, least: float) -> NDArray[np.intp]:
+        """Give the positions of the matched pairs: most pairs, then the largest sum of IoU."""
         if least > SURELY_ONE_TO_ONE:
-            return self.iou[self.iou >= least]
-        shape = (self.n_predicted + self.n_truth,) * 2
-        graph = csr_array((self.iou, (self.predicted, self.n_predicted + self.truth)), shape)
+            return np.flatnonzero(self.iou >= least)
+        offset = len(self.predicted_px)
+        shape = (offset + len(self.truth_px),) * 2
+        graph = csr_array((self.iou, (self.predicted, offset + self.truth)), shape)
         group = connected_components(graph, directed=False)[1][self.predicted]
         order = np.argsort(group, kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
         return np.concatenate([self._matched_in(part, least) for part in parts])
 
-    def _matched_in(self, part: NDArray[np.intp], least: float) -> NDArray[np.float64]:
+    def _matched_in(self, part: NDArray[np.intp], least: float) -> NDArray[np.intp]:
         # objects that overlap, directly or over others: a small table of their own
         rows, i = np.unique(self.predicted[part], return_inverse=True)
         columns, j = np.unique(self.truth[part], return_inverse=True)
         iou = np.zeros((len(rows), len(columns)))
         iou[i, j] = self.iou[part]
+        pair = np.zeros(iou.shape, np.intp)
+        pair[i, j] = part
         # a match counts 1; the sum of IoU decides between equal counts
-        most = 2 * max(min(self.n_predicted, self.n_truth), 1)
+        most = 2 * max(min(len(self.predicted_px), len(self.truth_px)), 1)
         row, column = linear_sum_assignment((iou >= least) + iou / most, maximize=True)
-        found = iou[row, column]
-        matched: NDArray[np.float64] = found[found >= least]
+        matched: NDArray[np.intp] = pair[row, column][iou[row, column] >= least]
         return matched

@@ -1,0 +1,177 @@
+"""``bmz score``: how well label masks agree with the truth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
+from bmz.base.progress import Listener, Progress, nobody
+from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.inspect import inspect_image
+from bmz.image.read import read_image
+from bmz.process.mask_errors import mask_errors
+from bmz.process.matching import Overlap, ShapesDiffer
+from bmz.report.score_text import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
+
+_ENDING = re.compile(
+    r"([._-](cp_)?(labels?|masks?|seg|gt|truth|predicted|prediction))?"
+    r"(\.ome)?\.(tiff?|png|npy|zarr|jpe?g)$",
+    re.IGNORECASE,
+)
+_IMAGES = re.compile(r"\.(tiff?|png|npy|zarr)$", re.IGNORECASE)
+
+
+class NoMask(CouldNotTell):
+    """An image cannot be a label mask."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"'{path}' is no label mask: {why}",
+            hint="a label mask holds one whole number an object, 0 for background",
+            code="score.no-mask",
+        )
+
+
+class NothingToScore(WrongUsage):
+    """Words name no masks, or none that belong together."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            hint="give two files, or two folders whose masks have equal names before endings "
+            "such as .labels.tif, _mask.png",
+            code="score.nothing",
+        )
+
+
+def score(
+    predicted: Path,
+    truth: Path,
+    *,
+    ious: Sequence[float] = IOUS,
+    listener: Listener = nobody,
+) -> ScoreSummary:
+    """Score one mask, or all masks of a folder or pattern, against the truth.
+
+    Parameters
+    ----------
+    predicted, truth : a file, a folder, or a pattern such as ``results/*.labels.tif``
+    ious : thresholds, each above 0 and at most 1
+    listener : is told of files as they are done
+
+    Raises
+    ------
+    NothingToScore
+        A word names no mask, or no names agree.
+    """
+    pairs = paired(predicted, truth)
+    outcomes: list[PairScore | PairFailed] = []
+    for number, pair in enumerate(pairs, start=1):
+        outcomes.append(_scored(pair, ious))
+        listener(Progress("files", number, len(pairs), pair.name))
+    return ScoreSummary(str(predicted), str(truth), tuple(outcomes))
+
+
+def paired(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
+    """Put masks together by name: all before an ending such as ``.labels.tif`` or ``_mask.png``.
+
+    A mask without a partner is a pair of which one side is None; beside a single file all other
+    masks are left out.
+
+    Raises
+    ------
+    NothingToScore
+        A word names no mask, two masks have one name, or no names agree.
+    """
+    if predicted.exists() and truth.exists() and not _is_many(predicted) and not _is_many(truth):
+        return (MaskPair(predicted.name, predicted, truth),)
+    one, other = _by_name(predicted), _by_name(truth)
+    if not set(one) & set(other):
+        raise NothingToScore(f"no mask of '{predicted}' has the name of one of '{truth}'")
+    names = {*one, *other}
+    for word, found in ((predicted, one), (truth, other)):
+        if word.exists() and not _is_many(word):
+            names &= set(found)
+    return tuple(MaskPair(name, one.get(name), other.get(name)) for name in sorted(names))
+
+
+def _is_many(word: Path) -> bool:
+    return word.is_dir() and word.suffix != ".zarr"
+
+
+def _by_name(word: Path) -> Mapping[str, Path]:
+    files: dict[str, Path] = {}
+    for path in _files(word):
+        name = _ENDING.sub("", path.name)
+        if name in files:
+            raise NothingToScore(f"'{files[name]}' and '{path}' have the same name '{name}'")
+        files[name] = path
+    if not files:
+        raise NothingToScore(f"there is no mask at '{word}'")
+    return files
+
+
+def _files(word: Path) -> Iterator[Path]:
+    if _is_many(word):
+        yield from (path for path in sorted(word.iterdir()) if _IMAGES.search(path.name))
+    elif word.exists():
+        yield word
+    else:
+        anchor = Path(word.anchor)
+        pattern = str(word.relative_to(anchor)) if word.anchor else str(word)
+        yield from sorted(anchor.glob(pattern))
+
+
+def _scored(pair: MaskPair, ious: Sequence[float]) -> PairScore | PairFailed:
+    if pair.predicted is None or pair.truth is None:
+        return PairFailed(pair, None)
+    try:
+        predicted, truth = read_mask(pair.predicted), read_mask(pair.truth)
+        if predicted.shape != truth.shape:
+            raise ShapesDiffer(predicted.shape, truth.shape)
+        overlap = Overlap.of(predicted, truth)
+        matchings = tuple(overlap.matching(iou) for iou in ious)
+        return PairScore(pair, tuple(ious), matchings, mask_errors(predicted, truth))
+    except BmzError as why:
+        return PairFailed(pair, why)
+
+
+def read_mask(path: Path) -> AnyArray:
+    """Read a label mask; which axis is which does not matter to its score.
+
+    Returns
+    -------
+    array
+        integers, in the order of the file's axes without those of size 1
+
+    Raises
+    ------
+    NoMask
+        It has colours, or numbers that are not whole or below 0.
+    CouldNotTell
+        It cannot be read.
+    """
+    info = _named(inspect_image(path))
+    if info.colour:
+        raise NoMask(path, "it is a colour image")
+    mask: AnyArray = np.squeeze(read_image(info).values)
+    if mask.dtype.kind == "f":
+        whole = mask.astype(np.int64)
+        if not np.array_equal(whole, mask):
+            raise NoMask(path, "some of its numbers are not whole")
+        mask = whole
+    if mask.size and mask.min() < 0:
+        raise NoMask(path, f"it holds {mask.min()}, which is below 0")
+    return mask
+
+
+def _named(info: ImageInfo) -> ImageInfo:
+    if UNKNOWN_AXIS not in info.axes:
+        return info
+    return replace(info, axes="tczyx"[-len(info.shape) :])

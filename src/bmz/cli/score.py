@@ -1,0 +1,52 @@
+"""``bmz score``."""
+
+from __future__ import annotations
+
+import click
+
+from bmz.cli.words import as_path
+
+EPILOG = """\b
+Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none was."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("predicted", help="A label mask, a folder of them, or a quoted pattern.")
+@click.argument("truth", help="The true mask, or a folder or pattern of masks of equal names.")
+@click.option(
+    "--iou",
+    "ious",
+    type=click.FloatRange(0, 1, min_open=True),
+    multiple=True,
+    help="Overlap from which two objects are the same; may be given again. [default: 0.5 to 0.95]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def score(
+    ctx: click.Context, /, *, predicted: str, truth: str, ious: tuple[float, ...], as_json: bool
+) -> None:
+    """Say how well PREDICTED label masks agree with TRUTH, object by object.
+
+    F1, precision, recall, AP = TP / (TP + FP + FN) and panoptic quality at each overlap, and
+    which objects are split, merged, missed or false.
+    """
+    from bmz.app.score import score as score_masks  # here, so that --help never loads NumPy
+    from bmz.cli.columns import print_table
+    from bmz.cli.progress import progress_bars
+    from bmz.cli.say import say
+    from bmz.report import score_text
+
+    with progress_bars() as listener:
+        thresholds = ious or score_text.IOUS
+        summary = score_masks(
+            as_path(predicted), as_path(truth), ious=thresholds, listener=listener
+        )
+    if as_json:
+        click.echo(score_text.score_json(summary))
+    elif summary.scored:
+        if len(summary.outcomes) > 1:
+            print_table(score_text.PAIR_HEADINGS, score_text.pair_table(summary))
+            click.echo()
+        print_table(score_text.HEADINGS, score_text.score_table(summary))
+    say(score_text.score_lines(summary), answers=not as_json)
+    ctx.exit(summary.exit_status)

@@ -1,0 +1,190 @@
+"""Scores of label masks in words and as JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bmz.base.errors import BmzError
+from bmz.process.mask_errors import Kind, MaskError
+from bmz.process.matching import Matching, pooled
+from bmz.report.lines import Line
+
+IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+"""Thresholds of intersection over union, as in COCO."""
+
+HEADINGS = ("IoU", "F1", "precision", "recall", "AP", "PQ", "mean IoU", "TP", "FP", "FN")
+PAIR_HEADINGS = ("mask", "F1", "AP", "PQ", "true", "found", "split", "merged", "missed", "false")
+_SHARES = ("f1", "precision", "recall", "ap", "pq", "mean_matched_iou")
+_KINDS: tuple[Kind, ...] = ("split", "merge", "missed", "false")
+_TOLD = 10  # errors in words; JSON has all
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """A predicted mask and the true one; None for a side that is not there."""
+
+    name: str
+    predicted: Path | None
+    truth: Path | None
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """How well two masks agree.
+
+    Parameters
+    ----------
+    ious : thresholds
+    matchings : one for each threshold
+    errors : objects without a partner at IoU 0.5, the largest first
+    """
+
+    pair: MaskPair
+    ious: tuple[float, ...]
+    matchings: tuple[Matching, ...]
+    errors: tuple[MaskError, ...]
+
+
+@dataclass(frozen=True)
+class PairFailed:
+    """Why there is no score; `error` is None where one side is not there."""
+
+    pair: MaskPair
+    error: BmzError | None
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """All pairs of one call."""
+
+    predicted: str
+    truth: str
+    outcomes: tuple[PairScore | PairFailed, ...]
+
+    @cached_property
+    def scored(self) -> tuple[PairScore, ...]:
+        """Give the pairs that have a score."""
+        return tuple(one for one in self.outcomes if isinstance(one, PairScore))
+
+    @cached_property
+    def failed(self) -> tuple[PairFailed, ...]:
+        """Give the pairs that have none."""
+        return tuple(one for one in self.outcomes if isinstance(one, PairFailed))
+
+    @cached_property
+    def total(self) -> tuple[tuple[float, Matching], ...]:
+        """Give for each threshold the objects of all masks counted together."""
+        if not self.scored:
+            return ()
+        columns = zip(*(one.matchings for one in self.scored), strict=True)
+        return tuple(zip(self.scored[0].ious, map(pooled, columns), strict=True))
+
+    @property
+    def exit_status(self) -> int:
+        """Say 0 when every pair has a score, 3 when none has, else 1."""
+        if not self.failed:
+            return 0
+        return 1 if self.scored else 3
+
+
+def score_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
+    """Give a line of cells for each threshold, under the headings `HEADINGS`."""
+    return [
+        (
+            f"{iou:.2f}",
+            *(f"{getattr(found, name):.3f}" for name in _SHARES),
+            *(str(n) for n in (found.tp, found.fp, found.fn)),
+        )
+        for iou, found in summary.total
+    ]
+
+
+def pair_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
+    """Give a line of cells for each pair at its first threshold, under `PAIR_HEADINGS`."""
+    return [_pair_cells(one) for one in summary.scored]
+
+
+def _pair_cells(one: PairScore) -> tuple[str, ...]:
+    first = one.matchings[0]
+    kinds = [error.kind for error in one.errors]
+    counts = (first.tp + first.fn, first.tp + first.fp, *(kinds.count(kind) for kind in _KINDS))
+    shares = (f"{share:.3f}" for share in (first.f1, first.ap, first.pq))
+    return one.pair.name, *shares, *map(str, counts)
+
+
+def score_lines(summary: ScoreSummary) -> list[Line]:
+    """Tell what is wrong: the largest errors of a single mask, and pairs without a score."""
+    lines: list[Line] = []
+    if len(summary.outcomes) == 1 and summary.scored:
+        errors = summary.scored[0].errors
+        lines += [("answer", _error_words(error)) for error in errors[:_TOLD]]
+        if len(errors) > _TOLD:
+            lines.append(("answer", f"and {len(errors) - _TOLD} more; --json lists all"))
+    for one in summary.failed:
+        lines += _failed_lines(one)
+    return lines
+
+
+def _error_words(error: MaskError) -> str:
+    at = ", ".join(f"{value:.0f}" for value in error.centroid)
+    parts = ", ".join(map(str, error.parts))
+    what = {
+        "split": f"split: true object {error.label} lies in pieces {parts}",
+        "merge": f"merged: object {error.label} holds the true objects {parts}",
+        "missed": f"missed: true object {error.label}",
+        "false": f"false: object {error.label}",
+    }[error.kind]
+    return f"{what}, {error.area_px} px at ({at})"
+
+
+def _failed_lines(one: PairFailed) -> list[Line]:
+    if one.error is not None:
+        return [("error", f"{one.pair.name}: {one.error}"), ("hint", one.error.hint)]
+    lacking = "predicted" if one.pair.predicted is None else "true"
+    return [("error", f"{one.pair.name}: there is no {lacking} mask of that name")]
+
+
+def score_json(summary: ScoreSummary) -> str:
+    """Give all of it as one document."""
+    document: dict[str, Any] = {
+        "schema": "bmz.score/1",
+        "predicted": summary.predicted,
+        "truth": summary.truth,
+        "scores": [_values(iou, found) for iou, found in summary.total],
+        "image_mean": _image_mean(summary.scored),
+        "pairs": [_pair_values(one) for one in summary.outcomes],
+    }
+    return json.dumps(document, indent=2)
+
+
+def _values(iou: float, found: Matching) -> dict[str, Any]:
+    return {"iou": iou, **asdict(found)}
+
+
+def _image_mean(scored: Sequence[PairScore]) -> list[dict[str, float]]:
+    """Give for each threshold the mean over masks, in which each mask weighs the same."""
+    if not scored:
+        return []
+    columns = zip(*(one.matchings for one in scored), strict=True)
+    return [
+        {"iou": iou} | {name: statistics.fmean(getattr(m, name) for m in some) for name in _SHARES}
+        for iou, some in zip(scored[0].ious, columns, strict=True)
+    ]
+
+
+def _pair_values(one: PairScore | PairFailed) -> dict[str, Any]:
+    sides = {
+        "name": one.pair.name,
+        "predicted": None if one.pair.predicted is None else str(one.pair.predicted),
+        "truth": None if one.pair.truth is None else str(one.pair.truth),
+    }
+    if isinstance(one, PairFailed):
+        return {**sides, "error": str(one.error or _failed_lines(one)[0][1])}
+    scores = [_values(iou, m) for iou, m in zip(one.ious, one.matchings, strict=True)]
+    return {**sides, "scores": scores, "errors": [asdict(error) for error in one.errors]}
