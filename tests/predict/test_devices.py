@@ -83,7 +83,9 @@ def no_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_frameworks")
-@pytest.mark.parametrize(("name", "extra"), [("onnx", "onnx"), ("torchscript", "torch")])
+@pytest.mark.parametrize(
+    ("name", "extra"), [("onnx", "onnx"), ("torchscript", "torch"), ("pytorch_state_dict", "torch")]
+)
 def test_an_absent_framework_is_told_with_its_install_line(name: str, extra: str) -> None:
     with pytest.raises(NoBackend, match="is not installed") as raised:
         open_backend(name, Weights(Path("weights"), ("a",), ("b",)))
@@ -97,10 +99,7 @@ def test_without_frameworks_the_cpu_is_still_a_device_and_the_doctor_answers() -
     found = available_backends()
 
     assert resolve_device("cpu", "onnx") == CPU
-    assert [(state.weights_format, state.version) for state in found] == [
-        ("onnx", None),
-        ("torchscript", None),
-    ]
+    assert {state.weights_format: state.version for state in found} == dict.fromkeys(FORMATS)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -121,10 +120,10 @@ def test_a_format_without_a_backend_is_told_with_those_that_have_one() -> None:
 def test_both_builds_of_onnxruntime_at_once_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_version", lambda _name: "1.31.1")
 
-    onnx, torch = available_backends()
+    trouble = {state.weights_format: state.trouble for state in available_backends()}
 
-    assert "onnxruntime and onnxruntime-gpu are both installed" in onnx.trouble
-    assert torch.trouble == "" or "does not import" in torch.trouble
+    assert "onnxruntime and onnxruntime-gpu are both installed" in trouble["onnx"]
+    assert trouble["torchscript"] == "" or "does not import" in trouble["torchscript"]
 
 
 def test_an_onnxruntime_without_its_core_is_told_as_such(

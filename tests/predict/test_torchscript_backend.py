@@ -20,8 +20,8 @@ from bmz.predict.backend import (
     WeightsUnreadable,
 )
 from bmz.predict.open import open_backend
-from bmz.predict.torchscript import TorchBackend
-from bmz.testing.contract import BackendContract
+from bmz.predict.torch_network import TorchBackend
+from bmz.testing.contract import OverlapContract
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +92,7 @@ def images(channels: int = 1) -> AnyArray:
     return np.random.default_rng(0).random((2, channels, 12, 16), np.float32)
 
 
-class TestTorchBackend(BackendContract):
+class TestTorchBackend(OverlapContract):
     @pytest.fixture(autouse=True)
     def _weights(self, tmp_path: Path) -> None:
         self.path = saved(Blur(), tmp_path)

@@ -11,6 +11,7 @@ from typing import Literal
 from bmz.app.load import fetch_code, find_model
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.progress import Listener, nobody
+from bmz.predict.script_calls import host_calls
 from bmz.report.trust_text import code_words
 from bmz.spec.code import ModelCode, code_of
 from bmz.spec.model import ModelSpec, Weights
@@ -20,7 +21,7 @@ from bmz.zoo.trust import Trusted, add_trust, read_trust, remove_trust
 Permit = Literal["no", "confined", "unconfined"]
 """Whether code of a model may run: not at all, shut in, or with all that its user may do."""
 
-HOST_CALLS: Mapping[str, Callable[[Path], tuple[str, ...]]] = {}
+HOST_CALLS: Mapping[str, Callable[[Path], tuple[str, ...]]] = {"torchscript": host_calls}
 """By weights format: what in a file reaches the computer, such as operations that write files."""
 
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -83,6 +83,17 @@ class NoBackend(CouldNotTell):
         )
 
 
+class PrecisionUnsupported(CouldNotTell):
+    """The framework does not compute in the wanted precision on the device."""
+
+    def __init__(self, framework: str, device: Device, wanted: Precision) -> None:
+        super().__init__(
+            f"{framework} does not run this network in {wanted} on {device}",
+            hint="--precision auto or float32, or weights of another format",
+            code="precision.unsupported",
+        )
+
+
 @dataclass(frozen=True)
 class Device:
     """Where a network runs.
@@ -121,6 +132,7 @@ class Weights:
     strict : every tensor of a state dict must have its place in the network, and the reverse
     output_axes : letters of the axes of each output; empty where they are not known
     output_channels : size of the axis ``c`` of each output; None where it is not fixed
+    trusted : the user lets this model run code of its own
     """
 
     path: Path
@@ -133,6 +145,7 @@ class Weights:
     strict: bool = True
     output_axes: tuple[str, ...] = ()
     output_channels: tuple[int | None, ...] = ()
+    trusted: bool = False
 
 
 class Backend(Protocol):
@@ -166,6 +179,28 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of the memory; a second time does nothing."""
+
+
+@runtime_checkable
+class Overlapping(Protocol):
+    """A backend that can compute while the next inputs are prepared; its `run` is both halves."""
+
+    def submit(self, inputs: Sequence[AnyArray]) -> Any:  # noqa: ANN401  (the backend's own word)
+        """Start what `run` does, and give a ticket for its outputs."""
+
+    def collect(self, ticket: Any) -> list[AnyArray]:  # noqa: ANN401
+        """Wait for the outputs of a ticket; each ticket is collected once, in any order."""
+
+
+def only_float32(framework: str, weights: Weights) -> None:
+    """Refuse another precision, for a framework that computes as the file says.
+
+    Raises
+    ------
+    PrecisionUnsupported
+    """
+    if weights.precision != "float32":
+        raise PrecisionUnsupported(framework, weights.device, weights.precision)
 
 
 def shapes_of(arrays: Sequence[AnyArray]) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
-from bmz.predict import onnx, torchscript
-from bmz.predict.backend import Backend, Device, NoBackend, Weights
+from bmz.predict import onnx, state_dict, torch_network, torchscript
+from bmz.predict.backend import Backend, Device, NoBackend, Precision, Weights
 from bmz.predict.frameworks import FRAMEWORKS
+
+
+def _float32_alone(_device: Device) -> tuple[Precision, ...]:
+    return ("float32",)
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class WeightsFormat:
     install : the line that installs it
     devices : lists the devices that the framework sees, the CPU first
     open : loads weights
+    precisions : lists those in which the framework computes on a device, float32 first
+    hardware : the name of a device as its maker gives it
     """
 
     name: str
@@ -31,6 +37,8 @@ class WeightsFormat:
     install: str
     devices: Callable[[], tuple[Device, ...]]
     open: Callable[[Weights], Backend]
+    precisions: Callable[[Device], tuple[Precision, ...]] = _float32_alone
+    hardware: Callable[[Device], str] = str
 
 
 def _format(
@@ -40,11 +48,20 @@ def _format(
     return WeightsFormat(name, needed.module, needed.distributions, needed.install, devices, opener)
 
 
+def _of_torch(name: str, opener: Callable[[Weights], Backend]) -> WeightsFormat:
+    return replace(
+        _format(name, torch_network.torch_devices, opener),
+        precisions=torch_network.torch_precisions,
+        hardware=torch_network.torch_hardware,
+    )
+
+
 FORMATS: Mapping[str, WeightsFormat] = {
     entry.name: entry
     for entry in (
         _format("onnx", onnx.onnx_devices, onnx.open_onnx),
-        _format("torchscript", torchscript.torch_devices, torchscript.open_torchscript),
+        _of_torch("torchscript", torchscript.open_torchscript),
+        _of_torch("pytorch_state_dict", state_dict.open_state_dict),
     )
 }
 

@@ -26,6 +26,7 @@ class Framework:
 FRAMEWORKS: Mapping[str, Framework] = {
     "onnx": Framework("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'bmz[onnx]'"),
     "torchscript": Framework("torch", ("torch",), "pip install 'bmz[torch]'"),
+    "pytorch_state_dict": Framework("torch", ("torch",), "pip install 'bmz[torch]'"),
 }
 """By the name of the format in model descriptions; formats that bmz cannot run are left out."""
 

@@ -21,6 +21,7 @@ from bmz.predict.backend import (
     Weights,
     WeightsUnreadable,
     checked_count,
+    only_float32,
     shapes_of,
     without_loss,
 )
@@ -66,7 +67,10 @@ def open_onnx(weights: Weights) -> OnnxBackend:
         The file is absent, corrupt or no ONNX file.
     TensorCountDiffers
         It has other inputs, or fewer outputs, than the description.
+    PrecisionUnsupported
+        Another precision than float32 is wanted: an ONNX file fixes its own.
     """
+    only_float32("onnxruntime", weights)
     runtime = _onnxruntime()
     options = runtime.SessionOptions()
     options.log_severity_level = _FATAL

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.predict.backend import Backend, TensorCountDiffers
+from bmz.predict.backend import Backend, Overlapping, TensorCountDiffers
 
 
 class BackendContract(ABC):
@@ -102,6 +102,32 @@ class BackendContract(ABC):
         backend.close()
 
         np.testing.assert_equal((bool(backend.name), bool(str(backend.device))), (True, True))
+
+
+class OverlapContract(BackendContract):
+    """Tests of a backend that can be `Overlapping` as well."""
+
+    def test_it_can_have_two_runs_under_way(self) -> None:
+        """Each ticket gives the outputs of its own inputs, in whatever order they are collected."""
+        backend, more = self.backend(), [array + 1 for array in self.inputs()]
+        assert isinstance(backend, Overlapping)  # noqa: S101  (a subclass says so)
+
+        first, second = backend.submit(self.inputs()), backend.submit(more)
+        later, earlier = backend.collect(second), backend.collect(first)
+
+        _same(earlier, self.backend().run(self.inputs()), 0)
+        _same(later, self.backend().run(more), 0)
+
+    def test_inputs_may_change_once_they_are_submitted(self) -> None:
+        """The memory of a tile is used again for the next one."""
+        backend, inputs = self.backend(), self.inputs()
+        assert isinstance(backend, Overlapping)  # noqa: S101  (as above)
+
+        ticket = backend.submit(inputs)
+        for array in inputs:
+            array[...] = 0
+
+        _same(backend.collect(ticket), self.backend().run(self.inputs()), 0)
 
 
 def _odd(array: AnyArray) -> AnyArray:

@@ -1,0 +1,148 @@
+"""Open networks whose weights are a state dict of PyTorch, built by the code of the model."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bmz.base.errors import CouldNotTell
+from bmz.predict.architecture import FORMAT, ArchitectureFailed, build_network
+from bmz.predict.backend import OutOfMemory, Weights, WeightsUnreadable
+from bmz.predict.torch_network import TorchBackend, last_line, ready_torch
+from bmz.spec.model import Architecture
+from bmz.zoo.archive import refuse_unsafe
+
+_EXTRA = "_extra_state"  # what a module keeps beside its tensors, by PyTorch's own convention
+_NAMED = 3  # of the keys that do not fit; networks have hundreds
+
+
+class StateDiffers(CouldNotTell):
+    """The tensors of a state dict are not those of the network."""
+
+    def __init__(self, weights: Weights, why: str) -> None:
+        super().__init__(
+            f"the state dict '{weights.path.name}' does not fit its network: {why}",
+            hint="the description names other code or other arguments than the weights were "
+            "trained with; tell the model's authors, or choose other --weights",
+            code="weights.state-differs",
+        )
+
+
+class RunsOwnCode(CouldNotTell):
+    """The network of a state dict is built by code, and nobody said that it may run."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__(
+            f"the state dict '{weights.path.name}' needs Python code that builds its network",
+            hint="only if you trust its authors: allow it to run with --trust; else choose other "
+            "--weights",
+            code="package.runs-code",
+        )
+
+
+class NoArchitecture(CouldNotTell):
+    """The description does not say what builds the network."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__(
+            f"the description names no architecture for the state dict '{weights.path.name}'",
+            hint="the description is at fault; choose other --weights, or tell its authors",
+            code="weights.architecture",
+        )
+
+
+def open_state_dict(weights: Weights) -> TorchBackend:
+    """Build the network by its code, and give it its weights. This runs the code of the model.
+
+    Whether the code may run was decided before, and is in ``weights.trusted``. The file of weights
+    is unpickled with ``weights_only``: it holds tensors and plain values and no code.
+
+    Raises
+    ------
+    NoBackend
+        PyTorch, or a library that the code needs, is absent.
+    PrecisionUnsupported
+        PyTorch does not compute in the precision on the device.
+    WeightsUnreadable, ArchiveRefused
+        The file is absent, corrupt, no plain state dict, or would swell beyond measure.
+    RunsOwnCode
+        The code may not run.
+    NoArchitecture, ArchitectureFailed
+        Nothing builds the network, or the code fails.
+    StateDiffers
+        Weights and network do not belong together.
+    """
+    if weights.architecture is None:
+        raise NoArchitecture(weights)
+    if not weights.trusted:
+        raise RunsOwnCode(weights)
+    torch = ready_torch(weights)
+    state = _state(torch, weights)
+    network = build_network(weights.architecture)
+    if not isinstance(network, torch.nn.Module):
+        raise ArchitectureFailed(weights.architecture, _instead(network))
+    try:
+        network = network.to(str(weights.device))
+    except torch.OutOfMemoryError as why:
+        raise OutOfMemory(weights.device, "its weights alone") from why
+    _fill(network, state, weights, weights.architecture)
+    return TorchBackend(network.eval(), weights)
+
+
+def _state(torch: Any, weights: Weights) -> Mapping[str, Any]:  # noqa: ANN401  (a module)
+    path = weights.path
+    try:
+        if zipfile.is_zipfile(path):  # the layout before PyTorch 1.6 is none
+            with zipfile.ZipFile(path) as archive:
+                refuse_unsafe(path, archive.infolist())
+        state = torch.load(str(path), map_location=str(weights.device), weights_only=True)
+    except pickle.UnpicklingError as why:
+        raise WeightsUnreadable(path, FORMAT, _unpickling_words(why)) from why
+    except (RuntimeError, ValueError, TypeError, KeyError, EOFError, OSError) as why:
+        raise WeightsUnreadable(path, FORMAT, last_line(why)) from why
+    if not isinstance(state, Mapping):
+        raise WeightsUnreadable(path, FORMAT, f"it holds a {type(state).__name__}")
+    strange = [
+        str(key)
+        for key, value in state.items()
+        if not isinstance(value, torch.Tensor) and not str(key).endswith(_EXTRA)
+    ]
+    if strange:
+        wrapped = f"its entries {_some(strange)} are no tensors"
+        raise WeightsUnreadable(path, FORMAT, f"a state dict is names and tensors, but {wrapped}")
+    return state
+
+
+def _fill(
+    network: Any,  # noqa: ANN401  (a module of the model's own class)
+    state: Mapping[str, Any],
+    weights: Weights,
+    architecture: Architecture,
+) -> None:
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as why:  # sizes: these are strict in any case
+        raise StateDiffers(weights, last_line(why)) from why
+    except Exception as why:  # the class may have a method of its own
+        raise ArchitectureFailed(architecture, f"its load_state_dict: {last_line(why)}") from why
+    parts = ((missing, "the file lacks"), (unexpected, "the network lacks"))
+    wrong = [f"{what} {_some(keys)}" for keys, what in parts if keys]
+    if wrong and (weights.strict or not set(state) & set(network.state_dict())):
+        raise StateDiffers(weights, "; ".join(wrong))
+
+
+def _some(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return ", ".join(f"'{key}'" for key in keys[:_NAMED]) + more
+
+
+def _instead(network: object) -> str:
+    return f"it gives a {type(network).__name__} and no torch.nn.Module"
+
+
+def _unpickling_words(why: Exception) -> str:
+    # its advice is to load the file without weights_only, which would run what is in it
+    found = str(why).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+    return f"it holds more than tensors: {found or last_line(why)}"

@@ -1,0 +1,256 @@
+"""Networks run by PyTorch, however they were loaded; the only module that imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
+from bmz.predict.backend import (
+    CPU,
+    Device,
+    NetworkFailed,
+    NoBackend,
+    OutOfMemory,
+    Precision,
+    PrecisionUnsupported,
+    TensorCountDiffers,
+    Weights,
+    checked_count,
+    shapes_of,
+)
+from bmz.predict.frameworks import FRAMEWORKS
+
+if TYPE_CHECKING:
+    import torch
+
+INSTALL = FRAMEWORKS["torchscript"].install
+
+_MEMORY_WORDS = (
+    "can't allocate memory", "not enough memory", "out of memory", "alloc_failed",
+    "unable to find a valid cudnn algorithm",  # none whose workspace would fit
+)  # fmt: skip
+_IMAGES = 4  # axes of a batch of images with channels
+_LAYOUT_WORDS = "view size is not compatible"
+
+
+def import_torch() -> Any:  # noqa: ANN401  (a module)
+    """Import PyTorch.
+
+    Raises
+    ------
+    NoBackend
+        It is absent or broken.
+    """
+    try:
+        import torch
+    except (ImportError, OSError) as why:
+        raise NoBackend("torchscript", f"torch does not import ({why})", INSTALL) from why
+    return torch
+
+
+def torch_devices() -> tuple[Device, ...]:
+    """List the devices that the installed PyTorch can use, the CPU first.
+
+    Raises
+    ------
+    NoBackend
+        PyTorch is absent or broken.
+    """
+    torch = import_torch()
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = (Device("mps"),) if torch.backends.mps.is_available() else ()
+    return (CPU, *(Device("cuda", i) for i in range(cuda)), *mps)
+
+
+def torch_precisions(device: Device) -> tuple[Precision, ...]:
+    """List the precisions in which PyTorch computes on a device, float32 first."""
+    if device.kind == "cuda":
+        with import_torch().cuda.device(device.index):
+            # an older GPU works bfloat16 out in float32, which is slower than float32 itself
+            if not import_torch().cuda.is_bf16_supported(including_emulation=False):
+                return ("float32", "float16")
+    return ("float32", "bfloat16", "float16")
+
+
+def torch_hardware(device: Device) -> str:
+    """Give the maker's name of a CUDA device, and for others their kind."""
+    if device.kind != "cuda":
+        return str(device)
+    name: str = import_torch().cuda.get_device_name(device.index)
+    return name
+
+
+def ready_torch(weights: Weights) -> Any:  # noqa: ANN401  (a module)
+    """Import PyTorch and set what holds for the whole process: threads, and true float32.
+
+    Raises
+    ------
+    NoBackend, PrecisionUnsupported
+    """
+    torch = import_torch()
+    if weights.precision not in torch_precisions(weights.device):
+        raise PrecisionUnsupported("torch", weights.device, weights.precision)
+    if weights.threads is not None:
+        torch.set_num_threads(weights.threads)
+    if weights.device.kind == "cuda":
+        # else its convolutions round float32 to 10 bits (TF32) without a word
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    return torch
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Outputs that may still be on their way to the memory of the host."""
+
+    shapes: str
+    tensors: list[torch.Tensor]
+    arrived: torch.cuda.Event | None = None
+
+
+class TorchBackend:
+    """One PyTorch network in evaluation mode.
+
+    On a CPU and on CUDA, images (four axes) and weights are laid out channels-last, which is 1.4
+    to 1.6 times faster on a CPU; a network that cannot take it gets them as they are. On CUDA,
+    arrays travel by pinned memory while the processor does something else.
+
+    Parameters
+    ----------
+    network : on its device
+    weights : what it was opened with
+    """
+
+    def __init__(self, network: torch.nn.Module, weights: Weights) -> None:
+        self._torch = import_torch()
+        self.name = f"torch {self._torch.__version__}"
+        self.device, self.precision = weights.device, weights.precision
+        kind = weights.device.kind
+        plain = self._torch.contiguous_format
+        self._layout = plain if kind == "mps" else self._torch.channels_last
+        self._cuda = kind == "cuda"
+        self._network: torch.nn.Module | None = network
+        self._lay_out(network)
+        self._input_count, self._output_ids = len(weights.input_ids), weights.output_ids
+
+    def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        """Run the network once; see `Backend`."""
+        return self.collect(self.submit(inputs))
+
+    def submit(self, inputs: Sequence[AnyArray]) -> Ticket:
+        """Start the network; see `Overlapping`."""
+        checked_count("inputs", wanted=self._input_count, found=len(inputs))
+        shapes = shapes_of(inputs)
+        with self._failures(shapes):
+            found = self._run(inputs)
+            if len(found) < len(self._output_ids):
+                wanted = len(self._output_ids)
+                raise TensorCountDiffers("outputs", wanted=wanted, found=len(found))
+            return self._ticket(shapes, found[: len(self._output_ids)])
+
+    def collect(self, ticket: Ticket) -> list[AnyArray]:
+        """Wait for outputs; see `Overlapping`."""
+        with self._failures(ticket.shapes):
+            if ticket.arrived is not None:
+                ticket.arrived.synchronize()
+            return [tensor.cpu().numpy() for tensor in ticket.tensors]
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._network = None
+        self._let_go()
+
+    @contextmanager
+    def _failures(self, shapes: str) -> Iterator[None]:
+        try:
+            yield
+        except BmzError:
+            raise
+        except Exception as why:  # the code of a state dict may raise anything
+            words = str(why).lower()
+            if isinstance(why, MemoryError) or any(word in words for word in _MEMORY_WORDS):
+                self._let_go()
+                raise OutOfMemory(self.device, shapes) from why
+            raise NetworkFailed(self.name, shapes, last_line(why)) from why
+
+    def _run(self, inputs: Sequence[AnyArray]) -> list[torch.Tensor]:
+        try:
+            return self._forward(inputs)
+        except RuntimeError as why:
+            if self._layout == self._torch.contiguous_format or _LAYOUT_WORDS not in str(why):
+                raise
+        self._layout = self._torch.contiguous_format
+        if self._network is not None:
+            self._lay_out(self._network)
+        return self._forward(inputs)
+
+    def _lay_out(self, network: torch.nn.Module) -> None:
+        # not network.to(memory_format=...), which stops at the weights of 3-D convolutions
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.ndim == _IMAGES:
+                tensor.data = tensor.data.contiguous(memory_format=self._layout)
+
+    def _forward(self, inputs: Sequence[AnyArray]) -> list[torch.Tensor]:
+        if self._network is None:
+            raise RuntimeError("the backend is closed")
+        lower = self.precision != "float32"
+        dtype = getattr(self._torch, self.precision) if lower else None
+        with (
+            self._torch.inference_mode(),
+            self._torch.autocast(self.device.kind, dtype, enabled=lower),
+        ):
+            return self._flat(self._network(*[self._tensor(array) for array in inputs]))
+
+    def _tensor(self, array: AnyArray) -> torch.Tensor:
+        # a copy: networks may work in place, and PyTorch takes neither foreign byte order nor
+        # negative strides
+        if self._cuda:
+            dtype = getattr(self._torch, array.dtype.name)
+            host: torch.Tensor = self._torch.empty(array.shape, dtype=dtype, pin_memory=True)
+            np.copyto(host.numpy(), array)
+            tensor = host.to(str(self.device), non_blocking=True)
+        else:
+            native = np.array(array, array.dtype.newbyteorder("="), order="C")
+            tensor = self._torch.from_numpy(native).to(str(self.device))
+        return tensor.contiguous(memory_format=self._layout) if tensor.ndim == _IMAGES else tensor
+
+    def _ticket(self, shapes: str, found: list[torch.Tensor]) -> Ticket:
+        halves = (self._torch.bfloat16, self._torch.float16)  # NumPy lacks the one; both overflow
+        with self._torch.inference_mode():
+            whole = [t.float() if t.dtype in halves else t for t in found]
+            if not self._cuda:
+                return Ticket(shapes, whole)
+            tensors = [self._on_host(tensor.contiguous()) for tensor in whole]
+        arrived = self._torch.cuda.Event()
+        arrived.record(self._torch.cuda.current_stream(self.device.index))
+        return Ticket(shapes, tensors, arrived)
+
+    def _on_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        host = self._torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        filled: torch.Tensor = host.copy_(tensor, non_blocking=True)
+        return filled
+
+    def _flat(self, found: Any) -> list[torch.Tensor]:  # noqa: ANN401  (whatever a network returns)
+        if isinstance(found, self._torch.Tensor):
+            return [found]
+        if isinstance(found, dict):
+            named = set(self._output_ids) <= set(found)
+            found = [found[key] for key in (self._output_ids if named else found)]
+        if isinstance(found, list | tuple):
+            return [tensor for part in found for tensor in self._flat(part)]
+        raise TypeError(f"an output is a {type(found).__name__} and no tensor")
+
+    def _let_go(self) -> None:
+        if self._cuda:
+            self._torch.cuda.empty_cache()
+
+
+def last_line(why: BaseException) -> str:
+    """Give the last line of an error: the first ones may be the source of the network."""
+    return str(why).strip().rpartition("\n")[2] or type(why).__name__
