@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 
+from bmz.base.arrays import Axed
 from bmz.check.fit import check_fit, check_header
 from bmz.check.question import Question
 from bmz.image.info import ImageInfo
@@ -40,16 +40,16 @@ def image(axes: str = "yx", shape: tuple[int, ...] = (64, 64), **more: Any) -> I
     return ImageInfo(Path("a.tif"), axes, shape, np.dtype(more.pop("dtype", "float32")), **more)
 
 
-def codes(asked: Question, pixels: xr.DataArray | None = None) -> dict[str, str]:
+def codes(asked: Question, pixels: Axed | None = None) -> dict[str, str]:
     report = check_header(asked) if pixels is None else check_fit(asked, pixels)
     return {finding.code: finding.severity for finding in report.findings}
 
 
-def pixels(info: ImageInfo, values: Any = None) -> xr.DataArray:
+def pixels(info: ImageInfo, values: Any = None) -> Axed:
     if values is None:
         values = np.random.default_rng(0).random(info.shape) * 200
     array = np.broadcast_to(np.asarray(values), info.shape).astype(info.dtype)
-    return xr.DataArray(array, dims=tuple(info.axes))
+    return Axed(array, tuple(info.axes))
 
 
 def test_an_image_that_fits_gives_neither_errors_nor_warnings() -> None:

@@ -22,7 +22,10 @@ from bmz.testing.zoo import SmallZoo, small_zoo
 
 Capture = pytest.CaptureFixture[str]
 
-HEAVY = {"bioimageio", "pydantic", "ruyaml", "torch", "tensorflow", "onnxruntime", "numpy"}
+HEAVY = {
+    "bioimageio", "pydantic", "ruyaml", "torch", "tensorflow", "onnxruntime", "numpy",
+    "pandas", "xarray", "dask", "distributed",
+}  # fmt: skip
 """What a warm search or show has no use for."""
 
 SNAPSHOTS = (

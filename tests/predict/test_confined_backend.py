@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -87,6 +88,18 @@ class TestConfinedBackend(BackendContract):
         assert backend._child.process.returncode is not None
         with pytest.raises(NetworkFailed, match="closed"):
             backend.run(self.inputs())
+
+    def test_nothing_is_left_of_it_when_nobody_closes_it(self) -> None:
+        backend = open_confined("onnx", self.weights, [self.weights.path])
+        scratch, process = backend._child.scratch, backend._child.process
+        there = scratch.exists()
+
+        del backend
+        gc.collect()
+
+        assert there
+        assert not scratch.exists()
+        assert process.returncode is not None
 
     def test_a_file_outside_its_reach_is_unreadable_to_it(self) -> None:
         with pytest.raises(ChildRefused) as refused:

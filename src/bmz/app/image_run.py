@@ -16,7 +16,7 @@ from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
 from bmz.app.request import RunRequest
 from bmz.app.settings import Labelling
 from bmz.app.trust import Permit
-from bmz.base.arrays import FloatArray
+from bmz.base.arrays import Axed, FloatArray
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener
 from bmz.check.finding import CheckReport
@@ -120,8 +120,9 @@ def run_image(
     with stopwatch.stage("read"):
         pixels = read_image(ready.asked.image)
     with stopwatch.stage("check"):
-        measures = image_measures(pixels, ready.asked.channels_taken)
-        report = check_fit(replace(ready.asked, measured=measures), pixels)
+        seen = Axed(pixels.to_numpy(), tuple(map(str, pixels.dims)))
+        measures = image_measures(seen, ready.asked.channels_taken)
+        report = check_fit(replace(ready.asked, measured=measures), seen)
         refuse_errors(ready.image, report, force=job.request.force)
     for note in finding_notes(report.findings, ready.image.name):
         listener(note)

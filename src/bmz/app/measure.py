@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 
 from bmz.app.load import notes_folders
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, Axed
 from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
 from bmz.check.measured import PlaneMeasures, measure_plane
@@ -28,12 +27,12 @@ SIDE_PX = 1024
 """The middle of a larger plane is measured: enough for hundreds of objects."""
 
 
-def image_measures(pixels: xr.DataArray, channels: Sequence[int]) -> dict[int, PlaneMeasures]:
+def image_measures(pixels: Axed, channels: Sequence[int]) -> dict[int, PlaneMeasures]:
     """Measure one plane of each used channel: the one with the most contrast.
 
     Parameters
     ----------
-    pixels : dims of ``tczyx``, or a sample with ``tile`` in place of t and z
+    pixels : axes of ``tczyx``, or a sample with ``tile`` in place of t and z
     channels : image channel of each channel of the model
 
     Returns
@@ -42,11 +41,12 @@ def image_measures(pixels: xr.DataArray, channels: Sequence[int]) -> dict[int, P
         channel of the model -> measures; channels that are empty or not finite are left out
     """
     found = {}
+    array, axes = pixels
     for position, channel in enumerate(channels):
         if channel == EMPTY_CHANNEL:
             continue
-        stack = pixels.isel(c=channel) if "c" in pixels.dims else pixels
-        measures = measure_plane(_fullest(stack.values))
+        stack = np.moveaxis(array, axes.index("c"), 0)[channel] if "c" in axes else array
+        measures = measure_plane(_fullest(stack))
         if measures is not None:
             found[position] = measures
     return found

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import xarray as xr
-
+from bmz.base.arrays import Axed
 from bmz.check.axes import axes_findings, channel_findings
 from bmz.check.finding import CheckReport
 from bmz.check.measured_rules import measured_findings
@@ -24,13 +23,13 @@ def check_header(asked: Question) -> CheckReport:
     )
 
 
-def check_fit(asked: Question, pixels: xr.DataArray | ValueSummary) -> CheckReport:
+def check_fit(asked: Question, pixels: Axed | ValueSummary) -> CheckReport:
     """Check header and pixels; all findings come at once and none is raised.
 
     Parameters
     ----------
     asked : the model, the image and what the user said
-    pixels : the image, dims of ``tczyx``, or a sample of it with all channels; in short
+    pixels : the image, axes of ``tczyx``, or a sample of it with all channels; in short
         where several models are asked about the same image
     """
     report = check_header(asked)

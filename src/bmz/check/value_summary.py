@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import xarray as xr
+
+from bmz.base.arrays import AnyArray, Axed
 
 
 @dataclass(frozen=True)
@@ -35,39 +36,48 @@ class ValueSummary:
     pixels : the image, or a sample of it with all channels; with an axis ``c`` or without
     """
 
-    pixels: xr.DataArray
+    pixels: Axed
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Give the dtype as stored."""
-        return self.pixels.dtype
+        return self.pixels.array.dtype
+
+    @property
+    def size(self) -> int:
+        """Count the pixels of all channels."""
+        return self.pixels.array.size
 
     @cached_property
     def nonfinite(self) -> int:
         """Count NaN and infinite pixels."""
-        values = self.pixels.values
+        values = self.pixels.array
         return int(values.size - np.isfinite(values).sum())
 
     @cached_property
     def limits(self) -> tuple[float, float]:
         """Give the least and the largest value; NaN is left out."""
-        return float(self.pixels.min()), float(self.pixels.max())
+        values = self.pixels.array
+        # unlike nanmin they do not warn of an image of nothing but NaN
+        least, most = (f.reduce(values, axis=None) for f in (np.fmin, np.fmax))
+        return float(least), float(most)
 
     @cached_property
     def whole(self) -> bool:
         """Say whether all values are whole numbers."""
-        values = self.pixels.values
+        values = self.pixels.array
         return bool((values == np.rint(values)).all())
 
     @cached_property
     def channels(self) -> tuple[ChannelRange, ...]:
         """Give the range of every channel of finite values."""
-        if "c" not in self.pixels.dims:
-            return (_range_of(self.pixels),)
-        return tuple(_range_of(self.pixels.isel(c=c)) for c in range(self.pixels.sizes["c"]))
+        array, axes = self.pixels
+        if "c" not in axes:
+            return (_range_of(array),)
+        return tuple(_range_of(channel) for channel in np.moveaxis(array, axes.index("c"), 0))
 
 
-def _range_of(plane: xr.DataArray) -> ChannelRange:
-    values = plane.values.astype(np.uint8) if plane.dtype == np.bool_ else plane.values
+def _range_of(channel: AnyArray) -> ChannelRange:
+    values = channel.astype(np.uint8) if channel.dtype == np.bool_ else channel
     low, high = np.percentile(values, [1, 99.9])
     return ChannelRange(float(values.min()), float(values.max()), float(low), float(high))

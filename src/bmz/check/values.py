@@ -47,7 +47,7 @@ def dtype_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
 
 
 def _values_survive(pixels: ValueSummary, wanted: np.dtype[Any]) -> bool:
-    if pixels.pixels.size == 0 or pixels.nonfinite:
+    if pixels.size == 0 or pixels.nonfinite:
         return False
     least, most = pixels.limits
     if np.issubdtype(wanted, np.floating):
@@ -73,7 +73,7 @@ def range_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
     if bad:
         yield Finding(
             "range.nonfinite", "error", first.id,
-            f"{bad} of {pixels.pixels.size} pixels are NaN or infinite",
+            f"{bad} of {pixels.size} pixels are NaN or infinite",
             wanted="finite numbers", found=f"{bad} others",
             hint="fill or crop them; every pixel near them would come out wrong",
             evidence="measured",

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import xarray as xr
-
+from bmz.base.arrays import Axed
 from bmz.base.axes import in_image_order
 from bmz.image.decoding import decoding
 from bmz.image.faults import AxesUnknown, ImageTooLarge, ImageUnreadable, RegionRefused
 from bmz.image.formats import format_of
-from bmz.image.grid import with_lengths
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.readers import READERS
 from bmz.image.stored import Box, Stored
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,34 @@ class OpenImage:
 
         Raises
         ------
+        RegionRefused, CouldNotTell
+            See `pixels`.
+        """
+        import xarray as xr  # here, for it takes longer to import than a sample to be read
+
+        from bmz.image.grid import with_lengths
+
+        info, box = self.info, _box(self.info, slices)
+        first = {a: s.start for a, s in zip(info.axes, box, strict=True)}
+        names = info.channel_names[box[info.axes.index("c")]] if info.channel_names else ()
+        found = self.pixels(slices)
+        return with_lengths(
+            xr.DataArray(found.array, dims=found.axes),
+            info.pixel_um,
+            channel_names=names,
+            colour=info.colour,
+            first=first,
+        )
+
+    def pixels(self, slices: Mapping[str, slice]) -> Axed:
+        """Read a region without lengths and names, its axes in the order t, c, z, y, x.
+
+        Parameters
+        ----------
+        slices : by axis, without a step; axes without one are taken whole
+
+        Raises
+        ------
         RegionRefused
             An axis is not there, a slice has a step, or nothing lies in it.
         CouldNotTell
@@ -55,16 +85,9 @@ class OpenImage:
                 pixels = found.astype(info.dtype, copy=False)
             except MemoryError as why:
                 raise ImageTooLarge(info.path, lengths) from why
-        first = {a: s.start for a, s in zip(info.axes, box, strict=True)}
-        names = info.channel_names[box[info.axes.index("c")]] if info.channel_names else ()
-        region = xr.DataArray(pixels.reshape(lengths), dims=tuple(info.axes))
-        return with_lengths(
-            region.transpose(*in_image_order(info.axes)),
-            info.pixel_um,
-            channel_names=names,
-            colour=info.colour,
-            first=first,
-        )
+        ordered = in_image_order(info.axes)
+        order = [info.axes.index(axis) for axis in ordered]
+        return Axed(pixels.reshape(lengths).transpose(order), tuple(ordered))
 
 
 @contextmanager

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
 
-from bmz.image.grid import with_lengths
+from bmz.base.arrays import Axed
 from bmz.image.info import ImageInfo
 from bmz.image.region import OpenImage, open_image
 
@@ -30,7 +29,7 @@ class Tile:
     x: int
 
 
-def read_sample(info: ImageInfo, most_px: int) -> xr.DataArray:
+def read_sample(info: ImageInfo, most_px: int) -> Axed:
     """Read tiles that are spread evenly over planes, rows and columns, at full resolution.
 
     The same image gives the same sample. All planes are taken whole where they fit, else up to
@@ -44,10 +43,9 @@ def read_sample(info: ImageInfo, most_px: int) -> xr.DataArray:
 
     Returns
     -------
-    DataArray
-        dims tile, c (where the image has it), y, x; dtype as stored; coordinates ``tile_t``,
-        ``tile_z``, ``tile_y``, ``tile_x`` are the indices at which a tile starts; y and x in um
-        from there, where the pixel size is known; names and ``attrs`` as `read_image` gives them
+    Axed
+        axes tile, c (where the image has it), y, x; dtype as stored; tiles as `choose_tiles`
+        chooses them
 
     Raises
     ------
@@ -64,14 +62,7 @@ def read_sample(info: ImageInfo, most_px: int) -> xr.DataArray:
     tiles, lengths = choose_tiles(sizes, most_px)
     with open_image(info) as image:
         pixels = [_read(image, tile, lengths) for tile in tiles]
-    starts = {f"tile_{a}": ("tile", [getattr(tile, a) for tile in tiles]) for a in "tzyx"}
-    stack = np.stack([p.to_numpy() for p in pixels])
-    return with_lengths(
-        xr.DataArray(stack, dims=("tile", *pixels[0].dims), coords=starts),
-        info.pixel_um,
-        channel_names=info.channel_names,
-        colour=info.colour,
-    )
+    return Axed(np.stack([one.array for one in pixels]), ("tile", *pixels[0].axes))
 
 
 def choose_tiles(sizes: dict[str, int], most_px: int) -> tuple[tuple[Tile, ...], tuple[int, int]]:
@@ -116,12 +107,13 @@ def _middles(length: int, part: int, count: int) -> Iterator[int]:
         yield max(0, (middle - part * count) // (2 * count))
 
 
-def _read(image: OpenImage, tile: Tile, lengths: Sequence[int]) -> xr.DataArray:
+def _read(image: OpenImage, tile: Tile, lengths: Sequence[int]) -> Axed:
     box = {
         "t": slice(tile.t, tile.t + 1),
         "z": slice(tile.z, tile.z + 1),
         "y": slice(tile.y, tile.y + lengths[0]),
         "x": slice(tile.x, tile.x + lengths[1]),
     }
-    region = image.region({a: s for a, s in box.items() if a in image.info.axes})
-    return region.isel({a: 0 for a in "tz" if a in region.dims}, drop=True)
+    found, axes = image.pixels({a: s for a, s in box.items() if a in image.info.axes})
+    plane = found[tuple(0 if axis in "tz" else slice(None) for axis in axes)]
+    return Axed(plane, tuple(axis for axis in axes if axis not in "tz"))

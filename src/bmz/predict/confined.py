@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -205,6 +206,7 @@ class ConfinedBackend:
         self._child = child
         self._blocks: dict[str, Block] = {}
         self._open = True
+        self._at_exit = weakref.finalize(self, child.end)  # when nobody closes it, too
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see ``bmz.predict.backend.Backend``."""
@@ -232,7 +234,7 @@ class ConfinedBackend:
         """End the process; a second time does nothing."""
         if self._open:
             self._open = False
-            self._child.end()
+            self._at_exit()
             for block in self._blocks.values():
                 block.close()
 

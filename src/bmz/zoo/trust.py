@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from filelock import FileLock
+from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file, writable_folder
 from bmz.zoo.settings import ZooSettings
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 SCHEMA = "bmz.trust/1"
 
@@ -102,6 +104,8 @@ def place(settings: ZooSettings) -> Path:
 
 
 def _locked(settings: ZooSettings) -> FileLock:
+    from filelock import FileLock  # here: what is only read needs no lock
+
     return FileLock(writable_folder(settings.cache) / "trust.lock")
 
 
