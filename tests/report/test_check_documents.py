@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -79,3 +82,24 @@ def test_text_tells_verdicts_and_counts() -> None:
     assert answers[1] == "b,1.tif[2]: does not fit"
     assert answers[3].startswith("3 images: 1 fits")
     assert answers[4:] == ["      1 x error   axes.ambiguous", "      2 x note    dtype.cast"]
+
+
+@pytest.mark.slow
+def test_sarif_is_valid_against_the_schema_of_its_makers(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed; it brings the schema, in a package of its makers")
+    subprocess.run([npm, "pack", "@microsoft/jest-sarif@1.0.0-beta.0"], cwd=tmp_path, check=True)
+    (archive,) = tmp_path.glob("*.tgz")
+    with tarfile.open(archive) as packed:
+        member = packed.extractfile("package/lib/schemas/sarif-2.1.0-rtm.5.json")
+        assert member is not None
+        schema = json.load(member)
+    document = json.loads(check_sarif(SUMMARY))
+    broken = json.loads(check_sarif(SUMMARY))
+    broken["runs"][0]["results"][0]["level"] = "loud"
+    validator = jsonschema.validators.validator_for(schema)(schema)
+
+    assert list(validator.iter_errors(document)) == []
+    assert list(validator.iter_errors(broken)) != []

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from bmz.base.axes import NAMES
+from bmz.check.channel_meaning import likely_channels, meaning_findings
 from bmz.check.finding import Finding
 from bmz.check.question import Question
 from bmz.image.info import UNKNOWN_AXIS
@@ -80,8 +81,9 @@ def channel_findings(asked: Question) -> Iterator[Finding]:
         yield _count(asked, f"the image has {found}", where)
     elif given is None and _stains_for_colours(asked):
         yield _stains(asked, where)
-    elif given is None:
-        yield from _named_order(asked, where)
+    else:
+        named = () if given is not None else tuple(_named_order(asked, where))
+        yield from named or meaning_findings(asked)
 
 
 def _photograph(asked: Question, where: str) -> Finding:
@@ -105,7 +107,7 @@ def _stains(asked: Question, where: str) -> Finding:
 def _count(asked: Question, found: str, where: str) -> Finding:
     example = ",".join(str(i) for i in range(min(asked.channels_wanted, asked.channels_found)))
     missing = asked.channels_wanted - asked.channels_found
-    example += ",none" * max(missing, 0)
+    example = likely_channels(asked) or example + ",none" * max(missing, 0)
     names = ", ".join(f"{i} {name}" for i, name in enumerate(asked.image.channel_names))
     has = f" (the image has {names})" if names else ""
     return Finding(

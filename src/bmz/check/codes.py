@@ -88,8 +88,9 @@ CODES: Mapping[str, CodePage] = {
     ),
     "channel.order": CodePage(
         "warning",
-        "The channels have the model's names, but in another order.",
-        "Give the order of the hint.",
+        "The channels have the model's names, but in another order; or the name of a channel "
+        "tells another structure than the model is known to be made for.",
+        "Give the order of the hint, or look whether this is the right channel.",
         "bmz check MODEL cells.tif --channels 1,0",
     ),
     "channel.rgb": CodePage(

@@ -1,0 +1,92 @@
+"""Do the names of an image's channels tell other structures than the model is known to want?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from bmz.check.finding import Finding
+from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.spec.facts import Fact, facts_of
+
+STRUCTURES: Mapping[str, tuple[str, ...]] = {
+    "nuclei": (
+        "nuclei", "nucleus", "nuclear", "dapi", "hoechst", "draq5", "sytox", "to-?pro", "h2a",
+        "h2b", "histone", "dna",
+    ),
+    "membranes": (
+        "membranes?", "boundar(?:y|ies)", "wga", "cellmask", "e-?cadherin", "cell walls?",
+    ),
+    "actin": ("actin", "phalloidin", "lifeact"),
+    "mitochondria": ("mitochondria", "mitotracker", "tomm?20"),
+}  # fmt: skip
+"""Structure -> words in the names of channels, stains and markers that stand for it."""
+
+_WORDS = {
+    structure: re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z])")
+    for structure, words in STRUCTURES.items()
+}
+
+
+def structure_of(name: str) -> str | None:
+    """Give the one structure that a channel's name tells; None for none, and for several.
+
+    Examples
+    --------
+    >>> structure_of("Hoechst 33342"), structure_of("488"), structure_of("nuclei and membranes")
+    ('nuclei', None, None)
+    """
+    text = re.sub("[_ ]+", " ", name.lower())
+    found = [structure for structure, words in _WORDS.items() if words.search(text)]
+    return found[0] if len(found) == 1 else None
+
+
+def meaning_findings(asked: Question) -> Iterator[Finding]:
+    """Yield each channel that by its name shows another structure than the model is made for."""
+    fact = _wanted(asked)
+    if fact is None or len(fact.value) != len(asked.channels_taken):
+        return
+    better = likely_channels(asked)
+    for position, (wanted, channel) in enumerate(
+        zip(fact.value, asked.channels_taken, strict=True)
+    ):
+        name = _name(asked, channel)
+        structures = structure_of(wanted), structure_of(name)
+        if None in structures or structures[0] == structures[1]:
+            continue
+        yield Finding(
+            "channel.order", "warning", f"{asked.inputs[0].id}.c{position}",
+            f"channel {channel} is named '{name}', and the model is made for {wanted}",
+            wanted=wanted, found=name,
+            hint=f"--channels {better}" if better else "look whether this is the right channel, or "
+            "take a model for it ('bmz fit IMAGE' ranks them)",
+            evidence="curated",
+        )  # fmt: skip
+
+
+def likely_channels(asked: Question) -> str:
+    """Give the word for ``--channels`` that the names of the channels suggest; empty for none.
+
+    It is given only when for each channel of the model exactly one channel of the image tells
+    the structure that the model is known to want.
+    """
+    fact = _wanted(asked)
+    told = [structure_of(name) for name in asked.image.channel_names]
+    taken = []
+    for wanted in fact.value if fact else ():
+        structure = structure_of(wanted)
+        if structure is None or told.count(structure) != 1:
+            return ""
+        taken.append(str(told.index(structure)))
+    return ",".join(taken)
+
+
+def _wanted(asked: Question) -> Fact[tuple[str, ...]] | None:
+    facts = facts_of(asked.model.alias) if asked.model.alias else None
+    fact = facts.channels if facts else None
+    return fact if fact is not None and len(fact.value) == asked.channels_wanted else None
+
+
+def _name(asked: Question, channel: int) -> str:
+    names = asked.image.channel_names
+    return names[channel] if channel != EMPTY_CHANNEL and channel < len(names) else ""
