@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from tests.image.microscope_files import write_lif, write_nd2
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
@@ -232,6 +233,39 @@ def test_a_real_czi_is_told_and_read_whole_and_by_region(czi_file: Path) -> None
 
     assert (info.axes, info.shape, info.series_count) == ("czyx", (2, 3, 20, 24), 1)
     assert info.pixel_um == pytest.approx({"z": 2.0, "y": 0.5, "x": 0.25})
+    assert info.channel_names == ("DAPI", "GFP")
+    assert np.array_equal(image.transpose(*"czyx"), PIXELS[0])
+    xr.testing.assert_identical(region, image.isel(box))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_real_lif_is_told_and_read_whole_and_by_region(tmp_path: Path) -> None:
+    pytest.importorskip("bioio_lif")
+    pixels = (PIXELS[0] % 256).astype(np.uint8)
+    write_lif(tmp_path / "a.lif", pixels, {"z": 2, "y": 0.5, "x": 0.25}, ("Green", "Red"))
+    info = inspect_image(tmp_path / "a.lif")
+    box = {"c": slice(1, 2), "y": slice(3, 9), "x": slice(5, 6)}
+
+    image, region = read_image(info), read_region(info, box)
+
+    assert (info.axes, info.shape, info.series_count) == ("czyx", (2, 3, 20, 24), 1)
+    assert info.pixel_um == pytest.approx({"z": 2.0, "y": 0.5, "x": 0.25})
+    assert info.channel_names == ("Green", "Red")
+    assert np.array_equal(image.transpose(*"czyx"), pixels)
+    xr.testing.assert_identical(region, image.isel(box))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_real_nd2_is_told_and_read_whole_and_by_region(tmp_path: Path) -> None:
+    pytest.importorskip("bioio_nd2")
+    write_nd2(tmp_path / "a.nd2", PIXELS[0], {"z": 2, "x": 0.25}, ("DAPI", "GFP"))
+    info = inspect_image(tmp_path / "a.nd2")
+    box = {"c": slice(1, 2), "z": slice(1, 3), "x": slice(5, 6)}
+
+    image, region = read_image(info), read_region(info, box)
+
+    assert (info.axes, info.shape, info.series_count) == ("czyx", (2, 3, 20, 24), 1)
+    assert info.pixel_um == pytest.approx({"z": 2.0, "y": 0.25, "x": 0.25})
     assert info.channel_names == ("DAPI", "GFP")
     assert np.array_equal(image.transpose(*"czyx"), PIXELS[0])
     xr.testing.assert_identical(region, image.isel(box))
