@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app import trust as app_trust
+from bmz.app import model_code
 from bmz.cli.main import status_of
 from bmz.predict import confined
 from bmz.predict.confine import means_here
@@ -202,7 +202,7 @@ def test_weights_that_reach_the_computer_need_trust_as_well(
     folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_package(folder / "plain", description(halo=4))
-    monkeypatch.setattr(app_trust, "HOST_CALLS", {"onnx": lambda _path: ("WriteFile",)})
+    monkeypatch.setattr(model_code, "HOST_CALLS", {"onnx": lambda _path: ("WriteFile",)})
 
     status = status_of(["run", "./plain", "a.tif", "-o", "out"])
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bmz.plan.errors import WeightsUnusable
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.plan import Decided, Plan, make_plan, pad_mode
 from bmz.plan.recipe_choice import RecipeChoice
+from bmz.plan.smaller import with_smaller_tiles
 from bmz.plan.weights_choice import WeightsNotShipped, choose_weights
 from bmz.spec.model import (
     AnySize,
@@ -64,7 +66,8 @@ def planned(spec: ModelSpec, shape: tuple[int, ...] = (100, 60), **more: Any) ->
     axes = more.pop("axes", "yx")
     info = ImageInfo(Path("a.tif"), axes, shape, np.dtype("uint8"))
     asked = Question(spec, info, more.pop("channels", None), {}, more.pop("scale", None))
-    return make_plan(asked, Decided(ONNX, "cpu", RecipeChoice("none", "", "out"), **more))
+    device = more.pop("device", "cpu")
+    return make_plan(asked, Decided(ONNX, device, RecipeChoice("none", "", "out"), **more))
 
 
 def test_an_output_of_half_the_size_lies_on_a_grid_of_two() -> None:
@@ -189,3 +192,47 @@ def test_the_plan_tells_each_decision_in_one_line() -> None:
     assert "2 x z" in text
     assert "x 0.5, to y 50 x x 30" in text
     assert "threshold=0.4" in text
+
+
+@pytest.mark.parametrize(
+    ("device", "shape", "wanted"),
+    [("cpu", (4000, 4000), 1), ("cuda:0", (4000, 4000), 7), ("cuda:0", (700, 1400), 2),
+     ("cuda:0", (64, 64), 1)],
+)  # fmt: skip
+def test_a_gpu_gets_several_tiles_at_once_as_far_as_there_are_any(
+    device: str, shape: tuple[int, int], wanted: int
+) -> None:
+    assert planned(PLAIN, shape, device=device).batch == wanted
+
+
+def test_smaller_tiles_have_half_the_side_and_end_at_the_least_legal_one() -> None:
+    field = {"bmz": {"receptive_field": {"radius_px": 8}}}
+    local = replace(PLAIN, config=field)
+    plan: Plan | None = planned(local, (1000, 1000), batch=4)
+    tiles = []
+
+    while plan is not None:
+        tiles.append(plan.tiling.tile["y"])
+        last, plan = plan, with_smaller_tiles(plan, local)
+
+    assert all(small <= large // 2 + 16 for large, small in pairwise(tiles))
+    assert tiles[-1] <= 48
+    assert (last.batch, last.shape) == (1, {"y": 1000, "x": 1000})
+    assert all(axis.tile % 16 == 0 for axis in last.tiling.axes)
+
+
+def test_a_declared_halo_bounds_how_small_a_tile_can_be() -> None:
+    wide = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE, halo=64))
+    plan: Plan | None = planned(wide, (1000, 1000))
+
+    while plan is not None:
+        least, plan = plan.tiling.tile["y"], with_smaller_tiles(plan, wide)
+
+    assert 128 < least <= 192
+
+
+def test_an_output_about_the_whole_image_leaves_no_smaller_tile() -> None:
+    answer = TensorSpec("out", (AxisSpec("b", "batch", AnySize()),), "float32")
+    whole = model(tensor("in", Stepped(16, 16)), answer)
+
+    assert with_smaller_tiles(planned(whole), whole) is None

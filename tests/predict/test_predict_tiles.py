@@ -22,9 +22,11 @@ from bmz.predict.tiles import (
     OutputShapeDiffers,
     TileTooLarge,
     predict_tiled,
+    run_tiles,
 )
 from bmz.testing.backend import (
     FakeBackend,
+    OverlappingFake,
     block_mean,
     every,
     local_mean,
@@ -290,6 +292,36 @@ def test_a_tile_that_does_not_fit_into_memory_is_named_with_a_smaller_one() -> N
 
     assert raised.value.code == "predict.out-of-memory"
     assert "--tile 32" in raised.value.hint
+
+
+@given(count=st.integers(1, 9), batch=st.integers(1, 4))
+def test_a_backend_that_overlaps_has_two_batches_under_way_and_gives_the_same(
+    count: int, batch: int
+) -> None:
+    image = noise(1, 1, 16, 16 * count)
+    tiling = tiles_of(image, rules_for("yx", 16, 0), 16)
+    network = OverlappingFake(pointwise)
+
+    (found,) = predict_tiled(network, [Tensor(image, "bcyx")], tiling, PLAIN, batch=batch)
+
+    np.testing.assert_array_equal(found, image)
+    assert (network.open, network.most_open) == (0, min(2, -(-count // batch)))
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+@pytest.mark.parametrize(("held", "batch"), [(8, 7), (3, 3), (2, 1), (1, 1)])
+def test_the_batch_that_memory_held_is_told_and_no_tile_is_lost(
+    held: int, batch: int, *, overlapping: bool
+) -> None:
+    image = noise(1, 1, 16, 16 * 13)
+    tiling = tiles_of(image, rules_for("yx", 16, 0), 16)
+    kind = OverlappingFake if overlapping else FakeBackend
+    network = kind(pointwise, most_px=held * 256)
+
+    found = run_tiles(network, [Tensor(image, "bcyx")], tiling, PLAIN, batch=7)
+
+    np.testing.assert_array_equal(found.arrays[0], image)
+    assert found.batch == batch
 
 
 WRONG: dict[str, Callable[[AnyArray], AnyArray]] = {

@@ -12,10 +12,10 @@ import xarray as xr
 
 from bmz.app.ask import ask
 from bmz.app.measure import image_measures
+from bmz.app.model_code import Permit
 from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
 from bmz.app.request import RunRequest
 from bmz.app.settings import Labelling
-from bmz.app.trust import Permit
 from bmz.base.arrays import Axed, FloatArray
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener
@@ -72,11 +72,13 @@ class Predicted:
     raw : dims t, c, z, y, x as there are, float32
     labels : dims t, z, y, x as there are; None without a recipe
     scores : (number of objects,) or None
+    plan : with the tiles and the batch that memory held
     """
 
     raw: xr.DataArray
     labels: xr.DataArray | None
     scores: FloatArray | None
+    plan: Plan
 
 
 def make_ready(job: Job, image: Path) -> Ready:
@@ -130,7 +132,7 @@ def run_image(
     predicted = predict_image(pixels, ready.asked.image, work)
     objects = None if predicted.labels is None else int(predicted.labels.max())
     record = run_record(
-        job.model, ready.asked.image, ready.plan, job.labelling.as_record(), report.findings
+        job.model, ready.asked.image, predicted.plan, job.labelling.as_record(), report.findings
     )
     with whole_files(files) as staged:
         with stopwatch.stage("write"):
@@ -169,7 +171,11 @@ def predict_image(pixels: xr.DataArray, info: ImageInfo, work: Pass) -> Predicte
     with_c = pixels if "c" in pixels.dims else pixels.expand_dims("c")
     ordered = with_c.transpose(*loop, "c", *space).values
     sizes = tuple(work.plan.loop.values())
-    results = [run_plane(ordered[position], work) for position in np.ndindex(sizes)]
+    results = []
+    for position in np.ndindex(sizes):
+        results.append(run_plane(ordered[position], work))
+        # what memory held is not tried anew for each plane
+        work = replace(work, plan=results[-1].plan)
     raw = _joined([result.raw for result in results], sizes, (*loop, "c", *space))
     output = tuple(raw.sizes[axis] for axis in space)
     raw_um = {
@@ -181,6 +187,7 @@ def predict_image(pixels: xr.DataArray, info: ImageInfo, work: Pass) -> Predicte
         with_lengths(raw, raw_um),
         None if labels is None else with_lengths(labels, info.pixel_um),
         _scores(results),
+        work.plan,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, nobody
 from bmz.report.fetch_text import ahead_words
 from bmz.spec.errors import PackageUnreadable
@@ -135,6 +136,18 @@ def fetch_code(
     else:
         wanted = tuple(_wanted(model, (code,), f"code of {weights.format} weights"))
         fetch_files(package, wanted, settings, listener=listener)
+
+
+def fetch_tensors(
+    package: Package, model: ModelSpec, settings: ZooSettings, listener: Listener = nobody
+) -> None:
+    """Fetch the test tensors where they can be had; what is done with them is an aid alone."""
+    if package.remote is None:
+        return
+    try:
+        fetch_files(package, tuple(tensor_files(model)), settings, listener=listener)
+    except CouldNotTell as why:
+        listener(Note(f"without the test tensors of the model: {why.message}"))
 
 
 def announce(

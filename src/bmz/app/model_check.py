@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from bmz.app.trust import Permit, permit_for
+from bmz.app.model_code import Permit
+from bmz.app.trust import permit_for
 from bmz.base.errors import BmzError
 from bmz.check.finding import Evidence, Finding, Severity
 from bmz.plan.errors import MakesNoLabels

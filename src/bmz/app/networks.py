@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bmz.app.trust import NeedsTrust, Permit, model_code
+from bmz.app.model_code import NeedsTrust, Permit, model_code
 from bmz.predict.backend import CPU, Backend, Device, Precision
 from bmz.predict.backend import Weights as ToLoad
 from bmz.predict.confined import open_confined

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bmz.app.settings import Labelling
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.base.progress import Listener, nobody
+from bmz.base.progress import Listener, Note, nobody
 from bmz.plan.plan import Plan
+from bmz.plan.smaller import with_smaller_tiles
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
-from bmz.predict.tiles import predict_tiled
+from bmz.predict.tiles import TileTooLarge, run_tiles
 from bmz.process.adapt import (
     cast_within_range,
     clip_channels,
@@ -67,10 +68,12 @@ class PlaneResult:
     ----------
     raw : (c, (z,) y, x) float32, the map after the declared steps, on the network's grid
     labels : ((z,) y, x) on the grid of the image; None without a recipe
+    plan : the one it was given, with the tiles and the batch that memory held
     scores : one for each label; None where the recipe has none
     """
 
     raw: FloatArray
+    plan: Plan
     labels: AnyArray | None = None
     scores: FloatArray | None = None
 
@@ -86,17 +89,49 @@ def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
     with work.stopwatch.stage("prepare"):
         tensors = network_inputs(plane, work.model, work.plan)
     with work.stopwatch.stage("network"):
-        outputs = predict_tiled(
-            work.backend,
-            tensors,
-            work.plan.tiling,
-            work.plan.outputs,
-            batch=work.plan.batch,
-            listener=work.listener,
-        )
+        outputs, plan = run_as_memory_allows(tensors, work)
     position = [t.id for t in work.model.outputs].index(work.labelling.choice.output)
     with work.stopwatch.stage("labels"):
-        return _finish(outputs[position], position, plane.shape[1:], work)
+        return _finish(outputs[position], plane.shape[1:], replace(work, plan=plan))
+
+
+def run_as_memory_allows(tensors: Sequence[Tensor], work: Pass) -> tuple[list[AnyArray], Plan]:
+    """Run the network; where memory runs out, with half the batch, then with smaller tiles.
+
+    Returns
+    -------
+    list of arrays, Plan
+        the outputs, and the plan with the tiles and the batch that were used
+
+    Raises
+    ------
+    TileTooLarge
+        Memory does not hold the smallest tile that the network takes.
+    """
+    plan = work.plan
+    while True:
+        try:
+            arrays, batch = run_tiles(
+                work.backend,
+                tensors,
+                plan.tiling,
+                plan.outputs,
+                batch=plan.batch,
+                listener=work.listener,
+            )
+        except TileTooLarge:
+            smaller = with_smaller_tiles(plan, work.model)
+            if smaller is None:
+                raise
+            large, small = (_size(one.tiling.tile) for one in (plan, smaller))
+            work.listener(Note(f"a tile of {large} does not fit into memory; now {small}"))
+            plan = smaller
+        else:
+            return arrays, replace(plan, batch=batch)
+
+
+def _size(tile: Mapping[str, int]) -> str:
+    return f"{' x '.join(map(str, tile.values()))} px"
 
 
 def network_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> list[Tensor]:
@@ -126,21 +161,32 @@ def network_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> list[Tensor
     ]
 
 
-def _finish(output: AnyArray, position: int, shape: tuple[int, ...], work: Pass) -> PlaneResult:
-    letters = work.plan.outputs[position].axes
+def _finish(output: AnyArray, shape: tuple[int, ...], work: Pass) -> PlaneResult:
+    letters = next(t.letters for t in work.model.outputs if t.id == work.labelling.choice.output)
     mapped, _ = apply_steps(work.labelling.map_steps, output, letters)
     raw, _ = from_layout(np.asarray(mapped, dtype=np.float32), letters)
     if work.labelling.recipe is None:
-        return PlaneResult(raw)
-    labelled = _labelled(mapped, letters, work)
+        return PlaneResult(raw, work.plan)
+    labelled = label_map(mapped, letters, work.plan.shape, work.labelling)
     on_network = labelled.labels[tuple(slice(size) for size in work.plan.shape.values())]
-    return PlaneResult(raw, resize_labels(on_network, shape), labelled.scores)
+    return PlaneResult(raw, work.plan, resize_labels(on_network, shape), labelled.scores)
 
 
-def _labelled(mapped: AnyArray, letters: str, work: Pass) -> Labelled:
-    recipe = work.labelling.recipe
+def label_map(
+    mapped: AnyArray, letters: str, shape: Mapping[str, int], labelling: Labelling
+) -> Labelled:
+    """Turn the map of one image into labels, on the grid that the network works on.
+
+    Parameters
+    ----------
+    mapped : output of the network after the declared steps that give the map
+    letters : its axes
+    shape : spatial sizes of the input of the network
+    labelling : with a recipe
+    """
+    recipe = labelling.recipe
     assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
-    declared, _ = apply_steps(work.labelling.label_steps, mapped, letters)
+    declared, _ = apply_steps(labelling.label_steps, mapped, letters)
     maps, _ = from_layout(declared, letters)
-    grid = grid_of(maps.shape[1:], work.plan.shape)
-    return recipe.label(maps, grid, **work.labelling.parameters)
+    grid = grid_of(maps.shape[1:], shape)
+    return recipe.label(maps, grid, **labelling.parameters)

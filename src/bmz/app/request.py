@@ -10,6 +10,8 @@ from typing import Literal
 SAVED = ("labels", "raw", "overlay", "table")
 """What ``--save`` may name; the run record is always written."""
 
+PrecisionWord = Literal["auto", "float32", "bfloat16", "float16"]
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -29,7 +31,8 @@ class RunRequest:
     clip : percentile above which intensities are cut; None for no cut
     recipe : name of a label recipe, ``none`` for no labels; None to choose by evidence
     settings : ``--set`` words
-    tile, batch : wanted tile side (px) and tiles at once
+    tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
+    precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
     save : which of `SAVED`
     overwrite : existing outputs may be replaced
     force : run despite findings of severity error
@@ -49,7 +52,8 @@ class RunRequest:
     recipe: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     tile: int | None = None
-    batch: int = 1
+    batch: int | None = None
+    precision: PrecisionWord = "auto"
     save: frozenset[str] = frozenset({"labels", "overlay", "table"})
     overwrite: bool = False
     force: bool = False

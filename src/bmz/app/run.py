@@ -7,10 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 from bmz.app.image_run import Job, Ready, make_ready, run_image
-from bmz.app.load import fetch_code, fetch_weights, find_model
+from bmz.app.load import fetch_code, fetch_tensors, fetch_weights, find_model, notes_folders
 from bmz.app.measure import sample_measures
 from bmz.app.model_check import refuse_code
 from bmz.app.networks import open_network
+from bmz.app.precision import Network, decide_precision, precision_of
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.app.trust import permit_for
@@ -37,13 +38,14 @@ class NothingToSave(WrongUsage):
         )
 
 
-def prepare(request: RunRequest, listener: Listener = nobody) -> Job:
+def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool = True) -> Job:
     """Decide all that does not hang on an image: model, recipe, weights, device.
 
     Parameters
     ----------
     request : the words of the call
     listener : is told when the model must be downloaded first
+    measure : the network may be run for the choice of its precision
 
     Raises
     ------
@@ -61,28 +63,38 @@ def prepare(request: RunRequest, listener: Listener = nobody) -> Job:
     fetch_code(package, model, weights, settings, listener)
     permit_for(model, weights, request.trust, settings)  # before much is downloaded
     fetch_weights(package, model, weights, settings, listener)
+    permit = permit_for(model, weights, request.trust, settings)  # now that they can be looked at
+    if device.kind != "cpu":
+        fetch_tensors(package, model, settings, listener)
+    notes = notes_folders(package.manifest, model.sha256, settings)
+    network = Network(model, weights, device, labelling, notes, permit)
     return Job(
         request=request,
         model=model,
         labelling=labelling,
         device=device,
-        permit=permit_for(model, weights, request.trust, settings),
-        decided=Decided(
-            weights=weights,
-            device=str(device),
-            recipe=labelling.choice,
-            parameters=labelling.parameters,
-            tile=request.tile,
-            batch=request.batch,
-            clip=request.clip,
-        ),
+        permit=permit,
+        decided=_decided(request, network, measure=measure),
         sample=sample_measures(package, model, settings),
+    )
+
+
+def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided:
+    return Decided(
+        weights=network.weights,
+        device=str(network.device),
+        recipe=network.labelling.choice,
+        parameters=network.labelling.parameters,
+        tile=request.tile,
+        batch=request.batch,
+        clip=request.clip,
+        precision=decide_precision(request.precision, network, measure=measure),
     )
 
 
 def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:
     """Say for each image how it would be run, and run nothing."""
-    job = prepare(request, listener)
+    job = prepare(request, listener, measure=False)
     for image in request.images:
         ready = _ready_or_failed(job, image)
         if isinstance(ready, ImageFailed):
@@ -138,7 +150,13 @@ def _outcomes(
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
 ) -> Iterator[ImageDone | ImageFailed]:
-    backend = open_network(job.model, job.decided.weights, job.device, permit=job.permit)
+    backend = open_network(
+        job.model,
+        job.decided.weights,
+        job.device,
+        precision=precision_of(job.decided.precision),
+        permit=job.permit,
+    )
     with closing(backend):
         for number, one in enumerate(ready, start=1):
             if isinstance(one, ImageFailed):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bmz.app.load import find_model, weights_files
+from bmz.app.model_code import model_code
 from bmz.app.published import Published, published
-from bmz.app.trust import model_code
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.plan.recipe_choice import RecipeChoice, choose_recipe

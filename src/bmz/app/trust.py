@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
 
 from bmz.app.load import fetch_code, find_model
-from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.app.model_code import NeedsTrust, Permit, model_code
+from bmz.base.errors import AnswerIsNo
 from bmz.base.progress import Listener, nobody
-from bmz.predict.script_calls import host_calls
 from bmz.report.trust_text import code_words
-from bmz.spec.code import ModelCode, code_of
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 from bmz.zoo.trust import Trusted, add_trust, read_trust, remove_trust
 
-Permit = Literal["no", "confined", "unconfined"]
-"""Whether code of a model may run: not at all, shut in, or with all that its user may do."""
-
-HOST_CALLS: Mapping[str, Callable[[Path], tuple[str, ...]]] = {"torchscript": host_calls}
-"""By weights format: what in a file reaches the computer, such as operations that write files."""
-
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
-
-
-class NeedsTrust(CouldNotTell):
-    """The model runs code of its own, which nobody has allowed."""
-
-    def __init__(self, model: ModelSpec, code: ModelCode) -> None:
-        others = [w.format for w in model.weights if model_code(w) is None]
-        instead = f"; weights without code: --weights {others[0]}" if others else ""
-        super().__init__(
-            f"'{model.id}' runs its own code, which is not allowed yet: {code_words(code)}",
-            hint=f"read it in '{model.folder}', then allow it for this run with --trust, or for "
-            f"good with 'bmz trust add {model.id}'{instead}",
-            code="package.runs-code",
-        )
 
 
 class NothingToTrust(AnswerIsNo):
@@ -61,13 +38,6 @@ class NotTrusted(AnswerIsNo):
             hint="'bmz trust list' shows what is",
             code="trust.not-listed",
         )
-
-
-def model_code(weights: Weights) -> ModelCode | None:
-    """Say what code an entry runs, looking into its file where that is here."""
-    look = HOST_CALLS.get(weights.format)
-    calls = look(weights.file.path) if look and weights.file.path.exists() else ()
-    return code_of(weights, calls)
 
 
 def permit_for(model: ModelSpec, weights: Weights, asked: Permit, settings: ZooSettings) -> Permit:

@@ -44,6 +44,14 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
     help="auto, cpu, cuda, cuda:N or mps.",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(("auto", "float32", "bfloat16", "float16")),
+    default="auto",
+    show_default=True,
+    metavar="WORD",
+    help="float32, bfloat16, float16, or auto: on a GPU the fastest that gives the same labels.",
+)
+@click.option(
     "--weights",
     metavar="FORMAT",
     help="Weights format, such as onnx or torchscript. [default: the first that runs here]",
@@ -96,10 +104,8 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
     metavar="N",
-    help="Tiles that are run at once.",
+    help="Tiles that are run at once. [default: 1 on a CPU, up to 16 on a GPU]",
 )
 @click.option(
     "--save",

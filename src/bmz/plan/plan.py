@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from bmz.check.question import EMPTY_CHANNEL, Question
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
+from bmz.plan.precision import FLOAT32, PrecisionChoice
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import PadMode, Tiling, plan_tiles
 from bmz.spec.model import Fixed, ModelSpec, Weights
 
 GLOBAL_SIDE = 1536
 """Largest tile (px) of a 2-D network that is said to see the whole image."""
+
+GPU_PX = 2**22
+"""Pixels of all tiles that a GPU is given at once: enough to keep it busy, and 16 tiles at most."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Plan:
     outputs : how each output lies on the input
     batch : tiles that are run at once
     recipe : how the output becomes labels
+    precision : of the arithmetic
     """
 
     weights: Weights
@@ -48,14 +54,17 @@ class Plan:
     batch: int
     recipe: RecipeChoice
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    precision: PrecisionChoice = FLOAT32
 
     def describe(self) -> tuple[str, ...]:
         """Give the lines that ``--plan`` prints."""
         loop = ", ".join(f"{size} x {axis}" for axis, size in self.loop.items())
         channels = " | ".join(",".join(map(_channel_word, taken)) for taken in self.channels)
         values = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
+        where = f"{self.weights.format} on {self.device} in {self.precision.name}"
         return (
-            f"weights {self.weights.format} on {self.device}, batch {self.batch}",
+            f"weights {where}, batch {self.batch}",
+            *((f"        {self.precision.why}",) if self.precision.why else ()),
             f"loop    {loop or 'none: one pass'}",
             f"take    channels {channels}",
             *((f"clip    above percentile {self.clip:g} of each channel",) if self.clip else ()),
@@ -70,6 +79,8 @@ class Plan:
         return {
             "weights": self.weights.format,
             "device": self.device,
+            "precision": self.precision.name,
+            "precision_why": self.precision.why,
             "loop": dict(self.loop),
             "channels": [list(taken) for taken in self.channels],
             "clip": self.clip,
@@ -94,15 +105,19 @@ def _sizes(shape: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True)
 class Decided:
-    """What is decided before the geometry: weights, device, recipe with its parameters."""
+    """What is decided before the geometry: weights, device, recipe with its parameters.
+
+    `tile` and `batch` are the user's words; None for those that suit the device.
+    """
 
     weights: Weights
     device: str
     recipe: RecipeChoice
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tile: int | None = None
-    batch: int = 1
+    batch: int | None = None
     clip: float | None = None
+    precision: PrecisionChoice = FLOAT32
 
 
 def make_plan(asked: Question, decided: Decided) -> Plan:
@@ -124,6 +139,7 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
     shape = {axis: max(1, int(sizes[axis] * scale)) for axis in model.space}
     side = decided.tile or wide_side(model)
     rules = axis_rules(model, side=side)
+    tiling = plan_tiles(shape, rules, side=side, pad=pad_mode(model, decided.recipe))
     return Plan(
         weights=decided.weights,
         device=decided.device,
@@ -132,12 +148,20 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
         clip=decided.clip,
         scale=scale,
         shape=shape,
-        tiling=plan_tiles(shape, rules, side=side, pad=pad_mode(model, decided.recipe)),
+        tiling=tiling,
         outputs=output_rules(model),
-        batch=1 if _batch_is_fixed(model) else decided.batch,
+        batch=1 if _batch_is_fixed(model) else decided.batch or usual_batch(decided.device, tiling),
         recipe=decided.recipe,
         parameters=decided.parameters,
+        precision=decided.precision,
     )
+
+
+def usual_batch(device: str, tiling: Tiling) -> int:
+    """Say how many tiles are run at once: one on a CPU, which gains nothing; several on a GPU."""
+    if device == "cpu":
+        return 1
+    return max(1, min(GPU_PX // prod(tiling.tile.values()), 16, tiling.count))
 
 
 def pad_mode(model: ModelSpec, recipe: RecipeChoice) -> PadMode:

@@ -27,12 +27,11 @@ class HaloTooWide(CouldNotTell):
 
     def __init__(self, rule: AxisRule, tile: int, image: int) -> None:
         margin, align = 2 * (rule.halo + rule.lost), lcm(max(rule.step, 1), rule.grid)
-        sizes = rule.legal_sizes(margin + 2 * align)
         fixed = f"give an image of at most {tile - 2 * rule.lost} px, or tell the model's authors"
         super().__init__(
             f"axis {rule.axis} of the image has {image} px and needs several tiles of {tile} px, "
             f"but they must overlap by {margin} px and start at multiples of {align} px",
-            hint=f"--tile {sizes[-1]} or more" if rule.step else fixed,
+            hint=f"--tile {rule.least_tile} or more" if rule.step else fixed,
             code="size.halo",
         )
 
@@ -59,6 +58,12 @@ class AxisRule:
     halo: int = 0
     grid: int = 1
     lost: int = 0
+
+    @property
+    def least_tile(self) -> int:
+        """Give the smallest legal size of a tile of which something is left without its halos."""
+        margin, align = 2 * (self.halo + self.lost), lcm(max(self.step, 1), self.grid)
+        return self.legal_sizes(margin + 2 * align)[-1]
 
     def legal_sizes(self, most: int) -> range:
         """Give the legal sizes up to `most`, or the smallest one alone where `most` is below it.

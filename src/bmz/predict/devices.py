@@ -92,6 +92,13 @@ def resolve_device(word: str, weights_format: str) -> Device:
     return wanted[0]
 
 
+def framework_version(weights_format: str) -> str:
+    """Name the framework of a format with its version, such as ``torch 2.13.0``."""
+    entry = runnable(weights_format)
+    found = (number for name in entry.distributions if (number := _version(name)))
+    return f"{entry.module} {next(found, 'of unknown version')}"
+
+
 def available_backends() -> tuple[BackendState, ...]:
     """Say for each weights format whether it can run here; imports only what is installed."""
     return tuple(_state(entry) for entry in FORMATS.values())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.plan.axis_tiling import AxisTiling, Kept, OutputRule
 from bmz.plan.tiling import Tiling
-from bmz.predict.backend import Backend, Device, OutOfMemory, checked_count
+from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping, checked_count
 from bmz.predict.cutting import Job, Tensor, stacked_tiles
 
 
@@ -63,6 +65,19 @@ class TileTooLarge(CouldNotTell):
         )
 
 
+class Tiled(NamedTuple):
+    """What came out of all tiles.
+
+    Parameters
+    ----------
+    arrays : one for each output
+    batch : tiles at once, as many as memory held
+    """
+
+    arrays: list[AnyArray]
+    batch: int
+
+
 def predict_tiled(
     backend: Backend,
     inputs: Sequence[Tensor],
@@ -72,11 +87,24 @@ def predict_tiled(
     batch: int = 1,
     listener: Listener = nobody,
 ) -> list[AnyArray]:
+    """Give the outputs of `run_tiles` alone; all as there."""
+    return run_tiles(backend, inputs, tiling, outputs, batch=batch, listener=listener).arrays
+
+
+def run_tiles(
+    backend: Backend,
+    inputs: Sequence[Tensor],
+    tiling: Tiling,
+    outputs: Sequence[OutputRule],
+    *,
+    batch: int = 1,
+    listener: Listener = nobody,
+) -> Tiled:
     """Run the network on every tile and assemble its outputs.
 
     Parameters
     ----------
-    backend : the network
+    backend : the network; one that is `Overlapping` computes while the next tiles are cut
     inputs : in the order of the description; those with spatial axes have the size of the image
         along them, others are given whole with each tile. Several images along ``b`` are run
         one after the other
@@ -88,7 +116,7 @@ def predict_tiled(
 
     Returns
     -------
-    list
+    Tiled
         One array for each output, with the axes of its rule, its spatial size that of the image
         divided by its spacing (rounded up), and the dtype that the network returned.
 
@@ -100,21 +128,46 @@ def predict_tiled(
     mosaic = Mosaic(tiling, outputs, images)
     jobs = [Job(image, position) for image in range(images) for position in tiling.positions()]
     most = batch if _stackable(inputs, tiling, outputs) else 1
+    runner = _Runner(backend)
     done = 0
     while done < len(jobs):
-        some = jobs[done : done + most]
         try:
-            found = backend.run([stacked_tiles(tensor, some, tiling) for tensor in inputs])
+            for found, some in runner.run(inputs, jobs[done:], most, tiling):
+                mosaic.place(found, some)
+                done += len(some)
+                listener(Progress("tiles", done, len(jobs)))
         except (OutOfMemory, MemoryError) as why:
-            if len(some) == 1:
+            tried = min(most, len(jobs) - done)
+            if tried == 1:
                 raise TileTooLarge(tiling.tile, backend.device) from why
-            most = len(some) // 2
-            listener(Note(f"{len(some)} tiles at once do not fit into memory; now {most}"))
-            continue
-        mosaic.place(found, some)
-        done += len(some)
-        listener(Progress("tiles", done, len(jobs)))
-    return mosaic.arrays
+            most = tried // 2
+            listener(Note(f"{tried} tiles at once do not fit into memory; now {most}"))
+    return Tiled(mosaic.arrays, most)
+
+
+class _Runner:
+    """Runs batches of tiles; where the backend can, one computes while the next is cut."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._start: Callable[[Sequence[AnyArray]], Any] = backend.run
+        self._finish: Callable[[Any], list[AnyArray]] = list
+        self._ahead = 0
+        if isinstance(backend, Overlapping):
+            self._start, self._finish, self._ahead = backend.submit, backend.collect, 1
+
+    def run(
+        self, inputs: Sequence[Tensor], jobs: Sequence[Job], most: int, tiling: Tiling
+    ) -> Iterator[tuple[list[AnyArray], Sequence[Job]]]:
+        under_way: deque[tuple[Any, Sequence[Job]]] = deque()
+        for first in range(0, len(jobs), most):
+            some = jobs[first : first + most]
+            tiles = [stacked_tiles(tensor, some, tiling) for tensor in inputs]
+            under_way.append((self._start(tiles), some))
+            if len(under_way) > self._ahead:
+                ticket, finished = under_way.popleft()
+                yield self._finish(ticket), finished
+        for ticket, finished in under_way:
+            yield self._finish(ticket), finished
 
 
 class Mosaic:

@@ -58,6 +58,28 @@ class FakeBackend:
         self.closed = True
 
 
+class OverlappingFake(FakeBackend):
+    """A fake backend that has two halves; it computes only when its outputs are collected.
+
+    `most_open` is the largest number of tickets that were open at once.
+    """
+
+    def __init__(self, network: Network, *, most_px: int | None = None) -> None:
+        super().__init__(network, most_px=most_px)
+        self.open = self.most_open = 0
+
+    def submit(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        """Remember the inputs."""
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        return [array.copy() for array in inputs]
+
+    def collect(self, ticket: list[AnyArray]) -> list[AnyArray]:
+        """Run the network on them."""
+        self.open -= 1
+        return self.run(ticket)
+
+
 def pointwise(inputs: Sequence[AnyArray]) -> list[AnyArray]:
     """Add the inputs, the second one doubled and so on: each pixel depends on itself alone."""
     total = sum(array * np.float32(i + 1) for i, array in enumerate(inputs))

@@ -1,0 +1,41 @@
+"""What of a model is code, and the refusal to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from bmz.base.errors import CouldNotTell
+from bmz.predict.script_calls import host_calls
+from bmz.spec.code import ModelCode, code_of
+from bmz.spec.model import ModelSpec, Weights
+
+Permit = Literal["no", "confined", "unconfined"]
+"""Whether code of a model may run: not at all, shut in, or with all that its user may do."""
+
+HOST_CALLS: Mapping[str, Callable[[Path], tuple[str, ...]]] = {"torchscript": host_calls}
+"""By weights format: what in a file reaches the computer, such as operations that write files."""
+
+
+class NeedsTrust(CouldNotTell):
+    """The model runs code of its own, which nobody has allowed."""
+
+    def __init__(self, model: ModelSpec, code: ModelCode) -> None:
+        from bmz.report.trust_text import code_words  # here: to open a network takes few libraries
+
+        others = [w.format for w in model.weights if model_code(w) is None]
+        instead = f"; weights without code: --weights {others[0]}" if others else ""
+        super().__init__(
+            f"'{model.id}' runs its own code, which is not allowed yet: {code_words(code)}",
+            hint=f"read it in '{model.folder}', then allow it for this run with --trust, or for "
+            f"good with 'bmz trust add {model.id}'{instead}",
+            code="package.runs-code",
+        )
+
+
+def model_code(weights: Weights) -> ModelCode | None:
+    """Say what code an entry runs, looking into its file where that is here."""
+    look = HOST_CALLS.get(weights.format)
+    calls = look(weights.file.path) if look and weights.file.path.exists() else ()
+    return code_of(weights, calls)
