@@ -94,7 +94,7 @@ def test_code_is_refused_and_told_and_was_not_run(folder: Path, capsys: Capture)
     assert sha256_of(folder / "net" / "net.py")[:12] in told
     assert "imports os, torch" in told
     assert "[package.runs-code]" in told
-    assert "--trust" in told
+    assert f"'bmz trust add {folder / 'net'}'" in told or "'bmz trust add net'" in told
     assert not (folder / "marker").exists()
     assert not (folder / "out").exists()
 
@@ -117,6 +117,8 @@ def test_trusted_for_one_run_it_runs_shut_in(folder: Path) -> None:
     assert status == 0
     assert labels_of(folder).max() == 2
     assert record["weights"]["format"] == "pytorch_state_dict"
+    assert record["own_code"]["run"] == "confined"
+    assert record["own_code"]["what"] == "Net of net.py builds the network"
     assert not (folder / "marker").exists()
     assert status_of(["run", "./net", "a.tif", "-o", "out2"]) == 3
 

@@ -33,6 +33,7 @@ from bmz.process.measure import measure_objects
 from bmz.report.outcome import UNFORCEABLE, DoesNotFit, ImageDone
 from bmz.report.record import run_record, with_result
 from bmz.report.run_text import finding_notes
+from bmz.spec.code import ModelCode
 from bmz.spec.model import ModelSpec
 from bmz.write.overlay import write_overlay
 from bmz.write.record import write_record
@@ -49,6 +50,7 @@ class Job:
     labelling: Labelling
     device: Device
     permit: Permit
+    own_code: ModelCode | None
     decided: Decided
     sample: Mapping[int, PlaneMeasures]
 
@@ -134,12 +136,19 @@ def run_image(
     record = run_record(
         job.model, ready.asked.image, predicted.plan, job.labelling.as_record(), report.findings
     )
+    record["own_code"] = own_code_record(job)
     with whole_files(files) as staged:
         with stopwatch.stage("write"):
             _write(predicted, pixels, staged)
         record = with_result(record, files, objects, stopwatch.took_s)
         write_record(staged["record"], record)
     return ImageDone(ready.image, files, objects, report.findings, record)
+
+
+def own_code_record(job: Job) -> dict[str, Any] | None:
+    """Say for the record which code of the model was run, and how; None when there is none."""
+    code = job.own_code
+    return None if code is None else {"what": code.what, "sha256": code.sha256, "run": job.permit}
 
 
 def _write(predicted: Predicted, pixels: xr.DataArray, files: Mapping[str, Path]) -> None:

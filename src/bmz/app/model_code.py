@@ -21,7 +21,7 @@ HOST_CALLS: Mapping[str, Callable[[Path], tuple[str, ...]]] = {"torchscript": ho
 class NeedsTrust(CouldNotTell):
     """The model runs code of its own, which nobody has allowed."""
 
-    def __init__(self, model: ModelSpec, code: ModelCode) -> None:
+    def __init__(self, model: ModelSpec, code: ModelCode, word: str = "") -> None:
         from bmz.report.trust_text import code_words  # here: to open a network takes few libraries
 
         others = [w.format for w in model.weights if model_code(w) is None]
@@ -29,7 +29,7 @@ class NeedsTrust(CouldNotTell):
         super().__init__(
             f"'{model.id}' runs its own code, which is not allowed yet: {code_words(code)}",
             hint=f"read it in '{model.folder}', then allow it for this run with --trust, or for "
-            f"good with 'bmz trust add {model.id}'{instead}",
+            f"good with 'bmz trust add {word or model.folder}'{instead}",
             code="package.runs-code",
         )
 

@@ -10,6 +10,7 @@ from bmz.app.image_run import Job, Ready, make_ready, run_image
 from bmz.app.load import fetch_code, fetch_tensors, fetch_weights, find_model, notes_folders
 from bmz.app.measure import sample_measures
 from bmz.app.model_check import refuse_code
+from bmz.app.model_code import model_code
 from bmz.app.networks import open_network
 from bmz.app.precision import Network, decide_precision, precision_of
 from bmz.app.request import SAVED, RunRequest
@@ -74,6 +75,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         labelling=labelling,
         device=device,
         permit=permit,
+        own_code=model_code(weights),
         decided=_decided(request, network, measure=measure),
         sample=sample_measures(package, model, settings),
     )

@@ -58,7 +58,9 @@ def permit_for(model: ModelSpec, weights: Weights, asked: Permit, settings: ZooS
         return asked
     if any(entry.sha256 == code.sha256 for entry in read_trust(settings)):
         return "confined"
-    raise NeedsTrust(model, code)
+    # the name in the zoo for a model of the zoo; any other is found by its folder alone
+    word = model.id if settings.cache.absolute() in model.folder.absolute().parents else ""
+    raise NeedsTrust(model, code, word)
 
 
 def add(word: str, listener: Listener = nobody) -> tuple[Trusted, ...]:
