@@ -341,8 +341,9 @@ def test_the_header_and_a_region_of_ten_gigabytes_are_quick(tmp_path: Path, made
     assert on_disk < 5e6
     assert np.prod(info.shape, dtype=float) * info.dtype.itemsize > 1e10
     assert region.sizes["x"] == 512
-    assert looked - start < 0.2
-    assert read - looked < 0.5
+    # to touch ten gigabytes takes several seconds; a busy machine doubles all times
+    assert looked - start < 0.5
+    assert read - looked < 1.5
 
 
 def test_zarr_is_loaded_for_zarr_alone(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from bmz.app.ask import ask
 from bmz.app.measure import image_measures
 from bmz.app.model_code import Permit
 from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
+from bmz.app.replay import words_of
 from bmz.app.request import RunRequest
 from bmz.app.settings import Labelling
 from bmz.base.arrays import Axed, FloatArray
@@ -136,7 +137,7 @@ def run_image(
     record = run_record(
         job.model, ready.asked.image, predicted.plan, job.labelling.as_record(), report.findings
     )
-    record["own_code"] = own_code_record(job)
+    record |= {"request": words_of(job.request), "own_code": own_code_record(job)}
     with whole_files(files) as staged:
         with stopwatch.stage("write"):
             _write(predicted, pixels, staged)

@@ -23,10 +23,10 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 
 
 @click.command(cls=TrustingCommand, epilog=EPILOG)
-@click.argument("model", help="Name, DOI, URL or path of a model; see bmz search.")
 @click.argument(
-    "images", nargs=-1, required=True, metavar="IMAGE...", help="TIFF, PNG or NPY files."
+    "model", required=False, metavar="MODEL", help="Name, DOI, URL or path; see bmz search."
 )
+@click.argument("images", nargs=-1, metavar="IMAGE...", help="TIFF, PNG or NPY files.")
 @click.option(
     "-o",
     "--output",
@@ -117,6 +117,12 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and stop.")
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
+@click.option(
+    "--from",
+    "record",
+    metavar="RUN.json",
+    help="Repeat the run of this record; MODEL and IMAGE only where they lie elsewhere now.",
+)
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
@@ -126,8 +132,14 @@ def run(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click ha
     The image is checked against the model first, resized or tiled where need be, and the output
     of the network becomes labels by the recipe that the model's description gives evidence for.
     """
-    only_plan, as_json = words.pop("only_plan"), words.pop("as_json")
+    only_plan, as_json, record = (words.pop(key) for key in ("only_plan", "as_json", "record"))
+    if record is None and not (words["model"] and words["images"]):
+        raise click.UsageError(f"Missing argument '{'IMAGE...' if words['model'] else 'MODEL'}'.")
     request = _request(**words)
+    if record is not None:
+        from bmz.app.replay import replayed  # here, as below
+
+        request = replayed(as_path(record), request)
     (_print_plan if only_plan else _run)(ctx, request, as_json=as_json)
 
 
@@ -136,6 +148,7 @@ def _request(**words: Any) -> RunRequest:  # noqa: ANN401  (as above)
 
     images = tuple(as_path(word) for word in words.pop("images"))
     return RunRequest(
+        model=words.pop("model") or "",
         images=images,
         folder=as_path(words.pop("folder")),
         settings=dict(words.pop("settings")),

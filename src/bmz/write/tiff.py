@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import tifffile
@@ -73,17 +75,24 @@ def write_raw(path: Path, maps: xr.DataArray) -> None:
 
 def _write(path: Path, facts: xr.DataArray, pixels: AnyArray, *, compression: str | None) -> None:
     tiled = max(facts.sizes["y"], facts.sizes["x"]) > _TILED_FROM_PX
+    laid = np.ascontiguousarray(pixels)
     with whole_file(path) as temporary:
         tifffile.imwrite(
             temporary,
-            np.ascontiguousarray(pixels),
+            laid,
             ome=True,
             bigtiff=pixels.nbytes > _CLASSIC_BYTES,
             photometric="minisblack",
             compression=compression,
             tile=(_TILE_PX, _TILE_PX) if tiled and compression else None,
-            metadata=_metadata(facts),
+            metadata={**_metadata(facts), "UUID": _uuid_of(laid)},
         )
+
+
+def _uuid_of(pixels: AnyArray) -> str:
+    """Give the name that OME-TIFF asks for, from the pixels: the same run gives the same bytes."""
+    digest = hashlib.sha256(pixels.data.cast("B") if pixels.size else b"").digest()
+    return f"urn:uuid:{UUID(bytes=digest[:16], version=5)}"
 
 
 def _metadata(facts: xr.DataArray) -> dict[str, Any]:
