@@ -128,9 +128,11 @@ def test_a_fixed_size_stays_a_number(tmp_path: Path) -> None:
 def test_a_missing_file_and_another_file_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "weights.onnx"
     with pytest.raises(FileMissing):
-        verified(PackagedFile(path, None), "onnx weights")
+        verified(PackagedFile(path, None), "onnx weights", tmp_path)
     path.write_bytes(b"x")
     with pytest.raises(HashDiffers):
-        verified(PackagedFile(path, "0" * 64), "onnx weights")
+        verified(PackagedFile(path, "0" * 64), "onnx weights", tmp_path)
 
-    assert verified(PackagedFile(path, sha256_of(path).upper()), "onnx weights").path == path
+    assert (
+        verified(PackagedFile(path, sha256_of(path).upper()), "onnx weights", tmp_path).path == path
+    )

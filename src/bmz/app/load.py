@@ -108,7 +108,7 @@ def fetch_weights(
     files = tuple(weights_files(model, weights))
     if package.remote is None:
         for file in (weights.file, *weights.beside):
-            verified(file, f"{weights.format} weights")
+            verified(file, f"{weights.format} weights", model.folder)
         return
     announce(package, files, settings, listener)
     fetch_files(package, files, settings, listener=listener)
@@ -132,7 +132,7 @@ def fetch_code(
     if code is None:
         return
     if package.remote is None:
-        verified(code, f"code of {weights.format} weights")
+        verified(code, f"code of {weights.format} weights", model.folder)
     else:
         wanted = tuple(_wanted(model, (code,), f"code of {weights.format} weights"))
         fetch_files(package, wanted, settings, listener=listener)

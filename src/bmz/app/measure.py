@@ -90,18 +90,18 @@ def _measured(model: ModelSpec) -> dict[int, PlaneMeasures]:
     found: dict[int, PlaneMeasures] = {}
     for tensor in (t for t in model.inputs if not t.optional):
         start = len(found)
-        for number, plane in enumerate(_planes(tensor)):
+        for number, plane in enumerate(_planes(tensor, model.folder)):
             measures = measure_plane(plane)
             if measures is not None:
                 found[start + number] = measures
     return found
 
 
-def _planes(tensor: TensorSpec) -> list[AnyArray]:
+def _planes(tensor: TensorSpec, folder: Path) -> list[AnyArray]:
     if tensor.test is None or tensor.test.path.suffix != ".npy" or tensor.axis("y") is None:
         return []
     try:
-        verified(tensor.test, "test tensor")
+        verified(tensor.test, "test tensor", folder)
         array = np.load(tensor.test.path, mmap_mode="r", allow_pickle=False)
     except (BmzError, ValueError, OSError):
         return []  # the sample is an aid: `bmz test` is what tells of its faults

@@ -47,7 +47,7 @@ def model_findings(
         refuse_code((*model.inputs, *model.outputs))
         weights = choose_weights(model, usable_formats(), wanted)
         for file in () if fetched else (weights.file, *weights.beside):
-            verified(file, f"{weights.format} weights")
+            verified(file, f"{weights.format} weights", model.folder)
         permit_for(model, weights, trust, settings)
     except BmzError as why:
         yield _as_finding(why, "error")

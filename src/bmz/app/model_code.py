@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,14 @@ class NeedsTrust(CouldNotTell):
 
 def model_code(weights: Weights) -> ModelCode | None:
     """Say what code an entry runs, looking into its file where that is here."""
+    return code_of(weights, _host_calls(weights))
+
+
+def _host_calls(weights: Weights) -> tuple[str, ...]:
     look = HOST_CALLS.get(weights.format)
-    calls = look(weights.file.path) if look and weights.file.path.exists() else ()
-    return code_of(weights, calls)
+    if look is None or not weights.file.path.is_file():
+        return ()
+    try:
+        return look(weights.file.path)
+    except (OSError, zipfile.BadZipFile):
+        return ()  # nothing that could be loaded, which is what loading it will say

@@ -198,18 +198,18 @@ def own_inputs(model: ModelSpec) -> list[AnyArray]:
     taken: dict[str, tuple[AnyArray, str]] = {}
     tensors = [tensor for tensor in model.inputs if not tensor.optional]
     for tensor in tensors:
-        array = _read(tensor.test)
+        array = _read(tensor.test, model.folder)
         if array is None or array.ndim != len(tensor.letters):
             return []
         taken[tensor.id] = (_first_image(array, tensor.letters), tensor.letters)
     return [apply_steps(t.steps, *taken[t.id], references=taken)[0] for t in tensors]
 
 
-def _read(file: PackagedFile | None) -> AnyArray | None:
+def _read(file: PackagedFile | None, folder: Path) -> AnyArray | None:
     if file is None or file.path.suffix != ".npy":
         return None
     try:
-        verified(file, "test tensor")
+        verified(file, "test tensor", folder)
         return np.asarray(np.load(file.path, allow_pickle=False))
     except (BmzError, ValueError, OSError):
         return None  # `bmz test` is what tells of its faults

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import click
 
+from bmz.base.printable import printable
+
 _GAP = 2
 _LEAST = 10
 """No column is cut to less than this."""
@@ -20,6 +22,7 @@ def print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None
     On a terminal the widest columns but the first are cut until a line fits, with a mark where
     text is lost; into a file or another program everything is written.
     """
+    lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(len(row[i]) for row in (headings, *lines)) for i in range(len(headings))]
     room = _room()
     if room is not None:

@@ -12,6 +12,7 @@ import click
 
 import bmz
 from bmz.base.errors import BmzError
+from bmz.base.printable import printable
 
 OUR_BUG = 70
 INTERRUPTED = 130
@@ -104,9 +105,9 @@ def status_of(words: Sequence[str]) -> int:
 
 def say_error(error: BmzError) -> None:
     """Print an error and its hint on stderr, in two lines."""
-    click.echo(click.style("error", fg="red", bold=True) + f": {error}", err=True)
+    click.echo(click.style("error", fg="red", bold=True) + f": {printable(str(error))}", err=True)
     if error.hint:
-        click.echo(f"  hint: {error.hint}", err=True)
+        click.echo(f"  hint: {printable(error.hint)}", err=True)
 
 
 def say_memory() -> None:

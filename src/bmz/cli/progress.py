@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bmz.base.printable import printable
 from bmz.base.progress import Event, Listener, Note, Progress
 from bmz.cli.say import say
 
@@ -54,7 +55,9 @@ class _Drawing:
                 _note_only(event)
             else:
                 start = "  hint" if event.kind == "hint" else event.kind
-                self._bars.console.print(f"{start}: {event.text}", highlight=False, markup=False)
+                self._bars.console.print(
+                    f"{start}: {printable(event.text)}", highlight=False, markup=False
+                )
 
     def close(self) -> None:
         """Take the bars away."""

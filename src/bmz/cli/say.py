@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import click
 
+from bmz.base.printable import printable
+
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
@@ -22,7 +24,8 @@ def say(
         stand indented under the one before
     """
     inward = "  " if all_on_stdout else ""
-    for kind, text in lines:
+    for kind, written in lines:
+        text = printable(written)
         if kind in _COLOURS:
             painted = click.style(kind, fg=_COLOURS[kind], bold=True)
             click.echo(f"{inward}{painted}: {text}", err=not all_on_stdout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from bmz.cli.say import say
+
 EPILOG = "Exit status: 0 done, 1 there is nothing to do it to, 2 wrong usage, 3 could not tell."
 
 
@@ -26,8 +28,7 @@ def add_model(*, model: str) -> None:
 
     with progress_bars() as listener:
         entries = add(model, listener)
-    for line in added_words(entries):
-        click.echo(line)
+    say([("answer", line) for line in added_words(entries)])
 
 
 @trust.command("remove")
@@ -37,8 +38,7 @@ def remove_model(*, word: str) -> None:
     from bmz.app.trust import remove
     from bmz.report.trust_text import removed_words
 
-    for line in removed_words(remove(word)):
-        click.echo(line)
+    say([("answer", line) for line in removed_words(remove(word))])
 
 
 @trust.command("list")

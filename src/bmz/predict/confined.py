@@ -20,6 +20,7 @@ from typing import IO
 import bmz
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
+from bmz.base.printable import printable
 from bmz.predict import child
 from bmz.predict.backend import (
     Device,
@@ -340,4 +341,4 @@ def _bytes_wanted(found: object) -> int:
 
 def _harmless(text: str) -> str:
     """Leave out what could steer a terminal, and cut what is long."""
-    return "".join(c if c.isprintable() else " " for c in text)[:_WORDS]
+    return printable(text)[:_WORDS]

@@ -24,11 +24,11 @@ class PackageUnreadable(PackageInvalid):
 
 
 class PathLeavesPackage(CouldNotTell):
-    """A path in the manifest points outside the package."""
+    """A path in the manifest, or a link in the folder, points outside the package."""
 
-    def __init__(self, manifest: Path, source: str) -> None:
+    def __init__(self, package: Path, source: str) -> None:
         super().__init__(
-            f"the description '{manifest}' names '{source}', which lies outside its package",
+            f"the package '{package}' names '{source}', which lies outside of it",
             hint="do not use this package: a model has no business with other files",
             code="package.path",
         )

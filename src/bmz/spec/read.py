@@ -12,6 +12,7 @@ from bmz.spec.errors import PackageInvalid, PackageUnreadable
 from bmz.spec.model import ModelSpec
 from bmz.spec.repair import repaired
 from bmz.spec.translate import Source, translate
+from bmz.spec.yaml_guard import fault_of
 
 if TYPE_CHECKING:
     from bioimageio.spec.model.v0_5 import ModelDescr
@@ -55,10 +56,14 @@ def _parse(manifest: Path, raw: bytes) -> dict[str, Any]:
     from ruyaml.error import YAMLError
 
     try:
-        content = read_yaml(io.StringIO(raw.decode("utf-8")))
+        text = raw.decode("utf-8")
+        fault = fault_of(text)
+        if fault:
+            raise PackageUnreadable(manifest, fault)
+        content = read_yaml(io.StringIO(text))
     except UnicodeDecodeError as why:
         raise PackageUnreadable(manifest, "it is not UTF-8 text") from why
-    except YAMLError as why:
+    except (YAMLError, ValueError) as why:
         reason = str(getattr(why, "problem", None) or why).splitlines()[0]
         raise PackageUnreadable(manifest, f"it is not YAML: {reason}") from why
     if not isinstance(content, dict):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import LETTERS
 from bmz.base.steps import Step
-from bmz.spec.errors import PathLeavesPackage
+from bmz.spec.errors import PackageInvalid, PathLeavesPackage
 from bmz.spec.facts import bare_alias
 from bmz.spec.model import (
     AnySize,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from bioimageio.spec.model import v0_5
 
 _PLACEHOLDER = re.compile(r"channel_?\d*$")
+
+_MOST_NAME = 255  # bytes, on every file system in use
 
 _ALIAS = re.compile(r"[a-z]+(-[a-z]+)+")
 
@@ -61,6 +63,8 @@ class Source:
         ------
         PathLeavesPackage
             An absolute path, or one with ``..``.
+        PackageInvalid
+            A name that no file can have.
         """
         written = str(getattr(description, "source", description))
         pure = PurePosixPath(written.replace("\\", "/"))
@@ -70,6 +74,8 @@ class Source:
             written = pure.name
         if pure.is_absolute() or ".." in pure.parts or ":" in written.split("/")[0]:
             raise PathLeavesPackage(self.manifest, written)
+        if not all(part.isprintable() and len(part.encode()) <= _MOST_NAME for part in pure.parts):
+            raise PackageInvalid(self.manifest, f"no file can be called '{written[:80]}'")
         stated = getattr(description, "sha256", None) or _hash_of(self.content, pure)
         return PackagedFile(self.manifest.parent / pure, str(stated) if stated else None, url)
 
