@@ -54,5 +54,5 @@ $(VENV)/.demo: $(VENV)/.pip $(SETUP)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.pip $(SETUP)
-	$(PIP) -e '.[onnx,torch,reference]' --group test --group lint --group oracles
+	$(PIP) -e '.[onnx,torch,tensorflow,keras,reference]' --group test --group lint --group oracles
 	touch $@
