@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from bmz.app.load import notes_folders
+from bmz.app.output_names import open_by_test
 from bmz.app.trust import NeedsTrust, Permit, model_code
 from bmz.predict.backend import CPU, Backend, Device, Precision
 from bmz.predict.backend import Weights as ToLoad
 from bmz.predict.confined import open_confined
 from bmz.predict.open import open_backend
 from bmz.spec.model import ModelSpec, Weights
+from bmz.zoo.settings import settings_from_environment
 
 
 def open_network(
@@ -33,7 +36,7 @@ def open_network(
     ------
     NeedsTrust
         The entry runs code and is not permitted to.
-    NoBackend, WeightsUnreadable, TensorCountDiffers
+    NoBackend, WeightsUnreadable, TensorCountDiffers, OutputsUnclear
         See ``bmz.predict.open.open_backend``.
     NotConfinable, ChildRefused, ChildDied
         See ``bmz.predict.confined.open_confined``.
@@ -58,4 +61,7 @@ def open_network(
     if code is not None and permit == "confined":
         files = (weights.file.path, *(file.path for file in weights.beside))
         return open_confined(weights.format, to_load, files)
-    return open_backend(weights.format, to_load)
+    notes = notes_folders(
+        model.folder / "bioimageio.yaml", model.sha256, settings_from_environment()
+    )
+    return open_by_test(model, weights.format, to_load, open_backend, notes)

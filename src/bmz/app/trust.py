@@ -11,6 +11,8 @@ from typing import Literal
 from bmz.app.load import fetch_code, find_model
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.progress import Listener, nobody
+from bmz.predict.graph_ops import host_ops
+from bmz.predict.keras_files import keras_code
 from bmz.predict.script_calls import host_calls
 from bmz.report.trust_text import code_words
 from bmz.spec.code import ModelCode, code_of
@@ -21,7 +23,12 @@ from bmz.zoo.trust import Trusted, add_trust, read_trust, remove_trust
 Permit = Literal["no", "confined", "unconfined"]
 """Whether code of a model may run: not at all, shut in, or with all that its user may do."""
 
-HOST_CALLS: Mapping[str, Callable[[Path], tuple[str, ...]]] = {"torchscript": host_calls}
+HOST_CALLS: Mapping[str, Callable[[Path], tuple[str, ...]]] = {
+    "torchscript": host_calls,
+    "tensorflow_saved_model_bundle": host_ops,
+    "keras_v3": keras_code,
+    "keras_hdf5": keras_code,
+}
 """By weights format: what in a file reaches the computer, such as operations that write files."""
 
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
