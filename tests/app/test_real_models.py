@@ -15,6 +15,7 @@ from bmz.app.networks import open_network
 from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.plan.errors import OutputUnclear
+from bmz.predict.keras_files import NoArchitecture
 from bmz.process.matching import match_labels
 from bmz.process.ops import apply_steps
 
@@ -40,7 +41,16 @@ SHIPPED = [
     ("cremi-membrane", "onnx"),
     ("multi-tensor", "onnx"),
     ("multi-tensor", "torchscript"),
+    ("unmicst-nuclei", "tensorflow_saved_model_bundle"),
+    ("psc-keras", "tensorflow_saved_model_bundle"),
+    ("psc-keras-full", "keras_hdf5"),
 ]
+FRAMEWORK = {
+    "onnx": "onnxruntime",
+    "torchscript": "torch",
+    "tensorflow_saved_model_bundle": "tensorflow",
+    "keras_hdf5": "keras",
+}
 
 
 def masks(
@@ -56,8 +66,7 @@ def masks(
 def test_the_network_reproduces_its_test_output(
     shared: Path, name: str, weights_format: str
 ) -> None:
-    if weights_format == "torchscript":
-        pytest.importorskip("torch")
+    pytest.importorskip(FRAMEWORK[weights_format])
     model = load_model(str(shared / "models" / name))
     weights = next(w for w in model.weights if w.format == weights_format)
     backend = open_network(model, weights)
@@ -75,6 +84,47 @@ def test_the_network_reproduces_its_test_output(
         tolerance = model.tolerance_for(tensor.id, weights_format)
         off = np.abs(found - wanted) > tolerance.absolute + tolerance.relative * np.abs(wanted)
         assert off.mean() * 1e6 <= tolerance.mismatched_per_million
+
+
+def test_a_saved_model_gives_its_published_mask_on_every_pixel(
+    shared: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorflow")
+    folder = shared / "models" / "psc-keras"
+
+    found = masks(shared, "psc-keras", folder / "exampleImage.tiff", tmp_path)
+
+    published = np.load(folder / "resultImage.npy")
+    assert found.size == 414_720
+    assert np.array_equal(found > 0, published.reshape(found.shape) > 0)
+    assert found.max() == 320
+
+
+def test_weights_without_an_architecture_are_named_as_such(shared: Path) -> None:
+    pytest.importorskip("keras")
+    model = load_model(str(shared / "models" / "psc-keras"))
+    weights = next(w for w in model.weights if w.format == "keras_hdf5")
+
+    with pytest.raises(NoArchitecture, match="this file holds weights without an architecture"):
+        open_network(model, weights)
+
+
+def test_the_same_network_counts_the_same_cells_in_a_keras_file(
+    shared: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("keras")
+    image = shared / "models" / "psc-keras" / "exampleImage.tiff"
+
+    assert masks(shared, "psc-keras-full", image, tmp_path).max() == 320
+
+
+def test_nuclei_of_a_saved_model_are_those_of_the_truth(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    image = shared / "data" / "stardist" / "img2d.tif"
+
+    found = masks(shared, "unmicst-nuclei", image, tmp_path, scale=0.5)
+
+    assert 95 <= found.max() <= 140
 
 
 @pytest.mark.parametrize("model", ["stardist-dsb2018", "stardist-dsb2018-declared"])

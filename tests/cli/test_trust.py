@@ -204,7 +204,7 @@ def test_weights_that_reach_the_computer_need_trust_as_well(
     folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_package(folder / "plain", description(halo=4))
-    monkeypatch.setattr(model_code, "HOST_CALLS", {"onnx": lambda _path: ("WriteFile",)})
+    monkeypatch.setattr(model_code, "look_into", lambda _format: lambda _path: ("WriteFile",))
 
     status = status_of(["run", "./plain", "a.tif", "-o", "out"])
 

@@ -84,7 +84,15 @@ def no_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_frameworks")
 @pytest.mark.parametrize(
-    ("name", "extra"), [("onnx", "onnx"), ("torchscript", "torch"), ("pytorch_state_dict", "torch")]
+    ("name", "extra"),
+    [
+        ("onnx", "onnx"),
+        ("torchscript", "torch"),
+        ("pytorch_state_dict", "torch"),
+        ("tensorflow_saved_model_bundle", "tensorflow"),
+        ("keras_v3", "keras"),
+        ("keras_hdf5", "keras"),
+    ],
 )
 def test_an_absent_framework_is_told_with_its_install_line(name: str, extra: str) -> None:
     with pytest.raises(NoBackend, match="is not installed") as raised:

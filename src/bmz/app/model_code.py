@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from bmz.base.errors import CouldNotTell
-from bmz.predict.script_calls import host_calls
+from bmz.base.errors import BmzError, CouldNotTell
 from bmz.spec.code import ModelCode, code_of
 from bmz.spec.model import ModelSpec, Weights
 
 Permit = Literal["no", "confined", "unconfined"]
 """Whether code of a model may run: not at all, shut in, or with all that its user may do."""
 
-HOST_CALLS: Mapping[str, Callable[[Path], tuple[str, ...]]] = {"torchscript": host_calls}
-"""By weights format: what in a file reaches the computer, such as operations that write files."""
+Look = Callable[[Path], tuple[str, ...]]
+"""Tells what in a file of weights reaches the computer, such as operations that write files."""
 
 
 class NeedsTrust(CouldNotTell):
@@ -41,10 +40,27 @@ def model_code(weights: Weights) -> ModelCode | None:
 
 
 def _host_calls(weights: Weights) -> tuple[str, ...]:
-    look = HOST_CALLS.get(weights.format)
-    if look is None or not weights.file.path.is_file():
+    if not weights.file.path.exists():
         return ()
     try:
-        return look(weights.file.path)
-    except (OSError, zipfile.BadZipFile):
+        return look_into(weights.format)(weights.file.path)
+    except (BmzError, OSError, zipfile.BadZipFile):
         return ()  # nothing that could be loaded, which is what loading it will say
+
+
+def look_into(weights_format: str) -> Look:
+    """Give what looks into a file of a weights format; into ONNX there is nothing to look."""
+    # each here: `bmz show` of what is not fetched loads no NumPy
+    if weights_format == "torchscript":
+        from bmz.predict.script_calls import host_calls
+
+        return host_calls
+    if weights_format == "tensorflow_saved_model_bundle":
+        from bmz.predict.graph_ops import host_ops
+
+        return host_ops
+    if weights_format in {"keras_v3", "keras_hdf5"}:
+        from bmz.predict.keras_files import keras_code
+
+        return keras_code
+    return lambda _path: ()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 from bmz.app.model_code import NeedsTrust, Permit, model_code
+from bmz.app.output_names import open_by_test
 from bmz.predict.backend import CPU, Backend, Device, Precision
 from bmz.predict.backend import Weights as ToLoad
 from bmz.predict.confined import open_confined
@@ -33,7 +37,7 @@ def open_network(
     ------
     NeedsTrust
         The entry runs code and is not permitted to.
-    NoBackend, WeightsUnreadable, TensorCountDiffers
+    NoBackend, WeightsUnreadable, TensorCountDiffers, OutputsUnclear
         See ``bmz.predict.open.open_backend``.
     NotConfinable, ChildRefused, ChildDied
         See ``bmz.predict.confined.open_confined``.
@@ -58,4 +62,12 @@ def open_network(
     if code is not None and permit == "confined":
         files = (weights.file.path, *(file.path for file in weights.beside))
         return open_confined(weights.format, to_load, files)
-    return open_backend(weights.format, to_load)
+    return open_by_test(model, weights.format, to_load, open_backend, partial(_notes, model))
+
+
+def _notes(model: ModelSpec) -> tuple[Path, ...]:
+    from bmz.app.load import notes_folders  # here: to open a network takes few libraries
+    from bmz.zoo.settings import settings_from_environment
+
+    settings = settings_from_environment()
+    return notes_folders(model.folder / "bioimageio.yaml", model.sha256, settings)

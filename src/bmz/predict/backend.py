@@ -133,6 +133,8 @@ class Weights:
     output_axes : letters of the axes of each output; empty where they are not known
     output_channels : size of the axis ``c`` of each output; None where it is not fixed
     trusted : the user lets this model run code of its own
+    output_names : the network's own names of the outputs, where they are known to be other ones
+        than `output_ids` and which is which was found out; empty where not
     """
 
     path: Path
@@ -146,6 +148,7 @@ class Weights:
     output_axes: tuple[str, ...] = ()
     output_channels: tuple[int | None, ...] = ()
     trusted: bool = False
+    output_names: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
-from bmz.predict import onnx, state_dict, torch_network, torchscript
+from bmz.predict import keras, onnx, state_dict, tensorflow, torch_network, torchscript
 from bmz.predict.backend import Backend, Device, NoBackend, Precision, Weights
 from bmz.predict.frameworks import FRAMEWORKS
 
@@ -62,6 +62,13 @@ FORMATS: Mapping[str, WeightsFormat] = {
         _format("onnx", onnx.onnx_devices, onnx.open_onnx),
         _of_torch("torchscript", torchscript.open_torchscript),
         _of_torch("pytorch_state_dict", state_dict.open_state_dict),
+        _format(
+            "tensorflow_saved_model_bundle",
+            tensorflow.tensorflow_devices,
+            tensorflow.open_tensorflow,
+        ),
+        _format("keras_v3", keras.keras_devices, keras.open_keras),
+        _format("keras_hdf5", keras.keras_devices, keras.open_keras),
     )
 }
 

@@ -27,6 +27,13 @@ FRAMEWORKS: Mapping[str, Framework] = {
     "onnx": Framework("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'bmz[onnx]'"),
     "torchscript": Framework("torch", ("torch",), "pip install 'bmz[torch]'"),
     "pytorch_state_dict": Framework("torch", ("torch",), "pip install 'bmz[torch]'"),
+    "tensorflow_saved_model_bundle": Framework(
+        "tensorflow",
+        ("tensorflow", "tensorflow-cpu"),
+        "pip install 'bmz[tensorflow]'",
+    ),
+    "keras_v3": Framework("keras", ("keras",), "pip install 'bmz[keras]'"),
+    "keras_hdf5": Framework("keras", ("keras",), "pip install 'bmz[keras]'"),
 }
 """By the name of the format in model descriptions; formats that bmz cannot run are left out."""
 

@@ -1,0 +1,130 @@
+"""Find out with the test tensors of a model which output of its network is which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
+from bmz.base.files import whole_file
+from bmz.predict.backend import Backend
+from bmz.predict.backend import Weights as ToLoad
+from bmz.predict.output_order import OutputsUnclear
+from bmz.process.ops import apply_steps
+from bmz.spec.files import verified
+from bmz.spec.model import ModelSpec, TensorSpec
+
+OUTPUTS = "outputs.1.json"
+"""Name of the kept assignment; a change of its meaning raises the number."""
+
+_MISMATCHED = 1e-3  # of the values: enough to tell one output from another
+
+
+def open_by_test(
+    model: ModelSpec,
+    weights_format: str,
+    to_load: ToLoad,
+    opener: Callable[[str, ToLoad], Backend],
+    notes_of: Callable[[], Sequence[Path]],
+) -> Backend:
+    """Open weights; where nothing says which output is which, let the test tensors say it.
+
+    What was found is kept with our notes on the package, so that it is found out once.
+
+    Parameters
+    ----------
+    model : its test tensors are files of the package
+    weights_format : as in model descriptions
+    to_load : what the backend is opened with
+    opener : loads weights, such as ``bmz.predict.open.open_backend``
+    notes_of : gives the folders for our notes; each is read, the last is written to
+
+    Raises
+    ------
+    OutputsUnclear
+        The test tensors are absent, or do not decide it either.
+    """
+    try:
+        return opener(weights_format, to_load)
+    except OutputsUnclear as unclear:
+        notes = notes_of()
+        known = _kept(notes, weights_format)
+        if known in unclear.candidates:
+            return opener(weights_format, replace(to_load, output_names=known))
+        found = _by_test(model, unclear.candidates, lambda names: opener(
+            weights_format, replace(to_load, output_names=names)))  # fmt: skip
+        if found is None:
+            raise
+        _keep(found, notes[-1] / OUTPUTS, weights_format)
+        return opener(weights_format, replace(to_load, output_names=found))
+
+
+def _by_test(
+    model: ModelSpec,
+    candidates: Sequence[tuple[str, ...]],
+    opened: Callable[[tuple[str, ...]], Backend],
+) -> tuple[str, ...] | None:
+    tensors = [*(t for t in model.inputs if not t.optional), *model.outputs]
+    arrays = [_test_tensor(tensor, model.folder) for tensor in tensors]
+    if not candidates or any(array is None for array in arrays):
+        return None
+    known = [array for array in arrays if array is not None]
+    given, wanted = known[: -len(model.outputs)], known[-len(model.outputs) :]
+    inputs = [
+        apply_steps(tensor.steps, array, tensor.letters)[0]
+        for tensor, array in zip(tensors, given, strict=False)
+    ]
+    agree = []
+    for names in candidates:
+        with closing(opened(names)) as backend:
+            outputs = backend.run(inputs)
+        if all(map(_same, model.outputs, outputs, wanted)):
+            agree.append(names)
+    return agree[0] if len(agree) == 1 else None
+
+
+def _same(tensor: TensorSpec, output: AnyArray, wanted: AnyArray) -> bool:
+    try:
+        found, _ = apply_steps(tensor.steps, output, tensor.letters)
+    except BmzError:
+        return False  # the steps of one output need not suit another
+    if found.shape != wanted.shape:
+        return False
+    near = np.isclose(found.astype(np.float64), wanted.astype(np.float64), rtol=1e-3, atol=1e-3)
+    return bool(1 - near.mean() <= _MISMATCHED)
+
+
+def _test_tensor(tensor: TensorSpec, folder: Path) -> AnyArray | None:
+    if tensor.test is None or tensor.test.path.suffix != ".npy":
+        return None
+    try:
+        verified(tensor.test, "test tensor", folder)
+        array: AnyArray = np.load(tensor.test.path, allow_pickle=False)
+    except (BmzError, ValueError, OSError):
+        return None  # the caller tells that the outputs are unclear; `bmz test` tells of the file
+    return array
+
+
+def _kept(notes: Sequence[Path], weights_format: str) -> tuple[str, ...]:
+    for folder in notes:
+        try:
+            names = json.loads((folder / OUTPUTS).read_text(encoding="utf-8"))[weights_format]
+            return tuple(str(name) for name in names)
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # not there, or of another version: it is found out again
+    return ()
+
+
+def _keep(found: tuple[str, ...], path: Path, weights_format: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps({weights_format: found}), encoding="utf-8")
+    except OSError:
+        return  # notes that cannot be written are found out again next time

@@ -1,0 +1,266 @@
+"""Networks in the files of Keras, run on TensorFlow or PyTorch; the only module that imports it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.predict import tensorflow, torch_network
+from bmz.predict.backend import (
+    CPU,
+    Device,
+    NetworkFailed,
+    NoBackend,
+    OutOfMemory,
+    Weights,
+    WeightsUnreadable,
+    checked_count,
+    only_float32,
+    shapes_of,
+    without_loss,
+)
+from bmz.predict.frameworks import FRAMEWORKS
+from bmz.predict.keras2 import RAW_OP, NotTranslated, for_keras_3, raw_ops_in
+from bmz.predict.keras_files import (
+    Config,
+    ConfigRefused,
+    config_code,
+    read_config,
+    write_config,
+)
+from bmz.predict.output_order import Named, input_order, output_order
+from bmz.predict.quiet import quiet
+from bmz.predict.raw_ops import raw_op_layer
+
+FORMAT = "keras_hdf5"
+INSTALL = FRAMEWORKS[FORMAT].install
+
+_WRAPPED = "Exception encountered: "
+_COLOUR = re.compile(r"\x1b\[\d*m")
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "oom when")
+
+
+def keras_devices() -> tuple[Device, ...]:
+    """List the devices that Keras's backend can use, the CPU first.
+
+    Raises
+    ------
+    NoBackend
+        Keras, or what it computes with, is absent or broken.
+    """
+    backend = _keras().backend.backend()
+    found = {"tensorflow": tensorflow.tensorflow_devices, "torch": torch_network.torch_devices}
+    devices = found[backend]() if backend in found else (CPU,)
+    return tuple(device for device in devices if device.kind != "mps")
+
+
+def open_keras(weights: Weights) -> KerasBackend:
+    """Load a ``.keras`` or an HDF5 file, of Keras 2 or 3.
+
+    Raises
+    ------
+    NoBackend
+        Keras, or what it computes with, is absent or broken.
+    PrecisionUnsupported
+        It computes as the file says, and no other precision was asked for.
+    WeightsUnreadable, ArchiveRefused, NoArchitecture
+        See ``bmz.predict.keras_files.read_config``.
+    ConfigRefused
+        It names code, and is not trusted.
+    TensorCountDiffers, OutputsUnclear
+        Its inputs or outputs are not those of the description.
+    """
+    config = read_config(weights.path)
+    code = config_code(config)
+    if code and not weights.trusted:
+        raise ConfigRefused(weights.path, code)
+    keras = _keras()
+    only_float32(_name(keras), weights)
+    if keras.backend.backend() == "tensorflow":
+        tensorflow.limit_threads(tensorflow.import_tensorflow(FORMAT), weights.threads)
+    elif keras.backend.backend() == "torch" and weights.threads is not None:
+        torch_network.import_torch().set_num_threads(weights.threads)
+    network = _loaded(keras, config, weights)
+    return KerasBackend(keras, network, weights)
+
+
+class KerasBackend:
+    """One model of Keras.
+
+    Parameters
+    ----------
+    keras : the module
+    network : a ``keras.Model``
+    weights : what it was opened with
+    """
+
+    def __init__(self, keras: Any, network: Any, weights: Weights) -> None:  # noqa: ANN401
+        self.name = _name(keras)
+        self.device = weights.device
+        self._keras, self._network = keras, network
+        self._takes = list(network.inputs)
+        names = [tensor.name for tensor in self._takes]
+        checked_count("inputs", wanted=len(weights.input_ids), found=len(names))
+        # Keras tells the order of its inputs: nothing need be sorted
+        by_name = set(names) == set(weights.input_ids)
+        order = input_order(names, weights) if by_name else names
+        self._positions = [order.index(name) for name in names]
+        found = list(zip(_output_names(network), network.outputs, strict=True))
+        self._outputs = _positions(found, weights)
+
+    def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        """Run the network once; see `Backend`."""
+        checked_count("inputs", wanted=len(self._positions), found=len(inputs))
+        if self._network is None:
+            raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
+        feed = [
+            self._fed(inputs[position], tensor)
+            for position, tensor in zip(self._positions, self._takes, strict=True)
+        ]
+        try:
+            with _on(self._keras, self.device):
+                found = self._network.predict_on_batch(self._packed(feed))
+        except Exception as why:  # each of its backends has errors of its own
+            words = str(why).lower()
+            if isinstance(why, MemoryError) or any(word in words for word in _MEMORY_WORDS):
+                raise OutOfMemory(self.device, shapes_of(inputs)) from why
+            raise NetworkFailed(self.name, shapes_of(inputs), _words(why)) from why
+        flat = self._keras.tree.flatten(found)
+        return [np.asarray(flat[position]) for position in self._outputs]
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._network = None
+
+    def _packed(self, feed: list[AnyArray]) -> Any:  # noqa: ANN401  (as the network was written)
+        if isinstance(self._network, self._keras.Sequential):
+            return feed[0]
+        return self._keras.tree.pack_sequence_as(self._network.input, feed)
+
+    def _fed(self, array: AnyArray, tensor: Any) -> AnyArray:  # noqa: ANN401  (a KerasTensor)
+        # a wrong number of axes ends the whole process in TensorFlow 2.21
+        if len(tensor.shape) != array.ndim:
+            why = f"its input '{tensor.name}' has {len(tensor.shape)} axes"
+            raise NetworkFailed(self.name, shapes_of([array]), why)
+        wanted = np.dtype(self._keras.backend.standardize_dtype(tensor.dtype))
+        # a copy: networks on PyTorch may work in place
+        return tensorflow.native(without_loss(array, wanted, tensor.name)).copy()
+
+
+def _positions(found: Sequence[tuple[str, Any]], weights: Weights) -> list[int]:
+    names = [name for name, _ in found]
+    ids = weights.output_names or weights.output_ids
+    if set(ids) <= set(names) and len(set(names)) == len(names):
+        return [names.index(name) for name in ids]
+    # Keras keeps the order that the authors gave: it is the documented one where it fits
+    numbered = [Named(f"output_{i}", tuple(t.shape)) for i, (_, t) in enumerate(found)]
+    return [int(name.removeprefix("output_")) for name in output_order(numbered, weights)]
+
+
+def _output_names(network: Any) -> list[str]:  # noqa: ANN401  (a keras.Model)
+    names = getattr(network, "output_names", None)
+    return list(names) if names else [tensor.name for tensor in network.outputs]
+
+
+def _keras() -> Any:  # noqa: ANN401  (a module)
+    if sys.modules.get("keras") is None and "KERAS_BACKEND" not in os.environ:
+        # one process has one backend for good; a choice of the user's stays
+        backend = "tensorflow" if find_spec("tensorflow") else "torch"
+        os.environ["KERAS_BACKEND"] = backend
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow" and find_spec("tensorflow"):
+        tensorflow.import_tensorflow(FORMAT)  # before Keras does, and quietly
+    try:
+        with quiet():  # on any backend it imports TensorFlow where that is installed
+            import keras
+
+        keras.backend.backend()
+    except (ImportError, OSError, AttributeError) as why:
+        raise NoBackend(FORMAT, f"keras does not import ({why})", INSTALL) from why
+    return keras
+
+
+def _name(keras: Any) -> str:  # noqa: ANN401  (a module)
+    return f"keras {keras.__version__} on {keras.backend.backend()}"
+
+
+def _loaded(keras: Any, config: Config, weights: Weights) -> Any:  # noqa: ANN401
+    try:
+        translated = for_keras_3(config)
+    except NotTranslated as why:
+        raise WeightsUnreadable(weights.path, FORMAT, str(why)) from why
+    objects = _own_layers(keras, translated)
+    try:
+        with (
+            quiet(),
+            _for_loading(weights.path, config, translated) as path,
+            _on(keras, weights.device),
+        ):
+            return keras.models.load_model(
+                str(path), custom_objects=objects, compile=False, safe_mode=not weights.trusted
+            )
+    except Exception as why:  # whatever a layer does with what the file says
+        raise WeightsUnreadable(weights.path, FORMAT, _words(why)) from why
+
+
+def _own_layers(keras: Any, config: Config) -> dict[str, type]:  # noqa: ANN401
+    if not raw_ops_in(config):
+        return {}
+    if keras.backend.backend() != "tensorflow":
+        raise NoBackend(
+            FORMAT,
+            f"the network calls TensorFlow itself, and keras is on {keras.backend.backend()}",
+            FRAMEWORKS["tensorflow_saved_model_bundle"].install,
+        )
+    return {RAW_OP: raw_op_layer(keras, tensorflow.import_tensorflow(FORMAT))}
+
+
+@contextmanager
+def _for_loading(path: Path, config: Config, translated: Config) -> Iterator[Path]:
+    """Give a file under a suffix that Keras knows, with the translated configuration."""
+    zipped = zipfile.is_zipfile(path)
+    suffixes = (".keras",) if zipped else (".h5", ".hdf5")
+    if translated == config and path.name.endswith(suffixes):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="bmz-keras-") as folder:
+        copy = Path(folder) / f"network{suffixes[0]}"
+        shutil.copyfile(path, copy)
+        if translated != config:
+            write_config(copy, translated)
+        yield copy
+
+
+@contextmanager
+def _on(keras: Any, device: Device) -> Iterator[None]:  # noqa: ANN401
+    with warnings.catch_warnings(), keras.device(_placed(device)):
+        # its PyTorch backend turns tensors into arrays in a way that NumPy 2 still allows
+        warnings.filterwarnings("ignore", r"__array__ implementation doesn't accept a copy")
+        yield
+
+
+def _placed(device: Device) -> str:
+    # not cpu:0, to which PyTorch moves a parameter by a copy that is none
+    return f"gpu:{device.index}" if device.kind == "cuda" else "cpu"
+
+
+def _words(why: Exception) -> str:
+    """Give the line of an error of Keras that says what is wrong: it wraps those of others."""
+    plain = _COLOUR.sub("", str(why))
+    _, wrapped, inner = plain.rpartition(_WRAPPED)
+    if wrapped:
+        return inner.strip().partition("\n")[0]
+    lines = [line for line in plain.splitlines() if not line.startswith("Exception encountered")]
+    return tensorflow.why_words(ValueError("\n".join(lines)))

@@ -1,0 +1,134 @@
+"""Which output of a network is which of the description, where a framework gives them by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from typing import NamedTuple
+
+from bmz.base.errors import CouldNotTell
+from bmz.predict.backend import TensorCountDiffers, Weights
+
+_NUMBERED = re.compile(r"output_(\d+)")
+_MOST_TRIED = 6  # 720 assignments; no model of the zoo has more than 4 outputs
+_DIGITS = re.compile(r"(\d+)")
+
+
+class Named(NamedTuple):
+    """An output as the framework tells it: sizes of its axes, None for what is not fixed."""
+
+    name: str
+    shape: tuple[int | None, ...] | None
+
+
+class OutputsUnclear(CouldNotTell):
+    """Nothing says which output of the network is which of the description.
+
+    Parameters
+    ----------
+    found : names in the network
+    wanted : ids in the description
+    candidates : the assignments that are possible, as names in the order of `wanted`
+    """
+
+    def __init__(
+        self,
+        found: Sequence[str],
+        wanted: Sequence[str],
+        candidates: Sequence[tuple[str, ...]],
+    ) -> None:
+        super().__init__(
+            f"the network calls its outputs {', '.join(found)}, the description calls them "
+            f"{', '.join(wanted)}, and nothing says which is which",
+            hint="the description is at fault: its outputs must have the network's names; tell "
+            "the model's authors, or choose other --weights",
+            code="predict.outputs-unclear",
+        )
+        self.candidates = tuple(candidates)
+
+
+def natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Give the key that sorts names as people do.
+
+    Examples
+    --------
+    >>> sorted(["input_10", "input_9", "input"], key=natural)
+    ['input', 'input_9', 'input_10']
+    """
+    parts = _DIGITS.split(name)
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
+
+
+def input_order(found: Sequence[str], weights: Weights) -> tuple[str, ...]:
+    """Give the names of the inputs in the order of the description: by id, else by natural order.
+
+    Raises
+    ------
+    TensorCountDiffers
+    """
+    if len(found) != len(weights.input_ids):
+        raise TensorCountDiffers("inputs", wanted=len(weights.input_ids), found=len(found))
+    if set(found) == set(weights.input_ids):
+        return weights.input_ids
+    return tuple(sorted(found, key=natural))
+
+
+def output_order(found: Sequence[Named], weights: Weights) -> tuple[str, ...]:
+    """Give the names of the outputs in the order of the description.
+
+    In turn: the assignment that is known (``weights.output_names``), names equal to the ids, the
+    order of ``output_0, output_1, ...`` where the shapes allow it, and the only assignment that
+    the shapes allow.
+
+    Raises
+    ------
+    TensorCountDiffers
+        There are too few.
+    OutputsUnclear
+        Several assignments are left, or none.
+    """
+    wanted, names = weights.output_ids, [output.name for output in found]
+    if len(names) < len(wanted):
+        raise TensorCountDiffers("outputs", wanted=len(wanted), found=len(names))
+    for known in (weights.output_names, wanted):
+        if known and set(known) <= set(names):
+            return known
+    if len(names) == 1:
+        return tuple(names)
+    possible = _possible({output.name: output.shape for output in found}, weights)
+    numbered = tuple(sorted(names, key=natural))
+    in_order = [_NUMBERED.fullmatch(name) for name in numbered]
+    if all(match and match[1] == str(i) for i, match in enumerate(in_order)):
+        # TensorFlow names the outputs of a list so
+        documented = numbered[: len(wanted)]
+        if documented in possible:
+            return documented
+    if len(possible) != 1:
+        raise OutputsUnclear(numbered, wanted, possible)
+    return possible[0]
+
+
+def _possible(
+    shapes: Mapping[str, tuple[int | None, ...] | None], weights: Weights
+) -> list[tuple[str, ...]]:
+    if len(shapes) > _MOST_TRIED:
+        return []
+    names = sorted(shapes, key=natural)
+    return [
+        order
+        for order in permutations(names, len(weights.output_ids))
+        if all(_fits(shapes[name], weights, number) for number, name in enumerate(order))
+    ]
+
+
+def _fits(shape: tuple[int | None, ...] | None, weights: Weights, number: int) -> bool:
+    if shape is None or not weights.output_axes:
+        return True
+    axes = weights.output_axes[number]
+    if len(shape) != len(axes):
+        return False
+    channels = weights.output_channels[number] if weights.output_channels else None
+    if channels is None or "c" not in axes:
+        return True
+    return shape[axes.index("c")] in (None, channels)

@@ -1,0 +1,221 @@
+"""Networks in TensorFlow SavedModels, run by TensorFlow; the only module that imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import CouldNotTell
+from bmz.predict.backend import (
+    CPU,
+    Device,
+    NetworkFailed,
+    NoBackend,
+    OutOfMemory,
+    Weights,
+    WeightsUnreadable,
+    checked_count,
+    only_float32,
+    shapes_of,
+    without_loss,
+)
+from bmz.predict.bundle import FORMAT, unpacked_bundle
+from bmz.predict.frameworks import FRAMEWORKS
+from bmz.predict.graph_ops import host_ops
+from bmz.predict.output_order import Named, input_order, output_order
+from bmz.predict.quiet import quiet
+
+INSTALL = FRAMEWORKS[FORMAT].install
+
+_SIGNATURES = ("serving_default", "serve")
+_INTERNAL = "__saved_model"  # how signatures begin that initialise
+_NOISE = ("Graph execution error", "Detected at node", "  File ", "Node: ", "Traceback", "<stack")
+
+
+class BundleTouchesHost(CouldNotTell):
+    """The graph of a SavedModel would do more than compute."""
+
+    def __init__(self, weights: Weights, found: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the network in '{weights.path.name}' does more than compute: {', '.join(found)}",
+            hint="only if you trust its authors: allow it to run its own code with --trust",
+            code="package.runs-code",
+        )
+
+
+def import_tensorflow(weights_format: str = FORMAT) -> Any:  # noqa: ANN401  (a module)
+    """Import TensorFlow without its chatter, and keep it from taking a whole GPU.
+
+    Raises
+    ------
+    NoBackend
+        It is absent or broken.
+    """
+    try:
+        with quiet():
+            import tensorflow as tf
+
+            gpus = tf.config.list_physical_devices("GPU")
+    except (ImportError, OSError, AttributeError) as why:
+        reason = f"tensorflow does not import ({why})"
+        raise NoBackend(weights_format, reason, INSTALL) from why
+    tf.get_logger().setLevel("ERROR")
+    for gpu in gpus:
+        try:
+            tf.config.experimental.set_memory_growth(gpu, enable=True)
+        except RuntimeError:  # it is in use already, as whoever used it first had set it
+            break
+    return tf
+
+
+def tensorflow_devices() -> tuple[Device, ...]:
+    """List the devices that the installed TensorFlow can use, the CPU first.
+
+    Raises
+    ------
+    NoBackend
+        TensorFlow is absent or broken.
+    """
+    gpus = import_tensorflow().config.list_physical_devices("GPU")
+    return (CPU, *(Device("cuda", i) for i, _ in enumerate(gpus)))
+
+
+def limit_threads(tensorflow: Any, threads: int | None) -> None:  # noqa: ANN401  (a module)
+    """Let TensorFlow use so many threads at most: once for the process, before its first run."""
+    if threads is None:
+        return
+    try:
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:  # it has run already, and its threads are there for good
+        return
+
+
+def open_tensorflow(weights: Weights) -> TensorflowBackend:
+    """Load a SavedModel; `threads` hold for the whole process, from its first network on.
+
+    Raises
+    ------
+    NoBackend
+        TensorFlow is absent or broken.
+    PrecisionUnsupported
+        It computes as the file says, and no other precision was asked for.
+    WeightsUnreadable, ArchiveRefused
+        The bundle is absent, damaged, unsafe or has no signature that can be called.
+    BundleTouchesHost
+        It reads or writes files and the like, and is not trusted.
+    TensorCountDiffers, OutputsUnclear
+        Its inputs or outputs are not those of the description.
+    """
+    found = host_ops(weights.path)
+    if found and not weights.trusted:
+        raise BundleTouchesHost(weights, found)
+    tensorflow = import_tensorflow()
+    only_float32(f"tensorflow {tensorflow.__version__}", weights)
+    limit_threads(tensorflow, weights.threads)
+    with unpacked_bundle(weights.path) as folder:
+        try:
+            with quiet(), tensorflow.device(placed(weights.device)):
+                loaded = tensorflow.saved_model.load(str(folder))
+        except tensorflow.errors.ResourceExhaustedError as why:
+            raise OutOfMemory(weights.device, "its weights alone") from why
+        except Exception as why:  # its errors share no other base
+            raise WeightsUnreadable(weights.path, FORMAT, why_words(why)) from why
+    return TensorflowBackend(tensorflow, loaded, weights)
+
+
+class TensorflowBackend:
+    """One signature of a SavedModel.
+
+    Parameters
+    ----------
+    tensorflow : the module
+    loaded : what ``tensorflow.saved_model.load`` gave
+    weights : what it was opened with
+    """
+
+    def __init__(self, tensorflow: Any, loaded: Any, weights: Weights) -> None:  # noqa: ANN401
+        self.name = f"tensorflow {tensorflow.__version__}"
+        self.device = weights.device
+        self._tensorflow, self._loaded = tensorflow, loaded  # a function does not keep its weights
+        self._call = loaded.signatures[_signature(list(loaded.signatures), weights.path)]
+        takes = self._call.structured_input_signature[1]
+        self._inputs = [(name, takes[name]) for name in input_order(list(takes), weights)]
+        gives = self._call.structured_outputs
+        named = [Named(name, _shape(tensor)) for name, tensor in gives.items()]
+        self._outputs = output_order(named, weights)
+
+    def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        """Run the network once; see `Backend`."""
+        checked_count("inputs", wanted=len(self._inputs), found=len(inputs))
+        if self._call is None:
+            raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
+        feed = {
+            name: self._fed(array, name, takes)
+            for array, (name, takes) in zip(inputs, self._inputs, strict=True)
+        }
+        errors = self._tensorflow.errors
+        try:
+            with self._tensorflow.device(placed(self.device)):
+                tensors = {name: self._tensorflow.constant(a) for name, a in feed.items()}
+                found = self._call(**tensors)
+                return [found[name].numpy() for name in self._outputs]
+        except (errors.ResourceExhaustedError, MemoryError) as why:
+            raise OutOfMemory(self.device, shapes_of(inputs)) from why
+        except (errors.OpError, ValueError, TypeError) as why:
+            raise NetworkFailed(self.name, shapes_of(inputs), why_words(why)) from why
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._call = self._loaded = None
+
+    def _fed(self, array: AnyArray, name: str, takes: Any) -> AnyArray:  # noqa: ANN401  (a TensorSpec)
+        # a wrong number of axes would end the whole process, in TensorFlow's 2.21 convolutions
+        if not takes.shape.is_compatible_with(array.shape):
+            why = f"its input '{name}' has the shape {takes.shape}"
+            raise NetworkFailed(self.name, shapes_of([array]), why)
+        return native(without_loss(array, np.dtype(takes.dtype.as_numpy_dtype), name))
+
+
+def placed(device: Device) -> str:
+    """Name a device as TensorFlow does.
+
+    Examples
+    --------
+    >>> placed(Device("cuda", 1))
+    '/GPU:1'
+    """
+    return f"/GPU:{device.index}" if device.kind == "cuda" else "/CPU:0"
+
+
+def native(array: AnyArray) -> AnyArray:
+    """Give the array in the byte order of the machine and in one piece, a copy only if needed."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
+def why_words(why: Exception) -> str:
+    """Give the line of an error of TensorFlow that says what is wrong, without its traceback."""
+    lines = [line for line in str(why).splitlines() if line.strip()]
+    telling = [line.strip() for line in lines if not line.startswith(_NOISE)]
+    return (telling or [type(why).__name__])[0]
+
+
+def _signature(found: list[str], path: Path) -> str:
+    callable_ = [name for name in found if not name.startswith(_INTERNAL)]
+    for name in _SIGNATURES:
+        if name in callable_:
+            return name
+    if len(callable_) != 1:
+        shown = ", ".join(sorted(callable_)) or "none"
+        raise WeightsUnreadable(
+            path, FORMAT, f"of its signatures ({shown}) none is serving_default"
+        )
+    return callable_[0]
+
+
+def _shape(tensor: Any) -> tuple[int | None, ...] | None:  # noqa: ANN401  (a tensor's description)
+    return None if tensor.shape.rank is None else tuple(tensor.shape)
