@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import bmz
@@ -92,8 +94,13 @@ def _results(image: ImageChecked) -> Iterator[dict[str, Any]]:
         yield _result(image, finding.code, level, finding.message, finding.hint)
 
 
+def _uri(path: Path) -> str:
+    # SARIF 2.1.0, 3.4.3: "a uri property ... contains a valid URI or URI reference (RFC 3986)"
+    return path.as_uri() if path.is_absolute() else quote(path.as_posix())
+
+
 def _result(image: ImageChecked, code: str, level: str, message: str, hint: str) -> dict[str, Any]:
-    location = {"physicalLocation": {"artifactLocation": {"uri": image.image.as_posix()}}}
+    location = {"physicalLocation": {"artifactLocation": {"uri": _uri(image.image)}}}
     text = f"{message} ({hint})" if hint else message
     return {
         "ruleId": code,
