@@ -1,7 +1,9 @@
 """How long do the commands of the zoo take, as a user waits for them?
 
 Each time is that of a whole process. The 137 real manifests are served by the imitation of the
-live service on loopback. Repeat: ``python benchmarks/zoo_commands.py ../shared``.
+live service on loopback; a check is of one image and a model in a folder. Seconds are those of a
+clock, and of the processor, which other work on the machine does not change.
+Repeat: ``python benchmarks/zoo_commands.py ../shared``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 
 REPEATS = 9
@@ -26,6 +29,9 @@ WARM = {
     "bmz show diplomatic-bug --json": (["show", "diplomatic-bug", "--json"], 0.4),
 }
 """Words and the longest time that is wanted, in seconds."""
+
+CHECKED_SIDES_PX = (256, 512)
+"""Sides of the images that are checked."""
 
 
 @contextmanager
@@ -40,12 +46,36 @@ def served(shared: Path) -> Iterator[str]:
             server.terminate()
 
 
-def timed(words: list[str], environment: Mapping[str, str]) -> float:
-    """Give the seconds of one call."""
-    start = time.perf_counter()
+def timed(words: list[str], environment: Mapping[str, str]) -> tuple[float, float]:
+    """Give the seconds of one call: of a clock, and of the processor (user and system)."""
+    start, before = time.perf_counter(), getrusage(RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "bmz", *words]
     subprocess.run(command, env=environment, capture_output=True, check=True)  # noqa: S603  (as above)
-    return time.perf_counter() - start
+    took, after = time.perf_counter() - start, getrusage(RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return took, busy
+
+
+def checks(shared: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Cut a test image to each size and yield how its check is called and its words."""
+    import tifffile
+
+    pixels = tifffile.imread(shared / "data" / "dsb2018" / "test" / "images" / "07fb37aafa66.tif")
+    model = str(shared / "models" / "stardist-dsb2018")
+    for side in CHECKED_SIDES_PX:
+        image = folder / f"{side}.tif"
+        tifffile.imwrite(image, pixels[:side, :side])
+        yield f"bmz check, {side} x {side}", ["check", model, str(image)]
+
+
+def show(name: str, words: list[str], wanted: float, environment: Mapping[str, str]) -> None:
+    """Print the median of warm calls."""
+    timed(words, environment)
+    clock, busy = zip(*(timed(words, environment) for _ in range(REPEATS)), strict=True)
+    print(
+        f"{name}: {median(clock):.3f} s (best {min(clock):.3f}), "
+        f"processor {median(busy):.3f} s, wanted < {wanted} s"
+    )
 
 
 def main(shared: Path) -> None:
@@ -56,11 +86,13 @@ def main(shared: Path) -> None:
             "BMZ_INDEX_URL": f"{url}/collection/index.json",
             "BMZ_MIRROR": f"https://hypha.aicell.io={url}",
         }
-        print(f"first bmz list, nothing cached: {timed(['list'], environment):.2f} s")
+        print(f"first bmz list, nothing cached: {timed(['list'], environment)[0]:.2f} s")
         for name, (words, wanted) in WARM.items():
-            timed(words, environment)
-            took = sorted(timed(words, environment) for _ in range(REPEATS))
-            print(f"{name}: {median(took):.3f} s (best {took[0]:.3f}), wanted < {wanted} s")
+            show(name, words, wanted, environment)
+        for name, words in checks(shared, Path(cache)):
+            show(name, words, 1.0, environment)
+        image = str(Path(cache) / f"{CHECKED_SIDES_PX[-1]}.tif")
+        show("bmz fit, whole zoo", ["fit", image], 2.0, environment)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,28 @@ def noisy(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def checked(model: str, *images: Path, axes: str | None = None) -> CheckSummary:
     return check(RunRequest(model, images, Path("unused"), axes=axes))
+
+
+NOT_NEEDED = {
+    "torch", "onnxruntime", "tensorflow", "pydantic", "bioimageio", "ruyaml",
+    "xarray", "pandas", "dask", "skimage", "zarr", "bioio",
+}  # fmt: skip
+
+
+def test_a_warm_check_loads_no_framework_no_parser_and_no_tables(
+    model: str, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noisy(64, 64))
+    program = (
+        "import sys; from bmz.cli.main import status_of; s = status_of(['check', *sys.argv[1:]]);"
+        f"print(s, sorted({NOT_NEEDED!r} & {{m.split('.')[0] for m in sys.modules}}))"
+    )
+    command = [sys.executable, "-c", program, model, str(tmp_path / "a.tif")]
+    subprocess.run(command, capture_output=True, check=True)
+
+    warm = subprocess.run(command, capture_output=True, check=True, text=True)
+
+    assert warm.stdout.splitlines()[-1] == "0 []"
 
 
 def test_each_image_gets_its_verdict_and_nothing_is_written(model: str, tmp_path: Path) -> None:
