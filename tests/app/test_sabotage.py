@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +100,6 @@ def assert_same(outcome: Outcome, planned: ImagePlan | ImageFailed) -> None:
     assert plan.tiling.count > 1 or "size.fixed" not in codes
     assert padded or "size.below-least" not in codes
     assert padded or plan.tiling.count > 1 or "size.off-step" not in codes
-
-
-def test_every_code_is_said_of_a_real_file(scored: Score) -> None:
-    corpus = (*scored.untouched, *scored.harmful, *scored.harmless)
-    found = {finding.code for outcome in corpus for finding in outcome.findings}
-
-    # each of these has its own test below
-    alone = {"scale.anisotropy", "task.no-labels", "weights.no-backend", "scale.off"}
-    alone |= {"package.missing-file", "package.hash-differs", "package.runs-code"}
-    alone |= {"axes.order", "size.fixed"}
-    assert found | alone == set(CODES)
 
 
 def test_channels_last_are_reordered(tmp_path: Path, shared: Path) -> None:
@@ -248,3 +238,34 @@ def test_objects_are_outside_a_stated_range_only_beyond_doubt(tmp_path: Path, nu
 
     assert "object.size" not in said(sized(13.5, 40), image)
     assert "object.size" in said(sized(20, 60), image)
+
+
+ALONE: Mapping[str, Callable[..., None]] = {
+    "axes.order": test_channels_last_are_reordered,
+    "size.fixed": test_a_network_of_one_size_gets_tiles,
+    "scale.off": test_the_pixel_size_of_a_file_is_compared_with_that_of_the_model,
+    "scale.anisotropy": test_a_voxel_of_another_shape_is_a_warning_also_after_a_resize,
+    "task.no-labels": test_a_model_that_restores_makes_no_labels,
+    "weights.no-backend": test_weights_that_cannot_run_here_are_an_error,
+    "package.missing-file": test_a_package_that_lacks_or_changed_a_file_is_an_error,
+    "package.hash-differs": test_a_package_that_lacks_or_changed_a_file_is_an_error,
+    "package.runs-code": test_a_step_that_is_code_of_the_model_is_an_error,
+}
+"""The test of each code that no image of the corpus is said to have."""
+
+
+def test_every_code_is_said_of_a_real_file(scored: Score) -> None:
+    corpus = (*scored.untouched, *scored.harmful, *scored.harmless)
+    found = {finding.code for outcome in corpus for finding in outcome.findings}
+
+    assert found | set(ALONE) == set(CODES)
+
+
+def test_a_code_outside_the_corpus_is_asked_for_by_its_test() -> None:
+    sources = {code: [inspect.getsource(test), *_cases(test)] for code, test in ALONE.items()}
+
+    assert [code for code, texts in sources.items() if not any(code in t for t in texts)] == []
+
+
+def _cases(test: Any) -> list[str]:
+    return [repr(mark.args) for mark in getattr(test, "pytestmark", [])]
