@@ -70,6 +70,21 @@ def test_a_channel_named_after_another_structure_is_a_curated_warning(tmp_path: 
     assert finding.hint == "--channels 0"
 
 
+def test_declared_names_are_held_against_stains(tmp_path: Path) -> None:
+    two = model("", channels=2)
+    (tensor,) = two.inputs
+    named = replace(tensor.axes[1], names=("cytoplasm_or_membrane", "nuclei"))
+    tensor = replace(tensor, axes=(tensor.axes[0], named, *tensor.axes[2:]))
+    asked = Question(replace(two, inputs=(tensor,)), image(tmp_path, "Hoechst", "WGA"))
+
+    found = [f for f in check_header(asked).findings if f.code == "channel.order"]
+
+    assert [(f.where, f.evidence, f.hint) for f in found] == [
+        ("raw.c0", "declared", "--channels 1,0"),
+        ("raw.c1", "declared", "--channels 1,0"),
+    ]
+
+
 def test_the_right_channel_is_no_finding(tmp_path: Path) -> None:
     asked = Question(model(), image(tmp_path, "WGA", "Hoechst"), channels=(1,))
 

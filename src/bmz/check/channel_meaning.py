@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from bmz.check.finding import Finding
+from bmz.check.finding import Evidence, Finding
 from bmz.check.question import EMPTY_CHANNEL, Question
-from bmz.spec.facts import Fact, facts_of
+from bmz.spec.facts import facts_of
 
 STRUCTURES: Mapping[str, tuple[str, ...]] = {
     "nuclei": (
@@ -43,13 +43,11 @@ def structure_of(name: str) -> str | None:
 
 def meaning_findings(asked: Question) -> Iterator[Finding]:
     """Yield each channel that by its name shows another structure than the model is made for."""
-    fact = _wanted(asked)
-    if fact is None or len(fact.value) != len(asked.channels_taken):
+    meant, evidence = _meant(asked)
+    if len(meant) != len(asked.channels_taken):
         return
     better = likely_channels(asked)
-    for position, (wanted, channel) in enumerate(
-        zip(fact.value, asked.channels_taken, strict=True)
-    ):
+    for position, (wanted, channel) in enumerate(zip(meant, asked.channels_taken, strict=True)):
         name = _name(asked, channel)
         structures = structure_of(wanted), structure_of(name)
         if None in structures or structures[0] == structures[1]:
@@ -60,7 +58,7 @@ def meaning_findings(asked: Question) -> Iterator[Finding]:
             wanted=wanted, found=name,
             hint=f"--channels {better}" if better else "look whether this is the right channel, or "
             "take a model for it ('bmz fit IMAGE' ranks them)",
-            evidence="curated",
+            evidence=evidence,
         )  # fmt: skip
 
 
@@ -70,10 +68,10 @@ def likely_channels(asked: Question) -> str:
     It is given only when for each channel of the model exactly one channel of the image tells
     the structure that the model is known to want.
     """
-    fact = _wanted(asked)
+    meant, _ = _meant(asked)
     told = [structure_of(name) for name in asked.image.channel_names]
     taken = []
-    for wanted in fact.value if fact else ():
+    for wanted in meant:
         structure = structure_of(wanted)
         if structure is None or told.count(structure) != 1:
             return ""
@@ -81,10 +79,17 @@ def likely_channels(asked: Question) -> str:
     return ",".join(taken)
 
 
-def _wanted(asked: Question) -> Fact[tuple[str, ...]] | None:
+def _meant(asked: Question) -> tuple[tuple[str, ...], Evidence]:
+    """Give what each channel of the model should show: as declared, else as the table knows it."""
+    axes = [tensor.axis("c") for tensor in asked.inputs]
+    declared = tuple(name for axis in axes if axis for name in axis.names)
+    if len(declared) == asked.channels_wanted and any(map(structure_of, declared)):
+        return declared, "declared"
     facts = facts_of(asked.model.alias) if asked.model.alias else None
     fact = facts.channels if facts else None
-    return fact if fact is not None and len(fact.value) == asked.channels_wanted else None
+    if fact is not None and len(fact.value) == asked.channels_wanted:
+        return fact.value, "curated"
+    return (), "curated"
 
 
 def _name(asked: Question, channel: int) -> str:

@@ -10,16 +10,22 @@ from bmz.check.question import Question
 from bmz.check.scale import scale_findings
 from bmz.check.sizes import size_findings
 from bmz.check.value_summary import ValueSummary
-from bmz.check.values import dtype_findings, range_findings
+from bmz.check.values import cast_findings, dtype_findings, range_findings
 
 
 def check_header(asked: Question) -> CheckReport:
-    """Check what the header of the file tells: axes, channels, pixel size and sizes."""
+    """Check what the header of the file tells: axes, channels, dtype, pixel size and sizes."""
     axes = tuple(axes_findings(asked))
     if any(finding.code == "axes.ambiguous" for finding in axes):
         return CheckReport(axes)
     return CheckReport(
-        (*axes, *channel_findings(asked), *scale_findings(asked), *size_findings(asked))
+        (
+            *axes,
+            *channel_findings(asked),
+            *cast_findings(asked),
+            *scale_findings(asked),
+            *size_findings(asked),
+        )
     )
 
 

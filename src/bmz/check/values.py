@@ -19,8 +19,23 @@ UNIT_MOST = 1.0
 """No pixel above this in a float image: it was scaled to 0-1."""
 
 
+def cast_findings(asked: Question) -> Iterator[Finding]:
+    """Yield casts that lose nothing whatever the values are, which the header tells."""
+    for tensor in asked.inputs:
+        found, wanted = asked.image.dtype, np.dtype(tensor.dtype)
+        if found != wanted and np.can_cast(found, wanted, "safe"):
+            yield _cast(tensor.id, found, wanted)
+
+
+def _cast(where: str, found: np.dtype[Any], wanted: np.dtype[Any]) -> Finding:
+    return Finding(
+        "dtype.cast", "note", where, f"{found} is cast to {wanted} without loss",
+        wanted=str(wanted), found=str(found),
+    )  # fmt: skip
+
+
 def dtype_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
-    """Yield a loss-free cast as a note and any other as a warning.
+    """Yield a cast that loses nothing of these values as a note and any other as a warning.
 
     Parameters
     ----------
@@ -28,17 +43,13 @@ def dtype_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
     """
     for tensor in asked.inputs:
         found, wanted = pixels.dtype, np.dtype(tensor.dtype)
-        if found == wanted:
-            continue
-        where = f"{tensor.id}"
-        if np.can_cast(found, wanted, "safe") or _values_survive(pixels, wanted):
-            yield Finding(
-                "dtype.cast", "note", where, f"{found} is cast to {wanted} without loss",
-                wanted=str(wanted), found=str(found),
-            )  # fmt: skip
+        if found == wanted or np.can_cast(found, wanted, "safe"):
+            continue  # as it should be, or told from the header
+        if _values_survive(pixels, wanted):
+            yield _cast(tensor.id, found, wanted)
         else:
             yield Finding(
-                "dtype.narrowed", "warning", where,
+                "dtype.narrowed", "warning", tensor.id,
                 f"{found} becomes {wanted}: values are rounded and cut to its range",
                 wanted=str(wanted), found=f"{found}, {_range(pixels)}",
                 hint=f"scale the intensities to the range of {wanted} yourself, then run again",
