@@ -120,6 +120,29 @@ def test_annotations_of_github_escape_what_would_end_them() -> None:
     assert len(lines) == 4
 
 
+def test_of_many_images_each_has_one_row_with_its_worst_finding() -> None:
+    warned = Finding("range.flat", "warning", "in", "almost no contrast")
+    reports = {"ok": (), "noted": (NOTE,), "bad": (NOTE, warned, ERROR), "warned": (warned, NOTE)}
+    images = [
+        ImageChecked(Path(f"{name}{n}.tif"), None, CheckReport(found), None)
+        for n in range(3)
+        for name, found in reports.items()
+    ]
+
+    lines = check_lines(CheckSummary("shark", "", (*images, SUMMARY.images[2])))
+
+    rows = [text for _, text in lines]
+    assert {kind for kind, _ in lines} == {"answer"}
+    assert rows[:4] == [
+        "ok0.tif      fits",
+        "noted0.tif   adapts",
+        "bad0.tif     not          error: what is <q> & 100%? [axes.ambiguous] (and 1 more)",
+        "warned0.tif  fits         warning: almost no contrast [range.flat]",
+    ]
+    assert rows[12] == "c.tif        unknown      it is empty [image.empty]"
+    assert rows[13].startswith("13 images: ")
+
+
 def test_text_tells_verdicts_and_counts() -> None:
     answers = [text for kind, text in check_lines(SUMMARY) if kind == "answer"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,13 +20,26 @@ WORDS = {
     None: "could not be checked",
 }
 
+ROW_WORDS = {"fits": "fits", "adapts": "adapts", "mismatch": "not", None: "unknown"}
+"""The same in a row of a table."""
+
+MANY = 8
+"""Of more images than these each has but one row; `bmz check` of one alone tells all of it."""
+
+ORDER = ("error", "warning", "note")
+
 
 def check_lines(summary: CheckSummary) -> list[Line]:
-    """Tell the verdict of every image with its findings, the worst first; many images in short."""
+    """Tell the verdict of every image with its findings, the worst first.
+
+    Of more than `MANY` images each has one row of a table, with the worst of its findings.
+    """
     lines: list[Line] = []
-    for image in summary.images:
+    for image in summary.images if len(summary.images) <= MANY else ():
         lines.append(("answer", f"{image.name}: {WORDS[image.verdict]}"))
         lines += _details(image)
+    if len(summary.images) > MANY:
+        lines += _rows(summary.images)
     if len(summary.images) > 1:
         counts = Counter(WORDS[image.verdict] for image in summary.images)
         shown = ", ".join(f"{count} {words}" for words, count in counts.items())
@@ -34,15 +48,34 @@ def check_lines(summary: CheckSummary) -> list[Line]:
     return lines
 
 
+def _rows(images: Sequence[ImageChecked]) -> list[Line]:
+    width = max(len(image.name) for image in images)
+    return [
+        (
+            "answer",
+            f"{image.name:<{width}}  {ROW_WORDS[image.verdict]:<11}  {_worst(image)}".rstrip(),
+        )
+        for image in images
+    ]
+
+
+def _worst(image: ImageChecked) -> str:
+    if image.error is not None:
+        return str(image.error)
+    grave = [f for f in image.report.findings if f.severity != "note"]
+    first = min(grave, key=lambda f: ORDER.index(f.severity), default=None)
+    more = f" (and {len(grave) - 1} more)" if len(grave) > 1 else ""
+    return f"{first.severity}: {first.message} [{first.code}]{more}" if first else ""
+
+
 def _table(summary: CheckSummary) -> list[Line]:
     """Count in how many images each finding comes up, the worst and commonest first."""
-    order = ("error", "warning", "note")
     counts = Counter(
         seen
         for image in summary.images
         for seen in {(f.severity, f.code) for f in image.report.findings}
     )
-    ranked = sorted(counts.items(), key=lambda item: (order.index(item[0][0]), -item[1]))
+    ranked = sorted(counts.items(), key=lambda item: (ORDER.index(item[0][0]), -item[1]))
     return [("answer", f"  {count:>5} x {kind:<8}{code}") for (kind, code), count in ranked]
 
 
