@@ -18,6 +18,7 @@ from bmz.app.replay import words_of
 from bmz.app.request import RunRequest
 from bmz.app.settings import Labelling
 from bmz.base.arrays import Axed, FloatArray
+from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener
 from bmz.check.finding import CheckReport
@@ -40,6 +41,18 @@ from bmz.write.overlay import write_overlay
 from bmz.write.record import write_record
 from bmz.write.table import write_objects
 from bmz.write.tiff import write_labels, write_raw
+
+
+class CoreTakesOnePiece(CouldNotTell):
+    """An image is larger than the model takes at once, and bioimageio.core shall run it whole."""
+
+    def __init__(self, image: Path, tile: Mapping[str, int]) -> None:
+        size = " x ".join(f"{axis} {px}" for axis, px in tile.items())
+        super().__init__(
+            f"'{image.name}' is larger than the {size} px that the model takes at once",
+            hint="leave out --engine core, and it is run in tiles; or crop it",
+            code="engine.one-piece",
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,10 @@ def make_ready(job: Job, image: Path) -> Ready:
     asked = ask(job.model, image, job.request, job.sample)
     report = check_header(asked)
     refuse_errors(image, report, force=job.request.force)
-    return Ready(image, asked, report, make_plan(asked, job.decided))
+    plan = make_plan(asked, job.decided)
+    if job.request.engine == "core" and plan.tiling.count > 1:
+        raise CoreTakesOnePiece(image, plan.tiling.tile)
+    return Ready(image, asked, report, plan)
 
 
 def refuse_errors(image: Path, report: CheckReport, *, force: bool) -> None:
@@ -131,13 +147,18 @@ def run_image(
         refuse_errors(ready.image, report, force=job.request.force)
     for note in finding_notes(report.findings, ready.image.name):
         listener(note)
-    work = Pass(job.model, ready.plan, job.labelling, backend, stopwatch, listener)
+    engine = job.request.engine
+    work = Pass(job.model, ready.plan, job.labelling, backend, stopwatch, listener, engine)
     predicted = predict_image(pixels, ready.asked.image, work)
     objects = None if predicted.labels is None else int(predicted.labels.max())
     record = run_record(
         job.model, ready.asked.image, predicted.plan, job.labelling.as_record(), report.findings
     )
-    record |= {"request": words_of(job.request), "own_code": own_code_record(job)}
+    record |= {
+        "request": words_of(job.request),
+        "own_code": own_code_record(job),
+        "backend": backend.name,
+    }
     with whole_files(files) as staged:
         with stopwatch.stage("write"):
             _write(predicted, pixels, staged)

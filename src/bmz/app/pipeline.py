@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -58,6 +59,7 @@ class Pass:
     backend: Backend
     stopwatch: Stopwatch
     listener: Listener = nobody
+    engine: Literal["bmz", "core"] = "bmz"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
     work : model, plan, recipe and backend
     """
     with work.stopwatch.stage("prepare"):
-        tensors = network_inputs(plane, work.model, work.plan)
+        tensors = network_inputs(plane, work.model, work.plan, steps=work.engine == "bmz")
     with work.stopwatch.stage("network"):
         outputs, plan = run_as_memory_allows(tensors, work)
     position = [t.id for t in work.model.outputs].index(work.labelling.choice.output)
@@ -134,12 +136,15 @@ def _size(tile: Mapping[str, int]) -> str:
     return f"{' x '.join(map(str, tile.values()))} px"
 
 
-def network_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> list[Tensor]:
+def network_inputs(
+    plane: AnyArray, model: ModelSpec, plan: Plan, *, steps: bool = True
+) -> list[Tensor]:
     """Choose channels, clip, resize, cast, and apply the declared preprocessing of each input.
 
     Parameters
     ----------
     plane : (c, (z,) y, x), as read
+    steps : the declared steps are done here, and not by whoever runs the network
 
     Returns
     -------
@@ -156,6 +161,8 @@ def network_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> list[Tensor
             pixels = resize_image(pixels, tuple(plan.shape.values()))
         laid = to_layout(pixels, "c" + model.space, tensor.letters)
         taken[tensor.id] = (cast_within_range(laid, tensor.dtype), tensor.letters)
+    if not steps:
+        return [Tensor(*taken[tensor.id]) for tensor in inputs]
     return [
         Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken)) for tensor in inputs
     ]

@@ -36,6 +36,7 @@ class RunRequest:
     save : which of `SAVED`
     overwrite : existing outputs may be replaced
     force : run despite findings of severity error
+    engine : ``core`` lets bioimageio.core predict, the declared steps included
     trust : whether the model's own code may run in this call, shut in or with all rights
     """
 
@@ -57,4 +58,5 @@ class RunRequest:
     save: frozenset[str] = frozenset({"labels", "overlay", "table"})
     overwrite: bool = False
     force: bool = False
+    engine: Literal["bmz", "core"] = "bmz"
     trust: Literal["no", "confined", "unconfined"] = "no"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from bmz.app.image_run import Job, Ready, make_ready, run_image
@@ -13,6 +14,7 @@ from bmz.app.model_check import refuse_code
 from bmz.app.model_code import model_code
 from bmz.app.networks import open_network
 from bmz.app.precision import Network, decide_precision, precision_of
+from bmz.app.reference import open_reference
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.app.trust import permit_for
@@ -21,11 +23,15 @@ from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.plan.plan import Decided
 from bmz.plan.weights_choice import choose_weights
+from bmz.predict.backend import Backend
 from bmz.predict.devices import resolve_device
 from bmz.predict.frameworks import usable_formats
 from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.write.names import output_paths, refuse_existing
 from bmz.zoo.settings import settings_from_environment
+
+WHOLE = 2**30
+"""A tile (px) that holds every image: bioimageio.core is given it in one piece."""
 
 
 class NothingToSave(WrongUsage):
@@ -57,6 +63,8 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     package, model = find_model(request.model, settings, listener=listener)
     refuse_code((*model.inputs, *model.outputs))
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
+    if request.engine == "core":  # which does the declared steps itself
+        labelling = replace(labelling, map_steps=(), label_steps=())
     if labelling.recipe is None and "raw" not in request.save:
         raise NothingToSave
     weights = choose_weights(model, usable_formats(), request.weights)
@@ -87,7 +95,7 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
         device=str(network.device),
         recipe=network.labelling.choice,
         parameters=network.labelling.parameters,
-        tile=request.tile,
+        tile=WHOLE if request.engine == "core" else request.tile,
         batch=request.batch,
         clip=request.clip,
         precision=decide_precision(request.precision, network, measure=measure),
@@ -146,20 +154,25 @@ def _ready_or_failed(job: Job, image: Path) -> Ready | ImageFailed:
         return ImageFailed(image, error)
 
 
-def _outcomes(
-    job: Job,
-    ready: list[Ready | ImageFailed],
-    files: Mapping[Path, Mapping[str, Path]],
-    listener: Listener,
-) -> Iterator[ImageDone | ImageFailed]:
-    backend = open_network(
+def _opened(job: Job) -> Backend:
+    if job.request.engine == "core":
+        return open_reference(job.model, job.decided.weights)
+    return open_network(
         job.model,
         job.decided.weights,
         job.device,
         precision=precision_of(job.decided.precision),
         permit=job.permit,
     )
-    with closing(backend):
+
+
+def _outcomes(
+    job: Job,
+    ready: list[Ready | ImageFailed],
+    files: Mapping[Path, Mapping[str, Path]],
+    listener: Listener,
+) -> Iterator[ImageDone | ImageFailed]:
+    with closing(_opened(job)) as backend:
         for number, one in enumerate(ready, start=1):
             if isinstance(one, ImageFailed):
                 yield one

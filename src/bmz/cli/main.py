@@ -25,6 +25,7 @@ COMMANDS = {
     "check": "Say whether images fit a model, before anything is run.",
     "fit": "Rank all models of the zoo by how well they fit an image.",
     "run": "Predict label masks for images.",
+    "test": "Say whether models do here what their own test tensors say.",
     "score": "Say how well label masks agree with the truth.",
     "trust": "Remember which models may run their own code.",
     "demo": "Run a bundled model on a bundled image; needs no network.",

@@ -123,6 +123,13 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
     metavar="RUN.json",
     help="Repeat the run of this record; MODEL and IMAGE only where they lie elsewhere now.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["bmz", "core"]),
+    default="bmz",
+    show_default=True,
+    help="core: let bioimageio.core predict, in one piece and on the CPU.",
+)
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context

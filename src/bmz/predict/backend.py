@@ -135,6 +135,7 @@ class Weights:
     trusted : the user lets this model run code of its own
     output_names : the network's own names of the outputs, where they are known to be other ones
         than `output_ids` and which is which was found out; empty where not
+    manifest, weights_format : for a runtime that reads the description itself
     """
 
     path: Path
@@ -149,6 +150,8 @@ class Weights:
     output_channels: tuple[int | None, ...] = ()
     trusted: bool = False
     output_names: tuple[str, ...] = ()
+    manifest: Path | None = None
+    weights_format: str = ""
 
 
 class Backend(Protocol):

@@ -255,7 +255,8 @@ def _absolute(weights: Weights) -> Weights:
     built = weights.architecture
     if built is not None and built.code is not None:
         built = replace(built, code=replace(built.code, path=built.code.path.absolute()))
-    return replace(weights, path=weights.path.absolute(), architecture=built)
+    manifest = weights.manifest and weights.manifest.absolute()
+    return replace(weights, path=weights.path.absolute(), architecture=built, manifest=manifest)
 
 
 def memory_bytes() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bmz.predict.backend import Backend, Weights
+from bmz.predict.core import CORE, open_core
 from bmz.predict.formats import runnable
 
 
@@ -11,7 +12,8 @@ def open_backend(weights_format: str, weights: Weights) -> Backend:
 
     Parameters
     ----------
-    weights_format : as in model descriptions, such as ``onnx``
+    weights_format : as in model descriptions, such as ``onnx``; or `CORE`, which runs the whole
+        pipeline of a model
     weights : the file, and what the description says of it
 
     Raises
@@ -23,4 +25,6 @@ def open_backend(weights_format: str, weights: Weights) -> Backend:
     TensorCountDiffers
         The network has other inputs, or fewer outputs, than the description.
     """
+    if weights_format == CORE:
+        return open_core(weights)
     return runnable(weights_format).open(weights)

@@ -1,0 +1,115 @@
+"""The test tensors of a model: inputs as the network takes them, outputs as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.predict.cutting import Tensor
+from bmz.process.adapt import cast_within_range
+from bmz.process.ops import apply_steps
+from bmz.spec.files import verified
+from bmz.spec.model import ModelSpec, TensorSpec
+
+Taken = Mapping[str, tuple[AnyArray, str]]
+"""Id of a tensor -> array and letters."""
+
+
+class NoTestTensor(CouldNotTell):
+    """A description names no test tensor."""
+
+    def __init__(self, tensor: str) -> None:
+        super().__init__(
+            f"the description names no test tensor for '{tensor}'",
+            hint="tell the model's authors: without it nobody can tell whether the model works",
+            code="test.no-tensor",
+        )
+
+
+class TensorWrong(AnswerIsNo):
+    """A test tensor is no array of numbers, or not of the axes that are described."""
+
+    def __init__(self, tensor: str, why: str) -> None:
+        super().__init__(
+            f"the test tensor of '{tensor}' is wrong: {why}",
+            hint="the package is at fault; tell the model's authors",
+            code="test.tensor",
+        )
+
+
+@dataclass(frozen=True)
+class OwnTensors:
+    """What a model should make of what.
+
+    Parameters
+    ----------
+    taken : inputs as they are stored, cast to their declared dtype
+    inputs : the same after the declared preprocessing, in the order of the description
+    wanted : what the outputs should be after the declared postprocessing, in its order
+    """
+
+    taken: Taken
+    inputs: Sequence[Tensor]
+    wanted: Sequence[AnyArray]
+
+
+def read_test_tensors(model: ModelSpec) -> OwnTensors:
+    """Read the test tensors and apply the declared preprocessing.
+
+    Raises
+    ------
+    NoTestTensor, TensorWrong
+        They are not described, or not as described.
+    CouldNotTell
+        A file is not there or another one, or a step does not go with its tensor.
+    """
+    required = [tensor for tensor in model.inputs if not tensor.optional]
+    taken = {
+        tensor.id: (cast_within_range(_read(tensor, model), tensor.dtype), tensor.letters)
+        for tensor in required
+    }
+    inputs = [
+        Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken))
+        for tensor in required
+    ]
+    return OwnTensors(taken, inputs, [_read(tensor, model) for tensor in model.outputs])
+
+
+def finished(model: ModelSpec, outputs: Sequence[AnyArray], taken: Taken) -> list[AnyArray]:
+    """Apply the declared postprocessing to the outputs of the network.
+
+    Parameters
+    ----------
+    outputs : of the network, in the order of the description
+    taken : the inputs, to which a step may refer
+
+    Raises
+    ------
+    BmzError
+        A step does not go with its tensor.
+    """
+    known = dict(taken)
+    for tensor, array in zip(model.outputs, outputs, strict=True):
+        known[tensor.id] = (array, tensor.letters)
+    return [
+        apply_steps(tensor.steps, array, tensor.letters, references=known)[0]
+        for tensor, array in zip(model.outputs, outputs, strict=True)
+    ]
+
+
+def _read(tensor: TensorSpec, model: ModelSpec) -> AnyArray:
+    if tensor.test is None:
+        raise NoTestTensor(tensor.id)
+    verified(tensor.test, f"test tensor of {tensor.id}", model.folder)
+    try:
+        array: AnyArray = np.load(tensor.test.path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as why:
+        raise TensorWrong(tensor.id, str(why)) from why
+    if array.ndim != len(tensor.letters):
+        found = f"{array.ndim} axes, described are {tensor.letters}"
+        raise TensorWrong(tensor.id, found)
+    return array

@@ -1,0 +1,104 @@
+"""bioimageio.core beside bmz: in a confined process, on the same tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+
+from bmz.app.model_checks import agreements_words
+from bmz.app.own_tensors import OwnTensors
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
+from bmz.base.steps import Step
+from bmz.predict.backend import CPU, Backend
+from bmz.predict.backend import Weights as ToLoad
+from bmz.predict.confined import open_confined
+from bmz.predict.core import CORE
+from bmz.process.agreement import compare
+from bmz.report.model_tests import ModelCheck
+from bmz.spec.model import ModelSpec, Tolerance, Weights
+
+DEPARTURES = {
+    "zero_mean_unit_variance": "core drops eps, and takes all statistics of the raw tensor",
+    "scale_range": "core drops eps, and takes all statistics of the raw tensor",
+    "scale_mean_variance": "core fails on it",
+    "binarize": "core lays thresholds of several channels along x",
+    "fixed_zero_mean_unit_variance": "core adds 1e-6 to the deviation",
+    "clip": "core takes percentiles of values that occur",
+}
+"""Steps in which core departs from the specification; see ``docs/design/steps.md``."""
+
+FACTOR = 10
+"""Two runtimes may each be off by the tolerance, and sum in another order."""
+
+
+def open_reference(model: ModelSpec, weights: Weights) -> Backend:
+    """Open a model in bioimageio.core, confined, whether it runs code of its own or not.
+
+    Whether its code may run is decided before.
+
+    Raises
+    ------
+    NotConfinable, ChildRefused, ChildDied
+        See ``bmz.predict.confined.open_confined``.
+    """
+    manifest = next(
+        path for name in ("bioimageio.yaml", "rdf.yaml") if (path := model.folder / name).is_file()
+    )
+    to_load = ToLoad(
+        path=weights.file.path,
+        input_ids=tuple(tensor.id for tensor in model.inputs if not tensor.optional),
+        output_ids=tuple(tensor.id for tensor in model.outputs),
+        device=CPU,
+        manifest=manifest.absolute(),
+        weights_format=weights.format,
+    )
+    return open_confined(CORE, to_load, [model.folder])
+
+
+def reference_check(
+    model: ModelSpec, weights: Weights, tensors: OwnTensors, ours: Sequence[AnyArray]
+) -> ModelCheck:
+    """Run the test inputs through bioimageio.core and compare its outputs with ours.
+
+    Parameters
+    ----------
+    weights : the entry that both run
+    ours : outputs after the declared postprocessing
+    """
+    name = f"{weights.format}.reference"
+    raw = [array for array, _ in tensors.taken.values()]
+    try:
+        with closing(open_reference(model, weights)) as core:
+            theirs = core.run(raw)
+            told = [
+                compare(
+                    array,
+                    other,
+                    tensor.letters,
+                    _wide(model, tensor.id, weights.format),
+                    name=tensor.id,
+                )
+                for tensor, array, other in zip(model.outputs, ours, theirs, strict=True)
+            ]
+    except BmzError as why:
+        return ModelCheck(name, "skipped", f"bioimageio.core does not run it: {why.message}")
+    words = agreements_words(model, told)
+    if all(agreement.within for agreement in told):
+        return ModelCheck(name, "passed", words)
+    known = sorted({DEPARTURES[step.name] for step in _steps(model) if step.name in DEPARTURES})
+    if known:
+        return ModelCheck(name, "skipped", f"they differ: {words}; {'; '.join(known)}")
+    return ModelCheck(name, "failed", f"they differ, and no known departure tells why: {words}")
+
+
+def _wide(model: ModelSpec, output: str, weights_format: str) -> Tolerance:
+    declared = model.tolerance_for(output, weights_format)
+    return replace(
+        declared, absolute=declared.absolute * FACTOR, relative=declared.relative * FACTOR
+    )
+
+
+def _steps(model: ModelSpec) -> list[Step]:
+    return [step for tensor in (*model.inputs, *model.outputs) for step in tensor.steps]

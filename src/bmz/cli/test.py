@@ -1,0 +1,78 @@
+"""``bmz test``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bmz.cli.trusting import TrustingCommand, trust_option
+
+if TYPE_CHECKING:
+    from bmz.report.model_tests import ModelTested
+
+EPILOG = """\b
+Exit status: 0 all passed, 1 one failed, 2 wrong usage, 3 of one nothing could be told
+(not found, untrusted, no backend)."""
+
+
+@click.command(cls=TrustingCommand, epilog=EPILOG)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", help="See bmz search.")
+@click.option("--weights", metavar="FORMAT", help="A weights format. [default: all that run here]")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    envvar="BMZ_DEVICE",
+    metavar="WORD",
+    help="auto, cpu, cuda, cuda:N or mps.",
+)
+@click.option(
+    "--reference", is_flag=True, help="Run bioimageio.core beside it, and tell where they differ."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Models that are tested at once.",
+)
+@trust_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit", "zoo"]),
+    default="text",
+    show_default=True,
+    help="Text, or a document that other programs read.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.pass_context
+def test(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+    """Say whether each MODEL does here what its own test tensors say, in every weights format.
+
+    The outputs must be within the tolerance that the model declares; tiles must not change them,
+    the halo must be wide enough, and a label mask must come out.
+    """
+    from bmz.app.model_test import ToTest, check_models  # here, so that --help never loads NumPy
+    from bmz.cli.progress import progress_bars
+    from bmz.report.model_tests import exit_status
+
+    form = "json" if words.pop("as_json") else words.pop("form")
+    words.pop("form", None)
+    with progress_bars() as listener:
+        models = check_models(ToTest(**words), listener)
+    _print(models, form)
+    ctx.exit(exit_status(models))
+
+
+def _print(models: tuple[ModelTested, ...], form: str) -> None:
+    from bmz.cli.say import say
+    from bmz.report.model_tests import tested_json, tested_junit, tested_lines, zoo_reports
+
+    documents = {"json": tested_json, "junit": tested_junit, "zoo": zoo_reports}
+    if form in documents:
+        click.echo(documents[form](models))
+    else:
+        say(tested_lines(models))

@@ -1,0 +1,129 @@
+"""The zoo's reference runtime as a backend; the only module that imports bioimageio.core.
+
+It takes inputs as they are before the declared preprocessing, and gives outputs as they are after
+the declared postprocessing. It changes global settings, so it is opened in a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.predict.backend import (
+    Device,
+    NetworkFailed,
+    NoBackend,
+    Weights,
+    WeightsUnreadable,
+    checked_count,
+    shapes_of,
+)
+
+CORE = "bioimageio.core"
+"""What ``bmz.predict.open.open_backend`` is asked for."""
+
+INSTALL = "pip install 'bmz[reference]'"
+
+
+def open_core(weights: Weights) -> CoreBackend:
+    """Load a model with bioimageio.core.
+
+    Parameters
+    ----------
+    weights : with the manifest, and the format that core shall run; core never chooses, for it
+        would begin with the one that runs code
+
+    Raises
+    ------
+    NoBackend
+        bioimageio.core is absent, or cannot run the format.
+    WeightsUnreadable
+        It does not load the model.
+    """
+    try:
+        from bioimageio.core import create_prediction_pipeline
+        from bioimageio.spec import load_model_description
+    except ImportError as why:
+        raise NoBackend(CORE, f"it does not import ({why})", INSTALL) from why
+    assert weights.manifest is not None  # noqa: S101  (whoever asks for core names it)
+    weights_format: Any = weights.weights_format
+    _be_quiet()
+    devices = ["CPUExecutionProvider"] if weights.weights_format == "onnx" else ["cpu"]
+    try:
+        # format 0.5 for every model: one kind of axes
+        description = load_model_description(
+            weights.manifest, perform_io_checks=False, format_version="latest"
+        )
+        pipeline = create_prediction_pipeline(
+            description, weights_format=weights_format, devices=devices
+        )
+    except Exception as why:  # its errors share no other base
+        raise WeightsUnreadable(weights.path, CORE, _last_line(why)) from why
+    return CoreBackend(pipeline, description, weights)
+
+
+def _be_quiet() -> None:
+    import warnings
+
+    from loguru import logger
+
+    logger.remove()
+    warnings.simplefilter("ignore")
+
+
+class CoreBackend:
+    """One pipeline of bioimageio.core; see ``bmz.predict.backend.Backend``.
+
+    Parameters
+    ----------
+    pipeline : a ``PredictionPipeline``
+    description : a ``ModelDescr`` of format 0.5
+    weights : what it was opened with
+    """
+
+    def __init__(self, pipeline: Any, description: Any, weights: Weights) -> None:  # noqa: ANN401  (untyped here)
+        from importlib.metadata import version
+
+        self.name = f"bioimageio.core {version('bioimageio.core')} ({weights.weights_format})"
+        self.device: Device = weights.device
+        self._pipeline, self._ids = pipeline, weights.output_ids
+        self._dims = {
+            str(tensor.id): tuple(str(axis.id) for axis in tensor.axes)
+            for tensor in description.inputs
+            if str(tensor.id) in weights.input_ids
+        }
+        self._inputs = weights.input_ids
+
+    def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        """Predict one sample, from raw tensors to finished ones."""
+        from bioimageio.core import Sample, Tensor
+        from xarray import DataArray
+
+        checked_count("inputs", wanted=len(self._inputs), found=len(inputs))
+        if self._pipeline is None:
+            raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
+        members: dict[Any, Tensor] = {
+            name: Tensor.from_xarray(DataArray(array.copy(), dims=self._dims[name]))
+            for name, array in zip(self._inputs, inputs, strict=True)
+        }
+        try:
+            sample = Sample(members=members, stat={}, id="sample")
+            # as core's own tests do: what is padded is decided by whoever asks
+            found = self._pipeline.predict_sample_without_blocking(
+                sample, skip_input_padding=True, skip_output_cropping=True
+            )
+            outputs = [found.members[name].data.to_numpy() for name in self._ids]
+        except Exception as why:  # its errors share no other base
+            raise NetworkFailed(self.name, shapes_of(inputs), _last_line(why)) from why
+        return [np.ascontiguousarray(array) for array in outputs]
+
+    def close(self) -> None:
+        """Let go of the pipeline."""
+        self._pipeline = None
+
+
+def _last_line(why: Exception) -> str:
+    return str(why).strip().rpartition("\n")[2] or type(why).__name__

@@ -1,0 +1,157 @@
+"""What the test of models came to, in words, as JSON, JUnit and as the zoo's own reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+from xml.etree import ElementTree as ET
+
+import bmz
+from bmz.report.lines import Line
+
+CheckStatus = Literal["passed", "failed", "skipped"]
+ModelStatus = Literal["passed", "failed", "not-applicable"]
+SITE = "https://github.com/bmz-dev/bmz"
+_WIDTH = 44  # of a name such as tensorflow_saved_model_bundle.reproduces
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    name : such as ``onnx.reproduces``; never changes meaning
+    status : ``skipped`` where it could not be looked at, or does not concern the model
+    detail : figures, or why
+    """
+
+    name: str
+    status: CheckStatus
+    detail: str
+
+
+@dataclass(frozen=True)
+class ModelTested:
+    """All that was looked at of one model.
+
+    Parameters
+    ----------
+    model : the word by which it was asked for
+    checks : in the order in which they were made
+    """
+
+    model: str
+    checks: tuple[ModelCheck, ...]
+
+    @property
+    def status(self) -> ModelStatus:
+        """Say failed if anything did, passed if some weights reproduced, else not applicable."""
+        if any(check.status == "failed" for check in self.checks):
+            return "failed"
+        reproduced = [c for c in self.checks if c.name.endswith(".reproduces")]
+        if any(check.status == "passed" for check in reproduced):
+            return "passed"
+        return "not-applicable"
+
+    @property
+    def worst(self) -> ModelCheck | None:
+        """Give what decided, when the model did not pass."""
+        for status in ("failed", "skipped"):
+            for check in self.checks:
+                if check.status == status and self.status != "passed":
+                    return check
+        return None
+
+
+def exit_status(models: Sequence[ModelTested]) -> int:
+    """Say 0 when all passed, 1 when one failed, 3 when of one nothing could be told."""
+    statuses = {model.status for model in models}
+    return 1 if "failed" in statuses else 3 if "not-applicable" in statuses else 0
+
+
+def tested_lines(models: Sequence[ModelTested]) -> list[Line]:
+    """Tell every check of one model; of several, a line each and a sum."""
+    if len(models) == 1:
+        checks = models[0].checks
+        lines = [("answer", f"{c.status:<8}{c.name:<{_WIDTH}} {c.detail}".rstrip()) for c in checks]
+        return [*lines, ("answer", f"{models[0].model}: {models[0].status}")]
+    lines = [("answer", model_line(model)) for model in models]
+    counts = [f"{sum(m.status == s for m in models)} {s}" for s in ("passed", "failed")]
+    left = sum(m.status == "not-applicable" for m in models)
+    more = f", {left} not applicable" if left else ""
+    return [*lines, ("answer", f"{len(models)} models: {', '.join(counts)}{more}")]
+
+
+def model_line(model: ModelTested) -> str:
+    """Tell one model in a line."""
+    passed = sum(check.status == "passed" for check in model.checks)
+    worst = model.worst
+    why = f"  {worst.name}: {worst.detail}" if worst else ""
+    return f"{model.status:<15} {model.model}  {passed} checks passed{why}"
+
+
+def tested_json(models: Sequence[ModelTested]) -> str:
+    """Give the document ``bmz.test/1``."""
+    told = [
+        {"model": m.model, "status": m.status, "checks": [asdict(c) for c in m.checks]}
+        for m in models
+    ]
+    return json.dumps({"schema": "bmz.test/1", "models": told}, indent=2)
+
+
+def tested_junit(models: Sequence[ModelTested]) -> str:
+    """Give JUnit XML: a suite a model, a test case a check."""
+    root = ET.Element("testsuites")
+    for model in models:
+        statuses = [check.status for check in model.checks]
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            name=f"bmz test {model.model}",
+            tests=str(len(statuses)),
+            failures=str(statuses.count("failed")),
+            skipped=str(statuses.count("skipped")),
+        )
+        for check in model.checks:
+            case = ET.SubElement(suite, "testcase", classname=model.model, name=check.name)
+            if check.status == "failed":
+                ET.SubElement(case, "failure", message=check.detail)
+            elif check.status == "skipped":
+                ET.SubElement(case, "skipped", message=check.detail)
+            else:
+                ET.SubElement(case, "system-out").text = check.detail
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True)
+
+
+def zoo_reports(models: Sequence[ModelTested]) -> str:
+    """Give one report a model in the form of the zoo's partner tools; of several, by name.
+
+    Source: ``ToolCompatibilityReport`` of bioimage-io/collection,
+    ``src/backoffice/compatibility.py``.
+    """
+    reports = {model.model: _zoo_report(model) for model in models}
+    return json.dumps(reports[models[0].model] if len(models) == 1 else reports, indent=2)
+
+
+def _zoo_report(model: ModelTested) -> dict[str, Any]:
+    counted = [check for check in model.checks if check.status != "skipped"]
+    passed = sum(check.status == "passed" for check in counted)
+    whole = model.status == "not-applicable"
+    worst = model.worst
+    failed = model.status == "failed" and worst is not None
+    return {
+        "status": model.status,
+        # the share of checks that passed, of those that were made
+        "score": 0.0 if whole else round(passed / len(counted), 4),
+        "error": f"{worst.name}: {worst.detail}" if failed and worst else None,
+        "details": {
+            "bmz": bmz.__version__,
+            "checks": [asdict(check) for check in model.checks],
+        },
+        "badge": None,
+        "links": [],
+    }
