@@ -17,6 +17,7 @@ from bmz.predict.backend import (
     DtypeLossy,
     NetworkFailed,
     NoBackend,
+    PrecisionUnsupported,
     TensorCountDiffers,
     Weights,
     WeightsUnreadable,
@@ -233,3 +234,12 @@ def test_a_gpu_asked_for_is_never_replaced_by_the_cpu(
         open_backend("onnx", weights)
 
     assert "bmz[gpu]" in raised.value.hint
+
+
+def test_another_precision_than_that_of_the_file_is_refused(tmp_path: Path) -> None:
+    weights = Weights(difference(tmp_path), ("a", "b"), ("less",), precision="float16")
+
+    with pytest.raises(PrecisionUnsupported, match=r"onnxruntime .* float16 on cpu") as raised:
+        open_backend("onnx", weights)
+
+    assert "float32" in raised.value.hint
