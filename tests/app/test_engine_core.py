@@ -1,4 +1,4 @@
-"""``bmz run --engine core``: bioimageio.core predicts, with our check, labels and files around it."""
+"""``bmz run --engine core``: bioimageio.core predicts, with our check, labels and files around."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def test_both_engines_give_the_same_mask_and_the_record_tells_which_ran() -> Non
 def test_an_image_that_does_not_fit_is_refused_as_by_our_own_engine(capsys: Capture) -> None:
     write_package(Path("net"), description(halo=4, channels=2))
 
-    status = status_of(["run", "./net", "a.tif", "-o", "out", "--engine", "core"])
+    words = ["run", "./net", "a.tif", "-o", "out", "--engine", "core", "--recipe", "components"]
+    status = status_of(words)
 
     assert status == 1
     assert "[channel.count]" in capsys.readouterr().err

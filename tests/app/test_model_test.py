@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Self
 from xml.etree import ElementTree as ET
@@ -344,12 +345,10 @@ def test_a_crash_of_one_process_is_told_and_stops_nobody(monkeypatch: pytest.Mon
 
         def result(self) -> ModelTested:
             if self.word == "bad":
-                raise RuntimeError("it fell over")
+                raise BrokenProcessPool("it fell over")
             return ModelTested(self.word, ())
 
     class Pool:
-        def __init__(self, *_: Any, **__: Any) -> None: ...
-
         def __enter__(self) -> Self:
             return self
 
@@ -358,10 +357,18 @@ def test_a_crash_of_one_process_is_told_and_stops_nobody(monkeypatch: pytest.Mon
         def submit(self, _deed: Any, word: str, _request: Any) -> Job:
             return Job(word)
 
-    monkeypatch.setattr(model_test, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(model_test, "_pool", lambda _workers: Pool())
     monkeypatch.setattr(model_test, "as_completed", list)
 
-    models = check_models(ToTest(("ok", "bad"), workers=2))
+    models = check_models(ToTest(("ok", "bad", "fine"), workers=2))
 
+    assert [model.model for model in models] == ["ok", "bad", "fine"]
+    assert [check.name for check in models[1].checks] == ["process.survives"]
     assert models[1].status == "failed"
-    assert models[1].checks[0].detail == "RuntimeError: it fell over"
+
+
+@pytest.mark.parametrize("words", [["--weights", "torchscript"], ["--device", "abacus"]])
+def test_words_that_make_no_sense_are_wrong_usage(words: list[str]) -> None:
+    package()
+
+    assert status_of(["test", "./net", *words]) == 2

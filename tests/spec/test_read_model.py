@@ -90,6 +90,24 @@ def test_the_tolerance_is_that_of_the_output_and_format(tmp_path: Path) -> None:
     assert model.tolerance_for("map", "torchscript") == Tolerance()
 
 
+def test_the_tolerance_of_older_models_is_read_and_gives_way_to_the_declared_one(
+    tmp_path: Path,
+) -> None:
+    described = description()
+    older = {"onnx": {"decimal": 2}, "torchscript": {"decimal": 1}, "keras_hdf5": {"decimals": 2}}
+    strict = {"absolute_tolerance": 1e-4, "weights_formats": ["torchscript"]}
+    told = {"test_kwargs": older, "reproducibility_tolerance": [strict]}
+    described["config"] = {"bioimageio": told}
+
+    model = read_model(write_package(tmp_path, described))
+
+    decimal = model.tolerance_for("map", "onnx")
+    assert decimal.absolute == pytest.approx(0.015)
+    assert (decimal.relative, decimal.mismatched_per_million) == (0, 0)
+    assert model.tolerance_for("map", "torchscript").absolute == 1e-4
+    assert model.tolerance_for("map", "keras_hdf5").absolute == Tolerance().absolute
+
+
 @pytest.mark.parametrize("source", ["../secret.npy", "/etc/hostname", "a/../../b.npy", "C:\\x.npy"])
 def test_a_file_outside_the_package_is_refused(tmp_path: Path, source: str) -> None:
     def change(content: dict[str, Any]) -> None:

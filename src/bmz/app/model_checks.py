@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
-from bmz.app.own_tensors import OwnTensors, finished
+from bmz.app.own_tensors import OwnTensors, as_maps, finished
 from bmz.app.pipeline import label_map
 from bmz.app.settings import decide_labelling
 from bmz.base.arrays import AnyArray
@@ -126,7 +127,8 @@ def halo_check(
     declared = _declared_halo(model)
     try:
         rules, outputs = axis_rules(model), output_rules(model)
-        reach = measured_reach(backend, tensors.inputs, rules, outputs)
+        maps = partial(as_maps, model, tensors.taken)
+        reach = measured_reach(backend, tensors.inputs, rules, outputs, maps)
     except BmzError as why:
         return None, ModelCheck("halo", "skipped", str(why))
     seen = f"a pixel is seen {reach.pixel_px} px away, an edge {reach.edge_px} px"
@@ -163,7 +165,8 @@ def seam_check(
     except BmzError as why:
         return ModelCheck("seams", "skipped", str(why))
     tiles = f"{ways.tiling.count} tiles of {_sizes(ways.tiling.tile)}"
-    shares, ppm = zip(*map(_apart, ways.tiled, ways.whole), strict=True)
+    tiled, whole = (as_maps(model, tensors.taken, arrays) for arrays in (ways.tiled, ways.whole))
+    shares, ppm = zip(*map(_apart, tiled, whole), strict=True)
     told = f"{tiles}: at most {max(shares):.2g} of the range apart, {max(ppm):.4g} ppm by > 1 %"
     if max(ppm) <= SEAM_PPM:
         return ModelCheck("seams", "passed", told)

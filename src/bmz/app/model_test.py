@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,12 +17,13 @@ from bmz.app.networks import open_network
 from bmz.app.own_tensors import OwnTensors, read_test_tensors
 from bmz.app.reference import reference_check
 from bmz.app.trust import permit_for
-from bmz.base.errors import BmzError
+from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped
-from bmz.predict.backend import Backend
-from bmz.predict.devices import resolve_device
+from bmz.predict.backend import Backend, NoBackend, OutOfMemory
+from bmz.predict.devices import DeviceAbsent, resolve_device
 from bmz.predict.frameworks import usable_formats
+from bmz.process.ops_errors import RunsCode
 from bmz.report.model_tests import ModelCheck, ModelTested
 from bmz.spec.errors import PackageInvalid, PathLeavesPackage
 from bmz.spec.model import ModelSpec, Weights
@@ -73,19 +75,34 @@ def check_models(request: ToTest, listener: Listener = nobody) -> tuple[ModelTes
 
 
 def _tested(request: ToTest, listener: Listener) -> Iterator[ModelTested]:
-    if request.workers == 1 or len(request.models) == 1:
+    if len(request.models) == 1:
         yield from (check_model(word, request, listener) for word in request.models)
         return
-    # not forked: a framework that was loaded here would not survive it
-    pool = ProcessPoolExecutor(request.workers, mp_context=get_context("spawn"))
-    with pool:
+    broken: list[str] = []
+    with _pool(request.workers) as pool:
         jobs = {pool.submit(check_model, word, request): word for word in request.models}
         for job in as_completed(jobs):
             try:
                 yield job.result()
-            except Exception as why:  # noqa: BLE001  (a crash of one process: told, not raised)
-                crashed = ModelCheck("bmz.crashed", "failed", f"{type(why).__name__}: {why}")
-                yield ModelTested(jobs[job], (crashed,))
+            except BrokenProcessPool:  # one process died, and took what was in hand with it
+                broken.append(jobs[job])
+    for word in broken:
+        yield _alone(word, request)
+
+
+def _alone(word: str, request: ToTest) -> ModelTested:
+    """Test a model in a process of its own, whose death is a failure of this model."""
+    try:
+        with _pool(1) as pool:
+            return pool.submit(check_model, word, request).result()
+    except BrokenProcessPool:
+        died = "the process died: a framework crashed, or memory ran out"
+        return ModelTested(word, (ModelCheck("process.survives", "failed", died),))
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # not forked: a framework that was loaded here would not survive it
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
 def check_model(word: str, request: ToTest, listener: Listener = nobody) -> ModelTested:
@@ -115,11 +132,7 @@ class Testing:
     def checks(self) -> Iterator[ModelCheck]:
         """Make every check, and yield each as it is made."""
         yield manifest_check(self.model)
-        try:
-            entries = self._entries()
-        except BmzError as why:
-            yield ModelCheck("weights.shipped", "failed", why.message)
-            return
+        entries = self._entries()
         ready = [(entry, self._reason(entry)) for entry in entries]
         fetch_tensors(self.package, self.model, self.settings, self.listener)
         usable = [entry for entry, reason in ready if not reason]
@@ -163,6 +176,8 @@ class Testing:
     def _read_tensors(self) -> Iterator[ModelCheck]:
         try:
             self.tensors = read_test_tensors(self.model)
+        except RunsCode as why:
+            yield ModelCheck("tensors.readable", "skipped", str(why))
         except BmzError as why:
             yield ModelCheck("tensors.readable", "failed", str(why))
         else:
@@ -176,6 +191,11 @@ class Testing:
             device = resolve_device(self.request.device, entry.format)
             permit = permit_for(self.model, entry, self.request.trust, self.settings)
             backend = open_network(self.model, entry, device, permit=permit)
+        except WrongUsage:
+            raise  # the words of the call, not the model
+        except (NoBackend, DeviceAbsent, OutOfMemory) as why:
+            yield loads("skipped", str(why)), None
+            return
         except BmzError as why:
             yield loads("failed", str(why)), None
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bmz.app.settings import parted_steps
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.predict.cutting import Tensor
@@ -98,6 +99,15 @@ def finished(model: ModelSpec, outputs: Sequence[AnyArray], taken: Taken) -> lis
     return [
         apply_steps(tensor.steps, array, tensor.letters, references=known)[0]
         for tensor, array in zip(model.outputs, outputs, strict=True)
+    ]
+
+
+def as_maps(model: ModelSpec, taken: Taken, outputs: Sequence[AnyArray]) -> list[AnyArray]:
+    """Apply the declared steps that give maps, such as sigmoid, and not those that give labels."""
+    known = dict(taken)
+    return [
+        apply_steps(parted_steps(t.steps)[0], array, t.letters, references=known)[0]
+        for t, array in zip(model.outputs, outputs, strict=True)
     ]
 
 

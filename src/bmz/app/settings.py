@@ -86,7 +86,7 @@ def decide_labelling(
     words = dict(settings)
     choice = choose_recipe(model, recipe=recipe, output=words.pop(OUTPUT, None))
     tensor = next(t for t in model.outputs if t.id == choice.output)
-    maps, labels = _parted(tensor.steps)
+    maps, labels = parted_steps(tensor.steps)
     if choice.name != "labels":
         labels = ()
     chosen = RECIPES.get(choice.name)
@@ -95,7 +95,8 @@ def decide_labelling(
     return Labelling(choice, chosen, given, maps, labels)
 
 
-def _parted(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+def parted_steps(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """Part declared steps into those that give a map and those that turn it into labels."""
     first = next((i for i, step in enumerate(steps) if step.name in LABEL_OPS), len(steps))
     return steps[:first], steps[first:]
 

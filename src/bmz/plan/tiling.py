@@ -229,14 +229,14 @@ def _several(image: int, rule: AxisRule, sizes: range) -> AxisTiling:
     grid, needed = rule.grid, image + 2 * rule.lost
 
     def gaps(tile: int) -> int:  # in number; more than any where nothing of a tile is left
-        stride, align = _stride(rule, tile)
+        stride, align = largest_stride(rule, tile)
         return _ceil_div(_ceil_div(needed - tile, align) * align, stride) if stride > 0 else maxsize
 
     fewest = gaps(sizes[-1])
     if fewest == maxsize:
         raise HaloTooWide(rule, sizes[-1], image)
     tile = sizes[bisect_left(sizes, -fewest, key=lambda size: -gaps(size))]
-    align = _stride(rule, tile)[1]
+    align = largest_stride(rule, tile)[1]
     last = _ceil_div(needed - tile, align)
     starts = tuple(align * (i * last // fewest) - rule.lost for i in range(fewest + 1))
     # halo and starts lie on the grid, so the middle rounded down still keeps the halo
@@ -244,7 +244,7 @@ def _several(image: int, rule: AxisRule, sizes: range) -> AxisTiling:
     return AxisTiling(rule.axis, image, tile, starts, (0, *inner, image))
 
 
-def _stride(rule: AxisRule, tile: int) -> tuple[int, int]:
+def largest_stride(rule: AxisRule, tile: int) -> tuple[int, int]:
     """Give the largest stride that keeps the halo, and the alignment of starts that it obeys."""
     halo = _ceil_div(rule.halo, rule.grid) * rule.grid
     room = tile - 2 * (halo + rule.lost)

@@ -95,6 +95,10 @@ class CoreBackend:
             for tensor in description.inputs
             if str(tensor.id) in weights.input_ids
         }
+        self._output_dims = {
+            str(tensor.id): tuple(str(axis.id) for axis in tensor.axes)
+            for tensor in description.outputs
+        }
         self._inputs = weights.input_ids
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
@@ -115,10 +119,17 @@ class CoreBackend:
             found = self._pipeline.predict_sample_without_blocking(
                 sample, skip_input_padding=True, skip_output_cropping=True
             )
-            outputs = [found.members[name].data.to_numpy() for name in self._ids]
+            outputs = [self._laid_out(name, found.members[name].data) for name in self._ids]
         except Exception as why:  # its errors share no other base
             raise NetworkFailed(self.name, shapes_of(inputs), _last_line(why)) from why
         return [np.ascontiguousarray(array) for array in outputs]
+
+    def _laid_out(self, name: str, array: Any) -> AnyArray:  # noqa: ANN401  (a DataArray)
+        """Give the axes in their declared order, which core does not keep for every step."""
+        declared = self._output_dims[name]
+        same = set(declared) == set(array.dims)
+        laid: AnyArray = (array.transpose(*declared) if same else array).to_numpy()
+        return laid
 
     def close(self) -> None:
         """Let go of the pipeline."""

@@ -153,7 +153,7 @@ def _sizes(tensors: Sequence[Tensor], rules: Sequence[AxisRule]) -> dict[str, in
     had = spatial_sizes(tensors, rules)
     flat = all(rule.axis != "z" for rule in rules)
     return {
-        rule.axis: legal_size(rule, max(had[rule.axis], _WIDE) + 2 * rule.lost) + 2 * rule.lost
+        rule.axis: legal_size(rule, max(had[rule.axis], _WIDE) - 2 * rule.lost) + 2 * rule.lost
         if rule.step and flat
         else had[rule.axis]
         for rule in rules

@@ -10,10 +10,10 @@ from math import ceil, floor, lcm
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.plan.axis_tiling import AxisTiling, OutputRule
-from bmz.plan.tiling import AxisRule, PadMode, Tiling, plan_tiles
+from bmz.plan.tiling import AxisRule, PadMode, Tiling, largest_stride, plan_tiles
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor, cut
-from bmz.predict.enlarged import enlarged, legal_size, spatial_sizes
+from bmz.predict.enlarged import enlarged, spatial_sizes
 from bmz.predict.tiles import predict_tiled
 
 _ALIGNMENTS = (16, 8, 4, 2, 1)
@@ -58,7 +58,8 @@ def run_two_ways(
 ) -> TwoWays:
     """Run a network in two tiles or more along each axis, and in one piece.
 
-    A test input that is too small for two tiles goes on mirrored. A network of one fixed size
+    A test input that is too small for two tiles goes on mirrored; of a larger one the beginning
+    is taken. A network of one fixed size
     cannot see more in one piece: its piece lies over the middle of the seams, so that what it
     gives there is far from its own border.
 
@@ -74,7 +75,7 @@ def run_two_ways(
     """
     had = spatial_sizes(tensors, rules)
     sides = {rule.axis: _side(rule, had[rule.axis]) for rule in rules}
-    sizes = {rule.axis: _size(rule, had[rule.axis], sides[rule.axis]) for rule in rules}
+    sizes = {rule.axis: _size(rule, sides[rule.axis]) for rule in rules}
     image = enlarged(tensors, sizes)
     tiling = plan_tiles(sizes, rules, side=sides, pad=pad)
     tiled = predict_tiled(backend, image, tiling, outputs)
@@ -86,21 +87,28 @@ def run_two_ways(
         tiling,
         [_part(array, rule, inner, {}) for array, rule in zip(tiled, outputs, strict=True)],
         [_part(array, rule, inner, starts) for array, rule in zip(whole, outputs, strict=True)],
-        {} if sizes == had else sizes,
+        sizes if any(size > had[axis] for axis, size in sizes.items()) else {},
     )
 
 
 def _side(rule: AxisRule, had: int) -> int:
-    """Choose the tile: two thirds of the test input, or what the halo leaves something of."""
+    """Choose the largest tile of which two fill the test input, or one that has more than halo."""
     if not rule.step:
         return rule.least
-    margin = 2 * (rule.halo + rule.lost + lcm(rule.step, rule.grid))
-    return legal_size(rule, max(margin, had * 2 // 3)) + 2 * rule.lost
+    margin, align = rule.halo + rule.lost, lcm(rule.step, rule.grid)
+    least = rule.legal_sizes(0)[0]
+    half = (had + 2 * rule.lost) // 2 + margin
+    steps = max(0, ceil((2 * margin + align - least) / align), (half - least) // align)
+    return least + steps * align
 
 
-def _size(rule: AxisRule, had: int, side: int) -> int:
-    wanted = max(had, side + side // 2 - 2 * rule.lost)
-    return legal_size(rule, wanted) if rule.step else wanted
+def _size(rule: AxisRule, side: int) -> int:
+    """Give the image that two tiles fill, which overlap by no more than the halo asks for.
+
+    A wider overlap would hide a halo that is too small.
+    """
+    stride, _ = largest_stride(rule, side)
+    return side + max(stride, 1) - 2 * rule.lost
 
 
 def _piece(rule: AxisRule, along: AxisTiling) -> tuple[int, int]:

@@ -81,10 +81,11 @@ def compare(
     one, other = found.astype(np.float64), wanted.astype(np.float64)
     with np.errstate(invalid="ignore"):
         apart = np.abs(one - other)
+        limit = tolerance.absolute + tolerance.relative * np.abs(other)
     same = (one == other) | (np.isnan(one) & np.isnan(other))
     apart = np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
-    limit = tolerance.absolute + tolerance.relative * np.abs(other)
-    mismatched = (apart > limit) | (np.isinf(apart) & ~same)
+    # a relative tolerance of an infinite value would allow anything
+    mismatched = (apart > limit) | np.isinf(apart)
     worst = np.unravel_index(int(apart.argmax()), apart.shape) if apart.size else ()
     return Agreement(
         largest=float(apart[worst]) if apart.size else 0.0,

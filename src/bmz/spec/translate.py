@@ -142,7 +142,8 @@ def _alias(own_id: object, config: Mapping[str, Any]) -> str:
 
 
 def _tolerances(description: v0_5.ModelDescr) -> tuple[Tolerance, ...]:
-    return tuple(
+    ours = description.config.bioimageio
+    declared = tuple(
         Tolerance(
             absolute=float(entry.absolute_tolerance),
             relative=float(entry.relative_tolerance),
@@ -150,7 +151,31 @@ def _tolerances(description: v0_5.ModelDescr) -> tuple[Tolerance, ...]:
             output_ids=tuple(str(i) for i in entry.output_ids),
             weights_formats=tuple(str(f) for f in entry.weights_formats),
         )
-        for entry in description.config.bioimageio.reproducibility_tolerance
+        for entry in ours.reproducibility_tolerance
+    )
+    older = (ours.model_extra or {}).get("test_kwargs")
+    words = older.items() if isinstance(older, Mapping) else ()
+    # the later entries hold where no earlier one does
+    return declared + tuple(
+        _older_tolerance(str(name), kwargs) for name, kwargs in words if isinstance(kwargs, Mapping)
+    )
+
+
+def _older_tolerance(weights_format: str, kwargs: Mapping[str, Any]) -> Tolerance:
+    """Read what models of the zoo said before the specification had words for it.
+
+    ``config.bioimageio.test_kwargs`` held the arguments of bioimageio.core's ``test_model`` for a
+    weights format. ``decimal`` is that of ``numpy.testing.assert_array_almost_equal``:
+    ``abs(desired-actual) < float64(1.5 * 10**(-decimal))``, for every element.
+    """
+    decimal = kwargs.get("decimal")
+    if decimal is not None:
+        return Tolerance(1.5 * 10 ** -float(decimal), 0.0, 0, weights_formats=(weights_format,))
+    usual = Tolerance()
+    return Tolerance(
+        float(kwargs.get("absolute_tolerance", usual.absolute)),
+        float(kwargs.get("relative_tolerance", usual.relative)),
+        weights_formats=(weights_format,),
     )
 
 
