@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: help demo test lint test-slow format constraints clean
+.PHONY: help demo test lint test-slow conformance format constraints clean
 
 # List what can be made.
 help:
@@ -29,6 +29,10 @@ lint: $(VENV)/.test
 # Run the slow tests as well.
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m 'slow or not slow'
+
+# Test every live manifest as a stand-in, with bmz and bioimageio.core; takes the better part of an hour.
+conformance: $(VENV)/.test
+	$(BIN)/python -m tests.conformance.run ../shared --page docs/reference/conformance.md
 
 # Format the code.
 format: $(VENV)/.test
