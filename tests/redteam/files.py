@@ -357,6 +357,60 @@ def pickle_as_torchscript(folder: Path) -> Path:
     return package(folder, change)
 
 
+def weights_of(folder: Path, name: str, source: str, **words: str) -> Path:
+    """Write a package whose only weights are a file that lies in its folder already."""
+
+    def change(content: Description) -> None:
+        file = folder / "net" / source
+        (folder / source).replace(file)
+        content["weights"] = {name: {"source": source, "sha256": sha256_of(file), **words}}
+
+    return package(folder, change)
+
+
+def saved_model(folder: Path, deed: str, member: str = "") -> Path:
+    """Write a SavedModel whose graph does something beside computing, or a bundle that is sly."""
+    import tensorflow as tf
+
+    marker, secret = str(folder / "marker"), str(folder / "secret")
+    deeds: dict[str, Callable[[], Any]] = {
+        "nothing": lambda: 0.0,
+        "writes": lambda: tf.io.write_file(marker, "x"),
+        "reads": lambda: tf.strings.length(tf.io.read_file(secret)),
+        "calls Python": lambda: tf.py_function(Path(marker).mkdir, [], []),
+    }
+
+    def network(image: Any) -> dict[str, Any]:
+        done = deeds[deed]()
+        with tf.control_dependencies([done] if isinstance(done, tf.Operation) else []):
+            return {"map": tf.identity(image)}
+
+    net = tf.Module()
+    taken = tf.TensorSpec([None, 1, None, None], tf.float32, name="image")
+    net.call = tf.function(network, input_signature=[taken])
+    tf.saved_model.save(net, str(folder / "bundle"), signatures=net.call)
+    with zipfile.ZipFile(folder / "bundle.zip", "w") as archive:
+        for path in sorted((folder / "bundle").rglob("*")):
+            archive.write(path, path.relative_to(folder / "bundle").as_posix())
+        if member:
+            archive.writestr(member, "x")
+    version = {"tensorflow_version": "2.18"}
+    return weights_of(folder, "tensorflow_saved_model_bundle", "bundle.zip", **version)
+
+
+def keras_lambda(folder: Path, name: str, source: str) -> Path:
+    """Write a file of Keras with a layer that is Python code."""
+    import keras
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the old format is what is wanted here
+        layer = keras.layers.Lambda(lambda x: x * 2)
+        keras.Sequential([keras.Input((1, 64, 64)), layer]).save(folder / source)
+    version = {"keras_version": "3.12", "backend": ["tensorflow", "2.18"]}
+    words = {"tensorflow_version": "2.18"} if name == "keras_hdf5" else version
+    return weights_of(folder, name, source, **words)
+
+
 def sizes(**axis: Any) -> Callable[[Path], Path]:
     """Give the spatial axes of the input other sizes, after the test tensors were made."""
 
@@ -421,6 +475,20 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], set[str]]] = {
     "TorchScript that writes a file": (torchscript_saves, {"package.runs-code"}),
     "TorchScript that is a pickle": (
         pickle_as_torchscript, {"package.weights-unreadable", "package.runs-code"},
+    ),
+    "a SavedModel that writes a file": (lambda f: saved_model(f, "writes"), {"package.runs-code"}),
+    "a SavedModel that reads a file": (lambda f: saved_model(f, "reads"), {"package.runs-code"}),
+    "a SavedModel that calls Python": (
+        lambda f: saved_model(f, "calls Python"), {"package.runs-code"},
+    ),
+    "a SavedModel with a member above it": (
+        lambda f: saved_model(f, "nothing", "../marker"), {"model.archive-refused"},
+    ),
+    "a Lambda layer in HDF5": (
+        lambda f: keras_lambda(f, "keras_hdf5", "net.h5"), {"package.runs-code"},
+    ),
+    "a Lambda layer in Keras 3": (
+        lambda f: keras_lambda(f, "keras_v3", "net.keras"), {"package.runs-code"},
     ),
     "a size of nothing": (sizes(size=0), {"package.invalid"}),
     "a size below nothing": (sizes(size=-64), {"package.invalid"}),
