@@ -13,12 +13,19 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from bmz.app.load import load_model
 from bmz.app.model_test import ToTest, check_models
+from bmz.app.request import RunRequest
+from bmz.app.run import run
+from bmz.base.errors import BmzError
 from bmz.report.model_tests import ModelTested
 
 UNREADABLE = {
@@ -58,6 +65,7 @@ class Row:
     ----------
     formats : weights formats of the live manifest
     ours, theirs : ``passed``, ``failed``, ...
+    ran : what ``bmz run`` made of the test input as an image: ``done``, or the code of its error
     reason : why ours did not pass, or what had to differ in the stand-in
     """
 
@@ -66,6 +74,7 @@ class Row:
     ours: str
     theirs: str
     reason: str
+    ran: str = "-"
 
 
 def main(words: Sequence[str]) -> int:
@@ -121,11 +130,15 @@ def conformance(
     words = {str(folder / alias): alias for alias in notes}
     tested = check_models(ToTest(tuple(words), trust="confined", workers=workers))
     theirs = core_results(list(words)) if core else {}
+    with ThreadPoolExecutor(workers) as pool:  # the networks run in processes of their own
+        ran = dict(zip(words, pool.map(run_on_its_own_input, words), strict=True))
     for one in tested:
         alias = words[one.model]
         formats, remarks = notes[alias]
         other, why = theirs.get(one.model, ("-", ""))
-        rows.append(Row(alias, formats, one.status, other, reason(one, remarks, why)))
+        rows.append(
+            Row(alias, formats, one.status, other, reason(one, remarks, why), ran[one.model])
+        )
     return sorted(rows, key=lambda row: row.alias)
 
 
@@ -136,6 +149,34 @@ def _made(shared: Path, folder: Path, alias: str) -> tuple[tuple[str, ...], tupl
         warnings.simplefilter("ignore")  # of the frameworks that write old formats
         made = write_standin(shared / "zoo" / "models" / alias / "rdf.yaml", folder / alias)
     return tuple(made.manifest.formats), made.notes
+
+
+def run_on_its_own_input(word: str) -> str:
+    """Run ``bmz run`` on the first test input of a model, stored as an image."""
+    model = load_model(word)
+    tensor = next(t for t in model.inputs if not t.optional)
+    if tensor.test is None or not {"y", "x"} <= set(tensor.letters):
+        return "no image"
+    array = np.load(tensor.test.path)
+    kept = [i for i, axis in enumerate(tensor.letters) if axis in "tczyx"]
+    array = array[tuple(slice(None) if i in kept else 0 for i in range(array.ndim))]
+    image = Path(word) / "as_image.npy"
+    np.save(image, array)
+    request = RunRequest(
+        word,
+        (image,),
+        Path(word) / "out",
+        axes="".join(tensor.letters[i] for i in kept),
+        recipe="none",
+        save=frozenset({"raw"}),
+        device="cpu",
+        trust="confined",
+    )
+    try:
+        summary = run(request)
+    except BmzError as why:
+        return why.code
+    return summary.failed[0].error.code if summary.failed else "done"
 
 
 def reason(tested: ModelTested, remarks: Sequence[str], why: str) -> str:
@@ -201,8 +242,11 @@ def page(rows: Sequence[Row]) -> str:
         "Made by `python -m tests.conformance.run ../shared --page docs/reference/conformance.md`",
         "(all with `--trust`); a sample is compared in CI.",
         "",
-        "| model | formats | bmz | bioimageio.core | remark |",
-        "|---|---|---|---|---|",
+        "`bmz run` is tried on the first test input, stored as an image: `done`, or the code of",
+        "what it says instead.",
+        "",
+        "| model | formats | bmz test | bmz run | bioimageio.core | remark |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [row_line(row) for row in rows]
     return "\n".join(lines) + "\n"
@@ -210,7 +254,8 @@ def page(rows: Sequence[Row]) -> str:
 
 def row_line(row: Row) -> str:
     """Give the line of a stand-in in the table."""
-    cells = (row.alias, ", ".join(row.formats) or "-", row.ours, row.theirs, row.reason)
+    formats = ", ".join(row.formats) or "-"
+    cells = (row.alias, formats, row.ours, row.ran, row.theirs, row.reason)
     return "| " + " | ".join(cells) + " |"
 
 

@@ -38,7 +38,8 @@ def test_a_sample_of_stand_ins_fares_as_the_page_says(
     rows = conformance(shared, tmp_path, SAMPLE, core=False)
 
     told = table()
-    assert {row.alias: row.ours for row in rows} == {row.alias: told[row.alias][2] for row in rows}
+    found = {row.alias: [row.ours, row.ran] for row in rows}
+    assert found == {row.alias: told[row.alias][2:4] for row in rows}
     assert {row.alias: ", ".join(row.formats) for row in rows} == {
         row.alias: told[row.alias][1] for row in rows
     }
@@ -51,7 +52,7 @@ def test_the_page_has_every_live_model_and_counts_right(shared: Path) -> None:
     assert sorted(told) == live_aliases(shared)
     assert f"{passed} of {len(told)} stand-ins pass" in PAGE.read_text(encoding="utf-8")
     assert passed >= 130
-    assert all(row[4] for row in told.values() if row[2] != "passed")
+    assert all(row[5] for row in told.values() if row[2] != "passed")
     assert set(UNREADABLE) <= {alias for alias, row in told.items() if row[2] == "no stand-in"}
 
 
@@ -64,7 +65,7 @@ def test_the_sample_names_every_format_of_the_zoo() -> None:
 
 
 def test_a_row_is_a_line_of_a_table_whatever_the_reason_says() -> None:
-    row = Row("net", ("onnx",), "failed", "-", "a \\| b")
+    row = Row("net", ("onnx",), "failed", "-", "a \\| b", "done")
 
-    assert row_line(row) == "| net | onnx | failed | - | a \\| b |"
+    assert row_line(row) == "| net | onnx | failed | done | - | a \\| b |"
     assert row_line(row) in page([row])
