@@ -149,7 +149,6 @@ def unknown_format(_folder: Path, content: Description) -> None:
         (other_weights, "files.verified", "weights.onnx"),
         (missing_file, "tensors.readable", "test_outputs_0.npy"),
         (pickled_tensor, "tensors.readable", "allow_pickle"),
-        (no_objects, "labels", "0 objects"),
         (unknown_format, "manifest.valid", "not valid"),
     ],
 )
@@ -158,6 +157,13 @@ def test_what_is_wrong_fails_its_own_check(change: Change, name: str, words: str
 
     assert found[name][0] == "failed"
     assert words in found[name][1]
+
+
+def test_a_test_output_without_objects_is_told_and_is_no_failure() -> None:
+    found = checked(package(change=no_objects))
+
+    assert found["labels"] == ("skipped", "recipe components: 0 objects on the test input")
+    assert found["onnx.reproduces"][0] == "passed"
 
 
 def test_a_tolerance_of_the_description_decides() -> None:

@@ -14,7 +14,7 @@ from bmz.app.load import fetch_code, fetch_tensors, fetch_weights, find_model
 from bmz.app.model_checks import file_checks, manifest_check, network_checks, reproduces
 from bmz.app.model_code import Permit
 from bmz.app.networks import open_network
-from bmz.app.own_tensors import OwnTensors, read_test_tensors
+from bmz.app.own_tensors import OwnTensors, given_inputs, read_test_tensors
 from bmz.app.reference import reference_check
 from bmz.app.trust import permit_for
 from bmz.base.errors import BmzError, WrongUsage
@@ -190,7 +190,8 @@ class Testing:
         try:
             device = resolve_device(self.request.device, entry.format)
             permit = permit_for(self.model, entry, self.request.trust, self.settings)
-            backend = open_network(self.model, entry, device, permit=permit)
+            ids = [tensor.id for tensor in given_inputs(self.model)]
+            backend = open_network(self.model, entry, device, permit=permit, inputs=ids)
         except WrongUsage:
             raise  # the words of the call, not the model
         except (NoBackend, DeviceAbsent, OutOfMemory) as why:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +21,8 @@ def open_network(
     device: Device = CPU,
     *,
     precision: Precision = "float32",
-    threads: int | None = None,
     permit: Permit = "no",
+    inputs: Sequence[str] | None = None,
 ) -> Backend:
     """Load the network of a weights entry, whose files are there and verified.
 
@@ -30,8 +31,8 @@ def open_network(
     model, weights : the model, and the entry to load
     device : from ``bmz.predict.devices.resolve_device``
     precision : of the arithmetic
-    threads : on a CPU, how many at most; None for as many as the process may use
     permit : whether code of the model may run; numbers alone always may
+    inputs : ids of those that will be given; None for all that are not optional
 
     Raises
     ------
@@ -45,12 +46,12 @@ def open_network(
     code = model_code(weights)
     if code is not None and permit == "no":
         raise NeedsTrust(model, code)
+    required = tuple(tensor.id for tensor in model.inputs if not tensor.optional)
     to_load = ToLoad(
         path=weights.file.path,
-        input_ids=tuple(tensor.id for tensor in model.inputs if not tensor.optional),
+        input_ids=required if inputs is None else tuple(inputs),
         output_ids=tuple(tensor.id for tensor in model.outputs),
         device=device,
-        threads=threads,
         precision=precision,
         architecture=weights.architecture,
         strict=weights.strict,

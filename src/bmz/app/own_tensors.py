@@ -68,16 +68,20 @@ def read_test_tensors(model: ModelSpec) -> OwnTensors:
     CouldNotTell
         A file is not there or another one, or a step does not go with its tensor.
     """
-    required = [tensor for tensor in model.inputs if not tensor.optional]
+    given = given_inputs(model)
     taken = {
         tensor.id: (cast_within_range(_read(tensor, model), tensor.dtype), tensor.letters)
-        for tensor in required
+        for tensor in given
     }
     inputs = [
-        Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken))
-        for tensor in required
+        Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken)) for tensor in given
     ]
     return OwnTensors(taken, inputs, [_read(tensor, model) for tensor in model.outputs])
+
+
+def given_inputs(model: ModelSpec) -> tuple[TensorSpec, ...]:
+    """Give the inputs that a test gives: those that must be, and optional ones with a tensor."""
+    return tuple(tensor for tensor in model.inputs if not tensor.optional or tensor.test)
 
 
 def finished(model: ModelSpec, outputs: Sequence[AnyArray], taken: Taken) -> list[AnyArray]:

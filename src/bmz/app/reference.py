@@ -33,10 +33,16 @@ FACTOR = 10
 """Two runtimes may each be off by the tolerance, and sum in another order."""
 
 
-def open_reference(model: ModelSpec, weights: Weights) -> Backend:
+def open_reference(
+    model: ModelSpec, weights: Weights, inputs: Sequence[str] | None = None
+) -> Backend:
     """Open a model in bioimageio.core, confined, whether it runs code of its own or not.
 
     Whether its code may run is decided before.
+
+    Parameters
+    ----------
+    inputs : ids of those that will be given; None for all that are not optional
 
     Raises
     ------
@@ -46,9 +52,10 @@ def open_reference(model: ModelSpec, weights: Weights) -> Backend:
     manifest = next(
         path for name in ("bioimageio.yaml", "rdf.yaml") if (path := model.folder / name).is_file()
     )
+    required = tuple(tensor.id for tensor in model.inputs if not tensor.optional)
     to_load = ToLoad(
         path=weights.file.path,
-        input_ids=tuple(tensor.id for tensor in model.inputs if not tensor.optional),
+        input_ids=required if inputs is None else tuple(inputs),
         output_ids=tuple(tensor.id for tensor in model.outputs),
         device=CPU,
         manifest=manifest.absolute(),
@@ -70,7 +77,7 @@ def reference_check(
     name = f"{weights.format}.reference"
     raw = [array for array, _ in tensors.taken.values()]
     try:
-        with closing(open_reference(model, weights)) as core:
+        with closing(open_reference(model, weights, tuple(tensors.taken))) as core:
             theirs = core.run(raw)
             told = [
                 compare(
