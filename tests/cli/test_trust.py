@@ -14,7 +14,13 @@ from bmz.app import model_code
 from bmz.cli.main import status_of
 from bmz.predict import confined
 from bmz.predict.confine import means_here
-from bmz.testing.package import Description, description, sha256_of, write_package
+from bmz.testing.package import (
+    Description,
+    description,
+    put_state_dict,
+    sha256_of,
+    write_package,
+)
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -61,22 +67,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_state_dict_package(folder: Path) -> None:
     def as_state_dict(content: Description) -> None:
-        (folder / "net.py").write_text(NET.format(marker=str(folder.parent / "marker")))
-        torch.save({"factor": torch.tensor(1.0)}, folder / "weights.pt")
-        (folder / "weights.onnx").unlink()
-        content["weights"] = {
-            "pytorch_state_dict": {
-                "source": "weights.pt",
-                "sha256": sha256_of(folder / "weights.pt"),
-                "pytorch_version": "2.6",
-                "architecture": {
-                    "source": "net.py",
-                    "sha256": sha256_of(folder / "net.py"),
-                    "callable": "Net",
-                    "kwargs": {"factor": 2},
-                },
-            }
-        }
+        code = NET.format(marker=str(folder.parent / "marker"))
+        put_state_dict(folder, content, code, {"factor": torch.tensor(1.0)}, {"factor": 2})
 
     write_package(folder, description(halo=4), change=as_state_dict)
 

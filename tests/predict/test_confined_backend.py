@@ -24,13 +24,13 @@ from bmz.predict import confine, confined
 from bmz.predict.backend import CPU, NetworkFailed, OutOfMemory, Weights
 from bmz.predict.confine import means_here
 from bmz.predict.confined import (
-    Child,
     ChildDied,
     ChildRefused,
     ConfinedBackend,
     NotConfinable,
     open_confined,
 )
+from bmz.predict.confined_process import Child
 from bmz.predict.wire import Block, Broken, Wire, bytes_for
 from bmz.testing.contract import BackendContract
 from bmz.testing.package import write_identity

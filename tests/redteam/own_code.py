@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bmz.testing.package import Description, description, sha256_of, write_package
+from bmz.testing.package import Description, description, put_state_dict, write_package
 
 SECRET = "planted-secret-7d1f"  # noqa: S105  (that is its point)
 
@@ -178,21 +178,7 @@ def write_attack(folder: Path, deed: str, world: World, *, swallow: bool = True)
             swallow=swallow,
             needle=SECRET,
         )
-        (folder / "net.py").write_text(net, encoding="utf-8")
-        torch.save({"factor": torch.tensor(1.0)}, folder / "weights.pt")
-        (folder / "weights.onnx").unlink()
-        content["weights"] = {
-            "pytorch_state_dict": {
-                "source": "weights.pt",
-                "sha256": sha256_of(folder / "weights.pt"),
-                "pytorch_version": "2.6",
-                "architecture": {
-                    "source": "net.py",
-                    "sha256": sha256_of(folder / "net.py"),
-                    "callable": "Net",
-                },
-            }
-        }
+        put_state_dict(folder, content, net, {"factor": torch.tensor(1.0)})
 
     write_package(folder, description(halo=4), change=as_state_dict)
     return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,39 @@ def write_package(
     manifest = folder / "bioimageio.yaml"
     manifest.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return manifest
+
+
+def put_state_dict(
+    folder: Path,
+    content: Description,
+    code: str,
+    state: Mapping[str, Any],
+    kwargs: Mapping[str, Any] | None = None,
+) -> None:
+    """Give a package a state dict with the code that builds its network, and no other weights.
+
+    Needs PyTorch. To be called by the `change` of `write_package`.
+
+    Parameters
+    ----------
+    code : of a Python file with a class ``Net``
+    state : name -> tensor
+    kwargs : what ``Net`` is called with
+    """
+    import torch
+
+    (folder / "net.py").write_text(code, encoding="utf-8")
+    torch.save(dict(state), folder / "weights.pt")
+    (folder / "weights.onnx").unlink()
+    architecture = {"source": "net.py", "callable": "Net", "kwargs": dict(kwargs or {})}
+    content["weights"] = {
+        "pytorch_state_dict": {
+            "source": "weights.pt",
+            "sha256": sha256_of(folder / "weights.pt"),
+            "pytorch_version": "2.6",
+            "architecture": {**architecture, "sha256": sha256_of(folder / "net.py")},
+        }
+    }
 
 
 def _example(tensor: Description, inputs: list[Description]) -> np.ndarray[Any, Any]:
