@@ -23,10 +23,12 @@ import numpy as np
 
 from bmz.app.load import load_model
 from bmz.app.model_test import ToTest, check_models
+from bmz.app.reference import DEPARTURES
 from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.errors import BmzError
 from bmz.report.model_tests import ModelTested
+from bmz.spec.model import ModelSpec
 
 UNREADABLE = {
     "independent-mouse": "the manifest is no valid YAML",
@@ -41,7 +43,9 @@ SAMPLE = (
 """Every weights format, both format versions, 2-D and 3-D, several inputs and outputs."""
 
 THEIRS = """
-import json, sys, warnings
+import json, os, sys, warnings
+# else it asks the network for every link of a description
+os.environ["BIOIMAGEIO_PERFORM_IO_CHECKS"] = "0"
 warnings.simplefilter("ignore")
 from loguru import logger
 logger.remove()
@@ -136,6 +140,8 @@ def conformance(
         alias = words[one.model]
         formats, remarks = notes[alias]
         other, why = theirs.get(one.model, ("-", ""))
+        if why and "disagree" in why:
+            why = "; ".join((_short(why), *departures(load_model(one.model))))
         rows.append(
             Row(alias, formats, one.status, other, reason(one, remarks, why), ran[one.model])
         )
@@ -179,6 +185,12 @@ def run_on_its_own_input(word: str) -> str:
     return summary.failed[0].error.code if summary.failed else "done"
 
 
+def departures(model: ModelSpec) -> list[str]:
+    """Name the steps of a model in which bioimageio.core departs from the specification."""
+    steps = {step.name for tensor in (*model.inputs, *model.outputs) for step in tensor.steps}
+    return [f"{name}: {DEPARTURES[name]}" for name in sorted(steps & set(DEPARTURES))]
+
+
 def reason(tested: ModelTested, remarks: Sequence[str], why: str) -> str:
     """Say what explains a row: our worst check, what differs in the stand-in, their message."""
     worst = tested.worst
@@ -189,7 +201,7 @@ def reason(tested: ModelTested, remarks: Sequence[str], why: str) -> str:
 
 def _short(text: str) -> str:
     words = " ".join(text.split()).replace("|", "\\|")
-    most = 160
+    most = 320
     return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
