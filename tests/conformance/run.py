@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from bmz.app.load import load_model
-from bmz.app.model_test import ToTest, check_models
+from bmz.app.model_trial import ToTest, check_models
 from bmz.app.reference import DEPARTURES
 from bmz.app.request import RunRequest
 from bmz.app.run import run
@@ -37,8 +37,9 @@ UNREADABLE = {
 """Manifests of which no package can be made."""
 
 SAMPLE = (
-    "affable-shark", "ambitious-ant", "charismatic-whale", "chatty-frog", "conscientious-seashell",
-    "creative-panda", "diplomatic-bug", "joyful-deer", "placid-llama", "stupendous-sheep",
+    "affable-shark", "ambitious-sloth", "charismatic-whale", "chatty-frog",
+    "conscientious-seashell", "diplomatic-bug", "joyful-deer", "naked-microbe", "placid-llama",
+    "stupendous-sheep",
 )  # fmt: skip
 """Every weights format, both format versions, 2-D and 3-D, several inputs and outputs."""
 

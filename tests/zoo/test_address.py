@@ -94,6 +94,11 @@ def test_any_word_at_all_has_some_meaning(word: str) -> None:
     assert read_address(word) is not None
 
 
+@pytest.mark.parametrize("word", ["~\0", "./a\0b", "a\0.zip"])
+def test_a_path_with_a_nul_is_unclear(word: str) -> None:
+    assert isinstance(read_address(word), Unclear)
+
+
 def test_files_lie_beside_their_manifest_and_ask_not_to_be_counted() -> None:
     remote = Remote(f"{SERVICE}/files/rdf.yaml?version=v0")
 

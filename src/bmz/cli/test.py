@@ -55,7 +55,7 @@ def test(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click h
     The outputs must be within the tolerance that the model declares; tiles must not change them,
     the halo must be wide enough, and a label mask must come out.
     """
-    from bmz.app.model_test import ToTest, check_models  # here, so that --help never loads NumPy
+    from bmz.app.model_trial import ToTest, check_models  # here, so that --help never loads NumPy
     from bmz.cli.progress import progress_bars
     from bmz.report.model_tests import exit_status
 

@@ -103,6 +103,8 @@ def _of_name(word: str) -> Alias | None:
 
 
 def _of_path(word: str) -> Address:
+    if "\0" in word:
+        return Unclear("no path holds a NUL character")
     path = Path(os.path.expanduser(word))  # noqa: PTH111  (Path raises for an unknown user)
     written_as_path = path.parent != Path() or word.startswith((".", "~"))
     if written_as_path or path.suffix in {".zip", ".yaml", ".yml"}:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, HttpUrl
 
-from bmz.app import model_test, networks
-from bmz.app.model_test import ToTest, check_model, check_models
+from bmz.app import model_trial, networks
+from bmz.app.model_trial import ToTest, check_model, check_models
 from bmz.cli.main import status_of
 from bmz.predict.confine import means_here
 from bmz.report.model_tests import ModelTested
@@ -87,7 +87,7 @@ def test_the_weights_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         opened.append(args[1].format)
         return original(*args, **words)
 
-    monkeypatch.setattr(model_test, "open_network", counting)
+    monkeypatch.setattr(model_trial, "open_network", counting)
 
     check_model(package(), ToTest(("./net",)))
 
@@ -363,8 +363,8 @@ def test_a_crash_of_one_process_is_told_and_stops_nobody(monkeypatch: pytest.Mon
         def submit(self, _deed: Any, word: str, _request: Any) -> Job:
             return Job(word)
 
-    monkeypatch.setattr(model_test, "_pool", lambda _workers: Pool())
-    monkeypatch.setattr(model_test, "as_completed", list)
+    monkeypatch.setattr(model_trial, "_pool", lambda _workers: Pool())
+    monkeypatch.setattr(model_trial, "as_completed", list)
 
     models = check_models(ToTest(("ok", "bad", "fine"), workers=2))
 
