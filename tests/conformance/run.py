@@ -141,10 +141,9 @@ def conformance(
         alias = words[one.model]
         formats, remarks = notes[alias]
         other, why = theirs.get(one.model, ("-", ""))
-        if why and "disagree" in why:
-            why = "; ".join((_short(why), *departures(load_model(one.model))))
+        known = departures(load_model(one.model)) if "disagree" in why else []
         rows.append(
-            Row(alias, formats, one.status, other, reason(one, remarks, why), ran[one.model])
+            Row(alias, formats, one.status, other, reason(one, remarks, why, known), ran[one.model])
         )
     return sorted(rows, key=lambda row: row.alias)
 
@@ -192,17 +191,22 @@ def departures(model: ModelSpec) -> list[str]:
     return [f"{name}: {DEPARTURES[name]}" for name in sorted(steps & set(DEPARTURES))]
 
 
-def reason(tested: ModelTested, remarks: Sequence[str], why: str) -> str:
-    """Say what explains a row: our worst check, what differs in the stand-in, their message."""
+def reason(tested: ModelTested, remarks: Sequence[str], why: str, known: Sequence[str] = ()) -> str:
+    """Say what explains a row: our worst check, what differs in the stand-in, their message.
+
+    Parameters
+    ----------
+    known : departures of bioimageio.core in steps of the model
+    """
     worst = tested.worst
     ours = [f"{worst.name}: {worst.detail}"] if worst else []
     theirs = [f"bioimageio.core: {why}"] if why else []
-    return "; ".join(_short(one) for one in (*ours, *remarks, *theirs))
+    return "; ".join(_short(one) for one in (*ours, *remarks, *theirs, *known))
 
 
 def _short(text: str) -> str:
     words = " ".join(text.split()).replace("|", "\\|")
-    most = 320
+    most = 160
     return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
@@ -254,6 +258,11 @@ def page(rows: Sequence[Row]) -> str:
         "",
         "Made by `python -m tests.conformance.run ../shared --page docs/reference/conformance.md`",
         "(all with `--trust`); a sample is compared in CI.",
+        "",
+        "Where bioimageio.core did not pass: 'Name or service not known' is its wish for a",
+        "network to look up what a description refers to, which there was not; where its values",
+        "disagree, the steps follow in which it departs from the specification",
+        "([steps](../design/steps.md)).",
         "",
         "`bmz run` is tried on the first test input, stored as an image: `done`, or the code of",
         "what it says instead.",
