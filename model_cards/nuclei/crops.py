@@ -1,6 +1,6 @@
 """Training crops: cutting, varying, and the outputs that StarDist wants for them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch.utils.data import IterableDataset
 
 CROP_PX = 256
 SMALLEST_SCALE, LARGEST_SCALE = 0.6, 1.6
+
+Targets = Callable[[Labels], Image]
+"""From the labels of a crop to the wanted output."""
 
 
 def object_probability(labels: Labels) -> Image:
@@ -29,7 +32,7 @@ def object_probability(labels: Labels) -> Image:
     return probability
 
 
-def targets(labels: Labels) -> Image:
+def star_targets(labels: Labels) -> Image:
     """Give the wanted output (33, y / 2, x / 2): object probability and 32 distances (px)."""
     probability = object_probability(labels)[::GRID, ::GRID]
     distance = star_dist(labels, N_RAYS, grid=(GRID, GRID)).transpose(2, 0, 1)
@@ -79,23 +82,24 @@ def recoloured(image: Image, rng: Generator) -> Image:
 class Crops(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
     """An endless row of random crops with their targets, the same for the same seed."""
 
-    def __init__(self, pictures: list[Picture], seed: int) -> None:
+    def __init__(self, pictures: list[Picture], targets: Targets, seed: int) -> None:
         self.pictures = pictures
+        self.targets = targets
         self.seed = seed
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Give (1, 256, 256) images and (33, 128, 128) targets."""
+        """Give (1, 256, 256) images and their targets."""
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         while True:
             for i in rng.permutation(len(self.pictures)):
                 image, labels = turned(*crop(self.pictures[i], rng), rng)
                 image = recoloured(image, rng)
-                yield torch.from_numpy(image[None]), torch.from_numpy(targets(labels))
+                yield torch.from_numpy(image[None]), torch.from_numpy(self.targets(labels))
 
 
 def validation_batches(
-    pictures: list[Picture], size: int = 8
+    pictures: list[Picture], targets: Targets, size: int = 8
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Cut one fixed crop of 256 x 256 px out of every picture, unvaried."""
     corners = [[max(n - CROP_PX, 0) // 2 for n in p.image.shape] for p in pictures]

@@ -1,4 +1,4 @@
-"""Train the network of starter/nuclei on DSB2018 and keep the weights that validate best."""
+"""Train a network of nuclei on DSB2018 and keep the weights that validate best."""
 
 import copy
 import csv
@@ -13,17 +13,18 @@ import click
 import numpy as np
 import torch
 from crops import Crops, validation_batches
-from network import NucleiNet, new_network, parameter_count
+from families import FAMILIES, Family, Losses
+from network import parameter_count
 from pictures import read_pictures, scaled, split
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 BATCH = 8
 LEARNING_RATE = 1e-3
 WARM_UP_STEPS = 100
-DISTANCE_WEIGHT = 0.2
 LARGEST_GRADIENT = 5.0
+VALIDATE_EVERY = 200
+THREADS = 2
 
 Batch = tuple[Tensor, Tensor]
 
@@ -37,18 +38,14 @@ class Progress:
     learning_rate: float
     train_loss: float
     validation_loss: float
-    validation_probability_loss: float
-    validation_distance_px: float
+    validation_first_loss: float
+    validation_second_loss: float
 
 
-def losses(network: NucleiNet, image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the two losses of Schmidt et al. 2018: cross entropy and weighted error (px)."""
+def losses(family: Family, network: nn.Module, image: Tensor, wanted: Tensor) -> Losses:
+    """Give both parts of the loss; in training the convolutions compute in bfloat16."""
     with torch.autocast("cpu", torch.bfloat16, enabled=network.training):
-        logit, distance = network.raw(image.contiguous(memory_format=torch.channels_last))
-    probability, wanted_distance = wanted[:, :1], wanted[:, 1:]
-    entropy = functional.binary_cross_entropy_with_logits(logit.float(), probability)
-    error = (distance.float() - wanted_distance).abs()
-    return entropy, (probability * error).mean() / (probability.mean() + 1e-6)
+        return family.losses(network, image.contiguous(memory_format=torch.channels_last), wanted)
 
 
 def learning_rate_share(steps: int) -> Callable[[int], float]:
@@ -62,7 +59,7 @@ def learning_rate_share(steps: int) -> Callable[[int], float]:
 
 
 @torch.no_grad()
-def follow(average: NucleiNet, network: NucleiNet, step: int) -> None:
+def follow(average: nn.Module, network: nn.Module, step: int) -> None:
     """Move the averaged weights a little towards the trained ones."""
     keep = min(0.995, (step + 1) / (step + 10))
     for old, new in zip(average.parameters(), network.parameters(), strict=True):
@@ -70,20 +67,20 @@ def follow(average: NucleiNet, network: NucleiNet, step: int) -> None:
 
 
 @torch.no_grad()
-def validated(network: NucleiNet, batches: list[Batch]) -> tuple[float, float]:
+def validated(family: Family, network: nn.Module, batches: list[Batch]) -> tuple[float, float]:
     """Give the mean of both losses over the validation crops."""
     network.eval()
-    values = [[float(v) for v in losses(network, *batch)] for batch in batches]
-    entropy, error = np.mean(values, axis=0)
-    return float(entropy), float(error)
+    values = [[float(v) for v in losses(family, network, *batch)] for batch in batches]
+    first, second = np.mean(values, axis=0)
+    return float(first), float(second)
 
 
 class Training:
     """The network in training, its averaged weights, and what has been reached so far."""
 
-    def __init__(self, out: Path, steps: int) -> None:
-        self.out = out
-        self.network = new_network().to(memory_format=torch.channels_last)
+    def __init__(self, family: Family, out: Path, steps: int) -> None:
+        self.family, self.out = family, out
+        self.network = family.fresh().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=LEARNING_RATE, weight_decay=1e-4
@@ -97,8 +94,8 @@ class Training:
     def step(self, step: int, image: Tensor, wanted: Tensor) -> float:
         """Learn from one batch."""
         self.network.train()
-        entropy, error = losses(self.network, image, wanted)
-        loss = entropy + DISTANCE_WEIGHT * error
+        first, second = losses(self.family, self.network, image, wanted)
+        loss = first + self.family.second_weight * second
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
@@ -120,22 +117,22 @@ class Training:
             self.best = progress.validation_loss
             torch.save(state, self.out / "best.pt")
 
-    def run(self, crops: Iterable[Batch], batches: list[Batch], every: int) -> None:
+    def run(self, crops: Iterable[Batch], batches: list[Batch]) -> None:
         """Train until the crops end; validate and save every few steps."""
         began, seen = time.perf_counter(), []
         for step, (image, wanted) in enumerate(crops, start=1):
             seen.append(self.step(step, image, wanted))
-            if step % every:
+            if step % VALIDATE_EVERY:
                 continue
-            entropy, error = validated(self.average, batches)
+            first, second = validated(self.family, self.average, batches)
             progress = Progress(
                 step=step,
                 took_s=round(time.perf_counter() - began, 1),
                 learning_rate=self.schedule.get_last_lr()[0],
                 train_loss=float(np.mean(seen)),
-                validation_loss=entropy + DISTANCE_WEIGHT * error,
-                validation_probability_loss=entropy,
-                validation_distance_px=error,
+                validation_loss=first + self.family.second_weight * second,
+                validation_first_loss=first,
+                validation_second_loss=second,
             )
             self.record(progress)
             click.echo(str(progress))
@@ -143,23 +140,25 @@ class Training:
 
 
 @click.command()
+@click.argument("model", type=click.Choice(list(FAMILIES)))
 @click.option("--data", type=click.Path(path_type=Path), default="../shared/data/dsb2018/train")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for weights.")
 @click.option("--steps", default=6000, show_default=True, help="Batches of 8 crops.")
 @click.option("--stop", type=int, help="Stop after this step; the schedule stays that of --steps.")
-@click.option("--every", default=100, show_default=True, help="Steps between validations.")
 @click.option("--seed", default=2018, show_default=True)
-def train(data: Path, out: Path, steps: int, stop: int | None, every: int, seed: int) -> None:
-    """Train on the pictures of DATA and write best.pt, last.pt and history.csv to OUT."""
+def train(model: str, data: Path, out: Path, steps: int, stop: int | None, seed: int) -> None:
+    """Train MODEL on the pictures of DATA and write best.pt, last.pt and history.csv to OUT."""
     torch.manual_seed(seed)
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
+    family = FAMILIES[model]
     out.mkdir(parents=True, exist_ok=True)
     train_pictures, validation_pictures = split(scaled(read_pictures(data)), seed)
-    crops = Crops(train_pictures, seed)
+    crops = Crops(train_pictures, family.targets, seed)
     loader = DataLoader(crops, BATCH, num_workers=1, prefetch_factor=8)
-    training = Training(out, steps)
+    training = Training(family, out, steps)
     click.echo(f"{parameter_count(training.network)} parameters, {len(train_pictures)} pictures")
-    training.run(islice(loader, stop or steps), validation_batches(validation_pictures), every)
+    held = validation_batches(validation_pictures, family.targets)
+    training.run(islice(loader, stop or steps), held)
 
 
 if __name__ == "__main__":

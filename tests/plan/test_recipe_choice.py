@@ -61,7 +61,7 @@ def test_thresholds_in_config_make_a_stardist_model() -> None:
 @pytest.mark.parametrize(
     ("tensor", "recipe", "parameters"),
     [
-        (output("background", "contour", "nucleus"), "boundary", (2, 1)),
+        (output("background", "membrane", "nucleus"), "boundary", (2, 1)),
         (output("foreground", "boundary"), "boundary", (0, 1)),
         (output("boundary"), "boundary", (-1, 0)),
         (output("cell membrane"), "boundary", (-1, 0)),
@@ -75,6 +75,93 @@ def test_names_of_channels_tell_boundary_and_foreground(
     foreground, boundary = parameters
     assert choice.name == recipe
     assert choice.parameters == {"foreground_channel": foreground, "boundary_channel": boundary}
+
+
+@pytest.mark.parametrize(
+    ("names", "recipe", "parameters"),
+    [
+        (("background", "contour", "nucleus"), "contour", {"channels": "B+C+F"}),
+        (("foreground", "contour", "style"), "contour", {"channels": "F+C+-"}),
+        (("flow_y", "flow_x", "cell_probability"), "flows", {}),
+        (("inner_distance", "interior"), "mesmer", {}),
+    ],
+)
+def test_names_of_channels_tell_the_family(
+    names: tuple[str, ...], recipe: str, parameters: dict[str, str]
+) -> None:
+    choice = choose_recipe(model(output(*names)))
+
+    assert choice.name == recipe
+    assert parameters.items() <= choice.parameters.items()
+
+
+@pytest.mark.parametrize(
+    ("description", "tags", "channels", "letters"),
+    [
+        ("nuclei", (), 2, "F+C"),
+        ("nuclei. Instance segmentation representation: F + C + Db", (), 3, "F+C+Db"),
+        ("neurons. Instance segmentation representation: F + P", (), 2, "F+P"),
+        ("cysts", ("cyst", "3D", "fluorescence"), 3, "F+C+M"),
+    ],
+)
+def test_a_model_of_biapy_tells_its_maps(
+    description: str, tags: tuple[str, ...], channels: int, letters: str
+) -> None:
+    known = model(
+        output(channels=channels),
+        tags=("biapy", "instance-segmentation", *tags),
+        description=description,
+    )
+
+    choice = choose_recipe(known)
+
+    assert (choice.name, choice.parameters) == ("contour", {"channels": letters})
+
+
+@pytest.mark.parametrize(("description", "channels"), [("F", 3), ("representation: E + F", 2)])
+def test_maps_of_biapy_that_do_not_fit_are_not_guessed(description: str, channels: int) -> None:
+    tags = ("biapy", "instance-segmentation")
+
+    with pytest.raises(RecipeUnclear):
+        choose_recipe(model(output(channels=channels), tags=tags, description=description))
+
+
+def test_config_of_our_own_names_the_recipe_and_its_parameters() -> None:
+    config = {"bmz": {"recipe": {"name": "flows", "parameters": {"diameter": 20.0}}}}
+
+    choice = choose_recipe(model(output("foreground", "contour", "x"), config=config))
+
+    assert (choice.name, choice.parameters) == ("flows", {"diameter": 20.0})
+    assert "config.bmz.recipe" in choice.why
+
+
+def test_config_of_torch_em_holds_the_offsets_of_affinities() -> None:
+    config = {"mws": {"offsets": [[-1, 0], [0, -1], [-9, 0]]}}
+
+    choice = choose_recipe(model(output(channels=3), config=config))
+
+    assert choice.name == "affinities"
+    assert choice.parameters == {"offsets": "-1,0;0,-1;-9,0", "one_is_apart": True}
+
+
+def stacked(channels: int) -> TensorSpec:
+    flat = output(channels=channels)
+    z = AxisSpec("z", "space", Fixed(16))
+    return replace(flat, axes=(*flat.axes[:2], z, *flat.axes[2:]))
+
+
+def test_rays_of_a_stack_are_those_of_the_config() -> None:
+    rays = {"name": "Rays_GoldenSpiral", "kwargs": {"n": 96, "anisotropy": [2, 1, 1.5]}}
+    config: dict[str, Any] = {
+        "stardist": {"thresholds": {"prob": 0.4, "nms": 0.5}, "config": {"rays_json": rays}}
+    }
+
+    choice = choose_recipe(model(stacked(97), config=config))
+    rays["name"] = "Rays_Octo"
+
+    assert choice.parameters["anisotropy"] == "2,1,1.5"
+    with pytest.raises(RecipeMissing, match="Rays_Octo"):
+        choose_recipe(model(stacked(97), config=config))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +264,7 @@ def test_facts_say_which_of_several_outputs_becomes_labels() -> None:
     [
         ("diplomatic-bug", 1, "prompt"),
         ("amiable-crocodile", 1, "its input is no image"),
-        ("wild-whale", 8, "offsets"),
+        ("conscientious-seashell", 3, "probabilities"),
     ],
 )
 def test_facts_say_why_there_is_no_recipe(alias: str, channels: int, reason: str) -> None:
@@ -203,24 +290,24 @@ def test_a_model_that_the_facts_know_of_another_task_makes_no_labels() -> None:
 
 
 ZOO = {
-    "biapy-affinities": {"recipe.missing": 3},
-    "biapy-instance": {"boundary": 28, "components": 1, "recipe.missing": 1},
+    "biapy-affinities": {"affinities": 3},
+    "biapy-instance": {"contour": 29, "components": 1},
     "biapy-semantic": {"boundary": 1, "components": 10},
     "cellpose-flows": {"flows": 1},
     "cellpose-labels": {"labels": 4},
     "deepimagej-mask": {"components": 4},
     "deepimagej-prob": {"boundary": 2, "components": 2},
-    "detectron2": {"package.invalid": 1, "recipe.missing": 1},
+    "detectron2": {"package.invalid": 1, "masks": 1},
     "empanada-labels": {"labels": 1},
     "hpa-dpnunet": {"recipe.missing": 2},
     "membrane": {"boundary": 1, "recipe.missing": 1},
     "micro-sam": {"recipe.missing": 6},
-    "plantseg": {"boundary": 8, "components": 1},
+    "plantseg": {"boundary": 2, "components": 1, "gasp": 6},
     "semantic": {"components": 1},
     "semantic-multiclass": {"argmax": 7},
     "shallow2deep": {"recipe.missing": 4},
     "stardist": {"stardist": 4},
-    "torch-em-affinities": {"recipe.missing": 1},
+    "torch-em-affinities": {"affinities": 1},
     "torch-em-boundary": {"boundary": 10},
     "other tasks": {"task.no-labels": 30, "package.invalid": 1},
 }

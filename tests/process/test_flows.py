@@ -221,20 +221,30 @@ def test_noise_gives_labels_in_raster_order(seed: int) -> None:
     assert np.array_equal(labels, in_raster_order(labels).labels)
 
 
-def test_stacks_of_flows_are_refused() -> None:
+def test_more_axes_than_a_stack_are_refused() -> None:
     with pytest.raises(DimensionsNotDone, match=r"\[recipe\.dimensions\]"):
-        label_flows(np.zeros((4, 5, 8, 8), np.float32), (1, 1, 1))
+        label_flows(np.zeros((5, 2, 5, 8, 8), np.float32), (1, 1, 1, 1))
 
 
-def test_another_number_of_channels_is_refused() -> None:
-    with pytest.raises(ChannelsDiffer, match="has 4 channels"):
-        label_flows(np.zeros((4, 8, 8), np.float32), (1, 1))
+@pytest.mark.parametrize("channels", [2, 5])
+def test_another_number_of_channels_is_refused(channels: int) -> None:
+    with pytest.raises(ChannelsDiffer, match=f"has {channels} channels"):
+        label_flows(np.zeros((channels, 8, 8), np.float32), (1, 1))
 
 
 def test_the_flow_recipe_names_the_parameters_it_takes() -> None:
-    defaults = FLOWS.parameters_from({}, {})
+    defaults = {name: FLOWS.parameters_from({}, {})[name] for name in FLOWS.own}
 
     assert FlowSettings(**defaults) == FlowSettings()  # type: ignore[arg-type]  # texts name values
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"), [({}, 200), ({"diameter": 60.0}, 400), ({"niter": 7}, 7)]
+)
+def test_steps_grow_with_the_diameter_unless_they_are_given(
+    given: dict[str, float], steps: int
+) -> None:
+    assert FlowSettings(**given).steps == steps  # type: ignore[arg-type]  # texts name values
 
 
 def test_cells_of_the_membrane_image_are_those_of_cellpose(shared: Path) -> None:

@@ -104,16 +104,34 @@ def test_stardist_refuses_another_count_of_rays() -> None:
     assert refusal.value.code == "process.not-one-per-entry"
 
 
-def test_stacks_are_refused_by_the_recipe_and_not_made_up() -> None:
-    stack = np.zeros((1, 1 + RAYS, 8, 8, 8), np.float32)
+def test_stacks_are_labelled_with_one_channel() -> None:
+    stars = np.full((1, 1 + RAYS, 20, 24, 24), 5.0, np.float32)
+    stars[:, 0] = 0
+    stars[0, 0, 8, 9, 9], stars[0, 0, 10, 10, 18] = 0.8, 0.9
     cube = {"grid": (1, 1, 1), "anisotropy": (1.0, 1.0, 1.0), "overlap_label": None}
+    flows_ = np.zeros((1, 4, 8, 16, 16), np.float32)
+    flows_[:, 3] = -6
+    flows_[0, 3, 2:6, 4:9, 4:9] = 6
 
-    with pytest.raises(BmzError) as stars:
-        labelled("stardist_postprocessing", stack, "bczyx", STARDIST | cube)
-    with pytest.raises(BmzError) as flown:
-        labelled("cellpose_flow_dynamics", stack[:, :4], "bczyx", {**CELLPOSE, "do_3D": True})
+    out = labelled("stardist_postprocessing", stars, "bczyx", STARDIST | cube)
+    flown = labelled("cellpose_flow_dynamics", flows_, "bczyx", {**CELLPOSE, "do_3D": True})
 
-    assert stars.value.code == flown.value.code == "recipe.dimensions"
+    # label 1 is the more probable
+    assert out.shape == (1, 1, 20, 24, 24)
+    assert [out[0, 0, 8, 9, 9], out[0, 0, 10, 10, 18]] == [2, 1]
+    assert flown.shape == (1, 1, 8, 16, 16)
+
+
+def test_stardist_marks_where_objects_of_a_stack_overlap() -> None:
+    stars = np.full((1, 1 + RAYS, 20, 20, 24), 5.0, np.float32)
+    stars[:, 0] = 0
+    stars[0, 0, 10, 10, 8], stars[0, 0, 10, 10, 16] = 0.8, 0.9
+    cube = {"grid": (1, 1, 1), "anisotropy": (1.0, 1.0, 1.0), "overlap_label": -1}
+
+    out = labelled("stardist_postprocessing", stars, "bczyx", STARDIST | cube)
+
+    assert np.unique(out).tolist() == [-1, 0, 1, 2]
+    assert np.all(np.argwhere(out[0, 0] == -1)[:, 2] > 9)
 
 
 def test_an_axis_too_many_or_too_few_is_refused() -> None:

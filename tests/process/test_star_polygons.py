@@ -13,8 +13,8 @@ from skimage.draw import polygon
 from bmz.base.arrays import FloatArray
 from bmz.process.star_overlap import overlap_areas
 from bmz.process.star_polygons import Stars, least_overlap_areas, most_overlap_areas
-from bmz.process.star_suppression import ROUNDING
-from bmz.process.stardist import non_maximum_suppression, render_polygons
+from bmz.process.star_rendering import render_polygons
+from bmz.process.star_suppression import ROUNDING, non_maximum_suppression
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from bmz.app.own_tensors import OwnTensors, as_maps, finished
-from bmz.app.pipeline import label_map
+from bmz.app.pipeline import label_map, map_of
 from bmz.app.settings import decide_labelling
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
@@ -18,7 +18,6 @@ from bmz.predict.backend import Backend
 from bmz.predict.reach import Reach, measured_reach
 from bmz.predict.seams import run_two_ways
 from bmz.process.agreement import Agreement, compare
-from bmz.process.ops import apply_steps
 from bmz.report.model_tests import ModelCheck
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, PackagedFile, Weights
@@ -197,13 +196,12 @@ def label_check(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> Mode
         return ModelCheck("labels", "failed", str(why))
     try:
         outputs = backend.run([_first(tensor.array, tensor.axes) for tensor in tensors.inputs])
-        position = [t.id for t in model.outputs].index(labelling.choice.output)
-        letters = model.outputs[position].letters
-        mapped, _ = apply_steps(labelling.map_steps, outputs[position], letters)
+        mapped, letters = map_of(outputs, model, labelling)
+        others = {tensor.id: out for tensor, out in zip(model.outputs, outputs, strict=True)}
         array, axes = tensors.inputs[0]
         sizes = dict(zip(axes, array.shape, strict=True))
         shape = {axis: sizes[axis] for axis in model.space}
-        labels = label_map(mapped, letters, shape, labelling).labels
+        labels = label_map(mapped, letters, shape, labelling, others).labels
     except BmzError as why:
         # what a recipe of ours does not take is no fault of the model
         ours = why.code.startswith("recipe.")

@@ -28,6 +28,7 @@ from bmz.process.adapt import (
     take_channels,
     to_layout,
 )
+from bmz.process.finish import finish_labels
 from bmz.process.ops import apply_steps
 from bmz.process.recipe import Labelled
 from bmz.spec.model import ModelSpec
@@ -92,9 +93,8 @@ def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
         tensors = network_inputs(plane, work.model, work.plan, steps=work.engine == "bmz")
     with work.stopwatch.stage("network"):
         outputs, plan = run_as_memory_allows(tensors, work)
-    position = [t.id for t in work.model.outputs].index(work.labelling.choice.output)
     with work.stopwatch.stage("labels"):
-        return _finish(outputs[position], plane.shape[1:], replace(work, plan=plan))
+        return _finish(outputs, plane.shape[1:], replace(work, plan=plan))
 
 
 def run_as_memory_allows(tensors: Sequence[Tensor], work: Pass) -> tuple[list[AnyArray], Plan]:
@@ -168,19 +168,48 @@ def network_inputs(
     ]
 
 
-def _finish(output: AnyArray, shape: tuple[int, ...], work: Pass) -> PlaneResult:
-    letters = next(t.letters for t in work.model.outputs if t.id == work.labelling.choice.output)
-    mapped, _ = apply_steps(work.labelling.map_steps, output, letters)
-    raw, _ = from_layout(np.asarray(mapped, dtype=np.float32), letters)
+def _finish(outputs: Sequence[AnyArray], shape: tuple[int, ...], work: Pass) -> PlaneResult:
+    mapped, letters = map_of(outputs, work.model, work.labelling)
     if work.labelling.recipe is None:
-        return PlaneResult(raw, work.plan)
-    labelled = label_map(mapped, letters, work.plan.shape, work.labelling)
+        return PlaneResult(_as_raw(mapped, letters), work.plan)
+    others = {tensor.id: out for tensor, out in zip(work.model.outputs, outputs, strict=True)}
+    labelled = label_map(mapped, letters, work.plan.shape, work.labelling, others)
+    raw = _as_raw(mapped, letters) if labelled.drawn is None else labelled.drawn[None]
     on_network = labelled.labels[tuple(slice(size) for size in work.plan.shape.values())]
-    return PlaneResult(raw, work.plan, resize_labels(on_network, shape), labelled.scores)
+    on_image = replace(labelled, labels=resize_labels(on_network, shape))
+    done = finish_labels(on_image, work.labelling.finish)
+    return PlaneResult(raw, work.plan, done.labels, done.scores)
+
+
+def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:
+    return from_layout(np.asarray(mapped, dtype=np.float32), letters)[0]
+
+
+def map_of(
+    outputs: Sequence[AnyArray], model: ModelSpec, labelling: Labelling
+) -> tuple[AnyArray, str]:
+    """Give the output that becomes labels after the declared steps that give the map.
+
+    Parameters
+    ----------
+    outputs : of the network, in the order of the description
+
+    Returns
+    -------
+    ndarray, str
+        the map and its axes
+    """
+    position = [tensor.id for tensor in model.outputs].index(labelling.choice.output)
+    letters = model.outputs[position].letters
+    return apply_steps(labelling.map_steps, outputs[position], letters)
 
 
 def label_map(
-    mapped: AnyArray, letters: str, shape: Mapping[str, int], labelling: Labelling
+    mapped: AnyArray,
+    letters: str,
+    shape: Mapping[str, int],
+    labelling: Labelling,
+    others: Mapping[str, AnyArray],
 ) -> Labelled:
     """Turn the map of one image into labels, on the grid that the network works on.
 
@@ -190,10 +219,14 @@ def label_map(
     letters : its axes
     shape : spatial sizes of the input of the network
     labelling : with a recipe
+    others : all outputs of the network by their ids, for recipes of single objects
     """
     recipe = labelling.recipe
     assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    if recipe.per_object:
+        size = tuple(shape.values())
+        return recipe.apply(mapped, (), labelling.parameters, shape=size, others=others)
     declared, _ = apply_steps(labelling.label_steps, mapped, letters)
     maps, _ = from_layout(declared, letters)
     grid = grid_of(maps.shape[1:], shape)
-    return recipe.label(maps, grid, **labelling.parameters)
+    return recipe.apply(maps, grid, labelling.parameters)

@@ -13,7 +13,7 @@ import numpy as np
 
 from bmz.app.model_code import Permit
 from bmz.app.networks import open_network
-from bmz.app.pipeline import label_map
+from bmz.app.pipeline import label_map, map_of
 from bmz.app.request import PrecisionWord
 from bmz.app.settings import Labelling
 from bmz.base.arrays import AnyArray
@@ -221,11 +221,10 @@ def _first_image(array: AnyArray, letters: str) -> AnyArray:
 
 def _labels(outputs: Sequence[AnyArray], inputs: Sequence[AnyArray], network: Network) -> AnyArray:
     model, labelling = network.model, network.labelling
-    ids = [tensor.id for tensor in model.outputs]
-    position = ids.index(labelling.choice.output)
-    letters = model.outputs[position].letters
-    mapped, _ = apply_steps(labelling.map_steps, outputs[position], letters)
-    return label_map(mapped, letters, _space(model.inputs[0], inputs[0]), labelling).labels
+    mapped, letters = map_of(outputs, model, labelling)
+    others = {tensor.id: out for tensor, out in zip(model.outputs, outputs, strict=True)}
+    shape = _space(model.inputs[0], inputs[0])
+    return label_map(mapped, letters, shape, labelling, others).labels
 
 
 def _space(tensor: TensorSpec, array: AnyArray) -> Mapping[str, int]:

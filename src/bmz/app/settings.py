@@ -9,6 +9,7 @@ from typing import Any
 from bmz.base.errors import WrongUsage
 from bmz.base.steps import Step
 from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe
+from bmz.process.finish import Finish
 from bmz.process.recipe import Recipe
 from bmz.process.recipes import RECIPES
 from bmz.spec.model import ModelSpec
@@ -57,6 +58,11 @@ class Labelling:
     parameters: Mapping[str, Any]
     map_steps: tuple[Step, ...]
     label_steps: tuple[Step, ...]
+
+    @property
+    def finish(self) -> Finish:
+        """What is done to the labels whatever the recipe."""
+        return Finish.of(self.parameters, self.recipe.own if self.recipe else ())
 
     def as_record(self) -> dict[str, Any]:
         """Give it as plain values, for the run record."""

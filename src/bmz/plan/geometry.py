@@ -36,6 +36,9 @@ def output_rules(model: ModelSpec) -> tuple[OutputRule, ...]:
 
 
 def _output_rule(model: ModelSpec, tensor: TensorSpec) -> OutputRule:
+    if tensor.per_object:
+        # its y and x count pixels of an object's own box, and are no part of the image
+        return OutputRule(tensor.letters.upper().replace("B", "b"))
     spacing: dict[str, Fraction | int] = {}
     lost: dict[str, int] = {}
     for axis in tensor.axes:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bmz.plan.curated import Curated, curated_way
-from bmz.plan.errors import MakesNoLabels, OutputUnclear, OutputUnknown, RecipeUnclear
+from bmz.plan.errors import (
+    MakesNoLabels,
+    OutputUnclear,
+    OutputUnknown,
+    RecipeMissing,
+    RecipeUnclear,
+)
 from bmz.spec.model import ModelSpec, TensorSpec
 
 LABEL_OPS = ("stardist_postprocessing", "cellpose_flow_dynamics")
@@ -15,7 +21,13 @@ LABEL_OPS = ("stardist_postprocessing", "cellpose_flow_dynamics")
 
 FOREGROUND = {"foreground", "nucleus", "nuclei", "cell", "cells", "object", "objects", "f"}
 BOUNDARY = {"boundary", "boundaries", "membrane", "contour", "contours", "border", "edge", "c"}
+CONTOUR = {"contour", "contours"}
 LABELS = {"label", "labels", "instances", "instance_labels"}
+
+BIAPY = {"F", "B", "M", "C", "T", "P", "D", "Db", "Dn", "Dc"}
+"""Letters of a representation of BiaPy that the recipe `contour` reads."""
+
+GOLDEN_SPIRAL = "Rays_GoldenSpiral"
 
 NO_LABEL_TASKS = (
     "image-restoration",
@@ -131,17 +143,46 @@ def _declared_op(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     return None
 
 
+def _own_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    # written by `bmz`: {name, parameters, output}, as docs/reference/recipes.md says
+    told = (model.config.get("bmz") or {}).get("recipe")
+    if not isinstance(told, Mapping) or told.get("output", tensor.id) != tensor.id:
+        return None
+    why = "config.bmz.recipe names it"
+    return RecipeChoice(str(told.get("name")), why, tensor.id, dict(told.get("parameters") or {}))
+
+
 def _stardist_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     stardist = model.config.get("stardist")
-    thresholds = stardist.get("thresholds") if isinstance(stardist, Mapping) else None
+    if not isinstance(stardist, Mapping):
+        return None
+    thresholds = stardist.get("thresholds")
     if not isinstance(thresholds, Mapping) or not {"prob", "nms"} <= set(thresholds):
         return None
     why = "config.stardist holds the thresholds of a StarDist network"
-    values = {
+    values: dict[str, float | str] = {
         "prob_threshold": float(thresholds["prob"]),
         "nms_threshold": float(thresholds["nms"]),
     }
+    if tensor.space == "zyx":
+        rays = (stardist.get("config") or {}).get("rays_json") or {}
+        name = rays.get("name", GOLDEN_SPIRAL)
+        if name != GOLDEN_SPIRAL:
+            raise RecipeMissing(model.id, f"its rays are {name}, and only {GOLDEN_SPIRAL} is known")
+        anisotropy = (rays.get("kwargs") or {}).get("anisotropy") or (1, 1, 1)
+        values["anisotropy"] = ",".join(f"{float(along):g}" for along in anisotropy)
     return RecipeChoice("stardist", why, tensor.id, values)
+
+
+def _mutex_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    mutex = model.config.get("mws")
+    offsets = mutex.get("offsets") if isinstance(mutex, Mapping) else None
+    if not isinstance(offsets, Sequence) or len(offsets) != tensor.channels:
+        return None
+    why = "config.mws holds the offsets of affinities, as torch-em writes them"
+    text = ";".join(",".join(str(int(step)) for step in offset) for offset in offsets)
+    # torch-em trains on 1 for what is apart: torch_em/transform/label.py, AffinityTransform
+    return RecipeChoice("affinities", why, tensor.id, {"offsets": text, "one_is_apart": True})
 
 
 def _names(tensor: TensorSpec) -> tuple[str, ...]:
@@ -170,26 +211,43 @@ def _named_maps(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     if boundary is None:
         return None
     why = f"the output channels are named {', '.join(names)}"
-    channels = {"foreground_channel": foreground, "boundary_channel": boundary}
-    return RecipeChoice("boundary", why, tensor.id, channels)
+    if foreground >= 0 and _word_in(names[boundary], CONTOUR):
+        letters = {foreground: "F", boundary: "C"}
+        letters |= {i: "B" for i, name in enumerate(names) if _word_in(name, {"background"})}
+        channels = "+".join(letters.get(i, "-") for i in range(len(names)))
+        half = {"foreground_threshold": 0.5, "contour_threshold": 0.5}
+        return RecipeChoice("contour", why, tensor.id, {"channels": channels, **half})
+    places = {"foreground_channel": foreground, "boundary_channel": boundary}
+    return RecipeChoice("boundary", why, tensor.id, places)
 
 
 def _word_in(name: str, words: set[str]) -> bool:
     return bool(set(re.split(r"[\s_\-]+", name)) & words)
 
 
+def _named_families(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    names = _names(tensor)
+    why = f"the output channels are named {', '.join(names)}"
+    flows = [name for name in names if _word_in(name, {"flow", "flows"})]
+    if names and len(flows) == len(tensor.space) and names[: len(flows)] == tuple(flows):
+        return RecipeChoice("flows", why, tensor.id)
+    if any(re.search(r"inner[\s_\-]*distance", name) for name in names[:1]):
+        return RecipeChoice("mesmer", why, tensor.id)
+    return None
+
+
 def _biapy(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     tags = {tag.lower() for tag in model.tags}
-    if not {"biapy", "instance-segmentation"} <= tags or tensor.channels != 2:  # noqa: PLR2004
+    if not {"biapy", "instance-segmentation"} <= tags:
         return None
-    said = re.search(r"representation:\s*([A-Z][\w\s+]*)", model.description)
-    representation = re.sub(r"\s", "", said[1]) if said else "F+C"
-    if not representation.startswith("F+C"):
+    said = re.search(r"representation:\s*([A-Z][a-z]?(?:\s*\+\s*[A-Z][a-z]?)*)", model.description)
+    # biapy 3.7.1, biapy/models/__init__.py: what the tags mean without `representation:`
+    default = "F+C+M" if {"cyst", "3d", "fluorescence"} <= tags else "F+C"
+    channels = re.sub(r"\s", "", said[1]) if said else default
+    if len(channels.split("+")) != tensor.channels or not set(channels.split("+")) <= BIAPY:
         return None
-    # biapy 3.7.1, biapy/models/__init__.py: tag biapy without `representation:` means F + C
-    why = "a BiaPy model with two maps: foreground and contour"
-    channels = {"foreground_channel": 0, "boundary_channel": 1}
-    return RecipeChoice("boundary", why, tensor.id, channels)
+    why = f"a BiaPy model, whose maps are {channels}"
+    return RecipeChoice("contour", why, tensor.id, {"channels": channels})
 
 
 def _segments(model: ModelSpec) -> bool:
@@ -223,8 +281,15 @@ def _classes(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
 
 _Rule = Callable[[ModelSpec, TensorSpec], RecipeChoice | None]
 
-_DECLARED: tuple[_Rule, ...] = (_declared_op, _stardist_config)
+_DECLARED: tuple[_Rule, ...] = (_declared_op, _own_config, _stardist_config, _mutex_config)
 """What the description itself declares; it wins over the curated facts."""
 
-_TOLD: tuple[_Rule, ...] = (_label_output, _named_maps, _biapy, _foreground, _classes)
+_TOLD: tuple[_Rule, ...] = (
+    _label_output,
+    _named_families,
+    _named_maps,
+    _biapy,
+    _foreground,
+    _classes,
+)
 """What names and tags tell; the curated facts win over it."""

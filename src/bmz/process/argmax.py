@@ -9,7 +9,7 @@ import numpy as np
 from skimage.measure import label
 
 from bmz.base.arrays import AnyArray, LabelArray
-from bmz.process.maps import on_input_grid, without_small
+from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import Labelled, Parameter, Recipe
 from bmz.process.relabel import in_raster_order
@@ -24,7 +24,6 @@ class ArgmaxSettings:
     background: int = 0
     instances: bool = True
     diagonal: bool = True
-    min_size: int = 0
 
 
 def label_classes(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
@@ -53,10 +52,9 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], **parameters: Any) ->
     wanted = ArgmaxSettings(**parameters)
     classes = _classes(output, wanted.background)
     if not wanted.instances:
-        return Labelled(on_input_grid(classes, grid))
+        return Labelled(on_input_grid(classes, grid), classes=True)
     found = label(classes, background=0, connectivity=classes.ndim if wanted.diagonal else 1)
-    kept = without_small(found, wanted.min_size, grid)
-    return in_raster_order(on_input_grid(kept, grid))
+    return in_raster_order(on_input_grid(found, grid))
 
 
 def _classes(output: AnyArray, background: int) -> LabelArray:
@@ -84,7 +82,6 @@ ARGMAX = Recipe(
         Parameter("background", 0, "channel of the background, counted from 0; -1: none", -1),
         Parameter("instances", True, "number the objects; false: the label is the class"),  # noqa: FBT003  (a default, named by its parameter)
         Parameter("diagonal", True, "pixels that touch at a corner are connected"),  # noqa: FBT003  (as above)
-        Parameter("min_size", 0, "smallest object, px of the input", 0),
     ),
 )
 """The recipe of semantic segmentation."""

@@ -8,7 +8,7 @@ from typing import Any
 from skimage.measure import label
 
 from bmz.base.arrays import AnyArray
-from bmz.process.maps import on_input_grid, one_map, without_small
+from bmz.process.maps import on_input_grid, one_map
 from bmz.process.recipe import Labelled, Parameter, Recipe
 from bmz.process.relabel import in_raster_order
 
@@ -20,7 +20,6 @@ class ComponentSettings:
     threshold: float = 0.5
     channel: int = 0
     diagonal: bool = True
-    min_size: int = 0
 
 
 def label_components(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
@@ -45,8 +44,7 @@ def label_components(output: AnyArray, grid: tuple[int, ...], **parameters: Any)
     wanted = ComponentSettings(**parameters)
     above = one_map("components", output, wanted.channel) > wanted.threshold
     found = label(above, connectivity=above.ndim if wanted.diagonal else 1)
-    kept = without_small(found, wanted.min_size, grid)
-    return in_raster_order(on_input_grid(kept, grid))
+    return in_raster_order(on_input_grid(found, grid))
 
 
 COMPONENTS = Recipe(
@@ -58,7 +56,6 @@ COMPONENTS = Recipe(
         Parameter("threshold", 0.5, "foreground is what lies above, in the unit of the map"),
         Parameter("channel", 0, "channel of the foreground, counted from 0", 0),
         Parameter("diagonal", True, "pixels that touch at a corner are connected"),  # noqa: FBT003  (a default, named by its parameter)
-        Parameter("min_size", 0, "smallest object, px of the input", 0),
     ),
 )
 """The recipe of foreground maps and masks."""

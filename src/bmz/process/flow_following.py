@@ -1,4 +1,4 @@
-"""Let the pixels of a plane drift along a flow, and say where each ends."""
+"""Let pixels drift along a flow, and say where each ends."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ Places = NDArray[np.complex64]
 POINTS_AT_ONCE = 1 << 14
 """So that the temporary arrays of a step stay in the cache."""
 
+STACK = 3
+
 LOOK_AFTER_STEPS = (20, 28, 36, 48, 64, 90, 130)
 """When to look for pixels that have settled or met; many have, once they reached their centre."""
 
@@ -22,21 +24,23 @@ LOOK_AFTER_STEPS = (20, 28, 36, 48, 64, 90, 130)
 def follow_flow(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.intp]:
     """Move each pixel of `cell` along `flow`, and give the pixel in which it ends.
 
-    Euler steps of length 1 with the flow interpolated linearly between four pixels; positions are
-    kept within the plane. The flow is 0 outside `cell`. A pixel that is where it was two steps
+    Euler steps of length 1 with the flow interpolated linearly between neighbours; positions are
+    kept within the image. The flow is 0 outside `cell`. A pixel that is where it was two steps
     ago will swing on for ever, and pixels that met stay together: such are not followed twice,
     with the same result. Source: Stringer et al. 2021, as cellpose 3.1.1.3 does it on a CPU.
 
     Parameters
     ----------
-    flow : (2, y, x) float32, along y and along x, px a step, all finite
-    cell : (y, x), the pixels that move
+    flow : (2, y, x) or (3, z, y, x) float32, along each axis, px a step, all finite
+    cell : ((z,) y, x), the pixels that move
     steps : how many
 
     Returns
     -------
-    (2, pixels) y and x, whole px (cut off, not rounded), in raster order of `cell`
+    (2 or 3, pixels) (z,) y and x, whole px (cut off, not rounded), in raster order of `cell`
     """
+    if cell.ndim == STACK:
+        return _through_stack(flow, cell, steps)
     y, x = np.nonzero(cell)
     swarm = _Swarm(_places(x, y), np.arange(len(y)), np.arange(len(y)))
     field, ends = _Field.of(flow * cell), np.zeros(len(y), np.complex64)
@@ -49,6 +53,14 @@ def follow_flow(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.int
         else:
             swarm = _still_moving(swarm, trace, ends, even=(steps - look) % 2 == 0)
     return np.stack([ends.imag, ends.real]).astype(np.intp)
+
+
+def _through_stack(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.intp]:
+    from bmz.process.flow_loop import drift
+
+    field = np.ascontiguousarray(np.moveaxis(flow * cell, 0, -1), np.float32)
+    starts = np.stack(np.nonzero(cell), axis=1).astype(np.float32)
+    return drift(field, starts, steps).T.astype(np.intp)
 
 
 def _places(x: NDArray[np.intp], y: NDArray[np.intp]) -> Places:

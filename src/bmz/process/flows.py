@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.process.flow_error import flow_errors
-from bmz.process.flow_following import follow_flow
+from bmz.process.flow_following import STACK, follow_flow
+from bmz.process.flow_skeleton import skeleton_labels
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer, require_plane
 from bmz.process.recipe import Labelled, Parameter, Recipe
@@ -30,25 +31,46 @@ SINK_RADIUS_PX = 5
 """How far a sink may reach from its seed, step by step over places with enough ends."""
 
 
+DIAMETER_PX = 30.0
+STEPS_PER_DIAMETER = 200
+"""Of Cellpose: 200 steps where cells are about 30 px across, more where they are larger."""
+
+BY_DIAMETER = 0
+AUTO = "auto"
+
+
 @dataclass(frozen=True)
 class FlowSettings:
     """The parameters of the recipe; `FLOWS` says what they mean."""
 
     cellprob_threshold: float = 0.0
     flow_threshold: float = 0.4
-    niter: int = 200
+    niter: int = BY_DIAMETER
+    diameter: float = DIAMETER_PX
     min_size: int = 15
     max_size_fraction: float = 0.4
+    style: str = AUTO
+
+    @property
+    def steps(self) -> int:
+        """How many steps along the flow pixels of Cellpose's flows take."""
+        by_diameter = max(round(STEPS_PER_DIAMETER * self.diameter / DIAMETER_PX), 1)
+        return self.niter if self.niter != BY_DIAMETER else by_diameter
 
 
 def label_flows(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
     """Turn flows and cell probability into labels: pixels that drift to one sink are one cell.
 
+    Flows of planes are checked against those that the found cells would have; flows of stacks are
+    not, as in Cellpose. Of Omnipose's maps the third is the distance to the edge, and cells are
+    what hangs together when all pixels have moved a little away from it.
+
     Parameters
     ----------
-    output : (3, y, x): flow along y, flow along x (both times 5), cell probability (logit);
+    output : (axes + 1, (z,) y, x): flow along each axis (5 times the unit flow), cell probability
+        (logit) or distance (px); Omnipose may have a boundary map behind it, which is not read;
         a flow that is no number counts as 0
-    grid : spacing of the map along y and x; labels are repeated to fill it
+    grid : spacing of the map along (z,) y and x; labels are repeated to fill it
     **parameters : as in `FlowSettings`
 
     Returns
@@ -59,24 +81,47 @@ def label_flows(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> L
     Raises
     ------
     DimensionsNotDone
-        `output` is not (c, y, x); stacks are not done yet.
+        `output` is neither (c, y, x) nor (c, z, y, x).
     ChannelsDiffer
-        There are more or less than 3 channels.
+        There are more or fewer channels.
     """
-    require_plane("flows", output)
-    if len(output) != 3:  # noqa: PLR2004  (named in the message)
-        raise ChannelsDiffer("flows", "3 channels (flow y, flow x, cell probability)", len(output))
-    return Labelled(on_input_grid(_labels(output, FlowSettings(**parameters)), grid))
+    wanted = FlowSettings(**parameters)
+    axes = output.ndim - 1
+    if axes != STACK:
+        require_plane("flows", output)
+    if len(output) not in (axes + 1, axes + 2):
+        which = "flow y, flow x, cell probability" if axes != STACK else "flow z, y, x, probability"
+        raise ChannelsDiffer("flows", f"{axes + 1} channels ({which})", len(output))
+    style = wanted.style
+    if style == AUTO:
+        style = "cellpose" if len(output) == axes + 1 else "omnipose"
+    flow, cell = _pixels_a_step(output[:axes]), output[axes] > wanted.cellprob_threshold
+    if style == "omnipose":
+        found = skeleton_labels(flow, cell, np.asarray(output[axes], np.float32), wanted.niter)
+    else:
+        found = sink_labels(flow, cell, wanted.steps)
+    return Labelled(on_input_grid(_finished(found, flow, wanted, style), grid))
 
 
-def _labels(output: AnyArray, wanted: FlowSettings) -> LabelArray:
-    flow, cell = _pixels_a_step(output[:2]), output[2] > wanted.cellprob_threshold
-    ends = follow_flow(flow, cell, wanted.niter)
+def sink_labels(flow: FloatArray, cell: BoolArray, steps: int) -> LabelArray:
+    """Give pixels that drift to one sink one number.
+
+    Parameters
+    ----------
+    flow : (axes, (z,) y, x) float32, px a step
+    cell : ((z,) y, x), the pixels that drift
+    steps : how many
+    """
+    ends = follow_flow(flow, cell, steps)
     labels = np.zeros(cell.shape, np.int32)
-    labels[cell] = _sinks(ends, cell.shape)[ends[0], ends[1]]
+    labels[cell] = _sinks(ends, cell.shape)[tuple(ends)]
+    return labels
+
+
+def _finished(labels: LabelArray, flow: FloatArray, wanted: FlowSettings, style: str) -> LabelArray:
     largest = wanted.max_size_fraction * labels.size
     labels = in_raster_order(without(labels, sizes(labels) > largest)).labels
-    if wanted.flow_threshold > 0:
+    if wanted.flow_threshold > 0 and labels.ndim != STACK and style == "cellpose":
         labels = without(labels, flow_errors(labels, flow) > wanted.flow_threshold)
     labels = without(labels, sizes(labels) < wanted.min_size)
     labels = fill_holes(in_raster_order(labels).labels)
@@ -99,47 +144,58 @@ def _sinks(ends: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.int32]:
 
     Parameters
     ----------
-    ends : (2, pixels) y and x, whole px
-    shape : of the plane
+    ends : (axes, pixels) whole px
+    shape : of the plane or stack
     """
-    margin = SINK_RADIUS_PX
-    row = shape[1] + 2 * margin
-    count = np.bincount(
-        (ends[0] + margin) * row + ends[1] + margin, minlength=(shape[0] + 2 * margin) * row
-    )
-    seeds = _seeds(count, row)
-    around = _square(margin, row)
+    margin, axes = SINK_RADIUS_PX, len(shape)
+    wide = tuple(size + 2 * margin for size in shape)
+    at = np.ravel_multi_index(tuple(ends + margin), wide)
+    count = np.bincount(at, minlength=int(np.prod(wide)))
+    seeds = _seeds(count, wide)
+    around = _cube(margin, wide)
     crowded = count[seeds[:, None] + around] > MORE_ENDS_THAN_IN_A_SINK
-    joined = _joined(crowded.reshape(len(seeds), 2 * margin + 1, 2 * margin + 1))
+    joined = _joined(crowded.reshape(len(seeds), *(2 * margin + 1,) * axes))
     which, place = np.nonzero(joined.reshape(crowded.shape))
     sinks = np.zeros(count.shape, np.int32)
     sinks[seeds[which] + around[place]] = which + 1  # of equal places the last one, the best, stays
-    return sinks.reshape(-1, row)[margin:-margin, margin:-margin]
+    inner = (slice(margin, -margin),) * axes
+    return sinks.reshape(wide)[inner]
 
 
-def _seeds(count: NDArray[np.intp], row: int) -> NDArray[np.intp]:
+def _seeds(count: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.intp]:
     # those with fewer ends first
     many = np.flatnonzero(count > MORE_ENDS_THAN_AT_A_SEED)
-    most = count[many[:, None] + _square(SEED_RADIUS_PX, row)].max(axis=1, initial=0)
+    most = count[many[:, None] + _cube(SEED_RADIUS_PX, shape)].max(axis=1, initial=0)
     seeds = many[count[many] == most]
     ordered: NDArray[np.intp] = seeds[np.argsort(count[seeds], kind="stable")]
     return ordered
 
 
-def _square(radius: int, row: int) -> NDArray[np.intp]:
+def _cube(radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
+    # flat steps to all places of a cube, its middle included, in raster order
     side = np.arange(-radius, radius + 1)
-    return (side[:, None] * row + side).ravel()
+    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    steps = np.meshgrid(*(side * stride for stride in strides), indexing="ij")
+    flat: NDArray[np.intp] = np.sum(steps, axis=0).ravel()
+    return flat
 
 
 def _joined(crowded: BoolArray) -> BoolArray:
     # grow from the middle of each window by one px a round, diagonals included
-    middle = SINK_RADIUS_PX
-    grown = np.zeros(np.add(crowded.shape, (0, 2, 2)), np.bool_)
-    grown[:, middle + 1, middle + 1] = True
+    axes = crowded.ndim - 1
+    grown = np.zeros(crowded.shape, np.bool_)
+    middle: tuple[Any, ...] = (slice(None), *(SINK_RADIUS_PX,) * axes)
+    grown[middle] = True
     for _ in range(SINK_RADIUS_PX):
-        rows = grown[:, :-2] | grown[:, 1:-1] | grown[:, 2:]
-        grown[:, 1:-1, 1:-1] = (rows[:, :, :-2] | rows[:, :, 1:-1] | rows[:, :, 2:]) & crowded
-    return grown[:, 1:-1, 1:-1]
+        for axis in range(1, axes + 1):
+            ahead, behind = grown.copy(), grown
+            low = (slice(None),) * axis + (slice(None, -1),)
+            high = (slice(None),) * axis + (slice(1, None),)
+            ahead[low] |= behind[high]
+            ahead[high] |= behind[low]
+            grown = ahead
+        grown = grown & crowded
+    return grown
 
 
 def sizes(labels: LabelArray) -> NDArray[np.intp]:
@@ -163,11 +219,14 @@ def fill_holes(labels: LabelArray) -> LabelArray:
 
     Parameters
     ----------
-    labels : (y, x) integers, 0 background
+    labels : ((z,) y, x) integers, 0 background
     """
     filled = labels.copy()
     boxes = ndimage.find_objects(labels)
-    for k in np.flatnonzero(_gaps(labels, boxes, 0) & _gaps(labels, boxes, 1)):
+    numbers = np.arange(len(boxes))
+    if labels.ndim != STACK:
+        numbers = np.flatnonzero(_gaps(labels, boxes, 0) & _gaps(labels, boxes, 1))
+    for k in numbers:
         window = filled[boxes[k]]
         window[ndimage.binary_fill_holes(window == k + 1)] = k + 1
     return filled
@@ -186,14 +245,22 @@ def _gaps(labels: LabelArray, boxes: list[tuple[slice, slice] | None], axis: int
 FLOWS = Recipe(
     name="flows",
     what="Cellpose flows and cell probability: pixels that drift to the same sink",
-    source="Stringer et al. 2021, doi 10.1038/s41592-020-01018-x; cellpose 3.1.1.3",
+    source="Stringer et al. 2021, doi 10.1038/s41592-020-01018-x; cellpose 3.1.1.3; Omnipose, "
+    "Cutler et al. 2022, doi 10.1038/s41592-022-01639-4",
     label=label_flows,
     parameters=(
-        Parameter("cellprob_threshold", 0.0, "least cell probability, logit", -6, 6),
+        Parameter("cellprob_threshold", 0.0, "least cell probability (logit) or distance", -6, 6),
         Parameter("flow_threshold", 0.4, "largest error of the flow; 0 checks nothing", 0, 3),
-        Parameter("niter", 200, "steps along the flow", 1),
+        Parameter("niter", BY_DIAMETER, "steps along the flow; 0: by the diameter", 0),
+        Parameter("diameter", DIAMETER_PX, "of cells, px of the map: 200 steps for 30 px", 1),
         Parameter("min_size", 15, "smallest object, px of the map; 0 keeps all", 0),
         Parameter("max_size_fraction", 0.4, "largest object, share of the map", 0, 1),
+        Parameter(
+            "style",
+            AUTO,
+            "whose maps they are; auto: Omnipose's if there are two behind the flows",
+            choices=(AUTO, "cellpose", "omnipose"),
+        ),
     ),
 )
 """The recipe of Cellpose models."""

@@ -22,7 +22,7 @@ class StardistPostprocessing:
     """Star-convex objects by non-maximum suppression, on the grid of the input.
 
     Source: model description 0.5.12, ``StardistPostprocessingDescr``; the work is done by
-    `bmz.process.stardist.STARDIST`, which refuses stacks.
+    `bmz.process.stardist.ranked_stars`.
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ class StardistPostprocessing:
     grid : spacing of the network's predictions in pixels of the input, one number an axis
     b : border, in entries of the network's grid, in which the probability is set to zero; one
         number, or (before, after) for each axis
-    anisotropy, overlap_label : of stacks only
+    anisotropy : of the rays along z, y, x, for stacks
+    overlap_label : of stacks: the label where objects overlap
     """
 
     name: ClassVar[str] = "stardist_postprocessing"
@@ -44,27 +45,29 @@ class StardistPostprocessing:
     overlap_label: int | None = None
 
     def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        """Label every item; int32, the channel axis has size 1, y and x grow by `grid`.
+        """Label every item; int32, the channel axis has size 1, space grows by `grid`.
 
         Label 1 is the object of the highest probability, as in ``stardist``, so that test
         tensors made with it are reproduced number by number.
         """
-        from bmz.process.stardist import STARDIST
+        from bmz.process.stardist import StarSettings, ranked_stars
 
         at = position(self.name, "c", axes)
         if x.shape[at] != self.n_rays + 1:
             entries = ("c", x.shape[at])
             raise NotOnePerEntry(self.name, "n_rays + 1", found=self.n_rays + 1, entries=entries)
-        border = self.b if isinstance(self.b, int) else 0
-        given: dict[str, Value] = {
-            "prob_threshold": self.prob_threshold,
-            "nms_threshold": self.nms_threshold,
-            "border": border,
-        }
-        spatial = _spatial(self.name, axes, len(self.grid))
-        label = _labeller(STARDIST, tuple(self.grid), given)
-        numbered = lambda item: best_first(label(self._inside(item)))  # noqa: E731
-        return _per_item(x, axes, spatial, numbered)
+        wanted = StarSettings(
+            self.prob_threshold,
+            self.nms_threshold,
+            self.b if isinstance(self.b, int) else 0,
+            ",".join(map(str, self.anisotropy or (1, 1, 1))),
+            self.overlap_label or 0,
+        )
+        grid = tuple(self.grid)
+        spatial = _spatial(self.name, axes, len(grid))
+        return _per_item(
+            x, axes, spatial, lambda item: ranked_stars(self._inside(item), grid, wanted)[0]
+        )
 
     def _inside(self, item: AnyArray) -> AnyArray:
         """Set the probability to zero in a border that differs from side to side."""
@@ -85,7 +88,7 @@ class CellposeFlowDynamics:
     """Cells by following flows to where they meet.
 
     Source: model description 0.5.12, ``CellposeFlowDynamicsDescr``; the work is done by
-    `bmz.process.flows.FLOWS`, which refuses stacks.
+    `bmz.process.flows.FLOWS`.
 
     Parameters
     ----------
@@ -136,16 +139,7 @@ def _labeller(
     recipe: Recipe, grid: tuple[int, ...], given: dict[str, Value]
 ) -> Callable[[AnyArray], Labelled]:
     parameters = recipe.parameters_from(given, {})
-    return lambda item: recipe.label(item, grid, **parameters)
-
-
-def best_first(labelled: Labelled) -> LabelArray:
-    """Give each object its rank by score as its number, 1 the best; equals keep their order."""
-    if labelled.scores is None:
-        return labelled.labels
-    numbers = np.zeros(len(labelled.scores) + 1, labelled.labels.dtype)
-    numbers[1 + np.argsort(-labelled.scores, kind="stable")] = 1 + np.arange(len(labelled.scores))
-    return numbers[labelled.labels]
+    return lambda item: recipe.apply(item, grid, parameters)
 
 
 def _per_item(

@@ -34,6 +34,7 @@ class Parameter:
     default : also tells the type
     what : one line with the unit
     low, high : the range, both ends allowed; None for open
+    choices : the words that a text may be; empty for any
     """
 
     name: str
@@ -41,6 +42,7 @@ class Parameter:
     what: str
     low: float | None = None
     high: float | None = None
+    choices: tuple[str, ...] = ()
 
     def read(self, recipe: Recipe, text: str) -> Value:
         """Turn the text of ``--set`` into a value of the type of `default`, within the range.
@@ -65,6 +67,9 @@ class Parameter:
         ):
             reason = f"{value} is not within {self.low} to {self.high}"
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
+        if self.choices and value not in self.choices:
+            reason = f"'{value}' is none of {', '.join(self.choices)}"
+            raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
         return value
 
 
@@ -80,10 +85,14 @@ class Labelled:
     ----------
     labels : ((z,) y, x) int32 or wider, 0 background, 1..n in raster order of first pixels
     scores : (n,) float32, the score of label k at k - 1; None where the recipe has none
+    classes : a label is the number of a class and not of an object
+    drawn : ((z,) y, x) float32, the map that a recipe made of the outputs of single objects
     """
 
     labels: LabelArray
     scores: FloatArray | None = None
+    classes: bool = False
+    drawn: FloatArray | None = None
 
 
 class LabelFunction(Protocol):
@@ -104,6 +113,16 @@ class LabelFunction(Protocol):
         """
 
 
+FINISH: tuple[Parameter, ...] = (
+    Parameter("min_size", 0, "smallest object, px of the image", 0),
+    Parameter("max_size", 0, "largest object, px of the image; 0: any", 0),
+    Parameter("fill_holes", False, "fill the holes of objects"),  # noqa: FBT003  (a default, named by its parameter)
+    Parameter("remove_border", False, "drop objects at the edge of the image along y or x"),  # noqa: FBT003  (as above)
+    Parameter("smooth", 0.0, "smooth outlines with a Gaussian of this standard deviation, px", 0),
+)
+"""What every recipe takes beside its own; a recipe that has one of these names means its own."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A named way from network output to label mask.
@@ -115,6 +134,9 @@ class Recipe:
     source : paper, specification section or reference implementation
     label : the function
     parameters : its knobs
+    per_object : the output has one entry an object, along its first axis, and is no map of the
+        image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
+        the model by their ids
     """
 
     name: str
@@ -122,10 +144,31 @@ class Recipe:
     source: str
     label: LabelFunction
     parameters: tuple[Parameter, ...] = ()
+    per_object: bool = False
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The names of its own parameters."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def every(self) -> tuple[Parameter, ...]:
+        """Its own parameters, and those of the common finish."""
+        return (*self.parameters, *(p for p in FINISH if p.name not in self.own))
 
     def known(self) -> str:
         """List the parameters with their defaults, for a hint."""
-        return ", ".join(f"{p.name} ({p.default})" for p in self.parameters) or "none"
+        return ", ".join(f"{p.name} ({str(p.default).lower() or 'none'})" for p in self.every)
+
+    def apply(
+        self,
+        output: AnyArray,
+        grid: tuple[int, ...],
+        parameters: Mapping[str, Value],
+        **more: Any,  # noqa: ANN401  (what recipes of single objects take, see `per_object`)
+    ) -> Labelled:
+        """Label an output with its own of the `parameters`; the finish is not done here."""
+        return self.label(output, grid, **{name: parameters[name] for name in self.own}, **more)
 
     def parameters_from(
         self, given: Mapping[str, Value], words: Mapping[str, str]
@@ -142,10 +185,10 @@ class Recipe:
         ParameterRefused
             A word names no parameter, or a value is of the wrong type or out of range.
         """
-        known = {p.name: p for p in self.parameters}
+        known = {p.name: p for p in self.every}
         for key in (*given, *words):
             if key not in known:
                 raise ParameterRefused(self.name, key, "there is no such parameter", self.known())
-        values = {p.name: p.default for p in self.parameters}
+        values = {p.name: p.default for p in self.every}
         values |= {key: known[key].within_range(self, value) for key, value in given.items()}
         return values | {key: known[key].read(self, text) for key, text in words.items()}

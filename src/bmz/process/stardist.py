@@ -7,22 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.errors import WrongUsage
 from bmz.process.output_map import ChannelsDiffer, require_plane
 from bmz.process.recipe import Labelled, Parameter, Recipe
 from bmz.process.relabel import in_raster_order
 from bmz.process.star_polygons import FEWEST_RAYS
+from bmz.process.star_rays import FEWEST_RAYS_3D, golden_spiral
 from bmz.process.star_rendering import render_polygons
+from bmz.process.star_stacks import render_polyhedra, suppress_polyhedra
 from bmz.process.star_suppression import non_maximum_suppression
 
-__all__ = [
-    "STARDIST",
-    "Candidates",
-    "find_candidates",
-    "label_stars",
-    "non_maximum_suppression",
-    "render_polygons",
-]
+ANY_PLACE = 0
+"""Overlaps have no label of their own."""
+
+PLANE, STACK = 2, 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Candidates:
 
     Parameters
     ----------
-    points : (n, 2) int64, centres (y, x) in px of the input
+    points : (n, 2 or 3) int64, centres ((z,) y, x) in px of the input
     distances : (n, rays) float32, px of the input
     scores : (n,) float32, probabilities
     """
@@ -40,7 +39,7 @@ class Candidates:
     distances: FloatArray
     scores: FloatArray
 
-    def within(self, shape: tuple[int, int]) -> Candidates:
+    def within(self, shape: tuple[int, ...]) -> Candidates:
         """Drop those whose centre lies outside an image of `shape` px, such as in its padding."""
         outside = (self.points < 0) | (self.points >= np.asarray(shape))
         return self.take(np.flatnonzero(~np.any(outside, axis=1)))
@@ -57,6 +56,19 @@ class StarSettings:
     prob_threshold: float = 0.5
     nms_threshold: float = 0.4
     border: int = 2
+    anisotropy: str = "1,1,1"
+    overlap_label: int = ANY_PLACE
+
+
+class AnisotropyUnclear(WrongUsage):
+    """The relative sizes of z, y and x are no three positive numbers."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"recipe 'stardist' cannot read the anisotropy '{text}'",
+            hint="give three positive numbers for z, y and x, such as --set anisotropy=2,1,1",
+            code="recipe.anisotropy",
+        )
 
 
 def find_candidates(
@@ -66,67 +78,123 @@ def find_candidates(
 
     Parameters
     ----------
-    output : (1 + rays, y, x), probability and distances in px of the input
-    grid : spacing of the map along y and x, px of the input
+    output : (1 + rays, (z,) y, x), probability and distances in px of the input
+    grid : spacing of the map along (z,) y and x, px of the input
     prob_threshold : a place needs more than this
-    border : this many outermost rows and columns of the map have no candidates
+    border : this many outermost places along every axis have no candidates
     """
     probability = output[0]
     inner = np.zeros(probability.shape, np.bool_)
-    height, width = inner.shape
-    inner[border : max(height - border, 0), border : max(width - border, 0)] = True
-    y, x = np.nonzero(inner & (probability > prob_threshold))
+    within: tuple[Any, ...] = tuple(slice(border, max(size - border, 0)) for size in inner.shape)
+    inner[within] = True
+    place = np.nonzero(inner & (probability > prob_threshold))
     found = Candidates(
-        np.stack([y, x], axis=1) * np.asarray(grid, np.int64),
-        np.ascontiguousarray(output[1:, y, x].T, np.float32),
-        probability[y, x].astype(np.float32),
+        np.stack(place, axis=1) * np.asarray(grid, np.int64),
+        np.ascontiguousarray(output[(slice(1, None), *place)].T, np.float32),
+        probability[place].astype(np.float32),
     )
     return found.take(np.isfinite(found.distances).all(axis=1) & np.isfinite(found.scores))
 
 
 def label_stars(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
-    """Turn probability and ray distances into labels: the best polygons that hardly overlap.
+    """Turn probability and ray distances into labels: the best objects that hardly overlap.
 
     Parameters
     ----------
-    output : (1 + rays, y, x); ray k points to (sin, cos) of 2 pi k / rays in (y, x)
-    grid : spacing of the map along y and x, px of the input
+    output : (1 + rays, y, x); ray k points to (sin, cos) of 2 pi k / rays in (y, x); or
+        (1 + rays, z, y, x) with the rays of `bmz.process.star_rays.golden_spiral`
+    grid : spacing of the map along (z,) y and x, px of the input
     **parameters : as in `StarSettings`
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of an object is its probability
+        of ``output.shape[1:] * grid``; the score of an object is its probability. Voxels with
+        the overlap label are background if it is negative, and else one object more, of score 0
 
     Raises
     ------
     DimensionsNotDone
-        `output` is not (c, y, x); stacks are not done yet.
+        `output` is neither (c, y, x) nor (c, z, y, x).
     ChannelsDiffer
-        There are fewer than 3 rays.
+        There are fewer rays than an outline needs.
+    AnisotropyUnclear
+        It is no three positive numbers.
     """
+    labels, scores = ranked_stars(output, grid, StarSettings(**parameters))
+    extra = max(int(labels.max(initial=0)) - len(scores), 0)
+    return in_raster_order(labels, np.append(scores, np.zeros(extra, np.float32)))
+
+
+def ranked_stars(
+    output: AnyArray, grid: tuple[int, ...], wanted: StarSettings
+) -> tuple[LabelArray, FloatArray]:
+    """Give the labels in the order of falling probability, as stardist numbers them.
+
+    Parameters
+    ----------
+    output, grid : as in `label_stars`
+
+    Returns
+    -------
+    ((z,) y, x) int32, (n,) float32
+        labels 1 to n, and the overlap label if there is one; the probability of each
+    """
+    shape = tuple(size * step for size, step in zip(output.shape[1:], grid, strict=True))
+    if output.ndim == 1 + STACK:
+        return _in_stack(output, grid, shape, wanted)
     require_plane("stardist", output)
-    if len(output) < 1 + FEWEST_RAYS:
-        raise ChannelsDiffer("stardist", "a probability and at least 3 distances", len(output))
-    wanted = StarSettings(**parameters)
+    _require_rays(output, FEWEST_RAYS)
     found = find_candidates(output, grid, wanted.prob_threshold, wanted.border)
     kept = found.take(
         non_maximum_suppression(found.points, found.distances, found.scores, wanted.nms_threshold)
     )
-    height, width = (size * step for size, step in zip(output.shape[1:], grid, strict=True))
+    height, width = shape
     labels = render_polygons(kept.points, kept.distances, kept.scores, (height, width))
-    return in_raster_order(labels, kept.scores)
+    return labels, kept.scores
+
+
+def _in_stack(
+    output: AnyArray, grid: tuple[int, ...], shape: tuple[int, ...], wanted: StarSettings
+) -> tuple[LabelArray, FloatArray]:
+    _require_rays(output, FEWEST_RAYS_3D)
+    rays = golden_spiral(len(output) - 1, _anisotropy(wanted.anisotropy))
+    found = find_candidates(output, grid, wanted.prob_threshold, wanted.border)
+    kept = found.take(
+        suppress_polyhedra(found.points, found.distances, found.scores, rays, wanted.nms_threshold)
+    )
+    labels = render_polyhedra(kept.points, kept.distances, rays, shape, wanted.overlap_label)
+    return labels, kept.scores
+
+
+def _require_rays(output: AnyArray, fewest: int) -> None:
+    if len(output) < 1 + fewest:
+        wanted = f"a probability and at least {fewest} distances"
+        raise ChannelsDiffer("stardist", wanted, len(output))
+
+
+def _anisotropy(text: str) -> tuple[float, float, float]:
+    try:
+        z, y, x = map(float, text.split(","))
+    except ValueError as why:
+        raise AnisotropyUnclear(text) from why
+    if not (min(z, y, x) > 0 and np.isfinite([z, y, x]).all()):
+        raise AnisotropyUnclear(text)
+    return z, y, x
 
 
 STARDIST = Recipe(
     name="stardist",
-    what="object probability and distances along rays: the best star-convex polygons",
-    source="Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30; stardist 0.9.2",
+    what="object probability and distances along rays: the best star-convex objects",
+    source="Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30; Weigert et al. 2020, doi "
+    "10.1109/WACV45572.2020.9093435; stardist 0.9.2",
     label=label_stars,
     parameters=(
         Parameter("prob_threshold", 0.5, "least probability of an object", 0, 1),
-        Parameter("nms_threshold", 0.4, "largest overlap of two objects, share of area", 0, 1),
+        Parameter("nms_threshold", 0.4, "largest overlap of two objects, share of size", 0, 1),
         Parameter("border", 2, "outermost pixels of the map without centres of objects", 0),
+        Parameter("anisotropy", "1,1,1", "stacks: of the rays along z, y, x (config.stardist)"),
+        Parameter("overlap_label", ANY_PLACE, "stacks: label where objects overlap; 0: the best"),
     ),
 )
 """The recipe of StarDist models."""

@@ -142,6 +142,11 @@ class TensorSpec:
         """Give the spatial axes in the order z, y, x."""
         return "".join(letter for letter in SPACE if letter in self.letters)
 
+    @property
+    def per_object(self) -> bool:
+        """Say whether it has an axis of objects, such as ``s``: its y and x are no image's then."""
+        return any(axis.kind == "space" and axis.letter not in SPACE for axis in self.axes)
+
     def axis(self, letter: str) -> AxisSpec | None:
         """Give the axis of this letter, None when there is none."""
         return next((axis for axis in self.axes if axis.letter == letter), None)

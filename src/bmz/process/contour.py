@@ -1,0 +1,216 @@
+"""The label recipe ``contour``: seeds from several maps (BiaPy's representations), then flooded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from bmz.base.arrays import AnyArray, BoolArray
+from bmz.process.maps import on_input_grid, without_small
+from bmz.process.output_map import ChannelsDiffer
+from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.relabel import in_raster_order
+from bmz.process.thresholds import OTSU, threshold_of
+
+MEANINGS = {
+    "F": "foreground",
+    "B": "background",
+    "M": "mask",
+    "C": "contour",
+    "T": "touching",
+    "P": "point",
+    "D": "distance",
+    "Db": "distance",
+    "Dn": "distance",
+    "Dc": "centre",
+}
+"""What a letter says of a channel; ``-`` is a channel that is not read."""
+
+ABOVE = ("foreground", "point", "distance")
+"""A seed lies above the threshold of these, where they are there, and not above `BELOW`."""
+
+BELOW = ("contour", "touching", "centre", "background")
+
+SHARE_TOLERANCE = 0.01
+"""Channels that sum to 1 within this are shares of a whole: a pixel is one thing or the other."""
+
+
+@dataclass(frozen=True)
+class ContourSettings:
+    """The parameters of the recipe; `CONTOUR` says what they mean."""
+
+    channels: str = "F+C"
+    foreground_threshold: float = OTSU
+    contour_threshold: float = OTSU
+    point_threshold: float = OTSU
+    distance_threshold: float = OTSU
+    mask_threshold: float = OTSU
+    seed_size: int = 10
+    surface: str = "auto"
+
+
+def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+    """Flood from the connected places that are foreground and no contour.
+
+    The rule of BiaPy's watershed by channels: a seed is connected over faces, and lies above the
+    threshold of foreground (F), point (P) and distance to the edge (D, Db, Dn), and not above that
+    of contour (C), touching (T) and distance to the centre (Dc), whichever are there; with points,
+    the points alone are the seeds. Seeds that are too small are noise, and are left out. Cells
+    fill the mask (M), or what is no background (B), or the foreground with the contour, if a
+    pixel is either, or else the foreground.
+
+    Parameters
+    ----------
+    output : (c, (z,) y, x), probabilities and distances
+    grid : spacing of the map, px of the input
+    **parameters : as in `ContourSettings`
+
+    Returns
+    -------
+    Labelled
+        of ``output.shape[1:] * grid``; the score of an object is the mean of its foreground
+
+    Raises
+    ------
+    ChannelsDiffer
+        `channels` names another number of channels than there are, one that is not known, or
+        neither a foreground nor a mask nor a background.
+    """
+    wanted = ContourSettings(**parameters)
+    maps = named_maps(output, wanted.channels)
+    limits = {name: threshold_of(values, _limit(wanted, name)) for name, values in maps.items()}
+    parts, _ = ndimage.label(seeds_of(maps, limits))
+    parts = without_small(parts, wanted.seed_size, grid)
+    surface = _surface(maps, wanted.surface)
+    labels = watershed(surface, parts, mask=mask_of(maps, limits, shares=_shares(output)))
+    found = in_raster_order(on_input_grid(labels, grid))
+    inside = on_input_grid(maps.get("foreground", -surface), grid)
+    return Labelled(found.labels, mean_of_each(found.labels, inside))
+
+
+def named_maps(output: AnyArray, channels: str) -> dict[str, AnyArray]:
+    """Give the maps by what they show.
+
+    Parameters
+    ----------
+    output : (c, (z,) y, x)
+    channels : a letter of `MEANINGS` or ``-`` for each, joined by ``+``
+    """
+    letters = channels.replace(" ", "").split("+")
+    unknown = [letter for letter in letters if letter != "-" and letter not in MEANINGS]
+    if len(letters) != len(output) or unknown:
+        known = f"a letter for each channel ({', '.join(MEANINGS)} or -), and not '{channels}',"
+        raise ChannelsDiffer("contour", known, len(output))
+    maps = {
+        MEANINGS[letter]: values
+        for letter, values in zip(letters, output, strict=True)
+        if letter != "-"
+    }
+    if not {"foreground", "mask", "background"} & set(maps):
+        raise ChannelsDiffer("contour", "a channel F, M or B among its channels", len(output))
+    return maps
+
+
+def seeds_of(maps: Mapping[str, AnyArray], limits: Mapping[str, float]) -> BoolArray:
+    """Mark where cells begin, as `label_contours` says."""
+    above: Sequence[str] = ("point",) if "point" in maps else ABOVE
+    inside = np.ones(next(iter(maps.values())).shape, np.bool_)
+    for name in above:
+        if name in maps:
+            inside &= maps[name] > limits[name]
+    if not {"foreground", "point"} & set(maps) and "mask" in maps:
+        inside &= maps["mask"] > limits["mask"]
+    for name in BELOW:
+        if name in maps:
+            inside &= ~(maps[name] > limits[name])
+    return inside
+
+
+def mask_of(
+    maps: Mapping[str, AnyArray], limits: Mapping[str, float], *, shares: bool
+) -> BoolArray:
+    """Mark where cells can be, as `label_contours` says.
+
+    Parameters
+    ----------
+    shares : the channels exclude each other
+    """
+    if "mask" in maps:
+        mask: BoolArray = maps["mask"] > limits["mask"]
+        return mask
+    if "background" in maps:
+        return ~(maps["background"] > limits["background"])
+    cell = maps["foreground"]
+    if shares and "contour" in maps:
+        cell = cell + maps["contour"]
+    return np.asarray(cell > limits["foreground"])
+
+
+def mean_of_each(labels: AnyArray, values: AnyArray) -> AnyArray:
+    """Give the mean of `values` over each object, within 0 and 1, (n,) float32."""
+    count = np.bincount(labels.reshape(-1))[1:]
+    total = np.bincount(labels.reshape(-1), values.reshape(-1).astype(np.float64))[1:]
+    means: AnyArray = np.clip(total / np.maximum(count, 1), 0, 1).astype(np.float32)
+    return means
+
+
+def _limit(wanted: ContourSettings, name: str) -> float:
+    given: Mapping[str, float] = {
+        "foreground": wanted.foreground_threshold,
+        "background": wanted.foreground_threshold,
+        "contour": wanted.contour_threshold,
+        "touching": wanted.contour_threshold,
+        "point": wanted.point_threshold,
+        "distance": wanted.distance_threshold,
+        "centre": wanted.distance_threshold,
+        "mask": wanted.mask_threshold,
+    }
+    return given[name]
+
+
+def _surface(maps: Mapping[str, AnyArray], asked: str) -> AnyArray:
+    order = ("foreground", "distance", "mask") if asked == "auto" else (asked,)
+    for name in order:
+        if name in maps:
+            return maps[name] if name in BELOW else -maps[name]
+    if asked == "auto":
+        return maps["background"]
+    raise ChannelsDiffer("contour", f"a map of the {asked}, which is to be flooded,", len(maps))
+
+
+def _shares(output: AnyArray) -> bool:
+    return len(output) > 1 and bool((abs(output.sum(axis=0) - 1) < SHARE_TOLERANCE).all())
+
+
+LETTERS = (
+    "letter of each channel: F foreground, B background, M mask, C contour, T touching, P points, "
+    "D, Db or Dn distance to the edge, Dc to the centre, - none"
+)
+
+CONTOUR = Recipe(
+    name="contour",
+    what="foreground and contour, mask, points or distances: watershed from what is surely inside",
+    source="Franco-Barranco et al. 2025, doi 10.1038/s41592-025-02699-y; BiaPy 3.7.1",
+    label=label_contours,
+    parameters=(
+        Parameter("channels", "F+C", LETTERS),
+        Parameter("foreground_threshold", OTSU, "of F and B; -1: by Otsu's method", -1, 1),
+        Parameter("contour_threshold", OTSU, "of C and T; -1: by Otsu's method", -1, 1),
+        Parameter("point_threshold", OTSU, "of P; -1: by Otsu's method", -1, 1),
+        Parameter("distance_threshold", OTSU, "of D, Db, Dn and Dc; -1: by Otsu's method", -1),
+        Parameter("mask_threshold", OTSU, "of M; -1: by Otsu's method", -1, 1),
+        Parameter("seed_size", 10, "smallest seed, px of the input; 0: all", 0),
+        Parameter(
+            "surface",
+            "auto",
+            "what is flooded; auto: the foreground, else the distance or the mask",
+            choices=("auto", "foreground", "contour", "distance", "mask"),
+        ),
+    ),
+)
+"""The recipe of BiaPy's models."""

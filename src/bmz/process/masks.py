@@ -1,0 +1,148 @@
+"""The label recipe ``masks``: one mask and one score an object become one label mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.errors import CouldNotTell
+from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.relabel import in_raster_order
+
+Box = tuple[slice, slice]
+
+CORNERS = 4
+"""Of a box: lowest x, lowest y, highest x, highest y, in px."""
+
+
+class ObjectsDiffer(CouldNotTell):
+    """The outputs for single objects do not belong together."""
+
+    def __init__(self, what: str, wanted: str, found: object) -> None:
+        super().__init__(
+            f"recipe 'masks' wants {what} {wanted}, and found {found}",
+            hint="name the outputs with --set output=ID, --set boxes=ID and --set scores=ID",
+            code="recipe.objects",
+        )
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """The parameters of the recipe; `MASKS` says what they mean."""
+
+    boxes: str = ""
+    scores: str = ""
+    score_threshold: float = 0.5
+    mask_threshold: float = 0.5
+
+
+def label_masks(
+    output: AnyArray,
+    grid: tuple[int, ...],  # noqa: ARG001  (as every recipe: there is no map, so it has no grid)
+    **parameters: Any,  # noqa: ANN401  (as every recipe)
+) -> Labelled:
+    """Paint the masks of objects, those with the better score on top.
+
+    Parameters
+    ----------
+    output : (n, ..., y, x), mask probability of each object, of the image or of the object's box
+    grid : not read
+    **parameters : as in `MaskSettings`; without `scores` all objects count alike. Also `shape`,
+        height and width of the image in px; and `others`, all outputs by their ids: the boxes are
+        (n, 4), lowest x, lowest y, highest x, highest y in px, and the scores (n,)
+
+    Returns
+    -------
+    Labelled
+        of `shape`, with the score of each object; `drawn` is the largest mask at every pixel
+
+    Raises
+    ------
+    ObjectsDiffer
+        An output is not there, or has another number of objects, or masks without boxes have
+        another size than the image.
+    """
+    shape: tuple[int, ...] = parameters.pop("shape")
+    others: Mapping[str, AnyArray] = parameters.pop("others")
+    wanted = MaskSettings(**parameters)
+    masks = output.reshape(len(output), *output.shape[-2:]) if output.size else np.zeros((0, 1, 1))
+    boxes = _named(others, wanted.boxes, "boxes", len(masks))
+    scores = _named(others, wanted.scores, "scores", len(masks))
+    ranks = np.ones(len(masks), np.float32) if scores is None else scores.reshape(len(masks))
+    labels, drawn = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    # the best is painted last; of equals the first
+    for nth in np.argsort(ranks[::-1], kind="stable"):
+        k = len(masks) - 1 - int(nth)
+        if ranks[k] <= wanted.score_threshold and scores is not None:
+            continue
+        place, values = _placed(masks[k], None if boxes is None else boxes[k], shape)
+        labels[place][values > wanted.mask_threshold] = k + 1
+        drawn[place] = np.maximum(drawn[place], values)
+    found = in_raster_order(labels, ranks.astype(np.float32))
+    return Labelled(found.labels, found.scores if scores is not None else None, drawn=drawn)
+
+
+def _named(others: Mapping[str, AnyArray], name: str, what: str, objects: int) -> AnyArray | None:
+    if not name:
+        return None
+    if name not in others:
+        raise ObjectsDiffer(what, f"in an output '{name}'", f"the outputs {', '.join(others)}")
+    values = others[name]
+    if len(values) != objects or (what == "boxes" and values.size != objects * CORNERS):
+        raise ObjectsDiffer(what, f"of {objects} objects", f"the shape {values.shape}")
+    return values
+
+
+def _placed(
+    mask: FloatArray, box: AnyArray | None, shape: tuple[int, ...]
+) -> tuple[Box, FloatArray]:
+    """Give the part of the image that a mask covers, and its values there.
+
+    The values of a box's mask lie evenly in it, and are interpolated at the middle of each pixel
+    (Detectron2, ``paste_masks_in_image``).
+    """
+    if box is None:
+        if mask.shape != shape:
+            raise ObjectsDiffer("masks without boxes", f"of {shape} px", f"{mask.shape}")
+        return (slice(None), slice(None)), np.asarray(mask, np.float32)
+    low_x, low_y, high_x, high_y = (float(v) for v in box.reshape(-1))
+    sides = []
+    for low, high, size, entries in (
+        (low_y, high_y, shape[0], mask.shape[0]),
+        (low_x, high_x, shape[1], mask.shape[1]),
+    ):
+        first, stop = max(int(np.floor(low)), 0), min(int(np.ceil(high)), size)
+        pixels = np.arange(first, max(stop, first))
+        sides.append((pixels, (pixels + 0.5 - low) / max(high - low, 1e-6) * entries - 0.5))
+    (rows, y), (columns, x) = sides
+    at = np.meshgrid(y, x, indexing="ij")
+    values = ndimage.map_coordinates(
+        np.asarray(mask, np.float32), at, order=1, mode="grid-constant"
+    )
+    place = (slice(*_ends(rows)), slice(*_ends(columns)))
+    return place, values
+
+
+def _ends(pixels: AnyArray) -> tuple[int, int]:
+    return (int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else (0, 0)
+
+
+MASKS = Recipe(
+    name="masks",
+    what="one mask and one score an object, in its box or in the image: the better ones on top",
+    source="He et al. 2017 (Mask R-CNN), doi 10.1109/ICCV.2017.322; Detectron2",
+    label=label_masks,
+    per_object=True,
+    parameters=(
+        Parameter("boxes", "", "id of the output with the boxes; empty: masks of the image"),
+        Parameter("scores", "", "id of the output with the scores; empty: none"),
+        Parameter("score_threshold", 0.5, "an object needs a higher score", 0, 1),
+        Parameter("mask_threshold", 0.5, "an object is where its mask lies above", 0, 1),
+    ),
+)
+"""The recipe of models that give objects one by one."""

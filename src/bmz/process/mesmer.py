@@ -1,0 +1,149 @@
+"""The label recipe ``mesmer``: inner distance and interior of cells become labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.process.contour import mean_of_each
+from bmz.process.maps import on_input_grid
+from bmz.process.output_map import ChannelsDiffer
+from bmz.process.peaks import prominent_peaks
+from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.relabel import in_raster_order
+
+BY_COMPARTMENT = -1.0
+
+LEAST_MAXIMUM = {"whole-cell": 0.075, "nuclear": 0.1}
+"""The defaults of Mesmer for cells and for nuclei."""
+
+PLACES = {2: (0, 1), 4: (0, 2)}
+"""Channels of inner distance and interior: one map each, or three classes behind the distance."""
+
+BOTH = 8
+"""Channels of both compartments: inner distance and three classes of cells, then of nuclei."""
+
+
+@dataclass(frozen=True)
+class MesmerSettings:
+    """The parameters of the recipe; `MESMER` says what they mean."""
+
+    compartment: str = "whole-cell"
+    maxima_threshold: float = BY_COMPARTMENT
+    maxima_smooth: float = 0.0
+    interior_threshold: float = 0.2
+    interior_smooth: float = 2.0
+    radius: int = 2
+    small_objects_threshold: int = 15
+    fill_holes_threshold: int = 15
+
+
+def label_mesmer(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+    """Flood the interior from the peaks of the inner distance (deep watershed).
+
+    Parameters
+    ----------
+    output : (2, (z,) y, x): inner distance, interior; or (4, ...): inner distance, then the
+        classes edge, interior, background; or (8, ...): these four of cells, then of nuclei
+    grid : spacing of the map, px of the input
+    **parameters : as in `MesmerSettings`
+
+    Returns
+    -------
+    Labelled
+        of ``output.shape[1:] * grid``; the score of an object is the mean of its interior
+
+    Raises
+    ------
+    ChannelsDiffer
+        There are not 2, 4 or 8 channels, or nuclei are asked for where one compartment is there.
+    """
+    wanted = MesmerSettings(**parameters)
+    distance, interior = _maps(output, wanted.compartment)
+    rise = wanted.maxima_threshold
+    if rise == BY_COMPARTMENT:
+        rise = LEAST_MAXIMUM[wanted.compartment]
+    peaks = prominent_peaks(_smooth(distance, wanted.maxima_smooth), rise, wanted.radius)
+    soft = _smooth(interior, wanted.interior_smooth)
+    labels = watershed(-soft, peaks, mask=soft > wanted.interior_threshold)
+    labels = without_small_holes(_large(labels, wanted), wanted.fill_holes_threshold)
+    labels = in_raster_order(on_input_grid(labels, grid)).labels
+    return Labelled(labels, mean_of_each(labels, on_input_grid(interior, grid)))
+
+
+def without_small_holes(labels: LabelArray, smaller_than: int) -> LabelArray:
+    """Fill the holes of each object that have fewer pixels; other objects in them stay.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x), 0 background
+    smaller_than : px
+    """
+    filled = labels.copy()
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None or smaller_than <= 0:
+            continue
+        own = labels[box] == number
+        holes, _ = ndimage.label(ndimage.binary_fill_holes(own) & ~own)
+        size = np.bincount(holes.reshape(-1))
+        size[0] = smaller_than
+        filled[box][(size < smaller_than)[holes] & (labels[box] == 0)] = number
+    return filled
+
+
+def _maps(output: AnyArray, compartment: str) -> tuple[FloatArray, FloatArray]:
+    count = len(output)
+    if count == BOTH:
+        half = BOTH // 2
+        output = output[:half] if compartment == "whole-cell" else output[half:]
+    if len(output) not in PLACES:
+        wanted = "2, 4 or 8 channels (inner distance, and interior or classes)"
+        raise ChannelsDiffer("mesmer", wanted, count)
+    distance, interior = PLACES[len(output)]
+    finite = np.nan_to_num(np.asarray(output, np.float32), nan=0, posinf=0, neginf=0)
+    return finite[distance], finite[interior]
+
+
+def _smooth(values: FloatArray, sigma_px: float) -> FloatArray:
+    if sigma_px <= 0:
+        return values
+    soft: FloatArray = ndimage.gaussian_filter(values, sigma_px, mode="nearest")
+    return soft
+
+
+def _large(labels: LabelArray, wanted: MesmerSettings) -> LabelArray:
+    size = np.bincount(labels.reshape(-1))
+    keeps: BoolArray = size >= wanted.small_objects_threshold
+    return np.where(keeps[labels], labels, 0)
+
+
+MESMER = Recipe(
+    name="mesmer",
+    what="inner distance and interior: watershed from the peaks of the distance (deep watershed)",
+    source="Greenwald et al. 2022, doi 10.1038/s41587-021-01094-0; h-maxima and watershed",
+    label=label_mesmer,
+    parameters=(
+        Parameter(
+            "compartment", "whole-cell", "what is labelled", choices=("whole-cell", "nuclear")
+        ),
+        Parameter(
+            "maxima_threshold",
+            BY_COMPARTMENT,
+            "least rise of a peak of the inner distance; -1: 0.075 for cells, 0.1 for nuclei",
+            -1,
+            1,
+        ),
+        Parameter("maxima_smooth", 0.0, "Gaussian before peaks are sought, px of the map", 0),
+        Parameter("interior_threshold", 0.2, "least interior of a cell, probability", 0, 1),
+        Parameter("interior_smooth", 2.0, "Gaussian of the interior, px of the map", 0),
+        Parameter("radius", 2, "how far apart pixels of one peak may lie, px of the map", 1),
+        Parameter("small_objects_threshold", 15, "smallest object, px of the map", 0),
+        Parameter("fill_holes_threshold", 15, "holes smaller than this are filled, px", 0),
+    ),
+)
+"""The recipe of Mesmer and other models of inner distances."""
