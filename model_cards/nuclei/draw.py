@@ -18,7 +18,11 @@ TIMES = 2
 
 def draw_cover(raw: Image, output: Image, thresholds: Thresholds, path: Path) -> None:
     """Draw the image beside its labels, each twice as large as the test tensor."""
-    labels = labels_from(output, raw.shape, thresholds)
+    draw_labels(raw, labels_from(output, raw.shape, thresholds), path)
+
+
+def draw_labels(raw: Image, labels: NDArray[np.integer], path: Path) -> None:
+    """Draw an image beside its labels."""
     grey = np.repeat((np.clip(scaled_range(raw), 0, 1) ** GAMMA)[..., None], 3, axis=2)
     both = np.concatenate([larger(grey), coloured(larger(labels), larger(grey))], axis=1)
     imsave(path, (255 * both).round().astype(np.uint8), check_contrast=False)

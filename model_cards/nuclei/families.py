@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ FAMILIES = {
 """By the name of the bundled model."""
 
 
-def loaded(family: Family, weights: str) -> nn.Module:
+def loaded(family: Family, weights: Path) -> nn.Module:
     """Give the network with trained weights, ready to predict."""
     network = family.network()
     network.load_state_dict(torch.load(weights, weights_only=True))

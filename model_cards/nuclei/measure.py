@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from network import GRID, NucleiNet
 from numpy.typing import NDArray
 from pictures import Image, Labels, Picture
+from torch import nn
 
 FIELD_PX = 384
 PHASES = (0, 3, 5, 8, 11, 15)
@@ -26,7 +26,7 @@ def diameters(labels: Labels) -> NDArray[np.float64]:
 
 
 @torch.no_grad()
-def reach_px(network: NucleiNet, image: Image, smallest_share: float) -> int:
+def reach_px(network: nn.Module, image: Image, smallest_share: float) -> int:
     """Say how far from one changed pixel the output changes.
 
     Parameters
@@ -39,7 +39,7 @@ def reach_px(network: NucleiNet, image: Image, smallest_share: float) -> int:
     -------
     The distance along y or x in px of the input; the largest of several places of the pixel.
     """
-    dtype = network.stem.weight.dtype
+    dtype = next(network.parameters()).dtype
     before = network(torch.from_numpy(image).to(dtype)[None, None])[0]
     limit = smallest_share * (before.amax((1, 2)) - before.amin((1, 2)))
     reached = 0
@@ -48,13 +48,13 @@ def reach_px(network: NucleiNet, image: Image, smallest_share: float) -> int:
         changed = torch.from_numpy(image.copy()).to(dtype)
         changed[place, place] = BRIGHT
         moved = (network(changed[None, None])[0] - before).abs() > limit[:, None, None]
-        where = torch.nonzero(moved.any(0)) * GRID
+        where = torch.nonzero(moved.any(0)) * (FIELD_PX // moved.shape[-1])
         if len(where):
             reached = max(reached, int((where - place).abs().max()))
     return reached
 
 
-def possible_reach_px(network: NucleiNet) -> int:
+def possible_reach_px(network: nn.Module) -> int:
     """Say how far a pixel can reach at all: every weight is made positive, so nothing cancels."""
     positive = copy.deepcopy(network).double()
     for value in positive.parameters():
@@ -62,7 +62,7 @@ def possible_reach_px(network: NucleiNet) -> int:
     return reach_px(positive, np.zeros((FIELD_PX, FIELD_PX), np.float32), 0.0)
 
 
-def usual_reach_px(network: NucleiNet, pictures: Iterable[Picture], smallest_share: float) -> int:
+def usual_reach_px(network: nn.Module, pictures: Iterable[Picture], smallest_share: float) -> int:
     """Give the largest reach in the middle of the pictures that are large enough."""
     large = [p.image for p in pictures if min(p.image.shape) >= FIELD_PX]
     return max(reach_px(network, middle(image), smallest_share) for image in large)

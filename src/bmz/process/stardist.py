@@ -88,9 +88,10 @@ def find_candidates(
     within: tuple[Any, ...] = tuple(slice(border, max(size - border, 0)) for size in inner.shape)
     inner[within] = True
     place = np.nonzero(inner & (probability > prob_threshold))
+    rays: tuple[Any, ...] = (slice(1, None), *place)
     found = Candidates(
         np.stack(place, axis=1) * np.asarray(grid, np.int64),
-        np.ascontiguousarray(output[(slice(1, None), *place)].T, np.float32),
+        np.ascontiguousarray(output[rays].T, np.float32),
         probability[place].astype(np.float32),
     )
     return found.take(np.isfinite(found.distances).all(axis=1) & np.isfinite(found.scores))

@@ -1,0 +1,173 @@
+"""What a perfect network of each family would give for known objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+from skimage.draw import ellipse
+from skimage.segmentation import find_boundaries, watershed
+
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.process.affinities import Offset
+from bmz.process.finish import Finish, finish_labels
+from bmz.process.flow_error import flows_of_labels
+from bmz.process.recipe import Labelled, Value
+from bmz.process.recipes import RECIPES
+from bmz.process.relabel import in_raster_order
+from bmz.process.star_polygons import directions
+
+NEAR = ((-1, 0), (0, -1))
+FAR = ((-5, 0), (0, -5), (-5, -5), (-5, 5))
+RAYS = 64
+
+
+def cells(seed: int, side: int = 96, count: int = 4) -> LabelArray:
+    """Draw ellipses of many shapes, one in each square of a grid, some of which touch."""
+    rng = np.random.default_rng(seed)
+    pitch = side / count
+    labels = np.zeros((side, side), np.int32)
+    for number in range(count * count):
+        row, column = divmod(number, count)
+        y, x = ((at + 0.5 + rng.uniform(-0.05, 0.05)) * pitch for at in (row, column))
+        size = rng.uniform(0.3, 0.46, 2) * pitch
+        inside = ellipse(y, x, *size, shape=labels.shape, rotation=rng.uniform(0, np.pi))
+        free = labels[inside] == 0
+        labels[inside[0][free], inside[1][free]] = number + 1
+    return in_raster_order(labels).labels
+
+
+def filling(labels: LabelArray) -> LabelArray:
+    """Let objects grow until they fill the image."""
+    grown: LabelArray = watershed(labels == 0, labels)
+    return grown
+
+
+def foreground(labels: LabelArray) -> FloatArray:
+    return (labels > 0).astype(np.float32)
+
+
+def contour(labels: LabelArray) -> FloatArray:
+    edge: AnyArray = find_boundaries(labels, mode="inner")
+    return edge.astype(np.float32)
+
+
+def boundary(labels: LabelArray) -> FloatArray:
+    edge: AnyArray = find_boundaries(labels, mode="thick")
+    return edge.astype(np.float32)
+
+
+def inner_distance(labels: LabelArray) -> FloatArray:
+    """Give 1 / (1 + a d), d the distance to the middle of the object and a its area to -1/2.
+
+    Source: Greenwald et al. 2022, doi 10.1038/s41587-021-01094-0.
+    """
+    result = np.zeros(labels.shape, np.float32)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        own = labels[box] == number
+        place = np.stack(np.nonzero(own)).astype(np.float64)
+        away = np.sqrt(np.square(place - place.mean(axis=1, keepdims=True)).sum(axis=0))
+        result[box][own] = 1 / (1 + away / np.sqrt(own.sum()))
+    return result
+
+
+def affinities(labels: LabelArray, offsets: tuple[Offset, ...]) -> FloatArray:
+    """Give 1 where a pixel and the one at the offset lie in the same object."""
+    padded = np.pad(labels, 32, constant_values=-1)
+    inner = (slice(32, -32),) * labels.ndim
+    same = [labels == np.roll(padded, [-o for o in offset], range(labels.ndim))[inner]
+            for offset in offsets]  # fmt: skip
+    return np.stack(same).astype(np.float32)
+
+
+def star_distances(labels: LabelArray) -> FloatArray:
+    """Give the distance to the edge of the object along each ray, in steps of a quarter px."""
+    y, x = np.indices(labels.shape).astype(np.float32)
+    found = np.zeros((RAYS, *labels.shape), np.float32)
+    padded = np.pad(labels, 1)
+    for ray, (along_y, along_x) in enumerate(directions(RAYS).T):
+        inside = labels > 0
+        for step in range(1, 240):
+            at_y = np.rint(y + step / 4 * along_y).astype(np.intp) + 1
+            at_x = np.rint(x + step / 4 * along_x).astype(np.intp) + 1
+            at_y, at_x = at_y.clip(0, padded.shape[0] - 1), at_x.clip(0, padded.shape[1] - 1)
+            inside = inside & (padded[at_y, at_x] == labels)
+            if not inside.any():
+                break
+            found[ray][inside] = step / 4
+    return found
+
+
+def probability(labels: LabelArray) -> FloatArray:
+    """Give the distance to the edge over its maximum in the object, as StarDist is trained."""
+    result = np.zeros(labels.shape, np.float32)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        own = np.pad(labels[box] == number, 1)
+        depth = ndimage.distance_transform_edt(own)[1:-1, 1:-1]
+        own = own[1:-1, 1:-1]
+        result[box][own] = (depth / depth.max())[own]
+    return result
+
+
+@dataclass(frozen=True)
+class Family:
+    """A recipe, the maps it wants, and the objects that they show."""
+
+    recipe: str
+    maps: Callable[[LabelArray], FloatArray]
+    objects: Callable[[LabelArray], LabelArray] = lambda labels: labels
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    exact: bool = True
+
+
+def apart(labels: LabelArray) -> LabelArray:
+    """Take the pixels away where objects touch, so that only background lies between."""
+    return in_raster_order(np.where(boundary(labels) > 0, 0, labels)).labels
+
+
+def logit(labels: LabelArray) -> FloatArray:
+    return np.where(labels > 0, np.float32(6), np.float32(-6))
+
+
+def text(offsets: tuple[Offset, ...]) -> str:
+    return ";".join(",".join(map(str, offset)) for offset in offsets)
+
+
+FAMILIES = (
+    Family(
+        "stardist",
+        lambda t: np.concatenate([probability(t)[None], star_distances(t)]),
+        exact=False,
+    ),
+    Family(
+        "flows",
+        lambda t: np.concatenate([5 * flows_of_labels(t), logit(t)[None]]),
+    ),
+    Family("mesmer", lambda t: np.stack([inner_distance(t), foreground(t) - contour(t) / 2]),
+           parameters={"interior_smooth": 0.0}),
+    Family("contour", lambda t: np.stack([foreground(t), contour(t)])),
+    Family("boundary", lambda t: np.stack([foreground(t), contour(t)])),
+    Family("gasp", lambda t: boundary(filling(t))[None], filling,
+           {"superpixel_size": 5, "min_size": 5}, exact=False),
+    Family("affinities", lambda t: affinities(filling(t), (*NEAR, *FAR)), filling,
+           {"offsets": text((*NEAR, *FAR))}),
+    Family("affinities", lambda t: affinities(filling(t), NEAR), filling),
+    Family("distance_watershed", lambda t: foreground(apart(t))[None], apart),
+    Family("components", lambda t: foreground(apart(t))[None], apart),
+    Family("argmax", lambda t: np.stack([1 - foreground(apart(t)), foreground(apart(t))]), apart),
+    Family("labels", lambda t: t[None].astype(np.float32)),
+)  # fmt: skip
+"""Every recipe that reads maps of the image."""
+
+NAMES = [f"{family.recipe}-{n}" for n, family in enumerate(FAMILIES)]
+"""Of each, as there are two ways of affinities."""
+
+
+def decoded(family: Family, maps: FloatArray, **finish: Value) -> Labelled:
+    """Label as the program does, with the common finish."""
+    recipe = RECIPES[family.recipe]
+    parameters = recipe.parameters_from({**family.parameters, **finish}, {})
+    found = recipe.apply(maps, (1,) * (maps.ndim - 1), parameters)
+    return finish_labels(found, Finish.of(parameters, recipe.own))

@@ -1,0 +1,107 @@
+"""Average linkage on graphs of regions, and the recipe ``gasp`` that uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.io import imread
+from skimage.measure import label
+from skimage.segmentation import watershed
+
+from bmz.base.arrays import AnyArray
+from bmz.process.gasp import label_gasp
+from bmz.process.linkage import Borders, merged, touching
+from bmz.process.matching import match_labels
+
+
+def one_after_the_other(borders: Borders, regions: int, most: float) -> AnyArray:
+    """Join the two with the lowest mean border, again and again."""
+    number = np.arange(regions)
+    while len(borders.first):
+        mean = borders.total / borders.count
+        lowest = np.lexsort([borders.second, borders.first, mean])[0]
+        if mean[lowest] >= most:
+            break
+        into = np.arange(regions)
+        into[borders.second[lowest]] = borders.first[lowest]
+        number, borders = into[number], borders.renumbered(into)
+    return np.unique(number, return_inverse=True)[1]
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_regions_joined_at_once_are_those_joined_one_after_the_other(
+    seed: int, most: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    ends = rng.integers(0, 12, (2, 40))
+    borders = Borders.of(ends[0], ends[1], rng.random(40), np.ones(40))
+
+    found = merged(borders, 12, most)
+
+    np.testing.assert_array_equal(found, one_after_the_other(borders, 12, most))
+
+
+def test_borders_are_the_means_of_both_sides_of_each_face() -> None:
+    labels = np.array([[1, 1, 2], [3, 3, 2], [0, 3, 2]])
+    values = np.arange(9.0).reshape(3, 3)
+
+    borders = touching(labels, values)
+
+    pairs = list(zip(borders.first, borders.second, borders.total, borders.count, strict=True))
+    assert pairs == [(0, 1, 1.5, 1), (0, 2, 1.5 + 2.5, 2), (1, 2, 4.5 + 7.5, 2)]
+
+
+def test_regions_that_touch_nothing_stay() -> None:
+    nothing = touching(np.array([[1, 0, 2]]), np.ones((1, 3)))
+
+    assert merged(nothing, 2, 1.0).tolist() == [0, 1]
+
+
+def membranes(shared: Path, number: str) -> tuple[AnyArray, AnyArray]:
+    """Give the true cells, grown until they touch, and a soft map of their membranes."""
+    inside = imread(shared / f"data/isbi2012/membranes/{number}.png") > 127
+    cells = watershed(~inside, label(inside, connectivity=1))
+    return cells, ndimage.gaussian_filter((~inside).astype(np.float32), 1)
+
+
+@pytest.mark.parametrize("number", ["00", "15", "29"])
+def test_cells_of_real_membranes_are_found(number: str, shared: Path) -> None:
+    truth, boundary = membranes(shared, number)
+
+    found = label_gasp(boundary[None], (1, 1)).labels
+
+    assert match_labels(found, truth, 0.5).f1 >= 0.85
+
+
+def test_beta_decides_how_much_stays_apart(shared: Path) -> None:
+    _, boundary = membranes(shared, "07")
+
+    counts = [label_gasp(boundary[None], (1, 1), beta=beta).labels.max() for beta in (0, 0.5, 1)]
+
+    assert counts[0] < counts[1] < counts[2]
+
+
+def test_a_weak_gap_in_a_membrane_does_not_join_two_cells() -> None:
+    boundary = np.zeros((40, 60), np.float32)
+    boundary[:, 29:31] = 0.9
+    boundary[18:22, 29:31] = 0.1
+
+    assert label_gasp(boundary[None], (1, 1)).labels.max() == 2
+    boundary[:, 29:31] = 0.3
+    assert label_gasp(boundary[None], (1, 1)).labels.max() == 1
+
+
+def test_a_stack_is_parted_too() -> None:
+    boundary = np.zeros((12, 30, 30), np.float32)
+    boundary[:, 14:16] = 1
+    boundary[5:7] = 1
+
+    labels = label_gasp(boundary[None], (1, 1, 1)).labels
+
+    assert labels.max() == 4
+    assert labels.min() == 1
