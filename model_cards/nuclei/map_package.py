@@ -19,11 +19,12 @@ from torch import nn
 from weights import LARGEST_DIFFERENCE, OTHER_SHAPES, FormatsDisagreeError, onnx_output, write_onnx
 
 HERE = Path(__file__).parent
-TEST_PX = 128
+TEST_PX = 240
+COVER_PX = 128
 
 
 def example_crop(pictures: list[Picture]) -> Image:
-    """Give the upper left 128 x 128 px of one training image as (1, 1, y, x), raw values."""
+    """Give the upper left 240 x 240 px of one training image as (1, 1, y, x), raw values."""
     image = next(p.image for p in pictures if p.name == TEST_PICTURE)
     return image[None, None, :TEST_PX, :TEST_PX].astype(np.float32)
 
@@ -72,7 +73,8 @@ def package(model: str, weights: Path, data: Path, out: Path | None) -> None:
     click.echo(f"largest difference of ONNX {write_weights(network, folder, raw):.1e}")
     facts = measured(model, network, pictures, card)
     labels = labels_of(model, np.load(folder / "test_output.npy")[0], facts.parameters)
-    draw_labels(raw[0, 0], labels, folder / "cover.png")
+    corner = np.s_[:COVER_PX, :COVER_PX]
+    draw_labels(raw[0, 0][corner], labels[corner], folder / "cover.png")
     shutil.copy(weights.with_name("history.csv"), card / "history.csv")
     draw_losses(card / "history.csv", card / "loss.png")
     text = yaml.safe_dump(described(model, folder, facts), sort_keys=False, width=100)

@@ -119,7 +119,7 @@ def test_nothing_but_index_and_manifests_is_fetched_and_the_second_time_nothing(
 def test_measure_fetches_samples_of_the_best_and_compares_them(
     settings: ZooSettings, zoo: SmallZoo, image: Path
 ) -> None:
-    view = fit(FitRequest(image, measure=True, top=2), settings)
+    view = fit(FitRequest(image, measure=True, top=4), settings)
 
     fetched = {path for path in zoo.log if ".npy" in path}
     assert by_id(view)["flat-cat"].sampled
@@ -300,12 +300,12 @@ def test_nuclei_bring_flat_fluorescence_models_before_deep_ones_of_electron_micr
 
     place = {model.id: number for number, model in enumerate(view.ranked)}
     deep = [m.id for m in view.ranked if "axes.missing" in codes(m)]
-    assert len(view.models) == 138
-    assert len(view.ranked) == 136
+    assert len(view.models) == 140
+    assert len(view.ranked) == 138
     assert len(deep) > 25
     assert {"affable-shark", "powerful-chipmunk"} <= {m.id for m in view.ranked[:8]}
     assert max(place["affable-shark"], place["fearless-crab"]) < min(place[m] for m in deep)
-    assert json.loads(fit_json(view))["of"] == 138
+    assert json.loads(fit_json(view))["of"] == 140
 
 
 def test_a_named_task_brings_its_models_to_the_front(nuclei: Path, kept: ZooSettings) -> None:

@@ -12,9 +12,9 @@ from skimage.draw import polygon
 
 from bmz.base.arrays import FloatArray
 from bmz.process.star_overlap import overlap_areas
-from bmz.process.star_polygons import Stars, least_overlap_areas, most_overlap_areas
+from bmz.process.star_polygons import Stars, least_overlap_areas
 from bmz.process.star_rendering import render_polygons
-from bmz.process.star_suppression import ROUNDING, non_maximum_suppression
+from bmz.process.star_suppression import ROUNDING, _Crowd, non_maximum_suppression
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -70,16 +70,30 @@ def test_quick_bounds_hold_the_exact_area_between_them(seed: int) -> None:
     stars = random_stars(seed, 60)
     a, b = np.arange(30), np.arange(30) + 30
     offset = (stars.points[b] - stars.points[a]).astype(np.float32)
-    boxes, areas = stars.boxes(), stars.areas()
+    areas = stars.areas()
 
     exact = overlap_areas(stars, a, b)
 
     least = least_overlap_areas(stars.distances[a], stars.distances[b], offset)
-    most = most_overlap_areas(boxes[a], boxes[b], offset)
     slack = 1e-4 * areas.max()
     assert np.all(least <= exact + slack)
-    assert np.all(exact <= most + slack)
     assert np.all(exact <= np.minimum(areas[a], areas[b]) + slack)
+
+
+@given(SEEDS, st.floats(0.01, 0.9))
+def test_pairs_that_are_not_looked_at_share_no_more_than_is_allowed(
+    seed: int, threshold: float
+) -> None:
+    stars = random_stars(seed, 60)
+    a, b = np.arange(30), np.arange(30) + 30
+    areas = stars.areas()
+
+    near = _Crowd.of(stars)._near_enough(a, b, np.float32(threshold))
+
+    far = np.setdiff1d(np.arange(30), near)
+    allowed = threshold * np.minimum(areas[a], areas[b])
+    slack = 1e-4 * areas.max()
+    assert np.all(overlap_areas(stars, a[far], b[far]) <= allowed[far] + slack)
 
 
 @given(SEEDS)

@@ -45,5 +45,5 @@ def test_facts_as_json_keep_value_and_source() -> None:
 
     assert values["pixel_um"]["value"] == {"z": 0.235, "y": 0.15, "x": 0.15}
     assert values["pixel_um"]["source"].startswith("manifest: description")
-    assert values["recipe"]["value"]["name"] == "boundary"
+    assert values["recipe"]["value"]["name"] == "gasp"
     assert "object_diameter_px" not in values

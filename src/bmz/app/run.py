@@ -94,7 +94,7 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
         weights=network.weights,
         device=str(network.device),
         recipe=network.labelling.choice,
-        parameters=network.labelling.parameters,
+        parameters=network.labelling.told,
         tile=WHOLE if request.engine == "core" else request.tile,
         batch=request.batch,
         clip=request.clip,

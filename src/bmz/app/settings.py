@@ -64,6 +64,14 @@ class Labelling:
         """What is done to the labels whatever the recipe."""
         return Finish.of(self.parameters, self.recipe.own if self.recipe else ())
 
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """The parameters to print: of the common finish only what somebody asked for."""
+        if self.recipe is None:
+            return {}
+        usual = {p.name: p.default for p in self.recipe.every if p.name not in self.recipe.own}
+        return {k: v for k, v in self.parameters.items() if k not in usual or v != usual[k]}
+
     def as_record(self) -> dict[str, Any]:
         """Give it as plain values, for the run record."""
         return {

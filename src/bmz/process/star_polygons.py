@@ -92,10 +92,8 @@ class Stars:
         -------
         (n, 4) float32: lowest y, lowest x, highest y, highest x, in px
         """
-        sides = [
-            pick(self.distances * along, axis=1) for pick in (np.min, np.max)
-            for along in directions(self.rays)
-        ]  # fmt: skip
+        arms = [self.distances * along for along in directions(self.rays)]
+        sides = [pick(arm, axis=1) for pick in (np.min, np.max) for arm in arms]
         return np.stack(sides, axis=1)
 
 
@@ -156,24 +154,3 @@ def least_overlap_areas(first: FloatArray, second: FloatArray, offset: FloatArra
     cut = np.abs(np.diff(across, axis=1)).sum(axis=1) + np.abs(across[:, -1] - across[:, 0])
     least: FloatArray = (wedge_sine(rays) * _neighbour_products(smaller) - cut) / 2
     return least
-
-
-def most_overlap_areas(
-    first_boxes: FloatArray, second_boxes: FloatArray, offset: FloatArray
-) -> FloatArray:
-    """Bound the intersection areas of pairs of polygons from above by that of their boxes.
-
-    Parameters
-    ----------
-    first_boxes, second_boxes : (pairs, 4) float32, as `Stars.boxes` gives them
-    offset : (pairs, 2) float32, centre of the second minus centre of the first, px
-
-    Returns
-    -------
-    (pairs,) float32, px squared
-    """
-    low = np.maximum(first_boxes[:, :2], second_boxes[:, :2] + offset)
-    high = np.minimum(first_boxes[:, 2:], second_boxes[:, 2:] + offset)
-    sides = np.maximum(high - low, 0)
-    most: FloatArray = sides[:, 0] * sides[:, 1]
-    return most

@@ -13,7 +13,6 @@ from bmz.process.star_polygons import (
     Indices,
     Stars,
     least_overlap_areas,
-    most_overlap_areas,
     ranges,
 )
 
@@ -69,13 +68,18 @@ class _Crowd:
     stars: Stars
     areas: FloatArray
     reach: FloatArray
-    boxes: FloatArray
+    columns: Sequence[tuple[FloatArray, FloatArray, FloatArray]]
     shelves: Sequence[_Shelf]
 
     @classmethod
     def of(cls, stars: Stars) -> _Crowd:
-        reach = stars.reach()
-        return cls(stars, stars.areas(), reach, stars.boxes(), _shelves(stars.points, reach))
+        reach, boxes = stars.reach(), stars.boxes()
+        # lowest and highest of each box, and the centre, along y and along x; each in one piece
+        columns = [
+            (boxes[:, axis].copy(), boxes[:, 2 + axis].copy(), stars.points[:, axis].astype("f4"))
+            for axis in range(2)
+        ]
+        return cls(stars, stars.areas(), reach, columns, _shelves(stars.points, reach))
 
     def undisputed(self, front: Indices) -> Indices:
         """Give those of the best candidates `front` that touch no better one: they are kept."""
@@ -97,18 +101,33 @@ class _Crowd:
         return losers
 
     def _overlapping(self, winner: Indices, other: Indices, threshold: float) -> Indices:
-        offset = (self.stars.points[other] - self.stars.points[winner]).astype(np.float32)
         least = np.float32(max(threshold, ROUNDING))
+        near = self._near_enough(winner, other, least)
+        winner, other = winner[near], other[near]
+        offset = (self.stars.points[other] - self.stars.points[winner]).astype(np.float32)
         allowed = least * np.minimum(self.areas[winner], self.areas[other])
-        near = np.flatnonzero(
-            most_overlap_areas(self.boxes[winner], self.boxes[other], offset) > allowed
-        )
         found = [np.zeros(0, np.intp)]
         for start in range(0, len(near), PAIRS_AT_ONCE):
-            part = near[start : start + PAIRS_AT_ONCE]
+            part = slice(start, start + PAIRS_AT_ONCE)
             beyond = self._beyond(winner[part], other[part], offset[part], allowed[part])
-            found.append(part[beyond])
+            found.append(near[part][beyond])
         return np.concatenate(found)
+
+    def _near_enough(self, winner: Indices, other: Indices, least: np.float32) -> Indices:
+        """Give the pairs whose boxes share more than is allowed, axis by axis, as most do not."""
+        left = np.arange(len(winner))
+        shared = np.ones(len(winner), np.float32)
+        for axis in range(2):
+            low, high, place = self.columns[axis]
+            away = place[other] - place[winner]
+            side = np.minimum(high[winner], high[other] + away)
+            side -= np.maximum(low[winner], low[other] + away)
+            meets = side > 0
+            shared = shared[meets] * side[meets]
+            left, winner, other = left[meets], winner[meets], other[meets]
+        allowed = least * np.minimum(self.areas[winner], self.areas[other])
+        near: Indices = left[shared > allowed]
+        return near
 
     def _beyond(
         self, winner: Indices, other: Indices, offset: FloatArray, allowed: FloatArray
