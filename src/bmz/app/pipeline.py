@@ -12,6 +12,8 @@ import numpy as np
 
 from bmz.app.settings import Labelling
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.axes import IMAGE_AXES
+from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, nobody
 from bmz.plan.plan import Plan
 from bmz.plan.smaller import with_smaller_tiles
@@ -48,6 +50,18 @@ class Stopwatch:
             yield
         finally:
             self.took_s[name] = self.took_s.get(name, 0.0) + time.perf_counter() - start
+
+
+class OutputIsNoMap(CouldNotTell):
+    """An output has an axis of objects, and a map of the image is wanted."""
+
+    def __init__(self, output: str, letters: str) -> None:
+        super().__init__(
+            f"output '{output}' has the axes {letters}: one entry an object, and no map of the "
+            "image that could be kept or labelled",
+            hint="paint its objects with --recipe masks, or name another with --set output=ID",
+            code="recipe.no-map",
+        )
 
 
 @dataclass(frozen=True)
@@ -198,10 +212,17 @@ def map_of(
     -------
     ndarray, str
         the map and its axes
+
+    Raises
+    ------
+    OutputIsNoMap
+        It has an axis of objects, and the recipe is for maps.
     """
     position = [tensor.id for tensor in model.outputs].index(labelling.choice.output)
-    letters = model.outputs[position].letters
-    return apply_steps(labelling.map_steps, outputs[position], letters)
+    tensor, recipe = model.outputs[position], labelling.recipe
+    if tensor.per_object and not (recipe is not None and recipe.per_object):
+        raise OutputIsNoMap(tensor.id, tensor.letters)
+    return apply_steps(labelling.map_steps, outputs[position], tensor.letters)
 
 
 def label_map(
@@ -225,7 +246,9 @@ def label_map(
     assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
     if recipe.per_object:
         size = tuple(shape.values())
-        return recipe.apply(mapped, (), labelling.parameters, shape=size, others=others)
+        # masks of the whole image may lie along the channel axis of a map
+        items = from_layout(mapped, letters)[0] if set(letters) <= {"b", *IMAGE_AXES} else mapped
+        return recipe.apply(items, (), labelling.parameters, shape=size, others=others)
     declared, _ = apply_steps(labelling.label_steps, mapped, letters)
     maps, _ = from_layout(declared, letters)
     grid = grid_of(maps.shape[1:], shape)

@@ -61,29 +61,45 @@ def box_of(centre: FloatArray, radii: FloatArray, directions: FloatArray) -> Ind
 
 
 @compiled
-def least_overlap(
-    first: FloatArray, second: FloatArray, away: FloatArray, directions: FloatArray, faces: Indices
-) -> float:
-    """Bound the volume that two polyhedra share from below.
+def surely_overlap(
+    smaller: FloatArray,
+    away: FloatArray,
+    directions: FloatArray,
+    faces: Indices,
+    solid: FloatArray,
+    allowed: float,
+) -> bool:
+    """Say whether a lower bound of the volume that two polyhedra share is above `allowed`.
 
     The polyhedron M of the smaller of both distances fits into each of them around its own centre;
     moving M by `away` cuts off at most half the integral of abs(n . away) over its surface.
     """
-    volume, cut = 0.0, 0.0
+    volume = 0.0
+    for f in range(len(faces)):
+        volume += solid[f] * smaller[faces[f, 0]] * smaller[faces[f, 1]] * smaller[faces[f, 2]]
+    if volume <= allowed:
+        return False
+    cut = 0.0
     corner = np.zeros((3, 3))
     for f in range(len(faces)):
         for k in range(3):
-            ray = faces[f, k]
-            radius = min(first[ray], second[ray])
             for axis in range(3):
-                corner[k, axis] = radius * directions[ray, axis]
-        a, b = corner[1] - corner[0], corner[2] - corner[0]
-        nz = a[1] * b[2] - a[2] * b[1]
-        ny = a[2] * b[0] - a[0] * b[2]
-        nx = a[0] * b[1] - a[1] * b[0]
-        volume += abs(nz * corner[0, 0] + ny * corner[0, 1] + nx * corner[0, 2]) / 6
-        cut += abs(nz * away[0] + ny * away[1] + nx * away[2]) / 4
-    return volume - cut
+                corner[k, axis] = smaller[faces[f, k]] * directions[faces[f, k], axis]
+        az, ay, ax = (
+            corner[1, 0] - corner[0, 0],
+            corner[1, 1] - corner[0, 1],
+            corner[1, 2] - corner[0, 2],
+        )
+        bz, by, bx = (
+            corner[2, 0] - corner[0, 0],
+            corner[2, 1] - corner[0, 1],
+            corner[2, 2] - corner[0, 2],
+        )
+        normal_z, normal_y, normal_x = ay * bx - ax * by, ax * bz - az * bx, az * by - ay * bz
+        cut += abs(normal_z * away[0] + normal_y * away[1] + normal_x * away[2]) / 4
+        if volume - cut <= allowed:
+            return False
+    return True
 
 
 @compiled
@@ -112,39 +128,53 @@ def filled(
 
 
 @compiled
+def boxes_of(centres: FloatArray, radii: FloatArray, directions: FloatArray) -> Indices:
+    """Give the boxes of all polyhedra as `box_of` does, (n, 2, 3)."""
+    boxes = np.zeros((len(centres), 2, 3), np.intp)
+    for nth in range(len(centres)):
+        boxes[nth] = box_of(centres[nth], radii[nth], directions)
+    return boxes
+
+
+@compiled
 def overlapping(
     winner: int,
     others: Indices,
     centres: FloatArray,
     radii: FloatArray,
     volumes: FloatArray,
-    reach: FloatArray,
+    boxes: Indices,
     directions: FloatArray,
     corners: Indices,
     shares: FloatArray,
     neighbours: Indices,
+    solid: FloatArray,
     threshold: float,
 ) -> BoolArray:
     """Say which of `others` share more than the allowed volume with `winner`, (others,)."""
     found = np.zeros(len(others), np.bool_)
-    box = box_of(centres[winner], radii[winner], directions)
-    drawn = filled(centres[winner], radii[winner], box, shares, corners, neighbours)
+    box = boxes[winner]
+    drawn = np.zeros((0, 0, 0), np.bool_)
+    away = np.zeros(3)
+    smaller = np.zeros(radii.shape[1], np.float32)
     for nth, other in enumerate(others):
-        away = centres[other] - centres[winner]
-        apart = np.sqrt(away[0] ** 2 + away[1] ** 2 + away[2] ** 2)
-        if apart >= reach[winner] + reach[other]:
-            continue
         allowed = max(threshold, ROUNDING) * min(volumes[winner], volumes[other])
-        if least_overlap(radii[winner], radii[other], away, directions, corners) > allowed:
+        low, high = np.zeros(3, np.intp), np.zeros(3, np.intp)
+        room = 1.0
+        for axis in range(3):
+            low[axis] = max(box[0, axis], boxes[other, 0, axis])
+            high[axis] = min(box[1, axis], boxes[other, 1, axis])
+            room *= max(high[axis] - low[axis], 0)
+            away[axis] = centres[other, axis] - centres[winner, axis]
+        if room <= allowed:
+            continue
+        for k in range(len(smaller)):
+            smaller[k] = min(radii[winner, k], radii[other, k])
+        if surely_overlap(smaller, away, directions, corners, solid, allowed):
             found[nth] = True
             continue
-        seen = box_of(centres[other], radii[other], directions)
-        low, high = np.maximum(box[0], seen[0]), np.minimum(box[1], seen[1])
-        left = 1.0
-        for axis in range(3):
-            left *= max(high[axis] - low[axis], 0)
-        if left <= allowed:
-            continue
+        if drawn.size == 0:
+            drawn = filled(centres[winner], radii[winner], box, shares, corners, neighbours)
         shared, face = 0, 0
         for i in range(low[0], high[0]):
             for j in range(low[1], high[1]):

@@ -39,7 +39,7 @@ def suppress_polyhedra(
     -------
     (kept,) indices into `points`, best first
     """
-    from bmz.process.star_stack_loops import overlapping
+    from bmz.process.star_stack_loops import boxes_of, overlapping
 
     order = np.argsort(-np.asarray(scores), kind="stable")
     centres = np.ascontiguousarray(np.asarray(points)[order], np.float64)
@@ -47,6 +47,8 @@ def suppress_polyhedra(
     reach = radii.max(axis=1, initial=0).astype(np.float64)
     volumes = _volumes(radii, rays)
     shelves = _shelves(centres, reach)
+    shape = (*_as_arrays(rays), rays.solid)
+    boxes = boxes_of(centres, radii, rays.directions)
     alive = np.ones(len(order), np.bool_)
     kept = []
     for nth in range(len(order)):
@@ -57,9 +59,7 @@ def suppress_polyhedra(
         near = _near(shelves, centres[nth], reach[nth])
         near = near[alive[near]]
         if len(near):
-            found = overlapping(
-                nth, near, centres, radii, volumes, reach, *_as_arrays(rays), threshold
-            )
+            found = overlapping(nth, near, centres, radii, volumes, boxes, *shape, threshold)
             alive[near[found]] = False
     return order[np.array(kept, np.intp)]
 
