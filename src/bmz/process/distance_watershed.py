@@ -24,7 +24,7 @@ class DistanceSettings:
 
     threshold: float = 0.5
     channel: int = 0
-    neck: float = 0.75
+    neck: float = 0.5
     sigma: float = 1.0
 
 
@@ -72,7 +72,7 @@ DISTANCE_WATERSHED = Recipe(
     parameters=(
         Parameter("threshold", 0.5, "foreground is what lies above; -1: by Otsu's method"),
         Parameter("channel", 0, "channel of the foreground, counted from 0", 0),
-        Parameter("neck", 0.75, "how much narrower a neck is than the objects beside it, px", 0),
+        Parameter("neck", 0.5, "how much narrower a neck is than the objects beside it, px", 0),
         Parameter("sigma", 1.0, "smoothing of the distance, px of the input", 0),
     ),
 )
