@@ -215,7 +215,7 @@ def _named_maps(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
         letters = {foreground: "F", boundary: "C"}
         letters |= {i: "B" for i, name in enumerate(names) if _word_in(name, {"background"})}
         channels = "+".join(letters.get(i, "-") for i in range(len(names)))
-        half = {"foreground_threshold": 0.5, "contour_threshold": 0.5}
+        half = {f"{name}_threshold": 0.5 for name in ("foreground", "background", "contour")}
         return RecipeChoice("contour", why, tensor.id, {"channels": channels, **half})
     places = {"foreground_channel": foreground, "boundary_channel": boundary}
     return RecipeChoice("boundary", why, tensor.id, places)

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
-from bmz.process.maps import on_input_grid, one_map, without_small
+from bmz.process.maps import are_shares, on_input_grid, one_map, without_small
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import Labelled, Parameter, Recipe
 from bmz.process.relabel import in_raster_order
@@ -26,9 +26,6 @@ BY_KIND = -1.0
 """One seed for each connected inside of a foreground; else seeds `APART_PX` from each other."""
 
 APART_PX = 10.0
-
-SHARE_TOLERANCE = 0.01
-"""Channels that sum to 1 within this are shares of a whole: a pixel is one thing or the other."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def find_cells(output: AnyArray, wanted: BoundarySettings) -> Cells:
     if foreground_at != NONE:
         foreground = one_map("boundary", output, foreground_at)
         inside = foreground > wanted.foreground_threshold
-        if _shares(output):
+        if are_shares(output):
             # classes exclude each other, so a cell is its inside and its boundary together
             foreground = foreground + boundary
         mask = foreground > wanted.foreground_threshold
@@ -163,10 +160,6 @@ def _channels(output: AnyArray, wanted: BoundarySettings) -> tuple[int, int]:
         foreground if asked[0] == BY_COUNT else asked[0],
         boundary if asked[1] == BY_COUNT else asked[1],
     )
-
-
-def _shares(output: AnyArray) -> bool:
-    return len(output) > 1 and bool((abs(output.sum(axis=0) - 1) < SHARE_TOLERANCE).all())
 
 
 def _connected(inside: BoolArray) -> LabelArray:

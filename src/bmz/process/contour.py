@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray, BoolArray
-from bmz.process.maps import on_input_grid, without_small
+from bmz.process.maps import are_shares, on_input_grid, without_small
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import Labelled, Parameter, Recipe
 from bmz.process.relabel import in_raster_order
@@ -36,9 +36,6 @@ ABOVE = ("foreground", "point", "distance")
 
 BELOW = ("contour", "touching", "centre", "background")
 
-SHARE_TOLERANCE = 0.01
-"""Channels that sum to 1 within this are shares of a whole: a pixel is one thing or the other."""
-
 
 @dataclass(frozen=True)
 class ContourSettings:
@@ -46,10 +43,13 @@ class ContourSettings:
 
     channels: str = "F+C"
     foreground_threshold: float = OTSU
+    background_threshold: float = OTSU
+    mask_threshold: float = OTSU
     contour_threshold: float = OTSU
+    touching_threshold: float = OTSU
     point_threshold: float = OTSU
     distance_threshold: float = OTSU
-    mask_threshold: float = OTSU
+    centre_threshold: float = OTSU
     seed_size: int = 10
     surface: str = "auto"
 
@@ -83,37 +83,46 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -
     """
     wanted = ContourSettings(**parameters)
     maps = named_maps(output, wanted.channels)
-    limits = {name: threshold_of(values, _limit(wanted, name)) for name, values in maps.items()}
+    limits = {
+        name: threshold_of(values, getattr(wanted, f"{name}_threshold"))
+        for name, values in maps.items()
+    }
     parts, _ = ndimage.label(seeds_of(maps, limits))
     parts = without_small(parts, wanted.seed_size, grid)
     surface = _surface(maps, wanted.surface)
-    labels = watershed(surface, parts, mask=mask_of(maps, limits, shares=_shares(output)))
+    labels = watershed(surface, parts, mask=mask_of(maps, limits, shares=are_shares(output)))
     found = in_raster_order(on_input_grid(labels, grid))
     inside = on_input_grid(maps.get("foreground", -surface), grid)
     return Labelled(found.labels, mean_of_each(found.labels, inside))
 
 
 def named_maps(output: AnyArray, channels: str) -> dict[str, AnyArray]:
-    """Give the maps by what they show.
+    """Give the maps of (c, (z,) y, x) by what they show, as `named_channels` says."""
+    return {name: output[at] for name, at in named_channels(channels, len(output)).items()}
+
+
+def named_channels(channels: str, count: int) -> dict[str, int]:
+    """Say which channel shows what.
 
     Parameters
     ----------
-    output : (c, (z,) y, x)
     channels : a letter of `MEANINGS` or ``-`` for each, joined by ``+``
+    count : of the channels of the output
+
+    Raises
+    ------
+    ChannelsDiffer
+        There are more or fewer letters, one is not known, or none is of F, M and B.
     """
     letters = channels.replace(" ", "").split("+")
     unknown = [letter for letter in letters if letter != "-" and letter not in MEANINGS]
-    if len(letters) != len(output) or unknown:
+    if len(letters) != count or unknown:
         known = f"a letter for each channel ({', '.join(MEANINGS)} or -), and not '{channels}',"
-        raise ChannelsDiffer("contour", known, len(output))
-    maps = {
-        MEANINGS[letter]: values
-        for letter, values in zip(letters, output, strict=True)
-        if letter != "-"
-    }
-    if not {"foreground", "mask", "background"} & set(maps):
-        raise ChannelsDiffer("contour", "a channel F, M or B among its channels", len(output))
-    return maps
+        raise ChannelsDiffer("contour", known, count)
+    places = {MEANINGS[letter]: at for at, letter in enumerate(letters) if letter != "-"}
+    if not {"foreground", "mask", "background"} & set(places):
+        raise ChannelsDiffer("contour", "a channel F, M or B among its channels", count)
+    return places
 
 
 def seeds_of(maps: Mapping[str, AnyArray], limits: Mapping[str, float]) -> BoolArray:
@@ -159,20 +168,6 @@ def mean_of_each(labels: AnyArray, values: AnyArray) -> AnyArray:
     return means
 
 
-def _limit(wanted: ContourSettings, name: str) -> float:
-    given: Mapping[str, float] = {
-        "foreground": wanted.foreground_threshold,
-        "background": wanted.foreground_threshold,
-        "contour": wanted.contour_threshold,
-        "touching": wanted.contour_threshold,
-        "point": wanted.point_threshold,
-        "distance": wanted.distance_threshold,
-        "centre": wanted.distance_threshold,
-        "mask": wanted.mask_threshold,
-    }
-    return given[name]
-
-
 def _surface(maps: Mapping[str, AnyArray], asked: str) -> AnyArray:
     order = ("foreground", "distance", "mask") if asked == "auto" else (asked,)
     for name in order:
@@ -181,10 +176,6 @@ def _surface(maps: Mapping[str, AnyArray], asked: str) -> AnyArray:
     if asked == "auto":
         return maps["background"]
     raise ChannelsDiffer("contour", f"a map of the {asked}, which is to be flooded,", len(maps))
-
-
-def _shares(output: AnyArray) -> bool:
-    return len(output) > 1 and bool((abs(output.sum(axis=0) - 1) < SHARE_TOLERANCE).all())
 
 
 LETTERS = (
@@ -199,11 +190,19 @@ CONTOUR = Recipe(
     label=label_contours,
     parameters=(
         Parameter("channels", "F+C", LETTERS),
-        Parameter("foreground_threshold", OTSU, "of F and B; -1: by Otsu's method", -1, 1),
-        Parameter("contour_threshold", OTSU, "of C and T; -1: by Otsu's method", -1, 1),
-        Parameter("point_threshold", OTSU, "of P; -1: by Otsu's method", -1, 1),
-        Parameter("distance_threshold", OTSU, "of D, Db, Dn and Dc; -1: by Otsu's method", -1),
-        Parameter("mask_threshold", OTSU, "of M; -1: by Otsu's method", -1, 1),
+        *(
+            Parameter(f"{name}_threshold", OTSU, f"of {of}; -1: by Otsu's method", -1, high)
+            for name, of, high in (
+                ("foreground", "F", 1),
+                ("background", "B", 1),
+                ("mask", "M", 1),
+                ("contour", "C", 1),
+                ("touching", "T", 1),
+                ("point", "P", 1),
+                ("distance", "D, Db or Dn", None),
+                ("centre", "Dc", None),
+            )
+        ),
         Parameter("seed_size", 10, "smallest seed, px of the input; 0: all", 0),
         Parameter(
             "surface",

@@ -24,6 +24,15 @@ def one_map(recipe: str, output: AnyArray, channel: int) -> AnyArray:
     return found
 
 
+SHARE_TOLERANCE = 0.01
+"""Channels that sum to 1 within this are shares of a whole: a pixel is one thing or the other."""
+
+
+def are_shares(output: AnyArray) -> bool:
+    """Say whether the channels of (c, (z,) y, x) exclude each other: they sum to 1 everywhere."""
+    return len(output) > 1 and bool((abs(output.sum(axis=0) - 1) < SHARE_TOLERANCE).all())
+
+
 def without_small(labels: LabelArray, min_size: int, grid: tuple[int, ...]) -> LabelArray:
     """Set objects of fewer than `min_size` px to background.
 

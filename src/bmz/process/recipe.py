@@ -44,6 +44,13 @@ class Parameter:
     high: float | None = None
     choices: tuple[str, ...] = ()
 
+    @property
+    def limits(self) -> str:
+        """The range in words, such as ``0 to 1`` or ``0 or more``."""
+        if self.low is None:
+            return "any" if self.high is None else f"{self.high:g} or less"
+        return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
+
     def read(self, recipe: Recipe, text: str) -> Value:
         """Turn the text of ``--set`` into a value of the type of `default`, within the range.
 
@@ -65,7 +72,7 @@ class Parameter:
         if not isinstance(value, str) and not (
             (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
         ):
-            reason = f"{value} is not within {self.low} to {self.high}"
+            reason = f"{value} is not {self.limits}"
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
         if self.choices and value not in self.choices:
             reason = f"'{value}' is none of {', '.join(self.choices)}"

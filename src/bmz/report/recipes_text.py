@@ -55,10 +55,7 @@ def _section(recipe: Recipe) -> str:
 
 
 def _row(parameter: Parameter) -> str:
-    low, high = parameter.low, parameter.high
-    limits = (
-        "any" if low is None else f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
-    )
+    limits = parameter.limits
     if isinstance(parameter.default, bool):
         limits = "true, false"
     if parameter.choices:

@@ -1,0 +1,245 @@
+"""Label a map block by block, with the objects that the whole map would give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.process.recipe import Recipe, Value
+from bmz.process.whole_map import whole_map_parameters
+
+Region = tuple[slice, ...]
+
+GROWTH = 2
+"""How much wider the overlap becomes when an object does not fit into it."""
+
+
+class Sliced(Protocol):
+    """An array of which parts are read and written, such as of NumPy or Zarr."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+
+    def __getitem__(self, region: Any, /) -> Any:  # noqa: ANN401  (as arrays have it)
+        """Read a part."""
+
+    def __setitem__(self, region: Any, values: Any, /) -> None:  # noqa: ANN401  (as arrays have it)
+        """Write a part."""
+
+
+@dataclass(frozen=True)
+class BlockWork:
+    """What every block is labelled with.
+
+    Parameters
+    ----------
+    maps : (c, (z,) y, x)
+    grid : spacing of the maps, px of the input, one number a spatial axis
+    recipe, parameters : of the labels, complete
+    side : of a block along y and x, entries of the map
+    overlap : how far a block sees beyond its edge at first, entries of the map
+    """
+
+    maps: Sliced
+    grid: tuple[int, ...]
+    recipe: Recipe
+    parameters: Mapping[str, Value]
+    side: int
+    overlap: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the labels, px of the input."""
+        return tuple(n * step for n, step in zip(self.maps.shape[1:], self.grid, strict=True))
+
+
+@dataclass
+class Found:
+    """The objects so far, in the order in which they were found.
+
+    Parameters
+    ----------
+    first : flat position of the first pixel of each in the labels of the whole
+    scores : of each; empty where the recipe has none
+    widest_overlap : that a block needed, entries of the map
+    """
+
+    first: list[NDArray[np.int64]] = field(default_factory=list)
+    scores: list[FloatArray] = field(default_factory=list)
+    widest_overlap: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many objects there are."""
+        return sum(map(len, self.first))
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Give the number of each object in raster order, behind a 0 for the background."""
+        ranks = np.zeros(self.count + 1, np.int64)
+        first = np.concatenate([np.zeros(0, np.int64), *self.first])
+        ranks[1 + np.argsort(first, kind="stable")] = np.arange(1, len(first) + 1)
+        return ranks
+
+    def ordered_scores(self) -> FloatArray | None:
+        """Give the scores in the order of `numbers`; None where the recipe has none."""
+        if not self.scores:
+            return None
+        scores = np.concatenate(self.scores)
+        ordered: FloatArray = np.empty_like(scores)
+        ordered[self.numbers()[1:] - 1] = scores
+        return ordered
+
+
+def label_blocks(work: BlockWork, labels: Sliced, listener: Listener = nobody) -> Found:
+    """Write the labels of all blocks, each object once, by the block in which it begins.
+
+    A block is labelled together with an overlap around it. It owns the objects whose first pixel
+    in raster order lies in it, and writes them whole. When one of these, or one that it touches,
+    reaches the end of the overlap, its shape is not sure, and the block is labelled again with
+    twice the overlap, up to the whole map. Thresholds that a recipe takes from the map are taken from the whole map first.
+
+    Parameters
+    ----------
+    work : maps, recipe and sizes
+    labels : of ``work.shape``, all 0; becomes the numbers of the objects in the order in which
+        they are found, from 1. `Found.numbers` gives those in raster order
+    listener : hears of every block, and when the overlap has to grow
+
+    Returns
+    -------
+    Found
+        the objects; the same as of the whole map where a recipe sees no further than the overlap
+    """
+    known = replace(work, parameters=whole_map_parameters(work.recipe, work.maps, work.parameters))
+    cores = list(_cores(known.maps.shape[1:], known.side))
+    found = Found()
+    for done, core in enumerate(cores, start=1):
+        _label_one(known, core, labels, found, listener)
+        listener(Progress("blocks", done, len(cores)))
+    return found
+
+
+def _label_one(
+    work: BlockWork, core: Region, labels: Sliced, found: Found, listener: Listener
+) -> None:
+    overlap = work.overlap
+    while True:
+        seen = _widened(core, overlap, work.maps.shape[1:])
+        local, scores = _labelled(work, seen)
+        owned, first = _owned(local, _on_input(core, work.grid), _on_input(seen, work.grid), work)
+        sure = ~_touches_cut(local, seen, work.maps.shape[1:])
+        # where two objects meet hangs on both
+        if sure[owned | _beside(local, owned)].all():
+            break
+        overlap *= GROWTH
+        listener(Note(f"an object is larger than the overlap of blocks; now {overlap} px"))
+    found.widest_overlap = max(found.widest_overlap, overlap)
+    _write(local, owned, labels, _on_input(seen, work.grid), found.count)
+    found.first.append(first[owned])
+    if scores is not None:
+        found.scores.append(scores[owned[1:]])
+
+
+def _labelled(work: BlockWork, seen: Region) -> tuple[LabelArray, FloatArray | None]:
+    maps = np.asarray(work.maps[(slice(None), *seen)])
+    parameters = dict(work.parameters)
+    if "max_size_fraction" in parameters:
+        # a share of the whole, and not of what this block sees
+        whole = float(np.prod(work.maps.shape[1:])) / max(float(np.prod(maps.shape[1:])), 1)
+        parameters["max_size_fraction"] = min(float(parameters["max_size_fraction"]) * whole, 1.0)
+    done = work.recipe.apply(maps, work.grid, parameters)
+    return done.labels, done.scores
+
+
+def _owned(
+    local: LabelArray, core: Region, seen: Region, work: BlockWork
+) -> tuple[BoolArray, NDArray[np.int64]]:
+    """Say for 0 and each label whether it begins in the core, and where in the whole it begins."""
+    count = int(local.max(initial=0))
+    flat = local.reshape(-1)
+    begins = np.flatnonzero(flat > 0)
+    first = np.zeros(count + 1, np.int64)
+    first[flat[begins[::-1]]] = begins[::-1]  # the last one written is the first met
+    place = np.unravel_index(first, local.shape)
+    whole = [at + side.start for at, side in zip(place, seen, strict=True)]
+    inside = np.ones(count + 1, np.bool_)
+    for at, side in zip(whole, core, strict=True):
+        inside &= (at >= side.start) & (at < side.stop)
+    inside[0] = False
+    return inside, np.ravel_multi_index(tuple(whole), work.shape).astype(np.int64)
+
+
+def _beside(local: LabelArray, owned: BoolArray) -> BoolArray:
+    # labels that share a face with an owned one
+    beside = np.zeros(len(owned), np.bool_)
+    mine = owned[local]
+    for axis in range(local.ndim):
+        ahead = (slice(None),) * axis + (slice(1, None),)
+        behind = (slice(None),) * axis + (slice(None, -1),)
+        for one, other in ((ahead, behind), (behind, ahead)):
+            beside[np.unique(local[other][mine[one]])] = True
+    beside[0] = False
+    return beside
+
+
+def _touches_cut(local: LabelArray, seen: Region, shape: Sequence[int]) -> BoolArray:
+    # at an end of the overlap that is no edge of the map, an object may go on
+    touches = np.zeros(int(local.max(initial=0)) + 1, np.bool_)
+    for axis, (side, size) in enumerate(zip(seen, shape, strict=True)):
+        ends = ([0] if side.start > 0 else []) + ([-1] if side.stop < size else [])
+        for end in ends:
+            touches[np.unique(np.take(local, end, axis))] = True
+    return touches
+
+
+def _write(local: LabelArray, owned: BoolArray, labels: Sliced, place: Region, before: int) -> None:
+    if not owned.any():
+        return
+    number = np.zeros(len(owned), np.int64)
+    number[owned] = before + np.arange(1, np.count_nonzero(owned) + 1)
+    there = np.asarray(labels[place])
+    mine = owned[local] & (there == 0)
+    there = np.where(mine, number[local], there).astype(there.dtype, copy=False)
+    labels[place] = there
+
+
+def _cores(shape: Sequence[int], side: int) -> Iterator[Region]:
+    # stacks are cut along y and x only
+    ends = [[(0, n)] for n in shape[:-2]]
+    ends += [[(at, min(at + side, n)) for at in range(0, n, side)] for n in shape[-2:]]
+    for parts in product(*ends):
+        yield tuple(slice(*part) for part in parts)
+
+
+def _widened(core: Region, overlap: int, shape: Sequence[int]) -> Region:
+    return tuple(
+        slice(max(side.start - overlap, 0), min(side.stop + overlap, n))
+        for side, n in zip(core, shape, strict=True)
+    )
+
+
+def _on_input(region: Region, grid: Sequence[int]) -> Region:
+    return tuple(slice(s.start * g, s.stop * g) for s, g in zip(region, grid, strict=True))
+
+
+def renumber(labels: Sliced, numbers: NDArray[np.int64], side: int) -> None:
+    """Replace the numbers of `labels` block by block.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x), numbers below ``len(numbers)``
+    numbers : the new number of each, such as `Found.numbers`
+    side : of a block along y and x, px
+    """
+    change: Callable[[AnyArray], AnyArray] = lambda part: numbers[part]  # noqa: E731
+    for region in _cores(labels.shape, side):
+        part = np.asarray(labels[region])
+        labels[region] = change(part).astype(part.dtype)

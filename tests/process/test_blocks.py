@@ -1,0 +1,208 @@
+"""Labels made block by block are those of the whole map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.metrics import adapted_rand_error
+from tests.process.ideal_maps import FAMILIES, NAMES, Family, cells
+
+from bmz.base.arrays import FloatArray, LabelArray
+from bmz.base.progress import Event, Note
+from bmz.process.blocks import BlockWork, Found, label_blocks, renumber
+from bmz.process.recipe import Value
+from bmz.process.recipes import RECIPES
+from bmz.process.relabel import in_raster_order
+from bmz.process.thresholds import threshold_of
+from bmz.process.whole_map import streamed_otsu
+
+SIDES = (50, 77, 120)
+LOCAL = [(f, n) for f, n in zip(FAMILIES, NAMES, strict=True) if f.recipe != "labels"]
+
+
+def in_blocks(
+    recipe: str,
+    maps: FloatArray,
+    side: int,
+    *,
+    overlap: int = 32,
+    grid: int = 1,
+    given: Mapping[str, Value] | None = None,
+    told: list[Event] | None = None,
+) -> tuple[LabelArray, Found]:
+    """Label block by block into an array, numbered in raster order."""
+    one = RECIPES[recipe]
+    steps = (grid,) * (maps.ndim - 1)
+    work = BlockWork(maps, steps, one, one.parameters_from(given or {}, {}), side, overlap)
+    labels = np.zeros(work.shape, np.uint32)
+    found = label_blocks(work, labels, (told if told is not None else []).append)
+    renumber(labels, found.numbers(), side)
+    return labels, found
+
+
+def whole(
+    recipe: str, maps: FloatArray, grid: int = 1, given: Mapping[str, Value] | None = None
+) -> LabelArray:
+    one = RECIPES[recipe]
+    parameters = one.parameters_from(given or {}, {})
+    labelled = one.apply(maps, (grid,) * (maps.ndim - 1), parameters)
+    return in_raster_order(labelled.labels).labels
+
+
+def uncertain(family: Family, seed: int) -> FloatArray:
+    """Give ideal maps of many cells with some noise."""
+    maps = family.maps(cells(seed, 200, 8))
+    noise = np.random.default_rng(seed).standard_normal(maps.shape)
+    return (maps + 0.05 * noise).astype(np.float32)
+
+
+@pytest.mark.parametrize("family", [f for f, _ in LOCAL], ids=[n for _, n in LOCAL])
+@pytest.mark.parametrize("side", SIDES)
+def test_blocks_of_any_size_give_the_objects_of_the_whole(family: Family, side: int) -> None:
+    maps = family.maps(cells(21, 200, 8))
+
+    labels, found = in_blocks(family.recipe, maps, side, given=family.parameters)
+
+    wanted = whole(family.recipe, maps, given=family.parameters)
+    np.testing.assert_array_equal(labels, wanted)
+    assert found.count == wanted.max() > 10
+
+
+@pytest.mark.parametrize(
+    "recipe", ["mesmer", "contour", "boundary", "distance_watershed", "components", "flows"]
+)
+@pytest.mark.parametrize("side", SIDES)
+def test_uncertain_maps_are_cut_nowhere(recipe: str, side: int) -> None:
+    family = next(f for f in FAMILIES if f.recipe == recipe)
+    maps = uncertain(family, 22)
+
+    labels, _ = in_blocks(recipe, maps, side, given=family.parameters)
+
+    np.testing.assert_array_equal(labels, whole(recipe, maps, given=family.parameters))
+
+
+@pytest.mark.parametrize("grid", [1, 2])
+def test_labels_of_a_coarse_map_lie_on_the_grid_of_the_input(grid: int) -> None:
+    family = next(f for f in FAMILIES if f.recipe == "boundary")
+    maps = family.maps(cells(23, 120, 5))
+
+    labels, _ = in_blocks("boundary", maps, 50, grid=grid)
+
+    np.testing.assert_array_equal(labels, whole("boundary", maps, grid=grid))
+
+
+def test_an_object_larger_than_the_overlap_widens_it_and_this_is_told() -> None:
+    maps = np.zeros((1, 60, 200), np.float32)
+    maps[0, 20:40, 10:190] = 1
+    told: list[Event] = []
+
+    labels, found = in_blocks("components", maps, 40, overlap=8, told=told)
+
+    np.testing.assert_array_equal(labels, maps[0] > 0)
+    assert found.widest_overlap == 256
+    assert [str(event) for event in told if isinstance(event, Note)]
+
+
+def test_scores_follow_their_objects() -> None:
+    family = next(f for f in FAMILIES if f.recipe == "mesmer")
+    truth = cells(24, 120, 5)
+    maps = family.maps(truth)
+    strength = np.linspace(0.5, 1, truth.max() + 1)[truth].astype(np.float32)
+    maps[1] *= strength
+    given = {**family.parameters, "interior_threshold": 0.1}
+
+    labels, found = in_blocks("mesmer", maps, 50, given=given)
+
+    one = RECIPES["mesmer"]
+    alone = one.apply(maps, (1, 1), one.parameters_from(given, {}))
+    scores = found.ordered_scores()
+    assert scores is not None
+    np.testing.assert_array_equal(labels, alone.labels)
+    assert scores == pytest.approx(alone.scores)
+
+
+def test_a_recipe_without_scores_gives_none() -> None:
+    maps = np.ones((1, 9, 9), np.float32)
+
+    assert in_blocks("components", maps, 4)[1].ordered_scores() is None
+
+
+def test_stacks_are_cut_along_y_and_x() -> None:
+    truth = np.repeat(cells(25, 96, 4)[None], 5, 0)
+    maps = (truth > 0)[None].astype(np.float32)
+
+    labels, _ = in_blocks("components", maps, 40)
+
+    np.testing.assert_array_equal(labels, whole("components", maps))
+
+
+def test_a_map_without_objects_has_none() -> None:
+    labels, found = in_blocks("components", np.zeros((1, 30, 30), np.float32), 10)
+
+    assert labels.max() == found.count == 0
+    assert found.numbers().tolist() == [0]
+
+
+def test_otsu_of_strips_is_that_of_the_whole() -> None:
+    maps = np.random.default_rng(0).beta(0.4, 0.6, (2, 1300, 40)).astype(np.float32)
+    maps[1, 5] = np.nan
+
+    for channel in (0, 1):
+        assert streamed_otsu(maps, channel) == pytest.approx(
+            threshold_of(maps[channel], -1), abs=1e-6
+        )
+    assert streamed_otsu(np.full((1, 9, 9), 0.25, np.float32), 0) == 0.25
+
+
+def real_maps(shared: Path, name: str) -> FloatArray:
+    """Give the output of a real network for one large image."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    image = tifffile.imread(shared / "data/stardist/img2d.tif").astype(np.float32)
+    low, high = np.percentile(image, [1, 99.8])
+    scaled = ((image - low) / (high - low + 1e-6)).astype(np.float32)[None, None]
+    model = shared / "models/stardist-dsb2018/weights.onnx"
+    if name != "stardist-dsb2018":
+        model = Path(__file__).parents[2] / "src/bmz/starter" / name / "weights.onnx"
+    session = onnxruntime.InferenceSession(model)
+    found: FloatArray = session.run(None, {session.get_inputs()[0].name: scaled})[0][0]
+    return found
+
+
+REAL: Mapping[str, tuple[str, int, dict[str, Value]]] = {
+    "stardist-dsb2018": ("stardist", 1, {"prob_threshold": 0.4, "nms_threshold": 0.5}),
+    "nuclei": ("stardist", 2, {"prob_threshold": 0.5, "nms_threshold": 0.3}),
+    "nuclei-flows": ("flows", 1, {"flow_threshold": 0.6}),
+    "nuclei-contour": ("contour", 1, {"contour_threshold": 0.05, "seed_size": 3}),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("side", [100, 160, 300])
+def test_outputs_of_real_networks_are_cut_nowhere(name: str, side: int, shared: Path) -> None:
+    recipe, grid, given = REAL[name]
+    maps = real_maps(shared, name)
+
+    labels, _ = in_blocks(recipe, maps, side, overlap=64 // grid, grid=grid, given=given)
+
+    wanted = whole(recipe, maps, grid, given)
+    assert labels.max() == wanted.max() > 80
+    assert 1 - adapted_rand_error(wanted, labels)[0] == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("side", [100, 160, 300])
+def test_membranes_joined_across_the_image_nearly_agree(side: int, shared: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from skimage.io import imread
+
+    image = imread(shared / "data/isbi2012/images/00.png").astype(np.float32)
+    scaled = ((image - image.mean()) / (image.std() + 1e-6))[None, None]
+    session = onnxruntime.InferenceSession(shared / "models/cremi-membrane/weights.onnx")
+    maps = session.run(None, {session.get_inputs()[0].name: scaled})[0][0]
+
+    for recipe in ("boundary", "gasp"):
+        labels, _ = in_blocks(recipe, maps, side, overlap=64)
+        assert 1 - adapted_rand_error(whole(recipe, maps), labels)[0] >= 0.99
