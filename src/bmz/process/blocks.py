@@ -104,7 +104,8 @@ def label_blocks(work: BlockWork, labels: Sliced, listener: Listener = nobody) -
     A block is labelled together with an overlap around it. It owns the objects whose first pixel
     in raster order lies in it, and writes them whole. When one of these, or one that it touches,
     reaches the end of the overlap, its shape is not sure, and the block is labelled again with
-    twice the overlap, up to the whole map. Thresholds that a recipe takes from the map are taken from the whole map first.
+    twice the overlap, up to the whole map. Thresholds that a recipe takes from the map are taken
+    from the whole map first.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ class Clip:
     def __call__(self, x: AnyArray, axes: str) -> AnyArray:
         """Clip `x`."""
         low, high = self._bounds(x, axes)
-        kept = x.dtype if x.dtype.kind == "f" or _within(x, low, high) else np.dtype(np.float32)
+        kept = x.dtype if x.dtype.kind == "f" or fits(x, low, high) else np.dtype(np.float32)
         raised = calculated(np.maximum, x, low, kept)
         return calculated(np.minimum, raised, high, kept)
 
@@ -193,7 +193,7 @@ def seen_from(axes: str, shape: tuple[int, ...], statistic: FloatArray, letters:
     return ordered.reshape([ordered.shape[shared.index(a)] if a in shared else 1 for a in axes])
 
 
-def _within(x: AnyArray, low: FloatArray, high: FloatArray) -> bool:
+def fits(x: AnyArray, low: FloatArray, high: FloatArray) -> bool:
     """Say whether an integer dtype holds every value between the bounds that can come out."""
     if x.dtype.kind not in "iu":
         return False

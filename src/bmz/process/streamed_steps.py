@@ -1,0 +1,241 @@
+"""Declared steps for an image that is read in parts: statistics first, then part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.errors import CouldNotTell
+from bmz.base.steps import Step
+from bmz.process.ops import Op, op_of
+from bmz.process.ops_scaling import Clip, ScaleRange, ZeroMeanUnitVariance, fits, jointly
+from bmz.process.ops_statistics import MOST_BINS
+from bmz.process.ops_values import calculated, shifted_and_divided
+
+Parts = Callable[[], Iterable[AnyArray]]
+"""Gives all parts of an image, as often as it is called; each has all its axes."""
+
+SPACE = "zyx"
+
+
+class StepNotStreamed(CouldNotTell):
+    """A step needs more than a few numbers of the whole image."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(
+            f"the step {step} needs the whole image at once, and the image is read in parts",
+            hint="crop the image, or raise the limit with --memory",
+            code="stream.step",
+        )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """An op of which the statistics of the whole image are known."""
+
+    change: Callable[[AnyArray], AnyArray]
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:  # noqa: ARG002  (every op is called alike)
+        return self.change(x)
+
+
+def streamed_ops(steps: Sequence[Step], parts: Parts, axes: str) -> list[Op]:
+    """Turn steps into ops that give for a part what the steps give for the whole.
+
+    Means, deviations and percentiles are those of all parts together, exact up to rounding:
+    whole numbers of 16 bits are counted in one pass; other values take three (range, histogram,
+    and the values in the few bins that hold a wanted rank).
+
+    Parameters
+    ----------
+    steps : declared, in order
+    parts : of the image as the steps get it; no pixel twice
+    axes : one letter a dimension of a part
+
+    Raises
+    ------
+    StepNotStreamed
+        A step takes statistics along some axes of space only, or from another tensor.
+    """
+    ops: list[Op] = []
+    for step in steps:
+        before = tuple(ops)
+
+        def seen(before: tuple[Op, ...] = before) -> Iterable[AnyArray]:
+            return (applied(before, part, axes) for part in parts())
+
+        ops.append(_known(step, seen, axes))
+    return ops
+
+
+def applied(ops: Iterable[Op], part: AnyArray, axes: str) -> AnyArray:
+    """Apply ops in their order, without warnings for what is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        for op in ops:
+            part = op(part, axes)
+    return part
+
+
+def _known(step: Step, parts: Parts, axes: str) -> Op:
+    if step.kwargs.get("reference_tensor") is not None:
+        raise StepNotStreamed(step)
+    op = op_of(step, {})
+    if isinstance(op, ZeroMeanUnitVariance):
+        _refuse_partial(step, jointly(op.name, op.axes, axes), axes)
+        mean, deviation = mean_and_deviation_of(parts, axes, jointly(op.name, op.axes, axes))
+        eps = op.eps
+        return _Known(lambda x: shifted_and_divided(x, mean, deviation + eps))
+    if isinstance(op, ScaleRange):
+        _refuse_partial(step, jointly(op.name, op.axes, axes), axes)
+        which = (op.min_percentile, op.max_percentile)
+        low, high = percentiles_of(parts, axes, jointly(op.name, op.axes, axes), which)
+        divisor = high - low + op.eps
+        return _Known(lambda x: shifted_and_divided(x, low, divisor))
+    if isinstance(op, Clip) and (op.min_percentile, op.max_percentile) != (None, None):
+        return _known_clip(step, op, parts, axes)
+    return op
+
+
+def _known_clip(step: Step, op: Clip, parts: Parts, axes: str) -> Op:
+    over = jointly(op.name, op.axes, axes)
+    _refuse_partial(step, over, axes)
+    asked = [q for q in (op.min_percentile, op.max_percentile) if q is not None]
+    found = percentiles_of(parts, axes, over, asked)
+    low = found[0] if op.min_percentile is not None else op.min
+    high = found[-1] if op.max_percentile is not None else op.max
+
+    def clipped(x: AnyArray) -> AnyArray:
+        least = np.asarray(-np.inf if low is None else low, np.float64)
+        most = np.asarray(np.inf if high is None else high, np.float64)
+        kept = x.dtype if x.dtype.kind == "f" or fits(x, least, most) else np.dtype(np.float32)
+        return calculated(np.minimum, calculated(np.maximum, x, least, kept), most, kept)
+
+    return _Known(clipped)
+
+
+def _refuse_partial(step: Step, over: Sequence[str], axes: str) -> None:
+    if any(axis in axes and axis not in over for axis in SPACE):
+        raise StepNotStreamed(step)
+
+
+def mean_and_deviation_of(
+    parts: Parts, axes: str, over: Sequence[str]
+) -> tuple[FloatArray, FloatArray]:
+    """Give mean and standard deviation over all parts, as `mean_and_deviation` over the whole.
+
+    Source: Chan, Golub and LeVeque 1983, doi 10.1080/00031305.1983.10483115, for the joining.
+    """
+    along = tuple(i for i, axis in enumerate(axes) if axis in over)
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for part in parts():
+        numbers = part.astype(np.float64)
+        size = int(np.prod([part.shape[i] for i in along]))
+        own = numbers.mean(axis=along, keepdims=True)
+        away = own - mean if count else own
+        rest = np.square(numbers - own).sum(axis=along, keepdims=True)
+        squares = squares + rest + np.square(away) * (count * size / (count + size))
+        mean = mean + away * (size / (count + size)) if count else own
+        count += size
+    return mean, np.sqrt(squares / max(count, 1))
+
+
+def percentiles_of(
+    parts: Parts, axes: str, over: Sequence[str], which: Sequence[float]
+) -> list[FloatArray]:
+    """Give percentiles over all parts, with linear interpolation, as ``numpy.percentile``.
+
+    Parameters
+    ----------
+    which : percentiles, 0 to 100
+
+    Returns
+    -------
+    list of float64
+        one for each of `which`, with 1 in place of each axis of `over`
+    """
+    kept = [i for i, axis in enumerate(axes) if axis not in over]
+
+    def rows() -> Iterable[AnyArray]:
+        for part in parts():
+            ordered = np.moveaxis(part, kept, range(len(kept)))
+            yield ordered.reshape(int(np.prod([part.shape[i] for i in kept])), -1)
+
+    low, high, count, whole = _range_of(rows())
+    columns = []
+    for row in range(len(low)):
+        position = (count - 1) * np.asarray(which, np.float64) / 100
+        below = np.floor(position).astype(np.int64)
+        ranks = np.unique(np.concatenate([below, np.minimum(below + 1, count - 1)]))
+        values = _ranked(rows, row, (low[row], high[row]), ranks, whole=bool(whole[row]))
+        at = np.array([values[int(rank)] for rank in below])
+        next_ = np.array([values[int(min(rank + 1, count - 1))] for rank in below])
+        columns.append(at + (next_ - at) * (position - below))
+    shape = None
+    for part in parts():
+        shape = tuple(n if i in kept else 1 for i, n in enumerate(part.shape))
+        break
+    return [np.array(found).reshape(shape or (1,)) for found in np.array(columns).T]
+
+
+def _range_of(rows: Iterable[AnyArray]) -> tuple[FloatArray, FloatArray, int, AnyArray]:
+    low = high = whole = None
+    count = 0
+    for part in rows:
+        numbers = part.astype(np.float64, copy=False)
+        least, most = numbers.min(axis=1), numbers.max(axis=1)
+        integral = np.array(
+            [part.dtype.kind in "biu" or bool((row == np.rint(row)).all()) for row in numbers]
+        )
+        low = least if low is None else np.minimum(low, least)
+        high = most if high is None else np.maximum(high, most)
+        whole = integral if whole is None else whole & integral
+        count += part.shape[1]
+    if low is None or high is None or whole is None:
+        raise ValueError("an image without a part has no percentiles")
+    return low, high, count, whole & (high - low < MOST_BINS)
+
+
+def _ranked(
+    rows: Callable[[], Iterable[AnyArray]],
+    row: int,
+    ends: tuple[float, float],
+    ranks: AnyArray,
+    *,
+    whole: bool,
+) -> Mapping[int, float]:
+    """Give the values of some ranks of a row, rank -> value."""
+    low, high = ends
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return dict.fromkeys(map(int, ranks), float("nan"))
+    if low == high:
+        return dict.fromkeys(map(int, ranks), low)
+    bins = int(high - low) + 1 if whole else MOST_BINS
+    counts = np.zeros(bins, np.int64)
+    for part in rows():
+        counts += np.bincount(_bin_of(part[row], low, high, bins, whole=whole), minlength=bins)
+    ends_at = np.cumsum(counts)
+    wanted = np.searchsorted(ends_at, ranks, side="right")
+    if whole:
+        return {int(rank): low + int(at) for rank, at in zip(ranks, wanted, strict=True)}
+    members: list[AnyArray] = []
+    for part in rows():
+        at = _bin_of(part[row], low, high, bins, whole=False)
+        members.append(part[row][np.isin(at, wanted)].astype(np.float64))
+    ordered = np.sort(np.concatenate(members))
+    at = _bin_of(ordered, low, high, bins, whole=False)
+    found = {}
+    for rank, bin_ in zip(ranks, wanted, strict=True):
+        first = int(np.searchsorted(at, bin_, side="left"))
+        before = int(ends_at[bin_] - counts[bin_])
+        found[int(rank)] = float(ordered[first + int(rank) - before])
+    return found
+
+
+def _bin_of(values: AnyArray, low: float, high: float, bins: int, *, whole: bool) -> AnyArray:
+    shifted = values.astype(np.float64) - low
+    if whole:
+        return shifted.astype(np.int64)
+    return np.minimum((shifted / (high - low) * bins).astype(np.int64), bins - 1)
