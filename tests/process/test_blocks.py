@@ -107,6 +107,26 @@ def test_an_object_larger_than_the_overlap_widens_it_and_this_is_told() -> None:
     assert [str(event) for event in told if isinstance(event, Note)]
 
 
+def test_a_block_sees_as_far_as_the_longest_ray() -> None:
+    maps = np.full((33, 60, 90), 20.0, np.float32)
+    maps[0] = 0
+    maps[0, 30, 45] = 0.9
+
+    labels, found = in_blocks("stardist", maps, 30, overlap=2)
+
+    np.testing.assert_array_equal(labels, whole("stardist", maps))
+    assert found.count == 1
+
+
+def test_a_cell_that_is_dropped_only_where_a_block_cuts_it_comes_back() -> None:
+    family = next(f for f in FAMILIES if f.recipe == "flows")
+    maps = family.maps(cells(26, 200, 5))
+
+    labels, _ = in_blocks("flows", maps, 40, overlap=6, given={"flow_threshold": 0.05})
+
+    np.testing.assert_array_equal(labels, whole("flows", maps, given={"flow_threshold": 0.05}))
+
+
 def test_scores_follow_their_objects() -> None:
     family = next(f for f in FAMILIES if f.recipe == "mesmer")
     truth = cells(24, 120, 5)

@@ -35,6 +35,7 @@ class RunRequest:
     precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
     save : which of `SAVED`
     overwrite : existing outputs may be replaced
+    memory_gb : an image that would need more is run in parts; None for half of what is free
     force : run despite findings of severity error
     engine : ``core`` lets bioimageio.core predict, the declared steps included
     trust : whether the model's own code may run in this call, shut in or with all rights
@@ -57,6 +58,7 @@ class RunRequest:
     precision: PrecisionWord = "auto"
     save: frozenset[str] = frozenset({"labels", "overlay", "table"})
     overwrite: bool = False
+    memory_gb: float | None = None
     force: bool = False
     engine: Literal["bmz", "core"] = "bmz"
     trust: Literal["no", "confined", "unconfined"] = "no"

@@ -17,9 +17,11 @@ from bmz.app.precision import Network, decide_precision, precision_of
 from bmz.app.reference import open_reference
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.settings import decide_labelling
+from bmz.app.streamed import bytes_in_one_piece, can_stream, run_streamed
 from bmz.app.trust import permit_for
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.files import writable_folder
+from bmz.base.memory import free_memory
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.plan.plan import Decided
 from bmz.plan.weights_choice import choose_weights
@@ -166,6 +168,21 @@ def _opened(job: Job) -> Backend:
     )
 
 
+def _one(
+    job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
+) -> ImageDone:
+    if bytes_in_one_piece(ready, job) > memory_limit(job.request) and can_stream(ready, job):
+        return run_streamed(job, ready, backend, files, listener)
+    return run_image(job, ready, backend, files, listener)
+
+
+def memory_limit(request: RunRequest) -> float:
+    """Give the bytes from which on an image is run in parts."""
+    if request.memory_gb is not None:
+        return request.memory_gb * 1e9
+    return free_memory() / 2
+
+
 def _outcomes(
     job: Job,
     ready: list[Ready | ImageFailed],
@@ -178,7 +195,7 @@ def _outcomes(
                 yield one
             else:
                 try:
-                    yield run_image(job, one, backend, files[one.image], listener)
+                    yield _one(job, one, backend, files[one.image], listener)
                 except BmzError as error:
                     yield ImageFailed(one.image, error)
             listener(Progress("files", number, len(ready), one.image.name))

@@ -114,6 +114,13 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
     show_default=True,
     help="What to write: labels, raw, overlay, table.",
 )
+@click.option(
+    "--memory",
+    "memory_gb",
+    type=click.FloatRange(min=0),
+    metavar="GB",
+    help="Run an image in parts that would need more memory. [default: half of what is free]",
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and stop.")
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")

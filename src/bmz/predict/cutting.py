@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,28 @@ from bmz.base.arrays import AnyArray
 from bmz.plan.tiling import PadMode, Tiling
 
 
+class Pixels(Protocol):
+    """What tiles are cut from: an array, or something that reads and prepares parts of an image."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+
+    def __getitem__(self, box: Any, /) -> Any:  # noqa: ANN401  (as arrays have it)
+        """Give the part within one slice an axis."""
+
+
 class Tensor(NamedTuple):
     """An array and the letters of its axes, such as ``bcyx``."""
 
     array: AnyArray
+    axes: str
+
+
+class Parted(NamedTuple):
+    """What gives parts of an image, in place of an array; and the letters of its axes."""
+
+    array: Pixels
     axes: str
 
 
@@ -32,7 +51,7 @@ class Job(NamedTuple):
     position: tuple[int, ...]
 
 
-def stacked_tiles(tensor: Tensor, jobs: Sequence[Job], tiling: Tiling) -> AnyArray:
+def stacked_tiles(tensor: Tensor | Parted, jobs: Sequence[Job], tiling: Tiling) -> AnyArray:
     """Cut one tile for each job and stack them along ``b``.
 
     A tensor without ``b`` is the same for all jobs, or there is but one.
@@ -61,31 +80,66 @@ def cut(array: AnyArray, axis: int, start: int, size: int, pad: PadMode) -> AnyA
     start : may be negative
     pad : what lies beyond the border
     """
-    there = array.shape[axis]
+    side = _side(start, size, array.shape[axis], pad)
+    return side.filled(array[(slice(None),) * axis + (side.inside,)], axis)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What is read along an axis, and how it is filled up to the size of the tile.
+
+    Parameters
+    ----------
+    inside : the pixels that are read
+    take : which of them stand at each place of the tile; None when they stand as they are
+    zeros : so many zeros before and behind them
+    """
+
+    inside: slice
+    take: NDArray[np.int64] | None = None
+    zeros: tuple[int, int] = (0, 0)
+
+    def filled(self, part: AnyArray, axis: int) -> AnyArray:
+        """Fill what was read up to the tile."""
+        if self.take is not None:
+            return np.take(part, self.take, axis)
+        if self.zeros != (0, 0):
+            return np.pad(part, [self.zeros if i == axis else (0, 0) for i in range(part.ndim)])
+        return part
+
+
+def _side(start: int, size: int, there: int, pad: PadMode) -> _Side:
     if start >= 0 and start + size <= there:
-        return array[_at(axis, start, start + size)]
+        return _Side(slice(start, start + size))
     if pad != "constant":
-        return np.take(array, _beyond(np.arange(start, start + size), there, pad), axis)
-    inside = array[_at(axis, max(start, 0), max(0, min(start + size, there)))]
+        at = _beyond(np.arange(start, start + size), there, pad)
+        first = int(at.min())
+        return _Side(slice(first, int(at.max()) + 1), at - first)
+    low, high = min(max(start, 0), there), max(0, min(start + size, there))
+    inside = slice(low, max(high, low))
     before = min(max(0, -start), size)
-    after = size - before - inside.shape[axis]
-    return np.pad(inside, [(before, after) if i == axis else (0, 0) for i in range(array.ndim)])
+    return _Side(inside, zeros=(before, size - before - (inside.stop - inside.start)))
 
 
-def _tile(tensor: Tensor, job: Job, tiling: Tiling) -> AnyArray:
+def _tile(tensor: Tensor | Parted, job: Job, tiling: Tiling) -> AnyArray:
     array, axes = tensor
+    box = [slice(None)] * len(axes)
     if "b" in axes:
-        array = array[_at(axes.index("b"), job.image, job.image + 1)]
-    along = [pair for pair in zip(tiling.axes, job.position, strict=True) if pair[0].axis in axes]
-    # views first: what reaches beyond the border is copied
-    along.sort(key=lambda pair: pair[0].padding != (0, 0))
-    for axis, i in along:
-        array = cut(array, axes.index(axis.axis), axis.starts[i], axis.tile, tiling.pad)
-    return array
-
-
-def _at(axis: int, start: int, stop: int) -> tuple[slice, ...]:
-    return (slice(None),) * axis + (slice(start, stop),)
+        box[axes.index("b")] = slice(job.image, job.image + 1)
+    sides = {
+        axes.index(along.axis): _side(
+            along.starts[i], along.tile, array.shape[axes.index(along.axis)], tiling.pad
+        )
+        for along, i in zip(tiling.axes, job.position, strict=True)
+        if along.axis in axes
+    }
+    for axis, side in sides.items():
+        box[axis] = side.inside
+    # read once, for the array may lie on a disk; views first: what is filled up is copied
+    part: AnyArray = array[tuple(box)]
+    for axis, side in sides.items():
+        part = side.filled(part, axis)
+    return part
 
 
 def _beyond(at: NDArray[np.int64], there: int, pad: PadMode) -> NDArray[np.int64]:

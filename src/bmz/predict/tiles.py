@@ -14,7 +14,7 @@ from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.plan.axis_tiling import AxisTiling, Kept, OutputRule
 from bmz.plan.tiling import Tiling
 from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping, checked_count
-from bmz.predict.cutting import Job, Tensor, stacked_tiles
+from bmz.predict.cutting import Job, Parted, Tensor, stacked_tiles
 
 
 class InputShapeDiffers(CouldNotTell):
@@ -65,6 +65,10 @@ class TileTooLarge(CouldNotTell):
         )
 
 
+Storage = Callable[[tuple[int, ...], np.dtype[Any]], Any]
+"""Makes something of a shape and dtype into which parts can be written."""
+
+
 class Tiled(NamedTuple):
     """What came out of all tiles.
 
@@ -80,7 +84,7 @@ class Tiled(NamedTuple):
 
 def predict_tiled(
     backend: Backend,
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Tensor | Parted],
     tiling: Tiling,
     outputs: Sequence[OutputRule],
     *,
@@ -91,14 +95,15 @@ def predict_tiled(
     return run_tiles(backend, inputs, tiling, outputs, batch=batch, listener=listener).arrays
 
 
-def run_tiles(
+def run_tiles(  # noqa: PLR0913  (three of them are keywords with defaults)
     backend: Backend,
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Tensor | Parted],
     tiling: Tiling,
     outputs: Sequence[OutputRule],
     *,
     batch: int = 1,
     listener: Listener = nobody,
+    storage: Storage = np.empty,
 ) -> Tiled:
     """Run the network on every tile and assemble its outputs.
 
@@ -113,6 +118,8 @@ def run_tiles(
     batch : tiles in one run at most; 1 where the model fixes its batch size. An input or output
         without ``b`` makes it 1. It is halved when memory runs out
     listener : hears of each batch, and of a smaller one
+    storage : makes what an output is assembled in, from its shape and dtype; an array in memory
+        if nothing else is said
 
     Returns
     -------
@@ -125,7 +132,7 @@ def run_tiles(
     InputShapeDiffers, OutputShapeDiffers, NotTileable, TileTooLarge
     """
     images = _image_count(inputs, tiling, outputs)
-    mosaic = Mosaic(tiling, outputs, images)
+    mosaic = Mosaic(tiling, outputs, images, storage)
     jobs = [Job(image, position) for image in range(images) for position in tiling.positions()]
     most = batch if _stackable(inputs, tiling, outputs) else 1
     runner = _Runner(backend)
@@ -156,7 +163,7 @@ class _Runner:
             self._start, self._finish, self._ahead = backend.submit, backend.collect, 1
 
     def run(
-        self, inputs: Sequence[Tensor], jobs: Sequence[Job], most: int, tiling: Tiling
+        self, inputs: Sequence[Tensor | Parted], jobs: Sequence[Job], most: int, tiling: Tiling
     ) -> Iterator[tuple[list[AnyArray], Sequence[Job]]]:
         under_way: deque[tuple[Any, Sequence[Job]]] = deque()
         for first in range(0, len(jobs), most):
@@ -178,6 +185,7 @@ class Mosaic:
     tiling : where the tiles lie
     outputs : how each output lies on the input
     images : size of the axis ``b`` of the outputs
+    storage : makes what an output is assembled in
 
     Raises
     ------
@@ -185,13 +193,20 @@ class Mosaic:
         An output lacks an axis that has several tiles.
     """
 
-    def __init__(self, tiling: Tiling, outputs: Sequence[OutputRule], images: int) -> None:
+    def __init__(
+        self,
+        tiling: Tiling,
+        outputs: Sequence[OutputRule],
+        images: int,
+        storage: Storage = np.empty,
+    ) -> None:
         for rule in outputs:
             for along in tiling.axes:
                 if along.axis not in rule.axes and len(along.starts) > 1:
                     raise NotTileable(rule, along)
         self.arrays: list[AnyArray] = []
         self._tiling, self._outputs, self._images = tiling, outputs, images
+        self._storage = storage
         self._kept = [[_kept(along, rule) for along in tiling.axes] for rule in outputs]
 
     def place(self, found: Sequence[AnyArray], jobs: Sequence[Job]) -> None:
@@ -207,7 +222,7 @@ class Mosaic:
             self._check(number, array, len(jobs))
         if not self.arrays:
             self.arrays = [
-                np.empty(self._shape(rule, array), array.dtype)
+                self._storage(self._shape(rule, array), array.dtype)
                 for rule, array in zip(self._outputs, found, strict=True)
             ]
         for number, array in enumerate(found):
@@ -249,14 +264,18 @@ def _kept(along: AxisTiling, rule: OutputRule) -> tuple[Kept, ...]:
     return along.kept(rule) if along.axis in rule.axes else ()
 
 
-def _stackable(inputs: Sequence[Tensor], tiling: Tiling, outputs: Sequence[OutputRule]) -> bool:
+def _stackable(
+    inputs: Sequence[Tensor | Parted], tiling: Tiling, outputs: Sequence[OutputRule]
+) -> bool:
     tiled = {along.axis for along in tiling.axes}
     return all("b" in tensor.axes or tiled.isdisjoint(tensor.axes) for tensor in inputs) and all(
         "b" in rule.axes for rule in outputs
     )
 
 
-def _image_count(inputs: Sequence[Tensor], tiling: Tiling, outputs: Sequence[OutputRule]) -> int:
+def _image_count(
+    inputs: Sequence[Tensor | Parted], tiling: Tiling, outputs: Sequence[OutputRule]
+) -> int:
     """Give the size of ``b``, when all inputs have the shape that was planned for."""
     wanted = {along.axis: along.image for along in tiling.axes}
     if not all("b" in rule.axes for rule in outputs):

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.process.finish import Finish, finish_labels
 from bmz.process.recipe import Recipe, Value
-from bmz.process.whole_map import whole_map_parameters
+from bmz.process.whole_map import least_overlap, unlabelled, whole_map_parameters
 
 Region = tuple[slice, ...]
 
@@ -46,6 +48,7 @@ class BlockWork:
     recipe, parameters : of the labels, complete
     side : of a block along y and x, entries of the map
     overlap : how far a block sees beyond its edge at first, entries of the map
+    finish : what is done to the labels of each block; the border is no matter of blocks
     """
 
     maps: Sliced
@@ -54,6 +57,7 @@ class BlockWork:
     parameters: Mapping[str, Value]
     side: int
     overlap: int
+    finish: Finish = field(default_factory=Finish)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,14 +92,25 @@ class Found:
         ranks[1 + np.argsort(first, kind="stable")] = np.arange(1, len(first) + 1)
         return ranks
 
-    def ordered_scores(self) -> FloatArray | None:
-        """Give the scores in the order of `numbers`; None where the recipe has none."""
+    def first_by(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give the flat position of the first pixel of label k at k - 1, for these `numbers`."""
+        first = np.concatenate([np.zeros(0, np.int64), *self.first])
+        ordered = np.zeros(int(numbers.max(initial=0)), np.int64)
+        ordered[numbers[1:][numbers[1:] > 0] - 1] = first[numbers[1:] > 0]
+        return ordered
+
+    def scores_by(self, numbers: NDArray[np.int64]) -> FloatArray | None:
+        """Give the score of label k at k - 1, for these `numbers`; None without scores."""
         if not self.scores:
             return None
         scores = np.concatenate(self.scores)
-        ordered: FloatArray = np.empty_like(scores)
-        ordered[self.numbers()[1:] - 1] = scores
+        ordered: FloatArray = np.zeros(int(numbers.max(initial=0)), np.float32)
+        ordered[numbers[1:][numbers[1:] > 0] - 1] = scores[numbers[1:] > 0]
         return ordered
+
+    def ordered_scores(self) -> FloatArray | None:
+        """Give the scores in the order of `numbers`; None where the recipe has none."""
+        return self.scores_by(self.numbers())
 
 
 def label_blocks(work: BlockWork, labels: Sliced, listener: Listener = nobody) -> Found:
@@ -119,7 +134,9 @@ def label_blocks(work: BlockWork, labels: Sliced, listener: Listener = nobody) -
     Found
         the objects; the same as of the whole map where a recipe sees no further than the overlap
     """
-    known = replace(work, parameters=whole_map_parameters(work.recipe, work.maps, work.parameters))
+    parameters = whole_map_parameters(work.recipe, work.maps, work.parameters)
+    least = least_overlap(work.recipe, work.maps, parameters, work.grid)
+    known = replace(work, parameters=parameters, overlap=max(work.overlap, least))
     cores = list(_cores(known.maps.shape[1:], known.side))
     found = Found()
     for done, core in enumerate(cores, start=1):
@@ -134,11 +151,14 @@ def _label_one(
     overlap = work.overlap
     while True:
         seen = _widened(core, overlap, work.maps.shape[1:])
-        local, scores = _labelled(work, seen)
+        local, scores, lost = _labelled(work, seen)
         owned, first = _owned(local, _on_input(core, work.grid), _on_input(seen, work.grid), work)
         sure = ~_touches_cut(local, seen, work.maps.shape[1:])
         # where two objects meet hangs on both
-        if sure[owned | _beside(local, owned)].all():
+        ends = _within(core, seen)
+        if sure[owned | _beside(local, owned)].all() and not _cut_in(
+            lost, ends, seen, work.maps.shape[1:]
+        ):
             break
         overlap *= GROWTH
         listener(Note(f"an object is larger than the overlap of blocks; now {overlap} px"))
@@ -149,7 +169,7 @@ def _label_one(
         found.scores.append(scores[owned[1:]])
 
 
-def _labelled(work: BlockWork, seen: Region) -> tuple[LabelArray, FloatArray | None]:
+def _labelled(work: BlockWork, seen: Region) -> tuple[LabelArray, FloatArray | None, BoolArray]:
     maps = np.asarray(work.maps[(slice(None), *seen)])
     parameters = dict(work.parameters)
     if "max_size_fraction" in parameters:
@@ -157,7 +177,11 @@ def _labelled(work: BlockWork, seen: Region) -> tuple[LabelArray, FloatArray | N
         whole = float(np.prod(work.maps.shape[1:])) / max(float(np.prod(maps.shape[1:])), 1)
         parameters["max_size_fraction"] = min(float(parameters["max_size_fraction"]) * whole, 1.0)
     done = work.recipe.apply(maps, work.grid, parameters)
-    return done.labels, done.scores
+    on_map = done.labels[tuple(slice(None, None, step) for step in work.grid)]
+    lost = unlabelled(work.recipe, maps, on_map, parameters)
+    if work.finish != Finish():
+        done = finish_labels(done, work.finish)
+    return done.labels, done.scores, lost
 
 
 def _owned(
@@ -199,6 +223,23 @@ def _touches_cut(local: LabelArray, seen: Region, shape: Sequence[int]) -> BoolA
         for end in ends:
             touches[np.unique(np.take(local, end, axis))] = True
     return touches
+
+
+def _cut_in(lost: BoolArray, core: Region, seen: Region, shape: Sequence[int]) -> bool:
+    """Say whether something without a label reaches from the core to an end of the overlap."""
+    if not lost[core].any():
+        return False
+    parts, _ = ndimage.label(lost)
+    at_end = _touches_cut(parts, seen, shape)
+    at_end[0] = False
+    return bool(at_end[np.unique(parts[core])].any())
+
+
+def _within(core: Region, seen: Region) -> Region:
+    return tuple(
+        slice(inner.start - outer.start, inner.stop - outer.start)
+        for inner, outer in zip(core, seen, strict=True)
+    )
 
 
 def _write(local: LabelArray, owned: BoolArray, labels: Sliced, place: Region, before: int) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from skimage.filters import threshold_otsu
 
-from bmz.base.arrays import FloatArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.process.contour import named_channels
 from bmz.process.recipe import Recipe, Value
 from bmz.process.thresholds import OTSU
@@ -48,6 +48,53 @@ def whole_map_parameters(
         if known[name] == OTSU:
             known[name] = streamed_otsu(maps, at)
     return known
+
+
+def least_overlap(
+    recipe: Recipe,
+    maps: Any,  # noqa: ANN401  (an array of which parts are read)
+    parameters: Mapping[str, Value],
+    grid: Sequence[int],
+) -> int:
+    """Say how far a block must at least see beyond its edge, entries of the map.
+
+    A star whose centre lies beyond what a block sees would not be found at all, so a block sees
+    as far as the longest ray of any candidate.
+
+    Parameters
+    ----------
+    recipe, parameters : of the labels
+    maps : (c, (z,) y, x), read in strips
+    grid : spacing of the maps, px of the input
+    """
+    if recipe.name != "stardist":
+        return 0
+    longest = 0.0
+    for start in range(0, maps.shape[-2], ROWS_AT_ONCE):
+        part = np.asarray(maps[(slice(None), ..., slice(start, start + ROWS_AT_ONCE), slice(None))])
+        rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
+        longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
+    return int(np.ceil(longest / min(grid[-2:])))
+
+
+def unlabelled(
+    recipe: Recipe, maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]
+) -> BoolArray:
+    """Mark what a recipe holds for a part of an object, and has still given no label.
+
+    Cellpose drops a cell whose flows do not look like those of a whole one, which a cell that is
+    cut by the end of a block does not either.
+
+    Parameters
+    ----------
+    maps : (c, (z,) y, x) of a block
+    labels : ((z,) y, x) of the block, on the grid of the map
+    """
+    if recipe.name != "flows":
+        return np.zeros(labels.shape, np.bool_)
+    inside: BoolArray = maps[labels.ndim] > float(parameters["cellprob_threshold"])
+    without: BoolArray = inside & (labels == 0)
+    return without
 
 
 def streamed_otsu(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -25,6 +26,17 @@ _CLASSIC_BYTES = 2**32 - 2**25
 
 _TILED_FROM_PX = 2048
 _TILE_PX = 512
+
+
+class Rows(Protocol):
+    """A plane of labels of which parts are read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height and width, px."""
+
+    def __getitem__(self, box: tuple[slice, slice], /) -> Any:  # noqa: ANN401  (zarr allows itself scalars)
+        """Give a part."""
 
 
 class LabelsRefused(CouldNotTell):
@@ -73,6 +85,70 @@ def write_raw(path: Path, maps: xr.DataArray) -> None:
     _write(path, ordered, ordered.values.astype(np.float32), compression=None)
 
 
+def write_large_labels(path: Path, labels: Rows, most: int, pixel_um: Mapping[str, float]) -> None:
+    """Write labels that are read strip by strip as tiled OME-TIFF with smaller copies of itself.
+
+    BigTIFF where need be. The smaller copies (sub-resolutions) hold every second pixel of the one
+    before, down to 512 px; viewers show them when zoomed out.
+
+    Parameters
+    ----------
+    path : appears only when it is whole; replaced when it is there
+    labels : (y, x) integers from 0 to `most`; parts are asked for by two slices
+    most : the highest label
+    pixel_um : length of a pixel along y and x, where it is known
+    """
+    dtype = smallest_unsigned(most)
+    height, width = labels.shape
+    levels = _level_count(labels.shape)
+    facts = {"axes": "YX", **_lengths({axis: pixel_um[axis] for axis in "yx" if axis in pixel_um})}
+    whole: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "dtype": dtype}
+    whole["tile"] = (_TILE_PX, _TILE_PX)
+    big = height * width * dtype.itemsize > _CLASSIC_BYTES
+    with (
+        whole_file(path) as temporary,
+        tifffile.TiffWriter(temporary, ome=True, bigtiff=big) as writer,
+    ):
+        writer.write(
+            _tiles(labels, 1, dtype),
+            shape=labels.shape,
+            subifds=levels - 1,
+            metadata={**facts, "UUID": _uuid_of_rows(labels, dtype)},
+            **whole,
+        )
+        for level in range(1, levels):
+            step = 2**level
+            shape = (-(-height // step), -(-width // step))
+            writer.write(_tiles(labels, step, dtype), shape=shape, subfiletype=1, **whole)
+
+
+def _level_count(shape: Sequence[int]) -> int:
+    levels = 1
+    while max(shape) > _TILE_PX * 2 ** (levels - 1):
+        levels += 1
+    return levels
+
+
+def _tiles(labels: Rows, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
+    """Give the tiles of every `step`-th pixel, row by row, the last ones filled up with zeros."""
+    height, width = labels.shape
+    side = _TILE_PX * step
+    for y in range(0, height, side):
+        strip = np.asarray(labels[y : min(y + side, height), 0:width])[::step, ::step]
+        for x in range(0, strip.shape[1], _TILE_PX):
+            part = strip[:, x : x + _TILE_PX].astype(dtype)
+            missing = [(0, _TILE_PX - n) for n in part.shape]
+            yield np.pad(part, missing)
+
+
+def _uuid_of_rows(labels: Rows, dtype: np.dtype[Any]) -> str:
+    digest = hashlib.sha256()
+    for y in range(0, labels.shape[0], _TILE_PX):
+        rows = np.asarray(labels[y : min(y + _TILE_PX, labels.shape[0]), 0 : labels.shape[1]])
+        digest.update(np.ascontiguousarray(rows.astype(dtype)).data.cast("B"))
+    return _urn(digest.digest())
+
+
 def _write(path: Path, facts: xr.DataArray, pixels: AnyArray, *, compression: str | None) -> None:
     tiled = max(facts.sizes["y"], facts.sizes["x"]) > _TILED_FROM_PX
     laid = np.ascontiguousarray(pixels)
@@ -91,17 +167,23 @@ def _write(path: Path, facts: xr.DataArray, pixels: AnyArray, *, compression: st
 
 def _uuid_of(pixels: AnyArray) -> str:
     """Give the name that OME-TIFF asks for, from the pixels: the same run gives the same bytes."""
-    digest = hashlib.sha256(pixels.data.cast("B") if pixels.size else b"").digest()
+    return _urn(hashlib.sha256(pixels.data.cast("B") if pixels.size else b"").digest())
+
+
+def _urn(digest: bytes) -> str:
     return f"urn:uuid:{UUID(bytes=digest[:16], version=5)}"
 
 
 def _metadata(facts: xr.DataArray) -> dict[str, Any]:
     metadata: dict[str, Any] = {"axes": "".join(map(str, facts.dims)).upper()}
-    for axis, um in pixel_um_of(facts).items():
-        metadata |= {
-            f"PhysicalSize{axis.upper()}": um,
-            f"PhysicalSize{axis.upper()}Unit": "µm",
-        }
+    metadata |= _lengths(pixel_um_of(facts))
     if "c" in facts.coords:
         metadata["Channel"] = {"Name": [str(name) for name in facts.coords["c"].values]}
     return metadata
+
+
+def _lengths(pixel_um: Mapping[str, float]) -> dict[str, Any]:
+    words: dict[str, Any] = {}
+    for axis, um in pixel_um.items():
+        words |= {f"PhysicalSize{axis.upper()}": um, f"PhysicalSize{axis.upper()}Unit": "µm"}
+    return words

@@ -1,0 +1,185 @@
+"""Label masks and maps as OME-Zarr 0.5: chunks, a pyramid, colours, and where they come from."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from bmz.base.axes import SPACE
+
+if TYPE_CHECKING:
+    import zarr
+
+ZarrArray: TypeAlias = "zarr.Array[Any]"
+
+CHUNK_PX = 512
+SMALLEST_LEVEL_PX = 512
+"""The pyramid ends where the longer side is no more than this."""
+
+LABELS = "labels"
+NAME = "objects"
+MOST_COLOURS = 10_000
+"""A colour for each object makes the metadata heavy; viewers have colours of their own."""
+
+GOLDEN_TURN = 0.618034
+"""Of the colour wheel, from one label to the next: neighbours in number look different."""
+
+Box: TypeAlias = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class LabelStore:
+    """An OME-Zarr folder that is being written.
+
+    Parameters
+    ----------
+    folder : of the store
+    axes : letters of ``tzyx`` in that order
+    pixel_um : length of a pixel in um along z, y, x, where it is known
+    """
+
+    folder: Path
+    axes: str
+    pixel_um: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def group(self) -> Path:
+        """The group of the label image."""
+        return self.folder / LABELS / NAME
+
+    def create(self, shape: Sequence[int], dtype: np.dtype[Any]) -> ZarrArray:
+        """Make the array of full resolution, all 0, to be written region by region."""
+        return _created(self.group / "0", shape, dtype, self.axes)
+
+    def finish(self, count: int, provenance: Mapping[str, Any]) -> None:
+        """Add the pyramid and the metadata, from which moment on the store is whole.
+
+        Parameters
+        ----------
+        count : of the objects
+        provenance : plain values: which model, image and program made the labels
+        """
+        shapes = self._pyramid()
+        ome = {"version": "0.5"}
+        label = {
+            "version": "0.5",
+            "colors": _colours(count),
+            "source": {"image": "../../"},
+        }
+        image = self._multiscales(shapes, "")
+        _group(self.group, {"ome": {**ome, **image, "image-label": label}, "bmz": dict(provenance)})
+        _group(self.folder / LABELS, {"ome": {**ome, "labels": [NAME]}})
+        # the arrays of the label image are those of the image too: nothing is stored twice
+        _group(self.folder, {"ome": {**ome, **self._multiscales(shapes, f"{LABELS}/{NAME}/")}})
+
+    def _pyramid(self) -> list[tuple[int, ...]]:
+        import zarr
+
+        shapes: list[tuple[int, ...]] = []
+        level = zarr.open_array(self.group / "0", mode="r")
+        while True:
+            shapes.append(tuple(level.shape))
+            if max(level.shape[-2:]) <= SMALLEST_LEVEL_PX:
+                return shapes
+            halved = (*level.shape[:-2], *(-(-n // 2) for n in level.shape[-2:]))
+            path = self.group / str(len(shapes))
+            smaller = _created(path, halved, level.dtype, self.axes)
+            for box in regions(halved, CHUNK_PX):
+                # every second pixel: a label is never mixed with another
+                twice = (*box[:-2], *(slice(2 * s.start, 2 * s.stop, 1) for s in box[-2:]))
+                smaller[box] = np.asarray(level[twice])[..., ::2, ::2]
+            level = smaller
+
+    def _multiscales(self, shapes: Sequence[tuple[int, ...]], prefix: str) -> dict[str, Any]:
+        axes = [
+            {"name": axis, "type": "time"}
+            if axis == "t"
+            else {"name": axis, "type": "space"}
+            | ({"unit": "micrometer"} if axis in self.pixel_um else {})
+            for axis in self.axes
+        ]
+        datasets = []
+        for number, shape in enumerate(shapes):
+            factors = [a / b for a, b in zip(shapes[0], shape, strict=True)]
+            exact = [2.0**number if f > 1 else 1.0 for f in factors]
+            scale = [self.pixel_um.get(a, 1.0) * f for a, f in zip(self.axes, exact, strict=True)]
+            datasets.append(
+                {
+                    "path": f"{prefix}{number}",
+                    "coordinateTransformations": [{"type": "scale", "scale": scale}],
+                }
+            )
+        return {"multiscales": [{"name": NAME, "axes": axes, "datasets": datasets}]}
+
+
+def regions(shape: Sequence[int], side: int) -> Iterator[Box]:
+    """Give the boxes of `side` px along y and x that cover an array, one plane at a time."""
+    ends = [[(at, at + 1) for at in range(n)] for n in shape[:-2]]
+    ends += [[(at, min(at + side, n)) for at in range(0, n, side)] for n in shape[-2:]]
+    for parts in product(*ends):
+        yield tuple(slice(*part) for part in parts)
+
+
+def remove_store(folder: Path) -> None:
+    """Remove a store, or a scratch array; nothing is done where there is none."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def scratch_array(
+    folder: Path, shape: Sequence[int], dtype: np.dtype[Any], side: int = CHUNK_PX
+) -> ZarrArray:
+    """Make an uncompressed array on the disk, all 0, for what is only needed in between.
+
+    Parameters
+    ----------
+    folder : of the array
+    shape : the last two axes are cut into chunks of `side`
+    """
+    import zarr
+
+    chunks = (*(1 for _ in shape[:-2]), *(max(min(side, n), 1) for n in shape[-2:]))
+    return zarr.create_array(
+        store=folder, shape=tuple(shape), chunks=chunks, dtype=dtype, compressors=None, fill_value=0
+    )
+
+
+def _created(folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str) -> ZarrArray:
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    chunks = tuple(
+        max(min(CHUNK_PX, n), 1) if axis in "yx" else 1 for axis, n in zip(axes, shape, strict=True)
+    )
+    names = [axis for axis in axes if axis in f"t{SPACE}"]
+    return zarr.create_array(
+        store=folder,
+        shape=tuple(shape),
+        chunks=chunks,
+        dtype=dtype,
+        compressors=ZstdCodec(level=3),
+        fill_value=0,
+        dimension_names=names,
+    )
+
+
+def _group(folder: Path, attributes: Mapping[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+    (folder / "zarr.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+def _colours(count: int) -> list[dict[str, Any]]:
+    colours = []
+    for number in range(1, min(count, MOST_COLOURS) + 1):
+        rgb = colorsys.hsv_to_rgb(number * GOLDEN_TURN % 1, 0.65, 0.95)
+        colours.append({"label-value": number, "rgba": [*(round(255 * part) for part in rgb), 255]})
+    return colours

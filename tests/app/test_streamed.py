@@ -1,0 +1,186 @@
+"""An image that is run in parts has the labels, the table and the score of one run in a piece."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from bmz.app import stream_labels, streamed
+from bmz.app.request import RunRequest
+from bmz.app.run import run
+from bmz.base.arrays import AnyArray
+from bmz.base.memory import CGROUP_LIMITS, free_memory
+from bmz.base.progress import Event, Note
+from bmz.report.outcome import ImageDone
+from bmz.testing.package import description, write_package
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+WHOLE, PARTS = 1e3, 0.0
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (streamed, stream_labels):
+        monkeypatch.setattr(module, "BLOCK_PX", 96)
+        monkeypatch.setattr(module, "OVERLAP_PX", 24)
+
+
+def blobs(height: int = 300, width: int = 280, seed: int = 0) -> AnyArray:
+    """Draw round spots of many sizes on a dim floor."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((height, width))
+    image = np.full((height, width), 0.1)
+    for _ in range(120):
+        cy, cx, radius = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(3, 9)
+        image[np.hypot(y - cy, x - cx) < radius] = rng.uniform(0.6, 1)
+    return image.astype(np.float32)
+
+
+def done(model: str, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageDone:
+    summary = run(RunRequest(model, (image,), folder, memory_gb=memory_gb, **more))
+    assert not summary.failed, summary.failed[0].error
+    return summary.done[0]
+
+
+def both(model: str, image: Path, folder: Path, **more: Any) -> tuple[ImageDone, ImageDone]:
+    return (
+        done(model, image, folder / "whole", WHOLE, **more),
+        done(model, image, folder / "parts", PARTS, **more),
+    )
+
+
+def alike(whole: ImageDone, parts: ImageDone) -> None:
+    labels = [tifffile.imread(one.files["labels"]) for one in (whole, parts)]
+    np.testing.assert_array_equal(labels[0], labels[1])
+    assert labels[0].dtype == labels[1].dtype
+    assert whole.objects == parts.objects == labels[0].max()
+    assert whole.files["table"].read_text() == parts.files["table"].read_text()
+    for one in (whole, parts):
+        with tifffile.TiffFile(one.files["labels"]) as file:
+            assert file.is_ome
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "uint16"])
+@pytest.mark.parametrize("settings", [{}, {"remove_border": "true"}, {"min_size": "40"}])
+def test_labels_and_table_of_parts_are_those_of_the_whole(
+    dtype: str, settings: dict[str, str], tmp_path: Path
+) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    pixels = blobs() if dtype == "float32" else (blobs() * 200).astype(dtype)
+    words = {"threshold": "0.5" if dtype == "float32" else "100", **settings}
+    image = tmp_path / "a.tif"
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
+    tifffile.imwrite(image, pixels, ome=True, metadata=metadata)
+
+    whole, parts = both(model, image, tmp_path, settings=words, tile=64)
+
+    alike(whole, parts)
+    assert (parts.objects or 0) > 20
+
+
+def test_what_is_needed_in_between_is_told_and_removed(tmp_path: Path) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", blobs())
+    told: list[Event] = []
+
+    (one,) = run(
+        RunRequest(model, (tmp_path / "a.npy",), tmp_path / "out", axes="yx", memory_gb=0),
+        told.append,
+    ).done
+
+    notes = [event.text for event in told if isinstance(event, Note)]
+    assert any("in parts" in note and ".scratch-" in note for note in notes)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        path.name for path in one.files.values()
+    }
+
+
+def test_the_record_says_that_it_was_run_in_parts(tmp_path: Path) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", blobs())
+
+    whole, parts = both(model, tmp_path / "a.npy", tmp_path, axes="yx")
+
+    assert "streamed" not in json.loads(whole.files["record"].read_text())
+    told = json.loads(parts.files["record"].read_text())["streamed"]
+    assert told["block_px"] == 96
+    assert told["overlap_px"] >= 24
+
+
+def test_the_picture_shows_the_same_outlines(tmp_path: Path) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", blobs())
+
+    whole, parts = both(model, tmp_path / "a.npy", tmp_path, axes="yx")
+
+    pictures = [np.asarray(Image.open(one.files["overlay"])) for one in (whole, parts)]
+    assert pictures[0].shape == pictures[1].shape
+    assert np.mean(pictures[0] == pictures[1]) > 0.99
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", blobs())
+
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(streamed, "write_large_labels", broken)
+
+    with pytest.raises(KeyboardInterrupt):
+        done(model, tmp_path / "a.npy", tmp_path / "out", PARTS, axes="yx")
+
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["nuclei", "nuclei-flows", "nuclei-contour"])
+def test_nuclei_of_a_mosaic_are_cut_nowhere(name: str, shared: Path, tmp_path: Path) -> None:
+    files = sorted((shared / "data/dsb2018/test/images").glob("*.tif"))
+    squares = [p[:256, :256] for p in map(tifffile.imread, files) if min(p.shape) >= 256][:9]
+    mosaic = np.block([squares[at : at + 3] for at in (0, 3, 6)])[:750, :701]
+    tifffile.imwrite(tmp_path / "a.tif", mosaic, tile=(256, 256), metadata={"axes": "YX"})
+
+    whole, parts = both(f"starter/{name}", tmp_path / "a.tif", tmp_path, tile=400)
+
+    alike(whole, parts)
+    assert (parts.objects or 0) > 80
+
+
+def test_large_labels_have_smaller_copies(tmp_path: Path) -> None:
+    from bmz.write.tiff import write_large_labels
+
+    labels = np.random.default_rng(0).integers(0, 300, (1500, 1100))
+
+    write_large_labels(tmp_path / "a.ome.tif", labels, 299, {"y": 0.5, "x": 0.25})
+
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
+        levels = file.series[0].levels
+        assert [level.shape for level in levels] == [(1500, 1100), (750, 550), (375, 275)]
+        assert file.pages.first.is_tiled
+        for number, level in enumerate(levels):
+            np.testing.assert_array_equal(level.asarray(), labels[:: 2**number, :: 2**number])
+        assert 'PhysicalSizeX="0.25"' in (file.ome_metadata or "")
+
+
+def test_a_container_limits_the_free_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bmz.base import memory
+
+    assert len(CGROUP_LIMITS) == 2
+    assert free_memory() > 1e6
+    (tmp_path / "limit").write_text("3000")
+    (tmp_path / "used").write_text("1000")
+    monkeypatch.setattr(memory, "CGROUP_LIMITS", ((tmp_path / "limit", tmp_path / "used"),))
+
+    assert free_memory() == 2000
+    (tmp_path / "limit").write_text("max")
+    assert free_memory() > 1e6
