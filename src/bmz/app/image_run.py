@@ -37,6 +37,7 @@ from bmz.report.record import run_record, with_result
 from bmz.report.run_text import finding_notes
 from bmz.spec.code import ModelCode
 from bmz.spec.model import ModelSpec
+from bmz.write.ome_zarr import write_zarr_labels
 from bmz.write.overlay import write_overlay
 from bmz.write.record import write_record
 from bmz.write.table import write_objects
@@ -161,10 +162,16 @@ def run_image(
     }
     with whole_files(files) as staged:
         with stopwatch.stage("write"):
-            _write(predicted, pixels, staged)
+            _write(predicted, pixels, staged, record)
         record = with_result(record, files, objects, stopwatch.took_s)
         write_record(staged["record"], record)
     return ImageDone(ready.image, files, objects, report.findings, record)
+
+
+def provenance_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Take from a run record what labels should say of where they come from."""
+    wanted = ("model", "model_sha256", "image", "image_sha256", "recipe", "versions")
+    return {key: record[key] for key in wanted}
 
 
 def own_code_record(job: Job) -> dict[str, Any] | None:
@@ -173,13 +180,20 @@ def own_code_record(job: Job) -> dict[str, Any] | None:
     return None if code is None else {"what": code.what, "sha256": code.sha256, "run": job.permit}
 
 
-def _write(predicted: Predicted, pixels: xr.DataArray, files: Mapping[str, Path]) -> None:
+def _write(
+    predicted: Predicted,
+    pixels: xr.DataArray,
+    files: Mapping[str, Path],
+    record: Mapping[str, Any],
+) -> None:
     labels = predicted.labels
     if "raw" in files:
         write_raw(files["raw"], predicted.raw)
     if labels is None:
         return
-    if "labels" in files:
+    if "labels" in files and files["labels"].suffix == ".zarr":
+        write_zarr_labels(files["labels"], labels, provenance_of(record))
+    elif "labels" in files:
         write_labels(files["labels"], labels)
     if "overlay" in files:
         write_overlay(files["overlay"], pixels, labels)

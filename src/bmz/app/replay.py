@@ -50,6 +50,7 @@ def words_of(request: RunRequest) -> dict[str, Any]:
         "settings": dict(request.settings),
         "tile": request.tile,
         "save": sorted(request.save),
+        "labels_format": request.labels_format,
         "engine": request.engine,
         "force": request.force,
     }
@@ -104,6 +105,7 @@ def _told(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]
         "settings": {key: str(value) for key, value in words["settings"].items()},
         "tile": words["tile"],
         "save": frozenset(words["save"]),
+        "labels_format": words.get("labels_format", "tiff"),
         "force": bool(words["force"]),
         "engine": words["engine"],
         # what was decided then, not the word by which it was

@@ -34,6 +34,7 @@ class RunRequest:
     tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
     precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
     save : which of `SAVED`
+    labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
     overwrite : existing outputs may be replaced
     memory_gb : an image that would need more is run in parts; None for half of what is free
     force : run despite findings of severity error
@@ -57,6 +58,7 @@ class RunRequest:
     batch: int | None = None
     precision: PrecisionWord = "auto"
     save: frozenset[str] = frozenset({"labels", "overlay", "table"})
+    labels_format: Literal["tiff", "zarr"] = "tiff"
     overwrite: bool = False
     memory_gb: float | None = None
     force: bool = False

@@ -130,7 +130,8 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
         concerns one image is in the summary.
     """
     job = prepare(request, listener)
-    files = output_paths(request.images, request.folder, wanted_kinds(job))
+    zarr = request.labels_format == "zarr"
+    files = output_paths(request.images, request.folder, wanted_kinds(job), zarr=zarr)
     if not request.overwrite:
         refuse_existing([path for paths in files.values() for path in paths.values()])
     writable_folder(request.folder)

@@ -49,7 +49,7 @@ class Labels:
         """How many objects are left."""
         return int(self.numbers.max(initial=0))
 
-    def __getitem__(self, box: tuple[slice, slice]) -> AnyArray:
+    def __getitem__(self, box: tuple[slice, ...]) -> AnyArray:
         """Give the labels of a part."""
         part: AnyArray = self.numbers[np.asarray(self.stored[box])]
         return part

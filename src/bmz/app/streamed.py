@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bmz.app.image_run import Job, Ready, own_code_record, refuse_errors
+from bmz.app.image_run import Job, Ready, own_code_record, provenance_of, refuse_errors
 from bmz.app.measure import image_measures
 from bmz.app.pipeline import Stopwatch
 from bmz.app.replay import words_of
@@ -26,7 +26,7 @@ from bmz.app.stream_labels import (
     without_border,
 )
 from bmz.app.stream_parts import PreparedImage, StoredMap
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, smallest_unsigned
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
@@ -42,7 +42,7 @@ from bmz.process.streamed_steps import StepNotStreamed, streamed_ops
 from bmz.report.outcome import ImageDone
 from bmz.report.record import run_record, with_result
 from bmz.report.run_text import finding_notes
-from bmz.write.ome_zarr import scratch_array
+from bmz.write.ome_zarr import LabelStore, regions, scratch_array
 from bmz.write.overlay import write_overlay
 from bmz.write.record import write_record
 from bmz.write.table import write_objects
@@ -143,7 +143,7 @@ def run_streamed(
         }
         with whole_files(files) as staged:
             with stopwatch.stage("write"):
-                _write(labels, image, staged)
+                _write(labels, image, staged, record)
             record = with_result(record, files, labels.count, stopwatch.took_s)
             write_record(staged["record"], record)
     return ImageDone(ready.image, files, labels.count, report.findings, record)
@@ -216,8 +216,17 @@ def _labelled(work: Work, stored: StoredMap) -> Labels:
     return Labels(labels, numbers, found, (height, width))
 
 
-def _write(labels: Labels, image: OpenImage, files: Mapping[str, Path]) -> None:
-    if "labels" in files:
+def _write(
+    labels: Labels, image: OpenImage, files: Mapping[str, Path], record: Mapping[str, Any]
+) -> None:
+    if "labels" in files and files["labels"].suffix == ".zarr":
+        lengths = {axis: um for axis, um in image.info.pixel_um.items() if axis in "yx"}
+        store = LabelStore(files["labels"], "yx", lengths)
+        array = store.create(labels.shape, smallest_unsigned(labels.count))
+        for box in regions(labels.shape, BLOCK_PX):
+            array[box] = labels[box].astype(array.dtype)
+        store.finish(labels.count, provenance_of(record))
+    elif "labels" in files:
         write_large_labels(files["labels"], labels, labels.count, image.info.pixel_um)
     if "overlay" in files:
         shown, drawn = overview(labels, image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,6 +75,8 @@ def whole_files(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
         staged = {kind: Path(temporary) / path.name for kind, path in files.items()}
         yield staged
         for kind, path in files.items():
+            if path.is_dir():  # a store that is replaced
+                shutil.rmtree(path)
             staged[kind].replace(path)
 
 

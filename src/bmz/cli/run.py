@@ -115,6 +115,14 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
     help="What to write: labels, raw, overlay, table.",
 )
 @click.option(
+    "--format",
+    "labels_format",
+    type=click.Choice(["tiff", "zarr"]),
+    default="tiff",
+    show_default=True,
+    help="Of the label mask: OME-TIFF, or OME-Zarr 0.5 with a pyramid.",
+)
+@click.option(
     "--memory",
     "memory_gb",
     type=click.FloatRange(min=0),

@@ -105,7 +105,8 @@ def _of_image(path: Path, group: _Group, number: int, *, count: int) -> Chosen:
         count=count,
         axes=full.axes,
         omero=omero if isinstance(omero, Mapping) else {},
-        is_label="image-label" in group.ome,
+        # bmz writes the labels once, and lets the image of the folder be the same arrays
+        is_label="image-label" in group.ome or full.path.startswith("labels/"),
     )
 
 

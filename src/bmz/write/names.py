@@ -19,6 +19,9 @@ ENDINGS: Mapping[str, str] = {
 }
 """What each kind of result is called after the stem of its image."""
 
+ZARR_LABELS = ".labels.ome.zarr"
+"""Of a label mask as OME-Zarr."""
+
 
 class OutputExists(WrongUsage):
     """Files of these names are there already."""
@@ -45,7 +48,11 @@ class OutputIsInput(WrongUsage):
 
 
 def output_paths(
-    images: Sequence[Path], folder: Path, kinds: Iterable[str] = tuple(ENDINGS)
+    images: Sequence[Path],
+    folder: Path,
+    kinds: Iterable[str] = tuple(ENDINGS),
+    *,
+    zarr: bool = False,
 ) -> dict[Path, dict[str, Path]]:
     """Give the path of every result of every image.
 
@@ -59,6 +66,7 @@ def output_paths(
     images : paths; one that is given twice counts once
     folder : where results go; not touched
     kinds : of `ENDINGS`
+    zarr : labels are OME-Zarr and not TIFF
 
     Returns
     -------
@@ -70,13 +78,15 @@ def output_paths(
     OutputIsInput
         A result would lie where an image lies.
     """
-    chosen = tuple(kinds)
+    endings = {kind: ENDINGS[kind] for kind in kinds}
+    if zarr and "labels" in endings:
+        endings["labels"] = ZARR_LABELS
     places: dict[Path, Path] = {}
     for image in images:
         places.setdefault(_absolute(image), image)
     names = _unique_names(list(places))
     paths = {
-        image: {kind: folder / f"{name}{ENDINGS[kind]}" for kind in chosen}
+        image: {kind: folder / f"{name}{ending}" for kind, ending in endings.items()}
         for image, name in zip(places.values(), names, strict=True)
     }
     for image, results in paths.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -12,8 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import xarray as xr
 
-from bmz.base.axes import SPACE
+from bmz.base.arrays import smallest_unsigned
+from bmz.base.axes import SPACE, in_image_order
+from bmz.image.grid import pixel_um_of
 
 if TYPE_CHECKING:
     import zarr
@@ -71,8 +73,8 @@ class LabelStore:
         ome = {"version": "0.5"}
         label = {
             "version": "0.5",
-            "colors": _colours(count),
             "source": {"image": "../../"},
+            **({"colors": _colours(count)} if count else {}),
         }
         image = self._multiscales(shapes, "")
         _group(self.group, {"ome": {**ome, **image, "image-label": label}, "bmz": dict(provenance)})
@@ -128,10 +130,22 @@ def regions(shape: Sequence[int], side: int) -> Iterator[Box]:
         yield tuple(slice(*part) for part in parts)
 
 
-def remove_store(folder: Path) -> None:
-    """Remove a store, or a scratch array; nothing is done where there is none."""
-    if folder.is_dir():
-        shutil.rmtree(folder)
+def write_zarr_labels(folder: Path, labels: xr.DataArray, provenance: Mapping[str, Any]) -> None:
+    """Write labels in memory as OME-Zarr 0.5.
+
+    Parameters
+    ----------
+    folder : is made
+    labels : integers from 0; dims a subset of t, z, y, x with y and x; coordinates in um where
+        the pixel size is known
+    provenance : see `LabelStore.finish`
+    """
+    ordered = labels.transpose(*in_image_order(map(str, labels.dims)))
+    most = int(ordered.max()) if ordered.size else 0
+    store = LabelStore(folder, "".join(map(str, ordered.dims)), pixel_um_of(ordered))
+    array = store.create(ordered.shape, smallest_unsigned(most))
+    array[...] = ordered.values.astype(array.dtype)
+    store.finish(most, provenance)
 
 
 def scratch_array(
