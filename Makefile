@@ -58,5 +58,5 @@ $(VENV)/.demo: $(VENV)/.pip $(SETUP)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.pip $(SETUP)
-	$(PIP) -e '.[onnx,torch,tensorflow,keras,formats,reference]' --group test --group lint --group oracles
+	$(PIP) -e '.[onnx,torch,tensorflow,keras,dask,formats,reference]' --group test --group lint --group oracles
 	touch $@

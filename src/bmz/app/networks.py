@@ -15,7 +15,7 @@ from bmz.predict.open import open_backend
 from bmz.spec.model import ModelSpec, Weights
 
 
-def open_network(
+def open_network(  # noqa: PLR0913  (four of them are keywords with defaults)
     model: ModelSpec,
     weights: Weights,
     device: Device = CPU,
@@ -23,6 +23,7 @@ def open_network(
     precision: Precision = "float32",
     permit: Permit = "no",
     inputs: Sequence[str] | None = None,
+    threads: int | None = None,
 ) -> Backend:
     """Load the network of a weights entry, whose files are there and verified.
 
@@ -33,6 +34,7 @@ def open_network(
     precision : of the arithmetic
     permit : whether code of the model may run; numbers alone always may
     inputs : ids of those that will be given; None for all that are not optional
+    threads : on a CPU, how many at most; None for as many as the process may use
 
     Raises
     ------
@@ -53,6 +55,7 @@ def open_network(
         output_ids=tuple(tensor.id for tensor in model.outputs),
         device=device,
         precision=precision,
+        threads=threads,
         architecture=weights.architecture,
         strict=weights.strict,
         # permitted by now; a network of a known library is built by code that needs no permit

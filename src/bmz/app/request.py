@@ -36,7 +36,11 @@ class RunRequest:
     save : which of `SAVED`
     labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
     overwrite : existing outputs may be replaced
+    resume : images whose outputs are there, made by the same words, are left out
     memory_gb : an image that would need more is run in parts; None for half of what is free
+    workers : processes on this machine among which the images are dealt out; 1 for this one
+    scheduler : address of a Dask scheduler whose workers run the images; None for none
+    threads : of a network on a CPU; None for as many as there are processors
     force : run despite findings of severity error
     engine : ``core`` lets bioimageio.core predict, the declared steps included
     trust : whether the model's own code may run in this call, shut in or with all rights
@@ -60,7 +64,11 @@ class RunRequest:
     save: frozenset[str] = frozenset({"labels", "overlay", "table"})
     labels_format: Literal["tiff", "zarr"] = "tiff"
     overwrite: bool = False
+    resume: bool = False
     memory_gb: float | None = None
+    workers: int = 1
+    scheduler: str | None = None
+    threads: int | None = None
     force: bool = False
     engine: Literal["bmz", "core"] = "bmz"
     trust: Literal["no", "confined", "unconfined"] = "no"

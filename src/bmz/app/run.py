@@ -16,6 +16,7 @@ from bmz.app.networks import open_network
 from bmz.app.precision import Network, decide_precision, precision_of
 from bmz.app.reference import open_reference
 from bmz.app.request import SAVED, RunRequest
+from bmz.app.resume import finished, remove_leftovers
 from bmz.app.settings import decide_labelling
 from bmz.app.streamed import bytes_in_one_piece, can_stream, run_streamed
 from bmz.app.trust import permit_for
@@ -108,7 +109,7 @@ def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[Image
     """Say for each image how it would be run, and run nothing."""
     job = prepare(request, listener, measure=False)
     for image in request.images:
-        ready = _ready_or_failed(job, image)
+        ready = ready_or_failed(job, image)
         if isinstance(ready, ImageFailed):
             yield ready
         else:
@@ -132,12 +133,18 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
     job = prepare(request, listener)
     zarr = request.labels_format == "zarr"
     files = output_paths(request.images, request.folder, wanted_kinds(job), zarr=zarr)
-    if not request.overwrite:
+    if not (request.overwrite or request.resume):
         refuse_existing([path for paths in files.values() for path in paths.values()])
     writable_folder(request.folder)
-    ready = [_ready_or_failed(job, image) for image in files]
-    if all(isinstance(one, ImageFailed) for one in ready):
-        return RunSummary(tuple(one for one in ready if isinstance(one, ImageFailed)))
+    if request.resume:
+        remove_leftovers(request.folder)
+    ready = [_ready_or_done(job, image, paths) for image, paths in files.items()]
+    if not any(isinstance(one, Ready) for one in ready):
+        return RunSummary(tuple(one for one in ready if not isinstance(one, Ready)))
+    if request.workers > 1 or request.scheduler is not None:
+        from bmz.app.cluster import run_on_workers  # here: Dask takes long to import
+
+        return RunSummary(tuple(run_on_workers(request, ready, files, listener)))
     return RunSummary(tuple(_outcomes(job, ready, files, listener)))
 
 
@@ -150,14 +157,23 @@ def wanted_kinds(job: Job) -> tuple[str, ...]:
     )
 
 
-def _ready_or_failed(job: Job, image: Path) -> Ready | ImageFailed:
+def _ready_or_done(
+    job: Job, image: Path, files: Mapping[str, Path]
+) -> Ready | ImageDone | ImageFailed:
+    before = finished(job, image, files) if job.request.resume else None
+    return before or ready_or_failed(job, image)
+
+
+def ready_or_failed(job: Job, image: Path) -> Ready | ImageFailed:
+    """Check the header of an image and plan its run, or give the error."""
     try:
         return make_ready(job, image)
     except BmzError as error:
         return ImageFailed(image, error)
 
 
-def _opened(job: Job) -> Backend:
+def opened(job: Job) -> Backend:
+    """Load the network of a job; it is to be closed."""
     if job.request.engine == "core":
         return open_reference(job.model, job.decided.weights)
     return open_network(
@@ -166,12 +182,14 @@ def _opened(job: Job) -> Backend:
         job.device,
         precision=precision_of(job.decided.precision),
         permit=job.permit,
+        threads=job.request.threads,
     )
 
 
-def _one(
+def run_one(
     job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
 ) -> ImageDone:
+    """Run one image: in one piece, or in parts where it would need too much memory."""
     if bytes_in_one_piece(ready, job) > memory_limit(job.request) and can_stream(ready, job):
         return run_streamed(job, ready, backend, files, listener)
     return run_image(job, ready, backend, files, listener)
@@ -186,17 +204,17 @@ def memory_limit(request: RunRequest) -> float:
 
 def _outcomes(
     job: Job,
-    ready: list[Ready | ImageFailed],
+    ready: list[Ready | ImageDone | ImageFailed],
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
 ) -> Iterator[ImageDone | ImageFailed]:
-    with closing(_opened(job)) as backend:
+    with closing(opened(job)) as backend:
         for number, one in enumerate(ready, start=1):
-            if isinstance(one, ImageFailed):
+            if not isinstance(one, Ready):
                 yield one
             else:
                 try:
-                    yield _one(job, one, backend, files[one.image], listener)
+                    yield run_one(job, one, backend, files[one.image], listener)
                 except BmzError as error:
                     yield ImageFailed(one.image, error)
             listener(Progress("files", number, len(ready), one.image.name))

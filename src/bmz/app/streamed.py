@@ -27,7 +27,7 @@ from bmz.app.stream_labels import (
 )
 from bmz.app.stream_parts import PreparedImage, StoredMap
 from bmz.base.arrays import AnyArray, smallest_unsigned
-from bmz.base.files import whole_files
+from bmz.base.files import unfinished, whole_files
 from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
 from bmz.check.fit import check_fit
@@ -126,7 +126,7 @@ def run_streamed(
             report = _checked(job, ready)
         for note in finding_notes(report.findings, ready.image.name):
             listener(note)
-        scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=folder))
+        scratch = Path(tempfile.mkdtemp(prefix=unfinished("scratch"), dir=folder))
         stack.callback(shutil.rmtree, scratch)
         listener(Note(_scratch_note(ready, job, scratch)))
         work = Work(job, ready, image, scratch, stopwatch, listener)

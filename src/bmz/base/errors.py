@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class BmzError(Exception):
@@ -22,6 +23,10 @@ class BmzError(Exception):
         self.message = message
         self.hint = hint
         self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # subclasses take facts and not the message, so another process builds it from its parts
+        return _rebuilt, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         return f"{self.message} [{self.code}]"
@@ -43,3 +48,11 @@ class CouldNotTell(BmzError):  # noqa: N818
     """No answer: not found, unreadable, offline, untrusted, no backend (exit status 3)."""
 
     exit_status = 3
+
+
+def _rebuilt(
+    kind: type[BmzError], args: tuple[object, ...], state: Mapping[str, object]
+) -> BmzError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error

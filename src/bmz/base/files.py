@@ -11,6 +11,14 @@ from pathlib import Path
 
 from bmz.base.errors import CouldNotTell
 
+LEFTOVER = r"\.(?:writing|scratch)-(\d+)-.*"
+"""What a file or folder that is being written is called, with the number of the process."""
+
+
+def unfinished(kind: str) -> str:
+    """Give the start of such a name; `kind` is ``writing`` or ``scratch``."""
+    return f".{kind}-{os.getpid()}-"
+
 
 class FolderNotWritable(CouldNotTell):
     """A folder cannot be made, or no file can be made in it."""
@@ -49,7 +57,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     When the block raises, nothing is left behind.
     """
     folder, suffix = path.parent, "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=suffix, dir=folder)
+    handle, name = tempfile.mkstemp(prefix=unfinished("writing"), suffix=suffix, dir=folder)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -71,7 +79,7 @@ def whole_files(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
     files : kind -> path; all in one folder, which exists
     """
     folder = next(iter(files.values())).parent
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix=unfinished("writing"), dir=folder) as temporary:
         staged = {kind: Path(temporary) / path.name for kind, path in files.items()}
         yield staged
         for kind, path in files.items():

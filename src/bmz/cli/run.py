@@ -129,8 +129,24 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
     metavar="GB",
     help="Run an image in parts that would need more memory. [default: half of what is free]",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes on this machine among which the images are dealt out.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Dask scheduler whose workers run the images, such as tcp://host:8786.",
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and stop.")
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
+@click.option(
+    "--resume", is_flag=True, help="Leave out images that the same words have finished before."
+)
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
 @click.option(
     "--from",

@@ -1,0 +1,196 @@
+"""Images among several processes or machines: the one module that imports Dask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bmz.app.image_run import Job, Ready
+from bmz.app.replay import words_of
+from bmz.app.request import RunRequest
+from bmz.base.errors import BmzError, CouldNotTell
+from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.predict.backend import Backend
+from bmz.report.outcome import ImageDone, ImageFailed
+
+Outcome = ImageDone | ImageFailed
+
+ONE_THREAD: Mapping[str, str] = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Dask lets malloc give memory back after every tile, which makes PyTorch 3 to 4 times slower
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+}
+"""Of a worker: several on one machine share its processors."""
+
+TIMES_ELSEWHERE = 1
+"""How often an image that could not be run is tried again."""
+
+
+class DaskMissing(CouldNotTell):
+    """Dask is not installed."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(
+            f"several workers need Dask, which does not import ({why})",
+            hint="pip install 'bmz[dask]', or leave out --workers and --scheduler",
+            code="cluster.no-dask",
+        )
+
+
+class SchedulerAbsent(CouldNotTell):
+    """Nobody answers at the address of the scheduler."""
+
+    def __init__(self, address: str, why: Exception) -> None:
+        super().__init__(
+            f"no Dask scheduler answers at '{address}' ({type(why).__name__})",
+            hint="start one with 'dask scheduler', and its workers with 'dask worker'",
+            code="cluster.no-scheduler",
+        )
+
+
+class WorkerLost(CouldNotTell):
+    """The workers that ran an image died, one after the other."""
+
+    def __init__(self, image: Path, why: Exception) -> None:
+        super().__init__(
+            f"the worker that ran '{image.name}' died, and so did those that tried again ({why})",
+            hint="most often its memory ran out: fewer --workers, or a smaller --tile",
+            code="cluster.worker-lost",
+        )
+
+
+def run_on_workers(
+    request: RunRequest,
+    ready: Sequence[Ready | ImageDone | ImageFailed],
+    files: Mapping[Path, Mapping[str, Path]],
+    listener: Listener,
+) -> Iterator[Outcome]:
+    """Deal images out among workers; each loads the model once and writes its own results.
+
+    An image that could not be run is tried once more by whoever is free; one whose worker died is
+    given to another. The results come in the order of the call.
+
+    Parameters
+    ----------
+    request : with `workers` processes on this machine, or the address of a `scheduler`
+    ready : what is to be run, and what is done or failed already
+    files : for each image, kind -> path of each output; workers must see the same paths
+    listener : hears of every image
+
+    Raises
+    ------
+    DaskMissing, SchedulerAbsent
+        There is no Dask, or no scheduler.
+    """
+    done = {one.image: one for one in ready if not isinstance(one, Ready)}
+    waiting = [one.image for one in ready if isinstance(one, Ready)]
+    alone = replace(request, images=(), workers=1, scheduler=None, resume=False, overwrite=True)
+    if request.scheduler is None:
+        alone = replace(alone, threads=1)
+    with ExitStack() as stack:
+        client = _client(request, stack)
+        for image, outcome in _dealt(client, alone, waiting, files):
+            done[image] = outcome
+            listener(Progress("files", len(done), len(ready), image.name))
+            if isinstance(outcome, ImageFailed):
+                listener(Note(f"{image.name}: {outcome.error}", "error"))
+    return iter([done[one.image] for one in ready])
+
+
+def _dealt(
+    client: Any,  # noqa: ANN401  (Dask has no types)
+    alone: RunRequest,
+    images: Sequence[Path],
+    files: Mapping[Path, Mapping[str, Path]],
+) -> Iterator[tuple[Path, Outcome]]:
+    from distributed import KilledWorker, as_completed
+
+    def submit(image: Path) -> Any:  # noqa: ANN401  (as above)
+        return client.submit(run_in_worker, alone, image, dict(files[image]), pure=False)
+
+    image_of = {submit(image): image for image in images}
+    tried = dict.fromkeys(images, 0)
+    results = as_completed(list(image_of))
+    for future in results:
+        image = image_of.pop(future)
+        try:
+            outcome = future.result()
+        except KilledWorker as why:
+            outcome = ImageFailed(image, WorkerLost(image, why))
+        if isinstance(outcome, ImageFailed) and isinstance(outcome.error, CouldNotTell):
+            tried[image] += 1
+            if tried[image] <= TIMES_ELSEWHERE:
+                again = submit(image)
+                image_of[again] = image
+                results.add(again)
+                continue
+        yield image, outcome
+
+
+def _client(request: RunRequest, stack: ExitStack) -> Any:  # noqa: ANN401  (Dask has no types)
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as why:
+        raise DaskMissing(why) from why
+    if request.scheduler is not None:
+        try:
+            return stack.enter_context(Client(request.scheduler, timeout="10s"))
+        except (OSError, TimeoutError, ValueError) as why:
+            raise SchedulerAbsent(request.scheduler, why) from why
+    stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": dict(ONE_THREAD)}))
+    cluster = stack.enter_context(
+        LocalCluster(
+            n_workers=request.workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address=None,
+        )
+    )
+    return stack.enter_context(Client(cluster))
+
+
+_LOADED: dict[str, tuple[Job, Backend]] = {}
+"""What this worker has loaded: one model, by the words that chose it."""
+
+
+def run_in_worker(request: RunRequest, image: Path, files: Mapping[str, Path]) -> Outcome:
+    """Run one image in a worker, which loads the model with its first one.
+
+    Parameters
+    ----------
+    request : without images
+    image : to run
+    files : kind -> path of each output
+    """
+    from bmz.app.run import ready_or_failed, run_one  # here: it imports this module
+
+    try:
+        job, backend = _loaded(request)
+        ready = ready_or_failed(job, image)
+        if isinstance(ready, ImageFailed):
+            return ready
+        return run_one(job, ready, backend, files, nobody)
+    except BmzError as error:
+        return ImageFailed(image, error)
+
+
+def _loaded(request: RunRequest) -> tuple[Job, Backend]:
+    from bmz.app.run import opened, prepare  # here: it imports this module
+
+    key = json.dumps({**words_of(request), "trust": request.trust, "device": request.device})
+    if key not in _LOADED:
+        for _, backend in _LOADED.values():
+            backend.close()
+        _LOADED.clear()
+        job = prepare(request)
+        _LOADED[key] = (job, opened(job))
+    return _LOADED[key]

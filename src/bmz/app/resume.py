@@ -1,0 +1,69 @@
+"""``bmz run --resume``: leave out what was finished before, and take leftovers away."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bmz.app.image_run import Job
+from bmz.app.replay import words_of
+from bmz.base.files import LEFTOVER
+from bmz.report.outcome import ImageDone
+from bmz.report.record import SCHEMA, content_sha256
+from bmz.write.record import as_json
+
+
+def finished(job: Job, image: Path, files: Mapping[str, Path]) -> ImageDone | None:
+    """Give what an earlier call wrote for an image; None where it is not there, or another.
+
+    Parameters
+    ----------
+    job : of this call; model, image and words must be those of the record
+    files : kind -> path of each output; all must be there
+    """
+    if not all(path.exists() for path in files.values()):
+        return None
+    record = _read(files["record"])
+    if record is None or record.get("schema") != SCHEMA:
+        return None
+    same = (
+        record.get("model_sha256") == job.model.sha256
+        and record.get("request") == as_json(words_of(job.request))
+        and record.get("image_sha256") == content_sha256(image)
+    )
+    return ImageDone(image, files, record.get("objects"), (), record) if same else None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that are no more have left half written in `folder`."""
+    for path in folder.iterdir():
+        named = re.fullmatch(LEFTOVER, path.name)
+        if named is None or _alive(int(named[1])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # cut short: the image is run again
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,127 @@
+"""Images among several processes: the same results, and nothing is lost when one dies."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from bmz.app import cluster
+from bmz.app.request import RunRequest
+from bmz.app.run import run
+from bmz.base.errors import CouldNotTell
+from bmz.base.progress import Event, Progress
+from bmz.testing.package import description, write_package
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own event loop and ports
+
+COMPARED = (".labels.tif", ".overlay.png", ".objects.csv")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(COMPARED)}
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> RunRequest:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        image = (rng.random((90, 80)) > 0.7).astype(np.uint8)
+        tifffile.imwrite(tmp_path / f"in/{number}.tif", image, metadata={"axes": "YX"})
+    return RunRequest(model, tuple(sorted((tmp_path / "in").iterdir())), tmp_path / "out")
+
+
+@pytest.fixture
+def scheduler() -> Iterator[str]:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None
+    ) as local:
+        yield local.scheduler_address
+
+
+def test_two_workers_give_what_one_process_gives(request_: RunRequest, tmp_path: Path) -> None:
+    bad = tmp_path / "in" / "broken.tif"
+    bad.write_bytes(b"II*\0no tiff")
+    all_ = replace(request_, images=(*request_.images, bad))
+    told: list[Event] = []
+    alone = run(replace(all_, folder=tmp_path / "alone"))
+
+    shared_out = run(replace(all_, workers=2), told.append)
+
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert [one.image for one in shared_out.outcomes] == list(all_.images)
+    assert [one.objects for one in shared_out.done] == [one.objects for one in alone.done]
+    assert [f.error.code for f in shared_out.failed] == [f.error.code for f in alone.failed]
+    assert sum(isinstance(e, Progress) and e.stage == "files" for e in told) == 6
+
+
+def test_workers_of_a_scheduler_run_the_images(
+    request_: RunRequest, scheduler: str, tmp_path: Path
+) -> None:
+    run(replace(request_, folder=tmp_path / "alone"))
+
+    summary = run(replace(request_, scheduler=scheduler))
+
+    assert len(summary.done) == 6
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+def test_a_worker_that_is_killed_loses_nothing(
+    request_: RunRequest, scheduler: str, tmp_path: Path
+) -> None:
+    run(replace(request_, folder=tmp_path / "alone"))
+    killed: list[int] = []
+
+    def kill_one(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "files" and not killed:
+            with distributed.Client(scheduler) as client:
+                pids = client.run(os.getpid)
+            killed.append(next(iter(pids.values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    summary = run(replace(request_, scheduler=scheduler), kill_one)
+
+    assert killed
+    assert len(summary.done) == 6
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+def test_a_scheduler_that_is_not_there_is_named(request_: RunRequest) -> None:
+    with pytest.raises(cluster.SchedulerAbsent, match=r"\[cluster\.no-scheduler\]"):
+        run(replace(request_, scheduler="tcp://127.0.0.1:9"))
+
+
+def test_finished_images_are_not_dealt_out_again(request_: RunRequest) -> None:
+    run(replace(request_, images=request_.images[:4]))
+    stamps = {p: p.stat().st_mtime_ns for p in request_.folder.glob("*.labels.tif")}
+
+    summary = run(replace(request_, workers=2, resume=True))
+
+    assert len(summary.done) == 6
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        cluster.WorkerLost(Path("a.tif"), ValueError("x")),
+        CouldNotTell("m", hint="h", code="c.d"),
+    ],
+)
+def test_errors_travel_between_processes(error: CouldNotTell) -> None:
+    back = pickle.loads(pickle.dumps(error))  # noqa: S301  (made a moment ago)
+
+    assert type(back) is type(error)
+    assert (str(back), back.hint, back.code) == (str(error), error.hint, error.code)

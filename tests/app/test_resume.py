@@ -1,0 +1,129 @@
+"""A run that was killed goes on, and ends with the bytes of one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from bmz.app import run as run_module
+from bmz.app.image_run import Job, Ready
+from bmz.app.request import RunRequest
+from bmz.app.resume import remove_leftovers
+from bmz.app.run import run
+from bmz.base.files import unfinished
+from bmz.report.outcome import ImageDone
+from bmz.testing.package import description, write_package
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+COMPARED = (".labels.tif", ".overlay.png", ".objects.csv")
+
+
+def images(folder: Path, count: int) -> tuple[Path, ...]:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        image = (rng.random((120, 130)) > 0.7).astype(np.uint8)
+        tifffile.imwrite(folder / f"{number:02}.tif", image, metadata={"axes": "YX"})
+    return tuple(sorted(folder.iterdir()))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(COMPARED)}
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> RunRequest:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    return RunRequest(model, images(tmp_path / "in", 5), tmp_path / "out")
+
+
+def test_finished_images_are_left_out_and_the_others_are_run(
+    request_: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = replace(request_, images=request_.images[:3])
+    run(some)
+    ran: list[str] = []
+    real = run_module.run_one
+
+    def noted(job: Job, ready: Ready, *rest: Any) -> ImageDone:
+        ran.append(ready.image.name)
+        return real(job, ready, *rest)
+
+    monkeypatch.setattr(run_module, "run_one", noted)
+
+    summary = run(replace(request_, resume=True))
+
+    assert ran == ["03.tif", "04.tif"]
+    assert [done.image for done in summary.done] == list(request_.images)
+    assert all(done.objects for done in summary.done)
+
+
+def test_other_words_another_image_or_a_missing_file_run_it_again(request_: RunRequest) -> None:
+    first = replace(request_, images=request_.images[:1])
+    (before,) = run(first).done
+    stamp = before.files["record"].stat().st_mtime_ns
+
+    def again(**words: object) -> int:
+        (done,) = run(replace(first, resume=True, **words)).done  # type: ignore[arg-type]  # words of the request
+        return done.files["record"].stat().st_mtime_ns
+
+    assert again() == stamp
+    assert again(settings={"min_size": "4"}) != stamp
+    before.files["overlay"].unlink()
+    assert again(settings={"min_size": "4"}) > stamp
+    newest = again(settings={"min_size": "4"})
+    tifffile.imwrite(first.images[0], np.ones((40, 40), np.uint8), metadata={"axes": "YX"})
+    assert again(settings={"min_size": "4"}) > newest
+    before.files["record"].write_text("{")
+    assert again(settings={"min_size": "4"}) > newest
+
+
+def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+    mine = tmp_path / f"{unfinished('writing')}x"
+    mine.mkdir()
+    (tmp_path / f".scratch-{dead}-x").mkdir()
+    (tmp_path / f".writing-{dead}-a.tif").write_bytes(b"")
+    (tmp_path / "other").write_bytes(b"")
+
+    remove_leftovers(tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == {mine.name, "other"}
+
+
+def killed_after(command: list[str], seconds: float) -> None:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("memory", ["1000", "0"])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    memory: str, request_: RunRequest, tmp_path: Path
+) -> None:
+    run(replace(request_, folder=tmp_path / "unbroken", memory_gb=float(memory)))
+    command = [
+        sys.executable, "-m", "bmz", "run", request_.model, *map(str, request_.images),
+        "-o", str(tmp_path / "broken"), "--resume", "--memory", memory,
+    ]  # fmt: skip
+    for seconds in np.random.default_rng(1).uniform(0.8, 2.2, 4):
+        killed_after(command, float(seconds))
+
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ})
+
+    assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
+    assert not [p for p in (tmp_path / "broken").iterdir() if p.name.startswith(".")]
