@@ -33,12 +33,12 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "OVERLAP_PX", 24)
 
 
-def blobs(height: int = 300, width: int = 280, seed: int = 0) -> AnyArray:
+def blobs(height: int = 300, width: int = 280, seed: int = 0, count: int = 120) -> AnyArray:
     """Draw round spots of many sizes on a dim floor."""
     rng = np.random.default_rng(seed)
     y, x = np.indices((height, width))
     image = np.full((height, width), 0.1)
-    for _ in range(120):
+    for _ in range(count):
         cy, cx, radius = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(3, 9)
         image[np.hypot(y - cy, x - cx) < radius] = rng.uniform(0.6, 1)
     return image.astype(np.float32)
@@ -113,6 +113,17 @@ def test_the_record_says_that_it_was_run_in_parts(tmp_path: Path) -> None:
     told = json.loads(parts.files["record"].read_text())["streamed"]
     assert told["block_px"] == 96
     assert told["overlap_px"] >= 24
+
+
+def test_the_seam_score_is_the_same_in_parts(tmp_path: Path) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", blobs(400, 420, count=500))
+
+    whole, parts = both(model, tmp_path / "a.npy", tmp_path, axes="yx", tile=64)
+
+    scores = [one.record["seam_score"] for one in (whole, parts)]
+    assert scores[0] == scores[1]
+    assert 0.7 < scores[0] < 1.3
 
 
 def test_the_picture_shows_the_same_outlines(tmp_path: Path) -> None:

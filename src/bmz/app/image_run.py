@@ -32,6 +32,7 @@ from bmz.plan.plan import Decided, Plan, make_plan
 from bmz.predict.backend import Backend, Device
 from bmz.process.adapt import stack_unique
 from bmz.process.measure import measure_objects
+from bmz.process.seam_score import seam_score
 from bmz.report.outcome import UNFORCEABLE, DoesNotFit, ImageDone
 from bmz.report.record import run_record, with_result
 from bmz.report.run_text import finding_notes
@@ -160,12 +161,23 @@ def run_image(
         "own_code": own_code_record(job),
         "backend": backend.name,
     }
+    if predicted.labels is not None:
+        record["seam_score"] = seam_score(predicted.labels.values, tile_cuts(predicted.plan))
     with whole_files(files) as staged:
         with stopwatch.stage("write"):
             _write(predicted, pixels, staged, record)
         record = with_result(record, files, objects, stopwatch.took_s)
         write_record(staged["record"], record)
     return ImageDone(ready.image, files, objects, report.findings, record)
+
+
+def tile_cuts(plan: Plan) -> dict[str, list[float]]:
+    """Give where tiles begin and end along y and x, px of the image."""
+    return {
+        along.axis: [cut / plan.scale for cut in along.cuts]
+        for along in plan.tiling.axes
+        if along.axis in "yx"
+    }
 
 
 def provenance_of(record: Mapping[str, Any]) -> dict[str, Any]:

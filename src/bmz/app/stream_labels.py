@@ -49,9 +49,10 @@ class Labels:
         """How many objects are left."""
         return int(self.numbers.max(initial=0))
 
-    def __getitem__(self, box: tuple[slice, ...]) -> AnyArray:
+    def __getitem__(self, box: tuple[Any, ...]) -> AnyArray:
         """Give the labels of a part."""
-        part: AnyArray = self.numbers[np.asarray(self.stored[box])]
+        sides = tuple(side for side in box if side is not Ellipsis)
+        part: AnyArray = self.numbers[np.asarray(self.stored[sides])]
         return part
 
 

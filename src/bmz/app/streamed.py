@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bmz.app.image_run import Job, Ready, own_code_record, provenance_of, refuse_errors
+from bmz.app.image_run import Job, Ready, own_code_record, provenance_of, refuse_errors, tile_cuts
 from bmz.app.measure import image_measures
 from bmz.app.pipeline import Stopwatch
 from bmz.app.replay import words_of
@@ -38,6 +38,7 @@ from bmz.predict.tiles import run_tiles
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.ops import Op
+from bmz.process.seam_score import seam_score
 from bmz.process.streamed_steps import StepNotStreamed, streamed_ops
 from bmz.report.outcome import ImageDone
 from bmz.report.record import run_record, with_result
@@ -140,6 +141,7 @@ def run_streamed(
             "own_code": own_code_record(job),
             "backend": backend.name,
             "streamed": {"block_px": BLOCK_PX, "overlap_px": labels.found.widest_overlap},
+            "seam_score": seam_score(labels, tile_cuts(ready.plan)),
         }
         with whole_files(files) as staged:
             with stopwatch.stage("write"):
