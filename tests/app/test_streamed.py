@@ -165,6 +165,17 @@ def test_nuclei_of_a_mosaic_are_cut_nowhere(name: str, shared: Path, tmp_path: P
     assert (parts.objects or 0) > 80
 
 
+def test_objects_beyond_the_image_have_no_number() -> None:
+    stored = np.array([[1, 1, 0, 2], [0, 3, 3, 2], [0, 0, 0, 4]])
+
+    hidden = stream_labels.without_hidden(stored, np.arange(5), (2, 3))
+    border = stream_labels.without_border(np.pad(stored, 2), np.arange(5), (7, 8))
+
+    assert hidden.tolist() == [0, 1, 0, 2, 0]
+    assert border.tolist() == [0, 1, 2, 3, 4]
+    assert stream_labels.without_border(stored, np.arange(5), (3, 4)).max() == 1
+
+
 def test_large_labels_have_smaller_copies(tmp_path: Path) -> None:
     from bmz.write.tiff import write_large_labels
 

@@ -18,8 +18,8 @@ from bmz.base.progress import Listener, Note, nobody
 from bmz.plan.plan import Plan
 from bmz.plan.smaller import with_smaller_tiles
 from bmz.predict.backend import Backend
-from bmz.predict.cutting import Tensor
-from bmz.predict.tiles import TileTooLarge, run_tiles
+from bmz.predict.cutting import Parted, Tensor
+from bmz.predict.tiles import Storage, TileTooLarge, run_tiles
 from bmz.process.adapt import (
     cast_within_range,
     clip_channels,
@@ -111,8 +111,16 @@ def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
         return _finish(outputs, plane.shape[1:], replace(work, plan=plan))
 
 
-def run_as_memory_allows(tensors: Sequence[Tensor], work: Pass) -> tuple[list[AnyArray], Plan]:
+def run_as_memory_allows(
+    tensors: Sequence[Tensor | Parted], work: Pass, storage: Storage = np.empty
+) -> tuple[list[AnyArray], Plan]:
     """Run the network; where memory runs out, with half the batch, then with smaller tiles.
+
+    Parameters
+    ----------
+    tensors : the inputs, in the order of the description
+    work : model, plan and backend
+    storage : makes what an output is assembled in
 
     Returns
     -------
@@ -134,6 +142,7 @@ def run_as_memory_allows(tensors: Sequence[Tensor], work: Pass) -> tuple[list[An
                 plan.outputs,
                 batch=plan.batch,
                 listener=work.listener,
+                storage=storage,
             )
         except TileTooLarge:
             smaller = with_smaller_tiles(plan, work.model)

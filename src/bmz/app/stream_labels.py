@@ -68,7 +68,22 @@ def without_border(stored: Any, numbers: AnyArray, size: tuple[int, int]) -> Any
     touching = np.unique(np.concatenate([np.asarray(stored[edge]).ravel() for edge in edges]))
     kept = numbers.copy()
     kept[touching] = 0
-    ranks = np.zeros(len(numbers) + 1, np.int64)
+    return _closed_up(kept)
+
+
+def without_hidden(stored: Any, numbers: AnyArray, size: tuple[int, int]) -> AnyArray:  # noqa: ANN401  (as above)
+    """Take the objects that lie beyond the image, where a coarse map ends, out of the numbering."""
+    height, width = size
+    there = np.zeros(len(numbers), np.bool_)
+    for y in range(0, height, BLOCK_PX):
+        rows = np.asarray(stored[slice(y, min(y + BLOCK_PX, height)), slice(0, width)])
+        there[np.unique(rows)] = True
+    return _closed_up(np.where(there, numbers, 0))
+
+
+def _closed_up(kept: AnyArray) -> AnyArray:
+    # the same order without gaps
+    ranks = np.zeros(int(kept.max(initial=0)) + 1, np.int64)
     left = np.sort(kept[kept > 0])
     ranks[left] = np.arange(1, len(left) + 1)
     fewer: AnyArray = ranks[kept]

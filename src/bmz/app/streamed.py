@@ -15,7 +15,7 @@ import numpy as np
 
 from bmz.app.image_run import Job, Ready, own_code_record, provenance_of, refuse_errors, tile_cuts
 from bmz.app.measure import image_measures
-from bmz.app.pipeline import Stopwatch
+from bmz.app.pipeline import Pass, Stopwatch, run_as_memory_allows
 from bmz.app.replay import words_of
 from bmz.app.stream_labels import (
     BLOCK_PX,
@@ -24,6 +24,7 @@ from bmz.app.stream_labels import (
     measured_in_blocks,
     overview,
     without_border,
+    without_hidden,
 )
 from bmz.app.stream_parts import PreparedImage, StoredMap
 from bmz.base.arrays import AnyArray, smallest_unsigned
@@ -34,7 +35,6 @@ from bmz.check.fit import check_fit
 from bmz.image.region import OpenImage, open_image
 from bmz.image.sample import read_sample
 from bmz.predict.backend import Backend
-from bmz.predict.tiles import run_tiles
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.ops import Op
@@ -177,16 +177,9 @@ def _predicted(work: Work, backend: Backend) -> StoredMap:
         made.append(work.scratch / f"map{len(made)}")
         return scratch_array(made[-1], shape, dtype)
 
+    run = Pass(job.model, plan, job.labelling, backend, work.stopwatch, work.listener)
     with work.stopwatch.stage("network"):
-        arrays = run_tiles(
-            backend,
-            [prepared.parted()],
-            plan.tiling,
-            plan.outputs,
-            batch=plan.batch,
-            listener=work.listener,
-            storage=storage,
-        ).arrays
+        arrays, _ = run_as_memory_allows([prepared.parted()], run, storage)
     position = [t.id for t in job.model.outputs].index(job.labelling.choice.output)
     letters = job.model.outputs[position].letters
     return StoredMap(arrays[position], letters, tuple(_map_ops(job, letters)))
@@ -213,6 +206,8 @@ def _labelled(work: Work, stored: StoredMap) -> Labels:
     found = label_blocks(blocks, labels, work.listener)
     height, width = plan.shape["y"], plan.shape["x"]
     numbers = found.numbers()
+    if blocks.shape != (height, width):
+        numbers = without_hidden(labels, numbers, (height, width))
     if labelling.finish.remove_border:
         numbers = without_border(labels, numbers, (height, width))
     return Labels(labels, numbers, found, (height, width))
