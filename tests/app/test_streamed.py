@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,19 @@ def test_a_container_limits_the_free_memory(
     assert free_memory() == 2000
     (tmp_path / "limit").write_text("max")
     assert free_memory() > 1e6
+
+
+def test_the_plan_says_that_an_image_is_run_in_parts(tmp_path: Path) -> None:
+    from bmz.app.run import plan_run
+    from bmz.report.run_text import plan_lines
+
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", blobs())
+    request = RunRequest(model, (tmp_path / "a.npy",), tmp_path, axes="yx", memory_gb=PARTS)
+
+    (small,) = plan_run(replace(request, memory_gb=WHOLE))
+    (large,) = plan_run(request)
+
+    told = ["\n".join(text for _, text in plan_lines(one)) for one in (small, large)]
+    assert "beside the network" in told[0]
+    assert "in parts" in told[1]

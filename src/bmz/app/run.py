@@ -113,7 +113,8 @@ def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[Image
         if isinstance(ready, ImageFailed):
             yield ready
         else:
-            yield ImagePlan(image, ready.plan, ready.report.findings)
+            need = bytes_in_one_piece(ready, job)
+            yield ImagePlan(image, ready.plan, ready.report.findings, need, in_parts(ready, job))
 
 
 def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
@@ -190,9 +191,14 @@ def run_one(
     job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
 ) -> ImageDone:
     """Run one image: in one piece, or in parts where it would need too much memory."""
-    if bytes_in_one_piece(ready, job) > memory_limit(job.request) and can_stream(ready, job):
+    if in_parts(ready, job):
         return run_streamed(job, ready, backend, files, listener)
     return run_image(job, ready, backend, files, listener)
+
+
+def in_parts(ready: Ready, job: Job) -> bool:
+    """Say whether an image needs more memory than it may have, and can be run in parts."""
+    return bytes_in_one_piece(ready, job) > memory_limit(job.request) and can_stream(ready, job)
 
 
 def memory_limit(request: RunRequest) -> float:

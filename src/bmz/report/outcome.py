@@ -32,11 +32,19 @@ class DoesNotFit(AnswerIsNo):
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """What would be done with one image."""
+    """What would be done with one image.
+
+    Parameters
+    ----------
+    bytes_in_one_piece : about what it needs beside the network
+    in_parts : that is more than there is, so it is read, labelled and written in parts
+    """
 
     image: Path
     plan: Plan
     findings: tuple[Finding, ...]
+    bytes_in_one_piece: int = 0
+    in_parts: bool = False
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,15 @@ def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
         return _failed(planned)
     lines = finding_lines(planned.findings, planned.image.name)
     lines.append(("answer", f"{planned.image}"))
-    return lines + [("answer", f"  {text}") for text in planned.plan.describe()]
+    told = [*planned.plan.describe(), f"memory  {_memory(planned)}"]
+    return lines + [("answer", f"  {text}") for text in told]
+
+
+def _memory(planned: ImagePlan) -> str:
+    gigabytes = f"about {planned.bytes_in_one_piece / 1e9:.2g} GB in one piece"
+    if planned.in_parts:
+        return f"{gigabytes}: it is read, labelled and written in parts"
+    return f"{gigabytes}, beside the network"
 
 
 def run_json(summary: RunSummary) -> str:
@@ -97,6 +105,8 @@ def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
         {
             "image": str(one.image),
             "plan": one.plan.as_record(),
+            "bytes_in_one_piece": one.bytes_in_one_piece,
+            "in_parts": one.in_parts,
             "recipe": asdict(one.plan.recipe) | {"parameters": dict(one.plan.parameters)},
             "findings": [asdict(finding) for finding in one.findings],
         }
