@@ -87,6 +87,19 @@ def test_labels_and_table_of_parts_are_those_of_the_whole(
     assert (parts.objects or 0) > 20
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_hot_pixels_are_cut_at_the_percentile_of_the_whole(dtype: str, tmp_path: Path) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    pixels = blobs() * 200
+    pixels[::37, ::41] = 60_000
+    tifffile.imwrite(tmp_path / "a.tif", pixels.astype(dtype), metadata={"axes": "YX"})
+    words = {"threshold": "100"}
+
+    whole, parts = both(model, tmp_path / "a.tif", tmp_path, clip=99.0, settings=words, tile=64)
+
+    alike(whole, parts)
+
+
 def test_what_is_needed_in_between_is_told_and_removed(tmp_path: Path) -> None:
     model = str(write_package(tmp_path / "model", description(halo=4)).parent)
     np.save(tmp_path / "a.npy", blobs())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from bmz.image.region import OpenImage
 from bmz.predict.cutting import Parted
 from bmz.process.adapt import cast_within_range, from_layout, take_channels, to_layout
 from bmz.process.ops import Op
-from bmz.process.streamed_steps import applied, streamed_ops
+from bmz.process.streamed_steps import applied, percentiles_of, streamed_ops
 from bmz.spec.model import TensorSpec
 
 ROWS_PX = 2**22
@@ -31,6 +31,7 @@ class PreparedImage:
     channels : of the image, for each of the tensor; -1 is zeros
     tensor : that is fed
     ops : declared steps, with the statistics of the whole plane
+    tops : (c, 1, 1) above which values are cut; None for no cut
     """
 
     image: OpenImage
@@ -38,6 +39,7 @@ class PreparedImage:
     channels: Sequence[int]
     tensor: TensorSpec
     ops: tuple[Op, ...] = ()
+    tops: AnyArray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,11 +57,18 @@ class PreparedImage:
 
     def parts(self) -> Iterator[AnyArray]:
         """Give the plane strip by strip, as the declared steps get it."""
-        plane = self._plane()
-        rows = max(ROWS_PX // plane["x"], 1)
-        for start in range(0, plane["y"], rows):
-            stop = min(start + rows, plane["y"])
-            yield self._laid({"y": slice(start, stop), "x": slice(0, plane["x"])})
+        return (self._laid(strip) for strip in self._strips())
+
+    def clipped(self, percentile: float | None) -> PreparedImage:
+        """Cut the values of each channel at a percentile of the whole plane, before anything else.
+
+        As `bmz.process.adapt.clip_channels`; None cuts nothing.
+        """
+        if percentile is None:
+            return self
+        raw = lambda: (self._taken(strip) for strip in self._strips())  # noqa: E731
+        (tops,) = percentiles_of(raw, "cyx", "yx", [percentile], lower=True)
+        return replace(self, tops=tops)
 
     def with_steps(self) -> PreparedImage:
         """Take the statistics of the declared steps, and prepare parts from now on.
@@ -70,7 +79,7 @@ class PreparedImage:
             A step needs more than statistics of the whole plane.
         """
         ops = streamed_ops(self.tensor.steps, self.parts, self.tensor.letters)
-        return PreparedImage(self.image, self.at, self.channels, self.tensor, tuple(ops))
+        return replace(self, ops=tuple(ops))
 
     def parted(self) -> Parted:
         """Give it as an input of `bmz.predict.tiles.run_tiles`."""
@@ -79,7 +88,18 @@ class PreparedImage:
     def _plane(self) -> dict[str, int]:
         return {axis: self.image.info.sizes[axis] for axis in "yx"}
 
+    def _strips(self) -> Iterator[dict[str, slice]]:
+        plane = self._plane()
+        rows = max(ROWS_PX // plane["x"], 1)
+        for start in range(0, plane["y"], rows):
+            stop = min(start + rows, plane["y"])
+            yield {"y": slice(start, stop), "x": slice(0, plane["x"])}
+
     def _laid(self, sides: Mapping[str, slice]) -> AnyArray:
+        laid = to_layout(self._taken(sides), "cyx", self.tensor.letters)
+        return cast_within_range(laid, self.tensor.dtype)
+
+    def _taken(self, sides: Mapping[str, slice]) -> AnyArray:
         box = {axis: slice(at, at + 1) for axis, at in self.at.items()} | dict(sides)
         pixels, axes = self.image.pixels(box)
         kept = [i for i, axis in enumerate(axes) if axis in "cyx"]
@@ -87,8 +107,7 @@ class PreparedImage:
         plane = plane.reshape([pixels.shape[i] for i in kept])
         stacked = plane if "c" in axes else plane[None]
         taken = take_channels(stacked, self.channels)
-        laid = to_layout(taken, "cyx", self.tensor.letters)
-        return cast_within_range(laid, self.tensor.dtype)
+        return taken if self.tops is None else np.minimum(taken, self.tops.astype(taken.dtype))
 
 
 @dataclass(frozen=True)

@@ -69,16 +69,16 @@ def can_stream(ready: Ready, job: Job) -> bool:
     """Say whether an image can be run in parts: a plane, one input, no resizing, and a mask."""
     plan, labelling = ready.plan, job.labelling
     inputs = [tensor for tensor in job.model.inputs if not tensor.optional]
-    return (
+    return bool(
         job.model.space == "yx"
         and len(inputs) == 1
         and plan.scale == 1
-        and plan.clip is None
         and job.request.engine == "bmz"
         and labelling.recipe is not None
         and not labelling.recipe.per_object
         and not labelling.label_steps
-        and labelling.recipe.name not in ("labels", "argmax")
+        and labelling.recipe.name != "labels"
+        and labelling.parameters.get("instances", True)
         and "raw" not in job.request.save
         and not any(plan.loop.values())
     )
@@ -170,7 +170,8 @@ def _predicted(work: Work, backend: Backend) -> StoredMap:
     job, plan = work.job, work.ready.plan
     (tensor,) = [tensor for tensor in job.model.inputs if not tensor.optional]
     with work.stopwatch.stage("prepare"):
-        prepared = PreparedImage(work.image, {}, plan.channels[0], tensor).with_steps()
+        image = PreparedImage(work.image, {}, plan.channels[0], tensor)
+        prepared = image.clipped(plan.clip).with_steps()
     made: list[Path] = []
 
     def storage(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:  # noqa: ANN401  (an array of zarr)

@@ -143,13 +143,14 @@ def mean_and_deviation_of(
 
 
 def percentiles_of(
-    parts: Parts, axes: str, over: Sequence[str], which: Sequence[float]
+    parts: Parts, axes: str, over: Sequence[str], which: Sequence[float], *, lower: bool = False
 ) -> list[FloatArray]:
     """Give percentiles over all parts, with linear interpolation, as ``numpy.percentile``.
 
     Parameters
     ----------
     which : percentiles, 0 to 100
+    lower : take the value below instead of one in between (its method ``lower``)
 
     Returns
     -------
@@ -172,7 +173,7 @@ def percentiles_of(
         values = _ranked(rows, row, (low[row], high[row]), ranks, whole=bool(whole[row]))
         at = np.array([values[int(rank)] for rank in below])
         next_ = np.array([values[int(min(rank + 1, count - 1))] for rank in below])
-        columns.append(at + (next_ - at) * (position - below))
+        columns.append(at if lower else at + (next_ - at) * (position - below))
     shape = None
     for part in parts():
         shape = tuple(n if i in kept else 1 for i, n in enumerate(part.shape))
