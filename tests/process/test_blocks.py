@@ -14,6 +14,7 @@ from tests.process.ideal_maps import FAMILIES, NAMES, Family, cells
 from bmz.base.arrays import FloatArray, LabelArray
 from bmz.base.progress import Event, Note
 from bmz.process.blocks import BlockWork, Found, label_blocks, renumber
+from bmz.process.finish import Finish
 from bmz.process.recipe import Value
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order
@@ -125,6 +126,20 @@ def test_a_cell_that_is_dropped_only_where_a_block_cuts_it_comes_back() -> None:
     labels, _ = in_blocks("flows", maps, 40, overlap=6, given={"flow_threshold": 0.05})
 
     np.testing.assert_array_equal(labels, whole("flows", maps, given={"flow_threshold": 0.05}))
+
+
+def test_an_object_is_not_too_small_because_a_block_sees_a_part_of_it() -> None:
+    maps = np.zeros((1, 60, 200), np.float32)
+    maps[0, 20:40, 10:190] = 1
+    one = RECIPES["components"]
+    parameters = one.parameters_from({"min_size": 3000}, {})
+    finish = Finish(min_size=3000)
+    labels = np.zeros((60, 200), np.uint32)
+
+    found = label_blocks(BlockWork(maps, (1, 1), one, parameters, 40, 8, finish), labels)
+
+    assert found.count == 1
+    np.testing.assert_array_equal(labels, maps[0])
 
 
 def test_scores_follow_their_objects() -> None:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.process.finish import Finish, finish_labels
-from bmz.process.recipe import Recipe, Value
+from bmz.process.recipe import Labelled, Recipe, Value
 from bmz.process.whole_map import least_overlap, unlabelled, whole_map_parameters
 
 Region = tuple[slice, ...]
@@ -151,25 +151,24 @@ def _label_one(
     overlap = work.overlap
     while True:
         seen = _widened(core, overlap, work.maps.shape[1:])
-        local, scores, lost = _labelled(work, seen)
-        owned, first = _owned(local, _on_input(core, work.grid), _on_input(seen, work.grid), work)
-        sure = ~_touches_cut(local, seen, work.maps.shape[1:])
-        # where two objects meet hangs on both
-        ends = _within(core, seen)
-        if sure[owned | _beside(local, owned)].all() and not _cut_in(
-            lost, ends, seen, work.maps.shape[1:]
-        ):
+        done, lost = _labelled(work, seen)
+        if _is_sure(work, core, seen, done.labels, lost):
             break
         overlap *= GROWTH
         listener(Note(f"an object is larger than the overlap of blocks; now {overlap} px"))
     found.widest_overlap = max(found.widest_overlap, overlap)
-    _write(local, owned, labels, _on_input(seen, work.grid), found.count)
+    # only now, for of an object that is cut a part may be too small
+    if work.finish != Finish():
+        done = finish_labels(done, work.finish)
+    place = _on_input(seen, work.grid)
+    owned, first = _owned(done.labels, _on_input(core, work.grid), place, work)
+    _write(done.labels, owned, labels, place, found.count)
     found.first.append(first[owned])
-    if scores is not None:
-        found.scores.append(scores[owned[1:]])
+    if done.scores is not None:
+        found.scores.append(done.scores[owned[1:]])
 
 
-def _labelled(work: BlockWork, seen: Region) -> tuple[LabelArray, FloatArray | None, BoolArray]:
+def _labelled(work: BlockWork, seen: Region) -> tuple[Labelled, BoolArray]:
     maps = np.asarray(work.maps[(slice(None), *seen)])
     parameters = dict(work.parameters)
     if "max_size_fraction" in parameters:
@@ -178,10 +177,20 @@ def _labelled(work: BlockWork, seen: Region) -> tuple[LabelArray, FloatArray | N
         parameters["max_size_fraction"] = min(float(parameters["max_size_fraction"]) * whole, 1.0)
     done = work.recipe.apply(maps, work.grid, parameters)
     on_map = done.labels[tuple(slice(None, None, step) for step in work.grid)]
-    lost = unlabelled(work.recipe, maps, on_map, parameters)
-    if work.finish != Finish():
-        done = finish_labels(done, work.finish)
-    return done.labels, done.scores, lost
+    return done, unlabelled(work.recipe, maps, on_map, parameters)
+
+
+def _is_sure(
+    work: BlockWork, core: Region, seen: Region, local: LabelArray, lost: BoolArray
+) -> bool:
+    """Say whether a block saw all of the objects that begin in it, and of those they touch."""
+    shape = work.maps.shape[1:]
+    owned, _ = _owned(local, _on_input(core, work.grid), _on_input(seen, work.grid), work)
+    cut = _touches_cut(local, seen, shape)
+    # where two objects meet hangs on both
+    if cut[owned | _beside(local, owned)].any():
+        return False
+    return not _cut_in(lost, _within(core, seen), seen, shape)
 
 
 def _owned(
