@@ -17,6 +17,8 @@ BINS = 256
 """Of the histogram of Otsu's method, as scikit-image has it."""
 
 ROWS_AT_ONCE = 512
+SIDE_AT_ONCE = 1024
+"""Of boxes with all channels; strips of a wide map would be too large."""
 
 
 def whole_map_parameters(
@@ -70,10 +72,13 @@ def least_overlap(
     if recipe.name != "stardist":
         return 0
     longest = 0.0
-    for start in range(0, maps.shape[-2], ROWS_AT_ONCE):
-        part = np.asarray(maps[(slice(None), ..., slice(start, start + ROWS_AT_ONCE), slice(None))])
-        rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
-        longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
+    height, width = maps.shape[-2:]
+    for y in range(0, height, SIDE_AT_ONCE):
+        for x in range(0, width, SIDE_AT_ONCE):
+            box = (slice(y, y + SIDE_AT_ONCE), slice(x, x + SIDE_AT_ONCE))
+            part = np.asarray(maps[(slice(None), ..., *box)])
+            rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
+            longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
     return int(np.ceil(longest / min(grid[-2:])))
 
 

@@ -133,8 +133,14 @@ def _tiles(labels: Rows, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
     """Give the tiles of every `step`-th pixel, row by row, the last ones filled up with zeros."""
     height, width = labels.shape
     side = _TILE_PX * step
+    # read a few rows at a time, for of a small copy a row of tiles may span the whole image
+    rows = max(_TILE_PX, step)
     for y in range(0, height, side):
-        strip = np.asarray(labels[y : min(y + side, height), 0:width])[::step, ::step]
+        parts = (
+            np.asarray(labels[at : min(at + rows, y + side, height), 0:width])[::step, ::step]
+            for at in range(y, min(y + side, height), rows)
+        )
+        strip = np.concatenate(list(parts))
         for x in range(0, strip.shape[1], _TILE_PX):
             part = strip[:, x : x + _TILE_PX].astype(dtype)
             missing = [(0, _TILE_PX - n) for n in part.shape]
