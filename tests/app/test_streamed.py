@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import xarray as xr
 from PIL import Image
 
 from bmz.app import stream_labels, streamed
@@ -18,6 +19,12 @@ from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.base.memory import CGROUP_LIMITS, free_memory
 from bmz.base.progress import Event, Note
+from bmz.image.inspect import inspect_image
+from bmz.image.read import read_image
+from bmz.image.region import open_image
+from bmz.process.blocks import BlockWork, label_blocks
+from bmz.process.measure import measure_objects
+from bmz.process.recipes import RECIPES
 from bmz.report.outcome import ImageDone
 from bmz.testing.package import description, write_package
 
@@ -177,6 +184,31 @@ def test_nuclei_of_a_mosaic_are_cut_nowhere(name: str, shared: Path, tmp_path: P
 
     alike(whole, parts)
     assert (parts.objects or 0) > 80
+
+
+@pytest.mark.parametrize("grid", [1, 3, 4])
+def test_objects_of_a_coarse_map_are_measured_whole(grid: int, tmp_path: Path) -> None:
+    maps = np.zeros((1, 60, 50), np.float32)
+    maps[0, 12:44, 3:5] = maps[0, 3:5, 9:45] = maps[0, 20:24, 20:24] = 1
+    size = (60 * grid, 50 * grid)
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random(size))
+    info = inspect_image(tmp_path / "a.npy", axes="yx")
+    recipe = RECIPES["components"]
+    work = BlockWork(maps, (grid, grid), recipe, recipe.parameters_from({}, {}), 16, 2)
+    stored = np.zeros(size, np.uint32)
+    found = label_blocks(work, stored)
+    seen = found.widest_overlap * grid
+    blocks = ((16 * grid, 16 * grid), (seen, seen))
+    labels = stream_labels.Labels(stored, found.numbers(), found, size, *blocks)
+    named = xr.DataArray(labels[0 : size[0], 0 : size[1]], dims=("y", "x"))
+
+    with open_image(info) as image:
+        table = stream_labels.measured_in_blocks(labels, image)
+
+    whole = measure_objects(named, read_image(info))
+    assert list(table) == list(whole)
+    for name, column in whole.items():
+        np.testing.assert_allclose(table[name], column, err_msg=name)
 
 
 def test_objects_beyond_the_image_have_no_number() -> None:

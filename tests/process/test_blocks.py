@@ -154,7 +154,7 @@ def test_scores_follow_their_objects() -> None:
 
     one = RECIPES["mesmer"]
     alone = one.apply(maps, (1, 1), one.parameters_from(given, {}))
-    scores = found.ordered_scores()
+    scores = found.scores_by(found.numbers())
     assert scores is not None
     np.testing.assert_array_equal(labels, alone.labels)
     assert scores == pytest.approx(alone.scores)
@@ -163,7 +163,9 @@ def test_scores_follow_their_objects() -> None:
 def test_a_recipe_without_scores_gives_none() -> None:
     maps = np.ones((1, 9, 9), np.float32)
 
-    assert in_blocks("components", maps, 4)[1].ordered_scores() is None
+    _, found = in_blocks("components", maps, 4)
+
+    assert found.scores_by(found.numbers()) is None
 
 
 def test_stacks_are_cut_along_y_and_x() -> None:

@@ -32,12 +32,17 @@ class Labels:
     stored : (y, x) numbers of the objects as they were found
     numbers : the label of each of them, in raster order; 0 for one that is left out
     found : the objects
+    size : height and width of the image, px
+    block, overlap : of the blocks in which labels were made, px along y and x; an object lies
+        within the block in which it begins and the widest overlap
     """
 
     stored: Any
     numbers: AnyArray
     found: Found
     size: tuple[int, int]
+    block: tuple[int, int]
+    overlap: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -115,19 +120,19 @@ def measured_in_blocks(labels: Labels, image: OpenImage) -> dict[str, AnyArray]:
     """
     tables = []
     height, width = labels.shape
-    overlap = max(labels.found.widest_overlap, OVERLAP_PX) * 2
     scores = labels.found.scores_by(labels.numbers)
     first = labels.found.first_by(labels.numbers)
     columns = int(labels.stored.shape[1])
     um = {axis: length for axis, length in image.info.pixel_um.items() if axis in "yx"}
-    for y in range(0, height, BLOCK_PX):
-        for x in range(0, width, BLOCK_PX):
-            inside = (first // columns >= y) & (first // columns < y + BLOCK_PX)
-            inside &= (first % columns >= x) & (first % columns < x + BLOCK_PX)
+    (high, wide), (over_y, over_x) = labels.block, labels.overlap
+    for y in range(0, height, high):
+        for x in range(0, width, wide):
+            inside = (first // columns >= y) & (first // columns < y + high)
+            inside &= (first % columns >= x) & (first % columns < x + wide)
             if not inside.any():
                 continue
-            rows = slice(max(y - overlap, 0), min(y + BLOCK_PX + overlap, height))
-            across = slice(max(x - overlap, 0), min(x + BLOCK_PX + overlap, width))
+            rows = slice(max(y - over_y, 0), min(y + high + over_y, height))
+            across = slice(max(x - over_x, 0), min(x + wide + over_x, width))
             part = labels[rows, across]
             mine = np.append(False, inside)
             owned = np.where(mine[part], part, 0)

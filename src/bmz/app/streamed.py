@@ -17,6 +17,7 @@ from bmz.app.image_run import Job, Ready, own_code_record, provenance_of, refuse
 from bmz.app.measure import image_measures
 from bmz.app.pipeline import Pass, Stopwatch, run_as_memory_allows
 from bmz.app.replay import words_of
+from bmz.app.scale import SAMPLE_PX
 from bmz.app.stream_labels import (
     BLOCK_PX,
     OVERLAP_PX,
@@ -48,9 +49,6 @@ from bmz.write.overlay import write_overlay
 from bmz.write.record import write_record
 from bmz.write.table import write_objects
 from bmz.write.tiff import write_large_labels
-
-SAMPLE_PX = 2**22
-"""Pixels that the check looks at."""
 
 BYTES_A_PIXEL = 24
 """Held for each pixel of a plane beside its maps, when an image is run in one piece."""
@@ -140,7 +138,7 @@ def run_streamed(
             "request": words_of(job.request),
             "own_code": own_code_record(job),
             "backend": backend.name,
-            "streamed": {"block_px": BLOCK_PX, "overlap_px": labels.found.widest_overlap},
+            "streamed": {"block_px": max(labels.block), "overlap_px": max(labels.overlap)},
             "seam_score": seam_score(labels, tile_cuts(ready.plan)),
         }
         with whole_files(files) as staged:
@@ -211,7 +209,8 @@ def _labelled(work: Work, stored: StoredMap) -> Labels:
         numbers = without_hidden(labels, numbers, (height, width))
     if labelling.finish.remove_border:
         numbers = without_border(labels, numbers, (height, width))
-    return Labels(labels, numbers, found, (height, width))
+    block, seen = ((px * grid[0], px * grid[1]) for px in (side, found.widest_overlap))
+    return Labels(labels, numbers, found, (height, width), block, seen)
 
 
 def _write(

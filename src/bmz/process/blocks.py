@@ -108,10 +108,6 @@ class Found:
         ordered[numbers[1:][numbers[1:] > 0] - 1] = scores[numbers[1:] > 0]
         return ordered
 
-    def ordered_scores(self) -> FloatArray | None:
-        """Give the scores in the order of `numbers`; None where the recipe has none."""
-        return self.scores_by(self.numbers())
-
 
 def label_blocks(work: BlockWork, labels: Sliced, listener: Listener = nobody) -> Found:
     """Write the labels of all blocks, each object once, by the block in which it begins.
