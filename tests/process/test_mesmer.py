@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.measure import label
@@ -24,7 +24,8 @@ from bmz.process.relabel import in_raster_order
 
 def published(distance: FloatArray, interior: FloatArray, rise: float) -> AnyArray:
     """Do the deep watershed with the defaults of Mesmer (Greenwald et al. 2022, Methods)."""
-    markers = label(h_maxima(distance, rise, footprint=disk(2)))
+    # in float32 scikit-image takes a rise for enough that falls short by a rounding
+    markers = label(h_maxima(distance.astype(np.float64), rise, footprint=disk(2)))
     soft = ndimage.gaussian_filter(interior, 2, mode="nearest")
     labels = watershed(-soft, markers, mask=soft > 0.2)
     size = np.bincount(labels.ravel())
@@ -66,6 +67,7 @@ def test_cells_of_real_masks_are_those_of_the_published_steps(
 
 
 @given(st.integers(0, 2**32 - 1))
+@example(89191)
 def test_uncertain_maps_give_the_objects_of_the_published_steps(seed: int) -> None:
     maps = maps_of(cells(seed % 1000), seed)
 
