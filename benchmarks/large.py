@@ -4,13 +4,15 @@
 
 A mosaic of the test images of DSB 2018 (squares of 256 px, turned at random, uint16) is written as
 OME-Zarr into FOLDER; ``bmz run starter/nuclei --format zarr`` labels it in a process of its own.
-Printed: peak memory and seconds of that process, objects, and the seam score, the density of object
-edges on the lines where blocks of labels meet over that on lines half a block away.
+Printed: peak memory and seconds of that process, objects, and the seam score (the density of object
+edges on lines where parts meet over that on lines half a part away) twice: for the tiles of the
+network, as the run record has it, and for the blocks of labels.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -94,11 +96,13 @@ def main() -> None:
         if status:
             raise SystemExit(f"bmz run failed with {status}")
         labels = zarr.open_array(place / "out/a.labels.ome.zarr/labels/objects/0", mode="r")
-        score = seam_score(labels, min(BLOCK_PX, side // 2))
+        record = json.loads((place / "out/a.run.json").read_text())
+        blocks = seam_score(labels, min(BLOCK_PX, side // 2))
         peak = usage.ru_maxrss / 1e6
         cpu = usage.ru_utime + usage.ru_stime
         print(f"{side} px: peak {peak:.2f} GB, {took:.0f} s, {cpu:.0f} s of processor, "
-              f"seam score {score:.3f}", flush=True)  # fmt: skip
+              f"{record['objects']} objects, seam score {record['seam_score']:.3f} at tiles, "
+              f"{blocks:.3f} at blocks", flush=True)  # fmt: skip
         shutil.rmtree(place)
 
 

@@ -107,6 +107,16 @@ def test_hot_pixels_are_cut_at_the_percentile_of_the_whole(dtype: str, tmp_path:
     alike(whole, parts)
 
 
+def test_an_image_without_objects_has_a_table_with_the_same_headings(tmp_path: Path) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", blobs())
+
+    whole, parts = both(model, tmp_path / "a.npy", tmp_path, axes="yx", settings={"threshold": "9"})
+
+    alike(whole, parts)
+    assert parts.objects == 0
+
+
 def test_what_is_needed_in_between_is_told_and_removed(tmp_path: Path) -> None:
     model = str(write_package(tmp_path / "model", description(halo=4)).parent)
     np.save(tmp_path / "a.npy", blobs())
@@ -203,12 +213,13 @@ def test_objects_of_a_coarse_map_are_measured_whole(grid: int, tmp_path: Path) -
     named = xr.DataArray(labels[0 : size[0], 0 : size[1]], dims=("y", "x"))
 
     with open_image(info) as image:
-        table = stream_labels.measured_in_blocks(labels, image)
+        tables = list(stream_labels.measured_in_blocks(labels, image))
 
     whole = measure_objects(named, read_image(info))
-    assert list(table) == list(whole)
+    assert list(tables[0]) == list(whole)
     for name, column in whole.items():
-        np.testing.assert_allclose(table[name], column, err_msg=name)
+        joined = np.concatenate([table[name] for table in tables])
+        np.testing.assert_allclose(joined, column, err_msg=name)
 
 
 def test_objects_beyond_the_image_have_no_number() -> None:

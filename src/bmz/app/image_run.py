@@ -210,7 +210,7 @@ def _write(
     if "overlay" in files:
         write_overlay(files["overlay"], pixels, labels)
     if "table" in files:
-        write_objects(files["table"], measure_objects(labels, pixels, predicted.scores))
+        write_objects(files["table"], [measure_objects(labels, pixels, predicted.scores)])
 
 
 def predict_image(pixels: xr.DataArray, info: ImageInfo, work: Pass) -> Predicted:

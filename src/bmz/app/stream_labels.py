@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 
 from bmz.base.arrays import AnyArray
+from bmz.base.boxes import Box, boxes
 from bmz.image.grid import with_lengths
 from bmz.image.region import OpenImage
 from bmz.process.blocks import Found
-from bmz.process.measure import measure_objects
+from bmz.process.measure import Table, measure_objects
 
 BLOCK_PX = 2048
 OVERLAP_PX = 128
@@ -80,9 +81,8 @@ def without_hidden(stored: Any, numbers: AnyArray, size: tuple[int, int]) -> Any
     """Take the objects that lie beyond the image, where a coarse map ends, out of the numbering."""
     height, width = size
     there = np.zeros(len(numbers), np.bool_)
-    for y in range(0, height, BLOCK_PX):
-        rows = np.asarray(stored[slice(y, min(y + BLOCK_PX, height)), slice(0, width)])
-        there[np.unique(rows)] = True
+    for box in boxes((height, width), (BLOCK_PX, BLOCK_PX)):
+        there[np.unique(np.asarray(stored[box]))] = True
     return _closed_up(np.where(there, numbers, 0))
 
 
@@ -98,57 +98,73 @@ def _closed_up(kept: AnyArray) -> AnyArray:
 def overview(labels: Labels, image: OpenImage) -> tuple[xr.DataArray, xr.DataArray]:
     """Give every n-th pixel of the image and the labels, so that they fit a picture."""
     step = max(1, -(-max(labels.shape) // OVERVIEW_PX))
-    height, width = labels.shape
-    rows = [slice(y, min(y + step, height)) for y in range(0, height, step)]
-    strips, numbers = [], []
-    for row in rows:
-        first = slice(row.start, row.start + 1)
-        strips.append(image.region({"y": first}).isel(x=slice(None, None, step)))
-        numbers.append(labels[first, slice(0, width)][:, ::step])
-    shown = xr.concat(strips, "y", coords="minimal", compat="override", join="override")
-    shown.attrs = dict(strips[0].attrs)
-    return shown, xr.DataArray(np.concatenate(numbers), dims=("y", "x"))
+    side = -(-BLOCK_PX // step) * step
+    sparse = {"y": slice(None, None, step), "x": slice(None, None, step)}
+    height, width = (-(-n // step) for n in labels.shape)
+    numbers = np.zeros((height, width), np.int64)
+    shown: xr.DataArray | None = None
+    for y, x in boxes(labels.shape, (side, side)):
+        place = tuple(slice(s.start // step, -(-s.stop // step)) for s in (y, x))
+        numbers[place] = labels[y, x][::step, ::step]
+        part = image.region({"y": y, "x": x}).isel(sparse)
+        if shown is None:
+            sizes = {**part.sizes, "y": height, "x": width}
+            empty = np.zeros([sizes[axis] for axis in part.dims], part.dtype)
+            kept = {k: v for k, v in part.coords.items() if not {"y", "x"} & set(v.dims)}
+            shown = xr.DataArray(empty, coords=kept, dims=part.dims, attrs=part.attrs)
+        shown[dict(zip("yx", place, strict=True))] = part.drop_vars(["y", "x"], errors="ignore")
+    assert shown is not None  # noqa: S101  (an image has pixels; this tells the type checker)
+    return shown, xr.DataArray(numbers, dims=("y", "x"))
 
 
-def measured_in_blocks(labels: Labels, image: OpenImage) -> dict[str, AnyArray]:
+def measured_in_blocks(labels: Labels, image: OpenImage) -> Iterator[Table]:
     """Measure every object in the block in which it begins.
 
-    Returns
-    -------
+    Yields
+    ------
     dict of (n,) arrays
-        as `bmz.process.measure.measure_objects` gives it for the whole, by label
+        as `bmz.process.measure.measure_objects` gives it for the whole, by label: of all blocks
+        that lie side by side, since labels are numbered from the top
     """
-    tables = []
-    height, width = labels.shape
+    high, _ = labels.block
+    for top in range(0, labels.shape[0], high):
+        rows = slice(top, min(top + high, labels.shape[0]))
+        tables = list(_measured_beside(labels, image, rows))
+        whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+        order = np.argsort(whole["label"], kind="stable")
+        yield {name: column[order] for name, column in whole.items()}
+
+
+def _measured_beside(labels: Labels, image: OpenImage, rows: slice) -> Iterator[Table]:
+    """Measure the objects that begin in some rows, block by block."""
     scores = labels.found.scores_by(labels.numbers)
-    first = labels.found.first_by(labels.numbers)
-    columns = int(labels.stored.shape[1])
+    begin_y, begin_x = divmod(labels.found.first_by(labels.numbers), int(labels.stored.shape[1]))
     um = {axis: length for axis, length in image.info.pixel_um.items() if axis in "yx"}
-    (high, wide), (over_y, over_x) = labels.block, labels.overlap
-    for y in range(0, height, high):
-        for x in range(0, width, wide):
-            inside = (first // columns >= y) & (first // columns < y + high)
-            inside &= (first % columns >= x) & (first % columns < x + wide)
-            if not inside.any():
-                continue
-            rows = slice(max(y - over_y, 0), min(y + high + over_y, height))
-            across = slice(max(x - over_x, 0), min(x + wide + over_x, width))
-            part = labels[rows, across]
-            mine = np.append(False, inside)
-            owned = np.where(mine[part], part, 0)
-            shown = image.region({"y": rows, "x": across})
-            named = with_lengths(xr.DataArray(owned, dims=("y", "x")), um)
-            table = measure_objects(named, shown, scores)
-            tables.append(_moved(table, (rows, across), labels.shape, um))
-    return _joined(tables)
+    beside = (begin_y >= rows.start) & (begin_y < rows.stop)
+    for start in range(0, labels.shape[1], labels.block[1]):
+        core = (rows, slice(start, min(start + labels.block[1], labels.shape[1])))
+        inside = beside & (begin_x >= core[1].start) & (begin_x < core[1].stop)
+        if start > 0 and not inside.any():
+            continue  # the first one gives the headings even so
+        seen = _widened(core, labels.overlap, labels.shape)
+        part = labels[seen]
+        owned = np.where(np.append(False, inside)[part], part, 0)
+        shown = image.region(dict(zip("yx", seen, strict=True)))
+        named = with_lengths(xr.DataArray(owned, dims=("y", "x")), um)
+        yield _moved(measure_objects(named, shown, scores), seen, labels.shape, um)
+
+
+def _widened(core: Box, overlap: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
+    y, x = (
+        slice(max(side.start - more, 0), min(side.stop + more, n))
+        for side, more, n in zip(core, overlap, shape, strict=True)
+    )
+    return y, x
 
 
 def _moved(
-    table: dict[str, AnyArray],
-    box: tuple[slice, slice],
-    shape: tuple[int, int],
-    um: Mapping[str, float],
-) -> dict[str, AnyArray]:
+    table: Table, box: tuple[slice, slice], shape: tuple[int, int], um: Mapping[str, float]
+) -> Table:
     """Bring places within a part to those within the image."""
     moved = dict(table)
     for axis, start in zip("yx", (side.start for side in box), strict=True):
@@ -162,11 +178,3 @@ def _moved(
         + [moved[f"bbox_{a}_max_px"] == n for a, n in zip("yx", shape, strict=True)]
     )
     return moved
-
-
-def _joined(tables: list[dict[str, AnyArray]]) -> dict[str, AnyArray]:
-    if not tables:
-        return {"label": np.zeros(0, np.int64)}
-    whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    order = np.argsort(whole["label"], kind="stable")
-    return {name: column[order] for name, column in whole.items()}

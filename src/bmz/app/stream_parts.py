@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bmz.base.arrays import AnyArray
+from bmz.base.boxes import boxes
 from bmz.image.region import OpenImage
 from bmz.predict.cutting import Parted
 from bmz.process.adapt import cast_within_range, from_layout, take_channels, to_layout
@@ -16,8 +17,8 @@ from bmz.process.ops import Op
 from bmz.process.streamed_steps import applied, percentiles_of, streamed_ops
 from bmz.spec.model import TensorSpec
 
-ROWS_PX = 2**22
-"""Pixels of the strips in which statistics are taken."""
+SIDE_PX = 2048
+"""Of the boxes in which statistics are taken: chunks are read once, however wide the image is."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class PreparedImage:
         return prepared[rest]
 
     def parts(self) -> Iterator[AnyArray]:
-        """Give the plane strip by strip, as the declared steps get it."""
-        return (self._laid(strip) for strip in self._strips())
+        """Give the plane box by box, as the declared steps get it."""
+        return (self._laid(sides) for sides in self._boxes())
 
     def clipped(self, percentile: float | None) -> PreparedImage:
         """Cut the values of each channel at a percentile of the whole plane, before anything else.
@@ -66,7 +67,7 @@ class PreparedImage:
         """
         if percentile is None:
             return self
-        raw = lambda: (self._taken(strip) for strip in self._strips())  # noqa: E731
+        raw = lambda: (self._taken(sides) for sides in self._boxes())  # noqa: E731
         (tops,) = percentiles_of(raw, "cyx", "yx", [percentile], lower=True)
         return replace(self, tops=tops)
 
@@ -88,12 +89,10 @@ class PreparedImage:
     def _plane(self) -> dict[str, int]:
         return {axis: self.image.info.sizes[axis] for axis in "yx"}
 
-    def _strips(self) -> Iterator[dict[str, slice]]:
+    def _boxes(self) -> Iterator[dict[str, slice]]:
         plane = self._plane()
-        rows = max(ROWS_PX // plane["x"], 1)
-        for start in range(0, plane["y"], rows):
-            stop = min(start + rows, plane["y"])
-            yield {"y": slice(start, stop), "x": slice(0, plane["x"])}
+        for y, x in boxes((plane["y"], plane["x"]), (SIDE_PX, SIDE_PX)):
+            yield {"y": y, "x": x}
 
     def _laid(self, sides: Mapping[str, slice]) -> AnyArray:
         laid = to_layout(self._taken(sides), "cyx", self.tensor.letters)

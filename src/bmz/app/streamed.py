@@ -29,6 +29,7 @@ from bmz.app.stream_labels import (
 )
 from bmz.app.stream_parts import PreparedImage, StoredMap
 from bmz.base.arrays import AnyArray, smallest_unsigned
+from bmz.base.boxes import boxes
 from bmz.base.files import unfinished, whole_files
 from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
@@ -44,7 +45,7 @@ from bmz.process.streamed_steps import StepNotStreamed, streamed_ops
 from bmz.report.outcome import ImageDone
 from bmz.report.record import run_record, with_result
 from bmz.report.run_text import finding_notes
-from bmz.write.ome_zarr import LabelStore, regions, scratch_array
+from bmz.write.ome_zarr import LabelStore, scratch_array
 from bmz.write.overlay import write_overlay
 from bmz.write.record import write_record
 from bmz.write.table import write_objects
@@ -220,7 +221,7 @@ def _write(
         lengths = {axis: um for axis, um in image.info.pixel_um.items() if axis in "yx"}
         store = LabelStore(files["labels"], "yx", lengths)
         array = store.create(labels.shape, smallest_unsigned(labels.count))
-        for box in regions(labels.shape, BLOCK_PX):
+        for box in boxes(labels.shape, (BLOCK_PX, BLOCK_PX)):
             array[box] = labels[box].astype(array.dtype)
         store.finish(labels.count, provenance_of(record))
     elif "labels" in files:

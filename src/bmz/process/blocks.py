@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +11,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.boxes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.process.finish import Finish, finish_labels
 from bmz.process.recipe import Labelled, Recipe, Value
 from bmz.process.whole_map import least_overlap, unlabelled, whole_map_parameters
-
-Region = tuple[slice, ...]
 
 GROWTH = 2
 """How much wider the overlap becomes when an object does not fit into it."""
@@ -142,7 +140,7 @@ def label_blocks(work: BlockWork, labels: Sliced, listener: Listener = nobody) -
 
 
 def _label_one(
-    work: BlockWork, core: Region, labels: Sliced, found: Found, listener: Listener
+    work: BlockWork, core: Box, labels: Sliced, found: Found, listener: Listener
 ) -> None:
     overlap = work.overlap
     while True:
@@ -164,7 +162,7 @@ def _label_one(
         found.scores.append(done.scores[owned[1:]])
 
 
-def _labelled(work: BlockWork, seen: Region) -> tuple[Labelled, BoolArray]:
+def _labelled(work: BlockWork, seen: Box) -> tuple[Labelled, BoolArray]:
     maps = np.asarray(work.maps[(slice(None), *seen)])
     parameters = dict(work.parameters)
     if "max_size_fraction" in parameters:
@@ -176,9 +174,7 @@ def _labelled(work: BlockWork, seen: Region) -> tuple[Labelled, BoolArray]:
     return done, unlabelled(work.recipe, maps, on_map, parameters)
 
 
-def _is_sure(
-    work: BlockWork, core: Region, seen: Region, local: LabelArray, lost: BoolArray
-) -> bool:
+def _is_sure(work: BlockWork, core: Box, seen: Box, local: LabelArray, lost: BoolArray) -> bool:
     """Say whether a block saw all of the objects that begin in it, and of those they touch."""
     shape = work.maps.shape[1:]
     owned, _ = _owned(local, _on_input(core, work.grid), _on_input(seen, work.grid), work)
@@ -190,7 +186,7 @@ def _is_sure(
 
 
 def _owned(
-    local: LabelArray, core: Region, seen: Region, work: BlockWork
+    local: LabelArray, core: Box, seen: Box, work: BlockWork
 ) -> tuple[BoolArray, NDArray[np.int64]]:
     """Say for 0 and each label whether it begins in the core, and where in the whole it begins."""
     count = int(local.max(initial=0))
@@ -220,7 +216,7 @@ def _beside(local: LabelArray, owned: BoolArray) -> BoolArray:
     return beside
 
 
-def _touches_cut(local: LabelArray, seen: Region, shape: Sequence[int]) -> BoolArray:
+def _touches_cut(local: LabelArray, seen: Box, shape: Sequence[int]) -> BoolArray:
     # at an end of the overlap that is no edge of the map, an object may go on
     touches = np.zeros(int(local.max(initial=0)) + 1, np.bool_)
     for axis, (side, size) in enumerate(zip(seen, shape, strict=True)):
@@ -230,7 +226,7 @@ def _touches_cut(local: LabelArray, seen: Region, shape: Sequence[int]) -> BoolA
     return touches
 
 
-def _cut_in(lost: BoolArray, core: Region, seen: Region, shape: Sequence[int]) -> bool:
+def _cut_in(lost: BoolArray, core: Box, seen: Box, shape: Sequence[int]) -> bool:
     """Say whether something without a label reaches from the core to an end of the overlap."""
     if not lost[core].any():
         return False
@@ -240,14 +236,14 @@ def _cut_in(lost: BoolArray, core: Region, seen: Region, shape: Sequence[int]) -
     return bool(at_end[np.unique(parts[core])].any())
 
 
-def _within(core: Region, seen: Region) -> Region:
+def _within(core: Box, seen: Box) -> Box:
     return tuple(
         slice(inner.start - outer.start, inner.stop - outer.start)
         for inner, outer in zip(core, seen, strict=True)
     )
 
 
-def _write(local: LabelArray, owned: BoolArray, labels: Sliced, place: Region, before: int) -> None:
+def _write(local: LabelArray, owned: BoolArray, labels: Sliced, place: Box, before: int) -> None:
     if not owned.any():
         return
     number = np.zeros(len(owned), np.int64)
@@ -258,22 +254,19 @@ def _write(local: LabelArray, owned: BoolArray, labels: Sliced, place: Region, b
     labels[place] = there
 
 
-def _cores(shape: Sequence[int], side: int) -> Iterator[Region]:
+def _cores(shape: Sequence[int], side: int) -> Iterator[Box]:
     # stacks are cut along y and x only
-    ends = [[(0, n)] for n in shape[:-2]]
-    ends += [[(at, min(at + side, n)) for at in range(0, n, side)] for n in shape[-2:]]
-    for parts in product(*ends):
-        yield tuple(slice(*part) for part in parts)
+    return boxes(shape, (*(max(n, 1) for n in shape[:-2]), side, side))
 
 
-def _widened(core: Region, overlap: int, shape: Sequence[int]) -> Region:
+def _widened(core: Box, overlap: int, shape: Sequence[int]) -> Box:
     return tuple(
         slice(max(side.start - overlap, 0), min(side.stop + overlap, n))
         for side, n in zip(core, shape, strict=True)
     )
 
 
-def _on_input(region: Region, grid: Sequence[int]) -> Region:
+def _on_input(region: Box, grid: Sequence[int]) -> Box:
     return tuple(slice(s.start * g, s.stop * g) for s, g in zip(region, grid, strict=True))
 
 

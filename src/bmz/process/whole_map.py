@@ -9,6 +9,7 @@ import numpy as np
 from skimage.filters import threshold_otsu
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.base.boxes import Box, boxes
 from bmz.process.contour import named_channels
 from bmz.process.recipe import Recipe, Value
 from bmz.process.thresholds import OTSU
@@ -16,9 +17,8 @@ from bmz.process.thresholds import OTSU
 BINS = 256
 """Of the histogram of Otsu's method, as scikit-image has it."""
 
-ROWS_AT_ONCE = 512
 SIDE_AT_ONCE = 1024
-"""Of boxes with all channels; strips of a wide map would be too large."""
+"""Of the boxes that are read, px; strips of a wide map would be too large."""
 
 
 def whole_map_parameters(
@@ -31,7 +31,7 @@ def whole_map_parameters(
     Parameters
     ----------
     recipe : of the labels
-    maps : (c, (z,) y, x), read in strips
+    maps : (c, (z,) y, x), read in boxes
     parameters : complete
 
     Returns
@@ -66,19 +66,16 @@ def least_overlap(
     Parameters
     ----------
     recipe, parameters : of the labels
-    maps : (c, (z,) y, x), read in strips
+    maps : (c, (z,) y, x), read in boxes
     grid : spacing of the maps, px of the input
     """
     if recipe.name != "stardist":
         return 0
     longest = 0.0
-    height, width = maps.shape[-2:]
-    for y in range(0, height, SIDE_AT_ONCE):
-        for x in range(0, width, SIDE_AT_ONCE):
-            box = (slice(y, y + SIDE_AT_ONCE), slice(x, x + SIDE_AT_ONCE))
-            part = np.asarray(maps[(slice(None), ..., *box)])
-            rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
-            longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
+    for box in _boxes(maps):
+        part = np.asarray(maps[(slice(None), ..., *box)])
+        rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
+        longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
     return int(np.ceil(longest / min(grid[-2:])))
 
 
@@ -114,18 +111,22 @@ def streamed_otsu(
     channel : which of them
     """
     low, high = np.inf, -np.inf
-    for values in _strips(maps, channel):
+    for values in _parts(maps, channel):
         low, high = min(low, values.min(initial=low)), max(high, values.max(initial=high))
     if not low < high:
         return float(high)
     counts = np.zeros(BINS, np.int64)
     edges = np.linspace(low, high, BINS + 1)
-    for values in _strips(maps, channel):
+    for values in _parts(maps, channel):
         counts += np.histogram(values, BINS, (low, high))[0]
     return float(threshold_otsu(hist=(counts, (edges[:-1] + edges[1:]) / 2)))
 
 
-def _strips(maps: Any, channel: int) -> Iterator[FloatArray]:  # noqa: ANN401  (as above)
-    for start in range(0, maps.shape[-2], ROWS_AT_ONCE):
-        part = np.asarray(maps[channel, ..., start : start + ROWS_AT_ONCE, :])
+def _parts(maps: Any, channel: int) -> Iterator[FloatArray]:  # noqa: ANN401  (as above)
+    for box in _boxes(maps):
+        part = np.asarray(maps[(channel, ..., *box)])
         yield part[np.isfinite(part)]
+
+
+def _boxes(maps: Any) -> Iterator[Box]:  # noqa: ANN401  (as above)
+    return boxes(maps.shape[-2:], (SIDE_AT_ONCE, SIDE_AT_ONCE))

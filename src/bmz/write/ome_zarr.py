@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import colorsys
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +14,7 @@ import xarray as xr
 
 from bmz.base.arrays import smallest_unsigned
 from bmz.base.axes import SPACE, in_image_order
+from bmz.base.boxes import boxes
 from bmz.image.grid import pixel_um_of
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ MOST_COLOURS = 10_000
 
 GOLDEN_TURN = 0.618034
 """Of the colour wheel, from one label to the next: neighbours in number look different."""
-
-Box: TypeAlias = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class LabelStore:
             halved = (*level.shape[:-2], *(-(-n // 2) for n in level.shape[-2:]))
             path = self.group / str(len(shapes))
             smaller = _created(path, halved, level.dtype, self.axes)
-            for box in regions(halved, CHUNK_PX):
+            for box in boxes(halved, (*(1 for _ in halved[:-2]), CHUNK_PX, CHUNK_PX)):
                 # every second pixel: a label is never mixed with another
                 twice = (*box[:-2], *(slice(2 * s.start, 2 * s.stop, 1) for s in box[-2:]))
                 smaller[box] = np.asarray(level[twice])[..., ::2, ::2]
@@ -120,14 +118,6 @@ class LabelStore:
                 }
             )
         return {"multiscales": [{"name": NAME, "axes": axes, "datasets": datasets}]}
-
-
-def regions(shape: Sequence[int], side: int) -> Iterator[Box]:
-    """Give the boxes of `side` px along y and x that cover an array, one plane at a time."""
-    ends = [[(at, at + 1) for at in range(n)] for n in shape[:-2]]
-    ends += [[(at, min(at + side, n)) for at in range(0, n, side)] for n in shape[-2:]]
-    for parts in product(*ends):
-        yield tuple(slice(*part) for part in parts)
 
 
 def write_zarr_labels(folder: Path, labels: xr.DataArray, provenance: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +12,45 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.files import whole_file
 
+_ROWS_AT_ONCE = 4096
+"""Words take ten times the memory of numbers."""
 
-def write_objects(path: Path, table: Mapping[str, AnyArray]) -> None:
+
+def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
     """Write one row an object; what is not known (NaN) stays an empty cell.
 
     Parameters
     ----------
     path : appears only when it is whole; replaced when it is there
-    table : columns of one length by their heading, as `bmz.process.measure` gives them
+    tables : one or more that are written one below the other: columns of one length by their
+        heading, as `bmz.process.measure` gives them, the same headings in each
 
     Raises
     ------
     ValueError
-        The columns differ in length.
+        The columns differ in length, or the headings from table to table.
     """
-    columns = [[_cell(value) for value in column] for column in table.values()]
     with (
         whole_file(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(table)
-        rows.writerows(zip(*columns, strict=True))
+        heading: list[str] | None = None
+        for table in tables:
+            if heading is None:
+                heading = list(table)
+                rows.writerow(heading)
+            if list(table) != heading:
+                raise ValueError(f"a table has the columns {list(table)}, the first {heading}")
+            for some in _parts(table):
+                columns = [[_cell(value) for value in column] for column in some]
+                rows.writerows(zip(*columns, strict=True))
+
+
+def _parts(table: Mapping[str, AnyArray]) -> Iterator[list[AnyArray]]:
+    longest = max(map(len, table.values()), default=0)
+    for start in range(0, longest, _ROWS_AT_ONCE):
+        yield [column[start : start + _ROWS_AT_ONCE] for column in table.values()]
 
 
 def _cell(value: object) -> str:

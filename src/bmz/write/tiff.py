@@ -14,6 +14,7 @@ import xarray as xr
 
 from bmz.base.arrays import AnyArray, smallest_unsigned
 from bmz.base.axes import in_image_order
+from bmz.base.boxes import boxes
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
 from bmz.image.grid import pixel_um_of
@@ -26,9 +27,11 @@ _CLASSIC_BYTES = 2**32 - 2**25
 
 _TILED_FROM_PX = 2048
 _TILE_PX = 512
+_PIECE_PX = 2048
+"""What is read at once for a smaller copy."""
 
 
-class Rows(Protocol):
+class Plane(Protocol):
     """A plane of labels of which parts are read."""
 
     @property
@@ -85,8 +88,8 @@ def write_raw(path: Path, maps: xr.DataArray) -> None:
     _write(path, ordered, ordered.values.astype(np.float32), compression=None)
 
 
-def write_large_labels(path: Path, labels: Rows, most: int, pixel_um: Mapping[str, float]) -> None:
-    """Write labels that are read strip by strip as tiled OME-TIFF with smaller copies of itself.
+def write_large_labels(path: Path, labels: Plane, most: int, pixel_um: Mapping[str, float]) -> None:
+    """Write labels that are read part by part as tiled OME-TIFF with smaller copies of itself.
 
     BigTIFF where need be. The smaller copies (sub-resolutions) hold every second pixel of the one
     before, down to 512 px; viewers show them when zoomed out.
@@ -113,7 +116,7 @@ def write_large_labels(path: Path, labels: Rows, most: int, pixel_um: Mapping[st
             _tiles(labels, 1, dtype),
             shape=labels.shape,
             subifds=levels - 1,
-            metadata={**facts, "UUID": _uuid_of_rows(labels, dtype)},
+            metadata={**facts, "UUID": _uuid_of_tiles(labels, dtype)},
             **whole,
         )
         for level in range(1, levels):
@@ -129,29 +132,29 @@ def _level_count(shape: Sequence[int]) -> int:
     return levels
 
 
-def _tiles(labels: Rows, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
+def _tiles(labels: Plane, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
     """Give the tiles of every `step`-th pixel, row by row, the last ones filled up with zeros."""
-    height, width = labels.shape
     side = _TILE_PX * step
-    # read a few rows at a time, for of a small copy a row of tiles may span the whole image
-    rows = max(_TILE_PX, step)
-    for y in range(0, height, side):
-        parts = (
-            np.asarray(labels[at : min(at + rows, y + side, height), 0:width])[::step, ::step]
-            for at in range(y, min(y + side, height), rows)
-        )
-        strip = np.concatenate(list(parts))
-        for x in range(0, strip.shape[1], _TILE_PX):
-            part = strip[:, x : x + _TILE_PX].astype(dtype)
-            missing = [(0, _TILE_PX - n) for n in part.shape]
-            yield np.pad(part, missing)
+    # of a small copy one tile may span the whole image, so it is read in pieces
+    piece = max(_PIECE_PX // step, 1) * step
+    for whole in boxes(labels.shape, (side, side)):
+        tile = np.zeros((_TILE_PX, _TILE_PX), dtype)
+        for y, x in boxes([s.stop - s.start for s in whole], (piece, piece)):
+            rows, columns = _moved(y, whole[0].start), _moved(x, whole[1].start)
+            part = np.asarray(labels[rows, columns])[::step, ::step]
+            top, left = y.start // step, x.start // step
+            tile[top : top + part.shape[0], left : left + part.shape[1]] = part
+        yield tile
 
 
-def _uuid_of_rows(labels: Rows, dtype: np.dtype[Any]) -> str:
+def _moved(side: slice, by: int) -> slice:
+    return slice(side.start + by, side.stop + by)
+
+
+def _uuid_of_tiles(labels: Plane, dtype: np.dtype[Any]) -> str:
     digest = hashlib.sha256()
-    for y in range(0, labels.shape[0], _TILE_PX):
-        rows = np.asarray(labels[y : min(y + _TILE_PX, labels.shape[0]), 0 : labels.shape[1]])
-        digest.update(np.ascontiguousarray(rows.astype(dtype)).data.cast("B"))
+    for tile in _tiles(labels, 1, dtype):
+        digest.update(tile.data.cast("B"))
     return _urn(digest.digest())
 
 
