@@ -99,8 +99,11 @@ def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: 
     (tmp_path / f".writing-{dead}-a.tif").write_bytes(b"")
     (tmp_path / "other").write_bytes(b"")
 
-    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path, "writing")
+    before = {path.name for path in tmp_path.iterdir()}
+    remove_leftovers(tmp_path, "scratch")
 
+    assert before == {mine.name, "other", f".scratch-{dead}-x"}
     assert {path.name for path in tmp_path.iterdir()} == {mine.name, "other"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import tifffile
 import xarray as xr
 from PIL import Image
 
-from bmz.app import stream_labels, streamed
+from bmz.app import stream_labels, stream_parts, stream_table, streamed
 from bmz.app.request import RunRequest
 from bmz.app.run import run
+from bmz.base import files
 from bmz.base.arrays import AnyArray
 from bmz.base.memory import CGROUP_LIMITS, free_memory
-from bmz.base.progress import Event, Note
+from bmz.base.progress import Event, Note, Progress
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.image.region import open_image
@@ -36,9 +37,12 @@ WHOLE, PARTS = 1e3, 0.0
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (streamed, stream_labels):
+    for module in (streamed, stream_labels, stream_parts):
         monkeypatch.setattr(module, "BLOCK_PX", 96)
+    for module in (streamed, stream_labels):
         monkeypatch.setattr(module, "OVERLAP_PX", 24)
+    monkeypatch.setattr(stream_parts, "LEAST_BLOCK_PX", 32)
+    monkeypatch.setattr(stream_parts, "STACK_PX", 6 * 48**2)
 
 
 def blobs(height: int = 300, width: int = 280, seed: int = 0, count: int = 120) -> AnyArray:
@@ -168,19 +172,98 @@ def test_the_picture_shows_the_same_outlines(tmp_path: Path) -> None:
     assert np.mean(pictures[0] == pictures[1]) > 0.99
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("error", "left"), [(OSError, 0), (KeyboardInterrupt, 1)])
+def test_a_failure_leaves_nothing_behind_and_an_interruption_what_is_gone_on_with(
+    error: type[BaseException], left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = str(write_package(tmp_path / "model", description(halo=4)).parent)
     np.save(tmp_path / "a.npy", blobs())
 
     def broken(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr(streamed, "write_large_labels", broken)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         done(model, tmp_path / "a.npy", tmp_path / "out", PARTS, axes="yx")
 
-    assert list((tmp_path / "out").iterdir()) == []
+    names = [path.name for path in (tmp_path / "out").iterdir()]
+    assert [name.split("-")[0] for name in names] == [".scratch"] * left
+
+
+@pytest.mark.parametrize(("axes", "labelled"), [("tyx", "yx"), ("zyx", "yx"), ("tzyx", "zyx")])
+@pytest.mark.parametrize("settings", [{}, {"remove_border": "true"}])
+def test_planes_of_series_and_stacks_are_run_one_by_one(
+    axes: str, labelled: str, settings: dict[str, str], tmp_path: Path
+) -> None:
+    size: Any = {"min": 4, "step": 4} if labelled == "zyx" else None
+    halo = 1 if labelled == "zyx" else 4
+    model = write_package(tmp_path / "model", description(space=labelled, size=size, halo=halo))
+    shape = {"t": 2, "z": 5, "y": 150, "x": 170}
+    sizes = [shape[axis] for axis in axes]
+    frames = int(np.prod(sizes[:-2]))
+    pixels = np.stack([blobs(150, 170, seed, 20) for seed in range(frames)]).reshape(sizes)
+    metadata = {"axes": axes.upper(), "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    metadata |= {"PhysicalSizeZ": 2.0} if "z" in axes else {}
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata=metadata)
+    words = {"threshold": "0.5", **settings}
+
+    whole, parts = both(str(model.parent), tmp_path / "a.ome.tif", tmp_path, settings=words)
+
+    alike(whole, parts)
+    assert (parts.objects or 0) > 20
+    assert whole.record["seam_score"] == parts.record["seam_score"]
+    pictures = [np.asarray(Image.open(one.files["overlay"])) for one in (whole, parts)]
+    assert np.mean(pictures[0] == pictures[1]) > 0.99
+
+
+def test_a_series_in_parts_is_written_as_ome_zarr(tmp_path: Path) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    pixels = np.stack([blobs(150, 170, seed, 20) for seed in range(3)])
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata={"axes": "TYX"})
+
+    one = done(model, tmp_path / "a.ome.tif", tmp_path, PARTS, labels_format="zarr")
+
+    labels = read_image(inspect_image(one.files["labels"]))
+    assert labels.dims == ("t", "y", "x")
+    assert int(labels.max()) == one.objects
+
+
+@pytest.mark.parametrize("stage", ["tile", "block", "plane"])
+def test_what_was_done_before_an_interruption_is_not_done_again(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    pixels = np.stack([blobs(seed=seed) for seed in range(2)])
+    image = tmp_path / "a.tif"
+    tifffile.imwrite(image, pixels, metadata={"axes": "TYX"})
+    words: dict[str, Any] = {"tile": 64, "memory_gb": PARTS}
+    (unbroken,) = run(RunRequest(model, (image,), tmp_path / "unbroken", **words)).done
+    request = RunRequest(model, (image,), tmp_path / "broken", resume=True, **words)
+    seen: list[int] = []
+
+    def interrupted(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == f"{stage}s":
+            seen.append(event.done)
+            if len(seen) == (1 if stage == "plane" else 4):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request, interrupted)
+    seen.clear()
+    monkeypatch.setattr(files, "_alive", lambda _: False)  # the process that was interrupted
+    watched = "tile" if stage == "plane" else stage
+    (broken,) = run(request, lambda event: noted(event, watched, seen)).done
+
+    # of the tiles and blocks of two planes those of the first are left out, or four of them
+    assert len(seen) == (seen[-1] if stage == "plane" else 2 * seen[-1] - 4)
+    alike(unbroken, broken)
+    assert not [p for p in (tmp_path / "broken").iterdir() if p.name.startswith(".")]
+
+
+def noted(event: Event, stage: str, seen: list[int]) -> None:
+    if isinstance(event, Progress) and event.stage == f"{stage}s":
+        seen.append(event.done)
 
 
 @pytest.mark.parametrize("name", ["nuclei", "nuclei-flows", "nuclei-contour"])
@@ -209,11 +292,12 @@ def test_objects_of_a_coarse_map_are_measured_whole(grid: int, tmp_path: Path) -
     found = label_blocks(work, stored)
     seen = found.widest_overlap * grid
     blocks = ((16 * grid, 16 * grid), (seen, seen))
-    labels = stream_labels.Labels(stored, found.numbers(), found, size, *blocks)
-    named = xr.DataArray(labels[0 : size[0], 0 : size[1]], dims=("y", "x"))
+    part = stream_labels.Labels(stored, found.numbers(), found, size, *blocks)
+    labels = stream_labels.LabelStack([part], {}, "yx")
+    named = xr.DataArray(part[0 : size[0], 0 : size[1]], dims=("y", "x"))
 
     with open_image(info) as image:
-        tables = list(stream_labels.measured_in_blocks(labels, image))
+        tables = list(stream_table.measured_in_blocks(labels, image))
 
     whole = measure_objects(named, read_image(info))
     assert list(tables[0]) == list(whole)
@@ -233,19 +317,37 @@ def test_objects_beyond_the_image_have_no_number() -> None:
     assert stream_labels.without_border(stored, np.arange(5), (3, 4)).max() == 1
 
 
-def test_large_labels_have_smaller_copies(tmp_path: Path) -> None:
+@dataclass
+class Stored:
+    axes: str
+    array: AnyArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def __getitem__(self, box: tuple[slice, ...]) -> AnyArray:
+        part: AnyArray = self.array[box]
+        return part
+
+
+@pytest.mark.parametrize("planes", [1, 2])
+def test_large_labels_have_smaller_copies(planes: int, tmp_path: Path) -> None:
     from bmz.write.tiff import write_large_labels
 
-    labels = np.random.default_rng(0).integers(0, 300, (1500, 1100))
+    labels = np.random.default_rng(0).integers(0, 300, (2, 1500, 1100))[:planes]
+    shown = labels if planes > 1 else labels[0]
+    stack = Stored("zyx"[-shown.ndim :], shown)
 
-    write_large_labels(tmp_path / "a.ome.tif", labels, 299, {"y": 0.5, "x": 0.25})
+    write_large_labels(tmp_path / "a.ome.tif", stack, 299, {"y": 0.5, "x": 0.25})
 
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
         levels = file.series[0].levels
-        assert [level.shape for level in levels] == [(1500, 1100), (750, 550), (375, 275)]
+        assert [level.shape[-2:] for level in levels] == [(1500, 1100), (750, 550), (375, 275)]
         assert file.pages.first.is_tiled
         for number, level in enumerate(levels):
-            np.testing.assert_array_equal(level.asarray(), labels[:: 2**number, :: 2**number])
+            step = 2**number
+            np.testing.assert_array_equal(level.asarray(), shown[..., ::step, ::step])
         assert 'PhysicalSizeX="0.25"' in (file.ome_metadata or "")
 
 

@@ -16,10 +16,9 @@ from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tiling import AxisRule, Tiling, plan_tiles
 from bmz.predict.backend import TensorCountDiffers
 from bmz.predict.cutting import Tensor
+from bmz.predict.mosaic import NotTileable, OutputShapeDiffers
 from bmz.predict.tiles import (
     InputShapeDiffers,
-    NotTileable,
-    OutputShapeDiffers,
     TileTooLarge,
     predict_tiled,
     run_tiles,

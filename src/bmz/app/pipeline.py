@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -18,8 +19,8 @@ from bmz.base.progress import Listener, Note, nobody
 from bmz.plan.plan import Plan
 from bmz.plan.smaller import with_smaller_tiles
 from bmz.predict.backend import Backend
-from bmz.predict.cutting import Parted, Tensor
-from bmz.predict.tiles import Storage, TileTooLarge, run_tiles
+from bmz.predict.cutting import Tensor
+from bmz.predict.tiles import TileTooLarge, run_tiles
 from bmz.process.adapt import (
     cast_within_range,
     clip_channels,
@@ -34,6 +35,8 @@ from bmz.process.finish import finish_labels
 from bmz.process.ops import apply_steps
 from bmz.process.recipe import Labelled
 from bmz.spec.model import ModelSpec
+
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -106,53 +109,56 @@ def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
     with work.stopwatch.stage("prepare"):
         tensors = network_inputs(plane, work.model, work.plan, steps=work.engine == "bmz")
     with work.stopwatch.stage("network"):
-        outputs, plan = run_as_memory_allows(tensors, work)
+        outputs, plan = run_as_memory_allows(
+            work.plan, work.model, work.listener, partial(_in_memory, tensors, work)
+        )
     with work.stopwatch.stage("labels"):
         return _finish(outputs, plane.shape[1:], replace(work, plan=plan))
 
 
+def _in_memory(tensors: Sequence[Tensor], work: Pass, plan: Plan) -> tuple[list[AnyArray], int]:
+    tiling, batch = plan.tiling, plan.batch
+    return run_tiles(
+        work.backend, tensors, tiling, plan.outputs, batch=batch, listener=work.listener
+    )
+
+
 def run_as_memory_allows(
-    tensors: Sequence[Tensor | Parted], work: Pass, storage: Storage = np.empty
-) -> tuple[list[AnyArray], Plan]:
+    plan: Plan,
+    model: ModelSpec,
+    listener: Listener,
+    attempt: Callable[[Plan], tuple[Made, int]],
+) -> tuple[Made, Plan]:
     """Run the network; where memory runs out, with half the batch, then with smaller tiles.
 
     Parameters
     ----------
-    tensors : the inputs, in the order of the description
-    work : model, plan and backend
-    storage : makes what an output is assembled in
+    plan, model : what is run; the model says which sizes are legal
+    listener : hears of smaller tiles
+    attempt : runs the tiles of a plan, and says how many were run at once
 
     Returns
     -------
-    list of arrays, Plan
-        the outputs, and the plan with the tiles and the batch that were used
+    what `attempt` made, Plan
+        the plan is that with the tiles and the batch that were used
 
     Raises
     ------
     TileTooLarge
         Memory does not hold the smallest tile that the network takes.
     """
-    plan = work.plan
     while True:
         try:
-            arrays, batch = run_tiles(
-                work.backend,
-                tensors,
-                plan.tiling,
-                plan.outputs,
-                batch=plan.batch,
-                listener=work.listener,
-                storage=storage,
-            )
+            made, batch = attempt(plan)
         except TileTooLarge:
-            smaller = with_smaller_tiles(plan, work.model)
+            smaller = with_smaller_tiles(plan, model)
             if smaller is None:
                 raise
             large, small = (_size(one.tiling.tile) for one in (plan, smaller))
-            work.listener(Note(f"a tile of {large} does not fit into memory; now {small}"))
+            listener(Note(f"a tile of {large} does not fit into memory; now {small}"))
             plan = smaller
         else:
-            return arrays, replace(plan, batch=batch)
+            return made, replace(plan, batch=batch)
 
 
 def _size(tile: Mapping[str, int]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 from bmz.app.image_run import Job
 from bmz.app.replay import words_of
-from bmz.base.files import LEFTOVER
+from bmz.base.files import is_left_by_dead
 from bmz.report.outcome import ImageDone
 from bmz.report.record import SCHEMA, content_sha256
 from bmz.write.record import as_json
@@ -39,26 +37,21 @@ def finished(job: Job, image: Path, files: Mapping[str, Path]) -> ImageDone | No
     return ImageDone(image, files, record.get("objects"), (), record) if same else None
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that are no more have left half written in `folder`."""
-    for path in folder.iterdir():
-        named = re.fullmatch(LEFTOVER, path.name)
-        if named is None or _alive(int(named[1])):
+def remove_leftovers(folder: Path, kind: str) -> None:
+    """Remove what processes that are no more have left half written in `folder`.
+
+    Parameters
+    ----------
+    kind : ``writing`` for outputs; ``scratch`` for what runs in parts need in between, with which
+        a run may still be gone on
+    """
+    for path in folder.glob(f".{kind}-*"):
+        if not is_left_by_dead(path):
             continue
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:

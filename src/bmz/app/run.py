@@ -18,6 +18,7 @@ from bmz.app.reference import open_reference
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.resume import finished, remove_leftovers
 from bmz.app.settings import decide_labelling
+from bmz.app.stream_network import ThisProcess
 from bmz.app.streamed import bytes_in_one_piece, can_stream, run_streamed
 from bmz.app.trust import permit_for
 from bmz.base.errors import BmzError, WrongUsage
@@ -138,15 +139,12 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
         refuse_existing([path for paths in files.values() for path in paths.values()])
     writable_folder(request.folder)
     if request.resume:
-        remove_leftovers(request.folder)
+        remove_leftovers(request.folder, "writing")
     ready = [_ready_or_done(job, image, paths) for image, paths in files.items()]
-    if not any(isinstance(one, Ready) for one in ready):
-        return RunSummary(tuple(one for one in ready if not isinstance(one, Ready)))
-    if request.workers > 1 or request.scheduler is not None:
-        from bmz.app.cluster import run_on_workers  # here: Dask takes long to import
-
-        return RunSummary(tuple(run_on_workers(request, ready, files, listener)))
-    return RunSummary(tuple(_outcomes(job, ready, files, listener)))
+    summary = RunSummary(tuple(_outcomes(job, ready, files, listener)))
+    if request.resume:
+        remove_leftovers(request.folder, "scratch")  # of other words, or of images that failed
+    return summary
 
 
 def wanted_kinds(job: Job) -> tuple[str, ...]:
@@ -192,7 +190,7 @@ def run_one(
 ) -> ImageDone:
     """Run one image: in one piece, or in parts where it would need too much memory."""
     if in_parts(ready, job):
-        return run_streamed(job, ready, backend, files, listener)
+        return run_streamed(job, ready, ThisProcess(backend), files, listener)
     return run_image(job, ready, backend, files, listener)
 
 
@@ -209,6 +207,22 @@ def memory_limit(request: RunRequest) -> float:
 
 
 def _outcomes(
+    job: Job,
+    ready: list[Ready | ImageDone | ImageFailed],
+    files: Mapping[Path, Mapping[str, Path]],
+    listener: Listener,
+) -> Iterator[ImageDone | ImageFailed]:
+    request = job.request
+    if not any(isinstance(one, Ready) for one in ready):
+        return iter([one for one in ready if not isinstance(one, Ready)])
+    if request.workers > 1 or request.scheduler is not None:
+        from bmz.app.cluster import run_on_workers  # here: Dask takes long to import
+
+        return run_on_workers(request, ready, files, listener)
+    return _outcomes_here(job, ready, files, listener)
+
+
+def _outcomes_here(
     job: Job,
     ready: list[Ready | ImageDone | ImageFailed],
     files: Mapping[Path, Mapping[str, Path]],

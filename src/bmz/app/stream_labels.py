@@ -1,22 +1,22 @@
-"""Labels of a large plane on the disk: numbered, measured and shown part by part."""
+"""Labels of a large image on the disk: put together from planes or stacks, shown part by part."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bmz.app.stream_parts import BLOCK_PX
 from bmz.base.arrays import AnyArray
 from bmz.base.boxes import Box, boxes
-from bmz.image.grid import with_lengths
 from bmz.image.region import OpenImage
 from bmz.process.blocks import Found
-from bmz.process.measure import Table, measure_objects
 
-BLOCK_PX = 2048
 OVERLAP_PX = 128
 """Of blocks of labels; grows where objects are larger."""
 
@@ -26,14 +26,14 @@ OVERVIEW_PX = 2048
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels on the disk, and what is known of them.
+    """Labels of one plane or stack on the disk, and what is known of them.
 
     Parameters
     ----------
-    stored : (y, x) numbers of the objects as they were found
+    stored : ((z,) y, x) numbers of the objects as they were found
     numbers : the label of each of them, in raster order; 0 for one that is left out
     found : the objects
-    size : height and width of the image, px
+    size : of the image: (planes,) height and width, px
     block, overlap : of the blocks in which labels were made, px along y and x; an object lies
         within the block in which it begins and the widest overlap
     """
@@ -41,47 +41,118 @@ class Labels:
     stored: Any
     numbers: AnyArray
     found: Found
-    size: tuple[int, int]
+    size: tuple[int, ...]
     block: tuple[int, int]
     overlap: tuple[int, int]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the image, px."""
-        return self.size
 
     @property
     def count(self) -> int:
         """How many objects are left."""
         return int(self.numbers.max(initial=0))
 
-    def __getitem__(self, box: tuple[Any, ...]) -> AnyArray:
-        """Give the labels of a part."""
-        sides = tuple(side for side in box if side is not Ellipsis)
+    def __getitem__(self, box: Box) -> AnyArray:
+        """Give the labels of a part: one slice an axis."""
+        sides = tuple(slice(*side.indices(n)) for side, n in zip(box, self.size, strict=True))
         part: AnyArray = self.numbers[np.asarray(self.stored[sides])]
         return part
 
 
-def without_border(stored: Any, numbers: AnyArray, size: tuple[int, int]) -> AnyArray:  # noqa: ANN401  (an array of zarr)
-    """Take the objects that touch the edge of the image out of the numbering."""
-    height, width = size
+@dataclass(frozen=True)
+class LabelStack:
+    """The labels of all planes or stacks of an image, numbered on from one to the next.
+
+    Parameters
+    ----------
+    parts : one for each position along the axes of `loop`, the last one the fastest
+    loop : number of positions along t and z, where the model is run once for each
+    space : axes of each part, ``yx`` or ``zyx``
+    """
+
+    parts: Sequence[Labels]
+    loop: Mapping[str, int]
+    space: str
+
+    @property
+    def axes(self) -> str:
+        """One letter an axis of the whole."""
+        return "".join(self.loop) + self.space
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the whole."""
+        return (*self.loop.values(), *self.parts[0].size)
+
+    @property
+    def count(self) -> int:
+        """How many objects there are."""
+        return self.starts[-1]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """How many objects lie in the parts before each, and in all of them."""
+        return [0, *accumulate(part.count for part in self.parts)]
+
+    def positions(self) -> list[dict[str, int]]:
+        """Give the position along the axes of the loop of each part."""
+        places = np.ndindex(*self.loop.values())
+        return [dict(zip(self.loop, place, strict=True)) for place in places]
+
+    def __getitem__(self, box: tuple[Any, ...]) -> AnyArray:
+        """Give the labels of a part: one slice an axis; a leading ellipsis stands for the rest."""
+        if box[0] is Ellipsis:
+            box = (*(slice(None) for _ in range(len(self.shape) - len(box) + 1)), *box[1:])
+        ranges = [range(*s.indices(n)) for s, n in zip(box, self.loop.values(), strict=False)]
+        inner = box[len(ranges) :]
+        wanted = np.zeros([len(some) for some in ranges], np.int64)
+        for place in np.ndindex(wanted.shape):
+            at = [some[i] for some, i in zip(ranges, place, strict=True)]
+            wanted[place] = np.ravel_multi_index(at, list(self.loop.values())) if at else 0
+        found = [self._numbered(int(number), inner) for number in wanted.reshape(-1)]
+        return np.stack(found).reshape(*wanted.shape, *found[0].shape)
+
+    def _numbered(self, number: int, box: Box) -> AnyArray:
+        part, start = self.parts[number][box], self.starts[number]
+        return part if start == 0 else np.where(part > 0, part + start, 0)
+
+    def fullest_plane(self) -> dict[str, int]:
+        """Give the position along t and z of the plane with most objects, the first of equals."""
+        counts = [self._counts(part) for part in self.parts]
+        number, z = np.unravel_index(int(np.argmax(counts)), (len(counts), len(counts[0])))
+        own = {"z": int(z)} if "z" in self.space else {}
+        return self.positions()[int(number)] | own
+
+    def _counts(self, part: Labels) -> list[int]:
+        if "z" not in self.space:
+            return [part.count]
+        planes = []
+        for z in range(part.size[0]):
+            there = np.zeros(part.count + 1, np.bool_)
+            for box in boxes(part.size[1:], (BLOCK_PX, BLOCK_PX)):
+                there[np.unique(part[slice(z, z + 1), *box])] = True
+            planes.append(int(np.count_nonzero(there[1:])))
+        return planes
+
+
+def without_border(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyArray:  # noqa: ANN401  (an array of zarr)
+    """Take the objects that touch the edge of the image along y or x out of the numbering."""
+    *planes, height, width = size
+    before = tuple(slice(0, n) for n in planes)
     edges = (
         np.s_[0:1, 0:width],
         np.s_[height - 1 : height, 0:width],
         np.s_[0:height, 0:1],
         np.s_[0:height, width - 1 : width],
     )
-    touching = np.unique(np.concatenate([np.asarray(stored[edge]).ravel() for edge in edges]))
+    seen = [np.asarray(stored[(*before, *edge)]).ravel() for edge in edges]
     kept = numbers.copy()
-    kept[touching] = 0
+    kept[np.unique(np.concatenate(seen))] = 0
     return _closed_up(kept)
 
 
-def without_hidden(stored: Any, numbers: AnyArray, size: tuple[int, int]) -> AnyArray:  # noqa: ANN401  (as above)
+def without_hidden(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyArray:  # noqa: ANN401  (as above)
     """Take the objects that lie beyond the image, where a coarse map ends, out of the numbering."""
-    height, width = size
     there = np.zeros(len(numbers), np.bool_)
-    for box in boxes((height, width), (BLOCK_PX, BLOCK_PX)):
+    for box in boxes(size, (*(1 for _ in size[:-2]), BLOCK_PX, BLOCK_PX)):
         there[np.unique(np.asarray(stored[box]))] = True
     return _closed_up(np.where(there, numbers, 0))
 
@@ -95,18 +166,28 @@ def _closed_up(kept: AnyArray) -> AnyArray:
     return fewer
 
 
-def overview(labels: Labels, image: OpenImage) -> tuple[xr.DataArray, xr.DataArray]:
-    """Give every n-th pixel of the image and the labels, so that they fit a picture."""
-    step = max(1, -(-max(labels.shape) // OVERVIEW_PX))
+def overview(labels: LabelStack, image: OpenImage) -> tuple[xr.DataArray, xr.DataArray]:
+    """Give every n-th pixel of the plane with most objects, so that they fit a picture.
+
+    Returns
+    -------
+    DataArray, DataArray
+        the image, (c,) y, x; and the labels, y, x
+    """
+    at = labels.fullest_plane()
+    plane = {axis: slice(i, i + 1) for axis, i in at.items()}
+    sides = tuple(labels.shape[-2:])
+    step = max(1, -(-max(sides) // OVERVIEW_PX))
     side = -(-BLOCK_PX // step) * step
     sparse = {"y": slice(None, None, step), "x": slice(None, None, step)}
-    height, width = (-(-n // step) for n in labels.shape)
+    height, width = (-(-n // step) for n in sides)
     numbers = np.zeros((height, width), np.int64)
     shown: xr.DataArray | None = None
-    for y, x in boxes(labels.shape, (side, side)):
+    for y, x in boxes(sides, (side, side)):
         place = tuple(slice(s.start // step, -(-s.stop // step)) for s in (y, x))
-        numbers[place] = labels[y, x][::step, ::step]
-        part = image.region({"y": y, "x": x}).isel(sparse)
+        inside = labels[(*plane.values(), y, x)]
+        numbers[place] = inside.reshape(inside.shape[-2:])[::step, ::step]
+        part = image.region({**plane, "y": y, "x": x}).isel(sparse).squeeze(list(plane), drop=True)
         if shown is None:
             sizes = {**part.sizes, "y": height, "x": width}
             empty = np.zeros([sizes[axis] for axis in part.dims], part.dtype)
@@ -115,66 +196,3 @@ def overview(labels: Labels, image: OpenImage) -> tuple[xr.DataArray, xr.DataArr
         shown[dict(zip("yx", place, strict=True))] = part.drop_vars(["y", "x"], errors="ignore")
     assert shown is not None  # noqa: S101  (an image has pixels; this tells the type checker)
     return shown, xr.DataArray(numbers, dims=("y", "x"))
-
-
-def measured_in_blocks(labels: Labels, image: OpenImage) -> Iterator[Table]:
-    """Measure every object in the block in which it begins.
-
-    Yields
-    ------
-    dict of (n,) arrays
-        as `bmz.process.measure.measure_objects` gives it for the whole, by label: of all blocks
-        that lie side by side, since labels are numbered from the top
-    """
-    high, _ = labels.block
-    for top in range(0, labels.shape[0], high):
-        rows = slice(top, min(top + high, labels.shape[0]))
-        tables = list(_measured_beside(labels, image, rows))
-        whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-        order = np.argsort(whole["label"], kind="stable")
-        yield {name: column[order] for name, column in whole.items()}
-
-
-def _measured_beside(labels: Labels, image: OpenImage, rows: slice) -> Iterator[Table]:
-    """Measure the objects that begin in some rows, block by block."""
-    scores = labels.found.scores_by(labels.numbers)
-    begin_y, begin_x = divmod(labels.found.first_by(labels.numbers), int(labels.stored.shape[1]))
-    um = {axis: length for axis, length in image.info.pixel_um.items() if axis in "yx"}
-    beside = (begin_y >= rows.start) & (begin_y < rows.stop)
-    for start in range(0, labels.shape[1], labels.block[1]):
-        core = (rows, slice(start, min(start + labels.block[1], labels.shape[1])))
-        inside = beside & (begin_x >= core[1].start) & (begin_x < core[1].stop)
-        if start > 0 and not inside.any():
-            continue  # the first one gives the headings even so
-        seen = _widened(core, labels.overlap, labels.shape)
-        part = labels[seen]
-        owned = np.where(np.append(False, inside)[part], part, 0)
-        shown = image.region(dict(zip("yx", seen, strict=True)))
-        named = with_lengths(xr.DataArray(owned, dims=("y", "x")), um)
-        yield _moved(measure_objects(named, shown, scores), seen, labels.shape, um)
-
-
-def _widened(core: Box, overlap: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
-    y, x = (
-        slice(max(side.start - more, 0), min(side.stop + more, n))
-        for side, more, n in zip(core, overlap, shape, strict=True)
-    )
-    return y, x
-
-
-def _moved(
-    table: Table, box: tuple[slice, slice], shape: tuple[int, int], um: Mapping[str, float]
-) -> Table:
-    """Bring places within a part to those within the image."""
-    moved = dict(table)
-    for axis, start in zip("yx", (side.start for side in box), strict=True):
-        moved[f"centroid_{axis}_px"] = table[f"centroid_{axis}_px"] + start
-        if axis in um:
-            moved[f"centroid_{axis}_um"] = moved[f"centroid_{axis}_px"] * um[axis]
-        for end in ("min", "max"):
-            moved[f"bbox_{axis}_{end}_px"] = table[f"bbox_{axis}_{end}_px"] + start
-    moved["touches_border"] = np.logical_or.reduce(
-        [moved[f"bbox_{axis}_min_px"] == 0 for axis in "yx"]
-        + [moved[f"bbox_{a}_max_px"] == n for a, n in zip("yx", shape, strict=True)]
-    )
-    return moved

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import IMAGE_AXES, SPACE
 from bmz.base.boxes import boxes
 from bmz.image.region import OpenImage
 from bmz.predict.cutting import Parted
@@ -17,13 +18,22 @@ from bmz.process.ops import Op
 from bmz.process.streamed_steps import applied, percentiles_of, streamed_ops
 from bmz.spec.model import TensorSpec
 
-SIDE_PX = 2048
-"""Of the boxes in which statistics are taken: chunks are read once, however wide the image is."""
+BLOCK_PX = 2048
+"""Side of the boxes of a plane in which statistics are taken and labels are made."""
+
+LEAST_BLOCK_PX = 256
+STACK_PX = 4 * BLOCK_PX**2
+"""Pixels of such a box of a stack, which holds all planes, as far as its sides allow."""
+
+
+def side_of_blocks(planes: int) -> int:
+    """Give the side along y and x of the boxes of a stack of so many planes, px."""
+    return min(BLOCK_PX, max(LEAST_BLOCK_PX, int((STACK_PX / planes) ** 0.5)))
 
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """One plane of an image as the tensor of a network, read and prepared part by part.
+    """One plane or stack of an image as the tensor of a network, read and prepared part by part.
 
     Parameters
     ----------
@@ -32,7 +42,7 @@ class PreparedImage:
     channels : of the image, for each of the tensor; -1 is zeros
     tensor : that is fed
     ops : declared steps, with the statistics of the whole plane
-    tops : (c, 1, 1) above which values are cut; None for no cut
+    tops : (c, 1, ...) above which values are cut; None for no cut
     """
 
     image: OpenImage
@@ -45,15 +55,15 @@ class PreparedImage:
     @property
     def shape(self) -> tuple[int, ...]:
         """The sizes of the tensor for the whole plane."""
-        sizes = {"b": 1, "c": len(self.channels), **self._plane()}
+        sizes = {"b": 1, "c": len(self.channels), **self._space()}
         return tuple(sizes.get(letter, 1) for letter in self.tensor.letters)
 
     def __getitem__(self, box: tuple[slice, ...]) -> AnyArray:
         """Read and prepare the part within `box`, one slice an axis of the tensor."""
         sides = dict(zip(self.tensor.letters, box, strict=True))
-        laid = self._laid({axis: sides[axis] for axis in "yx"})
+        laid = self._laid({axis: sides[axis] for axis in self._space()})
         prepared = applied(self.ops, laid, self.tensor.letters)
-        rest = tuple(slice(None) if a in "yx" else sides[a] for a in self.tensor.letters)
+        rest = tuple(slice(None) if a in SPACE else sides[a] for a in self.tensor.letters)
         return prepared[rest]
 
     def parts(self) -> Iterator[AnyArray]:
@@ -68,7 +78,8 @@ class PreparedImage:
         if percentile is None:
             return self
         raw = lambda: (self._taken(sides) for sides in self._boxes())  # noqa: E731
-        (tops,) = percentiles_of(raw, "cyx", "yx", [percentile], lower=True)
+        space = "".join(self._space())
+        (tops,) = percentiles_of(raw, f"c{space}", space, [percentile], lower=True)
         return replace(self, tops=tops)
 
     def with_steps(self) -> PreparedImage:
@@ -86,25 +97,26 @@ class PreparedImage:
         """Give it as an input of `bmz.predict.tiles.run_tiles`."""
         return Parted(self, self.tensor.letters)
 
-    def _plane(self) -> dict[str, int]:
-        return {axis: self.image.info.sizes[axis] for axis in "yx"}
+    def _space(self) -> dict[str, int]:
+        sizes = self.image.info.sizes
+        return {axis: sizes[axis] for axis in SPACE if axis in self.tensor.letters}
 
     def _boxes(self) -> Iterator[dict[str, slice]]:
-        plane = self._plane()
-        for y, x in boxes((plane["y"], plane["x"]), (SIDE_PX, SIDE_PX)):
-            yield {"y": y, "x": x}
+        space = self._space()
+        side = side_of_blocks(space.get("z", 1))
+        for box in boxes(tuple(space.values()), (*space.values(), side, side)[-len(space) :]):
+            yield dict(zip(space, box, strict=True))
 
     def _laid(self, sides: Mapping[str, slice]) -> AnyArray:
-        laid = to_layout(self._taken(sides), "cyx", self.tensor.letters)
+        laid = to_layout(self._taken(sides), f"c{''.join(self._space())}", self.tensor.letters)
         return cast_within_range(laid, self.tensor.dtype)
 
     def _taken(self, sides: Mapping[str, slice]) -> AnyArray:
         box = {axis: slice(at, at + 1) for axis, at in self.at.items()} | dict(sides)
         pixels, axes = self.image.pixels(box)
-        kept = [i for i, axis in enumerate(axes) if axis in "cyx"]
-        plane = pixels.transpose([*(i for i in range(len(axes)) if i not in kept), *kept])
-        plane = plane.reshape([pixels.shape[i] for i in kept])
-        stacked = plane if "c" in axes else plane[None]
+        kept = [i for i, axis in enumerate(axes) if axis not in self.at]
+        alone = pixels.reshape([pixels.shape[i] for i in kept])
+        stacked = alone if "c" in axes else alone[None]
         taken = take_channels(stacked, self.channels)
         return taken if self.tops is None else np.minimum(taken, self.tops.astype(taken.dtype))
 
@@ -126,14 +138,15 @@ class StoredMap:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the map: c, y, x."""
-        sizes = dict(zip(self.letters, self.array.shape, strict=True))
-        return (sizes.get("c", 1), sizes["y"], sizes["x"])
+        """The sizes of the map: c, (z,) y, x."""
+        sizes = {"c": 1, **dict(zip(self.letters, self.array.shape, strict=True))}
+        return tuple(sizes[axis] for axis in IMAGE_AXES if axis in sizes)
 
     def __getitem__(self, box: tuple[Any, ...]) -> AnyArray:
-        """Read a part of (c, y, x); the first may be one channel, an ellipsis stand for axes."""
-        channel, y, x = (slice(None), *box[1:]) if box[0] is Ellipsis else self._three(box)
-        sides = {"y": y, "x": x}
+        """Read a part of (c, (z,) y, x); the first may be one channel, one may be an ellipsis."""
+        channel, *space = _without_ellipsis(box, len(self.shape))
+        names = [axis for axis in SPACE if axis in self.letters]
+        sides = dict(zip(names, space, strict=True))
         whole = tuple(sides.get(letter, slice(None)) for letter in self.letters)
         part = applied(self.ops, np.asarray(self.array[whole]), self.letters)
         picked: AnyArray = from_layout(part, self.letters)[0][channel]
@@ -143,9 +156,9 @@ class StoredMap:
         """Refuse: a map is only read."""
         raise TypeError("a map of a network is not written to")
 
-    @staticmethod
-    def _three(box: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        # (channel, ..., y, x) may hold an ellipsis for the axes between
-        sides = [side for side in box if side is not Ellipsis]
-        channel, y, x = sides
-        return channel, y, x
+
+def _without_ellipsis(box: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
+    at = next((i for i, side in enumerate(box) if side is Ellipsis), None)
+    if at is None:
+        return box
+    return (*box[:at], *(slice(None) for _ in range(axes - len(box) + 1)), *box[at + 1 :])

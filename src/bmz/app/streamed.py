@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,37 +13,41 @@ import numpy as np
 
 from bmz.app.image_run import Job, Ready, own_code_record, provenance_of, refuse_errors, tile_cuts
 from bmz.app.measure import image_measures
-from bmz.app.pipeline import Pass, Stopwatch, run_as_memory_allows
+from bmz.app.pipeline import Stopwatch
 from bmz.app.replay import words_of
 from bmz.app.scale import SAMPLE_PX
+from bmz.app.scratch import PlaneFolder, scratch_folder, scratch_key
 from bmz.app.stream_labels import (
-    BLOCK_PX,
     OVERLAP_PX,
     Labels,
-    measured_in_blocks,
+    LabelStack,
     overview,
     without_border,
     without_hidden,
 )
-from bmz.app.stream_parts import PreparedImage, StoredMap
+from bmz.app.stream_network import Network
+from bmz.app.stream_parts import BLOCK_PX, PreparedImage, StoredMap, side_of_blocks
+from bmz.app.stream_table import measured_in_blocks
 from bmz.base.arrays import AnyArray, smallest_unsigned
+from bmz.base.axes import SPACE
 from bmz.base.boxes import boxes
-from bmz.base.files import unfinished, whole_files
-from bmz.base.progress import Listener, Note
+from bmz.base.files import whole_files
+from bmz.base.progress import Listener, Note, Progress
 from bmz.check.finding import CheckReport
 from bmz.check.fit import check_fit
 from bmz.image.region import OpenImage, open_image
 from bmz.image.sample import read_sample
-from bmz.predict.backend import Backend
+from bmz.plan.plan import Plan
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.ops import Op
 from bmz.process.seam_score import seam_score
 from bmz.process.streamed_steps import StepNotStreamed, streamed_ops
 from bmz.report.outcome import ImageDone
-from bmz.report.record import run_record, with_result
+from bmz.report.record import content_sha256, run_record, with_result
 from bmz.report.run_text import finding_notes
-from bmz.write.ome_zarr import LabelStore, scratch_array
+from bmz.spec.model import TensorSpec
+from bmz.write.ome_zarr import LabelStore, opened_array, scratch_array
 from bmz.write.overlay import write_overlay
 from bmz.write.record import write_record
 from bmz.write.table import write_objects
@@ -65,12 +67,11 @@ def bytes_in_one_piece(ready: Ready, job: Job) -> int:
 
 
 def can_stream(ready: Ready, job: Job) -> bool:
-    """Say whether an image can be run in parts: a plane, one input, no resizing, and a mask."""
+    """Say whether an image can be run in parts: one input, no resizing, and a mask of a map."""
     plan, labelling = ready.plan, job.labelling
     inputs = [tensor for tensor in job.model.inputs if not tensor.optional]
     return bool(
-        job.model.space == "yx"
-        and len(inputs) == 1
+        len(inputs) == 1
         and plan.scale == 1
         and job.request.engine == "bmz"
         and labelling.recipe is not None
@@ -79,7 +80,6 @@ def can_stream(ready: Ready, job: Job) -> bool:
         and labelling.recipe.name != "labels"
         and labelling.parameters.get("instances", True)
         and "raw" not in job.request.save
-        and not any(plan.loop.values())
     )
 
 
@@ -91,25 +91,26 @@ class Work:
     ----------
     job, ready : what is run, and how
     image : open
-    scratch : folder for what is only needed in between
+    network : fills the map of a plane
     stopwatch, listener : are told how long it takes and how far it is
     """
 
     job: Job
     ready: Ready
     image: OpenImage
-    scratch: Path
+    network: Network
     stopwatch: Stopwatch
     listener: Listener
 
 
 def run_streamed(
-    job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
+    job: Job, ready: Ready, network: Network, files: Mapping[str, Path], listener: Listener
 ) -> ImageDone:
-    """Predict, label and write one plane in parts, as `bmz.app.image_run.run_image` does in one.
+    """Predict, label and write an image in parts, as `bmz.app.image_run.run_image` does in one.
 
     Parameters
     ----------
+    network : fills the map of a plane or stack, here or on several workers
     files : kind -> path of each output
 
     Raises
@@ -120,27 +121,26 @@ def run_streamed(
     stopwatch = Stopwatch()
     folder = next(iter(files.values())).parent
     info = ready.asked.image
+    with stopwatch.stage("check"):
+        report = _checked(job, ready)
+        sha256 = content_sha256(info.path)
+    for note in finding_notes(report.findings, ready.image.name):
+        listener(note)
+    key = scratch_key(job, ready, sha256)
     with ExitStack() as stack:
         image = stack.enter_context(open_image(info))
-        with stopwatch.stage("check"):
-            report = _checked(job, ready)
-        for note in finding_notes(report.findings, ready.image.name):
-            listener(note)
-        scratch = Path(tempfile.mkdtemp(prefix=unfinished("scratch"), dir=folder))
-        stack.callback(shutil.rmtree, scratch)
+        scratch = stack.enter_context(scratch_folder(folder, key, resume=job.request.resume))
         listener(Note(_scratch_note(ready, job, scratch)))
-        work = Work(job, ready, image, scratch, stopwatch, listener)
-        stored = _predicted(work, backend)
-        with stopwatch.stage("labels"):
-            labels = _labelled(work, stored)
+        work = Work(job, ready, image, network, stopwatch, listener)
+        labels, plan = _all_planes(work, scratch)
         record = run_record(
-            job.model, info, ready.plan, job.labelling.as_record(), report.findings
+            job.model, info, plan, job.labelling.as_record(), report.findings, sha256
         ) | {
             "request": words_of(job.request),
             "own_code": own_code_record(job),
-            "backend": backend.name,
-            "streamed": {"block_px": max(labels.block), "overlap_px": max(labels.overlap)},
-            "seam_score": seam_score(labels, tile_cuts(ready.plan)),
+            "backend": network.name,
+            "streamed": _as_streamed(labels),
+            "seam_score": seam_score(labels, tile_cuts(plan)),
         }
         with whole_files(files) as staged:
             with stopwatch.stage("write"):
@@ -158,31 +158,61 @@ def _checked(job: Job, ready: Ready) -> CheckReport:
     return report
 
 
+def _as_streamed(labels: LabelStack) -> dict[str, int]:
+    return {
+        "block_px": max(max(part.block) for part in labels.parts),
+        "overlap_px": max(max(part.overlap) for part in labels.parts),
+    }
+
+
 def _scratch_note(ready: Ready, job: Job, scratch: Path) -> str:
-    maps = sum((tensor.channels or 1) for tensor in job.model.outputs)
-    gigabytes = prod(ready.plan.shape.values()) * (4 * maps + 4) / 1e9
+    plan, letters = ready.plan, _output_of(job).letters
+    maps = 4 * (_output_of(job).channels or 1) if "c" in letters else 4
+    # labels of all planes, and the map of one at a time
+    planes = max(prod(plan.loop.values()), 1)
+    gigabytes = prod(plan.shape.values()) * (maps + 4 * planes) / 1e9
     name = ready.image.name
     return f"{name} is run in parts; up to {gigabytes:.1f} GB in {scratch} until it is done"
 
 
-def _predicted(work: Work, backend: Backend) -> StoredMap:
-    job, plan = work.job, work.ready.plan
+def _output_of(job: Job) -> TensorSpec:
+    return next(t for t in job.model.outputs if t.id == job.labelling.choice.output)
+
+
+def _all_planes(work: Work, scratch: Path) -> tuple[LabelStack, Plan]:
+    plan = work.ready.plan
+    parts = []
+    for number, place in enumerate(np.ndindex(*plan.loop.values())):
+        at = dict(zip(work.ready.plan.loop, place, strict=True))
+        folder = PlaneFolder(scratch / f"plane-{number:06d}")
+        folder.path.mkdir(exist_ok=True)
+        layout = folder.layout()
+        if layout is None:
+            layout, plan = _one_plane(work, plan, folder, at)
+        parts.append(_numbered(work, folder, layout))
+        if len(plan.loop):
+            work.listener(Progress("planes", number + 1, prod(plan.loop.values())))
+    return LabelStack(parts, plan.loop, work.job.model.space), plan
+
+
+def _one_plane(
+    work: Work, plan: Plan, folder: PlaneFolder, at: Mapping[str, int]
+) -> tuple[dict[str, list[int]], Plan]:
+    """Write the labels of a plane or stack, as far as they are not there; give their sizes."""
+    job = work.job
     (tensor,) = [tensor for tensor in job.model.inputs if not tensor.optional]
     with work.stopwatch.stage("prepare"):
-        image = PreparedImage(work.image, {}, plan.channels[0], tensor)
-        prepared = image.clipped(plan.clip).with_steps()
-    made: list[Path] = []
-
-    def storage(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:  # noqa: ANN401  (an array of zarr)
-        made.append(work.scratch / f"map{len(made)}")
-        return scratch_array(made[-1], shape, dtype)
-
-    run = Pass(job.model, plan, job.labelling, backend, work.stopwatch, work.listener)
+        raw = PreparedImage(work.image, at, plan.channels[0], tensor)
+        prepared = raw.clipped(plan.clip).with_steps()
     with work.stopwatch.stage("network"):
-        arrays, _ = run_as_memory_allows([prepared.parted()], run, storage)
-    position = [t.id for t in job.model.outputs].index(job.labelling.choice.output)
-    letters = job.model.outputs[position].letters
-    return StoredMap(arrays[position], letters, tuple(_map_ops(job, letters)))
+        store, plan = work.network.fill(work.job, plan, prepared, folder, work.listener)
+    stored = store.stored()
+    letters = _output_of(job).letters
+    maps = StoredMap(stored, letters, tuple(_map_ops(job, letters)))
+    with work.stopwatch.stage("labels"):
+        layout = _labelled(work, maps, folder)
+    folder.finish(layout)
+    return layout, plan
 
 
 def _map_ops(job: Job, letters: str) -> list[Op]:
@@ -193,39 +223,51 @@ def _map_ops(job: Job, letters: str) -> list[Op]:
     return streamed_ops(job.labelling.map_steps, whole, letters)
 
 
-def _labelled(work: Work, stored: StoredMap) -> Labels:
+def _labelled(work: Work, maps: StoredMap, folder: PlaneFolder) -> dict[str, list[int]]:
     labelling, plan = work.job.labelling, work.ready.plan
     recipe = labelling.recipe
     assert recipe is not None  # noqa: S101  (`can_stream` has looked; this tells the type checker)
-    grid = grid_of(stored.shape[1:], plan.shape)
+    grid = grid_of(maps.shape[1:], plan.shape)
     # the border of a block is none of the image, so objects at it are dropped at the end
     finish = replace(labelling.finish, remove_border=False)
-    side, overlap = (max(px // max(grid), 1) for px in (BLOCK_PX, OVERLAP_PX))
-    blocks = BlockWork(stored, grid, recipe, labelling.parameters, side, overlap, finish)
-    labels = scratch_array(work.scratch / "labels", blocks.shape, np.dtype(np.uint32))
-    found = label_blocks(blocks, labels, work.listener)
-    height, width = plan.shape["y"], plan.shape["x"]
+    wanted = side_of_blocks(plan.shape.get("z", 1))
+    side, overlap = (max(px // max(grid), 1) for px in (wanted, OVERLAP_PX))
+    blocks = BlockWork(maps, grid, recipe, labelling.parameters, side, overlap, finish)
+    labels = scratch_array(folder.labels, blocks.shape, np.dtype(np.uint32))
+    found = label_blocks(blocks, labels, work.listener, folder.found(), folder.keep)
+    return {
+        "block": [side * step for step in grid[-2:]],
+        "overlap": [found.widest_overlap * step for step in grid[-2:]],
+    }
+
+
+def _numbered(work: Work, folder: PlaneFolder, layout: Mapping[str, list[int]]) -> Labels:
+    """Give numbers to the objects of a plane or stack that are in the image."""
+    plan = work.ready.plan
+    found, size = folder.found(), tuple(plan.shape.values())
+    stored = opened_array(folder.labels)
     numbers = found.numbers()
-    if blocks.shape != (height, width):
-        numbers = without_hidden(labels, numbers, (height, width))
-    if labelling.finish.remove_border:
-        numbers = without_border(labels, numbers, (height, width))
-    block, seen = ((px * grid[0], px * grid[1]) for px in (side, found.widest_overlap))
-    return Labels(labels, numbers, found, (height, width), block, seen)
+    if stored.shape != size:
+        numbers = without_hidden(stored, numbers, size)
+    if work.job.labelling.finish.remove_border:
+        numbers = without_border(stored, numbers, size)
+    (high, wide), (down, across) = layout["block"], layout["overlap"]
+    return Labels(stored, numbers, found, size, (high, wide), (down, across))
 
 
 def _write(
-    labels: Labels, image: OpenImage, files: Mapping[str, Path], record: Mapping[str, Any]
+    labels: LabelStack, image: OpenImage, files: Mapping[str, Path], record: Mapping[str, Any]
 ) -> None:
+    lengths = {a: um for a, um in image.info.pixel_um.items() if a in labels.axes and a in SPACE}
     if "labels" in files and files["labels"].suffix == ".zarr":
-        lengths = {axis: um for axis, um in image.info.pixel_um.items() if axis in "yx"}
-        store = LabelStore(files["labels"], "yx", lengths)
+        store = LabelStore(files["labels"], labels.axes, lengths)
         array = store.create(labels.shape, smallest_unsigned(labels.count))
-        for box in boxes(labels.shape, (BLOCK_PX, BLOCK_PX)):
+        ones = (1 for _ in labels.shape[:-2])
+        for box in boxes(labels.shape, (*ones, BLOCK_PX, BLOCK_PX)):
             array[box] = labels[box].astype(array.dtype)
         store.finish(labels.count, provenance_of(record))
     elif "labels" in files:
-        write_large_labels(files["labels"], labels, labels.count, image.info.pixel_um)
+        write_large_labels(files["labels"], labels, labels.count, lengths)
     if "overlay" in files:
         shown, drawn = overview(labels, image)
         write_overlay(files["overlay"], shown, drawn)

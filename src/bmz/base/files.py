@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,22 @@ LEFTOVER = r"\.(?:writing|scratch)-(\d+)-.*"
 def unfinished(kind: str) -> str:
     """Give the start of such a name; `kind` is ``writing`` or ``scratch``."""
     return f".{kind}-{os.getpid()}-"
+
+
+def is_left_by_dead(path: Path) -> bool:
+    """Say whether a file or folder is unfinished and its process is no more."""
+    named = re.fullmatch(LEFTOVER, path.name)
+    return named is not None and not _alive(int(named[1]))
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class FolderNotWritable(CouldNotTell):

@@ -69,8 +69,8 @@ class Found:
 
     Parameters
     ----------
-    first : flat position of the first pixel of each in the labels of the whole
-    scores : of each; empty where the recipe has none
+    first : flat position of the first pixel of each in the labels of the whole, an array a block
+    scores : of each, an array a block; empty where the recipe has none
     widest_overlap : that a block needed, entries of the map
     """
 
@@ -107,7 +107,13 @@ class Found:
         return ordered
 
 
-def label_blocks(work: BlockWork, labels: Sliced, listener: Listener = nobody) -> Found:
+def label_blocks(
+    work: BlockWork,
+    labels: Sliced,
+    listener: Listener = nobody,
+    before: Found | None = None,
+    keep: Callable[[Found], None] = lambda _: None,
+) -> Found:
     """Write the labels of all blocks, each object once, by the block in which it begins.
 
     A block is labelled together with an overlap around it. It owns the objects whose first pixel
@@ -122,6 +128,9 @@ def label_blocks(work: BlockWork, labels: Sliced, listener: Listener = nobody) -
     labels : of ``work.shape``, all 0; becomes the numbers of the objects in the order in which
         they are found, from 1. `Found.numbers` gives those in raster order
     listener : hears of every block, and when the overlap has to grow
+    before : what was found in the first blocks by a call that was cut short, whose `labels` these
+        are; the others are gone on with
+    keep : is given all that was found after each block, when its labels are written
 
     Returns
     -------
@@ -132,10 +141,11 @@ def label_blocks(work: BlockWork, labels: Sliced, listener: Listener = nobody) -
     least = least_overlap(work.recipe, work.maps, parameters, work.grid)
     known = replace(work, parameters=parameters, overlap=max(work.overlap, least))
     cores = list(_cores(known.maps.shape[1:], known.side))
-    found = Found()
-    for done, core in enumerate(cores, start=1):
+    found = before or Found()
+    for core in cores[len(found.first) :]:
         _label_one(known, core, labels, found, listener)
-        listener(Progress("blocks", done, len(cores)))
+        keep(found)
+        listener(Progress("blocks", len(found.first), len(cores)))
     return found
 
 

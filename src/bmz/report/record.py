@@ -62,12 +62,14 @@ def run_record(
     plan: Plan,
     recipe: Mapping[str, Any],
     findings: Iterable[Finding],
+    image_sha256: str | None = None,
 ) -> dict[str, Any]:
     """Give what is known of a run before its result, as plain values.
 
     Parameters
     ----------
     recipe : name, why, output and parameters of the label recipe, and the declared steps
+    image_sha256 : `content_sha256` of the image, where it is known already
     """
     return {
         "schema": SCHEMA,
@@ -80,7 +82,7 @@ def run_record(
             "sha256": plan.weights.file.sha256,
         },
         "image": str(info.path),
-        "image_sha256": content_sha256(info.path),
+        "image_sha256": image_sha256 or content_sha256(info.path),
         "image_axes": info.axes,
         "image_shape": list(info.shape),
         "image_dtype": str(info.dtype),

@@ -141,7 +141,9 @@ def write_zarr_labels(folder: Path, labels: xr.DataArray, provenance: Mapping[st
 def scratch_array(
     folder: Path, shape: Sequence[int], dtype: np.dtype[Any], side: int = CHUNK_PX
 ) -> ZarrArray:
-    """Make an uncompressed array on the disk, all 0, for what is only needed in between.
+    """Make an uncompressed array on the disk for what is only needed in between.
+
+    It is all 0, or what was written before where it is there already.
 
     Parameters
     ----------
@@ -150,10 +152,19 @@ def scratch_array(
     """
     import zarr
 
+    if (folder / "zarr.json").exists():
+        return zarr.open_array(folder, mode="r+")
     chunks = (*(1 for _ in shape[:-2]), *(max(min(side, n), 1) for n in shape[-2:]))
     return zarr.create_array(
         store=folder, shape=tuple(shape), chunks=chunks, dtype=dtype, compressors=None, fill_value=0
     )
+
+
+def opened_array(folder: Path) -> ZarrArray:
+    """Open an array on the disk for reading."""
+    import zarr
+
+    return zarr.open_array(folder, mode="r")
 
 
 def _created(folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str) -> ZarrArray:

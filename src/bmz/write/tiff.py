@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -31,14 +32,18 @@ _PIECE_PX = 2048
 """What is read at once for a smaller copy."""
 
 
-class Plane(Protocol):
-    """A plane of labels of which parts are read."""
+class Planes(Protocol):
+    """Planes of labels of which parts are read."""
+
+    @property
+    def axes(self) -> str:
+        """One letter an axis, of ``tzyx``."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Height and width, px."""
+        """The sizes, px."""
 
-    def __getitem__(self, box: tuple[slice, slice], /) -> Any:  # noqa: ANN401  (zarr allows itself scalars)
+    def __getitem__(self, box: tuple[slice, ...], /) -> Any:  # noqa: ANN401  (zarr allows itself scalars)
         """Give a part."""
 
 
@@ -88,7 +93,9 @@ def write_raw(path: Path, maps: xr.DataArray) -> None:
     _write(path, ordered, ordered.values.astype(np.float32), compression=None)
 
 
-def write_large_labels(path: Path, labels: Plane, most: int, pixel_um: Mapping[str, float]) -> None:
+def write_large_labels(
+    path: Path, labels: Planes, most: int, pixel_um: Mapping[str, float]
+) -> None:
     """Write labels that are read part by part as tiled OME-TIFF with smaller copies of itself.
 
     BigTIFF where need be. The smaller copies (sub-resolutions) hold every second pixel of the one
@@ -97,17 +104,16 @@ def write_large_labels(path: Path, labels: Plane, most: int, pixel_um: Mapping[s
     Parameters
     ----------
     path : appears only when it is whole; replaced when it is there
-    labels : (y, x) integers from 0 to `most`; parts are asked for by two slices
+    labels : (..., y, x) integers from 0 to `most`; parts are asked for by one slice an axis
     most : the highest label
-    pixel_um : length of a pixel along y and x, where it is known
+    pixel_um : length of a pixel along z, y and x, where it is known
     """
     dtype = smallest_unsigned(most)
-    height, width = labels.shape
-    levels = _level_count(labels.shape)
-    facts = {"axes": "YX", **_lengths({axis: pixel_um[axis] for axis in "yx" if axis in pixel_um})}
+    levels = _level_count(labels.shape[-2:])
+    facts = {"axes": labels.axes.upper(), **_lengths(pixel_um)}
     whole: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "dtype": dtype}
     whole["tile"] = (_TILE_PX, _TILE_PX)
-    big = height * width * dtype.itemsize > _CLASSIC_BYTES
+    big = prod(labels.shape) * dtype.itemsize > _CLASSIC_BYTES
     with (
         whole_file(path) as temporary,
         tifffile.TiffWriter(temporary, ome=True, bigtiff=big) as writer,
@@ -121,7 +127,7 @@ def write_large_labels(path: Path, labels: Plane, most: int, pixel_um: Mapping[s
         )
         for level in range(1, levels):
             step = 2**level
-            shape = (-(-height // step), -(-width // step))
+            shape = (*labels.shape[:-2], *(-(-n // step) for n in labels.shape[-2:]))
             writer.write(_tiles(labels, step, dtype), shape=shape, subfiletype=1, **whole)
 
 
@@ -132,16 +138,17 @@ def _level_count(shape: Sequence[int]) -> int:
     return levels
 
 
-def _tiles(labels: Plane, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
-    """Give the tiles of every `step`-th pixel, row by row, the last ones filled up with zeros."""
+def _tiles(labels: Planes, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
+    """Give the tiles of every `step`-th pixel of each plane, the last ones filled up with 0."""
     side = _TILE_PX * step
     # of a small copy one tile may span the whole image, so it is read in pieces
     piece = max(_PIECE_PX // step, 1) * step
-    for whole in boxes(labels.shape, (side, side)):
+    for *plane, down, across in boxes(labels.shape, (*(1 for _ in labels.shape[:-2]), side, side)):
         tile = np.zeros((_TILE_PX, _TILE_PX), dtype)
-        for y, x in boxes([s.stop - s.start for s in whole], (piece, piece)):
-            rows, columns = _moved(y, whole[0].start), _moved(x, whole[1].start)
-            part = np.asarray(labels[rows, columns])[::step, ::step]
+        sizes = [side.stop - side.start for side in (down, across)]
+        for y, x in boxes(sizes, (piece, piece)):
+            there = np.asarray(labels[*plane, _moved(y, down.start), _moved(x, across.start)])
+            part = there.reshape(there.shape[-2:])[::step, ::step]
             top, left = y.start // step, x.start // step
             tile[top : top + part.shape[0], left : left + part.shape[1]] = part
         yield tile
@@ -151,7 +158,7 @@ def _moved(side: slice, by: int) -> slice:
     return slice(side.start + by, side.stop + by)
 
 
-def _uuid_of_tiles(labels: Plane, dtype: np.dtype[Any]) -> str:
+def _uuid_of_tiles(labels: Planes, dtype: np.dtype[Any]) -> str:
     digest = hashlib.sha256()
     for tile in _tiles(labels, 1, dtype):
         digest.update(tile.data.cast("B"))
