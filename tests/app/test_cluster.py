@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from bmz.app import cluster
 from bmz.app.request import RunRequest
@@ -96,6 +97,80 @@ def test_a_worker_that_is_killed_loses_nothing(
     assert killed
     assert len(summary.done) == 6
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+@pytest.fixture
+def large(request_: RunRequest, tmp_path: Path) -> RunRequest:
+    rng = np.random.default_rng(1)
+    pixels = (ndimage.gaussian_filter(rng.random((2, 400, 380)), (0, 3, 3)) * 2000).astype("uint16")
+    tifffile.imwrite(tmp_path / "large.tif", pixels, metadata={"axes": "TYX"})
+    words = {"threshold": "1040"}
+    return replace(request_, images=(tmp_path / "large.tif",), tile=64, memory_gb=0, settings=words)
+
+
+def test_tiles_of_one_image_are_dealt_out(
+    large: RunRequest, scheduler: str, tmp_path: Path
+) -> None:
+    (alone,) = run(replace(large, folder=tmp_path / "alone")).done
+    told: list[Event] = []
+
+    (done,) = run(replace(large, scheduler=scheduler), told.append).done
+
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert done.objects == alone.objects
+    assert (done.objects or 0) > 50
+    assert done.record["backend"] == alone.record["backend"]
+    tiles = [e for e in told if isinstance(e, Progress) and e.stage == "tiles"]
+    assert tiles[-1].done == tiles[-1].total
+    assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+
+
+def test_a_worker_that_dies_within_an_image_loses_nothing(
+    large: RunRequest, scheduler: str, tmp_path: Path
+) -> None:
+    run(replace(large, folder=tmp_path / "alone"))
+    killed: list[int] = []
+
+    def kill_one(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "tiles" and not killed:
+            with distributed.Client(scheduler) as client:
+                pids = client.run(os.getpid)
+            killed.append(next(iter(pids.values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    summary = run(replace(large, scheduler=scheduler), kill_one)
+
+    assert killed
+    assert len(summary.done) == 1
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+def test_what_fails_in_a_worker_is_told_of_the_image(
+    large: RunRequest, scheduler: str, tmp_path: Path
+) -> None:
+    whole = large.images[0].read_bytes()
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(whole[: len(whole) // 2])
+
+    summary = run(replace(large, images=(cut, *large.images), scheduler=scheduler))
+
+    assert [one.image.name for one in summary.failed] == ["cut.tif"]
+    assert [one.image.name for one in summary.done] == ["large.tif"]
+
+
+@pytest.mark.parametrize(
+    ("word", "gpus", "worker", "given"),
+    [
+        ("auto", 2, 3, "cuda:1"),
+        ("cuda", 4, 0, "cuda:0"),
+        ("auto", 1, 3, "auto"),
+        ("cuda:2", 4, 1, "cuda:2"),
+        ("cpu", 4, 1, "cpu"),
+        ("auto", 4, "SLURMCluster-0", "auto"),
+    ],
+)
+def test_each_worker_has_a_gpu_of_its_own(word: str, gpus: int, worker: object, given: str) -> None:
+    assert cluster.own_gpu(word, gpus, worker) == given
 
 
 def test_a_scheduler_that_is_not_there_is_named(request_: RunRequest) -> None:

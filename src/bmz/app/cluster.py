@@ -6,15 +6,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from bmz.app.cluster_tiles import OnWorkers
 from bmz.app.image_run import Job, Ready
 from bmz.app.replay import words_of
 from bmz.app.request import RunRequest
+from bmz.app.streamed import run_streamed
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.predict.backend import Backend
+from bmz.predict.formats import runnable
 from bmz.report.outcome import ImageDone, ImageFailed
 
 Outcome = ImageDone | ImageFailed
@@ -67,7 +71,7 @@ class WorkerLost(CouldNotTell):
 
 
 def run_on_workers(
-    request: RunRequest,
+    job: Job,
     ready: Sequence[Ready | ImageDone | ImageFailed],
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
@@ -75,11 +79,12 @@ def run_on_workers(
     """Deal images out among workers; each loads the model once and writes its own results.
 
     An image that could not be run is tried once more by whoever is free; one whose worker died is
-    given to another. The results come in the order of the call.
+    given to another. Of an image that is run in parts the tiles are dealt out, and the labels are
+    made here. The results come in the order of the call.
 
     Parameters
     ----------
-    request : with `workers` processes on this machine, or the address of a `scheduler`
+    job : with `workers` processes on this machine, or the address of a `scheduler`
     ready : what is to be run, and what is done or failed already
     files : for each image, kind -> path of each output; workers must see the same paths
     listener : hears of every image
@@ -89,19 +94,48 @@ def run_on_workers(
     DaskMissing, SchedulerAbsent
         There is no Dask, or no scheduler.
     """
+    from bmz.app.run import in_parts  # here: it imports this module
+
+    request = job.request
     done = {one.image: one for one in ready if not isinstance(one, Ready)}
-    waiting = [one.image for one in ready if isinstance(one, Ready)]
-    alone = replace(request, images=(), workers=1, scheduler=None, resume=False, overwrite=True)
+    waiting = [one for one in ready if isinstance(one, Ready)]
+    large = [one for one in waiting if in_parts(one, job)]
+    small = [one.image for one in waiting if one not in large]
+    alone = replace(request, images=(), workers=1, scheduler=None, resume=True, overwrite=True)
     if request.scheduler is None:
         alone = replace(alone, threads=1)
     with ExitStack() as stack:
         client = _client(request, stack)
-        for image, outcome in _dealt(client, alone, waiting, files):
+        found = chain(
+            _dealt(client, alone, small, files),
+            _in_tiles(client, alone, job, large, files, listener),
+        )
+        for image, outcome in found:
             done[image] = outcome
             listener(Progress("files", len(done), len(ready), image.name))
             if isinstance(outcome, ImageFailed):
                 listener(Note(f"{image.name}: {outcome.error}", "error"))
     return iter([done[one.image] for one in ready])
+
+
+def _in_tiles(
+    client: Any,  # noqa: ANN401  (Dask has no types)
+    alone: RunRequest,
+    job: Job,
+    large: Sequence[Ready],
+    files: Mapping[Path, Mapping[str, Path]],
+    listener: Listener,
+) -> Iterator[tuple[Path, Outcome]]:
+    from distributed import KilledWorker
+
+    network = OnWorkers(client, alone, max(len(client.scheduler_info(-1)["workers"]), 1))
+    for ready in large:
+        try:
+            yield ready.image, run_streamed(job, ready, network, files[ready.image], listener)
+        except KilledWorker as why:
+            yield ready.image, ImageFailed(ready.image, WorkerLost(ready.image, why))
+        except BmzError as error:
+            yield ready.image, ImageFailed(ready.image, error)
 
 
 def _dealt(
@@ -174,7 +208,7 @@ def run_in_worker(request: RunRequest, image: Path, files: Mapping[str, Path]) -
     from bmz.app.run import ready_or_failed, run_one  # here: it imports this module
 
     try:
-        job, backend = _loaded(request)
+        job, backend = loaded(request)
         ready = ready_or_failed(job, image)
         if isinstance(ready, ImageFailed):
             return ready
@@ -183,7 +217,8 @@ def run_in_worker(request: RunRequest, image: Path, files: Mapping[str, Path]) -
         return ImageFailed(image, error)
 
 
-def _loaded(request: RunRequest) -> tuple[Job, Backend]:
+def loaded(request: RunRequest) -> tuple[Job, Backend]:
+    """Give what this worker runs, loaded once for the same words; each has a GPU of its own."""
     from bmz.app.run import opened, prepare  # here: it imports this module
 
     key = json.dumps({**words_of(request), "trust": request.trust, "device": request.device})
@@ -192,5 +227,34 @@ def _loaded(request: RunRequest) -> tuple[Job, Backend]:
             backend.close()
         _LOADED.clear()
         job = prepare(request)
+        word = own_gpu(request.device, _gpus(job), _worker_name())
+        if word != request.device:
+            job = prepare(replace(request, device=word))
         _LOADED[key] = (job, opened(job))
     return _LOADED[key]
+
+
+def own_gpu(word: str, gpus: int, worker: object) -> str:
+    """Deal GPUs out: the word for the device of one of several workers on this machine.
+
+    Parameters
+    ----------
+    word : of the call, such as ``auto``; one that names a device is left as it is
+    gpus : that the framework sees
+    worker : its number; workers of a cluster have names, and are given their GPU by its manager
+    """
+    if gpus < 2 or word not in ("auto", "cuda") or not isinstance(worker, int):  # noqa: PLR2004  (one is for all)
+        return word
+    return f"cuda:{worker % gpus}"
+
+
+def _gpus(job: Job) -> int:
+    if job.device.kind != "cuda":
+        return 0
+    return sum(one.kind == "cuda" for one in runnable(job.decided.weights.format).devices())
+
+
+def _worker_name() -> object:
+    from distributed import get_worker
+
+    return get_worker().name

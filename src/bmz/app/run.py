@@ -218,7 +218,7 @@ def _outcomes(
     if request.workers > 1 or request.scheduler is not None:
         from bmz.app.cluster import run_on_workers  # here: Dask takes long to import
 
-        return run_on_workers(request, ready, files, listener)
+        return run_on_workers(job, ready, files, listener)
     return _outcomes_here(job, ready, files, listener)
 
 

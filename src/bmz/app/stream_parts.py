@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,17 @@ class PreparedImage:
         """
         ops = streamed_ops(self.tensor.steps, self.parts, self.tensor.letters)
         return replace(self, ops=tuple(ops))
+
+    def elsewhere(self) -> Callable[[OpenImage], PreparedImage]:
+        """Give how it is prepared, for another process that opens the image itself."""
+        return partial(
+            PreparedImage,
+            at=self.at,
+            channels=self.channels,
+            tensor=self.tensor,
+            ops=self.ops,
+            tops=self.tops,
+        )
 
     def parted(self) -> Parted:
         """Give it as an input of `bmz.predict.tiles.run_tiles`."""

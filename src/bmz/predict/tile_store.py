@@ -49,12 +49,14 @@ class TileStore:
 
     def missing(self) -> list[Job]:
         """Give the tiles whose file is not there, in order."""
+        jobs = self.places.jobs()
+        return [jobs[number] for number in self.missing_numbers()]
+
+    def missing_numbers(self) -> list[int]:
+        """Give the numbers of these tiles."""
         there = {path.name for path in self.folder.iterdir()}
-        return [
-            job
-            for number, job in enumerate(self.places.jobs())
-            if _name(number) not in there and (self.only is None or number in self.only)
-        ]
+        wanted = range(self.places.tiling.count) if self.only is None else sorted(self.only)
+        return [number for number in wanted if _name(number) not in there]
 
     def place(self, found: Sequence[AnyArray], jobs: Sequence[Job]) -> None:
         """Write what is kept of the outputs for `jobs`.
