@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from bmz.app import run as run_module
 from bmz.app.image_run import Job, Ready
@@ -130,3 +132,31 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 
     assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
     assert not [p for p in (tmp_path / "broken").iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["tiles of an image", "forty images"])
+def test_runs_killed_at_thirty_moments_end_with_the_same_bytes(what: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(1600, 1500)] if what == "tiles of an image" else [(256, 256)] * 40
+    (tmp_path / "in").mkdir()
+    for number, size in enumerate(sizes):
+        pixels = ndimage.gaussian_filter(rng.random(size), 5) * 40_000 - 18_000
+        path = tmp_path / f"in/{number:02}.tif"
+        tifffile.imwrite(path, pixels.clip(0).astype(np.uint16), metadata={"axes": "YX"})
+    words = ["--memory", "0", "--tile", "128"] if len(sizes) == 1 else []
+    images = map(str, sorted((tmp_path / "in").iterdir()))
+    command = [sys.executable, "-m", "bmz", "run", "starter/nuclei", *images, *words, "--resume"]
+    start = time.perf_counter()
+    subprocess.run([*command, "-o", str(tmp_path / "unbroken")], check=True, capture_output=True)
+    took_s = time.perf_counter() - start
+    unbroken = contents(tmp_path / "unbroken")
+
+    for number, moment in enumerate(rng.uniform(0.1, 1, 30)):
+        folder = tmp_path / f"broken{number}"
+        killed_after([*command, "-o", str(folder)], moment * took_s)
+        subprocess.run([*command, "-o", str(folder)], check=True, capture_output=True)
+
+        assert contents(folder) == unbroken
+        assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+        shutil.rmtree(folder)

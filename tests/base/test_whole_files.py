@@ -40,7 +40,7 @@ def test_files_of_one_result_appear_together_or_not_at_all(tmp_path: Path) -> No
     files = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
 
     def half() -> None:
-        with whole_files(files) as staged:
+        with whole_files(files, tmp_path) as staged:
             staged["a"].write_text("written")
             raise RuntimeError
 
@@ -53,7 +53,7 @@ def test_files_of_one_result_appear_together_or_not_at_all(tmp_path: Path) -> No
 def test_whole_files_move_to_their_names(tmp_path: Path) -> None:
     files = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
 
-    with whole_files(files) as staged:
+    with whole_files(files, tmp_path) as staged:
         for kind, path in staged.items():
             path.write_text(kind)
 

@@ -11,6 +11,7 @@ from bmz.app.ask import ask
 from bmz.app.load import find_model
 from bmz.app.measure import image_measures, sample_measures
 from bmz.app.model_check import model_findings
+from bmz.app.plates import with_fields
 from bmz.app.request import RunRequest
 from bmz.app.scale import SAMPLE_PX
 from bmz.base.errors import BmzError
@@ -53,12 +54,13 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
             trust=request.trust,
         )
     )
-    total = len(request.images)
+    every_image = list(with_fields(request.images))
+    total = len(every_image)
     looked_at = frozenset(range(total)) if every else evenly_spread(total, MOST_LOOKED_AT)
     if len(looked_at) < total:
         listener(Note(f"pixels are read of {len(looked_at)} of {total} images, headers of all"))
     images: list[ImageChecked] = []
-    for number, image in enumerate(request.images):
+    for number, image in enumerate(every_image):
         asking = partial(ask, model, image, request, sample)
         images += _checked(asking, image, of_model, pixels=number in looked_at)
         listener(Progress("files", number + 1, total, image.name))

@@ -17,6 +17,7 @@ from bmz.app.request import RunRequest
 from bmz.app.streamed import run_streamed
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.image.plates import PlateField
 from bmz.predict.backend import Backend
 from bmz.predict.formats import runnable
 from bmz.report.outcome import ImageDone, ImageFailed
@@ -100,7 +101,7 @@ def run_on_workers(
     done = {one.image: one for one in ready if not isinstance(one, Ready)}
     waiting = [one for one in ready if isinstance(one, Ready)]
     large = [one for one in waiting if in_parts(one, job)]
-    small = [one.image for one in waiting if one not in large]
+    small = {one.image: one.field for one in waiting if one not in large}
     alone = replace(request, images=(), workers=1, scheduler=None, resume=True, overwrite=True)
     if request.scheduler is None:
         alone = replace(alone, threads=1)
@@ -141,13 +142,15 @@ def _in_tiles(
 def _dealt(
     client: Any,  # noqa: ANN401  (Dask has no types)
     alone: RunRequest,
-    images: Sequence[Path],
+    images: Mapping[Path, PlateField | None],
     files: Mapping[Path, Mapping[str, Path]],
 ) -> Iterator[tuple[Path, Outcome]]:
     from distributed import KilledWorker, as_completed
 
     def submit(image: Path) -> Any:  # noqa: ANN401  (as above)
-        return client.submit(run_in_worker, alone, image, dict(files[image]), pure=False)
+        return client.submit(
+            run_in_worker, alone, image, dict(files[image]), images[image], pure=False
+        )
 
     image_of = {submit(image): image for image in images}
     tried = dict.fromkeys(images, 0)
@@ -196,7 +199,9 @@ _LOADED: dict[str, tuple[Job, Backend]] = {}
 """What this worker has loaded: one model, by the words that chose it."""
 
 
-def run_in_worker(request: RunRequest, image: Path, files: Mapping[str, Path]) -> Outcome:
+def run_in_worker(
+    request: RunRequest, image: Path, files: Mapping[str, Path], field: PlateField | None = None
+) -> Outcome:
     """Run one image in a worker, which loads the model with its first one.
 
     Parameters
@@ -204,12 +209,13 @@ def run_in_worker(request: RunRequest, image: Path, files: Mapping[str, Path]) -
     request : without images
     image : to run
     files : kind -> path of each output
+    field : of a plate, if it is one
     """
     from bmz.app.run import ready_or_failed, run_one  # here: it imports this module
 
     try:
         job, backend = loaded(request)
-        ready = ready_or_failed(job, image)
+        ready = ready_or_failed(job, image, field)
         if isinstance(ready, ImageFailed):
             return ready
         return run_one(job, ready, backend, files, nobody)

@@ -14,6 +14,7 @@ from bmz.app.ask import ask
 from bmz.app.measure import image_measures
 from bmz.app.model_code import Permit
 from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
+from bmz.app.plates import origin_columns
 from bmz.app.replay import words_of
 from bmz.app.request import RunRequest
 from bmz.app.settings import Labelling
@@ -27,6 +28,7 @@ from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
 from bmz.image.grid import with_lengths
 from bmz.image.info import ImageInfo
+from bmz.image.plates import PlateField
 from bmz.image.read import read_image
 from bmz.plan.plan import Decided, Plan, make_plan
 from bmz.predict.backend import Backend, Device
@@ -73,12 +75,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Ready:
-    """An image whose header has been checked and whose run is planned."""
+    """An image whose header has been checked and whose run is planned.
+
+    Parameters
+    ----------
+    field : of a plate, if it is one
+    """
 
     image: Path
     asked: Question
     report: CheckReport
     plan: Plan
+    field: PlateField | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class Predicted:
     plan: Plan
 
 
-def make_ready(job: Job, image: Path) -> Ready:
+def make_ready(job: Job, image: Path, field: PlateField | None = None) -> Ready:
     """Check the header of an image and plan its run.
 
     Raises
@@ -115,7 +123,7 @@ def make_ready(job: Job, image: Path) -> Ready:
     plan = make_plan(asked, job.decided)
     if job.request.engine == "core" and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
-    return Ready(image, asked, report, plan)
+    return Ready(image, asked, report, plan, field)
 
 
 def refuse_errors(image: Path, report: CheckReport, *, force: bool) -> None:
@@ -163,9 +171,9 @@ def run_image(
     }
     if predicted.labels is not None:
         record["seam_score"] = seam_score(predicted.labels.values, tile_cuts(predicted.plan))
-    with whole_files(files) as staged:
+    with whole_files(files, job.request.folder) as staged:
         with stopwatch.stage("write"):
-            _write(predicted, pixels, staged, record)
+            _write(predicted, pixels, staged, record, ready.field)
         record = with_result(record, files, objects, stopwatch.took_s)
         write_record(staged["record"], record)
     return ImageDone(ready.image, files, objects, report.findings, record)
@@ -197,20 +205,22 @@ def _write(
     pixels: xr.DataArray,
     files: Mapping[str, Path],
     record: Mapping[str, Any],
+    field: PlateField | None,
 ) -> None:
     labels = predicted.labels
     if "raw" in files:
         write_raw(files["raw"], predicted.raw)
     if labels is None:
         return
-    if "labels" in files and files["labels"].suffix == ".zarr":
+    if "labels" in files and record["request"]["labels_format"] == "zarr":
         write_zarr_labels(files["labels"], labels, provenance_of(record))
     elif "labels" in files:
         write_labels(files["labels"], labels)
     if "overlay" in files:
         write_overlay(files["overlay"], pixels, labels)
     if "table" in files:
-        write_objects(files["table"], [measure_objects(labels, pixels, predicted.scores)])
+        table = measure_objects(labels, pixels, predicted.scores)
+        write_objects(files["table"], [origin_columns(field, len(table["label"])) | table])
 
 
 def predict_image(pixels: xr.DataArray, info: ImageInfo, work: Pass) -> Predicted:

@@ -13,6 +13,7 @@ from bmz.app.measure import sample_measures
 from bmz.app.model_check import refuse_code
 from bmz.app.model_code import model_code
 from bmz.app.networks import open_network
+from bmz.app.plates import finish_plates, with_fields
 from bmz.app.precision import Network, decide_precision, precision_of
 from bmz.app.reference import open_reference
 from bmz.app.request import SAVED, RunRequest
@@ -25,6 +26,7 @@ from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.files import writable_folder
 from bmz.base.memory import free_memory
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.image.plates import PlateField
 from bmz.plan.plan import Decided
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.backend import Backend
@@ -109,8 +111,8 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
 def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:
     """Say for each image how it would be run, and run nothing."""
     job = prepare(request, listener, measure=False)
-    for image in request.images:
-        ready = ready_or_failed(job, image)
+    for image, field in with_fields(request.images).items():
+        ready = ready_or_failed(job, image, field)
         if isinstance(ready, ImageFailed):
             yield ready
         else:
@@ -134,14 +136,17 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
     """
     job = prepare(request, listener)
     zarr = request.labels_format == "zarr"
-    files = output_paths(request.images, request.folder, wanted_kinds(job), zarr=zarr)
+    images = with_fields(request.images)
+    kinds = wanted_kinds(job)
+    files = output_paths(list(images), request.folder, kinds, zarr=zarr, fields=images)
     if not (request.overwrite or request.resume):
         refuse_existing([path for paths in files.values() for path in paths.values()])
     writable_folder(request.folder)
     if request.resume:
         remove_leftovers(request.folder, "writing")
-    ready = [_ready_or_done(job, image, paths) for image, paths in files.items()]
+    ready = [_ready_or_done(job, image, paths, images[image]) for image, paths in files.items()]
     summary = RunSummary(tuple(_outcomes(job, ready, files, listener)))
+    finish_plates(request.folder, images, summary.done, zarr=zarr)
     if request.resume:
         remove_leftovers(request.folder, "scratch")  # of other words, or of images that failed
     return summary
@@ -157,16 +162,16 @@ def wanted_kinds(job: Job) -> tuple[str, ...]:
 
 
 def _ready_or_done(
-    job: Job, image: Path, files: Mapping[str, Path]
+    job: Job, image: Path, files: Mapping[str, Path], field: PlateField | None
 ) -> Ready | ImageDone | ImageFailed:
     before = finished(job, image, files) if job.request.resume else None
-    return before or ready_or_failed(job, image)
+    return before or ready_or_failed(job, image, field)
 
 
-def ready_or_failed(job: Job, image: Path) -> Ready | ImageFailed:
+def ready_or_failed(job: Job, image: Path, field: PlateField | None = None) -> Ready | ImageFailed:
     """Check the header of an image and plan its run, or give the error."""
     try:
-        return make_ready(job, image)
+        return make_ready(job, image, field)
     except BmzError as error:
         return ImageFailed(image, error)
 

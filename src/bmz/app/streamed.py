@@ -14,6 +14,7 @@ import numpy as np
 from bmz.app.image_run import Job, Ready, own_code_record, provenance_of, refuse_errors, tile_cuts
 from bmz.app.measure import image_measures
 from bmz.app.pipeline import Stopwatch
+from bmz.app.plates import origin_columns
 from bmz.app.replay import words_of
 from bmz.app.scale import SAMPLE_PX
 from bmz.app.scratch import PlaneFolder, scratch_folder, scratch_key
@@ -35,6 +36,7 @@ from bmz.base.files import whole_files
 from bmz.base.progress import Listener, Note, Progress
 from bmz.check.finding import CheckReport
 from bmz.check.fit import check_fit
+from bmz.image.plates import PlateField
 from bmz.image.region import OpenImage, open_image
 from bmz.image.sample import read_sample
 from bmz.plan.plan import Plan
@@ -119,7 +121,7 @@ def run_streamed(
         The pixels cannot be read or do not fit, a step cannot be streamed, or a file fails.
     """
     stopwatch = Stopwatch()
-    folder = next(iter(files.values())).parent
+    folder = job.request.folder
     info = ready.asked.image
     with stopwatch.stage("check"):
         report = _checked(job, ready)
@@ -142,9 +144,9 @@ def run_streamed(
             "streamed": _as_streamed(labels),
             "seam_score": seam_score(labels, tile_cuts(plan)),
         }
-        with whole_files(files) as staged:
+        with whole_files(files, job.request.folder) as staged:
             with stopwatch.stage("write"):
-                _write(labels, image, staged, record)
+                _write(labels, image, staged, record, ready.field)
             record = with_result(record, files, labels.count, stopwatch.took_s)
             write_record(staged["record"], record)
     return ImageDone(ready.image, files, labels.count, report.findings, record)
@@ -256,10 +258,14 @@ def _numbered(work: Work, folder: PlaneFolder, layout: Mapping[str, list[int]]) 
 
 
 def _write(
-    labels: LabelStack, image: OpenImage, files: Mapping[str, Path], record: Mapping[str, Any]
+    labels: LabelStack,
+    image: OpenImage,
+    files: Mapping[str, Path],
+    record: Mapping[str, Any],
+    field: PlateField | None,
 ) -> None:
     lengths = {a: um for a, um in image.info.pixel_um.items() if a in labels.axes and a in SPACE}
-    if "labels" in files and files["labels"].suffix == ".zarr":
+    if "labels" in files and record["request"]["labels_format"] == "zarr":
         store = LabelStore(files["labels"], labels.axes, lengths)
         array = store.create(labels.shape, smallest_unsigned(labels.count))
         ones = (1 for _ in labels.shape[:-2])
@@ -272,4 +278,6 @@ def _write(
         shown, drawn = overview(labels, image)
         write_overlay(files["overlay"], shown, drawn)
     if "table" in files:
-        write_objects(files["table"], measured_in_blocks(labels, image))
+        tables = measured_in_blocks(labels, image)
+        named = (origin_columns(field, len(table["label"])) | table for table in tables)
+        write_objects(files["table"], named)

@@ -86,20 +86,21 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_files(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+def whole_files(files: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Path]]:
     """Give a temporary path for each of `files`; move all there when the block ends well.
 
     They appear together, and only when all are whole; when the block raises, none does.
 
     Parameters
     ----------
-    files : kind -> path; all in one folder, which exists
+    files : kind -> path; folders are made
+    folder : of the temporary files; it exists, on the disk of `files`
     """
-    folder = next(iter(files.values())).parent
     with tempfile.TemporaryDirectory(prefix=unfinished("writing"), dir=folder) as temporary:
         staged = {kind: Path(temporary) / path.name for kind, path in files.items()}
         yield staged
         for kind, path in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():  # a store that is replaced
                 shutil.rmtree(path)
             staged[kind].replace(path)

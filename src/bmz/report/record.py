@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -105,7 +106,10 @@ def with_result(
     """Give the record with what came out."""
     return {
         **record,
-        "files": {kind: path.name for kind, path in files.items()},
+        "files": {
+            kind: Path(os.path.relpath(path, files["record"].parent)).as_posix()
+            for kind, path in files.items()
+        },
         "objects": objects,
         "timings_s": {stage: round(seconds, 4) for stage, seconds in took_s.items()},
     }

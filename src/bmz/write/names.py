@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bmz.base.errors import WrongUsage
 from bmz.image.formats import image_suffix
+from bmz.image.plates import PlateField
 
 ENDINGS: Mapping[str, str] = {
     "labels": ".labels.tif",
@@ -53,6 +54,7 @@ def output_paths(
     kinds: Iterable[str] = tuple(ENDINGS),
     *,
     zarr: bool = False,
+    fields: Mapping[Path, PlateField | None] | None = None,
 ) -> dict[Path, dict[str, Path]]:
     """Give the path of every result of every image.
 
@@ -67,6 +69,8 @@ def output_paths(
     folder : where results go; not touched
     kinds : of `ENDINGS`
     zarr : labels are OME-Zarr and not TIFF
+    fields : those of `images` that are fields of a plate: their results lie as they do, in a
+        folder called after the plate, and OME-Zarr labels make up a plate again
 
     Returns
     -------
@@ -81,19 +85,41 @@ def output_paths(
     endings = {kind: ENDINGS[kind] for kind in kinds}
     if zarr and "labels" in endings:
         endings["labels"] = ZARR_LABELS
+    known = fields or {}
     places: dict[Path, Path] = {}
     for image in images:
         places.setdefault(_absolute(image), image)
-    names = _unique_names(list(places))
-    paths = {
-        image: {kind: folder / f"{name}{ending}" for kind, ending in endings.items()}
-        for image, name in zip(places.values(), names, strict=True)
-    }
+    alone = [place for place, image in places.items() if known.get(image) is None]
+    folders = plate_folders(images, known, folder)
+    names = dict(zip(alone, _unique_names(alone), strict=True))
+    paths = {}
+    for place, image in places.items():
+        field = known.get(image)
+        base = folder / names[place] if field is None else folders[field.plate][0] / field.within
+        paths[image] = {kind: base.with_name(f"{base.name}{end}") for kind, end in endings.items()}
+        if field is not None and zarr and "labels" in endings:
+            paths[image]["labels"] = folders[field.plate][1] / field.within
     for image, results in paths.items():
         clash = next((p for p in results.values() if _absolute(p) in places), None)
         if clash is not None:
             raise OutputIsInput(clash, image)
     return paths
+
+
+def plate_folders(
+    images: Sequence[Path], fields: Mapping[Path, PlateField | None], folder: Path
+) -> dict[Path, tuple[Path, Path]]:
+    """Give for each plate the folder of its results, and that of its labels as OME-Zarr.
+
+    No plate has the name of another plate, or of an image beside it.
+    """
+    plates = {field.plate: None for field in fields.values() if field is not None}
+    alone = [_absolute(image) for image in images if fields.get(image) is None]
+    names = _unique_names([*alone, *map(_absolute, plates)])[len(alone) :]
+    return {
+        plate: (folder / name, folder / f"{name}{ZARR_LABELS}")
+        for plate, name in zip(plates, names, strict=True)
+    }
 
 
 def refuse_existing(paths: Iterable[Path]) -> None:

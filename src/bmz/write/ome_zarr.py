@@ -75,10 +75,12 @@ class LabelStore:
             **({"colors": _colours(count)} if count else {}),
         }
         image = self._multiscales(shapes, "")
-        _group(self.group, {"ome": {**ome, **image, "image-label": label}, "bmz": dict(provenance)})
-        _group(self.folder / LABELS, {"ome": {**ome, "labels": [NAME]}})
+        write_group(
+            self.group, {"ome": {**ome, **image, "image-label": label}, "bmz": dict(provenance)}
+        )
+        write_group(self.folder / LABELS, {"ome": {**ome, "labels": [NAME]}})
         # the arrays of the label image are those of the image too: nothing is stored twice
-        _group(self.folder, {"ome": {**ome, **self._multiscales(shapes, f"{LABELS}/{NAME}/")}})
+        write_group(self.folder, {"ome": {**ome, **self._multiscales(shapes, f"{LABELS}/{NAME}/")}})
 
     def _pyramid(self) -> list[tuple[int, ...]]:
         import zarr
@@ -186,7 +188,8 @@ def _created(folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str
     )
 
 
-def _group(folder: Path, attributes: Mapping[str, Any]) -> None:
+def write_group(folder: Path, attributes: Mapping[str, Any]) -> None:
+    """Make a folder a Zarr group with these attributes."""
     folder.mkdir(parents=True, exist_ok=True)
     told = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
     (folder / "zarr.json").write_text(json.dumps(told, indent=1), encoding="utf-8")

@@ -1,0 +1,98 @@
+"""Plates among the images of a run: their fields are run as images, and put together again."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.files import whole_file
+from bmz.image.plates import PlateField, plate_fields
+from bmz.report.outcome import ImageDone
+from bmz.write.names import ENDINGS, plate_folders
+
+
+def with_fields(images: Sequence[Path]) -> dict[Path, PlateField | None]:
+    """Put the fields of a plate in the place of the plate.
+
+    Returns
+    -------
+    dict
+        image -> the field that it is; None where it is no part of a plate
+
+    Raises
+    ------
+    ImageUnreadable
+        The metadata of a plate do not follow the format.
+    """
+    found: dict[Path, PlateField | None] = {}
+    for image in images:
+        fields = plate_fields(image)
+        if fields is None:
+            found[image] = None
+        else:
+            found |= {field.path: field for field in fields}
+    return found
+
+
+def origin_columns(field: PlateField | None, rows: int) -> dict[str, AnyArray]:
+    """Give the columns of a table that say where its objects lie: file, well and field."""
+    if field is None:
+        return {}
+    words = {"file": field.plate.name, "well": field.well, "field": field.field}
+    return {name: np.full(rows, word) for name, word in words.items()}
+
+
+def finish_plates(
+    folder: Path,
+    images: Mapping[Path, PlateField | None],
+    done: Iterable[ImageDone],
+    *,
+    zarr: bool,
+) -> None:
+    """Write what concerns a plate as a whole: one table of all objects, and OME-Zarr metadata.
+
+    Parameters
+    ----------
+    folder : of the results
+    images : see `with_fields`
+    done : the images that have a result
+    zarr : the labels are OME-Zarr
+    """
+    from bmz.write.plate import write_plate  # here, for `bmz check` has no need of xarray
+
+    results = {one.image: one for one in done}
+    folders = plate_folders(list(images), images, folder)
+    for plate, (place, labels) in folders.items():
+        fields = {
+            field: results[image]
+            for image, field in images.items()
+            if field is not None and field.plate == plate and image in results
+        }
+        tables = [one.files["table"] for one in fields.values() if "table" in one.files]
+        if tables:
+            _write_joined(place.with_name(f"{place.name}{ENDINGS['table']}"), tables)
+        if zarr and fields and all("labels" in one.files for one in fields.values()):
+            write_plate(labels, list(fields))
+
+
+def _write_joined(path: Path, tables: Sequence[Path]) -> None:
+    headings = dict.fromkeys(name for table in tables for name in _heading(table))
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(headings), lineterminator="\n")
+        writer.writeheader()
+        for table in tables:
+            writer.writerows(_rows(table))
+
+
+def _heading(table: Path) -> Sequence[str]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _rows(table: Path) -> Iterator[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)

@@ -1,0 +1,98 @@
+"""Plates of wells in OME-Zarr: which images they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bmz.image.decoding import decoding
+from bmz.image.faults import ImageUnreadable
+from bmz.image.zarr_folder import group_attributes, is_node
+
+
+@dataclass(frozen=True)
+class PlateField:
+    """One field of view of a well.
+
+    Parameters
+    ----------
+    plate : folder of the plate
+    row, column : of the well, as the plate calls them, such as ``A`` and ``1``
+    field : path of the image within its well, such as ``0``; empty where the well is not there
+    """
+
+    plate: Path
+    row: str
+    column: str
+    field: str
+
+    @property
+    def within(self) -> PurePosixPath:
+        """The path of the image within the plate."""
+        return PurePosixPath(self.row, self.column, self.field)
+
+    @property
+    def path(self) -> Path:
+        """The folder of the image."""
+        return self.plate / self.within
+
+    @property
+    def well(self) -> str:
+        """The name of the well, such as ``A1``."""
+        return f"{self.row}{self.column}"
+
+
+def plate_fields(path: Path) -> tuple[PlateField, ...] | None:
+    """List the fields of all wells of a plate; give None for what is none.
+
+    Source: OME-Zarr 0.5, sections "plate" and "well" (0.4 alike).
+
+    Parameters
+    ----------
+    path : of any image file or folder; what cannot be read as Zarr is no plate
+
+    Raises
+    ------
+    ImageUnreadable
+        The metadata of the plate or of a well do not follow the format.
+    """
+    if not path.is_dir() or not is_node(path):
+        return None
+    plate = _ome(path, path).get("plate")
+    if not isinstance(plate, Mapping):
+        return None
+    return tuple(_fields(path, plate))
+
+
+def _fields(path: Path, plate: Mapping[str, Any]) -> Iterator[PlateField]:
+    for name in _paths(path, plate, "wells"):
+        words = PurePosixPath(name).parts
+        if len(words) != 2 or ".." in words:  # noqa: PLR2004  (a row and a column)
+            raise ImageUnreadable(path, f"has a well '{name}', which is no ROW/COLUMN")
+        folder = path / name
+        if not is_node(folder):
+            yield PlateField(path, *words, "")
+            continue
+        well = _ome(path, folder).get("well")
+        if not isinstance(well, Mapping):
+            raise ImageUnreadable(path, f"has a well '{name}' without the metadata of one")
+        for field in _paths(path, well, "images"):
+            if len(PurePosixPath(field).parts) != 1 or field == "..":
+                raise ImageUnreadable(path, f"names a field '{field}' in its well '{name}'")
+            yield PlateField(path, *words, field)
+
+
+def _ome(path: Path, folder: Path) -> Mapping[str, Any]:
+    with decoding(path, "OME-Zarr"):
+        attributes = group_attributes(folder) or {}
+    ome = attributes.get("ome", attributes)
+    return ome if isinstance(ome, Mapping) else {}
+
+
+def _paths(path: Path, holder: Mapping[str, Any], key: str) -> list[str]:
+    listed = holder.get(key)
+    if not isinstance(listed, list):
+        raise ImageUnreadable(path, f"is a plate without a list of {key}")
+    return [str(one["path"]).strip("/") for one in listed if "path" in one]
