@@ -21,6 +21,7 @@ from bmz.app.resume import finished, remove_leftovers
 from bmz.app.settings import decide_labelling
 from bmz.app.stream_network import ThisProcess
 from bmz.app.streamed import bytes_in_one_piece, can_stream, run_streamed
+from bmz.app.trial import Tried, try_two_tiles, with_fitting_tiles
 from bmz.app.trust import permit_for
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.files import writable_folder
@@ -109,15 +110,25 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
 
 
 def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:
-    """Say for each image how it would be run, and run nothing."""
+    """Say for each image how it would be run, after a trial of two tiles, and write nothing."""
     job = prepare(request, listener, measure=False)
-    for image, field in with_fields(request.images).items():
-        ready = ready_or_failed(job, image, field)
-        if isinstance(ready, ImageFailed):
-            yield ready
-        else:
-            need = bytes_in_one_piece(ready, job)
-            yield ImagePlan(image, ready.plan, ready.report.findings, need, in_parts(ready, job))
+    with closing(opened(job)) as backend:
+        known: dict[str, Tried] = {}
+        for image, field in with_fields(request.images).items():
+            ready = ready_or_failed(job, image, field)
+            yield ready if isinstance(ready, ImageFailed) else _planned(job, ready, backend, known)
+
+
+def _planned(job: Job, ready: Ready, backend: Backend, known: dict[str, Tried]) -> ImagePlan:
+    parts, need = in_parts(ready, job), bytes_in_one_piece(ready, job)
+    findings = ready.report.findings
+    if job.request.engine == "core":
+        return ImagePlan(ready.image, ready.plan, findings, need, parts)
+    key = repr((ready.plan.as_record(), parts))  # images of one size are tried once
+    if key not in known:
+        known[key] = try_two_tiles(job, ready, backend, in_parts=parts)
+    tried = known[key]
+    return ImagePlan(ready.image, tried.plan, findings, need, parts, tried.estimate)
 
 
 def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
@@ -194,6 +205,8 @@ def run_one(
     job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
 ) -> ImageDone:
     """Run one image: in one piece, or in parts where it would need too much memory."""
+    if job.request.engine == "bmz":
+        ready = with_fitting_tiles(job, ready, backend)
     if in_parts(ready, job):
         return run_streamed(job, ready, ThisProcess(backend), files, listener)
     return run_image(job, ready, backend, files, listener)

@@ -68,6 +68,16 @@ def bytes_in_one_piece(ready: Ready, job: Job) -> int:
     return pixels * (planes * (4 * maps + 8) + 8 * taken + 4 * maps + BYTES_A_PIXEL)
 
 
+def bytes_in_parts(ready: Ready, job: Job) -> int:
+    """Estimate the memory that an image needs when it is run in parts: that of a block."""
+    output = _output_of(job)
+    seen = {axis: min(n, BLOCK_PX + 2 * OVERLAP_PX) for axis, n in ready.plan.shape.items()}
+    if "z" in seen:
+        side = side_of_blocks(ready.plan.shape["z"]) + 2 * OVERLAP_PX
+        seen = {"z": ready.plan.shape["z"], "y": side, "x": side}
+    return prod(seen.values()) * (4 * (output.channels or 1) + BYTES_A_PIXEL + 8)
+
+
 def can_stream(ready: Ready, job: Job) -> bool:
     """Say whether an image can be run in parts: one input, no resizing, and a mask of a map."""
     plan, labelling = ready.plan, job.labelling

@@ -40,6 +40,8 @@ class Plan:
     batch : tiles that are run at once
     recipe : how the output becomes labels
     precision : of the arithmetic
+    sees_whole_image : every output hangs on all that the network is given at once, such as by
+        group normalisation or a style vector
     """
 
     weights: Weights
@@ -55,6 +57,7 @@ class Plan:
     recipe: RecipeChoice
     parameters: Mapping[str, Any] = field(default_factory=dict)
     precision: PrecisionChoice = FLOAT32
+    sees_whole_image: bool = False
 
     def describe(self) -> tuple[str, ...]:
         """Give the lines that ``--plan`` prints."""
@@ -70,6 +73,7 @@ class Plan:
             *((f"clip    above percentile {self.clip:g} of each channel",) if self.clip else ()),
             f"resize  {'no' if self.scale == 1 else f'x {self.scale:g}, to ' + _sizes(self.shape)}",
             *self.tiling.describe(),
+            *(f"        {note}" for note in [self._whole_image_note()] if note),
             f"labels  {self.recipe.name} of '{self.recipe.output}': {self.recipe.why}",
             *((f"        {values}",) if values else ()),
         )
@@ -92,7 +96,16 @@ class Plan:
             "padding": {along.axis: list(along.padding) for along in self.tiling.axes},
             "pad": self.tiling.pad,
             "batch": self.batch,
+            "whole_image_network": self._whole_image_note(),
         }
+
+    def _whole_image_note(self) -> str | None:
+        if not self.sees_whole_image or self.tiling.count == 1:
+            return None
+        return (
+            f"the network sees all that it is given at once, and was given {self.tiling.count} "
+            "tiles: objects may differ a little from those of one piece"
+        )
 
 
 def _channel_word(channel: int) -> str:
@@ -154,6 +167,7 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
         recipe=decided.recipe,
         parameters=decided.parameters,
         precision=decided.precision,
+        sees_whole_image=sees_whole_image(model),
     )
 
 
@@ -192,8 +206,13 @@ def wide_side(model: ModelSpec) -> int | None:
     Group normalisation or a style vector makes every output depend on all that the network is
     given, so tiles shift the numbers; None leaves the default side.
     """
+    return GLOBAL_SIDE if sees_whole_image(model) and model.space == "yx" else None
+
+
+def sees_whole_image(model: ModelSpec) -> bool:
+    """Say whether the description tells that every output hangs on the whole input."""
     field = (model.config.get("bmz") or {}).get("receptive_field") or {}
-    return GLOBAL_SIDE if field.get("global_context") and model.space == "yx" else None
+    return bool(field.get("global_context"))
 
 
 def _channels_of_inputs(asked: Question) -> tuple[tuple[int, ...], ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bmz.base.errors import AnswerIsNo, BmzError
 from bmz.check.finding import Finding
+from bmz.plan.estimate import Estimate
 from bmz.plan.plan import Plan
 
 UNFORCEABLE = frozenset({"axes.ambiguous", "axes.missing", "channel.count", "channel.rgb"})
@@ -37,6 +38,7 @@ class ImagePlan:
     Parameters
     ----------
     bytes_in_one_piece : about what it needs beside the network
+    estimate : of time and memory, from a trial; None where it was not tried
     in_parts : that is more than there is, so it is read, labelled and written in parts
     """
 
@@ -45,6 +47,7 @@ class ImagePlan:
     findings: tuple[Finding, ...]
     bytes_in_one_piece: int = 0
     in_parts: bool = False
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)

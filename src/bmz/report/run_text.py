@@ -75,7 +75,7 @@ def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
         return _failed(planned)
     lines = finding_lines(planned.findings, planned.image.name)
     lines.append(("answer", f"{planned.image}"))
-    told = [*planned.plan.describe(), f"memory  {_memory(planned)}"]
+    told = [*planned.plan.describe(), f"memory  {_memory(planned)}", *_estimate(planned)]
     return lines + [("answer", f"  {text}") for text in told]
 
 
@@ -84,6 +84,31 @@ def _memory(planned: ImagePlan) -> str:
     if planned.in_parts:
         return f"{gigabytes}: it is read, labelled and written in parts"
     return f"{gigabytes}, beside the network"
+
+
+def _estimate(planned: ImagePlan) -> list[str]:
+    found, plan = planned.estimate, planned.plan
+    if found is None:
+        return []
+    tiles = f"{plan.batch} tiles" if plan.batch > 1 else "tile"
+    lines = [
+        f"time    about {_seconds(found.network_s)} of network, {_seconds(found.run_s)} a {tiles}"
+    ]
+    if found.peak_bytes is not None and found.network_bytes is not None:
+        parts = (found.held_bytes, found.network_bytes, found.image_bytes)
+        program, network, image = (f"{size / 1e9:.2f}" for size in parts)
+        peak, free = f"{found.peak_bytes / 1e9:.2f} GB", f"{found.free_bytes / 1e9:.1f} GB"
+        told = f"program {program}, and then network {network} or image {image}"
+        lines.append(f"peak    about {peak} of {free} free: {told}")
+    if found.workers > 1:
+        lines.append(f"workers up to {found.workers} on this machine (--workers {found.workers})")
+    return lines
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 100:  # noqa: PLR2004  (below, seconds; above, minutes; then hours)
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 
 
 def run_json(summary: RunSummary) -> str:
@@ -107,6 +132,7 @@ def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
             "plan": one.plan.as_record(),
             "bytes_in_one_piece": one.bytes_in_one_piece,
             "in_parts": one.in_parts,
+            "estimate": None if one.estimate is None else asdict(one.estimate),
             "recipe": asdict(one.plan.recipe) | {"parameters": dict(one.plan.parameters)},
             "findings": [asdict(finding) for finding in one.findings],
         }
