@@ -147,7 +147,19 @@ def test_the_record_says_that_it_was_run_in_parts(tmp_path: Path) -> None:
     assert "streamed" not in json.loads(whole.files["record"].read_text())
     told = json.loads(parts.files["record"].read_text())["streamed"]
     assert told["block_px"] == 96
+    assert told["note"] is None
     assert told["overlap_px"] >= 24
+
+
+def test_the_record_says_that_blocks_may_differ_where_a_recipe_weighs_the_whole(
+    tmp_path: Path,
+) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", blobs())
+
+    one = done(model, tmp_path / "a.npy", tmp_path, PARTS, axes="yx", recipe="boundary")
+
+    assert "boundary" in one.record["streamed"]["note"]
 
 
 def test_the_seam_score_is_the_same_in_parts(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from bmz.image.region import OpenImage, open_image
 from bmz.image.sample import read_sample
 from bmz.plan.plan import Plan
 from bmz.process.adapt import grid_of
-from bmz.process.blocks import BlockWork, label_blocks
+from bmz.process.blocks import FAR_SEEING, BlockWork, label_blocks
 from bmz.process.ops import Op
 from bmz.process.seam_score import seam_score
 from bmz.process.streamed_steps import StepNotStreamed, streamed_ops
@@ -151,7 +151,7 @@ def run_streamed(
             "request": words_of(job.request),
             "own_code": own_code_record(job),
             "backend": network.name,
-            "streamed": _as_streamed(labels),
+            "streamed": _as_streamed(labels, job.labelling.choice.name),
             "seam_score": seam_score(labels, tile_cuts(plan)),
         }
         with whole_files(files, job.request.folder) as staged:
@@ -170,10 +170,12 @@ def _checked(job: Job, ready: Ready) -> CheckReport:
     return report
 
 
-def _as_streamed(labels: LabelStack) -> dict[str, int]:
+def _as_streamed(labels: LabelStack, recipe: str) -> dict[str, Any]:
+    note = f"'{recipe}' weighs all objects together: those of blocks may differ a little"
     return {
         "block_px": max(max(part.block) for part in labels.parts),
         "overlap_px": max(max(part.overlap) for part in labels.parts),
+        "note": note if recipe in FAR_SEEING else None,
     }
 
 
