@@ -26,7 +26,7 @@ from bmz.check.finding import CheckReport
 from bmz.check.fit import check_fit, check_header
 from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
-from bmz.image.grid import with_lengths
+from bmz.image.grid import named, with_lengths
 from bmz.image.info import ImageInfo
 from bmz.image.plates import PlateField
 from bmz.image.read import read_image
@@ -151,7 +151,7 @@ def run_image(
     with stopwatch.stage("read"):
         pixels = read_image(ready.asked.image)
     with stopwatch.stage("check"):
-        seen = Axed(pixels.to_numpy(), tuple(map(str, pixels.dims)))
+        seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
         measures = image_measures(seen, ready.asked.channels_taken)
         report = check_fit(replace(ready.asked, measured=measures), seen)
         refuse_errors(ready.image, report, force=job.request.force)
@@ -160,7 +160,7 @@ def run_image(
     engine = job.request.engine
     work = Pass(job.model, ready.plan, job.labelling, backend, stopwatch, listener, engine)
     predicted = predict_image(pixels, ready.asked.image, work)
-    objects = None if predicted.labels is None else int(predicted.labels.max())
+    objects = None if predicted.labels is None else int(predicted.labels.values.max())
     record = run_record(
         job.model, ready.asked.image, predicted.plan, job.labelling.as_record(), report.findings
     )
@@ -260,7 +260,7 @@ def predict_image(pixels: xr.DataArray, info: ImageInfo, work: Pass) -> Predicte
 
 def _joined(parts: list[Any], sizes: tuple[int, ...], dims: tuple[str, ...]) -> xr.DataArray:
     stacked = np.stack(parts)
-    return xr.DataArray(stacked.reshape(sizes + stacked.shape[1:]), dims=dims)
+    return named(stacked.reshape(sizes + stacked.shape[1:]), dims)
 
 
 def _labels(
@@ -270,7 +270,7 @@ def _labels(
     if not parts:
         return None
     stacked = stack_unique(parts)
-    return xr.DataArray(stacked.reshape(sizes + stacked.shape[1:]), dims=dims)
+    return named(stacked.reshape(sizes + stacked.shape[1:]), dims)
 
 
 def _scores(results: list[PlaneResult]) -> FloatArray | None:

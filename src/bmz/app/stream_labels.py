@@ -14,6 +14,7 @@ import xarray as xr
 from bmz.app.stream_parts import BLOCK_PX
 from bmz.base.arrays import AnyArray
 from bmz.base.boxes import Box, boxes
+from bmz.image.grid import named
 from bmz.image.region import OpenImage
 from bmz.process.blocks import Found
 
@@ -195,4 +196,4 @@ def overview(labels: LabelStack, image: OpenImage) -> tuple[xr.DataArray, xr.Dat
             shown = xr.DataArray(empty, coords=kept, dims=part.dims, attrs=part.attrs)
         shown[dict(zip("yx", place, strict=True))] = part.drop_vars(["y", "x"], errors="ignore")
     assert shown is not None  # noqa: S101  (an image has pixels; this tells the type checker)
-    return shown, xr.DataArray(numbers, dims=("y", "x"))
+    return shown, named(numbers, "yx")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import xarray as xr
 
 from bmz.app.stream_labels import Labels, LabelStack
 from bmz.base.boxes import Box
-from bmz.image.grid import with_lengths
+from bmz.image.grid import named, with_lengths
 from bmz.image.region import OpenImage
 from bmz.process.measure import Table, measure_objects
 
@@ -72,8 +71,8 @@ def _blocks(
         box = {**plane, **dict(zip("yx", seen, strict=True))}
         shown = image.region(box).squeeze("t" if "t" in plane else [], drop=True)
         laid = owned.reshape([shown.sizes[axis] for axis in axes])
-        named = with_lengths(xr.DataArray(laid, dims=axes), um)
-        yield _moved(measure_objects(named, shown, scores), box, sizes, um)
+        mine = with_lengths(named(laid, axes), um)
+        yield _moved(measure_objects(mine, shown, scores), box, sizes, um)
 
 
 def _cores(part: Labels, rows: slice) -> Iterator[tuple[slice, slice]]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE
+
+
+def named(
+    pixels: AnyArray, dims: Sequence[str], attrs: Mapping[str, object] | None = None
+) -> xr.DataArray:
+    """Give an array of NumPy with names for its axes, without copying it.
+
+    Without the quick way xarray imports Dask, where it is installed, to see whether the array is
+    one of Dask: a third of a second.
+    """
+    return xr.DataArray(xr.Variable(tuple(dims), pixels, attrs, fastpath=True))
 
 
 def with_lengths(
@@ -60,5 +71,5 @@ def _step(pixels: xr.DataArray, axis: str) -> float | None:
     if coordinate.size < 2:  # noqa: PLR2004  (a step needs two)
         alone = coordinate.attrs.get("pixel_um")
         return None if alone is None else float(alone)
-    values = coordinate.to_numpy()
+    values = coordinate.values
     return float(values[-1] - values[0]) / (len(values) - 1)

@@ -9,7 +9,7 @@ import xarray as xr
 from bmz.base.axes import in_image_order
 from bmz.image.faults import AxesUnknown, ImageUnreadable
 from bmz.image.formats import format_of
-from bmz.image.grid import with_lengths
+from bmz.image.grid import named, with_lengths
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.readers import READERS
 
@@ -42,7 +42,7 @@ def read_image(info: ImageInfo) -> xr.DataArray:
     pixels = READERS[format_of(info.path)].pixels(info.path, info.series)
     if pixels.size != math.prod(info.shape) or pixels.dtype != info.dtype:
         raise ImageUnreadable(info.path, "changed since it was looked at")
-    stored = xr.DataArray(pixels.reshape(info.shape), dims=tuple(info.axes))
+    stored = named(pixels.reshape(info.shape), info.axes)
     return with_lengths(
         stored.transpose(*in_image_order(info.axes)),
         info.pixel_um,

@@ -47,16 +47,15 @@ class OpenImage:
         RegionRefused, CouldNotTell
             See `pixels`.
         """
-        import xarray as xr  # here, for it takes longer to import than a sample to be read
-
-        from bmz.image.grid import with_lengths
+        # it imports xarray, which takes longer than a sample to be read
+        from bmz.image.grid import named, with_lengths
 
         info, box = self.info, _box(self.info, slices)
         first = {a: s.start for a, s in zip(info.axes, box, strict=True)}
         names = info.channel_names[box[info.axes.index("c")]] if info.channel_names else ()
         found = self.pixels(slices)
         return with_lengths(
-            xr.DataArray(found.array, dims=found.axes),
+            named(found.array, found.axes),
             info.pixel_um,
             channel_names=names,
             colour=info.colour,

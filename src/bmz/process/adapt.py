@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
-from skimage.transform import resize
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.axes import IMAGE_AXES
@@ -60,6 +59,8 @@ def resize_image(x: AnyArray, shape: Sequence[int]) -> FloatArray:
     """
     if tuple(x.shape[1:]) == tuple(shape):
         return x.astype(np.float32)
+    from skimage.transform import resize  # here: most images are run as they are
+
     resized = [
         resize(plane.astype(np.float32), shape, order=1, mode="reflect", preserve_range=True)
         for plane in x

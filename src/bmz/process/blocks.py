@@ -23,8 +23,8 @@ GROWTH = 2
 
 FAR_SEEING = frozenset({"gasp", "boundary", "affinities"})
 """Recipes in which every object hangs, through its neighbours, on all others. In blocks the first
-two gave an adjusted Rand index of 0.99 or more against one piece, on the membranes of a real network;
-the last one the same objects on ideal maps."""
+two gave an adjusted Rand index of 0.99 or more against one piece, on the membranes of a real
+network; the last one the same objects on ideal maps."""
 
 
 class Sliced(Protocol):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -178,6 +177,9 @@ class Overlap:
         pair = np.zeros(iou.shape, np.intp)
         pair[i, j] = part
         # a match counts 1; the sum of IoU decides between equal counts
+        # here, for it takes long to import, and few commands compare masks
+        from scipy.optimize import linear_sum_assignment
+
         most = 2 * max(min(len(self.predicted_px), len(self.truth_px)), 1)
         row, column = linear_sum_assignment((iou >= least) + iou / most, maximize=True)
         matched: NDArray[np.intp] = pair[row, column][iou[row, column] >= least]

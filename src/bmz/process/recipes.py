@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
-from bmz.process.affinities import AFFINITIES
-from bmz.process.argmax import ARGMAX
-from bmz.process.boundary import BOUNDARY
-from bmz.process.components import COMPONENTS
-from bmz.process.contour import CONTOUR
-from bmz.process.distance_watershed import DISTANCE_WATERSHED
-from bmz.process.flows import FLOWS
-from bmz.process.gasp import GASP
-from bmz.process.labels import LABELS
-from bmz.process.masks import MASKS
-from bmz.process.mesmer import MESMER
 from bmz.process.recipe import Recipe
-from bmz.process.stardist import STARDIST
 
-RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        STARDIST,
-        FLOWS,
-        MESMER,
-        CONTOUR,
-        BOUNDARY,
-        GASP,
-        AFFINITIES,
-        DISTANCE_WATERSHED,
-        COMPONENTS,
-        ARGMAX,
-        MASKS,
-        LABELS,
-    )
-}
+_NAMES = (
+    "stardist",
+    "flows",
+    "mesmer",
+    "contour",
+    "boundary",
+    "gasp",
+    "affinities",
+    "distance_watershed",
+    "components",
+    "argmax",
+    "masks",
+    "labels",
+)
+"""Each is a module of this room, which holds the recipe under its name in capitals."""
+
+
+class _Recipes(Mapping[str, Recipe]):
+    """Imports a recipe when it is asked for: all of them take longer than a small image."""
+
+    def __getitem__(self, name: str) -> Recipe:
+        if name not in _NAMES:
+            raise KeyError(name)
+        recipe: Recipe = getattr(import_module(f"bmz.process.{name}"), name.upper())
+        return recipe
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _NAMES
+
+
+RECIPES: Mapping[str, Recipe] = _Recipes()
 """The names that ``--recipe`` takes; ``none``, which keeps the raw output, is no recipe."""

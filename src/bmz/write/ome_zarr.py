@@ -133,7 +133,7 @@ def write_zarr_labels(folder: Path, labels: xr.DataArray, provenance: Mapping[st
     provenance : see `LabelStore.finish`
     """
     ordered = labels.transpose(*in_image_order(map(str, labels.dims)))
-    most = int(ordered.max()) if ordered.size else 0
+    most = int(ordered.values.max()) if ordered.size else 0
     store = LabelStore(folder, "".join(map(str, ordered.dims)), pixel_um_of(ordered))
     array = store.create(ordered.shape, smallest_unsigned(most))
     array[...] = ordered.values.astype(array.dtype)

@@ -16,6 +16,8 @@ _ON_DARK = np.array([_YELLOW, _SKY, _ORANGE, _GREEN, _PURPLE, _VERMILLION], np.f
 _ON_BRIGHT = np.array([_BLUE, _VERMILLION, _GREEN, _PURPLE, _BLACK, _ORANGE], np.float32)
 
 _NEIGHBOURS_WITHIN_PX = 6
+_STEP_PX = 3
+"""Every third pixel is enough to see who is near whom, in a ninth of the time."""
 
 
 def outlines(labels: AnyArray) -> tuple[BoolArray, BoolArray]:
@@ -68,7 +70,8 @@ def outline_colours(labels: AnyArray, *, bright: bool = False) -> FloatArray:
 
 
 def _neighbours(labels: AnyArray) -> dict[int, set[int]]:
-    grown: AnyArray = expand_labels(labels, _NEIGHBOURS_WITHIN_PX)
+    sparse = labels[::_STEP_PX, ::_STEP_PX]
+    grown: AnyArray = expand_labels(sparse, _NEIGHBOURS_WITHIN_PX // _STEP_PX)
     pairs: set[tuple[int, int]] = set()
     for one, other in ((grown[1:], grown[:-1]), (grown[:, 1:], grown[:, :-1])):
         touch = (one != other) & (one > 0) & (other > 0)

@@ -12,6 +12,7 @@ from skimage.segmentation import relabel_sequential
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.files import whole_file
+from bmz.image.grid import named
 from bmz.write.outlines import outline_colours, outlines
 from bmz.write.stretch import in_colour
 
@@ -85,7 +86,7 @@ def _shrunk(image: xr.DataArray, sides: tuple[int, int]) -> xr.DataArray:
         )
         for channel in stacked.transpose("c", "y", "x").values
     ]
-    return xr.DataArray(np.stack(small), dims=("c", "y", "x"), attrs=image.attrs)
+    return named(np.stack(small), "cyx", image.attrs)
 
 
 def _nearest(pixels: AnyArray, sides: tuple[int, int]) -> AnyArray:

@@ -74,7 +74,7 @@ def write_labels(path: Path, labels: xr.DataArray) -> None:
     """
     if labels.dtype.kind not in "bui":
         raise LabelsRefused(path, "integers", str(labels.dtype))
-    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    low, high = (int(labels.values.min()), int(labels.values.max())) if labels.size else (0, 0)
     if low < 0 or high > _MOST_LABELS:
         raise LabelsRefused(path, f"0 to {_MOST_LABELS}", f"{low} to {high}")
     ordered = labels.transpose(*in_image_order(map(str, labels.dims)))
