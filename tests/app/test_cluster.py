@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -176,6 +177,20 @@ def test_each_worker_has_a_gpu_of_its_own(word: str, gpus: int, worker: object, 
 def test_a_scheduler_that_is_not_there_is_named(request_: RunRequest) -> None:
     with pytest.raises(cluster.SchedulerAbsent, match=r"\[cluster\.no-scheduler\]"):
         run(replace(request_, scheduler="tcp://127.0.0.1:9"))
+
+
+def test_the_file_of_a_scheduler_names_it(
+    request_: RunRequest, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "FILE_WITHIN_S", 0.3)
+    file = tmp_path / "scheduler.json"
+    with pytest.raises(cluster.SchedulerAbsent):
+        run(replace(request_, scheduler=str(file)))
+    file.write_text(json.dumps({"address": scheduler}))
+
+    summary = run(replace(request_, scheduler=str(file)))
+
+    assert len(summary.done) == 6
 
 
 def test_finished_images_are_not_dealt_out_again(request_: RunRequest) -> None:

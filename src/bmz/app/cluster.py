@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -33,6 +34,9 @@ ONE_THREAD: Mapping[str, str] = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
 }
 """Of a worker: several on one machine share its processors."""
+
+FILE_WITHIN_S = 60
+"""A scheduler that is starting writes its file within this time."""
 
 TIMES_ELSEWHERE = 1
 """How often an image that could not be run is tried again."""
@@ -179,8 +183,9 @@ def _client(request: RunRequest, stack: ExitStack) -> Any:  # noqa: ANN401  (Das
         raise DaskMissing(why) from why
     if request.scheduler is not None:
         try:
-            return stack.enter_context(Client(request.scheduler, timeout="10s"))
-        except (OSError, TimeoutError, ValueError) as why:
+            address = _address(request.scheduler)
+            return stack.enter_context(Client(address, timeout="10s"))
+        except (OSError, TimeoutError, ValueError, KeyError) as why:
             raise SchedulerAbsent(request.scheduler, why) from why
     stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": dict(ONE_THREAD)}))
     cluster = stack.enter_context(
@@ -193,6 +198,16 @@ def _client(request: RunRequest, stack: ExitStack) -> Any:  # noqa: ANN401  (Das
         )
     )
     return stack.enter_context(Client(cluster))
+
+
+def _address(word: str) -> str:
+    """Give the address of a scheduler, which it may have written, or be about to, into a file."""
+    if not word.endswith(".json"):
+        return word
+    file, until = Path(word), time.monotonic() + FILE_WITHIN_S
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    return str(json.loads(file.read_text(encoding="utf-8"))["address"])
 
 
 _LOADED: dict[str, tuple[Job, Backend]] = {}

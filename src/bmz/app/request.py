@@ -39,7 +39,8 @@ class RunRequest:
     resume : images whose outputs are there, made by the same words, are left out
     memory_gb : an image that would need more is run in parts; None for half of what is free
     workers : processes on this machine among which the images are dealt out; 1 for this one
-    scheduler : address of a Dask scheduler whose workers run the images; None for none
+    scheduler : address of a Dask scheduler whose workers run the images, or the JSON file that
+        it writes; None for none
     threads : of a network on a CPU; None for as many as there are processors
     force : run despite findings of severity error
     engine : ``core`` lets bioimageio.core predict, the declared steps included

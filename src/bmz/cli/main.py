@@ -92,7 +92,7 @@ def status_of(words: Sequence[str]) -> int:
         say_error(error)
         return error.exit_status
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; finished images are kept, nothing half-written is left", err=True)
+        click.echo("interrupted; what is finished is kept (bmz run --resume goes on)", err=True)
         return INTERRUPTED
     except MemoryError:
         say_memory()

@@ -135,17 +135,19 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes on this machine among which the images are dealt out.",
+    help="Processes on this machine among which images, or tiles of a large one, are dealt out.",
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="Dask scheduler whose workers run the images, such as tcp://host:8786.",
+    help="Dask scheduler whose workers run the images: tcp://host:8786, or its JSON file.",
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and stop.")
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
 @click.option(
-    "--resume", is_flag=True, help="Leave out images that the same words have finished before."
+    "--resume",
+    is_flag=True,
+    help="Go on after a stop: what the same words finished is left out.",
 )
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
 @click.option(
