@@ -122,3 +122,17 @@ def test_three_channels_of_a_map_are_no_photograph(tmp_path: Path) -> None:
     write_raw(tmp_path / "a.raw.tif", xr.DataArray(np.zeros((3, 4, 5)), dims=("c", "y", "x")))
 
     assert not inspect_image(tmp_path / "a.raw.tif").colour
+
+
+def test_labels_of_a_large_plane_have_smaller_copies(tmp_path: Path) -> None:
+    numbers = np.arange(2100 * 300).reshape(2100, 300) % 999
+    labels = xr.DataArray(numbers, dims=("y", "x"), coords={"y": np.arange(2100) * 0.5})
+
+    write_labels(tmp_path / "a.tif", labels)
+
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        levels = file.series[0].levels
+        assert [level.shape for level in levels] == [(2100, 300), (1050, 150), (525, 75), (263, 38)]
+        np.testing.assert_array_equal(levels[0].asarray(), numbers)
+        np.testing.assert_array_equal(levels[2].asarray(), numbers[::4, ::4])
+        assert 'PhysicalSizeY="0.5"' in (file.ome_metadata or "")

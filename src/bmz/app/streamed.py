@@ -26,7 +26,7 @@ from bmz.app.stream_labels import (
     without_border,
     without_hidden,
 )
-from bmz.app.stream_network import Network
+from bmz.app.stream_network import Network, output_number
 from bmz.app.stream_parts import BLOCK_PX, PreparedImage, StoredMap, side_of_blocks
 from bmz.app.stream_table import measured_in_blocks
 from bmz.base.arrays import AnyArray, smallest_unsigned
@@ -180,11 +180,12 @@ def _as_streamed(labels: LabelStack, recipe: str) -> dict[str, Any]:
 
 
 def _scratch_note(ready: Ready, job: Job, scratch: Path) -> str:
-    plan, letters = ready.plan, _output_of(job).letters
-    maps = 4 * (_output_of(job).channels or 1) if "c" in letters else 4
+    plan, output = ready.plan, _output_of(job)
+    rule = plan.outputs[output_number(job)]
+    map_px = prod(along.image_output(rule) for along in plan.tiling.axes)
     # labels of all planes, and the map of one at a time
-    planes = max(prod(plan.loop.values()), 1)
-    gigabytes = prod(plan.shape.values()) * (maps + 4 * planes) / 1e9
+    label_px = prod(plan.shape.values()) * max(prod(plan.loop.values()), 1)
+    gigabytes = 4 * (map_px * (output.channels or 1) + label_px) / 1e9
     name = ready.image.name
     return f"{name} is run in parts; up to {gigabytes:.1f} GB in {scratch} until it is done"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +48,20 @@ class Planes(Protocol):
         """Give a part."""
 
 
+@dataclass(frozen=True)
+class _InMemory:
+    axes: str
+    array: AnyArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
+        part: AnyArray = self.array[box]
+        return part
+
+
 class LabelsRefused(CouldNotTell):
     """Labels that no pixel type of OME-TIFF holds as they are."""
 
@@ -60,6 +75,8 @@ class LabelsRefused(CouldNotTell):
 
 def write_labels(path: Path, labels: xr.DataArray) -> None:
     """Write labels as deflated OME-TIFF of the smallest unsigned dtype that holds them.
+
+    Those of a large plane are written as `write_large_labels` does.
 
     Parameters
     ----------
@@ -78,7 +95,11 @@ def write_labels(path: Path, labels: xr.DataArray) -> None:
     if low < 0 or high > _MOST_LABELS:
         raise LabelsRefused(path, f"0 to {_MOST_LABELS}", f"{low} to {high}")
     ordered = labels.transpose(*in_image_order(map(str, labels.dims)))
-    _write(path, ordered, ordered.values.astype(smallest_unsigned(high)), compression="zlib")
+    if max(ordered.shape[-2:]) > _TILED_FROM_PX:
+        planes = _InMemory("".join(map(str, ordered.dims)), ordered.values)
+        write_large_labels(path, planes, high, pixel_um_of(ordered))
+    else:
+        _write(path, ordered, ordered.values.astype(smallest_unsigned(high)), compression="zlib")
 
 
 def write_raw(path: Path, maps: xr.DataArray) -> None:
@@ -166,7 +187,6 @@ def _uuid_of_tiles(labels: Planes, dtype: np.dtype[Any]) -> str:
 
 
 def _write(path: Path, facts: xr.DataArray, pixels: AnyArray, *, compression: str | None) -> None:
-    tiled = max(facts.sizes["y"], facts.sizes["x"]) > _TILED_FROM_PX
     laid = np.ascontiguousarray(pixels)
     with whole_file(path) as temporary:
         tifffile.imwrite(
@@ -176,7 +196,6 @@ def _write(path: Path, facts: xr.DataArray, pixels: AnyArray, *, compression: st
             bigtiff=pixels.nbytes > _CLASSIC_BYTES,
             photometric="minisblack",
             compression=compression,
-            tile=(_TILE_PX, _TILE_PX) if tiled and compression else None,
             metadata={**_metadata(facts), "UUID": _uuid_of(laid)},
         )
 
