@@ -19,7 +19,7 @@ from bmz.app import cluster
 from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.errors import CouldNotTell
-from bmz.base.progress import Event, Progress
+from bmz.base.progress import Event, Note, Progress
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -67,6 +67,10 @@ def test_two_workers_give_what_one_process_gives(request_: RunRequest, tmp_path:
     assert [one.objects for one in shared_out.done] == [one.objects for one in alone.done]
     assert [f.error.code for f in shared_out.failed] == [f.error.code for f in alone.failed]
     assert sum(isinstance(e, Progress) and e.stage == "files" for e in told) == 6
+    tiles = [(e.done, e.total) for e in told if isinstance(e, Progress) and e.stage == "tiles"]
+    assert tiles == [(done, 6) for done in range(1, 7)]
+    notes = [e.text for e in told if isinstance(e, Note)]
+    assert sum("is cast to float32 without loss" in text for text in notes) == 6
 
 
 def test_workers_of_a_scheduler_run_the_images(

@@ -8,17 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from bmz.app.cluster_progress import ToCaller, told_by_workers
 from bmz.app.cluster_tiles import OnWorkers
 from bmz.app.image_run import Job, Ready
 from bmz.app.replay import words_of
 from bmz.app.request import RunRequest
 from bmz.app.streamed import run_streamed
 from bmz.base.errors import BmzError, CouldNotTell
-from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.base.progress import Listener, Note, Progress
 from bmz.image.plates import PlateField
+from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.formats import runnable
 from bmz.report.outcome import ImageDone, ImageFailed
@@ -92,7 +95,7 @@ def run_on_workers(
     job : with `workers` processes on this machine, or the address of a `scheduler`
     ready : what is to be run, and what is done or failed already
     files : for each image, kind -> path of each output; workers must see the same paths
-    listener : hears of every image
+    listener : hears of every image, and of what workers tell, in another thread
 
     Raises
     ------
@@ -104,8 +107,9 @@ def run_on_workers(
     request = job.request
     done = {one.image: one for one in ready if not isinstance(one, Ready)}
     waiting = [one for one in ready if isinstance(one, Ready)]
-    large = [one for one in waiting if in_parts(one, job)]
-    small = {one.image: one.field for one in waiting if one not in large}
+    large = {one.image: one for one in waiting if in_parts(one, job)}
+    small = {one.image: one.field for one in waiting if one.image not in large}
+    tiles = sum(_tiles(one.plan) for one in waiting if one.image in small)
     alone = replace(request, images=(), workers=1, scheduler=None, resume=True, overwrite=True)
     if request.scheduler is None:
         alone = replace(alone, threads=1)
@@ -113,14 +117,19 @@ def run_on_workers(
         client = _client(request, stack)
         found = chain(
             _dealt(client, alone, small, files),
-            _in_tiles(client, alone, job, large, files, listener),
+            _in_tiles(client, alone, job, list(large.values()), files, listener),
         )
+        stack.enter_context(told_by_workers(client, tiles, listener))
         for image, outcome in found:
             done[image] = outcome
             listener(Progress("files", len(done), len(ready), image.name))
             if isinstance(outcome, ImageFailed):
                 listener(Note(f"{image.name}: {outcome.error}", "error"))
     return iter([done[one.image] for one in ready])
+
+
+def _tiles(plan: Plan) -> int:
+    return plan.tiling.count * max(prod(plan.loop.values()), 1)
 
 
 def _in_tiles(
@@ -233,7 +242,7 @@ def run_in_worker(
         ready = ready_or_failed(job, image, field)
         if isinstance(ready, ImageFailed):
             return ready
-        return run_one(job, ready, backend, files, nobody)
+        return run_one(job, ready, backend, files, ToCaller(image.name))
     except BmzError as error:
         return ImageFailed(image, error)
 
