@@ -8,18 +8,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from skimage.measure import regionprops_table
-from skimage.segmentation import relabel_sequential
+from scipy import ndimage
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.axes import in_image_order
 from bmz.image.grid import pixel_um_of
+from bmz.process.object_hulls import convex_areas
+from bmz.process.object_pixels import ObjectPixels
+from bmz.process.object_runs import Runs, runs_of
 
-_PLANE_ONLY = ("axis_major_length", "axis_minor_length", "eccentricity", "solidity", "orientation")
-"""Left out of stacks: not defined there, or not for objects of a single plane."""
-
-_AXIS_LENGTHS = ("axis_major_length", "axis_minor_length")
-_INTENSITIES = ("mean", "max", "min", "sum")
 _PLANE_AXES = 2
 
 Table = dict[str, AnyArray]
@@ -33,9 +30,9 @@ def measure_objects(
     """Measure every object: place, size, shape, and the brightness of each channel.
 
     Source: scikit-image, ``skimage.measure.regionprops_table``, whose names the columns keep with
-    their unit behind: ``area_px``, ``centroid_y_um``. Lengths in um stand where the pixel size
-    is known. The border counts as touched where an object reaches the first or last pixel of an
-    axis of space that has more than one.
+    their unit behind (``area_px``, ``centroid_y_um``), and whose values these are. Lengths in um
+    stand where the pixel size is known. The border counts as touched where an object reaches the
+    first or last pixel of an axis of space that has more than one.
 
     Parameters
     ----------
@@ -86,61 +83,92 @@ def _measure(
 ) -> Table:
     axes = [str(axis) for axis in labels.dims]
     um = pixel_um_of(labels)
-    # scikit-image keeps a slot for every number up to the largest
-    numbers, _, original = relabel_sequential(labels.values.astype(np.int64, copy=False))
-    wanted = ["label", "centroid", "area", "equivalent_diameter_area", "bbox"]
+    numbers, label = _closed_up(labels.values)
+    runs = runs_of(numbers)
+    table = {"label": label, **_places(runs, axes, um), **_sizes(runs, axes, um)}
     if len(axes) == _PLANE_AXES:
-        wanted += _PLANE_ONLY
-    found: Table = regionprops_table(numbers, properties=wanted)
-    label = np.asarray(original)[found["label"]]
-    table = {"label": label, **_places(found, axes, um), **_sizes(found, axes, um)}
-    if len(axes) == _PLANE_AXES:
-        table |= _shapes(found, numbers, [um.get(a) for a in axes])
-    table |= _boxes(found, axes, numbers.shape)
+        table |= _shapes(runs, [um.get(a) for a in axes])
+    table |= _boxes(numbers, axes)
     if scores is not None:
         table["score"] = _scores(label, scores)
+    pixels = ObjectPixels(numbers)
     for name, channel in channels.items():
-        table |= _brightness(numbers, channel.values, name)
+        table |= _brightness(pixels, channel.values, name, runs.sizes)
     return table
 
 
-def _places(found: Table, axes: Sequence[str], um: Mapping[str, float]) -> Table:
-    px = {f"centroid_{a}_px": found[f"centroid-{i}"] for i, a in enumerate(axes)}
+def _closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
+    """Give labels without gaps, and the number that each had."""
+    most = int(labels.max(initial=0))
+    if most > 2 * labels.size:  # a table of all numbers would be larger than the image
+        found, flat = np.unique(labels, return_inverse=True)
+        present = found[found > 0]
+        return flat.reshape(labels.shape) + (1 - len(found) + len(present)), present
+    there = np.zeros(most + 1, np.bool_)
+    there[labels.reshape(-1)] = True
+    if there[1:].all():
+        return labels, np.arange(1, most + 1)
+    there[0] = False
+    ranks = np.where(there, np.cumsum(there), 0)
+    return ranks[labels], np.flatnonzero(there)
+
+
+def _places(runs: Runs, axes: Sequence[str], um: Mapping[str, float]) -> Table:
+    middles = runs.centroids()
+    px = {f"centroid_{a}_px": middle for a, middle in zip(axes, middles, strict=True)}
     return px | {f"centroid_{a}_um": px[f"centroid_{a}_px"] * um[a] for a in axes if a in um}
 
 
-def _sizes(found: Table, axes: Sequence[str], um: Mapping[str, float]) -> Table:
+def _sizes(runs: Runs, axes: Sequence[str], um: Mapping[str, float]) -> Table:
     what, power = ("area", "um2") if len(axes) == _PLANE_AXES else ("volume", "um3")
-    table: Table = {f"{what}_px": found["area"].astype(np.int64)}
-    if all(a in um for a in axes):
-        size = found["area"] * math.prod(um[a] for a in axes)
+    table: Table = {f"{what}_px": runs.sizes}
+    # of the circle, or ball, of the same size
+    circle = 4 / math.pi if len(axes) == _PLANE_AXES else 6 / math.pi
+    known = all(a in um for a in axes)
+    size = runs.sizes * math.prod(um[a] for a in axes) if known else runs.sizes
+    if known:
         table[f"{what}_{power}"] = size
-    table["equivalent_diameter_px"] = found["equivalent_diameter_area"]
-    if all(a in um for a in axes):
-        # of the circle, or ball, of the same size
-        circle = 4 / math.pi if len(axes) == _PLANE_AXES else 6 / math.pi
+    table["equivalent_diameter_px"] = (circle * runs.sizes) ** (1 / len(axes))
+    if known:
         table["equivalent_diameter_um"] = (circle * size) ** (1 / len(axes))
     return table
 
 
-def _shapes(found: Table, numbers: AnyArray, um: Sequence[float | None]) -> Table:
-    table = {f"{name}_px": found[name] for name in _AXIS_LENGTHS}
+def _shapes(runs: Runs, um: Sequence[float | None]) -> Table:
+    """Give the ellipse of the same second moments, and how much of its hull an object fills."""
+    yy, xx, yx = runs.second_moments()
+    major, minor = _axis_lengths(yy, xx, yx)
+    table = {"axis_major_length_px": major, "axis_minor_length_px": minor}
     known = [length for length in um if length is not None]
     if len(known) == _PLANE_AXES:
-        lengths: Table = regionprops_table(numbers, properties=_AXIS_LENGTHS, spacing=tuple(known))
-        table |= {f"{name}_um": lengths[name] for name in _AXIS_LENGTHS}
+        y_um, x_um = known
+        in_um = _axis_lengths(yy * y_um**2, xx * x_um**2, yx * y_um * x_um)
+        table |= dict(zip(("axis_major_length_um", "axis_minor_length_um"), in_um, strict=True))
+    ratio = np.divide(minor, major, out=np.ones_like(major), where=major > 0)
+    # the angle between the axis of y and the long axis of the ellipse; round ones have -45 degrees
+    angle = 0.5 * np.arctan2(2 * yx, yy - xx)
+    round_ = yy == xx
     return table | {
-        "eccentricity": found["eccentricity"],
-        "solidity": found["solidity"],
-        "orientation_rad": found["orientation"],
+        "eccentricity": np.sqrt(1 - ratio**2),
+        "solidity": runs.sizes / convex_areas(runs),
+        "orientation_rad": np.where(round_, np.where(yx > 0, math.pi / 4, -math.pi / 4), angle),
     }
 
 
-def _boxes(found: Table, axes: Sequence[str], shape: Sequence[int]) -> Table:
-    low = {a: found[f"bbox-{i}"] for i, a in enumerate(axes)}
-    high = {a: found[f"bbox-{i + len(axes)}"] for i, a in enumerate(axes)}
-    touches = np.zeros(len(found["label"]), bool)
-    for a, size in zip(axes, shape, strict=True):
+def _axis_lengths(yy: FloatArray, xx: FloatArray, yx: FloatArray) -> tuple[FloatArray, FloatArray]:
+    middle, reach = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
+    major, minor = (4 * np.sqrt(np.maximum(middle + way * reach, 0)) for way in (1, -1))
+    return major, minor
+
+
+def _boxes(numbers: LabelArray, axes: Sequence[str]) -> Table:
+    found = [box for box in ndimage.find_objects(numbers) if box is not None]
+    ends = np.array([[(s.start, s.stop) for s in box] for box in found], np.int64)
+    ends = ends.reshape(len(found), len(axes), 2)
+    low = {a: ends[:, i, 0] for i, a in enumerate(axes)}
+    high = {a: ends[:, i, 1] for i, a in enumerate(axes)}
+    touches = np.zeros(len(found), bool)
+    for a, size in zip(axes, numbers.shape, strict=True):
         if size > 1:
             touches = touches | (low[a] == 0) | (high[a] == size)
     return (
@@ -156,12 +184,16 @@ def _scores(labels: AnyArray, scores: AnyArray) -> FloatArray:
     return one_each
 
 
-def _brightness(numbers: AnyArray, pixels: AnyArray, name: str) -> Table:
-    real = pixels.astype(np.float64, copy=False)
-    properties = [f"intensity_{what}" for what in _INTENSITIES if what != "sum"]
-    found: Table = regionprops_table(numbers, real, properties=["label", "num_pixels", *properties])
-    found["intensity_sum"] = found["intensity_mean"] * found["num_pixels"]
-    return {f"intensity_{what}{name}": found[f"intensity_{what}"] for what in _INTENSITIES}
+def _brightness(pixels: ObjectPixels, image: AnyArray, name: str, sizes: AnyArray) -> Table:
+    values = pixels.values(image)
+    mean = values.mean()
+    return {
+        f"intensity_mean{name}": mean,
+        f"intensity_median{name}": values.median(),
+        f"intensity_max{name}": values.highest(),
+        f"intensity_min{name}": values.lowest(),
+        f"intensity_sum{name}": mean * sizes,
+    }
 
 
 def _channels(image: xr.DataArray) -> dict[str, xr.DataArray]:

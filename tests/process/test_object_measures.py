@@ -1,0 +1,140 @@
+"""Measures of all objects at once are those of scikit-image, object by object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+from skimage.measure import label, regionprops_table
+from tests.process.ideal_maps import cells
+
+from bmz.base.arrays import AnyArray, LabelArray
+from bmz.image.grid import named, with_lengths
+from bmz.process.measure import measure_objects
+from bmz.process.object_hulls import convex_areas
+from bmz.process.object_pixels import ObjectPixels
+from bmz.process.object_runs import runs_of
+
+NAMES = {
+    "label": "label",
+    "centroid-0": "centroid_y_px",
+    "centroid-1": "centroid_x_px",
+    "area": "area_px",
+    "equivalent_diameter_area": "equivalent_diameter_px",
+    "axis_major_length": "axis_major_length_px",
+    "axis_minor_length": "axis_minor_length_px",
+    "eccentricity": "eccentricity",
+    "solidity": "solidity",
+    "bbox-0": "bbox_y_min_px",
+    "bbox-1": "bbox_x_min_px",
+    "bbox-2": "bbox_y_max_px",
+    "bbox-3": "bbox_x_max_px",
+    "intensity_mean": "intensity_mean",
+    "intensity_median": "intensity_median",
+    "intensity_max": "intensity_max",
+    "intensity_min": "intensity_min",
+}
+
+
+def compared(labels: LabelArray, image: AnyArray) -> None:
+    wanted = dict.fromkeys(["orientation", *(name.split("-")[0] for name in NAMES)])
+    theirs = regionprops_table(labels, image.astype(np.float64), properties=tuple(wanted))
+
+    ours = measure_objects(named(labels, "yx"), named(image, "yx"))
+
+    # a turn by 180 degrees is none, and what is round has no direction
+    longer = theirs["axis_major_length"] > theirs["axis_minor_length"] * (1 + 1e-6)
+    turn = ours["orientation_rad"] - theirs["orientation"]
+    np.testing.assert_allclose(np.sin(turn[longer]), 0, atol=1e-7)
+    for name, column in NAMES.items():
+        np.testing.assert_allclose(ours[column], theirs[name], rtol=1e-9, atol=2e-7, err_msg=name)
+
+
+def blots(seed: int, *, large: bool = False) -> LabelArray:
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.random((90, 110)), rng.uniform(0.5, 4 if large else 2))
+    found: LabelArray = label(noise > np.quantile(noise, rng.uniform(0.5, 0.9)), connectivity=1)
+    return found
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_measures_are_those_of_scikit_image(seed: int, large: bool) -> None:
+    labels = blots(seed, large=large)
+    image = np.random.default_rng(seed).integers(0, 60_000, labels.shape).astype(np.uint16)
+
+    compared(labels, image)
+
+
+def test_measures_of_real_nuclei_are_those_of_scikit_image(shared: Path) -> None:
+    for file in sorted((shared / "data/dsb2018/test/masks").glob("*.tif"))[::16]:
+        labels = tifffile.imread(file).astype(np.int32)
+        image = tifffile.imread(file.parents[1] / "images" / file.name)
+
+        compared(labels, image)
+
+
+def test_lengths_in_um_are_those_of_scikit_image() -> None:
+    labels = cells(4)
+    um = {"y": 0.5, "x": 0.2}
+    names = ("axis_major_length", "axis_minor_length")
+    theirs = regionprops_table(labels, properties=names, spacing=(0.5, 0.2))
+
+    ours = measure_objects(with_lengths(named(labels, "yx"), um), named(labels, "yx"))
+
+    for name in names:
+        np.testing.assert_allclose(ours[f"{name}_um"], theirs[name], rtol=1e-9)
+
+
+@given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_the_hull_of_any_pixels_is_that_of_scikit_image(pixels: AnyArray) -> None:
+    if not pixels.any():
+        assert convex_areas(runs_of(pixels.astype(np.int32))).tolist() == []
+        return
+    table = regionprops_table(pixels.astype(np.uint8), properties=("area_convex",))
+
+    assert convex_areas(runs_of(pixels.astype(np.int32))).tolist() == table["area_convex"].tolist()
+
+
+def test_hulls_of_objects_that_lie_in_each_other_are_apart() -> None:
+    labels = np.full((9, 9), 1, np.int32)
+    labels[1:8, 1:8] = 2
+    labels[4, 4] = 3
+
+    assert convex_areas(runs_of(labels)).tolist() == [81, 49, 1]
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "int8", "uint16", "int32", "uint32", "int64", "float32", "float64"]
+)
+def test_ranks_are_right_for_every_dtype(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = cells(8)
+    image: Any = (rng.normal(size=labels.shape) * 90).astype(dtype)
+    index = np.arange(1, labels.max() + 1)
+
+    found = ObjectPixels(labels).values(image)
+
+    exact = image.astype(np.float64)
+    np.testing.assert_array_equal(found.lowest(), ndimage.minimum(exact, labels, index))
+    np.testing.assert_array_equal(found.highest(), ndimage.maximum(exact, labels, index))
+    np.testing.assert_array_equal(found.median(), ndimage.median(exact, labels, index))
+    np.testing.assert_allclose(found.mean(), ndimage.mean(exact, labels, index))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_object_with_a_value_that_is_no_number_has_none(dtype: str) -> None:
+    labels = np.array([[1, 1, 0, 2, 2]])
+    image = np.array([[np.nan, 4, np.nan, 2, np.inf]], dtype)
+
+    found = ObjectPixels(labels).values(image)
+
+    for values in (found.lowest(), found.highest(), found.median(), found.mean()):
+        assert np.isnan(values[0])
+    assert (found.lowest()[1], found.highest()[1]) == (2, np.inf)
