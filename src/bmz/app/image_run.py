@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bmz.app.plates import origin_columns
 from bmz.app.replay import words_of
 from bmz.app.request import RunRequest
 from bmz.app.settings import Labelling
-from bmz.base.arrays import Axed, FloatArray
+from bmz.base.arrays import AnyArray, Axed, FloatArray
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener
@@ -234,15 +234,30 @@ def predict_image(pixels: xr.DataArray, info: ImageInfo, work: Pass) -> Predicte
     info : of the image
     work : what every plane is run with
     """
-    loop, space = tuple(work.plan.loop), tuple(work.model.space)
-    with_c = pixels if "c" in pixels.dims else pixels.expand_dims("c")
-    ordered = with_c.transpose(*loop, "c", *space).values
-    sizes = tuple(work.plan.loop.values())
     results = []
-    for position in np.ndindex(sizes):
-        results.append(run_plane(ordered[position], work))
+    for plane in planes_of(pixels, work):
+        results.append(run_plane(plane, work))
         # what memory held is not tried anew for each plane
         work = replace(work, plan=results[-1].plan)
+    return put_together(results, info, work)
+
+
+def planes_of(pixels: xr.DataArray, work: Pass) -> list[AnyArray]:
+    """Give each plane or stack that the model is run on, (c, (z,) y, x)."""
+    with_c = pixels if "c" in pixels.dims else pixels.expand_dims("c")
+    ordered = with_c.transpose(*work.plan.loop, "c", *work.model.space).values
+    return [ordered[position] for position in np.ndindex(*work.plan.loop.values())]
+
+
+def put_together(results: Sequence[PlaneResult], info: ImageInfo, work: Pass) -> Predicted:
+    """Put the results of all planes or stacks together, with named axes.
+
+    Parameters
+    ----------
+    results : in the order of `planes_of`
+    """
+    loop, space = tuple(work.plan.loop), tuple(work.model.space)
+    sizes = tuple(work.plan.loop.values())
     raw = _joined([result.raw for result in results], sizes, (*loop, "c", *space))
     output = tuple(raw.sizes[axis] for axis in space)
     raw_um = {
@@ -258,13 +273,15 @@ def predict_image(pixels: xr.DataArray, info: ImageInfo, work: Pass) -> Predicte
     )
 
 
-def _joined(parts: list[Any], sizes: tuple[int, ...], dims: tuple[str, ...]) -> xr.DataArray:
+def _joined(
+    parts: Sequence[AnyArray], sizes: tuple[int, ...], dims: tuple[str, ...]
+) -> xr.DataArray:
     stacked = np.stack(parts)
     return named(stacked.reshape(sizes + stacked.shape[1:]), dims)
 
 
 def _labels(
-    results: list[PlaneResult], sizes: tuple[int, ...], dims: tuple[str, ...]
+    results: Sequence[PlaneResult], sizes: tuple[int, ...], dims: tuple[str, ...]
 ) -> xr.DataArray | None:
     parts = [result.labels for result in results if result.labels is not None]
     if not parts:
@@ -273,6 +290,6 @@ def _labels(
     return named(stacked.reshape(sizes + stacked.shape[1:]), dims)
 
 
-def _scores(results: list[PlaneResult]) -> FloatArray | None:
+def _scores(results: Sequence[PlaneResult]) -> FloatArray | None:
     scores = [result.scores for result in results if result.scores is not None]
     return np.concatenate(scores) if len(scores) == len(results) else None

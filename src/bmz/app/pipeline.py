@@ -106,14 +106,24 @@ def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
     plane : (c, (z,) y, x), as read
     work : model, plan, recipe and backend
     """
+    outputs, plan = network_outputs(plane, work)
+    return finished_plane(outputs, plane.shape[1:], replace(work, plan=plan))
+
+
+def network_outputs(plane: AnyArray, work: Pass) -> tuple[list[AnyArray], Plan]:
+    """Prepare one plane or stack and run the network; labels are not made.
+
+    Returns
+    -------
+    list of arrays, Plan
+        the outputs, and the plan with the tiles and the batch that memory held
+    """
     with work.stopwatch.stage("prepare"):
         tensors = network_inputs(plane, work.model, work.plan, steps=work.engine == "bmz")
     with work.stopwatch.stage("network"):
-        outputs, plan = run_as_memory_allows(
+        return run_as_memory_allows(
             work.plan, work.model, work.listener, partial(_in_memory, tensors, work)
         )
-    with work.stopwatch.stage("labels"):
-        return _finish(outputs, plane.shape[1:], replace(work, plan=plan))
 
 
 def _in_memory(tensors: Sequence[Tensor], work: Pass, plan: Plan) -> tuple[list[AnyArray], int]:
@@ -197,7 +207,20 @@ def network_inputs(
     ]
 
 
-def _finish(outputs: Sequence[AnyArray], shape: tuple[int, ...], work: Pass) -> PlaneResult:
+def finished_plane(outputs: Sequence[AnyArray], shape: tuple[int, ...], work: Pass) -> PlaneResult:
+    """Do the declared steps after the network, and make the labels.
+
+    Parameters
+    ----------
+    outputs : of the network for one plane or stack
+    shape : its spatial sizes
+    work : model, plan and recipe
+    """
+    with work.stopwatch.stage("labels"):
+        return _finished(outputs, shape, work)
+
+
+def _finished(outputs: Sequence[AnyArray], shape: tuple[int, ...], work: Pass) -> PlaneResult:
     mapped, letters = map_of(outputs, work.model, work.labelling)
     if work.labelling.recipe is None:
         return PlaneResult(_as_raw(mapped, letters), work.plan)
