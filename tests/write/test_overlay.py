@@ -5,7 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
+from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
 from bmz.image.inspect import inspect_image
@@ -155,3 +159,19 @@ def test_the_picture_of_real_cells_shows_each_of_them(shared: Path, tmp_path: Pa
         assert picture.size == (950, 708)
         drawn = np.asarray(picture).reshape(-1, 3)
     assert len(np.unique(drawn, axis=0)) > 1000
+
+
+@given(
+    hnp.arrays(
+        np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3)
+    )
+)
+def test_outlines_are_where_the_label_changes_within_two_pixels(labels: AnyArray) -> None:
+    highest = ndimage.maximum_filter(labels, 5, mode="nearest")
+    lowest = ndimage.minimum_filter(labels, 5, mode="nearest")
+    inside = labels > 0
+
+    edge, shade = outlines(labels)
+
+    np.testing.assert_array_equal(edge, inside & (highest != lowest))
+    np.testing.assert_array_equal(shade, ndimage.binary_dilation(inside) & ~inside)

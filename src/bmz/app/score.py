@@ -91,7 +91,7 @@ def paired(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
     """
     if predicted.exists() and truth.exists() and not _is_many(predicted) and not _is_many(truth):
         return (MaskPair(predicted.name, predicted, truth),)
-    one, other = _by_name(predicted), _by_name(truth)
+    one, other = masks_by_name(predicted), masks_by_name(truth)
     if not set(one) & set(other):
         raise NothingToScore(f"no mask of '{predicted}' has the name of one of '{truth}'")
     names = {*one, *other}
@@ -105,10 +105,22 @@ def _is_many(word: Path) -> bool:
     return word.is_dir() and word.suffix != ".zarr"
 
 
-def _by_name(word: Path) -> Mapping[str, Path]:
+def mask_name(path: Path) -> str:
+    """Give what the names of partners share: all before an ending such as ``_mask.png``."""
+    return _ENDING.sub("", path.name)
+
+
+def masks_by_name(word: Path) -> Mapping[str, Path]:
+    """Give the masks of a folder or a pattern by their names.
+
+    Raises
+    ------
+    NothingToScore
+        There is none, or two have one name.
+    """
     files: dict[str, Path] = {}
     for path in _files(word):
-        name = _ENDING.sub("", path.name)
+        name = mask_name(path)
         if name in files:
             raise NothingToScore(f"'{files[name]}' and '{path}' have the same name '{name}'")
         files[name] = path

@@ -1,0 +1,155 @@
+"""One model on one image for ``bmz compare``: the network once, the labels for every setting."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from bmz.app.image_run import Job, Ready, make_ready, planes_of, put_together, refuse_errors
+from bmz.app.measure import image_measures
+from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, finished_plane, network_outputs
+from bmz.app.request import RunRequest
+from bmz.app.settings import decide_labelling
+from bmz.base.arrays import AnyArray, Axed
+from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
+from bmz.check.finding import CheckReport
+from bmz.check.fit import check_fit
+from bmz.image.read import read_image
+from bmz.predict.backend import Backend
+from bmz.process.consensus import plausibility
+from bmz.process.measure import measure_objects
+from bmz.report.comparison import Judged, Result
+
+OF_NETWORK = ("scale", "clip")
+"""Keys of a sweep for which the network runs anew; all others change the labels alone."""
+
+RECIPE = "recipe"
+
+
+class SweepRefused(WrongUsage):
+    """A value of a sweep is no number where one is needed."""
+
+    def __init__(self, key: str, value: str) -> None:
+        super().__init__(
+            f"--sweep {key}={value}: '{value}' is no number",
+            hint="such as --sweep scale=0.5,1,2",
+            code="compare.sweep",
+        )
+
+
+def network_words(words: RunRequest, settings: Mapping[str, str]) -> RunRequest:
+    """Put those settings into the words for which the network is run anew."""
+    changes: dict[str, Any] = {}
+    for key in OF_NETWORK:
+        if key in settings and settings[key] not in ("auto", "none"):
+            try:
+                changes[key] = float(settings[key])
+            except ValueError as why:
+                raise SweepRefused(key, settings[key]) from why
+        elif key in settings:
+            changes[key] = "auto" if settings[key] == "auto" else None
+    return replace(words, **changes)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network gave for all planes of an image."""
+
+    job: Job
+    ready: Ready
+    pixels: xr.DataArray
+    report: CheckReport
+    work: Pass
+    planes: tuple[tuple[list[AnyArray], tuple[int, ...]], ...]
+
+    @classmethod
+    def of(
+        cls, job: Job, image: Path, backend: Backend, pixels: xr.DataArray | None = None
+    ) -> Outputs:
+        """Check an image and run the network.
+
+        Parameters
+        ----------
+        pixels : others than those of the file, on the same grid
+
+        Raises
+        ------
+        BmzError
+            The image cannot be read or does not fit, or the network fails.
+        """
+        ready = make_ready(job, image)
+        pixels = read_image(ready.asked.image) if pixels is None else pixels
+        seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
+        measures = image_measures(seen, ready.asked.channels_taken)
+        report = check_fit(replace(ready.asked, measured=measures), seen)
+        refuse_errors(image, report, force=job.request.force)
+        work = Pass(job.model, ready.plan, job.labelling, backend, Stopwatch())
+        planes = []
+        for plane in planes_of(pixels, work):
+            outputs, plan = network_outputs(plane, work)
+            work = replace(work, plan=plan)
+            planes.append((outputs, plane.shape[1:]))
+        return cls(job, ready, pixels, report, work, tuple(planes))
+
+    def labelled(self, settings: Mapping[str, str], stable: float | None) -> Result:
+        """Make the labels for one setting."""
+        words = self.job.request
+        took = Stopwatch()
+        empty = Result(words.model, settings, command_of(words, self.ready.image, settings))
+        try:
+            labelling = decide_labelling(
+                self.job.model,
+                recipe=settings.get(RECIPE, words.recipe),
+                settings={
+                    **words.settings,
+                    **{k: v for k, v in settings.items() if k not in (*OF_NETWORK, RECIPE)},
+                },
+            )
+            work = replace(self.work, labelling=labelling, stopwatch=took)
+            results: list[PlaneResult] = [
+                finished_plane(outputs, shape, work) for outputs, shape in self.planes
+            ]
+        except BmzError as why:
+            return replace(empty, error=why)
+        predicted = put_together(results, self.ready.asked.image, work)
+        if predicted.labels is None:
+            return replace(empty, error=NoLabels(words.model))
+        table = measure_objects(predicted.labels, self.pixels, predicted.scores)
+        return replace(
+            empty,
+            labels=predicted.labels,
+            table=table,
+            recipe=labelling.choice.name,
+            parameters=labelling.told,
+            network_s=self.work.stopwatch.took_s.get("network", 0.0),
+            labels_s=took.took_s.get("labels", 0.0),
+            findings=self.report.findings,
+            judged=Judged(stability=stable, plausible=plausibility(table)),
+        )
+
+
+class NoLabels(CouldNotTell):
+    """A model, as it was asked for, makes no labels."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"'{model}' makes no label mask that could be compared",
+            hint="--recipe NAME chooses a label recipe",
+            code="compare.no-labels",
+        )
+
+
+def command_of(words: RunRequest, image: Path, settings: Mapping[str, str]) -> str:
+    """Give the call of ``bmz run`` that makes the labels of one setting."""
+    options = [f"--{key} {settings[key]}" for key in (*OF_NETWORK, RECIPE) if key in settings]
+    options += [
+        f"--set {key}={value}"
+        for key, value in settings.items()
+        if key not in (*OF_NETWORK, RECIPE)
+    ]
+    return " ".join(["bmz run", shlex.quote(words.model), shlex.quote(str(image)), *options])

@@ -1,0 +1,99 @@
+"""Label masks of one image against each other, where nobody knows the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmz.base.arrays import AnyArray, BoolArray
+from bmz.process.matching import Overlap
+
+IOU = 0.5
+"""From which two objects are the same."""
+
+MOST_PARTNERS = 24
+"""With how many others a mask is compared: all pairs of a large sweep would take minutes."""
+
+LEAST_SOLIDITY = 0.85
+"""Of a single nucleus or cell; clumps and torn objects have less."""
+
+SIZE_FACTOR = 4
+"""How far the area of a plausible object is from the middle one at the most."""
+
+
+def agreements(masks: Sequence[AnyArray]) -> NDArray[np.float64]:
+    """Give the mean F1 of each mask with the others.
+
+    Parameters
+    ----------
+    masks : (..., y, x) integers, 0 background, of one shape
+
+    Returns
+    -------
+    (n,) float64
+        NaN where there is no other; with more than `MOST_PARTNERS` others, those evenly spread
+    """
+    count = len(masks)
+    partners = np.unique(np.linspace(0, count - 1, min(count, MOST_PARTNERS)).astype(int))
+    sums, numbers = np.zeros(count), np.zeros(count)
+    for i in range(count):
+        for j in partners:
+            # each pair of partners once
+            if i == j or (i in partners and j < i):
+                continue
+            f1 = f1_between(masks[i], masks[j])
+            sums[i], numbers[i] = sums[i] + f1, numbers[i] + 1
+            if i in partners:
+                sums[j], numbers[j] = sums[j] + f1, numbers[j] + 1
+    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
+
+
+def f1_between(one: AnyArray, other: AnyArray) -> float:
+    """Give the F1 of two masks at IoU 0.5; 1 where neither has an object."""
+    return Overlap.of(one, other).matching(IOU).f1
+
+
+@dataclass(frozen=True)
+class Plausibility:
+    """How many objects look like single ones.
+
+    Parameters
+    ----------
+    objects : how many there are
+    odd_size : share that is far smaller or larger than the middle one
+    odd_shape : share that fills little of its convex hull; None for stacks
+    """
+
+    objects: int
+    odd_size: float
+    odd_shape: float | None
+
+    @property
+    def share(self) -> float:
+        """Give the share of plausible objects; 0 without any."""
+        if not self.objects:
+            return 0.0
+        return (1 - self.odd_size) * (1 - (self.odd_shape or 0.0))
+
+
+def plausibility(table: Mapping[str, AnyArray]) -> Plausibility:
+    """Judge sizes and shapes.
+
+    Objects at the border of the image are cut, and are left out.
+
+    Parameters
+    ----------
+    table : as `bmz.process.measure.measure_objects` gives it
+    """
+    whole: BoolArray = ~table["touches_border"].astype(bool)
+    size = table["area_px" if "area_px" in table else "volume_px"][whole]
+    if not len(size):
+        return Plausibility(len(whole), 0.0, None)
+    middle = np.median(size)
+    odd = (size < middle / SIZE_FACTOR) | (size > middle * SIZE_FACTOR)
+    shape = table.get("solidity")
+    odd_shape = None if shape is None else float(np.mean(shape[whole] < LEAST_SOLIDITY))
+    return Plausibility(len(whole), float(np.mean(odd)), odd_shape)

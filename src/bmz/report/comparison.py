@@ -1,0 +1,152 @@
+"""What came of a comparison of models and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
+from bmz.check.finding import Finding
+from bmz.process.consensus import Plausibility
+from bmz.process.mask_errors import MaskError
+from bmz.process.matching import Matching
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How good a result is, as far as that can be said.
+
+    Parameters
+    ----------
+    matchings : IoU threshold -> agreement with the truth; empty without it
+    errors : objects that are split, merged, missed or false; empty without the truth
+    agreement : mean F1 with the other results of the image; None where there is none
+    stability : mean F1 with its own results for the image mirrored, resized and with another
+        contrast; None where that was not tried
+    plausible : sizes and shapes of the objects
+    """
+
+    matchings: Mapping[float, Matching] = field(default_factory=dict)
+    errors: tuple[MaskError, ...] = ()
+    agreement: float | None = None
+    stability: float | None = None
+    plausible: Plausibility | None = None
+
+    @property
+    def f1(self) -> float | None:
+        """Give the F1 at IoU 0.5 against the truth."""
+        found = self.matchings.get(0.5)
+        return None if found is None else found.f1
+
+    @property
+    def mean_ap(self) -> float | None:
+        """Give the mean AP over IoU 0.5 to 0.95."""
+        if not self.matchings:
+            return None
+        return sum(m.ap for m in self.matchings.values()) / len(self.matchings)
+
+    @property
+    def guess(self) -> float:
+        """Give the mean of what is known without the truth, 0 to 1: the order of the ranking."""
+        plausible = None if self.plausible is None else self.plausible.share
+        known = [v for v in (self.agreement, self.stability, plausible) if v is not None]
+        return sum(known) / len(known) if known else 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model with one setting on one image.
+
+    Parameters
+    ----------
+    model : as the user named it
+    settings : the words of the sweep
+    command : that repeats it
+    labels : ((t,) (z,) y, x); None where it failed
+    table : measures of the objects
+    recipe : name of the label recipe
+    parameters : of the recipe, complete
+    network_s, labels_s : seconds; the network is run once for all settings of labels
+    findings : of the check of the image against the model
+    error : why there are no labels
+    judged : how good it is
+    """
+
+    model: str
+    settings: Mapping[str, str]
+    command: str
+    labels: xr.DataArray | None = None
+    table: Mapping[str, AnyArray] = field(default_factory=dict)
+    recipe: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    network_s: float = 0.0
+    labels_s: float = 0.0
+    findings: tuple[Finding, ...] = ()
+    error: BmzError | None = None
+    judged: Judged = field(default_factory=Judged)
+
+    @property
+    def objects(self) -> int | None:
+        """How many objects there are."""
+        return None if self.labels is None else len(self.table["label"])
+
+    @property
+    def name(self) -> str:
+        """Give the model and the settings in a few words."""
+        words = " ".join(f"{key}={value}" for key, value in self.settings.items())
+        return f"{self.model} {words}".strip()
+
+
+@dataclass(frozen=True)
+class ImageCompared:
+    """All results for one image, the best first.
+
+    Parameters
+    ----------
+    path : of the image
+    pixels : as read; None where it cannot be
+    truth : of the grid of the labels; None where it is not known
+    results : sorted by the truth where it is known, else by what agrees, stays and is plausible
+    """
+
+    path: Path
+    pixels: xr.DataArray | None
+    truth: AnyArray | None
+    results: tuple[Result, ...]
+
+    @property
+    def done(self) -> tuple[Result, ...]:
+        """Give the results that have labels."""
+        return tuple(one for one in self.results if one.labels is not None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``bmz compare`` found.
+
+    Parameters
+    ----------
+    command : the whole call
+    versions : of bmz and the libraries
+    images : in the order of the call
+    models : what is known of each model that was asked for: name, sha256, licence
+    """
+
+    command: str
+    versions: Mapping[str, str]
+    images: tuple[ImageCompared, ...]
+    models: Sequence[Mapping[str, str]] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """0 when every row has labels, 1 when some failed, 3 when none has."""
+        rows = [one for image in self.images for one in image.results]
+        failed = sum(one.error is not None for one in rows)
+        if not failed:
+            return 0
+        return 3 if failed == len(rows) else 1
