@@ -23,6 +23,7 @@ COMMANDS = {
     "show": "Tell what a model is, what goes in and what comes out.",
     "fetch": "Download models into the cache and verify them.",
     "check": "Say whether images fit a model, before anything is run.",
+    "compare": "Run several models and settings on images, and show them side by side.",
     "fit": "Rank all models of the zoo by how well they fit an image.",
     "run": "Predict label masks for images.",
     "test": "Say whether models do here what their own test tensors say.",

@@ -107,6 +107,25 @@ class Listed(click.ParamType[frozenset[str]]):
         return words
 
 
+class Sweep(click.ParamType[tuple[str, tuple[str, ...]]]):
+    """``KEY=V1,V2``."""
+
+    name = "KEY=V1,V2"
+
+    def convert(
+        self,
+        value: object,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, tuple[str, ...]]:
+        """Split the word into a key and its values."""
+        key, equals, values = str(value).partition("=")
+        found = tuple(part.strip() for part in values.split(",") if part.strip())
+        if not (key.strip() and equals and found):
+            self.fail(f"'{value}' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8", param, ctx)
+        return key.strip(), found
+
+
 class Setting(click.ParamType[tuple[str, str]]):
     """``key=value``."""
 

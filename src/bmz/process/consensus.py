@@ -51,6 +51,30 @@ def agreements(masks: Sequence[AnyArray]) -> NDArray[np.float64]:
     return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
 
 
+def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:
+    """Give for each object the share of the other masks that have it too.
+
+    Parameters
+    ----------
+    masks : (..., y, x), labels from 1 in raster order, of one shape
+
+    Returns
+    -------
+    list of (n,) float64
+        for label k at k - 1; empty arrays where there is one mask
+    """
+    if len(masks) == 1:
+        return [np.zeros(0)]
+    found = [np.zeros(int(mask.max(initial=0))) for mask in masks]
+    for i, one in enumerate(masks):
+        for j in range(i + 1, len(masks)):
+            overlap = Overlap.of(one, masks[j])
+            matched = overlap.matched(IOU)
+            found[i][overlap.predicted[matched]] += 1
+            found[j][overlap.truth[matched]] += 1
+    return [counts / (len(masks) - 1) for counts in found]
+
+
 def f1_between(one: AnyArray, other: AnyArray) -> float:
     """Give the F1 of two masks at IoU 0.5; 1 where neither has an object."""
     return Overlap.of(one, other).matching(IOU).f1

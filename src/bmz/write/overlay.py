@@ -51,9 +51,9 @@ def overlay(image: xr.DataArray, labels: xr.DataArray) -> AnyArray:
     numbers = labels.isel(plane).transpose("y", "x").values
     shown = image.isel({a: i for a, i in plane.items() if a in image.dims})
     sides = _sides(numbers.shape)
-    base = _nearest(in_colour(_shrunk(shown, sides)), sides)
+    base = nearest(in_colour(shrunk(shown, sides)), sides)
     # colours are looked up by number: few numbers, short table
-    fitted = _nearest(relabel_sequential(numbers)[0], sides)
+    fitted = nearest(relabel_sequential(numbers)[0], sides)
     return _drawn(base, fitted)
 
 
@@ -76,7 +76,7 @@ def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
     return max(1, math.floor(shape[0] * scale)), max(1, math.floor(shape[1] * scale))
 
 
-def _shrunk(image: xr.DataArray, sides: tuple[int, int]) -> xr.DataArray:
+def shrunk(image: xr.DataArray, sides: tuple[int, int]) -> xr.DataArray:
     """Average what falls together before anything else is done with millions of pixels."""
     if sides[0] >= image.sizes["y"] and sides[1] >= image.sizes["x"]:
         return image
@@ -90,8 +90,8 @@ def _shrunk(image: xr.DataArray, sides: tuple[int, int]) -> xr.DataArray:
     return named(np.stack(small), "cyx", image.attrs)
 
 
-def _nearest(pixels: AnyArray, sides: tuple[int, int]) -> AnyArray:
-    # the pixel under the centre of each drawn one
+def nearest(pixels: AnyArray, sides: tuple[int, int]) -> AnyArray:
+    """Give the pixel under the centre of each of a picture of `sides`: height and width, px."""
     y, x = (
         ((np.arange(side) + 0.5) * size / side).astype(int)
         for side, size in zip(sides, pixels.shape, strict=False)

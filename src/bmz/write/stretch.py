@@ -10,7 +10,7 @@ from bmz.base.arrays import AnyArray, FloatArray
 _LOW_PERCENT, _HIGH_PERCENT = 1, 99.8
 _GREY = (1.0, 1.0, 1.0)
 # pairs and triples that people without red or green cones tell apart
-_COLOURS = {
+COLOURS = {
     1: (_GREY,),
     2: ((1.0, 0.2, 0.9), (0.1, 0.9, 0.2)),
     3: ((1.0, 0.2, 0.9), (0.2, 0.9, 0.2), (0.1, 0.45, 1.0)),
@@ -59,6 +59,6 @@ def stretched(pixels: AnyArray) -> FloatArray:
 
 def _added(channels: AnyArray) -> FloatArray:
     total = np.zeros((*channels.shape[1:], 3), np.float32)
-    for channel, colour in zip(channels, _COLOURS[len(channels)], strict=True):
+    for channel, colour in zip(channels, COLOURS[len(channels)], strict=True):
         total = total + stretched(channel)[..., None] ** _GAMMA * np.array(colour, np.float32)
     return np.clip(total, 0, 1)

@@ -1,0 +1,48 @@
+"""What ``bmz compare`` writes: a page, a table, label masks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bmz.base.files import whole_file, writable_folder
+from bmz.report.compare_page import page
+from bmz.report.comparison import Comparison
+from bmz.write.tiff import write_labels
+
+
+def write_page(path: Path, comparison: Comparison) -> None:
+    """Write the page; its folder is made.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    write_text(path, page(comparison))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; its folder is made.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    writable_folder(path.parent)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_labels_of(comparison: Comparison, folder: Path) -> None:
+    """Write the label mask of every result, named after the image, the rank and the result.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    writable_folder(folder)
+    for image in comparison.images:
+        for rank, one in enumerate(image.done, start=1):
+            assert one.labels is not None  # noqa: S101  (`done` has looked; this tells the type checker)
+            words = re.sub(r"[^\w.=-]+", "_", one.name).strip("_")[:80]
+            write_labels(folder / f"{image.path.stem}.{rank:02d}.{words}.labels.tif", one.labels)

@@ -1,0 +1,111 @@
+"""``bmz compare``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bmz.cli.trusting import trust_option
+from bmz.cli.words import Channels, PixelSize, Scale, Setting, Sweep, as_path
+
+EPILOG = """\b
+Without --truth the order is a guess: how far results agree with each other, stay the same when
+the image is changed a little, and consist of objects that look like single ones.
+\b
+Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("images", nargs=-1, required=True, help="TIFF, OME-Zarr, PNG, JPEG or NPY files.")
+@click.option("-m", "--model", "models", multiple=True, required=True, help="A model; or again.")
+@click.option("-o", "--output", type=str, metavar="REPORT.html", help="Write a page to look at.")
+@click.option(
+    "--sweep",
+    "sweeps",
+    type=Sweep(),
+    multiple=True,
+    help="Values of a parameter of the labels, or of recipe, scale or clip; all with all.",
+)
+@click.option("--truth", help="The true label mask, or a folder of them named as the images.")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write one row a result.")
+@click.option("--labels", "labels_folder", metavar="DIR", help="Write the label masks.")
+@click.option(
+    "--stability/--no-stability",
+    default=True,
+    show_default=True,
+    help="Without truth, run the network on changed images too, three times more.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
+@click.option("--channels", type=Channels(), help="Image channel for each channel of the models.")
+@click.option("--pixel-size", "pixel_um", type=PixelSize(), help="Pixel size, such as 0.5um.")
+@click.option("--scale", type=Scale(), help="Resize the images by this factor, or auto.")
+@click.option(
+    "--clip",
+    type=click.FloatRange(50, 100),
+    metavar="PERCENTILE",
+    help="Cut intensities above this percentile.",
+)
+@click.option("--recipe", metavar="NAME", help="Label recipe. [default: by evidence]")
+@click.option("--set", "settings", type=Setting(), multiple=True, help="Parameter of all results.")
+@click.option("--tile", type=click.IntRange(min=16), metavar="PX", help="Largest side of a tile.")
+@click.option("--force", is_flag=True, help="Run despite findings of severity error.")
+@trust_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def compare(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+    """Run several models and settings on each IMAGE, and show them side by side.
+
+    The network of a model runs once for an image; settings of the labels reuse its output.
+    """
+    from bmz.app.compare import compare as compare_all  # here, so that --help never loads NumPy
+    from bmz.app.compare_output import write_labels_of, write_page, write_text
+    from bmz.cli.columns import print_table
+    from bmz.cli.progress import progress_bars
+    from bmz.cli.say import say
+    from bmz.report import compare_text
+
+    page, table, folder = (words.pop(key) for key in ("output", "csv_file", "labels_folder"))
+    request = _request(**words)
+    with progress_bars() as listener:
+        comparison = compare_all(request, listener)
+    if as_json:
+        click.echo(compare_text.as_json(comparison))
+    for image in comparison.images:
+        if not as_json and image.done:
+            click.echo(click.style(str(image.path), bold=True))
+            print_table(compare_text.headings(image), compare_text.table(image))
+        say(compare_text.lines(image), answers=not as_json)
+    if table:
+        write_text(as_path(table), compare_text.as_csv(comparison))
+    if folder:
+        write_labels_of(comparison, as_path(folder))
+    if page:
+        write_page(as_path(page), comparison)
+        say([("note", f"open {page} in a browser")], answers=not as_json)
+    ctx.exit(comparison.exit_status)
+
+
+def _request(**words: Any) -> Any:  # noqa: ANN401  (as above)
+    from bmz.app.compare import CompareRequest
+    from bmz.app.request import RunRequest
+
+    images = tuple(as_path(word) for word in words.pop("images"))
+    sweeps, truth = dict(words.pop("sweeps")), words.pop("truth")
+    models, stability = tuple(dict.fromkeys(words.pop("models"))), words.pop("stability")
+    run = RunRequest(
+        model="",
+        images=(),
+        folder=Path(),
+        settings=dict(words.pop("settings")),
+        pixel_um=words.pop("pixel_um") or {},
+        **words,
+    )
+    command = shlex.join(["bmz", *sys.argv[1:]])
+    return CompareRequest(
+        images, models, sweeps, None if truth is None else as_path(truth), stability, run, command
+    )

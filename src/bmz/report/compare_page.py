@@ -1,0 +1,258 @@
+"""The page of a comparison: one HTML file that opens without a network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from PIL import Image, features
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.check.finding import Finding
+from bmz.process.consensus import supports
+from bmz.report import compare_text
+from bmz.report.comparison import Comparison, ImageCompared, Result
+from bmz.write.overlay import fullest_plane, nearest, shrunk
+from bmz.write.stretch import COLOURS
+
+LARGEST_PX = 2048
+"""Longer side of the picture in the page; larger images are shown smaller."""
+
+MOST_LAYERS = 8
+"""Results with outlines, the best first; the others are in the table alone."""
+
+MOST_WORST = 200
+_QUALITY = 90
+_LOW_PERCENT, _HIGH_PERCENT = 0.1, 99.9
+
+_COLUMNS = ("label", "area_um2", "area_px", "volume_um3", "volume_px", "equivalent_diameter_um",
+            "equivalent_diameter_px", "solidity", "eccentricity", "score")  # fmt: skip
+
+
+def page(comparison: Comparison) -> str:
+    """Give the page as text.
+
+    Everything is inside: style, script, pictures, label masks. Its security policy forbids it to
+    ask for anything.
+    """
+    found = {
+        "command": comparison.command,
+        "versions": dict(comparison.versions),
+        "models": [dict(model) for model in comparison.models],
+        "images": [_image(image) for image in comparison.images if image.done],
+    }
+    names = ", ".join(image.path.name for image in comparison.images[:3])
+    text = _asset("compare.html")
+    replaced = {
+        "@TITLE@": _escaped(f"bmz compare: {names}"),
+        "@STYLE@": _asset("compare.css"),
+        "@SCRIPT@": _asset("compare.js"),
+        # a name with </script> in it must not end the data
+        "@DATA@": json.dumps(found, separators=(",", ":")).replace("<", "\\u003c"),
+    }
+    for mark, words in replaced.items():
+        text = text.replace(mark, words)
+    return text
+
+
+def _asset(name: str) -> str:
+    return (files("bmz.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _image(image: ImageCompared) -> dict[str, Any]:
+    best = image.done[0]
+    assert best.labels is not None  # noqa: S101  (`done` has looked; this tells the type checker)
+    assert image.pixels is not None  # noqa: S101
+    plane = fullest_plane(best.labels)
+    height, width = (best.labels.sizes[axis] for axis in "yx")
+    scale = min(LARGEST_PX / max(height, width), 1.0)
+    sides = (max(1, math.floor(height * scale)), max(1, math.floor(width * scale)))
+    shown = image.pixels.isel({a: i for a, i in plane.items() if a in image.pixels.dims})
+    layers = image.done[:MOST_LAYERS]
+    support = supports([np.asarray(one.labels) for one in layers])
+    truth = None if image.truth is None else _plane_of_truth(image.truth, best.labels, plane)
+    return {
+        "name": image.path.name,
+        "width": sides[1],
+        "height": sides[0],
+        "unit": "um" if "equivalent_diameter_um" in best.table else "px",
+        "channels": _channels(shrunk(shown, sides), sides),
+        "warnings": _warnings(image),
+        "reason": compare_text.why_first(image),
+        "headings": compare_text.headings(image),
+        "ranking": compare_text.table(image),
+        "truth": None if truth is None else packed(nearest(truth, sides)),
+        "left_out": len(image.done) - len(layers),
+        "results": [
+            *(
+                _layer(one, image, part, plane, sides)
+                for one, part in zip(layers, support, strict=True)
+            ),
+            *(_bare(one) for one in image.results if one not in layers),
+        ],
+    }
+
+
+def _plane_of_truth(truth: AnyArray, labels: xr.DataArray, plane: Mapping[str, int]) -> AnyArray:
+    whole = truth.reshape(labels.shape)
+    return whole[tuple(plane.get(str(axis), slice(None)) for axis in labels.dims)]
+
+
+def _warnings(image: ImageCompared) -> list[str]:
+    found: dict[str, None] = {}
+    for one in image.results:
+        for finding in one.findings:
+            if finding.severity != "note":
+                found[_warning(one.model, finding)] = None
+    return list(found)
+
+
+def _warning(model: str, finding: Finding) -> str:
+    return f"{model}: {finding.message} [{finding.code}] {finding.hint}".strip()
+
+
+def _bare(one: Result) -> dict[str, Any]:
+    error = None if one.error is None else str(one.error)
+    return {"name": one.name, "command": one.command, "packed": None, "error": error}
+
+
+def _layer(
+    one: Result,
+    image: ImageCompared,
+    support: FloatArray,
+    plane: Mapping[str, int],
+    sides: tuple[int, int],
+) -> dict[str, Any]:
+    assert one.labels is not None  # noqa: S101  (as above)
+    labels = one.labels.isel(plane).transpose("y", "x").values
+    there = np.isin(one.table["label"], np.unique(labels))
+    factor = sides[0] / labels.shape[0]
+    x, y = (one.table[f"centroid_{axis}_px"][there] * factor for axis in "xy")
+    radius = one.table["equivalent_diameter_px"][there] * factor / 2
+    in_um = "equivalent_diameter_um" in one.table
+    sized = "equivalent_diameter_um" if in_um else "equivalent_diameter_px"
+    return {
+        **_bare(one),
+        "packed": packed(nearest(labels, sides)),
+        "objects": one.objects,
+        "verdict": _verdict(one),
+        "table": _table(one, there, support),
+        "places": [_short(part) for part in (x, y, radius)],
+        "sizes": _short(one.table[sized][there]),
+        "worst": _worst(one, image, support, factor),
+    }
+
+
+def _verdict(one: Result) -> str:
+    if one.judged.f1 is not None:
+        return f"F1 {one.judged.f1:.2f}"
+    return f"{one.objects} objects"
+
+
+def _table(one: Result, there: AnyArray, support: FloatArray) -> dict[str, Any]:
+    table = dict(one.table)
+    names = [n for n in _COLUMNS if n in table]
+    # where lengths are known in um those in px say the same again
+    names = [n for n in names if not (n.endswith("_px") and n.replace("_px", "_um") in table)]
+    names = [n for n in names if not (n == "area_px" and "area_um2" in table)]
+    names = [n for n in names if not (n == "volume_px" and "volume_um3" in table)]
+    names += [n for n in table if n.startswith("intensity_mean")]
+    if len(support):
+        table["shared_by"] = support
+        names.append("shared_by")
+    return {"names": names, "columns": [_short(table[name][there]) for name in names]}
+
+
+def _worst(
+    one: Result, image: ImageCompared, support: FloatArray, factor: float
+) -> list[dict[str, Any]]:
+    if image.truth is not None:
+        return [
+            {
+                "what": f"{error.kind}, {error.area_px} px",
+                "y": round(error.centroid[-2] * factor, 1),
+                "x": round(error.centroid[-1] * factor, 1),
+                "r": round(math.sqrt(error.area_px / math.pi) * factor, 1),
+            }
+            for error in one.judged.errors[:MOST_WORST]
+        ]
+    if not len(support):
+        return []
+    order = np.argsort(support, kind="stable")[:MOST_WORST]
+    return [
+        {
+            "what": f"object {one.table['label'][i]}: in {support[i]:.0%} of the others",
+            "y": round(float(one.table["centroid_y_px"][i]) * factor, 1),
+            "x": round(float(one.table["centroid_x_px"][i]) * factor, 1),
+            "r": round(float(one.table["equivalent_diameter_px"][i]) * factor / 2, 1),
+        }
+        for i in order
+        if support[i] < 1
+    ]
+
+
+def _short(column: AnyArray) -> list[Any]:
+    if column.dtype.kind != "f":
+        return list(column.tolist())
+    return [None if not math.isfinite(v) else float(f"{v:.5g}") for v in column.tolist()]
+
+
+def packed(labels: AnyArray) -> str:
+    """Give labels as text for the page: differences along rows, byte by byte, deflated, base64.
+
+    Parameters
+    ----------
+    labels : (y, x) integers below 2^31
+    """
+    steps = np.diff(labels.astype(np.int32), axis=1, prepend=np.int32(0))
+    planes = np.ascontiguousarray(steps.astype("<i4").view(np.uint8).reshape(-1, 4).T)
+    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
+
+
+def _channels(image: xr.DataArray, sides: tuple[int, int]) -> list[dict[str, Any]]:
+    stacked = image if "c" in image.dims else image.expand_dims("c")
+    planes = stacked.transpose("c", "y", "x").values[: max(COLOURS)]
+    photograph = bool(image.attrs.get("colour")) and len(planes) == max(COLOURS)
+    colours: Sequence[Sequence[float]] = COLOURS[len(planes)]
+    named = [str(n) for n in image.coords["c"].values] if "c" in image.coords else []
+    numbered = [f"channel {i}" for i in range(len(planes))] if len(planes) > 1 else ["intensity"]
+    names = named or numbered
+    if photograph:
+        colours, names = ((1, 0, 0), (0, 1, 0), (0, 0, 1)), ["red", "green", "blue"]
+    bytes_ = _as_bytes(planes, together=photograph)
+    return [
+        {"name": name, "colour": list(colour), "uri": _uri(nearest(plane, sides))}
+        for name, colour, plane in zip(names, colours, bytes_, strict=False)
+    ]
+
+
+def _as_bytes(planes: AnyArray, *, together: bool) -> list[AnyArray]:
+    """Bring each channel (a photograph as a whole) from its percentiles to 0 to 255."""
+    real = np.nan_to_num(planes.astype(np.float32))
+    found = []
+    for plane in real:
+        low, high = np.percentile(real if together else plane, (_LOW_PERCENT, _HIGH_PERCENT))
+        if high <= low:
+            low, high = float(plane.min()), float(plane.max())
+        share = (plane - low) / (high - low if high > low else 1)
+        found.append(np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8))
+    return found
+
+
+def _uri(plane: AnyArray) -> str:
+    form = "webp" if features.check("webp") else "png"
+    data = io.BytesIO()
+    Image.fromarray(plane).save(data, form, **({"quality": _QUALITY} if form == "webp" else {}))
+    return f"data:image/{form};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"

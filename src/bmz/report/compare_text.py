@@ -1,0 +1,170 @@
+"""A comparison in words, as a table, as CSV and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from bmz.report.comparison import Comparison, ImageCompared, Result
+from bmz.report.lines import Line
+from bmz.report.run_text import finding_lines
+
+SCHEMA = "bmz.compare/1"
+
+WITH_TRUTH = (
+    "result",
+    "objects",
+    "F1",
+    "AP",
+    "split",
+    "merged",
+    "missed",
+    "false",
+    "network",
+    "labels",
+)
+WITHOUT = ("result", "objects", "agrees", "stable", "plausible", "guess", "network", "labels")
+_KINDS = ("split", "merge", "missed", "false")
+
+
+def headings(image: ImageCompared) -> tuple[str, ...]:
+    """Give the headings of the table of an image."""
+    return WITHOUT if image.truth is None else WITH_TRUTH
+
+
+def table(image: ImageCompared) -> list[tuple[str, ...]]:
+    """Give one line a result that has labels, the best first."""
+    return [_cells(one, known=image.truth is not None) for one in image.done]
+
+
+def _cells(one: Result, *, known: bool) -> tuple[str, ...]:
+    judged, seconds = one.judged, (f"{one.network_s:.2f} s", f"{one.labels_s:.2f} s")
+    if known:
+        counts = [str(sum(e.kind == kind for e in judged.errors)) for kind in _KINDS]
+        near = (_share(judged.f1), _share(judged.mean_ap))
+        return (one.name, str(one.objects), *near, *counts, *seconds)
+    plausible = None if judged.plausible is None else judged.plausible.share
+    known_of = (judged.agreement, judged.stability, plausible, judged.guess)
+    return (one.name, str(one.objects), *map(_share, known_of), *seconds)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def lines(image: ImageCompared) -> list[Line]:
+    """Tell what failed, what the check found, and why the first one is first."""
+    told: list[Line] = []
+    seen: set[tuple[str, str]] = set()
+    for one in image.results:
+        if one.error is not None:
+            told += [("error", f"{one.name}: {one.error}"), ("hint", one.error.hint)]
+        worth = [f for f in one.findings if f.severity != "note"]
+        for line in finding_lines(worth, one.model):
+            if line not in seen:
+                seen.add(line)
+                told.append(line)
+    if image.done:
+        told.append(("answer", f"{image.done[0].name}: {why_first(image)}"))
+    return told
+
+
+def why_first(image: ImageCompared) -> str:
+    """Say in a sentence why the first result of an image is the first."""
+    best = image.done[0]
+    judged = best.judged
+    if image.truth is not None:
+        return (
+            f"the nearest to the truth, F1 {_share(judged.f1)} at IoU 0.5 and "
+            f"mean AP {_share(judged.mean_ap)}"
+        )
+    reasons = []
+    if judged.agreement is not None:
+        reasons.append(f"it agrees with the others (F1 {judged.agreement:.2f})")
+    if judged.stability is not None:
+        reasons.append(f"stays when the image is changed a little (F1 {judged.stability:.2f})")
+    if judged.plausible is not None:
+        reasons.append(f"{judged.plausible.share:.0%} of its objects look like single ones")
+    return f"a guess without the truth: {', '.join(reasons)}; look at it before you trust it"
+
+
+def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    """Give one flat row a result, for CSV."""
+    keys = dict.fromkeys(k for i in comparison.images for one in i.results for k in one.settings)
+    for image in comparison.images:
+        for rank, one in enumerate(image.results, start=1):
+            judged, plausible = one.judged, one.judged.plausible
+            yield {
+                "image": str(image.path),
+                "rank": rank if one.error is None else None,
+                "model": one.model,
+                **{key: one.settings.get(key) for key in keys},
+                "recipe": one.recipe,
+                "objects": one.objects,
+                "f1": judged.f1,
+                "mean_ap": judged.mean_ap,
+                **{f"f1_iou_{iou:g}": m.f1 for iou, m in (judged.matchings or {}).items()},
+                "agreement": judged.agreement,
+                "stability": judged.stability,
+                "plausible": None if plausible is None else plausible.share,
+                "network_s": round(one.network_s, 4),
+                "labels_s": round(one.labels_s, 4),
+                "error": "" if one.error is None else str(one.error),
+                "command": one.command,
+            }
+
+
+def as_csv(comparison: Comparison) -> str:
+    """Give all results as CSV, one row each; what is not known stays an empty cell."""
+    found = list(rows(comparison))
+    names = list(dict.fromkeys(name for row in found for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in found)
+    return text.getvalue()
+
+
+def as_json(comparison: Comparison) -> str:
+    """Give all results as one JSON document."""
+    images = [
+        {
+            "image": str(image.path),
+            "truth": image.truth is not None,
+            "results": [_described(one) for one in image.results],
+        }
+        for image in comparison.images
+    ]
+    document = {
+        "schema": SCHEMA,
+        "command": comparison.command,
+        "versions": dict(comparison.versions),
+        "models": [dict(model) for model in comparison.models],
+        "images": images,
+    }
+    return json.dumps(document, indent=2, default=str)
+
+
+def _described(one: Result) -> dict[str, Any]:
+    judged = one.judged
+    return {
+        "model": one.model,
+        "settings": dict(one.settings),
+        "recipe": one.recipe,
+        "parameters": dict(one.parameters),
+        "objects": one.objects,
+        "command": one.command,
+        "matchings": {f"{iou:g}": asdict(m) for iou, m in judged.matchings.items()},
+        "errors": [asdict(error) for error in judged.errors],
+        "agreement": judged.agreement,
+        "stability": judged.stability,
+        "plausible": None if judged.plausible is None else asdict(judged.plausible),
+        "network_s": one.network_s,
+        "labels_s": one.labels_s,
+        "findings": [asdict(finding) for finding in one.findings],
+        "error": None if one.error is None else {"code": one.error.code, "message": str(one.error)},
+    }
