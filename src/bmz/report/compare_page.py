@@ -48,6 +48,12 @@ def page(comparison: Comparison) -> str:
         "versions": dict(comparison.versions),
         "models": [dict(model) for model in comparison.models],
         "images": [_image(image) for image in comparison.images if image.done],
+        "failed": [
+            f"{image.path.name}: {one.name}: {one.error}"
+            for image in comparison.images
+            if not image.done
+            for one in image.results
+        ],
     }
     names = ", ".join(image.path.name for image in comparison.images[:3])
     text = _asset("compare.html")

@@ -99,7 +99,10 @@ class Result:
     def name(self) -> str:
         """Give the model and the settings in a few words."""
         words = " ".join(f"{key}={value}" for key, value in self.settings.items())
-        return f"{self.model} {words}".strip()
+        path = Path(self.model)
+        # a path tells less than the name of its folder
+        model = path.name if path.is_absolute() or self.model.startswith(".") else self.model
+        return f"{model} {words}".strip()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ const make = (tag, words = {}, ...children) => {
   node.append(...children);
   return node;
 };
-const state = { image: 0, mode: "over", current: 0, left: -1, split: 0.5, view: { x: 0, y: 0, zoom: 1 }, picked: null, sort: null };
+const state = { image: 0, mode: "over", current: 0, left: -1, split: 0.5, view: null, picked: null, sort: null };
 let shown = null; // what is decoded of the image in hand
 const views = [];
 
@@ -120,10 +120,16 @@ async function show(number) {
   setMode(state.mode);
 }
 
+// all views show the same place: its middle, and how many pixels of the image lie across their shorter side
 function fit() {
-  const canvas = views[0].canvas;
-  const zoom = Math.min(canvas.width / shown.image.width, canvas.height / shown.image.height);
-  state.view = { zoom, x: (canvas.width - zoom * shown.image.width) / 2, y: (canvas.height - zoom * shown.image.height) / 2 };
+  const { width, height } = shown.image, canvas = views[0].canvas;
+  const zoom = Math.min(canvas.width / width, canvas.height / height);
+  state.view = { x: width / 2, y: height / 2, span: Math.min(canvas.width, canvas.height) / zoom };
+}
+
+function placed(canvas) {
+  const zoom = Math.min(canvas.width, canvas.height) / state.view.span;
+  return { zoom, x: canvas.width / 2 - zoom * state.view.x, y: canvas.height / 2 - zoom * state.view.y };
 }
 
 function setMode(mode) {
@@ -164,16 +170,16 @@ function resize() {
   drawAll();
 }
 
-function stroke(context, layer, strong) {
+function stroke(context, layer, strong, zoom) {
   const ratio = window.devicePixelRatio || 1;
-  const width = (strong ? 2 : 1.5) * ratio / state.view.zoom;
+  const width = (strong ? 2 : 1.5) * ratio / zoom;
   context.lineWidth = width * 2; context.strokeStyle = "rgba(0,0,0,.45)"; context.stroke(layer.path);
   context.lineWidth = width; context.strokeStyle = layer.colour; context.stroke(layer.path);
 }
 
 function draw(view) {
   const context = view.canvas.getContext("2d");
-  const { zoom, x, y } = state.view;
+  const { zoom, x, y } = placed(view.canvas);
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, view.canvas.width, view.canvas.height);
   context.setTransform(zoom, 0, 0, zoom, x, y);
@@ -182,7 +188,7 @@ function draw(view) {
   const clipped = (from, to, layer) => {
     context.save(); context.beginPath();
     context.rect((from - x) / zoom, -y / zoom, (to - from) / zoom, view.canvas.height / zoom);
-    context.clip(); stroke(context, layer, true); context.restore();
+    context.clip(); stroke(context, layer, true, zoom); context.restore();
   };
   if (state.mode === "swipe" && shown.layers.length) {
     const at = state.split * view.canvas.width, left = shown.layers[Math.max(state.left, 0)], right = shown.layers[state.current];
@@ -192,10 +198,10 @@ function draw(view) {
     view.caption.textContent = `left: ${left.name}, right: ${right.name}`;
   } else {
     const layers = view.layer ? [view.layer] : shown.layers.filter((layer) => layer.on);
-    for (const layer of layers) stroke(context, layer, layer === shown.layers[state.current]);
+    for (const layer of layers) stroke(context, layer, layer === shown.layers[state.current], zoom);
     view.caption.textContent = view.layer ? `${view.layer.name}: ${view.layer.objects} objects` : "";
   }
-  if (shown.truth && shown.truth.on) { context.setTransform(zoom, 0, 0, zoom, x, y); stroke(context, shown.truth, false); }
+  if (shown.truth && shown.truth.on) { context.setTransform(zoom, 0, 0, zoom, x, y); stroke(context, shown.truth, false, zoom); }
   if (state.picked) {
     const ratio = window.devicePixelRatio || 1;
     context.setTransform(1, 0, 0, 1, 0, 0);
@@ -212,19 +218,26 @@ function drawAll() {
   requestAnimationFrame(() => { waiting = false; for (const view of views) draw(view); });
 }
 
-function zoomAt(px, py, factor) {
-  const view = state.view, ratio = window.devicePixelRatio || 1;
-  const zoom = Math.min(Math.max(view.zoom * factor, 0.02), 60 * ratio);
-  const real = zoom / view.zoom;
-  state.view = { zoom, x: px - real * (px - view.x), y: py - real * (py - view.y) };
+function zoomAt(canvas, px, py, factor) {
+  const before = placed(canvas), most = 4 * Math.max(shown.image.width, shown.image.height);
+  const span = Math.min(Math.max(state.view.span / factor, 8), most);
+  const zoom = Math.min(canvas.width, canvas.height) / span;
+  // the pixel under the pointer stays there
+  const x = (px - before.x) / before.zoom, y = (py - before.y) / before.zoom;
+  state.view = { span, x: x - (px - canvas.width / 2) / zoom, y: y - (py - canvas.height / 2) / zoom };
+  drawAll();
+}
+
+function move(canvas, dx, dy) {
+  const { zoom } = placed(canvas);
+  state.view = { ...state.view, x: state.view.x - dx / zoom, y: state.view.y - dy / zoom };
   drawAll();
 }
 
 function locate(x, y, r) {
-  const canvas = views[0].canvas;
-  const zoom = Math.min(Math.max(state.view.zoom, Math.min(canvas.width, canvas.height) / Math.max(r * 12, 60)), 60);
   state.picked = { x, y, r };
-  state.view = { zoom, x: canvas.width / 2 - zoom * x, y: canvas.height / 2 - zoom * y };
+  state.view = { x, y, span: Math.min(state.view.span, Math.max(r * 12, 60)) };
+  $("views").scrollIntoView({ block: "nearest" });
   drawAll();
 }
 
@@ -237,7 +250,7 @@ function listen(view) {
   };
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
-    zoomAt(...place(event), Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)));
+    zoomAt(canvas, ...place(event), Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)));
   }, { passive: false });
   canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); held.set(event.pointerId, place(event)); moved = 0; });
   canvas.addEventListener("pointermove", (event) => {
@@ -246,10 +259,9 @@ function listen(view) {
     if (held.size === 2) {
       const [, other] = [...held.entries()].find(([id]) => id !== event.pointerId);
       const far = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
-      zoomAt((now[0] + other[0]) / 2, (now[1] + other[1]) / 2, far(now, other) / Math.max(far(before, other), 1));
+      zoomAt(canvas, (now[0] + other[0]) / 2, (now[1] + other[1]) / 2, far(now, other) / Math.max(far(before, other), 1));
     } else {
-      state.view.x += now[0] - before[0]; state.view.y += now[1] - before[1];
-      drawAll();
+      move(canvas, now[0] - before[0], now[1] - before[1]);
     }
     moved += Math.abs(now[0] - before[0]) + Math.abs(now[1] - before[1]);
     held.set(event.pointerId, now);
@@ -261,12 +273,13 @@ function listen(view) {
   canvas.addEventListener("pointercancel", up);
   canvas.addEventListener("keydown", (event) => {
     const step = 60, keys = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
-    if (event.key in keys) { state.view.x += keys[event.key][0]; state.view.y += keys[event.key][1]; drawAll(); event.preventDefault(); }
+    if (event.key in keys) { move(canvas, ...keys[event.key]); event.preventDefault(); }
   });
 }
 
 function pick(view, px, py) {
-  const x = Math.floor((px - state.view.x) / state.view.zoom), y = Math.floor((py - state.view.y) / state.view.zoom);
+  const at = placed(view.canvas);
+  const x = Math.floor((px - at.x) / at.zoom), y = Math.floor((py - at.y) / at.zoom);
   const { width, height } = shown.image;
   const layer = view.layer || shown.layers[state.current];
   if (!layer || x < 0 || y < 0 || x >= width || y >= height) return;
@@ -397,7 +410,7 @@ function start() {
   $("image").hidden = data.images.length < 2;
   $("image").addEventListener("change", (event) => show(+event.target.value));
   for (const name of ["over", "side", "swipe"]) $(`mode-${name}`).addEventListener("click", () => setMode(name));
-  const middle = () => [views[0].canvas.width / 2, views[0].canvas.height / 2];
+  const middle = () => [views[0].canvas, views[0].canvas.width / 2, views[0].canvas.height / 2];
   $("closer").addEventListener("click", () => zoomAt(...middle(), 1.5));
   $("farther").addEventListener("click", () => zoomAt(...middle(), 1 / 1.5));
   $("fit").addEventListener("click", () => { fit(); drawAll(); });
@@ -413,6 +426,9 @@ function start() {
     else if (/^[1-9]$/.test(event.key)) toggle(+event.key - 1);
   });
   addEventListener("resize", resize);
+  $("failed").replaceChildren(...data.failed.map((text) => make("li", {}, text)));
+  $("failed").parentElement.hidden = !data.failed.length;
+  if (!data.images.length) { document.querySelector("main").replaceChildren(); document.body.dataset.ready = "yes"; return; }
   show(0).then(() => { document.body.dataset.ready = "yes"; });
 }
 start();

@@ -1,0 +1,224 @@
+"""Models and settings side by side: the network once, failures as rows, an order with reasons."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from bmz.app.compare import CompareRequest, NoTruthFor, compare
+from bmz.app.compare_network import SweepRefused
+from bmz.app.compare_output import write_labels_of
+from bmz.app.request import RunRequest
+from bmz.base.arrays import AnyArray
+from bmz.base.progress import Event, Progress
+from bmz.predict.onnx import OnnxBackend
+from bmz.report import compare_text
+from bmz.report.compare_page import packed, page
+from bmz.report.comparison import Comparison
+from bmz.testing.package import description, write_package
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+def spots() -> tuple[AnyArray, AnyArray]:
+    image, truth = np.zeros((90, 100), np.float32), np.zeros((90, 100), np.uint16)
+    rng = np.random.default_rng(0)
+    for number, (row, column) in enumerate(np.ndindex(4, 5), start=1):
+        place = np.s_[row * 22 + 3 : row * 22 + 15, column * 20 + 3 : column * 20 + 15]
+        image[place] = rng.uniform(0.3, 1)
+        truth[place] = number
+    return image, truth
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    image, truth = spots()
+    write_package(tmp_path / "model", description())
+    tifffile.imwrite(tmp_path / "a.tif", image, metadata={"axes": "YX"})
+    tifffile.imwrite(tmp_path / "a_mask.tif", truth, metadata={"axes": "YX"})
+    return tmp_path
+
+
+def asked(place: Path, **words: Any) -> CompareRequest:
+    given: dict[str, Any] = {
+        "images": (place / "a.tif",),
+        "models": (str(place / "model"),),
+        "sweeps": {"threshold": ("0.2", "0.5", "0.9")},
+        "truth": place / "a_mask.tif",
+        "stability": False,
+        "words": RunRequest("", (), Path()),
+        "command": "bmz compare",
+    }
+    return CompareRequest(**{**given, **words})
+
+
+def test_the_network_runs_once_for_all_settings_of_labels(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+    real = OnnxBackend.run
+
+    def counted(self: OnnxBackend, inputs: Any) -> Any:
+        runs.append(1)
+        return real(self, inputs)
+
+    monkeypatch.setattr(OnnxBackend, "run", counted)
+
+    comparison = compare(asked(place))
+
+    assert len(runs) == 1
+    (image,) = comparison.images
+    assert [one.settings["threshold"] for one in image.done] == ["0.2", "0.5", "0.9"]
+    assert image.done[0].judged.f1 == 1
+    assert image.done[0].objects == 20
+
+
+def test_a_sweep_of_the_scale_runs_the_network_again(place: Path) -> None:
+    comparison = compare(asked(place, sweeps={"scale": ("1", "2"), "threshold": ("0.2", "0.9")}))
+
+    (image,) = comparison.images
+    assert len(image.done) == 4
+    assert image.done[0].command.startswith("bmz run ")
+    assert "--scale" in image.done[0].command
+    assert "--set threshold=0.2" in image.done[0].command
+
+
+def test_what_fails_is_a_row_and_not_the_end(place: Path) -> None:
+    (place / "bad.tif").write_bytes(b"II*\0no tiff")
+    images = (place / "bad.tif", place / "a.tif")
+    models = (str(place / "absent"), str(place / "model"))
+    told: list[Event] = []
+
+    comparison = compare(
+        asked(place, images=images, models=models, truth=None, sweeps={"threshold": ("0.2",)}),
+        told.append,
+    )
+
+    bad, good = comparison.images
+    assert [one.error is None for one in good.results] == [True, False]
+    assert all(one.error is not None for one in bad.results)
+    assert comparison.exit_status == 1
+    progress = [event for event in told if isinstance(event, Progress)]
+    assert (progress[-1].done, progress[-1].total) == (4, 4)
+    words = "\n".join(text for image in comparison.images for _, text in compare_text.lines(image))
+    assert "absent" in words
+
+
+def test_a_parameter_that_a_recipe_has_not_is_a_row_with_an_error(place: Path) -> None:
+    comparison = compare(asked(place, sweeps={"recipe": ("components", "stardist")}))
+
+    (image,) = comparison.images
+    assert [one.recipe for one in image.done] == ["components"]
+    assert image.results[-1].error is not None
+
+
+def test_without_truth_the_order_has_reasons(place: Path) -> None:
+    comparison = compare(asked(place, truth=None, stability=True))
+
+    (image,) = comparison.images
+    best, worst = image.done[0].judged, image.done[-1].judged
+    assert best.guess >= worst.guess
+    assert best.agreement is not None
+    assert best.stability is not None
+    assert best.stability > 0.9
+    assert best.plausible is not None
+    assert best.plausible.share > 0.9
+    assert "guess" in compare_text.why_first(image)
+
+
+def test_truth_is_found_by_name_in_a_folder(place: Path) -> None:
+    (place / "truth").mkdir()
+    (place / "a_mask.tif").rename(place / "truth/a_mask.tif")
+
+    comparison = compare(asked(place, truth=place / "truth"))
+
+    assert comparison.images[0].done[0].judged.f1 == 1
+    (place / "truth/a_mask.tif").rename(place / "truth/b_mask.tif")
+    with pytest.raises(NoTruthFor):
+        compare(asked(place, truth=place / "truth"))
+
+
+def test_a_scale_that_is_no_number_is_refused_before_anything_is_run(place: Path) -> None:
+    with pytest.raises(SweepRefused):
+        compare(asked(place, sweeps={"scale": ("big",)}))
+
+
+@pytest.fixture
+def comparison(place: Path) -> Comparison:
+    return compare(asked(place))
+
+
+def test_csv_has_a_row_for_each_result(comparison: Comparison) -> None:
+    rows = list(csv.DictReader(io.StringIO(compare_text.as_csv(comparison))))
+
+    assert [row["threshold"] for row in rows] == ["0.2", "0.5", "0.9"]
+    assert rows[0]["f1"] == "1.0"
+    assert rows[0]["rank"] == "1"
+
+
+def test_json_tells_everything(comparison: Comparison) -> None:
+    told = json.loads(compare_text.as_json(comparison))
+
+    assert told["schema"] == "bmz.compare/1"
+    (image,) = told["images"]
+    assert image["results"][0]["matchings"]["0.5"]["f1"] == 1
+    assert image["results"][-1]["errors"][0]["kind"] == "missed"
+
+
+def test_label_masks_are_written_by_rank(comparison: Comparison, tmp_path: Path) -> None:
+    write_labels_of(comparison, tmp_path / "masks")
+
+    names = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    assert [name.split(".")[1] for name in names] == ["01", "02", "03"]
+    assert tifffile.imread(tmp_path / "masks" / names[0]).max() == 20
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(comparison: Comparison) -> None:
+    text = page(comparison)
+
+    assert "default-src 'none'" in text
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in text
+    assert "@DATA@" not in text
+
+
+def test_names_cannot_end_the_data_of_the_page(place: Path) -> None:
+    odd = place / "<script>alert(1)<.tif"
+    (place / "a.tif").rename(odd)
+
+    text = page(compare(asked(place, images=(odd,))))
+
+    assert "<script>alert" not in text
+
+
+def test_a_page_of_a_large_image_stays_below_five_megabytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    objects = np.kron(rng.random((256, 256)) > 0.7, np.ones((8, 8)))
+    image = objects + rng.normal(0, 0.05, objects.shape)
+    tifffile.imwrite(tmp_path / "a.tif", image.astype(np.float32), metadata={"axes": "YX"})
+    write_package(tmp_path / "model", description())
+    sweeps = {"threshold": ("0.3", "0.4", "0.5", "0.6", "0.7"), "min_size": ("20",)}
+
+    text = page(compare(asked(tmp_path, truth=None, sweeps=sweeps)))
+
+    assert len(text) < 5e6
+
+
+def test_labels_are_packed_as_differences() -> None:
+    import base64
+    import zlib
+
+    labels = np.array([[0, 70_000, 70_000], [5, 0, 1]])
+
+    bytes_ = np.frombuffer(zlib.decompress(base64.b64decode(packed(labels))), np.uint8)
+
+    steps = np.ascontiguousarray(bytes_.reshape(4, -1).T).view("<i4").reshape(labels.shape)
+    np.testing.assert_array_equal(np.cumsum(steps, axis=1), labels)
