@@ -17,7 +17,7 @@ from bmz.app.compare_network import SweepRefused
 from bmz.app.compare_output import write_labels_of
 from bmz.app.request import RunRequest
 from bmz.base.arrays import AnyArray
-from bmz.base.progress import Event, Progress
+from bmz.base.progress import Event, Note, Progress
 from bmz.predict.onnx import OnnxBackend
 from bmz.report import compare_text
 from bmz.report.compare_page import packed, page
@@ -118,6 +118,21 @@ def test_a_parameter_that_a_recipe_has_not_is_a_row_with_an_error(place: Path) -
     (image,) = comparison.images
     assert [one.recipe for one in image.done] == ["components"]
     assert image.results[-1].error is not None
+
+
+def test_a_model_without_the_parameter_of_a_sweep_is_run_once(place: Path) -> None:
+    told: list[Event] = []
+
+    comparison = compare(
+        asked(place, sweeps={"nms_threshold": ("0.1", "0.2"), "threshold": ("0.2", "0.9")}),
+        told.append,
+    )
+
+    assert [one.settings for one in comparison.images[0].done] == [
+        {"threshold": "0.2"},
+        {"threshold": "0.9"},
+    ]
+    assert any("nms_threshold" in event.text for event in told if isinstance(event, Note))
 
 
 def test_without_truth_the_order_has_reasons(place: Path) -> None:

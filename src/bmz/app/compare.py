@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bmz.app.compare_network import OF_NETWORK, Outputs, command_of, network_words
+from bmz.app.compare_network import OF_NETWORK, RECIPE, Outputs, command_of, network_words
 from bmz.app.image_run import Job
 from bmz.app.request import RunRequest
 from bmz.app.run import opened, prepare
 from bmz.app.score import mask_name, masks_by_name, read_mask
+from bmz.app.settings import OUTPUT
 from bmz.app.stability import stability_of
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
-from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.predict.backend import Backend
 from bmz.process.consensus import agreements
 from bmz.process.mask_errors import mask_errors
@@ -135,10 +136,36 @@ def _of_model(
             yield image, Result(model, one, command_of(words, image, one), error=why)
         return
     seen.models.append({"name": model, "title": job.model.name, "sha256": job.model.sha256})
+    fitting, odd = _fitting(job, settings)
+    for key in odd:
+        listener(Note(f"'{model}' has no parameter {key}: it is run once for all of its values"))
+    settings = fitting
     with closing(backend):
         for image in request.images:
             for result in _of_image(request, job, backend, image, settings, seen.pixels):
                 yield image, result
+
+
+def _fitting(
+    job: Job, settings: Sequence[Mapping[str, str]]
+) -> tuple[list[Mapping[str, str]], list[str]]:
+    """Leave out the keys that neither the recipe nor the steps of a model have, and what is twice.
+
+    Returns
+    -------
+    list of settings, list of keys
+        those that are left, and the keys that were left out
+    """
+    labelling = job.labelling
+    if labelling.recipe is None or any(RECIPE in one for one in settings):
+        return list(settings), []  # another recipe has other parameters
+    steps = (*labelling.map_steps, *labelling.label_steps)
+    known = {*OF_NETWORK, OUTPUT, *(parameter.name for parameter in labelling.recipe.every)}
+    known |= {key for step in steps for key in step.kwargs}
+    odd = [key for key in dict.fromkeys(k for one in settings for k in one) if key not in known]
+    kept = [{k: v for k, v in one.items() if k in known} for one in settings]
+    once = {tuple(one.items()): one for one in kept}
+    return list(once.values()), odd
 
 
 def _of_image(

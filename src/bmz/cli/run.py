@@ -143,6 +143,11 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
     help="Dask scheduler whose workers run the images: tcp://host:8786, or its JSON file.",
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and stop.")
+@click.option(
+    "--preview",
+    is_flag=True,
+    help="Draw the overlays in the terminal when all is done.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
 @click.option(
     "--resume",
@@ -173,6 +178,9 @@ def run(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click ha
     of the network becomes labels by the recipe that the model's description gives evidence for.
     """
     only_plan, as_json, record = (words.pop(key) for key in ("only_plan", "as_json", "record"))
+    with_preview = words.pop("preview")
+    if with_preview and "overlay" not in words["save"]:
+        raise click.UsageError("--preview draws the overlay, which --save leaves out.")
     if record is None and not (words["model"] and words["images"]):
         raise click.UsageError(f"Missing argument '{'IMAGE...' if words['model'] else 'MODEL'}'.")
     request = _request(**words)
@@ -180,7 +188,10 @@ def run(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click ha
         from bmz.app.replay import replayed  # here, as below
 
         request = replayed(as_path(record), request)
-    (_print_plan if only_plan else _run)(ctx, request, as_json=as_json)
+    if only_plan:
+        _print_plan(ctx, request, as_json=as_json)
+    else:
+        _run(ctx, request, as_json=as_json, with_preview=with_preview)
 
 
 def _request(**words: Any) -> RunRequest:  # noqa: ANN401  (as above)
@@ -220,7 +231,7 @@ def _plan_status(planned: tuple[Any, ...]) -> int:
     )
 
 
-def _run(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
+def _run(ctx: click.Context, request: RunRequest, *, as_json: bool, with_preview: bool) -> None:
     from bmz.app.run import run as run_images
     from bmz.cli.progress import progress_bars
     from bmz.report.run_text import run_json, run_lines
@@ -230,4 +241,8 @@ def _run(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
     if as_json:
         click.echo(run_json(summary))
     say(run_lines(summary), answers=not as_json)
+    if with_preview:
+        from bmz.cli.preview import preview  # here, for few draw in the terminal
+
+        preview(one.files["overlay"] for one in summary.done if "overlay" in one.files)
     ctx.exit(summary.exit_status)

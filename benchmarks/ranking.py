@@ -1,0 +1,78 @@
+"""How well the order of ``bmz compare`` without the truth predicts the order with it.
+
+``python benchmarks/ranking.py ../shared [IMAGES]``: models for nuclei on test images of DSB 2018
+(default 20 of 80, evenly spread). Printed for each measure and for their mean, the guess: Kendall's
+tau with the order by F1 at IoU 0.5 (1 the same order, 0 none), the share of images whose best
+result is first, and the regret: F1 of the best result less F1 of the one that was put first.
+Beside it the regret of a choice at random, and of the model that is the best over all images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from bmz.app.compare import CompareRequest, compare
+from bmz.app.request import RunRequest
+from bmz.report.comparison import Judged
+
+MODELS = ("starter/nuclei", "starter/nuclei-flows", "starter/nuclei-contour",
+          "nuclei-broad", "unmicst-nuclei", "stardist-dsb2018")  # fmt: skip
+
+MEASURES: dict[str, Callable[[Judged], float]] = {
+    "agreement": lambda judged: judged.agreement or 0.0,
+    "stability": lambda judged: judged.stability or 0.0,
+    "plausible": lambda judged: judged.plausible.share if judged.plausible else 0.0,
+    "guess": lambda judged: judged.guess,
+}
+
+
+def main() -> None:
+    """Compare the orders."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("images", type=int, nargs="?", default=20)
+    words = parser.parse_args()
+    folder = words.shared / "data/dsb2018/test"
+    every = sorted((folder / "images").glob("*.tif"))
+    images = tuple(every[i] for i in np.linspace(0, len(every) - 1, words.images).astype(int))
+    models = tuple(
+        name if name.startswith("starter/") else str(words.shared / "models" / name)
+        for name in MODELS
+    )
+    run = RunRequest("", (), Path(), force=True)
+    guessed, known = (
+        compare(CompareRequest(images, models, {}, truth, stability=truth is None, words=run))
+        for truth in (None, folder / "masks")
+    )
+    rows = []
+    for blind, seen in zip(guessed.images, known.images, strict=True):
+        f1 = {one.model: one.judged.f1 or 0.0 for one in seen.done}
+        rows.append(({one.model: one.judged for one in blind.done}, f1))
+    mean = {model: np.mean([f1[model] for _, f1 in rows if model in f1]) for model in models}
+    always = max(mean, key=lambda model: mean[model])
+    print("| order by | Kendall's tau | the best is first | regret |")
+    print("|---|---|---|---|")
+    for name, measure in MEASURES.items():
+        taus, firsts, regrets = [], [], []
+        for judged, f1 in rows:
+            order = sorted(f1)
+            values = [measure(judged[model]) for model in order]
+            tau = kendalltau(values, [f1[model] for model in order]).statistic
+            taus.append(0.0 if np.isnan(tau) else tau)
+            first = max(order, key=lambda model: measure(judged[model]))
+            regrets.append(max(f1.values()) - f1[first])
+            firsts.append(f1[first] == max(f1.values()))
+        print(f"| {name} | {np.mean(taus):.2f} | {np.mean(firsts):.0%} | {np.mean(regrets):.3f} |")
+    chance = np.mean([max(f1.values()) - np.mean(list(f1.values())) for _, f1 in rows])
+    one = np.mean([max(f1.values()) - f1[always] for _, f1 in rows])
+    print(f"| at random | 0 | {1 / len(models):.0%} | {chance:.3f} |")
+    print(f"| always {Path(always).name} | | | {one:.3f} |")
+
+
+if __name__ == "__main__":
+    main()

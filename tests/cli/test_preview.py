@@ -1,0 +1,66 @@
+"""The overlay drawn in the terminal."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from bmz.cli import preview as preview_module
+from bmz.cli.main import status_of
+from bmz.cli.preview import draw, preview
+
+
+def png(folder: Path) -> Path:
+    picture = np.zeros((60, 60, 3), np.uint8)
+    picture[20:40, 20:40] = (255, 0, 0)
+    Image.fromarray(picture).save(folder / "a.png")
+    return folder / "a.png"
+
+
+# the library that draws still calls Pillow by an older name
+@pytest.mark.filterwarnings("ignore:Image.Image.getdata:DeprecationWarning")
+def test_a_picture_is_drawn_no_higher_than_the_terminal(tmp_path: Path) -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=60, height=20)
+
+    draw(png(tmp_path), console)
+
+    lines = text.getvalue().rstrip("\n").splitlines()
+    assert 5 < len(lines) <= 16
+
+
+def test_every_picture_is_drawn_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(preview_module, "draw", lambda path, _: drawn.append(path))
+
+    preview([tmp_path / "a.png", tmp_path / "b.png"])
+
+    assert [path.name for path in drawn] == ["a.png", "b.png"]
+
+
+def test_where_there_is_no_terminal_a_note_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preview([tmp_path / "absent.png"])
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "--preview" in captured.err
+
+
+def test_a_preview_without_an_overlay_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    status = status_of(
+        ["run", "starter/nuclei", "a.tif", "-o", "out", "--preview", "--save", "labels"]
+    )
+
+    assert status == 2
+    assert "--preview" in capsys.readouterr().err
