@@ -40,6 +40,7 @@ def test_every_picture_is_drawn_on_a_terminal(
 ) -> None:
     drawn: list[Path] = []
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(preview_module, "_has_a_size", lambda: True)
     monkeypatch.setattr(preview_module, "draw", lambda path, _: drawn.append(path))
 
     preview([tmp_path / "a.png", tmp_path / "b.png"])
@@ -48,13 +49,15 @@ def test_every_picture_is_drawn_on_a_terminal(
 
 
 def test_where_there_is_no_terminal_a_note_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    preview([tmp_path / "absent.png"])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)  # and one of no size
     preview([tmp_path / "absent.png"])
 
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "--preview" in captured.err
+    assert captured.err.count("--preview") == 2
 
 
 def test_a_preview_without_an_overlay_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

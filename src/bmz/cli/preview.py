@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,14 +26,24 @@ def preview(overlays: Iterable[Path]) -> None:
     ----------
     overlays : PNG files
     """
-    if not sys.stdout.isatty():
-        click.echo("note: --preview draws on a terminal, and stdout is none", err=True)
+    if not sys.stdout.isatty() or not _has_a_size():
+        click.echo(
+            "note: --preview draws on a terminal, and stdout is none, or has no size", err=True
+        )
         return
     from rich.console import Console
 
     console = Console()
     for path in overlays:
         draw(path, console)
+
+
+def _has_a_size() -> bool:
+    # terminals that programs make may have none
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns > 0
+    except OSError:
+        return False
 
 
 def draw(path: Path, console: Console) -> None:
