@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,14 @@ import tifffile
 
 from bmz.app.compare import CompareRequest, compare
 from bmz.app.compare_output import write_page
+from bmz.app.demo import demo_image
 from bmz.app.request import RunRequest
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 sync_api = pytest.importorskip("playwright.sync_api")
+PICTURE = Path(__file__).parents[2] / "docs/how-to/compare.png"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
@@ -186,3 +189,32 @@ def test_every_command_and_version_is_told(page: Any) -> None:
     assert "bmz run" in page.locator("#commands").inner_text()
     assert "numpy" in page.locator("#versions").inner_text()
     assert page.locator("#command").inner_text() == "bmz compare a.tif"
+
+
+def test_the_picture_in_the_docs_is_of_such_a_page(tmp_path: Path) -> None:
+    models = ("starter/nuclei", "starter/nuclei-flows", "starter/nuclei-contour")
+    shutil.copy(demo_image(), tmp_path / "nuclei.tif")
+    request = CompareRequest(
+        (tmp_path / "nuclei.tif",), models, {}, None, stability=False,
+        words=RunRequest("", (), Path()), command="bmz compare nuclei.tif",
+    )  # fmt: skip
+    write_page(tmp_path / "r.html", compare(request))
+
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        one = browser.new_page(viewport={"width": 1200, "height": 900})
+        one.goto((tmp_path / "r.html").as_uri())
+        one.wait_for_selector("body[data-ready=yes]")
+        one.keyboard.press("2")
+        one.keyboard.press("s")
+        one.keyboard.press("0")
+        one.wait_for_timeout(200)
+        one.screenshot(path=tmp_path / "compare.png")
+        browser.close()
+
+    assert (tmp_path / "compare.png").stat().st_size > 20_000
+    if "BMZ_PICTURES" in os.environ:  # make pictures
+        shutil.copy(tmp_path / "compare.png", PICTURE)
+    assert PICTURE.is_file()
