@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.arrays import BoolArray, FloatArray, LabelArray
 from bmz.base.boxes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.process.finish import Finish, finish_labels
@@ -284,18 +284,3 @@ def _widened(core: Box, overlap: int, shape: Sequence[int]) -> Box:
 
 def _on_input(region: Box, grid: Sequence[int]) -> Box:
     return tuple(slice(s.start * g, s.stop * g) for s, g in zip(region, grid, strict=True))
-
-
-def renumber(labels: Sliced, numbers: NDArray[np.int64], side: int) -> None:
-    """Replace the numbers of `labels` block by block.
-
-    Parameters
-    ----------
-    labels : ((z,) y, x), numbers below ``len(numbers)``
-    numbers : the new number of each, such as `Found.numbers`
-    side : of a block along y and x, px
-    """
-    change: Callable[[AnyArray], AnyArray] = lambda part: numbers[part]  # noqa: E731
-    for region in _cores(labels.shape, side):
-        part = np.asarray(labels[region])
-        labels[region] = change(part).astype(part.dtype)
