@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bmz.app.pipeline import Pass, Stopwatch, run_as_memory_allows
+from bmz.app.pipeline import Pass, Stopwatch, run_as_memory_allows, run_tiles_in_memory
 from bmz.app.precision import measure_trials
 from bmz.app.settings import Labelling
 from bmz.base.progress import Event, Note
@@ -39,7 +39,8 @@ from bmz.predict.backend import CPU, Backend, Device, OutOfMemory, Precision, We
 from bmz.predict.cutting import Job, Tensor, stacked_tiles
 from bmz.predict.devices import resolve_device
 from bmz.predict.formats import FORMATS
-from bmz.predict.tiles import Mosaic, predict_tiled
+from bmz.predict.mosaic import Mosaic, Places
+from bmz.predict.tiles import predict_tiled
 from bmz.process.components import label_components
 from bmz.spec.model import (
     AnySize,
@@ -380,7 +381,9 @@ def _short_of_memory(
     labelling = Labelling(plan.recipe, None, {}, (), ())
     try:
         work = Pass(model, plan, labelling, limited, Stopwatch(), hear)
-        return notes, run_as_memory_allows([image], work)
+        return notes, run_as_memory_allows(
+            plan, model, hear, partial(run_tiles_in_memory, [image], work)
+        )
     finally:
         if cuda:
             torch.cuda.set_per_process_memory_fraction(1.0, backend.device.index)
@@ -422,7 +425,7 @@ def whole_image(bench: Bench) -> Iterator[Row]:
 def plain_loop(bench: Bench, image: Tensor, plan: Plan) -> list[np.ndarray]:
     """Do what a first script does: tile by tile, to the device and back."""
     network = _plain_network(bench, bench.folder / "script.pt")
-    mosaic = Mosaic(plan.tiling, plan.outputs, 1)
+    mosaic = Mosaic(Places(plan.tiling, plan.outputs, 1))
     with torch.inference_mode():
         for position in plan.tiling.positions():
             jobs = [Job(0, position)]

@@ -122,11 +122,14 @@ def network_outputs(plane: AnyArray, work: Pass) -> tuple[list[AnyArray], Plan]:
         tensors = network_inputs(plane, work.model, work.plan, steps=work.engine == "bmz")
     with work.stopwatch.stage("network"):
         return run_as_memory_allows(
-            work.plan, work.model, work.listener, partial(_in_memory, tensors, work)
+            work.plan, work.model, work.listener, partial(run_tiles_in_memory, tensors, work)
         )
 
 
-def _in_memory(tensors: Sequence[Tensor], work: Pass, plan: Plan) -> tuple[list[AnyArray], int]:
+def run_tiles_in_memory(
+    tensors: Sequence[Tensor], work: Pass, plan: Plan
+) -> tuple[list[AnyArray], int]:
+    """Run the tiles of a plan; give the outputs, and how many tiles were run at once."""
     tiling, batch = plan.tiling, plan.batch
     return run_tiles(
         work.backend, tensors, tiling, plan.outputs, batch=batch, listener=work.listener
