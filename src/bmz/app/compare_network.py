@@ -12,7 +12,7 @@ import xarray as xr
 
 from bmz.app.image_run import Job, Ready, make_ready, planes_of, put_together, refuse_errors
 from bmz.app.measure import image_measures
-from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, finished_plane, network_outputs
+from bmz.app.pipeline import Pass, Stopwatch, finished_plane, network_outputs
 from bmz.app.request import RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.base.arrays import AnyArray, Axed
@@ -97,31 +97,30 @@ class Outputs:
         return cls(job, ready, pixels, report, work, tuple(planes))
 
     def labelled(self, settings: Mapping[str, str], stable: float | None) -> Result:
-        """Make the labels for one setting."""
+        """Make the labels for one setting; where that fails, the result has the error."""
         words = self.job.request
-        took = Stopwatch()
-        empty = Result(words.model, settings, command_of(words, self.ready.image, settings))
+        result = Result(words.model, settings, command_of(words, self.ready.image, settings))
         try:
-            labelling = decide_labelling(
-                self.job.model,
-                recipe=settings.get(RECIPE, words.recipe),
-                settings={
-                    **words.settings,
-                    **{k: v for k, v in settings.items() if k not in (*OF_NETWORK, RECIPE)},
-                },
-            )
-            work = replace(self.work, labelling=labelling, stopwatch=took)
-            results: list[PlaneResult] = [
-                finished_plane(outputs, shape, work) for outputs, shape in self.planes
-            ]
+            return self._with_labels(result, stable)
         except BmzError as why:
-            return replace(empty, error=why)
-        predicted = put_together(results, self.ready.asked.image, work)
+            return replace(result, error=why)
+
+    def _with_labels(self, result: Result, stable: float | None) -> Result:
+        words, took = self.job.request, Stopwatch()
+        of_labels = {k: v for k, v in result.settings.items() if k not in (*OF_NETWORK, RECIPE)}
+        labelling = decide_labelling(
+            self.job.model,
+            recipe=result.settings.get(RECIPE, words.recipe),
+            settings={**words.settings, **of_labels},
+        )
+        work = replace(self.work, labelling=labelling, stopwatch=took)
+        planes = [finished_plane(outputs, shape, work) for outputs, shape in self.planes]
+        predicted = put_together(planes, self.ready.asked.image, work)
         if predicted.labels is None:
-            return replace(empty, error=NoLabels(words.model))
+            raise NoLabels(words.model)
         table = measure_objects(predicted.labels, self.pixels, predicted.scores)
         return replace(
-            empty,
+            result,
             labels=predicted.labels,
             table=table,
             recipe=labelling.choice.name,
