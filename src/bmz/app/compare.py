@@ -21,6 +21,7 @@ from bmz.app.stability import stability_of
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.image.inspect import inspect_image
 from bmz.predict.backend import Backend
 from bmz.process.consensus import agreements
 from bmz.process.mask_errors import mask_errors
@@ -113,6 +114,7 @@ def _truth_path(image: Path, request: CompareRequest) -> Path | None:
     if request.truth is None:
         return None
     if len(request.images) == 1 and not request.truth.is_dir():
+        inspect_image(request.truth)  # a wrong word is told before the networks are run
         return request.truth
     found = masks_by_name(request.truth).get(mask_name(image))
     if found is None:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from bmz.base.files import whole_file, writable_folder
 from bmz.report.compare_page import page
 from bmz.report.comparison import Comparison
 from bmz.write.tiff import write_labels
+
+
+def prove_writable(folders: Iterable[Path]) -> None:
+    """Make folders and prove that files can be made in them, before anything is run.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    for folder in folders:
+        writable_folder(folder)
 
 
 def write_page(path: Path, comparison: Comparison) -> None:

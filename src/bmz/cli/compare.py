@@ -63,7 +63,7 @@ def compare(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # n
     The network of a model runs once for an image; settings of the labels reuse its output.
     """
     from bmz.app.compare import compare as compare_all  # here, so that --help never loads NumPy
-    from bmz.app.compare_output import write_labels_of, write_page, write_text
+    from bmz.app.compare_output import prove_writable, write_labels_of, write_page, write_text
     from bmz.cli.columns import print_table
     from bmz.cli.progress import progress_bars
     from bmz.cli.say import say
@@ -71,6 +71,7 @@ def compare(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # n
 
     page, table, folder = (words.pop(key) for key in ("output", "csv_file", "labels_folder"))
     request = _request(**words)
+    prove_writable([as_path(file).parent for file in (page, table) if file])
     with progress_bars() as listener:
         comparison = compare_all(request, listener)
     if as_json:
