@@ -105,3 +105,12 @@ def test_a_stack_is_parted_too() -> None:
 
     assert labels.max() == 4
     assert labels.min() == 1
+
+
+def test_a_map_whose_peaks_lie_on_the_boundary_has_objects() -> None:
+    gaps = np.array([[[0.75, 0, 0.75, 0, 0.75]]], np.float32)
+
+    done = label_gasp(gaps, (1, 1), superpixel_size=5, min_size=5)
+
+    assert done.labels.shape == (1, 5)
+    assert done.labels.min() == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
@@ -81,6 +81,7 @@ def test_parts_are_changed_as_the_whole_is(name: str, kind: str, rows: int) -> N
     low=st.floats(0, 40),
     high=st.floats(60, 100),
 )
+@example(seed=1, rows=1, low=39.99999999999999, high=60.0)
 def test_percentiles_of_floats_are_exact(seed: int, rows: int, low: float, high: float) -> None:
     image = picture("float", seed)
     words: dict[str, Any] = {"min_percentile": low, "max_percentile": high, "axes": ["y", "x"]}

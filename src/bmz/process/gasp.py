@@ -82,7 +82,11 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], wanted: GaspSetting
     if not inside.all():
         depth = ndimage.distance_transform_edt(inside, grid).astype(np.float32)
     depth = ndimage.gaussian_filter(depth, _steps(wanted.sigma_seeds, grid))
-    top = (depth == ndimage.maximum_filter(depth, 3)) & (inside | ~inside.any())
+    peaks = depth == ndimage.maximum_filter(depth, 3)
+    top = peaks & inside
+    if not top.any():
+        # smoothing can move every peak onto the boundary where little else is there
+        top = inside if inside.any() else peaks
     seeds, _ = ndimage.label(top, np.ones((3,) * top.ndim))
     surface = ndimage.gaussian_filter(boundary, _steps(wanted.sigma_weights, grid))
     labels: LabelArray = watershed(surface, seeds)

@@ -167,7 +167,8 @@ def percentiles_of(
     low, high, count, whole = _range_of(rows())
     columns = []
     for row in range(len(low)):
-        position = (count - 1) * np.asarray(which, np.float64) / 100
+        # in this order, as NumPy: the last digit counts where a rank is hit exactly
+        position = (count - 1) * (np.asarray(which, np.float64) / 100)
         below = np.floor(position).astype(np.int64)
         ranks = np.unique(np.concatenate([below, np.minimum(below + 1, count - 1)]))
         values = _ranked(rows, row, (low[row], high[row]), ranks, whole=bool(whole[row]))
