@@ -146,6 +146,9 @@ def test_without_truth_the_order_has_reasons(place: Path) -> None:
     assert best.stability > 0.9
     assert best.plausible is not None
     assert best.plausible.share > 0.9
+    assert best.consensus is not None
+    assert best.consensus > 0.9
+    assert image.consensus is not None
     assert "guess" in compare_text.why_first(image)
 
 

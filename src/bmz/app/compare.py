@@ -23,7 +23,7 @@ from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.image.inspect import inspect_image
 from bmz.predict.backend import Backend
-from bmz.process.consensus import agreements
+from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between
 from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
 from bmz.report.comparison import Comparison, ImageCompared, Judged, Result
@@ -206,18 +206,21 @@ def _judged(
     done = [one for one in results if one.labels is not None]
     mask = None if truth is None else read_mask(truth)
     judged: list[Judged] = []
+    most: AnyArray | None = None
     if mask is None:
         masks = [np.asarray(one.labels) for one in done]
-        for one, agreed in zip(done, agreements(masks), strict=True):
+        most = consensus(masks) if 3 <= len(masks) <= MOST_PARTNERS else None  # noqa: PLR2004  (a majority)
+        for one, mine, agreed in zip(done, masks, agreements(masks), strict=True):
             known = None if np.isnan(agreed) else float(agreed)
-            judged.append(replace(one.judged, agreement=known))
+            near = None if most is None else f1_between(mine, most)
+            judged.append(replace(one.judged, agreement=known, consensus=near))
     else:
         judged = [_against(one, mask) for one in done]
     sure = [replace(one, judged=how) for one, how in zip(done, judged, strict=True)]
     # equal ones stay in the order of the call
     sure.sort(key=lambda one: (-(one.judged.mean_ap or 0.0), -one.judged.guess))
     failed = [one for one in results if one.labels is None]
-    return ImageCompared(image, pixels, mask, (*sure, *failed))
+    return ImageCompared(image, pixels, mask, (*sure, *failed), most)
 
 
 def _against(result: Result, truth: AnyArray) -> Judged:

@@ -14,6 +14,8 @@ from bmz.process.matching import Overlap
 IOU = 0.5
 """From which two objects are the same."""
 
+HALF = 0.5
+
 MOST_PARTNERS = 24
 """With how many others a mask is compared: all pairs of a large sweep would take minutes."""
 
@@ -73,6 +75,32 @@ def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:
             found[i][overlap.predicted[matched]] += 1
             found[j][overlap.truth[matched]] += 1
     return [counts / (len(masks) - 1) for counts in found]
+
+
+def consensus(masks: Sequence[AnyArray]) -> AnyArray:
+    """Give the objects that at least half of the other masks have too, each once.
+
+    Of the masks that have an object the one that agrees best with the others gives its shape.
+
+    Parameters
+    ----------
+    masks : three or more, as for `supports`
+
+    Returns
+    -------
+    (..., y, x) int64
+        1 to n
+    """
+    support = supports(masks)
+    whole = np.zeros(masks[0].shape, np.int64)
+    for i in np.argsort(-agreements(masks), kind="stable"):
+        mask, most = masks[i], len(support[i])
+        size = np.bincount(mask.reshape(-1), minlength=most + 1)[1:]
+        taken = np.bincount(mask[whole > 0], minlength=most + 1)[1:]
+        new = (support[i] >= HALF) & (taken < HALF * size)
+        number = np.append(0, np.where(new, int(whole.max(initial=0)) + np.cumsum(new), 0))
+        whole = np.where(whole == 0, number[mask], whole)
+    return whole
 
 
 def f1_between(one: AnyArray, other: AnyArray) -> float:

@@ -88,7 +88,8 @@ def _image(image: ImageCompared) -> dict[str, Any]:
     shown = image.pixels.isel({a: i for a, i in plane.items() if a in image.pixels.dims})
     layers = image.done[:MOST_LAYERS]
     support = supports([np.asarray(one.labels) for one in layers])
-    truth = None if image.truth is None else _plane_of_truth(image.truth, best.labels, plane)
+    whole = image.consensus if image.truth is None else image.truth
+    truth = None if whole is None else _plane_of_truth(whole, best.labels, plane)
     return {
         "name": image.path.name,
         "width": sides[1],
@@ -100,6 +101,7 @@ def _image(image: ImageCompared) -> dict[str, Any]:
         "headings": compare_text.headings(image),
         "ranking": compare_text.table(image),
         "truth": None if truth is None else packed(nearest(truth, sides)),
+        "known": image.truth is not None,
         "left_out": len(image.done) - len(layers),
         "results": [
             *(

@@ -27,7 +27,17 @@ WITH_TRUTH = (
     "network",
     "labels",
 )
-WITHOUT = ("result", "objects", "agrees", "stable", "plausible", "guess", "network", "labels")
+WITHOUT = (
+    "result",
+    "objects",
+    "agrees",
+    "consensus",
+    "stable",
+    "plausible",
+    "guess",
+    "network",
+    "labels",
+)
 _KINDS = ("split", "merge", "missed", "false")
 
 
@@ -48,7 +58,7 @@ def _cells(one: Result, *, known: bool) -> tuple[str, ...]:
         near = (_share(judged.f1), _share(judged.mean_ap))
         return (one.name, str(one.objects), *near, *counts, *seconds)
     plausible = None if judged.plausible is None else judged.plausible.share
-    known_of = (judged.agreement, judged.stability, plausible, judged.guess)
+    known_of = (judged.agreement, judged.consensus, judged.stability, plausible, judged.guess)
     return (one.name, str(one.objects), *map(_share, known_of), *seconds)
 
 
@@ -109,6 +119,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "mean_ap": judged.mean_ap,
                 **{f"f1_iou_{iou:g}": m.f1 for iou, m in (judged.matchings or {}).items()},
                 "agreement": judged.agreement,
+                "consensus": judged.consensus,
                 "stability": judged.stability,
                 "plausible": None if plausible is None else plausible.share,
                 "network_s": round(one.network_s, 4),
@@ -161,6 +172,7 @@ def _described(one: Result) -> dict[str, Any]:
         "matchings": {f"{iou:g}": asdict(m) for iou, m in judged.matchings.items()},
         "errors": [asdict(error) for error in judged.errors],
         "agreement": judged.agreement,
+        "consensus": judged.consensus,
         "stability": judged.stability,
         "plausible": None if judged.plausible is None else asdict(judged.plausible),
         "network_s": one.network_s,

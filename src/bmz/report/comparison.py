@@ -26,6 +26,7 @@ class Judged:
     matchings : IoU threshold -> agreement with the truth; empty without it
     errors : objects that are split, merged, missed or false; empty without the truth
     agreement : mean F1 with the other results of the image; None where there is none
+    consensus : F1 with the objects that most results have; None with fewer than three
     stability : mean F1 with its own results for the image mirrored, resized and with another
         contrast; None where that was not tried
     plausible : sizes and shapes of the objects
@@ -34,6 +35,7 @@ class Judged:
     matchings: Mapping[float, Matching] = field(default_factory=dict)
     errors: tuple[MaskError, ...] = ()
     agreement: float | None = None
+    consensus: float | None = None
     stability: float | None = None
     plausible: Plausibility | None = None
 
@@ -114,6 +116,7 @@ class ImageCompared:
     path : of the image
     pixels : as read; None where it cannot be
     truth : of the grid of the labels; None where it is not known
+    consensus : the objects that most results have; None with the truth, or fewer than three
     results : sorted by the truth where it is known, else by what agrees, stays and is plausible
     """
 
@@ -121,6 +124,7 @@ class ImageCompared:
     pixels: xr.DataArray | None
     truth: AnyArray | None
     results: tuple[Result, ...]
+    consensus: AnyArray | None = None
 
     @property
     def done(self) -> tuple[Result, ...]:

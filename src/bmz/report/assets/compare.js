@@ -111,7 +111,7 @@ async function show(number) {
   let truth = null;
   if (image.truth) {
     const labels = await labelsOf(image.truth, image.width, image.height);
-    truth = { labels, path: outline(labels, image.width, image.height), colour: TRUTH, on: false, name: "truth" };
+    truth = { labels, path: outline(labels, image.width, image.height), colour: TRUTH, on: false, name: image.known ? "truth" : "consensus" };
   }
   shown = { image, channels, layers, truth, canvas: make("canvas", { width: image.width, height: image.height }) };
   state.current = 0; state.left = Math.min(1, layers.length - 1); state.picked = null; state.view = null;
@@ -330,10 +330,10 @@ function drawPanels() {
     return row;
   });
   if (truth) {
-    const box = make("input", { type: "checkbox", checked: truth.on, ariaLabel: "outlines of the truth", onchange: () => { truth.on = !truth.on; drawAll(); } });
+    const box = make("input", { type: "checkbox", checked: truth.on, ariaLabel: `outlines of the ${truth.name}`, onchange: () => { truth.on = !truth.on; drawAll(); } });
     const swatch = make("span", { className: "swatch" });
     swatch.style.background = "repeating-linear-gradient(45deg,#888,#fff 4px)";
-    list.push(make("div", { className: "result" }, box, swatch, "truth", ""));
+    list.push(make("div", { className: "result" }, box, swatch, truth.name, ""));
   }
   for (const one of image.results) if (one.error) list.push(make("div", { className: "failed" }, `${one.name}: ${one.error}`));
   if (image.left_out) list.push(make("div", { className: "soft" }, `${image.left_out} more are in the table alone`));
@@ -373,7 +373,7 @@ function drawObjects() {
 function drawWorst() {
   const layer = shown.layers[state.current];
   const worst = layer ? layer.worst : [];
-  $("worst-what").textContent = shown.image.truth ? "against the truth" : "that fewest other results share";
+  $("worst-what").textContent = shown.image.known ? "against the truth" : "that fewest other results share";
   const rows = worst.map((one) => make("tr", { tabIndex: 0, onclick: () => locate(one.x, one.y, one.r), onkeydown: (e) => { if (e.key === "Enter") locate(one.x, one.y, one.r); } },
     make("td", {}, one.what), make("td", {}, `${Math.round(one.x)}, ${Math.round(one.y)}`)));
   $("worst").replaceChildren(make("tbody", {}, ...rows));
