@@ -53,6 +53,21 @@ def scheduler() -> Iterator[str]:
         yield local.scheduler_address
 
 
+class Killer:
+    """Kills a worker when it hears of the first step of a stage."""
+
+    def __init__(self, scheduler: str, stage: str) -> None:
+        self.killed: list[int] = []
+        self._scheduler, self._stage = scheduler, stage
+
+    def __call__(self, event: Event, /) -> None:
+        if isinstance(event, Progress) and event.stage == self._stage and not self.killed:
+            with distributed.Client(self._scheduler) as client:
+                pids = client.run(os.getpid)
+            self.killed.append(next(iter(pids.values())))
+            os.kill(self.killed[0], signal.SIGKILL)
+
+
 def test_two_workers_give_what_one_process_gives(request_: RunRequest, tmp_path: Path) -> None:
     bad = tmp_path / "in" / "broken.tif"
     bad.write_bytes(b"II*\0no tiff")
@@ -88,18 +103,11 @@ def test_a_worker_that_is_killed_loses_nothing(
     request_: RunRequest, scheduler: str, tmp_path: Path
 ) -> None:
     run(replace(request_, folder=tmp_path / "alone"))
-    killed: list[int] = []
-
-    def kill_one(event: Event) -> None:
-        if isinstance(event, Progress) and event.stage == "files" and not killed:
-            with distributed.Client(scheduler) as client:
-                pids = client.run(os.getpid)
-            killed.append(next(iter(pids.values())))
-            os.kill(killed[0], signal.SIGKILL)
+    kill_one = Killer(scheduler, "files")
 
     summary = run(replace(request_, scheduler=scheduler), kill_one)
 
-    assert killed
+    assert kill_one.killed
     assert len(summary.done) == 6
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
 
@@ -134,18 +142,11 @@ def test_a_worker_that_dies_within_an_image_loses_nothing(
     large: RunRequest, scheduler: str, tmp_path: Path
 ) -> None:
     run(replace(large, folder=tmp_path / "alone"))
-    killed: list[int] = []
-
-    def kill_one(event: Event) -> None:
-        if isinstance(event, Progress) and event.stage == "tiles" and not killed:
-            with distributed.Client(scheduler) as client:
-                pids = client.run(os.getpid)
-            killed.append(next(iter(pids.values())))
-            os.kill(killed[0], signal.SIGKILL)
+    kill_one = Killer(scheduler, "tiles")
 
     summary = run(replace(large, scheduler=scheduler), kill_one)
 
-    assert killed
+    assert kill_one.killed
     assert len(summary.done) == 1
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,17 @@ def test_the_page_holds_everything_and_asks_for_nothing(comparison: Comparison) 
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in text
     assert "@DATA@" not in text
+
+
+def test_of_many_results_the_best_have_outlines_and_all_a_command(place: Path) -> None:
+    values = tuple(str(number / 20) for number in range(1, 12))
+    text = page(compare(asked(place, sweeps={"threshold": values})))
+
+    (told,) = re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)
+    (image,) = json.loads(told)["images"]
+    assert [one["packed"] is not None for one in image["results"]] == [True] * 8 + [False] * 3
+    assert image["left_out"] == 3
+    assert len({one["command"] for one in image["results"]}) == 11
 
 
 def test_names_cannot_end_the_data_of_the_page(place: Path) -> None:

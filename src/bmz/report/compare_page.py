@@ -82,9 +82,7 @@ def _image(image: ImageCompared) -> dict[str, Any]:
     assert best.labels is not None  # noqa: S101  (`done` has looked; this tells the type checker)
     assert image.pixels is not None  # noqa: S101
     plane = fullest_plane(best.labels)
-    height, width = (best.labels.sizes[axis] for axis in "yx")
-    scale = min(LARGEST_PX / max(height, width), 1.0)
-    sides = (max(1, math.floor(height * scale)), max(1, math.floor(width * scale)))
+    sides = _sides(best.labels)
     shown = image.pixels.isel({a: i for a, i in plane.items() if a in image.pixels.dims})
     layers = image.done[:MOST_LAYERS]
     support = supports([np.asarray(one.labels) for one in layers])
@@ -108,9 +106,16 @@ def _image(image: ImageCompared) -> dict[str, Any]:
                 _layer(one, image, part, plane, sides)
                 for one, part in zip(layers, support, strict=True)
             ),
-            *(_bare(one) for one in image.results if one not in layers),
+            # the best come first, and those that failed last
+            *map(_bare, image.results[len(layers) :]),
         ],
     }
+
+
+def _sides(labels: xr.DataArray) -> tuple[int, int]:
+    height, width = (labels.sizes[axis] for axis in "yx")
+    scale = min(LARGEST_PX / max(height, width), 1.0)
+    return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
 
 
 def _plane_of_truth(truth: AnyArray, labels: xr.DataArray, plane: Mapping[str, int]) -> AnyArray:
