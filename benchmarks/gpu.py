@@ -41,6 +41,7 @@ from bmz.predict.devices import resolve_device
 from bmz.predict.formats import FORMATS
 from bmz.predict.mosaic import Mosaic, Places
 from bmz.predict.tiles import predict_tiled
+from bmz.predict.torchscript import round_nothing_in
 from bmz.process.components import label_components
 from bmz.spec.model import (
     AnySize,
@@ -153,15 +154,15 @@ class Bench:
 def discs(side: int, *, count: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draw noisy discs: (count, 1, side, side) float32 image and truth."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:side, :side]
-    truth = np.zeros((count, 1, side, side), np.float32)
     step = 32
+    y, x = np.mgrid[:step, :step]
+    truth = np.zeros((count, 1, side, side), np.float32)
     for image in truth[:, 0]:
         for top in range(0, side - step + 1, step):
             for left in range(0, side - step + 1, step):
-                radius = rng.uniform(5, 12)
-                middle = rng.uniform(13, 19, 2) + np.array((top, left))
-                image[(y - middle[0]) ** 2 + (x - middle[1]) ** 2 < radius**2] = 1
+                radius, middle = rng.uniform(5, 12), rng.uniform(13, 19, 2)
+                disc = (y - middle[0]) ** 2 + (x - middle[1]) ** 2 < radius**2
+                image[top : top + step, left : left + step] = disc
     noise = rng.normal(0, 0.25, truth.shape).astype(np.float32)
     return truth * 0.8 + noise + np.float32(0.1), truth
 
@@ -269,6 +270,13 @@ def _run_all(backend: Backend, parts: Sequence[np.ndarray]) -> None:
         backend.run([part])
 
 
+def loaded(path: Path, bench: Bench) -> Any:  # noqa: ANN401  (a script module)
+    """Load a network as a script of a user would, but as exact as bmz."""
+    network = torch.jit.load(str(path), str(bench.device)).eval()
+    round_nothing_in(network)
+    return network
+
+
 def layouts(bench: Bench) -> Iterator[Row]:
     """Time the network in PyTorch itself, in either layout and precision."""
     image = torch.from_numpy(discs(bench.side, count=1 if bench.small else 8)[0])
@@ -277,8 +285,7 @@ def layouts(bench: Bench) -> Iterator[Row]:
         plain_s, wanted = 0.0, None
         for name in ("contiguous_format", "channels_last"):
             layout = getattr(torch, name)
-            network = torch.jit.load(str(bench.folder / "script.pt"), str(bench.device))
-            network = network.to(memory_format=layout)
+            network = loaded(bench.folder / "script.pt", bench).to(memory_format=layout)
             x = image.to(str(bench.device)).contiguous(memory_format=layout)
             with (
                 torch.inference_mode(),
@@ -440,8 +447,7 @@ _NETWORKS: dict[Path, Any] = {}
 
 def _plain_network(bench: Bench, path: Path) -> Any:  # noqa: ANN401
     if path not in _NETWORKS:
-        network = torch.jit.load(str(path), str(bench.device)).eval()
-        _NETWORKS[path] = network.to(memory_format=torch.channels_last)
+        _NETWORKS[path] = loaded(path, bench).to(memory_format=torch.channels_last)
     return _NETWORKS[path]
 
 

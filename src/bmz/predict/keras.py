@@ -90,9 +90,11 @@ def open_keras(weights: Weights) -> KerasBackend:
     keras = _keras()
     only_float32(_name(keras), weights)
     if keras.backend.backend() == "tensorflow":
-        tensorflow.limit_threads(tensorflow.import_tensorflow(FORMAT), weights.threads)
-    elif keras.backend.backend() == "torch" and weights.threads is not None:
-        torch_network.import_torch().set_num_threads(weights.threads)
+        module = tensorflow.import_tensorflow(FORMAT)
+        tensorflow.limit_threads(module, weights.threads)
+        tensorflow.round_nothing(module, weights.device)
+    elif keras.backend.backend() == "torch":
+        torch_network.ready_torch(weights)
     network = _loaded(keras, config, weights)
     return KerasBackend(keras, network, weights)
 

@@ -160,7 +160,8 @@ def _providers(runtime: Any, device: Device) -> list[Any]:  # noqa: ANN401  (unt
     if hasattr(runtime, "preload_dlls"):
         with redirect_stdout(StringIO()):  # it prints what it does not find
             runtime.preload_dlls()
-    return [(_CUDA, {"device_id": device.index}), "CPUExecutionProvider"]
+    # TF32 rounds float32 to 10 bits, and is on unless told otherwise
+    return [(_CUDA, {"device_id": device.index, "use_tf32": "0"}), "CPUExecutionProvider"]
 
 
 def _outputs(found: list[str], wanted: tuple[str, ...]) -> list[str]:

@@ -95,6 +95,12 @@ def limit_threads(tensorflow: Any, threads: int | None) -> None:  # noqa: ANN401
         return
 
 
+def round_nothing(tensorflow: Any, device: Device) -> None:  # noqa: ANN401  (a module)
+    """Let TensorFlow compute in float32 on a GPU, and not in TF32."""
+    if device.kind == "cuda":
+        tensorflow.config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003  (its only parameter)
+
+
 def open_tensorflow(weights: Weights) -> TensorflowBackend:
     """Load a SavedModel; `threads` hold for the whole process, from its first network on.
 
@@ -117,6 +123,7 @@ def open_tensorflow(weights: Weights) -> TensorflowBackend:
     tensorflow = import_tensorflow()
     only_float32(f"tensorflow {tensorflow.__version__}", weights)
     limit_threads(tensorflow, weights.threads)
+    round_nothing(tensorflow, weights.device)
     with unpacked_bundle(weights.path) as folder:
         try:
             with quiet(), tensorflow.device(placed(weights.device)):

@@ -98,11 +98,15 @@ def ready_torch(weights: Weights) -> Any:  # noqa: ANN401  (a module)
         raise PrecisionUnsupported("torch", weights.device, weights.precision)
     if weights.threads is not None:
         torch.set_num_threads(weights.threads)
-    if weights.device.kind == "cuda":
-        # else its convolutions round float32 to 10 bits (TF32) without a word
+    round_nothing(torch, weights.device)
+    return torch
+
+
+def round_nothing(torch: Any, device: Device) -> None:  # noqa: ANN401  (a module)
+    """Let PyTorch compute in float32 on CUDA, and not in TF32, which has 10 bits for a fraction."""
+    if device.kind == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-    return torch
 
 
 @dataclass(frozen=True)

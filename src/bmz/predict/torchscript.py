@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import Weights, WeightsUnreadable
 from bmz.predict.script_calls import host_calls
 from bmz.predict.torch_network import TorchBackend, ready_torch
+
+_CONVOLUTION_INPUTS = 13  # the last one is `allow_tf32`
 
 
 class ScriptTouchesHost(CouldNotTell):
@@ -54,4 +57,22 @@ def open_torchscript(weights: Weights) -> TorchBackend:
     except (RuntimeError, ValueError, OSError) as why:
         first = str(why).strip().partition("\n")[0]
         raise WeightsUnreadable(weights.path, "torchscript", first) from why
+    if weights.device.kind == "cuda":
+        round_nothing_in(network)
     return TorchBackend(network.eval(), weights)
+
+
+def round_nothing_in(network: Any) -> None:  # noqa: ANN401  (a script module)
+    """Let convolutions of a traced network compute in float32, and not in TF32.
+
+    A trace keeps PyTorch's default, which is TF32, as the last argument of ``aten::_convolution``:
+    the setting of this process is not asked. To be called before the network is first run.
+    """
+    for module in network.modules():
+        for name in module._c._method_names():  # noqa: SLF001  (there is no public way)
+            graph = module._c._get_method(name).graph  # noqa: SLF001
+            for node in graph.findAllNodes("aten::_convolution", recurse=True):
+                if node.inputsSize() == _CONVOLUTION_INPUTS:  # older traces have no such argument
+                    allowed = graph.insertConstant(False)  # noqa: FBT003  (it has no name)
+                    allowed.node().moveBefore(node)
+                    node.replaceInput(_CONVOLUTION_INPUTS - 1, allowed)

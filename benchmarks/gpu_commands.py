@@ -1,0 +1,178 @@
+"""``bmz run`` and ``bmz test`` on a GPU beside the CPU, each command in a process of its own.
+
+``python benchmarks/gpu_commands.py ../shared [--device cuda] [--side 8192]`` needs PyTorch beside
+bmz; ``--device cpu --side 1024`` runs the same commands on any computer. Prints a line a row; exit
+status 1 when a label mask of the device is not that of the CPU (F1 of 0.99 at an IoU of 0.9).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from large import write_mosaic
+
+DEMO = Path(__file__).parents[1] / "src/bmz/starter/demo/nuclei.tif"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed, and what it needed."""
+
+    text: str
+    took_s: float
+    peak_gb: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where to run, on what, and where results go."""
+
+    shared: Path
+    device: str
+    side: int
+    folder: Path
+
+    def run(self, model: str, *images: Path, device: str = "", words: Sequence[str] = ()) -> Ran:
+        """Run ``bmz run`` into a folder of its own."""
+        return bmz(
+            "run", model, *map(str, images), "-o", str(self.folder / (device or self.device)),
+            "--device", device or self.device, "--weights", "torchscript", "--overwrite", "--json",
+            *words,
+        )  # fmt: skip
+
+    def labels(self, image: Path, device: str = "", ending: str = "labels.tif") -> Path:
+        """Give where the labels of an image are."""
+        stem = image.name.removesuffix(".ome.zarr").removesuffix(".tif")
+        return self.folder / (device or self.device) / f"{stem}.{ending}"
+
+
+def bmz(*words: str, may_fail: bool = False) -> Ran:
+    """Run a command of bmz; what it tells goes on to stderr."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen([sys.executable, "-m", "bmz", *words], stdout=told)  # noqa: S603  (our own program)
+        _, status, usage = os.wait4(process.pid, 0)
+        took_s = time.perf_counter() - start
+        told.seek(0)
+        text = told.read()
+    if status and not may_fail:
+        raise SystemExit(f"bmz {' '.join(words)} failed with {status}:\n{text}")
+    return Ran(text, took_s, usage.ru_maxrss / 1e6)
+
+
+def f1(found: Path, wanted: Path) -> float:
+    """Compare two label masks at an IoU of 0.9."""
+    scores = json.loads(bmz("score", str(found), str(wanted), "--iou", "0.9", "--json").text)
+    return float(scores["scores"][0]["f1"])
+
+
+def small_images(bench: Bench) -> Iterator[tuple[str, bool]]:
+    """Run two models on the demo image, on the device and on the CPU."""
+    for model in ("starter/nuclei", str(bench.shared / "models/nuclei-broad")):
+        name = Path(model).name
+        here, there = bench.run(model, DEMO), bench.run(model, DEMO, device="cpu")
+        # the same folder where the device is the CPU: a mask is equal to itself
+        same = f1(bench.labels(DEMO), bench.labels(DEMO, "cpu"))
+        document = json.loads(here.text)
+        timings = {stage: round(took_s, 2) for stage, took_s in document["timings_s"].items()}
+        precision = document["plan"]["precision"]
+        told = (
+            f"{name}, demo image: {here.took_s:.1f} s ({timings}, {precision}), "
+            f"CPU {there.took_s:.1f} s; {document['objects']} objects, F1 {same:.3f}"
+        )
+        yield told, same >= 0.99
+
+
+def large_image(bench: Bench) -> Iterator[tuple[str, bool]]:
+    """Foretell and run a mosaic in parts."""
+    image = bench.folder / "mosaic.ome.zarr"
+    write_mosaic(bench.shared, image, bench.side)
+    plain = ("--format", "zarr", "--memory", "0.2", "--save", "labels")
+    (plan,) = json.loads(bench.run("starter/nuclei", image, words=[*plain, "--plan"]).text)["plans"]
+    ran = bench.run("starter/nuclei", image, words=plain)
+    document = json.loads(ran.text)
+    timings = {stage: round(took_s, 1) for stage, took_s in document["timings_s"].items()}
+    told = (
+        f"{bench.side} px in parts: {ran.took_s:.0f} s, peak {ran.peak_gb:.2f} GB of the process, "
+        f"{document['objects']} objects, seam score {document['seam_score']}, {timings}, "
+        f"network foretold {plan['estimate']['network_s']:.1f} s, "
+        f"tiles of {document['plan']['tile']}, {document['plan']['batch']} at once"
+    )
+    yield told, document["objects"] > 0
+    there = bench.run("starter/nuclei", image, device="cpu", words=plain)
+    ending = "labels.ome.zarr"
+    same = f1(bench.labels(image, ending=ending), bench.labels(image, "cpu", ending))
+    network_s = json.loads(there.text)["timings_s"]["network"]
+    told = f"{there.took_s:.0f} s, {network_s:.1f} s network; F1 {same:.3f}"
+    yield f"{bench.side} px on the CPU: {told}", same >= 0.99
+
+
+def batch(bench: Bench) -> Iterator[tuple[str, bool]]:
+    """Run 40 images in this process and on two workers, who share the GPUs there are."""
+    files = sorted((bench.shared / "data/dsb2018/test/images").glob("*.tif"))
+    squares = [p[:256, :256] for p in map(tifffile.imread, files) if min(p.shape) >= 256]
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(40):
+        tiles = rng.integers(len(squares), size=(4, 4))
+        images.append(bench.folder / f"{number:03}.tif")
+        block = np.block([[squares[k] for k in row] for row in tiles])
+        tifffile.imwrite(images[-1], block, metadata={"axes": "YX"})
+    words = ("--save", "labels")
+    for workers in (1, 2):
+        ran = bench.run("starter/nuclei", *images, words=[*words, "--workers", str(workers)])
+        done = json.loads(ran.text)["runs"]
+        devices = sorted({one["device"] for one in done})
+        stages = {
+            stage: sum(one["timings_s"][stage] for one in done) for stage in done[0]["timings_s"]
+        }
+        told = {stage: round(took_s, 1) for stage, took_s in stages.items()}
+        yield (
+            f"40 images of 1024 px, {workers} worker(s): {ran.took_s:.1f} s on {devices}, {told}",
+            len(done) == len(images),
+        )
+
+
+def own_test(bench: Bench) -> Iterator[tuple[str, bool]]:
+    """Reproduce the models' own test outputs on the device."""
+    for model in ("starter/nuclei", str(bench.shared / "models/nuclei-broad")):
+        ran = bmz("test", model, "--weights", "torchscript", "--device", bench.device, "--json",
+                  may_fail=True)  # fmt: skip
+        (found,) = json.loads(ran.text)["models"]
+        checks = ", ".join(f"{one['name']} {one['status']}" for one in found["checks"])
+        yield (
+            f"bmz test {Path(model).name}: {ran.took_s:.1f} s; {checks}",
+            (found["status"] == "passed"),
+        )
+
+
+def main() -> int:
+    """Run all parts."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--side", type=int, default=8192)
+    words = parser.parse_args()
+    passed = True
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(words.shared.resolve(), words.device, words.side, Path(name))
+        for part in (small_images, own_test, batch, large_image):
+            for line, good in part(bench):
+                print("pass " if good else "FAIL ", line, flush=True)
+                passed &= good
+    return int(not passed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
