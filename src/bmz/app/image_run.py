@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,28 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """The pixels of an image, and what the check found in them.
+
+    Parameters
+    ----------
+    pixels : dims of ``tczyx`` in that order, as read
+    took_s : stage -> seconds
+    """
+
+    pixels: xr.DataArray
+    report: CheckReport
+    took_s: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Ready:
     """An image whose header has been checked and whose run is planned.
 
     Parameters
     ----------
     field : of a plate, if it is one
+    looked : gives its pixels, where they are read ahead
     """
 
     image: Path
@@ -87,6 +103,7 @@ class Ready:
     report: CheckReport
     plan: Plan
     field: PlateField | None = None
+    looked: Callable[[], Looked] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +150,27 @@ def refuse_errors(image: Path, report: CheckReport, *, force: bool) -> None:
         raise DoesNotFit(image, tuple(fatal))
 
 
+def look(job: Job, ready: Ready) -> Looked:
+    """Read an image and check its pixels.
+
+    Raises
+    ------
+    DoesNotFit
+        There is a finding of severity error, and ``--force`` is not given or of no use.
+    BmzError
+        The pixels cannot be read.
+    """
+    stopwatch = Stopwatch()
+    with stopwatch.stage("read"):
+        pixels = read_image(ready.asked.image)
+    with stopwatch.stage("check"):
+        seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
+        measures = image_measures(seen, ready.asked.channels_taken)
+        report = check_fit(replace(ready.asked, measured=measures), seen)
+        refuse_errors(ready.image, report, force=job.request.force)
+    return Looked(pixels, report, stopwatch.took_s)
+
+
 def run_image(
     job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
 ) -> ImageDone:
@@ -147,14 +185,9 @@ def run_image(
     BmzError
         The pixels cannot be read or do not fit, or the network or a file fails.
     """
-    stopwatch = Stopwatch()
-    with stopwatch.stage("read"):
-        pixels = read_image(ready.asked.image)
-    with stopwatch.stage("check"):
-        seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
-        measures = image_measures(seen, ready.asked.channels_taken)
-        report = check_fit(replace(ready.asked, measured=measures), seen)
-        refuse_errors(ready.image, report, force=job.request.force)
+    looked = look(job, ready) if ready.looked is None else ready.looked()
+    pixels, report = looked.pixels, looked.report
+    stopwatch = Stopwatch(dict(looked.took_s))
     for note in finding_notes(report.findings, ready.image.name):
         listener(note)
     engine = job.request.engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bmz.app.image_run import Job, Ready, make_ready, run_image
@@ -15,6 +16,7 @@ from bmz.app.model_code import model_code
 from bmz.app.networks import open_network
 from bmz.app.plates import finish_plates, with_fields
 from bmz.app.precision import Network, decide_precision, precision_of
+from bmz.app.read_ahead import read_ahead
 from bmz.app.reference import open_reference
 from bmz.app.request import SAVED, RunRequest
 from bmz.app.resume import finished, remove_leftovers
@@ -217,6 +219,10 @@ def in_parts(ready: Ready, job: Job) -> bool:
     return bytes_in_one_piece(ready, job) > memory_limit(job.request) and can_stream(ready, job)
 
 
+def _in_one_piece(job: Job, ready: Ready) -> bool:
+    return not in_parts(ready, job)
+
+
 def memory_limit(request: RunRequest) -> float:
     """Give the bytes from which on an image is run in parts."""
     if request.memory_gb is not None:
@@ -246,8 +252,9 @@ def _outcomes_here(
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
 ) -> Iterator[ImageDone | ImageFailed]:
-    with closing(opened(job)) as backend:
-        for number, one in enumerate(ready, start=1):
+    whole = partial(_in_one_piece, job)
+    with read_ahead(job, ready, whole) as images, closing(opened(job)) as backend:
+        for number, one in enumerate(images, start=1):
             if not isinstance(one, Ready):
                 yield one
             else:
