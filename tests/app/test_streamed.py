@@ -111,6 +111,55 @@ def test_hot_pixels_are_cut_at_the_percentile_of_the_whole(dtype: str, tmp_path:
     alike(whole, parts)
 
 
+@pytest.mark.parametrize("factor", [0.4, 1.7, 2.0])
+@pytest.mark.parametrize("settings", [{}, {"remove_border": "true"}])
+@pytest.mark.parametrize("axes", ["yx", "tyx", "zyx"])
+def test_a_resized_image_in_parts_has_the_labels_of_the_whole(
+    factor: float, settings: dict[str, str], axes: str, tmp_path: Path
+) -> None:
+    letters = "zyx" if axes == "zyx" else "yx"
+    size: Any = {"min": 4, "step": 4} if axes == "zyx" else None
+    halo = 1 if axes == "zyx" else 4
+    model = write_package(tmp_path / "model", description(space=letters, size=size, halo=halo))
+    frames = [blobs(150, 170, seed, 20) for seed in range(5 if axes == "zyx" else 2)]
+    pixels = blobs() if axes == "yx" else np.stack(frames)
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata={"axes": axes.upper()})
+    words = {"threshold": "0.5", **settings}
+
+    whole, parts = both(
+        str(model.parent), tmp_path / "a.ome.tif", tmp_path, scale=factor, settings=words
+    )
+
+    assert "streamed" in parts.record
+    alike(whole, parts)
+    assert (parts.objects or 0) > 10
+
+
+def test_objects_that_no_pixel_shows_after_resizing_are_no_objects(tmp_path: Path) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    pixels = np.zeros((200, 220), np.float32)
+    pixels[::7, ::9] = 1
+    np.save(tmp_path / "a.npy", pixels)
+
+    whole, parts = both(
+        model, tmp_path / "a.npy", tmp_path, axes="yx", scale=3.0, settings={"threshold": "0.9"}
+    )
+
+    alike(whole, parts)
+
+
+def test_what_is_asked_in_pixels_of_the_image_is_done_in_one_piece_where_it_is_resized(
+    tmp_path: Path,
+) -> None:
+    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", blobs())
+    words = {"threshold": "0.5", "min_size": "60"}
+
+    one = done(model, tmp_path / "a.npy", tmp_path, PARTS, axes="yx", scale=0.5, settings=words)
+
+    assert "streamed" not in one.record
+
+
 def test_an_image_without_objects_has_a_table_with_the_same_headings(tmp_path: Path) -> None:
     model = str(write_package(tmp_path / "model", description(halo=4)).parent)
     np.save(tmp_path / "a.npy", blobs())

@@ -8,8 +8,6 @@ from bmz.process.adapt import (
     cast_within_range,
     from_layout,
     grid_of,
-    resize_image,
-    resize_labels,
     stack_unique,
     take_channels,
     to_layout,
@@ -49,36 +47,6 @@ def test_a_cast_to_integers_cuts_instead_of_wrapping() -> None:
 
     assert cast_within_range(wide, "uint8").tolist() == [0, 255, 255, 255]
     assert cast_within_range(real, "uint8").tolist() == [0, 0, 1, 255]
-
-
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4))
-def test_labels_grown_by_a_whole_factor_are_each_repeated(
-    height: int, width: int, factor: int
-) -> None:
-    labels = np.arange(height * width).reshape(height, width)
-
-    grown = resize_labels(labels, (height * factor, width * factor))
-
-    assert np.array_equal(grown, np.kron(labels, np.ones((factor, factor), int)))
-
-
-@given(st.integers(1, 30), st.integers(1, 30))
-def test_resized_labels_hold_no_new_numbers(old: int, new: int) -> None:
-    labels = np.random.default_rng(0).integers(0, 9, (old, old))
-
-    assert set(np.unique(resize_labels(labels, (new, new)))) <= set(np.unique(labels))
-
-
-def test_a_resized_image_keeps_its_range_and_its_place() -> None:
-    x = np.zeros((1, 40, 40), np.uint16)
-    x[:, 20:, :] = 1000
-
-    small = resize_image(x, (10, 20))
-
-    assert small.shape == (1, 10, 20)
-    assert small.dtype == np.float32
-    assert small[0, 0, 0] < 1
-    assert small[0, -1, 0] > 999
 
 
 def test_the_grid_of_an_output_that_rounds_up_is_still_whole() -> None:

@@ -26,14 +26,13 @@ from bmz.process.adapt import (
     clip_channels,
     from_layout,
     grid_of,
-    resize_image,
-    resize_labels,
     take_channels,
     to_layout,
 )
 from bmz.process.finish import finish_labels
 from bmz.process.ops import apply_steps
 from bmz.process.recipe import Labelled
+from bmz.process.resize import resize_image, resize_labels
 from bmz.spec.model import ModelSpec
 
 Made = TypeVar("Made")

@@ -86,6 +86,11 @@ class PlaneFolder:
         """The array of labels."""
         return self.path / "labels"
 
+    @property
+    def resized(self) -> Path:
+        """The array of labels on the grid of the image, where the network had another."""
+        return self.path / "resized"
+
     def found(self) -> Found:
         """Give the objects of the blocks that are finished."""
         found = Found()

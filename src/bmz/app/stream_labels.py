@@ -147,7 +147,7 @@ def without_border(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyAr
     seen = [np.asarray(stored[(*before, *edge)]).ravel() for edge in edges]
     kept = numbers.copy()
     kept[np.unique(np.concatenate(seen))] = 0
-    return _closed_up(kept)
+    return closed_up(kept)
 
 
 def without_hidden(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyArray:  # noqa: ANN401  (as above)
@@ -155,11 +155,11 @@ def without_hidden(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyAr
     there = np.zeros(len(numbers), np.bool_)
     for box in boxes(size, (*(1 for _ in size[:-2]), BLOCK_PX, BLOCK_PX)):
         there[np.unique(np.asarray(stored[box]))] = True
-    return _closed_up(np.where(there, numbers, 0))
+    return closed_up(np.where(there, numbers, 0))
 
 
-def _closed_up(kept: AnyArray) -> AnyArray:
-    # the same order without gaps
+def closed_up(kept: AnyArray) -> AnyArray:
+    """Close the gaps of a numbering: the order stays, and so does 0."""
     ranks = np.zeros(int(kept.max(initial=0)) + 1, np.int64)
     left = np.sort(kept[kept > 0])
     ranks[left] = np.arange(1, len(left) + 1)

@@ -16,6 +16,7 @@ from bmz.image.region import OpenImage
 from bmz.predict.cutting import Parted
 from bmz.process.adapt import cast_within_range, from_layout, take_channels, to_layout
 from bmz.process.ops import Op
+from bmz.process.resize import resized_part
 from bmz.process.streamed_steps import applied, percentiles_of, streamed_ops
 from bmz.spec.model import TensorSpec
 
@@ -42,6 +43,7 @@ class PreparedImage:
     at : position along t and z that is run
     channels : of the image, for each of the tensor; -1 is zeros
     tensor : that is fed
+    size : of the tensor along z, y, x as there are; another than that of the image resizes it
     ops : declared steps, with the statistics of the whole plane
     tops : (c, 1, ...) above which values are cut; None for no cut
     """
@@ -50,26 +52,28 @@ class PreparedImage:
     at: Mapping[str, int]
     channels: Sequence[int]
     tensor: TensorSpec
+    size: Mapping[str, int]
     ops: tuple[Op, ...] = ()
     tops: AnyArray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The sizes of the tensor for the whole plane."""
-        sizes = {"b": 1, "c": len(self.channels), **self._space()}
+        sizes = {"b": 1, "c": len(self.channels), **self.size}
         return tuple(sizes.get(letter, 1) for letter in self.tensor.letters)
 
     def __getitem__(self, box: tuple[slice, ...]) -> AnyArray:
         """Read and prepare the part within `box`, one slice an axis of the tensor."""
         sides = dict(zip(self.tensor.letters, box, strict=True))
-        laid = self._laid({axis: sides[axis] for axis in self._space()})
+        laid = self._laid({axis: sides[axis] for axis in self.size})
         prepared = applied(self.ops, laid, self.tensor.letters)
         rest = tuple(slice(None) if a in SPACE else sides[a] for a in self.tensor.letters)
         return prepared[rest]
 
     def parts(self) -> Iterator[AnyArray]:
         """Give the plane box by box, as the declared steps get it."""
-        return (self._laid(sides) for sides in self._boxes())
+        shrinks = min(n / self._image_size()[axis] for axis, n in self.size.items())
+        return (self._laid(sides) for sides in _boxes(self.size, min(shrinks, 1.0)))
 
     def clipped(self, percentile: float | None) -> PreparedImage:
         """Cut the values of each channel at a percentile of the whole plane, before anything else.
@@ -78,8 +82,9 @@ class PreparedImage:
         """
         if percentile is None:
             return self
-        raw = lambda: (self._taken(sides) for sides in self._boxes())  # noqa: E731
-        space = "".join(self._space())
+        sizes = self._image_size()
+        raw = lambda: map(self._taken, _boxes(sizes))  # noqa: E731
+        space = "".join(sizes)
         (tops,) = percentiles_of(raw, f"c{space}", space, [percentile], lower=True)
         return replace(self, tops=tops)
 
@@ -101,6 +106,7 @@ class PreparedImage:
             at=self.at,
             channels=self.channels,
             tensor=self.tensor,
+            size=self.size,
             ops=self.ops,
             tops=self.tops,
         )
@@ -109,19 +115,23 @@ class PreparedImage:
         """Give it as an input of `bmz.predict.tiles.run_tiles`."""
         return Parted(self, self.tensor.letters)
 
-    def _space(self) -> dict[str, int]:
-        sizes = self.image.info.sizes
-        return {axis: sizes[axis] for axis in SPACE if axis in self.tensor.letters}
-
-    def _boxes(self) -> Iterator[dict[str, slice]]:
-        space = self._space()
-        side = side_of_blocks(space.get("z", 1))
-        for box in boxes(tuple(space.values()), (*space.values(), side, side)[-len(space) :]):
-            yield dict(zip(space, box, strict=True))
+    def _image_size(self) -> dict[str, int]:
+        return {axis: self.image.info.sizes[axis] for axis in self.size}
 
     def _laid(self, sides: Mapping[str, slice]) -> AnyArray:
-        laid = to_layout(self._taken(sides), f"c{''.join(self._space())}", self.tensor.letters)
+        laid = to_layout(self._resized(sides), f"c{''.join(self.size)}", self.tensor.letters)
         return cast_within_range(laid, self.tensor.dtype)
+
+    def _resized(self, sides: Mapping[str, slice]) -> AnyArray:
+        old = self._image_size()
+        if old == self.size:
+            return self._taken(sides)
+        return resized_part(
+            lambda seen: self._taken(dict(zip(self.size, seen, strict=True))),
+            list(old.values()),
+            list(self.size.values()),
+            tuple(sides[axis] for axis in self.size),
+        )
 
     def _taken(self, sides: Mapping[str, slice]) -> AnyArray:
         box = {axis: slice(at, at + 1) for axis, at in self.at.items()} | dict(sides)
@@ -131,6 +141,13 @@ class PreparedImage:
         stacked = alone if "c" in axes else alone[None]
         taken = take_channels(stacked, self.channels)
         return taken if self.tops is None else np.minimum(taken, self.tops.astype(taken.dtype))
+
+
+def _boxes(sizes: Mapping[str, int], share: float = 1.0) -> Iterator[dict[str, slice]]:
+    """Give the boxes of a plane or stack, with a share of the usual side; all planes in each."""
+    side = max(int(side_of_blocks(sizes.get("z", 1)) * share), 1)
+    for box in boxes(tuple(sizes.values()), (*sizes.values(), side, side)[-len(sizes) :]):
+        yield dict(zip(sizes, box, strict=True))
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from bmz.app.stream_labels import (
 )
 from bmz.app.stream_network import Network, output_number
 from bmz.app.stream_parts import BLOCK_PX, PreparedImage, StoredMap, side_of_blocks
+from bmz.app.stream_resized import on_image
 from bmz.app.stream_table import measured_in_blocks
 from bmz.base.arrays import AnyArray, smallest_unsigned
 from bmz.base.axes import SPACE
@@ -42,6 +43,7 @@ from bmz.image.sample import read_sample
 from bmz.plan.plan import Plan
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import FAR_SEEING, BlockWork, label_blocks
+from bmz.process.finish import Finish
 from bmz.process.ops import Op
 from bmz.process.seam_score import seam_score
 from bmz.process.streamed_steps import StepNotStreamed, streamed_ops
@@ -79,12 +81,12 @@ def bytes_in_parts(ready: Ready, job: Job) -> int:
 
 
 def can_stream(ready: Ready, job: Job) -> bool:
-    """Say whether an image can be run in parts: one input, no resizing, and a mask of a map."""
+    """Say whether an image can be run in parts: one input, and a mask of a map."""
     plan, labelling = ready.plan, job.labelling
     inputs = [tensor for tensor in job.model.inputs if not tensor.optional]
     return bool(
         len(inputs) == 1
-        and plan.scale == 1
+        and (plan.scale == 1 or replace(labelling.finish, remove_border=False) == Finish())
         and job.request.engine == "bmz"
         and labelling.recipe is not None
         and not labelling.recipe.per_object
@@ -185,6 +187,8 @@ def _scratch_note(ready: Ready, job: Job, scratch: Path) -> str:
     map_px = prod(along.image_output(rule) for along in plan.tiling.axes)
     # labels of all planes, and the map of one at a time
     label_px = prod(plan.shape.values()) * max(prod(plan.loop.values()), 1)
+    if plan.scale != 1:
+        label_px += prod(ready.asked.image.sizes[axis] for axis in plan.shape)
     gigabytes = 4 * (map_px * (output.channels or 1) + label_px) / 1e9
     name = ready.image.name
     return f"{name} is run in parts; up to {gigabytes:.1f} GB in {scratch} until it is done"
@@ -217,7 +221,7 @@ def _one_plane(
     job = work.job
     (tensor,) = [tensor for tensor in job.model.inputs if not tensor.optional]
     with work.stopwatch.stage("prepare"):
-        raw = PreparedImage(work.image, at, plan.channels[0], tensor)
+        raw = PreparedImage(work.image, at, plan.channels[0], tensor, plan.shape)
         prepared = raw.clipped(plan.clip).with_steps()
     with work.stopwatch.stage("network"):
         store, plan = work.network.fill(work.job, plan, prepared, folder, work.listener)
@@ -258,16 +262,22 @@ def _labelled(work: Work, maps: StoredMap, folder: PlaneFolder) -> dict[str, lis
 
 def _numbered(work: Work, folder: PlaneFolder, layout: Mapping[str, list[int]]) -> Labels:
     """Give numbers to the objects of a plane or stack that are in the image."""
-    plan = work.ready.plan
-    found, size = folder.found(), tuple(plan.shape.values())
-    stored = opened_array(folder.labels)
-    numbers = found.numbers()
-    if stored.shape != size:
-        numbers = without_hidden(stored, numbers, size)
+    plan, stored, found = work.ready.plan, opened_array(folder.labels), folder.found()
+    network = tuple(plan.shape.values())
+    if plan.scale != 1:
+        sizes = work.image.info.sizes
+        size = tuple(sizes[axis] for axis in plan.shape)
+        labels = on_image(stored, found, network, size, folder.resized)
+    else:
+        numbers = found.numbers()
+        if stored.shape != network:
+            numbers = without_hidden(stored, numbers, network)
+        (high, wide), (down, across) = layout["block"], layout["overlap"]
+        labels = Labels(stored, numbers, found, network, (high, wide), (down, across))
     if work.job.labelling.finish.remove_border:
-        numbers = without_border(stored, numbers, size)
-    (high, wide), (down, across) = layout["block"], layout["overlap"]
-    return Labels(stored, numbers, found, size, (high, wide), (down, across))
+        kept = without_border(labels.stored, labels.numbers, labels.size)
+        return replace(labels, numbers=kept)
+    return labels
 
 
 def _write(

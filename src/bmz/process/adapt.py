@@ -1,4 +1,4 @@
-"""Bring a plane or stack to what a network takes, and labels back to the grid of the image."""
+"""Bring a plane or stack to what a network takes, and its outputs back to the axes of images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, LabelArray
 from bmz.base.axes import IMAGE_AXES
 
 
@@ -39,53 +39,6 @@ def clip_channels(x: AnyArray, percentile: float) -> AnyArray:
     tops = np.percentile(x, percentile, axis=tuple(range(1, x.ndim)), method="lower", keepdims=True)
     clipped: AnyArray = np.minimum(x, tops.astype(x.dtype))
     return clipped
-
-
-def resize_image(x: AnyArray, shape: Sequence[int]) -> FloatArray:
-    """Resize every channel with linear interpolation, smoothed first where it shrinks.
-
-    Source: ``skimage.transform.resize`` of order 1, whose Gaussian has the width
-    (factor - 1) / 2.
-
-    Parameters
-    ----------
-    x : (c, (z,) y, x)
-    shape : of the result, without the channel axis
-
-    Returns
-    -------
-    ndarray
-        (c,) + shape, float32, in the range of `x`
-    """
-    if tuple(x.shape[1:]) == tuple(shape):
-        return x.astype(np.float32)
-    from skimage.transform import resize  # here: most images are run as they are
-
-    resized = [
-        resize(plane.astype(np.float32), shape, order=1, mode="reflect", preserve_range=True)
-        for plane in x
-    ]
-    return np.stack(resized).astype(np.float32)
-
-
-def resize_labels(labels: AnyArray, shape: Sequence[int]) -> AnyArray:
-    """Resize labels with nearest neighbour: no new numbers appear.
-
-    Parameters
-    ----------
-    labels : ((z,) y, x), any dtype
-    shape : of the result
-
-    Returns
-    -------
-    ndarray
-        of `shape`, dtype of `labels`; each pixel takes the value at its centre
-    """
-    for axis, (old, new) in enumerate(zip(labels.shape, shape, strict=True)):
-        if old != new:
-            nearest = ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
-            labels = np.take(labels, nearest, axis=axis)
-    return labels
 
 
 def cast_within_range(x: AnyArray, dtype: str) -> AnyArray:
