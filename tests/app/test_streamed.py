@@ -13,7 +13,7 @@ import tifffile
 import xarray as xr
 from PIL import Image
 
-from bmz.app import stream_labels, stream_parts, stream_table, streamed
+from bmz.app import in_parts, stream_labels, stream_parts, stream_table, stream_write, streamed
 from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base import files
@@ -28,6 +28,7 @@ from bmz.process.measure import measure_objects
 from bmz.process.recipes import RECIPES
 from bmz.report.outcome import ImageDone
 from bmz.testing.package import description, write_package
+from bmz.write import tiff
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -37,9 +38,9 @@ WHOLE, PARTS = 1e3, 0.0
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (streamed, stream_labels, stream_parts):
+    for module in (in_parts, stream_labels, stream_parts, stream_write):
         monkeypatch.setattr(module, "BLOCK_PX", 96)
-    for module in (streamed, stream_labels):
+    for module in (in_parts, streamed, stream_labels):
         monkeypatch.setattr(module, "OVERLAP_PX", 24)
     monkeypatch.setattr(stream_parts, "LEAST_BLOCK_PX", 32)
     monkeypatch.setattr(stream_parts, "STACK_PX", 6 * 48**2)
@@ -133,6 +134,35 @@ def test_a_resized_image_in_parts_has_the_labels_of_the_whole(
     assert "streamed" in parts.record
     alike(whole, parts)
     assert (parts.objects or 0) > 10
+
+
+@pytest.mark.parametrize("recipe", [None, "none"])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("axes", ["yx", "tyx", "zyx", "tzyx"])
+def test_the_map_in_parts_is_that_of_the_whole(
+    recipe: str | None, scale: float, axes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiff, "_PIECE_PX", 64)
+    stack = "z" in axes
+    size: Any = {"min": 4, "step": 4} if stack else None
+    model = write_package(
+        tmp_path / "model",
+        description(space="zyx" if stack else "yx", size=size, halo=1 if stack else 4),
+    )
+    shape = [{"t": 2, "z": 5, "y": 150, "x": 170}[axis] for axis in axes]
+    pixels = np.random.default_rng(0).random(shape).astype(np.float32)
+    metadata = {"axes": axes.upper(), "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata=metadata)
+    words: dict[str, Any] = {"save": frozenset({"raw", "labels"}), "recipe": recipe}
+
+    whole, parts = both(str(model.parent), tmp_path / "a.ome.tif", tmp_path, scale=scale, **words)
+
+    assert "streamed" in parts.record
+    assert whole.objects == parts.objects
+    assert set(whole.files) == set(parts.files)
+    raw = [read_image(inspect_image(one.files["raw"])) for one in (whole, parts)]
+    xr.testing.assert_allclose(raw[0], raw[1], rtol=0, atol=1e-5)
+    assert raw[1].coords["x"].attrs == raw[0].coords["x"].attrs
 
 
 def test_objects_that_no_pixel_shows_after_resizing_are_no_objects(tmp_path: Path) -> None:
@@ -243,7 +273,7 @@ def test_a_failure_leaves_nothing_behind_and_an_interruption_what_is_gone_on_wit
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(streamed, "write_large_labels", broken)
+    monkeypatch.setattr(stream_write, "write_large_labels", broken)
 
     with pytest.raises(error):
         done(model, tmp_path / "a.npy", tmp_path / "out", PARTS, axes="yx")

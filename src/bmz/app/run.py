@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bmz.app.image_run import Job, Ready, make_ready, run_image
+from bmz.app.in_parts import bytes_in_one_piece, can_stream
 from bmz.app.load import fetch_code, fetch_tensors, fetch_weights, find_model, notes_folders
 from bmz.app.measure import sample_measures
 from bmz.app.model_check import refuse_code
@@ -22,7 +23,7 @@ from bmz.app.request import SAVED, RunRequest
 from bmz.app.resume import finished, remove_leftovers
 from bmz.app.settings import decide_labelling
 from bmz.app.stream_network import ThisProcess
-from bmz.app.streamed import bytes_in_one_piece, can_stream, run_streamed
+from bmz.app.streamed import run_streamed
 from bmz.app.trial import Tried, try_two_tiles, with_fitting_tiles
 from bmz.app.trust import permit_for
 from bmz.base.errors import BmzError, WrongUsage

@@ -91,6 +91,11 @@ class PlaneFolder:
         """The array of labels on the grid of the image, where the network had another."""
         return self.path / "resized"
 
+    @property
+    def raw(self) -> Path:
+        """The map of the network, where it is asked for."""
+        return self.path / "raw.npy"
+
     def found(self) -> Found:
         """Give the objects of the blocks that are finished."""
         found = Found()

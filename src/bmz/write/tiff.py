@@ -114,6 +114,36 @@ def write_raw(path: Path, maps: xr.DataArray) -> None:
     _write(path, ordered, ordered.values.astype(np.float32), compression=None)
 
 
+def write_large_raw(path: Path, maps: Planes, pixel_um: Mapping[str, float]) -> None:
+    """Write maps that are read part by part, as `write_raw` writes them in one piece.
+
+    Parameters
+    ----------
+    path : appears only when it is whole; replaced when it is there
+    maps : (..., y, x) real numbers; parts are asked for by one slice an axis
+    pixel_um : length of a pixel along z, y and x, where it is known
+    """
+    rows = max(_PIECE_PX**2 // max(maps.shape[-1], 1), 1)
+    parts = list(boxes(maps.shape, (*(1 for _ in maps.shape[:-2]), rows, maps.shape[-1])))
+    digest = hashlib.sha256()
+    for box in parts:
+        digest.update(np.ascontiguousarray(maps[box], np.float32).data.cast("B"))
+    facts = {"axes": maps.axes.upper(), **_lengths(pixel_um), "UUID": _urn(digest.digest())}
+    with whole_file(path) as temporary:
+        array = tifffile.memmap(
+            temporary,
+            shape=maps.shape,
+            dtype=np.float32,
+            ome=True,
+            bigtiff=4 * prod(maps.shape) > _CLASSIC_BYTES,
+            photometric="minisblack",
+            metadata=facts,
+        )
+        for box in parts:
+            array[box] = maps[box]
+        array.flush()
+
+
 def write_large_labels(
     path: Path, labels: Planes, most: int, pixel_um: Mapping[str, float]
 ) -> None:
