@@ -157,18 +157,22 @@ def own_test(bench: Bench) -> Iterator[tuple[str, bool]]:
         )
 
 
+PARTS = {"small": small_images, "test": own_test, "batch": batch, "large": large_image}
+
+
 def main() -> int:
     """Run all parts."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("shared", type=Path)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--side", type=int, default=8192)
+    parser.add_argument("--only", choices=PARTS, nargs="*", default=PARTS, help="parts to run")
     words = parser.parse_args()
     passed = True
-    with tempfile.TemporaryDirectory() as name:
-        bench = Bench(words.shared.resolve(), words.device, words.side, Path(name))
-        for part in (small_images, own_test, batch, large_image):
-            for line, good in part(bench):
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(words.shared.resolve(), words.device, words.side, Path(folder))
+        for name in words.only:
+            for line, good in PARTS[name](bench):
                 print("pass " if good else "FAIL ", line, flush=True)
                 passed &= good
     return int(not passed)

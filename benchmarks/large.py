@@ -25,7 +25,8 @@ import numpy as np
 import tifffile
 import zarr
 
-from bmz.app.image_run import make_ready, tile_cuts
+from bmz.app.image_run import tile_cuts
+from bmz.app.job import make_ready
 from bmz.app.request import RunRequest
 from bmz.app.run import prepare
 from bmz.app.stream_parts import BLOCK_PX

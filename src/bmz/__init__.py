@@ -1,3 +1,60 @@
-"""Run the models of the BioImage Model Zoo from the terminal and from Python."""
+"""Run the models of the BioImage Model Zoo from the terminal and from Python.
 
-__version__ = "0.1.0"
+`load` a model, then `Model.check` and `Model.run` an image: a path, or an array with named axes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bmz.app.api import Model, load
+    from bmz.app.result import Report, Result
+    from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
+    from bmz.check.finding import Finding
+
+__version__: str
+
+__all__ = [
+    "AnswerIsNo",
+    "BmzError",
+    "CouldNotTell",
+    "Finding",
+    "Model",
+    "Report",
+    "Result",
+    "WrongUsage",
+    "__version__",
+    "load",
+]
+
+_PLACES = {
+    "AnswerIsNo": "bmz.base.errors",
+    "BmzError": "bmz.base.errors",
+    "CouldNotTell": "bmz.base.errors",
+    "Finding": "bmz.check.finding",
+    "Model": "bmz.app.api",
+    "Report": "bmz.app.result",
+    "Result": "bmz.app.result",
+    "WrongUsage": "bmz.base.errors",
+    "load": "bmz.app.api",
+}
+"""Where each public name is, so that ``import bmz`` loads no NumPy."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (whatever the name stands for)
+    """Import a public name when it is first asked for."""
+    from importlib import import_module
+
+    if name == "__version__":
+        from bmz.base.version import version
+
+        return version()
+    if name not in _PLACES:
+        raise AttributeError(f"module 'bmz' has no attribute '{name}'")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bmz.app import read_ahead
-from bmz.app.image_run import Job, Looked, Ready
+from bmz.app.job import Job, Looked, Ready
 from bmz.app.request import RunRequest
 from bmz.app.run import prepare, ready_or_failed, run
 from bmz.base.errors import CouldNotTell

@@ -18,7 +18,7 @@ import tifffile
 from scipy import ndimage
 
 from bmz.app import run as run_module
-from bmz.app.image_run import Job, Ready
+from bmz.app.job import Job, Ready
 from bmz.app.request import RunRequest
 from bmz.app.resume import remove_leftovers
 from bmz.app.run import run

@@ -40,10 +40,10 @@ def request_(tmp_path: Path) -> RunRequest:
 @linux
 def test_the_peak_within_a_block_is_measured() -> None:
     with peak_memory() as peak:
-        np.ones(2**25, np.uint8)
+        np.ones(2**27, np.uint8)  # larger than what malloc hands out of what it holds
 
     assert peak.bytes_more is not None
-    assert peak.bytes_more >= 2**24
+    assert peak.bytes_more >= 2**26
     assert held_memory() > 2**24
 
 

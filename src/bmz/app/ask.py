@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bmz.app.request import RunRequest
-from bmz.app.scale import scaled
+from bmz.app.scale import read_spread, scaled
+from bmz.base.arrays import Axed
 from bmz.check.fit import check_header
 from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
@@ -38,10 +40,32 @@ def ask(
         The file cannot be read, or a word does not suit it.
     """
     info = inspect_image(image, axes=request.axes, series=series)
+    return ask_of(model, info, request, sample, read_spread)
+
+
+def ask_of(
+    model: ModelSpec,
+    info: ImageInfo,
+    request: RunRequest,
+    sample: Mapping[int, PlaneMeasures],
+    look: Callable[[ImageInfo], Axed],
+) -> Question:
+    """Put the user's words over what is known of the image.
+
+    Parameters
+    ----------
+    sample : what was measured on the model's own sample
+    look : gives pixels of the image, where the scale must be found by them
+
+    Raises
+    ------
+    BmzError
+        A word does not suit the image.
+    """
     info = with_pixel_size(info, request.pixel_um)
     asked = Question(model, info, request.channels, info.pixel_um, sample=sample)
     runnable = not any(f.code in UNFORCEABLE for f in check_header(asked).errors)
-    return scaled(asked, request) if runnable else asked
+    return scaled(asked, request, partial(look, info)) if runnable else asked
 
 
 def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:

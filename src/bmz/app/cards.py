@@ -8,11 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import bmz
 from bmz.app.load import describe
 from bmz.base.errors import BmzError
 from bmz.base.files import FolderNotWritable, whole_file, writable_folder
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.version import version
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.report.search_text import Card
 from bmz.spec.errors import PackageInvalid, PackageUnreadable, PathLeavesPackage
@@ -98,7 +98,7 @@ def _kept(settings: ZooSettings) -> dict[str, Card]:
     for cache in (settings.cache, *settings.layers):
         try:
             document = json.loads(_path(cache).read_text(encoding="utf-8"))
-            if document["bmz"] == bmz.__version__:
+            if document["bmz"] == version():
                 return {sha256: _from_plain(card) for sha256, card in document["cards"].items()}
         except (OSError, ValueError, KeyError, TypeError):  # absent, cut off, or not ours
             continue
@@ -114,7 +114,7 @@ def _keep(cards: Mapping[str, Card], settings: ZooSettings) -> None:
     path = _path(settings.cache)
     document = {
         "schema": f"bmz.cards/{SCHEMA}",
-        "bmz": bmz.__version__,
+        "bmz": version(),
         "cards": {sha256: asdict(card) for sha256, card in cards.items()},
     }
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bmz.app.cluster_progress import ToCaller, told_by_workers
 from bmz.app.cluster_tiles import OnWorkers
-from bmz.app.image_run import Job, Ready
+from bmz.app.job import Job, Ready
 from bmz.app.replay import words_of
 from bmz.app.request import RunRequest
 from bmz.app.streamed import run_streamed

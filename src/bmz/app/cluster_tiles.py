@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bmz.app.image_run import Job
+from bmz.app.job import Job
 from bmz.app.pipeline import run_as_memory_allows
 from bmz.app.request import RunRequest
 from bmz.app.scratch import PlaneFolder

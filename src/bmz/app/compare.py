@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bmz.app.compare_network import OF_NETWORK, RECIPE, Outputs, command_of, network_words
-from bmz.app.image_run import Job
+from bmz.app.job import Job
 from bmz.app.request import RunRequest
 from bmz.app.run import opened, prepare
 from bmz.app.score import mask_name, masks_by_name, read_mask

@@ -10,7 +10,8 @@ from typing import Any
 
 import xarray as xr
 
-from bmz.app.image_run import Job, Ready, make_ready, planes_of, put_together, refuse_errors
+from bmz.app.image_run import planes_of, put_together
+from bmz.app.job import Job, Ready, make_ready, refuse_errors
 from bmz.app.measure import image_measures
 from bmz.app.pipeline import Pass, Stopwatch, finished_plane, network_outputs
 from bmz.app.request import RunRequest

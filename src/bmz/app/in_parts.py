@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from bmz.app.image_run import Job, Ready
+from bmz.app.job import Job, Ready
 from bmz.app.settings import Labelling
 from bmz.app.stream_labels import OVERLAP_PX
 from bmz.app.stream_parts import BLOCK_PX, side_of_blocks

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bmz.app.image_run import Job
+from bmz.app.job import Job
 from bmz.app.replay import words_of
 from bmz.base.files import is_left_by_dead
 from bmz.report.outcome import ImageDone

@@ -8,8 +8,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bmz.app.image_run import Job, Ready, make_ready, run_image
+from bmz.app.image_run import run_image
 from bmz.app.in_parts import bytes_in_one_piece, can_stream
+from bmz.app.job import Job, Ready, make_ready
 from bmz.app.load import fetch_code, fetch_tensors, fetch_weights, find_model, notes_folders
 from bmz.app.measure import sample_measures
 from bmz.app.model_check import refuse_code

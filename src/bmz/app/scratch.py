@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-import bmz
-from bmz.app.image_run import Job, Ready
+from bmz.app.job import Job, Ready
 from bmz.app.replay import words_of
 from bmz.base.files import is_left_by_dead, unfinished, whole_file
+from bmz.base.version import version
 from bmz.plan.plan import Plan
 from bmz.process.blocks import Found
 
@@ -24,7 +24,7 @@ def scratch_key(job: Job, ready: Ready, image_sha256: str) -> str:
     """Give a name for all that decides the result of a run, so that only the same goes on."""
     plan = ready.plan
     words = {
-        "bmz": bmz.__version__,
+        "bmz": version(),
         "model": job.model.sha256,
         "image": image_sha256,
         "words": words_of(job.request),

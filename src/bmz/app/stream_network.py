@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from bmz.app.image_run import Job
+from bmz.app.job import Job
 from bmz.app.pipeline import run_as_memory_allows
 from bmz.app.scratch import PlaneFolder
 from bmz.app.stream_parts import PreparedImage

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bmz.app.image_run import provenance_of
+from bmz.app.image_made import provenance_of
 from bmz.app.plates import origin_columns
 from bmz.app.stream_labels import LabelStack, overview
 from bmz.app.stream_parts import BLOCK_PX

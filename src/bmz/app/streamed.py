@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from bmz.app.image_run import Job, Ready, own_code_record, refuse_errors, tile_cuts
+from bmz.app.image_run import own_code_record, tile_cuts
 from bmz.app.in_parts import output_of
+from bmz.app.job import Job, Ready, refuse_errors
 from bmz.app.measure import image_measures
 from bmz.app.pipeline import Stopwatch
 from bmz.app.replay import words_of

@@ -8,8 +8,8 @@ from math import ceil, prod
 
 import numpy as np
 
-from bmz.app.image_run import Job, Ready
 from bmz.app.in_parts import bytes_in_one_piece, bytes_in_parts
+from bmz.app.job import Job, Ready
 from bmz.base.arrays import AnyArray
 from bmz.base.memory import free_memory, held_memory
 from bmz.plan.estimate import Estimate, fitted, widened

@@ -58,3 +58,26 @@ def parse_length_um(text: str) -> float | None:
     number = float(match[1].replace(",", "."))
     factor = um_per(match[2]) if match[2] else 1.0
     return number * factor if factor is not None and number > 0 else None
+
+
+def lengths_by_axis(text: str) -> dict[str, float]:
+    """Read ``0.5um``, which is meant for y and x, or ``z=2um,y=0.5um,x=0.5um``, as um by axis.
+
+    Raises
+    ------
+    ValueError
+        A part is no length, or names another axis; the message says which.
+
+    Examples
+    --------
+    >>> lengths_by_axis("z=2um,y=500nm,x=500nm")
+    {'z': 2.0, 'y': 0.5, 'x': 0.5}
+    """
+    lengths: dict[str, float] = {}
+    for part in text.split(","):
+        axes, equals, length = part.rpartition("=")
+        um = parse_length_um(length)
+        if um is None or (equals and axes.strip() not in {"z", "y", "x"}):
+            raise ValueError(f"'{part}' is no length; write 0.5um or z=2um,y=0.5um,x=0.5um")
+        lengths |= dict.fromkeys(axes.strip() or "yx", um)
+    return lengths

@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import click
 
-import bmz
 from bmz.base.errors import BmzError
 from bmz.base.printable import printable
+from bmz.base.version import version
 
 OUR_BUG = 70
 INTERRUPTED = 130
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
     epilog="Exit status: 0 yes, 1 no, 2 wrong usage, 3 could not tell, 70 a bug of bmz.",
 )
 @click.version_option(
-    bmz.__version__, "-V", "--version", prog_name="bmz", message="%(prog)s %(version)s"
+    None, "-V", "--version", package_name="bmz", prog_name="bmz", message="%(prog)s %(version)s"
 )
 def cli() -> None:
     """Run the models of the BioImage Model Zoo: does it fit your image, and a label mask."""
@@ -120,5 +120,5 @@ def say_memory() -> None:
 
 def say_bug() -> None:
     """Say that the traceback is our fault."""
-    click.echo(f"\nThis is a bug of bmz {bmz.__version__}, not a fault of yours.", err=True)
+    click.echo(f"\nThis is a bug of bmz {version()}, not a fault of yours.", err=True)
     click.echo("  hint: please report it with the lines above and the command", err=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from bmz.base.lengths import parse_length_um
+from bmz.base.lengths import lengths_by_axis
 
 NO_CHANNEL = -1
 
@@ -24,16 +24,10 @@ class PixelSize(click.ParamType[dict[str, float]]):
         ctx: click.Context | None,
     ) -> dict[str, float]:
         """Turn the word into um by axis; one length is meant for y and x."""
-        lengths: dict[str, float] = {}
-        for part in str(value).split(","):
-            axes, equals, length = part.rpartition("=")
-            um = parse_length_um(length)
-            if um is None or (equals and axes.strip() not in {"z", "y", "x"}):
-                self.fail(
-                    f"'{part}' is no length; write 0.5um or z=2um,y=0.5um,x=0.5um", param, ctx
-                )
-            lengths |= dict.fromkeys(axes.strip() or "yx", um)
-        return lengths
+        try:
+            return lengths_by_axis(str(value))
+        except ValueError as why:
+            self.fail(str(why), param, ctx)
 
 
 class Channels(click.ParamType[tuple[int, ...]]):

@@ -44,7 +44,23 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
     AxesRefused, SeriesOutOfRange
         The words of the call do not suit the file.
     """
-    header = read_header(path, series)
+    return info_from(path, read_header(path, series), axes=axes, series=series)
+
+
+def info_from(path: Path, header: Header, *, axes: str | None = None, series: int = 0) -> ImageInfo:
+    """Make the facts of an image out of its header, and of the user's word for its axes.
+
+    Parameters
+    ----------
+    path : for the record, and for what is wrong with it
+    header : in the order of the file
+    axes, series : see `inspect_image`
+
+    Raises
+    ------
+    ImageUnreadable, PixelsRefused, AxesRefused
+        It is a single value, no real numbers, or has other axes than the user says.
+    """
     if not header.shape:
         raise ImageUnreadable(path, "holds a single value, not an image")
     if header.dtype.kind not in _REAL_KINDS:

@@ -6,6 +6,7 @@ import math
 
 import xarray as xr
 
+from bmz.base.arrays import AnyArray
 from bmz.base.axes import in_image_order
 from bmz.image.faults import AxesUnknown, ImageUnreadable
 from bmz.image.formats import format_of
@@ -37,9 +38,34 @@ def read_image(info: ImageInfo) -> xr.DataArray:
     CouldNotTell
         The pixels are damaged, cut short, transparent, or larger than the memory.
     """
+    refuse_unknown_axes(info)
+    return laid_out(READERS[format_of(info.path)].pixels(info.path, info.series), info)
+
+
+def refuse_unknown_axes(info: ImageInfo) -> None:
+    """Refuse an image of which an axis has no name.
+
+    Raises
+    ------
+    AxesUnknown
+    """
     if UNKNOWN_AXIS in info.axes or not {"y", "x"} <= set(info.axes):
         raise AxesUnknown(info.path, info.axes, info.shape)
-    pixels = READERS[format_of(info.path)].pixels(info.path, info.series)
+
+
+def laid_out(pixels: AnyArray, info: ImageInfo) -> xr.DataArray:
+    """Give pixels the names of their axes, their lengths, and the order t, c, z, y, x.
+
+    Parameters
+    ----------
+    pixels : as stored, but for axes of size 1
+    info : of the image
+
+    Raises
+    ------
+    ImageUnreadable
+        They have another size or dtype than the header said.
+    """
     if pixels.size != math.prod(info.shape) or pixels.dtype != info.dtype:
         raise ImageUnreadable(info.path, "changed since it was looked at")
     stored = named(pixels.reshape(info.shape), info.axes)

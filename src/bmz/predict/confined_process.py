@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-import bmz
 from bmz.base.errors import CouldNotTell
 from bmz.base.printable import printable
 from bmz.predict import child
@@ -179,7 +178,7 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 def _root() -> Path:
     """Give the folder in which the package ``bmz`` lies."""
-    return Path(bmz.__file__).resolve().parents[1]
+    return Path(__file__).resolve().parents[2]
 
 
 def _libraries() -> tuple[Path, ...]:

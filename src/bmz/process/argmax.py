@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from skimage.measure import label
 
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.process.maps import on_input_grid
@@ -49,6 +48,8 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], **parameters: Any) ->
     ChannelsDiffer
         There are fewer than two channels, or there is no channel of the background.
     """
+    from skimage.measure import label  # here: it takes long to import
+
     wanted = ArgmaxSettings(**parameters)
     classes = _classes(output, wanted.background)
     if not wanted.instances:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 from scipy.ndimage import distance_transform_edt
-from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
 from bmz.process.maps import are_shares, on_input_grid, one_map, without_small
@@ -169,6 +168,8 @@ def _connected(inside: BoolArray) -> LabelArray:
 
 
 def _flooded(cells: Cells, seeds: LabelArray, min_size: int, grid: tuple[int, ...]) -> LabelArray:
+    from skimage.segmentation import watershed  # here: it takes long to import
+
     labels: LabelArray = watershed(cells.boundary, seeds, mask=cells.mask)
     kept = without_small(labels, min_size, grid)
     if np.array_equal(kept, labels):

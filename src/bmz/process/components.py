@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from skimage.measure import label
-
 from bmz.base.arrays import AnyArray
 from bmz.process.maps import on_input_grid, one_map
 from bmz.process.recipe import Labelled, Parameter, Recipe
@@ -41,6 +39,8 @@ def label_components(output: AnyArray, grid: tuple[int, ...], **parameters: Any)
     ChannelsDiffer
         The output has no such channel.
     """
+    from skimage.measure import label  # here: it takes long to import
+
     wanted = ComponentSettings(**parameters)
     above = one_map("components", output, wanted.channel) > wanted.threshold
     found = label(above, connectivity=above.ndim if wanted.diagonal else 1)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray, BoolArray
 from bmz.process.maps import are_shares, on_input_grid, without_small
@@ -81,6 +80,8 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -
         `channels` names another number of channels than there are, one that is not known, or
         neither a foreground nor a mask nor a background.
     """
+    from skimage.segmentation import watershed  # here: it takes long to import
+
     wanted = ContourSettings(**parameters)
     maps = named_maps(output, wanted.channels)
     limits = {

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray
 from bmz.process.contour import mean_of_each
@@ -51,6 +50,8 @@ def label_by_distance(output: AnyArray, grid: tuple[int, ...], **parameters: Any
     ChannelsDiffer
         The output has no such channel.
     """
+    from skimage.segmentation import watershed  # here: it takes long to import
+
     wanted = DistanceSettings(**parameters)
     values = one_map("distance_watershed", output, wanted.channel)
     inside = values > threshold_of(values, wanted.threshold)

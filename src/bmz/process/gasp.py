@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.process.linkage import merged, touching
@@ -77,6 +76,8 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], wanted: GaspSetting
     -------
     ((z,) y, x) int32, 1 to n, without background
     """
+    from skimage.segmentation import watershed  # here: it takes long to import
+
     inside = boundary <= wanted.threshold
     depth = np.ones(boundary.shape, np.float32)
     if not inside.all():
@@ -97,6 +98,8 @@ def _filled(
     surface: FloatArray, labels: LabelArray, min_size: int, grid: tuple[int, ...]
 ) -> LabelArray:
     # what is too small is flooded from around it, unless nothing else is there
+    from skimage.segmentation import watershed  # here: it takes long to import
+
     kept = without_small(labels, min_size, grid)
     if not kept.any() or (kept > 0).all():
         return labels

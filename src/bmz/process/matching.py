@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import WrongUsage
@@ -160,6 +158,9 @@ class Overlap:
         """Give the positions of the matched pairs: most pairs, then the largest sum of IoU."""
         if least > SURELY_ONE_TO_ONE:
             return np.flatnonzero(self.iou >= least)
+        from scipy.sparse import csr_array  # here: they take long to import
+        from scipy.sparse.csgraph import connected_components
+
         offset = len(self.predicted_px)
         shape = (offset + len(self.truth_px),) * 2
         graph = csr_array((self.iou, (self.predicted, offset + self.truth)), shape)

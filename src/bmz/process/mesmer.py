@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.process.contour import mean_of_each
@@ -63,6 +62,8 @@ def label_mesmer(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> 
     ChannelsDiffer
         There are not 2, 4 or 8 channels, or nuclei are asked for where one compartment is there.
     """
+    from skimage.segmentation import watershed  # here: it takes long to import
+
     wanted = MesmerSettings(**parameters)
     distance, interior = _maps(output, wanted.compartment)
     rise = wanted.maxima_threshold

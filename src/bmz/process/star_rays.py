@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
 
 from bmz.base.arrays import FloatArray
 
@@ -54,6 +53,8 @@ def golden_spiral(rays: int, anisotropy: tuple[float, float, float]) -> Rays:
     anisotropy : size of the objects' axes z, y, x relative to each other, in um a px inverted:
         directions are divided by it
     """
+    from scipy.spatial import ConvexHull  # here: it takes long to import
+
     turn = (3 - np.sqrt(5)) * np.pi * np.arange(rays)
     z = np.linspace(-1, 1, rays)
     radius = np.sqrt(np.maximum(1 - z**2, 0))

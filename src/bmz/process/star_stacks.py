@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.process.star_polygons import LEAST_DISTANCE
@@ -109,10 +109,12 @@ def _volumes(radii: FloatArray, rays: Rays) -> FloatArray:
     return volumes
 
 
-Shelf = tuple[Indices, KDTree, float]
+Shelf = tuple[Indices, Any, float]  # the second one is a KDTree
 
 
 def _shelves(centres: FloatArray, reach: FloatArray) -> Sequence[Shelf]:
+    from scipy.spatial import KDTree  # here: it takes long to import
+
     # one tree for each doubling of the reach, so that a few giants do not widen every search
     size = np.ceil(np.log2(np.maximum(reach, 1))).astype(np.intp)
     shelves = []

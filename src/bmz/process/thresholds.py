@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from skimage.filters import threshold_otsu
 
 from bmz.base.arrays import AnyArray
 
@@ -21,6 +20,8 @@ def threshold_of(values: AnyArray, asked: float) -> float:
     values : a map of any shape; values that are no number are left out
     asked : in the unit of the map, or `OTSU`
     """
+    from skimage.filters import threshold_otsu  # here: it takes long to import
+
     if asked != OTSU:
         return asked
     known = values[np.isfinite(values)]

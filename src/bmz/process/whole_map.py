@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from skimage.filters import threshold_otsu
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.base.boxes import Box, boxes
@@ -110,6 +109,8 @@ def streamed_otsu(
     maps : (c, (z,) y, x)
     channel : which of them
     """
+    from skimage.filters import threshold_otsu  # here: it takes long to import
+
     low, high = np.inf, -np.inf
     for values in _parts(maps, channel):
         low, high = min(low, values.min(initial=low)), max(high, values.max(initial=high))

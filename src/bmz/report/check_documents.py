@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
-import bmz
+from bmz.base.version import version
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
 from bmz.report.check_outcome import CheckSummary, ImageChecked
@@ -66,7 +66,7 @@ def check_sarif(summary: CheckSummary) -> str:
     codes = sorted({result["ruleId"] for result in results})
     driver = {
         "name": "bmz",
-        "version": bmz.__version__,
+        "version": version(),
         "rules": [_rule(code) for code in codes],
     }
     run = {"tool": {"driver": driver}, "results": results}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
-import bmz
+from bmz.base.version import version
 from bmz.report.lines import Line
 
 CheckStatus = Literal["passed", "failed", "skipped"]
@@ -150,7 +150,7 @@ def _zoo_report(model: ModelTested) -> dict[str, Any]:
         "score": 0.0 if status == "not-applicable" else round(passed / len(counted), 4),
         "error": f"{worst.name}: {worst.detail}" if status == "failed" and worst else None,
         "details": {
-            "bmz": bmz.__version__,
+            "bmz": version(),
             "checks": [asdict(check) for check in model.checks],
         },
         "badge": None,

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import bmz
+from bmz.base.version import version
 from bmz.check.finding import Finding
 from bmz.image.info import ImageInfo
 from bmz.plan.plan import Plan
@@ -34,7 +34,7 @@ NOTED_LIBRARIES = (
 
 def versions() -> dict[str, str]:
     """Give the versions of bmz, Python and the libraries that shape a result."""
-    found = {"bmz": bmz.__version__, "python": platform.python_version()}
+    found = {"bmz": version(), "python": platform.python_version()}
     for name in NOTED_LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)

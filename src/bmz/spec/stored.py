@@ -9,9 +9,9 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import bmz
 from bmz.base.files import FolderNotWritable, whole_file, writable_folder
 from bmz.base.steps import Step
+from bmz.base.version import version
 from bmz.spec import model as words
 from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec
@@ -70,7 +70,7 @@ def read_stored(
 def _kept(path: Path, sha256: str, folder: Path) -> ModelSpec | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if document["manifest_sha256"] != sha256 or document["bmz"] != bmz.__version__:
+        if document["manifest_sha256"] != sha256 or document["bmz"] != version():
             return None
         return from_plain(document["model"], folder)
     except (OSError, ValueError, KeyError, TypeError):  # absent, cut off, or not ours
@@ -81,7 +81,7 @@ def _keep(path: Path, model: ModelSpec) -> None:
     try:
         document = {
             "schema": f"bmz.description/{SCHEMA}",
-            "bmz": bmz.__version__,
+            "bmz": version(),
             "manifest_sha256": model.sha256,
             "model": to_plain(model),
         }

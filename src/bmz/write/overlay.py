@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from PIL import Image
-from skimage.segmentation import relabel_sequential
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.files import whole_file
@@ -52,9 +51,17 @@ def overlay(image: xr.DataArray, labels: xr.DataArray) -> AnyArray:
     shown = image.isel({a: i for a, i in plane.items() if a in image.dims})
     sides = _sides(numbers.shape)
     base = nearest(in_colour(shrunk(shown, sides)), sides)
-    # colours are looked up by number: few numbers, short table
-    fitted = nearest(relabel_sequential(numbers)[0], sides)
+    fitted = nearest(_without_gaps(numbers), sides)
     return _drawn(base, fitted)
+
+
+def _without_gaps(numbers: AnyArray) -> AnyArray:
+    # colours are looked up by number: few numbers, short table
+    there = np.flatnonzero(np.bincount(numbers.ravel()))
+    new = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    new[there[there > 0]] = np.arange(1, np.count_nonzero(there) + 1)
+    fewer: AnyArray = new[numbers]
+    return fewer
 
 
 def fullest_plane(labels: xr.DataArray) -> dict[str, int]:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-import bmz
+from bmz.base.version import version
 from bmz.zoo.address import path_of
 from bmz.zoo.errors import CertificateRefused, Offline, Refused, Unreachable
 from bmz.zoo.settings import ZooSettings
@@ -226,7 +226,7 @@ class Client:
         with self._lock:
             if self._session is None:
                 self._session = requests.Session()
-                self._session.headers["User-Agent"] = f"bmz/{bmz.__version__}"
+                self._session.headers["User-Agent"] = f"bmz/{version()}"
                 for scheme in ("https://", "http://"):
                     self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
             return self._session

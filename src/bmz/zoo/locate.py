@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import bmz
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.zoo.address import (
@@ -31,7 +30,7 @@ __all__ = ["STARTER", "Package", "Remote", "locate", "starter_folder", "starter_
 
 def starter_folder() -> Path:
     """Give the folder of the models that come with bmz."""
-    return Path(bmz.__file__).parent / "starter"
+    return Path(__file__).parents[1] / "starter"
 
 
 def starter_names() -> tuple[str, ...]:

@@ -1,0 +1,141 @@
+"""What the Python API gives back: the report of a check, and the result of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from bmz.app.image_made import ImageMade
+from bmz.app.job import Job
+from bmz.app.run import wanted_kinds
+from bmz.base.arrays import AnyArray
+from bmz.base.files import writable_folder
+from bmz.check.finding import CheckReport
+from bmz.report.check_text import WORDS
+from bmz.report.html import findings_html, result_html
+from bmz.write.names import output_paths, refuse_existing
+from bmz.write.overlay import overlay
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Report(CheckReport):
+    """All findings of one image and one model, the verdict, and whether it fits."""
+
+    @property
+    def fits(self) -> bool:
+        """Say whether nothing makes the result wrong or impossible."""
+        return not self.errors
+
+    def _repr_html_(self) -> str:
+        return findings_html(WORDS[self.verdict], self.findings)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model made of an image.
+
+    Parameters
+    ----------
+    report : what the check said
+    """
+
+    report: Report
+    _made: ImageMade = field(repr=False)
+    _job: Job = field(repr=False)
+
+    @property
+    def labels(self) -> xr.DataArray | None:
+        """The label mask, dims of ``tzyx``: 0 background, 1 to n objects, on the image's grid.
+
+        Coordinates of z, y, x are um where the pixel size is known. None without a label recipe.
+        """
+        return self._made.predicted.labels
+
+    @property
+    def raw(self) -> xr.DataArray:
+        """The output of the network after the declared steps, dims of ``tczyx``, float32."""
+        return self._made.predicted.raw
+
+    @property
+    def image(self) -> xr.DataArray:
+        """The image as it was read, dims of ``tczyx``."""
+        return self._made.pixels
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are; 0 without labels."""
+        return self._made.objects or 0
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The run record: hashes, versions, plan, recipe, parameters and findings."""
+        return self._made.record
+
+    def table(self) -> pd.DataFrame:
+        """Measure every object: one row each, units in the headings (px, um, intensity).
+
+        Raises
+        ------
+        ValueError
+            There are no labels.
+        """
+        import pandas as pd  # here: it takes long to import
+
+        return pd.DataFrame(self._made.table())
+
+    def overlay(self) -> AnyArray:
+        """Draw the outlines of the objects on the image.
+
+        Returns
+        -------
+        (y, x, 3) uint8
+            of the plane with most objects
+
+        Raises
+        ------
+        ValueError
+            There are no labels.
+        """
+        if self.labels is None:
+            raise ValueError("without labels there are no outlines")
+        return overlay(self.image, self.labels)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write what ``bmz run`` writes: label mask, overlay, table of objects and run record.
+
+        Parameters
+        ----------
+        folder : made when it is not there
+        overwrite : files of these names may be replaced
+
+        Returns
+        -------
+        dict
+            kind -> path
+
+        Raises
+        ------
+        OutputExists
+            Files of these names are there.
+        """
+        folder = Path(folder)
+        (files,) = output_paths(
+            [Path(self.record["image"])], folder, wanted_kinds(self._job)
+        ).values()
+        if not overwrite:
+            refuse_existing(list(files.values()))
+        writable_folder(folder)
+        self._made.write(files, folder)
+        return files
+
+    def _repr_html_(self) -> str:
+        words = [f"{self.objects} objects found by {self.record['model']}"]
+        return result_html(
+            words, None if self.labels is None else self.overlay(), self.report.findings
+        )

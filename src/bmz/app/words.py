@@ -1,0 +1,72 @@
+"""What a call of the Python API says about an image, held against what can be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bmz.app.request import RunRequest
+from bmz.base.errors import WrongUsage
+from bmz.base.lengths import lengths_by_axis
+
+PixelSize = float | str | Mapping[str, float]
+"""A length in um for y and x, words such as ``"z=2um,y=0.5um,x=0.5um"``, or um by axis."""
+
+Setting = str | float | bool
+
+
+class WordRefused(WrongUsage):
+    """A word of the call does not mean anything."""
+
+    def __init__(self, name: str, value: object, hint: str) -> None:
+        super().__init__(f"{name}={value!r} cannot be meant", hint=hint, code="call.word")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a call says about an image.
+
+    Parameters
+    ----------
+    axes : one letter an axis in the order of the image, such as ``"zyx"``; None for its own names
+    channels : image channel for each channel of the model, from 0; -1 for zeros
+    pixel_size : um, over what the image says
+    scale : resize factor before the network; ``"auto"`` finds it; None for none
+    """
+
+    axes: str | None = None
+    channels: Sequence[int] | None = None
+    pixel_size: PixelSize | None = None
+    scale: float | Literal["auto"] | None = None
+
+    def put_into(self, request: RunRequest) -> RunRequest:
+        """Give the request with these words.
+
+        Raises
+        ------
+        WordRefused
+            A length or a factor cannot be meant.
+        """
+        if isinstance(self.scale, float | int) and not 1e-3 <= self.scale <= 1e3:  # noqa: PLR2004  (as --scale)
+            raise WordRefused("scale", self.scale, "a factor between 0.001 and 1000, or 'auto'")
+        return replace(
+            request,
+            axes=self.axes,
+            channels=None if self.channels is None else tuple(self.channels),
+            pixel_um=_lengths(self.pixel_size),
+            scale=self.scale,
+        )
+
+
+def _lengths(size: PixelSize | None) -> Mapping[str, float]:
+    try:
+        lengths = lengths_by_axis(size) if isinstance(size, str) else size
+    except ValueError as why:
+        raise WordRefused("pixel_size", size, str(why)) from why
+    if lengths is None:
+        return {}
+    by_axis = lengths if isinstance(lengths, Mapping) else dict.fromkeys("yx", float(lengths))
+    if not by_axis.keys() <= set("zyx") or not all(um > 0 for um in by_axis.values()):
+        raise WordRefused("pixel_size", size, "lengths above 0 in um, of z, y and x")
+    return by_axis

@@ -1,0 +1,58 @@
+"""Models, checks and results as HTML, for notebooks: no script, no request, only inline style."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from io import BytesIO
+
+from PIL import Image
+
+from bmz.base.arrays import AnyArray
+from bmz.check.finding import Finding
+from bmz.report.model_text import ModelView, model_rows
+from bmz.report.run_text import finding_lines
+
+COLOURS = {"error": "#b3261e", "warning": "#8a5a00", "note": "#4a5568", "hint": "#4a5568"}
+"""Of text on a white ground; each has a contrast of at least 4.5 to 1."""
+
+_CELL = 'style="text-align:left;vertical-align:top;padding:2px 12px 2px 0"'
+
+
+def model_html(view: ModelView) -> str:
+    """Show what a model is, as ``bmz show`` does."""
+    rows = "".join(
+        f"<tr><th {_CELL}>{escape(heading)}</th><td {_CELL}>{escape(text)}</td></tr>"
+        for heading, text in model_rows(view)
+    )
+    return f"<table>{rows}</table>"
+
+
+def findings_html(heading: str, findings: Iterable[Finding]) -> str:
+    """Show a verdict with all findings, the worst first."""
+    items = "".join(
+        f'<li style="color:{COLOURS[kind]}">{"" if kind == "hint" else f"<b>{kind}</b> "}'
+        f"{escape(text)}</li>"
+        for kind, text in finding_lines(findings)
+    )
+    return f'<p><b>{escape(heading)}</b></p><ul style="list-style:none">{items}</ul>'
+
+
+def result_html(words: Sequence[str], picture: AnyArray | None, findings: Iterable[Finding]) -> str:
+    """Show a result: the overlay, a few words, and what the check said.
+
+    Parameters
+    ----------
+    words : sentences; the first one is the heading
+    picture : (y, x, 3) uint8; None without labels
+    """
+    shown = "" if picture is None else f'<img alt="{escape(words[0])}" src="{_uri(picture)}"/>'
+    rest = "".join(f"<p>{escape(text)}</p>" for text in words[1:])
+    return f"{shown}{rest}{findings_html(words[0], findings)}"
+
+
+def _uri(picture: AnyArray) -> str:
+    data = BytesIO()
+    Image.fromarray(picture).save(data, format="png")
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
