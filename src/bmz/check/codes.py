@@ -246,4 +246,34 @@ CODES: Mapping[str, CodePage] = {
         "Install the framework of the hint.",
         "pip install 'bmz[torch]'",
     ),
+    "contract.model": CodePage(
+        "error",
+        "The model is another one than that of the contract: its manifest has another sha256.",
+        "Use the old model, or check the new one and make the contract anew with --lock.",
+        "the model is another one",
+    ),
+    "contract.image": CodePage(
+        "error",
+        "Axes, dtype, number of channels or pixel size are not those of the contract.",
+        "Look at how the image was taken or exported.",
+        "the image has dtype uint8, the contract says uint16",
+    ),
+    "contract.intensity": CodePage(
+        "error",
+        "The signal is weaker or stronger than the contract allows.",
+        "Look at exposure, stain and lamp.",
+        "the signal (percentile 99.9) is 31, the contract allows 80 to 255",
+    ),
+    "contract.objects": CodePage(
+        "error",
+        "The model finds fewer or more objects than the contract allows.",
+        "Look at the overlay of bmz run: has the sample changed, or the result?",
+        "the number of objects is 12, the contract allows 97 to 162",
+    ),
+    "contract.size": CodePage(
+        "error",
+        "The objects are smaller or larger than the contract allows.",
+        "Look at the magnification, and at the overlay of bmz run.",
+        "the median diameter of objects (px) is 8.1, the contract allows 13 to 21",
+    ),
 }

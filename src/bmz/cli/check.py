@@ -10,6 +10,8 @@ from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import Channels, PixelSize, Scale, as_path
 
 if TYPE_CHECKING:
+    from bmz.app.request import RunRequest
+    from bmz.base.progress import Listener
     from bmz.report.check_outcome import CheckSummary
 
 EPILOG = """\b
@@ -31,7 +33,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.command(cls=TrustingCommand, epilog=EPILOG)
 @click.argument("model", help="Name, DOI, URL or path of a model; see bmz search.")
 @click.argument(
-    "images", nargs=-1, required=True, metavar="IMAGE...", help="TIFF, PNG or NPY files."
+    "images", nargs=-1, required=True, metavar="IMAGE...", help="Files, or folders of OME-Zarr."
 )
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
 @click.option("--channels", type=Channels(), help="Image channel for each channel of the model.")
@@ -40,6 +42,17 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.option("--every", is_flag=True, help="Read pixels of every image, not of 32 of them.")
 @trust_option
 @click.option("--strict", is_flag=True, help="Let warnings count as errors.")
+@click.option(
+    "--contract",
+    "contract",
+    metavar="FILE",
+    help="Hold images, and what the model finds in them, to this file.",
+)
+@click.option(
+    "--lock",
+    metavar="FILE",
+    help="Write such a file from these images, which are right; replaces it.",
+)
 @click.option(
     "--format",
     "form",
@@ -68,6 +81,7 @@ def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click 
     form = "json" if words.pop("as_json") else words.pop("form")
     words.pop("form", None)
     hard, every = words.pop("strict"), words.pop("every")
+    contract, lock = words.pop("contract"), words.pop("lock")
     request = RunRequest(
         images=tuple(as_path(word) for word in words.pop("images")),
         folder=as_path("."),
@@ -75,10 +89,35 @@ def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click 
         **words,
     )
     with progress_bars() as listener:
-        summary = check_images(request, listener, every=every)
+        if contract is not None:
+            summary = _held(request, contract, listener, every=every)
+        else:
+            summary = check_images(request, listener, every=every)
+        if lock is not None:
+            _lock(request, summary, lock, listener)
     summary = strict(summary) if hard else summary
     _print(summary, form)
     ctx.exit(summary.exit_status)
+
+
+def _held(request: RunRequest, file: str, listener: Listener, *, every: bool) -> CheckSummary:
+    from bmz.app.check import check as check_images
+    from bmz.app.contract import held, with_words
+    from bmz.report.contract_text import read_contract
+
+    contract = read_contract(as_path(file))
+    told = with_words(request, contract)
+    return held(check_images(told, listener, every=every), told, contract, listener)
+
+
+def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Listener) -> None:
+    from bmz.app.contract import locked
+    from bmz.base.files import whole_file
+    from bmz.report.contract_text import contract_toml
+
+    text = contract_toml(locked(summary, request, listener))
+    with whole_file(as_path(file)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _print(summary: CheckSummary, form: str) -> None:

@@ -26,7 +26,7 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 @click.argument(
     "model", required=False, metavar="MODEL", help="Name, DOI, URL or path; see bmz search."
 )
-@click.argument("images", nargs=-1, metavar="IMAGE...", help="TIFF, PNG or NPY files.")
+@click.argument("images", nargs=-1, metavar="IMAGE...", help="Files, or folders of OME-Zarr.")
 @click.option(
     "-o",
     "--output",

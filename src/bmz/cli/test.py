@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bmz.cli.trusting import TrustingCommand, trust_option
+from bmz.cli.words import as_path
 
 if TYPE_CHECKING:
-    from bmz.report.model_tests import ModelTested
+    from bmz.report.model_tests import CheckChange, ModelTested
 
 EPILOG = """\b
 Exit status: 0 all passed, 1 one failed, 2 wrong usage, 3 of one nothing could be told
-(not found, untrusted, no backend)."""
+(not found, untrusted, no backend). With --baseline: 0 nothing is worse, 1 something is."""
 
 
 @click.command(cls=TrustingCommand, epilog=EPILOG)
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...", help="See bmz search.")
+@click.argument("models", nargs=-1, metavar="MODEL...", help="See bmz search.")
+@click.option(
+    "--list", "listed", metavar="FILE", help="More models, one a line; # begins a comment."
+)
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    help="What 'bmz test --json' said before: only what is worse fails. Without MODEL, its models.",
+)
 @click.option("--weights", metavar="FORMAT", help="A weights format. [default: all that run here]")
 @click.option(
     "--device",
@@ -55,24 +64,44 @@ def test(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click h
     The outputs must be within the tolerance that the model declares; tiles must not change them,
     the halo must be wide enough, and a label mask must come out.
     """
+    from bmz.app.baseline import changes, read_baseline, read_models
     from bmz.app.model_trial import ToTest, check_models  # here, so that --help never loads NumPy
     from bmz.cli.progress import progress_bars
     from bmz.report.model_tests import exit_status
 
     form = "json" if words.pop("as_json") else words.pop("form")
     words.pop("form", None)
+    listed, baseline = words.pop("listed"), words.pop("baseline")
+    more = () if listed is None else read_models(as_path(listed))
+    before = None if baseline is None else read_baseline(as_path(baseline))
+    asked = tuple(dict.fromkeys((*words.pop("models"), *more))) or tuple(before or ())
+    if not asked:
+        raise click.UsageError("no MODEL: name one, or give --list or --baseline")
     with progress_bars() as listener:
-        models = check_models(ToTest(**words), listener)
-    _print(models, form)
-    ctx.exit(exit_status(models))
+        models = check_models(ToTest(asked, **words), listener)
+    found = None if before is None else changes(models, before)
+    _print(models, found, form)
+    ctx.exit(exit_status(models, found))
 
 
-def _print(models: tuple[ModelTested, ...], form: str) -> None:
+def _print(
+    models: tuple[ModelTested, ...], found: tuple[CheckChange, ...] | None, form: str
+) -> None:
+    from bmz.app.baseline import with_known_failures
     from bmz.cli.say import say
-    from bmz.report.model_tests import tested_json, tested_junit, tested_lines, zoo_reports
+    from bmz.report.model_tests import (
+        change_lines,
+        tested_json,
+        tested_junit,
+        tested_lines,
+        zoo_reports,
+    )
 
-    documents = {"json": tested_json, "junit": tested_junit, "zoo": zoo_reports}
-    if form in documents:
-        click.echo(documents[form](models))
+    if form == "json":
+        click.echo(tested_json(models, found))
+    elif form == "junit":
+        click.echo(tested_junit(models if found is None else with_known_failures(models, found)))
+    elif form == "zoo":
+        click.echo(zoo_reports(models))
     else:
-        say(tested_lines(models))
+        say([*tested_lines(models), *([] if found is None else change_lines(found))])

@@ -13,6 +13,7 @@ from bmz.report.lines import Line
 
 CheckStatus = Literal["passed", "failed", "skipped"]
 ModelStatus = Literal["passed", "failed", "not-applicable"]
+SCHEMA = "bmz.test/1"
 SITE = "https://github.com/bmz-dev/bmz"
 _WIDTH = 44  # of a name such as tensorflow_saved_model_bundle.reproduces
 
@@ -66,8 +67,37 @@ class ModelTested:
         return None
 
 
-def exit_status(models: Sequence[ModelTested]) -> int:
-    """Say 0 when all passed, 1 when one failed, 3 when of one nothing could be told."""
+@dataclass(frozen=True)
+class CheckChange:
+    """A check whose status is another one than in the baseline.
+
+    Parameters
+    ----------
+    before, now : the statuses; None where it was not made
+    detail : of the check as it is now
+    """
+
+    model: str
+    check: str
+    before: str | None
+    now: str | None
+    detail: str
+
+    @property
+    def worse(self) -> bool:
+        """Say whether it fails now, or passed before and tells nothing now."""
+        return self.now == "failed" or (self.before == "passed" and self.now != "passed")
+
+
+def exit_status(models: Sequence[ModelTested], changes: Sequence[CheckChange] | None = None) -> int:
+    """Say 0 when all passed, 1 when one failed, 3 when of one nothing could be told.
+
+    Parameters
+    ----------
+    changes : since the baseline, of which only the worse ones count; None without a baseline
+    """
+    if changes is not None:
+        return int(any(change.worse for change in changes))
     statuses = {model.status for model in models}
     return 1 if "failed" in statuses else 3 if "not-applicable" in statuses else 0
 
@@ -93,13 +123,27 @@ def model_line(model: ModelTested) -> str:
     return f"{model.status:<15} {model.model}  {passed} checks passed{why}"
 
 
-def tested_json(models: Sequence[ModelTested]) -> str:
-    """Give the document ``bmz.test/1``."""
+def change_lines(changes: Sequence[CheckChange]) -> list[Line]:
+    """Tell what has changed since the baseline, the worse first."""
+    if not changes:
+        return [("answer", "nothing has changed since the baseline")]
+    ordered = sorted(changes, key=lambda change: not change.worse)
+    return [("error" if one.worse else "answer", _change_words(one)) for one in ordered]
+
+
+def _change_words(one: CheckChange) -> str:
+    was, now = (status or "not made" for status in (one.before, one.now))
+    return f"{one.model}: {one.check} was {was}, is {now} ({one.detail})"
+
+
+def tested_json(models: Sequence[ModelTested], changes: Sequence[CheckChange] | None = None) -> str:
+    """Give the document ``bmz.test/1``, with the changes where there is a baseline."""
     told = [
         {"model": m.model, "status": m.status, "checks": [asdict(c) for c in m.checks]}
         for m in models
     ]
-    return json.dumps({"schema": "bmz.test/1", "models": told}, indent=2)
+    more = {} if changes is None else {"changes": [asdict(c) | {"worse": c.worse} for c in changes]}
+    return json.dumps({"schema": SCHEMA, "models": told, **more}, indent=2)
 
 
 def tested_junit(models: Sequence[ModelTested]) -> str:

@@ -1,0 +1,93 @@
+"""``bmz test --baseline``: what has changed since an earlier test, so that only changes fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bmz.base.errors import CouldNotTell
+from bmz.report.model_tests import SCHEMA, CheckChange, ModelCheck, ModelTested
+
+Baseline = Mapping[str, Mapping[str, str]]
+"""For each model the status of each check."""
+
+
+class BaselineUnreadable(CouldNotTell):
+    """A file is no result of ``bmz test``."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"'{path}' is no baseline: {why}",
+            hint=f"make one from a state that is right: bmz test MODEL... --json > {path.name}",
+            code="baseline.unreadable",
+        )
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read the document that ``bmz test --json`` wrote.
+
+    Raises
+    ------
+    BaselineUnreadable
+        The file is not there, or is another document.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["schema"] != SCHEMA:
+            raise BaselineUnreadable(path, f"its schema is {document['schema']!r}, not {SCHEMA!r}")
+        return {
+            model["model"]: {check["name"]: check["status"] for check in model["checks"]}
+            for model in document["models"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as why:
+        raise BaselineUnreadable(path, str(why)) from why
+
+
+def read_models(path: Path) -> tuple[str, ...]:
+    """Read words for models, one a line; what follows a ``#`` is a comment.
+
+    Raises
+    ------
+    BaselineUnreadable
+        The file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as why:
+        raise BaselineUnreadable(path, str(why)) from why
+    words = (line.partition("#")[0].strip() for line in lines)
+    return tuple(word for word in words if word)
+
+
+def changes(models: Sequence[ModelTested], before: Baseline) -> tuple[CheckChange, ...]:
+    """Tell every check that has another status than before, in the order of the models."""
+    return tuple(change for model in models for change in _changes(model, before))
+
+
+def _changes(model: ModelTested, before: Baseline) -> Iterator[CheckChange]:
+    old = dict(before.get(model.model, {}))
+    for check in model.checks:
+        was = old.pop(check.name, None)
+        if was != check.status and not (was is None and check.status != "failed"):
+            yield CheckChange(model.model, check.name, was, check.status, check.detail)
+    for name, was in old.items():
+        yield CheckChange(model.model, name, was, None, "it was not made")
+
+
+def with_known_failures(
+    models: Sequence[ModelTested], found: Sequence[CheckChange]
+) -> tuple[ModelTested, ...]:
+    """Give the models with failures that were there before as skipped."""
+    new = {(change.model, change.check) for change in found if change.worse}
+
+    def known(model: ModelTested, check: ModelCheck) -> ModelCheck:
+        if check.status != "failed" or (model.model, check.name) in new:
+            return check
+        return replace(check, status="skipped", detail=f"known before: {check.detail}")
+
+    return tuple(
+        replace(model, checks=tuple(known(model, check) for check in model.checks))
+        for model in models
+    )

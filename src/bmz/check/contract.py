@@ -1,0 +1,196 @@
+"""A contract of a lab: what its images and their objects were like, and what no longer holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil, floor
+from typing import Any, NamedTuple
+
+from bmz.base.errors import AnswerIsNo
+from bmz.check.finding import Finding
+
+SAME_LENGTH = 0.01
+"""Pixel sizes that differ by less than this share are the same: formats round them."""
+
+ROOM = 0.25
+"""How far a range goes beyond what was seen, as a share of it."""
+
+
+class Range(NamedTuple):
+    """From the least to the most that is allowed, both included."""
+
+    least: float
+    most: float
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.least <= value <= self.most
+
+    def __str__(self) -> str:
+        return f"{self.least:g} to {self.most:g}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is held against a contract: facts of one image, and of what a model found in it.
+
+    Parameters
+    ----------
+    axes, dtype : as the file has them
+    channels : how many
+    pixel_um : um by axis
+    signal : percentile 99.9 of the brightest channel that the model takes
+    objects : how many; None where the model was not run
+    diameter_px : median diameter of a circle as large as an object; None without objects
+    """
+
+    axes: str
+    dtype: str
+    channels: int
+    pixel_um: Mapping[str, float]
+    signal: float
+    objects: int | None = None
+    diameter_px: float | None = None
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What must hold. None, and lengths that are left out, ask for nothing.
+
+    Parameters
+    ----------
+    model, model_sha256 : the word that names the model, and the sha256 of its manifest
+    words : axes, channels, pixel_um and scale, as the user said them
+    axes, dtype, channels, pixel_um : of every image
+    signal, objects, diameter_px : see `Seen`
+    """
+
+    model: str
+    model_sha256: str
+    words: Mapping[str, Any] = field(default_factory=dict)
+    axes: str | None = None
+    dtype: str | None = None
+    channels: int | None = None
+    pixel_um: Mapping[str, float] = field(default_factory=dict)
+    signal: Range | None = None
+    objects: Range | None = None
+    diameter_px: Range | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Say whether the model must be run to tell."""
+        return self.objects is not None or self.diameter_px is not None
+
+
+class ImagesDiffer(AnswerIsNo):
+    """The images that a contract shall be made of are not alike."""
+
+    def __init__(self, what: str, found: Sequence[object]) -> None:
+        super().__init__(
+            f"the images have different {what}: {', '.join(map(str, found))}",
+            hint="make a contract for each kind of image",
+            code="lock.images-differ",
+        )
+
+
+def broken(contract: Contract, seen: Seen, model_sha256: str) -> Iterator[Finding]:
+    """Yield what of a contract an image and its objects break; nothing when all holds.
+
+    Parameters
+    ----------
+    model_sha256 : of the manifest of the model that is used
+    """
+    if model_sha256 != contract.model_sha256:
+        sides = (contract.model_sha256[:12], model_sha256[:12])
+        yield _finding("contract.model", "model", "the model is another one", sides)
+    for name in ("axes", "dtype", "channels"):
+        wanted, found = getattr(contract, name), getattr(seen, name)
+        if wanted is not None and wanted != found:
+            words = f"the image has {name} {found}, the contract says {wanted}"
+            yield _finding("contract.image", "image", words, (wanted, found))
+    for axis, wanted in contract.pixel_um.items():
+        found = seen.pixel_um.get(axis)
+        if found is None or abs(found - wanted) > SAME_LENGTH * wanted:
+            told = "unknown" if found is None else f"{found:g} um"
+            words = f"a pixel is {told} long along {axis}, the contract says {wanted:g} um"
+            yield _finding("contract.image", f"image.{axis}", words, (wanted, found))
+    yield from _out_of_range(contract, seen)
+
+
+def _out_of_range(contract: Contract, seen: Seen) -> Iterator[Finding]:
+    ranges = (
+        ("contract.intensity", "image", "the signal (percentile 99.9) is", "signal"),
+        ("contract.objects", "labels", "the number of objects is", "objects"),
+        ("contract.size", "labels", "the median diameter of objects (px) is", "diameter_px"),
+    )
+    for code, where, words, name in ranges:
+        allowed, found = getattr(contract, name), getattr(seen, name)
+        if allowed is not None and found is not None and found not in allowed:
+            told = f"{words} {found:g}, the contract allows {allowed}"
+            yield _finding(code, where, told, (allowed, f"{found:g}"))
+
+
+def _finding(code: str, where: str, message: str, sides: tuple[object, object]) -> Finding:
+    wanted, found = map(str, sides)
+    return Finding(
+        code, "error", where, message, wanted, found,
+        hint="find out what changed; if the new state is right, make the contract anew with --lock",
+        evidence="measured",
+    )  # fmt: skip
+
+
+def contract_of(
+    model: str, model_sha256: str, words: Mapping[str, Any], seen: Sequence[Seen]
+) -> Contract:
+    """Make a contract that these images keep, with some room for others like them.
+
+    Raises
+    ------
+    ImagesDiffer
+        They differ in axes, dtype, channels or pixel size.
+    """
+    alike = {name: _alike(name, seen) for name in ("axes", "dtype", "channels")}
+    counts = [one.objects for one in seen if one.objects is not None]
+    diameters = [one.diameter_px for one in seen if one.diameter_px is not None]
+    return Contract(
+        model,
+        model_sha256,
+        words,
+        **alike,
+        pixel_um=_lengths(seen),
+        signal=_roomy([one.signal for one in seen]),
+        objects=_whole(_roomy(counts)),
+        diameter_px=_roomy(diameters),
+    )
+
+
+def _alike(name: str, seen: Sequence[Seen]) -> Any:  # noqa: ANN401  (a word or a number)
+    found = sorted({getattr(one, name) for one in seen})
+    if len(found) > 1:
+        raise ImagesDiffer(name, found)
+    return found[0]
+
+
+def _lengths(seen: Sequence[Seen]) -> Mapping[str, float]:
+    first = seen[0].pixel_um
+    for one in seen[1:]:
+        same = one.pixel_um.keys() == first.keys() and all(
+            abs(um - first[axis]) <= SAME_LENGTH * first[axis] for axis, um in one.pixel_um.items()
+        )
+        if not same:
+            raise ImagesDiffer("pixel sizes", [dict(first), dict(one.pixel_um)])
+    return first
+
+
+def _roomy(values: Sequence[float]) -> Range | None:
+    if not values:
+        return None
+    least, most = min(values), max(values)
+    room = ROOM * max(abs(least), abs(most))
+    return Range(float(f"{least - room:.4g}"), float(f"{most + room:.4g}"))
+
+
+def _whole(counts: Range | None) -> Range | None:
+    if counts is None:
+        return None
+    return Range(max(floor(counts.least), 0), max(ceil(counts.most), 1))

@@ -1,0 +1,116 @@
+"""A contract as TOML: written with a comment on each part, and read without guessing."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bmz.base.errors import CouldNotTell
+from bmz.check.contract import Contract, Range
+
+SCHEMA = "bmz.contract/1"
+
+TOP = """# What images of this lab, and what {model} finds in them, must be like.
+# Made by 'bmz check ... --lock'; held by 'bmz check ... --contract'. Ranges may be changed by hand,
+# and lines that do not matter may go.
+"""
+
+_PARTS: Mapping[str, Mapping[str, type]] = {
+    "model": {"name": str, "sha256": str},
+    "words": {"axes": str, "channels": list, "pixel_um": dict, "scale": object},
+    "image": {"axes": str, "dtype": str, "channels": int, "pixel_um": dict, "signal": list},
+    "objects": {"count": list, "diameter_px": list},
+}
+_RANGES = {"signal", "count", "diameter_px"}
+
+
+class ContractUnreadable(CouldNotTell):
+    """A file is no contract."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"'{path}' is no contract: {why}",
+            hint="make one from images that are right: bmz check MODEL IMAGE... --lock lab.toml",
+            code="contract.unreadable",
+        )
+
+
+def contract_toml(contract: Contract) -> str:
+    """Give the text of the file."""
+    image = {name: getattr(contract, name) for name in ("axes", "dtype", "channels")}
+    parts: dict[str, dict[str, Any]] = {
+        "model": {"name": contract.model, "sha256": contract.model_sha256},
+        "words": dict(contract.words),
+        "image": {**image, "pixel_um": contract.pixel_um, "signal": contract.signal},
+        "objects": {"count": contract.objects, "diameter_px": contract.diameter_px},
+    }
+    lines = [TOP.format(model=contract.model), f"schema = {json.dumps(SCHEMA)}"]
+    for part, values in parts.items():
+        told = [f"{k} = {_value(v)}" for k, v in values.items() if v not in (None, {}, ())]
+        lines += ["", f"[{part}]", *told] if told else []
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:  # noqa: ANN401  (whatever a contract holds)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)  # TOML writes words and numbers as JSON does
+
+
+def read_contract(path: Path) -> Contract:
+    """Read a contract.
+
+    Raises
+    ------
+    ContractUnreadable
+        The file is not there, no TOML, of another form, or names something unknown.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as why:
+        raise ContractUnreadable(path, str(why)) from why
+    if document.pop("schema", None) != SCHEMA:
+        raise ContractUnreadable(path, f"it does not say schema = '{SCHEMA}'")
+    for part, values in document.items():
+        _refuse_unknown(path, part, values)
+    model, image = document.get("model", {}), dict(document.get("image", {}))
+    if model.keys() != _PARTS["model"].keys():
+        raise ContractUnreadable(path, "[model] must have a name and a sha256")
+    objects = document.get("objects", {})
+    signal = image.pop("signal", None)
+    return Contract(
+        model["name"],
+        model["sha256"],
+        document.get("words", {}),
+        **image,
+        signal=_range(signal),
+        objects=_range(objects.get("count")),
+        diameter_px=_range(objects.get("diameter_px")),
+    )
+
+
+def _refuse_unknown(path: Path, part: str, values: Any) -> None:  # noqa: ANN401  (whatever TOML holds)
+    known = _PARTS.get(part)
+    if known is None or not isinstance(values, dict):
+        raise ContractUnreadable(path, f"it has no part '{part}'; parts are {', '.join(_PARTS)}")
+    for key, value in values.items():
+        if key not in known:
+            raise ContractUnreadable(path, f"[{part}] has no '{key}'; it has {', '.join(known)}")
+        if not isinstance(value, known[key]):
+            raise ContractUnreadable(path, f"{part}.{key} = {value!r} cannot be meant")
+        if key in _RANGES and not _is_range(value):
+            raise ContractUnreadable(path, f"{part}.{key} must be two numbers, the lower one first")
+
+
+def _is_range(value: Any) -> bool:  # noqa: ANN401  (whatever TOML holds)
+    numbers = [one for one in value if isinstance(one, int | float)]
+    return len(value) == len(numbers) == 2 and numbers[0] <= numbers[1]  # noqa: PLR2004  (two ends)
+
+
+def _range(ends: list[float] | None) -> Range | None:
+    return None if ends is None else Range(*ends)
