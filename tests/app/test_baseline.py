@@ -42,7 +42,7 @@ def kept(folder: Path, *models: ModelTested) -> Path:
     return folder / "base.json"
 
 
-@given(st.lists(st.sampled_from(STATUSES), min_size=1, max_size=5))
+@given(statuses=st.lists(st.sampled_from(STATUSES), min_size=1, max_size=5))
 def test_a_result_has_not_changed_since_itself(
     statuses: list[CheckStatus], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -136,7 +136,10 @@ def _change_words(one: CheckChange) -> str:
     return f"{one.model}: {one.check} was {was}, is {now} ({one.detail})"
 
 
-def tested_json(models: Sequence[ModelTested], changes: Sequence[CheckChange] | None = None) -> str:
+def tested_json(
+    models: Sequence[ModelTested],
+    changes: Sequence[CheckChange] | None = None,  # noqa: PT028  (it is no test)
+) -> str:
     """Give the document ``bmz.test/1``, with the changes where there is a baseline."""
     told = [
         {"model": m.model, "status": m.status, "checks": [asdict(c) for c in m.checks]}
