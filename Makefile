@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: help demo test lint test-slow conformance pictures format constraints clean
+.PHONY: help demo test lint test-slow conformance cards pictures format constraints clean
 
 # List what can be made.
 help:
@@ -33,6 +33,10 @@ test-slow: $(VENV)/.test
 # Test every live manifest as a stand-in, with bmz and bioimageio.core; takes the better part of an hour.
 conformance: $(VENV)/.test
 	$(BIN)/python -m tests.conformance.run ../shared --page docs/reference/conformance.md
+
+# Measure the bundled models and the packages of the tests anew, and write their cards.
+cards: $(VENV)/.test
+	$(BIN)/python model_cards/make.py ../shared
 
 # Take the pictures of the docs anew; needs Chromium.
 pictures: $(VENV)/.test

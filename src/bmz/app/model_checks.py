@@ -189,27 +189,35 @@ def _sizes(tile: Mapping[str, int]) -> str:
 def label_check(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> ModelCheck:
     """Make labels of the output for the test input, as ``bmz run`` would."""
     try:
-        labelling = decide_labelling(model, recipe=None, settings={})
+        recipe, labels = own_labels(model, tensors, backend)
     except (MakesNoLabels, OutputUnclear, RecipeMissing, RecipeUnclear) as why:
         return ModelCheck("labels", "skipped", str(why))
-    except BmzError as why:
-        return ModelCheck("labels", "failed", str(why))
-    try:
-        outputs = backend.run([_first(tensor.array, tensor.axes) for tensor in tensors.inputs])
-        mapped, letters = map_of(outputs, model, labelling)
-        others = {tensor.id: out for tensor, out in zip(model.outputs, outputs, strict=True)}
-        array, axes = tensors.inputs[0]
-        sizes = dict(zip(axes, array.shape, strict=True))
-        shape = {axis: sizes[axis] for axis in model.space}
-        labels = label_map(mapped, letters, shape, labelling, others).labels
     except BmzError as why:
         # what a recipe of ours does not take is no fault of the model
         ours = why.code.startswith("recipe.")
         return ModelCheck("labels", "skipped" if ours else "failed", str(why))
     count = int(labels.max(initial=0))
-    told = f"recipe {labelling.choice.name}: {count} objects on the test input"
+    told = f"recipe {recipe}: {count} objects on the test input"
     # test inputs of noise hold none, and are no fault
     return ModelCheck("labels", "passed" if count else "skipped", told)
+
+
+def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple[str, AnyArray]:
+    """Give the recipe, and the labels ((z,) y, x) that it makes of the first test input.
+
+    Raises
+    ------
+    BmzError
+        There is no recipe, or it does not take the output.
+    """
+    labelling = decide_labelling(model, recipe=None, settings={})
+    outputs = backend.run([_first(tensor.array, tensor.axes) for tensor in tensors.inputs])
+    mapped, letters = map_of(outputs, model, labelling)
+    others = {tensor.id: out for tensor, out in zip(model.outputs, outputs, strict=True)}
+    array, axes = tensors.inputs[0]
+    sizes = dict(zip(axes, array.shape, strict=True))
+    shape = {axis: sizes[axis] for axis in model.space}
+    return labelling.choice.name, label_map(mapped, letters, shape, labelling, others).labels
 
 
 def _first(array: AnyArray, axes: str) -> AnyArray:
