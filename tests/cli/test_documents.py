@@ -16,16 +16,17 @@ import tifffile
 from bmz.cli.main import status_of
 from bmz.report.schema_fields import DOCUMENTS
 from bmz.report.schemas import file_of, schema_of, schema_text, schemas_page
-from bmz.testing.package import description, write_package
+from bmz.testing.package import description, put_state_dict, write_package
 from bmz.testing.zoo import small_zoo
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+pytest.importorskip("torch")
 
 COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "bmz.search/1": (("search",), ("search", "cat")),
     "bmz.show/1": (("show", "able-cat"), ("show", "./net"), ("show", "starter/nuclei")),
-    "bmz.fetch/1": (("fetch", "able-cat", "--weights", "all"),),
+    "bmz.fetch/1": (("fetch", "able-cat", "no-such-cat", "--weights", "all"),),
     "bmz.cache/1": (("cache", "list"),),
     "bmz.cache-verify/1": (("cache", "verify"),),
     "bmz.cache-archive/1": (("cache", "export", "zoo.tar", "able-cat"),),
@@ -54,6 +55,11 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, li
     (folder / "zoo" / "dull-pig").mkdir()
     (folder / "zoo" / "dull-pig" / "rdf.yaml").write_text("a: b: c")
     write_package(folder / "net", description(halo=4))
+    coded = folder / "coded"
+    code = "class Net: ..."
+    write_package(
+        coded, description(halo=4), change=lambda content: put_state_dict(coded, content, code, {})
+    )
     y, x = np.indices((96, 112))
     image = (np.hypot(y - 40, x - 50) < 9).astype(np.float32)
     for name in ("a", "b"):
@@ -64,6 +70,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, li
         patch.setenv("BMZ_OFFLINE", "0")
         patch.setenv("BMZ_CACHE_DIR", str(folder / "cache"))
         patch.setenv("BMZ_INDEX_URL", served.index_url)
+        assert status_of(["trust", "add", "./coded"]) == 0
         yield {schema: [printed(*call) for call in calls] for schema, calls in COMMANDS.items()}
 
 

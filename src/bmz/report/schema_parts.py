@@ -177,8 +177,9 @@ PARTS: Mapping[str, Fields] = {
     },
     "trusted": {
         "sha256": ("str", "of the code"),
-        "model": ("str", ""),
-        "what": ("str", "which code it is"),
-        "when": ("str", "it was added"),
+        "model": ("str", "by which name it was trusted"),
+        "weights_format": ("str", "of the entry"),
+        "what": ("str", "the code in one line"),
+        "added": ("str", "date and time, ISO 8601"),
     },
 }
