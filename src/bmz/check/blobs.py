@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage as ndi
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.check.scale_space import LEVELS, Octave
 
 DIAMETER_OF_SIGMA = 2 * np.sqrt(2)
@@ -62,24 +62,52 @@ def blobs_of(octave: Octave) -> FloatArray:
     (n, 2) float64: diameter in px; energy, negative for a dark blob
     """
     found = []
-    for sign in (1, -1):
-        signed = [sign * response for response in octave.responses]
-        tops = [_most_around(response) for response in signed]
-        for k in range(1, LEVELS + 1):
-            top = np.maximum(np.maximum(tops[k - 1], tops[k]), tops[k + 1])
-            y, x = np.nonzero((signed[k] >= top) & (signed[k] > FAINT))
-            below, here, above = (signed[i][y, x].astype(float) for i in (k - 1, k, k + 1))
-            sigma = octave.sigmas[k] * 2.0 ** (_offset(below, here, above) / LEVELS)
-            energy = here**2 * sigma * _roundness(octave.blurred[k], y, x) * octave.weight
-            found.append(np.column_stack([DIAMETER_OF_SIGMA * sigma, sign * energy]))
+    for k in range(1, LEVELS + 1):
+        near = octave.responses[k - 1 : k + 2]
+        y, x = _tops(near)
+        sign = np.sign(near[1][y, x])
+        below, here, above = (sign * response[y, x].astype(float) for response in near)
+        sigma = octave.sigmas[k] * 2.0 ** (_offset(below, here, above) / LEVELS)
+        energy = here**2 * sigma * _roundness(octave.blurred[k], y, x) * octave.weight
+        found.append(np.column_stack([DIAMETER_OF_SIGMA * sigma, sign * energy]))
     return np.concatenate(found)
 
 
-def _most_around(a: FloatArray) -> FloatArray:
-    p = np.pad(a, 1, mode="edge")
-    rows = np.maximum(np.maximum(p[:-2], p[1:-1]), p[2:])
-    most: FloatArray = np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
-    return most
+def _tops(near: Sequence[FloatArray]) -> tuple[AnyArray, AnyArray]:
+    """Find y and x where the middle of three levels is as far out as all around, and not faint."""
+    here = near[1]
+    bright: BoolArray = here == _outermost(near, np.maximum)
+    bright &= here > FAINT
+    dark: BoolArray = here == _outermost(near, np.minimum)
+    dark &= here < -FAINT
+    # NumPy finds a few marks in a flat array several times as fast
+    y, x = np.divmod(np.flatnonzero(bright | dark), here.shape[1])
+    return y, x
+
+
+def _outermost(near: Sequence[FloatArray], outer: np.ufunc) -> FloatArray:
+    """Give the outermost value of three levels and 3 x 3 pixels around each."""
+    below, here, above = near
+    most: FloatArray = outer(below, above)
+    outer(most, here, out=most)
+    tall, wide = np.empty_like(most), np.empty_like(most)
+    tall[0] = most[0]
+    outer(most[1:], most[:-1], out=tall[1:])
+    outer(tall[:-1], most[1:], out=tall[:-1])
+    wide[:, 0] = tall[:, 0]
+    outer(tall[:, 1:], tall[:, :-1], out=wide[:, 1:])
+    outer(wide[:, :-1], tall[:, 1:], out=wide[:, :-1])
+    return wide
+
+
+def _around(image: FloatArray, y: AnyArray, x: AnyArray) -> FloatArray:
+    """Give the 3 x 3 pixels around each place, the edge repeated, as (3, 3, places)."""
+    rows, columns = (
+        np.stack([np.maximum(at - 1, 0), at, np.minimum(at + 1, size - 1)])
+        for at, size in zip((y, x), image.shape, strict=True)
+    )
+    around: FloatArray = image[rows[:, None], columns[None]]
+    return around
 
 
 def _offset(below: FloatArray, here: FloatArray, above: FloatArray) -> FloatArray:
@@ -91,12 +119,10 @@ def _offset(below: FloatArray, here: FloatArray, above: FloatArray) -> FloatArra
 
 def _roundness(image: FloatArray, y: AnyArray, x: AnyArray) -> FloatArray:
     """Give 4 det / trace^2 of the Hessian: 1 for a round blob, 0 for a line or a saddle."""
-    p = np.pad(image.astype(np.float64), 1, mode="edge")
-    y, x = y + 1, x + 1
-    centre = p[y, x]
-    yy = p[y + 1, x] + p[y - 1, x] - 2 * centre
-    xx = p[y, x + 1] + p[y, x - 1] - 2 * centre
-    yx = (p[y + 1, x + 1] + p[y - 1, x - 1] - p[y + 1, x - 1] - p[y - 1, x + 1]) / 4
+    p = _around(image, y, x).astype(np.float64)
+    yy = p[2, 1] + p[0, 1] - 2 * p[1, 1]
+    xx = p[1, 2] + p[1, 0] - 2 * p[1, 1]
+    yx = (p[2, 2] + p[0, 0] - p[2, 0] - p[0, 2]) / 4
     trace = np.maximum((yy + xx) ** 2, FLAT_TOP**2)
     roundness: FloatArray = np.clip(4 * (yy * xx - yx**2) / trace, 0, 1)
     return roundness

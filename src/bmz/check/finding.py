@@ -22,14 +22,21 @@ class Finding:
 
     Parameters
     ----------
-    code : its name for good, ``group.case``
-    severity : ``error`` the result would be wrong or cannot be computed; ``warning`` look before
+    code
+        Its name for good, ``group.case``
+    severity
+        ``error`` the result would be wrong or cannot be computed; ``warning`` look before
         you trust; ``note`` it is adapted, or unknown
-    where : the tensor and axis, such as ``input0.x``
-    message : one sentence
-    wanted, found : the two sides, as short text
-    hint : the next step
-    evidence : who says so: the manifest, our table of facts, or pixels
+    where
+        The tensor and axis, such as ``input0.x``
+    message
+        One sentence
+    wanted, found
+        The two sides, as short text
+    hint
+        The next step
+    evidence
+        Who says so: the manifest, our table of facts, or pixels
     """
 
     code: str

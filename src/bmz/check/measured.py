@@ -10,6 +10,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.check.object_size import ObjectSize, object_size
+from bmz.check.ordered import in_order
 from bmz.check.pixel_values import (
     Bits,
     Contrast,
@@ -93,24 +94,25 @@ def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
     ValueError
         `plane` is not 2-D.
     """
-    finite = plane[np.isfinite(plane)]
-    if finite.size == 0:
+    order = in_order(plane)
+    if order.size == 0:
         return None
-    seen = survey(plane)
+    seen = survey(plane, order)
+    finite = plane.ravel() if order.size == plane.size else plane[np.isfinite(plane)]
     height, width = plane.shape
     return PlaneMeasures(
         shape=(height, width),
         dtype=str(plane.dtype),
-        nonfinite=int(plane.size - finite.size),
-        minimum=float(finite.min()),
-        maximum=float(finite.max()),
+        nonfinite=int(plane.size - order.size),
+        minimum=float(order[0]),
+        maximum=float(order[-1]),
         mean=float(finite.mean(dtype=np.float64)),
         deviation=float(finite.std(dtype=np.float64)),
-        unit_range=within_unit(finite),
-        outliers=outliers(plane),
-        saturation=saturation(plane),
-        contrast=contrast(plane),
-        bits=bits(plane),
+        unit_range=within_unit(order),
+        outliers=outliers(plane, order),
+        saturation=saturation(plane, order),
+        contrast=contrast(plane, order),
+        bits=bits(plane, order),
         size=object_size(seen) if seen else None,
         polarity=polarity_of(seen) if seen else None,
     )

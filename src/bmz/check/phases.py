@@ -13,8 +13,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage as ndi
 
-from bmz.base.arrays import FloatArray
-from bmz.check.scale_space import Octave
+from bmz.check.scale_space import Level
 
 DIAMETER_TO_SIGMA = 6.0
 """Objects are measured at the blur that is this many times smaller than they are: wide enough to
@@ -62,25 +61,23 @@ class PartSize:
     parts: float
 
 
-def cuts_of(octave: Octave, sign: int) -> list[Cut]:
-    """Measure the parts that are brighter (1) or darker (-1) than around, at two blurs."""
-    return [_cut(octave, level, sign) for level in CUT_LEVELS]
-
-
-def _cut(octave: Octave, level: int, sign: int) -> Cut:
-    response = sign * octave.responses[level]
-    sigma = float(octave.sigmas[level])
-    labels, count = ndi.label(response > 0)
+def cut_of(level: Level, sign: int) -> Cut:
+    """Measure the parts that are brighter (1) or darker (-1) than around."""
+    response = level.response
+    positive = response > 0 if sign > 0 else response < 0
+    labels, count = ndi.label(positive)
     if count == 0:
-        return Cut(sigma, 0.0, 0)
-    areas = np.bincount(labels.ravel())[1:]
-    energies = np.bincount(labels.ravel(), np.square(response).ravel())[1:]
+        return Cut(level.sigma, 0.0, 0)
+    inside = np.flatnonzero(positive)
+    part = labels.ravel()[inside] - 1
+    areas = np.bincount(part)
+    energies = np.bincount(part, np.square(response.ravel()[inside]))
     order = np.argsort(areas)
     halfway = np.searchsorted(np.cumsum(energies[order]), energies.sum() / 2)
     median = float(areas[order][min(int(halfway), count - 1)])
     return Cut(
-        sigma,
-        float(octave.pixel * 2 * np.sqrt(median / np.pi)),
+        level.sigma,
+        float(level.pixel * 2 * np.sqrt(median / np.pi)),
         int((areas > median / 3).sum()),
     )
 
@@ -105,19 +102,17 @@ def part_sizes(cuts: Sequence[Cut], sign: int) -> list[PartSize]:
     return found
 
 
-def response_skews(octave: Octave, least_samples: int = 100) -> list[tuple[float, float]]:
-    """Give (sigma in px, skewness of the response) of each level with enough independent samples.
+def response_skew(level: Level, least_samples: int = 100) -> float | None:
+    """Give the skewness of the response; None for a faint one, or too few independent samples.
 
     Noise of any grain has skewness 0; bright things on a dark ground have a positive one.
     """
-    found = []
-    for level in CUT_LEVELS:
-        response: FloatArray = octave.responses[level]
-        samples = response.size * (octave.pixel / (2 * float(octave.sigmas[level]))) ** 2
-        squares = response * response
-        square = float(np.mean(squares, dtype=np.float64))
-        if samples < least_samples or square <= FAINT**2:
-            continue
-        cube = float(np.mean(squares * response, dtype=np.float64))
-        found.append((float(octave.sigmas[level]), cube / square**1.5))
-    return found
+    response = level.response
+    samples = response.size * (level.pixel / (2 * level.sigma)) ** 2
+    squares = response * response
+    square = float(np.mean(squares, dtype=np.float64))
+    if samples < least_samples or square <= FAINT**2:
+        return None
+    squares *= response
+    cube = float(np.mean(squares, dtype=np.float64))
+    return cube / float(square**1.5)

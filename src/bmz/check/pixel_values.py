@@ -8,6 +8,7 @@ from math import ceil, log2
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.check.ordered import in_order, median_filled, percentiles
 
 FEW = 1e-4
 """Outliers are at most this share of the pixels."""
@@ -48,7 +49,7 @@ class Outliers:
         return self.pixels > 0 and self.stretch >= DOMINATES
 
 
-def outliers(plane: AnyArray) -> Outliers:
+def outliers(plane: AnyArray, order: AnyArray | None = None) -> Outliers:
     """Find isolated pixels far above the rest; only the brightest `FEW` of all are asked.
 
     A pixel is isolated when the median of its eight neighbours stays below `ISOLATED` of its
@@ -57,18 +58,18 @@ def outliers(plane: AnyArray) -> Outliers:
     Parameters
     ----------
     plane : (y, x), any real dtype and unit, one finite value or more
+    order : its finite values in order, where they are known already
     """
-    values = _finite(plane)
+    values, order = _finite(plane), _order_of(plane, order)
     few = max(1, ceil(values.size * FEW))
-    low, middle = np.percentile(values, [1, 50])
+    low, middle = percentiles(order, (1, 50))
     brightest = np.argpartition(values, -few, axis=None)[-few:]
     y, x = np.unravel_index(brightest, values.shape)
-    height = values[y, x] - middle
+    bright = values[y, x]
     around = np.median(_neighbours(values, y, x), axis=0) - middle
-    hot = (height > 0) & (around < ISOLATED * height)
-    rest = values.copy()
-    rest[y[hot], x[hot]] = middle
-    highest, without = float(values.max()), float(rest.max())
+    hot = (bright > middle) & (around < ISOLATED * (bright - middle))
+    others = order[: len(order) - few][-1:]
+    highest, without = float(order[-1]), float(max(middle, *others, *bright[~hot]))
     narrow = without - float(low)
     stretch = (highest - float(low)) / narrow if narrow > 0 and hot.any() else 1.0
     return Outliers(int(hot.sum()), highest, without, stretch)
@@ -78,6 +79,11 @@ def _finite(plane: AnyArray) -> FloatArray:
     values = np.asarray(plane, dtype=np.float64)
     finite = np.isfinite(values)
     return values if finite.all() else np.where(finite, values, np.median(values[finite]))
+
+
+def _order_of(plane: AnyArray, order: AnyArray | None) -> AnyArray:
+    """Give the values of `_finite` in order."""
+    return median_filled(in_order(plane) if order is None else order, plane.size)
 
 
 def _neighbours(values: FloatArray, y: AnyArray, x: AnyArray) -> FloatArray:
@@ -111,21 +117,22 @@ class Saturation:
         return self.pixels >= PLATEAU_PIXELS and self.share_of_bright >= PLATEAU
 
 
-def saturation(plane: AnyArray) -> Saturation:
+def saturation(plane: AnyArray, order: AnyArray | None = None) -> Saturation:
     """Count the pixels at the top value, whatever the dtype, so that 12 bit in 16 is seen too.
 
     Parameters
     ----------
     plane : (y, x), any real dtype and unit, one finite value or more
+    order : its finite values in order, where they are known already
     """
-    values = _finite(plane)
-    top = float(values.max())
-    pixels = int((values == top).sum())
-    bright = int((values >= (top + float(np.median(values))) / 2).sum())
+    order = _order_of(plane, order)
+    top, (median,) = float(order[-1]), percentiles(order, (50,))
+    limits = [top, (top + float(median)) / 2]
+    pixels, bright = (len(order) - int(place) for place in np.searchsorted(order, limits))
     number = round(log2(top + 1)) if top >= 1 else 0
     bits = number if number and top == 2.0**number - 1 else None
-    flat = float(values.min()) == top
-    return Saturation(top, pixels, pixels / values.size, 0.0 if flat else pixels / bright, bits)
+    flat = float(order[0]) == top
+    return Saturation(top, pixels, pixels / len(order), 0.0 if flat else pixels / bright, bits)
 
 
 @dataclass(frozen=True)
@@ -145,14 +152,15 @@ class Contrast:
     to_noise: float | None
 
 
-def contrast(plane: AnyArray) -> Contrast:
+def contrast(plane: AnyArray, order: AnyArray | None = None) -> Contrast:
     """Compare the spread of the values with their noise.
 
     Parameters
     ----------
     plane : (y, x), any real dtype and unit, one finite value or more
+    order : its finite values in order, where they are known already
     """
-    low, high = map(float, np.percentile(_finite(plane), [1, 99.9]))
+    low, high = map(float, percentiles(_order_of(plane, order), (1, 99.9)))
     noise = noise_level(plane)
     return Contrast(low, high, noise, (high - low) / noise if noise > 0 else None)
 
@@ -174,8 +182,11 @@ def noise_level(plane: AnyArray) -> float:
     values = _finite(plane)
     height, width = (side // 2 * 2 for side in values.shape)
     a, b, c, d = (values[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
-    diagonal = (a - b - c + d) / 2
-    return float(np.median(np.abs(diagonal)) / 0.6745) if diagonal.size else 0.0
+    diagonal = np.abs((a - b - c + d) / 2)
+    if diagonal.size == 0:
+        return 0.0
+    (median,) = percentiles(in_order(diagonal), (50,))
+    return float(median / 0.6745)
 
 
 @dataclass(frozen=True)
@@ -194,18 +205,23 @@ class Bits:
     step: int
 
 
-def bits(plane: AnyArray) -> Bits | None:
+def bits(plane: AnyArray, order: AnyArray | None = None) -> Bits | None:
     """Tell the bit depth in use; None for fractions and negative numbers.
 
     Parameters
     ----------
     plane : (y, x), any dtype
+    order : its values in order, where they are known already
     """
     values = np.asarray(plane)
-    if not np.issubdtype(values.dtype, np.integer) or values.size == 0 or values.min() < 0:
+    if not np.issubdtype(values.dtype, np.integer) or values.size == 0:
         return None
-    step = int(np.gcd.reduce(np.unique(values))) or 1
-    used = int(values.max()) // step
+    order = in_order(values) if order is None else order
+    if order[0] < 0:
+        return None
+    levels = order[:-1][order[1:] != order[:-1]]
+    step = int(np.gcd.reduce(levels, initial=order[-1])) or 1
+    used = int(order[-1]) // step
     return Bits(8 * values.dtype.itemsize, used.bit_length(), step)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage as ndi
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.check.blur import blurred, laplacian
+from bmz.check.ordered import in_order, percentiles
 
 LEVELS = 4
 """Blurs an octave; one more on each side lets a maximum over scale be told at every one."""
@@ -25,8 +26,28 @@ CAMERA_BLUR = 0.5
 STENCIL_VARIANCE = 1 / 6
 """The five-point Laplacian blurs by this much itself: its response is w^2 (1 - w^2 / 12)."""
 
+STEPS: FloatArray = 2.0 ** (np.arange(-1, LEVELS + 1) / LEVELS)
+"""Blur of each level of an octave, in pixels of the octave."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """The response at one blur.
+
+    Parameters
+    ----------
+    pixel : width of a pixel of the response in px of the plane
+    sigma : the blur, in px of the plane
+    response : (y, x) float32, minus the Laplacian times sigma squared: positive where it is
+        brighter than around, and independent of scale (Lindeberg 1998)
+    """
+
+    pixel: float
+    sigma: float
+    response: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class Octave:
     """The levels of one octave.
 
@@ -35,8 +56,7 @@ class Octave:
     pixel : width of a pixel of this octave in px of the plane
     sigmas : (k,) blur of each level, in px of the plane
     blurred : k arrays (y, x) float32
-    responses : k arrays (y, x) float32, minus the Laplacian times sigma squared: positive where
-        it is brighter than around, and independent of scale (Lindeberg 1998)
+    responses : k arrays (y, x) float32, as in `Level`
     weight : share of the whole plane that this octave stands for, over the share it has seen
     """
 
@@ -46,8 +66,12 @@ class Octave:
     responses: tuple[FloatArray, ...]
     weight: float
 
+    def level(self, k: int) -> Level:
+        """Give one of its levels, counted from the finest."""
+        return Level(self.pixel, float(self.sigmas[k]), self.responses[k])
 
-def stretched(plane: AnyArray) -> FloatArray | None:
+
+def stretched(plane: AnyArray, order: AnyArray | None = None) -> FloatArray | None:
     """Bring a plane to about 0 to 1 between its percentiles 0.2 and 99.8; None for a flat one.
 
     An inverted plane is stretched to the mirror image. Values far outside are cut, so that a hot
@@ -56,6 +80,7 @@ def stretched(plane: AnyArray) -> FloatArray | None:
     Parameters
     ----------
     plane : (y, x) any dtype
+    order : its finite values in order, where they are known already
 
     Returns
     -------
@@ -63,65 +88,78 @@ def stretched(plane: AnyArray) -> FloatArray | None:
     """
     values = np.asarray(plane).astype(np.float32)
     finite = np.isfinite(values)
+    complete = bool(finite.all())
     if not finite.any():
         return None
-    low, middle, high = np.percentile(values[finite], [0.2, 50, 99.8])
+    if order is None or not complete:
+        order = in_order(values)
+    low, middle, high = percentiles(order, (0.2, 50, 99.8), np.float32)
     if not high > low:
         return None
-    if not finite.all():
+    if not complete:
         values = np.where(finite, values, np.float32(middle))
-    stretch: FloatArray = np.clip((values - low) / (high - low), -0.5, 1.5).astype(np.float32)
-    return stretch
+    stretch: FloatArray = values - low
+    stretch /= high - low
+    return np.clip(stretch, -0.5, 1.5, out=stretch).astype(np.float32)
 
 
-def octaves(plane: FloatArray, *, first_pixel: float = 1.0) -> Iterator[Octave]:
+def octaves(plane: FloatArray) -> Iterator[Octave]:
     """Yield octave after octave, each at half the resolution, until the image is too small.
 
     Parameters
     ----------
     plane : (y, x) float32
-    first_pixel : width of a pixel of `plane`, when it was resized, in px of the original
     """
-    image, blur, pixel = plane, CAMERA_BLUR / min(first_pixel, 1.0), first_pixel
-    steps = 2.0 ** (np.arange(-1, LEVELS + 1) / LEVELS)
+    image, blur, pixel = plane, CAMERA_BLUR, 1.0
     while min(image.shape) >= LEAST_SIDE:
         seen, weight = _window(image)
-        blurred = _blurs(seen, blur, steps)
-        sigmas = np.sqrt(np.maximum(steps, blur) ** 2 + STENCIL_VARIANCE)
-        responses = tuple(
-            (-(s**2) * laplacian(b)).astype(np.float32)
-            for s, b in zip(sigmas, blurred, strict=True)
-        )
-        yield Octave(pixel, sigmas * pixel, blurred, responses, weight)
+        blurs, sigmas = _blurs(seen, blur, STEPS), _sigmas(blur)
+        responses = tuple(map(_response, blurs, sigmas))
+        yield Octave(pixel, sigmas * pixel, blurs, responses, weight)
         if seen.shape == image.shape:
-            image, blur = np.ascontiguousarray(blurred[LEVELS][::2, ::2]), float(steps[LEVELS]) / 2
+            image, blur = np.ascontiguousarray(blurs[LEVELS][::2, ::2]), float(STEPS[LEVELS]) / 2
         else:
             image, blur = _halved(image), max(CAMERA_BLUR, float(np.sqrt(blur**2 + 0.25)) / 2)
         pixel *= 2
 
 
+def levels_of_enlarged(plane: FloatArray, wanted: Sequence[int], pixel: float) -> Iterator[Level]:
+    """Yield levels of the first octave of a plane that was enlarged.
+
+    Parameters
+    ----------
+    plane : (y, x) float32
+    wanted : levels, counted from the finest
+    pixel : width of a pixel of `plane` in px of the original, below 1
+    """
+    blur = CAMERA_BLUR / pixel
+    blurs, sigmas = _blurs(plane, blur, STEPS[: max(wanted) + 1]), _sigmas(blur)
+    for k in wanted:
+        yield Level(pixel, float(sigmas[k]) * pixel, _response(blurs[k], sigmas[k]))
+
+
 def _blurs(image: FloatArray, blur: float, steps: FloatArray) -> tuple[FloatArray, ...]:
-    blurred = []
+    images = []
     for step in map(float, steps):
         if step > blur:
-            more = float(np.sqrt(step**2 - blur**2))
-            image = ndi.gaussian_filter(image, more, truncate=2.6, mode="nearest")
+            image = blurred(image, float(np.sqrt(step**2 - blur**2)))
             blur = step
-        blurred.append(image)
-    return tuple(blurred)
+        images.append(image)
+    return tuple(images)
 
 
-def laplacian(image: FloatArray) -> FloatArray:
-    """Give the five-point Laplacian, the edge repeated; shape and dtype stay."""
-    p = np.pad(image, 1, mode="edge")
-    sides: FloatArray = p[2:, 1:-1] + p[:-2, 1:-1] + p[1:-1, 2:] + p[1:-1, :-2]
-    return sides - 4 * image
+def _sigmas(blur: float) -> FloatArray:
+    return np.sqrt(np.maximum(STEPS, blur) ** 2 + STENCIL_VARIANCE)
+
+
+def _response(image: FloatArray, sigma: float) -> FloatArray:
+    return laplacian(image, -(sigma**2))
 
 
 def _halved(image: FloatArray) -> FloatArray:
     height, width = (side // 2 * 2 for side in image.shape)
-    boxes = image[:height, :width].reshape(height // 2, 2, width // 2, 2)
-    half: FloatArray = boxes.mean((1, 3), dtype=np.float32)
+    a, b, c, d = (image[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
+    half: FloatArray = ((a + b) + (c + d)) / 4
     return half
 
 

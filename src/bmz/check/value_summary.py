@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bmz.base.arrays import AnyArray, Axed
+from bmz.check.ordered import in_order, percentiles
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,6 @@ class ValueSummary:
 
 
 def _range_of(channel: AnyArray) -> ChannelRange:
-    values = channel.astype(np.uint8) if channel.dtype == np.bool_ else channel
-    low, high = np.percentile(values, [1, 99.9])
-    return ChannelRange(float(values.min()), float(values.max()), float(low), float(high))
+    order = in_order(channel)
+    low, high = percentiles(order, (1, 99.9))
+    return ChannelRange(float(order[0]), float(order[-1]), float(low), float(high))

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as some
+from numpy.typing import NDArray
+
+from bmz.check.ordered import in_order, median_filled, percentiles
+from bmz.check.pixel_values import bits, contrast, outliers, saturation
+
+Plane = NDArray[Any]
+
+NUMBERS = st.sampled_from([np.uint8, np.int8, np.uint16, np.int32, np.float32, np.float64])
+
+
+def within(dtype: Any) -> dict[str, Any]:
+    """Keep fractions far from where a difference overflows; whole numbers may be any."""
+    if np.issubdtype(dtype, np.integer):
+        return {}
+    return {"min_value": -(2.0**40), "max_value": 2.0**40, "allow_subnormal": False}
+
+
+PLANES = NUMBERS.flatmap(
+    lambda dtype: some.arrays(dtype, st.tuples(*[st.integers(3, 12)] * 2), elements=within(dtype))
+)
+HOLED = some.arrays(
+    np.float64,
+    st.tuples(*[st.integers(3, 12)] * 2),
+    elements=st.floats(-1000, 1000) | st.sampled_from([np.nan, np.inf, -np.inf]),
+).filter(lambda plane: bool(np.isfinite(plane).any()))
+
+
+@given(plane=PLANES)
+def test_the_order_holds_every_value_in_its_dtype(plane: Plane) -> None:
+    order = in_order(plane)
+
+    assert order.dtype == plane.dtype
+    np.testing.assert_array_equal(order, np.sort(plane, axis=None))
+
+
+@given(plane=HOLED)
+def test_values_that_are_no_numbers_are_not_in_the_order(plane: Plane) -> None:
+    np.testing.assert_array_equal(in_order(plane), np.sort(plane[np.isfinite(plane)]))
+
+
+@given(plane=PLANES, share=st.floats(0, 100))
+def test_percentiles_are_those_of_numpy(plane: Plane, share: float) -> None:
+    values = plane.astype(float)
+
+    (found,) = percentiles(in_order(plane), (share,))
+
+    assert found == pytest.approx(np.percentile(values, share), abs=1e-12 * abs(values).max())
+
+
+@given(plane=HOLED)
+def test_missing_values_count_as_the_median(plane: Plane) -> None:
+    finite = np.isfinite(plane)
+    filled = np.where(finite, plane, np.median(plane[finite]))
+
+    found = median_filled(in_order(plane), plane.size)
+
+    np.testing.assert_allclose(found, np.sort(filled, axis=None))
+
+
+@given(plane=PLANES | HOLED)
+def test_an_order_given_changes_no_answer(plane: Plane) -> None:
+    order = in_order(plane)
+
+    for ask in (outliers, saturation, contrast, bits):
+        assert ask(plane, order) == ask(plane)
+
+
+@given(plane=PLANES)
+def test_the_range_without_outliers_is_that_of_the_other_pixels(plane: Plane) -> None:
+    values = plane.astype(float)
+    values[1, 1] = 2 * abs(values).max() + 1000
+    rest = values.copy()
+    rest[1, 1] = np.percentile(values, 50)
+
+    found = outliers(values)
+
+    assert found.highest == values.max()
+    assert found.highest_without == (rest.max() if found.pixels else values.max())
+
+
+@given(plane=PLANES)
+def test_pixels_at_the_top_and_in_the_bright_half_are_counted(plane: Plane) -> None:
+    values = plane.astype(float)
+    top = values.max()
+    bright = (values >= (top + np.median(values)) / 2).sum()
+
+    found = saturation(plane)
+
+    assert found.pixels == (values == top).sum()
+    flat = values.min() == top
+    assert found.share_of_bright == (0 if flat else pytest.approx(found.pixels / bright))
+
+
+@given(plane=some.arrays(np.uint16, (6, 7)), factor=st.integers(1, 3))
+def test_the_step_divides_every_grey_level(plane: Plane, factor: int) -> None:
+    levels = plane // 4 * factor
+
+    found = bits(levels)
+
+    assert found is not None
+    assert found.step == (np.gcd.reduce(np.unique(levels)) or 1)
