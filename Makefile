@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: help demo test lint test-slow conformance cards pictures format constraints clean
+.PHONY: help demo test lint test-slow conformance cards docs reference pictures format constraints clean
 
 # List what can be made.
 help:
@@ -38,6 +38,17 @@ conformance: $(VENV)/.test
 cards: $(VENV)/.test
 	$(BIN)/python model_cards/make.py ../shared
 
+# Build the docs into build/site; nothing is asked of a server.
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# Write the pages that are made from the code: commands, findings, recipes, JSON documents, man page.
+reference: $(VENV)/.test
+	$(BIN)/python -m bmz.cli.reference docs/reference/commands.md share/man/man1/bmz.1
+	$(BIN)/python -m bmz.report.findings_text > docs/reference/findings.md
+	$(BIN)/python -m bmz.report.recipes_text > docs/reference/recipes.md
+	$(BIN)/python -m bmz.report.schemas docs/reference/json.md
+
 # Take the pictures of the docs anew; needs Chromium.
 pictures: $(VENV)/.test
 	BMZ_PICTURES=1 $(BIN)/python -m pytest tests/browser
@@ -66,5 +77,5 @@ $(VENV)/.demo: $(VENV)/.pip $(SETUP)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.pip $(SETUP)
-	$(PIP) -e '.[onnx,torch,tensorflow,keras,dask,formats,reference]' --group test --group lint --group oracles
+	$(PIP) -e '.[onnx,torch,tensorflow,keras,dask,formats,reference]' --group test --group lint --group oracles --group docs
 	touch $@

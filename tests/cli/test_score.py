@@ -188,3 +188,19 @@ def test_beside_a_single_file_the_rest_of_a_folder_does_not_matter(capsys: Captu
 
     assert status == 0
     assert [pair["name"] for pair in told["pairs"]] == ["a"]
+
+
+def test_of_the_files_that_a_run_writes_the_label_masks_are_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:15, 5:15] = 1
+    for folder, name in (("found", "a.labels.tif"), ("found", "a.raw.tif"), ("truth", "a.tif")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / folder / name, mask)
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "found/a.overlay.png")
+
+    status = status_of(["score", str(tmp_path / "found"), str(tmp_path / "truth"), "--json"])
+
+    assert status == 0
+    assert len(json.loads(capsys.readouterr().out)["pairs"]) == 1

@@ -64,8 +64,10 @@ class Model:
 
         Parameters
         ----------
-        image : a path; an array with its axes in `axes`; or a DataArray whose dims are named
-        axes, channels, pixel_size, scale : see `run`
+        image
+            A path; an array with its axes in `axes`; or a DataArray whose dims are named
+        axes, channels, pixel_size, scale
+            See `run`
 
         Raises
         ------
@@ -98,16 +100,24 @@ class Model:
 
         Parameters
         ----------
-        image : a path; an array with its axes in `axes`; or a DataArray whose dims are named
+        image
+            A path; an array with its axes in `axes`; or a DataArray whose dims are named
             (t, c, z, y, x), with the pixel size as coordinates in um
-        axes : one letter an axis of ``tczyx``, slowest first; an array of two axes is ``yx``
-        channels : image channel for each channel of the model, from 0; -1 for zeros
-        pixel_size : um for y and x, or um by axis, over what the image says
-        scale : resize factor before the network, undone in the labels; ``"auto"`` finds it by
+        axes
+            One letter an axis of ``tczyx``, slowest first; an array of two axes is ``yx``
+        channels
+            Image channel for each channel of the model, from 0; -1 for zeros
+        pixel_size
+            Um for y and x, or um by axis, over what the image says
+        scale
+            Resize factor before the network, undone in the labels; ``"auto"`` finds it by
             pixel sizes or by the size of the objects
-        clip : percentile above which intensities are cut, 50 to 100
-        settings : parameters of the label recipe or of declared steps
-        force : run despite findings of severity error
+        clip
+            Percentile above which intensities are cut, 50 to 100
+        settings
+            Parameters of the label recipe or of declared steps
+        force
+            Run despite findings of severity error
 
         Raises
         ------
@@ -196,16 +206,25 @@ def load(  # noqa: PLR0913  (each is a keyword with a default)
 
     Parameters
     ----------
-    model : a name of the zoo, a DOI, an address, ``starter/NAME``, or the path of a package
-    weights : a weights format, such as ``"onnx"``; None for the first that runs here
-    device : ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``
-    precision : ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"auto"``: on a GPU the fastest that
+    model
+        A name of the zoo, a DOI, an address, ``starter/NAME``, or the path of a package
+    weights
+        A weights format, such as ``"onnx"``; None for the first that runs here
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``
+    precision
+        ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"auto"``: on a GPU the fastest that
         gives the same labels
-    recipe : of the labels; ``"none"`` for the raw output alone; None by evidence
-    settings : parameters of the recipe or of declared steps, for every image
-    tile, batch : largest side of a tile (px), and tiles at once; None for what suits the device
-    trust : the model's own code may run, shut in; ``"unconfined"``: with all your rights
-    listener : is told of downloads and tiles
+    recipe
+        Of the labels; ``"none"`` for the raw output alone; None by evidence
+    settings
+        Parameters of the recipe or of declared steps, for every image
+    tile, batch
+        Largest side of a tile (px), and tiles at once; None for what suits the device
+    trust
+        The model's own code may run, shut in; ``"unconfined"``: with all your rights
+    listener
+        Is told of downloads and tiles
 
     Raises
     ------

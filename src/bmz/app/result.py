@@ -42,7 +42,8 @@ class Result:
 
     Parameters
     ----------
-    report : what the check said
+    report
+        What the check said
     """
 
     report: Report
@@ -111,8 +112,10 @@ class Result:
 
         Parameters
         ----------
-        folder : made when it is not there
-        overwrite : files of these names may be replaced
+        folder
+            Made when it is not there
+        overwrite
+            Files of these names may be replaced
 
         Returns
         -------

@@ -18,6 +18,7 @@ from bmz.image.read import read_image
 from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
 from bmz.report.score_text import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
+from bmz.write.names import ENDINGS
 
 _ENDING = re.compile(
     r"([._-](cp_)?(labels?|masks?|seg|gt|truth|predicted|prediction))?"
@@ -131,7 +132,10 @@ def masks_by_name(word: Path) -> Mapping[str, Path]:
 
 def _files(word: Path) -> Iterator[Path]:
     if _is_many(word):
-        yield from (path for path in sorted(word.iterdir()) if _IMAGES.search(path.name))
+        others = (ENDINGS["overlay"], ENDINGS["raw"])  # of bmz run, beside its label masks
+        for path in sorted(word.iterdir()):
+            if _IMAGES.search(path.name) and not path.name.endswith(others):
+                yield path
     elif word.exists():
         yield word
     else:

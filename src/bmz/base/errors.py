@@ -11,9 +11,12 @@ class BmzError(Exception):
 
     Parameters
     ----------
-    message : what happened, to what, wanted and found
-    hint : the next step
-    code : the name of the case, ``room.case``; it never changes meaning
+    message
+        What happened, to what, wanted and found
+    hint
+        The next step
+    code
+        The name of the case, ``room.case``; it never changes meaning
     """
 
     exit_status: ClassVar[int] = 70

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bmz.cli import completing
 from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import as_path
 
@@ -18,7 +19,11 @@ Exit status: 0 the card is written, whatever the test says; 2 wrong usage;
 
 
 @click.command(cls=TrustingCommand, epilog=EPILOG)
-@click.argument("model", help="Name, DOI, URL or path of a model; see bmz search.")
+@click.argument(
+    "model",
+    shell_complete=completing.models,
+    help="Name, DOI, URL or path of a model; see bmz search.",
+)
 @click.option("-o", "--output", metavar="FILE", help="Write the card here.  [default: print it]")
 @click.option(
     "--device",

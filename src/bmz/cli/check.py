@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bmz.cli import completing
 from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import Channels, PixelSize, Scale, as_path
 
@@ -31,9 +32,18 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 
 
 @click.command(cls=TrustingCommand, epilog=EPILOG)
-@click.argument("model", help="Name, DOI, URL or path of a model; see bmz search.")
 @click.argument(
-    "images", nargs=-1, required=True, metavar="IMAGE...", help="Files, or folders of OME-Zarr."
+    "model",
+    shell_complete=completing.models,
+    help="Name, DOI, URL or path of a model; see bmz search.",
+)
+@click.argument(
+    "images",
+    shell_complete=completing.files,
+    nargs=-1,
+    required=True,
+    metavar="IMAGE...",
+    help="Files, or folders of OME-Zarr.",
 )
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
 @click.option("--channels", type=Channels(), help="Image channel for each channel of the model.")

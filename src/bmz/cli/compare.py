@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bmz.cli import completing
 from bmz.cli.trusting import trust_option
 from bmz.cli.words import Channels, PixelSize, Scale, Setting, Sweep, as_path
 
@@ -20,8 +21,22 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 
 
 @click.command(epilog=EPILOG)
-@click.argument("images", nargs=-1, required=True, help="TIFF, OME-Zarr, PNG, JPEG or NPY files.")
-@click.option("-m", "--model", "models", multiple=True, required=True, help="A model; or again.")
+@click.argument(
+    "images",
+    shell_complete=completing.files,
+    nargs=-1,
+    required=True,
+    help="TIFF, OME-Zarr, PNG, JPEG or NPY files.",
+)
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    shell_complete=completing.models,
+    multiple=True,
+    required=True,
+    help="A model; or again.",
+)
 @click.option("-o", "--output", type=str, metavar="REPORT.html", help="Write a page to look at.")
 @click.option(
     "--sweep",

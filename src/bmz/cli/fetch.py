@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from bmz.cli import completing
+
 EPILOG = """\b
 Without --weights the format is taken that bmz run would take here.
 \b
@@ -11,7 +13,14 @@ Exit status: 0 all are there, 1 some failed, 2 wrong usage, 3 none could be had.
 
 
 @click.command(epilog=EPILOG)
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...", help="See bmz search.")
+@click.argument(
+    "models",
+    shell_complete=completing.models,
+    nargs=-1,
+    required=True,
+    metavar="MODEL...",
+    help="See bmz search.",
+)
 @click.option("--weights", metavar="FORMAT", help="A weights format, all or none.")
 @click.option(
     "--allow-changed",

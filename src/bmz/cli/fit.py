@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bmz.cli import completing
 from bmz.cli.words import Channels, PixelSize, as_path
 
 EPILOG = """\b
@@ -16,7 +17,9 @@ Exit status: 0 a model fits or can be adapted to, 1 none does, 2 wrong usage,
 
 
 @click.command(epilog=EPILOG)
-@click.argument("image", help="TIFF, OME-Zarr, PNG, JPEG or NPY file.")
+@click.argument(
+    "image", shell_complete=completing.files, help="TIFF, OME-Zarr, PNG, JPEG or NPY file."
+)
 @click.option("--task", metavar="TASK", help="Rank models for it higher, such as denoising.")
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N best; else 10.")
 @click.option("--axes", metavar="AXES", help="What the axes of the file are, such as zyx or yxc.")

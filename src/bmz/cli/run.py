@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bmz.cli import completing
 from bmz.cli.say import say
 from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, as_path
@@ -24,9 +25,19 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 
 @click.command(cls=TrustingCommand, epilog=EPILOG)
 @click.argument(
-    "model", required=False, metavar="MODEL", help="Name, DOI, URL or path; see bmz search."
+    "model",
+    shell_complete=completing.models,
+    required=False,
+    metavar="MODEL",
+    help="Name, DOI, URL or path; see bmz search.",
 )
-@click.argument("images", nargs=-1, metavar="IMAGE...", help="Files, or folders of OME-Zarr.")
+@click.argument(
+    "images",
+    shell_complete=completing.files,
+    nargs=-1,
+    metavar="IMAGE...",
+    help="Files, or folders of OME-Zarr.",
+)
 @click.option(
     "-o",
     "--output",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from bmz.cli import completing
 from bmz.cli.words import as_path
 
 EPILOG = """\b
@@ -11,8 +12,16 @@ Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none was
 
 
 @click.command(epilog=EPILOG)
-@click.argument("predicted", help="A label mask, a folder of them, or a quoted pattern.")
-@click.argument("truth", help="The true mask, or a folder or pattern of masks of equal names.")
+@click.argument(
+    "predicted",
+    shell_complete=completing.files,
+    help="A label mask, a folder of them, or a quoted pattern.",
+)
+@click.argument(
+    "truth",
+    shell_complete=completing.files,
+    help="The true mask, or a folder or pattern of masks of equal names.",
+)
 @click.option(
     "--iou",
     "ious",

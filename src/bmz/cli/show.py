@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import click
 
+from bmz.cli import completing
+
 
 @click.command(epilog="Exit status: 0 shown, 2 wrong usage, 3 could not tell (not found, invalid).")
-@click.argument("model", help="Name, DOI, URL or path of a model; see bmz search.")
+@click.argument(
+    "model",
+    shell_complete=completing.models,
+    help="Name, DOI, URL or path of a model; see bmz search.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(model: str, *, as_json: bool) -> None:
     """Tell what MODEL is, what goes in and what comes out, and what it needs."""

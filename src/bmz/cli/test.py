@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bmz.cli import completing
 from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import as_path
 
@@ -18,7 +19,9 @@ Exit status: 0 all passed, 1 one failed, 2 wrong usage, 3 of one nothing could b
 
 
 @click.command(cls=TrustingCommand, epilog=EPILOG)
-@click.argument("models", nargs=-1, metavar="MODEL...", help="See bmz search.")
+@click.argument(
+    "models", shell_complete=completing.models, nargs=-1, metavar="MODEL...", help="See bmz search."
+)
 @click.option(
     "--list", "listed", metavar="FILE", help="More models, one a line; # begins a comment."
 )

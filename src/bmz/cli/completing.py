@@ -1,0 +1,41 @@
+"""What the shell offers for a word that is being typed: models, files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+from click.shell_completion import CompletionItem
+
+
+def files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell offer files and folders."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer bundled models and those of the list that was last read, else files and folders.
+
+    The network is never asked while somebody types.
+    """
+    names = [*_bundled(), *_listed()]
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
+
+
+def _bundled() -> list[str]:
+    from bmz.zoo.locate import starter_names  # here, so that --help stays quick
+
+    return [f"starter/{name}" for name in starter_names()]
+
+
+def _listed() -> list[str]:
+    from bmz.base.errors import BmzError
+    from bmz.zoo.index import load_index
+    from bmz.zoo.settings import settings_from_environment
+
+    try:
+        kept = replace(settings_from_environment(), offline=True)
+        return [entry.id for entry in load_index(kept).entries]
+    except BmzError:
+        return []  # there is no list yet, and nobody wants an error while typing
