@@ -5,11 +5,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: help demo test lint test-slow conformance cards docs reference pictures format constraints clean
+EVERYTHING := $(addprefix --extra ,onnx gpu torch tensorflow keras dask formats reference) \
+	$(addprefix --group ,test lint oracles docs)
+
+.PHONY: help demo test lint test-slow test-wheel test-lowest conformance cards docs reference pictures \
+	format constraints constraints-lowest dist sbom audit clean
 
 # List what can be made.
 help:
-	@grep -B1 -E '^[a-z-]+:' Makefile | grep -vE '^--' | paste - - | sed -E 's/# (.*)\t([a-z-]+):.*/\2\t\1/' | expand -t 16
+	@grep -B1 -E '^[a-z-]+:' Makefile | grep -vE '^--' | paste - - | sed -E 's/# (.*)\t([a-z-]+):.*/\2\t\1/' | expand -t 20
 
 # Install bmz with ONNX and run it on the bundled image.
 demo: $(VENV)/.demo
@@ -25,6 +29,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 # Run the slow tests as well.
 test-slow: $(VENV)/.test
@@ -58,10 +63,46 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Write constraints.txt anew: the newest versions that work together.
-constraints: $(VENV)/.test
-	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/ @ .*//; s/\+cpu$$//' > constraints.new.txt
-	@echo 'compare constraints.new.txt with constraints.txt, then replace it'
+# Install the built wheel with [onnx] and with [all] in empty folders, and run every command there.
+test-wheel: $(VENV)/.test
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/ship/test_package.py
+
+# Run the tests with the lowest versions that pyproject.toml allows.
+test-lowest:
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/pip install --quiet -c constraints-lowest.txt -e '.[onnx,dask]' --group test onnx
+	build/lowest/bin/python -m pytest -n 2 --dist loadfile
+
+# Write constraints.txt anew for what pyproject.toml asks for; with UPGRADE=--upgrade the newest.
+constraints: $(VENV)/.test $(VENV)/.release
+	mkdir -p build
+	cp constraints.txt build/constraints.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml $(EVERYTHING) --python-version 3.11 \
+		--no-annotate --no-header $(UPGRADE) -o build/constraints.txt
+	# the libraries of CUDA are PyTorch's own affair
+	{ sed -n '/^#/p' constraints.txt; grep -vE '^(#|nvidia-|cuda-|triton)' build/constraints.txt; } > build/new.txt
+	mv build/new.txt constraints.txt
+
+# Write constraints-lowest.txt anew: the lowest versions that pyproject.toml allows.
+constraints-lowest: $(VENV)/.release
+	mkdir -p build
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra onnx --extra dask --group test \
+		--resolution lowest-direct --python-version 3.11 --no-annotate --no-header -o build/lowest.txt
+	{ sed -n '/^#/p' constraints-lowest.txt; cat build/lowest.txt; } > build/new.txt
+	mv build/new.txt constraints-lowest.txt
+
+# Build wheel and sdist into dist.
+dist: $(VENV)/.test
+	$(BIN)/python -m build
+
+# Write the bill of materials of this environment (CycloneDX) into build/bmz.cdx.json.
+sbom: $(VENV)/.test $(VENV)/.release
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible -o build/bmz.cdx.json
+
+# Ask the advisories of PyPI about every version in constraints.txt.
+audit: $(VENV)/.release
+	$(BIN)/pip-audit --no-deps --disable-pip -r constraints.txt
 
 # Remove what was installed and made.
 clean:
@@ -78,4 +119,8 @@ $(VENV)/.demo: $(VENV)/.pip $(SETUP)
 
 $(VENV)/.test: $(VENV)/.pip $(SETUP)
 	$(PIP) -e '.[onnx,torch,tensorflow,keras,dask,formats,reference]' --group test --group lint --group oracles --group docs
+	touch $@
+
+$(VENV)/.release: $(VENV)/.pip
+	$(PIP) --group release
 	touch $@
