@@ -166,7 +166,7 @@ def test_another_manifest_or_version_is_parsed_again(
     manifest.write_text(manifest.read_text().replace("Identity", "Changed"))
 
     assert read_stored(manifest, notes=notes).name == "Changed for tests"
-    monkeypatch.setattr("bmz.__version__", "99")
+    monkeypatch.setattr("bmz.spec.stored.version", lambda: "99")
     read_stored(manifest, notes=notes)
 
     assert len(parsed) == 3

@@ -28,7 +28,7 @@ COMMANDS = {
     "run": "Predict label masks for images.",
     "test": "Say whether models do here what their own test tensors say.",
     "score": "Say how well label masks agree with the truth.",
-    "card": "Write a model card: what a model wants, gives, and is measured to do.",
+    "card": "Write a model card, with what is measured here.",
     "trust": "Remember which models may run their own code.",
     "demo": "Run a bundled model on a bundled image; needs no network.",
     "cache": "Look after the cache; carry it to a machine without a network.",
