@@ -111,10 +111,11 @@ PARTS: Mapping[str, Fields] = {
     },
     "scored_pair": {
         "name": ("str", ""),
-        "predicted": ("str", "path"),
-        "truth": ("str", "path"),
-        "scores": (["matching"], "one an IoU"),
-        "errors": ([{"*": "any"}], "objects that were split, merged, missed or invented"),
+        "predicted": ("str?", "path; null where there is none of that name"),
+        "truth": ("str?", "path; null where there is none of that name"),
+        "scores?": (["matching"], "one an IoU"),
+        "errors?": ([{"*": "any"}], "objects that were split, merged, missed or invented"),
+        "error?": ("str", "why there is no score"),
     },
     "model_check": {
         "name": ("str", "such as `onnx.reproduces`"),
