@@ -71,7 +71,7 @@ test-wheel: $(VENV)/.test
 test-lowest:
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/pip install --quiet -c constraints-lowest.txt -e '.[onnx,dask]' --group test onnx
-	build/lowest/bin/python -m pytest -n 2 --dist loadfile
+	build/lowest/bin/python -m pytest -n 2 --dist loadfile -W default  # old libraries warn
 
 # Write constraints.txt anew for what pyproject.toml asks for; with UPGRADE=--upgrade the newest.
 constraints: $(VENV)/.test $(VENV)/.release

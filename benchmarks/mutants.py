@@ -15,6 +15,7 @@ import importlib.abc
 import importlib.util
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -158,18 +159,24 @@ def noticed(mutant: Mutant, tests: Sequence[str]) -> bool:
     """Run the tests on a changed module in a fork; one that never ends counts as noticed."""
     child = os.fork()
     if child == 0:
-        import signal
-
-        import pytest
-
-        signal.alarm(LIMIT_S)
-        sys.meta_path.insert(0, Changed(mutant))
-        words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            status = pytest.main(words)
-        os._exit(int(status != 0))
+        try:
+            _run_tests(mutant, tests)
+        finally:  # whatever happens, the child must not go on as if it were the parent
+            os._exit(1)
     _, status = os.waitpid(child, 0)
     return status != 0
+
+
+def _run_tests(mutant: Mutant, tests: Sequence[str]) -> None:
+    """Leave the process with status 0 when all tests pass."""
+    import pytest
+
+    signal.alarm(LIMIT_S)
+    sys.meta_path.insert(0, Changed(mutant))
+    words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        status = pytest.main(words)
+    os._exit(int(status != 0))
 
 
 def main() -> None:

@@ -22,6 +22,8 @@ from bmz.process.object_hulls import convex_areas
 from bmz.process.object_pixels import ObjectPixels
 from bmz.process.object_runs import runs_of
 
+pytest.importorskip("skimage", minversion="0.25", reason="older ones measure no median")
+
 NAMES = {
     "label": "label",
     "centroid-0": "centroid_y_px",
