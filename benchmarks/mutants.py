@@ -187,8 +187,11 @@ def main() -> None:
     words = parser.parse_args()
     paths, tests = TARGETS[words.target]
     os.chdir(ROOT)
-    for name in ("numpy", "scipy.ndimage", "hypothesis", "xarray", "_pytest.assertion", "pydantic"):
+    for name in ("numpy", "scipy.ndimage", "xarray", "pydantic"):
         importlib.import_module(name)  # before the forks, each of which would import it anew
+    same = Mutant(paths[0], 1, "nothing", ast.parse(paths[0].read_text(encoding="utf-8")))
+    if noticed(same, tests):
+        raise SystemExit("the tests fail without any change")
     mutants = [mutant for path in paths for mutant in mutants_of(path)]
     killed = 0
     with ThreadPoolExecutor(words.workers) as pool:
