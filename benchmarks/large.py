@@ -27,8 +27,8 @@ import zarr
 
 from bmz.app.image_run import tile_cuts
 from bmz.app.job import make_ready
+from bmz.app.prepare import prepare
 from bmz.app.request import RunRequest
-from bmz.app.run import prepare
 from bmz.app.stream_parts import BLOCK_PX
 
 SQUARE = 256

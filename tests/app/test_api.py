@@ -15,8 +15,9 @@ import xarray as xr
 import bmz
 from bmz.app import api
 from bmz.app.job import Job
+from bmz.app.prepare import opened
 from bmz.app.request import RunRequest
-from bmz.app.run import opened, run
+from bmz.app.run import run
 from bmz.app.words import WordRefused
 from bmz.base.arrays import AnyArray
 from bmz.predict.backend import Backend

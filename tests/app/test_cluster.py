@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from bmz.app import cluster
+from bmz.app import cluster, cluster_worker
 from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.errors import CouldNotTell
@@ -176,7 +176,7 @@ def test_what_fails_in_a_worker_is_told_of_the_image(
     ],
 )
 def test_each_worker_has_a_gpu_of_its_own(word: str, gpus: int, worker: object, given: str) -> None:
-    assert cluster.own_gpu(word, gpus, worker) == given
+    assert cluster_worker.own_gpu(word, gpus, worker) == given
 
 
 def test_a_scheduler_that_is_not_there_is_named(request_: RunRequest) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app import run as run_module
+from bmz.app import prepare as prepare_module
 from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.progress import Event, Note
@@ -31,7 +31,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     """Let a test say which network every model has."""
 
     def runs(backend: Backend) -> Backend:
-        monkeypatch.setattr(run_module, "open_network", lambda *_, **__: backend)
+        monkeypatch.setattr(prepare_module, "open_network", lambda *_, **__: backend)
         return backend
 
     return runs

@@ -11,8 +11,10 @@ import pytest
 
 from bmz.app import read_ahead
 from bmz.app.job import Job, Looked, Ready
+from bmz.app.prepare import prepare
 from bmz.app.request import RunRequest
-from bmz.app.run import prepare, ready_or_failed, run
+from bmz.app.run import run
+from bmz.app.run_one import ready_or_failed
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Event, Progress
 from bmz.report.outcome import ImageFailed

@@ -22,6 +22,7 @@ from bmz.app.job import Job, Ready
 from bmz.app.request import RunRequest
 from bmz.app.resume import remove_leftovers
 from bmz.app.run import run
+from bmz.app.run_one import run_one
 from bmz.base.files import unfinished
 from bmz.report.outcome import ImageDone
 from bmz.testing.package import description, write_package
@@ -57,7 +58,7 @@ def test_finished_images_are_left_out_and_the_others_are_run(
     some = replace(request_, images=request_.images[:3])
     run(some)
     ran: list[str] = []
-    real = run_module.run_one
+    real = run_one
 
     def noted(job: Job, ready: Ready, *rest: Any) -> ImageDone:
         ran.append(ready.image.name)

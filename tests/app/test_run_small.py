@@ -12,8 +12,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from bmz.app.prepare import NothingToSave
 from bmz.app.request import RunRequest
-from bmz.app.run import NothingToSave, plan_run, run
+from bmz.app.run import plan_run, run
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Progress
 from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, ImagePlan, RunSummary

@@ -13,9 +13,9 @@ from bmz.app.given import ImageLike, given
 from bmz.app.image_run import make_image
 from bmz.app.job import Job, look_at, ready_of
 from bmz.app.measure import image_measures
+from bmz.app.prepare import opened, prepare
 from bmz.app.request import SAVED, PrecisionWord, RunRequest
 from bmz.app.result import Report, Result
-from bmz.app.run import opened, prepare
 from bmz.app.settings import decide_labelling
 from bmz.app.show import show_model
 from bmz.app.trial import with_fitting_tiles

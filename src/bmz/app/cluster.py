@@ -12,18 +12,17 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from bmz.app.cluster_progress import ToCaller, told_by_workers
+from bmz.app.cluster_progress import told_by_workers
 from bmz.app.cluster_tiles import OnWorkers
+from bmz.app.cluster_worker import run_in_worker
 from bmz.app.job import Job, Ready
-from bmz.app.replay import words_of
 from bmz.app.request import RunRequest
+from bmz.app.run_one import in_parts
 from bmz.app.streamed import run_streamed
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
-from bmz.predict.backend import Backend
-from bmz.predict.formats import runnable
 from bmz.report.outcome import ImageDone, ImageFailed
 
 Outcome = ImageDone | ImageFailed
@@ -102,8 +101,6 @@ def run_on_workers(
     DaskMissing, SchedulerAbsent
         There is no Dask, or no scheduler.
     """
-    from bmz.app.run import in_parts  # here: it imports this module
-
     request = job.request
     done = {one.image: one for one in ready if not isinstance(one, Ready)}
     waiting = [one for one in ready if isinstance(one, Ready)]
@@ -217,74 +214,3 @@ def _address(word: str) -> str:
     while not file.exists() and time.monotonic() < until:
         time.sleep(0.1)
     return str(json.loads(file.read_text(encoding="utf-8"))["address"])
-
-
-_LOADED: dict[str, tuple[Job, Backend]] = {}
-"""What this worker has loaded: one model, by the words that chose it."""
-
-
-def run_in_worker(
-    request: RunRequest, image: Path, files: Mapping[str, Path], field: PlateField | None = None
-) -> Outcome:
-    """Run one image in a worker, which loads the model with its first one.
-
-    Parameters
-    ----------
-    request : without images
-    image : to run
-    files : kind -> path of each output
-    field : of a plate, if it is one
-    """
-    from bmz.app.run import ready_or_failed, run_one  # here: it imports this module
-
-    try:
-        job, backend = loaded(request)
-        ready = ready_or_failed(job, image, field)
-        if isinstance(ready, ImageFailed):
-            return ready
-        return run_one(job, ready, backend, files, ToCaller(image.name))
-    except BmzError as error:
-        return ImageFailed(image, error)
-
-
-def loaded(request: RunRequest) -> tuple[Job, Backend]:
-    """Give what this worker runs, loaded once for the same words; each has a GPU of its own."""
-    from bmz.app.run import opened, prepare  # here: it imports this module
-
-    key = json.dumps({**words_of(request), "trust": request.trust, "device": request.device})
-    if key not in _LOADED:
-        for _, backend in _LOADED.values():
-            backend.close()
-        _LOADED.clear()
-        job = prepare(request)
-        word = own_gpu(request.device, _gpus(job), _worker_name())
-        if word != request.device:
-            job = prepare(replace(request, device=word))
-        _LOADED[key] = (job, opened(job))
-    return _LOADED[key]
-
-
-def own_gpu(word: str, gpus: int, worker: object) -> str:
-    """Deal GPUs out: the word for the device of one of several workers on this machine.
-
-    Parameters
-    ----------
-    word : of the call, such as ``auto``; one that names a device is left as it is
-    gpus : that the framework sees
-    worker : its number; workers of a cluster have names, and are given their GPU by its manager
-    """
-    if gpus < 2 or word not in ("auto", "cuda") or not isinstance(worker, int):  # noqa: PLR2004  (one is for all)
-        return word
-    return f"cuda:{worker % gpus}"
-
-
-def _gpus(job: Job) -> int:
-    if job.device.kind != "cuda":
-        return 0
-    return sum(one.kind == "cuda" for one in runnable(job.decided.weights.format).devices())
-
-
-def _worker_name() -> object:
-    from distributed import get_worker
-
-    return get_worker().name

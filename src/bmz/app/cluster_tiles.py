@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bmz.app.cluster_worker import loaded
 from bmz.app.job import Job
 from bmz.app.pipeline import run_as_memory_allows
 from bmz.app.request import RunRequest
@@ -123,8 +124,6 @@ def run_share(request: RunRequest, share: Share) -> Mapping[str, Any]:
     dict
         ``backend``, the name of what ran them, and ``batch``, how many at once
     """
-    from bmz.app.cluster import loaded  # here: it imports this module
-
     job, backend = loaded(request)
     with open_image(share.info) as image:
         tiles = tiles_of(backend, share.plan, share.prepare(image), nobody)

@@ -13,8 +13,8 @@ import xarray as xr
 
 from bmz.app.compare_network import OF_NETWORK, RECIPE, Outputs, command_of, network_words
 from bmz.app.job import Job
+from bmz.app.prepare import opened, prepare
 from bmz.app.request import RunRequest
-from bmz.app.run import opened, prepare
 from bmz.app.score import mask_name, masks_by_name, read_mask
 from bmz.app.settings import OUTPUT
 from bmz.app.stability import stability_of

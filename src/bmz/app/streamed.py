@@ -101,27 +101,37 @@ def run_streamed(
         listener(Note(_scratch_note(ready, job, scratch)))
         work = Work(job, ready, image, network, stopwatch, listener)
         made = _all_planes(work, scratch)
-        labels, plan = made.labels, made.plan
-        objects = None if labels is None else labels.count
-        record = run_record(
-            job.model, info, plan, job.labelling.as_record(), report.findings, sha256
-        ) | {
-            "request": words_of(job.request),
-            "own_code": own_code_record(job),
-            "backend": network.name,
-            "streamed": _as_streamed(labels, job.labelling.choice.name),
-        }
-        if labels is not None:
-            record["seam_score"] = seam_score(labels, tile_cuts(plan))
+        facts = run_record(
+            job.model, info, made.plan, job.labelling.as_record(), report.findings, sha256
+        )
+        record = _with_words(facts, work, made)
         with whole_files(files, job.request.folder) as staged:
             with stopwatch.stage("write"):
-                if labels is not None:
-                    write_labels_of(labels, image, staged, record, ready.field)
-                if made.raw is not None:
-                    write_raw_of(made.raw, info, staged["raw"])
-            record = with_result(record, files, objects, stopwatch.took_s)
+                _write(made, work, staged, record)
+            record = with_result(record, files, made.objects, stopwatch.took_s)
             write_record(staged["record"], record)
-    return ImageDone(ready.image, files, objects, report.findings, record)
+    return ImageDone(ready.image, files, made.objects, report.findings, record)
+
+
+def _with_words(record: Mapping[str, Any], work: Work, made: Made) -> dict[str, Any]:
+    job = work.job
+    told = {
+        **record,
+        "request": words_of(job.request),
+        "own_code": own_code_record(job),
+        "backend": work.network.name,
+        "streamed": _as_streamed(made.labels, job.labelling.choice.name),
+    }
+    if made.labels is not None:
+        told["seam_score"] = seam_score(made.labels, tile_cuts(made.plan))
+    return told
+
+
+def _write(made: Made, work: Work, staged: Mapping[str, Path], record: Mapping[str, Any]) -> None:
+    if made.labels is not None:
+        write_labels_of(made.labels, work.image, staged, record, work.ready.field)
+    if made.raw is not None:
+        write_raw_of(made.raw, work.image.info, staged["raw"])
 
 
 def _checked(job: Job, ready: Ready) -> CheckReport:
@@ -172,6 +182,11 @@ class Made:
     labels: LabelStack | None
     raw: RawStack | None
     plan: Plan
+
+    @property
+    def objects(self) -> int | None:
+        """Count the objects; None without labels."""
+        return None if self.labels is None else self.labels.count
 
 
 def _all_planes(work: Work, scratch: Path) -> Made:

@@ -1,0 +1,56 @@
+"""Run one image: in one piece, or in parts where it would need too much memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bmz.app.image_run import run_image
+from bmz.app.in_parts import bytes_in_one_piece, can_stream
+from bmz.app.job import Job, Ready, make_ready
+from bmz.app.request import RunRequest
+from bmz.app.stream_network import ThisProcess
+from bmz.app.streamed import run_streamed
+from bmz.app.trial import with_fitting_tiles
+from bmz.base.errors import BmzError
+from bmz.base.memory import free_memory
+from bmz.base.progress import Listener
+from bmz.image.plates import PlateField
+from bmz.predict.backend import Backend
+from bmz.report.outcome import ImageDone, ImageFailed
+
+
+def ready_or_failed(job: Job, image: Path, field: PlateField | None = None) -> Ready | ImageFailed:
+    """Check the header of an image and plan its run, or give the error."""
+    try:
+        return make_ready(job, image, field)
+    except BmzError as error:
+        return ImageFailed(image, error)
+
+
+def run_one(
+    job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
+) -> ImageDone:
+    """Run one image: in one piece, or in parts where it would need too much memory."""
+    if job.request.engine == "bmz":
+        ready = with_fitting_tiles(job, ready, backend)
+    if in_parts(ready, job):
+        return run_streamed(job, ready, ThisProcess(backend), files, listener)
+    return run_image(job, ready, backend, files, listener)
+
+
+def in_parts(ready: Ready, job: Job) -> bool:
+    """Say whether an image needs more memory than it may have, and can be run in parts."""
+    return bytes_in_one_piece(ready, job) > memory_limit(job.request) and can_stream(ready, job)
+
+
+def in_one_piece(job: Job, ready: Ready) -> bool:
+    """Say whether an image is read and labelled as a whole."""
+    return not in_parts(ready, job)
+
+
+def memory_limit(request: RunRequest) -> float:
+    """Give the bytes from which on an image is run in parts."""
+    if request.memory_gb is not None:
+        return request.memory_gb * 1e9
+    return free_memory() / 2
