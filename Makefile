@@ -8,7 +8,7 @@ SETUP := pyproject.toml constraints.txt
 EVERYTHING := $(addprefix --extra ,onnx gpu torch tensorflow keras dask formats reference) \
 	$(addprefix --group ,test lint oracles docs)
 
-.PHONY: help demo test lint test-slow test-wheel test-lowest conformance cards docs reference pictures \
+.PHONY: help demo test lint test-slow coverage test-wheel test-lowest conformance cards docs reference pictures \
 	format constraints constraints-lowest dist sbom audit clean
 
 # List what can be made.
@@ -62,6 +62,10 @@ pictures: $(VENV)/.test
 format: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Run the tests and tell which branches none of them takes; 95 % are asked for.
+coverage: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=bmz --cov-branch --cov-report=term-missing:skip-covered
 
 # Install the built wheel with [onnx] and with [all] in empty folders, and run every command there.
 test-wheel: $(VENV)/.test
