@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from bmz.base.steps import Step
 from bmz.process import flows
 from bmz.process.matching import match_labels
 from bmz.process.ops import apply_steps
+from bmz.process.ops_errors import ReferenceMissing, TooManyLabels
+from bmz.process.ops_labels import CellposeFlowDynamics, StardistPostprocessing
 from bmz.process.recipe import Labelled, Recipe
 
 RAYS = 16
@@ -185,3 +188,39 @@ def test_stardist_step_gives_the_labels_that_the_model_declares(shared: Path) ->
     truth = declared[0, ..., 0].astype(np.int64)
     assert match_labels(out[0, ..., 0], truth, 0.9).tp == truth.max()
     assert out.max() == truth.max()
+
+
+@pytest.mark.parametrize(("count", "fits"), [(255, True), (256, False)])
+def test_as_many_labels_as_the_declared_dtype_counts_are_kept(
+    count: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.arange(1, count + 1, dtype=np.int32)[None]
+    recipe = replace(flows.FLOWS, label=lambda *_, **__: Labelled(labels))
+    monkeypatch.setattr(flows, "FLOWS", recipe)
+    step = Step("cellpose_flow_dynamics", {**CELLPOSE, "output_dtype": "uint8"})
+    x = np.zeros((3, 1, count), np.float32)
+
+    if fits:
+        out, _ = apply_steps([step], x, "cyx")
+        assert out.dtype == np.uint8
+        assert out.max() == count
+    else:
+        with pytest.raises(TooManyLabels, match="256"):
+            apply_steps([step], x, "cyx")
+
+
+def test_the_defaults_are_those_of_the_specification() -> None:
+    step = CellposeFlowDynamics(0.0, 0.4, do_3D=False)
+
+    assert (step.min_size, step.output_dtype) == (15, "uint16")
+    assert StardistPostprocessing(0.5, 0.4, 32, (2, 2), 2).anisotropy is None
+
+
+def test_a_reference_is_missing_among_others_or_among_none() -> None:
+    step = Step("scale_mean_variance", {"reference_tensor": "raw"})
+    x = np.zeros((2, 2), np.float32)
+
+    with pytest.raises(ReferenceMissing, match="there are: none"):
+        apply_steps([step], x, "yx")
+    with pytest.raises(ReferenceMissing, match="there are: mask"):
+        apply_steps([step], x, "yx", references={"mask": (x, "yx")})
