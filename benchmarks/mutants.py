@@ -32,7 +32,11 @@ TARGETS = {
     ),
     "ops": (
         sorted((ROOT / "src/bmz/process").glob("ops*.py")),
-        ["tests/process/test_ops.py", "tests/process/test_ops_labels.py"],
+        [
+            "tests/process/test_ops.py",
+            "tests/process/test_ops_labels.py",
+            "tests/process/test_ops_scaling.py",
+        ],
     ),
     "sizes": (
         [ROOT / "src/bmz/spec/model.py", ROOT / "src/bmz/check/sizes.py"],

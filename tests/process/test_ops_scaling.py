@@ -87,3 +87,28 @@ def test_a_dtype_holds_what_lies_between_whole_bounds_within_its_range(
     dtype: type[np.generic], low: float, high: float, held: bool
 ) -> None:
     assert fits(np.zeros(2, dtype), np.array([low]), np.array([high])) == held
+
+
+def test_what_a_description_leaves_out_is_that_of_the_specification() -> None:
+    x = np.array([0.0, 1e-6, 4e-6])
+
+    (stretched, _), (plain, _), (same, _) = (
+        apply_steps([Step(name, kwargs)], x, "x", references={"raw": (x, "x")})
+        for name, kwargs in (
+            ("scale_range", {}),
+            ("scale_linear", {}),
+            ("scale_mean_variance", {"reference_tensor": "raw"}),
+        )
+    )
+
+    np.testing.assert_allclose(stretched, x / (4e-6 + 1e-6))
+    np.testing.assert_allclose(plain, x)
+    np.testing.assert_allclose(same, x, atol=1e-12)
+
+
+def test_a_small_deviation_is_matched_with_an_eps_of_a_millionth() -> None:
+    x, reference = np.array([-1e-6, 1e-6]), np.array([-3e-6, 3e-6])
+
+    out = matched(x, reference, "x", "x")
+
+    np.testing.assert_allclose(out, x / 2e-6 * 4e-6)
