@@ -225,3 +225,54 @@ def test_the_plan_says_tiles_sizes_overlaps_and_padding() -> None:
         "y       2048 px: 3 tiles of 736 px, overlapping by 80 px",
         "x       500 px: 1 tile of 512 px, padded by 0 + 12 px",
     ]
+
+
+UNEVEN = AxisTiling("x", 250, 100, (0, 70, 150), (0, 85, 160, 250))
+
+
+def test_the_overlap_is_that_of_the_neighbours_that_overlap_least() -> None:
+    assert UNEVEN.overlap == 20
+    assert AxisTiling("x", 80, 100, (0,), (0, 80)).overlap == 0
+
+
+def test_a_tiling_is_told_in_words() -> None:
+    alone = AxisTiling("y", 80, 100, (-10,), (0, 80))
+
+    assert str(UNEVEN) == "x       250 px: 3 tiles of 100 px, overlapping by 20 px"
+    assert str(alone) == "y       80 px: 1 tile of 100 px, padded by 10 + 10 px"
+    assert str(AxisTiling("y", 100, 100, (0,), (0, 100))) == "y       100 px: 1 tile of 100 px"
+    assert str(AxisTiling("y", 95, 100, (0,), (0, 95))).endswith("padded by 0 + 5 px")
+
+
+def test_what_is_kept_of_each_tile_lies_side_by_side() -> None:
+    kept = UNEVEN.kept(OutputRule("bcyx"))
+
+    assert [(one.source.start, one.source.stop) for one in kept] == [(0, 85), (15, 90), (10, 100)]
+    assert [(one.target.start, one.target.stop) for one in kept] == [(0, 85), (85, 160), (160, 250)]
+
+
+def test_what_a_network_loses_and_its_spacing_move_what_is_kept() -> None:
+    tiling = AxisTiling("x", 90, 60, (-4, 34), (0, 44, 90))
+    coarse = OutputRule("bcyx", spacing={"x": Fraction(2)}, lost={"x": 4})
+
+    kept = tiling.kept(coarse)
+
+    assert (tiling.tile_output(coarse), tiling.image_output(coarse)) == (26, 45)
+    assert [(one.source.start, one.source.stop) for one in kept] == [(0, 22), (3, 26)]
+    assert [(one.target.start, one.target.stop) for one in kept] == [(0, 22), (22, 45)]
+    assert (tiling.tile_output(OutputRule("bcyx")), tiling.image_output(OutputRule("bcyx"))) == (
+        60,
+        90,
+    )
+
+
+def test_a_tile_needs_a_cut_on_either_side() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        AxisTiling("x", 90, 60, (0, 30), (0, 90)).kept(OutputRule("bcyx"))
+
+
+def test_a_cut_within_a_pixel_of_the_output_is_refused() -> None:
+    with pytest.raises(OffGrid, match="2 px of the input"):
+        AxisTiling("x", 90, 60, (0, 31), (0, 45, 90)).kept(
+            OutputRule("bcyx", spacing={"x": Fraction(2)})
+        )
