@@ -165,7 +165,7 @@ def _scratch_note(ready: Ready, job: Job, scratch: Path) -> str:
     maps = 1 + (planes if "raw" in job.request.save else 0)
     gigabytes = 4 * (map_px * (output.channels or 1) * maps + label_px * planes) / 1e9
     name = ready.image.name
-    return f"{name} is run in parts; up to {gigabytes:.1f} GB in {scratch} until it is done"
+    return f"{name} is run in parts; up to {gigabytes:.2g} GB in {scratch} until it is done"
 
 
 @dataclass(frozen=True)

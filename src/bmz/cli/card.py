@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bmz.cli import completing
+from bmz.cli.device import device_option
 from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import as_path
 
@@ -25,14 +26,7 @@ Exit status: 0 the card is written, whatever the test says; 2 wrong usage;
     help="Name, DOI, URL or path of a model; see bmz search.",
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the card here.  [default: print it]")
-@click.option(
-    "--device",
-    default="cpu",
-    show_default=True,
-    envvar="BMZ_DEVICE",
-    metavar="WORD",
-    help="auto, cpu, cuda, cuda:N or mps.",
-)
+@device_option("cpu")
 @trust_option
 def card(model: str, output: str | None, device: str, trust: Permit) -> None:
     """Write a model card: what MODEL wants and gives, and what is measured of it here.

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bmz.cli import completing
+from bmz.cli.device import device_option
 from bmz.cli.trusting import trust_option
 from bmz.cli.words import Channels, PixelSize, Scale, Setting, Sweep, as_path
 
@@ -54,7 +55,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     show_default=True,
     help="Without truth, run the network on changed images too, three times more.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@device_option("auto")
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
 @click.option("--channels", type=Channels(), help="Image channel for each channel of the models.")
 @click.option("--pixel-size", "pixel_um", type=PixelSize(), help="Pixel size, such as 0.5um.")

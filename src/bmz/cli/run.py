@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bmz.cli import completing
+from bmz.cli.device import device_option
 from bmz.cli.say import say
 from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, as_path
@@ -46,14 +47,7 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
     metavar="DIR",
     help="Folder for the results; made when it is not there.",
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    envvar="BMZ_DEVICE",
-    metavar="WORD",
-    help="auto, cpu, cuda, cuda:N or mps.",
-)
+@device_option("auto")
 @click.option(
     "--precision",
     type=click.Choice(("auto", "float32", "bfloat16", "float16")),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bmz.cli import completing
+from bmz.cli.device import device_option
 from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import as_path
 
@@ -31,14 +32,7 @@ Exit status: 0 all passed, 1 one failed, 2 wrong usage, 3 of one nothing could b
     help="What 'bmz test --json' said before: only what is worse fails. Without MODEL, its models.",
 )
 @click.option("--weights", metavar="FORMAT", help="A weights format. [default: all that run here]")
-@click.option(
-    "--device",
-    default="cpu",
-    show_default=True,
-    envvar="BMZ_DEVICE",
-    metavar="WORD",
-    help="auto, cpu, cuda, cuda:N or mps.",
-)
+@device_option("cpu")
 @click.option(
     "--reference", is_flag=True, help="Run bioimageio.core beside it, and tell where they differ."
 )
