@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from bmz.base.errors import AnswerIsNo, CouldNotTell, WrongUsage
 
-RECIPES = "stardist, flows, boundary, components, argmax, labels, none"
+RECIPES = (
+    "stardist, flows, mesmer, contour, boundary, gasp, affinities, distance_watershed, components, "
+    "argmax, masks, labels, none"
+)
 """Names of the label recipes, for hints; ``bmz.process.recipes`` holds them."""
 
 

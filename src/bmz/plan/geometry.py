@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
-from math import lcm
+from math import ceil, lcm
 
 from bmz.base.errors import CouldNotTell
 from bmz.plan.axis_tiling import OutputRule
@@ -124,7 +124,7 @@ def axis_rules(
 def _receptive_field(model: ModelSpec) -> int | None:
     field = (model.config.get("bmz") or {}).get("receptive_field") or {}
     radius = field.get("radius_px")
-    return int(radius) if isinstance(radius, int | float) else None
+    return ceil(radius) if isinstance(radius, int | float) else None
 
 
 def _axis_rule(model: ModelSpec, outputs: tuple[OutputRule, ...], letter: str) -> AxisRule:
@@ -140,7 +140,7 @@ def _axis_rule(model: ModelSpec, outputs: tuple[OutputRule, ...], letter: str) -
         axis=letter,
         least=least,
         step=size.step if isinstance(size, Stepped) else 0 if isinstance(size, Fixed) else 1,
-        halo=max((int(axis.halo * spacing) for axis, spacing in halos if axis), default=0),
+        halo=max((ceil(axis.halo * spacing) for axis, spacing in halos if axis), default=0),
         grid=lcm(*(spacing.numerator for spacing in spacings)),
         lost=max((rule.lost.get(letter, 0) for rule in outputs), default=0),
     )
