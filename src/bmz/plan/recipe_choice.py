@@ -97,8 +97,13 @@ def choose_recipe(
     task = next((tag for tag in model.tags if tag.lower() in NO_LABEL_TASKS), None)
     if task is not None:
         raise MakesNoLabels(model.id, f"its task is {task}")
-    shown = f"output '{tensor.id}' has axes {tensor.letters} and {tensor.channels} channels"
+    shown = f"output '{tensor.id}' has axes {tensor.letters} and {_channel_words(tensor)}"
     raise RecipeUnclear(model.id, f"{shown}, and no op, config or channel name says more")
+
+
+def _channel_words(tensor: TensorSpec) -> str:
+    count = "any number of" if tensor.channels is None else tensor.channels
+    return f"{count} channel{'s' * (count != 1)}"
 
 
 def _output(model: ModelSpec, wanted: str | None, curated: Curated | None) -> TensorSpec:
