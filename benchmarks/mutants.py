@@ -42,7 +42,7 @@ TARGETS = {
     ),
     "sizes": (
         [ROOT / "src/bmz/spec/model.py", ROOT / "src/bmz/check/sizes.py"],
-        ["tests/spec", "tests/check"],
+        ["tests/spec/test_model.py", "tests/check/test_sizes.py"],
     ),
 }
 """Name -> modules that are changed, and the tests that should notice."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bmz.check.codes import CODES
 from bmz.check.contract import Contract, ImagesDiffer, Range, Seen, broken, contract_of
+from bmz.check.finding import Finding
 
 SEEN = Seen("yx", "uint16", 1, {"y": 0.5, "x": 0.5}, 900.0, 40, 17.0)
 HELD = contract_of("net", "a" * 64, {}, [SEEN])
@@ -100,5 +101,155 @@ def test_images_that_differ_make_no_contract(change: dict[str, Any]) -> None:
 
 def test_a_contract_without_objects_needs_no_run() -> None:
     assert HELD.runs
+    assert replace(HELD, diameter_px=None).runs
+    assert replace(HELD, objects=None).runs
     assert not replace(HELD, objects=None, diameter_px=None).runs
     assert str(Range(1, 2.5)) == "1 to 2.5"
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "message", "sides"),
+    [
+        (
+            {"dtype": "uint8"},
+            "image",
+            "the image has dtype uint8, the contract says uint16",
+            ("uint16", "uint8"),
+        ),
+        (
+            {"channels": 2},
+            "image",
+            "the image has channels 2, the contract says 1",
+            ("1", "2"),
+        ),
+        (
+            {"pixel_um": {"y": 0.5, "x": 0.65}},
+            "image.x",
+            "a pixel is 0.65 um long along x, the contract says 0.5 um",
+            ("0.5", "0.65"),
+        ),
+        (
+            {"pixel_um": {"x": 0.5}},
+            "image.y",
+            "a pixel is unknown long along y, the contract says 0.5 um",
+            ("0.5", "None"),
+        ),
+        (
+            {"signal": 31.0},
+            "image",
+            "the signal (percentile 99.9) is 31, the contract allows 675 to 1125",
+            ("675 to 1125", "31"),
+        ),
+        (
+            {"objects": 12},
+            "labels",
+            "the number of objects is 12, the contract allows 30 to 50",
+            ("30 to 50", "12"),
+        ),
+        (
+            {"diameter_px": 8.13},
+            "labels",
+            "the median diameter of objects (px) is 8.13, the contract allows 12.75 to 21.25",
+            ("12.75 to 21.25", "8.13"),
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_broken_is_told_with_both_sides(
+    change: dict[str, Any], where: str, message: str, sides: tuple[str, str]
+) -> None:
+    assert list(broken(HELD, replace(SEEN, **change), "a" * 64)) == [
+        Finding(
+            "contract."
+            + {"signal": "intensity", "objects": "objects", "diameter_px": "size"}.get(
+                next(iter(change)), "image"
+            ),
+            "error",
+            where,
+            message,
+            *sides,
+            hint="find out what changed; if the new state is right, "
+            "make the contract anew with --lock",
+            evidence="measured",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("um", "kept"), [(0.5049, True), (0.5051, False), (0.4951, True), (0.4949, False)]
+)
+def test_a_pixel_size_may_be_a_hundredth_off(um: float, kept: bool) -> None:
+    assert (codes(HELD, replace(SEEN, pixel_um={"y": um, "x": 0.5})) == []) == kept
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("signal", 675, 1125), ("objects", 30, 50)])
+def test_both_ends_of_a_range_are_allowed(name: str, least: int, most: int) -> None:
+    changes: list[dict[str, Any]] = [{name: n} for n in (least - 1, least, most, most + 1)]
+
+    broken_by = [bool(codes(HELD, replace(SEEN, **change))) for change in changes]
+
+    assert broken_by == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("counts", "allowed"),
+    [
+        ([0], Range(0, 1)),
+        ([1], Range(0, 2)),
+        ([3], Range(2, 4)),
+        ([10], Range(7, 13)),
+        ([10, 20], Range(5, 25)),
+        ([0, 100], Range(0, 125)),
+    ],
+)
+def test_the_room_of_a_count_is_a_quarter_in_whole_objects(
+    counts: list[int], allowed: Range
+) -> None:
+    seen = [replace(SEEN, objects=count) for count in counts]
+
+    assert contract_of("net", "a" * 64, {}, seen).objects == allowed
+
+
+def test_the_room_of_a_signal_is_a_quarter_of_the_farther_end_to_four_digits() -> None:
+    def signal(*values: float) -> Range | None:
+        return contract_of("n", "", {}, [replace(SEEN, signal=v) for v in values]).signal
+
+    assert signal(-40.0, 20.0) == Range(-50, 30)
+    assert signal(1 / 3) == Range(0.25, 0.4167)
+    assert signal(65_535.0) == Range(49_150, 81_920)
+
+
+def test_an_image_without_objects_counts_but_has_no_diameter() -> None:
+    none = replace(SEEN, objects=0, diameter_px=None)
+
+    made = contract_of("net", "a" * 64, {"axes": "yx"}, [SEEN, none])
+
+    assert made.objects == Range(0, 50)
+    assert made.diameter_px == HELD.diameter_px == Range(12.75, 21.25)
+    assert contract_of("net", "a" * 64, {}, [none]).diameter_px is None
+    assert made.words == {"axes": "yx"}
+
+
+@pytest.mark.parametrize(
+    ("um", "alike"), [(0.5049, True), (0.5051, False), (0.4951, True), (0.4949, False)]
+)
+def test_images_of_a_contract_may_differ_by_a_hundredth_in_pixel_size(
+    um: float, alike: bool
+) -> None:
+    other = replace(SEEN, pixel_um={"y": 0.5, "x": um})
+
+    if alike:
+        assert contract_of("net", "", {}, [SEEN, other]).pixel_um == SEEN.pixel_um
+    else:
+        with pytest.raises(ImagesDiffer, match=f"different pixel sizes: .*0.5.*{um}"):
+            contract_of("net", "", {}, [SEEN, other])
+
+
+def test_images_with_lengths_of_other_axes_make_no_contract() -> None:
+    with pytest.raises(ImagesDiffer) as caught:
+        contract_of("net", "", {}, [SEEN, replace(SEEN, pixel_um={"y": 0.5})])
+
+    assert caught.value.code == "lock.images-differ"
+    assert caught.value.message == (
+        "the images have different pixel sizes: {'y': 0.5, 'x': 0.5}, {'y': 0.5}"
+    )

@@ -1,55 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from tests.check.questions import image, model, pixels
 
 from bmz.base.arrays import Axed
 from bmz.check.fit import check_fit, check_header
 from bmz.check.question import Question
-from bmz.image.info import ImageInfo
-from bmz.spec.model import AxisSpec, Fixed, ModelSpec, Size, Stepped, TensorSpec
-
-SIXTEENS = Stepped(16, 16)
-
-
-def model(
-    *,
-    channels: tuple[str, ...] = ("nuclei",),
-    space: str = "yx",
-    size: Size = SIXTEENS,
-    dtype: str = "float32",
-    value_range: tuple[float | None, float | None] = (None, None),
-    um: float | None = None,
-    tags: tuple[str, ...] = (),
-) -> ModelSpec:
-    unit = None if um is None else "micrometer"
-    axes = (
-        AxisSpec("b", "batch", Fixed(1)),
-        AxisSpec("c", "channel", Fixed(len(channels)), names=channels),
-        *(AxisSpec(a, "space", size, scale=um or 1.0, unit=unit) for a in space),
-    )
-    tensor = TensorSpec("raw", axes, dtype, value_range=value_range)
-    return ModelSpec("m", "M", Path(), "0" * 64, "0.5.4", (tensor,), (), (), tags=tags)
-
-
-def image(axes: str = "yx", shape: tuple[int, ...] = (64, 64), **more: Any) -> ImageInfo:
-    return ImageInfo(Path("a.tif"), axes, shape, np.dtype(more.pop("dtype", "float32")), **more)
+from bmz.spec.model import Fixed, Size, Stepped
 
 
 def codes(asked: Question, pixels: Axed | None = None) -> dict[str, str]:
     report = check_header(asked) if pixels is None else check_fit(asked, pixels)
     return {finding.code: finding.severity for finding in report.findings}
-
-
-def pixels(info: ImageInfo, values: Any = None) -> Axed:
-    if values is None:
-        values = np.random.default_rng(0).random(info.shape) * 200
-    array = np.broadcast_to(np.asarray(values), info.shape).astype(info.dtype)
-    return Axed(array, tuple(info.axes))
 
 
 def test_an_image_that_fits_gives_neither_errors_nor_warnings() -> None:

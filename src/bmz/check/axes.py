@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bmz.base.axes import NAMES
 from bmz.check.channel_meaning import likely_channels, meaning_findings
 from bmz.check.finding import Finding
-from bmz.check.question import Question
+from bmz.check.question import EMPTY_CHANNEL, Question
 from bmz.image.info import UNKNOWN_AXIS
 
 COLOURS = frozenset({"r", "g", "b", "red", "green", "blue"})
@@ -70,11 +70,12 @@ def channel_findings(asked: Question) -> Iterator[Finding]:
     """Yield wrong counts, wrong order, and a colour photograph where stains are wanted."""
     wanted, found = asked.channels_wanted, asked.channels_found
     given = asked.channels
+    absent = [n for n in given or () if n != EMPTY_CHANNEL and n not in range(found)]
     where = f"{asked.inputs[0].id}.c"
     if given is not None and len(given) != wanted:
         yield _count(asked, f"--channels names {len(given)}", where)
-    elif given is not None and max(given) >= found:
-        yield _count(asked, f"--channels asks for number {max(given)} (the first is 0)", where)
+    elif absent:
+        yield _count(asked, f"--channels asks for number {max(absent)} (the first is 0)", where)
     elif given is None and asked.image.colour and (wanted == 1 or _wants_stains(asked)):
         yield _photograph(asked, where)
     elif given is None and wanted != found:

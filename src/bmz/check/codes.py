@@ -186,8 +186,9 @@ CODES: Mapping[str, CodePage] = {
     ),
     "scale.anisotropy": CodePage(
         "warning",
-        "The ratio of depth to width of a voxel differs by 2 x or more from that of the model.",
-        "Resample the stack along z first; --scale changes all axes alike and does not help.",
+        "A voxel is 2 x or more deeper or flatter for its width than one of the model, or a pixel "
+        "1.25 x or more higher or lower.",
+        "Resample the image along that axis first: --scale changes all axes alike.",
         "a voxel of the image is 4 x as deep as wide, of the model 1 x",
     ),
     "object.size": CodePage(

@@ -71,12 +71,21 @@ def model_diameter(asked: Question) -> Diameter | None:
 
 def declared_diameter(model: ModelSpec) -> Diameter | None:
     """Give ``config.bmz.object_diameter_px`` with its range, where the description has one."""
-    config = model.config.get("bmz") or {}
-    px, limits = config.get("object_diameter_px"), config.get("object_diameter_range_px")
+    px = model.ours.get("object_diameter_px")
     if not isinstance(px, int | float) or px <= 0:
         return None
+    limits = _limits(model.ours.get("object_diameter_range_px"))
     low, high = limits or (px / OFF, px * OFF)
     return Diameter(float(px), float(low), float(high), "declared", stated=limits is not None)
+
+
+def _limits(written: object) -> tuple[float, float] | None:
+    """Read a range; None for what is none, as anyone may write anything there."""
+    if not isinstance(written, list | tuple) or len(written) != 2:  # noqa: PLR2004 - low and high
+        return None
+    low, high = written
+    known = isinstance(low, int | float) and isinstance(high, int | float) and 0 < low <= high
+    return (low, high) if known else None
 
 
 def image_diameter(asked: Question) -> ObjectSize | None:

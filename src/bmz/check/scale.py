@@ -25,8 +25,12 @@ ROUNDING = 1e-3
 """Files hold a pixel size as a fraction or with few digits: a ratio this much below a limit is at
 the limit."""
 
-SQUASHED = 2.0
-"""From this ratio of the z to xy ratios on objects have another shape than those trained on."""
+SHAPES = (
+    ("z", 2.0, "a voxel of the image is {:.3g} x as deep as wide, of the model {:.3g} x"),
+    ("y", OFF, "a pixel of the image is {:.3g} x as high as wide, of the model {:.3g} x"),
+)
+"""Axis, and from which ratio of the ratios to x on objects have another shape than those trained
+on: in a plane it is seen earlier, as along z a microscope blurs."""
 
 
 def scale_to(model: Mapping[str, float], image: Mapping[str, float]) -> float | None:
@@ -67,24 +71,26 @@ def _reaches(ratio: float, limit: float) -> bool:
 
 def _anisotropy(asked: Question, wanted: Mapping[str, float]) -> Iterator[Finding]:
     found = asked.pixel_um
-    if "z" not in asked.model.space or not ({"z", "x"} <= wanted.keys() & found.keys()):
-        return
-    model, image = wanted["z"] / wanted["x"], found["z"] / found["x"]
-    if _reaches(image / model, SQUASHED):
-        yield Finding(
-            "scale.anisotropy", "warning", f"{asked.inputs[0].id}.z",
-            f"a voxel of the image is {image:.3g} x as deep as wide, of the model {model:.3g} x",
-            wanted=_text(wanted), found=_text(found),
-            hint=f"resample the stack along z first, to {model * found['x']:.3g} um a plane",
-        )  # fmt: skip
+    for axis, limit, words in SHAPES:
+        known = {axis, "x"} <= wanted.keys() & found.keys()
+        if axis not in asked.model.space or not known:
+            continue
+        model, image = wanted[axis] / wanted["x"], found[axis] / found["x"]
+        if _reaches(image / model, limit):
+            yield Finding(
+                "scale.anisotropy", "warning", f"{asked.inputs[0].id}.{axis}",
+                words.format(image, model), wanted=_text(wanted), found=_text(found),
+                hint=f"resample the image along {axis} first, to {model * found['x']:.3g} um",
+            )  # fmt: skip
 
 
 def _absurd(factor: float, size: PixelSize, found: Mapping[str, float], where: str) -> Finding:
     thousand = _reaches(factor, THOUSAND / FAR) and not _reaches(factor, THOUSAND * FAR)
     units = "; perhaps nm and um were mixed up" if thousand else ""
+    told = f"{float(f'{factor:.3g}'):g}"  # 1000, not 1e+03
     return Finding(
         "scale.implausible", "error", where,
-        f"a pixel of the image would be {factor:.3g} x as long as one of the model{units}",
+        f"a pixel of the image would be {told} x as long as one of the model{units}",
         wanted=_text(size.um), found=_text(found),
         hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
         evidence=_evidence(size.source),
@@ -93,7 +99,11 @@ def _absurd(factor: float, size: PixelSize, found: Mapping[str, float], where: s
 
 def _unknown(asked: Question, size: PixelSize, where: str) -> Finding:
     wanted, found = size.um, asked.pixel_um
-    who = "the image" if wanted else "the model" if found else "neither the model nor the image"
+    # a depth alone is not compared, so who states nothing else states no pixel size
+    by_model, by_image = ({"y", "x"} & sizes.keys() for sizes in (wanted, found))
+    who = (
+        "the image" if by_model else "the model" if by_image else "neither the model nor the image"
+    )
     verb = "states" if who.startswith("neither") else "states no"
     diameter = known_diameter_px(asked.model)
     objects, source = "", size.source

@@ -15,7 +15,7 @@ def size_findings(asked: Question) -> Iterator[Finding]:
     for axis in first.axes:
         pixels = asked.image.sizes.get(axis.letter)
         if axis.kind == "space" and pixels is not None:
-            yield from _of_axis(axis, int(pixels * (asked.scale or 1.0)), first.id)
+            yield from _of_axis(axis, max(1, int(pixels * (asked.scale or 1.0))), first.id)
 
 
 def _of_axis(axis: AxisSpec, pixels: int, tensor: str) -> Iterator[Finding]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,17 @@ class ValueSummary:
     """
 
     pixels: Axed
+    _parts: dict[tuple[int, ...], ValueSummary] = field(default_factory=dict, init=False)
+
+    def of(self, channels: tuple[int, ...]) -> ValueSummary:
+        """Give the values of these channels only; itself where there are no others."""
+        array, axes = self.pixels
+        if "c" not in axes or channels == tuple(range(array.shape[axes.index("c")])):
+            return self
+        if channels not in self._parts:
+            part = array.take(channels, axis=axes.index("c"))
+            self._parts[channels] = ValueSummary(Axed(part, axes))
+        return self._parts[channels]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -71,7 +83,7 @@ class ValueSummary:
 
     @cached_property
     def channels(self) -> tuple[ChannelRange, ...]:
-        """Give the range of every channel of finite values."""
+        """Give the range of the finite values of every channel; NaN where it has none."""
         array, axes = self.pixels
         if "c" not in axes:
             return (_range_of(array),)
@@ -80,5 +92,7 @@ class ValueSummary:
 
 def _range_of(channel: AnyArray) -> ChannelRange:
     order = in_order(channel)
+    if order.size == 0:
+        return ChannelRange(nan, nan, nan, nan)
     low, high = percentiles(order, (1, 99.9))
     return ChannelRange(float(order[0]), float(order[-1]), float(low), float(high))

@@ -41,6 +41,9 @@ def dtype_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
     ----------
     pixels : of the image or a sample; their range decides whether narrowing loses anything
     """
+    pixels = pixels.of(_used(asked))
+    if pixels.size == 0:
+        return  # every channel is filled with zeros
     for tensor in asked.inputs:
         found, wanted = pixels.dtype, np.dtype(tensor.dtype)
         if found == wanted or np.can_cast(found, wanted, "safe"):
@@ -58,13 +61,13 @@ def dtype_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
 
 
 def _values_survive(pixels: ValueSummary, wanted: np.dtype[Any]) -> bool:
-    if pixels.size == 0 or pixels.nonfinite:
+    if pixels.nonfinite:
         return False
     least, most = pixels.limits
     if np.issubdtype(wanted, np.floating):
         # float64 to float32 loses digits, not meaning; integers beyond the mantissa do
         whole = np.issubdtype(pixels.dtype, np.integer)
-        limit = 2 ** (np.finfo(wanted).nmant + 1) if whole else np.finfo(wanted).max
+        limit = 2 ** (np.finfo(wanted).nmant + 1) if whole else float(np.finfo(wanted).max)
         return bool(max(abs(least), abs(most)) <= limit)
     if not np.issubdtype(wanted, np.integer):
         return False
@@ -79,24 +82,30 @@ def _range(pixels: ValueSummary) -> str:
 
 def range_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
     """Yield values that are no numbers, no contrast, empty channels, and another range."""
-    first = asked.inputs[0]
-    bad = pixels.nonfinite
+    first, used = asked.inputs[0], pixels.of(_used(asked))
+    bad = used.nonfinite
     if bad:
         yield Finding(
             "range.nonfinite", "error", first.id,
-            f"{bad} of {pixels.size} pixels are NaN or infinite",
+            f"{bad} of {used.size} pixels are NaN or infinite",
             wanted="finite numbers", found=f"{bad} others",
             hint="fill or crop them; every pixel near them would come out wrong",
             evidence="measured",
         )  # fmt: skip
         return
     yield from _contrast(asked, pixels)
-    yield from _declared_range(asked, pixels)
+    if used.size:
+        yield from _declared_range(asked, used)
+
+
+def _used(asked: Question) -> tuple[int, ...]:
+    """Give the channels of the image that the model sees, each once."""
+    return tuple(sorted(set(asked.channels_taken) - {EMPTY_CHANNEL}))
 
 
 def _contrast(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
     levels = np.issubdtype(pixels.dtype, np.integer) or pixels.dtype == np.bool_
-    for number in sorted(set(asked.channels_taken) - {EMPTY_CHANNEL}):
+    for number in _used(asked):
         channel = pixels.channels[number]
         low, high = channel.low, channel.high
         where = f"{asked.inputs[0].id}.c{number}"
@@ -126,14 +135,20 @@ def _declared_range(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
             yield Finding(
                 "range.unit", "warning", tensor.id,
                 "the pixels lie in 0 to 1, the model takes a wider range",
-                wanted=f"{least} to {most}", found=_range(pixels),
+                wanted=_declared(least, most), found=_range(pixels),
                 hint=f"multiply the image by {most:g}, or give the raw one", evidence="measured",
             )  # fmt: skip
         elif (least is not None and low < least) or (most is not None and high > most):
             yield Finding(
                 "range.outside", "warning", tensor.id,
                 "pixels lie outside the declared range of the model",
-                wanted=f"{least} to {most}", found=_range(pixels),
+                wanted=_declared(least, most), found=_range(pixels),
                 hint="bring the intensities into the range yourself, or look twice at the result",
                 evidence="measured",
             )  # fmt: skip
+
+
+def _declared(least: float | None, most: float | None) -> str:
+    if least is None or most is None:
+        return f"{least:g} or more" if least is not None else f"{most:g} or less"
+    return f"{least:g} to {most:g}"

@@ -260,6 +260,18 @@ class ModelSpec:
         letters = {letter for tensor in self.inputs for letter in tensor.space}
         return "".join(letter for letter in SPACE if letter in letters)
 
+    @property
+    def ours(self) -> Mapping[str, Any]:
+        """Give ``config.bmz``; empty where it is no mapping: anyone may write there."""
+        found = self.config.get("bmz")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def receptive_field(self) -> Mapping[str, Any]:
+        """Give ``config.bmz.receptive_field``; empty where nothing was measured."""
+        found = self.ours.get("receptive_field")
+        return found if isinstance(found, Mapping) else {}
+
     def tolerance_for(self, output: str, weights_format: str) -> Tolerance:
         """Give the declared tolerance of an output with a weights format, or the default one."""
         for entry in self.tolerances:

@@ -52,8 +52,7 @@ def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
 
     ``config.bmz.object_diameter_px`` is our own addition to a description.
     """
-    ours = model.config.get("bmz")
-    stated = ours.get("object_diameter_px") if isinstance(ours, Mapping) else None
+    stated = model.ours.get("object_diameter_px")
     if isinstance(stated, int | float) and stated > 0:
         return Fact(stated, "")
     return _facts(model).object_diameter_px

@@ -68,7 +68,7 @@ class Source:
         """
         written = str(getattr(description, "source", description))
         pure = PurePosixPath(written.replace("\\", "/"))
-        url = written if "://" in written else None
+        url, named = (written if "://" in written else None), pure
         if url:  # a remote file lies, once fetched, beside the manifest
             pure = PurePosixPath(pure.name.partition("?")[0])
             written = pure.name
@@ -76,14 +76,16 @@ class Source:
             raise PathLeavesPackage(self.manifest, written)
         if not all(part.isprintable() and len(part.encode()) <= _MOST_NAME for part in pure.parts):
             raise PackageInvalid(self.manifest, f"no file can be called '{written[:80]}'")
-        stated = getattr(description, "sha256", None) or _hash_of(self.content, pure)
+        stated = getattr(description, "sha256", None) or _hash_of(self.content, named)
         return PackagedFile(self.manifest.parent / pure, str(stated) if stated else None, url)
 
 
 def _hash_of(node: object, path: PurePosixPath) -> str | None:
     for entry in _mappings(node):
         source = entry.get("source")
-        if isinstance(source, str) and PurePosixPath(source) == path and entry.get("sha256"):
+        if not isinstance(source, str) or not entry.get("sha256"):
+            continue
+        if PurePosixPath(source.replace("\\", "/")) == path:
             return str(entry["sha256"])
     return None
 

@@ -1,0 +1,146 @@
+"""At which sizes an image is padded or tiled, and what is said of it."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.check.questions import image, model, network, tensor
+
+from bmz.check.finding import Finding
+from bmz.check.question import Question
+from bmz.check.sizes import size_findings
+from bmz.spec.model import AnySize, AxisSpec, Fixed, LikeAxis, Size, Stepped, TensorSpec
+
+
+def on_axes(**sizes: Size) -> TensorSpec:
+    """Give an input whose axes, each of a rule of its own, all are of space."""
+    return TensorSpec("raw", tuple(AxisSpec(a, "space", s) for a, s in sizes.items()), "float32")
+
+
+def said(size: Size, pixels: int, *, scale: float | None = None) -> list[Finding]:
+    asked = Question(network(on_axes(x=size)), image("x", (pixels,)), scale=scale)
+    return list(size_findings(asked))
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels", "code", "message"),
+    [
+        (Fixed(64), 63, "below-least", "63 px is below the least size: padded to 64 px"),
+        (Fixed(64), 65, "fixed", "65 px are run in tiles of 64 px"),
+        (Fixed(1), 2, "fixed", "2 px are run in tiles of 1 px"),
+        (Stepped(64, 16), 63, "below-least", "63 px is below the least size: padded to 64 px"),
+        (
+            Stepped(64, 16),
+            65,
+            "off-step",
+            "65 px is no legal size (64 + 16n): padded to 80 px, or tiled",
+        ),
+        (
+            Stepped(64, 16),
+            79,
+            "off-step",
+            "79 px is no legal size (64 + 16n): padded to 80 px, or tiled",
+        ),
+        (
+            Stepped(5, 4),
+            10_000,
+            "off-step",
+            "10000 px is no legal size (5 + 4n): padded to 10001 px, or tiled",
+        ),
+        (Stepped(64, 0), 63, "below-least", "63 px is below the least size: padded to 64 px"),
+    ],
+)
+def test_a_size_that_is_changed_is_a_note_with_all_its_numbers(
+    size: Size, pixels: int, code: str, message: str
+) -> None:
+    (finding,) = said(size, pixels)
+
+    assert finding == Finding(
+        f"size.{code}", "note", "raw.x", message, wanted=str(size), found=str(pixels)
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels"),
+    [
+        (Fixed(64), 64),
+        (Stepped(64, 16), 64),
+        (Stepped(64, 16), 80),
+        (Stepped(64, 16), 64 + 16 * 999),
+        (Stepped(1, 1), 1),
+        (Stepped(64, 0), 65),
+        (AnySize(), 1),
+        (LikeAxis("raw", "y"), 1),
+        (LikeAxis("raw", "y", -8), 7),
+    ],
+    ids=str,
+)
+def test_of_a_size_that_the_network_takes_nothing_is_said(size: Size, pixels: int) -> None:
+    assert said(size, pixels) == []
+
+
+@given(least=st.integers(1, 70), step=st.integers(1, 40), pixels=st.integers(1, 300))
+def test_the_size_that_is_padded_to_is_the_next_legal_one(
+    least: int, step: int, pixels: int
+) -> None:
+    legal = next(size for size in count(least, step) if size >= pixels)
+
+    found = said(Stepped(least, step), pixels)
+
+    assert len(found) == (legal != pixels)
+    assert all(f"padded to {legal} px" in finding.message for finding in found)
+
+
+def test_each_axis_is_held_against_its_own_rule_in_the_order_of_the_input() -> None:
+    rules = on_axes(x=Fixed(32), y=Stepped(10, 3), z=Fixed(5))
+    asked = Question(network(rules), image("zyx", (9, 12, 31)))
+
+    found = [(f.where, f.code, f.wanted, f.found) for f in size_findings(asked)]
+
+    assert found == [
+        ("raw.x", "size.below-least", "32", "31"),
+        ("raw.y", "size.off-step", "10 + 3n", "12"),
+        ("raw.z", "size.fixed", "5", "9"),
+    ]
+
+
+def test_a_batch_and_channels_have_no_size_in_pixels() -> None:
+    asked = Question(model(channels=("a", "b")), image("cyx", (3, 16, 16)))
+
+    assert list(size_findings(asked)) == []
+
+
+def test_an_axis_that_the_image_lacks_has_no_size() -> None:
+    asked = Question(network(on_axes(z=Fixed(9), y=Fixed(8))), image("tyx", (4, 8, 8)))
+
+    assert list(size_findings(asked)) == []
+
+
+@pytest.mark.parametrize(
+    ("pixels", "scale", "seen"),
+    [
+        (64, 1.0, []),
+        (128, 0.5, []),
+        (129, 0.5, []),  # half a pixel is none
+        (130, 0.5, ["65"]),
+        (64, 0.5, ["32"]),
+        (64, 1 + 1 / 64, ["65"]),
+        (33, 2.0, ["66"]),
+    ],
+)
+def test_the_size_after_a_rescale_counts(pixels: int, scale: float, seen: list[str]) -> None:
+    assert [finding.found for finding in said(Fixed(64), pixels, scale=scale)] == seen
+
+
+def test_a_rescale_leaves_one_pixel_at_the_least() -> None:
+    assert said(Stepped(1, 1), 9, scale=0.1) == []
+
+
+def test_an_optional_input_is_asked_for_no_size() -> None:
+    prompt = tensor(name="prompt", size=Fixed(8), optional=True)
+    asked = Question(network(prompt, tensor(size=Fixed(32))), image(shape=(8, 32)))
+
+    assert [(f.where, f.found) for f in size_findings(asked)] == [("raw.y", "8")]
