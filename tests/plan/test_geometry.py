@@ -185,7 +185,8 @@ def test_a_known_receptive_field_is_the_halo(field: dict[str, Any], wanted: int)
 
 @pytest.mark.parametrize(
     "config", [{}, {"bmz": None}, {"bmz": {"receptive_field": None}},
-               {"bmz": {"receptive_field": {"radius_px": "wide"}}}],
+               {"bmz": {"receptive_field": {"radius_px": "wide"}}}, {"bmz": "wide"},
+               {"bmz": {"receptive_field": "wide"}}],
 )  # fmt: skip
 def test_without_a_known_field_the_halo_hangs_on_the_tile(config: dict[str, Any]) -> None:
     spec = replace(PLAIN, config=config)

@@ -33,13 +33,22 @@ def test_what_is_not_known_is_told_with_the_shape_of_the_output() -> None:
     "told",
     [
         {"recipe": {"name": "flows", "output": "another"}},
-        {"recipe": "flows"},
         {"recipe": None},
         None,
+        "flows",
     ],
 )
 def test_config_of_our_own_about_something_else_says_nothing(told: Any) -> None:
     assert "no op, config or channel name" in refused(output(channels=3), config={"bmz": told})
+
+
+@pytest.mark.parametrize(
+    "told", ["flows", ["flows"], {}, {"name": 3}, {"name": "flows", "parameters": [1]}]
+)
+def test_config_of_our_own_that_names_no_recipe_is_refused(told: Any) -> None:
+    message = refused(output("label"), config={"bmz": {"recipe": told}})
+
+    assert message.endswith(f"config.bmz.recipe is {told!r}, without a name and parameters")
 
 
 def test_config_of_our_own_may_name_its_output_and_leave_out_parameters() -> None:

@@ -122,8 +122,7 @@ def axis_rules(
 
 
 def _receptive_field(model: ModelSpec) -> int | None:
-    field = (model.config.get("bmz") or {}).get("receptive_field") or {}
-    radius = field.get("radius_px")
+    radius = model.receptive_field.get("radius_px")
     return ceil(radius) if isinstance(radius, int | float) else None
 
 

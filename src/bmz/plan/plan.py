@@ -211,8 +211,7 @@ def wide_side(model: ModelSpec) -> int | None:
 
 def sees_whole_image(model: ModelSpec) -> bool:
     """Say whether the description tells that every output hangs on the whole input."""
-    field = (model.config.get("bmz") or {}).get("receptive_field") or {}
-    return bool(field.get("global_context"))
+    return bool(model.receptive_field.get("global_context"))
 
 
 def _channels_of_inputs(asked: Question) -> tuple[tuple[int, ...], ...]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bmz.plan.channel_names import BOUNDARY, CONTOUR, FOREGROUND, LABELS, channel_names, word_in
 from bmz.plan.curated import Curated, curated_way
 from bmz.plan.errors import (
     MakesNoLabels,
@@ -18,11 +19,6 @@ from bmz.spec.model import ModelSpec, TensorSpec
 
 LABEL_OPS = ("stardist_postprocessing", "cellpose_flow_dynamics")
 """Declared ops that give labels."""
-
-FOREGROUND = {"foreground", "nucleus", "nuclei", "cell", "cells", "object", "objects", "f"}
-BOUNDARY = {"boundary", "boundaries", "membrane", "contour", "contours", "border", "edge", "c"}
-CONTOUR = {"contour", "contours"}
-LABELS = {"label", "labels", "instances", "instance_labels"}
 
 BIAPY = {"F", "B", "M", "C", "T", "P", "D", "Db", "Dn", "Dc"}
 """Letters of a representation of BiaPy that the recipe `contour` reads."""
@@ -150,11 +146,19 @@ def _declared_op(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
 
 def _own_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     # written by `bmz`: {name, parameters, output}, as docs/reference/recipes.md says
-    told = (model.config.get("bmz") or {}).get("recipe")
-    if not isinstance(told, Mapping) or told.get("output", tensor.id) != tensor.id:
+    told = model.ours.get("recipe")
+    if told is None:
         return None
-    why = "config.bmz.recipe names it"
-    return RecipeChoice(str(told.get("name")), why, tensor.id, dict(told.get("parameters") or {}))
+    name, values = (
+        (told.get("name"), told.get("parameters")) if isinstance(told, Mapping) else ("", {})
+    )
+    if not (isinstance(name, str) and name and isinstance(values or {}, Mapping)):
+        raise RecipeUnclear(
+            model.id, f"config.bmz.recipe is {told!r}, without a name and parameters"
+        )
+    if told.get("output", tensor.id) != tensor.id:
+        return None
+    return RecipeChoice(name, "config.bmz.recipe names it", tensor.id, dict(values or {}))
 
 
 def _stardist_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
@@ -190,15 +194,10 @@ def _mutex_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     return RecipeChoice("affinities", why, tensor.id, {"offsets": text, "one_is_apart": True})
 
 
-def _names(tensor: TensorSpec) -> tuple[str, ...]:
-    axis = tensor.axis("c")
-    return tuple(name.strip().lower() for name in axis.names) if axis else ()
-
-
 def _label_output(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     if tensor.channels != 1:
         return None
-    if set(_names(tensor)) & LABELS:
+    if set(channel_names(tensor)) & LABELS:
         return RecipeChoice("labels", "the output channel is named as labels", tensor.id)
     wide = re.fullmatch(r"u?int(16|32|64)", tensor.dtype) is not None
     if wide and "c" not in tensor.letters:
@@ -208,17 +207,17 @@ def _label_output(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
 
 
 def _named_maps(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
-    names = _names(tensor)
-    boundary = next((i for i, name in enumerate(names) if _word_in(name, BOUNDARY)), None)
+    names = channel_names(tensor)
+    boundary = next((i for i, name in enumerate(names) if word_in(name, BOUNDARY)), None)
     foreground = next(
-        (i for i, name in enumerate(names) if _word_in(name, FOREGROUND) and i != boundary), -1
+        (i for i, name in enumerate(names) if word_in(name, FOREGROUND) and i != boundary), -1
     )
     if boundary is None:
         return None
     why = f"the output channels are named {', '.join(names)}"
-    if foreground >= 0 and _word_in(names[boundary], CONTOUR):
+    if foreground >= 0 and word_in(names[boundary], CONTOUR):
         letters = {foreground: "F", boundary: "C"}
-        letters |= {i: "B" for i, name in enumerate(names) if _word_in(name, {"background"})}
+        letters |= {i: "B" for i, name in enumerate(names) if word_in(name, {"background"})}
         channels = "+".join(letters.get(i, "-") for i in range(len(names)))
         half = {f"{name}_threshold": 0.5 for name in ("foreground", "background", "contour")}
         return RecipeChoice("contour", why, tensor.id, {"channels": channels, **half})
@@ -226,14 +225,10 @@ def _named_maps(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     return RecipeChoice("boundary", why, tensor.id, places)
 
 
-def _word_in(name: str, words: set[str]) -> bool:
-    return bool(set(re.split(r"[\s_\-]+", name)) & words)
-
-
 def _named_families(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
-    names = _names(tensor)
+    names = channel_names(tensor)
     why = f"the output channels are named {', '.join(names)}"
-    flows = [name for name in names if _word_in(name, {"flow", "flows"})]
+    flows = [name for name in names if word_in(name, {"flow", "flows"})]
     if names and len(flows) == len(tensor.space) and names[: len(flows)] == tuple(flows):
         return RecipeChoice("flows", why, tensor.id)
     if any(re.search(r"inner[\s_\-]*distance", name) for name in names[:1]):
