@@ -175,14 +175,17 @@ def noticed(mutant: Mutant, tests: Sequence[str]) -> bool:
 
 def _run_tests(mutant: Mutant, tests: Sequence[str]) -> None:
     """Leave the process with status 0 when all tests pass."""
-    import pytest
-
     signal.alarm(LIMIT_S)
     sys.meta_path.insert(0, Changed(mutant))
-    words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    os._exit(int(_pytest("-x", *tests) != 0))
+
+
+def _pytest(*words: str) -> int:
+    import pytest
+
+    quiet = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        status = pytest.main(words)
-    os._exit(int(status != 0))
+        return int(pytest.main([*quiet, *words]))
 
 
 def main() -> None:
@@ -200,6 +203,7 @@ def main() -> None:
         parser.error(f"{words.target} needs --tests")
     for name in ("numpy", "scipy.ndimage", "xarray", "pydantic"):
         importlib.import_module(name)  # before the forks, each of which would import it anew
+    _pytest("--collect-only", "tests/conftest.py")  # and pytest with hypothesis
     same = Mutant(paths[0], 1, "nothing", ast.parse(paths[0].read_text(encoding="utf-8")))
     if noticed(same, tests):
         raise SystemExit("the tests fail without any change")
