@@ -88,6 +88,31 @@ def test_x_and_y_that_differ_tenfold_are_odd() -> None:
     assert size.odd == ("y: 5 um and x: 0.1 um differ too much",)
 
 
+@pytest.mark.parametrize(("tall", "wide"), [(1.0, 10.0), (10.0, 1.0)])
+def test_x_and_y_may_differ_tenfold_and_no_more(tall: float, wide: float) -> None:
+    units = {"x": "um", "y": "um"}
+
+    tenfold = from_lengths({"y": tall, "x": wide}, units, "OME-XML")
+    more = from_lengths({"y": tall**1.01, "x": wide**1.01}, units, "OME-XML")
+
+    assert (tenfold.um, tenfold.odd) == ({"y": tall, "x": wide}, ())
+    assert (more.um, len(more.odd)) == ({}, 1)
+
+
+def test_a_pixel_of_a_plain_tag_is_at_most_a_millimetre() -> None:
+    millimetre = from_resolution({"x": 1.0}, "mm", "TIFF tags")
+    larger = from_resolution({"x": 0.999}, "mm", "TIFF tags")
+
+    assert (millimetre.um, millimetre.odd) == ({"x": 1000.0}, ())
+    assert (larger.um, larger.odd) == ({}, ("x: 1 mm (25.37 dpi)",))
+
+
+def test_inches_of_imagej_need_no_distance_of_slices() -> None:
+    size = from_imagej({"unit": "inch"}, {"y": 25_400.0, "x": 50_800.0})
+
+    assert (size.um, size.source) == ({"y": 1.0, "x": 0.5}, "ImageJ")
+
+
 @given(um=st.floats(1e-3, 1e3), ratio=st.floats(0.11, 9.9))
 def test_every_length_is_either_believed_or_called_odd(um: float, ratio: float) -> None:
     lengths = {"z": um * 20, "y": um * ratio, "x": um}

@@ -21,11 +21,13 @@ _END, _SCAN = 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not DHT, JPG, DAC
 _BARE = frozenset(range(0xD0, 0xD9)) | {0x01}  # RSTm, SOI and TEM have no length
 _JFIF, _EXIF = 0xE0, 0xE1  # APP0, APP1
+_NAMES = {_JFIF: b"JFIF\0", _EXIF: b"Exif\0\0"}  # others, such as XMP, use the same markers
 
 _EIGHT = 8  # bits a sample
 _GREY, _COLOUR = 1, 3  # components of a frame
 _UNITS = {1: "inch", 2: "cm"}  # JFIF 1.02, units of the densities
 _ORIENTATION = 0x0112  # Exif 2.32, 4.6.4
+_ORIENTATIONS = range(1, 9)  # cameras write 0 when they do not know it
 _UPRIGHT = 1
 
 LOSSY: Final = "JPEG compression has altered its intensities, for good"
@@ -112,7 +114,7 @@ def _markers(path: Path, content: bytes) -> _Markers:
         body = content[start + 4 : end]
         if code in _FRAMES:
             frame = struct.unpack(">BHHB", body[:6])
-        elif code in kept:
+        elif code in kept and body.startswith(_NAMES[code]):
             kept[code] = kept[code] or body
         elif code in (_SCAN, _END):
             break
@@ -125,7 +127,7 @@ def _markers(path: Path, content: bytes) -> _Markers:
 
 
 def _pixel_size(jfif: bytes) -> PixelSize:
-    if not jfif.startswith(b"JFIF\0") or len(jfif) < 12:  # noqa: PLR2004  (up to the densities)
+    if len(jfif) < 12:  # noqa: PLR2004  (up to the densities)
         return PixelSize()
     unit, x, y = struct.unpack(">BHH", jfif[7:12])
     return from_resolution({"y": y, "x": x}, _UNITS.get(unit, ""), "JFIF")
@@ -135,7 +137,7 @@ def _orientation(exif: bytes) -> int:
     """Read Exif's orientation, 1 to 8; upright where there is none."""
     tiff = exif[6:]
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if not exif.startswith(b"Exif\0\0") or order is None:
+    if order is None:
         return _UPRIGHT
     try:
         (start,) = struct.unpack_from(f"{order}I", tiff, 4)
@@ -143,7 +145,7 @@ def _orientation(exif: bytes) -> int:
         for i in range(count):
             tag, _kind, _n, value = struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * i)
             if tag == _ORIENTATION:
-                return int(value)
+                return int(value) if value in _ORIENTATIONS else _UPRIGHT
     except struct.error:
         pass  # damaged Exif alters no pixel
     return _UPRIGHT

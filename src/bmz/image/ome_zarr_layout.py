@@ -239,4 +239,4 @@ def _no_image(path: Path, group: _Group) -> ZarrHoldsImages:
 
 def _paths(listed: object) -> list[str]:
     entries = listed if isinstance(listed, list) else []
-    return [str(e["path"]) for e in entries if isinstance(e, Mapping) and "path" in e]
+    return [str(e["path"]).strip("/") for e in entries if isinstance(e, Mapping) and "path" in e]

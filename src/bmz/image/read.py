@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import xarray as xr
 
 from bmz.base.arrays import AnyArray
@@ -66,7 +64,7 @@ def laid_out(pixels: AnyArray, info: ImageInfo) -> xr.DataArray:
     ImageUnreadable
         They have another size or dtype than the header said.
     """
-    if pixels.size != math.prod(info.shape) or pixels.dtype != info.dtype:
+    if _larger(pixels.shape) != _larger(info.shape) or pixels.dtype != info.dtype:
         raise ImageUnreadable(info.path, "changed since it was looked at")
     stored = named(pixels.reshape(info.shape), info.axes)
     return with_lengths(
@@ -75,3 +73,7 @@ def laid_out(pixels: AnyArray, info: ImageInfo) -> xr.DataArray:
         channel_names=info.channel_names,
         colour=info.colour,
     )
+
+
+def _larger(shape: tuple[int, ...]) -> list[int]:
+    return [n for n in shape if n > 1]

@@ -177,7 +177,7 @@ def _described(tif: TiffFile, page: TiffPage, series: int) -> tuple[PixelSize, t
     metadata = tif.imagej_metadata
     if metadata is not None and "unit" in metadata:
         return from_imagej(metadata, known), _imagej_names(metadata)
-    unit = _UNITS.get(int(page.tags.valueof("ResolutionUnit", 2)), "")
+    unit = _UNITS.get(page.tags.valueof("ResolutionUnit", 2), "")
     return from_resolution(known, unit, "TIFF tags"), _imagej_names(metadata or {})
 
 
@@ -193,8 +193,8 @@ def _imagej_names(metadata: dict[str, object]) -> tuple[str, ...]:
 
 def _ratio(page: TiffPage, tag: str) -> float | None:
     value = page.tags.valueof(tag)
-    if value is None:
-        return None
+    if not isinstance(value, tuple) or len(value) != 2:  # noqa: PLR2004  (TIFF 6.0: a RATIONAL)
+        return None  # of another type, a number that nobody can be sure of
     above, below = value
     return above / below if below else math.inf
 
