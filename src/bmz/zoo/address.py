@@ -107,7 +107,7 @@ def _of_path(word: str) -> Address:
         return Unclear("no path holds a NUL character")
     path = Path(os.path.expanduser(word))  # noqa: PTH111  (Path raises for an unknown user)
     written_as_path = path.parent != Path() or word.startswith((".", "~"))
-    if written_as_path or path.suffix in {".zip", ".yaml", ".yml"}:
+    if written_as_path or path.suffix.lower() in {".zip", ".yaml", ".yml"}:
         return OnDisk(path)
     return Unclear("it is neither an alias, a DOI, a URL nor a path")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import stat
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from bmz.base.files import writable_folder
 from bmz.zoo.errors import ArchiveRefused, NotAPackage
 
 MOST_FILES = 10_000
@@ -23,13 +25,20 @@ MOST_RATIO = 200
 """Unpacked over packed size; weights hardly compress, and text by less than 100."""
 
 
-def unpack(archive: Path, cache: Path) -> Path:
+_OF_MEMBERS = frozenset(
+    {None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+)
+"""Errors that come from what a zip says, not from the disk; that of bzip2 has no number."""
+
+
+def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
     """Unpack `archive` into a folder of the cache named by its sha256, once.
 
     Parameters
     ----------
     archive : a zip file
     cache : the cache folder; made when it is not there
+    called : what the user calls `archive`, when that is not its path
 
     Returns
     -------
@@ -39,38 +48,62 @@ def unpack(archive: Path, cache: Path) -> Path:
     Raises
     ------
     NotAPackage
-        No zip, or a damaged one.
+        No zip, a damaged one, or one that cannot be read.
     ArchiveRefused
         A member leaves the folder or is a link, or there are too many or too large ones.
+    OSError
+        It cannot be kept.
     """
-    with archive.open("rb") as stream:
-        identity = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with archive.open("rb") as stream:
+            identity = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as why:
+        raise NotAPackage(called or archive, f"it cannot be read ({why.strerror})") from why
     folder = cache / "unpacked" / identity
     if folder.is_dir():
         return folder
     from filelock import FileLock  # here: what is unpacked needs no lock
 
-    writable_folder(folder.parent)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
-            _unpack_whole(archive, folder)
+            _unpack_whole(archive, folder, called or archive)
     return folder
 
 
-def _unpack_whole(archive: Path, folder: Path) -> None:
+def _unpack_whole(archive: Path, folder: Path, called: Path | str) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
     try:
-        with zipfile.ZipFile(archive) as opened:
-            refuse_unsafe(archive, opened.infolist())
+        with damage_told(), zipfile.ZipFile(archive) as opened:
+            refuse_unsafe(called, opened.infolist())
             opened.extractall(temporary)
         temporary.replace(folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as why:
-        raise NotAPackage(archive, f"it is no whole zip file ({why})") from why
+    except zipfile.BadZipFile as why:
+        raise NotAPackage(called, f"it is no zip file that can be unpacked ({why})") from why
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def refuse_unsafe(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+@contextmanager
+def damage_told() -> Iterator[None]:
+    """Make one error of all that zipfile raises for a zip that is damaged, locked or too new.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        In place of those; an ``OSError`` of the disk passes.
+    """
+    try:
+        yield
+    except (zlib.error, EOFError, RuntimeError, UnicodeDecodeError) as why:
+        raise zipfile.BadZipFile(str(why)) from why
+    except OSError as why:
+        if why.errno not in _OF_MEMBERS:
+            raise
+        raise zipfile.BadZipFile(str(why)) from why
+
+
+def refuse_unsafe(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
     """Look at the list of members before anything is written.
 
     Raises

@@ -7,14 +7,13 @@ import json
 import os
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bmz.base.files import whole_file, writable_folder
-from bmz.zoo.archive import refuse_unsafe
+from bmz.zoo.archive import damage_told, refuse_unsafe
 from bmz.zoo.cached import CachedPackage, choose
 from bmz.zoo.errors import CacheDamaged, ExportDamaged
 from bmz.zoo.settings import ZooSettings
@@ -157,11 +156,11 @@ def import_archive(settings: ZooSettings, archive: Path) -> Carried:
         settings.cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".importing-", dir=settings.cache) as temporary:
             try:
-                with zipfile.ZipFile(archive) as opened:
+                with damage_told(), zipfile.ZipFile(archive) as opened:
                     origins, members = _read_contents(archive, opened)
                     for member in members:
                         _extract(archive, opened, member, Path(temporary))
-            except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, FileNotFoundError) as why:
+            except (zipfile.BadZipFile, KeyError, FileNotFoundError) as why:
                 raise ExportDamaged(archive, f"it is no whole export ({why})") from why
             return _take_over(settings, archive, Path(temporary), origins, members)
 

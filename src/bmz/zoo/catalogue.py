@@ -116,7 +116,7 @@ def _listed(item: dict[str, Any]) -> Listed | None:
             )
             if SHA256.fullmatch(version.sha256):
                 versions.append(version)
-    name = str(item.get("id", "")).removeprefix(COLLECTION)
+    name = str(item.get("id") or "").removeprefix(COLLECTION)
     return Listed(name, tuple(versions)) if name and versions else None
 
 

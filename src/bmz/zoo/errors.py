@@ -39,7 +39,7 @@ class NotAPackage(CouldNotTell):
 class ArchiveRefused(CouldNotTell):
     """A zip would leave its folder, or is far larger inside than out."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: Path | str, why: str) -> None:
         super().__init__(
             f"the archive '{path}' is refused: {why}",
             hint="do not use this file unless you know who made it and why",

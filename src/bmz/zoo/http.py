@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -82,14 +83,12 @@ def read_retry_after(text: str | None, now_s: float) -> float | None:
 
     if not text:
         return None
-    try:
-        return max(float(text), 0.0)
-    except ValueError:
-        pass
-    try:
+    with suppress(ValueError):
+        seconds = float(text)
+        return None if math.isnan(seconds) else max(seconds, 0.0)
+    with suppress(ValueError, OverflowError):
         return max(parsedate_to_datetime(text).timestamp() - now_s, 0.0)
-    except ValueError:
-        return None
+    return None
 
 
 class Client:

@@ -23,6 +23,7 @@ from bmz.zoo.http import Client
 from bmz.zoo.lookup import by_alias, by_doi, path_hint
 from bmz.zoo.package import Package, Remote
 from bmz.zoo.settings import ZooSettings, settings_from_environment
+from bmz.zoo.store import keeping
 from bmz.zoo.zips import top_manifest
 
 __all__ = ["STARTER", "Package", "Remote", "locate", "starter_folder", "starter_names"]
@@ -100,12 +101,19 @@ def _starter(word: str, address: Starter) -> Package:
 
 
 def _on_disk(word: str, path: Path, settings: ZooSettings) -> Package:
-    if not path.exists():
-        raise ModelNotFound(word, "there is no such file or folder", hint="look at the path again")
+    hint = "look at the path again"
+    try:
+        is_there = path.exists()
+    except OSError as why:
+        raise ModelNotFound(word, f"cannot look there: {why.strerror}", hint=hint) from why
+    if not is_there:
+        raise ModelNotFound(word, "there is no such file or folder", hint=hint)
     if path.is_dir():
         return Package(path.resolve().name, top_manifest(path))
-    if path.suffix in {".yaml", ".yml"}:
+    if path.suffix.lower() in {".yaml", ".yml"}:
         return Package(path.resolve().parent.name, path)
-    if path.suffix == ".zip":
-        return Package(path.stem, top_manifest(unpack(path, settings.cache)))
+    if path.suffix.lower() == ".zip":
+        with keeping(settings):
+            unpacked = unpack(path, settings.cache)
+        return Package(path.stem, top_manifest(unpacked, called=path))
     raise NotAPackage(path, f"a file ending in '{path.suffix}'")

@@ -67,7 +67,10 @@ def by_doi(word: str, address: Doi, client: Client, listener: Listener) -> Packa
 def path_hint(word: str) -> str:
     """Say how to write `word` when it is meant as a path; empty when nothing lies there."""
     path = Path(word)
-    kind = "folder" if path.is_dir() else "file" if path.exists() else ""
+    try:
+        kind = "folder" if path.is_dir() else "file" if path.exists() else ""
+    except OSError:
+        return ""  # too long for a path, or in a folder that is not for us
     return f"for the {kind} here, write ./{word}" if kind else ""
 
 

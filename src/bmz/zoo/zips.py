@@ -53,17 +53,18 @@ def adopt_zip(
         arrival = bring(client, Parcel(silent(url), room, model), None, listener)
         if arrival.path is None:  # without a sha256 whatever came is wanted
             raise NotAPackage(url, "nothing came")
-        unpacked = unpack(arrival.path, settings.cache)
         try:
-            manifest = _take_over(client, unpacked, Origin(model, "", url, is_zip=True))
-        finally:
-            shutil.rmtree(unpacked, ignore_errors=True)
+            unpacked = unpack(arrival.path, settings.cache, called=url)
+            try:
+                return _take_over(client, unpacked, Origin(model, "", url, is_zip=True))
+            finally:
+                shutil.rmtree(unpacked, ignore_errors=True)
+        finally:  # what is no package must not be taken for it the next time
             shutil.rmtree(room, ignore_errors=True)
-        return manifest
 
 
 def _take_over(client: Client, unpacked: Path, origin: Origin) -> Path:
-    found = top_manifest(unpacked)
+    found = top_manifest(unpacked, called=origin.url)
     sha256 = sha256_of(found)
     folder = folder_of(client.settings.cache, sha256)
     for name in files_in(found.parent):
@@ -78,8 +79,13 @@ def _take_over(client: Client, unpacked: Path, origin: Origin) -> Path:
     return manifest
 
 
-def top_manifest(folder: Path) -> Path:
+def top_manifest(folder: Path, *, called: Path | str = "") -> Path:
     """Find the manifest in `folder`, or in the only folders within it.
+
+    Parameters
+    ----------
+    folder : of a package, or a zip unpacked
+    called : what the user calls it, when that is not its path
 
     Raises
     ------
@@ -91,4 +97,4 @@ def top_manifest(folder: Path) -> Path:
         for name in MANIFESTS:
             if (top / name).is_file():
                 return top / name
-    raise NotAPackage(folder, f"it holds none of {', '.join(MANIFESTS)}")
+    raise NotAPackage(called or folder, f"it holds none of {', '.join(MANIFESTS)}")
