@@ -84,11 +84,8 @@ class Mutant:
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
     """Yield every change of a module."""
-    whole = ast.parse(path.read_text(encoding="utf-8"))
-    count = sum(1 for _ in ast.walk(whole))
-    for number in range(count):
-        tree = copy.deepcopy(whole)
-        node = list(ast.walk(tree))[number]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in list(ast.walk(tree)):
         for what in changes(node):
             yield Mutant(path, getattr(node, "lineno", 1), what, copy.deepcopy(tree))
 
