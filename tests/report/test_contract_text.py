@@ -55,6 +55,58 @@ def test_what_is_not_a_contract_is_refused(old: str, new: str, words: str, tmp_p
         read_contract(path)
 
 
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        ("image", 'pixel_um = { y = 0.5, x = "0.5 um" }'),
+        ("image", "pixel_um = { y = true }"),
+        ("image", "channels = true"),
+        ("image", "signal = [false, true]"),
+        ("image", "signal = [nan, 1.0]"),
+        ("words", 'channels = [0, "red"]'),
+        ("words", 'scale = "twice"'),
+        ("words", "scale = [2.0]"),
+    ],
+)
+def test_a_value_with_which_nothing_could_be_compared_is_refused(
+    part: str, line: str, tmp_path: Path
+) -> None:
+    text = f"{contract_toml(Contract('m', 'a'))}[{part}]\n{line}\n"
+
+    with pytest.raises(ContractUnreadable) as caught:
+        read_contract(written(text, tmp_path))
+
+    assert f"{part}.{line.split(maxsplit=1)[0]}" in caught.value.message
+    assert caught.value.code == "contract.unreadable"
+    assert "--lock lab.toml" in caught.value.hint
+
+
+def test_lines_that_a_hand_may_write_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    text = contract_toml(Contract("m", "a")) + (
+        "[image]\npixel_um = { y = 1 }\nsignal = [5, 5]\n"
+        "[objects]\ncount = [1, inf]\n"
+        "[words]\nscale = 2\n"
+    )
+
+    found = read_contract(written(text, tmp_path))
+
+    assert found == Contract(
+        "m", "a", {"scale": 2}, pixel_um={"y": 1},
+        signal=Range(5, 5), objects=Range(1, float("inf")),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a\nb = 1", "a\x7f", "\x1b[31m", 'a"b\\', "\x00", "# a"])
+def test_a_name_with_signs_that_steer_cannot_break_the_file(name: str, tmp_path: Path) -> None:
+    assert read_contract(written(contract_toml(Contract(name, "a")), tmp_path)).model == name
+
+
+def test_what_asks_for_nothing_has_no_part() -> None:
+    assert [line for line in contract_toml(Contract("m", "a")).splitlines() if "[" in line] == [
+        "[model]"
+    ]
+
+
 def test_a_contract_without_its_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ContractUnreadable, match="a name and a sha256"):
         read_contract(written('schema = "bmz.contract/1"\n', tmp_path))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from bmz.report.doctor_text import DoctorView, doctor_json, doctor_rows
+from bmz.report.doctor_text import DoctorView, FormatView, doctor_json, doctor_rows
 
 
 def view(**confinement: str) -> DoctorView:
@@ -35,3 +37,45 @@ def test_the_doctor_says_whether_code_can_be_shut_in(
 
     assert dict(doctor_rows(found))["own code"] == told
     assert json.loads(doctor_json(found))["confinement"] == confinement
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory", "told"),
+    [
+        (1, 2**30, "1 processor core to use, 1.0 GiB of memory"),
+        (16, 137_170_000_000, "16 processor cores to use, 127.7 GiB of memory"),
+        (2, None, "2 processor cores to use, unknown of memory"),
+    ],
+)
+def test_cores_and_memory_are_counted(cpus: int, memory: int | None, told: str) -> None:
+    found = replace(view(), cpus=cpus, memory_bytes=memory, cache_bytes=1_250_000)
+
+    rows = dict(doctor_rows(found))
+
+    assert rows["computer"] == told
+    assert rows["cache"] == "cache (1.2 MB)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "runs"),
+    [
+        ({}, [("onnx", "onnxruntime 1.20 on cpu, cuda:0")], True),
+        ({"devices": ()}, [], False),
+        ({"trouble": "it does not import"}, [("onnx", "it does not import")], False),
+        (
+            {"version": None, "devices": ()},
+            [("onnx", "no onnxruntime"), ("", "to run it: pip install x")],
+            False,
+        ),
+    ],
+    ids=["runs", "no device", "broken", "missing"],
+)
+def test_a_format_runs_only_with_a_device_and_without_trouble(
+    changes: dict[str, Any], rows: list[tuple[str, str]], runs: bool
+) -> None:
+    onnx = FormatView("onnx", "onnxruntime", "1.20", ("cpu", "cuda:0"), "", "pip install x")
+    missing = FormatView("keras_v3", "keras", None, (), "", "pip install y")
+    found = replace(view(), formats=(replace(onnx, **changes), missing))
+
+    assert doctor_rows(found)[4 : 4 + len(rows)] == rows
+    assert found.runs_something == runs

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bmz.report.fetch_text import size_words
+from bmz.report.fetch_text import files_words, size_words
 from bmz.report.lines import Line
 from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
 
@@ -81,8 +81,8 @@ def carried_words(done: str, carried: Carried) -> str:
     ----------
     done : ``exported`` or ``imported``
     """
-    size = size_words(carried.bytes)
-    return f"{done} {_counted(carried.packages)}, {carried.files} files, {size}: {carried.archive}"
+    size = f"{files_words(carried.files)}, {size_words(carried.bytes)}"
+    return f"{done} {_counted(carried.packages)}, {size}: {carried.archive}"
 
 
 def carried_json(carried: Carried) -> str:

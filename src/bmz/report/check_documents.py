@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bmz.base.version import version
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
 from bmz.report.check_outcome import CheckSummary, ImageChecked
+from bmz.report.xml_text import xml_text
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
@@ -36,8 +38,7 @@ def check_junit(summary: CheckSummary) -> str:
         suite.append(_case(summary.model, image))
     root = ET.Element("testsuites")
     root.append(suite)
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True)
+    return xml_text(root)
 
 
 def _case(model: str, image: ImageChecked) -> ET.Element:
@@ -96,7 +97,7 @@ def _results(image: ImageChecked) -> Iterator[dict[str, Any]]:
 
 def _uri(path: Path) -> str:
     # SARIF 2.1.0, 3.4.3: "a uri property ... contains a valid URI or URI reference (RFC 3986)"
-    return path.as_uri() if path.is_absolute() else quote(path.as_posix())
+    return path.as_uri() if path.is_absolute() else quote(os.fsencode(path.as_posix()))
 
 
 def _result(image: ImageChecked, code: str, level: str, message: str, hint: str) -> dict[str, Any]:

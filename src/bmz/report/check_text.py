@@ -10,7 +10,7 @@ from typing import Any
 
 from bmz.check.codes import CodePage
 from bmz.report.check_outcome import CheckSummary, ImageChecked
-from bmz.report.lines import Line
+from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
 
 WORDS = {
@@ -73,7 +73,7 @@ def _table(summary: CheckSummary) -> list[Line]:
     counts = Counter(
         seen
         for image in summary.images
-        for seen in {(f.severity, f.code) for f in image.report.findings}
+        for seen in dict.fromkeys((f.severity, f.code) for f in image.report.findings)
     )
     ranked = sorted(counts.items(), key=lambda item: (ORDER.index(item[0][0]), -item[1]))
     return [("answer", f"  {count:>5} x {kind:<8}{code}") for (kind, code), count in ranked]
@@ -119,7 +119,7 @@ def check_github(summary: CheckSummary) -> str:
             level = "notice" if finding.severity == "note" else finding.severity
             hint = f" ({finding.hint})" if finding.hint else ""
             lines.append(_command(level, image, finding.code, finding.message + hint))
-    return "\n".join(lines)
+    return encodable("\n".join(lines))
 
 
 def _command(level: str, image: ImageChecked, code: str, message: str) -> str:

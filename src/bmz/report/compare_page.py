@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -20,6 +21,7 @@ from bmz.check.finding import Finding
 from bmz.process.consensus import supports
 from bmz.report import compare_text
 from bmz.report.comparison import Comparison, ImageCompared, Result
+from bmz.report.lines import encodable
 from bmz.write.overlay import fullest_plane, nearest, shrunk
 from bmz.write.stretch import COLOURS
 
@@ -56,17 +58,15 @@ def page(comparison: Comparison) -> str:
         ],
     }
     names = ", ".join(image.path.name for image in comparison.images[:3])
-    text = _asset("compare.html")
     replaced = {
-        "@TITLE@": _escaped(f"bmz compare: {names}"),
+        "@TITLE@": _escaped(encodable(f"bmz compare: {names}")),
         "@STYLE@": _asset("compare.css"),
         "@SCRIPT@": _asset("compare.js"),
         # a name with </script> in it must not end the data
         "@DATA@": json.dumps(found, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    for mark, words in replaced.items():
-        text = text.replace(mark, words)
-    return text
+    # all at once: the name of an image may itself look like a mark
+    return re.sub("|".join(replaced), lambda mark: replaced[mark[0]], _asset("compare.html"))
 
 
 def _asset(name: str) -> str:

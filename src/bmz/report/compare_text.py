@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from bmz.base.errors import BmzError
 from bmz.report.comparison import Comparison, ImageCompared, Result
-from bmz.report.lines import Line
+from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
 
 SCHEMA = "bmz.compare/1"
@@ -137,7 +138,7 @@ def as_csv(comparison: Comparison) -> str:
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in found)
-    return text.getvalue()
+    return encodable(text.getvalue())
 
 
 def as_json(comparison: Comparison) -> str:
@@ -178,5 +179,9 @@ def _described(one: Result) -> dict[str, Any]:
         "network_s": one.network_s,
         "labels_s": one.labels_s,
         "findings": [asdict(finding) for finding in one.findings],
-        "error": None if one.error is None else {"code": one.error.code, "message": str(one.error)},
+        "error": None if one.error is None else _failure(one.error),
     }
+
+
+def _failure(error: BmzError) -> dict[str, str]:
+    return {"code": error.code, "message": str(error), "hint": error.hint}

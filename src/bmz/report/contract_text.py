@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bmz.base.errors import CouldNotTell
+from bmz.base.printable import printable
 from bmz.check.contract import Contract, Range
 
 SCHEMA = "bmz.contract/1"
@@ -47,7 +48,7 @@ def contract_toml(contract: Contract) -> str:
         "image": {**image, "pixel_um": contract.pixel_um, "signal": contract.signal},
         "objects": {"count": contract.objects, "diameter_px": contract.diameter_px},
     }
-    lines = [TOP.format(model=contract.model), f"schema = {json.dumps(SCHEMA)}"]
+    lines = [TOP.format(model=printable(contract.model)), f"schema = {json.dumps(SCHEMA)}"]
     for part, values in parts.items():
         told = [f"{k} = {_value(v)}" for k, v in values.items() if v not in (None, {}, ())]
         lines += ["", f"[{part}]", *told] if told else []
@@ -59,7 +60,8 @@ def _value(value: Any) -> str:  # noqa: ANN401  (whatever a contract holds)
         return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)  # TOML writes words and numbers as JSON does
+    # TOML writes words and numbers as JSON does, but for DEL
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read_contract(path: Path) -> Contract:
@@ -101,14 +103,26 @@ def _refuse_unknown(path: Path, part: str, values: Any) -> None:  # noqa: ANN401
     for key, value in values.items():
         if key not in known:
             raise ContractUnreadable(path, f"[{part}] has no '{key}'; it has {', '.join(known)}")
-        if not isinstance(value, known[key]):
+        if not isinstance(value, known[key]) or not _can_be_meant(key, value):
             raise ContractUnreadable(path, f"{part}.{key} = {value!r} cannot be meant")
         if key in _RANGES and not _is_range(value):
             raise ContractUnreadable(path, f"{part}.{key} must be two numbers, the lower one first")
 
 
+def _can_be_meant(key: str, value: Any) -> bool:  # noqa: ANN401  (whatever TOML holds)
+    if key == "pixel_um":
+        return all(_is_number(length) for length in value.values())
+    if key == "channels":
+        return all(type(one) is int for one in (value if isinstance(value, list) else [value]))
+    return key != "scale" or value == "auto" or _is_number(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _is_range(value: Any) -> bool:  # noqa: ANN401  (whatever TOML holds)
-    numbers = [one for one in value if isinstance(one, int | float)]
+    numbers = [one for one in value if _is_number(one)]
     return len(value) == len(numbers) == 2 and numbers[0] <= numbers[1]  # noqa: PLR2004  (two ends)
 
 

@@ -63,10 +63,11 @@ class DoctorView:
 def doctor_rows(view: DoctorView) -> list[Row]:
     """Tell it row by row; what is missing comes with the line that installs it."""
     memory = "unknown" if view.memory_bytes is None else f"{view.memory_bytes / 2**30:.1f} GiB"
+    cores = f"{view.cpus} processor core{'s' * (view.cpus != 1)}"
     rows = [
         ("bmz", view.versions["bmz"]),
         ("python", f"{view.versions['python']} on {view.system}"),
-        ("computer", f"{view.cpus} processor cores to use, {memory} of memory"),
+        ("computer", f"{cores} to use, {memory} of memory"),
         ("cache", f"{view.cache} ({view.cache_bytes / 1e6:.1f} MB)"),
     ]
     for entry in view.formats:

@@ -64,10 +64,17 @@ def size_words(size: int | None) -> str:
     """
     if size is None:
         return "size unknown"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
+    if size < 1000:  # noqa: PLR2004  (bytes are told one by one)
+        return f"{size} B"
+    for unit, factor in (("kB", 1e3), ("MB", 1e6)):
+        if round(size / factor, 1) < 1000:  # noqa: PLR2004  (as it is told: never 1000.0 kB)
             return f"{size / factor:.1f} {unit}"
-    return f"{size} B"
+    return f"{size / 1e9:.1f} GB"
+
+
+def files_words(count: int) -> str:
+    """Say a number of files."""
+    return f"{count} file{'s' * (count != 1)}"
 
 
 def ahead_words(model: str, sizes: Mapping[str, int | None]) -> str:
@@ -81,8 +88,7 @@ def ahead_words(model: str, sizes: Mapping[str, int | None]) -> str:
     least = "at least " if known and None in sizes.values() else ""
     total = size_words(sum(known) if known else None)
     files = ", ".join(f"{name} {size_words(size)}" for name, size in sizes.items())
-    count = f"{len(sizes)} file{'s' * (len(sizes) != 1)}"
-    return f"{model}: {count} to download, {least}{total} ({files})"
+    return f"{model}: {files_words(len(sizes))} to download, {least}{total} ({files})"
 
 
 def fetch_lines(summary: FetchSummary) -> list[Line]:
@@ -100,7 +106,7 @@ def _fetched(done: Fetched) -> list[Line]:
     new = [file for file in done.files if file.action != "cached"]
     what = ", ".join(done.weights) or "no weights"
     loaded = f"{size_words(sum(file.bytes for file in new))} downloaded" if new else "nothing new"
-    lines = [("answer", f"{done.model}: {what}, {len(done.files)} files, {loaded}")]
+    lines = [("answer", f"{done.model}: {what}, {files_words(len(done.files))}, {loaded}")]
     lines += [
         ("warning", f"{file.name} of {done.model} is not the file described; found {file.sha256}")
         for file in done.files

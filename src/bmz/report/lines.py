@@ -7,3 +7,14 @@ that whoever prints it decides where it goes and in which colour.
 from __future__ import annotations
 
 Line = tuple[str, str]
+
+
+def encodable(text: str) -> str:
+    """Put a mark for what UTF-8 cannot hold: the name of a file may be any bytes.
+
+    Examples
+    --------
+    >>> encodable(f"a{chr(0xDCFF)}.tif")
+    'a?.tif'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 from bmz.base.version import version
 from bmz.report.lines import Line
+from bmz.report.xml_text import xml_text
 
 CheckStatus = Literal["passed", "failed", "skipped"]
 ModelStatus = Literal["passed", "failed", "not-applicable"]
@@ -120,7 +121,7 @@ def model_line(model: ModelTested) -> str:
     passed = sum(check.status == "passed" for check in model.checks)
     worst = model.worst
     why = f"  {worst.name}: {worst.detail}" if worst else ""
-    return f"{model.status:<15} {model.model}  {passed} checks passed{why}"
+    return f"{model.status:<15} {model.model}  {passed} check{'s' * (passed != 1)} passed{why}"
 
 
 def change_lines(changes: Sequence[CheckChange]) -> list[Line]:
@@ -170,8 +171,7 @@ def tested_junit(models: Sequence[ModelTested]) -> str:
                 ET.SubElement(case, "skipped", message=check.detail)
             else:
                 ET.SubElement(case, "system-out").text = check.detail
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True)
+    return xml_text(root)
 
 
 def zoo_reports(models: Sequence[ModelTested]) -> str:

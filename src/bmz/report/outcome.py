@@ -22,10 +22,10 @@ class DoesNotFit(AnswerIsNo):
 
     def __init__(self, image: Path, errors: tuple[Finding, ...]) -> None:
         first = errors[0]
-        more = "" if all(e.code in UNFORCEABLE for e in errors) else " (or run anyway: --force)"
+        more = "" if any(e.code in UNFORCEABLE for e in errors) else " (or run anyway: --force)"
         super().__init__(
             f"'{image.name}' does not fit: {first.message}",
-            hint=f"{first.hint}{more}",
+            hint=f"{first.hint}{more}".strip(),
             code=first.code,
         )
         self.errors = errors

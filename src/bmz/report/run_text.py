@@ -80,19 +80,21 @@ def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
 
 
 def _memory(planned: ImagePlan) -> str:
-    gigabytes = f"about {planned.bytes_in_one_piece / 1e9:.2g} GB in one piece"
+    gigabytes = planned.bytes_in_one_piece / 1e9
+    told = f"{gigabytes:.2g}" if gigabytes < 99.5 else f"{gigabytes:.0f}"  # noqa: PLR2004  (no 1e+02)
+    size = f"about {told} GB in one piece"
     if planned.in_parts:
-        return f"{gigabytes}: it is read, labelled and written in parts"
-    return f"{gigabytes}, beside the network"
+        return f"{size}: it is read, labelled and written in parts"
+    return f"{size}, beside the network"
 
 
 def _estimate(planned: ImagePlan) -> list[str]:
     found, plan = planned.estimate, planned.plan
     if found is None:
         return []
-    tiles = f"{plan.batch} tiles" if plan.batch > 1 else "tile"
+    tiles = f"for {plan.batch} tiles" if plan.batch > 1 else "a tile"
     lines = [
-        f"time    about {_seconds(found.network_s)} of network, {_seconds(found.run_s)} a {tiles}"
+        f"time    about {_seconds(found.network_s)} of network, {_seconds(found.run_s)} {tiles}"
     ]
     if found.peak_bytes is not None and found.network_bytes is not None:
         parts = (found.held_bytes, found.network_bytes, found.image_bytes)
@@ -106,7 +108,7 @@ def _estimate(planned: ImagePlan) -> list[str]:
 
 
 def _seconds(seconds: float) -> str:
-    if seconds < 100:  # noqa: PLR2004  (below, seconds; above, minutes; then hours)
+    if seconds < 99.5:  # noqa: PLR2004  (above, minutes; .2g tells 1e+02)
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 

@@ -145,7 +145,7 @@ _TOLD: tuple[tuple[str, str, Fields], ...] = (
             "versions": ({"*": "str"}, ""),
             "system": ("str", ""),
             "cpus": ("int", "to use"),
-            "memory_bytes": ("int", ""),
+            "memory_bytes": ("int?", "null where it is not known"),
             "cache": ("str", "its folder"),
             "cache_bytes": ("int", ""),
             "formats": (["framework"], "of weights"),

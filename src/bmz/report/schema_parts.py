@@ -93,8 +93,8 @@ PARTS: Mapping[str, Fields] = {
     "verified_file": {
         "package": ("str", ""),
         "name": ("str", ""),
-        "status": ("str", "`ok`, `damaged`, ..."),
-        "wanted": ("str", "sha256"),
+        "status": ("whole|damaged|unknown", "`unknown`: no sha256 was known before"),
+        "wanted": ("str?", "sha256; null where none was known"),
         "found": ("str", "sha256"),
     },
     "matching": {
@@ -143,7 +143,7 @@ PARTS: Mapping[str, Fields] = {
     "plausible": {
         "objects": ("int", ""),
         "odd_size": ("num", "share of objects far from the median size"),
-        "odd_shape": ("num", "share of objects with an odd outline"),
+        "odd_shape": ("num?", "share of objects with an odd outline; null for stacks"),
     },
     "compared_result": {
         "model": ("str", ""),
@@ -171,7 +171,7 @@ PARTS: Mapping[str, Fields] = {
     "framework": {
         "format": ("str", "of weights"),
         "framework": ("str", "that runs it"),
-        "version": ("str", ""),
+        "version": ("str?", "null where it is not installed"),
         "devices": (["str"], "that it sees"),
         "trouble": ("str", "what is wrong"),
         "install": ("str", "the line that installs it"),

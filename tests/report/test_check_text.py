@@ -1,0 +1,198 @@
+"""What a person at a terminal, and a workflow of GitHub, are told of a check."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from tests.report.made import EMPTY, ERROR, NOT_UTF8, NOTE, WARNING, checked, summary
+
+from bmz.check.codes import CODES
+from bmz.check.finding import Finding
+from bmz.report.check_outcome import ImageChecked
+from bmz.report.check_text import (
+    MANY,
+    check_github,
+    check_json,
+    check_lines,
+    explanation_rows,
+)
+
+FITS, ADAPTS, NOT = checked("a.tif"), checked("b.tif", NOTE), checked("d.tif", ERROR)
+UNKNOWN = checked("c.tif", error=EMPTY)
+
+
+@pytest.mark.parametrize(
+    ("images", "status"),
+    [
+        ((), 0),
+        ((FITS, ADAPTS), 0),
+        ((checked("w.tif", WARNING),), 0),
+        ((FITS, UNKNOWN), 3),
+        ((UNKNOWN, NOT), 1),
+    ],
+    ids=["none", "fit", "warned", "unread", "unread and not"],
+)
+def test_an_image_that_does_not_fit_outweighs_one_that_could_not_be_read(
+    images: tuple[ImageChecked, ...], status: int
+) -> None:
+    assert summary(*images).exit_status == status
+
+
+def test_one_image_is_told_with_the_worst_first_and_without_a_sum() -> None:
+    lines = check_lines(summary(checked("a.tif", NOTE, WARNING, ERROR)))
+
+    assert lines == [
+        ("answer", "a.tif: does not fit"),
+        ("error", "3 channels, not 1 [channel.count]"),
+        ("hint", "--channels 0"),
+        ("warning", "almost no contrast [range.flat]"),
+        ("hint", "stain anew"),
+        ("note", "uint8 is cast [dtype.cast]"),
+    ]
+
+
+def test_a_finding_without_a_hint_has_no_line_for_it() -> None:
+    lines = check_lines(summary(checked("a.tif", replace(ERROR, hint=""))))
+
+    assert lines[1:] == [("error", "3 channels, not 1 [channel.count]")]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (FITS, "a.tif: fits as it is"),
+        (ADAPTS, "b.tif: fits; bmz run adapts what the notes say"),
+        (checked("w.tif", WARNING), "w.tif: fits as it is"),
+        (replace(FITS, series=0), "a.tif[0]: fits as it is"),
+        (UNKNOWN, "c.tif: could not be checked"),
+        (replace(NOT, error=EMPTY), "d.tif: could not be checked"),
+    ],
+    ids=["fits", "adapts", "warned", "series 0", "unread", "read in part"],
+)
+def test_the_verdict_of_an_image_is_a_sentence(image: ImageChecked, words: str) -> None:
+    assert check_lines(summary(image))[0] == ("answer", words)
+
+
+def test_an_image_that_cannot_be_read_is_told_with_the_next_step() -> None:
+    assert check_lines(summary(UNKNOWN))[1:] == [
+        ("error", "'c.tif' is empty [image.empty]"),
+        ("hint", "copy it again"),
+    ]
+
+
+def test_no_image_at_all_is_told_by_no_line() -> None:
+    assert check_lines(summary()) == []
+
+
+def test_a_table_begins_above_eight_images_and_not_before() -> None:
+    few, many = [FITS] * MANY, [FITS] * (MANY + 1)
+
+    assert check_lines(summary(*few)) == [
+        *[("answer", "a.tif: fits as it is")] * 8,
+        ("answer", "8 images: 8 fits as it is"),
+    ]
+    assert check_lines(summary(*many)) == [
+        *[("answer", "a.tif  fits")] * 9,
+        ("answer", "9 images: 9 fits as it is"),
+    ]
+
+
+def test_the_rows_of_a_table_are_as_wide_as_the_longest_name() -> None:
+    images = [checked("a.tif", WARNING), replace(UNKNOWN, series=12), *[NOT] * 7]
+
+    rows = [text for _, text in check_lines(summary(*images))[:3]]
+
+    assert rows == [
+        "a.tif      fits         warning: almost no contrast [range.flat]",
+        "c.tif[12]  unknown      'c.tif' is empty [image.empty]",
+        "d.tif      not          error: 3 channels, not 1 [channel.count]",
+    ]
+
+
+def test_a_finding_counts_once_an_image_and_the_commonest_of_its_kind_comes_first() -> None:
+    twice = replace(WARNING, code="range.outlier"), replace(WARNING, code="range.outlier")
+    images = (checked("a.tif", WARNING), checked("b.tif", *twice), checked("c.tif", *twice, ERROR))
+
+    lines = check_lines(summary(*images))
+
+    assert lines[-4:] == [
+        ("answer", "3 images: 2 fits as it is, 1 does not fit"),
+        ("answer", "      1 x error   channel.count"),
+        ("answer", "      2 x warning range.outlier"),
+        ("answer", "      1 x warning range.flat"),
+    ]
+
+
+def test_findings_that_are_equally_common_stand_in_the_order_in_which_they_came() -> None:
+    codes = [f"axes.{letter}" for letter in "qwertyuiop"]
+    image = checked("a.tif", *(replace(NOTE, code=code) for code in codes))
+
+    lines = check_lines(summary(image, image))
+
+    counted = [text.split()[-1] for _, text in lines if " x note " in text]
+    assert counted == codes
+
+
+def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
+    document = json.loads(check_json(summary(replace(FITS, series=1), UNKNOWN)))
+
+    assert document["images"] == [
+        {"image": "a.tif", "series": 1, "verdict": "fits", "findings": [], "error": None},
+        {
+            "image": "c.tif",
+            "series": None,
+            "verdict": None,
+            "findings": [],
+            "error": {
+                "code": "image.empty",
+                "message": "'c.tif' is empty",
+                "hint": "copy it again",
+            },
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("finding", "line"),
+    [
+        (ERROR, "::error file=a.tif,title=channel.count::3 channels, not 1 (--channels 0)"),
+        (WARNING, "::warning file=a.tif,title=range.flat::almost no contrast (stain anew)"),
+        (
+            replace(NOTE, message="100%\r\nof: it,", hint=""),
+            "::notice file=a.tif,title=dtype.cast::100%25%0D%0Aof: it,",
+        ),
+        (replace(NOTE, message="%0A", hint=""), "::notice file=a.tif,title=dtype.cast::%250A"),
+    ],
+    ids=["error", "warning", "line ends", "an escape"],
+)
+def test_a_finding_is_one_line_of_a_workflow(finding: Finding, line: str) -> None:
+    assert check_github(summary(checked("a.tif", finding))) == line
+
+
+def test_a_name_cannot_end_the_command_of_a_workflow() -> None:
+    told = check_github(summary(checked("a::b,c\n%.tif", error=EMPTY)))
+
+    assert told == ("::error file=a%3A%3Ab%2Cc%0A%25.tif,title=image.empty::'c.tif' is empty")
+
+
+def test_a_name_that_is_no_text_is_told_to_a_workflow_all_the_same() -> None:
+    told = check_github(summary(checked(NOT_UTF8, NOTE)))
+
+    assert told.encode().startswith(b"::notice file=a?.tif,")
+
+
+def test_images_that_fit_are_no_annotations() -> None:
+    assert check_github(summary(FITS, FITS)) == ""
+
+
+def test_an_explanation_tells_the_code_with_its_severity() -> None:
+    page = CODES["scale.far"]
+
+    assert explanation_rows("scale.far", page) == [
+        ("code", "scale.far (error)"),
+        ("cause", page.cause),
+        ("cure", page.cure),
+        ("example", page.example),
+    ]

@@ -1,0 +1,317 @@
+"""Results side by side: names, ranks and reasons; what failed is told with its next step."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from tests.report.made import EMPTY, NOT_UTF8, NOTE, WARNING
+
+from bmz.process.consensus import Plausibility
+from bmz.process.mask_errors import MaskError
+from bmz.process.matching import Matching
+from bmz.report.compare_page import page
+from bmz.report.compare_text import (
+    WITH_TRUTH,
+    WITHOUT,
+    as_csv,
+    as_json,
+    headings,
+    lines,
+    rows,
+    table,
+    why_first,
+)
+from bmz.report.comparison import Comparison, ImageCompared, Judged, Result
+
+LABELS = xr.DataArray(np.array([[1, 1, 0, 0], [1, 1, 0, 2]], np.uint8), dims=("y", "x"))
+TABLE = {
+    "label": np.array([1, 2]),
+    "centroid_y_px": np.array([0.5, 1.0]),
+    "centroid_x_px": np.array([0.5, 3.0]),
+    "area_px": np.array([4, 1]),
+    "equivalent_diameter_px": np.array([2.256758, 1.128379]),
+    "solidity": np.array([1.0, np.nan]),
+}
+HALF = Matching(1, 1, 1, 0.5, 0.5, 0.5, 1 / 3, 0.4, 0.8)
+NEVER = Matching(0, 2, 2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+KNOWN = Judged({0.5: HALF, 0.75: NEVER}, (MaskError("missed", 3, (1.0, 2.0), 9),) * 2)
+GUESSED = Judged(agreement=0.5, stability=0.98, plausible=Plausibility(8, 0.25, 0.5))
+MADE = Result("m", {"scale": "2"}, "bmz run m", LABELS, TABLE, "flows", {}, 1.23456, 0.005)
+FAILED = Result("n", {}, "bmz run n", error=EMPTY, findings=(NOTE, WARNING))
+
+
+def compared(*results: Result, name: str = "d/a.tif", **changes: Any) -> ImageCompared:
+    pixels = xr.DataArray(np.arange(8, dtype=np.float32).reshape(2, 4), dims=("y", "x"))
+    return replace(ImageCompared(Path(name), pixels, None, results), **changes)
+
+
+def comparison(*images: ImageCompared) -> Comparison:
+    return Comparison("bmz compare", {"bmz": "1"}, images)
+
+
+def data_of(html: str) -> Any:
+    (text,) = re.findall(r'id="data">(.*?)</script>', html, re.DOTALL)
+    return json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "name"),
+    [
+        ("shark", {}, "shark"),
+        ("shark/v0", {"scale": "2", "tile": "64"}, "shark/v0 scale=2 tile=64"),
+        ("/models/net", {}, "net"),
+        ("../models/net", {"scale": "2"}, "net scale=2"),
+    ],
+)
+def test_a_result_is_named_by_its_model_or_its_folder_and_the_settings(
+    model: str, settings: dict[str, str], name: str
+) -> None:
+    assert replace(MADE, model=model, settings=settings).name == name
+
+
+def test_the_mean_ap_is_over_thresholds_and_f1_that_at_a_half() -> None:
+    assert KNOWN.f1 == 0.5
+    assert KNOWN.mean_ap == pytest.approx(1 / 6)
+    assert (Judged().f1, Judged().mean_ap) == (None, None)
+    assert Judged({0.75: NEVER}).f1 is None
+
+
+@pytest.mark.parametrize(
+    ("judged", "guess"),
+    [
+        (Judged(), 0.0),
+        (Judged(agreement=0.0), 0.0),
+        (Judged(stability=0.25, consensus=1.0), 0.25),
+        # 0.75 x 0.5 of the objects look like single ones
+        (GUESSED, (0.5 + 0.98 + 0.375) / 3),
+    ],
+    ids=["nothing", "none agree", "one", "three"],
+)
+def test_the_guess_is_the_mean_of_what_is_known(judged: Judged, guess: float) -> None:
+    assert judged.guess == pytest.approx(guess)
+
+
+@pytest.mark.parametrize(
+    ("results", "status"),
+    [((), 0), ((MADE, MADE), 0), ((MADE, FAILED), 1), ((FAILED, FAILED), 3)],
+)
+def test_the_status_tells_all_some_or_none(results: tuple[Result, ...], status: int) -> None:
+    assert comparison(compared(*results[:1]), compared(*results[1:])).exit_status == status
+
+
+def test_against_the_truth_a_line_counts_each_kind_of_error() -> None:
+    image = compared(replace(MADE, judged=KNOWN), FAILED, truth=np.asarray(LABELS))
+
+    (line,) = table(image)
+
+    assert headings(image) == WITH_TRUTH
+    assert dict(zip(WITH_TRUTH, line, strict=True)) == {
+        "result": "m scale=2", "objects": "2", "F1": "0.500", "AP": "0.167", "split": "0",
+        "merged": "0", "missed": "2", "false": "0", "network": "1.23 s", "labels": "0.01 s",
+    }  # fmt: skip
+
+
+def test_without_the_truth_what_is_not_known_is_an_empty_cell() -> None:
+    image = compared(replace(MADE, judged=replace(GUESSED, stability=None)))
+
+    (line,) = table(image)
+
+    assert headings(image) == WITHOUT
+    assert dict(zip(WITHOUT, line, strict=True)) == {
+        "result": "m scale=2", "objects": "2", "agrees": "0.500", "consensus": "", "stable": "",
+        "plausible": "0.375", "guess": "0.438", "network": "1.23 s", "labels": "0.01 s",
+    }  # fmt: skip
+
+
+def test_with_the_truth_the_first_is_the_nearest_to_it() -> None:
+    assert why_first(compared(replace(MADE, judged=KNOWN), truth=LABELS.values)) == (
+        "the nearest to the truth, F1 0.500 at IoU 0.5 and mean AP 0.167"
+    )
+
+
+@pytest.mark.parametrize(
+    ("judged", "reasons"),
+    [
+        (
+            GUESSED,
+            [
+                "it agrees with the others (F1 0.50)",
+                "stays when the image is changed a little (F1 0.98)",
+                "38% of its objects look like single ones",
+            ],
+        ),
+        (Judged(agreement=1.0), ["it agrees with the others (F1 1.00)"]),
+    ],
+    ids=["three", "one"],
+)
+def test_without_the_truth_the_first_is_a_guess_with_reasons(
+    judged: Judged, reasons: list[str]
+) -> None:
+    assert why_first(compared(replace(MADE, judged=judged))) == (
+        f"a guess without the truth: {', '.join(reasons)}; look at it before you trust it"
+    )
+
+
+def test_what_failed_and_what_the_check_found_are_told_once_before_the_answer() -> None:
+    image = compared(replace(MADE, judged=Judged(agreement=1.0)), FAILED, replace(FAILED))
+
+    told = lines(image)
+
+    failure = [("error", "n: 'c.tif' is empty [image.empty]"), ("hint", "copy it again")]
+    assert told == [
+        *failure,
+        ("warning", "n: almost no contrast [range.flat]"),
+        ("hint", "stain anew"),
+        *failure,
+        ("answer", f"m scale=2: {why_first(image)}"),
+    ]
+    assert lines(compared(FAILED))[-1] == ("hint", "stain anew")
+
+
+def test_each_result_is_a_row_and_only_those_with_labels_have_a_rank() -> None:
+    images = compared(replace(MADE, judged=KNOWN), FAILED), compared(FAILED, name="b.tif")
+
+    first, second, third = rows(comparison(*images))
+
+    assert [one["rank"] for one in (first, second, third)] == [1, None, None]
+    assert [one["scale"] for one in (first, second, third)] == ["2", None, None]
+    assert (first["f1_iou_0.5"], first["f1_iou_0.75"], "f1_iou_0.5" in second) == (0.5, 0.0, False)
+    assert (first["network_s"], first["objects"], first["plausible"]) == (1.2346, 2, None)
+    assert (third["image"], third["error"]) == ("b.tif", "'c.tif' is empty [image.empty]")
+
+
+def test_csv_quotes_what_would_break_it_and_leaves_unknown_cells_empty() -> None:
+    odd = replace(MADE, model='a, "b"\nc', settings={}, judged=replace(KNOWN, errors=()))
+
+    text = as_csv(comparison(compared(odd, FAILED)))
+
+    first, second = csv.DictReader(io.StringIO(text))
+    assert first["model"] == 'a, "b"\nc'
+    assert (first["f1"], first["agreement"], first["error"]) == ("0.5", "", "")
+    assert (second["rank"], second["f1_iou_0.5"], second["objects"]) == ("", "", "")
+    assert "\r" not in text
+
+
+def test_a_result_that_failed_is_in_the_document_with_its_next_step() -> None:
+    known = compared(truth=LABELS.values)
+
+    document = json.loads(as_json(comparison(compared(FAILED), known)))
+
+    (result,), _ = [image["results"] for image in document["images"]]
+    assert [image["truth"] for image in document["images"]] == [False, True]
+    assert result["error"] == {
+        "code": "image.empty",
+        "message": "'c.tif' is empty [image.empty]",
+        "hint": "copy it again",
+    }
+    assert (result["objects"], result["plausible"], result["matchings"]) == (None, None, {})
+
+
+def test_a_name_that_is_no_text_is_written_all_the_same() -> None:
+    told = comparison(compared(MADE, name=NOT_UTF8))
+
+    assert b"\na?.tif,1," in as_csv(told).encode("utf-8")
+    assert b"<title>bmz compare: a?.tif</title>" in page(told).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("@DATA@.tif", "@DATA@.tif"),
+        ("@STYLE@@SCRIPT@", "@STYLE@@SCRIPT@"),
+        ("a&b<c>.tif", "a&amp;b&lt;c&gt;.tif"),
+        (r"\1\g<0>", r"\1\g&lt;0&gt;"),
+    ],
+)
+def test_the_page_shows_the_name_of_an_image_as_it_is(name: str, title: str) -> None:
+    html = page(comparison(compared(MADE, name=name)))
+
+    assert f"<title>bmz compare: {title}</title>" in html
+    assert data_of(html)["images"][0]["name"] == name
+
+
+def test_the_title_of_the_page_names_three_images() -> None:
+    html = page(comparison(*(compared(MADE, name=f"{letter}.tif") for letter in "abcd")))
+
+    assert "<title>bmz compare: a.tif, b.tif, c.tif</title>" in html
+
+
+def test_an_image_without_any_result_is_told_in_the_page_as_failed() -> None:
+    data = data_of(page(comparison(compared(FAILED, name="d/b.tif"), compared(MADE, FAILED))))
+
+    assert data["failed"] == ["b.tif: n: 'c.tif' is empty [image.empty]"]
+    (image,) = data["images"]
+    assert image["warnings"] == ["n: almost no contrast [range.flat] stain anew"]
+    assert image["results"][1] == {
+        "name": "n",
+        "command": "bmz run n",
+        "packed": None,
+        "error": "'c.tif' is empty [image.empty]",
+    }
+
+
+def test_the_page_tells_places_and_measures_and_null_for_what_is_not_finite() -> None:
+    data = data_of(page(comparison(compared(MADE))))
+
+    (image,) = data["images"]
+    (result,) = image["results"]
+    assert (image["width"], image["height"], image["unit"]) == (4, 2, "px")
+    assert (result["verdict"], result["objects"]) == ("2 objects", 2)
+    assert result["places"] == [[0.5, 3.0], [0.5, 1.0], [1.1284, 0.56419]]
+    assert result["sizes"] == [2.2568, 1.1284]
+    assert result["table"] == {
+        "names": ["label", "area_px", "equivalent_diameter_px", "solidity"],
+        "columns": [[1, 2], [4, 1], [2.2568, 1.1284], [1.0, None]],
+    }
+    assert (image["known"], image["truth"], result["worst"]) == (False, None, [])
+
+
+def test_with_lengths_in_um_the_page_leaves_out_those_in_px() -> None:
+    known = {"area_um2": np.array([1.0, 0.25]), "equivalent_diameter_um": np.array([1.1, 0.5])}
+    one = replace(MADE, table={**TABLE, **known, "intensity_mean_c0": np.array([3.0, 4.0])})
+
+    (image,) = data_of(page(comparison(compared(one))))["images"]
+
+    (result,) = image["results"]
+    assert image["unit"] == "um"
+    assert result["sizes"] == [1.1, 0.5]
+    assert result["table"]["names"] == [
+        "label",
+        "area_um2",
+        "equivalent_diameter_um",
+        "solidity",
+        "intensity_mean_c0",
+    ]
+
+
+def test_an_object_that_no_other_result_has_is_the_first_to_look_at() -> None:
+    alone = {name: column[:1] for name, column in TABLE.items()}
+    other = replace(MADE, labels=LABELS.where(LABELS == 1, 0).astype(np.uint8), table=alone)
+
+    first, second = data_of(page(comparison(compared(MADE, other))))["images"][0]["results"]
+
+    assert first["table"]["columns"][-1] == [1.0, 0.0]
+    assert first["worst"] == [
+        {"what": "object 2: in 0% of the others", "y": 1.0, "x": 3.0, "r": 0.6}
+    ]
+    assert second["worst"] == []
+
+
+def test_errors_against_the_truth_are_places_in_the_page() -> None:
+    image = compared(replace(MADE, judged=KNOWN), truth=LABELS.values)
+
+    (told,) = data_of(page(comparison(image)))["images"]
+
+    (result,) = told["results"]
+    # a circle of 9 px has a radius of sqrt(9 / pi) = 1.69 px
+    assert result["worst"] == [{"what": "missed, 9 px", "y": 1.0, "x": 2.0, "r": 1.7}] * 2
+    assert (result["verdict"], told["known"]) == ("F1 0.50", True)

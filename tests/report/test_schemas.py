@@ -1,0 +1,260 @@
+"""Documents in rare states hold to their schema, and a schema refuses what is no such document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.report.made import EMPTY, ERROR, NOTE, checked, model, planned, summary
+
+from bmz.plan.estimate import Estimate
+from bmz.plan.recipe_choice import RecipeChoice
+from bmz.process.consensus import Plausibility
+from bmz.process.mask_errors import MaskError
+from bmz.process.matching import Matching
+from bmz.report import model_tests
+from bmz.report.cache_text import cache_json, carried_json, removed_json, verify_json
+from bmz.report.check_text import check_json
+from bmz.report.compare_text import as_json
+from bmz.report.comparison import Comparison, ImageCompared, Judged, Result
+from bmz.report.doctor_text import DoctorView, FormatView, doctor_json
+from bmz.report.fetch_text import Fetched, FetchSummary, NotFetched, fetch_json
+from bmz.report.fit_text import FitView, ModelFit, fit_json
+from bmz.report.model_tests import CheckChange, ModelCheck, ModelTested
+from bmz.report.model_text import ModelView, ToolReport, WeightsView, model_json
+from bmz.report.outcome import ImageFailed, RunSummary
+from bmz.report.run_text import plan_json, run_json
+from bmz.report.schema_fields import DOCUMENTS
+from bmz.report.schemas import file_of, schema_of, schemas_page
+from bmz.report.score_text import MaskPair, PairFailed, PairScore, ScoreSummary, score_json
+from bmz.report.search_text import Card, Found, SearchView, search_json
+from bmz.report.trust_text import trust_json
+from bmz.spec.model import Citation
+from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
+from bmz.zoo.fetch import FetchedFile
+from bmz.zoo.trust import Trusted
+
+PACKAGE = CachedPackage("cat", "v0", "ab", Path("/c"), 2, 9, read_only=False)
+MATCHING = Matching(1, 0, 0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+MISSED = MaskError("missed", 1, (1.0, 2.0), 9)
+PAIR = MaskPair("a", Path("a"), None)
+FOUND = Found(Card("cat", "v0", "ab", ("doi",)), 0, runs_here=False)
+RANKED = ModelFit("cat", "v0", None, 0.0, (ERROR,), weights=("onnx",))
+FILE = FetchedFile("w.onnx", "downloaded", 9, "ab")
+
+
+def doctor() -> str:
+    missing = FormatView("keras_v3", "keras", None, (), "no keras", "pip install keras")
+    return doctor_json(
+        DoctorView({"bmz": "1"}, "Linux", 2, None, "/c", 0, (missing,), ("nuclei",), {"files": ""})
+    )
+
+
+def comparison() -> str:
+    stack = Plausibility(3, 0.0, None)
+    judged = Judged({0.5: MATCHING}, (MISSED,), 0.5, 0.5, 0.5, stack)
+    failed = Result("shark", {"scale": "2"}, "bmz run", findings=(ERROR,), error=EMPTY)
+    image = ImageCompared(Path("a.tif"), None, None, (Result("m", {}, "", judged=judged), failed))
+    model = {"name": "shark", "title": "A shark", "sha256": "ab"}
+    return as_json(Comparison("bmz compare", {"bmz": "1"}, (image,), (model,)))
+
+
+def scores() -> str:
+    scored = PairScore(PAIR, (0.5,), (MATCHING,), (MISSED,))
+    return score_json(ScoreSummary("f", "t", (scored, PairFailed(PAIR, EMPTY))))
+
+
+def shown() -> str:
+    weights = WeightsView("onnx", None, fetched=False, state="runs here")
+    view = ModelView(
+        model(cite=(Citation("text"),), authors=("me",), tags=("cat",), remarks=("odd",)),
+        RecipeChoice("flows", "tags", "map"), (weights,), ("net.py",), "v0", ("a hole",),
+        (ToolReport("tool", "1", "passed"),),
+    )  # fmt: skip
+    return model_json(view)
+
+
+def checks_of_a_model() -> str:
+    checks = (ModelCheck("onnx.loads", "skipped", "no framework"),)
+    return model_tests.tested_json(
+        [ModelTested("m", checks)], [CheckChange("m", "onnx.loads", None, "skipped", "why")]
+    )
+
+
+MADE: dict[str, str] = {
+    "bmz.search/1": search_json(SearchView((FOUND,), of=1, fetched_at=0.0, stale=False)),
+    "bmz.show/1": shown(),
+    "bmz.fetch/1": fetch_json(
+        FetchSummary((Fetched("cat", "/c", ("onnx",), (FILE,)), NotFetched("dog", EMPTY)))
+    ),
+    "bmz.cache/1": cache_json([PACKAGE]),
+    "bmz.cache-verify/1": verify_json([FileState("cat", "x", "unknown", None, "ab")]),
+    "bmz.cache-remove/1": removed_json(Removed((PACKAGE,), 9)),
+    "bmz.cache-archive/1": carried_json(Carried(Path("m.zip"), ("ab",), 1, 9)),
+    "bmz.check/1": check_json(summary(checked("a.tif", NOTE), checked("c.tif", error=EMPTY))),
+    "bmz.fit/1": fit_json(FitView(Path("a.tif"), (RANKED,), 0.0, stale=False)),
+    "bmz.plan/1": plan_json(
+        "shark",
+        [
+            planned(findings=(NOTE,), estimate=Estimate(0.1, 1.0, 9, None, 9, 9, 1)),
+            ImageFailed(Path("c.tif"), EMPTY),
+        ],
+    ),
+    "bmz.runs/1": run_json(RunSummary((ImageFailed(Path("c.tif"), EMPTY),))),
+    "bmz.score/1": scores(),
+    "bmz.test/1": checks_of_a_model(),
+    "bmz.compare/1": comparison(),
+    "bmz.doctor/1": doctor(),
+    "bmz.trust/1": trust_json([Trusted("ab", "cat", "onnx", "Net", "2026-01-02")]),
+}
+
+FREE = {
+    "bmz.show/1": {"recipe", "reports"},
+    "bmz.score/1": {"pairs.errors"},
+    "bmz.compare/1": {"images.results.errors", "images.results.matchings"},
+}
+"""Fields whose content a schema leaves open."""
+
+OPTIONAL = {
+    "bmz.fetch/1": {"models.folder", "models.weights", "models.files"},
+    "bmz.score/1": {"pairs.scores", "pairs.errors", "pairs.error"}
+    | {f"{part}.{count}" for part in ("scores", "pairs.scores") for count in ("tp", "fp", "fn")},
+    "bmz.test/1": {"changes"},
+}
+"""Fields that may be left out."""
+
+MAPS = {
+    "confinement", "halo", "loop", "overlap", "padding", "pixel_um", "settings", "shape", "sizes",
+    "tile", "versions",
+}  # fmt: skip
+"""Fields with names that are not known beforehand, such as axes."""
+
+
+def validator(name: str) -> Any:
+    jsonschema = pytest.importorskip("jsonschema")
+    return jsonschema.Draft202012Validator(schema_of(name))
+
+
+def places(node: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    found = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in found:
+        yield (*at, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*at, key))
+
+
+def field_of(place: tuple[str | int, ...]) -> str:
+    return ".".join(key for key in place if isinstance(key, str))
+
+
+def parent_of(document: Any, place: tuple[str | int, ...]) -> Any:
+    for key in place[:-1]:
+        document = document[key]
+    return document
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_document_in_a_rare_state_holds_to_its_schema_and_to_no_other(name: str) -> None:
+    document = json.loads(MADE[name])
+
+    wrong = [error.message for error in validator(name).iter_errors(document)]
+
+    assert wrong == []
+    assert [one for one in DOCUMENTS if validator(one).is_valid(document)] == [name]
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_no_field_takes_what_it_cannot_mean(name: str) -> None:
+    document, schema = json.loads(MADE[name]), validator(name)
+    taken = set()
+
+    for place in places(document):
+        changed = deepcopy(document)
+        parent_of(changed, place)[place[-1]] = [[["odd"]]]
+        if schema.is_valid(changed):
+            taken.add(field_of(place))
+
+    free = FREE.get(name, set())
+    assert {one for one in taken if not any(f"{one}.".startswith(f"{f}.") for f in free)} == set()
+    assert free <= {one[: len(f)] for one in taken for f in free}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_only_fields_that_are_said_to_be_optional_may_be_left_out(name: str) -> None:
+    document, schema = json.loads(MADE[name]), validator(name)
+    spared = set()
+
+    for place in places(document):
+        changed = deepcopy(document)
+        parent_of(changed, place).pop(place[-1])
+        names = [key for key in place[:-1] if isinstance(key, str)]
+        known = not isinstance(place[-1], int) and not MAPS & set(names)
+        if known and schema.is_valid(changed):
+            spared.add(field_of(place))
+
+    free = tuple(f"{field}." for field in FREE.get(name, ()))
+    assert {one for one in spared if not one.startswith(free)} == OPTIONAL.get(name, set())
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("bmz.check/1", ("images", 0, "findings", 0, "severity"), "fatal"),
+        ("bmz.check/1", ("images", 0, "findings", 0, "evidence"), "guessed"),
+        ("bmz.check/1", ("images", 0, "findings", 0, "hint"), None),
+        ("bmz.check/1", ("images", 0, "series"), 0.5),
+        ("bmz.check/1", ("images",), {}),
+        ("bmz.cache-verify/1", ("files", 0, "status"), "ok"),
+        ("bmz.cache/1", ("packages", 0, "files"), "2"),
+        ("bmz.cache/1", ("packages", 0, "read_only"), 0),
+        ("bmz.search/1", ("models", 0, "status"), "fine"),
+        ("bmz.search/1", ("models", 0, "score"), None),
+        ("bmz.test/1", ("models", 0, "checks", 0, "status"), "not-applicable"),
+        ("bmz.test/1", ("models", 0, "status"), "skipped"),
+        ("bmz.plan/1", ("plans", 0, "plan", "padding", "y"), 3),
+        ("bmz.plan/1", ("plans", 0, "plan", "channels", 0), 0),
+        ("bmz.doctor/1", ("versions", "bmz"), None),
+    ],
+)
+def test_a_value_near_the_right_one_is_refused(
+    name: str, place: tuple[str | int, ...], value: object
+) -> None:
+    document = json.loads(MADE[name])
+    parent_of(document, place)[place[-1]] = value
+
+    assert [list(error.path) for error in validator(name).iter_errors(document)] == [list(place)]
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_field_more_is_allowed_everywhere(name: str) -> None:
+    document = json.loads(MADE[name])
+    for place in [*places(document), ()]:
+        node = parent_of(document, (*place, ""))
+        if isinstance(node, dict) and not (place and place[-1] in MAPS):
+            node["new"] = "as the text of the documents says"
+
+    assert validator(name).is_valid(document)
+
+
+def test_there_is_no_schema_of_an_unknown_document() -> None:
+    with pytest.raises(KeyError):
+        schema_of("bmz.check/2")
+
+
+def test_a_file_is_named_as_its_document_without_a_slash() -> None:
+    assert file_of("bmz.cache-verify/1").name == "bmz.cache-verify.1.json"
+    assert [file_of(name).is_file() for name in DOCUMENTS] == [True] * len(DOCUMENTS)
+
+
+def test_the_page_tells_null_choices_maps_and_parts_in_a_row_each() -> None:
+    rows = schemas_page().splitlines()
+
+    assert "| `series` | `int?` | where the file holds several |" in rows
+    assert "| `error` | [failure?](#failure) | why it could not be told |" in rows
+    assert "| `status` | `ok\\|broken\\|invalid` | whether its description can be used |" in rows
+    assert "| `padding` | any name → list of `int` | px before and behind the image |" in rows
+    assert rows.count("## bmz.check/1") == rows.count("## finding") == 1
