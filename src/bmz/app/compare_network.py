@@ -33,28 +33,50 @@ RECIPE = "recipe"
 
 
 class SweepRefused(WrongUsage):
-    """A value of a sweep is no number where one is needed."""
+    """A value of a sweep is none that ``bmz run`` would take."""
 
     def __init__(self, key: str, value: str) -> None:
         super().__init__(
-            f"--sweep {key}={value}: '{value}' is no number",
+            f"--sweep {key}={value}: '{value}' is not {_MEANT[key]}",
             hint="such as --sweep scale=0.5,1,2",
             code="compare.sweep",
         )
 
 
+_LIMITS = {"scale": (1e-3, 1e3), "clip": (50.0, 100.0)}
+"""As ``--scale`` and ``--clip`` have them."""
+
+_MEANT = {
+    "scale": "a factor between 0.001 and 1000, auto, off or none",
+    "clip": "a percentile from 50 to 100, or none",
+}
+
+
 def network_words(words: RunRequest, settings: Mapping[str, str]) -> RunRequest:
-    """Put those settings into the words for which the network is run anew."""
-    changes: dict[str, Any] = {}
-    for key in OF_NETWORK:
-        if key in settings and settings[key] not in ("auto", "none"):
-            try:
-                changes[key] = float(settings[key])
-            except ValueError as why:
-                raise SweepRefused(key, settings[key]) from why
-        elif key in settings:
-            changes[key] = "auto" if settings[key] == "auto" else None
+    """Put those settings into the words for which the network is run anew.
+
+    Raises
+    ------
+    SweepRefused
+        A value is not what ``bmz run`` takes.
+    """
+    changes = {key: _network_word(key, settings[key]) for key in OF_NETWORK if key in settings}
     return replace(words, **changes)
+
+
+def _network_word(key: str, text: str) -> Any:  # noqa: ANN401  (a scale may be a word)
+    if text == "none":
+        return None
+    if key == "scale" and text in ("auto", "off"):
+        return "auto" if text == "auto" else 1.0
+    try:
+        value = float(text)
+    except ValueError as why:
+        raise SweepRefused(key, text) from why
+    least, most = _LIMITS[key]
+    if not least <= value <= most:
+        raise SweepRefused(key, text)
+    return value
 
 
 @dataclass(frozen=True)
@@ -145,11 +167,23 @@ class NoLabels(CouldNotTell):
 
 
 def command_of(words: RunRequest, image: Path, settings: Mapping[str, str]) -> str:
-    """Give the call of ``bmz run`` that makes the labels of one setting."""
-    options = [f"--{key} {settings[key]}" for key in (*OF_NETWORK, RECIPE) if key in settings]
-    options += [
-        f"--set {key}={value}"
-        for key, value in settings.items()
-        if key not in (*OF_NETWORK, RECIPE)
-    ]
-    return " ".join(["bmz run", shlex.quote(words.model), shlex.quote(str(image)), *options])
+    """Give the call of ``bmz run`` that makes the labels of one setting.
+
+    That code of a model may run is left out: it is never taken from a page.
+    """
+    run = network_words(words, settings)
+    of_labels = {k: v for k, v in settings.items() if k not in (*OF_NETWORK, RECIPE)}
+    told = {
+        "--axes": run.axes,
+        "--channels": ",".join("none" if n < 0 else str(n) for n in run.channels or ()),
+        "--pixel-size": ",".join(f"{axis}={um}um" for axis, um in run.pixel_um.items()),
+        "--scale": run.scale,
+        "--clip": run.clip,
+        "--recipe": settings.get(RECIPE, run.recipe),
+        "--tile": run.tile,
+    }
+    options = [part for name, value in told.items() if value for part in (name, str(value))]
+    options += ["--force"] if run.force else []
+    for key, value in {**run.settings, **of_labels}.items():
+        options += ["--set", f"{key}={value}"]
+    return shlex.join(["bmz", "run", words.model, str(image), "-o", "results", *options])

@@ -1,0 +1,110 @@
+"""Models and jobs described in place, without a package and without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmz.app.job import Job, Ready
+from bmz.app.request import RunRequest
+from bmz.app.settings import decide_labelling
+from bmz.base.steps import Step
+from bmz.check.finding import CheckReport
+from bmz.check.question import Question
+from bmz.image.arrays import inspect_array
+from bmz.plan.plan import Decided, make_plan
+from bmz.predict.backend import CPU, Device
+from bmz.spec.model import (
+    AnySize,
+    AxisKind,
+    AxisSpec,
+    Fixed,
+    LikeAxis,
+    ModelSpec,
+    PackagedFile,
+    Size,
+    Stepped,
+    TensorSpec,
+    Weights,
+)
+
+KINDS: dict[str, AxisKind] = {"b": "batch", "c": "channel", "t": "time", "i": "index"}
+ONNX = Weights("onnx", PackagedFile(Path("weights.onnx"), "0" * 64))
+
+
+def tensor(
+    letters: str = "bcyx",
+    *steps: Step,
+    id_: str = "image",
+    size: Size = Stepped(16, 8),  # noqa: B008  (it is frozen)
+    channels: int = 1,
+    halo: int = 0,
+    **more: Any,
+) -> TensorSpec:
+    """Describe a tensor, float32 where nothing else is said.
+
+    Parameters
+    ----------
+    size, halo : of every axis of space
+    """
+    sizes: dict[str, Size] = {"b": AnySize(), "c": Fixed(channels)}
+    axes = tuple(
+        AxisSpec(a, KINDS.get(a, "space"), sizes.get(a, size), 0 if a in KINDS else halo)
+        for a in letters
+    )
+    return TensorSpec(id_, axes, **{"dtype": "float32", "steps": steps, **more})
+
+
+def mapped(letters: str = "bcyx", *steps: Step, id_: str = "map", **more: Any) -> TensorSpec:
+    """Describe an output on the grid of the input ``image``."""
+    made = tensor(letters, *steps, id_=id_, **more)
+    axes = [
+        AxisSpec(a.letter, a.kind, LikeAxis("image", a.letter), a.halo) if a.kind == "space" else a
+        for a in made.axes
+    ]
+    return TensorSpec(**{**vars(made), "axes": tuple(axes)})
+
+
+def model(
+    inputs: Sequence[TensorSpec] = (),
+    outputs: Sequence[TensorSpec] = (),
+    folder: Path = Path(),
+    **more: Any,
+) -> ModelSpec:
+    """Describe a model of one grey image and one map of it, where nothing else is said."""
+    known: dict[str, Any] = {
+        "id": "net", "name": "Net", "folder": folder, "sha256": "m" * 64,
+        "format_version": "0.5.4", "weights": (ONNX,), "tags": ("instance-segmentation",),
+    }  # fmt: skip
+    takes, gives = tuple(inputs) or (tensor(),), tuple(outputs) or (mapped(value_range=(0.0, 1.0)),)
+    return ModelSpec(**{**known, "inputs": takes, "outputs": gives, **more})
+
+
+MAP = mapped(halo=4, value_range=(0.0, 1.0))
+"""The foreground of an image."""
+
+
+def job_of(
+    net: ModelSpec | None = None,
+    *,
+    device: Device = CPU,
+    recipe: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    **words: Any,
+) -> Job:
+    """Decide what images of a call share; `words` are those of the call."""
+    net = net or model(outputs=[MAP])
+    labelling = decide_labelling(net, recipe=recipe, settings=settings or {})
+    request = RunRequest("net", (), Path(), **words)
+    decided = Decided(ONNX, str(device), labelling.choice, tile=request.tile, batch=request.batch)
+    return Job(request, net, labelling, device, "no", None, decided, {})
+
+
+def ready_of(job: Job, shape: tuple[int, ...], axes: str = "yx", **asked: Any) -> Ready:
+    """Plan the run of an image without content."""
+    info = inspect_array(np.broadcast_to(np.float32(0), shape), axes=axes)
+    question = Question(job.model, info, None, info.pixel_um, **asked)
+    return Ready(info.path, question, CheckReport(()), make_plan(question, job.decided))

@@ -1,0 +1,280 @@
+"""What is made of one run of a small tile: the tiles that fit, and what the image will take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.app.small_models import MAP, job_of, mapped, model, ready_of, tensor
+
+from bmz.app import stream_labels, stream_parts, trial
+from bmz.app.in_parts import bytes_in_one_piece, bytes_in_parts, can_stream
+from bmz.app.job import Job, Ready
+from bmz.app.trial import tile_inputs, try_two_tiles, with_fitting_tiles
+from bmz.base.steps import Step
+from bmz.predict.backend import CPU, Device, OutOfMemory
+from bmz.predict.trial import TrialRun
+from bmz.testing.backend import FakeBackend, pointwise
+
+SEES_ALL = {"bmz": {"receptive_field": {"global_context": True}}}
+
+
+@dataclass
+class Memory:
+    """What the fake machine has, and what a run of a network takes of it."""
+
+    free: int = 10**12
+    bytes_a_pixel: float | None = 50.0
+    most_px: int | None = None
+    tried_px: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """Let a run take 3 s and as many bytes as its tiles have pixels, times a number."""
+    machine = Memory()
+
+    def try_run(_: object, inputs: list[Any]) -> TrialRun:
+        pixels = inputs[0].size
+        machine.tried_px.append(pixels)
+        if machine.most_px is not None and pixels > machine.most_px:
+            raise OutOfMemory(CPU, str(pixels))
+        peak = None if machine.bytes_a_pixel is None else int(pixels * machine.bytes_a_pixel)
+        return TrialRun(3.0, peak)
+
+    monkeypatch.setattr(trial, "try_run", try_run)
+    monkeypatch.setattr(trial, "free_memory", lambda: machine.free)
+    monkeypatch.setattr(trial, "held_memory", lambda: 7000)
+    monkeypatch.setattr(trial, "available_cpus", lambda: 8)
+    return machine
+
+
+def tried(job: Job, ready: Ready) -> trial.Tried:
+    return try_two_tiles(job, ready, FakeBackend(pointwise), in_parts=False)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "batch", "runs"),
+    [
+        ("yx", (64, 64), 1, 1),
+        ("yx", (170, 170), 1, 9),
+        ("yx", (170, 170), 4, 3),
+        ("tyx", (5, 170, 170), 4, 15),
+        ("tzyx", (2, 3, 64, 64), 2, 6),
+    ],
+)
+@pytest.mark.usefixtures("memory")
+def test_the_time_is_that_of_all_runs_of_all_planes(
+    axes: str, shape: tuple[int, ...], batch: int, runs: int
+) -> None:
+    job = job_of(tile=64, batch=batch)
+    ready = ready_of(job, shape, axes)
+
+    found = tried(job, ready)
+
+    assert (found.estimate.run_s, found.estimate.network_s) == (3.0, 3.0 * runs)
+    assert found.plan == ready.plan
+    assert found.estimate.network_bytes == ready.plan.batch * 64 * 64 * 50
+    assert (found.estimate.held_bytes, found.estimate.free_bytes) == (7000, 10**12)
+
+
+@pytest.mark.parametrize(
+    ("free", "tile", "count"),
+    [
+        # ONNX Runtime may take twice of what a small tile took: 100 bytes a pixel, of half of all
+        (2 * 100 * 256**2, 256, 1),
+        (2 * 100 * 256**2 - 2, 96, 9),
+        (0, 24, 256),
+    ],
+)
+def test_tiles_become_smaller_until_half_of_the_free_memory_holds_twice_the_run(
+    free: int, tile: int, count: int, memory: Memory
+) -> None:
+    memory.free = free
+    job = job_of()
+
+    found = tried(job, ready_of(job, (256, 256)))
+
+    assert found.plan.tiling.tile == {"y": tile, "x": tile}
+    assert found.plan.tiling.count == count
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "first", "second"),
+    [
+        ((256, 512), 1, 256 * 512, 256 * 512),
+        # two tiles of half the side overlap and do not cover the image: three of 96 and of 176 do
+        ((264, 512), 1, 96 * 176, 264 * 512),
+        ((256, 512), 2, 96 * 176, 2 * 256 * 512),
+    ],
+)
+def test_the_tile_for_the_memory_has_no_more_than_2_to_the_17_pixels(
+    shape: tuple[int, int], batch: int, first: int, second: int, memory: Memory
+) -> None:
+    job = job_of(tile=512, batch=batch)
+
+    tried(job, ready_of(job, shape))
+
+    assert memory.tried_px == [first, second]
+
+
+@pytest.mark.parametrize(("bytes_a_pixel", "most_px"), [(None, None), (50.0, 100)])
+def test_where_memory_cannot_be_measured_the_tiles_stay(
+    bytes_a_pixel: float | None, most_px: int | None, memory: Memory
+) -> None:
+    memory.bytes_a_pixel, memory.most_px, memory.free = bytes_a_pixel, most_px, 10
+    job = job_of(model(outputs=[MAP], config=SEES_ALL))
+    ready = ready_of(job, (1600, 1600))
+
+    assert with_fitting_tiles(job, ready, FakeBackend(pointwise)) is ready
+
+
+@pytest.mark.parametrize(
+    ("config", "tile", "size", "free", "side"),
+    [
+        (SEES_ALL, None, 1600, 10**12, 1600),
+        (SEES_ALL, None, 1600, 2 * 100 * 640**2, 328),
+        (SEES_ALL, 64, 1600, 10**12, 64),
+        (SEES_ALL, None, 640, 10**12, 640),
+        ({}, None, 1600, 10**12, 544),
+    ],
+)
+def test_only_a_network_that_sees_the_whole_gets_larger_tiles_and_only_unasked(
+    config: dict[str, Any], tile: int | None, size: int, free: int, side: int, memory: Memory
+) -> None:
+    job = job_of(model(outputs=[MAP], config=config), tile=tile)
+    ready = ready_of(job, (size, size))
+    memory.free = free
+
+    fitting = with_fitting_tiles(job, ready, FakeBackend(pointwise)).plan
+
+    assert fitting.tiling.tile == {"y": side, "x": side}
+    assert tried(job, ready).plan.tiling == fitting.tiling
+
+
+@pytest.mark.parametrize(
+    ("free", "device", "workers"),
+    [
+        (10**12, CPU, 8),
+        (3 * 203_608, CPU, 3),
+        (3 * 203_608 - 1, CPU, 2),
+        (1, CPU, 1),
+        (10**12, Device("cuda"), 1),
+    ],
+)
+def test_as_many_workers_as_memory_and_processors_hold(
+    free: int, device: Device, workers: int, memory: Memory
+) -> None:
+    job = job_of(device=device, tile=64)
+    # the labels of 64 x 64 px take more than the network: 48 bytes each, and the program itself
+    memory.free, memory.bytes_a_pixel = free, 1.0
+
+    assert tried(job, ready_of(job, (64, 64))).estimate.workers == workers
+
+
+def test_without_a_measure_of_memory_there_is_one_worker(memory: Memory) -> None:
+    memory.bytes_a_pixel = None
+    job = job_of(tile=64)
+
+    estimate = tried(job, ready_of(job, (64, 64))).estimate
+
+    assert (estimate.workers, estimate.network_bytes, estimate.peak_bytes) == (1, None, None)
+
+
+def test_inputs_of_a_trial_have_the_axes_channels_and_dtypes_of_what_must_be_given() -> None:
+    net = model(
+        [
+            tensor("byxc", channels=3, dtype="uint8"),
+            tensor("yx", id_="prompt", optional=True),
+            tensor("bcyx", id_="second", channels=2),
+        ],
+        [MAP],
+    )
+    job = job_of(net, tile=32, batch=2)
+    plan = ready_of(job, (5, 90, 100), "cyx").plan
+
+    first, second = tile_inputs(job, replace(plan, batch=2))
+
+    y, x = plan.tiling.tile["y"], plan.tiling.tile["x"]
+    assert (first.shape, second.shape) == ((2, y, x, 3), (2, 2, y, x))
+    assert (first.dtype, second.dtype) == (np.dtype(np.uint8), np.dtype(np.float32))
+    assert 0 <= second.min() < 0.1
+    assert 0.9 < second.max() < 1
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "channels", "bytes_a_pixel"),
+    [
+        # of float32: 4 for each map kept and 8 for its labels, a plane; 8 for each channel taken,
+        # 4 for each map of the network, and 24
+        ("yx", (10, 20), 1, (4 + 8) + 8 + 4 + 24),
+        ("tyx", (3, 10, 20), 1, 3 * (4 + 8) + 8 + 4 + 24),
+        ("cyx", (2, 10, 20), 2, (4 * 2 + 8) + 8 * 2 + 4 * 2 + 24),
+    ],
+)
+def test_the_memory_of_an_image_in_one_piece_is_counted_by_pixel(
+    axes: str, shape: tuple[int, ...], channels: int, bytes_a_pixel: int
+) -> None:
+    job = job_of(
+        model([tensor(channels=channels)], [mapped(channels=channels)]), recipe="components"
+    )
+
+    assert bytes_in_one_piece(ready_of(job, shape, axes), job) == 10 * 20 * bytes_a_pixel
+
+
+def test_the_memory_of_an_image_in_parts_is_that_of_a_block_with_its_overlap() -> None:
+    flat, deep = (
+        job_of(),
+        job_of(
+            model([tensor("bczyx")], [mapped("bczyx", halo=4, channels=2)]), recipe="components"
+        ),
+    )
+    wide = stream_parts.BLOCK_PX + 2 * stream_labels.OVERLAP_PX
+
+    small = bytes_in_parts(ready_of(flat, (100, 5000)), flat)
+    large = bytes_in_parts(ready_of(flat, (9000, 5000)), flat)
+    stack = bytes_in_parts(ready_of(deep, (16, 9000, 9000), "zyx"), deep)
+
+    assert wide == 2304
+    assert small == 100 * 2304 * (4 + 24 + 8)
+    assert large == 2304 * 2304 * (4 + 24 + 8)
+    assert stack == 16 * (1024 + 256) ** 2 * (2 * 4 + 24 + 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "scale", "wanted"),
+    [
+        ({}, None, True),
+        ({"recipe": "none", "save": frozenset({"raw"})}, None, True),
+        ({"engine": "core"}, None, False),
+        ({"settings": {"min_size": "9"}}, None, True),
+        ({"settings": {"min_size": "9"}}, 0.5, False),
+        ({"settings": {"remove_border": "true"}}, 0.5, True),
+        ({"recipe": "argmax"}, None, True),
+        ({"recipe": "argmax", "settings": {"instances": "false"}}, None, False),
+        ({"recipe": "labels"}, None, False),
+    ],
+    ids=str,
+)
+def test_an_image_is_run_in_parts_where_labels_of_blocks_are_those_of_the_whole(
+    words: dict[str, Any], scale: float | None, wanted: bool
+) -> None:
+    job = job_of(**words)
+
+    assert can_stream(ready_of(job, (64, 64), scale=scale), job) == wanted
+
+
+def test_two_inputs_or_declared_steps_that_make_labels_need_one_piece() -> None:
+    flows = Step("cellpose_flow_dynamics", {})
+    two = job_of(model([tensor(), tensor(id_="second")], [MAP]))
+    optional = job_of(model([tensor(), tensor(id_="second", optional=True)], [MAP]))
+    declared = job_of(model(outputs=[mapped("bcyx", flows, channels=3)]))
+
+    found = [
+        can_stream(ready_of(job, shape, "cyx"), job)
+        for job, shape in ((two, (2, 64, 64)), (optional, (1, 64, 64)), (declared, (1, 64, 64)))
+    ]
+
+    assert found == [False, True, False]
