@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from skimage.metrics import adapted_rand_error
 from tests.process.ideal_maps import FAMILIES, NAMES, Family, cells
 
 from bmz.base.arrays import FloatArray, LabelArray
-from bmz.base.progress import Event, Note
+from bmz.base.progress import Event, Note, Progress
 from bmz.process.blocks import BlockWork, Found, label_blocks
 from bmz.process.finish import Finish
 from bmz.process.recipe import Value
@@ -242,3 +243,96 @@ def test_membranes_joined_across_the_image_nearly_agree(side: int, shared: Path)
     for recipe in ("boundary", "gasp"):
         labels, _ = in_blocks(recipe, maps, side, overlap=64)
         assert 1 - adapted_rand_error(whole(recipe, maps), labels)[0] >= 0.99
+
+
+def test_objects_are_numbered_in_raster_order_whatever_the_order_in_which_they_were_found() -> None:
+    found = Found([np.array([50, 7]), np.array([], np.int64), np.array([20])])
+
+    numbers = found.numbers()
+
+    assert found.count == 3
+    assert numbers.tolist() == [0, 3, 1, 2]
+    assert found.first_by(numbers).tolist() == [7, 20, 50]
+
+
+def test_objects_that_were_dropped_leave_no_gap_in_first_pixels_and_scores() -> None:
+    found = Found(
+        [np.array([50, 7]), np.array([20])],
+        [np.array([0.5, 0.75], np.float32), np.array([0.25], np.float32)],
+    )
+
+    without_the_second = np.array([0, 2, 0, 1])
+
+    assert found.first_by(without_the_second).tolist() == [20, 50]
+    scores = found.scores_by(without_the_second)
+    assert scores is not None
+    assert scores.tolist() == [0.25, 0.5]
+    nobody = found.scores_by(np.zeros(4, np.int64))
+    assert nobody is not None
+    assert nobody.shape == found.first_by(np.zeros(4, np.int64)).shape == (0,)
+
+
+def spots() -> BlockWork:
+    """Give work of 3 x 2 blocks; some objects cross their edges."""
+    maps = np.zeros((1, 30, 20), np.float32)
+    for y, x in ((1, 1), (4, 8), (12, 3), (18, 12), (26, 15)):
+        maps[0, y : y + 4, x : x + 4] = 1
+    one = RECIPES["components"]
+    return BlockWork(maps, (1, 1), one, one.parameters_from({}, {}), 10, 5)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 5])
+def test_a_call_that_was_cut_short_goes_on_where_it_stopped(stopped_after: int) -> None:
+    work, labels, whole = spots(), np.zeros((30, 20), np.uint32), np.zeros((30, 20), np.uint32)
+    heard: list[Event] = []
+    every = label_blocks(work, whole)
+
+    class Stopped(Exception):  # noqa: N818  (no error, the end of a process)
+        pass
+
+    so_far = Found()
+
+    def keep(found: Found) -> None:
+        so_far.first = list(found.first)
+        if len(found.first) == stopped_after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        label_blocks(work, labels, keep=keep)
+    found = label_blocks(work, labels, heard.append, before=so_far)
+
+    np.testing.assert_array_equal(labels, whole)
+    assert found.numbers().tolist() == every.numbers().tolist()
+    assert heard == [Progress("blocks", done, 6) for done in range(stopped_after + 1, 7)]
+
+
+def test_each_object_is_owned_by_the_block_in_which_it_begins() -> None:
+    found = label_blocks(spots(), np.zeros((30, 20), np.uint32))
+
+    # the places of `spots`, block by block
+    begins = [[(1, 1), (4, 8)], [], [(12, 3)], [(18, 12)], [], [(26, 15)]]
+    assert [[divmod(at, 20) for at in one.tolist()] for one in found.first] == begins
+
+
+def test_a_block_as_large_as_the_map_needs_no_overlap() -> None:
+    work, heard = replace(spots(), side=30, overlap=0), list[Event]()
+
+    found = label_blocks(work, np.zeros((30, 20), np.uint32), heard.append)
+
+    assert (found.count, found.widest_overlap) == (5, 0)
+    assert heard == [Progress("blocks", 1, 1)]
+
+
+def test_an_overlap_grows_by_a_factor_of_2_until_the_object_ends_within_it() -> None:
+    maps = np.zeros((1, 8, 64), np.float32)
+    maps[0, 2, :20] = 1
+    work, heard = replace(spots(), maps=maps, side=8, overlap=3), list[Event]()
+
+    found = label_blocks(work, np.zeros((8, 64), np.uint32), heard.append)
+
+    notes = [str(event.text) for event in heard if isinstance(event, Note)]
+    wider = "an object is larger than the overlap of blocks; now {} px"
+    # the block ends at 8; the object ends at 20 and must not touch the end of what is seen
+    assert notes[:2] == [wider.format(6), wider.format(12)]
+    assert found.widest_overlap == 24
+    assert found.count == 1

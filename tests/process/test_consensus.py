@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.process.consensus import agreements, consensus, f1_between, plausibility, supports
+from bmz.process.consensus import (
+    Plausibility,
+    agreements,
+    consensus,
+    f1_between,
+    plausibility,
+    supports,
+)
+from bmz.process.matching import match_labels
 
 
 def squares(*columns: int) -> AnyArray:
@@ -58,3 +68,122 @@ def test_odd_sizes_and_shapes_are_counted() -> None:
     assert found.share == pytest.approx(0.5625)
     nobody = {name: column[:0] for name, column in table.items()}
     assert plausibility(nobody).share == 0
+
+
+def half_and_half(cut: int) -> AnyArray:
+    """Give a strip of 16 px with two objects, parted at `cut`."""
+    return np.repeat([1, 2], [cut, 16 - cut])[None]
+
+
+@given(st.lists(st.integers(2, 14), min_size=2, max_size=4))
+def test_agreements_are_means_over_all_other_masks(cuts: list[int]) -> None:
+    masks = [half_and_half(cut) for cut in cuts]
+
+    found = agreements(masks)
+
+    wanted = [
+        np.mean([match_labels(one, other, 0.5).f1 for j, other in enumerate(masks) if i != j])
+        for i, one in enumerate(masks)
+    ]
+    assert found == pytest.approx(wanted)
+
+
+def test_of_many_masks_24_spread_evenly_from_the_first_to_the_last_are_the_partners() -> None:
+    # 47 masks: every second one is a partner, and only partners have the object
+    one, none = np.ones((1, 2), np.int32), np.zeros((1, 2), np.int32)
+    masks = [one if i % 2 == 0 else none for i in range(47)]
+
+    found = agreements(masks)
+
+    assert found[::2].tolist() == [1.0] * 24
+    assert found[1::2].tolist() == [0.0] * 23
+
+
+def test_masks_that_are_no_partners_count_for_nobody_but_themselves() -> None:
+    one, none = np.ones((1, 2), np.int32), np.zeros((1, 2), np.int32)
+    masks = [one] * 47
+    masks[1] = none
+
+    found = agreements(masks)
+
+    assert found.tolist() == [1.0] + [0.0] + [1.0] * 45
+
+
+def test_half_of_the_others_are_enough_and_a_third_is_not() -> None:
+    masks = [squares(0, 20), squares(0), squares(40), squares(50)]
+
+    assert consensus(masks).max() == 0
+    np.testing.assert_array_equal(consensus([*masks, squares(0)]), squares(0))
+
+
+def line(*spans: tuple[int, int]) -> AnyArray:
+    mask = np.zeros((1, 60), np.int32)
+    for number, (start, stop) in enumerate(spans, start=1):
+        mask[:, start:stop] = number
+    return mask
+
+
+def test_an_object_that_is_half_covered_by_a_better_one_is_the_same_object() -> None:
+    whole, middle, small = line((0, 16)), line((4, 12)), line((6, 10))
+
+    # two of three agree with the middle one, which is half of the whole
+    np.testing.assert_array_equal(consensus([whole, middle, small]), middle)
+
+
+def test_an_object_that_is_less_than_half_covered_keeps_what_is_left_of_it() -> None:
+    one, other = line((0, 10)), line((7, 17))
+    noisy = line((0, 10), (10, 17), (20, 22), (24, 26), (28, 30), (32, 34), (36, 38))
+
+    found = consensus([one, one, other, other, noisy])
+
+    np.testing.assert_array_equal(found, line((0, 10), (10, 17)))
+
+
+def test_the_shape_of_an_object_is_that_of_the_mask_that_agrees_best() -> None:
+    narrow, usual, wide = (np.repeat([1, 0], [n, 16 - n])[None] for n in (6, 9, 13))
+
+    found = consensus([narrow, wide, usual])
+
+    # 6 of 13 px is too little for narrow and wide, so the middle one has the most support
+    np.testing.assert_array_equal(found, usual)
+
+
+def test_the_consensus_is_numbered_without_gaps_from_1_and_covers_no_pixel_twice() -> None:
+    masks = [squares(0, 10, 20), squares(10, 20, 30), squares(0, 10, 20, 30)]
+
+    found = consensus(masks)
+
+    np.testing.assert_array_equal(found, squares(0, 10, 20, 30))
+    assert found.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("size", "odd"), [(25, 0.0), (24, 0.25), (400, 0.0), (401, 0.25), (100, 0.0)]
+)
+def test_a_size_is_odd_beyond_a_factor_of_4_of_the_middle_one(size: int, odd: float) -> None:
+    table = {
+        "volume_px": np.array([100, 100, 100, size]),
+        "touches_border": np.zeros(4, np.bool_),
+    }
+
+    assert plausibility(table) == Plausibility(4, odd, None)
+
+
+@pytest.mark.parametrize(("solidity", "odd"), [(0.85, 0.0), (0.849, 0.5)])
+def test_a_shape_is_odd_below_a_solidity_of_85_percent(solidity: float, odd: float) -> None:
+    table = {
+        "area_px": np.array([9, 9]),
+        "solidity": np.array([0.95, solidity]),
+        "touches_border": np.array([False, False]),
+    }
+
+    assert plausibility(table) == Plausibility(2, 0.0, odd)
+
+
+def test_where_every_object_is_cut_nothing_is_odd() -> None:
+    table = {"area_px": np.array([3, 300]), "touches_border": np.array([True, True])}
+
+    found = plausibility(table)
+
+    assert found == Plausibility(2, 0.0, None)
+    assert found.share == 1

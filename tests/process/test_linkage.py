@@ -114,3 +114,66 @@ def test_a_map_whose_peaks_lie_on_the_boundary_has_objects() -> None:
 
     assert done.labels.shape == (1, 5)
     assert done.labels.min() == 1
+
+
+def test_entries_of_a_pair_are_added_up_in_either_order_and_those_with_itself_left_out() -> None:
+    one, other = np.array([3, 0, 2, 3, 0]), np.array([0, 3, 2, 1, 1])
+    total, count = np.array([0.5, 0.25, 9, 4, 1]), np.array([1.0, 2, 5, 3, 1])
+
+    found = Borders.of(one, other, total, count)
+
+    assert found.first.tolist() == [0, 0, 1]
+    assert found.second.tolist() == [1, 3, 3]
+    assert found.total.tolist() == [1, 0.75, 4]
+    assert found.count.tolist() == [1, 3, 3]
+
+
+def chain(*means: float) -> Borders:
+    """Give regions in a row, with such borders between neighbours."""
+    numbers = np.arange(len(means))
+    return Borders.of(numbers, numbers + 1, np.array(means), np.ones(len(means)))
+
+
+@pytest.mark.parametrize(
+    ("means", "most", "number"),
+    [
+        ((0.5, 0.4), 0.5, [0, 1, 1]),  # not below: a border at the limit stays
+        ((0.5, 0.4), 0.6, [0, 0, 0]),
+        ((0.1, 0.9, 0.1), 0.5, [0, 0, 1, 1]),
+        ((0.1, 0.3, 0.2, 0.9), 0.35, [0, 0, 0, 0, 1]),
+        ((0.0, 0.0), 0.0, [0, 1, 2]),
+    ],
+)
+def test_a_chain_is_joined_below_the_limit(
+    means: tuple[float, ...], most: float, number: list[int]
+) -> None:
+    assert merged(chain(*means), len(number), most).tolist() == number
+
+
+def test_the_border_of_a_joined_region_is_the_mean_of_all_its_values() -> None:
+    # 0 and 1 are joined; their borders to 2 are 1 value of 0.9 and 3 of 0.1: 0.3 in the mean
+    ends = np.array([[0, 0, 1], [1, 2, 2]])
+    count = np.array([1.0, 1, 3])
+    borders = Borders.of(ends[0], ends[1], np.array([0.0, 0.9, 3 * 0.1]), count)
+    even = Borders.of(ends[0], ends[1], np.array([0, 0.9, 0.9]), count)
+
+    assert merged(borders, 3, 0.31).tolist() == [0, 0, 0]
+    assert merged(borders, 3, 0.29).tolist() == [0, 0, 1]
+    assert merged(even, 3, 0.46).tolist() == [0, 0, 0]
+    assert merged(even, 3, 0.44).tolist() == [0, 0, 1]
+
+
+def test_sums_of_small_integers_do_not_wrap() -> None:
+    borders = touching(np.array([[1, 2]]), np.array([[200, 250]], np.uint8))
+
+    assert borders.total.tolist() == [225.0]
+
+
+def test_regions_of_a_stack_touch_along_z_too() -> None:
+    labels = np.array([[[1, 1]], [[2, 0]]])
+    values = np.array([[[1.0, 5]], [[3.0, 7]]])
+
+    borders = touching(labels, values)
+
+    assert (borders.first.tolist(), borders.second.tolist()) == ([0], [1])
+    assert (borders.total.tolist(), borders.count.tolist()) == ([2.0], [1.0])

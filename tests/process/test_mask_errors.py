@@ -114,3 +114,46 @@ def test_pooled_counts_are_those_of_the_masks_side_by_side(
         [whole.f1, whole.ap, whole.pq, whole.mean_matched_iou],
         [parts.f1, parts.ap, parts.pq, parts.mean_matched_iou],
     )
+
+
+def test_a_piece_that_lies_in_an_object_for_exactly_half_is_none_of_its_pieces() -> None:
+    truth = blocks((0, 12, 1))
+    half = blocks((0, 3, 1), (4, 7, 2), (9, 15, 3))  # 3 of 6 columns of the last lie inside
+    more = blocks((0, 3, 1), (4, 7, 2), (8, 14, 3))  # 4 of 6
+
+    assert [e.parts for e in mask_errors(half, truth) if e.kind == "split"] == [(1, 2)]
+    assert [e.label for e in mask_errors(half, truth) if e.kind == "false"] == [3]
+    assert [e.parts for e in mask_errors(more, truth) if e.kind == "split"] == [(1, 2, 3)]
+
+
+def test_parts_are_named_by_rising_label_wherever_they_lie() -> None:
+    truth, predicted = blocks((0, 12, 300)), blocks((0, 4, 900), (4, 8, 20), (8, 12, 500))
+
+    (split,) = mask_errors(predicted, truth)
+    (merge,) = mask_errors(truth, predicted)
+
+    assert (split.kind, split.label, split.parts) == ("split", 300, (20, 500, 900))
+    assert (merge.kind, merge.label, merge.parts) == ("merge", 300, (20, 500, 900))
+
+
+def test_errors_of_one_size_are_told_by_kind_and_then_by_label() -> None:
+    truth, predicted = blocks((0, 4, 9), (8, 12, 2)), blocks((20, 24, 7), (30, 34, 3))
+
+    found = [(error.kind, error.label) for error in mask_errors(predicted, truth)]
+
+    assert found == [("false", 3), ("false", 7), ("missed", 2), ("missed", 9)]
+
+
+def test_an_object_with_a_partner_is_no_part_of_an_error() -> None:
+    # the truth has a large object with a partner and a small one within what was predicted
+    truth, predicted = blocks((0, 10, 1), (10, 13, 2)), blocks((0, 13, 5))
+
+    found = mask_errors(predicted, truth)
+
+    assert found == (MaskError("missed", 2, (1.5, 11.0), 12),)
+
+
+def test_what_is_below_0_is_background() -> None:
+    truth = blocks((0, 10, -1), (20, 30, 4))
+
+    assert mask_errors(blocks((20, 30, 1)), truth) == ()

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import LabelArray
-from bmz.process.matching import ShapesDiffer, ThresholdOutside, match_labels
+from bmz.process.matching import (
+    Overlap,
+    ShapesDiffer,
+    ThresholdOutside,
+    match_labels,
+    pooled,
+)
 
 MASKS = hnp.arrays(np.int32, (5, 6), elements=st.integers(0, 6))
 IOUS = st.sampled_from([0.05, 0.1, 0.25, 1 / 3, 0.5, 0.6, 0.75, 1.0])
@@ -94,3 +100,51 @@ def test_masks_of_other_shapes_are_refused() -> None:
 def test_a_threshold_that_is_no_share_is_refused(iou: float) -> None:
     with pytest.raises(ThresholdOutside):
         match_labels(np.zeros((2, 2), int), np.zeros((2, 2), int), iou)
+
+
+def test_a_refusal_says_what_differs_and_what_to_do() -> None:
+    with pytest.raises(ShapesDiffer) as shapes:
+        match_labels(np.zeros((2, 2), int), np.zeros((2, 3), int), 0.5)
+    with pytest.raises(ThresholdOutside) as threshold:
+        match_labels(np.zeros((2, 2), int), np.zeros((2, 2), int), 0.0)
+
+    assert (shapes.value.code, shapes.value.exit_status) == ("matching.shape", 2)
+    assert shapes.value.message == ("the masks differ in shape: predicted (2, 2), truth (2, 3)")
+    assert shapes.value.hint == "score masks of the same image, on the same grid"
+    assert (threshold.value.code, threshold.value.exit_status) == ("matching.threshold", 2)
+    assert threshold.value.message == "the IoU threshold 0.0 is not above 0 and at most 1"
+    assert threshold.value.hint == "0.5 is the usual threshold"
+
+
+def test_pairs_are_numbered_in_raster_order_with_what_they_share() -> None:
+    predicted = np.array([[7, 7, 7, 0], [3, 3, 0, 3]])
+    truth = np.array([[0, 9, 9, 2], [9, 2, 2, 2]])
+
+    found = Overlap.of(predicted, truth)
+
+    pairs = zip(found.predicted, found.truth, found.shared, found.iou, strict=True)
+    assert sorted((int(i), int(j), int(n), float(iou)) for i, j, n, iou in pairs) == [
+        (0, 0, 2, 2 / 4),
+        (1, 0, 1, 1 / 5),
+        (1, 1, 2, 2 / 5),
+    ]
+    assert found.predicted_px.tolist() == [3, 3]
+    assert found.truth_px.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(("iou", "tp"), [(0.5, 1), (0.501, 0), (0.499, 1)])
+def test_an_overlap_at_the_threshold_is_a_match(iou: float, tp: int) -> None:
+    predicted, truth = np.array([[1, 1, 1, 0]]), np.array([[0, 1, 1, 1]])
+
+    assert match_labels(predicted, truth, iou).tp == tp
+
+
+def test_counts_of_no_image_agree_fully_and_an_empty_image_weighs_nothing() -> None:
+    empty = np.zeros((2, 2), int)
+    none = match_labels(empty, empty, 0.5)
+    some = match_labels(np.array([[1, 2], [1, 0]]), np.array([[1, 0], [1, 3]]), 0.5)
+
+    assert pooled([]) == none
+    assert pooled([none, some, none]) == some
+    assert pooled([some, some]).tp == 2
+    assert pooled([some, some]).pq == some.pq == 0.5

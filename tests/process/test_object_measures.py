@@ -20,7 +20,7 @@ from bmz.image.grid import named, with_lengths
 from bmz.process.measure import measure_objects
 from bmz.process.object_hulls import convex_areas
 from bmz.process.object_pixels import ObjectPixels
-from bmz.process.object_runs import runs_of
+from bmz.process.object_runs import Runs, runs_of
 
 pytest.importorskip("skimage", minversion="0.25", reason="older ones measure no median")
 
@@ -140,3 +140,88 @@ def test_an_object_with_a_value_that_is_no_number_has_none(dtype: str) -> None:
     for values in (found.lowest(), found.highest(), found.median(), found.mean()):
         assert np.isnan(values[0])
     assert (found.lowest()[1], found.highest()[1]) == (2, np.inf)
+
+
+@given(hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=3, max_side=6),
+                  elements=st.integers(0, 3)))  # fmt: skip
+def test_runs_put_back_are_the_labels(drawn: AnyArray) -> None:
+    labels = np.unique(drawn, return_inverse=True)[1].reshape(drawn.shape)
+
+    runs = runs_of(labels)
+
+    back = np.zeros_like(labels)
+    for number, *others, first, last in zip(
+        runs.own, *runs.others, runs.first, runs.last, strict=True
+    ):
+        assert not back[(*others, slice(first, last + 1))].any()
+        back[(*others, slice(first, last + 1))] = number + 1
+    np.testing.assert_array_equal(back, labels)
+    assert runs.sizes.tolist() == np.bincount(labels.ravel(), minlength=1)[1:].tolist()
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (4, 9, 11)])
+def test_middles_are_those_of_scipy(shape: tuple[int, ...]) -> None:
+    labels = np.random.default_rng(0).integers(0, 5, shape)
+
+    found = runs_of(labels).centroids()
+
+    wanted = ndimage.center_of_mass(np.ones(shape), labels, np.arange(1, 5))
+    np.testing.assert_allclose(np.stack(found, axis=1), wanted)
+
+
+def test_runs_end_at_the_end_of_a_row_though_the_label_goes_on() -> None:
+    runs = runs_of(np.array([[0, 1], [1, 1], [1, 0]]))
+
+    assert list(zip(runs.others[0], runs.first, runs.last, strict=True)) == [
+        (0, 1, 1),
+        (1, 0, 1),
+        (2, 0, 0),
+    ]
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 2**32 - 1))
+def test_shapes_hang_on_no_place_however_far_from_the_corner(dy: int, dx: int, seed: int) -> None:
+    pixels = np.random.default_rng(seed).random((5, 6)) > 0.4
+    pixels[2, 2] = True
+    near = runs_of(pixels.astype(np.int32))
+    far = Runs(near.own, (near.others[0] + dy,), near.first + dx, near.last + dx, near.count)
+
+    moments, moved = near.second_moments(), far.second_moments()
+
+    assert [part.tolist() for part in moved] == [part.tolist() for part in moments]
+    assert convex_areas(far).tolist() == convex_areas(near).tolist()
+
+
+def test_spreads_of_a_bar_and_a_diagonal_are_known() -> None:
+    labels = np.zeros((6, 9), np.int32)
+    labels[0, 1:6] = 1  # x from -2 to 2: (4 + 1 + 0 + 1 + 4) / 5
+    labels[[2, 3, 4], [1, 2, 3]] = 2  # y = x, from -1 to 1: 2 / 3 each, and together
+
+    yy, xx, yx = runs_of(labels).second_moments()
+
+    assert yy.tolist() == [0, pytest.approx(2 / 3)]
+    assert xx.tolist() == [2, pytest.approx(2 / 3)]
+    assert yx.tolist() == [0, pytest.approx(2 / 3)]
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int32", "int64", "float32"])
+def test_ranks_are_right_at_the_ends_of_a_dtype(dtype: str) -> None:
+    ends = np.finfo(dtype) if dtype.startswith("float") else np.iinfo(dtype)
+    image: AnyArray = np.array([[ends.max, ends.min, 0, 1, ends.max, ends.max]], dtype)
+    labels = np.array([[1, 1, 1, 2, 2, 3]])
+
+    found = ObjectPixels(labels).values(image)
+
+    low, high = float(ends.min), float(ends.max)
+    assert found.lowest().tolist() == [low, 1, high]
+    assert found.highest().tolist() == [high, high, high]
+    assert found.median().tolist() == [0, 0.5 + high / 2, high]
+
+
+def test_zeros_of_both_signs_and_infinities_keep_their_order() -> None:
+    image = np.array([[-np.inf, -0.0, 0.0, np.inf, -1e-45]], np.float32)
+
+    found = ObjectPixels(np.ones((1, 5), np.int32)).values(image)
+
+    assert (found.lowest().tolist(), found.highest().tolist()) == ([-np.inf], [np.inf])
+    assert found.median().tolist() == [0]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.transform import resize
 
+from bmz.base.arrays import AnyArray
 from bmz.base.boxes import boxes
 from bmz.process.resize import resize_image, resize_labels, resized_labels_part, resized_part
 
@@ -85,3 +86,51 @@ def test_parts_of_labels_are_those_of_the_whole(
     for box in boxes(new, (side, side)):
         part = resized_labels_part(labels.__getitem__, old, new, box)
         assert np.array_equal(part, whole[box])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "taken"),
+    [(3, 2, [0, 2]), (5, 2, [1, 3]), (2, 5, [0, 0, 1, 1, 1]), (4, 1, [2]), (1, 3, [0, 0, 0])],
+)
+def test_a_resized_pixel_is_the_one_in_which_its_centre_lies(
+    old: int, new: int, taken: list[int]
+) -> None:
+    labels = np.arange(old, dtype=np.uint16)[None].repeat(2, 0)
+
+    found = resize_labels(labels, (2, new))
+
+    assert found.tolist() == [taken, taken]
+    assert found.dtype == np.uint16
+
+
+def test_an_image_that_keeps_its_size_is_only_cast() -> None:
+    x = np.array([[[0, 65535], [7, 3]]], np.uint16)
+
+    found = resize_image(x, (2, 2))
+
+    assert found.tolist() == x.tolist()
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted", "most"),
+    # 10 px of a doubled image are 5 px and a neighbour on both sides; the Gaussian of a shrunk
+    # one, 1.5 px wide at a factor of 4, ends after 4 times that
+    [(100, 200, slice(80, 90), 9), (400, 100, slice(50, 51), 17), (100, 100, slice(3, 9), 6)],
+)
+def test_a_part_is_resized_from_hardly_more_than_what_it_shows(
+    old: int, new: int, wanted: slice, most: int
+) -> None:
+    x, seen = np.arange(old, dtype=np.float32)[None, None], list[tuple[slice, ...]]()
+
+    def read(box: tuple[slice, ...]) -> AnyArray:
+        seen.append(box)
+        return x[(slice(None), *box)]
+
+    part = resized_part(read, (1, old), (1, new), (slice(0, 1), wanted))
+
+    (along,) = [box[1] for box in seen]
+    assert along.stop - along.start <= most
+    # away from its ends a ramp stays the same ramp
+    middles = (np.arange(wanted.start, wanted.stop) + 0.5) * old / new - 0.5
+    np.testing.assert_allclose(part[0, 0], middles, atol=1e-3)

@@ -113,7 +113,9 @@ def test_a_polygon_shares_its_whole_area_with_itself(seed: int) -> None:
 
     found = overlap_areas(stars, every, every)
 
-    assert np.allclose(found, stars.areas(), rtol=1e-5)
+    # a thin polygon is the difference of areas as large as its reach
+    slack = 1e-5 * stars.areas() + 1e-6 * stars.reach() ** 2
+    assert np.all(np.abs(found - stars.areas()) <= slack)
 
 
 def one_by_one(stars: Stars, scores: FloatArray, threshold: float) -> list[int]:

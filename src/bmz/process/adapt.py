@@ -55,8 +55,15 @@ def cast_within_range(x: AnyArray, dtype: str) -> AnyArray:
     if np.can_cast(x.dtype, wanted, "safe") or not np.issubdtype(wanted, np.integer):
         return x.astype(wanted)
     limits = np.iinfo(wanted)
-    rounded = np.rint(x) if np.issubdtype(x.dtype, np.floating) else x
-    return np.clip(rounded, limits.min, limits.max).astype(wanted)
+    if not np.issubdtype(x.dtype, np.floating):
+        return np.clip(x, limits.min, limits.max).astype(wanted)
+    if limits.max >= 2 ** np.finfo(x.dtype).nmant:
+        x = x.astype(np.float64)
+    rounded = np.rint(x)
+    # float32 has no 2**31 - 1, nor float64 2**63 - 1: cut to what they have instead, it would wrap
+    beyond = rounded >= limits.max
+    inside = np.where(beyond, 0, np.maximum(rounded, limits.min)).astype(wanted)
+    return np.where(beyond, wanted.type(limits.max), inside)
 
 
 def to_layout(x: AnyArray, axes: str, layout: str) -> AnyArray:

@@ -118,7 +118,7 @@ def named_channels(channels: str, count: int) -> dict[str, int]:
     letters = channels.replace(" ", "").split("+")
     unknown = [letter for letter in letters if letter != "-" and letter not in MEANINGS]
     if len(letters) != count or unknown:
-        known = f"a letter for each channel ({', '.join(MEANINGS)} or -), and not '{channels}',"
+        known = f"a letter for each channel ({', '.join(MEANINGS)} or -), and not '{channels}'"
         raise ChannelsDiffer("contour", known, count)
     places = {MEANINGS[letter]: at for at, letter in enumerate(letters) if letter != "-"}
     if not {"foreground", "mask", "background"} & set(places):
@@ -176,7 +176,7 @@ def _surface(maps: Mapping[str, AnyArray], asked: str) -> AnyArray:
             return maps[name] if name in BELOW else -maps[name]
     if asked == "auto":
         return maps["background"]
-    raise ChannelsDiffer("contour", f"a map of the {asked}, which is to be flooded,", len(maps))
+    raise ChannelsDiffer("contour", f"a map of the {asked}, which is to be flooded", len(maps))
 
 
 LETTERS = (

@@ -19,9 +19,14 @@ def one_map(recipe: str, output: AnyArray, channel: int) -> AnyArray:
         The output has no such channel.
     """
     if not 0 <= channel < len(output):
-        raise ChannelsDiffer(recipe, f"a channel {channel}, counted from 0,", len(output))
+        raise ChannelsDiffer(recipe, channel_words(channel), len(output))
     found: AnyArray = output[channel]
     return found
+
+
+def channel_words(channel: int) -> str:
+    """Name a channel that a recipe reads, for `ChannelsDiffer`."""
+    return f"a channel {channel}, counted from 0"
 
 
 SHARE_TOLERANCE = 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -67,8 +68,26 @@ class Parameter:
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known()) from why
         return self.within_range(recipe, value)
 
+    def of_kind(self, recipe: Recipe, value: Value) -> Value:
+        """Give `value` back when it is of the type of `default`, or a number that equals one."""
+        kind = type(self.default)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if kind is float:
+            fits = number
+        elif kind is int:
+            fits = number and float(value).is_integer()
+        else:
+            fits = isinstance(value, kind)
+        if not fits:
+            reason = f"'{value}' is no {kind.__name__}"
+            raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
+        return value
+
     def within_range(self, recipe: Recipe, value: Value) -> Value:
-        """Give `value` back when it lies between `low` and `high`."""
+        """Give `value` back when it is finite and lies between `low` and `high`."""
+        if isinstance(value, float) and not math.isfinite(value):
+            reason = f"{value} is no finite number"
+            raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
         if not isinstance(value, str) and not (
             (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
         ):
@@ -197,5 +216,8 @@ class Recipe:
             if key not in known:
                 raise ParameterRefused(self.name, key, "there is no such parameter", self.known())
         values = {p.name: p.default for p in self.every}
-        values |= {key: known[key].within_range(self, value) for key, value in given.items()}
+        values |= {
+            key: known[key].within_range(self, known[key].of_kind(self, value))
+            for key, value in given.items()
+        }
         return values | {key: known[key].read(self, text) for key, text in words.items()}

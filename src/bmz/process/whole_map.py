@@ -10,6 +10,8 @@ import numpy as np
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.base.boxes import Box, boxes
 from bmz.process.contour import named_channels
+from bmz.process.maps import channel_words
+from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import Recipe, Value
 from bmz.process.thresholds import OTSU
 
@@ -37,11 +39,19 @@ def whole_map_parameters(
     -------
     dict
         `parameters` with numbers in place of -1; the same where the recipe finds none
+
+    Raises
+    ------
+    ChannelsDiffer
+        The map has not the channels that the parameters name.
     """
     known = dict(parameters)
     places: Mapping[str, int] = {}
     if recipe.name == "distance_watershed":
-        places = {"threshold": int(known["channel"])}
+        channel = int(known["channel"])
+        if not 0 <= channel < maps.shape[0]:
+            raise ChannelsDiffer(recipe.name, channel_words(channel), maps.shape[0])
+        places = {"threshold": channel}
     if recipe.name == "contour":
         named = named_channels(str(known["channels"]), maps.shape[0])
         places = {f"{name}_threshold": at for name, at in named.items()}
@@ -115,7 +125,7 @@ def streamed_otsu(
     for values in _parts(maps, channel):
         low, high = min(low, values.min(initial=low)), max(high, values.max(initial=high))
     if not low < high:
-        return float(high)
+        return float(low)  # the only value, or infinity where there is none
     counts = np.zeros(BINS, np.int64)
     edges = np.linspace(low, high, BINS + 1)
     for values in _parts(maps, channel):

@@ -1,0 +1,182 @@
+"""Parameters of recipes: what a word or a description may say, and the words of a refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bmz.base.arrays import AnyArray
+from bmz.process.finish import Finish
+from bmz.process.recipe import FINISH, Labelled, Parameter, ParameterRefused, Recipe, Value
+from bmz.process.recipes import RECIPES
+
+
+def parts(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:
+    """Label nothing, and give what it was asked as scores."""
+    del grid
+    words = np.array([parameters[name] for name in sorted(parameters)], np.float32)
+    return Labelled(np.zeros(output.shape[1:], np.int32), words)
+
+
+PARTS = Recipe(
+    name="parts",
+    what="nothing",
+    source="none",
+    label=parts,
+    parameters=(
+        Parameter("share", 0.5, "a share", 0, 1),
+        Parameter("count", 3, "a number", 1),
+        Parameter("depth", 0.0, "below the ground", high=0),
+        Parameter("deep", True, "a truth"),  # noqa: FBT003  (a default, named by its parameter)
+        Parameter("min_size", 7, "its own smallest object", 0),
+        Parameter("way", "near", "a word", choices=("near", "far")),
+        Parameter("note", "", "any text"),
+    ),
+)
+
+
+def read(**words: str) -> dict[str, Value]:
+    return PARTS.parameters_from({}, words)
+
+
+def refusal(given: dict[str, Value], words: dict[str, str]) -> str:
+    with pytest.raises(ParameterRefused) as raised:
+        PARTS.parameters_from(given, words)
+    return raised.value.message.removeprefix("recipe 'parts' cannot take --set ")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (None, None, "any"),
+        (0, None, "0 or more"),
+        (None, 1.5, "1.5 or less"),
+        (-1, 0.25, "-1 to 0.25"),
+    ],
+)
+def test_a_range_is_told_in_words(low: float | None, high: float | None, words: str) -> None:
+    assert Parameter("p", 0.0, "anything", low, high).limits == words
+
+
+def test_its_own_parameters_come_first_and_stand_for_those_of_the_finish() -> None:
+    names = [parameter.name for parameter in PARTS.every]
+
+    assert names[:7] == ["share", "count", "depth", "deep", "min_size", "way", "note"]
+    assert names[7:] == ["max_size", "fill_holes", "remove_border", "smooth"]
+    assert read()["min_size"] == 7
+    assert {p.name for p in FINISH} < set(names)
+
+
+def test_the_recipe_is_given_its_own_parameters_alone() -> None:
+    own = {"share": 1, "count": 2, "depth": -3, "deep": True, "min_size": 5, "way": 6, "note": 7}
+
+    told = PARTS.apply(np.zeros((1, 2, 2)), (1, 1), {**own, "smooth": 9.0, "max_size": 8})
+
+    assert told.scores is not None
+    assert told.scores.tolist() == [2, 1, -3, 5, 7, 1, 6]  # by name
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_every_default_may_be_written_out_as_a_word_or_in_a_description(recipe: Recipe) -> None:
+    defaults = recipe.parameters_from({}, {})
+
+    assert recipe.parameters_from(defaults, {}) == defaults
+    assert recipe.parameters_from({}, {k: str(v) for k, v in defaults.items()}) == defaults
+
+
+def test_the_finish_changes_nothing_unless_asked() -> None:
+    assert Finish.of({parameter.name: parameter.default for parameter in FINISH}, ()) == Finish()
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("share", "0", 0.0),
+        ("share", "1", 1.0),
+        ("share", "1e-1", 0.1),
+        ("count", "1", 1),
+        ("depth", "-1e9", -1e9),
+        ("way", "far", "far"),
+        ("note", "any, text", "any, text"),
+        *[("deep", word, True) for word in ("true", "Yes", "1", "ON")],
+        *[("deep", word, False) for word in ("false", "no", "0", "Off")],
+    ],
+)
+def test_a_word_is_read_as_the_type_of_its_default(key: str, text: str, value: Value) -> None:
+    found = read(**{key: text})[key]
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "why"),
+    [
+        ("share", "1.0001", "1.0001 is not 0 to 1"),
+        ("share", "-0.1", "-0.1 is not 0 to 1"),
+        ("share", "half", "'half' is no float"),
+        ("count", "0", "0 is not 1 or more"),
+        ("count", "2.0", "'2.0' is no int"),
+        ("depth", "0.5", "0.5 is not 0 or less"),
+        ("deep", "2", "'2' is no bool"),
+        ("way", "Near", "'Near' is none of near, far"),
+        ("depth", "-inf", "-inf is no finite number"),
+        ("smooth", "inf", "inf is no finite number"),
+        ("share", "nan", "nan is no finite number"),
+        ("gone", "1", "there is no such parameter"),
+    ],
+)
+def test_a_word_that_does_not_suit_is_refused_with_the_reason(
+    key: str, text: str, why: str
+) -> None:
+    assert refusal({}, {key: text}) == f"{key}: {why}"
+
+
+def test_a_refusal_lists_what_there_is_with_the_defaults() -> None:
+    with pytest.raises(ParameterRefused) as raised:
+        PARTS.parameters_from({}, {"gone": "1"})
+
+    assert (raised.value.code, raised.value.exit_status) == ("recipe.parameter", 2)
+    assert raised.value.hint == (
+        "its parameters are: share (0.5), count (3), depth (0.0), deep (true), min_size (7), "
+        "way (near), note (none), max_size (0), fill_holes (false), remove_border (false), "
+        "smooth (0.0)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("share", "0.5", "'0.5' is no float"),
+        ("share", True, "'True' is no float"),
+        ("share", 2, "2 is not 0 to 1"),
+        ("count", "3", "'3' is no int"),
+        ("count", 2.5, "'2.5' is no int"),
+        ("count", float("nan"), "'nan' is no int"),
+        ("count", True, "'True' is no int"),
+        ("deep", 1, "'1' is no bool"),
+        ("note", 5, "'5' is no str"),
+        ("way", "wide", "'wide' is none of near, far"),
+        ("gone", 1, "there is no such parameter"),
+    ],
+)
+def test_a_description_of_a_wrong_type_or_range_is_refused_before_anything_is_labelled(
+    key: str, value: Value, why: str
+) -> None:
+    assert refusal({key: value}, {}) == f"{key}: {why}"
+
+
+@given(share=st.floats(0, 1), count=st.integers(1, 99), word=st.integers(1, 99))
+def test_the_users_word_outdoes_the_description_and_that_the_default(
+    share: float, count: int, word: int
+) -> None:
+    told: dict[str, Value] = {"share": share, "count": float(count)}
+
+    found = PARTS.parameters_from(told, {"count": str(word)})
+
+    assert (found["share"], found["count"], found["way"]) == (share, word, "near")
+    assert PARTS.parameters_from(told, {})["count"] == count
