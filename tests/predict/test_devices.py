@@ -14,6 +14,7 @@ from bmz.predict.devices import (
     DeviceAbsent,
     DeviceUnknown,
     available_backends,
+    framework_version,
     resolve_device,
 )
 from bmz.predict.formats import FORMATS, WeightsFormat
@@ -151,3 +152,62 @@ def test_the_cpu_is_the_first_device_of_an_installed_framework() -> None:
 
 def test_the_driver_is_asked_without_a_framework() -> None:
     assert nvidia_device_count() >= 0
+
+
+def test_refusals_of_devices_say_what_there_is(sees: dict[str, tuple[Device, ...]]) -> None:
+    sees["devices"] = (CPU, *GPUS)
+
+    with pytest.raises(DeviceUnknown) as unknown:
+        resolve_device("gpu", "onnx")
+    with pytest.raises(DeviceAbsent) as absent:
+        resolve_device("cuda:2", "onnx")
+
+    assert unknown.value.message == "there is no kind of device called 'gpu'"
+    assert unknown.value.hint == "--device auto, cpu, cuda, cuda:N or mps"
+    assert absent.value.message == (
+        "device cuda:2 is not there for onnx weights: sys sees cpu, cuda:0, cuda:1"
+    )
+
+
+def test_auto_takes_the_first_of_the_best_kind_in_whatever_order_they_are_told(
+    sees: dict[str, tuple[Device, ...]],
+) -> None:
+    sees["devices"] = (CPU, Device("mps"), GPUS[1], GPUS[0])
+
+    assert resolve_device("auto", "onnx") == GPUS[0]
+    assert resolve_device("cuda", "onnx") == GPUS[0]
+
+
+@pytest.mark.parametrize(
+    ("installed", "words"),
+    [
+        ({"onnxruntime": "1.20.0"}, "sys 1.20.0"),
+        ({"onnxruntime-gpu": "1.19.2"}, "sys 1.19.2"),
+        ({"onnxruntime": "1.20.0", "onnxruntime-gpu": "1.19.2"}, "sys 1.20.0"),
+        ({}, "sys of unknown version"),
+    ],
+)
+@pytest.mark.usefixtures("sees")
+def test_a_framework_is_named_with_the_version_of_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: dict[str, str], words: str
+) -> None:
+    monkeypatch.setattr(devices, "_version", installed.get)
+
+    assert framework_version("onnx") == words
+
+
+def test_a_framework_that_is_there_and_does_not_import_says_why_and_has_no_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> tuple[Device, ...]:
+        raise NoBackend("onnx", "libcudart is missing", "pip install it")
+
+    entry = replace(FORMATS["onnx"], module="sys", devices=broken)
+    monkeypatch.setattr(devices, "FORMATS", {"onnx": entry})
+    monkeypatch.setattr(devices, "_version", {"onnxruntime-gpu": "1.2"}.get)
+
+    (state,) = available_backends()
+
+    assert (state.framework, state.version, state.devices) == ("sys", "1.2", ())
+    assert "libcudart is missing" in state.trouble
+    assert state.install == "pip install 'bmz[onnx]'"

@@ -13,7 +13,13 @@ import pytest
 
 from bmz.predict.backend import WeightsUnreadable
 from bmz.predict.keras2 import NotTranslated, for_keras_3, raw_ops_in
-from bmz.predict.keras_files import NoArchitecture, config_code, keras_code, read_config
+from bmz.predict.keras_files import (
+    NoArchitecture,
+    config_code,
+    keras_code,
+    read_config,
+    write_config,
+)
 from bmz.predict.raw_ops import call_op, is_plain_op
 from bmz.zoo.errors import ArchiveRefused
 
@@ -280,3 +286,54 @@ def test_slices_are_python_s() -> None:
     x = np.arange(24).reshape(2, 4, 3)
 
     np.testing.assert_array_equal(call_op(None, call, x), x[..., 1::2, 0])
+
+
+@pytest.mark.parametrize("config", ["relu", None, [{"function": "math.add"}], 3])
+def test_a_raw_operation_that_names_no_function_is_no_plain_one(config: object) -> None:
+    assert config_code({"class_name": "TFOpLambda", "config": config}) == ("TFOpLambda None",)
+
+
+def test_a_plain_raw_operation_is_no_code() -> None:
+    assert config_code({"class_name": "TFOpLambda", "config": {"function": "math.add"}}) == ()
+
+
+@pytest.mark.parametrize("value", [5, np.arange(3), h5py.Empty("f")], ids=["one", "three", "none"])
+def test_a_configuration_that_is_no_text_is_named(tmp_path: Path, value: object) -> None:
+    path = hdf5(tmp_path / "n.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = value
+
+    with pytest.raises(WeightsUnreadable, match="its configuration is no JSON"):
+        read_config(path)
+
+
+def test_a_member_that_goes_on_beyond_the_end_of_a_zip_is_named(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "n.keras", {})
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\1\2")
+    for sizes in (entry + 20, entry + 24):  # compressed, and not
+        content[sizes : sizes + 4] = (5000).to_bytes(4, "little")
+    path.write_bytes(content)
+
+    with pytest.raises(WeightsUnreadable, match="it ends within a member") as raised:
+        read_config(path)
+
+    assert raised.value.code == "package.weights-unreadable"
+
+
+@pytest.mark.parametrize("kind", ["h5", "keras"])
+def test_another_configuration_takes_the_place_of_the_one_in_a_file(
+    tmp_path: Path, kind: str
+) -> None:
+    weights = hdf5(tmp_path / "n.h5")
+    path = weights
+    if kind == "keras":
+        path = zipped(tmp_path / "n.keras", network(CONV), weights.read_bytes())
+
+    write_config(path, network(CONV, CONV))
+
+    assert read_config(path) == network(CONV, CONV)
+    if kind == "keras":
+        with zipfile.ZipFile(path) as archive:
+            assert sorted(archive.namelist()) == ["config.json", "model.weights.h5"]
+            assert archive.read("model.weights.h5") == weights.read_bytes()

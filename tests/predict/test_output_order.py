@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,100 @@ def test_names_sort_by_their_numbers(parts: list[tuple[str, int]]) -> None:
     found = sorted((f"{letter}_{number}" for letter, number in parts), key=natural)
 
     assert found == [f"{letter}_{number}" for letter, number in sorted(parts)]
+
+
+def test_an_assignment_that_is_known_goes_before_equal_names() -> None:
+    found = named(("p", IMAGE), ("q", IMAGE), ("r", IMAGE))
+    known = replace(weights(("p", "q")), output_names=("r", "p"))
+
+    assert output_order(found, known) == ("r", "p")
+    gone = replace(known, output_names=("r", "s"))  # of another version of the network
+    assert output_order(found, gone) == ("p", "q")
+
+
+@pytest.mark.parametrize("ids", [("b", "a"), ("a", "b")])
+def test_inputs_with_the_ids_of_the_description_are_in_its_order(ids: Names) -> None:
+    assert input_order(["a", "b"], Weights(Path("none"), ids, ("map",))) == ids
+
+
+def test_inputs_of_which_some_have_other_names_are_sorted() -> None:
+    description = Weights(Path("none"), ("b", "a"), ("map",))
+
+    assert input_order(["c", "a"], description) == ("a", "c")
+
+
+@pytest.mark.parametrize("found", [["a"], ["a", "b", "c"]])
+def test_another_number_of_inputs_is_told(found: list[str]) -> None:
+    description = Weights(Path("none"), ("p", "q"), ("map",))
+
+    with pytest.raises(TensorCountDiffers, match=f"{len(found)} inputs, .* names 2"):
+        input_order(found, description)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "order"),
+    [
+        (2, 5, ("a", "b")),
+        (5, 2, ("b", "a")),
+        (None, 2, ("b", "a")),  # only one of them can have 2
+        (2, None, ("a", "b")),
+    ],
+)
+def test_the_number_of_channels_decides(
+    first: int | None, second: int | None, order: Names
+) -> None:
+    found = named(("a", (None, 2, 8, 8)), ("b", (None, 5, 8, 8)))
+
+    assert output_order(found, weights(("p", "q"), ("bcyx", "bcyx"), (first, second))) == order
+
+
+def test_channels_of_an_output_without_them_decide_nothing() -> None:
+    found = named(("a", (1, 8, 8)), ("b", (1, 8, 8)))
+
+    with pytest.raises(OutputsUnclear) as raised:
+        output_order(found, weights(("p", "q"), ("byx", "byx"), (3, 4)))
+
+    assert raised.value.candidates == (("a", "b"), ("b", "a"))
+
+
+def test_a_free_number_of_channels_may_be_any() -> None:
+    found = named(("a", (None, None, 8, 8)), ("b", (None, 5, 8, 8)))
+
+    order = output_order(found, weights(("p", "q"), ("bcyx", "bcyx"), (5, 3)))
+
+    assert order == ("b", "a")
+
+
+def test_of_three_outputs_two_are_chosen_where_only_one_choice_fits() -> None:
+    found = named(("a", VECTOR), ("b", (None, 8, 8, 7)), ("c", IMAGE))
+
+    order = output_order(found, weights(("p", "q"), ("byxc", "byxc"), (2, 7)))
+
+    assert order == ("c", "b")
+
+
+@pytest.mark.parametrize(
+    "names", [("output_1", "output_2"), ("output_00", "output_1"), ("output_0", "outputs_1")]
+)
+def test_names_that_are_no_list_from_0_say_nothing(names: Names) -> None:
+    found = named(*((name, IMAGE) for name in names))
+
+    with pytest.raises(OutputsUnclear) as raised:
+        output_order(found, weights(("p", "q")))
+
+    assert raised.value.code == "predict.outputs-unclear"
+    assert raised.value.message == (
+        f"the network calls its outputs {names[0]}, {names[1]}, the description calls them p, q, "
+        "and nothing says which is which"
+    )
+    assert raised.value.candidates == (names, names[::-1])
+
+
+@pytest.mark.parametrize(("count", "tried"), [(6, 720), (7, 0)])
+def test_up_to_6_outputs_are_tried_in_every_order(count: int, tried: int) -> None:
+    found = named(*((f"o{i}", IMAGE) for i in range(count)))
+
+    with pytest.raises(OutputsUnclear) as raised:
+        output_order(found, weights(tuple(f"p{i}" for i in range(count))))
+
+    assert len(set(raised.value.candidates)) == tried

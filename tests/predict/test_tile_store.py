@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from bmz.base.arrays import AnyArray
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tiling import AxisRule, plan_tiles
-from bmz.predict.cutting import Tensor
+from bmz.predict.cutting import Job, Tensor
+from bmz.predict.mosaic import OutputShapeDiffers
 from bmz.predict.tile_store import TileStore
 from bmz.predict.tiles import Tiles, fill, predict_tiled
 from bmz.testing.backend import FakeBackend, pointwise
@@ -96,3 +97,72 @@ def test_several_images_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="2 images"):
         TileStore(tmp_path, tiles.places(), 0)
+
+
+def test_tiles_that_are_wanted_are_told_in_order_and_those_there_are_not(tmp_path: Path) -> None:
+    tiles = tiles_for(picture(40, 40), PLAIN, FakeBackend(pointwise))
+    store = TileStore(tmp_path, tiles.places(), 0, only=(8, 3, 5))
+    (tmp_path / "tile-000005.npy").touch()
+
+    assert store.missing_numbers() == [3, 8]
+    # 3 x 3 tiles, the last axis fastest
+    assert store.missing() == [Job(0, (1, 0)), Job(0, (2, 2))]
+
+
+def test_the_files_hold_what_is_kept_of_each_tile_and_nothing_of_its_halo(tmp_path: Path) -> None:
+    image = picture(8, 30)
+    rules = [AxisRule("y", 8, 8), AxisRule("x", 16, 8, halo=2)]
+    tiling = plan_tiles({"y": 8, "x": 30}, rules, side=16)
+    tiles = Tiles(FakeBackend(pointwise), [Tensor(image, "bcyx")], tiling, PLAIN)
+    store = TileStore(tmp_path, tiles.places(), 0)
+
+    fill(store, tiles)
+
+    files = sorted(tmp_path.iterdir())
+    parts = [np.load(file) for file in files]
+    assert [file.name for file in files] == [f"tile-{n:06d}.npy" for n in range(len(files))]
+    assert [part.shape[3] for part in parts] == np.diff(tiling.axes[1].cuts).tolist()
+    np.testing.assert_array_equal(np.concatenate(parts, axis=3), pointwise([image])[0])
+
+
+def test_a_part_is_read_from_the_files_of_its_tiles_alone(tmp_path: Path) -> None:
+    image = picture(40, 40)
+    tiles = tiles_for(image, PLAIN, FakeBackend(pointwise))
+    store = TileStore(tmp_path, tiles.places(), 0)
+    fill(store, tiles)
+    stored, cuts = store.stored(), tiles.tiling.axes[0].cuts
+    for number in (1, 2, 4, 5, 7, 8):  # all but those along the left edge
+        (tmp_path / f"tile-{number:06d}.npy").unlink()
+
+    left = stored[:, :, 3:38, : cuts[1]]
+
+    np.testing.assert_array_equal(left, pointwise([image])[0][:, :, 3:38, : cuts[1]])
+    with pytest.raises(FileNotFoundError):
+        stored[:, :, 3:38, : cuts[1] + 1]
+
+
+def test_the_output_of_a_number_is_stored_with_its_own_spacing_and_dtype(tmp_path: Path) -> None:
+    def network(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        return [inputs[0], (every_fourth(inputs)[0] * 100).astype(np.uint8)]
+
+    two = (*PLAIN, OutputRule("bcyx", {"y": 4, "x": 4}))
+    image = picture(30, 33)
+    tiles = tiles_for(image, two, FakeBackend(network))
+    store = TileStore(tmp_path, tiles.places(), 1)
+
+    fill(store, tiles)
+
+    stored = store.stored()
+    assert stored.shape == (1, 2, 8, 9)
+    assert stored.dtype == np.uint8
+    wanted = (image[..., ::4, ::4] * 100).astype(np.uint8)
+    np.testing.assert_array_equal(stored[:, :, :, :], wanted)
+
+
+def test_an_output_of_another_shape_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    tiles = tiles_for(picture(40, 40), PLAIN, FakeBackend(every_fourth))
+
+    with pytest.raises(OutputShapeDiffers, match="y=16, x=16"):
+        fill(TileStore(tmp_path, tiles.places(), 0), tiles)
+
+    assert list(tmp_path.iterdir()) == []

@@ -80,6 +80,8 @@ def read_config(path: Path) -> Config:
             return _of_zip(path)
         with path.open("rb") as stream:
             text = _of_hdf5(stream, path)
+    except EOFError as why:  # it has no words of its own
+        raise WeightsUnreadable(path, "keras", "it ends within a member") from why
     except (OSError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error) as why:
         words = str(why).replace("\n", " ")
         raise WeightsUnreadable(path, "keras", words) from why
@@ -184,7 +186,7 @@ def _faults(file: Any, h5py: Any) -> Iterator[str]:  # noqa: ANN401  (untyped)
 def _config(text: str | bytes, path: Path) -> Config:
     try:
         found = json.loads(text)
-    except (ValueError, RecursionError) as why:
+    except (TypeError, ValueError, RecursionError) as why:
         raise WeightsUnreadable(path, "keras", f"its configuration is no JSON ({why})") from why
     if not isinstance(found, dict):
         raise WeightsUnreadable(path, "keras", "its configuration is no mapping")
@@ -209,7 +211,8 @@ def _code_of(part: Config) -> Iterator[str]:
     if _CODE.fullmatch(name):
         yield name
     if name in RAW_LAYERS:
-        function = part.get("config", {}).get("function")
+        config = part.get("config")
+        function = config.get("function") if isinstance(config, dict) else None
         if not is_plain_op(function):
             yield f"{name} {function}"
     if module is not None and not (isinstance(module, str) and _PARTS.fullmatch(module)):

@@ -72,7 +72,7 @@ class Wire:
             if size > _MOST_BYTES:
                 raise Broken(f"a message of {size} bytes")
             message = json.loads(self._exactly(size))
-        except (OSError, ValueError) as why:
+        except (OSError, ValueError, RecursionError) as why:
             raise Broken(str(why)) from why
         if not isinstance(message, dict):
             raise Broken("a message that is no object")
@@ -149,14 +149,17 @@ class Block:
             dtype = np.dtype(str(word["dtype"]))
             shape = tuple(int(n) for n in word["shape"])
             offset = int(word["offset"])
-        except (TypeError, ValueError, KeyError) as why:
+        except (TypeError, ValueError, KeyError, OverflowError, SyntaxError) as why:
             raise Broken(f"no array: {word!r:.80}") from why
         size = math.prod(shape)
         inside = min((offset, *shape), default=0) >= 0
         inside = inside and offset + size * dtype.itemsize <= self.size
         if dtype.kind not in _KINDS or not inside:
             raise Broken(f"an array outside the block: {word!r:.80}")
-        return np.frombuffer(self._map, dtype, size, offset).reshape(shape)
+        try:
+            return np.frombuffer(self._map, dtype, size, offset).reshape(shape)
+        except ValueError as why:  # too many axes, or without an entry but endless along one
+            raise Broken(f"no array: {word!r:.80}") from why
 
 
 def bytes_for(arrays: Sequence[AnyArray]) -> int:
