@@ -69,3 +69,70 @@ def test_a_terminal_gets_bars_and_a_file_only_notes(
 
     assert made == []
     assert capsys.readouterr().err == "note: heard\n"
+
+
+def tasks(drawing: _Drawing) -> list[tuple[str, float, bool]]:
+    assert drawing._bars is not None
+    return [(task.description, task.completed, task.finished) for task in drawing._bars.tasks]
+
+
+def steps(drawing: _Drawing) -> dict[str, int]:
+    """Count the steps from which the time that is left is estimated."""
+    assert drawing._bars is not None
+    return {task.description: len(task._progress) for task in drawing._bars.tasks}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_the_bar_of_tiles_begins_anew_with_every_plane(drawing: _Drawing, batch: int) -> None:
+    for done in range(batch, 9, batch):
+        drawing(Progress("tiles", done, 8))
+    first = tasks(drawing)
+    drawing(Progress("tiles", batch, 8))
+
+    assert first == [("tiles", 8, True)]
+    assert tasks(drawing) == [("tiles", batch, False)]
+
+
+def test_the_bar_of_tiles_begins_anew_after_a_plane_that_was_cut_short(drawing: _Drawing) -> None:
+    for done in (4, 8):
+        drawing(Progress("tiles", done, 20))
+    drawing(Progress("tiles", 4, 20))
+
+    assert tasks(drawing) == [("tiles", 4, False)]
+    # nothing is left of the plane before, from which the rest would be estimated
+    assert steps(drawing) == {"tiles": 1}
+
+
+def test_bars_of_other_stages_go_on_whatever_they_tell(drawing: _Drawing) -> None:
+    drawing(Progress("files", 1, 3, "a.tif"))
+    drawing(Progress("tiles", 2, 2))
+    drawing(Progress("files", 2, 3, "b.tif"))
+    drawing(Progress("tiles", 1, 2))
+    drawing(Progress("files", 3, 3, "c.tif"))
+
+    assert tasks(drawing) == [("files", 3, True), ("tiles", 1, False)]
+    assert steps(drawing) == {"files": 3, "tiles": 1}
+
+
+def test_the_bar_of_bytes_is_whole_only_until_the_next_file(drawing: _Drawing) -> None:
+    drawing(Progress("bytes", 900_000, 1_049_999, "a"))
+    drawing(Progress("bytes", 1_049_999, 1_049_999, "a"))
+    first, words = tasks(drawing), shown(drawing)["bytes"][2]
+    drawing(Progress("bytes", 100_000, 1_049_999, "b"))
+
+    assert first == [("bytes", 1_049_999, True)]
+    assert words == "1.0/1.0 MB"
+    assert tasks(drawing) == [("bytes", 100_000, False)]
+
+
+def test_a_note_beside_bars_is_printed_to_the_letter(
+    drawing: _Drawing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawing(Progress("files", 1, 2))
+    drawing(Note("'[bold]a[/bold] [red].tif' has\x1b[31m 3 channels", "warning"))
+    drawing(Note("give --channels", "hint"))
+    drawing.close()
+
+    told = capsys.readouterr().err
+    assert "warning: '[bold]a[/bold] [red].tif' has [31m 3 channels\n" in told
+    assert "  hint: give --channels\n" in told

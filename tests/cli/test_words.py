@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
 from bmz.cli.main import status_of
-from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, Sweep
+from bmz.cli.trusting import TrustingCommand, trust_option
+from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, Sweep, as_path
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,117 @@ def test_a_finding_is_explained_and_an_unknown_one_is_wrong_usage(
     assert "Take a 2-D model" in told
     assert "axes.missing" in near
     assert "scale.far" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "value"),
+    [
+        (Scale(), "0.001", 0.001),
+        (Scale(), "1000", 1000.0),
+        (Channels(), " 2 , none,0 ", (2, -1, 0)),
+        (Channels(), "7", (7,)),
+        (Listed(("raw", "labels")), "raw,,raw,", frozenset({"raw"})),
+        (Sweep(), " t = a=b, ,c", ("t", ("a=b", "c"))),
+        (Setting(), " channels = F+C = x ", ("channels", "F+C = x")),
+    ],
+)
+def test_spaces_and_limits_of_words_are_taken(
+    kind: click.ParamType[Any], word: str, value: object
+) -> None:
+    assert kind.convert(word, None, None) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "told"),
+    [
+        (Scale(), "0.0009", "'0.0009' is no factor between 0.001 and 1000, 'auto' or 'off'"),
+        (Scale(), "1000.5", "'1000.5' is no factor between 0.001 and 1000, 'auto' or 'off'"),
+        (Scale(), "nan", "'nan' is no factor between 0.001 and 1000, 'auto' or 'off'"),
+        (Scale(), "Auto", "'Auto' is no factor between 0.001 and 1000, 'auto' or 'off'"),
+        (Channels(), "1,,2", "'' is no channel; write numbers from 0, such as 1,0"),
+        (Channels(), "1.5", "'1.5' is no channel; write numbers from 0, such as 1,0"),
+        (Channels(), "none,none", "at least one channel must come from the image"),
+        (Listed(("raw", "labels")), "b,raw,a", "a, b cannot be saved; choose of raw,labels"),
+        (Sweep(), "t=,", "'t=,' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
+        (Sweep(), " =1", "' =1' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
+        (Setting(), "=1", "'=1' is not of the form key=value"),
+        (Setting(), "t= ", "'t= ' is not of the form key=value"),
+    ],
+)
+def test_a_refusal_names_the_word_and_what_would_do(
+    kind: click.ParamType[Any], word: str, told: str
+) -> None:
+    with pytest.raises(click.BadParameter) as raised:
+        kind.convert(word, None, None)
+
+    assert raised.value.message == told
+    assert raised.value.exit_code == 2
+
+
+def test_the_wave_is_the_home_folder_at_the_start_of_a_path_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+
+    assert as_path("~/a.tif") == Path("/home/ada/a.tif")
+    assert as_path("data/~/a.tif") == Path("data/~/a.tif")
+
+
+@pytest.mark.parametrize(
+    ("words", "trust", "rest"),
+    [
+        ([], "no", ()),
+        (["a", "b"], "no", ("a", "b")),
+        (["--trust", "a"], "confined", ("a",)),
+        (["a", "--trust"], "confined", ("a",)),
+        (["--trust=unconfined", "a"], "unconfined", ("a",)),
+        (["--trust", "--trust=no"], "no", ()),
+        (["--", "--trust"], "no", ("--trust",)),
+        (["--trust", "--", "--trust", "a"], "confined", ("--trust", "a")),
+    ],
+    ids=" ".join,
+)
+def test_a_bare_trust_stands_alone_and_is_a_word_behind_two_dashes(
+    words: list[str], trust: str, rest: tuple[str, ...]
+) -> None:
+    @click.command(cls=TrustingCommand)
+    @click.argument("others", nargs=-1)
+    @trust_option
+    def told(trust: str, others: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        return trust, others
+
+    assert told.main(words, standalone_mode=False) == (trust, rest)
+
+
+@pytest.mark.parametrize("word", ["--trust=confine", "--trust=", "--trust=yes"])
+def test_a_trust_of_another_kind_is_wrong_usage(word: str) -> None:
+    assert status_of(["run", word, "m", "i", "-o", "o"]) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--tile", "15", "m", "i", "-o", "o"],
+        ["run", "--batch", "0", "m", "i", "-o", "o"],
+        ["run", "--scale", "0", "m", "i", "-o", "o"],
+        ["run", "--set", "threshold", "m", "i", "-o", "o"],
+        ["run", "--save", "everything", "m", "i", "-o", "o"],
+        ["run", "--format", "png", "m", "i", "-o", "o"],
+        ["run", "--pixel-size", "0um", "m", "i", "-o", "o"],
+        ["compare", "i", "-m", "m", "--sweep", "t"],
+        ["search", "--dims", "4d"],
+        ["cache", "remove"],
+        ["nothing"],
+        ["run", "--nothing"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_told_with_the_usage_on_stderr_alone(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = status_of(words)
+
+    told = capsys.readouterr()
+    assert (status, told.out) == (2, "")
+    assert told.err.startswith("Usage: bmz")
+    assert "\nError: " in told.err

@@ -45,6 +45,7 @@ class _Drawing:
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._file = ""
+        self._tiles = 0
         self._lock = threading.Lock()  # downloads tell of themselves side by side
 
     def __call__(self, event: Event, /) -> None:
@@ -78,10 +79,14 @@ class _Drawing:
         )
 
     def _begins_anew(self, event: Progress) -> bool:
-        if event.stage != "bytes":
-            return event.stage == "tiles" and event.done <= 1
-        before, self._file = self._file, event.what
-        return before != event.what
+        if event.stage == "bytes":
+            before, self._file = self._file, event.what
+            return before != event.what
+        if event.stage != "tiles":
+            return False
+        # not at 1: the first event of a plane tells of a whole batch
+        done, self._tiles = self._tiles, event.done
+        return event.done < done
 
 
 def _started() -> Bars:
