@@ -101,7 +101,7 @@ def test_the_document_tells_the_whole_hash_and_the_folder() -> None:
 def test_whole_files_are_counted_and_nothing_is_to_be_done() -> None:
     states = (FileState("a", "x", "whole", "1", "1"), FileState("a", "y", "unknown", None, "2"))
 
-    assert verify_lines(states) == [("answer", "2 of 2 files are whole")]
+    assert verify_lines(states) == [("answer", "1 of 2 files are whole; of 1 no sha256 was stated")]
     assert json.loads(verify_json(states))["files"][1] == {
         "package": "a", "name": "y", "status": "unknown", "wanted": None, "found": "2",
     }  # fmt: skip

@@ -115,7 +115,7 @@ def test_annotations_of_github_escape_what_would_end_them() -> None:
 
     assert lines[0] == "::notice file=a.tif,title=dtype.cast::uint8 is cast"
     assert lines[2].startswith(
-        "::error file=b%2C1.tif[2],title=axes.ambiguous::what is <q> & 100%25?"
+        "::error file=b%2C1.tif,title=axes.ambiguous::series 2: what is <q> & 100%25?"
     )
     assert len(lines) == 4
 

@@ -174,7 +174,8 @@ def test_a_finding_is_one_line_of_a_workflow(finding: Finding, line: str) -> Non
 def test_a_name_cannot_end_the_command_of_a_workflow() -> None:
     told = check_github(summary(checked("a::b,c\n%.tif", error=EMPTY)))
 
-    assert told == ("::error file=a%3A%3Ab%2Cc%0A%25.tif,title=image.empty::'c.tif' is empty")
+    wanted = "::error file=a%3A%3Ab%2Cc%0A%25.tif,title=image.empty::'c.tif' is empty"
+    assert told == f"{wanted} ({EMPTY.hint})"
 
 
 def test_a_name_that_is_no_text_is_told_to_a_workflow_all_the_same() -> None:

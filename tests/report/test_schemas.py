@@ -113,13 +113,13 @@ MADE: dict[str, str] = {
 }
 
 FREE = {
-    "bmz.show/1": {"recipe", "reports"},
     "bmz.score/1": {"pairs.errors"},
     "bmz.compare/1": {"images.results.errors", "images.results.matchings"},
 }
 """Fields whose content a schema leaves open."""
 
 OPTIONAL = {
+    "bmz.show/1": {"recipe.output"},
     "bmz.fetch/1": {"models.folder", "models.weights", "models.files"},
     "bmz.score/1": {"pairs.scores", "pairs.errors", "pairs.error"}
     | {f"{part}.{count}" for part in ("scores", "pairs.scores") for count in ("tp", "fp", "fn")},

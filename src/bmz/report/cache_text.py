@@ -45,7 +45,7 @@ def cache_json(packages: Sequence[CachedPackage]) -> str:
 
 
 def verify_lines(states: Sequence[FileState]) -> list[Line]:
-    """Name every damaged file, then count."""
+    """Name every damaged file, then count; one whose sha256 nobody stated is neither."""
     damaged = [state for state in states if state.status == "damaged"]
     lines = [
         ("error", f"{s.name} of {s.package} is damaged: wanted sha256 {s.wanted}, found {s.found}")
@@ -53,8 +53,10 @@ def verify_lines(states: Sequence[FileState]) -> list[Line]:
     ]
     if damaged:
         lines.append(("hint", "bmz fetch loads it again; bmz cache remove takes it away"))
-    whole = len(states) - len(damaged)
-    return [*lines, ("answer", f"{whole} of {len(states)} files are whole")]
+    whole = sum(state.status == "whole" for state in states)
+    unknown = len(states) - len(damaged) - whole
+    untold = f"; of {unknown} no sha256 was stated" if unknown else ""
+    return [*lines, ("answer", f"{whole} of {len(states)} files are whole{untold}")]
 
 
 def verify_json(states: Sequence[FileState]) -> str:

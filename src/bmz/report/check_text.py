@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bmz.base.errors import BmzError
 from bmz.check.codes import CodePage
+from bmz.check.finding import Finding
 from bmz.report.check_outcome import CheckSummary, ImageChecked
 from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
@@ -114,18 +116,19 @@ def check_github(summary: CheckSummary) -> str:
     lines = []
     for image in summary.images:
         if image.error is not None:
-            lines.append(_command("error", image, image.error.code, image.error.message))
+            lines.append(_command("error", image, image.error))
         for finding in image.report.findings:
             level = "notice" if finding.severity == "note" else finding.severity
-            hint = f" ({finding.hint})" if finding.hint else ""
-            lines.append(_command(level, image, finding.code, finding.message + hint))
+            lines.append(_command(level, image, finding))
     return encodable("\n".join(lines))
 
 
-def _command(level: str, image: ImageChecked, code: str, message: str) -> str:
+def _command(level: str, image: ImageChecked, why: Finding | BmzError) -> str:
+    series = "" if image.series is None else f"series {image.series}: "
+    hint = f" ({why.hint})" if why.hint else ""
     # https://docs.github.com/actions: properties escape % CR LF : and , ; the message % CR LF
-    file, title = (_escaped(text, ":,") for text in (image.name, code))
-    return f"::{level} file={file},title={title}::{_escaped(message, '')}"
+    file, title = (_escaped(text, ":,") for text in (str(image.image), why.code))
+    return f"::{level} file={file},title={title}::{_escaped(series + why.message + hint, '')}"
 
 
 def _escaped(text: str, more: str) -> str:

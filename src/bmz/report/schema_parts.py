@@ -62,6 +62,13 @@ PARTS: Mapping[str, Fields] = {
         "fetched": ("bool", "the file is here"),
         "state": ("str", "`runs here`, or what is missing"),
     },
+    "shown_recipe": {
+        "name": ("str?", "null where there is none"),
+        "why": ("str", "the evidence, or what is missing"),
+        "output?": ("str", "id of the output that becomes labels"),
+        "code?": ("str", "of the error, where there is none"),
+        "parameters": ({"*": "any"}, "that the description or the facts give"),
+    },
     "tool_report": {
         "tool": ("str", ""),
         "version": ("str", ""),

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 Field: TypeAlias = str | list[Any] | Mapping[str, Any]
-"""A word, a list of one, or ``{"*": one}`` for names that are not known beforehand."""
+"""A word, a list of one (and ``?`` where it may be null), or ``{"*": one}`` for names that are not
+known beforehand."""
 
 Fields: TypeAlias = Mapping[str, tuple[Field, str]]
 """Name (with a ``?`` where it may be left out) -> type and meaning."""

@@ -75,7 +75,8 @@ def _node(kind: Field) -> dict[str, Any]:
     if isinstance(kind, Mapping):  # names that are not known beforehand
         return {"type": "object", "additionalProperties": _node(kind["*"])}
     if isinstance(kind, list):
-        return {"type": "array", "items": _node(kind[0])}
+        array = {"type": "array", "items": _node(kind[0])}
+        return {"anyOf": [array, {"type": "null"}]} if kind[1:] else array
     if kind.endswith("?"):
         return {"anyOf": [_word(kind[:-1]), {"type": "null"}]}
     return _word(kind)
@@ -123,7 +124,7 @@ def _words(kind: Field) -> str:
     if isinstance(kind, Mapping):
         return f"any name → {_words(kind['*'])}"
     if isinstance(kind, list):
-        return f"list of {_words(kind[0])}"
+        return f"list of {_words(kind[0])}" + ", or null" * len(kind[1:])
     name = kind.rstrip("?")
     if name in PARTS:
         return f"[{kind}](#{name})"
