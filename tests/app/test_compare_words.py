@@ -93,7 +93,10 @@ def test_the_command_has_all_words_that_decide_the_labels_and_no_others(
 ) -> None:
     command = command_of(RunRequest("net", (), Path(), **words), Path("a.tif"), settings)
 
-    assert shlex.split(command) == ["bmz", "run", "net", "a.tif", "-o", "results", *options]
+    call, folder, told = shlex.split(command)[:5], shlex.split(command)[5], shlex.split(command)[6:]
+    assert call == ["bmz", "run", "net", "a.tif", "-o"]
+    assert folder == "results/" + "_".join(["net", *(f"{k}={v}" for k, v in settings.items())])
+    assert told == options
 
 
 def test_names_with_spaces_and_quotes_stay_one_word_each() -> None:
@@ -102,7 +105,7 @@ def test_names_with_spaces_and_quotes_stay_one_word_each() -> None:
     command = command_of(words, Path("it's a.tif"), {"output": "a b", "c": "$x;"})
 
     assert shlex.split(command) == [
-        "bmz", "run", "my model", "it's a.tif", "-o", "results",
+        "bmz", "run", "my model", "it's a.tif", "-o", "results/my-model_output=a-b_c=-x",
         "--set", "output=a b", "--set", "c=$x;",
     ]  # fmt: skip
 
@@ -131,4 +134,5 @@ def test_the_command_of_a_result_makes_its_labels(
 
     assert status == 0
     assert lower.objects == 1
-    np.testing.assert_array_equal(tifffile.imread("results/a b.labels.tif"), lower.labels)
+    mask = "results/my-net_scale=off_threshold=0.4/a b.labels.tif"
+    np.testing.assert_array_equal(tifffile.imread(mask), lower.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -186,4 +187,11 @@ def command_of(words: RunRequest, image: Path, settings: Mapping[str, str]) -> s
     options += ["--force"] if run.force else []
     for key, value in {**run.settings, **of_labels}.items():
         options += ["--set", f"{key}={value}"]
-    return shlex.join(["bmz", "run", words.model, str(image), "-o", "results", *options])
+    folder = _folder(words.model, settings)
+    return shlex.join(["bmz", "run", words.model, str(image), "-o", folder, *options])
+
+
+def _folder(model: str, settings: Mapping[str, str]) -> str:
+    # of its own for each setting: the masks of an image have the same name in all of them
+    told = "_".join([model, *(f"{key}={value}" for key, value in settings.items())])
+    return "results/" + re.sub(r"[^\w.=,-]+", "-", told).strip(".-")
