@@ -85,9 +85,14 @@ class Mutant:
 def mutants_of(path: Path) -> Iterator[Mutant]:
     """Yield every change of a module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in list(ast.walk(tree)):
+    for node in [part for top in tree.body if not _is_entry(top) for part in ast.walk(top)]:
         for what in changes(node):
             yield Mutant(path, getattr(node, "lineno", 1), what, copy.deepcopy(tree))
+
+
+def _is_entry(top: ast.stmt) -> bool:
+    # ``if __name__ == "__main__"`` turned round would run the module when it is imported
+    return isinstance(top, ast.If) and "__name__" in ast.unparse(top.test)
 
 
 def changes(node: ast.AST) -> Iterator[str]:

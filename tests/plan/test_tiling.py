@@ -239,6 +239,9 @@ def test_a_tiling_is_told_in_words() -> None:
     alone = AxisTiling("y", 80, 100, (-10,), (0, 80))
 
     assert str(UNEVEN) == "x       250 px: 3 tiles of 100 px, overlapping by 20 px"
+    assert str(AxisTiling("x", 150, 100, (0, 50), (0, 75, 150))) == (
+        "x       150 px: 2 tiles of 100 px, overlapping by 50 px"
+    )
     assert str(alone) == "y       80 px: 1 tile of 100 px, padded by 10 + 10 px"
     assert str(AxisTiling("y", 100, 100, (0,), (0, 100))) == "y       100 px: 1 tile of 100 px"
     assert str(AxisTiling("y", 95, 100, (0,), (0, 95))).endswith("padded by 0 + 5 px")
