@@ -38,6 +38,20 @@ def test_the_batch_gets_smaller_before_the_tiles() -> None:
     assert found.tiling == plan.tiling
 
 
+def test_two_tiles_at_once_become_one_before_they_become_smaller() -> None:
+    plan = replace(planned(PLAIN, (3000, 3000)), batch=2)
+
+    found = fitted(plan, PLAIN, 500, pixels(plan) / 2 * 500)
+
+    assert (found.batch, found.tiling) == (1, plan.tiling)
+
+
+def test_a_run_that_just_fits_is_left_as_it_is() -> None:
+    plan = replace(planned(PLAIN, (3000, 3000)), batch=3)
+
+    assert fitted(plan, PLAIN, 500, pixels(plan) * 500) == plan
+
+
 def test_the_smallest_tiles_are_run_where_nothing_fits() -> None:
     found = fitted(planned(PLAIN, (3000, 3000)), PLAIN, 500, 1)
 
@@ -53,6 +67,32 @@ def test_a_network_that_sees_the_whole_image_gets_the_largest_tile_that_fits() -
     assert max(some.tiling.tile.values()) > max(plan.tiling.tile.values())
     assert widened(plan, WIDE, 100, 1e7) == plan
     assert max(widened(planned(WIDE, (9000, 50)), WIDE, 1, 1e12).tiling.tile.values()) <= WIDEST_PX
+
+
+def test_wide_tiles_are_run_one_by_one_and_cover_the_image() -> None:
+    plan = replace(planned(WIDE, (3000, 1600)), batch=4)  # three tiles along y, two along x
+
+    found = widened(plan, WIDE, 100, 100 * 2000**2)
+
+    assert plan.tiling.count == 6
+    assert (found.batch, found.tiling.count) == (1, 2)
+    assert [axis.image for axis in found.tiling.axes] == [3000, 1600]
+    assert found.tiling.pad == plan.tiling.pad
+
+
+def test_two_tiles_are_widened_to_one() -> None:
+    plan = planned(WIDE, (1700, 60))
+
+    assert plan.tiling.count == 2
+    assert widened(plan, WIDE, 100, 1e9).tiling.count == 1
+
+
+def test_there_is_nothing_to_widen_where_the_longest_side_is_all_that_fits() -> None:
+    plan = planned(WIDE, (3000, 60))  # tiles are far higher than wide
+    side = plan.tiling.tile["y"]
+
+    assert plan.tiling.tile["x"] < side
+    assert widened(plan, WIDE, 1, side**2) == plan
 
 
 def test_other_networks_keep_their_tiles() -> None:

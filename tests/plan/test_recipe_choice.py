@@ -249,6 +249,13 @@ def test_facts_of_an_output_that_has_changed_since_are_left_aside() -> None:
     assert choose_recipe(panda).name == "components"
 
 
+def test_facts_of_an_output_of_another_name_say_nothing() -> None:
+    renamed = model(output(channels=3, id_="other"), alias="philosophical-panda")
+
+    with pytest.raises(RecipeUnclear):
+        choose_recipe(renamed)
+
+
 def test_facts_say_which_of_several_outputs_becomes_labels() -> None:
     flow, style = output(channels=3, id_="flow"), output(channels=256, id_="style")
     panda = model(style, flow, alias="philosophical-panda")
@@ -285,6 +292,7 @@ def test_a_model_that_the_facts_know_of_another_task_makes_no_labels() -> None:
         choose_recipe(splitter)
 
     assert caught.value.exit_status == 1
+    assert caught.value.curated
     declared = replace(splitter, outputs=(output("ch1", steps=labels),))
     assert choose_recipe(declared).name == "labels"
 
