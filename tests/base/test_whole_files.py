@@ -1,11 +1,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bmz.base.files import FolderNotWritable, whole_file, whole_files, writable_folder
+from bmz.base.files import (
+    FolderNotWritable,
+    is_left_by_dead,
+    unfinished,
+    whole_file,
+    whole_files,
+    writable_folder,
+)
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -83,3 +92,124 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
 
     assert caught.value.exit_status == 3
     assert "taken" in caught.value.message
+
+
+def test_a_file_that_was_never_written_keeps_all_old_ones(tmp_path: Path) -> None:
+    (tmp_path / "b.zarr").mkdir()
+    for name in ("a.txt", "b.zarr/old"):
+        (tmp_path / name).write_text("old")
+    files = {"a": tmp_path / "a.txt", "b": tmp_path / "b.zarr", "c": tmp_path / "new" / "c.txt"}
+
+    def without_the_last() -> None:
+        with whole_files(files, tmp_path) as staged:
+            staged["a"].write_text("new")
+            staged["b"].mkdir()
+
+    with pytest.raises(FileNotFoundError, match=r"c\.txt"):
+        without_the_last()
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.zarr"]
+    assert [(tmp_path / name).read_text() for name in ("a.txt", "b.zarr/old")] == ["old", "old"]
+
+
+def test_a_store_is_replaced_as_a_whole_and_folders_are_made(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "old").touch()
+    files = {"a": tmp_path / "a.zarr", "b": tmp_path / "deep" / "er" / "b.txt"}
+
+    with whole_files(files, tmp_path) as staged:
+        (staged["a"] / "new").mkdir(parents=True)
+        staged["b"].write_text("b")
+
+    assert [path.name for path in (tmp_path / "a.zarr").iterdir()] == ["new"]
+    assert (tmp_path / "deep" / "er" / "b.txt").read_text() == "b"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "deep"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [("a.ome.tif", ".ome.tif"), ("a", ""), ("week.1.labels.tif", ".labels.tif"), ("a.csv", ".csv")],
+)
+def test_an_unfinished_file_has_the_ending_of_the_whole_one(
+    name: str, ending: str, tmp_path: Path
+) -> None:
+    with whole_file(tmp_path / name) as temporary:
+        temporary.touch()
+
+    assert temporary.parent == tmp_path
+    started, _, found = temporary.name[1:].partition(".")
+    assert started.startswith(f"writing-{os.getpid()}-")
+    assert found == ending[1:]
+
+
+def test_a_file_in_place_of_which_a_folder_stands_leaves_both_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+
+    def onto_a_folder() -> None:
+        with whole_file(tmp_path / "a.txt") as temporary:
+            temporary.write_text("x")
+
+    with pytest.raises(OSError, match="directory"):
+        onto_a_folder()
+
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+    assert list((tmp_path / "a.txt").iterdir()) == []
+
+
+def test_the_mask_of_the_process_is_as_it_was(tmp_path: Path) -> None:
+    old = os.umask(0o024)
+    try:
+        with whole_file(tmp_path / "a.txt") as temporary:
+            temporary.touch()
+    finally:
+        left = os.umask(old)
+
+    assert left == 0o024
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o642
+
+
+def test_only_what_a_dead_process_left_unfinished_is_left_by_the_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    names = {
+        f".writing-{ended.pid}-abc.tif": True,
+        f".scratch-{ended.pid}-": True,
+        f".reading-{ended.pid}-abc": False,
+        f"writing-{ended.pid}-abc": False,
+        f".writing-{ended.pid}": False,
+        ".writing--1-abc": False,
+        f"{unfinished('writing')}abc": False,
+        f"{unfinished('scratch')}abc": False,
+        f".writing-{10**30}-abc": True,
+        "cells.tif": False,
+    }
+
+    assert {name: is_left_by_dead(Path("out", name)) for name in names} == names
+
+
+def test_a_process_of_somebody_else_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_process: int, signal: int) -> None:
+        raise {0: PermissionError}[signal]
+
+    monkeypatch.setattr(os, "kill", forbidden)
+
+    assert not is_left_by_dead(Path(".writing-1-abc"))
+
+
+def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b" / "c"
+
+    assert writable_folder(folder) == folder
+    assert writable_folder(folder) == folder
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [(OSError(28, "No space left on device"), "No space left on device"), (OSError(), "OSError")],
+)
+def test_a_folder_that_cannot_be_written_says_why_and_what_to_do(why: OSError, words: str) -> None:
+    refused = FolderNotWritable(Path("out"), why)
+
+    assert str(refused) == f"cannot write into folder 'out': {words} [output.unwritable]"
+    assert refused.hint == "choose another folder with -o, or ask for the right to write there"

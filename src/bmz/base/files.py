@@ -30,7 +30,7 @@ def is_left_by_dead(path: Path) -> bool:
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter: no process has such a number
         return False
     except PermissionError:
         return True
@@ -99,6 +99,8 @@ def whole_files(files: Mapping[str, Path], folder: Path) -> Iterator[dict[str, P
     with tempfile.TemporaryDirectory(prefix=unfinished("writing"), dir=folder) as temporary:
         staged = {kind: Path(temporary) / path.name for kind, path in files.items()}
         yield staged
+        for place in staged.values():
+            place.stat()  # of what was never written, before anything is replaced
         for kind, path in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():  # a store that is replaced

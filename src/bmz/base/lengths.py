@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 UM_PER_UNIT: dict[str, float] = {
@@ -57,7 +58,8 @@ def parse_length_um(text: str) -> float | None:
         return None
     number = float(match[1].replace(",", "."))
     factor = um_per(match[2]) if match[2] else 1.0
-    return number * factor if factor is not None and number > 0 else None
+    um = number * factor if factor is not None else 0.0
+    return um if um > 0 and math.isfinite(um) else None
 
 
 def lengths_by_axis(text: str) -> dict[str, float]:
@@ -66,7 +68,8 @@ def lengths_by_axis(text: str) -> dict[str, float]:
     Raises
     ------
     ValueError
-        A part is no length, or names another axis; the message says which.
+        A part is no length, or names another axis; the message says which. There are more lengths
+        than axes: of ``1,5um`` nobody knows whether its comma is a decimal one.
 
     Examples
     --------
@@ -79,5 +82,9 @@ def lengths_by_axis(text: str) -> dict[str, float]:
         um = parse_length_um(length)
         if um is None or (equals and axes.strip() not in {"z", "y", "x"}):
             raise ValueError(f"'{part}' is no length; write 0.5um or z=2um,y=0.5um,x=0.5um")
+        if axes.strip() in lengths or ("," in text and not equals):
+            raise ValueError(
+                f"'{text}' has more lengths than axes; write 1.5um or z=2um,y=1.5um,x=1.5um"
+            )
         lengths |= dict.fromkeys(axes.strip() or "yx", um)
     return lengths

@@ -1,0 +1,109 @@
+"""Free memory is that of the machine or of the container, and a peak is that of its block."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bmz.base import memory
+from bmz.base.memory import free_memory, held_memory, peak_memory
+
+MB = 2**20
+on_linux = pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux alone tells")
+
+
+def container(folder: Path, **files: str) -> tuple[Path, Path]:
+    """Write the two files of a control group; those that are not given are absent."""
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="ascii")
+    return folder / "limit", folder / "used"
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"limit": "3000000\n", "used": "1000000\n"}, 2000000),
+        ({"limit": "1000000\n", "used": "3000000\n"}, 0),
+        ({"limit": "1000000\n", "used": "1000000\n"}, 0),
+    ],
+)
+def test_a_container_has_what_its_limit_leaves(
+    files: dict[str, str], free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CGROUP_LIMITS", (container(tmp_path, **files),))
+
+    assert free_memory() == free
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"limit": "max\n", "used": "1000\n"},
+        {"limit": "1000\n"},
+        {"used": "1000\n"},
+        {},
+        {"limit": "9223372036854771712\n", "used": "1000\n"},  # version 1 writes "none" like this
+    ],
+)
+def test_a_container_without_a_limit_has_what_the_machine_has(
+    files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CGROUP_LIMITS", (container(tmp_path, **files),))
+
+    free = free_memory()
+
+    of_machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 1 * MB < free <= of_machine
+
+
+def test_the_narrower_of_two_control_groups_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    wide = container(tmp_path / "first", limit="5000000", used="1000000")
+    narrow = container(tmp_path / "second", limit="4000000", used="3000000")
+
+    for groups in ((wide, narrow), (narrow, wide)):
+        monkeypatch.setattr(memory, "CGROUP_LIMITS", groups)
+        assert free_memory() == 1000000
+
+
+@on_linux
+def test_what_the_machine_has_is_what_its_kernel_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CGROUP_LIMITS", ())
+    words = Path("/proc/meminfo").read_text(encoding="ascii").split()
+
+    free = free_memory()
+
+    of_kernel = 1024 * int(words[words.index("MemAvailable:") + 1])
+    assert free == pytest.approx(of_kernel, rel=0.5)  # others use the machine meanwhile
+
+
+@on_linux
+def test_a_peak_is_of_its_block_alone_even_if_all_is_let_go() -> None:
+    before = held_memory()
+    earlier = np.ones(128 * MB, np.uint8)
+    del earlier
+
+    with peak_memory() as peak:
+        inside = np.ones(64 * MB, np.uint8)
+        del inside
+
+    if peak.bytes_more is None:
+        pytest.skip("this kernel does not let the peak begin anew")
+    assert 60 * MB < peak.bytes_more < 120 * MB
+    assert 1 * MB < before < 2**40
+
+
+@on_linux
+def test_what_is_held_grows_by_what_is_taken() -> None:
+    before = held_memory()
+
+    taken = np.ones(64 * MB, np.uint8)
+
+    assert 60 * MB < held_memory() - before < 120 * MB
+    assert taken[0] == 1
