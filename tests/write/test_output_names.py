@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.errors import WrongUsage
-from bmz.write.names import ENDINGS, OutputExists, OutputIsInput, output_paths, refuse_existing
+from bmz.image.plates import PlateField
+from bmz.write.names import (
+    ENDINGS,
+    OutputExists,
+    OutputIsInput,
+    output_paths,
+    plate_folders,
+    refuse_existing,
+)
 
 OUT = Path("out")
 PART = st.text("ab_.", min_size=1, max_size=3).filter(lambda s: s.strip("."))
@@ -102,3 +110,100 @@ def test_what_is_there_is_refused_by_name_and_number(tmp_path: Path) -> None:
     assert isinstance(caught.value, WrongUsage)
     assert (caught.value.code, "--overwrite" in caught.value.hint) == ("output.exists", True)
     refuse_existing(paths[:1])
+
+
+ANY_CASE = st.text("aA_2", min_size=1, max_size=3)
+
+
+@given(
+    images=st.lists(
+        st.tuples(ANY_CASE, ANY_CASE, st.sampled_from([".tif", ".TIF", ".png", "_tif.tif"])),
+        max_size=8,
+    )
+)
+def test_no_two_results_differ_by_letter_case_or_ending_alone(
+    images: list[tuple[str, str, str]],
+) -> None:
+    paths = [Path(a, f"{b}{ending}") for a, b, ending in images]
+
+    found = output_paths(paths, OUT)
+
+    names = [str(path).casefold() for results in found.values() for path in results.values()]
+    assert len(set(names)) == len(names) == len(ENDINGS) * len(set(paths))
+    assert all(path.parent == OUT for results in found.values() for path in results.values())
+
+
+def test_names_that_no_folder_tells_apart_are_numbered_past_those_that_are_taken() -> None:
+    found = stems("/A.tif", "/a.tif", "/a_tif_2.tif", "/a_TIF.tif")
+
+    assert found == ["A_tif", "a_tif_3", "a_tif_2", "a_TIF_4"]
+
+
+def test_labels_alone_are_zarr_when_zarr_is_asked_for() -> None:
+    paths = output_paths([Path("in/a.ome.tif")], OUT, ["labels", "table"], zarr=True)
+    others = output_paths([Path("in/a.ome.tif")], OUT, ["table"], zarr=True)
+
+    assert paths == {
+        Path("in/a.ome.tif"): {"labels": OUT / "a.labels.ome.zarr", "table": OUT / "a.objects.csv"}
+    }
+    assert others == {Path("in/a.ome.tif"): {"table": OUT / "a.objects.csv"}}
+
+
+def test_a_result_that_would_replace_another_image_says_which_of_which() -> None:
+    images = [Path("in/a.tif"), Path("in/sub/../a.overlay.png")]
+
+    with pytest.raises(OutputIsInput) as caught:
+        output_paths(images, Path("in"), ["overlay"])
+
+    place, image = Path("in", "a.overlay.png"), images[0]
+    assert caught.value.message == (
+        f"the result of '{image}' would replace '{place}', which is one of the images"
+    )
+    assert caught.value.hint == "write into another folder with -o, or leave that image out"
+    assert (caught.value.code, caught.value.exit_status) == ("output.is-input", 2)
+
+
+def test_what_alone_is_there_is_named_alone_even_if_it_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "b").symlink_to(tmp_path / "nowhere")
+
+    with pytest.raises(OutputExists) as caught:
+        refuse_existing(tmp_path / name for name in "abc")
+
+    assert caught.value.message == (
+        f"'{tmp_path / 'b'}' is there already, and nothing is overwritten unasked"
+    )
+
+
+def fields_of(*plates: str) -> dict[Path, PlateField | None]:
+    fields = [PlateField(Path(plate), "B", "10", "0") for plate in plates]
+    return {field.path: field for field in fields}
+
+
+@pytest.mark.parametrize("zarr", [False, True])
+def test_results_of_a_field_lie_as_it_lies_in_its_plate(*, zarr: bool) -> None:
+    (image,) = fields = fields_of("in/p.ome.zarr")
+
+    results = output_paths([image], OUT, ["labels", "table"], zarr=zarr, fields=fields)[image]
+
+    labels = "p.labels.ome.zarr/B/10/0" if zarr else "p/B/10/0.labels.tif"
+    assert results["labels"] == OUT / labels
+    assert results["table"] == OUT / "p/B/10/0.objects.csv"
+
+
+def test_plates_of_one_name_and_an_image_beside_them_are_told_apart() -> None:
+    fields: dict[Path, PlateField | None] = {
+        **fields_of("in/one/p.ome.zarr", "in/two/p.ome.zarr"), Path("in/p.tif"): None,
+    }  # fmt: skip
+
+    folders = plate_folders(list(fields), fields, OUT)
+    paths = output_paths(list(fields), OUT, ["labels"], fields=fields)
+
+    assert folders == {
+        Path("in/one/p.ome.zarr"): (OUT / "one_p", OUT / "one_p.labels.ome.zarr"),
+        Path("in/two/p.ome.zarr"): (OUT / "two_p", OUT / "two_p.labels.ome.zarr"),
+    }
+    assert [found["labels"] for found in paths.values()] == [
+        OUT / "one_p/B/10/0.labels.tif",
+        OUT / "two_p/B/10/0.labels.tif",
+        OUT / "p.labels.tif",
+    ]

@@ -131,9 +131,16 @@ def write_zarr_labels(folder: Path, labels: xr.DataArray, provenance: Mapping[st
     labels : integers from 0; dims a subset of t, z, y, x with y and x; coordinates in um where
         the pixel size is known
     provenance : see `LabelStore.finish`
+
+    Raises
+    ------
+    LabelsRefused
+        Not integers, or below 0.
     """
+    from bmz.write.tiff import highest_label
+
+    most = highest_label(folder, labels, 2**64 - 1)
     ordered = labels.transpose(*in_image_order(map(str, labels.dims)))
-    most = int(ordered.values.max()) if ordered.size else 0
     store = LabelStore(folder, "".join(map(str, ordered.dims)), pixel_um_of(ordered))
     array = store.create(ordered.shape, smallest_unsigned(most))
     array[...] = ordered.values.astype(array.dtype)

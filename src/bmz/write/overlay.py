@@ -88,12 +88,15 @@ def shrunk(image: xr.DataArray, sides: tuple[int, int]) -> xr.DataArray:
     if sides[0] >= image.sizes["y"] and sides[1] >= image.sizes["x"]:
         return image
     stacked = image if "c" in image.dims else image.expand_dims("c")
-    small = [
-        np.asarray(
-            Image.fromarray(channel.astype(np.float32)).resize(sides[::-1], Image.Resampling.BOX)
-        )
-        for channel in stacked.transpose("c", "y", "x").values
-    ]
+    with np.errstate(over="ignore"):  # as when it is stretched
+        small = [
+            np.asarray(
+                Image.fromarray(channel.astype(np.float32)).resize(
+                    sides[::-1], Image.Resampling.BOX
+                )
+            )
+            for channel in stacked.transpose("c", "y", "x").values
+        ]
     return named(np.stack(small), "cyx", image.attrs)
 
 

@@ -34,7 +34,8 @@ def write_record(path: Path, record: Mapping[str, object]) -> None:
     """
     text = json.dumps(as_json(record), indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as temporary:
-        temporary.write_text(f"{text}\n", encoding="utf-8")
+        # the name of a file need not be UTF-8; what stands for its bytes is escaped, as in JSON
+        temporary.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
 
 def as_json(value: object) -> Json:

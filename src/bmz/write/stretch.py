@@ -45,7 +45,8 @@ def in_colour(image: xr.DataArray) -> FloatArray:
 
 def stretched(pixels: AnyArray) -> FloatArray:
     """Bring percentiles 1 and 99.8 to 0 and 1 and cut off what lies outside; NaN becomes 0."""
-    real = pixels.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 does not hold is as bright as can be
+        real = pixels.astype(np.float32)
     known = real[np.isfinite(real)]
     if not known.size:
         return np.zeros_like(real)

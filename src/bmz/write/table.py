@@ -15,6 +15,9 @@ from bmz.base.files import whole_file
 _ROWS_AT_ONCE = 4096
 """Words take ten times the memory of numbers."""
 
+_MOST_WHOLE = 2**53
+"""Beyond, a float64 no longer counts one by one."""
+
 
 def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
     """Write one row an object; what is not known (NaN) stays an empty cell.
@@ -55,6 +58,9 @@ def _parts(table: Mapping[str, AnyArray]) -> Iterator[list[AnyArray]]:
 
 def _cell(value: object) -> str:
     if isinstance(value, float | np.floating):
-        # ten digits: more than any measurement has, and sums of counts stay whole
-        return f"{float(value):.10g}" if math.isfinite(value) else ""
+        number = float(value)
+        if number.is_integer() and abs(number) <= _MOST_WHOLE:
+            return str(int(number))  # sums of counts stay whole
+        # ten digits: more than any measurement has
+        return f"{number:.10g}" if math.isfinite(number) else ""
     return str(value)

@@ -63,7 +63,7 @@ class _InMemory:
 
 
 class LabelsRefused(CouldNotTell):
-    """Labels that no pixel type of OME-TIFF holds as they are."""
+    """Labels that no pixel type of the format holds as they are."""
 
     def __init__(self, path: Path, wanted: str, found: str) -> None:
         super().__init__(
@@ -89,17 +89,29 @@ def write_labels(path: Path, labels: xr.DataArray) -> None:
     LabelsRefused
         Not integers, below 0, or above 4294967295.
     """
-    if labels.dtype.kind not in "bui":
-        raise LabelsRefused(path, "integers", str(labels.dtype))
-    low, high = (int(labels.values.min()), int(labels.values.max())) if labels.size else (0, 0)
-    if low < 0 or high > _MOST_LABELS:
-        raise LabelsRefused(path, f"0 to {_MOST_LABELS}", f"{low} to {high}")
+    high = highest_label(path, labels, _MOST_LABELS)
     ordered = labels.transpose(*in_image_order(map(str, labels.dims)))
     if max(ordered.shape[-2:]) > _TILED_FROM_PX:
         planes = _InMemory("".join(map(str, ordered.dims)), ordered.values)
         write_large_labels(path, planes, high, pixel_um_of(ordered))
     else:
         _write(path, ordered, ordered.values.astype(smallest_unsigned(high)), compression="zlib")
+
+
+def highest_label(path: Path, labels: xr.DataArray, most: int) -> int:
+    """Give the highest of the labels that are to be written to `path`; 0 where there is none.
+
+    Raises
+    ------
+    LabelsRefused
+        Not integers, below 0, or above `most`.
+    """
+    if labels.dtype.kind not in "bui":
+        raise LabelsRefused(path, "integers", str(labels.dtype))
+    low, high = (int(labels.values.min()), int(labels.values.max())) if labels.size else (0, 0)
+    if low < 0 or high > most:
+        raise LabelsRefused(path, f"0 to {most}", f"{low} to {high}")
+    return high
 
 
 def write_raw(path: Path, maps: xr.DataArray) -> None:
@@ -243,7 +255,8 @@ def _metadata(facts: xr.DataArray) -> dict[str, Any]:
     metadata: dict[str, Any] = {"axes": "".join(map(str, facts.dims)).upper()}
     metadata |= _lengths(pixel_um_of(facts))
     if "c" in facts.coords:
-        metadata["Channel"] = {"Name": [str(name) for name in facts.coords["c"].values]}
+        names = np.atleast_1d(facts.coords["c"].values)  # of one channel alone it is no row
+        metadata["Channel"] = {"Name": [str(name) for name in names]}
     return metadata
 
 
