@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.predict.backend import Backend, Overlapping, TensorCountDiffers
+from bmz.predict.backend import Backend, Device, Overlapping, TensorCountDiffers
 
 
 class BackendContract(ABC):
@@ -41,9 +41,12 @@ class BackendContract(ABC):
 
         first, second = backend.run(self.inputs()), backend.run(self.inputs())
 
-        np.testing.assert_equal({type(array) for array in first}, {np.ndarray})
-        for one, other in zip(first, second, strict=True):
-            np.testing.assert_array_equal(one, other)
+        np.testing.assert_equal(type(first), list, "run gives a list, one array for each output")
+        kinds = {type(array) for array in first}
+        np.testing.assert_equal(kinds, {np.ndarray}, "each output is an array of NumPy")
+        odd = [str(a.dtype) for a in first if a.dtype.kind not in "buif" or not a.dtype.isnative]
+        np.testing.assert_equal(odd, [], "an output holds real numbers in the byte order of here")
+        _same(first, second, 0, "a second run on the same inputs")
 
     def test_it_leaves_its_inputs_alone(self) -> None:
         """A network that works in place must not reach the caller's arrays."""
@@ -51,19 +54,31 @@ class BackendContract(ABC):
 
         self.backend().run(inputs)
 
-        for array, before in zip(inputs, self.inputs(), strict=True):
-            np.testing.assert_array_equal(array, before)
+        _same(inputs, self.inputs(), 0, "an input after the run")
 
     def test_its_outputs_outlive_the_next_run_and_the_backend(self) -> None:
-        """What it returns is no view of memory that is used again."""
-        backend = self.backend()
-        first = backend.run(self.inputs())
+        """What it returns is no view of memory that is used again, the inputs' neither."""
+        backend, inputs = self.backend(), self.inputs()
+        first = backend.run(inputs)
         kept = [array.copy() for array in first]
 
-        backend.run([array + 1 for array in self.inputs()])
+        for array in inputs:
+            array[...] = 0
+        _same(first, kept, 0, "an output after its input was used again")
+        backend.run(_more(self.inputs()))
+        _same(first, kept, 0, "an output after the next run")
         backend.close()
+        _same(first, kept, 0, "an output after the end of the backend")
 
-        _same(first, kept, 0)
+    def test_what_it_ran_before_makes_no_difference(self) -> None:
+        """A tile gives the same wherever in the image its turn comes."""
+        backend = self.backend()
+
+        first, second = backend.run(self.inputs()), backend.run(_more(self.inputs()))
+        again, fresh = backend.run(self.inputs()), self.backend().run(_more(self.inputs()))
+
+        _same(again, first, self.tolerance, "a run after a run on others")
+        _same(second, fresh, self.tolerance, "a run after a run on others")
 
     def test_it_takes_views_read_only_arrays_and_foreign_byte_order(self) -> None:
         """Tiles are views of the image, which may be a memory-mapped file."""
@@ -72,27 +87,31 @@ class BackendContract(ABC):
 
         found = backend.run(odd)
 
-        _same(found, backend.run(self.inputs()), self.tolerance)
+        _same(found, backend.run(self.inputs()), self.tolerance, "a run on views")
 
     def test_images_of_a_batch_do_not_touch_each_other(self) -> None:
-        """A batch gives what its images give alone."""
-        backend = self.backend()
+        """A batch gives what its images give alone, each in its place."""
+        backend, inputs = self.backend(), self.inputs()
 
         together = backend.run(self.inputs())
-        alone = backend.run([array[:1] for array in self.inputs()])
 
-        _same([array[:1] for array in together], alone, self.tolerance)
+        counts = [array.shape[:1] for array in together]
+        wanted = [inputs[0].shape[:1]] * len(together)
+        np.testing.assert_equal(counts, wanted, "the first axis of an output is batch")
+        for number in range(len(inputs[0])):
+            one = slice(number, number + 1)
+            alone = backend.run([array[one] for array in inputs])
+            _same([a[one] for a in together], alone, self.tolerance, f"image {number} of a batch")
 
     def test_it_refuses_one_input_too_many(self) -> None:
         """An input that the network does not have is no input to drop."""
         inputs = self.inputs()
 
-        try:
-            self.backend().run([*inputs, inputs[0]])
-        except TensorCountDiffers as refused:
-            np.testing.assert_equal(refused.code, "predict.tensor-count")
-        else:
-            raise AssertionError("it took an input too many")
+        _refused(self.backend(), [*inputs, inputs[0]], "an input too many")
+
+    def test_it_refuses_one_input_too_few(self) -> None:
+        """An input that is not given is none to make up."""
+        _refused(self.backend(), self.inputs()[:-1], "an input too few")
 
     def test_it_can_be_closed_twice_and_names_itself_and_its_device(self) -> None:
         """`close` may be called by a context and by hand."""
@@ -101,7 +120,10 @@ class BackendContract(ABC):
         backend.close()
         backend.close()
 
-        np.testing.assert_equal((bool(backend.name), bool(str(backend.device))), (True, True))
+        np.testing.assert_equal(type(backend.name), str, "the name is text")
+        np.testing.assert_equal(type(backend.device), Device, "the device is a Device")
+        if not backend.name:
+            raise AssertionError("the name is that of the framework, not empty")
 
 
 class OverlapContract(BackendContract):
@@ -109,14 +131,14 @@ class OverlapContract(BackendContract):
 
     def test_it_can_have_two_runs_under_way(self) -> None:
         """Each ticket gives the outputs of its own inputs, in whatever order they are collected."""
-        backend, more = self.backend(), [array + 1 for array in self.inputs()]
+        backend, more = self.backend(), _more(self.inputs())
         assert isinstance(backend, Overlapping)  # noqa: S101  (a subclass says so)
 
         first, second = backend.submit(self.inputs()), backend.submit(more)
         later, earlier = backend.collect(second), backend.collect(first)
 
-        _same(earlier, self.backend().run(self.inputs()), 0)
-        _same(later, self.backend().run(more), 0)
+        _same(earlier, self.backend().run(self.inputs()), 0, "what is collected last")
+        _same(later, self.backend().run(more), 0, "what is collected first")
 
     def test_inputs_may_change_once_they_are_submitted(self) -> None:
         """The memory of a tile is used again for the next one."""
@@ -127,7 +149,12 @@ class OverlapContract(BackendContract):
         for array in inputs:
             array[...] = 0
 
-        _same(backend.collect(ticket), self.backend().run(self.inputs()), 0)
+        found = backend.collect(ticket)
+        _same(found, self.backend().run(self.inputs()), 0, "what was submitted before the change")
+
+
+def _more(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+    return [array + 1 for array in inputs]
 
 
 def _odd(array: AnyArray) -> AnyArray:
@@ -137,6 +164,23 @@ def _odd(array: AnyArray) -> AnyArray:
     return view
 
 
-def _same(found: Sequence[AnyArray], wanted: Sequence[AnyArray], tolerance: float) -> None:
+def _refused(backend: Backend, inputs: Sequence[AnyArray], what: str) -> None:
+    try:
+        backend.run(inputs)
+    except TensorCountDiffers as refused:
+        np.testing.assert_equal(refused.code, "predict.tensor-count")
+    except Exception as other:
+        raise AssertionError(f"it refused {what} with {other!r}, not TensorCountDiffers") from other
+    else:
+        raise AssertionError(f"it took {what}")
+
+
+def _same(
+    found: Sequence[AnyArray], wanted: Sequence[AnyArray], tolerance: float, what: str
+) -> None:
+    """Compare arrays one by one; `what` was found, for the message."""
+    np.testing.assert_equal(len(found), len(wanted), f"{what}: the number of arrays")
     for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+        facts, others = ((array.dtype, array.shape) for array in (one, other))
+        np.testing.assert_equal(facts, others, f"{what}: dtype and shape")
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance, err_msg=what)

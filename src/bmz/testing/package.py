@@ -73,7 +73,7 @@ def write_package(
     Parameters
     ----------
     folder : is made
-    described : see `description`
+    described : see `description`; it is added to in place
     change : may alter the description just before it is written
 
     Returns
@@ -133,12 +133,12 @@ def put_state_dict(
 
 
 def _example(tensor: Description, inputs: list[Description]) -> np.ndarray[Any, Any]:
-    like = {axis.get("id"): axis.get("size") for axis in inputs[0]["axes"]}
+    like = {(one["id"], axis.get("id")): axis.get("size") for one in inputs for axis in one["axes"]}
     shape = []
     for axis in tensor["axes"]:
         size = axis.get("size", 1)
         if isinstance(size, dict) and "axis_id" in size:
-            size = like[size["axis_id"]]
+            size = like[size["tensor_id"], size["axis_id"]]
         least = size["min"] if isinstance(size, dict) else size
         shape.append(len(axis["channel_names"]) if axis["type"] == "channel" else least)
     return np.random.default_rng(0).random(shape, dtype=np.float32)

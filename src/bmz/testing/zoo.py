@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 
 class SmallZoo(ThreadingHTTPServer):
@@ -66,7 +66,7 @@ class SmallZoo(ThreadingHTTPServer):
                 return json.dumps(self.index()).encode()
             case ["collection", "reports", "bioimage-io", alias, "v0", "summary.json"]:
                 return json.dumps(self.reports[alias]).encode() if alias in self.reports else None
-            case ["bioimage-io", "artifacts", alias, "files"]:
+            case ["bioimage-io", "artifacts", alias, "files"] if (self.folder / alias).is_dir():
                 files = [path for path in (self.folder / alias).iterdir() if path.is_file()]
                 sizes = [{"name": p.name, "size": p.stat().st_size} for p in sorted(files)]
                 return json.dumps([{"type": "file", **size} for size in sizes]).encode()
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with what lies there."""
-        path = urlsplit(self.path).path.strip("/")
+        path = unquote(urlsplit(self.path).path).strip("/")
         self.server.log.append(path)
         body = self.server.body(path)
         self.send_response(404 if body is None else 200)
