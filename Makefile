@@ -74,6 +74,7 @@ test-wheel: $(VENV)/.test
 # Run the tests with the lowest versions that pyproject.toml allows.
 test-lowest:
 	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/pip install --quiet --upgrade pip  # older ones know no --group
 	build/lowest/bin/pip install --quiet -c constraints-lowest.txt -e '.[onnx,dask]' --group test onnx
 	build/lowest/bin/python -m pytest -n 2 --dist loadfile -W default  # old libraries warn
 
