@@ -12,17 +12,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bmz.plan.axis_tiling import AxisTiling, OffGrid, OutputRule
-from bmz.plan.tiling import AxisRule, HaloTooWide, chosen_halos, default_side, plan_tiles
-
-
-@st.composite
-def axis_rules(draw: st.DrawFn) -> AxisRule:
-    """Draw a rule whose tiles are large enough for its halo."""
-    grid = draw(st.sampled_from([1, 1, 2, 3, 4]))
-    step = draw(st.sampled_from([0, 1, 2, 8, 16, 24, 32]))
-    lost, halo = grid * draw(st.integers(0, 5)), draw(st.integers(0, 20))
-    room = grid * draw(st.integers(1, 60))
-    return AxisRule("x", room + 2 * (lost + halo + grid) // grid * grid, step, halo, grid, lost)
+from bmz.plan.tiling import (
+    AxisRule,
+    HaloTooWide,
+    chosen_halos,
+    default_side,
+    largest_stride,
+    plan_tiles,
+)
+from bmz.testing.strategies import axis_rules
 
 
 def along(image: int, rule: AxisRule, side: int) -> AxisTiling:
@@ -179,6 +177,23 @@ def test_the_tile_that_the_refusal_names_is_enough() -> None:
     named = int(raised.value.hint.split()[1])
 
     assert along(1000, rule, named).tile == named
+
+
+@given(rule=axis_rules())
+def test_the_least_tile_is_the_smallest_of_which_something_is_left(rule: AxisRule) -> None:
+    legal = rule.legal_sizes(rule.least_tile)
+
+    assert legal[-1] == rule.least_tile
+    assert largest_stride(rule, rule.least_tile)[0] > 0
+    assert all(largest_stride(rule, size)[0] <= 0 for size in legal[:-1])
+
+
+def test_the_refusal_counts_halos_that_lie_on_the_grid() -> None:
+    with pytest.raises(HaloTooWide) as raised:
+        along(1000, AxisRule("x", 9, 2, halo=1, grid=3), 9)
+
+    assert "must overlap by 6 px and start at multiples of 6 px" in raised.value.message
+    assert raised.value.hint == "--tile 15 or more"
 
 
 def test_an_output_that_is_no_whole_number_of_pixels_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hypothesis.extra.numpy as hnp
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +9,9 @@ from hypothesis import strategies as st
 from bmz.base.arrays import LabelArray
 from bmz.process.mask_errors import MaskError, mask_errors
 from bmz.process.matching import match_labels, pooled
+from bmz.testing.strategies import label_masks
 
-MASKS = hnp.arrays(np.int32, (5, 6), elements=st.integers(0, 6))
+MASKS = label_masks((5, 6))
 
 
 def blocks(*spans: tuple[int, int, int]) -> LabelArray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from dataclasses import asdict
 
-import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,8 +18,9 @@ from bmz.process.matching import (
     match_labels,
     pooled,
 )
+from bmz.testing.strategies import label_masks
 
-MASKS = hnp.arrays(np.int32, (5, 6), elements=st.integers(0, 6))
+MASKS = label_masks((5, 6))
 IOUS = st.sampled_from([0.05, 0.1, 0.25, 1 / 3, 0.5, 0.6, 0.75, 1.0])
 
 

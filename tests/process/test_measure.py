@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
@@ -16,6 +14,7 @@ from bmz.image.grid import with_lengths
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.process.measure import measure_objects
+from bmz.testing.strategies import label_masks
 
 PLANE_ONLY = {"axis_major_length_px", "eccentricity", "solidity", "orientation_rad"}
 
@@ -157,13 +156,7 @@ def test_without_objects_there_are_columns_and_no_rows(shape: tuple[int, ...]) -
     assert {"label", "score", "intensity_mean"} <= table.keys()
 
 
-@given(
-    labels=hnp.arrays(
-        np.int32,
-        hnp.array_shapes(min_dims=2, max_dims=3, max_side=6),
-        elements=st.integers(0, 4),
-    )
-)
+@given(labels=label_masks(labels=range(5)))
 def test_any_mask_is_measured_without_a_warning_and_sums_agree(labels: AnyArray) -> None:
     axes = "zyx"[-labels.ndim :]
     image = np.arange(labels.size, dtype=np.float32).reshape(labels.shape)

@@ -21,6 +21,7 @@ from bmz.process.measure import measure_objects
 from bmz.process.object_hulls import convex_areas
 from bmz.process.object_pixels import ObjectPixels
 from bmz.process.object_runs import Runs, runs_of
+from bmz.testing.strategies import label_masks
 
 pytest.importorskip("skimage", minversion="0.25", reason="older ones measure no median")
 
@@ -142,8 +143,7 @@ def test_an_object_with_a_value_that_is_no_number_has_none(dtype: str) -> None:
     assert (found.lowest()[1], found.highest()[1]) == (2, np.inf)
 
 
-@given(hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=3, max_side=6),
-                  elements=st.integers(0, 3)))  # fmt: skip
+@given(label_masks(labels=range(4)))
 def test_runs_put_back_are_the_labels(drawn: AnyArray) -> None:
     labels = np.unique(drawn, return_inverse=True)[1].reshape(drawn.shape)
 

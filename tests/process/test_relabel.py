@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from bmz.base.arrays import LabelArray
 from bmz.process.relabel import in_raster_order
+from bmz.testing.strategies import label_masks
 
-MASKS = hnp.arrays(
-    st.sampled_from([np.int32, np.uint16, np.int64, np.uint64]),
-    hnp.array_shapes(min_dims=2, max_dims=3, max_side=7),
-    elements=st.sampled_from([0, 0, 1, 2, 3, 7, 60_000]),
+MASKS = label_masks(
+    labels=[0, 0, 1, 2, 3, 7, 60_000],
+    dtypes=[np.int32, np.uint16, np.int64, np.uint64],
+    most_px=7,
 )
 
 

@@ -26,11 +26,10 @@ class HaloTooWide(CouldNotTell):
     """The overlap leaves nothing of a tile."""
 
     def __init__(self, rule: AxisRule, tile: int, image: int) -> None:
-        margin, align = 2 * (rule.halo + rule.lost), lcm(max(rule.step, 1), rule.grid)
         fixed = f"give an image of at most {tile - 2 * rule.lost} px, or tell the model's authors"
         super().__init__(
             f"axis {rule.axis} of the image has {image} px and needs several tiles of {tile} px, "
-            f"but they must overlap by {margin} px and start at multiples of {align} px",
+            f"but they must overlap by {rule.margin} px and start at multiples of {rule.align} px",
             hint=f"--tile {rule.least_tile} or more" if rule.step else fixed,
             code="size.halo",
         )
@@ -60,10 +59,20 @@ class AxisRule:
     lost: int = 0
 
     @property
+    def margin(self) -> int:
+        """Give by how much two neighbours overlap at least, with halos that lie on the grid."""
+        return 2 * (_ceil_div(self.halo, self.grid) * self.grid + self.lost)
+
+    @property
+    def align(self) -> int:
+        """Give the multiples at which tiles start."""
+        return lcm(max(self.step, 1), self.grid)
+
+    @property
     def least_tile(self) -> int:
         """Give the smallest legal size of a tile of which something is left without its halos."""
-        margin, align = 2 * (self.halo + self.lost), lcm(max(self.step, 1), self.grid)
-        return self.legal_sizes(margin + 2 * align)[-1]
+        sizes = self.legal_sizes(self.margin + 2 * self.align)
+        return next((size for size in sizes if size >= self.margin + self.align), sizes[-1])
 
     def legal_sizes(self, most: int) -> range:
         """Give the legal sizes up to `most`, or the smallest one alone where `most` is below it.
@@ -246,9 +255,7 @@ def _several(image: int, rule: AxisRule, sizes: range) -> AxisTiling:
 
 def largest_stride(rule: AxisRule, tile: int) -> tuple[int, int]:
     """Give the largest stride that keeps the halo, and the alignment of starts that it obeys."""
-    halo = _ceil_div(rule.halo, rule.grid) * rule.grid
-    room = tile - 2 * (halo + rule.lost)
-    align = lcm(max(rule.step, 1), rule.grid)
+    room, align = tile - rule.margin, rule.align
     if not rule.step:
         # an alignment may cost a quarter of the stride at most
         aligns = (lcm(a, rule.grid) for a in _ALIGNMENTS)
