@@ -38,6 +38,14 @@ def test_the_batch_gets_smaller_before_the_tiles() -> None:
     assert found.tiling == plan.tiling
 
 
+def test_the_batch_is_halved_as_often_as_is_needed() -> None:
+    plan = replace(planned(PLAIN, (3000, 3000)), batch=16)
+
+    found = fitted(plan, PLAIN, 500, 5.5 * pixels(plan) / 16 * 500)
+
+    assert (found.batch, found.tiling) == (4, plan.tiling)
+
+
 def test_two_tiles_at_once_become_one_before_they_become_smaller() -> None:
     plan = replace(planned(PLAIN, (3000, 3000)), batch=2)
 

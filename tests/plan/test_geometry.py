@@ -41,6 +41,31 @@ def test_what_is_lost_along_a_chain_of_outputs_adds_up_in_pixels_of_the_input() 
     assert [rule.spacing["y"] for rule in rules] == [2, 2]
 
 
+def test_what_a_coarser_output_loses_of_another_is_counted_in_its_own_pixels() -> None:
+    half = tensor("half", LIKE, scale=2.0)
+    quarter = tensor("quarter", LikeAxis("half", "y", -6), scale=4.0)
+
+    rule = output_rules(model(STEPPED, half, quarter))[1]
+
+    assert (rule.spacing["y"], rule.lost["y"]) == (4, 12)
+
+
+def test_of_a_chain_of_outputs_the_one_that_cannot_be_is_named() -> None:
+    first = tensor("first", LikeAxis("second", "y"))
+
+    with pytest.raises(SizesUnclear, match="declares for 'second' cannot"):
+        output_rules(model(STEPPED, first, tensor("second", LikeAxis("in", "y", -3))))
+
+
+def test_an_output_with_depth_of_an_input_without_has_no_rule_for_it() -> None:
+    out = tensor("out", LIKE)
+    deep = replace(out, axes=(*out.axes[:2], AxisSpec("z", "space", Fixed(5)), *out.axes[2:]))
+
+    rule = output_rules(model(STEPPED, deep))[0]
+
+    assert (rule.axes, dict(rule.spacing)) == ("bczyx", {"y": 1, "x": 1})
+
+
 def test_an_output_of_twice_the_size_has_half_the_spacing() -> None:
     spec = model(STEPPED, tensor("out", LikeAxis("in", "y", -8), scale=0.5))
 

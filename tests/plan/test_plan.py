@@ -87,7 +87,8 @@ def test_a_valid_convolution_loses_its_offset_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "spacing", "lost"), [(64, 1, 0), (32, 2, 0), (44, 1, 10), (128, Fraction(1, 2), 0)]
+    ("given", "spacing", "lost"),
+    [(64, 1, 0), (32, 2, 0), (16, 4, 0), (44, 1, 10), (128, Fraction(1, 2), 0)],
 )
 def test_fixed_sizes_tell_grid_or_loss(given: int, spacing: Fraction, lost: int) -> None:
     fixed = model(tensor("in", Fixed(64)), tensor("out", Fixed(given)))

@@ -18,7 +18,7 @@ from bmz.plan.errors import (
 )
 from bmz.plan.geometry import SizesUnclear
 from bmz.plan.plan import pad_mode, sees_whole_image, usual_batch, wide_side
-from bmz.plan.precision import LEAST_GAIN, PrecisionChoice, Trial, choose_precision
+from bmz.plan.precision import PrecisionChoice, Trial, choose_precision
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import AxisRule, plan_tiles
 from bmz.plan.weights_choice import choose_weights
@@ -173,7 +173,7 @@ def test_only_flat_networks_that_see_the_whole_image_get_the_wide_side() -> None
 
 @pytest.mark.parametrize(
     ("took_s", "f1", "wanted"),
-    [(1 / LEAST_GAIN, 0.99, "bfloat16"), (0.92, 1.0, "float32"), (0.5, 0.9899, "float32")],
+    [(1 / 1.1, 0.99, "bfloat16"), (0.92, 1.0, "float32"), (0.5, 0.9899, "float32")],
 )
 def test_a_tenth_of_the_time_and_a_hundredth_of_the_objects_decide(
     took_s: float, f1: float, wanted: str
@@ -181,6 +181,12 @@ def test_a_tenth_of_the_time_and_a_hundredth_of_the_objects_decide(
     choice = choose_precision([Trial("float32", 1.0, 1.0), Trial("bfloat16", took_s, f1)])
 
     assert choice.name == wanted
+
+
+def test_of_precisions_that_agree_the_fastest_is_chosen() -> None:
+    trials = [Trial("bfloat16", 0.5, 1.0), Trial("float16", 0.4, 0.99), Trial("other", 0.3, 0.5)]
+
+    assert choose_precision([Trial("float32", 1.0, 1.0), *trials]).name == "float16"
 
 
 def test_a_choice_of_precision_tells_all_that_was_weighed() -> None:

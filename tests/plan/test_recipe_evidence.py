@@ -265,7 +265,7 @@ def test_one_map_is_foreground_where_step_or_range_and_tag_say_so(
     ("channels", "tags", "steps", "classes"),
     [
         (3, ("semantic-segmentation",), (), True),
-        (3, ("Semantic-Segmentation",), (), True),
+        (3, ("2d", "Semantic-Segmentation"), (), True),
         (3, ("segmentation",), (Step("softmax"),), True),
         (2, ("segmentation",), (Step("softmax"),), True),
         (3, ("segmentation",), (), False),
