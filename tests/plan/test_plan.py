@@ -236,4 +236,8 @@ def test_an_output_about_the_whole_image_leaves_no_smaller_tile() -> None:
     answer = TensorSpec("out", (AxisSpec("b", "batch", AnySize()),), "float32")
     whole = model(tensor("in", Stepped(16, 16)), answer)
 
+    beside = model(tensor("in", Stepped(16, 16)), tensor("map", LIKE), answer)
+
     assert with_smaller_tiles(planned(whole), whole) is None
+    assert with_smaller_tiles(planned(beside, (1000, 1000)), beside) is None
+    assert with_smaller_tiles(planned(PLAIN, (1000, 1000)), PLAIN) is not None
