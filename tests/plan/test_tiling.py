@@ -221,6 +221,81 @@ def test_a_wide_halo_raises_the_default_side() -> None:
     }
 
 
+def test_in_a_stack_tiles_are_32_px_deep_and_256_px_wide() -> None:
+    rules = [AxisRule(axis, 8, 8, 2) for axis in "zyx"]
+
+    assert default_side(rules) == {"z": 32, "y": 256, "x": 256}
+
+
+def test_what_is_lost_raises_the_default_side_as_a_halo_does() -> None:
+    assert default_side([AxisRule("y", 64, 16, halo=100, lost=20)]) == {"y": 960}
+
+
+def test_no_halo_is_chosen_where_the_network_loses_more() -> None:
+    assert chosen_halos([AxisRule("x", 64, 16, lost=60)]) == {"x": 0}
+    assert chosen_halos([AxisRule("x", 100, 0)]) == {"x": 16}
+    assert chosen_halos([AxisRule("x", 64, 16, halo=500)]) == {"x": 48}
+
+
+@pytest.mark.parametrize(
+    ("rule", "most", "sizes"),
+    [
+        (AxisRule("x", 10, 2, grid=3), 30, [12, 18, 24, 30]),
+        (AxisRule("x", 4, 1, grid=3, lost=1), 11, [5, 8, 11]),
+        (AxisRule("x", 20, 2, lost=10), 26, [22, 24, 26]),
+        (AxisRule("x", 48, 16), 20, [48]),
+        (AxisRule("x", 48, 0), 200, [48]),
+    ],
+)
+def test_legal_sizes_leave_a_whole_number_of_pixels(
+    rule: AxisRule, most: int, sizes: list[int]
+) -> None:
+    assert list(rule.legal_sizes(most)) == sizes
+
+
+@pytest.mark.parametrize(
+    ("rule", "stride", "align"),
+    [
+        (AxisRule("x", 20, 0, halo=7), 6, 2),  # 4 of 6 px would be less than three quarters
+        (AxisRule("x", 64, 0, grid=3), 48, 48),  # just three quarters
+        (AxisRule("x", 64, 0, grid=3, lost=3), 48, 48),  # of 58
+        (AxisRule("x", 20, 0, halo=8, grid=5), 0, 5),
+        (AxisRule("x", 64, 16, halo=20), 16, 16),
+        (AxisRule("x", 64, 16, halo=25), 0, 16),
+    ],
+)
+def test_a_stride_is_as_long_as_halo_and_alignment_allow(
+    rule: AxisRule, stride: int, align: int
+) -> None:
+    assert largest_stride(rule, rule.least) == (stride, align)
+
+
+def test_what_is_lost_at_both_ends_is_covered_and_no_more() -> None:
+    rule = AxisRule("x", 256, 0, halo=16, lost=10)
+
+    # a tile of 256 px keeps 192 px of each neighbour's start
+    assert len(along(256 + 192 - 20, rule, 256).starts) == 2
+    assert len(along(256 + 192 - 19, rule, 256).starts) == 3
+
+
+def test_tiles_of_which_one_pixel_is_left_are_enough() -> None:
+    tiling = along(5, AxisRule("x", 3, 1, halo=1), 3)
+
+    assert (tiling.starts, tiling.cuts) == ((0, 1, 2), (0, 2, 3, 5))
+
+
+def test_refusals_say_how_large_an_image_of_one_tile_may_be() -> None:
+    with pytest.raises(HaloTooWide) as fixed:
+        along(300, AxisRule("x", 64, 0, halo=30, lost=4), 64)
+    with pytest.raises(HaloTooWide) as stepped:
+        along(300, AxisRule("x", 64, 16, halo=30, lost=4), 64)
+
+    assert "must overlap by 68 px and start at multiples of 1 px" in fixed.value.message
+    assert fixed.value.hint == "give an image of at most 56 px, or tell the model's authors"
+    assert "must overlap by 68 px and start at multiples of 16 px" in stepped.value.message
+    assert stepped.value.hint == "--tile 96 or more"
+
+
 def test_a_side_given_as_a_number_is_meant_for_y_and_x() -> None:
     rules = [AxisRule(axis, 8, 8, 2) for axis in "zyx"]
 

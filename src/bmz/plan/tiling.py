@@ -82,9 +82,12 @@ class AxisRule:
         OffGrid
             At no legal size is the output a whole number of pixels.
         """
-        steps = range(self.grid if self.step else 1)
-        on_grid = (size for k in steps if not self._off_grid(size := self.least + k * self.step))
-        first = next(on_grid, None)
+        # from the first size of which something is left
+        least = self.least
+        if self.step:
+            least += max(0, (2 * self.lost - least) // self.step + 1) * self.step
+        sizes = (least + k * self.step for k in range(self.grid if self.step else 1))
+        first = next((size for size in sizes if not self._off_grid(size)), None)
         if first is None:
             found = f"the network takes {self.least} px + k * {self.step} px and loses {self.lost}"
             raise OffGrid(self.axis, found, f"what is left must be a multiple of {self.grid} px")
