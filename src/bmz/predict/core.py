@@ -21,6 +21,7 @@ from bmz.predict.backend import (
     checked_count,
     shapes_of,
 )
+from bmz.predict.onnx_data import refuse_outside
 
 CORE = "bioimageio.core"
 """What ``bmz.predict.open.open_backend`` is asked for."""
@@ -51,7 +52,9 @@ def open_core(weights: Weights) -> CoreBackend:
     assert weights.manifest is not None  # noqa: S101  (whoever asks for core names it)
     weights_format: Any = weights.weights_format
     _be_quiet()
-    devices = ["CPUExecutionProvider"] if weights.weights_format == "onnx" else ["cpu"]
+    if weights_format == "onnx":
+        refuse_outside(weights.path)
+    devices = ["CPUExecutionProvider"] if weights_format == "onnx" else ["cpu"]
     try:
         # format 0.5 for every model: one kind of axes
         description = load_model_description(

@@ -27,6 +27,7 @@ from bmz.predict.backend import (
 )
 from bmz.predict.frameworks import FRAMEWORKS
 from bmz.predict.nvidia import nvidia_device_count
+from bmz.predict.onnx_data import refuse_outside
 
 INSTALL = FRAMEWORKS["onnx"].install
 GPU_INSTALL = "pip uninstall onnxruntime; pip install 'bmz[gpu]'"
@@ -64,7 +65,7 @@ def open_onnx(weights: Weights) -> OnnxBackend:
     NoBackend
         onnxruntime is absent or broken, or cannot use the device although it is there.
     WeightsUnreadable
-        The file is absent, corrupt or no ONNX file.
+        The file is absent, corrupt or no ONNX file, or takes tensors from outside its folder.
     TensorCountDiffers
         It has other inputs, or fewer outputs, than the description.
     PrecisionUnsupported
@@ -77,6 +78,7 @@ def open_onnx(weights: Weights) -> OnnxBackend:
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = weights.threads or available_cpus()
     providers = _providers(runtime, weights.device)
+    refuse_outside(weights.path)
     try:
         session = runtime.InferenceSession(
             str(weights.path), options, providers=providers, enable_fallback=0

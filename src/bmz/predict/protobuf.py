@@ -38,7 +38,7 @@ def fields(message: memoryview, *path: int) -> Iterator[memoryview]:
     >>> [bytes(part) for part in fields(memoryview(b"\x0a\x04\x12\x02hi"), 1, 2)]
     [b'hi']
     """
-    for number, content in _members(message):
+    for number, content in members(message):
         if number == path[0]:
             if path[1:]:
                 yield from fields(content, *path[1:])
@@ -52,7 +52,14 @@ def texts(message: memoryview, *path: int) -> Iterator[str]:
         yield bytes(content).decode("utf-8", "backslashreplace")
 
 
-def _members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+def members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield number and content of every text and message in a message, one level deep.
+
+    Raises
+    ------
+    NotProtobuf
+        It is no message.
+    """
     at = 0
     while at < len(message):
         key, at = _number(message, at)

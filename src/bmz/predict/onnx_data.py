@@ -1,0 +1,83 @@
+"""The files from which an ONNX file takes tensors must lie in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+from bmz.predict.backend import WeightsUnreadable
+from bmz.predict.protobuf import NotProtobuf, members
+
+_MESSAGES: Mapping[str, Mapping[int, str]] = {
+    "Model": {7: "Graph", 20: "TrainingInfo", 25: "Function"},
+    "TrainingInfo": {1: "Graph", 2: "Graph"},
+    "Function": {7: "Node", 11: "Attribute"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
+    "Node": {5: "Attribute"},
+    "Attribute": {
+        5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor",
+    },
+    "SparseTensor": {1: "Tensor", 2: "Tensor"},
+    "Tensor": {13: "Entry"},
+}  # fmt: skip
+"""Message -> number of a field -> message in it, of those on the way to external data.
+
+Source: https://github.com/onnx/onnx/blob/v1.19.0/onnx/onnx.proto3
+"""
+
+_KEY, _VALUE, _LOCATION = 1, 2, b"location"
+
+
+def refuse_outside(path: Path) -> None:
+    """Look that no tensor lies in a file outside the folder, which older onnxruntimes would read.
+
+    Parameters
+    ----------
+    path : of an ONNX file; what is no file, or empty, is left to onnxruntime to tell
+
+    Raises
+    ------
+    WeightsUnreadable
+        A tensor does, or the file is no protocol buffer.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    content = memoryview(np.memmap(path, np.uint8, mode="r"))  # type: ignore[arg-type]
+    try:
+        outside = next((place for place in locations(content) if leaves(place)), None)
+    except NotProtobuf as why:
+        raise WeightsUnreadable(path, "onnx", str(why)) from why
+    if outside is not None:
+        raise WeightsUnreadable(path, "onnx", f"it takes a tensor from '{outside}'")
+
+
+def locations(model: memoryview) -> Iterator[str]:
+    """Yield where tensors lie that are not in the file itself, as it is written.
+
+    Parameters
+    ----------
+    model : a ``ModelProto``
+
+    Raises
+    ------
+    NotProtobuf
+        It is none.
+    """
+    left = [("Model", model)]  # a network may hold networks, to any depth
+    while left:
+        kind, message = left.pop()
+        if kind == "Entry":
+            entry = [(number, bytes(content)) for number, content in members(message)]
+            if (_KEY, _LOCATION) in entry:
+                yield from (word.decode("utf-8", "replace") for n, word in entry if n == _VALUE)
+            continue
+        known = _MESSAGES[kind]
+        left += [(known[n], content) for n, content in members(message) if n in known]
+
+
+def leaves(location: str) -> bool:
+    """Say whether a path leaves the folder in which it is meant, on any system."""
+    windows = PureWindowsPath(location)  # it parts words at both slashes
+    return bool(windows.anchor) or PurePosixPath(location).is_absolute() or ".." in windows.parts
