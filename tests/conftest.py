@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+collect_ignore = [] if find_spec("torch") else ["conformance/architecture.py"]
+"""What is imported for its doctests, and imports torch."""
 
 settings.register_profile(
     "bmz", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True

@@ -139,7 +139,7 @@ def _in_tiles(
 ) -> Iterator[tuple[Path, Outcome]]:
     from distributed import KilledWorker
 
-    network = OnWorkers(client, alone, max(len(client.scheduler_info(-1)["workers"]), 1))
+    network = OnWorkers(client, alone, max(len(client.nthreads()), 1))
     for ready in large:
         try:
             yield ready.image, run_streamed(job, ready, network, files[ready.image], listener)

@@ -56,7 +56,9 @@ def cast_within_range(x: AnyArray, dtype: str) -> AnyArray:
         return x.astype(wanted)
     limits = np.iinfo(wanted)
     if not np.issubdtype(x.dtype, np.floating):
-        return np.clip(x, limits.min, limits.max).astype(wanted)
+        own = np.iinfo(x.dtype)  # NumPy 1 compares int64 and uint64 as floats
+        low, high = max(limits.min, own.min), min(limits.max, own.max)
+        return np.clip(x, low, high).astype(wanted)
     if limits.max >= 2 ** np.finfo(x.dtype).nmant:
         x = x.astype(np.float64)
     rounded = np.rint(x)

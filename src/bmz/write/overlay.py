@@ -57,7 +57,7 @@ def overlay(image: xr.DataArray, labels: xr.DataArray) -> AnyArray:
 
 def _without_gaps(numbers: AnyArray) -> AnyArray:
     # colours are looked up by number: few numbers, short table
-    there = np.flatnonzero(np.bincount(numbers.ravel()))
+    there = np.flatnonzero(np.bincount(numbers.ravel().astype(np.int64, copy=False)))
     new = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
     new[there[there > 0]] = np.arange(1, np.count_nonzero(there) + 1)
     fewer: AnyArray = new[numbers]
