@@ -96,7 +96,7 @@ def test_two_tiles_are_widened_to_one() -> None:
 
 
 def test_there_is_nothing_to_widen_where_the_longest_side_is_all_that_fits() -> None:
-    plan = planned(WIDE, (3000, 60))  # tiles are far higher than wide
+    plan = replace(planned(WIDE, (3000, 60)), batch=2)  # tiles are far higher than wide
     side = plan.tiling.tile["y"]
 
     assert plan.tiling.tile["x"] < side
