@@ -40,14 +40,14 @@ def refuse_outside(path: Path) -> None:
     Raises
     ------
     WeightsUnreadable
-        A tensor does, or the file is no protocol buffer.
+        A tensor does, or the file cannot be read or is no protocol buffer.
     """
-    if not path.is_file() or not path.stat().st_size:
-        return
-    content = memoryview(np.memmap(path, np.uint8, mode="r"))  # type: ignore[arg-type]
     try:
+        if not path.is_file() or not path.stat().st_size:
+            return
+        content = memoryview(np.memmap(path, np.uint8, mode="r"))  # type: ignore[arg-type]
         outside = next((place for place in locations(content) if leaves(place)), None)
-    except NotProtobuf as why:
+    except (NotProtobuf, OSError) as why:
         raise WeightsUnreadable(path, "onnx", str(why)) from why
     if outside is not None:
         raise WeightsUnreadable(path, "onnx", f"it takes a tensor from '{outside}'")
