@@ -45,6 +45,7 @@ def test_scale_and_clip_of_a_setting_stand_in_for_those_of_the_call(
     assert (changed.scale, changed.clip, changed.tile) == (scale, clip, 64)
 
 
+EXAMPLES = {"scale": "0.5,1,2", "clip": "99,99.9,none"}
 FACTOR = "a factor between 0.001 and 1000, auto, off or none"
 PERCENTILE = "a percentile from 50 to 100, or none"
 
@@ -63,7 +64,14 @@ def test_a_value_that_run_would_refuse_is_no_value_of_a_sweep(
         network_words(WORDS, {key: value})
 
     assert caught.value.message == f"--sweep {key}={value}: '{value}' is not {meant}"
+    assert caught.value.hint == f"such as --sweep {key}={EXAMPLES[key]}"
     assert (caught.value.code, caught.value.exit_status) == ("compare.sweep", 2)
+
+
+@pytest.mark.parametrize("key", EXAMPLES)
+def test_the_values_of_the_example_are_taken(key: str) -> None:
+    for value in EXAMPLES[key].split(","):
+        network_words(WORDS, {key: value})
 
 
 @pytest.mark.parametrize(

@@ -39,13 +39,15 @@ class SweepRefused(WrongUsage):
     def __init__(self, key: str, value: str) -> None:
         super().__init__(
             f"--sweep {key}={value}: '{value}' is not {_MEANT[key]}",
-            hint="such as --sweep scale=0.5,1,2",
+            hint=f"such as --sweep {key}={_EXAMPLES[key]}",
             code="compare.sweep",
         )
 
 
 _LIMITS = {"scale": (1e-3, 1e3), "clip": (50.0, 100.0)}
 """As ``--scale`` and ``--clip`` have them."""
+
+_EXAMPLES = {"scale": "0.5,1,2", "clip": "99,99.9,none"}
 
 _MEANT = {
     "scale": "a factor between 0.001 and 1000, auto, off or none",
