@@ -190,3 +190,22 @@ def test_what_a_model_is_cannot_be_changed_afterwards(words: Any) -> None:
 
 def test_sizes_that_say_the_same_are_the_same() -> None:
     assert len({AnySize(), AnySize(), Fixed(8), Fixed(8), Stepped(8, 1), Stepped(8, 1)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "ours", "field"),
+    [
+        ({"bmz": {"receptive_field": {"radius_px": 9}}}, ["receptive_field"], {"radius_px": 9}),
+        ({"bmz": {"receptive_field": 9, "recipe": "x"}}, ["receptive_field", "recipe"], {}),
+        ({"bmz": ["receptive_field"]}, [], {}),
+        ({"bmz": None}, [], {}),
+        ({}, [], {}),
+    ],
+)
+def test_our_part_of_the_configuration_is_a_mapping_whatever_was_written(
+    config: dict[str, Any], ours: list[str], field: dict[str, int]
+) -> None:
+    spec = model(config=config)
+
+    assert list(spec.ours) == ours
+    assert spec.receptive_field == field
