@@ -15,7 +15,7 @@ from bmz.app.image_run import planes_of, put_together
 from bmz.app.job import Job, Ready, make_ready, refuse_errors
 from bmz.app.measure import image_measures
 from bmz.app.pipeline import Pass, Stopwatch, finished_plane, network_outputs
-from bmz.app.request import RunRequest
+from bmz.app.request import CLIPS, SCALES, RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.base.arrays import AnyArray, Axed
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
@@ -44,8 +44,7 @@ class SweepRefused(WrongUsage):
         )
 
 
-_LIMITS = {"scale": (1e-3, 1e3), "clip": (50.0, 100.0)}
-"""As ``--scale`` and ``--clip`` have them."""
+_LIMITS: Mapping[str, tuple[float, float]] = {"scale": SCALES, "clip": CLIPS}
 
 _EXAMPLES = {"scale": "0.5,1,2", "clip": "99,99.9,none"}
 

@@ -10,6 +10,12 @@ from typing import Literal
 SAVED = ("labels", "raw", "overlay", "table")
 """What ``--save`` may name; the run record is always written."""
 
+SCALES = (1e-3, 1e3)
+"""Least and largest factor of a resize: beyond, nothing would be left or fit."""
+
+CLIPS = (50, 100)
+"""Least and largest percentile above which intensities are cut."""
+
 PrecisionWord = Literal["auto", "float32", "bfloat16", "float16"]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bmz.app.request import RunRequest
+from bmz.app.request import SCALES, RunRequest
 from bmz.base.errors import WrongUsage
 from bmz.base.lengths import lengths_by_axis
 
@@ -48,7 +48,7 @@ class Words:
         WordRefused
             A length or a factor cannot be meant.
         """
-        if isinstance(self.scale, float | int) and not 1e-3 <= self.scale <= 1e3:  # noqa: PLR2004  (as --scale)
+        if isinstance(self.scale, float | int) and not SCALES[0] <= self.scale <= SCALES[1]:
             raise WordRefused("scale", self.scale, "a factor between 0.001 and 1000, or 'auto'")
         return replace(
             request,

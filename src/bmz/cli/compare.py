@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bmz.app.request import CLIPS
 from bmz.cli import completing
 from bmz.cli.device import device_option
 from bmz.cli.trusting import trust_option
@@ -62,7 +63,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 @click.option("--scale", type=Scale(), help="Resize the images by this factor, or auto.")
 @click.option(
     "--clip",
-    type=click.FloatRange(50, 100),
+    type=click.FloatRange(*CLIPS),
     metavar="PERCENTILE",
     help="Cut intensities above this percentile.",
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bmz.app.request import CLIPS, SAVED
 from bmz.cli import completing
 from bmz.cli.device import device_option
 from bmz.cli.say import say
@@ -14,8 +15,6 @@ from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, as_path
 
 if TYPE_CHECKING:
     from bmz.app.request import RunRequest
-
-SAVED = ("labels", "raw", "overlay", "table")
 
 EPILOG = """\b
 For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json.
@@ -84,7 +83,7 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 )
 @click.option(
     "--clip",
-    type=click.FloatRange(50, 100),
+    type=click.FloatRange(*CLIPS),
     metavar="PERCENTILE",
     help="Cut the intensities of each channel above this percentile, such as 99.99.",
 )

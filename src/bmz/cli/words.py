@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from bmz.app.request import SCALES
 from bmz.base.lengths import lengths_by_axis
 
 NO_CHANNEL = -1
@@ -73,7 +74,7 @@ class Scale(click.ParamType[float | Literal["auto"]]):
             factor = float(str(value))
         except ValueError:
             factor = 0.0
-        if not 1e-3 <= factor <= 1e3:  # noqa: PLR2004  (beyond, nothing would be left or fit)
+        if not SCALES[0] <= factor <= SCALES[1]:
             self.fail(f"'{value}' is no factor between 0.001 and 1000, 'auto' or 'off'", param, ctx)
         return factor
 
