@@ -199,6 +199,8 @@ def test_the_refusal_counts_halos_that_lie_on_the_grid() -> None:
 def test_an_output_that_is_no_whole_number_of_pixels_is_refused() -> None:
     with pytest.raises(OffGrid, match="101 px"):
         along(50, AxisRule("x", 101, 0, grid=2), 200)
+    with pytest.raises(OffGrid, match="takes 20 px"):
+        along(50, AxisRule("x", 20, 0, lost=10), 200)  # of which nothing is left
     with pytest.raises(OffGrid):
         along(50, AxisRule("x", 100, 0), 200).kept(OutputRule("x", {"x": 3}))
 
@@ -243,6 +245,7 @@ def test_no_halo_is_chosen_where_the_network_loses_more() -> None:
         (AxisRule("x", 10, 2, grid=3), 30, [12, 18, 24, 30]),
         (AxisRule("x", 4, 1, grid=3, lost=1), 11, [5, 8, 11]),
         (AxisRule("x", 20, 2, lost=10), 26, [22, 24, 26]),
+        (AxisRule("x", 10, 4, lost=10), 30, [22, 26, 30]),
         (AxisRule("x", 48, 16), 20, [48]),
         (AxisRule("x", 48, 0), 200, [48]),
     ],
