@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
-from bmz.image.faults import SeriesOutOfRange, ZarrHoldsImages
+from bmz.image.faults import ImageUnreadable, SeriesOutOfRange, ZarrHoldsImages
 from bmz.image.formats import image_suffix
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
@@ -324,6 +324,19 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for version in VERSIONS:
         planes(folder / version, version)
     return folder
+
+
+def test_a_chunk_that_says_it_holds_fewer_than_0_bytes_is_damaged(tmp_path: Path) -> None:
+    planes(tmp_path / "a.zarr", "0.4")
+    chunk = next(
+        p for p in (tmp_path / "a.zarr" / "0").rglob("*") if "z" not in p.name and p.is_file()
+    )
+    content = bytearray(chunk.read_bytes())
+    content[7] = 128  # the sign of the size in the header of Blosc
+    chunk.write_bytes(content)
+
+    with pytest.raises(ImageUnreadable, match="is a damaged OME-Zarr folder"):
+        read_image(inspect_image(tmp_path / "a.zarr"))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120)

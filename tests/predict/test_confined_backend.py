@@ -76,10 +76,13 @@ class TestConfinedBackend(BackendContract):
         for size in sizes:
             np.testing.assert_array_equal(backend.run([images(*size)])[0], images(*size))
 
-    def test_nothing_is_left_of_it_when_it_is_closed(self) -> None:
-        before = set(Path(tempfile.gettempdir()).glob("bmz-*"))
+    def test_nothing_is_left_of_it_when_it_is_closed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "own").mkdir()  # other tests make such folders beside it
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "own"))
         backend = self.backend()
-        during = set(Path(tempfile.gettempdir()).glob("bmz-*")) - before
+        during = list((tmp_path / "own").glob("bmz-*"))
 
         backend.close()
 

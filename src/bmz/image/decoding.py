@@ -24,6 +24,7 @@ FAILURES: Final = (
     MemoryError,
     RuntimeError,  # every codec of imagecodecs raises a subclass
     SyntaxError,  # ElementTree.ParseError
+    SystemError,  # numcodecs, of a Blosc chunk that says it holds fewer than 0 bytes
     TypeError,
     ValueError,  # TiffFileError, UnicodeDecodeError, JSONDecodeError
     struct.error,
