@@ -105,9 +105,9 @@ sbom: $(VENV)/.test $(VENV)/.release
 	mkdir -p build
 	$(BIN)/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible -o build/bmz.cdx.json
 
-# Ask the advisories of PyPI about every version in constraints.txt.
+# Ask the advisories of PyPI about every version in constraints.txt; one that cannot be asked about is a failure.
 audit: $(VENV)/.release
-	$(BIN)/pip-audit --no-deps --disable-pip -r constraints.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 # Remove what was installed and made.
 clean:
