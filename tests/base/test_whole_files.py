@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -194,6 +196,56 @@ def test_a_process_of_somebody_else_is_alive(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(os, "kill", forbidden)
 
     assert not is_left_by_dead(Path(".writing-1-abc"))
+
+
+def test_the_files_of_a_process_that_cannot_be_asked_about_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_such_signal(_process: int, _signal: int) -> None:
+        raise OSError(87, "The parameter is incorrect")
+
+    monkeypatch.setattr(os, "kill", no_such_signal)
+
+    assert not is_left_by_dead(Path(".writing-1-abc"))
+
+
+@pytest.mark.parametrize(
+    ("handle", "reason", "status", "dead"),
+    [(0, 87, 0, True), (0, 5, 0, False), (7, 0, 259, False), (7, 0, 1, True)],
+    ids=["no such process", "of somebody else", "running", "ended"],
+)
+def test_windows_tells_by_a_handle_whether_a_process_lives(
+    handle: int, reason: int, status: int, dead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = FakeKernel(handle, status)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(ctypes, "WinDLL", lambda *_, **__: kernel, raising=False)
+    monkeypatch.setattr(ctypes, "get_last_error", lambda: reason, raising=False)
+    monkeypatch.delattr(os, "kill")  # which would send it a Ctrl-C
+
+    assert is_left_by_dead(Path(".writing-12-abc")) == dead
+    assert not kernel.held
+
+
+class FakeKernel:
+    """The three calls of ``kernel32`` that are asked."""
+
+    def __init__(self, handle: int, status: int) -> None:
+        self.held = False
+        self._handle, self._status = handle, status
+        self.OpenProcess = partial(self._open)  # of which the return type can be set
+
+    def _open(self, _access: int, _inherit: int, _process: object) -> int:
+        self.held = self._handle > 0
+        return self._handle
+
+    def GetExitCodeProcess(self, _handle: object, status: object) -> int:  # noqa: N802
+        status._obj.value = self._status  # type: ignore[attr-defined]  # what byref points to
+        return 1
+
+    def CloseHandle(self, _handle: object) -> int:  # noqa: N802
+        self.held = False
+        return 1
 
 
 def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from bmz.base.errors import CouldNotTell
 
 LEFTOVER = r"\.(?:writing|scratch)-(\d+)-.*"
 """What a file or folder that is being written is called, with the number of the process."""
+
+
+_QUERY_LIMITED_INFORMATION, _ACCESS_DENIED, _STILL_ACTIVE = 0x1000, 5, 259  # of the Windows API
 
 
 def unfinished(kind: str) -> str:
@@ -28,13 +32,36 @@ def is_left_by_dead(path: Path) -> bool:
 
 
 def _alive(process: int) -> bool:
+    if sys.platform == "win32":
+        return _alive_on_windows(process)
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):  # the latter: no process has such a number
         return False
-    except PermissionError:
+    except OSError:  # it is there and not ours, or cannot be asked about: its files stay
         return True
     return True
+
+
+def _alive_on_windows(process: int) -> bool:
+    """Ask for a handle of the process, since ``os.kill(process, 0)`` sends a Ctrl-C on Windows.
+
+    Source: ``OpenProcess`` and ``GetExitCodeProcess`` of the Windows API.
+    """
+    import ctypes
+
+    if process >= 2**32:  # no process has such a number
+        return False
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]  # Windows has it
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    handle = kernel.OpenProcess(_QUERY_LIMITED_INFORMATION, 0, ctypes.c_ulong(process))
+    if not handle:
+        denied: bool = ctypes.get_last_error() == _ACCESS_DENIED  # type: ignore[attr-defined]  # as above
+        return denied
+    status = ctypes.c_ulong()
+    kernel.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(status))
+    kernel.CloseHandle(ctypes.c_void_p(handle))
+    return status.value == _STILL_ACTIVE
 
 
 class FolderNotWritable(CouldNotTell):

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
@@ -75,6 +76,10 @@ def cli() -> None:
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # a file name may have letters that the terminal's code page lacks
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(status_of(sys.argv[1:] if words is None else words))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import mmap
@@ -107,7 +106,9 @@ class Block:
 
     @classmethod
     def new(cls, size: int) -> Block:
-        """Make a block of at least `size` bytes."""
+        """Make a block of at least `size` bytes; Linux alone has such memory."""
+        import fcntl  # here: Windows has no such module, and confines no code either
+
         handle = os.memfd_create("bmz", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(handle, max(size, mmap.PAGESIZE))
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

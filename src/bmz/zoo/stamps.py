@@ -49,7 +49,8 @@ class Stamp:
 
 
 def _look(path: Path) -> tuple[int, int, int]:
-    # the time of the last change of the inode cannot be set back by a program
+    # the time of the last change of the inode cannot be set back by a program; on Windows
+    # st_ctime is the time of creation, so there size and time of modification alone tell
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
