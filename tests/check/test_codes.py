@@ -14,8 +14,9 @@ NOTES = (
     "task.no-labels"
 )
 WARNINGS = (
-    "channel.empty channel.order dtype.narrowed object.size range.flat range.inverted "
-    "range.outlier range.outside range.saturated range.unit scale.anisotropy scale.off"
+    "channel.empty channel.order dtype.narrowed object.size output.nonfinite output.no-objects "
+    "range.flat range.inverted range.outlier range.outside range.saturated range.unit "
+    "scale.anisotropy scale.off"
 )
 ERRORS = (
     "axes.ambiguous axes.missing channel.count channel.rgb range.nonfinite scale.far "

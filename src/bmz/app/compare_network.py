@@ -14,6 +14,7 @@ import xarray as xr
 from bmz.app.image_run import planes_of, put_together
 from bmz.app.job import Job, Ready, make_ready, refuse_errors
 from bmz.app.measure import image_measures
+from bmz.app.output_check import output_findings
 from bmz.app.pipeline import Pass, Stopwatch, finished_plane, network_outputs
 from bmz.app.request import CLIPS, SCALES, RunRequest
 from bmz.app.settings import decide_labelling
@@ -144,6 +145,7 @@ class Outputs:
         if predicted.labels is None:
             raise NoLabels(words.model)
         table = measure_objects(predicted.labels, self.pixels, predicted.scores)
+        more = output_findings(work.counted, predicted.objects, labelling.choice.output)
         return replace(
             result,
             labels=predicted.labels,
@@ -152,7 +154,7 @@ class Outputs:
             parameters=labelling.told,
             network_s=self.work.stopwatch.took_s.get("network", 0.0),
             labels_s=took.took_s.get("labels", 0.0),
-            findings=self.report.findings,
+            findings=(*self.report.findings, *more),
             judged=Judged(stability=stable, plausible=plausibility(table)),
         )
 

@@ -41,6 +41,11 @@ class Predicted:
     scores: FloatArray | None
     plan: Plan
 
+    @property
+    def objects(self) -> int | None:
+        """Count the objects; None without labels."""
+        return None if self.labels is None else int(self.labels.values.max(initial=0))
+
 
 @dataclass(frozen=True)
 class ImageMade:
@@ -64,8 +69,7 @@ class ImageMade:
     @property
     def objects(self) -> int | None:
         """Count the objects; None without labels."""
-        labels = self.predicted.labels
-        return None if labels is None else int(labels.values.max(initial=0))
+        return self.predicted.objects
 
     def table(self) -> Table:
         """Measure every object; there must be labels.

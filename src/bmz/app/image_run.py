@@ -12,6 +12,7 @@ import xarray as xr
 
 from bmz.app.image_made import ImageMade, Predicted
 from bmz.app.job import Job, Ready, look
+from bmz.app.output_check import output_findings
 from bmz.app.pipeline import Pass, PlaneResult, Stopwatch, run_plane
 from bmz.app.replay import words_of
 from bmz.base.arrays import AnyArray, FloatArray
@@ -59,7 +60,7 @@ def make_image(
     Returns
     -------
     ImageMade, tuple of Finding
-        what came out, and what the check said
+        what came out, and what the check and the output said
     """
     looked = look(job, ready) if ready.looked is None else ready.looked()
     stopwatch = Stopwatch(dict(looked.took_s))
@@ -67,8 +68,12 @@ def make_image(
         listener(note)
     engine = job.request.engine
     work = Pass(job.model, ready.plan, job.labelling, backend, stopwatch, listener, engine)
-    info, findings = ready.asked.image, looked.report.findings
+    info = ready.asked.image
     predicted = predict_image(looked.pixels, info, work)
+    more = output_findings(work.counted, predicted.objects, job.labelling.choice.output)
+    for note in finding_notes(more, ready.image.name):
+        listener(note)
+    findings = (*looked.report.findings, *more)
     record = run_record(
         job.model, info, predicted.plan, job.labelling.as_record(), findings, image_sha256
     ) | {

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from bmz.app.output_check import refuse_nonfinite
 from bmz.app.settings import Labelling
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.axes import IMAGE_AXES
@@ -30,6 +31,7 @@ from bmz.process.adapt import (
     to_layout,
 )
 from bmz.process.finish import finish_labels
+from bmz.process.finite import PixelCount, nonfinite_pixels
 from bmz.process.ops import apply_steps
 from bmz.process.recipe import Labelled
 from bmz.process.resize import resize_image, resize_labels
@@ -77,6 +79,8 @@ class Pass:
     stopwatch: Stopwatch
     listener: Listener = nobody
     engine: Literal["bmz", "core"] = "bmz"
+    counted: PixelCount = field(default_factory=PixelCount)
+    """Pixels of the output, over all planes that are run with it."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +120,28 @@ def network_outputs(plane: AnyArray, work: Pass) -> tuple[list[AnyArray], Plan]:
     -------
     list of arrays, Plan
         the outputs, and the plan with the tiles and the batch that memory held
+
+    Raises
+    ------
+    OutputNotFinite
+        No pixel of any plane is a number.
     """
     with work.stopwatch.stage("prepare"):
         tensors = network_inputs(plane, work.model, work.plan, steps=work.engine == "bmz")
     with work.stopwatch.stage("network"):
-        return run_as_memory_allows(
+        outputs, plan = run_as_memory_allows(
             work.plan, work.model, work.listener, partial(run_tiles_in_memory, tensors, work)
         )
+        count_pixels(outputs, work)
+    return outputs, plan
+
+
+def count_pixels(outputs: Sequence[AnyArray], work: Pass) -> None:
+    """Count the pixels of the output that becomes labels; see `bmz.app.output_check`."""
+    output = work.labelling.choice.output
+    position = [tensor.id for tensor in work.model.outputs].index(output)
+    work.counted.add(*nonfinite_pixels(outputs[position], work.model.outputs[position].letters))
+    refuse_nonfinite(work.counted, work.plan, output)
 
 
 def run_tiles_in_memory(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from bmz.app.image_run import own_code_record, tile_cuts
 from bmz.app.in_parts import output_of
 from bmz.app.job import Job, Ready, refuse_errors
 from bmz.app.measure import image_measures
+from bmz.app.output_check import output_findings, refuse_nonfinite
 from bmz.app.pipeline import Stopwatch
 from bmz.app.replay import words_of
 from bmz.app.scale import SAMPLE_PX
@@ -41,6 +42,7 @@ from bmz.image.sample import read_sample
 from bmz.plan.plan import Plan
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import FAR_SEEING, BlockWork, label_blocks
+from bmz.process.finite import PixelCount, nonfinite_pixels
 from bmz.process.ops import Op
 from bmz.process.seam_score import seam_score
 from bmz.process.streamed_steps import StepNotStreamed, streamed_ops
@@ -61,6 +63,7 @@ class Work:
     image : open
     network : fills the map of a plane
     stopwatch, listener : are told how long it takes and how far it is
+    counted : pixels of the output of all planes
     """
 
     job: Job
@@ -69,6 +72,7 @@ class Work:
     network: Network
     stopwatch: Stopwatch
     listener: Listener
+    counted: PixelCount = field(default_factory=PixelCount)
 
 
 def run_streamed(
@@ -101,6 +105,10 @@ def run_streamed(
         listener(Note(_scratch_note(ready, job, scratch)))
         work = Work(job, ready, image, network, stopwatch, listener)
         made = _all_planes(work, scratch)
+        more = output_findings(work.counted, made.objects, job.labelling.choice.output)
+        for note in finding_notes(more, ready.image.name):
+            listener(note)
+        report = report.with_more(more)
         facts = run_record(
             job.model, info, made.plan, job.labelling.as_record(), report.findings, sha256
         )
@@ -199,6 +207,8 @@ def _all_planes(work: Work, scratch: Path) -> Made:
         layout = folder.layout()
         if layout is None:
             layout, plan = _one_plane(work, plan, folder, at)
+        else:
+            _count(work, layout)
         if work.job.labelling.recipe is not None:
             parts.append(_numbered(work, folder, layout))
         if len(plan.loop):
@@ -220,17 +230,32 @@ def _one_plane(
         prepared = raw.clipped(plan.clip).with_steps()
     with work.stopwatch.stage("network"):
         store, plan = work.network.fill(work.job, plan, prepared, folder, work.listener)
-    letters = output_of(job).letters
-    maps = StoredMap(store.stored(), letters, tuple(_map_ops(job, letters)))
-    layout: dict[str, list[int]] = {}
+        stored, letters = store.stored(), output_of(job).letters
+        pixels = np.sum([nonfinite_pixels(tile, letters) for tile in stored.tiles()], axis=0)
+    layout: dict[str, list[int]] = {"pixels": pixels.tolist()}
+    _count(work, layout)
+    maps = StoredMap(stored, letters, tuple(_map_ops(job, letters)))
     if job.labelling.recipe is not None:
         with work.stopwatch.stage("labels"):
-            layout = _labelled(work, maps, folder)
+            layout |= _labelled(work, maps, folder)
     if "raw" in job.request.save:
         with work.stopwatch.stage("write"):
             keep_raw(maps, folder.raw)
     folder.finish(layout)
     return layout, plan
+
+
+def _count(work: Work, layout: Mapping[str, list[int]]) -> None:
+    """Count the pixels of the output of a plane or stack, also of one finished in an earlier run.
+
+    Raises
+    ------
+    OutputNotFinite
+        No pixel of any plane is a number.
+    """
+    nonfinite, total = layout["pixels"]
+    work.counted.add(nonfinite, total)
+    refuse_nonfinite(work.counted, work.ready.plan, work.job.labelling.choice.output)
 
 
 def _map_ops(job: Job, letters: str) -> list[Op]:

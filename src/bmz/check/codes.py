@@ -215,6 +215,21 @@ CODES: Mapping[str, CodePage] = {
         "Nothing: it is run in overlapping tiles of that size.",
         "1024 px are run in tiles of 512 px",
     ),
+    "output.nonfinite": CodePage(
+        "warning",
+        "The network gives NaN or infinity for some pixels, so that the result is worth nothing "
+        "there; where it does so for all of them, the run of the image fails with this code.",
+        "Try --precision float32, another --device or other --weights; if it stays, tell the "
+        "authors of the model.",
+        "output 'map' of the network is NaN or infinite in every pixel",
+    ),
+    "output.no-objects": CodePage(
+        "warning",
+        "The label mask is empty: the field is, or the model sees nothing in this kind of image.",
+        "Look at the image. If there are objects, try --scale auto, other --channels, or a model "
+        "that bmz fit names.",
+        "no objects were found",
+    ),
     "task.no-labels": CodePage(
         "note",
         "The model restores, translates or classifies images: it makes no label mask.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -102,6 +102,10 @@ class StoredTiles:
         self.dtype = first.dtype
         self.shape = store.places.whole(store.number, first.shape)
         """With the axes of the output."""
+
+    def tiles(self) -> Iterator[AnyArray]:
+        """Give what is kept of each tile, one after the other: together each pixel once."""
+        return map(self._store.read, self._store.places.jobs())
 
     def __getitem__(self, box: Box) -> AnyArray:
         """Read a part: one slice an axis of the output, without a step."""

@@ -144,12 +144,13 @@ def _example(tensor: Description, inputs: list[Description]) -> np.ndarray[Any, 
     return np.random.default_rng(0).random(shape, dtype=np.float32)
 
 
-def write_identity(path: Path, ranks: list[int]) -> None:
+def write_identity(path: Path, ranks: list[int], *, op: str = "Identity") -> None:
     """Write an ONNX network of any size that gives each input back.
 
     Parameters
     ----------
     ranks : number of axes of each input
+    op : an operator of one input, such as ``Log``, that is applied to each value instead
     """
     from onnx import TensorProto, checker, helper, save_model
 
@@ -158,7 +159,7 @@ def write_identity(path: Path, ranks: list[int]) -> None:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, free)
 
     numbered = list(enumerate(ranks))
-    nodes = [helper.make_node("Identity", [f"in{i}"], [f"out{i}"]) for i, _ in numbered]
+    nodes = [helper.make_node(op, [f"in{i}"], [f"out{i}"]) for i, _ in numbered]
     inputs = [value(f"in{i}", rank) for i, rank in numbered]
     outputs = [value(f"out{i}", rank) for i, rank in numbered]
     graph = helper.make_graph(nodes, "identity", inputs, outputs)
