@@ -209,7 +209,7 @@ def test_a_member_that_is_in_a_zip_twice_is_refused(tmp_path: Path) -> None:
         archive.writestr("konfig.json", "{}")
     (tmp_path / "n.keras").write_bytes(stream.getvalue().replace(b"konfig", b"config"))
 
-    with pytest.raises(WeightsUnreadable, match="twice"):
+    with pytest.raises(ArchiveRefused, match="twice"):
         read_config(tmp_path / "n.keras")
 
 
@@ -307,7 +307,7 @@ def test_a_configuration_that_is_no_text_is_named(tmp_path: Path, value: object)
         read_config(path)
 
 
-def test_a_member_that_goes_on_beyond_the_end_of_a_zip_is_named(tmp_path: Path) -> None:
+def test_a_member_that_goes_on_beyond_the_end_of_a_zip_is_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "n.keras", {})
     content = bytearray(path.read_bytes())
     entry = content.index(b"PK\1\2")
@@ -315,10 +315,8 @@ def test_a_member_that_goes_on_beyond_the_end_of_a_zip_is_named(tmp_path: Path) 
         content[sizes : sizes + 4] = (5000).to_bytes(4, "little")
     path.write_bytes(content)
 
-    with pytest.raises(WeightsUnreadable, match="it ends within a member") as raised:
+    with pytest.raises(ArchiveRefused, match="do not fit together"):
         read_config(path)
-
-    assert raised.value.code == "package.weights-unreadable"
 
 
 @pytest.mark.parametrize("kind", ["h5", "keras"])

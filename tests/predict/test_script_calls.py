@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.redteam.zips import VARIANTS, written
 
 from bmz.predict.backend import Weights, WeightsUnreadable
 from bmz.predict.open import open_backend
@@ -60,6 +61,12 @@ class WritingWhenLoaded(torch.nn.Module):
         return x
 
 
+class WritingByMapping(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        there = torch.from_file("written-by-a-network", True, 4)  # noqa: FBT003
+        return x + there.copy_(torch.ones(4))
+
+
 class Quantized(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = torch.ops.quantized.add(x, x, 1.0, 0)
@@ -105,10 +112,11 @@ def test_a_network_that_computes_calls_nothing_of_the_host(
     [
         (Reading(), ("torch.from_file",)),
         (Writing(), ("torch.save",)),
+        (WritingByMapping(), ("torch.from_file",)),
         (WritingWhenLoaded(), ("torch.save",)),
         (Sharing(), ("ops._c10d_functional",)),
     ],
-    ids=["reading", "writing", "writing-when-loaded", "other-computers"],
+    ids=["reading", "writing", "writing-by-mapping", "writing-when-loaded", "other-computers"],
 )
 def test_a_compiled_network_that_touches_the_host_is_named_and_not_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: torch.nn.Module, calls: tuple[str]
@@ -150,6 +158,15 @@ def test_the_check_is_needed_since_loading_alone_can_write(
         "_0 = __torch__.torch.classes.c10d.ProcessGroup(1, 2)",
         "_0 = rpc_sync(x, x, x)",
         "not ( python",
+        "x.save('a')",
+        "t = torch",
+        "_0 = torch.read_file('a')",
+        "_0 = ops.torchvision.read_file('a')",
+        "_0 = __torch__ . torch . classes . c10d . ProcessGroup(1, 2)",
+        "y = x  # a comment",
+        "y = x \\\n  + x",
+        'y = """x"""',
+        "y = x\f",
     ],
 )
 def test_source_written_by_hand_does_not_get_past(tmp_path: Path, line: str) -> None:
@@ -158,7 +175,7 @@ def test_source_written_by_hand_does_not_get_past(tmp_path: Path, line: str) -> 
     assert len(host_calls(path)) >= 1
 
 
-def test_the_second_of_two_members_of_one_name_is_read_too(tmp_path: Path) -> None:
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
     path = saved(Plain(), tmp_path)
     with zipfile.ZipFile(path) as archive:
         name = next(n for n in archive.namelist() if n.endswith(".py"))
@@ -166,7 +183,112 @@ def test_the_second_of_two_members_of_one_name_is_read_too(tmp_path: Path) -> No
         warnings.simplefilter("ignore", UserWarning)
         archive.writestr(name, "torch.save(1, 'a')")
 
+    with pytest.raises(ArchiveRefused, match="in it twice"):
+        host_calls(path)
+
+
+def test_members_that_differ_in_capitals_are_looked_into(tmp_path: Path) -> None:
+    old = saved(Writing(), tmp_path)
+    path = tmp_path / "capitals.pt"
+    with zipfile.ZipFile(old) as archive, zipfile.ZipFile(path, "w") as new:
+        for member in archive.infolist():
+            name = member.filename.replace(".py", ".PY").replace("/code/", "/Code/")
+            new.writestr(name, archive.read(member))
+
+    loaded_by_pytorch(path)
+
     assert host_calls(path) == ("torch.save",)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"c__torch__.torch.classes.c10d\nStore\n.", "torch.classes.c10d"),
+        (b"c__torch__.torch\nclasses.c10d.Store\n.", "torch.classes.c10d"),
+        (b"c__torch__\ntorch.classes.c10d.Store\n.", "torch.classes.c10d"),
+        (b"X\x1a\0\0\0List[torch. classes.c10d.A].", "the type"),
+        (b"cos\nsystem\nT\1\0\0\0a.", "pickle that PyTorch did not write"),
+        (b"X\xff\0\0\0", "pickle that cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("name", ["data.pkl", "constants.pkl", "code/a.py.debug_pkl"])
+def test_what_a_pickle_would_make_is_read(
+    name: str, line: bytes, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"a/{name}", b"\x80\x02" + line)
+
+    found = host_calls(path)
+
+    assert found
+    assert found[0].startswith(told)
+
+
+def two_archives(folder: Path, variant: str, network: torch.nn.Module) -> Path:
+    """Write a harmless network and another one, under the same names, into one file."""
+    with zipfile.ZipFile(saved(network, folder)) as archive:
+        evil = {member.filename: archive.read(member) for member in archive.infolist()}
+    good = {
+        name: content.replace(b"torch.save", b"torch.relu").replace(b"from_file", b"ones_like")
+        for name, content in evil.items()
+    }
+    path = folder / "two.pt"
+    path.write_bytes(VARIANTS[variant](written(good), written(evil, pad=4096)))
+    return path
+
+
+load_of_pytorch: Any = torch.jit.load
+
+
+def loaded_by_pytorch(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return load_of_pytorch(str(path))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_file_that_holds_two_networks_is_refused(
+    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = two_archives(tmp_path, variant, WritingWhenLoaded())
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises((ArchiveRefused, WeightsUnreadable)):
+        open_backend("torchscript", Weights(path, ("raw",), ("mask",)))
+
+    assert not (tmp_path / PLACE).exists()
+
+
+@pytest.mark.parametrize("variant", ["end points elsewhere", "locator points elsewhere"])
+@pytest.mark.parametrize("network", [WritingWhenLoaded(), WritingByMapping()])
+def test_pytorch_itself_loads_the_other_of_the_two_networks(
+    variant: str, network: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = two_archives(tmp_path, variant, network)
+    monkeypatch.chdir(tmp_path)
+
+    loaded_by_pytorch(path)(torch.ones(4))
+
+    assert (tmp_path / PLACE).exists()
+
+
+def test_what_is_loaded_is_a_copy_of_what_was_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(Plain(), tmp_path)
+    loaded: list[Path] = []
+
+    def load(name: str, **_: str) -> Any:
+        loaded.append(Path(name))
+        return loaded_by_pytorch(Path(name))
+
+    monkeypatch.setattr(torch.jit, "load", load)
+
+    open_backend("torchscript", Weights(path, ("raw",), ("mask",)))
+
+    assert path not in loaded
+    assert not loaded[0].exists()
 
 
 def test_the_layout_of_pytorch_1_0_is_not_taken_for_harmless(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.redteam.zips import VARIANTS, written
 
 from bmz.testing.package import Description, description, sha256_of, write_package
 
@@ -347,6 +348,23 @@ def torchscript_saves(folder: Path) -> Path:
     return torchscript(folder, Saves(str(folder / "marker")))
 
 
+def torchscript_of_two(variant: str) -> Callable[[Path], Path]:
+    """Let one file hold a network that writes a file, and a harmless one."""
+
+    def build(folder: Path) -> Path:
+        net = torchscript_saves(folder)
+        path, manifest = net / "weights.pt", net / "bioimageio.yaml"
+        before = sha256_of(path)
+        with zipfile.ZipFile(path) as archive:
+            evil = {member.filename: archive.read(member) for member in archive.infolist()}
+        good = {name: text.replace(b"torch.save", b"torch.relu") for name, text in evil.items()}
+        path.write_bytes(VARIANTS[variant](written(good), written(evil, pad=4096)))
+        manifest.write_text(manifest.read_text().replace(before, sha256_of(path)))
+        return net
+
+    return build
+
+
 def pickle_as_torchscript(folder: Path) -> Path:
     def change(content: Description) -> None:
         path = folder / "net" / "weights.pt"
@@ -473,6 +491,13 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], set[str]]] = {
     "a network that is empty": (onnx_content(b""), {"package.weights-unreadable"}),
     "TorchScript that reads a file": (torchscript_reads, {"package.runs-code"}),
     "TorchScript that writes a file": (torchscript_saves, {"package.runs-code"}),
+    **{
+        f"TorchScript of two networks: {variant}": (
+            torchscript_of_two(variant),
+            {"model.archive-refused", "package.runs-code", "package.weights-unreadable"},
+        )
+        for variant in VARIANTS
+    },
     "TorchScript that is a pickle": (
         pickle_as_torchscript, {"package.weights-unreadable", "package.runs-code"},
     ),

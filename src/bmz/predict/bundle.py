@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from bmz.predict.backend import WeightsUnreadable
-from bmz.zoo.archive import refuse_unsafe
+from bmz.zoo.archive import damage_told, opened_zip
 
 FORMAT = "tensorflow_saved_model_bundle"
 GRAPH = "saved_model.pb"
@@ -33,7 +32,8 @@ def unpacked_bundle(path: Path) -> Iterator[Path]:
     WeightsUnreadable
         It is absent, damaged, or holds none or several bundles.
     ArchiveRefused
-        A member leaves the folder or is a link, or they would swell beyond measure.
+        A member leaves the folder or is a link, they would swell beyond measure, or programs
+        differ in what the zip holds.
     """
     if path.is_dir():
         yield path / _top(path, _names_below(path))
@@ -60,7 +60,9 @@ def read_graph(path: Path) -> bytes:
         if path.is_dir():
             return (path / _top(path, _names_below(path)) / GRAPH).read_bytes()
         with _opened(path) as archive:
-            return archive.read(str(_top(path, archive.namelist()) / GRAPH))
+            names = archive.namelist()
+            graph = _top(path, names) / GRAPH
+            return archive.read(next(name for name in names if PurePosixPath(name) == graph))
     except OSError as why:
         raise WeightsUnreadable(path, FORMAT, str(why)) from why
 
@@ -68,13 +70,10 @@ def read_graph(path: Path) -> bytes:
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            refuse_unsafe(path, archive.infolist())
+        with damage_told(), opened_zip(path) as archive:
             yield archive
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as why:
+    except (OSError, zipfile.BadZipFile) as why:
         raise WeightsUnreadable(path, FORMAT, f"it is no whole zip file ({why})") from why
-    except RuntimeError as why:  # of a member that is encrypted
-        raise WeightsUnreadable(path, FORMAT, str(why)) from why
 
 
 def _names_below(folder: Path) -> list[str]:

@@ -20,12 +20,13 @@ from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import NoBackend, WeightsUnreadable
 from bmz.predict.frameworks import FRAMEWORKS
 from bmz.predict.raw_ops import RAW_LAYERS, is_plain_op
-from bmz.zoo.archive import refuse_unsafe
+from bmz.zoo.archive import opened_zip
 
 Config = dict[str, Any]
 """What the file says of the architecture, as plain values."""
 
 _ZIP_CONFIG, _ZIP_WEIGHTS = "config.json", "model.weights.h5"
+_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # those of h5py
 _MOST_CONFIG = 2**28  # bytes; those of the largest networks are below 2**24
 _MOST_RATIO, _SMALL = 200, 2**28  # as for zips; an array that was never written takes no room
 # where Keras keeps what a network is made of: not `keras.utils`, `keras.saving`, `keras.config`,
@@ -69,7 +70,8 @@ def read_config(path: Path) -> Config:
     WeightsUnreadable
         The file is absent, damaged, of another format, or takes parts from other files.
     ArchiveRefused
-        Members of the zip leave it, are links, or would swell beyond measure.
+        Members of the zip leave it, are links, would swell beyond measure, or programs differ
+        in what they are.
     NoArchitecture
         It holds weights alone.
     NoBackend
@@ -82,7 +84,7 @@ def read_config(path: Path) -> Config:
             text = _of_hdf5(stream, path)
     except EOFError as why:  # it has no words of its own
         raise WeightsUnreadable(path, "keras", "it ends within a member") from why
-    except (OSError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error) as why:
+    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as why:
         words = str(why).replace("\n", " ")
         raise WeightsUnreadable(path, "keras", words) from why
     if text is None:
@@ -125,13 +127,8 @@ def write_config(path: Path, config: Config) -> None:
 
 
 def _of_zip(path: Path) -> Config:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        refuse_unsafe(path, members)
-        names = [member.filename for member in members]
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise WeightsUnreadable(path, "keras", f"'{twice[0]}' is in it twice")
+    with opened_zip(path) as archive:
+        names = archive.namelist()
         if _ZIP_CONFIG not in names:
             raise NoArchitecture(path)
         for name in names:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.architecture import FORMAT, ArchitectureFailed, build_network
 from bmz.predict.backend import OutOfMemory, Weights, WeightsUnreadable
 from bmz.predict.torch_network import TorchBackend, last_line, ready_torch
+from bmz.predict.zip_copy import plain_copy
 from bmz.spec.model import Architecture
-from bmz.zoo.archive import refuse_unsafe
 
 _EXTRA = "_extra_state"  # what a module keeps beside its tensors, by PyTorch's own convention
+_LOADING = (RuntimeError, ValueError, TypeError, KeyError, EOFError, OSError)
 _NAMED = 3  # of the keys that do not fit; networks have hundreds
 
 
@@ -94,13 +96,13 @@ def open_state_dict(weights: Weights) -> TorchBackend:
 def _state(torch: Any, weights: Weights) -> Mapping[str, Any]:  # noqa: ANN401  (a module)
     path = weights.path
     try:
-        if zipfile.is_zipfile(path):  # the layout before PyTorch 1.6 is none
-            with zipfile.ZipFile(path) as archive:
-                refuse_unsafe(path, archive.infolist())
-        state = torch.load(str(path), map_location=str(weights.device), weights_only=True)
+        # the layout before PyTorch 1.6 is no zip; PyTorch reads one by a reader of its own
+        zipped = zipfile.is_zipfile(path)
+        with plain_copy(path) if zipped else nullcontext(path) as file:
+            state = torch.load(str(file), map_location=str(weights.device), weights_only=True)
     except pickle.UnpicklingError as why:
         raise WeightsUnreadable(path, FORMAT, _unpickling_words(why)) from why
-    except (RuntimeError, ValueError, TypeError, KeyError, EOFError, OSError) as why:
+    except (*_LOADING, zipfile.BadZipFile) as why:
         raise WeightsUnreadable(path, FORMAT, last_line(why)) from why
     if not isinstance(state, Mapping):
         raise WeightsUnreadable(path, FORMAT, f"it holds a {type(state).__name__}")

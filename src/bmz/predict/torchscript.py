@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from pathlib import Path
 from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import Weights, WeightsUnreadable
 from bmz.predict.script_calls import host_calls
 from bmz.predict.torch_network import TorchBackend, ready_torch
+from bmz.predict.zip_copy import plain_copy
 
 _CONVOLUTION_INPUTS = 13  # the last one is `allow_tf32`
 
@@ -39,27 +41,30 @@ def open_torchscript(weights: Weights) -> TorchBackend:
     ScriptTouchesHost
         It reads or writes files and the like, and is not trusted.
     ArchiveRefused
-        Its members would swell beyond measure.
+        Its members would swell beyond measure, or programs differ in what it holds.
     """
     torch = ready_torch(weights)
     try:
-        # before it is loaded, for loading may run its __setstate__
-        calls = host_calls(weights.path)
-    except (OSError, zipfile.BadZipFile) as why:
-        raise WeightsUnreadable(weights.path, "torchscript", str(why)) from why
-    if calls and not weights.trusted:
-        raise ScriptTouchesHost(weights, calls)
-    try:
-        with warnings.catch_warnings():
-            # the zoo has TorchScript files; that PyTorch wants other ones helps nobody here
-            warnings.filterwarnings("ignore", r".*torch\.jit\.load.* is deprecated")
-            network = torch.jit.load(str(weights.path), map_location=str(weights.device))
-    except (RuntimeError, ValueError, OSError) as why:
+        with plain_copy(weights.path) as copy:
+            network = _loaded(torch, copy, weights)
+    except (OSError, zipfile.BadZipFile, RuntimeError, ValueError) as why:
         first = str(why).strip().partition("\n")[0]
         raise WeightsUnreadable(weights.path, "torchscript", first) from why
     if weights.device.kind == "cuda":
         round_nothing_in(network)
     return TorchBackend(network.eval(), weights)
+
+
+def _loaded(torch: Any, copy: Path, weights: Weights) -> Any:  # noqa: ANN401  (two of no types)
+    # the copy is what is looked at and what is loaded: PyTorch reads a zip by a reader of its own.
+    # And before it is loaded, for loading may run its __setstate__
+    calls = host_calls(copy)
+    if calls and not weights.trusted:
+        raise ScriptTouchesHost(weights, calls)
+    with warnings.catch_warnings():
+        # the zoo has TorchScript files; that PyTorch wants other ones helps nobody here
+        warnings.filterwarnings("ignore", r".*torch\.jit\.load.* is deprecated")
+        return torch.jit.load(str(copy), map_location=str(weights.device))
 
 
 def round_nothing_in(network: Any) -> None:  # noqa: ANN401  (a script module)
