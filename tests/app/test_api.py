@@ -64,7 +64,7 @@ def test_the_public_names_are_these() -> None:
             bmz.Result,
             {"image", "labels", "objects", "overlay", "raw", "record", "report", "save", "table"},
         ),
-        (bmz.Report, {"errors", "findings", "fits", "verdict", "with_more"}),
+        (bmz.Report, {"errors", "findings", "fits", "verdict", "warnings", "with_more", "words"}),
     ],
 )
 def test_public_classes_have_these_members_and_each_is_documented(

@@ -61,6 +61,21 @@ def test_an_image_that_cannot_be_read_is_an_error_with_its_next_step() -> None:
     assert [[child.tag for child in case] for case in suite] == [["error"], ["system-out"], []]
 
 
+def test_an_image_with_warnings_does_not_just_fit() -> None:
+    told = summary(checked("a.tif", WARNING), checked("b.tif", NOTE), checked("c.tif", error=EMPTY))
+
+    warned, noted, _ = suite_of(told)
+    (run,) = json.loads(check_sarif(told))["runs"]
+
+    assert (warned[0].text or "").splitlines()[0] == "fits, with warnings"
+    assert (noted[0].text or "").splitlines()[0].startswith("note: ")
+    assert run["properties"]["verdicts"] == [
+        {"image": "a.tif", "verdict": "fits", "warnings": 1},
+        {"image": "b.tif", "verdict": "adapts", "warnings": 0},
+        {"image": "c.tif", "verdict": None, "warnings": 0},
+    ]
+
+
 def test_an_image_that_fits_is_an_empty_case_and_no_image_an_empty_suite() -> None:
     assert [len(case) for case in suite_of(summary(checked("a.tif")))] == [0]
     assert suite_of(summary()).get("tests") == "0"

@@ -64,12 +64,26 @@ def test_a_finding_without_a_hint_has_no_line_for_it() -> None:
     [
         (FITS, "a.tif: fits as it is"),
         (ADAPTS, "b.tif: fits; bmz run adapts what the notes say"),
-        (checked("w.tif", WARNING), "w.tif: fits as it is"),
+        (checked("w.tif", WARNING), "w.tif: fits, with warnings"),
+        (
+            checked("w.tif", WARNING, NOTE),
+            "w.tif: fits, with warnings; bmz run adapts what the notes say",
+        ),
+        (checked("w.tif", WARNING, ERROR), "w.tif: does not fit"),
         (replace(FITS, series=0), "a.tif[0]: fits as it is"),
         (UNKNOWN, "c.tif: could not be checked"),
         (replace(NOT, error=EMPTY), "d.tif: could not be checked"),
     ],
-    ids=["fits", "adapts", "warned", "series 0", "unread", "read in part"],
+    ids=[
+        "fits",
+        "adapts",
+        "warned",
+        "warned and adapts",
+        "warned and not",
+        "series 0",
+        "unread",
+        "read in part",
+    ],
 )
 def test_the_verdict_of_an_image_is_a_sentence(image: ImageChecked, words: str) -> None:
     assert check_lines(summary(image))[0] == ("answer", words)
@@ -105,9 +119,9 @@ def test_the_rows_of_a_table_are_as_wide_as_the_longest_name() -> None:
     rows = [text for _, text in check_lines(summary(*images))[:3]]
 
     assert rows == [
-        "a.tif      fits         warning: almost no contrast [range.flat]",
-        "c.tif[12]  unknown      'c.tif' is empty [image.empty]",
-        "d.tif      not          error: 3 channels, not 1 [channel.count]",
+        "a.tif      fits, with warnings  warning: almost no contrast [range.flat]",
+        "c.tif[12]  unknown              'c.tif' is empty [image.empty]",
+        "d.tif      does not fit         error: 3 channels, not 1 [channel.count]",
     ]
 
 
@@ -118,7 +132,7 @@ def test_a_finding_counts_once_an_image_and_the_commonest_of_its_kind_comes_firs
     lines = check_lines(summary(*images))
 
     assert lines[-4:] == [
-        ("answer", "3 images: 2 fits as it is, 1 does not fit"),
+        ("answer", "3 images: 2 fits, with warnings; 1 does not fit"),
         ("answer", "      1 x error   channel.count"),
         ("answer", "      2 x warning range.outlier"),
         ("answer", "      1 x warning range.flat"),
@@ -135,15 +149,35 @@ def test_findings_that_are_equally_common_stand_in_the_order_in_which_they_came(
     assert counted == codes
 
 
+def test_json_and_github_count_the_warnings_beside_the_verdict() -> None:
+    told = summary(FITS, checked("w.tif", WARNING, WARNING), checked("x.tif", WARNING, ERROR))
+
+    images = json.loads(check_json(told))["images"]
+
+    assert [(one["verdict"], one["warnings"]) for one in images] == [
+        ("fits", 0), ("fits", 2), ("mismatch", 1),
+    ]  # fmt: skip
+    assert check_github(told).splitlines()[-1] == "1 of 3 images: fits, with warnings"
+    assert "with warnings" not in check_github(summary(FITS, ADAPTS, NOT))
+
+
 def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
     document = json.loads(check_json(summary(replace(FITS, series=1), UNKNOWN)))
 
     assert document["images"] == [
-        {"image": "a.tif", "series": 1, "verdict": "fits", "findings": [], "error": None},
+        {
+            "image": "a.tif",
+            "series": 1,
+            "verdict": "fits",
+            "warnings": 0,
+            "findings": [],
+            "error": None,
+        },
         {
             "image": "c.tif",
             "series": None,
             "verdict": None,
+            "warnings": 0,
             "findings": [],
             "error": {
                 "code": "image.empty",
@@ -168,7 +202,7 @@ def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
     ids=["error", "warning", "line ends", "an escape"],
 )
 def test_a_finding_is_one_line_of_a_workflow(finding: Finding, line: str) -> None:
-    assert check_github(summary(checked("a.tif", finding))) == line
+    assert check_github(summary(checked("a.tif", finding))).split("\n")[0] == line
 
 
 def test_a_name_cannot_end_the_command_of_a_workflow() -> None:

@@ -105,14 +105,27 @@ def test_a_line_of_the_ranking_names_short_formats_once_and_the_codes_of_reasons
     ]
 
 
+def test_a_model_with_warnings_does_not_just_fit() -> None:
+    warned = replace(GOOD, findings=(WARNING, NOTE))
+
+    cells = [row[1] for row in fit_table([GOOD, warned, replace(warned, verdict="adapts"), BAD])]
+
+    assert cells == ["fits", "fits, with warnings", "adapts, with warnings", "mismatch"]
+    counts = [one["warnings"] for one in json.loads(fit_json(fit(GOOD, warned, BAD)))["models"]]
+    assert counts == [0, 1, 1]
+
+
 def test_verdicts_are_counted_and_those_without_any_are_left_out() -> None:
     adapts, no_backend = replace(GOOD, verdict="adapts"), replace(BAD, findings=(BACKEND, FILES))
 
-    lines = fit_summary(fit(GOOD, adapts, BAD, no_backend, UNREAD, UNREAD))
+    warned = replace(GOOD, findings=(WARNING,))
 
-    assert lines[0][1].removeprefix("of 6 models ").split(", ") == [
+    lines = fit_summary(fit(GOOD, adapts, warned, BAD, no_backend, UNREAD, UNREAD))
+
+    assert lines[0][1].removeprefix("of 7 models ").split(", ") == [
         "1 fit",
         "1 fit with what bmz run adapts",
+        "1 fit with warnings",
         "1 would fit but do not run here",
         "1 do not fit",
         "2 cannot be read (see --json)",

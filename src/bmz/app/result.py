@@ -15,7 +15,7 @@ from bmz.app.run import wanted_kinds
 from bmz.base.arrays import AnyArray
 from bmz.base.files import writable_folder
 from bmz.check.finding import CheckReport
-from bmz.report.check_text import WORDS
+from bmz.report.check_outcome import verdict_words
 from bmz.report.html import findings_html, result_html
 from bmz.write.names import output_paths, refuse_existing
 from bmz.write.overlay import overlay
@@ -29,11 +29,16 @@ class Report(CheckReport):
 
     @property
     def fits(self) -> bool:
-        """Say whether nothing makes the result wrong or impossible."""
+        """Say whether nothing makes the result wrong or impossible; there may be `warnings`."""
         return not self.errors
 
+    @property
+    def words(self) -> str:
+        """The verdict in words: fits, fits with warnings, or does not fit."""
+        return verdict_words(self.verdict, len(self.warnings))
+
     def _repr_html_(self) -> str:
-        return findings_html(WORDS[self.verdict], self.findings)
+        return findings_html(self.words, self.findings)
 
 
 @dataclass(frozen=True)

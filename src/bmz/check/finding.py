@@ -61,8 +61,16 @@ class CheckReport:
         return tuple(f for f in self.findings if f.severity == "error")
 
     @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """Give the findings that ask for a look before the result is trusted."""
+        return tuple(f for f in self.findings if f.severity == "warning")
+
+    @property
     def verdict(self) -> Verdict:
-        """Say ``mismatch`` for any error, else ``adapts`` if anything is adapted, else ``fits``."""
+        """Say ``mismatch`` for any error, else ``adapts`` if anything is adapted, else ``fits``.
+
+        Warnings do not change it, so that it is told together with their number.
+        """
         if self.errors:
             return "mismatch"
         return "adapts" if any(f.code in ADAPTED for f in self.findings) else "fits"

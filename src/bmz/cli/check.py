@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bmz.report.check_outcome import CheckSummary
 
 EPILOG = """\b
-Exit status: 0 every image fits or can be adapted, 1 one does not fit, 2 wrong usage,
-3 one could not be checked (not found, unreadable)."""
+Exit status: 0 every image fits, as it is, adapted or with warnings, 1 one does not fit,
+2 wrong usage, 3 one could not be checked (not found, unreadable)."""
 
 
 def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> None:

@@ -24,7 +24,7 @@ def check_junit(summary: CheckSummary) -> str:
     """Give JUnit XML: a test case an image, failed by findings of severity error.
 
     An image that could not be read is an ``error``, not a ``failure``. Warnings and notes stand in
-    ``system-out``.
+    ``system-out``, below the verdict where there are warnings.
     """
     cases = summary.images
     suite = ET.Element(
@@ -52,7 +52,9 @@ def _case(model: str, image: ImageChecked) -> ET.Element:
         failure.text = "\n".join(map(_sentence, image.report.errors))
     others = [f for f in image.report.findings if f.severity != "error"]
     if others:
-        ET.SubElement(case, "system-out").text = "\n".join(map(_sentence, others))
+        verdict = [image.words] if image.warnings and not image.report.errors else []
+        told = [*verdict, *map(_sentence, others)]
+        ET.SubElement(case, "system-out").text = "\n".join(told)
     return case
 
 
@@ -62,7 +64,10 @@ def _sentence(finding: Finding) -> str:
 
 
 def check_sarif(summary: CheckSummary) -> str:
-    """Give SARIF 2.1.0 with one result a finding and one rule a code."""
+    """Give SARIF 2.1.0 with one result a finding and one rule a code.
+
+    The verdicts of the images stand in the properties of the run.
+    """
     results = [result for image in summary.images for result in _results(image)]
     codes = sorted({result["ruleId"] for result in results})
     driver = {
@@ -70,7 +75,11 @@ def check_sarif(summary: CheckSummary) -> str:
         "version": version(),
         "rules": [_rule(code) for code in codes],
     }
-    run = {"tool": {"driver": driver}, "results": results}
+    verdicts = [
+        {"image": image.name, "verdict": image.verdict, "warnings": image.warnings}
+        for image in summary.images
+    ]
+    run = {"tool": {"driver": driver}, "results": results, "properties": {"verdicts": verdicts}}
     document = {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(document, indent=2)
 

@@ -11,19 +11,9 @@ from typing import Any
 from bmz.base.errors import BmzError
 from bmz.check.codes import CodePage
 from bmz.check.finding import Finding
-from bmz.report.check_outcome import CheckSummary, ImageChecked
+from bmz.report.check_outcome import CheckSummary, ImageChecked, short_verdict
 from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
-
-WORDS = {
-    "fits": "fits as it is",
-    "adapts": "fits; bmz run adapts what the notes say",
-    "mismatch": "does not fit",
-    None: "could not be checked",
-}
-
-ROW_WORDS = {"fits": "fits", "adapts": "adapts", "mismatch": "not", None: "unknown"}
-"""The same in a row of a table."""
 
 MANY = 8
 """Of more images than these each has but one row; `bmz check` of one alone tells all of it."""
@@ -38,13 +28,13 @@ def check_lines(summary: CheckSummary) -> list[Line]:
     """
     lines: list[Line] = []
     for image in summary.images if len(summary.images) <= MANY else ():
-        lines.append(("answer", f"{image.name}: {WORDS[image.verdict]}"))
+        lines.append(("answer", f"{image.name}: {image.words}"))
         lines += _details(image)
     if len(summary.images) > MANY:
         lines += _rows(summary.images)
     if len(summary.images) > 1:
-        counts = Counter(WORDS[image.verdict] for image in summary.images)
-        shown = ", ".join(f"{count} {words}" for words, count in counts.items())
+        counts = Counter(image.words for image in summary.images)
+        shown = "; ".join(f"{count} {words}" for words, count in counts.items())
         lines.append(("answer", f"{len(summary.images)} images: {shown}"))
         lines += _table(summary)
     return lines
@@ -52,13 +42,18 @@ def check_lines(summary: CheckSummary) -> list[Line]:
 
 def _rows(images: Sequence[ImageChecked]) -> list[Line]:
     width = max(len(image.name) for image in images)
+    cells = [_row_words(image) for image in images]
+    wide = max(map(len, cells))
     return [
-        (
-            "answer",
-            f"{image.name:<{width}}  {ROW_WORDS[image.verdict]:<11}  {_worst(image)}".rstrip(),
-        )
-        for image in images
+        ("answer", f"{image.name:<{width}}  {words:<{wide}}  {_worst(image)}".rstrip())
+        for image, words in zip(images, cells, strict=True)
     ]
+
+
+def _row_words(image: ImageChecked) -> str:
+    if image.verdict in ("fits", "adapts"):
+        return short_verdict(image.verdict, image.warnings)
+    return "unknown" if image.verdict is None else "does not fit"
 
 
 def _worst(image: ImageChecked) -> str:
@@ -104,6 +99,7 @@ def _image(image: ImageChecked) -> dict[str, Any]:
         "image": str(image.image),
         "series": image.series,
         "verdict": image.verdict,
+        "warnings": image.warnings,
         "findings": [asdict(finding) for finding in image.report.findings],
         "error": None
         if error is None
@@ -120,6 +116,9 @@ def check_github(summary: CheckSummary) -> str:
         for finding in image.report.findings:
             level = "notice" if finding.severity == "note" else finding.severity
             lines.append(_command(level, image, finding))
+    warned = sum(image.warnings > 0 and image.verdict != "mismatch" for image in summary.images)
+    if warned:  # a line of the log; GitHub shows but ten annotations of a kind
+        lines.append(f"{warned} of {len(summary.images)} images: fits, with warnings")
     return encodable("\n".join(lines))
 
 

@@ -80,7 +80,9 @@ def lines(image: ImageCompared) -> list[Line]:
                 seen.add(line)
                 told.append(line)
     if image.done:
-        told.append(("answer", f"{image.done[0].name}: {why_first(image)}"))
+        best = image.done[0]
+        warned = f"; it has {best.warnings} warning{'s' * (best.warnings > 1)}"
+        told.append(("answer", f"{best.name}: {why_first(image)}{warned * (best.warnings > 0)}"))
     return told
 
 
@@ -116,6 +118,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 **{key: one.settings.get(key) for key in keys},
                 "recipe": one.recipe,
                 "objects": one.objects,
+                "warnings": one.warnings,
                 "f1": judged.f1,
                 "mean_ap": judged.mean_ap,
                 **{f"f1_iou_{iou:g}": m.f1 for iou, m in (judged.matchings or {}).items()},
@@ -178,6 +181,7 @@ def _described(one: Result) -> dict[str, Any]:
         "plausible": None if judged.plausible is None else asdict(judged.plausible),
         "network_s": one.network_s,
         "labels_s": one.labels_s,
+        "warnings": one.warnings,
         "findings": [asdict(finding) for finding in one.findings],
         "error": None if one.error is None else _failure(one.error),
     }

@@ -74,7 +74,7 @@ class Result:
     recipe : name of the label recipe
     parameters : of the recipe, complete
     network_s, labels_s : seconds; the network is run once for all settings of labels
-    findings : of the check of the image against the model
+    findings : of the check of the image against the model, and of the output
     error : why there are no labels
     judged : how good it is
     """
@@ -96,6 +96,11 @@ class Result:
     def objects(self) -> int | None:
         """How many objects there are."""
         return None if self.labels is None else len(self.table["label"])
+
+    @property
+    def warnings(self) -> int:
+        """Count the warnings of the check and of the output."""
+        return sum(finding.severity == "warning" for finding in self.findings)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from bmz.check.finding import Finding, Verdict
 from bmz.check.fit_score import factor_of, worst_of_code
+from bmz.report.check_outcome import short_verdict
 from bmz.report.lines import Line
 from bmz.report.search_text import SHORT_FORMATS, Status
 
@@ -52,6 +53,11 @@ class ModelFit:
     sampled: bool = False
     status: Status = "ok"
     broken: str | None = None
+
+    @property
+    def warnings(self) -> int:
+        """Count the warnings."""
+        return sum(finding.severity == "warning" for finding in self.findings)
 
     @property
     def reasons(self) -> tuple[Finding, ...]:
@@ -99,7 +105,7 @@ def fit_table(models: Iterable[ModelFit]) -> list[tuple[str, ...]]:
 def _cells(model: ModelFit) -> tuple[str, ...]:
     return (
         model.id,
-        model.verdict or "",
+        short_verdict(model.verdict, model.warnings),
         f"{model.score:.2f}",
         model.task or "",
         ", ".join(dict.fromkeys(SHORT_FORMATS.get(name, name) for name in model.weights)),
@@ -125,9 +131,10 @@ def fit_summary(view: FitView) -> list[Line]:
     return lines
 
 
-_OUTCOMES = FITS, ADAPTS, NOT_HERE, MISMATCH, UNREAD = (
+_OUTCOMES = FITS, ADAPTS, WARNED, NOT_HERE, MISMATCH, UNREAD = (
     "fit",
     "fit with what bmz run adapts",
+    "fit with warnings",
     "would fit but do not run here",
     "do not fit",
     "cannot be read (see --json)",
@@ -138,6 +145,8 @@ def _outcome(model: ModelFit) -> str:
     if model.verdict is None:
         return UNREAD
     if model.verdict != "mismatch":
+        if model.warnings:
+            return WARNED
         return FITS if model.verdict == "fits" else ADAPTS
     errors = (finding for finding in model.findings if finding.severity == "error")
     of_model = all(error.code.startswith(("package.", "weights.")) for error in errors)
@@ -170,6 +179,7 @@ def _plain(model: ModelFit) -> dict[str, Any]:
         "version": model.version,
         "status": model.status,
         "verdict": model.verdict,
+        "warnings": model.warnings,
         "score": round(model.score, 4),
         "reasons": [finding.message for finding in model.reasons] or broken,
         "task": model.task,

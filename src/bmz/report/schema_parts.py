@@ -32,6 +32,7 @@ PARTS: Mapping[str, Fields] = {
         "version": ("str", "in the zoo"),
         "status": ("str", "`ok`, `broken` or `invalid`"),
         "verdict": ("str?", "`fits`, `adapts` or `mismatch`"),
+        "warnings": ("int", "how many the check gives"),
         "score": ("num", "0 to 1"),
         "reasons": (["str"], "what took points away, in words"),
         "task": ("str?", ""),
@@ -167,7 +168,8 @@ PARTS: Mapping[str, Fields] = {
         "plausible": ("plausible?", ""),
         "network_s": ("num?", ""),
         "labels_s": ("num?", ""),
-        "findings": (["finding"], "of the check"),
+        "warnings": ("int", "how many of the findings"),
+        "findings": (["finding"], "of the check and of the output"),
         "error": ("failure?", "why there is no result"),
     },
     "compared_image": {

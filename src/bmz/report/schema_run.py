@@ -140,6 +140,7 @@ RUN_PARTS: Mapping[str, Fields] = {
         "image": ("str", "path"),
         "series": ("int?", "where the file holds several"),
         "verdict": ("str?", "`fits`, `adapts` or `mismatch`; null when it could not be told"),
+        "warnings": ("int", "how many; with any, an image that fits does so with warnings"),
         "findings": (["finding"], "all of them"),
         "error": ("failure?", "why it could not be told"),
     },
