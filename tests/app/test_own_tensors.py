@@ -129,7 +129,11 @@ def test_another_file_or_none_is_told_before_it_is_read(
 
 
 def test_each_output_is_finished_by_its_own_steps_in_the_order_of_the_description() -> None:
-    outputs = [mapped("yx", DOUBLE, MORE), mapped("yx", MORE, DOUBLE, id_="other"), mapped("yx")]
+    outputs = [
+        mapped("yx", DOUBLE, MORE),
+        mapped("yx", MORE, DOUBLE, id_="other"),
+        mapped("yx", id_="third"),
+    ]
     net = model([tensor("yx")], outputs)
     arrays = [np.full((1, 1), value, np.float32) for value in (1, 2, 3)]
 

@@ -15,7 +15,8 @@ import tifffile
 from bmz.app import precision as precision_module
 from bmz.app.load import load_model
 from bmz.app.model_code import Permit
-from bmz.app.precision import Network, decide_precision, measure_trials, own_inputs, precision_of
+from bmz.app.pipeline import network_inputs
+from bmz.app.precision import Network, decide_precision, measure_trials, own_taken, precision_of
 from bmz.app.request import RunRequest
 from bmz.app.run import plan_run, run
 from bmz.app.settings import decide_labelling
@@ -219,8 +220,11 @@ def test_the_test_inputs_are_given_as_the_network_takes_them(tmp_path: Path) -> 
     described["inputs"][0]["preprocessing"] = [{"id": "scale_linear", "kwargs": {"gain": 2.0}}]
     folder = write_package(tmp_path / "model", described).parent
 
-    (found,) = own_inputs(load_model(str(folder)))
+    model = load_model(str(folder))
 
+    ((found, axes),) = network_inputs(own_taken(model), model)
+
+    assert axes == "bcyx"
     np.testing.assert_allclose(found, 2 * np.load(folder / "test_inputs_0.npy"), rtol=1e-6)
 
 

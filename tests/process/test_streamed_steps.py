@@ -102,6 +102,22 @@ def test_percentiles_of_floats_are_exact(seed: int, rows: int, low: float, high:
     ],
     ids=str,
 )
-def test_statistics_of_lines_or_of_another_tensor_are_refused(step: Step) -> None:
+def test_statistics_of_lines_or_of_a_tensor_that_is_not_kept_are_refused(step: Step) -> None:
     with pytest.raises(StepNotStreamed, match=r"\[stream\.step\]"):
         streamed_ops([step], parted(picture("uint8"), 9), AXES)
+
+
+@pytest.mark.parametrize("name", ["scale_range", "scale_mean_variance"])
+@pytest.mark.parametrize("axes", [None, ("y", "x"), ("c", "y", "x")], ids=str)
+@pytest.mark.parametrize("rows", [3, 7, 100])
+def test_a_step_by_another_tensor_gives_for_parts_what_it_gives_for_the_whole(
+    name: str, axes: tuple[str, ...] | None, rows: int
+) -> None:
+    image, other = picture("float32"), picture("uint16")[:, :, ::-1] // 3
+    step = Step(name, {"reference_tensor": "raw", **({} if axes is None else {"axes": axes})})
+
+    ops = streamed_ops([step], parted(image, rows), AXES, {"raw": (parted(other, rows), AXES)})
+
+    found = np.concatenate([applied(ops, part, AXES) for part in parted(image, rows)()], axis=2)
+    wanted, _ = apply_steps([step], image, AXES, references={"raw": (other, AXES)})
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)

@@ -13,12 +13,13 @@ import xarray as xr
 
 from bmz.app.image_run import planes_of, put_together
 from bmz.app.job import Job, Ready, make_ready, refuse_errors
+from bmz.app.known_tensors import KnownTensors
 from bmz.app.measure import image_measures
 from bmz.app.output_check import output_findings
 from bmz.app.pipeline import Pass, Stopwatch, finished_plane, network_outputs
 from bmz.app.request import CLIPS, SCALES, RunRequest
 from bmz.app.settings import decide_labelling
-from bmz.base.arrays import AnyArray, Axed
+from bmz.base.arrays import Axed
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.check.finding import CheckReport
 from bmz.check.fit import check_fit
@@ -91,7 +92,7 @@ class Outputs:
     pixels: xr.DataArray
     report: CheckReport
     work: Pass
-    planes: tuple[tuple[list[AnyArray], tuple[int, ...]], ...]
+    planes: tuple[tuple[KnownTensors, tuple[int, ...]], ...]
 
     @classmethod
     def of(
@@ -117,9 +118,9 @@ class Outputs:
         work = Pass(job.model, ready.plan, job.labelling, backend, Stopwatch())
         planes = []
         for plane in planes_of(pixels, work):
-            outputs, plan = network_outputs(plane, work)
+            known, plan = network_outputs(plane, work)
             work = replace(work, plan=plan)
-            planes.append((outputs, plane.shape[1:]))
+            planes.append((known, plane.shape[1:]))
         return cls(job, ready, pixels, report, work, tuple(planes))
 
     def labelled(self, settings: Mapping[str, str], stable: float | None) -> Result:
@@ -140,7 +141,7 @@ class Outputs:
             settings={**words.settings, **of_labels},
         )
         work = replace(self.work, labelling=labelling, stopwatch=took)
-        planes = [finished_plane(outputs, shape, work) for outputs, shape in self.planes]
+        planes = [finished_plane(known, shape, work) for known, shape in self.planes]
         predicted = put_together(planes, self.ready.asked.image, work)
         if predicted.labels is None:
             raise NoLabels(words.model)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from bmz.app.known_tensors import KnownTensors
 from bmz.app.own_tensors import OwnTensors, as_maps, finished
 from bmz.app.pipeline import label_map, map_of
 from bmz.app.settings import decide_labelling
@@ -212,12 +213,13 @@ def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple
     """
     labelling = decide_labelling(model, recipe=None, settings={})
     outputs = backend.run([_first(tensor.array, tensor.axes) for tensor in tensors.inputs])
-    mapped, letters = map_of(outputs, model, labelling)
-    others = {tensor.id: out for tensor, out in zip(model.outputs, outputs, strict=True)}
+    taken = {name: (_first(x, axes), axes) for name, (x, axes) in tensors.taken.items()}
+    known = KnownTensors.of(model, taken, outputs)
+    mapped, letters = map_of(known, model, labelling)
     array, axes = tensors.inputs[0]
     sizes = dict(zip(axes, array.shape, strict=True))
     shape = {axis: sizes[axis] for axis in model.space}
-    return labelling.choice.name, label_map(mapped, letters, shape, labelling, others).labels
+    return labelling.choice.name, label_map(mapped, letters, shape, labelling, known).labels
 
 
 def _first(array: AnyArray, axes: str) -> AnyArray:

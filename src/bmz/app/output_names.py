@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from bmz.app.known_tensors import KnownTensors, all_stepped
+from bmz.app.pipeline import network_inputs
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
 from bmz.predict.backend import Backend
 from bmz.predict.backend import Weights as ToLoad
 from bmz.predict.output_order import OutputsUnclear
-from bmz.process.ops import apply_steps
+from bmz.process.adapt import cast_within_range
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, TensorSpec
 
@@ -76,24 +78,29 @@ def _by_test(
         return None
     known = [array for array in arrays if array is not None]
     given, wanted = known[: -len(model.outputs)], known[-len(model.outputs) :]
-    inputs = [
-        apply_steps(tensor.steps, array, tensor.letters)[0]
+    taken = {
+        tensor.id: (cast_within_range(array, tensor.dtype), tensor.letters)
         for tensor, array in zip(tensors, given, strict=False)
-    ]
+    }
+    inputs = [tensor.array for tensor in network_inputs(taken, model)]
     agree = []
     for names in candidates:
         with closing(opened(names)) as backend:
-            outputs = backend.run(inputs)
-        if all(map(_same, model.outputs, outputs, wanted)):
+            tried = KnownTensors.of(model, taken, backend.run(inputs))
+        if _agrees(model, tried, wanted):
             agree.append(names)
     return agree[0] if len(agree) == 1 else None
 
 
-def _same(tensor: TensorSpec, output: AnyArray, wanted: AnyArray) -> bool:
+def _agrees(model: ModelSpec, known: KnownTensors, wanted: Sequence[AnyArray]) -> bool:
     try:
-        found, _ = apply_steps(tensor.steps, output, tensor.letters)
+        outputs = all_stepped(model, known)
     except BmzError:
         return False  # the steps of one output need not suit another
+    return all(map(_same, outputs, wanted))
+
+
+def _same(found: AnyArray, wanted: AnyArray) -> bool:
     if found.shape != wanted.shape:
         return False
     near = np.isclose(found.astype(np.float64), wanted.astype(np.float64), rtol=1e-3, atol=1e-3)

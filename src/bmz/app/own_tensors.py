@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bmz.app.known_tensors import KnownTensors, all_stepped
 from bmz.app.settings import parted_steps
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import AnswerIsNo, CouldNotTell
@@ -97,22 +98,13 @@ def finished(model: ModelSpec, outputs: Sequence[AnyArray], taken: Taken) -> lis
     BmzError
         A step does not go with its tensor.
     """
-    known = dict(taken)
-    for tensor, array in zip(model.outputs, outputs, strict=True):
-        known[tensor.id] = (array, tensor.letters)
-    return [
-        apply_steps(tensor.steps, array, tensor.letters, references=known)[0]
-        for tensor, array in zip(model.outputs, outputs, strict=True)
-    ]
+    return all_stepped(model, KnownTensors.of(model, taken, outputs))
 
 
 def as_maps(model: ModelSpec, taken: Taken, outputs: Sequence[AnyArray]) -> list[AnyArray]:
     """Apply the declared steps that give maps, such as sigmoid, and not those that give labels."""
-    known = dict(taken)
-    return [
-        apply_steps(parted_steps(t.steps)[0], array, t.letters, references=known)[0]
-        for t, array in zip(model.outputs, outputs, strict=True)
-    ]
+    known = KnownTensors.of(model, taken, outputs)
+    return all_stepped(model, known, lambda tensor: parted_steps(tensor.steps)[0])
 
 
 def _read(tensor: TensorSpec, model: ModelSpec) -> AnyArray:

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from bmz.app.known_tensors import KnownTensors, referred_inputs
 from bmz.app.output_check import refuse_nonfinite
 from bmz.app.settings import Labelling
 from bmz.base.arrays import AnyArray, FloatArray
@@ -33,6 +34,7 @@ from bmz.process.adapt import (
 from bmz.process.finish import finish_labels
 from bmz.process.finite import PixelCount, nonfinite_pixels
 from bmz.process.ops import apply_steps
+from bmz.process.ops_scaling import Reference
 from bmz.process.recipe import Labelled
 from bmz.process.resize import resize_image, resize_labels
 from bmz.spec.model import ModelSpec
@@ -109,31 +111,36 @@ def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
     plane : (c, (z,) y, x), as read
     work : model, plan, recipe and backend
     """
-    outputs, plan = network_outputs(plane, work)
-    return finished_plane(outputs, plane.shape[1:], replace(work, plan=plan))
+    known, plan = network_outputs(plane, work)
+    return finished_plane(known, plane.shape[1:], replace(work, plan=plan))
 
 
-def network_outputs(plane: AnyArray, work: Pass) -> tuple[list[AnyArray], Plan]:
+def network_outputs(plane: AnyArray, work: Pass) -> tuple[KnownTensors, Plan]:
     """Prepare one plane or stack and run the network; labels are not made.
 
     Returns
     -------
-    list of arrays, Plan
-        the outputs, and the plan with the tiles and the batch that memory held
+    KnownTensors, Plan
+        the outputs, with those inputs to which a step after the network refers, and the plan
+        with the tiles and the batch that memory held
 
     Raises
     ------
     OutputNotFinite
         No pixel of any plane is a number.
     """
+    model = work.model
     with work.stopwatch.stage("prepare"):
-        tensors = network_inputs(plane, work.model, work.plan, steps=work.engine == "bmz")
+        taken = taken_inputs(plane, model, work.plan)
+        tensors = network_inputs(taken, model, steps=work.engine == "bmz")
+        referred = {name: taken[name] for name in referred_inputs(model) if name in taken}
+        del taken
     with work.stopwatch.stage("network"):
         outputs, plan = run_as_memory_allows(
-            work.plan, work.model, work.listener, partial(run_tiles_in_memory, tensors, work)
+            work.plan, model, work.listener, partial(run_tiles_in_memory, tensors, work)
         )
         count_pixels(outputs, work)
-    return outputs, plan
+    return KnownTensors.of(model, referred, outputs), plan
 
 
 def count_pixels(outputs: Sequence[AnyArray], work: Pass) -> None:
@@ -196,20 +203,17 @@ def _size(tile: Mapping[str, int]) -> str:
     return f"{' x '.join(map(str, tile.values()))} px"
 
 
-def network_inputs(
-    plane: AnyArray, model: ModelSpec, plan: Plan, *, steps: bool = True
-) -> list[Tensor]:
-    """Choose channels, clip, resize, cast, and apply the declared preprocessing of each input.
+def taken_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> dict[str, Reference]:
+    """Choose channels, clip, resize and cast for each input; no declared step is applied.
 
     Parameters
     ----------
     plane : (c, (z,) y, x), as read
-    steps : the declared steps are done here, and not by whoever runs the network
 
     Returns
     -------
-    list of Tensor
-        each input in the layout of its tensor, with its axes
+    dict
+        id -> input in the layout of its tensor, and the letters of its dimensions
     """
     inputs = [tensor for tensor in model.inputs if not tensor.optional]
     taken = {}
@@ -221,6 +225,25 @@ def network_inputs(
             pixels = resize_image(pixels, tuple(plan.shape.values()))
         laid = to_layout(pixels, "c" + model.space, tensor.letters)
         taken[tensor.id] = (cast_within_range(laid, tensor.dtype), tensor.letters)
+    return taken
+
+
+def network_inputs(
+    taken: Mapping[str, Reference], model: ModelSpec, *, steps: bool = True
+) -> list[Tensor]:
+    """Apply the declared preprocessing of each input.
+
+    Parameters
+    ----------
+    taken : see `taken_inputs`
+    steps : the declared steps are done here, and not by whoever runs the network
+
+    Returns
+    -------
+    list of Tensor
+        each input in the layout of its tensor, with its axes
+    """
+    inputs = [tensor for tensor in model.inputs if not tensor.optional]
     if not steps:
         return [Tensor(*taken[tensor.id]) for tensor in inputs]
     return [
@@ -228,25 +251,24 @@ def network_inputs(
     ]
 
 
-def finished_plane(outputs: Sequence[AnyArray], shape: tuple[int, ...], work: Pass) -> PlaneResult:
+def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneResult:
     """Do the declared steps after the network, and make the labels.
 
     Parameters
     ----------
-    outputs : of the network for one plane or stack
+    known : outputs of the network for one plane or stack, and the inputs that steps refer to
     shape : its spatial sizes
     work : model, plan and recipe
     """
     with work.stopwatch.stage("labels"):
-        return _finished(outputs, shape, work)
+        return _finished(known, shape, work)
 
 
-def _finished(outputs: Sequence[AnyArray], shape: tuple[int, ...], work: Pass) -> PlaneResult:
-    mapped, letters = map_of(outputs, work.model, work.labelling)
+def _finished(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneResult:
+    mapped, letters = map_of(known, work.model, work.labelling)
     if work.labelling.recipe is None:
         return PlaneResult(_as_raw(mapped, letters), work.plan)
-    others = {tensor.id: out for tensor, out in zip(work.model.outputs, outputs, strict=True)}
-    labelled = label_map(mapped, letters, work.plan.shape, work.labelling, others)
+    labelled = label_map(mapped, letters, work.plan.shape, work.labelling, known)
     raw = _as_raw(mapped, letters) if labelled.drawn is None else labelled.drawn[None]
     on_network = labelled.labels[tuple(slice(size) for size in work.plan.shape.values())]
     on_image = replace(labelled, labels=resize_labels(on_network, shape))
@@ -258,14 +280,12 @@ def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:
     return from_layout(np.asarray(mapped, dtype=np.float32), letters)[0]
 
 
-def map_of(
-    outputs: Sequence[AnyArray], model: ModelSpec, labelling: Labelling
-) -> tuple[AnyArray, str]:
+def map_of(known: KnownTensors, model: ModelSpec, labelling: Labelling) -> tuple[AnyArray, str]:
     """Give the output that becomes labels after the declared steps that give the map.
 
     Parameters
     ----------
-    outputs : of the network, in the order of the description
+    known : outputs of the network, and the inputs that steps refer to
 
     Returns
     -------
@@ -277,11 +297,11 @@ def map_of(
     OutputIsNoMap
         It has an axis of objects, and the recipe is for maps.
     """
-    position = [tensor.id for tensor in model.outputs].index(labelling.choice.output)
-    tensor, recipe = model.outputs[position], labelling.recipe
+    output, recipe = labelling.choice.output, labelling.recipe
+    tensor = next(tensor for tensor in model.outputs if tensor.id == output)
     if tensor.per_object and not (recipe is not None and recipe.per_object):
         raise OutputIsNoMap(tensor.id, tensor.letters)
-    return apply_steps(labelling.map_steps, outputs[position], tensor.letters)
+    return known.stepped(output, labelling.map_steps)
 
 
 def label_map(
@@ -289,7 +309,7 @@ def label_map(
     letters: str,
     shape: Mapping[str, int],
     labelling: Labelling,
-    others: Mapping[str, AnyArray],
+    known: KnownTensors,
 ) -> Labelled:
     """Turn the map of one image into labels, on the grid that the network works on.
 
@@ -299,7 +319,7 @@ def label_map(
     letters : its axes
     shape : spatial sizes of the input of the network
     labelling : with a recipe
-    others : all outputs of the network by their ids, for recipes of single objects
+    known : all tensors, for steps that refer to one and for recipes of single objects
     """
     recipe = labelling.recipe
     assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
@@ -307,8 +327,9 @@ def label_map(
         size = tuple(shape.values())
         # masks of the whole image may lie along the channel axis of a map
         items = from_layout(mapped, letters)[0] if set(letters) <= {"b", *IMAGE_AXES} else mapped
+        others = known.output_arrays
         return recipe.apply(items, (), labelling.parameters, shape=size, others=others)
-    declared, _ = apply_steps(labelling.label_steps, mapped, letters)
+    declared, _ = apply_steps(labelling.label_steps, mapped, letters, references=known.references)
     maps, _ = from_layout(declared, letters)
     grid = grid_of(maps.shape[1:], shape)
     return recipe.apply(maps, grid, labelling.parameters)

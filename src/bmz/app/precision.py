@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bmz.app.known_tensors import KnownTensors
 from bmz.app.model_code import Permit
 from bmz.app.networks import open_network
-from bmz.app.pipeline import label_map, map_of
+from bmz.app.pipeline import label_map, map_of, network_inputs
 from bmz.app.request import PrecisionWord
 from bmz.app.settings import Labelling
 from bmz.base.arrays import AnyArray
@@ -31,7 +32,7 @@ from bmz.predict.backend import Backend, Device, Precision, PrecisionUnsupported
 from bmz.predict.devices import framework_version
 from bmz.predict.formats import runnable
 from bmz.process.matching import match_labels
-from bmz.process.ops import apply_steps
+from bmz.process.ops_scaling import Reference
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, PackagedFile, TensorSpec, Weights
 from bmz.zoo.stamps import sha256_of
@@ -137,10 +138,11 @@ def _measured(network: Network, offered: Sequence[Precision]) -> tuple[Trial, ..
             model, weights, network.device, precision=precision, permit=network.permit
         )
 
-    inputs = own_inputs(model)
-    if not inputs or network.labelling.recipe is None:
+    taken = own_taken(model)
+    if not taken or network.labelling.recipe is None:
         return ()
-    return measure_trials(opened, inputs, offered, lambda found: _labels(found, inputs, network))
+    inputs = [tensor.array for tensor in network_inputs(taken, model)]
+    return measure_trials(opened, inputs, offered, lambda found: _labels(found, taken, network))
 
 
 def measure_trials(
@@ -193,16 +195,16 @@ def _timed(backend: Backend, inputs: Sequence[AnyArray]) -> tuple[float, list[An
     return min(took), outputs
 
 
-def own_inputs(model: ModelSpec) -> list[AnyArray]:
-    """Read the test inputs and apply the declared steps; empty where one is not there."""
-    taken: dict[str, tuple[AnyArray, str]] = {}
+def own_taken(model: ModelSpec) -> dict[str, Reference]:
+    """Read the first image of each test input; empty where one is not there."""
+    taken: dict[str, Reference] = {}
     tensors = [tensor for tensor in model.inputs if not tensor.optional]
     for tensor in tensors:
         array = _read(tensor.test, model.folder)
         if array is None or array.ndim != len(tensor.letters):
-            return []
+            return {}
         taken[tensor.id] = (_first_image(array, tensor.letters), tensor.letters)
-    return [apply_steps(t.steps, *taken[t.id], references=taken)[0] for t in tensors]
+    return taken
 
 
 def _read(file: PackagedFile | None, folder: Path) -> AnyArray | None:
@@ -219,12 +221,14 @@ def _first_image(array: AnyArray, letters: str) -> AnyArray:
     return array.take([0], letters.index("b")) if "b" in letters else array
 
 
-def _labels(outputs: Sequence[AnyArray], inputs: Sequence[AnyArray], network: Network) -> AnyArray:
+def _labels(
+    outputs: Sequence[AnyArray], taken: Mapping[str, Reference], network: Network
+) -> AnyArray:
     model, labelling = network.model, network.labelling
-    mapped, letters = map_of(outputs, model, labelling)
-    others = {tensor.id: out for tensor, out in zip(model.outputs, outputs, strict=True)}
-    shape = _space(model.inputs[0], inputs[0])
-    return label_map(mapped, letters, shape, labelling, others).labels
+    known = KnownTensors.of(model, taken, outputs)
+    mapped, letters = map_of(known, model, labelling)
+    shape = _space(model.inputs[0], taken[model.inputs[0].id][0])
+    return label_map(mapped, letters, shape, labelling, known).labels
 
 
 def _space(tensor: TensorSpec, array: AnyArray) -> Mapping[str, int]:

@@ -96,7 +96,9 @@ class PreparedImage:
         StepNotStreamed
             A step needs more than statistics of the whole plane.
         """
-        ops = streamed_ops(self.tensor.steps, self.parts, self.tensor.letters)
+        letters = self.tensor.letters
+        own = {self.tensor.id: (self.parts, letters)}
+        ops = streamed_ops(self.tensor.steps, self.parts, letters, own)
         return replace(self, ops=tuple(ops))
 
     def elsewhere(self) -> Callable[[OpenImage], PreparedImage]:
@@ -148,6 +150,21 @@ def _boxes(sizes: Mapping[str, int], share: float = 1.0) -> Iterator[dict[str, s
     side = max(int(side_of_blocks(sizes.get("z", 1)) * share), 1)
     for box in boxes(tuple(sizes.values()), (*sizes.values(), side, side)[-len(sizes) :]):
         yield dict(zip(sizes, box, strict=True))
+
+
+def map_parts(array: Any, letters: str) -> Iterator[AnyArray]:  # noqa: ANN401  (as `StoredMap` has it)
+    """Give an output of a network on the disk box by box.
+
+    Parameters
+    ----------
+    array : with the axes of the output
+    letters : of these axes
+    """
+    sizes = dict(zip(letters, array.shape, strict=True))
+    space = {axis: sizes[axis] for axis in SPACE if axis in sizes}
+    for sides in _boxes(space):
+        box = tuple(sides.get(letter, slice(None)) for letter in letters)
+        yield np.asarray(array[box])
 
 
 @dataclass(frozen=True)

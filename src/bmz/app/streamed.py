@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,10 @@ from bmz.app.stream_labels import (
     without_hidden,
 )
 from bmz.app.stream_network import Network, output_number
-from bmz.app.stream_parts import PreparedImage, StoredMap, side_of_blocks
+from bmz.app.stream_parts import PreparedImage, StoredMap, map_parts, side_of_blocks
 from bmz.app.stream_raw import RawStack, keep_raw
 from bmz.app.stream_resized import on_image
 from bmz.app.stream_write import write_labels_of, write_raw_of
-from bmz.base.arrays import AnyArray
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener, Note, Progress
 from bmz.check.finding import CheckReport
@@ -40,12 +40,13 @@ from bmz.check.fit import check_fit
 from bmz.image.region import OpenImage, open_image
 from bmz.image.sample import read_sample
 from bmz.plan.plan import Plan
+from bmz.predict.tile_store import StoredTiles
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import FAR_SEEING, BlockWork, label_blocks
 from bmz.process.finite import PixelCount, nonfinite_pixels
 from bmz.process.ops import Op
 from bmz.process.seam_score import seam_score
-from bmz.process.streamed_steps import StepNotStreamed, streamed_ops
+from bmz.process.streamed_steps import PartedReference, streamed_ops
 from bmz.report.outcome import ImageDone
 from bmz.report.record import content_sha256, run_record, with_result
 from bmz.report.run_text import finding_notes
@@ -226,15 +227,16 @@ def _one_plane(
     job = work.job
     (tensor,) = [tensor for tensor in job.model.inputs if not tensor.optional]
     with work.stopwatch.stage("prepare"):
-        raw = PreparedImage(work.image, at, plan.channels[0], tensor, plan.shape)
-        prepared = raw.clipped(plan.clip).with_steps()
+        image = PreparedImage(work.image, at, plan.channels[0], tensor, plan.shape)
+        prepared = image.clipped(plan.clip).with_steps()
     with work.stopwatch.stage("network"):
         store, plan = work.network.fill(work.job, plan, prepared, folder, work.listener)
         stored, letters = store.stored(), output_of(job).letters
         pixels = np.sum([nonfinite_pixels(tile, letters) for tile in stored.tiles()], axis=0)
     layout: dict[str, list[int]] = {"pixels": pixels.tolist()}
     _count(work, layout)
-    maps = StoredMap(stored, letters, tuple(_map_ops(job, letters)))
+    with work.stopwatch.stage("labels"):
+        maps = StoredMap(stored, letters, tuple(_map_ops(job, stored, prepared)))
     if job.labelling.recipe is not None:
         with work.stopwatch.stage("labels"):
             layout |= _labelled(work, maps, folder)
@@ -258,12 +260,15 @@ def _count(work: Work, layout: Mapping[str, list[int]]) -> None:
     refuse_nonfinite(work.counted, work.ready.plan, work.job.labelling.choice.output)
 
 
-def _map_ops(job: Job, letters: str) -> list[Op]:
-    def whole() -> list[AnyArray]:
-        raise StepNotStreamed(job.labelling.map_steps[-1])
-
-    # steps of one value at a time never ask for the whole
-    return streamed_ops(job.labelling.map_steps, whole, letters)
+def _map_ops(job: Job, stored: StoredTiles, prepared: PreparedImage) -> list[Op]:
+    """Give the steps after the network, with the statistics of the whole map and image."""
+    output, tensor = output_of(job), prepared.tensor
+    parts = partial(map_parts, stored, output.letters)
+    references: dict[str, PartedReference] = {
+        tensor.id: (prepared.parts, tensor.letters),
+        output.id: (parts, output.letters),
+    }
+    return streamed_ops(job.labelling.map_steps, parts, output.letters, references)
 
 
 def _labelled(work: Work, maps: StoredMap, folder: PlaneFolder) -> dict[str, list[int]]:

@@ -11,9 +11,17 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.errors import CouldNotTell
 from bmz.base.steps import Step
 from bmz.process.ops import Op, op_of
-from bmz.process.ops_scaling import Clip, ScaleRange, ZeroMeanUnitVariance, fits, jointly
+from bmz.process.ops_scaling import (
+    Clip,
+    ScaleMeanVariance,
+    ScaleRange,
+    ZeroMeanUnitVariance,
+    fits,
+    jointly,
+    seen_from,
+)
 from bmz.process.ops_statistics import MOST_BINS
-from bmz.process.ops_values import calculated, shifted_and_divided
+from bmz.process.ops_values import calculated, multiplied_and_added, shifted_and_divided
 
 Parts = Callable[[], Iterable[AnyArray]]
 """Gives all parts of an image, as often as it is called; each has all its axes."""
@@ -42,7 +50,16 @@ class _Known:
         return self.change(x)
 
 
-def streamed_ops(steps: Sequence[Step], parts: Parts, axes: str) -> list[Op]:
+PartedReference = tuple[Parts, str]
+"""A tensor that is read in parts, and the letters of its dimensions."""
+
+
+def streamed_ops(
+    steps: Sequence[Step],
+    parts: Parts,
+    axes: str,
+    references: Mapping[str, PartedReference] | None = None,
+) -> list[Op]:
     """Turn steps into ops that give for a part what the steps give for the whole.
 
     Means, deviations and percentiles are those of all parts together, exact up to rounding:
@@ -54,11 +71,12 @@ def streamed_ops(steps: Sequence[Step], parts: Parts, axes: str) -> list[Op]:
     steps : declared, in order
     parts : of the image as the steps get it; no pixel twice
     axes : one letter a dimension of a part
+    references : tensors by their id, for the steps that take a ``reference_tensor``
 
     Raises
     ------
     StepNotStreamed
-        A step takes statistics along some axes of space only, or from another tensor.
+        A step takes statistics along some axes of space only, or from a tensor that is not kept.
     """
     ops: list[Op] = []
     for step in steps:
@@ -67,7 +85,10 @@ def streamed_ops(steps: Sequence[Step], parts: Parts, axes: str) -> list[Op]:
         def seen(before: tuple[Op, ...] = before) -> Iterable[AnyArray]:
             return (applied(before, part, axes) for part in parts())
 
-        ops.append(_known(step, seen, axes))
+        if step.kwargs.get("reference_tensor") is None:
+            ops.append(_known(step, seen, axes))
+        else:
+            ops.append(_known_by_reference(step, seen, axes, references or {}))
     return ops
 
 
@@ -79,9 +100,63 @@ def applied(ops: Iterable[Op], part: AnyArray, axes: str) -> AnyArray:
     return part
 
 
-def _known(step: Step, parts: Parts, axes: str) -> Op:
-    if step.kwargs.get("reference_tensor") is not None:
+def _known_by_reference(
+    step: Step, parts: Parts, axes: str, references: Mapping[str, PartedReference]
+) -> Op:
+    name = step.kwargs["reference_tensor"]
+    if name not in references:
         raise StepNotStreamed(step)
+    others, letters = references[name]
+    op = op_of(step, {name: (np.empty((0,) * len(letters)), letters)})
+    if not isinstance(op, ScaleRange | ScaleMeanVariance):
+        raise StepNotStreamed(step)
+    over = jointly(op.name, op.axes, axes, also=letters)
+    _refuse_partial(step, over, axes + letters)
+    if isinstance(op, ScaleRange):
+        which = (op.min_percentile, op.max_percentile)
+        low, high = percentiles_of(others, letters, over, which)
+        return _Stretched(letters, low, high - low + op.eps)
+    wanted_mean, wanted = mean_and_deviation_of(others, letters, over)
+    mean, deviation = mean_and_deviation_of(parts, axes, over)
+    return _Matched(letters, mean, deviation + op.eps, wanted_mean, wanted + op.eps)
+
+
+@dataclass(frozen=True)
+class _Stretched:
+    """``scale_range`` by percentiles of another tensor that are known."""
+
+    letters: str
+    low: FloatArray
+    divisor: FloatArray
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
+        low, divisor = (
+            seen_from(axes, x.shape, statistic, self.letters)
+            for statistic in (self.low, self.divisor)
+        )
+        return shifted_and_divided(x, low, divisor)
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """``scale_mean_variance`` by statistics of both tensors that are known."""
+
+    letters: str
+    mean: FloatArray
+    deviation: FloatArray
+    wanted_mean: FloatArray
+    wanted: FloatArray
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
+        wanted_mean, wanted = (
+            seen_from(axes, x.shape, statistic, self.letters)
+            for statistic in (self.wanted_mean, self.wanted)
+        )
+        even = shifted_and_divided(x, self.mean, self.deviation)
+        return multiplied_and_added(even, wanted, wanted_mean)
+
+
+def _known(step: Step, parts: Parts, axes: str) -> Op:
     op = op_of(step, {})
     if isinstance(op, ZeroMeanUnitVariance):
         _refuse_partial(step, jointly(op.name, op.axes, axes), axes)
