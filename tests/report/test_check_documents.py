@@ -136,8 +136,7 @@ def test_of_many_images_each_has_one_row_with_its_worst_finding() -> None:
     assert rows[:4] == [
         "ok0.tif      fits",
         "noted0.tif   adapts",
-        "bad0.tif     does not fit           error: what is <q> & 100%? "
-        "[axes.ambiguous] (and 1 more)",
+        f"bad0.tif     does not fit           error: {ERROR.message} [axes.ambiguous] (and 1 more)",
         "warned0.tif  adapts, with warnings  warning: almost no contrast [range.flat]",
     ]
     assert rows[12] == "c.tif        unknown                it is empty [image.empty]"

@@ -53,8 +53,8 @@ def _case(model: str, image: ImageChecked) -> ET.Element:
     others = [f for f in image.report.findings if f.severity != "error"]
     if others:
         verdict = [image.words] if image.warnings and not image.report.errors else []
-        told = [*verdict, *map(_sentence, others)]
-        ET.SubElement(case, "system-out").text = "\n".join(told)
+        lines = [*verdict, *map(_sentence, others)]
+        ET.SubElement(case, "system-out").text = "\n".join(lines)
     return case
 
 
