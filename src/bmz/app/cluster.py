@@ -17,7 +17,7 @@ from bmz.app.cluster_tiles import OnWorkers
 from bmz.app.cluster_worker import run_in_worker
 from bmz.app.job import Job, Ready
 from bmz.app.request import RunRequest
-from bmz.app.run_one import in_parts
+from bmz.app.run_one import claimed_output, in_parts
 from bmz.app.streamed import run_streamed
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
@@ -142,7 +142,9 @@ def _in_tiles(
     network = OnWorkers(client, alone, max(len(client.nthreads()), 1))
     for ready in large:
         try:
-            yield ready.image, run_streamed(job, ready, network, files[ready.image], listener)
+            with claimed_output(job, ready.image, files[ready.image]) as done:
+                outcome = done or run_streamed(job, ready, network, files[ready.image], listener)
+            yield ready.image, outcome
         except KilledWorker as why:
             yield ready.image, ImageFailed(ready.image, WorkerLost(ready.image, why))
         except BmzError as error:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from bmz.app.image_run import run_image
 from bmz.app.in_parts import bytes_in_one_piece, can_stream
 from bmz.app.job import Job, Ready, make_ready
 from bmz.app.request import RunRequest
+from bmz.app.resume import finished
 from bmz.app.stream_network import ThisProcess
 from bmz.app.streamed import run_streamed
 from bmz.app.trial import with_fitting_tiles
 from bmz.base.errors import BmzError
+from bmz.base.files import claimed, disk_faults_told
 from bmz.base.memory import free_memory
 from bmz.base.progress import Listener
 from bmz.image.plates import PlateField
 from bmz.predict.backend import Backend
 from bmz.report.outcome import ImageDone, ImageFailed
+from bmz.write.names import OutputClaimed, refuse_existing
 
 
 def ready_or_failed(job: Job, image: Path, field: PlateField | None = None) -> Ready | ImageFailed:
@@ -31,12 +36,51 @@ def ready_or_failed(job: Job, image: Path, field: PlateField | None = None) -> R
 def run_one(
     job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
 ) -> ImageDone:
-    """Run one image: in one piece, or in parts where it would need too much memory."""
-    if job.request.engine == "bmz":
-        ready = with_fitting_tiles(job, ready, backend)
-    if in_parts(ready, job):
-        return run_streamed(job, ready, ThisProcess(backend), files, listener)
-    return run_image(job, ready, backend, files, listener)
+    """Run one image: in one piece, or in parts where it would need too much memory.
+
+    Raises
+    ------
+    OutputClaimed, OutputExists
+        Another run is writing these files, or has written them since this one began.
+    FolderNotWritable
+        The disk is full or limits files, or the folder is no more.
+    BmzError
+        See `bmz.app.image_run.run_image`.
+    """
+    with claimed_output(job, ready.image, files) as done:
+        if done is not None:
+            return done
+        if job.request.engine == "bmz":
+            ready = with_fitting_tiles(job, ready, backend)
+        if in_parts(ready, job):
+            return run_streamed(job, ready, ThisProcess(backend), files, listener)
+        return run_image(job, ready, backend, files, listener)
+
+
+@contextmanager
+def claimed_output(job: Job, image: Path, files: Mapping[str, Path]) -> Iterator[ImageDone | None]:
+    """Hold the only right to write the files of an image while the block runs.
+
+    Yields
+    ------
+    ImageDone or None
+        what another run with ``--resume`` has finished meanwhile
+
+    Raises
+    ------
+    OutputClaimed, OutputExists, FolderNotWritable
+        See `run_one`.
+    """
+    request = job.request
+    number = sha256(str(files["record"].absolute()).encode()).hexdigest()[:16]
+    with disk_faults_told(request.folder), claimed(request.folder / number) as ours:
+        if not ours:
+            raise OutputClaimed(files["record"])
+        replaces = request.overwrite
+        done = finished(job, image, files) if request.resume and not replaces else None
+        if not (replaces or request.resume):
+            refuse_existing(list(files.values()))
+        yield done
 
 
 def in_parts(ready: Ready, job: Job) -> bool:

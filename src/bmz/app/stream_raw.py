@@ -13,7 +13,7 @@ from bmz.app.stream_parts import StoredMap, side_of_blocks
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import in_image_order
 from bmz.base.boxes import boxes
-from bmz.base.files import whole_file
+from bmz.base.files import reserve, whole_file
 
 
 def keep_raw(maps: StoredMap, file: Path) -> None:
@@ -21,6 +21,7 @@ def keep_raw(maps: StoredMap, file: Path) -> None:
     side = side_of_blocks(maps.shape[1] if len(maps.shape) > 3 else 1)  # noqa: PLR2004  (c, z, y, x)
     with whole_file(file) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", np.dtype(np.float32), maps.shape)
+        reserve(temporary, temporary.stat().st_size)
         for box in boxes(maps.shape[1:], (*maps.shape[1:-2], side, side)):
             array[(slice(None), *box)] = maps[(slice(None), *box)]
         array.flush()

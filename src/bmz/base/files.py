@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bmz.base.errors import CouldNotTell
@@ -65,15 +66,109 @@ def _alive_on_windows(process: int) -> bool:
 
 
 class FolderNotWritable(CouldNotTell):
-    """A folder cannot be made, or no file can be made in it."""
+    """A folder cannot be made, or no file can be made in it, or the disk takes no more."""
 
-    def __init__(self, folder: Path, why: OSError) -> None:
+    def __init__(self, folder: Path | None, why: OSError) -> None:
+        cut = _CUT_SHORT.fullmatch(str(why))
         reason = why.strerror or type(why).__name__
+        if cut is not None:
+            reason = f"the disk took {cut['written']} of {cut['wanted']} values"
+        where = "cannot write" if folder is None else f"cannot write into folder '{folder}'"
+        number = errno.ENOSPC if cut is not None else why.errno
         super().__init__(
-            f"cannot write into folder '{folder}': {reason}",
-            hint="choose another folder with -o, or ask for the right to write there",
+            f"{where}: {reason}",
+            hint=_CURES.get(
+                number or 0, "choose another folder with -o, or ask for the right to write there"
+            ),
             code="output.unwritable",
         )
+
+
+_CUT_SHORT = re.compile(r"(?P<wanted>\d+) requested and (?P<written>\d+) written")
+"""What NumPy's ``tofile`` says, without a number, when the disk takes a part of an array."""
+
+_CURES = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT),
+        "free space on that disk, or choose a folder on another one; 'ulimit -f' limits files, too",
+    ),
+    errno.EFBIG: "the file system or 'ulimit -f' limits the size of a file; choose another folder",
+    errno.EIO: "the disk reports a fault; choose a folder on another one",
+}
+"""What helps against the errors of a disk, by number."""
+
+_OF_DISKS = {*_CURES, errno.EROFS}
+
+
+@contextmanager
+def disk_faults_told(folder: Path | None = None) -> Iterator[None]:
+    """Word what a disk refuses in the block: it is full, limits files, or lost the folder.
+
+    Parameters
+    ----------
+    folder : into which the block writes; None where it is not known
+
+    Raises
+    ------
+    FolderNotWritable
+        The block ended in an ``OSError`` of that kind; any other error passes as it is.
+    """
+    try:
+        yield
+    except OSError as why:
+        if _is_of_disk(why) or (folder is not None and _is_lost(folder, why)):
+            raise FolderNotWritable(folder, why) from why
+        raise
+
+
+def _is_of_disk(why: OSError) -> bool:
+    return why.errno in _OF_DISKS or _CUT_SHORT.fullmatch(str(why)) is not None
+
+
+def _is_lost(folder: Path, why: OSError) -> bool:
+    """Say whether a file of `folder` could not be written since a folder above it is no more."""
+    if why.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESTALE):
+        return False
+    name = why.filename2 or why.filename
+    path = folder if name is None else Path(os.fsdecode(name))
+    inside = path.absolute().is_relative_to(folder.absolute())
+    return inside and not (path.parent.is_dir() and os.access(path.parent, os.W_OK))
+
+
+def reserve(path: Path, size: int) -> None:
+    """Have the disk set `size` bytes aside for a file that is written through memory.
+
+    Where the disk is full, a write through memory ends the process; this raises instead.
+    macOS and Windows have no such call: there the file is grown by the system.
+    """
+    if hasattr(os, "posix_fallocate") and size > 0:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Hold the only right to write `path` while the block runs.
+
+    Yields
+    ------
+    bool
+        False where another process holds it
+    """
+    from filelock import FileLock, Timeout  # here, so that --help stays quick
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(PermissionError):  # Windows removes no file that is open
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def writable_folder(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import NoReturn
 import click
 
 from bmz.base.errors import BmzError
+from bmz.base.files import FolderNotWritable, disk_faults_told
 from bmz.base.printable import printable
 from bmz.base.version import version
 
@@ -80,7 +82,20 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, TextIOWrapper):
             # a file name may have letters that the terminal's code page lacks
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(status_of(sys.argv[1:] if words is None else words))
+    sys.exit(_flushed(status_of(sys.argv[1:] if words is None else words)))
+
+
+def _flushed(status: int) -> int:
+    """Write what waits for stdout; where that fails, say so instead of Python at its very end."""
+    try:
+        sys.stdout.flush()
+    except OSError as why:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if status == 0:
+            error = FolderNotWritable(None, why)
+            say_error(error)
+            return error.exit_status
+    return status
 
 
 def status_of(words: Sequence[str]) -> int:
@@ -91,7 +106,8 @@ def status_of(words: Sequence[str]) -> int:
     words : of the command line, without ``bmz`` itself
     """
     try:
-        status = cli.main(args=list(words), prog_name="bmz", standalone_mode=False)
+        with disk_faults_told():
+            status = cli.main(args=list(words), prog_name="bmz", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -37,6 +37,17 @@ class OutputExists(WrongUsage):
         )
 
 
+class OutputClaimed(WrongUsage):
+    """Another process is writing these files."""
+
+    def __init__(self, record: Path) -> None:
+        super().__init__(
+            f"another run is writing '{record}' and the files beside it",
+            hint="wait until it has ended, or write into another folder with -o NAME",
+            code="output.claimed",
+        )
+
+
 class OutputIsInput(WrongUsage):
     """A result would replace one of the images it is made from."""
 

@@ -18,7 +18,7 @@ from bmz.base.arrays import AnyArray, smallest_unsigned
 from bmz.base.axes import in_image_order
 from bmz.base.boxes import boxes
 from bmz.base.errors import CouldNotTell
-from bmz.base.files import whole_file
+from bmz.base.files import reserve, whole_file
 from bmz.image.grid import pixel_um_of
 
 _MOST_LABELS = 2**32 - 1
@@ -151,6 +151,7 @@ def write_large_raw(path: Path, maps: Planes, pixel_um: Mapping[str, float]) -> 
             photometric="minisblack",
             metadata=facts,
         )
+        reserve(temporary, temporary.stat().st_size)
         for box in parts:
             array[box] = maps[box]
         array.flush()
