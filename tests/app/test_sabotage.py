@@ -17,7 +17,7 @@ from tests.corpus.write import as_imagej, as_plain
 from bmz.app import model_check
 from bmz.app.check import check
 from bmz.app.request import RunRequest
-from bmz.app.run import plan_run
+from bmz.app.run import plan_run, run
 from bmz.check.codes import CODES
 from bmz.plan.errors import WeightsUnusable
 from bmz.report.outcome import DoesNotFit, ImageFailed, ImagePlan
@@ -240,8 +240,25 @@ def test_objects_are_outside_a_stated_range_only_beyond_doubt(tmp_path: Path, nu
     assert "object.size" in said(sized(20, 60), image)
 
 
+@pytest.mark.parametrize(
+    ("axes", "code"), [("zyx", "objects.not-joined"), ("tyx", "objects.not-tracked")]
+)
+def test_what_is_labelled_plane_by_plane_is_not_joined(
+    axes: str, code: str, tmp_path: Path, nuclei: Path
+) -> None:
+    model = str(write_package(tmp_path / "m", description(halo=4)).parent)
+    np.save(tmp_path / "a.npy", np.stack([tifffile.imread(nuclei)] * 2))
+    request = RunRequest(model, (tmp_path / "a.npy",), tmp_path / "out", axes=axes, force=True)
+
+    (done,) = run(request).done
+
+    assert (code, "warning") in {(one.code, one.severity) for one in done.findings}
+
+
 ALONE: Mapping[str, Callable[..., None]] = {
     "axes.order": test_channels_last_are_reordered,
+    "objects.not-joined": test_what_is_labelled_plane_by_plane_is_not_joined,
+    "objects.not-tracked": test_what_is_labelled_plane_by_plane_is_not_joined,
     "size.fixed": test_a_network_of_one_size_gets_tiles,
     "scale.off": test_the_pixel_size_of_a_file_is_compared_with_that_of_the_model,
     "scale.anisotropy": test_a_voxel_of_another_shape_is_a_warning_also_after_a_resize,

@@ -14,7 +14,8 @@ NOTES = (
     "task.no-labels"
 )
 WARNINGS = (
-    "channel.empty channel.order dtype.narrowed object.size output.nonfinite output.no-objects "
+    "channel.empty channel.order dtype.narrowed object.size objects.not-joined "
+    "objects.not-tracked output.nonfinite output.no-objects "
     "range.flat range.inverted range.outlier range.outside range.saturated range.unit "
     "scale.anisotropy scale.off"
 )

@@ -12,7 +12,7 @@ from typing import Any
 import xarray as xr
 
 from bmz.app.image_run import planes_of, put_together
-from bmz.app.job import Job, Ready, make_ready, refuse_errors
+from bmz.app.job import Job, Ready, make_ready, refuse_errors, with_joining
 from bmz.app.known_tensors import KnownTensors
 from bmz.app.measure import image_measures
 from bmz.app.output_check import output_findings
@@ -26,7 +26,6 @@ from bmz.check.fit import check_fit
 from bmz.image.read import read_image
 from bmz.predict.backend import Backend
 from bmz.process.consensus import plausibility
-from bmz.process.measure import measure_objects
 from bmz.report.comparison import Judged, Result
 
 OF_NETWORK = ("scale", "clip")
@@ -115,6 +114,7 @@ class Outputs:
         measures = image_measures(seen, ready.asked.channels_taken)
         report = check_fit(replace(ready.asked, measured=measures), seen)
         refuse_errors(image, report, force=job.request.force)
+        report = with_joining(report, job, ready)
         work = Pass(job.model, ready.plan, job.labelling, backend, Stopwatch())
         planes = []
         for plane in planes_of(pixels, work):
@@ -145,12 +145,13 @@ class Outputs:
         predicted = put_together(planes, self.ready.asked.image, work)
         if predicted.labels is None:
             raise NoLabels(words.model)
-        table = measure_objects(predicted.labels, self.pixels, predicted.scores)
+        table = predicted.measured(self.pixels)
         more = output_findings(work.counted, predicted.objects, labelling.choice.output)
         return replace(
             result,
             labels=predicted.labels,
             table=table,
+            apart=predicted.plan.apart,
             recipe=labelling.choice.name,
             parameters=labelling.told,
             network_s=self.work.stopwatch.took_s.get("network", 0.0),

@@ -46,6 +46,15 @@ class Predicted:
         """Count the objects; None without labels."""
         return None if self.labels is None else int(self.labels.values.max(initial=0))
 
+    def measured(self, pixels: xr.DataArray) -> Table:
+        """Measure every object on the image; there must be labels."""
+        if self.labels is None:
+            raise ValueError("without labels there are no objects to measure")
+        # where the planes of a stack were labelled one by one, an object lies in one of them
+        return measure_objects(
+            self.labels, pixels, self.scores, apart="t" + "".join(self.plan.loop)
+        )
+
 
 @dataclass(frozen=True)
 class ImageMade:
@@ -79,9 +88,7 @@ class ImageMade:
         dict of (n,) arrays
             see `bmz.process.measure.measure_objects`
         """
-        if self.predicted.labels is None:
-            raise ValueError("without labels there are no objects to measure")
-        return measure_objects(self.predicted.labels, self.pixels, self.predicted.scores)
+        return self.predicted.measured(self.pixels)
 
     def write(self, files: Mapping[str, Path], folder: Path) -> dict[str, Any]:
         """Write what is asked for, all of it or nothing.

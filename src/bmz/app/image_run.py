@@ -165,7 +165,8 @@ def _labels(
     parts = [result.labels for result in results if result.labels is not None]
     if not parts:
         return None
-    stacked = stack_unique(parts)
+    classes = any(result.classes for result in results)
+    stacked = np.stack(parts) if classes else stack_unique(parts)
     return named(stacked.reshape(sizes + stacked.shape[1:]), dims)
 
 

@@ -18,6 +18,7 @@ from bmz.base.arrays import Axed
 from bmz.base.errors import CouldNotTell
 from bmz.check.finding import CheckReport
 from bmz.check.fit import check_fit, check_header
+from bmz.check.joining import joining_findings
 from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
 from bmz.image.info import ImageInfo
@@ -132,6 +133,13 @@ def look(job: Job, ready: Ready) -> Looked:
     return look_at(job, ready, read_image)
 
 
+def with_joining(report: CheckReport, job: Job, ready: Ready) -> CheckReport:
+    """Add to what the check found along which axes the objects are not joined."""
+    if not job.labelling.numbers_objects:
+        return report
+    return report.with_more(joining_findings(ready.plan.apart, ready.asked.inputs[0].id))
+
+
 def look_at(job: Job, ready: Ready, read: Callable[[ImageInfo], xr.DataArray]) -> Looked:
     """Check the pixels of an image that `read` gives; see `look`."""
     stopwatch = Stopwatch()
@@ -142,4 +150,4 @@ def look_at(job: Job, ready: Ready, read: Callable[[ImageInfo], xr.DataArray]) -
         measures = image_measures(seen, ready.asked.channels_taken)
         report = check_fit(replace(ready.asked, measured=measures), seen)
         refuse_errors(ready.image, report, force=job.request.force)
-    return Looked(pixels, report, stopwatch.took_s)
+    return Looked(pixels, with_joining(report, job, ready), stopwatch.took_s)

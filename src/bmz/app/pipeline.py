@@ -93,6 +93,7 @@ class PlaneResult:
     ----------
     raw : (c, (z,) y, x) float32, the map after the declared steps, on the network's grid
     labels : ((z,) y, x) on the grid of the image; None without a recipe
+    classes : a label is the number of a class, the same in every plane
     plan : the one it was given, with the tiles and the batch that memory held
     scores : one for each label; None where the recipe has none
     """
@@ -101,6 +102,7 @@ class PlaneResult:
     plan: Plan
     labels: AnyArray | None = None
     scores: FloatArray | None = None
+    classes: bool = False
 
 
 def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
@@ -273,7 +275,7 @@ def _finished(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneR
     on_network = labelled.labels[tuple(slice(size) for size in work.plan.shape.values())]
     on_image = replace(labelled, labels=resize_labels(on_network, shape))
     done = finish_labels(on_image, work.labelling.finish)
-    return PlaneResult(raw, work.plan, done.labels, done.scores)
+    return PlaneResult(raw, work.plan, done.labels, done.scores, classes=done.classes)
 
 
 def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:

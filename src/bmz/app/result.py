@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.files import writable_folder
 from bmz.check.finding import CheckReport
 from bmz.report.check_outcome import verdict_words
+from bmz.report.counting import counted
 from bmz.report.html import findings_html, result_html
 from bmz.write.names import output_paths, refuse_existing
 from bmz.write.overlay import overlay
@@ -41,7 +42,7 @@ class Report(CheckReport):
         return findings_html(self.words, self.findings)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a model made of an image.
 
@@ -52,8 +53,8 @@ class Result:
     """
 
     report: Report
-    _made: ImageMade = field(repr=False)
-    _job: Job = field(repr=False)
+    _made: ImageMade
+    _job: Job
 
     @property
     def labels(self) -> xr.DataArray | None:
@@ -77,6 +78,11 @@ class Result:
     def objects(self) -> int:
         """How many objects there are; 0 without labels."""
         return self._made.objects or 0
+
+    @property
+    def counted(self) -> str:
+        """How many objects there are, in words: ``344 objects in 31 planes``."""
+        return counted(self.objects, self.record["objects_in"])
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -142,8 +148,12 @@ class Result:
         self._made.write(files, folder)
         return files
 
+    def __repr__(self) -> str:
+        made = "no labels" if self.labels is None else self.counted
+        return f"<bmz.Result of {self.record['model']}: {made}>"
+
     def _repr_html_(self) -> str:
-        words = [f"{self.objects} objects found by {self.record['model']}"]
+        words = [f"{self.counted} found by {self.record['model']}"]
         return result_html(
             words, None if self.labels is None else self.overlay(), self.report.findings
         )

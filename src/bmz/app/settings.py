@@ -65,6 +65,11 @@ class Labelling:
         return Finish.of(self.parameters, self.recipe.own if self.recipe else ())
 
     @property
+    def numbers_objects(self) -> bool:
+        """Whether a label is the number of an object, and not of a class."""
+        return self.recipe is not None and bool(self.parameters.get("instances", True))
+
+    @property
     def told(self) -> Mapping[str, Any]:
         """The parameters to print: of the common finish only what somebody asked for."""
         if self.recipe is None:

@@ -10,7 +10,7 @@ from bmz.app.stream_labels import Labels, LabelStack
 from bmz.base.boxes import Box
 from bmz.image.grid import named, with_lengths
 from bmz.image.region import OpenImage
-from bmz.process.measure import Table, measure_objects
+from bmz.process.measure import Table, measure_objects, placed
 
 
 def measured_in_blocks(labels: LabelStack, image: OpenImage) -> Iterator[Table]:
@@ -43,9 +43,8 @@ def _of_rows(
     whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     order = np.argsort(whole["label"], kind="stable")
     whole = {name: column[order] for name, column in whole.items()}
-    label = whole.pop("label") + start
-    time = {"t": np.full(len(label), at["t"])} if "t" in at else {}
-    return {"label": label, **time, **whole}
+    whole["label"] = whole["label"] + start
+    return placed(whole, at, _lengths(image, labels.axes))
 
 
 def _blocks(
@@ -55,9 +54,8 @@ def _blocks(
     scores = part.found.scores_by(part.numbers)
     first = part.found.first_by(part.numbers)
     begins = np.unravel_index(first, part.stored.shape)[-2:]
-    axes = [axis for axis in labels.axes if axis != "t"]
-    sizes = dict(zip(labels.axes, labels.shape, strict=True))
-    um = {axis: length for axis, length in image.info.pixel_um.items() if axis in axes}
+    sizes = dict(zip(labels.space, part.size, strict=True))
+    um = _lengths(image, labels.space)
     plane = {axis: slice(i, i + 1) for axis, i in at.items()}
     for core in _cores(part, rows):
         inside = np.ones(len(first), np.bool_)
@@ -69,10 +67,13 @@ def _blocks(
         found = part[(*(slice(0, n) for n in part.size[:-2]), *seen)]
         owned = np.where(np.append(False, inside)[found], found, 0)
         box = {**plane, **dict(zip("yx", seen, strict=True))}
-        shown = image.region(box).squeeze("t" if "t" in plane else [], drop=True)
-        laid = owned.reshape([shown.sizes[axis] for axis in axes])
-        mine = with_lengths(named(laid, axes), um)
+        shown = image.region(box).squeeze(list(plane), drop=True)
+        mine = with_lengths(named(owned, labels.space), um)
         yield _moved(measure_objects(mine, shown, scores), box, sizes, um)
+
+
+def _lengths(image: OpenImage, axes: str) -> dict[str, float]:
+    return {axis: um for axis, um in image.info.pixel_um.items() if axis in axes}
 
 
 def _cores(part: Labels, rows: slice) -> Iterator[tuple[slice, slice]]:
@@ -96,9 +97,8 @@ def _moved(
 ) -> Table:
     """Bring places within a part to those within the image."""
     moved = dict(table)
-    axes = [axis for axis in sizes if axis != "t"]
     touches = np.zeros(len(table["label"]), np.bool_)
-    for axis in axes:
+    for axis in sizes:
         start = box[axis].start if axis in box else 0
         moved[f"centroid_{axis}_px"] = table[f"centroid_{axis}_px"] + start
         if axis in um:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bmz.app.image_run import own_code_record, tile_cuts
 from bmz.app.in_parts import output_of
-from bmz.app.job import Job, Ready, refuse_errors
+from bmz.app.job import Job, Ready, refuse_errors, with_joining
 from bmz.app.measure import image_measures
 from bmz.app.output_check import output_findings, refuse_nonfinite
 from bmz.app.pipeline import Stopwatch
@@ -148,7 +148,7 @@ def _checked(job: Job, ready: Ready) -> CheckReport:
     measures = image_measures(pixels, ready.asked.channels_taken)
     report = check_fit(replace(ready.asked, measured=measures), pixels)
     refuse_errors(ready.image, report, force=job.request.force)
-    return report
+    return with_joining(report, job, ready)
 
 
 def _as_streamed(labels: LabelStack | None, recipe: str) -> dict[str, Any]:

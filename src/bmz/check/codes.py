@@ -71,8 +71,22 @@ CODES: Mapping[str, CodePage] = {
     "axes.extra": CodePage(
         "note",
         "The image has time or z that the model does not take.",
-        "Nothing: each plane is run by itself. Objects are not joined across planes.",
+        "Nothing: each plane is run by itself. Objects are not joined unless --link is given.",
         "the model takes no z: each of the 45 planes is run by itself",
+    ),
+    "objects.not-joined": CodePage(
+        "warning",
+        "The model works on planes, the image is a stack: each plane is labelled by itself, so "
+        "that an object of several planes has a label, and counts, in each of them.",
+        "Join the labels of neighbouring planes by their overlap with --link, or take a 3-D model.",
+        "--link 0.25",
+    ),
+    "objects.not-tracked": CodePage(
+        "warning",
+        "Each frame of a time series is labelled by itself, so that an object of several frames "
+        "has a label, and counts, in each of them.",
+        "Follow objects from frame to frame by their overlap with --link.",
+        "--link 0.25",
     ),
     "axes.order": CodePage(
         "note",

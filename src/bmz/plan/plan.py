@@ -59,6 +59,11 @@ class Plan:
     precision: PrecisionChoice = FLOAT32
     sees_whole_image: bool = False
 
+    @property
+    def apart(self) -> dict[str, int]:
+        """Positions along t and z, at each of which the objects are counted anew."""
+        return {axis: size for axis, size in self.loop.items() if size > 1}
+
     def describe(self) -> tuple[str, ...]:
         """Give the lines that ``--plan`` prints."""
         loop = ", ".join(f"{size} x {axis}" for axis, size in self.loop.items())

@@ -26,26 +26,32 @@ def measure_objects(
     labels: xr.DataArray,
     image: xr.DataArray,
     scores: FloatArray | Sequence[FloatArray] | None = None,
+    *,
+    apart: str = "t",
 ) -> Table:
     """Measure every object: place, size, shape, and the brightness of each channel.
 
     Source: scikit-image, ``skimage.measure.regionprops_table``, whose names the columns keep with
     their unit behind (``area_px``, ``centroid_y_um``), and whose values these are. Lengths in um
-    stand where the pixel size is known. The border counts as touched where an object reaches the
-    first or last pixel of an axis of space that has more than one.
+    stand where the pixel size is known. An object of a plane has an area, one of a stack a volume.
+    The border counts as touched where an object reaches the first or last pixel of an axis of
+    space that has more than one.
 
     Parameters
     ----------
     labels : integers, 0 background; dims a subset of t, z, y, x
     image : real numbers on the same grid; may have c too; an axis t, z that `labels` has not
         must not be there
-    scores : (n,) the score of label k at k - 1, over all time points; or one such array a time
-        point, where each numbers its labels anew
+    scores : (n,) the score of label k at k - 1, over all positions along the axes of `apart`; or
+        one such array for each position, where each has scores of its own
+    apart : axes of ``tz`` along which each position is measured by itself: ``t``, and ``z`` where
+        the planes of a stack were labelled one by one
 
     Returns
     -------
     dict of (n,) arrays
-        one row an object, by time and label; columns without rows when there is none
+        one row per object, by position and label, with a column for each axis of `apart`; columns
+        without rows when there is none
 
     Raises
     ------
@@ -58,24 +64,45 @@ def measure_objects(
         if channel.sizes != labels.sizes:
             raise ValueError(f"labels are {dict(labels.sizes)}, image is {dict(channel.sizes)}")
     ordered = labels.transpose(*axes)
-    if "t" not in axes:
+    along = [axis for axis in axes if axis in apart]
+    if not along:
         return _measure(ordered, channels, None if scores is None else np.asarray(scores))
-    frames = [
-        _measure(
-            ordered.isel(t=t),
-            {name: channel.isel(t=t) for name, channel in channels.items()},
-            scores if scores is None or isinstance(scores, np.ndarray) else scores[t],
-        )
-        for t in range(ordered.sizes["t"])
+    places = [
+        dict(zip(along, place, strict=True))
+        for place in np.ndindex(*(ordered.sizes[axis] for axis in along))
     ]
-    return _stacked(frames)
+    tables = [
+        _measure(
+            ordered.isel(at),
+            {name: channel.isel(at) for name, channel in channels.items()},
+            scores if scores is None or isinstance(scores, np.ndarray) else scores[number],
+        )
+        for number, at in enumerate(places)
+    ]
+    um = pixel_um_of(ordered)
+    return stacked([placed(table, at, um) for table, at in zip(tables, places, strict=True)])
 
 
-def _stacked(frames: Sequence[Table]) -> Table:
-    counts = [len(frame["label"]) for frame in frames]
-    time = {"t": np.repeat(np.arange(len(frames)), counts)}
-    joined = {name: np.concatenate([f[name] for f in frames]) for name in frames[0]}
-    return {"label": joined.pop("label"), **time, **joined}
+def placed(table: Table, at: Mapping[str, int], um: Mapping[str, float]) -> Table:
+    """Say behind the label at which position along t and z the objects of a table lie.
+
+    Parameters
+    ----------
+    at : position along each axis
+    um : length of a pixel by axis, where it is known
+    """
+    rows = len(table["label"])
+    columns: Table = {}
+    for axis, position in at.items():
+        columns[axis] = np.full(rows, position)
+        if axis in um:
+            columns[f"{axis}_um"] = np.full(rows, position * um[axis])
+    return {"label": table["label"], **columns, **table}
+
+
+def stacked(tables: Sequence[Table]) -> Table:
+    """Put tables of the same columns one below the other."""
+    return {name: np.concatenate([one[name] for one in tables]) for name in tables[0]}
 
 
 def _measure(

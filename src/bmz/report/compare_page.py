@@ -160,6 +160,7 @@ def _layer(
         **_bare(one),
         "packed": packed(nearest(labels, sides)),
         "objects": one.objects,
+        "counted": one.counted,
         "verdict": _verdict(one),
         "table": _table(one, there, support),
         "places": [_short(part) for part in (x, y, radius)],
@@ -171,7 +172,7 @@ def _layer(
 def _verdict(one: Result) -> str:
     if one.judged.f1 is not None:
         return f"F1 {one.judged.f1:.2f}"
-    return f"{one.objects} objects"
+    return one.counted
 
 
 def _table(one: Result, there: AnyArray, support: FloatArray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bmz.base.errors import BmzError
 from bmz.report.comparison import Comparison, ImageCompared, Result
+from bmz.report.counting import within
 from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
 
@@ -57,10 +58,14 @@ def _cells(one: Result, *, known: bool) -> tuple[str, ...]:
     if known:
         counts = [str(sum(e.kind == kind for e in judged.errors)) for kind in _KINDS]
         near = (_share(judged.f1), _share(judged.mean_ap))
-        return (one.name, str(one.objects), *near, *counts, *seconds)
+        return (one.name, _count(one), *near, *counts, *seconds)
     plausible = None if judged.plausible is None else judged.plausible.share
     known_of = (judged.agreement, judged.consensus, judged.stability, plausible, judged.guess)
-    return (one.name, str(one.objects), *map(_share, known_of), *seconds)
+    return (one.name, _count(one), *map(_share, known_of), *seconds)
+
+
+def _count(one: Result) -> str:
+    return f"{one.objects}{within(one.apart)}"
 
 
 def _share(value: float | None) -> str:
@@ -108,6 +113,7 @@ def why_first(image: ImageCompared) -> str:
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """Give one flat row a result, for CSV."""
     keys = dict.fromkeys(k for i in comparison.images for one in i.results for k in one.settings)
+    apart = dict.fromkeys(a for i in comparison.images for one in i.results for a in one.apart)
     for image in comparison.images:
         for rank, one in enumerate(image.results, start=1):
             judged, plausible = one.judged, one.judged.plausible
@@ -119,6 +125,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "recipe": one.recipe,
                 "objects": one.objects,
                 "warnings": one.warnings,
+                **{f"{axis}_positions": one.apart.get(axis, 1) for axis in apart},
                 "f1": judged.f1,
                 "mean_ap": judged.mean_ap,
                 **{f"f1_iou_{iou:g}": m.f1 for iou, m in (judged.matchings or {}).items()},
@@ -172,6 +179,7 @@ def _described(one: Result) -> dict[str, Any]:
         "recipe": one.recipe,
         "parameters": dict(one.parameters),
         "objects": one.objects,
+        "objects_in": dict(one.apart),
         "command": one.command,
         "matchings": {f"{iou:g}": asdict(m) for iou, m in judged.matchings.items()},
         "errors": [asdict(error) for error in judged.errors],

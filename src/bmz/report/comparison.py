@@ -15,6 +15,7 @@ from bmz.check.finding import Finding
 from bmz.process.consensus import Plausibility
 from bmz.process.mask_errors import MaskError
 from bmz.process.matching import Matching
+from bmz.report.counting import counted
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Result:
     findings : of the check of the image against the model, and of the output
     error : why there are no labels
     judged : how good it is
+    apart : positions along t and z, at each of which objects are counted anew
     """
 
     model: str
@@ -91,6 +93,7 @@ class Result:
     findings: tuple[Finding, ...] = ()
     error: BmzError | None = None
     judged: Judged = field(default_factory=Judged)
+    apart: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def objects(self) -> int | None:
@@ -101,6 +104,10 @@ class Result:
     def warnings(self) -> int:
         """Count the warnings of the check and of the output."""
         return sum(finding.severity == "warning" for finding in self.findings)
+
+    def counted(self) -> str:
+        """Say how many objects there are, and in how many planes; nothing without labels."""
+        return "" if self.objects is None else counted(self.objects, self.apart)
 
     @property
     def name(self) -> str:

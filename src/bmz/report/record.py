@@ -91,6 +91,7 @@ def run_record(
         "image_remarks": list(info.remarks),
         "plan": plan.as_record(),
         "recipe": dict(recipe),
+        "objects_in": dict(plan.apart),
         "device": plan.device,
         "versions": versions(),
         "findings": [asdict(finding) for finding in findings],

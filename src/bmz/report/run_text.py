@@ -9,6 +9,7 @@ from typing import Any
 
 from bmz.base.progress import Loudness, Note
 from bmz.check.finding import Finding
+from bmz.report.counting import counted
 from bmz.report.lines import Line
 from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, ImagePlan, RunSummary
 
@@ -44,7 +45,8 @@ def _failed(failure: ImageFailed) -> list[Line]:
 
 
 def _done(done: ImageDone) -> list[Line]:
-    count = "" if done.objects is None else f"{done.objects} object{'s' * (done.objects != 1)}, "
+    apart = done.record.get("objects_in", {})  # which records of earlier versions lack
+    count = "" if done.objects is None else f"{counted(done.objects, apart)}, "
     main = done.files.get("labels") or done.files.get("raw") or done.files["record"]
     lines: list[Line] = [("answer", f"{done.image}: {count}{main}")]
     if "overlay" in done.files:

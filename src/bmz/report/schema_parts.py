@@ -159,6 +159,10 @@ PARTS: Mapping[str, Fields] = {
         "recipe": ("str", ""),
         "parameters": ({"*": "any"}, "of the recipe"),
         "objects": ("int?", ""),
+        "objects_in": (
+            AXES,
+            "positions along t and z, at each of which an object was counted anew",
+        ),
         "command": ("str", "that repeats it"),
         "matchings": ({"*": "any"}, "with the truth, by IoU"),
         "errors": ([{"*": "any"}], "against the truth"),

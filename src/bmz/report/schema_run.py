@@ -134,6 +134,10 @@ RUN_PARTS: Mapping[str, Fields] = {
         "streamed?": ("streamed", "where the image was run in parts"),
         "files": ({"*": "str"}, "kind -> path beside the record"),
         "objects": ("int?", "how many; null without labels"),
+        "objects_in": (
+            AXES,
+            "positions along t and z, at each of which an object was counted anew",
+        ),
         "timings_s": ({"*": "num"}, "seconds of each stage; stages may overlap in a batch"),
     },
     "checked_image": {

@@ -199,7 +199,7 @@ function draw(view) {
   } else {
     const layers = view.layer ? [view.layer] : shown.layers.filter((layer) => layer.on);
     for (const layer of layers) stroke(context, layer, layer === shown.layers[state.current], zoom);
-    view.caption.textContent = view.layer ? `${view.layer.name}: ${view.layer.objects} objects` : "";
+    view.caption.textContent = view.layer ? `${view.layer.name}: ${view.layer.counted}` : "";
   }
   if (shown.truth && shown.truth.on) { context.setTransform(zoom, 0, 0, zoom, x, y); stroke(context, shown.truth, false, zoom); }
   if (state.picked) {
