@@ -105,6 +105,7 @@ class Result:
         """Count the warnings of the check and of the output."""
         return sum(finding.severity == "warning" for finding in self.findings)
 
+    @property
     def counted(self) -> str:
         """Say how many objects there are, and in how many planes; nothing without labels."""
         return "" if self.objects is None else counted(self.objects, self.apart)
