@@ -73,4 +73,6 @@ def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo
     if not pixel_um:
         return info
     told = {a: um for a, um in pixel_um.items() if a in info.sizes}
-    return replace(info, pixel_um={**info.pixel_um, **told}, pixel_from="--pixel-size")
+    still = {axis: why for axis, why in info.impossible_pixel.items() if axis not in told}
+    um = {**info.pixel_um, **told}
+    return replace(info, pixel_um=um, pixel_from="--pixel-size", impossible_pixel=still)

@@ -193,8 +193,9 @@ CODES: Mapping[str, CodePage] = {
     ),
     "scale.implausible": CodePage(
         "error",
-        "The file's number cannot be a pixel size, and it would be used: a screen's 72 dpi, zero, "
-        "or 100 x the model's, as when nm are taken for um.",
+        "The number cannot be a pixel size: a screen's 72 dpi, zero, below 0, above 50 um, or "
+        "100 x the model's, as when nm are taken for um. It is a warning where the model does not "
+        "need it, as mask and table carry it on.",
         "Give the true one.",
         "bmz check MODEL cells.tif --pixel-size 0.5um",
     ),

@@ -25,6 +25,14 @@ ROUNDING = 1e-3
 """Files hold a pixel size as a fraction or with few digits: a ratio this much below a limit is at
 the limit."""
 
+PLAUSIBLE_UM: Mapping[str, tuple[float, float]] = {
+    "y": (1e-5, 50.0),
+    "x": (1e-5, 50.0),
+    "z": (1e-5, 1000.0),
+}
+"""The least and the most that a pixel of a microscope is long: an atom is larger than the least,
+and a cell smaller than the most."""
+
 SHAPES = (
     ("z", 2.0, "a voxel of the image is {:.3g} x as deep as wide, of the model {:.3g} x"),
     ("y", OFF, "a pixel of the image is {:.3g} x as high as wide, of the model {:.3g} x"),
@@ -41,6 +49,13 @@ def scale_to(model: Mapping[str, float], image: Mapping[str, float]) -> float | 
 
 def scale_findings(asked: Question) -> Iterator[Finding]:
     """Yield pixel sizes that differ, that nobody knows, or that cannot be meant."""
+    compared = tuple(_compared(asked))
+    yield from compared
+    if not any(finding.code == "scale.implausible" for finding in compared):
+        yield from _carried_on(asked)
+
+
+def _compared(asked: Question) -> Iterator[Finding]:
     size, found = known_pixel_size(asked.model), asked.pixel_um
     wanted = size.um
     where = f"{asked.inputs[0].id}.x"
@@ -63,6 +78,33 @@ def scale_findings(asked: Question) -> Iterator[Finding]:
         yield _absurd(factor, size, found, where)
     elif _reaches(factor, OFF):
         yield _differs(factor, size, found, where)
+
+
+def _carried_on(asked: Question) -> Iterator[Finding]:
+    """Yield a length that no pixel has, although the network does not need it."""
+    factor = scale_to(known_pixel_size(asked.model).um, asked.pixel_um)
+    if factor is not None and not _reaches(factor, ABSURD):
+        return  # the model is made for such pixels
+    stated = {axis: um for axis, um in asked.pixel_um.items() if axis in asked.image.sizes}
+    absurd = {axis: um for axis, um in stated.items() if not _is_plausible(axis, um)}
+    told = [f"{axis}: {um:.4g} um" for axis, um in absurd.items()]
+    told += asked.image.impossible_pixel.values()
+    if told:
+        mixed = all(_is_plausible(axis, um / THOUSAND) for axis, um in absurd.items())
+        units = "; perhaps nm and um were mixed up" if absurd and mixed else ""
+        carried = "; mask and table carry it on" if absurd else "; mask and table have none"
+        least, most = PLAUSIBLE_UM["x"]
+        yield Finding(
+            "scale.implausible", "warning", f"{asked.inputs[0].id}.x",
+            f"the pixel size cannot be meant: {'; '.join(told)}{units}{carried}",
+            wanted=f"{least:g} to {most:g} um", found="; ".join(told),
+            hint="say the true one: --pixel-size 0.5um", evidence="measured",
+        )  # fmt: skip
+
+
+def _is_plausible(axis: str, um: float) -> bool:
+    least, most = PLAUSIBLE_UM.get(axis, (0.0, float("inf")))
+    return least <= um <= most
 
 
 def _reaches(ratio: float, limit: float) -> bool:

@@ -18,11 +18,14 @@ class PixelSize:
     um : length in um along z, y, x; unknown ones are left out
     source : where it comes from, such as ``"ImageJ"``; empty when `um` is
     odd : lengths that were read but cannot be meant, in words
+    impossible : axis -> those of them that a microscope or a microscopist's program stated; the
+        dots an inch of screens and printers are none of these
     """
 
     um: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     odd: tuple[str, ...] = ()
+    impossible: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class ImageInfo:
     pixel_um : length of a pixel in um along z, y, x; axes whose length is unknown are left out
     pixel_from : where these numbers come from, such as ``"OME-XML"``; empty when there are none
     odd_pixel : lengths that were read but cannot be meant, such as ``"x: 0.0139 inch (72 dpi)"``
+    impossible_pixel : axis of the image -> such a length, where a microscope or a microscopist's
+        program stated it
     channel_names : as many as channels, or none
     colour : red, green and blue of one photograph rather than stains
     series, series_count : which of how many images of the file this is
@@ -39,6 +41,7 @@ class ImageInfo:
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     pixel_from: str = ""
     odd_pixel: tuple[str, ...] = ()
+    impossible_pixel: Mapping[str, str] = field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
     colour: bool = False
     series: int = 0

@@ -38,6 +38,7 @@ def from_resolution(per_unit: Mapping[str, float], unit: str, source: str) -> Pi
         return PixelSize()
     lengths = {axis: _inverse(value) for axis, value in per_unit.items()}
     odd = {a: why for a, n in lengths.items() if (why := _device(a, n, unit))}
+    # no `impossible` ones: nobody measured anything with a plain resolution
     rest = {a: n for a, n in lengths.items() if a not in odd}
     judged = from_lengths(rest, dict.fromkeys(rest, unit), source)
     return PixelSize(judged.um, judged.source, (*odd.values(), *judged.odd))
@@ -82,7 +83,7 @@ def from_lengths(lengths: Mapping[str, float], units: Mapping[str, str], source:
     source : named in the answer
     """
     um: dict[str, float] = {}
-    odd: list[str] = []
+    odd: dict[str, str] = {}
     for axis in (a for a in "zyx" if a in lengths):
         factor = um_per(units[axis])
         if factor is None:
@@ -91,10 +92,10 @@ def from_lengths(lengths: Mapping[str, float], units: Mapping[str, str], source:
         if math.isfinite(value) and value > 0:
             um[axis] = value
         else:
-            odd.append(f"{axis}: {lengths[axis]:g} {units[axis]}")
+            odd[axis] = f"{axis}: {lengths[axis]:g} {units[axis]}"
     if _too_different(um):
-        odd.append(f"y: {um.pop('y'):.4g} um and x: {um.pop('x'):.4g} um differ too much")
-    return PixelSize(um, source if um else "", tuple(odd))
+        odd["y"] = f"y: {um.pop('y'):.4g} um and x: {um.pop('x'):.4g} um differ too much"
+    return PixelSize(um, source if um else "", tuple(odd.values()), odd)
 
 
 def _with_z(
