@@ -56,6 +56,36 @@ def test_images_like_those_of_the_contract_keep_it(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("lab")
+def test_lock_tells_the_file_and_its_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    words = ["check", "./net", "good.tif", "--lock", "lab.toml"]
+
+    status_of(words)
+    plain = capsys.readouterr().out
+    status_of([*words, "--json"])
+    document = capsys.readouterr()
+
+    line = plain.splitlines()[-1]
+    assert line.startswith("lab.toml is written: axes yx; float32; channels 1;")
+    assert "objects 6 to 12;" in line
+    assert line in document.err
+    assert json.loads(document.out)["schema"] == "bmz.check/1"
+
+
+@pytest.mark.usefixtures("lab")
+def test_an_empty_image_breaks_a_contract_of_images_with_objects(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save("one", spots(1))
+    status_of(["check", "./net", "one.tif", "--lock", "lab.toml"])
+    save("empty", np.where(spots(9) > 0.5, 0.45, 0.1).astype(np.float32))
+
+    _, (found,) = findings("empty.tif", capsys=capsys)
+
+    assert "contract.objects" in found
+
+
+@pytest.mark.usefixtures("lab")
 def test_drift_is_exit_status_1_and_said_of_its_image(capsys: pytest.CaptureFixture[str]) -> None:
     save("few", spots(3))
     save("large", spots(9, 12))

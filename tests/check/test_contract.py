@@ -68,14 +68,46 @@ def test_an_image_that_was_not_run_breaks_nothing_about_objects() -> None:
     assert codes(HELD, replace(SEEN, objects=None, diameter_px=None)) == []
 
 
+counts = st.lists(st.integers(0, 10_000), min_size=1, max_size=6)
+
+
+def test_a_wide_range_of_counts_does_not_allow_none() -> None:
+    seen = [replace(SEEN, dtype="uint8", objects=n, signal=s) for n, s in ((5, 19.0), (285, 255.0))]
+
+    contract = contract_of("net", "a" * 64, {}, seen)
+
+    assert contract.objects == Range(3, 357)
+    assert contract.signal == Range(14.25, 255)
+    assert codes(contract, replace(seen[0], objects=0)) == ["contract.objects"]
+
+
+@pytest.mark.parametrize(("dtype", "least", "most"), [
+    ("uint8", 0, 255), ("int8", -128, 127), ("uint16", 0, 65535), ("bool", 0, 1),
+])  # fmt: skip
+@given(signals=st.lists(st.floats(0, 1), min_size=1, max_size=4), counts=counts)
+def test_no_limit_lies_where_nothing_can_be(
+    dtype: str, least: int, most: int, signals: list[float], counts: list[int]
+) -> None:
+    seen = [
+        replace(SEEN, dtype=dtype, signal=least + share * (most - least), objects=counts[0])
+        for share in signals
+    ]
+    seen += [replace(seen[0], objects=count) for count in counts]
+
+    contract = contract_of("net", "a" * 64, {}, seen)
+
+    assert contract.signal is not None
+    assert contract.objects is not None
+    assert least <= contract.signal.least <= contract.signal.most <= most
+    assert contract.objects.least >= (1 if min(counts) else 0)
+    assert [code for one in seen for code in codes(contract, one)] == []
+
+
 def test_pixel_sizes_that_a_format_rounded_are_the_same() -> None:
     assert codes(HELD, replace(SEEN, pixel_um={"y": 0.5002, "x": 0.4999})) == []
 
 
-counts = st.lists(st.integers(0, 10_000), min_size=1, max_size=6)
-
-
-@given(counts, st.lists(st.floats(0, 1e6), min_size=1, max_size=6))
+@given(counts, st.lists(st.floats(0, 65_535), min_size=1, max_size=6))
 def test_all_images_that_a_contract_is_made_of_keep_it(
     objects: list[int], signals: list[float]
 ) -> None:
@@ -195,10 +227,10 @@ def test_both_ends_of_a_range_are_allowed(name: str, least: int, most: int) -> N
     ("counts", "allowed"),
     [
         ([0], Range(0, 1)),
-        ([1], Range(0, 2)),
+        ([1], Range(1, 2)),
         ([3], Range(2, 4)),
         ([10], Range(7, 13)),
-        ([10, 20], Range(5, 25)),
+        ([10, 20], Range(7, 25)),
         ([0, 100], Range(0, 125)),
     ],
 )
@@ -210,13 +242,15 @@ def test_the_room_of_a_count_is_a_quarter_in_whole_objects(
     assert contract_of("net", "a" * 64, {}, seen).objects == allowed
 
 
-def test_the_room_of_a_signal_is_a_quarter_of_the_farther_end_to_four_digits() -> None:
-    def signal(*values: float) -> Range | None:
-        return contract_of("n", "", {}, [replace(SEEN, signal=v) for v in values]).signal
+def test_the_room_of_a_signal_is_a_quarter_of_each_end_to_four_digits() -> None:
+    def signal(*values: float, dtype: str = "float32") -> Range | None:
+        seen = [replace(SEEN, signal=v, dtype=dtype) for v in values]
+        return contract_of("n", "", {}, seen).signal
 
-    assert signal(-40.0, 20.0) == Range(-50, 30)
+    assert signal(-40.0, 20.0) == Range(-50, 25)
     assert signal(1 / 3) == Range(0.25, 0.4167)
     assert signal(65_535.0) == Range(49_150, 81_920)
+    assert signal(65_535.0, dtype="uint16") == Range(49_150, 65_535)
 
 
 def test_an_image_without_objects_counts_but_has_no_diameter() -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import ceil, floor
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bmz.base.errors import AnswerIsNo
 from bmz.check.finding import Finding
 
@@ -14,7 +16,7 @@ SAME_LENGTH = 0.01
 """Pixel sizes that differ by less than this share are the same: formats round them."""
 
 ROOM = 0.25
-"""How far a range goes beyond what was seen, as a share of it."""
+"""How far an end of a range goes beyond the least or the most that was seen, as a share of it."""
 
 
 class Range(NamedTuple):
@@ -144,6 +146,9 @@ def contract_of(
 ) -> Contract:
     """Make a contract that these images keep, with some room for others like them.
 
+    Each of its limits can be broken: no signal is asked for that the dtype cannot hold, and where
+    each image had objects, an image without any breaks it.
+
     Raises
     ------
     ImagesDiffer
@@ -158,8 +163,8 @@ def contract_of(
         words,
         **alike,
         pixel_um=_lengths(seen),
-        signal=_roomy([one.signal for one in seen]),
-        objects=_whole(_roomy(counts)),
+        signal=_held_by(alike["dtype"], _roomy([one.signal for one in seen])),
+        objects=_whole(_roomy(counts), counts),
         diameter_px=_roomy(diameters),
     )
 
@@ -186,11 +191,21 @@ def _roomy(values: Sequence[float]) -> Range | None:
     if not values:
         return None
     least, most = min(values), max(values)
-    room = ROOM * max(abs(least), abs(most))
-    return Range(float(f"{least - room:.4g}"), float(f"{most + room:.4g}"))
+    low, high = least - ROOM * abs(least), most + ROOM * abs(most)
+    return Range(float(f"{low:.4g}"), float(f"{high:.4g}"))
 
 
-def _whole(counts: Range | None) -> Range | None:
-    if counts is None:
+def _held_by(dtype: str, signal: Range | None) -> Range | None:
+    """Cut a range where the values of a whole number dtype end."""
+    kind = np.dtype(dtype)
+    if signal is None or kind.kind not in "biu":
+        return signal
+    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    return Range(float(max(signal.least, low)), float(min(signal.most, high)))
+
+
+def _whole(room: Range | None, counts: Sequence[int]) -> Range | None:
+    if room is None:
         return None
-    return Range(max(floor(counts.least), 0), max(ceil(counts.most), 1))
+    least = min(1, *counts)  # where each image had some, none is too few
+    return Range(max(floor(room.least), least), max(ceil(room.most), 1))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bmz.app.request import RunRequest
     from bmz.base.progress import Listener
     from bmz.report.check_outcome import CheckSummary
+    from bmz.report.lines import Line
 
 EPILOG = """\b
 Exit status: 0 every image fits, as it is, adapted or with warnings, 1 one does not fit,
@@ -103,10 +104,9 @@ def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click 
             summary = _held(request, contract, listener, every=every)
         else:
             summary = check_images(request, listener, every=every)
-        if lock is not None:
-            _lock(request, summary, lock, listener)
+        locked = None if lock is None else _lock(request, summary, lock, listener)
     summary = strict(summary) if hard else summary
-    _print(summary, form)
+    _print(summary, form, locked)
     ctx.exit(summary.exit_status)
 
 
@@ -120,17 +120,19 @@ def _held(request: RunRequest, file: str, listener: Listener, *, every: bool) ->
     return held(check_images(told, listener, every=every), told, contract, listener)
 
 
-def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Listener) -> None:
+def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Listener) -> str:
+    """Write a contract, and tell in one line what it asks for."""
     from bmz.app.contract import locked
     from bmz.base.files import whole_file
-    from bmz.report.contract_text import contract_toml
+    from bmz.report.contract_text import contract_toml, contract_words
 
-    text = contract_toml(locked(summary, request, listener))
+    contract = locked(summary, request, listener)
     with whole_file(as_path(file)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(contract_toml(contract), encoding="utf-8")
+    return f"{file} is written: {contract_words(contract)}"
 
 
-def _print(summary: CheckSummary, form: str) -> None:
+def _print(summary: CheckSummary, form: str, locked: str | None) -> None:
     from bmz.cli.say import say
     from bmz.report.check_documents import check_junit, check_sarif
     from bmz.report.check_text import check_github, check_json, check_lines
@@ -143,5 +145,7 @@ def _print(summary: CheckSummary, form: str) -> None:
     }
     if form in documents:
         click.echo(documents[form](summary))
+        say([] if locked is None else [("note", locked)])
     else:
-        say(check_lines(summary), all_on_stdout=True)
+        more: list[Line] = [] if locked is None else [("answer", locked)]
+        say([*check_lines(summary), *more], all_on_stdout=True)

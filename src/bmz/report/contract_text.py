@@ -55,6 +55,20 @@ def contract_toml(contract: Contract) -> str:
     return "\n".join(lines) + "\n"
 
 
+def contract_words(contract: Contract) -> str:
+    """Tell in one line what a contract asks for."""
+    sides = {
+        "signal": contract.signal,
+        "objects": contract.objects,
+        "median diameter in px": contract.diameter_px,
+    }
+    lengths = ", ".join(f"{axis} {um:g} um" for axis, um in contract.pixel_um.items())
+    told = [f"axes {contract.axes}", f"{contract.dtype}", f"channels {contract.channels}"]
+    told += [f"pixel {lengths}"] if lengths else []
+    told += [f"{name} {allowed}" for name, allowed in sides.items() if allowed is not None]
+    return "; ".join(told)
+
+
 def _value(value: Any) -> str:  # noqa: ANN401  (whatever a contract holds)
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }"
