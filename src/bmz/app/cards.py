@@ -15,13 +15,13 @@ from bmz.base.progress import Listener, Progress, nobody
 from bmz.base.version import version
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.report.search_text import Card
-from bmz.spec.errors import PackageInvalid, PackageUnreadable, PathLeavesPackage
+from bmz.spec.errors import PackageInvalid, PackageNewer, PackageUnreadable, PathLeavesPackage
 from bmz.spec.model import ModelSpec
 from bmz.spec.task import dims_of, task_of
 from bmz.zoo.index import Index, IndexEntry
 from bmz.zoo.settings import ZooSettings
 
-SCHEMA = 2
+SCHEMA = 3
 """Number of the form; raised with every change of `Card` or of how one is made."""
 
 _TUPLES = ("aliases", "weights", "tags")
@@ -59,7 +59,7 @@ def _read(entry: IndexEntry, manifest: Path, settings: ZooSettings) -> Card:
         model = describe(manifest, settings, model_id=entry.id, alias=entry.id)
     except PackageUnreadable as why:
         return replace(empty, status="broken", reason=why.why)
-    except PackageInvalid as why:
+    except (PackageInvalid, PackageNewer) as why:
         return replace(empty, status="invalid", reason=why.why)
     except PathLeavesPackage as why:
         return replace(empty, status="invalid", reason=why.message)

@@ -23,6 +23,19 @@ class PackageUnreadable(PackageInvalid):
     """The manifest is no readable YAML mapping, so that nothing is known of the model."""
 
 
+class PackageNewer(CouldNotTell):
+    """The manifest is written in a format, or with words, that are not known here."""
+
+    def __init__(self, manifest: Path, why: str) -> None:
+        super().__init__(
+            f"the description '{manifest}' needs a newer bmz, or a newer bioimageio.spec: {why}",
+            hint="update them: pip install --upgrade bmz bioimageio.spec; where the newest do not "
+            "know it either, tell the authors of the model",
+            code="package.newer",
+        )
+        self.why = why
+
+
 class PathLeavesPackage(CouldNotTell):
     """A path in the manifest, or a link in the folder, points outside the package."""
 

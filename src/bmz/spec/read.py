@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bmz.spec.errors import PackageInvalid, PackageUnreadable
+from bmz.spec.errors import PackageInvalid, PackageNewer, PackageUnreadable
+from bmz.spec.format_version import FormatVersion, dotted, format_version, unknown_words
 from bmz.spec.model import ModelSpec
 from bmz.spec.repair import repaired
 from bmz.spec.translate import Source, translate
@@ -16,6 +18,10 @@ from bmz.spec.yaml_guard import fault_of
 
 if TYPE_CHECKING:
     from bioimageio.spec.model.v0_5 import ModelDescr
+
+
+_UNKNOWN_KIND = frozenset({"union_tag_invalid", "extra_forbidden"})
+"""Errors of pydantic about a name that it does not know."""
 
 
 def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
@@ -35,6 +41,8 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
         Not there, or no YAML mapping.
     PackageInvalid
         Not a model, or against the specification.
+    PackageNewer
+        Written in a newer format, or with steps or weights that are not known here.
     PathLeavesPackage
         A file lies outside the folder of the manifest.
     """
@@ -42,11 +50,14 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
         raw = manifest.read_bytes()
     except OSError as why:
         raise PackageUnreadable(manifest, why.strerror or "it cannot be read") from why
-    content, repairs = repaired(_parse(manifest, raw))
+    parsed = _parse(manifest, raw)
+    written = format_version(manifest, parsed, _known_format())
+    content, repairs = repaired(parsed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        description = _validate(manifest, content)
-    remarks = (*repairs, *dict.fromkeys(str(w.message) for w in caught))
+        description = _validate(manifest, content, written)
+    newer = (written.why_newer,) if written.newer else ()
+    remarks = (*newer, *repairs, *dict.fromkeys(str(w.message) for w in caught))
     source = Source(manifest, hashlib.sha256(raw).hexdigest(), content, remarks)
     return translate(description, source, model_id=model_id)
 
@@ -74,7 +85,13 @@ def _parse(manifest: Path, raw: bytes) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _validate(manifest: Path, content: dict[str, Any]) -> ModelDescr:
+def _known_format() -> tuple[int, int, int]:
+    from bioimageio.spec.model.v0_5 import ModelDescr
+
+    return ModelDescr.implemented_format_version_tuple
+
+
+def _validate(manifest: Path, content: dict[str, Any], written: FormatVersion) -> ModelDescr:
     from bioimageio.spec import InvalidDescr, ValidationContext, build_description
     from bioimageio.spec.model.v0_5 import ModelDescr
     from loguru import logger
@@ -89,10 +106,28 @@ def _validate(manifest: Path, content: dict[str, Any]) -> ModelDescr:
     )
     description = build_description(content, context=context, format_version="latest")
     if isinstance(description, InvalidDescr):
-        raise PackageInvalid(manifest, _first_error(description))
+        raise _refusal(manifest, content, written, description)
     if not isinstance(description, ModelDescr):
         raise PackageInvalid(manifest, f"wanted a model, found {type(description).__name__}")
     return description
+
+
+def _refusal(
+    manifest: Path,
+    content: Mapping[str, Any],
+    written: FormatVersion,
+    description: Any,  # noqa: ANN401  (InvalidDescr is imported lazily)
+) -> PackageInvalid | PackageNewer:
+    errors = description.validation_summary.errors
+    places = [error.loc for error in errors if error.type in _UNKNOWN_KIND]
+    unknown = unknown_words(content, places)
+    if unknown:
+        known = f"format {dotted(written.known)}"
+        return PackageNewer(manifest, f"it has {', '.join(unknown)}, unknown in {known}")
+    first = _first_error(description)
+    if written.newer:
+        return PackageNewer(manifest, f"{written.why_newer} ({first})")
+    return PackageInvalid(manifest, first)
 
 
 def _first_error(description: Any) -> str:  # noqa: ANN401  (InvalidDescr is imported lazily)

@@ -16,7 +16,7 @@ from bmz.spec import model as words
 from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec
 
-SCHEMA = 5
+SCHEMA = 6
 """Number of the form; raised with every change of ``bmz.spec.model`` or of its meaning."""
 
 _CLASS = "="
@@ -49,7 +49,7 @@ def read_stored(
 
     Raises
     ------
-    PackageInvalid, PathLeavesPackage
+    PackageInvalid, PackageNewer, PathLeavesPackage
         See ``read_model``.
     """
     try:
