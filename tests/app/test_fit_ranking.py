@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from bmz.app.ask import ask
 from bmz.app.check import check
-from bmz.app.fit import ChannelAbsent, FitRequest, fit, look_at, ranked
-from bmz.app.load import load_model
+from bmz.app.fit import Candidate, ChannelAbsent, FitRequest, _Judge, fit, look_at, ranked
+from bmz.app.load import describe, load_model
 from bmz.app.request import RunRequest
 from bmz.app.search import FilterUnknown
 from bmz.base.arrays import AnyArray
@@ -26,10 +27,12 @@ from bmz.check.question import Question
 from bmz.cli.main import status_of
 from bmz.predict import frameworks
 from bmz.report.fit_text import HEADINGS, FitView, ModelFit, fit_json, fit_summary
+from bmz.report.search_text import Card
 from bmz.spec import read as read_module
 from bmz.testing.package import description, write_package
 from bmz.testing.zoo import SmallZoo, small_zoo
 from bmz.zoo.index import Index, IndexEntry
+from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
 
 
@@ -100,6 +103,33 @@ def test_what_fit_says_of_a_model_is_what_check_says(
         (checked,) = check(RunRequest(model.id, (image,), Path("unused"))).images
         assert checked.report.findings == model.findings
         assert checked.verdict == model.verdict
+
+
+def test_channels_that_check_takes_by_name_are_measured_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    described = description(channels=2)
+    for tensor in (*described["inputs"], *described["outputs"]):
+        tensor["axes"][1]["channel_names"] = ["membrane", "nuclei"]
+    manifest = write_package(tmp_path / "net", described)
+    stack = np.stack([blobs(128, 128), np.full((128, 128), 7, np.uint8)])
+    metadata = {"axes": "CYX", "Channel": {"Name": ["nuclei", "membrane"]}}
+    tifffile.imwrite(tmp_path / "a.tif", stack, ome=True, metadata=metadata)
+    settings = ZooSettings(tmp_path / "cache")
+    card = Card("net", "", "")
+    candidate = Candidate(Package("net", manifest), describe(manifest, settings), card)
+    request = FitRequest(tmp_path / "a.tif")
+
+    seen = look_at(request)
+    judge = _Judge(request, seen, settings)
+
+    judged, measured = judge(candidate), judge._measured
+    asked = ask(candidate.model, request.image, RunRequest("", (), Path()), {})
+
+    assert asked.channels_taken == (1, 0)
+    assert measured(asked) == {0: seen.measured[1], 1: seen.measured[0]}
+    assert [f.message for f in judged.findings if f.code == "channel.empty"] == [
+        "every pixel of channel 1 is 7"
+    ]
 
 
 def test_nothing_but_index_and_manifests_is_fetched_and_the_second_time_nothing(

@@ -349,7 +349,8 @@ def test_the_order_of_the_hint_puts_the_names_in_the_order_of_the_model(
 
     assert len(found) == (names != ("ACTIN", "NUCLEI", "WALLS"))
     for finding in found:
-        numbers = tuple(map(int, finding.hint.removeprefix("--channels ").split(",")))
+        words = finding.hint.removeprefix("the same as --channels ").split(";")[0]
+        numbers = tuple(map(int, words.split(",")))
         assert tuple(names[n].lower() for n in numbers) == wanted
         assert of_channels(Question(model(channels=wanted), info, numbers)) == []
 
@@ -360,14 +361,16 @@ def test_another_order_of_names_is_told_once_with_both_orders() -> None:
     assert of_channels(Question(TWO, info)) == [
         Finding(
             "channel.order",
-            "warning",
+            "note",
             "raw.c",
-            "the channels have the model's names, in another order",
+            "the channels are in another order than the model's and are taken by their names: "
+            "1 Membrane, 0 Nuclei",
             wanted="membrane, nuclei",
-            found="nuclei, membrane",
-            hint="--channels 1,0",
+            found="Nuclei, Membrane",
+            hint="the same as --channels 1,0; --channels 0,1 takes them as they lie",
         )
     ]
+    assert Question(TWO, info).channels_taken == (1, 0)
 
 
 @given(names=st.lists(st.sampled_from(["a", "b", "B"]), min_size=2, max_size=3))

@@ -99,6 +99,20 @@ def test_of_too_many_channels_the_known_one_is_proposed(tmp_path: Path) -> None:
     assert "--channels 1" in finding.hint
 
 
+def test_of_too_many_channels_those_with_the_names_of_the_model_are_proposed(
+    tmp_path: Path,
+) -> None:
+    two = model("", channels=2)
+    (tensor,) = two.inputs
+    named = replace(tensor.axes[1], names=("lid", "pot"))
+    tensor = replace(tensor, axes=(tensor.axes[0], named, *tensor.axes[2:]))
+    asked = Question(replace(two, inputs=(tensor,)), image(tmp_path, "Pot", "GFP", "Lid"))
+
+    (finding,) = [f for f in check_header(asked).findings if f.code == "channel.count"]
+
+    assert "--channels 2,0" in finding.hint
+
+
 @pytest.mark.parametrize(
     ("alias", "names"),
     [

@@ -100,14 +100,16 @@ def test_a_photograph_fits_a_model_of_red_green_and_blue() -> None:
     assert "channel.rgb" not in codes(asked)
 
 
-def test_named_channels_in_another_order_are_a_warning_with_the_order() -> None:
+def test_named_channels_in_another_order_are_adapted() -> None:
     info = image("cyx", (2, 64, 64), channel_names=("Nuclei", "Membrane"))
     report = check_header(Question(model(channels=("membrane", "nuclei")), info))
 
     finding = next(f for f in report.findings if f.code == "channel.order")
 
-    assert finding.severity == "warning"
-    assert finding.hint == "--channels 1,0"
+    assert finding.severity == "note"
+    assert "--channels 1,0" in finding.hint
+    assert report.verdict == "adapts"
+    assert report.warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -211,10 +211,9 @@ class _Judge:
 
     def __call__(self, one: Candidate) -> ModelFit:
         sample = sample_measures(one.package, one.model, self._settings)
-        info, measured = self._seen.info, self._seen.measured
-        asked = Question(
-            one.model, info, self._channels, info.pixel_um, measured=measured, sample=sample
-        )
+        info = self._seen.info
+        asked = Question(one.model, info, self._channels, info.pixel_um, sample=sample)
+        asked = replace(asked, measured=self._measured(asked))
         report, card = self._report(one, asked), one.card
         return ModelFit(
             card.id,
@@ -227,6 +226,14 @@ class _Judge:
             card.labels,
             bool(sample),
         )
+
+    def _measured(self, asked: Question) -> Mapping[int, PlaneMeasures]:
+        """Give the measures of each channel of the model, which may take them by name."""
+        measured = self._seen.measured
+        if self._channels is not None:
+            return measured  # of these channels alone
+        taken = enumerate(asked.channels_taken)
+        return {at: measured[channel] for at, channel in taken if channel in measured}
 
     def _runs(self, card: Card) -> tuple[str, ...]:
         return tuple(name for name in card.weights if name in self._usable)

@@ -83,8 +83,9 @@ def channel_findings(asked: Question) -> Iterator[Finding]:
     elif given is None and _stains_for_colours(asked):
         yield _stains(asked, where)
     else:
-        named = () if given is not None else tuple(_named_order(asked, where))
-        yield from named or meaning_findings(asked)
+        yield from meaning_findings(asked)
+        if given is None:
+            yield from _taken_by_name(asked, where)
 
 
 def _photograph(asked: Question, where: str) -> Finding:
@@ -122,36 +123,33 @@ def _count(asked: Question, found: str, where: str) -> Finding:
 
 def _wanted_channels(asked: Question) -> str:
     number = asked.channels_wanted
-    names = ", ".join(_model_names(asked))
+    names = ", ".join(asked.names_wanted)
     return f"{number} channel{'s' * (number != 1)}" + (f" ({names})" if names else "")
-
-
-def _model_names(asked: Question) -> tuple[str, ...]:
-    axes = [tensor.axis("c") for tensor in asked.inputs]
-    return tuple(name for axis in axes if axis for name in axis.names)
 
 
 def _stains_for_colours(asked: Question) -> bool:
     """Say whether the file names its channels otherwise than by colours, which the model wants."""
-    wanted = {name.lower() for name in _model_names(asked)}
+    wanted = {name.lower() for name in asked.names_wanted}
     found = {name.lower() for name in asked.image.channel_names}
     named = bool(found) and not any(NO_NAME.fullmatch(name) for name in found)
     return len(wanted) > 1 and wanted <= COLOURS and named and not found & COLOURS
 
 
 def _wants_stains(asked: Question) -> bool:
-    if {name.lower() for name in _model_names(asked)} & COLOURS:
+    if {name.lower() for name in asked.names_wanted} & COLOURS:
         return False
     return any("fluorescence" in tag.lower() for tag in asked.model.tags)
 
 
-def _named_order(asked: Question, where: str) -> Iterator[Finding]:
-    wanted = [name.lower() for name in _model_names(asked)]
-    found = [name.lower() for name in asked.image.channel_names]
-    if wanted != found and len(set(wanted)) == len(wanted) and sorted(wanted) == sorted(found):
-        order = ",".join(str(found.index(name)) for name in wanted)
+def _taken_by_name(asked: Question, where: str) -> Iterator[Finding]:
+    taken = asked.channels_by_name
+    if taken is not None and list(taken) != sorted(taken):
+        names = asked.image.channel_names
+        order, plain = (",".join(map(str, numbers)) for numbers in (taken, sorted(taken)))
         yield Finding(
-            "channel.order", "warning", where,
-            "the channels have the model's names, in another order",
-            wanted=", ".join(wanted), found=", ".join(found), hint=f"--channels {order}",
+            "channel.order", "note", where,
+            "the channels are in another order than the model's and are taken by their names: "
+            + ", ".join(f"{channel} {names[channel]}" for channel in taken),
+            wanted=", ".join(asked.names_wanted), found=", ".join(names),
+            hint=f"the same as --channels {order}; --channels {plain} takes them as they lie",
         )  # fmt: skip

@@ -65,9 +65,13 @@ def meaning_findings(asked: Question) -> Iterator[Finding]:
 def likely_channels(asked: Question) -> str:
     """Give the word for ``--channels`` that the names of the channels suggest; empty for none.
 
-    It is given only when for each channel of the model exactly one channel of the image tells
-    the structure that the model is known to want.
+    It is given only when for each channel of the model exactly one channel of the image has its
+    name, or tells the structure that the model is known to want.
     """
+    names = [name.strip().lower() for name in asked.image.channel_names]
+    wanted_names = [name.strip().lower() for name in asked.names_wanted]
+    if wanted_names and all(names.count(name) == 1 for name in wanted_names):
+        return ",".join(str(names.index(name)) for name in wanted_names)
     meant, _ = _meant(asked)
     told = [structure_of(name) for name in asked.image.channel_names]
     taken = []

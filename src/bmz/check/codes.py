@@ -102,9 +102,11 @@ CODES: Mapping[str, CodePage] = {
     ),
     "channel.order": CodePage(
         "warning",
-        "The channels have the model's names, but in another order; or the name of a channel "
-        "tells another structure than the model is known to be made for.",
-        "Give the order of the hint, or look whether this is the right channel.",
+        "The name of a channel tells another structure than the model is known to be made for. Or, "
+        "as a note, the channels have exactly the model's names in another order, and are taken by "
+        "these names.",
+        "Give the order of the hint, or look whether this is the right channel; where channels are "
+        "taken by name, nothing, or --channels with another order.",
         "bmz check MODEL cells.tif --channels 1,0",
     ),
     "channel.rgb": CodePage(

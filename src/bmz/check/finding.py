@@ -15,6 +15,9 @@ ADAPTED = frozenset(
 )
 """Codes of notes that tell of something ``bmz run`` changes; other notes tell what is unknown."""
 
+ADAPTED_WHEN_NOTED = frozenset({"channel.order"})
+"""Codes that tell of a change where they are a note; usually they are a warning."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -73,7 +76,9 @@ class CheckReport:
         """
         if self.errors:
             return "mismatch"
-        return "adapts" if any(f.code in ADAPTED for f in self.findings) else "fits"
+        noted = {f.code for f in self.findings if f.severity == "note"}
+        adapted = any(f.code in ADAPTED for f in self.findings) or noted & ADAPTED_WHEN_NOTED
+        return "adapts" if adapted else "fits"
 
     def with_more(self, findings: Iterable[Finding]) -> CheckReport:
         """Give a report with further findings."""

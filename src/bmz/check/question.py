@@ -57,6 +57,28 @@ class Question:
         return "".join(a for a in "tz" if a in self.image.sizes and a not in self.model.space)
 
     @property
+    def names_wanted(self) -> tuple[str, ...]:
+        """Give the names of the model's channels, as far as they are declared."""
+        axes = [tensor.axis("c") for tensor in self.inputs]
+        return tuple(name for axis in axes if axis for name in axis.names)
+
+    @property
+    def channels_by_name(self) -> tuple[int, ...] | None:
+        """Give the image channel of each model channel where both have the same names, each once.
+
+        Case does not matter. None where names differ, come twice, or are not there.
+        """
+        wanted, found = (
+            [name.strip().lower() for name in names]
+            for names in (self.names_wanted, self.image.channel_names)
+        )
+        if not wanted or len(set(wanted)) < len(wanted) or sorted(wanted) != sorted(found):
+            return None
+        return tuple(found.index(name) for name in wanted)
+
+    @property
     def channels_taken(self) -> tuple[int, ...]:
-        """Give the image channel of each model channel: as told, or all in order."""
-        return self.channels if self.channels is not None else tuple(range(self.channels_found))
+        """Give the image channel of each model channel: as told, else by name, else in order."""
+        if self.channels is not None:
+            return self.channels
+        return self.channels_by_name or tuple(range(self.channels_found))
