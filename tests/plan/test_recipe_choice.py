@@ -118,6 +118,26 @@ def test_a_model_of_biapy_tells_its_maps(
     assert (choice.name, choice.parameters) == ("contour", {"channels": letters})
 
 
+def test_an_unknown_foreground_of_biapy_is_taken_for_whole_cells_and_says_so() -> None:
+    tags = ("biapy", "instance-segmentation")
+    said = "nuclei. representation: F + C"
+
+    unknown = choose_recipe(model(output(channels=2), tags=tags, description="nuclei"))
+    known = choose_recipe(model(output(channels=2), tags=tags, description=said))
+
+    assert "whole cells" in unknown.why
+    assert "--set ring=1" in unknown.why
+    assert "ring" not in known.why
+
+
+def test_a_note_of_the_facts_is_told_with_the_recipe() -> None:
+    leopard = choose_recipe(model(output("F", "C", "Dc"), alias="plucky-leopard"))
+
+    assert leopard.parameters["channels"] == "F+C+Db"
+    assert "its description says Db" in leopard.why
+    assert "--set channels=F+C+Dc" in leopard.why
+
+
 @pytest.mark.parametrize(("description", "channels"), [("F", 3), ("representation: E + F", 2)])
 def test_maps_of_biapy_that_do_not_fit_are_not_guessed(description: str, channels: int) -> None:
     tags = ("biapy", "instance-segmentation")
@@ -271,7 +291,8 @@ def test_facts_say_which_of_several_outputs_becomes_labels() -> None:
     [
         ("diplomatic-bug", 1, "prompt"),
         ("amiable-crocodile", 1, "its input is no image"),
-        ("conscientious-seashell", 3, "probabilities"),
+        ("conscientious-seashell", 3, "logits and no probabilities: hpacellseg applies softmax"),
+        ("loyal-parrot", 3, "logits"),
     ],
 )
 def test_facts_say_why_there_is_no_recipe(alias: str, channels: int, reason: str) -> None:

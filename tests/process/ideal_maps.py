@@ -59,6 +59,42 @@ def boundary(labels: LabelArray) -> FloatArray:
     return edge.astype(np.float32)
 
 
+def without_contour(labels: LabelArray) -> FloatArray:
+    """Give the foreground as BiaPy trained it until 3.6.3: cells without their outermost px."""
+    return foreground(labels) * (1 - contour(labels))
+
+
+def points(labels: LabelArray, radius: int = 2) -> FloatArray:
+    """Give a spot in the middle of each object."""
+    found = np.zeros(labels.shape, np.bool_)
+    for place in ndimage.center_of_mass(labels > 0, labels, range(1, int(labels.max()) + 1)):
+        found[tuple(round(at) for at in place)] = True
+    spots: AnyArray = ndimage.binary_dilation(found, iterations=radius)
+    return spots.astype(np.float32)
+
+
+STRENGTHS: Mapping[str, tuple[float, float, float]] = {
+    "ideal": (0, 0, 1),
+    "light": (0.7, 0.1, 1),
+    "medium": (1.2, 0.25, 0.9),
+    "strong": (2, 0.5, 0.8),
+}
+"""Blur (px), noise (standard deviation) and gain of maps that are not ideal."""
+
+
+def degraded(maps: FloatArray, strength: str, *, each_pixel: bool = False) -> FloatArray:
+    """Blur maps (c, (z,) y, x), let them fade and add noise, of `STRENGTHS`; within 0 and 1.
+
+    The noise is as smooth as the maps, or differs from pixel to pixel.
+    """
+    blur, deviation, gain = STRENGTHS[strength]
+    noise = np.random.default_rng(0).normal(0, deviation, maps.shape)
+    along_space = (0,) + (blur,) * (maps.ndim - 1)
+    smooth: AnyArray = ndimage.gaussian_filter(gain * maps + noise * (not each_pixel), along_space)
+    noisy: AnyArray = np.clip(smooth + noise * each_pixel, 0, 1)
+    return noisy.astype(np.float32)
+
+
 def inner_distance(labels: LabelArray) -> FloatArray:
     """Give 1 / (1 + a d), d the distance to the middle of the object and a its area to -1/2.
 
@@ -148,6 +184,8 @@ FAMILIES = (
     Family("mesmer", lambda t: np.stack([inner_distance(t), foreground(t) - contour(t) / 2]),
            parameters={"interior_smooth": 0.0}),
     Family("contour", lambda t: np.stack([foreground(t), contour(t)])),
+    Family("contour", lambda t: np.stack([without_contour(t), contour(t)]),
+           parameters={"ring": 1}, exact=False),
     Family("boundary", lambda t: np.stack([foreground(t), contour(t)])),
     Family("gasp", lambda t: boundary(filling(t))[None], filling,
            {"superpixel_size": 5, "min_size": 5}, exact=False),

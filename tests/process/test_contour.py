@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from scipy import ndimage
 from skimage.draw import disk
-from tests.process.ideal_maps import cells, contour, foreground
+from skimage.filters import gaussian, threshold_otsu
+from skimage.measure import label
+from skimage.segmentation import watershed
+from tests.process.ideal_maps import (
+    STRENGTHS,
+    boundary,
+    cells,
+    contour,
+    degraded,
+    foreground,
+    inner_distance,
+    points,
+    probability,
+    without_contour,
+)
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.process.contour import label_contours, named_maps
+from bmz.process.contour import CONTOUR, label_contours, named_maps
 from bmz.process.distance_watershed import label_by_distance
 from bmz.process.matching import match_labels
 from bmz.process.output_map import ChannelsDiffer
+from bmz.process.ring import with_ring
 from bmz.process.thresholds import OTSU, threshold_of
+from bmz.process.whole_map import whole_map_parameters
+from bmz.spec.facts import facts_of, known_aliases
 
 TRUTH = cells(11)
 F, C = foreground(TRUTH), contour(TRUTH)
@@ -152,3 +171,140 @@ def test_distances_are_in_pixels_of_the_input() -> None:
 
     assert coarse.shape == fine.shape[1:]
     assert coarse.max() == 2
+
+
+def contour_models() -> dict[str, Mapping[str, float | int | bool | str]]:
+    """Give the curated parameters of every model whose recipe is ``contour``."""
+    ways = {a: facts.recipe for a in known_aliases() if (facts := facts_of(a))}
+    return {a: w.value.parameters for a, w in ways.items() if w and w.value.name == "contour"}
+
+
+TARGETS: Mapping[tuple[str, bool], list[FloatArray]] = {
+    ("F+C", True): [without_contour(TRUTH), boundary(TRUTH)],
+    ("F+C+M", True): [without_contour(TRUTH), boundary(TRUTH), F],
+    ("F+P", False): [F, points(TRUTH)],
+    ("F+C+Db", False): [F, boundary(TRUTH), probability(TRUTH)],
+}
+"""What BiaPy trains; until 3.6.3 (true) it took the contour out of the foreground."""
+
+
+def test_each_of_the_29_models_has_the_rule_of_its_own_training_targets() -> None:
+    known = contour_models()
+    old = {alias for alias, way in known.items() if way["channels"] in {"F+C", "F+C+M"}}
+
+    assert len(known) == 29
+    assert {a for a in old if known[a]["channels"] == "F+C"} == {
+        alias for alias, way in known.items() if way.get("ring") == 1
+    }
+    assert known.keys() - old == {"plucky-leopard", "proactive-snail"}
+
+
+@pytest.mark.parametrize("strength", ["ideal", "light", "medium"])
+@pytest.mark.parametrize("alias", ["ambitious-kangaroo", "happy-honeybee", "proactive-snail",
+                                   "plucky-leopard"])  # fmt: skip
+def test_cells_are_as_large_as_those_that_the_model_was_trained_on(
+    alias: str, strength: str
+) -> None:
+    way = contour_models()[alias]
+    targets = TARGETS[str(way["channels"]), alias not in {"proactive-snail", "plucky-leopard"}]
+
+    found = label_contours(degraded(np.stack(targets), strength), (1, 1), **way).labels
+
+    assert np.count_nonzero(found) == pytest.approx(np.count_nonzero(TRUTH), rel=0.03)
+    # points have no contour that tells where cells meet
+    assert match_labels(found, TRUTH, 0.8).f1 >= (0.6 if way["channels"] == "F+P" else 0.96)
+
+
+def test_half_of_the_threshold_gives_a_ring_back_only_as_far_as_it_is_blurred() -> None:
+    maps = np.stack(TARGETS["F+C", True])
+    whole = np.count_nonzero(TRUTH)
+
+    def share(strength: str, **words: float) -> float:
+        found = label_contours(degraded(maps, strength), (1, 1), **words).labels
+        return np.count_nonzero(found) / whole
+
+    assert share("ideal", growth=0.5) < 0.87
+    assert share("light", growth=0.5) < 0.94
+    assert share("strong", growth=0.5) > 1.02
+    assert [share(strength, ring=1) for strength in STRENGTHS] == pytest.approx([1] * 4, abs=0.03)
+
+
+def test_growth_of_a_half_is_that_of_biapy() -> None:
+    maps = degraded(np.stack([F, contour(TRUTH)]), "medium")
+    above, below = (threshold_otsu(one) for one in maps)
+    seeds = label((maps[0] > above) & ~(maps[1] > below), connectivity=1)
+    surface = gaussian(-maps[0], sigma=1, truncate=1)
+
+    by_biapy = watershed(surface, seeds, mask=maps[0] > above / 2)
+
+    words = {"growth": 0.5, "seed_size": 0, "smooth_surface": 1.0}
+    found = label_contours(maps, (1, 1), **words).labels
+    assert found.max() == by_biapy.max()
+    assert match_labels(found, by_biapy.astype(np.int32), 0.99).f1 == 1
+
+
+def test_cells_whose_seeds_are_points_meet_where_they_are_narrow() -> None:
+    truth = np.zeros((40, 50), np.int32)
+    truth[4:26, 4:26] = 1
+    truth[24:32, 26:34] = 2
+    maps = np.stack([foreground(truth), points(truth)])
+    words = {"channels": "F+P"}
+
+    found = label_contours(maps, (1, 1), **words).labels
+    sharp = label_contours(maps, (1, 1), smooth_surface=0.0, **words).labels
+
+    # on a flat surface they meet half way between the points
+    assert np.count_nonzero(found != truth) < np.count_nonzero(sharp != truth) / 2
+
+
+def test_a_ring_joins_no_two_cells_and_goes_to_the_deeper_side() -> None:
+    labels = np.array([[0, 1, 0, 2, 0, 0]])
+
+    ring = with_ring(labels, np.array([[0, -0.5, 0, -0.9, 0, 0]]), 1)
+
+    assert ring.tolist() == [[1, 1, 2, 2, 2, 0]]
+    assert with_ring(labels, np.zeros((1, 6)), 0).tolist() == labels.tolist()
+    assert with_ring(labels, np.zeros((1, 6)), 9).min() > 0
+
+
+def test_a_ring_is_regained_in_stacks() -> None:
+    depth_there = probability(TRUTH)
+    stack = np.stack([TRUTH * (depth_there > abs(z - 8) / 8) for z in range(17)])
+    maps = np.stack([without_contour(stack), contour(stack)])
+
+    found = label_contours(maps, (1, 1, 1), ring=1).labels
+
+    assert np.count_nonzero(found) == pytest.approx(np.count_nonzero(stack), rel=0.03)
+    assert match_labels(found, stack, 0.9).f1 >= 0.9
+
+
+LOGITS = 4 * np.stack([1 - F, 0.5 * C, F - C]) - 2
+"""Of background, border and nucleus, as the networks of the Human Protein Atlas give them."""
+
+
+def test_what_is_told_of_logits_of_nuclei_gives_the_nuclei() -> None:
+    facts = facts_of("conscientious-seashell")
+    assert facts is not None
+    assert facts.recipe is not None
+    reason = facts.recipe.value.reason
+    words = dict(word.split("=") for word in reason.split() if "=" in word)
+
+    parameters = CONTOUR.parameters_from({}, words)
+    found = CONTOUR.apply(LOGITS.astype(np.float32), (1, 1), parameters).labels
+
+    assert "--recipe contour" in reason
+    assert "logits" in reason
+    assert found.max() == TRUTH.max()
+    assert np.count_nonzero((found > 0) & (TRUTH == 0)) == 0
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_thresholds_of_logits_are_those_of_their_shares(activation: str) -> None:
+    logits = degraded(np.stack([F, C, inner_distance(TRUTH)]), "light") * 8 - 4
+    asked = CONTOUR.parameters_from({"channels": "F+C+-", "activation": activation}, {})
+
+    at_once = CONTOUR.apply(logits, (1, 1), asked).labels
+    in_parts = CONTOUR.apply(logits, (1, 1), whole_map_parameters(CONTOUR, logits, asked)).labels
+
+    np.testing.assert_array_equal(at_once, in_parts)
+    assert at_once.max() == pytest.approx(TRUTH.max(), abs=2)

@@ -132,7 +132,8 @@ def _declares(model: ModelSpec) -> bool:
 def _curated(tensor: TensorSpec, curated: Curated | None) -> RecipeChoice | None:
     if curated is None or not curated.way.name or not curated.fits(tensor):
         return None
-    why = f"curated facts; {curated.source}"
+    note = f"; note: {curated.way.note}" if curated.way.note else ""
+    why = f"curated facts; {curated.source}{note}"
     return RecipeChoice(curated.way.name, why, tensor.id, curated.way.parameters)
 
 
@@ -247,6 +248,10 @@ def _biapy(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     if len(channels.split("+")) != tensor.channels or not set(channels.split("+")) <= BIAPY:
         return None
     why = f"a BiaPy model, whose maps are {channels}"
+    if not said and channels == "F+C":
+        # biapy/data/pre_processing.py: until 3.6.3 the contour was taken out of F
+        why += "; F is taken for whole cells, as BiaPy trains it since 3.6.4"
+        why += " (trained by an older one? then --set ring=1)"
     return RecipeChoice("contour", why, tensor.id, {"channels": channels})
 
 

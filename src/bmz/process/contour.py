@@ -10,11 +10,14 @@ import numpy as np
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray
+from bmz.process.activation import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.maps import are_shares, on_input_grid, without_small
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import Labelled, Parameter, Recipe, Value
 from bmz.process.relabel import in_raster_order
+from bmz.process.ring import with_ring
 from bmz.process.thresholds import OTSU, threshold_of
+from bmz.process.whole_map import streamed_otsu
 
 MEANINGS = {
     "F": "foreground",
@@ -36,6 +39,13 @@ ABOVE = ("foreground", "point", "distance")
 BELOW = ("contour", "touching", "centre", "background")
 
 
+AS_SEEDS_ASK = -1.0
+"""The surface is smoothed where seeds are points, which lie far from where cells meet."""
+
+SIGMA_OF_POINTS, SIGMAS_SEEN = 1.0, 1.0
+"""The Gaussian of BiaPy 3.7.1 before it floods, entries of the map, and how far it sees."""
+
+
 @dataclass(frozen=True)
 class ContourSettings:
     """The parameters of the recipe; `CONTOUR` says what they mean."""
@@ -49,8 +59,12 @@ class ContourSettings:
     point_threshold: float = OTSU
     distance_threshold: float = OTSU
     centre_threshold: float = OTSU
+    growth: float = 1.0
+    ring: int = 0
     seed_size: int = 10
     surface: str = "auto"
+    smooth_surface: float = AS_SEEDS_ASK
+    activation: str = "none"
 
 
 def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
@@ -61,7 +75,12 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -
     of contour (C), touching (T) and distance to the centre (Dc), whichever are there; with points,
     the points alone are the seeds. Seeds that are too small are noise, and are left out. Cells
     fill the mask (M), or what is no background (B), or the foreground with the contour, if a
-    pixel is either, or else the foreground.
+    pixel is either, or else the foreground: where it lies above `growth` times its threshold.
+
+    BiaPy grows every cell at half of the threshold (`growth` 0.5). That gives a cell back only as
+    much as its outline is blurred, and makes a cell too large whose foreground was whole. So here
+    it grows at the threshold; and where a foreground was trained without the outermost px of
+    every cell, which the contour took, each cell takes in that `ring` again at last.
 
     Parameters
     ----------
@@ -83,6 +102,7 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -
     from skimage.segmentation import watershed  # here: it takes long to import
 
     wanted = ContourSettings(**parameters)
+    output = activated(output, wanted.activation)
     maps = named_maps(output, wanted.channels)
     limits = {
         name: threshold_of(values, getattr(wanted, f"{name}_threshold"))
@@ -91,7 +111,9 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -
     parts, _ = ndimage.label(seeds_of(maps, limits))
     parts = without_small(parts, wanted.seed_size, grid)
     surface = _surface(maps, wanted.surface)
-    labels = watershed(surface, parts, mask=mask_of(maps, limits, shares=are_shares(output)))
+    mask = mask_of(maps, _grown(limits, wanted.growth), shares=are_shares(output))
+    labels = watershed(_smoothed(surface, maps, wanted.smooth_surface), parts, mask=mask)
+    labels = with_ring(labels, surface, wanted.ring)
     found = in_raster_order(on_input_grid(labels, grid))
     inside = on_input_grid(maps.get("foreground", -surface), grid)
     return Labelled(found.labels, mean_of_each(found.labels, inside))
@@ -161,12 +183,43 @@ def mask_of(
     return np.asarray(cell > limits["foreground"])
 
 
+def thresholds_of_whole_map(
+    maps: Any,  # noqa: ANN401  (an array of which parts are read)
+    parameters: Mapping[str, Value],
+) -> dict[str, Value]:
+    """Find every threshold that is to be found by Otsu's method, as `Recipe.of_whole_map` says."""
+    places = named_channels(str(parameters["channels"]), maps.shape[0])
+    seen = ActivatedMaps(maps, str(parameters["activation"]))
+    return {
+        f"{name}_threshold": streamed_otsu(seen, at)
+        for name, at in places.items()
+        if parameters[f"{name}_threshold"] == OTSU
+    }
+
+
 def mean_of_each(labels: AnyArray, values: AnyArray) -> AnyArray:
     """Give the mean of `values` over each object, within 0 and 1, (n,) float32."""
     count = np.bincount(labels.reshape(-1))[1:]
     total = np.bincount(labels.reshape(-1), values.reshape(-1).astype(np.float64))[1:]
     means: AnyArray = np.clip(total / np.maximum(count, 1), 0, 1).astype(np.float32)
     return means
+
+
+def _grown(limits: Mapping[str, float], growth: float) -> dict[str, float]:
+    return {
+        name: limit * growth if name in {"foreground", "mask"} else limit
+        for name, limit in limits.items()
+    }
+
+
+def _smoothed(surface: AnyArray, maps: Mapping[str, AnyArray], asked: float) -> AnyArray:
+    sigma = asked
+    if asked == AS_SEEDS_ASK:
+        sigma = SIGMA_OF_POINTS if "point" in maps else 0.0
+    if sigma == 0:
+        return surface
+    smooth: AnyArray = ndimage.gaussian_filter(surface, sigma, mode="nearest", truncate=SIGMAS_SEEN)
+    return smooth
 
 
 def _surface(maps: Mapping[str, AnyArray], asked: str) -> AnyArray:
@@ -187,8 +240,10 @@ LETTERS = (
 CONTOUR = Recipe(
     name="contour",
     what="foreground and contour, mask, points or distances: watershed from what is surely inside",
-    source="Franco-Barranco et al. 2025, doi 10.1038/s41592-025-02699-y; BiaPy 3.7.1",
+    source="Franco-Barranco et al. 2025, doi 10.1038/s41592-025-02699-y; BiaPy 3.7.1, which grows "
+    "at half of the threshold, keeps every seed, does not read M and regains no ring",
     label=label_contours,
+    of_whole_map=thresholds_of_whole_map,
     parameters=(
         Parameter("channels", "F+C", LETTERS),
         *(
@@ -204,6 +259,10 @@ CONTOUR = Recipe(
                 ("centre", "Dc", None),
             )
         ),
+        Parameter(
+            "growth", 1.0, "cells fill what is above this share of the threshold of F or M", 0, 1
+        ),
+        Parameter("ring", 0, "px of the map that cells grow by at last, for F without contour", 0),
         Parameter("seed_size", 10, "smallest seed, px of the input; 0: all", 0),
         Parameter(
             "surface",
@@ -211,6 +270,13 @@ CONTOUR = Recipe(
             "what is flooded; auto: the foreground, else the distance or the mask",
             choices=("auto", "foreground", "contour", "distance", "mask"),
         ),
+        Parameter(
+            "smooth_surface",
+            AS_SEEDS_ASK,
+            "Gaussian of what is flooded, px of the map; -1: 1 with points, else 0",
+            AS_SEEDS_ASK,
+        ),
+        Parameter("activation", "none", "what turns logits into shares", choices=ACTIVATIONS),
     ),
 )
 """The recipe of BiaPy's models."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,13 @@ from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
 from bmz.process.contour import mean_of_each
-from bmz.process.maps import on_input_grid, one_map
+from bmz.process.maps import channel_words, on_input_grid, one_map
+from bmz.process.output_map import ChannelsDiffer
 from bmz.process.peaks import prominent_peaks
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import Labelled, Parameter, Recipe, Value
 from bmz.process.relabel import in_raster_order
-from bmz.process.thresholds import threshold_of
+from bmz.process.thresholds import OTSU, threshold_of
+from bmz.process.whole_map import streamed_otsu
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,23 @@ def label_by_distance(output: AnyArray, grid: tuple[int, ...], **parameters: Any
     return Labelled(labels, mean_of_each(labels, on_input_grid(values, grid)))
 
 
+def threshold_of_whole_map(
+    maps: Any,  # noqa: ANN401  (an array of which parts are read)
+    parameters: Mapping[str, Value],
+) -> dict[str, Value]:
+    """Find the threshold if it is to be found by Otsu's method, as `Recipe.of_whole_map` says."""
+    channel = int(parameters["channel"])
+    if not 0 <= channel < maps.shape[0]:
+        raise ChannelsDiffer("distance_watershed", channel_words(channel), maps.shape[0])
+    return {"threshold": streamed_otsu(maps, channel)} if parameters["threshold"] == OTSU else {}
+
+
 DISTANCE_WATERSHED = Recipe(
     name="distance_watershed",
     what="one foreground map: its regions, cut where they are narrow",
     source="Meyer 1994, doi 10.1016/0165-1684(94)90060-4; h-maxima of the distance transform",
     label=label_by_distance,
+    of_whole_map=threshold_of_whole_map,
     parameters=(
         Parameter("threshold", 0.5, "foreground is what lies above; -1: by Otsu's method"),
         Parameter("channel", 0, "channel of the foreground, counted from 0", 0),

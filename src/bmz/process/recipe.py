@@ -139,6 +139,19 @@ class LabelFunction(Protocol):
         """
 
 
+class WholeMapFunction(Protocol):
+    """Takes parameters from the whole map, so that every block of it is labelled alike."""
+
+    def __call__(self, maps: Any, parameters: Mapping[str, Value]) -> Mapping[str, Value]:  # noqa: ANN401  (an array of which parts are read)
+        """Give values for the parameters that stand for "take it from the map".
+
+        Parameters
+        ----------
+        maps : (c, (z,) y, x), read in boxes
+        parameters : complete
+        """
+
+
 FINISH: tuple[Parameter, ...] = (
     Parameter("min_size", 0, "smallest object, px of the image", 0),
     Parameter("max_size", 0, "largest object, px of the image; 0: any", 0),
@@ -163,6 +176,7 @@ class Recipe:
     per_object : the output has one entry an object, along its first axis, and is no map of the
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
+    of_whole_map : what `label` would take from a map; None where that is nothing
     """
 
     name: str
@@ -171,6 +185,7 @@ class Recipe:
     label: LabelFunction
     parameters: tuple[Parameter, ...] = ()
     per_object: bool = False
+    of_whole_map: WholeMapFunction | None = None
 
     @property
     def own(self) -> tuple[str, ...]:

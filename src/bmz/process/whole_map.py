@@ -9,11 +9,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.base.boxes import Box, boxes
-from bmz.process.contour import named_channels
-from bmz.process.maps import channel_words
-from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import Recipe, Value
-from bmz.process.thresholds import OTSU
 
 BINS = 256
 """Of the histogram of Otsu's method, as scikit-image has it."""
@@ -27,7 +23,7 @@ def whole_map_parameters(
     maps: Any,  # noqa: ANN401  (an array of which parts are read)
     parameters: Mapping[str, Value],
 ) -> dict[str, Value]:
-    """Replace every threshold that is to be found by Otsu's method by that of the whole map.
+    """Replace every parameter that a recipe takes from the map by that of the whole map.
 
     Parameters
     ----------
@@ -38,27 +34,15 @@ def whole_map_parameters(
     Returns
     -------
     dict
-        `parameters` with numbers in place of -1; the same where the recipe finds none
+        `parameters` with numbers in place of -1; the same where the recipe takes none
 
     Raises
     ------
     ChannelsDiffer
         The map has not the channels that the parameters name.
     """
-    known = dict(parameters)
-    places: Mapping[str, int] = {}
-    if recipe.name == "distance_watershed":
-        channel = int(known["channel"])
-        if not 0 <= channel < maps.shape[0]:
-            raise ChannelsDiffer(recipe.name, channel_words(channel), maps.shape[0])
-        places = {"threshold": channel}
-    if recipe.name == "contour":
-        named = named_channels(str(known["channels"]), maps.shape[0])
-        places = {f"{name}_threshold": at for name, at in named.items()}
-    for name, at in places.items():
-        if known[name] == OTSU:
-            known[name] = streamed_otsu(maps, at)
-    return known
+    found = {} if recipe.of_whole_map is None else recipe.of_whole_map(maps, parameters)
+    return {**parameters, **found}
 
 
 def least_overlap(

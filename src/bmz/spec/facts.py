@@ -41,12 +41,14 @@ class LabelWay:
     parameters : of the recipe, where they differ from its defaults
     output : id of the output it works on; empty for the only one
     reason : why there is no recipe
+    note : what to know of the recipe, such as where the description contradicts itself
     """
 
     name: str = ""
     parameters: Mapping[str, float | int | bool | str] = field(default_factory=dict)
     output: str = ""
     reason: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
