@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -196,6 +198,64 @@ def test_the_file_of_a_scheduler_names_it(
     summary = run(replace(request_, scheduler=str(file)))
 
     assert len(summary.done) == 6
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "[" * 100_000, "no JSON", '"tcp"'])
+def test_a_file_that_names_no_scheduler_is_told(
+    content: str, request_: RunRequest, tmp_path: Path
+) -> None:
+    file = tmp_path / "scheduler.json"
+    file.write_text(content)
+
+    with pytest.raises(cluster.SchedulerAbsent, match=r"scheduler\.json"):
+        run(replace(request_, scheduler=str(file)))
+
+
+def test_tls_without_certificates_is_told(request_: RunRequest) -> None:
+    with pytest.raises(cluster.SchedulerAbsent, match="TLS") as refused:
+        run(replace(request_, scheduler="tls://127.0.0.1:9"))
+
+    assert "Who may reach the scheduler" in refused.value.hint
+
+
+def test_workers_that_die_while_they_start_are_told(
+    request_: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(**_: object) -> None:
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", dies)
+
+    with pytest.raises(cluster.WorkersDoNotStart, match="Nanny failed to start"):
+        run(replace(request_, workers=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory_gb", [None, 1e-9], ids=["images", "tiles"])
+def test_a_scheduler_that_dies_fails_the_images_that_are_left(
+    memory_gb: float | None, request_: RunRequest, tmp_path: Path
+) -> None:
+    file = tmp_path / "scheduler.json"
+    words = ["--scheduler-file", str(file), "--no-dashboard"]
+    started = [
+        subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_scheduler", *words]),
+        subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_worker", *words]),
+    ]
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "files":
+            started[0].kill()
+
+    try:
+        summary = run(replace(request_, scheduler=str(file), memory_gb=memory_gb), kill)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+    assert summary.done
+    assert summary.failed
+    assert {failure.error.code for failure in summary.failed} == {"cluster.scheduler-lost"}
 
 
 def test_finished_images_are_not_dealt_out_again(request_: RunRequest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -60,8 +61,9 @@ class SchedulerAbsent(CouldNotTell):
 
     def __init__(self, address: str, why: Exception) -> None:
         super().__init__(
-            f"no Dask scheduler answers at '{address}' ({type(why).__name__})",
-            hint="start one with 'dask scheduler', and its workers with 'dask worker'",
+            f"no Dask scheduler answers at '{address}' ({_first_line(why)})",
+            hint="start one with 'dask scheduler', and its workers with 'dask worker'; for tls:// "
+            "see 'Who may reach the scheduler' in docs/how-to/cluster.md",
             code="cluster.no-scheduler",
         )
 
@@ -75,6 +77,32 @@ class WorkerLost(CouldNotTell):
             hint="most often its memory ran out: fewer --workers, or a smaller --tile",
             code="cluster.worker-lost",
         )
+
+
+class SchedulerLost(CouldNotTell):
+    """The scheduler ended, or the connection to it, before an image was done."""
+
+    def __init__(self, image: Path, why: BaseException) -> None:
+        super().__init__(
+            f"the Dask scheduler was lost before '{image.name}' was done ({_first_line(why)})",
+            hint="start it again, and go on with --resume",
+            code="cluster.scheduler-lost",
+        )
+
+
+class WorkersDoNotStart(CouldNotTell):
+    """Dask could not start processes on this machine."""
+
+    def __init__(self, workers: int, why: Exception) -> None:
+        super().__init__(
+            f"Dask could not start {workers} processes on this computer ({_first_line(why)})",
+            hint="most often memory or processes are limited: give fewer --workers",
+            code="cluster.no-workers",
+        )
+
+
+def _first_line(why: BaseException) -> str:
+    return str(why).strip().partition("\n")[0] or type(why).__name__
 
 
 def run_on_workers(
@@ -98,8 +126,8 @@ def run_on_workers(
 
     Raises
     ------
-    DaskMissing, SchedulerAbsent
-        There is no Dask, or no scheduler.
+    DaskMissing, SchedulerAbsent, WorkersDoNotStart
+        There is no Dask, or no scheduler, or no process can be started.
     """
     request = job.request
     done = {one.image: one for one in ready if not isinstance(one, Ready)}
@@ -139,16 +167,25 @@ def _in_tiles(
 ) -> Iterator[tuple[Path, Outcome]]:
     from distributed import KilledWorker
 
-    network = OnWorkers(client, alone, max(len(client.nthreads()), 1))
     for ready in large:
         try:
+            network = OnWorkers(client, alone, _worker_count(client, ready.image))
             with claimed_output(job, ready.image, files[ready.image]) as done:
                 outcome = done or run_streamed(job, ready, network, files[ready.image], listener)
             yield ready.image, outcome
         except KilledWorker as why:
             yield ready.image, ImageFailed(ready.image, WorkerLost(ready.image, why))
+        except (CancelledError, OSError) as why:  # a disk that refuses has a name of its own
+            yield ready.image, ImageFailed(ready.image, SchedulerLost(ready.image, why))
         except BmzError as error:
             yield ready.image, ImageFailed(ready.image, error)
+
+
+def _worker_count(client: Any, image: Path) -> int:  # noqa: ANN401  (Dask has no types)
+    try:
+        return max(len(client.nthreads()), 1)
+    except (RuntimeError, OSError) as why:  # the former: the client has hung up
+        raise SchedulerLost(image, why) from why
 
 
 def _dealt(
@@ -158,6 +195,7 @@ def _dealt(
     files: Mapping[Path, Mapping[str, Path]],
 ) -> Iterator[tuple[Path, Outcome]]:
     from distributed import KilledWorker, as_completed
+    from distributed.core import CommClosedError
 
     def submit(image: Path) -> Any:  # noqa: ANN401  (as above)
         return client.submit(
@@ -173,6 +211,9 @@ def _dealt(
             outcome = future.result()
         except KilledWorker as why:
             outcome = ImageFailed(image, WorkerLost(image, why))
+        except (CancelledError, CommClosedError, TimeoutError) as why:
+            yield image, ImageFailed(image, SchedulerLost(image, why))
+            continue
         if isinstance(outcome, ImageFailed) and isinstance(outcome.error, CouldNotTell):
             tried[image] += 1
             if tried[image] <= TIMES_ELSEWHERE:
@@ -193,18 +234,22 @@ def _client(request: RunRequest, stack: ExitStack) -> Any:  # noqa: ANN401  (Das
         try:
             address = _address(request.scheduler)
             return stack.enter_context(Client(address, timeout="10s"))
-        except (OSError, TimeoutError, ValueError, KeyError) as why:
+        except (OSError, TimeoutError, ValueError, KeyError, TypeError, RecursionError) as why:
+            # among them: a file that names none, and TLS without certificates in Dask's settings
             raise SchedulerAbsent(request.scheduler, why) from why
     stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": dict(ONE_THREAD)}))
-    cluster = stack.enter_context(
-        LocalCluster(
-            n_workers=request.workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,
-            dashboard_address=None,
+    try:
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=request.workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=0,
+                dashboard_address=None,
+            )
         )
-    )
+    except (RuntimeError, OSError, TimeoutError) as why:
+        raise WorkersDoNotStart(request.workers, why) from why
     return stack.enter_context(Client(cluster))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,8 @@ class OnWorkers:
                 done += waiting[future]
                 listener(Progress("tiles", done, total))
         except BaseException:
-            self.client.cancel(list(waiting))
+            with suppress(CancelledError, OSError, TimeoutError):  # the scheduler itself is gone
+                self.client.cancel(list(waiting))
             raise
         return batch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
@@ -16,9 +17,9 @@ from bmz.base.errors import BmzError
 from bmz.base.files import FolderNotWritable, disk_faults_told
 from bmz.base.printable import printable
 from bmz.base.version import version
+from bmz.cli.interrupting import INTERRUPTED, interruptible
 
 OUR_BUG = 70
-INTERRUPTED = 130
 
 COMMANDS = {
     "search": "Find models of the zoo, the most relevant first.",
@@ -82,7 +83,16 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, TextIOWrapper):
             # a file name may have letters that the terminal's code page lacks
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_flushed(status_of(sys.argv[1:] if words is None else words)))
+    warnings.showwarning = _say_warning
+    with interruptible():
+        status = _flushed(status_of(sys.argv[1:] if words is None else words))
+    sys.exit(status)
+
+
+def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning of a library in one line, without what could steer the terminal."""
+    start = click.style("warning", fg="yellow", bold=True)
+    click.echo(f"{start}: {printable(str(message))}", err=True)
 
 
 def _flushed(status: int) -> int:

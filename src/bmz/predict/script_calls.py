@@ -34,6 +34,7 @@ _KNOWN_OPS = frozenset(
 )  # fmt: skip
 _KNOWN_CLASSES = frozenset({"mkldnn", "quantized", "sparse", "xnnpack"})
 _CLASS = re.compile(r"\btorch\.classes\.(\w+)")
+_SPEAKS = re.compile(rb"\b(?:print|warn)\(")
 _OLD = "model.json"
 _TEXT = re.compile(rb"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
 # PyTorch writes none of these outside texts, and its compiler reads them otherwise than Python
@@ -81,6 +82,13 @@ def host_calls(path: Path) -> tuple[str, ...]:
             elif name.rpartition("/")[2] == _OLD:
                 found.add(f"source in the layout of PyTorch 1.0 ({name})")
     return tuple(sorted(found))
+
+
+def speaks(path: Path) -> bool:
+    """Say whether the source in a TorchScript file prints or warns; `host_calls` has read it."""
+    with opened_zip(path) as archive:
+        sources = (m for m in archive.infolist() if m.filename.lower().endswith(".py"))
+        return any(_SPEAKS.search(archive.read(member)) for member in sources)
 
 
 def _of_source(content: bytes, name: str) -> Iterator[str]:

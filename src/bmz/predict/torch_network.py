@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,9 +130,16 @@ class TorchBackend:
     ----------
     network : on its device
     weights : what it was opened with
+    around : context in which the network computes
     """
 
-    def __init__(self, network: torch.nn.Module, weights: Weights) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        weights: Weights,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._around = around
         self._torch = import_torch()
         self.name = f"torch {self._torch.__version__}"
         self.device, self.precision = weights.device, weights.precision
@@ -209,6 +216,7 @@ class TorchBackend:
         lower = self.precision != "float32"
         dtype = getattr(self._torch, self.precision) if lower else None
         with (
+            self._around(),
             self._torch.inference_mode(),
             self._torch.autocast(self.device.kind, dtype, enabled=lower),
         ):

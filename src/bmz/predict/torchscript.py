@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import Weights, WeightsUnreadable
-from bmz.predict.script_calls import host_calls
+from bmz.predict.quiet import words_of_network
+from bmz.predict.script_calls import host_calls, speaks
 from bmz.predict.torch_network import TorchBackend, ready_torch
 from bmz.predict.zip_copy import plain_copy
 
@@ -47,12 +49,13 @@ def open_torchscript(weights: Weights) -> TorchBackend:
     try:
         with plain_copy(weights.path) as copy:
             network = _loaded(torch, copy, weights)
+            around = words_of_network if speaks(copy) else nullcontext
     except (OSError, zipfile.BadZipFile, RuntimeError, ValueError) as why:
         first = str(why).strip().partition("\n")[0]
         raise WeightsUnreadable(weights.path, "torchscript", first) from why
     if weights.device.kind == "cuda":
         round_nothing_in(network)
-    return TorchBackend(network.eval(), weights)
+    return TorchBackend(network.eval(), weights, around)
 
 
 def _loaded(torch: Any, copy: Path, weights: Weights) -> Any:  # noqa: ANN401  (two of no types)

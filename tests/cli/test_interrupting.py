@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+
+import pytest
+
+from bmz.cli import interrupting
+
+
+class Ended(BaseException):
+    pass
+
+
+def _watched(monkeypatch: pytest.MonkeyPatch, *signals: bytes, grace_s: float) -> list[str]:
+    ends: list[str] = []
+
+    def end(why: str) -> None:
+        ends.append(why)
+        raise Ended
+
+    monkeypatch.setattr(interrupting, "_end", end)
+    monkeypatch.setattr(interrupting, "GRACE_S", grace_s)
+    told, tell = socket.socketpair()
+    for numbers in signals:
+        tell.send(numbers)
+    if not signals or grace_s > 1:
+        tell.close()
+    try:
+        interrupting._watch(told)
+    except Ended:
+        pass
+    finally:
+        tell.close()
+    return ends
+
+
+INT, CHILD = bytes([signal.SIGINT]), bytes([signal.SIGTERM])
+
+
+def test_a_second_interrupt_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _watched(monkeypatch, INT, INT, grace_s=60) == ["interrupted twice"]
+
+
+def test_one_interrupt_is_answered_by_python_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _watched(monkeypatch, INT, CHILD, grace_s=60) == []
+
+
+def test_an_interrupt_without_effect_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _watched(monkeypatch, INT, grace_s=0.01) == ["the program did not answer to Ctrl-C"]
+
+
+def test_the_watch_ends_with_its_block() -> None:
+    before = threading.active_count()
+
+    with interrupting.interruptible(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert threading.active_count() == before
+    assert signal.set_wakeup_fd(-1) == -1
