@@ -16,6 +16,7 @@ from bmz.base.arrays import FloatArray, LabelArray
 from bmz.base.progress import Event, Note, Progress
 from bmz.process.blocks import BlockWork, Found, label_blocks
 from bmz.process.finish import Finish
+from bmz.process.flow_error import flows_of_labels
 from bmz.process.recipe import Value
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order
@@ -175,6 +176,22 @@ def test_stacks_are_cut_along_y_and_x() -> None:
     labels, _ = in_blocks("components", maps, 40)
 
     np.testing.assert_array_equal(labels, whole("components", maps))
+
+
+def test_flows_of_stacks_are_cut_nowhere() -> None:
+    truth = np.repeat(cells(27, 96, 4)[None], 7, 0)
+    way = flows_of_labels(truth[0])
+    depth = np.reshape(np.linspace(1, -1, 7, dtype=np.float32), (7, 1, 1)) * (truth > 0)
+    flow = np.stack([depth, *(np.repeat(part[None], 7, 0) for part in way)])
+    noise = np.random.default_rng(27).standard_normal(flow.shape).astype(np.float32)
+    maps = np.concatenate([5 * flow + 5 * noise, np.where(truth > 0, 6, -6)[None]]).astype(
+        np.float32
+    )
+
+    labels, found = in_blocks("flows", maps, 40, overlap=16)
+
+    np.testing.assert_array_equal(labels, whole("flows", maps))
+    assert found.count >= 16
 
 
 def test_a_map_without_objects_has_none() -> None:

@@ -14,7 +14,7 @@ from bmz.base.arrays import BoolArray, FloatArray, LabelArray
 from bmz.base.boxes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.process.finish import Finish, finish_labels
-from bmz.process.recipe import Labelled, Recipe, Value
+from bmz.process.recipe import Labelled, Place, Recipe, Value
 from bmz.process.whole_map import least_overlap, unlabelled, whole_map_parameters
 
 GROWTH = 2
@@ -185,7 +185,9 @@ def _labelled(work: BlockWork, seen: Box) -> tuple[Labelled, BoolArray]:
         # a share of the whole, and not of what this block sees
         whole = float(np.prod(work.maps.shape[1:])) / max(float(np.prod(maps.shape[1:])), 1)
         parameters["max_size_fraction"] = min(float(parameters["max_size_fraction"]) * whole, 1.0)
-    done = work.recipe.apply(maps, work.grid, parameters)
+    origin = tuple(side.start for side in seen)
+    placed = {"place": Place(origin, work.maps.shape[1:])} if work.recipe.placed else {}
+    done = work.recipe.apply(maps, work.grid, parameters, **placed)
     on_map = done.labels[tuple(slice(None, None, step) for step in work.grid)]
     return done, unlabelled(work.recipe, maps, on_map, parameters)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import BoolArray, FloatArray
+from bmz.process.recipe import Place
 
 Places = NDArray[np.complex64]
 """Positions x + iy in px: one value each, whose bits sort in raster order."""
@@ -21,7 +22,9 @@ LOOK_AFTER_STEPS = (20, 28, 36, 48, 64, 90, 130)
 """When to look for pixels that have settled or met; many have, once they reached their centre."""
 
 
-def follow_flow(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.intp]:
+def follow_flow(
+    flow: FloatArray, cell: BoolArray, steps: int, place: Place | None = None
+) -> NDArray[np.intp]:
     """Move each pixel of `cell` along `flow`, and give the pixel in which it ends.
 
     Euler steps of length 1 with the flow interpolated linearly between neighbours; positions are
@@ -29,18 +32,25 @@ def follow_flow(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.int
     ago will swing on for ever, and pixels that met stay together: such are not followed twice,
     with the same result. Source: Stringer et al. 2021, as cellpose 3.1.1.3 does it on a CPU.
 
+    In stacks Cellpose reads the flow with ``grid_sample`` of PyTorch, for which an axis of n
+    voxels reaches from the outer face of the first voxel to that of the last, while its positions
+    reach from middle to middle. So voxel p reads the flow at ``p * n / (n - 1) - 1 / 2``: half a
+    voxel too low at the beginning of the axis, right in the middle, half a voxel too high at the
+    end, and 0 beyond the stack. Networks are used with this, so it is done here, too.
+
     Parameters
     ----------
     flow : (2, y, x) or (3, z, y, x) float32, along each axis, px a step, all finite
     cell : ((z,) y, x), the pixels that move
     steps : how many
+    place : where in a larger stack this is a part of; None where it is the whole
 
     Returns
     -------
     (2 or 3, pixels) (z,) y and x, whole px (cut off, not rounded), in raster order of `cell`
     """
     if cell.ndim == STACK:
-        return _through_stack(flow, cell, steps)
+        return _through_stack(flow, cell, steps, place or Place.of_whole(cell.shape))
     y, x = np.nonzero(cell)
     swarm = _Swarm(_places(x, y), np.arange(len(y)), np.arange(len(y)))
     field, ends = _Field.of(flow * cell), np.zeros(len(y), np.complex64)
@@ -55,12 +65,32 @@ def follow_flow(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.int
     return np.stack([ends.imag, ends.real]).astype(np.intp)
 
 
-def _through_stack(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.intp]:
+def _through_stack(flow: FloatArray, cell: BoolArray, steps: int, place: Place) -> NDArray[np.intp]:
     from bmz.process.flow_loop import drift
 
-    field = np.ascontiguousarray(np.moveaxis(flow * cell, 0, -1), np.float32)
-    starts = np.stack(np.nonzero(cell), axis=1).astype(np.float32)
-    return drift(field, starts, steps).T.astype(np.intp)
+    origin, size = np.array(place.origin), np.array(place.whole)
+    reach = (size - 1).astype(np.float32)
+    field = np.zeros((*(n + 2 for n in cell.shape), STACK), np.float32)
+    # an axis of one voxel has no positions to move between
+    field[1:-1, 1:-1, 1:-1] = np.moveaxis(flow * cell, 0, -1)
+    field *= np.divide(2, reach, out=np.zeros(STACK), where=reach > 0).astype(np.float32)
+    starts = _positions(np.stack(np.nonzero(cell), axis=1) + origin, reach)
+    bounds = _positions(np.array([origin, origin + cell.shape - 1]), reach)
+    ends = drift(field, starts, steps, np.array([size, origin]), bounds)
+    ends += 1
+    ends *= np.float32(0.5)
+    ends *= reach
+    voxels: NDArray[np.intp] = np.clip(ends.astype(np.intp) - origin, 0, np.array(cell.shape) - 1)
+    return voxels.T
+
+
+def _positions(voxels: NDArray[np.intp], reach: FloatArray) -> FloatArray:
+    # from -1 at the first voxel to 1 at the last; 0 where there is but one
+    positions = voxels.astype(np.float32)
+    np.divide(positions, reach, out=positions, where=reach > 0)
+    positions *= 2
+    positions -= reach > 0
+    return positions
 
 
 def _places(x: NDArray[np.intp], y: NDArray[np.intp]) -> Places:

@@ -15,7 +15,7 @@ from bmz.process.flow_following import STACK, follow_flow
 from bmz.process.flow_skeleton import skeleton_labels
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer, require_plane
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import Labelled, Parameter, Place, Recipe
 from bmz.process.relabel import in_raster_order
 
 FLOW_SCALE = 5.0
@@ -58,7 +58,13 @@ class FlowSettings:
         return self.niter if self.niter != BY_DIAMETER else by_diameter
 
 
-def label_flows(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def label_flows(
+    output: AnyArray,
+    grid: tuple[int, ...],
+    *,
+    place: Place | None = None,
+    **parameters: Any,  # noqa: ANN401  (as every recipe)
+) -> Labelled:
     """Turn flows and cell probability into labels: pixels that drift to one sink are one cell.
 
     Flows of planes are checked against those that the found cells would have; flows of stacks are
@@ -71,6 +77,7 @@ def label_flows(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> L
         (logit) or distance (px); Omnipose may have a boundary map behind it, which is not read;
         a flow that is no number counts as 0
     grid : spacing of the map along (z,) y and x; labels are repeated to fill it
+    place : where in a larger map `output` lies; None where it is the whole
     **parameters : as in `FlowSettings`
 
     Returns
@@ -99,11 +106,13 @@ def label_flows(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> L
     if style == "omnipose":
         found = skeleton_labels(flow, cell, np.asarray(output[axes], np.float32), wanted.niter)
     else:
-        found = sink_labels(flow, cell, wanted.steps)
+        found = sink_labels(flow, cell, wanted.steps, place)
     return Labelled(on_input_grid(_finished(found, flow, wanted, style), grid))
 
 
-def sink_labels(flow: FloatArray, cell: BoolArray, steps: int) -> LabelArray:
+def sink_labels(
+    flow: FloatArray, cell: BoolArray, steps: int, place: Place | None = None
+) -> LabelArray:
     """Give pixels that drift to one sink one number.
 
     Parameters
@@ -111,8 +120,9 @@ def sink_labels(flow: FloatArray, cell: BoolArray, steps: int) -> LabelArray:
     flow : (axes, (z,) y, x) float32, px a step
     cell : ((z,) y, x), the pixels that drift
     steps : how many
+    place : where in a larger map this lies; None where it is the whole
     """
-    ends = follow_flow(flow, cell, steps)
+    ends = follow_flow(flow, cell, steps, place)
     labels = np.zeros(cell.shape, np.int32)
     labels[cell] = _sinks(ends, cell.shape)[tuple(ends)]
     return labels
@@ -248,6 +258,7 @@ FLOWS = Recipe(
     source="Stringer et al. 2021, doi 10.1038/s41592-020-01018-x; cellpose 3.1.1.3; Omnipose, "
     "Cutler et al. 2022, doi 10.1038/s41592-022-01639-4",
     label=label_flows,
+    placed=True,
     parameters=(
         Parameter("cellprob_threshold", 0.0, "least cell probability (logit) or distance", -6, 6),
         Parameter("flow_threshold", 0.4, "largest error of the flow; 0 checks nothing", 0, 3),

@@ -104,6 +104,25 @@ _TRUTH = {"true": True, "yes": True, "1": True, "on": True,
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an output lies in the map of the whole image.
+
+    Parameters
+    ----------
+    origin : the first entry along (z,) y and x
+    whole : the sizes of the whole map, entries
+    """
+
+    origin: tuple[int, ...]
+    whole: tuple[int, ...]
+
+    @classmethod
+    def of_whole(cls, shape: tuple[int, ...]) -> Place:
+        """Give the place of a map that is the whole."""
+        return cls((0,) * len(shape), tuple(shape))
+
+
+@dataclass(frozen=True)
 class Labelled:
     """Labels of one plane or stack.
 
@@ -177,6 +196,8 @@ class Recipe:
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
     of_whole_map : what `label` would take from a map; None where that is nothing
+    placed : labels hang on where in the image a pixel lies: `label` also takes `place`, None for
+        the whole
     """
 
     name: str
@@ -186,6 +207,7 @@ class Recipe:
     parameters: tuple[Parameter, ...] = ()
     per_object: bool = False
     of_whole_map: WholeMapFunction | None = None
+    placed: bool = False
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -206,7 +228,7 @@ class Recipe:
         output: AnyArray,
         grid: tuple[int, ...],
         parameters: Mapping[str, Value],
-        **more: Any,  # noqa: ANN401  (what recipes of single objects take, see `per_object`)
+        **more: Any,  # noqa: ANN401  (see `per_object` and `placed`)
     ) -> Labelled:
         """Label an output with its own of the `parameters`; the finish is not done here."""
         return self.label(output, grid, **{name: parameters[name] for name in self.own}, **more)
