@@ -13,15 +13,15 @@ import xarray as xr
 
 from bmz.app.compare_network import OF_NETWORK, RECIPE, Outputs, command_of, network_words
 from bmz.app.job import Job
+from bmz.app.label_mask import read_mask
 from bmz.app.prepare import opened, prepare
 from bmz.app.request import RunRequest
-from bmz.app.score import mask_name, masks_by_name, read_mask
+from bmz.app.score import is_many, mask_name, masks_by_name
 from bmz.app.settings import OUTPUT
 from bmz.app.stability import stability_of
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.image.inspect import inspect_image
 from bmz.predict.backend import Backend
 from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between
 from bmz.process.mask_errors import mask_errors
@@ -54,6 +54,7 @@ class CompareRequest:
     stability : models are tried on changed images too, where there is no truth
     words : all else, as for ``bmz run``
     command : the call, for the report
+    components : of true masks that do not number their objects, see `read_mask`
     """
 
     images: tuple[Path, ...]
@@ -63,6 +64,7 @@ class CompareRequest:
     stability: bool
     words: RunRequest
     command: str = ""
+    components: bool | None = None
 
 
 @dataclass
@@ -86,10 +88,11 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
 
     Raises
     ------
-    SweepRefused, NoTruthFor
+    SweepRefused, NoTruthFor, NoMask
         A word of the call is wrong.
     """
-    truths = {image: _truth_path(image, request) for image in request.images}
+    # a wrong word is told before the networks are run
+    truths = {image: _truth(image, request) for image in request.images}
     settings = [
         dict(zip(request.sweeps, values, strict=True))
         for values in product(*request.sweeps.values())
@@ -110,16 +113,16 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
     return Comparison(request.command, versions(), tuple(images), seen.models)
 
 
-def _truth_path(image: Path, request: CompareRequest) -> Path | None:
+def _truth(image: Path, request: CompareRequest) -> AnyArray | None:
     if request.truth is None:
         return None
-    if len(request.images) == 1 and not request.truth.is_dir():
-        inspect_image(request.truth)  # a wrong word is told before the networks are run
-        return request.truth
-    found = masks_by_name(request.truth).get(mask_name(image))
-    if found is None:
-        raise NoTruthFor(image, request.truth)
-    return found
+    path = request.truth
+    if len(request.images) > 1 or is_many(path):
+        found = masks_by_name(path).get(mask_name(image))
+        if found is None:
+            raise NoTruthFor(image, path)
+        path = found
+    return read_mask(path, components=request.components)
 
 
 def _of_model(
@@ -200,11 +203,10 @@ def _of_image(
 
 
 def _judged(
-    image: Path, results: tuple[Result, ...], truth: Path | None, pixels: xr.DataArray | None
+    image: Path, results: tuple[Result, ...], mask: AnyArray | None, pixels: xr.DataArray | None
 ) -> ImageCompared:
     """Compare the results with the truth or with each other, and put them in order."""
     done = [one for one in results if one.labels is not None]
-    mask = None if truth is None else read_mask(truth)
     judged: list[Judged] = []
     most: AnyArray | None = None
     if mask is None:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from bmz.base.arrays import AnyArray
-from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
+from bmz.app.label_mask import read_mask
+from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, Progress, nobody
-from bmz.image.info import UNKNOWN_AXIS, ImageInfo
-from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
+from bmz.image.zarr_folder import is_node
 from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
 from bmz.report.score_text import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
@@ -26,17 +21,6 @@ _ENDING = re.compile(
     re.IGNORECASE,
 )
 _IMAGES = re.compile(r"\.(tiff?|png|npy|zarr)$", re.IGNORECASE)
-
-
-class NoMask(CouldNotTell):
-    """An image cannot be a label mask."""
-
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            f"'{path}' is no label mask: {why}",
-            hint="a label mask holds one whole number an object, 0 for background",
-            code="score.no-mask",
-        )
 
 
 class NothingToScore(WrongUsage):
@@ -56,6 +40,7 @@ def score(
     truth: Path,
     *,
     ious: Sequence[float] = IOUS,
+    components: bool | None = None,
     listener: Listener = nobody,
 ) -> ScoreSummary:
     """Score one mask, or all masks of a folder or pattern, against the truth.
@@ -64,6 +49,7 @@ def score(
     ----------
     predicted, truth : a file, a folder, or a pattern such as ``results/*.labels.tif``
     ious : thresholds, each above 0 and at most 1
+    components : of masks that do not number their objects, see `bmz.app.label_mask.read_mask`
     listener : is told of files as they are done
 
     Raises
@@ -74,7 +60,7 @@ def score(
     pairs = paired(predicted, truth)
     outcomes: list[PairScore | PairFailed] = []
     for number, pair in enumerate(pairs, start=1):
-        outcomes.append(_scored(pair, ious))
+        outcomes.append(_scored(pair, ious, components=components))
         listener(Progress("files", number, len(pairs), pair.name))
     return ScoreSummary(str(predicted), str(truth), tuple(outcomes))
 
@@ -90,25 +76,35 @@ def paired(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
     NothingToScore
         A word names no mask, two masks have one name, or no names agree.
     """
-    if predicted.exists() and truth.exists() and not _is_many(predicted) and not _is_many(truth):
+    if predicted.exists() and truth.exists() and not is_many(predicted) and not is_many(truth):
         return (MaskPair(predicted.name, predicted, truth),)
     one, other = masks_by_name(predicted), masks_by_name(truth)
     if not set(one) & set(other):
         raise NothingToScore(f"no mask of '{predicted}' has the name of one of '{truth}'")
     names = {*one, *other}
     for word, found in ((predicted, one), (truth, other)):
-        if word.exists() and not _is_many(word):
+        if word.exists() and not is_many(word):
             names &= set(found)
     return tuple(MaskPair(name, one.get(name), other.get(name)) for name in sorted(names))
 
 
-def _is_many(word: Path) -> bool:
-    return word.is_dir() and word.suffix != ".zarr"
+def is_many(word: Path) -> bool:
+    """Say whether a word names a folder of masks, and no OME-Zarr."""
+    return word.is_dir() and word.suffix != ".zarr" and not is_node(word)
 
 
 def mask_name(path: Path) -> str:
-    """Give what the names of partners share: all before an ending such as ``_mask.png``."""
-    return _ENDING.sub("", path.name)
+    """Give what the names of partners share: all before an ending such as ``_mask.png``.
+
+    Labels in an OME-Zarr image have the name of the image.
+
+    Examples
+    --------
+    >>> mask_name(Path("a_mask.png")), mask_name(Path("b.ome.zarr/labels/nuclei"))
+    ('a', 'b')
+    """
+    inside = path.parent.name == "labels" and path.parents[1].suffix == ".zarr"
+    return _ENDING.sub("", path.parents[1].name if inside else path.name)
 
 
 def masks_by_name(word: Path) -> Mapping[str, Path]:
@@ -131,7 +127,7 @@ def masks_by_name(word: Path) -> Mapping[str, Path]:
 
 
 def _files(word: Path) -> Iterator[Path]:
-    if _is_many(word):
+    if is_many(word):
         others = (ENDINGS["overlay"], ENDINGS["raw"])  # of bmz run, beside its label masks
         for path in sorted(word.iterdir()):
             if _IMAGES.search(path.name) and not path.name.endswith(others):
@@ -144,11 +140,14 @@ def _files(word: Path) -> Iterator[Path]:
         yield from sorted(anchor.glob(pattern))
 
 
-def _scored(pair: MaskPair, ious: Sequence[float]) -> PairScore | PairFailed:
+def _scored(
+    pair: MaskPair, ious: Sequence[float], *, components: bool | None
+) -> PairScore | PairFailed:
     if pair.predicted is None or pair.truth is None:
         return PairFailed(pair, None)
     try:
-        predicted, truth = read_mask(pair.predicted), read_mask(pair.truth)
+        predicted = read_mask(pair.predicted, components=components)
+        truth = read_mask(pair.truth, components=components)
         if predicted.shape != truth.shape:
             raise ShapesDiffer(predicted.shape, truth.shape)
         overlap = Overlap.of(predicted, truth)
@@ -156,38 +155,3 @@ def _scored(pair: MaskPair, ious: Sequence[float]) -> PairScore | PairFailed:
         return PairScore(pair, tuple(ious), matchings, mask_errors(predicted, truth))
     except BmzError as why:
         return PairFailed(pair, why)
-
-
-def read_mask(path: Path) -> AnyArray:
-    """Read a label mask; which axis is which does not matter to its score.
-
-    Returns
-    -------
-    array
-        integers, in the order of the file's axes without those of size 1
-
-    Raises
-    ------
-    NoMask
-        It has colours, or numbers that are not whole or below 0.
-    CouldNotTell
-        It cannot be read.
-    """
-    info = _named(inspect_image(path))
-    if info.colour:
-        raise NoMask(path, "it is a colour image")
-    mask: AnyArray = np.squeeze(read_image(info).values)
-    if mask.dtype.kind == "f":
-        whole = mask.astype(np.int64)
-        if not np.array_equal(whole, mask):
-            raise NoMask(path, "some of its numbers are not whole")
-        mask = whole
-    if mask.size and mask.min() < 0:
-        raise NoMask(path, f"it holds {mask.min()}, which is below 0")
-    return mask
-
-
-def _named(info: ImageInfo) -> ImageInfo:
-    if UNKNOWN_AXIS not in info.axes:
-        return info
-    return replace(info, axes="tczyx"[-len(info.shape) :])

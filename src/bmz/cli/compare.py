@@ -48,6 +48,12 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     help="Values of a parameter of the labels, or of recipe, scale or clip; all with all.",
 )
 @click.option("--truth", help="The true label mask, or a folder of them named as the images.")
+@click.option(
+    "--components/--no-components",
+    default=None,
+    help="Number the connected pieces of a true mask that only tells objects from background; or "
+    "take its values for numbers. [default: such a mask is refused]",
+)
 @click.option("--csv", "csv_file", metavar="FILE", help="Write one row a result.")
 @click.option("--labels", "labels_folder", metavar="DIR", help="Write the label masks.")
 @click.option(
@@ -114,6 +120,7 @@ def _request(**words: Any) -> Any:  # noqa: ANN401  (as above)
 
     images = tuple(as_path(word) for word in words.pop("images"))
     sweeps, truth = dict(words.pop("sweeps")), words.pop("truth")
+    components = words.pop("components")
     models, stability = tuple(dict.fromkeys(words.pop("models"))), words.pop("stability")
     run = RunRequest(
         model="",
@@ -124,6 +131,7 @@ def _request(**words: Any) -> Any:  # noqa: ANN401  (as above)
         **words,
     )
     command = shlex.join(["bmz", *sys.argv[1:]])
+    true = None if truth is None else as_path(truth)
     return CompareRequest(
-        images, models, sweeps, None if truth is None else as_path(truth), stability, run, command
+        images, models, sweeps, true, stability, run, command, components=components
     )

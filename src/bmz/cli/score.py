@@ -15,7 +15,7 @@ Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none was
 @click.argument(
     "predicted",
     shell_complete=completing.files,
-    help="A label mask, a folder of them, or a quoted pattern.",
+    help="A label mask (or x.zarr/labels/NAME), a folder of them, or a quoted pattern.",
 )
 @click.argument(
     "truth",
@@ -29,10 +29,23 @@ Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none was
     multiple=True,
     help="Overlap from which two objects are the same; may be given again. [default: 0.5 to 0.95]",
 )
+@click.option(
+    "--components/--no-components",
+    default=None,
+    help="Number the connected pieces of a mask that only tells objects from background; or "
+    "take its values for numbers. [default: such a mask is refused]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def score(
-    ctx: click.Context, /, *, predicted: str, truth: str, ious: tuple[float, ...], as_json: bool
+    ctx: click.Context,
+    /,
+    *,
+    predicted: str,
+    truth: str,
+    ious: tuple[float, ...],
+    components: bool | None,
+    as_json: bool,
 ) -> None:
     """Say how well PREDICTED label masks agree with TRUTH, object by object.
 
@@ -48,7 +61,11 @@ def score(
     with progress_bars() as listener:
         thresholds = ious or score_text.IOUS
         summary = score_masks(
-            as_path(predicted), as_path(truth), ious=thresholds, listener=listener
+            as_path(predicted),
+            as_path(truth),
+            ious=thresholds,
+            components=components,
+            listener=listener,
         )
     if as_json:
         click.echo(score_text.score_json(summary))

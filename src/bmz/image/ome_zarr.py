@@ -19,7 +19,7 @@ from bmz.image.info import UNKNOWN_AXIS
 from bmz.image.ome_zarr_layout import Chosen, chosen_array
 from bmz.image.pixel_size import from_lengths
 from bmz.image.stored import Stored
-from bmz.image.zarr_folder import ZarrArray, has_chunks, opened_array
+from bmz.image.zarr_folder import ZarrArray, has_chunks, is_node, opened_array
 
 _LETTER_OF_TYPE = {"time": "t", "channel": "c"}
 
@@ -53,6 +53,21 @@ def zarr_header(path: Path, series: int) -> Header:
             channel_names=names if len(names) == sizes.get("c", 1) else (),
             series_count=chosen.count,
         )
+
+
+def zarr_labels(path: Path) -> tuple[str, ...]:
+    """Give the names of the label images in the folder of an image; none where it is labels.
+
+    Raises
+    ------
+    ImageUnreadable, ZarrHoldsImages
+        The folder is not sound, or is no image.
+    """
+    with decoding(path, OME_ZARR):
+        place = path / "labels"
+        if chosen_array(path, 0).is_label or not place.is_dir():
+            return ()
+        return tuple(sorted(one.name for one in place.iterdir() if is_node(one)))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from bmz.image.pixel_size import from_resolution
 from bmz.image.transparency import without_alpha
 
 # PNG specification, third edition, 11.2.1 IHDR: colour types
-_PALETTE = 3
+_GREY, _PALETTE = 0, 3
 _COLOUR = (2, _PALETTE, 6)
 _WITH_ALPHA = (4, 6)
 _SIGNATURE_BYTES = 8
@@ -79,6 +79,40 @@ def png_pixels(path: Path) -> AnyArray:
         pixels = without_alpha(path, pixels, axis=2)
     grey = pixels.ndim > 2 and (pixels.shape[2] == 1 or _grey_palette(header))  # noqa: PLR2004
     return pixels[..., 0] if grey else pixels
+
+
+def png_palette_numbers(path: Path) -> AnyArray | None:
+    """Read the numbers of the colours of a PNG with a palette; None where it has none.
+
+    The pixels of a palette are stored as those of a grey image are: the file is decoded as one.
+
+    Returns
+    -------
+    (y, x) uint8
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, ImageTooLarge
+        They cannot be had.
+    """
+    with decoding(path, "PNG"), path.open("rb") as file:
+        chunks = _chunks(path, file)
+        header = _by_name(chunks)[b"IHDR"]
+        if header[9] != _PALETTE:
+            return None
+        grey = b"IHDR" + header[:9] + bytes((_GREY,)) + header[10:]
+        pixels = [chunk for chunk in chunks if chunk.name in (b"IDAT", b"IEND")]
+        head = len(header).to_bytes(4, "big") + grey + zlib.crc32(grey).to_bytes(4, "big")
+        content = _essence(file, pixels)
+        try:
+            numbers: AnyArray = imagecodecs.png_decode(
+                content[:_SIGNATURE_BYTES] + head + content[_SIGNATURE_BYTES:]
+            )
+        except MemoryError as why:
+            raise ImageTooLarge(path, struct.unpack(">II", header[:8])[::-1]) from why
+    flat = numbers[..., 0] if numbers.ndim > 2 else numbers  # noqa: PLR2004
+    # fewer bits are stretched to 8, so that 1 of 1 bit is 255
+    return flat // np.uint8(255 // (2 ** header[8] - 1))
 
 
 def _chunks(path: Path, file: BinaryIO) -> list[_Chunk]:

@@ -30,7 +30,8 @@ from bmz.image.transparency import without_alpha
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
 """Letters of tifffile that name an axis; all others (I, Q, ...) leave it unnamed."""
 
-_RGB, _YCBCR = 2, 6  # TIFF 6.0, PhotometricInterpretation
+_RGB, _INDEXED, _YCBCR = 2, 3, 6  # TIFF 6.0, PhotometricInterpretation
+_JPEGS = (6, 7, 33007, 34892)  # Compression: JPEG of TIFF 6.0, of Technote 2, and of other makers
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # TIFF 6.0, ExtraSamples: kinds of alpha
 _RGBA = 4
 _UNITS = {2: "inch", 3: "cm"}  # TIFF 6.0, ResolutionUnit
@@ -80,6 +81,29 @@ def tiff_pixels(path: Path, series: int) -> AnyArray:
         if not _has_alpha(chosen):
             return pixels
         return without_alpha(path, pixels, axis=chosen.axes.index("S"))
+
+
+def tiff_palette_numbers(path: Path) -> AnyArray | None:
+    """Read the numbers of the colours of the first image; None where it has no palette.
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, ImageTooLarge
+        They cannot be had.
+    """
+    with decoding(path, "TIFF"), _opened(path, 0) as (tif, chosen):
+        if _key_page(chosen).photometric != _INDEXED:
+            return None
+        try:
+            return _mapped(path, tif, chosen)
+        except MemoryError as why:
+            raise ImageTooLarge(path, chosen.shape) from why
+
+
+def tiff_is_lossy(path: Path) -> bool:
+    """Say whether the first image is compressed by JPEG."""
+    with decoding(path, "TIFF"), _opened(path, 0) as (_, chosen):
+        return _key_page(chosen).compression in _JPEGS
 
 
 @contextmanager

@@ -1,0 +1,91 @@
+"""Does a mask give each object a number of its own, or tell objects from background only?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+
+SIDE_PX = 1024
+"""Of larger planes the middle is looked at."""
+
+PLANES = 8
+"""Of more planes than these some are looked at, evenly spread."""
+
+
+SPECK_PX = 3
+"""A piece of no more pixels is none of an object."""
+
+
+class Pieces(NamedTuple):
+    """How many values a mask has beside 0, and in how many connected pieces they lie.
+
+    Parameters
+    ----------
+    values, pieces : of the planes that were looked at, added up
+    specks : pieces of at most `SPECK_PX`
+    """
+
+    values: int
+    pieces: int
+    specks: int
+
+
+def only_value(mask: AnyArray) -> int | None:
+    """Give the one value of a mask beside 0; None where there are several, or none.
+
+    Parameters
+    ----------
+    mask : integers from 0
+    """
+    value = int(mask.max(initial=0))
+    return value if value and not ((mask != 0) & (mask != value)).any() else None
+
+
+def piece_count(foreground: AnyArray) -> int:
+    """Count the connected pieces of a foreground; pixels that touch at a corner are connected."""
+    from skimage.measure import label  # here: it takes long to import
+
+    _, count = label(foreground.astype(bool), return_num=True)
+    return int(count)
+
+
+def pieces_of_planes(mask: AnyArray) -> Pieces:
+    """Count values and their pieces plane by plane: an object may come back in another plane.
+
+    Parameters
+    ----------
+    mask : (..., y, x) integers from 0
+    """
+    from skimage.measure import label
+
+    if not mask.size:
+        return Pieces(0, 0, 0)
+    y, x = (slice(max(0, (n - SIDE_PX) // 2), (n + SIDE_PX) // 2) for n in mask.shape[-2:])
+    planes = mask.reshape(-1, *mask.shape[-2:])[:, y, x]
+    chosen = np.linspace(0, len(planes) - 1, min(len(planes), PLANES)).astype(int)
+    counts = np.zeros(3, int)
+    for plane in planes[chosen]:
+        areas = np.bincount(label(plane, background=0).ravel())[1:]
+        specks = np.count_nonzero(areas <= SPECK_PX)
+        counts += [np.count_nonzero(np.unique(plane)), len(areas), specks]
+    return Pieces(*map(int, counts))
+
+
+def numbered_pieces(mask: AnyArray) -> AnyArray:
+    """Give each connected piece of one value a number of its own, from 1; 0 stays background.
+
+    Parameters
+    ----------
+    mask : integers from 0
+
+    Returns
+    -------
+    array of int64, as `mask`
+    """
+    from skimage.measure import label
+
+    numbered: AnyArray = label(mask, background=0)
+    return numbered
