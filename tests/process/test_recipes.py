@@ -192,6 +192,96 @@ def test_a_background_map_tells_where_no_cell_is() -> None:
     assert labels.max() == 3
 
 
+def test_a_faint_boundary_in_a_doubtful_foreground_parts_two_cells() -> None:
+    output = np.zeros((2, 30, 41), np.float32)
+    output[0, 5:25, 5:36] = 0.9
+    output[0, 5:25, 19:22] = 0.7  # the foreground that is left where two cells meet
+    output[1, 5:25, 19:22] = 0.45
+
+    labels = found(BOUNDARY, output)
+
+    assert labels.max() == 2
+    np.testing.assert_array_equal(labels > 0, output[0] > 0.5)
+    assert found(BOUNDARY, output, "boundary_threshold=0.8").max() == 1
+
+
+@pytest.mark.parametrize("size", [(12, 12), (8, 8, 8)])
+def test_insides_that_touch_at_a_corner_are_two_cells_unless_both_are_beyond_doubt(
+    size: tuple[int, ...],
+) -> None:
+    truth = np.zeros([2 * side for side in size], np.int64)
+    halves = (slice(None, side) for side in size), (slice(side, None) for side in size)
+    for number, half in enumerate(halves, start=1):
+        truth[tuple(half)] = number
+    output = np.stack([truth > 0, np.zeros(truth.shape)]).astype(np.float32)
+
+    np.testing.assert_array_equal(found(BOUNDARY, output * np.float32(0.85)), truth)
+    np.testing.assert_array_equal(found(BOUNDARY, output), truth > 0)
+
+
+def test_a_speck_at_a_corner_of_an_inside_is_no_cell() -> None:
+    output = np.zeros((2, 30, 30), np.float32)
+    output[0, 5:25, 5:25] = 1
+    output[1, 5, 8:25] = output[1, 6:9, 8] = 1  # parts three pixels from the cell, but for a corner
+    output[1, 8, 5:8] = 1
+    output[1, 8, 7] = 0
+
+    labels = found(BOUNDARY, output, "min_size=12")
+
+    assert labels.max() == 1
+
+
+def test_an_inside_that_noise_has_crumbled_is_one_cell() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.zeros((40, 90), np.int64)
+    truth[4:36, 4:42], truth[4:36, 48:86] = 1, 2
+    output = np.stack([0.85 * (truth > 0), np.zeros(truth.shape)])
+    output[0] = np.where(rng.random(truth.shape) < 0.35, output[0] - 0.3, output[0])
+    output[1] = np.where(rng.random(truth.shape) < 0.1, 0.3, 0)
+
+    labels = found(BOUNDARY, output)
+
+    assert match_labels(labels, truth, 0.8).tp == 2
+    assert labels.max() == 2
+
+
+NOISE = {"ideal": (0.0, 0.0), "light": (0.7, 0.1), "medium": (1.2, 0.25), "strong": (2.0, 0.5)}
+"""Blur in px and standard deviation of noise."""
+
+
+def noisy_maps(truth: AnyArray, strength: str) -> AnyArray:
+    """Give foreground and boundary of a mask, blurred and with noise."""
+    rng = np.random.default_rng(0)
+    blur, noise = NOISE[strength]
+    clean = np.stack([(truth > 0).astype(np.float32), edges(truth)])
+    soft = ndimage.gaussian_filter(clean, (0, blur, blur)) if blur else clean
+    return np.clip(soft + rng.normal(0, noise, soft.shape), 0, 1).astype(np.float32)
+
+
+def by_components_with_corners(output: AnyArray) -> AnyArray:
+    """Label as torch_em/util/segmentation.py 0.10.9 does in ``watershed_from_components``."""
+    foreground, boundary = output
+    seeds, _ = ndimage.label(foreground - boundary > 0.5, np.ones((3, 3)))
+    labels = watershed(boundary, seeds, mask=foreground > 0.5)
+    large: AnyArray = np.where(np.bincount(labels.ravel())[labels] < 15, 0, labels)
+    return large.astype(np.int32)
+
+
+@pytest.mark.parametrize("strength", NOISE)
+def test_foreground_and_boundary_are_as_good_as_by_torch_em(strength: str, shared: Path) -> None:
+    from skimage.io import imread
+
+    differences = []
+    for name in ("Kc167/095", "cytomembrane/309", "neurocyte/044"):
+        truth = imread(shared / f"data/scellseg/{name}_masks.png")[:300, :300].astype(np.int64)
+        output = noisy_maps(truth, strength)
+        ours, theirs = found(BOUNDARY, output), by_components_with_corners(output)
+        pair = [[match_labels(one, truth, iou).f1 for iou in (0.5, 0.8)] for one in (ours, theirs)]
+        differences.append(np.subtract(pair[0], pair[1]))
+
+    assert np.mean(differences, axis=0).min() >= -0.01
+
+
 def touching_discs() -> AnyArray:
     y, x = np.mgrid[:60, :90]
     inside = ((y - 30) ** 2 + (x - 30) ** 2 < 400) | ((y - 30) ** 2 + (x - 59) ** 2 < 330)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from scipy import ndimage
 from scipy.ndimage import distance_transform_edt
 
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
+from bmz.process.flooding import flooded
+from bmz.process.insides import number_insides
 from bmz.process.maps import are_shares, on_input_grid, one_map, without_small
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import Labelled, Parameter, Recipe
@@ -25,6 +28,9 @@ BY_KIND = -1.0
 """One seed for each connected inside of a foreground; else seeds `APART_PX` from each other."""
 
 APART_PX = 10.0
+
+SURE = 0.2
+"""What is below this share of the boundary's threshold is inside beyond doubt."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +55,28 @@ class Cells:
     ----------
     boundary : the map that is flooded
     mask : pixels that belong to some cell
-    inside : pixels of `mask` that are no boundary
+    inside : pixels of `mask` that are no boundary, and from which cells grow
+    sure : pixels of `inside` that no boundary is near
     bounded : false when nothing tells the background, so that cells fill the image
     """
 
     boundary: AnyArray
     mask: BoolArray
     inside: BoolArray
+    sure: BoolArray
     bounded: bool
 
 
 def label_cells(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
     """Flood a boundary map from seeds inside the cells.
 
-    With a foreground there is one seed for each connected inside, that is, foreground without
-    boundary (the rule of torch-em's ``watershed_from_components``, BiaPy and UnMICST). With
-    boundaries only, seeds are the local maxima of the smoothed distance to the next boundary, and
-    cells fill the image (the distance transform watershed of PlantSeg). `seed_distance` chooses
-    one or the other by hand. Objects that are too small give their pixels to their neighbours.
+    With a foreground there is one seed for each connected inside: where the foreground exceeds the
+    boundary by enough (the rule of torch-em's ``watershed_from_components``), so that a faint
+    boundary in a doubtful foreground parts two cells. Unlike there, insides that touch at a corner
+    alone are two, as `number_insides` says. With boundaries only, seeds are the local maxima of the
+    smoothed distance to the next boundary, and cells fill the image (the distance transform
+    watershed of PlantSeg). `seed_distance` chooses one or the other by hand. Objects that are too
+    small give their pixels to their neighbours.
 
     Parameters
     ----------
@@ -89,9 +99,10 @@ def label_cells(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> L
     apart = wanted.seed_distance
     if apart == BY_KIND:
         apart = 0.0 if cells.bounded else APART_PX
-    seeds = (
-        _connected(cells.inside) if apart == 0 else spread_seeds(cells, grid, apart, wanted.sigma)
-    )
+    if apart == 0:
+        seeds = number_insides(cells.inside, cells.sure, wanted.min_size / math.prod(grid))
+    else:
+        seeds = spread_seeds(cells, grid, apart, wanted.sigma)
     labels = _flooded(cells, seeds, wanted.min_size, grid)
     return in_raster_order(on_input_grid(labels, grid))
 
@@ -100,20 +111,29 @@ def find_cells(output: AnyArray, wanted: BoundarySettings) -> Cells:
     """Read the maps of foreground, boundary and background as `label_cells` says."""
     foreground_at, boundary_at = _channels(output, wanted)
     boundary = one_map("boundary", output, boundary_at)
-    mask = inside = np.ones(boundary.shape, np.bool_)
-    if foreground_at != NONE:
-        foreground = one_map("boundary", output, foreground_at)
-        inside = foreground > wanted.foreground_threshold
-        if are_shares(output):
-            # classes exclude each other, so a cell is its inside and its boundary together
-            foreground = foreground + boundary
-        mask = foreground > wanted.foreground_threshold
-    if wanted.background_channel != NONE:
-        background = one_map("boundary", output, wanted.background_channel)
-        mask = background < 1 - wanted.foreground_threshold
-    inside = inside & mask & ~(boundary > wanted.boundary_threshold)
-    told = foreground_at != NONE or wanted.background_channel != NONE
-    return Cells(boundary, mask, inside, bounded=told)
+    covered = _covered(output, foreground_at, wanted.background_channel, boundary)
+    most = wanted.boundary_threshold
+    if covered is None:
+        mask, inside = np.ones(boundary.shape, np.bool_), ~(boundary > most)
+        return Cells(boundary, mask, inside, boundary < SURE * most, bounded=False)
+    foreground, share = covered
+    mask, depth = share > wanted.foreground_threshold, foreground - boundary
+    inside, sure = mask & (depth > 1 - most), mask & (depth > 1 - SURE * most)
+    return Cells(boundary, mask, inside, sure, bounded=True)
+
+
+def _covered(
+    output: AnyArray, foreground_at: int, background_at: int, boundary: AnyArray
+) -> tuple[AnyArray, AnyArray] | None:
+    # the foreground, and what cells are masked with: where there is a background, by that
+    share = None if background_at == NONE else 1 - one_map("boundary", output, background_at)
+    if foreground_at == NONE:
+        return None if share is None else (share, share)
+    foreground = one_map("boundary", output, foreground_at)
+    if are_shares(output):
+        # classes exclude each other, so a cell is its inside and its boundary together
+        foreground = foreground + boundary
+    return foreground, foreground if share is None else share
 
 
 def spread_seeds(
@@ -141,7 +161,7 @@ def spread_seeds(
     window = [2 * max(round(apart_px / step), 1) + 1 for step in grid]
     top = cells.inside & (smooth == ndimage.maximum_filter(smooth, window))
     if cells.bounded:
-        parts = _connected(cells.inside)
+        parts = ndimage.label(cells.inside)[0]
         seeded = np.bincount(parts[top], minlength=int(parts.max()) + 1) > 0
         top |= cells.inside & ~seeded[parts]
     seeds: LabelArray = ndimage.label(top, np.ones((3,) * top.ndim))[0]
@@ -161,36 +181,28 @@ def _channels(output: AnyArray, wanted: BoundarySettings) -> tuple[int, int]:
     )
 
 
-def _connected(inside: BoolArray) -> LabelArray:
-    # by faces: two cells whose insides touch at a corner stay two
-    parts: LabelArray = ndimage.label(inside)[0]
-    return parts
-
-
 def _flooded(cells: Cells, seeds: LabelArray, min_size: int, grid: tuple[int, ...]) -> LabelArray:
-    from skimage.segmentation import watershed  # here: it takes long to import
-
-    labels: LabelArray = watershed(cells.boundary, seeds, mask=cells.mask)
+    labels = flooded(cells.boundary, seeds, cells.mask)
     kept = without_small(labels, min_size, grid)
-    if np.array_equal(kept, labels):
-        return labels
-    again: LabelArray = watershed(cells.boundary, np.where(kept > 0, seeds, 0), mask=cells.mask)
-    return again
+    # the others keep their pixels when a seed goes, so that nothing else is flooded again
+    return labels if kept is labels else flooded(cells.boundary, kept, cells.mask)
 
 
 SEEDS = "px between seeds; 0: one each connected inside; -1: 0 with a foreground, 10 without"
 
+MOST = "most boundary of an inside, with what the foreground lacks to 1; probability"
+
 BOUNDARY = Recipe(
     name="boundary",
     what="boundaries, with or without a foreground: watershed from one seed a cell",
-    source="torch-em watershed_from_components; BiaPy and UnMICST; PlantSeg distance transform",
+    source="torch-em watershed_from_components, UnMICST; PlantSeg distance transform",
     label=label_cells,
     parameters=(
         Parameter("foreground_channel", BY_COUNT, "-1: none; -2: the first of two", BY_COUNT),
         Parameter("boundary_channel", BY_COUNT, "-2: the last of one or two", BY_COUNT),
         Parameter("background_channel", NONE, "-1: none", NONE),
         Parameter("foreground_threshold", 0.5, "least foreground of a cell, probability", 0, 1),
-        Parameter("boundary_threshold", 0.5, "most boundary of an inside, probability", 0, 1),
+        Parameter("boundary_threshold", 0.5, MOST, 0, 1),
         Parameter("seed_distance", BY_KIND, SEEDS, BY_KIND),
         Parameter("sigma", 2.0, "smoothing of the distance to a boundary, px of the input", 0),
         Parameter("min_size", 15, "smallest object, px of the input", 0),

@@ -39,7 +39,7 @@ def are_shares(output: AnyArray) -> bool:
 
 
 def without_small(labels: LabelArray, min_size: int, grid: tuple[int, ...]) -> LabelArray:
-    """Set objects of fewer than `min_size` px to background.
+    """Set objects of fewer than `min_size` px to background; `labels` itself if there are none.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def without_small(labels: LabelArray, min_size: int, grid: tuple[int, ...]) -> L
     if min_size * labels.size == 0:
         return labels
     keeps = np.bincount(labels.ravel()) * math.prod(grid) >= min_size
-    return np.where(keeps[labels], labels, 0)
+    keeps[0] = True
+    return labels if keeps.all() else np.where(keeps[labels], labels, 0)
 
 
 def on_input_grid(labels: AnyArray, grid: tuple[int, ...]) -> AnyArray:
