@@ -164,7 +164,7 @@ def test_a_damaged_file_of_cards_is_made_anew(settings: ZooSettings) -> None:
     second = search(SearchRequest(), settings)
 
     assert second.found == first.found
-    assert json.loads(kept.read_text())["schema"] == "bmz.cards/3"
+    assert json.loads(kept.read_text())["note"]["schema"] == "bmz.cards/3"
 
 
 def test_a_cache_of_others_is_read_but_not_written(settings: ZooSettings, tmp_path: Path) -> None:

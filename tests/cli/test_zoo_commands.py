@@ -331,7 +331,7 @@ def test_the_sample_of_a_model_is_measured_when_it_is_fetched(tmp_path: Path) ->
     assert status_of(["fetch", "able-cat"]) == 0
 
     (kept,) = (tmp_path / "cache").rglob("measures.1.json")
-    assert json.loads(kept.read_text())["0"]["dtype"] == "float32"
+    assert json.loads(kept.read_text())["note"]["0"]["dtype"] == "float32"
 
 
 @pytest.mark.usefixtures("zoo")

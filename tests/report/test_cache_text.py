@@ -95,6 +95,7 @@ def test_the_document_tells_the_whole_hash_and_the_folder() -> None:
         "files": 2,
         "bytes": 1500,
         "read_only": False,
+        "note_damaged": False,
     }
 
 
@@ -104,6 +105,7 @@ def test_whole_files_are_counted_and_nothing_is_to_be_done() -> None:
     assert verify_lines(states) == [("answer", "1 of 2 files are whole; of 1 no sha256 was stated")]
     assert json.loads(verify_json(states))["files"][1] == {
         "package": "a", "name": "y", "status": "unknown", "wanted": None, "found": "2",
+        "why": "",
     }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def read_baseline(path: Path) -> Baseline:
             model["model"]: {check["name"]: check["status"] for check in model["checks"]}
             for model in document["models"]
         }
-    except (OSError, ValueError, KeyError, TypeError) as why:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as why:
         raise BaselineUnreadable(path, str(why)) from why
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from bmz.base.errors import BmzError
 from bmz.zoo import cache
 from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
 from bmz.zoo.settings import settings_from_environment
@@ -21,14 +23,35 @@ def list_cache(*, manifests: bool = False) -> tuple[CachedPackage, ...]:
 
 
 def verify(words: Sequence[str] = ()) -> tuple[FileState, ...]:
-    """Hash the files of some packages, or of all, anew.
+    """Hash the files of some packages, or of all, anew, and read descriptions that no index lists.
 
     Raises
     ------
     NotCached
         One of `words` names no package of the cache.
     """
-    return cache.verify_cache(settings_from_environment(), words)
+    settings = settings_from_environment()
+    folders = {one.sha256: one.folder for one in cache.list_cached(settings, manifests=True)}
+    listed = cache.Listing.of(settings).sha256s
+    return tuple(
+        _read(state, folders[state.found] / state.name)
+        if state.status == "whole" and state.found in folders.keys() - listed
+        else state
+        for state in cache.verify_cache(settings, words)
+    )
+
+
+def _read(state: FileState, manifest: Path) -> FileState:
+    from bmz.spec.errors import PackageUnreadable  # here, since few caches need its parser
+    from bmz.spec.read import read_model
+
+    try:
+        read_model(manifest)
+    except PackageUnreadable as why:
+        return replace(state, status="damaged", why=why.why)
+    except BmzError:
+        return state  # a description that came whole, and is not valid
+    return state
 
 
 def remove(words: Sequence[str]) -> Removed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from bmz.app.load import describe
 from bmz.base.errors import BmzError
 from bmz.base.files import FolderNotWritable, whole_file, writable_folder
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.sealed import sealed, unsealed
 from bmz.base.version import version
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.report.search_text import Card
@@ -97,7 +97,7 @@ def _path(cache: Path) -> Path:
 def _kept(settings: ZooSettings) -> dict[str, Card]:
     for cache in (settings.cache, *settings.layers):
         try:
-            document = json.loads(_path(cache).read_text(encoding="utf-8"))
+            document = unsealed(_path(cache).read_text(encoding="utf-8"))
             if document["bmz"] == version():
                 return {sha256: _from_plain(card) for sha256, card in document["cards"].items()}
         except (OSError, ValueError, KeyError, TypeError):  # absent, cut off, or not ours
@@ -120,6 +120,6 @@ def _keep(cards: Mapping[str, Card], settings: ZooSettings) -> None:
     try:
         writable_folder(path.parent)
         with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(document), encoding="utf-8")
+            temporary.write_text(sealed(document), encoding="utf-8")
     except (OSError, FolderNotWritable):  # it is made again next time
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bmz.app.load import announce, environment_files, find_model, tensor_files, weights_files
 from bmz.base.errors import BmzError
@@ -25,7 +25,8 @@ class FetchRequest:
     ----------
     models : names or addresses
     weights : a weights format, ``all`` or ``none``; None to choose as ``bmz run`` does
-    allow_changed : take a file whose sha256 is not the one of the description
+    allow_changed : take a file whose sha256 is not the one of the description, and a description
+        whose sha256 is not the one of the index
     """
 
     models: tuple[str, ...]
@@ -55,7 +56,8 @@ def fetch(
 def _fetch(
     word: str, request: FetchRequest, settings: ZooSettings, listener: Listener
 ) -> Fetched | NotFetched:
-    package, model = find_model(word, settings, listener=listener)
+    allowing = replace(settings, allow_changed=request.allow_changed)
+    package, model = find_model(word, allowing, listener=listener)
     weights = chosen_weights(model, request.weights, listener)
     wanted = tuple(_wanted(model, weights))
     announce(package, wanted, settings, listener)

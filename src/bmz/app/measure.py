@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from bmz.app.load import notes_folders
 from bmz.base.arrays import AnyArray, Axed
 from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
+from bmz.base.sealed import sealed, unsealed
 from bmz.check.measured import PlaneMeasures, measure_plane
 from bmz.check.question import EMPTY_CHANNEL
 from bmz.spec.files import verified
@@ -117,14 +117,14 @@ def _planes(tensor: TensorSpec, folder: Path) -> list[AnyArray]:
 
 def _kept(path: Path) -> dict[int, PlaneMeasures] | None:
     try:
-        words: Mapping[str, Mapping[str, object]] = json.loads(path.read_text(encoding="utf-8"))
+        words: Mapping[str, Mapping[str, object]] = unsealed(path.read_text(encoding="utf-8"))
         return {int(key): PlaneMeasures.from_dict(value) for key, value in words.items()}
     except (OSError, ValueError, TypeError, KeyError):
         return None  # not there, or of another version: measure again
 
 
 def _keep(found: Mapping[int, PlaneMeasures], path: Path) -> None:
-    text = json.dumps({str(key): measures.to_dict() for key, measures in found.items()})
+    text = sealed({str(key): measures.to_dict() for key, measures in found.items()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +14,7 @@ from bmz.app.pipeline import network_inputs
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
+from bmz.base.sealed import sealed, unsealed
 from bmz.predict.backend import Backend
 from bmz.predict.backend import Weights as ToLoad
 from bmz.predict.output_order import OutputsUnclear
@@ -121,7 +121,7 @@ def _test_tensor(tensor: TensorSpec, folder: Path) -> AnyArray | None:
 def _kept(notes: Sequence[Path], weights_format: str) -> tuple[str, ...]:
     for folder in notes:
         try:
-            names = json.loads((folder / OUTPUTS).read_text(encoding="utf-8"))[weights_format]
+            names = unsealed((folder / OUTPUTS).read_text(encoding="utf-8"))[weights_format]
             return tuple(str(name) for name in names)
         except (OSError, ValueError, TypeError, KeyError):
             continue  # not there, or of another version: it is found out again
@@ -132,6 +132,6 @@ def _keep(found: tuple[str, ...], path: Path, weights_format: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
-            temporary.write_text(json.dumps({weights_format: found}), encoding="utf-8")
+            temporary.write_text(sealed({weights_format: found}), encoding="utf-8")
     except OSError:
         return  # notes that cannot be written are found out again next time

@@ -20,6 +20,7 @@ from bmz.app.settings import Labelling
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
+from bmz.base.sealed import sealed, unsealed
 from bmz.plan.precision import (
     FLOAT32,
     LEAST_IOU,
@@ -238,7 +239,7 @@ def _space(tensor: TensorSpec, array: AnyArray) -> Mapping[str, int]:
 
 def _kept(path: Path) -> dict[str, PrecisionChoice]:
     try:
-        words = json.loads(path.read_text(encoding="utf-8"))
+        words = unsealed(path.read_text(encoding="utf-8"))
         return {key: PrecisionChoice(value["name"], value["why"]) for key, value in words.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}  # not there, or of another version: measure again
@@ -246,7 +247,7 @@ def _kept(path: Path) -> dict[str, PrecisionChoice]:
 
 def _keep(path: Path, key: str, choice: PrecisionChoice) -> None:
     choices = _kept(path) | {key: choice}
-    text = json.dumps({name: asdict(value) for name, value in choices.items()})
+    text = sealed({name: asdict(value) for name, value in choices.items()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:

@@ -13,6 +13,7 @@ from typing import Any
 from bmz.app.load import notes_folders
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import FolderNotWritable, whole_file, writable_folder
+from bmz.base.sealed import sealed, unsealed
 from bmz.report.model_text import ToolReport
 from bmz.zoo.errors import Refused
 from bmz.zoo.fetch import sizes_of
@@ -123,7 +124,7 @@ def _reports(package: Package, sha256: str, settings: ZooSettings) -> tuple[Tool
         return newest_reports(document["tests"]) if same else ()
     except Refused as why:
         return () if why.status == _NOT_FOUND else None
-    except (CouldNotTell, ValueError, KeyError, TypeError, AttributeError):
+    except (CouldNotTell, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -139,7 +140,7 @@ def reports_url(package: Package, settings: ZooSettings) -> str | None:
 
 def _kept(path: Path) -> Published:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = unsealed(path.read_text(encoding="utf-8"))
         reports = document["reports"]
         return Published(
             document["sizes"],
@@ -159,6 +160,6 @@ def _keep(path: Path, found: Published) -> None:
     try:
         writable_folder(path.parent)
         with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(document), encoding="utf-8")
+            temporary.write_text(sealed(document), encoding="utf-8")
     except (OSError, FolderNotWritable):  # it is asked again next time
         return

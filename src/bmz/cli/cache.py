@@ -29,7 +29,14 @@ def list_packages(*, manifests: bool, as_json: bool) -> None:
     """List the models in the cache and the room they take."""
     from bmz.app.cache import list_cache  # here, so that --help stays quick
     from bmz.cli.columns import print_table
-    from bmz.report.cache_text import HEADINGS, cache_json, cache_summary, cache_table
+    from bmz.cli.say import say
+    from bmz.report.cache_text import (
+        HEADINGS,
+        cache_json,
+        cache_notes,
+        cache_summary,
+        cache_table,
+    )
 
     packages = list_cache(manifests=manifests)
     if as_json:
@@ -37,6 +44,7 @@ def list_packages(*, manifests: bool, as_json: bool) -> None:
         return
     if packages:
         print_table(HEADINGS, cache_table(packages))
+    say(cache_notes(packages))
     click.echo(cache_summary(packages), err=True)
 
 
@@ -45,7 +53,7 @@ def list_packages(*, manifests: bool, as_json: bool) -> None:
 @_json_option
 @click.pass_context
 def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> None:
-    """Hash every file anew.
+    """Hash every file anew, and compare descriptions with the index.
 
     A damaged one is fetched again when it is next needed.
     """

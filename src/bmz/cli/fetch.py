@@ -25,7 +25,8 @@ Exit status: 0 all are there, 1 some failed, 2 wrong usage, 3 none could be had.
 @click.option(
     "--allow-changed",
     is_flag=True,
-    help="Take files that are not the ones described (their sha256 differs).",
+    help="Take files that are not the ones described, and descriptions that are not the ones "
+    "listed (their sha256 differs).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context

@@ -48,8 +48,7 @@ def verify_lines(states: Sequence[FileState]) -> list[Line]:
     """Name every damaged file, then count; one whose sha256 nobody stated is neither."""
     damaged = [state for state in states if state.status == "damaged"]
     lines = [
-        ("error", f"{s.name} of {s.package} is damaged: wanted sha256 {s.wanted}, found {s.found}")
-        for s in damaged
+        ("error", f"{s.name} of {s.package} is damaged: {s.why or _hashes(s)}") for s in damaged
     ]
     if damaged:
         lines.append(("hint", "bmz fetch loads it again; bmz cache remove takes it away"))
@@ -57,6 +56,16 @@ def verify_lines(states: Sequence[FileState]) -> list[Line]:
     unknown = len(states) - len(damaged) - whole
     untold = f"; of {unknown} no sha256 was stated" if unknown else ""
     return [*lines, ("answer", f"{whole} of {len(states)} files are whole{untold}")]
+
+
+def _hashes(state: FileState) -> str:
+    return f"wanted sha256 {state.wanted}, found {state.found}"
+
+
+def cache_notes(packages: Sequence[CachedPackage]) -> list[Line]:
+    """Name the packages of which nobody knows any more where they came from."""
+    told = "the note on where it came from cannot be read; bmz fetch MODEL writes it anew"
+    return [("note", f"{p.sha256[:_SHOWN]}: {told}") for p in packages if p.note_damaged]
 
 
 def verify_json(states: Sequence[FileState]) -> str:

@@ -97,6 +97,7 @@ PARTS: Mapping[str, Fields] = {
         "files": ("int", "how many"),
         "bytes": ("int", ""),
         "read_only": ("bool", "it lies in a layer that others share"),
+        "note_damaged": ("bool", "the note on where it came from cannot be read"),
     },
     "verified_file": {
         "package": ("str", ""),
@@ -104,6 +105,7 @@ PARTS: Mapping[str, Fields] = {
         "status": ("whole|damaged|unknown", "`unknown`: no sha256 was known before"),
         "wanted": ("str?", "sha256; null where none was known"),
         "found": ("str", "sha256"),
+        "why": ("str", "what is wrong where it is not the sha256 alone; else empty"),
     },
     "matching": {
         "iou": ("num", "overlap from which two objects are the same"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bmz.base.files import FolderNotWritable, whole_file, writable_folder
+from bmz.base.sealed import sealed, unsealed
 from bmz.base.steps import Step
 from bmz.base.version import version
 from bmz.spec import model as words
@@ -69,7 +69,7 @@ def read_stored(
 
 def _kept(path: Path, sha256: str, folder: Path) -> ModelSpec | None:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = unsealed(path.read_text(encoding="utf-8"))
         if document["manifest_sha256"] != sha256 or document["bmz"] != version():
             return None
         return from_plain(document["model"], folder)
@@ -85,7 +85,7 @@ def _keep(path: Path, model: ModelSpec) -> None:
             "manifest_sha256": model.sha256,
             "model": to_plain(model),
         }
-        text = json.dumps(document, separators=(",", ":"))
+        text = sealed(document)
         writable_folder(path.parent)
         with whole_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

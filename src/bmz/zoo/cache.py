@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from bmz.zoo.cached import CachedPackage, choose, list_cached
 from bmz.zoo.carry import Carried, export_archive, import_archive
+from bmz.zoo.catalogue import kept_catalogue
+from bmz.zoo.names import is_description
 from bmz.zoo.settings import ZooSettings, settings_from_environment
-from bmz.zoo.stamps import distrust, hash_and_stamp, read_stamp, sha256_of
-from bmz.zoo.store import MANIFESTS, files_in, keeping
+from bmz.zoo.stamps import NOTES, distrust, hash_and_stamp, read_stamp, sha256_of
+from bmz.zoo.store import MANIFESTS, ORIGIN, files_in, keeping, read_origin
 
 __all__ = [
     "CachedPackage",
@@ -36,6 +38,7 @@ class FileState:
     Parameters
     ----------
     status : ``unknown``: no sha256 was known, now it is
+    why : what is wrong, where it is not the sha256 alone
     """
 
     package: str
@@ -43,6 +46,7 @@ class FileState:
     status: Literal["whole", "damaged", "unknown"]
     wanted: str | None
     found: str
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,56 @@ def verify_cache(settings: ZooSettings, words: Sequence[str] = ()) -> tuple[File
     NotCached
         One of `words` is not there.
     """
-    packages = choose(settings, words)
-    return tuple(_state(one, name) for one in packages for name in files_in(one.folder))
+    packages, listed = choose(settings, words), Listing.of(settings)
+    return tuple(state for package in packages for state in _states(package, listed))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the index that is kept says of manifests.
+
+    Parameters
+    ----------
+    sha256s : of all that it lists
+    models : names of these models
+    """
+
+    sha256s: frozenset[str]
+    models: frozenset[str]
+
+    @classmethod
+    def of(cls, settings: ZooSettings) -> Listing:
+        """Read it off the cache; it is empty where no index is kept."""
+        catalogue = kept_catalogue(settings)
+        models = () if catalogue is None else catalogue.models
+        sha256s = frozenset(version.sha256 for model in models for version in model.versions)
+        return cls(sha256s, frozenset(model.id for model in models))
+
+
+def _states(package: CachedPackage, listed: Listing) -> Iterator[FileState]:
+    for name in files_in(package.folder):
+        state = _state(package, name)
+        if name in MANIFESTS and state.status == "whole":
+            why = _foreign(package, package.folder / name, listed)
+            state = replace(state, status="damaged", why=why) if why else state
+        yield state
+    if package.note_damaged:
+        why = "the note on where the package came from cannot be read"
+        found = sha256_of(package.folder / NOTES / ORIGIN)
+        yield FileState(package.id, f"{NOTES}/{ORIGIN}", "damaged", None, found, why)
+
+
+def _foreign(package: CachedPackage, manifest: Path, listed: Listing) -> str:
+    """Say why a manifest, which is as it came, should not have been believed."""
+    if package.sha256 in listed.sha256s:
+        return ""
+    origin = read_origin(package.folder)
+    if not is_description(manifest.read_bytes()):
+        return "it is no description of a model"
+    known = origin is not None and not origin.is_zip and bool(origin.version)
+    if origin is None or not known or origin.vouched or origin.id not in listed.models:
+        return ""
+    return f"it is not the description that the index lists for {origin.id} {origin.version}"
 
 
 def _state(package: CachedPackage, name: str) -> FileState:

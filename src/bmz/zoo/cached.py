@@ -9,7 +9,7 @@ from pathlib import Path
 from bmz.zoo.address import COLLECTION
 from bmz.zoo.errors import NotCached
 from bmz.zoo.settings import ZooSettings
-from bmz.zoo.store import MANIFESTS, Origin, files_in, packages_in, read_origin
+from bmz.zoo.store import MANIFESTS, Origin, files_in, origin_damaged, packages_in, read_origin
 
 _LEAST_LETTERS = 12
 """Of a sha256, so that it cannot be mistaken for a name."""
@@ -28,6 +28,7 @@ class CachedPackage:
     files : how many there are besides the manifest
     bytes : of all
     read_only : it lies in a layer of ``BMZ_CACHE_PATH``
+    note_damaged : the note on where it came from cannot be read
     """
 
     id: str
@@ -37,6 +38,7 @@ class CachedPackage:
     files: int
     bytes: int
     read_only: bool
+    note_damaged: bool = False
 
 
 def list_cached(settings: ZooSettings, *, manifests: bool = False) -> tuple[CachedPackage, ...]:
@@ -55,7 +57,10 @@ def _describe(folder: Path, *, read_only: bool) -> CachedPackage:
     names = files_in(folder)
     size = sum((folder / name).stat().st_size for name in names)
     others = sum(name not in MANIFESTS for name in names)
-    return CachedPackage(origin.id, origin.version, folder.name, folder, others, size, read_only)
+    damaged = origin_damaged(folder)
+    return CachedPackage(
+        origin.id, origin.version, folder.name, folder, others, size, read_only, damaged
+    )
 
 
 def choose(settings: ZooSettings, words: Sequence[str]) -> tuple[CachedPackage, ...]:

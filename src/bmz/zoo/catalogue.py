@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
@@ -16,8 +16,12 @@ from bmz.base.progress import Listener, Note
 from bmz.zoo.address import COLLECTION
 from bmz.zoo.errors import CertificateRefused, IndexUnavailable
 from bmz.zoo.http import TRIES, Client
+from bmz.zoo.notes import read_json
 from bmz.zoo.settings import ZooSettings
 from bmz.zoo.store import SHA256, keeping, key_of
+
+JUST_NOW_S = 60.0
+"""An index as young as this is not read again for what it does not know."""
 
 DAY_S = 86_400
 """An index that is older is read again; the zoo writes it anew at most daily."""
@@ -88,36 +92,54 @@ def _stale(kept: Catalogue, reason: str, listener: Listener) -> Catalogue:
 
 
 def parse_catalogue(raw: bytes) -> tuple[Listed, ...]:
-    """Read the models off an ``index.json``; other kinds and broken entries are left out.
+    """Read the models off an ``index.json``.
+
+    Other kinds of resources, and models of which something is not said, are left out. An index
+    in which something has another type than it must have is none: it came from somebody else.
 
     Raises
     ------
     ValueError
         It is no JSON, or no index.
     """
-    content = json.loads(raw)
+    try:
+        content = json.loads(raw)
+    except RecursionError as why:
+        raise ValueError("it is nested too deeply") from why
     if not isinstance(content, dict) or not isinstance(content.get("items"), list):
         raise ValueError("it has no list of items")  # noqa: TRY004  (as for broken JSON)
-    found = (_listed(item) for item in content["items"] if isinstance(item, dict))
+    found = [_listed(number, item) for number, item in enumerate(content["items"])]
     return tuple(model for model in found if model is not None)
 
 
-def _listed(item: dict[str, Any]) -> Listed | None:
-    if item.get("type") != "model" or not isinstance(item.get("versions"), list):
+def _listed(number: int, item: object) -> Listed | None:
+    of_item = f"item {number}"
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        raise ValueError(f"{of_item} is no mapping with a type")  # noqa: TRY004  (as for broken JSON)
+    if item["type"] != "model" or item.get("versions") is None:
         return None
-    versions = []
-    for one in item["versions"]:
-        with suppress(KeyError, TypeError):
-            version = Version(
-                str(one["version"]),
-                str(one["sha256"]).lower(),
-                str(one.get("created_at", "")),
-                str(one["source"]),
-            )
-            if SHA256.fullmatch(version.sha256):
-                versions.append(version)
+    if not isinstance(item["versions"], list):
+        raise ValueError(f"{of_item} has no list of versions")  # noqa: TRY004  (as for broken JSON)
+    versions = [_version(of_item, one) for one in item["versions"]]
+    known = tuple(version for version in versions if version is not None)
     name = str(item.get("id") or "").removeprefix(COLLECTION)
-    return Listed(name, tuple(versions)) if name and versions else None
+    return Listed(name, known) if name and known else None
+
+
+def _version(of_item: str, said: object) -> Version | None:
+    if not isinstance(said, dict):
+        raise ValueError(f"a version of {of_item} is no mapping")  # noqa: TRY004  (as above)
+    words = [said.get(key) for key in ("version", "sha256", "source")]
+    if not all(word is None or isinstance(word, str) for word in words):
+        raise ValueError(f"a version of {of_item} has something that is no text")
+    label, sha256, source = (str(word or "") for word in words)
+    if not label or not source or SHA256.fullmatch(sha256.lower()) is None:
+        return None
+    try:
+        urlsplit(source)
+    except ValueError as why:
+        raise ValueError(f"a version of {of_item} has no address ({why})") from why
+    return Version(label, sha256.lower(), str(said.get("created_at") or ""), source)
 
 
 def index_folder(cache: Path, index_url: str) -> Path:
@@ -146,10 +168,20 @@ def _age_of(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def note_exception(settings: ZooSettings, sha256: str, **found: str) -> None:
-    """Note that a manifest is not what the index says: ``problem=`` or ``changed=`` sha256.
+def kept_catalogue(settings: ZooSettings) -> Catalogue | None:
+    """Give the index that is kept, however old; None where none is."""
+    return _kept(settings)
 
-    The note holds until the index is read again.
+
+def note_exception(settings: ZooSettings, sha256: str, **found: str) -> None:
+    """Note that a manifest is not what the index says.
+
+    Parameters
+    ----------
+    sha256 : as the index states it
+    **found : ``problem=`` tells why it cannot be had, which holds until the index is read again;
+        ``allowed=`` is the sha256 of the one that the user takes instead, for as long as the
+        index states this `sha256`
     """
     folder = index_folder(settings.cache, settings.index_url) / "exceptions"
     with keeping(settings):
@@ -166,7 +198,13 @@ def noted_exceptions(settings: ZooSettings) -> dict[str, dict[str, str]]:
         since = (folder / "index.json").stat().st_mtime
         for entry in os.scandir(folder / "exceptions"):
             with suppress(ValueError, OSError):
-                if entry.stat().st_mtime >= since:
-                    text = Path(entry.path).read_text(encoding="utf-8")
-                    found[entry.name.removesuffix(".json")] = json.loads(text)
+                said = _texts(read_json(Path(entry.path)))
+                if "allowed" in said or entry.stat().st_mtime >= since:
+                    found[entry.name.removesuffix(".json")] = said
     return found
+
+
+def _texts(said: object) -> dict[str, str]:
+    if not isinstance(said, dict):
+        raise ValueError("it is no mapping")  # noqa: TRY004  (as for broken JSON)
+    return {str(key): value for key, value in said.items() if isinstance(value, str)}

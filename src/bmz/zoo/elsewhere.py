@@ -108,7 +108,7 @@ def _kept_at(address: ManifestUrl, settings: ZooSettings) -> Package | None:
 
 def _kept_under(address: Alias, settings: ZooSettings) -> Package | None:
     found = [
-        (origin.fetched_at, folder.name, origin)
+        ((bool(origin.vouched), origin.fetched_at), folder.name, origin)
         for cache in (settings.cache, *settings.layers)
         for folder in packages_in(cache)
         if (origin := read_origin(folder)) is not None

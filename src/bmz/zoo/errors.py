@@ -81,6 +81,21 @@ class HashRefused(CouldNotTell):
         )
 
 
+class DescriptionDiffers(CouldNotTell):
+    """A description is not the one that the index of the zoo lists."""
+
+    def __init__(self, model: str, version: str, *, wanted: str, found: str, page: bool) -> None:
+        instead = "a web page came in its place" if page else f"found {found}"
+        super().__init__(
+            f"the description of '{model}' {version} is not the one that the index lists: "
+            f"wanted sha256 {wanted}, {instead}; it was not kept",
+            hint="behind a login page or proxy: see that it lets the zoo through, and try again; "
+            "where the zoo has changed the model since its index was written (daily), wait for "
+            f"the next index, or take it as it is: bmz fetch {model} --allow-changed",
+            code="package.hash-differs",
+        )
+
+
 class Offline(CouldNotTell):
     """The network is needed and was forbidden."""
 

@@ -10,13 +10,20 @@ from pathlib import Path
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.zoo.catalogue import (
+    JUST_NOW_S,
     Catalogue,
     Listed,
     load_catalogue,
     note_exception,
     noted_exceptions,
 )
-from bmz.zoo.errors import CacheFull, CacheUnwritable, Refused, Unreachable
+from bmz.zoo.errors import (
+    CacheFull,
+    CacheUnwritable,
+    DescriptionDiffers,
+    Refused,
+    Unreachable,
+)
 from bmz.zoo.http import AT_ONCE, Client
 from bmz.zoo.manifests import Kept, fetch_version, kept_version
 from bmz.zoo.names import names_in
@@ -24,6 +31,9 @@ from bmz.zoo.settings import ZooSettings
 
 MANIFESTS_STAGE = "manifests"
 """Stage of the progress of a sync."""
+
+_SURELY_NOT = frozenset({404, 410, 500})
+"""Answers of a service that is sure not to have it, so that it is not asked again today."""
 
 _GIVE_UP = 3
 """Addresses without any answer after which the network counts as away."""
@@ -91,6 +101,20 @@ def load_index(
 def sync(client: Client, listener: Listener, *, refresh: bool = False) -> Index:
     """Do what ``load_index`` does with connections that are open already."""
     catalogue = load_catalogue(client, listener, refresh=refresh)
+    found, differing = _found(client, catalogue, listener)
+    if differing and not catalogue.stale:
+        newer = load_catalogue(client, listener, max_age_s=JUST_NOW_S)
+        if newer.models != catalogue.models:
+            catalogue = newer
+            found, _ = _found(client, catalogue, listener)
+    entries = tuple(_entry(model, found[model.id]) for model in catalogue.models)
+    return Index(entries, catalogue.fetched_at, catalogue.stale)
+
+
+def _found(
+    client: Client, catalogue: Catalogue, listener: Listener
+) -> tuple[dict[str, Kept | str], bool]:
+    """Give the manifest of each model or why there is none, and if one is not that of the index."""
     found: dict[str, Kept | str] = {}
     missing = []
     known = noted_exceptions(client.settings)
@@ -103,9 +127,9 @@ def sync(client: Client, listener: Listener, *, refresh: bool = False) -> Index:
             found[model.id] = problem
         else:
             missing.append(model)
-    found |= dict(_fetch_all(client, missing, listener))
-    entries = tuple(_entry(model, found[model.id]) for model in catalogue.models)
-    return Index(entries, catalogue.fetched_at, catalogue.stale)
+    one = _One(client, listener)
+    found |= dict(_fetch_all(one, missing, listener))
+    return found, one.differing
 
 
 def unsynced(settings: ZooSettings, catalogue: Catalogue) -> tuple[IndexEntry, ...]:
@@ -116,16 +140,15 @@ def unsynced(settings: ZooSettings, catalogue: Catalogue) -> tuple[IndexEntry, .
 
 
 def _fetch_all(
-    client: Client, missing: list[Listed], listener: Listener
+    one: _One, missing: list[Listed], listener: Listener
 ) -> Iterator[tuple[str, Kept | str]]:
     if not missing:
         return
-    if client.settings.offline:
+    if one.client.settings.offline:
         yield from ((model.id, "not in the cache, and BMZ_OFFLINE is set") for model in missing)
         return
     from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
-    one = _One(client, listener)
     failed = 0
     with ThreadPoolExecutor(AT_ONCE, "manifest") as pool:
         waiting: dict[Future[Kept | str], Listed] = {pool.submit(one, m): m for m in missing}
@@ -146,7 +169,8 @@ class _One:
     """Fetch the manifest of one model; stops asking when the network seems to be away."""
 
     def __init__(self, client: Client, listener: Listener) -> None:
-        self._client = client
+        self.client = client
+        self.differing = False
         self._listener = listener
         self._lock = threading.Lock()
         self._unanswered = 0
@@ -156,9 +180,13 @@ class _One:
             return "not fetched, since the service does not answer"
         version = model.versions[-1]
         try:
-            return fetch_version(self._client, model, version, self._listener)
-        except Refused as why:  # the service is sure of it: no need to ask again today
-            note_exception(self._client.settings, version.sha256, problem=why.message)
+            return fetch_version(self.client, model, version, self._listener)
+        except Refused as why:
+            if why.status in _SURELY_NOT:
+                note_exception(self.client.settings, version.sha256, problem=why.message)
+            return why.message
+        except DescriptionDiffers as why:
+            self.differing = True
             return why.message
         except (CacheFull, CacheUnwritable):
             raise

@@ -7,16 +7,27 @@ from pathlib import Path
 
 from bmz.base.progress import Listener
 from bmz.zoo.address import Alias, Doi
-from bmz.zoo.catalogue import Catalogue, Listed, Version, load_catalogue, noted_exceptions
+from bmz.zoo.catalogue import (
+    JUST_NOW_S,
+    Catalogue,
+    Listed,
+    Version,
+    load_catalogue,
+    noted_exceptions,
+)
 from bmz.zoo.elsewhere import without_index
-from bmz.zoo.errors import IndexUnavailable, ModelAmbiguous, ModelNotFound, Offline
+from bmz.zoo.errors import (
+    DescriptionDiffers,
+    IndexUnavailable,
+    ModelAmbiguous,
+    ModelNotFound,
+    Offline,
+)
 from bmz.zoo.http import Client
 from bmz.zoo.index import IndexEntry, sync, unsynced
-from bmz.zoo.manifests import fetch_version, kept_version
+from bmz.zoo.manifests import Kept, fetch_version, kept_version
 from bmz.zoo.package import Package, Remote
-
-_JUST_NOW_S = 60.0
-"""An index as young as this is not read again for a name that it does not have."""
+from bmz.zoo.store import BY_INDEX, Origin, renew_origin
 
 
 def by_alias(word: str, address: Alias, client: Client, listener: Listener) -> Package:
@@ -24,6 +35,8 @@ def by_alias(word: str, address: Alias, client: Client, listener: Listener) -> P
 
     Raises
     ------
+    DescriptionDiffers
+        The description is not the one that the index lists.
     ModelNotFound, ModelAmbiguous
         The hint names the nearest three aliases, or the versions there are.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
@@ -35,7 +48,7 @@ def by_alias(word: str, address: Alias, client: Client, listener: Listener) -> P
         return without_index(word, address, client, listener, why)
     model = _named(word, address.alias, catalogue, client)
     if model is None and not client.settings.offline:
-        catalogue = load_catalogue(client, listener, max_age_s=_JUST_NOW_S)
+        catalogue = load_catalogue(client, listener, max_age_s=JUST_NOW_S)
         model = _named(word, address.alias, catalogue, client)
     if model is None:
         raise _unknown(word, address.alias, catalogue)
@@ -78,10 +91,28 @@ def _package(model: Listed, version: Version, client: Client, listener: Listener
     kept = kept_version(client.settings, version, noted_exceptions(client.settings))
     if kept is None:
         try:
-            kept = fetch_version(client, model, version, listener)
+            version, kept = _fetched(model, version, client, listener)
         except Offline as why:
             raise Offline(f"the description of '{model.id}'", model.id) from why
+    elif kept.sha256 == version.sha256:
+        origin = Origin(model.id, version.label, version.source, vouched=BY_INDEX)
+        renew_origin(kept.manifest.parent, origin)
     return Package(model.id, kept.manifest, Remote(version.source, version.label, version.sha256))
+
+
+def _fetched(
+    model: Listed, version: Version, client: Client, listener: Listener
+) -> tuple[Version, Kept]:
+    """Fetch a description; where it is not the one of our index, a newer index may list it."""
+    try:
+        return version, fetch_version(client, model, version, listener)
+    except DescriptionDiffers:
+        newer = load_catalogue(client, listener, max_age_s=JUST_NOW_S).find(model.id)
+        same = [v for v in (newer.versions if newer else ()) if v.label == version.label]
+        if not same or same[0].sha256 == version.sha256:
+            raise
+        kept = kept_version(client.settings, same[0], noted_exceptions(client.settings))
+        return same[0], kept or fetch_version(client, model, same[0], listener)
 
 
 def _version(word: str, address: Alias, model: Listed) -> Version:

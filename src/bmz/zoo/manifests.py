@@ -11,11 +11,20 @@ from urllib.parse import urlsplit
 
 from bmz.base.progress import Listener, Note
 from bmz.zoo.catalogue import Listed, Version, note_exception
-from bmz.zoo.errors import NotAPackage, Refused, Unreachable
+from bmz.zoo.errors import DescriptionDiffers, NotAPackage, Refused, Unreachable
 from bmz.zoo.http import Client
+from bmz.zoo.names import is_description, is_web_page
 from bmz.zoo.package import Package, Remote, silent
 from bmz.zoo.settings import ZooSettings
-from bmz.zoo.store import MANIFESTS, Origin, keep_manifest, kept_manifest, note_address
+from bmz.zoo.store import (
+    BY_INDEX,
+    BY_USER,
+    MANIFESTS,
+    Origin,
+    keep_manifest,
+    kept_manifest,
+    note_address,
+)
 
 
 @dataclass(frozen=True)
@@ -38,45 +47,65 @@ def kept_version(
     manifest = kept_manifest(settings, version.sha256)
     if manifest is not None:
         return Kept(manifest, version.sha256)
-    changed = exceptions.get(version.sha256, {}).get("changed", "")
-    manifest = kept_manifest(settings, changed)
-    return None if manifest is None else Kept(manifest, changed)
+    allowed = exceptions.get(version.sha256, {}).get("allowed", "")
+    manifest = kept_manifest(settings, allowed)
+    return None if manifest is None else Kept(manifest, allowed)
 
 
 def fetch_version(client: Client, model: Listed, version: Version, listener: Listener) -> Kept:
     """Fetch the manifest of a version and keep it.
 
-    A version may change under its label before the index is written anew. So a manifest with
-    another sha256 is asked for twice: when both agree, that is what the zoo has now; it is
-    kept under its own sha256 and `listener` is told.
+    One whose sha256 is not that of the index was damaged on its way, or is another one: a login
+    page, that of a mirror, or a model that was changed under its label since the index was
+    written. It is asked for again, and neither kept nor believed however often it comes; only
+    where the settings allow it, and two answers agree, it is kept, and `listener` is told.
 
     Raises
     ------
+    DescriptionDiffers
+        It is not the one that the index lists.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
         It cannot be had, or not be kept.
     """
-    url = silent(version.source)
-    raw, last = client.get(url), b""
-    for _ in range(2):
-        if _sha256(raw) == version.sha256 or raw == last:
+    url, settings = silent(version.source), client.settings
+    others: list[bytes] = []
+    for _ in range(_TRIES):
+        raw = client.get(url)
+        if _sha256(raw) == version.sha256:
+            origin = Origin(model.id, version.label, version.source, vouched=BY_INDEX)
+            return Kept(keep_manifest(settings, raw, _name_of(url), origin), version.sha256)
+        others.append(raw)
+        if raw in others[:-1]:
             break
-        raw, last = client.get(url), raw
-    found = _sha256(raw)
-    if found != version.sha256 and raw != last:
+    if not settings.allow_changed:
+        raise DescriptionDiffers(
+            model.id,
+            version.label,
+            wanted=version.sha256,
+            found=_sha256(raw),
+            page=is_web_page(raw),
+        )
+    if raw not in others[:-1]:
         raise Unreachable(url, "it comes different each time")
-    origin = Origin(model.id, version.label, version.source)
-    manifest = keep_manifest(client.settings, raw, _name_of(url), origin)
-    if found != version.sha256:
-        note_exception(client.settings, version.sha256, changed=found)
-        listener(Note(_changed(model, version, found)))
+    return _kept_as_it_is(client, model, version, raw, listener)
+
+
+_TRIES = 3
+"""How often a description is asked for that is not the one of the index."""
+
+
+def _kept_as_it_is(
+    client: Client, model: Listed, version: Version, raw: bytes, listener: Listener
+) -> Kept:
+    if not is_description(raw):
+        raise NotAPackage(version.source, "what lies there is no description of a model")
+    origin = Origin(model.id, version.label, version.source, vouched=BY_USER)
+    manifest = keep_manifest(client.settings, raw, _name_of(version.source), origin)
+    found = _sha256(raw)
+    note_exception(client.settings, version.sha256, allowed=found)
+    told = f"{model.id} {version.label} is taken as it is: the index lists sha256"
+    listener(Note(f"{told} {version.sha256}, the description is {found}"))
     return Kept(manifest, found)
-
-
-def _changed(model: Listed, version: Version, found: str) -> str:
-    return (
-        f"{model.id} {version.label} was changed in place since the index was written: "
-        f"it says sha256 {version.sha256}, the description is {found}"
-    )
 
 
 def fetch_first(client: Client, urls: tuple[str, ...], model: str, version: str = "") -> Package:
@@ -87,7 +116,7 @@ def fetch_first(client: Client, urls: tuple[str, ...], model: str, version: str 
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
         See ``fetch_version``; ``Refused`` with status 404 when none has one.
     NotAPackage
-        It is no text.
+        It is no description: a web page, such as a login page, or another text.
     """
     for number, url in enumerate(urls):
         try:
@@ -96,8 +125,8 @@ def fetch_first(client: Client, urls: tuple[str, ...], model: str, version: str 
             if why.status != HTTPStatus.NOT_FOUND or number == len(urls) - 1:
                 raise
             continue
-        if b"\0" in raw[:1000] or raw.lstrip()[:1] == b"<":
-            raise NotAPackage(url, "what lies there is no manifest")
+        if not is_description(raw):
+            raise NotAPackage(url, "what lies there is no description of a model")
         origin = Origin(model, version, url)
         manifest = keep_manifest(client.settings, raw, _name_of(url), origin)
         note_address(client.settings, url, _sha256(raw))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w-]+): *(?P<value>.*?)\s*$")
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
@@ -32,6 +33,43 @@ def names_in(raw: bytes) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         found = []
     return tuple(dict.fromkeys(name for one in found for name in _spellings(one.lower())))
+
+
+_TYPES = frozenset({"model", "dataset", "application", "notebook", "generic", "collection"})
+
+
+def is_description(raw: bytes) -> bool:
+    """Say whether something looks like the description of a resource of the zoo.
+
+    It is text, no web page, and says at its top level of which type or format it is. A login
+    page, an error of the service or an empty answer is none.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    if "\0" in text or is_web_page(raw):
+        return False
+    try:
+        if text.lstrip().startswith("{"):
+            node = json.loads(text)
+            return "format_version" in node or node.get("type") in _TYPES
+    except (ValueError, RecursionError, TypeError):
+        pass  # it may be YAML that begins with a brace
+    said = dict(_top_level(text))
+    return "format_version" in said or said.get("type") in _TYPES
+
+
+def is_web_page(raw: bytes) -> bool:
+    """Say whether something begins as HTML or XML does."""
+    return raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+
+
+def _top_level(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match is not None and not match["indent"]:
+            yield match["key"], _scalar(match["value"])
 
 
 def _of_json(node: object) -> list[str]:

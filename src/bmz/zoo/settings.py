@@ -32,6 +32,7 @@ class ZooSettings:
     index_url : http(s) or file
     offline : open no socket
     mirrors : pairs of prefixes; a URL that starts with the first goes to the second
+    allow_changed : take the description of a model though the index lists another sha256
     """
 
     cache: Path
@@ -39,6 +40,7 @@ class ZooSettings:
     index_url: str = INDEX
     offline: bool = False
     mirrors: tuple[tuple[str, str], ...] = ()
+    allow_changed: bool = False
 
     def mirrored(self, url: str) -> str:
         """Give the URL that is asked in place of `url`; the longest prefix decides.

@@ -41,9 +41,13 @@ def _listed(client: Client, package: Package, folder: str) -> dict[str, int]:
         return {}
     try:
         entries = json.loads(client.get(url, tries=2))
-    except (CouldNotTell, ValueError):
+    except (CouldNotTell, ValueError, RecursionError):
         return {}
     if not isinstance(entries, list):
         return {}
     found = (entry for entry in entries if isinstance(entry, dict))
-    return {e["name"]: e["size"] for e in found if isinstance(e.get("size"), int) and "name" in e}
+    return {
+        e["name"]: e["size"]
+        for e in found
+        if isinstance(e.get("size"), int) and isinstance(e.get("name"), str)
+    }

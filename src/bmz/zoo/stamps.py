@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bmz.base.files import whole_file
+from bmz.zoo.notes import read_note
 
 NOTES = ".bmz"
 """Folder of our own notes in a package."""
@@ -73,10 +74,7 @@ def all_stamps(folder: Path) -> tuple[Stamp, ...]:
 
 
 def _read(path: Path) -> Stamp | None:
-    try:
-        return Stamp(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None  # none, or one that another version or a crash left: hash again
+    return read_note(path, Stamp)  # None: another version or a crash left it; hash again
 
 
 def hash_and_stamp(folder: Path, name: str) -> Stamp:

@@ -16,11 +16,18 @@ from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Note
 from bmz.zoo.errors import CacheFull, CacheUnwritable, FileLeavesPackage
+from bmz.zoo.notes import read_json, read_note
 from bmz.zoo.settings import ZooSettings
 from bmz.zoo.stamps import NOTES
 
 MANIFESTS = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
 """Names of a manifest, the newest first."""
+
+BY_INDEX, BY_USER = "index", "user"
+"""The index listed its sha256 when it was fetched; the user took it although it did not."""
+
+ORIGIN = "origin.json"
+"""Name of the note on where a package came from."""
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -36,6 +43,7 @@ class Origin:
     id, version : as in ``Package`` and ``Remote``
     url : of the manifest or zip
     fetched_at : seconds since 1970
+    vouched : who says that the manifest is the one wanted: `BY_INDEX`, `BY_USER`, or nobody
     """
 
     id: str
@@ -43,6 +51,7 @@ class Origin:
     url: str
     is_zip: bool = False
     fetched_at: float = 0.0
+    vouched: str = ""
 
 
 @contextmanager
@@ -157,17 +166,28 @@ def keep_manifest(settings: ZooSettings, raw: bytes, name: str, origin: Origin) 
 def note_origin(folder: Path, origin: Origin) -> None:
     """Note where a package came from."""
     noted = asdict(origin) | {"fetched_at": origin.fetched_at or time.time()}
-    with whole_file(folder / NOTES / "origin.json") as temporary:
+    with whole_file(folder / NOTES / ORIGIN) as temporary:
         temporary.write_text(json.dumps(noted), encoding="utf-8")
 
 
+def renew_origin(folder: Path, origin: Origin) -> None:
+    """Note again where a package came from where that note is gone or damaged.
+
+    A folder that cannot be written to is left as it is.
+    """
+    if read_origin(folder) is None:
+        with suppress(OSError):
+            note_origin(folder, origin)
+
+
 def read_origin(folder: Path) -> Origin | None:
-    """Give where a package came from; None when nobody noted it."""
-    try:
-        noted = (folder / NOTES / "origin.json").read_text(encoding="utf-8")
-        return Origin(**json.loads(noted))
-    except (OSError, ValueError, TypeError):
-        return None
+    """Give where a package came from; None when nobody noted it, or the note is damaged."""
+    return read_note(folder / NOTES / ORIGIN, Origin)
+
+
+def origin_damaged(folder: Path) -> bool:
+    """Say whether there is a note on where a package came from that cannot be read."""
+    return (folder / NOTES / ORIGIN).exists() and read_origin(folder) is None
 
 
 def note_address(settings: ZooSettings, url: str, sha256: str) -> None:
@@ -184,7 +204,7 @@ def noted_address(settings: ZooSettings, url: str) -> str | None:
     for cache in (settings.cache, *settings.layers):
         place = cache / "addresses" / f"{key_of(url)}.json"
         with suppress(OSError, ValueError, KeyError, TypeError):
-            return str(json.loads(place.read_text(encoding="utf-8"))["sha256"])
+            return str(read_json(place)["sha256"])
     return None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file, writable_folder
+from bmz.zoo.notes import note_of, read_json
 from bmz.zoo.settings import ZooSettings
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def read_trust(settings: ZooSettings) -> tuple[Trusted, ...]:
     """
     path = place(settings)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         if document["schema"] != SCHEMA:
             raise TrustUnreadable(path, f"wanted {SCHEMA}, found {document['schema']}")
-        return tuple(Trusted(**entry) for entry in document["trusted"])
+        return tuple(note_of(entry, Trusted) for entry in document["trusted"])
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as why:

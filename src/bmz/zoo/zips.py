@@ -23,6 +23,7 @@ from bmz.zoo.store import (
     key_of,
     note_address,
     noted_address,
+    renew_origin,
 )
 from bmz.zoo.transfer import Parcel, bring
 
@@ -49,6 +50,7 @@ def adopt_zip(
     with keeping(settings), alone(lock, listener, model):
         kept = kept_manifest(settings, noted_address(settings, url) or "")
         if kept is not None and not again:
+            renew_origin(kept.parent, Origin(model, "", url, is_zip=True))
             return kept
         arrival = bring(client, Parcel(silent(url), room, model), None, listener)
         if arrival.path is None:  # without a sha256 whatever came is wanted
