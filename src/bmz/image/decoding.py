@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import lzma
 import re
 import struct
 import tokenize
@@ -26,6 +27,7 @@ FAILURES: Final = (
     SyntaxError,  # ElementTree.ParseError
     SystemError,  # numcodecs, of a Blosc chunk that says it holds fewer than 0 bytes
     TypeError,
+    lzma.LZMAError,
     ValueError,  # TiffFileError, UnicodeDecodeError, JSONDecodeError
     struct.error,
     tokenize.TokenError,  # numpy reads the header of NPY with it

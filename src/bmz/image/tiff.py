@@ -25,6 +25,7 @@ from bmz.image.ome import declares_entities, read_ome
 from bmz.image.pixel_size import from_imagej, from_resolution
 from bmz.image.stored import Stored
 from bmz.image.tiff_planes import stored_series
+from bmz.image.tiff_segments import look_at_segments
 from bmz.image.transparency import without_alpha
 
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
@@ -131,6 +132,8 @@ def _opened(path: Path, series: int) -> Iterator[tuple[TiffFile, TiffPageSeries]
         if math.prod(chosen.shape) == 0:
             raise ImageEmpty(path, chosen.shape)
         _refuse_cut_short(path, tif, chosen)
+        if chosen.dataoffset is None:
+            look_at_segments(chosen)
         yield tif, chosen
 
 

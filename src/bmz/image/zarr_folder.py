@@ -45,13 +45,17 @@ def opened_array(path: Path, folder: Path) -> ZarrArray:
     Raises
     ------
     ImageUnreadable
-        There is no array.
+        There is no array, or what packed its chunks is not known to compute only.
     """
     import zarr
 
+    from bmz.image.zarr_codecs import WholeFiles, look_at_chunks
+
     if not is_node(folder):
         raise ImageUnreadable(path, f"is incomplete: its array '{folder.name}' is not there")
-    return zarr.open_array(folder, mode="r")
+    array = zarr.open_array(WholeFiles(folder, read_only=True), mode="r")
+    look_at_chunks(path, array)
+    return array
 
 
 def has_chunks(folder: Path) -> bool:
