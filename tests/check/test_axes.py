@@ -66,7 +66,7 @@ def test_a_plane_for_a_model_of_stacks_lacks_its_z() -> None:
             "the model works on zyx, but the image has no axis z",
             wanted="zyx",
             found="yx",
-            hint="take a 2-D model, or an image with a z axis (see --axes)",
+            hint="take a 2-D model, or a stack; of a stack of one plane say --axes zyx",
         )
     ]
 

@@ -55,7 +55,8 @@ def image_measures(pixels: Axed, channels: Sequence[int]) -> dict[int, PlaneMeas
 def _fullest(stack: AnyArray) -> AnyArray:
     y, x = (slice(max(0, (n - SIDE_PX) // 2), (n + SIDE_PX) // 2) for n in stack.shape[-2:])
     planes = stack.reshape(-1, *stack.shape[-2:])[:, y, x]
-    spreads = [float(np.std(plane, dtype=np.float64)) for plane in planes]
+    with np.errstate(invalid="ignore", over="ignore"):  # the check tells of what is not finite
+        spreads = [float(np.std(plane, dtype=np.float64)) for plane in planes]
     return np.asarray(planes[int(np.argmax(np.nan_to_num(spreads)))])
 
 

@@ -30,13 +30,14 @@ def axes_findings(asked: Question) -> Iterator[Finding]:
             hint=_naming_hint(len(info.shape)),
         )  # fmt: skip
         return
+    stack = info.axes.replace("yx", "zyx") if "yx" in info.axes else "zyx"
     for axis in asked.model.space:
         if axis not in info.sizes:
             yield Finding(
                 "axes.missing", "error", f"{first.id}.{axis}",
                 f"the model works on {asked.model.space}, but the image has no axis {axis}",
                 wanted=asked.model.space, found=info.axes,
-                hint="take a 2-D model, or an image with a z axis (see --axes)",
+                hint=f"take a 2-D model, or a stack; of a stack of one plane say --axes {stack}",
             )  # fmt: skip
     for axis in asked.loop:
         if (planes := info.sizes[axis]) > 1:

@@ -33,6 +33,13 @@ class ImageNotFound(CouldNotTell):
 
     def __init__(self, path: Path) -> None:
         folder = path.parent
+        if path.is_symlink():
+            super().__init__(
+                f"'{path}' is a link to '{path.readlink()}', which is not there",
+                hint="connect the disk or the share that it leads to, or name another file",
+                code="image.not-found",
+            )
+            return
         near = get_close_matches(path.name, _names_in(folder), n=1)
         hint = f"did you mean '{folder / near[0]}'?" if near else "check the spelling of the path"
         if not folder.is_dir():

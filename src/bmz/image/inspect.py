@@ -34,7 +34,8 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
         folder of OME-Zarr 0.4 or 0.5: the image, one of its labels (``x.ome.zarr/labels/nuclei``)
         or one of its resolutions (``x.ome.zarr/1``)
     axes : the user's word, one letter an axis in the order of the file, such as ``zyx``;
-        it outdoes the file; axes of size 1 may be left out
+        it outdoes the file; axes of size 1 may be left out, and named where the file has none: a
+        stack of one plane
     series : which image of the file, from 0: series, scene, multiscale
 
     Raises
@@ -66,7 +67,8 @@ def info_from(path: Path, header: Header, *, axes: str | None = None, series: in
     if header.dtype.kind not in _REAL_KINDS:
         raise PixelsRefused(path, str(header.dtype))
     kept = _named_by_file(header) if axes is None else _named_by_user(path, header, axes)
-    names, shape = kept.axes, tuple(header.shape[i] for i in kept.positions)
+    names = kept.axes
+    shape = tuple(1 if i is None else header.shape[i] for i in kept.positions)
     sizes = dict(zip(names, shape, strict=True))
     channels = header.axes.find("c")
     same_c = "c" in names and kept.positions[names.index("c")] == channels
@@ -103,10 +105,10 @@ def read_header(path: Path, series: int) -> Header:
 
 @dataclass(frozen=True)
 class _Kept:
-    """Letters of the axes that stay, and where each lies in the file."""
+    """Letters of the axes that stay, and where each lies in the file; None for an added one."""
 
     axes: str
-    positions: tuple[int, ...]
+    positions: tuple[int | None, ...]
 
 
 def _named_by_file(header: Header) -> _Kept:
@@ -126,7 +128,21 @@ def _named_by_user(path: Path, header: Header, axes: str) -> _Kept:
     for positions in (every, unnamed, larger):
         if len(positions) == len(axes):
             return _Kept(axes, tuple(positions))
+    added = _with_added(header, axes)
+    if added is not None:
+        return added
     raise AxesRefused(path, axes, _counts(header.axes, header.shape, axes))
+
+
+def _with_added(header: Header, axes: str) -> _Kept | None:
+    """Add axes of size 1 that the user names beyond those of the file; None where unclear which."""
+    known = header.axes
+    if len(known) == len(_PLANE):  # two axes are those of the plane, in the order of the word
+        known = "".join(a for a in axes if a in _PLANE)
+    if [a for a in axes if a in known] != list(known):
+        return None
+    places = iter(range(len(known)))
+    return _Kept(axes, tuple(next(places) if a in known else None for a in axes))
 
 
 def _refuse_odd_words(path: Path, axes: str) -> None:

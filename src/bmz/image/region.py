@@ -165,17 +165,9 @@ def _larger(shape: tuple[int, ...]) -> list[int]:
 
 
 def _with_dropped(stored: tuple[int, ...], kept: tuple[int, ...], box: Box) -> Box:
-    """Give `box` the axes of size 1 that were left out when the file was inspected."""
-    sides = iter(zip(kept, box, strict=True))
-    length, side = next(sides)
-    whole = []
-    for n in stored:
-        if n == length:
-            whole.append(side)
-            length, side = next(sides, (0, slice(0, 0)))
-        else:
-            whole.append(slice(0, n))
-    return tuple(whole)
+    """Give `box` the axes of the file: those of size 1 may have been left out, or added."""
+    sides = iter(side for n, side in zip(kept, box, strict=True) if n > 1)
+    return tuple(next(sides) if n > 1 else slice(0, 1) for n in stored)
 
 
 def _in_words(slices: Mapping[str, slice]) -> str:
