@@ -90,7 +90,7 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *come: bytes, **how:
     """Bring a file of which `BODY` is wanted, while `come` comes, one after the other."""
     sent = iter(come)
 
-    def stream(*_: object) -> Any:
+    def stream(*_: object, **__: object) -> Any:
         return nullcontext(Answer(200, {}, iter([next(sent)])))
 
     monkeypatch.setattr(Client, "stream", stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import time
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from bmz.app import cache as app_cache
@@ -17,12 +19,14 @@ from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note
 from bmz.zoo.cache import list_cached, verify_cache
 from bmz.zoo.catalogue import parse_catalogue
-from bmz.zoo.errors import DescriptionDiffers, IndexUnavailable, NotAPackage
+from bmz.zoo.errors import DescriptionDiffers, IndexUnavailable, NotAPackage, Unreachable
+from bmz.zoo.fetch import WantedFile, fetch_files
 from bmz.zoo.index import load_index
 from bmz.zoo.locate import locate
 from bmz.zoo.names import is_description
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
-from bmz.zoo.stamps import NOTES
+from bmz.zoo.stamps import NOTES, hash_and_stamp
+from bmz.zoo.stand_ins import stand_in
 from bmz.zoo.store import BY_INDEX, BY_USER, Origin, keep_manifest, note_address, read_origin
 
 if TYPE_CHECKING:
@@ -382,3 +386,81 @@ def test_the_error_names_the_page_and_the_next_step(
 
     assert "a web page came in its place" in caught.value.message
     assert "bmz fetch affable-shark --allow-changed" in caught.value.hint
+
+
+def array_file(shape: tuple[int, ...] = (3, 4)) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.ones(shape, np.float32))
+    return stream.getvalue()
+
+
+STAND_INS = {
+    "a login page": b"<!DOCTYPE html><html>",
+    "a page of another kind": b"\n <HTML><body>",
+    "a word in JSON": b'{"error": "login required"}',
+    "nothing": b"",
+    "the beginning": array_file()[:-5],
+}
+
+
+@pytest.mark.parametrize("body", STAND_INS.values(), ids=STAND_INS)
+def test_what_comes_in_place_of_a_file_without_a_sha256_is_not_kept_and_heals(
+    body: bytes, service: Service, tmp_path: Path
+) -> None:
+    settings = service.settings(tmp_path / "cache")
+    service.packages["affable-shark"]["in.npy"] = body
+    package, file = locate("affable-shark", settings), WantedFile("in.npy", None, "test tensor")
+
+    with pytest.raises(Unreachable, match=r"'in\.npy' is not what came"):
+        fetch_files(package, [file], settings)
+    service.packages["affable-shark"]["in.npy"] = array_file()
+    report = fetch_files(package, [file], settings)
+
+    assert report.files[0].action == "downloaded"
+    assert (package.manifest.parent / "in.npy").read_bytes() == array_file()
+
+
+@pytest.mark.parametrize("body", STAND_INS.values(), ids=STAND_INS)
+def test_what_was_kept_in_place_of_a_file_is_found_and_healed(
+    body: bytes, service: Service, tmp_path: Path
+) -> None:
+    settings = service.settings(tmp_path / "cache")
+    service.packages["affable-shark"]["in.npy"] = array_file()
+    package, file = locate("affable-shark", settings), WantedFile("in.npy", None, "test tensor")
+    (package.manifest.parent / "in.npy").write_bytes(body)
+    hash_and_stamp(package.manifest.parent, "in.npy")
+
+    (damaged,) = [state for state in verify_cache(settings) if state.status == "damaged"]
+    fetch_files(package, [file], settings)
+
+    assert (damaged.name, bool(damaged.why)) == ("in.npy", True)
+    assert (package.manifest.parent / "in.npy").read_bytes() == array_file()
+    assert {state.status for state in verify_cache(settings)} == {"whole"}
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("README.md", b"<html>"),
+        ("cover.svg", b"<?xml"),
+        ("net.py", b"{}"),
+        ("environment.yaml", b"{}"),
+        ("in.npy", array_file((0,))),
+        ("in.npy", array_file() + b"more"),
+        ("in.npy", b"\x93NUMPY\x01\x00\xff\xff{'descr': (("),
+        ("w.onnx", b"\x08\x09"),
+    ],
+)
+def test_what_may_be_the_file_itself_is_no_stand_in(name: str, body: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(body)
+
+    assert stand_in(tmp_path / "file", name) == ""
+
+
+def test_pixels_of_objects_and_odd_heads_are_left_to_the_reader(tmp_path: Path) -> None:
+    for descr in ("'|O'", "[('a', '<f4')]", "3", "'<f4'}{"):
+        head = f"{{'descr': {descr}, 'shape': (9,)}}".encode()
+        body = b"\x93NUMPY\x02\x00" + len(head).to_bytes(4, "little") + head
+        (tmp_path / "a.npy").write_bytes(body)
+
+        assert stand_in(tmp_path / "a.npy", "a.npy") == ""

@@ -10,10 +10,20 @@ from pathlib import Path
 from typing import Literal
 
 from bmz.base.progress import Listener
-from bmz.zoo.errors import FileNotInPackage, HashRefused, Offline, Refused
+from bmz.zoo.errors import FileNotInPackage, HashRefused, Offline, Refused, Unreachable
 from bmz.zoo.http import Client
 from bmz.zoo.package import Package, Remote
-from bmz.zoo.stamps import NOTES, Stamp, hash_and_stamp, read_stamp, seen, sha256_of, stamp_as
+from bmz.zoo.stamps import (
+    NOTES,
+    Stamp,
+    forget,
+    hash_and_stamp,
+    read_stamp,
+    seen,
+    sha256_of,
+    stamp_as,
+)
+from bmz.zoo.stand_ins import stand_in
 from bmz.zoo.store import folder_of, key_of
 from bmz.zoo.transfer import Arrival, Parcel, bring_settled
 from bmz.zoo.zips import adopt_zip
@@ -145,12 +155,15 @@ def _out_of_zip(job: Job, file: WantedFile, sha256: str | None, remote: Remote) 
 
 
 def _downloaded(job: Job, file: WantedFile, sha256: str | None, url: str) -> FetchedFile:
-    before = read_stamp(job.folder, file.name)
-    wanted = sha256 or (before.first if before else None)
+    wanted = sha256 or _seen_first(job, file)
     room = job.folder / NOTES / "arrivals" / key_of(f"{file.name} {url}")
     arrival = _arrival(job, file, wanted, Parcel(url, room, file.name))
     if arrival.path is None:
         raise HashRefused(job.package.id, file.name, wanted=wanted or "", found=arrival.sha256)
+    instead = "" if sha256 else stand_in(arrival.path, file.name)
+    if instead:
+        arrival.path.unlink()
+        raise Unreachable(url, f"'{file.name}' is not what came: {instead}")
     target = job.folder / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
     arrival.path.replace(target)
@@ -160,6 +173,15 @@ def _downloaded(job: Job, file: WantedFile, sha256: str | None, url: str) -> Fet
     stamp = stamp_as(job.folder, file.name, arrival.sha256, allowed=not right)
     action: Action = "downloaded" if right else "changed-allowed"
     return FetchedFile(file.name, action, stamp.size, stamp.sha256)
+
+
+def _seen_first(job: Job, file: WantedFile) -> str | None:
+    """Give the sha256 that a file without a stated one must keep; None: any will do."""
+    before, here = read_stamp(job.folder, file.name), job.folder / file.name
+    if before is not None and here.is_file() and stand_in(here, file.name):
+        forget(job.folder, before)
+        return None
+    return before.first if before else None
 
 
 def _arrival(job: Job, file: WantedFile, sha256: str | None, parcel: Parcel) -> Arrival:

@@ -15,6 +15,7 @@ from bmz.zoo.catalogue import kept_catalogue
 from bmz.zoo.names import is_description
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 from bmz.zoo.stamps import NOTES, distrust, hash_and_stamp, read_stamp, sha256_of
+from bmz.zoo.stand_ins import stand_in
 from bmz.zoo.store import MANIFESTS, ORIGIN, files_in, keeping, read_origin
 
 __all__ = [
@@ -103,6 +104,9 @@ class Listing:
 def _states(package: CachedPackage, listed: Listing) -> Iterator[FileState]:
     for name in files_in(package.folder):
         state = _state(package, name)
+        instead = "" if name in MANIFESTS else stand_in(package.folder / name, name)
+        if instead and state.status != "damaged":
+            state = replace(state, status="damaged", why=instead)
         if name in MANIFESTS and state.status == "whole":
             why = _foreign(package, package.folder / name, listed)
             state = replace(state, status="damaged", why=why) if why else state

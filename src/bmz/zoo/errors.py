@@ -209,6 +209,17 @@ class IndexUnavailable(CouldNotTell):
         )
 
 
+class LimitUnclear(WrongUsage):
+    """A limit of time cannot be understood."""
+
+    def __init__(self, variable: str, text: str) -> None:
+        super().__init__(
+            f"{variable} is '{text}'; wanted a number of seconds above 0",
+            hint=f"for example {variable}=600",
+            code="zoo.limit",
+        )
+
+
 class MirrorUnclear(WrongUsage):
     """``BMZ_MIRROR`` cannot be understood."""
 

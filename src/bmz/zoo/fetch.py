@@ -13,6 +13,7 @@ from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
 from bmz.zoo.sizes import sizes_of
 from bmz.zoo.stamps import NOTES, seen, sha256_of
+from bmz.zoo.stand_ins import stand_in
 from bmz.zoo.store import alone, inside, keeping, key_of
 
 __all__ = ["Action", "FetchReport", "FetchedFile", "WantedFile", "fetch_files", "sizes_of"]
@@ -74,6 +75,8 @@ def _one(job: Job, file: WantedFile) -> FetchedFile:
 
 def _as_it_lies(job: Job, file: WantedFile, sha256: str | None) -> FetchedFile | None:
     stamp = seen(job.folder, file.name)
+    if stamp is not None and sha256 is None and stand_in(job.folder / file.name, file.name):
+        return None
     action = judge(stamp, sha256, allow_changed=job.allow_changed)
     if stamp is None or action is None:
         return None

@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import urljoin, urlsplit
 
 from bmz.base.version import version
 from bmz.zoo.address import path_of
 from bmz.zoo.errors import CertificateRefused, Offline, Refused, Unreachable
-from bmz.zoo.settings import ZooSettings
+from bmz.zoo.limits import Handover, TimeLimit, TooSlow
+from bmz.zoo.settings import ANSWER_VARIABLE, DOWNLOAD_VARIABLE, ZooSettings
 
 if TYPE_CHECKING:
     import requests
-
-T = TypeVar("T")
 
 TRIES = 5
 """How often in a row an address may fail before we give up."""
@@ -39,6 +38,9 @@ MOST_BYTES = 64 * 2**20
 
 PIECE = 2**14
 """Read at once; when an answer breaks off, less than this is lost."""
+
+SLOWEST_S = 120.0
+"""For the head of an answer, and for each of its pieces: below 140 bytes a second we give up."""
 
 _MOST_REDIRECTS = 5
 _OK = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, 416})
@@ -124,31 +126,27 @@ class Client:
         Offline, Unreachable, Refused, CertificateRefused
             There is none.
         """
+        limit = TimeLimit.begin(self.settings.answer_s, ANSWER_VARIABLE)
 
         def ask() -> bytes:
-            with self.stream(url) as answer:
+            with self.stream(url, limit=limit) as answer:
                 return _whole(url, answer)
 
-        return self.patiently(url, ask, tries=tries)
-
-    def patiently(self, url: str, ask: Callable[[], T], *, tries: int = TRIES) -> T:
-        """Ask until there is an answer, waiting longer each time.
-
-        Raises
-        ------
-        Unreachable
-            It failed `tries` times, or the service wants us to wait for too long.
-        """
         failed = 0
         while True:
             try:
                 return ask()
             except TryAgain as why:
                 failed += 1
-                self.wait_or_give_up(url, failed + TRIES - tries, why)
+                self.wait_or_give_up(url, failed + TRIES - tries, why, limit)
 
-    def wait_or_give_up(self, url: str, failed: int, why: TryAgain) -> None:
+    def wait_or_give_up(self, url: str, failed: int, why: TryAgain, limit: TimeLimit) -> None:
         """Wait before the next try, for all who ask the same host.
+
+        Parameters
+        ----------
+        failed : tries in a row
+        limit : of all tries
 
         Raises
         ------
@@ -158,6 +156,8 @@ class Client:
         wait = wait_s(failed, why.retry_after_s)
         if wait is None:
             raise Unreachable(url, why.why) from why
+        if wait >= limit.left_s:
+            raise Unreachable(url, f"{why.why}; {limit.told}") from why
         if why.retry_after_s is not None:
             host = urlsplit(self.settings.mirrored(url)).netloc
             with self._lock:
@@ -166,28 +166,48 @@ class Client:
             pause(wait)
 
     @contextmanager
-    def stream(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
+    def stream(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        limit: TimeLimit | None = None,
+    ) -> Iterator[Answer]:
         """Ask once; give status 200, 206 or 416 with the body still to be read.
+
+        Parameters
+        ----------
+        limit : of all tries; one try alone may take as long as a file by default
 
         Raises
         ------
         TryAgain
-            Broken off, timed out, or the service has no time now.
-        Offline, Refused, CertificateRefused
-            There will be no answer.
+            Broken off, timed out, too slow, or the service has no time now.
+        Offline, Refused, CertificateRefused, Unreachable
+            There will be no answer, or not in time.
         """
         asked = self.settings.mirrored(url)
-        if urlsplit(asked).scheme == "file":
+        if _scheme(asked) == "file":
             with _open_file(asked) as stream:
                 yield Answer(HTTPStatus.OK, {}, iter(lambda: stream.read(PIECE), b""))
             return
         if self.settings.offline:
             raise Offline(asked)
-        response = self._follow(asked, headers or {})
-        with response:
-            _refuse(asked, response)
+        ends = limit or TimeLimit.begin(self.settings.download_s, DOWNLOAD_VARIABLE)
+        self._wait_for_turn(asked)
+        with Handover(self._exchange(asked, headers or {})) as handed:
+            head = _in_time(handed, asked, ends)
+            if not isinstance(head, Answer):
+                raise TryAgain("it gave no answer")
+            yield Answer(head.status, head.headers, _pieces_in_time(handed, asked, ends))
+
+    def _exchange(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer | bytes]:
+        """Give the head of an answer, and then its pieces."""
+        with self._follow(url, headers) as response:
+            _refuse(url, response)
             lower = {name.lower(): value for name, value in response.headers.items()}
-            yield Answer(response.status_code, lower, _pieces(response))
+            yield Answer(response.status_code, lower, iter(()))
+            yield from _pieces(response)
 
     def _follow(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         for _ in range(_MOST_REDIRECTS):
@@ -195,8 +215,13 @@ class Client:
             if not response.is_redirect:
                 return response
             response.close()
-            there = self.settings.mirrored(urljoin(url, response.headers["location"]))
-            if urlsplit(url).scheme == "https" and urlsplit(there).scheme != "https":
+            location = response.headers["location"]
+            try:
+                there = self.settings.mirrored(urljoin(url, location))
+            except ValueError as why:
+                told = f"it leads to '{location[:100]}', which is no address"
+                raise Refused(url, response.status_code, told) from why
+            if _scheme(url) == "https" and _scheme(there) != "https":
                 raise Refused(url, response.status_code, f"it leads to the insecure {there}")
             url = there
         raise Refused(url, response.status_code, "it leads on and on")
@@ -217,6 +242,8 @@ class Client:
             raise TryAgain(_reason(why)) from why
         except requests.RequestException as why:
             raise Unreachable(url, _reason(why)) from why
+        except ValueError as why:
+            raise Unreachable(url, f"it is no address ({_reason(why)})") from why
 
     def _connected(self) -> requests.Session:
         import requests
@@ -225,6 +252,8 @@ class Client:
         with self._lock:
             if self._session is None:
                 self._session = requests.Session()
+                # it would read where an answer leads to, and fail in the midst of it: see `_follow`
+                self._session.get_redirect_target = _leads_nowhere  # type: ignore[method-assign]
                 self._session.headers["User-Agent"] = f"bmz/{version()}"
                 for scheme in ("https://", "http://"):
                     self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
@@ -241,6 +270,37 @@ class Client:
 def pause(seconds: float) -> None:
     """Wait."""
     time.sleep(seconds)
+
+
+def _leads_nowhere(resp: requests.Response) -> str | None:  # noqa: ARG001  (as requests has it)
+    return None
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError as why:
+        raise Unreachable(url, f"it is no address ({why})") from why
+
+
+def _in_time(handed: Handover[Answer | bytes], url: str, limit: TimeLimit) -> Answer | bytes | None:
+    wait = min(SLOWEST_S, limit.left_s)
+    try:
+        return handed.next(wait)
+    except TooSlow:
+        if limit.left_s == 0:
+            raise Unreachable(url, limit.told) from None
+        raise TryAgain(f"less than {PIECE // 1024} kB came in {SLOWEST_S:g} s") from None
+
+
+def _pieces_in_time(
+    handed: Handover[Answer | bytes], url: str, limit: TimeLimit
+) -> Iterator[bytes]:
+    while (piece := _in_time(handed, url, limit)) is not None:
+        if isinstance(piece, bytes):
+            yield piece
+        if limit.left_s == 0:
+            raise Unreachable(url, limit.told)
 
 
 def _whole(url: str, answer: Answer) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from bmz.zoo.errors import MirrorUnclear
+from bmz.zoo.errors import LimitUnclear, MirrorUnclear
 
 INDEX = "https://bioimage-io.github.io/collection/index.json"
 """The static index: identity, versions and sha256 of every manifest."""
@@ -19,6 +19,15 @@ ARTIFACTS = "https://hypha.aicell.io/bioimage-io/artifacts"
 
 HUGGING_FACE = "https://huggingface.co"
 """Repositories that hold a package in their folder ``package``."""
+
+
+ANSWER_VARIABLE, DOWNLOAD_VARIABLE = "BMZ_ANSWER_SECONDS", "BMZ_DOWNLOAD_SECONDS"
+
+ANSWER_S = 300.0
+"""For a list or a description: at most some 100 kB."""
+
+DOWNLOAD_S = 86_400.0
+"""For a file: weights may have some GB."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class ZooSettings:
     offline : open no socket
     mirrors : pairs of prefixes; a URL that starts with the first goes to the second
     allow_changed : take the description of a model though the index lists another sha256
+    answer_s : seconds that a list or a description may take, all tries together
+    download_s : the same for a file
     """
 
     cache: Path
@@ -41,6 +52,8 @@ class ZooSettings:
     offline: bool = False
     mirrors: tuple[tuple[str, str], ...] = ()
     allow_changed: bool = False
+    answer_s: float = ANSWER_S
+    download_s: float = DOWNLOAD_S
 
     def mirrored(self, url: str) -> str:
         """Give the URL that is asked in place of `url`; the longest prefix decides.
@@ -61,12 +74,16 @@ def _starts(url: str, start: str) -> bool:
 
 
 def settings_from_environment(environment: Mapping[str, str] | None = None) -> ZooSettings:
-    """Read ``BMZ_CACHE_DIR``, ``_CACHE_PATH``, ``_INDEX_URL``, ``_OFFLINE`` and ``_MIRROR``.
+    """Read ``BMZ_CACHE_DIR``, ``_CACHE_PATH``, ``_INDEX_URL``, ``_OFFLINE``, ``_MIRROR``.
+
+    And the limits ``BMZ_ANSWER_SECONDS`` and ``BMZ_DOWNLOAD_SECONDS``.
 
     Raises
     ------
     MirrorUnclear
         A part of ``BMZ_MIRROR`` is no ``FROM=TO`` of two addresses.
+    LimitUnclear
+        A limit is no number of seconds above 0.
     """
     given = os.environ if environment is None else environment
     named = given.get("BMZ_CACHE_DIR")
@@ -77,7 +94,22 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> Z
         index_url=given.get("BMZ_INDEX_URL") or INDEX,
         offline=given.get("BMZ_OFFLINE", "").lower() not in {"", "0", "false", "no"},
         mirrors=_mirrors(given.get("BMZ_MIRROR", "")),
+        answer_s=_seconds(given, ANSWER_VARIABLE, ANSWER_S),
+        download_s=_seconds(given, DOWNLOAD_VARIABLE, DOWNLOAD_S),
     )
+
+
+def _seconds(given: Mapping[str, str], variable: str, usual: float) -> float:
+    text = given.get(variable, "")
+    if not text:
+        return usual
+    try:
+        seconds = float(text)
+    except ValueError as why:
+        raise LimitUnclear(variable, text) from why
+    if not 0 < seconds < float("inf"):
+        raise LimitUnclear(variable, text)
+    return seconds
 
 
 def _mirrors(text: str) -> tuple[tuple[str, str], ...]:

@@ -111,6 +111,12 @@ def distrust(folder: Path, stamp: Stamp) -> None:
     write_stamp(folder, replace(stamp, size=-1))
 
 
+def forget(folder: Path, stamp: Stamp) -> None:
+    """Take a stamp away, since its file was never the one wanted."""
+    with suppress(OSError):
+        _place(folder, stamp.name).unlink(missing_ok=True)
+
+
 def seen(folder: Path, name: str) -> Stamp | None:
     """Give the stamp of a file as it is now, hashing it only if need be; None if not there."""
     if not (folder / name).is_file():
@@ -122,5 +128,5 @@ def seen(folder: Path, name: str) -> Stamp | None:
 
 
 def _place(folder: Path, name: str) -> Path:
-    key = hashlib.sha256(name.encode()).hexdigest()[:32]
+    key = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return folder / NOTES / "stamps" / f"{key}.json"

@@ -98,7 +98,7 @@ def folder_of(cache: Path, sha256: str) -> Path:
 
 def key_of(text: str) -> str:
     """Give a file name for any text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def inside(model: str, name: str) -> PurePosixPath:

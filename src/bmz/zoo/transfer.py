@@ -13,6 +13,8 @@ from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Progress
 from bmz.zoo.errors import Unreachable
 from bmz.zoo.http import Answer, Client, TryAgain
+from bmz.zoo.limits import TimeLimit
+from bmz.zoo.settings import DOWNLOAD_VARIABLE
 from bmz.zoo.stamps import sha256_of
 
 BYTES = "bytes"
@@ -24,7 +26,12 @@ _TELL_EVERY = 2**20
 _ENOUGH_PROGRESS = 1024
 """Bytes that a try must bring so that it does not count as a failure."""
 
-_RANGE = re.compile(r"bytes (?:(?P<first>\d+)-\d+|\*)/(?P<total>\d+|\*)")
+_MOST_STARTS = 10
+"""How often a file may begin anew: it changes while it is fetched, or ranges do not hold."""
+
+_NUMBER = r"[0-9]{1,18}"
+_LENGTH = re.compile(_NUMBER)
+_RANGE = re.compile(rf"bytes (?:(?P<first>{_NUMBER})-{_NUMBER}|\*)/(?P<total>{_NUMBER}|\*)")
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,7 @@ class Download:
 
     def __init__(self, client: Client, parcel: Parcel, listener: Listener) -> None:
         self.sha256 = ""
+        self._starts = 0
         self._client = client
         self._parcel = parcel
         self._listener = listener
@@ -135,23 +143,28 @@ class Download:
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:  # noqa: ARG002  (theirs)
         """Download `url` into the file `output_file`."""
-        failed = 0
+        failed, before, starts = 0, self._size(), self._starts
+        limit = TimeLimit.begin(self._client.settings.download_s, DOWNLOAD_VARIABLE)
         while True:
-            before = self._size()
             try:
-                self._go_on(url)
+                self._go_on(url, limit)
                 break
             except TryAgain as why:
+                if self._starts >= _MOST_STARTS:
+                    raise Unreachable(url, _useless(why)) from why
+                if self._starts > starts:
+                    before, starts = 0, self._starts
                 moved = self._size() - before >= _ENOUGH_PROGRESS
+                before = max(before, self._size())
                 failed = 1 if moved else failed + 1
-                self._client.wait_or_give_up(url, failed, why)
+                self._client.wait_or_give_up(url, failed, why, limit)
         self._part.replace(output_file)
         self._tag.unlink(missing_ok=True)
 
     def _size(self) -> int:
         return self._part.stat().st_size if self._part.is_file() else 0
 
-    def _go_on(self, url: str) -> None:
+    def _go_on(self, url: str, limit: TimeLimit) -> None:
         tag = self._noted_tag()
         start = (
             self._size() if tag else 0
@@ -161,7 +174,7 @@ class Download:
             headers["Range"] = f"bytes={start}-"
             if tag.startswith('"'):
                 headers["If-Range"] = tag
-        with self._client.stream(url, headers) as answer:
+        with self._client.stream(url, headers, limit=limit) as answer:
             if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self._already_whole(answer, start)
             else:
@@ -203,6 +216,7 @@ class Download:
             self._forget("the file has changed since we began")
 
     def _begin(self, answer: Answer) -> None:
+        self._starts += 1
         self._part.unlink(missing_ok=True)
         self._tag.unlink(missing_ok=True)
         self._part.touch()
@@ -231,7 +245,14 @@ def _total(answer: Answer, start: int) -> int | None:
         found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
         return int(found["total"]) if found and found["total"] != "*" else None
     length = answer.headers.get("content-length", "")
-    return start + int(length) if length.isdigit() else None
+    return start + int(length) if _LENGTH.fullmatch(length) else None
+
+
+def _useless(why: TryAgain) -> str:
+    return (
+        f"it began anew {_MOST_STARTS} times and was never whole: it changes while it is fetched, "
+        f"or the server cannot go on where it broke off ({why.why})"
+    )
 
 
 def _sweep(parcel: Parcel) -> None:
