@@ -129,3 +129,13 @@ def test_a_damaged_or_encrypted_zip_is_unreadable(tmp_path: Path, damage: str) -
         read_graph(path)
     with pytest.raises(WeightsUnreadable, match=r"bundle\.zip"), unpacked_bundle(path):
         pytest.fail("it was unpacked")
+
+
+@pytest.mark.parametrize("within", ["m//", "./m/", "m/./"])
+def test_a_name_that_systems_write_in_two_ways_is_found(within: str, tmp_path: Path) -> None:
+    path = in_zip(tmp_path, within, MEMBERS)
+
+    with unpacked_bundle(path) as folder:
+        unpacked = (folder / "saved_model.pb").read_bytes()
+
+    assert read_graph(path) == unpacked == b"graph"

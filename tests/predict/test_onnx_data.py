@@ -152,3 +152,61 @@ def test_files_that_are_in_order_pass_and_those_that_are_none_are_left_to_the_fr
 
     for name in ("good.onnx", "empty.onnx", "absent.onnx", "."):
         refuse_outside(tmp_path / name)
+
+
+def test_a_graph_under_a_key_of_more_than_32_bits_does_not_hide(tmp_path: Path) -> None:
+    inner = graph(initializer=[tensor("/etc/hostname")]).SerializeToString()
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"\x08\x08\xba\x80\x80\x80\x10" + bytes([len(inner)]) + inner)
+
+    with pytest.raises(WeightsUnreadable, match="no whole protocol buffer"):
+        refuse_outside(path)
+
+
+def test_onnxruntime_itself_reads_a_graph_under_such_a_key() -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    ends = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("x", "y")]
+    inner = onnx.helper.make_graph(
+        [onnx.helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:]
+    ).SerializeToString()
+    around = model(opset_import=[onnx.helper.make_opsetid("", 17)])
+    assert len(inner) < 128
+
+    session = runtime.InferenceSession(
+        around + b"\xba\x80\x80\x80\x10" + bytes([len(inner)]) + inner
+    )
+
+    assert [tensor.name for tensor in session.get_inputs()] == ["x"]
+
+
+def test_a_link_to_elsewhere_is_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "secret").write_bytes(bytes(16))
+    (tmp_path / "net" / PLACE).symlink_to(tmp_path / "secret")
+    path = tmp_path / "net" / "a.onnx"
+    path.write_bytes(model(graph=graph(initializer=[tensor()])))
+
+    with pytest.raises(WeightsUnreadable, match=r"it takes a tensor from 'weights\.data'"):
+        refuse_outside(path)
+
+    (tmp_path / "net" / PLACE).unlink()
+    (tmp_path / "net" / "other").write_bytes(bytes(16))
+    (tmp_path / "net" / PLACE).symlink_to("other")
+    refuse_outside(path)
+
+
+def test_a_place_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_bytes(model(graph=graph(initializer=[tensor("a\0b")])))
+
+    with pytest.raises(WeightsUnreadable, match="it takes a tensor from"):
+        refuse_outside(path)
+
+
+def test_a_file_that_onnxruntime_takes_for_one_of_its_own_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    # a field of three bytes to us, the head of a flat buffer to onnxruntime
+    path.write_bytes(b"\x7a\x06\0\0ORTM" + b"\x08\x08")
+
+    with pytest.raises(WeightsUnreadable, match="onnxruntime's own format"):
+        refuse_outside(path)

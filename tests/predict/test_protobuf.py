@@ -94,3 +94,16 @@ def test_bytes_that_are_no_text_are_shown_as_numbers() -> None:
     message = memoryview(b"\x0a\x03\xc3\xa4b\x0a\x02\xffa")
 
     assert list(texts(message, 1)) == ["äb", "\\xffa"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"\x9a\x80\x80\x80\x10",  # field 3 and one bit more than 32, which others cut off
+        b"\x9a\x80\x80\x80\x80\x01",
+        b"\x02",  # field 0
+    ],
+)
+def test_a_key_that_others_read_as_another_field_is_no_message(key: bytes) -> None:
+    with pytest.raises(NotProtobuf):
+        read(key + b"\x02hi", 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from bmz.predict.backend import (
     shapes_of,
 )
 from bmz.predict.onnx_data import refuse_outside
+from bmz.zoo.archive import damage_told, opened_zip
 
 CORE = "bioimageio.core"
 """What ``bmz.predict.open.open_backend`` is asked for."""
@@ -43,6 +45,8 @@ def open_core(weights: Weights) -> CoreBackend:
         bioimageio.core is absent, or cannot run the format.
     WeightsUnreadable
         It does not load the model.
+    ArchiveRefused
+        Programs differ in what a TorchScript file holds.
     """
     try:
         from bioimageio.core import create_prediction_pipeline
@@ -52,8 +56,7 @@ def open_core(weights: Weights) -> CoreBackend:
     assert weights.manifest is not None  # noqa: S101  (whoever asks for core names it)
     weights_format: Any = weights.weights_format
     _be_quiet()
-    if weights_format == "onnx":
-        refuse_outside(weights.path)
+    _refuse_others_reading(weights)
     devices = ["CPUExecutionProvider"] if weights_format == "onnx" else ["cpu"]
     try:
         # format 0.5 for every model: one kind of axes
@@ -66,6 +69,18 @@ def open_core(weights: Weights) -> CoreBackend:
     except Exception as why:  # its errors share no other base
         raise WeightsUnreadable(weights.path, CORE, _last_line(why)) from why
     return CoreBackend(pipeline, description, weights)
+
+
+def _refuse_others_reading(weights: Weights) -> None:
+    """Look that core reads in the weights what was looked at: it loads the file itself."""
+    if weights.weights_format == "onnx":
+        refuse_outside(weights.path)
+    if weights.weights_format == "torchscript":
+        try:
+            with damage_told(), opened_zip(weights.path):
+                pass
+        except (OSError, BadZipFile) as why:
+            raise WeightsUnreadable(weights.path, CORE, str(why)) from why
 
 
 def _be_quiet() -> None:

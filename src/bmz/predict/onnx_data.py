@@ -28,6 +28,7 @@ Source: https://github.com/onnx/onnx/blob/v1.19.0/onnx/onnx.proto3
 """
 
 _KEY, _VALUE, _LOCATION = 1, 2, b"location"
+_OWN_FORMAT = b"ORTM"  # onnxruntime tells by it, and takes such a file for no protocol buffer
 
 
 def refuse_outside(path: Path) -> None:
@@ -40,13 +41,16 @@ def refuse_outside(path: Path) -> None:
     Raises
     ------
     WeightsUnreadable
-        A tensor does, or the file cannot be read or is no protocol buffer.
+        A tensor does, also by a link, or the file cannot be read or is no protocol buffer.
     """
     try:
         if not path.is_file() or not path.stat().st_size:
             return
         content = memoryview(np.memmap(path, np.uint8, mode="r"))  # type: ignore[arg-type]
-        outside = next((place for place in locations(content) if leaves(place)), None)
+        if bytes(content[4:8]) == _OWN_FORMAT:
+            raise WeightsUnreadable(path, "onnx", "it is in onnxruntime's own format")
+        named = locations(content)
+        outside = next((n for n in named if leaves(n) or _leads_out(path, n)), None)
     except (NotProtobuf, OSError) as why:
         raise WeightsUnreadable(path, "onnx", str(why)) from why
     if outside is not None:
@@ -81,3 +85,11 @@ def leaves(location: str) -> bool:
     """Say whether a path leaves the folder in which it is meant, on any system."""
     windows = PureWindowsPath(location)  # it parts words at both slashes
     return bool(windows.anchor) or PurePosixPath(location).is_absolute() or ".." in windows.parts
+
+
+def _leads_out(model: Path, location: str) -> bool:
+    """Say whether a path is a link to elsewhere, or none that a file can have."""
+    try:
+        return not (model.parent / location).resolve().is_relative_to(model.parent.resolve())
+    except (OSError, ValueError, RuntimeError):  # of a byte of 0, too long, links in a circle
+        return True

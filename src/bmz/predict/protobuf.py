@@ -7,6 +7,7 @@ from collections.abc import Iterator
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 _LONGEST = 10  # bytes of a number of 64 bits
+_LARGEST_KEY = 2**32 - 1  # others cut a larger one down to this, and find another field
 
 
 class NotProtobuf(ValueError):  # noqa: N818  (its reader tells what it means)
@@ -63,6 +64,8 @@ def members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     at = 0
     while at < len(message):
         key, at = _number(message, at)
+        if not 8 <= key <= _LARGEST_KEY:  # noqa: PLR2004  (fields are numbered from 1)
+            raise NotProtobuf
         kind = key & 7
         if kind == _VARINT:
             _, at = _number(message, at)
