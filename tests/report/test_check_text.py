@@ -132,11 +132,21 @@ def test_a_finding_counts_once_an_image_and_the_commonest_of_its_kind_comes_firs
     lines = check_lines(summary(*images))
 
     assert lines[-4:] == [
-        ("answer", "3 images: 2 fits, with warnings; 1 does not fit"),
+        ("answer", "3 images: 2 fits with warnings, 1 does not fit"),
         ("answer", "      1 x error   channel.count"),
         ("answer", "      2 x warning range.outlier"),
         ("answer", "      1 x warning range.flat"),
     ]
+
+
+def test_the_sum_parts_what_fits_from_what_fits_with_warnings() -> None:
+    images = [FITS, ADAPTS, checked("w.tif", WARNING), checked("x.tif", WARNING, NOTE), UNKNOWN]
+
+    (told,) = [text for _, text in check_lines(summary(*images)) if text.startswith("5 images")]
+
+    assert told == (
+        "5 images: 1 fits as it is, 1 fits as adapted, 2 fits with warnings, 1 could not be checked"
+    )
 
 
 def test_findings_that_are_equally_common_stand_in_the_order_in_which_they_came() -> None:

@@ -33,8 +33,8 @@ def check_lines(summary: CheckSummary) -> list[Line]:
     if len(summary.images) > MANY:
         lines += _rows(summary.images)
     if len(summary.images) > 1:
-        counts = Counter(image.words for image in summary.images)
-        shown = "; ".join(f"{count} {words}" for words, count in counts.items())
+        counts = Counter(_sum_words(image) for image in summary.images)
+        shown = ", ".join(f"{count} {words}" for words, count in counts.items())
         lines.append(("answer", f"{len(summary.images)} images: {shown}"))
         lines += _table(summary)
     return lines
@@ -48,6 +48,12 @@ def _rows(images: Sequence[ImageChecked]) -> list[Line]:
         ("answer", f"{image.name:<{width}}  {words:<{wide}}  {_worst(image)}".rstrip())
         for image, words in zip(images, cells, strict=True)
     ]
+
+
+def _sum_words(image: ImageChecked) -> str:
+    if image.verdict in ("fits", "adapts") and image.warnings:
+        return "fits with warnings"
+    return "fits as adapted" if image.verdict == "adapts" else image.words
 
 
 def _row_words(image: ImageChecked) -> str:
