@@ -11,7 +11,7 @@ from skimage.draw import ellipse
 from skimage.segmentation import find_boundaries, watershed
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
-from bmz.process.affinities import Offset
+from bmz.process.affinity_edges import Offset
 from bmz.process.finish import Finish, finish_labels
 from bmz.process.flow_error import flows_of_labels
 from bmz.process.recipe import Labelled, Value
@@ -118,6 +118,30 @@ def affinities(labels: LabelArray, offsets: tuple[Offset, ...]) -> FloatArray:
     return np.stack(same).astype(np.float32)
 
 
+def together(labels: LabelArray) -> FloatArray:
+    """Give the affinities to the direct neighbours before each pixel as BiaPy 3.7.1 trains them.
+
+    1 where both lie in the same object and not in the background; the first pixel of an axis has
+    the value of the second (``seg2aff_pni``).
+    """
+    found = np.zeros((labels.ndim, *labels.shape), np.float32)
+    for axis, values in enumerate(np.moveaxis(one, i, 0) for i, one in enumerate(found)):
+        along = np.moveaxis(labels, axis, 0)
+        values[1:] = (along[1:] == along[:-1]) & (along[1:] > 0)
+        values[0] = values[1]
+    return found
+
+
+def soft(maps: FloatArray, blur: float, noise: float) -> FloatArray:
+    """Give maps as a network does: of logits that are blurred (px) and have smooth noise."""
+    rng = np.random.default_rng(0)
+    logits = [ndimage.gaussian_filter(12 * one - 6, blur) for one in maps]
+    smooth = [ndimage.gaussian_filter(rng.standard_normal(one.shape), 1) for one in maps]
+    noisy = [one + noise * wave / wave.std() for one, wave in zip(logits, smooth, strict=True)]
+    shares: AnyArray = 1 / (1 + np.exp(-np.stack(noisy)))
+    return shares.astype(np.float32)
+
+
 def star_distances(labels: LabelArray) -> FloatArray:
     """Give the distance to the edge of the object along each ray, in steps of a quarter px."""
     y, x = np.indices(labels.shape).astype(np.float32)
@@ -200,7 +224,11 @@ FAMILIES = (
 """Every recipe that reads maps of the image."""
 
 NAMES = [f"{family.recipe}-{n}" for n, family in enumerate(FAMILIES)]
-"""Of each, as there are two ways of affinities."""
+"""Of each, as there are two ways of affinities and of contours."""
+
+
+def name_of(family: Family) -> str:
+    return next(name for name, one in zip(NAMES, FAMILIES, strict=True) if one is family)
 
 
 def decoded(family: Family, maps: FloatArray, **finish: Value) -> Labelled:

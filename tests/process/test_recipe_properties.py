@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import ndimage
-from tests.process.ideal_maps import FAMILIES, NAMES, Family, cells, decoded
+from tests.process.ideal_maps import FAMILIES, NAMES, Family, cells, decoded, name_of
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.process.matching import match_labels
@@ -60,7 +60,7 @@ def test_objects_turn_and_mirror_with_the_image(
     assert same(found, turn(straight, quarter, mirror=mirror))
 
 
-@pytest.mark.parametrize("family", SCALAR[:-1], ids=lambda f: f.recipe)
+@pytest.mark.parametrize("family", SCALAR[:-1], ids=name_of)
 @pytest.mark.parametrize(("quarter", "mirror"), [(1, False), (2, True)])
 def test_uncertain_maps_turn_too(family: Family, quarter: int, *, mirror: bool) -> None:
     rng = np.random.default_rng(4)
@@ -78,7 +78,7 @@ def test_uncertain_maps_turn_too(family: Family, quarter: int, *, mirror: bool) 
 @pytest.mark.parametrize(
     "family",
     [f for f in FAMILIES if f.recipe not in {"gasp", "affinities"}],
-    ids=lambda f: f.recipe,
+    ids=name_of,
 )
 def test_an_empty_margin_changes_nothing(family: Family) -> None:
     truth = cells(9)

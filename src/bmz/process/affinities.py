@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
-from bmz.process.linkage import Borders, merged
-from bmz.process.maps import on_input_grid
+from bmz.process.affinity_edges import Edges, Indices, Offset, edges_of
+from bmz.process.affinity_values import full_affinity, sigma_against_noise
+from bmz.process.agglomeration import Linking, agglomerated
+from bmz.process.maps import on_input_grid, without_small
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import Labelled, Parameter, Recipe, Value
 from bmz.process.relabel import in_raster_order
 
-Offset = tuple[int, ...]
-Indices = NDArray[np.intp]
-
 NONE = -1
+
+OF_MAP = -1.0
+"""The value is found in the map."""
+
+AS_NEIGHBOURS_ASK = -1
+
+SPECK = 15
+"""Smaller objects are noise where direct neighbours alone tell, px of the input."""
 
 
 class OffsetsUnclear(WrongUsage):
@@ -45,27 +51,12 @@ class AffinitySettings:
     foreground_threshold: float = 0.5
     stride: int = 1
     seed: float = 0.9
-    growth: float = 0.1
-    merge: float = 0.5
-
-
-@dataclass(frozen=True)
-class Edges:
-    """Pairs of pixels, and how much they belong together.
-
-    Parameters
-    ----------
-    one, other : (edges,) flat positions
-    together : (edges,) float32, 0 to 1
-    """
-
-    one: Indices
-    other: Indices
-    together: FloatArray
-
-    def take(self, which: AnyArray) -> Edges:
-        """Give the edges that an index or a mask selects."""
-        return Edges(self.one[which], self.other[which], self.together[which])
+    growth: float = 0.5
+    merge: float = 0.7
+    pairs: int = 1
+    full: float = OF_MAP
+    sigma: float = OF_MAP
+    min_size: int = AS_NEIGHBOURS_ASK
 
 
 def label_affinities(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
@@ -74,9 +65,11 @@ def label_affinities(output: AnyArray, grid: tuple[int, ...], **parameters: Any)
     With affinities to far pixels it is the mutex watershed: all edges are seen from the strongest
     to the weakest; one to a direct neighbour joins, unless its two objects were told apart; one
     to a far pixel tells apart, unless its ends are one object (Wolf et al. 2020). With direct
-    neighbours alone, pixels with an affinity above `seed` are fragments, which grow over those
-    above `growth`, and fragments are joined while the mean affinity along their border is above
-    `merge` (average linkage).
+    neighbours alone, pixels all of whose affinities are above `seed` are fragments, which grow
+    over those above `growth`, and fragments are joined while the median affinity along their
+    border is at least `merge` (`bmz.process.agglomeration`). These three are shares of `full`, the
+    affinity of which the map is full where it is sure; and a map that is noisy from pixel to pixel
+    is smoothed before, by `sigma`.
 
     Parameters
     ----------
@@ -102,13 +95,15 @@ def label_affinities(output: AnyArray, grid: tuple[int, ...], **parameters: Any)
     far = [i for i in range(len(offsets)) if i not in near]
     if not near:
         raise OffsetsUnclear(wanted.offsets, "none of them is that of a direct neighbour")
-    joins = edges_of(maps[near], [offsets[i] for i in near], mask)
     if far:
+        joins = edges_of(maps[near], [offsets[i] for i in near], mask)
         apart = edges_of(maps[far], [offsets[i] for i in far], mask, wanted.stride)
         labels = mutex_watershed(joins, apart, mask)
     else:
-        labels = agglomerated(joins, mask, wanted)
-    return in_raster_order(on_input_grid(labels, grid))
+        known = [offsets[i] for i in near]
+        labels = agglomerated(maps[near], known, mask, _linking(output, wanted))
+    least = wanted.min_size if wanted.min_size >= 0 else SPECK * (not far)
+    return in_raster_order(on_input_grid(without_small(labels, least, grid), grid))
 
 
 def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
@@ -131,35 +126,6 @@ def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
     if not all(any(offset) for offset in offsets):
         raise OffsetsUnclear(text, "one of them is no step at all")
     return offsets
-
-
-def edges_of(
-    maps: FloatArray, offsets: Sequence[Offset], mask: BoolArray, stride: int = 1
-) -> Edges:
-    """Collect the pairs of pixels of all offsets that lie within the image and the mask.
-
-    Parameters
-    ----------
-    maps : (c, (z,) y, x), 1 where a pixel and the one at the offset belong together
-    stride : only pixels whose positions along y and x are multiples of this have an edge
-    """
-    place = np.arange(mask.size).reshape(mask.shape)
-    parts = []
-    for values, offset in zip(maps, offsets, strict=True):
-        here = tuple(
-            slice(max(-o, 0), n - max(o, 0)) for o, n in zip(offset, mask.shape, strict=True)
-        )
-        there = tuple(
-            slice(max(o, 0), n - max(-o, 0)) for o, n in zip(offset, mask.shape, strict=True)
-        )
-        if any(abs(o) >= n for o, n in zip(offset, mask.shape, strict=True)):
-            continue
-        both = mask[here] & mask[there]
-        if stride > 1:
-            both &= _every(mask.shape, stride)[here]
-        parts.append((place[here][both], place[there][both], values[here][both]))
-    empty = (np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32))
-    return Edges(*(np.concatenate(side) for side in zip(empty, *parts, strict=True)))
 
 
 def mutex_watershed(joins: Edges, apart: Edges, mask: BoolArray) -> LabelArray:
@@ -187,35 +153,28 @@ def mutex_watershed(joins: Edges, apart: Edges, mask: BoolArray) -> LabelArray:
     return _numbered(roots, mask)
 
 
-def agglomerated(joins: Edges, mask: BoolArray, wanted: AffinitySettings) -> LabelArray:
-    """Join direct neighbours as `label_affinities` says.
+def linking_of_whole_map(
+    maps: Any,  # noqa: ANN401  (an array of which parts are read)
+    parameters: Mapping[str, Value],
+) -> dict[str, Value]:
+    """Find what direct neighbours take from the map, as `Recipe.of_whole_map` says."""
+    known = {one.name for one in fields(AffinitySettings)}
+    wanted = AffinitySettings(**{k: v for k, v in parameters.items() if k in known})  # type: ignore[arg-type]
+    axes = len(maps.shape) - 1
+    channels = maps.shape[0] - (wanted.foreground_channel != NONE)
+    if any(sum(map(abs, offset)) != 1 for offset in offsets_of(wanted.offsets, channels, axes)):
+        return {}
+    linking = _linking(maps, wanted)
+    return {"full": linking.full, "sigma": linking.sigma}
 
-    Parameters
-    ----------
-    joins : edges between direct neighbours
-    mask : ((z,) y, x), pixels that take part
-    wanted : `seed`, `growth` and `merge`
 
-    Returns
-    -------
-    ((z,) y, x) int32, 0 background
-    """
-    from bmz.process.affinity_loops import grow_fragments
+def _linking(maps: Any, wanted: AffinitySettings) -> Linking:  # noqa: ANN401  (as above)
+    def read(part: AnyArray) -> FloatArray:
+        return _parted(part, wanted)[0]
 
-    order = np.argsort(-joins.together, kind="stable")
-    rising = -joins.together[order]
-    sure = int(np.searchsorted(rising, -wanted.seed, side="left"))
-    likely = int(np.searchsorted(rising, -wanted.growth, side="left"))
-    roots = grow_fragments(mask.size, joins.one, joins.other, order[:likely], sure)
-    fragments = in_raster_order(_numbered(roots, mask & (roots >= 0).reshape(mask.shape))).labels
-    flat = fragments.reshape(-1)
-    border = joins.take((flat[joins.one] > 0) & (flat[joins.other] > 0))
-    distance = 1 - border.together.astype(np.float64)
-    ends = flat[border.one] - 1, flat[border.other] - 1
-    borders = Borders.of(*ends, distance, np.ones(len(distance)))
-    number = merged(borders, int(fragments.max()), 1 - wanted.merge)
-    labels: LabelArray = np.append(0, number + 1).astype(np.int32)[fragments]
-    return labels
+    sigma = wanted.sigma if wanted.sigma >= 0 else sigma_against_noise(maps, read)
+    full = wanted.full if wanted.full >= 0 else full_affinity(maps, read, sigma)
+    return Linking(wanted.seed, wanted.growth, wanted.merge, wanted.pairs, full, sigma)
 
 
 def _parted(output: AnyArray, wanted: AffinitySettings) -> tuple[FloatArray, BoolArray]:
@@ -230,12 +189,6 @@ def _parted(output: AnyArray, wanted: AffinitySettings) -> tuple[FloatArray, Boo
     return (1 - maps if wanted.one_is_apart else maps), mask
 
 
-def _every(shape: tuple[int, ...], stride: int) -> BoolArray:
-    chosen = np.zeros(shape, np.bool_)
-    chosen[..., ::stride, ::stride] = True
-    return chosen
-
-
 def _numbered(roots: Indices, mask: BoolArray) -> LabelArray:
     labels = np.zeros(mask.shape, np.int32)
     labels[mask] = np.unique(roots.reshape(mask.shape)[mask], return_inverse=True)[1] + 1
@@ -244,20 +197,36 @@ def _numbered(roots: Indices, mask: BoolArray) -> LabelArray:
 
 OFFSETS = "y,x or z,y,x of each channel, joined by ;  empty: the direct neighbours z, y, x"
 
+SMALLEST = "smallest object, px of the input; -1: 15 with direct neighbours alone, else 0"
+
 AFFINITIES = Recipe(
     name="affinities",
     what="affinities to neighbours: the mutex watershed, or agglomeration where none is far",
-    source="Wolf et al. 2020, doi 10.1109/TPAMI.2020.2980827; BiaPy 3.7.1 for direct neighbours",
+    source="Wolf et al. 2020, doi 10.1109/TPAMI.2020.2980827; direct neighbours alone: after BiaPy "
+    "3.7.1 (waterz), which floods instead, with growth 0.1, merge 0.5 and pairs 5",
     label=label_affinities,
+    of_whole_map=linking_of_whole_map,
     parameters=(
         Parameter("offsets", "", OFFSETS),
         Parameter("one_is_apart", False, "1 means apart (torch-em), not together"),  # noqa: FBT003  (a default, named by its parameter)
         Parameter("foreground_channel", NONE, "channel of a foreground; -1: none", NONE),
         Parameter("foreground_threshold", 0.5, "least foreground, probability", 0, 1),
         Parameter("stride", 1, "far affinities are read at every n-th pixel of y and x", 1),
-        Parameter("seed", 0.9, "affinity of sure fragments; direct neighbours only", 0, 1),
-        Parameter("growth", 0.1, "least affinity that fragments grow over; the same", 0, 1),
-        Parameter("merge", 0.5, "mean affinity that joins fragments; the same", 0, 1),
+        Parameter(
+            "seed", 0.9, "affinity of sure fragments, share of full; direct neighbours only", 0, 1
+        ),
+        Parameter("growth", 0.5, "least affinity that fragments grow over; the same", 0, 1),
+        Parameter("merge", 0.7, "least median affinity that joins fragments; the same", 0, 1),
+        Parameter("pairs", 1, "least pairs of pixels of a border that joins; the same", 1),
+        Parameter("full", OF_MAP, "affinity that counts as 1; -1: of the map; the same", OF_MAP, 1),
+        Parameter(
+            "sigma",
+            OF_MAP,
+            "Gaussian against noise, px of the map; -1: by its noise; the same",
+            OF_MAP,
+            9,
+        ),
+        Parameter("min_size", AS_NEIGHBOURS_ASK, SMALLEST, AS_NEIGHBOURS_ASK),
     ),
 )
 """The recipe of affinity maps."""

@@ -65,7 +65,7 @@ def least_overlap(
     if recipe.name != "stardist":
         return 0
     longest = 0.0
-    for box in _boxes(maps):
+    for box in boxes_of_map(maps):
         part = np.asarray(maps[(slice(None), ..., *box)])
         rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
         longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
@@ -118,10 +118,11 @@ def streamed_otsu(
 
 
 def _parts(maps: Any, channel: int) -> Iterator[FloatArray]:  # noqa: ANN401  (as above)
-    for box in _boxes(maps):
+    for box in boxes_of_map(maps):
         part = np.asarray(maps[(channel, ..., *box)])
         yield part[np.isfinite(part)]
 
 
-def _boxes(maps: Any) -> Iterator[Box]:  # noqa: ANN401  (as above)
+def boxes_of_map(maps: Any) -> Iterator[Box]:  # noqa: ANN401  (as above)
+    """Give the boxes along y and x in which a map is read."""
     return boxes(maps.shape[-2:], (SIDE_AT_ONCE, SIDE_AT_ONCE))

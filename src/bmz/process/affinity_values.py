@@ -1,0 +1,99 @@
+"""What the values of a map of affinities say of themselves: their noise, and how high they rise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.process.whole_map import boxes_of_map
+
+Reader = Callable[[AnyArray], FloatArray]
+"""Turns a part of an output into affinities, (c, (z,) y, x), 1 for together."""
+
+NOISE_LEFT = 0.06
+"""Noise that does no harm, over the number of axes; what is above is smoothed down to it. The more
+channels there are, the farther the lowest of them falls by noise."""
+
+WIDEST_SIGMA = 3.0
+"""Of a Gaussian, entries of the map: wider than that, and small objects are gone."""
+
+SIGMAS_SEEN = 2.0
+
+LIKELY = 0.5
+"""An affinity above this says that two pixels belong together."""
+
+RANK_OF_FULL = 0.99
+"""So many of the affinities that are likely lie below the one that counts as full."""
+
+BINS = 4096
+
+
+def smoothed(maps: FloatArray, sigma: float) -> FloatArray:
+    """Smooth each channel of (c, (z,) y, x) by a Gaussian of `sigma` entries along space."""
+    if sigma == 0:
+        return maps
+    along = (0.0,) + (sigma,) * (maps.ndim - 1)
+    smooth: FloatArray = ndimage.gaussian_filter(maps, along, truncate=SIGMAS_SEEN)
+    return smooth
+
+
+def sigma_against_noise(maps: Any, read: Reader) -> float:  # noqa: ANN401  (parts are read of it)
+    """Say how wide a Gaussian must be so that little noise is left, entries of the map.
+
+    White noise of deviation s is one of s / (2 sqrt(pi) sigma)^(axes/2) behind it. What counts as
+    noise is what differs from pixel to pixel, which maps of networks hardly do: half of all pixels
+    differ from the mean of their two neighbours by more than that.
+
+    Parameters
+    ----------
+    maps : (c, (z,) y, x), read in boxes
+    read : gives the affinities of a part
+    """
+    counts = np.zeros(BINS, np.int64)
+    for part in _parts(maps, read):
+        for axis in range(1, part.ndim):
+            line = np.moveaxis(part, axis, -1)
+            away = np.abs(line[..., 1:-1] - (line[..., 2:] + line[..., :-2]) / 2)
+            counts += np.histogram(np.minimum(away, 1), BINS, (0, 1))[0]
+    # of normal noise the median is 0.67 deviations, and that of the mean of three 1.22 wide
+    noise = _value_at(counts, 0.5, lower=True) / (0.6745 * np.sqrt(1.5))
+    axes = len(maps.shape) - 1
+    left = NOISE_LEFT / axes
+    if noise <= left:
+        return 0.0
+    sigma = (noise / left) ** (2 / axes) / (2 * np.sqrt(np.pi))
+    return float(min(sigma, WIDEST_SIGMA))
+
+
+def full_affinity(maps: Any, read: Reader, sigma: float) -> float:  # noqa: ANN401  (parts are read of it)
+    """Give the affinity that a map has where it is sure; 1 where it says of no pair "together".
+
+    A network may be sure and still never say more than 0.8. An empty map has nothing to be sure
+    of, so only affinities that are more likely than not are looked at.
+
+    Parameters
+    ----------
+    maps, read : as in `sigma_against_noise`
+    sigma : of the smoothing
+    """
+    counts = np.zeros(BINS, np.int64)
+    for part in _parts(maps, read):
+        counts += np.histogram(smoothed(part, sigma).clip(0, 1), BINS, (LIKELY, 1))[0]
+    return LIKELY + (1 - LIKELY) * _value_at(counts, RANK_OF_FULL) if counts.any() else 1.0
+
+
+def _value_at(counts: AnyArray, rank: float, *, lower: bool = False) -> float:
+    """Give the value below which a share of all lies, of counts of equal bins within 0 and 1."""
+    if not counts.any():
+        return 0.0
+    nth = int(np.searchsorted(np.cumsum(counts), rank * counts.sum()))
+    return float((nth + (not lower)) / len(counts))
+
+
+def _parts(maps: Any, read: Reader) -> Iterator[FloatArray]:  # noqa: ANN401  (as above)
+    for box in boxes_of_map(maps):
+        yield read(np.asarray(maps[(slice(None), ..., *box)]))
