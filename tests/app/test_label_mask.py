@@ -127,6 +127,39 @@ def test_few_objects_are_a_label_mask(tmp_path: Path, mask: AnyArray) -> None:
     assert np.array_equal(read_mask(saved(tmp_path / "a.tif", mask)), mask)
 
 
+def test_an_object_that_lost_a_few_pixels_is_one(tmp_path: Path) -> None:
+    mask = labels(1)
+    mask[30, 30:32] = 1
+
+    assert np.array_equal(read_mask(saved(tmp_path / "a.tif", mask)), mask)
+    with pytest.raises(NoMask, match="2 separate pieces"):
+        read_mask(saved(tmp_path / "b.tif", mask * np.uint8(255)))
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_foreground_that_is_inverted_is_told(tmp_path: Path, value: int) -> None:
+    mask = np.where(labels() == 0, value, 0).astype(np.uint8)
+    ring = np.zeros_like(mask)
+    ring[5:50, 5:50] = value
+    ring[10:20, 10:20] = ring[30:40, 30:40] = 0
+
+    with pytest.raises(NoMask, match="around 9 holes") as caught:
+        read_mask(saved(tmp_path / "a.tif", mask))
+
+    assert caught.value.code == "score.foreground"
+    assert read_mask(saved(tmp_path / "b.tif", ring)).max() == value
+
+
+def test_a_folder_of_jpegs_is_not_told_to_be_empty(tmp_path: Path) -> None:
+    for folder in ("found", "truth"):
+        (tmp_path / folder).mkdir()
+    saved(tmp_path / "found" / "a.tif", labels())
+    (tmp_path / "truth" / "a.jpg").write_bytes(imagecodecs.jpeg_encode(labels()))
+
+    with pytest.raises(NoMask, match="JPEG"):
+        f1(tmp_path / "found", tmp_path / "truth")
+
+
 def test_an_object_that_is_cut_by_the_planes_of_a_stack_is_one(tmp_path: Path) -> None:
     stack = np.zeros((4, 40, 40), np.uint8)
     stack[0, 5:35, 5:35] = 1

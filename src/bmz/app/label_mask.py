@@ -16,6 +16,7 @@ from bmz.image.read import read_image
 from bmz.process.adapt import stack_unique
 from bmz.process.pieces import (
     Pieces,
+    holes,
     numbered_pieces,
     only_value,
     piece_count,
@@ -27,6 +28,12 @@ SCATTERED = 4
 
 SOFT = 1.5
 """The same where most pieces are specks, as at the edges of a mask that was resampled or lossy."""
+
+LEAST_SHARE = 0.1
+"""Of the area of its largest piece, from which on a piece of a number is an object of its own."""
+
+_LARGEST_8_BIT = 255
+"""What programs write for the foreground; few masks of labels have this one alone."""
 
 MOST_CLASSES = 16
 """Of no more numbers than these, pieces can be taken for objects."""
@@ -141,8 +148,12 @@ def _is_unnumbered(path: Path, mask: AnyArray, *, refuse: bool) -> bool:
         return False
     value, found = only_value(mask), pieces_of_planes(mask)
     if value is not None:
-        # a single object may be cut into pieces by the planes of a stack
-        count = piece_count(mask) if found.pieces > found.values else 1
+        if refuse:
+            _refuse_ground(path, mask, value)
+        # a single object may be cut into pieces by the planes of a stack, or have lost a few pixels
+        sure = value == _LARGEST_8_BIT
+        pieces = piece_count(mask, 0.0 if sure else LEAST_SHARE)
+        count = pieces if found.pieces > found.values else 1
         why = f"its only number, {value}, lies in {count} separate pieces: it tells objects from "
         why += "background, and not from each other"
     else:
@@ -155,6 +166,15 @@ def _is_unnumbered(path: Path, mask: AnyArray, *, refuse: bool) -> bool:
         hint = f"{offer}--no-components takes the numbers for objects as they are"
         raise NoMask(path, why, hint, "score.foreground" if few else "score.no-mask")
     return count > 1
+
+
+def _refuse_ground(path: Path, mask: AnyArray, value: int) -> None:
+    count = max(holes(plane) for plane in mask.reshape(-1, *mask.shape[-2:]))
+    if count > 1:
+        why = f"its only number, {value}, lies around {count} holes: it tells background from "
+        why += "objects, or objects that touch from background, and not objects from each other"
+        hint = "invert it, or label it first; --no-components takes its numbers as they are"
+        raise NoMask(path, why, hint, "score.foreground")
 
 
 def _is_scattered(found: Pieces) -> bool:

@@ -20,6 +20,7 @@ _ENDING = re.compile(
     r"(\.ome)?\.(tiff?|png|npy|zarr|jpe?g)$",
     re.IGNORECASE,
 )
+_JPEG = re.compile(r"\.jpe?g$", re.IGNORECASE)
 _IMAGES = re.compile(r"\.(tiff?|png|npy|zarr)$", re.IGNORECASE)
 
 
@@ -129,9 +130,10 @@ def masks_by_name(word: Path) -> Mapping[str, Path]:
 def _files(word: Path) -> Iterator[Path]:
     if is_many(word):
         others = (ENDINGS["overlay"], ENDINGS["raw"])  # of bmz run, beside its label masks
-        for path in sorted(word.iterdir()):
-            if _IMAGES.search(path.name) and not path.name.endswith(others):
-                yield path
+        inside = [path for path in sorted(word.iterdir()) if not path.name.endswith(others)]
+        masks = [path for path in inside if _IMAGES.search(path.name)]
+        # a folder of nothing else is told to be lossy, and not to be empty
+        yield from masks or [path for path in inside if _JPEG.search(path.name)]
     elif word.exists():
         yield word
     else:

@@ -44,12 +44,29 @@ def only_value(mask: AnyArray) -> int | None:
     return value if value and not ((mask != 0) & (mask != value)).any() else None
 
 
-def piece_count(foreground: AnyArray) -> int:
-    """Count the connected pieces of a foreground; pixels that touch at a corner are connected."""
+def piece_count(foreground: AnyArray, least_share: float = 0.0) -> int:
+    """Count the connected pieces of a foreground; pixels that touch at a corner are connected.
+
+    Parameters
+    ----------
+    foreground : anything but 0 is of it
+    least_share : pieces smaller than this share of the largest are left out
+    """
     from skimage.measure import label  # here: it takes long to import
 
-    _, count = label(foreground.astype(bool), return_num=True)
-    return int(count)
+    areas = np.bincount(label(foreground != 0).ravel())[1:]
+    return int(np.count_nonzero(areas >= least_share * areas.max(initial=0)))
+
+
+def holes(plane: AnyArray) -> int:
+    """Count the pieces of 0 within a value that fills the corners of a plane, else 0.
+
+    Parameters
+    ----------
+    plane : (y, x), 0 and one value
+    """
+    around = plane[:: max(len(plane) - 1, 1), :: max(plane.shape[1] - 1, 1)]
+    return piece_count(plane == 0) if around.all() else 0
 
 
 def pieces_of_planes(mask: AnyArray) -> Pieces:
