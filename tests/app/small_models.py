@@ -10,7 +10,7 @@ import numpy as np
 
 from bmz.app.job import Job, Ready
 from bmz.app.request import RunRequest
-from bmz.app.settings import decide_labelling
+from bmz.app.settings import decide_labelling, network_way
 from bmz.base.steps import Step
 from bmz.check.finding import CheckReport
 from bmz.check.question import Question
@@ -99,7 +99,10 @@ def job_of(
     net = net or model(outputs=[MAP])
     labelling = decide_labelling(net, recipe=recipe, settings=settings or {})
     request = RunRequest("net", (), Path(), **words)
-    decided = Decided(ONNX, str(device), labelling.choice, tile=request.tile, batch=request.batch)
+    decided = Decided(
+        ONNX, str(device), labelling.choice, tile=request.tile, batch=request.batch,
+        way=network_way(net, labelling.choice),
+    )  # fmt: skip
     return Job(request, net, labelling, device, "no", None, decided, {})
 
 

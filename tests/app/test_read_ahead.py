@@ -103,7 +103,7 @@ def test_reading_ahead_does_not_disturb_a_trial_of_memory(
     request_: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, images = waiting(request_)
-    monkeypatch.setattr(read_ahead, "wide_side", lambda _: 4096)
+    monkeypatch.setattr(read_ahead, "wide_side", lambda *_: 4096)
     by_user = replace(job, request=replace(job.request, tile=64))
 
     ahead = []

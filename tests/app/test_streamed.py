@@ -12,6 +12,8 @@ import pytest
 import tifffile
 import xarray as xr
 from PIL import Image
+from scipy import ndimage
+from tests.process.ideal_maps import logit
 
 from bmz.app import in_parts, stream_labels, stream_parts, stream_table, stream_write, streamed
 from bmz.app.request import RunRequest
@@ -24,6 +26,7 @@ from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.image.region import open_image
 from bmz.process.blocks import BlockWork, label_blocks
+from bmz.process.flow_error import flows_of_labels
 from bmz.process.measure import measure_objects
 from bmz.process.recipes import RECIPES
 from bmz.report.outcome import ImageDone
@@ -472,3 +475,27 @@ def test_the_plan_says_that_an_image_is_run_in_parts(tmp_path: Path) -> None:
     told = ["\n".join(text for _, text in plan_lines(one)) for one in (small, large)]
     assert "beside the network" in told[0]
     assert "in parts" in told[1]
+
+
+def flow_image(folder: Path, height: int = 300, width: int = 280) -> tuple[str, Path]:
+    """Write flows and cell probability as an image, and a network that gives them back."""
+    labels = np.asarray(ndimage.label(blobs(height, width, count=60) > 0.5)[0], np.int32)
+    maps = np.concatenate([5 * flows_of_labels(labels), logit(labels)[None]]).astype(np.float32)
+    tifffile.imwrite(folder / "flows.tif", maps, photometric="minisblack", metadata={"axes": "CYX"})
+    model = write_package(folder / "flows", description(channels=3)).parent
+    return str(model), folder / "flows.tif"
+
+
+@pytest.mark.parametrize("tile", [None, 64])
+def test_flows_in_averaged_tiles_give_the_same_labels_in_parts(
+    tile: int | None, tmp_path: Path
+) -> None:
+    model, image = flow_image(tmp_path)
+
+    whole, parts = both(model, image, tmp_path, recipe="flows", tile=tile)
+
+    plan = parts.record["plan"]
+    assert (plan["seams"], plan["pad"], plan["margin"]) == ("averaged", "constant", 8)
+    assert min(before for before, _ in plan["padding"].values()) >= 8
+    alike(whole, parts)
+    assert (parts.objects or 0) > 10

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bmz.base.steps import Step
 from bmz.check.question import Question
 from bmz.image.info import ImageInfo
 from bmz.plan.errors import WeightsUnusable
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
-from bmz.plan.plan import Decided, Plan, make_plan, pad_mode
+from bmz.plan.plan import Decided, Plan, make_plan, tile_way
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.smaller import with_smaller_tiles
+from bmz.plan.tile_way import MIRRORED, Blend, TileWay
 from bmz.plan.weights_choice import WeightsNotShipped, choose_weights
 from bmz.spec.model import (
     AnySize,
@@ -137,20 +137,56 @@ def test_extra_planes_are_looped_over() -> None:
     assert planned(PLAIN, (4, 3, 64, 64), axes="tzyx").loop == {"t": 4, "z": 3}
 
 
-def test_flows_are_padded_with_zeros_and_others_mirrored_unless_declared() -> None:
-    flows = RecipeChoice("flows", "", "out")
-    none = RecipeChoice("none", "", "out")
+ZEROS = TileWay("constant", 8, 64, Blend(0.1, 20, 7.5))
+
+
+def test_a_declared_padding_wins_over_that_of_the_family() -> None:
     edge = model(tensor("in", Stepped(16, 16), pad=Pad("edge")), tensor("out", LIKE))
     ones = model(tensor("in", Stepped(16, 16), pad=Pad("constant", 1.0)), tensor("out", LIKE))
-    step = (Step("cellpose_flow_dynamics"),)
-    declared = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE, steps=step))
 
-    assert pad_mode(PLAIN, flows) == "constant"
-    assert pad_mode(declared, none) == "constant"
-    assert pad_mode(PLAIN, none) == "reflect"
-    assert pad_mode(edge, flows) == "edge"
+    assert tile_way(PLAIN, ZEROS) == ZEROS
+    assert tile_way(PLAIN, MIRRORED) == MIRRORED
+    assert tile_way(edge, ZEROS) == replace(ZEROS, pad="edge")
     with pytest.raises(SizesUnclear):
-        pad_mode(ones, none)
+        tile_way(ones, MIRRORED)
+
+
+def test_tiles_are_averaged_only_where_nothing_says_how_they_become_the_whole() -> None:
+    halo = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE, halo=16))
+    ends = replace(PLAIN, config={"bmz": {"receptive_field": {"radius_px": 20}}})
+    seen = {"radius_px": 20, "global_context": True}
+    sees_all = replace(PLAIN, config={"bmz": {"receptive_field": seen}})
+    about_all = replace(PLAIN, outputs=(PLAIN.outputs[0], TensorSpec("style", (), "float32")))
+
+    for spec in (halo, ends, about_all):
+        assert tile_way(spec, ZEROS) == TileWay("constant", 8)
+    assert tile_way(sees_all, ZEROS) == ZEROS
+
+
+def test_the_margin_of_a_family_lies_on_every_side_also_where_the_size_is_legal() -> None:
+    plan = planned(PLAIN, (64, 50), way=ZEROS)
+
+    padding = {along.axis: along.padding for along in plan.tiling.axes}
+    assert padding == {"y": (8, 8), "x": (15, 15)}
+    assert plan.as_record()["margin"] == 8
+    assert plan.as_record()["pad"] == "constant"
+    assert "border  zeros, 8 px or more on every side" in plan.describe()
+
+
+def test_the_side_of_a_family_counts_unless_the_user_says_another() -> None:
+    assert planned(PLAIN, (300, 300), way=ZEROS).tiling.tile == {"y": 64, "x": 64}
+    assert planned(PLAIN, (300, 300), way=ZEROS, tile=128).tiling.tile == {"y": 128, "x": 128}
+    assert planned(PLAIN, (300, 300), way=ZEROS).as_record()["seams"] == "averaged"
+
+
+def test_smaller_tiles_keep_the_margin_and_the_average() -> None:
+    plan = planned(PLAIN, (300, 300), way=replace(ZEROS, side_px=128))
+
+    smaller = with_smaller_tiles(plan, PLAIN)
+
+    assert smaller is not None
+    assert smaller.tiling.way == plan.tiling.way
+    assert min(smaller.tiling.axes[0].padding) >= 8
 
 
 def test_a_network_that_sees_the_whole_image_gets_larger_tiles() -> None:

@@ -17,9 +17,10 @@ from bmz.plan.errors import (
     WeightsUnusable,
 )
 from bmz.plan.geometry import SizesUnclear
-from bmz.plan.plan import pad_mode, sees_whole_image, usual_batch, wide_side
+from bmz.plan.plan import sees_whole_image, tile_way, usual_batch, wide_side
 from bmz.plan.precision import PrecisionChoice, Trial, choose_precision
 from bmz.plan.recipe_choice import RecipeChoice
+from bmz.plan.tile_way import MIRRORED
 from bmz.plan.tiling import AxisRule, plan_tiles
 from bmz.plan.weights_choice import choose_weights
 from bmz.process.recipes import RECIPES
@@ -40,6 +41,7 @@ def test_a_plain_plan_is_told_in_six_lines() -> None:
         "tiles   1, 1.19 x the pixels of the image",
         "y       100 px: 1 tile of 112 px, padded by 0 + 12 px",
         "x       60 px: 1 tile of 64 px, padded by 0 + 4 px",
+        "border  mirrored",
         "labels  none of 'out': ",
     )
 
@@ -113,6 +115,8 @@ def test_the_record_holds_every_number_of_the_plan() -> None:
         "overlap": {"y": 0, "x": 32},
         "padding": {"y": [0, 14], "x": [0, 12]},
         "pad": "reflect",
+        "margin": 0,
+        "seams": "cut",
         "batch": 1,
         "whole_image_network": None,
     }
@@ -133,9 +137,9 @@ def test_padding_with_another_number_than_zero_is_refused_by_name() -> None:
     zeros = model(tensor("in", Stepped(16, 16), pad=Pad("constant", 0.0)), tensor("out", LIKE))
     ones = model(tensor("in", Stepped(16, 16), pad=Pad("constant", 0.25)), tensor("out", LIKE))
 
-    assert pad_mode(zeros, RecipeChoice("components", "", "out")) == "constant"
+    assert tile_way(zeros, MIRRORED).pad == "constant"
     with pytest.raises(SizesUnclear, match=r"declares for 'in' cannot be used: padding with 0\.25"):
-        pad_mode(ones, RecipeChoice("components", "", "out"))
+        tile_way(ones, MIRRORED)
 
 
 def test_the_batch_of_a_gpu_is_bounded_by_pixels_by_16_and_by_the_tiles_there_are() -> None:
@@ -166,7 +170,8 @@ def test_only_flat_networks_that_see_the_whole_image_get_the_wide_side() -> None
     entry = WIDE.inputs[0]
     stack = replace(WIDE, inputs=(replace(entry, axes=(*entry.axes[:2], z, *entry.axes[2:])),))
 
-    assert (wide_side(WIDE), wide_side(HALO), wide_side(stack)) == (1536, None, None)
+    sides = [wide_side(spec, MIRRORED) for spec in (WIDE, HALO, stack)]
+    assert sides == [1536, None, None]
     assert sees_whole_image(stack)
     assert not sees_whole_image(replace(HALO, config={"bmz": None}))
 

@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bmz.plan.axis_tiling import AxisTiling, OffGrid, OutputRule
+from bmz.plan.tile_way import MIRRORED, Blend, TileWay
 from bmz.plan.tiling import (
     AxisRule,
     HaloTooWide,
@@ -20,11 +21,12 @@ from bmz.plan.tiling import (
     largest_stride,
     plan_tiles,
 )
+from bmz.process.recipes import RECIPES
 from bmz.testing.strategies import axis_rules
 
 
-def along(image: int, rule: AxisRule, side: int) -> AxisTiling:
-    return plan_tiles({rule.axis: image}, [rule], side={rule.axis: side}).axes[0]
+def along(image: int, rule: AxisRule, side: int, way: TileWay = MIRRORED) -> AxisTiling:
+    return plan_tiles({rule.axis: image}, [rule], side={rule.axis: side}, way=way).axes[0]
 
 
 def enough(rule: AxisRule) -> int:
@@ -47,6 +49,63 @@ def test_each_output_pixel_is_kept_exactly_once(image: int, rule: AxisRule, more
         assert 0 <= kept.source.start < kept.source.stop <= tiling.tile_output(output)
         times[kept.target] += 1
     assert times.tolist() == [1] * -(-image // rule.grid)
+
+
+@given(
+    image=st.integers(1, 700), rule=axis_rules(), more=st.integers(0, 300),
+    margin=st.integers(0, 20), blend=st.sampled_from([None, Blend(0.1, 4, 1.5)]),
+)  # fmt: skip
+def test_with_a_margin_and_an_average_too_each_output_pixel_is_kept(
+    image: int, rule: AxisRule, more: int, margin: int, blend: Blend | None
+) -> None:
+    output = OutputRule("x", {"x": rule.grid}, {"x": rule.lost})
+
+    tiling = along(image, rule, enough(rule) + more, TileWay("constant", margin, None, blend))
+
+    times = np.zeros(tiling.image_output(output), int)
+    for kept in tiling.kept(output):
+        assert kept.source.stop - kept.source.start == kept.target.stop - kept.target.start
+        assert 0 <= kept.source.start <= kept.source.stop <= tiling.tile_output(output)
+        times[kept.target] += 1
+    assert times.min() >= 1
+    assert times.max() == 1 or tiling.blend is not None
+
+
+@given(image=st.integers(1, 700), rule=axis_rules(), margin=st.integers(1, 20))
+def test_a_margin_lies_on_both_sides_and_what_is_left_over_is_shared(
+    image: int, rule: AxisRule, margin: int
+) -> None:
+    assume(rule.step > 0)
+
+    tiling = along(image, rule, 2000, TileWay("constant", margin))
+
+    before, after = tiling.padding
+    assert min(before, after) >= margin + rule.lost
+    assert 0 <= after - before <= 2 * rule.grid
+    assert (before - rule.lost) % rule.grid == 0
+
+
+CELLPOSE = [
+    (64, 80, (-8,)),
+    (200, 224, (-12,)),
+    (208, 224, (-8,)),
+    (209, 224, (-15, 1)),
+    (237, 224, (-9, 23)),
+    (512, 224, (-8, 144, 296)),
+    (885, 224, (-13, 159, 331, 503, 675)),
+    (1187, 224, (-14, 151, 316, 482, 647, 812, 978)),
+]
+"""Size of an image, and size and starts of the tiles along it, as cellpose 3.1.1.3 lays them
+(``transforms.get_pad_yx`` and ``transforms.make_tiles`` of what it pads)."""
+
+
+@pytest.mark.parametrize(("image", "tile", "starts"), CELLPOSE)
+def test_flows_get_the_tiles_of_cellpose(image: int, tile: int, starts: tuple[int, ...]) -> None:
+    flows = RECIPES["flows"].tiles
+
+    tiling = along(image, AxisRule("x", 64, 16, halo=65), flows.side_px or 0, flows)
+
+    assert (tiling.tile, tiling.starts) == (tile, starts)
 
 
 @any_case
@@ -317,6 +376,7 @@ def test_the_plan_says_tiles_sizes_overlaps_and_padding() -> None:
         "tiles   3, 1.10 x the pixels of the image",
         "y       2048 px: 3 tiles of 736 px, overlapping by 80 px",
         "x       500 px: 1 tile of 512 px, padded by 0 + 12 px",
+        "border  mirrored",
     ]
 
 

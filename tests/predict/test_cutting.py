@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
 from bmz.plan.axis_tiling import AxisTiling
-from bmz.plan.tiling import AxisRule, PadMode, Tiling, plan_tiles
+from bmz.plan.tile_way import PadMode, TileWay
+from bmz.plan.tiling import AxisRule, Tiling, plan_tiles
 from bmz.predict.cutting import Job, Parted, Tensor, cut, stacked_tiles
 
 
@@ -81,7 +82,7 @@ def test_a_reader_is_asked_once_a_tile_and_only_for_what_is_there() -> None:
             found: AnyArray = image[box]
             return found
 
-    tiling = plan_tiles({"x": 20}, [AxisRule("x", 12, 4, lost=2)], side=12, pad="constant")
+    tiling = plan_tiles({"x": 20}, [AxisRule("x", 12, 4, lost=2)], side=12, way=TileWay("constant"))
 
     tiles = [
         stacked_tiles(Parted(Reader(), "bcx"), [Job(0, position)], tiling)
@@ -101,7 +102,7 @@ def test_both_sides_of_a_corner_are_filled(pad: PadMode, there: int, size: int, 
     image = np.arange(1, rows * there + 1).reshape(1, rows, there)
     along = [AxisTiling(axis, n, size, (-2,), (0, n)) for axis, n in (("y", rows), ("x", there))]
 
-    tile = stacked_tiles(Tensor(image, "cyx"), [Job(0, (0, 0))], Tiling(tuple(along), pad))
+    tile = stacked_tiles(Tensor(image, "cyx"), [Job(0, (0, 0))], Tiling(tuple(along), TileWay(pad)))
 
     padded = np.pad(image[0], 20, mode=pad)
     assert tile[0].tolist() == padded[18 : 18 + size, 18 : 18 + size].tolist()

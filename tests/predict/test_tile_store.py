@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
 from bmz.plan.axis_tiling import OutputRule
+from bmz.plan.tile_way import MIRRORED, Blend, TileWay
 from bmz.plan.tiling import AxisRule, plan_tiles
 from bmz.predict.cutting import Job, Tensor
 from bmz.predict.mosaic import OutputShapeDiffers
@@ -23,6 +24,9 @@ PLAIN = (OutputRule("bcyx"),)
 RULES = [AxisRule("y", least=8, step=8), AxisRule("x", least=8, step=8)]
 
 
+AVERAGED = TileWay("constant", 3, None, Blend(0.1, 4, 1.5))
+
+
 def picture(height: int, width: int) -> AnyArray:
     return np.random.default_rng(height * width).random((1, 2, height, width), dtype=np.float32)
 
@@ -31,19 +35,26 @@ def every_fourth(inputs: Sequence[AnyArray]) -> list[AnyArray]:
     return [inputs[0][..., ::4, ::4]]
 
 
-def tiles_for(image: AnyArray, outputs: tuple[OutputRule, ...], backend: FakeBackend) -> Tiles:
+def tiles_for(
+    image: AnyArray, outputs: tuple[OutputRule, ...], backend: FakeBackend, way: TileWay = MIRRORED
+) -> Tiles:
     sizes = {"y": image.shape[2], "x": image.shape[3]}
-    return Tiles(backend, [Tensor(image, "bcyx")], plan_tiles(sizes, RULES, side=16), outputs)
+    tiling = plan_tiles(sizes, RULES, side=16, way=way)
+    return Tiles(backend, [Tensor(image, "bcyx")], tiling, outputs)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(5, 60), st.integers(5, 60), st.data())
+@given(st.integers(5, 60), st.integers(5, 60), st.sampled_from([MIRRORED, AVERAGED]), st.data())
 def test_every_part_is_that_of_the_mosaic(
-    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory,
+    height: int,
+    width: int,
+    way: TileWay,
+    data: st.DataObject,
 ) -> None:
     folder = tmp_path_factory.mktemp("store")
     image = picture(height, width)
-    tiles = tiles_for(image, PLAIN, FakeBackend(pointwise))
+    tiles = tiles_for(image, PLAIN, FakeBackend(pointwise), way)
     store = TileStore(folder, tiles.places(), 0)
 
     fill(store, tiles)

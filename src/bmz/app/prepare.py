@@ -13,7 +13,7 @@ from bmz.app.networks import open_network
 from bmz.app.precision import Network, decide_precision, precision_of
 from bmz.app.reference import open_reference
 from bmz.app.request import RunRequest
-from bmz.app.settings import decide_labelling
+from bmz.app.settings import decide_labelling, network_way
 from bmz.app.trust import permit_for
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, nobody
@@ -93,6 +93,7 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
         batch=request.batch,
         clip=request.clip,
         precision=decide_precision(request.precision, network, measure=measure),
+        way=network_way(network.model, network.labelling.choice),
     )
 
 

@@ -32,7 +32,7 @@ def read_ahead(
     ----------
     whole : says whether an image is run in one piece; others are read in parts
     """
-    tried = wide_side(job.model) is not None and not job.request.tile
+    tried = wide_side(job.model, job.decided.way) is not None and not job.request.tile
 
     def begun(one: Waiting) -> Waiting:
         if tried or not isinstance(one, Ready) or not whole(one):

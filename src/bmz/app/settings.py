@@ -8,7 +8,8 @@ from typing import Any
 
 from bmz.base.errors import WrongUsage
 from bmz.base.steps import Step
-from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe
+from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe, network_family
+from bmz.plan.tile_way import MIRRORED, TileWay
 from bmz.process.finish import Finish
 from bmz.process.recipe import Recipe
 from bmz.process.recipes import RECIPES
@@ -112,6 +113,15 @@ def decide_labelling(
     maps, labels = (_with_words(steps, words, chosen) for steps in (maps, labels))
     given = chosen.parameters_from(choice.parameters, words) if chosen else {}
     return Labelling(choice, chosen, given, maps, labels)
+
+
+def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:
+    """Say what the reference of the network's family does at the border of the image.
+
+    It hangs on what the network was trained to give, and not on what the user makes of it.
+    """
+    family = RECIPES.get(network_family(model, choice))
+    return MIRRORED if family is None else family.tiles
 
 
 def parted_steps(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:

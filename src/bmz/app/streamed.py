@@ -39,6 +39,7 @@ from bmz.check.finding import CheckReport
 from bmz.check.fit import check_fit
 from bmz.image.region import OpenImage, open_image
 from bmz.image.sample import read_sample
+from bmz.plan.axis_tiling import AxisTiling, OutputRule
 from bmz.plan.plan import Plan
 from bmz.predict.tile_store import StoredTiles
 from bmz.process.adapt import grid_of
@@ -165,7 +166,7 @@ def _as_streamed(labels: LabelStack | None, recipe: str) -> dict[str, Any]:
 def _scratch_note(ready: Ready, job: Job, scratch: Path) -> str:
     plan, output = ready.plan, output_of(job)
     rule = plan.outputs[output_number(job)]
-    map_px = prod(along.image_output(rule) for along in plan.tiling.axes)
+    map_px = prod(_kept_px(along, rule) for along in plan.tiling.axes)
     planes = max(prod(plan.loop.values()), 1)
     label_px = prod(plan.shape.values())
     if plan.scale != 1:
@@ -175,6 +176,11 @@ def _scratch_note(ready: Ready, job: Job, scratch: Path) -> str:
     gigabytes = 4 * (map_px * (output.channels or 1) * maps + label_px * planes) / 1e9
     name = ready.image.name
     return f"{name} is run in parts; up to {gigabytes:.2g} GB in {scratch} until it is done"
+
+
+def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
+    # tiles that are averaged are kept whole, with what they share
+    return sum(kept.target.stop - kept.target.start for kept in along.kept(rule))
 
 
 @dataclass(frozen=True)

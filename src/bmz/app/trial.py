@@ -87,7 +87,8 @@ def with_fitting_tiles(job: Job, ready: Ready, backend: Backend) -> Ready:
     are nearer to the result of one piece.
     """
     plan = ready.plan
-    if job.request.tile or wide_side(job.model) is None or plan.tiling.count == 1:
+    way = plan.tiling.way
+    if job.request.tile or wide_side(job.model, way) is None or plan.tiling.count == 1:
         return ready
     bytes_a_pixel = _bytes_a_pixel(job, plan, backend)
     if not bytes_a_pixel:

@@ -5,13 +5,14 @@ Positions are counted in pixels of the image, so that padding lies below 0 and f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
 
 from bmz.base.errors import CouldNotTell
+from bmz.plan.tile_way import Blend
 
 
 class OffGrid(CouldNotTell):
@@ -67,6 +68,7 @@ class AxisTiling:
     tile : size of every tile
     starts : where each tile begins, in pixels of the image; below 0 in the padding
     cuts : tile ``i`` is kept from ``cuts[i]`` to ``cuts[i + 1]``; from 0 to `image`
+    blend : how tiles are averaged where they overlap, of which all is kept then; None cuts them
     """
 
     axis: str
@@ -74,6 +76,7 @@ class AxisTiling:
     tile: int
     starts: tuple[int, ...]
     cuts: tuple[int, ...]
+    blend: Blend | None = None
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -96,11 +99,18 @@ class AxisTiling:
         spacing, lost = Fraction(output.spacing.get(self.axis, 1)), output.lost.get(self.axis, 0)
         self.tile_output(output)  # or refuse it
         kept = []
-        for start, (cut, end) in zip(self.starts, pairwise(self.cuts), strict=True):
+        for start, (cut, end) in zip(self.starts, self._parts(lost), strict=True):
             first = self._whole(cut - start - lost, spacing)
             target = slice(self._whole(cut, spacing), ceil(end / spacing))
             kept.append(Kept(slice(first, first + target.stop - target.start), target))
         return tuple(kept)
+
+    def _parts(self, lost: int) -> Iterable[tuple[int, int]]:
+        """Give from where to where each tile is kept, px of the image."""
+        if self.blend is None:
+            return pairwise(self.cuts)
+        seen = ((start + lost, start + self.tile - lost) for start in self.starts)
+        return ((max(low, 0), min(high, self.image)) for low, high in seen)
 
     def tile_output(self, output: OutputRule) -> int:
         """Give the size of what a network makes of one tile."""
@@ -121,6 +131,7 @@ class AxisTiling:
     def __str__(self) -> str:
         before, after = self.padding
         tiles = f"{len(self.starts)} tile{'s' * (len(self.starts) > 1)} of {self.tile} px"
-        overlap = f", overlapping by {self.overlap} px" if len(self.starts) > 1 else ""
+        averaged = " and averaged there" if self.blend is not None else ""
+        overlap = f", overlapping by {self.overlap} px{averaged}" if len(self.starts) > 1 else ""
         padding = f", padded by {before} + {after} px" if before or after else ""
         return f"{self.axis:<8}{self.image} px: {tiles}{overlap}{padding}"

@@ -79,13 +79,13 @@ def widened(plan: Plan, model: ModelSpec, bytes_a_pixel: float, room_bytes: floa
     Plan
         the same for any other network, and where larger tiles do not fit
     """
-    if wide_side(model) is None or plan.tiling.count == 1:
+    if wide_side(model, plan.tiling.way) is None or plan.tiling.count == 1:
         return plan
     side = min(int((room_bytes / bytes_a_pixel) ** 0.5), WIDEST_PX)
     if side <= max(plan.tiling.tile.values()):
         return plan
     rules = axis_rules(model, side=side)
-    tiling = plan_tiles(plan.shape, rules, side=side, pad=plan.tiling.pad)
+    tiling = plan_tiles(plan.shape, rules, side=side, way=plan.tiling.way)
     return replace(plan, tiling=tiling, batch=1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -12,7 +12,8 @@ from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.precision import FLOAT32, PrecisionChoice
 from bmz.plan.recipe_choice import RecipeChoice
-from bmz.plan.tiling import PadMode, Tiling, plan_tiles
+from bmz.plan.tile_way import MIRRORED, TileWay
+from bmz.plan.tiling import Tiling, plan_tiles
 from bmz.spec.model import Fixed, ModelSpec, Weights
 
 GLOBAL_SIDE = 1536
@@ -99,7 +100,7 @@ class Plan:
             "tiles": self.tiling.count,
             "overlap": {along.axis: along.overlap for along in self.tiling.axes},
             "padding": {along.axis: list(along.padding) for along in self.tiling.axes},
-            "pad": self.tiling.pad,
+            **self.tiling.way.as_record(),
             "batch": self.batch,
             "whole_image_network": self._whole_image_note(),
         }
@@ -125,7 +126,8 @@ def _sizes(shape: Mapping[str, int]) -> str:
 class Decided:
     """What is decided before the geometry: weights, device, recipe with its parameters.
 
-    `tile` and `batch` are the user's words; None for those that suit the device.
+    `tile` and `batch` are the user's words; None for those that suit the device. `way` is what
+    the reference of the network's family does at borders and seams.
     """
 
     weights: Weights
@@ -136,6 +138,7 @@ class Decided:
     batch: int | None = None
     clip: float | None = None
     precision: PrecisionChoice = FLOAT32
+    way: TileWay = MIRRORED
 
 
 def make_plan(asked: Question, decided: Decided) -> Plan:
@@ -155,9 +158,9 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
     sizes = asked.image.sizes
     # as Cellpose does: the whole pixels that fit
     shape = {axis: max(1, int(sizes[axis] * scale)) for axis in model.space}
-    side = decided.tile or wide_side(model)
-    rules = axis_rules(model, side=side)
-    tiling = plan_tiles(shape, rules, side=side, pad=pad_mode(model, decided.recipe))
+    way = tile_way(model, decided.way)
+    side = decided.tile or way.side_px or wide_side(model, way)
+    tiling = plan_tiles(shape, axis_rules(model, side=side), side=side, way=way)
     return Plan(
         weights=decided.weights,
         device=decided.device,
@@ -183,12 +186,16 @@ def usual_batch(device: str, tiling: Tiling) -> int:
     return max(1, min(GPU_PX // prod(tiling.tile.values()), 16, tiling.count))
 
 
-def pad_mode(model: ModelSpec, recipe: RecipeChoice) -> PadMode:
-    """Say how the image goes on beyond its border: as declared; by zeros for flows; else mirrored.
+def tile_way(model: ModelSpec, family: TileWay) -> TileWay:
+    """Say how the image goes on beyond its border, and how tiles meet.
 
-    Flows point to the middle of an object. In a mirrored border an object goes on, its middle
-    moves out of the image, and the part inside is lost; Cellpose pads with zeros
-    (``cellpose.transforms.pad_image_ND``).
+    A padding that the description declares wins over that of the family. So do a halo that it
+    declares, and a receptive field that ends: tiles that overlap by so much give what the whole
+    image gives, and need no average. Stacks and outputs about the whole image are not averaged.
+
+    Parameters
+    ----------
+    family : what the reference implementation of such networks does
 
     Raises
     ------
@@ -199,19 +206,22 @@ def pad_mode(model: ModelSpec, recipe: RecipeChoice) -> PadMode:
     if declared is not None:
         if declared.value:
             raise SizesUnclear(model.id, model.inputs[0].id, f"padding with {declared.value:g}")
-        return declared.mode
-    steps = {step.name for tensor in model.outputs for step in tensor.steps}
-    flows = recipe.name == "flows" or "cellpose_flow_dynamics" in steps
-    return "constant" if flows else "reflect"
+        family = replace(family, pad=declared.mode)
+    flat = model.space == "yx" and all({"y", "x"} <= set(out.letters) for out in model.outputs)
+    halo = any(axis.halo for tensor in model.outputs for axis in tensor.axes)
+    ends = "radius_px" in model.receptive_field and not sees_whole_image(model)
+    return family.cut_hard() if halo or ends or not flat else family
 
 
-def wide_side(model: ModelSpec) -> int | None:
+def wide_side(model: ModelSpec, family: TileWay) -> int | None:
     """Give a larger tile for a network whose description says that it sees the whole image.
 
     Group normalisation or a style vector makes every output depend on all that the network is
-    given, so tiles shift the numbers; None leaves the default side.
+    given, so tiles shift the numbers; None leaves the default side, or that of the family.
     """
-    return GLOBAL_SIDE if sees_whole_image(model) and model.space == "yx" else None
+    if tile_way(model, family).side_px is not None or model.space != "yx":
+        return None
+    return GLOBAL_SIDE if sees_whole_image(model) else None
 
 
 def sees_whole_image(model: ModelSpec) -> bool:

@@ -17,8 +17,11 @@ from bmz.plan.errors import (
 )
 from bmz.spec.model import ModelSpec, TensorSpec
 
-LABEL_OPS = ("stardist_postprocessing", "cellpose_flow_dynamics")
-"""Declared ops that give labels."""
+LABEL_OPS: Mapping[str, str] = {
+    "stardist_postprocessing": "stardist",
+    "cellpose_flow_dynamics": "flows",
+}
+"""Declared ops that give labels, each with the recipe that does its work."""
 
 BIAPY = {"F", "B", "M", "C", "T", "P", "D", "Db", "Dn", "Dc"}
 """Letters of a representation of BiaPy that the recipe `contour` reads."""
@@ -95,6 +98,23 @@ def choose_recipe(
         raise MakesNoLabels(model.id, f"its task is {task}")
     shown = f"output '{tensor.id}' has axes {tensor.letters} and {_channel_words(tensor)}"
     raise RecipeUnclear(model.id, f"{shown}, and no op, config or channel name says more")
+
+
+def network_family(model: ModelSpec, choice: RecipeChoice) -> str:
+    """Name the recipe for what the network was trained to give, whatever is made of it.
+
+    Returns
+    -------
+    str
+        that of a declared step, or of other evidence, or the chosen one where there is none
+    """
+    declared = (step.name for tensor in model.outputs for step in tensor.steps)
+    op = next((name for name in declared if name in LABEL_OPS), None)
+    if op is not None:
+        return LABEL_OPS[op]
+    tensor = next(tensor for tensor in model.outputs if tensor.id == choice.output)
+    evidence = _by_evidence(model, tensor, curated_way(model))
+    return choice.name if evidence is None else evidence.name
 
 
 def _channel_words(tensor: TensorSpec) -> str:

@@ -31,7 +31,7 @@ def with_smaller_tiles(plan: Plan, model: ModelSpec) -> Plan | None:
     rules = axis_rules(model, side=half)
     sides = {rule.axis: max(half[rule.axis], rule.least_tile) for rule in rules}
     try:
-        tiling = plan_tiles(plan.shape, rules, side=sides, pad=plan.tiling.pad)
+        tiling = plan_tiles(plan.shape, rules, side=sides, way=plan.tiling.way)
     except HaloTooWide:
         return None
     if prod(tiling.tile.values()) >= prod(tile.values()):

@@ -9,13 +9,10 @@ from itertools import pairwise, product
 from math import lcm, prod
 from sys import maxsize
 from types import MappingProxyType
-from typing import Literal
 
 from bmz.base.errors import CouldNotTell
 from bmz.plan.axis_tiling import AxisTiling, OffGrid
-
-PadMode = Literal["reflect", "symmetric", "edge", "constant"]
-"""How the image goes on beyond its border, in the words of ``numpy.pad``; constant is 0."""
+from bmz.plan.tile_way import MIRRORED, Blend, PadMode, TileWay
 
 SIDE_2D = 768
 SIDE_3D: Mapping[str, int] = MappingProxyType({"z": 32, "y": 256, "x": 256})
@@ -106,11 +103,16 @@ class Tiling:
     Parameters
     ----------
     axes : the tiles along each spatial axis, in the order of the rules
-    pad : how the image goes on beyond its border
+    way : how the image goes on beyond its border, and how tiles meet
     """
 
     axes: tuple[AxisTiling, ...]
-    pad: PadMode = "reflect"
+    way: TileWay = MIRRORED
+
+    @property
+    def pad(self) -> PadMode:
+        """Say how the image goes on beyond its border."""
+        return self.way.pad
 
     @property
     def count(self) -> int:
@@ -135,7 +137,9 @@ class Tiling:
     def describe(self) -> tuple[str, ...]:
         """Give the lines that ``--plan`` prints."""
         many = f"{'tiles':<8}{self.count}, {self.pixel_ratio:.2f} x the pixels of the image"
-        return (many, *map(str, self.axes))
+        padded = any(along.padding != (0, 0) for along in self.axes)
+        border = (f"{'border':<8}{self.way}",) if padded else ()
+        return (many, *map(str, self.axes), *border)
 
     def __str__(self) -> str:
         return "\n".join(self.describe())
@@ -146,7 +150,7 @@ def plan_tiles(
     rules: Sequence[AxisRule],
     *,
     side: int | Mapping[str, int] | None = None,
-    pad: PadMode = "reflect",
+    way: TileWay = MIRRORED,
 ) -> Tiling:
     """Cover an image with the smallest number of equal, legal tiles.
 
@@ -156,13 +160,17 @@ def plan_tiles(
     their number demands. Tiles start at multiples of the step (of 16 or less for a fixed size),
     since a network that pools is equivariant only to shifts by that much.
 
+    Where `way` asks for a margin, both sides are padded by that much at least and share what is
+    left over. Where it asks for an average, tiles of the wanted side are spread evenly, as many as
+    it says, and neither halo nor step decides where they lie.
+
     Parameters
     ----------
     shape : size of the image along each axis; axes without a rule do not matter
     rules : one for each spatial axis
     side : the largest tile wanted, px; a number is meant for y and x. Default and per axis left
         out: see `default_side`. A tile is never smaller than the least legal size
-    pad : how the image goes on beyond its border
+    way : how the image goes on beyond its border, and how tiles meet
 
     Raises
     ------
@@ -172,7 +180,8 @@ def plan_tiles(
         At no legal size is the output a whole number of pixels.
     """
     sides = _sides(rules, side)
-    return Tiling(tuple(_along(shape[rule.axis], rule, sides[rule.axis]) for rule in rules), pad)
+    axes = (_along(shape[rule.axis], rule, sides[rule.axis], way) for rule in rules)
+    return Tiling(tuple(axes), way)
 
 
 def default_side(rules: Sequence[AxisRule]) -> dict[str, int]:
@@ -228,17 +237,57 @@ def _sides(rules: Sequence[AxisRule], side: int | Mapping[str, int] | None) -> d
     return {axis: min(side, most) if axis == "z" else side for axis, most in sides.items()}
 
 
-def _along(image: int, rule: AxisRule, side: int) -> AxisTiling:
-    needed = image + 2 * rule.lost
+def _along(image: int, rule: AxisRule, side: int, way: TileWay) -> AxisTiling:
+    largest = rule.legal_sizes(side)
+    for margin in (_margin(way.margin_px, rule, None), _margin(way.margin_px, rule, largest[-1])):
+        size = _covering(image, rule, margin)
+        if size is not None and (not rule.step or size <= max(side, largest[0])):
+            before = _before(image, size, rule, margin)
+            return AxisTiling(rule.axis, image, size, (-before,), (0, image))
+    if way.blend is None:
+        return _several(image, rule, largest, margin)
+    return _averaged(image, rule, largest[-1], margin, way.blend)
+
+
+def _covering(image: int, rule: AxisRule, margin: int) -> int | None:
+    """Give the smallest legal size that holds an image with its margins; None for a fixed one."""
+    needed = image + 2 * (rule.lost + margin)
     sizes = rule.legal_sizes(needed + lcm(rule.step, rule.grid))
     enough = bisect_left(sizes, needed)
-    if enough < len(sizes) and (not rule.step or sizes[enough] <= max(side, sizes[0])):
-        return AxisTiling(rule.axis, image, sizes[enough], (-rule.lost,), (0, image))
-    return _several(image, rule, rule.legal_sizes(side))
+    return sizes[enough] if enough < len(sizes) else None
 
 
-def _several(image: int, rule: AxisRule, sizes: range) -> AxisTiling:
-    grid, needed = rule.grid, image + 2 * rule.lost
+def _margin(wanted: int, rule: AxisRule, tile: int | None) -> int:
+    # more than a quarter of a tile could leave tiles of which nothing is kept
+    grid = rule.grid
+    most = wanted if tile is None else tile // 4
+    return _ceil_div(wanted, grid) * grid if wanted <= most else most // grid * grid
+
+
+def _before(image: int, covered: int, rule: AxisRule, margin: int) -> int:
+    # half of what is left over, on the grid; without a margin all of it lies behind the image
+    spare = covered - image - 2 * rule.lost
+    return rule.lost + (spare // 2 // rule.grid * rule.grid if margin else 0)
+
+
+def _averaged(image: int, rule: AxisRule, tile: int, margin: int, blend: Blend) -> AxisTiling:
+    whole = _ceil_div(image, rule.grid) * rule.grid
+    covered = _covering(image, rule, margin) or whole + 2 * (rule.lost + margin)
+    before = _before(image, covered, rule, margin)
+    kept = blend.starts(covered - 2 * rule.lost, tile - 2 * rule.lost)
+    starts = tuple(start // rule.grid * rule.grid - before for start in kept)
+    return AxisTiling(rule.axis, image, tile, starts, _cuts(image, tile, starts, rule.grid), blend)
+
+
+def _cuts(image: int, tile: int, starts: Sequence[int], grid: int) -> tuple[int, ...]:
+    # halo and starts lie on the grid, so the middle rounded down still keeps the halo
+    inner = ((a + tile + b) // 2 // grid * grid for a, b in pairwise(starts))
+    return (0, *(min(max(cut, 0), image // grid * grid) for cut in inner), image)
+
+
+def _several(image: int, rule: AxisRule, sizes: range, margin: int) -> AxisTiling:
+    grid = rule.grid
+    needed = image + 2 * (rule.lost + margin)
 
     def gaps(tile: int) -> int:  # in number; more than any where nothing of a tile is left
         stride, align = largest_stride(rule, tile)
@@ -250,10 +299,9 @@ def _several(image: int, rule: AxisRule, sizes: range) -> AxisTiling:
     tile = sizes[bisect_left(sizes, -fewest, key=lambda size: -gaps(size))]
     align = largest_stride(rule, tile)[1]
     last = _ceil_div(needed - tile, align)
-    starts = tuple(align * (i * last // fewest) - rule.lost for i in range(fewest + 1))
-    # halo and starts lie on the grid, so the middle rounded down still keeps the halo
-    inner = ((a + tile + b) // 2 // grid * grid for a, b in pairwise(starts))
-    return AxisTiling(rule.axis, image, tile, starts, (0, *inner, image))
+    before = _before(image, align * last + tile, rule, margin)
+    starts = tuple(align * (i * last // fewest) - before for i in range(fewest + 1))
+    return AxisTiling(rule.axis, image, tile, starts, _cuts(image, tile, starts, grid))
 
 
 def largest_stride(rule: AxisRule, tile: int) -> tuple[int, int]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray
-from bmz.plan.tiling import PadMode, Tiling
+from bmz.plan.tile_way import PadMode
+from bmz.plan.tiling import Tiling
 
 
 class Pixels(Protocol):

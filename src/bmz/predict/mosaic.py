@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.errors import CouldNotTell
 from bmz.plan.axis_tiling import AxisTiling, Kept, OutputRule
 from bmz.plan.tiling import Tiling
 from bmz.predict.backend import checked_count
+from bmz.predict.blending import Shares, axis_shares, weighted
 from bmz.predict.cutting import Job
 
 
@@ -119,6 +121,24 @@ class Places:
         sizes["b"] = self.images
         return tuple(sizes.get(a, n) for a, n in zip(rule.axes, tile, strict=True))
 
+    def averaged(self, dtype: DTypeLike) -> bool:
+        """Say whether tiles with values of `dtype` are averaged; whole numbers are cut."""
+        some = any(along.blend is not None for along in self.tiling.axes)
+        return some and np.issubdtype(dtype, np.floating)
+
+    def for_dtype(self, dtype: DTypeLike) -> Places:
+        """Give the places of outputs of `dtype`: numbers such as labels have no average."""
+        if self.averaged(dtype) or all(along.blend is None for along in self.tiling.axes):
+            return self
+        axes = tuple(replace(along, blend=None) for along in self.tiling.axes)
+        return replace(self, tiling=replace(self.tiling, axes=axes))
+
+    def shares(self, number: int, job: Job) -> Shares:
+        """Give the share of a tile along each axis of an output, in what is kept of it."""
+        pairs = zip(self.tiling.axes, self._shares[number], job.position, strict=True)
+        found = {along.axis: parts[at] for along, parts, at in pairs if parts}
+        return [found.get(axis) for axis in self.outputs[number].axes]
+
     def of(self, number: int, i: int, job: Job) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Give where the output of the `i`-th tile of a batch is kept, and where it goes."""
         pairs = zip(self.tiling.axes, self._kept[number], job.position, strict=True)
@@ -132,6 +152,13 @@ class Places:
     def _kept(self) -> list[list[tuple[Kept, ...]]]:
         return [[_kept(along, rule) for along in self.tiling.axes] for rule in self.outputs]
 
+    @cached_property
+    def _shares(self) -> list[list[list[FloatArray | None]]]:
+        return [
+            [axis_shares(a, rule) if a.axis in rule.axes else [] for a in self.tiling.axes]
+            for rule in self.outputs
+        ]
+
 
 class Mosaic:
     """The outputs for the whole image in memory, filled tile by tile.
@@ -144,6 +171,7 @@ class Mosaic:
     def __init__(self, places: Places) -> None:
         self.arrays: list[AnyArray] = []
         self._places = places
+        self._of: list[Places] = []
 
     def missing(self) -> list[Job]:
         """Give all tiles: nothing is kept from before."""
@@ -160,14 +188,25 @@ class Mosaic:
         first = [array.shape for array in self.arrays] if self.arrays else None
         self._places.check(found, len(jobs), first)
         if not self.arrays:
-            self.arrays = [
-                np.empty(self._places.whole(number, array.shape), array.dtype)
-                for number, array in enumerate(found)
-            ]
+            self._begin(found)
         for number, array in enumerate(found):
+            places = self._of[number]
             for i, job in enumerate(jobs):
-                source, target = self._places.of(number, i, job)
-                self.arrays[number][target] = array[source]
+                source, target = places.of(number, i, job)
+                if places.averaged(array.dtype):
+                    share = places.shares(number, job)
+                    self.arrays[number][target] += weighted(array[source], share)
+                else:
+                    self.arrays[number][target] = array[source]
+
+    def _begin(self, found: Sequence[AnyArray]) -> None:
+        self._of = [self._places.for_dtype(array.dtype) for array in found]
+        for number, (array, places) in enumerate(zip(found, self._of, strict=True)):
+            shape = places.whole(number, array.shape)
+            if places.averaged(array.dtype):
+                self.arrays.append(np.zeros(shape, np.result_type(array.dtype, np.float32)))
+            else:
+                self.arrays.append(np.empty(shape, array.dtype))
 
 
 def _kept(along: AxisTiling, rule: OutputRule) -> tuple[Kept, ...]:

@@ -10,7 +10,7 @@ from math import ceil, floor, lcm
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.plan.axis_tiling import AxisTiling, OutputRule
-from bmz.plan.tiling import AxisRule, PadMode, Tiling, largest_stride, plan_tiles
+from bmz.plan.tiling import AxisRule, Tiling, largest_stride, plan_tiles
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor, cut
 from bmz.predict.enlarged import enlarged, spatial_sizes
@@ -53,8 +53,6 @@ def run_two_ways(
     tensors: Sequence[Tensor],
     rules: Sequence[AxisRule],
     outputs: Sequence[OutputRule],
-    *,
-    pad: PadMode = "reflect",
 ) -> TwoWays:
     """Run a network in two tiles or more along each axis, and in one piece.
 
@@ -77,7 +75,7 @@ def run_two_ways(
     sides = {rule.axis: _side(rule, had[rule.axis]) for rule in rules}
     sizes = {rule.axis: _size(rule, sides[rule.axis]) for rule in rules}
     image = enlarged(tensors, sizes)
-    tiling = plan_tiles(sizes, rules, side=sides, pad=pad)
+    tiling = plan_tiles(sizes, rules, side=sides)
     tiled = predict_tiled(backend, image, tiling, outputs)
     pieces = {a.axis: _piece(rule, a) for rule, a in zip(rules, tiling.axes, strict=True)}
     whole = _in_one_piece(backend, image, pieces, rules, outputs)

@@ -13,6 +13,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.boxes import Box
 from bmz.base.files import whole_file
 from bmz.plan.axis_tiling import Kept
+from bmz.predict.blending import weighted
 from bmz.predict.cutting import Job
 from bmz.predict.mosaic import Places
 
@@ -68,8 +69,9 @@ class TileStore:
         """
         self.places.check(found, len(jobs), None)
         for i, job in enumerate(jobs):
-            source, _ = self.places.of(self.number, i, job)
-            kept = np.ascontiguousarray(found[self.number][source])
+            array = found[self.number]
+            source, _ = self.places.for_dtype(array.dtype).of(self.number, i, job)
+            kept = np.ascontiguousarray(array[source])
             with whole_file(self.folder / _name(self._number_of(job))) as temporary:
                 np.save(temporary, kept, allow_pickle=False)
 
@@ -99,7 +101,9 @@ class StoredTiles:
     def __init__(self, store: TileStore) -> None:
         self._store = store
         first = store.read(store.places.jobs()[0])
-        self.dtype = first.dtype
+        self._places = store.places.for_dtype(first.dtype)
+        self._averaged = self._places.averaged(first.dtype)
+        self.dtype = np.result_type(first.dtype, np.float32) if self._averaged else first.dtype
         self.shape = store.places.whole(store.number, first.shape)
         """With the axes of the output."""
 
@@ -110,19 +114,26 @@ class StoredTiles:
     def __getitem__(self, box: Box) -> AnyArray:
         """Read a part: one slice an axis of the output, without a step."""
         sides = [slice(*side.indices(n)) for side, n in zip(box, self.shape, strict=True)]
-        part = np.empty([max(side.stop - side.start, 0) for side in sides], self.dtype)
+        size = [max(side.stop - side.start, 0) for side in sides]
+        part = np.zeros(size, self.dtype) if self._averaged else np.empty(size, self.dtype)
         for job, kept in self._within(sides):
             there, here = [], []
             for side, one in zip(sides, kept, strict=True):
                 start, stop = max(side.start, one.start), min(side.stop, one.stop)
                 there.append(slice(start - one.start, stop - one.start))
                 here.append(slice(start - side.start, stop - side.start))
-            part[tuple(here)] = self._store.read(job, tuple(there))
+            values = self._store.read(job, tuple(there))
+            if self._averaged:
+                shares = self._places.shares(self._store.number, job)
+                cut = [None if s is None else s[at] for s, at in zip(shares, there, strict=True)]
+                part[tuple(here)] += weighted(values, cut)
+            else:
+                part[tuple(here)] = values
         return part
 
     def _within(self, sides: Sequence[slice]) -> list[tuple[Job, list[slice]]]:
         """Give the tiles that have a part in the box, each with where it lies in the whole."""
-        places, number = self._store.places, self._store.number
+        places, number = self._places, self._store.number
         axes, tiling = places.outputs[number].axes, places.tiling
         choices = []
         for along in tiling.axes:

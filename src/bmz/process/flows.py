@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.plan.tile_way import Blend, TileWay
 from bmz.process.flow_error import flow_errors
 from bmz.process.flow_following import STACK, follow_flow
 from bmz.process.flow_skeleton import skeleton_labels
@@ -37,6 +38,17 @@ STEPS_PER_DIAMETER = 200
 
 BY_DIAMETER = 0
 AUTO = "auto"
+
+TILES = TileWay(
+    pad="constant",
+    margin_px=8,
+    side_px=224,
+    blend=Blend(overlap=0.1, edge_px=20, fall_px=7.5),
+    source="cellpose 3.1.1.3, transforms.py: get_pad_yx(div=16, extra=1), make_tiles, _taper_mask",
+)
+"""What Cellpose does with an image. Without zeros around it a cell at the border has a middle that
+lies outside, its flows lead nowhere, and it is lost. Its networks were trained on crops of 224 px,
+of which the style vector is an average, so larger tiles are another thing to them."""
 
 
 @dataclass(frozen=True)
@@ -273,5 +285,6 @@ FLOWS = Recipe(
             choices=(AUTO, "cellpose", "omnipose"),
         ),
     ),
+    tiles=TILES,
 )
 """The recipe of Cellpose models."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
+from bmz.plan.tile_way import MIRRORED, TileWay
 
 Value = bool | int | float | str
 """What a parameter may hold."""
@@ -198,6 +199,7 @@ class Recipe:
     of_whole_map : what `label` would take from a map; None where that is nothing
     placed : labels hang on where in the image a pixel lies: `label` also takes `place`, None for
         the whole
+    tiles : what the reference does with the image at its border, and where tiles meet
     """
 
     name: str
@@ -208,6 +210,7 @@ class Recipe:
     per_object: bool = False
     of_whole_map: WholeMapFunction | None = None
     placed: bool = False
+    tiles: TileWay = MIRRORED
 
     @property
     def own(self) -> tuple[str, ...]:

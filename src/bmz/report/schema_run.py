@@ -51,6 +51,8 @@ RUN_PARTS: Mapping[str, Fields] = {
         "overlap": (AXES, "of neighbouring tiles, px"),
         "padding": ({"*": ["int"]}, "px before and behind the image"),
         "pad": ("str", "how the image goes on beyond its border"),
+        "margin": ("int", "px that are added on every side at least, also where the size is legal"),
+        "seams": ("cut|averaged", "what is done where tiles overlap"),
         "batch": ("int", "tiles at once"),
         "whole_image_network": ("str?", "a word of warning where the network sees all at once"),
     },
