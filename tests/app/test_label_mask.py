@@ -145,6 +145,8 @@ def test_a_foreground_that_is_inverted_is_told(tmp_path: Path, value: int) -> No
 
     with pytest.raises(NoMask, match="around 9 holes") as caught:
         read_mask(saved(tmp_path / "a.tif", mask))
+    with pytest.raises(NoMask, match="around 9 holes"):
+        read_mask(tmp_path / "a.tif", components=True)
 
     assert caught.value.code == "score.foreground"
     assert read_mask(saved(tmp_path / "b.tif", ring)).max() == value

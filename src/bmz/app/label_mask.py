@@ -148,12 +148,12 @@ def _is_unnumbered(path: Path, mask: AnyArray, *, refuse: bool) -> bool:
         return False
     value, found = only_value(mask), pieces_of_planes(mask)
     if value is not None:
-        if refuse:
-            _refuse_ground(path, mask, value)
         # a single object may be cut into pieces by the planes of a stack, or have lost a few pixels
         sure = value == _LARGEST_8_BIT
         pieces = piece_count(mask, 0.0 if sure else LEAST_SHARE)
         count = pieces if found.pieces > found.values else 1
+        if refuse or count == 1:
+            _refuse_ground(path, mask, value)
         why = f"its only number, {value}, lies in {count} separate pieces: it tells objects from "
         why += "background, and not from each other"
     else:
