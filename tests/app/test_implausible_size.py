@@ -142,6 +142,21 @@ def test_a_model_of_large_pixels_is_no_reason_to_warn(tmp_path: Path) -> None:
     assert told(model, ome(tmp_path / "a.ome.tif", 100.0)) == []
 
 
+@pytest.mark.parametrize("step", [0.0, -0.5, np.nan])
+@pytest.mark.parametrize("sized", [True, False])
+def test_coordinates_that_do_not_rise_are_told(
+    tmp_path: Path, model: str, step: float, *, sized: bool
+) -> None:
+    of = sized_model(tmp_path / "sized", 0.5) if sized else model
+    coords = {axis: np.arange(n) * step for axis, n in (("y", 40), ("x", 48))}
+    array = xr.DataArray(pixels(40, 48), dims=("y", "x"), coords=coords)
+
+    report = bmz.load(of).check(array)
+
+    found = [f.severity for f in report.findings if f.code == "scale.implausible"]
+    assert found == ["error" if sized else "warning"]
+
+
 def test_run_compare_and_python_tell_it(model: str, tmp_path: Path) -> None:
     image = ome(tmp_path / "a.ome.tif", 500.0)
     array = xr.DataArray(

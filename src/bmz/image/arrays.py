@@ -11,9 +11,10 @@ import xarray as xr
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import IMAGE_AXES, LETTERS
 from bmz.image.grid import pixel_um_of
-from bmz.image.header import Header, PixelSize
+from bmz.image.header import Header
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.inspect import info_from
+from bmz.image.pixel_size import from_lengths
 
 ArrayImage: TypeAlias = AnyArray | xr.DataArray
 
@@ -52,7 +53,7 @@ def _header(image: ArrayImage) -> Header:
         letters,
         tuple(image.shape),
         dtype,
-        PixelSize(um, "coordinates" if um else ""),
+        from_lengths(um, dict.fromkeys(um, "um"), "coordinates"),
         _channel_names(named),
         bool(image.attrs.get("colour", False)),
     )
