@@ -59,6 +59,28 @@ def test_thresholds_in_config_make_a_stardist_model() -> None:
 
 
 @pytest.mark.parametrize(
+    ("grid", "told"),
+    [([2, 4], "2,4"), ([2, 2, 2], ""), ("22", ""), ([2, 0], ""), ([2, "x"], ""), (None, "")],
+)
+def test_the_grid_of_the_network_is_that_of_the_config(grid: object, told: str) -> None:
+    thresholds = {"prob": 0.4, "nms": 0.5}
+    config = {"stardist": {"thresholds": thresholds, "config": {"grid": grid}}}
+
+    choice = choose_recipe(model(output(channels=33), config=config))
+
+    assert choice.parameters.get("network_grid", "") == told
+    assert (f"its border counts cells of the network's grid, of {told} px" in choice.why) == (
+        told != ""
+    )
+
+
+def test_a_config_of_stardist_that_is_no_mapping_tells_no_grid() -> None:
+    config = {"stardist": {"thresholds": {"prob": 0.4, "nms": 0.5}, "config": ["grid", 2]}}
+
+    assert "network_grid" not in choose_recipe(model(output(channels=33), config=config)).parameters
+
+
+@pytest.mark.parametrize(
     ("tensor", "recipe", "parameters"),
     [
         (output("background", "membrane", "nucleus"), "boundary", (2, 1)),

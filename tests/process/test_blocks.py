@@ -120,6 +120,19 @@ def test_a_block_sees_as_far_as_the_longest_ray() -> None:
     assert found.count == 1
 
 
+@pytest.mark.parametrize("network", ["", "2,2", "6,6"])
+def test_only_the_border_of_the_whole_map_has_no_centres_of_stars(network: str) -> None:
+    maps = np.full((33, 120, 150), 5.0, np.float32)
+    maps[0] = 0
+    maps[0, 3::13, 3::14] = np.linspace(0.6, 0.9, 99).reshape(9, 11)
+    given: dict[str, Value] = {"network_grid": network}
+
+    labels, found = in_blocks("stardist", maps, 30, overlap=2, given=given)
+
+    np.testing.assert_array_equal(labels, whole("stardist", maps, given=given))
+    assert found.count == {"": 99, "2,2": 80, "6,6": 72}[network]
+
+
 def test_a_cell_that_is_dropped_only_where_a_block_cuts_it_comes_back() -> None:
     family = next(f for f in FAMILIES if f.recipe == "flows")
     maps = family.maps(cells(26, 200, 5))

@@ -15,6 +15,7 @@ from bmz.process.output_map import ChannelsDiffer, DimensionsNotDone
 from bmz.process.star_suppression import non_maximum_suppression
 from bmz.process.stardist import (
     STARDIST,
+    NetworkGridUnclear,
     StarSettings,
     find_candidates,
     label_stars,
@@ -59,6 +60,50 @@ def test_the_border_of_the_map_has_no_candidates() -> None:
     counts = [len(find_candidates(output, (1, 1), 0.5, border).scores) for border in (0, 2, 6)]
 
     assert counts == [144, 64, 0]
+
+
+@pytest.mark.parametrize(
+    ("network", "grid", "entries"),
+    [
+        ("", (1, 1), (2, 2)),
+        ("", (2, 2), (2, 2)),
+        ("2,2", (1, 1), (4, 4)),
+        ("2,2", (2, 2), (2, 2)),
+        ("2,4", (1, 2), (4, 4)),
+        ("2,4,4", (1, 1, 1), (4, 8, 8)),
+        ("3,3", (2, 2), (3, 3)),
+    ],
+)
+def test_the_border_counts_cells_of_the_grid_of_the_network(
+    network: str, grid: tuple[int, ...], entries: tuple[int, ...]
+) -> None:
+    assert StarSettings(network_grid=network).border_entries(grid) == entries
+
+
+@pytest.mark.parametrize("told", ["2", "2,2,2", "2,x", "0,2", "2.5,2"])
+def test_a_grid_of_the_network_that_is_no_grid_is_refused(told: str) -> None:
+    with pytest.raises(NetworkGridUnclear, match=r"\[recipe\.network-grid\]"):
+        label_stars(star_map((9, 9)), (1, 1), network_grid=told)
+
+
+def test_a_map_that_was_made_finer_has_the_objects_of_the_grid_of_the_network() -> None:
+    coarse = star_map((24, 30), 5, 32)
+    coarse[0, ::5, ::6] = np.linspace(0.6, 0.9, 25).reshape(5, 5)
+    fine = coarse.repeat(2, 1).repeat(2, 2)
+
+    on_its_grid = label_stars(coarse, (2, 2)).labels
+    made_finer = label_stars(fine, (1, 1), network_grid="2,2").labels
+    by_pixels = label_stars(fine, (1, 1)).labels
+
+    assert made_finer.max() == on_its_grid.max() == 16
+    assert match_labels(made_finer, on_its_grid, 0.7).f1 == 1
+    assert by_pixels.max() == 16
+    coarse[0] = 0
+    coarse[0, 1, 12] = 0.9
+    assert label_stars(coarse, (2, 2)).labels.max() == 0
+    fine = coarse.repeat(2, 1).repeat(2, 2)
+    assert label_stars(fine, (1, 1), network_grid="2,2").labels.max() == 0
+    assert label_stars(fine, (1, 1)).labels.max() == 1
 
 
 def test_candidates_outside_the_image_can_be_dropped() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bmz.plan.channel_names import BOUNDARY, CONTOUR, FOREGROUND, LABELS, channel_names, word_in
 from bmz.plan.curated import Curated, curated_way
@@ -194,6 +195,10 @@ def _stardist_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | Non
         "prob_threshold": float(thresholds["prob"]),
         "nms_threshold": float(thresholds["nms"]),
     }
+    grid = _network_grid(stardist, tensor)
+    if grid:
+        values["network_grid"] = grid
+        why += f"; its border counts cells of the network's grid, of {grid} px each"
     if tensor.space == "zyx":
         rays = (stardist.get("config") or {}).get("rays_json") or {}
         name = rays.get("name", GOLDEN_SPIRAL)
@@ -202,6 +207,16 @@ def _stardist_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | Non
         anisotropy = (rays.get("kwargs") or {}).get("anisotropy") or (1, 1, 1)
         values["anisotropy"] = ",".join(f"{float(along):g}" for along in anisotropy)
     return RecipeChoice("stardist", why, tensor.id, values)
+
+
+def _network_grid(stardist: Mapping[str, Any], tensor: TensorSpec) -> str:
+    config = stardist.get("config")
+    grid = config.get("grid") if isinstance(config, Mapping) else None
+    if not isinstance(grid, Sequence) or len(grid) != len(tensor.space):
+        return ""
+    if not all(isinstance(step, int) and step >= 1 for step in grid):
+        return ""
+    return ",".join(map(str, grid))
 
 
 def _mutex_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:

@@ -10,7 +10,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
 from bmz.process.output_map import ChannelsDiffer, require_plane
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import Labelled, Parameter, Place, Recipe
 from bmz.process.relabel import in_raster_order
 from bmz.process.star_polygons import FEWEST_RAYS
 from bmz.process.star_rays import FEWEST_RAYS_3D, golden_spiral
@@ -58,6 +58,28 @@ class StarSettings:
     border: int = 2
     anisotropy: str = "1,1,1"
     overlap_label: int = ANY_PLACE
+    network_grid: str = ""
+
+    def border_entries(self, grid: tuple[int, ...]) -> tuple[int, ...]:
+        """Give the width of the border along each axis, entries of a map of this `grid`.
+
+        stardist leaves out cells of the grid on which the network predicts. A map that was
+        exported on a finer one (``export_TF`` with ``upsample_grid``) has several entries a cell.
+
+        Raises
+        ------
+        NetworkGridUnclear
+            `network_grid` is not one whole number an axis.
+        """
+        if not self.network_grid:
+            return (self.border,) * len(grid)
+        try:
+            cells = tuple(map(int, self.network_grid.split(",")))
+        except ValueError as why:
+            raise NetworkGridUnclear(self.network_grid, len(grid)) from why
+        if len(cells) != len(grid) or min(cells) < 1:
+            raise NetworkGridUnclear(self.network_grid, len(grid))
+        return tuple(-(-self.border * cell // step) for cell, step in zip(cells, grid, strict=True))
 
 
 class AnisotropyUnclear(WrongUsage):
@@ -71,8 +93,23 @@ class AnisotropyUnclear(WrongUsage):
         )
 
 
+class NetworkGridUnclear(WrongUsage):
+    """The grid of the network is not one whole number an axis."""
+
+    def __init__(self, text: str, axes: int) -> None:
+        super().__init__(
+            f"recipe 'stardist' cannot read the grid of the network '{text}' of {axes} axes",
+            hint="give a whole number an axis, such as --set network_grid=2,2",
+            code="recipe.network-grid",
+        )
+
+
 def find_candidates(
-    output: AnyArray, grid: tuple[int, ...], prob_threshold: float, border: int
+    output: AnyArray,
+    grid: tuple[int, ...],
+    prob_threshold: float,
+    border: int | tuple[int, ...],
+    place: Place | None = None,
 ) -> Candidates:
     """Find the places with a probability above the threshold and a finite outline.
 
@@ -81,23 +118,41 @@ def find_candidates(
     output : (1 + rays, (z,) y, x), probability and distances in px of the input
     grid : spacing of the map along (z,) y and x, px of the input
     prob_threshold : a place needs more than this
-    border : this many outermost places along every axis have no candidates
+    border : this many outermost places of the whole have no candidates; one number for all axes
+        or one each
+    place : where the output lies in the whole; None for all of it
     """
     probability = output[0]
-    inner = np.zeros(probability.shape, np.bool_)
-    within: tuple[Any, ...] = tuple(slice(border, max(size - border, 0)) for size in inner.shape)
-    inner[within] = True
-    place = np.nonzero(inner & (probability > prob_threshold))
-    rays: tuple[Any, ...] = (slice(1, None), *place)
+    widths = (border,) * probability.ndim if isinstance(border, int) else border
+    inner = _inner(place or Place.of_whole(probability.shape), probability.shape, widths)
+    likely = np.zeros(probability.shape, np.bool_)
+    likely[inner] = probability[inner] > prob_threshold
+    at = np.nonzero(likely)
+    rays: tuple[Any, ...] = (slice(1, None), *at)
     found = Candidates(
-        np.stack(place, axis=1) * np.asarray(grid, np.int64),
+        np.stack(at, axis=1) * np.asarray(grid, np.int64),
         np.ascontiguousarray(output[rays].T, np.float32),
-        probability[place].astype(np.float32),
+        probability[at].astype(np.float32),
     )
     return found.take(np.isfinite(found.distances).all(axis=1) & np.isfinite(found.scores))
 
 
-def label_stars(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def _inner(place: Place, shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[slice, ...]:
+    """Give the part of an output that lies within the border of the whole."""
+    ends = zip(place.origin, place.whole, shape, border, strict=True)
+    return tuple(
+        slice(max(edge - first, 0), max(min(whole - edge - first, size), 0))
+        for first, whole, size, edge in ends
+    )
+
+
+def label_stars(
+    output: AnyArray,
+    grid: tuple[int, ...],
+    *,
+    place: Place | None = None,
+    **parameters: Any,  # noqa: ANN401  (as every recipe)
+) -> Labelled:
     """Turn probability and ray distances into labels: the best objects that hardly overlap.
 
     Parameters
@@ -105,6 +160,8 @@ def label_stars(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> L
     output : (1 + rays, y, x); ray k points to (sin, cos) of 2 pi k / rays in (y, x); or
         (1 + rays, z, y, x) with the rays of `bmz.process.star_rays.golden_spiral`
     grid : spacing of the map along (z,) y and x, px of the input
+    place : where the output lies in the map of the image, whose border has no candidates; None
+        for all of it
     **parameters : as in `StarSettings`
 
     Returns
@@ -119,22 +176,22 @@ def label_stars(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> L
         `output` is neither (c, y, x) nor (c, z, y, x).
     ChannelsDiffer
         There are fewer rays than an outline needs.
-    AnisotropyUnclear
-        It is no three positive numbers.
+    AnisotropyUnclear, NetworkGridUnclear
+        These are no three positive numbers, or not one whole number an axis.
     """
-    labels, scores = ranked_stars(output, grid, StarSettings(**parameters))
+    labels, scores = ranked_stars(output, grid, StarSettings(**parameters), place)
     extra = max(int(labels.max(initial=0)) - len(scores), 0)
     return in_raster_order(labels, np.append(scores, np.zeros(extra, np.float32)))
 
 
 def ranked_stars(
-    output: AnyArray, grid: tuple[int, ...], wanted: StarSettings
+    output: AnyArray, grid: tuple[int, ...], wanted: StarSettings, place: Place | None = None
 ) -> tuple[LabelArray, FloatArray]:
     """Give the labels in the order of falling probability, as stardist numbers them.
 
     Parameters
     ----------
-    output, grid : as in `label_stars`
+    output, grid, place : as in `label_stars`
 
     Returns
     -------
@@ -143,10 +200,11 @@ def ranked_stars(
     """
     shape = tuple(size * step for size, step in zip(output.shape[1:], grid, strict=True))
     if output.ndim == 1 + STACK:
-        return _in_stack(output, grid, shape, wanted)
+        return _in_stack(output, grid, wanted, place)
     require_plane("stardist", output)
     _require_rays(output, FEWEST_RAYS)
-    found = find_candidates(output, grid, wanted.prob_threshold, wanted.border)
+    border = wanted.border_entries(grid)
+    found = find_candidates(output, grid, wanted.prob_threshold, border, place)
     kept = found.take(
         non_maximum_suppression(found.points, found.distances, found.scores, wanted.nms_threshold)
     )
@@ -156,14 +214,16 @@ def ranked_stars(
 
 
 def _in_stack(
-    output: AnyArray, grid: tuple[int, ...], shape: tuple[int, ...], wanted: StarSettings
+    output: AnyArray, grid: tuple[int, ...], wanted: StarSettings, place: Place | None
 ) -> tuple[LabelArray, FloatArray]:
     _require_rays(output, FEWEST_RAYS_3D)
     rays = golden_spiral(len(output) - 1, _anisotropy(wanted.anisotropy))
-    found = find_candidates(output, grid, wanted.prob_threshold, wanted.border)
+    border = wanted.border_entries(grid)
+    found = find_candidates(output, grid, wanted.prob_threshold, border, place)
     kept = found.take(
         suppress_polyhedra(found.points, found.distances, found.scores, rays, wanted.nms_threshold)
     )
+    shape = tuple(size * step for size, step in zip(output.shape[1:], grid, strict=True))
     labels = render_polyhedra(kept.points, kept.distances, rays, shape, wanted.overlap_label)
     return labels, kept.scores
 
@@ -184,16 +244,22 @@ def _anisotropy(text: str) -> tuple[float, float, float]:
     return z, y, x
 
 
+NETWORK_GRID = (
+    "(z,)y,x: px of the input a cell of the network's grid (config.stardist); empty: as the map's"
+)
+
 STARDIST = Recipe(
     name="stardist",
     what="object probability and distances along rays: the best star-convex objects",
     source="Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30; Weigert et al. 2020, doi "
     "10.1109/WACV45572.2020.9093435; stardist 0.9.2",
     label=label_stars,
+    placed=True,
     parameters=(
         Parameter("prob_threshold", 0.5, "least probability of an object", 0, 1),
         Parameter("nms_threshold", 0.4, "largest overlap of two objects, share of size", 0, 1),
-        Parameter("border", 2, "outermost pixels of the map without centres of objects", 0),
+        Parameter("border", 2, "outermost cells of the network's grid without centres", 0),
+        Parameter("network_grid", "", NETWORK_GRID),
         Parameter("anisotropy", "1,1,1", "stacks: of the rays along z, y, x (config.stardist)"),
         Parameter("overlap_label", ANY_PLACE, "stacks: label where objects overlap; 0: the best"),
     ),
