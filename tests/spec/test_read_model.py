@@ -87,7 +87,7 @@ def test_the_tolerance_is_that_of_the_output_and_format(tmp_path: Path) -> None:
     model = read_model(write_package(tmp_path, described))
 
     assert model.tolerance_for("map", "onnx").absolute == 0.01
-    assert model.tolerance_for("map", "torchscript") == Tolerance()
+    assert model.tolerance_for("map", "torchscript") == Tolerance(output_kind="continuous")
 
 
 def test_the_tolerance_of_older_models_is_read_and_gives_way_to_the_declared_one(

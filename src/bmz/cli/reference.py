@@ -22,6 +22,8 @@ ENVIRONMENT = {
     "BMZ_INDEX_URL": "address or file of the list of models",
     "BMZ_OFFLINE": "1: ask no server for anything",
     "BMZ_MIRROR": "FROM=TO, separated by commas: replaces the start of an address",
+    "BMZ_ANSWER_SECONDS": "what a list or a description may take, all tries together (300)",
+    "BMZ_DOWNLOAD_SECONDS": "the same for a file (86400)",
     "BMZ_DEVICE": "what --device is without a word",
     "NO_COLOR": "no colours",
 }

@@ -152,6 +152,11 @@ class TensorSpec:
         return next((axis for axis in self.axes if axis.letter == letter), None)
 
     @property
+    def kind(self) -> OutputKind:
+        """Say whether its values are floating numbers, or whole numbers and truth values."""
+        return "continuous" if self.dtype.startswith("float") else "discrete"
+
+    @property
     def channels(self) -> int | None:
         """Give the number of channels; 1 without a channel axis, None when it is not fixed."""
         axis = self.axis("c")
@@ -160,15 +165,39 @@ class TensorSpec:
         return axis.size.size if isinstance(axis.size, Fixed) else None
 
 
+OutputKind = Literal["continuous", "discrete"]
+
+
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an output may be from the test tensor (``config.bioimageio``)."""
+    """How far an output may be from the test tensor (``config.bioimageio``).
+
+    Parameters
+    ----------
+    absolute, relative, mismatched_per_million : see ``bmz.process.agreement.compare``
+    output_ids : to which outputs it applies; all when empty
+    weights_formats : to which weights it applies; all when empty
+    output_kind : it applies to outputs of floating numbers (continuous) or of whole numbers and
+        truth values (discrete) alone; None for both
+    """
 
     absolute: float = 1e-3
     relative: float = 1e-3
     mismatched_per_million: int = 100
     output_ids: tuple[str, ...] = ()
     weights_formats: tuple[str, ...] = ()
+    output_kind: OutputKind | None = None
+
+
+USUAL_TOLERANCES = (
+    Tolerance(output_kind="continuous"),
+    Tolerance(0.0, 0.0, 1000, output_kind="discrete"),
+)
+"""What holds where a description says nothing.
+
+Source: ``ContinuousReproducibilityTolerance`` and ``DiscreteReproducibilityTolerance`` of
+bioimageio.spec 0.5.13, which are the default of ``reproducibility_tolerance``.
+"""
 
 
 @dataclass(frozen=True)
@@ -273,10 +302,17 @@ class ModelSpec:
         return found if isinstance(found, Mapping) else {}
 
     def tolerance_for(self, output: str, weights_format: str) -> Tolerance:
-        """Give the declared tolerance of an output with a weights format, or the default one."""
-        for entry in self.tolerances:
-            of_output = not entry.output_ids or output in entry.output_ids
-            of_weights = not entry.weights_formats or weights_format in entry.weights_formats
-            if of_output and of_weights:
-                return entry
-        return Tolerance()
+        """Give the declared tolerance of an output with a weights format, or the usual one.
+
+        The first entry that applies holds. Source: ``reproducibility_tolerance`` of bioimageio.spec
+        0.5.13: "Only the first entry matching tensor id and weights format is considered."
+        """
+        kinds = {tensor.id: tensor.kind for tensor in self.outputs}
+        kind = kinds.get(output, "continuous")
+        return next(
+            entry
+            for entry in (*self.tolerances, *USUAL_TOLERANCES)
+            if (not entry.output_ids or output in entry.output_ids)
+            and (not entry.weights_formats or weights_format in entry.weights_formats)
+            and entry.output_kind in {None, kind}
+        )

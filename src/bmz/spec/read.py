@@ -13,6 +13,7 @@ from bmz.spec.errors import PackageInvalid, PackageNewer, PackageUnreadable
 from bmz.spec.format_version import FormatVersion, dotted, format_version, unknown_words
 from bmz.spec.model import ModelSpec
 from bmz.spec.repair import repaired
+from bmz.spec.tolerance import with_lists_of_outputs
 from bmz.spec.translate import Source, translate
 from bmz.spec.yaml_guard import fault_of
 
@@ -55,7 +56,7 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     content, repairs = repaired(parsed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        description = _validate(manifest, content, written)
+        description = _validate(manifest, with_lists_of_outputs(content), written)
     newer = (written.why_newer,) if written.newer else ()
     remarks = (*newer, *repairs, *dict.fromkeys(str(w.message) for w in caught))
     source = Source(manifest, hashlib.sha256(raw).hexdigest(), content, remarks)

@@ -16,7 +16,7 @@ from bmz.spec import model as words
 from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec
 
-SCHEMA = 6
+SCHEMA = 7
 """Number of the form; raised with every change of ``bmz.spec.model`` or of its meaning."""
 
 _CLASS = "="

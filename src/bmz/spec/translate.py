@@ -25,9 +25,9 @@ from bmz.spec.model import (
     Size,
     Stepped,
     TensorSpec,
-    Tolerance,
     Weights,
 )
+from bmz.spec.tolerance import tolerances_of
 
 if TYPE_CHECKING:
     from bioimageio.spec.model import v0_5
@@ -129,7 +129,7 @@ def translate(
         tags=tuple(str(tag) for tag in description.tags),
         documentation=str(getattr(documentation, "source", documentation) or ""),
         config=config,
-        tolerances=_tolerances(description),
+        tolerances=tolerances_of(description, source.content),
         remarks=source.remarks,
         alias=_alias(description.id, config),
     )
@@ -141,44 +141,6 @@ def _alias(own_id: object, config: Mapping[str, Any]) -> str:
     nickname = ours.get("nickname") if isinstance(ours, Mapping) else None
     bare = bare_alias(str(nickname or own_id or ""))
     return bare if _ALIAS.fullmatch(bare) else ""
-
-
-def _tolerances(description: v0_5.ModelDescr) -> tuple[Tolerance, ...]:
-    ours = description.config.bioimageio
-    declared = tuple(
-        Tolerance(
-            absolute=float(entry.absolute_tolerance),
-            relative=float(entry.relative_tolerance),
-            mismatched_per_million=int(entry.mismatched_elements_per_million),
-            output_ids=tuple(str(i) for i in entry.output_ids),
-            weights_formats=tuple(str(f) for f in entry.weights_formats),
-        )
-        for entry in ours.reproducibility_tolerance
-    )
-    older = (ours.model_extra or {}).get("test_kwargs")
-    words = older.items() if isinstance(older, Mapping) else ()
-    # the later entries hold where no earlier one does
-    return declared + tuple(
-        _older_tolerance(str(name), kwargs) for name, kwargs in words if isinstance(kwargs, Mapping)
-    )
-
-
-def _older_tolerance(weights_format: str, kwargs: Mapping[str, Any]) -> Tolerance:
-    """Read what models of the zoo said before the specification had words for it.
-
-    ``config.bioimageio.test_kwargs`` held the arguments of bioimageio.core's ``test_model`` for a
-    weights format. ``decimal`` is that of ``numpy.testing.assert_array_almost_equal``:
-    ``abs(desired-actual) < float64(1.5 * 10**(-decimal))``, for every element.
-    """
-    decimal = kwargs.get("decimal")
-    if decimal is not None:
-        return Tolerance(1.5 * 10 ** -float(decimal), 0.0, 0, weights_formats=(weights_format,))
-    usual = Tolerance()
-    return Tolerance(
-        float(kwargs.get("absolute_tolerance", usual.absolute)),
-        float(kwargs.get("relative_tolerance", usual.relative)),
-        weights_formats=(weights_format,),
-    )
 
 
 def _weights(description: v0_5.ModelDescr, source: Source) -> Iterator[Weights]:
