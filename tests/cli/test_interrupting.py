@@ -17,7 +17,7 @@ class Ended(BaseException):
 def _watched(monkeypatch: pytest.MonkeyPatch, *signals: bytes, grace_s: float) -> list[str]:
     ends: list[str] = []
 
-    def end(why: str) -> None:
+    def end(_number: int, why: str) -> None:
         ends.append(why)
         raise Ended
 
@@ -37,7 +37,7 @@ def _watched(monkeypatch: pytest.MonkeyPatch, *signals: bytes, grace_s: float) -
     return ends
 
 
-INT, CHILD = bytes([signal.SIGINT]), bytes([signal.SIGTERM])
+INT, CHILD = bytes([signal.SIGINT]), bytes([signal.SIGCHLD])
 
 
 def test_a_second_interrupt_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,9 @@ def test_one_interrupt_is_answered_by_python_itself(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_interrupt_without_effect_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _watched(monkeypatch, INT, grace_s=0.01) == ["the program did not answer to Ctrl-C"]
+    assert _watched(monkeypatch, INT, grace_s=0.01) == [
+        "the program did not answer to the signal to end"
+    ]
 
 
 def test_the_watch_ends_with_its_block() -> None:
@@ -60,3 +62,12 @@ def test_the_watch_ends_with_its_block() -> None:
 
     assert threading.active_count() == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM for one process")
+def test_a_program_that_is_asked_to_end_clears_up_and_says_by_which_signal() -> None:
+    with interrupting.interruptible(), pytest.raises(interrupting.Terminated) as ended:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert ended.value.exit_status == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -30,7 +30,7 @@ from bmz.predict.confined import (
     NotConfinable,
     open_confined,
 )
-from bmz.predict.confined_process import Child
+from bmz.predict.confined_process import Child, _remove_left_by_dead, remove_tree
 from bmz.predict.wire import Block, Broken, Wire, bytes_for
 from bmz.testing.contract import BackendContract
 from bmz.testing.package import write_identity
@@ -82,7 +82,7 @@ class TestConfinedBackend(BackendContract):
         (tmp_path / "own").mkdir()  # other tests make such folders beside it
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "own"))
         backend = self.backend()
-        during = list((tmp_path / "own").glob("bmz-*"))
+        during = list((tmp_path / "own").glob(".scratch-*"))
 
         backend.close()
 
@@ -230,19 +230,22 @@ def test_last_words_are_told_without_what_steers_a_terminal(
     with pytest.raises(ChildDied) as died:
         backend.run([images()])
 
-    assert died.value.message.endswith("its last words: last  [31mwords")
+    assert died.value.message.endswith("the last that it printed is “last  [31mwords”")
 
 
 def test_a_code_that_is_not_of_a_network_is_not_passed_on(
     with_child: Callable[[Answering], ConfinedBackend],
 ) -> None:
-    backend = with_child(lambda wire: wire.send({"refused": "scale.far", "message": "\x1b]0;x"}))
+    spoofed = {"refused": "package.runs-code", "message": "\x1b]0;run: curl x | sh", "hint": "rm"}
+    backend = with_child(lambda wire: wire.send(spoofed))
 
     with pytest.raises(ChildRefused) as refused:
         backend.run([images()])
 
     assert refused.value.code == "trust.child-refused"
-    assert refused.value.message == " ]0;x"
+    assert "code gave up, and says “ ]0;run: curl x | sh”" in refused.value.message
+    assert "not those of bmz" in refused.value.hint
+    assert "rm" not in refused.value.hint
 
 
 @pytest.mark.parametrize("answer", [{"memory": True}, {"need": 2**60}])
@@ -253,6 +256,42 @@ def test_memory_that_there_is_not_is_out_of_memory(
 
     with pytest.raises(OutOfMemory):
         backend.run([images()])
+
+
+def test_a_scratch_folder_goes_however_deep_its_folders_nest(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "file").write_text("x")
+    (scratch / "link").symlink_to(tmp_path)
+    (scratch / "shut").mkdir()
+    (scratch / "shut" / "file").write_text("x")
+    (scratch / "shut").chmod(0)
+    place = os.open(scratch, os.O_RDONLY)
+    for _ in range(4000):
+        os.mkdir("inner", dir_fd=place)
+        inner = os.open("inner", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.close(place)
+
+    remove_tree(scratch)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_folders_of_processes_that_were_killed_are_removed_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    names = (f".scratch-{ended.pid}-a", f".scratch-{os.getpid()}-b", "bmz-other")
+    for name in names:
+        (tmp_path / name).mkdir()
+
+    _remove_left_by_dead()
+
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
 
 
 def handles_of_nothing() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def entry(folder: Path, text: str = NET, **words: object) -> Weights:
     path.write_text(text)
     architecture = Architecture("Net", {"depth": 3}, PackagedFile(path))
     weights = PackagedFile(folder / "w.pt")
+    weights.path.write_bytes(b"numbers")
     return Weights("pytorch_state_dict", weights, architecture=replace(architecture, **words))  # type: ignore[arg-type]
 
 
@@ -54,6 +56,18 @@ def test_every_change_of_what_would_run_changes_the_identity(tmp_path: Path) -> 
     assert len({code.sha256 for code in codes if code}) == len(codes)
 
 
+def test_other_weights_are_another_identity(tmp_path: Path) -> None:
+    weights = entry(tmp_path)
+    before = code_of(weights)
+
+    weights.file.path.write_bytes(b"other numbers, which the code may execute")
+    after = code_of(weights)
+
+    assert before is not None
+    assert after is not None
+    assert before.sha256 != after.sha256
+
+
 def test_the_same_code_in_another_folder_has_the_same_identity(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
 
@@ -67,9 +81,16 @@ def test_the_same_code_in_another_folder_has_the_same_identity(tmp_path: Path) -
 def test_a_file_that_is_not_here_counts_by_its_stated_sha256(tmp_path: Path) -> None:
     here = code_of(entry(tmp_path))
     assert here is not None
+    weights = entry(tmp_path).file
+    stated = hashlib.sha256(weights.path.read_bytes()).hexdigest()
     (tmp_path / "net.py").unlink()
+    weights.path.unlink()
     file = PackagedFile(tmp_path / "net.py", here.files[0].sha256)
-    away = Weights("pytorch_state_dict", file, architecture=Architecture("Net", {"depth": 3}, file))
+    away = Weights(
+        "pytorch_state_dict",
+        PackagedFile(weights.path, stated),
+        architecture=Architecture("Net", {"depth": 3}, file),
+    )
 
     code = code_of(away)
 

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from bmz.base.errors import CouldNotTell
 
+SCRATCH = ".scratch-"
+"""How the name of a folder for what is needed in between begins."""
+
 LEFTOVER = r"\.(?:writing|scratch)-(\d+)-.*"
 """What a file or folder that is being written is called, with the number of the process."""
 

@@ -17,7 +17,7 @@ from bmz.base.errors import BmzError
 from bmz.base.files import FolderNotWritable, disk_faults_told
 from bmz.base.printable import printable
 from bmz.base.version import version
-from bmz.cli.interrupting import INTERRUPTED, interruptible
+from bmz.cli.interrupting import INTERRUPTED, Terminated, interruptible
 
 OUR_BUG = 70
 
@@ -124,9 +124,9 @@ def status_of(words: Sequence[str]) -> int:
     except BmzError as error:
         say_error(error)
         return error.exit_status
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, Terminated) as ended:
         click.echo("interrupted; what is finished is kept (bmz run --resume goes on)", err=True)
-        return INTERRUPTED
+        return ended.exit_status if isinstance(ended, Terminated) else INTERRUPTED
     except MemoryError:
         say_memory()
         return 3

@@ -102,7 +102,7 @@ def confine(cell: Cell, parent: int) -> dict[str, str]:
         "limits": lambda: _limit(cell.memory_bytes),
         "network": _leave_network,
         "files": lambda: restrict_files(_readable(cell), cell.listable, _writable(cell)),
-        "calls": restrict_calls,
+        "calls": lambda: restrict_calls(gpu=cell.gpu),
     }
     return {name: _told(step) for name, step in steps.items()}
 

@@ -18,7 +18,14 @@ from bmz.predict.backend import (
     shapes_of,
 )
 from bmz.predict.confine import NEEDED, means_here
-from bmz.predict.confined_process import Child, ChildDied, harmless, memory_bytes, start_child
+from bmz.predict.confined_process import (
+    Child,
+    ChildDied,
+    harmless,
+    memory_bytes,
+    quoted,
+    start_child,
+)
 from bmz.predict.wire import Block, Broken, Message, bytes_for
 
 __all__ = ["ChildDied", "ChildRefused", "ConfinedBackend", "NotConfinable", "open_confined"]
@@ -38,12 +45,19 @@ class NotConfinable(CouldNotTell):
 
 
 class ChildRefused(CouldNotTell):
-    """The confined process says why it cannot open or run the network."""
+    """The confined process says why it cannot open or run the network.
 
-    def __init__(self, code: str, message: str, hint: str) -> None:
+    Its words may be those of the model's code, which speaks through the same channel: they are
+    quoted, and never a hint.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        told = harmless(message)
         super().__init__(
-            harmless(message) or "the network failed in its confined process",
-            hint=harmless(hint) or "'bmz test MODEL' tells whether it runs on its own test input",
+            "the confined process of the model's code gave up"
+            + (f", and says {quoted(told)}" if told else ""),
+            hint="these words are not those of bmz; 'bmz test MODEL' tells whether the model runs "
+            "on its own test input",
             code=code,
         )
 
@@ -165,9 +179,21 @@ def _refused(answer: Message, device: Device, shapes: str) -> CouldNotTell:
     if answer.get("memory") is True:
         return OutOfMemory(device, shapes)
     code = str(answer.get("refused", ""))
-    known = code.startswith(("predict.", "package.", "weights."))
-    told = (str(answer.get(key, "")) for key in ("message", "hint"))
-    return ChildRefused(code if known and code.isascii() else "trust.child-refused", *told)
+    return ChildRefused(
+        code if code in _CODES else "trust.child-refused", str(answer.get("message", ""))
+    )
+
+
+_CODES = frozenset(
+    {
+        "package.weights-unreadable", "precision.unsupported", "predict.dtype-lossy",
+        "predict.input-shape",
+        "predict.network-failed", "predict.output-shape", "predict.outputs-unclear",
+        "predict.tensor-count", "weights.architecture", "weights.no-backend",
+        "weights.state-differs",
+    }
+)  # fmt: skip
+"""What opening or running a network may fail with; code of a model can choose among these."""
 
 
 def _bytes_wanted(found: object) -> int:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import secrets
 import site
 import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from bmz.base.errors import CouldNotTell
+from bmz.base.files import SCRATCH, is_left_by_dead, unfinished
 from bmz.base.printable import printable
 from bmz.predict import child
 from bmz.predict.backend import Device
@@ -29,6 +31,8 @@ _KEPT_WORDS = (
 )  # fmt: skip
 """Words of the environment that shape speed; all others, secrets among them, stay here."""
 
+_LIFTED = f".lifted-{secrets.token_hex(8)}-"  # names that the code cannot have taken
+
 _TAIL = 2000  # characters of what the process printed
 _WORDS = 300  # of one message of it
 
@@ -40,7 +44,7 @@ class ChildDied(CouldNotTell):
         last = harmless(printed.strip().rpartition("\n")[2])
         super().__init__(
             f"the confined process of the model's code ended while it was to {doing}"
-            + (f"; its last words: {last}" if last else ""),
+            + (f"; the last that it printed is {quoted(last)}" if last else ""),
             hint="its code may need what is denied to it: the network, files, other programs, or "
             "more memory than there is",
             code="trust.child-ended",
@@ -108,7 +112,7 @@ class Child:
         self.process.kill()
         self.process.wait()
         self.printed.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove_tree(self.scratch)
 
 
 def memory_bytes() -> int:
@@ -130,8 +134,9 @@ def start_child(files: tuple[Path, ...], device: Device) -> Child:
     ------
     ChildDied
     """
+    _remove_left_by_dead()
     ours, theirs = socket.socketpair()
-    scratch = Path(tempfile.mkdtemp(prefix="bmz-"))
+    scratch = Path(tempfile.mkdtemp(prefix=unfinished("scratch")))
     printed = tempfile.TemporaryFile()  # noqa: SIM115  (it is held as long as the process)
     process = subprocess.Popen(  # noqa: S603  (this Python, and a script of ours)
         [sys.executable, "-I", "-S", "-B", child.__file__, str(theirs.fileno())],
@@ -157,6 +162,50 @@ def start_child(files: tuple[Path, ...], device: Device) -> Child:
     except OSError as why:
         raise started.died("start") from why
     return started
+
+
+def _remove_left_by_dead() -> None:
+    """Remove the scratch folders of our own processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError):  # another process removes it, too
+            if is_left_by_dead(folder) and folder.lstat().st_uid == os.getuid():
+                remove_tree(folder)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder however deep its folders nest, and whatever rights its code took from them.
+
+    Folders are moved to the top before they are looked into, since the path of one that lies
+    deeper than the system's longest path names nothing.
+    """
+    if not folder.exists():
+        return
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        number = 0
+        while entries := list(os.scandir(top)):
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.name, dir_fd=top)
+                    continue
+                number = _lift(top, entry.name, number)
+                os.rmdir(entry.name, dir_fd=top)
+    finally:
+        os.close(top)
+    folder.rmdir()
+
+
+def _lift(top: int, name: str, number: int) -> int:
+    """Move what lies in a folder of `top` into `top` under numbers that are free; give the next."""
+    os.chmod(name, 0o700, dir_fd=top)
+    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+    try:
+        for held in list(os.scandir(inner)):
+            os.rename(held.name, f"{_LIFTED}{number}", src_dir_fd=inner, dst_dir_fd=top)
+            number += 1
+    finally:
+        os.close(inner)
+    return number
 
 
 def _cell(files: tuple[Path, ...], scratch: Path, device: Device) -> Cell:
@@ -188,6 +237,11 @@ def _libraries() -> tuple[Path, ...]:
     user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
     shared = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     return tuple(dict.fromkeys(Path(path) for path in (*own, *user, *shared)))
+
+
+def quoted(text: str) -> str:
+    """Mark words of the model's code as such, so that nobody takes them for words of bmz."""
+    return "\N{LEFT DOUBLE QUOTATION MARK}" + text + "\N{RIGHT DOUBLE QUOTATION MARK}"
 
 
 def harmless(text: str) -> str:

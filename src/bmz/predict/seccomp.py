@@ -1,4 +1,4 @@
-"""A filter of system calls: no new processes, no sockets, nothing that reaches other processes.
+"""A filter of system calls: what a network needs to compute is allowed, all else refused.
 
 Source: ``Documentation/userspace-api/seccomp_filter.rst`` and the system call tables of the Linux
 kernel (``arch/x86/entry/syscalls/syscall_64.tbl``, ``include/uapi/asm-generic/unistd.h``).
@@ -16,58 +16,114 @@ from collections.abc import Mapping, Sequence
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_NUMBER, _ARCH, _FIRST = 0, 4, 16  # offsets in struct seccomp_data; little endian
+_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; little endian
 _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2  # of prctl
 _THREAD = 0x10000  # CLONE_THREAD
 _X32 = 0x40000000  # numbers of the other calling convention of x86-64
+_NEWEST = 456
+"""The highest number of the table; the C library has another way where a newer call is unknown."""
 
 _ARCHS = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _COLUMN = {"x86_64": 0, "aarch64": 1}
 
-_NEVER: Mapping[str, tuple[int | None, int | None]] = {
-    # start or become another program
-    "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
-    # the network, and sockets of other programs
-    "socket": (41, 198), "bind": (49, 200), "listen": (50, 201), "connect": (42, 203),
-    "accept": (43, 202), "accept4": (288, 242),
-    # other processes
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
-    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424),
-    "kcmp": (312, 272), "process_madvise": (440, 440), "tkill": (200, 130),
-    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
-    "sched_setscheduler": (144, 119), "setpriority": (141, 140),
-    # memory shared with other processes, or outside every limit
-    "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186), "semget": (64, 190),
-    "memfd_create": (319, 279), "memfd_secret": (447, 447),
-    # rights of files, which Landlock does not guard
-    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
-    "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
-    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
-    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
-    "setxattrat": (463, 463), "removexattrat": (466, 466), "truncate": (76, 45),
-    "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
-    "mknod": (133, None), "mknodat": (259, 33),
-    # the system itself
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
-    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
-    "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
-    "mount_setattr": (442, 442), "setns": (308, 268), "unshare": (272, 97),
-    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
-    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
-    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
-    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
-    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "reboot": (169, 142),
-    "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "quotactl": (179, 60),
-    "syslog": (103, 116), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
-    "sethostname": (170, 161), "setdomainname": (171, 162), "settimeofday": (164, 170),
-    "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266),
-    "iopl": (172, None), "ioperm": (173, None), "fanotify_init": (300, 262),
+_ALWAYS: Mapping[str, tuple[int | None, int | None]] = {
+    # threads, and what they wait for; the most frequent first, since the filter is read in order
+    "futex": (202, 98), "read": (0, 63), "write": (1, 64), "mmap": (9, 222), "munmap": (11, 215),
+    "madvise": (28, 233), "mprotect": (10, 226), "brk": (12, 214), "mremap": (25, 216),
+    "futex_waitv": (449, 449), "futex_wake": (454, 454), "futex_wait": (455, 455),
+    "futex_requeue": (456, 456), "set_robust_list": (273, 99), "set_tid_address": (218, 96),
+    "rseq": (334, 293), "membarrier": (324, 283), "sched_yield": (24, 124),
+    "sched_getaffinity": (204, 123), "sched_getparam": (143, 121), "sched_getscheduler": (145, 120),
+    "sched_getattr": (315, 275), "sched_get_priority_max": (146, 125),
+    "sched_get_priority_min": (147, 126), "sched_rr_get_interval": (148, 127), "getcpu": (309, 168),
+    "exit": (60, 93), "exit_group": (231, 94), "restart_syscall": (219, 128), "wait4": (61, 260),
+    "waitid": (247, 95),
+    # memory of its own
+    "mincore": (27, 232), "msync": (26, 227), "mlock": (149, 228), "mlock2": (325, 284),
+    "munlock": (150, 229), "mbind": (237, 235), "get_mempolicy": (239, 236),
+    "set_mempolicy": (238, 237), "pkey_alloc": (330, 289), "pkey_free": (331, 290),
+    "pkey_mprotect": (329, 288), "map_shadow_stack": (453, 453),
+    # files, which Landlock guards
+    "open": (2, None), "openat": (257, 56), "openat2": (437, 437), "creat": (85, None),
+    "close": (3, 57), "close_range": (436, 436), "stat": (4, None), "fstat": (5, 80),
+    "lstat": (6, None), "newfstatat": (262, 79), "statx": (332, 291), "lseek": (8, 62),
+    "pread64": (17, 67), "pwrite64": (18, 68), "readv": (19, 65), "writev": (20, 66),
+    "preadv": (295, 69), "pwritev": (296, 70), "preadv2": (327, 286), "pwritev2": (328, 287),
+    "access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439), "dup": (32, 23),
+    "dup2": (33, None), "dup3": (292, 24), "flock": (73, 32), "fsync": (74, 82),
+    "fdatasync": (75, 83), "ftruncate": (77, 46), "fallocate": (285, 47), "fadvise64": (221, 223),
+    "readahead": (187, 213), "sync_file_range": (277, 84), "copy_file_range": (326, 285),
+    "sendfile": (40, 71), "getdents": (78, None), "getdents64": (217, 61), "getcwd": (79, 17),
+    "chdir": (80, 49), "fchdir": (81, 50), "rename": (82, None), "renameat": (264, 38),
+    "renameat2": (316, 276), "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None),
+    "link": (86, None), "linkat": (265, 37), "unlink": (87, None), "unlinkat": (263, 35),
+    "symlink": (88, None), "symlinkat": (266, 36), "readlink": (89, None), "readlinkat": (267, 78),
+    "statfs": (137, 43), "fstatfs": (138, 44), "umask": (95, 166),
+    # pipes, events and the socket to the parent, the only one that there is
+    "pipe": (22, None), "pipe2": (293, 59), "poll": (7, None), "ppoll": (271, 73),
+    "select": (23, None), "pselect6": (270, 72), "epoll_create": (213, None),
+    "epoll_create1": (291, 20), "epoll_ctl": (233, 21), "epoll_wait": (232, None),
+    "epoll_pwait": (281, 22), "epoll_pwait2": (441, 441), "eventfd": (284, None),
+    "eventfd2": (290, 19), "signalfd": (282, None), "signalfd4": (289, 74),
+    "timerfd_create": (283, 85), "timerfd_settime": (286, 86), "timerfd_gettime": (287, 87),
+    "sendto": (44, 206), "recvfrom": (45, 207), "sendmsg": (46, 211), "recvmsg": (47, 212),
+    "shutdown": (48, 210), "getsockname": (51, 204), "getpeername": (52, 205),
+    "getsockopt": (55, 209), "setsockopt": (54, 208),
+    # its own signals and clocks
+    "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139),
+    "rt_sigpending": (127, 136), "rt_sigsuspend": (130, 133), "rt_sigtimedwait": (128, 137),
+    "sigaltstack": (131, 132), "pause": (34, None), "alarm": (37, None), "getitimer": (36, 102),
+    "setitimer": (38, 103), "timer_create": (222, 107), "timer_settime": (223, 110),
+    "timer_gettime": (224, 108), "timer_getoverrun": (225, 109), "timer_delete": (226, 111),
+    "nanosleep": (35, 101), "clock_nanosleep": (230, 115), "clock_gettime": (228, 113),
+    "clock_getres": (229, 114), "gettimeofday": (96, 169), "time": (201, None), "times": (100, 153),
+    # what it is, and where
+    "getpid": (39, 172), "gettid": (186, 178), "getppid": (110, 173), "getpgid": (121, 155),
+    "getpgrp": (111, None), "getsid": (124, 156), "getuid": (102, 174), "geteuid": (107, 175),
+    "getgid": (104, 176), "getegid": (108, 177), "getresuid": (118, 148), "getresgid": (120, 150),
+    "getgroups": (115, 158), "getpriority": (140, 141), "getrusage": (98, 165),
+    "getrlimit": (97, 163), "sysinfo": (99, 179), "uname": (63, 160), "capget": (125, 90),
+    "arch_prctl": (158, None), "getrandom": (318, 278),
 }  # fmt: skip
-"""Name -> number on x86-64 and on 64-bit Arm; None where there is no such call."""
+"""Calls of any arguments that are allowed: name -> number on x86-64 and on 64-bit Arm; None where
+there is no such call. What is not named here or below is refused: other programs and processes,
+sockets, memory shared with others, rights and times of files, users, and the system itself."""
 
-_OWN_ONLY = {"kill": (62, 129), "tgkill": (234, 131)}
-_OWN_OR_ZERO = {"prlimit64": (302, 261)}
-_CLONE, _CLONE3 = (56, 220), (435, 435)
+_FCNTL = (
+    0, 1030,  # F_DUPFD, F_DUPFD_CLOEXEC
+    1, 2, 3, 4,  # F_GETFD, F_SETFD, F_GETFL, F_SETFL
+    5, 6, 7, 36, 37, 38,  # locks
+    1031, 1032, 1033, 1034,  # sizes of pipes, seals
+)  # fmt: skip
+"""Not F_SETOWN, F_SETSIG, F_SETLEASE and F_NOTIFY, which send signals to others."""
+
+_IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+"""TCGETS (is it a terminal?), TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
+
+_IOCTL_NEVER = (
+    0x8901, 0x8902, 0x5452,  # FIOSETOWN, SIOCSPGRP, FIOASYNC: signals to others
+    0x5412, 0x541C,  # TIOCSTI, TIOCLINUX: typing into a terminal
+    0x40086602, 0x40046602, 0x401C5820,  # FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR
+    0x40086604, 0x40049409, 0x4020940D,  # FS_IOC_SETVERSION, FICLONE, FICLONERANGE
+)  # fmt: skip
+"""Refused where a GPU is used, whose driver has requests of its own."""
+
+_PRCTL = (
+    2, 3, 15, 16, 21, 23, 29, 30,  # PDEATHSIG (get), DUMPABLE (get), names, SECCOMP (get), slack
+    38, 39, 41, 42,  # NO_NEW_PRIVS, THP_DISABLE
+    51, 53, 56, 64,  # SVE, pointer authentication, tagged addresses, SME (get)
+    0x53564D41,  # SET_VMA, names of memory
+)  # fmt: skip
+"""Not PR_SET_PDEATHSIG, with which the process would outlive bmz."""
+
+_NUMBERS: Mapping[str, tuple[int, int]] = {
+    "clone": (56, 220), "clone3": (435, 435), "kill": (62, 129), "tgkill": (234, 131),
+    "sched_setaffinity": (203, 122), "prlimit64": (302, 261), "fcntl": (72, 25),
+    "ioctl": (16, 29), "prctl": (157, 167),
+}  # fmt: skip
+"""Calls that are allowed with some arguments only."""
+
+Steps = list[tuple[int, int, int, int]]
 
 
 def seccomp_available() -> bool:
@@ -78,17 +134,21 @@ def seccomp_available() -> bool:
     return platform.machine() in _ARCHS and asked != unsupported
 
 
-def restrict_calls() -> None:
-    """Refuse this thread and its descendants the calls of the table, for good.
+def restrict_calls(*, gpu: bool = False) -> None:
+    """Leave this thread and its descendants the calls of the tables alone, for good.
 
     Threads may be started, processes not; signals reach this process alone.
+
+    Parameters
+    ----------
+    gpu : requests to the driver of a GPU are allowed, whatever they are
 
     Raises
     ------
     OSError
         The kernel refuses.
     """
-    steps = program(platform.machine(), os.getpid())
+    steps = program(platform.machine(), os.getpid(), gpu=gpu)
     filters = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     described = struct.pack("@HP", len(steps), ctypes.addressof(filters))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -101,39 +161,55 @@ def restrict_calls() -> None:
             raise OSError(number, f"seccomp: {os.strerror(number)}")
 
 
-def program(machine: str, pid: int) -> list[tuple[int, int, int, int]]:
+def program(machine: str, pid: int, *, gpu: bool = False) -> Steps:
     """Give the filter as steps (code, jump if true, jump if false, operand) of classic BPF.
 
     Parameters
     ----------
     machine : ``x86_64`` or ``aarch64``
     pid : of this process, the only one to which signals may go
+    gpu : see `restrict_calls`
     """
     column = _COLUMN[machine]
-    refuse = _REFUSE | errno.EPERM
     steps = [
         (_LOAD, 0, 0, _ARCH),
         (_EQUAL, 1, 0, _ARCHS[machine]),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
-        *_when(_AT_LEAST, _X32, [(_RETURN, 0, 0, refuse)]),
     ]
-    for numbers in _NEVER.values():
+    for numbers in _ALWAYS.values():
         number = numbers[column]
         if number is not None:
-            steps += _when(_EQUAL, number, [(_RETURN, 0, 0, refuse)])
-    # the C library falls back to clone, whose flags can be seen, where there is no clone3
-    no_such_call = [(_RETURN, 0, 0, _REFUSE | errno.ENOSYS)]
-    steps += _when(_EQUAL, _CLONE3[column], no_such_call)
-    steps += _when(_EQUAL, _CLONE[column], _first((_ANY_BIT, _THREAD), refuse))
-    for numbers in _OWN_ONLY.values():
-        steps += _when(_EQUAL, numbers[column], _first((_EQUAL, pid), refuse))
-    for numbers in _OWN_OR_ZERO.values():
-        steps += _when(_EQUAL, numbers[column], _first_of((0, pid), refuse))
-    return [*steps, (_RETURN, 0, 0, _ALLOW)]
+            steps += _when(_EQUAL, number, [_YES])
+    for name, then in _by_arguments(pid, gpu=gpu).items():
+        steps += _when(_EQUAL, _NUMBERS[name][column], then)
+    steps += _when(_AT_LEAST, _X32, [_NO])
+    steps += _when(_AT_LEAST, _NEWEST + 1, [_UNKNOWN])
+    return [*steps, _NO]
 
 
-Steps = list[tuple[int, int, int, int]]
+_YES = (_RETURN, 0, 0, _ALLOW)
+_NO = (_RETURN, 0, 0, _REFUSE | errno.EPERM)
+_UNKNOWN = (_RETURN, 0, 0, _REFUSE | errno.ENOSYS)
+
+
+def _by_arguments(pid: int, *, gpu: bool) -> Mapping[str, Steps]:
+    """Give what decides about each of the calls of which some arguments are allowed."""
+    requests = _none_of(1, _IOCTL_NEVER) if gpu else _one_of(1, _IOCTL)
+    return {
+        # threads have it among their flags
+        "clone": [(_LOAD, 0, 0, _ARGUMENTS), *_when(_ANY_BIT, _THREAD, [_YES]), _NO],
+        # the C library falls back to clone, whose flags can be seen, where there is no clone3
+        "clone3": [_UNKNOWN],
+        "kill": _one_of(0, (pid,)),
+        "tgkill": _one_of(0, (pid,)),
+        "sched_setaffinity": _one_of(0, (0, pid)),
+        # limits are read and never set: the third argument is where new ones are
+        "prlimit64": [*_unless_zero(2), *_one_of(0, (0, pid))],
+        "fcntl": _one_of(1, _FCNTL),
+        "ioctl": requests,
+        "prctl": _one_of(0, _PRCTL),
+    }
 
 
 def _when(test: int, operand: int, then: Sequence[tuple[int, int, int, int]]) -> Steps:
@@ -141,20 +217,27 @@ def _when(test: int, operand: int, then: Sequence[tuple[int, int, int, int]]) ->
     return [(test, 0, len(then), operand), *then]
 
 
-def _first(allowed: tuple[int, int], otherwise: int) -> Steps:
-    """Allow the call when its first argument passes one test."""
-    test, operand = allowed
-    return [
-        (_LOAD, 0, 0, _FIRST),
-        (test, 0, 1, operand),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, otherwise),
-    ]
-
-
-def _first_of(allowed: Sequence[int], otherwise: int) -> Steps:
-    """Allow the call when its first argument is one of a few."""
+def _one_of(position: int, allowed: Sequence[int]) -> Steps:
+    """Allow the call when the lower half of an argument is one of a few."""
     tests: Steps = []
     for value in allowed:
-        tests += _when(_EQUAL, value, [(_RETURN, 0, 0, _ALLOW)])
-    return [(_LOAD, 0, 0, _FIRST), *tests, (_RETURN, 0, 0, otherwise)]
+        tests += _when(_EQUAL, value, [_YES])
+    return [_load(position), *tests, _NO]
+
+
+def _none_of(position: int, refused: Sequence[int]) -> Steps:
+    """Refuse the call when the lower half of an argument is one of a few."""
+    tests: Steps = []
+    for value in refused:
+        tests += _when(_EQUAL, value, [_NO])
+    return [_load(position), *tests, _YES]
+
+
+def _unless_zero(position: int) -> Steps:
+    """Refuse the call unless an argument, an address, is zero."""
+    halves = (_load(position), _load(position, upper=True))
+    return [step for half in halves for step in (half, (_EQUAL, 1, 0, 0), _NO)]
+
+
+def _load(position: int, *, upper: bool = False) -> tuple[int, int, int, int]:
+    return (_LOAD, 0, 0, _ARGUMENTS + 8 * position + (4 if upper else 0))

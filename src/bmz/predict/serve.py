@@ -50,8 +50,8 @@ def refusal(why: BmzError | MemoryError) -> Message:
     """Word an error for the other side."""
     if isinstance(why, BmzError):
         memory = isinstance(why, OutOfMemory)
-        return {"refused": why.code, "message": why.message, "hint": why.hint, "memory": memory}
-    return {"refused": "", "message": "", "hint": "", "memory": True}
+        return {"refused": why.code, "message": why.message, "memory": memory}
+    return {"refused": "", "message": "", "memory": True}
 
 
 class Session:

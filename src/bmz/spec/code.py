@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from bmz.spec.model import Architecture, PackagedFile, Weights
@@ -48,7 +49,8 @@ class ModelCode:
     weights_format : of the entry
     what : one line that names it
     files : that hold it
-    sha256 : of all that decides what is run: the files, what is called, and with what
+    sha256 : of all that decides what is run: the files, what is called and with what, and the
+        weights, since code may run what it finds in them
     """
 
     weights_format: str
@@ -89,6 +91,7 @@ def _of_architecture(weights: Weights, architecture: Architecture) -> ModelCode:
         architecture.library,
         json.dumps(architecture.kwargs, sort_keys=True, default=str),
         *(file.sha256 for file in files),
+        _sha256_of(weights.file),
     ]
     what = f"{architecture.callable} of {where} builds the network"
     return ModelCode(weights.format, what, files, _identity(parts))
@@ -98,12 +101,24 @@ def _identity(parts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
 
 
+def _sha256_of(file: PackagedFile) -> str:
+    if not file.path.is_file():
+        return file.sha256 or ""
+    state = file.path.stat()
+    return _content_sha256(file.path, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@lru_cache(maxsize=64)
+def _content_sha256(path: Path, *_state: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _code_file(file: PackagedFile, weights: Weights) -> CodeFile:
     name = file.path.name
+    found = _sha256_of(file)
     if not file.path.is_file():
-        return CodeFile(name, file.sha256 or "", None, None)
-    with file.path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+        return CodeFile(name, found, None, None)
     readable = None if file is weights.file else imports_of(file.path)
     return CodeFile(name, found, file.path.stat().st_size, readable)
 
