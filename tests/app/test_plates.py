@@ -104,6 +104,18 @@ def test_one_table_names_file_well_and_field_of_every_object(model: str, tmp_pat
     ]
 
 
+def test_tracks_of_all_fields_are_in_one_table(model: str, tmp_path: Path) -> None:
+    plate = write_plate_image(tmp_path / "p.ome.zarr", axes="tyx")
+
+    summary = run(RunRequest(model, (plate,), tmp_path / "out", link={"t": 0.5}))
+
+    tracks = rows(tmp_path / "out/p.tracks.csv")
+    assert len(tracks) == sum(one.objects or 0 for one in summary.done)
+    assert list(tracks[0])[:4] == ["file", "well", "field", "track"]
+    assert {row["frames"] for row in tracks} == {"2"}
+    assert len(rows(tmp_path / "out/p.objects.csv")) == 2 * len(tracks)
+
+
 @pytest.mark.parametrize("memory", [1e3, 0])
 def test_zarr_labels_make_up_a_plate(memory: float, model: str, tmp_path: Path) -> None:
     plate = write_plate_image(tmp_path / "p.ome.zarr")

@@ -255,10 +255,20 @@ def test_what_is_labelled_plane_by_plane_is_not_joined(
     assert (code, "warning") in {(one.code, one.severity) for one in done.findings}
 
 
+def test_a_plane_has_nothing_to_join(tmp_path: Path, nuclei: Path) -> None:
+    model = str(write_package(tmp_path / "m", description(halo=4)).parent)
+    request = RunRequest(model, (nuclei,), tmp_path / "out", link={"z": 0.25}, force=True)
+
+    (done,) = run(request).done
+
+    assert "objects.nothing-to-join" in {one.code for one in done.findings}
+
+
 ALONE: Mapping[str, Callable[..., None]] = {
     "axes.order": test_channels_last_are_reordered,
     "objects.not-joined": test_what_is_labelled_plane_by_plane_is_not_joined,
     "objects.not-tracked": test_what_is_labelled_plane_by_plane_is_not_joined,
+    "objects.nothing-to-join": test_a_plane_has_nothing_to_join,
     "size.fixed": test_a_network_of_one_size_gets_tiles,
     "scale.off": test_the_pixel_size_of_a_file_is_compared_with_that_of_the_model,
     "scale.anisotropy": test_a_voxel_of_another_shape_is_a_warning_also_after_a_resize,

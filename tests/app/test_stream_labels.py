@@ -17,9 +17,9 @@ from bmz.app.stream_labels import (
     Labels,
     LabelStack,
     closed_up,
+    in_image,
     overview,
     without_border,
-    without_hidden,
 )
 from bmz.base.arrays import AnyArray
 from bmz.image.inspect import inspect_image
@@ -169,9 +169,9 @@ def test_of_a_stack_only_what_no_plane_shows_is_hidden(monkeypatch: pytest.Monke
     stored = np.zeros((2, 4, 4), np.int64)
     stored[0, 0, 3], stored[1, 2, 2], stored[1, 3, 0], stored[0, 2, 0] = 1, 2, 3, 4
 
-    numbers = without_hidden(stored, np.array([0, 4, 1, 3, 2]), (2, 3, 3))
+    numbers = in_image(stored, 4, (2, 3, 3))
 
-    assert numbers.tolist() == [0, 0, 1, 0, 2]
+    assert numbers.tolist() == [0, 0, 2, 0, 1]
 
 
 @pytest.mark.parametrize(

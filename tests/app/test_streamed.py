@@ -15,7 +15,15 @@ from PIL import Image
 from scipy import ndimage
 from tests.process.ideal_maps import logit
 
-from bmz.app import in_parts, stream_labels, stream_parts, stream_table, stream_write, streamed
+from bmz.app import (
+    in_parts,
+    stream_labels,
+    stream_linked,
+    stream_parts,
+    stream_table,
+    stream_write,
+    streamed,
+)
 from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base import files
@@ -25,7 +33,8 @@ from bmz.base.progress import Event, Note, Progress
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.image.region import open_image
-from bmz.process.blocks import BlockWork, label_blocks
+from bmz.process import linking
+from bmz.process.blocks import BlockWork, Found, label_blocks
 from bmz.process.flow_error import flows_of_labels
 from bmz.process.measure import measure_objects
 from bmz.process.recipes import RECIPES
@@ -41,10 +50,11 @@ WHOLE, PARTS = 1e3, 0.0
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (in_parts, stream_labels, stream_parts, stream_write):
+    for module in (in_parts, stream_labels, stream_linked, stream_parts, stream_write):
         monkeypatch.setattr(module, "BLOCK_PX", 96)
     for module in (in_parts, streamed, stream_labels):
         monkeypatch.setattr(module, "OVERLAP_PX", 24)
+    monkeypatch.setattr(linking, "BOX_PX", 96)
     monkeypatch.setattr(stream_parts, "LEAST_BLOCK_PX", 32)
     monkeypatch.setattr(stream_parts, "STACK_PX", 6 * 48**2)
 
@@ -311,6 +321,36 @@ def test_planes_of_series_and_stacks_are_run_one_by_one(
     assert np.mean(pictures[0] == pictures[1]) > 0.99
 
 
+@pytest.mark.parametrize(
+    ("axes", "labelled"), [("zyx", "yx"), ("tyx", "yx"), ("tzyx", "yx"), ("tzyx", "zyx")]
+)
+@pytest.mark.parametrize("gap", [0, 1])
+def test_labels_that_are_joined_in_parts_are_those_of_the_whole(
+    axes: str, labelled: str, gap: int, tmp_path: Path
+) -> None:
+    size: Any = {"min": 4, "step": 4} if labelled == "zyx" else None
+    halo = 1 if labelled == "zyx" else 4
+    model = write_package(tmp_path / "model", description(space=labelled, size=size, halo=halo))
+    shape = {"t": 2, "z": 4, "y": 150, "x": 170}
+    sizes = [shape[axis] for axis in axes]
+    moved = np.stack([np.roll(blobs(150, 170, 3, 20), 2 * k, -1) for k in range(sizes[0] * 4)])
+    pixels = moved[: int(np.prod(sizes[:-2]))].reshape(sizes)
+    metadata = {"axes": axes.upper(), "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    metadata |= {"PhysicalSizeZ": 2.0} if "z" in axes else {}
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata=metadata)
+    words: dict[str, Any] = {"settings": {"threshold": "0.5"}, "link": {"z": 0.3, "t": 0.2}}
+
+    whole, parts = both(str(model.parent), tmp_path / "a.ome.tif", tmp_path, link_gap=gap, **words)
+
+    alike(whole, parts)
+    assert "streamed" in parts.record
+    assert 5 < (parts.objects or 0) < 100
+    assert set(whole.files) == set(parts.files)
+    for kind in {"planes", "tracks"} & set(whole.files):
+        assert whole.files[kind].read_text() == parts.files[kind].read_text()
+    assert whole.record["seam_score"] == parts.record["seam_score"]
+
+
 def test_a_series_in_parts_is_written_as_ome_zarr(tmp_path: Path) -> None:
     model = str(write_package(tmp_path / "model", description(halo=4)).parent)
     pixels = np.stack([blobs(150, 170, seed, 20) for seed in range(3)])
@@ -400,10 +440,28 @@ def test_objects_of_a_coarse_map_are_measured_whole(grid: int, tmp_path: Path) -
         np.testing.assert_allclose(joined, column, err_msg=name)
 
 
+def test_an_object_that_begins_beyond_the_image_has_a_row_too(tmp_path: Path) -> None:
+    # of a map with a pixel for every second one of the image, the last column is cut in half
+    np.save(tmp_path / "a.npy", np.zeros((5, 7), np.float32))
+    stored = np.zeros((6, 8), np.int64)
+    stored[1, 7], stored[2, 5:8], stored[2, 1:3] = 1, 1, 2
+    found = Found([np.array([15, 17])])
+    numbers = stream_labels.in_image(stored, found.count, (5, 7))
+    part = stream_labels.Labels(stored, numbers, found, (5, 7), (4, 4), (4, 4))
+
+    with open_image(inspect_image(tmp_path / "a.npy", axes="yx")) as image:
+        labels = stream_labels.LabelStack([part], {}, "yx")
+        tables = list(stream_table.measured_in_blocks(labels, image))
+
+    assert numbers.tolist() == [0, 2, 1]
+    label, area = (np.concatenate([t[name] for t in tables]) for name in ("label", "area_px"))
+    assert (label.tolist(), area.tolist()) == ([1, 2], [2, 2])
+
+
 def test_objects_beyond_the_image_have_no_number() -> None:
     stored = np.array([[1, 1, 0, 2], [0, 3, 3, 2], [0, 0, 0, 4]])
 
-    hidden = stream_labels.without_hidden(stored, np.arange(5), (2, 3))
+    hidden = stream_labels.in_image(stored, 4, (2, 3))
     border = stream_labels.without_border(np.pad(stored, 2), np.arange(5), (7, 8))
 
     assert hidden.tolist() == [0, 1, 0, 2, 0]

@@ -11,7 +11,7 @@ from bmz.check.finding import ADAPTED, CheckReport, Finding, Severity
 
 NOTES = (
     "axes.extra axes.order dtype.cast scale.unknown size.below-least size.off-step size.fixed "
-    "task.no-labels"
+    "task.no-labels objects.nothing-to-join"
 )
 WARNINGS = (
     "channel.empty channel.order dtype.narrowed object.size objects.not-joined "
@@ -36,7 +36,9 @@ def test_a_code_keeps_its_severity(severity: Severity, codes: str) -> None:
 
 def test_only_notes_tell_of_what_is_adapted() -> None:
     assert {CODES[code].severity for code in ADAPTED} == {"note"}
-    assert set(NOTES.split()) - ADAPTED == {"scale.unknown", "task.no-labels"}
+    assert set(NOTES.split()) - ADAPTED == {
+        "objects.nothing-to-join", "scale.unknown", "task.no-labels",
+    }  # fmt: skip
 
 
 def test_a_code_has_a_group_and_a_case_and_its_page_has_all_parts() -> None:

@@ -63,10 +63,11 @@ def test_all_that_is_unusual_of_a_plan_is_told() -> None:
         "take    channels 1",
         "clip    above percentile 99.5 of each channel",
     )
-    assert lines[-3:] == (
+    assert lines[-4:] == (
         f"        {SEES_ALL}, and was given 6 tiles: {DIFFERS}",
         "labels  flows of 'flow': the channels say so",
         "        flow_threshold=0.4, min_size=15",
+        "link    not over t and z: objects are counted in each",
     )
 
 
@@ -118,6 +119,8 @@ def test_the_record_holds_every_number_of_the_plan() -> None:
         "margin": 0,
         "seams": "cut",
         "batch": 1,
+        "link": {},
+        "link_gap": 0,
         "whole_image_network": None,
     }
 

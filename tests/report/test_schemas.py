@@ -128,8 +128,8 @@ OPTIONAL = {
 """Fields that may be left out."""
 
 MAPS = {
-    "confinement", "halo", "loop", "objects_in", "overlap", "padding", "pixel_um", "settings",
-    "shape", "sizes", "tile", "versions",
+    "confinement", "halo", "joined_over", "link", "loop", "objects_in", "overlap", "padding",
+    "pixel_um", "settings", "shape", "sizes", "tile", "versions",
 }  # fmt: skip
 """Fields with names that are not known beforehand, such as axes."""
 

@@ -13,13 +13,14 @@ from bmz.app.given import ImageLike, given
 from bmz.app.image_run import make_image
 from bmz.app.job import Job, look_at, ready_of
 from bmz.app.measure import image_measures
-from bmz.app.prepare import opened, prepare
+from bmz.app.prepare import opened, prepare, refuse_nothing_to_join
 from bmz.app.request import SAVED, PrecisionWord, RunRequest
 from bmz.app.result import Report, Result
 from bmz.app.settings import decide_labelling
 from bmz.app.show import show_model
 from bmz.app.trial import with_fitting_tiles
 from bmz.app.words import PixelSize, Setting, WordRefused, Words
+from bmz.base.link import Link
 from bmz.base.progress import Listener, nobody
 from bmz.check.fit import check_fit, check_header
 from bmz.predict.backend import Backend
@@ -94,6 +95,8 @@ class Model:
         scale: float | Literal["auto"] | None = None,
         clip: float | None = None,
         settings: Mapping[str, Setting] | None = None,
+        link: float | str | Mapping[str, float] | None = None,
+        link_gap: Literal[0, 1] = 0,
         force: bool = False,
     ) -> Result:
         """Predict, and make a label mask; everything stays in memory.
@@ -116,6 +119,12 @@ class Model:
             Percentile above which intensities are cut, 50 to 100
         settings
             Parameters of the label recipe or of declared steps
+        link
+            Least intersection over union, above 0 and up to 1, from which labels of neighbouring
+            planes (z), and then of neighbouring frames (t), are joined; or one by axis, such as
+            ``{"z": 0.25}``; None to join nothing
+        link_gap
+            Planes or frames that a joined object may be missing in
         force
             Run despite findings of severity error
 
@@ -126,7 +135,8 @@ class Model:
         BmzError
             The image cannot be read, a word does not suit, or the network fails.
         """
-        job = self._with(Words(axes, channels, pixel_size, scale), clip, settings, force=force)
+        words = Words(axes, channels, pixel_size, scale, link, link_gap)
+        job = self._with(words, clip, settings, force=force)
         there = given(image, axes)
         asked = ask_of(job.model, there.info, job.request, job.sample, there.sample)
         ready = ready_of(job, there.info.path, asked)
@@ -183,8 +193,13 @@ class Model:
             labelling = decide_labelling(
                 job.model, recipe=request.recipe, settings=request.settings
             )
+        refuse_nothing_to_join(request, labelling)
         decided = replace(
-            job.decided, clip=clip, recipe=labelling.choice, parameters=labelling.told
+            job.decided,
+            clip=clip,
+            recipe=labelling.choice,
+            parameters=labelling.told,
+            link=Link(request.link, request.link_gap),
         )
         return replace(job, request=request, labelling=labelling, decided=decided)
 

@@ -152,6 +152,7 @@ class Outputs:
             labels=predicted.labels,
             table=table,
             apart=predicted.plan.apart,
+            joined=predicted.plan.joined,
             recipe=labelling.choice.name,
             parameters=labelling.told,
             network_s=self.work.stopwatch.took_s.get("network", 0.0),
@@ -186,6 +187,8 @@ def command_of(words: RunRequest, image: Path, settings: Mapping[str, str]) -> s
         "--scale": run.scale,
         "--clip": run.clip,
         "--recipe": settings.get(RECIPE, run.recipe),
+        "--link": ",".join(f"{axis}={iou:g}" for axis, iou in run.link.items()),
+        "--link-gap": run.link_gap,
         "--tile": run.tile,
     }
     options = [part for name, value in told.items() if value for part in (name, str(value))]

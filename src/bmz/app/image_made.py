@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import xarray as xr
 
 from bmz.app.pipeline import Stopwatch
-from bmz.app.plates import origin_columns
+from bmz.app.plates import from_field
 from bmz.base.arrays import FloatArray
 from bmz.base.files import whole_files
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
+from bmz.process.joined import measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects
 from bmz.report.record import with_result
 from bmz.write.ome_zarr import write_zarr_labels
@@ -32,14 +33,17 @@ class Predicted:
     ----------
     raw : dims t, c, z, y, x as there are, float32
     labels : dims t, z, y, x as there are; None without a recipe
-    scores : (number of objects,) or None
+    scores : (number of objects,), or one array for each position along the axes that are measured
+        apart (see `bmz.process.measure.measure_objects`); None where there are none
+    plane_scores : the same for each plane or frame by itself, where labels are joined
     plan : with the tiles and the batch that memory held
     """
 
     raw: xr.DataArray
     labels: xr.DataArray | None
-    scores: FloatArray | None
+    scores: FloatArray | Sequence[FloatArray] | None
     plan: Plan
+    plane_scores: Sequence[FloatArray] | None = None
 
     @property
     def objects(self) -> int | None:
@@ -47,13 +51,32 @@ class Predicted:
         return None if self.labels is None else int(self.labels.values.max(initial=0))
 
     def measured(self, pixels: xr.DataArray) -> Table:
-        """Measure every object on the image; there must be labels."""
+        """Measure every object on the image; there must be labels.
+
+        Where the planes of a stack were labelled one by one and not joined, an object lies in one
+        plane, and is measured in it; one of a time series is measured in every frame.
+        """
         if self.labels is None:
             raise ValueError("without labels there are no objects to measure")
-        # where the planes of a stack were labelled one by one, an object lies in one of them
-        return measure_objects(
-            self.labels, pixels, self.scores, apart="t" + "".join(self.plan.loop)
-        )
+        table = measure_objects(self.labels, pixels, self.scores, apart=self._apart)
+        return with_track(table) if "t" in self.plan.joined else table
+
+    def tables(self, pixels: xr.DataArray) -> dict[str, Table]:
+        """Give the tables that there are, by the kind of output: see `bmz.write.names.TABLES`."""
+        objects = self.measured(pixels)
+        tables = {"table": objects}
+        if "z" in self.plan.joined:
+            assert self.labels is not None  # noqa: S101  (measured above; this tells mypy)
+            planes = measure_objects(self.labels, pixels, self.plane_scores, apart="tz")
+            tables["planes"] = with_track(planes) if "t" in self.plan.joined else planes
+        if "t" in self.plan.joined:
+            tables["tracks"] = measure_tracks([objects])
+        return tables
+
+    @property
+    def _apart(self) -> str:
+        # a model of stacks has no loop over z; its time series are measured in each frame, too
+        return "t" + self.plan.measured_apart
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,10 @@ class ImageMade:
             see `bmz.process.measure.measure_objects`
         """
         return self.predicted.measured(self.pixels)
+
+    def tables(self) -> dict[str, Table]:
+        """Give all tables by their kind; there must be labels."""
+        return self.predicted.tables(self.pixels)
 
     def write(self, files: Mapping[str, Path], folder: Path) -> dict[str, Any]:
         """Write what is asked for, all of it or nothing.
@@ -131,5 +158,5 @@ def _write(made: ImageMade, files: Mapping[str, Path]) -> None:
     if "overlay" in files:
         write_overlay(files["overlay"], made.pixels, labels)
     if "table" in files:
-        table = made.table()
-        write_objects(files["table"], [origin_columns(made.field, len(table["label"])) | table])
+        for kind, table in made.tables().items():
+            write_objects(files[kind], [from_field(table, made.field)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from bmz.image.info import ImageInfo
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.process.adapt import stack_unique
+from bmz.process.joined import joined_scores, measured_together
+from bmz.process.linking import link_labels
 from bmz.process.seam_score import seam_score
 from bmz.report.outcome import ImageDone
 from bmz.report.record import run_record
@@ -105,7 +107,8 @@ def own_code_record(job: Job) -> dict[str, Any] | None:
 def predict_image(pixels: xr.DataArray, info: ImageInfo, work: Pass) -> Predicted:
     """Run every plane or stack of an image and put the results together.
 
-    Labels are numbered on from plane to plane, so that no number stands for two objects.
+    Labels are numbered on from plane to plane, so that no number stands for two objects, unless
+    the plan says that they are joined.
 
     Parameters
     ----------
@@ -143,12 +146,17 @@ def put_together(results: Sequence[PlaneResult], info: ImageInfo, work: Pass) ->
         axis: um * (info.sizes[axis] / output[space.index(axis)] if axis in space else 1)
         for axis, um in info.pixel_um.items()
     }
-    labels = _labels(results, sizes, (*loop, *space))
-    return Predicted(
-        with_lengths(raw, raw_um),
-        None if labels is None else with_lengths(labels, info.pixel_um),
-        _scores(results),
-        work.plan,
+    predicted = Predicted(with_lengths(raw, raw_um), None, None, work.plan)
+    parts = [result.labels for result in results if result.labels is not None]
+    if not parts:
+        return predicted
+    made = _labels_of(results, parts, work.plan)
+    laid = named(made.stacked.reshape(sizes + made.stacked.shape[1:]), (*loop, *space))
+    return replace(
+        predicted,
+        labels=with_lengths(laid, info.pixel_um),
+        scores=made.scores,
+        plane_scores=made.plane_scores,
     )
 
 
@@ -159,17 +167,30 @@ def _joined(
     return named(stacked.reshape(sizes + stacked.shape[1:]), dims)
 
 
-def _labels(
-    results: Sequence[PlaneResult], sizes: tuple[int, ...], dims: tuple[str, ...]
-) -> xr.DataArray | None:
-    parts = [result.labels for result in results if result.labels is not None]
-    if not parts:
-        return None
-    classes = any(result.classes for result in results)
-    stacked = np.stack(parts) if classes else stack_unique(parts)
-    return named(stacked.reshape(sizes + stacked.shape[1:]), dims)
+@dataclass(frozen=True)
+class _LabelsMade:
+    """Labels of all planes or stacks, and their scores as `Predicted` has them."""
+
+    stacked: AnyArray
+    scores: FloatArray | Sequence[FloatArray] | None
+    plane_scores: Sequence[FloatArray] | None = None
 
 
-def _scores(results: Sequence[PlaneResult]) -> FloatArray | None:
-    scores = [result.scores for result in results if result.scores is not None]
-    return np.concatenate(scores) if len(scores) == len(results) else None
+def _labels_of(
+    results: Sequence[PlaneResult], parts: Sequence[AnyArray], plan: Plan
+) -> _LabelsMade:
+    found = [result.scores for result in results if result.scores is not None]
+    scores = found if len(found) == len(results) else None
+    if any(result.classes for result in results):
+        return _LabelsMade(np.stack(parts), None)
+    if not plan.joined:
+        return _LabelsMade(stack_unique(parts), None if scores is None else np.concatenate(scores))
+    numbers = link_labels(parts, plan.loop, plan.link)
+    stacked = np.stack([own[part] for own, part in zip(numbers, parts, strict=True)])
+    if scores is None:
+        return _LabelsMade(stacked, None)
+    whole, planes = (
+        joined_scores(scores, numbers, measured_together(plan.loop, apart))
+        for apart in (plan.measured_apart, "tz")
+    )
+    return _LabelsMade(stacked, whole, planes)

@@ -18,7 +18,7 @@ from bmz.base.arrays import Axed
 from bmz.base.errors import CouldNotTell
 from bmz.check.finding import CheckReport
 from bmz.check.fit import check_fit, check_header
-from bmz.check.joining import joining_findings
+from bmz.check.joining import joining_findings, nothing_joined
 from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
 from bmz.image.info import ImageInfo
@@ -137,7 +137,9 @@ def with_joining(report: CheckReport, job: Job, ready: Ready) -> CheckReport:
     """Add to what the check found along which axes the objects are not joined."""
     if not job.labelling.numbers_objects:
         return report
-    return report.with_more(joining_findings(ready.plan.apart, ready.asked.inputs[0].id))
+    tensor, asked = ready.asked.inputs[0].id, job.decided.link.ious
+    unused = [nothing_joined(asked, tensor)] if asked and not ready.plan.joined else []
+    return report.with_more([*joining_findings(ready.plan.apart, tensor), *unused])
 
 
 def look_at(job: Job, ready: Ready, read: Callable[[ImageInfo], xr.DataArray]) -> Looked:

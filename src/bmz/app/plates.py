@@ -12,7 +12,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.files import whole_file
 from bmz.image.plates import PlateField, plate_fields
 from bmz.report.outcome import ImageDone
-from bmz.write.names import ENDINGS, plate_folders
+from bmz.write.names import ENDINGS, TABLES, plate_folders
 
 
 def with_fields(images: Sequence[Path]) -> dict[Path, PlateField | None]:
@@ -38,12 +38,13 @@ def with_fields(images: Sequence[Path]) -> dict[Path, PlateField | None]:
     return found
 
 
-def origin_columns(field: PlateField | None, rows: int) -> dict[str, AnyArray]:
-    """Give the columns of a table that say where its objects lie: file, well and field."""
+def from_field(table: Mapping[str, AnyArray], field: PlateField | None) -> dict[str, AnyArray]:
+    """Say in the first columns of a table where its objects lie: file, well and field."""
     if field is None:
-        return {}
+        return dict(table)
     words = {"file": field.plate.name, "well": field.well, "field": field.field}
-    return {name: np.full(rows, word) for name, word in words.items()}
+    rows = len(next(iter(table.values())))
+    return {**{name: np.full(rows, word) for name, word in words.items()}, **table}
 
 
 def finish_plates(
@@ -72,9 +73,10 @@ def finish_plates(
             for image, field in images.items()
             if field is not None and field.plate == plate and image in results
         }
-        tables = [one.files["table"] for one in fields.values() if "table" in one.files]
-        if tables:
-            _write_joined(place.with_name(f"{place.name}{ENDINGS['table']}"), tables)
+        for kind in TABLES:
+            tables = [one.files[kind] for one in fields.values() if kind in one.files]
+            if tables:
+                _write_joined(place.with_name(f"{place.name}{ENDINGS[kind]}"), tables)
         if zarr and fields and all("labels" in one.files for one in fields.values()):
             write_plate(labels, list(fields))
 

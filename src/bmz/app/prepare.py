@@ -13,9 +13,10 @@ from bmz.app.networks import open_network
 from bmz.app.precision import Network, decide_precision, precision_of
 from bmz.app.reference import open_reference
 from bmz.app.request import RunRequest
-from bmz.app.settings import decide_labelling, network_way
+from bmz.app.settings import Labelling, decide_labelling, network_way
 from bmz.app.trust import permit_for
 from bmz.base.errors import WrongUsage
+from bmz.base.link import Link
 from bmz.base.progress import Listener, nobody
 from bmz.plan.plan import Decided
 from bmz.plan.weights_choice import choose_weights
@@ -36,6 +37,17 @@ class NothingToSave(WrongUsage):
             "--recipe none makes no label mask, so nothing would be written",
             hint="add --save raw to keep the output of the network",
             code="output.nothing",
+        )
+
+
+class NothingToJoin(WrongUsage):
+    """Labels shall be joined, and there are none that stand for objects."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--link joins the labels of objects, and this model and recipe give none",
+            hint="leave out --link, or choose a --recipe that numbers objects",
+            code="link.nothing",
         )
 
 
@@ -61,6 +73,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         labelling = replace(labelling, map_steps=(), label_steps=())
     if labelling.recipe is None and "raw" not in request.save:
         raise NothingToSave
+    refuse_nothing_to_join(request, labelling)
     weights = choose_weights(model, usable_formats(), request.weights)
     device = resolve_device(request.device, weights.format)
     fetch_code(package, model, weights, settings, listener)
@@ -83,6 +96,17 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     )
 
 
+def refuse_nothing_to_join(request: RunRequest, labelling: Labelling) -> None:
+    """Raise an error where labels shall be joined that stand for no objects.
+
+    Raises
+    ------
+    NothingToJoin
+    """
+    if request.link and not labelling.numbers_objects:
+        raise NothingToJoin
+
+
 def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided:
     return Decided(
         weights=network.weights,
@@ -94,6 +118,7 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
         clip=request.clip,
         precision=decide_precision(request.precision, network, measure=measure),
         way=network_way(network.model, network.labelling.choice),
+        link=Link(request.link, request.link_gap),
     )
 
 

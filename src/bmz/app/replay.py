@@ -48,6 +48,8 @@ def words_of(request: RunRequest) -> dict[str, Any]:
         "clip": request.clip,
         "recipe": request.recipe,
         "settings": dict(request.settings),
+        "link": dict(request.link),
+        "link_gap": request.link_gap,
         "tile": request.tile,
         "save": sorted(request.save),
         "labels_format": request.labels_format,
@@ -103,6 +105,9 @@ def _told(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]
         "clip": words["clip"],
         "recipe": words["recipe"],
         "settings": {key: str(value) for key, value in words["settings"].items()},
+        # records of before there was a --link lack it
+        "link": {axis: float(iou) for axis, iou in words.get("link", {}).items()},
+        "link_gap": int(words.get("link_gap", 0)),
         "tile": words["tile"],
         "save": frozenset(words["save"]),
         "labels_format": words.get("labels_format", "tiff"),

@@ -37,6 +37,9 @@ class RunRequest:
     clip : percentile above which intensities are cut; None for no cut
     recipe : name of a label recipe, ``none`` for no labels; None to choose by evidence
     settings : ``--set`` words
+    link : axis (``z``, ``t``) -> least IoU of labels of neighbouring planes or frames that are
+        joined; empty for none
+    link_gap : planes or frames that a joined object may be missing in, 0 or 1
     tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
     precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
     save : which of `SAVED`
@@ -65,6 +68,8 @@ class RunRequest:
     clip: float | None = None
     recipe: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    link: Mapping[str, float] = field(default_factory=dict)
+    link_gap: int = 0
     tile: int | None = None
     batch: int | None = None
     precision: PrecisionWord = "auto"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
 from bmz.app.image_made import ImageMade
 from bmz.app.job import Job
-from bmz.app.run import wanted_kinds
+from bmz.app.run import files_of, wanted_kinds
 from bmz.base.arrays import AnyArray
 from bmz.base.files import writable_folder
 from bmz.check.finding import CheckReport
@@ -82,24 +82,35 @@ class Result:
     @property
     def counted(self) -> str:
         """How many objects there are, in words: ``344 objects in 31 planes``."""
-        return counted(self.objects, self.record["objects_in"])
+        return counted(self.objects, self.record["objects_in"], self.record["joined_over"])
 
     @property
     def record(self) -> Mapping[str, Any]:
         """The run record: hashes, versions, plan, recipe, parameters and findings."""
         return self._made.record
 
-    def table(self) -> pd.DataFrame:
-        """Measure every object: one row each, units in the headings (px, um, intensity).
+    def table(self, kind: Literal["objects", "planes", "tracks"] = "objects") -> pd.DataFrame:
+        """Measure every object, units in the headings (px, um, intensity).
+
+        Parameters
+        ----------
+        kind
+            ``"objects"``: one row per object, in each frame of a time series; ``"planes"``: one
+            row per object and plane, where planes were joined; ``"tracks"``: one row per track,
+            where frames were joined
 
         Raises
         ------
         ValueError
-            There are no labels.
+            There are no labels, or nothing was joined over the axis of that table.
         """
         import pandas as pd  # here: it takes long to import
 
-        return pd.DataFrame(self._made.table())
+        tables = self._made.tables()
+        key = "table" if kind == "objects" else kind
+        if key not in tables:
+            raise ValueError(f"there is no table of {kind}: nothing was joined, see link")
+        return pd.DataFrame(tables[key])
 
     def overlay(self) -> AnyArray:
         """Draw the outlines of the objects on the image.
@@ -139,9 +150,9 @@ class Result:
             Files of these names are there.
         """
         folder = Path(folder)
-        (files,) = output_paths(
-            [Path(self.record["image"])], folder, wanted_kinds(self._job)
-        ).values()
+        image, kinds = Path(self.record["image"]), wanted_kinds(self._job)
+        (paths,) = output_paths([image], folder, kinds).values()
+        files = files_of(self._made.predicted.plan, paths)
         if not overwrite:
             refuse_existing(list(files.values()))
         writable_folder(folder)

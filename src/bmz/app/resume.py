@@ -13,6 +13,7 @@ from bmz.app.replay import words_of
 from bmz.base.files import is_left_by_dead
 from bmz.report.outcome import ImageDone
 from bmz.report.record import SCHEMA, content_sha256
+from bmz.write.names import JOINED_TABLES
 from bmz.write.record import as_json
 
 
@@ -24,17 +25,23 @@ def finished(job: Job, image: Path, files: Mapping[str, Path]) -> ImageDone | No
     job : of this call; model, image and words must be those of the record
     files : kind -> path of each output; all must be there
     """
-    if not all(path.exists() for path in files.values()):
-        return None
     record = _read(files["record"])
     if record is None or record.get("schema") != SCHEMA:
+        return None
+    # tables of joined objects are there only where an image has planes or frames to join
+    written = {
+        kind: path
+        for kind, path in files.items()
+        if kind not in JOINED_TABLES or kind in record.get("files", ())
+    }
+    if not all(path.exists() for path in written.values()):
         return None
     same = (
         record.get("model_sha256") == job.model.sha256
         and record.get("request") == as_json(words_of(job.request))
         and record.get("image_sha256") == content_sha256(image)
     )
-    return ImageDone(image, files, record.get("objects"), (), record) if same else None
+    return ImageDone(image, written, record.get("objects"), (), record) if same else None
 
 
 def remove_leftovers(folder: Path, kind: str) -> None:

@@ -21,9 +21,10 @@ from bmz.base.errors import BmzError
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.image.plates import PlateField
+from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
-from bmz.write.names import output_paths, refuse_existing
+from bmz.write.names import JOINED_TABLES, output_paths, refuse_existing
 
 
 def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:
@@ -73,6 +74,10 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
     if request.resume:
         remove_leftovers(request.folder, "writing")
     ready = [_ready_or_done(job, image, paths, images[image]) for image, paths in files.items()]
+    files = {
+        image: files_of(one.plan, paths) if isinstance(one, Ready) else paths
+        for one, (image, paths) in zip(ready, files.items(), strict=True)
+    }
     summary = RunSummary(tuple(_outcomes(job, ready, files, listener)))
     finish_plates(request.folder, images, summary.done, zarr=zarr)
     if request.resume:
@@ -81,12 +86,21 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
 
 
 def wanted_kinds(job: Job) -> tuple[str, ...]:
-    """Give the kinds of output that this job writes: what was asked for, and the record."""
+    """Give the kinds of output that this job writes: what was asked for, and the record.
+
+    Which tables there are of joined objects depends on the axes of an image, see `files_of`.
+    """
     needs_labels = {"labels", "overlay", "table"}
-    without = set() if job.labelling.recipe else needs_labels
-    return tuple(
-        kind for kind in (*SAVED, "record") if kind in (job.request.save | {"record"}) - without
-    )
+    asked = set(job.request.save) - (set() if job.labelling.recipe else needs_labels)
+    tables = [kind for kind, axis in JOINED_TABLES.items() if axis in job.request.link]
+    more = tables if "table" in asked else []
+    return (*(kind for kind in SAVED if kind in asked), *more, "record")
+
+
+def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
+    """Leave out the tables of joined objects where the plan joins nothing over their axis."""
+    without = {kind for kind, axis in JOINED_TABLES.items() if axis not in plan.joined}
+    return {kind: path for kind, path in files.items() if kind not in without}
 
 
 def _ready_or_done(

@@ -47,6 +47,11 @@ class Labels:
     overlap: tuple[int, int]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes, as of an array."""
+        return self.size
+
+    @property
     def count(self) -> int:
         """How many objects are left."""
         return int(self.numbers.max(initial=0))
@@ -67,11 +72,14 @@ class LabelStack:
     parts : one for each position along the axes of `loop`, the last one the fastest
     loop : number of positions along t and z, where the model is run once for each
     space : axes of each part, ``yx`` or ``zyx``
+    renumbered : for each part the number that its label k has in the whole, at k, where labels of
+        several parts are joined; None where they are numbered on
     """
 
     parts: Sequence[Labels]
     loop: Mapping[str, int]
     space: str
+    renumbered: Sequence[AnyArray] | None = None
 
     @property
     def axes(self) -> str:
@@ -86,6 +94,8 @@ class LabelStack:
     @property
     def count(self) -> int:
         """How many objects there are."""
+        if self.renumbered is not None:
+            return max(int(numbers.max(initial=0)) for numbers in self.renumbered)
         return self.starts[-1]
 
     @cached_property
@@ -112,8 +122,15 @@ class LabelStack:
         return np.stack(found).reshape(*wanted.shape, *found[0].shape)
 
     def _numbered(self, number: int, box: Box) -> AnyArray:
-        part, start = self.parts[number][box], self.starts[number]
-        return part if start == 0 else np.where(part > 0, part + start, 0)
+        return self.in_whole(number, self.parts[number][box])
+
+    def in_whole(self, number: int, labels: AnyArray) -> AnyArray:
+        """Turn labels of the part with this number into those of the whole."""
+        if self.renumbered is not None:
+            found: AnyArray = self.renumbered[number][labels]
+            return found
+        start = self.starts[number]
+        return labels if start == 0 else np.where(labels > 0, labels + start, 0)
 
     def fullest_plane(self) -> dict[str, int]:
         """Give the position along t and z of the plane with most objects, the first of equals."""
@@ -150,12 +167,36 @@ def without_border(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyAr
     return closed_up(kept)
 
 
-def without_hidden(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyArray:  # noqa: ANN401  (as above)
-    """Take the objects that lie beyond the image, where a coarse map ends, out of the numbering."""
-    there = np.zeros(len(numbers), np.bool_)
+def in_image(stored: Any, count: int, size: Sequence[int]) -> AnyArray:  # noqa: ANN401  (as above)
+    """Give the objects labels in raster order of what of them is in the image.
+
+    A coarse map ends beyond the image: an object may lie there as a whole, or begin there.
+
+    Parameters
+    ----------
+    stored : ((z,) y, x) numbers of the objects as they were found
+    count : of these objects
+    size : of the image, px
+
+    Returns
+    -------
+    (count + 1,) int64
+        the label of each; 0 for one that is not in the image
+    """
+    unseen = np.iinfo(np.int64).max
+    first = np.full(count + 1, unseen)
     for box in boxes(size, (*(1 for _ in size[:-2]), BLOCK_PX, BLOCK_PX)):
-        there[np.unique(np.asarray(stored[box]))] = True
-    return closed_up(np.where(there, numbers, 0))
+        part = np.asarray(stored[box])
+        numbers, begins = np.unique(part, return_index=True)
+        places = np.unravel_index(begins, part.shape)
+        moved = tuple(place + side.start for place, side in zip(places, box, strict=True))
+        flat = np.ravel_multi_index(moved, tuple(size))
+        first[numbers] = np.minimum(first[numbers], flat)
+    first[0] = unseen
+    ranks = np.zeros(count + 1, np.int64)
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < unseen)]
+    ranks[order] = np.arange(1, len(order) + 1)
+    return ranks
 
 
 def closed_up(kept: AnyArray) -> AnyArray:

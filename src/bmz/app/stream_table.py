@@ -21,29 +21,25 @@ def measured_in_blocks(labels: LabelStack, image: OpenImage) -> Iterator[Table]:
     dict of (n,) arrays
         as `bmz.process.measure.measure_objects` gives it for the whole, by label: of all blocks
         of a plane that lie side by side, since labels are numbered from the top; of all of a
-        stack, where they are not
+        stack, or of a plane whose labels were joined to those of others, where they are not
     """
-    together = "z" in labels.space
-    for part, start, at in zip(labels.parts, labels.starts, labels.positions(), strict=False):
+    together = "z" in labels.space or labels.renumbered is not None
+    for number, at in enumerate(labels.positions()):
+        part = labels.parts[number]
         high = part.block[0] if not together else max(part.size[-2], 1)
         for top in range(0, part.size[-2], high):
             rows = slice(top, min(top + high, part.size[-2]))
-            yield _of_rows(labels, part, image, rows, at, start)
+            yield _of_rows(labels, number, image, rows, at)
 
 
 def _of_rows(
-    labels: LabelStack,
-    part: Labels,
-    image: OpenImage,
-    rows: slice,
-    at: Mapping[str, int],
-    start: int,
+    labels: LabelStack, number: int, image: OpenImage, rows: slice, at: Mapping[str, int]
 ) -> Table:
-    tables = list(_blocks(labels, part, image, rows, at))
+    tables = list(_blocks(labels, labels.parts[number], image, rows, at))
     whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    whole["label"] = labels.in_whole(number, whole["label"])
     order = np.argsort(whole["label"], kind="stable")
     whole = {name: column[order] for name, column in whole.items()}
-    whole["label"] = whole["label"] + start
     return placed(whole, at, _lengths(image, labels.axes))
 
 
@@ -53,7 +49,9 @@ def _blocks(
     """Measure the objects that begin in some rows of a plane or stack, block by block."""
     scores = part.found.scores_by(part.numbers)
     first = part.found.first_by(part.numbers)
-    begins = np.unravel_index(first, part.stored.shape)[-2:]
+    places = np.unravel_index(first, part.stored.shape)[-2:]
+    # a coarse map ends beyond the image, and an object may begin there
+    begins = [np.minimum(place, end - 1) for place, end in zip(places, part.size[-2:], strict=True)]
     sizes = dict(zip(labels.space, part.size, strict=True))
     um = _lengths(image, labels.space)
     plane = {axis: slice(i, i + 1) for axis, i in at.items()}

@@ -25,9 +25,10 @@ from bmz.app.stream_labels import (
     OVERLAP_PX,
     Labels,
     LabelStack,
+    in_image,
     without_border,
-    without_hidden,
 )
+from bmz.app.stream_linked import Joined, joined
 from bmz.app.stream_network import Network, output_number
 from bmz.app.stream_parts import PreparedImage, StoredMap, map_parts, side_of_blocks
 from bmz.app.stream_raw import RawStack, keep_raw
@@ -138,8 +139,9 @@ def _with_words(record: Mapping[str, Any], work: Work, made: Made) -> dict[str, 
 
 
 def _write(made: Made, work: Work, staged: Mapping[str, Path], record: Mapping[str, Any]) -> None:
+    field = work.ready.field
     if made.labels is not None:
-        write_labels_of(made.labels, work.image, staged, record, work.ready.field)
+        write_labels_of(made.joined or Joined(made.labels), work.image, staged, record, field)
     if made.raw is not None:
         write_raw_of(made.raw, work.image.info, staged["raw"])
 
@@ -192,16 +194,19 @@ class Made:
     labels : None without a recipe
     raw : None where the maps are not asked for
     plan : with the tiles and the batch that memory held
+    joined : the labels, where those of several planes or frames are joined
     """
 
     labels: LabelStack | None
     raw: RawStack | None
     plan: Plan
+    joined: Joined | None = None
 
     @property
     def objects(self) -> int | None:
         """Count the objects; None without labels."""
-        return None if self.labels is None else self.labels.count
+        labels = self.labels if self.joined is None else self.joined.labels
+        return None if labels is None else labels.count
 
 
 def _all_planes(work: Work, scratch: Path) -> Made:
@@ -223,7 +228,10 @@ def _all_planes(work: Work, scratch: Path) -> Made:
     labels = LabelStack(parts, plan.loop, space) if parts else None
     asked = "raw" in work.job.request.save
     raw = RawStack([folder.raw for folder in folders], plan.loop, space) if asked else None
-    return Made(labels, raw, plan)
+    if labels is None or not plan.joined:
+        return Made(labels, raw, plan)
+    with work.stopwatch.stage("labels"):
+        return Made(labels, raw, plan, joined(labels, plan.link))
 
 
 def _one_plane(
@@ -304,9 +312,8 @@ def _numbered(work: Work, folder: PlaneFolder, layout: Mapping[str, list[int]]) 
         size = tuple(sizes[axis] for axis in plan.shape)
         labels = on_image(stored, found, network, size, folder.resized)
     else:
-        numbers = found.numbers()
-        if stored.shape != network:
-            numbers = without_hidden(stored, numbers, network)
+        whole = stored.shape == network
+        numbers = found.numbers() if whole else in_image(stored, found.count, network)
         (high, wide), (down, across) = layout["block"], layout["overlap"]
         labels = Labels(stored, numbers, found, network, (high, wide), (down, across))
     if work.job.labelling.finish.remove_border:

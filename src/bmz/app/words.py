@@ -9,6 +9,7 @@ from typing import Literal
 from bmz.app.request import SCALES, RunRequest
 from bmz.base.errors import WrongUsage
 from bmz.base.lengths import lengths_by_axis
+from bmz.base.link import GAPS, checked_ious, link_ious
 
 PixelSize = float | str | Mapping[str, float]
 """A length in um for y and x, words such as ``"z=2um,y=0.5um,x=0.5um"``, or um by axis."""
@@ -33,12 +34,16 @@ class Words:
     channels : image channel for each channel of the model, from 0; -1 for zeros
     pixel_size : um, over what the image says
     scale : resize factor before the network; ``"auto"`` finds it; None for none
+    link : least IoU of labels that are joined over z and t, or by axis; None for none
+    link_gap : planes or frames that a joined object may be missing in
     """
 
     axes: str | None = None
     channels: Sequence[int] | None = None
     pixel_size: PixelSize | None = None
     scale: float | Literal["auto"] | None = None
+    link: float | str | Mapping[str, float] | None = None
+    link_gap: int = 0
 
     def put_into(self, request: RunRequest) -> RunRequest:
         """Give the request with these words.
@@ -50,13 +55,26 @@ class Words:
         """
         if isinstance(self.scale, float | int) and not SCALES[0] <= self.scale <= SCALES[1]:
             raise WordRefused("scale", self.scale, "a factor between 0.001 and 1000, or 'auto'")
+        if self.link_gap not in GAPS:
+            raise WordRefused("link_gap", self.link_gap, "0 or 1")
         return replace(
             request,
+            link=_ious(self.link),
+            link_gap=self.link_gap,
             axes=self.axes,
             channels=None if self.channels is None else tuple(self.channels),
             pixel_um=_lengths(self.pixel_size),
             scale=self.scale,
         )
+
+
+def _ious(link: float | str | Mapping[str, float] | None) -> Mapping[str, float]:
+    try:
+        if isinstance(link, Mapping):
+            return checked_ious(link)
+        return {} if link is None else link_ious(str(link))
+    except ValueError as why:
+        raise WordRefused("link", link, str(why)) from why
 
 
 def _lengths(size: PixelSize | None) -> Mapping[str, float]:

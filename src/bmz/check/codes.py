@@ -88,6 +88,13 @@ CODES: Mapping[str, CodePage] = {
         "Follow objects from frame to frame by their overlap with --link.",
         "--link 0.25",
     ),
+    "objects.nothing-to-join": CodePage(
+        "note",
+        "--link was given, but the image has no several planes or frames that the model labels one "
+        "by one: it is a single plane, or a stack that the model takes as a whole.",
+        "Nothing: the labels stay as they are.",
+        "there is nothing to join over z and t",
+    ),
     "axes.order": CodePage(
         "note",
         "Image and model have the same axes in another order.",

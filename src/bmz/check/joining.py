@@ -10,6 +10,22 @@ EXAMPLE = "--link 0.25"
 """An overlap that joins most of what belongs together; Cellpose's own default."""
 
 
+def nothing_joined(asked: Mapping[str, float], tensor: str) -> Finding:
+    """Tell that labels were to be joined, and that the model labels the image as a whole.
+
+    Parameters
+    ----------
+    asked : axes over which labels were to be joined
+    tensor : id of the input of the model
+    """
+    return Finding(
+        "objects.nothing-to-join", "note", tensor,
+        f"there is nothing to join over {' and '.join(asked)}",
+        wanted="several planes or frames that are labelled one by one", found="none",
+        hint="leave out --link",
+    )  # fmt: skip
+
+
 def joining_findings(apart: Mapping[str, int], tensor: str) -> Iterator[Finding]:
     """Yield along which axes an object of several positions is counted in each of them.
 

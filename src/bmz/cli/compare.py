@@ -13,7 +13,16 @@ from bmz.app.request import CLIPS
 from bmz.cli import completing
 from bmz.cli.device import device_option
 from bmz.cli.trusting import trust_option
-from bmz.cli.words import Channels, PixelSize, Scale, Setting, Sweep, as_path
+from bmz.cli.words import (
+    Channels,
+    PixelSize,
+    Scale,
+    Setting,
+    Sweep,
+    as_path,
+    link_options,
+    link_words,
+)
 
 EPILOG = """\b
 Without --truth the order is a guess: how far results agree with each other, stay the same when
@@ -75,6 +84,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 )
 @click.option("--recipe", metavar="NAME", help="Label recipe. [default: by evidence]")
 @click.option("--set", "settings", type=Setting(), multiple=True, help="Parameter of all results.")
+@link_options
 @click.option("--tile", type=click.IntRange(min=16), metavar="PX", help="Largest side of a tile.")
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
 @trust_option
@@ -128,7 +138,7 @@ def _request(**words: Any) -> Any:  # noqa: ANN401  (as above)
         folder=Path(),
         settings=dict(words.pop("settings")),
         pixel_um=words.pop("pixel_um") or {},
-        **words,
+        **link_words(words),
     )
     command = shlex.join(["bmz", *sys.argv[1:]])
     true = None if truth is None else as_path(truth)

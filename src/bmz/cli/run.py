@@ -11,13 +11,23 @@ from bmz.cli import completing
 from bmz.cli.device import device_option
 from bmz.cli.say import say
 from bmz.cli.trusting import TrustingCommand, trust_option
-from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, as_path
+from bmz.cli.words import (
+    Channels,
+    Listed,
+    PixelSize,
+    Scale,
+    Setting,
+    as_path,
+    link_options,
+    link_words,
+)
 
 if TYPE_CHECKING:
     from bmz.app.request import RunRequest
 
 EPILOG = """\b
-For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json.
+For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json; with
+--link also a.planes.csv (one row per object and plane) or a.tracks.csv (one row per track).
 \b
 Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage,
 3 could not tell (not found, unreadable, untrusted, no backend)."""
@@ -99,6 +109,7 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
     multiple=True,
     help="Parameter of the recipe or of a declared step; output=ID chooses an output.",
 )
+@link_options
 @click.option(
     "--tile",
     type=click.IntRange(min=16),
@@ -208,7 +219,7 @@ def _request(**words: Any) -> RunRequest:  # noqa: ANN401  (as above)
         folder=as_path(words.pop("folder")),
         settings=dict(words.pop("settings")),
         pixel_um=words.pop("pixel_um") or {},
-        **words,
+        **link_words(words),
     )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import click
 
 from bmz.app.request import SCALES
 from bmz.base.lengths import lengths_by_axis
+from bmz.base.link import GAPS, link_ious
 
 NO_CHANNEL = -1
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class PixelSize(click.ParamType[dict[str, float]]):
@@ -137,6 +141,51 @@ class Setting(click.ParamType[tuple[str, str]]):
         if not equals or not key.strip() or not text.strip():
             self.fail(f"'{value}' is not of the form key=value", param, ctx)
         return key.strip(), text.strip()
+
+
+class Overlap(click.ParamType[dict[str, float]]):
+    """``0.25``, or ``z=0.25,t=0.5``."""
+
+    name = "IOU"
+
+    def convert(
+        self,
+        value: object,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> dict[str, float]:
+        """Turn the word into the least overlap by axis; one number is meant for z and t."""
+        try:
+            return link_ious(str(value))
+        except ValueError as why:
+            self.fail(str(why), param, ctx)
+
+
+_LINK = click.option(
+    "--link",
+    type=Overlap(),
+    metavar="IOU",
+    help="Join labels that overlap by this share (intersection over union) from plane to plane "
+    "(z), then from frame to frame (t), such as 0.25; or z=0.25,t=0.5.",
+)
+_LINK_GAP = click.option(
+    "--link-gap",
+    type=click.IntRange(min(GAPS), max(GAPS)),
+    metavar="N",
+    help="Planes or frames that a joined object may be missing in. [default: 0]",
+)
+
+
+def link_options(command: Command) -> Command:
+    """Add the options that join labels of planes and frames."""
+    return _LINK(_LINK_GAP(command))
+
+
+def link_words(words: dict[str, Any]) -> dict[str, Any]:
+    """Put what `link_options` parsed into the words of a request."""
+    if words["link_gap"] is not None and words["link"] is None:
+        raise click.UsageError("--link-gap says how --link joins labels: give --link, too.")
+    return {**words, "link": words["link"] or {}, "link_gap": words["link_gap"] or 0}
 
 
 def as_path(word: str) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
+from bmz.base.link import NO_LINK, Link
 from bmz.check.question import EMPTY_CHANNEL, Question
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
@@ -41,6 +42,7 @@ class Plan:
     batch : tiles that are run at once
     recipe : how the output becomes labels
     precision : of the arithmetic
+    link : axes of the loop over which labels are joined, and how
     sees_whole_image : every output hangs on all that the network is given at once, such as by
         group normalisation or a style vector
     """
@@ -59,11 +61,25 @@ class Plan:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     precision: PrecisionChoice = FLOAT32
     sees_whole_image: bool = False
+    link: Link = NO_LINK
 
     @property
     def apart(self) -> dict[str, int]:
         """Positions along t and z, at each of which the objects are counted anew."""
-        return {axis: size for axis, size in self.loop.items() if size > 1}
+        return {a: size for a, size in self.loop.items() if size > 1 and a not in self.link.ious}
+
+    @property
+    def measured_apart(self) -> str:
+        """Axes of the loop along which each position is measured by itself: t, and z unless joined.
+
+        An object of a stack is measured as a whole; one of a time series in each frame.
+        """
+        return "".join(axis for axis in self.loop if axis == "t" or axis not in self.joined)
+
+    @property
+    def joined(self) -> dict[str, int]:
+        """Positions along t and z over which labels are joined."""
+        return {a: size for a, size in self.loop.items() if a in self.link.ious}
 
     def describe(self) -> tuple[str, ...]:
         """Give the lines that ``--plan`` prints."""
@@ -82,7 +98,16 @@ class Plan:
             *(f"        {note}" for note in [self._whole_image_note()] if note),
             f"labels  {self.recipe.name} of '{self.recipe.output}': {self.recipe.why}",
             *((f"        {values}",) if values else ()),
+            *self._described_link(),
         )
+
+    def _described_link(self) -> Iterator[str]:
+        if self.link.ious:
+            told = ", ".join(f"{axis} from IoU {iou:g}" for axis, iou in self.link.ious.items())
+            gap = f", with gaps of {self.link.gap}" if self.link.gap else ""
+            yield f"link    {told}{gap}"
+        if self.apart:
+            yield f"link    not over {' and '.join(self.apart)}: objects are counted in each"
 
     def as_record(self) -> dict[str, Any]:
         """Give the plan as plain values, for the run record."""
@@ -102,6 +127,8 @@ class Plan:
             "padding": {along.axis: list(along.padding) for along in self.tiling.axes},
             **self.tiling.way.as_record(),
             "batch": self.batch,
+            "link": dict(self.link.ious),
+            "link_gap": self.link.gap,
             "whole_image_network": self._whole_image_note(),
         }
 
@@ -139,6 +166,7 @@ class Decided:
     clip: float | None = None
     precision: PrecisionChoice = FLOAT32
     way: TileWay = MIRRORED
+    link: Link = NO_LINK
 
 
 def make_plan(asked: Question, decided: Decided) -> Plan:
@@ -156,6 +184,7 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
     """
     model, scale = asked.model, asked.scale or 1.0
     sizes = asked.image.sizes
+    loop = {axis: sizes[axis] for axis in asked.loop}
     # as Cellpose does: the whole pixels that fit
     shape = {axis: max(1, int(sizes[axis] * scale)) for axis in model.space}
     way = tile_way(model, decided.way)
@@ -164,7 +193,7 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
     return Plan(
         weights=decided.weights,
         device=decided.device,
-        loop={axis: sizes[axis] for axis in asked.loop},
+        loop=loop,
         channels=_channels_of_inputs(asked),
         clip=decided.clip,
         scale=scale,
@@ -176,6 +205,7 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
         parameters=decided.parameters,
         precision=decided.precision,
         sees_whole_image=sees_whole_image(model),
+        link=decided.link.over(loop),
     )
 
 

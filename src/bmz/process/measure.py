@@ -66,7 +66,7 @@ def measure_objects(
     ordered = labels.transpose(*axes)
     along = [axis for axis in axes if axis in apart]
     if not along:
-        return _measure(ordered, channels, None if scores is None else np.asarray(scores))
+        return _measure(ordered, channels, _of_position(scores, 0))
     places = [
         dict(zip(along, place, strict=True))
         for place in np.ndindex(*(ordered.sizes[axis] for axis in along))
@@ -75,12 +75,18 @@ def measure_objects(
         _measure(
             ordered.isel(at),
             {name: channel.isel(at) for name, channel in channels.items()},
-            scores if scores is None or isinstance(scores, np.ndarray) else scores[number],
+            _of_position(scores, number),
         )
         for number, at in enumerate(places)
     ]
     um = pixel_um_of(ordered)
     return stacked([placed(table, at, um) for table, at in zip(tables, places, strict=True)])
+
+
+def _of_position(
+    scores: FloatArray | Sequence[FloatArray] | None, number: int
+) -> FloatArray | None:
+    return scores if scores is None or isinstance(scores, np.ndarray) else scores[number]
 
 
 def placed(table: Table, at: Mapping[str, int], um: Mapping[str, float]) -> Table:

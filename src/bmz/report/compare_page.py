@@ -151,6 +151,11 @@ def _layer(
     assert one.labels is not None  # noqa: S101  (as above)
     labels = one.labels.isel(plane).transpose("y", "x").values
     there = np.isin(one.table["label"], np.unique(labels))
+    for axis, position in plane.items():
+        if axis in one.table:  # a track has a row for each frame
+            there &= one.table[axis] == position
+    if len(support):
+        support = support[one.table["label"] - 1]
     factor = sides[0] / labels.shape[0]
     x, y = (one.table[f"centroid_{axis}_px"][there] * factor for axis in "xy")
     radius = one.table["equivalent_diameter_px"][there] * factor / 2
@@ -165,7 +170,9 @@ def _layer(
         "table": _table(one, there, support),
         "places": [_short(part) for part in (x, y, radius)],
         "sizes": _short(one.table[sized][there]),
-        "worst": _worst(one, image, support, factor),
+        "worst": _worst(
+            one, image, np.where(there, support, 1) if len(support) else support, factor
+        ),
     }
 
 

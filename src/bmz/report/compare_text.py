@@ -65,7 +65,7 @@ def _cells(one: Result, *, known: bool) -> tuple[str, ...]:
 
 
 def _count(one: Result) -> str:
-    return f"{one.objects}{within(one.apart)}"
+    return f"{one.objects}{within(one.apart, one.joined)}"
 
 
 def _share(value: float | None) -> str:
@@ -180,6 +180,7 @@ def _described(one: Result) -> dict[str, Any]:
         "parameters": dict(one.parameters),
         "objects": one.objects,
         "objects_in": dict(one.apart),
+        "joined_over": dict(one.joined),
         "command": one.command,
         "matchings": {f"{iou:g}": asdict(m) for iou, m in judged.matchings.items()},
         "errors": [asdict(error) for error in judged.errors],

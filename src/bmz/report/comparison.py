@@ -79,6 +79,7 @@ class Result:
     error : why there are no labels
     judged : how good it is
     apart : positions along t and z, at each of which objects are counted anew
+    joined : positions along t and z over which objects are joined
     """
 
     model: str
@@ -94,11 +95,12 @@ class Result:
     error: BmzError | None = None
     judged: Judged = field(default_factory=Judged)
     apart: Mapping[str, int] = field(default_factory=dict)
+    joined: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def objects(self) -> int | None:
         """How many objects there are."""
-        return None if self.labels is None else len(self.table["label"])
+        return None if self.labels is None else int(self.labels.values.max(initial=0))
 
     @property
     def warnings(self) -> int:
@@ -108,7 +110,7 @@ class Result:
     @property
     def counted(self) -> str:
         """Say how many objects there are, and in how many planes; nothing without labels."""
-        return "" if self.objects is None else counted(self.objects, self.apart)
+        return "" if self.objects is None else counted(self.objects, self.apart, self.joined)
 
     @property
     def name(self) -> str:

@@ -92,6 +92,7 @@ def run_record(
         "plan": plan.as_record(),
         "recipe": dict(recipe),
         "objects_in": dict(plan.apart),
+        "joined_over": dict(plan.joined),
         "device": plan.device,
         "versions": versions(),
         "findings": [asdict(finding) for finding in findings],

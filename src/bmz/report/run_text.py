@@ -45,8 +45,9 @@ def _failed(failure: ImageFailed) -> list[Line]:
 
 
 def _done(done: ImageDone) -> list[Line]:
-    apart = done.record.get("objects_in", {})  # which records of earlier versions lack
-    count = "" if done.objects is None else f"{counted(done.objects, apart)}, "
+    # records of earlier versions lack them
+    apart, joined = (done.record.get(key, {}) for key in ("objects_in", "joined_over"))
+    count = "" if done.objects is None else f"{counted(done.objects, apart, joined)}, "
     main = done.files.get("labels") or done.files.get("raw") or done.files["record"]
     lines: list[Line] = [("answer", f"{done.image}: {count}{main}")]
     if "overlay" in done.files:

@@ -165,6 +165,7 @@ PARTS: Mapping[str, Fields] = {
             AXES,
             "positions along t and z, at each of which an object was counted anew",
         ),
+        "joined_over": (AXES, "positions along t and z over which labels were joined"),
         "command": ("str", "that repeats it"),
         "matchings": ({"*": "any"}, "with the truth, by IoU"),
         "errors": ([{"*": "any"}], "against the truth"),

@@ -54,6 +54,8 @@ RUN_PARTS: Mapping[str, Fields] = {
         "margin": ("int", "px that are added on every side at least, also where the size is legal"),
         "seams": ("cut|averaged", "what is done where tiles overlap"),
         "batch": ("int", "tiles at once"),
+        "link": ({"*": "num"}, "axes over which labels are joined -> least IoU"),
+        "link_gap": ("int", "planes or frames that a joined object may be missing in"),
         "whole_image_network": ("str?", "a word of warning where the network sees all at once"),
     },
     "recipe": {
@@ -77,6 +79,8 @@ RUN_PARTS: Mapping[str, Fields] = {
         "clip": ("num?", "--clip"),
         "recipe": ("str?", "--recipe"),
         "settings": ({"*": "str"}, "--set"),
+        "link": ({"*": "num"}, "--link: least IoU by axis"),
+        "link_gap": ("int", "--link-gap"),
         "tile": ("int?", "--tile"),
         "save": (["str"], "--save"),
         "labels_format": ("tiff|zarr", "--format"),
@@ -140,6 +144,7 @@ RUN_PARTS: Mapping[str, Fields] = {
             AXES,
             "positions along t and z, at each of which an object was counted anew",
         ),
+        "joined_over": (AXES, "positions along t and z over which labels were joined"),
         "timings_s": ({"*": "num"}, "seconds of each stage; stages may overlap in a batch"),
     },
     "checked_image": {

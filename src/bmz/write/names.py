@@ -16,9 +16,18 @@ ENDINGS: Mapping[str, str] = {
     "raw": ".raw.tif",
     "overlay": ".overlay.png",
     "table": ".objects.csv",
+    "planes": ".planes.csv",
+    "tracks": ".tracks.csv",
     "record": ".run.json",
 }
 """What each kind of result is called after the stem of its image."""
+
+JOINED_TABLES: Mapping[str, str] = {"planes": "z", "tracks": "t"}
+"""Tables that there are beside that of the objects where labels are joined over an axis: one row
+per object and plane, and one row per track."""
+
+TABLES = ("table", *JOINED_TABLES)
+"""The kinds that are tables."""
 
 ZARR_LABELS = ".labels.ome.zarr"
 """Of a label mask as OME-Zarr."""

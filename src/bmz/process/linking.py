@@ -1,0 +1,312 @@
+"""Labels that were made plane by plane or frame by frame, joined where objects overlap."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmz.base.arrays import AnyArray
+from bmz.base.boxes import Box, boxes
+from bmz.base.link import Link
+
+Integers = NDArray[np.int64]
+
+BOX_PX = 2048
+"""Side along y and x of what is compared at once."""
+
+_BITS = 32
+"""Of a label: two of them make one key."""
+
+
+class Labels(Protocol):
+    """A label mask that is read part by part, such as an array of NumPy; 0 is background."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+
+    def __getitem__(self, region: Any, /) -> Any:  # noqa: ANN401  (as arrays have it)
+        """Read a part."""
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """What objects of two masks share, one entry for each pair that shares a pixel.
+
+    Parameters
+    ----------
+    one, other : (n,) the labels of each pair
+    shared : (n,) pixels
+    first : (n,) position of the first shared pixel in raster order
+    """
+
+    one: Integers
+    other: Integers
+    shared: Integers
+    first: Integers
+
+    def matches(self, one_px: Integers, other_px: Integers, iou: float) -> tuple[AnyArray, ...]:
+        """Pair objects one to one, the largest overlaps first.
+
+        Of two pairs of one overlap the one that comes first in the image is taken, so that it
+        does not matter how the objects are numbered.
+
+        Parameters
+        ----------
+        one_px, other_px : pixels of each object at its label; 0 for one that is not to be paired
+        iou : the least intersection over union
+
+        Returns
+        -------
+        (m,), (m,)
+            labels in the one mask and in the other
+        """
+        whole = one_px[self.one] + other_px[self.other] - self.shared
+        known = (one_px[self.one] > 0) & (other_px[self.other] > 0)
+        found = np.where(known, self.shared / np.maximum(whole, 1), 0.0)
+        enough = np.flatnonzero(found >= iou)
+        order = enough[np.lexsort((self.first[enough], -found[enough]))]
+        taken_one, taken_other, kept = set[int](), set[int](), []
+        for i, a, b in zip(order, self.one[order], self.other[order], strict=True):
+            if a not in taken_one and b not in taken_other:
+                taken_one.add(a)
+                taken_other.add(b)
+                kept.append(i)
+        chosen = np.array(kept, np.int64)
+        return self.one[chosen], self.other[chosen]
+
+
+@dataclass
+class _Position:
+    """One mask of a chain, what its objects are called, and which of them go on in a later one."""
+
+    labels: Labels
+    px: Integers
+    numbers: Integers
+    ended: NDArray[np.bool_]
+
+    def open_px(self) -> Integers:
+        return np.where(self.ended, self.px, 0)
+
+
+def linked_chain(chain: Iterable[Labels], iou: float, gap: int = 0) -> list[Integers]:
+    """Give objects a number that they keep through a chain of masks, by their overlap.
+
+    Neighbours are paired one to one, the largest overlaps first, which neither splits nor merges:
+    two objects of a mask never get one number. With a gap of 1, an object without a partner in
+    the mask before is then compared with those of the mask before that, which had none either.
+    Cellpose's ``stitch3D`` compares likewise, without gaps. As many masks are held as the gap asks
+    for, and two.
+
+    Source: Cellpose 3.1, ``cellpose.utils.stitch3D``; here no number is ever given twice.
+
+    Parameters
+    ----------
+    chain : masks of one shape in order, each numbered by itself
+    iou : least intersection over union of what is joined
+    gap : masks that an object may be missing in
+
+    Returns
+    -------
+    list of (n + 1,) int64
+        for each mask the number of its label k at k, from 1 in order of first appearance; 0 for
+        the background and for labels without a pixel
+    """
+    before: deque[_Position] = deque(maxlen=gap + 1)
+    found: list[Integers] = []
+    count = 0
+    for labels in chain:
+        px, overlaps = _counted(labels, [position.labels for position in before])
+        numbers = np.zeros(len(px), np.int64)
+        for position, overlap in zip(before, overlaps, strict=True):
+            mine = np.where(numbers == 0, px, 0)
+            theirs, own = overlap.matches(position.open_px(), mine, iou)
+            numbers[own] = position.numbers[theirs]
+            position.ended[theirs] = False
+        new = (px > 0) & (numbers == 0)
+        numbers[new] = count + np.arange(1, np.count_nonzero(new) + 1)
+        count += int(np.count_nonzero(new))
+        before.appendleft(_Position(labels, px, numbers, px > 0))
+        found.append(numbers)
+    return found
+
+
+def _counted(labels: Labels, others: Sequence[Labels]) -> tuple[Integers, list[Overlaps]]:
+    """Count the pixels of the objects of a mask, and what they share with those of others."""
+    px = np.zeros(1, np.int64)
+    shared: list[list[tuple[Integers, ...]]] = [[] for _ in others]
+    sides = (*(1 for _ in labels.shape[:-2]), BOX_PX, BOX_PX)
+    for box in boxes(labels.shape, sides):
+        mine = np.asarray(labels[box])
+        px = _added(px, np.bincount(mine.reshape(-1)))
+        if not mine.any():
+            continue
+        for pairs, other in zip(shared, others, strict=True):
+            pairs.append(_pairs(np.asarray(other[box]), mine, box, labels.shape))
+    return px, [_summed(pairs) for pairs in shared]
+
+
+def _added(one: Integers, other: AnyArray) -> Integers:
+    longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
+    total = longer.astype(np.int64)
+    total[: len(shorter)] += shorter
+    total[0] = 0
+    return total
+
+
+def _pairs(one: AnyArray, other: AnyArray, box: Box, shape: Sequence[int]) -> tuple[Integers, ...]:
+    """Give keys of the pairs that share pixels, how many, and where the first lies in the whole."""
+    at = np.flatnonzero((one > 0) & (other > 0))
+    keys = one.reshape(-1)[at].astype(np.int64) << _BITS | other.reshape(-1)[at].astype(np.int64)
+    pairs, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    places = np.unravel_index(at[first], one.shape)
+    moved = tuple(place + side.start for place, side in zip(places, box, strict=True))
+    return pairs, np.ravel_multi_index(moved, tuple(shape)).astype(np.int64), counts
+
+
+def _summed(parts: Sequence[tuple[Integers, ...]]) -> Overlaps:
+    empty = np.zeros(0, np.int64)
+    keys, first, counts = (np.concatenate([empty, *columns]) for columns in _columns(parts))
+    pairs, own = np.unique(keys, return_inverse=True)
+    shared = np.bincount(own, counts, minlength=len(pairs)).astype(np.int64)
+    least = np.full(len(pairs), np.iinfo(np.int64).max)
+    np.minimum.at(least, own, first)
+    return Overlaps(pairs >> _BITS, pairs & (2**_BITS - 1), shared, least)
+
+
+def _columns(parts: Sequence[tuple[Integers, ...]]) -> Iterator[list[Integers]]:
+    for column in range(3):
+        yield [part[column] for part in parts]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Masks that are one by now: a plane, or the planes of a stack.
+
+    Parameters
+    ----------
+    at : position along the axes over which nothing was joined so far
+    members : positions of the masks in the order of the call
+    numbers : for each of them the number of label k at k; None as long as it is k
+    """
+
+    at: Mapping[str, int]
+    members: tuple[int, ...]
+    numbers: tuple[Integers | None, ...]
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """The masks of a unit as one, with the numbers that they have in it."""
+
+    masks: Sequence[Labels]
+    numbers: Sequence[Integers | None]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.masks), *self.masks[0].shape)
+
+    def __getitem__(self, box: Box) -> AnyArray:
+        return np.stack([self._part(i, box[1:]) for i in range(*box[0].indices(len(self.masks)))])
+
+    def _part(self, which: int, box: Box) -> AnyArray:
+        part, numbers = np.asarray(self.masks[which][box]), self.numbers[which]
+        return part if numbers is None else numbers[part]
+
+
+def link_labels(masks: Sequence[Labels], loop: Mapping[str, int], link: Link) -> list[Integers]:
+    """Give the objects of all masks of an image numbers, one to those that are joined.
+
+    Planes are joined to stacks first, within each frame; then frames to tracks, where the objects
+    are those of stacks if z is joined, else those of each plane by itself.
+
+    Parameters
+    ----------
+    masks : ((z,) y, x) of one shape for each position along the axes of `loop`, the last the
+        fastest; each numbered by itself
+    loop : positions along t and z
+    link : over which axes, and how
+
+    Returns
+    -------
+    list of (n + 1,) int64
+        for each mask the number of its label k at k: 1 to the number of objects, in order of
+        first appearance
+
+    Raises
+    ------
+    ValueError
+        There is no axis to join the masks over.
+    """
+    places = np.ndindex(*loop.values())
+    units = [
+        _Unit(dict(zip(loop, place, strict=True)), (number,), (None,))
+        for number, place in enumerate(places)
+    ]
+    for axis in link.over(loop).ious:
+        units = _joined_along(axis, units, masks, link)
+    return _numbered(units)
+
+
+def _joined_along(
+    axis: str, units: Sequence[_Unit], masks: Sequence[Labels], link: Link
+) -> list[_Unit]:
+    chains: dict[tuple[int, ...], list[_Unit]] = {}
+    for unit in units:
+        rest = tuple(position for other, position in unit.at.items() if other != axis)
+        chains.setdefault(rest, []).append(unit)
+    return [_as_one(axis, chain, masks, link) for chain in chains.values()]
+
+
+def _as_one(axis: str, chain: Sequence[_Unit], masks: Sequence[Labels], link: Link) -> _Unit:
+    views = [_Joined([masks[m] for m in unit.members], unit.numbers) for unit in chain]
+    found = linked_chain(views, link.ious[axis], link.gap)
+    numbers = [
+        new if old is None else new[old]
+        for unit, new in zip(chain, found, strict=True)
+        for old in unit.numbers
+    ]
+    at = {other: position for other, position in chain[0].at.items() if other != axis}
+    members = tuple(member for unit in chain for member in unit.members)
+    return _Unit(at, members, tuple(numbers))
+
+
+def _numbered(units: Sequence[_Unit]) -> list[Integers]:
+    """Give numbers to the objects of all units, by the mask in which they first appear."""
+    found: list[Integers] = []
+    finals: dict[int, Integers] = {}
+    count = 0
+    for unit, own in _by_mask(units):
+        if id(unit) not in finals:
+            most = max(int(n.max(initial=0)) for n in unit.numbers if n is not None)
+            finals[id(unit)] = np.zeros(most + 1, np.int64)
+        final = finals[id(unit)]
+        new = np.unique(own[(own > 0) & (final[own] == 0)])
+        # in the order of the labels of this mask, which is that of a reader
+        order = own[np.sort(_first_index(own, new))]
+        final[order] = count + np.arange(1, len(order) + 1)
+        count += len(order)
+        found.append(final[own])
+    return found
+
+
+def _by_mask(units: Sequence[_Unit]) -> Iterator[tuple[_Unit, Integers]]:
+    whole = [
+        (member, unit, numbers)
+        for unit in units
+        for member, numbers in zip(unit.members, unit.numbers, strict=True)
+    ]
+    for _, unit, numbers in sorted(whole, key=lambda entry: entry[0]):
+        if numbers is None:
+            raise ValueError("no axis of the loop is to be joined")
+        yield unit, numbers
+
+
+def _first_index(values: Integers, wanted: Integers) -> Integers:
+    known, first = np.unique(values, return_index=True)
+    return first[np.searchsorted(known, wanted)]
