@@ -9,13 +9,10 @@ from bmz.process.flooding import flooded
 
 
 def lakes(seed: int, shape: tuple[int, ...]) -> tuple[FloatArray, LabelArray]:
-    """Give a map of heights that all differ, and seeds at its lowest places, none near another."""
+    """Give a map of heights that all differ, and seeds of some pixels anywhere."""
     rng = np.random.default_rng(seed)
     surface = (rng.permutation(int(np.prod(shape))) / np.prod(shape)).reshape(shape)
-    seeds = np.zeros(shape, np.int32)
-    inner = tuple(slice(1 + rng.integers(2), -1, 4) for _ in shape)
-    seeds[inner] = 1 + np.arange(seeds[inner].size).reshape(seeds[inner].shape)
-    surface[seeds > 0] = 0
+    seeds = np.where(rng.random(shape) < 0.1, rng.integers(1, 9, shape), 0).astype(np.int32)
     return surface.astype(np.float32), seeds
 
 
@@ -55,6 +52,13 @@ def test_the_lowest_way_wins_over_the_shortest() -> None:
 
     assert labels[0].tolist() == [1, 1, 1, 1, 1]
     assert labels[2].tolist() == [2, 2, 1, 1, 1]
+
+
+def test_what_lies_beyond_the_ridge_of_a_region_is_not_taken_by_it() -> None:
+    surface = np.array([[0, 0.5, 0.9, 0.1, 0.1, 0.1, 0.2, 0]], np.float32)
+    seeds = np.array([[1, 1, 1, 0, 0, 0, 2, 2]])
+
+    assert flooded(surface, seeds).tolist() == [[1, 1, 1, 2, 2, 2, 2, 2]]
 
 
 def test_what_no_seed_reaches_stays_background() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from scipy.ndimage import distance_transform_edt
 
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
+from bmz.process.depth import depth_of
 from bmz.process.flooding import flooded
 from bmz.process.insides import number_insides
 from bmz.process.maps import are_shares, on_input_grid, one_map, without_small
@@ -156,7 +156,7 @@ def spread_seeds(
         a maximum is one seed as a whole, so that no object is lost to a larger one beside it.
     """
     everywhere = cells.inside.all()  # then there is no distance to measure, and one seed
-    depth = cells.inside * 1.0 if everywhere else distance_transform_edt(cells.inside, grid)
+    depth = cells.inside * np.float32(1) if everywhere else depth_of(cells.inside, grid)
     smooth = ndimage.gaussian_filter(depth, [sigma_px / step for step in grid])
     window = [2 * max(round(apart_px / step), 1) + 1 for step in grid]
     top = cells.inside & (smooth == ndimage.maximum_filter(smooth, window))

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
 from bmz.process.contour import mean_of_each
+from bmz.process.depth import depth_of
 from bmz.process.maps import channel_words, on_input_grid, one_map
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.peaks import prominent_peaks
@@ -60,7 +61,7 @@ def label_by_distance(output: AnyArray, grid: tuple[int, ...], **parameters: Any
     inside = values > threshold_of(values, wanted.threshold)
     depth = np.zeros(values.shape, np.float32)
     if not inside.all():
-        depth = ndimage.distance_transform_edt(inside, grid).astype(np.float32)
+        depth = depth_of(inside, grid)
     if wanted.sigma > 0:
         depth = ndimage.gaussian_filter(depth, [wanted.sigma / step for step in grid])
     seeds = prominent_peaks(depth, wanted.neck, mask=inside)

@@ -17,10 +17,15 @@ Indices = NDArray[np.intp]
 RIM = 1 << 30
 """Added to a pixel that was taken in this very pass, which so counts as no seed."""
 
+HIGH = 1 << 29
+"""Added to a pixel of a seed from which something open may be reached."""
+
 
 @compiled
 def take_rim(state: LabelArray, levels: NDArray[np.uint16], steps: Indices) -> Indices:
-    """Give each open pixel beside a seed to it, of several to the lowest pixel of a seed.
+    """Give each open pixel whose lowest neighbour is a pixel of a seed to it, if it is no lower.
+
+    Nothing can come to such a pixel before; this pass over the map does most of the work.
 
     Parameters
     ----------
@@ -32,25 +37,39 @@ def take_rim(state: LabelArray, levels: NDArray[np.uint16], steps: Indices) -> I
     -------
     (n,) those of the pixels from which something open can be reached
     """
-    taken = 0
+    rim = 0
     for place in range(state.size):
         if state[place] < 0:
-            least = -1
-            for step in steps:
-                seed = state[place + step]
-                if 0 < seed < RIM and (least < 0 or levels[place + step] < least):
-                    least = levels[place + step]
-                    state[place] = seed + RIM
-            taken += least >= 0
-    rim = np.empty(taken, np.intp)
-    taken = 0
+            rim += _take(state, levels, steps, place)
+    flagged = np.empty(rim, np.intp)
+    rim = 0
     for place in range(state.size):
-        if state[place] > RIM:
-            state[place] -= RIM
+        if state[place] >= HIGH:
+            state[place] &= HIGH - 1
             if _is_beside_open(state, place, steps):
-                rim[taken] = place
-                taken += 1
-    return rim[:taken]
+                flagged[rim] = place
+                rim += 1
+    return flagged[:rim]
+
+
+@compiled
+def _take(state: LabelArray, levels: NDArray[np.uint16], steps: Indices, place: int) -> int:
+    # how many pixels it flags: the open one, or else those of seeds beside it
+    lowest, taker = levels[place] + 1, 0
+    for step in steps:
+        seed, height = state[place + step], levels[place + step]
+        is_seed = 0 < seed < RIM
+        if seed != 0 and (height < lowest or (is_seed and taker == 0 and height == lowest)):
+            lowest, taker = height, seed if is_seed else 0
+    if taker > 0:
+        state[place] = (taker & (HIGH - 1)) + RIM
+        return 1
+    flagged = 0
+    for step in steps:
+        if 0 < state[place + step] < HIGH:
+            state[place + step] += HIGH
+            flagged += 1
+    return flagged
 
 
 @compiled

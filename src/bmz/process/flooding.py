@@ -15,15 +15,14 @@ def flooded(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None)
     """Let seeds grow over a map, the lowest pixels first, until they meet.
 
     Meyer's flooding (doi 10.1016/0165-1684(94)90060-4) between pixels that share a face, as
-    ``skimage.segmentation.watershed``, with a bucket for each level in place of a heap. A seed
-    takes its neighbours however high they are; on a plateau all seeds advance by one pixel in
-    turn. Levels of maps between 0 and 1 do not hang on the map, so that a part of a map is flooded
-    like the whole.
+    ``skimage.segmentation.watershed``, with a bucket for each level in place of a heap. On a
+    plateau all seeds advance by one pixel in turn. Levels of maps between 0 and 1 do not hang on
+    the map, so that a part of a map is flooded like the whole.
 
     Parameters
     ----------
     surface : ((z,) y, x), any unit; NaN is as high as the highest
-    seeds : of the same shape, 1 to 2**30, 0 where there is none
+    seeds : of the same shape, 1 to 2**29 - 1, 0 where there is none
     mask : of the same shape, pixels that may be flooded; None for all. A seed outside is none
 
     Returns

@@ -9,6 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.process.depth import depth_of
+from bmz.process.flooding import flooded
 from bmz.process.linkage import merged, touching
 from bmz.process.maps import on_input_grid, one_map, without_small
 from bmz.process.recipe import Labelled, Parameter, Recipe
@@ -76,12 +78,8 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], wanted: GaspSetting
     -------
     ((z,) y, x) int32, 1 to n, without background
     """
-    from skimage.segmentation import watershed  # here: it takes long to import
-
     inside = boundary <= wanted.threshold
-    depth = np.ones(boundary.shape, np.float32)
-    if not inside.all():
-        depth = ndimage.distance_transform_edt(inside, grid).astype(np.float32)
+    depth = np.ones(boundary.shape, np.float32) if inside.all() else depth_of(inside, grid)
     depth = ndimage.gaussian_filter(depth, _steps(wanted.sigma_seeds, grid))
     peaks = depth == ndimage.maximum_filter(depth, 3)
     top = peaks & inside
@@ -90,7 +88,7 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], wanted: GaspSetting
         top = inside if inside.any() else peaks
     seeds, _ = ndimage.label(top, np.ones((3,) * top.ndim))
     surface = ndimage.gaussian_filter(boundary, _steps(wanted.sigma_weights, grid))
-    labels: LabelArray = watershed(surface, seeds)
+    labels = flooded(surface, seeds)
     return in_raster_order(_filled(surface, labels, wanted.superpixel_size, grid)).labels
 
 
@@ -98,13 +96,8 @@ def _filled(
     surface: FloatArray, labels: LabelArray, min_size: int, grid: tuple[int, ...]
 ) -> LabelArray:
     # what is too small is flooded from around it, unless nothing else is there
-    from skimage.segmentation import watershed  # here: it takes long to import
-
     kept = without_small(labels, min_size, grid)
-    if not kept.any() or (kept > 0).all():
-        return labels
-    flooded: LabelArray = watershed(surface, kept)
-    return flooded
+    return labels if kept is labels or not kept.any() else flooded(surface, kept)
 
 
 def _steps(sigma_px: float, grid: tuple[int, ...]) -> list[float]:
