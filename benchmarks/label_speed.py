@@ -1,0 +1,224 @@
+"""The recipes `boundary` and `gasp` against torch-em and elf: seconds of processor, in one run.
+
+``python benchmarks/label_speed.py ENVIRONMENT [--shared ../shared] [--write FILE]``
+
+ENVIRONMENT is a folder; without one, python-elf 0.9.2, bioimage-cpp 0.10.0 and torch-em 0.10.9 (its
+helper alone, without PyTorch) are installed into it. Maps are made from a real mask that is
+repeated, blurred by 0.7 px and with noise of a standard deviation of 0.1. Each side has one thread;
+calls of both take turns, and of each the least of three counts. ``--write`` puts the table between
+its marks in FILE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Label = Callable[[], Array]
+
+SIDES = (1024, 2048)
+TIMES = 3
+MASK = "data/golden/cellpose-cyto3-img075/masks.npy"
+REFERENCES = ("python-elf==0.9.2", "bioimage-cpp==0.10.0")
+ALONE = "torch-em==0.10.9"
+MARKS = ("<!-- benchmarks/label_speed.py -->\n", "<!-- end -->\n")
+PEERS = {
+    "boundary": "torch-em 0.10.9 `watershed_from_components`",
+    "gasp": "the steps of PlantSeg by elf 0.9.2",
+}
+
+
+def by_torch_em(maps: Array) -> Label:
+    """Label a foreground and a boundary by the helper of torch-em, which needs no PyTorch."""
+    spec = importlib.util.find_spec("torch_em")
+    if spec is None or spec.origin is None:
+        raise SystemExit("torch-em is not installed there")
+    place = Path(spec.origin).parent / "util" / "segmentation.py"
+    one = importlib.util.spec_from_file_location("segmentation", place)
+    if one is None or one.loader is None:
+        raise SystemExit(f"{place} cannot be loaded")
+    helper = importlib.util.module_from_spec(one)
+    one.loader.exec_module(helper)
+    return lambda: helper.watershed_from_components(maps[1], maps[0], min_size=15)
+
+
+def by_elf(maps: Array) -> Label:
+    """Label a boundary by the steps of PlantSeg 2, with its defaults."""
+    from elf.segmentation.gasp import GaspFromAffinities
+    from elf.segmentation.watershed import apply_size_filter, distance_transform_watershed
+
+    def label() -> Array:
+        pixels, _ = distance_transform_watershed(
+            maps[1], 0.5, 1.0, sigma_weights=2.0, min_size=100, alpha=1.0
+        )
+        stack = maps[1][None]
+        join = GaspFromAffinities(
+            [[0, 0, 1], [0, 1, 0], [1, 0, 0]],
+            superpixel_generator=lambda *_, **__: pixels[None],
+            run_GASP_kwargs={
+                "linkage_criteria": "average",
+                "add_cannot_link_constraints": False,
+                "use_efficient_implementations": False,
+            },
+            n_threads=1,
+            beta_bias=0.5,
+        )
+        joined, _ = join(1 - np.stack([stack] * 3))
+        filtered: Array = apply_size_filter(joined.astype("uint32"), stack, 100)[0]
+        return filtered
+
+    return label
+
+
+def by_bmz(recipe: str) -> Callable[[Array], Label]:
+    """Give the recipe of bmz, compiled."""
+    from bmz.process.recipes import RECIPES
+
+    one = RECIPES[recipe]
+    parameters = one.parameters_from({}, {})
+
+    def ready(maps: Array) -> Label:
+        taken = maps if recipe == "boundary" else maps[1:]
+        one.apply(taken[:, :64, :64], (1, 1), parameters)
+        return lambda: one.apply(taken, (1, 1), parameters).labels
+
+    return ready
+
+
+def timed(label: Label) -> tuple[float, int]:
+    """Give the processor seconds of a call, and how many objects it finds."""
+    start = time.process_time()
+    labels = label()
+    seconds = time.process_time() - start
+    return seconds, len(np.setdiff1d(np.unique(labels), [0]))
+
+
+def serve() -> None:
+    """Answer each line that names a recipe and a file of maps with seconds and objects."""
+    ready: dict[tuple[str, str], Label] = {}
+    for line in sys.stdin:
+        recipe, file = json.loads(line)
+        if (recipe, file) not in ready:
+            maps = np.load(file)
+            ready[recipe, file] = {"boundary": by_torch_em, "gasp": by_elf}[recipe](maps)
+        print(json.dumps(timed(ready[recipe, file])), flush=True)
+
+
+@contextmanager
+def references(environment: Path) -> Iterator[Callable[[str, Path], tuple[float, int]]]:
+    """Start a process in the environment of the references, and ask it."""
+    python = environment / "bin" / "python"
+    if not python.exists():
+        venv.create(environment, with_pip=True)
+        install = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*install, *REFERENCES], check=True)  # noqa: S603
+        subprocess.run([*install, "--no-deps", ALONE], check=True)  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603
+        [str(python), __file__, "--serve", str(environment)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if process.stdin is None or process.stdout is None:
+        raise SystemExit("no pipes to the environment of the references")
+    words, answers = process.stdin, process.stdout
+
+    def ask(recipe: str, file: Path) -> tuple[float, int]:
+        print(json.dumps([recipe, str(file)]), file=words, flush=True)
+        seconds, objects = json.loads(answers.readline())
+        return seconds, objects
+
+    yield ask
+    words.close()
+    process.wait()
+
+
+def maps_of(mask: Array, side: int) -> Array:
+    """Repeat a mask up to a side, and give its foreground and boundary, soft and with noise."""
+    from scipy import ndimage
+    from skimage.segmentation import find_boundaries
+
+    times = [-(-side // n) for n in mask.shape]
+    tiles = np.kron(np.arange(np.prod(times)).reshape(times), np.ones(mask.shape, np.int64))
+    labels = np.where(np.tile(mask, times) > 0, np.tile(mask, times) + tiles * mask.max(), 0)
+    labels = labels[:side, :side]
+    clean = np.stack([labels > 0, find_boundaries(labels, mode="thick")]).astype(np.float32)
+    soft = ndimage.gaussian_filter(clean, (0, 0.7, 0.7))
+    noise = np.random.default_rng(0).normal(0, 0.1, soft.shape)
+    return np.clip(soft + noise, 0, 1).astype(np.float32)
+
+
+def compared(environment: Path, mask: Array, folder: Path) -> Iterator[str]:
+    """Give the lines of the table."""
+    yield "| recipe | image | bmz | peer | ratio | objects | exponent in pixels, bmz and peer |"
+    yield "|---|---|---|---|---|---|---|"
+    with references(environment) as ask:
+        for recipe, peer in PEERS.items():
+            least: list[list[float]] = []
+            for side in SIDES:
+                file = folder / f"{side}.npy"
+                if not file.exists():
+                    np.save(file, maps_of(mask, side))
+                label = by_bmz(recipe)(np.load(file))
+                runs = [(timed(label), ask(recipe, file)) for _ in range(TIMES)]
+                least.append([min(run[at][0] for run in runs) for at in (0, 1)])
+                counts = " and ".join(str(runs[0][at][1]) for at in (0, 1))
+                own, theirs = least[-1]
+                growth = ""
+                if len(least) == len(SIDES):
+                    power = [
+                        math.log(b / a, (SIDES[1] / SIDES[0]) ** 2)
+                        for a, b in zip(*least, strict=True)
+                    ]
+                    growth = f"{power[0]:.2f}, {power[1]:.2f}"
+                yield (
+                    f"| `{recipe}` | {side} px | {own:.2f} s | {theirs:.2f} s ({peer}) "
+                    f"| {own / theirs:.2f} | {counts} | {growth} |"
+                )
+
+
+def written(file: Path, table: str, marks: tuple[str, str] = MARKS) -> None:
+    """Put a table between its marks."""
+    before, _, rest = file.read_text().partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    file.write_text(before + marks[0] + table + marks[1] + after)
+
+
+def main() -> None:
+    """Compare, or serve."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("environment", type=Path, help="folder of the references")
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--write", type=Path, help="page whose table is replaced")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if words.serve:
+        serve()
+        return
+    mask = np.load(words.shared / MASK).astype(np.int64)
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for line in compared(words.environment, mask, Path(folder)):
+            print(line, flush=True)
+            lines.append(line)
+    if words.write:
+        written(words.write, "\n" + "\n".join(lines) + "\n\n")
+
+
+if __name__ == "__main__":
+    main()
