@@ -28,7 +28,7 @@ from bmz.report.model_tests import (
 )
 from bmz.testing.package import description, write_package
 
-STATUSES: tuple[CheckStatus, ...] = ("passed", "failed", "skipped")
+STATUSES: tuple[CheckStatus, ...] = ("passed", "warning", "failed", "skipped")
 
 
 def outcome(model: str = "m", **checks: CheckStatus) -> ModelTested:
@@ -64,7 +64,8 @@ def test_what_is_worse_than_before_fails(was: CheckStatus | None, now: CheckStat
 
     found = changes([model], before)
 
-    worse = (now == "failed" and was != "failed") or (was == "passed" and now != "passed")
+    works = ("passed", "warning")
+    worse = (now == "failed" and was != "failed") or (was in works and now not in works)
     assert exit_status([model], found) == int(worse)
     assert bool(found) == (was != now and not (was is None and now != "failed"))
 
@@ -103,6 +104,26 @@ def test_what_is_no_baseline_is_refused(text: str, tmp_path: Path) -> None:
 
     with pytest.raises(BaselineUnreadable, match="no baseline"):
         read_baseline(tmp_path / "b.json")
+
+
+def test_a_baseline_of_an_earlier_version_is_read_and_its_failures_are_known(
+    tmp_path: Path,
+) -> None:
+    path = kept(tmp_path, outcome(halo="failed", loads="passed"))
+    path.write_text(path.read_text().replace("bmz.test/2", "bmz.test/1"))
+
+    found = changes([outcome(halo="warning", loads="passed")], read_baseline(path))
+
+    assert [(one.before, one.now, one.worse) for one in found] == [("failed", "warning", False)]
+
+
+def test_a_warning_that_was_there_before_is_known_to_a_strict_test_too(tmp_path: Path) -> None:
+    path = kept(tmp_path, outcome(halo="warning", seams="passed"))
+    now = model_tests.strictly([outcome(halo="warning", seams="warning")])
+
+    found = changes(now, read_baseline(path, strict=True))
+
+    assert [(one.check, one.worse) for one in found] == [("seams", True)]
 
 
 def test_models_are_read_one_a_line_without_comments(tmp_path: Path) -> None:

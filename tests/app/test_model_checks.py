@@ -144,7 +144,7 @@ def with_halo(halo: int) -> ModelSpec:
         (0, 3, "passed", "none is declared; a pixel is seen 3 px away, an edge 3 px"),
         (4, 3, "passed", "declared y 4, x 4 px; a pixel is seen 3 px away, an edge 3 px"),
         (3, 3, "passed", "declared y 3, x 3 px; a pixel is seen 3 px away, an edge 3 px"),
-        (2, 3, "failed", "declared y 2, x 2 px; a pixel is seen 3 px away, an edge 3 px"),
+        (2, 3, "warning", "declared y 2, x 2 px; a pixel is seen 3 px away, an edge 3 px"),
     ],
 )
 def test_a_halo_must_be_as_wide_as_a_pixel_is_seen(
@@ -167,7 +167,7 @@ def test_the_narrowest_halo_decides() -> None:
 
     _, check = halo_check(net, own(net, noise(1, 1, 64, 64)), FakeBackend(local_mean(3, spatial=2)))
 
-    assert check.status == "failed"
+    assert check.status == "warning"
     assert check.detail.startswith("declared y 2, x 4 px; ")
 
 
@@ -205,7 +205,7 @@ def test_an_output_without_the_axes_of_space_has_neither_halo_nor_seams() -> Non
     [
         (pointwise, 4, "passed"),
         (local_mean(4, spatial=2), 4, "passed"),
-        (local_mean(6, spatial=2), 2, "failed"),
+        (local_mean(6, spatial=2), 2, "warning"),
         (block_mean(8, spatial=2), 8, "passed"),
         (of_whole, 4, "skipped"),
     ],
@@ -259,7 +259,7 @@ def test_of_a_million_values_a_thousand_may_be_more_than_a_hundredth_of_the_rang
     check = seam_check(net, own(net, noise(1, 1, 64, 64)), FakeBackend(pointwise), NEAR)
 
     assert check.detail == f"4 tiles of y 56 x x 56: {told} by > 1 %"
-    assert check.status == ("failed" if told.endswith((" 2000 ppm", "5e+05 ppm")) else "passed")
+    assert check.status == ("warning" if told.endswith((" 2000 ppm", "5e+05 ppm")) else "passed")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_of_a_million_values_a_thousand_may_be_more_than_a_hundredth_of_the_rang
     [
         (replace(NEAR, sees_whole=True), "skipped"),
         (replace(NEAR, edge_px=31), "skipped"),
-        (replace(NEAR, edge_px=30), "failed"),
+        (replace(NEAR, edge_px=30), "warning"),
     ],
 )
 def test_what_tiles_change_is_no_fault_of_a_network_that_sees_to_the_border(
@@ -289,7 +289,7 @@ def test_one_output_that_tiles_change_is_enough(monkeypatch: pytest.MonkeyPatch)
 
     check = seam_check(net, own(net, noise(1, 1, 64, 64)), FakeBackend(pointwise), NEAR)
 
-    assert check.status == "failed"
+    assert check.status == "warning"
     assert check.detail.endswith("at most 0.5 of the range apart, 2000 ppm by > 1 %")
 
 
@@ -330,7 +330,7 @@ def test_labels_are_those_of_the_first_image_of_the_test_input() -> None:
     )
 
 
-def test_a_model_that_makes_no_labels_is_no_failure_and_a_network_that_falls_over_is() -> None:
+def test_a_model_that_makes_no_labels_is_no_failure_and_one_that_falls_over_is_warned_of() -> None:
     restoring = model(tags=("denoising",))
     net = model()
     tensors = own(net, squares())
@@ -339,5 +339,5 @@ def test_a_model_that_makes_no_labels_is_no_failure_and_a_network_that_falls_ove
     fell_over = label_check(net, tensors, FakeBackend(pointwise, only=(8, 8)))
 
     assert no_labels.status == "skipped"
-    assert fell_over.status == "failed"
+    assert fell_over.status == "warning"
     assert "[predict.network-failed]" in fell_over.detail

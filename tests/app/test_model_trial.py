@@ -18,6 +18,7 @@ from bmz.app.model_trial import ToTest, check_model, check_models
 from bmz.cli.main import status_of
 from bmz.predict.confine import means_here
 from bmz.report.model_tests import ModelTested
+from bmz.testing.backend import FakeBackend, local_mean
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 Capture = pytest.CaptureFixture[str]
@@ -137,7 +138,7 @@ def no_objects(folder: Path, content: Description) -> None:
 
 
 def unknown_format(_folder: Path, content: Description) -> None:
-    content["format_version"] = "0.9.0"
+    content["format_version"] = "0.5"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,60 @@ def test_what_is_wrong_fails_its_own_check(change: Change, name: str, words: str
 
     assert found[name][0] == "failed"
     assert words in found[name][1]
+
+
+def narrow_halo(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make a package that reproduces its output, and whose network sees beyond its halo."""
+    network = local_mean(6, spatial=2)
+
+    def smoothed(folder: Path, content: Description) -> None:
+        image = np.load(folder / content["inputs"][0]["test_tensor"]["source"])
+        file = content["outputs"][0]["test_tensor"]
+        np.save(folder / file["source"], network([image])[0])
+        file["sha256"] = sha256_of(folder / file["source"])
+
+    monkeypatch.setattr(model_trial, "open_network", lambda *_, **__: FakeBackend(network))
+    return package(change=smoothed, halo=2)
+
+
+def test_a_halo_that_is_too_small_is_a_warning_with_the_figure_and_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    word = narrow_halo(monkeypatch)
+
+    status = status_of(["test", word])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert status == 0
+    assert lines[-1] == "./net: passed, with 2 warnings"
+    (halo,) = [line for line in lines if " halo " in line]
+    assert halo.startswith("warning halo")
+    assert "declared y 2, x 2 px; a pixel is seen 6 px away" in halo
+
+
+def test_a_strict_test_fails_for_a_halo_that_is_too_small(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    word = narrow_halo(monkeypatch)
+
+    status = status_of(["test", word, "--strict", "--json"])
+
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    failed = [check["name"] for check in model["checks"] if check["status"] == "failed"]
+    assert (status, model["status"], model["warnings"]) == (1, "failed", 0)
+    assert failed == ["halo", "seams"]
+
+
+def test_a_description_of_a_newer_format_could_not_be_told(capsys: Capture) -> None:
+    def newer(_folder: Path, content: Description) -> None:
+        content["format_version"] = "0.9.0"
+
+    status = status_of(["test", package(change=newer), "--json"])
+
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert (status, model["status"]) == (3, "not-applicable")
+    assert model["checks"][0]["status"] == "skipped"
+    assert "[package.newer]" in model["checks"][0]["detail"]
 
 
 def test_a_test_output_without_objects_is_told_and_is_no_failure() -> None:
@@ -206,8 +261,8 @@ def test_the_document_has_the_fields_that_others_rely_on(capsys: Capture) -> Non
 
     document = json.loads(capsys.readouterr().out)
     assert status == 0
-    assert document["schema"] == "bmz.test/1"
-    assert set(document["models"][0]) == {"model", "status", "checks"}
+    assert document["schema"] == "bmz.test/2"
+    assert set(document["models"][0]) == {"model", "status", "warnings", "checks"}
     assert set(document["models"][0]["checks"][0]) == {"name", "status", "detail"}
 
 

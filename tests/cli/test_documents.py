@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "bmz.run/1": (("run", "./net", "a.tif", "-o", "out"),),
     "bmz.runs/1": (("run", "./net", "a.tif", "b.tif", "stack.npy", "-o", "more", "--memory", "0"),),
     "bmz.score/1": (("score", "out/a.labels.tif", "out/a.labels.tif"),),
-    "bmz.test/1": (("test", "./net"), ("test", "--baseline", "base.json")),
+    "bmz.test/2": (("test", "./net"), ("test", "--baseline", "base.json")),
     "bmz.compare/1": (
         ("compare", "a.tif", "-m", "./net", "--sweep", "threshold=0.3,0.5", "-o", "page.html"),
     ),

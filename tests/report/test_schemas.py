@@ -106,7 +106,7 @@ MADE: dict[str, str] = {
     ),
     "bmz.runs/1": run_json(RunSummary((ImageFailed(Path("c.tif"), EMPTY),))),
     "bmz.score/1": scores(),
-    "bmz.test/1": checks_of_a_model(),
+    "bmz.test/2": checks_of_a_model(),
     "bmz.compare/1": comparison(),
     "bmz.doctor/1": doctor(),
     "bmz.trust/1": trust_json([Trusted("ab", "cat", "onnx", "Net", "2026-01-02")]),
@@ -123,7 +123,7 @@ OPTIONAL = {
     "bmz.fetch/1": {"models.folder", "models.weights", "models.files"},
     "bmz.score/1": {"pairs.scores", "pairs.errors", "pairs.error"}
     | {f"{part}.{count}" for part in ("scores", "pairs.scores") for count in ("tp", "fp", "fn")},
-    "bmz.test/1": {"changes"},
+    "bmz.test/2": {"changes"},
 }
 """Fields that may be left out."""
 
@@ -213,8 +213,8 @@ def test_only_fields_that_are_said_to_be_optional_may_be_left_out(name: str) -> 
         ("bmz.cache/1", ("packages", 0, "read_only"), 0),
         ("bmz.search/1", ("models", 0, "status"), "fine"),
         ("bmz.search/1", ("models", 0, "score"), None),
-        ("bmz.test/1", ("models", 0, "checks", 0, "status"), "not-applicable"),
-        ("bmz.test/1", ("models", 0, "status"), "skipped"),
+        ("bmz.test/2", ("models", 0, "checks", 0, "status"), "not-applicable"),
+        ("bmz.test/2", ("models", 0, "status"), "skipped"),
         ("bmz.plan/1", ("plans", 0, "plan", "padding", "y"), 3),
         ("bmz.plan/1", ("plans", 0, "plan", "channels", 0), 0),
         ("bmz.doctor/1", ("versions", "bmz"), None),

@@ -21,6 +21,7 @@ def model(name: str = "m", **checks: CheckStatus) -> ModelTested:
 WORKS = model("a", onnx__loads="passed", onnx__reproduces="passed")
 FAILS = model("b", files__verified="passed", onnx__reproduces="failed", keras__loads="skipped")
 PARTLY = model("c", onnx__reproduces="passed", keras__reproduces="failed", files="failed")
+WARNED = model("w", onnx__reproduces="passed", halo="warning", seams="warning")
 UNTOLD = model("d", files__verified="passed", onnx__reproduces="skipped")
 
 
@@ -31,11 +32,12 @@ UNTOLD = model("d", files__verified="passed", onnx__reproduces="skipped")
         (FAILS, "failed", "onnx.reproduces"),
         (PARTLY, "failed", "keras.reproduces"),
         (UNTOLD, "not-applicable", "onnx.reproduces"),
+        (WARNED, "passed", None),
         (model(), "not-applicable", None),
         (model(onnx__loads="passed"), "not-applicable", None),
         (model(onnx__reproduces="passed", keras__reproduces="skipped"), "passed", None),
     ],
-    ids=["works", "fails", "partly", "untold", "no check", "loads alone", "one skipped"],
+    ids=["works", "fails", "partly", "untold", "warned", "no check", "loads alone", "one skipped"],
 )
 def test_one_failure_fails_and_only_a_reproduced_output_passes(
     tested: ModelTested, status: str, worst: str | None
@@ -46,7 +48,7 @@ def test_one_failure_fails_and_only_a_reproduced_output_passes(
 
 @pytest.mark.parametrize(
     ("models", "status"),
-    [((), 0), ((WORKS,), 0), ((WORKS, UNTOLD), 3), ((UNTOLD, FAILS, WORKS), 1)],
+    [((), 0), ((WORKS,), 0), ((WARNED,), 0), ((WORKS, UNTOLD), 3), ((UNTOLD, FAILS, WORKS), 1)],
 )
 def test_a_failure_outweighs_what_could_not_be_told(
     models: tuple[ModelTested, ...], status: int
@@ -158,8 +160,10 @@ def test_the_colours_of_a_framework_do_not_break_junit() -> None:
         # it works in one of its formats
         (PARTLY, "passed", 0.3333, None),
         (UNTOLD, "not-applicable", 0.0, None),
+        # what warns was made, and did not pass
+        (WARNED, "passed", 0.3333, None),
     ],
-    ids=["works", "fails", "partly", "untold"],
+    ids=["works", "fails", "partly", "untold", "warned"],
 )
 def test_the_zoo_is_told_a_share_of_the_checks_that_were_made(
     tested: ModelTested, status: str, score: float, error: str | None
@@ -172,3 +176,27 @@ def test_the_zoo_is_told_a_share_of_the_checks_that_were_made(
 
 def test_reports_of_several_models_are_told_by_name() -> None:
     assert list(json.loads(model_tests.zoo_reports([WORKS, FAILS]))) == ["a", "b"]
+
+
+def test_warnings_are_told_and_counted_and_fail_nothing() -> None:
+    (document,) = json.loads(model_tests.tested_json([WARNED]))["models"]
+    root = ET.fromstring(model_tests.tested_junit([WARNED]))  # noqa: S314  (our own)
+
+    assert model_tests.tested_lines([WARNED])[-1][1] == "w: passed, with 2 warnings"
+    assert [text for _, text in model_tests.tested_lines([WARNED, WORKS])] == [
+        "passed          w  1 check passed, 2 warnings",
+        "passed          a  2 checks passed",
+        "2 models: 2 passed, 0 failed; 2 warnings",
+    ]
+    assert (document["status"], document["warnings"]) == ("passed", 2)
+    assert root[0].get("failures") == "0"
+    assert root[0][1][0].text == "warning: why warning"
+
+
+def test_strictly_each_warning_is_a_failure() -> None:
+    strict, same = model_tests.strictly([WARNED, WORKS])
+
+    assert strict.status == "failed"
+    assert [check.status for check in strict.checks] == ["passed", "failed", "failed"]
+    assert [check.detail for check in strict.checks] == [check.detail for check in WARNED.checks]
+    assert same == WORKS

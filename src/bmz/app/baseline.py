@@ -10,6 +10,8 @@ from pathlib import Path
 from bmz.base.errors import CouldNotTell
 from bmz.report.model_tests import SCHEMA, CheckChange, ModelCheck, ModelTested
 
+_READABLE = ("bmz.test/1", SCHEMA)
+
 Baseline = Mapping[str, Mapping[str, str]]
 """For each model the status of each check."""
 
@@ -25,8 +27,12 @@ class BaselineUnreadable(CouldNotTell):
         )
 
 
-def read_baseline(path: Path) -> Baseline:
-    """Read the document that ``bmz test --json`` wrote.
+def read_baseline(path: Path, *, strict: bool = False) -> Baseline:
+    """Read the document that ``bmz test --json`` wrote, also that of an earlier version.
+
+    Parameters
+    ----------
+    strict : what was a warning counts as failed, as it does now
 
     Raises
     ------
@@ -35,10 +41,15 @@ def read_baseline(path: Path) -> Baseline:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != SCHEMA:
+        if document["schema"] not in _READABLE:
             raise BaselineUnreadable(path, f"its schema is {document['schema']!r}, not {SCHEMA!r}")
         return {
-            model["model"]: {check["name"]: check["status"] for check in model["checks"]}
+            model["model"]: {
+                check["name"]: "failed"
+                if strict and check["status"] == "warning"
+                else check["status"]
+                for check in model["checks"]
+            }
             for model in document["models"]
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as why:

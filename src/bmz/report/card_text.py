@@ -107,7 +107,7 @@ def _under_headings(rows: Iterable[Row]) -> dict[str, list[str]]:
 
 
 def _measured(card: CardView) -> Iterator[str]:
-    yield f"`bmz test`: **{card.tested.status}**."
+    yield f"`bmz test`: **{card.tested.told}**."
     checks = ((f"`{c.name}`", c.status, c.detail) for c in card.tested.checks)
     yield _table(("check", "result", "figures"), checks)
     if card.speeds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -12,9 +12,11 @@ from bmz.base.version import version
 from bmz.report.lines import Line
 from bmz.report.xml_text import xml_text
 
-CheckStatus = Literal["passed", "failed", "skipped"]
+CheckStatus = Literal["passed", "warning", "failed", "skipped"]
 ModelStatus = Literal["passed", "failed", "not-applicable"]
-SCHEMA = "bmz.test/1"
+SCHEMA = "bmz.test/2"
+"""In number 1 a quality that is poor was ``failed``; it is a ``warning`` since."""
+
 SITE = "https://github.com/bmz-dev/bmz"
 _WIDTH = 44  # of a name such as tensorflow_saved_model_bundle.reproduces
 
@@ -26,7 +28,9 @@ class ModelCheck:
     Parameters
     ----------
     name : such as ``onnx.reproduces``; never changes meaning
-    status : ``skipped`` where it could not be looked at, or does not concern the model
+    status : ``failed`` where the model does not do what it says, ``warning`` where it does, and
+        its quality is poor, ``skipped`` where it could not be looked at, or does not concern the
+        model
     detail : figures, or why
     """
 
@@ -59,6 +63,16 @@ class ModelTested:
         return "not-applicable"
 
     @property
+    def warnings(self) -> int:
+        """Count the checks that warn."""
+        return sum(check.status == "warning" for check in self.checks)
+
+    @property
+    def told(self) -> str:
+        """Say the status in words, with the number of warnings."""
+        return f"{self.status}{_warned(self.warnings, ', with ')}"
+
+    @property
     def worst(self) -> ModelCheck | None:
         """Give what decided, when the model did not pass."""
         for status in ("failed", "skipped"):
@@ -86,8 +100,23 @@ class CheckChange:
 
     @property
     def worse(self) -> bool:
-        """Say whether it fails now, or passed before and tells nothing now."""
-        return self.now == "failed" or (self.before == "passed" and self.now != "passed")
+        """Say whether it fails now, or did what it says before and tells nothing now."""
+        works = {"passed", "warning"}
+        return self.now == "failed" or (self.before in works and self.now not in works)
+
+
+def strictly(models: Sequence[ModelTested]) -> tuple[ModelTested, ...]:
+    """Give the models with each warning as a failure."""
+    return tuple(
+        replace(
+            model,
+            checks=tuple(
+                replace(check, status="failed") if check.status == "warning" else check
+                for check in model.checks
+            ),
+        )
+        for model in models
+    )
 
 
 def exit_status(models: Sequence[ModelTested], changes: Sequence[CheckChange] | None = None) -> int:
@@ -108,11 +137,12 @@ def tested_lines(models: Sequence[ModelTested]) -> list[Line]:
     if len(models) == 1:
         checks = models[0].checks
         lines = [("answer", f"{c.status:<8}{c.name:<{_WIDTH}} {c.detail}".rstrip()) for c in checks]
-        return [*lines, ("answer", f"{models[0].model}: {models[0].status}")]
+        return [*lines, ("answer", f"{models[0].model}: {models[0].told}")]
     lines = [("answer", model_line(model)) for model in models]
     counts = [f"{sum(m.status == s for m in models)} {s}" for s in ("passed", "failed")]
     left = sum(m.status == "not-applicable" for m in models)
     more = f", {left} not applicable" if left else ""
+    more += _warned(sum(model.warnings for model in models), "; ")
     return [*lines, ("answer", f"{len(models)} models: {', '.join(counts)}{more}")]
 
 
@@ -121,7 +151,12 @@ def model_line(model: ModelTested) -> str:
     passed = sum(check.status == "passed" for check in model.checks)
     worst = model.worst
     why = f"  {worst.name}: {worst.detail}" if worst else ""
-    return f"{model.status:<15} {model.model}  {passed} check{'s' * (passed != 1)} passed{why}"
+    count = f"{passed} check{'s' * (passed != 1)} passed{_warned(model.warnings, ', ')}"
+    return f"{model.status:<15} {model.model}  {count}{why}"
+
+
+def _warned(count: int, before: str) -> str:
+    return f"{before}{count} warning{'s' * (count != 1)}" if count else ""
 
 
 def change_lines(changes: Sequence[CheckChange]) -> list[Line]:
@@ -141,9 +176,14 @@ def tested_json(
     models: Sequence[ModelTested],
     changes: Sequence[CheckChange] | None = None,  # noqa: PT028  (it is no test)
 ) -> str:
-    """Give the document ``bmz.test/1``, with the changes where there is a baseline."""
+    """Give the document ``bmz.test/2``, with the changes where there is a baseline."""
     told = [
-        {"model": m.model, "status": m.status, "checks": [asdict(c) for c in m.checks]}
+        {
+            "model": m.model,
+            "status": m.status,
+            "warnings": m.warnings,
+            "checks": [asdict(c) for c in m.checks],
+        }
         for m in models
     ]
     more = {} if changes is None else {"changes": [asdict(c) | {"worse": c.worse} for c in changes]}
@@ -151,7 +191,10 @@ def tested_json(
 
 
 def tested_junit(models: Sequence[ModelTested]) -> str:
-    """Give JUnit XML: a suite a model, a test case a check."""
+    """Give JUnit XML: a suite for each model, a test case for each check.
+
+    JUnit has no warnings: such a case passes, and its output says so.
+    """
     root = ET.Element("testsuites")
     for model in models:
         statuses = [check.status for check in model.checks]
@@ -170,7 +213,8 @@ def tested_junit(models: Sequence[ModelTested]) -> str:
             elif check.status == "skipped":
                 ET.SubElement(case, "skipped", message=check.detail)
             else:
-                ET.SubElement(case, "system-out").text = check.detail
+                warned = "warning: " if check.status == "warning" else ""
+                ET.SubElement(case, "system-out").text = f"{warned}{check.detail}"
     return xml_text(root)
 
 

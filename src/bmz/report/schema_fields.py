@@ -121,7 +121,7 @@ _TOLD: tuple[tuple[str, str, Fields], ...] = (
         },
     ),
     (
-        "bmz.test/1",
+        "bmz.test/2",
         "`bmz test`",
         {
             "models": (["tested_model"], "in the order of the call"),

@@ -129,12 +129,16 @@ PARTS: Mapping[str, Fields] = {
     },
     "model_check": {
         "name": ("str", "such as `onnx.reproduces`"),
-        "status": ("passed|failed|skipped", ""),
+        "status": (
+            "passed|warning|failed|skipped",
+            "`failed`: the model does not do what it says; `warning`: its quality is poor",
+        ),
         "detail": ("str", "figures, or why"),
     },
     "tested_model": {
         "model": ("str", "the word by which it was asked for"),
-        "status": ("passed|failed|not-applicable", ""),
+        "status": ("passed|failed|not-applicable", "warnings do not count"),
+        "warnings": ("int", "how many of the checks warn"),
         "checks": (["model_check"], "in the order in which they were made"),
     },
     "check_change": {
