@@ -44,3 +44,37 @@ def test_the_job_of_the_page_runs_all_images(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "results").glob("*.labels.tif"))) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_only_who_holds_a_certificate_of_the_page_reaches_the_scheduler(tmp_path: Path) -> None:
+    page = PAGE.read_text(encoding="utf-8").partition("## Who may reach the scheduler")[2]
+    keys, start = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[:2]
+    (settings,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    config = tmp_path / ".config" / "dask"
+    (tmp_path / "images").mkdir()
+    tifffile.imwrite(tmp_path / "images" / "a.tif", np.eye(64, dtype=np.uint8))
+    places = (Path(sys.executable).parent, os.environ["PATH"])
+    environment = {
+        **os.environ, "PATH": os.pathsep.join(map(str, places)), "HOME": str(tmp_path),
+        "DASK_CONFIG": str(config),
+    }  # fmt: skip
+    script = "\n".join(
+        ["set -e", "cd", keys, "cat > ~/.config/dask/tls.yaml <<'END'",
+         settings.replace("/home/me", str(tmp_path)), "END", "cd", "trap 'kill $(jobs -p)' EXIT",
+         start, "status=$?", "bare=$(mktemp -d)",
+         "export HOME=$bare DASK_CONFIG=$bare",
+         "! bmz run starter/nuclei images/a.tif -o bare --scheduler scheduler.json",
+         "exit $status"]
+    )  # fmt: skip
+
+    done = subprocess.run(
+        [shutil.which("bash") or "bash", "-c", script], env=environment, capture_output=True, text=True, timeout=300,
+        check=False, start_new_session=True,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results" / "a.labels.tif").exists()
+    assert "[cluster.no-scheduler]" in done.stderr
+    assert (config / "tls" / "key.pem").stat().st_mode & 0o077 == 0
