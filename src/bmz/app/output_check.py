@@ -11,8 +11,8 @@ from bmz.plan.plan import Plan
 from bmz.process.finite import PixelCount
 
 _CAUSES = (
-    "if --precision float32, another --device or other --weights give the same, "
-    "the weights of the model are at fault"
+    "if an image that is not flat gives the same with --precision float32, on another --device and "
+    "with other --weights, the model is at fault: tell its authors"
 )
 
 _NOTHING_FOUND = (
