@@ -70,8 +70,8 @@ def test_only_who_holds_a_certificate_of_the_page_reaches_the_scheduler(tmp_path
     )  # fmt: skip
 
     done = subprocess.run(
-        [shutil.which("bash") or "bash", "-c", script], env=environment, capture_output=True, text=True, timeout=300,
-        check=False, start_new_session=True,
+        [shutil.which("bash") or "bash", "-c", script], env=environment,
+        capture_output=True, text=True, timeout=300, check=False, start_new_session=True,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
