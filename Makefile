@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SETUP := pyproject.toml constraints.txt
+SECONDS ?= 3600
 
 EVERYTHING := $(addprefix --extra ,onnx gpu torch tensorflow keras dask formats reference) \
 	$(addprefix --group ,test lint oracles docs)
 
-.PHONY: help demo test lint test-slow coverage test-wheel test-lowest conformance cards docs reference pictures \
+.PHONY: help demo test lint test-slow coverage test-wheel test-lowest fuzz conformance cards docs reference pictures \
 	format constraints constraints-lowest dist sbom audit clean
 
 # List what can be made.
@@ -34,6 +35,10 @@ lint: $(VENV)/.test
 # Run the slow tests as well.
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m 'slow or not slow'
+
+# Damage files of every kind for SECONDS of processor (an hour), and look for crashes, hangs and wrong pixels.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
 
 # Test every live manifest as a stand-in, with bmz and bioimageio.core; takes the better part of an hour.
 conformance: $(VENV)/.test

@@ -17,6 +17,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.image.faults import ImageTruncated
 from bmz.image.inspect import inspect_image
+from bmz.image.plates import plate_fields
 from bmz.image.read import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (2, 3, 20, 24)).astype(np.uint16)
@@ -251,3 +252,14 @@ def test_a_file_that_changed_since_it_was_looked_at_is_refused(tmp_path: Path) -
 
     with pytest.raises(CouldNotTell, match="changed since"):
         read_image(info)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("n" * 300, "image.permission"), ("a\0b", "image.not-found")]
+)
+def test_a_name_that_no_file_can_have_is_told(name: str, code: str) -> None:
+    with pytest.raises(CouldNotTell) as caught:
+        inspect_image(Path(name))
+
+    assert caught.value.code == code
+    assert plate_fields(Path(name)) is None

@@ -152,3 +152,10 @@ def test_the_layout_is_asked_of_a_file_alone(tmp_path: Path) -> None:
     path.write_bytes(GOOD[:-22] + struct.pack("<4s", b"none"))
     with pytest.raises(ArchiveRefused, match="it has no end"):
         refuse_torn(path, members)
+
+
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    path = kept(tmp_path, written({"": b"1"}))
+
+    with pytest.raises(ArchiveRefused, match="a member has no name"), opened_zip(path):
+        pass

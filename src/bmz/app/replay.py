@@ -124,7 +124,7 @@ def _told(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as why:
+    except (OSError, ValueError, RecursionError) as why:
         raise RecordUnreadable(path, getattr(why, "strerror", None) or str(why)) from why
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise RecordUnreadable(path, f"it has no schema {SCHEMA}")

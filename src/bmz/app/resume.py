@@ -64,6 +64,6 @@ def remove_leftovers(folder: Path, kind: str) -> None:
 def _read(path: Path) -> Mapping[str, Any] | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # cut short: the image is run again
     return record if isinstance(record, dict) else None

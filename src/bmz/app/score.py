@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bmz.app.label_mask import read_mask
 from bmz.base.errors import BmzError, WrongUsage
+from bmz.base.files import is_there
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.image.zarr_folder import is_node
 from bmz.process.mask_errors import mask_errors
@@ -77,21 +78,21 @@ def paired(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
     NothingToScore
         A word names no mask, two masks have one name, or no names agree.
     """
-    if predicted.exists() and truth.exists() and not is_many(predicted) and not is_many(truth):
+    if is_there(predicted) and is_there(truth) and not is_many(predicted) and not is_many(truth):
         return (MaskPair(predicted.name, predicted, truth),)
     one, other = masks_by_name(predicted), masks_by_name(truth)
     if not set(one) & set(other):
         raise NothingToScore(f"no mask of '{predicted}' has the name of one of '{truth}'")
     names = {*one, *other}
     for word, found in ((predicted, one), (truth, other)):
-        if word.exists() and not is_many(word):
+        if is_there(word) and not is_many(word):
             names &= set(found)
     return tuple(MaskPair(name, one.get(name), other.get(name)) for name in sorted(names))
 
 
 def is_many(word: Path) -> bool:
     """Say whether a word names a folder of masks, and no OME-Zarr."""
-    return word.is_dir() and word.suffix != ".zarr" and not is_node(word)
+    return is_there(word) and word.is_dir() and word.suffix != ".zarr" and not is_node(word)
 
 
 def mask_name(path: Path) -> str:
@@ -134,7 +135,7 @@ def _files(word: Path) -> Iterator[Path]:
         masks = [path for path in inside if _IMAGES.search(path.name)]
         # a folder of nothing else is told to be lossy, and not to be empty
         yield from masks or [path for path in inside if _JPEG.search(path.name)]
-    elif word.exists():
+    elif is_there(word):
         yield word
     else:
         anchor = Path(word.anchor)

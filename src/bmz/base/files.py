@@ -68,6 +68,14 @@ def _alive_on_windows(process: int) -> bool:
     return status.value == _STILL_ACTIVE
 
 
+def is_there(path: Path) -> bool:
+    """Say whether a path leads to something; a name that no file can have leads nowhere."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 class FolderNotWritable(CouldNotTell):
     """A folder cannot be made, or no file can be made in it, or the disk takes no more."""
 

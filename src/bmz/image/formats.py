@@ -114,7 +114,7 @@ def _first_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(32)
-    except (FileNotFoundError, NotADirectoryError) as why:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as why:  # the last of a byte of 0
         raise ImageNotFound(path) from why
     except OSError as why:
         raise ImageForbidden(path, why) from why

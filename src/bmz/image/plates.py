@@ -58,7 +58,10 @@ def plate_fields(path: Path) -> tuple[PlateField, ...] | None:
     ImageUnreadable
         The metadata of the plate or of a well do not follow the format.
     """
-    if not path.is_dir() or not is_node(path):
+    try:
+        if not path.is_dir() or not is_node(path):
+            return None
+    except OSError:  # such as of a name that is too long, which reading it will tell
         return None
     plate = _ome(path, path).get("plate")
     if not isinstance(plate, Mapping):

@@ -88,7 +88,7 @@ def read_contract(path: Path) -> Contract:
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as why:
+    except (OSError, ValueError, RecursionError) as why:
         raise ContractUnreadable(path, str(why)) from why
     if document.pop("schema", None) != SCHEMA:
         raise ContractUnreadable(path, f"it does not say schema = '{SCHEMA}'")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bmz.base.errors import WrongUsage
+from bmz.base.files import FolderNotWritable
 from bmz.image.formats import image_suffix
 from bmz.image.plates import PlateField
 
@@ -149,10 +150,19 @@ def refuse_existing(paths: Iterable[Path]) -> None:
     ------
     OutputExists
         At least one does; names the first and counts the others.
+    FolderNotWritable
+        No file can have such a name.
     """
-    existing = [path for path in paths if path.exists() or path.is_symlink()]
+    existing = [path for path in paths if _is_there(path)]
     if existing:
         raise OutputExists(existing)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError as why:
+        raise FolderNotWritable(path.parent, why) from why
 
 
 def _absolute(path: Path) -> Path:

@@ -141,6 +141,8 @@ def refuse_unsafe(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
     """
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
+        if not member.filename:
+            raise ArchiveRefused(archive, "a member has no name")
         if path.is_absolute() or ".." in path.parts or ":" in member.filename:
             raise ArchiveRefused(archive, f"member '{member.filename}' leaves its folder")
         if stat.S_ISLNK(member.external_attr >> 16):

@@ -94,7 +94,7 @@ def _of_the_zoo(word: str, address: Alias, client: Client, listener: Listener) -
 
 def _starter(word: str, address: Starter) -> Package:
     manifest = starter_folder() / address.name / "bioimageio.yaml"
-    if "/" in address.name or not manifest.is_file():
+    if address.name not in starter_names():
         known = ", ".join(STARTER + name for name in starter_names())
         raise ModelNotFound(word, "it does not come with bmz", hint=f"there is: {known}")
     return Package(word, manifest)
