@@ -140,6 +140,8 @@ def refuse_unsafe(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
         See ``unpack``.
     """
     for member in members:
+        if not member.filename:
+            raise ArchiveRefused(archive, "a member has no name")
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if not member.filename:
             raise ArchiveRefused(archive, "a member has no name")
