@@ -214,6 +214,16 @@ def test_a_description_of_a_newer_format_could_not_be_told(capsys: Capture) -> N
     assert "[package.newer]" in model["checks"][0]["detail"]
 
 
+def test_a_format_that_only_a_newer_validator_knows_comes_last_and_is_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_trial, "ORDER", ("torchscript",))
+
+    tested = check_model(package(), ToTest(("./net",)))
+
+    assert tested.status == "passed"
+
+
 def test_a_test_output_without_objects_is_told_and_is_no_failure() -> None:
     found = checked(package(change=no_objects))
 

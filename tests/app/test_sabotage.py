@@ -20,6 +20,7 @@ from bmz.app.request import RunRequest
 from bmz.app.run import plan_run, run
 from bmz.check.codes import CODES
 from bmz.plan.errors import WeightsUnusable
+from bmz.process.ops import OPS
 from bmz.report.outcome import DoesNotFit, ImageFailed, ImagePlan
 from bmz.testing.package import Description, description, sha256_of, write_package
 
@@ -223,6 +224,19 @@ def test_a_step_that_is_code_of_the_model_is_an_error(tmp_path: Path, nuclei: Pa
     assert said(model, nuclei)["package.runs-code"] == "error"
 
 
+def test_a_step_that_only_a_newer_validator_knows_is_an_error(
+    tmp_path: Path, nuclei: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = description()
+    described["outputs"][0]["postprocessing"] = [{"id": "sigmoid"}]
+    known = {name: op for name, op in OPS.items() if name != "sigmoid"}
+    monkeypatch.setattr(model_check, "OPS", known)
+
+    model = str(write_package(tmp_path / "m", described).parent)
+
+    assert said(model, nuclei)["package.unknown-op"] == "error"
+
+
 def test_objects_are_outside_a_stated_range_only_beyond_doubt(tmp_path: Path, nuclei: Path) -> None:
     def sized(low: float, high: float) -> str:
         def change(content: Description) -> None:
@@ -276,6 +290,7 @@ ALONE: Mapping[str, Callable[..., None]] = {
     "weights.no-backend": test_weights_that_cannot_run_here_are_an_error,
     "package.missing-file": test_a_package_that_lacks_or_changed_a_file_is_an_error,
     "package.hash-differs": test_a_package_that_lacks_or_changed_a_file_is_an_error,
+    "package.unknown-op": test_a_step_that_only_a_newer_validator_knows_is_an_error,
     "package.runs-code": test_a_step_that_is_code_of_the_model_is_an_error,
 }
 """The test of each code that no image of the corpus is said to have."""

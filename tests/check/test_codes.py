@@ -22,6 +22,7 @@ WARNINGS = (
 ERRORS = (
     "axes.ambiguous axes.missing channel.count channel.rgb range.nonfinite scale.far "
     "scale.implausible package.missing-file package.hash-differs package.runs-code "
+    "package.unknown-op "
     "weights.no-backend contract.model contract.image contract.intensity contract.objects "
     "contract.size"
 )

@@ -13,7 +13,8 @@ from bmz.plan.errors import MakesNoLabels
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.frameworks import usable_formats
-from bmz.process.ops_errors import RunsCode
+from bmz.process.ops import OPS
+from bmz.process.ops_errors import RunsCode, UnknownOp
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, TensorSpec
 from bmz.zoo.settings import ZooSettings
@@ -58,13 +59,17 @@ def _as_finding(error: BmzError, severity: Severity) -> Finding:
 
 
 def refuse_code(tensors: Iterable[TensorSpec]) -> None:
-    """Refuse steps that are the model's own code, before anything is loaded.
+    """Refuse steps that are the model's own code, or not known here, before anything is loaded.
 
     Raises
     ------
     RunsCode
         There is a ``custom`` step.
+    UnknownOp
+        There is a step that a newer bioimageio.spec knows, and this bmz does not.
     """
     for step in (step for tensor in tensors for step in tensor.steps):
         if step.name == "custom":
             raise RunsCode(step)
+        if step.name not in OPS:
+            raise UnknownOp(step, OPS)

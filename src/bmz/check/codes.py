@@ -272,6 +272,12 @@ CODES: Mapping[str, CodePage] = {
         "Get the package again.",
         "'weights.onnx' is not the file described",
     ),
+    "package.unknown-op": CodePage(
+        "error",
+        "The description has a step that this bmz does not know.",
+        "Update bmz; else take a model without it.",
+        "the step 'microsam_watershed' is not known to this bmz",
+    ),
     "package.runs-code": CodePage(
         "error",
         "Loading the model runs code of its own, which you have not allowed, or a declared step "

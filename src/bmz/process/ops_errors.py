@@ -11,12 +11,12 @@ AT_FAULT = "the description of the model is at fault: tell its authors"
 
 
 class UnknownOp(CouldNotTell):
-    """A step that format 0.5.12 does not have."""
+    """A step that is not known here, such as one of a newer format."""
 
     def __init__(self, step: Step, known: Iterable[str]) -> None:
         super().__init__(
-            f"there is no step '{step.name}'",
-            hint=f"known steps are {', '.join(sorted(known))}; a newer bmz may know more",
+            f"the step '{step.name}' is not known to this bmz",
+            hint=f"a newer bmz may know it; known are {', '.join(sorted(known))}",
             code="package.unknown-op",
         )
 
