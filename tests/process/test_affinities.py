@@ -263,6 +263,17 @@ def test_a_speck_is_no_object_where_direct_neighbours_alone_tell() -> None:
     assert [count(far, offsets=offsets), count(far, offsets=offsets, min_size=15)] == [3, 2]
 
 
+def test_two_sure_pixels_are_no_seed() -> None:
+    maps = np.full((2, 9, 20), 0.6, np.float32)
+    maps[:, 4, 4:6], maps[:, 4, 12:15] = 1, 1
+
+    def count(size: int) -> int:
+        words = {"full": 1.0, "sigma": 0.0, "seed_size": size}
+        return int(label_affinities(maps, (1, 1), merge=0.9, **words).labels.max())
+
+    assert [count(size) for size in (2, 3, 4)] == [2, 1, 0]
+
+
 NOISY: Mapping[str, Callable[[FloatArray], FloatArray]] = {
     **{s: partial(degraded, strength=s) for s in ("light", "medium", "strong")},
     **{f"{s}, each pixel": partial(degraded, strength=s, each_pixel=True)

@@ -51,6 +51,7 @@ class AffinitySettings:
     foreground_threshold: float = 0.5
     stride: int = 1
     seed: float = 0.9
+    seed_size: int = 3
     growth: float = 0.5
     merge: float = 0.7
     pairs: int = 1
@@ -174,7 +175,8 @@ def _linking(maps: Any, wanted: AffinitySettings) -> Linking:  # noqa: ANN401  (
 
     sigma = wanted.sigma if wanted.sigma >= 0 else sigma_against_noise(maps, read)
     full = wanted.full if wanted.full >= 0 else full_affinity(maps, read, sigma)
-    return Linking(wanted.seed, wanted.growth, wanted.merge, wanted.pairs, full, sigma)
+    sure = (wanted.seed, wanted.seed_size)
+    return Linking(*sure, wanted.growth, wanted.merge, wanted.pairs, full, sigma)
 
 
 def _parted(output: AnyArray, wanted: AffinitySettings) -> tuple[FloatArray, BoolArray]:
@@ -215,6 +217,7 @@ AFFINITIES = Recipe(
         Parameter(
             "seed", 0.9, "affinity of sure fragments, share of full; direct neighbours only", 0, 1
         ),
+        Parameter("seed_size", 3, "smallest seed, px of the map; the same", 0),
         Parameter("growth", 0.5, "least affinity that fragments grow over; the same", 0, 1),
         Parameter("merge", 0.7, "least median affinity that joins fragments; the same", 0, 1),
         Parameter("pairs", 1, "least pairs of pixels of a border that joins; the same", 1),

@@ -12,6 +12,7 @@ from scipy import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.process.affinity_edges import Edges, Offset, edges_of
 from bmz.process.affinity_values import smoothed
+from bmz.process.maps import without_small
 from bmz.process.relabel import in_raster_order
 
 Indices = NDArray[np.intp]
@@ -24,6 +25,7 @@ class Linking:
     Parameters
     ----------
     seed : pixels with all their affinities above this are inside an object
+    seed_size : fewer of them that hang together are noise
     growth : fragments take in pixels over affinities above this
     merge : fragments are one object where the median along their border is this or more
     pairs : the least number of pairs of pixels of such a border
@@ -32,6 +34,7 @@ class Linking:
     """
 
     seed: float = 0.9
+    seed_size: int = 3
     growth: float = 0.5
     merge: float = 0.7
     pairs: int = 1
@@ -68,6 +71,7 @@ def agglomerated(
     seeds, _ = ndimage.label(
         (_least(smooth, offsets) > wanted.seed) & mask, _faces(offsets, mask.ndim)
     )
+    seeds = without_small(seeds, wanted.seed_size, (1,) * mask.ndim)
     edges = edges_of(smooth, offsets, mask)
     order, sure = _order(edges, seeds.reshape(-1), wanted.growth)
     roots = grow_fragments(mask.size, edges.one, edges.other, order, sure)
