@@ -193,6 +193,17 @@ def test_a_lossy_picture_is_no_mask(tmp_path: Path, name: str) -> None:
     assert caught.value.code == "score.lossy"
 
 
+def test_objects_in_pieces_are_a_mask_though_most_pieces_are_specks(tmp_path: Path) -> None:
+    labels = np.zeros((60, 60), np.uint8)
+    for number, left in enumerate((2, 22, 42), start=1):
+        labels[10:40, left : left + 10] = number
+        labels[45:56:5, left] = number  # what a network has torn off
+
+    tifffile.imwrite(tmp_path / "torn.tif", labels)
+
+    assert np.array_equal(read_mask(tmp_path / "torn.tif"), labels)
+
+
 def test_a_soft_mask_and_an_image_are_no_masks(tmp_path: Path) -> None:
     was_lossy = imagecodecs.jpeg_decode(imagecodecs.jpeg_encode(FOREGROUNDS["0 and 255"], level=60))
     noise = np.random.default_rng(0).integers(0, 4000, (80, 80)).astype(np.uint16)
@@ -311,5 +322,5 @@ def test_pieces_are_counted_in_the_middle_of_large_planes() -> None:
 
     wide[0, 30, 2400:2404:2] = 6
 
-    assert pieces_of_planes(wide) == (4, 5, 2)
-    assert pieces_of_planes(np.zeros((0, 4), np.uint8)) == (0, 0, 0)
+    assert pieces_of_planes(wide) == (4, 5, 2, 4)
+    assert pieces_of_planes(np.zeros((0, 4), np.uint8)) == (0, 0, 0, 0)

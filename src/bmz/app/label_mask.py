@@ -27,7 +27,8 @@ SCATTERED = 4
 """From so many pieces for each number on, numbers are classes or intensities, and no objects."""
 
 SOFT = 1.5
-"""The same where most pieces are specks, as at the edges of a mask that was resampled or lossy."""
+"""The same where most pieces are specks, as at the edges of a mask that was resampled or lossy, and
+numbers are left out: a program that numbers objects leaves none out, though some are in pieces."""
 
 LEAST_SHARE = 0.1
 """Of the area of its largest piece, from which on a piece of a number is an object of its own."""
@@ -182,4 +183,5 @@ def _is_scattered(found: Pieces) -> bool:
 
 
 def _is_soft(found: Pieces) -> bool:
-    return found.pieces >= SOFT * found.values and 2 * found.specks > found.pieces
+    many_specks = found.pieces >= SOFT * found.values and 2 * found.specks > found.pieces
+    return many_specks and found.left_out > 0

@@ -26,11 +26,13 @@ class Pieces(NamedTuple):
     ----------
     values, pieces : of the planes that were looked at, added up
     specks : pieces of at most `SPECK_PX`
+    left_out : numbers between 0 and the largest that no pixel of the whole mask has
     """
 
     values: int
     pieces: int
     specks: int
+    left_out: int
 
 
 def only_value(mask: AnyArray) -> int | None:
@@ -79,7 +81,7 @@ def pieces_of_planes(mask: AnyArray) -> Pieces:
     from skimage.measure import label
 
     if not mask.size:
-        return Pieces(0, 0, 0)
+        return Pieces(0, 0, 0, 0)
     y, x = (slice(max(0, (n - SIDE_PX) // 2), (n + SIDE_PX) // 2) for n in mask.shape[-2:])
     planes = mask.reshape(-1, *mask.shape[-2:])[:, y, x]
     chosen = np.linspace(0, len(planes) - 1, min(len(planes), PLANES)).astype(int)
@@ -88,7 +90,9 @@ def pieces_of_planes(mask: AnyArray) -> Pieces:
         areas = np.bincount(label(plane, background=0).ravel())[1:]
         specks = np.count_nonzero(areas <= SPECK_PX)
         counts += [np.count_nonzero(np.unique(plane)), len(areas), specks]
-    return Pieces(*map(int, counts))
+    values, pieces, specks = map(int, counts)
+    left_out = int(mask.max()) - int(np.count_nonzero(np.unique(mask)))
+    return Pieces(values, pieces, specks, left_out)
 
 
 def numbered_pieces(mask: AnyArray) -> AnyArray:
