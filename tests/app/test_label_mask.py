@@ -197,7 +197,7 @@ def test_objects_in_pieces_are_a_mask_though_most_pieces_are_specks(tmp_path: Pa
     labels = np.zeros((60, 60), np.uint8)
     for number, left in enumerate((2, 22, 42), start=1):
         labels[10:40, left : left + 10] = number
-        labels[45:56:5, left] = number  # what a network has torn off
+        labels[45:51:5, left] = number  # what a network has torn off
 
     tifffile.imwrite(tmp_path / "torn.tif", labels)
 

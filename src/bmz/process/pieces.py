@@ -90,9 +90,8 @@ def pieces_of_planes(mask: AnyArray) -> Pieces:
         areas = np.bincount(label(plane, background=0).ravel())[1:]
         specks = np.count_nonzero(areas <= SPECK_PX)
         counts += [np.count_nonzero(np.unique(plane)), len(areas), specks]
-    values, pieces, specks = map(int, counts)
     left_out = int(mask.max()) - int(np.count_nonzero(np.unique(mask)))
-    return Pieces(values, pieces, specks, left_out)
+    return Pieces(int(counts[0]), int(counts[1]), int(counts[2]), left_out)
 
 
 def numbered_pieces(mask: AnyArray) -> AnyArray:
