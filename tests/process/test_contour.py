@@ -75,6 +75,24 @@ def test_representations_of_the_same_cells_give_the_same_cells(
     np.testing.assert_array_equal(found > 0, TRUTH > 0)
 
 
+def test_points_as_biapy_trains_them_are_seeds_as_they_are() -> None:
+    points = ndimage.binary_dilation(centres()).astype(np.float32)
+
+    found = label_contours(np.stack([F, points]), (1, 1), channels="F+P").labels
+
+    assert ndimage.label(points)[1] == found.max() == TRUTH.max()
+
+
+def test_a_speck_of_four_pixels_is_no_point() -> None:
+    speck = np.zeros_like(F)
+    speck[3:5, 3:5] = 1
+    specks = ndimage.binary_dilation(centres()) | (speck > 0)
+
+    found = label_contours(np.stack([F + speck, specks * F + speck]), (1, 1), channels="F+P").labels
+
+    assert found.max() == TRUTH.max()
+
+
 def test_fixed_thresholds_are_compared_as_given() -> None:
     maps = np.stack([0.4 * F, 0.6 * C])
 

@@ -39,8 +39,13 @@ ABOVE = ("foreground", "point", "distance")
 BELOW = ("contour", "touching", "centre", "background")
 
 
-AS_SEEDS_ASK = -1.0
-"""The surface is smoothed where seeds are points, which lie far from where cells meet."""
+AS_SEEDS_ASK = -1
+"""Seeds that are points are smaller, and the surface is smoothed for them, as they lie far from
+where cells meet."""
+
+LEAST_SEED_PX, LEAST_POINT_PX = 10, 5
+"""Smallest seed, px of the input. BiaPy trains a point as a pixel with its neighbours: 5 px in a
+plane, 7 in a stack."""
 
 SIGMA_OF_POINTS, SIGMAS_SEEN = 1.0, 1.0
 """The Gaussian of BiaPy 3.7.1 before it floods, entries of the map, and how far it sees."""
@@ -61,9 +66,9 @@ class ContourSettings:
     centre_threshold: float = OTSU
     growth: float = 1.0
     ring: int = 0
-    seed_size: int = 10
+    seed_size: int = AS_SEEDS_ASK
     surface: str = "auto"
-    smooth_surface: float = AS_SEEDS_ASK
+    smooth_surface: float = float(AS_SEEDS_ASK)
     activation: str = "none"
 
 
@@ -109,7 +114,7 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -
         for name, values in maps.items()
     }
     parts, _ = ndimage.label(seeds_of(maps, limits))
-    parts = without_small(parts, wanted.seed_size, grid)
+    parts = without_small(parts, _least_seed_px(maps, wanted.seed_size), grid)
     surface = _surface(maps, wanted.surface)
     mask = mask_of(maps, _grown(limits, wanted.growth), shares=are_shares(output))
     labels = watershed(_smoothed(surface, maps, wanted.smooth_surface), parts, mask=mask)
@@ -212,6 +217,12 @@ def _grown(limits: Mapping[str, float], growth: float) -> dict[str, float]:
     }
 
 
+def _least_seed_px(maps: Mapping[str, AnyArray], asked: int) -> int:
+    if asked != AS_SEEDS_ASK:
+        return asked
+    return LEAST_POINT_PX if "point" in maps else LEAST_SEED_PX
+
+
 def _smoothed(surface: AnyArray, maps: Mapping[str, AnyArray], asked: float) -> AnyArray:
     sigma = asked
     if asked == AS_SEEDS_ASK:
@@ -235,6 +246,10 @@ def _surface(maps: Mapping[str, AnyArray], asked: str) -> AnyArray:
 LETTERS = (
     "letter of each channel: F foreground, B background, M mask, C contour, T touching, P points, "
     "D, Db or Dn distance to the edge, Dc to the centre, - none"
+)
+
+SEED_SIZE = (
+    f"smallest seed, px of the input; 0: all; -1: {LEAST_SEED_PX}, of points {LEAST_POINT_PX}"
 )
 
 CONTOUR = Recipe(
@@ -263,7 +278,7 @@ CONTOUR = Recipe(
             "growth", 1.0, "cells fill what is above this share of the threshold of F or M", 0, 1
         ),
         Parameter("ring", 0, "px of the map that cells grow by at last, for F without contour", 0),
-        Parameter("seed_size", 10, "smallest seed, px of the input; 0: all", 0),
+        Parameter("seed_size", AS_SEEDS_ASK, SEED_SIZE, AS_SEEDS_ASK),
         Parameter(
             "surface",
             "auto",
@@ -272,7 +287,7 @@ CONTOUR = Recipe(
         ),
         Parameter(
             "smooth_surface",
-            AS_SEEDS_ASK,
+            float(AS_SEEDS_ASK),
             "Gaussian of what is flooded, px of the map; -1: 1 with points, else 0",
             AS_SEEDS_ASK,
         ),
