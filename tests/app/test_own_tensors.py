@@ -94,7 +94,7 @@ def written(path: Path, content: str) -> None:
     ("content", "told"),
     [
         ("flat", "3 axes, described are yx"),
-        ("pickled", "allow_pickle=False"),
+        ("pickled", "Python objects in dtype"),
         ("text", "pickle"),
         ("empty", "No data left in file"),
     ],

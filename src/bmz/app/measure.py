@@ -14,6 +14,7 @@ from bmz.base.files import whole_file
 from bmz.base.sealed import sealed, unsealed
 from bmz.check.measured import PlaneMeasures, measure_plane
 from bmz.check.question import EMPTY_CHANNEL
+from bmz.image.npy import npy_mapped
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, TensorSpec
 from bmz.zoo.package import Package
@@ -103,10 +104,12 @@ def _planes(tensor: TensorSpec, folder: Path) -> list[AnyArray]:
         return []
     try:
         verified(tensor.test, "test tensor", folder)
-        array = np.load(tensor.test.path, mmap_mode="r", allow_pickle=False)
-    except (BmzError, ValueError, OSError):
+        array = npy_mapped(tensor.test.path)
+    except (BmzError, OSError):
         return []  # the sample is an aid: `bmz test` is what tells of its faults
     letters = tensor.letters
+    if array.ndim != len(letters):
+        return []
     middle = tuple(
         slice(None) if axis in "cyx" else size // 2
         for axis, size in zip(letters, array.shape, strict=True)

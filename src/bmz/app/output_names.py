@@ -15,6 +15,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
 from bmz.base.sealed import sealed, unsealed
+from bmz.image.npy import npy_array
 from bmz.predict.backend import Backend
 from bmz.predict.backend import Weights as ToLoad
 from bmz.predict.output_order import OutputsUnclear
@@ -112,10 +113,10 @@ def _test_tensor(tensor: TensorSpec, folder: Path) -> AnyArray | None:
         return None
     try:
         verified(tensor.test, "test tensor", folder)
-        array: AnyArray = np.load(tensor.test.path, allow_pickle=False)
-    except (BmzError, ValueError, OSError):
+        array = npy_array(tensor.test.path)
+    except (BmzError, OSError):
         return None  # the caller tells that the outputs are unclear; `bmz test` tells of the file
-    return array
+    return array if array.ndim == len(tensor.letters) else None
 
 
 def _kept(notes: Sequence[Path], weights_format: str) -> tuple[str, ...]:

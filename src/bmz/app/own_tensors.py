@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from bmz.app.known_tensors import KnownTensors, all_stepped
 from bmz.app.settings import parted_steps
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.image.npy import npy_array
 from bmz.predict.cutting import Tensor
 from bmz.process.adapt import cast_within_range
 from bmz.process.ops import apply_steps
@@ -112,9 +111,9 @@ def _read(tensor: TensorSpec, model: ModelSpec) -> AnyArray:
         raise NoTestTensor(tensor.id)
     verified(tensor.test, f"test tensor of {tensor.id}", model.folder)
     try:
-        array: AnyArray = np.load(tensor.test.path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as why:
-        raise TensorWrong(tensor.id, str(why)) from why
+        array = npy_array(tensor.test.path)
+    except CouldNotTell as why:
+        raise TensorWrong(tensor.id, why.message) from why
     if array.ndim != len(tensor.letters):
         found = f"{array.ndim} axes, described are {tensor.letters}"
         raise TensorWrong(tensor.id, found)

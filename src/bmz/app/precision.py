@@ -9,8 +9,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from bmz.app.known_tensors import KnownTensors
 from bmz.app.model_code import Permit
 from bmz.app.networks import open_network
@@ -21,6 +19,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
 from bmz.base.sealed import sealed, unsealed
+from bmz.image.npy import npy_array
 from bmz.plan.precision import (
     FLOAT32,
     LEAST_IOU,
@@ -213,8 +212,8 @@ def _read(file: PackagedFile | None, folder: Path) -> AnyArray | None:
         return None
     try:
         verified(file, "test tensor", folder)
-        return np.asarray(np.load(file.path, allow_pickle=False))
-    except (BmzError, ValueError, OSError):
+        return npy_array(file.path)
+    except (BmzError, OSError):
         return None  # `bmz test` is what tells of its faults
 
 

@@ -37,6 +37,19 @@ def npy_pixels(path: Path) -> AnyArray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
+def npy_array(path: Path) -> AnyArray:
+    """Read the array, which may then be written to, in the byte order of the file.
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, ImageEmpty
+        The file is not sound, or holds several arrays, or objects.
+    """
+    array = npy_mapped(path)
+    with decoding(path, "NPY"):
+        return np.array(array)
+
+
 def npy_mapped(path: Path) -> AnyArray:
     """Map the array in the byte order of the file.
 
