@@ -452,7 +452,7 @@ def _looks() -> Iterator[tuple[str, Target]]:
 TARGETS: Mapping[str, Target] = {
     "tiff": Target(tiffs, read_pixels),
     "tiff-cut": Target(tiffs, read_pixels, exact=True, change=cut),
-    "png": Target(pngs, read_pixels),
+    "png": Target(pngs, read_pixels, exact=True),
     "jpeg": Target(jpegs, read_pixels),
     "jpeg-cut": Target(jpegs, read_pixels, exact=True, change=cut),
     "npy": Target(npys, read_pixels),
