@@ -1,4 +1,8 @@
-"""The compiled loops of `bmz.process.star_stacks`."""
+"""The compiled loops of `bmz.process.star_stacks`.
+
+Rows of arrays and arrays that a loop makes take Numba seconds to compile, so that loops are given
+whole arrays, with the number of the row, and room to work in.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,6 @@ Indices = NDArray[np.intp]
 
 ON_THE_SURFACE = 1e-6
 """A voxel this near to the surface, as a share of its way from the centre, belongs to it."""
-
-ROUNDING = 1e-4
-"""A smaller overlap counts as none."""
 
 
 @compiled
@@ -35,35 +36,29 @@ def face_towards(
 
 
 @compiled
-def share_of_way(
-    z: float, y: float, x: float, face: int, shares: FloatArray, corners: Indices, radii: FloatArray
-) -> float:
-    """Give how far (z, y, x) is on the way from the centre to the surface: 1 on it."""
-    total = 0.0
+def holds(
+    z: float,
+    y: float,
+    x: float,
+    face: int,
+    shares: FloatArray,
+    corners: Indices,
+    radii: FloatArray,
+    nth: int,
+) -> bool:
+    """Say whether polyhedron `nth` holds (z, y, x) from its centre, which points through `face`."""
+    way = 0.0
     for k in range(3):
         part = shares[face, k, 0] * z + shares[face, k, 1] * y + shares[face, k, 2] * x
-        total += part / radii[corners[face, k]]
-    return total
-
-
-@compiled
-def box_of(centre: FloatArray, radii: FloatArray, directions: FloatArray) -> Indices:
-    """Give the lowest and one above the highest voxel along z, y and x, (2, 3)."""
-    box = np.zeros((2, 3), np.intp)
-    for axis in range(3):
-        low, high = 0.0, 0.0
-        for k in range(len(radii)):
-            along = radii[k] * directions[k, axis]
-            low, high = min(low, along), max(high, along)
-        box[0, axis] = int(np.ceil(centre[axis] + low - ON_THE_SURFACE))
-        box[1, axis] = int(np.floor(centre[axis] + high + ON_THE_SURFACE)) + 1
-    return box
+        way += part / radii[nth, corners[face, k]]
+    return way <= 1 + ON_THE_SURFACE
 
 
 @compiled
 def surely_overlap(
     smaller: FloatArray,
     away: FloatArray,
+    nth: int,
     directions: FloatArray,
     faces: Indices,
     solid: FloatArray,
@@ -77,151 +72,103 @@ def surely_overlap(
     volume = 0.0
     for f in range(len(faces)):
         volume += solid[f] * smaller[faces[f, 0]] * smaller[faces[f, 1]] * smaller[faces[f, 2]]
-    if volume <= allowed:
-        return False
-    cut = 0.0
-    corner = np.zeros((3, 3))
     for f in range(len(faces)):
-        for k in range(3):
-            for axis in range(3):
-                corner[k, axis] = smaller[faces[f, k]] * directions[faces[f, k], axis]
-        az, ay, ax = (
-            corner[1, 0] - corner[0, 0],
-            corner[1, 1] - corner[0, 1],
-            corner[1, 2] - corner[0, 2],
-        )
-        bz, by, bx = (
-            corner[2, 0] - corner[0, 0],
-            corner[2, 1] - corner[0, 1],
-            corner[2, 2] - corner[0, 2],
-        )
-        normal_z, normal_y, normal_x = ay * bx - ax * by, ax * bz - az * bx, az * by - ay * bz
-        cut += abs(normal_z * away[0] + normal_y * away[1] + normal_x * away[2]) / 4
-        if volume - cut <= allowed:
+        if volume <= allowed:
             return False
-    return True
+        p, q, r = faces[f, 0], faces[f, 1], faces[f, 2]
+        size_p, size_q, size_r = smaller[p], smaller[q], smaller[r]
+        az = size_q * directions[q, 0] - size_p * directions[p, 0]
+        ay = size_q * directions[q, 1] - size_p * directions[p, 1]
+        ax = size_q * directions[q, 2] - size_p * directions[p, 2]
+        bz = size_r * directions[r, 0] - size_p * directions[p, 0]
+        by = size_r * directions[r, 1] - size_p * directions[p, 1]
+        bx = size_r * directions[r, 2] - size_p * directions[p, 2]
+        cut = (ay * bx - ax * by) * away[nth, 0] + (ax * bz - az * bx) * away[nth, 1]
+        volume -= abs(cut + (az * by - ay * bz) * away[nth, 2]) / 4
+    return volume > allowed
 
 
 @compiled
-def filled(
-    centre: FloatArray,
+def fill(
+    drawn: BoolArray,
+    begin: int,
+    low: Indices,
+    high: Indices,
+    row: int,
+    centres: FloatArray,
     radii: FloatArray,
-    box: Indices,
-    shares: FloatArray,
+    nth: int,
     corners: Indices,
+    shares: FloatArray,
     neighbours: Indices,
-) -> BoolArray:
-    """Draw a polyhedron into its box."""
-    size = box[1] - box[0]
-    inside = np.zeros((size[0], size[1], size[2]), np.bool_)
-    face = 0
-    for i in range(size[0]):
-        z = box[0, 0] + i - centre[0]
-        for j in range(size[1]):
-            y = box[0, 1] + j - centre[1]
-            for k in range(size[2]):
-                x = box[0, 2] + k - centre[2]
+    most: float,
+    keep: bool,  # noqa: FBT001  (compiled functions have no keywords)
+) -> int:
+    """Count voxels of `drawn` that polyhedron `nth` holds, until a plane makes more than `most`.
+
+    Parameters
+    ----------
+    drawn : (z, y, x); where it is true, voxels are looked at, and if `keep`, it stays true for
+        those alone that the polyhedron holds
+    low, high : (rows, 3), the limits of boxes: `drawn` begins with that of row `begin`, looked at
+        is that of `row`
+    """
+    count, face = 0, neighbours[0, 0]
+    top, left, front = low[begin, 0], low[begin, 1], low[begin, 2]
+    for i in range(low[row, 0], high[row, 0]):
+        z = i - centres[nth, 0]
+        for j in range(low[row, 1], high[row, 1]):
+            y = j - centres[nth, 1]
+            for k in range(low[row, 2], high[row, 2]):
+                if not drawn[i - top, j - left, k - front]:
+                    continue
+                x = k - centres[nth, 2]
                 face = face_towards(z, y, x, face, shares, neighbours)
-                way = share_of_way(z, y, x, face, shares, corners, radii)
-                inside[i, j, k] = way <= 1 + ON_THE_SURFACE
-    return inside
-
-
-@compiled
-def boxes_of(centres: FloatArray, radii: FloatArray, directions: FloatArray) -> Indices:
-    """Give the boxes of all polyhedra as `box_of` does, (n, 2, 3)."""
-    boxes = np.zeros((len(centres), 2, 3), np.intp)
-    for nth in range(len(centres)):
-        boxes[nth] = box_of(centres[nth], radii[nth], directions)
-    return boxes
+                inside = holds(z, y, x, face, shares, corners, radii, nth)
+                count += inside
+                if keep:
+                    drawn[i - top, j - left, k - front] = inside
+        if count > most:
+            break
+    return count
 
 
 @compiled
 def overlapping(
-    winner: int,
-    others: Indices,
+    those: Indices,
+    low: Indices,
+    high: Indices,
+    allowed: FloatArray,
+    away: FloatArray,
+    drawn: BoolArray,
+    smaller: FloatArray,
+    found: BoolArray,
     centres: FloatArray,
     radii: FloatArray,
-    volumes: FloatArray,
-    boxes: Indices,
     directions: FloatArray,
     corners: Indices,
     shares: FloatArray,
     neighbours: Indices,
     solid: FloatArray,
-    threshold: float,
-) -> BoolArray:
-    """Say which of `others` share more than the allowed volume with `winner`, (others,)."""
-    found = np.zeros(len(others), np.bool_)
-    box = boxes[winner]
-    drawn = np.zeros((0, 0, 0), np.bool_)
-    away = np.zeros(3)
-    smaller = np.zeros(radii.shape[1], np.float32)
-    for nth, other in enumerate(others):
-        allowed = max(threshold, ROUNDING) * min(volumes[winner], volumes[other])
-        low, high = np.zeros(3, np.intp), np.zeros(3, np.intp)
-        room = 1.0
-        for axis in range(3):
-            low[axis] = max(box[0, axis], boxes[other, 0, axis])
-            high[axis] = min(box[1, axis], boxes[other, 1, axis])
-            room *= max(high[axis] - low[axis], 0)
-            away[axis] = centres[other, axis] - centres[winner, axis]
-        if room <= allowed:
-            continue
-        for k in range(len(smaller)):
-            smaller[k] = min(radii[winner, k], radii[other, k])
-        if surely_overlap(smaller, away, directions, corners, solid, allowed):
-            found[nth] = True
-            continue
-        if drawn.size == 0:
-            drawn = filled(centres[winner], radii[winner], box, shares, corners, neighbours)
-        shared, face = 0, 0
-        for i in range(low[0], high[0]):
-            for j in range(low[1], high[1]):
-                for k in range(low[2], high[2]):
-                    if not drawn[i - box[0, 0], j - box[0, 1], k - box[0, 2]]:
-                        continue
-                    z, y, x = i - centres[other, 0], j - centres[other, 1], k - centres[other, 2]
-                    face = face_towards(z, y, x, face, shares, neighbours)
-                    way = share_of_way(z, y, x, face, shares, corners, radii[other])
-                    shared += way <= 1 + ON_THE_SURFACE
-            if shared > allowed:
-                break
-        found[nth] = shared > allowed
-    return found
-
-
-@compiled
-def draw(
-    centres: FloatArray,
-    radii: FloatArray,
-    directions: FloatArray,
-    corners: Indices,
-    shares: FloatArray,
-    neighbours: Indices,
-    labels: NDArray[np.int32],
-    overlap_label: int,
 ) -> None:
-    """Draw polyhedra into `labels`, the first on top; polyhedron i becomes label i + 1."""
-    face = 0
-    for nth in range(len(centres)):
-        box = box_of(centres[nth], radii[nth], directions)
-        for axis in range(3):
-            box[0, axis] = max(box[0, axis], 0)
-            box[1, axis] = min(box[1, axis], labels.shape[axis])
-        for i in range(box[0, 0], box[1, 0]):
-            z = i - centres[nth, 0]
-            for j in range(box[0, 1], box[1, 1]):
-                y = j - centres[nth, 1]
-                for k in range(box[0, 2], box[1, 2]):
-                    taken = labels[i, j, k] != 0
-                    if taken and overlap_label == 0:
-                        continue
-                    x = k - centres[nth, 2]
-                    face = face_towards(z, y, x, face, shares, neighbours)
-                    if (
-                        share_of_way(z, y, x, face, shares, corners, radii[nth])
-                        > 1 + ON_THE_SURFACE
-                    ):
-                        continue
-                    labels[i, j, k] = overlap_label if taken else nth + 1
+    """Say in `found` which of `those` share more than the `allowed` volume with the first of them.
+
+    `low` and `high` are the limits of what each shares with the box of the first, `drawn` that box,
+    true everywhere, and `smaller` room for one distance a ray.
+    """
+    is_drawn = False
+    for row in range(1, len(those)):
+        for k in range(len(smaller)):
+            smaller[k] = min(radii[those[0], k], radii[those[row], k])
+        found[row] = surely_overlap(smaller, away, row, directions, corners, solid, allowed[row])
+        if found[row]:
+            continue
+        for nth in range(is_drawn, 2):
+            # the first one is drawn when it is needed
+            at = row * nth
+            count = fill(
+                drawn, 0, low, high, at, centres, radii, those[at],
+                corners, shares, neighbours, allowed[at], nth == 0,
+            )  # fmt: skip
+        is_drawn = True
+        found[row] = count > allowed[row]

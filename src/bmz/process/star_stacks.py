@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,12 @@ from bmz.process.star_rays import Rays
 Indices = NDArray[np.intp]
 
 NO_OVERLAP_LABEL = 0
+
+ON_THE_SURFACE = 1e-6
+"""A voxel this near to the surface, as a share of its way from the centre, belongs to it."""
+
+ROUNDING = 1e-4
+"""A smaller overlap counts as none."""
 
 
 def suppress_polyhedra(
@@ -39,16 +46,13 @@ def suppress_polyhedra(
     -------
     (kept,) indices into `points`, best first
     """
-    from bmz.process.star_stack_loops import boxes_of, overlapping
-
     order = np.argsort(-np.asarray(scores), kind="stable")
     centres = np.ascontiguousarray(np.asarray(points)[order], np.float64)
     radii = _radii(np.asarray(distances)[order])
     reach = radii.max(axis=1, initial=0).astype(np.float64)
     volumes = _volumes(radii, rays)
     shelves = _shelves(centres, reach)
-    shape = (*_as_arrays(rays), rays.solid)
-    boxes = boxes_of(centres, radii, rays.directions)
+    polyhedra = _Polyhedra(centres, radii, volumes, boxes_of(centres, radii, rays), rays)
     alive = np.ones(len(order), np.bool_)
     kept = []
     for nth in range(len(order)):
@@ -59,8 +63,7 @@ def suppress_polyhedra(
         near = _near(shelves, centres[nth], reach[nth])
         near = near[alive[near]]
         if len(near):
-            found = overlapping(nth, near, centres, radii, volumes, boxes, *shape, threshold)
-            alive[near[found]] = False
+            alive[polyhedra.overlapping(nth, near, threshold)] = False
     return order[np.array(kept, np.intp)]
 
 
@@ -85,16 +88,64 @@ def render_polyhedra(
     -------
     (z, y, x) int32; a polyhedron that others hide has no voxel
     """
-    from bmz.process.star_stack_loops import draw
+    from bmz.process.star_stack_loops import fill
 
     labels = np.zeros(shape, np.int32)
-    centres = np.ascontiguousarray(points, np.float64)
-    draw(centres, _radii(distances), *_as_arrays(rays), labels, overlap_label)
+    centres, radii = np.ascontiguousarray(points, np.float64), _radii(distances)
+    low, high = np.clip(boxes_of(centres, radii, rays), 0, np.array(shape))
+    for nth in range(len(centres)):
+        box = tuple(slice(*side) for side in zip(low[nth], high[nth], strict=True))
+        there = labels[box]
+        drawn = there == 0 if overlap_label == 0 else np.ones(there.shape, np.bool_)
+        fill(
+            drawn, nth, low, high, nth, centres, radii, nth,
+            rays.faces, rays.shares, rays.neighbours, np.inf, True,  # noqa: FBT003
+        )  # fmt: skip
+        there[drawn] = np.where(there[drawn] == 0, nth + 1, overlap_label)
     return labels
 
 
-def _as_arrays(rays: Rays) -> tuple[FloatArray, Indices, FloatArray, Indices]:
-    return rays.directions, rays.faces, rays.shares, rays.neighbours
+def boxes_of(centres: FloatArray, radii: FloatArray, rays: Rays) -> Indices:
+    """Give the lowest and one above the highest voxel of each polyhedron, (2, n, 3)."""
+    low, high = np.zeros((2, len(centres), 3))
+    for ray, direction in enumerate(rays.directions):
+        along = radii[:, ray, None] * direction
+        np.minimum(low, along, out=low)
+        np.maximum(high, along, out=high)
+    lowest = np.ceil(centres + low - ON_THE_SURFACE)
+    return np.stack([lowest, np.floor(centres + high + ON_THE_SURFACE) + 1]).astype(np.intp)
+
+
+@dataclass(frozen=True)
+class _Polyhedra:
+    centres: FloatArray
+    radii: FloatArray
+    volumes: FloatArray
+    boxes: Indices
+    rays: Rays
+
+    def overlapping(self, winner: int, others: Indices, threshold: float) -> Indices:
+        """Give those of `others` that share more than the allowed volume with `winner`."""
+        from bmz.process.star_stack_loops import overlapping
+
+        those = np.concatenate([[winner], others])
+        low = np.maximum(self.boxes[0, winner], self.boxes[0, those])
+        high = np.minimum(self.boxes[1, winner], self.boxes[1, those])
+        allowed = np.minimum(self.volumes[winner], self.volumes[those])
+        allowed *= max(threshold, ROUNDING)
+        meet = np.maximum(high - low, 0).prod(axis=1) > allowed
+        meet[0] = True
+        those, low, high, allowed = those[meet], low[meet], high[meet], allowed[meet]
+        allowed[0] = np.inf
+        found = np.zeros(len(those), np.bool_)
+        rays = self.rays
+        overlapping(
+            those, low, high, allowed, self.centres[those] - self.centres[winner],
+            np.ones(high[0] - low[0], np.bool_), np.zeros(self.radii.shape[1], np.float32), found,
+            self.centres, self.radii,
+            rays.directions, rays.faces, rays.shares, rays.neighbours, rays.solid,
+        )  # fmt: skip
+        return those[found]
 
 
 def _radii(distances: AnyArray) -> FloatArray:
