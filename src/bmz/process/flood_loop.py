@@ -22,7 +22,9 @@ HIGH = 1 << 29
 
 
 @compiled
-def take_rim(state: LabelArray, levels: NDArray[np.uint16], steps: Indices) -> Indices:
+def take_rim(
+    state: LabelArray, levels: NDArray[np.uint16], steps: Indices, rim: Indices, room: Indices
+) -> int:
     """Give each open pixel whose lowest neighbour is a pixel of a seed to it, if it is no lower.
 
     Nothing can come to such a pixel before; this pass over the map does most of the work.
@@ -32,29 +34,36 @@ def take_rim(state: LabelArray, levels: NDArray[np.uint16], steps: Indices) -> I
     state : (pixels,) int32, changed
     levels : (pixels,) of all pixels
     steps : to the neighbours
+    rim : (pixels,), of which the first become the pixels from which something open can be reached
+    room : (levels + 1,) of 0; becomes, behind a 0, how many pixels of each level will be queued
 
     Returns
     -------
-    (n,) those of the pixels from which something open can be reached
+    int
+        how many pixels are in `rim`
     """
-    rim = 0
     for place in range(state.size):
         if state[place] < 0:
-            rim += _take(state, levels, steps, place)
-    flagged = np.empty(rim, np.intp)
-    rim = 0
+            _take(state, levels, steps, place)
+    count = 0
     for place in range(state.size):
-        if state[place] >= HIGH:
+        if state[place] < 0:
+            room[-state[place]] += 1
+        elif state[place] >= HIGH:
             state[place] &= HIGH - 1
-            if _is_beside_open(state, place, steps):
-                flagged[rim] = place
-                rim += 1
-    return flagged[:rim]
+            beside = False
+            for step in steps:
+                beside = beside or state[place + step] < 0
+            if beside:
+                rim[count] = place
+                room[levels[place] + 1] += 1
+                count += 1
+    return count
 
 
 @compiled
-def _take(state: LabelArray, levels: NDArray[np.uint16], steps: Indices, place: int) -> int:
-    # how many pixels it flags: the open one, or else those of seeds beside it
+def _take(state: LabelArray, levels: NDArray[np.uint16], steps: Indices, place: int) -> None:
+    # by the lowest beside it, or else the seeds beside it are marked
     lowest, taker = levels[place] + 1, 0
     for step in steps:
         seed, height = state[place + step], levels[place + step]
@@ -63,48 +72,30 @@ def _take(state: LabelArray, levels: NDArray[np.uint16], steps: Indices, place: 
             lowest, taker = height, seed if is_seed else 0
     if taker > 0:
         state[place] = (taker & (HIGH - 1)) + RIM
-        return 1
-    flagged = 0
-    for step in steps:
-        if 0 < state[place + step] < HIGH:
-            state[place + step] += HIGH
-            flagged += 1
-    return flagged
-
-
-@compiled
-def _is_beside_open(state: LabelArray, place: int, steps: Indices) -> bool:
-    beside = False
-    for step in steps:
-        beside = beside or state[place + step] < 0
-    return beside
+    else:
+        for step in steps:
+            if 0 < state[place + step] < HIGH:
+                state[place + step] += HIGH
 
 
 @compiled
 def spread(
-    state: LabelArray, levels: NDArray[np.uint16], steps: Indices, rim: Indices, count: int
+    state: LabelArray, steps: Indices, queue: Indices, first: Indices, last: Indices, below: Indices
 ) -> None:
-    """Flood what is open from the rim on, level by level, the first that came first.
+    """Flood what is open, level by level, the first that came first.
 
     What lies below the level that is flooded is flooded at once.
 
     Parameters
     ----------
     state : (pixels,) int32, changed
-    levels : (pixels,) of all pixels
     steps : to the neighbours
-    rim : where to begin
-    count : of levels
+    queue : (pixels,) room for all pixels of all levels, with those to begin with
+    first, last : (levels,) where in `queue` the pixels of each level begin, and end so far
+    below : (pixels,) room for pixels that are reached from above
     """
-    first = _room(state, levels, rim, count)
-    last = first.copy()
-    queue = np.empty(first[count], np.intp)
-    below = np.empty(first[count], np.intp)
-    for place in rim:
-        queue[last[levels[place]]] = place
-        last[levels[place]] += 1
     done = came = 0
-    for level in range(count):
+    for level in range(first.size):
         turn = first[level]
         while done < came or turn < last[level]:
             if done < came:
@@ -124,17 +115,3 @@ def spread(
                 else:
                     queue[last[height]] = place + step
                     last[height] += 1
-
-
-@compiled
-def _room(state: LabelArray, levels: NDArray[np.uint16], rim: Indices, count: int) -> Indices:
-    # where the bucket of each level begins: every pixel is queued once at most
-    first = np.zeros(count + 1, np.intp)
-    for place in rim:
-        first[levels[place] + 1] += 1
-    for place in range(state.size):
-        if state[place] < 0:
-            first[-state[place]] += 1
-    for level in range(count):
-        first[level + 1] += first[level]
-    return first

@@ -30,8 +30,6 @@ def flooded(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None)
     ((z,) y, x) int32
         the number of the seed that reached each pixel, 0 where none did
     """
-    from bmz.process.flood_loop import spread, take_rim
-
     wide = tuple(size + 2 for size in surface.shape)
     inner = (slice(1, -1),) * surface.ndim
     levels = np.zeros(wide, np.uint16)
@@ -40,11 +38,24 @@ def flooded(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None)
     state[inner] = np.where(seeds > 0, seeds, -1 - levels[inner].astype(np.int32))
     if mask is not None:
         state[inner][~mask] = 0
-    steps = _faces(wide)
-    flat = state.reshape(-1)
-    rim = take_rim(flat, levels.reshape(-1), steps)
-    spread(flat, levels.reshape(-1), steps, rim, LEVELS)
+    _flood(state.reshape(-1), levels.reshape(-1), _faces(wide))
     return np.maximum(state[inner], 0)
+
+
+def _flood(state: LabelArray, levels: NDArray[np.uint16], steps: NDArray[np.intp]) -> None:
+    from bmz.process.flood_loop import spread, take_rim
+
+    rim = np.empty(state.size, np.intp)  # of which little is ever touched
+    room = np.zeros(LEVELS + 1, np.intp)
+    rim = rim[: take_rim(state, levels, steps, rim, room)]
+    first = np.cumsum(room)
+    # those to begin with stand at the beginning of their levels, in raster order
+    rim = rim[np.argsort(levels[rim], kind="stable")]
+    begun = np.bincount(levels[rim], minlength=LEVELS)
+    behind = np.arange(rim.size) - np.repeat(np.cumsum(begun) - begun, begun)
+    queue, below = np.empty((2, first[-1]), np.intp)
+    queue[first[levels[rim]] + behind] = rim
+    spread(state, steps, queue, first[:-1], first[:-1] + begun, below)
 
 
 def _levels(surface: AnyArray) -> NDArray[np.uint16]:
