@@ -26,6 +26,9 @@ OF_MAP = -1.0
 
 AS_NEIGHBOURS_ASK = -1
 
+LEAST_TABLE = 1021
+"""Room for keys of a hash table that grows."""
+
 SPECK = 15
 """Smaller objects are noise where direct neighbours alone tell, px of the input."""
 
@@ -144,14 +147,31 @@ def mutex_watershed(joins: Edges, apart: Edges, mask: BoolArray) -> LabelArray:
     -------
     ((z,) y, x) int32, 0 outside the mask
     """
-    from bmz.process.affinity_loops import cut_edges
-
     one = np.concatenate([joins.one, apart.one])
     other = np.concatenate([joins.other, apart.other])
     strength = np.concatenate([joins.together, 1 - apart.together])
     order = np.argsort(-strength, kind="stable")
-    roots = cut_edges(mask.size, one, other, order, len(joins.one))
-    return _numbered(roots, mask)
+    return _numbered(_cut(mask.size, one, other, order, len(joins.one)), mask)
+
+
+def _cut(count: int, one: Indices, other: Indices, order: Indices, joins: int) -> Indices:
+    # of each of `count` pixels the root that edges lead to, see `cut_edges`
+    from bmz.process.affinity_loops import cut_edges, enter
+
+    parent, chains = np.arange(count), np.full((3, count), -1, np.intp)
+    chains[2] = 0
+    links = np.empty((2, 2 * (len(one) - joins)), np.intp)
+    table, progress = np.full(LEAST_TABLE, -1, np.intp), np.zeros(4, np.intp)
+    while True:
+        cut_edges(parent, chains, links, table, progress, one, other, order, joins)
+        if progress[0] == len(order):
+            break
+        wide = np.full(2 * max(len(table), int(progress[3])) + 1, -1, np.intp)
+        enter(wide, table)
+        table = wide
+    while (parent[parent] != parent).any():
+        parent = parent[parent]
+    return parent
 
 
 def linking_of_whole_map(

@@ -40,7 +40,9 @@ def prominent_peaks(
     walked = np.flatnonzero(np.pad(inside, margin))
     order = walked[np.argsort(-wide.reshape(-1)[walked], kind="stable")]
     steps = _neighbours(wide.shape, radius_px)
-    marked = mark_peaks(wide.reshape(-1), order, steps, np.float32(least_rise))
+    marked, top = np.zeros(wide.size, np.bool_), np.empty(wide.size, np.intp)
+    parent = np.full(wide.size, -1, np.intp)
+    mark_peaks(marked, parent, top, wide.reshape(-1), order, steps, np.float32(least_rise))
     inner = tuple(slice(margin, -margin) for _ in range(wide.ndim))
     peaks = marked.reshape(wide.shape)[inner]
     return np.where(peaks, np.cumsum(peaks.reshape(-1)).reshape(peaks.shape), 0).astype(np.int32)

@@ -22,21 +22,27 @@ def root_of(parent: Indices, place: int) -> int:
 
 @compiled
 def mark_peaks(
-    surface: FloatArray, order: Indices, steps: Indices, least_rise: np.float32
-) -> BoolArray:
+    marked: BoolArray,
+    parent: Indices,
+    top: Indices,
+    surface: FloatArray,
+    order: Indices,
+    steps: Indices,
+    least_rise: np.float32,
+) -> None:
     """Mark the pixels that are peaks.
 
     Parameters
     ----------
+    marked : (pixels,), false; becomes true at peaks
+    parent, top : (pixels,) room, -1 and anything
     surface : (pixels,) float32 of a padded map
     order : the pixels to walk over, the highest first
     steps : how far the neighbours are away
     least_rise : of a peak above the place where it meets a higher one
     """
-    parent = np.full(len(surface), -1, np.intp)
-    top = np.zeros(len(surface), np.intp)
-    marked = np.zeros(len(surface), np.bool_)
-    for place in order:
+    for nth in range(order.size):
+        place = order[nth]
         parent[place] = place
         top[place] = place
         for step in steps:
@@ -54,7 +60,6 @@ def mark_peaks(
             if surface[top[here]] - surface[place] >= least_rise:
                 marked[top[here]] = True
             parent[here] = there
-    for place in order:
-        if parent[place] == place:
-            marked[top[place]] = True
-    return marked
+    for nth in range(order.size):
+        if parent[order[nth]] == order[nth]:
+            marked[top[order[nth]]] = True

@@ -145,7 +145,8 @@ class _Polyhedra:
             self.centres, self.radii,
             rays.directions, rays.faces, rays.shares, rays.neighbours, rays.solid,
         )  # fmt: skip
-        return those[found]
+        shared: Indices = those[found]
+        return shared
 
 
 def _radii(distances: AnyArray) -> FloatArray:
