@@ -14,6 +14,7 @@ import time
 import types
 import warnings
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 
@@ -100,8 +101,7 @@ def cellpose4(maps: Array) -> Array:
         sys.path.insert(0, str(ENVIRONMENT / "cellpose4"))
         # imported for the network, and not used by the dynamics
         for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
-            sys.modules[name] = types.ModuleType(name)
-        sys.modules["torchvision.transforms"].functional = sys.modules[name]
+            sys.modules[name] = MagicMock()
     return cellpose3(maps)
 
 
