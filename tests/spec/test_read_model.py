@@ -121,6 +121,11 @@ def test_a_file_outside_the_package_is_refused(tmp_path: Path, source: str) -> N
     ("text", "why"),
     [
         ("a: [1, 2", "not YAML"),
+        ("{a: 1}: 2", "not YAML"),
+        ("? [1, [2]]\n: 3", "not YAML"),
+        ("a: !!bool x", "not YAML"),
+        ("a: !!int ''", "not YAML"),
+        ("a: 0001-01-01T00:00:00+23:59", "not YAML"),
         ("- 1\n- 2", "wanted a mapping"),
         ("type: dataset\nname: x", "describes a dataset"),
         ("type: model\nformat_version: 0.5.4\nname: x", "name: Value should have"),

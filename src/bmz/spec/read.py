@@ -63,6 +63,10 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     return translate(description, source, model_id=model_id)
 
 
+_OF_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What ruyaml raises for keys and values that cannot be made, such as a mapping for a key."""
+
+
 def _parse(manifest: Path, raw: bytes) -> dict[str, Any]:
     from bioimageio.spec.utils import read_yaml
     from ruyaml.error import YAMLError
@@ -75,8 +79,9 @@ def _parse(manifest: Path, raw: bytes) -> dict[str, Any]:
         content = read_yaml(io.StringIO(text))
     except UnicodeDecodeError as why:
         raise PackageUnreadable(manifest, "it is not UTF-8 text") from why
-    except (YAMLError, ValueError) as why:
-        reason = str(getattr(why, "problem", None) or why).splitlines()[0]
+    except (YAMLError, *_OF_VALUES) as why:
+        words = str(getattr(why, "problem", None) or why).splitlines()
+        reason = words[0] if words else type(why).__name__
         raise PackageUnreadable(manifest, f"it is not YAML: {reason}") from why
     if not isinstance(content, dict):
         raise PackageUnreadable(manifest, f"wanted a mapping, found {type(content).__name__}")
