@@ -191,14 +191,28 @@ def test_objects_that_no_pixel_shows_after_resizing_are_no_objects(tmp_path: Pat
     alike(whole, parts)
 
 
-def test_what_is_asked_in_pixels_of_the_image_is_done_in_one_piece_where_it_is_resized(
+def test_a_size_in_pixels_of_the_image_is_that_in_parts_of_a_resized_one_too(
     tmp_path: Path,
 ) -> None:
     model = str(write_package(tmp_path / "model", description(halo=4)).parent)
-    np.save(tmp_path / "a.npy", blobs())
+    tifffile.imwrite(tmp_path / "a.tif", blobs(), metadata={"axes": "YX"})
     words = {"threshold": "0.5", "min_size": "60"}
 
-    one = done(model, tmp_path / "a.npy", tmp_path, PARTS, axes="yx", scale=0.5, settings=words)
+    whole, parts = both(model, tmp_path / "a.tif", tmp_path, scale=0.5, settings=words)
+
+    assert "streamed" in parts.record
+    alike(whole, parts)
+    assert np.bincount(tifffile.imread(parts.files["labels"]).ravel())[1:].min() >= 60
+
+
+def test_labels_that_are_resized_themselves_take_sizes_in_one_piece(tmp_path: Path) -> None:
+    model = str(write_package(tmp_path / "model", description(channels=2)).parent)
+    maps = np.stack([blobs(), blobs(seed=1)])
+    np.save(tmp_path / "a.npy", maps)
+    words = {"offsets": "-1,0;0,-1", "max_size": "60"}
+    asked: dict[str, Any] = {"axes": "cyx", "scale": 0.5, "recipe": "affinities"}
+
+    one = done(model, tmp_path / "a.npy", tmp_path, PARTS, settings=words, **asked)
 
     assert "streamed" not in one.record
 
@@ -542,6 +556,34 @@ def flow_image(folder: Path, height: int = 300, width: int = 280) -> tuple[str, 
     tifffile.imwrite(folder / "flows.tif", maps, photometric="minisblack", metadata={"axes": "CYX"})
     model = write_package(folder / "flows", description(channels=3)).parent
     return str(model), folder / "flows.tif"
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.7])
+@pytest.mark.parametrize("name", ["nuclei", "nuclei-flows", "nuclei-contour"])
+def test_a_resized_image_of_nuclei_in_parts_has_the_labels_of_the_whole(
+    name: str, factor: float, shared: Path, tmp_path: Path
+) -> None:
+    nuclei = tifffile.imread(shared / "data/stardist/img2d.tif")[:200, :180]
+    tifffile.imwrite(tmp_path / "a.tif", nuclei, metadata={"axes": "YX"})
+
+    whole, parts = both(f"starter/{name}", tmp_path / "a.tif", tmp_path, scale=factor)
+
+    assert "streamed" in parts.record
+    alike(whole, parts)
+    assert (parts.objects or 0) > 10
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.7])
+def test_flows_of_a_resized_image_give_the_same_labels_in_parts(
+    factor: float, tmp_path: Path
+) -> None:
+    model, image = flow_image(tmp_path)
+
+    whole, parts = both(model, image, tmp_path, recipe="flows", scale=factor)
+
+    alike(whole, parts)
+    assert parts.record["recipe"]["parameters"]["diameter"] == 30 / factor
+    assert (parts.objects or 0) > 10
 
 
 @pytest.mark.parametrize("tile", [None, 64])

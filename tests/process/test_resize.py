@@ -24,6 +24,19 @@ def test_labels_grown_by_a_whole_factor_are_each_repeated(
     assert np.array_equal(grown, np.kron(labels, np.ones((factor, factor), int)))
 
 
+@pytest.mark.parametrize("factor", [3, 5])
+def test_the_outline_of_labels_that_grow_is_that_of_the_object_and_no_stairs(factor: int) -> None:
+    y, x = np.indices((40, 40)) + 0.5
+    disc = (np.hypot(y - 20, x - 20) < 12).astype(np.uint8)
+    y, x = (np.indices((40 * factor, 40 * factor)) + 0.5) / factor
+    truth = np.hypot(y - 20, x - 20) < 12
+
+    grown = resize_labels(disc, truth.shape) > 0
+
+    stairs = np.kron(disc, np.ones((factor, factor), np.uint8)) > 0
+    assert (grown != truth).sum() < 0.85 * (stairs != truth).sum()
+
+
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_resized_labels_hold_no_new_numbers(old: int, new: int) -> None:
     labels = np.random.default_rng(0).integers(0, 9, (old, old))

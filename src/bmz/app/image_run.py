@@ -77,7 +77,12 @@ def make_image(
         listener(note)
     findings = (*looked.report.findings, *more)
     record = run_record(
-        job.model, info, predicted.plan, job.labelling.as_record(), findings, image_sha256
+        job.model,
+        info,
+        predicted.plan,
+        job.labelling.as_record(predicted.plan),
+        findings,
+        image_sha256,
     ) | {
         "request": words_of(job.request),
         "own_code": own_code_record(job),

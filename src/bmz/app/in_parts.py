@@ -55,8 +55,12 @@ def _labels_in_parts(plan: Plan, labelling: Labelling) -> bool:
         and recipe.name != "labels"
         and not labelling.label_steps
         and labelling.parameters.get("instances", True)
-        # sizes in px of the image are looked at where the image is whole
-        and (plan.scale == 1 or replace(labelling.finish, remove_border=False) == Finish())
+        # sizes in px of the image are looked at where the labels are on it
+        and (
+            plan.scale == 1
+            or recipe.rescale == "maps"
+            or replace(labelling.finish, remove_border=False) == Finish()
+        )
     )
 
 

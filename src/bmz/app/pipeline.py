@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from bmz.app.known_tensors import KnownTensors, referred_inputs
 from bmz.app.output_check import refuse_nonfinite
 from bmz.app.settings import Labelling
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.base.axes import IMAGE_AXES
+from bmz.base.axes import IMAGE_AXES, SPACE
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, nobody
 from bmz.plan.plan import Plan
@@ -37,6 +37,7 @@ from bmz.process.ops import apply_steps
 from bmz.process.ops_scaling import Reference
 from bmz.process.recipe import Labelled
 from bmz.process.resize import resize_image, resize_labels
+from bmz.process.resized_maps import ResizedMaps
 from bmz.spec.model import ModelSpec
 
 Made = TypeVar("Made")
@@ -270,11 +271,17 @@ def _finished(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneR
     mapped, letters = map_of(known, work.model, work.labelling)
     if work.labelling.recipe is None:
         return PlaneResult(_as_raw(mapped, letters), work.plan)
-    labelled = label_map(mapped, letters, work.plan.shape, work.labelling, known)
+    network = tuple(work.plan.shape.values())
+    decoder = work.labelling.decoder
+    if shape != network and decoder is not None and decoder.rescale == "maps":
+        grown = work.labelling.at_factor(1 / work.plan.scale)
+        labelled = label_resized_map((mapped, letters), network, shape, grown, known)
+    else:
+        labelled = label_map(mapped, letters, work.plan.shape, work.labelling, known)
+        cropped = labelled.labels[tuple(slice(size) for size in network)]
+        labelled = replace(labelled, labels=resize_labels(cropped, shape))
     raw = _as_raw(mapped, letters) if labelled.drawn is None else labelled.drawn[None]
-    on_network = labelled.labels[tuple(slice(size) for size in work.plan.shape.values())]
-    on_image = replace(labelled, labels=resize_labels(on_network, shape))
-    done = finish_labels(on_image, work.labelling.finish)
+    done = finish_labels(labelled, work.labelling.finish)
     return PlaneResult(raw, work.plan, done.labels, done.scores, classes=done.classes)
 
 
@@ -335,3 +342,64 @@ def label_map(
     maps, _ = from_layout(declared, letters)
     grid = grid_of(maps.shape[1:], shape)
     return recipe.apply(maps, grid, labelling.parameters)
+
+
+def label_resized_map(
+    mapped: tuple[AnyArray, str],
+    network: tuple[int, ...],
+    image: tuple[int, ...],
+    labelling: Labelling,
+    known: KnownTensors,
+) -> Labelled:
+    """Bring the map of a resized image to the image, and turn it into labels there.
+
+    Parameters
+    ----------
+    mapped : the map after the declared steps that give it, and its axes
+    network, image : spatial sizes of the resized image and of the image, px
+    labelling : with a recipe of maps, and its parameters for the grid of the image
+    known : all tensors, for steps that refer to one
+
+    Returns
+    -------
+    Labelled
+        of the shape of the image
+    """
+    maps, letters = mapped
+    resized = resized_maps(from_layout(maps, letters)[0], network, image, labelling)
+    recipe = labelling.recipe
+    assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    if labelling.label_steps:
+        laid = to_layout(np.asarray(resized), _image_axes(letters), letters)
+        declared, _ = apply_steps(labelling.label_steps, laid, letters, references=known.references)
+        labels, _ = from_layout(declared, letters)
+        sizes = dict(zip(_image_axes(letters)[1:], image, strict=True))
+        labelled = recipe.apply(labels, grid_of(labels.shape[1:], sizes), labelling.parameters)
+    else:
+        read: Any = resized if recipe.sparse else np.asarray(resized)
+        labelled = recipe.apply(read, resized.grid, labelling.parameters)
+    return replace(labelled, labels=labelled.labels[tuple(slice(size) for size in image)])
+
+
+def resized_maps(
+    maps: Any,  # noqa: ANN401  (an array, or one of which parts are read)
+    network: tuple[int, ...],
+    image: tuple[int, ...],
+    labelling: Labelling,
+) -> ResizedMaps:
+    """Give a map (c, (z,) y, x) of a resized image as it lies on the image.
+
+    Parameters
+    ----------
+    network, image : spatial sizes of the resized image and of the image, px
+    """
+    decoder = labelling.decoder
+    assert decoder is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    axes = dict(zip("zyx"[-len(network) :], network, strict=True))
+    own = decoder.parameters_from({}, {}) if labelling.label_steps else labelling.parameters
+    lengths = decoder.lengths(maps.shape[0], len(network), own)
+    return ResizedMaps(maps, network, image, grid_of(maps.shape[1:], axes), lengths)
+
+
+def _image_axes(letters: str) -> str:
+    return "c" + "".join(axis for axis in SPACE if axis in letters)

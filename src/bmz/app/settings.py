@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bmz.base.errors import WrongUsage
 from bmz.base.steps import Step
+from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe, network_family
 from bmz.plan.tile_way import MIRRORED, TileWay
 from bmz.process.finish import Finish
+from bmz.process.ops_labels import LABEL_STEPS
 from bmz.process.recipe import Recipe
 from bmz.process.recipes import RECIPES
 from bmz.spec.model import ModelSpec
@@ -52,6 +54,7 @@ class Labelling:
     parameters : of the recipe, complete
     map_steps : declared steps that give the map
     label_steps : declared steps that turn the map into labels; empty when a recipe does it
+    asked : names of the parameters that the user gave
     """
 
     choice: RecipeChoice
@@ -59,6 +62,26 @@ class Labelling:
     parameters: Mapping[str, Any]
     map_steps: tuple[Step, ...]
     label_steps: tuple[Step, ...]
+    asked: frozenset[str] = frozenset()
+
+    @property
+    def decoder(self) -> Recipe | None:
+        """The recipe that makes labels of the map, also where a declared step has its name."""
+        op = next((step.name for step in self.label_steps if step.name in LABEL_OPS), None)
+        return self.recipe if op is None else RECIPES[LABEL_OPS[op]]
+
+    def at_factor(self, factor: float) -> Labelling:
+        """Give the parameters for maps that were resized to the image.
+
+        Parameters
+        ----------
+        factor : px of the image for one of what the network was given
+        """
+        if self.recipe is None or self.decoder is None or self.decoder.rescale != "maps":
+            return self
+        grown = self.recipe.at_factor(self.parameters, self.asked, factor)
+        steps = tuple(_grown_step(step, factor) for step in self.label_steps)
+        return replace(self, parameters=grown, label_steps=steps)
 
     @property
     def finish(self) -> Finish:
@@ -78,13 +101,19 @@ class Labelling:
         usual = {p.name: p.default for p in self.recipe.every if p.name not in self.recipe.own}
         return {k: v for k, v in self.parameters.items() if k not in usual or v != usual[k]}
 
-    def as_record(self) -> dict[str, Any]:
-        """Give it as plain values, for the run record."""
+    def as_record(self, plan: Plan | None = None) -> dict[str, Any]:
+        """Give it as plain values, for the run record.
+
+        Parameters
+        ----------
+        plan : of the image, whose scale some parameters hang on; None for those without an image
+        """
+        factor = 1.0 if plan is None else 1 / plan.scale
         return {
             "name": self.choice.name,
             "why": self.choice.why,
             "output": self.choice.output,
-            "parameters": dict(self.parameters),
+            "parameters": dict(self.at_factor(factor).parameters),
             "declared": [str(step) for step in (*self.map_steps, *self.label_steps)],
         }
 
@@ -112,7 +141,7 @@ def decide_labelling(
     chosen = RECIPES.get(choice.name)
     maps, labels = (_with_words(steps, words, chosen) for steps in (maps, labels))
     given = chosen.parameters_from(choice.parameters, words) if chosen else {}
-    return Labelling(choice, chosen, given, maps, labels)
+    return Labelling(choice, chosen, given, maps, labels, frozenset(settings))
 
 
 def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:
@@ -141,6 +170,19 @@ def _with_words(
         changed = {key: _read(step, key, words.pop(key)) for key in keys}
         result.append(Step(step.name, {**step.kwargs, **changed}) if changed else step)
     return tuple(result)
+
+
+def _grown_step(step: Step, factor: float) -> Step:
+    """Add the parameters that grow to a declared step, whose description has no word for them."""
+    if step.name not in LABEL_OPS:
+        return step
+    taken = {one.name for one in fields(LABEL_STEPS[step.name])} - set(step.kwargs)
+    grown = {
+        parameter.name: parameter.grown(parameter.default, factor)
+        for parameter in RECIPES[LABEL_OPS[step.name]].parameters
+        if parameter.grows and parameter.name in taken
+    }
+    return Step(step.name, {**step.kwargs, **grown})
 
 
 def _read(step: Step, key: str, text: str) -> bool | int | float | str:

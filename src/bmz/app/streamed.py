@@ -17,7 +17,7 @@ from bmz.app.in_parts import output_of
 from bmz.app.job import Job, Ready, refuse_errors, with_joining
 from bmz.app.measure import image_measures
 from bmz.app.output_check import output_findings, refuse_nonfinite
-from bmz.app.pipeline import Stopwatch
+from bmz.app.pipeline import Stopwatch, resized_maps
 from bmz.app.replay import words_of
 from bmz.app.scale import SAMPLE_PX
 from bmz.app.scratch import PlaneFolder, scratch_folder, scratch_key
@@ -47,6 +47,7 @@ from bmz.process.adapt import grid_of
 from bmz.process.blocks import FAR_SEEING, BlockWork, label_blocks
 from bmz.process.finite import PixelCount, nonfinite_pixels
 from bmz.process.ops import Op
+from bmz.process.resized_maps import ResizedMaps
 from bmz.process.seam_score import seam_score
 from bmz.process.streamed_steps import PartedReference, streamed_ops
 from bmz.report.outcome import ImageDone
@@ -113,7 +114,7 @@ def run_streamed(
             listener(note)
         report = report.with_more(more)
         facts = run_record(
-            job.model, info, made.plan, job.labelling.as_record(), report.findings, sha256
+            job.model, info, made.plan, job.labelling.as_record(made.plan), report.findings, sha256
         )
         record = _with_words(facts, work, made)
         with whole_files(files, job.request.folder) as staged:
@@ -289,12 +290,17 @@ def _labelled(work: Work, maps: StoredMap, folder: PlaneFolder) -> dict[str, lis
     labelling, plan = work.job.labelling, work.ready.plan
     recipe = labelling.recipe
     assert recipe is not None  # noqa: S101  (`can_stream` has looked; this tells the type checker)
+    network, image = tuple(plan.shape.values()), _image_size(work)
     grid = grid_of(maps.shape[1:], plan.shape)
+    read: StoredMap | ResizedMaps = maps
+    if _on_image(work):
+        read = resized_maps(maps, network, image, labelling)
+        labelling = labelling.at_factor(1 / plan.scale)
     # the border of a block is none of the image, so objects at it are dropped at the end
     finish = replace(labelling.finish, remove_border=False)
-    wanted = side_of_blocks(plan.shape.get("z", 1))
+    wanted = side_of_blocks(read.shape[1] if len(read.shape) > 3 else 1)  # noqa: PLR2004  (c, z, y, x)
     side, overlap = (max(px // max(grid), 1) for px in (wanted, OVERLAP_PX))
-    blocks = BlockWork(maps, grid, recipe, labelling.parameters, side, overlap, finish)
+    blocks = BlockWork(read, grid, recipe, labelling.parameters, side, overlap, finish)
     labels = scratch_array(folder.labels, blocks.shape, np.dtype(np.uint32))
     found = label_blocks(blocks, labels, work.listener, folder.found(), folder.keep)
     return {
@@ -306,17 +312,26 @@ def _labelled(work: Work, maps: StoredMap, folder: PlaneFolder) -> dict[str, lis
 def _numbered(work: Work, folder: PlaneFolder, layout: Mapping[str, list[int]]) -> Labels:
     """Give numbers to the objects of a plane or stack that are in the image."""
     plan, stored, found = work.ready.plan, opened_array(folder.labels), folder.found()
-    network = tuple(plan.shape.values())
-    if plan.scale != 1:
-        sizes = work.image.info.sizes
-        size = tuple(sizes[axis] for axis in plan.shape)
+    network, size = tuple(plan.shape.values()), _image_size(work)
+    if network != size and not _on_image(work):
         labels = on_image(stored, found, network, size, folder.resized)
     else:
-        whole = stored.shape == network
-        numbers = found.numbers() if whole else in_image(stored, found.count, network)
+        whole = stored.shape == size
+        numbers = found.numbers() if whole else in_image(stored, found.count, size)
         (high, wide), (down, across) = layout["block"], layout["overlap"]
-        labels = Labels(stored, numbers, found, network, (high, wide), (down, across))
+        labels = Labels(stored, numbers, found, size, (high, wide), (down, across))
     if work.job.labelling.finish.remove_border:
         kept = without_border(labels.stored, labels.numbers, labels.size)
         return replace(labels, numbers=kept)
     return labels
+
+
+def _image_size(work: Work) -> tuple[int, ...]:
+    sizes = work.image.info.sizes
+    return tuple(sizes[axis] for axis in work.ready.plan.shape)
+
+
+def _on_image(work: Work) -> bool:
+    """Say whether the map of a resized image is brought to the image before labels are made."""
+    recipe, network = work.job.labelling.recipe, tuple(work.ready.plan.shape.values())
+    return recipe is not None and recipe.rescale == "maps" and network != _image_size(work)

@@ -228,6 +228,8 @@ AFFINITIES = Recipe(
     "3.7.1 (waterz), which floods instead, with growth 0.1, merge 0.5 and pairs 5",
     label=label_affinities,
     of_whole_map=linking_of_whole_map,
+    rescale="labels",
+    rescale_why="the offsets count pixels of the network's grid",
     parameters=(
         Parameter("offsets", "", OFFSETS),
         Parameter("one_is_apart", False, "1 means apart (torch-em), not together"),  # noqa: FBT003  (a default, named by its parameter)

@@ -204,7 +204,9 @@ BOUNDARY = Recipe(
         Parameter("foreground_threshold", 0.5, "least foreground of a cell, probability", 0, 1),
         Parameter("boundary_threshold", 0.5, MOST, 0, 1),
         Parameter("seed_distance", BY_KIND, SEEDS, BY_KIND),
-        Parameter("sigma", 2.0, "smoothing of the distance to a boundary, px of the input", 0),
+        Parameter(
+            "sigma", 2.0, "smoothing of the distance to a boundary, px of the input", 0, grows=1
+        ),
         Parameter("min_size", 15, "smallest object, px of the input", 0),
     ),
 )

@@ -277,8 +277,10 @@ CONTOUR = Recipe(
         Parameter(
             "growth", 1.0, "cells fill what is above this share of the threshold of F or M", 0, 1
         ),
-        Parameter("ring", 0, "px of the map that cells grow by at last, for F without contour", 0),
-        Parameter("seed_size", AS_SEEDS_ASK, SEED_SIZE, AS_SEEDS_ASK),
+        Parameter(
+            "ring", 0, "px of the map that cells grow by at last, for F without contour", 0, grows=1
+        ),
+        Parameter("seed_size", AS_SEEDS_ASK, SEED_SIZE, AS_SEEDS_ASK, grows=2),
         Parameter(
             "surface",
             "auto",

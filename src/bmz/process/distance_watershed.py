@@ -89,8 +89,10 @@ DISTANCE_WATERSHED = Recipe(
     parameters=(
         Parameter("threshold", 0.5, "foreground is what lies above; -1: by Otsu's method"),
         Parameter("channel", 0, "channel of the foreground, counted from 0", 0),
-        Parameter("neck", 0.5, "how much narrower a neck is than the objects beside it, px", 0),
-        Parameter("sigma", 1.0, "smoothing of the distance, px of the input", 0),
+        Parameter(
+            "neck", 0.5, "how much narrower a neck is than the objects beside it, px", 0, grows=1
+        ),
+        Parameter("sigma", 1.0, "smoothing of the distance, px of the input", 0, grows=1),
     ),
 )
 """The recipe of foreground maps whose objects touch."""

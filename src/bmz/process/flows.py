@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from bmz.process.flow_following import STACK, follow_flow
 from bmz.process.flow_skeleton import skeleton_labels
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer, require_plane
-from bmz.process.recipe import Labelled, Parameter, Place, Recipe
+from bmz.process.recipe import Labelled, Parameter, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order
 
 FLOW_SCALE = 5.0
@@ -70,6 +71,17 @@ class FlowSettings:
         return self.niter if self.niter != BY_DIAMETER else by_diameter
 
 
+def omnipose_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:
+    """Say that the distance behind Omnipose's flows is a length, as `LengthsFunction` has it."""
+    distance = is_omnipose(str(parameters["style"]), channels, axes)
+    return tuple(distance and channel == axes for channel in range(channels))
+
+
+def is_omnipose(style: str, channels: int, axes: int) -> bool:
+    """Say whose maps they are: Omnipose has two behind the flows, where `style` says nothing."""
+    return style == "omnipose" or (style == AUTO and channels != axes + 1)
+
+
 def label_flows(
     output: AnyArray,
     grid: tuple[int, ...],
@@ -111,9 +123,7 @@ def label_flows(
     if len(output) not in (axes + 1, axes + 2):
         which = "flow y, flow x, cell probability" if axes != STACK else "flow z, y, x, probability"
         raise ChannelsDiffer("flows", f"{axes + 1} channels ({which})", len(output))
-    style = wanted.style
-    if style == AUTO:
-        style = "cellpose" if len(output) == axes + 1 else "omnipose"
+    style = "omnipose" if is_omnipose(wanted.style, len(output), axes) else "cellpose"
     flow, cell = _pixels_a_step(output[:axes]), output[axes] > wanted.cellprob_threshold
     if style == "omnipose":
         found = skeleton_labels(flow, cell, np.asarray(output[axes], np.float32), wanted.niter)
@@ -275,8 +285,10 @@ FLOWS = Recipe(
         Parameter("cellprob_threshold", 0.0, "least cell probability (logit) or distance", -6, 6),
         Parameter("flow_threshold", 0.4, "largest error of the flow; 0 checks nothing", 0, 3),
         Parameter("niter", BY_DIAMETER, "steps along the flow; 0: by the diameter", 0),
-        Parameter("diameter", DIAMETER_PX, "of cells, px of the map: 200 steps for 30 px", 1),
-        Parameter("min_size", 15, "smallest object, px of the map; 0 keeps all", 0),
+        Parameter(
+            "diameter", DIAMETER_PX, "of cells, px of the map: 200 steps for 30 px", 1, grows=1
+        ),
+        Parameter("min_size", 15, "smallest object, px of the image; 0 keeps all", 0),
         Parameter("max_size_fraction", 0.4, "largest object, share of the map", 0, 1),
         Parameter(
             "style",
@@ -286,5 +298,7 @@ FLOWS = Recipe(
         ),
     ),
     tiles=TILES,
+    rescale_why="outlines are smooth, as of Cellpose with resample=True",
+    lengths=omnipose_lengths,
 )
 """The recipe of Cellpose models."""

@@ -113,9 +113,9 @@ GASP = Recipe(
         Parameter("channel", 0, "channel of the boundary, counted from 0", 0),
         Parameter("beta", 0.5, "the larger, the more objects stay apart", 0, 1),
         Parameter("threshold", 0.5, "boundary of a superpixel, probability", 0, 1),
-        Parameter("sigma_seeds", 1.0, "smoothing of the distance, px of the input", 0),
-        Parameter("sigma_weights", 2.0, "smoothing of the boundary, px of the input", 0),
-        Parameter("superpixel_size", 100, "smallest superpixel, px of the input", 0),
+        Parameter("sigma_seeds", 1.0, "smoothing of the distance, px of the input", 0, grows=1),
+        Parameter("sigma_weights", 2.0, "smoothing of the boundary, px of the input", 0, grows=1),
+        Parameter("superpixel_size", 100, "smallest superpixel, px of the input", 0, grows=2),
         Parameter("min_size", 100, "smallest object, px of the input", 0),
     ),
 )

@@ -68,5 +68,7 @@ LABELS = Recipe(
     what="the output is labels already; they are numbered 1 to n",
     source="the model description",
     label=take_labels,
+    rescale="labels",
+    rescale_why="there is nothing between two numbers",
 )
 """The recipe of outputs that need none."""

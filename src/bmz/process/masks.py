@@ -138,6 +138,8 @@ MASKS = Recipe(
     source="He et al. 2017 (Mask R-CNN), doi 10.1109/ICCV.2017.322; Detectron2",
     label=label_masks,
     per_object=True,
+    rescale="labels",
+    rescale_why="boxes count pixels of what the network was given",
     parameters=(
         Parameter("boxes", "", "id of the output with the boxes; empty: masks of the image"),
         Parameter("scores", "", "id of the output with the scores; empty: none"),

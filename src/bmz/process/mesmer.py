@@ -139,12 +139,16 @@ MESMER = Recipe(
             -1,
             1,
         ),
-        Parameter("maxima_smooth", 0.0, "Gaussian before peaks are sought, px of the map", 0),
+        Parameter(
+            "maxima_smooth", 0.0, "Gaussian before peaks are sought, px of the map", 0, grows=1
+        ),
         Parameter("interior_threshold", 0.2, "least interior of a cell, probability", 0, 1),
-        Parameter("interior_smooth", 2.0, "Gaussian of the interior, px of the map", 0),
-        Parameter("radius", 2, "how far apart pixels of one peak may lie, px of the map", 1),
+        Parameter("interior_smooth", 2.0, "Gaussian of the interior, px of the map", 0, grows=1),
+        Parameter(
+            "radius", 2, "how far apart pixels of one peak may lie, px of the map", 1, grows=1
+        ),
         Parameter("small_objects_threshold", 15, "smallest object, px of the map", 0),
-        Parameter("fill_holes_threshold", 15, "holes smaller than this are filled, px", 0),
+        Parameter("fill_holes_threshold", 15, "holes smaller than this are filled, px", 0, grows=2),
     ),
 )
 """The recipe of Mesmer and other models of inner distances."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -97,6 +97,7 @@ class CellposeFlowDynamics:
     do_3D : flows along z too
     min_size : objects with fewer pixels are dropped
     output_dtype : dtype of the labels
+    diameter : of cells, px of the map, by which the number of steps goes; not in the specification
     """
 
     name: ClassVar[str] = "cellpose_flow_dynamics"
@@ -105,6 +106,7 @@ class CellposeFlowDynamics:
     do_3D: bool  # noqa: N815  (the name in the specification)
     min_size: int = 15
     output_dtype: str = "uint16"
+    diameter: float = 30.0
 
     def __call__(self, x: AnyArray, axes: str) -> AnyArray:
         """Label every item, as `output_dtype`; the channel axis has size 1."""
@@ -114,6 +116,7 @@ class CellposeFlowDynamics:
             "cellprob_threshold": self.cellprob_threshold,
             "flow_threshold": self.flow_threshold,
             "min_size": self.min_size,
+            "diameter": self.diameter,
         }
         spatial = _spatial(self.name, axes, 3 if self.do_3D else 2)
         label = _labeller(FLOWS, (1,) * len(spatial), given)
@@ -122,6 +125,12 @@ class CellposeFlowDynamics:
         if (found := int(labels.max(initial=0))) > most:
             raise TooManyLabels(self.name, wanted=found, dtype=self.output_dtype, most=most)
         return labels.astype(self.output_dtype)
+
+
+LABEL_STEPS: Mapping[str, type[StardistPostprocessing | CellposeFlowDynamics]] = {
+    op.name: op for op in (StardistPostprocessing, CellposeFlowDynamics)
+}
+"""The steps that give labels, by their names."""
 
 
 def _spatial(step: str, axes: str, count: int) -> str:

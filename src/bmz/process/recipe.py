@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
@@ -37,6 +37,9 @@ class Parameter:
     what : one line with the unit
     low, high : the range, both ends allowed; None for open
     choices : the words that a text may be; empty for any
+    grows : with which power of the factor a value that nobody asked for grows, where maps are
+        resized to the image: 1 for a length of the network's grid, 2 for an area; 0 for what is
+        the same on every grid
     """
 
     name: str
@@ -45,6 +48,7 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    grows: int = 0
 
     @property
     def limits(self) -> str:
@@ -68,6 +72,16 @@ class Parameter:
             reason = f"'{text}' is no {kind.__name__}"
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known()) from why
         return self.within_range(recipe, value)
+
+    def grown(self, value: Value, factor: float) -> Value:
+        """Give a value of the network's grid on a grid of so many times the pixels along an axis.
+
+        Zero and below stand for "none" or "by the map", and stay.
+        """
+        if not self.grows or isinstance(value, str) or value <= 0:
+            return value
+        grown = max(value * factor**self.grows, self.low or 0)
+        return max(round(grown), 1) if isinstance(self.default, int) else grown
 
     def of_kind(self, recipe: Recipe, value: Value) -> Value:
         """Give `value` back when it is of the type of `default`, or a number that equals one."""
@@ -172,6 +186,18 @@ class WholeMapFunction(Protocol):
         """
 
 
+Rescale = Literal["maps", "labels"]
+"""What is resized to the image, where the network saw a resized one."""
+
+LengthsFunction = Callable[[int, int, Mapping[str, Value]], tuple[bool, ...]]
+"""Takes the number of channels, that of spatial axes, and the parameters of a recipe."""
+
+
+def no_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:  # noqa: ARG001  (as `LengthsFunction`)
+    """Say that no channel holds lengths."""
+    return (False,) * channels
+
+
 FINISH: tuple[Parameter, ...] = (
     Parameter("min_size", 0, "smallest object, px of the image", 0),
     Parameter("max_size", 0, "largest object, px of the image; 0: any", 0),
@@ -200,6 +226,12 @@ class Recipe:
     placed : labels hang on where in the image a pixel lies: `label` also takes `place`, None for
         the whole
     tiles : what the reference does with the image at its border, and where tiles meet
+    rescale : where the image was resized for the network: ``maps`` are resized to the image
+        before labels are made of them, or ``labels`` are, after they were made
+    rescale_why : the reason for it, a sentence without its end
+    lengths : says for each channel of a map whether it holds lengths in px, which grow with it
+    sparse : `label` reads whole channels one by one and single entries, so that a map is resized
+        as it is read
     """
 
     name: str
@@ -211,6 +243,10 @@ class Recipe:
     of_whole_map: WholeMapFunction | None = None
     placed: bool = False
     tiles: TileWay = MIRRORED
+    rescale: Rescale = "maps"
+    rescale_why: str = "maps between two pixels are what lies between their values"
+    lengths: LengthsFunction = no_lengths
+    sparse: bool = False
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -235,6 +271,23 @@ class Recipe:
     ) -> Labelled:
         """Label an output with its own of the `parameters`; the finish is not done here."""
         return self.label(output, grid, **{name: parameters[name] for name in self.own}, **more)
+
+    def at_factor(
+        self, parameters: Mapping[str, Value], asked: Collection[str], factor: float
+    ) -> dict[str, Value]:
+        """Give the parameters for maps that were resized.
+
+        Parameters
+        ----------
+        parameters : complete
+        asked : names of those that the user gave, which mean the grid of the image already
+        factor : px of the image for one of the network's grid
+        """
+        grows = {p.name: p for p in self.parameters if p.name not in asked}
+        return {
+            name: grows[name].grown(value, factor) if name in grows else value
+            for name, value in parameters.items()
+        }
 
     def parameters_from(
         self, given: Mapping[str, Value], words: Mapping[str, str]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.boxes import Box
+
+SHARE_TOLERANCE = 1e-9
+"""Shares that differ by less are equal."""
 
 TRUNCATE = 4.0
 """Standard deviations at which the Gaussian ends, as SciPy has it."""
@@ -70,7 +75,11 @@ def resized_part(
 
 
 def resize_labels(labels: AnyArray, shape: Sequence[int]) -> AnyArray:
-    """Resize labels with nearest neighbour: no new numbers appear.
+    """Resize labels: no new numbers appear, and outlines that grow are smooth.
+
+    Along an axis that shrinks each pixel takes the label at its centre. Along one that grows each
+    takes the label that linear interpolation gives the largest share, where every label is a map
+    of its own with 1 inside and 0 outside; of equal shares that of the nearest entry.
 
     Parameters
     ----------
@@ -80,7 +89,7 @@ def resize_labels(labels: AnyArray, shape: Sequence[int]) -> AnyArray:
     Returns
     -------
     ndarray
-        of `shape`, dtype of `labels`; each pixel takes the value at its centre
+        of `shape`, dtype of `labels`
     """
     whole = tuple(slice(0, n) for n in shape)
     return resized_labels_part(labels.__getitem__, labels.shape, shape, whole)
@@ -97,15 +106,60 @@ def resized_labels_part(
     old, new : sizes of the labels and of the whole result
     box : the wanted part of the result, one slice an axis
     """
-    places = [
-        ((np.arange(side.start, side.stop) + 0.5) * (n / m)).astype(np.intp)
-        for n, m, side in zip(old, new, box, strict=True)
+    ends = [_ends(*one) for one in zip(old, new, box, strict=True)]
+    lows = [int(min(near[0], far[0])) for near, far, _ in ends]
+    highs = [int(max(near[-1], far[-1])) + 1 for near, far, _ in ends]
+    part = read(tuple(slice(low, high) for low, high in zip(lows, highs, strict=True)))
+    places = [(near - low, far - low) for (near, far, _), low in zip(ends, lows, strict=True)]
+    result: AnyArray = part[np.ix_(*(near for near, _ in places))]
+    grows = [axis for axis, (n, m) in enumerate(zip(old, new, strict=True)) if m > n]
+    corners = [
+        part[np.ix_(*(places[axis][axis in chosen] for axis in range(len(places))))]
+        for chosen in _subsets(grows)
     ]
-    part = read(tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places))
-    for axis, at in enumerate(places):
-        if old[axis] != new[axis]:
-            part = np.take(part, at - at[0], axis=axis)
-    return part
+    unlike = np.zeros(result.shape, np.bool_)
+    for corner in corners[1:]:
+        unlike |= corner != result
+    where = np.nonzero(unlike)
+    shares = [
+        np.prod([_share(ends[axis][2], axis in chosen)[where[axis]] for axis in grows], axis=0)
+        for chosen in _subsets(grows)
+    ]
+    result = result.copy()
+    result[where] = _most([corner[where] for corner in corners], shares)
+    return result
+
+
+def _ends(
+    old: int, new: int, wanted: slice
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Give the nearest entry of each pixel, the next nearest, and the share of the latter."""
+    at = (np.arange(wanted.start, wanted.stop) + 0.5) * (old / new)
+    near = at.astype(np.intp)
+    beside = at - near - 0.5
+    far = np.clip(near + np.where(beside < 0, -1, 1), 0, old - 1)
+    return near, far, np.abs(beside)
+
+
+def _subsets(axes: Sequence[int]) -> list[frozenset[int]]:
+    """Give the axes along which a corner is not the nearest entry, the nearest corner first."""
+    return [frozenset(some) for n in range(len(axes) + 1) for some in combinations(axes, n)]
+
+
+def _share(of_far: NDArray[np.float64], far: bool) -> NDArray[np.float64]:  # noqa: FBT001  (one of two ends)
+    return of_far if far else 1 - of_far
+
+
+def _most(labels: Sequence[AnyArray], shares: Sequence[NDArray[np.float64]]) -> AnyArray:
+    """Give the label with the largest share in all corners together, the first of equals."""
+    best, most = labels[0], np.zeros(len(labels[0]))
+    for one in labels:
+        total = sum(
+            np.where(other == one, share, 0) for other, share in zip(labels, shares, strict=True)
+        )
+        better = total > most + SHARE_TOLERANCE
+        best, most = np.where(better, one, best), np.where(better, total, most)
+    return best
 
 
 class _Side(NamedTuple):

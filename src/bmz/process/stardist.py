@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
 from bmz.process.output_map import ChannelsDiffer, require_plane
-from bmz.process.recipe import Labelled, Parameter, Place, Recipe
+from bmz.process.recipe import Labelled, Parameter, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order
 from bmz.process.star_polygons import FEWEST_RAYS
 from bmz.process.star_rays import FEWEST_RAYS_3D, golden_spiral
@@ -102,6 +103,11 @@ class NetworkGridUnclear(WrongUsage):
             hint="give a whole number an axis, such as --set network_grid=2,2",
             code="recipe.network-grid",
         )
+
+
+def ray_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:  # noqa: ARG001  (as `LengthsFunction`)
+    """Say that all channels but the probability are lengths, as `LengthsFunction` has it."""
+    return (False, *(True,) * (channels - 1))
 
 
 def find_candidates(
@@ -258,10 +264,13 @@ STARDIST = Recipe(
     parameters=(
         Parameter("prob_threshold", 0.5, "least probability of an object", 0, 1),
         Parameter("nms_threshold", 0.4, "largest overlap of two objects, share of size", 0, 1),
-        Parameter("border", 2, "outermost cells of the network's grid without centres", 0),
+        Parameter("border", 2, "outermost cells of the network's grid without centres", 0, grows=1),
         Parameter("network_grid", "", NETWORK_GRID),
         Parameter("anisotropy", "1,1,1", "stacks: of the rays along z, y, x (config.stardist)"),
         Parameter("overlap_label", ANY_PLACE, "stacks: label where objects overlap; 0: the best"),
     ),
+    rescale_why="outlines are polygons, whose distances grow with the image",
+    lengths=ray_lengths,
+    sparse=True,
 )
 """The recipe of StarDist models."""

@@ -23,6 +23,11 @@ This page is made from the code: `python -m bmz.report.recipes_text > docs/refer
 """
 
 
+_RESCALED = {
+    "maps": "the maps are brought to the image, and labels are made there",
+    "labels": "labels are made before, and then brought to the image",
+}
+
 _HEAD = ("| parameter | default | range | meaning |", "|---|---|---|---|")
 
 
@@ -38,6 +43,10 @@ def _finish() -> str:
         "This happens on the grid of the image, after `--scale` is undone: smooth, fill, drop by",
         "size and place, number anew. A recipe with a parameter of one of these names means its",
         "own, such as `min_size` of `flows`, a step of the reference implementation.",
+        "",
+        "A length or an area that is meant for the network's grid, such as a smoothing, grows with",
+        "the image where maps are brought to it, unless `--set` gives it: then it counts pixels of",
+        "the image. Sizes of objects are pixels of the image always.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -47,6 +56,10 @@ def _section(recipe: Recipe) -> str:
         f"\n## {recipe.name}\n",
         f"{recipe.what[0].upper()}{recipe.what[1:]}.\n",
         f"Source: {recipe.source}.",
+        "",
+        f"Where the image was resized, {_RESCALED[recipe.rescale]}: {recipe.rescale_why}.",
+        "",
+        f"Border of the image: {recipe.tiles}. Source: {recipe.tiles.source}.",
     ]
     if recipe.parameters:
         lines += ["", *_HEAD]

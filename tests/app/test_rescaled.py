@@ -1,0 +1,91 @@
+"""Where an image was resized, labels are made of maps that were brought to the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.app.small_models import mapped, model
+from tests.process.ideal_maps import FAMILIES, Family
+
+from bmz.app.known_tensors import KnownTensors
+from bmz.app.pipeline import label_resized_map
+from bmz.app.settings import Labelling, decide_labelling
+from bmz.base.arrays import LabelArray
+from bmz.base.steps import Step
+from bmz.process.matching import match_labels
+from bmz.process.recipes import RECIPES
+from bmz.process.resize import resize_labels
+
+
+def discs(side: int, factor: float = 1.0) -> LabelArray:
+    """Draw the same discs with more or fewer pixels."""
+    size = round(side * factor)
+    y, x = (np.indices((size, size)) + 0.5) / factor
+    labels = np.zeros((size, size), np.int32)
+    for number, (cy, cx, radius) in enumerate([(20, 22, 11), (60, 20, 9), (45, 62, 14)], start=1):
+        labels[np.hypot(y - cy, x - cx) < radius] = number
+    return labels
+
+
+def resized_labels(family: Family, factor: float) -> tuple[LabelArray, LabelArray]:
+    """Make labels of an ideal map of discs on the grid of an image of so many times the pixels."""
+    truth = discs(84)
+    recipe = RECIPES[family.recipe]
+    given = recipe.parameters_from(dict(family.parameters), {})
+    choice = decide_labelling(model(), recipe=family.recipe, settings={}).choice
+    labelling = Labelling(choice, recipe, given, (), ()).at_factor(factor)
+    wanted = resize_labels(family.objects(truth), discs(84, factor).shape)
+    done = label_resized_map(
+        (family.maps(truth)[None], "bcyx"),
+        truth.shape,
+        wanted.shape,
+        labelling,
+        KnownTensors({}, {}),
+    )
+    return done.labels, wanted
+
+
+OF_MAPS = [family for family in FAMILIES if RECIPES[family.recipe].rescale == "maps"]
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0, 2.6])
+@pytest.mark.parametrize("family", OF_MAPS, ids=lambda f: "-".join((f.recipe, *f.parameters)))
+def test_objects_of_a_resized_image_are_those_of_the_image(family: Family, factor: float) -> None:
+    found, wanted = resized_labels(family, factor)
+
+    assert found.shape == wanted.shape
+    assert match_labels(found, wanted, 0.7).tp == 3
+
+
+def test_a_parameter_that_is_asked_for_counts_pixels_of_the_image_and_others_grow() -> None:
+    usual = decide_labelling(model(), recipe="gasp", settings={}).at_factor(2)
+    asked = decide_labelling(model(), recipe="gasp", settings={"sigma_seeds": "1"}).at_factor(2)
+
+    assert usual.parameters["sigma_seeds"] == 2
+    assert usual.parameters["superpixel_size"] == 400
+    assert usual.parameters["min_size"] == 100
+    assert asked.parameters["sigma_seeds"] == 1
+    assert asked.parameters["sigma_weights"] == 4
+
+
+def test_flows_of_a_declared_step_are_followed_for_longer_where_cells_are_larger() -> None:
+    step = Step("cellpose_flow_dynamics", {"cellprob_threshold": 0.0, "flow_threshold": 0.4})
+    labelling = decide_labelling(model(outputs=[mapped("bcyx", step)]), recipe=None, settings={})
+
+    (grown,) = labelling.at_factor(2.5).label_steps
+
+    assert grown.kwargs == {**step.kwargs, "diameter": 75}
+    assert labelling.at_factor(2.5).as_record()["parameters"] == labelling.as_record()["parameters"]
+
+
+def test_labels_that_a_model_gives_are_resized_as_labels() -> None:
+    for name in ("labels", "masks", "affinities"):
+        recipe = RECIPES[name]
+        assert recipe.rescale == "labels"
+        assert recipe.at_factor({"a": 1}, (), 2) == {"a": 1}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_says_what_is_resized_and_what_lies_beyond_the_border(name: str) -> None:
+    assert RECIPES[name].rescale_why
+    assert RECIPES[name].tiles.source
