@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray
+from bmz.plan.tile_way import TileWay
 from bmz.process.activation import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.maps import are_shares, on_input_grid, without_small
 from bmz.process.output_map import ChannelsDiffer
@@ -259,6 +260,7 @@ CONTOUR = Recipe(
     "at half of the threshold, keeps every seed, does not read M and regains no ring",
     label=label_contours,
     of_whole_map=thresholds_of_whole_map,
+    tiles=TileWay(source="BiaPy 3.7.1, crop_data_with_overlap: mirrored, by 0 px unless asked for"),
     parameters=(
         Parameter("channels", "F+C", LETTERS),
         *(

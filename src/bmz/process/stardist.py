@@ -10,6 +10,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
+from bmz.plan.tile_way import TileWay
 from bmz.process.output_map import ChannelsDiffer, require_plane
 from bmz.process.recipe import Labelled, Parameter, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order
@@ -269,6 +270,7 @@ STARDIST = Recipe(
         Parameter("anisotropy", "1,1,1", "stacks: of the rays along z, y, x (config.stardist)"),
         Parameter("overlap_label", ANY_PLACE, "stacks: label where objects overlap; 0: the best"),
     ),
+    tiles=TileWay(source="stardist 0.9.2, StarDistPadAndCropResizer: mirrored, at the end only"),
     rescale_why="outlines are polygons, whose distances grow with the image",
     lengths=ray_lengths,
     sparse=True,
