@@ -11,6 +11,7 @@ from typing import Any
 from bmz.app.load import load_model
 from bmz.app.request import RunRequest
 from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.base.files import is_there
 from bmz.report.record import SCHEMA, content_sha256
 
 
@@ -80,9 +81,11 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
         image = request.images[0] if request.images else Path(record["image"])
         wanted = {"model": record["model_sha256"], "image": record["image_sha256"]}
         told = _told(record, words)
-    except (KeyError, TypeError, ValueError) as why:
+    except KeyError as why:
         raise RecordUnreadable(path, f"it lacks {why}") from why
-    if not image.exists():
+    except (TypeError, ValueError, AttributeError, OverflowError) as why:
+        raise RecordUnreadable(path, f"a value of it is of another kind ({why})") from why
+    if not is_there(image):
         raise CouldNotTell(
             f"the image of the record, '{image}', is not there",
             hint="name where it is now: bmz run MODEL IMAGE --from RUN.json",
