@@ -95,8 +95,7 @@ def main() -> int:
     rows = []
     for case in CASES:
         if words.recipe in (None, case.recipe):
-            masks = (deep if case.in_stacks else flat)[: case.at_most]
-            for row in compared(case, masks, tools):
+            for row in compared(case, deep if case.in_stacks else flat, tools):
                 print(row.line, flush=True)
                 rows.append(row)
     if not words.quick:

@@ -44,7 +44,6 @@ class Case:
     in_stacks : stacks, and not planes
     grid : spacing of the maps, px of the mask
     probabilities : all channels are, and lie between 0 and 1
-    at_most : of the masks, where the tool is slow
     repeats : with how many draws of noise, where masks have few objects and one would decide
     """
 
@@ -60,7 +59,6 @@ class Case:
     in_stacks: bool = False
     grid: tuple[int, ...] = (1, 1)
     probabilities: bool = True
-    at_most: int | None = None
     repeats: int = 1
 
     def maps(self, truths: Sequence[LabelArray], tools: Environment) -> list[FloatArray]:
@@ -141,7 +139,7 @@ CASES = (
     Case("planes", "flows", "Cellpose 3.1.1.3", "cellpose3", "flow_targets", probabilities=False),
     Case("stacks", "flows", "Cellpose 3.1.1.3", "cellpose3", "flow_targets", in_stacks=True,
          grid=SPACE, probabilities=False),
-    Case("planes", "flows", "Cellpose 4.2.1.1", "cellpose4", "flow_targets", at_most=3,
+    Case("planes", "flows", "Cellpose 4.2.1.1", "cellpose4", "flow_targets",
          probabilities=False),
     _biapy("F + C, trained until 3.6.3", "F+C",
            lambda t: np.stack([without_contour(t), boundary(t)]), ("F", "C"), ring=1),
