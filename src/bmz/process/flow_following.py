@@ -18,7 +18,7 @@ POINTS_AT_ONCE = 1 << 14
 
 STACK = 3
 
-LOOK_AFTER_STEPS = (20, 28, 36, 48, 64, 90, 130)
+LOOK_AFTER_STEPS = (36, 64, 90, 130, 180, 250, 350, 500, 700, 1000)
 """When to look for pixels that have settled or met; many have, once they reached their centre."""
 
 
