@@ -135,6 +135,7 @@ def fill(
 
 @compiled
 def overlapping(
+    best: int,
     those: Indices,
     low: Indices,
     high: Indices,
@@ -151,24 +152,25 @@ def overlapping(
     neighbours: Indices,
     solid: FloatArray,
 ) -> None:
-    """Say in `found` which of `those` share more than the `allowed` volume with the first of them.
+    """Say in `found` which of `those` share more than the `allowed` volume with the one at `best`.
 
-    `low` and `high` are the limits of what each shares with the box of the first, `drawn` that box,
-    true everywhere, and `smaller` room for one distance a ray.
+    That is the first one; a literal 0 would compile `fill` a second time. `low` and `high` are the
+    limits of what each shares with the box of the best, `drawn` that box, true everywhere, and
+    `smaller` room for one distance a ray.
     """
     is_drawn = False
-    for row in range(1, len(those)):
+    for row in range(best + 1, len(those)):
         for k in range(len(smaller)):
-            smaller[k] = min(radii[those[0], k], radii[those[row], k])
+            smaller[k] = min(radii[those[best], k], radii[those[row], k])
         found[row] = surely_overlap(smaller, away, row, directions, corners, solid, allowed[row])
         if found[row]:
             continue
         for nth in range(is_drawn, 2):
-            # the first one is drawn when it is needed
-            at = row * nth
+            # the best one is drawn when it is needed
+            at = row if nth else best
             count = fill(
-                drawn, 0, low, high, at, centres, radii, those[at],
-                corners, shares, neighbours, allowed[at], nth == 0,
+                drawn, best, low, high, at, centres, radii, those[at],
+                corners, shares, neighbours, allowed[at], at == best,
             )  # fmt: skip
         is_drawn = True
         found[row] = count > allowed[row]

@@ -140,7 +140,7 @@ class _Polyhedra:
         found = np.zeros(len(those), np.bool_)
         rays = self.rays
         overlapping(
-            those, low, high, allowed, self.centres[those] - self.centres[winner],
+            0, those, low, high, allowed, self.centres[those] - self.centres[winner],
             np.ones(high[0] - low[0], np.bool_), np.zeros(self.radii.shape[1], np.float32), found,
             self.centres, self.radii,
             rays.directions, rays.faces, rays.shares, rays.neighbours, rays.solid,
