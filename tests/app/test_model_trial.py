@@ -149,7 +149,7 @@ def unknown_format(_folder: Path, content: Description) -> None:
         (damaged_weights, "onnx.loads", "cannot be read as onnx weights"),
         (other_weights, "files.verified", "weights.onnx"),
         (missing_file, "tensors.readable", "test_outputs_0.npy"),
-        (pickled_tensor, "tensors.readable", "allow_pickle"),
+        (pickled_tensor, "tensors.readable", "Python objects"),
         (unknown_format, "manifest.valid", "not valid"),
     ],
 )

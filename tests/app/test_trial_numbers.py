@@ -250,7 +250,7 @@ def test_the_memory_of_an_image_in_parts_is_that_of_a_block_with_its_overlap() -
         ({"recipe": "none", "save": frozenset({"raw"})}, None, True),
         ({"engine": "core"}, None, False),
         ({"settings": {"min_size": "9"}}, None, True),
-        ({"settings": {"min_size": "9"}}, 0.5, False),
+        ({"settings": {"min_size": "9"}}, 0.5, True),
         ({"settings": {"remove_border": "true"}}, 0.5, True),
         ({"recipe": "argmax"}, None, True),
         ({"recipe": "argmax", "settings": {"instances": "false"}}, None, False),

@@ -35,6 +35,8 @@ def test_every_kind_of_result_stands_beside_the_others() -> None:
         "raw": os.path.join("out", "a.raw.tif"),  # noqa: PTH118
         "overlay": os.path.join("out", "a.overlay.png"),  # noqa: PTH118
         "table": os.path.join("out", "a.objects.csv"),  # noqa: PTH118
+        "planes": os.path.join("out", "a.planes.csv"),  # noqa: PTH118
+        "tracks": os.path.join("out", "a.tracks.csv"),  # noqa: PTH118
         "record": os.path.join("out", "a.run.json"),  # noqa: PTH118
     }
 
