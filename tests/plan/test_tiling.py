@@ -513,3 +513,26 @@ def test_a_cut_within_a_pixel_of_the_output_is_refused() -> None:
         AxisTiling("x", 90, 60, (0, 31), (0, 45, 90)).kept(
             OutputRule("bcyx", spacing={"x": Fraction(2)})
         )
+
+
+@pytest.mark.parametrize(
+    ("shape", "padding"),
+    [
+        ({"y": 256, "x": 256}, {"y": (16, 16), "x": (16, 16)}),
+        ({"y": 750, "x": 256}, {"y": (0, 2), "x": (16, 16)}),  # 782 px would be two tiles
+        ({"z": 20, "y": 200, "x": 200}, {"z": (0, 12), "y": (20, 20), "x": (20, 20)}),
+    ],
+    ids=["a plane", "what one tile holds", "a stack"],
+)
+def test_a_margin_by_the_halo_cuts_nothing_and_lies_around_planes_alone(
+    shape: dict[str, int], padding: dict[str, tuple[int, int]]
+) -> None:
+    rules = [
+        AxisRule(axis=axis, least=16, step=16, halo=8 if axis == "z" else 16, grid=1, lost=0)
+        for axis in shape
+    ]
+
+    tiling = plan_tiles(shape, rules, way=RECIPES["boundary"].tiles)
+
+    assert {along.axis: along.padding for along in tiling.axes} == padding
+    assert tiling.count == 1

@@ -106,8 +106,8 @@ class TileWay:
     pad : how the image goes on beyond its border
     margin_px : added before and after the image at least, also where its size is legal; what more
         a legal size needs is shared between both sides then. 0 pads at the end alone
-    by_halo : the margin is the halo, if that is wider; an image that fits the one size that a
-        network takes gets none
+    by_halo : the margin along y and x is the halo, if that is wider; an image that one tile holds,
+        and would not with it, gets none
     centred : what a legal size needs is shared between both sides without a margin, too
     alone : how the image goes on along an axis that one tile covers; None for as `pad` says
     side_px : side of the largest tile along y and x; None for what suits the device

@@ -117,10 +117,10 @@ class Tiling:
 
     @property
     def margin_px(self) -> int:
-        """Give how many pixels are added on every side at least."""
+        """Give how many pixels are added on every side of a plane at least."""
         if not self.way.by_halo:
             return self.way.margin_px
-        return min(min(along.padding) for along in self.axes)
+        return min(min(along.padding) for along in self.axes if along.axis != "z")
 
     @property
     def count(self) -> int:
@@ -257,7 +257,7 @@ def _sides(rules: Sequence[AxisRule], side: int | Mapping[str, int] | None) -> d
 
 def _along(image: int, rule: AxisRule, side: int, way: TileWay) -> AxisTiling:
     largest = rule.legal_sizes(side)
-    wanted = _wanted_margin(image, rule, way)
+    wanted = _wanted_margin(image, rule, max(side, largest[0]), way)
     for margin in (_margin(wanted, rule, None), _margin(wanted, rule, largest[-1])):
         size = _covering(image, rule, margin)
         if size is not None and (not rule.step or size <= max(side, largest[0])):
@@ -276,9 +276,13 @@ def _covering(image: int, rule: AxisRule, margin: int) -> int | None:
     return sizes[enough] if enough < len(sizes) else None
 
 
-def _wanted_margin(image: int, rule: AxisRule, way: TileWay) -> int:
-    if not way.by_halo or (not rule.step and image + 2 * rule.lost <= rule.least):
+def _wanted_margin(image: int, rule: AxisRule, side: int, way: TileWay) -> int:
+    if not way.by_halo or rule.axis == "z":  # along z it would cost up to twice the tiles
         return way.margin_px
+    bare, margined = (_covering(image, rule, margin) for margin in (0, rule.halo))
+    fits = bare is not None and (not rule.step or bare <= side)
+    if fits and (margined is None or (rule.step and margined > side)):
+        return way.margin_px  # what is seen in one piece is not cut for it
     return max(way.margin_px, rule.halo)
 
 
