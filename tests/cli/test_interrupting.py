@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -54,6 +55,15 @@ def test_an_interrupt_without_effect_ends_the_program(monkeypatch: pytest.Monkey
     ]
 
 
+@pytest.fixture
+def interrupt_raises() -> Iterator[None]:
+    """Python's own answer to Ctrl-C, also where a shell starts the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupt_raises")
 def test_the_watch_ends_with_its_block() -> None:
     before = threading.active_count()
 
