@@ -14,6 +14,7 @@ from bmz.app.load import load_model
 from bmz.app.networks import open_network
 from bmz.app.output_names import OUTPUTS, open_by_test
 from bmz.base.arrays import AnyArray
+from bmz.base.notes import sealed
 from bmz.predict.backend import Backend, Weights
 from bmz.predict.output_order import Named, OutputsUnclear, output_order
 from bmz.spec.model import ModelSpec
@@ -70,7 +71,7 @@ def test_the_assignment_that_gives_the_test_outputs_is_found_and_kept(tmp_path: 
     tried = len(opener.opened)
     open_by_test(model, "onnx", WEIGHTS, opener, lambda: (notes,))
 
-    assert (notes / OUTPUTS).is_file()
+    assert OUTPUTS.find([notes], "onnx") == ("zeta", "alpha")
     assert opener.opened[tried - 1] == wanted
     assert opener.opened[tried:] == [wanted]
 
@@ -95,10 +96,11 @@ def test_test_tensors_that_are_others_than_described_do_not_count(tmp_path: Path
         open_by_test(model, "onnx", WEIGHTS, Opener(), lambda: (tmp_path / "notes",))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"onnx": ["alpha", "gamma"]}', '{"onnx": 3}'])
-def test_a_note_that_means_nothing_is_found_out_anew(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("names", [["alpha", "gamma"], [3], "alpha", None])
+def test_a_note_that_means_nothing_is_found_out_anew(tmp_path: Path, names: object) -> None:
     model, opener = two_outputs(tmp_path / "m", lambda x: 2 * x), Opener()
-    (tmp_path / OUTPUTS).write_text(text)
+    note = sealed({"key": "onnx", "value": names})
+    (tmp_path / OUTPUTS.file("onnx")).write_text(note)
 
     open_by_test(model, "onnx", WEIGHTS, opener, lambda: (tmp_path,))
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
+from bmz.base.notes import plain_of, value_of
 from bmz.check.measured import PlaneMeasures, measure_plane
 from bmz.check.pixel_values import (
     bits,
@@ -163,7 +164,7 @@ def test_measures_come_back_from_json_as_they_were(plane: Plane) -> None:
     measures = measure_plane(plane)
     assert measures is not None
 
-    back = PlaneMeasures.from_dict(json.loads(json.dumps(measures.to_dict())))
+    back = value_of(PlaneMeasures, json.loads(json.dumps(plain_of(measures))))
 
     assert back == measures
 

@@ -330,8 +330,8 @@ def test_a_local_model_is_warm_the_second_time(zoo: SmallZoo, words: list[str]) 
 def test_the_sample_of_a_model_is_measured_when_it_is_fetched(tmp_path: Path) -> None:
     assert status_of(["fetch", "able-cat"]) == 0
 
-    (kept,) = (tmp_path / "cache").rglob("measures.1.json")
-    assert json.loads(kept.read_text())["note"]["0"]["dtype"] == "float32"
+    (kept,) = (tmp_path / "cache").rglob("measures.*.json")
+    assert json.loads(kept.read_text())["note"]["value"]["0"]["dtype"] == "float32"
 
 
 @pytest.mark.usefixtures("zoo")

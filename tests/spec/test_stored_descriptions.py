@@ -29,12 +29,13 @@ from bmz.spec.model import (
     Weights,
 )
 from bmz.spec.read import read_model
-from bmz.spec.stored import SCHEMA, from_plain, read_stored, to_plain
+from bmz.spec.stored import descriptions_in, from_plain, read_stored, to_plain
 from bmz.testing.package import write_package
 
 pytest.importorskip("onnx")
 
 FOLDER = Path("models") / "m"
+KEPT = descriptions_in(FOLDER).file("")
 NUMBER = st.integers(0, 2**31) | st.floats(allow_nan=False)
 WORD = st.text(max_size=8)
 VALUE = st.recursive(
@@ -154,7 +155,7 @@ def test_a_manifest_is_parsed_once(tmp_path: Path, parsed: list[Path]) -> None:
 
     assert parsed == [manifest]
     assert replace(first, id="b") == second
-    assert [path.name for path in notes[0].iterdir()] == [f"description.{SCHEMA}.json"]
+    assert [path.name for path in notes[0].iterdir()] == [KEPT]
 
 
 def test_another_manifest_or_version_is_parsed_again(
@@ -173,7 +174,7 @@ def test_another_manifest_or_version_is_parsed_again(
 
 
 DAMAGES = {
-    "half": ('"model"', None),
+    "half": ('"ModelSpec"', None),
     "empty": ("{", None),
     "another class": ('"TensorSpec"', '"Path"'),
     "a path that leaves": ('"weights.onnx"', '"../../weights.onnx"'),
@@ -190,7 +191,7 @@ def test_a_damaged_description_is_ignored_and_written_anew(
     manifest = write_package(tmp_path / "m")
     notes = [tmp_path / "notes"]
     whole = read_stored(manifest, notes=notes)
-    kept = notes[0] / f"description.{SCHEMA}.json"
+    kept = notes[0] / KEPT
     text = kept.read_text()
     before, instead = DAMAGES[damage]
     kept.write_text(
@@ -209,7 +210,7 @@ def test_every_place_is_read_and_the_last_is_written(tmp_path: Path, parsed: lis
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
 
     read_stored(manifest, notes=[theirs, ours])
-    (ours / f"description.{SCHEMA}.json").rename(tmp_path / f"description.{SCHEMA}.json")
+    (ours / KEPT).rename(tmp_path / KEPT)
     read_stored(manifest, notes=[tmp_path, ours])
 
     assert len(parsed) == 1

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bmz.app.load import describe
 from bmz.base.errors import BmzError
-from bmz.base.files import FolderNotWritable, whole_file, writable_folder
+from bmz.base.notes import Notes
 from bmz.base.progress import Listener, Progress, nobody
-from bmz.base.sealed import sealed, unsealed
 from bmz.base.version import version
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.report.search_text import Card
@@ -21,10 +19,8 @@ from bmz.spec.task import dims_of, task_of
 from bmz.zoo.index import Index, IndexEntry
 from bmz.zoo.settings import ZooSettings
 
-SCHEMA = 3
-"""Number of the form; raised with every change of `Card` or of how one is made."""
-
-_TUPLES = ("aliases", "weights", "tags")
+CARDS = Notes.of("cards", 4, dict[str, Card])
+"""Cards by the sha256 of the manifest; the key is the version of bmz that made them."""
 
 
 def all_cards(
@@ -35,12 +31,14 @@ def all_cards(
     Only manifests that were never seen by this version are parsed. Tells `listener` ``Progress``
     of the stage ``descriptions`` while that is done.
     """
-    kept = _kept(settings)
+    folders = [cache / "descriptions" for cache in (settings.cache, *settings.layers)]
+    kept = CARDS.find(folders, version()) or {}
     new = [e for e in index.entries if e.manifest is not None and e.sha256 not in kept]
     made = dict(_made(new, settings, listener))
     cards = tuple(_card(entry, kept | made) for entry in index.entries)
     if made:
-        _keep({card.sha256: card for card in cards if card.sha256 in kept | made}, settings)
+        known = {card.sha256: card for card in cards if card.sha256 in kept | made}
+        CARDS.keep(folders[0], version(), known)
     return cards
 
 
@@ -88,38 +86,3 @@ def _card(entry: IndexEntry, cards: Mapping[str, Card]) -> Card:
         reason = entry.problem or "its manifest is not there"
         card = Card(entry.id, entry.version, entry.sha256, status="broken", reason=reason)
     return replace(card, id=entry.id, version=entry.version, aliases=entry.aliases)
-
-
-def _path(cache: Path) -> Path:
-    return cache / "descriptions" / f"cards.{SCHEMA}.json"
-
-
-def _kept(settings: ZooSettings) -> dict[str, Card]:
-    for cache in (settings.cache, *settings.layers):
-        try:
-            document = unsealed(_path(cache).read_text(encoding="utf-8"))
-            if document["bmz"] == version():
-                return {sha256: _from_plain(card) for sha256, card in document["cards"].items()}
-        except (OSError, ValueError, KeyError, TypeError):  # absent, cut off, or not ours
-            continue
-    return {}
-
-
-def _from_plain(plain: dict[str, Any]) -> Card:
-    values: dict[str, Any] = {key: tuple(plain[key]) for key in _TUPLES}
-    return Card(**(plain | values))
-
-
-def _keep(cards: Mapping[str, Card], settings: ZooSettings) -> None:
-    path = _path(settings.cache)
-    document = {
-        "schema": f"bmz.cards/{SCHEMA}",
-        "bmz": version(),
-        "cards": {sha256: asdict(card) for sha256, card in cards.items()},
-    }
-    try:
-        writable_folder(path.parent)
-        with whole_file(path) as temporary:
-            temporary.write_text(sealed(document), encoding="utf-8")
-    except (OSError, FolderNotWritable):  # it is made again next time
-        return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,7 @@ import numpy as np
 from bmz.app.load import notes_folders
 from bmz.base.arrays import AnyArray, Axed
 from bmz.base.errors import BmzError
-from bmz.base.files import whole_file
-from bmz.base.sealed import sealed, unsealed
+from bmz.base.notes import Notes
 from bmz.check.measured import PlaneMeasures, measure_plane
 from bmz.check.question import EMPTY_CHANNEL
 from bmz.image.npy import npy_mapped
@@ -20,9 +19,8 @@ from bmz.spec.model import ModelSpec, TensorSpec
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
 
-MEASURES = "measures.1.json"
-"""Name of the kept measures; a change of their meaning raises the number."""
-
+MEASURES = Notes.of("measures", 2, dict[int, PlaneMeasures])
+"""Measures by channel of the model; the key is the sha256 of its manifest."""
 
 SIDE_PX = 1024
 """The middle of a larger plane is measured: enough for hundreds of objects."""
@@ -78,13 +76,12 @@ def model_measures(model: ModelSpec, notes: Sequence[Path]) -> dict[int, PlaneMe
     ----------
     notes : folders for our notes on the package; each is read, the last is written to
     """
-    for folder in notes:
-        kept = _kept(folder / MEASURES)
-        if kept is not None:
-            return kept
+    kept = MEASURES.find(notes, model.sha256)
+    if kept is not None:
+        return kept
     found = _measured(model)
     if found:
-        _keep(found, notes[-1] / MEASURES)
+        MEASURES.keep(notes[-1], model.sha256, found)
     return found
 
 
@@ -117,21 +114,3 @@ def _planes(tensor: TensorSpec, folder: Path) -> list[AnyArray]:
     left = [axis for axis in letters if axis in "cyx"]
     planes = np.asarray(array[middle]).transpose([left.index(a) for a in "cyx" if a in left])
     return list(planes if "c" in left else planes[None])
-
-
-def _kept(path: Path) -> dict[int, PlaneMeasures] | None:
-    try:
-        words: Mapping[str, Mapping[str, object]] = unsealed(path.read_text(encoding="utf-8"))
-        return {int(key): PlaneMeasures.from_dict(value) for key, value in words.items()}
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # not there, or of another version: measure again
-
-
-def _keep(found: Mapping[int, PlaneMeasures], path: Path) -> None:
-    text = sealed({str(key): measures.to_dict() for key, measures in found.items()})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError:
-        return  # a cache that cannot be written is measured again next time

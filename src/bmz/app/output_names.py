@@ -13,8 +13,7 @@ from bmz.app.known_tensors import KnownTensors, all_stepped
 from bmz.app.pipeline import network_inputs
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
-from bmz.base.files import whole_file
-from bmz.base.sealed import sealed, unsealed
+from bmz.base.notes import Notes
 from bmz.image.npy import npy_array
 from bmz.predict.backend import Backend
 from bmz.predict.backend import Weights as ToLoad
@@ -23,8 +22,8 @@ from bmz.process.adapt import cast_within_range
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, TensorSpec
 
-OUTPUTS = "outputs.1.json"
-"""Name of the kept assignment; a change of its meaning raises the number."""
+OUTPUTS = Notes.of("outputs", 2, tuple[str, ...], one_per_key=True)
+"""Names of the outputs in the order of the description; the key is the format of the weights."""
 
 _MISMATCHED = 1e-3  # of the values: enough to tell one output from another
 
@@ -57,14 +56,14 @@ def open_by_test(
         return opener(weights_format, to_load)
     except OutputsUnclear as unclear:
         notes = notes_of()
-        known = _kept(notes, weights_format)
+        known = OUTPUTS.find(notes, weights_format)
         if known in unclear.candidates:
             return opener(weights_format, replace(to_load, output_names=known))
         found = _by_test(model, unclear.candidates, lambda names: opener(
             weights_format, replace(to_load, output_names=names)))  # fmt: skip
         if found is None:
             raise
-        _keep(found, notes[-1] / OUTPUTS, weights_format)
+        OUTPUTS.keep(notes[-1], weights_format, found)
         return opener(weights_format, replace(to_load, output_names=found))
 
 
@@ -117,22 +116,3 @@ def _test_tensor(tensor: TensorSpec, folder: Path) -> AnyArray | None:
     except (BmzError, OSError):
         return None  # the caller tells that the outputs are unclear; `bmz test` tells of the file
     return array if array.ndim == len(tensor.letters) else None
-
-
-def _kept(notes: Sequence[Path], weights_format: str) -> tuple[str, ...]:
-    for folder in notes:
-        try:
-            names = unsealed((folder / OUTPUTS).read_text(encoding="utf-8"))[weights_format]
-            return tuple(str(name) for name in names)
-        except (OSError, ValueError, TypeError, KeyError):
-            continue  # not there, or of another version: it is found out again
-    return ()
-
-
-def _keep(found: tuple[str, ...], path: Path, weights_format: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_text(sealed({weights_format: found}), encoding="utf-8")
-    except OSError:
-        return  # notes that cannot be written are found out again next time

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from bmz.app.known_tensors import KnownTensors
@@ -17,8 +17,7 @@ from bmz.app.request import PrecisionWord
 from bmz.app.settings import Labelling
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
-from bmz.base.files import whole_file
-from bmz.base.sealed import sealed, unsealed
+from bmz.base.notes import Notes
 from bmz.image.npy import npy_array
 from bmz.plan.precision import (
     FLOAT32,
@@ -37,8 +36,8 @@ from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, PackagedFile, TensorSpec, Weights
 from bmz.zoo.stamps import sha256_of
 
-KEPT = "precision.1.json"
-"""Name of the kept choices; a change of their meaning raises the number."""
+CHOICES = Notes.of("precision", 2, PrecisionChoice, one_per_key=True)
+"""The key is all that a choice was measured with: weights, device, framework and labels."""
 
 _BY_NAME: Mapping[str, Precision] = {
     "float32": "float32",
@@ -105,15 +104,15 @@ def _remembered(
     network: Network, offered: Sequence[Precision], *, measure: bool
 ) -> PrecisionChoice:
     key = _key(network)
-    for folder in network.notes:
-        if (kept := _kept(folder / KEPT).get(key)) is not None:
-            return kept
+    kept = CHOICES.find(network.notes, key)
+    if kept is not None:
+        return kept
     if not measure:
         return NOT_MEASURED
     trials = _measured(network, offered)
     choice = choose_precision(trials)
     if trials:  # else the test input may yet come
-        _keep(network.notes[-1] / KEPT, key, choice)
+        CHOICES.keep(network.notes[-1], key, choice)
     return choice
 
 
@@ -234,22 +233,3 @@ def _labels(
 def _space(tensor: TensorSpec, array: AnyArray) -> Mapping[str, int]:
     sizes = dict(zip(tensor.letters, array.shape, strict=True))
     return {axis: sizes[axis] for axis in tensor.space}
-
-
-def _kept(path: Path) -> dict[str, PrecisionChoice]:
-    try:
-        words = unsealed(path.read_text(encoding="utf-8"))
-        return {key: PrecisionChoice(value["name"], value["why"]) for key, value in words.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}  # not there, or of another version: measure again
-
-
-def _keep(path: Path, key: str, choice: PrecisionChoice) -> None:
-    choices = _kept(path) | {key: choice}
-    text = sealed({name: asdict(value) for name, value in choices.items()})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError:
-        return  # a cache that cannot be written is measured again next time

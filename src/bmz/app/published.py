@@ -6,21 +6,18 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from bmz.app.load import notes_folders
 from bmz.base.errors import CouldNotTell
-from bmz.base.files import FolderNotWritable, whole_file, writable_folder
-from bmz.base.sealed import sealed, unsealed
+from bmz.base.notes import Notes
 from bmz.report.model_text import ToolReport
 from bmz.zoo.errors import Refused
 from bmz.zoo.fetch import sizes_of
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
 
-SCHEMA = 1
 _DAY_S, _HOUR_S = 86400.0, 3600.0
 _NOT_FOUND = 404
 
@@ -41,6 +38,10 @@ class Published:
     again_at: float = 0.0
 
 
+PUBLISHED = Notes.of("published", 2, Published)
+"""What was heard last; the key is the sha256 of the manifest."""
+
+
 def published(
     package: Package, sha256: str, names: Sequence[str], settings: ZooSettings
 ) -> Published:
@@ -55,8 +56,8 @@ def published(
     """
     if package.remote is None:
         return Published(reports=())
-    path = notes_folders(package.manifest, sha256, settings)[-1] / f"published.{SCHEMA}.json"
-    kept = _kept(path)
+    folder = notes_folders(package.manifest, sha256, settings)[-1]
+    kept = PUBLISHED.find([folder], sha256) or Published()
     asked = set(names) <= set(kept.sizes)
     if settings.offline or (asked and time.time() < kept.again_at):
         return kept
@@ -67,7 +68,7 @@ def published(
         kept.reports if reports is None else reports,
         time.time() + (_DAY_S if complete else _HOUR_S),
     )
-    _keep(path, found)
+    PUBLISHED.keep(folder, sha256, found)
     return found
 
 
@@ -136,30 +137,3 @@ def reports_url(package: Package, settings: ZooSettings) -> str | None:
         return None
     base = settings.index_url.rpartition("/")[0]
     return f"{base}/reports/bioimage-io/{alias[1]}/{remote.version}/summary.json"
-
-
-def _kept(path: Path) -> Published:
-    try:
-        document = unsealed(path.read_text(encoding="utf-8"))
-        reports = document["reports"]
-        return Published(
-            document["sizes"],
-            None if reports is None else tuple(ToolReport(**report) for report in reports),
-            document["again_at"],
-        )
-    except (OSError, ValueError, KeyError, TypeError):  # absent, cut off, or not ours
-        return Published()
-
-
-def _keep(path: Path, found: Published) -> None:
-    document = {
-        "sizes": dict(found.sizes),
-        "reports": None if found.reports is None else [asdict(one) for one in found.reports],
-        "again_at": found.again_at,
-    }
-    try:
-        writable_folder(path.parent)
-        with whole_file(path) as temporary:
-            temporary.write_text(sealed(document), encoding="utf-8")
-    except (OSError, FolderNotWritable):  # it is asked again next time
-        return

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -56,30 +54,6 @@ class PlaneMeasures:
     bits: Bits | None
     size: ObjectSize | None
     polarity: Polarity | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give a dict that JSON can hold."""
-        return {**asdict(self), "shape": list(self.shape)}
-
-    @classmethod
-    def from_dict(cls, words: Mapping[str, Any]) -> PlaneMeasures:
-        """Read what `to_dict` gave, also after a way through JSON.
-
-        Raises
-        ------
-        TypeError, KeyError
-            A field is missing or unknown: another version wrote it.
-        """
-        parts = {
-            "outliers": Outliers(**words["outliers"]),
-            "saturation": Saturation(**words["saturation"]),
-            "contrast": Contrast(**words["contrast"]),
-            "bits": Bits(**words["bits"]) if words["bits"] else None,
-            "size": ObjectSize(**words["size"]) if words["size"] else None,
-            "polarity": Polarity(**words["polarity"]) if words["polarity"] else None,
-        }
-        height, width = words["shape"]
-        return cls(**{**words, **parts, "shape": (height, width)})
 
 
 def measure_plane(plane: AnyArray) -> PlaneMeasures | None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bmz.base.files import FolderNotWritable, whole_file, writable_folder
-from bmz.base.sealed import sealed, unsealed
+from bmz.base.notes import Notes
 from bmz.base.steps import Step
 from bmz.base.version import version
 from bmz.spec import model as words
 from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec
 
-SCHEMA = 7
-"""Number of the form; raised with every change of ``bmz.spec.model`` or of its meaning."""
+VERSION = 8
+"""Of the notes; raised with every change of ``bmz.spec.model`` or of its meaning."""
 
 _CLASS = "="
 _CLASSES: Mapping[str, type] = {
@@ -56,41 +56,20 @@ def read_stored(
         sha256 = hashlib.sha256(manifest.read_bytes()).hexdigest()
     except OSError as why:
         raise PackageUnreadable(manifest, why.strerror or "it cannot be read") from why
-    places = [folder / f"description.{SCHEMA}.json" for folder in notes]
-    found = next((model for at in places if (model := _kept(at, sha256, manifest.parent))), None)
+    kept, key = descriptions_in(manifest.parent), f"{version()} {sha256}"
+    found = kept.find(notes, key)
     if found is None:
         from bmz.spec.read import read_model  # here, for its parser takes a second to import
 
         found = read_model(manifest)
-        if places:
-            _keep(places[-1], found)
+        if notes:
+            kept.keep(notes[-1], key, found)
     return replace(found, id=model_id or found.id, alias=alias or found.alias)
 
 
-def _kept(path: Path, sha256: str, folder: Path) -> ModelSpec | None:
-    try:
-        document = unsealed(path.read_text(encoding="utf-8"))
-        if document["manifest_sha256"] != sha256 or document["bmz"] != version():
-            return None
-        return from_plain(document["model"], folder)
-    except (OSError, ValueError, KeyError, TypeError):  # absent, cut off, or not ours
-        return None
-
-
-def _keep(path: Path, model: ModelSpec) -> None:
-    try:
-        document = {
-            "schema": f"bmz.description/{SCHEMA}",
-            "bmz": version(),
-            "manifest_sha256": model.sha256,
-            "model": to_plain(model),
-        }
-        text = sealed(document)
-        writable_folder(path.parent)
-        with whole_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except (OSError, FolderNotWritable, TypeError):  # a full or read-only disk; an odd value
-        return
+def descriptions_in(folder: Path) -> Notes[ModelSpec]:
+    """Give the notes of models whose package lies in `folder`."""
+    return Notes("description", VERSION, partial(from_plain, folder=folder), to_plain)
 
 
 def to_plain(model: ModelSpec) -> dict[str, Any]:
@@ -150,7 +129,7 @@ def _value(plain: Any, folder: Path) -> Any:  # noqa: ANN401  (as above)
     if kind == "list":
         return [_value(one, folder) for one in plain["of"]]
     if kind == "dict":
-        return {key: _value(one, folder) for key, one in plain["of"].items()}
+        return {key: _value(one, folder) for key, one in dict(plain["of"]).items()}
     if kind == "Path":
         inside = PurePosixPath(plain["of"])
         if inside.is_absolute() or ".." in inside.parts:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bmz.base.files import whole_file, writable_folder
+from bmz.base.notes import value_of
 from bmz.zoo.archive import damage_told, refuse_unsafe
 from bmz.zoo.cached import CachedPackage, choose
 from bmz.zoo.errors import CacheDamaged, ExportDamaged
-from bmz.zoo.notes import note_of
 from bmz.zoo.settings import ZooSettings
 from bmz.zoo.stamps import read_stamp, seen, sha256_of, stamp_as
 from bmz.zoo.store import (
@@ -174,8 +174,8 @@ def _read_contents(
         content: dict[str, Any] = json.loads(opened.read(CONTENTS))
         if content["schema"] != SCHEMA:
             raise ExportDamaged(archive, f"wanted {SCHEMA}, found {content['schema']}")
-        origins = {sha256: note_of(said, Origin) for sha256, said in content["packages"].items()}
-        members = [note_of(said, _Member) for said in content["files"]]
+        origins = {sha256: value_of(Origin, said) for sha256, said in content["packages"].items()}
+        members = [value_of(_Member, said) for said in content["files"]]
     except (ValueError, TypeError, AttributeError, RecursionError) as why:
         raise ExportDamaged(archive, f"its list cannot be read ({why})") from why
     for member in members:

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
+from bmz.base.notes import read_json
 from bmz.base.progress import Listener, Note
 from bmz.zoo.address import COLLECTION
 from bmz.zoo.errors import CertificateRefused, IndexUnavailable
 from bmz.zoo.http import TRIES, Client
-from bmz.zoo.notes import read_json
 from bmz.zoo.settings import ZooSettings
 from bmz.zoo.store import SHA256, keeping, key_of
 

@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bmz.base.files import whole_file
-from bmz.zoo.notes import read_note
+from bmz.base.notes import keep_text, read_note
 
 NOTES = ".bmz"
 """Folder of our own notes in a package."""
@@ -64,17 +63,7 @@ def sha256_of(path: Path) -> str:
 
 def read_stamp(folder: Path, name: str) -> Stamp | None:
     """Give the stamp of file `name` of the package in `folder`; None when there is none."""
-    return _read(_place(folder, name))
-
-
-def all_stamps(folder: Path) -> tuple[Stamp, ...]:
-    """Give the stamps of all files of a package, by name."""
-    found = [_read(path) for path in (folder / NOTES / "stamps").glob("*.json")]
-    return tuple(sorted((s for s in found if s is not None), key=lambda s: s.name))
-
-
-def _read(path: Path) -> Stamp | None:
-    return read_note(path, Stamp)  # None: another version or a crash left it; hash again
+    return read_note(_place(folder, name), Stamp)  # none after a crash: hash again
 
 
 def hash_and_stamp(folder: Path, name: str) -> Stamp:
@@ -99,11 +88,7 @@ def stamp_as(folder: Path, name: str, sha256: str, *, allowed: bool = False) -> 
 
 def write_stamp(folder: Path, stamp: Stamp) -> None:
     """Note a stamp; a cache that cannot be written to is hashed each time instead."""
-    place = _place(folder, stamp.name)
-    with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(place) as temporary:
-            temporary.write_text(json.dumps(asdict(stamp)), encoding="utf-8")
+    keep_text(_place(folder, stamp.name), json.dumps(asdict(stamp)))
 
 
 def distrust(folder: Path, stamp: Stamp) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
+from bmz.base.notes import read_json, read_note
 from bmz.base.progress import Listener, Note
 from bmz.zoo.errors import CacheFull, CacheUnwritable, FileLeavesPackage
-from bmz.zoo.notes import read_json, read_note
 from bmz.zoo.settings import ZooSettings
 from bmz.zoo.stamps import NOTES
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file, writable_folder
-from bmz.zoo.notes import note_of, read_json
+from bmz.base.notes import read_json, value_of
 from bmz.zoo.settings import ZooSettings
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def read_trust(settings: ZooSettings) -> tuple[Trusted, ...]:
         document = read_json(path)
         if document["schema"] != SCHEMA:
             raise TrustUnreadable(path, f"wanted {SCHEMA}, found {document['schema']}")
-        return tuple(note_of(entry, Trusted) for entry in document["trusted"])
+        return tuple(value_of(Trusted, entry) for entry in document["trusted"])
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as why:
