@@ -20,8 +20,8 @@ from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.app.words import WordRefused
 from bmz.base.arrays import AnyArray
+from bmz.check.finding import DoesNotFit
 from bmz.predict.backend import Backend
-from bmz.report.outcome import DoesNotFit
 from bmz.testing.package import description, write_package
 from bmz.write.names import OutputExists
 

@@ -17,7 +17,8 @@ from bmz.app.request import RunRequest
 from bmz.app.run import plan_run, run
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Progress
-from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.check.finding import DoesNotFit
+from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.spec.errors import FileMissing, HashDiffers
 from bmz.testing.package import description, sha256_of, write_package
 from bmz.write.names import OutputExists

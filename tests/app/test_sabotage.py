@@ -19,9 +19,10 @@ from bmz.app.check import check
 from bmz.app.request import RunRequest
 from bmz.app.run import plan_run, run
 from bmz.check.codes import CODES
+from bmz.check.finding import DoesNotFit
 from bmz.plan.errors import WeightsUnusable
 from bmz.process.ops import OPS
-from bmz.report.outcome import DoesNotFit, ImageFailed, ImagePlan
+from bmz.report.outcome import ImageFailed, ImagePlan
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 pytest.importorskip("onnx")

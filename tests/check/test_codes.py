@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from bmz.check.codes import CODES, CodeUnknown, explain
-from bmz.check.finding import ADAPTED, CheckReport, Finding, Severity
+from bmz.base.errors import WrongUsage
+from bmz.check.codes import CODES, CodeUnknown, Severity, explain
+from bmz.check.finding import CheckReport, DoesNotFit, Finding, refuse_errors
+from bmz.plan.errors import MakesNoLabels
 
 NOTES = (
     "axes.extra axes.order dtype.cast scale.unknown size.below-least size.off-step size.fixed "
@@ -36,10 +39,48 @@ def test_a_code_keeps_its_severity(severity: Severity, codes: str) -> None:
 
 
 def test_only_notes_tell_of_what_is_adapted() -> None:
-    assert {CODES[code].severity for code in ADAPTED} == {"note"}
-    assert set(NOTES.split()) - ADAPTED == {
+    adapted = {code for code, known in CODES.items() if known.adapted}
+
+    assert {"note"} == {CODES[code].milder or CODES[code].severity for code in adapted}
+    assert set(NOTES.split()) - adapted == {
         "objects.nothing-to-join", "scale.unknown", "task.no-labels",
     }  # fmt: skip
+    assert adapted - set(NOTES.split()) == {"channel.order"}
+
+
+def test_the_table_gives_a_finding_its_severity() -> None:
+    assert Finding.of("scale.off", "raw.x", "so it is").severity == "warning"
+    assert Finding.of("scale.implausible", "raw.x", "so it is").severity == "error"
+    assert Finding.of("scale.implausible", "raw.x", "so it is", milder=True).severity == "warning"
+
+
+def test_a_finding_has_a_code_of_the_table_and_only_its_severities() -> None:
+    with pytest.raises(KeyError, match=r"no\.code"):
+        Finding.of("no.code", "raw", "so it is")
+    with pytest.raises(ValueError, match=r"'scale\.off' has no milder case"):
+        Finding.of("scale.off", "raw", "so it is", milder=True)
+
+
+def test_an_error_of_another_room_is_a_finding_as_severe_as_its_code() -> None:
+    known = MakesNoLabels("model", "its task is denoising")
+    other = WrongUsage("it has none", hint="take another", code="weights.absent")
+
+    assert Finding.of_error(known, "model").severity == "note"
+    assert Finding.of_error(other, "model") == Finding(
+        "weights.absent", "error", "model", "it has none", hint="take another"
+    )
+
+
+@pytest.mark.parametrize("code", ["axes.ambiguous", "axes.missing", "channel.count", "channel.rgb"])
+def test_what_only_the_user_can_tell_is_refused_also_when_forced(code: str) -> None:
+    forced, other = Finding.of("scale.far", "raw", "so it is"), Finding.of(code, "raw", "so it is")
+
+    refuse_errors(Path("a.tif"), CheckReport((forced,)), force=True)
+    with pytest.raises(DoesNotFit) as caught:
+        refuse_errors(Path("a.tif"), CheckReport((forced, other)), force=True)
+
+    assert caught.value.errors == (other,)
+    assert "--force" not in caught.value.hint
 
 
 def test_a_code_has_a_group_and_a_case_and_its_page_has_all_parts() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.corpus.write import Plane, as_imagej, as_ome, as_plain, mask_diameter_px, resampled
 
 import bmz
-from bmz.check.finding import Severity
+from bmz.check.codes import Severity
 from bmz.testing.package import Description, description, write_package
 
 STARTER = str(Path(bmz.__file__).parent / "starter" / "nuclei")

@@ -13,10 +13,10 @@ from tests.report.made import EMPTY, ERROR, FORCEABLE, NOTE, WARNING, model, pla
 
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Note
-from bmz.check.finding import Finding
+from bmz.check.finding import DoesNotFit, Finding
 from bmz.image.info import ImageInfo
 from bmz.plan.estimate import Estimate
-from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, RunSummary
+from bmz.report.outcome import ImageDone, ImageFailed, RunSummary
 from bmz.report.record import content_sha256, run_record, versions, with_result
 from bmz.report.run_text import (
     finding_lines,

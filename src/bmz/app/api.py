@@ -22,10 +22,10 @@ from bmz.app.trial import with_fitting_tiles
 from bmz.app.words import PixelSize, Setting, WordRefused, Words
 from bmz.base.link import Link
 from bmz.base.progress import Listener, nobody
+from bmz.check.finding import unforceable
 from bmz.check.fit import check_fit, check_header
 from bmz.predict.backend import Backend
 from bmz.report.html import model_html
-from bmz.report.outcome import UNFORCEABLE
 from bmz.spec.model import ModelSpec
 
 
@@ -79,7 +79,7 @@ class Model:
         there = given(image, axes)
         asked = ask_of(job.model, there.info, job.request, job.sample, there.sample)
         report = check_header(asked)
-        if any(finding.code in UNFORCEABLE for finding in report.errors):
+        if unforceable(report):
             return Report(report.findings)
         pixels = there.sample(asked.image)
         measures = image_measures(pixels, asked.channels_taken)

@@ -10,12 +10,12 @@ from pathlib import Path
 from bmz.app.request import RunRequest
 from bmz.app.scale import read_spread, scaled
 from bmz.base.arrays import Axed
+from bmz.check.finding import unforceable
 from bmz.check.fit import check_header
 from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
-from bmz.report.outcome import UNFORCEABLE
 from bmz.spec.model import ModelSpec
 
 
@@ -64,8 +64,9 @@ def ask_of(
     """
     info = with_pixel_size(info, request.pixel_um)
     asked = Question(model, info, request.channels, info.pixel_um, sample=sample)
-    runnable = not any(f.code in UNFORCEABLE for f in check_header(asked).errors)
-    return scaled(asked, request, partial(look, info)) if runnable else asked
+    if unforceable(check_header(asked)):
+        return asked
+    return scaled(asked, request, partial(look, info))
 
 
 def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:

@@ -16,12 +16,11 @@ from bmz.app.request import RunRequest
 from bmz.app.scale import SAMPLE_PX
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.check.finding import CheckReport, Finding
+from bmz.check.finding import CheckReport, Finding, unforceable
 from bmz.check.fit import check_fit, check_header
 from bmz.check.question import Question
 from bmz.image.sample import read_sample
 from bmz.report.check_outcome import CheckSummary, ImageChecked
-from bmz.report.outcome import UNFORCEABLE
 from bmz.zoo.settings import settings_from_environment
 
 MOST_LOOKED_AT = 32
@@ -102,7 +101,7 @@ def _checked(
 
 def _report(asked: Question) -> CheckReport:
     report = check_header(asked)
-    if any(finding.code in UNFORCEABLE for finding in report.errors):
+    if unforceable(report):
         return report
     pixels = read_sample(asked.image, SAMPLE_PX)
     measures = image_measures(pixels, asked.channels_taken)

@@ -12,7 +12,7 @@ from typing import Any
 import xarray as xr
 
 from bmz.app.image_run import planes_of, put_together
-from bmz.app.job import Job, Ready, make_ready, refuse_errors, with_joining
+from bmz.app.job import Job, Ready, make_ready, with_joining
 from bmz.app.known_tensors import KnownTensors
 from bmz.app.measure import image_measures
 from bmz.app.output_check import output_findings
@@ -21,7 +21,7 @@ from bmz.app.request import CLIPS, SCALES, RunRequest
 from bmz.app.settings import decide_labelling
 from bmz.base.arrays import Axed
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
-from bmz.check.finding import CheckReport
+from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import check_fit
 from bmz.image.read import read_image
 from bmz.predict.backend import Backend

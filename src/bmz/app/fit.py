@@ -15,7 +15,7 @@ from bmz.app.scale import SAMPLE_PX
 from bmz.app.search import FilterUnknown, has_task
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.check.finding import CheckReport
+from bmz.check.finding import CheckReport, unforceable
 from bmz.check.fit import check_fit, check_header
 from bmz.check.fit_score import UNKNOWN, Merits, fit_score, size_closeness, stain_closeness
 from bmz.check.measured import PlaneMeasures
@@ -26,7 +26,6 @@ from bmz.image.inspect import inspect_image
 from bmz.image.sample import read_sample
 from bmz.predict.frameworks import usable_formats
 from bmz.report.fit_text import SHOWN, FitView, ModelFit
-from bmz.report.outcome import UNFORCEABLE
 from bmz.report.search_text import Card
 from bmz.spec.model import ModelSpec
 from bmz.spec.task import TASKS
@@ -254,9 +253,6 @@ class _Judge:
     def _report(self, one: Candidate, asked: Question) -> CheckReport:
         """Say what ``bmz check`` says."""
         header, fetched = check_header(asked), not one.card.id.startswith(STARTER)
-        if any(finding.code in UNFORCEABLE for finding in header.errors):
-            report = header
-        else:
-            report = check_fit(asked, self._seen.values)
+        report = header if unforceable(header) else check_fit(asked, self._seen.values)
         of_model = model_findings(one.model, self._settings, fetched=fetched)
         return CheckReport((*of_model, *report.findings))

@@ -16,7 +16,7 @@ from bmz.app.request import RunRequest
 from bmz.app.settings import Labelling
 from bmz.base.arrays import Axed
 from bmz.base.errors import CouldNotTell
-from bmz.check.finding import CheckReport
+from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import check_fit, check_header
 from bmz.check.joining import joining_findings, nothing_joined
 from bmz.check.measured import PlaneMeasures
@@ -26,7 +26,6 @@ from bmz.image.plates import PlateField
 from bmz.image.read import read_image
 from bmz.plan.plan import Decided, Plan, make_plan
 from bmz.predict.backend import Device
-from bmz.report.outcome import UNFORCEABLE, DoesNotFit
 from bmz.spec.code import ModelCode
 from bmz.spec.model import ModelSpec
 
@@ -111,13 +110,6 @@ def ready_of(job: Job, image: Path, asked: Question, field: PlateField | None = 
     if job.request.engine == "core" and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
     return Ready(image, asked, report, plan, field)
-
-
-def refuse_errors(image: Path, report: CheckReport, *, force: bool) -> None:
-    """Raise what the check found, unless it may be forced."""
-    fatal = [f for f in report.errors if not force or f.code in UNFORCEABLE]
-    if fatal:
-        raise DoesNotFit(image, tuple(fatal))
 
 
 def look(job: Job, ready: Ready) -> Looked:

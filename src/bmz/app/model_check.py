@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from bmz.app.model_code import Permit
 from bmz.app.trust import permit_for
 from bmz.base.errors import BmzError
-from bmz.check.finding import Evidence, Finding, Severity
+from bmz.check.finding import Evidence, Finding
 from bmz.plan.errors import MakesNoLabels
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.plan.weights_choice import choose_weights
@@ -41,7 +40,7 @@ def model_findings(
         choose_recipe(model)
     except MakesNoLabels as why:
         known: Evidence = "curated" if why.curated else "declared"
-        yield replace(_as_finding(why, "note"), evidence=known)
+        yield Finding.of_error(why, "model", known)
     except BmzError:
         pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
     try:
@@ -51,11 +50,7 @@ def model_findings(
             verified(file, f"{weights.format} weights", model.folder)
         permit_for(model, weights, trust, settings)
     except BmzError as why:
-        yield _as_finding(why, "error")
-
-
-def _as_finding(error: BmzError, severity: Severity) -> Finding:
-    return Finding(error.code, severity, "model", error.message, hint=error.hint)
+        yield Finding.of_error(why, "model")
 
 
 def refuse_code(tensors: Iterable[TensorSpec]) -> None:

@@ -65,14 +65,14 @@ def output_findings(count: PixelCount, objects: int | None, output: str) -> tupl
 def _findings(count: PixelCount, objects: int | None, output: str) -> Iterator[Finding]:
     if count.nonfinite:
         share = f"{count.nonfinite} of {count.total} pixels ({_percent(count.share)})"
-        yield Finding(
-            "output.nonfinite", "warning", output,
+        yield Finding.of(
+            "output.nonfinite", output,
             f"{share} of the output are NaN or infinite: do not trust the result there",
             wanted="finite", found=f"{count.nonfinite}", hint=_CAUSES, evidence="measured",
         )  # fmt: skip
     if objects == 0:
-        yield Finding(
-            "output.no-objects", "warning", output, "no objects were found",
+        yield Finding.of(
+            "output.no-objects", output, "no objects were found",
             wanted="1 or more", found="0", hint=_NOTHING_FOUND, evidence="measured",
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bmz.app.image_run import own_code_record, tile_cuts
 from bmz.app.in_parts import output_of
-from bmz.app.job import Job, Ready, refuse_errors, with_joining
+from bmz.app.job import Job, Ready, with_joining
 from bmz.app.measure import image_measures
 from bmz.app.output_check import output_findings, refuse_nonfinite
 from bmz.app.pipeline import Stopwatch, resized_maps
@@ -36,7 +36,7 @@ from bmz.app.stream_resized import on_image
 from bmz.app.stream_write import write_labels_of, write_raw_of
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener, Note, Progress
-from bmz.check.finding import CheckReport
+from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import check_fit
 from bmz.image.region import OpenImage, open_image
 from bmz.image.sample import read_sample

@@ -23,8 +23,8 @@ def axes_findings(asked: Question) -> Iterator[Finding]:
     info, first = asked.image, asked.inputs[0]
     shape = " x ".join(map(str, info.shape))
     if UNKNOWN_AXIS in info.axes:
-        yield Finding(
-            "axes.ambiguous", "error", first.id,
+        yield Finding.of(
+            "axes.ambiguous", first.id,
             f"the file does not say what its axes {shape} are",
             wanted=first.letters, found=info.axes,
             hint=_naming_hint(len(info.shape)),
@@ -33,16 +33,16 @@ def axes_findings(asked: Question) -> Iterator[Finding]:
     stack = info.axes.replace("yx", "zyx") if "yx" in info.axes else "zyx"
     for axis in asked.model.space:
         if axis not in info.sizes:
-            yield Finding(
-                "axes.missing", "error", f"{first.id}.{axis}",
+            yield Finding.of(
+                "axes.missing", f"{first.id}.{axis}",
                 f"the model works on {asked.model.space}, but the image has no axis {axis}",
                 wanted=asked.model.space, found=info.axes,
                 hint=f"take a 2-D model, or a stack; of a stack of one plane say --axes {stack}",
             )  # fmt: skip
     for axis in asked.loop:
         if (planes := info.sizes[axis]) > 1:
-            yield Finding(
-                "axes.extra", "note", f"{first.id}.{axis}",
+            yield Finding.of(
+                "axes.extra", f"{first.id}.{axis}",
                 f"the model takes no {NAMES[axis]}: each of the {planes} planes is run by itself",
                 wanted=first.letters, found=info.axes,
             )  # fmt: skip
@@ -54,8 +54,8 @@ def _order(asked: Question) -> Iterator[Finding]:
     wanted = "".join(a for a in first.letters if a in asked.image.sizes)
     found = "".join(a for a in asked.image.axes if a in wanted)
     if wanted != found:
-        yield Finding(
-            "axes.order", "note", first.id,
+        yield Finding.of(
+            "axes.order", first.id,
             f"the axes are reordered from {found} to {wanted}", wanted=wanted, found=found,
         )  # fmt: skip
 
@@ -90,8 +90,8 @@ def channel_findings(asked: Question) -> Iterator[Finding]:
 
 
 def _photograph(asked: Question, where: str) -> Finding:
-    return Finding(
-        "channel.rgb", "error", where,
+    return Finding.of(
+        "channel.rgb", where,
         "the image is a colour photograph, the model wants stains, one a channel",
         wanted=_wanted_channels(asked), found="red, green, blue",
         hint="if one colour holds the stain, name it: --channels 0 (red), 1 or 2",
@@ -99,8 +99,8 @@ def _photograph(asked: Question, where: str) -> Finding:
 
 
 def _stains(asked: Question, where: str) -> Finding:
-    return Finding(
-        "channel.rgb", "error", where,
+    return Finding.of(
+        "channel.rgb", where,
         "the channels of the image are stains, the model wants a colour photograph",
         wanted=_wanted_channels(asked), found=", ".join(asked.image.channel_names),
         hint="take a model for stains; if they are to stand for colours, say --channels 0,1,2",
@@ -113,8 +113,8 @@ def _count(asked: Question, found: str, where: str) -> Finding:
     example = likely_channels(asked) or example + ",none" * max(missing, 0)
     names = ", ".join(f"{i} {name}" for i, name in enumerate(asked.image.channel_names))
     has = f" (the image has {names})" if names else ""
-    return Finding(
-        "channel.count", "error", where,
+    return Finding.of(
+        "channel.count", where,
         f"the model wants {_wanted_channels(asked)}, {found}{has}",
         wanted=str(asked.channels_wanted), found=str(asked.channels_found),
         hint=f"say which channel goes where, such as --channels {example}"
@@ -147,10 +147,11 @@ def _taken_by_name(asked: Question, where: str) -> Iterator[Finding]:
     if taken is not None and list(taken) != sorted(taken):
         names = asked.image.channel_names
         order, plain = (",".join(map(str, numbers)) for numbers in (taken, sorted(taken)))
-        yield Finding(
-            "channel.order", "note", where,
+        yield Finding.of(
+            "channel.order", where,
             "the channels are in another order than the model's and are taken by their names: "
             + ", ".join(f"{channel} {names[channel]}" for channel in taken),
             wanted=", ".join(asked.names_wanted), found=", ".join(names),
             hint=f"the same as --channels {order}; --channels {plain} takes them as they lie",
+            milder=True,
         )  # fmt: skip

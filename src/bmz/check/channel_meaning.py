@@ -52,8 +52,8 @@ def meaning_findings(asked: Question) -> Iterator[Finding]:
         structures = structure_of(wanted), structure_of(name)
         if None in structures or structures[0] == structures[1]:
             continue
-        yield Finding(
-            "channel.order", "warning", f"{asked.inputs[0].id}.c{position}",
+        yield Finding.of(
+            "channel.order", f"{asked.inputs[0].id}.c{position}",
             f"channel {channel} is named '{name}', and the model is made for {wanted}",
             wanted=wanted, found=name,
             hint=f"--channels {better}" if better else "look whether this is the right channel, or "

@@ -1,33 +1,48 @@
-"""Every code a finding may have: its usual severity, cause, cure and an example.
+"""The table of findings: all that is known of a code, whatever image and model it is found on.
 
-The codes never change their meaning. The page of findings in the reference is made from here.
+The codes never change their meaning. The severity of a finding, the verdict, what ``--force`` may
+override, the score of ``bmz fit`` and the page of findings in the reference are made from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from bmz.base.errors import WrongUsage
-from bmz.check.finding import Severity
+
+Severity = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True)
-class CodePage:
+class FindingCode:
     """What there is to know of one code.
 
     Parameters
     ----------
-    severity : the usual one
+    severity : of its findings: ``error`` the result would be wrong or cannot be computed;
+        ``warning`` look before you trust; ``note`` it is adapted, or unknown
     cause : why the finding comes up
     cure : what to do
     example : a line as bmz prints it, or the words that cure it
+    milder : the severity in the milder case that the cause tells of; None where there is none
+    adapted : a note of this code tells of something that ``bmz run`` changes; other notes tell of
+        what is unknown
+    forceable : ``--force`` runs the image despite the error; otherwise there is nothing that could
+        be computed, or only the user can say what
+    factor : what the finding leaves of the score of ``bmz fit``, from 0 to 1; None for that of its
+        severity
     """
 
     severity: Severity
     cause: str
     cure: str
     example: str
+    milder: Severity | None = None
+    adapted: bool = False
+    forceable: bool = True
+    factor: float | None = None
 
 
 class CodeUnknown(WrongUsage):
@@ -42,8 +57,8 @@ class CodeUnknown(WrongUsage):
         )
 
 
-def explain(code: str) -> CodePage:
-    """Give the page of a code.
+def explain(code: str) -> FindingCode:
+    """Give what is known of a code.
 
     Raises
     ------
@@ -55,59 +70,68 @@ def explain(code: str) -> CodePage:
     return CODES[code]
 
 
-CODES: Mapping[str, CodePage] = {
-    "axes.ambiguous": CodePage(
+CODES: Mapping[str, FindingCode] = {
+    "axes.ambiguous": FindingCode(
         "error",
         "The file does not say what an axis is: three planes may be colours, depth or time.",
         "Name the axes, slowest first, with letters of tczyx.",
         "bmz check MODEL stack.npy --axes zyx",
+        forceable=False,
+        factor=0.05,
     ),
-    "axes.missing": CodePage(
+    "axes.missing": FindingCode(
         "error",
         "The model works on stacks, the image is a single plane.",
         "Take a 2-D model, or an image with z; if an axis is named wrongly, say --axes.",
         "the model works on zyx, but the image has no axis z",
+        forceable=False,
+        factor=0.1,
     ),
-    "axes.extra": CodePage(
+    "axes.extra": FindingCode(
         "note",
         "The image has time or z that the model does not take.",
         "Nothing: each plane is run by itself. Objects are not joined unless --link is given.",
         "the model takes no z: each of the 45 planes is run by itself",
+        adapted=True,
+        factor=0.9,
     ),
-    "objects.not-joined": CodePage(
+    "objects.not-joined": FindingCode(
         "warning",
         "The model works on planes, the image is a stack: each plane is labelled by itself, so "
         "that an object of several planes has a label, and counts, in each of them.",
         "Join the labels of neighbouring planes by their overlap with --link, or take a 3-D model.",
         "--link 0.25",
     ),
-    "objects.not-tracked": CodePage(
+    "objects.not-tracked": FindingCode(
         "warning",
         "Each frame of a time series is labelled by itself, so that an object of several frames "
         "has a label, and counts, in each of them.",
         "Follow objects from frame to frame by their overlap with --link.",
         "--link 0.25",
     ),
-    "objects.nothing-to-join": CodePage(
+    "objects.nothing-to-join": FindingCode(
         "note",
         "--link was given, but the image has no several planes or frames that the model labels one "
         "by one: it is a single plane, or a stack that the model takes as a whole.",
         "Nothing: the labels stay as they are.",
         "there is nothing to join over z and t",
     ),
-    "axes.order": CodePage(
+    "axes.order": FindingCode(
         "note",
         "Image and model have the same axes in another order.",
         "Nothing: they are reordered by their names.",
         "the axes are reordered from yxc to cyx",
+        adapted=True,
+        factor=1.0,
     ),
-    "channel.count": CodePage(
+    "channel.count": FindingCode(
         "error",
         "Image and model have different numbers of channels.",
         "Say which channel of the image goes where, from 0; none fills with zeros.",
         "bmz check MODEL cells.tif --channels 1,0",
+        forceable=False,
     ),
-    "channel.order": CodePage(
+    "channel.order": FindingCode(
         "warning",
         "The name of a channel tells another structure than the model is known to be made for. Or, "
         "as a note, the channels have exactly the model's names in another order, and are taken by "
@@ -115,131 +139,147 @@ CODES: Mapping[str, CodePage] = {
         "Give the order of the hint, or look whether this is the right channel; where channels are "
         "taken by name, nothing, or --channels with another order.",
         "bmz check MODEL cells.tif --channels 1,0",
+        milder="note",
+        adapted=True,
     ),
-    "channel.rgb": CodePage(
+    "channel.rgb": FindingCode(
         "error",
         "A colour photograph for a model of stains, or stains for a model of photographs.",
         "If one colour holds the stain, name it; else take a model for this kind of image.",
         "bmz check MODEL photo.png --channels 0",
+        forceable=False,
+        factor=0.2,
     ),
-    "channel.empty": CodePage(
+    "channel.empty": FindingCode(
         "warning",
         "Every pixel of a channel has the same value.",
         "Look whether this is the right file, series and channel.",
         "every pixel of channel 1 is 0",
     ),
-    "dtype.cast": CodePage(
+    "dtype.cast": FindingCode(
         "note",
         "The model takes another dtype, which holds every value of the image.",
         "Nothing: the cast changes no value.",
         "uint16 is cast to float32 without loss",
+        adapted=True,
+        factor=1.0,
     ),
-    "dtype.narrowed": CodePage(
+    "dtype.narrowed": FindingCode(
         "warning",
         "The model's dtype cannot hold the values: they are rounded and cut to its range.",
         "Scale the intensities to that range yourself, once for the whole experiment.",
         "uint16 becomes uint8: values are rounded and cut to its range",
     ),
-    "range.nonfinite": CodePage(
+    "range.nonfinite": FindingCode(
         "error",
         "Some pixels are NaN or infinite; the network spreads them to all pixels it sees.",
         "Fill them or crop them away.",
         "12 of 65536 pixels are NaN or infinite",
     ),
-    "range.outlier": CodePage(
+    "range.outlier": FindingCode(
         "warning",
         "A few hot pixels lie far above all others; a stretch to the brightest is spoiled by them.",
         "Cut the intensities at a percentile.",
         "bmz run MODEL cells.tif -o out --clip 99.99",
     ),
-    "range.saturated": CodePage(
+    "range.saturated": FindingCode(
         "warning",
         "Bright objects are cut off at the top value: touching ones look like one.",
         "A shorter exposure; what is cut off cannot be brought back.",
         "bright parts of channel 0 are cut off at 4095",
     ),
-    "range.inverted": CodePage(
+    "range.inverted": FindingCode(
         "warning",
         "Structures are dark here and bright in the model's own sample, or the reverse.",
         "Invert the image, or take a model for this kind of image.",
         "structures are dark here and bright in the model's own sample",
+        factor=0.6,
     ),
-    "range.flat": CodePage(
+    "range.flat": FindingCode(
         "warning",
         "Fewer than 8 grey levels lie between the percentiles 1 and 99.9.",
         "A longer exposure, or the image before it was scaled down; an empty field stays empty.",
         "channel 0 has almost no contrast: a range of 3 grey levels",
     ),
-    "range.unit": CodePage(
+    "range.unit": FindingCode(
         "warning",
         "The pixels lie in 0 to 1, the model declares a wider range.",
         "Give the raw image, or multiply it.",
         "the pixels lie in 0 to 1, the model takes a wider range",
     ),
-    "range.outside": CodePage(
+    "range.outside": FindingCode(
         "warning",
         "Pixels lie outside the range that the model declares.",
         "Bring the intensities into the range, or look twice at the result.",
         "pixels lie outside the declared range of the model",
     ),
-    "scale.far": CodePage(
+    "scale.far": FindingCode(
         "error",
         "A pixel of the image is at least twice as long or short as one of the model.",
         "Let the image be resized with the factor of the hint, or --scale auto.",
         "bmz run MODEL cells.tif -o out --scale 4",
+        factor=0.4,  # --scale cures it
     ),
-    "scale.off": CodePage(
+    "scale.off": FindingCode(
         "warning",
         "The pixel sizes differ by 1.25 x or more.",
         "Look at the overlay; resize if objects are missed or split.",
         "a pixel of the image is 1.4 x as long as one of the model",
+        factor=0.9,
     ),
-    "scale.unknown": CodePage(
+    "scale.unknown": FindingCode(
         "note",
         "The image, the model or both state no pixel size.",
         "Compare the size of the objects in pixels with what the model was made for.",
         "neither the model nor the image states a pixel size",
+        factor=1.0,
     ),
-    "scale.implausible": CodePage(
+    "scale.implausible": FindingCode(
         "error",
         "The number cannot be a pixel size: a screen's 72 dpi, zero, below 0, above 50 um, or "
         "100 x the model's, as when nm are taken for um. It is a warning where the model does not "
         "need it, as mask and table carry it on.",
         "Give the true one.",
         "bmz check MODEL cells.tif --pixel-size 0.5um",
+        milder="warning",
     ),
-    "scale.anisotropy": CodePage(
+    "scale.anisotropy": FindingCode(
         "warning",
         "A voxel is 2 x or more deeper or flatter for its width than one of the model, or a pixel "
         "1.25 x or more higher or lower.",
         "Resample the image along that axis first: --scale changes all axes alike.",
         "a voxel of the image is 4 x as deep as wide, of the model 1 x",
     ),
-    "object.size": CodePage(
+    "object.size": FindingCode(
         "warning",
         "Objects are far larger or smaller, in pixels, than those that the model was made for.",
         "Let the image be resized with the factor of the hint, or --scale auto.",
         "bmz run MODEL cells.tif -o out --scale auto",
+        factor=0.6,
     ),
-    "size.below-least": CodePage(
+    "size.below-least": FindingCode(
         "note",
         "The image is smaller than the network takes.",
         "Nothing: it is padded, and the result is cropped back.",
         "200 px is below the least size: padded to 256 px",
+        adapted=True,
+        factor=0.95,
     ),
-    "size.off-step": CodePage(
+    "size.off-step": FindingCode(
         "note",
         "The network takes sizes in steps, and this is none.",
         "Nothing: the image is padded to the next one, or tiled.",
         "100 px is no legal size (64 + 16n): padded to 112 px, or tiled",
+        adapted=True,
     ),
-    "size.fixed": CodePage(
+    "size.fixed": FindingCode(
         "note",
         "The network takes one size only, and the image is larger.",
         "Nothing: it is run in overlapping tiles of that size.",
         "1024 px are run in tiles of 512 px",
+        adapted=True,
     ),
-    "output.nonfinite": CodePage(
+    "output.nonfinite": FindingCode(
         "warning",
         "The network gives NaN or infinity for some pixels, so that the result is worth nothing "
         "there; where it does so for all of them, the run of the image fails with this code.",
@@ -247,76 +287,81 @@ CODES: Mapping[str, CodePage] = {
         "authors of the model.",
         "output 'map' of the network is NaN or infinite in every pixel",
     ),
-    "output.no-objects": CodePage(
+    "output.no-objects": FindingCode(
         "warning",
         "The label mask is empty: the field is, or the model sees nothing in this kind of image.",
         "Look at the image. If there are objects, try --scale auto, other --channels, or a model "
         "that bmz fit names.",
         "no objects were found",
     ),
-    "task.no-labels": CodePage(
+    "task.no-labels": FindingCode(
         "note",
         "The model restores, translates or classifies images: it makes no label mask.",
         "Keep its output: --recipe none --save raw.",
         "'model' makes no label mask: its task is denoising",
+        factor=0.6,
     ),
-    "package.missing-file": CodePage(
+    "package.missing-file": FindingCode(
         "error",
         "A file that the description names is not in the package.",
         "Get the whole package again.",
         "the package has no file 'weights.onnx' (onnx weights)",
+        factor=0.2,
     ),
-    "package.hash-differs": CodePage(
+    "package.hash-differs": FindingCode(
         "error",
         "A file has another sha256 than the description states: it is damaged or was changed.",
         "Get the package again.",
         "'weights.onnx' is not the file described",
+        factor=0.2,
     ),
-    "package.unknown-op": CodePage(
+    "package.unknown-op": FindingCode(
         "error",
         "The description has a step that this bmz does not know.",
         "Update bmz; else take a model without it.",
         "the step 'microsam_watershed' is not known to this bmz",
     ),
-    "package.runs-code": CodePage(
+    "package.runs-code": FindingCode(
         "error",
         "Loading the model runs code of its own, which you have not allowed, or a declared step "
         "is such code.",
         "Read the code that the message names. Allow it for one run with --trust, or for good with "
         "bmz trust add; it runs shut in. A declared step that is code is never run.",
         "'net' runs its own code, which is not allowed yet: UNet of net.py builds the network",
+        factor=0.9,  # the user may allow it
     ),
-    "weights.no-backend": CodePage(
+    "weights.no-backend": FindingCode(
         "error",
         "No weights of the model can run here.",
         "Install the framework of the hint.",
         "pip install 'bmz[torch]'",
+        factor=0.6,  # the image may fit all the same
     ),
-    "contract.model": CodePage(
+    "contract.model": FindingCode(
         "error",
         "The model is another one than that of the contract: its manifest has another sha256.",
         "Use the old model, or check the new one and make the contract anew with --lock.",
         "the model is another one",
     ),
-    "contract.image": CodePage(
+    "contract.image": FindingCode(
         "error",
         "Axes, dtype, number of channels or pixel size are not those of the contract.",
         "Look at how the image was taken or exported.",
         "the image has dtype uint8, the contract says uint16",
     ),
-    "contract.intensity": CodePage(
+    "contract.intensity": FindingCode(
         "error",
         "The signal is weaker or stronger than the contract allows.",
         "Look at exposure, stain and lamp.",
         "the signal (percentile 99.9) is 31, the contract allows 80 to 255",
     ),
-    "contract.objects": CodePage(
+    "contract.objects": FindingCode(
         "error",
         "The model finds fewer or more objects than the contract allows.",
         "Look at the overlay of bmz run: has the sample changed, or the result?",
         "the number of objects is 12, the contract allows 97 to 162",
     ),
-    "contract.size": CodePage(
+    "contract.size": FindingCode(
         "error",
         "The objects are smaller or larger than the contract allows.",
         "Look at the magnification, and at the overlay of bmz run.",

@@ -134,8 +134,8 @@ def _out_of_range(contract: Contract, seen: Seen) -> Iterator[Finding]:
 
 def _finding(code: str, where: str, message: str, sides: tuple[object, object]) -> Finding:
     wanted, found = map(str, sides)
-    return Finding(
-        code, "error", where, message, wanted, found,
+    return Finding.of(
+        code, where, message, wanted=wanted, found=found,
         hint="find out what changed; if the new state is right, make the contract anew with --lock",
         evidence="measured",
     )  # fmt: skip

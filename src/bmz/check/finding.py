@@ -1,22 +1,26 @@
-"""What the check says: findings, and the verdict they add up to."""
+"""What the check says: findings, the verdict they add up to, and the refusal of an image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self, TypedDict, Unpack
 
-Severity = Literal["error", "warning", "note"]
+from bmz.base.errors import AnswerIsNo, BmzError
+from bmz.check.codes import CODES, Severity
+
 Evidence = Literal["declared", "curated", "measured"]
 Verdict = Literal["fits", "adapts", "mismatch"]
 
-ADAPTED = frozenset(
-    {"axes.extra", "axes.order", "dtype.cast", "size.below-least", "size.off-step", "size.fixed"}
-)
-"""Codes of notes that tell of something ``bmz run`` changes; other notes tell what is unknown."""
 
-ADAPTED_WHEN_NOTED = frozenset({"channel.order"})
-"""Codes that tell of a change where they are a note; usually they are a warning."""
+class Details(TypedDict, total=False):
+    """What a finding may say beyond its message; see `Finding`."""
+
+    wanted: str
+    found: str
+    hint: str
+    evidence: Evidence
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,7 @@ class Finding:
     code
         Its name for good, ``group.case``
     severity
-        ``error`` the result would be wrong or cannot be computed; ``warning`` look before
-        you trust; ``note`` it is adapted, or unknown
+        That of its code in `CODES`, which `of` looks up
     where
         The tensor and axis, such as ``input0.x``
     message
@@ -50,6 +53,54 @@ class Finding:
     found: str = ""
     hint: str = ""
     evidence: Evidence = "declared"
+
+    @classmethod
+    def of(
+        cls,
+        code: str,
+        where: str,
+        message: str,
+        *,
+        milder: bool = False,
+        **details: Unpack[Details],
+    ) -> Self:
+        """Make a finding with the severity that `CODES` states for its code.
+
+        Parameters
+        ----------
+        milder : it is the milder case of its code, which has a severity of its own
+
+        Raises
+        ------
+        KeyError
+            The code is not in `CODES`.
+        ValueError
+            The code has no milder case.
+        """
+        known = CODES[code]
+        severity = known.milder if milder else known.severity
+        if severity is None:
+            raise ValueError(f"the finding '{code}' has no milder case")
+        return cls(code, severity, where, message, **details)
+
+    @classmethod
+    def of_error(cls, error: BmzError, where: str, evidence: Evidence = "declared") -> Self:
+        """Make a finding of an error that another room raised.
+
+        An error whose code is none of `CODES` is a finding of severity error.
+        """
+        severity = CODES[error.code].severity if error.code in CODES else "error"
+        return cls(error.code, severity, where, error.message, hint=error.hint, evidence=evidence)
+
+    @property
+    def is_adapted(self) -> bool:
+        """Say whether it tells of something that ``bmz run`` changes."""
+        return self.severity == "note" and self.code in CODES and CODES[self.code].adapted
+
+    @property
+    def is_forceable(self) -> bool:
+        """Say whether ``--force`` runs an image despite this finding."""
+        return self.code not in CODES or CODES[self.code].forceable
 
 
 @dataclass(frozen=True)
@@ -76,10 +127,40 @@ class CheckReport:
         """
         if self.errors:
             return "mismatch"
-        noted = {f.code for f in self.findings if f.severity == "note"}
-        adapted = any(f.code in ADAPTED for f in self.findings) or noted & ADAPTED_WHEN_NOTED
-        return "adapts" if adapted else "fits"
+        return "adapts" if any(f.is_adapted for f in self.findings) else "fits"
 
     def with_more(self, findings: Iterable[Finding]) -> CheckReport:
         """Give a report with further findings."""
         return CheckReport((*self.findings, *findings))
+
+
+class DoesNotFit(AnswerIsNo):
+    """The check found errors, so that no result is better than the one that would come out."""
+
+    def __init__(self, image: Path, errors: tuple[Finding, ...]) -> None:
+        first = errors[0]
+        more = " (or run anyway: --force)" if all(e.is_forceable for e in errors) else ""
+        super().__init__(
+            f"'{image.name}' does not fit: {first.message}",
+            hint=f"{first.hint}{more}".strip(),
+            code=first.code,
+        )
+        self.errors = errors
+
+
+def unforceable(report: CheckReport) -> tuple[Finding, ...]:
+    """Give the errors of a report against which ``--force`` is of no use."""
+    return tuple(finding for finding in report.errors if not finding.is_forceable)
+
+
+def refuse_errors(image: Path, report: CheckReport, *, force: bool) -> None:
+    """Raise the errors of a report, unless they are forced.
+
+    Raises
+    ------
+    DoesNotFit
+        There is an error, and `force` is not given or of no use against it.
+    """
+    fatal = unforceable(report) if force else report.errors
+    if fatal:
+        raise DoesNotFit(image, fatal)

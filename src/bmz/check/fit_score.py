@@ -2,10 +2,11 @@
 
 ``score = (0.5 + 0.1 x (task + labels + weights + size + stain)) x product of factors``
 
-Each of the five merits lies between 0 and 1 and is 0.5 where nothing is known. There is one factor
-a code of finding, however often it comes up: that of `FACTORS`, else that of its severity. No
-factor is above 1, so that a further finding never raises a score. A task that the user wishes for
-is a factor of its own besides, ``0.5 + 0.5 x task``.
+Each of the five merits lies between 0 and 1 and is 0.5 where nothing is known. Each code of a
+finding counts once, however often it comes up: with the factor that `CODES` states for it, else
+with that of its severity. No factor is above 1, so that a further
+finding never raises a score. A task that the user wishes for is a factor of its own besides,
+``0.5 + 0.5 x task``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from math import log2, prod
 
-from bmz.check.finding import Finding, Severity
+from bmz.check.codes import CODES, Severity
+from bmz.check.finding import Finding
 from bmz.check.measured_rules import SURE, image_diameter, model_diameter
 from bmz.check.question import Question
 
@@ -28,27 +30,7 @@ UNKNOWN = 0.5
 """A merit of which nothing is known."""
 
 BY_SEVERITY: Mapping[Severity, float] = {"error": 0.3, "warning": 0.75, "note": 0.98}
-
-FACTORS: Mapping[str, float] = {
-    "axes.ambiguous": 0.05,
-    "axes.missing": 0.1,
-    "channel.rgb": 0.2,
-    "package.missing-file": 0.2,
-    "package.hash-differs": 0.2,
-    "scale.far": 0.4,  # --scale cures it
-    "weights.no-backend": 0.6,  # the image may fit all the same
-    "package.runs-code": 0.9,  # the user may allow it
-    "object.size": 0.6,
-    "range.inverted": 0.6,
-    "task.no-labels": 0.6,
-    "scale.off": 0.9,
-    "axes.extra": 0.9,
-    "size.below-least": 0.95,
-    "axes.order": 1.0,
-    "dtype.cast": 1.0,
-    "scale.unknown": 1.0,
-}
-"""Factor of a code where it is not that of its severity."""
+"""Factors of findings whose code states none."""
 
 NO_SIZE_LEFT = 4.0
 """Objects so many times larger or smaller than those of the model earn nothing for their size."""
@@ -98,7 +80,8 @@ def fit_score(findings: Iterable[Finding], merits: Merits, *, wished: bool = Fal
 
 def factor_of(finding: Finding) -> float:
     """Give what a finding leaves of a score."""
-    return FACTORS.get(finding.code, BY_SEVERITY[finding.severity])
+    own = CODES[finding.code].factor if finding.code in CODES else None
+    return BY_SEVERITY[finding.severity] if own is None else own
 
 
 def worst_of_code(findings: Iterable[Finding]) -> tuple[Finding, ...]:

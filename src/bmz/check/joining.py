@@ -18,8 +18,8 @@ def nothing_joined(asked: Mapping[str, float], tensor: str) -> Finding:
     asked : axes over which labels were to be joined
     tensor : id of the input of the model
     """
-    return Finding(
-        "objects.nothing-to-join", "note", tensor,
+    return Finding.of(
+        "objects.nothing-to-join", tensor,
         f"there is nothing to join over {' and '.join(asked)}",
         wanted="several planes or frames that are labelled one by one", found="none",
         hint="leave out --link",
@@ -35,16 +35,16 @@ def joining_findings(apart: Mapping[str, int], tensor: str) -> Iterator[Finding]
     tensor : id of the input of the model
     """
     if "z" in apart:
-        yield Finding(
-            "objects.not-joined", "warning", f"{tensor}.z",
+        yield Finding.of(
+            "objects.not-joined", f"{tensor}.z",
             f"the objects of the {apart['z']} planes are not joined: an object that goes through "
             "several planes is counted in each of them",
             wanted="one label for each object", found="one label for each object and plane",
             hint=f"{EXAMPLE} joins objects that overlap; or take a 3-D model",
         )  # fmt: skip
     if "t" in apart:
-        yield Finding(
-            "objects.not-tracked", "warning", f"{tensor}.t",
+        yield Finding.of(
+            "objects.not-tracked", f"{tensor}.t",
             f"the objects of the {apart['t']} frames are not tracked: an object that is there "
             "for several frames is counted in each of them",
             wanted="one label for each object", found="one label for each object and frame",

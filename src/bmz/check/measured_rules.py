@@ -125,8 +125,8 @@ def measured_findings(asked: Question) -> Iterator[Finding]:
         if measures.outliers.dominate:
             yield _outlier(channel, where, asked, position)
         if measures.saturation.cuts:
-            yield Finding(
-                "range.saturated", "warning", where,
+            yield Finding.of(
+                "range.saturated", where,
                 f"bright parts of channel {channel} are cut off at {measures.saturation.level:g}",
                 wanted="objects below the top value",
                 found=f"{measures.saturation.pixels} pixels at the top",
@@ -139,8 +139,8 @@ def measured_findings(asked: Question) -> Iterator[Finding]:
 
 def _outlier(channel: int, where: str, asked: Question, position: int) -> Finding:
     found = asked.measured[position].outliers
-    return Finding(
-        "range.outlier", "warning", where,
+    return Finding.of(
+        "range.outlier", where,
         f"{found.pixels} hot pixel{'s' * (found.pixels != 1)} up to {found.highest:g} in channel "
         f"{channel}, the rest stays below {found.highest_without:g}",
         wanted="a range without hot pixels", found=f"{found.stretch:.1f} x the range",
@@ -153,8 +153,8 @@ def _polarity(asked: Question, position: int, where: str) -> Iterator[Finding]:
     wanted, who, evidence = _wanted_side(asked, position)
     if found is None or wanted is None or found.reliability < SURE or found.side == wanted:
         return
-    yield Finding(
-        "range.inverted", "warning", where,
+    yield Finding.of(
+        "range.inverted", where,
         f"structures are {found.side} here and {wanted} {who}",
         wanted=wanted, found=found.side,
         hint="invert the image first, or take a model for this kind of image",
@@ -183,8 +183,8 @@ def _object_size(asked: Question) -> Iterator[Finding]:
     if wanted.holds(seen, found.spread):
         return
     factor = wanted.px / found.diameter_px
-    yield Finding(
-        "object.size", "warning", f"{asked.inputs[0].id}.x",
+    yield Finding.of(
+        "object.size", f"{asked.inputs[0].id}.x",
         f"objects are about {seen:.3g} px across, the model is made for about {wanted.px:.3g} px",
         wanted=f"{wanted.low:.3g} to {wanted.high:.3g} px", found=f"{seen:.3g} px",
         hint=f"--scale {factor:.2g} (or --scale auto)", evidence="measured",

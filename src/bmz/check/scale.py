@@ -63,8 +63,8 @@ def _compared(asked: Question) -> Iterator[Finding]:
     if asked.scale is not None:
         return
     if wanted and asked.image.odd_pixel and not found:
-        yield Finding(
-            "scale.implausible", "error", where,
+        yield Finding.of(
+            "scale.implausible", where,
             f"the file's pixel size cannot be meant: {'; '.join(asked.image.odd_pixel)}",
             wanted=_text(wanted), found="; ".join(asked.image.odd_pixel),
             hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
@@ -94,11 +94,11 @@ def _carried_on(asked: Question) -> Iterator[Finding]:
         units = "; perhaps nm and um were mixed up" if absurd and mixed else ""
         carried = "; mask and table carry it on" if absurd else "; mask and table have none"
         least, most = PLAUSIBLE_UM["x"]
-        yield Finding(
-            "scale.implausible", "warning", f"{asked.inputs[0].id}.x",
+        yield Finding.of(
+            "scale.implausible", f"{asked.inputs[0].id}.x",
             f"the pixel size cannot be meant: {'; '.join(told)}{units}{carried}",
             wanted=f"{least:g} to {most:g} um", found="; ".join(told),
-            hint="say the true one: --pixel-size 0.5um", evidence="measured",
+            hint="say the true one: --pixel-size 0.5um", evidence="measured", milder=True,
         )  # fmt: skip
 
 
@@ -119,8 +119,8 @@ def _anisotropy(asked: Question, wanted: Mapping[str, float]) -> Iterator[Findin
             continue
         model, image = wanted[axis] / wanted["x"], found[axis] / found["x"]
         if _reaches(image / model, limit):
-            yield Finding(
-                "scale.anisotropy", "warning", f"{asked.inputs[0].id}.{axis}",
+            yield Finding.of(
+                "scale.anisotropy", f"{asked.inputs[0].id}.{axis}",
                 words.format(image, model), wanted=_text(wanted), found=_text(found),
                 hint=f"resample the image along {axis} first, to {model * found['x']:.3g} um",
             )  # fmt: skip
@@ -130,8 +130,8 @@ def _absurd(factor: float, size: PixelSize, found: Mapping[str, float], where: s
     thousand = _reaches(factor, THOUSAND / FAR) and not _reaches(factor, THOUSAND * FAR)
     units = "; perhaps nm and um were mixed up" if thousand else ""
     told = f"{float(f'{factor:.3g}'):g}"  # 1000, not 1e+03
-    return Finding(
-        "scale.implausible", "error", where,
+    return Finding.of(
+        "scale.implausible", where,
         f"a pixel of the image would be {told} x as long as one of the model{units}",
         wanted=_text(size.um), found=_text(found),
         hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
@@ -153,8 +153,8 @@ def _unknown(asked: Question, size: PixelSize, where: str) -> Finding:
         source = source or diameter.source
         told = f" ({diameter.source})" if diameter.source else ""
         objects = f"; its objects are about {diameter.value:g} px across{told}"
-    return Finding(
-        "scale.unknown", "note", where,
+    return Finding.of(
+        "scale.unknown", where,
         f"{who} {verb} {'a ' * (verb == 'states')}pixel size{objects}",
         wanted=_text(wanted), found=_text(found),
         hint="compare the object size by eye, and give --scale FACTOR when they differ",
@@ -165,8 +165,8 @@ def _unknown(asked: Question, size: PixelSize, where: str) -> Finding:
 def _differs(factor: float, size: PixelSize, found: Mapping[str, float], where: str) -> Finding:
     far = _reaches(factor, FAR)
     told = f", which {size.source} tells" if size.source else ""
-    return Finding(
-        "scale.far" if far else "scale.off", "error" if far else "warning", where,
+    return Finding.of(
+        "scale.far" if far else "scale.off", where,
         f"a pixel of the image is {factor:.3g} x as long as one of the model{told}",
         wanted=_text(size.um), found=_text(found),
         hint=f"let the image be resized: --scale {factor:.3g} (or --scale auto)",

@@ -34,4 +34,4 @@ def _of_axis(axis: AxisSpec, pixels: int, tensor: str) -> Iterator[Finding]:
         message = f"{pixels} px is no legal size ({size}): padded to {legal} px, or tiled"
     else:
         return
-    yield Finding(code, "note", where, message, wanted=str(size), found=str(pixels))
+    yield Finding.of(code, where, message, wanted=str(size), found=str(pixels))

@@ -28,8 +28,8 @@ def cast_findings(asked: Question) -> Iterator[Finding]:
 
 
 def _cast(where: str, found: np.dtype[Any], wanted: np.dtype[Any]) -> Finding:
-    return Finding(
-        "dtype.cast", "note", where, f"{found} is cast to {wanted} without loss",
+    return Finding.of(
+        "dtype.cast", where, f"{found} is cast to {wanted} without loss",
         wanted=str(wanted), found=str(found),
     )  # fmt: skip
 
@@ -51,8 +51,8 @@ def dtype_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
         if _values_survive(pixels, wanted):
             yield _cast(tensor.id, found, wanted)
         else:
-            yield Finding(
-                "dtype.narrowed", "warning", tensor.id,
+            yield Finding.of(
+                "dtype.narrowed", tensor.id,
                 f"{found} becomes {wanted}: values are rounded and cut to its range",
                 wanted=str(wanted), found=f"{found}, {_range(pixels)}",
                 hint=f"scale the intensities to the range of {wanted} yourself, then run again",
@@ -85,8 +85,8 @@ def range_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
     first, used = asked.inputs[0], pixels.of(_used(asked))
     bad = used.nonfinite
     if bad:
-        yield Finding(
-            "range.nonfinite", "error", first.id,
+        yield Finding.of(
+            "range.nonfinite", first.id,
             f"{bad} of {used.size} pixels are NaN or infinite",
             wanted="finite numbers", found=f"{bad} others",
             hint="fill or crop them; every pixel near them would come out wrong",
@@ -110,16 +110,16 @@ def _contrast(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
         low, high = channel.low, channel.high
         where = f"{asked.inputs[0].id}.c{number}"
         if channel.least == channel.most:
-            yield Finding(
-                "channel.empty", "warning", where,
+            yield Finding.of(
+                "channel.empty", where,
                 f"every pixel of channel {number} is {channel.least:g}",
                 wanted="an image", found="one value",
                 hint="look whether this is the right file and channel (--channels)",
                 evidence="measured",
             )  # fmt: skip
         elif levels and high - low < FLAT_LEVELS:
-            yield Finding(
-                "range.flat", "warning", where,
+            yield Finding.of(
+                "range.flat", where,
                 f"channel {number} has almost no contrast: a range of {high - low:g} grey levels",
                 wanted=f"{FLAT_LEVELS} grey levels or more", found=f"{low:g} to {high:g}",
                 hint="an empty field of view, or too short an exposure: expect false objects",
@@ -132,15 +132,15 @@ def _declared_range(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
     for tensor in asked.inputs:
         least, most = tensor.value_range
         if most is not None and most > UNIT_MOST and low >= 0 and high <= UNIT_MOST:
-            yield Finding(
-                "range.unit", "warning", tensor.id,
+            yield Finding.of(
+                "range.unit", tensor.id,
                 "the pixels lie in 0 to 1, the model takes a wider range",
                 wanted=_declared(least, most), found=_range(pixels),
                 hint=f"multiply the image by {most:g}, or give the raw one", evidence="measured",
             )  # fmt: skip
         elif (least is not None and low < least) or (most is not None and high > most):
-            yield Finding(
-                "range.outside", "warning", tensor.id,
+            yield Finding.of(
+                "range.outside", tensor.id,
                 "pixels lie outside the declared range of the model",
                 wanted=_declared(least, most), found=_range(pixels),
                 hint="bring the intensities into the range yourself, or look twice at the result",

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bmz.base.errors import BmzError
-from bmz.check.codes import CodePage
+from bmz.check.codes import FindingCode
 from bmz.check.finding import Finding
 from bmz.report.check_outcome import CheckSummary, ImageChecked, short_verdict
 from bmz.report.lines import Line, encodable
@@ -142,7 +142,7 @@ def _escaped(text: str, more: str) -> str:
     return text
 
 
-def explanation_rows(code: str, page: CodePage) -> list[tuple[str, str]]:
+def explanation_rows(code: str, page: FindingCode) -> list[tuple[str, str]]:
     """Tell of one code."""
     return [
         ("code", f"{code} ({page.severity})"),

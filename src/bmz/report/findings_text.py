@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bmz.check.codes import CODES, CodePage
+from bmz.check.codes import CODES, FindingCode
 
 INTRODUCTION = """# Findings
 
@@ -20,7 +20,7 @@ def findings_page() -> str:
     return INTRODUCTION + "".join(_section(code, page) for code, page in CODES.items())
 
 
-def _section(code: str, page: CodePage) -> str:
+def _section(code: str, page: FindingCode) -> str:
     rows = (
         f"\n## {code}\n",
         f"*{page.severity}* - {page.cause}\n",

@@ -7,28 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bmz.base.errors import AnswerIsNo, BmzError
+from bmz.base.errors import BmzError
 from bmz.check.finding import Finding
 from bmz.plan.estimate import Estimate
 from bmz.plan.plan import Plan
-
-UNFORCEABLE = frozenset({"axes.ambiguous", "axes.missing", "channel.count", "channel.rgb"})
-"""Findings against which ``--force`` is of no use: there is nothing that could be computed,
-or only the user can say what."""
-
-
-class DoesNotFit(AnswerIsNo):
-    """The check found errors, so that no result is better than the one that would come out."""
-
-    def __init__(self, image: Path, errors: tuple[Finding, ...]) -> None:
-        first = errors[0]
-        more = "" if any(e.code in UNFORCEABLE for e in errors) else " (or run anyway: --force)"
-        super().__init__(
-            f"'{image.name}' does not fit: {first.message}",
-            hint=f"{first.hint}{more}".strip(),
-            code=first.code,
-        )
-        self.errors = errors
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from bmz.base.progress import Loudness, Note
-from bmz.check.finding import Finding
+from bmz.check.finding import DoesNotFit, Finding
 from bmz.report.counting import counted
 from bmz.report.lines import Line
-from bmz.report.outcome import DoesNotFit, ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
 
 LOUDNESS: Mapping[str, Loudness] = {
     "error": "error",
