@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bmz.app.load import load_model
+from bmz.engine.load import load_model
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.tiling import plan_tiles
 from bmz.predict.backend import Weights

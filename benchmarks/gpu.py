@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bmz.app.pipeline import Pass, Stopwatch, run_as_memory_allows, run_tiles_in_memory
-from bmz.app.precision import measure_trials
-from bmz.app.settings import Labelling
 from bmz.base.progress import Event, Note
+from bmz.engine.labelling import Labelling
+from bmz.engine.pipeline import Pass, Stopwatch, run_as_memory_allows, run_tiles_in_memory
+from bmz.engine.precision import measure_trials
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.plan import Plan
 from bmz.plan.precision import choose_precision

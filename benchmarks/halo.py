@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bmz.app.load import load_model
-from bmz.app.networks import open_network
+from bmz.engine.load import load_model
+from bmz.engine.networks import open_network
 from bmz.plan.axis_tiling import AxisTiling
 from bmz.plan.geometry import output_rules
 from bmz.plan.tiling import Tiling

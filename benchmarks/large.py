@@ -25,11 +25,11 @@ import numpy as np
 import tifffile
 import zarr
 
-from bmz.app.image_run import tile_cuts
-from bmz.app.job import make_ready
-from bmz.app.prepare import prepare
-from bmz.app.request import RunRequest
-from bmz.app.stream_parts import BLOCK_PX
+from bmz.engine.image_run import tile_cuts
+from bmz.engine.job import make_ready
+from bmz.engine.prepare import prepare
+from bmz.engine.request import RunRequest
+from bmz.engine.stream_parts import BLOCK_PX
 
 SQUARE = 256
 CHUNK = 1024

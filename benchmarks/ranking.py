@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.request import RunRequest
+from bmz.engine.request import RunRequest
 from bmz.report.comparison import Judged
 
 MODELS = ("starter/nuclei", "starter/nuclei-flows", "starter/nuclei-contour",

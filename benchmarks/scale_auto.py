@@ -18,8 +18,8 @@ import tifffile
 from skimage.measure import regionprops_table
 from skimage.transform import resize
 
-from bmz.app.request import RunRequest
 from bmz.app.run import run
+from bmz.engine.request import RunRequest
 from bmz.process.matching import match_labels
 from bmz.process.resize import resize_labels
 from bmz.report.outcome import ImageDone

@@ -16,9 +16,9 @@ import numpy as np
 import tifffile
 from skimage.metrics import adapted_rand_error
 
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
+from bmz.engine.request import RunRequest
 from bmz.process.matching import match_labels
 
 MODELS = (

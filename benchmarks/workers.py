@@ -17,7 +17,7 @@ import tifffile
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from bmz.app.request import RunRequest
+from bmz.engine.request import RunRequest
 from bmz.app.run import run
 if __name__ == "__main__":
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])

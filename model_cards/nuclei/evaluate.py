@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pictures import Picture, read_pictures
 from scores import IOUS, f1_scores
 
-from bmz.app.request import RunRequest
 from bmz.app.run import run
+from bmz.engine.request import RunRequest
 
 NAMES = [f"f1_{iou}" for iou in IOUS]
 Row = dict[str, str | int | float]

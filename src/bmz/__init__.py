@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bmz.app.api import Model, load
-    from bmz.app.result import Report, Result
+    from bmz.app.api.result import Report, Result
     from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
     from bmz.check.finding import Finding
 
@@ -34,8 +34,8 @@ _PLACES = {
     "CouldNotTell": "bmz.base.errors",
     "Finding": "bmz.check.finding",
     "Model": "bmz.app.api",
-    "Report": "bmz.app.result",
-    "Result": "bmz.app.result",
+    "Report": "bmz.app.api.result",
+    "Result": "bmz.app.api.result",
     "WrongUsage": "bmz.base.errors",
     "load": "bmz.app.api",
 }

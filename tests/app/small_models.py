@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bmz.app.job import Job, Ready
-from bmz.app.request import RunRequest
-from bmz.app.settings import decide_labelling, network_way
 from bmz.base.steps import Step
 from bmz.check.finding import CheckReport
 from bmz.check.question import Question
+from bmz.engine.job import Job, Ready
+from bmz.engine.labelling import decide_labelling, network_way
+from bmz.engine.request import RunRequest
 from bmz.image.arrays import inspect_array
 from bmz.plan.plan import Decided, make_plan
 from bmz.predict.backend import CPU, Device

@@ -14,13 +14,13 @@ import xarray as xr
 
 import bmz
 from bmz.app import api
-from bmz.app.job import Job
-from bmz.app.prepare import opened
-from bmz.app.request import RunRequest
+from bmz.app.api.options import WordRefused
 from bmz.app.run import run
-from bmz.app.words import WordRefused
 from bmz.base.arrays import AnyArray
 from bmz.check.finding import DoesNotFit
+from bmz.engine.job import Job
+from bmz.engine.prepare import opened
+from bmz.engine.request import RunRequest
 from bmz.predict.backend import Backend
 from bmz.testing.package import description, write_package
 from bmz.write.names import OutputExists

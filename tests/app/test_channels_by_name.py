@@ -13,9 +13,9 @@ import xarray as xr
 import bmz
 from bmz.app.check import check
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
+from bmz.engine.request import RunRequest
 from bmz.report.outcome import ImageDone
 from bmz.testing.package import Description, description, write_package
 

@@ -10,9 +10,9 @@ import pytest
 import tifffile
 
 from bmz.app.check import check, strict
-from bmz.app.request import RunRequest
 from bmz.app.run import plan_run
 from bmz.base.progress import Event, Note
+from bmz.engine.request import RunRequest
 from bmz.report.check_outcome import CheckSummary
 from bmz.report.outcome import ImagePlan
 from bmz.testing.package import description, write_package

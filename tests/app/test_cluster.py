@@ -17,11 +17,10 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from bmz.app import cluster, cluster_worker
-from bmz.app.request import RunRequest
-from bmz.app.run import run
+from bmz.app.run import cluster, cluster_worker, run
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Event, Note, Progress
+from bmz.engine.request import RunRequest
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

@@ -14,11 +14,11 @@ import pytest
 import tifffile
 
 from bmz.app.compare import CompareRequest, NoTruthFor, compare
-from bmz.app.compare_network import SweepRefused
-from bmz.app.compare_output import write_labels_of
-from bmz.app.request import RunRequest
+from bmz.app.compare.networks import SweepRefused
+from bmz.app.compare.output import write_labels_of
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Event, Note, Progress
+from bmz.engine.request import RunRequest
 from bmz.predict.onnx import OnnxBackend
 from bmz.report import compare_text
 from bmz.report.compare_page import packed, page

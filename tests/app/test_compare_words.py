@@ -11,9 +11,9 @@ import pytest
 import tifffile
 
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.compare_network import SweepRefused, command_of, network_words
-from bmz.app.request import RunRequest
+from bmz.app.compare.networks import SweepRefused, command_of, network_words
 from bmz.cli.main import status_of
+from bmz.engine.request import RunRequest
 from bmz.testing.package import description, write_package
 
 WORDS = RunRequest("net", (), Path())

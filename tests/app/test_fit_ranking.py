@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.ask import ask
 from bmz.app.check import check
 from bmz.app.fit import Candidate, ChannelAbsent, FitRequest, _Judge, fit, look_at, ranked
-from bmz.app.load import describe, load_model
-from bmz.app.request import RunRequest
 from bmz.app.search import FilterUnknown
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
@@ -25,6 +22,9 @@ from bmz.check.fit_score import size_closeness
 from bmz.check.object_size import ObjectSize
 from bmz.check.question import Question
 from bmz.cli.main import status_of
+from bmz.engine.ask import ask
+from bmz.engine.load import describe, load_model
+from bmz.engine.request import RunRequest
 from bmz.predict import frameworks
 from bmz.report.fit_text import HEADINGS, FitView, ModelFit, fit_json, fit_summary
 from bmz.report.search_text import Card

@@ -15,10 +15,10 @@ import xarray as xr
 import bmz
 from bmz.app.check import check
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.check.finding import Finding
+from bmz.engine.request import RunRequest
 from bmz.testing.package import Description, description, write_package
 
 pytest.importorskip("onnx")

@@ -15,11 +15,11 @@ import zarr
 from PIL import Image
 
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.label_mask import NoMask, read_mask
-from bmz.app.request import RunRequest
 from bmz.app.score import paired, score
+from bmz.app.score.label_mask import NoMask, read_mask
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
+from bmz.engine.request import RunRequest
 from bmz.process.pieces import pieces_of_planes
 
 Capture = pytest.CaptureFixture[str]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.request import RunRequest
 from bmz.app.run import run
+from bmz.engine.request import RunRequest
 from bmz.process.matching import match_labels
 
 IOU = 0.5

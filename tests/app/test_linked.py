@@ -14,15 +14,15 @@ import tifffile
 from PIL import Image
 
 import bmz
+from bmz.app.api.options import WordRefused
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.prepare import NothingToJoin
-from bmz.app.replay import replayed
-from bmz.app.request import RunRequest
 from bmz.app.run import plan_run, run
 from bmz.app.score import score
-from bmz.app.words import WordRefused
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
+from bmz.engine.prepare import NothingToJoin
+from bmz.engine.replay import replayed
+from bmz.engine.request import RunRequest
 from bmz.report import compare_page, compare_text
 from bmz.report.outcome import ImageDone, ImagePlan, RunSummary
 from bmz.report.run_text import plan_lines, run_lines

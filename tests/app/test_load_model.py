@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bmz.app.load import (
+from bmz.engine.load import (
     alias_of,
     describe,
     environment_files,

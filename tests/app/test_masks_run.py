@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
+from bmz.engine.request import RunRequest
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 onnx: Any = pytest.importorskip("onnx")

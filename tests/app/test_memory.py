@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app import prepare as prepare_module
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.progress import Event, Note
+from bmz.engine import prepare as prepare_module
+from bmz.engine.request import RunRequest
 from bmz.predict.backend import Backend
 from bmz.report.outcome import RunSummary
 from bmz.testing.backend import FakeBackend, OverlappingFake, local_mean

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tests.app.small_models import ONNX, job_of, mapped, model, ready_of, tensor
 
-from bmz.app import model_checks
-from bmz.app.model_checks import (
+from bmz.app.test import checks as model_checks
+from bmz.app.test.checks import (
     file_checks,
     halo_check,
     label_check,
@@ -20,9 +20,9 @@ from bmz.app.model_checks import (
     reproduces,
     seam_check,
 )
-from bmz.app.own_tensors import OwnTensors
 from bmz.base.arrays import AnyArray
 from bmz.base.steps import Step
+from bmz.engine.test_tensors import OwnTensors
 from bmz.predict.cutting import Tensor
 from bmz.predict.reach import Reach
 from bmz.predict.seams import TwoWays

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, HttpUrl
 
-from bmz.app import model_trial, networks
-from bmz.app.model_trial import ToTest, check_model, check_models
+from bmz.app import test as model_trial
+from bmz.app.test import ToTest, check_model, check_models
 from bmz.cli.main import status_of
+from bmz.engine import networks
 from bmz.predict.confine import means_here
 from bmz.report.model_tests import ModelTested
 from bmz.testing.backend import FakeBackend, local_mean

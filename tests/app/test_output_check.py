@@ -12,11 +12,11 @@ import tifffile
 
 import bmz
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.output_check import OutputNotFinite
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Event, Note
+from bmz.engine.output_check import OutputNotFinite
+from bmz.engine.request import RunRequest
 from bmz.process.finite import nonfinite_pixels
 from bmz.report.outcome import RunSummary
 from bmz.report.run_text import run_lines

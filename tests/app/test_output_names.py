@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bmz.app.load import load_model
-from bmz.app.networks import open_network
-from bmz.app.output_names import OUTPUTS, open_by_test
 from bmz.base.arrays import AnyArray
 from bmz.base.notes import sealed
+from bmz.engine.load import load_model
+from bmz.engine.networks import open_network
+from bmz.engine.output_names import OUTPUTS, open_by_test
 from bmz.predict.backend import Backend, Weights
 from bmz.predict.output_order import Named, OutputsUnclear, output_order
 from bmz.spec.model import ModelSpec

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from tests.app.small_models import mapped, model, tensor
 
-from bmz.app.own_tensors import (
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
+from bmz.base.steps import Step
+from bmz.engine.test_tensors import (
     NoTestTensor,
     TensorWrong,
     as_maps,
@@ -17,9 +20,6 @@ from bmz.app.own_tensors import (
     given_inputs,
     read_test_tensors,
 )
-from bmz.base.arrays import AnyArray
-from bmz.base.errors import BmzError
-from bmz.base.steps import Step
 from bmz.spec.model import PackagedFile
 
 DOUBLE = Step("scale_linear", {"gain": 2.0, "offset": 0.0})

@@ -15,11 +15,11 @@ from tests.app.small_models import job_of, ready_of
 
 import bmz
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.image_run import put_together
-from bmz.app.pipeline import Pass, PlaneResult, Stopwatch
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
+from bmz.engine.image_run import put_together
+from bmz.engine.pipeline import Pass, PlaneResult, Stopwatch
+from bmz.engine.request import RunRequest
 from bmz.report import compare_page, compare_text
 from bmz.report.outcome import ImageDone, RunSummary
 from bmz.report.run_text import run_lines

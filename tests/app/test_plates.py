@@ -12,8 +12,8 @@ import zarr
 from yaozarrs import validate_zarr_store
 
 from bmz.app.check import check
-from bmz.app.request import RunRequest
 from bmz.app.run import run
+from bmz.engine.request import RunRequest
 from bmz.image.faults import ImageUnreadable
 from bmz.image.inspect import inspect_image
 from bmz.image.plates import plate_fields

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app import precision as precision_module
-from bmz.app.load import load_model
-from bmz.app.model_code import Permit
-from bmz.app.pipeline import network_inputs
-from bmz.app.precision import Network, decide_precision, measure_trials, own_taken, precision_of
-from bmz.app.request import RunRequest
 from bmz.app.run import plan_run, run
-from bmz.app.settings import decide_labelling
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
+from bmz.engine import precision as precision_module
+from bmz.engine.labelling import decide_labelling
+from bmz.engine.load import load_model
+from bmz.engine.model_code import Permit
+from bmz.engine.pipeline import network_inputs
+from bmz.engine.precision import Network, decide_precision, measure_trials, own_taken, precision_of
+from bmz.engine.request import RunRequest
 from bmz.plan.precision import NOT_MEASURED, PrecisionChoice, Trial, choose_precision
 from bmz.predict import formats
 from bmz.predict.backend import CPU, Device, NetworkFailed, Precision, PrecisionUnsupported

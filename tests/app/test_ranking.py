@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bmz.app.ranking import rank, relevance, tokens
+from bmz.app.search.ranking import rank, relevance, tokens
 from bmz.report.search_text import Card
 
 EMPTY = Card("z", "v0", "0")

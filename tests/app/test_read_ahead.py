@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bmz.app import read_ahead
-from bmz.app.job import Job, Looked, Ready
-from bmz.app.prepare import prepare
-from bmz.app.request import RunRequest
 from bmz.app.run import run
-from bmz.app.run_one import ready_or_failed
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Event, Progress
+from bmz.engine import read_ahead
+from bmz.engine.job import Job, Looked, Ready
+from bmz.engine.prepare import prepare
+from bmz.engine.request import RunRequest
+from bmz.engine.run_one import ready_or_failed
 from bmz.report.outcome import ImageFailed
 from bmz.testing.package import description, write_package
 

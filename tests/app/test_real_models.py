@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.load import load_model
-from bmz.app.networks import open_network
-from bmz.app.request import RunRequest
 from bmz.app.run import run
+from bmz.engine.load import load_model
+from bmz.engine.networks import open_network
+from bmz.engine.request import RunRequest
 from bmz.plan.errors import OutputUnclear
 from bmz.plan.tile_way import MIRRORED, TileWay
 from bmz.predict.keras_files import NoArchitecture
@@ -169,7 +169,7 @@ def test_cells_at_a_right_and_a_wrong_scale_are_those_of_cellpose(
 def test_padding_at_the_end_alone_would_lose_cells_at_the_border(
     way: TileWay, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bmz.app.prepare.network_way", lambda *_: way)
+    monkeypatch.setattr("bmz.engine.prepare.network_way", lambda *_: way)
 
     found = masks(shared, "cellpose-cyto", shared / "data" / SEED, tmp_path, scale=0.5)
 

@@ -12,17 +12,17 @@ import pytest
 import tifffile
 
 import bmz
-from bmz.app import precision, stream_parts
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.load import load_model
-from bmz.app.model_trial import ToTest, check_models
-from bmz.app.output_names import open_by_test
-from bmz.app.precision import Network, decide_precision
-from bmz.app.request import RunRequest
 from bmz.app.run import run
-from bmz.app.settings import decide_labelling
+from bmz.app.test import ToTest, check_models
 from bmz.base.arrays import AnyArray
 from bmz.base.steps import Step
+from bmz.engine import precision, stream_parts
+from bmz.engine.labelling import decide_labelling
+from bmz.engine.load import load_model
+from bmz.engine.output_names import open_by_test
+from bmz.engine.precision import Network, decide_precision
+from bmz.engine.request import RunRequest
 from bmz.predict import formats
 from bmz.predict.backend import Backend, Device, Weights
 from bmz.predict.output_order import Named, output_order

@@ -7,11 +7,11 @@ import pytest
 from tests.app.small_models import mapped, model
 from tests.process.ideal_maps import FAMILIES, Family
 
-from bmz.app.known_tensors import KnownTensors
-from bmz.app.pipeline import label_resized_map
-from bmz.app.settings import Labelling, decide_labelling
 from bmz.base.arrays import LabelArray
 from bmz.base.steps import Step
+from bmz.engine.known_tensors import KnownTensors
+from bmz.engine.labelling import Labelling, decide_labelling
+from bmz.engine.pipeline import label_resized_map
 from bmz.process.matching import match_labels
 from bmz.process.recipes import RECIPES
 from bmz.process.resize import resize_labels

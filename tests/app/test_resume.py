@@ -18,12 +18,12 @@ import tifffile
 from scipy import ndimage
 
 from bmz.app import run as run_module
-from bmz.app.job import Job, Ready
-from bmz.app.request import RunRequest
-from bmz.app.resume import remove_leftovers
 from bmz.app.run import run
-from bmz.app.run_one import run_one
 from bmz.base.files import unfinished
+from bmz.engine.job import Job, Ready
+from bmz.engine.request import RunRequest
+from bmz.engine.resume import remove_leftovers
+from bmz.engine.run_one import run_one
 from bmz.report.outcome import ImageDone
 from bmz.testing.package import description, write_package
 

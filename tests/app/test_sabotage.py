@@ -14,12 +14,12 @@ from tests.corpus.sabotage import STARTER
 from tests.corpus.score import PAGE, Outcome, Score, page, score
 from tests.corpus.write import as_imagej, as_plain
 
-from bmz.app import model_check
 from bmz.app.check import check
-from bmz.app.request import RunRequest
 from bmz.app.run import plan_run, run
 from bmz.check.codes import CODES
 from bmz.check.finding import DoesNotFit
+from bmz.engine import model_check
+from bmz.engine.request import RunRequest
 from bmz.plan.errors import WeightsUnusable
 from bmz.process.ops import OPS
 from bmz.report.outcome import ImageFailed, ImagePlan

@@ -9,8 +9,8 @@ import pytest
 import tifffile
 
 from bmz.app.check import check
-from bmz.app.request import RunRequest
 from bmz.app.run import run
+from bmz.engine.request import RunRequest
 from bmz.plan.errors import ScaleUnknown
 from bmz.process.matching import match_labels
 from bmz.testing.package import Description, description, write_package

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.app.small_models import ONNX, job_of, ready_of
 
-from bmz.app.request import RunRequest
-from bmz.app.scratch import PlaneFolder, scratch_folder, scratch_key
 from bmz.base import files
+from bmz.engine.request import RunRequest
+from bmz.engine.scratch import PlaneFolder, scratch_folder, scratch_key
 from bmz.plan.axis_tiling import AxisTiling
 from bmz.plan.plan import Plan
 from bmz.plan.precision import PrecisionChoice

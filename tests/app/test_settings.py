@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bmz.app.settings import RecipeUnknown, SettingRefused, decide_labelling
 from bmz.base.steps import Step
+from bmz.engine.labelling import RecipeUnknown, SettingRefused, decide_labelling
 from bmz.process.recipe import ParameterRefused
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
 

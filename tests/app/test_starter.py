@@ -11,11 +11,11 @@ import pytest
 import tifffile
 
 from bmz.app.demo import demo_image, run_demo
-from bmz.app.load import load_model
-from bmz.app.model_trial import ToTest, check_models
-from bmz.app.networks import open_network
-from bmz.app.request import RunRequest
 from bmz.app.run import run
+from bmz.app.test import ToTest, check_models
+from bmz.engine.load import load_model
+from bmz.engine.networks import open_network
+from bmz.engine.request import RunRequest
 from bmz.process.matching import match_labels
 from bmz.process.ops import apply_steps
 from bmz.spec.files import verified

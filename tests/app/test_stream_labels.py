@@ -12,8 +12,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bmz.app import stream_labels
-from bmz.app.stream_labels import (
+from bmz.base.arrays import AnyArray
+from bmz.engine import stream_labels
+from bmz.engine.stream_labels import (
     Labels,
     LabelStack,
     closed_up,
@@ -21,7 +22,6 @@ from bmz.app.stream_labels import (
     overview,
     without_border,
 )
-from bmz.base.arrays import AnyArray
 from bmz.image.inspect import inspect_image
 from bmz.image.region import open_image
 from bmz.process.blocks import Found

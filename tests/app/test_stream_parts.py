@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.app.small_models import tensor
 
-from bmz.app import stream_parts
-from bmz.app.stream_parts import PreparedImage, StoredMap, side_of_blocks
 from bmz.base.arrays import AnyArray
 from bmz.base.steps import Step
+from bmz.engine import stream_parts
+from bmz.engine.stream_parts import PreparedImage, StoredMap, side_of_blocks
 from bmz.image.inspect import inspect_image
 from bmz.image.region import OpenImage, open_image
 from bmz.process.resize import resize_image

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bmz.app import stream_parts
-from bmz.app.stream_parts import StoredMap
-from bmz.app.stream_raw import RawStack, keep_raw
-from bmz.app.stream_resized import on_image
-from bmz.app.stream_write import write_raw_of
 from bmz.base.arrays import AnyArray
+from bmz.engine import stream_parts
+from bmz.engine.stream_parts import StoredMap
+from bmz.engine.stream_raw import RawStack, keep_raw
+from bmz.engine.stream_resized import on_image
+from bmz.engine.stream_write import write_raw_of
 from bmz.image.inspect import inspect_image
 from bmz.process.blocks import Found
 from bmz.process.resize import resize_labels

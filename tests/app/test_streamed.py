@@ -15,7 +15,12 @@ from PIL import Image
 from scipy import ndimage
 from tests.process.ideal_maps import logit
 
-from bmz.app import (
+from bmz.app.run import run
+from bmz.base import files
+from bmz.base.arrays import AnyArray
+from bmz.base.memory import CGROUP_LIMITS, free_memory
+from bmz.base.progress import Event, Note, Progress
+from bmz.engine import (
     in_parts,
     stream_labels,
     stream_linked,
@@ -24,12 +29,7 @@ from bmz.app import (
     stream_write,
     streamed,
 )
-from bmz.app.request import RunRequest
-from bmz.app.run import run
-from bmz.base import files
-from bmz.base.arrays import AnyArray
-from bmz.base.memory import CGROUP_LIMITS, free_memory
-from bmz.base.progress import Event, Note, Progress
+from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.image.region import open_image

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bmz.app import trial
-from bmz.app.request import RunRequest
 from bmz.app.run import plan_run, run
 from bmz.base import memory
 from bmz.base.memory import held_memory, peak_memory
+from bmz.engine import memory_probe as trial
+from bmz.engine.request import RunRequest
 from bmz.predict.backend import Device
 from bmz.predict.trial import try_run
 from bmz.report.outcome import ImagePlan

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from tests.app.small_models import MAP, job_of, mapped, model, ready_of, tensor
 
-from bmz.app import stream_labels, stream_parts, trial
-from bmz.app.in_parts import bytes_in_one_piece, bytes_in_parts, can_stream
-from bmz.app.job import Job, Ready
-from bmz.app.trial import tile_inputs, try_two_tiles, with_fitting_tiles
 from bmz.base.steps import Step
+from bmz.engine import memory_probe as trial
+from bmz.engine import stream_labels, stream_parts
+from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, can_stream
+from bmz.engine.job import Job, Ready
+from bmz.engine.memory_probe import tile_inputs, try_two_tiles, with_fitting_tiles
 from bmz.predict.backend import CPU, Device, OutOfMemory
 from bmz.predict.trial import TrialRun
 from bmz.testing.backend import FakeBackend, pointwise

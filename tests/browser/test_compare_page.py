@@ -13,9 +13,9 @@ import pytest
 import tifffile
 
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.compare_output import write_page
+from bmz.app.compare.output import write_page
 from bmz.app.demo import demo_image
-from bmz.app.request import RunRequest
+from bmz.engine.request import RunRequest
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app import model_code
 from bmz.cli.main import status_of
+from bmz.engine import model_code
 from bmz.predict import confined
 from bmz.predict.confine import means_here
 from bmz.testing.package import (

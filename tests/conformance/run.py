@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from bmz.app.load import load_model
-from bmz.app.model_trial import ToTest, check_models
-from bmz.app.reference import DEPARTURES
-from bmz.app.request import RunRequest
 from bmz.app.run import run
+from bmz.app.test import ToTest, check_models
+from bmz.app.test.reference import DEPARTURES
 from bmz.base.errors import BmzError
+from bmz.engine.load import load_model
+from bmz.engine.request import RunRequest
 from bmz.report.model_tests import ModelTested
 from bmz.spec.model import ModelSpec
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from tests.corpus.sabotage import UNDECIDED, Case, Corpus, sabotaged, untouched
 
 from bmz.app.check import check
-from bmz.app.request import RunRequest
 from bmz.check.finding import Finding
+from bmz.engine.request import RunRequest
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "how-well-the-check-works.md"
 

@@ -223,7 +223,7 @@ def manifests() -> Seeds:
 
 
 def read_package(folder: Path, name: str, content: bytes) -> Any:
-    from bmz.app.load import load_model
+    from bmz.engine.load import load_model
     from bmz.zoo.settings import ZooSettings
 
     for file, sound in {**_package(), name: content}.items():
@@ -376,8 +376,8 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
 
 
 def records() -> Seeds:
-    from bmz.app.replay import words_of
-    from bmz.app.request import RunRequest
+    from bmz.engine.replay import words_of
+    from bmz.engine.request import RunRequest
     from bmz.report.record import SCHEMA
 
     request = words_of(RunRequest("starter/nuclei", (), Path()))
@@ -390,8 +390,8 @@ def records() -> Seeds:
 
 
 def read_record(folder: Path, name: str, content: bytes) -> Any:
-    from bmz.app.replay import replayed
-    from bmz.app.request import RunRequest
+    from bmz.engine.replay import replayed
+    from bmz.engine.request import RunRequest
 
     (folder / name).write_bytes(content)
     (folder / "a.npy").write_bytes(npys()["a.npy"])

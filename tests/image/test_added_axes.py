@@ -10,9 +10,9 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
+from bmz.engine.request import RunRequest
 from bmz.image.faults import AxesRefused, ImageNotFound
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image

@@ -131,8 +131,8 @@ def planned(tmp_path: Path) -> ImagePlan:
     """Plan a small image."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from bmz.app.request import RunRequest
     from bmz.app.run import plan_run
+    from bmz.engine.request import RunRequest
     from bmz.testing.package import description, write_package
 
     model = write_package(tmp_path / "net", description(halo=4)).parent

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.load import load_model
 from bmz.base.errors import BmzError
 from bmz.cli.main import status_of
+from bmz.engine.load import load_model
 from bmz.spec.errors import PackageInvalid, PackageNewer
 from bmz.spec.format_version import format_version, unknown_words
 from bmz.spec.read import read_model

@@ -11,9 +11,9 @@ import tifffile
 import xarray as xr
 import yaozarrs
 
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
+from bmz.engine.request import RunRequest
 from bmz.image.grid import with_lengths
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image

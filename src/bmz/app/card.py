@@ -10,17 +10,17 @@ from math import prod
 
 import numpy as np
 
-from bmz.app.load import find_model
-from bmz.app.model_checks import own_labels
-from bmz.app.model_code import Permit
-from bmz.app.model_trial import ToTest, check_model
-from bmz.app.networks import open_network
-from bmz.app.own_tensors import OwnTensors, given_inputs, read_test_tensors
 from bmz.app.show import show_model
-from bmz.app.trust import permit_for
+from bmz.app.test import ToTest, check_model
+from bmz.app.test.checks import own_labels
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
+from bmz.engine.load import find_model
+from bmz.engine.model_code import Permit
+from bmz.engine.networks import open_network
+from bmz.engine.test_tensors import OwnTensors, given_inputs, read_test_tensors
+from bmz.engine.trust import permit_for
 from bmz.predict.backend import Backend
 from bmz.predict.devices import resolve_device
 from bmz.report.card_text import CardView, ObjectSizes, Speed
@@ -40,7 +40,7 @@ def make_card(
 
     Parameters
     ----------
-    word : see ``bmz.app.load.load_model``
+    word : see ``bmz.engine.load.load_model``
     device, trust : see ``bmz test``
 
     Raises

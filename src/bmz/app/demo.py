@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bmz.app.request import RunRequest
 from bmz.app.run import run
 from bmz.base.progress import Listener, nobody
+from bmz.engine.request import RunRequest
 from bmz.report.outcome import RunSummary
 from bmz.zoo.locate import starter_folder
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bmz.app.load import announce, environment_files, find_model, tensor_files, weights_files
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.engine.load import announce, environment_files, find_model, tensor_files, weights_files
 from bmz.plan.errors import WeightsUnusable
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped, choose_weights
 from bmz.predict.frameworks import usable_formats
@@ -65,7 +65,7 @@ def _fetch(
         package, wanted, settings, listener=listener, allow_changed=request.allow_changed
     )
     if any(file.action != "cached" for file in report.files):
-        from bmz.app.measure import sample_measures  # NumPy: not needed where all is there
+        from bmz.engine.measure import sample_measures  # NumPy: not needed where all is there
 
         sample_measures(package, model, settings)
     formats = tuple(entry.format for entry in weights)

@@ -6,13 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bmz.app.ask import with_pixel_size
-from bmz.app.cards import all_cards
-from bmz.app.load import describe, tensor_files
-from bmz.app.measure import image_measures, sample_measures
-from bmz.app.model_check import model_findings
-from bmz.app.scale import SAMPLE_PX
 from bmz.app.search import FilterUnknown, has_task
+from bmz.app.search.cards import all_cards
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.check.finding import CheckReport, unforceable
@@ -21,6 +16,11 @@ from bmz.check.fit_score import UNKNOWN, Merits, fit_score, size_closeness, stai
 from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
 from bmz.check.value_summary import ValueSummary
+from bmz.engine.ask import with_pixel_size
+from bmz.engine.load import describe, tensor_files
+from bmz.engine.measure import image_measures, sample_measures
+from bmz.engine.model_check import model_findings
+from bmz.engine.scale import SAMPLE_PX
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.sample import read_sample

@@ -11,8 +11,8 @@ from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import Channels, PixelSize, Scale, as_path
 
 if TYPE_CHECKING:
-    from bmz.app.request import RunRequest
     from bmz.base.progress import Listener
+    from bmz.engine.request import RunRequest
     from bmz.report.check_outcome import CheckSummary
     from bmz.report.lines import Line
 
@@ -86,8 +86,8 @@ def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click 
     """Say whether each IMAGE fits what MODEL expects: axes, channels, dtype, range, scale, size."""
     from bmz.app.check import check as check_images  # here, so that --help never loads NumPy
     from bmz.app.check import strict
-    from bmz.app.request import RunRequest
     from bmz.cli.progress import progress_bars
+    from bmz.engine.request import RunRequest
 
     form = "json" if words.pop("as_json") else words.pop("form")
     words.pop("form", None)
@@ -112,7 +112,7 @@ def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click 
 
 def _held(request: RunRequest, file: str, listener: Listener, *, every: bool) -> CheckSummary:
     from bmz.app.check import check as check_images
-    from bmz.app.contract import held, with_words
+    from bmz.app.check.contract import held, with_words
     from bmz.report.contract_text import read_contract
 
     contract = read_contract(as_path(file))
@@ -122,7 +122,7 @@ def _held(request: RunRequest, file: str, listener: Listener, *, every: bool) ->
 
 def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Listener) -> str:
     """Write a contract, and tell in one line what it asks for."""
-    from bmz.app.contract import locked
+    from bmz.app.check.contract import locked
     from bmz.base.files import whole_file
     from bmz.report.contract_text import contract_toml, contract_words
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from bmz.app.request import CLIPS
 from bmz.cli import completing
 from bmz.cli.device import device_option
 from bmz.cli.trusting import trust_option
@@ -23,6 +22,7 @@ from bmz.cli.words import (
     link_options,
     link_words,
 )
+from bmz.engine.request import CLIPS
 
 EPILOG = """\b
 Without --truth the order is a guess: how far results agree with each other, stay the same when
@@ -96,7 +96,7 @@ def compare(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # n
     The network of a model runs once for an image; settings of the labels reuse its output.
     """
     from bmz.app.compare import compare as compare_all  # here, so that --help never loads NumPy
-    from bmz.app.compare_output import prove_writable, write_labels_of, write_page, write_text
+    from bmz.app.compare.output import prove_writable, write_labels_of, write_page, write_text
     from bmz.cli.columns import print_table
     from bmz.cli.progress import progress_bars
     from bmz.cli.say import say
@@ -126,7 +126,7 @@ def compare(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # n
 
 def _request(**words: Any) -> Any:  # noqa: ANN401  (as above)
     from bmz.app.compare import CompareRequest
-    from bmz.app.request import RunRequest
+    from bmz.engine.request import RunRequest
 
     images = tuple(as_path(word) for word in words.pop("images"))
     sweeps, truth = dict(words.pop("sweeps")), words.pop("truth")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bmz.app.request import CLIPS, SAVED
 from bmz.cli import completing
 from bmz.cli.device import device_option
 from bmz.cli.say import say
@@ -21,9 +20,10 @@ from bmz.cli.words import (
     link_options,
     link_words,
 )
+from bmz.engine.request import CLIPS, SAVED
 
 if TYPE_CHECKING:
-    from bmz.app.request import RunRequest
+    from bmz.engine.request import RunRequest
 
 EPILOG = """\b
 For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json; with
@@ -200,7 +200,7 @@ def run(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click ha
         raise click.UsageError(f"Missing argument '{'IMAGE...' if words['model'] else 'MODEL'}'.")
     request = _request(**words)
     if record is not None:
-        from bmz.app.replay import replayed  # here, as below
+        from bmz.engine.replay import replayed  # here, as below
 
         request = replayed(as_path(record), request)
     if only_plan:
@@ -210,7 +210,7 @@ def run(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click ha
 
 
 def _request(**words: Any) -> RunRequest:  # noqa: ANN401  (as above)
-    from bmz.app.request import RunRequest  # here, so that --help never loads NumPy
+    from bmz.engine.request import RunRequest  # here, so that --help never loads NumPy
 
     images = tuple(as_path(word) for word in words.pop("images"))
     return RunRequest(

@@ -68,8 +68,8 @@ def test(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click h
     the tolerance that the model declares. A halo that is too small, tiles that change the outputs
     and labels that cannot be made are warnings, with the figures.
     """
-    from bmz.app.baseline import changes, read_baseline, read_models
-    from bmz.app.model_trial import ToTest, check_models  # here, so that --help never loads NumPy
+    from bmz.app.test import ToTest, check_models  # here, so that --help never loads NumPy
+    from bmz.app.test.baseline import changes, read_baseline, read_models
     from bmz.cli.progress import progress_bars
     from bmz.report.model_tests import exit_status, strictly
 
@@ -92,7 +92,7 @@ def test(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click h
 def _print(
     models: tuple[ModelTested, ...], found: tuple[CheckChange, ...] | None, form: str
 ) -> None:
-    from bmz.app.baseline import with_known_failures
+    from bmz.app.test.baseline import with_known_failures
     from bmz.cli.say import say
     from bmz.report.model_tests import (
         change_lines,

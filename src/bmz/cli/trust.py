@@ -22,8 +22,8 @@ def trust() -> None:
 @click.argument("model", help="Name, DOI, URL or path of a model.")
 def add_model(*, model: str) -> None:
     """Let MODEL run its own code from now on, shut in."""
-    from bmz.app.trust import add  # here, so that --help stays quick
     from bmz.cli.progress import progress_bars
+    from bmz.engine.trust import add  # here, so that --help stays quick
     from bmz.report.trust_text import added_words
 
     with progress_bars() as listener:
@@ -35,7 +35,7 @@ def add_model(*, model: str) -> None:
 @click.argument("word", metavar="MODEL", help="The name under which it is listed, or its sha256.")
 def remove_model(*, word: str) -> None:
     """Trust the code of MODEL no longer."""
-    from bmz.app.trust import remove
+    from bmz.engine.trust import remove
     from bmz.report.trust_text import removed_words
 
     say([("answer", line) for line in removed_words(remove(word))])
@@ -45,8 +45,8 @@ def remove_model(*, word: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_models(*, as_json: bool) -> None:
     """List the code that is trusted."""
-    from bmz.app.trust import listed
     from bmz.cli.columns import print_table
+    from bmz.engine.trust import listed
     from bmz.report.trust_text import HEADINGS, trust_json, trust_table
 
     entries = listed()

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from bmz.app.request import SCALES
 from bmz.base.lengths import lengths_by_axis
 from bmz.base.link import GAPS, link_ious
+from bmz.engine.request import SCALES
 
 NO_CHANNEL = -1
 

@@ -1,0 +1,90 @@
+"""What a call of the Python API says about an image, held against what can be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bmz.base.errors import WrongUsage
+from bmz.base.lengths import lengths_by_axis
+from bmz.base.link import GAPS, checked_ious, link_ious
+from bmz.engine.request import SCALES, RunRequest
+
+PixelSize = float | str | Mapping[str, float]
+"""A length in um for y and x, words such as ``"z=2um,y=0.5um,x=0.5um"``, or um by axis."""
+
+Setting = str | float | bool
+
+
+class WordRefused(WrongUsage):
+    """A word of the call does not mean anything."""
+
+    def __init__(self, name: str, value: object, hint: str) -> None:
+        super().__init__(f"{name}={value!r} cannot be meant", hint=hint, code="call.word")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a call says about an image.
+
+    Parameters
+    ----------
+    axes : one letter an axis in the order of the image, such as ``"zyx"``; None for its own names
+    channels : image channel for each channel of the model, from 0; -1 for zeros
+    pixel_size : um, over what the image says
+    scale : resize factor before the network; ``"auto"`` finds it; None for none
+    link : least IoU of labels that are joined over z and t, or by axis; None for none
+    link_gap : planes or frames that a joined object may be missing in
+    """
+
+    axes: str | None = None
+    channels: Sequence[int] | None = None
+    pixel_size: PixelSize | None = None
+    scale: float | Literal["auto"] | None = None
+    link: float | str | Mapping[str, float] | None = None
+    link_gap: int = 0
+
+    def put_into(self, request: RunRequest) -> RunRequest:
+        """Give the request with these words.
+
+        Raises
+        ------
+        WordRefused
+            A length or a factor cannot be meant.
+        """
+        if isinstance(self.scale, float | int) and not SCALES[0] <= self.scale <= SCALES[1]:
+            raise WordRefused("scale", self.scale, "a factor between 0.001 and 1000, or 'auto'")
+        if self.link_gap not in GAPS:
+            raise WordRefused("link_gap", self.link_gap, "0 or 1")
+        return replace(
+            request,
+            link=_ious(self.link),
+            link_gap=self.link_gap,
+            axes=self.axes,
+            channels=None if self.channels is None else tuple(self.channels),
+            pixel_um=_lengths(self.pixel_size),
+            scale=self.scale,
+        )
+
+
+def _ious(link: float | str | Mapping[str, float] | None) -> Mapping[str, float]:
+    try:
+        if isinstance(link, Mapping):
+            return checked_ious(link)
+        return {} if link is None else link_ious(str(link))
+    except ValueError as why:
+        raise WordRefused("link", link, str(why)) from why
+
+
+def _lengths(size: PixelSize | None) -> Mapping[str, float]:
+    try:
+        lengths = lengths_by_axis(size) if isinstance(size, str) else size
+    except ValueError as why:
+        raise WordRefused("pixel_size", size, str(why)) from why
+    if lengths is None:
+        return {}
+    by_axis = lengths if isinstance(lengths, Mapping) else dict.fromkeys("yx", float(lengths))
+    if not by_axis.keys() <= set("zyx") or not all(um > 0 for um in by_axis.values()):
+        raise WordRefused("pixel_size", size, "lengths above 0 in um, of z, y and x")
+    return by_axis

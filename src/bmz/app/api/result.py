@@ -1,0 +1,170 @@
+"""What the Python API gives back: the report of a check, and the result of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import xarray as xr
+
+from bmz.app.run import files_of, wanted_kinds
+from bmz.base.arrays import AnyArray
+from bmz.base.files import writable_folder
+from bmz.check.finding import CheckReport
+from bmz.engine.image_made import ImageMade
+from bmz.engine.job import Job
+from bmz.report.check_outcome import verdict_words
+from bmz.report.counting import counted
+from bmz.report.html import findings_html, result_html
+from bmz.write.names import output_paths, refuse_existing
+from bmz.write.overlay import overlay
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Report(CheckReport):
+    """All findings of one image and one model, the verdict, and whether it fits."""
+
+    @property
+    def fits(self) -> bool:
+        """Say whether nothing makes the result wrong or impossible; there may be `warnings`."""
+        return not self.errors
+
+    @property
+    def words(self) -> str:
+        """The verdict in words: fits, fits with warnings, or does not fit."""
+        return verdict_words(self.verdict, len(self.warnings))
+
+    def _repr_html_(self) -> str:
+        return findings_html(self.words, self.findings)
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """What a model made of an image.
+
+    Parameters
+    ----------
+    report
+        What the check said
+    """
+
+    report: Report
+    _made: ImageMade
+    _job: Job
+
+    @property
+    def labels(self) -> xr.DataArray | None:
+        """The label mask, dims of ``tzyx``: 0 background, 1 to n objects, on the image's grid.
+
+        Coordinates of z, y, x are um where the pixel size is known. None without a label recipe.
+        """
+        return self._made.predicted.labels
+
+    @property
+    def raw(self) -> xr.DataArray:
+        """The output of the network after the declared steps, dims of ``tczyx``, float32."""
+        return self._made.predicted.raw
+
+    @property
+    def image(self) -> xr.DataArray:
+        """The image as it was read, dims of ``tczyx``."""
+        return self._made.pixels
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are; 0 without labels."""
+        return self._made.objects or 0
+
+    @property
+    def counted(self) -> str:
+        """How many objects there are, in words: ``344 objects in 31 planes``."""
+        return counted(self.objects, self.record["objects_in"], self.record["joined_over"])
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The run record: hashes, versions, plan, recipe, parameters and findings."""
+        return self._made.record
+
+    def table(self, kind: Literal["objects", "planes", "tracks"] = "objects") -> pd.DataFrame:
+        """Measure every object, units in the headings (px, um, intensity).
+
+        Parameters
+        ----------
+        kind
+            ``"objects"``: one row per object, in each frame of a time series; ``"planes"``: one
+            row per object and plane, where planes were joined; ``"tracks"``: one row per track,
+            where frames were joined
+
+        Raises
+        ------
+        ValueError
+            There are no labels, or nothing was joined over the axis of that table.
+        """
+        import pandas as pd  # here: it takes long to import
+
+        tables = self._made.tables()
+        key = "table" if kind == "objects" else kind
+        if key not in tables:
+            raise ValueError(f"there is no table of {kind}: nothing was joined, see link")
+        return pd.DataFrame(tables[key])
+
+    def overlay(self) -> AnyArray:
+        """Draw the outlines of the objects on the image.
+
+        Returns
+        -------
+        (y, x, 3) uint8
+            of the plane with most objects
+
+        Raises
+        ------
+        ValueError
+            There are no labels.
+        """
+        if self.labels is None:
+            raise ValueError("without labels there are no outlines")
+        return overlay(self.image, self.labels)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write what ``bmz run`` writes: label mask, overlay, table of objects and run record.
+
+        Parameters
+        ----------
+        folder
+            Made when it is not there
+        overwrite
+            Files of these names may be replaced
+
+        Returns
+        -------
+        dict
+            kind -> path
+
+        Raises
+        ------
+        OutputExists
+            Files of these names are there.
+        """
+        folder = Path(folder)
+        image, kinds = Path(self.record["image"]), wanted_kinds(self._job)
+        (paths,) = output_paths([image], folder, kinds).values()
+        files = files_of(self._made.predicted.plan, paths)
+        if not overwrite:
+            refuse_existing(list(files.values()))
+        writable_folder(folder)
+        self._made.write(files, folder)
+        return files
+
+    def __repr__(self) -> str:
+        made = "no labels" if self.labels is None else self.counted
+        return f"<bmz.Result of {self.record['model']}: {made}>"
+
+    def _repr_html_(self) -> str:
+        words = [f"{self.counted} found by {self.record['model']}"]
+        return result_html(
+            words, None if self.labels is None else self.overlay(), self.report.findings
+        )

@@ -1,0 +1,121 @@
+"""``bmz check``: does each image fit the model? Every finding at once, nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from bmz.base.errors import BmzError
+from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.check.finding import CheckReport, Finding, unforceable
+from bmz.check.fit import check_fit, check_header
+from bmz.check.question import Question
+from bmz.engine.ask import ask
+from bmz.engine.load import find_model
+from bmz.engine.measure import image_measures, sample_measures
+from bmz.engine.model_check import model_findings
+from bmz.engine.plates import with_fields
+from bmz.engine.request import RunRequest
+from bmz.engine.scale import SAMPLE_PX
+from bmz.image.sample import read_sample
+from bmz.report.check_outcome import CheckSummary, ImageChecked
+from bmz.zoo.settings import settings_from_environment
+
+MOST_LOOKED_AT = 32
+"""Of more images than these only the headers are read; the pixels of an evenly spread sample."""
+
+
+def check(request: RunRequest, listener: Listener = nobody, *, every: bool = False) -> CheckSummary:
+    """Check every image, and every series of a file that holds several.
+
+    Parameters
+    ----------
+    request : model, images and the words on them; what concerns outputs is not looked at
+    listener : is told of files as they are done
+    every : read pixels of every image, however many there are
+
+    Raises
+    ------
+    BmzError
+        The model cannot be found or read. What concerns one image is in the summary.
+    """
+    settings = settings_from_environment()
+    package, model = find_model(request.model, settings, listener=listener)
+    sample = sample_measures(package, model, settings)
+    of_model = tuple(
+        model_findings(
+            model,
+            settings,
+            fetched=package.remote is not None,
+            wanted=request.weights,
+            trust=request.trust,
+        )
+    )
+    every_image = list(with_fields(request.images))
+    total = len(every_image)
+    looked_at = frozenset(range(total)) if every else evenly_spread(total, MOST_LOOKED_AT)
+    if len(looked_at) < total:
+        listener(Note(f"pixels are read of {len(looked_at)} of {total} images, headers of all"))
+    images: list[ImageChecked] = []
+    for number, image in enumerate(every_image):
+        asking = partial(ask, model, image, request, sample)
+        images += _checked(asking, image, of_model, pixels=number in looked_at)
+        listener(Progress("files", number + 1, total, image.name))
+    return CheckSummary(model.id, model.sha256, tuple(images))
+
+
+def evenly_spread(total: int, most: int) -> frozenset[int]:
+    """Choose at most `most` numbers of 0 to `total` - 1, the first and the last among them.
+
+    Examples
+    --------
+    >>> sorted(evenly_spread(10, 4)), sorted(evenly_spread(3, 4))
+    ([0, 3, 6, 9], [0, 1, 2])
+    """
+    if total <= most:
+        return frozenset(range(total))
+    return frozenset(i * (total - 1) // (most - 1) for i in range(most))
+
+
+def _checked(
+    asking: Callable[..., Question],
+    image: Path,
+    of_model: tuple[Finding, ...],
+    *,
+    pixels: bool,
+) -> Iterator[ImageChecked]:
+    series, count = 0, 1
+    while series < count:
+        try:
+            asked = asking(series=series)
+            count = asked.image.series_count
+            of_image = _report(asked) if pixels else check_header(asked)
+            report = CheckReport((*of_model, *of_image.findings))
+            yield ImageChecked(image, series if count > 1 else None, report, None)
+        except BmzError as why:
+            yield ImageChecked(image, series if count > 1 else None, CheckReport(()), why)
+        series += 1
+
+
+def _report(asked: Question) -> CheckReport:
+    report = check_header(asked)
+    if unforceable(report):
+        return report
+    pixels = read_sample(asked.image, SAMPLE_PX)
+    measures = image_measures(pixels, asked.channels_taken)
+    return check_fit(replace(asked, measured=measures), pixels)
+
+
+def strict(summary: CheckSummary) -> CheckSummary:
+    """Make warnings count as errors."""
+
+    def hardened(image: ImageChecked) -> ImageChecked:
+        findings = tuple(
+            replace(f, severity="error") if f.severity == "warning" else f
+            for f in image.report.findings
+        )
+        return replace(image, report=CheckReport(findings))
+
+    return replace(summary, images=tuple(map(hardened, summary.images)))

@@ -1,0 +1,145 @@
+"""``bmz check --contract`` and ``--lock``: images and objects held to a file, or written to it."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bmz.app.run import run
+from bmz.base.errors import AnswerIsNo
+from bmz.base.progress import Event, Listener, Progress, nobody
+from bmz.check.contract import Contract, Seen, broken, contract_of
+from bmz.check.value_summary import ValueSummary
+from bmz.engine.ask import with_pixel_size
+from bmz.engine.request import RunRequest
+from bmz.engine.scale import read_spread
+from bmz.image.inspect import inspect_image
+from bmz.report.check_outcome import CheckSummary, ImageChecked
+from bmz.report.outcome import ImageDone
+
+DIAMETER = "equivalent_diameter_px"
+
+
+class NotLocked(AnswerIsNo):
+    """An image does not fit, so that no contract can be made of it."""
+
+    def __init__(self, image: ImageChecked) -> None:
+        why = image.error.message if image.error else image.report.errors[0].message
+        super().__init__(
+            f"no contract is made, for '{image.name}' does not fit: {why}",
+            hint="make it of images that the model is right for",
+            code="lock.not-fitting",
+        )
+
+
+def with_words(request: RunRequest, contract: Contract) -> RunRequest:
+    """Say of the images what the contract says, where the call says nothing."""
+    words = dict(contract.words)
+    if "channels" in words:
+        words["channels"] = tuple(words["channels"])
+    unsaid = {key: value for key, value in words.items() if not getattr(request, key)}
+    return replace(request, **unsaid)
+
+
+def held(
+    summary: CheckSummary, request: RunRequest, contract: Contract, listener: Listener = nobody
+) -> CheckSummary:
+    """Add what each image breaks of a contract to what the check said.
+
+    Images that fit are run, if the contract speaks of objects.
+
+    Parameters
+    ----------
+    summary : of the check of all images
+    request : model, images and the words on them
+    """
+    fitting = [one.image for one in summary.images if _fits(one)]
+    found = _objects(request, fitting, listener) if contract.runs else {}
+    images = []
+    for one in summary.images:
+        if _fits(one):
+            seen = _seen(one, request, found.get(one.image))
+            more = broken(contract, seen, summary.model_sha256)
+            images.append(replace(one, report=one.report.with_more(more)))
+        else:
+            images.append(one)
+    return replace(summary, images=tuple(images))
+
+
+def locked(summary: CheckSummary, request: RunRequest, listener: Listener = nobody) -> Contract:
+    """Run the model on images that are right, and make a contract of what is found.
+
+    Raises
+    ------
+    NotLocked, ImagesDiffer
+        An image does not fit, or they are not alike.
+    """
+    wrong = next((one for one in summary.images if not _fits(one)), None)
+    if wrong is not None:
+        raise NotLocked(wrong)
+    found = _objects(request, [one.image for one in summary.images], listener)
+    seen = [_seen(one, request, found.get(one.image)) for one in summary.images]
+    words = {
+        "axes": request.axes,
+        "channels": request.channels,
+        "pixel_um": dict(request.pixel_um),
+        "scale": request.scale,
+    }
+    return contract_of(request.model, summary.model_sha256, words, seen)
+
+
+def _fits(one: ImageChecked) -> bool:
+    return one.error is None and not one.report.errors
+
+
+def _objects(
+    request: RunRequest, images: Sequence[Path], listener: Listener
+) -> Mapping[Path, tuple[int, float | None]]:
+    """Run the model; give for each image the number of objects and their median diameter."""
+    if not images:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="bmz-") as folder:
+        asked = replace(
+            request, images=tuple(images), folder=Path(folder), save=frozenset({"table"})
+        )
+        summary = run(asked, _only_progress(listener))
+        if summary.failed:
+            raise summary.failed[0].error
+        return {one.image: _measured(one) for one in summary.done}
+
+
+def _only_progress(listener: Listener) -> Listener:
+    # what the run notes of an image, the check has said
+    def heard(event: Event) -> None:
+        if isinstance(event, Progress):
+            listener(event)
+
+    return heard
+
+
+def _measured(done: ImageDone) -> tuple[int, float | None]:
+    with done.files["table"].open(encoding="utf-8", newline="") as file:
+        diameters = [float(row[DIAMETER]) for row in csv.DictReader(file) if row.get(DIAMETER)]
+    return done.objects or 0, median(diameters) if diameters else None
+
+
+def _seen(one: ImageChecked, request: RunRequest, found: tuple[int, float | None] | None) -> Seen:
+    info = inspect_image(one.image, axes=request.axes, series=one.series or 0)
+    info = with_pixel_size(info, request.pixel_um)
+    values = ValueSummary(read_spread(info)).channels
+    taken: Any = range(len(values)) if request.channels is None else request.channels
+    count, diameter = found or (None, None)
+    return Seen(
+        axes=info.axes,
+        dtype=str(info.dtype),
+        channels=info.sizes.get("c", 1),
+        pixel_um=dict(info.pixel_um),
+        signal=max(values[channel].high for channel in taken if channel >= 0),
+        objects=count,
+        diameter_px=diameter,
+    )

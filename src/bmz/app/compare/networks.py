@@ -1,0 +1,205 @@
+"""One model on one image for ``bmz compare``: the network once, the labels for every setting."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from bmz.base.arrays import Axed
+from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
+from bmz.check.finding import CheckReport, refuse_errors
+from bmz.check.fit import check_fit
+from bmz.engine.image_run import planes_of, put_together
+from bmz.engine.job import Job, Ready, make_ready, with_joining
+from bmz.engine.known_tensors import KnownTensors
+from bmz.engine.labelling import decide_labelling
+from bmz.engine.measure import image_measures
+from bmz.engine.output_check import output_findings
+from bmz.engine.pipeline import Pass, Stopwatch, finished_plane, network_outputs
+from bmz.engine.request import CLIPS, SCALES, RunRequest
+from bmz.image.read import read_image
+from bmz.predict.backend import Backend
+from bmz.process.consensus import plausibility
+from bmz.report.comparison import Judged, Result
+
+OF_NETWORK = ("scale", "clip")
+"""Keys of a sweep for which the network runs anew; all others change the labels alone."""
+
+RECIPE = "recipe"
+
+
+class SweepRefused(WrongUsage):
+    """A value of a sweep is none that ``bmz run`` would take."""
+
+    def __init__(self, key: str, value: str) -> None:
+        super().__init__(
+            f"--sweep {key}={value}: '{value}' is not {_MEANT[key]}",
+            hint=f"such as --sweep {key}={_EXAMPLES[key]}",
+            code="compare.sweep",
+        )
+
+
+_LIMITS: Mapping[str, tuple[float, float]] = {"scale": SCALES, "clip": CLIPS}
+
+_EXAMPLES = {"scale": "0.5,1,2", "clip": "99,99.9,none"}
+
+_MEANT = {
+    "scale": "a factor between 0.001 and 1000, auto, off or none",
+    "clip": "a percentile from 50 to 100, or none",
+}
+
+
+def network_words(words: RunRequest, settings: Mapping[str, str]) -> RunRequest:
+    """Put those settings into the words for which the network is run anew.
+
+    Raises
+    ------
+    SweepRefused
+        A value is not what ``bmz run`` takes.
+    """
+    changes = {key: _network_word(key, settings[key]) for key in OF_NETWORK if key in settings}
+    return replace(words, **changes)
+
+
+def _network_word(key: str, text: str) -> Any:  # noqa: ANN401  (a scale may be a word)
+    if text == "none":
+        return None
+    if key == "scale" and text in ("auto", "off"):
+        return "auto" if text == "auto" else 1.0
+    try:
+        value = float(text)
+    except ValueError as why:
+        raise SweepRefused(key, text) from why
+    least, most = _LIMITS[key]
+    if not least <= value <= most:
+        raise SweepRefused(key, text)
+    return value
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network gave for all planes of an image."""
+
+    job: Job
+    ready: Ready
+    pixels: xr.DataArray
+    report: CheckReport
+    work: Pass
+    planes: tuple[tuple[KnownTensors, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(
+        cls, job: Job, image: Path, backend: Backend, pixels: xr.DataArray | None = None
+    ) -> Outputs:
+        """Check an image and run the network.
+
+        Parameters
+        ----------
+        pixels : others than those of the file, on the same grid
+
+        Raises
+        ------
+        BmzError
+            The image cannot be read or does not fit, or the network fails.
+        """
+        ready = make_ready(job, image)
+        pixels = read_image(ready.asked.image) if pixels is None else pixels
+        seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
+        measures = image_measures(seen, ready.asked.channels_taken)
+        report = check_fit(replace(ready.asked, measured=measures), seen)
+        refuse_errors(image, report, force=job.request.force)
+        report = with_joining(report, job, ready)
+        work = Pass(job.model, ready.plan, job.labelling, backend, Stopwatch())
+        planes = []
+        for plane in planes_of(pixels, work):
+            known, plan = network_outputs(plane, work)
+            work = replace(work, plan=plan)
+            planes.append((known, plane.shape[1:]))
+        return cls(job, ready, pixels, report, work, tuple(planes))
+
+    def labelled(self, settings: Mapping[str, str], stable: float | None) -> Result:
+        """Make the labels for one setting; where that fails, the result has the error."""
+        words = self.job.request
+        result = Result(words.model, settings, command_of(words, self.ready.image, settings))
+        try:
+            return self._with_labels(result, stable)
+        except BmzError as why:
+            return replace(result, error=why)
+
+    def _with_labels(self, result: Result, stable: float | None) -> Result:
+        words, took = self.job.request, Stopwatch()
+        of_labels = {k: v for k, v in result.settings.items() if k not in (*OF_NETWORK, RECIPE)}
+        labelling = decide_labelling(
+            self.job.model,
+            recipe=result.settings.get(RECIPE, words.recipe),
+            settings={**words.settings, **of_labels},
+        )
+        work = replace(self.work, labelling=labelling, stopwatch=took)
+        planes = [finished_plane(known, shape, work) for known, shape in self.planes]
+        predicted = put_together(planes, self.ready.asked.image, work)
+        if predicted.labels is None:
+            raise NoLabels(words.model)
+        table = predicted.measured(self.pixels)
+        more = output_findings(work.counted, predicted.objects, labelling.choice.output)
+        return replace(
+            result,
+            labels=predicted.labels,
+            table=table,
+            apart=predicted.plan.apart,
+            joined=predicted.plan.joined,
+            recipe=labelling.choice.name,
+            parameters=labelling.told,
+            network_s=self.work.stopwatch.took_s.get("network", 0.0),
+            labels_s=took.took_s.get("labels", 0.0),
+            findings=(*self.report.findings, *more),
+            judged=Judged(stability=stable, plausible=plausibility(table)),
+        )
+
+
+class NoLabels(CouldNotTell):
+    """A model, as it was asked for, makes no labels."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"'{model}' makes no label mask that could be compared",
+            hint="--recipe NAME chooses a label recipe",
+            code="compare.no-labels",
+        )
+
+
+def command_of(words: RunRequest, image: Path, settings: Mapping[str, str]) -> str:
+    """Give the call of ``bmz run`` that makes the labels of one setting.
+
+    That code of a model may run is left out: it is never taken from a page.
+    """
+    run = network_words(words, settings)
+    of_labels = {k: v for k, v in settings.items() if k not in (*OF_NETWORK, RECIPE)}
+    told = {
+        "--axes": run.axes,
+        "--channels": ",".join("none" if n < 0 else str(n) for n in run.channels or ()),
+        "--pixel-size": ",".join(f"{axis}={um}um" for axis, um in run.pixel_um.items()),
+        "--scale": run.scale,
+        "--clip": run.clip,
+        "--recipe": settings.get(RECIPE, run.recipe),
+        "--link": ",".join(f"{axis}={iou:g}" for axis, iou in run.link.items()),
+        "--link-gap": run.link_gap,
+        "--tile": run.tile,
+    }
+    options = [part for name, value in told.items() if value for part in (name, str(value))]
+    options += ["--force"] if run.force else []
+    for key, value in {**run.settings, **of_labels}.items():
+        options += ["--set", f"{key}={value}"]
+    folder = _folder(words.model, settings)
+    return shlex.join(["bmz", "run", words.model, str(image), "-o", folder, *options])
+
+
+def _folder(model: str, settings: Mapping[str, str]) -> str:
+    # of its own for each setting: the masks of an image have the same name in all of them
+    told = "_".join([model, *(f"{key}={value}" for key, value in settings.items())])
+    return "results/" + re.sub(r"[^\w.=,-]+", "-", told).strip(".-")

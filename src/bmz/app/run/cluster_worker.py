@@ -1,0 +1,86 @@
+"""What a worker of a cluster does: it loads the model once, and runs images or tiles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bmz.app.run.cluster_progress import ToCaller
+from bmz.base.errors import BmzError
+from bmz.engine.job import Job
+from bmz.engine.prepare import opened, prepare
+from bmz.engine.replay import words_of
+from bmz.engine.request import RunRequest
+from bmz.engine.run_one import ready_or_failed, run_one
+from bmz.image.plates import PlateField
+from bmz.predict.backend import Backend
+from bmz.predict.formats import runnable
+from bmz.report.outcome import ImageDone, ImageFailed
+
+_LOADED: dict[str, tuple[Job, Backend]] = {}
+"""What this worker has loaded: one model, by the words that chose it."""
+
+
+def run_in_worker(
+    request: RunRequest, image: Path, files: Mapping[str, Path], field: PlateField | None = None
+) -> ImageDone | ImageFailed:
+    """Run one image in a worker, which loads the model with its first one.
+
+    Parameters
+    ----------
+    request : without images
+    image : to run
+    files : kind -> path of each output
+    field : of a plate, if it is one
+    """
+    try:
+        job, backend = loaded(request)
+        ready = ready_or_failed(job, image, field)
+        if isinstance(ready, ImageFailed):
+            return ready
+        return run_one(job, ready, backend, files, ToCaller(image.name))
+    except BmzError as error:
+        return ImageFailed(image, error)
+
+
+def loaded(request: RunRequest) -> tuple[Job, Backend]:
+    """Give what this worker runs, loaded once for the same words; each has a GPU of its own."""
+    key = json.dumps({**words_of(request), "trust": request.trust, "device": request.device})
+    if key not in _LOADED:
+        for _, backend in _LOADED.values():
+            backend.close()
+        _LOADED.clear()
+        job = prepare(request)
+        word = own_gpu(request.device, _gpus(job), _worker_name())
+        if word != request.device:
+            job = prepare(replace(request, device=word))
+        _LOADED[key] = (job, opened(job))
+    return _LOADED[key]
+
+
+def own_gpu(word: str, gpus: int, worker: object) -> str:
+    """Deal GPUs out: the word for the device of one of several workers on this machine.
+
+    Parameters
+    ----------
+    word : of the call, such as ``auto``; one that names a device is left as it is
+    gpus : that the framework sees
+    worker : its number; workers of a cluster have names, and are given their GPU by its manager
+    """
+    if gpus < 2 or word not in ("auto", "cuda") or not isinstance(worker, int):  # noqa: PLR2004  (one is for all)
+        return word
+    return f"cuda:{worker % gpus}"
+
+
+def _gpus(job: Job) -> int:
+    if job.device.kind != "cuda":
+        return 0
+    return sum(one.kind == "cuda" for one in runnable(job.decided.weights.format).devices())
+
+
+def _worker_name() -> object:
+    from distributed import get_worker
+
+    return get_worker().name

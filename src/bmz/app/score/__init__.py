@@ -1,0 +1,160 @@
+"""``bmz score``: how well label masks agree with the truth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from bmz.app.score.label_mask import read_mask
+from bmz.base.errors import BmzError, WrongUsage
+from bmz.base.files import is_there
+from bmz.base.progress import Listener, Progress, nobody
+from bmz.image.zarr_folder import is_node
+from bmz.process.mask_errors import mask_errors
+from bmz.process.matching import Overlap, ShapesDiffer
+from bmz.report.score_text import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
+from bmz.write.names import ENDINGS
+
+_ENDING = re.compile(
+    r"([._-](cp_)?(labels?|masks?|seg|gt|truth|predicted|prediction))?"
+    r"(\.ome)?\.(tiff?|png|npy|zarr|jpe?g)$",
+    re.IGNORECASE,
+)
+_JPEG = re.compile(r"\.jpe?g$", re.IGNORECASE)
+_IMAGES = re.compile(r"\.(tiff?|png|npy|zarr)$", re.IGNORECASE)
+
+
+class NothingToScore(WrongUsage):
+    """Words name no masks, or none that belong together."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            hint="give two files, or two folders whose masks have equal names before endings "
+            "such as .labels.tif, _mask.png",
+            code="score.nothing",
+        )
+
+
+def score(
+    predicted: Path,
+    truth: Path,
+    *,
+    ious: Sequence[float] = IOUS,
+    components: bool | None = None,
+    listener: Listener = nobody,
+) -> ScoreSummary:
+    """Score one mask, or all masks of a folder or pattern, against the truth.
+
+    Parameters
+    ----------
+    predicted, truth : a file, a folder, or a pattern such as ``results/*.labels.tif``
+    ious : thresholds, each above 0 and at most 1
+    components : of masks that do not number their objects, see `bmz.app.score.label_mask.read_mask`
+    listener : is told of files as they are done
+
+    Raises
+    ------
+    NothingToScore
+        A word names no mask, or no names agree.
+    """
+    pairs = paired(predicted, truth)
+    outcomes: list[PairScore | PairFailed] = []
+    for number, pair in enumerate(pairs, start=1):
+        outcomes.append(_scored(pair, ious, components=components))
+        listener(Progress("files", number, len(pairs), pair.name))
+    return ScoreSummary(str(predicted), str(truth), tuple(outcomes))
+
+
+def paired(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
+    """Put masks together by name: all before an ending such as ``.labels.tif`` or ``_mask.png``.
+
+    A mask without a partner is a pair of which one side is None; beside a single file all other
+    masks are left out.
+
+    Raises
+    ------
+    NothingToScore
+        A word names no mask, two masks have one name, or no names agree.
+    """
+    if is_there(predicted) and is_there(truth) and not is_many(predicted) and not is_many(truth):
+        return (MaskPair(predicted.name, predicted, truth),)
+    one, other = masks_by_name(predicted), masks_by_name(truth)
+    if not set(one) & set(other):
+        raise NothingToScore(f"no mask of '{predicted}' has the name of one of '{truth}'")
+    names = {*one, *other}
+    for word, found in ((predicted, one), (truth, other)):
+        if is_there(word) and not is_many(word):
+            names &= set(found)
+    return tuple(MaskPair(name, one.get(name), other.get(name)) for name in sorted(names))
+
+
+def is_many(word: Path) -> bool:
+    """Say whether a word names a folder of masks, and no OME-Zarr."""
+    return is_there(word) and word.is_dir() and word.suffix != ".zarr" and not is_node(word)
+
+
+def mask_name(path: Path) -> str:
+    """Give what the names of partners share: all before an ending such as ``_mask.png``.
+
+    Labels in an OME-Zarr image have the name of the image.
+
+    Examples
+    --------
+    >>> mask_name(Path("a_mask.png")), mask_name(Path("b.ome.zarr/labels/nuclei"))
+    ('a', 'b')
+    """
+    inside = path.parent.name == "labels" and path.parents[1].suffix == ".zarr"
+    return _ENDING.sub("", path.parents[1].name if inside else path.name)
+
+
+def masks_by_name(word: Path) -> Mapping[str, Path]:
+    """Give the masks of a folder or a pattern by their names.
+
+    Raises
+    ------
+    NothingToScore
+        There is none, or two have one name.
+    """
+    files: dict[str, Path] = {}
+    for path in _files(word):
+        name = mask_name(path)
+        if name in files:
+            raise NothingToScore(f"'{files[name]}' and '{path}' have the same name '{name}'")
+        files[name] = path
+    if not files:
+        raise NothingToScore(f"there is no mask at '{word}'")
+    return files
+
+
+def _files(word: Path) -> Iterator[Path]:
+    if is_many(word):
+        others = (ENDINGS["overlay"], ENDINGS["raw"])  # of bmz run, beside its label masks
+        inside = [path for path in sorted(word.iterdir()) if not path.name.endswith(others)]
+        masks = [path for path in inside if _IMAGES.search(path.name)]
+        # a folder of nothing else is told to be lossy, and not to be empty
+        yield from masks or [path for path in inside if _JPEG.search(path.name)]
+    elif is_there(word):
+        yield word
+    else:
+        anchor = Path(word.anchor)
+        pattern = str(word.relative_to(anchor)) if word.anchor else str(word)
+        yield from sorted(anchor.glob(pattern))
+
+
+def _scored(
+    pair: MaskPair, ious: Sequence[float], *, components: bool | None
+) -> PairScore | PairFailed:
+    if pair.predicted is None or pair.truth is None:
+        return PairFailed(pair, None)
+    try:
+        predicted = read_mask(pair.predicted, components=components)
+        truth = read_mask(pair.truth, components=components)
+        if predicted.shape != truth.shape:
+            raise ShapesDiffer(predicted.shape, truth.shape)
+        overlap = Overlap.of(predicted, truth)
+        matchings = tuple(overlap.matching(iou) for iou in ious)
+        return PairScore(pair, tuple(ious), matchings, mask_errors(predicted, truth))
+    except BmzError as why:
+        return PairFailed(pair, why)

@@ -1,0 +1,121 @@
+"""``bmz search``: the models of the zoo that fit some words and filters, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from bmz.app.search.cards import all_cards
+from bmz.app.search.ranking import rank, tokens
+from bmz.base.errors import WrongUsage
+from bmz.base.progress import Listener, nobody
+from bmz.predict.frameworks import usable_formats
+from bmz.report.search_text import Card, Found, SearchView
+from bmz.spec.task import TASKS
+from bmz.zoo.index import load_index
+from bmz.zoo.settings import ZooSettings
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """The words of one call of ``bmz search``.
+
+    Parameters
+    ----------
+    words : each must stand somewhere in the model
+    task : or words of it, such as ``segmentation``
+    weights : a weights format, or the beginning of its name
+    dims : ``2d`` or ``3d``
+    tags : each must be one of the model's
+    runs_here : a framework for its weights must be installed
+    labels : a label recipe must be known
+    refresh : read the index again even when it is young
+    """
+
+    words: tuple[str, ...] = ()
+    task: str | None = None
+    weights: str | None = None
+    dims: str | None = None
+    tags: tuple[str, ...] = ()
+    runs_here: bool = False
+    labels: bool = False
+    refresh: bool = False
+
+
+class FilterUnknown(WrongUsage):
+    """A filter names what no model has."""
+
+    def __init__(self, option: str, wanted: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = get_close_matches(wanted, names, n=3, cutoff=0.4) or names
+        super().__init__(
+            f"no model of the zoo has {option} '{wanted}'",
+            hint=f"there is: {', '.join(near)}",
+            code="search.filter",
+        )
+
+
+def search(
+    request: SearchRequest, settings: ZooSettings, listener: Listener = nobody
+) -> SearchView:
+    """Find models.
+
+    Raises
+    ------
+    FilterUnknown
+        No model at all has the task, weights or tag.
+    IndexUnavailable
+        The index cannot be had, and none is kept.
+    """
+    index = load_index(settings, listener=listener, refresh=request.refresh)
+    cards = all_cards(index, settings, listener=listener)
+    refuse_unknown(request, cards)
+    usable = {name for name, install in usable_formats().items() if not install}
+    hits = rank(fitting(request, cards, usable), request.words)
+    found = tuple(Found(card, score, _runs(card, usable)) for score, card in hits)
+    return SearchView(found, len(cards), index.fetched_at, index.stale)
+
+
+def refuse_unknown(request: SearchRequest, cards: Iterable[Card]) -> None:
+    """See that each filter could fit a model.
+
+    Raises
+    ------
+    FilterUnknown
+        It could not.
+    """
+    known = tuple(cards)
+    if request.task and not any(has_task(task, request.task) for task in TASKS):
+        raise FilterUnknown("task", request.task, TASKS)
+    formats = {name for card in known for name in card.weights}
+    if request.weights and not any(name.startswith(request.weights) for name in formats):
+        raise FilterUnknown("weights", request.weights, formats)
+    tags = {tag for card in known for tag in card.tags}
+    for tag in request.tags:
+        if not any(tokens(tag) == tokens(one) for one in tags):
+            raise FilterUnknown("tag", tag, tags)
+
+
+def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> Iterator[Card]:
+    """Yield the models that pass every filter."""
+    for card in cards:
+        wanted = (
+            not request.task or has_task(card.task, request.task),
+            not request.weights or any(w.startswith(request.weights) for w in card.weights),
+            not request.dims or card.dims == request.dims,
+            all(any(tokens(tag) == tokens(one) for one in card.tags) for tag in request.tags),
+            not request.runs_here or _runs(card, usable),
+            not request.labels or card.labels is not None,
+        )
+        if all(wanted):
+            yield card
+
+
+def has_task(task: str | None, wanted: str) -> bool:
+    """Say whether every word of `wanted` stands in the task of a model."""
+    return task is not None and set(tokens(wanted)) <= set(tokens(task))
+
+
+def _runs(card: Card, usable: set[str]) -> bool:
+    return bool(usable & set(card.weights))

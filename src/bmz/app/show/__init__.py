@@ -1,0 +1,75 @@
+"""``bmz show``: all that is known of a model before it is run."""
+
+from __future__ import annotations
+
+from bmz.app.show.published import Published, published
+from bmz.base.errors import BmzError
+from bmz.base.progress import Listener, nobody
+from bmz.engine.load import find_model, weights_files
+from bmz.engine.model_code import model_code
+from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
+from bmz.predict.frameworks import usable_formats
+from bmz.report.model_text import ModelView, WeightsView
+from bmz.report.trust_text import code_words
+from bmz.spec.defects import defects_of
+from bmz.spec.model import ModelSpec, Weights
+from bmz.zoo.package import Package
+from bmz.zoo.settings import ZooSettings, settings_from_environment
+
+
+def show_model(
+    word: str, settings: ZooSettings | None = None, listener: Listener = nobody
+) -> ModelView:
+    """Look at a model without running, fetching or hashing its weights.
+
+    Raises
+    ------
+    CouldNotTell
+        The model is not there, or its description is invalid.
+    """
+    settings = settings or settings_from_environment()
+    package, model = find_model(word, settings, listener=listener)
+    names = tuple(file.name for entry in model.weights for file in weights_files(model, entry))
+    told = published(package, model.sha256, names, settings)
+    usable = usable_formats()
+    return ModelView(
+        model=model,
+        recipe=_recipe(model),
+        weights=tuple(_weights(model, w, usable.get(w.format), told) for w in model.weights),
+        code=_code(model),
+        version=package.remote.version if package.remote else "",
+        defects=_defects(package, model),
+        reports=told.reports,
+    )
+
+
+def _recipe(model: ModelSpec) -> RecipeChoice | BmzError:
+    try:
+        return choose_recipe(model)
+    except BmzError as why:
+        return why
+
+
+def _weights(model: ModelSpec, entry: Weights, install: str | None, told: Published) -> WeightsView:
+    path = entry.file.path
+    fetched = path.is_file()
+    name = path.relative_to(model.folder).as_posix()
+    size = path.stat().st_size if fetched else told.sizes.get(name)
+    if install is None:
+        state = "bmz does not run this format yet"
+    else:
+        state = f"needs {install}" if install else "runs here"
+    return WeightsView(entry.format, size, fetched, state)
+
+
+def _code(model: ModelSpec) -> tuple[str, ...]:
+    codes = [(entry, model_code(entry)) for entry in model.weights]
+    found = [f"weights {entry.format}: {code_words(code)}" for entry, code in codes if code]
+    steps = [step for tensor in (*model.inputs, *model.outputs) for step in tensor.steps]
+    found += [f"step custom: {step.kwargs['source']}" for step in steps if step.name == "custom"]
+    return tuple(found)
+
+
+def _defects(package: Package, model: ModelSpec) -> tuple[str, ...]:
+    known = defects_of(model.id.partition("/")[0]) if package.remote else ()
+    return (*known, *(text for text in model.remarks if text.startswith("repaired: ")))

@@ -1,0 +1,139 @@
+"""What the zoo publishes about a package beside its manifest: sizes of files, reports of tools."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bmz.base.errors import CouldNotTell
+from bmz.base.notes import Notes
+from bmz.engine.load import notes_folders
+from bmz.report.model_text import ToolReport
+from bmz.zoo.errors import Refused
+from bmz.zoo.fetch import sizes_of
+from bmz.zoo.package import Package
+from bmz.zoo.settings import ZooSettings
+
+_DAY_S, _HOUR_S = 86400.0, 3600.0
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was found, and when to ask again.
+
+    Parameters
+    ----------
+    sizes : of files, in bytes; None where nobody says it
+    reports : one a tool; None when they could not be had
+    again_at : seconds since 1970
+    """
+
+    sizes: Mapping[str, int | None] = field(default_factory=dict)
+    reports: tuple[ToolReport, ...] | None = None
+    again_at: float = 0.0
+
+
+PUBLISHED = Notes.of("published", 2, Published)
+"""What was heard last; the key is the sha256 of the manifest."""
+
+
+def published(
+    package: Package, sha256: str, names: Sequence[str], settings: ZooSettings
+) -> Published:
+    """Tell what the zoo says of a package, asking at most once a day.
+
+    Without a network the answer is what was heard last, or nothing; nothing is raised for that.
+
+    Parameters
+    ----------
+    sha256 : of the manifest
+    names : of the files whose size is wanted
+    """
+    if package.remote is None:
+        return Published(reports=())
+    folder = notes_folders(package.manifest, sha256, settings)[-1]
+    kept = PUBLISHED.find([folder], sha256) or Published()
+    asked = set(names) <= set(kept.sizes)
+    if settings.offline or (asked and time.time() < kept.again_at):
+        return kept
+    sizes, reports = _sizes(package, names, settings), _reports(package, sha256, settings)
+    complete = sizes is not None and reports is not None
+    found = Published(
+        {**dict.fromkeys(names), **kept.sizes, **(sizes or {})},
+        kept.reports if reports is None else reports,
+        time.time() + (_DAY_S if complete else _HOUR_S),
+    )
+    PUBLISHED.keep(folder, sha256, found)
+    return found
+
+
+def newest_reports(tests: Mapping[str, Any]) -> tuple[ToolReport, ...]:
+    """Give the report of the newest version of each tool.
+
+    Source: ``CompatibilitySummary.tests`` of bioimage-io/collection,
+    ``src/backoffice/compatibility.py``: a report for each ``<tool>_<version>``.
+
+    Parameters
+    ----------
+    tests : of a ``summary.json``
+    """
+    newest: dict[str, ToolReport] = {}
+    for key, report in tests.items():
+        tool, _, version = str(key).partition("_")
+        status = report.get("status") if isinstance(report, Mapping) else None
+        if status not in {"passed", "failed", "not-applicable"}:
+            continue
+        known = newest.get(tool)
+        if known is None or _age(version) > _age(known.version):
+            newest[tool] = ToolReport(tool, version, status)
+    return tuple(newest[tool] for tool in sorted(newest))
+
+
+def _age(version: str) -> list[tuple[int, int, str]]:
+    """Give a key by which 1.4.2b10 < 1.4.2rc1 < 1.4.2 < 1.4.2.post1 < 1.4.10."""
+    parts = re.findall(r"\d+|[a-z]+", version.lower())
+    numbers = [(2, int(p), "") if p.isdigit() else (3 * (p == "post"), 0, p) for p in parts]
+    return [*numbers, (1, 0, "")]
+
+
+def _sizes(
+    package: Package, names: Sequence[str], settings: ZooSettings
+) -> Mapping[str, int | None] | None:
+    try:
+        return sizes_of(package, names, settings) if names else {}
+    except CouldNotTell:
+        return None
+
+
+def _reports(package: Package, sha256: str, settings: ZooSettings) -> tuple[ToolReport, ...] | None:
+    """Ask for the summary; that there is none is an answer, an unreachable service gives None."""
+    from bmz.zoo.http import Client
+
+    url = reports_url(package, settings)
+    if url is None:
+        return ()
+    try:
+        with Client(settings) as client:
+            document = json.loads(client.get(url, tries=1))
+        # the content of a version changes at times; reports of the former one say nothing
+        same = document.get("rdf_yaml_sha256", sha256) == sha256
+        return newest_reports(document["tests"]) if same else ()
+    except Refused as why:
+        return () if why.status == _NOT_FOUND else None
+    except (CouldNotTell, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def reports_url(package: Package, settings: ZooSettings) -> str | None:
+    """Give the address of the summary of all reports, which lies below the index."""
+    remote = package.remote
+    alias = re.search(r"/artifacts/([^/]+)/files/", remote.url) if remote else None
+    if remote is None or alias is None or not remote.version:
+        return None
+    base = settings.index_url.rpartition("/")[0]
+    return f"{base}/reports/bioimage-io/{alias[1]}/{remote.version}/summary.json"

@@ -1,0 +1,231 @@
+"""The single checks of ``bmz test``: each tells what it saw, with figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
+from bmz.engine.known_tensors import KnownTensors
+from bmz.engine.labelling import decide_labelling
+from bmz.engine.pipeline import label_map, map_of
+from bmz.engine.test_tensors import OwnTensors, as_maps, finished
+from bmz.plan.errors import MakesNoLabels, OutputUnclear, RecipeMissing, RecipeUnclear
+from bmz.plan.geometry import axis_rules, output_rules
+from bmz.predict.backend import Backend
+from bmz.predict.reach import Reach, measured_reach
+from bmz.predict.seams import run_two_ways
+from bmz.process.agreement import Agreement, compare
+from bmz.report.model_tests import ModelCheck
+from bmz.spec.files import verified
+from bmz.spec.model import ModelSpec, PackagedFile, Weights
+
+SEAM_SHARE = 0.01
+"""At a seam the output may differ by this share of its range; what is larger shows in a mask."""
+
+SEAM_PPM = 1000
+"""So many values of a million may differ by more."""
+
+
+def manifest_check(model: ModelSpec) -> ModelCheck:
+    """Say that the description is valid, with what its parser remarked."""
+    remarks = "".join(f"; {remark}" for remark in model.remarks)
+    return ModelCheck("manifest.valid", "passed", f"format {model.format_version}{remarks}")
+
+
+def file_checks(
+    model: ModelSpec, entries: Sequence[Weights], *, local: bool
+) -> Iterator[ModelCheck]:
+    """Hash every file that the description names and that is needed here.
+
+    Parameters
+    ----------
+    entries : weights that can run here
+    local : all files of the package should be here, those of other weights too
+    """
+    wanted = dict(_files(model, model.weights if local else entries))
+    wrong = []
+    for what, file in wanted.items():
+        try:
+            verified(file, what, model.folder)
+        except BmzError as why:
+            wrong.append(why.message)
+    without = sum(not file.sha256 for file in wanted.values())
+    stated = f", {without} of them without a stated sha256" if without else ""
+    detail = "; ".join(wrong) or f"{len(wanted)} files{stated}"
+    yield ModelCheck("files.verified", "failed" if wrong else "passed", detail)
+
+
+def _files(model: ModelSpec, entries: Sequence[Weights]) -> Iterator[tuple[str, PackagedFile]]:
+    for entry in entries:
+        for file in (entry.file, *entry.beside):
+            yield f"{entry.format} weights ({file.path.name})", file
+    for tensor in (*model.inputs, *model.outputs):
+        if tensor.test is not None:
+            yield f"test tensor of {tensor.id}", tensor.test
+
+
+def reproduces(
+    model: ModelSpec, entry: Weights, tensors: OwnTensors, backend: Backend
+) -> tuple[ModelCheck, Sequence[AnyArray] | None]:
+    """Run the network on the test inputs and compare with the test outputs.
+
+    Returns
+    -------
+    ModelCheck, list of arrays or None
+        and the outputs after the declared postprocessing, where there are any
+    """
+    name = f"{entry.format}.reproduces"
+    try:
+        outputs = backend.run([tensor.array for tensor in tensors.inputs])
+        found = finished(model, outputs, tensors.taken)
+        told = [
+            compare(
+                array,
+                wanted,
+                tensor.letters,
+                model.tolerance_for(tensor.id, entry.format),
+                name=tensor.id,
+            )
+            for tensor, array, wanted in zip(model.outputs, found, tensors.wanted, strict=True)
+        ]
+    except BmzError as why:
+        return ModelCheck(name, "failed", str(why)), None
+    good = all(agreement.within for agreement in told)
+    return ModelCheck(name, "passed" if good else "failed", agreements_words(model, told)), found
+
+
+def agreements_words(model: ModelSpec, told: Sequence[Agreement]) -> str:
+    """Tell how far each output is from what it should be."""
+    if len(told) == 1:
+        return str(told[0])
+    return "; ".join(f"{t.id}: {one}" for t, one in zip(model.outputs, told, strict=True))
+
+
+def network_checks(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> Iterator[ModelCheck]:
+    """Measure how far the network sees, what tiles change, and whether labels come out.
+
+    None of these fails: they tell of the quality of a model that does what it says.
+
+    Parameters
+    ----------
+    backend : a network that reproduces the test outputs
+    """
+    reach, halo = halo_check(model, tensors, backend)
+    yield halo
+    yield seam_check(model, tensors, backend, reach)
+    yield label_check(model, tensors, backend)
+
+
+def halo_check(
+    model: ModelSpec, tensors: OwnTensors, backend: Backend
+) -> tuple[Reach | None, ModelCheck]:
+    """Compare the declared halo with the receptive field that is measured on the test input.
+
+    One that is too narrow is a matter of quality: the model does what it says all the same.
+    """
+    if not model.space or not _all_spatial(model):
+        return None, ModelCheck("halo", "skipped", "an output lies on no grid of the input")
+    declared = _declared_halo(model)
+    try:
+        rules, outputs = axis_rules(model), output_rules(model)
+        maps = partial(as_maps, model, tensors.taken)
+        reach = measured_reach(backend, tensors.inputs, rules, outputs, maps)
+    except BmzError as why:
+        return None, ModelCheck("halo", "skipped", str(why))
+    seen = f"a pixel is seen {reach.pixel_px} px away, an edge {reach.edge_px} px"
+    if reach.pixel_px >= reach.seen_px - 1 or reach.sees_whole:
+        return reach, ModelCheck("halo", "skipped", f"the network sees the whole input ({seen})")
+    if not declared:
+        return reach, ModelCheck("halo", "passed", f"none is declared; {seen}")
+    wide = min(declared.values()) >= reach.pixel_px
+    told = ", ".join(f"{axis} {px}" for axis, px in declared.items())
+    return reach, ModelCheck("halo", "passed" if wide else "warning", f"declared {told} px; {seen}")
+
+
+def _all_spatial(model: ModelSpec) -> bool:
+    return all(set(model.space) <= set(tensor.letters) for tensor in model.outputs)
+
+
+def _declared_halo(model: ModelSpec) -> Mapping[str, int]:
+    rules = axis_rules(model) if any(a.halo for t in model.outputs for a in t.axes) else ()
+    return {rule.axis: rule.halo for rule in rules if rule.halo}
+
+
+def seam_check(
+    model: ModelSpec, tensors: OwnTensors, backend: Backend, reach: Reach | None
+) -> ModelCheck:
+    """Run the test input in tiles and in one piece, and compare what lies away from its border.
+
+    A network that sees the whole image gives another answer for each tile; this is told and is
+    no failure, for no tiles could change it.
+    """
+    if reach is None:
+        return ModelCheck("seams", "skipped", "an output lies on no grid of the input")
+    try:
+        ways = run_two_ways(backend, tensors.inputs, axis_rules(model), output_rules(model))
+    except BmzError as why:
+        return ModelCheck("seams", "skipped", str(why))
+    tiles = f"{ways.tiling.count} tiles of {_sizes(ways.tiling.tile)}"
+    tiled, whole = (as_maps(model, tensors.taken, arrays) for arrays in (ways.tiled, ways.whole))
+    shares, ppm = zip(*map(_apart, tiled, whole), strict=True)
+    told = f"{tiles}: at most {max(shares):.2g} of the range apart, {max(ppm):.4g} ppm by > 1 %"
+    if max(ppm) <= SEAM_PPM:
+        return ModelCheck("seams", "passed", told)
+    if reach.sees_whole or reach.edge_px >= reach.seen_px - 1:
+        return ModelCheck("seams", "skipped", f"the network sees the whole image; {told}")
+    return ModelCheck("seams", "warning", told)
+
+
+def _apart(tiled: AnyArray, whole: AnyArray) -> tuple[float, float]:
+    """Give the largest difference as a share of the range, and how many values differ by more."""
+    one, other = tiled.astype(np.float64), whole.astype(np.float64)
+    spread = float(np.ptp(other)) or 1.0
+    apart = np.abs(one - other) / spread
+    return float(apart.max(initial=0.0)), 1e6 * float((apart > SEAM_SHARE).mean())
+
+
+def _sizes(tile: Mapping[str, int]) -> str:
+    return " x ".join(f"{axis} {size}" for axis, size in tile.items())
+
+
+def label_check(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> ModelCheck:
+    """Make labels of the output for the test input, as ``bmz run`` would."""
+    try:
+        recipe, labels = own_labels(model, tensors, backend)
+    except (MakesNoLabels, OutputUnclear, RecipeMissing, RecipeUnclear) as why:
+        return ModelCheck("labels", "skipped", str(why))
+    except BmzError as why:
+        # what a recipe of ours does not take is no fault of the model
+        ours = why.code.startswith("recipe.")
+        return ModelCheck("labels", "skipped" if ours else "warning", str(why))
+    count = int(labels.max(initial=0))
+    told = f"recipe {recipe}: {count} objects on the test input"
+    # test inputs of noise hold none, and are no fault
+    return ModelCheck("labels", "passed" if count else "skipped", told)
+
+
+def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple[str, AnyArray]:
+    """Give the recipe, and the labels ((z,) y, x) that it makes of the first test input.
+
+    Raises
+    ------
+    BmzError
+        There is no recipe, or it does not take the output.
+    """
+    labelling = decide_labelling(model, recipe=None, settings={})
+    outputs = backend.run([_first(tensor.array, tensor.axes) for tensor in tensors.inputs])
+    taken = {name: (_first(x, axes), axes) for name, (x, axes) in tensors.taken.items()}
+    known = KnownTensors.of(model, taken, outputs)
+    mapped, letters = map_of(known, model, labelling)
+    array, axes = tensors.inputs[0]
+    sizes = dict(zip(axes, array.shape, strict=True))
+    shape = {axis: sizes[axis] for axis in model.space}
+    return labelling.choice.name, label_map(mapped, letters, shape, labelling, known).labels
+
+
+def _first(array: AnyArray, axes: str) -> AnyArray:
+    return array.take([0], axes.index("b")) if "b" in axes else array

@@ -1,0 +1,79 @@
+"""What is known of an image when it is held against a model: the file and the user's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from bmz.base.arrays import Axed
+from bmz.check.finding import unforceable
+from bmz.check.fit import check_header
+from bmz.check.measured import PlaneMeasures
+from bmz.check.question import Question
+from bmz.engine.request import RunRequest
+from bmz.engine.scale import read_spread, scaled
+from bmz.image.info import ImageInfo
+from bmz.image.inspect import inspect_image
+from bmz.spec.model import ModelSpec
+
+
+def ask(
+    model: ModelSpec,
+    image: Path,
+    request: RunRequest,
+    sample: Mapping[int, PlaneMeasures],
+    *,
+    series: int = 0,
+) -> Question:
+    """Put together what is known of the image: the file, then the user's words over it.
+
+    Parameters
+    ----------
+    sample : what was measured on the model's own sample
+    series : which image of the file
+
+    Raises
+    ------
+    BmzError
+        The file cannot be read, or a word does not suit it.
+    """
+    info = inspect_image(image, axes=request.axes, series=series)
+    return ask_of(model, info, request, sample, read_spread)
+
+
+def ask_of(
+    model: ModelSpec,
+    info: ImageInfo,
+    request: RunRequest,
+    sample: Mapping[int, PlaneMeasures],
+    look: Callable[[ImageInfo], Axed],
+) -> Question:
+    """Put the user's words over what is known of the image.
+
+    Parameters
+    ----------
+    sample : what was measured on the model's own sample
+    look : gives pixels of the image, where the scale must be found by them
+
+    Raises
+    ------
+    BmzError
+        A word does not suit the image.
+    """
+    info = with_pixel_size(info, request.pixel_um)
+    asked = Question(model, info, request.channels, info.pixel_um, sample=sample)
+    if unforceable(check_header(asked)):
+        return asked
+    return scaled(asked, request, partial(look, info))
+
+
+def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:
+    """Put the user's word for the pixel size, um by axis, over that of the file."""
+    if not pixel_um:
+        return info
+    told = {a: um for a, um in pixel_um.items() if a in info.sizes}
+    still = {axis: why for axis, why in info.impossible_pixel.items() if axis not in told}
+    um = {**info.pixel_um, **told}
+    return replace(info, pixel_um=um, pixel_from="--pixel-size", impossible_pixel=still)

@@ -1,0 +1,147 @@
+"""What is run: what all images of a call share, and one image that is ready to be run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import xarray as xr
+
+from bmz.base.arrays import Axed
+from bmz.base.errors import CouldNotTell
+from bmz.check.finding import CheckReport, refuse_errors
+from bmz.check.fit import check_fit, check_header
+from bmz.check.joining import joining_findings, nothing_joined
+from bmz.check.measured import PlaneMeasures
+from bmz.check.question import Question
+from bmz.engine.ask import ask
+from bmz.engine.labelling import Labelling
+from bmz.engine.measure import image_measures
+from bmz.engine.model_code import Permit
+from bmz.engine.pipeline import Stopwatch
+from bmz.engine.request import RunRequest
+from bmz.image.info import ImageInfo
+from bmz.image.plates import PlateField
+from bmz.image.read import read_image
+from bmz.plan.plan import Decided, Plan, make_plan
+from bmz.predict.backend import Device
+from bmz.spec.code import ModelCode
+from bmz.spec.model import ModelSpec
+
+
+class CoreTakesOnePiece(CouldNotTell):
+    """An image is larger than the model takes at once, and bioimageio.core shall run it whole."""
+
+    def __init__(self, image: Path, tile: Mapping[str, int]) -> None:
+        size = " x ".join(f"{axis} {px}" for axis, px in tile.items())
+        super().__init__(
+            f"'{image.name}' is larger than the {size} px that the model takes at once",
+            hint="leave out --engine core, and it is run in tiles; or crop it",
+            code="engine.one-piece",
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all images of a call share."""
+
+    request: RunRequest
+    model: ModelSpec
+    labelling: Labelling
+    device: Device
+    permit: Permit
+    own_code: ModelCode | None
+    decided: Decided
+    sample: Mapping[int, PlaneMeasures]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The pixels of an image, and what the check found in them.
+
+    Parameters
+    ----------
+    pixels : dims of ``tczyx`` in that order, as read
+    took_s : stage -> seconds
+    """
+
+    pixels: xr.DataArray
+    report: CheckReport
+    took_s: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An image whose header has been checked and whose run is planned.
+
+    Parameters
+    ----------
+    field : of a plate, if it is one
+    looked : gives its pixels, where they are read ahead
+    """
+
+    image: Path
+    asked: Question
+    report: CheckReport
+    plan: Plan
+    field: PlateField | None = None
+    looked: Callable[[], Looked] | None = None
+
+
+def make_ready(job: Job, image: Path, field: PlateField | None = None) -> Ready:
+    """Check the header of an image and plan its run.
+
+    Raises
+    ------
+    DoesNotFit
+        There is a finding of severity error, and ``--force`` is not given or of no use.
+    BmzError
+        The file cannot be read, or no tiles can be laid.
+    """
+    return ready_of(job, image, ask(job.model, image, job.request, job.sample), field)
+
+
+def ready_of(job: Job, image: Path, asked: Question, field: PlateField | None = None) -> Ready:
+    """Check what is asked and plan its run; see `make_ready`."""
+    report = check_header(asked)
+    refuse_errors(image, report, force=job.request.force)
+    plan = make_plan(asked, job.decided)
+    if job.request.engine == "core" and plan.tiling.count > 1:
+        raise CoreTakesOnePiece(image, plan.tiling.tile)
+    return Ready(image, asked, report, plan, field)
+
+
+def look(job: Job, ready: Ready) -> Looked:
+    """Read an image and check its pixels.
+
+    Raises
+    ------
+    DoesNotFit
+        There is a finding of severity error, and ``--force`` is not given or of no use.
+    BmzError
+        The pixels cannot be read.
+    """
+    return look_at(job, ready, read_image)
+
+
+def with_joining(report: CheckReport, job: Job, ready: Ready) -> CheckReport:
+    """Add to what the check found along which axes the objects are not joined."""
+    if not job.labelling.numbers_objects:
+        return report
+    tensor, asked = ready.asked.inputs[0].id, job.decided.link.ious
+    unused = [nothing_joined(asked, tensor)] if asked and not ready.plan.joined else []
+    return report.with_more([*joining_findings(ready.plan.apart, tensor), *unused])
+
+
+def look_at(job: Job, ready: Ready, read: Callable[[ImageInfo], xr.DataArray]) -> Looked:
+    """Check the pixels of an image that `read` gives; see `look`."""
+    stopwatch = Stopwatch()
+    with stopwatch.stage("read"):
+        pixels = read(ready.asked.image)
+    with stopwatch.stage("check"):
+        seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
+        measures = image_measures(seen, ready.asked.channels_taken)
+        report = check_fit(replace(ready.asked, measured=measures), seen)
+        refuse_errors(ready.image, report, force=job.request.force)
+    return Looked(pixels, with_joining(report, job, ready), stopwatch.took_s)

@@ -1,0 +1,116 @@
+"""Measure images, and once for all the sample of a model; keep the latter with our notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, Axed
+from bmz.base.errors import BmzError
+from bmz.base.notes import Notes
+from bmz.check.measured import PlaneMeasures, measure_plane
+from bmz.check.question import EMPTY_CHANNEL
+from bmz.engine.load import notes_folders
+from bmz.image.npy import npy_mapped
+from bmz.spec.files import verified
+from bmz.spec.model import ModelSpec, TensorSpec
+from bmz.zoo.package import Package
+from bmz.zoo.settings import ZooSettings
+
+MEASURES = Notes.of("measures", 2, dict[int, PlaneMeasures])
+"""Measures by channel of the model; the key is the sha256 of its manifest."""
+
+SIDE_PX = 1024
+"""The middle of a larger plane is measured: enough for hundreds of objects."""
+
+
+def image_measures(pixels: Axed, channels: Sequence[int]) -> dict[int, PlaneMeasures]:
+    """Measure one plane of each used channel: the one with the most contrast.
+
+    Parameters
+    ----------
+    pixels : axes of ``tczyx``, or a sample with ``tile`` in place of t and z
+    channels : image channel of each channel of the model
+
+    Returns
+    -------
+    dict
+        channel of the model -> measures; channels that are empty or not finite are left out
+    """
+    found = {}
+    array, axes = pixels
+    for position, channel in enumerate(channels):
+        if channel == EMPTY_CHANNEL:
+            continue
+        stack = np.moveaxis(array, axes.index("c"), 0)[channel] if "c" in axes else array
+        measures = measure_plane(_fullest(stack))
+        if measures is not None:
+            found[position] = measures
+    return found
+
+
+def _fullest(stack: AnyArray) -> AnyArray:
+    y, x = (slice(max(0, (n - SIDE_PX) // 2), (n + SIDE_PX) // 2) for n in stack.shape[-2:])
+    planes = stack.reshape(-1, *stack.shape[-2:])[:, y, x]
+    with np.errstate(invalid="ignore", over="ignore"):  # the check tells of what is not finite
+        spreads = [float(np.std(plane, dtype=np.float64)) for plane in planes]
+    return np.asarray(planes[int(np.argmax(np.nan_to_num(spreads)))])
+
+
+def sample_measures(
+    package: Package, model: ModelSpec, settings: ZooSettings
+) -> dict[int, PlaneMeasures]:
+    """Give the measures of a model's own sample, kept with our notes on its package."""
+    return model_measures(model, notes_folders(package.manifest, model.sha256, settings))
+
+
+def model_measures(model: ModelSpec, notes: Sequence[Path]) -> dict[int, PlaneMeasures]:
+    """Give the measures of the sample (else the test tensor) of the first inputs of a model.
+
+    They are taken once and kept in the last of `notes`. A model whose tensors are not here has
+    none, and so has one whose tensor is another file than the description says.
+
+    Parameters
+    ----------
+    notes : folders for our notes on the package; each is read, the last is written to
+    """
+    kept = MEASURES.find(notes, model.sha256)
+    if kept is not None:
+        return kept
+    found = _measured(model)
+    if found:
+        MEASURES.keep(notes[-1], model.sha256, found)
+    return found
+
+
+def _measured(model: ModelSpec) -> dict[int, PlaneMeasures]:
+    found: dict[int, PlaneMeasures] = {}
+    for tensor in (t for t in model.inputs if not t.optional):
+        start = len(found)
+        for number, plane in enumerate(_planes(tensor, model.folder)):
+            measures = measure_plane(plane)
+            if measures is not None:
+                found[start + number] = measures
+    return found
+
+
+def _planes(tensor: TensorSpec, folder: Path) -> list[AnyArray]:
+    if tensor.test is None or tensor.test.path.suffix != ".npy" or tensor.axis("y") is None:
+        return []
+    try:
+        verified(tensor.test, "test tensor", folder)
+        array = npy_mapped(tensor.test.path)
+    except (BmzError, OSError):
+        return []  # the sample is an aid: `bmz test` is what tells of its faults
+    letters = tensor.letters
+    if array.ndim != len(letters):
+        return []
+    middle = tuple(
+        slice(None) if axis in "cyx" else size // 2
+        for axis, size in zip(letters, array.shape, strict=True)
+    )
+    left = [axis for axis in letters if axis in "cyx"]
+    planes = np.asarray(array[middle]).transpose([left.index(a) for a in "cyx" if a in left])
+    return list(planes if "c" in left else planes[None])

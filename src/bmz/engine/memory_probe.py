@@ -1,0 +1,138 @@
+"""Try a network on two tiles, to say beforehand what an image takes, and to choose its tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, prod
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.memory import free_memory, held_memory
+from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts
+from bmz.engine.job import Job, Ready
+from bmz.plan.estimate import Estimate, fitted, widened
+from bmz.plan.plan import Plan, wide_side
+from bmz.plan.smaller import with_smaller_tiles
+from bmz.predict.backend import Backend, OutOfMemory
+from bmz.predict.onnx import available_cpus
+from bmz.predict.trial import try_run
+
+SMALL_PX = 2**17
+"""A first tile of no more pixels than this fits into any memory, where the network takes it."""
+
+NETWORK_SHARE = 0.5
+"""Of the free memory; the rest is left for the image and for other programs."""
+
+
+ROUNDED_UP = 2
+"""ONNX Runtime takes memory in powers of two: a larger tile may take up to twice as much."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of the trial.
+
+    Parameters
+    ----------
+    plan : with the tiles and the batch that fit into memory
+    estimate : of the time and the memory of the image
+    """
+
+    plan: Plan
+    estimate: Estimate
+
+
+def try_two_tiles(job: Job, ready: Ready, backend: Backend, *, in_parts: bool) -> Tried:
+    """Run a small tile for its memory, choose the tiles by it, and run one of these for its time.
+
+    Parameters
+    ----------
+    in_parts : the image is read, labelled and written in parts
+
+    Raises
+    ------
+    OutOfMemory, NetworkFailed
+        The network does not run on the small tile, or not at all.
+    """
+    free, plan = free_memory(), ready.plan
+    room = free * NETWORK_SHARE
+    bytes_a_pixel = _bytes_a_pixel(job, plan, backend)
+    if bytes_a_pixel:
+        if job.request.tile is None:
+            plan = widened(plan, job.model, bytes_a_pixel, room)
+        plan = fitted(plan, job.model, bytes_a_pixel, room)
+    inputs = tile_inputs(job, plan)
+    held = held_memory()
+    took = try_run(backend, inputs)
+    runs = ceil(plan.tiling.count / plan.batch) * max(prod(plan.loop.values()), 1)
+    image = bytes_in_parts(ready, job) if in_parts else bytes_in_one_piece(ready, job)
+    estimate = Estimate(
+        run_s=took.took_s,
+        network_s=took.took_s * runs,
+        held_bytes=held,
+        network_bytes=took.peak_bytes,
+        image_bytes=image,
+        free_bytes=free,
+        workers=1,
+    )
+    return Tried(plan, replace(estimate, workers=_workers(job, estimate)))
+
+
+def with_fitting_tiles(job: Job, ready: Ready, backend: Backend) -> Ready:
+    """Give an image the largest tiles that fit, if its network sees the whole image.
+
+    Every output of such a network hangs a little on all that it is given, so that fewer tiles
+    are nearer to the result of one piece.
+    """
+    plan = ready.plan
+    way = plan.tiling.way
+    if job.request.tile or wide_side(job.model, way) is None or plan.tiling.count == 1:
+        return ready
+    bytes_a_pixel = _bytes_a_pixel(job, plan, backend)
+    if not bytes_a_pixel:
+        return ready
+    room = free_memory() * NETWORK_SHARE
+    wide = widened(plan, job.model, bytes_a_pixel, room)
+    return replace(ready, plan=fitted(wide, job.model, bytes_a_pixel, room))
+
+
+def _bytes_a_pixel(job: Job, plan: Plan, backend: Backend) -> float | None:
+    small = plan
+    while prod(small.tiling.tile.values()) * small.batch > SMALL_PX:
+        halved = with_smaller_tiles(small, job.model)
+        if halved is None:
+            break
+        small = halved
+    try:
+        took = try_run(backend, tile_inputs(job, small))
+    except OutOfMemory:
+        return None  # the run itself goes on to smaller tiles, and says so
+    if took.peak_bytes is None:
+        return None
+    return ROUNDED_UP * took.peak_bytes / (prod(small.tiling.tile.values()) * small.batch)
+
+
+def tile_inputs(job: Job, plan: Plan) -> Sequence[AnyArray]:
+    """Make tensors of noise of the shapes that the network is given for the tiles of a plan.
+
+    Returns
+    -------
+    list of arrays
+        with the axes and dtypes of the inputs that are not optional
+    """
+    rng = np.random.default_rng(0)
+    inputs = []
+    needed = [tensor for tensor in job.model.inputs if not tensor.optional]
+    for tensor, channels in zip(needed, plan.channels, strict=True):
+        sizes = {"b": plan.batch, "c": len(channels), **plan.tiling.tile}
+        shape = [sizes.get(axis, 1) for axis in tensor.letters]
+        inputs.append(rng.random(shape, np.float32).astype(tensor.dtype))
+    return inputs
+
+
+def _workers(job: Job, estimate: Estimate) -> int:
+    if estimate.peak_bytes is None or job.device.kind != "cpu":
+        return 1
+    return max(1, min(available_cpus(), int(estimate.free_bytes / max(estimate.peak_bytes, 1))))

@@ -1,0 +1,118 @@
+"""Find out with the test tensors of a model which output of its network is which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
+from bmz.base.notes import Notes
+from bmz.engine.known_tensors import KnownTensors, all_stepped
+from bmz.engine.pipeline import network_inputs
+from bmz.image.npy import npy_array
+from bmz.predict.backend import Backend
+from bmz.predict.backend import Weights as ToLoad
+from bmz.predict.output_order import OutputsUnclear
+from bmz.process.adapt import cast_within_range
+from bmz.spec.files import verified
+from bmz.spec.model import ModelSpec, TensorSpec
+
+OUTPUTS = Notes.of("outputs", 2, tuple[str, ...], one_per_key=True)
+"""Names of the outputs in the order of the description; the key is the format of the weights."""
+
+_MISMATCHED = 1e-3  # of the values: enough to tell one output from another
+
+
+def open_by_test(
+    model: ModelSpec,
+    weights_format: str,
+    to_load: ToLoad,
+    opener: Callable[[str, ToLoad], Backend],
+    notes_of: Callable[[], Sequence[Path]],
+) -> Backend:
+    """Open weights; where nothing says which output is which, let the test tensors say it.
+
+    What was found is kept with our notes on the package, so that it is found out once.
+
+    Parameters
+    ----------
+    model : its test tensors are files of the package
+    weights_format : as in model descriptions
+    to_load : what the backend is opened with
+    opener : loads weights, such as ``bmz.predict.open.open_backend``
+    notes_of : gives the folders for our notes; each is read, the last is written to
+
+    Raises
+    ------
+    OutputsUnclear
+        The test tensors are absent, or do not decide it either.
+    """
+    try:
+        return opener(weights_format, to_load)
+    except OutputsUnclear as unclear:
+        notes = notes_of()
+        known = OUTPUTS.find(notes, weights_format)
+        if known in unclear.candidates:
+            return opener(weights_format, replace(to_load, output_names=known))
+        found = _by_test(model, unclear.candidates, lambda names: opener(
+            weights_format, replace(to_load, output_names=names)))  # fmt: skip
+        if found is None:
+            raise
+        OUTPUTS.keep(notes[-1], weights_format, found)
+        return opener(weights_format, replace(to_load, output_names=found))
+
+
+def _by_test(
+    model: ModelSpec,
+    candidates: Sequence[tuple[str, ...]],
+    opened: Callable[[tuple[str, ...]], Backend],
+) -> tuple[str, ...] | None:
+    tensors = [*(t for t in model.inputs if not t.optional), *model.outputs]
+    arrays = [_test_tensor(tensor, model.folder) for tensor in tensors]
+    if not candidates or any(array is None for array in arrays):
+        return None
+    known = [array for array in arrays if array is not None]
+    given, wanted = known[: -len(model.outputs)], known[-len(model.outputs) :]
+    taken = {
+        tensor.id: (cast_within_range(array, tensor.dtype), tensor.letters)
+        for tensor, array in zip(tensors, given, strict=False)
+    }
+    inputs = [tensor.array for tensor in network_inputs(taken, model)]
+    agree = []
+    for names in candidates:
+        with closing(opened(names)) as backend:
+            tried = KnownTensors.of(model, taken, backend.run(inputs))
+        if _agrees(model, tried, wanted):
+            agree.append(names)
+    return agree[0] if len(agree) == 1 else None
+
+
+def _agrees(model: ModelSpec, known: KnownTensors, wanted: Sequence[AnyArray]) -> bool:
+    try:
+        outputs = all_stepped(model, known)
+    except BmzError:
+        return False  # the steps of one output need not suit another
+    return all(map(_same, outputs, wanted))
+
+
+def _same(found: AnyArray, wanted: AnyArray) -> bool:
+    if found.shape != wanted.shape:
+        return False
+    near = np.isclose(found.astype(np.float64), wanted.astype(np.float64), rtol=1e-3, atol=1e-3)
+    return bool(1 - near.mean() <= _MISMATCHED)
+
+
+def _test_tensor(tensor: TensorSpec, folder: Path) -> AnyArray | None:
+    if tensor.test is None or tensor.test.path.suffix != ".npy":
+        return None
+    try:
+        verified(tensor.test, "test tensor", folder)
+        array = npy_array(tensor.test.path)
+    except (BmzError, OSError):
+        return None  # the caller tells that the outputs are unclear; `bmz test` tells of the file
+    return array if array.ndim == len(tensor.letters) else None

@@ -1,0 +1,405 @@
+"""One plane or stack through the model: the declared pipeline, in the declared order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.axes import IMAGE_AXES, SPACE
+from bmz.base.errors import CouldNotTell
+from bmz.base.progress import Listener, Note, nobody
+from bmz.engine.known_tensors import KnownTensors, referred_inputs
+from bmz.engine.labelling import Labelling
+from bmz.engine.output_check import refuse_nonfinite
+from bmz.plan.plan import Plan
+from bmz.plan.smaller import with_smaller_tiles
+from bmz.predict.backend import Backend
+from bmz.predict.cutting import Tensor
+from bmz.predict.tiles import TileTooLarge, run_tiles
+from bmz.process.adapt import (
+    cast_within_range,
+    clip_channels,
+    from_layout,
+    grid_of,
+    take_channels,
+    to_layout,
+)
+from bmz.process.finish import finish_labels
+from bmz.process.finite import PixelCount, nonfinite_pixels
+from bmz.process.ops import apply_steps
+from bmz.process.ops_scaling import Reference
+from bmz.process.recipe import Labelled
+from bmz.process.resize import resize_image, resize_labels
+from bmz.process.resized_maps import ResizedMaps
+from bmz.spec.model import ModelSpec
+
+Made = TypeVar("Made")
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each stage of a run."""
+
+    took_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to the stage `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.took_s[name] = self.took_s.get(name, 0.0) + time.perf_counter() - start
+
+
+class OutputIsNoMap(CouldNotTell):
+    """An output has an axis of objects, and a map of the image is wanted."""
+
+    def __init__(self, output: str, letters: str) -> None:
+        super().__init__(
+            f"output '{output}' has the axes {letters}: one entry an object, and no map of the "
+            "image that could be kept or labelled",
+            hint="paint its objects with --recipe masks, or name another with --set output=ID",
+            code="recipe.no-map",
+        )
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What every plane of an image is run with."""
+
+    model: ModelSpec
+    plan: Plan
+    labelling: Labelling
+    backend: Backend
+    stopwatch: Stopwatch
+    listener: Listener = nobody
+    engine: Literal["bmz", "core"] = "bmz"
+    counted: PixelCount = field(default_factory=PixelCount)
+    """Pixels of the output, over all planes that are run with it."""
+
+
+@dataclass(frozen=True)
+class PlaneResult:
+    """What the model made of one plane or stack.
+
+    Parameters
+    ----------
+    raw : (c, (z,) y, x) float32, the map after the declared steps, on the network's grid
+    labels : ((z,) y, x) on the grid of the image; None without a recipe
+    classes : a label is the number of a class, the same in every plane
+    plan : the one it was given, with the tiles and the batch that memory held
+    scores : one for each label; None where the recipe has none
+    """
+
+    raw: FloatArray
+    plan: Plan
+    labels: AnyArray | None = None
+    scores: FloatArray | None = None
+    classes: bool = False
+
+
+def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
+    """Run the declared pipeline on one plane or stack.
+
+    Parameters
+    ----------
+    plane : (c, (z,) y, x), as read
+    work : model, plan, recipe and backend
+    """
+    known, plan = network_outputs(plane, work)
+    return finished_plane(known, plane.shape[1:], replace(work, plan=plan))
+
+
+def network_outputs(plane: AnyArray, work: Pass) -> tuple[KnownTensors, Plan]:
+    """Prepare one plane or stack and run the network; labels are not made.
+
+    Returns
+    -------
+    KnownTensors, Plan
+        the outputs, with those inputs to which a step after the network refers, and the plan
+        with the tiles and the batch that memory held
+
+    Raises
+    ------
+    OutputNotFinite
+        No pixel of any plane is a number.
+    """
+    model = work.model
+    with work.stopwatch.stage("prepare"):
+        taken = taken_inputs(plane, model, work.plan)
+        tensors = network_inputs(taken, model, steps=work.engine == "bmz")
+        referred = {name: taken[name] for name in referred_inputs(model) if name in taken}
+        del taken
+    with work.stopwatch.stage("network"):
+        outputs, plan = run_as_memory_allows(
+            work.plan, model, work.listener, partial(run_tiles_in_memory, tensors, work)
+        )
+        count_pixels(outputs, work)
+    return KnownTensors.of(model, referred, outputs), plan
+
+
+def count_pixels(outputs: Sequence[AnyArray], work: Pass) -> None:
+    """Count the pixels of the output that becomes labels; see `bmz.engine.output_check`."""
+    output = work.labelling.choice.output
+    position = [tensor.id for tensor in work.model.outputs].index(output)
+    work.counted.add(*nonfinite_pixels(outputs[position], work.model.outputs[position].letters))
+    refuse_nonfinite(work.counted, work.plan, output)
+
+
+def run_tiles_in_memory(
+    tensors: Sequence[Tensor], work: Pass, plan: Plan
+) -> tuple[list[AnyArray], int]:
+    """Run the tiles of a plan; give the outputs, and how many tiles were run at once."""
+    tiling, batch = plan.tiling, plan.batch
+    return run_tiles(
+        work.backend, tensors, tiling, plan.outputs, batch=batch, listener=work.listener
+    )
+
+
+def run_as_memory_allows(
+    plan: Plan,
+    model: ModelSpec,
+    listener: Listener,
+    attempt: Callable[[Plan], tuple[Made, int]],
+) -> tuple[Made, Plan]:
+    """Run the network; where memory runs out, with half the batch, then with smaller tiles.
+
+    Parameters
+    ----------
+    plan, model : what is run; the model says which sizes are legal
+    listener : hears of smaller tiles
+    attempt : runs the tiles of a plan, and says how many were run at once
+
+    Returns
+    -------
+    what `attempt` made, Plan
+        the plan is that with the tiles and the batch that were used
+
+    Raises
+    ------
+    TileTooLarge
+        Memory does not hold the smallest tile that the network takes.
+    """
+    while True:
+        try:
+            made, batch = attempt(plan)
+        except TileTooLarge:
+            smaller = with_smaller_tiles(plan, model)
+            if smaller is None:
+                raise
+            large, small = (_size(one.tiling.tile) for one in (plan, smaller))
+            listener(Note(f"a tile of {large} does not fit into memory; now {small}"))
+            plan = smaller
+        else:
+            return made, replace(plan, batch=batch)
+
+
+def _size(tile: Mapping[str, int]) -> str:
+    return f"{' x '.join(map(str, tile.values()))} px"
+
+
+def taken_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> dict[str, Reference]:
+    """Choose channels, clip, resize and cast for each input; no declared step is applied.
+
+    Parameters
+    ----------
+    plane : (c, (z,) y, x), as read
+
+    Returns
+    -------
+    dict
+        id -> input in the layout of its tensor, and the letters of its dimensions
+    """
+    inputs = [tensor for tensor in model.inputs if not tensor.optional]
+    taken = {}
+    for tensor, channels in zip(inputs, plan.channels, strict=True):
+        pixels = take_channels(plane, channels)
+        if plan.clip is not None:
+            pixels = clip_channels(pixels, plan.clip)
+        if plan.scale != 1:
+            pixels = resize_image(pixels, tuple(plan.shape.values()))
+        laid = to_layout(pixels, "c" + model.space, tensor.letters)
+        taken[tensor.id] = (cast_within_range(laid, tensor.dtype), tensor.letters)
+    return taken
+
+
+def network_inputs(
+    taken: Mapping[str, Reference], model: ModelSpec, *, steps: bool = True
+) -> list[Tensor]:
+    """Apply the declared preprocessing of each input.
+
+    Parameters
+    ----------
+    taken : see `taken_inputs`
+    steps : the declared steps are done here, and not by whoever runs the network
+
+    Returns
+    -------
+    list of Tensor
+        each input in the layout of its tensor, with its axes
+    """
+    inputs = [tensor for tensor in model.inputs if not tensor.optional]
+    if not steps:
+        return [Tensor(*taken[tensor.id]) for tensor in inputs]
+    return [
+        Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken)) for tensor in inputs
+    ]
+
+
+def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneResult:
+    """Do the declared steps after the network, and make the labels.
+
+    Parameters
+    ----------
+    known : outputs of the network for one plane or stack, and the inputs that steps refer to
+    shape : its spatial sizes
+    work : model, plan and recipe
+    """
+    with work.stopwatch.stage("labels"):
+        return _finished(known, shape, work)
+
+
+def _finished(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneResult:
+    mapped, letters = map_of(known, work.model, work.labelling)
+    if work.labelling.recipe is None:
+        return PlaneResult(_as_raw(mapped, letters), work.plan)
+    network = tuple(work.plan.shape.values())
+    decoder = work.labelling.decoder
+    if shape != network and decoder is not None and decoder.rescale == "maps":
+        grown = work.labelling.at_factor(1 / work.plan.scale)
+        labelled = label_resized_map((mapped, letters), network, shape, grown, known)
+    else:
+        labelled = label_map(mapped, letters, work.plan.shape, work.labelling, known)
+        cropped = labelled.labels[tuple(slice(size) for size in network)]
+        labelled = replace(labelled, labels=resize_labels(cropped, shape))
+    raw = _as_raw(mapped, letters) if labelled.drawn is None else labelled.drawn[None]
+    done = finish_labels(labelled, work.labelling.finish)
+    return PlaneResult(raw, work.plan, done.labels, done.scores, classes=done.classes)
+
+
+def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:
+    return from_layout(np.asarray(mapped, dtype=np.float32), letters)[0]
+
+
+def map_of(known: KnownTensors, model: ModelSpec, labelling: Labelling) -> tuple[AnyArray, str]:
+    """Give the output that becomes labels after the declared steps that give the map.
+
+    Parameters
+    ----------
+    known : outputs of the network, and the inputs that steps refer to
+
+    Returns
+    -------
+    ndarray, str
+        the map and its axes
+
+    Raises
+    ------
+    OutputIsNoMap
+        It has an axis of objects, and the recipe is for maps.
+    """
+    output, recipe = labelling.choice.output, labelling.recipe
+    tensor = next(tensor for tensor in model.outputs if tensor.id == output)
+    if tensor.per_object and not (recipe is not None and recipe.per_object):
+        raise OutputIsNoMap(tensor.id, tensor.letters)
+    return known.stepped(output, labelling.map_steps)
+
+
+def label_map(
+    mapped: AnyArray,
+    letters: str,
+    shape: Mapping[str, int],
+    labelling: Labelling,
+    known: KnownTensors,
+) -> Labelled:
+    """Turn the map of one image into labels, on the grid that the network works on.
+
+    Parameters
+    ----------
+    mapped : output of the network after the declared steps that give the map
+    letters : its axes
+    shape : spatial sizes of the input of the network
+    labelling : with a recipe
+    known : all tensors, for steps that refer to one and for recipes of single objects
+    """
+    recipe = labelling.recipe
+    assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    if recipe.per_object:
+        size = tuple(shape.values())
+        # masks of the whole image may lie along the channel axis of a map
+        items = from_layout(mapped, letters)[0] if set(letters) <= {"b", *IMAGE_AXES} else mapped
+        others = known.output_arrays
+        return recipe.apply(items, (), labelling.parameters, shape=size, others=others)
+    declared, _ = apply_steps(labelling.label_steps, mapped, letters, references=known.references)
+    maps, _ = from_layout(declared, letters)
+    grid = grid_of(maps.shape[1:], shape)
+    return recipe.apply(maps, grid, labelling.parameters)
+
+
+def label_resized_map(
+    mapped: tuple[AnyArray, str],
+    network: tuple[int, ...],
+    image: tuple[int, ...],
+    labelling: Labelling,
+    known: KnownTensors,
+) -> Labelled:
+    """Bring the map of a resized image to the image, and turn it into labels there.
+
+    Parameters
+    ----------
+    mapped : the map after the declared steps that give it, and its axes
+    network, image : spatial sizes of the resized image and of the image, px
+    labelling : with a recipe of maps, and its parameters for the grid of the image
+    known : all tensors, for steps that refer to one
+
+    Returns
+    -------
+    Labelled
+        of the shape of the image
+    """
+    maps, letters = mapped
+    resized = resized_maps(from_layout(maps, letters)[0], network, image, labelling)
+    recipe = labelling.recipe
+    assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    if labelling.label_steps:
+        laid = to_layout(np.asarray(resized), _image_axes(letters), letters)
+        declared, _ = apply_steps(labelling.label_steps, laid, letters, references=known.references)
+        labels, _ = from_layout(declared, letters)
+        sizes = dict(zip(_image_axes(letters)[1:], image, strict=True))
+        labelled = recipe.apply(labels, grid_of(labels.shape[1:], sizes), labelling.parameters)
+    else:
+        read: Any = resized if recipe.sparse else np.asarray(resized)
+        labelled = recipe.apply(read, resized.grid, labelling.parameters)
+    return replace(labelled, labels=labelled.labels[tuple(slice(size) for size in image)])
+
+
+def resized_maps(
+    maps: Any,  # noqa: ANN401  (an array, or one of which parts are read)
+    network: tuple[int, ...],
+    image: tuple[int, ...],
+    labelling: Labelling,
+) -> ResizedMaps:
+    """Give a map (c, (z,) y, x) of a resized image as it lies on the image.
+
+    Parameters
+    ----------
+    network, image : spatial sizes of the resized image and of the image, px
+    """
+    decoder = labelling.decoder
+    assert decoder is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    axes = dict(zip("zyx"[-len(network) :], network, strict=True))
+    own = decoder.parameters_from({}, {}) if labelling.label_steps else labelling.parameters
+    lengths = decoder.lengths(maps.shape[0], len(network), own)
+    return ResizedMaps(maps, network, image, grid_of(maps.shape[1:], axes), lengths)
+
+
+def _image_axes(letters: str) -> str:
+    return "c" + "".join(axis for axis in SPACE if axis in letters)

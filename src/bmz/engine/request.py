@@ -1,0 +1,86 @@
+"""What ``bmz run`` is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+SAVED = ("labels", "raw", "overlay", "table")
+"""What ``--save`` may name; the run record is always written."""
+
+SCALES = (1e-3, 1e3)
+"""Least and largest factor of a resize: beyond, nothing would be left or fit."""
+
+CLIPS = (50, 100)
+"""Least and largest percentile above which intensities are cut."""
+
+PrecisionWord = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The words of one call of ``bmz run``.
+
+    Parameters
+    ----------
+    model : see ``bmz.engine.load.load_model``
+    images : files
+    folder : for the outputs; made when it is not there
+    device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
+    weights : a weights format; None to choose
+    axes : the user's word for the axes of the files
+    channels : image channel for each model channel; -1 for zeros
+    pixel_um : the user's word for the pixel size, um
+    scale : resize factor, ``auto`` or None for no resizing
+    clip : percentile above which intensities are cut; None for no cut
+    recipe : name of a label recipe, ``none`` for no labels; None to choose by evidence
+    settings : ``--set`` words
+    link : axis (``z``, ``t``) -> least IoU of labels of neighbouring planes or frames that are
+        joined; empty for none
+    link_gap : planes or frames that a joined object may be missing in, 0 or 1
+    tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
+    precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
+    save : which of `SAVED`
+    labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
+    overwrite : existing outputs may be replaced
+    resume : images whose outputs are there, made by the same words, are left out
+    memory_gb : an image that would need more is run in parts; None for half of what is free
+    workers : processes on this machine among which the images are dealt out; 1 for this one
+    scheduler : address of a Dask scheduler whose workers run the images, or the JSON file that
+        it writes; None for none
+    threads : of a network on a CPU; None for as many as there are processors
+    force : run despite findings of severity error
+    engine : ``core`` lets bioimageio.core predict, the declared steps included
+    trust : whether the model's own code may run in this call, shut in or with all rights
+    """
+
+    model: str
+    images: tuple[Path, ...]
+    folder: Path
+    device: str = "auto"
+    weights: str | None = None
+    axes: str | None = None
+    channels: tuple[int, ...] | None = None
+    pixel_um: Mapping[str, float] = field(default_factory=dict)
+    scale: float | Literal["auto"] | None = None
+    clip: float | None = None
+    recipe: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    link: Mapping[str, float] = field(default_factory=dict)
+    link_gap: int = 0
+    tile: int | None = None
+    batch: int | None = None
+    precision: PrecisionWord = "auto"
+    save: frozenset[str] = frozenset({"labels", "overlay", "table"})
+    labels_format: Literal["tiff", "zarr"] = "tiff"
+    overwrite: bool = False
+    resume: bool = False
+    memory_gb: float | None = None
+    workers: int = 1
+    scheduler: str | None = None
+    threads: int | None = None
+    force: bool = False
+    engine: Literal["bmz", "core"] = "bmz"
+    trust: Literal["no", "confined", "unconfined"] = "no"

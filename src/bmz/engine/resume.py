@@ -1,0 +1,69 @@
+"""``bmz run --resume``: leave out what was finished before, and take leftovers away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bmz.base.files import is_left_by_dead
+from bmz.engine.job import Job
+from bmz.engine.replay import words_of
+from bmz.report.outcome import ImageDone
+from bmz.report.record import SCHEMA, content_sha256
+from bmz.write.names import JOINED_TABLES
+from bmz.write.record import as_json
+
+
+def finished(job: Job, image: Path, files: Mapping[str, Path]) -> ImageDone | None:
+    """Give what an earlier call wrote for an image; None where it is not there, or another.
+
+    Parameters
+    ----------
+    job : of this call; model, image and words must be those of the record
+    files : kind -> path of each output; all must be there
+    """
+    record = _read(files["record"])
+    if record is None or record.get("schema") != SCHEMA:
+        return None
+    # tables of joined objects are there only where an image has planes or frames to join
+    written = {
+        kind: path
+        for kind, path in files.items()
+        if kind not in JOINED_TABLES or kind in record.get("files", ())
+    }
+    if not all(path.exists() for path in written.values()):
+        return None
+    same = (
+        record.get("model_sha256") == job.model.sha256
+        and record.get("request") == as_json(words_of(job.request))
+        and record.get("image_sha256") == content_sha256(image)
+    )
+    return ImageDone(image, written, record.get("objects"), (), record) if same else None
+
+
+def remove_leftovers(folder: Path, kind: str) -> None:
+    """Remove what processes that are no more have left half written in `folder`.
+
+    Parameters
+    ----------
+    kind : ``writing`` for outputs; ``scratch`` for what runs in parts need in between, with which
+        a run may still be gone on
+    """
+    for path in folder.glob(f".{kind}-*"):
+        if not is_left_by_dead(path):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None  # cut short: the image is run again
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,52 @@
+"""``--scale auto``: the factor by the pixel sizes, else by the size of the objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from bmz.base.arrays import Axed
+from bmz.check.measured_rules import object_factor
+from bmz.check.question import Question
+from bmz.check.scale import scale_to
+from bmz.engine.measure import image_measures
+from bmz.engine.request import RunRequest
+from bmz.image.info import ImageInfo
+from bmz.image.sample import read_sample
+from bmz.plan.errors import ScaleUnknown
+from bmz.spec.pixels import known_pixel_size
+
+SAMPLE_PX = 2**22
+"""Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
+
+
+def scaled(asked: Question, request: RunRequest, sample: Callable[[], Axed]) -> Question:
+    """Put the resize factor into a question: the number asked for, or the one that is found.
+
+    Parameters
+    ----------
+    sample : gives pixels of the image, where they must be looked at
+
+    Raises
+    ------
+    ScaleUnknown
+        ``auto``, and neither pixel sizes nor object sizes tell the factor.
+    """
+    if request.scale != "auto":
+        return replace(asked, scale=request.scale)
+    factor = scale_to(known_pixel_size(asked.model).um, asked.pixel_um)
+    if factor is None:
+        factor = object_factor(measured(asked, sample()))
+    if factor is None:
+        raise ScaleUnknown(asked.model.id)
+    return replace(asked, scale=factor)
+
+
+def measured(asked: Question, pixels: Axed) -> Question:
+    """Put what is measured on pixels of the image into a question."""
+    return replace(asked, measured=image_measures(pixels, asked.channels_taken))
+
+
+def read_spread(info: ImageInfo) -> Axed:
+    """Read `SAMPLE_PX` of an image, evenly spread."""
+    return read_sample(info, SAMPLE_PX)

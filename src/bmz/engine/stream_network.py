@@ -1,0 +1,85 @@
+"""Who runs the network of an image in parts: this process, with the model that it has loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from bmz.base.progress import Listener
+from bmz.engine.job import Job
+from bmz.engine.pipeline import run_as_memory_allows
+from bmz.engine.scratch import PlaneFolder
+from bmz.engine.stream_parts import PreparedImage
+from bmz.plan.plan import Plan
+from bmz.predict.backend import Backend
+from bmz.predict.tile_store import TileStore
+from bmz.predict.tiles import Tiles, fill
+
+
+class Network(Protocol):
+    """Fills the map of a plane or stack, tile by tile."""
+
+    @property
+    def name(self) -> str:
+        """The name of the backend, for the record."""
+
+    def fill(
+        self,
+        job: Job,
+        plan: Plan,
+        prepared: PreparedImage,
+        folder: PlaneFolder,
+        listener: Listener,
+    ) -> tuple[TileStore, Plan]:
+        """Run the tiles that are not in the folder.
+
+        Returns
+        -------
+        TileStore, Plan
+            the store with all tiles, and the plan with those that memory held
+        """
+
+
+@dataclass(frozen=True)
+class ThisProcess:
+    """Runs all tiles here.
+
+    Parameters
+    ----------
+    backend : the loaded model
+    """
+
+    backend: Backend
+
+    @property
+    def name(self) -> str:
+        """The name of the backend, for the record."""
+        return self.backend.name
+
+    def fill(
+        self,
+        job: Job,
+        plan: Plan,
+        prepared: PreparedImage,
+        folder: PlaneFolder,
+        listener: Listener,
+    ) -> tuple[TileStore, Plan]:
+        """Run the tiles that are not in the folder, with smaller ones where memory runs out."""
+
+        def attempt(plan: Plan) -> tuple[TileStore, int]:
+            tiles = tiles_of(self.backend, plan, prepared, listener)
+            store = TileStore(folder.maps(plan), tiles.places(), output_number(job))
+            return store, fill(store, tiles)
+
+        return run_as_memory_allows(plan, job.model, listener, attempt)
+
+
+def tiles_of(backend: Backend, plan: Plan, prepared: PreparedImage, listener: Listener) -> Tiles:
+    """Give the tiles of a plane or stack."""
+    inputs = [prepared.parted()]
+    return Tiles(backend, inputs, plan.tiling, plan.outputs, plan.batch, listener)
+
+
+def output_number(job: Job) -> int:
+    """Give the position of the output that becomes labels."""
+    return [tensor.id for tensor in job.model.outputs].index(job.labelling.choice.output)
