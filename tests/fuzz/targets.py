@@ -138,9 +138,10 @@ def read_pixels(folder: Path, name: str, content: bytes) -> Any:
 
 
 def _pixels(path: Path) -> Any:
+    from tests.image.regions import read_region
+
     from bmz.image.inspect import inspect_image
     from bmz.image.read import read_image
-    from bmz.image.region import read_region
 
     info = inspect_image(path)
     if "q" in info.axes:

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.image.regions import read_region
 
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
@@ -16,7 +17,7 @@ from bmz.engine.request import RunRequest
 from bmz.image.faults import AxesRefused, ImageNotFound
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
-from bmz.image.region import _with_dropped, read_region
+from bmz.image.region import _with_dropped
 from bmz.image.sample import read_sample
 from bmz.testing.package import description, write_package
 

@@ -17,6 +17,7 @@ import tifffile
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.image.regions import read_region
 from zarr import codecs
 
 from bmz.base.arrays import AnyArray
@@ -24,7 +25,6 @@ from bmz.base.errors import CouldNotTell
 from bmz.image.blosc_chunk import ChunkDamaged, refuse_cut_chunk
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
-from bmz.image.region import read_region
 from bmz.image.tiff_segments import _looking
 
 RANDOM = np.random.default_rng(0)

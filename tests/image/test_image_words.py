@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.image.regions import read_region
 
 from bmz.base.axes import IMAGE_AXES
 from bmz.base.errors import BmzError
@@ -29,7 +30,7 @@ from bmz.image.faults import (
 from bmz.image.grid import named, pixel_um_of, with_lengths
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
-from bmz.image.region import open_image, read_region
+from bmz.image.region import open_image
 
 A = Path("a.tif")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from tests.image.microscope_files import write_lif, write_nd2
+from tests.image.regions import read_region
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
@@ -17,7 +18,6 @@ from bmz.image.faults import FormatPluginMissing, SeriesOutOfRange, TwoChannelAx
 from bmz.image.formats import format_of
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
-from bmz.image.region import read_region
 
 CZI = b"ZISRAWFILE" + bytes(22)
 LIF = b"\x70\0\0\0\x10\0\0\0\x2a" + bytes(23)

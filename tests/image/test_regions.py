@@ -16,6 +16,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.image.regions import read_region
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
@@ -23,7 +24,7 @@ from bmz.image.faults import AxesUnknown, RegionRefused
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
-from bmz.image.region import open_image, read_region
+from bmz.image.region import open_image
 from bmz.image.tiff_planes import TiffPlanes
 
 RNG = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -32,7 +33,7 @@ from bmz.process.output_map import ChannelsDiffer
 from bmz.process.ring import with_ring
 from bmz.process.thresholds import OTSU, threshold_of
 from bmz.process.whole_map import whole_map_parameters
-from bmz.spec.facts import facts_of, known_aliases
+from bmz.spec.facts import TABLE, facts_of
 
 TRUTH = cells(11)
 F, C = foreground(TRUTH), contour(TRUTH)
@@ -193,7 +194,7 @@ def test_distances_are_in_pixels_of_the_input() -> None:
 
 def contour_models() -> dict[str, Mapping[str, float | int | bool | str]]:
     """Give the curated parameters of every model whose recipe is ``contour``."""
-    ways = {a: facts.recipe for a in known_aliases() if (facts := facts_of(a))}
+    ways = {a: facts.recipe for a in json.loads(TABLE.read_text("utf-8")) if (facts := facts_of(a))}
     return {a: w.value.parameters for a, w in ways.items() if w and w.value.name == "contour"}
 
 

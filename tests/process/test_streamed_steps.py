@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from bmz.base.arrays import AnyArray
 from bmz.base.steps import Step
 from bmz.process.ops import apply_steps
-from bmz.process.streamed_steps import Parts, StepNotStreamed, applied, streamed_ops
+from bmz.process.streamed_steps import (
+    Parts,
+    StepNotStreamed,
+    applied,
+    percentiles_of,
+    streamed_ops,
+)
 
 AXES = "bcyx"
 
@@ -90,6 +96,17 @@ def test_percentiles_of_floats_are_exact(seed: int, rows: int, low: float, high:
     found = streamed(steps, image, rows)
 
     np.testing.assert_array_equal(found, apply_steps(steps, image, AXES)[0])
+
+
+@given(seed=st.integers(0, 2**32 - 1), side=st.integers(2, 80), which=st.floats(0, 100))
+def test_percentiles_of_parts_are_those_of_numpy_whatever_the_size(
+    seed: int, side: int, which: float
+) -> None:
+    image = np.random.default_rng(seed).random((side, side))
+
+    (found,) = percentiles_of(parted(image[None, None], 7), AXES, AXES, [which])
+
+    np.testing.assert_array_equal(found, np.percentile(image, which).reshape(1, 1, 1, 1))
 
 
 @pytest.mark.parametrize(

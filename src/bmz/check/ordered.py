@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.percentiles import Places
 
 FEW_BYTES = 2
 """Whole numbers of up to so many bytes NumPy sorts by their digits, when asked for "stable"."""
@@ -45,16 +46,8 @@ def percentiles(
     -------
     (shares,) float64, unit of `order`
     """
-    places = np.array(shares) / 100 * (len(order) - 1)
-    before = np.floor(places).astype(np.intp)
-    part = places - before
-    low = order[before].astype(dtype)
-    high = order[np.minimum(before + 1, len(order) - 1)].astype(dtype)
-    rise = high - low
-    # from the nearer of the two, so that no percentile is beyond it by rounding
-    nearer_low = part < 0.5  # noqa: PLR2004 - the middle
-    found: FloatArray = np.where(nearer_low, low + rise * part, high - rise * (1 - part))
-    return found
+    places = Places.among(len(order), shares)
+    return places.between(order[places.below].astype(dtype), order[places.above].astype(dtype))
 
 
 def median_filled(order: AnyArray, size: int) -> AnyArray:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bmz.image.faults import AxesUnknown, ImageUnreadable
+
 UNKNOWN_AXIS = "q"
 """The letter of an axis that the file does not name (tifffile uses the same)."""
 
@@ -52,3 +54,24 @@ class ImageInfo:
     def sizes(self) -> dict[str, int]:
         """Give the size of each named axis."""
         return {a: n for a, n in zip(self.axes, self.shape, strict=True) if a != UNKNOWN_AXIS}
+
+    def refuse_unknown_axes(self) -> None:
+        """Refuse the image where an axis has no name.
+
+        Raises
+        ------
+        AxesUnknown
+        """
+        if UNKNOWN_AXIS in self.axes or not {"y", "x"} <= set(self.axes):
+            raise AxesUnknown(self.path, self.axes, self.shape)
+
+    def refuse_changed(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Refuse pixels of another size or dtype than was found; axes of size 1 may differ.
+
+        Raises
+        ------
+        ImageUnreadable
+        """
+        stored, expected = ([n for n in sizes if n > 1] for sizes in (shape, self.shape))
+        if stored != expected or dtype != self.dtype:
+            raise ImageUnreadable(self.path, "changed since it was looked at")

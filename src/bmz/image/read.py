@@ -6,10 +6,9 @@ import xarray as xr
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import in_image_order
-from bmz.image.faults import AxesUnknown, ImageUnreadable
 from bmz.image.formats import format_of
 from bmz.image.grid import named, with_lengths
-from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.info import ImageInfo
 from bmz.image.readers import READERS
 
 
@@ -36,19 +35,8 @@ def read_image(info: ImageInfo) -> xr.DataArray:
     CouldNotTell
         The pixels are damaged, cut short, transparent, or larger than the memory.
     """
-    refuse_unknown_axes(info)
+    info.refuse_unknown_axes()
     return laid_out(READERS[format_of(info.path)].pixels(info.path, info.series), info)
-
-
-def refuse_unknown_axes(info: ImageInfo) -> None:
-    """Refuse an image of which an axis has no name.
-
-    Raises
-    ------
-    AxesUnknown
-    """
-    if UNKNOWN_AXIS in info.axes or not {"y", "x"} <= set(info.axes):
-        raise AxesUnknown(info.path, info.axes, info.shape)
 
 
 def laid_out(pixels: AnyArray, info: ImageInfo) -> xr.DataArray:
@@ -64,8 +52,7 @@ def laid_out(pixels: AnyArray, info: ImageInfo) -> xr.DataArray:
     ImageUnreadable
         They have another size or dtype than the header said.
     """
-    if _larger(pixels.shape) != _larger(info.shape) or pixels.dtype != info.dtype:
-        raise ImageUnreadable(info.path, "changed since it was looked at")
+    info.refuse_changed(pixels.shape, pixels.dtype)
     stored = named(pixels.reshape(info.shape), info.axes)
     return with_lengths(
         stored.transpose(*in_image_order(info.axes)),
@@ -73,7 +60,3 @@ def laid_out(pixels: AnyArray, info: ImageInfo) -> xr.DataArray:
         channel_names=info.channel_names,
         colour=info.colour,
     )
-
-
-def _larger(shape: tuple[int, ...]) -> list[int]:
-    return [n for n in shape if n > 1]

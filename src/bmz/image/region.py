@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from bmz.base.arrays import Axed
 from bmz.base.axes import in_image_order
 from bmz.image.decoding import decoding
-from bmz.image.faults import AxesUnknown, ImageTooLarge, ImageUnreadable, RegionRefused
+from bmz.image.faults import ImageTooLarge, RegionRefused
 from bmz.image.formats import format_of
-from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.info import ImageInfo
 from bmz.image.readers import READERS
 from bmz.image.stored import Box, Stored
 
@@ -104,44 +104,13 @@ def open_image(info: ImageInfo) -> Iterator[OpenImage]:
     CouldNotTell
         The file cannot be read.
     """
-    _refuse_unnamed(info)
+    info.refuse_unknown_axes()
     found = format_of(info.path)
     with ExitStack() as stack:
         with decoding(info.path, found):
             stored = stack.enter_context(READERS[found].opened(info.path, info.series))
-        same_type = stored.dtype.newbyteorder("=") == info.dtype
-        if _larger(stored.shape) != _larger(info.shape) or not same_type:
-            raise ImageUnreadable(info.path, "changed since it was looked at")
+        info.refuse_changed(stored.shape, stored.dtype.newbyteorder("="))
         yield OpenImage(info, stored, found)
-
-
-def read_region(info: ImageInfo, slices: Mapping[str, slice]) -> xr.DataArray:
-    """Read one region of an inspected image; `open_image` is quicker where there are many.
-
-    Parameters
-    ----------
-    info : as `bmz.image.inspect.inspect_image` gives it
-    slices : by axis, without a step; axes without one are taken whole
-
-    Returns
-    -------
-    DataArray
-        equal to ``read_image(info).isel(slices)``, coordinates and attributes as well
-
-    Raises
-    ------
-    AxesUnknown, RegionRefused
-        An axis has no name; the slices do not suit the image.
-    CouldNotTell
-        The pixels cannot be had.
-    """
-    with open_image(info) as image:
-        return image.region(slices)
-
-
-def _refuse_unnamed(info: ImageInfo) -> None:
-    if UNKNOWN_AXIS in info.axes or not {"y", "x"} <= set(info.axes):
-        raise AxesUnknown(info.path, info.axes, info.shape)
 
 
 def _box(info: ImageInfo, slices: Mapping[str, slice]) -> Box:
@@ -158,10 +127,6 @@ def _box(info: ImageInfo, slices: Mapping[str, slice]) -> Box:
             raise RegionRefused(info.path, _in_words(slices), why)
         box.append(slice(start, stop))
     return tuple(box)
-
-
-def _larger(shape: tuple[int, ...]) -> list[int]:
-    return [n for n in shape if n > 1]
 
 
 def _with_dropped(stored: tuple[int, ...], kept: tuple[int, ...], box: Box) -> Box:

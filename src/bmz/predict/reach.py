@@ -81,24 +81,6 @@ def measured_reach(
     )
 
 
-def measured_halo(
-    backend: Backend,
-    tensors: Sequence[Tensor],
-    rules: Sequence[AxisRule],
-    outputs: Sequence[OutputRule],
-    finish: Finish = list,
-) -> int | None:
-    """Give the halo, px, that a network needs whose description declares none.
-
-    Returns
-    -------
-    int or None
-        None for a network that sees the whole test input: no halo is wide enough for it.
-    """
-    reach = measured_reach(backend, tensors, rules, outputs, finish)
-    return None if reach.edge_px >= reach.seen_px - 1 else reach.edge_px
-
-
 @dataclass(frozen=True)
 class _Movement:
     """How far each output moved, as a share of its range."""

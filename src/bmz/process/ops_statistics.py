@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.percentiles import Places
 
 PART = 1 << 16
 """Values that are looked at together; they fit in the processor's cache as float64."""
@@ -95,23 +96,20 @@ def _parts(rows: AnyArray) -> Iterator[AnyArray]:
 
 
 def _percentiles_of(row: AnyArray, which: Sequence[float]) -> FloatArray:
-    last = len(row) - 1
-    position: FloatArray = last * (np.asarray(which, np.float64) / 100)
     low, high = row.min(), row.max()
     if np.isnan(high):
         return np.full(len(which), np.nan)
-    if set(position) <= {0, last}:
-        ends: FloatArray = np.where(position == 0, low, high).astype(np.float64)
+    if set(which) <= {0, 100}:
+        ends: FloatArray = np.where(np.equal(which, 0), low, high).astype(np.float64)
         return ends
-    below = np.floor(position).astype(np.intp)
-    ranks = np.stack([below, np.minimum(below + 1, last)])
+    places = Places.among(len(row), which)
+    ranks = np.stack([places.below, places.above])
     counts = _counts(row, low, high)
     if counts is None:
         values: FloatArray = np.partition(row, np.unique(ranks))[ranks].astype(np.float64)
     else:
         values = float(low) + np.searchsorted(np.cumsum(counts), ranks, side="right")
-    between: FloatArray = values[0] + (values[1] - values[0]) * (position - below)
-    return between
+    return places.between(*values)
 
 
 def _counts(row: AnyArray, low: np.generic, high: np.generic) -> AnyArray | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.errors import CouldNotTell
+from bmz.base.percentiles import Places
 from bmz.base.steps import Step
 from bmz.process.ops import Op, op_of
 from bmz.process.ops_scaling import (
@@ -242,14 +243,13 @@ def percentiles_of(
     low, high, count, whole = _range_of(rows())
     columns = []
     for row in range(len(low)):
-        # in this order, as NumPy: the last digit counts where a rank is hit exactly
-        position = (count - 1) * (np.asarray(which, np.float64) / 100)
-        below = np.floor(position).astype(np.int64)
-        ranks = np.unique(np.concatenate([below, np.minimum(below + 1, count - 1)]))
+        places = Places.among(count, which)
+        ranks = np.union1d(places.below, places.above)
         values = _ranked(rows, row, (low[row], high[row]), ranks, whole=bool(whole[row]))
-        at = np.array([values[int(rank)] for rank in below])
-        next_ = np.array([values[int(min(rank + 1, count - 1))] for rank in below])
-        columns.append(at if lower else at + (next_ - at) * (position - below))
+        below, above = (
+            np.array([values[int(r)] for r in at]) for at in (places.below, places.above)
+        )
+        columns.append(below if lower else places.between(below, above))
     shape = None
     for part in parts():
         shape = tuple(n if i in kept else 1 for i, n in enumerate(part.shape))

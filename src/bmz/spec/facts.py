@@ -93,11 +93,6 @@ def facts_of(alias: str) -> Facts | None:
     return None if entry is None else _facts(entry)
 
 
-def known_aliases() -> tuple[str, ...]:
-    """List the models of the table."""
-    return tuple(_table())
-
-
 def bare_alias(name: str) -> str:
     """Take the zoo before an alias and the version behind it away.
 

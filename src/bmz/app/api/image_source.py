@@ -15,7 +15,7 @@ from bmz.engine.scale import read_spread
 from bmz.image.arrays import ArrayImage, inspect_array
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
-from bmz.image.read import laid_out, read_image, refuse_unknown_axes
+from bmz.image.read import laid_out, read_image
 
 ImageLike: TypeAlias = str | Path | ArrayImage
 
@@ -44,7 +44,7 @@ class Given:
         """Give the pixels, with the words that `info` has of them; see `read_image`."""
         if self.array is None:
             return read_image(info)
-        refuse_unknown_axes(info)
+        info.refuse_unknown_axes()
         pixels = np.asarray(self.array)
         return laid_out(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), info)
 
