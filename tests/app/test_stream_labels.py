@@ -17,7 +17,6 @@ from bmz.engine import stream_labels
 from bmz.engine.stream_labels import (
     Labels,
     LabelStack,
-    closed_up,
     in_image,
     overview,
     without_border,
@@ -119,21 +118,6 @@ def test_objects_that_were_left_out_do_not_make_a_plane_full() -> None:
     part = labels_of(stored, np.array([0, 1, 0, 0, 2, 3]))
 
     assert LabelStack([part], {}, "zyx").fullest_plane() == {"z": 1}
-
-
-@given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), unique_by=lambda pair: pair[0]))
-def test_a_numbering_without_gaps_keeps_its_order_and_its_background(
-    numbers: list[tuple[int, bool]],
-) -> None:
-    before = np.array([0, *(number if kept else 0 for number, kept in numbers)])
-
-    after = closed_up(before)
-
-    assert set(after[before > 0]) == set(range(1, len(set(before[before > 0])) + 1))
-    assert not after[before == 0].any()
-    one, other = np.meshgrid(before, before)
-    np.testing.assert_array_equal(after[None] < after[:, None], one < other)
-    np.testing.assert_array_equal(closed_up(after), after)
 
 
 @pytest.mark.parametrize(

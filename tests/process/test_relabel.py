@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
+from skimage.segmentation import relabel_sequential
 
 from bmz.base.arrays import LabelArray
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import closed_up, in_raster_order
 from bmz.testing.strategies import label_masks
 
 MASKS = label_masks(
@@ -69,3 +70,14 @@ def test_a_mask_without_objects_has_no_scores(shape: tuple[int, int]) -> None:
     assert done.labels.shape == shape
     assert done.scores is not None
     assert done.scores.shape == (0,)
+
+
+@given(MASKS)
+def test_labels_close_up_as_those_of_scikit_image(labels: LabelArray) -> None:
+    expected, _, numbers = relabel_sequential(labels)
+
+    found, had = closed_up(labels)
+
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(had, np.asarray(numbers)[1:])
+    np.testing.assert_array_equal(closed_up(found)[0], found)

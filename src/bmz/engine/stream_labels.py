@@ -17,6 +17,7 @@ from bmz.engine.stream_parts import BLOCK_PX
 from bmz.image.grid import named
 from bmz.image.region import OpenImage
 from bmz.process.blocks import Found
+from bmz.process.relabel import closed_up
 
 OVERLAP_PX = 128
 """Of blocks of labels; grows where objects are larger."""
@@ -164,7 +165,7 @@ def without_border(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyAr
     seen = [np.asarray(stored[(*before, *edge)]).ravel() for edge in edges]
     kept = numbers.copy()
     kept[np.unique(np.concatenate(seen))] = 0
-    return closed_up(kept)
+    return closed_up(kept)[0]
 
 
 def in_image(stored: Any, count: int, size: Sequence[int]) -> AnyArray:  # noqa: ANN401  (as above)
@@ -197,15 +198,6 @@ def in_image(stored: Any, count: int, size: Sequence[int]) -> AnyArray:  # noqa:
     order = np.argsort(first, kind="stable")[: np.count_nonzero(first < unseen)]
     ranks[order] = np.arange(1, len(order) + 1)
     return ranks
-
-
-def closed_up(kept: AnyArray) -> AnyArray:
-    """Close the gaps of a numbering: the order stays, and so does 0."""
-    ranks = np.zeros(int(kept.max(initial=0)) + 1, np.int64)
-    left = np.sort(kept[kept > 0])
-    ranks[left] = np.arange(1, len(left) + 1)
-    fewer: AnyArray = ranks[kept]
-    return fewer
 
 
 def overview(labels: LabelStack, image: OpenImage) -> tuple[xr.DataArray, xr.DataArray]:

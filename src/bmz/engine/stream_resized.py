@@ -10,9 +10,10 @@ import numpy as np
 from scipy import ndimage
 
 from bmz.base.boxes import Box, boxes
-from bmz.engine.stream_labels import Labels, closed_up
+from bmz.engine.stream_labels import Labels
 from bmz.engine.stream_parts import side_of_blocks
 from bmz.process.blocks import Found
+from bmz.process.relabel import closed_up
 from bmz.process.resize import resized_labels_part
 from bmz.write.ome_zarr import scratch_array
 
@@ -45,7 +46,7 @@ def on_image(
         resized[box] = part
         seen.look(part, box)
     there = Found([seen.first[1:]], [np.concatenate(found.scores)] if found.scores else [])
-    numbers = closed_up(np.where(seen.first < UNSEEN, there.numbers(), 0))
+    numbers, _ = closed_up(np.where(seen.first < UNSEEN, there.numbers(), 0))
     high, wide = seen.longest()
     return Labels(resized, numbers, there, tuple(size), (side, side), (high, wide))
 

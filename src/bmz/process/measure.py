@@ -16,6 +16,7 @@ from bmz.image.grid import pixel_um_of
 from bmz.process.object_hulls import convex_areas
 from bmz.process.object_pixels import ObjectPixels
 from bmz.process.object_runs import Runs, runs_of
+from bmz.process.relabel import closed_up
 
 _PLANE_AXES = 2
 
@@ -116,7 +117,7 @@ def _measure(
 ) -> Table:
     axes = [str(axis) for axis in labels.dims]
     um = pixel_um_of(labels)
-    numbers, label = _closed_up(labels.values)
+    numbers, label = closed_up(labels.values)
     runs = runs_of(numbers)
     table = {"label": label, **_places(runs, axes, um), **_sizes(runs, axes, um)}
     if len(axes) == _PLANE_AXES:
@@ -128,22 +129,6 @@ def _measure(
     for name, channel in channels.items():
         table |= _brightness(pixels, channel.values, name, runs.sizes)
     return table
-
-
-def _closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
-    """Give labels without gaps, and the number that each had."""
-    most = int(labels.max(initial=0))
-    if most > 2 * labels.size:  # a table of all numbers would be larger than the image
-        found, flat = np.unique(labels, return_inverse=True)
-        present = found[found > 0]
-        return flat.reshape(labels.shape) + (1 - len(found) + len(present)), present
-    there = np.zeros(most + 1, np.bool_)
-    there[labels.reshape(-1)] = True
-    if there[1:].all():
-        return labels, np.arange(1, most + 1)
-    there[0] = False
-    ranks = np.where(there, np.cumsum(there), 0)
-    return ranks[labels], np.flatnonzero(there)
 
 
 def _places(runs: Runs, axes: Sequence[str], um: Mapping[str, float]) -> Table:

@@ -57,3 +57,33 @@ def _numbered(flat: LabelArray, old: NDArray[np.int64]) -> NDArray[np.int32]:
     table = np.zeros(int(old.max()) + 1, np.int32)
     table[old] = new
     return table[np.maximum(flat, 0)]
+
+
+def closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
+    """Give labels without gaps in their order, and the number that each had.
+
+    ``skimage.segmentation.relabel_sequential`` gives the same, and sorts the whole image for it.
+
+    Parameters
+    ----------
+    labels : (...) integers, 0 is background
+
+    Returns
+    -------
+    (...) integers
+        1 to n, and 0 where `labels` is 0
+    (n,) integers
+        the number that label k had, at k - 1
+    """
+    most = int(labels.max(initial=0))
+    if most > 2 * labels.size:  # a table of all numbers would be larger than the image
+        found, flat = np.unique(labels, return_inverse=True)
+        present = found[found > 0]
+        return flat.reshape(labels.shape) + (1 - len(found) + len(present)), present
+    there = np.zeros(most + 1, np.bool_)
+    there[labels.reshape(-1)] = True
+    if there[1:].all():
+        return labels, np.arange(1, most + 1)
+    there[0] = False
+    ranks = np.where(there, np.cumsum(there), 0)
+    return ranks[labels], np.flatnonzero(there)
