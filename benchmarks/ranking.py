@@ -18,7 +18,7 @@ from scipy.stats import kendalltau
 
 from bmz.app.compare import CompareRequest, compare
 from bmz.engine.request import RunRequest
-from bmz.report.comparison import Judged
+from bmz.results.compare import Judged
 
 MODELS = ("starter/nuclei", "starter/nuclei-flows", "starter/nuclei-contour",
           "nuclei-broad", "unmicst-nuclei", "stardist-dsb2018")  # fmt: skip

@@ -18,14 +18,9 @@ from bmz.app.test.baseline import (
     with_known_failures,
 )
 from bmz.cli.main import status_of
-from bmz.report import model_tests
-from bmz.report.model_tests import (
-    CheckStatus,
-    ModelCheck,
-    ModelTested,
-    change_lines,
-    exit_status,
-)
+from bmz.report import tested_text
+from bmz.report.tested_text import change_lines
+from bmz.results.test import CheckStatus, ModelCheck, ModelTested, exit_status, strictly
 from bmz.testing.package import description, write_package
 
 STATUSES: tuple[CheckStatus, ...] = ("passed", "warning", "failed", "skipped")
@@ -38,7 +33,7 @@ def outcome(model: str = "m", **checks: CheckStatus) -> ModelTested:
 
 
 def kept(folder: Path, *models: ModelTested) -> Path:
-    (folder / "base.json").write_text(model_tests.tested_json(models), encoding="utf-8")
+    (folder / "base.json").write_text(tested_text.tested_json(models), encoding="utf-8")
     return folder / "base.json"
 
 
@@ -119,7 +114,7 @@ def test_a_baseline_of_an_earlier_version_is_read_and_its_failures_are_known(
 
 def test_a_warning_that_was_there_before_is_known_to_a_strict_test_too(tmp_path: Path) -> None:
     path = kept(tmp_path, outcome(halo="warning", seams="passed"))
-    now = model_tests.strictly([outcome(halo="warning", seams="warning")])
+    now = strictly([outcome(halo="warning", seams="warning")])
 
     found = changes(now, read_baseline(path, strict=True))
 

@@ -16,7 +16,7 @@ from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.engine.request import RunRequest
-from bmz.report.outcome import ImageDone
+from bmz.results.run import ImageDone
 from bmz.testing.package import Description, description, write_package
 
 pytest.importorskip("onnx")

@@ -13,8 +13,8 @@ from bmz.app.check import check, strict
 from bmz.app.run import plan_run
 from bmz.base.progress import Event, Note
 from bmz.engine.request import RunRequest
-from bmz.report.check_outcome import CheckSummary
-from bmz.report.outcome import ImagePlan
+from bmz.results.check import CheckSummary
+from bmz.results.run import ImagePlan
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

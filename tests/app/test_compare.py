@@ -22,7 +22,7 @@ from bmz.engine.request import RunRequest
 from bmz.predict.onnx import OnnxBackend
 from bmz.report import compare_text
 from bmz.report.compare_page import packed, page
-from bmz.report.comparison import Comparison
+from bmz.results.compare import Comparison
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

@@ -24,9 +24,9 @@ from bmz.engine.prepare import NothingToJoin
 from bmz.engine.replay import replayed
 from bmz.engine.request import RunRequest
 from bmz.report import compare_page, compare_text
-from bmz.report.outcome import ImageDone, ImagePlan, RunSummary
 from bmz.report.run_text import plan_lines, run_lines
-from bmz.report.score_text import PairScore
+from bmz.results.run import ImageDone, ImagePlan, RunSummary
+from bmz.results.score import PairScore
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

@@ -18,7 +18,7 @@ from bmz.app.test import ToTest, check_model, check_models
 from bmz.cli.main import status_of
 from bmz.engine import networks
 from bmz.predict.confine import means_here
-from bmz.report.model_tests import ModelTested
+from bmz.results.test import ModelTested
 from bmz.testing.backend import FakeBackend, local_mean
 from bmz.testing.package import Description, description, sha256_of, write_package
 

@@ -18,8 +18,8 @@ from bmz.base.progress import Event, Note
 from bmz.engine.output_check import OutputNotFinite
 from bmz.engine.request import RunRequest
 from bmz.process.finite import nonfinite_pixels
-from bmz.report.outcome import RunSummary
 from bmz.report.run_text import run_lines
+from bmz.results.run import RunSummary
 from bmz.testing.package import Description, description, sha256_of, write_identity, write_package
 
 pytest.importorskip("onnx")

@@ -21,8 +21,8 @@ from bmz.engine.image_run import put_together
 from bmz.engine.pipeline import Pass, PlaneResult, Stopwatch
 from bmz.engine.request import RunRequest
 from bmz.report import compare_page, compare_text
-from bmz.report.outcome import ImageDone, RunSummary
 from bmz.report.run_text import run_lines
+from bmz.results.run import ImageDone, RunSummary
 from bmz.testing.backend import FakeBackend
 from bmz.testing.package import description, write_package
 

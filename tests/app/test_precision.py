@@ -25,7 +25,7 @@ from bmz.engine.request import RunRequest
 from bmz.plan.precision import NOT_MEASURED, PrecisionChoice, Trial, choose_precision
 from bmz.predict import formats
 from bmz.predict.backend import CPU, Device, NetworkFailed, Precision, PrecisionUnsupported
-from bmz.report.outcome import ImagePlan
+from bmz.results.run import ImagePlan
 from bmz.testing.backend import FakeBackend
 from bmz.testing.package import description, write_package
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bmz.app.search.ranking import rank, relevance, tokens
-from bmz.report.search_text import Card
+from bmz.results.search import Card
 
 EMPTY = Card("z", "v0", "0")
 

@@ -17,7 +17,7 @@ from bmz.engine.job import Job, Looked, Ready
 from bmz.engine.prepare import prepare
 from bmz.engine.request import RunRequest
 from bmz.engine.run_one import ready_or_failed
-from bmz.report.outcome import ImageFailed
+from bmz.results.run import ImageFailed
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

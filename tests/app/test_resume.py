@@ -24,7 +24,7 @@ from bmz.engine.job import Job, Ready
 from bmz.engine.request import RunRequest
 from bmz.engine.resume import remove_leftovers
 from bmz.engine.run_one import run_one
-from bmz.report.outcome import ImageDone
+from bmz.results.run import ImageDone
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

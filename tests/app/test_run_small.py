@@ -18,7 +18,7 @@ from bmz.base.progress import Event, Progress
 from bmz.check.finding import DoesNotFit
 from bmz.engine.prepare import NothingToSave
 from bmz.engine.request import RunRequest
-from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.spec.errors import FileMissing, HashDiffers
 from bmz.testing.package import description, sha256_of, write_package
 from bmz.write.names import OutputExists

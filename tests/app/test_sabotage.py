@@ -22,7 +22,7 @@ from bmz.engine import model_check
 from bmz.engine.request import RunRequest
 from bmz.plan.errors import WeightsUnusable
 from bmz.process.ops import OPS
-from bmz.report.outcome import ImageFailed, ImagePlan
+from bmz.results.run import ImageFailed, ImagePlan
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 pytest.importorskip("onnx")

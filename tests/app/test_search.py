@@ -16,7 +16,7 @@ from bmz.app.search.cards import all_cards
 from bmz.app.search.ranking import rank, relevance, tokens
 from bmz.base.progress import Event, Progress
 from bmz.base.version import version
-from bmz.report.search_text import Card
+from bmz.results.search import Card
 from bmz.spec import read as read_module
 from bmz.testing.package import description, write_package
 from bmz.testing.zoo import SmallZoo, small_zoo

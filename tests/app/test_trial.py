@@ -17,8 +17,8 @@ from bmz.engine import memory_probe as trial
 from bmz.engine.request import RunRequest
 from bmz.predict.backend import Device
 from bmz.predict.trial import try_run
-from bmz.report.outcome import ImagePlan
 from bmz.report.run_text import plan_json, plan_lines
+from bmz.results.run import ImagePlan
 from bmz.testing.backend import FakeBackend, pointwise
 from bmz.testing.package import Description, description, write_package
 

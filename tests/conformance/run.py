@@ -27,7 +27,7 @@ from bmz.app.test.reference import DEPARTURES
 from bmz.base.errors import BmzError
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
-from bmz.report.model_tests import ModelTested
+from bmz.results.test import ModelTested
 from bmz.spec.model import ModelSpec
 
 UNREADABLE = {

@@ -379,7 +379,7 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
 def records() -> Seeds:
     from bmz.engine.replay import words_of
     from bmz.engine.request import RunRequest
-    from bmz.report.record import SCHEMA
+    from bmz.results.record import SCHEMA
 
     request = words_of(RunRequest("starter/nuclei", (), Path()))
     record = {

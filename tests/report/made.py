@@ -13,8 +13,8 @@ from bmz.plan.axis_tiling import AxisTiling
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import Tiling
-from bmz.report.check_outcome import CheckSummary, ImageChecked
-from bmz.report.outcome import ImagePlan
+from bmz.results.check import CheckSummary, ImageChecked
+from bmz.results.run import ImagePlan
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, PackagedFile, Stepped, TensorSpec, Weights
 
 NOTE = Finding("dtype.cast", "note", "raw", "uint8 is cast", hint="never told of a note")

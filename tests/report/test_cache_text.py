@@ -22,16 +22,10 @@ from bmz.report.cache_text import (
     verify_json,
     verify_lines,
 )
-from bmz.report.fetch_text import (
-    Fetched,
-    FetchSummary,
-    NotFetched,
-    fetch_json,
-    fetch_lines,
-    size_words,
-)
+from bmz.report.fetch_text import fetch_json, fetch_lines, size_words
 from bmz.report.trust_text import added_words, code_words, trust_json, trust_table
 from bmz.report.trust_text import removed_words as distrusted_words
+from bmz.results.fetch import Fetched, FetchSummary, NotFetched
 from bmz.spec.code import CodeFile, ModelCode
 from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
 from bmz.zoo.fetch import FetchedFile

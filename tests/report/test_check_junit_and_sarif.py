@@ -14,8 +14,8 @@ from tests.report.made import EMPTY, ERROR, FORCEABLE, NOT_UTF8, NOTE, WARNING, 
 
 from bmz.check.codes import CODES
 from bmz.report.check_documents import check_junit, check_sarif
-from bmz.report.check_outcome import CheckSummary
 from bmz.report.xml_text import xml_text
+from bmz.results.check import CheckSummary
 
 
 def suite_of(told: CheckSummary) -> ET.Element:

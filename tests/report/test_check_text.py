@@ -10,7 +10,6 @@ from tests.report.made import EMPTY, ERROR, NOT_UTF8, NOTE, WARNING, checked, su
 
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
-from bmz.report.check_outcome import ImageChecked
 from bmz.report.check_text import (
     MANY,
     check_github,
@@ -18,6 +17,7 @@ from bmz.report.check_text import (
     check_lines,
     explanation_rows,
 )
+from bmz.results.check import ImageChecked
 
 FITS, ADAPTS, NOT = checked("a.tif"), checked("b.tif", NOTE), checked("d.tif", ERROR)
 UNKNOWN = checked("c.tif", error=EMPTY)

@@ -30,7 +30,7 @@ from bmz.report.compare_text import (
     table,
     why_first,
 )
-from bmz.report.comparison import Comparison, ImageCompared, Judged, Result
+from bmz.results.compare import Comparison, ImageCompared, Judged, Result
 
 LABELS = xr.DataArray(np.array([[1, 1, 0, 0], [1, 1, 0, 2]], np.uint8), dims=("y", "x"))
 TABLE = {

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bmz.report.doctor_text import DoctorView, FormatView, doctor_json, doctor_rows
+from bmz.report.doctor_text import doctor_json, doctor_rows
+from bmz.results.doctor import DoctorView, FormatView
 
 
 def view(**confinement: str) -> DoctorView:

@@ -13,11 +13,11 @@ from tests.report.made import EMPTY, ERROR, FORCEABLE, NOTE, WARNING, model, pla
 
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Note
+from bmz.base.version import versions
 from bmz.check.finding import DoesNotFit, Finding
+from bmz.image.content import content_sha256
 from bmz.image.info import ImageInfo
 from bmz.plan.estimate import Estimate
-from bmz.report.outcome import ImageDone, ImageFailed, RunSummary
-from bmz.report.record import content_sha256, run_record, versions, with_result
 from bmz.report.run_text import (
     finding_lines,
     finding_notes,
@@ -26,6 +26,8 @@ from bmz.report.run_text import (
     run_json,
     run_lines,
 )
+from bmz.results.record import run_record, with_result
+from bmz.results.run import ImageDone, ImageFailed, RunSummary
 
 LABELS, RECORD = Path("o/a.labels.tif"), Path("o/a.run.json")
 FAILED = ImageFailed(Path("d/c.tif"), EMPTY)

@@ -16,23 +16,29 @@ from bmz.plan.recipe_choice import RecipeChoice
 from bmz.process.consensus import Plausibility
 from bmz.process.mask_errors import MaskError
 from bmz.process.matching import Matching
-from bmz.report import model_tests
+from bmz.report import tested_text
 from bmz.report.cache_text import cache_json, carried_json, removed_json, verify_json
 from bmz.report.check_text import check_json
 from bmz.report.compare_text import as_json
-from bmz.report.comparison import Comparison, ImageCompared, Judged, Result
-from bmz.report.doctor_text import DoctorView, FormatView, doctor_json
-from bmz.report.fetch_text import Fetched, FetchSummary, NotFetched, fetch_json
-from bmz.report.fit_text import FitView, ModelFit, fit_json
-from bmz.report.model_tests import CheckChange, ModelCheck, ModelTested
-from bmz.report.model_text import ModelView, ToolReport, WeightsView, model_json
-from bmz.report.outcome import ImageFailed, RunSummary
+from bmz.report.doctor_text import doctor_json
+from bmz.report.fetch_text import fetch_json
+from bmz.report.fit_text import fit_json
+from bmz.report.model_text import model_json
 from bmz.report.run_text import plan_json, run_json
 from bmz.report.schema_fields import DOCUMENTS
 from bmz.report.schemas import file_of, schema_of, schemas_page
-from bmz.report.score_text import MaskPair, PairFailed, PairScore, ScoreSummary, score_json
-from bmz.report.search_text import Card, Found, SearchView, search_json
+from bmz.report.score_text import score_json
+from bmz.report.search_text import search_json
 from bmz.report.trust_text import trust_json
+from bmz.results.compare import Comparison, ImageCompared, Judged, Result
+from bmz.results.doctor import DoctorView, FormatView
+from bmz.results.fetch import Fetched, FetchSummary, NotFetched
+from bmz.results.fit import FitView, ModelFit
+from bmz.results.run import ImageFailed, RunSummary
+from bmz.results.score import MaskPair, PairFailed, PairScore, ScoreSummary
+from bmz.results.search import Card, Found, SearchView
+from bmz.results.show import ModelView, ToolReport, WeightsView
+from bmz.results.test import CheckChange, ModelCheck, ModelTested
 from bmz.spec.model import Citation
 from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
 from bmz.zoo.fetch import FetchedFile
@@ -80,7 +86,7 @@ def shown() -> str:
 
 def checks_of_a_model() -> str:
     checks = (ModelCheck("onnx.loads", "skipped", "no framework"),)
-    return model_tests.tested_json(
+    return tested_text.tested_json(
         [ModelTested("m", checks)], [CheckChange("m", "onnx.loads", None, "skipped", "why")]
     )
 

@@ -7,8 +7,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bmz.report import model_tests
-from bmz.report.model_tests import CheckChange, CheckStatus, ModelCheck, ModelTested
+from bmz.report import tested_text
+from bmz.results.test import (
+    CheckChange,
+    CheckStatus,
+    ModelCheck,
+    ModelTested,
+    exit_status,
+    strictly,
+)
 
 
 def model(name: str = "m", **checks: CheckStatus) -> ModelTested:
@@ -53,20 +60,20 @@ def test_one_failure_fails_and_only_a_reproduced_output_passes(
 def test_a_failure_outweighs_what_could_not_be_told(
     models: tuple[ModelTested, ...], status: int
 ) -> None:
-    assert model_tests.exit_status(models) == status
+    assert exit_status(models) == status
 
 
 def test_with_a_baseline_only_what_is_worse_counts() -> None:
     better = CheckChange("b", "onnx.loads", "failed", "passed", "")
 
-    assert model_tests.exit_status([FAILS], []) == 0
-    assert model_tests.exit_status([FAILS], [better]) == 0
-    assert model_tests.exit_status([FAILS], [CheckChange("b", "x", "failed", "skipped", "")]) == 0
-    assert model_tests.exit_status([WORKS], [CheckChange("b", "x", "passed", None, "")]) == 1
+    assert exit_status([FAILS], []) == 0
+    assert exit_status([FAILS], [better]) == 0
+    assert exit_status([FAILS], [CheckChange("b", "x", "failed", "skipped", "")]) == 0
+    assert exit_status([WORKS], [CheckChange("b", "x", "passed", None, "")]) == 1
 
 
 def test_one_model_is_told_check_by_check_in_columns() -> None:
-    lines = model_tests.tested_lines([FAILS])
+    lines = tested_text.tested_lines([FAILS])
 
     texts = [text for _, text in lines]
     assert [text.index("why") for text in texts[:-1]] == [53, 53, 53]
@@ -79,7 +86,7 @@ def test_one_model_is_told_check_by_check_in_columns() -> None:
 
 
 def test_several_models_are_told_in_a_line_each_and_counted() -> None:
-    lines = model_tests.tested_lines([WORKS, FAILS, UNTOLD])
+    lines = tested_text.tested_lines([WORKS, FAILS, UNTOLD])
 
     assert [text for _, text in lines] == [
         "passed          a  2 checks passed",
@@ -87,7 +94,7 @@ def test_several_models_are_told_in_a_line_each_and_counted() -> None:
         "not-applicable  d  1 check passed  onnx.reproduces: why skipped",
         "3 models: 1 passed, 1 failed, 1 not applicable",
     ]
-    assert model_tests.tested_lines([WORKS, WORKS])[-1][1] == "2 models: 2 passed, 0 failed"
+    assert tested_text.tested_lines([WORKS, WORKS])[-1][1] == "2 models: 2 passed, 0 failed"
 
 
 def test_a_check_that_was_not_made_is_called_so() -> None:
@@ -96,7 +103,7 @@ def test_a_check_that_was_not_made_is_called_so() -> None:
         CheckChange("m", "gone", "passed", None, "no framework"),
     ]
 
-    assert model_tests.change_lines(changes) == [
+    assert tested_text.change_lines(changes) == [
         ("error", "m: gone was passed, is not made (no framework)"),
         ("answer", "m: new was not made, is passed (fine)"),
     ]
@@ -105,9 +112,9 @@ def test_a_check_that_was_not_made_is_called_so() -> None:
 def test_the_document_has_changes_only_with_a_baseline() -> None:
     change = CheckChange("m", "x", "passed", "failed", "why")
 
-    alone = json.loads(model_tests.tested_json([UNTOLD]))
-    compared = json.loads(model_tests.tested_json([UNTOLD], [change]))
-    same = json.loads(model_tests.tested_json([UNTOLD], []))
+    alone = json.loads(tested_text.tested_json([UNTOLD]))
+    compared = json.loads(tested_text.tested_json([UNTOLD], [change]))
+    same = json.loads(tested_text.tested_json([UNTOLD], []))
 
     (told,) = alone["models"]
     assert "changes" not in alone
@@ -125,7 +132,7 @@ def test_the_document_has_changes_only_with_a_baseline() -> None:
 
 
 def test_junit_has_a_suite_a_model_and_counts_what_failed_and_was_skipped() -> None:
-    root = ET.fromstring(model_tests.tested_junit([FAILS, model("e")]))  # noqa: S314  (our own)
+    root = ET.fromstring(tested_text.tested_junit([FAILS, model("e")]))  # noqa: S314  (our own)
 
     suite, empty = root
     assert suite.attrib == {
@@ -146,7 +153,7 @@ def test_the_colours_of_a_framework_do_not_break_junit() -> None:
         for status in ("passed", "failed", "skipped")
     )
 
-    root = ET.fromstring(model_tests.tested_junit([ModelTested("m", checks)]))  # noqa: S314
+    root = ET.fromstring(tested_text.tested_junit([ModelTested("m", checks)]))  # noqa: S314
 
     told = [case[0].text or case[0].get("message") for case in root[0]]
     assert told == ["\ufffd[31mno <layer>\ufffd[0m"] * 3
@@ -168,22 +175,22 @@ def test_the_colours_of_a_framework_do_not_break_junit() -> None:
 def test_the_zoo_is_told_a_share_of_the_checks_that_were_made(
     tested: ModelTested, status: str, score: float, error: str | None
 ) -> None:
-    report = json.loads(model_tests.zoo_reports([tested]))
+    report = json.loads(tested_text.zoo_reports([tested]))
 
     assert (report["status"], report["score"], report["error"]) == (status, score, error)
     assert [one["name"] for one in report["details"]["checks"]] == [c.name for c in tested.checks]
 
 
 def test_reports_of_several_models_are_told_by_name() -> None:
-    assert list(json.loads(model_tests.zoo_reports([WORKS, FAILS]))) == ["a", "b"]
+    assert list(json.loads(tested_text.zoo_reports([WORKS, FAILS]))) == ["a", "b"]
 
 
 def test_warnings_are_told_and_counted_and_fail_nothing() -> None:
-    (document,) = json.loads(model_tests.tested_json([WARNED]))["models"]
-    root = ET.fromstring(model_tests.tested_junit([WARNED]))  # noqa: S314  (our own)
+    (document,) = json.loads(tested_text.tested_json([WARNED]))["models"]
+    root = ET.fromstring(tested_text.tested_junit([WARNED]))  # noqa: S314  (our own)
 
-    assert model_tests.tested_lines([WARNED])[-1][1] == "w: passed, with 2 warnings"
-    assert [text for _, text in model_tests.tested_lines([WARNED, WORKS])] == [
+    assert tested_text.tested_lines([WARNED])[-1][1] == "w: passed, with 2 warnings"
+    assert [text for _, text in tested_text.tested_lines([WARNED, WORKS])] == [
         "passed          w  1 check passed, 2 warnings",
         "passed          a  2 checks passed",
         "2 models: 2 passed, 0 failed; 2 warnings",
@@ -194,7 +201,7 @@ def test_warnings_are_told_and_counted_and_fail_nothing() -> None:
 
 
 def test_strictly_each_warning_is_a_failure() -> None:
-    strict, same = model_tests.strictly([WARNED, WORKS])
+    strict, same = strictly([WARNED, WORKS])
 
     assert strict.status == "failed"
     assert [check.status for check in strict.checks] == ["passed", "failed", "failed"]

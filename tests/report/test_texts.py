@@ -15,19 +15,15 @@ import xarray as xr
 from bmz.base.errors import CouldNotTell
 from bmz.plan.estimate import Estimate
 from bmz.process.matching import Matching
-from bmz.report import compare_page, model_tests
-from bmz.report.doctor_text import DoctorView, FormatView, doctor_rows
-from bmz.report.model_tests import ModelCheck, ModelTested
-from bmz.report.outcome import ImageFailed, ImagePlan
+from bmz.report import compare_page, tested_text
+from bmz.report.doctor_text import doctor_rows
 from bmz.report.run_text import plan_json, plan_lines
 from bmz.report.schemas import schema_of
-from bmz.report.score_text import (
-    MaskPair,
-    PairFailed,
-    PairScore,
-    ScoreSummary,
-    score_json,
-)
+from bmz.report.score_text import score_json
+from bmz.results.doctor import DoctorView, FormatView
+from bmz.results.run import ImageFailed, ImagePlan
+from bmz.results.score import MaskPair, PairFailed, PairScore, ScoreSummary
+from bmz.results.test import ModelCheck, ModelTested
 
 PAIR = MaskPair("a", Path("found/a.tif"), Path("truth/a.tif"))
 ALONE = MaskPair("b", Path("found/b.tif"), None)
@@ -146,7 +142,7 @@ def planned(tmp_path: Path) -> ImagePlan:
 def test_skipped_checks_are_skipped_tests_of_junit() -> None:
     model = ModelTested("m", (ModelCheck("onnx.loads", "skipped", "no framework"),))
 
-    root = ET.fromstring(model_tests.tested_junit([model]))  # noqa: S314  (our own text)
+    root = ET.fromstring(tested_text.tested_junit([model]))  # noqa: S314  (our own text)
 
     assert [one.get("message") for one in root.iter("skipped")] == ["no framework"]
     assert root.find(".//failure") is None

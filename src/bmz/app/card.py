@@ -16,6 +16,7 @@ from bmz.app.test.checks import own_labels
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
+from bmz.base.version import versions
 from bmz.engine.load import find_model
 from bmz.engine.model_code import Permit
 from bmz.engine.networks import open_network
@@ -23,9 +24,8 @@ from bmz.engine.test_tensors import OwnTensors, given_inputs, read_test_tensors
 from bmz.engine.trust import permit_for
 from bmz.predict.backend import Backend
 from bmz.predict.devices import resolve_device
-from bmz.report.card_text import CardView, ObjectSizes, Speed
-from bmz.report.model_tests import ModelTested
-from bmz.report.record import versions
+from bmz.results.card import CardView, ObjectSizes, Speed
+from bmz.results.test import ModelTested
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.settings import settings_from_environment
 

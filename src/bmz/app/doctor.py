@@ -6,10 +6,10 @@ import os
 import platform
 from pathlib import Path
 
+from bmz.base.version import versions
 from bmz.predict.confine import means_here
 from bmz.predict.devices import available_backends
-from bmz.report.doctor_text import DoctorView, FormatView
-from bmz.report.record import versions
+from bmz.results.doctor import DoctorView, FormatView
 from bmz.zoo.cache import cache_folder
 from bmz.zoo.locate import STARTER, starter_names
 

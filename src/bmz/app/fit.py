@@ -25,8 +25,8 @@ from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.sample import read_sample
 from bmz.predict.frameworks import usable_formats
-from bmz.report.fit_text import SHOWN, FitView, ModelFit
-from bmz.report.search_text import Card
+from bmz.results.fit import SHOWN, FitView, ModelFit
+from bmz.results.search import Card
 from bmz.spec.model import ModelSpec
 from bmz.spec.task import TASKS
 from bmz.zoo.fetch import fetch_files

@@ -1,4 +1,4 @@
-"""The version of bmz, as it was installed."""
+"""The versions of bmz and of the libraries that it uses, as they were installed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ from functools import cache
 
 NOT_INSTALLED = "0+source"
 """Of a folder of sources that was never installed, and so has no version."""
+
+
+NOTED_LIBRARIES = (
+    "bioimageio.spec",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "tifffile",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+)
+"""The libraries that shape a result."""
 
 
 @cache
@@ -17,3 +30,17 @@ def version() -> str:
         return version("bmz")
     except PackageNotFoundError:
         return NOT_INSTALLED
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of bmz, Python and the libraries that shape a result."""
+    import importlib.metadata  # here: it takes long to import
+    import platform
+
+    found = {"bmz": version(), "python": platform.python_version()}
+    for name in NOTED_LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -13,8 +13,8 @@ from bmz.cli.words import Channels, PixelSize, Scale, as_path
 if TYPE_CHECKING:
     from bmz.base.progress import Listener
     from bmz.engine.request import RunRequest
-    from bmz.report.check_outcome import CheckSummary
     from bmz.report.lines import Line
+    from bmz.results.check import CheckSummary
 
 EPILOG = """\b
 Exit status: 0 every image fits, as it is, adapted or with warnings, 1 one does not fit,

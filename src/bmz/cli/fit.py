@@ -36,7 +36,8 @@ def fit(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa:
     from bmz.cli.columns import print_table
     from bmz.cli.progress import progress_bars
     from bmz.cli.say import say
-    from bmz.report.fit_text import HEADINGS, SHOWN, fit_json, fit_summary, fit_table
+    from bmz.report.fit_text import HEADINGS, fit_json, fit_summary, fit_table
+    from bmz.results.fit import SHOWN
     from bmz.zoo.settings import settings_from_environment
 
     image, pixel_um = as_path(words.pop("image")), words.pop("pixel_um") or {}

@@ -239,7 +239,7 @@ def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> No
 
 
 def _plan_status(planned: tuple[Any, ...]) -> int:
-    from bmz.report.outcome import ImageFailed, RunSummary
+    from bmz.results.run import ImageFailed, RunSummary
 
     return (
         RunSummary(planned).exit_status if any(isinstance(p, ImageFailed) for p in planned) else 0

@@ -57,9 +57,10 @@ def score(
     from bmz.cli.progress import progress_bars
     from bmz.cli.say import say
     from bmz.report import score_text
+    from bmz.results.score import IOUS
 
     with progress_bars() as listener:
-        thresholds = ious or score_text.IOUS
+        thresholds = ious or IOUS
         summary = score_masks(
             as_path(predicted),
             as_path(truth),

@@ -12,7 +12,7 @@ from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import as_path
 
 if TYPE_CHECKING:
-    from bmz.report.model_tests import CheckChange, ModelTested
+    from bmz.results.test import CheckChange, ModelTested
 
 EPILOG = """\b
 Exit status: 0 all passed (warnings do not count), 1 one failed, 2 wrong usage, 3 of one nothing
@@ -71,7 +71,7 @@ def test(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click h
     from bmz.app.test import ToTest, check_models  # here, so that --help never loads NumPy
     from bmz.app.test.baseline import changes, read_baseline, read_models
     from bmz.cli.progress import progress_bars
-    from bmz.report.model_tests import exit_status, strictly
+    from bmz.results.test import exit_status, strictly
 
     form = "json" if words.pop("as_json") else words.pop("form")
     words.pop("form", None)
@@ -94,7 +94,7 @@ def _print(
 ) -> None:
     from bmz.app.test.baseline import with_known_failures
     from bmz.cli.say import say
-    from bmz.report.model_tests import (
+    from bmz.report.tested_text import (
         change_lines,
         tested_json,
         tested_junit,

@@ -17,7 +17,7 @@ from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.process.joined import measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects
-from bmz.report.record import with_result
+from bmz.results.record import with_result
 from bmz.write.ome_zarr import write_zarr_labels
 from bmz.write.overlay import write_overlay
 from bmz.write.record import write_record

@@ -26,9 +26,9 @@ from bmz.process.adapt import stack_unique
 from bmz.process.joined import joined_scores, measured_together
 from bmz.process.linking import link_labels
 from bmz.process.seam_score import seam_score
-from bmz.report.outcome import ImageDone
-from bmz.report.record import run_record
 from bmz.report.run_text import finding_notes
+from bmz.results.record import run_record
+from bmz.results.run import ImageDone
 
 
 def run_image(

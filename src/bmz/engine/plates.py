@@ -11,7 +11,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.files import whole_file
 from bmz.image.plates import PlateField, plate_fields
-from bmz.report.outcome import ImageDone
+from bmz.results.run import ImageDone
 from bmz.write.names import ENDINGS, TABLES, plate_folders
 
 

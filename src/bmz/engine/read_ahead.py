@@ -11,7 +11,7 @@ from dataclasses import replace
 from bmz.engine.job import Job, Ready, look
 from bmz.plan.plan import wide_side
 from bmz.predict.onnx import available_cpus
-from bmz.report.outcome import ImageDone, ImageFailed
+from bmz.results.run import ImageDone, ImageFailed
 
 Waiting = Ready | ImageDone | ImageFailed
 

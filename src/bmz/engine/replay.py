@@ -12,7 +12,8 @@ from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.files import is_there
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
-from bmz.report.record import SCHEMA, content_sha256
+from bmz.image.content import content_sha256
+from bmz.results.record import SCHEMA
 
 
 class RecordUnreadable(CouldNotTell):

@@ -11,8 +11,9 @@ from typing import Any
 from bmz.base.files import is_left_by_dead
 from bmz.engine.job import Job
 from bmz.engine.replay import words_of
-from bmz.report.outcome import ImageDone
-from bmz.report.record import SCHEMA, content_sha256
+from bmz.image.content import content_sha256
+from bmz.results.record import SCHEMA
+from bmz.results.run import ImageDone
 from bmz.write.names import JOINED_TABLES
 from bmz.write.record import as_json
 

@@ -21,7 +21,7 @@ from bmz.engine.stream_network import ThisProcess
 from bmz.engine.streamed import run_streamed
 from bmz.image.plates import PlateField
 from bmz.predict.backend import Backend
-from bmz.report.outcome import ImageDone, ImageFailed
+from bmz.results.run import ImageDone, ImageFailed
 from bmz.write.names import OutputClaimed, refuse_existing
 
 

@@ -38,6 +38,7 @@ from bmz.engine.stream_parts import PreparedImage, StoredMap, map_parts, side_of
 from bmz.engine.stream_raw import RawStack, keep_raw
 from bmz.engine.stream_resized import on_image
 from bmz.engine.stream_write import write_labels_of, write_raw_of
+from bmz.image.content import content_sha256
 from bmz.image.region import OpenImage, open_image
 from bmz.image.sample import read_sample
 from bmz.plan.axis_tiling import AxisTiling, OutputRule
@@ -50,9 +51,9 @@ from bmz.process.ops import Op
 from bmz.process.resized_maps import ResizedMaps
 from bmz.process.seam_score import seam_score
 from bmz.process.streamed_steps import PartedReference, streamed_ops
-from bmz.report.outcome import ImageDone
-from bmz.report.record import content_sha256, run_record, with_result
 from bmz.report.run_text import finding_notes
+from bmz.results.record import run_record, with_result
+from bmz.results.run import ImageDone
 from bmz.write.ome_zarr import opened_array, scratch_array
 from bmz.write.record import write_record
 

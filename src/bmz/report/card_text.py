@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from bmz.report.model_tests import ModelTested
-from bmz.report.model_text import ModelView, Row, model_rows
+from bmz.report.model_text import Row, model_rows
+from bmz.report.tested_text import status_words
+from bmz.results.card import CardView
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "What it wants": ("input", "pixels", "objects", "images"),
@@ -20,62 +20,6 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 
 NAMED = frozenset({"runs code", "licence", "cite", "tags", "task"})
 """Rows that say little without their name."""
-
-
-@dataclass(frozen=True)
-class Speed:
-    """How fast one weights format is on the model's own test input.
-
-    Parameters
-    ----------
-    format, backend, device : what ran where
-    megapixels_per_s : of the input, the network alone
-    """
-
-    format: str
-    backend: str
-    device: str
-    megapixels_per_s: float
-
-
-@dataclass(frozen=True)
-class ObjectSizes:
-    """The objects that the recipe finds in the model's own test input.
-
-    Parameters
-    ----------
-    recipe : that made labels of it
-    count : of the objects
-    low_px, median_px, high_px : percentiles 5, 50 and 95 of their diameters, px
-    """
-
-    recipe: str
-    count: int
-    low_px: float
-    median_px: float
-    high_px: float
-
-
-@dataclass(frozen=True)
-class CardView:
-    """All that stands on a card.
-
-    Parameters
-    ----------
-    view : what the model says of itself
-    tested : what ``bmz test`` says
-    speeds : of the formats that reproduced the test output
-    sizes : None where no labels come out
-    date : of the measurement, YYYY-MM-DD
-    versions : of bmz, Python and the libraries
-    """
-
-    view: ModelView
-    tested: ModelTested
-    speeds: tuple[Speed, ...]
-    sizes: ObjectSizes | None
-    date: str
-    versions: Mapping[str, str]
 
 
 def card_text(card: CardView) -> str:
@@ -107,7 +51,7 @@ def _under_headings(rows: Iterable[Row]) -> dict[str, list[str]]:
 
 
 def _measured(card: CardView) -> Iterator[str]:
-    yield f"`bmz test`: **{card.tested.told}**."
+    yield f"`bmz test`: **{status_words(card.tested)}**."
     checks = ((f"`{c.name}`", c.status, c.detail) for c in card.tested.checks)
     yield _table(("check", "result", "figures"), checks)
     if card.speeds:

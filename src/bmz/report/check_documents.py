@@ -13,8 +13,9 @@ from xml.etree import ElementTree as ET
 from bmz.base.version import version
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
-from bmz.report.check_outcome import CheckSummary, ImageChecked
+from bmz.report.verdict_text import image_words
 from bmz.report.xml_text import xml_text
+from bmz.results.check import CheckSummary, ImageChecked
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
@@ -52,7 +53,7 @@ def _case(model: str, image: ImageChecked) -> ET.Element:
         failure.text = "\n".join(map(_sentence, image.report.errors))
     others = [f for f in image.report.findings if f.severity != "error"]
     if others:
-        verdict = [image.words] if image.warnings and not image.report.errors else []
+        verdict = [image_words(image)] if image.warnings and not image.report.errors else []
         lines = [*verdict, *map(_sentence, others)]
         ET.SubElement(case, "system-out").text = "\n".join(lines)
     return case

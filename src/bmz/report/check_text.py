@@ -11,9 +11,10 @@ from typing import Any
 from bmz.base.errors import BmzError
 from bmz.check.codes import FindingCode
 from bmz.check.finding import Finding
-from bmz.report.check_outcome import CheckSummary, ImageChecked, short_verdict
 from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
+from bmz.report.verdict_text import image_words, short_verdict
+from bmz.results.check import CheckSummary, ImageChecked
 
 MANY = 8
 """Of more images than these each has but one row; `bmz check` of one alone tells all of it."""
@@ -28,7 +29,7 @@ def check_lines(summary: CheckSummary) -> list[Line]:
     """
     lines: list[Line] = []
     for image in summary.images if len(summary.images) <= MANY else ():
-        lines.append(("answer", f"{image.name}: {image.words}"))
+        lines.append(("answer", f"{image.name}: {image_words(image)}"))
         lines += _details(image)
     if len(summary.images) > MANY:
         lines += _rows(summary.images)
@@ -53,7 +54,7 @@ def _rows(images: Sequence[ImageChecked]) -> list[Line]:
 def _sum_words(image: ImageChecked) -> str:
     if image.verdict in ("fits", "adapts") and image.warnings:
         return "fits with warnings"
-    return "fits as adapted" if image.verdict == "adapts" else image.words
+    return "fits as adapted" if image.verdict == "adapts" else image_words(image)
 
 
 def _row_words(image: ImageChecked) -> str:

@@ -20,8 +20,9 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.finding import Finding
 from bmz.process.consensus import supports
 from bmz.report import compare_text
-from bmz.report.comparison import Comparison, ImageCompared, Result
+from bmz.report.counting import counted
 from bmz.report.lines import encodable
+from bmz.results.compare import Comparison, ImageCompared, Result
 from bmz.write.overlay import fullest_plane, nearest, shrunk
 from bmz.write.stretch import COLOURS
 
@@ -165,7 +166,7 @@ def _layer(
         **_bare(one),
         "packed": packed(nearest(labels, sides)),
         "objects": one.objects,
-        "counted": one.counted,
+        "counted": _counted(one),
         "verdict": _verdict(one),
         "table": _table(one, there, support),
         "places": [_short(part) for part in (x, y, radius)],
@@ -176,10 +177,14 @@ def _layer(
     }
 
 
+def _counted(one: Result) -> str:
+    return "" if one.objects is None else counted(one.objects, one.apart, one.joined)
+
+
 def _verdict(one: Result) -> str:
     if one.judged.f1 is not None:
         return f"F1 {one.judged.f1:.2f}"
-    return one.counted
+    return _counted(one)
 
 
 def _table(one: Result, there: AnyArray, support: FloatArray) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from bmz.base.errors import BmzError
-from bmz.report.comparison import Comparison, ImageCompared, Result
 from bmz.report.counting import within
 from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
+from bmz.results.compare import Comparison, ImageCompared, Result
 
 SCHEMA = "bmz.compare/1"
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from bmz.base.arrays import AnyArray
 from bmz.check.finding import Finding
-from bmz.report.model_text import ModelView, model_rows
+from bmz.report.model_text import model_rows
 from bmz.report.run_text import finding_lines
+from bmz.results.show import ModelView
 
 COLOURS = {"error": "#b3261e", "warning": "#8a5a00", "note": "#4a5568", "hint": "#4a5568"}
 """Of text on a white ground; each has a contrast of at least 4.5 to 1."""

@@ -4,73 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from bmz.base.errors import BmzError
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.report.facts_text import facts_rows, facts_values
 from bmz.report.steps_text import step_words
-from bmz.spec.model import AxisSpec, ModelSpec, TensorSpec
+from bmz.results.show import ModelView, WeightsView
+from bmz.spec.model import AxisSpec, TensorSpec
 from bmz.spec.pixels import model_pixel_um
 from bmz.spec.task import dims_of, task_of
 
 Row = tuple[str, str]
 """A heading (empty to go on under the last one) and a text."""
-
-
-@dataclass(frozen=True)
-class WeightsView:
-    """One weights entry as it stands here.
-
-    Parameters
-    ----------
-    format : of the description
-    size_bytes : None where it is not known
-    fetched : the file is there
-    state : ``runs here``, or what is missing
-    """
-
-    format: str
-    size_bytes: int | None
-    fetched: bool
-    state: str
-
-
-@dataclass(frozen=True)
-class ToolReport:
-    """What the newest tested version of another tool made of a model.
-
-    Parameters
-    ----------
-    status : ``passed``, ``failed`` or ``not-applicable``
-    """
-
-    tool: str
-    version: str
-    status: str
-
-
-@dataclass(frozen=True)
-class ModelView:
-    """What ``bmz show`` tells.
-
-    Parameters
-    ----------
-    recipe : chosen by evidence, or the reason why none is
-    code : what of the package is code that would run; empty when nothing is
-    version : in the zoo; empty for a package that is only here
-    defects : what is known to be wrong with it
-    reports : of other tools, as the zoo publishes them; None when they could not be had
-    """
-
-    model: ModelSpec
-    recipe: RecipeChoice | BmzError
-    weights: tuple[WeightsView, ...]
-    code: tuple[str, ...]
-    version: str = ""
-    defects: tuple[str, ...] = ()
-    reports: tuple[ToolReport, ...] | None = ()
 
 
 def model_rows(view: ModelView) -> list[Row]:

@@ -11,7 +11,7 @@ from bmz.base.progress import Loudness, Note
 from bmz.check.finding import DoesNotFit, Finding
 from bmz.report.counting import counted
 from bmz.report.lines import Line
-from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
 
 LOUDNESS: Mapping[str, Loudness] = {
     "error": "error",

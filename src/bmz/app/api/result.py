@@ -15,9 +15,9 @@ from bmz.base.files import writable_folder
 from bmz.check.finding import CheckReport
 from bmz.engine.image_made import ImageMade
 from bmz.engine.job import Job
-from bmz.report.check_outcome import verdict_words
 from bmz.report.counting import counted
 from bmz.report.html import findings_html, result_html
+from bmz.report.verdict_text import verdict_words
 from bmz.write.names import output_paths, refuse_existing
 from bmz.write.overlay import overlay
 

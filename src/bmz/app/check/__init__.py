@@ -20,7 +20,7 @@ from bmz.engine.plates import with_fields
 from bmz.engine.request import RunRequest
 from bmz.engine.scale import SAMPLE_PX
 from bmz.image.sample import read_sample
-from bmz.report.check_outcome import CheckSummary, ImageChecked
+from bmz.results.check import CheckSummary, ImageChecked
 from bmz.zoo.settings import settings_from_environment
 
 MOST_LOOKED_AT = 32

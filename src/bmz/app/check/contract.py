@@ -19,8 +19,8 @@ from bmz.engine.ask import with_pixel_size
 from bmz.engine.request import RunRequest
 from bmz.engine.scale import read_spread
 from bmz.image.inspect import inspect_image
-from bmz.report.check_outcome import CheckSummary, ImageChecked
-from bmz.report.outcome import ImageDone
+from bmz.results.check import CheckSummary, ImageChecked
+from bmz.results.run import ImageDone
 
 DIAMETER = "equivalent_diameter_px"
 

@@ -18,6 +18,7 @@ from bmz.app.score.label_mask import read_mask
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.base.version import versions
 from bmz.engine.job import Job
 from bmz.engine.labelling import OUTPUT
 from bmz.engine.prepare import opened, prepare
@@ -26,9 +27,8 @@ from bmz.predict.backend import Backend
 from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between
 from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
-from bmz.report.comparison import Comparison, ImageCompared, Judged, Result
-from bmz.report.record import versions
-from bmz.report.score_text import IOUS
+from bmz.results.compare import Comparison, ImageCompared, Judged, Result
+from bmz.results.score import IOUS
 
 
 class NoTruthFor(CouldNotTell):

@@ -26,7 +26,7 @@ from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.image.read import read_image
 from bmz.predict.backend import Backend
 from bmz.process.consensus import plausibility
-from bmz.report.comparison import Judged, Result
+from bmz.results.compare import Judged, Result
 
 OF_NETWORK = ("scale", "clip")
 """Keys of a sweep for which the network runs anew; all others change the labels alone."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bmz.base.files import whole_file, writable_folder
 from bmz.report.compare_page import page
-from bmz.report.comparison import Comparison
+from bmz.results.compare import Comparison
 from bmz.write.tiff import write_labels
 
 

@@ -23,7 +23,7 @@ from bmz.engine.run_one import in_one_piece, in_parts, ready_or_failed, run_one
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
-from bmz.report.outcome import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.write.names import JOINED_TABLES, output_paths, refuse_existing
 
 

@@ -24,7 +24,7 @@ from bmz.engine.run_one import claimed_output, in_parts
 from bmz.engine.streamed import run_streamed
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
-from bmz.report.outcome import ImageDone, ImageFailed
+from bmz.results.run import ImageDone, ImageFailed
 
 Outcome = ImageDone | ImageFailed
 

@@ -17,7 +17,7 @@ from bmz.engine.run_one import ready_or_failed, run_one
 from bmz.image.plates import PlateField
 from bmz.predict.backend import Backend
 from bmz.predict.formats import runnable
-from bmz.report.outcome import ImageDone, ImageFailed
+from bmz.results.run import ImageDone, ImageFailed
 
 _LOADED: dict[str, tuple[Job, Backend]] = {}
 """What this worker has loaded: one model, by the words that chose it."""

@@ -11,7 +11,7 @@ from bmz.app.search.ranking import rank, tokens
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, nobody
 from bmz.predict.frameworks import usable_formats
-from bmz.report.search_text import Card, Found, SearchView
+from bmz.results.search import Card, Found, SearchView
 from bmz.spec.task import TASKS
 from bmz.zoo.index import load_index
 from bmz.zoo.settings import ZooSettings

@@ -12,7 +12,7 @@ from bmz.base.progress import Listener, Progress, nobody
 from bmz.base.version import version
 from bmz.engine.load import describe
 from bmz.plan.recipe_choice import choose_recipe
-from bmz.report.search_text import Card
+from bmz.results.search import Card
 from bmz.spec.errors import PackageInvalid, PackageNewer, PackageUnreadable, PathLeavesPackage
 from bmz.spec.model import ModelSpec
 from bmz.spec.task import dims_of, task_of

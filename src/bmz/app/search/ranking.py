@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from bmz.report.search_text import Card
+from bmz.results.search import Card
 
 _FIELDS: Mapping[str, float] = {
     "id": 6.0,

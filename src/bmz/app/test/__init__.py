@@ -24,7 +24,7 @@ from bmz.predict.backend import Backend, NoBackend, OutOfMemory
 from bmz.predict.devices import DeviceAbsent, resolve_device
 from bmz.predict.frameworks import usable_formats
 from bmz.process.ops_errors import RunsCode
-from bmz.report.model_tests import ModelCheck, ModelTested
+from bmz.results.test import ModelCheck, ModelTested
 from bmz.spec.errors import PackageInvalid, PathLeavesPackage
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.package import Package

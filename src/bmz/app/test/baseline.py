@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bmz.base.errors import CouldNotTell
-from bmz.report.model_tests import SCHEMA, CheckChange, ModelCheck, ModelTested
+from bmz.report.tested_text import SCHEMA
+from bmz.results.test import CheckChange, ModelCheck, ModelTested
 
 _READABLE = ("bmz.test/1", SCHEMA)
 

@@ -19,7 +19,7 @@ from bmz.predict.backend import Backend
 from bmz.predict.reach import Reach, measured_reach
 from bmz.predict.seams import run_two_ways
 from bmz.process.agreement import Agreement, compare
-from bmz.report.model_tests import ModelCheck
+from bmz.results.test import ModelCheck
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, PackagedFile, Weights
 

@@ -13,7 +13,7 @@ from bmz.base.steps import Step
 from bmz.engine.reference import open_reference
 from bmz.engine.test_tensors import OwnTensors
 from bmz.process.agreement import compare
-from bmz.report.model_tests import ModelCheck
+from bmz.results.test import ModelCheck
 from bmz.spec.model import ModelSpec, Tolerance, Weights
 
 DEPARTURES = {

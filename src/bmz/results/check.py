@@ -8,32 +8,6 @@ from pathlib import Path
 from bmz.base.errors import BmzError
 from bmz.check.finding import CheckReport
 
-_WORDS = {
-    ("fits", False): "fits as it is",
-    ("adapts", False): "fits; bmz run adapts what the notes say",
-    ("fits", True): "fits, with warnings",
-    ("adapts", True): "fits, with warnings; bmz run adapts what the notes say",
-}
-_NO_FIT = {"mismatch": "does not fit", None: "could not be checked"}
-
-
-def verdict_words(verdict: str | None, warnings: int) -> str:
-    """Give a verdict in words: fits, fits with warnings, or does not fit.
-
-    Parameters
-    ----------
-    verdict : ``fits``, ``adapts`` or ``mismatch``; None where there is none
-    warnings : how many there are
-    """
-    return _NO_FIT.get(verdict) or _WORDS[str(verdict), warnings > 0]
-
-
-def short_verdict(verdict: str | None, warnings: int) -> str:
-    """Give a verdict for a cell of a table: its own name, and whether there are warnings."""
-    if verdict in _NO_FIT:
-        return verdict or ""
-    return f"{verdict}, with warnings" if warnings else str(verdict)
-
 
 @dataclass(frozen=True)
 class ImageChecked:
@@ -64,11 +38,6 @@ class ImageChecked:
     def warnings(self) -> int:
         """Count the warnings."""
         return len(self.report.warnings)
-
-    @property
-    def words(self) -> str:
-        """Give the verdict in words."""
-        return verdict_words(self.verdict, self.warnings)
 
 
 @dataclass(frozen=True)

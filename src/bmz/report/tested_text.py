@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from bmz.base.version import version
 from bmz.report.lines import Line
 from bmz.report.xml_text import xml_text
+from bmz.results.test import (
+    CheckChange,
+    ModelTested,
+)
 
-CheckStatus = Literal["passed", "warning", "failed", "skipped"]
-ModelStatus = Literal["passed", "failed", "not-applicable"]
 SCHEMA = "bmz.test/2"
 """In number 1 a quality that is poor was ``failed``; it is a ``warning`` since."""
 
@@ -21,123 +23,12 @@ SITE = "https://github.com/bmz-dev/bmz"
 _WIDTH = 44  # of a name such as tensorflow_saved_model_bundle.reproduces
 
 
-@dataclass(frozen=True)
-class ModelCheck:
-    """One thing that was looked at.
-
-    Parameters
-    ----------
-    name : such as ``onnx.reproduces``; never changes meaning
-    status : ``failed`` where the model does not do what it says, ``warning`` where it does, and
-        its quality is poor, ``skipped`` where it could not be looked at, or does not concern the
-        model
-    detail : figures, or why
-    """
-
-    name: str
-    status: CheckStatus
-    detail: str
-
-
-@dataclass(frozen=True)
-class ModelTested:
-    """All that was looked at of one model.
-
-    Parameters
-    ----------
-    model : the word by which it was asked for
-    checks : in the order in which they were made
-    """
-
-    model: str
-    checks: tuple[ModelCheck, ...]
-
-    @property
-    def status(self) -> ModelStatus:
-        """Say failed if anything did, passed if some weights reproduced, else not applicable."""
-        if any(check.status == "failed" for check in self.checks):
-            return "failed"
-        reproduced = [c for c in self.checks if c.name.endswith(".reproduces")]
-        if any(check.status == "passed" for check in reproduced):
-            return "passed"
-        return "not-applicable"
-
-    @property
-    def warnings(self) -> int:
-        """Count the checks that warn."""
-        return sum(check.status == "warning" for check in self.checks)
-
-    @property
-    def told(self) -> str:
-        """Say the status in words, with the number of warnings."""
-        return f"{self.status}{_warned(self.warnings, ', with ')}"
-
-    @property
-    def worst(self) -> ModelCheck | None:
-        """Give what decided, when the model did not pass."""
-        for status in ("failed", "skipped"):
-            for check in self.checks:
-                if check.status == status and self.status != "passed":
-                    return check
-        return None
-
-
-@dataclass(frozen=True)
-class CheckChange:
-    """A check whose status is another one than in the baseline.
-
-    Parameters
-    ----------
-    before, now : the statuses; None where it was not made
-    detail : of the check as it is now
-    """
-
-    model: str
-    check: str
-    before: str | None
-    now: str | None
-    detail: str
-
-    @property
-    def worse(self) -> bool:
-        """Say whether it fails now, or did what it says before and tells nothing now."""
-        works = {"passed", "warning"}
-        return self.now == "failed" or (self.before in works and self.now not in works)
-
-
-def strictly(models: Sequence[ModelTested]) -> tuple[ModelTested, ...]:
-    """Give the models with each warning as a failure."""
-    return tuple(
-        replace(
-            model,
-            checks=tuple(
-                replace(check, status="failed") if check.status == "warning" else check
-                for check in model.checks
-            ),
-        )
-        for model in models
-    )
-
-
-def exit_status(models: Sequence[ModelTested], changes: Sequence[CheckChange] | None = None) -> int:
-    """Say 0 when all passed, 1 when one failed, 3 when of one nothing could be told.
-
-    Parameters
-    ----------
-    changes : since the baseline, of which only the worse ones count; None without a baseline
-    """
-    if changes is not None:
-        return int(any(change.worse for change in changes))
-    statuses = {model.status for model in models}
-    return 1 if "failed" in statuses else 3 if "not-applicable" in statuses else 0
-
-
 def tested_lines(models: Sequence[ModelTested]) -> list[Line]:
     """Tell every check of one model; of several, a line each and a sum."""
     if len(models) == 1:
         checks = models[0].checks
         lines = [("answer", f"{c.status:<8}{c.name:<{_WIDTH}} {c.detail}".rstrip()) for c in checks]
-        return [*lines, ("answer", f"{models[0].model}: {models[0].told}")]
+        return [*lines, ("answer", f"{models[0].model}: {status_words(models[0])}")]
     lines = [("answer", model_line(model)) for model in models]
     counts = [f"{sum(m.status == s for m in models)} {s}" for s in ("passed", "failed")]
     left = sum(m.status == "not-applicable" for m in models)
@@ -153,6 +44,11 @@ def model_line(model: ModelTested) -> str:
     why = f"  {worst.name}: {worst.detail}" if worst else ""
     count = f"{passed} check{'s' * (passed != 1)} passed{_warned(model.warnings, ', ')}"
     return f"{model.status:<15} {model.model}  {count}{why}"
+
+
+def status_words(model: ModelTested) -> str:
+    """Give the status of a model in words, with the number of warnings."""
+    return f"{model.status}{_warned(model.warnings, ', with ')}"
 
 
 def _warned(count: int, before: str) -> str:

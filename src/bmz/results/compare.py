@@ -15,7 +15,6 @@ from bmz.check.finding import Finding
 from bmz.process.consensus import Plausibility
 from bmz.process.mask_errors import MaskError
 from bmz.process.matching import Matching
-from bmz.report.counting import counted
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,6 @@ class Result:
     def warnings(self) -> int:
         """Count the warnings of the check and of the output."""
         return sum(finding.severity == "warning" for finding in self.findings)
-
-    @property
-    def counted(self) -> str:
-        """Say how many objects there are, and in how many planes; nothing without labels."""
-        return "" if self.objects is None else counted(self.objects, self.apart, self.joined)
 
     @property
     def name(self) -> str:

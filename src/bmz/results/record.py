@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import os
-import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bmz.base.version import version
+from bmz.base.version import versions
 from bmz.check.finding import Finding
+from bmz.image.content import content_sha256
 from bmz.image.info import ImageInfo
 from bmz.plan.plan import Plan
 from bmz.spec.model import ModelSpec
 
 SCHEMA = "bmz.run/1"
 """Name and number of the record's form; a change of meaning raises the number."""
-
-NOTED_LIBRARIES = (
-    "bioimageio.spec",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "tifffile",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "torch",
-)
-
-
-def versions() -> dict[str, str]:
-    """Give the versions of bmz, Python and the libraries that shape a result."""
-    found = {"bmz": version(), "python": platform.python_version()}
-    for name in NOTED_LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def content_sha256(path: Path) -> str:
-    """Give the sha256 of a file; of a folder, such as a Zarr, that of the list of its files.
-
-    The list has a line ``SHA256  PATH`` for each file, in the order of the paths, as
-    ``sha256sum`` prints it.
-    """
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        lines = (f"{content_sha256(f)}  {f.relative_to(path).as_posix()}\n" for f in files)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def run_record(
