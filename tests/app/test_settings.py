@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from bmz.base.steps import Step
-from bmz.engine.labelling import RecipeUnknown, SettingRefused, decide_labelling
+from bmz.engine.labelling import RecipeUnknown, SettingRefused, decide_labelling, network_way
+from bmz.plan.tile_way import TileWay
+from bmz.process.flows import OMNIPOSE_TILES, TILES
 from bmz.process.recipe import ParameterRefused
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
 
@@ -50,6 +52,29 @@ def test_another_recipe_replaces_the_declared_label_step() -> None:
 
     assert labelling.label_steps == ()
     assert labelling.map_steps == ()
+
+
+def flows_of(maps: int, space: str = "yx", **stated: str) -> ModelSpec:
+    axes = (
+        AxisSpec("c", "channel", Fixed(maps)),
+        *(AxisSpec(a, "space", Fixed(64)) for a in space),
+    )
+    image = TensorSpec("in", (AXES[0], *axes[1:]), "float32", ())
+    config = {"bmz": {"recipe": {"name": "flows", "parameters": stated}}}
+    output = TensorSpec("out", axes, "float32", ())
+    return replace(model(), inputs=(image,), outputs=(output,), config=config)
+
+
+@pytest.mark.parametrize("recipe", [None, "none", "components"])
+def test_the_border_of_flows_is_that_of_the_tool_whose_maps_they_are(recipe: str | None) -> None:
+    def way(net: ModelSpec) -> TileWay:
+        return network_way(net, decide_labelling(net, recipe=recipe, settings={}).choice)
+
+    assert way(flows_of(4)) == way(flows_of(3, style="omnipose")) == OMNIPOSE_TILES
+    assert way(flows_of(3)) == way(flows_of(4, style="cellpose")) == TILES
+    assert way(flows_of(5, "zyx")) == OMNIPOSE_TILES
+    # the flows of planes, given as a stack
+    assert way(flows_of(3, "zyx")) == TILES
 
 
 def test_no_recipe_keeps_the_map() -> None:

@@ -85,7 +85,7 @@ def test_wide_tiles_are_run_one_by_one_and_cover_the_image() -> None:
     assert plan.tiling.count == 6
     assert (found.batch, found.tiling.count) == (1, 2)
     assert [axis.image for axis in found.tiling.axes] == [3000, 1600]
-    assert found.tiling.pad == plan.tiling.pad
+    assert found.tiling.way == plan.tiling.way
 
 
 def test_two_tiles_are_widened_to_one() -> None:

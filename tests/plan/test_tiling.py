@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bmz.plan.axis_tiling import AxisTiling, OffGrid, OutputRule
-from bmz.plan.tile_way import MIRRORED, Blend, TileWay
+from bmz.plan.tile_way import MIRRORED, Blend, SplineBlend, TileWay
 from bmz.plan.tiling import (
     AxisRule,
     HaloTooWide,
@@ -53,10 +53,11 @@ def test_each_output_pixel_is_kept_exactly_once(image: int, rule: AxisRule, more
 
 @given(
     image=st.integers(1, 700), rule=axis_rules(), more=st.integers(0, 300),
-    margin=st.integers(0, 20), blend=st.sampled_from([None, Blend(0.1, 4, 1.5)]),
+    margin=st.integers(0, 20),
+    blend=st.sampled_from([None, Blend(0.1, 4, 1.5), SplineBlend(0.75)]),
 )  # fmt: skip
 def test_with_a_margin_and_an_average_too_each_output_pixel_is_kept(
-    image: int, rule: AxisRule, more: int, margin: int, blend: Blend | None
+    image: int, rule: AxisRule, more: int, margin: int, blend: Blend | SplineBlend | None
 ) -> None:
     output = OutputRule("x", {"x": rule.grid}, {"x": rule.lost})
 
@@ -106,6 +107,86 @@ def test_flows_get_the_tiles_of_cellpose(image: int, tile: int, starts: tuple[in
     tiling = along(image, AxisRule("x", 64, 16, halo=65), flows.side_px or 0, flows)
 
     assert (tiling.tile, tiling.starts) == (tile, starts)
+
+
+MESMER = [
+    (100, (-78,)),
+    (255, (0,)),
+    (256, (0,)),
+    (257, (-96, 96)),
+    (448, (0, 192)),
+    (449, (-96, 96, 288)),
+    (700, (-66, 126, 318, 510)),
+    (1187, (-15, 177, 369, 561, 753, 945)),
+]
+"""Size of an image, and starts of the tiles of 256 px along it, as deepcell 0.12.10
+(``Application._tile_input``) and deepcell-toolbox 0.12.1 (``tile_image``) lay them."""
+
+
+@pytest.mark.parametrize(("image", "starts"), MESMER)
+@pytest.mark.parametrize("step", [0, 16])
+def test_mesmer_gets_the_tiles_of_deepcell(image: int, starts: tuple[int, ...], step: int) -> None:
+    way = RECIPES["mesmer"].tiles
+
+    tiling = along(image, AxisRule("x", 256, step, halo=40), way.side_px or 0, way)
+
+    assert (tiling.tile, tiling.starts) == (256, starts)
+
+
+def test_mesmer_mirrors_an_axis_of_one_tile_and_puts_zeros_around_one_of_several() -> None:
+    rules = [AxisRule("y", 256, 0), AxisRule("x", 256, 0)]
+
+    tiling = plan_tiles({"y": 200, "x": 300}, rules, side=256, way=RECIPES["mesmer"].tiles)
+
+    assert [tiling.pad(axis) for axis in tiling.axes] == ["reflect", "constant"]
+    assert tiling.border_record() == {
+        "pad": "reflect along y, constant along x",
+        "margin": 0,
+        "seams": "averaged",
+    }
+
+
+OMNIPOSE = [(64, (8, 8)), (65, (15, 16)), (100, (14, 14)), (511, (8, 9)), (735, (8, 9))]
+"""Size of an image, and its padding by ``pad_image_ND(div=16, extra=1)`` of omnipose 1.1.4."""
+
+
+@pytest.mark.parametrize(("image", "padding"), OMNIPOSE)
+def test_omnipose_is_mirrored_on_both_sides_and_seen_in_one_piece(
+    image: int, padding: tuple[int, int]
+) -> None:
+    flows = RECIPES["flows"]
+    way = flows.tiles_for(4, 2, {})
+
+    tiling = plan_tiles({"x": image}, [AxisRule("x", 64, 16, halo=48)], way=way)
+
+    assert (tiling.axes[0].padding, tiling.pad(tiling.axes[0])) == (padding, "reflect")
+    assert way == flows.tiles_for(3, 2, {"style": "omnipose"})
+    assert flows.tiles_for(3, 2, {}) == flows.tiles_for(None, 2, {}) == flows.tiles
+
+
+@pytest.mark.parametrize("image", [100, 304, 500, 511])
+def test_boundaries_are_mirrored_by_the_halo_on_every_side(image: int) -> None:
+    way = RECIPES["boundary"].tiles
+
+    tiling = along(image, AxisRule("x", 64, 16, halo=40), 768, way)
+
+    assert way.pad == "reflect"
+    assert min(tiling.padding) >= 40
+    assert sum(tiling.padding) < 80 + 16
+    assert max(tiling.padding) - min(tiling.padding) <= 1
+
+
+@pytest.mark.parametrize(("image", "margin"), [(255, 0), (256, 0), (257, 40)])
+def test_an_image_that_fits_the_one_size_that_a_network_takes_gets_no_margin(
+    image: int, margin: int
+) -> None:
+    way = RECIPES["boundary"].tiles
+
+    tiling = plan_tiles({"x": image}, [AxisRule("x", 256, 0, halo=40)], way=way)
+
+    assert (len(tiling.axes[0].starts) == 1) == (margin == 0)
+    assert tiling.margin_px >= margin
+    assert (tiling.margin_px == 0) == (margin == 0)
 
 
 @any_case
@@ -432,3 +513,26 @@ def test_a_cut_within_a_pixel_of_the_output_is_refused() -> None:
         AxisTiling("x", 90, 60, (0, 31), (0, 45, 90)).kept(
             OutputRule("bcyx", spacing={"x": Fraction(2)})
         )
+
+
+@pytest.mark.parametrize(
+    ("shape", "padding"),
+    [
+        ({"y": 256, "x": 256}, {"y": (16, 16), "x": (16, 16)}),
+        ({"y": 750, "x": 256}, {"y": (0, 2), "x": (16, 16)}),  # 782 px would be two tiles
+        ({"z": 20, "y": 200, "x": 200}, {"z": (0, 12), "y": (20, 20), "x": (20, 20)}),
+    ],
+    ids=["a plane", "what one tile holds", "a stack"],
+)
+def test_a_margin_by_the_halo_cuts_nothing_and_lies_around_planes_alone(
+    shape: dict[str, int], padding: dict[str, tuple[int, int]]
+) -> None:
+    rules = [
+        AxisRule(axis=axis, least=16, step=16, halo=8 if axis == "z" else 16, grid=1, lost=0)
+        for axis in shape
+    ]
+
+    tiling = plan_tiles(shape, rules, way=RECIPES["boundary"].tiles)
+
+    assert {along.axis: along.padding for along in tiling.axes} == padding
+    assert tiling.count == 1

@@ -18,6 +18,7 @@ from bmz.plan.tiling import AxisRule, Tiling, plan_tiles
 from bmz.predict.blending import axis_shares
 from bmz.predict.cutting import Tensor
 from bmz.predict.tiles import predict_tiled
+from bmz.process.recipes import RECIPES
 from bmz.testing.backend import FakeBackend, pointwise
 
 WAY = TileWay("constant", 8, None, Blend(0.1, 20, 7.5))
@@ -62,6 +63,20 @@ def test_a_pointwise_network_gives_the_same_in_averaged_tiles(size: int) -> None
     )
 
     np.testing.assert_allclose(found, pointwise([image])[0], rtol=1e-6)
+
+
+def test_tiles_of_mesmer_have_the_weights_of_deepcell() -> None:
+    rule, way = AxisRule("x", 256, 0), RECIPES["mesmer"].tiles
+    along = plan_tiles({"x": 448}, [rule], side=256, way=way).axes[0]
+
+    first, last = axis_shares(along, OutputRule("x"))
+
+    assert first is not None
+    assert last is not None
+    assert set(first[:192]) == set(last[64:]) == {1}
+    # deepcell_toolbox.utils.spline_window(256, 0, 64) of deepcell-toolbox 0.12.1
+    wanted = [1, 0.97265, 0.86717, 0.51557, 0.48456, 0.11732, 0.00012]
+    np.testing.assert_allclose(first[192:][[0, 7, 16, 31, 32, 48, 63]], wanted, atol=2e-4)
 
 
 def test_a_tile_fades_into_the_next_without_a_step() -> None:

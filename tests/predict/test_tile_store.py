@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
 from bmz.plan.axis_tiling import OutputRule
-from bmz.plan.tile_way import MIRRORED, Blend, TileWay
+from bmz.plan.tile_way import MIRRORED, Blend, SplineBlend, TileWay
 from bmz.plan.tiling import AxisRule, plan_tiles
 from bmz.predict.cutting import Job, Tensor
 from bmz.predict.mosaic import OutputShapeDiffers
@@ -25,6 +25,8 @@ RULES = [AxisRule("y", least=8, step=8), AxisRule("x", least=8, step=8)]
 
 
 AVERAGED = TileWay("constant", 3, None, Blend(0.1, 4, 1.5))
+SPLINED = TileWay("constant", 0, None, SplineBlend(0.75), centred=True, alone="reflect")
+WAYS = [MIRRORED, AVERAGED, SPLINED]
 
 
 def picture(height: int, width: int) -> AnyArray:
@@ -44,7 +46,7 @@ def tiles_for(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(5, 60), st.integers(5, 60), st.sampled_from([MIRRORED, AVERAGED]), st.data())
+@given(st.integers(5, 60), st.integers(5, 60), st.sampled_from(WAYS), st.data())
 def test_every_part_is_that_of_the_mosaic(
     tmp_path_factory: pytest.TempPathFactory,
     height: int,

@@ -149,8 +149,12 @@ def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:
 
     It hangs on what the network was trained to give, and not on what the user makes of it.
     """
-    family = RECIPES.get(network_family(model, choice))
-    return MIRRORED if family is None else family.tiles
+    name, stated = network_family(model, choice)
+    family = RECIPES.get(name)
+    if family is None:
+        return MIRRORED
+    channels = next(tensor.channels for tensor in model.outputs if tensor.id == choice.output)
+    return family.tiles_for(channels, len(model.space), stated)
 
 
 def parted_steps(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import ceil
 
 from bmz.base.errors import CouldNotTell
-from bmz.plan.tile_way import Blend
+from bmz.plan.tile_way import Blend, SplineBlend
 
 
 class OffGrid(CouldNotTell):
@@ -76,7 +76,7 @@ class AxisTiling:
     tile: int
     starts: tuple[int, ...]
     cuts: tuple[int, ...]
-    blend: Blend | None = None
+    blend: Blend | SplineBlend | None = None
 
     @property
     def padding(self) -> tuple[int, int]:

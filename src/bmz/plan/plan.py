@@ -125,7 +125,7 @@ class Plan:
             "tiles": self.tiling.count,
             "overlap": {along.axis: along.overlap for along in self.tiling.axes},
             "padding": {along.axis: list(along.padding) for along in self.tiling.axes},
-            **self.tiling.way.as_record(),
+            **self.tiling.border_record(),
             "batch": self.batch,
             "link": dict(self.link.ious),
             "link_gap": self.link.gap,
@@ -236,7 +236,7 @@ def tile_way(model: ModelSpec, family: TileWay) -> TileWay:
     if declared is not None:
         if declared.value:
             raise SizesUnclear(model.id, model.inputs[0].id, f"padding with {declared.value:g}")
-        family = replace(family, pad=declared.mode)
+        family = replace(family, pad=declared.mode, alone=None)
     flat = model.space == "yx" and all({"y", "x"} <= set(out.letters) for out in model.outputs)
     halo = any(axis.halo for tensor in model.outputs for axis in tensor.axes)
     ends = "radius_px" in model.receptive_field and not sees_whole_image(model)

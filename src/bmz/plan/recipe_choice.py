@@ -101,21 +101,21 @@ def choose_recipe(
     raise RecipeUnclear(model.id, f"{shown}, and no op, config or channel name says more")
 
 
-def network_family(model: ModelSpec, choice: RecipeChoice) -> str:
+def network_family(model: ModelSpec, choice: RecipeChoice) -> tuple[str, Mapping[str, Any]]:
     """Name the recipe for what the network was trained to give, whatever is made of it.
 
     Returns
     -------
-    str
-        that of a declared step, or of other evidence, or the chosen one where there is none
+    name : that of a declared step, or of other evidence, or the chosen one where there is none
+    parameters : that the model states
     """
     declared = (step.name for tensor in model.outputs for step in tensor.steps)
     op = next((name for name in declared if name in LABEL_OPS), None)
     if op is not None:
-        return LABEL_OPS[op]
+        return LABEL_OPS[op], {}
     tensor = next(tensor for tensor in model.outputs if tensor.id == choice.output)
-    evidence = _by_evidence(model, tensor, curated_way(model))
-    return choice.name if evidence is None else evidence.name
+    told = _by_evidence(model, tensor, curated_way(model)) or choice
+    return told.name, told.parameters
 
 
 def _channel_words(tensor: TensorSpec) -> str:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Literal
+from typing import Literal
+
+import numpy as np
+
+from bmz.base.arrays import FloatArray
 
 PadMode = Literal["reflect", "symmetric", "edge", "constant"]
 """How the image goes on beyond its border, in the words of ``numpy.pad``; constant is 0."""
@@ -35,6 +39,63 @@ class Blend:
         yield from (int(i * step) for i in range(last))
         yield total - tile
 
+    def laid(self, asked: Span, tile: int) -> list[int]:
+        """Give where the tiles begin, px of the image."""
+        starts = self.starts(asked.covered, tile)
+        return [start // asked.grid * asked.grid - asked.before for start in starts]
+
+    def weights(self, inside: FloatArray, overlap: int) -> FloatArray:  # noqa: ARG002  (as `SplineBlend`)
+        """Give the weights of pixels at these distances from the nearest edge of a tile."""
+        weights: FloatArray = 1 / (1 + np.exp((self.edge_px - inside) / self.fall_px))
+        return weights
+
+
+@dataclass(frozen=True)
+class SplineBlend:
+    """An average of tiles at a fixed stride, whose weights rise by a squared spline.
+
+    What the last tile reaches beyond the image is padding, half of it before the image. The weight
+    at a distance d into an overlap of n px is ``2 (d / n)^2`` in its first half, and
+    ``1 - 2 (1 - d / n)^2`` in its second.
+
+    Parameters
+    ----------
+    stride : as a share of the tile
+    """
+
+    stride: float
+
+    def laid(self, asked: Span, tile: int) -> list[int]:
+        """Give where the tiles begin, px of the image."""
+        grid = asked.grid
+        step = max(min(ceil(self.stride * tile / 2) * 2, tile) // grid, 1) * grid
+        last = max(ceil((asked.image - tile) / step), 0)
+        before = ceil((tile + step * last - asked.image) / grid / 2) * grid
+        return [i * step - before for i in range(last + 1)]
+
+    def weights(self, inside: FloatArray, overlap: int) -> FloatArray:
+        """Give the weights of pixels at these distances from the nearest edge of a tile."""
+        at = np.clip(inside / max(overlap, 1), 0, 1)
+        return np.where(at < 1 / 2, 2 * at**2, 1 - 2 * (1 - at) ** 2)
+
+
+@dataclass(frozen=True)
+class Span:
+    """What averaged tiles are to cover along one axis, px, without what the network loses.
+
+    Parameters
+    ----------
+    image : size of the image, rounded up to the grid
+    covered : with its padding, where the tiles do not decide over that
+    before : of the padding
+    grid : tiles start at multiples of it
+    """
+
+    image: int
+    covered: int
+    before: int
+    grid: int
+
 
 @dataclass(frozen=True)
 class TileWay:
@@ -45,6 +106,10 @@ class TileWay:
     pad : how the image goes on beyond its border
     margin_px : added before and after the image at least, also where its size is legal; what more
         a legal size needs is shared between both sides then. 0 pads at the end alone
+    by_halo : the margin along y and x is the halo, if that is wider; an image that one tile holds,
+        and would not with it, gets none
+    centred : what a legal size needs is shared between both sides without a margin, too
+    alone : how the image goes on along an axis that one tile covers; None for as `pad` says
     side_px : side of the largest tile along y and x; None for what suits the device
     blend : how overlapping tiles are averaged; None cuts each in the middle of its overlap
     source : who says so
@@ -53,26 +118,23 @@ class TileWay:
     pad: PadMode = "reflect"
     margin_px: int = 0
     side_px: int | None = None
-    blend: Blend | None = None
+    blend: Blend | SplineBlend | None = None
     source: str = ""
+    by_halo: bool = False
+    centred: bool = False
+    alone: PadMode | None = None
 
     def cut_hard(self) -> TileWay:
         """Give the same border, with tiles that suit the device and are not averaged."""
         return replace(self, side_px=None, blend=None)
 
-    def as_record(self) -> dict[str, Any]:
-        """Give it as plain values, for the run record."""
-        blend = self.blend
-        return {
-            "pad": self.pad,
-            "margin": self.margin_px,
-            "seams": "cut" if blend is None else "averaged",
-        }
-
     def __str__(self) -> str:
         padding = _PADDINGS[self.pad]
         margin = f", {self.margin_px} px or more on every side" if self.margin_px else ""
-        return f"{padding}{margin}"
+        margin = ", by the halo or more on every side" if self.by_halo else margin
+        sides = ", shared between both sides" if self.centred else ""
+        alone = f", {_PADDINGS[self.alone]} along an axis of one tile" if self.alone else ""
+        return f"{padding}{margin}{sides}{alone}"
 
 
 _PADDINGS = {

@@ -9,10 +9,11 @@ from itertools import pairwise, product
 from math import lcm, prod
 from sys import maxsize
 from types import MappingProxyType
+from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.plan.axis_tiling import AxisTiling, OffGrid
-from bmz.plan.tile_way import MIRRORED, Blend, PadMode, TileWay
+from bmz.plan.tile_way import MIRRORED, PadMode, Span, TileWay
 
 SIDE_2D = 768
 SIDE_3D: Mapping[str, int] = MappingProxyType({"z": 32, "y": 256, "x": 256})
@@ -109,10 +110,17 @@ class Tiling:
     axes: tuple[AxisTiling, ...]
     way: TileWay = MIRRORED
 
+    def pad(self, along: AxisTiling) -> PadMode:
+        """Say how the image goes on beyond its border along one axis."""
+        one_tile = len(along.starts) == 1
+        return self.way.alone if one_tile and self.way.alone is not None else self.way.pad
+
     @property
-    def pad(self) -> PadMode:
-        """Say how the image goes on beyond its border."""
-        return self.way.pad
+    def margin_px(self) -> int:
+        """Give how many pixels are added on every side of a plane at least."""
+        if not self.way.by_halo:
+            return self.way.margin_px
+        return min(min(along.padding) for along in self.axes if along.axis != "z")
 
     @property
     def count(self) -> int:
@@ -129,6 +137,16 @@ class Tiling:
         """Give how many pixels the network sees for one of the image."""
         planned = self.count * prod(along.tile for along in self.axes)
         return planned / prod(along.image for along in self.axes)
+
+    def border_record(self) -> dict[str, Any]:
+        """Give as plain values what is done at the border and at seams, for the run record."""
+        pads = {along.axis: self.pad(along) for along in self.axes}
+        words = ", ".join(f"{pad} along {axis}" for axis, pad in pads.items())
+        return {
+            "pad": words if len(set(pads.values())) > 1 else next(iter(pads.values())),
+            "margin": self.margin_px,
+            "seams": "cut" if self.way.blend is None else "averaged",
+        }
 
     def positions(self) -> Iterator[tuple[int, ...]]:
         """Give the number of each tile along each axis, the last axis fastest."""
@@ -161,8 +179,8 @@ def plan_tiles(
     since a network that pools is equivariant only to shifts by that much.
 
     Where `way` asks for a margin, both sides are padded by that much at least and share what is
-    left over. Where it asks for an average, tiles of the wanted side are spread evenly, as many as
-    it says, and neither halo nor step decides where they lie.
+    left over; so do they where it is centred. Where it asks for an average, tiles of the wanted
+    side lie where it says, and neither halo nor step decides over that.
 
     Parameters
     ----------
@@ -239,14 +257,15 @@ def _sides(rules: Sequence[AxisRule], side: int | Mapping[str, int] | None) -> d
 
 def _along(image: int, rule: AxisRule, side: int, way: TileWay) -> AxisTiling:
     largest = rule.legal_sizes(side)
-    for margin in (_margin(way.margin_px, rule, None), _margin(way.margin_px, rule, largest[-1])):
+    wanted = _wanted_margin(image, rule, max(side, largest[0]), way)
+    for margin in (_margin(wanted, rule, None), _margin(wanted, rule, largest[-1])):
         size = _covering(image, rule, margin)
         if size is not None and (not rule.step or size <= max(side, largest[0])):
-            before = _before(image, size, rule, margin)
+            before = _before(image, size, rule, shared=bool(margin) or way.centred)
             return AxisTiling(rule.axis, image, size, (-before,), (0, image))
     if way.blend is None:
-        return _several(image, rule, largest, margin)
-    return _averaged(image, rule, largest[-1], margin, way.blend)
+        return _several(image, rule, largest, margin, shared=bool(margin) or way.centred)
+    return _averaged(image, rule, largest[-1], margin, way)
 
 
 def _covering(image: int, rule: AxisRule, margin: int) -> int | None:
@@ -257,6 +276,16 @@ def _covering(image: int, rule: AxisRule, margin: int) -> int | None:
     return sizes[enough] if enough < len(sizes) else None
 
 
+def _wanted_margin(image: int, rule: AxisRule, side: int, way: TileWay) -> int:
+    if not way.by_halo or rule.axis == "z":  # along z it would cost up to twice the tiles
+        return way.margin_px
+    bare, margined = (_covering(image, rule, margin) for margin in (0, rule.halo))
+    fits = bare is not None and (not rule.step or bare <= side)
+    if fits and (margined is None or (rule.step and margined > side)):
+        return way.margin_px  # what is seen in one piece is not cut for it
+    return max(way.margin_px, rule.halo)
+
+
 def _margin(wanted: int, rule: AxisRule, tile: int | None) -> int:
     # more than a quarter of a tile could leave tiles of which nothing is kept
     grid = rule.grid
@@ -264,19 +293,22 @@ def _margin(wanted: int, rule: AxisRule, tile: int | None) -> int:
     return _ceil_div(wanted, grid) * grid if wanted <= most else most // grid * grid
 
 
-def _before(image: int, covered: int, rule: AxisRule, margin: int) -> int:
-    # half of what is left over, on the grid; without a margin all of it lies behind the image
+def _before(image: int, covered: int, rule: AxisRule, *, shared: bool) -> int:
+    # half of what is left over, on the grid, or all of it lies behind the image
     spare = covered - image - 2 * rule.lost
-    return rule.lost + (spare // 2 // rule.grid * rule.grid if margin else 0)
+    return rule.lost + (spare // 2 // rule.grid * rule.grid if shared else 0)
 
 
-def _averaged(image: int, rule: AxisRule, tile: int, margin: int, blend: Blend) -> AxisTiling:
-    whole = _ceil_div(image, rule.grid) * rule.grid
-    covered = _covering(image, rule, margin) or whole + 2 * (rule.lost + margin)
-    before = _before(image, covered, rule, margin)
-    kept = blend.starts(covered - 2 * rule.lost, tile - 2 * rule.lost)
-    starts = tuple(start // rule.grid * rule.grid - before for start in kept)
-    return AxisTiling(rule.axis, image, tile, starts, _cuts(image, tile, starts, rule.grid), blend)
+def _averaged(image: int, rule: AxisRule, tile: int, margin: int, way: TileWay) -> AxisTiling:
+    grid, lost, blend = rule.grid, rule.lost, way.blend
+    if blend is None:
+        raise ValueError(way)
+    whole = _ceil_div(image, grid) * grid
+    covered = _covering(image, rule, margin) or whole + 2 * (lost + margin)
+    before = _before(image, covered, rule, shared=bool(margin) or way.centred)
+    asked = Span(whole, covered - 2 * lost, before - lost, grid)
+    starts = tuple(start - lost for start in blend.laid(asked, tile - 2 * lost))
+    return AxisTiling(rule.axis, image, tile, starts, _cuts(image, tile, starts, grid), blend)
 
 
 def _cuts(image: int, tile: int, starts: Sequence[int], grid: int) -> tuple[int, ...]:
@@ -285,7 +317,7 @@ def _cuts(image: int, tile: int, starts: Sequence[int], grid: int) -> tuple[int,
     return (0, *(min(max(cut, 0), image // grid * grid) for cut in inner), image)
 
 
-def _several(image: int, rule: AxisRule, sizes: range, margin: int) -> AxisTiling:
+def _several(image: int, rule: AxisRule, sizes: range, margin: int, *, shared: bool) -> AxisTiling:
     grid = rule.grid
     needed = image + 2 * (rule.lost + margin)
 
@@ -299,7 +331,7 @@ def _several(image: int, rule: AxisRule, sizes: range, margin: int) -> AxisTilin
     tile = sizes[bisect_left(sizes, -fewest, key=lambda size: -gaps(size))]
     align = largest_stride(rule, tile)[1]
     last = _ceil_div(needed - tile, align)
-    before = _before(image, align * last + tile, rule, margin)
+    before = _before(image, align * last + tile, rule, shared=shared)
     starts = tuple(align * (i * last // fewest) - before for i in range(fewest + 1))
     return AxisTiling(rule.axis, image, tile, starts, _cuts(image, tile, starts, grid))
 

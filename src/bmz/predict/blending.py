@@ -35,7 +35,7 @@ def axis_shares(along: AxisTiling, output: OutputRule) -> list[FloatArray | None
     for one in kept:
         at = (np.arange(one.source.start, one.source.stop) + 0.5) * spacing + lost
         inside = np.minimum(at, along.tile - at)
-        weights.append(1 / (1 + np.exp((blend.edge_px - inside) / blend.fall_px)))
+        weights.append(blend.weights(inside - lost, along.overlap - 2 * lost))
         total[one.target] += weights[-1]
     return [
         (weight / total[one.target]).astype(np.float32)

@@ -129,7 +129,7 @@ def _tile(tensor: Tensor | Parted, job: Job, tiling: Tiling) -> AnyArray:
         box[axes.index("b")] = slice(job.image, job.image + 1)
     sides = {
         axes.index(along.axis): _side(
-            along.starts[i], along.tile, array.shape[axes.index(along.axis)], tiling.pad
+            along.starts[i], along.tile, array.shape[axes.index(along.axis)], tiling.pad(along)
         )
         for along, i in zip(tiling.axes, job.position, strict=True)
         if along.axis in axes

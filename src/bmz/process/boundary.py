@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
+from bmz.plan.tile_way import TileWay
 from bmz.process.depth import depth_of
 from bmz.process.flooding import flooded
 from bmz.process.insides import number_insides
@@ -192,11 +193,21 @@ SEEDS = "px between seeds; 0: one each connected inside; -1: 0 with a foreground
 
 MOST = "most boundary of an inside, with what the foreground lacks to 1; probability"
 
+TILES = TileWay(
+    by_halo=True,
+    source="torch-em 0.10.9, util/prediction.py: predict_with_halo mirrors by the halo on every "
+    "side, predict_with_padding leaves a legal size as it is",
+)
+"""What torch-em does. The zeros that the network itself puts around an image are worse:
+``benchmarks/borders.py`` holds both against a larger image."""
+
+
 BOUNDARY = Recipe(
     name="boundary",
     what="boundaries, with or without a foreground: watershed from one seed a cell",
     source="torch-em watershed_from_components, UnMICST; PlantSeg distance transform",
     label=label_cells,
+    tiles=TILES,
     parameters=(
         Parameter("foreground_channel", BY_COUNT, "-1: none; -2: the first of two", BY_COUNT),
         Parameter("boundary_channel", BY_COUNT, "-2: the last of one or two", BY_COUNT),

@@ -17,7 +17,7 @@ from bmz.process.flow_following import STACK, follow_flow
 from bmz.process.flow_skeleton import skeleton_labels
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer, require_plane
-from bmz.process.recipe import Labelled, Parameter, Place, Recipe, Value
+from bmz.process.recipe import Labelled, OwnTiles, Parameter, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order
 
 FLOW_SCALE = 5.0
@@ -52,6 +52,17 @@ lies outside, its flows lead nowhere, and it is lost. Its networks were trained 
 of which the style vector is an average, so larger tiles are another thing to them."""
 
 
+OMNIPOSE_TILES = TileWay(
+    pad="reflect",
+    margin_px=8,
+    blend=TILES.blend,
+    source="omnipose 1.1.4, cellpose_omni/transforms.py: pad_image_ND(div=16, extra=1); "
+    "core.py: one tile, unless asked for tiles, which are averaged as in Cellpose",
+)
+"""What Omnipose does with an image: its maps are distances to the edge of what is seen of a cell,
+which goes on in a mirrored border."""
+
+
 @dataclass(frozen=True)
 class FlowSettings:
     """The parameters of the recipe; `FLOWS` says what they mean."""
@@ -75,6 +86,16 @@ def omnipose_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) 
     """Say that the distance behind Omnipose's flows is a length, as `LengthsFunction` has it."""
     distance = is_omnipose(str(parameters["style"]), channels, axes)
     return tuple(distance and channel == axes for channel in range(channels))
+
+
+def gives_omnipose(channels: int, axes: int, stated: Mapping[str, Value]) -> bool:
+    """Say whether an output is Omnipose's, by what the model states and its channels.
+
+    Flows of planes that are given as a stack have fewer maps than a stack asks for, and labels of a
+    declared step have one: neither says anything.
+    """
+    style = stated.get("style", AUTO)
+    return style == "omnipose" or (style == AUTO and channels == axes + 2)
 
 
 def is_omnipose(style: str, channels: int, axes: int) -> bool:
@@ -298,6 +319,7 @@ FLOWS = Recipe(
         ),
     ),
     tiles=TILES,
+    own_tiles=OwnTiles("Omnipose", gives_omnipose, OMNIPOSE_TILES),
     rescale_why="outlines are smooth, as of Cellpose with resample=True",
     lengths=omnipose_lengths,
 )

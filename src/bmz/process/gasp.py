@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.plan.tile_way import TileWay
 from bmz.process.depth import depth_of
 from bmz.process.flooding import flooded
 from bmz.process.linkage import merged, touching
@@ -109,6 +110,9 @@ GASP = Recipe(
     what="boundaries of cells that fill the image: superpixels, joined by average linkage",
     source="Bailoni et al. 2022, doi 10.1109/CVPR52688.2022.01135; PlantSeg, Wolny et al. 2020",
     label=label_gasp,
+    tiles=TileWay(
+        source="PlantSeg 2.0.0rc13, find_patch_and_halo_shapes: as it is where one patch holds it"
+    ),
     parameters=(
         Parameter("channel", 0, "channel of the boundary, counted from 0", 0),
         Parameter("beta", 0.5, "the larger, the more objects stay apart", 0, 1),

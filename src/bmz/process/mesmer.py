@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.plan.tile_way import SplineBlend, TileWay
 from bmz.process.contour import mean_of_each
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer
@@ -123,6 +124,19 @@ def _large(labels: LabelArray, wanted: MesmerSettings) -> LabelArray:
     return np.where(keeps[labels], labels, 0)
 
 
+TILES = TileWay(
+    pad="constant",
+    side_px=256,
+    blend=SplineBlend(stride=0.75),
+    centred=True,
+    alone="reflect",
+    source="deepcell 0.12.10, Application._tile_input; deepcell-toolbox 0.12.1, utils.py: "
+    "tile_image, untile_image",
+)
+"""What Mesmer does: an image smaller than the network is mirrored on both sides, a larger one lies
+in the middle of zeros that complete its tiles, which are averaged."""
+
+
 MESMER = Recipe(
     name="mesmer",
     what="inner distance and interior: watershed from the peaks of the distance (deep watershed)",
@@ -150,5 +164,6 @@ MESMER = Recipe(
         Parameter("small_objects_threshold", 15, "smallest object, px of the map", 0),
         Parameter("fill_holes_threshold", 15, "holes smaller than this are filled, px", 0, grows=2),
     ),
+    tiles=TILES,
 )
 """The recipe of Mesmer and other models of inner distances."""

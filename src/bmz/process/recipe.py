@@ -198,6 +198,23 @@ def no_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tup
     return (False,) * channels
 
 
+@dataclass(frozen=True)
+class OwnTiles:
+    """What the reference of a second family of networks does, whose outputs a recipe takes, too.
+
+    Parameters
+    ----------
+    family : its name
+    holds : takes the number of channels, that of spatial axes, and the parameters that the model
+        states, and says whether an output is of this family
+    tiles : what its reference does
+    """
+
+    family: str
+    holds: Callable[[int, int, Mapping[str, Value]], bool]
+    tiles: TileWay
+
+
 FINISH: tuple[Parameter, ...] = (
     Parameter("min_size", 0, "smallest object, px of the image", 0),
     Parameter("max_size", 0, "largest object, px of the image; 0: any", 0),
@@ -226,6 +243,8 @@ class Recipe:
     placed : labels hang on where in the image a pixel lies: `label` also takes `place`, None for
         the whole
     tiles : what the reference does with the image at its border, and where tiles meet
+    own_tiles : the same for outputs that a second family of networks gives; None where `tiles`
+        holds for all
     rescale : where the image was resized for the network: ``maps`` are resized to the image
         before labels are made of them, or ``labels`` are, after they were made
     rescale_why : the reason for it, a sentence without its end
@@ -243,6 +262,7 @@ class Recipe:
     of_whole_map: WholeMapFunction | None = None
     placed: bool = False
     tiles: TileWay = MIRRORED
+    own_tiles: OwnTiles | None = None
     rescale: Rescale = "maps"
     rescale_why: str = "maps between two pixels are what lies between their values"
     lengths: LengthsFunction = no_lengths
@@ -257,6 +277,20 @@ class Recipe:
     def every(self) -> tuple[Parameter, ...]:
         """Its own parameters, and those of the common finish."""
         return (*self.parameters, *(p for p in FINISH if p.name not in self.own))
+
+    def tiles_for(self, channels: int | None, axes: int, stated: Mapping[str, Value]) -> TileWay:
+        """Say what the reference of the network does at borders and seams.
+
+        Parameters
+        ----------
+        channels : of the output; None where that is not known
+        axes : number of spatial axes
+        stated : parameters that the model states
+        """
+        own = self.own_tiles
+        if own is None or channels is None or not own.holds(channels, axes, stated):
+            return self.tiles
+        return own.tiles
 
     def known(self) -> str:
         """List the parameters with their defaults, for a hint."""

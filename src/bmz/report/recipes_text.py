@@ -61,6 +61,8 @@ def _section(recipe: Recipe) -> str:
         "",
         f"Border of the image: {recipe.tiles}. Source: {recipe.tiles.source}.",
     ]
+    if (own := recipe.own_tiles) is not None:
+        lines += ["", f"Of {own.family}'s: {own.tiles}. Source: {own.tiles.source}."]
     if recipe.parameters:
         lines += ["", *_HEAD]
         lines += [_row(parameter) for parameter in recipe.parameters]
