@@ -8,7 +8,7 @@ from math import lcm
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bmz.plan.axis_tiling import AxisTiling, OffGrid, OutputRule
@@ -51,22 +51,29 @@ def test_each_output_pixel_is_kept_exactly_once(image: int, rule: AxisRule, more
     assert times.tolist() == [1] * -(-image // rule.grid)
 
 
-@given(
-    image=st.integers(1, 700), rule=axis_rules(), more=st.integers(0, 300),
-    margin=st.integers(0, 20),
-    blend=st.sampled_from([None, Blend(0.1, 4, 1.5), SplineBlend(0.75)]),
+BLENDS = [None, Blend(0.1, 4, 1.5), SplineBlend(0.75)]
+ways = st.builds(
+    TileWay, st.just("constant"), st.integers(0, 20), st.none(), st.sampled_from(BLENDS),
+    by_halo=st.booleans(), centred=st.booleans(),
 )  # fmt: skip
+
+
+@given(image=st.integers(1, 700), rule=axis_rules(), more=st.integers(-300, 300), way=ways)
+@example(1, AxisRule("x", 12, 0, 0, 2, 2), 0, TileWay("constant", 3))
+@example(5, AxisRule("x", 24, 0, 0, 2, 8), 0, TileWay("constant", 6))
+@example(82, AxisRule("x", 16, 64), -300, TileWay("constant", 4, None, Blend(0.1, 4, 1.5)))
 def test_with_a_margin_and_an_average_too_each_output_pixel_is_kept(
-    image: int, rule: AxisRule, more: int, margin: int, blend: Blend | SplineBlend | None
+    image: int, rule: AxisRule, more: int, way: TileWay
 ) -> None:
     output = OutputRule("x", {"x": rule.grid}, {"x": rule.lost})
+    side = enough(rule) + max(more, 0 if way.blend is None else -enough(rule))
 
-    tiling = along(image, rule, enough(rule) + more, TileWay("constant", margin, None, blend))
+    tiling = along(image, rule, side, way)
 
     times = np.zeros(tiling.image_output(output), int)
     for kept in tiling.kept(output):
         assert kept.source.stop - kept.source.start == kept.target.stop - kept.target.start
-        assert 0 <= kept.source.start <= kept.source.stop <= tiling.tile_output(output)
+        assert 0 <= kept.source.start < kept.source.stop <= tiling.tile_output(output)
         times[kept.target] += 1
     assert times.min() >= 1
     assert times.max() == 1 or tiling.blend is not None

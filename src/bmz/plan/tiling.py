@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
@@ -289,8 +289,8 @@ def _wanted_margin(image: int, rule: AxisRule, side: int, way: TileWay) -> int:
 def _margin(wanted: int, rule: AxisRule, tile: int | None) -> int:
     # more than a quarter of a tile could leave tiles of which nothing is kept
     grid = rule.grid
-    most = wanted if tile is None else tile // 4
-    return _ceil_div(wanted, grid) * grid if wanted <= most else most // grid * grid
+    whole = _ceil_div(wanted, grid) * grid
+    return whole if tile is None else min(whole, tile // 4 // grid * grid)
 
 
 def _before(image: int, covered: int, rule: AxisRule, *, shared: bool) -> int:
@@ -307,14 +307,16 @@ def _averaged(image: int, rule: AxisRule, tile: int, margin: int, way: TileWay) 
     covered = _covering(image, rule, margin) or whole + 2 * (lost + margin)
     before = _before(image, covered, rule, shared=bool(margin) or way.centred)
     asked = Span(whole, covered - 2 * lost, before - lost, grid)
-    starts = tuple(start - lost for start in blend.laid(asked, tile - 2 * lost))
-    return AxisTiling(rule.axis, image, tile, starts, _cuts(image, tile, starts, grid), blend)
+    seen = tile - 2 * lost
+    # a short tile may lie beyond the image altogether, where a legal size needs much padding
+    starts = tuple(low - lost for low in blend.laid(asked, seen) if -seen < low < image)
+    inner = (min(max(cut, 0), image // grid * grid) for cut in _inner_cuts(tile, starts, grid))
+    return AxisTiling(rule.axis, image, tile, starts, (0, *inner, image), blend)
 
 
-def _cuts(image: int, tile: int, starts: Sequence[int], grid: int) -> tuple[int, ...]:
+def _inner_cuts(tile: int, starts: Sequence[int], grid: int) -> list[int]:
     # halo and starts lie on the grid, so the middle rounded down still keeps the halo
-    inner = ((a + tile + b) // 2 // grid * grid for a, b in pairwise(starts))
-    return (0, *(min(max(cut, 0), image // grid * grid) for cut in inner), image)
+    return [(a + tile + b) // 2 // grid * grid for a, b in pairwise(starts)]
 
 
 def _several(image: int, rule: AxisRule, sizes: range, margin: int, *, shared: bool) -> AxisTiling:
@@ -333,7 +335,10 @@ def _several(image: int, rule: AxisRule, sizes: range, margin: int, *, shared: b
     last = _ceil_div(needed - tile, align)
     before = _before(image, align * last + tile, rule, shared=shared)
     starts = tuple(align * (i * last // fewest) - before for i in range(fewest + 1))
-    return AxisTiling(rule.axis, image, tile, starts, _cuts(image, tile, starts, grid))
+    cuts = _inner_cuts(tile, starts, grid)
+    # with a margin, all that is kept of a tile may lie beyond the image: it is left out
+    first, end = bisect_right(cuts, 0), bisect_left(cuts, image)
+    return AxisTiling(rule.axis, image, tile, starts[first : end + 1], (0, *cuts[first:end], image))
 
 
 def largest_stride(rule: AxisRule, tile: int) -> tuple[int, int]:
