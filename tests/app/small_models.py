@@ -10,6 +10,7 @@ import numpy as np
 
 from bmz.base.steps import Step
 from bmz.check.finding import CheckReport
+from bmz.check.fit import CheckedHeader
 from bmz.check.question import Question
 from bmz.engine.job import Job, Ready
 from bmz.engine.labelling import decide_labelling, network_way
@@ -110,4 +111,6 @@ def ready_of(job: Job, shape: tuple[int, ...], axes: str = "yx", **asked: Any) -
     """Plan the run of an image without content."""
     info = inspect_array(np.broadcast_to(np.float32(0), shape), axes=axes)
     question = Question(job.model, info, None, info.pixel_um, **asked)
-    return Ready(info.path, question, CheckReport(()), make_plan(question, job.decided))
+    return Ready(
+        info.path, CheckedHeader(question, CheckReport(())), make_plan(question, job.decided)
+    )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,14 @@ import numpy as np
 import pytest
 import tifffile
 
+import bmz
 from bmz.app.check import check, strict
-from bmz.app.run import plan_run
+from bmz.app.run import plan_run, run
 from bmz.base.progress import Event, Note
+from bmz.check import fit
+from bmz.check.axes import axes_findings
+from bmz.check.finding import Finding
+from bmz.check.question import Question
 from bmz.engine.request import RunRequest
 from bmz.results.check import CheckSummary
 from bmz.results.run import ImagePlan
@@ -65,6 +71,30 @@ def test_each_image_gets_its_verdict_and_nothing_is_written(model: str, tmp_path
     assert [image.verdict for image in summary.images] == ["adapts", "mismatch", None]
     assert summary.exit_status == 1
     assert not Path("unused").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "run", "python"])
+def test_the_header_of_an_image_is_checked_once(
+    command: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noisy(64, 64))
+    seen = list[Question]()
+
+    def noted(asked: Question) -> Iterator[Finding]:
+        seen.append(asked)
+        return axes_findings(asked)
+
+    monkeypatch.setattr(fit, "axes_findings", noted)
+    request = RunRequest(model, (tmp_path / "a.tif",), tmp_path, recipe="components")
+
+    if command == "check":
+        check(request)
+    elif command == "run":
+        assert run(request).exit_status == 0
+    else:
+        bmz.load(model, recipe="components").run(tmp_path / "a.tif")
+
+    assert len(seen) == 1
 
 
 def test_an_image_that_cannot_be_read_is_no_mismatch(model: str, tmp_path: Path) -> None:

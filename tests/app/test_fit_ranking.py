@@ -124,7 +124,7 @@ def test_channels_that_check_takes_by_name_are_measured_by_name(tmp_path: Path) 
     judge = _Judge(request, seen, settings)
 
     judged, measured = judge(candidate), judge._measured
-    asked = ask(candidate.model, request.image, RunRequest("", (), Path()), {})
+    asked = ask(candidate.model, request.image, RunRequest("", (), Path()), {}).asked
 
     assert asked.channels_taken == (1, 0)
     assert measured(asked) == {0: seen.measured[1], 1: seen.measured[0]}

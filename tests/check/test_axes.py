@@ -12,8 +12,9 @@ from tests.check.questions import image, model, network, pixels, tensor
 
 from bmz.check.axes import axes_findings, channel_findings
 from bmz.check.finding import Finding
-from bmz.check.fit import check_fit
-from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.fit import check_header, check_image
+from bmz.check.measured import EMPTY_CHANNEL
+from bmz.check.question import Question
 from bmz.spec.model import AnySize, AxisSpec, Fixed, ModelSpec, TensorSpec
 
 
@@ -188,7 +189,7 @@ def test_channels_that_the_image_or_the_model_lacks_are_told_by_their_number(
 
     assert finding.code == "channel.count"
     assert finding.message == f"the model wants 2 channels (membrane, nuclei), {told}"
-    assert check_fit(asked, pixels(asked.image)).errors == (finding,)
+    assert check_image(check_header(asked), pixels).errors == (finding,)
 
 
 def test_of_zeros_is_told_only_where_a_channel_is_missing() -> None:

@@ -7,13 +7,14 @@ import pytest
 from tests.check.questions import image, model, pixels
 
 from bmz.base.arrays import Axed
-from bmz.check.fit import check_fit, check_header
+from bmz.check.fit import check_header, check_pixels
 from bmz.check.question import Question
 from bmz.spec.model import Fixed, Size, Stepped
 
 
 def codes(asked: Question, pixels: Axed | None = None) -> dict[str, str]:
-    report = check_header(asked) if pixels is None else check_fit(asked, pixels)
+    header = check_header(asked)
+    report = header.report if pixels is None else check_pixels(header, pixels)
     return {finding.code: finding.severity for finding in report.findings}
 
 
@@ -21,7 +22,7 @@ def test_an_image_that_fits_gives_neither_errors_nor_warnings() -> None:
     info = image(pixel_um={"y": 0.5, "x": 0.5})
     asked = Question(model(um=0.5), info, pixel_um=info.pixel_um)
 
-    report = check_fit(asked, pixels(info))
+    report = check_pixels(check_header(asked), pixels(info))
 
     assert report.verdict == "fits"
     assert report.findings == ()
@@ -30,7 +31,7 @@ def test_an_image_that_fits_gives_neither_errors_nor_warnings() -> None:
 def test_axes_that_the_file_does_not_name_are_asked_for() -> None:
     asked = Question(model(), image("qqqyx", (2, 3, 4, 64, 64)))
 
-    report = check_header(asked)
+    report = check_header(asked).report
 
     assert [finding.code for finding in report.findings] == ["axes.ambiguous"]
     assert report.verdict == "mismatch"
@@ -39,7 +40,7 @@ def test_axes_that_the_file_does_not_name_are_asked_for() -> None:
 
 def test_more_or_fewer_axes_than_an_image_has_are_not_to_be_named() -> None:
     for axes, shape in (("q", (100,)), ("qqqqqq", (2,) * 6)):
-        (finding,) = check_header(Question(model(), image(axes, shape))).findings
+        (finding,) = check_header(Question(model(), image(axes, shape))).report.findings
         assert "--axes" not in finding.hint
 
 
@@ -64,7 +65,7 @@ def test_planes_of_time_are_looped_with_a_note() -> None:
     asked = Question(model(), image("tyx", (5, 64, 64)))
 
     assert codes(asked)["axes.extra"] == "note"
-    assert check_header(asked).verdict == "adapts"
+    assert check_header(asked).report.verdict == "adapts"
     assert asked.loop == "t"
 
 
@@ -102,7 +103,7 @@ def test_a_photograph_fits_a_model_of_red_green_and_blue() -> None:
 
 def test_named_channels_in_another_order_are_adapted() -> None:
     info = image("cyx", (2, 64, 64), channel_names=("Nuclei", "Membrane"))
-    report = check_header(Question(model(channels=("membrane", "nuclei")), info))
+    report = check_header(Question(model(channels=("membrane", "nuclei")), info)).report
 
     finding = next(f for f in report.findings if f.code == "channel.order")
 
@@ -188,7 +189,7 @@ def test_a_cast_is_a_note_only_when_no_value_of_the_image_changes(
     values = np.zeros(info.shape)
     values[::2] = most
 
-    report = check_fit(Question(model(dtype=wanted), info), pixels(info, values))
+    report = check_pixels(check_header(Question(model(dtype=wanted), info)), pixels(info, values))
 
     assert [f.code for f in report.findings if f.code.startswith("dtype")] == [code]
 
@@ -199,7 +200,7 @@ def test_values_that_are_no_numbers_are_an_error(bad: float) -> None:
     values = np.ones(info.shape)
     values[3, 4] = bad
 
-    report = check_fit(Question(model(), info), pixels(info, values))
+    report = check_pixels(check_header(Question(model(), info)), pixels(info, values))
 
     finding = next(f for f in report.findings if f.code == "range.nonfinite")
     assert finding.severity == "error"
@@ -235,7 +236,7 @@ def test_a_curated_pixel_size_counts_where_none_is_declared_and_is_called_curate
     lobster = replace(model(space="zyx"), alias="passionate-t-rex")
     info = image("zyx", (64, 64, 64), pixel_um={"z": 0.25, "y": 0.6, "x": 0.6})
 
-    report = check_header(Question(lobster, info, pixel_um=info.pixel_um))
+    report = check_header(Question(lobster, info, pixel_um=info.pixel_um)).report
 
     (finding,) = (f for f in report.findings if f.code == "scale.far")
     assert finding.evidence == "curated"
@@ -247,7 +248,7 @@ def test_a_declared_pixel_size_is_called_declared() -> None:
     known = replace(model(um=0.5), alias="passionate-t-rex")
     info = image(pixel_um={"y": 2.0, "x": 2.0})
 
-    report = check_header(Question(known, info, pixel_um=info.pixel_um))
+    report = check_header(Question(known, info, pixel_um=info.pixel_um)).report
 
     (finding,) = (f for f in report.findings if f.code == "scale.far")
     assert finding.evidence == "declared"

@@ -14,7 +14,7 @@ from tests.check.questions import image, model
 
 from bmz.check.finding import Finding
 from bmz.check.fit_score import Merits, factor_of, fit_score, size_closeness, stain_closeness
-from bmz.check.measured import PlaneMeasures
+from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures
 from bmz.check.measured_rules import (
     Diameter,
     declared_diameter,
@@ -26,7 +26,7 @@ from bmz.check.measured_rules import (
 from bmz.check.object_size import ObjectSize
 from bmz.check.pixel_values import Contrast, Outliers, Saturation, outliers, saturation
 from bmz.check.polarity import Polarity
-from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.question import Question
 from bmz.spec.model import ModelSpec
 
 PLAIN = PlaneMeasures(

@@ -12,8 +12,9 @@ from tests.check.questions import image, model, network, pixels, tensor
 
 from bmz.base.arrays import AnyArray, Axed
 from bmz.check.finding import Finding
-from bmz.check.fit import check_fit
-from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.fit import check_header, check_pixels, check_values
+from bmz.check.measured import EMPTY_CHANNEL
+from bmz.check.question import Question
 from bmz.check.value_summary import ValueSummary
 from bmz.check.values import cast_findings, dtype_findings, range_findings
 from bmz.spec.model import ModelSpec
@@ -263,30 +264,29 @@ def test_values_of_a_channel_that_is_not_taken_do_not_matter(
     of = model(channels=names, dtype="uint8", value_range=(0, 255))
     asked = Question(of, image("cyx", (2, 64, 64)), wanted)
 
-    report = check_fit(asked, pixels(asked.image, lit(second)))
+    report = check_values(check_header(asked), ValueSummary(pixels(asked.image, lit(second))))
 
     assert {finding.code for finding in report.findings} <= {"dtype.cast", "scale.unknown"}
-    assert check_fit(asked, ValueSummary(pixels(asked.image, lit(second)))) == report
 
 
 def test_values_of_a_channel_that_is_taken_do_matter() -> None:
     of = model(dtype="uint8", value_range=(0, 255))
     asked = Question(of, image("cyx", (2, 64, 64)), (1,))
 
-    codes = [
-        {finding.code for finding in check_fit(asked, pixels(asked.image, lit(value))).findings}
+    nan, large = (
+        check_pixels(check_header(asked), pixels(asked.image, lit(value)))
         for value in (np.nan, 1e6)
-    ]
+    )
 
-    assert "range.nonfinite" in codes[0]
-    assert {"dtype.narrowed", "range.outside"} <= codes[1]
+    assert "range.nonfinite" in {finding.code for finding in nan.findings}
+    assert {"dtype.narrowed", "range.outside"} <= {finding.code for finding in large.findings}
 
 
 def test_a_channel_without_any_number_is_no_reason_to_stop() -> None:
     array = np.stack([plane(0, 99), plane(np.nan)])
     asked = Question(model(channels=("p", "q")), image("cyx", array.shape))
 
-    report = check_fit(asked, pixels(asked.image, array))
+    report = check_pixels(check_header(asked), pixels(asked.image, array))
 
     assert [finding.message for finding in report.errors] == [
         "4096 of 8192 pixels are NaN or infinite"
@@ -298,7 +298,7 @@ def test_a_model_that_is_fed_with_zeros_only_is_asked_for_no_values() -> None:
     of = model(dtype="uint8", value_range=(0, 255))
     asked = Question(of, image("cyx", (2, 64, 64)), (EMPTY_CHANNEL,))
 
-    report = check_fit(asked, pixels(asked.image, lit(np.nan)))
+    report = check_pixels(check_header(asked), pixels(asked.image, lit(np.nan)))
 
     assert {finding.code for finding in report.findings} == {"scale.unknown"}
 

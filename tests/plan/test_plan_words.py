@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.plan.test_plan import LIKE, PLAIN, model, planned, tensor
 
-from bmz.check.question import EMPTY_CHANNEL
+from bmz.check.measured import EMPTY_CHANNEL
 from bmz.plan.errors import (
     OutputUnclear,
     OutputUnknown,

@@ -10,15 +10,15 @@ from bmz.app.search import FilterUnknown, has_task
 from bmz.app.search.cards import all_cards
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.check.finding import CheckReport, unforceable
-from bmz.check.fit import check_fit, check_header
+from bmz.check.finding import CheckReport
+from bmz.check.fit import check_header, check_values
 from bmz.check.fit_score import UNKNOWN, Merits, fit_score, size_closeness, stain_closeness
-from bmz.check.measured import PlaneMeasures
+from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.question import Question
 from bmz.check.value_summary import ValueSummary
 from bmz.engine.ask import with_pixel_size
 from bmz.engine.load import describe, tensor_files
-from bmz.engine.measure import image_measures, sample_measures
+from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import model_findings
 from bmz.engine.scale import SAMPLE_PX
 from bmz.image.info import ImageInfo
@@ -253,6 +253,8 @@ class _Judge:
     def _report(self, one: Candidate, asked: Question) -> CheckReport:
         """Say what ``bmz check`` says."""
         header, fetched = check_header(asked), not one.card.id.startswith(STARTER)
-        report = header if unforceable(header) else check_fit(asked, self._seen.values)
+        report = header.report
+        if header.is_runnable:
+            report = check_values(header, self._seen.values)
         of_model = model_findings(one.model, self._settings, fetched=fetched)
         return CheckReport((*of_model, *report.findings))

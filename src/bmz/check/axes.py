@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from bmz.base.axes import NAMES
 from bmz.check.channel_meaning import likely_channels, meaning_findings
 from bmz.check.finding import Finding
-from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.measured import EMPTY_CHANNEL
+from bmz.check.question import Question
 from bmz.image.info import UNKNOWN_AXIS
 
 COLOURS = frozenset({"r", "g", "b", "red", "green", "blue"})

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from bmz.check.finding import Evidence, Finding
-from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.measured import EMPTY_CHANNEL
+from bmz.check.question import Question
 from bmz.spec.facts import facts_of
 
 STRUCTURES: Mapping[str, tuple[str, ...]] = {

@@ -2,45 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from bmz.base.arrays import Axed
 from bmz.check.axes import axes_findings, channel_findings
-from bmz.check.finding import CheckReport
+from bmz.check.finding import CheckReport, unforceable
 from bmz.check.measured_rules import measured_findings
 from bmz.check.question import Question
 from bmz.check.scale import scale_findings
 from bmz.check.sizes import size_findings
 from bmz.check.value_summary import ValueSummary
 from bmz.check.values import cast_findings, dtype_findings, range_findings
+from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 
 
-def check_header(asked: Question) -> CheckReport:
-    """Check what the header of the file tells: axes, channels, dtype, pixel size and sizes."""
-    axes = tuple(axes_findings(asked))
-    if any(finding.code == "axes.ambiguous" for finding in axes):
-        return CheckReport(axes)
-    return CheckReport(
-        (
-            *axes,
-            *channel_findings(asked),
-            *cast_findings(asked),
-            *scale_findings(asked),
-            *size_findings(asked),
-        )
-    )
-
-
-def check_fit(asked: Question, pixels: Axed | ValueSummary) -> CheckReport:
-    """Check header and pixels; all findings come at once and none is raised.
+@dataclass(frozen=True)
+class CheckedHeader:
+    """A model and an image whose header has been held against it; made by `check_header`.
 
     Parameters
     ----------
-    asked : the model, the image and what the user said
-    pixels : the image, axes of ``tczyx``, or a sample of it with all channels; in short
-        where several models are asked about the same image
+    asked : the two, and what the user said; with the factor by which the image is resized
+    report : what the header tells
     """
-    report = check_header(asked)
-    if any(finding.code in {"axes.ambiguous", "channel.count"} for finding in report.findings):
-        return report
-    seen = pixels if isinstance(pixels, ValueSummary) else ValueSummary(pixels)
-    values = (*dtype_findings(asked, seen), *range_findings(asked, seen))
-    return report.with_more((*values, *measured_findings(asked)))
+
+    asked: Question
+    report: CheckReport
+
+    @property
+    def is_runnable(self) -> bool:
+        """Say whether the model can be run on the image, if need be with ``--force``."""
+        return not unforceable(self.report)
+
+
+def check_header(
+    asked: Question, resize: Callable[[Question], Question] | None = None
+) -> CheckedHeader:
+    """Check what the header of the file tells: axes, channels, dtype, pixel size and sizes.
+
+    Parameters
+    ----------
+    resize : puts the factor by which the image is resized into `asked`; it is called only where
+        axes and channels leave something to be run
+    """
+    layout = tuple(axes_findings(asked))
+    if UNKNOWN_AXIS in asked.image.axes:
+        return CheckedHeader(asked, CheckReport(layout))  # no other rule knows what lies where
+    layout += tuple(channel_findings(asked))
+    if resize is not None and not unforceable(CheckReport(layout)):
+        asked = resize(asked)
+    others = (*cast_findings(asked), *scale_findings(asked), *size_findings(asked))
+    return CheckedHeader(asked, CheckReport((*layout, *others)))
+
+
+def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Axed]) -> CheckReport:
+    """Check the pixels of an image, which are read only where its header leaves hope.
+
+    Parameters
+    ----------
+    read : gives pixels of the image, see `check_pixels`
+    """
+    return check_pixels(header, read(header.asked.image)) if header.is_runnable else header.report
+
+
+def check_pixels(header: CheckedHeader, pixels: Axed) -> CheckReport:
+    """Measure pixels and check them; the report has the findings of the header, too.
+
+    Parameters
+    ----------
+    header : runnable
+    pixels : the image, axes of ``tczyx``, or a sample of it with all channels
+    """
+    measured = CheckedHeader(header.asked.measured_on(pixels), header.report)
+    return check_values(measured, ValueSummary(pixels))
+
+
+def check_values(header: CheckedHeader, values: ValueSummary) -> CheckReport:
+    """Check pixels of which all is measured; the report has the findings of the header, too.
+
+    All findings come at once and none is raised.
+
+    Parameters
+    ----------
+    header : runnable, and with the measures of the image
+    values : of the image, in short, as several models are asked about it
+    """
+    asked = header.asked
+    found = (*dtype_findings(asked, values), *range_findings(asked, values))
+    return header.report.with_more((*found, *measured_findings(asked)))

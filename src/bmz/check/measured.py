@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, Axed
 from bmz.check.object_size import ObjectSize, object_size
 from bmz.check.ordered import in_order
 from bmz.check.pixel_values import (
@@ -22,6 +23,12 @@ from bmz.check.pixel_values import (
 )
 from bmz.check.polarity import Polarity, polarity_of
 from bmz.check.survey import survey
+
+EMPTY_CHANNEL = -1
+"""In place of a channel number: fill this channel of the model with zeros."""
+
+SIDE_PX = 1024
+"""The middle of a larger plane is measured: enough for hundreds of objects."""
 
 
 @dataclass(frozen=True)
@@ -90,3 +97,36 @@ def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
         size=object_size(seen) if seen else None,
         polarity=polarity_of(seen) if seen else None,
     )
+
+
+def image_measures(pixels: Axed, channels: Sequence[int]) -> dict[int, PlaneMeasures]:
+    """Measure one plane of each used channel: the one with the most contrast.
+
+    Parameters
+    ----------
+    pixels : axes of ``tczyx``, or a sample with ``tile`` in place of t and z
+    channels : image channel of each channel of the model
+
+    Returns
+    -------
+    dict
+        channel of the model -> measures; channels that are empty or not finite are left out
+    """
+    found = {}
+    array, axes = pixels
+    for position, channel in enumerate(channels):
+        if channel == EMPTY_CHANNEL:
+            continue
+        stack = np.moveaxis(array, axes.index("c"), 0)[channel] if "c" in axes else array
+        measures = measure_plane(_fullest(stack))
+        if measures is not None:
+            found[position] = measures
+    return found
+
+
+def _fullest(stack: AnyArray) -> AnyArray:
+    y, x = (slice(max(0, (n - SIDE_PX) // 2), (n + SIDE_PX) // 2) for n in stack.shape[-2:])
+    planes = stack.reshape(-1, *stack.shape[-2:])[:, y, x]
+    with np.errstate(invalid="ignore", over="ignore"):  # the check tells of what is not finite
+        spreads = [float(np.std(plane, dtype=np.float64)) for plane in planes]
+    return np.asarray(planes[int(np.argmax(np.nan_to_num(spreads)))])

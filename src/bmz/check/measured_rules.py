@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bmz.check.finding import Evidence, Finding
+from bmz.check.measured import EMPTY_CHANNEL
 from bmz.check.object_size import ObjectSize
-from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.question import Question
 from bmz.spec.facts import facts_of
 from bmz.spec.model import ModelSpec
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
-from bmz.check.measured import PlaneMeasures
+from bmz.base.arrays import Axed
+from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.image.info import ImageInfo
 from bmz.spec.model import ModelSpec, TensorSpec
-
-EMPTY_CHANNEL = -1
-"""In place of a channel number: fill this channel of the model with zeros."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +81,7 @@ class Question:
         if self.channels is not None:
             return self.channels
         return self.channels_by_name or tuple(range(self.channels_found))
+
+    def measured_on(self, pixels: Axed) -> Self:
+        """Give the question with what is measured on these pixels of the image, all channels."""
+        return replace(self, measured=image_measures(pixels, self.channels_taken))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from bmz.check.finding import Finding
-from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.measured import EMPTY_CHANNEL
+from bmz.check.question import Question
 from bmz.check.value_summary import ValueSummary
 
 FLAT_LEVELS = 8

@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bmz.base.arrays import Axed
-from bmz.check.finding import unforceable
-from bmz.check.fit import check_header
+from bmz.check.fit import CheckedHeader, check_header
 from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
 from bmz.engine.request import RunRequest
@@ -26,8 +25,8 @@ def ask(
     sample: Mapping[int, PlaneMeasures],
     *,
     series: int = 0,
-) -> Question:
-    """Put together what is known of the image: the file, then the user's words over it.
+) -> CheckedHeader:
+    """Check the header of a file, with the user's words over what it says.
 
     Parameters
     ----------
@@ -49,8 +48,8 @@ def ask_of(
     request: RunRequest,
     sample: Mapping[int, PlaneMeasures],
     look: Callable[[ImageInfo], Axed],
-) -> Question:
-    """Put the user's words over what is known of the image.
+) -> CheckedHeader:
+    """Check the header of an image, with the user's words over what is known of it.
 
     Parameters
     ----------
@@ -64,9 +63,7 @@ def ask_of(
     """
     info = with_pixel_size(info, request.pixel_um)
     asked = Question(model, info, request.channels, info.pixel_um, sample=sample)
-    if unforceable(check_header(asked)):
-        return asked
-    return scaled(asked, request, partial(look, info))
+    return check_header(asked, partial(scaled, request=request, sample=partial(look, info)))
 
 
 def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:

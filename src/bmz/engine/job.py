@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import xarray as xr
@@ -11,13 +11,12 @@ import xarray as xr
 from bmz.base.arrays import Axed
 from bmz.base.errors import CouldNotTell
 from bmz.check.finding import CheckReport, refuse_errors
-from bmz.check.fit import check_fit, check_header
+from bmz.check.fit import CheckedHeader, check_pixels
 from bmz.check.joining import joining_findings, nothing_joined
 from bmz.check.measured import PlaneMeasures
 from bmz.check.question import Question
 from bmz.engine.ask import ask
 from bmz.engine.labelling import Labelling
-from bmz.engine.measure import image_measures
 from bmz.engine.model_code import Permit
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.request import RunRequest
@@ -82,11 +81,15 @@ class Ready:
     """
 
     image: Path
-    asked: Question
-    report: CheckReport
+    header: CheckedHeader
     plan: Plan
     field: PlateField | None = None
     looked: Callable[[], Looked] | None = None
+
+    @property
+    def asked(self) -> Question:
+        """The model, the image and what the user said."""
+        return self.header.asked
 
 
 def make_ready(job: Job, image: Path, field: PlateField | None = None) -> Ready:
@@ -102,14 +105,15 @@ def make_ready(job: Job, image: Path, field: PlateField | None = None) -> Ready:
     return ready_of(job, image, ask(job.model, image, job.request, job.sample), field)
 
 
-def ready_of(job: Job, image: Path, asked: Question, field: PlateField | None = None) -> Ready:
-    """Check what is asked and plan its run; see `make_ready`."""
-    report = check_header(asked)
-    refuse_errors(image, report, force=job.request.force)
-    plan = make_plan(asked, job.decided)
+def ready_of(
+    job: Job, image: Path, header: CheckedHeader, field: PlateField | None = None
+) -> Ready:
+    """Plan the run of an image whose header is checked; see `make_ready`."""
+    refuse_errors(image, header.report, force=job.request.force)
+    plan = make_plan(header.asked, job.decided)
     if job.request.engine == "core" and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
-    return Ready(image, asked, report, plan, field)
+    return Ready(image, header, plan, field)
 
 
 def look(job: Job, ready: Ready) -> Looked:
@@ -141,7 +145,22 @@ def look_at(job: Job, ready: Ready, read: Callable[[ImageInfo], xr.DataArray]) -
         pixels = read(ready.asked.image)
     with stopwatch.stage("check"):
         seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
-        measures = image_measures(seen, ready.asked.channels_taken)
-        report = check_fit(replace(ready.asked, measured=measures), seen)
-        refuse_errors(ready.image, report, force=job.request.force)
-    return Looked(pixels, with_joining(report, job, ready), stopwatch.took_s)
+        report = checked_pixels(job, ready, seen)
+    return Looked(pixels, report, stopwatch.took_s)
+
+
+def checked_pixels(job: Job, ready: Ready, pixels: Axed) -> CheckReport:
+    """Check the pixels of an image, and say along which axes its objects are not joined.
+
+    Parameters
+    ----------
+    pixels : the image, axes of ``tczyx``, or a sample of it with all channels
+
+    Raises
+    ------
+    DoesNotFit
+        There is a finding of severity error, and ``--force`` is not given or of no use.
+    """
+    report = check_pixels(ready.header, pixels)
+    refuse_errors(ready.image, report, force=job.request.force)
+    return with_joining(report, job, ready)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, Axed
+from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
 from bmz.check.measured import PlaneMeasures, measure_plane
-from bmz.check.question import EMPTY_CHANNEL
 from bmz.engine.load import notes_folders
 from bmz.image.npy import npy_mapped
 from bmz.spec.files import verified
@@ -21,42 +20,6 @@ from bmz.zoo.settings import ZooSettings
 
 MEASURES = Notes.of("measures", 2, dict[int, PlaneMeasures])
 """Measures by channel of the model; the key is the sha256 of its manifest."""
-
-SIDE_PX = 1024
-"""The middle of a larger plane is measured: enough for hundreds of objects."""
-
-
-def image_measures(pixels: Axed, channels: Sequence[int]) -> dict[int, PlaneMeasures]:
-    """Measure one plane of each used channel: the one with the most contrast.
-
-    Parameters
-    ----------
-    pixels : axes of ``tczyx``, or a sample with ``tile`` in place of t and z
-    channels : image channel of each channel of the model
-
-    Returns
-    -------
-    dict
-        channel of the model -> measures; channels that are empty or not finite are left out
-    """
-    found = {}
-    array, axes = pixels
-    for position, channel in enumerate(channels):
-        if channel == EMPTY_CHANNEL:
-            continue
-        stack = np.moveaxis(array, axes.index("c"), 0)[channel] if "c" in axes else array
-        measures = measure_plane(_fullest(stack))
-        if measures is not None:
-            found[position] = measures
-    return found
-
-
-def _fullest(stack: AnyArray) -> AnyArray:
-    y, x = (slice(max(0, (n - SIDE_PX) // 2), (n + SIDE_PX) // 2) for n in stack.shape[-2:])
-    planes = stack.reshape(-1, *stack.shape[-2:])[:, y, x]
-    with np.errstate(invalid="ignore", over="ignore"):  # the check tells of what is not finite
-        spreads = [float(np.std(plane, dtype=np.float64)) for plane in planes]
-    return np.asarray(planes[int(np.argmax(np.nan_to_num(spreads)))])
 
 
 def sample_measures(

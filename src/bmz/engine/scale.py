@@ -9,7 +9,6 @@ from bmz.base.arrays import Axed
 from bmz.check.measured_rules import object_factor
 from bmz.check.question import Question
 from bmz.check.scale import scale_to
-from bmz.engine.measure import image_measures
 from bmz.engine.request import RunRequest
 from bmz.image.info import ImageInfo
 from bmz.image.sample import read_sample
@@ -36,15 +35,10 @@ def scaled(asked: Question, request: RunRequest, sample: Callable[[], Axed]) -> 
         return replace(asked, scale=request.scale)
     factor = scale_to(known_pixel_size(asked.model).um, asked.pixel_um)
     if factor is None:
-        factor = object_factor(measured(asked, sample()))
+        factor = object_factor(asked.measured_on(sample()))
     if factor is None:
         raise ScaleUnknown(asked.model.id)
     return replace(asked, scale=factor)
-
-
-def measured(asked: Question, pixels: Axed) -> Question:
-    """Put what is measured on pixels of the image into a question."""
-    return replace(asked, measured=image_measures(pixels, asked.channels_taken))
 
 
 def read_spread(info: ImageInfo) -> Axed:

@@ -14,12 +14,9 @@ import numpy as np
 
 from bmz.base.files import whole_files
 from bmz.base.progress import Listener, Note, Progress
-from bmz.check.finding import CheckReport, refuse_errors
-from bmz.check.fit import check_fit
 from bmz.engine.image_run import own_code_record, tile_cuts
 from bmz.engine.in_parts import output_of
-from bmz.engine.job import Job, Ready, with_joining
-from bmz.engine.measure import image_measures
+from bmz.engine.job import Job, Ready, checked_pixels
 from bmz.engine.output_check import output_findings, refuse_nonfinite
 from bmz.engine.pipeline import Stopwatch, resized_maps
 from bmz.engine.replay import words_of
@@ -99,7 +96,7 @@ def run_streamed(
     folder = job.request.folder
     info = ready.asked.image
     with stopwatch.stage("check"):
-        report = _checked(job, ready)
+        report = checked_pixels(job, ready, read_sample(info, SAMPLE_PX))
         sha256 = content_sha256(info.path)
     for note in finding_notes(report.findings, ready.image.name):
         listener(note)
@@ -146,14 +143,6 @@ def _write(made: Made, work: Work, staged: Mapping[str, Path], record: Mapping[s
         write_labels_of(made.joined or Joined(made.labels), work.image, staged, record, field)
     if made.raw is not None:
         write_raw_of(made.raw, work.image.info, staged["raw"])
-
-
-def _checked(job: Job, ready: Ready) -> CheckReport:
-    pixels = read_sample(ready.asked.image, SAMPLE_PX)
-    measures = image_measures(pixels, ready.asked.channels_taken)
-    report = check_fit(replace(ready.asked, measured=measures), pixels)
-    refuse_errors(ready.image, report, force=job.request.force)
-    return with_joining(report, job, ready)
 
 
 def _as_streamed(labels: LabelStack | None, recipe: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from math import prod
 from typing import Any
 
 from bmz.base.link import NO_LINK, Link
-from bmz.check.question import EMPTY_CHANNEL, Question
+from bmz.check.measured import EMPTY_CHANNEL
+from bmz.check.question import Question
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.precision import FLOAT32, PrecisionChoice

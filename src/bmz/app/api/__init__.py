@@ -14,13 +14,11 @@ from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
 from bmz.base.link import Link
 from bmz.base.progress import Listener, nobody
-from bmz.check.finding import unforceable
-from bmz.check.fit import check_fit, check_header
+from bmz.check.fit import check_image
 from bmz.engine.ask import ask_of
 from bmz.engine.image_run import make_image
 from bmz.engine.job import Job, look_at, ready_of
 from bmz.engine.labelling import decide_labelling
-from bmz.engine.measure import image_measures
 from bmz.engine.memory_probe import with_fitting_tiles
 from bmz.engine.prepare import opened, prepare, refuse_nothing_to_join
 from bmz.engine.request import SAVED, PrecisionWord, RunRequest
@@ -77,13 +75,8 @@ class Model:
         """
         job = self._with(Words(axes, channels, pixel_size, scale))
         there = given(image, axes)
-        asked = ask_of(job.model, there.info, job.request, job.sample, there.sample)
-        report = check_header(asked)
-        if unforceable(report):
-            return Report(report.findings)
-        pixels = there.sample(asked.image)
-        measures = image_measures(pixels, asked.channels_taken)
-        return Report(check_fit(replace(asked, measured=measures), pixels).findings)
+        header = ask_of(job.model, there.info, job.request, job.sample, there.sample)
+        return Report(check_image(header, there.sample).findings)
 
     def run(  # noqa: PLR0913  (each is a keyword with a default)
         self,
@@ -138,8 +131,8 @@ class Model:
         words = Words(axes, channels, pixel_size, scale, link, link_gap)
         job = self._with(words, clip, settings, force=force)
         there = given(image, axes)
-        asked = ask_of(job.model, there.info, job.request, job.sample, there.sample)
-        ready = ready_of(job, there.info.path, asked)
+        header = ask_of(job.model, there.info, job.request, job.sample, there.sample)
+        ready = ready_of(job, there.info.path, header)
         looked = look_at(job, ready, there.read)
         ready = replace(ready, looked=lambda: looked)
         backend = self._opened()

@@ -9,17 +9,15 @@ from pathlib import Path
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.check.finding import CheckReport, Finding, unforceable
-from bmz.check.fit import check_fit, check_header
-from bmz.check.question import Question
+from bmz.check.finding import CheckReport, Finding
+from bmz.check.fit import CheckedHeader, check_image
 from bmz.engine.ask import ask
 from bmz.engine.load import find_model
-from bmz.engine.measure import image_measures, sample_measures
+from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import model_findings
 from bmz.engine.plates import with_fields
 from bmz.engine.request import RunRequest
-from bmz.engine.scale import SAMPLE_PX
-from bmz.image.sample import read_sample
+from bmz.engine.scale import read_spread
 from bmz.results.check import CheckSummary, ImageChecked
 from bmz.zoo.settings import settings_from_environment
 
@@ -60,8 +58,8 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
         listener(Note(f"pixels are read of {len(looked_at)} of {total} images, headers of all"))
     images: list[ImageChecked] = []
     for number, image in enumerate(every_image):
-        asking = partial(ask, model, image, request, sample)
-        images += _checked(asking, image, of_model, pixels=number in looked_at)
+        checked_header = partial(ask, model, image, request, sample)
+        images += _checked(checked_header, image, of_model, pixels=number in looked_at)
         listener(Progress("files", number + 1, total, image.name))
     return CheckSummary(model.id, model.sha256, tuple(images))
 
@@ -80,7 +78,7 @@ def evenly_spread(total: int, most: int) -> frozenset[int]:
 
 
 def _checked(
-    asking: Callable[..., Question],
+    checked_header: Callable[..., CheckedHeader],
     image: Path,
     of_model: tuple[Finding, ...],
     *,
@@ -89,23 +87,14 @@ def _checked(
     series, count = 0, 1
     while series < count:
         try:
-            asked = asking(series=series)
-            count = asked.image.series_count
-            of_image = _report(asked) if pixels else check_header(asked)
+            header = checked_header(series=series)
+            count = header.asked.image.series_count
+            of_image = check_image(header, read_spread) if pixels else header.report
             report = CheckReport((*of_model, *of_image.findings))
             yield ImageChecked(image, series if count > 1 else None, report, None)
         except BmzError as why:
             yield ImageChecked(image, series if count > 1 else None, CheckReport(()), why)
         series += 1
-
-
-def _report(asked: Question) -> CheckReport:
-    report = check_header(asked)
-    if unforceable(report):
-        return report
-    pixels = read_sample(asked.image, SAMPLE_PX)
-    measures = image_measures(pixels, asked.channels_taken)
-    return check_fit(replace(asked, measured=measures), pixels)
 
 
 def strict(summary: CheckSummary) -> CheckSummary:

@@ -13,13 +13,11 @@ import xarray as xr
 
 from bmz.base.arrays import Axed
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
-from bmz.check.finding import CheckReport, refuse_errors
-from bmz.check.fit import check_fit
+from bmz.check.finding import CheckReport
 from bmz.engine.image_run import planes_of, put_together
-from bmz.engine.job import Job, Ready, make_ready, with_joining
+from bmz.engine.job import Job, Ready, checked_pixels, make_ready
 from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import decide_labelling
-from bmz.engine.measure import image_measures
 from bmz.engine.output_check import output_findings
 from bmz.engine.pipeline import Pass, Stopwatch, finished_plane, network_outputs
 from bmz.engine.request import CLIPS, SCALES, RunRequest
@@ -111,10 +109,7 @@ class Outputs:
         ready = make_ready(job, image)
         pixels = read_image(ready.asked.image) if pixels is None else pixels
         seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
-        measures = image_measures(seen, ready.asked.channels_taken)
-        report = check_fit(replace(ready.asked, measured=measures), seen)
-        refuse_errors(image, report, force=job.request.force)
-        report = with_joining(report, job, ready)
+        report = checked_pixels(job, ready, seen)
         work = Pass(job.model, ready.plan, job.labelling, backend, Stopwatch())
         planes = []
         for plane in planes_of(pixels, work):

@@ -39,7 +39,7 @@ def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[Image
 
 def _planned(job: Job, ready: Ready, backend: Backend, known: dict[str, Tried]) -> ImagePlan:
     parts, need = in_parts(ready, job), bytes_in_one_piece(ready, job)
-    findings = ready.report.findings
+    findings = ready.header.report.findings
     if job.request.engine == "core":
         return ImagePlan(ready.image, ready.plan, findings, need, parts)
     key = repr((ready.plan.as_record(), parts))  # images of one size are tried once
