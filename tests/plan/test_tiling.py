@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bmz.plan.axis_tiling import AxisTiling, OffGrid, OutputRule
-from bmz.plan.tile_way import MIRRORED, Blend, SplineBlend, TileWay
+from bmz.plan.tile_way import MIRRORED, Blend, HaloMargin, SplineBlend, TileWay
 from bmz.plan.tiling import (
     AxisRule,
     HaloTooWide,
@@ -54,7 +55,7 @@ def test_each_output_pixel_is_kept_exactly_once(image: int, rule: AxisRule, more
 BLENDS = [None, Blend(0.1, 4, 1.5), SplineBlend(0.75)]
 ways = st.builds(
     TileWay, st.just("constant"), st.integers(0, 20), st.none(), st.sampled_from(BLENDS),
-    by_halo=st.booleans(), centred=st.booleans(),
+    by_halo=st.sampled_from(get_args(HaloMargin)), centred=st.booleans(),
 )  # fmt: skip
 
 
@@ -543,3 +544,27 @@ def test_a_margin_by_the_halo_cuts_nothing_and_lies_around_planes_alone(
 
     assert {along.axis: along.padding for along in tiling.axes} == padding
     assert tiling.count == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "padding"),
+    [
+        ({"y": 256, "x": 757}, {"y": (0, 0), "x": (0, 3)}),
+        ({"y": 256, "x": 1024}, {"y": (0, 0), "x": (16, 16)}),
+        ({"z": 30, "y": 512, "x": 197}, {"z": (0, 2), "y": (16, 16), "x": (0, 3)}),
+        ({"z": 48, "y": 256, "x": 256}, {"z": (8, 8), "y": (0, 0), "x": (0, 0)}),
+    ],
+    ids=["one tile", "cut along x", "a stack cut along y", "a stack cut along z"],
+)
+def test_plantseg_mirrors_by_the_halo_along_the_axes_that_are_cut(
+    shape: dict[str, int], padding: dict[str, tuple[int, int]]
+) -> None:
+    rules = [
+        AxisRule(axis=axis, least=16, step=8, halo=8 if axis == "z" else 16, grid=1, lost=0)
+        for axis in shape
+    ]
+
+    tiling = plan_tiles(shape, rules, way=RECIPES["gasp"].tiles)
+
+    assert {along.axis: along.padding for along in tiling.axes} == padding
+    assert tiling.way.pad == "reflect"

@@ -14,6 +14,9 @@ from bmz.base.arrays import FloatArray
 PadMode = Literal["reflect", "symmetric", "edge", "constant"]
 """How the image goes on beyond its border, in the words of ``numpy.pad``; constant is 0."""
 
+HaloMargin = Literal["never", "around planes", "where cut"]
+"""Where a margin is as wide as the halo: along y and x, or along axes that are cut into tiles."""
+
 
 @dataclass(frozen=True)
 class Blend:
@@ -106,8 +109,8 @@ class TileWay:
     pad : how the image goes on beyond its border
     margin_px : added before and after the image at least, also where its size is legal; what more
         a legal size needs is shared between both sides then. 0 pads at the end alone
-    by_halo : the margin along y and x is the halo, if that is wider; an image that one tile holds,
-        and would not with it, gets none
+    by_halo : where the margin is the halo, if that is wider; around planes, an image that one tile
+        holds, and would not with it, gets none
     centred : what a legal size needs is shared between both sides without a margin, too
     alone : how the image goes on along an axis that one tile covers; None for as `pad` says
     side_px : side of the largest tile along y and x; None for what suits the device
@@ -120,7 +123,7 @@ class TileWay:
     side_px: int | None = None
     blend: Blend | SplineBlend | None = None
     source: str = ""
-    by_halo: bool = False
+    by_halo: HaloMargin = "never"
     centred: bool = False
     alone: PadMode | None = None
 
@@ -131,7 +134,7 @@ class TileWay:
     def __str__(self) -> str:
         padding = _PADDINGS[self.pad]
         margin = f", {self.margin_px} px or more on every side" if self.margin_px else ""
-        margin = ", by the halo or more on every side" if self.by_halo else margin
+        margin = _BY_HALO.get(self.by_halo, margin)
         sides = ", shared between both sides" if self.centred else ""
         alone = f", {_PADDINGS[self.alone]} along an axis of one tile" if self.alone else ""
         return f"{padding}{margin}{sides}{alone}"
@@ -142,6 +145,11 @@ _PADDINGS = {
     "symmetric": "mirrored with its edge",
     "edge": "its edge repeated",
     "constant": "zeros",
+}
+
+_BY_HALO = {
+    "around planes": ", by the halo or more on every side",
+    "where cut": ", by the halo or more on both sides where several tiles are needed",
 }
 
 MIRRORED = TileWay(source="the convention of the U-Nets of the zoo")

@@ -118,7 +118,7 @@ class Tiling:
     @property
     def margin_px(self) -> int:
         """Give how many pixels are added on every side of a plane at least."""
-        if not self.way.by_halo:
+        if self.way.by_halo == "never":
             return self.way.margin_px
         return min(min(along.padding) for along in self.axes if along.axis != "z")
 
@@ -277,13 +277,17 @@ def _covering(image: int, rule: AxisRule, margin: int) -> int | None:
 
 
 def _wanted_margin(image: int, rule: AxisRule, side: int, way: TileWay) -> int:
-    if not way.by_halo or rule.axis == "z":  # along z it would cost up to twice the tiles
+    def one_tile(margin: int) -> bool:
+        size = _covering(image, rule, margin)
+        return size is not None and (not rule.step or size <= side)
+
+    wide = max(way.margin_px, rule.halo)
+    if way.by_halo == "where cut":
+        return way.margin_px if one_tile(way.margin_px) else wide
+    if way.by_halo == "never" or rule.axis == "z":  # along z it would cost up to twice the tiles
         return way.margin_px
-    bare, margined = (_covering(image, rule, margin) for margin in (0, rule.halo))
-    fits = bare is not None and (not rule.step or bare <= side)
-    if fits and (margined is None or (rule.step and margined > side)):
-        return way.margin_px  # what is seen in one piece is not cut for it
-    return max(way.margin_px, rule.halo)
+    # what is seen in one piece is not cut for it
+    return way.margin_px if one_tile(0) and not one_tile(rule.halo) else wide
 
 
 def _margin(wanted: int, rule: AxisRule, tile: int | None) -> int:

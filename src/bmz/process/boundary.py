@@ -194,7 +194,7 @@ SEEDS = "px between seeds; 0: one each connected inside; -1: 0 with a foreground
 MOST = "most boundary of an inside, with what the foreground lacks to 1; probability"
 
 TILES = TileWay(
-    by_halo=True,
+    by_halo="around planes",
     source="torch-em 0.10.9, util/prediction.py: predict_with_halo mirrors by the halo on every "
     "side, predict_with_padding leaves a legal size as it is",
 )

@@ -111,7 +111,9 @@ GASP = Recipe(
     source="Bailoni et al. 2022, doi 10.1109/CVPR52688.2022.01135; PlantSeg, Wolny et al. 2020",
     label=label_gasp,
     tiles=TileWay(
-        source="PlantSeg 2.0.0rc13, find_patch_and_halo_shapes: as it is where one patch holds it"
+        by_halo="where cut",
+        source="PlantSeg 2.0.0rc13, find_patch_and_halo_shapes: as it is where one patch holds it, "
+        "else mirror_pad by the halo along the axes that are cut",
     ),
     parameters=(
         Parameter("channel", 0, "channel of the boundary, counted from 0", 0),
