@@ -11,7 +11,7 @@ import numpy as np
 from bmz.base.steps import Step
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader
-from bmz.check.question import Question
+from bmz.check.fit_case import FitCase
 from bmz.engine.job import Job, Ready
 from bmz.engine.labelling import decide_labelling, network_way
 from bmz.engine.request import RunRequest
@@ -107,10 +107,8 @@ def job_of(
     return Job(request, net, labelling, device, "no", None, decided, {})
 
 
-def ready_of(job: Job, shape: tuple[int, ...], axes: str = "yx", **asked: Any) -> Ready:
+def ready_of(job: Job, shape: tuple[int, ...], axes: str = "yx", **words: Any) -> Ready:
     """Plan the run of an image without content."""
     info = inspect_array(np.broadcast_to(np.float32(0), shape), axes=axes)
-    question = Question(job.model, info, None, info.pixel_um, **asked)
-    return Ready(
-        info.path, CheckedHeader(question, CheckReport(())), make_plan(question, job.decided)
-    )
+    case = FitCase(job.model, info, None, info.pixel_um, **words)
+    return Ready(info.path, CheckedHeader(case, CheckReport(())), make_plan(case, job.decided))

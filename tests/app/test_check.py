@@ -17,7 +17,7 @@ from bmz.base.progress import Event, Note
 from bmz.check import fit
 from bmz.check.axes import axes_findings
 from bmz.check.finding import Finding
-from bmz.check.question import Question
+from bmz.check.fit_case import FitCase
 from bmz.engine.request import RunRequest
 from bmz.results.check import CheckSummary
 from bmz.results.run import ImagePlan
@@ -78,11 +78,11 @@ def test_the_header_of_an_image_is_checked_once(
     command: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tifffile.imwrite(tmp_path / "a.tif", noisy(64, 64))
-    seen = list[Question]()
+    seen = list[FitCase]()
 
-    def noted(asked: Question) -> Iterator[Finding]:
-        seen.append(asked)
-        return axes_findings(asked)
+    def noted(case: FitCase) -> Iterator[Finding]:
+        seen.append(case)
+        return axes_findings(case)
 
     monkeypatch.setattr(fit, "axes_findings", noted)
     request = RunRequest(model, (tmp_path / "a.tif",), tmp_path, recipe="components")

@@ -18,9 +18,9 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note
 from bmz.check.finding import Finding
+from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import size_closeness
 from bmz.check.object_size import ObjectSize
-from bmz.check.question import Question
 from bmz.cli.main import status_of
 from bmz.engine.ask import ask
 from bmz.engine.load import describe, load_model
@@ -124,10 +124,10 @@ def test_channels_that_check_takes_by_name_are_measured_by_name(tmp_path: Path) 
     judge = _Judge(request, seen, settings)
 
     judged, measured = judge(candidate), judge._measured
-    asked = ask(candidate.model, request.image, RunRequest("", (), Path()), {}).asked
+    case = ask(candidate.model, request.image, RunRequest("", (), Path()), {}).case
 
-    assert asked.channels_taken == (1, 0)
-    assert measured(asked) == {0: seen.measured[1], 1: seen.measured[0]}
+    assert case.channels_taken == (1, 0)
+    assert measured(case) == {0: seen.measured[1], 1: seen.measured[0]}
     assert [f.message for f in judged.findings if f.code == "channel.empty"] == [
         "every pixel of channel 1 is 7"
     ]
@@ -137,13 +137,13 @@ def test_nothing_but_index_and_manifests_is_fetched_and_the_second_time_nothing(
     settings: ZooSettings, zoo: SmallZoo, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = fit(FitRequest(image), settings)
-    asked = len(zoo.log)
+    case = len(zoo.log)
     monkeypatch.delattr(read_module, "read_model")
 
     second = fit(FitRequest(image), settings)
 
     assert all("index.json" in path or ".yaml" in path for path in zoo.log)
-    assert len(zoo.log) == asked
+    assert len(zoo.log) == case
     assert second.models == first.models
 
 
@@ -236,7 +236,7 @@ def test_the_closer_the_object_size_the_more_it_earns(settings: ZooSettings, ima
     for px in (12.0, 17.0, 24.0, 48.0, 96.0):
         sample = {0: replace(seen.measured[0], size=replace(size, diameter_px=px))}
         ours = {0: replace(seen.measured[0], size=size)}
-        earned.append(size_closeness(Question(model, seen.info, measured=ours, sample=sample)))
+        earned.append(size_closeness(FitCase(model, seen.info, measured=ours, sample=sample)))
 
     assert earned[0] == 1.0
     assert earned == sorted(earned, reverse=True)

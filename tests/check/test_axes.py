@@ -8,22 +8,22 @@ from itertools import permutations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.check.questions import image, model, network, pixels, tensor
+from tests.check.fit_cases import image, model, network, pixels, tensor
 
 from bmz.check.axes import axes_findings, channel_findings
 from bmz.check.finding import Finding
 from bmz.check.fit import check_header, check_image
+from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.check.question import Question
 from bmz.spec.model import AnySize, AxisSpec, Fixed, ModelSpec, TensorSpec
 
 
 def of_axes(model: ModelSpec, axes: str, shape: tuple[int, ...]) -> list[Finding]:
-    return list(axes_findings(Question(model, image(axes, shape))))
+    return list(axes_findings(FitCase(model, image(axes, shape))))
 
 
-def of_channels(asked: Question) -> list[Finding]:
-    return list(channel_findings(asked))
+def of_channels(case: FitCase) -> list[Finding]:
+    return list(channel_findings(case))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ NAMED = image("cyx", (3, 8, 9), channel_names=("DAPI", "GFP", "WGA"))
 
 
 def test_too_many_channels_are_told_with_their_names_and_an_example() -> None:
-    assert of_channels(Question(TWO, NAMED)) == [
+    assert of_channels(FitCase(TWO, NAMED)) == [
         Finding(
             "channel.count",
             "error",
@@ -164,7 +164,7 @@ def test_the_example_of_channels_is_as_long_as_the_model_wants(
 ) -> None:
     stains = model(channels=tuple(f"stain {n}" for n in range(wanted)))
 
-    (finding,) = of_channels(Question(stains, image("cyx", (found, 8, 9))))
+    (finding,) = of_channels(FitCase(stains, image("cyx", (found, 8, 9))))
 
     assert finding.hint == f"say which channel goes where, such as --channels {example}"
 
@@ -183,30 +183,30 @@ def test_the_example_of_channels_is_as_long_as_the_model_wants(
 def test_channels_that_the_image_or_the_model_lacks_are_told_by_their_number(
     given: tuple[int, ...], told: str
 ) -> None:
-    asked = Question(TWO, image("cyx", (3, 8, 9)), given)
+    case = FitCase(TWO, image("cyx", (3, 8, 9)), given)
 
-    (finding,) = of_channels(asked)
+    (finding,) = of_channels(case)
 
     assert finding.code == "channel.count"
     assert finding.message == f"the model wants 2 channels (membrane, nuclei), {told}"
-    assert check_image(check_header(asked), pixels).errors == (finding,)
+    assert check_image(check_header(case), pixels).errors == (finding,)
 
 
 def test_of_zeros_is_told_only_where_a_channel_is_missing() -> None:
-    (finding,) = of_channels(Question(TWO, image("cyx", (2, 8, 9)), (0,)))
+    (finding,) = of_channels(FitCase(TWO, image("cyx", (2, 8, 9)), (0,)))
 
     assert finding.hint == "say which channel goes where, such as --channels 0,1"
 
 
 @pytest.mark.parametrize("given", [(0, 2), (2, 2), (EMPTY_CHANNEL, 0), (EMPTY_CHANNEL,) * 2])
 def test_channels_that_are_there_are_taken_as_told(given: tuple[int, ...]) -> None:
-    assert of_channels(Question(TWO, image("cyx", (3, 8, 9)), given)) == []
+    assert of_channels(FitCase(TWO, image("cyx", (3, 8, 9)), given)) == []
 
 
 def test_one_channel_without_a_name_is_one_channel() -> None:
     axes = (AxisSpec("c", "channel", Fixed(1)), *tensor().axes[2:])
 
-    (finding,) = of_channels(Question(network(TensorSpec("raw", axes, "float32")), NAMED))
+    (finding,) = of_channels(FitCase(network(TensorSpec("raw", axes, "float32")), NAMED))
 
     assert finding.message.startswith("the model wants 1 channel, the image has 3 (")
 
@@ -218,17 +218,17 @@ def test_the_channels_of_all_inputs_count_and_those_of_optional_ones_do_not() ->
         tensor(name="more", channels=("b", "c")),
     )
 
-    (finding,) = of_channels(Question(network(*inputs), image()))
+    (finding,) = of_channels(FitCase(network(*inputs), image()))
 
-    assert of_channels(Question(network(*inputs), image("cyx", (3, 8, 9)))) == []
+    assert of_channels(FitCase(network(*inputs), image("cyx", (3, 8, 9)))) == []
     assert finding.message == "the model wants 3 channels (a, b, c), the image has 1"
 
 
 def test_a_number_of_channels_that_is_not_fixed_counts_as_one() -> None:
     free = TensorSpec("raw", (AxisSpec("c", "channel", AnySize()), *tensor().axes[2:]), "float32")
 
-    assert of_channels(Question(network(free), image())) == []
-    assert [f.code for f in of_channels(Question(network(free), NAMED))] == ["channel.count"]
+    assert of_channels(FitCase(network(free), image())) == []
+    assert [f.code for f in of_channels(FitCase(network(free), NAMED))] == ["channel.count"]
 
 
 PHOTO = image("yxc", (8, 9, 3), colour=True, dtype="uint8")
@@ -236,7 +236,7 @@ STAINED = ("Fluorescence-light-microscopy",)
 
 
 def test_a_photograph_for_a_model_of_one_stain_is_told_with_the_colours() -> None:
-    assert of_channels(Question(model(), PHOTO)) == [
+    assert of_channels(FitCase(model(), PHOTO)) == [
         Finding(
             "channel.rgb",
             "error",
@@ -265,22 +265,22 @@ def test_a_photograph_for_a_model_of_one_stain_is_told_with_the_colours() -> Non
 def test_a_photograph_is_refused_by_models_that_say_fluorescence_and_name_no_colour(
     channels: tuple[str, ...], tags: tuple[str, ...], codes: list[str]
 ) -> None:
-    asked = Question(model(channels=channels, tags=tags), PHOTO)
+    case = FitCase(model(channels=channels, tags=tags), PHOTO)
 
-    assert [finding.code for finding in of_channels(asked)] == codes
+    assert [finding.code for finding in of_channels(case)] == codes
 
 
 def test_a_stack_of_three_stains_is_no_photograph_for_a_model_of_fluorescence() -> None:
-    asked = Question(model(channels=("p", "q", "s"), tags=STAINED), replace(PHOTO, colour=False))
+    case = FitCase(model(channels=("p", "q", "s"), tags=STAINED), replace(PHOTO, colour=False))
 
-    assert of_channels(asked) == []
+    assert of_channels(case) == []
 
 
 RGB = model(channels=("red", "green", "blue"))
 
 
 def test_stains_for_a_model_of_photographs_are_told_by_their_names() -> None:
-    assert of_channels(Question(RGB, NAMED)) == [
+    assert of_channels(FitCase(RGB, NAMED)) == [
         Finding(
             "channel.rgb",
             "error",
@@ -291,7 +291,7 @@ def test_stains_for_a_model_of_photographs_are_told_by_their_names() -> None:
             hint="take a model for stains; if they are to stand for colours, say --channels 0,1,2",
         )
     ]
-    assert of_channels(Question(RGB, NAMED, (0, 1, 2))) == []
+    assert of_channels(FitCase(RGB, NAMED, (0, 1, 2))) == []
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_stains_for_a_model_of_photographs_are_told_by_their_names() -> None:
 def test_names_that_name_no_stain_or_a_colour_leave_a_photograph_one(
     names: tuple[str, ...],
 ) -> None:
-    assert of_channels(Question(RGB, image("cyx", (3, 8, 9), channel_names=names))) == []
+    assert of_channels(FitCase(RGB, image("cyx", (3, 8, 9), channel_names=names))) == []
 
 
 @pytest.mark.parametrize(
@@ -327,13 +327,13 @@ def test_a_model_of_several_colours_and_nothing_else_takes_photographs(
 ) -> None:
     info = image("cyx", (len(found), 8, 9), channel_names=found)
 
-    assert [f.code for f in of_channels(Question(model(channels=wanted), info))] == codes
+    assert [f.code for f in of_channels(FitCase(model(channels=wanted), info))] == codes
 
 
 def test_stains_with_a_number_are_names_all_the_same() -> None:
     names = ("stain1", "stain 2", "stain_3")
 
-    found = of_channels(Question(RGB, image("cyx", (3, 8, 9), channel_names=names)))
+    found = of_channels(FitCase(RGB, image("cyx", (3, 8, 9), channel_names=names)))
 
     assert [finding.code for finding in found] == ["channel.rgb"]
 
@@ -346,20 +346,20 @@ def test_the_order_of_the_hint_puts_the_names_in_the_order_of_the_model(
     names = tuple(wanted[i].upper() for i in order)
     info = image("cyx", (3, 8, 9), channel_names=names)
 
-    found = of_channels(Question(model(channels=wanted), info))
+    found = of_channels(FitCase(model(channels=wanted), info))
 
     assert len(found) == (names != ("ACTIN", "NUCLEI", "WALLS"))
     for finding in found:
         words = finding.hint.removeprefix("the same as --channels ").split(";")[0]
         numbers = tuple(map(int, words.split(",")))
         assert tuple(names[n].lower() for n in numbers) == wanted
-        assert of_channels(Question(model(channels=wanted), info, numbers)) == []
+        assert of_channels(FitCase(model(channels=wanted), info, numbers)) == []
 
 
 def test_another_order_of_names_is_told_once_with_both_orders() -> None:
     info = image("cyx", (2, 8, 9), channel_names=("Nuclei", "Membrane"))
 
-    assert of_channels(Question(TWO, info)) == [
+    assert of_channels(FitCase(TWO, info)) == [
         Finding(
             "channel.order",
             "note",
@@ -371,15 +371,15 @@ def test_another_order_of_names_is_told_once_with_both_orders() -> None:
             hint="the same as --channels 1,0; --channels 0,1 takes them as they lie",
         )
     ]
-    assert Question(TWO, info).channels_taken == (1, 0)
+    assert FitCase(TWO, info).channels_taken == (1, 0)
 
 
 @given(names=st.lists(st.sampled_from(["a", "b", "B"]), min_size=2, max_size=3))
 def test_names_that_come_twice_or_are_others_tell_no_order(names: list[str]) -> None:
     info = image("cyx", (len(names), 8, 9), channel_names=tuple(names))
 
-    twice = Question(model(channels=("b", "a", "a")[: len(names)]), info)
-    others = Question(model(channels=("p", "q", "r")[: len(names)]), info)
+    twice = FitCase(model(channels=("b", "a", "a")[: len(names)]), info)
+    others = FitCase(model(channels=("p", "q", "r")[: len(names)]), info)
 
     told = len(names) == 2 and [name.lower() for name in names] == ["a", "b"]
     assert [finding.code for finding in of_channels(twice)] == ["channel.order"] * told

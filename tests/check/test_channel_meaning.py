@@ -11,7 +11,7 @@ import tifffile
 
 from bmz.check.channel_meaning import likely_channels, structure_of
 from bmz.check.fit import check_header
-from bmz.check.question import Question
+from bmz.check.fit_case import FitCase
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.spec.model import AnySize, AxisSpec, Fixed, ModelSpec, Stepped, TensorSpec
@@ -61,9 +61,9 @@ def test_the_name_of_a_channel_tells_one_structure_or_none(
 
 
 def test_a_channel_named_after_another_structure_is_a_curated_warning(tmp_path: Path) -> None:
-    asked = Question(model(), image(tmp_path, "DAPI", "WGA"), channels=(1,))
+    case = FitCase(model(), image(tmp_path, "DAPI", "WGA"), channels=(1,))
 
-    (finding,) = [f for f in check_header(asked).report.findings if f.code == "channel.order"]
+    (finding,) = [f for f in check_header(case).report.findings if f.code == "channel.order"]
 
     assert (finding.severity, finding.evidence) == ("warning", "curated")
     assert "named 'WGA'" in finding.message
@@ -75,9 +75,9 @@ def test_declared_names_are_held_against_stains(tmp_path: Path) -> None:
     (tensor,) = two.inputs
     named = replace(tensor.axes[1], names=("cytoplasm_or_membrane", "nuclei"))
     tensor = replace(tensor, axes=(tensor.axes[0], named, *tensor.axes[2:]))
-    asked = Question(replace(two, inputs=(tensor,)), image(tmp_path, "Hoechst", "WGA"))
+    case = FitCase(replace(two, inputs=(tensor,)), image(tmp_path, "Hoechst", "WGA"))
 
-    found = [f for f in check_header(asked).report.findings if f.code == "channel.order"]
+    found = [f for f in check_header(case).report.findings if f.code == "channel.order"]
 
     assert [(f.where, f.evidence, f.hint) for f in found] == [
         ("raw.c0", "declared", "--channels 1,0"),
@@ -86,15 +86,15 @@ def test_declared_names_are_held_against_stains(tmp_path: Path) -> None:
 
 
 def test_the_right_channel_is_no_finding(tmp_path: Path) -> None:
-    asked = Question(model(), image(tmp_path, "WGA", "Hoechst"), channels=(1,))
+    case = FitCase(model(), image(tmp_path, "WGA", "Hoechst"), channels=(1,))
 
-    assert "channel.order" not in {f.code for f in check_header(asked).report.findings}
+    assert "channel.order" not in {f.code for f in check_header(case).report.findings}
 
 
 def test_of_too_many_channels_the_known_one_is_proposed(tmp_path: Path) -> None:
-    asked = Question(model(), image(tmp_path, "WGA", "Hoechst", "GFP"))
+    case = FitCase(model(), image(tmp_path, "WGA", "Hoechst", "GFP"))
 
-    (finding,) = [f for f in check_header(asked).report.findings if f.code == "channel.count"]
+    (finding,) = [f for f in check_header(case).report.findings if f.code == "channel.count"]
 
     assert "--channels 1" in finding.hint
 
@@ -106,9 +106,9 @@ def test_of_too_many_channels_those_with_the_names_of_the_model_are_proposed(
     (tensor,) = two.inputs
     named = replace(tensor.axes[1], names=("lid", "pot"))
     tensor = replace(tensor, axes=(tensor.axes[0], named, *tensor.axes[2:]))
-    asked = Question(replace(two, inputs=(tensor,)), image(tmp_path, "Pot", "GFP", "Lid"))
+    case = FitCase(replace(two, inputs=(tensor,)), image(tmp_path, "Pot", "GFP", "Lid"))
 
-    (finding,) = [f for f in check_header(asked).report.findings if f.code == "channel.count"]
+    (finding,) = [f for f in check_header(case).report.findings if f.code == "channel.count"]
 
     assert "--channels 2,0" in finding.hint
 
@@ -126,24 +126,24 @@ def test_of_too_many_channels_those_with_the_names_of_the_model_are_proposed(
 def test_nothing_is_proposed_where_names_or_facts_do_not_tell(
     tmp_path: Path, alias: str, names: tuple[str, ...]
 ) -> None:
-    asked = Question(model(alias), image(tmp_path, *names), channels=(0,))
+    case = FitCase(model(alias), image(tmp_path, *names), channels=(0,))
 
-    assert likely_channels(asked) == ""
-    assert "channel.order" not in {f.code for f in check_header(asked).report.findings}
+    assert likely_channels(case) == ""
+    assert "channel.order" not in {f.code for f in check_header(case).report.findings}
 
 
 def test_a_model_with_another_number_of_channels_than_the_table_is_left_alone(
     tmp_path: Path,
 ) -> None:
-    asked = Question(model(channels=2), image(tmp_path, "WGA", "DAPI"))
+    case = FitCase(model(channels=2), image(tmp_path, "WGA", "DAPI"))
 
-    assert "channel.order" not in {f.code for f in check_header(asked).report.findings}
+    assert "channel.order" not in {f.code for f in check_header(case).report.findings}
 
 
 def test_a_channel_filled_with_zeros_has_no_name(tmp_path: Path) -> None:
-    asked = Question(model(), image(tmp_path, "WGA", "DAPI"), channels=(-1,))
+    case = FitCase(model(), image(tmp_path, "WGA", "DAPI"), channels=(-1,))
 
-    assert "channel.order" not in {f.code for f in check_header(asked).report.findings}
+    assert "channel.order" not in {f.code for f in check_header(case).report.findings}
 
 
 def test_an_image_without_names_is_left_alone() -> None:
@@ -151,5 +151,5 @@ def test_an_image_without_names_is_left_alone() -> None:
 
     assert "channel.order" not in {
         f.code
-        for f in check_header(Question(model(), replace(info, channel_names=()))).report.findings
+        for f in check_header(FitCase(model(), replace(info, channel_names=()))).report.findings
     }

@@ -4,34 +4,34 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.check.questions import image, model, pixels
+from tests.check.fit_cases import image, model, pixels
 
 from bmz.base.arrays import Axed
 from bmz.check.fit import check_header, check_pixels
-from bmz.check.question import Question
+from bmz.check.fit_case import FitCase
 from bmz.spec.model import Fixed, Size, Stepped
 
 
-def codes(asked: Question, pixels: Axed | None = None) -> dict[str, str]:
-    header = check_header(asked)
+def codes(case: FitCase, pixels: Axed | None = None) -> dict[str, str]:
+    header = check_header(case)
     report = header.report if pixels is None else check_pixels(header, pixels)
     return {finding.code: finding.severity for finding in report.findings}
 
 
 def test_an_image_that_fits_gives_neither_errors_nor_warnings() -> None:
     info = image(pixel_um={"y": 0.5, "x": 0.5})
-    asked = Question(model(um=0.5), info, pixel_um=info.pixel_um)
+    case = FitCase(model(um=0.5), info, pixel_um=info.pixel_um)
 
-    report = check_pixels(check_header(asked), pixels(info))
+    report = check_pixels(check_header(case), pixels(info))
 
     assert report.verdict == "fits"
     assert report.findings == ()
 
 
 def test_axes_that_the_file_does_not_name_are_asked_for() -> None:
-    asked = Question(model(), image("qqqyx", (2, 3, 4, 64, 64)))
+    case = FitCase(model(), image("qqqyx", (2, 3, 4, 64, 64)))
 
-    report = check_header(asked).report
+    report = check_header(case).report
 
     assert [finding.code for finding in report.findings] == ["axes.ambiguous"]
     assert report.verdict == "mismatch"
@@ -40,7 +40,7 @@ def test_axes_that_the_file_does_not_name_are_asked_for() -> None:
 
 def test_more_or_fewer_axes_than_an_image_has_are_not_to_be_named() -> None:
     for axes, shape in (("q", (100,)), ("qqqqqq", (2,) * 6)):
-        (finding,) = check_header(Question(model(), image(axes, shape))).report.findings
+        (finding,) = check_header(FitCase(model(), image(axes, shape))).report.findings
         assert "--axes" not in finding.hint
 
 
@@ -48,31 +48,31 @@ def test_a_mask_of_booleans_is_a_flat_image() -> None:
     info = image(dtype="bool")
     mask = np.random.default_rng(0).random(info.shape) > 0.5
 
-    assert codes(Question(model(), info), pixels(info, mask))["range.flat"] == "warning"
+    assert codes(FitCase(model(), info), pixels(info, mask))["range.flat"] == "warning"
 
 
 def test_a_z_stack_into_a_three_channel_model_is_no_rgb_image() -> None:
-    asked = Question(model(channels=("red", "green", "blue")), image("zyx", (3, 64, 64)))
+    case = FitCase(model(channels=("red", "green", "blue")), image("zyx", (3, 64, 64)))
 
-    assert codes(asked) == {"axes.extra": "note", "channel.count": "error", "scale.unknown": "note"}
+    assert codes(case) == {"axes.extra": "note", "channel.count": "error", "scale.unknown": "note"}
 
 
 def test_a_volume_model_refuses_a_plane() -> None:
-    assert codes(Question(model(space="zyx"), image()))["axes.missing"] == "error"
+    assert codes(FitCase(model(space="zyx"), image()))["axes.missing"] == "error"
 
 
 def test_planes_of_time_are_looped_with_a_note() -> None:
-    asked = Question(model(), image("tyx", (5, 64, 64)))
+    case = FitCase(model(), image("tyx", (5, 64, 64)))
 
-    assert codes(asked)["axes.extra"] == "note"
-    assert check_header(asked).report.verdict == "adapts"
-    assert asked.loop == "t"
+    assert codes(case)["axes.extra"] == "note"
+    assert check_header(case).report.verdict == "adapts"
+    assert case.loop == "t"
 
 
 def test_another_order_of_axes_is_a_note() -> None:
-    asked = Question(model(channels=("a", "b")), image("yxc", (64, 64, 2)))
+    case = FitCase(model(channels=("a", "b")), image("yxc", (64, 64, 2)))
 
-    assert codes(asked)["axes.order"] == "note"
+    assert codes(case)["axes.order"] == "note"
 
 
 @pytest.mark.parametrize(
@@ -82,28 +82,28 @@ def test_another_order_of_axes_is_a_note() -> None:
 def test_the_channels_must_be_as_many_as_the_model_wants(
     channels: tuple[int, ...] | None, wrong: bool
 ) -> None:
-    asked = Question(model(channels=("a", "b")), image("cyx", (3, 64, 64)), channels)
+    case = FitCase(model(channels=("a", "b")), image("cyx", (3, 64, 64)), channels)
 
-    assert ("channel.count" in codes(asked)) == wrong
+    assert ("channel.count" in codes(case)) == wrong
 
 
 def test_a_photograph_is_no_fluorescence_image_until_a_channel_is_named() -> None:
     photograph = image("yxc", (64, 64, 3), colour=True, dtype="uint8")
 
-    assert codes(Question(model(), photograph))["channel.rgb"] == "error"
-    assert "channel.rgb" not in codes(Question(model(), photograph, (0,)))
+    assert codes(FitCase(model(), photograph))["channel.rgb"] == "error"
+    assert "channel.rgb" not in codes(FitCase(model(), photograph, (0,)))
 
 
 def test_a_photograph_fits_a_model_of_red_green_and_blue() -> None:
     photograph = image("yxc", (64, 64, 3), colour=True, dtype="uint8")
-    asked = Question(model(channels=("red", "green", "blue")), photograph)
+    case = FitCase(model(channels=("red", "green", "blue")), photograph)
 
-    assert "channel.rgb" not in codes(asked)
+    assert "channel.rgb" not in codes(case)
 
 
 def test_named_channels_in_another_order_are_adapted() -> None:
     info = image("cyx", (2, 64, 64), channel_names=("Nuclei", "Membrane"))
-    report = check_header(Question(model(channels=("membrane", "nuclei")), info)).report
+    report = check_header(FitCase(model(channels=("membrane", "nuclei")), info)).report
 
     finding = next(f for f in report.findings if f.code == "channel.order")
 
@@ -128,24 +128,24 @@ def test_named_channels_in_another_order_are_adapted() -> None:
 def test_pixel_sizes_are_compared_both_ways(
     image_um: float, code: str | None, severity: str | None
 ) -> None:
-    asked = Question(model(um=0.5), image(), pixel_um={"y": image_um, "x": image_um})
+    case = FitCase(model(um=0.5), image(), pixel_um={"y": image_um, "x": image_um})
 
-    found = {c: s for c, s in codes(asked).items() if c.startswith("scale")}
+    found = {c: s for c, s in codes(case).items() if c.startswith("scale")}
 
     assert found == ({} if code is None else {code: severity})
 
 
 def test_a_resize_that_was_asked_for_ends_the_question_of_scale() -> None:
-    asked = Question(model(um=0.5), image(), pixel_um={"y": 2, "x": 2}, scale=4.0)
+    case = FitCase(model(um=0.5), image(), pixel_um={"y": 2, "x": 2}, scale=4.0)
 
-    assert not [code for code in codes(asked) if code.startswith("scale")]
+    assert not [code for code in codes(case) if code.startswith("scale")]
 
 
 def test_a_screen_resolution_is_not_compared_as_a_pixel_size() -> None:
-    asked = Question(model(um=0.5), image(odd_pixel=("x: 0.0139 inch (72 dpi)",)))
+    case = FitCase(model(um=0.5), image(odd_pixel=("x: 0.0139 inch (72 dpi)",)))
 
-    assert codes(asked)["scale.implausible"] == "error"
-    assert "scale.implausible" not in codes(replace(asked, model=model()))
+    assert codes(case)["scale.implausible"] == "error"
+    assert "scale.implausible" not in codes(replace(case, model=model()))
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_a_screen_resolution_is_not_compared_as_a_pixel_size() -> None:
 def test_sizes_that_are_padded_or_tiled_are_noted(
     size: Size, pixels_px: int, code: str | None
 ) -> None:
-    asked = Question(model(size=size), image(shape=(pixels_px, pixels_px)))
+    case = FitCase(model(size=size), image(shape=(pixels_px, pixels_px)))
 
-    found = {c for c in codes(asked) if c.startswith("size")}
+    found = {c for c in codes(case) if c.startswith("size")}
 
     assert found == (set() if code is None else {code})
 
@@ -189,7 +189,7 @@ def test_a_cast_is_a_note_only_when_no_value_of_the_image_changes(
     values = np.zeros(info.shape)
     values[::2] = most
 
-    report = check_pixels(check_header(Question(model(dtype=wanted), info)), pixels(info, values))
+    report = check_pixels(check_header(FitCase(model(dtype=wanted), info)), pixels(info, values))
 
     assert [f.code for f in report.findings if f.code.startswith("dtype")] == [code]
 
@@ -200,7 +200,7 @@ def test_values_that_are_no_numbers_are_an_error(bad: float) -> None:
     values = np.ones(info.shape)
     values[3, 4] = bad
 
-    report = check_pixels(check_header(Question(model(), info)), pixels(info, values))
+    report = check_pixels(check_header(FitCase(model(), info)), pixels(info, values))
 
     finding = next(f for f in report.findings if f.code == "range.nonfinite")
     assert finding.severity == "error"
@@ -211,8 +211,8 @@ def test_a_constant_channel_and_a_flat_image_are_warnings() -> None:
     info = image(dtype="uint8")
     faint = np.random.default_rng(0).integers(10, 13, info.shape)
 
-    assert codes(Question(model(), info), pixels(info, 7))["channel.empty"] == "warning"
-    assert codes(Question(model(), info), pixels(info, faint))["range.flat"] == "warning"
+    assert codes(FitCase(model(), info), pixels(info, 7))["channel.empty"] == "warning"
+    assert codes(FitCase(model(), info), pixels(info, faint))["range.flat"] == "warning"
 
 
 def test_only_channels_that_are_used_are_judged() -> None:
@@ -220,23 +220,23 @@ def test_only_channels_that_are_used_are_judged() -> None:
     values = np.zeros(info.shape)
     values[1] = np.random.default_rng(0).integers(0, 255, (64, 64))
 
-    assert "channel.empty" not in codes(Question(model(), info, (1,)), pixels(info, values))
-    assert "channel.empty" in codes(Question(model(), info, (0,)), pixels(info, values))
+    assert "channel.empty" not in codes(FitCase(model(), info, (1,)), pixels(info, values))
+    assert "channel.empty" in codes(FitCase(model(), info, (0,)), pixels(info, values))
 
 
 def test_zero_to_one_where_zero_to_255_is_declared_is_a_warning() -> None:
     info = image()
-    asked = Question(model(value_range=(0, 255)), info)
+    case = FitCase(model(value_range=(0, 255)), info)
 
-    assert codes(asked, pixels(info, np.linspace(0, 1, 64)))["range.unit"] == "warning"
-    assert codes(asked, pixels(info, np.linspace(0, 999, 64)))["range.outside"] == "warning"
+    assert codes(case, pixels(info, np.linspace(0, 1, 64)))["range.unit"] == "warning"
+    assert codes(case, pixels(info, np.linspace(0, 999, 64)))["range.outside"] == "warning"
 
 
 def test_a_curated_pixel_size_counts_where_none_is_declared_and_is_called_curated() -> None:
     lobster = replace(model(space="zyx"), alias="passionate-t-rex")
     info = image("zyx", (64, 64, 64), pixel_um={"z": 0.25, "y": 0.6, "x": 0.6})
 
-    report = check_header(Question(lobster, info, pixel_um=info.pixel_um)).report
+    report = check_header(FitCase(lobster, info, pixel_um=info.pixel_um)).report
 
     (finding,) = (f for f in report.findings if f.code == "scale.far")
     assert finding.evidence == "curated"
@@ -248,7 +248,7 @@ def test_a_declared_pixel_size_is_called_declared() -> None:
     known = replace(model(um=0.5), alias="passionate-t-rex")
     info = image(pixel_um={"y": 2.0, "x": 2.0})
 
-    report = check_header(Question(known, info, pixel_um=info.pixel_um)).report
+    report = check_header(FitCase(known, info, pixel_um=info.pixel_um)).report
 
     (finding,) = (f for f in report.findings if f.code == "scale.far")
     assert finding.evidence == "declared"

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.check.questions import image, model
+from tests.check.fit_cases import image, model
 
 from bmz.check.finding import Finding
+from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import Merits, factor_of, fit_score, size_closeness, stain_closeness
 from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures
 from bmz.check.measured_rules import (
@@ -26,7 +27,6 @@ from bmz.check.measured_rules import (
 from bmz.check.object_size import ObjectSize
 from bmz.check.pixel_values import Contrast, Outliers, Saturation, outliers, saturation
 from bmz.check.polarity import Polarity
-from bmz.check.question import Question
 from bmz.spec.model import ModelSpec
 
 PLAIN = PlaneMeasures(
@@ -62,19 +62,19 @@ def declaring(px: object = 20, limits: object = None) -> ModelSpec:
     return replace(model(), config={"bmz": {k: v for k, v in ours.items() if v is not None}})
 
 
-def asked(
+def case(
     found: PlaneMeasures | Mapping[int, PlaneMeasures],
     of: ModelSpec | None = None,
     sample: PlaneMeasures | None = None,
     **more: Any,
-) -> Question:
+) -> FitCase:
     measured = {0: found} if isinstance(found, PlaneMeasures) else found
     own = {} if sample is None else {0: sample}
-    return Question(of or model(), image(), measured=measured, sample=own, **more)
+    return FitCase(of or model(), image(), measured=measured, sample=own, **more)
 
 
 def said(*words: Any, **more: Any) -> list[Finding]:
-    return list(measured_findings(asked(*words, **more)))
+    return list(measured_findings(case(*words, **more)))
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_channels_are_named_by_their_number_in_the_image_and_zeros_are_not_judge
     two = model(channels=("p", "q"))
     info = image("cyx", (5, 64, 64))
 
-    found = measured_findings(Question(two, info, (4, 2), measured={0: CUT, 1: HOT}))
-    zeros = measured_findings(Question(two, info, (EMPTY_CHANNEL, 2), measured={0: CUT}))
+    found = measured_findings(FitCase(two, info, (4, 2), measured={0: CUT, 1: HOT}))
+    zeros = measured_findings(FitCase(two, info, (EMPTY_CHANNEL, 2), measured={0: CUT}))
 
     assert [(f.code, f.where) for f in found] == [
         ("range.saturated", "raw.c4"),
@@ -282,7 +282,7 @@ def test_objects_of_another_size_are_told_with_the_factor_that_mends_it() -> Non
 def test_the_factor_brings_the_objects_to_the_diameter_of_the_model(
     wanted: float, found: float
 ) -> None:
-    factor = object_factor(asked(sized(found), declaring(wanted)))
+    factor = object_factor(case(sized(found), declaring(wanted)))
 
     assert factor is not None
     assert found * factor == pytest.approx(wanted)
@@ -290,10 +290,10 @@ def test_the_factor_brings_the_objects_to_the_diameter_of_the_model(
 
 
 def test_objects_of_fewer_than_four_pixels_are_not_brought_back() -> None:
-    assert object_factor(asked(sized(4.0), declaring(20))) == 5.0
-    assert object_factor(asked(sized(3.99), declaring(20))) is None
-    assert object_factor(asked(PLAIN, declaring(20))) is None
-    assert object_factor(asked(sized(20))) is None
+    assert object_factor(case(sized(4.0), declaring(20))) == 5.0
+    assert object_factor(case(sized(3.99), declaring(20))) is None
+    assert object_factor(case(PLAIN, declaring(20))) is None
+    assert object_factor(case(sized(20))) is None
 
 
 @pytest.mark.parametrize(
@@ -331,22 +331,22 @@ def test_a_range_that_is_none_is_as_good_as_not_stated(limits: object) -> None:
 
 def test_without_a_declared_diameter_the_surest_of_the_sample_counts() -> None:
     sure, unsure = sized(12, reliability=0.8), sized(90, reliability=0.3)
-    question = replace(asked(PLAIN), sample={0: unsure, 1: sure, 2: PLAIN})
+    question = replace(case(PLAIN), sample={0: unsure, 1: sure, 2: PLAIN})
 
     assert model_diameter(question) == Diameter(12, 6, 24, "measured")
     assert model_diameter(replace(question, model=declaring(20))) == declared_diameter(declaring())
-    assert model_diameter(asked(sized(20))) is None
+    assert model_diameter(case(sized(20))) is None
 
 
 def test_the_channel_whose_sample_shows_objects_is_measured_or_the_first_if_declared() -> None:
     found = {1: sized(30), 0: sized(10)}
-    nuclei_second = replace(asked(found), sample={0: PLAIN, 1: sized(28)})
+    nuclei_second = replace(case(found), sample={0: PLAIN, 1: sized(28)})
 
-    compared, first = image_diameter(nuclei_second), image_diameter(asked(found, declaring()))
+    compared, first = image_diameter(nuclei_second), image_diameter(case(found, declaring()))
 
     assert compared == found[1].size
     assert first == found[0].size
-    assert image_diameter(asked(found)) is None
+    assert image_diameter(case(found)) is None
 
 
 @pytest.mark.parametrize(
@@ -365,12 +365,12 @@ def test_the_channel_whose_sample_shows_objects_is_measured_or_the_first_if_decl
 def test_the_closeness_of_sizes_falls_by_half_an_octave(
     px: float, scale: float | None, closeness: float
 ) -> None:
-    assert size_closeness(asked(sized(px), declaring(20), scale=scale)) == closeness
+    assert size_closeness(case(sized(px), declaring(20), scale=scale)) == closeness
 
 
 def test_a_size_that_is_not_known_earns_a_half() -> None:
-    assert size_closeness(asked(PLAIN, declaring(20))) == 0.5
-    assert size_closeness(asked(sized(20))) == 0.5
+    assert size_closeness(case(PLAIN, declaring(20))) == 0.5
+    assert size_closeness(case(sized(20))) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -391,13 +391,13 @@ def test_a_size_that_is_not_known_earns_a_half() -> None:
 def test_the_stain_earns_all_nothing_or_a_half(
     tags: tuple[str, ...], found: PlaneMeasures, closeness: float
 ) -> None:
-    assert stain_closeness(asked(found, model(tags=tags))) == closeness
+    assert stain_closeness(case(found, model(tags=tags))) == closeness
 
 
 def test_the_surest_channel_tells_the_stain() -> None:
     found = {0: reliable(DARK, 0.7), 1: reliable(BRIGHT, 0.8)}
 
-    assert stain_closeness(asked(found, model(tags=("fluorescence",)))) == 1.0
+    assert stain_closeness(case(found, model(tags=("fluorescence",)))) == 1.0
 
 
 def found(code: str, severity: Any) -> Finding:

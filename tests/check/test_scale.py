@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.check.questions import image, model, network
+from tests.check.fit_cases import image, model, network
 
 from bmz.check.finding import Finding
-from bmz.check.question import Question
+from bmz.check.fit_case import FitCase
 from bmz.check.scale import scale_findings, scale_to
 from bmz.spec.facts import Fact, Facts
 from bmz.spec.model import AxisSpec, ModelSpec, Stepped, TensorSpec
@@ -35,7 +35,7 @@ def square(um: float) -> dict[str, float]:
 
 
 def said(of: ModelSpec, found: Mapping[str, float], **more: Any) -> list[Finding]:
-    return list(scale_findings(Question(of, image(), pixel_um=found, **more)))
+    return list(scale_findings(FitCase(of, image(), pixel_um=found, **more)))
 
 
 def codes(of: ModelSpec, found: Mapping[str, float], **more: Any) -> list[str]:
@@ -256,7 +256,7 @@ SCREEN = ("x: 0.0139 inch (72 dpi)", "y: 0 um")
 def test_a_number_that_cannot_be_meant_is_an_error_where_it_would_be_used() -> None:
     info = image(odd_pixel=SCREEN)
 
-    (finding,) = scale_findings(Question(declaring(square(0.5)), info))
+    (finding,) = scale_findings(FitCase(declaring(square(0.5)), info))
 
     assert finding == Finding(
         "scale.implausible",
@@ -270,19 +270,19 @@ def test_a_number_that_cannot_be_meant_is_an_error_where_it_would_be_used() -> N
 
 
 @pytest.mark.parametrize(
-    ("asked", "codes"),
+    ("case", "codes"),
     [
-        (Question(model(), image(odd_pixel=SCREEN)), ["scale.unknown"]),
-        (Question(model(um=0.5), image(odd_pixel=SCREEN), pixel_um=square(0.5)), []),
-        (Question(model(um=0.5), image(odd_pixel=SCREEN), pixel_um=square(0.7)), ["scale.off"]),
-        (Question(model(um=0.5), image(odd_pixel=SCREEN), scale=1.0), []),
+        (FitCase(model(), image(odd_pixel=SCREEN)), ["scale.unknown"]),
+        (FitCase(model(um=0.5), image(odd_pixel=SCREEN), pixel_um=square(0.5)), []),
+        (FitCase(model(um=0.5), image(odd_pixel=SCREEN), pixel_um=square(0.7)), ["scale.off"]),
+        (FitCase(model(um=0.5), image(odd_pixel=SCREEN), scale=1.0), []),
     ],
     ids=["the model has none", "the user said it", "what the user said is off", "the user scales"],
 )
 def test_a_number_that_cannot_be_meant_harms_nobody_who_does_not_use_it(
-    asked: Question, codes: list[str]
+    case: FitCase, codes: list[str]
 ) -> None:
-    assert [finding.code for finding in scale_findings(asked)] == codes
+    assert [finding.code for finding in scale_findings(case)] == codes
 
 
 FLAT_VOXEL = {"z": 2.0, "y": 0.5, "x": 0.5}

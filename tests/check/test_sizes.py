@@ -7,10 +7,10 @@ from itertools import count
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.check.questions import image, model, network, tensor
+from tests.check.fit_cases import image, model, network, tensor
 
 from bmz.check.finding import Finding
-from bmz.check.question import Question
+from bmz.check.fit_case import FitCase
 from bmz.check.sizes import size_findings
 from bmz.spec.model import AnySize, AxisSpec, Fixed, LikeAxis, Size, Stepped, TensorSpec
 
@@ -21,8 +21,8 @@ def on_axes(**sizes: Size) -> TensorSpec:
 
 
 def said(size: Size, pixels: int, *, scale: float | None = None) -> list[Finding]:
-    asked = Question(network(on_axes(x=size)), image("x", (pixels,)), scale=scale)
-    return list(size_findings(asked))
+    case = FitCase(network(on_axes(x=size)), image("x", (pixels,)), scale=scale)
+    return list(size_findings(case))
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_the_size_that_is_padded_to_is_the_next_legal_one(
 
 def test_each_axis_is_held_against_its_own_rule_in_the_order_of_the_input() -> None:
     rules = on_axes(x=Fixed(32), y=Stepped(10, 3), z=Fixed(5))
-    asked = Question(network(rules), image("zyx", (9, 12, 31)))
+    case = FitCase(network(rules), image("zyx", (9, 12, 31)))
 
-    found = [(f.where, f.code, f.wanted, f.found) for f in size_findings(asked)]
+    found = [(f.where, f.code, f.wanted, f.found) for f in size_findings(case)]
 
     assert found == [
         ("raw.x", "size.below-least", "32", "31"),
@@ -108,15 +108,15 @@ def test_each_axis_is_held_against_its_own_rule_in_the_order_of_the_input() -> N
 
 
 def test_a_batch_and_channels_have_no_size_in_pixels() -> None:
-    asked = Question(model(channels=("a", "b")), image("cyx", (3, 16, 16)))
+    case = FitCase(model(channels=("a", "b")), image("cyx", (3, 16, 16)))
 
-    assert list(size_findings(asked)) == []
+    assert list(size_findings(case)) == []
 
 
 def test_an_axis_that_the_image_lacks_has_no_size() -> None:
-    asked = Question(network(on_axes(z=Fixed(9), y=Fixed(8))), image("tyx", (4, 8, 8)))
+    case = FitCase(network(on_axes(z=Fixed(9), y=Fixed(8))), image("tyx", (4, 8, 8)))
 
-    assert list(size_findings(asked)) == []
+    assert list(size_findings(case)) == []
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,6 @@ def test_a_rescale_leaves_one_pixel_at_the_least() -> None:
 
 def test_an_optional_input_is_asked_for_no_size() -> None:
     prompt = tensor(name="prompt", size=Fixed(8), optional=True)
-    asked = Question(network(prompt, tensor(size=Fixed(32))), image(shape=(8, 32)))
+    case = FitCase(network(prompt, tensor(size=Fixed(32))), image(shape=(8, 32)))
 
-    assert [(f.where, f.found) for f in size_findings(asked)] == [("raw.y", "8")]
+    assert [(f.where, f.found) for f in size_findings(case)] == [("raw.y", "8")]

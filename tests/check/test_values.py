@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.check.questions import image, model, network, pixels, tensor
+from tests.check.fit_cases import image, model, network, pixels, tensor
 
 from bmz.base.arrays import AnyArray, Axed
 from bmz.check.finding import Finding
 from bmz.check.fit import check_header, check_pixels, check_values
+from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.check.question import Question
 from bmz.check.value_summary import ValueSummary
 from bmz.check.values import cast_findings, dtype_findings, range_findings
 from bmz.spec.model import ModelSpec
@@ -31,13 +31,13 @@ def of_range(
     axes = "cyx"[-array.ndim :]
     info = image(axes, array.shape, dtype=array.dtype)
     summary = ValueSummary(Axed(array, tuple(axes)))
-    return list(range_findings(Question(of or model(), info, channels), summary))
+    return list(range_findings(FitCase(of or model(), info, channels), summary))
 
 
 def of_dtype(array: AnyArray, wanted: str) -> list[Finding]:
-    asked = Question(model(dtype=wanted), image(dtype=array.dtype))
-    of_header = list(cast_findings(asked))
-    return of_header + list(dtype_findings(asked, ValueSummary(Axed(array, ("y", "x")))))
+    case = FitCase(model(dtype=wanted), image(dtype=array.dtype))
+    of_header = list(cast_findings(case))
+    return of_header + list(dtype_findings(case, ValueSummary(Axed(array, ("y", "x")))))
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_a_cast_is_called_lossless_only_when_numpy_gives_the_values_back(
 def test_the_same_dtype_is_no_cast_and_each_input_is_asked_by_itself() -> None:
     inputs = tensor(dtype="uint16"), tensor(name="mask", dtype="uint8"), tensor(name="wide")
     array = np.stack([plane(0, 300, dtype="uint16")] * 3)
-    asked = Question(network(*inputs), image("cyx", array.shape, dtype="uint16"))
+    case = FitCase(network(*inputs), image("cyx", array.shape, dtype="uint16"))
     summary = ValueSummary(Axed(array, ("c", "y", "x")))
 
-    header = [(f.code, f.where) for f in cast_findings(asked)]
-    values = [(f.code, f.where) for f in dtype_findings(asked, summary)]
+    header = [(f.code, f.where) for f in cast_findings(case)]
+    values = [(f.code, f.where) for f in dtype_findings(case, summary)]
 
     assert header == [("dtype.cast", "wide")]
     assert values == [("dtype.narrowed", "mask")]
@@ -262,20 +262,19 @@ def test_values_of_a_channel_that_is_not_taken_do_not_matter(
 ) -> None:
     names = tuple("pq"[: len(wanted)])
     of = model(channels=names, dtype="uint8", value_range=(0, 255))
-    asked = Question(of, image("cyx", (2, 64, 64)), wanted)
+    case = FitCase(of, image("cyx", (2, 64, 64)), wanted)
 
-    report = check_values(check_header(asked), ValueSummary(pixels(asked.image, lit(second))))
+    report = check_values(check_header(case), ValueSummary(pixels(case.image, lit(second))))
 
     assert {finding.code for finding in report.findings} <= {"dtype.cast", "scale.unknown"}
 
 
 def test_values_of_a_channel_that_is_taken_do_matter() -> None:
     of = model(dtype="uint8", value_range=(0, 255))
-    asked = Question(of, image("cyx", (2, 64, 64)), (1,))
+    case = FitCase(of, image("cyx", (2, 64, 64)), (1,))
 
     nan, large = (
-        check_pixels(check_header(asked), pixels(asked.image, lit(value)))
-        for value in (np.nan, 1e6)
+        check_pixels(check_header(case), pixels(case.image, lit(value))) for value in (np.nan, 1e6)
     )
 
     assert "range.nonfinite" in {finding.code for finding in nan.findings}
@@ -284,9 +283,9 @@ def test_values_of_a_channel_that_is_taken_do_matter() -> None:
 
 def test_a_channel_without_any_number_is_no_reason_to_stop() -> None:
     array = np.stack([plane(0, 99), plane(np.nan)])
-    asked = Question(model(channels=("p", "q")), image("cyx", array.shape))
+    case = FitCase(model(channels=("p", "q")), image("cyx", array.shape))
 
-    report = check_pixels(check_header(asked), pixels(asked.image, array))
+    report = check_pixels(check_header(case), pixels(case.image, array))
 
     assert [finding.message for finding in report.errors] == [
         "4096 of 8192 pixels are NaN or infinite"
@@ -296,9 +295,9 @@ def test_a_channel_without_any_number_is_no_reason_to_stop() -> None:
 
 def test_a_model_that_is_fed_with_zeros_only_is_asked_for_no_values() -> None:
     of = model(dtype="uint8", value_range=(0, 255))
-    asked = Question(of, image("cyx", (2, 64, 64)), (EMPTY_CHANNEL,))
+    case = FitCase(of, image("cyx", (2, 64, 64)), (EMPTY_CHANNEL,))
 
-    report = check_pixels(check_header(asked), pixels(asked.image, lit(np.nan)))
+    report = check_pixels(check_header(case), pixels(case.image, lit(np.nan)))
 
     assert {finding.code for finding in report.findings} == {"scale.unknown"}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bmz.check.question import Question
+from bmz.check.fit_case import FitCase
 from bmz.image.info import ImageInfo
 from bmz.plan.errors import WeightsUnusable
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
@@ -65,9 +65,9 @@ PLAIN = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE))
 def planned(spec: ModelSpec, shape: tuple[int, ...] = (100, 60), **more: Any) -> Plan:
     axes = more.pop("axes", "yx")
     info = ImageInfo(Path("a.tif"), axes, shape, np.dtype("uint8"))
-    asked = Question(spec, info, more.pop("channels", None), {}, more.pop("scale", None))
+    case = FitCase(spec, info, more.pop("channels", None), {}, more.pop("scale", None))
     device = more.pop("device", "cpu")
-    return make_plan(asked, Decided(ONNX, device, RecipeChoice("none", "", "out"), **more))
+    return make_plan(case, Decided(ONNX, device, RecipeChoice("none", "", "out"), **more))
 
 
 def test_an_output_of_half_the_size_lies_on_a_grid_of_two() -> None:

@@ -12,9 +12,9 @@ from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.check.finding import CheckReport
 from bmz.check.fit import check_header, check_values
+from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import UNKNOWN, Merits, fit_score, size_closeness, stain_closeness
 from bmz.check.measured import PlaneMeasures, image_measures
-from bmz.check.question import Question
 from bmz.check.value_summary import ValueSummary
 from bmz.engine.ask import with_pixel_size
 from bmz.engine.load import describe, tensor_files
@@ -211,14 +211,14 @@ class _Judge:
     def __call__(self, one: Candidate) -> ModelFit:
         sample = sample_measures(one.package, one.model, self._settings)
         info = self._seen.info
-        asked = Question(one.model, info, self._channels, info.pixel_um, sample=sample)
-        asked = replace(asked, measured=self._measured(asked))
-        report, card = self._report(one, asked), one.card
+        case = FitCase(one.model, info, self._channels, info.pixel_um, sample=sample)
+        case = replace(case, measured=self._measured(case))
+        report, card = self._report(one, case), one.card
         return ModelFit(
             card.id,
             card.version,
             report.verdict,
-            self._score(asked, card, report),
+            self._score(case, card, report),
             report.findings,
             card.task,
             self._runs(card),
@@ -226,18 +226,18 @@ class _Judge:
             bool(sample),
         )
 
-    def _measured(self, asked: Question) -> Mapping[int, PlaneMeasures]:
+    def _measured(self, case: FitCase) -> Mapping[int, PlaneMeasures]:
         """Give the measures of each channel of the model, which may take them by name."""
         measured = self._seen.measured
         if self._channels is not None:
             return measured  # of these channels alone
-        taken = enumerate(asked.channels_taken)
+        taken = enumerate(case.channels_taken)
         return {at: measured[channel] for at, channel in taken if channel in measured}
 
     def _runs(self, card: Card) -> tuple[str, ...]:
         return tuple(name for name in card.weights if name in self._usable)
 
-    def _score(self, asked: Question, card: Card, report: CheckReport) -> float:
+    def _score(self, case: FitCase, card: Card, report: CheckReport) -> float:
         wished = has_task(card.task, self._wish)
         # who wishes for a task without labels does not miss them
         against = [f for f in report.findings if not (wished and f.code == "task.no-labels")]
@@ -245,14 +245,14 @@ class _Judge:
             task=UNKNOWN if card.task is None else float(wished),
             labels=float(card.labels is not None or len(against) < len(report.findings)),
             weights=float(bool(self._runs(card))),
-            size=size_closeness(asked),
-            stain=stain_closeness(asked),
+            size=size_closeness(case),
+            stain=stain_closeness(case),
         )
         return fit_score(against, merits, wished=self._named)
 
-    def _report(self, one: Candidate, asked: Question) -> CheckReport:
+    def _report(self, one: Candidate, case: FitCase) -> CheckReport:
         """Say what ``bmz check`` says."""
-        header, fetched = check_header(asked), not one.card.id.startswith(STARTER)
+        header, fetched = check_header(case), not one.card.id.startswith(STARTER)
         report = header.report
         if header.is_runnable:
             report = check_values(header, self._seen.values)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from bmz.base.axes import NAMES
 from bmz.check.channel_meaning import likely_channels, meaning_findings
 from bmz.check.finding import Finding
+from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.check.question import Question
 from bmz.image.info import UNKNOWN_AXIS
 
 COLOURS = frozenset({"r", "g", "b", "red", "green", "blue"})
@@ -19,9 +19,9 @@ NO_NAME = re.compile(r"(c|ch|channel|slice|image)?[ :_#-]*[0-9]*(/[0-9]+)?")
 """What programs write in place of a name; any channel may bear it, also one of a photograph."""
 
 
-def axes_findings(asked: Question) -> Iterator[Finding]:
+def axes_findings(case: FitCase) -> Iterator[Finding]:
     """Yield what is unnamed, missing, looped over or reordered."""
-    info, first = asked.image, asked.inputs[0]
+    info, first = case.image, case.inputs[0]
     shape = " x ".join(map(str, info.shape))
     if UNKNOWN_AXIS in info.axes:
         yield Finding.of(
@@ -32,28 +32,28 @@ def axes_findings(asked: Question) -> Iterator[Finding]:
         )  # fmt: skip
         return
     stack = info.axes.replace("yx", "zyx") if "yx" in info.axes else "zyx"
-    for axis in asked.model.space:
+    for axis in case.model.space:
         if axis not in info.sizes:
             yield Finding.of(
                 "axes.missing", f"{first.id}.{axis}",
-                f"the model works on {asked.model.space}, but the image has no axis {axis}",
-                wanted=asked.model.space, found=info.axes,
+                f"the model works on {case.model.space}, but the image has no axis {axis}",
+                wanted=case.model.space, found=info.axes,
                 hint=f"take a 2-D model, or a stack; of a stack of one plane say --axes {stack}",
             )  # fmt: skip
-    for axis in asked.loop:
+    for axis in case.loop:
         if (planes := info.sizes[axis]) > 1:
             yield Finding.of(
                 "axes.extra", f"{first.id}.{axis}",
                 f"the model takes no {NAMES[axis]}: each of the {planes} planes is run by itself",
                 wanted=first.letters, found=info.axes,
             )  # fmt: skip
-    yield from _order(asked)
+    yield from _order(case)
 
 
-def _order(asked: Question) -> Iterator[Finding]:
-    first = asked.inputs[0]
-    wanted = "".join(a for a in first.letters if a in asked.image.sizes)
-    found = "".join(a for a in asked.image.axes if a in wanted)
+def _order(case: FitCase) -> Iterator[Finding]:
+    first = case.inputs[0]
+    wanted = "".join(a for a in first.letters if a in case.image.sizes)
+    found = "".join(a for a in case.image.axes if a in wanted)
     if wanted != found:
         yield Finding.of(
             "axes.order", first.id,
@@ -68,91 +68,91 @@ def _naming_hint(ndim: int) -> str:
     return f"name them, slowest first, such as --axes {example}"
 
 
-def channel_findings(asked: Question) -> Iterator[Finding]:
+def channel_findings(case: FitCase) -> Iterator[Finding]:
     """Yield wrong counts, wrong order, and a colour photograph where stains are wanted."""
-    wanted, found = asked.channels_wanted, asked.channels_found
-    given = asked.channels
+    wanted, found = case.channels_wanted, case.channels_found
+    given = case.channels
     absent = [n for n in given or () if n != EMPTY_CHANNEL and n not in range(found)]
-    where = f"{asked.inputs[0].id}.c"
+    where = f"{case.inputs[0].id}.c"
     if given is not None and len(given) != wanted:
-        yield _count(asked, f"--channels names {len(given)}", where)
+        yield _count(case, f"--channels names {len(given)}", where)
     elif absent:
-        yield _count(asked, f"--channels asks for number {max(absent)} (the first is 0)", where)
-    elif given is None and asked.image.colour and (wanted == 1 or _wants_stains(asked)):
-        yield _photograph(asked, where)
+        yield _count(case, f"--channels asks for number {max(absent)} (the first is 0)", where)
+    elif given is None and case.image.colour and (wanted == 1 or _wants_stains(case)):
+        yield _photograph(case, where)
     elif given is None and wanted != found:
-        yield _count(asked, f"the image has {found}", where)
-    elif given is None and _stains_for_colours(asked):
-        yield _stains(asked, where)
+        yield _count(case, f"the image has {found}", where)
+    elif given is None and _stains_for_colours(case):
+        yield _stains(case, where)
     else:
-        yield from meaning_findings(asked)
+        yield from meaning_findings(case)
         if given is None:
-            yield from _taken_by_name(asked, where)
+            yield from _taken_by_name(case, where)
 
 
-def _photograph(asked: Question, where: str) -> Finding:
+def _photograph(case: FitCase, where: str) -> Finding:
     return Finding.of(
         "channel.rgb", where,
         "the image is a colour photograph, the model wants stains, one a channel",
-        wanted=_wanted_channels(asked), found="red, green, blue",
+        wanted=_wanted_channels(case), found="red, green, blue",
         hint="if one colour holds the stain, name it: --channels 0 (red), 1 or 2",
     )  # fmt: skip
 
 
-def _stains(asked: Question, where: str) -> Finding:
+def _stains(case: FitCase, where: str) -> Finding:
     return Finding.of(
         "channel.rgb", where,
         "the channels of the image are stains, the model wants a colour photograph",
-        wanted=_wanted_channels(asked), found=", ".join(asked.image.channel_names),
+        wanted=_wanted_channels(case), found=", ".join(case.image.channel_names),
         hint="take a model for stains; if they are to stand for colours, say --channels 0,1,2",
     )  # fmt: skip
 
 
-def _count(asked: Question, found: str, where: str) -> Finding:
-    example = ",".join(str(i) for i in range(min(asked.channels_wanted, asked.channels_found)))
-    missing = asked.channels_wanted - asked.channels_found
-    example = likely_channels(asked) or example + ",none" * max(missing, 0)
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(asked.image.channel_names))
+def _count(case: FitCase, found: str, where: str) -> Finding:
+    example = ",".join(str(i) for i in range(min(case.channels_wanted, case.channels_found)))
+    missing = case.channels_wanted - case.channels_found
+    example = likely_channels(case) or example + ",none" * max(missing, 0)
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(case.image.channel_names))
     has = f" (the image has {names})" if names else ""
     return Finding.of(
         "channel.count", where,
-        f"the model wants {_wanted_channels(asked)}, {found}{has}",
-        wanted=str(asked.channels_wanted), found=str(asked.channels_found),
+        f"the model wants {_wanted_channels(case)}, {found}{has}",
+        wanted=str(case.channels_wanted), found=str(case.channels_found),
         hint=f"say which channel goes where, such as --channels {example}"
         + (" ('none' fills with zeros)" if missing > 0 else ""),
     )  # fmt: skip
 
 
-def _wanted_channels(asked: Question) -> str:
-    number = asked.channels_wanted
-    names = ", ".join(asked.names_wanted)
+def _wanted_channels(case: FitCase) -> str:
+    number = case.channels_wanted
+    names = ", ".join(case.names_wanted)
     return f"{number} channel{'s' * (number != 1)}" + (f" ({names})" if names else "")
 
 
-def _stains_for_colours(asked: Question) -> bool:
+def _stains_for_colours(case: FitCase) -> bool:
     """Say whether the file names its channels otherwise than by colours, which the model wants."""
-    wanted = {name.lower() for name in asked.names_wanted}
-    found = {name.lower() for name in asked.image.channel_names}
+    wanted = {name.lower() for name in case.names_wanted}
+    found = {name.lower() for name in case.image.channel_names}
     named = bool(found) and not any(NO_NAME.fullmatch(name) for name in found)
     return len(wanted) > 1 and wanted <= COLOURS and named and not found & COLOURS
 
 
-def _wants_stains(asked: Question) -> bool:
-    if {name.lower() for name in asked.names_wanted} & COLOURS:
+def _wants_stains(case: FitCase) -> bool:
+    if {name.lower() for name in case.names_wanted} & COLOURS:
         return False
-    return any("fluorescence" in tag.lower() for tag in asked.model.tags)
+    return any("fluorescence" in tag.lower() for tag in case.model.tags)
 
 
-def _taken_by_name(asked: Question, where: str) -> Iterator[Finding]:
-    taken = asked.channels_by_name
+def _taken_by_name(case: FitCase, where: str) -> Iterator[Finding]:
+    taken = case.channels_by_name
     if taken is not None and list(taken) != sorted(taken):
-        names = asked.image.channel_names
+        names = case.image.channel_names
         order, plain = (",".join(map(str, numbers)) for numbers in (taken, sorted(taken)))
         yield Finding.of(
             "channel.order", where,
             "the channels are in another order than the model's and are taken by their names: "
             + ", ".join(f"{channel} {names[channel]}" for channel in taken),
-            wanted=", ".join(asked.names_wanted), found=", ".join(names),
+            wanted=", ".join(case.names_wanted), found=", ".join(names),
             hint=f"the same as --channels {order}; --channels {plain} takes them as they lie",
             milder=True,
         )  # fmt: skip

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from bmz.check.finding import Evidence, Finding
+from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.check.question import Question
 from bmz.spec.facts import facts_of
 
 STRUCTURES: Mapping[str, tuple[str, ...]] = {
@@ -42,19 +42,19 @@ def structure_of(name: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def meaning_findings(asked: Question) -> Iterator[Finding]:
+def meaning_findings(case: FitCase) -> Iterator[Finding]:
     """Yield each channel that by its name shows another structure than the model is made for."""
-    meant, evidence = _meant(asked)
-    if len(meant) != len(asked.channels_taken):
+    meant, evidence = _meant(case)
+    if len(meant) != len(case.channels_taken):
         return
-    better = likely_channels(asked)
-    for position, (wanted, channel) in enumerate(zip(meant, asked.channels_taken, strict=True)):
-        name = _name(asked, channel)
+    better = likely_channels(case)
+    for position, (wanted, channel) in enumerate(zip(meant, case.channels_taken, strict=True)):
+        name = _name(case, channel)
         structures = structure_of(wanted), structure_of(name)
         if None in structures or structures[0] == structures[1]:
             continue
         yield Finding.of(
-            "channel.order", f"{asked.inputs[0].id}.c{position}",
+            "channel.order", f"{case.inputs[0].id}.c{position}",
             f"channel {channel} is named '{name}', and the model is made for {wanted}",
             wanted=wanted, found=name,
             hint=f"--channels {better}" if better else "look whether this is the right channel, or "
@@ -63,18 +63,18 @@ def meaning_findings(asked: Question) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def likely_channels(asked: Question) -> str:
+def likely_channels(case: FitCase) -> str:
     """Give the word for ``--channels`` that the names of the channels suggest; empty for none.
 
     It is given only when for each channel of the model exactly one channel of the image has its
     name, or tells the structure that the model is known to want.
     """
-    names = [name.strip().lower() for name in asked.image.channel_names]
-    wanted_names = [name.strip().lower() for name in asked.names_wanted]
+    names = [name.strip().lower() for name in case.image.channel_names]
+    wanted_names = [name.strip().lower() for name in case.names_wanted]
     if wanted_names and all(names.count(name) == 1 for name in wanted_names):
         return ",".join(str(names.index(name)) for name in wanted_names)
-    meant, _ = _meant(asked)
-    told = [structure_of(name) for name in asked.image.channel_names]
+    meant, _ = _meant(case)
+    told = [structure_of(name) for name in case.image.channel_names]
     taken = []
     for wanted in meant:
         structure = structure_of(wanted)
@@ -84,19 +84,19 @@ def likely_channels(asked: Question) -> str:
     return ",".join(taken)
 
 
-def _meant(asked: Question) -> tuple[tuple[str, ...], Evidence]:
+def _meant(case: FitCase) -> tuple[tuple[str, ...], Evidence]:
     """Give what each channel of the model should show: as declared, else as the table knows it."""
-    axes = [tensor.axis("c") for tensor in asked.inputs]
+    axes = [tensor.axis("c") for tensor in case.inputs]
     declared = tuple(name for axis in axes if axis for name in axis.names)
-    if len(declared) == asked.channels_wanted and any(map(structure_of, declared)):
+    if len(declared) == case.channels_wanted and any(map(structure_of, declared)):
         return declared, "declared"
-    facts = facts_of(asked.model.alias) if asked.model.alias else None
+    facts = facts_of(case.model.alias) if case.model.alias else None
     fact = facts.channels if facts else None
-    if fact is not None and len(fact.value) == asked.channels_wanted:
+    if fact is not None and len(fact.value) == case.channels_wanted:
         return fact.value, "curated"
     return (), "curated"
 
 
-def _name(asked: Question, channel: int) -> str:
-    names = asked.image.channel_names
+def _name(case: FitCase, channel: int) -> str:
+    names = case.image.channel_names
     return names[channel] if channel != EMPTY_CHANNEL and channel < len(names) else ""

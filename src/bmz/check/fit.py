@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from bmz.base.arrays import Axed
 from bmz.check.axes import axes_findings, channel_findings
 from bmz.check.finding import CheckReport, unforceable
+from bmz.check.fit_case import FitCase
 from bmz.check.measured_rules import measured_findings
-from bmz.check.question import Question
 from bmz.check.scale import scale_findings
 from bmz.check.sizes import size_findings
 from bmz.check.value_summary import ValueSummary
@@ -23,11 +23,11 @@ class CheckedHeader:
 
     Parameters
     ----------
-    asked : the two, and what the user said; with the factor by which the image is resized
+    case : the two, and what the user said; with the factor by which the image is resized
     report : what the header tells
     """
 
-    asked: Question
+    case: FitCase
     report: CheckReport
 
     @property
@@ -37,23 +37,23 @@ class CheckedHeader:
 
 
 def check_header(
-    asked: Question, resize: Callable[[Question], Question] | None = None
+    case: FitCase, resize: Callable[[FitCase], FitCase] | None = None
 ) -> CheckedHeader:
     """Check what the header of the file tells: axes, channels, dtype, pixel size and sizes.
 
     Parameters
     ----------
-    resize : puts the factor by which the image is resized into `asked`; it is called only where
+    resize : puts the factor by which the image is resized into `case`; it is called only where
         axes and channels leave something to be run
     """
-    layout = tuple(axes_findings(asked))
-    if UNKNOWN_AXIS in asked.image.axes:
-        return CheckedHeader(asked, CheckReport(layout))  # no other rule knows what lies where
-    layout += tuple(channel_findings(asked))
+    layout = tuple(axes_findings(case))
+    if UNKNOWN_AXIS in case.image.axes:
+        return CheckedHeader(case, CheckReport(layout))  # no other rule knows what lies where
+    layout += tuple(channel_findings(case))
     if resize is not None and not unforceable(CheckReport(layout)):
-        asked = resize(asked)
-    others = (*cast_findings(asked), *scale_findings(asked), *size_findings(asked))
-    return CheckedHeader(asked, CheckReport((*layout, *others)))
+        case = resize(case)
+    others = (*cast_findings(case), *scale_findings(case), *size_findings(case))
+    return CheckedHeader(case, CheckReport((*layout, *others)))
 
 
 def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Axed]) -> CheckReport:
@@ -63,7 +63,7 @@ def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Axed]) -> Che
     ----------
     read : gives pixels of the image, see `check_pixels`
     """
-    return check_pixels(header, read(header.asked.image)) if header.is_runnable else header.report
+    return check_pixels(header, read(header.case.image)) if header.is_runnable else header.report
 
 
 def check_pixels(header: CheckedHeader, pixels: Axed) -> CheckReport:
@@ -74,7 +74,7 @@ def check_pixels(header: CheckedHeader, pixels: Axed) -> CheckReport:
     header : runnable
     pixels : the image, axes of ``tczyx``, or a sample of it with all channels
     """
-    measured = CheckedHeader(header.asked.measured_on(pixels), header.report)
+    measured = CheckedHeader(header.case.measured_on(pixels), header.report)
     return check_values(measured, ValueSummary(pixels))
 
 
@@ -88,6 +88,6 @@ def check_values(header: CheckedHeader, values: ValueSummary) -> CheckReport:
     header : runnable, and with the measures of the image
     values : of the image, in short, as several models are asked about it
     """
-    asked = header.asked
-    found = (*dtype_findings(asked, values), *range_findings(asked, values))
-    return header.report.with_more((*found, *measured_findings(asked)))
+    case = header.case
+    found = (*dtype_findings(case, values), *range_findings(case, values))
+    return header.report.with_more((*found, *measured_findings(case)))

@@ -17,8 +17,8 @@ from math import log2, prod
 
 from bmz.check.codes import CODES, Severity
 from bmz.check.finding import Finding
+from bmz.check.fit_case import FitCase
 from bmz.check.measured_rules import SURE, image_diameter, model_diameter
-from bmz.check.question import Question
 
 BASE, SHARE = 0.5, 0.1
 """Of the score: without any merit, and what each of the five adds."""
@@ -95,30 +95,30 @@ def worst_of_code(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     )
 
 
-def size_closeness(asked: Question) -> float:
+def size_closeness(case: FitCase) -> float:
     """Give 1 for objects of the size that the model knows, falling with the ratio to 0.
 
     The fall is even in octaves: half the size, or double, is worth as much.
     """
-    wanted, found = model_diameter(asked), image_diameter(asked)
+    wanted, found = model_diameter(case), image_diameter(case)
     if wanted is None or found is None:
         return UNKNOWN
-    octaves = abs(log2(found.diameter_px * (asked.scale or 1.0) / wanted.px))
+    octaves = abs(log2(found.diameter_px * (case.scale or 1.0) / wanted.px))
     return max(0.0, 1.0 - octaves / log2(NO_SIZE_LEFT))
 
 
-def stain_closeness(asked: Question) -> float:
+def stain_closeness(case: FitCase) -> float:
     """Give 1 where the tags of the model name a microscopy with structures as in the image.
 
     Only a hint for the ranking, never a finding: tags tell of a kind of image, not of pixels.
     """
-    tags = ["-".join(tag.lower().replace("_", " ").split()) for tag in asked.model.tags]
+    tags = ["-".join(tag.lower().replace("_", " ").split()) for tag in case.model.tags]
     sides = {
         side
         for side, words in (("bright", BRIGHT), ("dark", DARK))
         if any(word in tag for tag in tags for word in words)
     }
-    seen = [m.polarity for m in asked.measured.values() if m.polarity is not None]
+    seen = [m.polarity for m in case.measured.values() if m.polarity is not None]
     clear = max(seen, key=lambda polarity: polarity.reliability, default=None)
     if clear is None or clear.reliability < SURE or len(sides) != 1:
         return UNKNOWN

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bmz.check.finding import Evidence, Finding
+from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
 from bmz.check.object_size import ObjectSize
-from bmz.check.question import Question
 from bmz.spec.facts import facts_of
 from bmz.spec.model import ModelSpec
 
@@ -58,12 +58,12 @@ class Diameter:
         return self.low / slack <= seen_px <= self.high * slack
 
 
-def model_diameter(asked: Question) -> Diameter | None:
+def model_diameter(case: FitCase) -> Diameter | None:
     """Give the object diameter of a model: declared, else measured on its own sample."""
-    declared = declared_diameter(asked.model)
+    declared = declared_diameter(case.model)
     if declared is not None:
         return declared
-    sizes = [m.size for m in asked.sample.values() if m.size is not None]
+    sizes = [m.size for m in case.sample.values() if m.size is not None]
     if not sizes:
         return None
     best = max(sizes, key=lambda size: size.reliability).diameter_px
@@ -89,42 +89,42 @@ def _limits(written: object) -> tuple[float, float] | None:
     return (low, high) if known else None
 
 
-def image_diameter(asked: Question) -> ObjectSize | None:
+def image_diameter(case: FitCase) -> ObjectSize | None:
     """Give the object diameter of the image, in its pixels; None where it is not clear.
 
     A channel of the model that has an object size in its sample is compared with the same channel
     of the image; with a declared diameter the first channel that shows a size counts, since models
     of several channels name the channel of the objects first.
     """
-    declared = declared_diameter(asked.model) is not None
-    for position, measures in sorted(asked.measured.items()):
-        sample = asked.sample.get(position)
+    declared = declared_diameter(case.model) is not None
+    for position, measures in sorted(case.measured.items()):
+        sample = case.sample.get(position)
         if measures.size is not None and (declared or (sample and sample.size)):
             return measures.size
     return None
 
 
-def object_factor(asked: Question) -> float | None:
+def object_factor(case: FitCase) -> float | None:
     """Give the factor that brings the objects of the image to the size that the model wants.
 
     None where either size is not clear, and for objects too small to be brought back: enlarging
     does not restore what a few pixels have lost.
     """
-    wanted, found = model_diameter(asked), image_diameter(asked)
+    wanted, found = model_diameter(case), image_diameter(case)
     if wanted is None or found is None or found.diameter_px < LEAST_OBJECT_PX:
         return None
     return wanted.px / found.diameter_px
 
 
-def measured_findings(asked: Question) -> Iterator[Finding]:
+def measured_findings(case: FitCase) -> Iterator[Finding]:
     """Yield what the measures of the used channels tell."""
-    for position, channel in enumerate(asked.channels_taken):
-        measures = asked.measured.get(position)
+    for position, channel in enumerate(case.channels_taken):
+        measures = case.measured.get(position)
         if measures is None or channel == EMPTY_CHANNEL:
             continue
-        where = f"{asked.inputs[0].id}.c{channel}"
+        where = f"{case.inputs[0].id}.c{channel}"
         if measures.outliers.dominate:
-            yield _outlier(channel, where, asked, position)
+            yield _outlier(channel, where, case, position)
         if measures.saturation.cuts:
             yield Finding.of(
                 "range.saturated", where,
@@ -134,12 +134,12 @@ def measured_findings(asked: Question) -> Iterator[Finding]:
                 hint="a shorter exposure; what is cut off cannot be brought back",
                 evidence="measured",
             )  # fmt: skip
-        yield from _polarity(asked, position, where)
-    yield from _object_size(asked)
+        yield from _polarity(case, position, where)
+    yield from _object_size(case)
 
 
-def _outlier(channel: int, where: str, asked: Question, position: int) -> Finding:
-    found = asked.measured[position].outliers
+def _outlier(channel: int, where: str, case: FitCase, position: int) -> Finding:
+    found = case.measured[position].outliers
     return Finding.of(
         "range.outlier", where,
         f"{found.pixels} hot pixel{'s' * (found.pixels != 1)} up to {found.highest:g} in channel "
@@ -149,9 +149,9 @@ def _outlier(channel: int, where: str, asked: Question, position: int) -> Findin
     )  # fmt: skip
 
 
-def _polarity(asked: Question, position: int, where: str) -> Iterator[Finding]:
-    found = asked.measured[position].polarity
-    wanted, who, evidence = _wanted_side(asked, position)
+def _polarity(case: FitCase, position: int, where: str) -> Iterator[Finding]:
+    found = case.measured[position].polarity
+    wanted, who, evidence = _wanted_side(case, position)
     if found is None or wanted is None or found.reliability < SURE or found.side == wanted:
         return
     yield Finding.of(
@@ -163,29 +163,29 @@ def _polarity(asked: Question, position: int, where: str) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _wanted_side(asked: Question, position: int) -> tuple[str | None, str, Evidence]:
+def _wanted_side(case: FitCase, position: int) -> tuple[str | None, str, Evidence]:
     """Say which side the model wants and who says so: its own sample, else the curated facts."""
-    sample = asked.sample.get(position)
+    sample = case.sample.get(position)
     if sample is not None:
         sure = sample.polarity is not None and sample.polarity.reliability >= SURE
         side = sample.polarity.side if sample.polarity and sure else None
         return side, "in the model's own sample", "measured"
-    facts = facts_of(asked.model.alias)
+    facts = facts_of(case.model.alias)
     if facts is None or facts.polarity is None:
         return None, "", "curated"
     return facts.polarity.value, f"for the model ({facts.polarity.source})", "curated"
 
 
-def _object_size(asked: Question) -> Iterator[Finding]:
-    wanted, found = model_diameter(asked), image_diameter(asked)
+def _object_size(case: FitCase) -> Iterator[Finding]:
+    wanted, found = model_diameter(case), image_diameter(case)
     if wanted is None or found is None:
         return
-    seen = found.diameter_px * (asked.scale or 1.0)
+    seen = found.diameter_px * (case.scale or 1.0)
     if wanted.holds(seen, found.spread):
         return
     factor = wanted.px / found.diameter_px
     yield Finding.of(
-        "object.size", f"{asked.inputs[0].id}.x",
+        "object.size", f"{case.inputs[0].id}.x",
         f"objects are about {seen:.3g} px across, the model is made for about {wanted.px:.3g} px",
         wanted=f"{wanted.low:.3g} to {wanted.high:.3g} px", found=f"{seen:.3g} px",
         hint=f"--scale {factor:.2g} (or --scale auto)", evidence="measured",

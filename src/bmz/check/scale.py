@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from bmz.check.finding import Evidence, Finding
-from bmz.check.question import Question
+from bmz.check.fit_case import FitCase
 from bmz.spec.pixels import PixelSize, known_diameter_px, known_pixel_size
 
 FAR = 2.0
@@ -47,55 +47,55 @@ def scale_to(model: Mapping[str, float], image: Mapping[str, float]) -> float | 
     return sum(ratios) / len(ratios) if ratios else None
 
 
-def scale_findings(asked: Question) -> Iterator[Finding]:
+def scale_findings(case: FitCase) -> Iterator[Finding]:
     """Yield pixel sizes that differ, that nobody knows, or that cannot be meant."""
-    compared = tuple(_compared(asked))
+    compared = tuple(_compared(case))
     yield from compared
     if not any(finding.code == "scale.implausible" for finding in compared):
-        yield from _carried_on(asked)
+        yield from _carried_on(case)
 
 
-def _compared(asked: Question) -> Iterator[Finding]:
-    size, found = known_pixel_size(asked.model), asked.pixel_um
+def _compared(case: FitCase) -> Iterator[Finding]:
+    size, found = known_pixel_size(case.model), case.pixel_um
     wanted = size.um
-    where = f"{asked.inputs[0].id}.x"
-    yield from _anisotropy(asked, wanted)  # a resize keeps it as it is
-    if asked.scale is not None:
+    where = f"{case.inputs[0].id}.x"
+    yield from _anisotropy(case, wanted)  # a resize keeps it as it is
+    if case.scale is not None:
         return
-    if wanted and asked.image.odd_pixel and not found:
+    if wanted and case.image.odd_pixel and not found:
         yield Finding.of(
             "scale.implausible", where,
-            f"the file's pixel size cannot be meant: {'; '.join(asked.image.odd_pixel)}",
-            wanted=_text(wanted), found="; ".join(asked.image.odd_pixel),
+            f"the file's pixel size cannot be meant: {'; '.join(case.image.odd_pixel)}",
+            wanted=_text(wanted), found="; ".join(case.image.odd_pixel),
             hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
             evidence=_evidence(size.source),
         )  # fmt: skip
         return
     factor = scale_to(wanted, found)
     if factor is None:
-        yield _unknown(asked, size, where)
+        yield _unknown(case, size, where)
     elif _reaches(factor, ABSURD):
         yield _absurd(factor, size, found, where)
     elif _reaches(factor, OFF):
         yield _differs(factor, size, found, where)
 
 
-def _carried_on(asked: Question) -> Iterator[Finding]:
+def _carried_on(case: FitCase) -> Iterator[Finding]:
     """Yield a length that no pixel has, although the network does not need it."""
-    factor = scale_to(known_pixel_size(asked.model).um, asked.pixel_um)
+    factor = scale_to(known_pixel_size(case.model).um, case.pixel_um)
     if factor is not None and not _reaches(factor, ABSURD):
         return  # the model is made for such pixels
-    stated = {axis: um for axis, um in asked.pixel_um.items() if axis in asked.image.sizes}
+    stated = {axis: um for axis, um in case.pixel_um.items() if axis in case.image.sizes}
     absurd = {axis: um for axis, um in stated.items() if not _is_plausible(axis, um)}
     told = [f"{axis}: {um:.4g} um" for axis, um in absurd.items()]
-    told += asked.image.impossible_pixel.values()
+    told += case.image.impossible_pixel.values()
     if told:
         mixed = all(_is_plausible(axis, um / THOUSAND) for axis, um in absurd.items())
         units = "; perhaps nm and um were mixed up" if absurd and mixed else ""
         carried = "; mask and table carry it on" if absurd else "; mask and table have none"
         least, most = PLAUSIBLE_UM["x"]
         yield Finding.of(
-            "scale.implausible", f"{asked.inputs[0].id}.x",
+            "scale.implausible", f"{case.inputs[0].id}.x",
             f"the pixel size cannot be meant: {'; '.join(told)}{units}{carried}",
             wanted=f"{least:g} to {most:g} um", found="; ".join(told),
             hint="say the true one: --pixel-size 0.5um", evidence="measured", milder=True,
@@ -111,16 +111,16 @@ def _reaches(ratio: float, limit: float) -> bool:
     return max(ratio, 1 / ratio) >= limit * (1 - ROUNDING)
 
 
-def _anisotropy(asked: Question, wanted: Mapping[str, float]) -> Iterator[Finding]:
-    found = asked.pixel_um
+def _anisotropy(case: FitCase, wanted: Mapping[str, float]) -> Iterator[Finding]:
+    found = case.pixel_um
     for axis, limit, words in SHAPES:
         known = {axis, "x"} <= wanted.keys() & found.keys()
-        if axis not in asked.model.space or not known:
+        if axis not in case.model.space or not known:
             continue
         model, image = wanted[axis] / wanted["x"], found[axis] / found["x"]
         if _reaches(image / model, limit):
             yield Finding.of(
-                "scale.anisotropy", f"{asked.inputs[0].id}.{axis}",
+                "scale.anisotropy", f"{case.inputs[0].id}.{axis}",
                 words.format(image, model), wanted=_text(wanted), found=_text(found),
                 hint=f"resample the image along {axis} first, to {model * found['x']:.3g} um",
             )  # fmt: skip
@@ -139,15 +139,15 @@ def _absurd(factor: float, size: PixelSize, found: Mapping[str, float], where: s
     )  # fmt: skip
 
 
-def _unknown(asked: Question, size: PixelSize, where: str) -> Finding:
-    wanted, found = size.um, asked.pixel_um
+def _unknown(case: FitCase, size: PixelSize, where: str) -> Finding:
+    wanted, found = size.um, case.pixel_um
     # a depth alone is not compared, so who states nothing else states no pixel size
     by_model, by_image = ({"y", "x"} & sizes.keys() for sizes in (wanted, found))
     who = (
         "the image" if by_model else "the model" if by_image else "neither the model nor the image"
     )
     verb = "states" if who.startswith("neither") else "states no"
-    diameter = known_diameter_px(asked.model)
+    diameter = known_diameter_px(case.model)
     objects, source = "", size.source
     if diameter is not None:
         source = source or diameter.source

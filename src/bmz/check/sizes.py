@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bmz.check.finding import Finding
-from bmz.check.question import Question
+from bmz.check.fit_case import FitCase
 from bmz.spec.model import AxisSpec, Fixed, Stepped
 
 
-def size_findings(asked: Question) -> Iterator[Finding]:
+def size_findings(case: FitCase) -> Iterator[Finding]:
     """Yield what is padded or tiled, with the numbers; sizes are after the rescale."""
-    first = asked.inputs[0]
+    first = case.inputs[0]
     for axis in first.axes:
-        pixels = asked.image.sizes.get(axis.letter)
+        pixels = case.image.sizes.get(axis.letter)
         if axis.kind == "space" and pixels is not None:
-            yield from _of_axis(axis, max(1, int(pixels * (asked.scale or 1.0))), first.id)
+            yield from _of_axis(axis, max(1, int(pixels * (case.scale or 1.0))), first.id)
 
 
 def _of_axis(axis: AxisSpec, pixels: int, tensor: str) -> Iterator[Finding]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bmz.check.finding import Finding
+from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.check.question import Question
 from bmz.check.value_summary import ValueSummary
 
 FLAT_LEVELS = 8
@@ -20,10 +20,10 @@ UNIT_MOST = 1.0
 """No pixel above this in a float image: it was scaled to 0-1."""
 
 
-def cast_findings(asked: Question) -> Iterator[Finding]:
+def cast_findings(case: FitCase) -> Iterator[Finding]:
     """Yield casts that lose nothing whatever the values are, which the header tells."""
-    for tensor in asked.inputs:
-        found, wanted = asked.image.dtype, np.dtype(tensor.dtype)
+    for tensor in case.inputs:
+        found, wanted = case.image.dtype, np.dtype(tensor.dtype)
         if found != wanted and np.can_cast(found, wanted, "safe"):
             yield _cast(tensor.id, found, wanted)
 
@@ -35,17 +35,17 @@ def _cast(where: str, found: np.dtype[Any], wanted: np.dtype[Any]) -> Finding:
     )  # fmt: skip
 
 
-def dtype_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
+def dtype_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
     """Yield a cast that loses nothing of these values as a note and any other as a warning.
 
     Parameters
     ----------
     pixels : of the image or a sample; their range decides whether narrowing loses anything
     """
-    pixels = pixels.of(_used(asked))
+    pixels = pixels.of(_used(case))
     if pixels.size == 0:
         return  # every channel is filled with zeros
-    for tensor in asked.inputs:
+    for tensor in case.inputs:
         found, wanted = pixels.dtype, np.dtype(tensor.dtype)
         if found == wanted or np.can_cast(found, wanted, "safe"):
             continue  # as it should be, or told from the header
@@ -81,9 +81,9 @@ def _range(pixels: ValueSummary) -> str:
     return f"{least:g} to {most:g}"
 
 
-def range_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
+def range_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
     """Yield values that are no numbers, no contrast, empty channels, and another range."""
-    first, used = asked.inputs[0], pixels.of(_used(asked))
+    first, used = case.inputs[0], pixels.of(_used(case))
     bad = used.nonfinite
     if bad:
         yield Finding.of(
@@ -94,22 +94,22 @@ def range_findings(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
             evidence="measured",
         )  # fmt: skip
         return
-    yield from _contrast(asked, pixels)
+    yield from _contrast(case, pixels)
     if used.size:
-        yield from _declared_range(asked, used)
+        yield from _declared_range(case, used)
 
 
-def _used(asked: Question) -> tuple[int, ...]:
+def _used(case: FitCase) -> tuple[int, ...]:
     """Give the channels of the image that the model sees, each once."""
-    return tuple(sorted(set(asked.channels_taken) - {EMPTY_CHANNEL}))
+    return tuple(sorted(set(case.channels_taken) - {EMPTY_CHANNEL}))
 
 
-def _contrast(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
+def _contrast(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
     levels = np.issubdtype(pixels.dtype, np.integer) or pixels.dtype == np.bool_
-    for number in _used(asked):
+    for number in _used(case):
         channel = pixels.channels[number]
         low, high = channel.low, channel.high
-        where = f"{asked.inputs[0].id}.c{number}"
+        where = f"{case.inputs[0].id}.c{number}"
         if channel.least == channel.most:
             yield Finding.of(
                 "channel.empty", where,
@@ -128,9 +128,9 @@ def _contrast(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _declared_range(asked: Question, pixels: ValueSummary) -> Iterator[Finding]:
+def _declared_range(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
     low, high = pixels.limits
-    for tensor in asked.inputs:
+    for tensor in case.inputs:
         least, most = tensor.value_range
         if most is not None and most > UNIT_MOST and low >= 0 and high <= UNIT_MOST:
             yield Finding.of(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bmz.base.arrays import Axed
 from bmz.check.fit import CheckedHeader, check_header
+from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
-from bmz.check.question import Question
 from bmz.engine.request import RunRequest
 from bmz.engine.scale import read_spread, scaled
 from bmz.image.info import ImageInfo
@@ -62,8 +62,8 @@ def ask_of(
         A word does not suit the image.
     """
     info = with_pixel_size(info, request.pixel_um)
-    asked = Question(model, info, request.channels, info.pixel_um, sample=sample)
-    return check_header(asked, partial(scaled, request=request, sample=partial(look, info)))
+    case = FitCase(model, info, request.channels, info.pixel_um, sample=sample)
+    return check_header(case, partial(scaled, request=request, sample=partial(look, info)))
 
 
 def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:

@@ -12,9 +12,9 @@ from bmz.base.arrays import Axed
 from bmz.base.errors import CouldNotTell
 from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import CheckedHeader, check_pixels
+from bmz.check.fit_case import FitCase
 from bmz.check.joining import joining_findings, nothing_joined
 from bmz.check.measured import PlaneMeasures
-from bmz.check.question import Question
 from bmz.engine.ask import ask
 from bmz.engine.labelling import Labelling
 from bmz.engine.model_code import Permit
@@ -87,9 +87,9 @@ class Ready:
     looked: Callable[[], Looked] | None = None
 
     @property
-    def asked(self) -> Question:
+    def asked(self) -> FitCase:
         """The model, the image and what the user said."""
-        return self.header.asked
+        return self.header.case
 
 
 def make_ready(job: Job, image: Path, field: PlateField | None = None) -> Ready:
@@ -110,7 +110,7 @@ def ready_of(
 ) -> Ready:
     """Plan the run of an image whose header is checked; see `make_ready`."""
     refuse_errors(image, header.report, force=job.request.force)
-    plan = make_plan(header.asked, job.decided)
+    plan = make_plan(header.case, job.decided)
     if job.request.engine == "core" and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
     return Ready(image, header, plan, field)

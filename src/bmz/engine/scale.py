@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bmz.base.arrays import Axed
+from bmz.check.fit_case import FitCase
 from bmz.check.measured_rules import object_factor
-from bmz.check.question import Question
 from bmz.check.scale import scale_to
 from bmz.engine.request import RunRequest
 from bmz.image.info import ImageInfo
@@ -19,8 +19,8 @@ SAMPLE_PX = 2**22
 """Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
 
 
-def scaled(asked: Question, request: RunRequest, sample: Callable[[], Axed]) -> Question:
-    """Put the resize factor into a question: the number asked for, or the one that is found.
+def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Axed]) -> FitCase:
+    """Put the resize factor into a case: the number asked for, or the one that is found.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ def scaled(asked: Question, request: RunRequest, sample: Callable[[], Axed]) -> 
         ``auto``, and neither pixel sizes nor object sizes tell the factor.
     """
     if request.scale != "auto":
-        return replace(asked, scale=request.scale)
-    factor = scale_to(known_pixel_size(asked.model).um, asked.pixel_um)
+        return replace(case, scale=request.scale)
+    factor = scale_to(known_pixel_size(case.model).um, case.pixel_um)
     if factor is None:
-        factor = object_factor(asked.measured_on(sample()))
+        factor = object_factor(case.measured_on(sample()))
     if factor is None:
-        raise ScaleUnknown(asked.model.id)
-    return replace(asked, scale=factor)
+        raise ScaleUnknown(case.model.id)
+    return replace(case, scale=factor)
 
 
 def read_spread(info: ImageInfo) -> Axed:

@@ -8,8 +8,8 @@ from math import prod
 from typing import Any
 
 from bmz.base.link import NO_LINK, Link
+from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.check.question import Question
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.precision import FLOAT32, PrecisionChoice
@@ -170,12 +170,12 @@ class Decided:
     link: Link = NO_LINK
 
 
-def make_plan(asked: Question, decided: Decided) -> Plan:
+def make_plan(case: FitCase, decided: Decided) -> Plan:
     """Plan channels, resizing and tiles of one image.
 
     Parameters
     ----------
-    asked : model, image and what the user said; it must have passed the check of axes
+    case : model, image and what the user said; it must have passed the check of axes
     decided : what does not hang on the image
 
     Raises
@@ -183,9 +183,9 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
     HaloTooWide, OffGrid, SizesUnclear
         No tiles can be laid.
     """
-    model, scale = asked.model, asked.scale or 1.0
-    sizes = asked.image.sizes
-    loop = {axis: sizes[axis] for axis in asked.loop}
+    model, scale = case.model, case.scale or 1.0
+    sizes = case.image.sizes
+    loop = {axis: sizes[axis] for axis in case.loop}
     # as Cellpose does: the whole pixels that fit
     shape = {axis: max(1, int(sizes[axis] * scale)) for axis in model.space}
     way = tile_way(model, decided.way)
@@ -195,7 +195,7 @@ def make_plan(asked: Question, decided: Decided) -> Plan:
         weights=decided.weights,
         device=decided.device,
         loop=loop,
-        channels=_channels_of_inputs(asked),
+        channels=_channels_of_inputs(case),
         clip=decided.clip,
         scale=scale,
         shape=shape,
@@ -260,10 +260,10 @@ def sees_whole_image(model: ModelSpec) -> bool:
     return bool(model.receptive_field.get("global_context"))
 
 
-def _channels_of_inputs(asked: Question) -> tuple[tuple[int, ...], ...]:
-    left = list(asked.channels_taken)
+def _channels_of_inputs(case: FitCase) -> tuple[tuple[int, ...], ...]:
+    left = list(case.channels_taken)
     taken = []
-    for tensor in asked.inputs:
+    for tensor in case.inputs:
         count = tensor.channels or len(left)
         taken.append(tuple(left[:count]))
         del left[:count]

@@ -88,7 +88,7 @@ def _checked(
     while series < count:
         try:
             header = checked_header(series=series)
-            count = header.asked.image.series_count
+            count = header.case.image.series_count
             of_image = check_image(header, read_spread) if pixels else header.report
             report = CheckReport((*of_model, *of_image.findings))
             yield ImageChecked(image, series if count > 1 else None, report, None)

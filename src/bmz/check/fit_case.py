@@ -1,4 +1,4 @@
-"""What is asked: one model, one image, and what the user said about the image."""
+"""One model, one image, and what the user said about the image: what the rules are asked about."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bmz.spec.model import ModelSpec, TensorSpec
 
 
 @dataclass(frozen=True)
-class Question:
+class FitCase:
     """Does this image fit this model?
 
     Parameters
@@ -83,5 +83,5 @@ class Question:
         return self.channels_by_name or tuple(range(self.channels_found))
 
     def measured_on(self, pixels: Axed) -> Self:
-        """Give the question with what is measured on these pixels of the image, all channels."""
+        """Give the case with what is measured on these pixels of the image, all channels."""
         return replace(self, measured=image_measures(pixels, self.channels_taken))
