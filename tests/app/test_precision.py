@@ -174,17 +174,16 @@ def test_what_is_remembered_is_of_these_weights_this_device_and_these_labels(
     assert len(opened) == 3 * len(ALL)
 
 
-@pytest.mark.usefixtures("opened")
-def test_notes_that_are_damaged_are_made_anew(network: Network) -> None:
+def test_notes_that_are_damaged_are_made_anew(network: Network, opened: list[Precision]) -> None:
     (notes,) = network.notes
-    first = decide_precision("auto", network)
+    decide_precision("auto", network)
     (kept,) = notes.glob("precision.*.json")
     kept.write_text('{"a": 3}')
 
     choice = decide_precision("auto", network)
 
     assert decide_precision("auto", network, measure=False) == choice
-    assert choice.name == first.name
+    assert len(opened) == 2 * len(ALL)  # and which is the faster one may differ
 
 
 def test_without_its_test_input_the_model_runs_in_float32_and_is_asked_again(
