@@ -25,11 +25,11 @@ import numpy as np
 import tifffile
 import zarr
 
-from bmz.engine.image_run import tile_cuts
 from bmz.engine.job import make_ready
 from bmz.engine.prepare import prepare
 from bmz.engine.request import RunRequest
-from bmz.engine.stream_parts import BLOCK_PX
+from bmz.engine.run_image import tile_cuts
+from bmz.plan.blocks import Blocks
 
 SQUARE = 256
 CHUNK = 1024
@@ -132,7 +132,7 @@ def main() -> None:
         labels = zarr.open_array(place / "out/a.labels.ome.zarr/labels/objects/0", mode="r")
         record = json.loads((place / "out/a.run.json").read_text())
         edges = edges_by_line(labels)
-        blocks = [float(at) for at in range(0, side + 1, min(BLOCK_PX, side // 2))]
+        blocks = [float(at) for at in range(0, side + 1, min(Blocks().side_px, side // 2))]
         at_tiles, at_blocks = (
             "{:.3f} +- {:.3f}".format(*seam_scores(edges, cuts))
             for cuts in (tile_cuts_of(place / "a.ome.zarr"), blocks)

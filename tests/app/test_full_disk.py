@@ -14,7 +14,7 @@ from subprocess import run as run_process
 import numpy as np
 import pytest
 
-import bmz.engine.image_run
+import bmz.engine.run_image
 from bmz.app.run import run
 from bmz.base.errors import BmzError
 from bmz.base.files import FolderNotWritable, claimed, disk_faults_told, reserve
@@ -121,14 +121,14 @@ def test_one_process_alone_holds_a_claim_and_leaves_no_file(tmp_path: Path) -> N
 
 
 def _during(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], object]) -> None:
-    whole = bmz.engine.image_run.make_image
+    whole = bmz.engine.run_image.image_result
 
     def meanwhile(*args: object, **kwargs: object) -> object:
-        monkeypatch.setattr(bmz.engine.image_run, "make_image", whole)
+        monkeypatch.setattr(bmz.engine.run_image, "image_result", whole)
         deed()
         return whole(*args, **kwargs)  # type: ignore[arg-type]  # handed through
 
-    monkeypatch.setattr(bmz.engine.image_run, "make_image", meanwhile)
+    monkeypatch.setattr(bmz.engine.run_image, "image_result", meanwhile)
 
 
 def test_a_second_run_into_the_same_files_is_told_and_replaces_nothing(

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import xarray as xr
 from tests.app.small_models import job_of, ready_of
 
 import bmz
 from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
-from bmz.engine.image_run import put_together
-from bmz.engine.pipeline import Pass, PlaneResult, Stopwatch
+from bmz.engine.image_result import ImageResult, PlaneOutput
+from bmz.engine.pipeline import PlaneResult
 from bmz.engine.request import RunRequest
+from bmz.image.region import HeldImage
 from bmz.report import compare_page, compare_text
 from bmz.report.run_text import run_lines
 from bmz.results.run import ImageDone, RunSummary
-from bmz.testing.backend import FakeBackend
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -138,15 +139,15 @@ def test_a_comparison_says_it_in_table_page_and_json(model: str, tmp_path: Path)
 def test_classes_have_the_same_number_in_every_plane() -> None:
     job = job_of()
     ready = ready_of(job, (2, 16, 16), "zyx")
-    work = Pass(job.model, ready.plan, job.labelling, FakeBackend(list), Stopwatch())
     plane = np.full((16, 16), 2, np.int32)
     plane[:8] = 1
+    image = HeldImage(ready.asked.image, xr.DataArray(np.zeros((2, 16, 16)), dims=("z", "y", "x")))
     result = PlaneResult(np.zeros((1, 16, 16), np.float32), ready.plan, plane)
+    both = [[PlaneOutput.of(replace(result, classes=some))] * 2 for some in (False, True)]
 
-    objects = put_together([result] * 2, ready.asked.image, work).labels
-    classes = put_together([replace(result, classes=True)] * 2, ready.asked.image, work).labels
+    objects, classes = (
+        ImageResult.of(outputs, image, ready.plan, "yx").labels_array() for outputs in both
+    )
 
-    assert objects is not None
     assert np.unique(objects.values).tolist() == [1, 2, 3, 4]
-    assert classes is not None
     assert np.array_equal(classes.values, np.stack([plane] * 2))

@@ -16,7 +16,7 @@ from bmz.engine import read_ahead
 from bmz.engine.job import Job, Looked, Ready
 from bmz.engine.prepare import prepare
 from bmz.engine.request import RunRequest
-from bmz.engine.run_one import ready_or_failed
+from bmz.engine.run_image import ready_or_failed
 from bmz.results.run import ImageFailed
 from bmz.testing.package import description, write_package
 

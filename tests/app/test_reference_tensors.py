@@ -17,12 +17,13 @@ from bmz.app.run import run
 from bmz.app.test import ToTest, check_models
 from bmz.base.arrays import AnyArray
 from bmz.base.steps import Step
-from bmz.engine import precision, stream_parts
+from bmz.engine import precision
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import load_model
 from bmz.engine.output_names import open_by_test
 from bmz.engine.precision import Network, decide_precision
 from bmz.engine.request import RunRequest
+from bmz.plan.blocks import Blocks
 from bmz.predict import formats
 from bmz.predict.backend import Backend, Device, Weights
 from bmz.predict.output_order import Named, output_order
@@ -84,9 +85,8 @@ def done(model: str, image: Path, folder: Path, memory_gb: float, **more: Any) -
 @pytest.mark.parametrize("word", STEPS)
 @pytest.mark.parametrize("memory_gb", [1e3, 0.0], ids=["whole", "parts"])
 def test_the_map_of_a_run_is_that_of_the_declared_steps(
-    word: str, memory_gb: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    word: str, memory_gb: float, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(stream_parts, "BLOCK_PX", 40)
     tifffile.imwrite(tmp_path / "a.tif", squares(), metadata={"axes": "YX"})
     model = package(tmp_path / "model", word)
 
@@ -97,6 +97,7 @@ def test_the_map_of_a_run_is_that_of_the_declared_steps(
         memory_gb,
         tile=48,
         save=frozenset({"labels", "raw"}),
+        blocks=Blocks(side_px=40),
     )
 
     raw = np.squeeze(tifffile.imread(made.files["raw"]))

@@ -23,7 +23,7 @@ from bmz.base.files import unfinished
 from bmz.engine.job import Job, Ready
 from bmz.engine.request import RunRequest
 from bmz.engine.resume import remove_leftovers
-from bmz.engine.run_one import run_one
+from bmz.engine.run_image import run_image
 from bmz.results.run import ImageDone
 from bmz.testing.package import description, write_package
 
@@ -58,13 +58,13 @@ def test_finished_images_are_left_out_and_the_others_are_run(
     some = replace(request_, images=request_.images[:3])
     run(some)
     ran: list[str] = []
-    real = run_one
+    real = run_image
 
     def noted(job: Job, ready: Ready, *rest: Any) -> ImageDone:
         ran.append(ready.image.name)
         return real(job, ready, *rest)
 
-    monkeypatch.setattr(run_module, "run_one", noted)
+    monkeypatch.setattr(run_module, "run_image", noted)
 
     summary = run(replace(request_, resume=True))
 

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.engine import stream_labels
-from bmz.engine.stream_labels import (
+from bmz.engine.label_stack import (
     Labels,
     LabelStack,
     in_image,
@@ -148,12 +147,11 @@ def test_what_lies_beyond_the_size_is_no_border() -> None:
     assert without_border(stored, np.arange(7), (3, 3)).tolist() == [0, 0, 0, 1, 0, 0, 2]
 
 
-def test_of_a_stack_only_what_no_plane_shows_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_labels, "BLOCK_PX", 2)
+def test_of_a_stack_only_what_no_plane_shows_is_hidden() -> None:
     stored = np.zeros((2, 4, 4), np.int64)
     stored[0, 0, 3], stored[1, 2, 2], stored[1, 3, 0], stored[0, 2, 0] = 1, 2, 3, 4
 
-    numbers = in_image(stored, 4, (2, 3, 3))
+    numbers = in_image(stored, 4, (2, 3, 3), 2)
 
     assert numbers.tolist() == [0, 0, 2, 0, 1]
 
@@ -169,7 +167,7 @@ def test_of_a_stack_only_what_no_plane_shows_is_hidden(monkeypatch: pytest.Monke
     ],
 )
 @pytest.mark.parametrize("step", [4, 3, 1])
-def test_the_picture_shows_every_nth_pixel_of_the_fullest_plane(
+def test_the_picture_shows_the_fullest_plane_shrunk_by_a_whole_factor(
     axes: str, loop: dict[str, int], space: str, step: int, tmp_path: Path
 ) -> None:
     sizes: dict[str, Any] = {"t": 2, "c": 3, "z": 2, "y": 13, "x": 22}
@@ -180,14 +178,13 @@ def test_the_picture_shows_every_nth_pixel_of_the_fullest_plane(
     numbers[(-1,) * (numbers.ndim - 2)] = full
     stack = stack_of(numbers, loop, space)
 
-    with pytest.MonkeyPatch.context() as small:
-        # 22 pixels fit into 7 where one of 4 is shown, and into 10 where one of 3 is
-        small.setattr(stream_labels, "OVERVIEW_PX", {4: 7, 3: 10, 1: 22}[step])
-        small.setattr(stream_labels, "BLOCK_PX", 5)
-        with open_image(inspect_image(tmp_path / "a.npy", axes=axes)) as image:
-            shown, drawn = overview(stack, image)
+    # 22 pixels fit into 7 where one of 4 is shown, and into 10 where one of 3 is
+    longest = {4: 7, 3: 10, 1: 22}[step]
+    with open_image(inspect_image(tmp_path / "a.npy", axes=axes)) as image:
+        shown, drawn = overview(stack, image, longest)
 
     last = xr.DataArray(pixels, dims=list(axes)).isel({a: -1 for a in axes if a in "tz"})
-    xr.testing.assert_equal(shown, last[..., ::step, ::step])
+    wanted = last.coarsen(y=step, x=step, boundary="pad").mean()
+    np.testing.assert_allclose(shown, wanted, rtol=1e-6)
     assert shown.dims == last.dims
     np.testing.assert_array_equal(drawn, full[::step, ::step])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from tests.app.small_models import tensor
 
 from bmz.base.arrays import AnyArray
 from bmz.base.steps import Step
-from bmz.engine import stream_parts
-from bmz.engine.stream_parts import PreparedImage, StoredMap, side_of_blocks
+from bmz.engine.prepared_image import PreparedImage, StoredMap
 from bmz.image.inspect import inspect_image
 from bmz.image.region import OpenImage, open_image
+from bmz.plan.blocks import Blocks
 from bmz.process.resize import resize_image
 
 
@@ -38,7 +39,7 @@ def whole(prepared: PreparedImage) -> AnyArray:
     [(1, 2048), (4, 2048), (5, 1831), (16, 1024), (64, 512), (256, 256), (10_000, 256)],
 )
 def test_the_box_of_a_stack_holds_as_many_pixels_as_four_of_a_plane(planes: int, side: int) -> None:
-    assert side_of_blocks(planes) == side
+    assert Blocks().side_for(planes) == side
 
 
 @pytest.mark.parametrize("letters", ["bcyx", "byxc", "cyx", "xcy"])
@@ -99,9 +100,8 @@ STANDARD = Step("zero_mean_unit_variance", {"axes": ("y", "x"), "eps": 0.0})
 
 
 def test_statistics_are_those_of_the_whole_plane_after_what_comes_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(stream_parts, "BLOCK_PX", 4)
     pixels = np.random.default_rng(0).random((9, 10)).astype(np.float32)
     pixels[0, 0] = 1000
     top = np.sort(pixels, axis=None)[88]
@@ -110,6 +110,7 @@ def test_statistics_are_those_of_the_whole_plane_after_what_comes_before(
 
     with opened(tmp_path, pixels, "yx") as image:
         raw = PreparedImage(image, {}, (0,), tensor("bcyx", STANDARD), {"y": 9, "x": 10})
+        raw = replace(raw, blocks=Blocks(side_px=4))
         prepared = raw.clipped(99.0).with_steps()
         found = prepared[0:1, 0:1, 3:5, 6:10]
         np.save(tmp_path / "other.npy", pixels)
@@ -125,14 +126,13 @@ def test_statistics_are_those_of_the_whole_plane_after_what_comes_before(
     [((1.0, 1.0), 32), ((0.5, 0.5), 16), ((2.0, 2.0), 32), ((1.0, 0.5), 16), ((0.5, 2.0), 16)],
 )
 def test_boxes_of_a_shrunken_plane_are_smaller_so_that_no_more_is_read(
-    factors: tuple[float, float], side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    factors: tuple[float, float], side: int, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(stream_parts, "BLOCK_PX", 32)
     pixels = np.random.default_rng(0).random((80, 100)).astype(np.float32)
     size = {"y": int(80 * factors[0]), "x": int(100 * factors[1])}
 
     with opened(tmp_path, pixels, "yx") as image:
-        prepared = PreparedImage(image, {}, (0,), tensor("cyx"), size)
+        prepared = PreparedImage(image, {}, (0,), tensor("cyx"), size, blocks=Blocks(side_px=32))
         parts = list(prepared.parts())
         everything = whole(prepared)
 

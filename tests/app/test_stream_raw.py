@@ -10,30 +10,30 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.app.small_models import job_of, ready_of
 
 from bmz.base.arrays import AnyArray
-from bmz.engine import stream_parts
-from bmz.engine.stream_parts import StoredMap
-from bmz.engine.stream_raw import RawStack, keep_raw
-from bmz.engine.stream_resized import on_image
-from bmz.engine.stream_write import write_raw_of
+from bmz.engine.image_result import ImageResult
+from bmz.engine.prepared_image import StoredMap
+from bmz.engine.raw_stack import RawStack, keep_raw
+from bmz.engine.resized_labels import on_image
 from bmz.image.inspect import inspect_image
+from bmz.image.read import read_image
+from bmz.image.region import HeldImage
+from bmz.plan.blocks import Blocks
 from bmz.process.blocks import Found
 from bmz.process.resize import resize_labels
+from bmz.write.tiff import write_large_raw
 
 
 @pytest.mark.parametrize("letters", ["bcyx", "byxc", "bczyx"])
-def test_a_map_is_kept_as_float32_with_channels_first(
-    letters: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream_parts, "BLOCK_PX", 4)
-    monkeypatch.setattr(stream_parts, "LEAST_BLOCK_PX", 4)
+def test_a_map_is_kept_as_float32_with_channels_first(letters: str, tmp_path: Path) -> None:
     sizes = {"b": 1, "c": 2, "z": 3, "y": 9, "x": 6}
     array = np.random.default_rng(0).random([sizes[a] for a in letters])
     held = [a for a in "czyx" if a in letters]
     wanted = array[0].transpose([letters[1:].index(a) for a in held]).astype(np.float32)
 
-    keep_raw(StoredMap(array, letters, ()), tmp_path / "raw.npy")
+    keep_raw(StoredMap(array, letters, ()), tmp_path / "raw.npy", SMALL)
 
     kept = np.load(tmp_path / "raw.npy")
     np.testing.assert_array_equal(kept, wanted)
@@ -41,6 +41,7 @@ def test_a_map_is_kept_as_float32_with_channels_first(
     assert [path.name for path in tmp_path.iterdir()] == ["raw.npy"]
 
 
+SMALL = Blocks(side_px=4, stack_px=4, least_side_px=4)
 KINDS = [({}, "yx"), ({"t": 3}, "yx"), ({"t": 2, "z": 3}, "yx"), ({}, "zyx"), ({"t": 2}, "zyx")]
 
 
@@ -75,9 +76,11 @@ def test_maps_of_half_the_size_have_pixels_of_twice_the_length(tmp_path: Path) -
     stack, wanted = raw_stack(tmp_path, {"t": 3}, "yx")
     np.save(tmp_path / "a.npy", np.zeros((3, 8, 20)))
     info = inspect_image(tmp_path / "a.npy", axes="tyx")
+    plan = ready_of(job_of(), (3, 8, 20), "tyx").plan
     known = replace(info, pixel_um={"z": 9.0, "y": 0.5, "x": 0.25})
 
-    write_raw_of(stack, known, tmp_path / "a.raw.ome.tif")
+    result = ImageResult(HeldImage(known, read_image(info)), plan, None, stack)
+    write_large_raw(tmp_path / "a.raw.ome.tif", stack, result.raw_um)
 
     written = inspect_image(tmp_path / "a.raw.ome.tif")
     assert dict(written.pixel_um) == {"y": 1.0, "x": 1.0}
@@ -106,11 +109,8 @@ def test_labels_on_the_grid_of_the_image_are_those_of_one_piece_numbered_anew(
     found = Found([np.array([firsts.get(number, 0) for number in range(1, 6)])])
     wanted = raster_order(resize_labels(stored, size))
 
-    with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as folder:
-        patched.setattr(stream_parts, "BLOCK_PX", 4)
-        patched.setattr(stream_parts, "LEAST_BLOCK_PX", 4)
-        patched.setattr(stream_parts, "STACK_PX", 4)
-        labels = on_image(stored, found, network, size, Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        labels = on_image(stored, found, network, size, Path(folder), SMALL)
         everything = labels[tuple(slice(None) for _ in size)]
 
     np.testing.assert_array_equal(everything, wanted)
@@ -127,7 +127,7 @@ def test_the_overlap_is_the_height_and_width_of_the_largest_objects(tmp_path: Pa
     stored[0, 1:6] = 2
     found = Found([np.array([27, 1])], [np.array([0.25, 0.5], np.float32)])
 
-    labels = on_image(stored, found, (10, 12), (20, 36), tmp_path)
+    labels = on_image(stored, found, (10, 12), (20, 36), tmp_path, Blocks())
 
     assert labels.overlap == (14, 15)
     scores = labels.found.scores_by(labels.numbers)
@@ -141,8 +141,8 @@ def test_an_object_without_a_pixel_on_the_image_has_no_number(tmp_path: Path) ->
     stored[0, 0], stored[1:3, 1:3], stored[4:, 4:] = 1, 2, 3
     found = Found([np.array([0, 7, 28])])
 
-    labels = on_image(stored, found, (6, 6), (3, 3), tmp_path)
-    nothing = on_image(0 * stored, Found([]), (6, 6), (3, 3), tmp_path / "empty")
+    labels = on_image(stored, found, (6, 6), (3, 3), tmp_path, Blocks())
+    nothing = on_image(0 * stored, Found([]), (6, 6), (3, 3), tmp_path / "empty", Blocks())
 
     assert labels.numbers.tolist() == [0, 0, 1, 2]
     assert labels[0:3, 0:3].tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 2]]

@@ -20,19 +20,13 @@ from bmz.base import files
 from bmz.base.arrays import AnyArray
 from bmz.base.memory import CGROUP_LIMITS, free_memory
 from bmz.base.progress import Event, Note, Progress
-from bmz.engine import (
-    in_parts,
-    stream_labels,
-    stream_linked,
-    stream_parts,
-    stream_table,
-    stream_write,
-    streamed,
-)
+from bmz.engine.label_stack import Labels, LabelStack, in_image, without_border
+from bmz.engine.object_rows import measured_in_blocks
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.image.region import open_image
+from bmz.plan.blocks import Blocks
 from bmz.process import linking
 from bmz.process.blocks import BlockWork, Found, label_blocks
 from bmz.process.flow_error import flows_of_labels
@@ -46,17 +40,12 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 WHOLE, PARTS = 1e3, 0.0
+BLOCKS = Blocks(side_px=96, overlap_px=24, stack_px=6 * 48**2, least_side_px=32)
 
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (in_parts, stream_labels, stream_linked, stream_parts, stream_write):
-        monkeypatch.setattr(module, "BLOCK_PX", 96)
-    for module in (in_parts, streamed, stream_labels):
-        monkeypatch.setattr(module, "OVERLAP_PX", 24)
     monkeypatch.setattr(linking, "BOX_PX", 96)
-    monkeypatch.setattr(stream_parts, "LEAST_BLOCK_PX", 32)
-    monkeypatch.setattr(stream_parts, "STACK_PX", 6 * 48**2)
 
 
 def blobs(height: int = 300, width: int = 280, seed: int = 0, count: int = 120) -> AnyArray:
@@ -71,7 +60,7 @@ def blobs(height: int = 300, width: int = 280, seed: int = 0, count: int = 120) 
 
 
 def done(model: str, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageDone:
-    summary = run(RunRequest(model, (image,), folder, memory_gb=memory_gb, **more))
+    summary = run(RunRequest(model, (image,), folder, memory_gb=memory_gb, blocks=BLOCKS, **more))
     assert not summary.failed, summary.failed[0].error
     return summary.done[0]
 
@@ -300,7 +289,7 @@ def test_a_failure_leaves_nothing_behind_and_an_interruption_what_is_gone_on_wit
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(stream_write, "write_large_labels", broken)
+    monkeypatch.setattr(tiff, "write_label_planes", broken)
 
     with pytest.raises(error):
         done(model, tmp_path / "a.npy", tmp_path / "out", PARTS, axes="yx")
@@ -385,7 +374,7 @@ def test_what_was_done_before_an_interruption_is_not_done_again(
     pixels = np.stack([blobs(seed=seed) for seed in range(2)])
     image = tmp_path / "a.tif"
     tifffile.imwrite(image, pixels, metadata={"axes": "TYX"})
-    words: dict[str, Any] = {"tile": 64, "memory_gb": PARTS}
+    words: dict[str, Any] = {"tile": 64, "memory_gb": PARTS, "blocks": BLOCKS}
     (unbroken,) = run(RunRequest(model, (image,), tmp_path / "unbroken", **words)).done
     request = RunRequest(model, (image,), tmp_path / "broken", resume=True, **words)
     seen: list[int] = []
@@ -440,12 +429,12 @@ def test_objects_of_a_coarse_map_are_measured_whole(grid: int, tmp_path: Path) -
     found = label_blocks(work, stored)
     seen = found.widest_overlap * grid
     blocks = ((16 * grid, 16 * grid), (seen, seen))
-    part = stream_labels.Labels(stored, found.numbers(), found, size, *blocks)
-    labels = stream_labels.LabelStack([part], {}, "yx")
+    part = Labels(stored, found.numbers(), found, size, *blocks)
+    labels = LabelStack([part], {}, "yx")
     named = xr.DataArray(part[0 : size[0], 0 : size[1]], dims=("y", "x"))
 
     with open_image(info) as image:
-        tables = list(stream_table.measured_in_blocks(labels, image))
+        tables = list(measured_in_blocks(labels, image))
 
     whole = measure_objects(named, read_image(info))
     assert list(tables[0]) == list(whole)
@@ -460,12 +449,12 @@ def test_an_object_that_begins_beyond_the_image_has_a_row_too(tmp_path: Path) ->
     stored = np.zeros((6, 8), np.int64)
     stored[1, 7], stored[2, 5:8], stored[2, 1:3] = 1, 1, 2
     found = Found([np.array([15, 17])])
-    numbers = stream_labels.in_image(stored, found.count, (5, 7))
-    part = stream_labels.Labels(stored, numbers, found, (5, 7), (4, 4), (4, 4))
+    numbers = in_image(stored, found.count, (5, 7), 4)
+    part = Labels(stored, numbers, found, (5, 7), (4, 4), (4, 4))
 
     with open_image(inspect_image(tmp_path / "a.npy", axes="yx")) as image:
-        labels = stream_labels.LabelStack([part], {}, "yx")
-        tables = list(stream_table.measured_in_blocks(labels, image))
+        labels = LabelStack([part], {}, "yx")
+        tables = list(measured_in_blocks(labels, image))
 
     assert numbers.tolist() == [0, 2, 1]
     label, area = (np.concatenate([t[name] for t in tables]) for name in ("label", "area_px"))
@@ -475,12 +464,12 @@ def test_an_object_that_begins_beyond_the_image_has_a_row_too(tmp_path: Path) ->
 def test_objects_beyond_the_image_have_no_number() -> None:
     stored = np.array([[1, 1, 0, 2], [0, 3, 3, 2], [0, 0, 0, 4]])
 
-    hidden = stream_labels.in_image(stored, 4, (2, 3))
-    border = stream_labels.without_border(np.pad(stored, 2), np.arange(5), (7, 8))
+    hidden = in_image(stored, 4, (2, 3), 4)
+    border = without_border(np.pad(stored, 2), np.arange(5), (7, 8))
 
     assert hidden.tolist() == [0, 1, 0, 2, 0]
     assert border.tolist() == [0, 1, 2, 3, 4]
-    assert stream_labels.without_border(stored, np.arange(5), (3, 4)).max() == 1
+    assert without_border(stored, np.arange(5), (3, 4)).max() == 1
 
 
 @dataclass

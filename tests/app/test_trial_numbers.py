@@ -11,10 +11,10 @@ from tests.app.small_models import MAP, job_of, mapped, model, ready_of, tensor
 
 from bmz.base.steps import Step
 from bmz.engine import memory_probe as trial
-from bmz.engine import stream_labels, stream_parts
 from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, can_stream
 from bmz.engine.job import Job, Ready
 from bmz.engine.memory_probe import tile_inputs, try_two_tiles, with_fitting_tiles
+from bmz.plan.blocks import Blocks
 from bmz.predict.backend import CPU, Device, OutOfMemory
 from bmz.predict.trial import TrialRun
 from bmz.testing.backend import FakeBackend, pointwise
@@ -232,7 +232,7 @@ def test_the_memory_of_an_image_in_parts_is_that_of_a_block_with_its_overlap() -
             model([tensor("bczyx")], [mapped("bczyx", halo=4, channels=2)]), recipe="components"
         ),
     )
-    wide = stream_parts.BLOCK_PX + 2 * stream_labels.OVERLAP_PX
+    wide = Blocks().side_px + 2 * Blocks().overlap_px
 
     small = bytes_in_parts(ready_of(flat, (100, 5000)), flat)
     large = bytes_in_parts(ready_of(flat, (9000, 5000)), flat)

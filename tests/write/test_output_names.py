@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from bmz.base.errors import WrongUsage
 from bmz.image.plates import PlateField
 from bmz.write.names import (
-    ENDINGS,
     OutputExists,
     OutputIsInput,
     output_paths,
     plate_folders,
     refuse_existing,
 )
+from bmz.write.outputs import OUTPUT_KINDS, RECORD, ending_of
 
+ENDINGS = [ending_of(kind) for kind in (*OUTPUT_KINDS, RECORD)]
 OUT = Path("out")
 PART = st.text("ab_.", min_size=1, max_size=3).filter(lambda s: s.strip("."))
 
@@ -102,7 +103,7 @@ def test_a_result_never_replaces_an_image() -> None:
 
 
 def test_what_is_there_is_refused_by_name_and_number(tmp_path: Path) -> None:
-    paths = [tmp_path / f"a{ending}" for ending in ENDINGS.values()]
+    paths = [tmp_path / f"a{ending}" for ending in ENDINGS]
     for path in paths[1:4]:
         path.touch()
 

@@ -20,7 +20,8 @@ from bmz.cli.words import (
     link_options,
     link_words,
 )
-from bmz.engine.request import CLIPS, SAVED
+from bmz.engine.request import CLIPS
+from bmz.write.outputs import default_kinds, saved_kinds
 
 if TYPE_CHECKING:
     from bmz.engine.request import RunRequest
@@ -124,10 +125,10 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 )
 @click.option(
     "--save",
-    type=Listed(SAVED),
-    default="labels,overlay,table",
+    type=Listed(saved_kinds()),
+    default=",".join(default_kinds()),
     show_default=True,
-    help="What to write: labels, raw, overlay, table.",
+    help=f"What to write: {', '.join(saved_kinds())}.",
 )
 @click.option(
     "--format",

@@ -7,8 +7,6 @@ from math import prod
 
 from bmz.engine.job import Job, Ready
 from bmz.engine.labelling import Labelling
-from bmz.engine.stream_labels import OVERLAP_PX
-from bmz.engine.stream_parts import BLOCK_PX, side_of_blocks
 from bmz.plan.plan import Plan
 from bmz.process.finish import Finish
 from bmz.spec.model import TensorSpec
@@ -29,9 +27,11 @@ def bytes_in_one_piece(ready: Ready, job: Job) -> int:
 def bytes_in_parts(ready: Ready, job: Job) -> int:
     """Estimate the memory that an image needs when it is run in parts: that of a block."""
     output = output_of(job)
-    seen = {axis: min(n, BLOCK_PX + 2 * OVERLAP_PX) for axis, n in ready.plan.shape.items()}
+    blocks = ready.plan.blocks
+    widest = blocks.side_px + 2 * blocks.overlap_px
+    seen = {axis: min(n, widest) for axis, n in ready.plan.shape.items()}
     if "z" in seen:
-        side = side_of_blocks(ready.plan.shape["z"]) + 2 * OVERLAP_PX
+        side = blocks.side_for(ready.plan.shape["z"]) + 2 * blocks.overlap_px
         seen = {"z": ready.plan.shape["z"], "y": side, "x": side}
     return prod(seen.values()) * (4 * (output.channels or 1) + BYTES_A_PIXEL + 8)
 

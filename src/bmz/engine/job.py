@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import xarray as xr
 
 from bmz.base.arrays import Axed
 from bmz.base.errors import CouldNotTell
+from bmz.base.memory import free_memory
 from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import CheckedHeader, check_pixels
 from bmz.check.fit_case import FitCase
@@ -111,9 +112,18 @@ def ready_of(
     """Plan the run of an image whose header is checked; see `make_ready`."""
     refuse_errors(image, header.report, force=job.request.force)
     plan = make_plan(header.case, job.decided)
+    blocks = replace(plan.blocks, memory_bytes=memory_limit(job.request))
+    plan = replace(plan, blocks=blocks)
     if job.request.engine == "core" and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
     return Ready(image, header, plan, field)
+
+
+def memory_limit(request: RunRequest) -> int:
+    """Give the bytes from which on an image is run in parts."""
+    if request.memory_gb is not None:
+        return int(request.memory_gb * 1e9)
+    return free_memory() // 2
 
 
 def look(job: Job, ready: Ready) -> Looked:

@@ -12,7 +12,8 @@ from bmz.base.arrays import AnyArray
 from bmz.base.files import whole_file
 from bmz.image.plates import PlateField, plate_fields
 from bmz.results.run import ImageDone
-from bmz.write.names import ENDINGS, TABLES, plate_folders
+from bmz.write.names import plate_folders
+from bmz.write.outputs import OUTPUT_KINDS
 
 
 def with_fields(images: Sequence[Path]) -> dict[Path, PlateField | None]:
@@ -73,10 +74,12 @@ def finish_plates(
             for image, field in images.items()
             if field is not None and field.plate == plate and image in results
         }
-        for kind in TABLES:
+        for kind, table in OUTPUT_KINDS.items():
+            if not table.is_table:
+                continue
             tables = [one.files[kind] for one in fields.values() if kind in one.files]
             if tables:
-                _write_joined(place.with_name(f"{place.name}{ENDINGS[kind]}"), tables)
+                _write_joined(place.with_name(f"{place.name}{table.ending}"), tables)
         if zarr and fields and all("labels" in one.files for one in fields.values()):
             write_plate(labels, list(fields))
 

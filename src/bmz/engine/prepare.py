@@ -119,6 +119,7 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
         precision=decide_precision(request.precision, network, measure=measure),
         way=network_way(network.model, network.labelling.choice),
         link=Link(request.link, request.link_gap),
+        blocks=request.blocks,
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-SAVED = ("labels", "raw", "overlay", "table")
-"""What ``--save`` may name; the run record is always written."""
+from bmz.plan.blocks import Blocks
+from bmz.write.outputs import default_kinds
 
 SCALES = (1e-3, 1e3)
 """Least and largest factor of a resize: beyond, nothing would be left or fit."""
@@ -42,11 +42,12 @@ class RunRequest:
     link_gap : planes or frames that a joined object may be missing in, 0 or 1
     tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
     precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
-    save : which of `SAVED`
+    save : kinds of output, see `bmz.write.outputs`; the run record is always written
     labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
     overwrite : existing outputs may be replaced
     resume : images whose outputs are there, made by the same words, are left out
     memory_gb : an image that would need more is run in parts; None for half of what is free
+    blocks : sizes of the blocks of such an image
     workers : processes on this machine among which the images are dealt out; 1 for this one
     scheduler : address of a Dask scheduler whose workers run the images, or the JSON file that
         it writes; None for none
@@ -73,11 +74,12 @@ class RunRequest:
     tile: int | None = None
     batch: int | None = None
     precision: PrecisionWord = "auto"
-    save: frozenset[str] = frozenset({"labels", "overlay", "table"})
+    save: frozenset[str] = frozenset(default_kinds())
     labels_format: Literal["tiff", "zarr"] = "tiff"
     overwrite: bool = False
     resume: bool = False
     memory_gb: float | None = None
+    blocks: Blocks = field(default_factory=Blocks)
     workers: int = 1
     scheduler: str | None = None
     threads: int | None = None

@@ -14,7 +14,7 @@ from bmz.engine.replay import words_of
 from bmz.image.content import content_sha256
 from bmz.results.record import SCHEMA
 from bmz.results.run import ImageDone
-from bmz.write.names import JOINED_TABLES
+from bmz.write.outputs import OUTPUT_KINDS, RECORD
 from bmz.write.record import as_json
 
 
@@ -33,7 +33,7 @@ def finished(job: Job, image: Path, files: Mapping[str, Path]) -> ImageDone | No
     written = {
         kind: path
         for kind, path in files.items()
-        if kind not in JOINED_TABLES or kind in record.get("files", ())
+        if kind == RECORD or not OUTPUT_KINDS[kind].joined_over or kind in record.get("files", ())
     }
     if not all(path.exists() for path in written.values()):
         return None

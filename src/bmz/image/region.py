@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bmz.base.arrays import Axed
 from bmz.base.axes import in_image_order
@@ -18,6 +18,35 @@ from bmz.image.stored import Box, Stored
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+class ImageSource(Protocol):
+    """An image of which regions are read, from its file or from memory."""
+
+    @property
+    def info(self) -> ImageInfo:
+        """What was found when it was inspected."""
+
+    def region(self, slices: Mapping[str, slice]) -> xr.DataArray:
+        """Give a region with lengths and names; see `OpenImage.region`."""
+
+
+@dataclass(frozen=True)
+class HeldImage:
+    """An image in memory.
+
+    Parameters
+    ----------
+    info : what was found when it was inspected
+    pixels : as `bmz.image.read.read_image` gives them
+    """
+
+    info: ImageInfo
+    pixels: xr.DataArray
+
+    def region(self, slices: Mapping[str, slice]) -> xr.DataArray:
+        """Give a region; see `OpenImage.region`."""
+        return self.pixels.isel(slices)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from bmz.base.link import NO_LINK, Link
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
 from bmz.plan.axis_tiling import OutputRule
+from bmz.plan.blocks import Blocks
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.precision import FLOAT32, PrecisionChoice
 from bmz.plan.recipe_choice import RecipeChoice
@@ -46,6 +47,7 @@ class Plan:
     link : axes of the loop over which labels are joined, and how
     sees_whole_image : every output hangs on all that the network is given at once, such as by
         group normalisation or a style vector
+    blocks : of an image that is run in parts
     """
 
     weights: Weights
@@ -63,6 +65,7 @@ class Plan:
     precision: PrecisionChoice = FLOAT32
     sees_whole_image: bool = False
     link: Link = NO_LINK
+    blocks: Blocks = field(default_factory=Blocks)
 
     @property
     def apart(self) -> dict[str, int]:
@@ -128,6 +131,7 @@ class Plan:
             "padding": {along.axis: list(along.padding) for along in self.tiling.axes},
             **self.tiling.border_record(),
             "batch": self.batch,
+            "blocks": self.blocks.as_record(),
             "link": dict(self.link.ious),
             "link_gap": self.link.gap,
             "whole_image_network": self._whole_image_note(),
@@ -168,6 +172,7 @@ class Decided:
     precision: PrecisionChoice = FLOAT32
     way: TileWay = MIRRORED
     link: Link = NO_LINK
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 def make_plan(case: FitCase, decided: Decided) -> Plan:
@@ -207,6 +212,7 @@ def make_plan(case: FitCase, decided: Decided) -> Plan:
         precision=decided.precision,
         sees_whole_image=sees_whole_image(model),
         link=decided.link.over(loop),
+        blocks=decided.blocks,
     )
 
 

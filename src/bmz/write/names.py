@@ -11,27 +11,7 @@ from bmz.base.errors import WrongUsage
 from bmz.base.files import FolderNotWritable
 from bmz.image.formats import image_suffix
 from bmz.image.plates import PlateField
-
-ENDINGS: Mapping[str, str] = {
-    "labels": ".labels.tif",
-    "raw": ".raw.tif",
-    "overlay": ".overlay.png",
-    "table": ".objects.csv",
-    "planes": ".planes.csv",
-    "tracks": ".tracks.csv",
-    "record": ".run.json",
-}
-"""What each kind of result is called after the stem of its image."""
-
-JOINED_TABLES: Mapping[str, str] = {"planes": "z", "tracks": "t"}
-"""Tables that there are beside that of the objects where labels are joined over an axis: one row
-per object and plane, and one row per track."""
-
-TABLES = ("table", *JOINED_TABLES)
-"""The kinds that are tables."""
-
-ZARR_LABELS = ".labels.ome.zarr"
-"""Of a label mask as OME-Zarr."""
+from bmz.write.outputs import OUTPUT_KINDS, RECORD, ZARR_LABELS, ending_of
 
 
 class OutputExists(WrongUsage):
@@ -72,7 +52,7 @@ class OutputIsInput(WrongUsage):
 def output_paths(
     images: Sequence[Path],
     folder: Path,
-    kinds: Iterable[str] = tuple(ENDINGS),
+    kinds: Iterable[str] | None = None,
     *,
     zarr: bool = False,
     fields: Mapping[Path, PlateField | None] | None = None,
@@ -88,7 +68,7 @@ def output_paths(
     ----------
     images : paths; one that is given twice counts once
     folder : where results go; not touched
-    kinds : of `ENDINGS`
+    kinds : of `bmz.write.outputs.OUTPUT_KINDS`, and the record; None for all
     zarr : labels are OME-Zarr and not TIFF
     fields : those of `images` that are fields of a plate: their results lie as they do, in a
         folder called after the plate, and OME-Zarr labels make up a plate again
@@ -103,9 +83,8 @@ def output_paths(
     OutputIsInput
         A result would lie where an image lies.
     """
-    endings = {kind: ENDINGS[kind] for kind in kinds}
-    if zarr and "labels" in endings:
-        endings["labels"] = ZARR_LABELS
+    every = (*OUTPUT_KINDS, RECORD) if kinds is None else kinds
+    endings = {kind: ending_of(kind, zarr=zarr) for kind in every}
     known = fields or {}
     places: dict[Path, Path] = {}
     for image in images:

@@ -16,6 +16,7 @@ from bmz.base.arrays import smallest_unsigned
 from bmz.base.axes import SPACE, in_image_order
 from bmz.base.boxes import boxes
 from bmz.image.grid import pixel_um_of
+from bmz.write.outputs import LabelMask
 
 if TYPE_CHECKING:
     import zarr
@@ -25,6 +26,9 @@ ZarrArray: TypeAlias = "zarr.Array[Any]"
 CHUNK_PX = 512
 SMALLEST_LEVEL_PX = 512
 """The pyramid ends where the longer side is no more than this."""
+
+_READ_PX = 4 * CHUNK_PX
+"""Side of the parts that are read at once: whole chunks."""
 
 LABELS = "labels"
 NAME = "objects"
@@ -145,6 +149,24 @@ def write_zarr_labels(folder: Path, labels: xr.DataArray, provenance: Mapping[st
     array = store.create(ordered.shape, smallest_unsigned(most))
     array[...] = ordered.values.astype(array.dtype)
     store.finish(most, provenance)
+
+
+def write_label_store(
+    folder: Path, labels: LabelMask, pixel_um: Mapping[str, float], provenance: Mapping[str, Any]
+) -> None:
+    """Write labels of which parts are read as OME-Zarr 0.5.
+
+    Parameters
+    ----------
+    folder : is made
+    pixel_um : length of a pixel along z, y and x, where it is known
+    provenance : see `LabelStore.finish`
+    """
+    store = LabelStore(folder, labels.axes, pixel_um)
+    array = store.create(labels.shape, smallest_unsigned(labels.count))
+    for box in boxes(labels.shape, (*(1 for _ in labels.shape[:-2]), _READ_PX, _READ_PX)):
+        array[box] = labels[box].astype(array.dtype)
+    store.finish(labels.count, provenance)
 
 
 def scratch_array(

@@ -91,11 +91,52 @@ def write_labels(path: Path, labels: xr.DataArray) -> None:
     """
     high = highest_label(path, labels, _MOST_LABELS)
     ordered = labels.transpose(*in_image_order(map(str, labels.dims)))
-    if max(ordered.shape[-2:]) > _TILED_FROM_PX:
-        planes = _InMemory("".join(map(str, ordered.dims)), ordered.values)
-        write_large_labels(path, planes, high, pixel_um_of(ordered))
-    else:
-        _write(path, ordered, ordered.values.astype(smallest_unsigned(high)), compression="zlib")
+    planes = _InMemory("".join(map(str, ordered.dims)), ordered.values)
+    write_label_planes(path, planes, high, pixel_um_of(ordered))
+
+
+def write_label_planes(
+    path: Path, labels: Planes, most: int, pixel_um: Mapping[str, float]
+) -> None:
+    """Write labels that are read plane by plane, or tile by tile where planes are large.
+
+    Parameters
+    ----------
+    path : appears only when it is whole; replaced when it is there
+    labels : (..., y, x) integers from 0 to `most`; parts are asked for by one slice an axis
+    most : the highest label
+    pixel_um : length of a pixel along z, y and x, where it is known
+    """
+    if max(labels.shape[-2:]) > _TILED_FROM_PX:
+        write_large_labels(path, labels, most, pixel_um)
+        return
+    dtype = smallest_unsigned(most)
+    digest = hashlib.sha256()
+    for plane in _planes(labels, dtype):
+        digest.update(plane.data.cast("B") if plane.size else b"")
+    with whole_file(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            _planes(labels, dtype),
+            shape=labels.shape,
+            dtype=dtype,
+            ome=True,
+            bigtiff=prod(labels.shape) * dtype.itemsize > _CLASSIC_BYTES,
+            photometric="minisblack",
+            compression="zlib",
+            metadata={
+                "axes": labels.axes.upper(),
+                **_lengths(pixel_um),
+                "UUID": _urn(digest.digest()),
+            },
+        )
+
+
+def _planes(labels: Planes, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
+    sides = labels.shape[-2:]
+    for box in boxes(labels.shape, (*(1 for _ in labels.shape[:-2]), *sides)):
+        plane = np.asarray(labels[box]).reshape(sides)
+        yield np.ascontiguousarray(plane, dtype)
 
 
 def highest_label(path: Path, labels: xr.DataArray, most: int) -> int:

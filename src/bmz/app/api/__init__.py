@@ -16,15 +16,16 @@ from bmz.base.link import Link
 from bmz.base.progress import Listener, nobody
 from bmz.check.fit import check_image
 from bmz.engine.ask import ask_of
-from bmz.engine.image_run import make_image
 from bmz.engine.job import Job, look_at, ready_of
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.memory_probe import with_fitting_tiles
 from bmz.engine.prepare import opened, prepare, refuse_nothing_to_join
-from bmz.engine.request import SAVED, PrecisionWord, RunRequest
+from bmz.engine.request import PrecisionWord, RunRequest
+from bmz.engine.run_image import image_result, whole_run
 from bmz.predict.backend import Backend
 from bmz.report.html import model_html
 from bmz.spec.model import ModelSpec
+from bmz.write.outputs import default_kinds, saved_kinds
 
 
 class Model:
@@ -137,8 +138,12 @@ class Model:
         ready = replace(ready, looked=lambda: looked)
         backend = self._opened()
         ready = with_fitting_tiles(job, ready, backend)
-        made, findings = make_image(job, ready, backend, self._listener, there.sha256)
-        return Result(Report(findings), made, job)
+        opened = whole_run(
+            job, ready, backend, self._listener, keeps_raw=True, image_sha256=there.sha256
+        )
+        with opened as run:
+            result = image_result(job, ready, run, self._listener)
+        return Result(Report(result.findings), result, job)
 
     def close(self) -> None:
         """Let go of the network; the next run loads it again."""
@@ -258,7 +263,7 @@ def load(  # noqa: PLR0913  (each is a keyword with a default)
         tile=tile,
         batch=batch,
         precision=precision,
-        save=frozenset(SAVED) if recipe == "none" else frozenset(SAVED) - {"raw"},
+        save=frozenset(saved_kinds() if recipe == "none" else default_kinds()),
         trust="no" if trust is False else "unconfined" if trust == "unconfined" else "confined",
     )
     return Model(prepare(request, listener), listener)

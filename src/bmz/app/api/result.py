@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ from bmz.app.run import files_of, wanted_kinds
 from bmz.base.arrays import AnyArray
 from bmz.base.files import writable_folder
 from bmz.check.finding import CheckReport
-from bmz.engine.image_made import ImageMade
+from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.job import Job
 from bmz.report.counting import counted
 from bmz.report.html import findings_html, result_html
@@ -53,31 +54,31 @@ class Result:
     """
 
     report: Report
-    _made: ImageMade
+    _result: ImageResult
     _job: Job
 
-    @property
+    @cached_property
     def labels(self) -> xr.DataArray | None:
         """The label mask, dims of ``tzyx``: 0 background, 1 to n objects, on the image's grid.
 
         Coordinates of z, y, x are um where the pixel size is known. None without a label recipe.
         """
-        return self._made.predicted.labels
+        return None if self._result.labels is None else self._result.labels_array()
 
-    @property
+    @cached_property
     def raw(self) -> xr.DataArray:
         """The output of the network after the declared steps, dims of ``tczyx``, float32."""
-        return self._made.predicted.raw
+        return self._result.raw_array()
 
     @property
     def image(self) -> xr.DataArray:
         """The image as it was read, dims of ``tczyx``."""
-        return self._made.pixels
+        return self._result.image.region({})
 
     @property
     def objects(self) -> int:
         """How many objects there are; 0 without labels."""
-        return self._made.objects or 0
+        return self._result.objects or 0
 
     @property
     def counted(self) -> str:
@@ -87,7 +88,7 @@ class Result:
     @property
     def record(self) -> Mapping[str, Any]:
         """The run record: hashes, versions, plan, recipe, parameters and findings."""
-        return self._made.record
+        return self._result.record
 
     def table(self, kind: Literal["objects", "planes", "tracks"] = "objects") -> pd.DataFrame:
         """Measure every object, units in the headings (px, um, intensity).
@@ -106,11 +107,10 @@ class Result:
         """
         import pandas as pd  # here: it takes long to import
 
-        tables = self._made.tables()
-        key = "table" if kind == "objects" else kind
-        if key not in tables:
-            raise ValueError(f"there is no table of {kind}: nothing was joined, see link")
-        return pd.DataFrame(tables[key])
+        try:
+            return pd.DataFrame(self._result.table("table" if kind == "objects" else kind))
+        except NothingJoined as why:
+            raise ValueError(f"there is no table of {kind}: nothing was joined, see link") from why
 
     def overlay(self) -> AnyArray:
         """Draw the outlines of the objects on the image.
@@ -127,7 +127,7 @@ class Result:
         """
         if self.labels is None:
             raise ValueError("without labels there are no outlines")
-        return overlay(self.image, self.labels)
+        return overlay(*self._result.overview())
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write what ``bmz run`` writes: label mask, overlay, table of objects and run record.
@@ -152,11 +152,11 @@ class Result:
         folder = Path(folder)
         image, kinds = Path(self.record["image"]), wanted_kinds(self._job)
         (paths,) = output_paths([image], folder, kinds).values()
-        files = files_of(self._made.predicted.plan, paths)
+        files = files_of(self._result.plan, paths)
         if not overwrite:
             refuse_existing(list(files.values()))
         writable_folder(folder)
-        self._made.write(files, folder)
+        self._result.write(files, folder)
         return files
 
     def __repr__(self) -> str:

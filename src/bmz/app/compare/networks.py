@@ -14,14 +14,16 @@ import xarray as xr
 from bmz.base.arrays import Axed
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.check.finding import CheckReport
-from bmz.engine.image_run import planes_of, put_together
+from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.job import Job, Ready, checked_pixels, make_ready
 from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.output_check import output_findings
 from bmz.engine.pipeline import Pass, Stopwatch, finished_plane, network_outputs
+from bmz.engine.planes_whole import planes_of
 from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.image.read import read_image
+from bmz.image.region import HeldImage
 from bmz.predict.backend import Backend
 from bmz.process.consensus import plausibility
 from bmz.results.compare import Judged, Result
@@ -112,7 +114,7 @@ class Outputs:
         report = checked_pixels(job, ready, seen)
         work = Pass(job.model, ready.plan, job.labelling, backend, Stopwatch())
         planes = []
-        for plane in planes_of(pixels, work):
+        for plane in planes_of(pixels, work.plan, job.model.space):
             known, plan = network_outputs(plane, work)
             work = replace(work, plan=plan)
             planes.append((known, plane.shape[1:]))
@@ -136,18 +138,21 @@ class Outputs:
             settings={**words.settings, **of_labels},
         )
         work = replace(self.work, labelling=labelling, stopwatch=took)
-        planes = [finished_plane(known, shape, work) for known, shape in self.planes]
-        predicted = put_together(planes, self.ready.asked.image, work)
-        if predicted.labels is None:
+        planes = [
+            PlaneOutput.of(finished_plane(known, shape, work)) for known, shape in self.planes
+        ]
+        image = HeldImage(self.ready.asked.image, self.pixels)
+        made = ImageResult.of(planes, image, work.plan, work.model.space)
+        if made.labels is None:
             raise NoLabels(words.model)
-        table = predicted.measured(self.pixels)
-        more = output_findings(work.counted, predicted.objects, labelling.choice.output)
+        table = made.table()
+        more = output_findings(work.counted, made.objects, labelling.choice.output)
         return replace(
             result,
-            labels=predicted.labels,
+            labels=made.labels_array(),
             table=table,
-            apart=predicted.plan.apart,
-            joined=predicted.plan.joined,
+            apart=made.plan.apart,
+            joined=made.plan.joined,
             recipe=labelling.choice.name,
             parameters=labelling.told,
             network_s=self.work.stopwatch.took_s.get("network", 0.0),

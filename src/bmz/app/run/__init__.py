@@ -17,14 +17,15 @@ from bmz.engine.memory_probe import Tried, try_two_tiles
 from bmz.engine.plates import finish_plates, with_fields
 from bmz.engine.prepare import opened, prepare
 from bmz.engine.read_ahead import read_ahead
-from bmz.engine.request import SAVED, RunRequest
+from bmz.engine.request import RunRequest
 from bmz.engine.resume import finished, remove_leftovers
-from bmz.engine.run_one import in_one_piece, in_parts, ready_or_failed, run_one
+from bmz.engine.run_image import in_one_piece, in_parts, ready_or_failed, run_image
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
-from bmz.write.names import JOINED_TABLES, output_paths, refuse_existing
+from bmz.write.names import output_paths, refuse_existing
+from bmz.write.outputs import kinds_to_write
 
 
 def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:
@@ -90,17 +91,15 @@ def wanted_kinds(job: Job) -> tuple[str, ...]:
 
     Which tables there are of joined objects depends on the axes of an image, see `files_of`.
     """
-    needs_labels = {"labels", "overlay", "table"}
-    asked = set(job.request.save) - (set() if job.labelling.recipe else needs_labels)
-    tables = [kind for kind, axis in JOINED_TABLES.items() if axis in job.request.link]
-    more = tables if "table" in asked else []
-    return (*(kind for kind in SAVED if kind in asked), *more, "record")
+    request = job.request
+    labels = job.labelling.recipe is not None
+    return kinds_to_write(request.save, labels=labels, joined=request.link)
 
 
 def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
     """Leave out the tables of joined objects where the plan joins nothing over their axis."""
-    without = {kind for kind, axis in JOINED_TABLES.items() if axis not in plan.joined}
-    return {kind: path for kind, path in files.items() if kind not in without}
+    written = kinds_to_write(files, labels=True, joined=plan.joined)
+    return {kind: path for kind, path in files.items() if kind in written}
 
 
 def _ready_or_done(
@@ -137,7 +136,7 @@ def _outcomes_here(
                 yield one
             else:
                 try:
-                    yield run_one(job, one, backend, files[one.image], listener)
+                    yield run_image(job, one, backend, files[one.image], listener)
                 except BmzError as error:
                     yield ImageFailed(one.image, error)
             listener(Progress("files", number, len(ready), one.image.name))

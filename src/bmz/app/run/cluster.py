@@ -20,8 +20,7 @@ from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
 from bmz.engine.job import Job, Ready
 from bmz.engine.request import RunRequest
-from bmz.engine.run_one import claimed_output, in_parts
-from bmz.engine.streamed import run_streamed
+from bmz.engine.run_image import claimed_output, in_parts, run_in_blocks, write_image
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.results.run import ImageDone, ImageFailed
@@ -170,8 +169,10 @@ def _in_tiles(
     for ready in large:
         try:
             network = OnWorkers(client, alone, _worker_count(client, ready.image))
-            with claimed_output(job, ready.image, files[ready.image]) as done:
-                outcome = done or run_streamed(job, ready, network, files[ready.image], listener)
+            paths = files[ready.image]
+            with claimed_output(job, ready.image, paths) as done:
+                opened = run_in_blocks(job, ready, network, listener)
+                outcome = done or write_image(job, ready, opened, paths, listener)
             yield ready.image, outcome
         except KilledWorker as why:
             yield ready.image, ImageFailed(ready.image, WorkerLost(ready.image, why))

@@ -13,10 +13,10 @@ from bmz.app.run.cluster_worker import loaded
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.engine.job import Job
 from bmz.engine.pipeline import run_as_memory_allows
+from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
 from bmz.engine.scratch import PlaneFolder
-from bmz.engine.stream_network import output_number, tiles_of
-from bmz.engine.stream_parts import PreparedImage
+from bmz.engine.tile_runner import output_number, tiles_of
 from bmz.image.info import ImageInfo
 from bmz.image.region import OpenImage, open_image
 from bmz.plan.plan import Plan

@@ -13,7 +13,7 @@ from bmz.engine.job import Job
 from bmz.engine.prepare import opened, prepare
 from bmz.engine.replay import words_of
 from bmz.engine.request import RunRequest
-from bmz.engine.run_one import ready_or_failed, run_one
+from bmz.engine.run_image import ready_or_failed, run_image
 from bmz.image.plates import PlateField
 from bmz.predict.backend import Backend
 from bmz.predict.formats import runnable
@@ -40,7 +40,7 @@ def run_in_worker(
         ready = ready_or_failed(job, image, field)
         if isinstance(ready, ImageFailed):
             return ready
-        return run_one(job, ready, backend, files, ToCaller(image.name))
+        return run_image(job, ready, backend, files, ToCaller(image.name))
     except BmzError as error:
         return ImageFailed(image, error)
 

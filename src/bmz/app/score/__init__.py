@@ -14,7 +14,7 @@ from bmz.image.zarr_folder import is_node
 from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
 from bmz.results.score import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
-from bmz.write.names import ENDINGS
+from bmz.write.outputs import OUTPUT_KINDS
 
 _ENDING = re.compile(
     r"([._-](cp_)?(labels?|masks?|seg|gt|truth|predicted|prediction))?"
@@ -130,7 +130,8 @@ def masks_by_name(word: Path) -> Mapping[str, Path]:
 
 def _files(word: Path) -> Iterator[Path]:
     if is_many(word):
-        others = (ENDINGS["overlay"], ENDINGS["raw"])  # of bmz run, beside its label masks
+        # of bmz run, beside its label masks
+        others = tuple(k.ending for n, k in OUTPUT_KINDS.items() if k.is_image and n != "labels")
         inside = [path for path in sorted(word.iterdir()) if not path.name.endswith(others)]
         masks = [path for path in inside if _IMAGES.search(path.name)]
         # a folder of nothing else is told to be lossy, and not to be empty

@@ -1,4 +1,4 @@
-"""Who runs the network of an image in parts: this process, with the model that it has loaded."""
+"""What runs the tiles of an image in parts: this process, with the model that it has loaded."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Protocol
 from bmz.base.progress import Listener
 from bmz.engine.job import Job
 from bmz.engine.pipeline import run_as_memory_allows
+from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.scratch import PlaneFolder
-from bmz.engine.stream_parts import PreparedImage
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.tile_store import TileStore
 from bmz.predict.tiles import Tiles, fill
 
 
-class Network(Protocol):
+class TileRunner(Protocol):
     """Fills the map of a plane or stack, tile by tile."""
 
     @property

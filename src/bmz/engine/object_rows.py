@@ -1,4 +1,4 @@
-"""The table of the objects of a large image, measured block by block."""
+"""The table of the objects of an image, measured block by block."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from bmz.base.boxes import Box
-from bmz.engine.stream_labels import Labels, LabelStack
+from bmz.engine.label_stack import Labels, LabelStack
 from bmz.image.grid import named, with_lengths
-from bmz.image.region import OpenImage
+from bmz.image.region import ImageSource
 from bmz.process.measure import Table, measure_objects, placed
 
 
-def measured_in_blocks(labels: LabelStack, image: OpenImage) -> Iterator[Table]:
+def measured_in_blocks(labels: LabelStack, image: ImageSource) -> Iterator[Table]:
     """Measure every object in the block in which it begins.
 
     Yields
@@ -33,7 +33,7 @@ def measured_in_blocks(labels: LabelStack, image: OpenImage) -> Iterator[Table]:
 
 
 def _of_rows(
-    labels: LabelStack, number: int, image: OpenImage, rows: slice, at: Mapping[str, int]
+    labels: LabelStack, number: int, image: ImageSource, rows: slice, at: Mapping[str, int]
 ) -> Table:
     tables = list(_blocks(labels, labels.parts[number], image, rows, at))
     whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
@@ -44,7 +44,7 @@ def _of_rows(
 
 
 def _blocks(
-    labels: LabelStack, part: Labels, image: OpenImage, rows: slice, at: Mapping[str, int]
+    labels: LabelStack, part: Labels, image: ImageSource, rows: slice, at: Mapping[str, int]
 ) -> Iterator[Table]:
     """Measure the objects that begin in some rows of a plane or stack, block by block."""
     scores = part.found.scores_by(part.numbers)
@@ -70,7 +70,7 @@ def _blocks(
         yield _moved(measure_objects(mine, shown, scores), box, sizes, um)
 
 
-def _lengths(image: OpenImage, axes: str) -> dict[str, float]:
+def _lengths(image: ImageSource, axes: str) -> dict[str, float]:
     return {axis: um for axis, um in image.info.pixel_um.items() if axis in axes}
 
 

@@ -1,4 +1,4 @@
-"""Labels of a large image on the disk: put together from planes or stacks, shown part by part."""
+"""Labels of an image, in memory or on the disk: put together from planes or stacks."""
 
 from __future__ import annotations
 
@@ -11,24 +11,20 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.boxes import Box, boxes
-from bmz.engine.stream_parts import BLOCK_PX
 from bmz.image.grid import named
-from bmz.image.region import OpenImage
+from bmz.image.region import ImageSource
 from bmz.process.blocks import Found
 from bmz.process.relabel import closed_up
 
-OVERLAP_PX = 128
-"""Of blocks of labels; grows where objects are larger."""
-
 OVERVIEW_PX = 2048
-"""Longer side of the picture."""
+"""Longer side of the picture, at most."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of one plane or stack on the disk, and what is known of them.
+    """Labels of one plane or stack, and what is known of them.
 
     Parameters
     ----------
@@ -46,6 +42,24 @@ class Labels:
     size: tuple[int, ...]
     block: tuple[int, int]
     overlap: tuple[int, int]
+
+    @classmethod
+    def held(cls, labels: AnyArray, scores: FloatArray | None) -> Labels:
+        """Give labels in memory, which were made in one block.
+
+        Parameters
+        ----------
+        labels : ((z,) y, x) numbers of the objects, or of classes
+        scores : (n,) that of label k at k - 1; None where there are none
+        """
+        there = np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
+        there[labels.reshape(-1)] = True
+        there[0] = False
+        numbers = np.where(there, np.arange(len(there)), 0)
+        # all begin in the one block that there is, wherever that may be
+        found = Found([np.zeros(len(numbers) - 1, np.int64)], [] if scores is None else [scores])
+        high, wide = labels.shape[-2:]
+        return cls(labels, numbers, found, labels.shape, (high, wide), (0, 0))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -142,11 +156,11 @@ class LabelStack:
 
     def _counts(self, part: Labels) -> list[int]:
         if "z" not in self.space:
-            return [part.count]
+            return [int(np.count_nonzero(part.numbers))]  # of classes some may be missing
         planes = []
         for z in range(part.size[0]):
             there = np.zeros(part.count + 1, np.bool_)
-            for box in boxes(part.size[1:], (BLOCK_PX, BLOCK_PX)):
+            for box in boxes(part.size[1:], part.block):
                 there[np.unique(part[slice(z, z + 1), *box])] = True
             planes.append(int(np.count_nonzero(there[1:])))
         return planes
@@ -168,7 +182,7 @@ def without_border(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyAr
     return closed_up(kept)[0]
 
 
-def in_image(stored: Any, count: int, size: Sequence[int]) -> AnyArray:  # noqa: ANN401  (as above)
+def in_image(stored: Any, count: int, size: Sequence[int], side: int) -> AnyArray:  # noqa: ANN401  (as above)
     """Give the objects labels in raster order of what of them is in the image.
 
     A coarse map ends beyond the image: an object may lie there as a whole, or begin there.
@@ -178,6 +192,7 @@ def in_image(stored: Any, count: int, size: Sequence[int]) -> AnyArray:  # noqa:
     stored : ((z,) y, x) numbers of the objects as they were found
     count : of these objects
     size : of the image, px
+    side : of the blocks in which they are read, px
 
     Returns
     -------
@@ -186,7 +201,7 @@ def in_image(stored: Any, count: int, size: Sequence[int]) -> AnyArray:  # noqa:
     """
     unseen = np.iinfo(np.int64).max
     first = np.full(count + 1, unseen)
-    for box in boxes(size, (*(1 for _ in size[:-2]), BLOCK_PX, BLOCK_PX)):
+    for box in boxes(size, (*(1 for _ in size[:-2]), side, side)):
         part = np.asarray(stored[box])
         numbers, begins = np.unique(part, return_index=True)
         places = np.unravel_index(begins, part.shape)
@@ -200,8 +215,16 @@ def in_image(stored: Any, count: int, size: Sequence[int]) -> AnyArray:  # noqa:
     return ranks
 
 
-def overview(labels: LabelStack, image: OpenImage) -> tuple[xr.DataArray, xr.DataArray]:
-    """Give every n-th pixel of the plane with most objects, so that they fit a picture.
+def overview(
+    labels: LabelStack, image: ImageSource, longest: int = OVERVIEW_PX
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Give the plane with most objects, shrunk by a whole factor so that it fits a picture.
+
+    Of pixels that fall together the mean is given, of labels the first.
+
+    Parameters
+    ----------
+    longest : side of the picture, px
 
     Returns
     -------
@@ -211,9 +234,8 @@ def overview(labels: LabelStack, image: OpenImage) -> tuple[xr.DataArray, xr.Dat
     at = labels.fullest_plane()
     plane = {axis: slice(i, i + 1) for axis, i in at.items()}
     sides = tuple(labels.shape[-2:])
-    step = max(1, -(-max(sides) // OVERVIEW_PX))
-    side = -(-BLOCK_PX // step) * step
-    sparse = {"y": slice(None, None, step), "x": slice(None, None, step)}
+    step = max(1, -(-max(sides) // longest))
+    side = -(-max(max(part.block) for part in labels.parts) // step) * step
     height, width = (-(-n // step) for n in sides)
     numbers = np.zeros((height, width), np.int64)
     shown: xr.DataArray | None = None
@@ -221,12 +243,25 @@ def overview(labels: LabelStack, image: OpenImage) -> tuple[xr.DataArray, xr.Dat
         place = tuple(slice(s.start // step, -(-s.stop // step)) for s in (y, x))
         inside = labels[(*plane.values(), y, x)]
         numbers[place] = inside.reshape(inside.shape[-2:])[::step, ::step]
-        part = image.region({**plane, "y": y, "x": x}).isel(sparse).squeeze(list(plane), drop=True)
+        part = image.region({**plane, "y": y, "x": x}).squeeze(list(plane), drop=True)
+        small = _means(part, step)
         if shown is None:
-            sizes = {**part.sizes, "y": height, "x": width}
-            empty = np.zeros([sizes[axis] for axis in part.dims], part.dtype)
+            pixels = np.zeros((*small.shape[:-2], height, width), small.dtype)
             kept = {k: v for k, v in part.coords.items() if not {"y", "x"} & set(v.dims)}
-            shown = xr.DataArray(empty, coords=kept, dims=part.dims, attrs=part.attrs)
-        shown[dict(zip("yx", place, strict=True))] = part.drop_vars(["y", "x"], errors="ignore")
+            shown = named(pixels, [str(axis) for axis in part.dims], part.attrs).assign_coords(kept)
+        pixels[..., place[0], place[1]] = small
     assert shown is not None  # noqa: S101  (an image has pixels; this tells the type checker)
     return shown, named(numbers, "yx")
+
+
+def _means(part: xr.DataArray, step: int) -> AnyArray:
+    """Average every `step` x `step` pixels along y and x, the last ones as many as there are."""
+    pixels: AnyArray = part.values
+    if step == 1:
+        return pixels
+    sums, counts = pixels.astype(np.float64), np.ones(pixels.shape[-2:])
+    with np.errstate(over="ignore", invalid="ignore"):  # as when it is stretched
+        for axis in (-2, -1):
+            starts = np.arange(0, pixels.shape[axis], step)
+            sums, counts = (np.add.reduceat(some, starts, axis) for some in (sums, counts))
+        return (sums / counts).astype(np.float32)

@@ -12,8 +12,8 @@ from scipy import ndimage
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.boxes import Box, boxes
 from bmz.base.link import Link
-from bmz.engine.stream_labels import Labels, LabelStack
-from bmz.engine.stream_parts import BLOCK_PX, side_of_blocks
+from bmz.engine.label_stack import Labels, LabelStack
+from bmz.plan.blocks import Blocks
 from bmz.process.blocks import Found
 from bmz.process.joined import joined_scores, measured_together
 from bmz.process.linking import link_labels
@@ -35,13 +35,14 @@ class Joined:
     planes: LabelStack | None = None
 
 
-def joined(labels: LabelStack, link: Link) -> Joined:
+def joined(labels: LabelStack, link: Link, blocks: Blocks) -> Joined:
     """Join the labels of all planes or stacks of an image, as `bmz.process.linking` does.
 
     Parameters
     ----------
     labels : of an image, each plane or stack numbered by itself
     link : over which axes of its loop, and how
+    blocks : in which they are looked at, and measured later
     """
     numbers = link_labels(labels.parts, labels.loop, link)
     renumbered = replace(labels, renumbered=numbers)
@@ -50,7 +51,7 @@ def joined(labels: LabelStack, link: Link) -> Joined:
     groups = measured_together(labels.loop, "t")
     scores = _scores(labels, numbers, groups)
     frames = [
-        _frame(labels, numbers, group, None if scores is None else scores[position])
+        _frame(labels, numbers, group, None if scores is None else scores[position], blocks)
         for position, group in enumerate(groups)
     ]
     loop = {axis: size for axis, size in labels.loop.items() if axis != "z"}
@@ -71,15 +72,16 @@ def _frame(
     numbers: Sequence[Integers],
     group: Sequence[int],
     scores: FloatArray | None,
+    blocks: Blocks,
 ) -> tuple[Labels, Integers]:
     """Give the planes of one frame as a stack, and the number that each of its labels has."""
     planes = [labels.parts[member] for member in group]
     names = np.unique(np.concatenate([np.zeros(1, np.int64), *(numbers[m] for m in group)]))
     own = [np.searchsorted(names, numbers[member]) for member in group]
     stored = _Planes(planes, own)
-    first, longest = _places(stored, len(names) - 1)
+    first, longest = _places(stored, len(names) - 1, blocks.side_px)
     found = Found([first], [] if scores is None else [scores[names[1:] - 1]])
-    side = side_of_blocks(len(planes))
+    side = blocks.side_for(len(planes))
     everyone = np.arange(len(names))
     return Labels(stored, everyone, found, stored.shape, (side, side), longest), names
 
@@ -100,7 +102,7 @@ class _Planes:
         return np.stack([self.numbers[z][self.planes[z][box[1:]]] for z in wanted])
 
 
-def _places(stack: _Planes, count: int) -> tuple[Integers, tuple[int, int]]:
+def _places(stack: _Planes, count: int, side: int) -> tuple[Integers, tuple[int, int]]:
     """Find the first pixel of each object of a stack, and how high and wide the largest are.
 
     Returns
@@ -111,7 +113,7 @@ def _places(stack: _Planes, count: int) -> tuple[Integers, tuple[int, int]]:
     first = np.full(count + 1, np.iinfo(np.int64).max)
     low = np.full((count + 1, 2), np.iinfo(np.int64).max)
     high = np.zeros((count + 1, 2), np.int64)
-    for box in boxes(stack.shape, (1, BLOCK_PX, BLOCK_PX)):
+    for box in boxes(stack.shape, (1, side, side)):
         labels = stack[box]
         numbers, begins, own = np.unique(labels, return_index=True, return_inverse=True)
         places = np.unravel_index(begins, labels.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,24 +13,13 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import IMAGE_AXES, SPACE
 from bmz.base.boxes import boxes
 from bmz.image.region import OpenImage
+from bmz.plan.blocks import Blocks
 from bmz.predict.cutting import Parted
 from bmz.process.adapt import cast_within_range, from_layout, take_channels, to_layout
 from bmz.process.ops import Op
 from bmz.process.resize import resized_part
 from bmz.process.streamed_steps import applied, percentiles_of, streamed_ops
 from bmz.spec.model import TensorSpec
-
-BLOCK_PX = 2048
-"""Side of the boxes of a plane in which statistics are taken and labels are made."""
-
-LEAST_BLOCK_PX = 256
-STACK_PX = 4 * BLOCK_PX**2
-"""Pixels of such a box of a stack, which holds all planes, as far as its sides allow."""
-
-
-def side_of_blocks(planes: int) -> int:
-    """Give the side along y and x of the boxes of a stack of so many planes, px."""
-    return min(BLOCK_PX, max(LEAST_BLOCK_PX, int((STACK_PX / planes) ** 0.5)))
 
 
 @dataclass(frozen=True)
@@ -46,6 +35,7 @@ class PreparedImage:
     size : of the tensor along z, y, x as there are; another than that of the image resizes it
     ops : declared steps, with the statistics of the whole plane
     tops : (c, 1, ...) above which values are cut; None for no cut
+    blocks : in which statistics are taken
     """
 
     image: OpenImage
@@ -55,6 +45,7 @@ class PreparedImage:
     size: Mapping[str, int]
     ops: tuple[Op, ...] = ()
     tops: AnyArray | None = None
+    blocks: Blocks = field(default_factory=Blocks)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,7 +64,7 @@ class PreparedImage:
     def parts(self) -> Iterator[AnyArray]:
         """Give the plane box by box, as the declared steps get it."""
         shrinks = min(n / self._image_size()[axis] for axis, n in self.size.items())
-        return (self._laid(sides) for sides in _boxes(self.size, min(shrinks, 1.0)))
+        return (self._laid(sides) for sides in _boxes(self.size, self.blocks, min(shrinks, 1.0)))
 
     def clipped(self, percentile: float | None) -> PreparedImage:
         """Cut the values of each channel at a percentile of the whole plane, before anything else.
@@ -83,7 +74,7 @@ class PreparedImage:
         if percentile is None:
             return self
         sizes = self._image_size()
-        raw = lambda: map(self._taken, _boxes(sizes))  # noqa: E731
+        raw = lambda: map(self._taken, _boxes(sizes, self.blocks))  # noqa: E731
         space = "".join(sizes)
         (tops,) = percentiles_of(raw, f"c{space}", space, [percentile], lower=True)
         return replace(self, tops=tops)
@@ -111,6 +102,7 @@ class PreparedImage:
             size=self.size,
             ops=self.ops,
             tops=self.tops,
+            blocks=self.blocks,
         )
 
     def parted(self) -> Parted:
@@ -145,24 +137,27 @@ class PreparedImage:
         return taken if self.tops is None else np.minimum(taken, self.tops.astype(taken.dtype))
 
 
-def _boxes(sizes: Mapping[str, int], share: float = 1.0) -> Iterator[dict[str, slice]]:
+def _boxes(
+    sizes: Mapping[str, int], blocks: Blocks, share: float = 1.0
+) -> Iterator[dict[str, slice]]:
     """Give the boxes of a plane or stack, with a share of the usual side; all planes in each."""
-    side = max(int(side_of_blocks(sizes.get("z", 1)) * share), 1)
+    side = max(int(blocks.side_for(sizes.get("z", 1)) * share), 1)
     for box in boxes(tuple(sizes.values()), (*sizes.values(), side, side)[-len(sizes) :]):
         yield dict(zip(sizes, box, strict=True))
 
 
-def map_parts(array: Any, letters: str) -> Iterator[AnyArray]:  # noqa: ANN401  (as `StoredMap` has it)
+def map_parts(array: Any, letters: str, blocks: Blocks) -> Iterator[AnyArray]:  # noqa: ANN401  (as `StoredMap` has it)
     """Give an output of a network on the disk box by box.
 
     Parameters
     ----------
     array : with the axes of the output
     letters : of these axes
+    blocks : sizes of the boxes
     """
     sizes = dict(zip(letters, array.shape, strict=True))
     space = {axis: sizes[axis] for axis in SPACE if axis in sizes}
-    for sides in _boxes(space):
+    for sides in _boxes(space, blocks):
         box = tuple(sides.get(letter, slice(None)) for letter in letters)
         yield np.asarray(array[box])
 

@@ -13,12 +13,13 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import in_image_order
 from bmz.base.boxes import boxes
 from bmz.base.files import reserve, whole_file
-from bmz.engine.stream_parts import StoredMap, side_of_blocks
+from bmz.engine.prepared_image import StoredMap
+from bmz.plan.blocks import Blocks
 
 
-def keep_raw(maps: StoredMap, file: Path) -> None:
+def keep_raw(maps: StoredMap, file: Path, blocks: Blocks) -> None:
     """Write the map of a plane or stack as ``.npy``, float32; it appears when it is whole."""
-    side = side_of_blocks(maps.shape[1] if len(maps.shape) > 3 else 1)  # noqa: PLR2004  (c, z, y, x)
+    side = blocks.side_for(maps.shape[1] if len(maps.shape) > 3 else 1)  # noqa: PLR2004  (c, z, y, x)
     with whole_file(file) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", np.dtype(np.float32), maps.shape)
         reserve(temporary, temporary.stat().st_size)
@@ -33,12 +34,13 @@ class RawStack:
 
     Parameters
     ----------
-    files : of `keep_raw`, one for each position along the axes of `loop`, the last one the fastest
+    maps : (c, (z,) y, x) float32, or the file of it that `keep_raw` wrote; one for each position
+        along the axes of `loop`, the last one the fastest
     loop : number of positions along t and z, where the model is run once for each
     space : axes of each map behind its channels, ``yx`` or ``zyx``
     """
 
-    files: Sequence[Path]
+    maps: Sequence[AnyArray | Path]
     loop: Mapping[str, int]
     space: str
 
@@ -66,5 +68,8 @@ class RawStack:
         return stacked.transpose([laid.index(axis) for axis in self.axes])
 
     def _map(self, number: int) -> AnyArray:
-        array: AnyArray = np.load(self.files[number], mmap_mode="r", allow_pickle=False)
+        held = self.maps[number]
+        if not isinstance(held, Path):
+            return held
+        array: AnyArray = np.load(held, mmap_mode="r", allow_pickle=False)
         return array

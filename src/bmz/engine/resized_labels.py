@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from bmz.base.boxes import Box, boxes
-from bmz.engine.stream_labels import Labels
-from bmz.engine.stream_parts import side_of_blocks
+from bmz.engine.label_stack import Labels
+from bmz.plan.blocks import Blocks
 from bmz.process.blocks import Found
 from bmz.process.relabel import closed_up
 from bmz.process.resize import resized_labels_part
@@ -26,6 +26,7 @@ def on_image(
     network: Sequence[int],
     size: Sequence[int],
     folder: Path,
+    blocks: Blocks,
 ) -> Labels:
     """Bring labels back as `bmz.process.resize.resize_labels` does, and number them there.
 
@@ -37,8 +38,9 @@ def on_image(
     found : these objects
     network, size : sizes of the resized image and of the image, px
     folder : for the labels on the grid of the image
+    blocks : in which they are brought back
     """
-    side = side_of_blocks(size[0] if len(size) > 2 else 1)  # noqa: PLR2004  (z, y, x)
+    side = blocks.side_for(size[0] if len(size) > 2 else 1)  # noqa: PLR2004  (z, y, x)
     resized = scratch_array(folder, size, np.dtype(np.uint32))
     seen = _Seen(found.count, size)
     for box in boxes(size, (*size[:-2], side, side)):

@@ -1,0 +1,247 @@
+"""What a run made of one image: labels and maps of which parts are read, and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bmz.base.axes import SPACE
+from bmz.base.files import whole_files
+from bmz.check.finding import Finding
+from bmz.engine.joined_labels import joined
+from bmz.engine.label_stack import Labels, LabelStack, overview
+from bmz.engine.object_rows import measured_in_blocks
+from bmz.engine.pipeline import PlaneResult, Stopwatch
+from bmz.engine.plates import from_field
+from bmz.engine.raw_stack import RawStack
+from bmz.image.grid import named, with_lengths
+from bmz.image.plates import PlateField
+from bmz.image.region import ImageSource
+from bmz.plan.plan import Plan
+from bmz.process.joined import columns_of_tracks, measure_tracks, with_track
+from bmz.process.measure import Table, stacked
+from bmz.results.record import with_result
+from bmz.write.outputs import OUTPUT_KINDS
+from bmz.write.record import write_record
+
+
+class NothingJoined(ValueError):  # noqa: N818  (as the errors of bmz)
+    """There is no table of joined objects, for none are joined over that axis."""
+
+
+@dataclass(frozen=True)
+class PlaneOutput:
+    """What came out for one plane or stack.
+
+    Parameters
+    ----------
+    plan : with the tiles and the batch that memory held
+    labels : None without a recipe
+    raw : (c, (z,) y, x) float32, or the ``.npy`` file of it; None where it is not asked for
+    classes : a label is the number of a class, the same in every plane
+    """
+
+    plan: Plan
+    labels: Labels | None = None
+    raw: Any = None
+    classes: bool = False
+
+    @classmethod
+    def of(cls, result: PlaneResult) -> PlaneOutput:
+        """Give what the pipeline made of a plane or stack in memory."""
+        labels = result.labels
+        held = None if labels is None else Labels.held(labels, result.scores)
+        return cls(result.plan, held, result.raw, result.classes)
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What a run made of one image, in memory or on the disk.
+
+    Parameters
+    ----------
+    image : its pixels
+    plan : with the tiles and the batch that memory held
+    labels : None without a recipe; joined where the plan says so
+    raw : maps after the declared steps; None where they are not asked for
+    planes : joined labels, each plane by itself; None where planes were not joined
+    plate_field : that the image is of a plate, if it is one
+    findings : what the check and the output said
+    record : of the run, without its files
+    took_s : stage -> seconds
+    """
+
+    image: ImageSource
+    plan: Plan
+    labels: LabelStack | None
+    raw: RawStack | None
+    planes: LabelStack | None = None
+    plate_field: PlateField | None = None
+    findings: tuple[Finding, ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+    took_s: Mapping[str, float] = field(default_factory=dict)
+    _tracks: list[Table] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, outputs: Sequence[PlaneOutput], image: ImageSource, plan: Plan, space: str
+    ) -> ImageResult:
+        """Put what came out for all planes or stacks together.
+
+        Labels are numbered on from plane to plane, so that no number stands for two objects,
+        unless the plan says that they are joined, or a number stands for a class.
+
+        Parameters
+        ----------
+        outputs : one for each position along the loop of the plan, the last axis the fastest
+        space : axes of each, ``yx`` or ``zyx``
+        """
+        maps = [output.raw for output in outputs if output.raw is not None]
+        raw = RawStack(maps, plan.loop, space) if maps else None
+        parts = [output.labels for output in outputs if output.labels is not None]
+        if not parts:
+            return cls(image, plan, None, raw)
+        labels = LabelStack(_with_scores_of_all(parts), plan.loop, space)
+        if any(output.classes for output in outputs):
+            same = [np.arange(part.count + 1) for part in labels.parts]
+            return cls(image, plan, replace(labels, renumbered=same), raw)
+        if not plan.joined:
+            return cls(image, plan, labels, raw)
+        whole = joined(labels, plan.link, plan.blocks)
+        return cls(image, plan, whole.labels, raw, whole.planes)
+
+    @property
+    def objects(self) -> int | None:
+        """Count the objects; None without labels."""
+        return None if self.labels is None else self.labels.count
+
+    @property
+    def pixel_um(self) -> dict[str, float]:
+        """The length of a pixel of the image along z, y and x, um, where it is known."""
+        return {axis: um for axis, um in self.image.info.pixel_um.items() if axis in SPACE}
+
+    @property
+    def raw_um(self) -> dict[str, float]:
+        """The same for the grid of the maps, which may be another."""
+        if self.raw is None:
+            return {}
+        sizes = dict(zip(self.raw.axes, self.raw.shape, strict=True))
+        image = self.image.info.sizes
+        return {a: um * image[a] / sizes[a] for a, um in self.pixel_um.items() if a in sizes}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What labels should say of where they come from."""
+        told = ("model", "model_sha256", "image", "image_sha256", "recipe", "versions")
+        return {key: self.record[key] for key in told}
+
+    def labels_array(self) -> xr.DataArray:
+        """Give the label mask as a whole, dims t, z, y, x as there are; there must be labels."""
+        labels = self._must_have_labels()
+        whole = labels[tuple(slice(None) for _ in labels.shape)]
+        return with_lengths(named(whole, labels.axes), self.pixel_um)
+
+    def raw_array(self) -> xr.DataArray:
+        """Give the maps as a whole, dims t, c, z, y, x as there are; they must be kept."""
+        if self.raw is None:
+            raise ValueError("the maps of the network were not kept")
+        whole = self.raw[tuple(slice(None) for _ in self.raw.shape)]
+        return with_lengths(named(whole, self.raw.axes), self.raw_um)
+
+    def overview(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Give the plane with most objects, as small as a picture; there must be labels.
+
+        Returns
+        -------
+        DataArray, DataArray
+            the image, (c,) y, x; and the labels, y, x
+        """
+        return overview(self._must_have_labels(), self.image)
+
+    def rows(self, kind: str) -> Iterator[Table]:
+        """Measure the objects; there must be labels.
+
+        Where the planes of a stack were labelled one by one and not joined, an object lies in one
+        plane, and is measured in it; one of a time series is measured in every frame.
+
+        Parameters
+        ----------
+        kind : ``table`` for one row per object; ``planes`` for one per object and plane, and
+            ``tracks`` for one per track, where labels are joined over that axis
+
+        Yields
+        ------
+        dict of (n,) arrays
+            see `bmz.process.measure.measure_objects`; all of them have the same columns
+        """
+        tables = {"table": self._objects, "planes": self._of_planes, "tracks": self._of_tracks}
+        return (from_field(table, self.plate_field) for table in tables[kind]())
+
+    def table(self, kind: str = "table") -> Table:
+        """Give the rows of a table in one."""
+        return stacked(list(self.rows(kind)))
+
+    def write(self, files: Mapping[str, Path], folder: Path) -> dict[str, Any]:
+        """Write what is asked for, all of it or nothing.
+
+        Parameters
+        ----------
+        files : kind -> path; the record is always among them
+        folder : they are first written to
+
+        Returns
+        -------
+        dict
+            the record with files, objects and seconds
+        """
+        stopwatch = Stopwatch(dict(self.took_s))
+        with whole_files(files, folder) as staged:
+            with stopwatch.stage("write"):
+                for name, kind in OUTPUT_KINDS.items():
+                    if name in staged and (self.labels is not None or not kind.needs_labels):
+                        kind.write(self, staged[name])
+            record = with_result(self.record, files, self.objects, stopwatch.took_s)
+            write_record(staged["record"], record)
+        return record
+
+    def _objects(self) -> Iterator[Table]:
+        """Measure the objects; of tracks only what is needed of each frame is held."""
+        tracked = "t" in self.plan.joined
+        of_tracks = []
+        for table in measured_in_blocks(self._must_have_labels(), self.image):
+            told = with_track(table) if tracked else table
+            if tracked:
+                of_tracks.append(columns_of_tracks(told))
+            yield told
+        self._tracks[:] = of_tracks
+
+    def _of_planes(self) -> Iterator[Table]:
+        if self.planes is None:
+            raise NothingJoined("no planes were joined")
+        tables = measured_in_blocks(self.planes, self.image)
+        return map(with_track, tables) if "t" in self.plan.joined else tables
+
+    def _of_tracks(self) -> Iterator[Table]:
+        if "t" not in self.plan.joined:
+            raise NothingJoined("no frames were joined")
+        if not self._tracks:
+            for _ in self._objects():
+                pass
+        yield measure_tracks(self._tracks)
+
+    def _must_have_labels(self) -> LabelStack:
+        if self.labels is None:
+            raise ValueError("without labels there are no objects to measure")
+        return self.labels
+
+
+def _with_scores_of_all(parts: Sequence[Labels]) -> list[Labels]:
+    """Leave out scores that not every plane or stack has."""
+    if all(part.found.scores for part in parts):
+        return list(parts)
+    return [replace(part, found=replace(part.found, scores=[])) for part in parts]

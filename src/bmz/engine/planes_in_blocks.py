@@ -1,0 +1,252 @@
+"""Planes or stacks of an image too large for the memory, run tile by tile, labelled in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmz.base.progress import Listener, Note, Progress
+from bmz.check.finding import CheckReport
+from bmz.engine.image_result import PlaneOutput
+from bmz.engine.in_parts import output_of
+from bmz.engine.job import Job, Ready, checked_pixels
+from bmz.engine.label_stack import (
+    Labels,
+    in_image,
+    without_border,
+)
+from bmz.engine.output_check import refuse_nonfinite
+from bmz.engine.pipeline import Stopwatch, resized_maps
+from bmz.engine.prepared_image import PreparedImage, StoredMap, map_parts
+from bmz.engine.raw_stack import keep_raw
+from bmz.engine.resized_labels import on_image
+from bmz.engine.scale import SAMPLE_PX
+from bmz.engine.scratch import PlaneFolder
+from bmz.engine.tile_runner import TileRunner, output_number
+from bmz.image.region import OpenImage
+from bmz.image.sample import read_sample
+from bmz.plan.axis_tiling import AxisTiling, OutputRule
+from bmz.plan.plan import Plan
+from bmz.predict.tile_store import StoredTiles
+from bmz.process.adapt import grid_of
+from bmz.process.blocks import FAR_SEEING, BlockWork, label_blocks
+from bmz.process.finite import PixelCount, nonfinite_pixels
+from bmz.process.ops import Op
+from bmz.process.resized_maps import ResizedMaps
+from bmz.process.streamed_steps import PartedReference, streamed_ops
+from bmz.write.ome_zarr import opened_array, scratch_array
+
+
+@dataclass(frozen=True)
+class BlocksWork:
+    """What is run in parts.
+
+    Parameters
+    ----------
+    job, ready : what is run, and how
+    image : open
+    tiles : fills the map of a plane
+    stopwatch, listener : are told how long it takes and how far it is
+    counted : pixels of the output of all planes
+    """
+
+    job: Job
+    ready: Ready
+    image: OpenImage
+    tiles: TileRunner
+    stopwatch: Stopwatch
+    listener: Listener
+    counted: PixelCount = field(default_factory=PixelCount)
+
+
+def look_at_sample(job: Job, ready: Ready) -> CheckReport:
+    """Check a sample of the pixels of an image.
+
+    Raises
+    ------
+    DoesNotFit
+        There is a finding of severity error, and ``--force`` is not given or of no use.
+    """
+    return checked_pixels(job, ready, read_sample(ready.asked.image, SAMPLE_PX))
+
+
+@dataclass(frozen=True)
+class PlanesInBlocks:
+    """Runs each plane or stack of an image tile by tile and block by block.
+
+    Parameters
+    ----------
+    work : what is run
+    scratch : folder for what is only needed in between
+    """
+
+    work: BlocksWork
+    scratch: Path
+
+    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:
+        """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`.
+
+        One that an earlier call has finished is only read.
+        """
+        work, planes = self.work, prod(plan.loop.values())
+        if number == 0:
+            work.listener(Note(_scratch_note(work.ready, work.job, self.scratch)))
+        folder = PlaneFolder(self.scratch / f"plane-{number:06d}")
+        folder.path.mkdir(exist_ok=True)
+        layout = folder.layout()
+        if layout is None:
+            layout, plan = _one_plane(work, plan, folder, at)
+        else:
+            _count(work, layout)
+        labels = None if work.job.labelling.recipe is None else _numbered(work, folder, layout)
+        if plan.loop:
+            work.listener(Progress("planes", number + 1, planes))
+        raw = folder.raw if "raw" in work.job.request.save else None
+        return PlaneOutput(plan, labels, raw)
+
+    def facts(self, outputs: Sequence[PlaneOutput]) -> dict[str, Any]:
+        """Give what the record says of the way of running: sizes of blocks, in px."""
+        labels = [output.labels for output in outputs if output.labels is not None]
+        if not labels:
+            return {"streamed": {"block_px": None, "overlap_px": None, "note": None}}
+        recipe = self.work.job.labelling.choice.name
+        note = f"'{recipe}' weighs all objects together: those of blocks may differ a little"
+        return {
+            "streamed": {
+                "block_px": max(max(part.block) for part in labels),
+                "overlap_px": max(max(part.overlap) for part in labels),
+                "note": note if recipe in FAR_SEEING else None,
+            }
+        }
+
+
+def _scratch_note(ready: Ready, job: Job, scratch: Path) -> str:
+    plan, output = ready.plan, output_of(job)
+    rule = plan.outputs[output_number(job)]
+    map_px = prod(_kept_px(along, rule) for along in plan.tiling.axes)
+    planes = max(prod(plan.loop.values()), 1)
+    label_px = prod(plan.shape.values())
+    if plan.scale != 1:
+        label_px += prod(ready.asked.image.sizes[axis] for axis in plan.shape)
+    # labels of all planes, and the map of one at a time, unless maps are asked for
+    maps = 1 + (planes if "raw" in job.request.save else 0)
+    gigabytes = 4 * (map_px * (output.channels or 1) * maps + label_px * planes) / 1e9
+    name = ready.image.name
+    return f"{name} is run in parts; up to {gigabytes:.2g} GB in {scratch} until it is done"
+
+
+def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
+    # tiles that are averaged are kept whole, with what they share
+    return sum(kept.target.stop - kept.target.start for kept in along.kept(rule))
+
+
+def _one_plane(
+    work: BlocksWork, plan: Plan, folder: PlaneFolder, at: Mapping[str, int]
+) -> tuple[dict[str, list[int]], Plan]:
+    """Write the labels of a plane or stack, as far as they are not there; give their sizes."""
+    job = work.job
+    (tensor,) = [tensor for tensor in job.model.inputs if not tensor.optional]
+    with work.stopwatch.stage("prepare"):
+        image = PreparedImage(
+            work.image, at, plan.channels[0], tensor, plan.shape, blocks=plan.blocks
+        )
+        prepared = image.clipped(plan.clip).with_steps()
+    with work.stopwatch.stage("network"):
+        store, plan = work.tiles.fill(work.job, plan, prepared, folder, work.listener)
+        stored, letters = store.stored(), output_of(job).letters
+        pixels = np.sum([nonfinite_pixels(tile, letters) for tile in stored.tiles()], axis=0)
+    layout: dict[str, list[int]] = {"pixels": pixels.tolist()}
+    _count(work, layout)
+    with work.stopwatch.stage("labels"):
+        maps = StoredMap(stored, letters, tuple(_map_ops(job, stored, prepared)))
+    if job.labelling.recipe is not None:
+        with work.stopwatch.stage("labels"):
+            layout |= _labelled(work, maps, folder)
+    if "raw" in job.request.save:
+        with work.stopwatch.stage("write"):
+            keep_raw(maps, folder.raw, plan.blocks)
+    folder.finish(layout)
+    return layout, plan
+
+
+def _count(work: BlocksWork, layout: Mapping[str, list[int]]) -> None:
+    """Count the pixels of the output of a plane or stack, also of one finished in an earlier run.
+
+    Raises
+    ------
+    OutputNotFinite
+        No pixel of any plane is a number.
+    """
+    nonfinite, total = layout["pixels"]
+    work.counted.add(nonfinite, total)
+    refuse_nonfinite(work.counted, work.ready.plan, work.job.labelling.choice.output)
+
+
+def _map_ops(job: Job, stored: StoredTiles, prepared: PreparedImage) -> list[Op]:
+    """Give the steps after the network, with the statistics of the whole map and image."""
+    output, tensor = output_of(job), prepared.tensor
+    parts = partial(map_parts, stored, output.letters, prepared.blocks)
+    references: dict[str, PartedReference] = {
+        tensor.id: (prepared.parts, tensor.letters),
+        output.id: (parts, output.letters),
+    }
+    return streamed_ops(job.labelling.map_steps, parts, output.letters, references)
+
+
+def _labelled(work: BlocksWork, maps: StoredMap, folder: PlaneFolder) -> dict[str, list[int]]:
+    labelling, plan = work.job.labelling, work.ready.plan
+    recipe = labelling.recipe
+    assert recipe is not None  # noqa: S101  (`can_stream` has looked; this tells the type checker)
+    network, image = tuple(plan.shape.values()), _image_size(work)
+    grid = grid_of(maps.shape[1:], plan.shape)
+    read: StoredMap | ResizedMaps = maps
+    if _on_image(work):
+        read = resized_maps(maps, network, image, labelling)
+        labelling = labelling.at_factor(1 / plan.scale)
+    # the border of a block is none of the image, so objects at it are dropped at the end
+    finish = replace(labelling.finish, remove_border=False)
+    wanted = plan.blocks.side_for(read.shape[1] if len(read.shape) > 3 else 1)  # noqa: PLR2004  (c, z, y, x)
+    side, overlap = (max(px // max(grid), 1) for px in (wanted, plan.blocks.overlap_px))
+    blocks = BlockWork(read, grid, recipe, labelling.parameters, side, overlap, finish)
+    labels = scratch_array(folder.labels, blocks.shape, np.dtype(np.uint32))
+    found = label_blocks(blocks, labels, work.listener, folder.found(), folder.keep)
+    return {
+        "block": [side * step for step in grid[-2:]],
+        "overlap": [found.widest_overlap * step for step in grid[-2:]],
+    }
+
+
+def _numbered(work: BlocksWork, folder: PlaneFolder, layout: Mapping[str, list[int]]) -> Labels:
+    """Give numbers to the objects of a plane or stack that are in the image."""
+    plan, stored, found = work.ready.plan, opened_array(folder.labels), folder.found()
+    network, size = tuple(plan.shape.values()), _image_size(work)
+    if network != size and not _on_image(work):
+        labels = on_image(stored, found, network, size, folder.resized, plan.blocks)
+    else:
+        whole = stored.shape == size
+        numbers = (
+            found.numbers() if whole else in_image(stored, found.count, size, plan.blocks.side_px)
+        )
+        (high, wide), (down, across) = layout["block"], layout["overlap"]
+        labels = Labels(stored, numbers, found, size, (high, wide), (down, across))
+    if work.job.labelling.finish.remove_border:
+        kept = without_border(labels.stored, labels.numbers, labels.size)
+        return replace(labels, numbers=kept)
+    return labels
+
+
+def _image_size(work: BlocksWork) -> tuple[int, ...]:
+    sizes = work.image.info.sizes
+    return tuple(sizes[axis] for axis in work.ready.plan.shape)
+
+
+def _on_image(work: BlocksWork) -> bool:
+    """Say whether the map of a resized image is brought to the image before labels are made."""
+    recipe, network = work.job.labelling.recipe, tuple(work.ready.plan.shape.values())
+    return recipe is not None and recipe.rescale == "maps" and network != _image_size(work)

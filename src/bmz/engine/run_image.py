@@ -1,0 +1,298 @@
+"""One image through a model: check, predict, label, write; whole or in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from bmz.base.errors import BmzError
+from bmz.base.files import claimed, disk_faults_told
+from bmz.base.progress import Listener
+from bmz.check.finding import CheckReport
+from bmz.engine.image_result import ImageResult, PlaneOutput
+from bmz.engine.in_parts import bytes_in_one_piece, can_stream
+from bmz.engine.job import Job, Ready, look, make_ready
+from bmz.engine.memory_probe import with_fitting_tiles
+from bmz.engine.output_check import output_findings
+from bmz.engine.pipeline import Pass, Stopwatch
+from bmz.engine.planes_in_blocks import BlocksWork, PlanesInBlocks, look_at_sample
+from bmz.engine.planes_whole import WholePlanes
+from bmz.engine.replay import words_of
+from bmz.engine.resume import finished
+from bmz.engine.scratch import scratch_folder, scratch_key
+from bmz.engine.tile_runner import ThisProcess, TileRunner
+from bmz.image.content import content_sha256
+from bmz.image.plates import PlateField
+from bmz.image.region import HeldImage, ImageSource, open_image
+from bmz.plan.plan import Plan
+from bmz.predict.backend import Backend
+from bmz.process.finite import PixelCount
+from bmz.process.seam_score import seam_score
+from bmz.report.run_text import finding_notes
+from bmz.results.record import run_record
+from bmz.results.run import ImageDone, ImageFailed
+from bmz.write.names import OutputClaimed, refuse_existing
+
+
+class PlaneRunner(Protocol):
+    """Runs the planes or stacks of an image, whole or in blocks."""
+
+    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:
+        """Predict and label a plane or stack.
+
+        Parameters
+        ----------
+        number : its position in the loop of the plan
+        at : its position along each axis of the loop
+        plan : with the tiles and the batch that memory held so far
+        """
+
+    def facts(self, outputs: Sequence[PlaneOutput]) -> Mapping[str, Any]:
+        """Give what the record says of the way of running."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """An image that has been checked and is about to be run.
+
+    Parameters
+    ----------
+    image : its pixels
+    report : what the check found in them
+    planes : runs its planes or stacks
+    stopwatch : of all stages
+    counted : pixels of the output, over all planes that were run
+    backend_name : gives the name of the backend, for the record, once it has run
+    image_sha256 : of its content, where that is known
+    """
+
+    image: ImageSource
+    report: CheckReport
+    planes: PlaneRunner
+    stopwatch: Stopwatch
+    counted: PixelCount
+    backend_name: Any
+    image_sha256: str | None = None
+
+
+@contextmanager
+def whole_run(
+    job: Job,
+    ready: Ready,
+    backend: Backend,
+    listener: Listener,
+    *,
+    keeps_raw: bool | None = None,
+    image_sha256: str | None = None,
+) -> Iterator[OpenRun]:
+    """Read an image and check its pixels, to run it in one piece.
+
+    Parameters
+    ----------
+    keeps_raw : the maps of the network are kept; None where they are to be saved
+    image_sha256 : where it is no file; None for the hash of the file
+    """
+    looked = look(job, ready) if ready.looked is None else ready.looked()
+    stopwatch, counted = Stopwatch(dict(looked.took_s)), PixelCount()
+    work = Pass(
+        job.model,
+        ready.plan,
+        job.labelling,
+        backend,
+        stopwatch,
+        listener,
+        job.request.engine,
+        counted,
+    )
+    keeps = "raw" in job.request.save if keeps_raw is None else keeps_raw
+    yield OpenRun(
+        image=HeldImage(ready.asked.image, looked.pixels),
+        report=looked.report,
+        planes=WholePlanes(looked.pixels, work, keeps),
+        stopwatch=stopwatch,
+        counted=counted,
+        backend_name=lambda: backend.name,
+        image_sha256=image_sha256,
+    )
+
+
+@contextmanager
+def run_in_blocks(
+    job: Job, ready: Ready, tiles: TileRunner, listener: Listener
+) -> Iterator[OpenRun]:
+    """Open an image and check a sample of its pixels, to run it in parts.
+
+    Parameters
+    ----------
+    tiles : fills the map of a plane or stack, here or on several workers
+    """
+    stopwatch, counted = Stopwatch(), PixelCount()
+    with stopwatch.stage("check"):
+        report = look_at_sample(job, ready)
+        content = content_sha256(ready.asked.image.path)
+    key = scratch_key(job, ready, content)
+    with (
+        open_image(ready.asked.image) as image,
+        scratch_folder(job.request.folder, key, resume=job.request.resume) as scratch,
+    ):
+        work = BlocksWork(job, ready, image, tiles, stopwatch, listener, counted)
+        yield OpenRun(
+            image=image,
+            report=report,
+            planes=PlanesInBlocks(work, scratch),
+            stopwatch=stopwatch,
+            counted=counted,
+            backend_name=lambda: tiles.name,
+            image_sha256=content,
+        )
+
+
+def image_result(job: Job, ready: Ready, run: OpenRun, listener: Listener) -> ImageResult:
+    """Predict and label an image; nothing is written but what is needed in between.
+
+    Raises
+    ------
+    BmzError
+        The network fails, or no pixel of its output is a number.
+    """
+    name, output = ready.image.name, job.labelling.choice.output
+    for note in finding_notes(run.report.findings, name):
+        listener(note)
+    plan, outputs = ready.plan, []
+    for number, place in enumerate(np.ndindex(*plan.loop.values())):
+        outputs.append(run.planes.run(number, dict(zip(plan.loop, place, strict=True)), plan))
+        plan = outputs[-1].plan  # what memory held is not tried anew for each plane
+    with run.stopwatch.stage("labels"):
+        result = ImageResult.of(outputs, run.image, plan, job.model.space)
+    more = output_findings(run.counted, result.objects, output)
+    for note in finding_notes(more, name):
+        listener(note)
+    findings = (*run.report.findings, *more)
+    recipe = job.labelling.as_record(plan)
+    record = run_record(job.model, run.image.info, plan, recipe, findings, run.image_sha256) | {
+        "request": words_of(job.request),
+        "own_code": own_code_record(job),
+        "backend": run.backend_name(),
+        **run.planes.facts(outputs),
+    }
+    if result.labels is not None:
+        record["seam_score"] = seam_score(result.labels, tile_cuts(plan))
+    return replace(
+        result,
+        plate_field=ready.field,
+        findings=findings,
+        record=record,
+        took_s=run.stopwatch.took_s,
+    )
+
+
+def write_image(
+    job: Job,
+    ready: Ready,
+    opened: AbstractContextManager[OpenRun],
+    files: Mapping[str, Path],
+    listener: Listener,
+) -> ImageDone:
+    """Run an image and write its outputs, all of them or none.
+
+    Parameters
+    ----------
+    opened : `whole_run` or `run_in_blocks` of the image
+    files : kind -> path of each output
+    """
+    with opened as run:
+        result = image_result(job, ready, run, listener)
+        record = result.write(files, job.request.folder)
+    return ImageDone(ready.image, files, result.objects, result.findings, record)
+
+
+def tile_cuts(plan: Plan) -> dict[str, list[float]]:
+    """Give where tiles begin and end along y and x, px of the image."""
+    return {
+        along.axis: [cut / plan.scale for cut in along.cuts]
+        for along in plan.tiling.axes
+        if along.axis in "yx"
+    }
+
+
+def own_code_record(job: Job) -> dict[str, Any] | None:
+    """Say for the record which code of the model was run, and how; None when there is none."""
+    code = job.own_code
+    return None if code is None else {"what": code.what, "sha256": code.sha256, "run": job.permit}
+
+
+def ready_or_failed(job: Job, image: Path, field: PlateField | None = None) -> Ready | ImageFailed:
+    """Check the header of an image and plan its run, or give the error."""
+    try:
+        return make_ready(job, image, field)
+    except BmzError as error:
+        return ImageFailed(image, error)
+
+
+def run_image(
+    job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
+) -> ImageDone:
+    """Run one image: in one piece, or in parts where it would need too much memory.
+
+    Raises
+    ------
+    OutputClaimed, OutputExists
+        Another run is writing these files, or has written them since this one began.
+    FolderNotWritable
+        The disk is full or limits files, or the folder is no more.
+    BmzError
+        The pixels cannot be read or do not fit, or the network or a file fails.
+    """
+    with claimed_output(job, ready.image, files) as done:
+        if done is not None:
+            return done
+        if job.request.engine == "bmz":
+            ready = with_fitting_tiles(job, ready, backend)
+        if in_parts(ready, job):
+            opened = run_in_blocks(job, ready, ThisProcess(backend), listener)
+        else:
+            opened = whole_run(job, ready, backend, listener)
+        return write_image(job, ready, opened, files, listener)
+
+
+@contextmanager
+def claimed_output(job: Job, image: Path, files: Mapping[str, Path]) -> Iterator[ImageDone | None]:
+    """Hold the only right to write the files of an image while the block runs.
+
+    Yields
+    ------
+    ImageDone or None
+        what another run with ``--resume`` has finished meanwhile
+
+    Raises
+    ------
+    OutputClaimed, OutputExists, FolderNotWritable
+        See `run_image`.
+    """
+    request = job.request
+    number = sha256(str(files["record"].absolute()).encode()).hexdigest()[:16]
+    with disk_faults_told(request.folder), claimed(request.folder / number) as ours:
+        if not ours:
+            raise OutputClaimed(files["record"])
+        replaces = request.overwrite
+        done = finished(job, image, files) if request.resume and not replaces else None
+        if not (replaces or request.resume):
+            refuse_existing(list(files.values()))
+        yield done
+
+
+def in_parts(ready: Ready, job: Job) -> bool:
+    """Say whether an image needs more memory than it may have, and can be run in parts."""
+    limit = ready.plan.blocks.memory_bytes
+    return limit is not None and bytes_in_one_piece(ready, job) > limit and can_stream(ready, job)
+
+
+def in_one_piece(job: Job, ready: Ready) -> bool:
+    """Say whether an image is read and labelled as a whole."""
+    return not in_parts(ready, job)

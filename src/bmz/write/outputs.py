@@ -1,0 +1,210 @@
+"""What a run can write: every kind of output, its ending, what it needs, and its writer.
+
+A new kind is a file of its own with an `OutputKind`, and one line in `OUTPUT_KINDS`. The values of
+``--save``, its help, what the Python API writes and what ``bmz score`` leaves out follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bmz.base.arrays import AnyArray
+
+RECORD = "record"
+"""The kind that is always written, by the engine itself."""
+
+RECORD_ENDING = ".run.json"
+ZARR_LABELS = ".labels.ome.zarr"
+"""The ending of a label mask as OME-Zarr."""
+
+
+class LabelMask(Protocol):
+    """Labels of which parts are read."""
+
+    @property
+    def axes(self) -> str:
+        """One letter an axis, of ``tzyx``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes, px."""
+
+    @property
+    def count(self) -> int:
+        """The highest label."""
+
+    def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
+        """Give a part: one slice an axis."""
+
+
+class Maps(Protocol):
+    """Maps of a network of which parts are read."""
+
+    @property
+    def axes(self) -> str:
+        """One letter an axis, of ``tczyx``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes, px."""
+
+    def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
+        """Give a part: one slice an axis."""
+
+
+class Result(Protocol):
+    """What a run made of one image, in memory or on the disk, as writers read it."""
+
+    @property
+    def labels(self) -> LabelMask | None:
+        """The label mask; None without a recipe."""
+
+    @property
+    def raw(self) -> Maps | None:
+        """The maps of the network; None where they are not kept."""
+
+    @property
+    def pixel_um(self) -> Mapping[str, float]:
+        """The length of a pixel of the image along z, y and x, um, where it is known."""
+
+    @property
+    def raw_um(self) -> Mapping[str, float]:
+        """The same for the grid of the maps."""
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """Of the run, without its files; the options of the call are under ``request``."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Which model, image and program made the labels, as plain values."""
+
+    def overview(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Give the plane with most objects, as small as a picture: image and labels."""
+
+    def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
+        """Give the tables that make up a table of this kind, one below the other."""
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """One kind of output.
+
+    Parameters
+    ----------
+    ending : of its file, after the stem of the image
+    write : takes the result and the path; it need not be atomic, for the engine moves all files
+        of an image to their names when they are whole. Parts of a large image are all that it may
+        hold at once
+    needs_labels : there is none without a label recipe
+    by_default : it is written when ``--save`` is not given
+    with_kind : it is written with this kind, and cannot be named itself
+    joined_over : there is one only where labels are joined over this axis
+    is_image : it is an image, which could be mistaken for a label mask
+    is_table : it is a table of objects as CSV; those of the fields of a plate are put together
+    """
+
+    ending: str
+    write: Callable[[Result, Path], None]
+    needs_labels: bool = True
+    by_default: bool = True
+    with_kind: str = ""
+    joined_over: str = ""
+    is_image: bool = False
+    is_table: bool = False
+
+
+def _write_labels(result: Result, path: Path) -> None:
+    labels = result.labels
+    assert labels is not None  # noqa: S101  (the kind needs labels; this tells the type checker)
+    um = {axis: length for axis, length in result.pixel_um.items() if axis in labels.axes}
+    if result.record["request"]["labels_format"] == "zarr":
+        from bmz.write.ome_zarr import write_label_store
+
+        write_label_store(path, labels, um, result.provenance)
+    else:
+        from bmz.write.tiff import write_label_planes
+
+        write_label_planes(path, labels, labels.count, um)
+
+
+def _write_raw(result: Result, path: Path) -> None:
+    from bmz.write.tiff import write_large_raw
+
+    assert result.raw is not None  # noqa: S101  (as above: it is kept where it is asked for)
+    write_large_raw(path, result.raw, result.raw_um)
+
+
+def _write_overlay(result: Result, path: Path) -> None:
+    from bmz.write.overlay import write_overlay
+
+    write_overlay(path, *result.overview())
+
+
+def _table_writer(kind: str) -> Callable[[Result, Path], None]:
+    def write(result: Result, path: Path) -> None:
+        from bmz.write.table import write_objects
+
+        write_objects(path, result.rows(kind))
+
+    return write
+
+
+OUTPUT_KINDS: dict[str, OutputKind] = {
+    "labels": OutputKind(".labels.tif", _write_labels, is_image=True),
+    "raw": OutputKind(".raw.tif", _write_raw, needs_labels=False, by_default=False, is_image=True),
+    "overlay": OutputKind(".overlay.png", _write_overlay, is_image=True),
+    "table": OutputKind(".objects.csv", _table_writer("table"), is_table=True),
+    "planes": OutputKind(
+        ".planes.csv", _table_writer("planes"), with_kind="table", joined_over="z", is_table=True
+    ),
+    "tracks": OutputKind(
+        ".tracks.csv", _table_writer("tracks"), with_kind="table", joined_over="t", is_table=True
+    ),
+}
+"""Every kind that is written beside the record, in the order of writing."""
+
+
+def saved_kinds() -> tuple[str, ...]:
+    """Give the kinds that ``--save`` takes."""
+    return tuple(name for name, kind in OUTPUT_KINDS.items() if not kind.with_kind)
+
+
+def default_kinds() -> tuple[str, ...]:
+    """Give the kinds that are written when ``--save`` is not given."""
+    return tuple(name for name in saved_kinds() if OUTPUT_KINDS[name].by_default)
+
+
+def kinds_to_write(saved: Iterable[str], *, labels: bool, joined: Iterable[str]) -> tuple[str, ...]:
+    """Give the kinds that a call writes, the record last.
+
+    Parameters
+    ----------
+    saved : what ``--save`` names
+    labels : there is a label recipe
+    joined : axes over which labels are joined
+    """
+    asked, axes = set(saved), set(joined)
+    return (
+        *(
+            name
+            for name, kind in OUTPUT_KINDS.items()
+            if (kind.with_kind or name) in asked
+            and (labels or not kind.needs_labels)
+            and (not kind.joined_over or kind.joined_over in axes)
+        ),
+        RECORD,
+    )
+
+
+def ending_of(kind: str, *, zarr: bool = False) -> str:
+    """Give the ending of the file of a kind; `zarr` for labels as OME-Zarr."""
+    if kind == RECORD:
+        return RECORD_ENDING
+    return ZARR_LABELS if zarr and kind == "labels" else OUTPUT_KINDS[kind].ending
