@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,3 @@ class Blocks:
     def side_for(self, planes: int) -> int:
         """Give the side along y and x of the blocks of a stack of so many planes, px."""
         return min(self.side_px, max(self.least_side_px, int((self.stack_px / planes) ** 0.5)))
-
-    def as_record(self) -> dict[str, Any]:
-        """Give the sizes as plain values, for the run record."""
-        return {"side": self.side_px, "overlap": self.overlap_px}

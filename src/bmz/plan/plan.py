@@ -131,7 +131,6 @@ class Plan:
             "padding": {along.axis: list(along.padding) for along in self.tiling.axes},
             **self.tiling.border_record(),
             "batch": self.batch,
-            "blocks": self.blocks.as_record(),
             "link": dict(self.link.ious),
             "link_gap": self.link.gap,
             "whole_image_network": self._whole_image_note(),

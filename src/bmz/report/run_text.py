@@ -87,7 +87,10 @@ def _memory(planned: ImagePlan) -> str:
     told = f"{gigabytes:.2g}" if gigabytes < 99.5 else f"{gigabytes:.0f}"  # noqa: PLR2004  (no 1e+02)
     size = f"about {told} GB in one piece"
     if planned.in_parts:
-        return f"{size}: it is read, labelled and written in parts"
+        blocks = planned.plan.blocks
+        limit = (blocks.memory_bytes or 0) / 1e9
+        cut = f"{blocks.side_px} px with {blocks.overlap_px} px of overlap"
+        return f"{size}, above the limit of {limit:.2g} GB: it is run in parts, in blocks of {cut}"
     return f"{size}, beside the network"
 
 
