@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from bmz.app import run as run_module
 from bmz.app.run import run
-from bmz.base.files import unfinished
+from bmz.base.files import claimed, unfinished
 from bmz.engine.job import Job, Ready
 from bmz.engine.request import RunRequest
 from bmz.engine.resume import remove_leftovers
@@ -108,6 +108,18 @@ def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: 
 
     assert before == {mine.name, "other", f".scratch-{dead}-x"}
     assert {path.name for path in tmp_path.iterdir()} == {mine.name, "other"}
+
+
+def test_a_claim_of_a_process_that_was_killed_is_cleared_and_one_that_is_held_stays(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".left.lock").touch()
+
+    with claimed(tmp_path / "held"):
+        remove_leftovers(tmp_path, "writing")
+        left = [path.name for path in tmp_path.iterdir()]
+
+    assert left == [".held.lock"]
 
 
 def killed_after(command: list[str], seconds: float) -> None:

@@ -17,6 +17,7 @@ from bmz.base.version import versions
 from bmz.check.finding import DoesNotFit, Finding
 from bmz.image.content import content_sha256
 from bmz.image.info import ImageInfo
+from bmz.plan.blocks import Blocks
 from bmz.plan.estimate import Estimate
 from bmz.report.run_text import (
     finding_lines,
@@ -169,13 +170,17 @@ def test_the_memory_of_a_large_image_is_no_power_of_ten(size: int, words: str) -
 
 
 def test_an_image_that_is_too_large_is_said_to_be_run_in_parts() -> None:
-    lines = plan_lines(planned(bytes_in_one_piece=2 * 10**10, in_parts=True, findings=(NOTE,)))
+    large = planned(bytes_in_one_piece=2 * 10**10, in_parts=True, findings=(NOTE,))
+    blocks = Blocks(1024, 64, memory_bytes=8 * 10**9)
+
+    lines = plan_lines(replace(large, plan=replace(large.plan, blocks=blocks)))
 
     assert lines[:2] == [("note", "a.tif: uint8 is cast [dtype.cast]"), ("answer", "d/a.tif")]
-    assert lines[-1] == (
-        "answer",
-        "  memory  about 20 GB in one piece: it is read, labelled and written in parts",
+    memory = (
+        "  memory  about 20 GB in one piece, above the limit of 8 GB: it is run in parts, "
+        "in blocks of 1024 px with 64 px of overlap"
     )
+    assert lines[-1] == ("answer", memory)
 
 
 @pytest.mark.parametrize(

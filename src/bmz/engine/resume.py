@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bmz.base.files import is_left_by_dead
+from bmz.base.files import claimed, is_left_by_dead
 from bmz.engine.job import Job
 from bmz.engine.replay import words_of
 from bmz.image.content import content_sha256
@@ -53,6 +53,10 @@ def remove_leftovers(folder: Path, kind: str) -> None:
     kind : ``writing`` for outputs; ``scratch`` for what runs in parts need in between, with which
         a run may still be gone on
     """
+    if kind == "writing":
+        for lock in folder.glob(".*.lock"):  # one that is held stays
+            with claimed(folder / lock.name[1 : -len(".lock")]):
+                pass
     for path in folder.glob(f".{kind}-*"):
         if not is_left_by_dead(path):
             continue
