@@ -27,6 +27,7 @@ from bmz.report.run_text import (
     run_json,
     run_lines,
 )
+from bmz.results.documents import RecipeRecord
 from bmz.results.record import run_record, with_result
 from bmz.results.run import ImageDone, ImageFailed, RunSummary
 
@@ -264,7 +265,7 @@ def test_a_file_of_another_name_makes_another_hash_of_its_folder(tmp_path: Path)
 def test_a_record_tells_image_weights_and_findings(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"pixels")
     info = ImageInfo(tmp_path / "a.tif", "yx", (64, 96), np.dtype(np.uint16), remarks=("lossy",))
-    recipe = {"name": "flows"}
+    recipe: RecipeRecord = {"name": "flows", "why": "tags", "output": "map", "parameters": {}}
 
     record = run_record(model(), info, planned().plan, recipe, [NOTE])
     known = run_record(model(), info, planned().plan, recipe, [], "ef" * 32)
@@ -275,9 +276,11 @@ def test_a_record_tells_image_weights_and_findings(tmp_path: Path) -> None:
     assert (record["image_axes"], record["image_shape"]) == ("yx", [64, 96])
     assert (record["image_dtype"], record["image_remarks"]) == ("uint16", ["lossy"])
     assert (record["model"], record["model_sha256"]) == ("shark", "ab" * 32)
-    assert [one["severity"] for one in record["findings"]] == ["note"]
+    assert record["recipe"] == recipe
     assert record["versions"] == versions()
-    assert json.loads(json.dumps(record)) == record
+    plain = json.loads(json.dumps(record))
+    assert plain == record
+    assert [one["severity"] for one in plain["findings"]] == ["note"]
 
 
 def test_a_record_names_files_as_they_lie_beside_it_and_rounds_times() -> None:

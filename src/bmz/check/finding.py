@@ -32,13 +32,15 @@ class Finding:
     code
         Its name for good, ``group.case``
     severity
-        That of its code in `CODES`, which `of` looks up
+        What it means for the result; `of` looks it up by the code
     where
         The tensor and axis, such as ``input0.x``
     message
         One sentence
-    wanted, found
-        The two sides, as short text
+    wanted
+        What the model asks for, as short text
+    found
+        What the image has, as short text
     hint
         The next step
     evidence

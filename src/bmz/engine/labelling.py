@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bmz.base.errors import WrongUsage
 from bmz.base.steps import Step
@@ -16,6 +16,9 @@ from bmz.process.ops_labels import LABEL_STEPS
 from bmz.process.recipe import Recipe
 from bmz.process.recipes import RECIPES
 from bmz.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from bmz.results.documents import RecipeRecord
 
 OUTPUT = "output"
 """The key that names an output rather than a parameter."""
@@ -101,7 +104,7 @@ class Labelling:
         usual = {p.name: p.default for p in self.recipe.every if p.name not in self.recipe.own}
         return {k: v for k, v in self.parameters.items() if k not in usual or v != usual[k]}
 
-    def as_record(self, plan: Plan | None = None) -> dict[str, Any]:
+    def as_record(self, plan: Plan | None = None) -> RecipeRecord:
         """Give it as plain values, for the run record.
 
         Parameters

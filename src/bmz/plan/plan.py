@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bmz.base.link import NO_LINK, Link
 from bmz.check.fit_case import FitCase
@@ -18,6 +18,9 @@ from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tile_way import MIRRORED, TileWay
 from bmz.plan.tiling import Tiling, plan_tiles
 from bmz.spec.model import Fixed, ModelSpec, Weights
+
+if TYPE_CHECKING:
+    from bmz.plan.record import PlanRecord
 
 GLOBAL_SIDE = 1536
 """Largest tile (px) of a 2-D network that is said to see the whole image."""
@@ -113,7 +116,7 @@ class Plan:
         if self.apart:
             yield f"link    not over {' and '.join(self.apart)}: objects are counted in each"
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> PlanRecord:
         """Give the plan as plain values, for the run record."""
         return {
             "weights": self.weights.format,

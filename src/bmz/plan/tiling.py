@@ -9,11 +9,14 @@ from itertools import pairwise, product
 from math import lcm, prod
 from sys import maxsize
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell
 from bmz.plan.axis_tiling import AxisTiling, OffGrid
 from bmz.plan.tile_way import MIRRORED, PadMode, Span, TileWay
+
+if TYPE_CHECKING:
+    from bmz.plan.record import BorderRecord
 
 SIDE_2D = 768
 SIDE_3D: Mapping[str, int] = MappingProxyType({"z": 32, "y": 256, "x": 256})
@@ -138,7 +141,7 @@ class Tiling:
         planned = self.count * prod(along.tile for along in self.axes)
         return planned / prod(along.image for along in self.axes)
 
-    def border_record(self) -> dict[str, Any]:
+    def border_record(self) -> BorderRecord:
         """Give as plain values what is done at the border and at seams, for the run record."""
         pads = {along.axis: self.pad(along) for along in self.axes}
         words = ", ".join(f"{pad} along {axis}" for axis, pad in pads.items())

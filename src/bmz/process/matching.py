@@ -47,8 +47,12 @@ class Matching:
 
     Parameters
     ----------
-    tp, fp, fn : matched objects, predicted ones without a partner, true ones without a partner
-    precision, recall, f1 : tp / (tp + fp), tp / (tp + fn), 2 tp / (2 tp + fp + fn)
+    tp : matched objects
+    fp : predicted objects without a partner
+    fn : true objects without a partner
+    precision : tp / (tp + fp)
+    recall : tp / (tp + fn)
+    f1 : 2 tp / (2 tp + fp + fn)
     ap : tp / (tp + fp + fn)
     pq : sum of the IoUs of the matched, over tp + fp / 2 + fn / 2
     mean_matched_iou : mean IoU of the matched

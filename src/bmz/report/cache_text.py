@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
+from bmz.report.document_text import document_text
 from bmz.report.fetch_text import files_words, size_words
 from bmz.report.lines import Line
 from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
+
+if TYPE_CHECKING:
+    from bmz.results.documents import (
+        CacheArchiveDocument,
+        CacheDocument,
+        CacheRemoveDocument,
+        CacheVerifyDocument,
+    )
+
 
 HEADINGS = ("model", "version", "sha256", "files", "size", "place")
 _SHOWN = 12  # letters of a sha256 that tell packages apart
@@ -41,7 +49,8 @@ def _counted(packages: Sequence[object]) -> str:
 
 def cache_json(packages: Sequence[CachedPackage]) -> str:
     """Give all of it as one document."""
-    return _document("bmz.cache/1", packages=[_package(package) for package in packages])
+    document: CacheDocument = {"schema": "bmz.cache/1", "packages": packages}
+    return document_text(document)
 
 
 def verify_lines(states: Sequence[FileState]) -> list[Line]:
@@ -70,7 +79,8 @@ def cache_notes(packages: Sequence[CachedPackage]) -> list[Line]:
 
 def verify_json(states: Sequence[FileState]) -> str:
     """Give all of it as one document."""
-    return _document("bmz.cache-verify/1", files=[asdict(state) for state in states])
+    document: CacheVerifyDocument = {"schema": "bmz.cache-verify/1", "files": states}
+    return document_text(document)
 
 
 def removed_words(removed: Removed) -> str:
@@ -81,8 +91,12 @@ def removed_words(removed: Removed) -> str:
 
 def removed_json(removed: Removed) -> str:
     """Give all of it as one document."""
-    packages = [_package(package) for package in removed.packages]
-    return _document("bmz.cache-remove/1", packages=packages, bytes=removed.bytes)
+    document: CacheRemoveDocument = {
+        "schema": "bmz.cache-remove/1",
+        "packages": removed.packages,
+        "bytes": removed.bytes,
+    }
+    return document_text(document)
 
 
 def carried_words(done: str, carried: Carried) -> str:
@@ -98,13 +112,11 @@ def carried_words(done: str, carried: Carried) -> str:
 
 def carried_json(carried: Carried) -> str:
     """Give all of it as one document."""
-    values = {**asdict(carried), "archive": str(carried.archive)}
-    return _document("bmz.cache-archive/1", **values)
-
-
-def _package(package: CachedPackage) -> dict[str, Any]:
-    return {**asdict(package), "folder": str(package.folder)}
-
-
-def _document(schema: str, **values: Any) -> str:  # noqa: ANN401  (values of JSON)
-    return json.dumps({"schema": schema, **values}, indent=2)
+    document: CacheArchiveDocument = {
+        "schema": "bmz.cache-archive/1",
+        "archive": str(carried.archive),
+        "packages": carried.packages,
+        "files": carried.files,
+        "bytes": carried.bytes,
+    }
+    return document_text(document)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bmz.base.errors import BmzError
 from bmz.check.codes import FindingCode
 from bmz.check.finding import Finding
+from bmz.report.document_text import document_text, failure_of
 from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
 from bmz.report.verdict_text import image_words, short_verdict
 from bmz.results.check import CheckSummary, ImageChecked
+
+if TYPE_CHECKING:
+    from bmz.results.documents import CheckDocument, CheckedImage
+
 
 MANY = 8
 """Of more images than these each has but one row; `bmz check` of one alone tells all of it."""
@@ -91,26 +94,23 @@ def _details(image: ImageChecked) -> list[Line]:
 
 def check_json(summary: CheckSummary) -> str:
     """Give the document ``bmz.check/1``."""
-    document = {
+    document: CheckDocument = {
         "schema": "bmz.check/1",
         "model": summary.model,
         "model_sha256": summary.model_sha256,
         "images": [_image(image) for image in summary.images],
     }
-    return json.dumps(document, indent=2)
+    return document_text(document)
 
 
-def _image(image: ImageChecked) -> dict[str, Any]:
-    error = image.error
+def _image(image: ImageChecked) -> CheckedImage:
     return {
         "image": str(image.image),
         "series": image.series,
         "verdict": image.verdict,
         "warnings": image.warnings,
-        "findings": [asdict(finding) for finding in image.report.findings],
-        "error": None
-        if error is None
-        else {"code": error.code, "message": error.message, "hint": error.hint},
+        "findings": image.report.findings,
+        "error": None if image.error is None else failure_of(image.error),
     }
 
 

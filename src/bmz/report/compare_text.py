@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bmz.base.errors import BmzError
 from bmz.report.counting import within
+from bmz.report.document_text import document_text, failure_of
 from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
 from bmz.results.compare import Comparison, ImageCompared, Result
 
-SCHEMA = "bmz.compare/1"
+if TYPE_CHECKING:
+    from bmz.results.documents import ComparedImage, CompareDocument, ComparedResult
+
 
 WITH_TRUTH = (
     "result",
@@ -153,7 +153,7 @@ def as_csv(comparison: Comparison) -> str:
 
 def as_json(comparison: Comparison) -> str:
     """Give all results as one JSON document."""
-    images = [
+    images: list[ComparedImage] = [
         {
             "image": str(image.path),
             "truth": image.truth is not None,
@@ -161,40 +161,36 @@ def as_json(comparison: Comparison) -> str:
         }
         for image in comparison.images
     ]
-    document = {
-        "schema": SCHEMA,
+    document: CompareDocument = {
+        "schema": "bmz.compare/1",
         "command": comparison.command,
-        "versions": dict(comparison.versions),
-        "models": [dict(model) for model in comparison.models],
+        "versions": comparison.versions,
+        "models": comparison.models,
         "images": images,
     }
-    return json.dumps(document, indent=2, default=str)
+    return document_text(document)
 
 
-def _described(one: Result) -> dict[str, Any]:
+def _described(one: Result) -> ComparedResult:
     judged = one.judged
     return {
         "model": one.model,
-        "settings": dict(one.settings),
+        "settings": one.settings,
         "recipe": one.recipe,
-        "parameters": dict(one.parameters),
+        "parameters": one.parameters,
         "objects": one.objects,
-        "objects_in": dict(one.apart),
-        "joined_over": dict(one.joined),
+        "objects_in": one.apart,
+        "joined_over": one.joined,
         "command": one.command,
-        "matchings": {f"{iou:g}": asdict(m) for iou, m in judged.matchings.items()},
-        "errors": [asdict(error) for error in judged.errors],
+        "matchings": {f"{iou:g}": m for iou, m in judged.matchings.items()},
+        "errors": judged.errors,
         "agreement": judged.agreement,
         "consensus": judged.consensus,
         "stability": judged.stability,
-        "plausible": None if judged.plausible is None else asdict(judged.plausible),
+        "plausible": judged.plausible,
         "network_s": one.network_s,
         "labels_s": one.labels_s,
         "warnings": one.warnings,
-        "findings": [asdict(finding) for finding in one.findings],
-        "error": None if one.error is None else _failure(one.error),
+        "findings": one.findings,
+        "error": None if one.error is None else failure_of(one.error, str(one.error)),
     }
-
-
-def _failure(error: BmzError) -> dict[str, str]:
-    return {"code": error.code, "message": str(error), "hint": error.hint}

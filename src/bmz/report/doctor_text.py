@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
+from bmz.report.document_text import document_text
 from bmz.report.model_text import Row
 from bmz.results.doctor import DoctorView, FormatView
+
+if TYPE_CHECKING:
+    from bmz.results.documents import DoctorDocument
 
 
 def doctor_rows(view: DoctorView) -> list[Row]:
@@ -47,16 +49,16 @@ def _confinement_words(confinement: Mapping[str, str]) -> str:
 
 def doctor_json(view: DoctorView) -> str:
     """Give all of it as one document."""
-    document: dict[str, Any] = {
+    document: DoctorDocument = {
         "schema": "bmz.doctor/1",
-        "versions": dict(view.versions),
+        "versions": view.versions,
         "system": view.system,
         "cpus": view.cpus,
         "memory_bytes": view.memory_bytes,
         "cache": view.cache,
         "cache_bytes": view.cache_bytes,
-        "formats": [asdict(entry) for entry in view.formats],
-        "starters": list(view.starters),
-        "confinement": dict(view.confinement),
+        "formats": view.formats,
+        "starters": view.starters,
+        "confinement": view.confinement,
     }
-    return json.dumps(document, indent=2)
+    return document_text(document)

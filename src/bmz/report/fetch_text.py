@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
+from bmz.report.document_text import document_text, failure_of
 from bmz.report.lines import Line
 from bmz.results.fetch import Fetched, FetchSummary, NotFetched
+
+if TYPE_CHECKING:
+    from bmz.results.documents import FetchDocument, FetchedModel
 
 
 def size_words(size: int | None) -> str:
@@ -74,14 +76,19 @@ def _fetched(done: Fetched) -> list[Line]:
 
 def fetch_json(summary: FetchSummary) -> str:
     """Give all of it as one document."""
-    return json.dumps(
-        {"schema": "bmz.fetch/1", "models": [_values(o) for o in summary.outcomes]}, indent=2
-    )
+    models = [_values(outcome) for outcome in summary.outcomes]
+    document: FetchDocument = {"schema": "bmz.fetch/1", "models": models}
+    return document_text(document)
 
 
-def _values(outcome: Fetched | NotFetched) -> dict[str, Any]:
+def _values(outcome: Fetched | NotFetched) -> FetchedModel:
     if isinstance(outcome, NotFetched):
-        error = outcome.error
-        told = {"code": error.code, "message": error.message, "hint": error.hint}
-        return {"model": outcome.model, "status": "failed", "error": told}
-    return {"status": "fetched", **asdict(outcome), "error": None}
+        return {"model": outcome.model, "status": "failed", "error": failure_of(outcome.error)}
+    return {
+        "status": "fetched",
+        "model": outcome.model,
+        "folder": outcome.folder,
+        "weights": outcome.weights,
+        "files": outcome.files,
+        "error": None,
+    }

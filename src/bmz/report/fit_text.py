@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING
 
+from bmz.report.document_text import document_text
 from bmz.report.lines import Line
 from bmz.report.search_text import SHORT_FORMATS
 from bmz.report.verdict_text import short_verdict
 from bmz.results.fit import FitView, ModelFit
+
+if TYPE_CHECKING:
+    from bmz.results.documents import FitDocument, RankedModel
+
 
 HEADINGS = ("model", "verdict", "score", "task", "runs here", "labels", "reasons")
 
@@ -82,7 +85,7 @@ def fit_json(view: FitView, top: int | None = None) -> str:
     top : only so many; None for all, with those that cannot be read
     """
     listed = datetime.fromtimestamp(view.fetched_at, UTC).isoformat(timespec="seconds")
-    document = {
+    document: FitDocument = {
         "schema": "bmz.fit/1",
         "image": str(view.image),
         "models": [_plain(model) for model in view.models[:top]],
@@ -90,10 +93,10 @@ def fit_json(view: FitView, top: int | None = None) -> str:
         "listed_at": listed,
         "stale": view.stale,
     }
-    return json.dumps(document, indent=2)
+    return document_text(document)
 
 
-def _plain(model: ModelFit) -> dict[str, Any]:
+def _plain(model: ModelFit) -> RankedModel:
     broken = [model.broken] if model.broken else []
     return {
         "id": model.id,
@@ -104,8 +107,8 @@ def _plain(model: ModelFit) -> dict[str, Any]:
         "score": round(model.score, 4),
         "reasons": [finding.message for finding in model.reasons] or broken,
         "task": model.task,
-        "weights_here": list(model.weights),
+        "weights_here": model.weights,
         "labels": model.labels,
         "sample_compared": model.sampled,
-        "findings": [asdict(finding) for finding in model.findings],
+        "findings": model.findings,
     }

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bmz.base.errors import BmzError
 from bmz.plan.recipe_choice import RecipeChoice
+from bmz.report.document_text import document_text
 from bmz.report.facts_text import facts_rows, facts_values
 from bmz.report.steps_text import step_words
 from bmz.results.show import ModelView, WeightsView
 from bmz.spec.model import AxisSpec, TensorSpec
 from bmz.spec.pixels import model_pixel_um
 from bmz.spec.task import dims_of, task_of
+
+if TYPE_CHECKING:
+    from bmz.results.documents import ShowDocument, ShownRecipe, Tensor
+
 
 Row = tuple[str, str]
 """A heading (empty to go on under the last one) and a text."""
@@ -102,7 +105,7 @@ def _tools_words(view: ModelView) -> str:
 def model_json(view: ModelView) -> str:
     """Give all of it as one document."""
     model = view.model
-    document: dict[str, Any] = {
+    document: ShowDocument = {
         "schema": "bmz.show/1",
         "id": model.id,
         "name": model.name,
@@ -114,30 +117,35 @@ def model_json(view: ModelView) -> str:
         "format_version": model.format_version,
         "folder": str(model.folder),
         "license": model.license,
-        "authors": list(model.authors),
-        "cite": [asdict(citation) for citation in model.cite],
-        "tags": list(model.tags),
+        "authors": model.authors,
+        "cite": model.cite,
+        "tags": model.tags,
         "inputs": [_tensor_values(tensor) for tensor in model.inputs],
         "outputs": [_tensor_values(tensor) for tensor in model.outputs],
         "pixel_um": model_pixel_um(model),
         "facts": facts_values(model),
         "recipe": _recipe_values(view.recipe),
-        "weights": [asdict(entry) for entry in view.weights],
-        "runs_code": list(view.code),
-        "remarks": list(model.remarks),
-        "defects": list(view.defects),
-        "reports": None if view.reports is None else [asdict(one) for one in view.reports],
+        "weights": view.weights,
+        "runs_code": view.code,
+        "remarks": model.remarks,
+        "defects": view.defects,
+        "reports": view.reports,
     }
-    return json.dumps(document, indent=2)
+    return document_text(document)
 
 
-def _recipe_values(recipe: RecipeChoice | BmzError) -> dict[str, Any]:
+def _recipe_values(recipe: RecipeChoice | BmzError) -> ShownRecipe:
     if isinstance(recipe, BmzError):
         return {"name": None, "why": recipe.message, "code": recipe.code, "parameters": {}}
-    return {**asdict(recipe), "parameters": dict(recipe.parameters)}
+    return {
+        "name": recipe.name,
+        "why": recipe.why,
+        "output": recipe.output,
+        "parameters": recipe.parameters,
+    }
 
 
-def _tensor_values(tensor: TensorSpec) -> dict[str, Any]:
+def _tensor_values(tensor: TensorSpec) -> Tensor:
     return {
         "id": tensor.id,
         "axes": tensor.letters,
@@ -145,7 +153,7 @@ def _tensor_values(tensor: TensorSpec) -> dict[str, Any]:
         "halo": {axis.letter: axis.halo for axis in tensor.axes if axis.halo},
         "channels": list(next((a.names for a in tensor.axes if a.letter == "c"), ())),
         "dtype": tensor.dtype,
-        "range": list(tensor.value_range),
-        "steps": [{"name": s.name, "kwargs": dict(s.kwargs)} for s in tensor.steps],
+        "range": tensor.value_range,
+        "steps": [{"name": s.name, "kwargs": s.kwargs} for s in tensor.steps],
         "optional": tensor.optional,
     }

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from bmz.base.progress import Loudness, Note
 from bmz.check.finding import DoesNotFit, Finding
 from bmz.report.counting import counted
+from bmz.report.document_text import document_text, failure_of
 from bmz.report.lines import Line
 from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
+
+if TYPE_CHECKING:
+    from bmz.results.documents import (
+        FailedImage,
+        PlanDocument,
+        PlannedImage,
+        RunRecord,
+        RunsDocument,
+    )
+
 
 LOUDNESS: Mapping[str, Loudness] = {
     "error": "error",
@@ -122,44 +131,44 @@ def _seconds(seconds: float) -> str:
 def run_json(summary: RunSummary) -> str:
     """Give the run record of a single image, or a list of them with the failures."""
     if len(summary.outcomes) == 1 and summary.done:
-        return json.dumps(summary.done[0].record, indent=2)
-    return _dumped(
-        {
-            "schema": "bmz.runs/1",
-            "runs": [done.record for done in summary.done],
-            "failed": [_failure(failure) for failure in summary.failed],
-        }
-    )
+        return document_text(summary.done[0].record)
+    document: RunsDocument = {
+        "schema": "bmz.runs/1",
+        "runs": [cast("RunRecord", done.record) for done in summary.done],
+        "failed": [_failure(failure) for failure in summary.failed],
+    }
+    return document_text(document)
 
 
 def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
     """Give what would be done with each image."""
-    plans = [
+    plans: list[PlannedImage] = [
         {
             "image": str(one.image),
             "plan": one.plan.as_record(),
             "bytes_in_one_piece": one.bytes_in_one_piece,
             "in_parts": one.in_parts,
-            "estimate": None if one.estimate is None else asdict(one.estimate),
-            "recipe": asdict(one.plan.recipe) | {"parameters": dict(one.plan.parameters)},
-            "findings": [asdict(finding) for finding in one.findings],
+            "estimate": one.estimate,
+            "recipe": {
+                "name": one.plan.recipe.name,
+                "why": one.plan.recipe.why,
+                "output": one.plan.recipe.output,
+                "parameters": one.plan.parameters,
+            },
+            "findings": one.findings,
         }
         for one in planned
         if isinstance(one, ImagePlan)
     ]
     failed = [_failure(one) for one in planned if isinstance(one, ImageFailed)]
-    return _dumped({"schema": "bmz.plan/1", "model": model, "plans": plans, "failed": failed})
-
-
-def _failure(failure: ImageFailed) -> dict[str, str]:
-    error = failure.error
-    return {
-        "image": str(failure.image),
-        "code": error.code,
-        "message": error.message,
-        "hint": error.hint,
+    document: PlanDocument = {
+        "schema": "bmz.plan/1",
+        "model": model,
+        "plans": plans,
+        "failed": failed,
     }
+    return document_text(document)
 
 
-def _dumped(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=2)
+def _failure(failure: ImageFailed) -> FailedImage:
+    return {"image": str(failure.image), **failure_of(failure.error)}

@@ -8,17 +8,23 @@ change of meaning raises the number of the document.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
+from inspect import getdoc
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from bmz.report.schema_fields import DOCUMENTS
-from bmz.report.schema_parts import PARTS, Field, Fields
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from typing_extensions import Doc
+
+from bmz.results import documents
 
 FOLDER = Path(__file__).parent / "schemas"
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_TYPES = {"str": "string", "int": "integer", "num": "number", "bool": "boolean", "any": None}
+DRAFT = GenerateJsonSchema.schema_dialect
+_WORDS = {"string": "str", "integer": "int", "number": "num", "boolean": "bool", None: "any"}
 
 INTRODUCTION = """# JSON documents
 
@@ -31,6 +37,65 @@ This page is made from the code: `python -m bmz.report.schemas docs/reference/js
 """
 
 
+def _name_of(kind: type) -> str | None:
+    schema = getattr(kind, "__annotations__", {}).get("schema")
+    named = schema and get_args(get_type_hints(kind)["schema"])
+    return named[0] if named else None
+
+
+DOCUMENTS: Mapping[str, type] = {
+    name: kind
+    for kind in vars(documents).values()
+    if isinstance(kind, type) and kind is not documents.RunFacts and (name := _name_of(kind))
+}
+"""Name, such as ``bmz.check/1`` -> the type of the document."""
+
+
+class _Generator(GenerateJsonSchema):
+    """Every field of a dataclass is written, and all fields say what they mean."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: ANN401, FBT001  (pydantic's signature)
+        return field["type"] == "dataclass-field" or super().field_is_required(field, total)
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002  (as above)
+        return False
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ANN401  (as above)
+        return self.generate_inner(schema["schema"])
+
+    def typed_dict_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ANN401  (as above)
+        return _described(super().typed_dict_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ANN401  (as above)
+        return _described(super().dataclass_schema(schema), schema["cls"])
+
+
+def _described(schema: dict[str, Any], kind: type) -> dict[str, Any]:
+    meanings = {"schema": "what this document is"} | _meanings(kind)
+    fields = sorted(schema["properties"].items(), key=lambda field: field[0] != "schema")
+    summary = (getdoc(kind) or "").partition("\n")[0].removesuffix(".")
+    described = {name: {**field, "description": meanings.get(name, "")} for name, field in fields}
+    return {**schema, "description": summary, "properties": described}
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """Read what each field means: off its `Doc`, or off the parameters in the docstring."""
+    _, _, parameters = (getdoc(kind) or "").partition("Parameters\n----------\n")
+    entries = re.findall(r"^(\w[\w, ]*?)(?: : |\n +)(.+(?:\n +.+)*)", parameters, re.MULTILINE)
+    told = {name: _plain(text) for names, text in entries for name in names.split(", ")}
+    hints = get_type_hints(kind, include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return told | {
+        n: doc.documentation for n, m in marks.items() for doc in m if isinstance(doc, Doc)
+    }
+
+
+def _plain(text: str) -> str:
+    """Give a text of a docstring as Markdown about JSON."""
+    return re.sub(r"\s+", " ", text).replace("``", "`").replace("None", "null")
+
+
+@cache
 def schema_of(name: str) -> dict[str, Any]:
     """Give the JSON Schema of a document such as ``bmz.check/1``.
 
@@ -39,15 +104,8 @@ def schema_of(name: str) -> dict[str, Any]:
     KeyError
         There is no such document.
     """
-    title, fields = DOCUMENTS[name]
-    used = sorted(_parts_in(fields))
-    return {
-        "$schema": DRAFT,
-        "title": name,
-        "description": title,
-        **_object(fields),
-        **({"$defs": {part: _object(PARTS[part]) for part in used}} if used else {}),
-    }
+    schema = TypeAdapter(DOCUMENTS[name]).json_schema(schema_generator=_Generator)
+    return {"$schema": DRAFT, **schema, "title": name}
 
 
 def file_of(name: str) -> Path:
@@ -60,75 +118,45 @@ def schema_text(name: str) -> str:
     return json.dumps(schema_of(name), indent=2, ensure_ascii=False) + "\n"
 
 
-def _object(fields: Fields) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {
-            key.rstrip("?"): {**_node(kind), "description": words}
-            for key, (kind, words) in fields.items()
-        },
-        "required": [key for key in fields if not key.endswith("?")],
-    }
-
-
-def _node(kind: Field) -> dict[str, Any]:
-    if isinstance(kind, Mapping):  # names that are not known beforehand
-        return {"type": "object", "additionalProperties": _node(kind["*"])}
-    if isinstance(kind, list):
-        array = {"type": "array", "items": _node(kind[0])}
-        return {"anyOf": [array, {"type": "null"}]} if kind[1:] else array
-    if kind.endswith("?"):
-        return {"anyOf": [_word(kind[:-1]), {"type": "null"}]}
-    return _word(kind)
-
-
-def _word(kind: str) -> dict[str, Any]:
-    if "|" in kind:
-        return {"enum": kind.split("|")}
-    if kind in PARTS:
-        return {"$ref": f"#/$defs/{kind}"}
-    if kind.startswith("bmz."):
-        return {"const": kind}
-    word = _TYPES[kind]
-    return {} if word is None else {"type": word}
-
-
-def _parts_in(fields: Fields) -> set[str]:
-    found: set[str] = set()
-    for kind, _ in fields.values():
-        while isinstance(kind, list | Mapping):
-            kind = kind[0] if isinstance(kind, list) else kind["*"]  # noqa: PLW2901  (what is in it)
-        name = kind.rstrip("?")
-        if name in PARTS:
-            found |= {name} | _parts_in(PARTS[name])
-    return found
-
-
 def schemas_page() -> str:
     """Give the page of the reference in Markdown."""
-    sections = [f"\n## {name}\n\n{title}\n\n{_table(f)}" for name, (title, f) in DOCUMENTS.items()]
-    parts = [f"\n## {name}\n\n{_table(fields)}" for name, fields in PARTS.items()]
-    return "".join([INTRODUCTION, *sections, "\n# Parts of documents\n", *parts])
+    schemas = {name: schema_of(name) for name in DOCUMENTS}
+    parts = {
+        part: of for schema in schemas.values() for part, of in schema.get("$defs", {}).items()
+    }
+    sections = [
+        f"\n## {name}\n\n{of['description']}\n\n{_table(of)}" for name, of in schemas.items()
+    ]
+    shared = [
+        f"\n## {part}\n\n{of['description']}.\n\n{_table(of)}" for part, of in sorted(parts.items())
+    ]
+    return "".join([INTRODUCTION, *sections, "\n# Parts of documents\n", *shared])
 
 
-def _table(fields: Fields) -> str:
-    return "| field | type | meaning |\n|---|---|---|\n" + "".join(_rows(fields))
+def _table(schema: Mapping[str, Any]) -> str:
+    return "| field | type | meaning |\n|---|---|---|\n" + "".join(_rows(schema))
 
 
-def _rows(fields: Fields) -> Iterator[str]:
-    for key, (kind, words) in fields.items():
-        yield f"| `{key}` | {_words(kind)} | {words} |\n"
+def _rows(schema: Mapping[str, Any]) -> Iterator[str]:
+    for name, field in schema["properties"].items():
+        left_out = "" if name in schema["required"] else "?"
+        yield f"| `{name}{left_out}` | {_words(field)} | {field['description']} |\n"
 
 
-def _words(kind: Field) -> str:
-    if isinstance(kind, Mapping):
-        return f"any name → {_words(kind['*'])}"
-    if isinstance(kind, list):
-        return f"list of {_words(kind[0])}" + ", or null" * len(kind[1:])
-    name = kind.rstrip("?")
-    if name in PARTS:
-        return f"[{kind}](#{name})"
-    return f"`{kind}`".replace("|", "\\|")
+def _words(field: Mapping[str, Any], null: str = "") -> str:
+    if "anyOf" in field:
+        return _words(field["anyOf"][0], "?")
+    if "$ref" in field:
+        part = field["$ref"].rpartition("/")[2]
+        return f"[{part}{null}](#{part.lower()})"
+    if "items" in field or "prefixItems" in field:
+        return f"list of {_words(field.get('items', {}))}" + ", or null" * len(null)
+    if "additionalProperties" in field:
+        inner = field["additionalProperties"]
+        return f"any name → {_words({} if inner is True else inner)}"
+    choices = [field["const"]] if "const" in field else field.get("enum")
+    kind = "\\|".join(choices) if choices else _WORDS[field.get("type")]
+    return f"`{kind}{null}`"
 
 
 if __name__ == "__main__":

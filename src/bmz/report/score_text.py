@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bmz.process.mask_errors import Kind, MaskError
 from bmz.process.matching import Matching
+from bmz.report.document_text import document_text
 from bmz.report.lines import Line
 from bmz.results.score import PairFailed, PairScore, ScoreSummary
+
+if TYPE_CHECKING:
+    from bmz.results.documents import Agreement, MeanAgreement, ScoreDocument, ScoredPair
+
 
 HEADINGS = ("IoU", "F1", "precision", "recall", "AP", "PQ", "mean IoU", "TP", "FP", "FN")
 PAIR_HEADINGS = ("mask", "F1", "AP", "PQ", "true", "found", "split", "merged", "missed", "false")
@@ -79,7 +82,7 @@ def _failed_lines(one: PairFailed) -> list[Line]:
 
 def score_json(summary: ScoreSummary) -> str:
     """Give all of it as one document."""
-    document: dict[str, Any] = {
+    document: ScoreDocument = {
         "schema": "bmz.score/1",
         "predicted": summary.predicted,
         "truth": summary.truth,
@@ -87,26 +90,46 @@ def score_json(summary: ScoreSummary) -> str:
         "image_mean": _image_mean(summary.scored),
         "pairs": [_pair_values(one) for one in summary.outcomes],
     }
-    return json.dumps(document, indent=2)
+    return document_text(document)
 
 
-def _values(iou: float, found: Matching) -> dict[str, Any]:
-    return {"iou": iou, **asdict(found)}
+def _values(iou: float, found: Matching) -> Agreement:
+    return {
+        "iou": iou,
+        "tp": found.tp,
+        "fp": found.fp,
+        "fn": found.fn,
+        "precision": found.precision,
+        "recall": found.recall,
+        "f1": found.f1,
+        "ap": found.ap,
+        "pq": found.pq,
+        "mean_matched_iou": found.mean_matched_iou,
+    }
 
 
-def _image_mean(scored: Sequence[PairScore]) -> list[dict[str, float]]:
+def _image_mean(scored: Sequence[PairScore]) -> list[MeanAgreement]:
     """Give for each threshold the mean over masks, in which each mask weighs the same."""
     if not scored:
         return []
     columns = zip(*(one.matchings for one in scored), strict=True)
-    return [
-        {"iou": iou} | {name: statistics.fmean(getattr(m, name) for m in some) for name in _SHARES}
-        for iou, some in zip(scored[0].ious, columns, strict=True)
-    ]
+    return [_mean(iou, some) for iou, some in zip(scored[0].ious, columns, strict=True)]
 
 
-def _pair_values(one: PairScore | PairFailed) -> dict[str, Any]:
-    sides = {
+def _mean(iou: float, matchings: Sequence[Matching]) -> MeanAgreement:
+    return {
+        "iou": iou,
+        "f1": statistics.fmean(one.f1 for one in matchings),
+        "precision": statistics.fmean(one.precision for one in matchings),
+        "recall": statistics.fmean(one.recall for one in matchings),
+        "ap": statistics.fmean(one.ap for one in matchings),
+        "pq": statistics.fmean(one.pq for one in matchings),
+        "mean_matched_iou": statistics.fmean(one.mean_matched_iou for one in matchings),
+    }
+
+
+def _pair_values(one: PairScore | PairFailed) -> ScoredPair:
+    sides: ScoredPair = {
         "name": one.pair.name,
         "predicted": None if one.pair.predicted is None else str(one.pair.predicted),
         "truth": None if one.pair.truth is None else str(one.pair.truth),
@@ -114,4 +137,4 @@ def _pair_values(one: PairScore | PairFailed) -> dict[str, Any]:
     if isinstance(one, PairFailed):
         return {**sides, "error": str(one.error or _failed_lines(one)[0][1])}
     scores = [_values(iou, m) for iou, m in zip(one.ious, one.matchings, strict=True)]
-    return {**sides, "scores": scores, "errors": [asdict(error) for error in one.errors]}
+    return {**sides, "scores": scores, "errors": one.errors}

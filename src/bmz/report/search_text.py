@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
+from bmz.report.document_text import document_text
 from bmz.results.search import Found, SearchView
+
+if TYPE_CHECKING:
+    from bmz.results.documents import FoundModel, SearchDocument
+
 
 HEADINGS = ("model", "dims", "task", "weights", "here", "labels", "name")
 
@@ -55,14 +58,32 @@ def _day(view: SearchView) -> str:
 
 def search_json(view: SearchView) -> str:
     """Give all of it as one document."""
-    document: dict[str, Any] = {
+    document: SearchDocument = {
         "schema": "bmz.search/1",
-        "models": [
-            {**asdict(found.card), "runs_here": found.runs_here, "score": round(found.score, 3)}
-            for found in view.found
-        ],
+        "models": [_values(found) for found in view.found],
         "of": view.of,
         "listed_at": datetime.fromtimestamp(view.fetched_at, UTC).isoformat(timespec="seconds"),
         "stale": view.stale,
     }
-    return json.dumps(document, indent=2)
+    return document_text(document)
+
+
+def _values(found: Found) -> FoundModel:
+    card = found.card
+    return {
+        "id": card.id,
+        "version": card.version,
+        "sha256": card.sha256,
+        "aliases": card.aliases,
+        "status": card.status,
+        "reason": card.reason,
+        "name": card.name,
+        "description": card.description,
+        "task": card.task,
+        "dims": card.dims,
+        "weights": card.weights,
+        "tags": card.tags,
+        "labels": card.labels,
+        "runs_here": found.runs_here,
+        "score": round(found.score, 3),
+    }

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from bmz.base.version import version
+from bmz.report.document_text import document_text
 from bmz.report.lines import Line
 from bmz.report.xml_text import xml_text
 from bmz.results.test import (
     CheckChange,
     ModelTested,
 )
+
+if TYPE_CHECKING:
+    from bmz.results.documents import ChangedCheck, TestDocument, TestedModel
+
 
 SCHEMA = "bmz.test/2"
 """In number 1 a quality that is poor was ``failed``; it is a ``warning`` since."""
@@ -73,17 +78,30 @@ def tested_json(
     changes: Sequence[CheckChange] | None = None,  # noqa: PT028  (it is no test)
 ) -> str:
     """Give the document ``bmz.test/2``, with the changes where there is a baseline."""
-    told = [
+    tested: list[TestedModel] = [
         {
             "model": m.model,
             "status": m.status,
             "warnings": m.warnings,
-            "checks": [asdict(c) for c in m.checks],
+            "checks": m.checks,
         }
         for m in models
     ]
-    more = {} if changes is None else {"changes": [asdict(c) | {"worse": c.worse} for c in changes]}
-    return json.dumps({"schema": SCHEMA, "models": told, **more}, indent=2)
+    document: TestDocument = {"schema": "bmz.test/2", "models": tested}
+    if changes is not None:
+        document["changes"] = [_change(change) for change in changes]
+    return document_text(document)
+
+
+def _change(change: CheckChange) -> ChangedCheck:
+    return {
+        "model": change.model,
+        "check": change.check,
+        "before": change.before,
+        "now": change.now,
+        "detail": change.detail,
+        "worse": change.worse,
+    }
 
 
 def tested_junit(models: Sequence[ModelTested]) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+from bmz.report.document_text import document_text
 from bmz.report.fetch_text import size_words
 from bmz.spec.code import CodeFile, ModelCode
 from bmz.zoo.trust import Trusted
+
+if TYPE_CHECKING:
+    from bmz.results.documents import TrustDocument
+
 
 HEADINGS = ("model", "weights", "sha256 of the code", "since", "code")
 _SHOWN = 12  # letters of a sha256 that tell codes apart
@@ -52,8 +56,8 @@ def trust_table(entries: Sequence[Trusted]) -> list[tuple[str, ...]]:
 
 def trust_json(entries: Sequence[Trusted]) -> str:
     """Give the entries as one document."""
-    entries_ = [asdict(entry) for entry in entries]
-    return json.dumps({"schema": "bmz.trust/1", "trusted": entries_}, indent=2)
+    document: TrustDocument = {"schema": "bmz.trust/1", "trusted": entries}
+    return document_text(document)
 
 
 def added_words(entries: Sequence[Trusted]) -> list[str]:

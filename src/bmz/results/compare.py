@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -15,6 +15,9 @@ from bmz.check.finding import Finding
 from bmz.process.consensus import Plausibility
 from bmz.process.mask_errors import MaskError
 from bmz.process.matching import Matching
+
+if TYPE_CHECKING:
+    from bmz.results.documents import ComparedModel
 
 
 @dataclass(frozen=True)
@@ -150,13 +153,13 @@ class Comparison:
     command : the whole call
     versions : of bmz and the libraries
     images : in the order of the call
-    models : what is known of each model that was asked for: name, sha256, licence
+    models : what is known of each model that was asked for: name, title, sha256
     """
 
     command: str
     versions: Mapping[str, str]
     images: tuple[ImageCompared, ...]
-    models: Sequence[Mapping[str, str]] = ()
+    models: Sequence[ComparedModel] = ()
 
     @property
     def exit_status(self) -> int:

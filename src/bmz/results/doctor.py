@@ -13,7 +13,8 @@ class FormatView:
     Parameters
     ----------
     format : as in model descriptions
-    framework, version : what runs it; version None where it is not installed
+    framework : what runs it
+    version : of the framework; None where it is not installed
     devices : that it sees
     trouble : what is wrong; empty where nothing is
     install : the line that installs the framework

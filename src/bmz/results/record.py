@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bmz.base.notes import plain_of
 from bmz.base.version import versions
 from bmz.check.finding import Finding
 from bmz.image.content import content_sha256
 from bmz.image.info import ImageInfo
 from bmz.plan.plan import Plan
 from bmz.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from bmz.results.documents import RecipeRecord, RunFacts
 
 SCHEMA = "bmz.run/1"
 """Name and number of the record's form; a change of meaning raises the number."""
@@ -23,10 +26,10 @@ def run_record(
     model: ModelSpec,
     info: ImageInfo,
     plan: Plan,
-    recipe: Mapping[str, Any],
+    recipe: RecipeRecord,
     findings: Iterable[Finding],
     image_sha256: str | None = None,
-) -> dict[str, Any]:
+) -> RunFacts:
     """Give what is known of a run before its result, as plain values.
 
     Parameters
@@ -35,7 +38,7 @@ def run_record(
     image_sha256 : `content_sha256` of the image, where it is known already
     """
     return {
-        "schema": SCHEMA,
+        "schema": "bmz.run/1",
         "model": model.id,
         "model_name": model.name,
         "model_sha256": model.sha256,
@@ -52,12 +55,12 @@ def run_record(
         "image_series": info.series,
         "image_remarks": list(info.remarks),
         "plan": plan.as_record(),
-        "recipe": dict(recipe),
+        "recipe": recipe,
         "objects_in": dict(plan.apart),
         "joined_over": dict(plan.joined),
         "device": plan.device,
         "versions": versions(),
-        "findings": [asdict(finding) for finding in findings],
+        "findings": plain_of(list(findings)),
     }
 
 

@@ -243,7 +243,12 @@ class Weights:
 
 @dataclass(frozen=True)
 class Citation:
-    """One reference, with its DOI or address."""
+    """One reference.
+
+    Parameters
+    ----------
+    where : its DOI or address
+    """
 
     text: str
     where: str = ""

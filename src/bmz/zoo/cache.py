@@ -39,6 +39,8 @@ class FileState:
     Parameters
     ----------
     status : ``unknown``: no sha256 was known, now it is
+    wanted : sha256; None where none was known
+    found : sha256
     why : what is wrong, where it is not the sha256 alone
     """
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -29,6 +30,9 @@ from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
 from bmz.results.compare import Comparison, ImageCompared, Judged, Result
 from bmz.results.score import IOUS
+
+if TYPE_CHECKING:
+    from bmz.results.documents import ComparedModel
 
 
 class NoTruthFor(CouldNotTell):
@@ -72,7 +76,7 @@ class Seen:
     """What is kept of images and models while they are run."""
 
     pixels: dict[Path, xr.DataArray] = field(default_factory=dict)
-    models: list[Mapping[str, str]] = field(default_factory=list)
+    models: list[ComparedModel] = field(default_factory=list)
 
 
 def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:

@@ -1,0 +1,517 @@
+"""The JSON documents that commands print, as typed dictionaries with the meaning of every field.
+
+Whoever writes a document says its type, so that mypy holds the two together; JSON Schemas and the
+page of the reference are made from here by ``bmz.report.schemas``. Commands import this for type
+checking alone. A field may be added to a document; a change of meaning raises its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired
+
+from typing_extensions import Doc, TypedDict  # pydantic asks for it below Python 3.12
+
+from bmz.check.finding import Finding
+from bmz.plan.estimate import Estimate
+from bmz.plan.record import PlanRecord
+from bmz.process.consensus import Plausibility
+from bmz.process.mask_errors import MaskError
+from bmz.process.matching import Matching
+from bmz.results.doctor import FormatView
+from bmz.results.search import Status
+from bmz.results.show import ToolReport, WeightsView
+from bmz.results.test import ModelCheck
+from bmz.spec.model import Citation
+from bmz.zoo.bringing import FetchedFile
+from bmz.zoo.cache import FileState
+from bmz.zoo.cached import CachedPackage
+from bmz.zoo.trust import Trusted
+
+
+class Failure(TypedDict):
+    """Why there is no answer."""
+
+    code: Annotated[str, Doc("of the error; never changes")]
+    message: Annotated[str, Doc("what happened, to what")]
+    hint: Annotated[str, Doc("the next step")]
+
+
+class FailedImage(Failure):
+    """An image without a result."""
+
+    image: Annotated[str, Doc("path")]
+
+
+class Listing(TypedDict):
+    """How old the list of models is."""
+
+    of: Annotated[int, Doc("models of the zoo")]
+    listed_at: Annotated[str, Doc("when the list was read")]
+    stale: Annotated[bool, Doc("the list is old, and a new one could not be had")]
+
+
+class FoundModel(TypedDict):
+    """A model of the zoo."""
+
+    id: Annotated[str, Doc("the name to give to other commands")]
+    version: Annotated[str, Doc("in the zoo")]
+    sha256: Annotated[str, Doc("of the manifest")]
+    aliases: Annotated[Sequence[str], Doc("other names")]
+    status: Annotated[Status, Doc("whether its description can be used")]
+    reason: Annotated[str | None, Doc("why not")]
+    name: Annotated[str, Doc("its own name")]
+    description: Annotated[str, Doc("one sentence")]
+    task: Annotated[str | None, Doc("such as instance-segmentation")]
+    dims: Annotated[str | None, Doc("`2d` or `3d`")]
+    weights: Annotated[Sequence[str], Doc("formats")]
+    tags: Sequence[str]
+    labels: Annotated[str | None, Doc("the label recipe, where one is known")]
+    runs_here: Annotated[bool, Doc("one of its formats can run here")]
+    score: Annotated[float, Doc("how well the words fit; 0 without words")]
+
+
+class SearchDocument(Listing):
+    """`bmz search`."""
+
+    schema: Literal["bmz.search/1"]
+    models: Annotated[Sequence[FoundModel], Doc("the most relevant first")]
+
+
+class DeclaredStep(TypedDict):
+    """A declared step."""
+
+    name: Annotated[str, Doc("of the step in the specification")]
+    kwargs: Annotated[Mapping[str, Any], Doc("its arguments")]
+
+
+class Tensor(TypedDict):
+    """An input or an output of a model."""
+
+    id: str
+    axes: Annotated[str, Doc("one letter an axis")]
+    sizes: Annotated[Mapping[str, str], Doc("such as `256 + 16n`")]
+    halo: Annotated[Mapping[str, int], Doc("px")]
+    channels: Annotated[Sequence[str], Doc("names")]
+    dtype: str
+    range: Annotated[Sequence[float | None], Doc("least and most")]
+    steps: Annotated[Sequence[DeclaredStep], Doc("declared")]
+    optional: bool
+
+
+class ShownRecipe(TypedDict):
+    """How the output of a model becomes labels."""
+
+    name: Annotated[str | None, Doc("null where there is none")]
+    why: Annotated[str, Doc("the evidence, or what is missing")]
+    output: Annotated[NotRequired[str], Doc("id of the output that becomes labels")]
+    code: Annotated[NotRequired[str], Doc("of the error, where there is none")]
+    parameters: Annotated[Mapping[str, Any], Doc("that the description or the facts give")]
+
+
+class ShowDocument(TypedDict):
+    """`bmz show`."""
+
+    schema: Literal["bmz.show/1"]
+    id: str
+    name: str
+    version: Annotated[str, Doc("in the zoo")]
+    task: str | None
+    dims: str | None
+    description: str
+    sha256: Annotated[str, Doc("of the manifest")]
+    format_version: str
+    folder: Annotated[str, Doc("where its files lie")]
+    license: str
+    authors: Sequence[str]
+    cite: Sequence[Citation]
+    tags: Sequence[str]
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    pixel_um: Annotated[Mapping[str, float], Doc("declared, or curated")]
+    facts: Annotated[Mapping[str, Any], Doc("curated, each with its source")]
+    recipe: Annotated[ShownRecipe, Doc("of the labels, or why there is none")]
+    weights: Sequence[WeightsView]
+    runs_code: Annotated[Sequence[str], Doc("what of it is code")]
+    remarks: Annotated[Sequence[str], Doc("of the parser")]
+    defects: Annotated[Sequence[str], Doc("that are known")]
+    reports: Annotated[
+        Sequence[ToolReport] | None, Doc("of other tools; null where they could not be had")
+    ]
+
+
+class FetchedModel(TypedDict):
+    """A model that was asked for."""
+
+    status: Literal["fetched", "failed"]
+    model: str
+    folder: Annotated[NotRequired[str], Doc("where it lies")]
+    weights: Annotated[NotRequired[Sequence[str]], Doc("formats that are here")]
+    files: NotRequired[Sequence[FetchedFile]]
+    error: Failure | None
+
+
+class FetchDocument(TypedDict):
+    """`bmz fetch`."""
+
+    schema: Literal["bmz.fetch/1"]
+    models: Annotated[Sequence[FetchedModel], Doc("in the order of the call")]
+
+
+class CacheDocument(TypedDict):
+    """`bmz cache list`."""
+
+    schema: Literal["bmz.cache/1"]
+    packages: Sequence[CachedPackage]
+
+
+class CacheVerifyDocument(TypedDict):
+    """`bmz cache verify`."""
+
+    schema: Literal["bmz.cache-verify/1"]
+    files: Sequence[FileState]
+
+
+class CacheRemoveDocument(TypedDict):
+    """`bmz cache remove`."""
+
+    schema: Literal["bmz.cache-remove/1"]
+    packages: Annotated[Sequence[CachedPackage], Doc("that are gone")]
+    bytes: Annotated[int, Doc("that are free now")]
+
+
+class CacheArchiveDocument(TypedDict):
+    """`bmz cache export` and `import`."""
+
+    schema: Literal["bmz.cache-archive/1"]
+    archive: Annotated[str, Doc("path")]
+    packages: Annotated[Sequence[str], Doc("sha256 of the manifests")]
+    files: Annotated[int, Doc("of the packages")]
+    bytes: Annotated[int, Doc("of the packages")]
+
+
+class CheckedImage(TypedDict):
+    """An image, held against a model."""
+
+    image: Annotated[str, Doc("path")]
+    series: Annotated[int | None, Doc("where the file holds several")]
+    verdict: Annotated[
+        str | None, Doc("`fits`, `adapts` or `mismatch`; null when it could not be told")
+    ]
+    warnings: Annotated[int, Doc("how many; with any, an image that fits does so with warnings")]
+    findings: Annotated[Sequence[Finding], Doc("all of them")]
+    error: Annotated[Failure | None, Doc("why it could not be told")]
+
+
+class CheckDocument(TypedDict):
+    """`bmz check`."""
+
+    schema: Literal["bmz.check/1"]
+    model: str
+    model_sha256: Annotated[str, Doc("of the manifest")]
+    images: Annotated[Sequence[CheckedImage], Doc("in the order of the call")]
+
+
+class RankedModel(TypedDict):
+    """A model, by how well an image fits it."""
+
+    id: Annotated[str, Doc("the name to give to other commands")]
+    version: Annotated[str, Doc("in the zoo")]
+    status: Annotated[str, Doc("`ok`, `broken` or `invalid`")]
+    verdict: Annotated[str | None, Doc("`fits`, `adapts` or `mismatch`")]
+    warnings: Annotated[int, Doc("how many the check gives")]
+    score: Annotated[float, Doc("0 to 1")]
+    reasons: Annotated[Sequence[str], Doc("what took points away, in words")]
+    task: str | None
+    weights_here: Annotated[Sequence[str], Doc("formats that can run here")]
+    labels: Annotated[str | None, Doc("the label recipe")]
+    sample_compared: Annotated[bool, Doc("the model's own sample was here to compare with")]
+    findings: Annotated[Sequence[Finding], Doc("of the check")]
+
+
+class FitDocument(Listing):
+    """`bmz fit`."""
+
+    schema: Literal["bmz.fit/1"]
+    image: Annotated[str, Doc("path")]
+    models: Annotated[Sequence[RankedModel], Doc("the best first")]
+
+
+class RecipeRecord(TypedDict):
+    """How a map became labels."""
+
+    name: Annotated[str, Doc("of the label recipe")]
+    why: Annotated[str, Doc("the evidence")]
+    output: Annotated[str, Doc("of the network that becomes labels")]
+    parameters: Annotated[Mapping[str, Any], Doc("of the recipe")]
+    declared: Annotated[NotRequired[Sequence[str]], Doc("declared steps after the network")]
+
+
+class PlannedImage(TypedDict):
+    """What would be done with an image."""
+
+    image: Annotated[str, Doc("path")]
+    plan: Annotated[PlanRecord, Doc("what would be done")]
+    bytes_in_one_piece: Annotated[int, Doc("about what the image would need")]
+    in_parts: Annotated[bool, Doc("it is read, labelled and written in parts")]
+    estimate: Annotated[Estimate | None, Doc("by a trial of two tiles")]
+    recipe: Annotated[RecipeRecord, Doc("of the labels")]
+    findings: Annotated[Sequence[Finding], Doc("of the header")]
+
+
+class PlanDocument(TypedDict):
+    """`bmz run --plan`."""
+
+    schema: Literal["bmz.plan/1"]
+    model: str
+    plans: Sequence[PlannedImage]
+    failed: Sequence[FailedImage]
+
+
+class WeightsFile(TypedDict):
+    """A file of weights."""
+
+    format: Annotated[str, Doc("of the description")]
+    file: Annotated[str, Doc("its name")]
+    sha256: Annotated[str | None, Doc("as the description states it")]
+
+
+class RequestRecord(TypedDict):
+    """The options of a call that decide its result."""
+
+    model: Annotated[str, Doc("as the call names it")]
+    axes: Annotated[str | None, Doc("--axes")]
+    channels: Annotated[Any, Doc("--channels")]
+    pixel_um: Annotated[Mapping[str, float], Doc("--pixel-size")]
+    scale: Annotated[Any, Doc("--scale")]
+    clip: Annotated[float | None, Doc("--clip")]
+    recipe: Annotated[str | None, Doc("--recipe")]
+    settings: Annotated[Mapping[str, str], Doc("--set")]
+    link: Annotated[Mapping[str, float], Doc("--link: least IoU by axis")]
+    link_gap: Annotated[int, Doc("--link-gap")]
+    tile: Annotated[int | None, Doc("--tile")]
+    save: Annotated[Sequence[str], Doc("--save")]
+    labels_format: Annotated[Literal["tiff", "zarr"], Doc("--format")]
+    engine: Annotated[Literal["bmz", "core"], Doc("--engine")]
+    force: Annotated[bool, Doc("--force")]
+
+
+class OwnCode(TypedDict):
+    """Code of a model that was run."""
+
+    what: Annotated[str, Doc("which code of the model")]
+    sha256: Annotated[str, Doc("of the code")]
+    run: Annotated[str, Doc("`confined` or `unconfined`")]
+
+
+class StreamedRecord(TypedDict):
+    """How an image was run in parts."""
+
+    block_px: Annotated[int | None, Doc("side of the blocks in which labels were made")]
+    overlap_px: Annotated[int | None, Doc("the widest overlap that was needed")]
+    note: Annotated[str | None, Doc("where objects may differ from those of one piece")]
+
+
+class RunFacts(TypedDict):
+    """What is known of a run before its result."""
+
+    schema: Literal["bmz.run/1"]
+    model: Annotated[str, Doc("the name by which it was asked for")]
+    model_name: Annotated[str, Doc("its own name")]
+    model_sha256: Annotated[str, Doc("of the manifest")]
+    weights: Annotated[WeightsFile, Doc("that were run")]
+    image: Annotated[str, Doc("path")]
+    image_sha256: Annotated[str, Doc("of the file; of a folder, of the list of its files")]
+    image_axes: Annotated[str, Doc("one letter an axis")]
+    image_shape: Annotated[Sequence[int], Doc("as stored")]
+    image_dtype: Annotated[str, Doc("as stored")]
+    image_series: Annotated[int, Doc("which image of the file")]
+    image_remarks: Annotated[Sequence[str], Doc("what else one should know of the file")]
+    plan: Annotated[PlanRecord, Doc("what was done")]
+    recipe: Annotated[RecipeRecord, Doc("of the labels")]
+    objects_in: Annotated[
+        Mapping[str, int],
+        Doc("positions along t and z, at each of which an object was counted anew"),
+    ]
+    joined_over: Annotated[
+        Mapping[str, int], Doc("positions along t and z over which labels were joined")
+    ]
+    device: Annotated[str, Doc("the same as in the plan")]
+    versions: Annotated[Mapping[str, str], Doc("of bmz, Python and the libraries")]
+    findings: Annotated[Sequence[Finding], Doc("of the check")]
+
+
+class RunRecord(RunFacts):
+    """`bmz run` of one image, and the run record `NAME.run.json`."""
+
+    request: Annotated[RequestRecord, Doc("the options of the call that decide the result")]
+    own_code: Annotated[OwnCode | None, Doc("of the model that was run")]
+    backend: Annotated[str, Doc("framework and version")]
+    seam_score: Annotated[
+        NotRequired[float | None], Doc("object edges on tile lines over those half a tile away")
+    ]
+    streamed: Annotated[NotRequired[StreamedRecord], Doc("where the image was run in parts")]
+    files: Annotated[Mapping[str, str], Doc("kind -> path beside the record")]
+    objects: Annotated[int | None, Doc("how many; null without labels")]
+    timings_s: Annotated[
+        Mapping[str, float], Doc("seconds of each stage; stages may overlap in a batch")
+    ]
+
+
+class RunsDocument(TypedDict):
+    """`bmz run` of several images."""
+
+    schema: Literal["bmz.runs/1"]
+    runs: Annotated[Sequence[RunRecord], Doc("of images that are done")]
+    failed: Sequence[FailedImage]
+
+
+class MeanAgreement(TypedDict):
+    """How well masks agree, as a mean over images."""
+
+    iou: Annotated[float, Doc("overlap from which two objects are the same")]
+    precision: Annotated[float, Doc("tp / (tp + fp)")]
+    recall: Annotated[float, Doc("tp / (tp + fn)")]
+    f1: Annotated[float, Doc("2 tp / (2 tp + fp + fn)")]
+    ap: Annotated[float, Doc("tp / (tp + fp + fn)")]
+    pq: Annotated[float, Doc("panoptic quality")]
+    mean_matched_iou: Annotated[float, Doc("of the pairs")]
+
+
+class Agreement(MeanAgreement):
+    """How well masks agree."""
+
+    tp: Annotated[int, Doc("found and true")]
+    fp: Annotated[int, Doc("found, and not true")]
+    fn: Annotated[int, Doc("true, and not found")]
+
+
+class ScoredPair(TypedDict):
+    """Two masks of the same name."""
+
+    name: str
+    predicted: Annotated[str | None, Doc("path; null where there is none of that name")]
+    truth: Annotated[str | None, Doc("path; null where there is none of that name")]
+    scores: Annotated[NotRequired[Sequence[Agreement]], Doc("one an IoU")]
+    errors: Annotated[
+        NotRequired[Sequence[MaskError]], Doc("objects that were split, merged, missed or invented")
+    ]
+    error: Annotated[NotRequired[str], Doc("why there is no score")]
+
+
+class ScoreDocument(TypedDict):
+    """`bmz score`."""
+
+    schema: Literal["bmz.score/1"]
+    predicted: Annotated[str, Doc("path")]
+    truth: Annotated[str, Doc("path")]
+    scores: Annotated[Sequence[Agreement], Doc("of all objects together")]
+    image_mean: Annotated[Sequence[MeanAgreement], Doc("mean over images")]
+    pairs: Annotated[Sequence[ScoredPair], Doc("image by image")]
+
+
+class TestedModel(TypedDict):
+    """A model that was tested."""
+
+    model: Annotated[str, Doc("the word by which it was asked for")]
+    status: Annotated[Literal["passed", "failed", "not-applicable"], Doc("warnings do not count")]
+    warnings: Annotated[int, Doc("how many of the checks warn")]
+    checks: Annotated[Sequence[ModelCheck], Doc("in the order in which they were made")]
+
+
+class ChangedCheck(TypedDict):
+    """A check whose status is another one than in the baseline."""
+
+    model: str
+    check: str
+    before: Annotated[str | None, Doc("status in the baseline; null where it was not made")]
+    now: Annotated[str | None, Doc("status now")]
+    detail: Annotated[str, Doc("of the check")]
+    worse: Annotated[bool, Doc("it counts for the exit status")]
+
+
+class TestDocument(TypedDict):
+    """`bmz test`."""
+
+    schema: Literal["bmz.test/2"]
+    models: Annotated[Sequence[TestedModel], Doc("in the order of the call")]
+    changes: Annotated[
+        NotRequired[Sequence[ChangedCheck]], Doc("with --baseline: what is another than before")
+    ]
+
+
+class ComparedModel(TypedDict):
+    """A model of a comparison."""
+
+    name: Annotated[str, Doc("the word of the call")]
+    title: str
+    sha256: Annotated[str, Doc("of the manifest")]
+
+
+class ComparedResult(TypedDict):
+    """One model with one setting on one image."""
+
+    model: str
+    settings: Annotated[Mapping[str, str], Doc("of the sweep")]
+    recipe: str
+    parameters: Annotated[Mapping[str, Any], Doc("of the recipe")]
+    objects: int | None
+    objects_in: Annotated[
+        Mapping[str, int],
+        Doc("positions along t and z, at each of which an object was counted anew"),
+    ]
+    joined_over: Annotated[
+        Mapping[str, int], Doc("positions along t and z over which labels were joined")
+    ]
+    command: Annotated[str, Doc("that repeats it")]
+    matchings: Annotated[Mapping[str, Matching], Doc("with the truth, by IoU")]
+    errors: Annotated[Sequence[MaskError], Doc("against the truth")]
+    agreement: Annotated[float | None, Doc("mean F1 with the other results")]
+    consensus: Annotated[float | None, Doc("F1 with the objects that most results have")]
+    stability: Annotated[float | None, Doc("mean F1 with results of changed images")]
+    plausible: Plausibility | None
+    network_s: float | None
+    labels_s: float | None
+    warnings: Annotated[int, Doc("how many of the findings")]
+    findings: Annotated[Sequence[Finding], Doc("of the check and of the output")]
+    error: Annotated[Failure | None, Doc("why there is no result")]
+
+
+class ComparedImage(TypedDict):
+    """All results of one image."""
+
+    image: Annotated[str, Doc("path")]
+    truth: Annotated[bool, Doc("there is one")]
+    results: Annotated[Sequence[ComparedResult], Doc("the best first")]
+
+
+class CompareDocument(TypedDict):
+    """`bmz compare`."""
+
+    schema: Literal["bmz.compare/1"]
+    command: Annotated[str, Doc("that repeats it")]
+    versions: Mapping[str, str]
+    models: Sequence[ComparedModel]
+    images: Sequence[ComparedImage]
+
+
+class DoctorDocument(TypedDict):
+    """`bmz doctor`."""
+
+    schema: Literal["bmz.doctor/1"]
+    versions: Mapping[str, str]
+    system: str
+    cpus: Annotated[int, Doc("to use")]
+    memory_bytes: Annotated[int | None, Doc("null where it is not known")]
+    cache: Annotated[str, Doc("its folder")]
+    cache_bytes: int
+    formats: Annotated[Sequence[FormatView], Doc("of weights")]
+    starters: Annotated[Sequence[str], Doc("models that are bundled")]
+    confinement: Annotated[Mapping[str, str], Doc("how code of models is shut in here")]
+
+
+class TrustDocument(TypedDict):
+    """`bmz trust list`."""
+
+    schema: Literal["bmz.trust/1"]
+    trusted: Sequence[Trusted]
