@@ -1,13 +1,14 @@
 """Label recipes against the tools that they follow, on maps made from real masks.
 
-``python benchmarks/parity.py [--recipe NAME] [--quick] [--shared FOLDER] [--environment FOLDER]``
+``python benchmarks/parity.py [--recipe NAME] [--quick] [--held-out] [--shared FOLDER]
+[--environment FOLDER]``
 
 Installs what PyPI has of the reference tools into an environment of its own, makes the maps that a
 network of each family is trained to give for the masks of ``FOLDER/data``, blurs them and adds
 noise at four strengths, and lets bmz and the reference label them. Rows go to the terminal and,
-unless it is quick, into ``docs/reference/parity.md`` in place of all rows of their recipes. Exit
-status 1 where the F1 of bmz with the truth is lower than that of the reference by more than 0.01
-in any row.
+unless it is quick, into ``docs/reference/parity.md`` in place of all rows of their recipes. With
+``--held-out`` the masks are others, of planes only, and the page stays as it is. Exit status 1
+where the F1 of bmz with the truth is lower than that of the reference by more than 0.01 in any row.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for the ideal maps of the 
 
 from references.cases import CASES, Case
 from references.environment import Environment
-from references.masks import STRENGTHS, Strength, degraded, planes, stacks
+from references.masks import STRENGTHS, Strength, degraded, held_out, planes, stacks
 from references.page import Row, verdict, write_page
 from references.score import Agreement
 
@@ -87,18 +88,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--recipe", choices=sorted({case.recipe for case in CASES}))
     parser.add_argument("--quick", action="store_true", help="two planes and one stack only")
+    parser.add_argument("--held-out", action="store_true", help="masks that the page has not")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     parser.add_argument("--environment", type=Path, default=ROOT / "build" / "parity")
     words = parser.parse_args()
     tools = Environment(words.environment.resolve()).prepared()
-    flat, deep = (read(words.shared, quick=words.quick) for read in (planes, stacks))
+    if words.held_out:
+        flat, deep = held_out(words.shared), []
+    else:
+        flat, deep = (read(words.shared, quick=words.quick) for read in (planes, stacks))
     rows = []
     for case in CASES:
-        if words.recipe in (None, case.recipe):
-            for row in compared(case, deep if case.in_stacks else flat, tools):
+        masks = deep if case.in_stacks else flat
+        if words.recipe in (None, case.recipe) and masks:
+            for row in compared(case, masks, tools):
                 print(row.line, flush=True)
                 rows.append(row)
-    if not words.quick:
+    if not words.quick and not words.held_out:
         write_page(PAGE, rows)
     bad = [row.words for row in rows if row.fails]
     print(verdict([row.line for row in rows]), *bad, sep="\n")

@@ -22,6 +22,17 @@ PLANES = (
     "scellseg/cytomembrane/309_masks.png",
     "scellseg/neurocyte/044_masks.png",
 )
+HELD_OUT = (
+    ("dsb2018/train/masks/*.tif", 15),
+    ("kinds/04_bacteria_yeast/*.mask.tif", 1),
+    ("kinds/05_he/*.mask.tif", 1),
+    ("kinds/06_em_neurites/*.mask.tif", 1),
+    ("kinds/10_tissue_membranes/*.mask.tif", 1),
+    ("kinds/15_other/*.mask.tif", 1),
+    ("scellseg/*/*_masks.png", 1),
+)
+"""Other masks of planes: files, and every how many of them is taken, without those of `PLANES`."""
+
 STACKS = ("stardist/mask3d.tif", "kinds/12_stacks_3d/plantseg__sample_ovule.mask.tif")
 
 LARGEST_PLANE, LARGEST_STACK = 320, 56
@@ -68,6 +79,14 @@ HOLE_RADIUS_PX = 2
 def planes(shared: Path, *, quick: bool) -> list[LabelArray]:
     """Read the masks of planes, numbered from 1 without gaps."""
     return _read(shared, PLANES[: QUICK if quick else None], LARGEST_PLANE)
+
+
+def held_out(shared: Path) -> list[LabelArray]:
+    """Read masks of planes that no row of the table is made of."""
+    data = shared / "data"
+    files = (sorted(data.glob(pattern))[::every] for pattern, every in HELD_OUT)
+    names = [str(path.relative_to(data)) for group in files for path in group]
+    return _read(shared, [name for name in names if name not in PLANES], LARGEST_PLANE)
 
 
 def stacks(shared: Path, *, quick: bool) -> list[LabelArray]:

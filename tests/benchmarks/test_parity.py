@@ -147,3 +147,15 @@ def test_maps_get_worse_with_each_strength_and_masks_stay(number: int) -> None:
     assert apart == sorted(apart)
     assert apart[0] < 0.001
     np.testing.assert_array_equal(ideal, before)
+
+
+def test_masks_held_out_are_many_and_none_of_the_table(shared: Path) -> None:
+    from references import masks
+
+    planes = [mask.tobytes() for mask in masks.planes(shared, quick=False)]
+
+    held_out = [mask.tobytes() for mask in masks.held_out(shared)]
+
+    assert len(held_out) > 30
+    assert len(set(held_out)) == len(held_out)
+    assert not set(held_out) & set(planes)
