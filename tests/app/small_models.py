@@ -110,5 +110,5 @@ def job_of(
 def ready_of(job: Job, shape: tuple[int, ...], axes: str = "yx", **words: Any) -> Ready:
     """Plan the run of an image without content."""
     info = inspect_array(np.broadcast_to(np.float32(0), shape), axes=axes)
-    case = FitCase(job.model, info, None, info.pixel_um, **words)
+    case = FitCase(job.model, info, None, **words)
     return Ready(info.path, CheckedHeader(case, CheckReport(())), make_plan(case, job.decided))

@@ -20,7 +20,7 @@ def codes(case: FitCase, pixels: Axed | None = None) -> dict[str, str]:
 
 def test_an_image_that_fits_gives_neither_errors_nor_warnings() -> None:
     info = image(pixel_um={"y": 0.5, "x": 0.5})
-    case = FitCase(model(um=0.5), info, pixel_um=info.pixel_um)
+    case = FitCase(model(um=0.5), info)
 
     report = check_pixels(check_header(case), pixels(info))
 
@@ -128,7 +128,7 @@ def test_named_channels_in_another_order_are_adapted() -> None:
 def test_pixel_sizes_are_compared_both_ways(
     image_um: float, code: str | None, severity: str | None
 ) -> None:
-    case = FitCase(model(um=0.5), image(), pixel_um={"y": image_um, "x": image_um})
+    case = FitCase(model(um=0.5), image(pixel_um={"y": image_um, "x": image_um}))
 
     found = {c: s for c, s in codes(case).items() if c.startswith("scale")}
 
@@ -136,7 +136,7 @@ def test_pixel_sizes_are_compared_both_ways(
 
 
 def test_a_resize_that_was_asked_for_ends_the_question_of_scale() -> None:
-    case = FitCase(model(um=0.5), image(), pixel_um={"y": 2, "x": 2}, scale=4.0)
+    case = FitCase(model(um=0.5), image(pixel_um={"y": 2, "x": 2}), scale=4.0)
 
     assert not [code for code in codes(case) if code.startswith("scale")]
 
@@ -236,7 +236,7 @@ def test_a_curated_pixel_size_counts_where_none_is_declared_and_is_called_curate
     lobster = replace(model(space="zyx"), alias="passionate-t-rex")
     info = image("zyx", (64, 64, 64), pixel_um={"z": 0.25, "y": 0.6, "x": 0.6})
 
-    report = check_header(FitCase(lobster, info, pixel_um=info.pixel_um)).report
+    report = check_header(FitCase(lobster, info)).report
 
     (finding,) = (f for f in report.findings if f.code == "scale.far")
     assert finding.evidence == "curated"
@@ -248,7 +248,7 @@ def test_a_declared_pixel_size_is_called_declared() -> None:
     known = replace(model(um=0.5), alias="passionate-t-rex")
     info = image(pixel_um={"y": 2.0, "x": 2.0})
 
-    report = check_header(FitCase(known, info, pixel_um=info.pixel_um)).report
+    report = check_header(FitCase(known, info)).report
 
     (finding,) = (f for f in report.findings if f.code == "scale.far")
     assert finding.evidence == "declared"

@@ -35,7 +35,7 @@ def square(um: float) -> dict[str, float]:
 
 
 def said(of: ModelSpec, found: Mapping[str, float], **more: Any) -> list[Finding]:
-    return list(scale_findings(FitCase(of, image(), pixel_um=found, **more)))
+    return list(scale_findings(FitCase(of, image(pixel_um=found), **more)))
 
 
 def codes(of: ModelSpec, found: Mapping[str, float], **more: Any) -> list[str]:
@@ -273,8 +273,8 @@ def test_a_number_that_cannot_be_meant_is_an_error_where_it_would_be_used() -> N
     ("case", "codes"),
     [
         (FitCase(model(), image(odd_pixel=SCREEN)), ["scale.unknown"]),
-        (FitCase(model(um=0.5), image(odd_pixel=SCREEN), pixel_um=square(0.5)), []),
-        (FitCase(model(um=0.5), image(odd_pixel=SCREEN), pixel_um=square(0.7)), ["scale.off"]),
+        (FitCase(model(um=0.5), image(odd_pixel=SCREEN, pixel_um=square(0.5))), []),
+        (FitCase(model(um=0.5), image(odd_pixel=SCREEN, pixel_um=square(0.7))), ["scale.off"]),
         (FitCase(model(um=0.5), image(odd_pixel=SCREEN), scale=1.0), []),
     ],
     ids=["the model has none", "the user said it", "what the user said is off", "the user scales"],

@@ -65,7 +65,7 @@ PLAIN = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE))
 def planned(spec: ModelSpec, shape: tuple[int, ...] = (100, 60), **more: Any) -> Plan:
     axes = more.pop("axes", "yx")
     info = ImageInfo(Path("a.tif"), axes, shape, np.dtype("uint8"))
-    case = FitCase(spec, info, more.pop("channels", None), {}, more.pop("scale", None))
+    case = FitCase(spec, info, more.pop("channels", None), more.pop("scale", None))
     device = more.pop("device", "cpu")
     return make_plan(case, Decided(ONNX, device, RecipeChoice("none", "", "out"), **more))
 

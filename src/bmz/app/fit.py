@@ -211,7 +211,7 @@ class _Judge:
     def __call__(self, one: Candidate) -> ModelFit:
         sample = sample_measures(one.package, one.model, self._settings)
         info = self._seen.info
-        case = FitCase(one.model, info, self._channels, info.pixel_um, sample=sample)
+        case = FitCase(one.model, info, self._channels, sample=sample)
         case = replace(case, measured=self._measured(case))
         report, card = self._report(one, case), one.card
         return ModelFit(

@@ -18,10 +18,9 @@ class FitCase:
 
     Parameters
     ----------
-    model, image : the two
+    model, image : the two; the image with the pixel size that the user said, else that of its file
     channels : the image channel for each channel of the model, in order; `EMPTY_CHANNEL` for
         zeros; None when the user did not say
-    pixel_um : pixel size in um along z, y, x: the user's word, else the file's
     scale : factor by which the image is resized before the network; None when not asked for
     measured : what was measured on the image, by channel of the model; empty when nothing was
     sample : the same of the model's own sample or test tensor
@@ -30,7 +29,6 @@ class FitCase:
     model: ModelSpec
     image: ImageInfo
     channels: tuple[int, ...] | None = None
-    pixel_um: Mapping[str, float] = field(default_factory=dict)
     scale: float | None = None
     measured: Mapping[int, PlaneMeasures] = field(default_factory=dict)
     sample: Mapping[int, PlaneMeasures] = field(default_factory=dict)

@@ -56,7 +56,7 @@ def scale_findings(case: FitCase) -> Iterator[Finding]:
 
 
 def _compared(case: FitCase) -> Iterator[Finding]:
-    size, found = known_pixel_size(case.model), case.pixel_um
+    size, found = known_pixel_size(case.model), case.image.pixel_um
     wanted = size.um
     where = f"{case.inputs[0].id}.x"
     yield from _anisotropy(case, wanted)  # a resize keeps it as it is
@@ -82,10 +82,10 @@ def _compared(case: FitCase) -> Iterator[Finding]:
 
 def _carried_on(case: FitCase) -> Iterator[Finding]:
     """Yield a length that no pixel has, although the network does not need it."""
-    factor = scale_to(known_pixel_size(case.model).um, case.pixel_um)
+    factor = scale_to(known_pixel_size(case.model).um, case.image.pixel_um)
     if factor is not None and not _reaches(factor, ABSURD):
         return  # the model is made for such pixels
-    stated = {axis: um for axis, um in case.pixel_um.items() if axis in case.image.sizes}
+    stated = {axis: um for axis, um in case.image.pixel_um.items() if axis in case.image.sizes}
     absurd = {axis: um for axis, um in stated.items() if not _is_plausible(axis, um)}
     told = [f"{axis}: {um:.4g} um" for axis, um in absurd.items()]
     told += case.image.impossible_pixel.values()
@@ -112,7 +112,7 @@ def _reaches(ratio: float, limit: float) -> bool:
 
 
 def _anisotropy(case: FitCase, wanted: Mapping[str, float]) -> Iterator[Finding]:
-    found = case.pixel_um
+    found = case.image.pixel_um
     for axis, limit, words in SHAPES:
         known = {axis, "x"} <= wanted.keys() & found.keys()
         if axis not in case.model.space or not known:
@@ -140,7 +140,7 @@ def _absurd(factor: float, size: PixelSize, found: Mapping[str, float], where: s
 
 
 def _unknown(case: FitCase, size: PixelSize, where: str) -> Finding:
-    wanted, found = size.um, case.pixel_um
+    wanted, found = size.um, case.image.pixel_um
     # a depth alone is not compared, so who states nothing else states no pixel size
     by_model, by_image = ({"y", "x"} & sizes.keys() for sizes in (wanted, found))
     who = (

@@ -62,7 +62,7 @@ def ask_of(
         A word does not suit the image.
     """
     info = with_pixel_size(info, request.pixel_um)
-    case = FitCase(model, info, request.channels, info.pixel_um, sample=sample)
+    case = FitCase(model, info, request.channels, sample=sample)
     return check_header(case, partial(scaled, request=request, sample=partial(look, info)))
 
 

@@ -33,7 +33,7 @@ def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Axed]) -> Fi
     """
     if request.scale != "auto":
         return replace(case, scale=request.scale)
-    factor = scale_to(known_pixel_size(case.model).um, case.pixel_um)
+    factor = scale_to(known_pixel_size(case.model).um, case.image.pixel_um)
     if factor is None:
         factor = object_factor(case.measured_on(sample()))
     if factor is None:
