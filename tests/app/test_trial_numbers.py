@@ -11,7 +11,7 @@ from tests.app.small_models import MAP, job_of, mapped, model, ready_of, tensor
 
 from bmz.base.steps import Step
 from bmz.engine import memory_probe as trial
-from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, can_stream
+from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, why_in_one_piece
 from bmz.engine.job import Job, Ready
 from bmz.engine.memory_probe import tile_inputs, try_two_tiles, with_fitting_tiles
 from bmz.plan.blocks import Blocks
@@ -245,26 +245,29 @@ def test_the_memory_of_an_image_in_parts_is_that_of_a_block_with_its_overlap() -
 
 
 @pytest.mark.parametrize(
-    ("words", "scale", "wanted"),
+    ("words", "scale", "why"),
     [
-        ({}, None, True),
-        ({"recipe": "none", "save": frozenset({"raw"})}, None, True),
-        ({"engine": "core"}, None, False),
-        ({"settings": {"min_size": "9"}}, None, True),
-        ({"settings": {"min_size": "9"}}, 0.5, True),
-        ({"settings": {"remove_border": "true"}}, 0.5, True),
-        ({"recipe": "argmax"}, None, True),
-        ({"recipe": "argmax", "settings": {"instances": "false"}}, None, False),
-        ({"recipe": "labels"}, None, False),
+        ({}, None, ""),
+        ({"recipe": "none", "save": frozenset({"raw"})}, None, ""),
+        ({"engine": "core"}, None, "bioimageio.core takes whole images"),
+        ({"settings": {"min_size": "9"}}, None, ""),
+        ({"settings": {"min_size": "9"}}, 0.5, ""),
+        ({"settings": {"remove_border": "true"}}, 0.5, ""),
+        ({"recipe": "argmax"}, None, ""),
+        ({"recipe": "argmax", "settings": {"instances": "false"}}, None, "classes"),
+        ({"recipe": "labels"}, None, "recipe 'labels' labels whole images alone"),
     ],
     ids=str,
 )
 def test_an_image_is_run_in_parts_where_labels_of_blocks_are_those_of_the_whole(
-    words: dict[str, Any], scale: float | None, wanted: bool
+    words: dict[str, Any], scale: float | None, why: str
 ) -> None:
     job = job_of(**words)
 
-    assert can_stream(ready_of(job, (64, 64), scale=scale), job) == wanted
+    told = why_in_one_piece(ready_of(job, (64, 64), scale=scale), job)
+
+    assert bool(told) == bool(why)
+    assert why in told
 
 
 def test_two_inputs_or_declared_steps_that_make_labels_need_one_piece() -> None:
@@ -274,8 +277,23 @@ def test_two_inputs_or_declared_steps_that_make_labels_need_one_piece() -> None:
     declared = job_of(model(outputs=[mapped("bcyx", flows, channels=3)]))
 
     found = [
-        can_stream(ready_of(job, shape, "cyx"), job)
+        why_in_one_piece(ready_of(job, shape, "cyx"), job)
         for job, shape in ((two, (2, 64, 64)), (optional, (1, 64, 64)), (declared, (1, 64, 64)))
     ]
 
-    assert found == [False, True, False]
+    assert found == [
+        "the model takes several inputs",
+        "",
+        "the declared step cellpose_flow_dynamics makes the labels",
+    ]
+
+
+def test_a_step_whose_statistics_blocks_do_not_give_needs_one_piece() -> None:
+    along_x = Step("zero_mean_unit_variance", {"axes": ("x",), "eps": 1e-6})
+    job = job_of(model([tensor(steps=(along_x,))], [MAP]))
+
+    why = why_in_one_piece(ready_of(job, (64, 64)), job)
+
+    assert why == (
+        "the declared step zero_mean_unit_variance takes statistics that blocks do not give"
+    )

@@ -7,14 +7,14 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.process.flows import cells_without_label
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import Value
 from bmz.process.recipes import RECIPES
+from bmz.process.stardist import longest_ray
 from bmz.process.thresholds import threshold_of
 from bmz.process.whole_map import (
-    least_overlap,
     streamed_otsu,
-    unlabelled,
     whole_map_parameters,
 )
 
@@ -126,19 +126,21 @@ def test_blocks_see_as_far_as_the_longest_ray_of_a_candidate(
 ) -> None:
     asked = complete("stardist", prob_threshold=0.5)
 
-    assert least_overlap(RECIPES["stardist"], candidates(*told), asked, grid) == overlap
+    assert longest_ray(candidates(*told), asked, grid) == overlap
 
 
 def test_blocks_of_stacks_are_cut_along_y_and_x_whatever_the_grid_along_z() -> None:
     stack = candidates((0.9, 8.0), (0.9, 9.0))[:, None].repeat(3, axis=1)
 
-    assert least_overlap(RECIPES["stardist"], stack, complete("stardist"), (1, 4, 4)) == 3
+    assert longest_ray(stack, complete("stardist"), (1, 4, 4)) == 3
 
 
 def test_other_recipes_need_no_least_overlap() -> None:
     maps = candidates((0.9, 50))
 
-    assert least_overlap(RECIPES["components"], maps, complete("components"), (1, 1)) == 0
+    needs = RECIPES["components"].in_blocks
+    assert needs is not None
+    assert needs.least_overlap(maps, complete("components"), (1, 1)) == 0
 
 
 @pytest.mark.parametrize("threshold", [0.0, 2.0])
@@ -149,9 +151,10 @@ def test_what_flows_hold_for_a_cell_and_leave_without_a_label_is_marked(threshol
     labels = np.array([[0, 0, 0, 5]])
 
     asked = complete("flows", cellprob_threshold=threshold)
-    marked = unlabelled(RECIPES["flows"], maps, labels, asked)
+    marked = cells_without_label(maps, labels, asked)
 
     assert marked.tolist() == [[False, False, threshold < 2, False]]
-    labelled = unlabelled(RECIPES["flows"], maps, np.ones((1, 4), np.int32), asked)
-    assert not labelled.any()
-    assert unlabelled(RECIPES["components"], maps, labels, asked).tolist() == [[False] * 4]
+    assert not cells_without_label(maps, np.ones((1, 4), np.int32), asked).any()
+    needs = RECIPES["components"].in_blocks
+    assert needs is not None
+    assert needs.unlabelled(maps, labels, asked).tolist() == [[False] * 4]

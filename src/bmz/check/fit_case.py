@@ -36,7 +36,7 @@ class FitCase:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Give the inputs that an image must fill."""
-        return tuple(tensor for tensor in self.model.inputs if not tensor.optional)
+        return self.model.required_inputs
 
     @property
     def channels_wanted(self) -> int:

@@ -1,14 +1,21 @@
-"""Which images are run in parts, and what memory either way needs."""
+"""Which images are run in parts, why others are not, and what memory either way needs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from math import prod
 
+import numpy as np
+
+from bmz.base.arrays import AnyArray
 from bmz.engine.job import Job, Ready
 from bmz.engine.labelling import Labelling
 from bmz.plan.plan import Plan
 from bmz.process.finish import Finish
+from bmz.process.recipe import Recipe
+from bmz.process.streamed_steps import PartedReference, StepNotStreamed, streamed_ops
 from bmz.spec.model import TensorSpec
 
 BYTES_A_PIXEL = 24
@@ -36,34 +43,74 @@ def bytes_in_parts(ready: Ready, job: Job) -> int:
     return prod(seen.values()) * (4 * (output.channels or 1) + BYTES_A_PIXEL + 8)
 
 
-def can_stream(ready: Ready, job: Job) -> bool:
-    """Say whether an image can be run in parts: one input, and a map, with a mask of it or not."""
-    inputs = [tensor for tensor in job.model.inputs if not tensor.optional]
-    return (
-        len(inputs) == 1
-        and job.request.engine == "bmz"
-        and not output_of(job).per_object
-        and (job.labelling.recipe is None or _labels_in_parts(ready.plan, job.labelling))
-    )
+def in_parts(ready: Ready, job: Job) -> bool:
+    """Say whether an image needs more memory than it may have, and can be run in parts."""
+    return over_limit(ready, job) and not why_in_one_piece(ready, job)
 
 
-def _labels_in_parts(plan: Plan, labelling: Labelling) -> bool:
-    recipe = labelling.recipe
-    return bool(
-        recipe is not None
-        and not recipe.per_object
-        and recipe.name != "labels"
-        and not labelling.label_steps
-        and labelling.parameters.get("instances", True)
-        # sizes in px of the image are looked at where the labels are on it
-        and (
-            plan.scale == 1
-            or recipe.rescale == "maps"
-            or replace(labelling.finish, remove_border=False) == Finish()
-        )
-    )
+def over_limit(ready: Ready, job: Job) -> bool:
+    """Say whether an image would need more memory in one piece than it may have."""
+    limit = ready.plan.blocks.memory_bytes
+    return limit is not None and bytes_in_one_piece(ready, job) > limit
+
+
+def why_in_one_piece(ready: Ready, job: Job) -> str:
+    """Say why an image cannot be run in parts; nothing where it can.
+
+    Returns
+    -------
+    str
+        a clause without a capital and without its end
+    """
+    return next(_reasons(ready.plan, job), "")
+
+
+def _reasons(plan: Plan, job: Job) -> Iterator[str]:
+    labelling, recipe = job.labelling, job.labelling.recipe
+    if len(job.model.required_inputs) > 1:
+        yield "the model takes several inputs"
+    if job.request.engine == "core":
+        yield "bioimageio.core takes whole images"
+    if output_of(job).per_object:
+        yield "the model gives one output per object, and no map"
+    if recipe is not None:
+        yield from _reasons_of_labels(plan, labelling, recipe)
+    yield from _steps_of_whole_images(job)
+
+
+def _reasons_of_labels(plan: Plan, labelling: Labelling, recipe: Recipe) -> Iterator[str]:
+    if labelling.label_steps:
+        yield f"the declared step {labelling.label_steps[0].name} makes the labels"
+    elif recipe.in_blocks is None:
+        yield f"recipe '{recipe.name}' labels whole images alone"
+    elif why := recipe.in_blocks.refused(labelling.parameters):
+        yield why
+    # sizes in px of the image are looked at where the labels are on it
+    at_end = replace(labelling.finish, remove_border=False)
+    if plan.scale != 1 and recipe.rescale != "maps" and at_end != Finish():
+        yield "sizes of objects are given in px of the image, and labels are made on a resized one"
+
+
+def _steps_of_whole_images(job: Job) -> Iterator[str]:
+    """Try the declared steps on a tensor of a few pixels, which tells what can be streamed."""
+    tensor, output = job.model.required_inputs[0], output_of(job)
+    small: dict[str, PartedReference] = {
+        one.id: (partial(_few_pixels, one), one.letters) for one in (tensor, output)
+    }
+    own = {tensor.id: small[tensor.id]}
+    try:
+        streamed_ops(tensor.steps, *small[tensor.id], own)
+        if not output.per_object:
+            streamed_ops(job.labelling.map_steps, *small[output.id], small)
+    except StepNotStreamed as why:
+        yield f"the declared step {why.step.name} takes statistics that blocks do not give"
+
+
+def _few_pixels(tensor: TensorSpec) -> list[AnyArray]:
+    sizes = {"b": 1, "c": tensor.channels or 1}
+    return [np.zeros([sizes.get(axis, 2) for axis in tensor.letters], np.float32)]
 
 
 def output_of(job: Job) -> TensorSpec:
     """Give the output that becomes labels, or is kept as it is."""
-    return next(t for t in job.model.outputs if t.id == job.labelling.choice.output)
+    return job.model.output(job.labelling.choice.output)

@@ -137,7 +137,7 @@ def decide_labelling(
         raise RecipeUnknown(recipe)
     words = dict(settings)
     choice = choose_recipe(model, recipe=recipe, output=words.pop(OUTPUT, None))
-    tensor = next(t for t in model.outputs if t.id == choice.output)
+    tensor = model.output(choice.output)
     maps, labels = parted_steps(tensor.steps)
     if choice.name != "labels":
         labels = ()
@@ -156,7 +156,7 @@ def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:
     family = RECIPES.get(name)
     if family is None:
         return MIRRORED
-    channels = next(tensor.channels for tensor in model.outputs if tensor.id == choice.output)
+    channels = model.output(choice.output).channels
     return family.tiles_for(channels, len(model.space), stated)
 
 

@@ -50,7 +50,7 @@ def model_measures(model: ModelSpec, notes: Sequence[Path]) -> dict[int, PlaneMe
 
 def _measured(model: ModelSpec) -> dict[int, PlaneMeasures]:
     found: dict[int, PlaneMeasures] = {}
-    for tensor in (t for t in model.inputs if not t.optional):
+    for tensor in model.required_inputs:
         start = len(found)
         for number, plane in enumerate(_planes(tensor, model.folder)):
             measures = measure_plane(plane)

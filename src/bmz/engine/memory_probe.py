@@ -124,7 +124,7 @@ def tile_inputs(job: Job, plan: Plan) -> Sequence[AnyArray]:
     """
     rng = np.random.default_rng(0)
     inputs = []
-    needed = [tensor for tensor in job.model.inputs if not tensor.optional]
+    needed = job.model.required_inputs
     for tensor, channels in zip(needed, plan.channels, strict=True):
         sizes = {"b": plan.batch, "c": len(channels), **plan.tiling.tile}
         shape = [sizes.get(axis, 1) for axis in tensor.letters]

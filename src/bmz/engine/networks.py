@@ -48,7 +48,7 @@ def open_network(  # noqa: PLR0913  (four of them are keywords with defaults)
     code = model_code(weights)
     if code is not None and permit == "no":
         raise NeedsTrust(model, code)
-    required = tuple(tensor.id for tensor in model.inputs if not tensor.optional)
+    required = tuple(tensor.id for tensor in model.required_inputs)
     to_load = ToLoad(
         path=weights.file.path,
         input_ids=required if inputs is None else tuple(inputs),

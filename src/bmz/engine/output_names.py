@@ -72,7 +72,7 @@ def _by_test(
     candidates: Sequence[tuple[str, ...]],
     opened: Callable[[tuple[str, ...]], Backend],
 ) -> tuple[str, ...] | None:
-    tensors = [*(t for t in model.inputs if not t.optional), *model.outputs]
+    tensors = [*model.required_inputs, *model.outputs]
     arrays = [_test_tensor(tensor, model.folder) for tensor in tensors]
     if not candidates or any(array is None for array in arrays):
         return None

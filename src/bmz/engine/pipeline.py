@@ -218,7 +218,7 @@ def taken_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> dict[str, Ref
     dict
         id -> input in the layout of its tensor, and the letters of its dimensions
     """
-    inputs = [tensor for tensor in model.inputs if not tensor.optional]
+    inputs = model.required_inputs
     taken = {}
     for tensor, channels in zip(inputs, plan.channels, strict=True):
         pixels = take_channels(plane, channels)
@@ -246,7 +246,7 @@ def network_inputs(
     list of Tensor
         each input in the layout of its tensor, with its axes
     """
-    inputs = [tensor for tensor in model.inputs if not tensor.optional]
+    inputs = model.required_inputs
     if not steps:
         return [Tensor(*taken[tensor.id]) for tensor in inputs]
     return [
@@ -307,7 +307,7 @@ def map_of(known: KnownTensors, model: ModelSpec, labelling: Labelling) -> tuple
         It has an axis of objects, and the recipe is for maps.
     """
     output, recipe = labelling.choice.output, labelling.recipe
-    tensor = next(tensor for tensor in model.outputs if tensor.id == output)
+    tensor = model.output(output)
     if tensor.per_object and not (recipe is not None and recipe.per_object):
         raise OutputIsNoMap(tensor.id, tensor.letters)
     return known.stepped(output, labelling.map_steps)

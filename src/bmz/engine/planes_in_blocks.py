@@ -35,7 +35,7 @@ from bmz.plan.axis_tiling import AxisTiling, OutputRule
 from bmz.plan.plan import Plan
 from bmz.predict.tile_store import StoredTiles
 from bmz.process.adapt import grid_of
-from bmz.process.blocks import FAR_SEEING, BlockWork, label_blocks
+from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.finite import PixelCount, nonfinite_pixels
 from bmz.process.ops import Op
 from bmz.process.resized_maps import ResizedMaps
@@ -115,13 +115,15 @@ class PlanesInBlocks:
         labels = [output.labels for output in outputs if output.labels is not None]
         if not labels:
             return {"streamed": {"block_px": None, "overlap_px": None, "note": None}}
-        recipe = self.work.job.labelling.choice.name
-        note = f"'{recipe}' weighs all objects together: those of blocks may differ a little"
+        recipe = self.work.job.labelling.recipe
+        needs = None if recipe is None else recipe.in_blocks
+        name = self.work.job.labelling.choice.name
+        note = f"'{name}' weighs all objects together: those of blocks may differ a little"
         return {
             "streamed": {
                 "block_px": max(max(part.block) for part in labels),
                 "overlap_px": max(max(part.overlap) for part in labels),
-                "note": note if recipe in FAR_SEEING else None,
+                "note": note if needs is not None and needs.far_seeing else None,
             }
         }
 
@@ -151,7 +153,7 @@ def _one_plane(
 ) -> tuple[dict[str, list[int]], Plan]:
     """Write the labels of a plane or stack, as far as they are not there; give their sizes."""
     job = work.job
-    (tensor,) = [tensor for tensor in job.model.inputs if not tensor.optional]
+    (tensor,) = job.model.required_inputs
     with work.stopwatch.stage("prepare"):
         image = PreparedImage(
             work.image, at, plan.channels[0], tensor, plan.shape, blocks=plan.blocks
@@ -202,7 +204,7 @@ def _map_ops(job: Job, stored: StoredTiles, prepared: PreparedImage) -> list[Op]
 def _labelled(work: BlocksWork, maps: StoredMap, folder: PlaneFolder) -> dict[str, list[int]]:
     labelling, plan = work.job.labelling, work.ready.plan
     recipe = labelling.recipe
-    assert recipe is not None  # noqa: S101  (`can_stream` has looked; this tells the type checker)
+    assert recipe is not None  # noqa: S101  (a recipe is there, and `in_parts` has looked; this tells the type checker)
     network, image = tuple(plan.shape.values()), _image_size(work)
     grid = grid_of(maps.shape[1:], plan.shape)
     read: StoredMap | ResizedMaps = maps

@@ -197,7 +197,7 @@ def _timed(backend: Backend, inputs: Sequence[AnyArray]) -> tuple[float, list[An
 def own_taken(model: ModelSpec) -> dict[str, Reference]:
     """Read the first image of each test input; empty where one is not there."""
     taken: dict[str, Reference] = {}
-    tensors = [tensor for tensor in model.inputs if not tensor.optional]
+    tensors = model.required_inputs
     for tensor in tensors:
         array = _read(tensor.test, model.folder)
         if array is None or array.ndim != len(tensor.letters):

@@ -30,7 +30,7 @@ def open_reference(
     manifest = next(
         path for name in ("bioimageio.yaml", "rdf.yaml") if (path := model.folder / name).is_file()
     )
-    required = tuple(tensor.id for tensor in model.inputs if not tensor.optional)
+    required = tuple(tensor.id for tensor in model.required_inputs)
     to_load = ToLoad(
         path=weights.file.path,
         input_ids=required if inputs is None else tuple(inputs),

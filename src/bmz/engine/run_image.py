@@ -13,10 +13,10 @@ import numpy as np
 
 from bmz.base.errors import BmzError
 from bmz.base.files import claimed, disk_faults_told
-from bmz.base.progress import Listener
+from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, PlaneOutput
-from bmz.engine.in_parts import bytes_in_one_piece, can_stream
+from bmz.engine.in_parts import bytes_in_one_piece, in_parts, over_limit, why_in_one_piece
 from bmz.engine.job import Job, Ready, look, make_ready
 from bmz.engine.memory_probe import with_fitting_tiles
 from bmz.engine.output_check import output_findings
@@ -257,8 +257,19 @@ def run_image(
         if in_parts(ready, job):
             opened = run_in_blocks(job, ready, ThisProcess(backend), listener)
         else:
+            if over_limit(ready, job):
+                listener(Note(_too_large(job, ready), "warning"))
             opened = whole_run(job, ready, backend, listener)
         return write_image(job, ready, opened, files, listener)
+
+
+def _too_large(job: Job, ready: Ready) -> str:
+    gigabytes = bytes_in_one_piece(ready, job) / 1e9
+    why = why_in_one_piece(ready, job)
+    return (
+        f"{ready.image.name} needs about {gigabytes:.2g} GB, more than the limit, "
+        f"and cannot be run in parts: {why}"
+    )
 
 
 @contextmanager
@@ -285,12 +296,6 @@ def claimed_output(job: Job, image: Path, files: Mapping[str, Path]) -> Iterator
         if not (replaces or request.resume):
             refuse_existing(list(files.values()))
         yield done
-
-
-def in_parts(ready: Ready, job: Job) -> bool:
-    """Say whether an image needs more memory than it may have, and can be run in parts."""
-    limit = ready.plan.blocks.memory_bytes
-    return limit is not None and bytes_in_one_piece(ready, job) > limit and can_stream(ready, job)
 
 
 def in_one_piece(job: Job, ready: Ready) -> bool:

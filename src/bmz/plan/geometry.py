@@ -53,7 +53,7 @@ def _spacing_and_lost(model: ModelSpec, tensor: TensorSpec, axis: AxisSpec) -> t
         referred = _axis_of(model, size.tensor, size.axis)
         spacing = _ratio(axis.scale, referred.scale)
         if any(size.tensor == output.id for output in model.outputs):
-            other = next(output for output in model.outputs if output.id == size.tensor)
+            other = model.output(size.tensor)
             before, lost = _spacing_and_lost(model, other, referred)
             spacing, cut = spacing * before, -size.offset * spacing * before / 2 + lost
         else:
@@ -97,7 +97,7 @@ def _axis_of(model: ModelSpec, tensor_id: str, letter: str) -> AxisSpec:
 
 
 def _input_axis(model: ModelSpec, letter: str) -> AxisSpec:
-    found = (tensor.axis(letter) for tensor in model.inputs if not tensor.optional)
+    found = (tensor.axis(letter) for tensor in model.required_inputs)
     return next(axis for axis in found if axis is not None)
 
 

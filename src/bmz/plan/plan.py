@@ -279,5 +279,5 @@ def _channels_of_inputs(case: FitCase) -> tuple[tuple[int, ...], ...]:
 
 
 def _batch_is_fixed(model: ModelSpec) -> bool:
-    axes = [tensor.axis("b") for tensor in model.inputs if not tensor.optional]
+    axes = [tensor.axis("b") for tensor in model.required_inputs]
     return any(axis is None or isinstance(axis.size, Fixed) for axis in axes)

@@ -113,7 +113,7 @@ def network_family(model: ModelSpec, choice: RecipeChoice) -> tuple[str, Mapping
     op = next((name for name in declared if name in LABEL_OPS), None)
     if op is not None:
         return LABEL_OPS[op], {}
-    tensor = next(tensor for tensor in model.outputs if tensor.id == choice.output)
+    tensor = model.output(choice.output)
     told = _by_evidence(model, tensor, curated_way(model)) or choice
     return told.name, told.parameters
 

@@ -16,7 +16,7 @@ from bmz.process.affinity_values import full_affinity, sigma_against_noise
 from bmz.process.agglomeration import Linking, agglomerated
 from bmz.process.maps import on_input_grid, without_small
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import Labelled, Parameter, Recipe, Value
+from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe, Value
 from bmz.process.relabel import in_raster_order
 
 NONE = -1
@@ -227,6 +227,7 @@ AFFINITIES = Recipe(
     source="Wolf et al. 2020, doi 10.1109/TPAMI.2020.2980827; direct neighbours alone: after BiaPy "
     "3.7.1 (waterz), which floods instead, with growth 0.1, merge 0.5 and pairs 5",
     label=label_affinities,
+    in_blocks=InBlocks(far_seeing=True),
     of_whole_map=linking_of_whole_map,
     rescale="labels",
     rescale_why="the offsets count pixels of the network's grid",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe, Value
 from bmz.process.relabel import in_raster_order
 
 FEWEST_CLASSES = 2
@@ -74,11 +75,16 @@ def _classes(output: AnyArray, background: int) -> LabelArray:
     return classes
 
 
+def _refuse_classes(parameters: Mapping[str, Value]) -> str:
+    return "" if parameters["instances"] else "labels that are classes are not numbered in blocks"
+
+
 ARGMAX = Recipe(
     name="argmax",
     what="one map a class: each pixel takes the best class, connected ones are an object",
     source="multi-class semantic segmentation; skimage.measure.label for the objects",
     label=label_classes,
+    in_blocks=InBlocks(refused=_refuse_classes),
     parameters=(
         Parameter("background", 0, "channel of the background, counted from 0; -1: none", -1),
         Parameter("instances", True, "number the objects; false: the label is the class"),  # noqa: FBT003  (a default, named by its parameter)

@@ -14,17 +14,11 @@ from bmz.base.arrays import BoolArray, FloatArray, LabelArray
 from bmz.base.boxes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.process.finish import Finish, finish_labels
-from bmz.process.recipe import Labelled, Place, Recipe, Value
-from bmz.process.whole_map import least_overlap, unlabelled, whole_map_parameters
+from bmz.process.recipe import InBlocks, Labelled, Place, Recipe, Value
+from bmz.process.whole_map import whole_map_parameters
 
 GROWTH = 2
 """How much wider the overlap becomes when an object does not fit into it."""
-
-
-FAR_SEEING = frozenset({"gasp", "boundary", "affinities"})
-"""Recipes in which every object hangs, through its neighbours, on all others. In blocks the first
-two gave an adjusted Rand index of 0.99 or more against one piece, on the membranes of a real
-network; the last one the same objects on ideal maps."""
 
 
 class Sliced(Protocol):
@@ -62,6 +56,19 @@ class BlockWork:
     side: int
     overlap: int
     finish: Finish = field(default_factory=Finish)
+
+    @property
+    def needs(self) -> InBlocks:
+        """What the recipe needs in blocks.
+
+        Raises
+        ------
+        ValueError
+            It labels whole maps alone.
+        """
+        if self.recipe.in_blocks is None:
+            raise ValueError(f"recipe '{self.recipe.name}' labels whole maps alone")
+        return self.recipe.in_blocks
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -144,7 +151,7 @@ def label_blocks(
         the objects; the same as of the whole map where a recipe sees no further than the overlap
     """
     parameters = whole_map_parameters(work.recipe, work.maps, work.parameters)
-    least = least_overlap(work.recipe, work.maps, parameters, work.grid)
+    least = work.needs.least_overlap(work.maps, parameters, work.grid)
     known = replace(work, parameters=parameters, overlap=max(work.overlap, least))
     cores = list(_cores(known.maps.shape[1:], known.side))
     found = before or Found()
@@ -181,15 +188,15 @@ def _label_one(
 def _labelled(work: BlockWork, seen: Box) -> tuple[Labelled, BoolArray]:
     maps = np.asarray(work.maps[(slice(None), *seen)])
     parameters = dict(work.parameters)
-    if "max_size_fraction" in parameters:
-        # a share of the whole, and not of what this block sees
-        whole = float(np.prod(work.maps.shape[1:])) / max(float(np.prod(maps.shape[1:])), 1)
-        parameters["max_size_fraction"] = min(float(parameters["max_size_fraction"]) * whole, 1.0)
+    # shares are those of the whole, and not of what this block sees
+    whole = float(np.prod(work.maps.shape[1:])) / max(float(np.prod(maps.shape[1:])), 1)
+    for name in work.needs.shares:
+        parameters[name] = min(float(parameters[name]) * whole, 1.0)
     origin = tuple(side.start for side in seen)
     placed = {"place": Place(origin, work.maps.shape[1:])} if work.recipe.placed else {}
     done = work.recipe.apply(maps, work.grid, parameters, **placed)
     on_map = done.labels[tuple(slice(None, None, step) for step in work.grid)]
-    return done, unlabelled(work.recipe, maps, on_map, parameters)
+    return done, work.needs.unlabelled(maps, on_map, parameters)
 
 
 def _is_sure(work: BlockWork, core: Box, seen: Box, local: LabelArray, lost: BoolArray) -> bool:

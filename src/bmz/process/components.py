@@ -7,7 +7,7 @@ from typing import Any
 
 from bmz.base.arrays import AnyArray
 from bmz.process.maps import on_input_grid, one_map
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe
 from bmz.process.relabel import in_raster_order
 
 
@@ -52,6 +52,7 @@ COMPONENTS = Recipe(
     what="one foreground map: the connected regions above a threshold; touching objects merge",
     source="connected component labelling, skimage.measure.label",
     label=label_components,
+    in_blocks=InBlocks(),
     parameters=(
         Parameter("threshold", 0.5, "foreground is what lies above, in the unit of the map"),
         Parameter("channel", 0, "channel of the foreground, counted from 0", 0),

@@ -14,7 +14,7 @@ from bmz.plan.tile_way import TileWay
 from bmz.process.activation import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.maps import are_shares, on_input_grid, without_small
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import Labelled, Parameter, Recipe, Value
+from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe, Value
 from bmz.process.relabel import in_raster_order
 from bmz.process.ring import with_ring
 from bmz.process.thresholds import OTSU, threshold_of
@@ -259,6 +259,7 @@ CONTOUR = Recipe(
     source="Franco-Barranco et al. 2025, doi 10.1038/s41592-025-02699-y; BiaPy 3.7.1, which grows "
     "at half of the threshold, keeps every seed, does not read M and regains no ring",
     label=label_contours,
+    in_blocks=InBlocks(),
     of_whole_map=thresholds_of_whole_map,
     tiles=TileWay(source="BiaPy 3.7.1, crop_data_with_overlap: mirrored, by 0 px unless asked for"),
     parameters=(

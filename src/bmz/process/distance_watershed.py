@@ -15,7 +15,7 @@ from bmz.process.depth import depth_of
 from bmz.process.maps import channel_words, on_input_grid, one_map
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.peaks import prominent_peaks
-from bmz.process.recipe import Labelled, Parameter, Recipe, Value
+from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe, Value
 from bmz.process.relabel import in_raster_order
 from bmz.process.thresholds import OTSU, threshold_of
 from bmz.process.whole_map import streamed_otsu
@@ -85,6 +85,7 @@ DISTANCE_WATERSHED = Recipe(
     what="one foreground map: its regions, cut where they are narrow",
     source="Meyer 1994, doi 10.1016/0165-1684(94)90060-4; h-maxima of the distance transform",
     label=label_by_distance,
+    in_blocks=InBlocks(),
     of_whole_map=threshold_of_whole_map,
     parameters=(
         Parameter("threshold", 0.5, "foreground is what lies above; -1: by Otsu's method"),

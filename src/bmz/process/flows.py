@@ -17,7 +17,7 @@ from bmz.process.flow_following import STACK, follow_flow
 from bmz.process.flow_skeleton import skeleton_labels
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer, require_plane
-from bmz.process.recipe import Labelled, OwnTiles, Parameter, Place, Recipe, Value
+from bmz.process.recipe import InBlocks, Labelled, OwnTiles, Parameter, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order
 
 FLOW_SCALE = 5.0
@@ -295,6 +295,19 @@ def _gaps(labels: LabelArray, boxes: list[tuple[slice, slice] | None], axis: int
     return runs > np.array(lines, np.intp)
 
 
+def cells_without_label(
+    maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]
+) -> BoolArray:
+    """Mark the inside of cells that have no label.
+
+    Cellpose drops a cell whose flows do not look like those of a whole one, which a cell that is
+    cut by the end of a block does not either; see `bmz.process.recipe.UnlabelledFunction`.
+    """
+    inside: BoolArray = maps[labels.ndim] > float(parameters["cellprob_threshold"])
+    without: BoolArray = inside & (labels == 0)
+    return without
+
+
 FLOWS = Recipe(
     name="flows",
     what="Cellpose flows and cell probability: pixels that drift to the same sink",
@@ -302,6 +315,7 @@ FLOWS = Recipe(
     "Cutler et al. 2022, doi 10.1038/s41592-022-01639-4",
     label=label_flows,
     placed=True,
+    in_blocks=InBlocks(unlabelled=cells_without_label, shares=("max_size_fraction",)),
     parameters=(
         Parameter("cellprob_threshold", 0.0, "least cell probability (logit) or distance", -6, 6),
         Parameter("flow_threshold", 0.4, "largest error of the flow; 0 checks nothing", 0, 3),

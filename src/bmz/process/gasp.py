@@ -14,7 +14,7 @@ from bmz.process.depth import depth_of
 from bmz.process.flooding import flooded
 from bmz.process.linkage import merged, touching
 from bmz.process.maps import on_input_grid, one_map, without_small
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe
 from bmz.process.relabel import in_raster_order
 
 
@@ -110,6 +110,7 @@ GASP = Recipe(
     what="boundaries of cells that fill the image: superpixels, joined by average linkage",
     source="Bailoni et al. 2022, doi 10.1109/CVPR52688.2022.01135; PlantSeg, Wolny et al. 2020",
     label=label_gasp,
+    in_blocks=InBlocks(far_seeing=True),
     tiles=TileWay(
         by_halo="where cut",
         source="PlantSeg 2.0.0rc13, find_patch_and_halo_shapes: as it is where one patch holds it, "

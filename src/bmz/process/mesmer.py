@@ -14,7 +14,7 @@ from bmz.process.contour import mean_of_each
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.peaks import prominent_peaks
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe
 from bmz.process.relabel import in_raster_order
 
 BY_COMPARTMENT = -1.0
@@ -142,6 +142,7 @@ MESMER = Recipe(
     what="inner distance and interior: watershed from the peaks of the distance (deep watershed)",
     source="Greenwald et al. 2022, doi 10.1038/s41587-021-01094-0; h-maxima and watershed",
     label=label_mesmer,
+    in_blocks=InBlocks(),
     parameters=(
         Parameter(
             "compartment", "whole-cell", "what is labelled", choices=("whole-cell", "nuclear")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+import numpy as np
+
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
 from bmz.plan.tile_way import MIRRORED, TileWay
 
@@ -215,6 +217,75 @@ class OwnTiles:
     tiles: TileWay
 
 
+class OverlapFunction(Protocol):
+    """Says how far a block must at least see beyond its edge."""
+
+    def __call__(self, maps: Any, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:  # noqa: ANN401  (an array of which parts are read)
+        """Give it in entries of the map.
+
+        Parameters
+        ----------
+        maps : (c, (z,) y, x), read in boxes
+        parameters : complete
+        grid : spacing of the maps, px of the input
+        """
+
+
+def no_overlap(maps: Any, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:  # noqa: ANN401, ARG001  (as `OverlapFunction`)
+    """Say that any overlap is enough."""
+    return 0
+
+
+class UnlabelledFunction(Protocol):
+    """Marks what a recipe holds for a part of an object, and has still given no label."""
+
+    def __call__(
+        self, maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]
+    ) -> BoolArray:
+        """Give a mask of the shape of `labels`.
+
+        Parameters
+        ----------
+        maps : (c, (z,) y, x) of a block
+        labels : ((z,) y, x) of the block, on the grid of the map
+        parameters : complete
+        """
+
+
+def none_unlabelled(
+    maps: AnyArray,  # noqa: ARG001  (as `UnlabelledFunction`)
+    labels: AnyArray,
+    parameters: Mapping[str, Value],  # noqa: ARG001  (as above)
+) -> BoolArray:
+    """Say that all that belongs to an object has a label."""
+    return np.zeros(labels.shape, np.bool_)
+
+
+@dataclass(frozen=True)
+class InBlocks:
+    """How a recipe labels a map block by block with the objects of the whole map.
+
+    Every block is labelled with an overlap, which grows until it holds each object that begins in
+    the block and those that this one touches. That suffices where an object hangs on nothing
+    beyond; what else a recipe needs is said here.
+
+    Parameters
+    ----------
+    least_overlap : how far a block must see at least
+    unlabelled : what may belong to an object that the end of a block has cut
+    shares : names of parameters that are shares of the size of the whole map
+    refused : says for some parameters why blocks give other objects, a clause without its end
+    far_seeing : every object hangs, through its neighbours, on all others, so that those of
+        blocks may differ a little; the record says so
+    """
+
+    least_overlap: OverlapFunction = no_overlap
+    unlabelled: UnlabelledFunction = none_unlabelled
+    shares: tuple[str, ...] = ()
+    refused: Callable[[Mapping[str, Value]], str] = lambda _: ""
+    far_seeing: bool = False
+
+
 FINISH: tuple[Parameter, ...] = (
     Parameter("min_size", 0, "smallest object, px of the image", 0),
     Parameter("max_size", 0, "largest object, px of the image; 0: any", 0),
@@ -240,6 +311,8 @@ class Recipe:
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
     of_whole_map : what `label` would take from a map; None where that is nothing
+    in_blocks : how a large map is labelled block by block; None where it must be labelled as a
+        whole, or nobody has shown that blocks give the same objects
     placed : labels hang on where in the image a pixel lies: `label` also takes `place`, None for
         the whole
     tiles : what the reference does with the image at its border, and where tiles meet
@@ -260,6 +333,7 @@ class Recipe:
     parameters: tuple[Parameter, ...] = ()
     per_object: bool = False
     of_whole_map: WholeMapFunction | None = None
+    in_blocks: InBlocks | None = None
     placed: bool = False
     tiles: TileWay = MIRRORED
     own_tiles: OwnTiles | None = None

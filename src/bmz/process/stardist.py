@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,14 @@ from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
 from bmz.plan.tile_way import TileWay
 from bmz.process.output_map import ChannelsDiffer, require_plane
-from bmz.process.recipe import Labelled, Parameter, Place, Recipe, Value
+from bmz.process.recipe import InBlocks, Labelled, Parameter, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order
 from bmz.process.star_polygons import FEWEST_RAYS
 from bmz.process.star_rays import FEWEST_RAYS_3D, golden_spiral
 from bmz.process.star_rendering import render_polygons
 from bmz.process.star_stacks import render_polyhedra, suppress_polyhedra
 from bmz.process.star_suppression import non_maximum_suppression
+from bmz.process.whole_map import boxes_of_map
 
 ANY_PLACE = 0
 """Overlaps have no label of their own."""
@@ -255,6 +256,21 @@ NETWORK_GRID = (
     "(z,)y,x: px of the input a cell of the network's grid (config.stardist); empty: as the map's"
 )
 
+
+def longest_ray(maps: Any, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:  # noqa: ANN401  (an array of which parts are read)
+    """Give the longest ray of any candidate, entries of the map.
+
+    A star whose centre lies beyond what a block sees would not be found at all, so a block sees
+    as far as that; see `bmz.process.recipe.OverlapFunction`.
+    """
+    longest = 0.0
+    for box in boxes_of_map(maps):
+        part = np.asarray(maps[(slice(None), ..., *box)])
+        rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
+        longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
+    return int(np.ceil(longest / min(grid[-2:])))
+
+
 STARDIST = Recipe(
     name="stardist",
     what="object probability and distances along rays: the best star-convex objects",
@@ -262,6 +278,7 @@ STARDIST = Recipe(
     "10.1109/WACV45572.2020.9093435; stardist 0.9.2",
     label=label_stars,
     placed=True,
+    in_blocks=InBlocks(least_overlap=longest_ray),
     parameters=(
         Parameter("prob_threshold", 0.5, "least probability of an object", 0, 1),
         Parameter("nms_threshold", 0.4, "largest overlap of two objects, share of size", 0, 1),

@@ -39,6 +39,7 @@ class StepNotStreamed(CouldNotTell):
             hint="crop the image, or raise the limit with --memory",
             code="stream.step",
         )
+        self.step = step
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.base.arrays import FloatArray
 from bmz.base.boxes import Box, boxes
 from bmz.process.recipe import Recipe, Value
 
@@ -43,53 +43,6 @@ def whole_map_parameters(
     """
     found = {} if recipe.of_whole_map is None else recipe.of_whole_map(maps, parameters)
     return {**parameters, **found}
-
-
-def least_overlap(
-    recipe: Recipe,
-    maps: Any,  # noqa: ANN401  (an array of which parts are read)
-    parameters: Mapping[str, Value],
-    grid: Sequence[int],
-) -> int:
-    """Say how far a block must at least see beyond its edge, entries of the map.
-
-    A star whose centre lies beyond what a block sees would not be found at all, so a block sees
-    as far as the longest ray of any candidate.
-
-    Parameters
-    ----------
-    recipe, parameters : of the labels
-    maps : (c, (z,) y, x), read in boxes
-    grid : spacing of the maps, px of the input
-    """
-    if recipe.name != "stardist":
-        return 0
-    longest = 0.0
-    for box in boxes_of_map(maps):
-        part = np.asarray(maps[(slice(None), ..., *box)])
-        rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
-        longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
-    return int(np.ceil(longest / min(grid[-2:])))
-
-
-def unlabelled(
-    recipe: Recipe, maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]
-) -> BoolArray:
-    """Mark what a recipe holds for a part of an object, and has still given no label.
-
-    Cellpose drops a cell whose flows do not look like those of a whole one, which a cell that is
-    cut by the end of a block does not either.
-
-    Parameters
-    ----------
-    maps : (c, (z,) y, x) of a block
-    labels : ((z,) y, x) of the block, on the grid of the map
-    """
-    if recipe.name != "flows":
-        return np.zeros(labels.shape, np.bool_)
-    inside: BoolArray = maps[labels.ndim] > float(parameters["cellprob_threshold"])
-    without: BoolArray = inside & (labels == 0)
-    return without
 
 
 def streamed_otsu(

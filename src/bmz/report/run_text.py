@@ -95,11 +95,13 @@ def _memory(planned: ImagePlan) -> str:
     gigabytes = planned.bytes_in_one_piece / 1e9
     told = f"{gigabytes:.2g}" if gigabytes < 99.5 else f"{gigabytes:.0f}"  # noqa: PLR2004  (no 1e+02)
     size = f"about {told} GB in one piece"
+    blocks = planned.plan.blocks
+    above = f"{size}, above the limit of {(blocks.memory_bytes or 0) / 1e9:.2g} GB"
     if planned.in_parts:
-        blocks = planned.plan.blocks
-        limit = (blocks.memory_bytes or 0) / 1e9
         cut = f"{blocks.side_px} px with {blocks.overlap_px} px of overlap"
-        return f"{size}, above the limit of {limit:.2g} GB: it is run in parts, in blocks of {cut}"
+        return f"{above}: it is run in parts, in blocks of {cut}"
+    if planned.in_one_piece_why:
+        return f"{above}, but it cannot be run in parts: {planned.in_one_piece_why}"
     return f"{size}, beside the network"
 
 

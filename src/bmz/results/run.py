@@ -22,6 +22,7 @@ class ImagePlan:
     bytes_in_one_piece : about what it needs beside the network
     estimate : of time and memory, from a trial; None where it was not tried
     in_parts : that is more than there is, so it is read, labelled and written in parts
+    in_one_piece_why : it is more than there is, and this is why it cannot be run in parts
     """
 
     image: Path
@@ -29,6 +30,7 @@ class ImagePlan:
     findings: tuple[Finding, ...]
     bytes_in_one_piece: int = 0
     in_parts: bool = False
+    in_one_piece_why: str = ""
     estimate: Estimate | None = None
 
 

@@ -295,6 +295,15 @@ class ModelSpec:
         return "".join(letter for letter in SPACE if letter in letters)
 
     @property
+    def required_inputs(self) -> tuple[TensorSpec, ...]:
+        """Give the inputs that are not optional, in their order."""
+        return tuple(tensor for tensor in self.inputs if not tensor.optional)
+
+    def output(self, name: str) -> TensorSpec:
+        """Give the output with this id; there must be one."""
+        return next(tensor for tensor in self.outputs if tensor.id == name)
+
+    @property
     def ours(self) -> Mapping[str, Any]:
         """Give ``config.bmz``; empty where it is no mapping: anyone may write there."""
         found = self.config.get("bmz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from bmz.app.run.cluster import run_on_workers
 from bmz.base.errors import BmzError
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Progress, nobody
-from bmz.engine.in_parts import bytes_in_one_piece
+from bmz.engine.in_parts import bytes_in_one_piece, in_parts, over_limit, why_in_one_piece
 from bmz.engine.job import Job, Ready
 from bmz.engine.memory_probe import Tried, try_two_tiles
 from bmz.engine.plates import finish_plates, with_fields
@@ -19,7 +20,7 @@ from bmz.engine.prepare import opened, prepare
 from bmz.engine.read_ahead import read_ahead
 from bmz.engine.request import RunRequest
 from bmz.engine.resume import finished, remove_leftovers
-from bmz.engine.run_image import in_one_piece, in_parts, ready_or_failed, run_image
+from bmz.engine.run_image import in_one_piece, ready_or_failed, run_image
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
@@ -39,15 +40,22 @@ def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[Image
 
 
 def _planned(job: Job, ready: Ready, backend: Backend, known: dict[str, Tried]) -> ImagePlan:
-    parts, need = in_parts(ready, job), bytes_in_one_piece(ready, job)
-    findings = ready.header.report.findings
+    parts = in_parts(ready, job)
+    planned = ImagePlan(
+        image=ready.image,
+        plan=ready.plan,
+        findings=ready.header.report.findings,
+        bytes_in_one_piece=bytes_in_one_piece(ready, job),
+        in_parts=parts,
+        in_one_piece_why=why_in_one_piece(ready, job) if over_limit(ready, job) else "",
+    )
     if job.request.engine == "core":
-        return ImagePlan(ready.image, ready.plan, findings, need, parts)
+        return planned
     key = repr((ready.plan.as_record(), parts))  # images of one size are tried once
     if key not in known:
         known[key] = try_two_tiles(job, ready, backend, in_parts=parts)
     tried = known[key]
-    return ImagePlan(ready.image, tried.plan, findings, need, parts, tried.estimate)
+    return replace(planned, plan=tried.plan, estimate=tried.estimate)
 
 
 def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:

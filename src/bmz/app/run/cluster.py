@@ -18,9 +18,10 @@ from bmz.app.run.cluster_tiles import OnWorkers
 from bmz.app.run.cluster_worker import run_in_worker
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
+from bmz.engine.in_parts import in_parts
 from bmz.engine.job import Job, Ready
 from bmz.engine.request import RunRequest
-from bmz.engine.run_image import claimed_output, in_parts, run_in_blocks, write_image
+from bmz.engine.run_image import claimed_output, run_in_blocks, write_image
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.results.run import ImageDone, ImageFailed
