@@ -150,12 +150,12 @@ def test_maps_get_worse_with_each_strength_and_masks_stay(number: int) -> None:
 
 
 def test_masks_held_out_are_many_and_none_of_the_table(shared: Path) -> None:
-    from references import masks
+    from references.masks import held_out, planes
 
-    planes = [mask.tobytes() for mask in masks.planes(shared, quick=False)]
+    scored = [mask.tobytes() for mask in planes(shared, quick=False)]
 
-    held_out = [mask.tobytes() for mask in masks.held_out(shared)]
+    others = [mask.tobytes() for mask in held_out(shared)]
 
-    assert len(held_out) > 30
-    assert len(set(held_out)) == len(held_out)
-    assert not set(held_out) & set(planes)
+    assert len(others) > 30
+    assert len(set(others)) == len(others)
+    assert not set(others) & set(scored)
