@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.cli.columns import fitted, print_table
-from bmz.cli.rows import print_rows
-from bmz.cli.say import say
+from bmz.cli.output import fitted, print_rows, print_table, say
 
 Capture = pytest.CaptureFixture[str]
 

@@ -10,21 +10,21 @@ import pytest
 
 from bmz.cli.main import status_of
 from bmz.cli.trusting import TrustingCommand, trust_option
-from bmz.cli.words import Channels, Listed, PixelSize, Scale, Setting, Sweep, as_path
+from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, SETTING, SWEEP, as_path, listed
 
 
 @pytest.mark.parametrize(
     ("kind", "word", "value"),
     [
-        (Scale(), "auto", "auto"),
-        (Scale(), "off", 1.0),
-        (Scale(), "0.5", 0.5),
-        (Channels(), "1,none", (1, -1)),
-        (PixelSize(), "0.5um", {"y": 0.5, "x": 0.5}),
-        (PixelSize(), "z=2um,x=500nm", {"z": 2.0, "x": 0.5}),
-        (Listed(("raw", "labels")), "raw, labels", frozenset({"raw", "labels"})),
-        (Sweep(), "t=0.1, 0.2", ("t", ("0.1", "0.2"))),
-        (Setting(), "t=0.1", ("t", "0.1")),
+        (SCALE, "auto", "auto"),
+        (SCALE, "off", 1.0),
+        (SCALE, "0.5", 0.5),
+        (CHANNELS, "1,none", (1, -1)),
+        (PIXEL_SIZE, "0.5um", {"y": 0.5, "x": 0.5}),
+        (PIXEL_SIZE, "z=2um,x=500nm", {"z": 2.0, "x": 0.5}),
+        (listed(("raw", "labels")), "raw, labels", frozenset({"raw", "labels"})),
+        (SWEEP, "t=0.1, 0.2", ("t", ("0.1", "0.2"))),
+        (SETTING, "t=0.1", ("t", "0.1")),
     ],
 )
 def test_a_word_means(kind: click.ParamType[Any], word: str, value: object) -> None:
@@ -34,12 +34,12 @@ def test_a_word_means(kind: click.ParamType[Any], word: str, value: object) -> N
 @pytest.mark.parametrize(
     ("kind", "word"),
     [
-        (Scale(), "0"), (Scale(), "wide"), (Scale(), "1e9"),
-        (Channels(), "a"), (Channels(), "none"), (Channels(), "-1"),
-        (PixelSize(), "five"), (PixelSize(), "t=1um"), (PixelSize(), "-1um"),
-        (Listed(("raw",)), "labels"), (Listed(("raw",)), ","),
-        (Sweep(), "t"), (Sweep(), "=1"), (Sweep(), "t="),
-        (Setting(), "t"),
+        (SCALE, "0"), (SCALE, "wide"), (SCALE, "1e9"),
+        (CHANNELS, "a"), (CHANNELS, "none"), (CHANNELS, "-1"),
+        (PIXEL_SIZE, "five"), (PIXEL_SIZE, "t=1um"), (PIXEL_SIZE, "-1um"),
+        (listed(("raw",)), "labels"), (listed(("raw",)), ","),
+        (SWEEP, "t"), (SWEEP, "=1"), (SWEEP, "t="),
+        (SETTING, "t"),
     ],
 )  # fmt: skip
 def test_a_word_that_means_nothing_is_refused_with_an_example(
@@ -69,13 +69,13 @@ def test_a_finding_is_explained_and_an_unknown_one_is_wrong_usage(
 @pytest.mark.parametrize(
     ("kind", "word", "value"),
     [
-        (Scale(), "0.001", 0.001),
-        (Scale(), "1000", 1000.0),
-        (Channels(), " 2 , none,0 ", (2, -1, 0)),
-        (Channels(), "7", (7,)),
-        (Listed(("raw", "labels")), "raw,,raw,", frozenset({"raw"})),
-        (Sweep(), " t = a=b, ,c", ("t", ("a=b", "c"))),
-        (Setting(), " channels = F+C = x ", ("channels", "F+C = x")),
+        (SCALE, "0.001", 0.001),
+        (SCALE, "1000", 1000.0),
+        (CHANNELS, " 2 , none,0 ", (2, -1, 0)),
+        (CHANNELS, "7", (7,)),
+        (listed(("raw", "labels")), "raw,,raw,", frozenset({"raw"})),
+        (SWEEP, " t = a=b, ,c", ("t", ("a=b", "c"))),
+        (SETTING, " channels = F+C = x ", ("channels", "F+C = x")),
     ],
 )
 def test_spaces_and_limits_of_words_are_taken(
@@ -87,18 +87,18 @@ def test_spaces_and_limits_of_words_are_taken(
 @pytest.mark.parametrize(
     ("kind", "word", "told"),
     [
-        (Scale(), "0.0009", "'0.0009' is no factor between 0.001 and 1000, 'auto' or 'off'"),
-        (Scale(), "1000.5", "'1000.5' is no factor between 0.001 and 1000, 'auto' or 'off'"),
-        (Scale(), "nan", "'nan' is no factor between 0.001 and 1000, 'auto' or 'off'"),
-        (Scale(), "Auto", "'Auto' is no factor between 0.001 and 1000, 'auto' or 'off'"),
-        (Channels(), "1,,2", "'' is no channel; write numbers from 0, such as 1,0"),
-        (Channels(), "1.5", "'1.5' is no channel; write numbers from 0, such as 1,0"),
-        (Channels(), "none,none", "at least one channel must come from the image"),
-        (Listed(("raw", "labels")), "b,raw,a", "a, b cannot be saved; choose of raw,labels"),
-        (Sweep(), "t=,", "'t=,' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
-        (Sweep(), " =1", "' =1' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
-        (Setting(), "=1", "'=1' is not of the form key=value"),
-        (Setting(), "t= ", "'t= ' is not of the form key=value"),
+        (SCALE, "0.0009", "'0.0009' is no factor between 0.001 and 1000, 'auto' or 'off'"),
+        (SCALE, "1000.5", "'1000.5' is no factor between 0.001 and 1000, 'auto' or 'off'"),
+        (SCALE, "nan", "'nan' is no factor between 0.001 and 1000, 'auto' or 'off'"),
+        (SCALE, "Auto", "'Auto' is no factor between 0.001 and 1000, 'auto' or 'off'"),
+        (CHANNELS, "1,,2", "'' is no channel; write numbers from 0, such as 1,0"),
+        (CHANNELS, "1.5", "'1.5' is no channel; write numbers from 0, such as 1,0"),
+        (CHANNELS, "none,none", "at least one channel must come from the image"),
+        (listed(("raw", "labels")), "b,raw,a", "a, b cannot be saved; choose of raw,labels"),
+        (SWEEP, "t=,", "'t=,' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
+        (SWEEP, " =1", "' =1' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
+        (SETTING, "=1", "'=1' is not of the form key=value"),
+        (SETTING, "t= ", "'t= ' is not of the form key=value"),
     ],
 )
 def test_a_refusal_names_the_word_and_what_would_do(

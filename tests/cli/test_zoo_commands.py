@@ -14,8 +14,8 @@ import pytest
 import tifffile
 from syrupy.assertion import SnapshotAssertion
 
-from bmz.cli.columns import fitted
 from bmz.cli.main import status_of
+from bmz.cli.output import fitted
 from bmz.predict import frameworks
 from bmz.testing.package import description, write_package
 from bmz.testing.zoo import SmallZoo, small_zoo

@@ -28,8 +28,7 @@ def _json_option(command: Any) -> Any:  # noqa: ANN401  (as click decorates)
 def list_packages(*, manifests: bool, as_json: bool) -> None:
     """List the models in the cache and the room they take."""
     from bmz.app.cache import list_cache  # here, so that --help stays quick
-    from bmz.cli.columns import print_table
-    from bmz.cli.say import say
+    from bmz.cli.output import print_table, say
     from bmz.report.cache_text import (
         HEADINGS,
         cache_json,
@@ -58,7 +57,7 @@ def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> 
     A damaged one is fetched again when it is next needed.
     """
     from bmz.app.cache import verify as verify_files
-    from bmz.cli.say import say
+    from bmz.cli.output import say
     from bmz.report.cache_text import verify_json, verify_lines
 
     states = verify_files(models)

@@ -8,7 +8,7 @@ import click
 
 from bmz.cli import completing
 from bmz.cli.trusting import TrustingCommand, trust_option
-from bmz.cli.words import Channels, PixelSize, Scale, as_path
+from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, as_path
 
 if TYPE_CHECKING:
     from bmz.base.progress import Listener
@@ -25,7 +25,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     if code is None:
         return
     from bmz.check.codes import explain
-    from bmz.cli.rows import print_rows
+    from bmz.cli.output import print_rows
     from bmz.report.check_text import explanation_rows
 
     print_rows(explanation_rows(code, explain(code)))
@@ -47,9 +47,9 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     help="Files, or folders of OME-Zarr.",
 )
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
-@click.option("--channels", type=Channels(), help="Image channel for each channel of the model.")
-@click.option("--pixel-size", "pixel_um", type=PixelSize(), help="Pixel size, such as 0.5um.")
-@click.option("--scale", type=Scale(), help="The factor by which the image would be resized.")
+@click.option("--channels", type=CHANNELS, help="Image channel for each channel of the model.")
+@click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
+@click.option("--scale", type=SCALE, help="The factor by which the image would be resized.")
 @click.option("--every", is_flag=True, help="Read pixels of every image, not of 32 of them.")
 @trust_option
 @click.option("--strict", is_flag=True, help="Let warnings count as errors.")
@@ -133,7 +133,7 @@ def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Liste
 
 
 def _print(summary: CheckSummary, form: str, locked: str | None) -> None:
-    from bmz.cli.say import say
+    from bmz.cli.output import say
     from bmz.report.check_documents import check_junit, check_sarif
     from bmz.report.check_text import check_github, check_json, check_lines
 

@@ -13,11 +13,11 @@ from bmz.cli import completing
 from bmz.cli.device import device_option
 from bmz.cli.trusting import trust_option
 from bmz.cli.words import (
-    Channels,
-    PixelSize,
-    Scale,
-    Setting,
-    Sweep,
+    CHANNELS,
+    PIXEL_SIZE,
+    SCALE,
+    SETTING,
+    SWEEP,
     as_path,
     link_options,
     link_words,
@@ -52,7 +52,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 @click.option(
     "--sweep",
     "sweeps",
-    type=Sweep(),
+    type=SWEEP,
     multiple=True,
     help="Values of a parameter of the labels, or of recipe, scale or clip; all with all.",
 )
@@ -73,9 +73,9 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 )
 @device_option("auto")
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
-@click.option("--channels", type=Channels(), help="Image channel for each channel of the models.")
-@click.option("--pixel-size", "pixel_um", type=PixelSize(), help="Pixel size, such as 0.5um.")
-@click.option("--scale", type=Scale(), help="Resize the images by this factor, or auto.")
+@click.option("--channels", type=CHANNELS, help="Image channel for each channel of the models.")
+@click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
+@click.option("--scale", type=SCALE, help="Resize the images by this factor, or auto.")
 @click.option(
     "--clip",
     type=click.FloatRange(*CLIPS),
@@ -83,7 +83,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     help="Cut intensities above this percentile.",
 )
 @click.option("--recipe", metavar="NAME", help="Label recipe. [default: by evidence]")
-@click.option("--set", "settings", type=Setting(), multiple=True, help="Parameter of all results.")
+@click.option("--set", "settings", type=SETTING, multiple=True, help="Parameter of all results.")
 @link_options
 @click.option("--tile", type=click.IntRange(min=16), metavar="PX", help="Largest side of a tile.")
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
@@ -97,9 +97,8 @@ def compare(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # n
     """
     from bmz.app.compare import compare as compare_all  # here, so that --help never loads NumPy
     from bmz.app.compare.output import prove_writable, write_labels_of, write_page, write_text
-    from bmz.cli.columns import print_table
+    from bmz.cli.output import print_table, say
     from bmz.cli.progress import progress_bars
-    from bmz.cli.say import say
     from bmz.report import compare_text
 
     page, table, folder = (words.pop(key) for key in ("output", "csv_file", "labels_folder"))

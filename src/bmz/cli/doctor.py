@@ -11,7 +11,7 @@ import click
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
     """Say what works on this computer: devices, frameworks, versions, cache."""
     from bmz.app.doctor import examine  # here, so that --help never loads NumPy
-    from bmz.cli.rows import print_rows
+    from bmz.cli.output import print_rows
     from bmz.report.doctor_text import doctor_json, doctor_rows
 
     view = examine()

@@ -46,8 +46,8 @@ def fetch(
     """
     from bmz.app.fetch import FetchRequest  # here, so that --help stays quick
     from bmz.app.fetch import fetch as fetch_models
+    from bmz.cli.output import say
     from bmz.cli.progress import progress_bars
-    from bmz.cli.say import say
     from bmz.report.fetch_text import fetch_json, fetch_lines
     from bmz.zoo.settings import settings_from_environment
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bmz.cli import completing
-from bmz.cli.words import Channels, PixelSize, as_path
+from bmz.cli.words import CHANNELS, PIXEL_SIZE, as_path
 
 EPILOG = """\b
 The reasons are codes; bmz check --explain CODE tells of one, bmz check MODEL IMAGE of all.
@@ -23,8 +23,8 @@ Exit status: 0 a model fits or can be adapted to, 1 none does, 2 wrong usage,
 @click.option("--task", metavar="TASK", help="Rank models for it higher, such as denoising.")
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N best; else 10.")
 @click.option("--axes", metavar="AXES", help="What the axes of the file are, such as zyx or yxc.")
-@click.option("--channels", type=Channels(), help="Image channel for each channel of a model.")
-@click.option("--pixel-size", "pixel_um", type=PixelSize(), help="Pixel size, such as 0.5um.")
+@click.option("--channels", type=CHANNELS, help="Image channel for each channel of a model.")
+@click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--measure", is_flag=True, help="Fetch the samples of the best and compare them.")
 @click.option("--refresh", is_flag=True, help="Read the list of models again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all models.")
@@ -33,9 +33,8 @@ def fit(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa:
     """Rank all models of the zoo by how well they fit IMAGE; downloads no weights."""
     from bmz.app.fit import FitRequest  # here, so that --help stays quick
     from bmz.app.fit import fit as rank_models
-    from bmz.cli.columns import print_table
+    from bmz.cli.output import print_table, say
     from bmz.cli.progress import progress_bars
-    from bmz.cli.say import say
     from bmz.report.fit_text import HEADINGS, fit_json, fit_summary, fit_table
     from bmz.results.fit import SHOWN
     from bmz.zoo.settings import settings_from_environment

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bmz.base.printable import printable
 from bmz.base.progress import Event, Listener, Note, Progress
-from bmz.cli.say import say
+from bmz.cli.output import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

@@ -8,17 +8,17 @@ import click
 
 from bmz.cli import completing
 from bmz.cli.device import device_option
-from bmz.cli.say import say
+from bmz.cli.output import say
 from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import (
-    Channels,
-    Listed,
-    PixelSize,
-    Scale,
-    Setting,
+    CHANNELS,
+    PIXEL_SIZE,
+    SCALE,
+    SETTING,
     as_path,
     link_options,
     link_words,
+    listed,
 )
 from bmz.engine.request import CLIPS
 from bmz.write.outputs import default_kinds, saved_kinds
@@ -78,18 +78,18 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 )
 @click.option(
     "--channels",
-    type=Channels(),
+    type=CHANNELS,
     help="Image channel for each channel of the model, from 0, such as 1,0; none is zeros.",
 )
 @click.option(
     "--pixel-size",
     "pixel_um",
-    type=PixelSize(),
+    type=PIXEL_SIZE,
     help="Pixel size of the images, such as 0.5um or z=2um,y=0.5um,x=0.5um.",
 )
 @click.option(
     "--scale",
-    type=Scale(),
+    type=SCALE,
     help="Resize the image by this factor before the network; auto: by pixel or object size.",
 )
 @click.option(
@@ -106,7 +106,7 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 @click.option(
     "--set",
     "settings",
-    type=Setting(),
+    type=SETTING,
     multiple=True,
     help="Parameter of the recipe or of a declared step; output=ID chooses an output.",
 )
@@ -125,7 +125,7 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 )
 @click.option(
     "--save",
-    type=Listed(saved_kinds()),
+    type=listed(saved_kinds()),
     default=",".join(default_kinds()),
     show_default=True,
     help=f"What to write: {', '.join(saved_kinds())}.",

@@ -53,9 +53,8 @@ def score(
     which objects are split, merged, missed or false.
     """
     from bmz.app.score import score as score_masks  # here, so that --help never loads NumPy
-    from bmz.cli.columns import print_table
+    from bmz.cli.output import print_table, say
     from bmz.cli.progress import progress_bars
-    from bmz.cli.say import say
     from bmz.report import score_text
     from bmz.results.score import IOUS
 

@@ -47,7 +47,7 @@ def list_models(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None: 
 def _search(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (as above)
     from bmz.app.search import SearchRequest  # here, so that --help stays quick
     from bmz.app.search import search as find
-    from bmz.cli.columns import print_table
+    from bmz.cli.output import print_table
     from bmz.cli.progress import progress_bars
     from bmz.report.search_text import HEADINGS, search_json, search_summary, search_table
     from bmz.zoo.settings import settings_from_environment

@@ -17,8 +17,8 @@ from bmz.cli import completing
 def show(model: str, *, as_json: bool) -> None:
     """Tell what MODEL is, what goes in and what comes out, and what it needs."""
     from bmz.app.show import show_model  # here, so that --help never loads NumPy
+    from bmz.cli.output import print_rows
     from bmz.cli.progress import progress_bars
-    from bmz.cli.rows import print_rows
     from bmz.report.model_text import model_json, model_rows
 
     with progress_bars() as listener:

@@ -93,7 +93,7 @@ def _print(
     models: tuple[ModelTested, ...], found: tuple[CheckChange, ...] | None, form: str
 ) -> None:
     from bmz.app.test.baseline import with_known_failures
-    from bmz.cli.say import say
+    from bmz.cli.output import say
     from bmz.report.tested_text import (
         change_lines,
         tested_json,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bmz.cli.say import say
+from bmz.cli.output import say
 
 EPILOG = "Exit status: 0 done, 1 there is nothing to do it to, 2 wrong usage, 3 could not tell."
 
@@ -45,7 +45,7 @@ def remove_model(*, word: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_models(*, as_json: bool) -> None:
     """List the code that is trusted."""
-    from bmz.cli.columns import print_table
+    from bmz.cli.output import print_table
     from bmz.engine.trust import listed
     from bmz.report.trust_text import HEADINGS, trust_json, trust_table
 

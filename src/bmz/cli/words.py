@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,155 +16,103 @@ from bmz.engine.request import SCALES
 NO_CHANNEL = -1
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Value = TypeVar("Value")
 
 
-class PixelSize(click.ParamType[dict[str, float]]):
-    """``0.5um``, or ``z=2um,y=0.5um,x=0.5um``."""
+class Word(click.ParamType[Value]):
+    """A word that a function reads; the ValueError of what it cannot read is told to the user."""
 
-    name = "length"
+    def __init__(self, name: str, read: Callable[[str], Value]) -> None:
+        self.name = name
+        self.read = read
 
     def convert(
         self,
         value: object,
         param: click.Parameter | None,
         ctx: click.Context | None,
-    ) -> dict[str, float]:
-        """Turn the word into um by axis; one length is meant for y and x."""
+    ) -> Value:
+        """Read the word."""
         try:
-            return lengths_by_axis(str(value))
+            return self.read(str(value))
         except ValueError as why:
             self.fail(str(why), param, ctx)
 
 
-class Channels(click.ParamType[tuple[int, ...]]):
-    """``1,0``, or ``0,none``."""
-
-    name = "numbers"
-
-    def convert(
-        self,
-        value: object,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[int, ...]:
-        """Turn the word into channel numbers from 0; ``none`` stands for zeros."""
-        numbers = []
-        for part in str(value).split(","):
-            word = part.strip()
-            if not (word.isdecimal() or word == "none"):
-                self.fail(f"'{word}' is no channel; write numbers from 0, such as 1,0", param, ctx)
-            numbers.append(NO_CHANNEL if word == "none" else int(word))
-        if all(number == NO_CHANNEL for number in numbers):
-            self.fail("at least one channel must come from the image", param, ctx)
-        return tuple(numbers)
+def _channels(words: str) -> tuple[int, ...]:
+    numbers = []
+    for word in map(str.strip, words.split(",")):
+        if not (word.isdecimal() or word == "none"):
+            raise ValueError(f"'{word}' is no channel; write numbers from 0, such as 1,0")
+        numbers.append(NO_CHANNEL if word == "none" else int(word))
+    if set(numbers) == {NO_CHANNEL}:
+        raise ValueError("at least one channel must come from the image")
+    return tuple(numbers)
 
 
-class Scale(click.ParamType[float | Literal["auto"]]):
-    """``auto``, ``off`` or a factor."""
-
-    name = "auto|off|factor"
-
-    def convert(
-        self,
-        value: object,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> float | Literal["auto"]:
-        """Turn the word into a factor; ``off`` is 1."""
-        if value == "auto":
-            return "auto"
-        if value == "off":
-            return 1.0
-        try:
-            factor = float(str(value))
-        except ValueError:
-            factor = 0.0
-        if not SCALES[0] <= factor <= SCALES[1]:
-            self.fail(f"'{value}' is no factor between 0.001 and 1000, 'auto' or 'off'", param, ctx)
-        return factor
+def _scale(word: str) -> float | Literal["auto"]:
+    if word == "auto":
+        return "auto"
+    if word == "off":
+        return 1.0
+    with suppress(ValueError):
+        if SCALES[0] <= float(word) <= SCALES[1]:
+            return float(word)
+    least, most = SCALES
+    raise ValueError(f"'{word}' is no factor between {least:g} and {most:g}, 'auto' or 'off'")
 
 
-class Listed(click.ParamType[frozenset[str]]):
-    """Words of a known list, separated by commas."""
+def _sweep(word: str) -> tuple[str, tuple[str, ...]]:
+    key, equals, values = word.partition("=")
+    found = tuple(part.strip() for part in values.split(",") if part.strip())
+    if not (key.strip() and equals and found):
+        raise ValueError(f"'{word}' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8")
+    return key.strip(), found
 
-    name = "words"
 
-    def __init__(self, known: tuple[str, ...]) -> None:
-        self.known = known
+def _setting(word: str) -> tuple[str, str]:
+    key, equals, text = word.partition("=")
+    if not (equals and key.strip() and text.strip()):
+        raise ValueError(f"'{word}' is not of the form key=value")
+    return key.strip(), text.strip()
 
-    def convert(
-        self,
-        value: object,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> frozenset[str]:
-        """Turn the word into a set."""
-        words = frozenset(word.strip() for word in str(value).split(",") if word.strip())
-        strange = sorted(words - set(self.known))
+
+PIXEL_SIZE = Word("length", lengths_by_axis)
+"""``0.5um``, or ``z=2um,y=0.5um,x=0.5um``: um by axis; one length is meant for y and x."""
+
+CHANNELS = Word("numbers", _channels)
+"""``1,0``, or ``0,none``: numbers from 0; ``none`` stands for zeros."""
+
+SCALE = Word("auto|off|factor", _scale)
+"""``auto``, ``off``, which is 1, or a factor."""
+
+SWEEP = Word("KEY=V1,V2", _sweep)
+"""``KEY=V1,V2``: a key and its values."""
+
+SETTING = Word("key=value", _setting)
+"""``key=value``, parted at the first equals sign."""
+
+OVERLAP = Word("IOU", link_ious)
+"""``0.25``, or ``z=0.25,t=0.5``: least overlap by axis; one number is meant for z and t."""
+
+
+def listed(known: tuple[str, ...]) -> Word[frozenset[str]]:
+    """Give the type of words of a known list, separated by commas."""
+
+    def read(text: str) -> frozenset[str]:
+        words = frozenset(word.strip() for word in text.split(",") if word.strip())
+        strange = sorted(words - set(known))
         if strange or not words:
             found = ", ".join(strange) or "nothing"
-            self.fail(f"{found} cannot be saved; choose of {','.join(self.known)}", param, ctx)
+            raise ValueError(f"{found} cannot be saved; choose of {','.join(known)}")
         return words
 
-
-class Sweep(click.ParamType[tuple[str, tuple[str, ...]]]):
-    """``KEY=V1,V2``."""
-
-    name = "KEY=V1,V2"
-
-    def convert(
-        self,
-        value: object,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[str, tuple[str, ...]]:
-        """Split the word into a key and its values."""
-        key, equals, values = str(value).partition("=")
-        found = tuple(part.strip() for part in values.split(",") if part.strip())
-        if not (key.strip() and equals and found):
-            self.fail(f"'{value}' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8", param, ctx)
-        return key.strip(), found
-
-
-class Setting(click.ParamType[tuple[str, str]]):
-    """``key=value``."""
-
-    name = "key=value"
-
-    def convert(
-        self,
-        value: object,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[str, str]:
-        """Part the word at its first equals sign."""
-        key, equals, text = str(value).partition("=")
-        if not equals or not key.strip() or not text.strip():
-            self.fail(f"'{value}' is not of the form key=value", param, ctx)
-        return key.strip(), text.strip()
-
-
-class Overlap(click.ParamType[dict[str, float]]):
-    """``0.25``, or ``z=0.25,t=0.5``."""
-
-    name = "IOU"
-
-    def convert(
-        self,
-        value: object,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> dict[str, float]:
-        """Turn the word into the least overlap by axis; one number is meant for z and t."""
-        try:
-            return link_ious(str(value))
-        except ValueError as why:
-            self.fail(str(why), param, ctx)
+    return Word("words", read)
 
 
 _LINK = click.option(
     "--link",
-    type=Overlap(),
+    type=OVERLAP,
     metavar="IOU",
     help="Join labels that overlap by this share (intersection over union) from plane to plane "
     "(z), then from frame to frame (t), such as 0.25; or z=0.25,t=0.5.",

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from html import escape
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from PIL import Image, features
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.finding import Finding
 from bmz.process.consensus import supports
 from bmz.report import compare_text
 from bmz.report.counting import counted
+from bmz.report.html import picture_uri
 from bmz.report.lines import encodable
 from bmz.results.compare import Comparison, ImageCompared, Result
 from bmz.write.overlay import fullest_plane, nearest, shrunk
-from bmz.write.stretch import COLOURS
+from bmz.write.stretch import COLOURS, stretched
 
 LARGEST_PX = 2048
 """Longer side of the picture in the page; larger images are shown smaller."""
@@ -33,8 +33,7 @@ MOST_LAYERS = 8
 """Results with outlines, the best first; the others are in the table alone."""
 
 MOST_WORST = 200
-_QUALITY = 90
-_LOW_PERCENT, _HIGH_PERCENT = 0.1, 99.9
+_PERCENTS = (0.1, 99.9)
 
 _COLUMNS = ("label", "area_um2", "area_px", "volume_um3", "volume_px", "equivalent_diameter_um",
             "equivalent_diameter_px", "solidity", "eccentricity", "score")  # fmt: skip
@@ -60,7 +59,7 @@ def page(comparison: Comparison) -> str:
     }
     names = ", ".join(image.path.name for image in comparison.images[:3])
     replaced = {
-        "@TITLE@": _escaped(encodable(f"bmz compare: {names}")),
+        "@TITLE@": escape(encodable(f"bmz compare: {names}"), quote=False),
         "@STYLE@": _asset("compare.css"),
         "@SCRIPT@": _asset("compare.js"),
         # a name with </script> in it must not end the data
@@ -72,10 +71,6 @@ def page(comparison: Comparison) -> str:
 
 def _asset(name: str) -> str:
     return (files("bmz.report") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _image(image: ImageCompared) -> dict[str, Any]:
@@ -259,26 +254,19 @@ def _channels(image: xr.DataArray, sides: tuple[int, int]) -> list[dict[str, Any
         colours, names = ((1, 0, 0), (0, 1, 0), (0, 0, 1)), ["red", "green", "blue"]
     bytes_ = _as_bytes(planes, together=photograph)
     return [
-        {"name": name, "colour": list(colour), "uri": _uri(nearest(plane, sides))}
+        {
+            "name": name,
+            "colour": list(colour),
+            "uri": picture_uri(nearest(plane, sides), small=True),
+        }
         for name, colour, plane in zip(names, colours, bytes_, strict=False)
     ]
 
 
 def _as_bytes(planes: AnyArray, *, together: bool) -> list[AnyArray]:
     """Bring each channel (a photograph as a whole) from its percentiles to 0 to 255."""
-    real = np.nan_to_num(planes.astype(np.float32))
-    found = []
-    for plane in real:
-        low, high = np.percentile(real if together else plane, (_LOW_PERCENT, _HIGH_PERCENT))
-        if high <= low:
-            low, high = float(plane.min()), float(plane.max())
-        share = (plane - low) / (high - low if high > low else 1)
-        found.append(np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8))
-    return found
-
-
-def _uri(plane: AnyArray) -> str:
-    form = "webp" if features.check("webp") else "png"
-    data = io.BytesIO()
-    Image.fromarray(plane).save(data, form, **({"quality": _QUALITY} if form == "webp" else {}))
-    return f"data:image/{form};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+    parts = planes[None] if together else planes
+    shown = np.concatenate(
+        [stretched(part, _PERCENTS).reshape(-1, *planes.shape[1:]) for part in parts]
+    )
+    return list(np.rint(shown * 255).astype(np.uint8))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from io import BytesIO
 
-from PIL import Image
+from PIL import Image, features
 
 from bmz.base.arrays import AnyArray
 from bmz.check.finding import Finding
@@ -18,6 +18,7 @@ from bmz.results.show import ModelView
 COLOURS = {"error": "#b3261e", "warning": "#8a5a00", "note": "#4a5568", "hint": "#4a5568"}
 """Of text on a white ground; each has a contrast of at least 4.5 to 1."""
 
+_QUALITY = 90  # of WebP
 _CELL = 'style="text-align:left;vertical-align:top;padding:2px 12px 2px 0"'
 
 
@@ -48,12 +49,22 @@ def result_html(words: Sequence[str], picture: AnyArray | None, findings: Iterab
     words : sentences; the first one is the heading
     picture : (y, x, 3) uint8; None without labels
     """
-    shown = "" if picture is None else f'<img alt="{escape(words[0])}" src="{_uri(picture)}"/>'
+    shown = (
+        "" if picture is None else f'<img alt="{escape(words[0])}" src="{picture_uri(picture)}"/>'
+    )
     rest = "".join(f"<p>{escape(text)}</p>" for text in words[1:])
     return f"{shown}{rest}{findings_html(words[0], findings)}"
 
 
-def _uri(picture: AnyArray) -> str:
+def picture_uri(picture: AnyArray, *, small: bool = False) -> str:
+    """Give a picture as an address that holds it.
+
+    Parameters
+    ----------
+    picture : (y, x) or (y, x, 3) uint8
+    small : lossy WebP where Pillow can write it; else PNG
+    """
+    form = "webp" if small and features.check("webp") else "png"
     data = BytesIO()
-    Image.fromarray(picture).save(data, format="png")
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+    Image.fromarray(picture).save(data, form, **({"quality": _QUALITY} if form == "webp" else {}))
+    return f"data:image/{form};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"

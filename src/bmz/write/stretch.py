@@ -7,7 +7,9 @@ import xarray as xr
 
 from bmz.base.arrays import AnyArray, FloatArray
 
-_LOW_PERCENT, _HIGH_PERCENT = 1, 99.8
+PERCENTS = (1.0, 99.8)
+"""What is shown as black and as white, where nothing else is asked for."""
+
 _GREY = (1.0, 1.0, 1.0)
 # pairs and triples that people without red or green cones tell apart
 COLOURS = {
@@ -43,14 +45,14 @@ def in_colour(image: xr.DataArray) -> FloatArray:
     return _added(channels[:_MOST_CHANNELS])
 
 
-def stretched(pixels: AnyArray) -> FloatArray:
-    """Bring percentiles 1 and 99.8 to 0 and 1 and cut off what lies outside; NaN becomes 0."""
+def stretched(pixels: AnyArray, percents: tuple[float, float] = PERCENTS) -> FloatArray:
+    """Bring two percentiles to 0 and 1 and cut off what lies outside; NaN becomes 0."""
     with np.errstate(over="ignore"):  # what float32 does not hold is as bright as can be
         real = pixels.astype(np.float32)
     known = real[np.isfinite(real)]
     if not known.size:
         return np.zeros_like(real)
-    low, high = np.percentile(known, (_LOW_PERCENT, _HIGH_PERCENT))
+    low, high = np.percentile(known, percents)
     if high <= low:
         low, high = float(known.min()), float(known.max())
     span = high - low if high > low else 1

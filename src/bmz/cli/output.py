@@ -1,10 +1,11 @@
-"""Print a table that fits the terminal."""
+"""Print answers, tables and rows on stdout, and all else on stderr in the colour of its kind."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import click
@@ -14,6 +15,32 @@ from bmz.base.printable import printable
 _GAP = 2
 _LEAST = 10
 """No column is cut to less than this."""
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def say(
+    lines: Sequence[tuple[str, str]], *, answers: bool = True, all_on_stdout: bool = False
+) -> None:
+    """Print lines.
+
+    Parameters
+    ----------
+    lines : kind (``answer``, ``error``, ``warning``, ``note``, ``hint``) and text
+    answers : False to leave out the answers, which then stand in a JSON document
+    all_on_stdout : the lines of every kind are the answer; those that are no answer of their own
+        stand indented under the one before
+    """
+    inward = "  " if all_on_stdout else ""
+    for kind, written in lines:
+        text = printable(written)
+        if kind in _COLOURS:
+            painted = click.style(kind, fg=_COLOURS[kind], bold=True)
+            click.echo(f"{inward}{painted}: {text}", err=not all_on_stdout)
+        elif kind == "hint":
+            click.echo(f"{inward}  hint: {text}", err=not all_on_stdout)
+        elif answers:
+            click.echo(text)
 
 
 def print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -59,3 +86,20 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cut(cell: str, width: int) -> str:
     return cell if len(cell) <= width else cell[: width - 1] + "…"
+
+
+def print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """Print a column of headings and a column of texts on stdout.
+
+    Parameters
+    ----------
+    rows : heading (empty to go on under the last one) and text
+    """
+    left = max(len(heading) for heading, _ in rows) + 2
+    width = min(max(shutil.get_terminal_size().columns, 40), 120) - left
+    for heading, text in rows:
+        words = printable(text)
+        wrapped = textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
+        for number, line in enumerate(wrapped or [""]):
+            shown = heading if number == 0 else ""
+            click.echo(click.style(f"{shown:<{left}}", bold=True) + line)
