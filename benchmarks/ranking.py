@@ -18,16 +18,16 @@ from scipy.stats import kendalltau
 
 from bmz.app.compare import CompareRequest, compare
 from bmz.engine.request import RunRequest
-from bmz.results.compare import Judged
+from bmz.results.compare import ResultQuality
 
 MODELS = ("starter/nuclei", "starter/nuclei-flows", "starter/nuclei-contour",
           "nuclei-broad", "unmicst-nuclei", "stardist-dsb2018")  # fmt: skip
 
-MEASURES: dict[str, Callable[[Judged], float]] = {
-    "agreement": lambda judged: judged.agreement or 0.0,
-    "stability": lambda judged: judged.stability or 0.0,
-    "plausible": lambda judged: judged.plausible.share if judged.plausible else 0.0,
-    "guess": lambda judged: judged.guess,
+MEASURES: dict[str, Callable[[ResultQuality], float]] = {
+    "agreement": lambda quality: quality.agreement or 0.0,
+    "stability": lambda quality: quality.stability or 0.0,
+    "plausible": lambda quality: quality.plausible.share if quality.plausible else 0.0,
+    "guess": lambda quality: quality.guess,
 }
 
 
@@ -51,20 +51,20 @@ def main() -> None:
     )
     rows = []
     for blind, seen in zip(guessed.images, known.images, strict=True):
-        f1 = {one.model: one.judged.f1 or 0.0 for one in seen.done}
-        rows.append(({one.model: one.judged for one in blind.done}, f1))
+        f1 = {one.model: one.quality.f1 or 0.0 for one in seen.done}
+        rows.append(({one.model: one.quality for one in blind.done}, f1))
     mean = {model: np.mean([f1[model] for _, f1 in rows if model in f1]) for model in models}
     always = max(mean, key=lambda model: mean[model])
     print("| order by | Kendall's tau | the best is first | regret |")
     print("|---|---|---|---|")
     for name, measure in MEASURES.items():
         taus, firsts, regrets = [], [], []
-        for judged, f1 in rows:
+        for quality, f1 in rows:
             order = sorted(f1)
-            values = [measure(judged[model]) for model in order]
+            values = [measure(quality[model]) for model in order]
             tau = kendalltau(values, [f1[model] for model in order]).statistic
             taus.append(0.0 if np.isnan(tau) else tau)
-            first = max(order, key=lambda model: measure(judged[model]))
+            first = max(order, key=lambda model: measure(quality[model]))
             regrets.append(max(f1.values()) - f1[first])
             firsts.append(f1[first] == max(f1.values()))
         print(f"| {name} | {np.mean(taus):.2f} | {np.mean(firsts):.0%} | {np.mean(regrets):.3f} |")

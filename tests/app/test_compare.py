@@ -78,7 +78,7 @@ def test_the_network_runs_once_for_all_settings_of_labels(
     assert len(runs) == 1
     (image,) = comparison.images
     assert [one.settings["threshold"] for one in image.done] == ["0.2", "0.5", "0.9"]
-    assert image.done[0].judged.f1 == 1
+    assert image.done[0].quality.f1 == 1
     assert image.done[0].objects == 20
 
 
@@ -140,7 +140,7 @@ def test_without_truth_the_order_has_reasons(place: Path) -> None:
     comparison = compare(asked(place, truth=None, stability=True))
 
     (image,) = comparison.images
-    best, worst = image.done[0].judged, image.done[-1].judged
+    best, worst = image.done[0].quality, image.done[-1].quality
     assert best.guess >= worst.guess
     assert best.agreement is not None
     assert best.stability is not None
@@ -159,7 +159,7 @@ def test_truth_is_found_by_name_in_a_folder(place: Path) -> None:
 
     comparison = compare(asked(place, truth=place / "truth"))
 
-    assert comparison.images[0].done[0].judged.f1 == 1
+    assert comparison.images[0].done[0].quality.f1 == 1
     (place / "truth/a_mask.tif").rename(place / "truth/b_mask.tif")
     with pytest.raises(NoTruthFor):
         compare(asked(place, truth=place / "truth"))

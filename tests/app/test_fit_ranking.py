@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from bmz.app.check import check
-from bmz.app.fit import Candidate, ChannelAbsent, FitRequest, _Judge, fit, look_at, ranked
+from bmz.app.fit import Candidate, ChannelAbsent, FitRequest, _Judge, fit, ranked, read_measured
 from bmz.app.search import FilterUnknown
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
@@ -120,7 +120,7 @@ def test_channels_that_check_takes_by_name_are_measured_by_name(tmp_path: Path) 
     candidate = Candidate(Package("net", manifest), describe(manifest, settings), card)
     request = FitRequest(tmp_path / "a.tif")
 
-    seen = look_at(request)
+    seen = read_measured(request)
     judge = _Judge(request, seen, settings)
 
     judged, measured = judge(candidate), judge._measured
@@ -229,7 +229,7 @@ def test_a_named_channel_is_enough_for_a_model_of_one(
 
 
 def test_the_closer_the_object_size_the_more_it_earns(settings: ZooSettings, image: Path) -> None:
-    seen = look_at(FitRequest(image))
+    seen = read_measured(FitRequest(image))
     model = load_model("flat-cat", settings)
     size = ObjectSize(12.0, 0.1, 1.0, "blobs")
     earned = []

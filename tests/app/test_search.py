@@ -130,7 +130,7 @@ def settings(zoo: SmallZoo, tmp_path: Path) -> ZooSettings:
 def test_one_broken_manifest_never_hides_the_others(settings: ZooSettings) -> None:
     view = search(SearchRequest(), settings)
 
-    told = {found.card.id: found.card for found in view.found}
+    told = {found.card.id: found.card for found in view.hits}
     assert {name: card.status for name, card in told.items()} == {
         "whole-cat": "ok",
         "invalid-dog": "invalid",
@@ -152,7 +152,7 @@ def test_the_second_search_parses_nothing(
 
     second = search(SearchRequest(), settings, told.append)
 
-    assert second.found == first.found
+    assert second.hits == first.hits
     assert len(zoo.log) == asked
     assert not [event for event in told if isinstance(event, Progress)]
 
@@ -164,7 +164,7 @@ def test_a_damaged_file_of_cards_is_made_anew(settings: ZooSettings) -> None:
 
     second = search(SearchRequest(), settings)
 
-    assert second.found == first.found
+    assert second.hits == first.hits
     assert json.loads(kept.read_text())["note"]["key"] == version()
 
 
@@ -176,7 +176,7 @@ def test_a_cache_of_others_is_read_but_not_written(settings: ZooSettings, tmp_pa
     found = search(SearchRequest(), mine)
 
     after = [path for path in settings.cache.rglob("*") if path.suffix != ".lock"]
-    assert [one.card for one in found.found] == [one.card for one in filled.found]
+    assert [one.card for one in found.hits] == [one.card for one in filled.hits]
     assert set(after) <= set(before)
 
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.check.codes import CODES
-from bmz.check.contract import Contract, ImagesDiffer, Range, Seen, broken, contract_of
+from bmz.check.contract import Contract, ImageFacts, ImagesDiffer, Range, broken, contract_of
 from bmz.check.finding import Finding
 
-SEEN = Seen("yx", "uint16", 1, {"y": 0.5, "x": 0.5}, 900.0, 40, 17.0)
+SEEN = ImageFacts("yx", "uint16", 1, {"y": 0.5, "x": 0.5}, 900.0, 40, 17.0)
 HELD = contract_of("net", "a" * 64, {}, [SEEN])
 
 
-def codes(contract: Contract, seen: Seen, sha256: str = "a" * 64) -> list[str]:
+def codes(contract: Contract, seen: ImageFacts, sha256: str = "a" * 64) -> list[str]:
     return [finding.code for finding in broken(contract, seen, sha256)]
 
 
@@ -52,7 +52,7 @@ def test_another_model_breaks_it() -> None:
 
 
 def test_all_that_is_broken_is_said_at_once_and_each_code_has_a_page() -> None:
-    other = Seen("zyx", "uint8", 3, {}, 1.0, 0, 90.0)
+    other = ImageFacts("zyx", "uint8", 3, {}, 1.0, 0, 90.0)
 
     found = codes(HELD, other, "b" * 64)
 
@@ -61,7 +61,7 @@ def test_all_that_is_broken_is_said_at_once_and_each_code_has_a_page() -> None:
 
 
 def test_what_a_contract_leaves_out_is_not_asked_for() -> None:
-    assert codes(Contract("net", "a" * 64), Seen("q", "int8", 9, {}, -1.0, None, None)) == []
+    assert codes(Contract("net", "a" * 64), ImageFacts("q", "int8", 9, {}, -1.0, None, None)) == []
 
 
 def test_an_image_that_was_not_run_breaks_nothing_about_objects() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bmz.base.steps import Step
-from bmz.check.contract import Seen, contract_of
+from bmz.check.contract import ImageFacts, contract_of
 from bmz.process.ops import apply_steps
 from bmz.process.ops_errors import UnknownOp
 from bmz.process.output_map import ChannelsDiffer
@@ -57,9 +57,9 @@ def test_steps_that_nobody_knows_are_named() -> None:
 
 
 def test_a_contract_of_images_that_were_not_run_speaks_of_no_objects() -> None:
-    seen = Seen("yx", "uint8", 1, {}, 100.0)
+    facts = ImageFacts("yx", "uint8", 1, {}, 100.0)
 
-    contract = contract_of("m", "a" * 64, {}, [seen])
+    contract = contract_of("m", "a" * 64, {}, [facts])
 
     assert contract.objects is None
     assert contract.diameter_px is None

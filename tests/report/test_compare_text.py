@@ -30,7 +30,7 @@ from bmz.report.compare_text import (
     table,
     why_first,
 )
-from bmz.results.compare import Comparison, ImageCompared, Judged, Result
+from bmz.results.compare import Comparison, ImageCompared, ResultQuality, SettingResult
 
 LABELS = xr.DataArray(np.array([[1, 1, 0, 0], [1, 1, 0, 2]], np.uint8), dims=("y", "x"))
 TABLE = {
@@ -43,13 +43,13 @@ TABLE = {
 }
 HALF = Matching(1, 1, 1, 0.5, 0.5, 0.5, 1 / 3, 0.4, 0.8)
 NEVER = Matching(0, 2, 2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-KNOWN = Judged({0.5: HALF, 0.75: NEVER}, (MaskError("missed", 3, (1.0, 2.0), 9),) * 2)
-GUESSED = Judged(agreement=0.5, stability=0.98, plausible=Plausibility(8, 0.25, 0.5))
-MADE = Result("m", {"scale": "2"}, "bmz run m", LABELS, TABLE, "flows", {}, 1.23456, 0.005)
-FAILED = Result("n", {}, "bmz run n", error=EMPTY, findings=(NOTE, WARNING))
+KNOWN = ResultQuality({0.5: HALF, 0.75: NEVER}, (MaskError("missed", 3, (1.0, 2.0), 9),) * 2)
+GUESSED = ResultQuality(agreement=0.5, stability=0.98, plausible=Plausibility(8, 0.25, 0.5))
+MADE = SettingResult("m", {"scale": "2"}, "bmz run m", LABELS, TABLE, "flows", {}, 1.23456, 0.005)
+FAILED = SettingResult("n", {}, "bmz run n", error=EMPTY, findings=(NOTE, WARNING))
 
 
-def compared(*results: Result, name: str = "d/a.tif", **changes: Any) -> ImageCompared:
+def compared(*results: SettingResult, name: str = "d/a.tif", **changes: Any) -> ImageCompared:
     pixels = xr.DataArray(np.arange(8, dtype=np.float32).reshape(2, 4), dims=("y", "x"))
     return replace(ImageCompared(Path(name), pixels, None, results), **changes)
 
@@ -81,35 +81,35 @@ def test_a_result_is_named_by_its_model_or_its_folder_and_the_settings(
 def test_the_mean_ap_is_over_thresholds_and_f1_that_at_a_half() -> None:
     assert KNOWN.f1 == 0.5
     assert KNOWN.mean_ap == pytest.approx(1 / 6)
-    assert (Judged().f1, Judged().mean_ap) == (None, None)
-    assert Judged({0.75: NEVER}).f1 is None
+    assert (ResultQuality().f1, ResultQuality().mean_ap) == (None, None)
+    assert ResultQuality({0.75: NEVER}).f1 is None
 
 
 @pytest.mark.parametrize(
-    ("judged", "guess"),
+    ("quality", "guess"),
     [
-        (Judged(), 0.0),
-        (Judged(agreement=0.0), 0.0),
-        (Judged(stability=0.25, consensus=1.0), 0.25),
+        (ResultQuality(), 0.0),
+        (ResultQuality(agreement=0.0), 0.0),
+        (ResultQuality(stability=0.25, consensus=1.0), 0.25),
         # 0.75 x 0.5 of the objects look like single ones
         (GUESSED, (0.5 + 0.98 + 0.375) / 3),
     ],
     ids=["nothing", "none agree", "one", "three"],
 )
-def test_the_guess_is_the_mean_of_what_is_known(judged: Judged, guess: float) -> None:
-    assert judged.guess == pytest.approx(guess)
+def test_the_guess_is_the_mean_of_what_is_known(quality: ResultQuality, guess: float) -> None:
+    assert quality.guess == pytest.approx(guess)
 
 
 @pytest.mark.parametrize(
     ("results", "status"),
     [((), 0), ((MADE, MADE), 0), ((MADE, FAILED), 1), ((FAILED, FAILED), 3)],
 )
-def test_the_status_tells_all_some_or_none(results: tuple[Result, ...], status: int) -> None:
+def test_the_status_tells_all_some_or_none(results: tuple[SettingResult, ...], status: int) -> None:
     assert comparison(compared(*results[:1]), compared(*results[1:])).exit_status == status
 
 
 def test_against_the_truth_a_line_counts_each_kind_of_error() -> None:
-    image = compared(replace(MADE, judged=KNOWN), FAILED, truth=np.asarray(LABELS))
+    image = compared(replace(MADE, quality=KNOWN), FAILED, truth=np.asarray(LABELS))
 
     (line,) = table(image)
 
@@ -121,7 +121,7 @@ def test_against_the_truth_a_line_counts_each_kind_of_error() -> None:
 
 
 def test_without_the_truth_what_is_not_known_is_an_empty_cell() -> None:
-    image = compared(replace(MADE, judged=replace(GUESSED, stability=None)))
+    image = compared(replace(MADE, quality=replace(GUESSED, stability=None)))
 
     (line,) = table(image)
 
@@ -133,13 +133,13 @@ def test_without_the_truth_what_is_not_known_is_an_empty_cell() -> None:
 
 
 def test_with_the_truth_the_first_is_the_nearest_to_it() -> None:
-    assert why_first(compared(replace(MADE, judged=KNOWN), truth=LABELS.values)) == (
+    assert why_first(compared(replace(MADE, quality=KNOWN), truth=LABELS.values)) == (
         "the nearest to the truth, F1 0.500 at IoU 0.5 and mean AP 0.167"
     )
 
 
 @pytest.mark.parametrize(
-    ("judged", "reasons"),
+    ("quality", "reasons"),
     [
         (
             GUESSED,
@@ -149,20 +149,20 @@ def test_with_the_truth_the_first_is_the_nearest_to_it() -> None:
                 "38% of its objects look like single ones",
             ],
         ),
-        (Judged(agreement=1.0), ["it agrees with the others (F1 1.00)"]),
+        (ResultQuality(agreement=1.0), ["it agrees with the others (F1 1.00)"]),
     ],
     ids=["three", "one"],
 )
 def test_without_the_truth_the_first_is_a_guess_with_reasons(
-    judged: Judged, reasons: list[str]
+    quality: ResultQuality, reasons: list[str]
 ) -> None:
-    assert why_first(compared(replace(MADE, judged=judged))) == (
+    assert why_first(compared(replace(MADE, quality=quality))) == (
         f"a guess without the truth: {', '.join(reasons)}; look at it before you trust it"
     )
 
 
 def test_what_failed_and_what_the_check_found_are_told_once_before_the_answer() -> None:
-    image = compared(replace(MADE, judged=Judged(agreement=1.0)), FAILED, replace(FAILED))
+    image = compared(replace(MADE, quality=ResultQuality(agreement=1.0)), FAILED, replace(FAILED))
 
     told = lines(image)
 
@@ -178,7 +178,7 @@ def test_what_failed_and_what_the_check_found_are_told_once_before_the_answer() 
 
 
 def test_each_result_is_a_row_and_only_those_with_labels_have_a_rank() -> None:
-    images = compared(replace(MADE, judged=KNOWN), FAILED), compared(FAILED, name="b.tif")
+    images = compared(replace(MADE, quality=KNOWN), FAILED), compared(FAILED, name="b.tif")
 
     first, second, third = rows(comparison(*images))
 
@@ -190,7 +190,7 @@ def test_each_result_is_a_row_and_only_those_with_labels_have_a_rank() -> None:
 
 
 def test_csv_quotes_what_would_break_it_and_leaves_unknown_cells_empty() -> None:
-    odd = replace(MADE, model='a, "b"\nc', settings={}, judged=replace(KNOWN, errors=()))
+    odd = replace(MADE, model='a, "b"\nc', settings={}, quality=replace(KNOWN, errors=()))
 
     text = as_csv(comparison(compared(odd, FAILED)))
 
@@ -307,7 +307,7 @@ def test_an_object_that_no_other_result_has_is_the_first_to_look_at() -> None:
 
 
 def test_errors_against_the_truth_are_places_in_the_page() -> None:
-    image = compared(replace(MADE, judged=KNOWN), truth=LABELS.values)
+    image = compared(replace(MADE, quality=KNOWN), truth=LABELS.values)
 
     (told,) = data_of(page(comparison(image)))["images"]
 

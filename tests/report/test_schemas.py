@@ -29,14 +29,14 @@ from bmz.report.schemas import DOCUMENTS, file_of, schema_of, schemas_page
 from bmz.report.score_text import score_json
 from bmz.report.search_text import search_json
 from bmz.report.trust_text import trust_json
-from bmz.results.compare import Comparison, ImageCompared, Judged, Result
+from bmz.results.compare import Comparison, ImageCompared, ResultQuality, SettingResult
 from bmz.results.doctor import DoctorView, FormatView
 from bmz.results.documents import ComparedModel
 from bmz.results.fetch import Fetched, FetchSummary, NotFetched
 from bmz.results.fit import FitView, ModelFit
 from bmz.results.run import ImageFailed, RunSummary
 from bmz.results.score import MaskPair, PairFailed, PairScore, ScoreSummary
-from bmz.results.search import Card, Found, SearchView
+from bmz.results.search import Card, SearchHit, SearchView
 from bmz.results.show import ModelView, ToolReport, WeightsView
 from bmz.results.test import CheckChange, ModelCheck, ModelTested
 from bmz.spec.model import Citation
@@ -48,7 +48,7 @@ PACKAGE = CachedPackage("cat", "v0", "ab", Path("/c"), 2, 9, read_only=False)
 MATCHING = Matching(1, 0, 0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 MISSED = MaskError("missed", 1, (1.0, 2.0), 9)
 PAIR = MaskPair("a", Path("a"), None)
-FOUND = Found(Card("cat", "v0", "ab", ("doi",)), 0, runs_here=False)
+FOUND = SearchHit(Card("cat", "v0", "ab", ("doi",)), 0, runs_here=False)
 RANKED = ModelFit("cat", "v0", None, 0.0, (ERROR,), weights=("onnx",))
 FILE = FetchedFile("w.onnx", "downloaded", 9, "ab")
 
@@ -62,9 +62,11 @@ def doctor() -> str:
 
 def comparison() -> str:
     stack = Plausibility(3, 0.0, None)
-    judged = Judged({0.5: MATCHING}, (MISSED,), 0.5, 0.5, 0.5, stack)
-    failed = Result("shark", {"scale": "2"}, "bmz run", findings=(ERROR,), error=EMPTY)
-    image = ImageCompared(Path("a.tif"), None, None, (Result("m", {}, "", judged=judged), failed))
+    quality = ResultQuality({0.5: MATCHING}, (MISSED,), 0.5, 0.5, 0.5, stack)
+    failed = SettingResult("shark", {"scale": "2"}, "bmz run", findings=(ERROR,), error=EMPTY)
+    image = ImageCompared(
+        Path("a.tif"), None, None, (SettingResult("m", {}, "", quality=quality), failed)
+    )
     model: ComparedModel = {"name": "shark", "title": "A shark", "sha256": "ab"}
     return as_json(Comparison("bmz compare", {"bmz": "1"}, (image,), (model,)))
 

@@ -13,7 +13,7 @@ from bmz.check.finding import Finding
 from bmz.report.fit_text import fit_json, fit_summary, fit_table
 from bmz.report.search_text import search_json, search_summary, search_table
 from bmz.results.fit import FitView, ModelFit
-from bmz.results.search import Card, Found, SearchView
+from bmz.results.search import Card, SearchHit, SearchView
 
 CARD = Card("a-cat", "v0", "ab" * 32, task="denoising", dims="2d", labels="flows", name="A \n cat")
 GOOD = ModelFit("a-cat", "v0", "fits", 0.91249)
@@ -24,7 +24,7 @@ UNREAD = ModelFit("c-pig", "v0", None, 0.0, status="broken", broken="no answer")
 
 
 def found(*cards: Card, here: bool = True) -> SearchView:
-    models = tuple(Found(card, 1.23456, here) for card in cards)
+    models = tuple(SearchHit(card, 1.23456, here) for card in cards)
     return SearchView(models, of=137, fetched_at=86_399.0, stale=False)
 
 

@@ -11,7 +11,7 @@ from bmz.report.cache_text import cache_summary, cache_table, carried_words, ver
 from bmz.report.fetch_text import ahead_words, fetch_json, fetch_lines, size_words
 from bmz.report.search_text import search_json, search_summary, search_table
 from bmz.results.fetch import Fetched, FetchSummary, NotFetched
-from bmz.results.search import Card, Found, SearchView
+from bmz.results.search import Card, SearchHit, SearchView
 from bmz.zoo.cache import CachedPackage, Carried, FileState
 from bmz.zoo.fetch import FetchedFile
 
@@ -88,7 +88,7 @@ def test_fetched_and_failed_models_stand_in_one_document() -> None:
 def test_weights_are_named_in_short_and_once() -> None:
     card = Card("a", "v0", "", weights=("keras_hdf5", "keras_v3", "pytorch_state_dict"))
 
-    (cells,) = search_table(SearchView((Found(card, 0, runs_here=False),), 1, 0.0, stale=False))
+    (cells,) = search_table(SearchView((SearchHit(card, 0, runs_here=False),), 1, 0.0, stale=False))
 
     assert cells[3] == "keras, pytorch"
 

@@ -75,7 +75,7 @@ class ChannelAbsent(WrongUsage):
 
 
 @dataclass(frozen=True)
-class Seen:
+class MeasuredImage:
     """The image, read and measured once for all models.
 
     Parameters
@@ -113,11 +113,11 @@ def fit(request: FitRequest, settings: ZooSettings, listener: Listener = nobody)
     """
     if request.task and not any(has_task(task, request.task) for task in TASKS):
         raise FilterUnknown("task", request.task, TASKS)
-    seen = look_at(request, listener)
+    image = read_measured(request, listener)
     index = load_index(settings, listener=listener, refresh=request.refresh)
     index = replace(index, entries=(*index.entries, *starters()))
     candidates, broken = _sorted_out(index, settings, listener)
-    judge = _Judge(request, seen, settings)
+    judge = _Judge(request, image, settings)
     fits = {one.card.id: judge(one) for one in candidates}
     if request.measure:
         best = {model.id for model in ranked(fits.values())[: request.top or SHOWN]}
@@ -130,7 +130,7 @@ def fit(request: FitRequest, settings: ZooSettings, listener: Listener = nobody)
     return FitView(request.image, models, index.fetched_at, index.stale)
 
 
-def look_at(request: FitRequest, listener: Listener = nobody) -> Seen:
+def read_measured(request: FitRequest, listener: Listener = nobody) -> MeasuredImage:
     """Read the header and a sample of the image, and measure it.
 
     Raises
@@ -146,7 +146,7 @@ def look_at(request: FitRequest, listener: Listener = nobody) -> Seen:
         raise ChannelAbsent(max(request.channels), found)
     pixels = read_sample(info, SAMPLE_PX)
     taken = tuple(range(found)) if request.channels is None else request.channels
-    return Seen(info, ValueSummary(pixels), image_measures(pixels, taken))
+    return MeasuredImage(info, ValueSummary(pixels), image_measures(pixels, taken))
 
 
 def starters() -> Iterator[IndexEntry]:
@@ -200,17 +200,17 @@ def _sorted_out(
 class _Judge:
     """Hold the image against one model after the other."""
 
-    def __init__(self, request: FitRequest, seen: Seen, settings: ZooSettings) -> None:
+    def __init__(self, request: FitRequest, image: MeasuredImage, settings: ZooSettings) -> None:
         self._named = request.task is not None
         self._wish = request.task or "segmentation"
         self._channels = request.channels
-        self._seen = seen
+        self._image = image
         self._settings = settings
         self._usable = {name for name, install in usable_formats().items() if not install}
 
     def __call__(self, one: Candidate) -> ModelFit:
         sample = sample_measures(one.package, one.model, self._settings)
-        info = self._seen.info
+        info = self._image.info
         case = FitCase(one.model, info, self._channels, sample=sample)
         case = replace(case, measured=self._measured(case))
         report, card = self._report(one, case), one.card
@@ -228,7 +228,7 @@ class _Judge:
 
     def _measured(self, case: FitCase) -> Mapping[int, PlaneMeasures]:
         """Give the measures of each channel of the model, which may take them by name."""
-        measured = self._seen.measured
+        measured = self._image.measured
         if self._channels is not None:
             return measured  # of these channels alone
         taken = enumerate(case.channels_taken)
@@ -255,6 +255,6 @@ class _Judge:
         header, fetched = check_header(case), not one.card.id.startswith(STARTER)
         report = header.report
         if header.is_runnable:
-            report = check_values(header, self._seen.values)
+            report = check_values(header, self._image.values)
         of_model = model_findings(one.model, self._settings, fetched=fetched)
         return CheckReport((*of_model, *report.findings))

@@ -33,7 +33,7 @@ class Range(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageFacts:
     """What is held against a contract: facts of one image, and of what a model found in it.
 
     Parameters
@@ -64,7 +64,7 @@ class Contract:
     model, model_sha256 : the word that names the model, and the sha256 of its manifest
     words : axes, channels, pixel_um and scale, as the user said them
     axes, dtype, channels, pixel_um : of every image
-    signal, objects, diameter_px : see `Seen`
+    signal, objects, diameter_px : see `ImageFacts`
     """
 
     model: str
@@ -95,7 +95,7 @@ class ImagesDiffer(AnswerIsNo):
         )
 
 
-def broken(contract: Contract, seen: Seen, model_sha256: str) -> Iterator[Finding]:
+def broken(contract: Contract, facts: ImageFacts, model_sha256: str) -> Iterator[Finding]:
     """Yield what of a contract an image and its objects break; nothing when all holds.
 
     Parameters
@@ -106,27 +106,27 @@ def broken(contract: Contract, seen: Seen, model_sha256: str) -> Iterator[Findin
         sides = (contract.model_sha256[:12], model_sha256[:12])
         yield _finding("contract.model", "model", "the model is another one", sides)
     for name in ("axes", "dtype", "channels"):
-        wanted, found = getattr(contract, name), getattr(seen, name)
+        wanted, found = getattr(contract, name), getattr(facts, name)
         if wanted is not None and wanted != found:
             words = f"the image has {name} {found}, the contract says {wanted}"
             yield _finding("contract.image", "image", words, (wanted, found))
     for axis, wanted in contract.pixel_um.items():
-        found = seen.pixel_um.get(axis)
+        found = facts.pixel_um.get(axis)
         if found is None or abs(found - wanted) > SAME_LENGTH * wanted:
             told = "unknown" if found is None else f"{found:g} um"
             words = f"a pixel is {told} long along {axis}, the contract says {wanted:g} um"
             yield _finding("contract.image", f"image.{axis}", words, (wanted, found))
-    yield from _out_of_range(contract, seen)
+    yield from _out_of_range(contract, facts)
 
 
-def _out_of_range(contract: Contract, seen: Seen) -> Iterator[Finding]:
+def _out_of_range(contract: Contract, facts: ImageFacts) -> Iterator[Finding]:
     ranges = (
         ("contract.intensity", "image", "the signal (percentile 99.9) is", "signal"),
         ("contract.objects", "labels", "the number of objects is", "objects"),
         ("contract.size", "labels", "the median diameter of objects (px) is", "diameter_px"),
     )
     for code, where, words, name in ranges:
-        allowed, found = getattr(contract, name), getattr(seen, name)
+        allowed, found = getattr(contract, name), getattr(facts, name)
         if allowed is not None and found is not None and found not in allowed:
             told = f"{words} {found:g}, the contract allows {allowed}"
             yield _finding(code, where, told, (allowed, f"{found:g}"))
@@ -142,7 +142,7 @@ def _finding(code: str, where: str, message: str, sides: tuple[object, object]) 
 
 
 def contract_of(
-    model: str, model_sha256: str, words: Mapping[str, Any], seen: Sequence[Seen]
+    model: str, model_sha256: str, words: Mapping[str, Any], facts: Sequence[ImageFacts]
 ) -> Contract:
     """Make a contract that these images keep, with some room for others like them.
 
@@ -154,31 +154,31 @@ def contract_of(
     ImagesDiffer
         They differ in axes, dtype, channels or pixel size.
     """
-    alike = {name: _alike(name, seen) for name in ("axes", "dtype", "channels")}
-    counts = [one.objects for one in seen if one.objects is not None]
-    diameters = [one.diameter_px for one in seen if one.diameter_px is not None]
+    alike = {name: _alike(name, facts) for name in ("axes", "dtype", "channels")}
+    counts = [one.objects for one in facts if one.objects is not None]
+    diameters = [one.diameter_px for one in facts if one.diameter_px is not None]
     return Contract(
         model,
         model_sha256,
         words,
         **alike,
-        pixel_um=_lengths(seen),
-        signal=_held_by(alike["dtype"], _roomy([one.signal for one in seen])),
+        pixel_um=_lengths(facts),
+        signal=_held_by(alike["dtype"], _roomy([one.signal for one in facts])),
         objects=_whole(_roomy(counts), counts),
         diameter_px=_roomy(diameters),
     )
 
 
-def _alike(name: str, seen: Sequence[Seen]) -> Any:  # noqa: ANN401  (a word or a number)
-    found = sorted({getattr(one, name) for one in seen})
+def _alike(name: str, facts: Sequence[ImageFacts]) -> Any:  # noqa: ANN401  (a word or a number)
+    found = sorted({getattr(one, name) for one in facts})
     if len(found) > 1:
         raise ImagesDiffer(name, found)
     return found[0]
 
 
-def _lengths(seen: Sequence[Seen]) -> Mapping[str, float]:
-    first = seen[0].pixel_um
-    for one in seen[1:]:
+def _lengths(facts: Sequence[ImageFacts]) -> Mapping[str, float]:
+    first = facts[0].pixel_um
+    for one in facts[1:]:
         same = one.pixel_um.keys() == first.keys() and all(
             abs(um - first[axis]) <= SAME_LENGTH * first[axis] for axis, um in one.pixel_um.items()
         )

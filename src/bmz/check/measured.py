@@ -9,7 +9,6 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, Axed
 from bmz.check.object_size import ObjectSize, object_size
-from bmz.check.ordered import in_order
 from bmz.check.pixel_values import (
     Bits,
     Contrast,
@@ -22,6 +21,7 @@ from bmz.check.pixel_values import (
     within_unit,
 )
 from bmz.check.polarity import Polarity, polarity_of
+from bmz.check.sorted_values import sorted_finite
 from bmz.check.survey import survey
 
 EMPTY_CHANNEL = -1
@@ -75,7 +75,7 @@ def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
     ValueError
         `plane` is not 2-D.
     """
-    order = in_order(plane)
+    order = sorted_finite(plane)
     if order.size == 0:
         return None
     seen = survey(plane, order)

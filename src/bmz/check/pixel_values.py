@@ -8,7 +8,7 @@ from math import ceil, log2
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.check.ordered import in_order, median_filled, percentiles
+from bmz.check.sorted_values import median_filled, percentiles, sorted_finite
 
 FEW = 1e-4
 """Outliers are at most this share of the pixels."""
@@ -83,7 +83,7 @@ def _finite(plane: AnyArray) -> FloatArray:
 
 def _order_of(plane: AnyArray, order: AnyArray | None) -> AnyArray:
     """Give the values of `_finite` in order."""
-    return median_filled(in_order(plane) if order is None else order, plane.size)
+    return median_filled(sorted_finite(plane) if order is None else order, plane.size)
 
 
 def _neighbours(values: FloatArray, y: AnyArray, x: AnyArray) -> FloatArray:
@@ -185,7 +185,7 @@ def noise_level(plane: AnyArray) -> float:
     diagonal = np.abs((a - b - c + d) / 2)
     if diagonal.size == 0:
         return 0.0
-    (median,) = percentiles(in_order(diagonal), (50,))
+    (median,) = percentiles(sorted_finite(diagonal), (50,))
     return float(median / 0.6745)
 
 
@@ -216,7 +216,7 @@ def bits(plane: AnyArray, order: AnyArray | None = None) -> Bits | None:
     values = np.asarray(plane)
     if not np.issubdtype(values.dtype, np.integer) or values.size == 0:
         return None
-    order = in_order(values) if order is None else order
+    order = sorted_finite(values) if order is None else order
     if order[0] < 0:
         return None
     levels = order[:-1][order[1:] != order[:-1]]

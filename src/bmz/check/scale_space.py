@@ -9,7 +9,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.blur import blurred, laplacian
-from bmz.check.ordered import in_order, percentiles
+from bmz.check.sorted_values import percentiles, sorted_finite
 
 LEVELS = 4
 """Blurs an octave; one more on each side lets a maximum over scale be told at every one."""
@@ -92,7 +92,7 @@ def stretched(plane: AnyArray, order: AnyArray | None = None) -> FloatArray | No
     if not finite.any():
         return None
     if order is None or not complete:
-        order = in_order(values)
+        order = sorted_finite(values)
     low, middle, high = percentiles(order, (0.2, 50, 99.8), np.float32)
     if not high > low:
         return None

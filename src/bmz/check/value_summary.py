@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bmz.base.arrays import AnyArray, Axed
-from bmz.check.ordered import in_order, percentiles
+from bmz.check.sorted_values import percentiles, sorted_finite
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ValueSummary:
 
 
 def _range_of(channel: AnyArray) -> ChannelRange:
-    order = in_order(channel)
+    order = sorted_finite(channel)
     if order.size == 0:
         return ChannelRange(nan, nan, nan, nan)
     low, high = percentiles(order, (1, 99.9))

@@ -57,7 +57,7 @@ def _search(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # n
     if as_json:
         click.echo(search_json(view))
     else:
-        if view.found:
+        if view.hits:
             print_table(HEADINGS, search_table(view))
         click.echo(search_summary(view), err=True)
-    ctx.exit(0 if view.found else 1)
+    ctx.exit(0 if view.hits else 1)

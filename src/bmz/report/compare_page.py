@@ -22,7 +22,7 @@ from bmz.report import compare_text
 from bmz.report.counting import counted
 from bmz.report.html import picture_uri
 from bmz.report.lines import encodable
-from bmz.results.compare import Comparison, ImageCompared, Result
+from bmz.results.compare import Comparison, ImageCompared, SettingResult
 from bmz.write.overlay import fullest_plane, nearest, shrunk
 from bmz.write.stretch import COLOURS, stretched
 
@@ -132,13 +132,13 @@ def _warning(model: str, finding: Finding) -> str:
     return f"{model}: {finding.message} [{finding.code}] {finding.hint}".strip()
 
 
-def _bare(one: Result) -> dict[str, Any]:
+def _bare(one: SettingResult) -> dict[str, Any]:
     error = None if one.error is None else str(one.error)
     return {"name": one.name, "command": one.command, "packed": None, "error": error}
 
 
 def _layer(
-    one: Result,
+    one: SettingResult,
     image: ImageCompared,
     support: FloatArray,
     plane: Mapping[str, int],
@@ -172,17 +172,17 @@ def _layer(
     }
 
 
-def _counted(one: Result) -> str:
+def _counted(one: SettingResult) -> str:
     return "" if one.objects is None else counted(one.objects, one.apart, one.joined)
 
 
-def _verdict(one: Result) -> str:
-    if one.judged.f1 is not None:
-        return f"F1 {one.judged.f1:.2f}"
+def _verdict(one: SettingResult) -> str:
+    if one.quality.f1 is not None:
+        return f"F1 {one.quality.f1:.2f}"
     return _counted(one)
 
 
-def _table(one: Result, there: AnyArray, support: FloatArray) -> dict[str, Any]:
+def _table(one: SettingResult, there: AnyArray, support: FloatArray) -> dict[str, Any]:
     table = dict(one.table)
     names = [n for n in _COLUMNS if n in table]
     # where lengths are known in um those in px say the same again
@@ -197,7 +197,7 @@ def _table(one: Result, there: AnyArray, support: FloatArray) -> dict[str, Any]:
 
 
 def _worst(
-    one: Result, image: ImageCompared, support: FloatArray, factor: float
+    one: SettingResult, image: ImageCompared, support: FloatArray, factor: float
 ) -> list[dict[str, Any]]:
     if image.truth is not None:
         return [
@@ -207,7 +207,7 @@ def _worst(
                 "x": round(error.centroid[-1] * factor, 1),
                 "r": round(math.sqrt(error.area_px / math.pi) * factor, 1),
             }
-            for error in one.judged.errors[:MOST_WORST]
+            for error in one.quality.errors[:MOST_WORST]
         ]
     if not len(support):
         return []

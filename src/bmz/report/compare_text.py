@@ -11,7 +11,7 @@ from bmz.report.counting import within
 from bmz.report.document_text import document_text, failure_of
 from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
-from bmz.results.compare import Comparison, ImageCompared, Result
+from bmz.results.compare import Comparison, ImageCompared, SettingResult
 
 if TYPE_CHECKING:
     from bmz.results.documents import ComparedImage, CompareDocument, ComparedResult
@@ -53,18 +53,18 @@ def table(image: ImageCompared) -> list[tuple[str, ...]]:
     return [_cells(one, known=image.truth is not None) for one in image.done]
 
 
-def _cells(one: Result, *, known: bool) -> tuple[str, ...]:
-    judged, seconds = one.judged, (f"{one.network_s:.2f} s", f"{one.labels_s:.2f} s")
+def _cells(one: SettingResult, *, known: bool) -> tuple[str, ...]:
+    quality, seconds = one.quality, (f"{one.network_s:.2f} s", f"{one.labels_s:.2f} s")
     if known:
-        counts = [str(sum(e.kind == kind for e in judged.errors)) for kind in _KINDS]
-        near = (_share(judged.f1), _share(judged.mean_ap))
+        counts = [str(sum(e.kind == kind for e in quality.errors)) for kind in _KINDS]
+        near = (_share(quality.f1), _share(quality.mean_ap))
         return (one.name, _count(one), *near, *counts, *seconds)
-    plausible = None if judged.plausible is None else judged.plausible.share
-    known_of = (judged.agreement, judged.consensus, judged.stability, plausible, judged.guess)
+    plausible = None if quality.plausible is None else quality.plausible.share
+    known_of = (quality.agreement, quality.consensus, quality.stability, plausible, quality.guess)
     return (one.name, _count(one), *map(_share, known_of), *seconds)
 
 
-def _count(one: Result) -> str:
+def _count(one: SettingResult) -> str:
     return f"{one.objects}{within(one.apart, one.joined)}"
 
 
@@ -94,19 +94,19 @@ def lines(image: ImageCompared) -> list[Line]:
 def why_first(image: ImageCompared) -> str:
     """Say in a sentence why the first result of an image is the first."""
     best = image.done[0]
-    judged = best.judged
+    quality = best.quality
     if image.truth is not None:
         return (
-            f"the nearest to the truth, F1 {_share(judged.f1)} at IoU 0.5 and "
-            f"mean AP {_share(judged.mean_ap)}"
+            f"the nearest to the truth, F1 {_share(quality.f1)} at IoU 0.5 and "
+            f"mean AP {_share(quality.mean_ap)}"
         )
     reasons = []
-    if judged.agreement is not None:
-        reasons.append(f"it agrees with the others (F1 {judged.agreement:.2f})")
-    if judged.stability is not None:
-        reasons.append(f"stays when the image is changed a little (F1 {judged.stability:.2f})")
-    if judged.plausible is not None:
-        reasons.append(f"{judged.plausible.share:.0%} of its objects look like single ones")
+    if quality.agreement is not None:
+        reasons.append(f"it agrees with the others (F1 {quality.agreement:.2f})")
+    if quality.stability is not None:
+        reasons.append(f"stays when the image is changed a little (F1 {quality.stability:.2f})")
+    if quality.plausible is not None:
+        reasons.append(f"{quality.plausible.share:.0%} of its objects look like single ones")
     return f"a guess without the truth: {', '.join(reasons)}; look at it before you trust it"
 
 
@@ -116,7 +116,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     apart = dict.fromkeys(a for i in comparison.images for one in i.results for a in one.apart)
     for image in comparison.images:
         for rank, one in enumerate(image.results, start=1):
-            judged, plausible = one.judged, one.judged.plausible
+            quality, plausible = one.quality, one.quality.plausible
             yield {
                 "image": str(image.path),
                 "rank": rank if one.error is None else None,
@@ -126,12 +126,12 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "objects": one.objects,
                 "warnings": one.warnings,
                 **{f"{axis}_positions": one.apart.get(axis, 1) for axis in apart},
-                "f1": judged.f1,
-                "mean_ap": judged.mean_ap,
-                **{f"f1_iou_{iou:g}": m.f1 for iou, m in (judged.matchings or {}).items()},
-                "agreement": judged.agreement,
-                "consensus": judged.consensus,
-                "stability": judged.stability,
+                "f1": quality.f1,
+                "mean_ap": quality.mean_ap,
+                **{f"f1_iou_{iou:g}": m.f1 for iou, m in (quality.matchings or {}).items()},
+                "agreement": quality.agreement,
+                "consensus": quality.consensus,
+                "stability": quality.stability,
                 "plausible": None if plausible is None else plausible.share,
                 "network_s": round(one.network_s, 4),
                 "labels_s": round(one.labels_s, 4),
@@ -171,8 +171,8 @@ def as_json(comparison: Comparison) -> str:
     return document_text(document)
 
 
-def _described(one: Result) -> ComparedResult:
-    judged = one.judged
+def _described(one: SettingResult) -> ComparedResult:
+    quality = one.quality
     return {
         "model": one.model,
         "settings": one.settings,
@@ -182,12 +182,12 @@ def _described(one: Result) -> ComparedResult:
         "objects_in": one.apart,
         "joined_over": one.joined,
         "command": one.command,
-        "matchings": {f"{iou:g}": m for iou, m in judged.matchings.items()},
-        "errors": judged.errors,
-        "agreement": judged.agreement,
-        "consensus": judged.consensus,
-        "stability": judged.stability,
-        "plausible": judged.plausible,
+        "matchings": {f"{iou:g}": m for iou, m in quality.matchings.items()},
+        "errors": quality.errors,
+        "agreement": quality.agreement,
+        "consensus": quality.consensus,
+        "stability": quality.stability,
+        "plausible": quality.plausible,
         "network_s": one.network_s,
         "labels_s": one.labels_s,
         "warnings": one.warnings,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bmz.report.document_text import document_text
-from bmz.results.search import Found, SearchView
+from bmz.results.search import SearchHit, SearchView
 
 if TYPE_CHECKING:
     from bmz.results.documents import FoundModel, SearchDocument
@@ -27,10 +27,10 @@ SHORT_FORMATS: Mapping[str, str] = {
 
 def search_table(view: SearchView) -> list[tuple[str, ...]]:
     """Give a line of cells for each model, under the headings `HEADINGS`."""
-    return [_cells(found) for found in view.found]
+    return [_cells(found) for found in view.hits]
 
 
-def _cells(found: Found) -> tuple[str, ...]:
+def _cells(found: SearchHit) -> tuple[str, ...]:
     card = found.card
     if card.status != "ok":
         return (card.id, "", card.status, "", "", "", card.reason or "")
@@ -49,7 +49,7 @@ def _cells(found: Found) -> tuple[str, ...]:
 def search_summary(view: SearchView) -> str:
     """Say in one line how many there are, and how old the list is."""
     age = " (old: it could not be read again)" if view.stale else ""
-    return f"{len(view.found)} of {view.of} models, as listed {_day(view)}{age}"
+    return f"{len(view.hits)} of {view.of} models, as listed {_day(view)}{age}"
 
 
 def _day(view: SearchView) -> str:
@@ -60,7 +60,7 @@ def search_json(view: SearchView) -> str:
     """Give all of it as one document."""
     document: SearchDocument = {
         "schema": "bmz.search/1",
-        "models": [_values(found) for found in view.found],
+        "models": [_values(found) for found in view.hits],
         "of": view.of,
         "listed_at": datetime.fromtimestamp(view.fetched_at, UTC).isoformat(timespec="seconds"),
         "stale": view.stale,
@@ -68,7 +68,7 @@ def search_json(view: SearchView) -> str:
     return document_text(document)
 
 
-def _values(found: Found) -> FoundModel:
+def _values(found: SearchHit) -> FoundModel:
     card = found.card
     return {
         "id": card.id,

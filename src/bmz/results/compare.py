@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ResultQuality:
     """How good a result is, as far as that can be said.
 
     Parameters
@@ -64,7 +64,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Result:
+class SettingResult:
     """One model with one setting on one image.
 
     Parameters
@@ -79,7 +79,7 @@ class Result:
     network_s, labels_s : seconds; the network is run once for all settings of labels
     findings : of the check of the image against the model, and of the output
     error : why there are no labels
-    judged : how good it is
+    quality : how good it is
     apart : positions along t and z, at each of which objects are counted anew
     joined : positions along t and z over which objects are joined
     """
@@ -95,7 +95,7 @@ class Result:
     labels_s: float = 0.0
     findings: tuple[Finding, ...] = ()
     error: BmzError | None = None
-    judged: Judged = field(default_factory=Judged)
+    quality: ResultQuality = field(default_factory=ResultQuality)
     apart: Mapping[str, int] = field(default_factory=dict)
     joined: Mapping[str, int] = field(default_factory=dict)
 
@@ -135,11 +135,11 @@ class ImageCompared:
     path: Path
     pixels: xr.DataArray | None
     truth: AnyArray | None
-    results: tuple[Result, ...]
+    results: tuple[SettingResult, ...]
     consensus: AnyArray | None = None
 
     @property
-    def done(self) -> tuple[Result, ...]:
+    def done(self) -> tuple[SettingResult, ...]:
         """Give the results that have labels."""
         return tuple(one for one in self.results if one.labels is not None)
 

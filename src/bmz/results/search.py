@@ -38,7 +38,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchHit:
     """A model with its place in the answer.
 
     Parameters
@@ -58,13 +58,13 @@ class SearchView:
 
     Parameters
     ----------
-    found : most relevant first
+    hits : most relevant first
     of : how many models there are
     fetched_at : when the index was read, seconds since 1970
     stale : it is old, and could not be read again
     """
 
-    found: tuple[Found, ...]
+    hits: tuple[SearchHit, ...]
     of: int
     fetched_at: float
     stale: bool

@@ -13,7 +13,7 @@ from typing import Any
 from bmz.app.run import run
 from bmz.base.errors import AnswerIsNo
 from bmz.base.progress import Event, Listener, Progress, nobody
-from bmz.check.contract import Contract, Seen, broken, contract_of
+from bmz.check.contract import Contract, ImageFacts, broken, contract_of
 from bmz.check.value_summary import ValueSummary
 from bmz.engine.ask import with_pixel_size
 from bmz.engine.request import RunRequest
@@ -63,8 +63,8 @@ def held(
     images = []
     for one in summary.images:
         if _fits(one):
-            seen = _seen(one, request, found.get(one.image))
-            more = broken(contract, seen, summary.model_sha256)
+            facts = _facts(one, request, found.get(one.image))
+            more = broken(contract, facts, summary.model_sha256)
             images.append(replace(one, report=one.report.with_more(more)))
         else:
             images.append(one)
@@ -83,14 +83,14 @@ def locked(summary: CheckSummary, request: RunRequest, listener: Listener = nobo
     if wrong is not None:
         raise NotLocked(wrong)
     found = _objects(request, [one.image for one in summary.images], listener)
-    seen = [_seen(one, request, found.get(one.image)) for one in summary.images]
+    facts = [_facts(one, request, found.get(one.image)) for one in summary.images]
     words = {
         "axes": request.axes,
         "channels": request.channels,
         "pixel_um": dict(request.pixel_um),
         "scale": request.scale,
     }
-    return contract_of(request.model, summary.model_sha256, words, seen)
+    return contract_of(request.model, summary.model_sha256, words, facts)
 
 
 def _fits(one: ImageChecked) -> bool:
@@ -128,13 +128,15 @@ def _measured(done: ImageDone) -> tuple[int, float | None]:
     return done.objects or 0, median(diameters) if diameters else None
 
 
-def _seen(one: ImageChecked, request: RunRequest, found: tuple[int, float | None] | None) -> Seen:
+def _facts(
+    one: ImageChecked, request: RunRequest, found: tuple[int, float | None] | None
+) -> ImageFacts:
     info = inspect_image(one.image, axes=request.axes, series=one.series or 0)
     info = with_pixel_size(info, request.pixel_um)
     values = ValueSummary(read_spread(info)).channels
     taken: Any = range(len(values)) if request.channels is None else request.channels
     count, diameter = found or (None, None)
-    return Seen(
+    return ImageFacts(
         axes=info.axes,
         dtype=str(info.dtype),
         channels=info.sizes.get("c", 1),

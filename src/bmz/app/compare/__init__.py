@@ -28,7 +28,7 @@ from bmz.predict.backend import Backend
 from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between
 from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
-from bmz.results.compare import Comparison, ImageCompared, Judged, Result
+from bmz.results.compare import Comparison, ImageCompared, ResultQuality, SettingResult
 from bmz.results.score import IOUS
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class CompareRequest:
 
 
 @dataclass
-class Seen:
+class ComparisonInputs:
     """What is kept of images and models while they are run."""
 
     pixels: dict[Path, xr.DataArray] = field(default_factory=dict)
@@ -103,18 +103,18 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
     ]
     for one in settings:
         network_words(request.words, one)  # or refuse it now
-    rows: dict[Path, list[Result]] = {image: [] for image in request.images}
-    total, seen = len(request.models) * len(request.images) * len(settings), Seen()
+    rows: dict[Path, list[SettingResult]] = {image: [] for image in request.images}
+    total, inputs = len(request.models) * len(request.images) * len(settings), ComparisonInputs()
     for model in request.models:
-        for image, result in _of_model(request, model, settings, seen, listener):
+        for image, result in _of_model(request, model, settings, inputs, listener):
             rows[image].append(result)
             done = sum(map(len, rows.values()))
             listener(Progress("results", done, total, result.name))
     images = [
-        _judged(image, tuple(found), truths[image], seen.pixels.get(image))
+        _sorted_results(image, tuple(found), truths[image], inputs.pixels.get(image))
         for image, found in rows.items()
     ]
-    return Comparison(request.command, versions(), tuple(images), seen.models)
+    return Comparison(request.command, versions(), tuple(images), inputs.models)
 
 
 def _truth(image: Path, request: CompareRequest) -> AnyArray | None:
@@ -133,25 +133,25 @@ def _of_model(
     request: CompareRequest,
     model: str,
     settings: Sequence[Mapping[str, str]],
-    seen: Seen,
+    inputs: ComparisonInputs,
     listener: Listener,
-) -> Iterator[tuple[Path, Result]]:
+) -> Iterator[tuple[Path, SettingResult]]:
     words = replace(request.words, model=model, images=request.images)
     try:
         job = prepare(words, listener)
         backend = opened(job)
     except BmzError as why:
         for image, one in product(request.images, settings):
-            yield image, Result(model, one, command_of(words, image, one), error=why)
+            yield image, SettingResult(model, one, command_of(words, image, one), error=why)
         return
-    seen.models.append({"name": model, "title": job.model.name, "sha256": job.model.sha256})
+    inputs.models.append({"name": model, "title": job.model.name, "sha256": job.model.sha256})
     fitting, odd = _fitting(job, settings)
     for key in odd:
         listener(Note(f"'{model}' has no parameter {key}: it is run once for all of its values"))
     settings = fitting
     with closing(backend):
         for image in request.images:
-            for result in _of_image(request, job, backend, image, settings, seen.pixels):
+            for result in _of_image(request, job, backend, image, settings, inputs.pixels):
                 yield image, result
 
 
@@ -184,7 +184,7 @@ def _of_image(
     image: Path,
     settings: Sequence[Mapping[str, str]],
     pixels: dict[Path, xr.DataArray],
-) -> Iterator[Result]:
+) -> Iterator[SettingResult]:
     """Run the network once for all settings that change the labels alone."""
     groups: dict[tuple[str | None, ...], list[Mapping[str, str]]] = {}
     for one in settings:
@@ -197,7 +197,7 @@ def _of_image(
             pixels.setdefault(image, found.pixels)
         except BmzError as why:
             for one in some:
-                yield Result(words.model, one, command_of(words, image, one), error=why)
+                yield SettingResult(words.model, one, command_of(words, image, one), error=why)
             continue
         stable = None
         if request.stability and request.truth is None:
@@ -206,12 +206,15 @@ def _of_image(
             yield found.labelled(one, stable)
 
 
-def _judged(
-    image: Path, results: tuple[Result, ...], mask: AnyArray | None, pixels: xr.DataArray | None
+def _sorted_results(
+    image: Path,
+    results: tuple[SettingResult, ...],
+    mask: AnyArray | None,
+    pixels: xr.DataArray | None,
 ) -> ImageCompared:
     """Compare the results with the truth or with each other, and put them in order."""
     done = [one for one in results if one.labels is not None]
-    judged: list[Judged] = []
+    qualities: list[ResultQuality] = []
     most: AnyArray | None = None
     if mask is None:
         masks = [np.asarray(one.labels) for one in done]
@@ -219,20 +222,20 @@ def _judged(
         for one, mine, agreed in zip(done, masks, agreements(masks), strict=True):
             known = None if np.isnan(agreed) else float(agreed)
             near = None if most is None else f1_between(mine, most)
-            judged.append(replace(one.judged, agreement=known, consensus=near))
+            qualities.append(replace(one.quality, agreement=known, consensus=near))
     else:
-        judged = [_against(one, mask) for one in done]
-    sure = [replace(one, judged=how) for one, how in zip(done, judged, strict=True)]
+        qualities = [_against(one, mask) for one in done]
+    sure = [replace(one, quality=how) for one, how in zip(done, qualities, strict=True)]
     # equal ones stay in the order of the call
-    sure.sort(key=lambda one: (-(one.judged.mean_ap or 0.0), -one.judged.guess))
+    sure.sort(key=lambda one: (-(one.quality.mean_ap or 0.0), -one.quality.guess))
     failed = [one for one in results if one.labels is None]
     return ImageCompared(image, pixels, mask, (*sure, *failed), most)
 
 
-def _against(result: Result, truth: AnyArray) -> Judged:
+def _against(result: SettingResult, truth: AnyArray) -> ResultQuality:
     labels = np.squeeze(np.asarray(result.labels))
     if labels.shape != truth.shape:
         raise ShapesDiffer(labels.shape, truth.shape)
     overlap = Overlap.of(labels, truth)
     matchings = {iou: overlap.matching(iou) for iou in IOUS}
-    return replace(result.judged, matchings=matchings, errors=mask_errors(labels, truth))
+    return replace(result.quality, matchings=matchings, errors=mask_errors(labels, truth))

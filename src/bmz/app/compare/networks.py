@@ -26,7 +26,7 @@ from bmz.image.read import read_image
 from bmz.image.region import HeldImage
 from bmz.predict.backend import Backend
 from bmz.process.consensus import plausibility
-from bmz.results.compare import Judged, Result
+from bmz.results.compare import ResultQuality, SettingResult
 
 OF_NETWORK = ("scale", "clip")
 """Keys of a sweep for which the network runs anew; all others change the labels alone."""
@@ -120,16 +120,16 @@ class Outputs:
             planes.append((known, plane.shape[1:]))
         return cls(job, ready, pixels, report, work, tuple(planes))
 
-    def labelled(self, settings: Mapping[str, str], stable: float | None) -> Result:
+    def labelled(self, settings: Mapping[str, str], stable: float | None) -> SettingResult:
         """Make the labels for one setting; where that fails, the result has the error."""
         words = self.job.request
-        result = Result(words.model, settings, command_of(words, self.ready.image, settings))
+        result = SettingResult(words.model, settings, command_of(words, self.ready.image, settings))
         try:
             return self._with_labels(result, stable)
         except BmzError as why:
             return replace(result, error=why)
 
-    def _with_labels(self, result: Result, stable: float | None) -> Result:
+    def _with_labels(self, result: SettingResult, stable: float | None) -> SettingResult:
         words, took = self.job.request, Stopwatch()
         of_labels = {k: v for k, v in result.settings.items() if k not in (*OF_NETWORK, RECIPE)}
         labelling = decide_labelling(
@@ -158,7 +158,7 @@ class Outputs:
             network_s=self.work.stopwatch.took_s.get("network", 0.0),
             labels_s=took.took_s.get("labels", 0.0),
             findings=(*self.report.findings, *more),
-            judged=Judged(stability=stable, plausible=plausibility(table)),
+            quality=ResultQuality(stability=stable, plausible=plausibility(table)),
         )
 
 

@@ -11,7 +11,7 @@ from bmz.app.search.ranking import rank, tokens
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, nobody
 from bmz.predict.frameworks import usable_formats
-from bmz.results.search import Card, Found, SearchView
+from bmz.results.search import Card, SearchHit, SearchView
 from bmz.spec.task import TASKS
 from bmz.zoo.index import load_index
 from bmz.zoo.settings import ZooSettings
@@ -73,7 +73,7 @@ def search(
     refuse_unknown(request, cards)
     usable = {name for name, install in usable_formats().items() if not install}
     hits = rank(fitting(request, cards, usable), request.words)
-    found = tuple(Found(card, score, _runs(card, usable)) for score, card in hits)
+    found = tuple(SearchHit(card, score, _runs(card, usable)) for score, card in hits)
     return SearchView(found, len(cards), index.fetched_at, index.stale)
 
 

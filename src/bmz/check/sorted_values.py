@@ -12,7 +12,7 @@ FEW_BYTES = 2
 """Whole numbers of up to so many bytes NumPy sorts by their digits, when asked for "stable"."""
 
 
-def in_order(plane: AnyArray) -> AnyArray:
+def sorted_finite(plane: AnyArray) -> AnyArray:
     """Sort the finite values of a plane.
 
     Sorting costs less than one percentile does: NumPy sorts several values at a time, but seeks

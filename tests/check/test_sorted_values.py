@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 from numpy.typing import NDArray
 
-from bmz.check.ordered import in_order, median_filled, percentiles
 from bmz.check.pixel_values import bits, contrast, outliers, saturation
+from bmz.check.sorted_values import median_filled, percentiles, sorted_finite
 
 Plane = NDArray[Any]
 
@@ -37,7 +37,7 @@ HOLED = some.arrays(
 
 @given(plane=PLANES)
 def test_the_order_holds_every_value_in_its_dtype(plane: Plane) -> None:
-    order = in_order(plane)
+    order = sorted_finite(plane)
 
     assert order.dtype == plane.dtype
     np.testing.assert_array_equal(order, np.sort(plane, axis=None))
@@ -45,14 +45,14 @@ def test_the_order_holds_every_value_in_its_dtype(plane: Plane) -> None:
 
 @given(plane=HOLED)
 def test_values_that_are_no_numbers_are_not_in_the_order(plane: Plane) -> None:
-    np.testing.assert_array_equal(in_order(plane), np.sort(plane[np.isfinite(plane)]))
+    np.testing.assert_array_equal(sorted_finite(plane), np.sort(plane[np.isfinite(plane)]))
 
 
 @given(plane=PLANES, share=st.floats(0, 100))
 def test_percentiles_are_those_of_numpy(plane: Plane, share: float) -> None:
     values = plane.astype(float)
 
-    (found,) = percentiles(in_order(plane), (share,))
+    (found,) = percentiles(sorted_finite(plane), (share,))
 
     assert found == pytest.approx(np.percentile(values, share), abs=1e-12 * abs(values).max())
 
@@ -62,7 +62,7 @@ def test_missing_values_count_as_the_median(plane: Plane) -> None:
     finite = np.isfinite(plane)
     filled = np.where(finite, plane, np.median(plane[finite]))
 
-    found = median_filled(in_order(plane), plane.size)
+    found = median_filled(sorted_finite(plane), plane.size)
 
     # the median of -1000 and 1000 is 0 but for rounding
     np.testing.assert_allclose(found, np.sort(filled, axis=None), atol=1e-9)
@@ -70,7 +70,7 @@ def test_missing_values_count_as_the_median(plane: Plane) -> None:
 
 @given(plane=PLANES | HOLED)
 def test_an_order_given_changes_no_answer(plane: Plane) -> None:
-    order = in_order(plane)
+    order = sorted_finite(plane)
 
     for ask in (outliers, saturation, contrast, bits):
         assert ask(plane, order) == ask(plane)
