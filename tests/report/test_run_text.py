@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from bmz.report.run_text import (
     run_json,
     run_lines,
 )
-from bmz.results.documents import RecipeRecord
+from bmz.results.documents import RanRecord, RecipeRecord
 from bmz.results.record import run_record, with_result
 from bmz.results.run import ImageDone, ImageFailed, RunSummary
 
@@ -286,7 +287,8 @@ def test_a_record_tells_image_weights_and_findings(tmp_path: Path) -> None:
 def test_a_record_names_files_as_they_lie_beside_it_and_rounds_times() -> None:
     files = {"record": Path("o/a.run.json"), "labels": Path("o/deep/a.tif"), "raw": Path("r.tif")}
 
-    record = with_result({"schema": "bmz.run/1"}, files, None, {"network": 1.23456, "read": 0})
+    known = cast("RanRecord", {"schema": "bmz.run/1"})
+    record: Any = with_result(known, files, None, {"network": 1.23456, "read": 0})
 
     assert record == {
         "schema": "bmz.run/1",

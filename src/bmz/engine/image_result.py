@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -28,6 +28,9 @@ from bmz.process.measure import Table, stacked
 from bmz.results.record import with_result
 from bmz.write.outputs import OUTPUT_KINDS
 from bmz.write.record import write_record
+
+if TYPE_CHECKING:
+    from bmz.results.documents import RanRecord, RunRecord
 
 
 class NothingJoined(ValueError):  # noqa: N818  (as the errors of bmz)
@@ -83,7 +86,7 @@ class ImageResult:
     planes: LabelStack | None = None
     plate_field: PlateField | None = None
     findings: tuple[Finding, ...] = ()
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: RanRecord = field(default_factory=lambda: cast("RanRecord", {}))
     took_s: Mapping[str, float] = field(default_factory=dict)
     _tracks: list[Table] = field(default_factory=list)
 
@@ -138,7 +141,7 @@ class ImageResult:
     def provenance(self) -> dict[str, Any]:
         """What labels should say of where they come from."""
         told = ("model", "model_sha256", "image", "image_sha256", "recipe", "versions")
-        return {key: self.record[key] for key in told}
+        return {key: value for key, value in self.record.items() if key in told}
 
     def labels_array(self) -> xr.DataArray:
         """Give the label mask as a whole, dims t, z, y, x as there are; there must be labels."""
@@ -186,7 +189,7 @@ class ImageResult:
         """Give the rows of a table in one."""
         return stacked(list(self.rows(kind)))
 
-    def write(self, files: Mapping[str, Path], folder: Path) -> dict[str, Any]:
+    def write(self, files: Mapping[str, Path], folder: Path) -> RunRecord:
         """Write what is asked for, all of it or nothing.
 
         Parameters

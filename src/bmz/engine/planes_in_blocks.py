@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,6 +41,9 @@ from bmz.process.ops import Op
 from bmz.process.resized_maps import ResizedMaps
 from bmz.process.streamed_steps import PartedReference, streamed_ops
 from bmz.write.ome_zarr import opened_array, scratch_array
+
+if TYPE_CHECKING:
+    from bmz.results.documents import WayRecord
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class PlanesInBlocks:
         raw = folder.raw if "raw" in work.job.request.save else None
         return PlaneOutput(plan, labels, raw)
 
-    def facts(self, outputs: Sequence[PlaneOutput]) -> dict[str, Any]:
+    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
         """Give what the record says of the way of running: sizes of blocks, in px."""
         labels = [output.labels for output in outputs if output.labels is not None]
         if not labels:

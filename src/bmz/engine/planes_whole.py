@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,9 @@ from bmz.base.arrays import AnyArray
 from bmz.engine.image_result import PlaneOutput
 from bmz.engine.pipeline import Pass, run_plane
 from bmz.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from bmz.results.documents import WayRecord
 
 
 def planes_of(pixels: xr.DataArray, plan: Plan, space: str) -> list[AnyArray]:
@@ -55,6 +58,6 @@ class WholePlanes:
         keeps = self.keeps_raw or output.labels is None
         return output if keeps else replace(output, raw=None)
 
-    def facts(self, outputs: Sequence[PlaneOutput]) -> dict[str, Any]:  # noqa: ARG002  (as above)
+    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:  # noqa: ARG002  (as above)
         """Give what the record says of the way of running: nothing."""
         return {}

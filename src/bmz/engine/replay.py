@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.files import is_there
@@ -14,6 +14,9 @@ from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
 from bmz.image.content import content_sha256
 from bmz.results.record import SCHEMA
+
+if TYPE_CHECKING:
+    from bmz.results.documents import RequestRecord
 
 
 class RecordUnreadable(CouldNotTell):
@@ -39,7 +42,7 @@ class ReplayDiffers(AnswerIsNo):
         )
 
 
-def words_of(request: RunRequest) -> dict[str, Any]:
+def words_of(request: RunRequest) -> RequestRecord:
     """Give the words of a call that decide its result, for the record."""
     return {
         "model": request.model,

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -39,6 +39,9 @@ from bmz.results.record import run_record
 from bmz.results.run import ImageDone, ImageFailed
 from bmz.write.names import OutputClaimed, refuse_existing
 
+if TYPE_CHECKING:
+    from bmz.results.documents import OwnCode, RanRecord, WayRecord
+
 
 class PlaneRunner(Protocol):
     """Runs the planes or stacks of an image, whole or in blocks."""
@@ -53,7 +56,7 @@ class PlaneRunner(Protocol):
         plan : with the tiles and the batch that memory held so far
         """
 
-    def facts(self, outputs: Sequence[PlaneOutput]) -> Mapping[str, Any]:
+    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
         """Give what the record says of the way of running."""
 
 
@@ -175,7 +178,8 @@ def image_result(job: Job, ready: Ready, run: OpenRun, listener: Listener) -> Im
         listener(note)
     findings = (*run.report.findings, *more)
     recipe = job.labelling.as_record(plan)
-    record = run_record(job.model, run.image.info, plan, recipe, findings, run.image_sha256) | {
+    record: RanRecord = {
+        **run_record(job.model, run.image.info, plan, recipe, findings, run.image_sha256),
         "request": words_of(job.request),
         "own_code": own_code_record(job),
         "backend": run.backend_name(),
@@ -221,7 +225,7 @@ def tile_cuts(plan: Plan) -> dict[str, list[float]]:
     }
 
 
-def own_code_record(job: Job) -> dict[str, Any] | None:
+def own_code_record(job: Job) -> OwnCode | None:
     """Say for the record which code of the model was run, and how; None when there is none."""
     code = job.own_code
     return None if code is None else {"what": code.what, "sha256": code.sha256, "run": job.permit}

@@ -341,16 +341,26 @@ class RunFacts(TypedDict):
     findings: Annotated[Sequence[Finding], Doc("of the check")]
 
 
-class RunRecord(RunFacts):
-    """`bmz run` of one image, and the run record `NAME.run.json`."""
+class WayRecord(TypedDict, total=False):
+    """What is said of some runs alone."""
+
+    seam_score: Annotated[
+        float | None, Doc("object edges on tile lines over those half a tile away")
+    ]
+    streamed: Annotated[StreamedRecord, Doc("where the image was run in parts")]
+
+
+class RanRecord(RunFacts, WayRecord):
+    """What is known of a run before its outputs are written."""
 
     request: Annotated[RequestRecord, Doc("the options of the call that decide the result")]
     own_code: Annotated[OwnCode | None, Doc("of the model that was run")]
     backend: Annotated[str, Doc("framework and version")]
-    seam_score: Annotated[
-        NotRequired[float | None], Doc("object edges on tile lines over those half a tile away")
-    ]
-    streamed: Annotated[NotRequired[StreamedRecord], Doc("where the image was run in parts")]
+
+
+class RunRecord(RanRecord):
+    """`bmz run` of one image, and the run record `NAME.run.json`."""
+
     files: Annotated[Mapping[str, str], Doc("kind -> path beside the record")]
     objects: Annotated[int | None, Doc("how many; null without labels")]
     timings_s: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bmz.base.notes import plain_of
 from bmz.base.version import versions
@@ -16,7 +16,7 @@ from bmz.plan.plan import Plan
 from bmz.spec.model import ModelSpec
 
 if TYPE_CHECKING:
-    from bmz.results.documents import RecipeRecord, RunFacts
+    from bmz.results.documents import RanRecord, RecipeRecord, RunFacts, RunRecord
 
 SCHEMA = "bmz.run/1"
 """Name and number of the record's form; a change of meaning raises the number."""
@@ -65,11 +65,11 @@ def run_record(
 
 
 def with_result(
-    record: Mapping[str, Any],
+    record: RanRecord,
     files: Mapping[str, Path],
     objects: int | None,
     took_s: Mapping[str, float],
-) -> dict[str, Any]:
+) -> RunRecord:
     """Give the record with what came out."""
     return {
         **record,
