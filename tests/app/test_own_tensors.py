@@ -41,7 +41,7 @@ def test_inputs_are_prepared_and_outputs_are_left_as_they_are(tmp_path: Path) ->
     assert own.taken["image"][0].tolist() == [[1, 2]]
     assert own.taken["image"][1] == "yx"
     assert [(one.array.tolist(), one.axes) for one in own.inputs] == [([[3, 5]], "yx")]
-    assert [array.tolist() for array in own.wanted] == [[[5, 6]]]
+    assert [array.tolist() for array in own.expected] == [[[5, 6]]]
 
 
 def test_an_input_is_rounded_and_cut_to_its_declared_dtype(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_an_input_is_rounded_and_cut_to_its_declared_dtype(tmp_path: Path) -> No
 
     assert own.inputs[0].array.dtype == np.uint8
     assert own.inputs[0].array.tolist() == [[0, 2, 255]]
-    assert own.wanted[0].tolist() == [[-2.0, 1.6, 300.0]]
+    assert own.expected[0].tolist() == [[-2.0, 1.6, 300.0]]
 
 
 def test_an_optional_input_is_given_where_it_has_a_tensor(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import load_model
 from bmz.engine.model_code import Permit
 from bmz.engine.pipeline import network_inputs
-from bmz.engine.precision import Network, decide_precision, measure_trials, own_taken, precision_of
+from bmz.engine.precision import Network, decide_precision, measure_trials, precision_of
 from bmz.engine.request import RunRequest
+from bmz.engine.test_tensors import first_inputs
 from bmz.plan.precision import NOT_MEASURED, PrecisionChoice, Trial, choose_precision
 from bmz.predict import formats
 from bmz.predict.backend import CPU, Device, NetworkFailed, Precision, PrecisionUnsupported
@@ -223,7 +224,7 @@ def test_the_test_inputs_are_given_as_the_network_takes_them(tmp_path: Path) -> 
 
     model = load_model(str(folder))
 
-    ((found, axes),) = network_inputs(own_taken(model), model)
+    ((found, axes),) = network_inputs(first_inputs(model), model)
 
     assert axes == "bcyx"
     np.testing.assert_allclose(found, 2 * np.load(folder / "test_inputs_0.npy"), rtol=1e-6)

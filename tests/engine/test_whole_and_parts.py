@@ -23,7 +23,8 @@ from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order
 from bmz.results.run import ImageDone
 from bmz.testing.package import description, write_package
-from bmz.write.outputs import OUTPUT_KINDS, OutputKind, Result, saved_kinds
+from bmz.write.outputs import OUTPUT_KINDS, OutputKind, saved_kinds
+from bmz.write.result import Result
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

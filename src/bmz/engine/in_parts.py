@@ -69,7 +69,7 @@ def _reasons(plan: Plan, job: Job) -> Iterator[str]:
     labelling, recipe = job.labelling, job.labelling.recipe
     if len(job.model.required_inputs) > 1:
         yield "the model takes several inputs"
-    if job.request.engine == "core":
+    if job.engine.whole_images:
         yield "bioimageio.core takes whole images"
     if output_of(job).per_object:
         yield "the model gives one output per object, and no map"

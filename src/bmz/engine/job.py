@@ -17,6 +17,7 @@ from bmz.check.fit_case import FitCase
 from bmz.check.joining import joining_findings, nothing_joined
 from bmz.check.measured import PlaneMeasures
 from bmz.engine.ask import ask
+from bmz.engine.engines import ENGINES, Engine
 from bmz.engine.labelling import Labelling
 from bmz.engine.model_code import Permit
 from bmz.engine.pipeline import Stopwatch
@@ -54,6 +55,11 @@ class Job:
     own_code: ModelCode | None
     decided: Decided
     sample: Mapping[int, PlaneMeasures]
+
+    @property
+    def engine(self) -> Engine:
+        """Who runs the network."""
+        return ENGINES[self.request.engine]
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def ready_of(
     plan = make_plan(header.case, job.decided)
     blocks = replace(plan.blocks, memory_bytes=memory_limit(job.request))
     plan = replace(plan, blocks=blocks)
-    if job.request.engine == "core" and plan.tiling.count > 1:
+    if job.engine.whole_images and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
     return Ready(image, header, plan, field)
 

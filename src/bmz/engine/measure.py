@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
 from bmz.check.measured import PlaneMeasures, measure_plane
 from bmz.engine.load import notes_folders
+from bmz.engine.test_tensors import sample_tensor
 from bmz.image.npy import npy_mapped
-from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, TensorSpec
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
@@ -52,24 +51,18 @@ def _measured(model: ModelSpec) -> dict[int, PlaneMeasures]:
     found: dict[int, PlaneMeasures] = {}
     for tensor in model.required_inputs:
         start = len(found)
-        for number, plane in enumerate(_planes(tensor, model.folder)):
+        for number, plane in enumerate(_planes(tensor, model)):
             measures = measure_plane(plane)
             if measures is not None:
                 found[start + number] = measures
     return found
 
 
-def _planes(tensor: TensorSpec, folder: Path) -> list[AnyArray]:
-    if tensor.test is None or tensor.test.path.suffix != ".npy" or tensor.axis("y") is None:
+def _planes(tensor: TensorSpec, model: ModelSpec) -> list[AnyArray]:
+    array = sample_tensor(tensor, model, npy_mapped)
+    if array is None or tensor.axis("y") is None:
         return []
-    try:
-        verified(tensor.test, "test tensor", folder)
-        array = npy_mapped(tensor.test.path)
-    except (BmzError, OSError):
-        return []  # the sample is an aid: `bmz test` is what tells of its faults
     letters = tensor.letters
-    if array.ndim != len(letters):
-        return []
     middle = tuple(
         slice(None) if axis in "cyx" else size // 2
         for axis, size in zip(letters, array.shape, strict=True)

@@ -13,14 +13,11 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
 from bmz.engine.known_tensors import KnownTensors, all_stepped
-from bmz.engine.pipeline import network_inputs
-from bmz.image.npy import npy_array
+from bmz.engine.test_tensors import read_test_tensors
 from bmz.predict.backend import Backend
 from bmz.predict.backend import Weights as ToLoad
 from bmz.predict.output_order import OutputsUnclear
-from bmz.process.adapt import cast_within_range
-from bmz.spec.files import verified
-from bmz.spec.model import ModelSpec, TensorSpec
+from bmz.spec.model import ModelSpec
 
 OUTPUTS = Notes.of("outputs", 2, tuple[str, ...], one_per_key=True)
 """Names of the outputs in the order of the description; the key is the format of the weights."""
@@ -72,22 +69,16 @@ def _by_test(
     candidates: Sequence[tuple[str, ...]],
     opened: Callable[[tuple[str, ...]], Backend],
 ) -> tuple[str, ...] | None:
-    tensors = [*model.required_inputs, *model.outputs]
-    arrays = [_test_tensor(tensor, model.folder) for tensor in tensors]
-    if not candidates or any(array is None for array in arrays):
-        return None
-    known = [array for array in arrays if array is not None]
-    given, wanted = known[: -len(model.outputs)], known[-len(model.outputs) :]
-    taken = {
-        tensor.id: (cast_within_range(array, tensor.dtype), tensor.letters)
-        for tensor, array in zip(tensors, given, strict=False)
-    }
-    inputs = [tensor.array for tensor in network_inputs(taken, model)]
+    try:
+        tensors = read_test_tensors(model, model.required_inputs)
+    except (BmzError, OSError):
+        return None  # the caller tells that the outputs are unclear; `bmz test` tells of the file
+    inputs = [tensor.array for tensor in tensors.inputs]
     agree = []
     for names in candidates:
         with closing(opened(names)) as backend:
-            tried = KnownTensors.of(model, taken, backend.run(inputs))
-        if _agrees(model, tried, wanted):
+            tried = KnownTensors.of(model, tensors.taken, backend.run(inputs))
+        if _agrees(model, tried, tensors.expected):
             agree.append(names)
     return agree[0] if len(agree) == 1 else None
 
@@ -105,14 +96,3 @@ def _same(found: AnyArray, wanted: AnyArray) -> bool:
         return False
     near = np.isclose(found.astype(np.float64), wanted.astype(np.float64), rtol=1e-3, atol=1e-3)
     return bool(1 - near.mean() <= _MISMATCHED)
-
-
-def _test_tensor(tensor: TensorSpec, folder: Path) -> AnyArray | None:
-    if tensor.test is None or tensor.test.path.suffix != ".npy":
-        return None
-    try:
-        verified(tensor.test, "test tensor", folder)
-        array = npy_array(tensor.test.path)
-    except (BmzError, OSError):
-        return None  # the caller tells that the outputs are unclear; `bmz test` tells of the file
-    return array if array.ndim == len(tensor.letters) else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -81,7 +81,9 @@ class Pass:
     backend: Backend
     stopwatch: Stopwatch
     listener: Listener = nobody
-    engine: Literal["bmz", "core"] = "bmz"
+    steps_done: bool = False
+    """Whoever runs the network applies the declared steps."""
+
     counted: PixelCount = field(default_factory=PixelCount)
     """Pixels of the output, over all planes that are run with it."""
 
@@ -135,7 +137,7 @@ def network_outputs(plane: AnyArray, work: Pass) -> tuple[KnownTensors, Plan]:
     model = work.model
     with work.stopwatch.stage("prepare"):
         taken = taken_inputs(plane, model, work.plan)
-        tensors = network_inputs(taken, model, steps=work.engine == "bmz")
+        tensors = network_inputs(taken, model, steps=not work.steps_done)
         referred = {name: taken[name] for name in referred_inputs(model) if name in taken}
         del taken
     with work.stopwatch.stage("network"):
@@ -238,7 +240,7 @@ def network_inputs(
 
     Parameters
     ----------
-    taken : see `taken_inputs`
+    taken : see `taken_inputs`; an optional input need not be there
     steps : the declared steps are done here, and not by whoever runs the network
 
     Returns
@@ -246,7 +248,7 @@ def network_inputs(
     list of Tensor
         each input in the layout of its tensor, with its axes
     """
-    inputs = model.required_inputs
+    inputs = [tensor for tensor in model.inputs if tensor.id in taken]
     if not steps:
         return [Tensor(*taken[tensor.id]) for tensor in inputs]
     return [
@@ -311,6 +313,28 @@ def map_of(known: KnownTensors, model: ModelSpec, labelling: Labelling) -> tuple
     if tensor.per_object and not (recipe is not None and recipe.per_object):
         raise OutputIsNoMap(tensor.id, tensor.letters)
     return known.stepped(output, labelling.map_steps)
+
+
+def labels_of(
+    known: KnownTensors, model: ModelSpec, labelling: Labelling, shape: Mapping[str, int]
+) -> Labelled:
+    """Turn the outputs of one run into labels, on the grid that the network works on.
+
+    Parameters
+    ----------
+    known : outputs of the network, and the inputs that steps refer to
+    labelling : with a recipe
+    shape : spatial sizes of the input of the network
+
+    Raises
+    ------
+    OutputIsNoMap
+        The output has an axis of objects, and the recipe is for maps.
+    BmzError
+        A step or the recipe does not take the output.
+    """
+    mapped, letters = map_of(known, model, labelling)
+    return label_map(mapped, letters, shape, labelling, known)
 
 
 def label_map(

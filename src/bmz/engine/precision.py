@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
-from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import Labelling
 from bmz.engine.model_code import Permit
 from bmz.engine.networks import open_network
-from bmz.engine.pipeline import label_map, map_of, network_inputs
+from bmz.engine.pipeline import network_inputs
 from bmz.engine.request import PrecisionWord
-from bmz.image.npy import npy_array
+from bmz.engine.test_tensors import first_inputs, labels_of_first
 from bmz.plan.precision import (
     FLOAT32,
     LEAST_IOU,
@@ -31,9 +31,7 @@ from bmz.predict.backend import Backend, Device, Precision, PrecisionUnsupported
 from bmz.predict.devices import framework_version
 from bmz.predict.formats import runnable
 from bmz.process.matching import match_labels
-from bmz.process.ops_scaling import Reference
-from bmz.spec.files import verified
-from bmz.spec.model import ModelSpec, PackagedFile, TensorSpec, Weights
+from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.stamps import sha256_of
 
 CHOICES = Notes.of("precision", 2, PrecisionChoice, one_per_key=True)
@@ -137,11 +135,12 @@ def _measured(network: Network, offered: Sequence[Precision]) -> tuple[Trial, ..
             model, weights, network.device, precision=precision, permit=network.permit
         )
 
-    taken = own_taken(model)
+    taken = first_inputs(model)
     if not taken or network.labelling.recipe is None:
         return ()
     inputs = [tensor.array for tensor in network_inputs(taken, model)]
-    return measure_trials(opened, inputs, offered, lambda found: _labels(found, taken, network))
+    label = partial(labels_of_first, model, network.labelling, taken)
+    return measure_trials(opened, inputs, offered, label)
 
 
 def measure_trials(
@@ -192,44 +191,3 @@ def _timed(backend: Backend, inputs: Sequence[AnyArray]) -> tuple[float, list[An
         backend.run(inputs)
         took.append(time.perf_counter() - start)
     return min(took), outputs
-
-
-def own_taken(model: ModelSpec) -> dict[str, Reference]:
-    """Read the first image of each test input; empty where one is not there."""
-    taken: dict[str, Reference] = {}
-    tensors = model.required_inputs
-    for tensor in tensors:
-        array = _read(tensor.test, model.folder)
-        if array is None or array.ndim != len(tensor.letters):
-            return {}
-        taken[tensor.id] = (_first_image(array, tensor.letters), tensor.letters)
-    return taken
-
-
-def _read(file: PackagedFile | None, folder: Path) -> AnyArray | None:
-    if file is None or file.path.suffix != ".npy":
-        return None
-    try:
-        verified(file, "test tensor", folder)
-        return npy_array(file.path)
-    except (BmzError, OSError):
-        return None  # `bmz test` is what tells of its faults
-
-
-def _first_image(array: AnyArray, letters: str) -> AnyArray:
-    return array.take([0], letters.index("b")) if "b" in letters else array
-
-
-def _labels(
-    outputs: Sequence[AnyArray], taken: Mapping[str, Reference], network: Network
-) -> AnyArray:
-    model, labelling = network.model, network.labelling
-    known = KnownTensors.of(model, taken, outputs)
-    mapped, letters = map_of(known, model, labelling)
-    shape = _space(model.inputs[0], taken[model.inputs[0].id][0])
-    return label_map(mapped, letters, shape, labelling, known).labels
-
-
-def _space(tensor: TensorSpec, array: AnyArray) -> Mapping[str, int]:
-    sizes = dict(zip(tensor.letters, array.shape, strict=True))
-    return {axis: sizes[axis] for axis in tensor.space}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bmz.base.errors import WrongUsage
 from bmz.base.link import Link
 from bmz.base.progress import Listener, nobody
+from bmz.engine.engines import ENGINES, LoadCase
 from bmz.engine.job import Job
 from bmz.engine.labelling import Labelling, decide_labelling, network_way
 from bmz.engine.load import fetch_code, fetch_tensors, fetch_weights, find_model, notes_folders
 from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import refuse_code
 from bmz.engine.model_code import model_code
-from bmz.engine.networks import open_network
-from bmz.engine.precision import Network, decide_precision, precision_of
-from bmz.engine.reference import open_reference
+from bmz.engine.precision import Network, decide_precision
 from bmz.engine.request import RunRequest
 from bmz.engine.trust import permit_for
 from bmz.plan.plan import Decided
@@ -24,9 +21,6 @@ from bmz.predict.backend import Backend
 from bmz.predict.devices import resolve_device
 from bmz.predict.frameworks import usable_formats
 from bmz.zoo.settings import settings_from_environment
-
-WHOLE = 2**30
-"""A tile (px) that holds every image: bioimageio.core is given it in one piece."""
 
 
 class NothingToSave(WrongUsage):
@@ -69,8 +63,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     package, model = find_model(request.model, settings, listener=listener)
     refuse_code((*model.inputs, *model.outputs))
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
-    if request.engine == "core":  # which does the declared steps itself
-        labelling = replace(labelling, map_steps=(), label_steps=())
+    labelling = ENGINES[request.engine].labelling(labelling)
     if labelling.recipe is None and "raw" not in request.save:
         raise NothingToSave
     refuse_nothing_to_join(request, labelling)
@@ -113,7 +106,7 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
         device=str(network.device),
         recipe=network.labelling.choice,
         parameters=network.labelling.told,
-        tile=WHOLE if request.engine == "core" else request.tile,
+        tile=ENGINES[request.engine].tile_px(request.tile),
         batch=request.batch,
         clip=request.clip,
         precision=decide_precision(request.precision, network, measure=measure),
@@ -125,13 +118,14 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
 
 def opened(job: Job) -> Backend:
     """Load the network of a job; it is to be closed."""
-    if job.request.engine == "core":
-        return open_reference(job.model, job.decided.weights)
-    return open_network(
-        job.model,
-        job.decided.weights,
-        job.device,
-        precision=precision_of(job.decided.precision),
-        permit=job.permit,
-        threads=job.request.threads,
+    decided = job.decided
+    return job.engine.opened(
+        LoadCase(
+            model=job.model,
+            weights=decided.weights,
+            device=job.device,
+            precision=decided.precision,
+            permit=job.permit,
+            threads=job.request.threads,
+        )
     )

@@ -110,7 +110,7 @@ def whole_run(
         backend,
         stopwatch,
         listener,
-        job.request.engine,
+        job.engine.applies_steps,
         counted,
     )
     keeps = "raw" in job.request.save if keeps_raw is None else keeps_raw
@@ -256,7 +256,7 @@ def run_image(
     with claimed_output(job, ready.image, files) as done:
         if done is not None:
             return done
-        if job.request.engine == "bmz":
+        if not job.engine.whole_images:
             ready = with_fitting_tiles(job, ready, backend)
         if in_parts(ready, job):
             opened = run_in_blocks(job, ready, ThisProcess(backend), listener)

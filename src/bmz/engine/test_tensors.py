@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bmz.base.arrays import AnyArray
-from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell
 from bmz.engine.known_tensors import KnownTensors, all_stepped
-from bmz.engine.labelling import parted_steps
+from bmz.engine.labelling import Labelling, parted_steps
+from bmz.engine.pipeline import labels_of, network_inputs
 from bmz.image.npy import npy_array
 from bmz.predict.cutting import Tensor
 from bmz.process.adapt import cast_within_range
-from bmz.process.ops import apply_steps
 from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, TensorSpec
 
@@ -50,16 +51,20 @@ class OwnTensors:
     ----------
     taken : inputs as they are stored, cast to their declared dtype
     inputs : the same after the declared preprocessing, in the order of the description
-    wanted : what the outputs should be after the declared postprocessing, in its order
+    expected : what the outputs should be after the declared postprocessing, in its order
     """
 
     taken: Taken
     inputs: Sequence[Tensor]
-    wanted: Sequence[AnyArray]
+    expected: Sequence[AnyArray]
 
 
-def read_test_tensors(model: ModelSpec) -> OwnTensors:
+def read_test_tensors(model: ModelSpec, inputs: Sequence[TensorSpec] | None = None) -> OwnTensors:
     """Read the test tensors and apply the declared preprocessing.
+
+    Parameters
+    ----------
+    inputs : that are given; None for all of `given_inputs`
 
     Raises
     ------
@@ -68,15 +73,14 @@ def read_test_tensors(model: ModelSpec) -> OwnTensors:
     CouldNotTell
         A file is not there or another one, or a step does not go with its tensor.
     """
-    given = given_inputs(model)
+    given = given_inputs(model) if inputs is None else inputs
     taken = {
         tensor.id: (cast_within_range(_read(tensor, model), tensor.dtype), tensor.letters)
         for tensor in given
     }
-    inputs = [
-        Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken)) for tensor in given
-    ]
-    return OwnTensors(taken, inputs, [_read(tensor, model) for tensor in model.outputs])
+    return OwnTensors(
+        taken, network_inputs(taken, model), [_read(tensor, model) for tensor in model.outputs]
+    )
 
 
 def given_inputs(model: ModelSpec) -> tuple[TensorSpec, ...]:
@@ -106,12 +110,74 @@ def as_maps(model: ModelSpec, taken: Taken, outputs: Sequence[AnyArray]) -> list
     return all_stepped(model, known, lambda tensor: parted_steps(tensor.steps)[0])
 
 
-def _read(tensor: TensorSpec, model: ModelSpec) -> AnyArray:
+def labels_of_first(
+    model: ModelSpec, labelling: Labelling, taken: Taken, outputs: Sequence[AnyArray]
+) -> AnyArray:
+    """Label what the network made of the first image of the test inputs.
+
+    Parameters
+    ----------
+    labelling : with a recipe
+    taken : the inputs, see `first_of_batch`
+    outputs : of the network, in the order of the description
+
+    Returns
+    -------
+    ((z,) y, x) integers
+
+    Raises
+    ------
+    BmzError
+        A step or the recipe does not take the output.
+    """
+    array, letters = taken[model.inputs[0].id]
+    sizes = dict(zip(letters, array.shape, strict=True))
+    shape = {axis: sizes[axis] for axis in model.space}
+    return labels_of(KnownTensors.of(model, taken, outputs), model, labelling, shape).labels
+
+
+def first_of_batch(array: AnyArray, letters: str) -> AnyArray:
+    """Give the first image of a tensor, with its axis of the batch."""
+    return array.take([0], letters.index("b")) if "b" in letters else array
+
+
+def first_inputs(model: ModelSpec) -> Taken:
+    """Read the first image of each test input that must be; empty where one is not there."""
+    taken = {}
+    for tensor in model.required_inputs:
+        array = sample_tensor(tensor, model)
+        if array is None:
+            return {}
+        cast = cast_within_range(array, tensor.dtype)
+        taken[tensor.id] = (first_of_batch(cast, tensor.letters), tensor.letters)
+    return taken
+
+
+def sample_tensor(
+    tensor: TensorSpec, model: ModelSpec, reader: Callable[[Path], AnyArray] = npy_array
+) -> AnyArray | None:
+    """Read a test tensor where it is only an aid; None where there is none that can be used.
+
+    Of its faults ``bmz test`` tells.
+
+    Parameters
+    ----------
+    reader : of its file, such as `bmz.image.npy.npy_mapped` for a part of it
+    """
+    try:
+        return _read(tensor, model, reader)
+    except (BmzError, OSError):
+        return None
+
+
+def _read(
+    tensor: TensorSpec, model: ModelSpec, reader: Callable[[Path], AnyArray] = npy_array
+) -> AnyArray:
     if tensor.test is None:
         raise NoTestTensor(tensor.id)
     verified(tensor.test, f"test tensor of {tensor.id}", model.folder)
     try:
-        array = npy_array(tensor.test.path)
+        array = reader(tensor.test.path)
     except CouldNotTell as why:
         raise TensorWrong(tensor.id, why.message) from why
     if array.ndim != len(tensor.letters):

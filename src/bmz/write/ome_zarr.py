@@ -16,7 +16,7 @@ from bmz.base.arrays import smallest_unsigned
 from bmz.base.axes import SPACE, in_image_order
 from bmz.base.boxes import boxes
 from bmz.image.grid import pixel_um_of
-from bmz.write.outputs import LabelMask
+from bmz.write.result import LabelMask
 
 if TYPE_CHECKING:
     import zarr

@@ -6,15 +6,11 @@ A new kind is a file of its own with an `OutputKind`, and one line in `OUTPUT_KI
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from bmz.base.arrays import AnyArray
+from bmz.write.result import Result
 
 RECORD = "record"
 """The kind that is always written, by the engine itself."""
@@ -22,74 +18,6 @@ RECORD = "record"
 RECORD_ENDING = ".run.json"
 ZARR_LABELS = ".labels.ome.zarr"
 """The ending of a label mask as OME-Zarr."""
-
-
-class LabelMask(Protocol):
-    """Labels of which parts are read."""
-
-    @property
-    def axes(self) -> str:
-        """One letter an axis, of ``tzyx``."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes, px."""
-
-    @property
-    def count(self) -> int:
-        """The highest label."""
-
-    def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
-        """Give a part: one slice an axis."""
-
-
-class Maps(Protocol):
-    """Maps of a network of which parts are read."""
-
-    @property
-    def axes(self) -> str:
-        """One letter an axis, of ``tczyx``."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes, px."""
-
-    def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
-        """Give a part: one slice an axis."""
-
-
-class Result(Protocol):
-    """What a run made of one image, in memory or on the disk, as writers read it."""
-
-    @property
-    def labels(self) -> LabelMask | None:
-        """The label mask; None without a recipe."""
-
-    @property
-    def raw(self) -> Maps | None:
-        """The maps of the network; None where they are not kept."""
-
-    @property
-    def pixel_um(self) -> Mapping[str, float]:
-        """The length of a pixel of the image along z, y and x, um, where it is known."""
-
-    @property
-    def raw_um(self) -> Mapping[str, float]:
-        """The same for the grid of the maps."""
-
-    @property
-    def record(self) -> Mapping[str, Any]:
-        """Of the run, without its files; the options of the call are under ``request``."""
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Which model, image and program made the labels, as plain values."""
-
-    def overview(self) -> tuple[xr.DataArray, xr.DataArray]:
-        """Give the plane with most objects, as small as a picture: image and labels."""
-
-    def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
-        """Give the tables that make up a table of this kind, one below the other."""
 
 
 @dataclass(frozen=True)

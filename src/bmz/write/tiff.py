@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -20,6 +20,7 @@ from bmz.base.boxes import boxes
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import reserve, whole_file
 from bmz.image.grid import pixel_um_of
+from bmz.write.result import LazyArray
 
 _MOST_LABELS = 2**32 - 1
 """OME-TIFF has no wider unsigned pixel type than uint32."""
@@ -31,21 +32,6 @@ _TILED_FROM_PX = 2048
 _TILE_PX = 512
 _PIECE_PX = 2048
 """What is read at once for a smaller copy."""
-
-
-class Planes(Protocol):
-    """Planes of labels of which parts are read."""
-
-    @property
-    def axes(self) -> str:
-        """One letter an axis, of ``tzyx``."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes, px."""
-
-    def __getitem__(self, box: tuple[slice, ...], /) -> Any:  # noqa: ANN401  (zarr allows itself scalars)
-        """Give a part."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +82,7 @@ def write_labels(path: Path, labels: xr.DataArray) -> None:
 
 
 def write_label_planes(
-    path: Path, labels: Planes, most: int, pixel_um: Mapping[str, float]
+    path: Path, labels: LazyArray, most: int, pixel_um: Mapping[str, float]
 ) -> None:
     """Write labels that are read plane by plane, or tile by tile where planes are large.
 
@@ -132,7 +118,7 @@ def write_label_planes(
         )
 
 
-def _planes(labels: Planes, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
+def _planes(labels: LazyArray, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
     sides = labels.shape[-2:]
     for box in boxes(labels.shape, (*(1 for _ in labels.shape[:-2]), *sides)):
         plane = np.asarray(labels[box]).reshape(sides)
@@ -167,7 +153,7 @@ def write_raw(path: Path, maps: xr.DataArray) -> None:
     _write(path, ordered, ordered.values.astype(np.float32), compression=None)
 
 
-def write_large_raw(path: Path, maps: Planes, pixel_um: Mapping[str, float]) -> None:
+def write_large_raw(path: Path, maps: LazyArray, pixel_um: Mapping[str, float]) -> None:
     """Write maps that are read part by part, as `write_raw` writes them in one piece.
 
     Parameters
@@ -199,7 +185,7 @@ def write_large_raw(path: Path, maps: Planes, pixel_um: Mapping[str, float]) -> 
 
 
 def write_large_labels(
-    path: Path, labels: Planes, most: int, pixel_um: Mapping[str, float]
+    path: Path, labels: LazyArray, most: int, pixel_um: Mapping[str, float]
 ) -> None:
     """Write labels that are read part by part as tiled OME-TIFF with smaller copies of itself.
 
@@ -243,7 +229,7 @@ def _level_count(shape: Sequence[int]) -> int:
     return levels
 
 
-def _tiles(labels: Planes, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
+def _tiles(labels: LazyArray, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
     """Give the tiles of every `step`-th pixel of each plane, the last ones filled up with 0."""
     side = _TILE_PX * step
     # of a small copy one tile may span the whole image, so it is read in pieces
@@ -263,7 +249,7 @@ def _moved(side: slice, by: int) -> slice:
     return slice(side.start + by, side.stop + by)
 
 
-def _uuid_of_tiles(labels: Planes, dtype: np.dtype[Any]) -> str:
+def _uuid_of_tiles(labels: LazyArray, dtype: np.dtype[Any]) -> str:
     digest = hashlib.sha256()
     for tile in _tiles(labels, 1, dtype):
         digest.update(tile.data.cast("B"))

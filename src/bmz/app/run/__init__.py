@@ -49,7 +49,7 @@ def _planned(job: Job, ready: Ready, backend: Backend, known: dict[str, Tried]) 
         in_parts=parts,
         in_one_piece_why=why_in_one_piece(ready, job) if over_limit(ready, job) else "",
     )
-    if job.request.engine == "core":
+    if job.engine.whole_images:
         return planned
     key = repr((ready.plan.as_record(), parts))  # images of one size are tried once
     if key not in known:

@@ -9,10 +9,14 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
-from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import decide_labelling
-from bmz.engine.pipeline import label_map, map_of
-from bmz.engine.test_tensors import OwnTensors, as_maps, finished
+from bmz.engine.test_tensors import (
+    OwnTensors,
+    as_maps,
+    finished,
+    first_of_batch,
+    labels_of_first,
+)
 from bmz.plan.errors import MakesNoLabels, OutputUnclear, RecipeMissing, RecipeUnclear
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.predict.backend import Backend
@@ -90,7 +94,7 @@ def reproduces(
                 model.tolerance_for(tensor.id, entry.format),
                 name=tensor.id,
             )
-            for tensor, array, wanted in zip(model.outputs, found, tensors.wanted, strict=True)
+            for tensor, array, wanted in zip(model.outputs, found, tensors.expected, strict=True)
         ]
     except BmzError as why:
         return ModelCheck(name, "failed", str(why)), None
@@ -217,15 +221,6 @@ def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple
         There is no recipe, or it does not take the output.
     """
     labelling = decide_labelling(model, recipe=None, settings={})
-    outputs = backend.run([_first(tensor.array, tensor.axes) for tensor in tensors.inputs])
-    taken = {name: (_first(x, axes), axes) for name, (x, axes) in tensors.taken.items()}
-    known = KnownTensors.of(model, taken, outputs)
-    mapped, letters = map_of(known, model, labelling)
-    array, axes = tensors.inputs[0]
-    sizes = dict(zip(axes, array.shape, strict=True))
-    shape = {axis: sizes[axis] for axis in model.space}
-    return labelling.choice.name, label_map(mapped, letters, shape, labelling, known).labels
-
-
-def _first(array: AnyArray, axes: str) -> AnyArray:
-    return array.take([0], axes.index("b")) if "b" in axes else array
+    outputs = backend.run([first_of_batch(tensor.array, tensor.axes) for tensor in tensors.inputs])
+    taken = {name: (first_of_batch(x, axes), axes) for name, (x, axes) in tensors.taken.items()}
+    return labelling.choice.name, labels_of_first(model, labelling, taken, outputs)

@@ -1,0 +1,109 @@
+"""Who predicts: bmz itself, or bioimageio.core, which does the declared steps, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from bmz.engine.labelling import Labelling
+from bmz.engine.model_code import Permit
+from bmz.engine.networks import open_network
+from bmz.engine.precision import precision_of
+from bmz.engine.reference import open_reference
+from bmz.plan.precision import PrecisionChoice
+from bmz.predict.backend import Backend, Device
+from bmz.spec.model import ModelSpec, Weights
+
+WHOLE_PX = 2**30
+"""A tile (px) that holds every image."""
+
+
+@dataclass(frozen=True)
+class LoadCase:
+    """Which network is loaded, and how.
+
+    Parameters
+    ----------
+    permit : whether code of the model may run
+    threads : of a network on a CPU; None for as many as there are processors
+    """
+
+    model: ModelSpec
+    weights: Weights
+    device: Device
+    precision: PrecisionChoice
+    permit: Permit
+    threads: int | None
+
+
+class Engine(Protocol):
+    """Runs the network of a model."""
+
+    @property
+    def whole_images(self) -> bool:
+        """It takes images in one piece alone, and is tried on none of their tiles."""
+
+    @property
+    def applies_steps(self) -> bool:
+        """It applies the declared steps, so that nobody else may."""
+
+    def labelling(self, labelling: Labelling) -> Labelling:
+        """Give what is left to be done with its outputs."""
+
+    def tile_px(self, asked: int | None) -> int | None:
+        """Give the side of tiles, px; None for those that suit the device."""
+
+    def opened(self, case: LoadCase) -> Backend:
+        """Load the network; it is to be closed."""
+
+
+@dataclass(frozen=True)
+class BmzEngine:
+    """bmz itself: declared steps over the whole image, tiles, and its own backends."""
+
+    whole_images: bool = False
+    applies_steps: bool = False
+
+    def labelling(self, labelling: Labelling) -> Labelling:
+        """Leave it as it is."""
+        return labelling
+
+    def tile_px(self, asked: int | None) -> int | None:
+        """Give what was asked for."""
+        return asked
+
+    def opened(self, case: LoadCase) -> Backend:
+        """Load the network in the precision that was chosen."""
+        return open_network(
+            case.model,
+            case.weights,
+            case.device,
+            precision=precision_of(case.precision),
+            permit=case.permit,
+            threads=case.threads,
+        )
+
+
+@dataclass(frozen=True)
+class CoreEngine:
+    """bioimageio.core, confined, on whole images."""
+
+    whole_images: bool = True
+    applies_steps: bool = True
+
+    def labelling(self, labelling: Labelling) -> Labelling:
+        """Leave the declared steps out, which are done already."""
+        return replace(labelling, map_steps=(), label_steps=())
+
+    def tile_px(self, asked: int | None) -> int | None:  # noqa: ARG002  (as `Engine`)
+        """Give a tile that holds every image."""
+        return WHOLE_PX
+
+    def opened(self, case: LoadCase) -> Backend:
+        """Start bioimageio.core in a process of its own."""
+        return open_reference(case.model, case.weights)
+
+
+ENGINES: Mapping[str, Engine] = {"bmz": BmzEngine(), "core": CoreEngine()}
+"""By the name that ``--engine`` takes."""

@@ -1,0 +1,68 @@
+"""What writers read of a run: arrays of which parts are read, and tables row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bmz.base.arrays import AnyArray
+
+
+class LazyArray(Protocol):
+    """An array with named axes of which parts are read."""
+
+    @property
+    def axes(self) -> str:
+        """One letter an axis, of ``tczyx``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes, px."""
+
+    def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
+        """Give a part: one slice an axis."""
+
+
+class LabelMask(LazyArray, Protocol):
+    """Labels of which parts are read; axes of ``tzyx``."""
+
+    @property
+    def count(self) -> int:
+        """The highest label."""
+
+
+class Result(Protocol):
+    """What a run made of one image, in memory or on the disk, as writers read it."""
+
+    @property
+    def labels(self) -> LabelMask | None:
+        """The label mask; None without a recipe."""
+
+    @property
+    def raw(self) -> LazyArray | None:
+        """The maps of the network; None where they are not kept."""
+
+    @property
+    def pixel_um(self) -> Mapping[str, float]:
+        """The length of a pixel of the image along z, y and x, um, where it is known."""
+
+    @property
+    def raw_um(self) -> Mapping[str, float]:
+        """The same for the grid of the maps."""
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """Of the run, without its files; the options of the call are under ``request``."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Which model, image and program made the labels, as plain values."""
+
+    def overview(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Give the plane with most objects, as small as a picture: image and labels."""
+
+    def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
+        """Give the tables that make up a table of this kind, one below the other."""
