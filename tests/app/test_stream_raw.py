@@ -23,7 +23,7 @@ from bmz.image.region import HeldImage
 from bmz.plan.blocks import Blocks
 from bmz.process.blocks import Found
 from bmz.process.resize import resize_labels
-from bmz.write.tiff import write_large_raw
+from bmz.write.tiff import write_raw
 
 
 @pytest.mark.parametrize("letters", ["bcyx", "byxc", "bczyx"])
@@ -80,7 +80,7 @@ def test_maps_of_half_the_size_have_pixels_of_twice_the_length(tmp_path: Path) -
     known = replace(info, pixel_um={"z": 9.0, "y": 0.5, "x": 0.25})
 
     result = ImageResult(HeldImage(known, read_image(info)), plan, None, stack)
-    write_large_raw(tmp_path / "a.raw.ome.tif", stack, result.raw_um)
+    write_raw(tmp_path / "a.raw.ome.tif", stack, result.raw_um)
 
     written = inspect_image(tmp_path / "a.raw.ome.tif")
     assert dict(written.pixel_um) == {"y": 1.0, "x": 1.0}

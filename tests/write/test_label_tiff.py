@@ -13,7 +13,7 @@ from bmz.base.arrays import AnyArray
 from bmz.image.grid import pixel_um_of, with_lengths
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
-from bmz.write.tiff import LabelsRefused, write_labels, write_raw
+from bmz.write.tiff import LabelsRefused, write_labels
 
 AXES = st.sampled_from(["yx", "zyx", "tyx", "tzyx"])
 LENGTH = st.floats(1e-4, 1e4, allow_subnormal=False)
@@ -96,32 +96,6 @@ def test_labels_that_would_change_are_refused(tmp_path: Path, pixels: AnyArray, 
         write_labels(tmp_path / "a.labels.tif", labelled(pixels, "yx"))
 
     assert list(tmp_path.iterdir()) == []
-
-
-def test_raw_maps_come_back_with_channels_and_their_names(tmp_path: Path) -> None:
-    maps = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
-    image = with_lengths(
-        xr.DataArray(maps, dims=("c", "y", "x")),
-        {"y": 0.5, "x": 0.5},
-        channel_names=("flow y", "flow x", "µ"),
-    )
-
-    write_raw(tmp_path / "a.raw.tif", image)
-    info = inspect_image(tmp_path / "a.raw.tif")
-
-    assert (info.axes, info.dtype, info.channel_names) == (
-        "cyx",
-        np.dtype("float32"),
-        ("flow y", "flow x", "µ"),
-    )
-    assert info.pixel_um == {"y": 0.5, "x": 0.5}
-    assert np.array_equal(read_image(info), maps)
-
-
-def test_three_channels_of_a_map_are_no_photograph(tmp_path: Path) -> None:
-    write_raw(tmp_path / "a.raw.tif", xr.DataArray(np.zeros((3, 4, 5)), dims=("c", "y", "x")))
-
-    assert not inspect_image(tmp_path / "a.raw.tif").colour
 
 
 def test_labels_of_a_large_plane_have_smaller_copies(tmp_path: Path) -> None:

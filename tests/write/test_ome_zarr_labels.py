@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import xarray as xr
 import yaozarrs
+from tests.write.parts import ArrayMask
 
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.engine.request import RunRequest
-from bmz.image.grid import with_lengths
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.testing.package import description, write_package
-from bmz.write.ome_zarr import MOST_COLOURS, write_zarr_labels
+from bmz.write.ome_zarr import MOST_COLOURS, write_label_store
 
 
 def numbers(shape: tuple[int, ...], most: int) -> AnyArray:
@@ -26,8 +25,7 @@ def numbers(shape: tuple[int, ...], most: int) -> AnyArray:
 
 
 def written(folder: Path, labels: AnyArray, dims: str, um: dict[str, float]) -> Path:
-    array = with_lengths(xr.DataArray(labels, dims=tuple(dims)), um)
-    write_zarr_labels(folder, array, {"model": "m"})
+    write_label_store(folder, ArrayMask(dims, labels), um, {"model": "m"})
     return folder
 
 

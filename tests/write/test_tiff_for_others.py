@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
 from bmz.image.grid import with_lengths
+from bmz.image.inspect import inspect_image
+from bmz.image.read import read_image
 from bmz.write import tiff as tiff_module
 from bmz.write.tiff import (
     LabelsRefused,
     write_labels,
     write_large_labels,
-    write_large_raw,
     write_raw,
 )
 
@@ -136,7 +137,7 @@ def test_the_same_labels_are_the_same_bytes_and_others_have_another_uuid(tmp_pat
 def test_maps_can_be_mapped_from_the_disk_and_keep_what_is_no_number(tmp_path: Path) -> None:
     maps = np.array([[[0.1, np.nan, -np.inf]], [[1e-30, 3e38, 0]]], np.float32)
 
-    write_raw(tmp_path / "a.tif", labelled(maps.astype(np.float64), "cyx", y=2.0))
+    write_raw(tmp_path / "a.tif", Parts("cyx", maps.astype(np.float64)), {"y": 2.0})
 
     mapped = tifffile.memmap(tmp_path / "a.tif", mode="r")
     np.testing.assert_array_equal(mapped, maps)
@@ -145,16 +146,10 @@ def test_maps_can_be_mapped_from_the_disk_and_keep_what_is_no_number(tmp_path: P
     assert (found["SizeC"], found["PhysicalSizeY"], found["Type"]) == (2, 2.0, "float")
 
 
-@pytest.mark.parametrize("kept", ["one as a row", "one alone"])
-def test_a_map_of_one_channel_keeps_its_name(kept: str, tmp_path: Path) -> None:
-    maps = xr.DataArray(
-        np.zeros((2, 3, 4)), dims=("c", "y", "x"), coords={"c": ["flow y", "flow x"]}
-    )
+def test_three_channels_of_a_map_are_no_photograph(tmp_path: Path) -> None:
+    write_raw(tmp_path / "a.raw.tif", Parts("cyx", np.zeros((3, 4, 5))), {})
 
-    write_raw(tmp_path / "a.tif", maps[1:] if kept == "one as a row" else maps[1])
-
-    found = facts(tmp_path / "a.tif")
-    assert (found["SizeC"], found["Channel"]["Name"]) == (1, "flow x")
+    assert not inspect_image(tmp_path / "a.raw.tif").colour
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -210,19 +205,17 @@ def test_labels_in_parts_and_in_one_piece_are_the_same_file(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize(("axes", "shape"), [("yx", (70, 40)), ("czyx", (2, 3, 50, 30))])
-def test_maps_in_parts_are_as_those_in_one_piece(
+def test_maps_come_back_with_axes_and_lengths(
     axes: str, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
     maps = np.random.default_rng(0).random(shape)
     lengths = {"y": 0.5, "x": 0.25}
 
-    write_raw(tmp_path / "a.tif", labelled(maps, axes, **lengths))
-    write_large_raw(tmp_path / "b.tif", Parts(axes, maps), lengths)
+    write_raw(tmp_path / "a.raw.tif", Parts(axes, maps), lengths)
 
-    one, other = (tifffile.imread(tmp_path / f"{name}.tif") for name in "ab")
-    np.testing.assert_array_equal(one, maps.astype(np.float32))
-    np.testing.assert_array_equal(other, one)
-    assert facts(tmp_path / "b.tif") == facts(tmp_path / "a.tif")
+    info = inspect_image(tmp_path / "a.raw.tif")
+    assert (info.axes, info.dtype, info.pixel_um) == (axes, np.dtype(np.float32), lengths)
+    np.testing.assert_array_equal(read_image(info), maps.astype(np.float32))
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -234,9 +227,8 @@ def test_from_4_gib_on_a_file_is_a_bigtiff(tmp_path: Path, monkeypatch: pytest.M
     for rows in numbers:
         pixels = np.full((rows, 4), 2**31)
         write_large_labels(tmp_path / "a.tif", Parts("yx", pixels), 2**31, {})
-        write_large_raw(tmp_path / "b.tif", Parts("yx", pixels), {})
-        write_raw(tmp_path / "c.tif", labelled(pixels))
-        for name in "abc":
+        write_raw(tmp_path / "b.tif", Parts("yx", pixels), {})
+        for name in "ab":
             with tifffile.TiffFile(tmp_path / f"{name}.tif") as file:
                 big[name, rows] = file.is_bigtiff
                 np.testing.assert_array_equal(file.asarray(), pixels)
@@ -257,7 +249,7 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(
         if writer == "labels":
             write_large_labels(target, parts, 1, {})
         else:
-            write_large_raw(target, parts, {})
+            write_raw(target, parts, {})
 
     with pytest.raises(OSError, match="the disk is gone"):
         write()

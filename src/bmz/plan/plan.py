@@ -76,14 +76,6 @@ class Plan:
         return {a: size for a, size in self.loop.items() if size > 1 and a not in self.link.ious}
 
     @property
-    def measured_apart(self) -> str:
-        """Axes of the loop along which each position is measured by itself: t, and z unless joined.
-
-        An object of a stack is measured as a whole; one of a time series in each frame.
-        """
-        return "".join(axis for axis in self.loop if axis == "t" or axis not in self.joined)
-
-    @property
     def joined(self) -> dict[str, int]:
         """Positions along t and z over which labels are joined."""
         return {a: size for a, size in self.loop.items() if a in self.link.ious}

@@ -24,7 +24,7 @@ from bmz.process.whole_map import boxes_of_map
 ANY_PLACE = 0
 """Overlaps have no label of their own."""
 
-PLANE, STACK = 2, 3
+STACK = 3
 
 
 @dataclass(frozen=True)

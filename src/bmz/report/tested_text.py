@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 SCHEMA = "bmz.test/2"
 """In number 1 a quality that is poor was ``failed``; it is a ``warning`` since."""
 
-SITE = "https://github.com/bmz-dev/bmz"
 _WIDTH = 44  # of a name such as tensorflow_saved_model_bundle.reproduces
 
 

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import xarray as xr
 
 from bmz.base.arrays import smallest_unsigned
-from bmz.base.axes import SPACE, in_image_order
+from bmz.base.axes import SPACE
 from bmz.base.boxes import boxes
-from bmz.image.grid import pixel_um_of
 from bmz.write.result import LabelMask
 
 if TYPE_CHECKING:
@@ -124,31 +122,6 @@ class LabelStore:
                 }
             )
         return {"multiscales": [{"name": NAME, "axes": axes, "datasets": datasets}]}
-
-
-def write_zarr_labels(folder: Path, labels: xr.DataArray, provenance: Mapping[str, Any]) -> None:
-    """Write labels in memory as OME-Zarr 0.5.
-
-    Parameters
-    ----------
-    folder : is made
-    labels : integers from 0; dims a subset of t, z, y, x with y and x; coordinates in um where
-        the pixel size is known
-    provenance : see `LabelStore.finish`
-
-    Raises
-    ------
-    LabelsRefused
-        Not integers, or below 0.
-    """
-    from bmz.write.tiff import highest_label
-
-    most = highest_label(folder, labels, 2**64 - 1)
-    ordered = labels.transpose(*in_image_order(map(str, labels.dims)))
-    store = LabelStore(folder, "".join(map(str, ordered.dims)), pixel_um_of(ordered))
-    array = store.create(ordered.shape, smallest_unsigned(most))
-    array[...] = ordered.values.astype(array.dtype)
-    store.finish(most, provenance)
 
 
 def write_label_store(

@@ -63,10 +63,10 @@ def _write_labels(result: Result, path: Path) -> None:
 
 
 def _write_raw(result: Result, path: Path) -> None:
-    from bmz.write.tiff import write_large_raw
+    from bmz.write.tiff import write_raw
 
     assert result.raw is not None  # noqa: S101  (as above: it is kept where it is asked for)
-    write_large_raw(path, result.raw, result.raw_um)
+    write_raw(path, result.raw, result.raw_um)
 
 
 def _write_overlay(result: Result, path: Path) -> None:

@@ -141,20 +141,8 @@ def highest_label(path: Path, labels: xr.DataArray, most: int) -> int:
     return high
 
 
-def write_raw(path: Path, maps: xr.DataArray) -> None:
+def write_raw(path: Path, maps: LazyArray, pixel_um: Mapping[str, float]) -> None:
     """Write maps of a network as uncompressed float32 OME-TIFF, which can be mapped from disk.
-
-    Parameters
-    ----------
-    path : appears only when it is whole; replaced when it is there
-    maps : real numbers; dims a subset of t, c, z, y, x with y and x; coordinates of c are names
-    """
-    ordered = maps.transpose(*in_image_order(map(str, maps.dims)))
-    _write(path, ordered, ordered.values.astype(np.float32), compression=None)
-
-
-def write_large_raw(path: Path, maps: LazyArray, pixel_um: Mapping[str, float]) -> None:
-    """Write maps that are read part by part, as `write_raw` writes them in one piece.
 
     Parameters
     ----------
@@ -256,36 +244,8 @@ def _uuid_of_tiles(labels: LazyArray, dtype: np.dtype[Any]) -> str:
     return _urn(digest.digest())
 
 
-def _write(path: Path, facts: xr.DataArray, pixels: AnyArray, *, compression: str | None) -> None:
-    laid = np.ascontiguousarray(pixels)
-    with whole_file(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            laid,
-            ome=True,
-            bigtiff=pixels.nbytes > _CLASSIC_BYTES,
-            photometric="minisblack",
-            compression=compression,
-            metadata={**_metadata(facts), "UUID": _uuid_of(laid)},
-        )
-
-
-def _uuid_of(pixels: AnyArray) -> str:
-    """Give the name that OME-TIFF asks for, from the pixels: the same run gives the same bytes."""
-    return _urn(hashlib.sha256(pixels.data.cast("B") if pixels.size else b"").digest())
-
-
 def _urn(digest: bytes) -> str:
     return f"urn:uuid:{UUID(bytes=digest[:16], version=5)}"
-
-
-def _metadata(facts: xr.DataArray) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"axes": "".join(map(str, facts.dims)).upper()}
-    metadata |= _lengths(pixel_um_of(facts))
-    if "c" in facts.coords:
-        names = np.atleast_1d(facts.coords["c"].values)  # of one channel alone it is no row
-        metadata["Channel"] = {"Name": [str(name) for name in names]}
-    return metadata
 
 
 def _lengths(pixel_um: Mapping[str, float]) -> dict[str, Any]:
