@@ -22,7 +22,7 @@ from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import size_closeness
 from bmz.check.object_size import ObjectSize
 from bmz.cli.main import status_of
-from bmz.engine.ask import ask
+from bmz.engine.image_header import check_file_header
 from bmz.engine.load import describe, load_model
 from bmz.engine.request import RunRequest
 from bmz.predict import frameworks
@@ -124,7 +124,7 @@ def test_channels_that_check_takes_by_name_are_measured_by_name(tmp_path: Path) 
     judge = _Judge(request, seen, settings)
 
     judged, measured = judge(candidate), judge._measured
-    case = ask(candidate.model, request.image, RunRequest("", (), Path()), {}).case
+    case = check_file_header(candidate.model, request.image, RunRequest("", (), Path()), {}).case
 
     assert case.channels_taken == (1, 0)
     assert measured(case) == {0: seen.measured[1], 1: seen.measured[0]}

@@ -141,7 +141,7 @@ def test_classes_have_the_same_number_in_every_plane() -> None:
     ready = ready_of(job, (2, 16, 16), "zyx")
     plane = np.full((16, 16), 2, np.int32)
     plane[:8] = 1
-    image = HeldImage(ready.asked.image, xr.DataArray(np.zeros((2, 16, 16)), dims=("z", "y", "x")))
+    image = HeldImage(ready.case.image, xr.DataArray(np.zeros((2, 16, 16)), dims=("z", "y", "x")))
     result = PlaneResult(np.zeros((1, 16, 16), np.float32), ready.plan, plane)
     both = [[PlaneOutput.of(replace(result, classes=some))] * 2 for some in (False, True)]
 

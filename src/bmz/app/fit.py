@@ -16,7 +16,7 @@ from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import UNKNOWN, Merits, fit_score, size_closeness, stain_closeness
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.value_summary import ValueSummary
-from bmz.engine.ask import with_pixel_size
+from bmz.engine.image_header import with_pixel_size
 from bmz.engine.load import describe, tensor_files
 from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import model_findings

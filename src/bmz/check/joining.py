@@ -10,17 +10,17 @@ EXAMPLE = "--link 0.25"
 """An overlap that joins most of what belongs together; Cellpose's own default."""
 
 
-def nothing_joined(asked: Mapping[str, float], tensor: str) -> Finding:
+def nothing_joined(link: Mapping[str, float], tensor: str) -> Finding:
     """Tell that labels were to be joined, and that the model labels the image as a whole.
 
     Parameters
     ----------
-    asked : axes over which labels were to be joined
+    link : axes over which labels were to be joined
     tensor : id of the input of the model
     """
     return Finding.of(
         "objects.nothing-to-join", tensor,
-        f"there is nothing to join over {' and '.join(asked)}",
+        f"there is nothing to join over {' and '.join(link)}",
         wanted="several planes or frames that are labelled one by one", found="none",
         hint="leave out --link",
     )  # fmt: skip

@@ -16,8 +16,8 @@ from bmz.check.fit import CheckedHeader, check_pixels
 from bmz.check.fit_case import FitCase
 from bmz.check.joining import joining_findings, nothing_joined
 from bmz.check.measured import PlaneMeasures
-from bmz.engine.ask import ask
 from bmz.engine.engines import ENGINES, Engine
+from bmz.engine.image_header import check_file_header
 from bmz.engine.labelling import Labelling
 from bmz.engine.model_code import Permit
 from bmz.engine.pipeline import Stopwatch
@@ -94,7 +94,7 @@ class Ready:
     looked: Callable[[], Looked] | None = None
 
     @property
-    def asked(self) -> FitCase:
+    def case(self) -> FitCase:
         """The model, the image and what the user said."""
         return self.header.case
 
@@ -109,7 +109,7 @@ def make_ready(job: Job, image: Path, field: PlateField | None = None) -> Ready:
     BmzError
         The file cannot be read, or no tiles can be laid.
     """
-    return ready_of(job, image, ask(job.model, image, job.request, job.sample), field)
+    return ready_of(job, image, check_file_header(job.model, image, job.request, job.sample), field)
 
 
 def ready_of(
@@ -149,8 +149,8 @@ def with_joining(report: CheckReport, job: Job, ready: Ready) -> CheckReport:
     """Add to what the check found along which axes the objects are not joined."""
     if not job.labelling.numbers_objects:
         return report
-    tensor, asked = ready.asked.inputs[0].id, job.decided.link.ious
-    unused = [nothing_joined(asked, tensor)] if asked and not ready.plan.joined else []
+    tensor, link = ready.case.inputs[0].id, job.decided.link.ious
+    unused = [nothing_joined(link, tensor)] if link and not ready.plan.joined else []
     return report.with_more([*joining_findings(ready.plan.apart, tensor), *unused])
 
 
@@ -158,7 +158,7 @@ def look_at(job: Job, ready: Ready, read: Callable[[ImageInfo], xr.DataArray]) -
     """Check the pixels of an image that `read` gives; see `look`."""
     stopwatch = Stopwatch()
     with stopwatch.stage("read"):
-        pixels = read(ready.asked.image)
+        pixels = read(ready.case.image)
     with stopwatch.stage("check"):
         seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
         report = checked_pixels(job, ready, seen)

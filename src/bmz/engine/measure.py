@@ -1,4 +1,4 @@
-"""Measure images, and once for all the sample of a model; keep the latter with our notes."""
+"""Measure the sample of a model once for all, and keep the measures with our notes."""
 
 from __future__ import annotations
 

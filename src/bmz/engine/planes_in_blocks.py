@@ -76,7 +76,7 @@ def look_at_sample(job: Job, ready: Ready) -> CheckReport:
     DoesNotFit
         There is a finding of severity error, and ``--force`` is not given or of no use.
     """
-    return checked_pixels(job, ready, read_sample(ready.asked.image, SAMPLE_PX))
+    return checked_pixels(job, ready, read_sample(ready.case.image, SAMPLE_PX))
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _scratch_note(ready: Ready, job: Job, scratch: Path) -> str:
     planes = max(prod(plan.loop.values()), 1)
     label_px = prod(plan.shape.values())
     if plan.scale != 1:
-        label_px += prod(ready.asked.image.sizes[axis] for axis in plan.shape)
+        label_px += prod(ready.case.image.sizes[axis] for axis in plan.shape)
     # labels of all planes, and the map of one at a time, unless maps are asked for
     maps = 1 + (planes if "raw" in job.request.save else 0)
     gigabytes = 4 * (map_px * (output.channels or 1) * maps + label_px * planes) / 1e9

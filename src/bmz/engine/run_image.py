@@ -115,7 +115,7 @@ def whole_run(
     )
     keeps = "raw" in job.request.save if keeps_raw is None else keeps_raw
     yield OpenRun(
-        image=HeldImage(ready.asked.image, looked.pixels),
+        image=HeldImage(ready.case.image, looked.pixels),
         report=looked.report,
         planes=WholePlanes(looked.pixels, work, keeps),
         stopwatch=stopwatch,
@@ -138,10 +138,10 @@ def run_in_blocks(
     stopwatch, counted = Stopwatch(), PixelCount()
     with stopwatch.stage("check"):
         report = look_at_sample(job, ready)
-        content = content_sha256(ready.asked.image.path)
+        content = content_sha256(ready.case.image.path)
     key = scratch_key(job, ready, content)
     with (
-        open_image(ready.asked.image) as image,
+        open_image(ready.case.image) as image,
         scratch_folder(job.request.folder, key, resume=job.request.resume) as scratch,
     ):
         work = BlocksWork(job, ready, image, tiles, stopwatch, listener, counted)

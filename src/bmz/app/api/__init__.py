@@ -15,7 +15,7 @@ from bmz.app.show import show_model
 from bmz.base.link import Link
 from bmz.base.progress import Listener, nobody
 from bmz.check.fit import check_image
-from bmz.engine.ask import ask_of
+from bmz.engine.image_header import check_image_header
 from bmz.engine.job import Job, look_at, ready_of
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.memory_probe import with_fitting_tiles
@@ -76,7 +76,7 @@ class Model:
         """
         job = self._with(Words(axes, channels, pixel_size, scale))
         there = given(image, axes)
-        header = ask_of(job.model, there.info, job.request, job.sample, there.sample)
+        header = check_image_header(job.model, there.info, job.request, job.sample, there.sample)
         return Report(check_image(header, there.sample).findings)
 
     def run(  # noqa: PLR0913  (each is a keyword with a default)
@@ -132,7 +132,7 @@ class Model:
         words = Words(axes, channels, pixel_size, scale, link, link_gap)
         job = self._with(words, clip, settings, force=force)
         there = given(image, axes)
-        header = ask_of(job.model, there.info, job.request, job.sample, there.sample)
+        header = check_image_header(job.model, there.info, job.request, job.sample, there.sample)
         ready = ready_of(job, there.info.path, header)
         looked = look_at(job, ready, there.read)
         ready = replace(ready, looked=lambda: looked)

@@ -11,7 +11,7 @@ from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import CheckedHeader, check_image
-from bmz.engine.ask import ask
+from bmz.engine.image_header import check_file_header
 from bmz.engine.load import find_model
 from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import model_findings
@@ -58,7 +58,7 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
         listener(Note(f"pixels are read of {len(looked_at)} of {total} images, headers of all"))
     images: list[ImageChecked] = []
     for number, image in enumerate(every_image):
-        checked_header = partial(ask, model, image, request, sample)
+        checked_header = partial(check_file_header, model, image, request, sample)
         images += _checked(checked_header, image, of_model, pixels=number in looked_at)
         listener(Progress("files", number + 1, total, image.name))
     return CheckSummary(model.id, model.sha256, tuple(images))

@@ -109,7 +109,7 @@ class Outputs:
             The image cannot be read or does not fit, or the network fails.
         """
         ready = make_ready(job, image)
-        pixels = read_image(ready.asked.image) if pixels is None else pixels
+        pixels = read_image(ready.case.image) if pixels is None else pixels
         seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
         report = checked_pixels(job, ready, seen)
         work = Pass(job.model, ready.plan, job.labelling, backend, Stopwatch())
@@ -141,7 +141,7 @@ class Outputs:
         planes = [
             PlaneOutput.of(finished_plane(known, shape, work)) for known, shape in self.planes
         ]
-        image = HeldImage(self.ready.asked.image, self.pixels)
+        image = HeldImage(self.ready.case.image, self.pixels)
         made = ImageResult.of(planes, image, work.plan, work.model.space)
         if made.labels is None:
             raise NoLabels(words.model)

@@ -1,4 +1,4 @@
-"""What is known of an image when it is held against a model: the file and the user's words."""
+"""The header of an image, held against a model: what the file says, and what the user says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bmz.image.inspect import inspect_image
 from bmz.spec.model import ModelSpec
 
 
-def ask(
+def check_file_header(
     model: ModelSpec,
     image: Path,
     request: RunRequest,
@@ -26,7 +26,7 @@ def ask(
     *,
     series: int = 0,
 ) -> CheckedHeader:
-    """Check the header of a file, with the user's words over what it says.
+    """Check the header of a file, with the user's options over what it says.
 
     Parameters
     ----------
@@ -36,38 +36,38 @@ def ask(
     Raises
     ------
     BmzError
-        The file cannot be read, or a word does not suit it.
+        The file cannot be read, or an option does not suit it.
     """
     info = inspect_image(image, axes=request.axes, series=series)
-    return ask_of(model, info, request, sample, read_spread)
+    return check_image_header(model, info, request, sample, read_spread)
 
 
-def ask_of(
+def check_image_header(
     model: ModelSpec,
     info: ImageInfo,
     request: RunRequest,
     sample: Mapping[int, PlaneMeasures],
-    look: Callable[[ImageInfo], Axed],
+    read: Callable[[ImageInfo], Axed],
 ) -> CheckedHeader:
-    """Check the header of an image, with the user's words over what is known of it.
+    """Check the header of an image, with the user's options over what is known of it.
 
     Parameters
     ----------
     sample : what was measured on the model's own sample
-    look : gives pixels of the image, where the scale must be found by them
+    read : gives pixels of the image, where the scale must be found by them
 
     Raises
     ------
     BmzError
-        A word does not suit the image.
+        An option does not suit the image.
     """
     info = with_pixel_size(info, request.pixel_um)
     case = FitCase(model, info, request.channels, sample=sample)
-    return check_header(case, partial(scaled, request=request, sample=partial(look, info)))
+    return check_header(case, partial(scaled, request=request, sample=partial(read, info)))
 
 
 def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:
-    """Put the user's word for the pixel size, um by axis, over that of the file."""
+    """Put the pixel size that the user states, um by axis, over that of the file."""
     if not pixel_um:
         return info
     told = {a: um for a, um in pixel_um.items() if a in info.sizes}
