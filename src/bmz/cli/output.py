@@ -1,4 +1,8 @@
-"""Print answers, tables and rows on stdout, and all else on stderr in the colour of its kind."""
+"""Print answers, tables and rows on stdout, and all else on stderr in the colour of its kind.
+
+Rich lays out tables, too; it would be imported by every short command, and it cuts the first column
+with the others, where the name must stay whole.
+"""
 
 from __future__ import annotations
 

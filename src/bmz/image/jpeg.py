@@ -1,4 +1,8 @@
-"""JPEG: the header by its markers, the pixels by way of imagecodecs."""
+"""JPEG: the header by its markers, the pixels by way of imagecodecs.
+
+Pillow reads headers, too, but none of 12 bits per sample. The markers are walked in any case: a
+file that is cut short is found by the end mark behind its first scan.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""PNG: the header by its chunks, the pixels by way of imagecodecs (which keeps 16 bit)."""
+"""PNG: the header by its chunks, the pixels by way of imagecodecs (which keeps 16 bit).
+
+Pillow reads headers, too, but calls colours of 16 bits "RGB" as it does those of 8, and rounds the
+pixel size of ``pHYs`` on its way to dots per inch. The chunks are walked in any case: a file that
+is cut short is found by them, and libpng is given none about which it would print remarks.
+"""
 
 from __future__ import annotations
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from bmz.report.document_text import document_text
 from bmz.report.lines import Line
-from bmz.report.search_text import SHORT_FORMATS
+from bmz.report.search_text import SHORT_FORMATS, listing
 from bmz.report.verdict_text import short_verdict
 from bmz.results.fit import FitView, ModelFit
 
@@ -84,14 +83,11 @@ def fit_json(view: FitView, top: int | None = None) -> str:
     ----------
     top : only so many; None for all, with those that cannot be read
     """
-    listed = datetime.fromtimestamp(view.fetched_at, UTC).isoformat(timespec="seconds")
     document: FitDocument = {
         "schema": "bmz.fit/1",
         "image": str(view.image),
         "models": [_plain(model) for model in view.models[:top]],
-        "of": len(view.models),
-        "listed_at": listed,
-        "stale": view.stale,
+        **listing(len(view.models), view.fetched_at, stale=view.stale),
     }
     return document_text(document)
 

@@ -10,7 +10,7 @@ from bmz.report.document_text import document_text
 from bmz.results.search import SearchHit, SearchView
 
 if TYPE_CHECKING:
-    from bmz.results.documents import FoundModel, SearchDocument
+    from bmz.results.documents import FoundModel, Listing, SearchDocument
 
 
 HEADINGS = ("model", "dims", "task", "weights", "here", "labels", "name")
@@ -61,11 +61,22 @@ def search_json(view: SearchView) -> str:
     document: SearchDocument = {
         "schema": "bmz.search/1",
         "models": [_values(found) for found in view.hits],
-        "of": view.of,
-        "listed_at": datetime.fromtimestamp(view.fetched_at, UTC).isoformat(timespec="seconds"),
-        "stale": view.stale,
+        **listing(view.of, view.fetched_at, stale=view.stale),
     }
     return document_text(document)
+
+
+def listing(of: int, fetched_at: float, *, stale: bool) -> Listing:
+    """Give how old a list of models is.
+
+    Parameters
+    ----------
+    of : how many models it has
+    fetched_at : seconds since 1970
+    stale : it is old, and a new one could not be had
+    """
+    listed_at = datetime.fromtimestamp(fetched_at, UTC).isoformat(timespec="seconds")
+    return {"of": of, "listed_at": listed_at, "stale": stale}
 
 
 def _values(found: SearchHit) -> FoundModel:
