@@ -18,12 +18,16 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from tests.fuzz.targets import TARGETS
 
 HANG_S = 120.0
-"""Seconds after which a case counts as one that does not end; the machine may be busy."""
+"""Seconds of processor after which a case counts as one that does not end."""
+
+STILL_S = 1200.0
+"""Seconds by the clock after which it does so, too: it may wait for what never comes."""
+
+_LOOK_S = 5.0
 
 _KEPT_OF_EACH = 3
 FOUND = Path("build/fuzz")
@@ -75,7 +79,7 @@ def one_process(words: list[str], name: str, first: int, tally: Tally) -> int:
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
     ) as child:
         assert child.stdout is not None
-        while line := _line(child.stdout):
+        while line := _line(child):
             number, fault, spent = json.loads(line)
             under_way = fault is None
             tally.cases += under_way
@@ -88,7 +92,7 @@ def one_process(words: list[str], name: str, first: int, tally: Tally) -> int:
         raise RuntimeError(f"the worker for {name} does not start")
     if under_way:
         ended = f"the process died ({status})"
-        _note(name, number, f"it does not end in {HANG_S:g} s" if line is None else ended, tally)
+        _note(name, number, "it does not end" if line is None else ended, tally)
     tally.seconds += spent or time.monotonic() - started
     return number + 1
 
@@ -98,13 +102,26 @@ def _environment() -> dict[str, str]:
     return dict(os.environ, BMZ_OFFLINE="1", MALLOC_PERTURB_="85")
 
 
-def _line(stream: IO[bytes]) -> bytes | None:
-    """Wait for a line; None when none comes, empty at the end."""
+def _line(child: subprocess.Popen[bytes]) -> bytes | None:
+    """Wait for a line; None when none comes, empty at the end.
+
+    Seconds of the clock alone would tell of a busy machine.
+    """
+    assert child.stdout is not None
+    used, started = _processor_s(child.pid), time.monotonic()
     with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        if not selector.select(HANG_S):
-            return None
-    return stream.readline()
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while not selector.select(_LOOK_S):
+            still = time.monotonic() - started > STILL_S
+            if still or _processor_s(child.pid) - used > HANG_S:
+                return None
+    return child.stdout.readline()
+
+
+def _processor_s(pid: int) -> float:
+    """Give the seconds of processor that a child has used; proc(5), fields 14 and 15 of stat."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _note(name: str, number: int, fault: str, tally: Tally) -> None:
