@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Event, Note
+from bmz.base.steps import Step
 from bmz.engine.output_check import OutputNotFinite
 from bmz.engine.request import RunRequest
+from bmz.predict.confine import means_here
 from bmz.process.finite import nonfinite_pixels
 from bmz.report.run_text import run_lines
 from bmz.results.run import RunSummary
@@ -195,3 +198,104 @@ def test_a_pixel_counts_once_however_many_channels_are_bad(
 
     assert nonfinite == bad
     assert total == x.size // (x.shape[axes.index("c")] if "c" in axes else 1)
+
+
+def stepped(folder: Path, *, before: Sequence[Step] = (), after: Sequence[Step] = ()) -> str:
+    """Write a model that gives back its input, with declared steps before and after it."""
+    content = description()
+    for tensor, key, steps in (
+        (content["inputs"][0], "preprocessing", before),
+        (content["outputs"][0], "postprocessing", after),
+    ):
+        tensor[key] = [{"id": step.name, "kwargs": dict(step.kwargs)} for step in steps]
+    return str(write_package(folder / "stepped", content).parent)
+
+
+HUGE = Step("scale_linear", {"gain": 1e38})
+BINARIZE = Step("binarize", {"threshold": 0.5})
+CLIP = Step("clip", {"min": 0.0, "max": 1.0})
+
+
+@either_way
+@pytest.mark.parametrize(
+    ("steps", "where"),
+    [
+        ({"after": [HUGE, HUGE, BINARIZE]}, "output 'map' after its declared step 2"),
+        # the description casts first, with a step of its own
+        ({"before": [HUGE, HUGE, CLIP]}, "input 'image' after its declared step 3"),
+    ],
+)
+def test_a_declared_step_that_gives_no_number_is_an_error_though_a_later_one_hides_it(
+    tmp_path: Path, memory_gb: float, steps: dict[str, list[Step]], where: str
+) -> None:
+    model = stepped(tmp_path, **steps)
+    image = image_of(tmp_path / "a.tif", *[0.9, 0.4] * 6)
+
+    summary, _ = ran(model, image, memory_gb=memory_gb)
+
+    (failed,) = summary.failed
+    assert failed.error.code == "output.nonfinite"
+    assert f"{where} (scale_linear) is NaN or infinite in every pixel" in failed.error.message
+
+
+@either_way
+def test_a_part_that_a_declared_step_makes_infinite_is_a_warning(
+    tmp_path: Path, memory_gb: float
+) -> None:
+    model = stepped(tmp_path, after=[HUGE, HUGE, BINARIZE])
+    image = image_of(tmp_path / "a.tif", *[0.0, 0.9, 0.0] * 4)
+
+    summary, _ = ran(model, image, memory_gb=memory_gb, recipe="components")
+
+    (finding,) = [one for one in summary.done[0].findings if one.code == "output.nonfinite"]
+    assert "(33.3 %) of output 'map' after its declared step 2 (scale_linear)" in finding.message
+
+
+@pytest.mark.parametrize("setting", ["0.5", "0.7"])
+def test_compare_counts_the_steps_of_each_setting_anew(tmp_path: Path, setting: str) -> None:
+    model = stepped(tmp_path, after=[HUGE, HUGE, BINARIZE])
+    image = image_of(tmp_path / "a.tif", *[0.9, 0.4] * 6)
+
+    compared = compare(
+        CompareRequest(
+            (image,),
+            (model,),
+            {"threshold": ("0.5", setting)},
+            None,
+            stability=False,
+            words=RunRequest(model, (), tmp_path, recipe="components"),
+        )
+    )
+
+    for result in compared.images[0].results:
+        assert result.error is not None
+        assert result.error.code == "output.nonfinite"
+
+
+@pytest.mark.skipif(any(means_here().values()), reason="this computer cannot confine")
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [((-1.0,) * 12, None), ((-1.0, 9.0, 1.0) * 4, "(33.3 %)"), ((9.0, 1.0) * 6, "")],
+)
+def test_the_engine_core_tells_of_numbers_that_its_steps_hide(
+    tmp_path: Path, values: tuple[float, ...], told: str | None
+) -> None:
+    pytest.importorskip("bioimageio.core")
+
+    def change(content: Description) -> None:
+        write_identity(tmp_path / "log" / "weights.onnx", [4], op="Log")
+        content["weights"]["onnx"]["sha256"] = sha256_of(tmp_path / "log" / "weights.onnx")
+
+    content = description()
+    content["outputs"][0]["postprocessing"] = [{"id": "binarize", "kwargs": {"threshold": 0.5}}]
+    model = str(write_package(tmp_path / "log", content, change=change).parent)
+    image = image_of(tmp_path / "a.tif", *values)
+
+    summary, _ = ran(model, image, engine="core", tile=None, recipe="components")
+
+    if told is None:
+        assert [one.error.code for one in summary.failed] == ["output.nonfinite"]
+        return
+    found = [f.message for f in summary.done[0].findings if f.code == "output.nonfinite"]
+    assert len(found) == (told != "")
+    assert all(told in message for message in found)

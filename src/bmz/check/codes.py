@@ -281,8 +281,10 @@ CODES: Mapping[str, FindingCode] = {
     ),
     "output.nonfinite": FindingCode(
         "warning",
-        "The network gives NaN or infinity for some pixels, so that the result is worth nothing "
-        "there; where it does so for all of them, the run of the image fails with this code.",
+        "The network, or a declared step before or after it, gives NaN or infinity for some "
+        "pixels, so that the result is worth nothing there; where it does so for all of them, the "
+        "run of the image fails with this code. Of an image that is run in parts, single pixels "
+        "are looked for after the network and the steps that follow it.",
         "Try --precision float32, another --device or other --weights; if it stays, tell the "
         "authors of the model.",
         "output 'map' of the network is NaN or infinite in every pixel",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bmz.base.arrays import AnyArray
 from bmz.base.steps import Step
-from bmz.process.ops import apply_steps
+from bmz.process.ops import Seen, apply_steps, not_seen
 from bmz.process.ops_scaling import Reference
 from bmz.spec.model import ModelSpec, TensorSpec
 
@@ -43,8 +43,14 @@ class KnownTensors:
         """The outputs alone, without their letters."""
         return {name: array for name, (array, _) in self.outputs.items()}
 
-    def stepped(self, output: str, steps: Sequence[Step]) -> tuple[AnyArray, str]:
+    def stepped(
+        self, output: str, steps: Sequence[Step], seen: Seen = not_seen
+    ) -> tuple[AnyArray, str]:
         """Apply steps to an output.
+
+        Parameters
+        ----------
+        seen : is shown what each step gives
 
         Returns
         -------
@@ -56,7 +62,7 @@ class KnownTensors:
         BmzError
             A step does not go with its tensor.
         """
-        return apply_steps(steps, *self.outputs[output], references=self.references)
+        return apply_steps(steps, *self.outputs[output], references=self.references, seen=seen)
 
 
 def all_stepped(

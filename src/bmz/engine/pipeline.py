@@ -17,7 +17,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, nobody
 from bmz.engine.known_tensors import KnownTensors, referred_inputs
 from bmz.engine.labelling import Labelling
-from bmz.engine.output_check import refuse_nonfinite
+from bmz.engine.output_check import Watch
 from bmz.plan.plan import Plan
 from bmz.plan.smaller import with_smaller_tiles
 from bmz.predict.backend import Backend
@@ -32,8 +32,8 @@ from bmz.process.adapt import (
     to_layout,
 )
 from bmz.process.finish import finish_labels
-from bmz.process.finite import PixelCount, nonfinite_pixels
-from bmz.process.ops import apply_steps
+from bmz.process.finite import StageCounts
+from bmz.process.ops import apply_steps, not_seen
 from bmz.process.ops_scaling import Reference
 from bmz.process.recipe import Labelled
 from bmz.process.resize import resize_image, resize_labels
@@ -84,8 +84,13 @@ class Pass:
     steps_done: bool = False
     """Whoever runs the network applies the declared steps."""
 
-    counted: PixelCount = field(default_factory=PixelCount)
-    """Pixels of the output, over all planes that are run with it."""
+    counted: StageCounts = field(default_factory=StageCounts)
+    """Pixels after the network and each declared step, over all planes that are run with it."""
+
+    @property
+    def watch(self) -> Watch:
+        """What looks for pixels that are no numbers."""
+        return Watch(self.plan, self.counted)
 
 
 @dataclass(frozen=True)
@@ -137,23 +142,26 @@ def network_outputs(plane: AnyArray, work: Pass) -> tuple[KnownTensors, Plan]:
     model = work.model
     with work.stopwatch.stage("prepare"):
         taken = taken_inputs(plane, model, work.plan)
-        tensors = network_inputs(taken, model, steps=not work.steps_done)
+        tensors = network_inputs(taken, model, work.watch, steps=not work.steps_done)
         referred = {name: taken[name] for name in referred_inputs(model) if name in taken}
         del taken
     with work.stopwatch.stage("network"):
         outputs, plan = run_as_memory_allows(
             work.plan, model, work.listener, partial(run_tiles_in_memory, tensors, work)
         )
-        count_pixels(outputs, work)
+        outputs = _watched(outputs, work)
     return KnownTensors.of(model, referred, outputs), plan
 
 
-def count_pixels(outputs: Sequence[AnyArray], work: Pass) -> None:
-    """Count the pixels of the output that becomes labels; see `bmz.engine.output_check`."""
+def _watched(outputs: Sequence[AnyArray], work: Pass) -> list[AnyArray]:
+    """Look at the output of the network that becomes labels; give the outputs of the model."""
+    own = len(work.model.outputs)
     output = work.labelling.choice.output
     position = [tensor.id for tensor in work.model.outputs].index(output)
-    work.counted.add(*nonfinite_pixels(outputs[position], work.model.outputs[position].letters))
-    refuse_nonfinite(work.counted, work.plan, output)
+    # where the steps after the network were done with it, it tells its numbers apart
+    told = outputs[own + position if len(outputs) > own else position]
+    work.watch.network(output, told, work.model.outputs[position].letters)
+    return list(outputs[:own])
 
 
 def run_tiles_in_memory(
@@ -161,9 +169,8 @@ def run_tiles_in_memory(
 ) -> tuple[list[AnyArray], int]:
     """Run the tiles of a plan; give the outputs, and how many tiles were run at once."""
     tiling, batch = plan.tiling, plan.batch
-    return run_tiles(
-        work.backend, tensors, tiling, plan.outputs, batch=batch, listener=work.listener
-    )
+    rules = [*plan.outputs] * (2 if work.steps_done else 1)  # see `bmz.predict.core`
+    return run_tiles(work.backend, tensors, tiling, rules, batch=batch, listener=work.listener)
 
 
 def run_as_memory_allows(
@@ -234,13 +241,18 @@ def taken_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> dict[str, Ref
 
 
 def network_inputs(
-    taken: Mapping[str, Reference], model: ModelSpec, *, steps: bool = True
+    taken: Mapping[str, Reference],
+    model: ModelSpec,
+    watch: Watch | None = None,
+    *,
+    steps: bool = True,
 ) -> list[Tensor]:
     """Apply the declared preprocessing of each input.
 
     Parameters
     ----------
     taken : see `taken_inputs`; an optional input need not be there
+    watch : looks at what each step gives
     steps : the declared steps are done here, and not by whoever runs the network
 
     Returns
@@ -251,9 +263,12 @@ def network_inputs(
     inputs = [tensor for tensor in model.inputs if tensor.id in taken]
     if not steps:
         return [Tensor(*taken[tensor.id]) for tensor in inputs]
-    return [
-        Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken)) for tensor in inputs
-    ]
+    made = []
+    for tensor in inputs:
+        seen = not_seen if watch is None else watch.steps("input", tensor.id, tensor.letters)
+        given = taken[tensor.id]
+        made.append(Tensor(*apply_steps(tensor.steps, *given, references=taken, seen=seen)))
+    return made
 
 
 def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneResult:
@@ -270,7 +285,7 @@ def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> P
 
 
 def _finished(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneResult:
-    mapped, letters = map_of(known, work.model, work.labelling)
+    mapped, letters = map_of(known, work.model, work.labelling, work.watch)
     if work.labelling.recipe is None:
         return PlaneResult(_as_raw(mapped, letters), work.plan)
     network = tuple(work.plan.shape.values())
@@ -291,12 +306,15 @@ def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:
     return from_layout(np.asarray(mapped, dtype=np.float32), letters)[0]
 
 
-def map_of(known: KnownTensors, model: ModelSpec, labelling: Labelling) -> tuple[AnyArray, str]:
+def map_of(
+    known: KnownTensors, model: ModelSpec, labelling: Labelling, watch: Watch | None = None
+) -> tuple[AnyArray, str]:
     """Give the output that becomes labels after the declared steps that give the map.
 
     Parameters
     ----------
     known : outputs of the network, and the inputs that steps refer to
+    watch : looks at what each step gives
 
     Returns
     -------
@@ -312,7 +330,8 @@ def map_of(known: KnownTensors, model: ModelSpec, labelling: Labelling) -> tuple
     tensor = model.output(output)
     if tensor.per_object and not (recipe is not None and recipe.per_object):
         raise OutputIsNoMap(tensor.id, tensor.letters)
-    return known.stepped(output, labelling.map_steps)
+    seen = not_seen if watch is None else watch.steps("output", output, tensor.letters)
+    return known.stepped(output, labelling.map_steps, seen)
 
 
 def labels_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bmz.base.progress import Listener, Note, Progress
+from bmz.base.steps import Step
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import PlaneOutput
 from bmz.engine.in_parts import output_of
@@ -21,7 +22,7 @@ from bmz.engine.label_stack import (
     in_image,
     without_border,
 )
-from bmz.engine.output_check import refuse_nonfinite
+from bmz.engine.output_check import Watch
 from bmz.engine.pipeline import Stopwatch, resized_maps
 from bmz.engine.prepared_image import PreparedImage, StoredMap, map_parts
 from bmz.engine.raw_stack import keep_raw
@@ -36,10 +37,15 @@ from bmz.plan.plan import Plan
 from bmz.predict.tile_store import StoredTiles
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks
-from bmz.process.finite import PixelCount, nonfinite_pixels
+from bmz.process.finite import Stage, StageCounts, nonfinite_pixels
 from bmz.process.ops import Op
 from bmz.process.resized_maps import ResizedMaps
-from bmz.process.streamed_steps import PartedReference, streamed_ops
+from bmz.process.streamed_steps import (
+    PartedReference,
+    applied,
+    numbers_of_steps,
+    streamed_ops,
+)
 from bmz.write.ome_zarr import opened_array, scratch_array
 
 if TYPE_CHECKING:
@@ -56,7 +62,7 @@ class BlocksWork:
     image : open
     tiles : fills the map of a plane
     stopwatch, listener : are told how long it takes and how far it is
-    counted : pixels of the output of all planes
+    counted : pixels after the network and each declared step, of all planes
     """
 
     job: Job
@@ -65,7 +71,12 @@ class BlocksWork:
     tiles: TileRunner
     stopwatch: Stopwatch
     listener: Listener
-    counted: PixelCount = field(default_factory=PixelCount)
+    counted: StageCounts = field(default_factory=StageCounts)
+
+    @property
+    def watch(self) -> Watch:
+        """What looks for pixels that are no numbers."""
+        return Watch(self.ready.plan, self.counted)
 
 
 def look_at_sample(job: Job, ready: Ready) -> CheckReport:
@@ -106,7 +117,8 @@ class PlanesInBlocks:
         if layout is None:
             layout, plan = _one_plane(work, plan, folder, at)
         else:
-            _count(work, layout)
+            for where in {*_stages(work.job)} & {*layout}:
+                _count(work, layout, where, layout[where])
         labels = None if work.job.labelling.recipe is None else _numbered(work, folder, layout)
         if plan.loop:
             work.listener(Progress("planes", number + 1, planes))
@@ -157,19 +169,21 @@ def _one_plane(
     """Write the labels of a plane or stack, as far as they are not there; give their sizes."""
     job = work.job
     (tensor,) = job.model.required_inputs
+    layout: dict[str, list[int]] = {}
     with work.stopwatch.stage("prepare"):
         image = PreparedImage(
             work.image, at, plan.channels[0], tensor, plan.shape, blocks=plan.blocks
         )
         prepared = image.clipped(plan.clip).with_steps()
+        _count(work, layout, "input", _pixels_in(prepared))
     with work.stopwatch.stage("network"):
         store, plan = work.tiles.fill(work.job, plan, prepared, folder, work.listener)
         stored, letters = store.stored(), output_of(job).letters
-        pixels = np.sum([nonfinite_pixels(tile, letters) for tile in stored.tiles()], axis=0)
-    layout: dict[str, list[int]] = {"pixels": pixels.tolist()}
-    _count(work, layout)
+        _count(work, layout, "network", _pixels_out(stored, letters, ()))
     with work.stopwatch.stage("labels"):
         maps = StoredMap(stored, letters, tuple(_map_ops(job, stored, prepared)))
+        if maps.ops:
+            _count(work, layout, "output", _pixels_out(stored, letters, maps.ops))
     if job.labelling.recipe is not None:
         with work.stopwatch.stage("labels"):
             layout |= _labelled(work, maps, folder)
@@ -180,17 +194,61 @@ def _one_plane(
     return layout, plan
 
 
-def _count(work: BlocksWork, layout: Mapping[str, list[int]]) -> None:
-    """Count the pixels of the output of a plane or stack, also of one finished in an earlier run.
+def _count(work: BlocksWork, layout: dict[str, list[int]], where: str, pixels: list[int]) -> None:
+    """Count the pixels of a plane or stack, and keep the counts for a run that goes on with it.
+
+    Parameters
+    ----------
+    where : ``input``, ``network`` or ``output``: which stages
+    pixels : bad and all after each of the stages
 
     Raises
     ------
     OutputNotFinite
         No pixel of any plane is a number.
     """
-    nonfinite, total = layout["pixels"]
-    work.counted.add(nonfinite, total)
-    refuse_nonfinite(work.counted, work.ready.plan, work.job.labelling.choice.output)
+    layout[where] = pixels
+    for stage, nonfinite, total in zip(
+        _stages(work.job)[where], pixels[::2], pixels[1::2], strict=True
+    ):
+        work.watch.count(stage, nonfinite, total)
+
+
+def _stages(job: Job) -> dict[str, list[Stage]]:
+    """Give the places in the pipeline after which pixels are counted."""
+    output, steps = output_of(job).id, job.labelling.map_steps
+    (tensor,) = job.model.required_inputs
+    return {
+        "input": [Stage.step("input", tensor.id, *of) for of in _numbered_names(tensor.steps)],
+        "network": [Stage.network(output)],
+        "output": [Stage.step("output", output, *of) for of in _numbered_names(steps)],
+    }
+
+
+def _numbered_names(steps: Sequence[Step]) -> Iterator[tuple[int, str]]:
+    return enumerate((step.name for step in steps), 1)
+
+
+def _pixels_in(prepared: PreparedImage) -> list[int]:
+    """Give bad and all pixels after each declared step of the input.
+
+    Single bad ones are not looked for: that would read the image once more.
+    """
+    letters, total = prepared.tensor.letters, prod(prepared.size.values())
+    known = numbers_of_steps(prepared.ops, prepared.parts(), letters)
+    return [pixels for some in known for pixels in (0 if some else total, total)]
+
+
+def _pixels_out(stored: StoredTiles, letters: str, ops: Sequence[Op]) -> list[int]:
+    """Give bad and all pixels of a map after each of the ops; without any, of the map itself."""
+    counts = np.zeros((max(len(ops), 1), 2), np.int64)
+    for tile in stored.tiles():
+        if not ops:
+            counts[0] += nonfinite_pixels(tile, letters)
+        for number, op in enumerate(ops):
+            tile = applied([op], tile, letters)  # noqa: PLW2901  (each op sees what the last gave)
+            counts[number] += nonfinite_pixels(tile, letters)
+    return [int(count) for count in counts.ravel()]
 
 
 def _map_ops(job: Job, stored: StoredTiles, prepared: PreparedImage) -> list[Op]:

@@ -19,7 +19,7 @@ from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.in_parts import bytes_in_one_piece, in_parts, over_limit, why_in_one_piece
 from bmz.engine.job import Job, Ready, look, make_ready
 from bmz.engine.memory_probe import with_fitting_tiles
-from bmz.engine.output_check import output_findings
+from bmz.engine.output_check import Watch
 from bmz.engine.pipeline import Pass, Stopwatch
 from bmz.engine.planes_in_blocks import BlocksWork, PlanesInBlocks, look_at_sample
 from bmz.engine.planes_whole import WholePlanes
@@ -32,7 +32,7 @@ from bmz.image.plates import PlateField
 from bmz.image.region import HeldImage, ImageSource, open_image
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
-from bmz.process.finite import PixelCount
+from bmz.process.finite import StageCounts
 from bmz.process.seam_score import seam_score
 from bmz.report.run_text import finding_notes
 from bmz.results.record import run_record
@@ -70,7 +70,7 @@ class OpenRun:
     report : what the check found in them
     planes : runs its planes or stacks
     stopwatch : of all stages
-    counted : pixels of the output, over all planes that were run
+    counted : pixels after the network and each declared step, over all planes that were run
     backend_name : gives the name of the backend, for the record, once it has run
     image_sha256 : of its content, where that is known
     """
@@ -79,7 +79,7 @@ class OpenRun:
     report: CheckReport
     planes: PlaneRunner
     stopwatch: Stopwatch
-    counted: PixelCount
+    counted: StageCounts
     backend_name: Any
     image_sha256: str | None = None
 
@@ -102,7 +102,7 @@ def whole_run(
     image_sha256 : where it is no file; None for the hash of the file
     """
     looked = look(job, ready) if ready.looked is None else ready.looked()
-    stopwatch, counted = Stopwatch(dict(looked.took_s)), PixelCount()
+    stopwatch, counted = Stopwatch(dict(looked.took_s)), StageCounts()
     work = Pass(
         job.model,
         ready.plan,
@@ -135,7 +135,7 @@ def run_in_blocks(
     ----------
     tiles : fills the map of a plane or stack, here or on several workers
     """
-    stopwatch, counted = Stopwatch(), PixelCount()
+    stopwatch, counted = Stopwatch(), StageCounts()
     with stopwatch.stage("check"):
         report = look_at_sample(job, ready)
         content = content_sha256(ready.case.image.path)
@@ -173,7 +173,7 @@ def image_result(job: Job, ready: Ready, run: OpenRun, listener: Listener) -> Im
         plan = outputs[-1].plan  # what memory held is not tried anew for each plane
     with run.stopwatch.stage("labels"):
         result = ImageResult.of(outputs, run.image, plan, job.model.space)
-    more = output_findings(run.counted, result.objects, output)
+    more = Watch(plan, run.counted).findings(result.objects, output)
     for note in finding_notes(more, name):
         listener(note)
     findings = (*run.report.findings, *more)

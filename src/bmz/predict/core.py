@@ -1,7 +1,8 @@
 """The zoo's reference runtime as a backend; the only module that imports bioimageio.core.
 
 It takes inputs as they are before the declared preprocessing, and gives outputs as they are after
-the declared postprocessing. It changes global settings, so it is opened in a process of its own.
+the declared postprocessing, and behind them which of their pixels the network gave as numbers: a
+step may hide that. It changes global settings, so it is opened in a process of its own.
 """
 
 from __future__ import annotations
@@ -120,7 +121,15 @@ class CoreBackend:
         self._inputs = weights.input_ids
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
-        """Predict one sample, from raw tensors to finished ones."""
+        """Predict one sample, from raw tensors to finished ones.
+
+        Returns
+        -------
+        list
+            The outputs; then for each of them an array of its shape, float16, which is NaN where
+            a channel of the output of the network is NaN or infinite before the declared steps,
+            and 0 elsewhere.
+        """
         from bioimageio.core import Sample, Tensor
         from xarray import DataArray
 
@@ -135,12 +144,21 @@ class CoreBackend:
             sample = Sample(members=members, stat={}, id="sample")
             # as core's own tests do: what is padded is decided by whoever asks
             found = self._pipeline.predict_sample_without_blocking(
-                sample, skip_input_padding=True, skip_output_cropping=True
+                sample,
+                skip_postprocessing=True,
+                skip_input_padding=True,
+                skip_output_cropping=True,
             )
+            odd = [_nonfinite(found.members[name].data) for name in self._ids]
+            self._pipeline.apply_postprocessing(found)
             outputs = [self._laid_out(name, found.members[name].data) for name in self._ids]
+            told = [
+                _as_nan(pixels, self._output_dims[name], array.shape)
+                for name, pixels, array in zip(self._ids, odd, outputs, strict=True)
+            ]
         except Exception as why:  # its errors share no other base
             raise NetworkFailed(self.name, shapes_of(inputs), _last_line(why)) from why
-        return [np.ascontiguousarray(array) for array in outputs]
+        return [np.ascontiguousarray(array) for array in (*outputs, *told)]
 
     def _laid_out(self, name: str, array: Any) -> AnyArray:  # noqa: ANN401  (a DataArray)
         """Give the axes in their declared order, which core does not keep for every step."""
@@ -152,6 +170,31 @@ class CoreBackend:
     def close(self) -> None:
         """Let go of the pipeline."""
         self._pipeline = None
+
+
+_CHANNEL = "channel"
+
+
+def _nonfinite(array: Any) -> Any:  # noqa: ANN401  (DataArrays)
+    """Say which pixels have a channel that is NaN or infinite."""
+    odd = ~np.isfinite(array)
+    return odd.any(_CHANNEL) if _CHANNEL in odd.dims else odd
+
+
+def _as_nan(pixels: Any, dims: Sequence[str], shape: Sequence[int]) -> AnyArray:  # noqa: ANN401  (a DataArray)
+    """Give NaN for the pixels that are none, on the grid of the finished output.
+
+    Parameters
+    ----------
+    pixels : see `_nonfinite`
+    dims, shape : of the finished output, whose grid a step may have made finer
+    """
+    wanted = dict(zip(dims, shape, strict=True))
+    for axis in set(pixels.dims) & set(wanted):
+        nearest = np.arange(wanted[axis]) * pixels.sizes[axis] // wanted[axis]
+        pixels = pixels.isel({axis: nearest})
+    laid = pixels.expand_dims([axis for axis in dims if axis not in pixels.dims]).transpose(*dims)
+    return np.broadcast_to(np.where(laid, np.nan, 0).astype(np.float16), tuple(shape))
 
 
 def _last_line(why: Exception) -> str:

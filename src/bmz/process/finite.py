@@ -1,8 +1,9 @@
-"""How many pixels of a map hold NaN or infinity."""
+"""How many pixels of a map hold NaN or infinity, after the network and after each declared step."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,6 +40,64 @@ class PixelCount:
         self.nonfinite += nonfinite
         self.total += total
         self.maps += 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A place in the pipeline after which pixels are counted.
+
+    Parameters
+    ----------
+    tensor : id of an input or output
+    words : what is counted there, such as ``output 'map' of the network``
+    """
+
+    tensor: str
+    words: str
+
+    @classmethod
+    def network(cls, output: str) -> Stage:
+        """Give the place after the network."""
+        return cls(output, f"output '{output}' of the network")
+
+    @classmethod
+    def step(cls, which: str, tensor: str, number: int, name: str) -> Stage:
+        """Give the place after a declared step.
+
+        Parameters
+        ----------
+        which : ``input`` or ``output``
+        tensor : its id
+        number : of the step among those of the tensor, from 1
+        name : of the step
+        """
+        return cls(tensor, f"{which} '{tensor}' after its declared step {number} ({name})")
+
+
+@dataclass
+class StageCounts:
+    """Pixels of the maps of all planes or stacks of an image, after each stage.
+
+    Parameters
+    ----------
+    stages : in the order of the pipeline
+    """
+
+    stages: dict[Stage, PixelCount] = field(default_factory=dict)
+
+    def add(self, stage: Stage, nonfinite: int, total: int) -> PixelCount:
+        """Count one more map after a stage; give the count so far."""
+        count = self.stages.setdefault(stage, PixelCount())
+        count.add(nonfinite, total)
+        return count
+
+    def worst(self) -> tuple[Stage, PixelCount] | None:
+        """Give the first of the stages with the largest share; None where nothing was counted."""
+        return max(self.stages.items(), key=lambda item: item[1].share, default=None)
+
+    def copy(self) -> StageCounts:
+        """Give the same counts, to be counted on apart from these."""
+        return StageCounts(deepcopy(self.stages))
 
 
 def nonfinite_pixels(x: AnyArray, axes: str) -> tuple[int, int]:

@@ -30,6 +30,14 @@ from bmz.process.ops_values import (
 Op = Callable[[AnyArray, str], AnyArray]
 """What a step does to a tensor, given the letters of its dimensions."""
 
+Seen = Callable[[int, Step, AnyArray], None]
+"""Is shown what each step gives: its position, the step, and the result."""
+
+
+def not_seen(number: int, step: Step, x: AnyArray) -> None:
+    """Look at nothing."""
+
+
 OPS: Mapping[str, Callable[..., Op]] = {
     op.name: op
     for op in (
@@ -56,6 +64,7 @@ def apply_steps(
     axes: str,
     *,
     references: Mapping[str, Reference] | None = None,
+    seen: Seen = not_seen,
 ) -> tuple[AnyArray, str]:
     """Apply the declared steps in their order; each sees what the one before gave.
 
@@ -71,6 +80,7 @@ def apply_steps(
     axes : one letter a dimension of `x`, such as ``"bcyx"``
     references : tensors by their id, with the letters of their dimensions, for the steps that
         take a ``reference_tensor``: the inputs of the model before any preprocessing
+    seen : is shown what each step gives
 
     Returns
     -------
@@ -95,10 +105,11 @@ def apply_steps(
     """
     if len(axes) != x.ndim:
         raise ValueError(f"{x.ndim} dimensions want as many letters, found '{axes}'")
-    for step in steps:
+    for number, step in enumerate(steps):
         op = op_of(step, references or {})
         with np.errstate(over="ignore", invalid="ignore"):
             x = op(x, axes)
+        seen(number, step, x)
     return x, axes
 
 

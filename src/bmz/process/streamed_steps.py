@@ -102,6 +102,25 @@ def applied(ops: Iterable[Op], part: AnyArray, axes: str) -> AnyArray:
     return part
 
 
+def numbers_of_steps(ops: Sequence[Op], parts: Iterable[AnyArray], axes: str) -> list[bool]:
+    """Say for each op whether a value is a number after it; as few parts are read as tell it.
+
+    Parameters
+    ----------
+    ops : from `streamed_ops`
+    parts : of the image as the first op gets it
+    axes : one letter a dimension of a part
+    """
+    known = [False] * len(ops)
+    for part in parts:
+        if all(known):
+            break
+        for number, op in enumerate(ops):
+            part = applied([op], part, axes)  # noqa: PLW2901  (each op sees what the last gave)
+            known[number] = known[number] or bool(np.isfinite(part).any())
+    return known
+
+
 def _known_by_reference(
     step: Step, parts: Parts, axes: str, references: Mapping[str, PartedReference]
 ) -> Op:

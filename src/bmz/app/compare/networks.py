@@ -18,7 +18,6 @@ from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.job import Job, Ready, checked_pixels, make_ready
 from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import decide_labelling
-from bmz.engine.output_check import output_findings
 from bmz.engine.pipeline import Pass, Stopwatch, finished_plane, network_outputs
 from bmz.engine.planes_whole import planes_of
 from bmz.engine.request import CLIPS, SCALES, RunRequest
@@ -137,7 +136,8 @@ class Outputs:
             recipe=result.settings.get(RECIPE, words.recipe),
             settings={**words.settings, **of_labels},
         )
-        work = replace(self.work, labelling=labelling, stopwatch=took)
+        counted = self.work.counted.copy()  # the steps after the network hang on settings
+        work = replace(self.work, labelling=labelling, stopwatch=took, counted=counted)
         planes = [
             PlaneOutput.of(finished_plane(known, shape, work)) for known, shape in self.planes
         ]
@@ -146,7 +146,7 @@ class Outputs:
         if made.labels is None:
             raise NoLabels(words.model)
         table = made.table()
-        more = output_findings(work.counted, made.objects, labelling.choice.output)
+        more = work.watch.findings(made.objects, labelling.choice.output)
         return replace(
             result,
             labels=made.labels_array(),
