@@ -77,6 +77,54 @@ def test_nm_that_are_stated_as_um_are_told_in_24_of_24_files(
     assert findings[5][0].hint == "say the true one: --pixel-size 0.5um"
 
 
+def with_objective(path: Path, um: float, times: str, side: int = 48) -> Path:
+    """Write OME-TIFF with an objective, which tifffile has no words for."""
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        '<Instrument ID="Instrument:0">'
+        f'<Objective ID="Objective:0" NominalMagnification="{times}"/></Instrument>'
+        '<Image ID="Image:0"><ObjectiveSettings ID="Objective:0"/>'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="{side}" SizeY="40" '
+        f'SizeC="1" SizeZ="1" SizeT="1" PhysicalSizeX="{um}" PhysicalSizeY="{um}">'
+        '<Channel ID="Channel:0:0" SamplesPerPixel="1"/><TiffData/></Pixels></Image></OME>'
+    )
+    content = pixels(40, side)
+    tifffile.imwrite(path, content, description=xml, metadata=None, photometric="minisblack")
+    return path
+
+
+@pytest.mark.parametrize("nm", [21.5, 32.5, 43.0])
+def test_a_few_dozen_nm_that_are_stated_as_um_are_told_by_extent_and_by_objective(
+    model: str, tmp_path: Path, nm: float
+) -> None:
+    long = with_objective(tmp_path / "long.ome.tif", nm, "", side=1024)
+    known = with_objective(tmp_path / "known.ome.tif", nm, "63.0")
+
+    (by_extent,), (by_objective,) = told(model, long), told(model, known)
+
+    assert by_extent.severity == by_objective.severity == "warning"
+    assert f"the image would be {nm * 1.024:.3g} mm long along x" in by_extent.message
+    assert f"a pixel of the camera would be {nm * 63:.4g} um" in by_objective.message
+    assert "nm and um were mixed up" in by_extent.message
+
+
+@pytest.mark.parametrize(
+    ("um", "times", "side"),
+    [
+        (0.25, "40", 4096),
+        (10.0, "0.63", 4096),  # an overview of a plate
+        (20.0, "1", 2048),  # a mesoscope
+        (25.0, "", 528),  # a mouse brain on the grid of an atlas
+        (25.0, "1.0", 456),
+        (32.5, "none", 48),
+    ],
+)
+def test_long_pixels_that_there_are_stay_quiet(
+    model: str, tmp_path: Path, um: float, times: str, side: int
+) -> None:
+    assert told(model, with_objective(tmp_path / "a.ome.tif", um, times, side)) == []
+
+
 @pytest.mark.parametrize(
     ("size", "unit"), [(0.0, "µm"), (-0.5, "µm"), (0.5, "mm"), (0.5, "m"), (1e-7, "µm")]
 )

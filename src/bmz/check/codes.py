@@ -238,7 +238,10 @@ CODES: Mapping[str, FindingCode] = {
         "error",
         "The number cannot be a pixel size: a screen's 72 dpi, zero, below 0, above 50 um, or "
         "100 x the model's, as when nm are taken for um. It is a warning where the model does not "
-        "need it, as mask and table carry it on.",
+        "need it, as mask and table carry it on. Above 20 um, which neither slide scanners (0.25 "
+        "to 10 um) nor mesoscopes reach, it is one where the image would be more than 15 mm long, "
+        "as no field of a microscope is, or where a pixel of the camera behind the file's "
+        "objective would be longer than 100 um.",
         "Give the true one.",
         "bmz check MODEL cells.tif --pixel-size 0.5um",
         milder="warning",
@@ -269,7 +272,7 @@ CODES: Mapping[str, FindingCode] = {
         "note",
         "The network takes sizes in steps, and this is none.",
         "Nothing: the image is padded to the next one, or tiled.",
-        "100 px is no legal size (64 + 16n): padded to 112 px, or tiled",
+        "100 px is no legal size (64 + 16n): padded to 112 px",
         adapted=True,
     ),
     "size.fixed": FindingCode(

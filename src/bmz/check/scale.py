@@ -33,6 +33,18 @@ PLAUSIBLE_UM: Mapping[str, tuple[float, float]] = {
 """The least and the most that a pixel of a microscope is long: an atom is larger than the least,
 and a cell smaller than the most."""
 
+LARGEST_USUAL_UM = 20.0
+"""Pixels that are longer are looked at: slide scanners and overviews of plates have 0.25 to 10 um,
+mesoscopes up to this."""
+
+WIDEST_FIELD_UM = 15_000.0
+"""No microscope of such pixels shows more in one image: the field of a mesoscope is 5 to 6 mm wide,
+and a mouse brain in an atlas of 25 or 50 um 13 mm long. A camera of 1000 x 1000 px would."""
+
+LARGEST_PHOTOSITE_UM = 100.0
+"""The pixels of cameras themselves are 2 to 24 um long, four times that when they are binned; an
+image of them is as much smaller as the objective enlarges."""
+
 SHAPES = (
     ("z", 2.0, "a voxel of the image is {:.3g} x as deep as wide, of the model {:.3g} x"),
     ("y", OFF, "a pixel of the image is {:.3g} x as high as wide, of the model {:.3g} x"),
@@ -89,7 +101,9 @@ def _carried_on(case: FitCase) -> Iterator[Finding]:
     absurd = {axis: um for axis, um in stated.items() if not _is_plausible(axis, um)}
     told = [f"{axis}: {um:.4g} um" for axis, um in absurd.items()]
     told += case.image.impossible_pixel.values()
-    if told:
+    if not told:
+        yield from _doubtful(case, stated)
+    else:
         mixed = all(_is_plausible(axis, um / THOUSAND) for axis, um in absurd.items())
         units = "; perhaps nm and um were mixed up" if absurd and mixed else ""
         carried = "; mask and table carry it on" if absurd else "; mask and table have none"
@@ -100,6 +114,29 @@ def _carried_on(case: FitCase) -> Iterator[Finding]:
             wanted=f"{least:g} to {most:g} um", found="; ".join(told),
             hint="say the true one: --pixel-size 0.5um", evidence="measured", milder=True,
         )  # fmt: skip
+
+
+def _doubtful(case: FitCase, stated: Mapping[str, float]) -> Iterator[Finding]:
+    """Yield a pixel that is long for a microscope, and does not go with the rest that is known."""
+    for axis in (a for a in "xy" if stated.get(a, 0.0) > LARGEST_USUAL_UM):
+        um, times = stated[axis], case.image.magnification or 0.0
+        field_um = um * case.image.sizes[axis]
+        if field_um > WIDEST_FIELD_UM:
+            why = f"the image would be {field_um / THOUSAND:.3g} mm long along {axis}"
+        elif um * times > LARGEST_PHOTOSITE_UM:
+            why = (
+                f"with the {times:g}x objective a pixel of the camera would be {um * times:.4g} um"
+            )
+        else:
+            continue
+        yield Finding.of(
+            "scale.implausible", f"{case.inputs[0].id}.{axis}",
+            f"the pixel size is hardly meant: {axis}: {um:.4g} um, and {why}; perhaps nm and um "
+            "were mixed up; mask and table carry it on",
+            wanted=f"{LARGEST_USUAL_UM:g} um or less", found=f"{axis}: {um:.4g} um",
+            hint="say the true one: --pixel-size 0.5um", evidence="measured", milder=True,
+        )  # fmt: skip
+        return
 
 
 def _is_plausible(axis: str, um: float) -> bool:

@@ -20,12 +20,14 @@ class PixelSize:
     odd : lengths that were read but cannot be meant, in words
     impossible : axis -> those of them that a microscope or a microscopist's program stated; the
         dots an inch of screens and printers are none of these
+    magnification : of the objective, as it is engraved; None where it is not stated
     """
 
     um: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     odd: tuple[str, ...] = ()
     impossible: Mapping[str, str] = field(default_factory=dict)
+    magnification: float | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class ImageInfo:
     odd_pixel : lengths that were read but cannot be meant, such as ``"x: 0.0139 inch (72 dpi)"``
     impossible_pixel : axis of the image -> such a length, where a microscope or a microscopist's
         program stated it
+    magnification : of the objective; None where the file does not state it
     channel_names : as many as channels, or none
     colour : red, green and blue of one photograph rather than stains
     series, series_count : which of how many images of the file this is
@@ -44,6 +45,7 @@ class ImageInfo:
     pixel_from: str = ""
     odd_pixel: tuple[str, ...] = ()
     impossible_pixel: Mapping[str, str] = field(default_factory=dict)
+    magnification: float | None = None
     channel_names: tuple[str, ...] = ()
     colour: bool = False
     series: int = 0

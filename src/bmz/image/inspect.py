@@ -81,6 +81,7 @@ def info_from(path: Path, header: Header, *, axes: str | None = None, series: in
         pixel_from=header.pixel.source if header.pixel.um.keys() & sizes.keys() else "",
         odd_pixel=header.pixel.odd,
         impossible_pixel={a: why for a, why in header.pixel.impossible.items() if a in names},
+        magnification=header.pixel.magnification,
         channel_names=header.channel_names if len(header.channel_names) == sizes.get("c") else (),
         colour=header.colour and same_c,
         series=series,

@@ -1,8 +1,9 @@
-"""OME-XML: the pixel size and the names of the channels of one image."""
+"""OME-XML: the pixel size, the objective and the names of the channels of one image."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from bmz.image.header import PixelSize
@@ -21,8 +22,9 @@ def declares_entities(xml: str) -> bool:
 def read_ome(xml: str, series: int, series_count: int) -> tuple[PixelSize, tuple[str, ...]]:
     """Give pixel size and channel names of image number `series`.
 
-    Source: OME schema 2016-06, ``Pixels`` and ``Channel``. Nothing is known when the XML describes
-    another number of images than the file holds, since then the numbers do not correspond.
+    Source: OME schema 2016-06, ``Pixels``, ``Channel``, ``ObjectiveSettings`` and ``Objective``.
+    Nothing is known when the XML describes another number of images than the file holds, since
+    then the numbers do not correspond.
 
     Parameters
     ----------
@@ -38,16 +40,30 @@ def read_ome(xml: str, series: int, series_count: int) -> tuple[PixelSize, tuple
         root = ET.fromstring(xml)  # noqa: S314  (the caller refuses declared entities)
     except ET.ParseError:
         return PixelSize(), ()
-    pixels = [p for image in root if _is(image, "Image") for p in image if _is(p, "Pixels")]
-    if len(pixels) != series_count:
+    found = [(i, p) for i in root if _is(i, "Image") for p in i if _is(p, "Pixels")]
+    if len(found) != series_count:
         return PixelSize(), ()
-    wanted = pixels[series]
+    image, wanted = found[series]
     names = tuple(c.get("Name", "") for c in wanted if _is(c, "Channel"))
-    return _pixel_size(wanted), names if all(names) else ()
+    size = replace(_pixel_size(wanted), magnification=_magnification(root, image))
+    return size, names if all(names) else ()
 
 
 def _is(element: ET.Element, name: str) -> bool:
     return element.tag.rpartition("}")[2] == name
+
+
+def _magnification(root: ET.Element, image: ET.Element) -> float | None:
+    """Give the nominal magnification of the objective of an image, where it names one."""
+    wanted = next((s.get("ID") for s in image if _is(s, "ObjectiveSettings")), None)
+    for objective in root.iter():
+        if _is(objective, "Objective") and wanted and objective.get("ID") == wanted:
+            try:
+                times = float(objective.get("NominalMagnification", "nan"))
+            except ValueError:
+                return None
+            return times if math.isfinite(times) and times > 0 else None
+    return None
 
 
 def _pixel_size(pixels: ET.Element) -> PixelSize:
