@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,78 @@ def test_weights_that_reach_the_computer_need_trust_as_well(
 
     assert status == 3
     assert "the onnx weights call WriteFile" in capsys.readouterr().err
+
+
+def scripted(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a package of TorchScript weights, as `write` makes the file."""
+
+    def as_script(content: Description) -> None:
+        (folder / "weights.onnx").unlink()
+        write(folder / "weights.pt")
+        sha256 = sha256_of(folder / "weights.pt")
+        stated = {"source": "weights.pt", "sha256": sha256, "pytorch_version": "2.6"}
+        content["weights"] = {"torchscript": stated}
+
+    write_package(folder, description(halo=4), change=as_script)
+
+
+class Plain(torch.nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image * 2
+
+
+class Saving(torch.nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        torch.save(image, "marker")
+        return image * 2
+
+
+def saved(network: torch.nn.Module) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            script: Any = torch.jit.script(network)
+        script.save(str(path))
+
+    return write
+
+
+def twice_listed(path: Path) -> None:
+    """Write an archive of which each reader sees another half."""
+    saved(Plain())(path)
+    path.write_bytes(path.read_bytes() * 2)
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (saved(Plain()), "no: weights and numbers only"),
+        (saved(Saving()), "weights torchscript: the torchscript weights call torch.save"),
+        (twice_listed, "weights torchscript: not known, as they are not loaded: "),
+        (lambda path: path.write_bytes(b"PK"), "weights torchscript: not known, as they are not"),
+    ],
+)
+def test_show_says_no_to_code_of_those_weights_alone_that_it_has_read(
+    tmp_path: Path, write: Callable[[Path], None], told: str, capsys: Capture
+) -> None:
+    scripted(tmp_path / "net", write)
+
+    assert status_of(["show", str(tmp_path / "net")]) == 0
+    words = capsys.readouterr().out
+    assert status_of(["show", str(tmp_path / "net"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+
+    (line,) = [line for line in words.splitlines() if line.strip().startswith("runs code")]
+    assert told in line
+    assert bool(document["code_unknown"]) == ("not known" in told)
+
+
+def test_show_does_not_know_of_weights_that_are_not_fetched(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    scripted(tmp_path / "net", saved(Plain()))
+    (tmp_path / "net" / "weights.pt").unlink()
+
+    status_of(["show", str(tmp_path / "net")])
+
+    assert "weights torchscript: not known before they are fetched" in capsys.readouterr().out

@@ -39,17 +39,40 @@ def model_code(weights: Weights) -> ModelCode | None:
     return code_of(weights, _host_calls(weights))
 
 
+def code_unknown(weights: Weights) -> str:
+    """Say why it cannot be told whether an entry runs code; empty where it can.
+
+    Nothing of such an entry is run: its file is not here, or loading it is refused.
+    """
+    if weights.architecture is not None or look_into(weights.format) is None:
+        return ""
+    if not weights.file.path.exists():
+        return "not known before they are fetched"
+    try:
+        _looked_into(weights)
+    except BmzError as why:
+        return f"not known, as they are not loaded: {why.message}"
+    except (OSError, zipfile.BadZipFile) as why:
+        return f"not known, as they are not loaded: {why}"
+    return ""
+
+
 def _host_calls(weights: Weights) -> tuple[str, ...]:
     if not weights.file.path.exists():
         return ()
     try:
-        return look_into(weights.format)(weights.file.path)
+        return _looked_into(weights)
     except (BmzError, OSError, zipfile.BadZipFile):
         return ()  # nothing that could be loaded, which is what loading it will say
 
 
-def look_into(weights_format: str) -> Look:
-    """Give what looks into a file of a weights format; into ONNX there is nothing to look."""
+def _looked_into(weights: Weights) -> tuple[str, ...]:
+    look = look_into(weights.format)
+    return () if look is None else look(weights.file.path)
+
+
+def look_into(weights_format: str) -> Look | None:
+    """Give what looks into a file of a weights format; None where there is nothing to look for."""
     # each here: `bmz show` of what is not fetched loads no NumPy
     if weights_format == "torchscript":
         from bmz.predict.script_calls import host_calls
@@ -63,4 +86,4 @@ def look_into(weights_format: str) -> Look:
         from bmz.predict.keras_files import keras_code
 
         return keras_code
-    return lambda _path: ()
+    return None

@@ -37,7 +37,7 @@ def model_rows(view: ModelView) -> list[Row]:
         rows += _tensor_rows("output", tensor)
     rows += [*facts_rows(model), *_recipe_rows(view.recipe)]
     rows += _headed("weights", (_weights_words(entry) for entry in view.weights))
-    rows += _headed("runs code", iter(view.code or ("no: weights and numbers only",)))
+    rows += _headed("runs code", iter(_code_words(view)))
     rows += [
         ("licence", model.license or "not stated"),
         *_headed("cite", (f"{c.text} {c.where}".strip() for c in model.cite)),
@@ -48,6 +48,10 @@ def model_rows(view: ModelView) -> list[Row]:
         ("identity", f"sha256 {model.sha256} (format {model.format_version})"),
     ]
     return [row for row in rows if row[1]]
+
+
+def _code_words(view: ModelView) -> tuple[str, ...]:
+    return (*view.code, *view.code_unknown) or ("no: weights and numbers only",)
 
 
 def _headed(heading: str, texts: Iterator[str]) -> list[Row]:
@@ -127,6 +131,7 @@ def model_json(view: ModelView) -> str:
         "recipe": _recipe_values(view.recipe),
         "weights": view.weights,
         "runs_code": view.code,
+        "code_unknown": view.code_unknown,
         "remarks": model.remarks,
         "defects": view.defects,
         "reports": view.reports,

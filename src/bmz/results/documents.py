@@ -133,6 +133,7 @@ class ShowDocument(TypedDict):
     recipe: Annotated[ShownRecipe, Doc("of the labels, or why there is none")]
     weights: Sequence[WeightsView]
     runs_code: Annotated[Sequence[str], Doc("what of it is code")]
+    code_unknown: Annotated[Sequence[str], Doc("weights of which that cannot be told, and why")]
     remarks: Annotated[Sequence[str], Doc("of the parser")]
     defects: Annotated[Sequence[str], Doc("that are known")]
     reports: Annotated[

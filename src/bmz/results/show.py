@@ -52,6 +52,7 @@ class ModelView:
     version : in the zoo; empty for a package that is only here
     defects : what is known to be wrong with it
     reports : of other tools, as the zoo publishes them; None when they could not be had
+    code_unknown : of which weights it cannot be told, and why
     """
 
     model: ModelSpec
@@ -61,3 +62,4 @@ class ModelView:
     version: str = ""
     defects: tuple[str, ...] = ()
     reports: tuple[ToolReport, ...] | None = ()
+    code_unknown: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from bmz.app.show.published import Published, published
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.engine.load import find_model, weights_files
-from bmz.engine.model_code import model_code
+from bmz.engine.model_code import code_unknown, model_code
 from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
 from bmz.predict.frameworks import usable_formats
 from bmz.report.trust_text import code_words
@@ -37,6 +37,9 @@ def show_model(
         recipe=_recipe(model),
         weights=tuple(_weights(model, w, usable.get(w.format), told) for w in model.weights),
         code=_code(model),
+        code_unknown=tuple(
+            f"weights {w.format}: {why}" for w in model.weights if (why := code_unknown(w))
+        ),
         version=package.remote.version if package.remote else "",
         defects=_defects(package, model),
         reports=told.reports,
