@@ -7,12 +7,13 @@ import pytest
 from tests.app.small_models import mapped, model
 from tests.process.ideal_maps import FAMILIES, Family
 
-from bmz.base.arrays import LabelArray
+from bmz.base.arrays import FloatArray, LabelArray
 from bmz.base.steps import Step
 from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import Labelling, decide_labelling
 from bmz.engine.pipeline import label_resized_map
 from bmz.process.matching import match_labels
+from bmz.process.recipe import Value
 from bmz.process.recipes import RECIPES
 from bmz.process.resize import resize_labels
 
@@ -66,6 +67,62 @@ def test_a_parameter_that_is_asked_for_counts_pixels_of_the_image_and_others_gro
     assert usual.parameters["min_size"] == 100
     assert asked.parameters["sigma_seeds"] == 1
     assert asked.parameters["sigma_weights"] == 4
+
+
+def labels_at(factor: float, maps: FloatArray, recipe: str, **given: Value) -> LabelArray:
+    """Label maps (c, y, x) on a grid of so many times the pixels."""
+    chosen = RECIPES[recipe]
+    choice = decide_labelling(model(), recipe=recipe, settings={}).choice
+    values = chosen.parameters_from(given, {})
+    labelling = Labelling(choice, chosen, values, (), (), frozenset(given)).at_factor(factor)
+    small = maps.shape[1:]
+    image = tuple(round(n * factor) for n in small)
+    known = KnownTensors({}, {})
+    return label_resized_map((maps[None], "bcyx"), small, image, labelling, known).labels
+
+
+def waisted() -> FloatArray:
+    """Draw the boundary of a cell with a waist, whose two ends are 9 px apart; it is one object."""
+    y, x = np.indices((32, 40))
+    cell = (np.hypot(y - 16, x - 15) < 7) | (np.hypot(y - 16, x - 24) < 6)
+    return (1 - cell).astype(np.float32)[None]
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("given", [{}, {"seed_distance": -1.0}])
+def test_the_usual_distance_of_seeds_is_one_of_the_grid_of_the_network(
+    factor: float, given: dict[str, Value]
+) -> None:
+    labels = labels_at(factor, waisted(), "boundary", **given)
+
+    middle = labels.shape[0] // 2
+    assert len(set(labels[middle, round(12 * factor) : round(27 * factor)].tolist())) == 1
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0, 3.0])
+def test_the_usual_size_of_a_seed_is_one_of_the_grid_of_the_network(factor: float) -> None:
+    maps = np.zeros((2, 32, 48), np.float32)
+    maps[0, 4:28, 4:20] = 1
+    maps[0, 10:12, 30:34] = 1  # 8 px, which is noise
+    maps[0, 20:26, 30:38] = 1
+
+    labels = labels_at(factor, maps, "contour")
+
+    assert labels.max() == 2
+
+
+def test_the_usual_gaussian_of_points_grows_with_the_grid() -> None:
+    contour = decide_labelling(model(), recipe="contour", settings={})
+
+    assert contour.at_factor(2.5).parameters["smooth_surface"] == -2.5
+    assert contour.at_factor(2.5).parameters["seed_size"] == -6.25
+    assert contour.at_factor(2.5).parameters["foreground_threshold"] == -1
+
+
+def test_affinities_are_labelled_on_the_grid_of_the_network_with_sizes_of_it() -> None:
+    usual = decide_labelling(model(), recipe="affinities", settings={})
+
+    assert usual.at_factor(2.5) is usual
 
 
 def test_flows_of_a_declared_step_are_followed_for_longer_where_cells_are_larger() -> None:

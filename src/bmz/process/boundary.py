@@ -26,7 +26,8 @@ BY_COUNT = -2
 """One channel is the boundary; of two the first is the foreground, the last the boundary."""
 
 BY_KIND = -1.0
-"""One seed for each connected inside of a foreground; else seeds `APART_PX` from each other."""
+"""One seed for each connected inside of a foreground; else seeds `APART_PX` from each other.
+Twice as much stands for twice that distance."""
 
 APART_PX = 10.0
 
@@ -98,8 +99,8 @@ def label_cells(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> L
     wanted = BoundarySettings(**parameters)
     cells = find_cells(output, wanted)
     apart = wanted.seed_distance
-    if apart == BY_KIND:
-        apart = 0.0 if cells.bounded else APART_PX
+    if apart < 0:
+        apart = 0.0 if cells.bounded else apart / BY_KIND * APART_PX
     if apart == 0:
         seeds = number_insides(cells.inside, cells.sure, wanted.min_size / math.prod(grid))
     else:
@@ -217,7 +218,7 @@ BOUNDARY = Recipe(
         Parameter("background_channel", NONE, "-1: none", NONE),
         Parameter("foreground_threshold", 0.5, "least foreground of a cell, probability", 0, 1),
         Parameter("boundary_threshold", 0.5, MOST, 0, 1),
-        Parameter("seed_distance", BY_KIND, SEEDS, BY_KIND),
+        Parameter("seed_distance", BY_KIND, SEEDS, BY_KIND, grows=1),
         Parameter(
             "sigma", 2.0, "smoothing of the distance to a boundary, px of the input", 0, grows=1
         ),

@@ -42,7 +42,7 @@ BELOW = ("contour", "touching", "centre", "background")
 
 AS_SEEDS_ASK = -1
 """Seeds that are points are smaller, and the surface is smoothed for them, as they lie far from
-where cells meet."""
+where cells meet. Twice as much stands for seeds of twice the size, and for twice the Gaussian."""
 
 LEAST_SEED_PX, LEAST_POINT_PX = 10, 5
 """Smallest seed, px of the input. BiaPy trains a point as a pixel with its neighbours: 5 px in a
@@ -67,7 +67,7 @@ class ContourSettings:
     centre_threshold: float = OTSU
     growth: float = 1.0
     ring: int = 0
-    seed_size: int = AS_SEEDS_ASK
+    seed_size: float = AS_SEEDS_ASK
     surface: str = "auto"
     smooth_surface: float = float(AS_SEEDS_ASK)
     activation: str = "none"
@@ -218,16 +218,16 @@ def _grown(limits: Mapping[str, float], growth: float) -> dict[str, float]:
     }
 
 
-def _least_seed_px(maps: Mapping[str, AnyArray], asked: int) -> int:
-    if asked != AS_SEEDS_ASK:
+def _least_seed_px(maps: Mapping[str, AnyArray], asked: float) -> float:
+    if asked >= 0:
         return asked
-    return LEAST_POINT_PX if "point" in maps else LEAST_SEED_PX
+    return asked / AS_SEEDS_ASK * (LEAST_POINT_PX if "point" in maps else LEAST_SEED_PX)
 
 
 def _smoothed(surface: AnyArray, maps: Mapping[str, AnyArray], asked: float) -> AnyArray:
     sigma = asked
-    if asked == AS_SEEDS_ASK:
-        sigma = SIGMA_OF_POINTS if "point" in maps else 0.0
+    if asked < 0:
+        sigma = asked / AS_SEEDS_ASK * SIGMA_OF_POINTS if "point" in maps else 0.0
     if sigma == 0:
         return surface
     smooth: AnyArray = ndimage.gaussian_filter(surface, sigma, mode="nearest", truncate=SIGMAS_SEEN)
@@ -295,6 +295,7 @@ CONTOUR = Recipe(
             float(AS_SEEDS_ASK),
             "Gaussian of what is flooded, px of the map; -1: 1 with points, else 0",
             AS_SEEDS_ASK,
+            grows=1,
         ),
         Parameter("activation", "none", "what turns logits into shares", choices=ACTIVATIONS),
     ),

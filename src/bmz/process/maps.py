@@ -38,7 +38,7 @@ def are_shares(output: AnyArray) -> bool:
     return len(output) > 1 and bool((abs(output.sum(axis=0) - 1) < SHARE_TOLERANCE).all())
 
 
-def without_small(labels: LabelArray, min_size: int, grid: tuple[int, ...]) -> LabelArray:
+def without_small(labels: LabelArray, min_size: float, grid: tuple[int, ...]) -> LabelArray:
     """Set objects of fewer than `min_size` px to background; `labels` itself if there are none.
 
     Parameters

@@ -41,7 +41,8 @@ class Parameter:
     choices : the words that a text may be; empty for any
     grows : with which power of the factor a value that nobody asked for grows, where maps are
         resized to the image: 1 for a length of the network's grid, 2 for an area; 0 for what is
-        the same on every grid
+        the same on every grid. A value below 0 that grows stands for what the map tells, so many
+        times as long or large as with -1
     """
 
     name: str
@@ -78,10 +79,12 @@ class Parameter:
     def grown(self, value: Value, factor: float) -> Value:
         """Give a value of the network's grid on a grid of so many times the pixels along an axis.
 
-        Zero and below stand for "none" or "by the map", and stay.
+        Zero stands for "none", and stays.
         """
-        if not self.grows or isinstance(value, str) or value <= 0:
+        if not self.grows or isinstance(value, str) or value == 0:
             return value
+        if value < 0:
+            return value * factor**self.grows
         grown = max(value * factor**self.grows, self.low or 0)
         return max(round(grown), 1) if isinstance(self.default, int) else grown
 
@@ -391,11 +394,14 @@ class Recipe:
         asked : names of those that the user gave, which mean the grid of the image already
         factor : px of the image for one of the network's grid
         """
-        grows = {p.name: p for p in self.parameters if p.name not in asked}
-        return {
-            name: grows[name].grown(value, factor) if name in grows else value
-            for name, value in parameters.items()
-        }
+        own = {p.name: p for p in self.parameters}
+
+        def on_image(name: str, value: Value) -> Value:
+            by_map = isinstance(value, int | float) and value < 0
+            grows = name in own and (by_map or name not in asked)
+            return own[name].grown(value, factor) if grows else value
+
+        return {name: on_image(name, value) for name, value in parameters.items()}
 
     def parameters_from(
         self, given: Mapping[str, Value], words: Mapping[str, str]
