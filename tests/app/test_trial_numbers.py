@@ -14,6 +14,7 @@ from bmz.engine import memory_probe as trial
 from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, why_in_one_piece
 from bmz.engine.job import Job, Ready
 from bmz.engine.memory_probe import tile_inputs, try_two_tiles, with_fitting_tiles
+from bmz.engine.run_image import in_parts
 from bmz.plan.blocks import Blocks
 from bmz.predict.backend import CPU, Device, OutOfMemory
 from bmz.predict.trial import TrialRun
@@ -223,6 +224,46 @@ def test_the_memory_of_an_image_in_one_piece_is_counted_by_pixel(
     )
 
     assert bytes_in_one_piece(ready_of(job, shape, axes), job) == 10 * 20 * bytes_a_pixel
+
+
+@pytest.mark.parametrize(
+    ("recipe", "bytes_on_image"),
+    [
+        ("components", 8 + 18 * 2),  # the labels, and both channels while they are resized
+        ("stardist", 8 + 4 + 24),  # reads channels one by one
+        ("affinities", 8),  # makes its labels on the grid of the network
+    ],
+)
+def test_the_maps_that_are_brought_to_the_image_are_counted_on_its_grid(
+    recipe: str, bytes_on_image: int
+) -> None:
+    job = job_of(model([tensor()], [mapped(channels=2)]), recipe=recipe)
+    on_network = 2 * 4 + 8 + 2 * 4 + 24 * (recipe == "affinities")
+
+    needed = bytes_in_one_piece(ready_of(job, (40, 80), scale=0.25), job)
+
+    assert needed == 10 * 20 * on_network + 40 * 80 * bytes_on_image
+
+
+@pytest.mark.parametrize(("scale", "parts"), [(1.0, True), (0.25, True), (0.1, False)])
+def test_an_image_that_is_resized_is_run_in_parts_when_its_maps_need_it(
+    scale: float, parts: bool
+) -> None:
+    # of the network's grid alone a quarter of the scale would need a sixteenth
+    job = job_of(model([tensor()], [mapped(channels=8, halo=4)]), recipe="components")
+    side = 1000 if scale != 0.1 else 800
+    ready = ready_of(job, (side, side), scale=scale)
+    limited = replace(ready.plan, blocks=Blocks(memory_bytes=10**8))
+
+    assert in_parts(replace(ready, plan=limited), job) == parts
+
+
+def test_a_block_of_an_image_that_is_resized_is_one_of_its_own_grid() -> None:
+    job = job_of(model([tensor()], [mapped(channels=2)]), recipe="components")
+
+    fine, coarse = (bytes_in_parts(ready_of(job, (9000, 9000), scale=s), job) for s in (1, 0.1))
+
+    assert fine == coarse
 
 
 def test_the_memory_of_an_image_in_parts_is_that_of_a_block_with_its_overlap() -> None:

@@ -15,7 +15,7 @@ from bmz.base.progress import Listener, Note, Progress
 from bmz.base.steps import Step
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import PlaneOutput
-from bmz.engine.in_parts import output_of
+from bmz.engine.in_parts import image_sizes, maps_on_image, output_of
 from bmz.engine.job import Job, Ready, checked_pixels
 from bmz.engine.label_stack import (
     Labels,
@@ -269,7 +269,7 @@ def _labelled(work: BlocksWork, maps: StoredMap, folder: PlaneFolder) -> dict[st
     network, image = tuple(plan.shape.values()), _image_size(work)
     grid = grid_of(maps.shape[1:], plan.shape)
     read: StoredMap | ResizedMaps = maps
-    if _on_image(work):
+    if maps_on_image(work.ready, work.job):
         read = resized_maps(maps, network, image, labelling)
         labelling = labelling.at_factor(1 / plan.scale)
     # the border of a block is none of the image, so objects at it are dropped at the end
@@ -289,7 +289,7 @@ def _numbered(work: BlocksWork, folder: PlaneFolder, layout: Mapping[str, list[i
     """Give numbers to the objects of a plane or stack that are in the image."""
     plan, stored, found = work.ready.plan, opened_array(folder.labels), folder.found()
     network, size = tuple(plan.shape.values()), _image_size(work)
-    if network != size and not _on_image(work):
+    if network != size and not maps_on_image(work.ready, work.job):
         labels = on_image(stored, found, network, size, folder.resized, plan.blocks)
     else:
         whole = stored.shape == size
@@ -305,11 +305,4 @@ def _numbered(work: BlocksWork, folder: PlaneFolder, layout: Mapping[str, list[i
 
 
 def _image_size(work: BlocksWork) -> tuple[int, ...]:
-    sizes = work.image.info.sizes
-    return tuple(sizes[axis] for axis in work.ready.plan.shape)
-
-
-def _on_image(work: BlocksWork) -> bool:
-    """Say whether the map of a resized image is brought to the image before labels are made."""
-    recipe, network = work.job.labelling.recipe, tuple(work.ready.plan.shape.values())
-    return recipe is not None and recipe.rescale == "maps" and network != _image_size(work)
+    return tuple(image_sizes(work.ready).values())
