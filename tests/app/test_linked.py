@@ -23,6 +23,7 @@ from bmz.cli.main import status_of
 from bmz.engine.prepare import NothingToJoin
 from bmz.engine.replay import replayed
 from bmz.engine.request import RunRequest
+from bmz.engine.resume import files_of_mask
 from bmz.report import compare_page, compare_text
 from bmz.report.run_text import plan_lines, run_lines
 from bmz.results.run import ImageDone, ImagePlan, RunSummary
@@ -361,3 +362,51 @@ def test_the_picture_of_a_stack_gives_joined_objects_their_colour(
     picture = np.asarray(Image.open(one.files["overlay"]))
 
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
+
+
+def test_what_replaces_a_run_leaves_no_table_of_another_mask(
+    model: str, tmp_path: Path, memory_gb: float | None
+) -> None:
+    image = stored(tmp_path, np.stack([stack(), stack(1)]), "tzyx")
+    every = frozenset({"labels", "overlay", "table", "raw"})
+    first = done(model, image, link=HALF, save=every, memory_gb=memory_gb)
+    own = tmp_path / "out" / "a.tracks.csv.bak"
+    other = tmp_path / "out" / "b.tracks.csv"
+    for path in (own, other):
+        path.write_text("mine")
+
+    kept = frozenset({"labels", "table"})
+    second = done(model, image, overwrite=True, save=kept, memory_gb=memory_gb)
+
+    assert {"planes", "tracks", "overlay"} <= first.files.keys()
+    assert sorted(tmp_path.joinpath("out").iterdir()) == sorted(
+        [*second.files.values(), first.files["raw"], own, other]
+    )
+
+
+def test_a_run_that_makes_no_mask_takes_none_away(model: str, tmp_path: Path) -> None:
+    image = stored(tmp_path, stack(), "zyx")
+    first = done(model, image, link={"z": 0.5})
+
+    done(model, image, overwrite=True, recipe="none", save=frozenset({"raw"}))
+
+    assert all(path.exists() for path in first.files.values())
+
+
+def test_python_leaves_no_table_of_another_mask_either(model: str, tmp_path: Path) -> None:
+    image = stored(tmp_path, stack(), "zyx")
+    first = done(model, image, link={"z": 0.5})
+
+    bmz.load(model).run(image).save(tmp_path / "out", overwrite=True)
+
+    assert first.files["labels"].exists()
+    assert not first.files["planes"].exists()
+
+
+@pytest.mark.parametrize("files", [["a.planes.csv"], {"planes": "../a.planes.csv"}, {"x": 3}, None])
+def test_a_record_of_odd_files_names_none(tmp_path: Path, files: object) -> None:
+    record = tmp_path / "out" / "a.run.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({"schema": "bmz.run/1", "files": files}))
+
+    assert files_of_mask(record) == frozenset()

@@ -1,4 +1,4 @@
-"""``bmz run --resume``: leave out what was finished before, and take leftovers away."""
+"""What earlier runs left: what was finished is left out, what is replaced is taken away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bmz.engine.replay import words_of
 from bmz.image.content import content_sha256
 from bmz.results.record import SCHEMA
 from bmz.results.run import ImageDone
-from bmz.write.outputs import OUTPUT_KINDS, RECORD
+from bmz.write.outputs import OUTPUT_KINDS, RECORD, ending_of
 from bmz.write.record import as_json
 
 
@@ -61,6 +61,43 @@ def remove_leftovers(folder: Path, kind: str) -> None:
         if not is_left_by_dead(path):
             continue
         if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def files_of_mask(record: Path) -> frozenset[Path]:
+    """Give the files about a label mask that a run record lists, of names of ours beside it.
+
+    They are replaced together.
+
+    Parameters
+    ----------
+    record : its path; none of bmz, or none at all, lists nothing
+    """
+    known = _read(record)
+    files = known.get("files") if known is not None and known.get("schema") == SCHEMA else None
+    if not isinstance(files, dict):
+        return frozenset()
+    stem = record.name.removesuffix(ending_of(RECORD))
+    kinds = [name for name, kind in OUTPUT_KINDS.items() if kind.needs_labels]
+    ours = {f"{stem}{ending_of(kind, zarr=zarr)}" for kind in kinds for zarr in (False, True)}
+    return frozenset(record.with_name(name) for name in ours & {*map(str, files.values())})
+
+
+def remove_replaced(before: frozenset[Path], record: Path) -> None:
+    """Remove the files about the mask of an earlier run that the run which replaces it lacks.
+
+    A table of tracks beside a mask that was made without ``--link`` would be that of another mask.
+
+    Parameters
+    ----------
+    before : `files_of_mask` of the earlier run
+    record : of the run that replaces it; where it wrote nothing about a mask, nothing is removed
+    """
+    now = files_of_mask(record)
+    for path in before - now if now else ():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

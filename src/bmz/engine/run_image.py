@@ -24,7 +24,7 @@ from bmz.engine.pipeline import Pass, Stopwatch
 from bmz.engine.planes_in_blocks import BlocksWork, PlanesInBlocks, look_at_sample
 from bmz.engine.planes_whole import WholePlanes
 from bmz.engine.replay import words_of
-from bmz.engine.resume import finished
+from bmz.engine.resume import files_of_mask, finished, remove_replaced
 from bmz.engine.scratch import scratch_folder, scratch_key
 from bmz.engine.tile_runner import ThisProcess, TileRunner
 from bmz.image.content import content_sha256
@@ -280,6 +280,8 @@ def _too_large(job: Job, ready: Ready) -> str:
 def claimed_output(job: Job, image: Path, files: Mapping[str, Path]) -> Iterator[ImageDone | None]:
     """Hold the only right to write the files of an image while the block runs.
 
+    When it ends well, what an earlier run wrote about a mask that is no more is removed.
+
     Yields
     ------
     ImageDone or None
@@ -299,7 +301,10 @@ def claimed_output(job: Job, image: Path, files: Mapping[str, Path]) -> Iterator
         done = finished(job, image, files) if request.resume and not replaces else None
         if not (replaces or request.resume):
             refuse_existing(list(files.values()))
+        before = files_of_mask(files["record"])
         yield done
+        if done is None:
+            remove_replaced(before, files["record"])
 
 
 def in_one_piece(job: Job, ready: Ready) -> bool:

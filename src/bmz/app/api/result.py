@@ -16,6 +16,7 @@ from bmz.base.files import writable_folder
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.job import Job
+from bmz.engine.resume import files_of_mask, remove_replaced
 from bmz.report.counting import counted
 from bmz.report.html import findings_html, result_html
 from bmz.report.verdict_text import verdict_words
@@ -156,7 +157,9 @@ class Result:
         if not overwrite:
             refuse_existing(list(files.values()))
         writable_folder(folder)
+        before = files_of_mask(files["record"])
         self._result.write(files, folder)
+        remove_replaced(before, files["record"])
         return files
 
     def __repr__(self) -> str:
