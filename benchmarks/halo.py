@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.load import load_model
 from bmz.engine.networks import open_network
 from bmz.plan.axis_tiling import AxisTiling
@@ -44,14 +45,18 @@ def two_tiles(halo: int) -> Tiling:
 
 def largest_difference(model: ModelSpec, backend: Backend, image: np.ndarray, halo: int) -> float:
     """Give the largest difference between tiled and untiled first output."""
-    inputs = []
-    for tensor in model.inputs:
-        prepared, axes = apply_steps(tensor.steps, image[None, None], tensor.letters)
-        inputs.append(Tensor(prepared, axes))
+    taken = {tensor.id: (image[None, None], tensor.letters) for tensor in model.inputs}
+    inputs = [
+        Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken))
+        for tensor in model.inputs
+    ]
     whole = backend.run([tensor.array for tensor in inputs])
     tiled = predict_tiled(backend, inputs, two_tiles(halo), output_rules(model))
-    steps, letters = model.outputs[0].steps, model.outputs[0].letters
-    ours, theirs = (apply_steps(steps, out[0], letters)[0] for out in (tiled, whole))
+    first = model.outputs[0]
+    ours, theirs = (
+        KnownTensors.of(model, taken, out).stepped(first.id, first.steps)[0]
+        for out in (tiled, whole)
+    )
     return float(np.abs(ours - theirs).max())
 
 
