@@ -12,6 +12,7 @@ from bmz.base.steps import Step
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader
 from bmz.check.fit_case import FitCase
+from bmz.engine.engines import ENGINES
 from bmz.engine.job import Job, Ready
 from bmz.engine.labelling import decide_labelling, network_way
 from bmz.engine.request import RunRequest
@@ -101,7 +102,8 @@ def job_of(
     labelling = decide_labelling(net, recipe=recipe, settings=settings or {})
     request = RunRequest("net", (), Path(), **words)
     decided = Decided(
-        ONNX, str(device), labelling.choice, tile=request.tile, batch=request.batch,
+        ONNX, str(device), labelling.choice, tile=ENGINES[request.engine].tile_px(request.tile),
+        batch=request.batch,
         way=network_way(net, labelling.choice),
     )  # fmt: skip
     return Job(request, net, labelling, device, "no", None, decided, {})

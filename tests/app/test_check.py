@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from tests.app.small_models import job_of, mapped, ready_of, tensor
+from tests.app.small_models import model as described
 
 import bmz
 from bmz.app.check import check, strict
@@ -18,9 +20,12 @@ from bmz.check import fit
 from bmz.check.axes import axes_findings
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
+from bmz.engine.image_header import check_image_header
 from bmz.engine.request import RunRequest
+from bmz.image.arrays import inspect_array
 from bmz.results.check import CheckSummary
 from bmz.results.run import ImagePlan
+from bmz.spec.model import Stepped
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -180,3 +185,31 @@ def test_of_many_images_the_pixels_of_a_sample_are_read(model: str, tmp_path: Pa
     assert [image.verdict for image in sampled.images].count("mismatch") == 32
     assert [image.verdict for image in every.images].count("mismatch") == 40
     assert Note("pixels are read of 32 of 40 images, headers of all") in events
+
+
+@pytest.mark.parametrize("words", [{}, {"tile": 128}, {"engine": "core"}])
+@pytest.mark.parametrize("recipe", ["flows", "components"])
+@pytest.mark.parametrize("side", [50, 190, 500, 1501])
+def test_the_sizes_that_are_told_are_those_of_the_plan(
+    side: int, recipe: str, words: dict[str, Any]
+) -> None:
+    net = described(
+        [tensor(size=Stepped(64, 16))],
+        [mapped(channels=3)],
+        config={"bmz": {"recipe": {"name": recipe}}},
+    )
+    request = RunRequest("net", (), Path(), **words)
+    job, info = job_of(net, **words), inspect_array(np.zeros((side, side), np.uint8), axes="yx")
+
+    header = check_image_header(
+        net, info, request, {}, lambda _: pytest.fail("no pixel is looked at")
+    )
+
+    (along, _) = ready_of(job, (side, side)).plan.tiling.axes
+    told = [
+        finding.message for finding in header.report.findings if finding.code.startswith("size.")
+    ]
+    many = len(along.starts)
+    brought = f"padded to {along.tile} px" if many == 1 else f"in {many} tiles of {along.tile} px"
+    assert len(told) == 2
+    assert all(brought in message for message in told)

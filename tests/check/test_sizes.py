@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from tests.check.fit_cases import image, model, network, tensor
 
 from bmz.check.finding import Finding
-from bmz.check.fit_case import FitCase
+from bmz.check.fit_case import FitCase, PlannedAxis
 from bmz.check.sizes import size_findings
 from bmz.spec.model import AnySize, AxisSpec, Fixed, LikeAxis, Size, Stepped, TensorSpec
 
@@ -28,29 +29,44 @@ def said(size: Size, pixels: int, *, scale: float | None = None) -> list[Finding
 @pytest.mark.parametrize(
     ("size", "pixels", "code", "message"),
     [
-        (Fixed(64), 63, "below-least", "63 px is below the least size: padded to 64 px"),
+        (
+            Fixed(64),
+            63,
+            "below-least",
+            "63 px is below the least size: padded to 64 px or more, or tiled",
+        ),
         (Fixed(64), 65, "fixed", "65 px are run in tiles of 64 px"),
         (Fixed(1), 2, "fixed", "2 px are run in tiles of 1 px"),
-        (Stepped(64, 16), 63, "below-least", "63 px is below the least size: padded to 64 px"),
+        (
+            Stepped(64, 16),
+            63,
+            "below-least",
+            "63 px is below the least size: padded to 64 px or more, or tiled",
+        ),
         (
             Stepped(64, 16),
             65,
             "off-step",
-            "65 px is no legal size (64 + 16n): padded to 80 px, or tiled",
+            "65 px is no legal size (64 + 16n): padded to 80 px or more, or tiled",
         ),
         (
             Stepped(64, 16),
             79,
             "off-step",
-            "79 px is no legal size (64 + 16n): padded to 80 px, or tiled",
+            "79 px is no legal size (64 + 16n): padded to 80 px or more, or tiled",
         ),
         (
             Stepped(5, 4),
             10_000,
             "off-step",
-            "10000 px is no legal size (5 + 4n): padded to 10001 px, or tiled",
+            "10000 px is no legal size (5 + 4n): padded to 10001 px or more, or tiled",
         ),
-        (Stepped(64, 0), 63, "below-least", "63 px is below the least size: padded to 64 px"),
+        (
+            Stepped(64, 0),
+            63,
+            "below-least",
+            "63 px is below the least size: padded to 64 px or more, or tiled",
+        ),
     ],
 )
 def test_a_size_that_is_changed_is_a_note_with_all_its_numbers(
@@ -144,3 +160,18 @@ def test_an_optional_input_is_asked_for_no_size() -> None:
     case = FitCase(network(prompt, tensor(size=Fixed(32))), image(shape=(8, 32)))
 
     assert [(f.where, f.found) for f in size_findings(case)] == [("raw.y", "8")]
+
+
+@pytest.mark.parametrize(
+    ("planned", "told"),
+    [
+        (PlannedAxis(208, 1), "190 px is no legal size (64 + 16n): padded to 208 px"),
+        (PlannedAxis(128, 2), "190 px is no legal size (64 + 16n): run in 2 tiles of 128 px"),
+    ],
+)
+def test_what_is_planned_is_what_is_said(planned: PlannedAxis, told: str) -> None:
+    case = FitCase(network(on_axes(x=Stepped(64, 16))), image("x", (190,)))
+
+    (finding,) = size_findings(replace(case, planned={"x": planned}))
+
+    assert finding.message == told

@@ -13,6 +13,20 @@ from bmz.spec.model import ModelSpec, TensorSpec
 
 
 @dataclass(frozen=True)
+class PlannedAxis:
+    """How the tiles of a network are laid along an axis of the image.
+
+    Parameters
+    ----------
+    tile_px : size of each
+    tiles : how many there are
+    """
+
+    tile_px: int
+    tiles: int
+
+
+@dataclass(frozen=True)
 class FitCase:
     """Does this image fit this model?
 
@@ -24,6 +38,7 @@ class FitCase:
     scale : factor by which the image is resized before the network; None when not asked for
     measured : what was measured on the image, by channel of the model; empty when nothing was
     sample : the same of the model's own sample or test tensor
+    planned : axis -> how `bmz run` would lay its tiles; empty where that is not known
     """
 
     model: ModelSpec
@@ -32,6 +47,7 @@ class FitCase:
     scale: float | None = None
     measured: Mapping[int, PlaneMeasures] = field(default_factory=dict)
     sample: Mapping[int, PlaneMeasures] = field(default_factory=dict)
+    planned: Mapping[str, PlannedAxis] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

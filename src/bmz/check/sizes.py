@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bmz.check.finding import Finding
-from bmz.check.fit_case import FitCase
+from bmz.check.fit_case import FitCase, PlannedAxis
 from bmz.spec.model import AxisSpec, Fixed, Stepped
 
 
@@ -15,23 +15,35 @@ def size_findings(case: FitCase) -> Iterator[Finding]:
     for axis in first.axes:
         pixels = case.image.sizes.get(axis.letter)
         if axis.kind == "space" and pixels is not None:
-            yield from _of_axis(axis, max(1, int(pixels * (case.scale or 1.0))), first.id)
+            seen = max(1, int(pixels * (case.scale or 1.0)))
+            yield from _of_axis(axis, seen, first.id, case.planned.get(axis.letter))
 
 
-def _of_axis(axis: AxisSpec, pixels: int, tensor: str) -> Iterator[Finding]:
+def _of_axis(
+    axis: AxisSpec, pixels: int, tensor: str, planned: PlannedAxis | None
+) -> Iterator[Finding]:
     where, size = f"{tensor}.{axis.letter}", axis.size
     least = size.size if isinstance(size, Fixed) else getattr(size, "least", 0)
     if pixels < least:
         code, message = (
             "size.below-least",
-            f"{pixels} px is below the least size: padded to {least} px",
+            f"{pixels} px is below the least size: {_brought_to(planned, least)}",
         )
     elif isinstance(size, Fixed) and pixels > least:
         code, message = "size.fixed", f"{pixels} px are run in tiles of {least} px"
     elif isinstance(size, Stepped) and size.step and (pixels - least) % size.step:
         legal = least + -(-(pixels - least) // size.step) * size.step
         code = "size.off-step"
-        message = f"{pixels} px is no legal size ({size}): padded to {legal} px, or tiled"
+        message = f"{pixels} px is no legal size ({size}): {_brought_to(planned, legal)}"
     else:
         return
     yield Finding.of(code, where, message, wanted=str(size), found=str(pixels))
+
+
+def _brought_to(planned: PlannedAxis | None, legal: int) -> str:
+    """Say what is done about a size, as it is planned; without a plan, what any plan does."""
+    if planned is None:
+        return f"padded to {legal} px or more, or tiled"
+    if planned.tiles > 1:
+        return f"run in {planned.tiles} tiles of {planned.tile_px} px"
+    return f"padded to {planned.tile_px} px"

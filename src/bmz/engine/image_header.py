@@ -8,13 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from bmz.base.arrays import Axed
+from bmz.base.errors import BmzError
 from bmz.check.fit import CheckedHeader, check_header
-from bmz.check.fit_case import FitCase
+from bmz.check.fit_case import FitCase, PlannedAxis
 from bmz.check.measured import PlaneMeasures
+from bmz.engine.engines import ENGINES
+from bmz.engine.labelling import network_way
 from bmz.engine.request import RunRequest
 from bmz.engine.scale import read_spread, scaled
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
+from bmz.plan.plan import network_shape, tiling_of
+from bmz.plan.recipe_choice import choose_recipe
 from bmz.spec.model import ModelSpec
 
 
@@ -63,7 +68,30 @@ def check_image_header(
     """
     info = with_pixel_size(info, request.pixel_um)
     case = FitCase(model, info, request.channels, sample=sample)
-    return check_header(case, partial(scaled, request=request, sample=partial(read, info)))
+    return check_header(case, partial(_laid_out, request=request, sample=partial(read, info)))
+
+
+def _laid_out(case: FitCase, request: RunRequest, sample: Callable[[], Axed]) -> FitCase:
+    """Put the resize factor into a case, and how the tiles would lie."""
+    resized = scaled(case, request, sample)
+    return replace(resized, planned=planned_axes(resized, request))
+
+
+def planned_axes(case: FitCase, request: RunRequest) -> dict[str, PlannedAxis]:
+    """Say how the tiles of an image would be laid; nothing where none can, which a run says.
+
+    Parameters
+    ----------
+    request : the user's words for the recipe and the tiles
+    """
+    try:
+        choice = choose_recipe(case.model, recipe=request.recipe)
+        way = network_way(case.model, choice)
+        tile = ENGINES[request.engine].tile_px(request.tile)
+        tiling = tiling_of(case.model, network_shape(case), way, tile)
+    except BmzError:
+        return {}
+    return {along.axis: PlannedAxis(along.tile, len(along.starts)) for along in tiling.axes}
 
 
 def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:

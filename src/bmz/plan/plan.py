@@ -185,11 +185,8 @@ def make_plan(case: FitCase, decided: Decided) -> Plan:
     model, scale = case.model, case.scale or 1.0
     sizes = case.image.sizes
     loop = {axis: sizes[axis] for axis in case.loop}
-    # as Cellpose does: the whole pixels that fit
-    shape = {axis: max(1, int(sizes[axis] * scale)) for axis in model.space}
-    way = tile_way(model, decided.way)
-    side = decided.tile or way.side_px or wide_side(model, way)
-    tiling = plan_tiles(shape, axis_rules(model, side=side), side=side, way=way)
+    shape = network_shape(case)
+    tiling = tiling_of(model, shape, decided.way, decided.tile)
     return Plan(
         weights=decided.weights,
         device=decided.device,
@@ -208,6 +205,34 @@ def make_plan(case: FitCase, decided: Decided) -> Plan:
         link=decided.link.over(loop),
         blocks=decided.blocks,
     )
+
+
+def network_shape(case: FitCase) -> dict[str, int]:
+    """Give the sizes of what the network is given of an image, after the rescale, px."""
+    # as Cellpose does: the whole pixels that fit
+    scale = case.scale or 1.0
+    return {axis: max(1, int(case.image.sizes[axis] * scale)) for axis in case.model.space}
+
+
+def tiling_of(
+    model: ModelSpec, shape: Mapping[str, int], family: TileWay, tile: int | None
+) -> Tiling:
+    """Plan the tiles of an image.
+
+    Parameters
+    ----------
+    shape : see `network_shape`
+    family : what the reference implementation of such networks does
+    tile : the user's word for the side of a tile, px
+
+    Raises
+    ------
+    HaloTooWide, OffGrid, SizesUnclear
+        No tiles can be laid.
+    """
+    way = tile_way(model, family)
+    side = tile or way.side_px or wide_side(model, way)
+    return plan_tiles(shape, axis_rules(model, side=side), side=side, way=way)
 
 
 def usual_batch(device: str, tiling: Tiling) -> int:
