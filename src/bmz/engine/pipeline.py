@@ -31,6 +31,7 @@ from bmz.process.adapt import (
     take_channels,
     to_layout,
 )
+from bmz.process.compile_note import NOTE
 from bmz.process.finish import finish_labels
 from bmz.process.finite import StageCounts
 from bmz.process.ops import apply_steps, not_seen
@@ -280,7 +281,7 @@ def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> P
     shape : its spatial sizes
     work : model, plan and recipe
     """
-    with work.stopwatch.stage("labels"):
+    with work.stopwatch.stage("labels"), NOTE.heard_by(work.listener):
         return _finished(known, shape, work)
 
 

@@ -37,6 +37,7 @@ from bmz.plan.plan import Plan
 from bmz.predict.tile_store import StoredTiles
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks
+from bmz.process.compile_note import NOTE
 from bmz.process.finite import Stage, StageCounts, nonfinite_pixels
 from bmz.process.ops import Op
 from bmz.process.resized_maps import ResizedMaps
@@ -185,7 +186,7 @@ def _one_plane(
         if maps.ops:
             _count(work, layout, "output", _pixels_out(stored, letters, maps.ops))
     if job.labelling.recipe is not None:
-        with work.stopwatch.stage("labels"):
+        with work.stopwatch.stage("labels"), NOTE.heard_by(work.listener):
             layout |= _labelled(work, maps, folder)
     if "raw" in job.request.save:
         with work.stopwatch.stage("write"):

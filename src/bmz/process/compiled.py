@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from numba import njit
+
+from bmz.process.compile_note import NOTE
 
 Loop = TypeVar("Loop", bound=Callable[..., object])
 
@@ -16,4 +18,23 @@ def compiled(loop: Loop) -> Loop:
     Only modules of such loops import this one, and recipes import those when they run: importing
     Numba takes half a second.
     """
-    return cast("Loop", njit(cache=True, nogil=True)(loop))
+    made = njit(cache=True, nogil=True)(loop)
+    _tell_of_compiling(made._cache)  # noqa: SLF001  (there is no public way)
+    return cast("Loop", made)
+
+
+def _tell_of_compiling(cache: Any) -> None:  # noqa: ANN401  (Numba has no types)
+    """Let what is not on the disk, and what is put there once it is compiled, be known."""
+    load, save = cache.load_overload, cache.save_overload
+
+    def loading(*words: Any) -> Any:  # noqa: ANN401  (as above)
+        found = load(*words)
+        if found is None:
+            NOTE.begin()
+        return found
+
+    def saving(*words: Any) -> None:  # noqa: ANN401  (as above)
+        save(*words)
+        NOTE.end()
+
+    cache.load_overload, cache.save_overload = loading, saving
