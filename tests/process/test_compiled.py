@@ -84,8 +84,8 @@ def test_many_short_ones_are_told_by_their_sum(monkeypatch: pytest.MonkeyPatch) 
         def start(self) -> None: ...
         def cancel(self) -> None: ...
 
-    monkeypatch.setattr(compile_note.threading, "Timer", Timer)
-    monkeypatch.setattr(compile_note.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("bmz.process.compile_note.threading.Timer", Timer)
+    monkeypatch.setattr("bmz.process.compile_note.time.monotonic", lambda: clock[0])
     note = CompileNote()
 
     for took_s in (1.0, 1.5, 9.0, 1.0):

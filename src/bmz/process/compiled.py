@@ -18,7 +18,7 @@ def compiled(loop: Loop) -> Loop:
     Only modules of such loops import this one, and recipes import those when they run: importing
     Numba takes half a second.
     """
-    made = njit(cache=True, nogil=True)(loop)
+    made: Any = njit(cache=True, nogil=True)(loop)
     _tell_of_compiling(made._cache)  # noqa: SLF001  (there is no public way)
     return cast("Loop", made)
 
