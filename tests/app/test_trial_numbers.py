@@ -11,10 +11,9 @@ from tests.app.small_models import MAP, job_of, mapped, model, ready_of, tensor
 
 from bmz.base.steps import Step
 from bmz.engine import memory_probe as trial
-from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, why_in_one_piece
+from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, in_parts, why_in_one_piece
 from bmz.engine.job import Job, Ready
 from bmz.engine.memory_probe import tile_inputs, try_two_tiles, with_fitting_tiles
-from bmz.engine.run_image import in_parts
 from bmz.plan.blocks import Blocks
 from bmz.predict.backend import CPU, Device, OutOfMemory
 from bmz.predict.trial import TrialRun
