@@ -54,7 +54,7 @@ def bytes_in_parts(ready: Ready, job: Job) -> int:
 
 def image_sizes(ready: Ready) -> dict[str, int]:
     """Give the sizes of the image along the axes of the network, px."""
-    return {axis: ready.asked.image.sizes[axis] for axis in ready.plan.shape}
+    return {axis: ready.case.image.sizes[axis] for axis in ready.plan.shape}
 
 
 def maps_on_image(ready: Ready, job: Job) -> bool:
