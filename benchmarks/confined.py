@@ -23,8 +23,8 @@ from bmz.plan.tiling import plan_tiles
 from bmz.predict.backend import Weights
 from bmz.predict.confined import open_confined
 from bmz.predict.cutting import Tensor
+from bmz.predict.formats import open_backend
 from bmz.predict.frameworks import FRAMEWORKS
-from bmz.predict.open import open_backend
 from bmz.predict.tiles import predict_tiled
 
 ROUNDS = 15

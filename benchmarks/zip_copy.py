@@ -14,7 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from bmz.predict.zip_copy import plain_copy
+from bmz.predict.torchscript import plain_copy
 
 PARTS = 100
 

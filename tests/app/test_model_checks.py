@@ -24,8 +24,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.steps import Step
 from bmz.engine.test_tensors import OwnTensors
 from bmz.predict.cutting import Tensor
-from bmz.predict.reach import Reach
-from bmz.predict.seams import TwoWays
+from bmz.predict.reach import Reach, TwoWays
 from bmz.spec.model import Fixed, ModelSpec, PackagedFile, Tolerance, Weights
 from bmz.testing.backend import FakeBackend, Network, block_mean, local_mean, pointwise
 from bmz.testing.package import sha256_of

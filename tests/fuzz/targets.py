@@ -356,9 +356,8 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
     import hashlib
 
     from bmz.zoo.cache import verify_cache
-    from bmz.zoo.cached import list_cached
     from bmz.zoo.settings import ZooSettings
-    from bmz.zoo.stamps import NOTES, hash_and_stamp, read_stamp
+    from bmz.zoo.store import NOTES, hash_and_stamp, list_cached, read_stamp
     from bmz.zoo.trust import place, read_trust
 
     settings = ZooSettings(folder / "cache", offline=True)
@@ -443,7 +442,7 @@ def _looks() -> Iterator[tuple[str, Target]]:
     of_zip = (zipfile.BadZipFile, OSError)
     yield (
         "torchscript",
-        Target(scripts, _look("bmz.predict.script_calls", "host_calls"), told=of_zip),
+        Target(scripts, _look("bmz.predict.torchscript", "host_calls"), told=of_zip),
     )
     yield "keras", Target(kerases, _look("bmz.predict.keras_files", "keras_code"))
     yield "saved-model", Target(bundles, _look("bmz.predict.graph_ops", "host_ops"))

@@ -15,8 +15,8 @@ from bmz.base.arrays import AnyArray
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tile_way import Blend, TileWay
 from bmz.plan.tiling import AxisRule, Tiling, plan_tiles
-from bmz.predict.blending import axis_shares
 from bmz.predict.cutting import Tensor
+from bmz.predict.mosaic import axis_shares
 from bmz.predict.tiles import predict_tiled
 from bmz.process.recipes import RECIPES
 from bmz.testing.backend import FakeBackend, pointwise

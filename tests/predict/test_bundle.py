@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bmz.predict.backend import WeightsUnreadable
-from bmz.predict.bundle import read_graph, unpacked_bundle
+from bmz.predict.output_order import read_graph, unpacked_bundle
 
 MEMBERS = {"saved_model.pb": b"graph", "variables/variables.index": b"numbers"}
 

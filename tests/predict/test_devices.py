@@ -17,9 +17,8 @@ from bmz.predict.devices import (
     framework_version,
     resolve_device,
 )
-from bmz.predict.formats import FORMATS, WeightsFormat
+from bmz.predict.formats import FORMATS, WeightsFormat, open_backend
 from bmz.predict.nvidia import nvidia_device_count
-from bmz.predict.open import open_backend
 
 GPUS = tuple(Device("cuda", i) for i in range(2))
 

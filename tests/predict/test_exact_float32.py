@@ -11,7 +11,7 @@ import pytest
 
 from bmz.predict import onnx, tensorflow, torch_network
 from bmz.predict.backend import CPU, Device, Weights
-from bmz.predict.open import open_backend
+from bmz.predict.formats import open_backend
 from bmz.predict.torchscript import round_nothing_in
 
 if TYPE_CHECKING:

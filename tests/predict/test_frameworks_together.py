@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from bmz.predict.backend import Weights
-from bmz.predict.open import open_backend
+from bmz.predict.formats import open_backend
 
 folder = Path(sys.argv[1])
 files = {"onnx": "w.onnx", "torchscript": "w.pt", "tensorflow_saved_model_bundle": "bundle",

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.predict.backend import WeightsUnreadable
-from bmz.predict.bundle import read_graph, unpacked_bundle
 from bmz.predict.graph_ops import host_ops, reaches_host
-from bmz.predict.protobuf import NotProtobuf, fields
+from bmz.predict.onnx_data import NotProtobuf, fields
+from bmz.predict.output_order import read_graph, unpacked_bundle
 from bmz.zoo.errors import ArchiveRefused
 
 Message = bytes

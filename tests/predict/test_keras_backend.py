@@ -29,9 +29,9 @@ from bmz.predict.backend import (
     Weights,
     WeightsUnreadable,
 )
+from bmz.predict.formats import open_backend
 from bmz.predict.keras import KerasBackend, keras_devices
 from bmz.predict.keras_files import ConfigRefused, NoArchitecture
-from bmz.predict.open import open_backend
 from bmz.testing.contract import BackendContract
 
 pytest.importorskip("keras")
@@ -387,7 +387,7 @@ def test_without_tensorflow_keras_computes_the_same_on_pytorch(
         "util.find_spec = lambda name, *a: None if name == 'tensorflow' else find(name, *a)\n"
         "import numpy as np; from pathlib import Path\n"
         "from bmz.predict.backend import Weights\n"
-        "from bmz.predict.open import open_backend\n"
+        "from bmz.predict.formats import open_backend\n"
         "for path in sys.argv[2:]:\n"
         "    weights = Weights(Path(path), ('raw',), ('map',), threads=1)\n"
         "    backend = open_backend('keras_hdf5', weights)\n"

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from bmz.predict.backend import WeightsUnreadable
-from bmz.predict.keras2 import NotTranslated, for_keras_3, raw_ops_in
+from bmz.predict.graph_ops import call_op, is_plain_op
+from bmz.predict.keras import NotTranslated, for_keras_3, raw_ops_in
 from bmz.predict.keras_files import (
     NoArchitecture,
     config_code,
@@ -20,7 +21,6 @@ from bmz.predict.keras_files import (
     read_config,
     write_config,
 )
-from bmz.predict.raw_ops import call_op, is_plain_op
 from bmz.zoo.errors import ArchiveRefused
 
 h5py: Any = pytest.importorskip("h5py")

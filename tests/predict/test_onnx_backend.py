@@ -22,8 +22,8 @@ from bmz.predict.backend import (
     Weights,
     WeightsUnreadable,
 )
+from bmz.predict.formats import open_backend
 from bmz.predict.onnx import OnnxBackend, available_cpus
-from bmz.predict.open import open_backend
 from bmz.testing.contract import BackendContract
 
 onnx: Any = pytest.importorskip("onnx")

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from bmz.predict.backend import WeightsUnreadable
-from bmz.predict.onnx_data import leaves, locations, refuse_outside
-from bmz.predict.protobuf import NotProtobuf
+from bmz.predict.onnx_data import NotProtobuf, leaves, locations, refuse_outside
 
 onnx: Any = pytest.importorskip("onnx")
 

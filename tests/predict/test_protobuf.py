@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bmz.predict.protobuf import NotProtobuf, fields, texts
+from bmz.predict.onnx_data import NotProtobuf, fields, texts
 
 
 def read(message: bytes, *path: int) -> list[bytes]:

@@ -17,10 +17,8 @@ from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.tiling import AxisRule, HaloTooWide
 from bmz.predict.backend import Weights
 from bmz.predict.cutting import Tensor
-from bmz.predict.enlarged import enlarged, legal_size
 from bmz.predict.onnx import open_onnx
-from bmz.predict.reach import measured_reach
-from bmz.predict.seams import NothingToCompare, run_two_ways
+from bmz.predict.reach import NothingToCompare, enlarged, legal_size, measured_reach, run_two_ways
 from bmz.process.ops import apply_steps
 from bmz.spec.read import read_model
 from bmz.testing.backend import FakeBackend, block_mean, every, local_mean, pointwise

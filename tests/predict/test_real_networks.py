@@ -12,7 +12,7 @@ from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tiling import AxisRule, plan_tiles
 from bmz.predict.backend import Backend, Weights
 from bmz.predict.cutting import Tensor
-from bmz.predict.open import open_backend
+from bmz.predict.formats import open_backend
 from bmz.predict.tiles import predict_tiled
 from bmz.testing.contract import BackendContract
 

@@ -11,9 +11,8 @@ import pytest
 from tests.redteam.zips import VARIANTS, written
 
 from bmz.predict.backend import Weights, WeightsUnreadable
-from bmz.predict.open import open_backend
-from bmz.predict.script_calls import host_calls
-from bmz.predict.torchscript import ScriptTouchesHost
+from bmz.predict.formats import open_backend
+from bmz.predict.torchscript import ScriptTouchesHost, host_calls
 from bmz.zoo.errors import ArchiveRefused
 
 if TYPE_CHECKING:

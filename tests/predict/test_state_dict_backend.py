@@ -14,7 +14,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.predict.architecture import ArchitectureFailed
 from bmz.predict.backend import Backend, NoBackend, Weights, WeightsUnreadable
-from bmz.predict.open import open_backend
+from bmz.predict.formats import open_backend
 from bmz.predict.state_dict import NoArchitecture, RunsOwnCode, StateDiffers
 from bmz.spec.model import Architecture, PackagedFile
 from bmz.testing.contract import OverlapContract

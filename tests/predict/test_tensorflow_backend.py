@@ -27,7 +27,7 @@ from bmz.predict.backend import (
     Weights,
     WeightsUnreadable,
 )
-from bmz.predict.open import open_backend
+from bmz.predict.formats import open_backend
 from bmz.predict.output_order import OutputsUnclear
 from bmz.predict.tensorflow import BundleTouchesHost, TensorflowBackend, import_tensorflow, placed
 from bmz.testing.contract import BackendContract
@@ -373,7 +373,7 @@ def test_nothing_is_printed_and_the_choice_of_gpus_stays_the_users(blur: Path) -
     script = (
         "import os; from pathlib import Path; import numpy as np\n"
         "from bmz.predict.backend import Weights\n"
-        "from bmz.predict.open import open_backend\n"
+        "from bmz.predict.formats import open_backend\n"
         f"weights = Weights(Path({str(blur)!r}), ('raw',), ('mask',), threads=1)\n"
         f"backend = open_backend({FORMAT!r}, weights)\n"
         "backend.run([np.zeros((1, 4, 4, 1), np.float32)])\n"

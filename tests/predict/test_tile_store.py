@@ -15,8 +15,7 @@ from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tile_way import MIRRORED, Blend, SplineBlend, TileWay
 from bmz.plan.tiling import AxisRule, plan_tiles
 from bmz.predict.cutting import Job, Tensor
-from bmz.predict.mosaic import OutputShapeDiffers
-from bmz.predict.tile_store import TileStore
+from bmz.predict.mosaic import OutputShapeDiffers, TileStore
 from bmz.predict.tiles import Tiles, fill, predict_tiled
 from bmz.testing.backend import FakeBackend, pointwise
 

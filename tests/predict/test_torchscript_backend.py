@@ -19,7 +19,7 @@ from bmz.predict.backend import (
     Weights,
     WeightsUnreadable,
 )
-from bmz.predict.open import open_backend
+from bmz.predict.formats import open_backend
 from bmz.predict.torch_network import TorchBackend
 from bmz.testing.contract import OverlapContract
 

@@ -13,12 +13,11 @@ import pytest
 
 from bmz.process.recipes import RECIPES
 from bmz.spec.errors import PackageInvalid
-from bmz.spec.facts import TABLE, Fact, Facts, bare_alias, facts_of
+from bmz.spec.facts import TABLE, TASKS, Fact, Facts, bare_alias, facts_of, task_of
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
 from bmz.spec.pixels import known_diameter_px, known_pixel_size
 from bmz.spec.read import read_model
 from bmz.spec.stored import read_stored
-from bmz.spec.task import TASKS, task_of
 from bmz.testing.package import write_package
 
 ALIASES = tuple(json.loads(TABLE.read_text(encoding="utf-8")))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bmz.spec.code import verified
 from bmz.spec.errors import FileMissing, HashDiffers, PackageInvalid, PathLeavesPackage
-from bmz.spec.files import verified
 from bmz.spec.model import PackagedFile
 from bmz.spec.translate import Source
 

@@ -8,7 +8,7 @@ import pytest
 
 from bmz.spec.model import Fixed, LikeAxis
 from bmz.spec.read import read_model
-from bmz.spec.repair import repaired
+from bmz.spec.translate import repaired
 
 
 def content(**more: Any) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bmz.spec.defects import KNOWN_DEFECTS, SEEN, defects_of
+from bmz.spec.facts import TASKS, dims_of, task_of
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
-from bmz.spec.task import TASKS, dims_of, task_of
+from bmz.spec.translate import KNOWN_DEFECTS, SEEN, defects_of
 
 
 def model(*tags: str, name: str = "M", letters: str = "bcyx") -> ModelSpec:

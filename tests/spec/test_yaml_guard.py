@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruyaml import YAML
 
-from bmz.spec import yaml_guard
-from bmz.spec.yaml_guard import fault_of
+from bmz.spec import read as yaml_guard
+from bmz.spec.read import fault_of
 
 
 def test_aliases_are_counted_as_what_they_stand_for() -> None:

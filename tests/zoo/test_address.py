@@ -17,11 +17,11 @@ from bmz.zoo.address import (
     Starter,
     Unclear,
     ZipUrl,
+    names_in,
     read_address,
 )
 from bmz.zoo.errors import MirrorUnclear
 from bmz.zoo.http import read_retry_after, wait_s
-from bmz.zoo.names import names_in
 from bmz.zoo.package import Remote
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 

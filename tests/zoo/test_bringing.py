@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bmz.base.progress import Event, Progress, nobody
-from bmz.zoo.bringing import FetchedFile
 from bmz.zoo.errors import (
     FileNotInPackage,
     HashRefused,
@@ -19,12 +18,11 @@ from bmz.zoo.errors import (
     Refused,
     Unreachable,
 )
-from bmz.zoo.fetch import WantedFile, fetch_files
+from bmz.zoo.fetch import FetchedFile, WantedFile, fetch_files, sizes_of
 from bmz.zoo.http import Answer, Client, TryAgain
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package, Remote
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
-from bmz.zoo.sizes import sizes_of
 from bmz.zoo.store import Origin, keep_manifest
 from bmz.zoo.transfer import Arrival, Download, Parcel, bring_settled
 

@@ -17,7 +17,7 @@ from bmz.zoo.fetch import FetchReport, WantedFile, fetch_files
 from bmz.zoo.index import load_index
 from bmz.zoo.locate import locate
 from bmz.zoo.settings import ZooSettings
-from bmz.zoo.stamps import sha256_of
+from bmz.zoo.store import sha256_of
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service
@@ -68,7 +68,7 @@ def test_a_whole_cache_is_found_whole(settings: ZooSettings) -> None:
 def test_a_damaged_file_is_found_and_mended_on_its_next_use(
     settings: ZooSettings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bmz.zoo.stamps.SETTLED_S", -60.0)  # stamps are trusted at once
+    monkeypatch.setattr("bmz.zoo.store.SETTLED_S", -60.0)  # stamps are trusted at once
     path = weights_in(settings).with_name(name)
     before = path.read_bytes()
     path.write_bytes(before[:-1] + b"?")

@@ -16,7 +16,6 @@ import pytest
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Event, Note, Progress
-from bmz.zoo.bringing import judge
 from bmz.zoo.cache import verify_cache
 from bmz.zoo.errors import (
     CacheFull,
@@ -29,11 +28,11 @@ from bmz.zoo.errors import (
     Refused,
     Unreachable,
 )
-from bmz.zoo.fetch import FetchReport, WantedFile, fetch_files, sizes_of
+from bmz.zoo.fetch import FetchReport, WantedFile, fetch_files, judge, sizes_of
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
-from bmz.zoo.stamps import Stamp, sha256_of
+from bmz.zoo.store import Stamp, sha256_of
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service
@@ -65,7 +64,7 @@ def content(report: FetchReport, name: str = "weights.onnx") -> bytes:
 
 def settle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make young files count as old."""
-    monkeypatch.setattr("bmz.zoo.stamps.SETTLED_S", -60.0)
+    monkeypatch.setattr("bmz.zoo.store.SETTLED_S", -60.0)
     assert folder.is_dir()
 
 
@@ -230,7 +229,7 @@ def test_a_file_is_hashed_again_only_when_it_was_touched(
         hashed.append(path)
         return sha256_of(path)
 
-    monkeypatch.setattr("bmz.zoo.stamps.sha256_of", noting)
+    monkeypatch.setattr("bmz.zoo.store.sha256_of", noting)
 
     fetch(service, tmp_path)
     untouched = len(hashed)

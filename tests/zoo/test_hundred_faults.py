@@ -21,7 +21,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.zoo.fetch import WantedFile, fetch_files
 from bmz.zoo.locate import locate
 from bmz.zoo.settings import ZooSettings
-from bmz.zoo.stamps import NOTES
+from bmz.zoo.store import NOTES
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service

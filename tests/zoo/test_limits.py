@@ -17,8 +17,7 @@ from bmz.base.progress import nobody
 from bmz.cli.main import status_of
 from bmz.zoo.errors import LimitUnclear, Refused, Unreachable
 from bmz.zoo.fetch import WantedFile, fetch_files
-from bmz.zoo.http import Client
-from bmz.zoo.limits import Handover, TimeLimit, TooSlow
+from bmz.zoo.http import Client, Handover, TimeLimit, TooSlow
 from bmz.zoo.package import Package, Remote
 from bmz.zoo.settings import ANSWER_S, DOWNLOAD_S, ZooSettings, settings_from_environment
 from bmz.zoo.transfer import Parcel, bring

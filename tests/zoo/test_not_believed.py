@@ -17,17 +17,25 @@ import pytest
 from bmz.app import cache as app_cache
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note
+from bmz.zoo.address import is_description
 from bmz.zoo.cache import list_cached, verify_cache
 from bmz.zoo.catalogue import parse_catalogue
 from bmz.zoo.errors import DescriptionDiffers, IndexUnavailable, NotAPackage, Unreachable
 from bmz.zoo.fetch import WantedFile, fetch_files
 from bmz.zoo.index import load_index
 from bmz.zoo.locate import locate
-from bmz.zoo.names import is_description
+from bmz.zoo.package import stand_in
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
-from bmz.zoo.stamps import NOTES, hash_and_stamp
-from bmz.zoo.stand_ins import stand_in
-from bmz.zoo.store import BY_INDEX, BY_USER, Origin, keep_manifest, note_address, read_origin
+from bmz.zoo.store import (
+    BY_INDEX,
+    BY_USER,
+    NOTES,
+    Origin,
+    hash_and_stamp,
+    keep_manifest,
+    note_address,
+    read_origin,
+)
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bmz.zoo.stamps import (
+from bmz.zoo.store import (
     NOTES,
     Stamp,
     distrust,

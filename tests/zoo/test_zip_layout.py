@@ -12,9 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.redteam.zips import VARIANTS, end, written
 
-from bmz.zoo.archive import opened_zip, unpack
+from bmz.zoo.archive import opened_zip, refuse_torn, unpack
 from bmz.zoo.errors import ArchiveRefused, NotAPackage
-from bmz.zoo.zip_layout import refuse_torn
 
 GOOD = written({"a.txt": b"good", "c/a.txt": b"also"})
 EVIL = written({"a.txt": b"evil", "c/a.txt": b"evil"}, pad=400)

@@ -16,7 +16,7 @@ from bmz.zoo.fetch import WantedFile, fetch_files
 from bmz.zoo.index import load_index
 from bmz.zoo.locate import locate
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
-from bmz.zoo.stamps import sha256_of
+from bmz.zoo.store import sha256_of
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service

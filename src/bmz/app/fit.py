@@ -27,8 +27,8 @@ from bmz.image.sample import read_sample
 from bmz.predict.frameworks import usable_formats
 from bmz.results.fit import SHOWN, FitView, ModelFit
 from bmz.results.search import Card
+from bmz.spec.facts import TASKS
 from bmz.spec.model import ModelSpec
-from bmz.spec.task import TASKS
 from bmz.zoo.fetch import fetch_files
 from bmz.zoo.index import Index, IndexEntry, load_index
 from bmz.zoo.locate import STARTER, locate, starter_names
@@ -151,7 +151,7 @@ def read_measured(request: FitRequest, listener: Listener = nobody) -> MeasuredI
 
 def starters() -> Iterator[IndexEntry]:
     """Yield the models that come with bmz in the form of the index."""
-    from bmz.zoo.stamps import sha256_of
+    from bmz.zoo.store import sha256_of
 
     for name in starter_names():
         manifest = locate(STARTER + name).manifest

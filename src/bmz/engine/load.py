@@ -8,16 +8,15 @@ from pathlib import Path
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, nobody
 from bmz.report.fetch_text import ahead_words
+from bmz.spec.code import verified
 from bmz.spec.errors import PackageUnreadable
-from bmz.spec.files import verified
 from bmz.spec.model import ModelSpec, PackagedFile, Weights
 from bmz.spec.stored import read_stored
 from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings, settings_from_environment
-from bmz.zoo.stamps import NOTES, sha256_of
-from bmz.zoo.store import folder_of
+from bmz.zoo.store import NOTES, folder_of, sha256_of
 
 
 def load_model(

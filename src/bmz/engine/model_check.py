@@ -14,7 +14,7 @@ from bmz.plan.weights_choice import choose_weights
 from bmz.predict.frameworks import usable_formats
 from bmz.process.ops import OPS
 from bmz.process.ops_errors import RunsCode, UnknownOp
-from bmz.spec.files import verified
+from bmz.spec.code import verified
 from bmz.spec.model import ModelSpec, TensorSpec
 from bmz.zoo.settings import ZooSettings
 

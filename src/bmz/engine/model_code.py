@@ -75,7 +75,7 @@ def look_into(weights_format: str) -> Look | None:
     """Give what looks into a file of a weights format; None where there is nothing to look for."""
     # each here: `bmz show` of what is not fetched loads no NumPy
     if weights_format == "torchscript":
-        from bmz.predict.script_calls import host_calls
+        from bmz.predict.torchscript import host_calls
 
         return host_calls
     if weights_format == "tensorflow_saved_model_bundle":

@@ -11,7 +11,7 @@ from bmz.engine.output_names import open_by_test
 from bmz.predict.backend import CPU, Backend, Device, Precision
 from bmz.predict.backend import Weights as ToLoad
 from bmz.predict.confined import open_confined
-from bmz.predict.open import open_backend
+from bmz.predict.formats import open_backend
 from bmz.spec.model import ModelSpec, Weights
 
 
@@ -41,7 +41,7 @@ def open_network(  # noqa: PLR0913  (four of them are keywords with defaults)
     NeedsTrust
         The entry runs code and is not permitted to.
     NoBackend, WeightsUnreadable, TensorCountDiffers, OutputsUnclear
-        See ``bmz.predict.open.open_backend``.
+        See ``bmz.predict.formats.open_backend``.
     NotConfinable, ChildRefused, ChildDied
         See ``bmz.predict.confined.open_confined``.
     """

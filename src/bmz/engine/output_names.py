@@ -41,7 +41,7 @@ def open_by_test(
     model : its test tensors are files of the package
     weights_format : as in model descriptions
     to_load : what the backend is opened with
-    opener : loads weights, such as ``bmz.predict.open.open_backend``
+    opener : loads weights, such as ``bmz.predict.formats.open_backend``
     notes_of : gives the folders for our notes; each is read, the last is written to
 
     Raises

@@ -34,7 +34,7 @@ from bmz.image.region import OpenImage
 from bmz.image.sample import read_sample
 from bmz.plan.axis_tiling import AxisTiling, OutputRule
 from bmz.plan.plan import Plan
-from bmz.predict.tile_store import StoredTiles
+from bmz.predict.mosaic import StoredTiles
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.compile_note import NOTE

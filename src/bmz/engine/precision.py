@@ -32,7 +32,7 @@ from bmz.predict.devices import framework_version
 from bmz.predict.formats import runnable
 from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec, Weights
-from bmz.zoo.stamps import sha256_of
+from bmz.zoo.store import sha256_of
 
 CHOICES = Notes.of("precision", 2, PrecisionChoice, one_per_key=True)
 """The key is all that a choice was measured with: weights, device, framework and labels."""

@@ -14,7 +14,7 @@ from bmz.engine.pipeline import labels_of, network_inputs
 from bmz.image.npy import npy_array
 from bmz.predict.cutting import Tensor
 from bmz.process.adapt import cast_within_range
-from bmz.spec.files import verified
+from bmz.spec.code import verified
 from bmz.spec.model import ModelSpec, TensorSpec
 
 Taken = Mapping[str, tuple[AnyArray, str]]

@@ -12,7 +12,7 @@ from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.scratch import PlaneFolder
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
-from bmz.predict.tile_store import TileStore
+from bmz.predict.mosaic import TileStore
 from bmz.predict.tiles import Tiles, fill
 
 

@@ -72,7 +72,7 @@ def open_confined(weights_format: str, weights: Weights, files: Iterable[Path]) 
     Parameters
     ----------
     weights_format : as in model descriptions
-    weights : see ``bmz.predict.open.open_backend``
+    weights : see ``bmz.predict.formats.open_backend``
     files : of the package, which it may read
 
     Raises

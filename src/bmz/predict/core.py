@@ -27,7 +27,7 @@ from bmz.predict.onnx_data import refuse_outside
 from bmz.zoo.archive import damage_told, opened_zip
 
 CORE = "bioimageio.core"
-"""What ``bmz.predict.open.open_backend`` is asked for."""
+"""What ``bmz.predict.formats.open_backend`` is asked for."""
 
 INSTALL = "pip install 'bmz[reference]'"
 

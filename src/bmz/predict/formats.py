@@ -1,4 +1,4 @@
-"""The table of weights formats: which framework runs each, and how to install it."""
+"""Weights formats: which framework runs each, and how its network is opened."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from bmz.predict import keras, onnx, state_dict, tensorflow, torch_network, torchscript
 from bmz.predict.backend import Backend, Device, NoBackend, Precision, Weights
+from bmz.predict.core import CORE, open_core
 from bmz.predict.frameworks import FRAMEWORKS
 
 
@@ -88,3 +89,26 @@ def runnable(weights_format: str) -> WeightsFormat:
     if find_spec(entry.module) is None:
         raise NoBackend(weights_format, f"{entry.module} is not installed", entry.install)
     return entry
+
+
+def open_backend(weights_format: str, weights: Weights) -> Backend:
+    """Load weights into the framework of their format.
+
+    Parameters
+    ----------
+    weights_format : as in model descriptions, such as ``onnx``; or `CORE`, which runs the whole
+        pipeline of a model
+    weights : the file, and what the description says of it
+
+    Raises
+    ------
+    NoBackend
+        The framework is absent; the hint is the line that installs it.
+    WeightsUnreadable
+        The file is absent, corrupt or not of the format.
+    TensorCountDiffers
+        The network has other inputs, or fewer outputs, than the description.
+    """
+    if weights_format == CORE:
+        return open_core(weights)
+    return runnable(weights_format).open(weights)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import NoBackend, WeightsUnreadable
 from bmz.predict.frameworks import FRAMEWORKS
-from bmz.predict.raw_ops import RAW_LAYERS, is_plain_op
+from bmz.predict.graph_ops import RAW_LAYERS, is_plain_op
 from bmz.zoo.archive import opened_zip
 
 Config = dict[str, Any]

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from bmz.base.errors import BmzError
 from bmz.predict.backend import Backend, OutOfMemory, Weights
-from bmz.predict.open import open_backend
+from bmz.predict.formats import open_backend
 from bmz.predict.wire import Block, Broken, Message, Wire, bytes_for
 
 WEIGHTS = TypeAdapter(Weights)

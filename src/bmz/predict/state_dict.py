@@ -12,7 +12,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.predict.architecture import FORMAT, ArchitectureFailed, build_network
 from bmz.predict.backend import OutOfMemory, Weights, WeightsUnreadable
 from bmz.predict.torch_network import TorchBackend, last_line, ready_torch
-from bmz.predict.zip_copy import plain_copy
+from bmz.predict.torchscript import plain_copy
 from bmz.spec.model import Architecture
 
 _EXTRA = "_extra_state"  # what a module keeps beside its tensors, by PyTorch's own convention

@@ -1,19 +1,212 @@
-"""Open networks in TorchScript files."""
+"""TorchScript weights: what they call is looked at, and what was looked at is loaded."""
 
 from __future__ import annotations
 
+import ast
+import pickletools
+import re
+import shutil
+import tempfile
 import warnings
 import zipfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import Weights, WeightsUnreadable
 from bmz.predict.quiet import words_of_network
-from bmz.predict.script_calls import host_calls, speaks
 from bmz.predict.torch_network import TorchBackend, ready_torch
-from bmz.predict.zip_copy import plain_copy
+from bmz.zoo.archive import damage_told, opened_zip
+
+# of the 1730 operators of `aten` and 100 of `prim` in PyTorch 2.13 these leave the tensors alone
+_HOST_WORDS = frozenset(
+    {"from_file", "save", "rpc_async", "rpc_sync", "rpc_remote", "PythonOp", "IgnoredPythonOp"}
+)
+# none of the others has such a word in its name; one of a later PyTorch may
+_HOST_PARTS = re.compile(
+    r"(?:^|_)(?:dump|env|exec|file|files|import|load|open|path|pickle|pyobj|read|remote|rpc|save"
+    r"|socket|system|url|write)(?:_|$)",
+    re.IGNORECASE,
+)
+_KNOWN_OPS = frozenset(
+    {
+        "aten", "mkl", "mkldnn", "mkldnn_prepacked", "onednn", "prim", "prims", "profiler",
+        "quantized", "_quantized", "sparse", "torchvision",
+    }
+)  # fmt: skip
+_KNOWN_CLASSES = frozenset({"mkldnn", "quantized", "sparse", "xnnpack"})
+_CLASS = re.compile(r"\btorch\.classes\.(\w+)")
+_SPEAKS = re.compile(rb"\b(?:print|warn)\(")
+_OLD = "model.json"
+_TEXT = re.compile(rb"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
+# PyTorch writes none of these outside texts, and its compiler reads them otherwise than Python
+_STRANGE = re.compile(rb"[^\x20-\x7e\n\x80-\xff]|[#\\`\"]|\w'|''[\"']")
+# what PyTorch's own reader of pickles knows
+_KNOWN_OPCODES = frozenset(
+    {
+        "APPEND", "APPENDS", "BINFLOAT", "BINGET", "BININT", "BININT1", "BININT2", "BINPERSID",
+        "BINPUT", "BINUNICODE", "BUILD", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "GLOBAL",
+        "LIST", "LONG1", "LONG_BINGET", "LONG_BINPUT", "MARK", "NEWFALSE", "NEWOBJ", "NEWTRUE",
+        "NONE", "PROTO", "REDUCE", "SETITEM", "SETITEMS", "STOP", "TUPLE", "TUPLE1", "TUPLE2",
+        "TUPLE3",
+    }
+)  # fmt: skip
+
+
+def host_calls(path: Path) -> tuple[str, ...]:
+    """Name what in a TorchScript file touches files or the host, or is not known to be harmless.
+
+    Parameters
+    ----------
+    path : the file
+
+    Returns
+    -------
+    tuple of str
+        such as ``torch.from_file``, sorted; empty for a network that computes only
+
+    Raises
+    ------
+    OSError, zipfile.BadZipFile
+        The file cannot be read, or is no zip.
+    ArchiveRefused
+        Its members would swell beyond measure, or programs differ in what it holds.
+    """
+    found: set[str] = set()
+    with damage_told(), opened_zip(path) as archive:
+        for member in archive.infolist():
+            # PyTorch takes no heed of capitals when it looks for a member
+            name = member.filename.lower()
+            if name.endswith(".py"):
+                found.update(_of_source(archive.read(member), name))
+            elif "pkl" in name:
+                found.update(_of_pickle(archive.read(member), name))
+            elif name.rpartition("/")[2] == _OLD:
+                found.add(f"source in the layout of PyTorch 1.0 ({name})")
+    return tuple(sorted(found))
+
+
+def speaks(path: Path) -> bool:
+    """Say whether the source in a TorchScript file prints or warns; `host_calls` has read it."""
+    with opened_zip(path) as archive:
+        sources = (m for m in archive.infolist() if m.filename.lower().endswith(".py"))
+        return any(_SPEAKS.search(archive.read(member)) for member in sources)
+
+
+def _of_source(content: bytes, name: str) -> Iterator[str]:
+    try:
+        tree = ast.parse(content.decode())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        yield f"source that cannot be read ({name})"
+        return
+    if _STRANGE.search(_TEXT.sub(b"''", content)):
+        yield f"source that PyTorch did not write ({name})"
+    owners = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield from _of_attribute(node)
+        elif isinstance(node, ast.Name) and _is_host(node.id, id(node) in owners):
+            yield node.id
+        elif isinstance(node, ast.Call) and _is_getattr(node):
+            # the operator can be named by a text as well
+            words = (arg.value for arg in node.args if isinstance(arg, ast.Constant))
+            yield from (f"getattr {word}" for word in words if word in _HOST_WORDS)
+
+
+def _is_host(name: str, owner: bool) -> bool:  # noqa: FBT001  (beside the name it is plain)
+    # a library of operators under another name would hide what is called
+    return name in _HOST_WORDS or (name in {"torch", "ops"} and not owner)
+
+
+def _of_attribute(node: ast.Attribute) -> Iterator[str]:
+    if node.attr in _HOST_WORDS:
+        yield ast.unparse(node)
+    owner = node.value
+    # `ops.c10d.barrier`; what the authors registered themselves is not there without their code
+    if isinstance(owner, ast.Name) and owner.id == "ops" and node.attr not in _KNOWN_OPS:
+        yield f"ops.{node.attr}"
+    if _HOST_PARTS.search(node.attr) and _is_library(owner):
+        yield ast.unparse(node)
+    if isinstance(owner, ast.Attribute) and owner.attr == "classes":
+        yield from _classes_in(ast.unparse(node))
+
+
+def _is_library(owner: ast.expr) -> bool:
+    if isinstance(owner, ast.Name):
+        return owner.id == "torch"
+    return (
+        isinstance(owner, ast.Attribute)
+        and isinstance(owner.value, ast.Name)
+        and owner.value.id == "ops"
+    )
+
+
+def _is_getattr(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id == "getattr"
+
+
+def _of_pickle(content: bytes, name: str) -> Iterator[str]:
+    """Yield the classes of libraries that a pickle would make, and what hides them."""
+    try:
+        for opcode, value, _ in pickletools.genops(BytesIO(content)):
+            if opcode.name not in _KNOWN_OPCODES:
+                yield f"pickle that PyTorch did not write ({name})"
+                return
+            if isinstance(value, str):
+                # a GLOBAL is a module and a name in it
+                yield from _classes_in(value.replace(" ", "."))
+    except (ValueError, UnicodeDecodeError):
+        yield f"pickle that cannot be read ({name})"
+
+
+def _classes_in(text: str) -> Iterator[str]:
+    known = list(_CLASS.finditer(text))
+    for match in known:
+        if match[1] not in _KNOWN_CLASSES:
+            yield f"torch.classes.{match[1]}"
+    if "classes" in _CLASS.sub("", text) and "torch" in text:
+        yield f"the type {text!r}"
+
+
+_PIECE = 2**20  # bytes
+
+
+@contextmanager
+def plain_copy(path: Path, suffix: str = "") -> Iterator[Path]:
+    """Write the members of a zip into a new one, stored, and remove it after.
+
+    Parameters
+    ----------
+    path : of the zip
+    suffix : of the name of the copy, such as ``.keras``
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        It is none, or damaged.
+    ArchiveRefused
+        See ``bmz.zoo.archive.opened_zip``.
+    OSError
+        It cannot be read, or the copy not be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="bmz-weights-") as folder:
+        copy = Path(folder) / f"weights{suffix}"
+        with damage_told(), opened_zip(path) as old, zipfile.ZipFile(copy, "w") as new:
+            for member in old.infolist():
+                if not member.is_dir():
+                    _add(old, member, new)
+        yield copy
+
+
+def _add(old: zipfile.ZipFile, member: zipfile.ZipInfo, new: zipfile.ZipFile) -> None:
+    entry = zipfile.ZipInfo(member.filename)  # of one time for all: nothing else is kept
+    entry.file_size = member.file_size  # so that large ones are written as such
+    with old.open(member) as source, new.open(entry, "w") as target:
+        shutil.copyfileobj(source, target, _PIECE)
+
 
 _CONVOLUTION_INPUTS = 13  # the last one is `allow_tf32`
 

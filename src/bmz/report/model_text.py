@@ -11,9 +11,9 @@ from bmz.report.document_text import document_text
 from bmz.report.facts_text import facts_rows, facts_values
 from bmz.report.steps_text import step_words
 from bmz.results.show import ModelView, WeightsView
+from bmz.spec.facts import dims_of, task_of
 from bmz.spec.model import AxisSpec, TensorSpec
 from bmz.spec.pixels import model_pixel_um
-from bmz.spec.task import dims_of, task_of
 
 if TYPE_CHECKING:
     from bmz.results.documents import ShowDocument, ShownRecipe, Tensor

@@ -23,9 +23,9 @@ from bmz.results.search import Status
 from bmz.results.show import ToolReport, WeightsView
 from bmz.results.test import ModelCheck
 from bmz.spec.model import Citation
-from bmz.zoo.bringing import FetchedFile
 from bmz.zoo.cache import FileState
-from bmz.zoo.cached import CachedPackage
+from bmz.zoo.fetch import FetchedFile
+from bmz.zoo.store import CachedPackage
 from bmz.zoo.trust import Trusted
 
 

@@ -1,4 +1,4 @@
-"""What of a weights entry is code, and under which sha256 it may be trusted."""
+"""Files of a package, verified before they are used, and the code among them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from bmz.spec.errors import FileMissing, HashDiffers, PathLeavesPackage
 from bmz.spec.model import Architecture, PackagedFile, Weights
 
 KNOWN_LIBRARIES = (
@@ -145,3 +146,31 @@ def imports_of(path: Path) -> tuple[str, ...] | None:
         elif isinstance(node, ast.ImportFrom):
             found.append("." * node.level + (node.module or ""))
     return tuple(dict.fromkeys(name.partition(".")[0] or name for name in found))
+
+
+def verified(file: PackagedFile, what: str, folder: Path) -> PackagedFile:
+    """Give `file` back when it is there, inside, and has the sha256 that the manifest states.
+
+    Parameters
+    ----------
+    file : of the package
+    what : its part, for the message, such as ``"onnx weights"``
+    folder : of the package, out of which no link may lead
+
+    Raises
+    ------
+    FileMissing, HashDiffers
+        It is not there, or is another file.
+    PathLeavesPackage
+        It is a link, or lies behind one, that leads out of the folder.
+    """
+    if not file.path.is_file():
+        raise FileMissing(file.path, what)
+    if folder.resolve() not in file.path.resolve().parents:
+        raise PathLeavesPackage(folder, str(file.path.resolve()))
+    if file.sha256:
+        with file.path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != file.sha256.lower():
+            raise HashDiffers(file.path, file.sha256, found)
+    return file

@@ -1,13 +1,16 @@
-"""Curated facts: what is known of the zoo's models beyond their descriptions, with its source."""
+"""Curated facts on models of the zoo, and what task a model is for."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
+
+from bmz.spec.model import ModelSpec
 
 T = TypeVar("T")
 
@@ -57,7 +60,7 @@ class Facts:
 
     Parameters
     ----------
-    task : as ``bmz.spec.task.TASKS`` names them
+    task : as ``bmz.spec.facts.TASKS`` names them
     recipe : the way to labels
     output_channels : the meaning of each channel of the output that becomes labels
     pixel_um : pixel size in um of the images it was made for, along z, y, x
@@ -118,3 +121,51 @@ def _facts(entry: Mapping[str, Any]) -> Facts:
 def _fact(name: str, told: Mapping[str, Any]) -> Fact[Any]:
     read = _READ.get(name)
     return Fact(read(told["value"]) if read else told["value"], told["source"])
+
+
+_TAGS: Mapping[str, tuple[str, ...]] = {
+    "denoising": ("denoising",),
+    "super-resolution": ("super-resolution", "upsampling"),
+    "image-restoration": ("image-restoration", "restoration", "image-reconstruction"),
+    "in-silico-labeling": ("in-silico-labeling", "in-silico-labelling"),
+    "image-to-image": ("image-to-image",),
+    "semantic-unmixing": ("semantic-unmixing", "splitting"),
+    "spot-detection": ("spot-detection",),
+    "classification": ("classification",),
+    "feature-extraction": ("feature-extraction",),
+    "instance-segmentation": (
+        "instance-segmentation",
+        "cell-segmentation",
+        "nuclei-segmentation",
+        "nucleus-segmentation",
+    ),
+    "semantic-segmentation": ("semantic-segmentation",),
+}
+"""Task and the tags that name it; the first that fits counts.
+
+``image-classification`` is not among them: in the zoo it is worn by a segmenting model only.
+"""
+
+TASKS = (*_TAGS, "segmentation")
+"""Every task that `task_of` may give."""
+
+
+def task_of(model: ModelSpec) -> str | None:
+    """Give the task that the tags of a model name; None where nothing names one.
+
+    Where no tag is the name of a task, the curated facts tell it. Failing these, the word
+    segmentation in a tag, or in the name of the model, makes it plain ``segmentation``.
+    """
+    tags = {re.sub(r"[\s_]+", "-", tag.strip().lower()) for tag in model.tags}
+    named = next((task for task, words in _TAGS.items() if tags & set(words)), None)
+    known = facts_of(model.alias) if named is None and model.alias else None
+    if known is not None and known.task is not None:
+        return known.task.value
+    if named is None and any("segmentation" in text for text in (*tags, model.name.lower())):
+        return "segmentation"
+    return named
+
+
+def dims_of(model: ModelSpec) -> str | None:
+    """Give ``2d`` or ``3d`` by the spatial axes of the inputs; None without y and x."""
+    return {"yx": "2d", "zyx": "3d"}.get(model.space)

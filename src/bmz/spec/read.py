@@ -1,24 +1,201 @@
-"""Read a manifest; the only module that imports bioimageio.spec."""
+"""Read a description: guarded YAML, a known format, and then a model."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bmz.spec.errors import PackageInvalid, PackageNewer, PackageUnreadable
-from bmz.spec.format_version import FormatVersion, dotted, format_version, unknown_words
 from bmz.spec.model import ModelSpec
-from bmz.spec.repair import repaired
 from bmz.spec.tolerance import with_lists_of_outputs
-from bmz.spec.translate import Source, translate
-from bmz.spec.yaml_guard import fault_of
+from bmz.spec.translate import Source, repaired, translate
 
 if TYPE_CHECKING:
     from bioimageio.spec.model.v0_5 import ModelDescr
+
+
+OLDEST = (0, 3)
+"""Of what bioimageio.spec turns into the format of today."""
+
+NEWEST = (0, 5)
+"""What is translated here; the last number is that of the installed bioimageio.spec."""
+
+_VERSION = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?((?:[a-z.+-][a-z0-9.+-]*)?)")
+
+
+@dataclass(frozen=True)
+class FormatVersion:
+    """The format of a description.
+
+    Parameters
+    ----------
+    text : as written
+    numbers : the same as numbers, such as (0, 5, 4)
+    known : the newest that can be read
+    """
+
+    text: str
+    numbers: tuple[int, int, int]
+    known: tuple[int, int, int]
+
+    @property
+    def newer(self) -> bool:
+        """Say whether it is newer than what is known, if only by its last number."""
+        return self.numbers > self.known
+
+    @property
+    def why_newer(self) -> str:
+        """Say that it is newer, as a sentence without its end."""
+        return f"it is written in format {self.text}, and {dotted(self.known)} is the newest known"
+
+
+def format_version(
+    manifest: Path, content: Mapping[str, Any], known: tuple[int, int, int]
+) -> FormatVersion:
+    """Read the format of a description that is not validated yet.
+
+    A description that is newer by its last number alone is given back: it may well be readable.
+
+    Parameters
+    ----------
+    known : the newest format of the installed bioimageio.spec
+
+    Raises
+    ------
+    PackageInvalid
+        It names no format, or one that is too old.
+    PackageNewer
+        It is written in a format of which nothing is known here.
+    """
+    if "format_version" not in content:
+        raise PackageInvalid(manifest, "it does not say its format_version")
+    written = content["format_version"]
+    if not isinstance(written, str):
+        raise PackageInvalid(manifest, f"its format_version is {_kind(written)}; {_WANTED}")
+    match = _VERSION.fullmatch(written.strip())
+    if match is None:
+        raise PackageInvalid(manifest, f"its format_version is '{written[:40]}'; {_WANTED}")
+    major, minor, patch = (int(part or 0) for part in match.groups()[:3])
+    found = FormatVersion(written, (major, minor, patch), known)
+    if found.numbers[:2] > NEWEST:
+        raise PackageNewer(manifest, found.why_newer)
+    if match[3] is None or match[4]:
+        raise PackageInvalid(manifest, f"its format_version is '{written[:40]}'; {_WANTED}")
+    if found.numbers[:2] < OLDEST:
+        older = f"it is written in format {written}, which is older than {dotted(OLDEST)}"
+        raise PackageInvalid(manifest, older)
+    return found
+
+
+_WANTED = "wanted text of three numbers, such as '0.5.4'"
+
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (bool, "a truth value"),
+    ((int, float), "a number"),
+    (list, "a list"),
+    (Mapping, "a mapping"),
+)
+
+
+def _kind(written: object) -> str:
+    if written is None:
+        return "empty"
+    name = next((word for kind, word in _KINDS if isinstance(written, kind)), "no text")
+    return f"{name}, {written}" if isinstance(written, int | float) else name
+
+
+def dotted(numbers: tuple[int, ...]) -> str:
+    """Write the numbers of a version with dots."""
+    return ".".join(map(str, numbers))
+
+
+def unknown_words(content: Mapping[str, Any], where: list[tuple[str | int, ...]]) -> list[str]:
+    """Name the steps, axes and weights formats of a description that its validator does not know.
+
+    Parameters
+    ----------
+    content : of the manifest
+    where : places that the validator refuses since they have a kind that it does not know
+    """
+    found = (_unknown(content, place) for place in where)
+    return list(dict.fromkeys(word for word in found if word))
+
+
+def _unknown(content: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
+    if len(place) == 2 and place[0] == "weights":  # noqa: PLR2004  (weights.FORMAT)
+        return f"the weights format '{str(place[1])[:40]}'"
+    kinds = {"preprocessing": "step", "postprocessing": "step", "axes": "axis type"}
+    kind = next((kinds[str(part)] for part in place if part in kinds), None)
+    node: Any = content
+    for part in place:
+        try:
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            return ""  # the validator has a branch of its own in this place
+    if kind is None or not isinstance(node, Mapping):
+        return ""
+    names = ("type",) if kind == "axis type" else ("id", "name")
+    name = next((str(node[key]) for key in names if key in node), "")
+    return f"the {kind} '{name[:40]}'" if name else ""
+
+
+MOST_BYTES = 2**23
+"""The largest manifest of the zoo has a hundredth of this."""
+
+MOST_DEPTH = 64
+"""Mappings and lists within each other; those of the zoo reach ten."""
+
+MOST_NODES = 500_000
+"""Values after every alias stands for what it names."""
+
+
+def fault_of(text: str) -> str:
+    """Say why a text is not built; empty when it may be.
+
+    Aliases are counted as what they stand for, so that a few lines that would swell to gigabytes
+    are found before anything swells.
+
+    Raises
+    ------
+    ruyaml.error.YAMLError
+        It is no YAML.
+    """
+    from ruyaml import YAML
+
+    if len(text) > MOST_BYTES:
+        return f"it is longer than {MOST_BYTES} characters"
+    return _fault_of_events(YAML(typ="safe", pure=True).parse(text))
+
+
+def _fault_of_events(events: Iterable[Any]) -> str:
+    named: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
+    for event in events:
+        kind, anchor = type(event).__name__, getattr(event, "anchor", None)
+        if kind in {"MappingStartEvent", "SequenceStartEvent"}:
+            open_nodes.append((anchor, 1))
+            if len(open_nodes) > MOST_DEPTH:
+                return f"it is nested deeper than {MOST_DEPTH} levels"
+            continue
+        if kind in {"MappingEndEvent", "SequenceEndEvent"}:
+            anchor, size = open_nodes.pop()
+        elif kind in {"ScalarEvent", "AliasEvent"}:
+            size = named.get(anchor or "", 1) if kind == "AliasEvent" else 1
+        else:
+            continue
+        if anchor and kind != "AliasEvent":
+            named[anchor] = size
+        above, held = open_nodes.pop()
+        open_nodes.append((above, held + size))
+        if held + size > MOST_NODES:
+            return f"its aliases would swell it to more than {MOST_NODES} values"
+    return ""
 
 
 _UNKNOWN_KIND = frozenset({"union_tag_invalid", "extra_forbidden"})
@@ -28,8 +205,8 @@ _UNKNOWN_KIND = frozenset({"union_tag_invalid", "extra_forbidden"})
 def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     """Read and validate a manifest of format 0.4 or 0.5.
 
-    Files are neither opened nor hashed here (see ``bmz.spec.files``) and nothing is fetched.
-    Harmless mistakes of format 0.4 are mended (see ``bmz.spec.repair``), each with a remark.
+    Files are neither opened nor hashed here (see ``bmz.spec.code``) and nothing is fetched.
+    Harmless mistakes of format 0.4 are mended (see ``bmz.spec.translate``), each with a remark.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Open a zip of others, safely, and unpack a package once into the cache."""
+"""Zip archives: what is looked at is what is unpacked, and packages are found in them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,198 @@ import tempfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
+from bmz.base.progress import Listener
 from bmz.zoo.errors import ArchiveRefused, NotAPackage
-from bmz.zoo.zip_layout import refuse_torn
+from bmz.zoo.http import Client
+from bmz.zoo.package import silent
+from bmz.zoo.store import (
+    MANIFESTS,
+    Origin,
+    alone,
+    files_in,
+    folder_of,
+    hash_and_stamp,
+    keep_manifest,
+    keeping,
+    kept_manifest,
+    key_of,
+    note_address,
+    noted_address,
+    renew_origin,
+    sha256_of,
+)
+from bmz.zoo.transfer import Parcel, bring
+
+_END = struct.Struct("<4s4H2LH")
+_END_64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR_64 = struct.Struct("<4sLQL")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_LONGEST_COMMENT = 2**16 - 1
+_IN_64 = 2**32 - 1  # stands where the true number is one of 64 bits, in another place
+_COUNT_IN_64 = 2**16 - 1
+_DESCRIBED = 1 << 3  # the sizes follow the member
+_SAME_FLAGS = 1 | _DESCRIBED | 1 << 11  # encrypted, sizes that follow, names in UTF-8
+_DESCRIPTORS = (12, 16, 20, 24)  # bytes: with and without signature, sizes of 32 and 64 bits
+
+
+@dataclass(frozen=True)
+class _Directory:
+    start: int
+    end: int
+    count: int
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What the directory says of a member, and how much of the file it takes for itself."""
+
+    name: bytes
+    flags: int
+    method: int
+    sizes: tuple[int, int]
+    offset: int
+
+
+class _Torn(ValueError):  # noqa: N818  (its caller tells which file)
+    """The parts do not fit together."""
+
+
+def refuse_torn(path: Path, members: Sequence[zipfile.ZipInfo], called: Path | str = "") -> None:
+    """Look that other programs find the same members in a zip that `zipfile` has found.
+
+    Parameters
+    ----------
+    path : of a zip
+    members : what `zipfile` lists, in its order
+    called : what the user calls the file, when that is not its path
+
+    Raises
+    ------
+    ArchiveRefused
+        It has bytes before, between or after its parts, parts that overlap, two directories, or a
+        member that its directory tells otherwise than the member itself.
+    """
+    try:
+        with path.open("rb") as stream:
+            directory = _directory(stream)
+            entries = list(_entries(stream, directory, members))
+            _refuse_gaps(stream, entries, directory)
+    except (_Torn, struct.error) as why:
+        words = f"its parts do not fit together ({why}), so programs differ in what it holds"
+        raise ArchiveRefused(called or path, words) from why
+
+
+def _directory(stream: BinaryIO) -> _Directory:
+    size = stream.seek(0, 2)
+    start = stream.seek(max(size - _END.size - _LONGEST_COMMENT, 0))
+    tail = stream.read()
+    place = tail.rfind(b"PK\5\6")
+    if place < 0 or len(tail) - place < _END.size:
+        raise _Torn("it has no end")
+    _, disk, first, here, count, length, offset, comment = _END.unpack_from(tail, place)
+    if place + _END.size + comment != len(tail):
+        raise _Torn("bytes follow its end")
+    if disk or first or here != count:
+        raise _Torn("it is one of several volumes")
+    told, end = (count, length, offset), start + place
+    if end >= _LOCATOR_64.size and _read(stream, end - _LOCATOR_64.size, 4) == b"PK\6\7":
+        told, end = _told_in_64(stream, end - _LOCATOR_64.size, told)
+    if told[2] + told[1] != end:
+        raise _Torn("its directory does not lie before its end")
+    return _Directory(told[2], end, told[0])
+
+
+def _told_in_64(
+    stream: BinaryIO, locator: int, short: tuple[int, int, int]
+) -> tuple[tuple[int, int, int], int]:
+    _, _, offset, _ = _LOCATOR_64.unpack(_read(stream, locator, _LOCATOR_64.size))
+    if offset + _END_64.size != locator:
+        raise _Torn("its second end lies elsewhere")
+    sign, length, *_, here, count, size, start = _END_64.unpack(_read(stream, offset, _END_64.size))
+    if sign != b"PK\6\6" or length + 12 != _END_64.size or here != count:
+        raise _Torn("its second end is none")
+    told = (count, size, start)
+    for one, other, stands_for in zip(short, told, (_COUNT_IN_64, _IN_64, _IN_64), strict=True):
+        if one not in {other, stands_for}:
+            raise _Torn("its two ends differ")
+    return told, offset
+
+
+def _entries(
+    stream: BinaryIO, directory: _Directory, members: Sequence[zipfile.ZipInfo]
+) -> Iterator[_Entry]:
+    if directory.count != len(members):
+        raise _Torn(f"{directory.count} members are told and {len(members)} listed")
+    content = _read(stream, directory.start, directory.end - directory.start)
+    place = 0
+    for member in members:
+        sign, _, _, flags, method, *_, name, extra, comment, _, _, _, offset = _ENTRY.unpack_from(
+            content, place
+        )
+        if sign != b"PK\1\2":
+            raise _Torn("its directory is broken")
+        if offset not in {member.header_offset, _IN_64}:
+            raise _Torn(f"'{member.filename}' is looked for in two places")
+        place += _ENTRY.size
+        yield _Entry(
+            content[place : place + name], flags, method,
+            (member.compress_size, member.file_size), member.header_offset,
+        )  # fmt: skip
+        place += name + extra + comment
+    if place != len(content):
+        raise _Torn("its directory is longer than its members")
+
+
+def _refuse_gaps(stream: BinaryIO, entries: list[_Entry], directory: _Directory) -> None:
+    ordered = sorted(entries, key=lambda entry: entry.offset)
+    starts = [entry.offset for entry in ordered]
+    ends: tuple[int, ...] = (0,)
+    for entry, start in zip(ordered, starts, strict=True):
+        if start not in ends:
+            raise _Torn(f"bytes before '{_shown(entry)}' belong to none or to two members")
+        ends = _ends(stream, entry)
+    if directory.start not in ends:
+        raise _Torn("bytes before its directory belong to none or to two members")
+
+
+def _ends(stream: BinaryIO, entry: _Entry) -> tuple[int, ...]:
+    """Give where a member may end, the bytes that describe it included."""
+    header = _LOCAL.unpack(_read(stream, entry.offset, _LOCAL.size))
+    sign, _, flags, method, _, _, _, packed, unpacked, name, extra = header
+    same = (
+        sign == b"PK\3\4"
+        and method == entry.method
+        and (flags ^ entry.flags) & _SAME_FLAGS == 0
+        and _read(stream, entry.offset + _LOCAL.size, name) == entry.name
+        and b"\0" not in entry.name
+    )
+    unknown = {0, _IN_64} if flags & _DESCRIBED else {_IN_64}
+    if not same or any(
+        size not in {told, *unknown}
+        for size, told in zip((packed, unpacked), entry.sizes, strict=True)
+    ):
+        raise _Torn(f"'{_shown(entry)}' is told otherwise where it lies")
+    end = entry.offset + _LOCAL.size + name + extra + entry.sizes[0]
+    if flags & _DESCRIBED:
+        return tuple(end + length for length in _DESCRIPTORS)
+    return (end,)
+
+
+def _read(stream: BinaryIO, place: int, length: int) -> bytes:
+    stream.seek(place)
+    return stream.read(length)
+
+
+def _shown(entry: _Entry) -> str:
+    return entry.name.decode("utf-8", "replace")
+
 
 MOST_FILES = 10_000
 """A package has tens of files; a SavedModel or Zarr inside has hundreds."""
@@ -102,7 +288,7 @@ def opened_zip(path: Path, called: Path | str = "") -> Iterator[zipfile.ZipFile]
     zipfile.BadZipFile
         It is none; what else may be raised for a damaged one, see `damage_told`.
     ArchiveRefused
-        See `refuse_unsafe` and ``bmz.zoo.zip_layout.refuse_torn``.
+        See `refuse_unsafe` and ``bmz.zoo.archive.refuse_torn``.
     OSError
         It cannot be read.
     """
@@ -169,3 +355,77 @@ def _refuse_twins(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
         if place in seen:
             raise ArchiveRefused(archive, f"member '{member.filename}' is in it twice")
         seen.add(place)
+
+
+def adopt_zip(
+    client: Client, url: str, model: str, listener: Listener, *, again: bool = False
+) -> Path:
+    """Download a zip, take its files into the cache, and give the manifest there.
+
+    Parameters
+    ----------
+    again : load it even if it is kept, since a file of it is damaged
+
+    Raises
+    ------
+    NotAPackage, ArchiveRefused
+        It is no zip, an unsafe one, or has no manifest.
+    Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
+        It cannot be had, or not be kept.
+    """
+    settings = client.settings
+    room = settings.cache / "arrivals" / key_of(url)
+    lock = settings.cache / "locks" / f"{key_of(url)}.lock"
+    with keeping(settings), alone(lock, listener, model):
+        kept = kept_manifest(settings, noted_address(settings, url) or "")
+        if kept is not None and not again:
+            renew_origin(kept.parent, Origin(model, "", url, is_zip=True))
+            return kept
+        arrival = bring(client, Parcel(silent(url), room, model), None, listener)
+        if arrival.path is None:  # without a sha256 whatever came is wanted
+            raise NotAPackage(url, "nothing came")
+        try:
+            unpacked = unpack(arrival.path, settings.cache, called=url)
+            try:
+                return _take_over(client, unpacked, Origin(model, "", url, is_zip=True))
+            finally:
+                shutil.rmtree(unpacked, ignore_errors=True)
+        finally:  # what is no package must not be taken for it the next time
+            shutil.rmtree(room, ignore_errors=True)
+
+
+def _take_over(client: Client, unpacked: Path, origin: Origin) -> Path:
+    found = top_manifest(unpacked, called=origin.url)
+    sha256 = sha256_of(found)
+    folder = folder_of(client.settings.cache, sha256)
+    for name in files_in(found.parent):
+        if name == found.name:
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (found.parent / name).replace(folder / name)
+        hash_and_stamp(folder, name)
+    # last, so that a package that is there has all its files
+    manifest = keep_manifest(client.settings, found.read_bytes(), found.name, origin)
+    note_address(client.settings, origin.url, sha256)
+    return manifest
+
+
+def top_manifest(folder: Path, *, called: Path | str = "") -> Path:
+    """Find the manifest in `folder`, or in the only folders within it.
+
+    Parameters
+    ----------
+    folder : of a package, or a zip unpacked
+    called : what the user calls it, when that is not its path
+
+    Raises
+    ------
+    NotAPackage
+        There is none.
+    """
+    tops = [folder, *(p for p in sorted(folder.iterdir()) if p.is_dir())]
+    for top in tops:
+        for name in MANIFESTS:
+            if (top / name).is_file():
+                return top / name
+    raise NotAPackage(called or folder, f"it holds none of {', '.join(MANIFESTS)}")

@@ -1,22 +1,264 @@
-"""Look after the cache: is it whole, remove; with what lists it and carries it elsewhere."""
+"""What users do with the cache: list, verify, clear, and carry it to another computer."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from bmz.zoo.cached import CachedPackage, choose, list_cached
-from bmz.zoo.carry import Carried, export_archive, import_archive
+from bmz.base.files import whole_file, writable_folder
+from bmz.base.notes import value_of
+from bmz.zoo.address import is_description
+from bmz.zoo.archive import damage_told, refuse_unsafe
 from bmz.zoo.catalogue import kept_catalogue
-from bmz.zoo.names import is_description
+from bmz.zoo.errors import CacheDamaged, ExportDamaged
+from bmz.zoo.package import stand_in
 from bmz.zoo.settings import ZooSettings, settings_from_environment
-from bmz.zoo.stamps import NOTES, distrust, hash_and_stamp, read_stamp, sha256_of
-from bmz.zoo.stand_ins import stand_in
-from bmz.zoo.store import MANIFESTS, ORIGIN, files_in, keeping, read_origin
+from bmz.zoo.store import (
+    MANIFESTS,
+    NOTES,
+    ORIGIN,
+    SHA256,
+    CachedPackage,
+    Origin,
+    choose,
+    distrust,
+    files_in,
+    folder_of,
+    hash_and_stamp,
+    inside,
+    keeping,
+    list_cached,
+    note_origin,
+    read_origin,
+    read_stamp,
+    seen,
+    sha256_of,
+    stamp_as,
+)
+
+SCHEMA = "bmz.cache-export/1"
+
+CONTENTS = "bmz-cache.json"
+"""The member that lists all others with their sha256."""
+
+_BESIDE = ("index", "addresses")
+"""Folders of the cache that are carried as they are, so that names are found there as here."""
+
+_PIECE = 2**20
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What was exported or imported.
+
+    Parameters
+    ----------
+    packages : sha256 of the manifests
+    files, bytes : of the packages
+    """
+
+    archive: Path
+    packages: tuple[str, ...]
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file of the cache; `path` is below its folder, with ``/``."""
+
+    path: str
+    sha256: str
+    bytes: int
+    mtime: float
+
+
+def export_archive(settings: ZooSettings, archive: Path, words: Sequence[str] = ()) -> Carried:
+    """Write one archive with packages and the index, for a machine without a network.
+
+    The manifests of all other models go with it, so that search works there. Every file is
+    hashed; nothing appears at `archive` until it is whole.
+
+    Parameters
+    ----------
+    words : ids or sha256 (12 letters do); all packages when empty
+
+    Raises
+    ------
+    NotCached, CacheDamaged
+        One of `words` is not there, or a file is no longer what it was.
+    FolderNotWritable
+        `archive` cannot be made.
+    """
+    named = {package.sha256 for package in choose(settings, words)}
+    packages = choose(settings, ())
+    members: list[_Member] = []
+    writable_folder(archive.absolute().parent)
+    with whole_file(archive) as temporary:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as opened:
+            for package in packages:
+                members += _add(opened, package, whole=package.sha256 in named)
+            beside = [_member(settings.cache, path) for path in _beside(settings.cache)]
+            for member in beside:
+                opened.write(settings.cache / member.path, member.path)
+            opened.writestr(CONTENTS, _contents(packages, members, beside))
+        size = sum(member.bytes for member in members)
+    return Carried(archive, tuple(package.sha256 for package in packages), len(members), size)
+
+
+def _add(opened: zipfile.ZipFile, package: CachedPackage, *, whole: bool) -> list[_Member]:
+    cache = package.folder.parents[1]
+    found = []
+    for name in files_in(package.folder):
+        if not whole and name not in MANIFESTS:
+            continue
+        member = _member(cache, package.folder / name)
+        stamp = read_stamp(package.folder, name)
+        wanted = member.sha256
+        if stamp is not None:
+            wanted = stamp.sha256 if stamp.allowed else stamp.first
+        if member.sha256 != wanted:
+            raise CacheDamaged(package.id, name, wanted=wanted, found=member.sha256)
+        opened.write(package.folder / name, member.path)
+        found.append(member)
+    return found
+
+
+def _member(cache: Path, path: Path) -> _Member:
+    about = path.stat()
+    return _Member(
+        path.relative_to(cache).as_posix(), sha256_of(path), about.st_size, about.st_mtime
+    )
+
+
+def _beside(cache: Path) -> list[Path]:
+    return [path for top in _BESIDE for path in sorted((cache / top).rglob("*.json"))]
+
+
+def _contents(
+    packages: Sequence[CachedPackage], members: list[_Member], beside: list[_Member]
+) -> str:
+    origins = {
+        package.sha256: asdict(read_origin(package.folder) or Origin(package.id, "", ""))
+        for package in packages
+    }
+    files = [asdict(member) for member in (*members, *beside)]
+    return json.dumps({"schema": SCHEMA, "packages": origins, "files": files}, indent=1)
+
+
+def import_archive(settings: ZooSettings, archive: Path) -> Carried:
+    """Take an exported archive into the cache; every hash is verified before anything moves.
+
+    A file that is here already and whole stays as it is.
+
+    Raises
+    ------
+    ExportDamaged, ArchiveRefused
+        It is no export, a file differs from its sha256, or it would leave its folder.
+    CacheFull, CacheUnwritable
+        It cannot be kept.
+    """
+    with keeping(settings):
+        settings.cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".importing-", dir=settings.cache) as temporary:
+            try:
+                with damage_told(), zipfile.ZipFile(archive) as opened:
+                    origins, members = _read_contents(archive, opened)
+                    for member in members:
+                        _extract(archive, opened, member, Path(temporary))
+            except (zipfile.BadZipFile, KeyError, FileNotFoundError) as why:
+                raise ExportDamaged(archive, f"it is no whole export ({why})") from why
+            return _take_over(settings, archive, Path(temporary), origins, members)
+
+
+def _read_contents(
+    archive: Path, opened: zipfile.ZipFile
+) -> tuple[dict[str, Origin], list[_Member]]:
+    refuse_unsafe(archive, opened.infolist())
+    try:
+        content: dict[str, Any] = json.loads(opened.read(CONTENTS))
+        if content["schema"] != SCHEMA:
+            raise ExportDamaged(archive, f"wanted {SCHEMA}, found {content['schema']}")
+        origins = {sha256: value_of(Origin, said) for sha256, said in content["packages"].items()}
+        members = [value_of(_Member, said) for said in content["files"]]
+    except (ValueError, TypeError, AttributeError, RecursionError) as why:
+        raise ExportDamaged(archive, f"its list cannot be read ({why})") from why
+    for member in members:
+        _must_belong(archive, member, origins)
+    return origins, members
+
+
+def _must_belong(archive: Path, member: _Member, origins: dict[str, Origin]) -> None:
+    parts = inside(str(archive), member.path).parts
+    if parts[0] == "packages" and len(parts) > 2 and parts[1] in origins:  # noqa: PLR2004
+        inside(str(archive), "/".join(parts[2:]))
+        named = SHA256.fullmatch(parts[1]) is not None
+        if named and (
+            parts[2:] not in {(name,) for name in MANIFESTS} or parts[1] == member.sha256
+        ):
+            return
+        raise ExportDamaged(archive, f"'{member.path}' is not the manifest of its folder")
+    if parts[0] not in _BESIDE or not member.path.endswith(".json"):
+        raise ExportDamaged(archive, f"'{member.path}' is no part of a cache")
+
+
+def _extract(archive: Path, opened: zipfile.ZipFile, member: _Member, into: Path) -> None:
+    target = into / member.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with opened.open(member.path) as packed, target.open("wb") as unpacked:
+        while piece := packed.read(_PIECE):
+            digest.update(piece)
+            unpacked.write(piece)
+    found = digest.hexdigest()
+    if found != member.sha256:
+        why = f"'{member.path}' has sha256 {found}, wanted {member.sha256}"
+        raise ExportDamaged(archive, why)
+
+
+def _take_over(
+    settings: ZooSettings,
+    archive: Path,
+    unpacked: Path,
+    origins: dict[str, Origin],
+    members: list[_Member],
+) -> Carried:
+    in_packages = [member for member in members if member.path.startswith("packages/")]
+    # manifests last, so that a package that is there has all its files
+    for member in sorted(in_packages, key=lambda member: Path(member.path).name in MANIFESTS):
+        _, sha256, name = member.path.split("/", 2)
+        folder = folder_of(settings.cache, sha256)
+        own = seen(folder, name)
+        if own is None or own.sha256 != own.first:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (unpacked / member.path).replace(folder / name)
+            stamp_as(folder, name, member.sha256)
+    for sha256, origin in origins.items():
+        folder = folder_of(settings.cache, sha256)
+        if read_origin(folder) is None:
+            note_origin(folder, origin)
+    for member in members:
+        if member not in in_packages:
+            _newer_wins(unpacked / member.path, settings.cache / member.path, member.mtime)
+    size = sum(member.bytes for member in in_packages)
+    return Carried(archive, tuple(origins), len(in_packages), size)
+
+
+def _newer_wins(new: Path, own: Path, mtime: float) -> None:
+    if own.is_file() and own.stat().st_mtime >= mtime:
+        return
+    own.parent.mkdir(parents=True, exist_ok=True)
+    os.utime(new, (mtime, mtime))
+    new.replace(own)
+
 
 __all__ = [
     "CachedPackage",

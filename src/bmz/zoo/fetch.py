@@ -1,20 +1,260 @@
-"""Bring the files of a package beside its manifest, each verified."""
+"""Bring the files of a package into the cache, one by one or several at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
+from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, nobody
-from bmz.zoo.bringing import Action, FetchedFile, Job, WantedFile, bring_beside, judge
-from bmz.zoo.errors import FileNotInPackage, HashRefused
+from bmz.zoo.archive import adopt_zip
+from bmz.zoo.errors import FileNotInPackage, HashRefused, Offline, Refused, Unreachable
 from bmz.zoo.http import Client
-from bmz.zoo.package import Package
+from bmz.zoo.package import Package, Remote, stand_in
 from bmz.zoo.settings import ZooSettings
-from bmz.zoo.sizes import sizes_of
-from bmz.zoo.stamps import NOTES, seen, sha256_of
-from bmz.zoo.stand_ins import stand_in
-from bmz.zoo.store import alone, inside, keeping, key_of
+from bmz.zoo.store import (
+    NOTES,
+    Stamp,
+    alone,
+    folder_of,
+    forget,
+    hash_and_stamp,
+    inside,
+    keeping,
+    key_of,
+    read_stamp,
+    seen,
+    sha256_of,
+    stamp_as,
+)
+from bmz.zoo.transfer import Arrival, Parcel, bring_settled
+
+
+def sizes_of(
+    package: Package, names: Iterable[str], settings: ZooSettings
+) -> Mapping[str, int | None]:
+    """Give the size of files in bytes; None where neither disk nor service says it.
+
+    Never fails for want of a network: what cannot be asked for is None.
+    """
+    wanted = tuple(names)
+    folder = package.manifest.parent
+    sizes: dict[str, int | None] = {
+        name: (folder / name).stat().st_size if (folder / name).is_file() else None
+        for name in wanted
+    }
+    missing = [name for name, size in sizes.items() if size is None]
+    if not missing or package.remote is None or settings.offline:
+        return sizes
+    with Client(settings) as client:
+        listed = _listed(client, package, "")
+        for inner in sorted({str(PurePosixPath(name).parent) for name in missing} - {"."}):
+            listed |= {f"{inner}/{k}": v for k, v in _listed(client, package, inner).items()}
+    return sizes | {name: listed.get(name) for name in missing}
+
+
+def _listed(client: Client, package: Package, folder: str) -> dict[str, int]:
+    url = package.remote.listing_url(folder) if package.remote else None
+    if url is None:
+        return {}
+    try:
+        entries = json.loads(client.get(url, tries=2))
+    except (CouldNotTell, ValueError, RecursionError):
+        return {}
+    if not isinstance(entries, list):
+        return {}
+    found = (entry for entry in entries if isinstance(entry, dict))
+    return {
+        e["name"]: e["size"]
+        for e in found
+        if isinstance(e.get("size"), int) and isinstance(e.get("name"), str)
+    }
+
+
+Action = Literal["cached", "downloaded", "changed-allowed"]
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """A file that the manifest names.
+
+    Parameters
+    ----------
+    name : its path within the package, with ``/``
+    sha256 : as the manifest states it; None when it states none
+    what : its part, for messages, such as ``"onnx weights"``
+    url : its address, when the manifest names a whole one; None for one of the package
+    """
+
+    name: str
+    sha256: str | None
+    what: str
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """What became of one file.
+
+    Parameters
+    ----------
+    action : ``changed-allowed``: it is not the one described, and that was allowed
+    sha256 : of the file that lies there
+    """
+
+    name: str
+    action: Action
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one call brings files for."""
+
+    package: Package
+    client: Client
+    listener: Listener
+    allow_changed: bool
+
+    @property
+    def folder(self) -> Path:
+        """Give the folder of the package."""
+        return self.package.manifest.parent
+
+
+def judge(stamp: Stamp | None, sha256: str | None, *, allow_changed: bool) -> Action | None:
+    """Say whether a file that is there may be used; None when it must be fetched.
+
+    Parameters
+    ----------
+    stamp : of the file as it is now; None when it is not there
+    sha256 : as the manifest states it; None: it must be the one that was seen first
+    """
+    if stamp is None:
+        return None
+    if stamp.sha256 == (sha256 or stamp.first):
+        return "cached"
+    return "changed-allowed" if allow_changed and stamp.allowed else None
+
+
+def bring_beside(job: Job, file: WantedFile, sha256: str | None) -> FetchedFile:
+    """Bring a file that is not there, or is not the right one; its lock is held.
+
+    Raises
+    ------
+    HashRefused, FileNotInPackage, Offline, Unreachable, Refused, CertificateRefused
+        It cannot be had.
+    OSError
+        It cannot be kept.
+    """
+    remote = job.package.remote
+    if sha256 and _linked(job, file, sha256):
+        stamp = hash_and_stamp(job.folder, file.name)
+        return FetchedFile(file.name, "cached", stamp.size, stamp.sha256)
+    if remote is not None and remote.is_zip and file.url is None:
+        return _out_of_zip(job, file, sha256, remote)
+    url = file.url or (remote.file_url(file.name) if remote else "")
+    return _downloaded(job, file, sha256, url)
+
+
+def _linked(job: Job, file: WantedFile, sha256: str) -> bool:
+    for layer in job.client.settings.layers:
+        there = folder_of(layer, job.folder.name) / file.name
+        if there.is_file() and sha256_of(there) == sha256:
+            target = job.folder / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = job.folder / NOTES / f"link-{key_of(file.name)}"
+            temporary.unlink(missing_ok=True)
+            _link_or_copy(there.absolute(), temporary)
+            temporary.replace(target)
+            return True
+    return False
+
+
+def _link_or_copy(there: Path, here: Path) -> None:
+    try:
+        here.symlink_to(there)
+    except OSError:  # Windows asks for a right to make links
+        shutil.copyfile(there, here)
+
+
+def _out_of_zip(job: Job, file: WantedFile, sha256: str | None, remote: Remote) -> FetchedFile:
+    try:
+        adopt_zip(job.client, remote.url, job.package.id, job.listener, again=True)
+    except Offline as why:
+        raise _offline(job, file) from why
+    stamp = seen(job.folder, file.name)
+    if stamp is None:
+        raise _missing(job, file)
+    action = judge(stamp, sha256, allow_changed=job.allow_changed)
+    if action is None and not job.allow_changed:
+        wanted = sha256 or stamp.first
+        raise HashRefused(job.package.id, file.name, wanted=wanted, found=stamp.sha256)
+    if action is None:
+        stamp = stamp_as(job.folder, file.name, stamp.sha256, allowed=True)
+    done: Action = "downloaded" if action == "cached" else "changed-allowed"
+    return FetchedFile(file.name, done, stamp.size, stamp.sha256)
+
+
+def _downloaded(job: Job, file: WantedFile, sha256: str | None, url: str) -> FetchedFile:
+    wanted = sha256 or _seen_first(job, file)
+    room = job.folder / NOTES / "arrivals" / key_of(f"{file.name} {url}")
+    arrival = _arrival(job, file, wanted, Parcel(url, room, file.name))
+    if arrival.path is None:
+        raise HashRefused(job.package.id, file.name, wanted=wanted or "", found=arrival.sha256)
+    instead = "" if sha256 else stand_in(arrival.path, file.name)
+    if instead:
+        arrival.path.unlink()
+        raise Unreachable(url, f"'{file.name}' is not what came: {instead}")
+    target = job.folder / file.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    arrival.path.replace(target)
+    with suppress(OSError):
+        room.rmdir()
+    right = wanted in {None, arrival.sha256}
+    stamp = stamp_as(job.folder, file.name, arrival.sha256, allowed=not right)
+    action: Action = "downloaded" if right else "changed-allowed"
+    return FetchedFile(file.name, action, stamp.size, stamp.sha256)
+
+
+def _seen_first(job: Job, file: WantedFile) -> str | None:
+    """Give the sha256 that a file without a stated one must keep; None: any will do."""
+    before, here = read_stamp(job.folder, file.name), job.folder / file.name
+    if before is not None and here.is_file() and stand_in(here, file.name):
+        forget(job.folder, before)
+        return None
+    return before.first if before else None
+
+
+def _arrival(job: Job, file: WantedFile, sha256: str | None, parcel: Parcel) -> Arrival:
+    try:
+        return bring_settled(
+            job.client, parcel, sha256, job.listener, allow_changed=job.allow_changed
+        )
+    except Offline as why:
+        raise _offline(job, file) from why
+    except Refused as why:
+        if why.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+            raise _missing(job, file) from why
+        raise
+
+
+def _offline(job: Job, file: WantedFile) -> Offline:
+    what = f"file '{file.name}' ({file.what}) of '{job.package.id}'"
+    return Offline(what, job.package.id)
+
+
+def _missing(job: Job, file: WantedFile) -> FileNotInPackage:
+    hint = "tell the authors of the model, or choose other weights with --weights"
+    return FileNotInPackage(job.package.id, file.name, file.what, hint=hint)
+
 
 __all__ = ["Action", "FetchReport", "FetchedFile", "WantedFile", "fetch_files", "sizes_of"]
 

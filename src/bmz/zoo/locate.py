@@ -1,11 +1,14 @@
-"""Turn the word MODEL into the folder and manifest of a package."""
+"""From an address of a model to its files: in the index, in the cache, or elsewhere."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 from bmz.base.errors import BmzError
-from bmz.base.progress import Listener, nobody
+from bmz.base.progress import Listener, Note, nobody
 from bmz.zoo.address import (
     STARTER,
     Alias,
@@ -14,17 +17,270 @@ from bmz.zoo.address import (
     OnDisk,
     Starter,
     Unclear,
+    ZipUrl,
+    artifact_manifests,
     read_address,
 )
-from bmz.zoo.archive import unpack
-from bmz.zoo.elsewhere import at_url, in_zip
-from bmz.zoo.errors import ModelNotFound, NotAPackage
+from bmz.zoo.archive import adopt_zip, top_manifest, unpack
+from bmz.zoo.catalogue import (
+    JUST_NOW_S,
+    Catalogue,
+    Listed,
+    Version,
+    load_catalogue,
+    noted_exceptions,
+)
+from bmz.zoo.errors import (
+    DescriptionDiffers,
+    IndexUnavailable,
+    ModelAmbiguous,
+    ModelNotFound,
+    NotAPackage,
+    Offline,
+    Refused,
+    Unreachable,
+)
 from bmz.zoo.http import Client
-from bmz.zoo.lookup import by_alias, by_doi, path_hint
+from bmz.zoo.index import IndexEntry, Kept, fetch_first, fetch_version, kept_version, sync, unsynced
 from bmz.zoo.package import Package, Remote
-from bmz.zoo.settings import ZooSettings, settings_from_environment
-from bmz.zoo.store import keeping
-from bmz.zoo.zips import top_manifest
+from bmz.zoo.settings import ARTIFACTS, ZooSettings, settings_from_environment
+from bmz.zoo.store import (
+    BY_INDEX,
+    Origin,
+    keeping,
+    kept_manifest,
+    noted_address,
+    packages_in,
+    read_origin,
+    renew_origin,
+)
+
+
+def at_url(word: str, address: ManifestUrl, client: Client, listener: Listener) -> Package:
+    """Give the package of a manifest's URL: as it is now, or as kept when the net is away.
+
+    Raises
+    ------
+    ModelNotFound, NotAPackage, Offline, Unreachable, Refused, CertificateRefused
+        It cannot be had.
+    """
+    return _fresh_or_kept(
+        word,
+        lambda: fetch_first(client, address.urls, address.id),
+        lambda: _kept_at(address, client.settings),
+        listener,
+    )
+
+
+def in_zip(word: str, address: ZipUrl, client: Client, listener: Listener) -> Package:
+    """Give the package of a zip's URL; once loaded it is kept until it is removed.
+
+    Raises
+    ------
+    ModelNotFound, NotAPackage, ArchiveRefused, Offline, Unreachable, Refused
+        It cannot be had.
+    """
+    try:
+        manifest = adopt_zip(client, address.url, address.id, listener)
+    except Offline as why:
+        raise Offline(f"the package {address.url}", word) from why
+    except Refused as why:
+        raise _nothing_there(word, why) from why
+    return Package(address.id, manifest, Remote(address.url, is_zip=True))
+
+
+def without_index(
+    word: str, address: Alias, client: Client, listener: Listener, why: IndexUnavailable
+) -> Package:
+    """Give the package of an alias while the index is away, from the files of the artifact.
+
+    Its manifest is then verified by nobody but TLS; `listener` is told.
+
+    Raises
+    ------
+    ModelNotFound, NotAPackage, Offline, Unreachable, Refused, CertificateRefused
+        It cannot be had.
+    """
+    urls = artifact_manifests(f"{ARTIFACTS}/{address.alias}", address.version)
+
+    def fresh() -> Package:
+        found = fetch_first(client, urls, address.alias, address.version)
+        listener(Note(f"asked for the files of {address.alias} themselves, since {why.message}"))
+        return found
+
+    return _fresh_or_kept(word, fresh, lambda: _kept_under(address, client.settings), listener)
+
+
+def _fresh_or_kept(
+    word: str,
+    fresh: Callable[[], Package],
+    kept: Callable[[], Package | None],
+    listener: Listener,
+) -> Package:
+    try:
+        return fresh()
+    except Refused as why:
+        raise _nothing_there(word, why) from why
+    except (Offline, Unreachable) as why:
+        package = kept()
+        if package is not None:
+            listener(Note(f"using the description of {word} that is kept: {why.message}"))
+            return package
+        if isinstance(why, Offline):
+            raise Offline(f"the description of '{word}'", word) from why
+        raise
+
+
+def _nothing_there(word: str, why: Refused) -> ModelNotFound | Refused:
+    # 500: what the service says to a version that it does not have
+    if why.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.INTERNAL_SERVER_ERROR}:
+        return ModelNotFound(word, why.message, hint=why.hint)
+    return why
+
+
+def _kept_at(address: ManifestUrl, settings: ZooSettings) -> Package | None:
+    for url in address.urls:
+        manifest = kept_manifest(settings, noted_address(settings, url) or "")
+        if manifest is not None:
+            return Package(address.id, manifest, Remote(url))
+    return None
+
+
+def _kept_under(address: Alias, settings: ZooSettings) -> Package | None:
+    found = [
+        ((bool(origin.vouched), origin.fetched_at), folder.name, origin)
+        for cache in (settings.cache, *settings.layers)
+        for folder in packages_in(cache)
+        if (origin := read_origin(folder)) is not None
+        and origin.id == address.alias
+        and address.version in {"", origin.version}
+    ]
+    for _, sha256, origin in sorted(found, key=lambda one: one[0], reverse=True):
+        manifest = kept_manifest(settings, sha256)
+        if manifest is not None:
+            remote = Remote(origin.url, origin.version, is_zip=origin.is_zip)
+            return Package(origin.id, manifest, remote)
+    return None
+
+
+def by_alias(word: str, address: Alias, client: Client, listener: Listener) -> Package:
+    """Give the package of an alias; only the index and that one manifest are fetched.
+
+    Raises
+    ------
+    DescriptionDiffers
+        The description is not the one that the index lists.
+    ModelNotFound, ModelAmbiguous
+        The hint names the nearest three aliases, or the versions there are.
+    Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
+        See ``bmz.zoo.locate``.
+    """
+    try:
+        catalogue = load_catalogue(client, listener)
+    except IndexUnavailable as why:
+        return without_index(word, address, client, listener, why)
+    model = _named(word, address.alias, catalogue, client)
+    if model is None and not client.settings.offline:
+        catalogue = load_catalogue(client, listener, max_age_s=JUST_NOW_S)
+        model = _named(word, address.alias, catalogue, client)
+    if model is None:
+        raise _unknown(word, address.alias, catalogue)
+    return _package(model, _version(word, address, model), client, listener)
+
+
+def by_doi(word: str, address: Doi, client: Client, listener: Listener) -> Package:
+    """Give the package of a DOI; every manifest is looked into, since the index has no DOIs.
+
+    Raises
+    ------
+    ModelNotFound, ModelAmbiguous, IndexUnavailable
+        No model has it, several have, or there is no index.
+    Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
+        See ``bmz.zoo.locate``.
+    """
+    catalogue = load_catalogue(client, listener)
+    known = unsynced(client.settings, catalogue)
+    model = _by_other_name(word, address.doi, catalogue, known)
+    if model is None and len(known) < len(catalogue.models):
+        known = sync(client, listener).entries
+        model = _by_other_name(word, address.doi, catalogue, known)
+    if model is None:
+        hint = "bmz search lists the models there are; not all of them have a DOI"
+        raise ModelNotFound(word, "no description in the zoo has this DOI", hint=hint)
+    return _package(model, model.versions[-1], client, listener)
+
+
+def path_hint(word: str) -> str:
+    """Say how to write `word` when it is meant as a path; empty when nothing lies there."""
+    path = Path(word)
+    try:
+        kind = "folder" if path.is_dir() else "file" if path.exists() else ""
+    except OSError:
+        return ""  # too long for a path, or in a folder that is not for us
+    return f"for the {kind} here, write ./{word}" if kind else ""
+
+
+def _package(model: Listed, version: Version, client: Client, listener: Listener) -> Package:
+    kept = kept_version(client.settings, version, noted_exceptions(client.settings))
+    if kept is None:
+        try:
+            version, kept = _fetched(model, version, client, listener)
+        except Offline as why:
+            raise Offline(f"the description of '{model.id}'", model.id) from why
+    elif kept.sha256 == version.sha256:
+        origin = Origin(model.id, version.label, version.source, vouched=BY_INDEX)
+        renew_origin(kept.manifest.parent, origin)
+    return Package(model.id, kept.manifest, Remote(version.source, version.label, version.sha256))
+
+
+def _fetched(
+    model: Listed, version: Version, client: Client, listener: Listener
+) -> tuple[Version, Kept]:
+    """Fetch a description; where it is not the one of our index, a newer index may list it."""
+    try:
+        return version, fetch_version(client, model, version, listener)
+    except DescriptionDiffers:
+        newer = load_catalogue(client, listener, max_age_s=JUST_NOW_S).find(model.id)
+        same = [v for v in (newer.versions if newer else ()) if v.label == version.label]
+        if not same or same[0].sha256 == version.sha256:
+            raise
+        kept = kept_version(client.settings, same[0], noted_exceptions(client.settings))
+        return same[0], kept or fetch_version(client, model, same[0], listener)
+
+
+def _version(word: str, address: Alias, model: Listed) -> Version:
+    if not address.version:
+        return model.versions[-1]
+    for version in model.versions:
+        if version.label == address.version:
+            return version
+    there = ", ".join(f"{model.id}/{version.label}" for version in model.versions)
+    raise ModelNotFound(word, "the zoo has no such version", hint=f"there is: {there}")
+
+
+def _named(word: str, name: str, catalogue: Catalogue, client: Client) -> Listed | None:
+    """Give the model with this alias, else the one whose kept manifest has this name."""
+    found = catalogue.find(name)
+    if found is not None:
+        return found
+    return _by_other_name(word, name, catalogue, unsynced(client.settings, catalogue))
+
+
+def _by_other_name(
+    word: str, name: str, catalogue: Catalogue, entries: tuple[IndexEntry, ...]
+) -> Listed | None:
+    found = tuple(entry.id for entry in entries if name in entry.aliases)
+    if len(found) > 1:
+        raise ModelAmbiguous(word, found)
+    return catalogue.find(found[0]) if found else None
+
+
+def _unknown(word: str, alias: str, catalogue: Catalogue) -> ModelNotFound:
+    known = [model.id for model in catalogue.models]
+    near = difflib.get_close_matches(alias, known, n=3, cutoff=0.0)
+    hint = f"the nearest names are {', '.join(near)}" if near else "the index is empty"
+    return ModelNotFound(word, "the zoo has none of this name", hint=hint)
+
 
 __all__ = ["STARTER", "Package", "Remote", "locate", "starter_folder", "starter_names"]
 

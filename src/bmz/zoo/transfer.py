@@ -12,10 +12,9 @@ from pathlib import Path
 from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Progress
 from bmz.zoo.errors import Unreachable
-from bmz.zoo.http import Answer, Client, TryAgain
-from bmz.zoo.limits import TimeLimit
+from bmz.zoo.http import Answer, Client, TimeLimit, TryAgain
 from bmz.zoo.settings import DOWNLOAD_VARIABLE
-from bmz.zoo.stamps import sha256_of
+from bmz.zoo.store import sha256_of
 
 BYTES = "bytes"
 """Stage of the progress of one file."""

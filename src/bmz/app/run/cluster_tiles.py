@@ -20,8 +20,7 @@ from bmz.engine.tile_runner import output_number, tiles_of
 from bmz.image.info import ImageInfo
 from bmz.image.region import OpenImage, open_image
 from bmz.plan.plan import Plan
-from bmz.predict.mosaic import Places
-from bmz.predict.tile_store import TileStore
+from bmz.predict.mosaic import Places, TileStore
 from bmz.predict.tiles import fill
 
 SHARES = 8

@@ -12,7 +12,7 @@ from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, nobody
 from bmz.predict.frameworks import usable_formats
 from bmz.results.search import Card, SearchHit, SearchView
-from bmz.spec.task import TASKS
+from bmz.spec.facts import TASKS
 from bmz.zoo.index import load_index
 from bmz.zoo.settings import ZooSettings
 

@@ -14,8 +14,8 @@ from bmz.engine.load import describe
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.results.search import Card
 from bmz.spec.errors import PackageInvalid, PackageNewer, PackageUnreadable, PathLeavesPackage
+from bmz.spec.facts import dims_of, task_of
 from bmz.spec.model import ModelSpec
-from bmz.spec.task import dims_of, task_of
 from bmz.zoo.index import Index, IndexEntry
 from bmz.zoo.settings import ZooSettings
 

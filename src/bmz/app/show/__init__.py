@@ -11,8 +11,8 @@ from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
 from bmz.predict.frameworks import usable_formats
 from bmz.report.trust_text import code_words
 from bmz.results.show import ModelView, WeightsView
-from bmz.spec.defects import defects_of
 from bmz.spec.model import ModelSpec, Weights
+from bmz.spec.translate import defects_of
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 

@@ -20,11 +20,10 @@ from bmz.engine.test_tensors import (
 from bmz.plan.errors import MakesNoLabels, OutputUnclear, RecipeMissing, RecipeUnclear
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.predict.backend import Backend
-from bmz.predict.reach import Reach, measured_reach
-from bmz.predict.seams import run_two_ways
+from bmz.predict.reach import Reach, measured_reach, run_two_ways
 from bmz.process.agreement import Agreement, compare
 from bmz.results.test import ModelCheck
-from bmz.spec.files import verified
+from bmz.spec.code import verified
 from bmz.spec.model import ModelSpec, PackagedFile, Weights
 
 SEAM_SHARE = 0.01
