@@ -26,8 +26,7 @@ import torch
 from torch.nn import functional
 
 from bmz.base.progress import Event, Note
-from bmz.engine.labelling import Labelling
-from bmz.engine.pipeline import Pass, Stopwatch, run_as_memory_allows, run_tiles_in_memory
+from bmz.engine.attempts import Attempts
 from bmz.engine.precision import measure_trials
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.plan import Plan
@@ -40,7 +39,7 @@ from bmz.predict.cutting import Job, Tensor, stacked_tiles
 from bmz.predict.devices import resolve_device
 from bmz.predict.formats import FORMATS
 from bmz.predict.mosaic import Mosaic, Places
-from bmz.predict.tiles import predict_tiled
+from bmz.predict.tiles import predict_tiled, run_tiles
 from bmz.predict.torchscript import round_nothing_in
 from bmz.process.components import label_components
 from bmz.spec.model import (
@@ -385,12 +384,15 @@ def _short_of_memory(
         _limit_cuda(backend, image, plan, most_px)
     else:
         limited = Limited(backend, int(most_px))
-    labelling = Labelling(plan.recipe, None, {}, (), ())
     try:
-        work = Pass(model, plan, labelling, limited, Stopwatch(), hear)
-        return notes, run_as_memory_allows(
-            plan, model, hear, partial(run_tiles_in_memory, [image], work)
-        )
+        attempts = Attempts(plan, model, hear)
+        for attempt in attempts:
+            with attempt as tried:
+                outputs, batch = run_tiles(
+                    limited, [image], tried.tiling, tried.outputs, batch=tried.batch, listener=hear
+                )
+                attempts.succeed(batch)
+        return notes, (outputs, attempts.plan)
     finally:
         if cuda:
             torch.cuda.set_per_process_memory_fraction(1.0, backend.device.index)

@@ -26,6 +26,7 @@ from bmz.plan.plan import Plan
 from bmz.process.joined import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, stacked
 from bmz.results.record import with_result
+from bmz.results.run import ImageDone
 from bmz.write.outputs import OUTPUT_KINDS
 from bmz.write.record import write_record
 
@@ -211,6 +212,11 @@ class ImageResult:
             record = with_result(self.record, files, self.objects, stopwatch.took_s)
             write_record(staged["record"], record)
         return record
+
+    def written(self, files: Mapping[str, Path], folder: Path) -> ImageDone:
+        """Write what is asked for, all of it or nothing; see `write`."""
+        record = self.write(files, folder)
+        return ImageDone(self.image.info.path, files, self.objects, self.findings, record)
 
     def _objects(self) -> Iterator[Table]:
         """Measure the objects; of tracks only what is needed of each frame is held."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,15 +13,15 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.axes import IMAGE_AXES, SPACE
 from bmz.base.errors import CouldNotTell
-from bmz.base.progress import Listener, Note, nobody
+from bmz.base.progress import Listener, nobody
+from bmz.engine.attempts import Attempts
 from bmz.engine.known_tensors import KnownTensors, referred_inputs
 from bmz.engine.labelling import Labelling
 from bmz.engine.output_check import Watch
 from bmz.plan.plan import Plan
-from bmz.plan.smaller import with_smaller_tiles
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
-from bmz.predict.tiles import TileTooLarge, run_tiles
+from bmz.predict.tiles import run_tiles
 from bmz.process.adapt import (
     cast_within_range,
     clip_channels,
@@ -114,18 +113,6 @@ class PlaneResult:
     classes: bool = False
 
 
-def run_plane(plane: AnyArray, work: Pass) -> PlaneResult:
-    """Run the declared pipeline on one plane or stack.
-
-    Parameters
-    ----------
-    plane : (c, (z,) y, x), as read
-    work : model, plan, recipe and backend
-    """
-    known, plan = network_outputs(plane, work)
-    return finished_plane(known, plane.shape[1:], replace(work, plan=plan))
-
-
 def network_outputs(plane: AnyArray, work: Pass) -> tuple[KnownTensors, Plan]:
     """Prepare one plane or stack and run the network; labels are not made.
 
@@ -147,11 +134,23 @@ def network_outputs(plane: AnyArray, work: Pass) -> tuple[KnownTensors, Plan]:
         referred = {name: taken[name] for name in referred_inputs(model) if name in taken}
         del taken
     with work.stopwatch.stage("network"):
-        outputs, plan = run_as_memory_allows(
-            work.plan, model, work.listener, partial(run_tiles_in_memory, tensors, work)
-        )
+        outputs: list[AnyArray] = []
+        attempts = Attempts(work.plan, model, work.listener)
+        for attempt in attempts:
+            with attempt as plan:
+                # see `bmz.predict.core`
+                rules = [*plan.outputs] * (2 if work.steps_done else 1)
+                outputs, batch = run_tiles(
+                    work.backend,
+                    tensors,
+                    plan.tiling,
+                    rules,
+                    batch=plan.batch,
+                    listener=work.listener,
+                )
+                attempts.succeed(batch)
         outputs = _watched(outputs, work)
-    return KnownTensors.of(model, referred, outputs), plan
+    return KnownTensors.of(model, referred, outputs), attempts.plan
 
 
 def _watched(outputs: Sequence[AnyArray], work: Pass) -> list[AnyArray]:
@@ -163,57 +162,6 @@ def _watched(outputs: Sequence[AnyArray], work: Pass) -> list[AnyArray]:
     told = outputs[own + position if len(outputs) > own else position]
     work.watch.network(output, told, work.model.outputs[position].letters)
     return list(outputs[:own])
-
-
-def run_tiles_in_memory(
-    tensors: Sequence[Tensor], work: Pass, plan: Plan
-) -> tuple[list[AnyArray], int]:
-    """Run the tiles of a plan; give the outputs, and how many tiles were run at once."""
-    tiling, batch = plan.tiling, plan.batch
-    rules = [*plan.outputs] * (2 if work.steps_done else 1)  # see `bmz.predict.core`
-    return run_tiles(work.backend, tensors, tiling, rules, batch=batch, listener=work.listener)
-
-
-def run_as_memory_allows(
-    plan: Plan,
-    model: ModelSpec,
-    listener: Listener,
-    attempt: Callable[[Plan], tuple[Made, int]],
-) -> tuple[Made, Plan]:
-    """Run the network; where memory runs out, with half the batch, then with smaller tiles.
-
-    Parameters
-    ----------
-    plan, model : what is run; the model says which sizes are legal
-    listener : hears of smaller tiles
-    attempt : runs the tiles of a plan, and says how many were run at once
-
-    Returns
-    -------
-    what `attempt` made, Plan
-        the plan is that with the tiles and the batch that were used
-
-    Raises
-    ------
-    TileTooLarge
-        Memory does not hold the smallest tile that the network takes.
-    """
-    while True:
-        try:
-            made, batch = attempt(plan)
-        except TileTooLarge:
-            smaller = with_smaller_tiles(plan, model)
-            if smaller is None:
-                raise
-            large, small = (_size(one.tiling.tile) for one in (plan, smaller))
-            listener(Note(f"a tile of {large} does not fit into memory; now {small}"))
-            plan = smaller
-        else:
-            return made, replace(plan, batch=batch)
-
-
-def _size(tile: Mapping[str, int]) -> str:
-    return f"{' x '.join(map(str, tile.values()))} px"
 
 
 def taken_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> dict[str, Reference]:

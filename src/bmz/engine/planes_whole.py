@@ -12,7 +12,7 @@ import xarray as xr
 
 from bmz.base.arrays import AnyArray
 from bmz.engine.image_result import PlaneOutput
-from bmz.engine.pipeline import Pass, run_plane
+from bmz.engine.pipeline import Pass, finished_plane, network_outputs
 from bmz.plan.plan import Plan
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class WholePlanes:
 
     def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:  # noqa: ARG002  (as `PlaneRunner`)
         """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`."""
-        output = PlaneOutput.of(run_plane(self.planes[number], replace(self.work, plan=plan)))
+        plane = self.planes[number]
+        known, plan = network_outputs(plane, replace(self.work, plan=plan))
+        result = finished_plane(known, plane.shape[1:], replace(self.work, plan=plan))
+        output = PlaneOutput.of(result)
         keeps = self.keeps_raw or output.labels is None
         return output if keeps else replace(output, raw=None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -196,26 +196,6 @@ def image_result(job: Job, ready: Ready, run: OpenRun, listener: Listener) -> Im
     )
 
 
-def write_image(
-    job: Job,
-    ready: Ready,
-    opened: AbstractContextManager[OpenRun],
-    files: Mapping[str, Path],
-    listener: Listener,
-) -> ImageDone:
-    """Run an image and write its outputs, all of them or none.
-
-    Parameters
-    ----------
-    opened : `whole_run` or `run_in_blocks` of the image
-    files : kind -> path of each output
-    """
-    with opened as run:
-        result = image_result(job, ready, run, listener)
-        record = result.write(files, job.request.folder)
-    return ImageDone(ready.image, files, result.objects, result.findings, record)
-
-
 def tile_cuts(plan: Plan) -> dict[str, list[float]]:
     """Give where tiles begin and end along y and x, px of the image."""
     return {
@@ -264,7 +244,8 @@ def run_image(
             if over_limit(ready, job):
                 listener(Note(_too_large(job, ready), "warning"))
             opened = whole_run(job, ready, backend, listener)
-        return write_image(job, ready, opened, files, listener)
+        with opened as run:
+            return image_result(job, ready, run, listener).written(files, job.request.folder)
 
 
 def _too_large(job: Job, ready: Ready) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bmz.base.progress import Listener
+from bmz.engine.attempts import Attempts
 from bmz.engine.job import Job
-from bmz.engine.pipeline import run_as_memory_allows
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.scratch import PlaneFolder
 from bmz.plan.plan import Plan
@@ -65,13 +65,13 @@ class ThisProcess:
         listener: Listener,
     ) -> tuple[TileStore, Plan]:
         """Run the tiles that are not in the folder, with smaller ones where memory runs out."""
-
-        def attempt(plan: Plan) -> tuple[TileStore, int]:
-            tiles = tiles_of(self.backend, plan, prepared, listener)
-            store = TileStore(folder.maps(plan), tiles.places(), output_number(job))
-            return store, fill(store, tiles)
-
-        return run_as_memory_allows(plan, job.model, listener, attempt)
+        attempts = Attempts(plan, job.model, listener)
+        for attempt in attempts:
+            with attempt as tried:
+                tiles = tiles_of(self.backend, tried, prepared, listener)
+                store = TileStore(folder.maps(tried), tiles.places(), output_number(job))
+                attempts.succeed(fill(store, tiles))
+        return store, attempts.plan
 
 
 def tiles_of(backend: Backend, plan: Plan, prepared: PreparedImage, listener: Listener) -> Tiles:

@@ -21,7 +21,7 @@ from bmz.base.progress import Listener, Note, Progress
 from bmz.engine.in_parts import in_parts
 from bmz.engine.job import Job, Ready
 from bmz.engine.request import RunRequest
-from bmz.engine.run_image import claimed_output, run_in_blocks, write_image
+from bmz.engine.run_image import claimed_output, image_result, run_in_blocks
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.results.run import ImageDone, ImageFailed
@@ -172,8 +172,12 @@ def _in_tiles(
             network = OnWorkers(client, alone, _worker_count(client, ready.image))
             paths = files[ready.image]
             with claimed_output(job, ready.image, paths) as done:
-                opened = run_in_blocks(job, ready, network, listener)
-                outcome = done or write_image(job, ready, opened, paths, listener)
+                if done is not None:
+                    yield ready.image, done
+                    continue
+                with run_in_blocks(job, ready, network, listener) as opened:
+                    result = image_result(job, ready, opened, listener)
+                    outcome = result.written(paths, job.request.folder)
             yield ready.image, outcome
         except KilledWorker as why:
             yield ready.image, ImageFailed(ready.image, WorkerLost(ready.image, why))

@@ -11,8 +11,8 @@ from typing import Any
 
 from bmz.app.run.cluster_worker import loaded
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.engine.attempts import Attempts
 from bmz.engine.job import Job
-from bmz.engine.pipeline import run_as_memory_allows
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
 from bmz.engine.scratch import PlaneFolder
@@ -81,14 +81,14 @@ class OnWorkers:
         BmzError
             What went wrong in a worker, and again in another.
         """
-
-        def attempt(plan: Plan) -> tuple[TileStore, int]:
-            place = folder.maps(plan)
-            store = TileStore(place, Places(plan.tiling, plan.outputs, 1), output_number(job))
-            share = Share(prepared.image.info, prepared.elsewhere(), plan, place, ())
-            return store, self._dealt(store, share, listener)
-
-        return run_as_memory_allows(plan, job.model, listener, attempt)
+        attempts = Attempts(plan, job.model, listener)
+        for attempt in attempts:
+            with attempt as tried:
+                place = folder.maps(tried)
+                store = TileStore(place, Places(tried.tiling, tried.outputs, 1), output_number(job))
+                share = Share(prepared.image.info, prepared.elsewhere(), tried, place, ())
+                attempts.succeed(self._dealt(store, share, listener))
+        return store, attempts.plan
 
     def _dealt(self, store: TileStore, share: Share, listener: Listener) -> int:
         from distributed import as_completed
