@@ -118,14 +118,16 @@ def fit(request: FitRequest, settings: ZooSettings, listener: Listener = nobody)
     index = replace(index, entries=(*index.entries, *starters()))
     candidates, broken = _sorted_out(index, settings, listener)
     judge = _Judge(request, image, settings)
-    fits = {one.card.id: judge(one) for one in candidates}
+    fits = {candidate.card.id: judge(candidate) for candidate in candidates}
     if request.measure:
         best = {model.id for model in ranked(fits.values())[: request.top or SHOWN]}
         chosen = [
-            one for one in candidates if one.card.id in best and not fits[one.card.id].sampled
+            candidate
+            for candidate in candidates
+            if candidate.card.id in best and not fits[candidate.card.id].sampled
         ]
         fetch_samples(chosen, settings, listener)
-        fits |= {one.card.id: judge(one) for one in chosen}
+        fits |= {candidate.card.id: judge(candidate) for candidate in chosen}
     models = (*ranked(fits.values()), *broken)
     return FitView(request.image, models, index.fetched_at, index.stale)
 
@@ -168,15 +170,15 @@ def fetch_samples(
 ) -> None:
     """Fetch the test inputs of models of the zoo; one that fails never stops the others."""
     chosen = list(candidates)
-    for number, one in enumerate(chosen, start=1):
-        wanted = tuple(tensor_files(replace(one.model, outputs=())))
+    for number, candidate in enumerate(chosen, start=1):
+        wanted = tuple(tensor_files(replace(candidate.model, outputs=())))
         try:
-            package = locate(one.card.id, settings, listener=listener)
+            package = locate(candidate.card.id, settings, listener=listener)
             if package.remote is not None:
                 fetch_files(package, wanted, settings, listener=listener)
         except BmzError as why:
-            listener(Note(f"the sample of {one.card.id} is not compared: {why}"))
-        listener(Progress("samples", number, len(chosen), one.card.id))
+            listener(Note(f"the sample of {candidate.card.id} is not compared: {why}"))
+        listener(Progress("samples", number, len(chosen), candidate.card.id))
 
 
 def _sorted_out(
@@ -208,12 +210,12 @@ class _Judge:
         self._settings = settings
         self._usable = {name for name, install in usable_formats().items() if not install}
 
-    def __call__(self, one: Candidate) -> ModelFit:
-        sample = sample_measures(one.package, one.model, self._settings)
+    def __call__(self, candidate: Candidate) -> ModelFit:
+        sample = sample_measures(candidate.package, candidate.model, self._settings)
         info = self._image.info
-        case = FitCase(one.model, info, self._channels, sample=sample)
+        case = FitCase(candidate.model, info, self._channels, sample=sample)
         case = replace(case, measured=self._measured(case))
-        report, card = self._report(one, case), one.card
+        report, card = self._report(candidate, case), candidate.card
         return ModelFit(
             card.id,
             card.version,
@@ -240,7 +242,7 @@ class _Judge:
     def _score(self, case: FitCase, card: Card, report: CheckReport) -> float:
         wished = has_task(card.task, self._wish)
         # who wishes for a task without labels does not miss them
-        against = [f for f in report.findings if not (wished and f.code == "task.no-labels")]
+        against = [f for f in report.findings if not (wished and f.is_only_for_labels)]
         merits = Merits(
             task=UNKNOWN if card.task is None else float(wished),
             labels=float(card.labels is not None or len(against) < len(report.findings)),
@@ -250,11 +252,11 @@ class _Judge:
         )
         return fit_score(against, merits, wished=self._named)
 
-    def _report(self, one: Candidate, case: FitCase) -> CheckReport:
+    def _report(self, candidate: Candidate, case: FitCase) -> CheckReport:
         """Say what ``bmz check`` says."""
-        header, fetched = check_header(case), not one.card.id.startswith(STARTER)
+        header, fetched = check_header(case), not candidate.card.id.startswith(STARTER)
         report = header.report
         if header.is_runnable:
             report = check_values(header, self._image.values)
-        of_model = model_findings(one.model, self._settings, fetched=fetched)
+        of_model = model_findings(candidate.model, self._settings, fetched=fetched)
         return CheckReport((*of_model, *report.findings))

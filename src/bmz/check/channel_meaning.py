@@ -74,13 +74,13 @@ def likely_channels(case: FitCase) -> str:
     if wanted_names and all(names.count(name) == 1 for name in wanted_names):
         return ",".join(str(names.index(name)) for name in wanted_names)
     meant, _ = _meant(case)
-    told = [structure_of(name) for name in case.image.channel_names]
+    structures = [structure_of(name) for name in case.image.channel_names]
     taken = []
     for wanted in meant:
         structure = structure_of(wanted)
-        if structure is None or told.count(structure) != 1:
+        if structure is None or structures.count(structure) != 1:
             return ""
-        taken.append(str(told.index(structure)))
+        taken.append(str(structures.index(structure)))
     return ",".join(taken)
 
 

@@ -31,6 +31,7 @@ class FindingCode:
         what is unknown
     forceable : ``--force`` runs the image despite the error; otherwise there is nothing that could
         be computed, or only the user can say what
+    only_for_labels : it counts only where a label mask is wished for
     factor : what the finding leaves of the score of ``bmz fit``, from 0 to 1; None for that of its
         severity
     """
@@ -42,6 +43,7 @@ class FindingCode:
     milder: Severity | None = None
     adapted: bool = False
     forceable: bool = True
+    only_for_labels: bool = False
     factor: float | None = None
 
 
@@ -304,6 +306,7 @@ CODES: Mapping[str, FindingCode] = {
         "The model restores, translates or classifies images: it makes no label mask.",
         "Keep its output: --recipe none --save raw.",
         "'model' makes no label mask: its task is denoising",
+        only_for_labels=True,
         factor=0.6,
     ),
     "package.missing-file": FindingCode(

@@ -113,8 +113,8 @@ def broken(contract: Contract, facts: ImageFacts, model_sha256: str) -> Iterator
     for axis, wanted in contract.pixel_um.items():
         found = facts.pixel_um.get(axis)
         if found is None or abs(found - wanted) > SAME_LENGTH * wanted:
-            told = "unknown" if found is None else f"{found:g} um"
-            words = f"a pixel is {told} long along {axis}, the contract says {wanted:g} um"
+            length = "unknown" if found is None else f"{found:g} um"
+            words = f"a pixel is {length} long along {axis}, the contract says {wanted:g} um"
             yield _finding("contract.image", f"image.{axis}", words, (wanted, found))
     yield from _out_of_range(contract, facts)
 
@@ -128,8 +128,8 @@ def _out_of_range(contract: Contract, facts: ImageFacts) -> Iterator[Finding]:
     for code, where, words, name in ranges:
         allowed, found = getattr(contract, name), getattr(facts, name)
         if allowed is not None and found is not None and found not in allowed:
-            told = f"{words} {found:g}, the contract allows {allowed}"
-            yield _finding(code, where, told, (allowed, f"{found:g}"))
+            message = f"{words} {found:g}, the contract allows {allowed}"
+            yield _finding(code, where, message, (allowed, f"{found:g}"))
 
 
 def _finding(code: str, where: str, message: str, sides: tuple[object, object]) -> Finding:
@@ -155,22 +155,22 @@ def contract_of(
         They differ in axes, dtype, channels or pixel size.
     """
     alike = {name: _alike(name, facts) for name in ("axes", "dtype", "channels")}
-    counts = [one.objects for one in facts if one.objects is not None]
-    diameters = [one.diameter_px for one in facts if one.diameter_px is not None]
+    counts = [image.objects for image in facts if image.objects is not None]
+    diameters = [image.diameter_px for image in facts if image.diameter_px is not None]
     return Contract(
         model,
         model_sha256,
         words,
         **alike,
         pixel_um=_lengths(facts),
-        signal=_held_by(alike["dtype"], _roomy([one.signal for one in facts])),
+        signal=_held_by(alike["dtype"], _roomy([image.signal for image in facts])),
         objects=_whole(_roomy(counts), counts),
         diameter_px=_roomy(diameters),
     )
 
 
 def _alike(name: str, facts: Sequence[ImageFacts]) -> Any:  # noqa: ANN401  (a word or a number)
-    found = sorted({getattr(one, name) for one in facts})
+    found = sorted({getattr(image, name) for image in facts})
     if len(found) > 1:
         raise ImagesDiffer(name, found)
     return found[0]
@@ -178,12 +178,13 @@ def _alike(name: str, facts: Sequence[ImageFacts]) -> Any:  # noqa: ANN401  (a w
 
 def _lengths(facts: Sequence[ImageFacts]) -> Mapping[str, float]:
     first = facts[0].pixel_um
-    for one in facts[1:]:
-        same = one.pixel_um.keys() == first.keys() and all(
-            abs(um - first[axis]) <= SAME_LENGTH * first[axis] for axis, um in one.pixel_um.items()
+    for image in facts[1:]:
+        same = image.pixel_um.keys() == first.keys() and all(
+            abs(um - first[axis]) <= SAME_LENGTH * first[axis]
+            for axis, um in image.pixel_um.items()
         )
         if not same:
-            raise ImagesDiffer("pixel sizes", [dict(first), dict(one.pixel_um)])
+            raise ImagesDiffer("pixel sizes", [dict(first), dict(image.pixel_um)])
     return first
 
 

@@ -100,6 +100,11 @@ class Finding:
         return self.severity == "note" and self.code in CODES and CODES[self.code].adapted
 
     @property
+    def is_only_for_labels(self) -> bool:
+        """Say whether it counts only where a label mask is wished for."""
+        return self.code in CODES and CODES[self.code].only_for_labels
+
+    @property
     def is_forceable(self) -> bool:
         """Say whether ``--force`` runs an image despite this finding."""
         return self.code not in CODES or CODES[self.code].forceable

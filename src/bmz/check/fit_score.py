@@ -118,8 +118,8 @@ def stain_closeness(case: FitCase) -> float:
         for side, words in (("bright", BRIGHT), ("dark", DARK))
         if any(word in tag for tag in tags for word in words)
     }
-    seen = [m.polarity for m in case.measured.values() if m.polarity is not None]
-    clear = max(seen, key=lambda polarity: polarity.reliability, default=None)
+    polarities = [m.polarity for m in case.measured.values() if m.polarity is not None]
+    clear = max(polarities, key=lambda polarity: polarity.reliability, default=None)
     if clear is None or clear.reliability < SURE or len(sides) != 1:
         return UNKNOWN
     return float(clear.side in sides)

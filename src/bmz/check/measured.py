@@ -78,7 +78,7 @@ def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
     order = sorted_finite(plane)
     if order.size == 0:
         return None
-    seen = survey(plane, order)
+    scales = survey(plane, order)
     finite = plane.ravel() if order.size == plane.size else plane[np.isfinite(plane)]
     height, width = plane.shape
     return PlaneMeasures(
@@ -94,8 +94,8 @@ def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
         saturation=saturation(plane, order),
         contrast=contrast(plane, order),
         bits=bits(plane, order),
-        size=object_size(seen) if seen else None,
-        polarity=polarity_of(seen) if seen else None,
+        size=object_size(scales) if scales else None,
+        polarity=polarity_of(scales) if scales else None,
     )
 
 

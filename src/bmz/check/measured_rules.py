@@ -180,13 +180,14 @@ def _object_size(case: FitCase) -> Iterator[Finding]:
     wanted, found = model_diameter(case), image_diameter(case)
     if wanted is None or found is None:
         return
-    seen = found.diameter_px * (case.scale or 1.0)
-    if wanted.holds(seen, found.spread):
+    diameter_px = found.diameter_px * (case.scale or 1.0)
+    if wanted.holds(diameter_px, found.spread):
         return
     factor = wanted.px / found.diameter_px
     yield Finding.of(
         "object.size", f"{case.inputs[0].id}.x",
-        f"objects are about {seen:.3g} px across, the model is made for about {wanted.px:.3g} px",
-        wanted=f"{wanted.low:.3g} to {wanted.high:.3g} px", found=f"{seen:.3g} px",
+        f"objects are about {diameter_px:.3g} px across, "
+        f"the model is made for about {wanted.px:.3g} px",
+        wanted=f"{wanted.low:.3g} to {wanted.high:.3g} px", found=f"{diameter_px:.3g} px",
         hint=f"--scale {factor:.2g} (or --scale auto)", evidence="measured",
     )  # fmt: skip

@@ -87,23 +87,23 @@ def object_diameter_px(plane: AnyArray) -> ObjectSize | None:
     ValueError
         `plane` is not 2-D.
     """
-    seen = survey(plane)
-    return None if seen is None else object_size(seen)
+    scales = survey(plane)
+    return None if scales is None else object_size(scales)
 
 
-def object_size(seen: Survey) -> ObjectSize | None:
+def object_size(scales: Survey) -> ObjectSize | None:
     """Tell the object diameter from what the scales of a plane show."""
-    peak, most = seen.peak, LARGEST * seen.least_side
+    peak, most = scales.peak, LARGEST * scales.least_side
     clear = (
         peak.share >= CLEAR_SHARE and peak.dominance >= CLEAR_DOMINANCE and peak.diameter_px <= most
     )
-    parts = [p for p in seen.parts(peak.sign) if abs(p.slope) <= STEEP and p.diameter_px <= most]
+    parts = [p for p in scales.parts(peak.sign) if abs(p.slope) <= STEEP and p.diameter_px <= most]
     nearest = min(parts, key=lambda p: _gap(p.diameter_px, peak.diameter_px), default=None)
     if clear:
         return _with_blobs(peak, nearest)
-    if max((abs(skew) for _, skew in seen.skews), default=0.0) < SKEWED:
+    if max((abs(skew) for _, skew in scales.skews), default=0.0) < SKEWED:
         return None
-    return _cells_between_walls(seen, most) or _parts_alone(peak, nearest)
+    return _cells_between_walls(scales, most) or _parts_alone(peak, nearest)
 
 
 def _gap(one_px: float, other_px: float) -> float:
@@ -147,12 +147,12 @@ def _parts_alone(peak: BlobPeak, part: PartSize | None) -> ObjectSize | None:
     return ObjectSize(part.diameter_px, 0.2, 0.5 - 0.5 * abs(part.slope), "parts")
 
 
-def _cells_between_walls(seen: Survey, most: float) -> ObjectSize | None:
+def _cells_between_walls(scales: Survey, most: float) -> ObjectSize | None:
     """Look for many parts of the sign opposite to the stain: dark cells, or the reverse."""
-    stain = max(seen.skews, key=lambda pair: abs(pair[1]))[1]
+    stain = max(scales.skews, key=lambda pair: abs(pair[1]))[1]
     cells = [
         part
-        for part in seen.parts(-1 if stain > 0 else 1)
+        for part in scales.parts(-1 if stain > 0 else 1)
         if abs(part.slope) <= FLAT and part.parts >= FEW_CELLS and part.diameter_px <= most
     ]
     if not cells:

@@ -46,13 +46,13 @@ def polarity(plane: AnyArray) -> Polarity | None:
     Polarity or None
         None for flat planes, noise, and where the scales do not agree, as in phase contrast.
     """
-    seen = survey(plane)
-    return None if seen is None else polarity_of(seen)
+    scales = survey(plane)
+    return None if scales is None else polarity_of(scales)
 
 
-def polarity_of(seen: Survey) -> Polarity | None:
+def polarity_of(scales: Survey) -> Polarity | None:
     """Tell the polarity from what the scales of a plane show."""
-    skews = [skew for _, skew in seen.skews]
+    skews = [skew for _, skew in scales.skews]
     bright, dark = max([0.0, *skews]), max([0.0, *(-skew for skew in skews)])
     strong, weak = max(bright, dark), min(bright, dark)
     if strong < CLEAR_SKEW or weak > CONTRARY * strong:

@@ -99,9 +99,9 @@ def _carried_on(case: FitCase) -> Iterator[Finding]:
         return  # the model is made for such pixels
     stated = {axis: um for axis, um in case.image.pixel_um.items() if axis in case.image.sizes}
     absurd = {axis: um for axis, um in stated.items() if not _is_plausible(axis, um)}
-    told = [f"{axis}: {um:.4g} um" for axis, um in absurd.items()]
-    told += case.image.impossible_pixel.values()
-    if not told:
+    lengths = [f"{axis}: {um:.4g} um" for axis, um in absurd.items()]
+    lengths += case.image.impossible_pixel.values()
+    if not lengths:
         yield from _doubtful(case, stated)
     else:
         mixed = all(_is_plausible(axis, um / THOUSAND) for axis, um in absurd.items())
@@ -110,8 +110,8 @@ def _carried_on(case: FitCase) -> Iterator[Finding]:
         least, most = PLAUSIBLE_UM["x"]
         yield Finding.of(
             "scale.implausible", f"{case.inputs[0].id}.x",
-            f"the pixel size cannot be meant: {'; '.join(told)}{units}{carried}",
-            wanted=f"{least:g} to {most:g} um", found="; ".join(told),
+            f"the pixel size cannot be meant: {'; '.join(lengths)}{units}{carried}",
+            wanted=f"{least:g} to {most:g} um", found="; ".join(lengths),
             hint="say the true one: --pixel-size 0.5um", evidence="measured", milder=True,
         )  # fmt: skip
 
@@ -166,10 +166,10 @@ def _anisotropy(case: FitCase, wanted: Mapping[str, float]) -> Iterator[Finding]
 def _absurd(factor: float, size: PixelSize, found: Mapping[str, float], where: str) -> Finding:
     thousand = _reaches(factor, THOUSAND / FAR) and not _reaches(factor, THOUSAND * FAR)
     units = "; perhaps nm and um were mixed up" if thousand else ""
-    told = f"{float(f'{factor:.3g}'):g}"  # 1000, not 1e+03
+    times = f"{float(f'{factor:.3g}'):g}"  # 1000, not 1e+03
     return Finding.of(
         "scale.implausible", where,
-        f"a pixel of the image would be {told} x as long as one of the model{units}",
+        f"a pixel of the image would be {times} x as long as one of the model{units}",
         wanted=_text(size.um), found=_text(found),
         hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
         evidence=_evidence(size.source),
@@ -188,8 +188,8 @@ def _unknown(case: FitCase, size: PixelSize, where: str) -> Finding:
     objects, source = "", size.source
     if diameter is not None:
         source = source or diameter.source
-        told = f" ({diameter.source})" if diameter.source else ""
-        objects = f"; its objects are about {diameter.value:g} px across{told}"
+        origin = f" ({diameter.source})" if diameter.source else ""
+        objects = f"; its objects are about {diameter.value:g} px across{origin}"
     return Finding.of(
         "scale.unknown", where,
         f"{who} {verb} {'a ' * (verb == 'states')}pixel size{objects}",
@@ -201,10 +201,10 @@ def _unknown(case: FitCase, size: PixelSize, where: str) -> Finding:
 
 def _differs(factor: float, size: PixelSize, found: Mapping[str, float], where: str) -> Finding:
     far = _reaches(factor, FAR)
-    told = f", which {size.source} tells" if size.source else ""
+    origin = f", which {size.source} tells" if size.source else ""
     return Finding.of(
         "scale.far" if far else "scale.off", where,
-        f"a pixel of the image is {factor:.3g} x as long as one of the model{told}",
+        f"a pixel of the image is {factor:.3g} x as long as one of the model{origin}",
         wanted=_text(size.um), found=_text(found),
         hint=f"let the image be resized: --scale {factor:.3g} (or --scale auto)",
         evidence=_evidence(size.source),

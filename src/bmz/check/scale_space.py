@@ -112,11 +112,11 @@ def octaves(plane: FloatArray) -> Iterator[Octave]:
     """
     image, blur, pixel = plane, CAMERA_BLUR, 1.0
     while min(image.shape) >= LEAST_SIDE:
-        seen, weight = _window(image)
-        blurs, sigmas = _blurs(seen, blur, STEPS), _sigmas(blur)
+        window, weight = _window(image)
+        blurs, sigmas = _blurs(window, blur, STEPS), _sigmas(blur)
         responses = tuple(map(_response, blurs, sigmas))
         yield Octave(pixel, sigmas * pixel, blurs, responses, weight)
-        if seen.shape == image.shape:
+        if window.shape == image.shape:
             image, blur = np.ascontiguousarray(blurs[LEVELS][::2, ::2]), float(STEPS[LEVELS]) / 2
         else:
             image, blur = _halved(image), max(CAMERA_BLUR, float(np.sqrt(blur**2 + 0.25)) / 2)

@@ -66,8 +66,8 @@ def survey(plane: AnyArray, order: AnyArray | None = None) -> Survey | None:
     skews = [(level.sigma, response_skew(level)) for level in levels]
     if peak.diameter_px < SMALL_PX:
         levels = [*levels_of_enlarged(doubled(_middle(image)), CUT_LEVELS, 0.5), *levels]
-    told = tuple((sigma, skew) for sigma, skew in skews if skew is not None)
-    return Survey(min(plane.shape), peak, tuple(levels), told)
+    known_skews = tuple((sigma, skew) for sigma, skew in skews if skew is not None)
+    return Survey(min(plane.shape), peak, tuple(levels), known_skews)
 
 
 def _middle(image: FloatArray) -> FloatArray:

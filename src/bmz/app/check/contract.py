@@ -58,16 +58,16 @@ def held(
     summary : of the check of all images
     request : model, images and the words on them
     """
-    fitting = [one.image for one in summary.images if _fits(one)]
-    found = _objects(request, fitting, listener) if contract.runs else {}
+    fitting = [checked.image for checked in summary.images if _fits(checked)]
+    objects = _objects(request, fitting, listener) if contract.runs else {}
     images = []
-    for one in summary.images:
-        if _fits(one):
-            facts = _facts(one, request, found.get(one.image))
+    for checked in summary.images:
+        if _fits(checked):
+            facts = _facts(checked, request, objects.get(checked.image))
             more = broken(contract, facts, summary.model_sha256)
-            images.append(replace(one, report=one.report.with_more(more)))
+            images.append(replace(checked, report=checked.report.with_more(more)))
         else:
-            images.append(one)
+            images.append(checked)
     return replace(summary, images=tuple(images))
 
 
@@ -79,11 +79,11 @@ def locked(summary: CheckSummary, request: RunRequest, listener: Listener = nobo
     NotLocked, ImagesDiffer
         An image does not fit, or they are not alike.
     """
-    wrong = next((one for one in summary.images if not _fits(one)), None)
+    wrong = next((checked for checked in summary.images if not _fits(checked)), None)
     if wrong is not None:
         raise NotLocked(wrong)
-    found = _objects(request, [one.image for one in summary.images], listener)
-    facts = [_facts(one, request, found.get(one.image)) for one in summary.images]
+    objects = _objects(request, [checked.image for checked in summary.images], listener)
+    facts = [_facts(checked, request, objects.get(checked.image)) for checked in summary.images]
     words = {
         "axes": request.axes,
         "channels": request.channels,
@@ -93,8 +93,8 @@ def locked(summary: CheckSummary, request: RunRequest, listener: Listener = nobo
     return contract_of(request.model, summary.model_sha256, words, facts)
 
 
-def _fits(one: ImageChecked) -> bool:
-    return one.error is None and not one.report.errors
+def _fits(checked: ImageChecked) -> bool:
+    return checked.error is None and not checked.report.errors
 
 
 def _objects(
@@ -104,22 +104,22 @@ def _objects(
     if not images:
         return {}
     with tempfile.TemporaryDirectory(prefix="bmz-") as folder:
-        asked = replace(
+        table_request = replace(
             request, images=tuple(images), folder=Path(folder), save=frozenset({"table"})
         )
-        summary = run(asked, _only_progress(listener))
+        summary = run(table_request, _only_progress(listener))
         if summary.failed:
             raise summary.failed[0].error
-        return {one.image: _measured(one) for one in summary.done}
+        return {done.image: _measured(done) for done in summary.done}
 
 
 def _only_progress(listener: Listener) -> Listener:
     # what the run notes of an image, the check has said
-    def heard(event: Event) -> None:
+    def pass_progress(event: Event) -> None:
         if isinstance(event, Progress):
             listener(event)
 
-    return heard
+    return pass_progress
 
 
 def _measured(done: ImageDone) -> tuple[int, float | None]:
@@ -129,13 +129,13 @@ def _measured(done: ImageDone) -> tuple[int, float | None]:
 
 
 def _facts(
-    one: ImageChecked, request: RunRequest, found: tuple[int, float | None] | None
+    checked: ImageChecked, request: RunRequest, objects: tuple[int, float | None] | None
 ) -> ImageFacts:
-    info = inspect_image(one.image, axes=request.axes, series=one.series or 0)
+    info = inspect_image(checked.image, axes=request.axes, series=checked.series or 0)
     info = with_pixel_size(info, request.pixel_um)
     values = ValueSummary(read_spread(info)).channels
     taken: Any = range(len(values)) if request.channels is None else request.channels
-    count, diameter = found or (None, None)
+    count, diameter = objects or (None, None)
     return ImageFacts(
         axes=info.axes,
         dtype=str(info.dtype),
