@@ -41,7 +41,7 @@ from bmz.predict.formats import FORMATS
 from bmz.predict.mosaic import Mosaic, Places
 from bmz.predict.tiles import predict_tiled, run_tiles
 from bmz.predict.torchscript import round_nothing_in
-from bmz.process.components import label_components
+from bmz.process.components import ComponentSettings, label_components
 from bmz.spec.model import (
     AnySize,
     Architecture,
@@ -233,7 +233,9 @@ def precisions_agree(bench: Bench) -> Iterator[Row]:
         (wanted,) = whole.run([image])
 
     def labels(outputs: Sequence[np.ndarray]) -> np.ndarray:
-        return label_components(outputs[0][0], (1, 1), threshold=0.5, channel=0).labels
+        return label_components(
+            outputs[0][0], (1, 1), ComponentSettings(threshold=0.5, channel=0)
+        ).labels
 
     trials = measure_trials(lambda p: bench.opened(precision=p), [image], offered, labels)
     for trial in trials:

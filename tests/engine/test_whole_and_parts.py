@@ -18,7 +18,7 @@ from bmz.base.progress import Event, Note
 from bmz.engine.request import RunRequest
 from bmz.plan.blocks import Blocks
 from bmz.process.maps import on_input_grid, one_map
-from bmz.process.recipe import Labelled, Recipe
+from bmz.process.recipe import Labelled, NoSettings, Recipe
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order
 from bmz.results.run import ImageDone
@@ -112,7 +112,7 @@ def test_a_new_kind_of_output_is_written_whole_and_in_parts(
         assert one.files["areas"].read_text(encoding="utf-8") == "[150, 40]"
 
 
-def _label_by_otsu(output: AnyArray, grid: tuple[int, ...], **_: Any) -> Labelled:
+def _label_by_otsu(output: AnyArray, grid: tuple[int, ...], _settings: NoSettings) -> Labelled:
     from skimage.filters import threshold_otsu
     from skimage.measure import label
 

@@ -31,6 +31,7 @@ from tests.process.ideal_maps import (
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.process.affinities import (
     AFFINITIES,
+    AffinitySettings,
     OffsetsUnclear,
     label_affinities,
     mutex_watershed,
@@ -78,7 +79,7 @@ def one_by_one(maps: FloatArray, shape: tuple[int, int]) -> AnyArray:
 def test_the_mutex_watershed_is_that_of_the_paper(seed: int) -> None:
     maps = np.random.default_rng(seed).random((len(OFFSETS), 9, 11)).astype(np.float32)
 
-    found = label_affinities(maps, (1, 1), offsets=text((*NEAR, *FAR))).labels
+    found = label_affinities(maps, (1, 1), AffinitySettings(offsets=text((*NEAR, *FAR)))).labels
 
     np.testing.assert_array_equal(found, one_by_one(maps, (9, 11)))
 
@@ -88,7 +89,7 @@ def test_no_object_holds_two_pixels_that_the_strongest_edge_tells_apart(seed: in
     maps = np.random.default_rng(seed).random((len(OFFSETS), 12, 12)).astype(np.float32)
     maps[2, 8, 8] = -1  # surer than any other edge
 
-    found = label_affinities(maps, (1, 1), offsets=text((*NEAR, *FAR))).labels
+    found = label_affinities(maps, (1, 1), AffinitySettings(offsets=text((*NEAR, *FAR)))).labels
 
     assert found[8, 8] != found[3, 8]
 
@@ -98,7 +99,7 @@ def test_noise_hardly_matters_where_far_pixels_are_seen() -> None:
     sharp = affinities(truth, (*NEAR, *FAR))
     maps = sharp + 0.15 * np.random.default_rng(0).standard_normal(sharp.shape).astype(np.float32)
 
-    found = label_affinities(maps, (1, 1), offsets=text((*NEAR, *FAR))).labels
+    found = label_affinities(maps, (1, 1), AffinitySettings(offsets=text((*NEAR, *FAR)))).labels
 
     assert match_labels(found, truth, 0.9).f1 >= 0.95
 
@@ -106,10 +107,10 @@ def test_noise_hardly_matters_where_far_pixels_are_seen() -> None:
 def test_one_can_mean_apart() -> None:
     truth = filling(cells(2))
     maps = affinities(truth, (*NEAR, *FAR))
-    words = {"offsets": text((*NEAR, *FAR))}
+    words: dict[str, Any] = {"offsets": text((*NEAR, *FAR))}
 
-    together = label_affinities(maps, (1, 1), **words).labels
-    apart = label_affinities(1 - maps, (1, 1), one_is_apart=True, **words).labels
+    together = label_affinities(maps, (1, 1), AffinitySettings(**words)).labels
+    apart = label_affinities(1 - maps, (1, 1), AffinitySettings(one_is_apart=True, **words)).labels
 
     np.testing.assert_array_equal(together, apart)
 
@@ -118,7 +119,9 @@ def test_a_foreground_channel_keeps_the_background_out() -> None:
     truth = cells(3)
     maps = np.concatenate([(truth > 0)[None], affinities(truth, (*NEAR, *FAR))]).astype(np.float32)
 
-    found = label_affinities(maps, (1, 1), offsets=text((*NEAR, *FAR)), foreground_channel=0).labels
+    found = label_affinities(
+        maps, (1, 1), AffinitySettings(offsets=text((*NEAR, *FAR)), foreground_channel=0)
+    ).labels
 
     np.testing.assert_array_equal(found > 0, truth > 0)
     assert match_labels(found, truth, 0.9).f1 == 1
@@ -128,7 +131,9 @@ def test_far_edges_can_be_read_at_every_other_pixel() -> None:
     truth = filling(cells(4))
     maps = affinities(truth, (*NEAR, *FAR))
 
-    found = label_affinities(maps, (1, 1), offsets=text((*NEAR, *FAR)), stride=2).labels
+    found = label_affinities(
+        maps, (1, 1), AffinitySettings(offsets=text((*NEAR, *FAR)), stride=2)
+    ).labels
 
     assert match_labels(found, truth, 0.9).f1 == 1
 
@@ -138,7 +143,7 @@ def test_direct_neighbours_of_a_stack_are_agglomerated() -> None:
     truth[3:] += truth.max()
     maps = affinities(truth, ((-1, 0, 0), (0, -1, 0), (0, 0, -1)))
 
-    found = label_affinities(maps, (1, 1, 1)).labels
+    found = label_affinities(maps, (1, 1, 1), AffinitySettings()).labels
 
     np.testing.assert_array_equal(found, in_raster_order(truth).labels)
 
@@ -148,18 +153,18 @@ def test_fragments_are_joined_where_the_median_of_their_border_is_high() -> None
     maps[1, :, 3], maps[1, :, 6] = 0.75, 0.4  # between columns 2 and 3, and 5 and 6
     maps[1, :2, 3] = 0.1  # the mean is below 0.6
 
-    assert label_affinities(maps, (1, 1), min_size=0).labels.max() == 2
-    assert label_affinities(maps, (1, 1), merge=0.8).labels.max() == 3
-    assert label_affinities(maps, (1, 1), merge=0.3).labels.max() == 1
+    assert label_affinities(maps, (1, 1), AffinitySettings(min_size=0)).labels.max() == 2
+    assert label_affinities(maps, (1, 1), AffinitySettings(merge=0.8)).labels.max() == 3
+    assert label_affinities(maps, (1, 1), AffinitySettings(merge=0.3)).labels.max() == 1
     # 6 pairs of pixels lie along each border
-    assert label_affinities(maps, (1, 1), merge=0.3, pairs=7).labels.max() == 3
+    assert label_affinities(maps, (1, 1), AffinitySettings(merge=0.3, pairs=7)).labels.max() == 3
 
 
 def test_an_affinity_belongs_to_its_pair_and_not_to_its_pixel() -> None:
     maps = np.ones((2, 6, 9), np.float32)
     maps[1, :, 4] = 0.6
 
-    labels = label_affinities(maps, (1, 1)).labels
+    labels = label_affinities(maps, (1, 1), AffinitySettings()).labels
 
     # column 4 has the low affinity, and is the first of the right object
     np.testing.assert_array_equal(labels, [[1] * 4 + [2] * 5] * 6)
@@ -169,7 +174,7 @@ def test_what_grows_over_no_affinity_stays_background() -> None:
     maps = np.full((2, 6, 9), 0.05, np.float32)
     maps[:, 2:4, 2:5] = 1
 
-    labels = label_affinities(maps, (1, 1), min_size=0).labels
+    labels = label_affinities(maps, (1, 1), AffinitySettings(min_size=0)).labels
 
     assert labels.max() == 1
     assert labels[5, 8] == 0
@@ -178,7 +183,9 @@ def test_what_grows_over_no_affinity_stays_background() -> None:
 def test_labels_lie_on_the_grid_of_the_input() -> None:
     maps = affinities(filling(cells(6, 24, 2)), (*NEAR, *FAR))
 
-    assert label_affinities(maps, (2, 3), offsets=text((*NEAR, *FAR))).labels.shape == (48, 72)
+    assert label_affinities(
+        maps, (2, 3), AffinitySettings(offsets=text((*NEAR, *FAR)))
+    ).labels.shape == (48, 72)
 
 
 def test_offsets_of_direct_neighbours_need_no_word() -> None:
@@ -200,12 +207,16 @@ def test_offsets_that_do_not_belong_to_the_channels_are_refused(words: str, chan
 
 def test_far_offsets_alone_join_nothing_and_are_refused() -> None:
     with pytest.raises(OffsetsUnclear, match="direct neighbour"):
-        label_affinities(np.ones((2, 9, 9), np.float32), (1, 1), offsets="-3,0;0,-3")
+        label_affinities(
+            np.ones((2, 9, 9), np.float32), (1, 1), AffinitySettings(offsets="-3,0;0,-3")
+        )
 
 
 def test_a_foreground_channel_that_is_not_there_is_refused() -> None:
     with pytest.raises(ChannelsDiffer):
-        label_affinities(np.ones((2, 9, 9), np.float32), (1, 1), foreground_channel=2)
+        label_affinities(
+            np.ones((2, 9, 9), np.float32), (1, 1), AffinitySettings(foreground_channel=2)
+        )
 
 
 def test_an_offset_wider_than_the_image_has_no_edges() -> None:
@@ -243,7 +254,7 @@ def by_biapy(maps: FloatArray) -> LabelArray:
 def test_ideal_affinities_give_back_all_but_specks(name: str, shared: Path) -> None:
     truth = real_truth(shared, name)
 
-    found = label_affinities(together(truth), (1,) * truth.ndim).labels
+    found = label_affinities(together(truth), (1,) * truth.ndim, AffinitySettings()).labels
 
     assert match_labels(found, truth, 0.9).f1 == 1
     assert np.count_nonzero((found > 0) != (truth > 0)) <= 2
@@ -254,7 +265,7 @@ def test_a_speck_is_no_object_where_direct_neighbours_alone_tell() -> None:
     truth[2:4, 2:9], truth[2:5, 11:16] = 1, 2  # 14 and 15 px
 
     def count(maps: FloatArray, **words: Any) -> int:
-        return int(label_affinities(maps, (1, 1), **words).labels.max())
+        return int(label_affinities(maps, (1, 1), AffinitySettings(**words)).labels.max())
 
     assert [count(together(truth)), count(together(truth), min_size=0)] == [1, 2]
     far = affinities(truth, (*NEAR, *FAR))
@@ -268,8 +279,10 @@ def test_two_sure_pixels_are_no_seed() -> None:
     maps[:, 4, 4:6], maps[:, 4, 12:15] = 1, 1
 
     def count(size: int) -> int:
-        words = {"full": 1.0, "sigma": 0.0, "seed_size": size}
-        return int(label_affinities(maps, (1, 1), merge=0.9, **words).labels.max())
+        words: dict[str, Any] = {"full": 1.0, "sigma": 0.0, "seed_size": size}
+        return int(
+            label_affinities(maps, (1, 1), AffinitySettings(merge=0.9, **words)).labels.max()
+        )
 
     assert [count(size) for size in (2, 3, 4)] == [2, 1, 0]
 
@@ -291,7 +304,7 @@ def test_noise_makes_no_specks_and_finds_more_than_the_rule_of_biapy(
     truth = real_truth(shared, name)
     maps = NOISY[noise](together(truth))
 
-    found = label_affinities(maps, (1,) * truth.ndim).labels
+    found = label_affinities(maps, (1,) * truth.ndim, AffinitySettings()).labels
     reference = by_biapy(maps)
 
     assert found.max() <= 1.3 * truth.max()
@@ -305,17 +318,22 @@ def test_noise_makes_no_specks_and_finds_more_than_the_rule_of_biapy(
 def test_affinities_that_are_nowhere_sure_are_shares_of_the_highest() -> None:
     maps = together(filling(cells(6)))
 
-    found = label_affinities(0.7 * maps, (1, 1)).labels
+    found = label_affinities(0.7 * maps, (1, 1), AffinitySettings()).labels
 
-    np.testing.assert_array_equal(found, label_affinities(maps, (1, 1)).labels)
-    assert label_affinities(0.7 * maps, (1, 1), full=1.0).labels.max() == 0
+    np.testing.assert_array_equal(found, label_affinities(maps, (1, 1), AffinitySettings()).labels)
+    assert label_affinities(0.7 * maps, (1, 1), AffinitySettings(full=1.0)).labels.max() == 0
 
 
 def test_a_map_in_which_nothing_is_together_has_no_objects() -> None:
     faint = 0.1 * together(filling(cells(6)))
 
-    assert label_affinities(faint, (1, 1)).labels.max() == 0
-    assert label_affinities(np.full((2, 9, 9), np.nan, np.float32), (1, 1)).labels.max() == 0
+    assert label_affinities(faint, (1, 1), AffinitySettings()).labels.max() == 0
+    assert (
+        label_affinities(
+            np.full((2, 9, 9), np.nan, np.float32), (1, 1), AffinitySettings()
+        ).labels.max()
+        == 0
+    )
 
 
 def test_only_noise_from_pixel_to_pixel_is_smoothed_away() -> None:
@@ -349,7 +367,7 @@ def test_affinities_along_some_axes_alone_join_nothing_along_the_others() -> Non
     stack = np.repeat(plane[None], 3, 0)
     maps = together(stack)[1:]
 
-    labels = label_affinities(maps, (1, 1, 1), offsets="0,-1,0;0,0,-1").labels
+    labels = label_affinities(maps, (1, 1, 1), AffinitySettings(offsets="0,-1,0;0,0,-1")).labels
 
     assert labels.max() == 3 * plane.max()
 
@@ -358,7 +376,7 @@ def test_offsets_to_the_pixel_behind_give_the_same_objects() -> None:
     truth = cells(10)
     turned = together(truth[::-1, ::-1])[:, ::-1, ::-1]
 
-    labels = label_affinities(turned, (1, 1), offsets="1,0;0,1").labels
+    labels = label_affinities(turned, (1, 1), AffinitySettings(offsets="1,0;0,1")).labels
 
     np.testing.assert_array_equal(labels, truth)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,8 @@ from tests.process.ideal_maps import (
 )
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.process.contour import CONTOUR, label_contours, named_maps
-from bmz.process.distance_watershed import label_by_distance
+from bmz.process.contour import CONTOUR, ContourSettings, label_contours, named_maps
+from bmz.process.distance_watershed import DistanceSettings, label_by_distance
 from bmz.process.matching import match_labels
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.ring import with_ring
@@ -68,9 +69,11 @@ def depth() -> FloatArray:
     ],
 )
 def test_representations_of_the_same_cells_give_the_same_cells(
-    channels: str, maps: list[FloatArray], more: dict[str, float]
+    channels: str, maps: list[FloatArray], more: dict[str, Any]
 ) -> None:
-    found = label_contours(np.stack(maps), (1, 1), channels=channels, **more).labels
+    found = label_contours(
+        np.stack(maps), (1, 1), ContourSettings(channels=channels, **more)
+    ).labels
 
     assert match_labels(found, TRUTH, 0.6).f1 >= 0.95
     np.testing.assert_array_equal(found > 0, TRUTH > 0)
@@ -79,7 +82,7 @@ def test_representations_of_the_same_cells_give_the_same_cells(
 def test_points_as_biapy_trains_them_are_seeds_as_they_are() -> None:
     points = ndimage.binary_dilation(centres()).astype(np.float32)
 
-    found = label_contours(np.stack([F, points]), (1, 1), channels="F+P").labels
+    found = label_contours(np.stack([F, points]), (1, 1), ContourSettings(channels="F+P")).labels
 
     assert ndimage.label(points)[1] == found.max() == TRUTH.max()
 
@@ -89,7 +92,9 @@ def test_a_speck_of_four_pixels_is_no_point() -> None:
     speck[3:5, 3:5] = 1
     specks = ndimage.binary_dilation(centres()) | (speck > 0)
 
-    found = label_contours(np.stack([F + speck, specks * F + speck]), (1, 1), channels="F+P").labels
+    found = label_contours(
+        np.stack([F + speck, specks * F + speck]), (1, 1), ContourSettings(channels="F+P")
+    ).labels
 
     assert found.max() == TRUTH.max()
 
@@ -97,9 +102,9 @@ def test_a_speck_of_four_pixels_is_no_point() -> None:
 def test_fixed_thresholds_are_compared_as_given() -> None:
     maps = np.stack([0.4 * F, 0.6 * C])
 
-    assert label_contours(maps, (1, 1)).labels.max() == TRUTH.max()
-    assert label_contours(maps, (1, 1), foreground_threshold=0.5).labels.max() == 0
-    every = label_contours(maps, (1, 1), contour_threshold=0.7).labels
+    assert label_contours(maps, (1, 1), ContourSettings()).labels.max() == TRUTH.max()
+    assert label_contours(maps, (1, 1), ContourSettings(foreground_threshold=0.5)).labels.max() == 0
+    every = label_contours(maps, (1, 1), ContourSettings(contour_threshold=0.7)).labels
     assert every.max() == ndimage.label(TRUTH)[1]
 
 
@@ -108,8 +113,10 @@ def test_specks_are_no_seeds_unless_asked_for() -> None:
     noisy[::9, ::9] = 1
     maps = np.stack([np.maximum(F, noisy), C])
 
-    assert label_contours(maps, (1, 1)).labels.max() == TRUTH.max()
-    assert label_contours(maps, (1, 1), seed_size=0).labels.max() > TRUTH.max() + 10
+    assert label_contours(maps, (1, 1), ContourSettings()).labels.max() == TRUTH.max()
+    assert (
+        label_contours(maps, (1, 1), ContourSettings(seed_size=0)).labels.max() > TRUTH.max() + 10
+    )
 
 
 def test_the_surface_decides_where_cells_meet() -> None:
@@ -118,10 +125,10 @@ def test_the_surface_decides_where_cells_meet() -> None:
     maps[0, 2:7, 8] = 0.6
     maps[1, 2:7, 7:16] = 0.6
     maps[1, 2:7, 14] = 0.9
-    words = {"foreground_threshold": 0.5, "contour_threshold": 0.5}
+    words: dict[str, Any] = {"foreground_threshold": 0.5, "contour_threshold": 0.5}
 
-    by_foreground = label_contours(maps, (1, 1), **words).labels
-    by_contour = label_contours(maps, (1, 1), surface="contour", **words).labels
+    by_foreground = label_contours(maps, (1, 1), ContourSettings(**words)).labels
+    by_contour = label_contours(maps, (1, 1), ContourSettings(surface="contour", **words)).labels
 
     # the dim column is the eighth, and the best contour six further on
     assert np.bincount(by_foreground[4])[1] in {7, 8}
@@ -129,7 +136,7 @@ def test_the_surface_decides_where_cells_meet() -> None:
 
 
 def test_scores_are_the_mean_foreground() -> None:
-    done = label_contours(np.stack([0.8 * F, C]), (1, 1))
+    done = label_contours(np.stack([0.8 * F, C]), (1, 1), ContourSettings())
 
     assert done.scores is not None
     assert done.scores == pytest.approx(0.8)
@@ -143,13 +150,13 @@ def test_letters_that_do_not_fit_the_output_are_refused(channels: str, count: in
 
 def test_a_surface_that_is_not_there_is_refused() -> None:
     with pytest.raises(ChannelsDiffer, match="a map of the distance"):
-        label_contours(np.stack([F, C]), (1, 1), surface="distance")
+        label_contours(np.stack([F, C]), (1, 1), ContourSettings(surface="distance"))
 
 
 def test_a_stack_is_flooded_too() -> None:
     maps = np.repeat(np.stack([F, C])[:, None], 5, 1)
 
-    found = label_contours(maps, (1, 1, 1)).labels
+    found = label_contours(maps, (1, 1, 1), ContourSettings()).labels
 
     assert all(np.array_equal(plane, TRUTH) for plane in found)
 
@@ -170,13 +177,13 @@ def two_discs(between: float) -> FloatArray:
 
 
 def test_discs_that_touch_are_parted_and_an_ellipse_is_not() -> None:
-    assert label_by_distance(two_discs(26), (1, 1)).labels.max() == 2
-    assert label_by_distance(two_discs(6), (1, 1)).labels.max() == 1
-    assert label_by_distance(two_discs(26), (1, 1), neck=20.0).labels.max() == 1
+    assert label_by_distance(two_discs(26), (1, 1), DistanceSettings()).labels.max() == 2
+    assert label_by_distance(two_discs(6), (1, 1), DistanceSettings()).labels.max() == 1
+    assert label_by_distance(two_discs(26), (1, 1), DistanceSettings(neck=20.0)).labels.max() == 1
 
 
 def test_a_cut_loses_no_pixel() -> None:
-    labels = label_by_distance(two_discs(26), (1, 1)).labels
+    labels = label_by_distance(two_discs(26), (1, 1), DistanceSettings()).labels
 
     np.testing.assert_array_equal(labels > 0, two_discs(26)[0] > 0)
     left, right = np.bincount(labels.ravel())[1:]
@@ -186,13 +193,13 @@ def test_a_cut_loses_no_pixel() -> None:
 def test_distances_are_in_pixels_of_the_input() -> None:
     fine = two_discs(26)
 
-    coarse = label_by_distance(fine[:, ::2], (2, 1)).labels
+    coarse = label_by_distance(fine[:, ::2], (2, 1), DistanceSettings()).labels
 
     assert coarse.shape == fine.shape[1:]
     assert coarse.max() == 2
 
 
-def contour_models() -> dict[str, Mapping[str, float | int | bool | str]]:
+def contour_models() -> dict[str, Mapping[str, Any]]:
     """Give the curated parameters of every model whose recipe is ``contour``."""
     ways = {a: facts.recipe for a in json.loads(TABLE.read_text("utf-8")) if (facts := facts_of(a))}
     return {a: w.value.parameters for a, w in ways.items() if w and w.value.name == "contour"}
@@ -227,7 +234,9 @@ def test_cells_are_as_large_as_those_that_the_model_was_trained_on(
     way = contour_models()[alias]
     targets = TARGETS[str(way["channels"]), alias not in {"proactive-snail", "plucky-leopard"}]
 
-    found = label_contours(degraded(np.stack(targets), strength), (1, 1), **way).labels
+    found = label_contours(
+        degraded(np.stack(targets), strength), (1, 1), ContourSettings(**way)
+    ).labels
 
     assert np.count_nonzero(found) == pytest.approx(np.count_nonzero(TRUTH), rel=0.03)
     # points have no contour that tells where cells meet
@@ -238,8 +247,8 @@ def test_half_of_the_threshold_gives_a_ring_back_only_as_far_as_it_is_blurred() 
     maps = np.stack(TARGETS["F+C", True])
     whole = np.count_nonzero(TRUTH)
 
-    def share(strength: str, **words: float) -> float:
-        found = label_contours(degraded(maps, strength), (1, 1), **words).labels
+    def share(strength: str, **words: Any) -> float:
+        found = label_contours(degraded(maps, strength), (1, 1), ContourSettings(**words)).labels
         return np.count_nonzero(found) / whole
 
     assert share("ideal", growth=0.5) < 0.87
@@ -256,8 +265,8 @@ def test_growth_of_a_half_is_that_of_biapy() -> None:
 
     by_biapy = watershed(surface, seeds, mask=maps[0] > above / 2)
 
-    words = {"growth": 0.5, "seed_size": 0, "smooth_surface": 1.0}
-    found = label_contours(maps, (1, 1), **words).labels
+    words: dict[str, Any] = {"growth": 0.5, "seed_size": 0, "smooth_surface": 1.0}
+    found = label_contours(maps, (1, 1), ContourSettings(**words)).labels
     assert found.max() == by_biapy.max()
     assert match_labels(found, by_biapy.astype(np.int32), 0.99).f1 == 1
 
@@ -267,10 +276,10 @@ def test_cells_whose_seeds_are_points_meet_where_they_are_narrow() -> None:
     truth[4:26, 4:26] = 1
     truth[24:32, 26:34] = 2
     maps = np.stack([foreground(truth), points(truth)])
-    words = {"channels": "F+P"}
+    words: dict[str, Any] = {"channels": "F+P"}
 
-    found = label_contours(maps, (1, 1), **words).labels
-    sharp = label_contours(maps, (1, 1), smooth_surface=0.0, **words).labels
+    found = label_contours(maps, (1, 1), ContourSettings(**words)).labels
+    sharp = label_contours(maps, (1, 1), ContourSettings(smooth_surface=0.0, **words)).labels
 
     # on a flat surface they meet half way between the points
     assert np.count_nonzero(found != truth) < np.count_nonzero(sharp != truth) / 2
@@ -291,7 +300,7 @@ def test_a_ring_is_regained_in_stacks() -> None:
     stack = np.stack([TRUTH * (depth_there > abs(z - 8) / 8) for z in range(17)])
     maps = np.stack([without_contour(stack), contour(stack)])
 
-    found = label_contours(maps, (1, 1, 1), ring=1).labels
+    found = label_contours(maps, (1, 1, 1), ContourSettings(ring=1)).labels
 
     assert np.count_nonzero(found) == pytest.approx(np.count_nonzero(stack), rel=0.03)
     assert match_labels(found, stack, 0.9).f1 >= 0.9

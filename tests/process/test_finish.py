@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
-from bmz.process.finish import Finish, at_border, finish_labels, smoothed, without_holes
-from bmz.process.recipe import FINISH, Labelled
+from bmz.process.finish import at_border, finish_labels, smoothed, without_holes
+from bmz.process.recipe import FINISH, Finish, Labelled
 from bmz.process.recipes import RECIPES
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -143,7 +143,7 @@ def test_an_object_in_a_hole_of_another_becomes_part_of_it() -> None:
 
 
 def test_cells_come_back_from_their_own_flows() -> None:
-    done = label_flows(map_of(TWO), (1, 1))
+    done = label_flows(map_of(TWO), (1, 1), FlowSettings())
 
     assert np.array_equal(done.labels, in_raster_order(TWO).labels)
     assert done.scores is None
@@ -153,8 +153,8 @@ def test_a_cell_whose_flow_turns_away_is_removed_unless_nothing_is_checked() -> 
     output = map_of(discs((18, 20, 11), (40, 40, 12)))
     output[:2, 34:, 34:] += np.random.default_rng(1).normal(0, 6, (2, 26, 26))
 
-    checked = label_flows(output, (1, 1)).labels.max()
-    unchecked = label_flows(output, (1, 1), flow_threshold=0.0).labels
+    checked = label_flows(output, (1, 1), FlowSettings()).labels.max()
+    unchecked = label_flows(output, (1, 1), FlowSettings(flow_threshold=0.0)).labels
 
     assert checked == 1
     assert unchecked.max() > 1
@@ -163,14 +163,14 @@ def test_a_cell_whose_flow_turns_away_is_removed_unless_nothing_is_checked() -> 
 
 @pytest.mark.parametrize(("least", "cells"), [(0, 2), (380, 1), (700, 0)])
 def test_small_cells_are_removed(least: int, cells: int) -> None:
-    done = label_flows(map_of(TWO), (1, 1), min_size=least)
+    done = label_flows(map_of(TWO), (1, 1), FlowSettings(min_size=least))
 
     assert done.labels.max() == cells
 
 
 @pytest.mark.parametrize(("share", "cells"), [(0.4, 2), (0.15, 1), (0.01, 0)])
 def test_large_cells_are_removed(share: float, cells: int) -> None:
-    done = label_flows(map_of(TWO), (1, 1), max_size_fraction=share)
+    done = label_flows(map_of(TWO), (1, 1), FlowSettings(max_size_fraction=share))
 
     assert done.labels.max() == cells
 
@@ -179,15 +179,17 @@ def test_only_pixels_above_the_cell_probability_are_cells() -> None:
     output = map_of(TWO)
     output[2, TWO == 1] = 1
 
-    done = label_flows(output, (1, 1), cellprob_threshold=1.0)
+    done = label_flows(output, (1, 1), FlowSettings(cellprob_threshold=1.0))
 
     assert np.array_equal(done.labels > 0, TWO == 2)
 
 
 def test_a_coarse_map_is_repeated_to_the_grid_of_the_input() -> None:
-    fine = label_flows(map_of(TWO), (2, 3)).labels
+    fine = label_flows(map_of(TWO), (2, 3), FlowSettings()).labels
 
-    assert np.array_equal(fine, label_flows(map_of(TWO), (1, 1)).labels.repeat(2, 0).repeat(3, 1))
+    assert np.array_equal(
+        fine, label_flows(map_of(TWO), (1, 1), FlowSettings()).labels.repeat(2, 0).repeat(3, 1)
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 1.0, 1e38, np.nan, np.inf, -np.inf])
@@ -197,7 +199,7 @@ def test_a_map_of_one_value_gives_labels_without_a_warning(
 ) -> None:
     output = np.full((3, *shape), value, np.float32)
 
-    done = label_flows(output, (1, 1))
+    done = label_flows(output, (1, 1), FlowSettings())
 
     assert done.labels.shape == shape
     assert done.labels.max() <= 1
@@ -207,7 +209,7 @@ def test_a_flow_that_is_no_number_keeps_its_pixel_where_it_is() -> None:
     output = map_of(TWO)
     output[:2, 18, 9] = np.nan
 
-    done = label_flows(output, (1, 1))
+    done = label_flows(output, (1, 1), FlowSettings())
 
     assert match_labels(done.labels, TWO, 0.95).tp == 2
 
@@ -216,20 +218,20 @@ def test_a_flow_that_is_no_number_keeps_its_pixel_where_it_is() -> None:
 def test_noise_gives_labels_in_raster_order(seed: int) -> None:
     output = np.random.default_rng(seed).normal(0, 6, (3, 24, 31)).astype(np.float32)
 
-    labels = label_flows(output, (1, 1), flow_threshold=0.0, min_size=0).labels
+    labels = label_flows(output, (1, 1), FlowSettings(flow_threshold=0.0, min_size=0)).labels
 
     assert np.array_equal(labels, in_raster_order(labels).labels)
 
 
 def test_more_axes_than_a_stack_are_refused() -> None:
     with pytest.raises(DimensionsNotDone, match=r"\[recipe\.dimensions\]"):
-        label_flows(np.zeros((5, 2, 5, 8, 8), np.float32), (1, 1, 1, 1))
+        label_flows(np.zeros((5, 2, 5, 8, 8), np.float32), (1, 1, 1, 1), FlowSettings())
 
 
 @pytest.mark.parametrize("channels", [2, 5])
 def test_another_number_of_channels_is_refused(channels: int) -> None:
     with pytest.raises(ChannelsDiffer, match=f"has {channels} channels"):
-        label_flows(np.zeros((channels, 8, 8), np.float32), (1, 1))
+        label_flows(np.zeros((channels, 8, 8), np.float32), (1, 1), FlowSettings())
 
 
 def test_the_flow_recipe_names_the_parameters_it_takes() -> None:
@@ -252,7 +254,7 @@ def test_cells_of_the_membrane_image_are_those_of_cellpose(shared: Path) -> None
     output = np.load(golden / "cellpose-cyto__membranes_nuclei-d60.network_output.npy")
     truth = tifffile.imread(golden / "cellpose-cyto__membranes_nuclei-d60.network_grid.labels.tif")
 
-    done = label_flows(output, (1, 1))
+    done = label_flows(output, (1, 1), FlowSettings())
 
     assert done.labels.max() == 33
     assert match_labels(done.labels, truth, 0.95).ap == 1
@@ -262,7 +264,7 @@ def test_cells_of_the_cyto3_network_are_those_of_cellpose(shared: Path) -> None:
     folder = shared / "data/golden/cellpose-cyto3-img075"
     output, truth = np.load(folder / "output.npy"), np.load(folder / "masks.npy")
 
-    done = label_flows(output[:, : len(truth)], (1, 1))  # the rest is padding
+    done = label_flows(output[:, : len(truth)], (1, 1), FlowSettings())  # the rest is padding
 
     assert done.labels.max() == 162
     assert match_labels(done.labels, truth, 0.9).ap == 1

@@ -14,7 +14,7 @@ from tests.process.ideal_maps import cells
 from bmz.base.arrays import BoolArray, FloatArray, LabelArray
 from bmz.process.flow_error import flows_of_labels
 from bmz.process.flow_following import follow_flow
-from bmz.process.flows import label_flows
+from bmz.process.flows import FlowSettings, label_flows
 from bmz.process.matching import match_labels
 from bmz.process.recipe import Place
 from bmz.process.relabel import in_raster_order
@@ -47,13 +47,13 @@ def stack_map(labels: LabelArray) -> FloatArray:
 def test_balls_of_a_stack_are_found() -> None:
     truth = balls()
 
-    found = label_flows(stack_map(truth), (1, 1, 1)).labels
+    found = label_flows(stack_map(truth), (1, 1, 1), FlowSettings()).labels
 
     np.testing.assert_array_equal(found, truth)
 
 
 def test_labels_of_a_stack_lie_on_the_grid_of_the_input() -> None:
-    found = label_flows(stack_map(balls()), (1, 2, 2)).labels
+    found = label_flows(stack_map(balls()), (1, 2, 2), FlowSettings()).labels
 
     assert found.shape == (24, 80, 80)
     assert found.max() == 2
@@ -119,7 +119,7 @@ def test_voxels_of_a_part_drift_as_in_the_whole_stack() -> None:
 def test_a_stack_of_one_plane_is_followed_within_it() -> None:
     truth = balls()[12:13]
 
-    found = label_flows(stack_map(truth), (1, 1, 1)).labels
+    found = label_flows(stack_map(truth), (1, 1, 1), FlowSettings()).labels
 
     np.testing.assert_array_equal(found > 0, truth > 0)
 
@@ -146,7 +146,7 @@ def test_cells_of_a_stack_are_those_of_cellpose(shared: Path) -> None:
         )
     reference = (theirs[0] if isinstance(theirs, tuple) else theirs).astype(np.int32)
 
-    found = label_flows(output, (1, 1, 1)).labels
+    found = label_flows(output, (1, 1, 1), FlowSettings()).labels
 
     assert match_labels(found, reference, 0.9).f1 >= 0.99
     assert reference.max() >= 45
@@ -180,8 +180,8 @@ def rods() -> LabelArray:
 def test_long_cells_of_omnipose_stay_whole_though_cellpose_would_cut_them() -> None:
     output = omnipose_map(rods())
 
-    found = label_flows(output, (1, 1)).labels
-    cut = label_flows(output[:3], (1, 1), flow_threshold=0.0).labels
+    found = label_flows(output, (1, 1), FlowSettings()).labels
+    cut = label_flows(output[:3], (1, 1), FlowSettings(flow_threshold=0.0)).labels
 
     assert match_labels(found, rods(), 0.9).f1 == 1
     assert cut.max() > 3
@@ -190,7 +190,7 @@ def test_long_cells_of_omnipose_stay_whole_though_cellpose_would_cut_them() -> N
 def test_the_style_can_be_told() -> None:
     output = omnipose_map(rods())[:3]
 
-    found = label_flows(output, (1, 1), style="omnipose").labels
+    found = label_flows(output, (1, 1), FlowSettings(style="omnipose")).labels
 
     assert found.max() == 3
 
@@ -199,8 +199,8 @@ def test_round_cells_are_the_same_in_both_styles() -> None:
     truth = cells(3)
     flows = np.concatenate([5 * flows_of_labels(truth), np.where(truth > 0, 6, -6)[None]])
 
-    round_ = label_flows(flows.astype(np.float32), (1, 1)).labels
-    skeletons = label_flows(omnipose_map(truth), (1, 1)).labels
+    round_ = label_flows(flows.astype(np.float32), (1, 1), FlowSettings()).labels
+    skeletons = label_flows(omnipose_map(truth), (1, 1), FlowSettings()).labels
 
     assert match_labels(round_, skeletons, 0.8).f1 >= 0.9
 
@@ -208,5 +208,5 @@ def test_round_cells_are_the_same_in_both_styles() -> None:
 def test_a_stack_without_cells_has_no_labels() -> None:
     output = np.full((4, 3, 5, 6), -6, np.float32)
 
-    assert label_flows(output, (1, 1, 1)).labels.max() == 0
-    assert label_flows(output[:, 0, :, :], (1, 1)).labels.max() == 0
+    assert label_flows(output, (1, 1, 1), FlowSettings()).labels.max() == 0
+    assert label_flows(output[:, 0, :, :], (1, 1), FlowSettings()).labels.max() == 0

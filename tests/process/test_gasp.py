@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from bmz.process.gasp import GASP, GaspSettings, label_gasp, superpixels
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import ParameterRefused
 
-ALL = {"superpixel_size": 0, "min_size": 0}
+ALL: dict[str, Any] = {"superpixel_size": 0, "min_size": 0}
 """Nothing is too small."""
 
 
@@ -32,7 +33,7 @@ def sizes(labels: AnyArray) -> list[int]:
 def test_rooms_are_joined_while_the_mean_between_them_is_below_1_less_beta(
     beta: float, objects: int
 ) -> None:
-    found = label_gasp(wall(0.6)[None], (1, 1), beta=beta, **ALL)
+    found = label_gasp(wall(0.6)[None], (1, 1), GaspSettings(beta=beta, **ALL))
 
     # both sides of every face between the rooms are 0.6
     assert found.labels.max() == objects
@@ -53,7 +54,9 @@ def test_an_object_of_exactly_the_least_size_stays_and_a_smaller_one_is_flooded(
 ) -> None:
     boundary = wall(0.9, left=4, right=34)  # 20 x 5 and 20 x 35 px, with half of the wall each
 
-    joined = label_gasp(boundary[None], (1, 1), beta=1.0, superpixel_size=0, min_size=least)
+    joined = label_gasp(
+        boundary[None], (1, 1), GaspSettings(beta=1.0, superpixel_size=0, min_size=least)
+    )
     superpixel = superpixels(boundary, (1, 1), GaspSettings(superpixel_size=least))
 
     assert sizes(joined.labels) == ([100, 700] if count == 2 else [800])
@@ -64,14 +67,16 @@ def test_an_object_of_exactly_the_least_size_stays_and_a_smaller_one_is_flooded(
 def test_sizes_are_px_of_the_input(least: int, count: int) -> None:
     boundary = wall(0.9, left=4, right=34)
 
-    found = label_gasp(boundary[None], (2, 3), beta=1.0, superpixel_size=0, min_size=least)
+    found = label_gasp(
+        boundary[None], (2, 3), GaspSettings(beta=1.0, superpixel_size=0, min_size=least)
+    )
 
     assert found.labels.shape == (40, 120)
     assert found.labels.max() == count
 
 
 def test_where_every_object_is_too_small_all_of_them_stay() -> None:
-    found = label_gasp(wall(0.9)[None], (1, 1), superpixel_size=0, min_size=10**6)
+    found = label_gasp(wall(0.9)[None], (1, 1), GaspSettings(superpixel_size=0, min_size=10**6))
 
     assert sizes(found.labels) == [400, 400]
 
@@ -97,7 +102,8 @@ def test_round_rooms_with_an_open_door_are_two_superpixels() -> None:
 
     found = superpixels(boundary, (1, 1), GaspSettings(superpixel_size=0))
     counts = [
-        label_gasp(boundary[None], (1, 1), beta=beta, **ALL).labels.max() for beta in (0.2, 0.25)
+        label_gasp(boundary[None], (1, 1), GaspSettings(beta=beta, **ALL)).labels.max()
+        for beta in (0.2, 0.25)
     ]
 
     # each of the two has its own peak of the distance to the wall
@@ -142,22 +148,24 @@ def test_what_is_no_number_counts_as_inside() -> None:
     boundary, known = wall(0.9), wall(0.9)
     boundary[3:6, 5:9] = np.nan
 
-    found = label_gasp(boundary[None], (1, 1), **ALL)
+    found = label_gasp(boundary[None], (1, 1), GaspSettings(**ALL))
 
-    np.testing.assert_array_equal(found.labels, label_gasp(known[None], (1, 1), **ALL).labels)
+    np.testing.assert_array_equal(
+        found.labels, label_gasp(known[None], (1, 1), GaspSettings(**ALL)).labels
+    )
 
 
 def test_the_channel_is_the_one_asked_for() -> None:
     maps = np.stack([wall(0.0), wall(0.9)])
 
-    assert label_gasp(maps, (1, 1), channel=0, **ALL).labels.max() == 1
-    assert label_gasp(maps, (1, 1), channel=1, **ALL).labels.max() == 2
+    assert label_gasp(maps, (1, 1), GaspSettings(channel=0, **ALL)).labels.max() == 1
+    assert label_gasp(maps, (1, 1), GaspSettings(channel=1, **ALL)).labels.max() == 2
     with pytest.raises(ChannelsDiffer, match="a channel 2, counted from 0, and the output has 2"):
-        label_gasp(maps, (1, 1), channel=2, **ALL)
+        label_gasp(maps, (1, 1), GaspSettings(channel=2, **ALL))
 
 
 def test_a_map_that_is_all_boundary_is_still_filled() -> None:
-    found = label_gasp(np.ones((1, 6, 7), np.float32), (1, 1), **ALL)
+    found = label_gasp(np.ones((1, 6, 7), np.float32), (1, 1), GaspSettings(**ALL))
 
     assert found.labels.min() == 1
     assert found.labels.shape == (6, 7)

@@ -14,7 +14,7 @@ from skimage.measure import label
 from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray
-from bmz.process.gasp import label_gasp
+from bmz.process.gasp import GaspSettings, label_gasp
 from bmz.process.linkage import Borders, merged, touching
 from bmz.process.matching import match_labels
 
@@ -73,7 +73,7 @@ def membranes(shared: Path, number: str) -> tuple[AnyArray, AnyArray]:
 def test_cells_of_real_membranes_are_found(number: str, shared: Path) -> None:
     truth, boundary = membranes(shared, number)
 
-    found = label_gasp(boundary[None], (1, 1)).labels
+    found = label_gasp(boundary[None], (1, 1), GaspSettings()).labels
 
     assert match_labels(found, truth, 0.5).f1 >= 0.85
 
@@ -81,7 +81,10 @@ def test_cells_of_real_membranes_are_found(number: str, shared: Path) -> None:
 def test_beta_decides_how_much_stays_apart(shared: Path) -> None:
     _, boundary = membranes(shared, "07")
 
-    counts = [label_gasp(boundary[None], (1, 1), beta=beta).labels.max() for beta in (0, 0.5, 1)]
+    counts = [
+        label_gasp(boundary[None], (1, 1), GaspSettings(beta=beta)).labels.max()
+        for beta in (0, 0.5, 1)
+    ]
 
     assert counts[0] < counts[1] < counts[2]
 
@@ -91,9 +94,9 @@ def test_a_weak_gap_in_a_membrane_does_not_join_two_cells() -> None:
     boundary[:, 29:31] = 0.9
     boundary[18:22, 29:31] = 0.1
 
-    assert label_gasp(boundary[None], (1, 1)).labels.max() == 2
+    assert label_gasp(boundary[None], (1, 1), GaspSettings()).labels.max() == 2
     boundary[:, 29:31] = 0.3
-    assert label_gasp(boundary[None], (1, 1)).labels.max() == 1
+    assert label_gasp(boundary[None], (1, 1), GaspSettings()).labels.max() == 1
 
 
 def test_a_stack_is_parted_too() -> None:
@@ -101,7 +104,7 @@ def test_a_stack_is_parted_too() -> None:
     boundary[:, 14:16] = 1
     boundary[5:7] = 1
 
-    labels = label_gasp(boundary[None], (1, 1, 1)).labels
+    labels = label_gasp(boundary[None], (1, 1, 1), GaspSettings()).labels
 
     assert labels.max() == 4
     assert labels.min() == 1
@@ -110,7 +113,7 @@ def test_a_stack_is_parted_too() -> None:
 def test_a_map_whose_peaks_lie_on_the_boundary_has_objects() -> None:
     gaps = np.array([[[0.75, 0, 0.75, 0, 0.75]]], np.float32)
 
-    done = label_gasp(gaps, (1, 1), superpixel_size=5, min_size=5)
+    done = label_gasp(gaps, (1, 1), GaspSettings(superpixel_size=5, min_size=5))
 
     assert done.labels.shape == (1, 5)
     assert done.labels.min() == 1

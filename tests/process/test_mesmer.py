@@ -17,7 +17,7 @@ from tests.process.ideal_maps import cells, contour, foreground, inner_distance
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.process.matching import match_labels
-from bmz.process.mesmer import label_mesmer, without_small_holes
+from bmz.process.mesmer import MesmerSettings, label_mesmer, without_small_holes
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.relabel import in_raster_order
 
@@ -58,7 +58,7 @@ def test_cells_of_real_masks_are_those_of_the_published_steps(
         maps = maps_of(in_raster_order(tifffile.imread(file).astype(np.int32)).labels)
         theirs = published(maps[0], maps[1], rise)
 
-        ours = label_mesmer(maps, (1, 1), compartment=compartment).labels
+        ours = label_mesmer(maps, (1, 1), MesmerSettings(compartment=compartment)).labels
 
         score = match_labels(ours, theirs, 0.9)
         matched, wanted = matched + 2 * score.tp, wanted + 2 * score.tp + score.fp + score.fn
@@ -71,7 +71,7 @@ def test_cells_of_real_masks_are_those_of_the_published_steps(
 def test_uncertain_maps_give_the_objects_of_the_published_steps(seed: int) -> None:
     maps = maps_of(cells(seed % 1000), seed)
 
-    ours = label_mesmer(maps, (1, 1)).labels
+    ours = label_mesmer(maps, (1, 1), MesmerSettings()).labels
 
     assert match_labels(ours, published(maps[0], maps[1], 0.075), 0.9).f1 >= 0.95
 
@@ -83,9 +83,9 @@ def test_nuclei_and_cells_lie_in_one_output_of_eight_channels() -> None:
     both = np.stack([p for d, i in parts for p in (d, empty, i, 1 - i)])
 
     for compartment, alone in zip(("whole-cell", "nuclear"), parts, strict=True):
-        together = label_mesmer(both, (1, 1), compartment=compartment).labels
+        together = label_mesmer(both, (1, 1), MesmerSettings(compartment=compartment)).labels
 
-        single = label_mesmer(alone, (1, 1), compartment=compartment).labels
+        single = label_mesmer(alone, (1, 1), MesmerSettings(compartment=compartment)).labels
         np.testing.assert_array_equal(together, single)
 
 
@@ -105,7 +105,7 @@ def test_only_small_holes_are_filled() -> None:
 def test_scores_are_the_mean_interior() -> None:
     maps = np.stack([inner_distance(cells(3)), 0.75 * foreground(cells(3))])
 
-    done = label_mesmer(maps, (1, 1), interior_smooth=0.0, interior_threshold=0.5)
+    done = label_mesmer(maps, (1, 1), MesmerSettings(interior_smooth=0.0, interior_threshold=0.5))
 
     assert done.scores is not None
     assert done.scores == pytest.approx(0.75)
@@ -114,4 +114,4 @@ def test_scores_are_the_mean_interior() -> None:
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_another_number_of_channels_is_refused(channels: int) -> None:
     with pytest.raises(ChannelsDiffer, match="inner distance"):
-        label_mesmer(np.zeros((channels, 9, 9), np.float32), (1, 1))
+        label_mesmer(np.zeros((channels, 9, 9), np.float32), (1, 1), MesmerSettings())

@@ -148,11 +148,11 @@ def test_an_axis_too_many_or_too_few_is_refused() -> None:
 
 
 def test_cellpose_labels_never_wrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    def crowd(output: AnyArray, grid: tuple[int, ...], **_: object) -> Labelled:
+    def crowd(output: AnyArray, grid: tuple[int, ...], _settings: flows.FlowSettings) -> Labelled:
         assert grid == (1, 1)
         return Labelled(np.arange(output[0].size, dtype=np.int32).reshape(output.shape[1:]))
 
-    many = Recipe("flows", "", "", crowd, flows.FLOWS.parameters)
+    many = Recipe("flows", "", "", crowd, flows.FlowSettings)
     monkeypatch.setattr(flows, "FLOWS", many)
     x = np.zeros((1, 3, 257, 256), np.float32)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -10,15 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.process.finish import Finish
-from bmz.process.recipe import FINISH, Labelled, Parameter, ParameterRefused, Recipe, Value
+from bmz.process.recipe import FINISH, Finish, Knob, Labelled, ParameterRefused, Recipe, Value
 from bmz.process.recipes import RECIPES
 
 
-def parts(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:
+@dataclass(frozen=True)
+class PartSettings:
+    share: Annotated[float, Knob("a share", 0, 1)] = 0.5
+    count: Annotated[int, Knob("a number", 1)] = 3
+    depth: Annotated[float, Knob("below the ground", high=0)] = 0.0
+    deep: Annotated[bool, Knob("a truth")] = True
+    min_size: Annotated[int, Knob("its own smallest object", 0)] = 7
+    way: Annotated[str, Knob("a word", choices=("near", "far"))] = "near"
+    note: Annotated[str, Knob("any text")] = ""
+
+
+def parts(output: AnyArray, grid: tuple[int, ...], settings: PartSettings) -> Labelled:
     """Label nothing, and give what it was asked as scores."""
     del grid
-    words = np.array([parameters[name] for name in sorted(parameters)], np.float32)
+    words = np.array([value for _, value in sorted(vars(settings).items())], np.float32)
     return Labelled(np.zeros(output.shape[1:], np.int32), words)
 
 
@@ -27,15 +38,7 @@ PARTS = Recipe(
     what="nothing",
     source="none",
     label=parts,
-    parameters=(
-        Parameter("share", 0.5, "a share", 0, 1),
-        Parameter("count", 3, "a number", 1),
-        Parameter("depth", 0.0, "below the ground", high=0),
-        Parameter("deep", True, "a truth"),  # noqa: FBT003  (a default, named by its parameter)
-        Parameter("min_size", 7, "its own smallest object", 0),
-        Parameter("way", "near", "a word", choices=("near", "far")),
-        Parameter("note", "", "any text"),
-    ),
+    settings=PartSettings,
 )
 
 
@@ -59,7 +62,16 @@ def refusal(given: dict[str, Value], words: dict[str, str]) -> str:
     ],
 )
 def test_a_range_is_told_in_words(low: float | None, high: float | None, words: str) -> None:
-    assert Parameter("p", 0.0, "anything", low, high).limits == words
+    assert Knob("anything", low, high).limits == words
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_the_settings_of_a_recipe_state_a_meaning_for_each_field(recipe: Recipe) -> None:
+    names = [field.name for field in fields(recipe.settings)]
+
+    assert names == [parameter.name for parameter in recipe.parameters]
+    assert all(parameter.what for parameter in recipe.parameters)
+    assert vars(recipe.settings()) == {p.name: p.default for p in recipe.parameters}
 
 
 def test_its_own_parameters_come_first_and_stand_for_those_of_the_finish() -> None:

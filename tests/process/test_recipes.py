@@ -19,10 +19,10 @@ from bmz.base.errors import BmzError
 from bmz.process.argmax import ARGMAX
 from bmz.process.boundary import BOUNDARY
 from bmz.process.components import COMPONENTS
-from bmz.process.finish import Finish, finish_labels
+from bmz.process.finish import finish_labels
 from bmz.process.labels import LABELS
 from bmz.process.matching import match_labels
-from bmz.process.recipe import Recipe
+from bmz.process.recipe import Finish, Recipe
 from bmz.process.recipes import RECIPES
 
 SIMPLE = [BOUNDARY, COMPONENTS, ARGMAX, LABELS]
@@ -54,16 +54,6 @@ def test_every_recipe_is_found_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("recipe", SIMPLE, ids=lambda recipe: recipe.name)
-def test_defaults_of_the_recipe_are_those_of_its_function(recipe: Recipe) -> None:
-    output = (np.random.default_rng(0).random((2, 30, 30)) > 0.4).astype(np.float32)
-    output = output[:1] if recipe is LABELS else output
-
-    told = found(recipe, output)
-
-    np.testing.assert_array_equal(told, recipe.label(output, (1, 1)).labels)
-
-
-@pytest.mark.parametrize("recipe", SIMPLE, ids=lambda recipe: recipe.name)
 @pytest.mark.parametrize("shape", [(20, 30), (4, 20, 30)])
 def test_labels_lie_on_the_grid_of_the_input(recipe: Recipe, shape: tuple[int, ...]) -> None:
     plain = ndimage.gaussian_filter(np.random.default_rng(1).random(shape), 2)
@@ -71,7 +61,7 @@ def test_labels_lie_on_the_grid_of_the_input(recipe: Recipe, shape: tuple[int, .
     output = mask[None] if recipe is LABELS else np.stack([1 - mask, mask])
     grid = (1, 2, 3)[-len(shape) :]
 
-    labels = recipe.label(output, grid).labels
+    labels = recipe.label(output, grid, recipe.settings()).labels
 
     assert labels.shape == tuple(n * step for n, step in zip(shape, grid, strict=True))
     assert labels.dtype == np.int32

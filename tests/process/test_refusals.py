@@ -37,7 +37,9 @@ def test_a_value_of_another_kind_or_out_of_range_is_refused(text: str, why: str)
 
 
 def test_a_word_that_is_none_of_the_choices_is_refused() -> None:
-    parameter = Parameter("surface", "auto", "what is flooded", choices=("auto", "distance"))
+    parameter = Parameter(
+        "what is flooded", name="surface", default="auto", choices=("auto", "distance")
+    )
 
     with pytest.raises(ParameterRefused, match="'blue' is none of auto, distance"):
         parameter.within_range(RECIPES["contour"], "blue")

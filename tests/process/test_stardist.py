@@ -33,7 +33,7 @@ def test_labels_lie_on_the_grid_of_the_input(grid: tuple[int, int]) -> None:
     output = star_map((20, 30))
     output[0, 8, 11] = 0.9
 
-    done = label_stars(output, grid)
+    done = label_stars(output, grid, StarSettings())
 
     assert done.labels.shape == (20 * grid[0], 30 * grid[1])
     centre = np.argwhere(done.labels == 1).mean(axis=0)
@@ -46,7 +46,7 @@ def test_objects_and_their_scores_are_in_raster_order() -> None:
     output = star_map((40, 40), 4)
     output[0, 30, 10], output[0, 8, 30], output[0, 8, 10] = 0.9, 0.8, 0.7
 
-    done = label_stars(output, (1, 1))
+    done = label_stars(output, (1, 1), StarSettings())
 
     assert [done.labels[y, x] for y, x in [(8, 10), (8, 30), (30, 10)]] == [1, 2, 3]
     assert done.scores is not None
@@ -83,7 +83,7 @@ def test_the_border_counts_cells_of_the_grid_of_the_network(
 @pytest.mark.parametrize("told", ["2", "2,2,2", "2,x", "0,2", "2.5,2"])
 def test_a_grid_of_the_network_that_is_no_grid_is_refused(told: str) -> None:
     with pytest.raises(NetworkGridUnclear, match=r"\[recipe\.network-grid\]"):
-        label_stars(star_map((9, 9)), (1, 1), network_grid=told)
+        label_stars(star_map((9, 9)), (1, 1), StarSettings(network_grid=told))
 
 
 def test_a_map_that_was_made_finer_has_the_objects_of_the_grid_of_the_network() -> None:
@@ -91,19 +91,19 @@ def test_a_map_that_was_made_finer_has_the_objects_of_the_grid_of_the_network() 
     coarse[0, ::5, ::6] = np.linspace(0.6, 0.9, 25).reshape(5, 5)
     fine = coarse.repeat(2, 1).repeat(2, 2)
 
-    on_its_grid = label_stars(coarse, (2, 2)).labels
-    made_finer = label_stars(fine, (1, 1), network_grid="2,2").labels
-    by_pixels = label_stars(fine, (1, 1)).labels
+    on_its_grid = label_stars(coarse, (2, 2), StarSettings()).labels
+    made_finer = label_stars(fine, (1, 1), StarSettings(network_grid="2,2")).labels
+    by_pixels = label_stars(fine, (1, 1), StarSettings()).labels
 
     assert made_finer.max() == on_its_grid.max() == 16
     assert match_labels(made_finer, on_its_grid, 0.7).f1 == 1
     assert by_pixels.max() == 16
     coarse[0] = 0
     coarse[0, 1, 12] = 0.9
-    assert label_stars(coarse, (2, 2)).labels.max() == 0
+    assert label_stars(coarse, (2, 2), StarSettings()).labels.max() == 0
     fine = coarse.repeat(2, 1).repeat(2, 2)
-    assert label_stars(fine, (1, 1), network_grid="2,2").labels.max() == 0
-    assert label_stars(fine, (1, 1)).labels.max() == 1
+    assert label_stars(fine, (1, 1), StarSettings(network_grid="2,2")).labels.max() == 0
+    assert label_stars(fine, (1, 1), StarSettings()).labels.max() == 1
 
 
 def test_candidates_outside_the_image_can_be_dropped() -> None:
@@ -120,7 +120,7 @@ def test_candidates_outside_the_image_can_be_dropped() -> None:
 def test_a_map_of_one_senseless_value_has_no_objects(value: float, shape: tuple[int, int]) -> None:
     output = np.full((9, *shape), value, np.float32)
 
-    done = label_stars(output, (1, 1))
+    done = label_stars(output, (1, 1), StarSettings())
 
     assert done.labels.tolist() == np.zeros(shape).tolist()
 
@@ -130,7 +130,7 @@ def test_an_outline_that_is_no_number_is_no_candidate() -> None:
     output[0, 6, 6], output[0, 12, 12] = 0.9, 0.8
     output[4, 6, 6] = np.nan
 
-    done = label_stars(output, (1, 1))
+    done = label_stars(output, (1, 1), StarSettings())
 
     assert done.scores is not None
     assert done.scores.tolist() == pytest.approx([0.8])
@@ -139,19 +139,19 @@ def test_an_outline_that_is_no_number_is_no_candidate() -> None:
 def test_noise_gives_labels_in_raster_order_without_a_warning() -> None:
     output = np.random.default_rng(0).normal(0.5, 3, (33, 48, 48)).astype(np.float32)
 
-    done = label_stars(output, (1, 1))
+    done = label_stars(output, (1, 1), StarSettings())
 
     assert done.labels.max() == len(np.unique(done.labels)) - 1 > 10
 
 
 def test_more_axes_than_a_stack_are_refused() -> None:
     with pytest.raises(DimensionsNotDone, match=r"\[recipe\.dimensions\]"):
-        label_stars(np.zeros((33, 2, 4, 8, 8), np.float32), (1, 1, 1, 1))
+        label_stars(np.zeros((33, 2, 4, 8, 8), np.float32), (1, 1, 1, 1), StarSettings())
 
 
 def test_an_output_without_rays_is_refused() -> None:
     with pytest.raises(ChannelsDiffer, match="has 3 channels"):
-        label_stars(np.zeros((3, 8, 8), np.float32), (1, 1))
+        label_stars(np.zeros((3, 8, 8), np.float32), (1, 1), StarSettings())
 
 
 def test_the_recipe_names_the_parameters_it_takes() -> None:
@@ -197,7 +197,9 @@ def test_labels_are_those_of_the_reference_implementation(name: str, shared: Pat
     image = plane(shared / "data" / file, 1 if name.endswith("-c1") else None)
     output = star_output(shared, image)
 
-    done = label_stars(output, (1, 1), prob_threshold=0.4, nms_threshold=0.5, border=2)
+    done = label_stars(
+        output, (1, 1), StarSettings(prob_threshold=0.4, nms_threshold=0.5, border=2)
+    )
 
     assert done.labels.max() == objects
     assert match_labels(done.labels, golden, 0.9).f1 >= 0.99

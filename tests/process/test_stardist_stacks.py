@@ -16,7 +16,7 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.process.matching import match_labels
 from bmz.process.star_rays import golden_spiral
 from bmz.process.star_stacks import render_polyhedra, suppress_polyhedra
-from bmz.process.stardist import AnisotropyUnclear, label_stars
+from bmz.process.stardist import AnisotropyUnclear, StarSettings, label_stars
 
 RAYS = 96
 ROUND = golden_spiral(RAYS, (1.0, 1.0, 1.0))
@@ -104,7 +104,7 @@ def test_the_best_of_those_at_one_place_is_kept() -> None:
 @pytest.mark.parametrize("words", ["", "1,2", "1,0,1", "a,b,c", "1,1,inf"])
 def test_an_anisotropy_that_is_none_is_refused(words: str) -> None:
     with pytest.raises(AnisotropyUnclear, match="cannot read the anisotropy"):
-        label_stars(np.zeros((9, 4, 8, 8), np.float32), (1, 1, 1), anisotropy=words)
+        label_stars(np.zeros((9, 4, 8, 8), np.float32), (1, 1, 1), StarSettings(anisotropy=words))
 
 
 def stack_maps(mask: AnyArray, anisotropy: tuple[int, int, int]) -> tuple[FloatArray, Any]:
@@ -149,9 +149,9 @@ def test_nuclei_of_a_stack_are_those_of_stardist(
     done = label_stars(
         coarse,
         (1, 2, 2),
-        prob_threshold=0.55,
-        nms_threshold=0.3,
-        anisotropy=",".join(map(str, anisotropy)),
+        StarSettings(
+            prob_threshold=0.55, nms_threshold=0.3, anisotropy=",".join(map(str, anisotropy))
+        ),
     )
 
     ours = done.labels[tuple(slice(n) for n in mask.shape)]
@@ -165,6 +165,6 @@ def test_nuclei_of_a_full_grid_are_those_of_stardist(shared: Path) -> None:
     output, rays = stack_maps(mask, (1, 1, 1))
     theirs = their_labels(output, rays, (1, 1, 1), mask.shape)
 
-    done = label_stars(output, (1, 1, 1), prob_threshold=0.55, nms_threshold=0.3)
+    done = label_stars(output, (1, 1, 1), StarSettings(prob_threshold=0.55, nms_threshold=0.3))
 
     assert match_labels(done.labels, theirs, 0.9).f1 >= 0.97

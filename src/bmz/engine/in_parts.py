@@ -13,8 +13,7 @@ from bmz.base.arrays import AnyArray
 from bmz.engine.job import Job, Ready
 from bmz.engine.labelling import Labelling
 from bmz.plan.plan import Plan
-from bmz.process.finish import Finish
-from bmz.process.recipe import Recipe
+from bmz.process.recipe import Finish, Recipe
 from bmz.process.streamed_steps import PartedReference, StepNotStreamed, streamed_ops
 from bmz.spec.model import TensorSpec
 

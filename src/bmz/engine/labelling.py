@@ -11,9 +11,8 @@ from bmz.base.steps import Step
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe, network_family
 from bmz.plan.tile_way import MIRRORED, TileWay
-from bmz.process.finish import Finish
 from bmz.process.ops_labels import LABEL_STEPS
-from bmz.process.recipe import Recipe
+from bmz.process.recipe import Finish, Recipe
 from bmz.process.recipes import RECIPES
 from bmz.spec.model import ModelSpec
 
@@ -94,7 +93,7 @@ class Labelling:
     @property
     def numbers_objects(self) -> bool:
         """Whether a label is the number of an object, and not of a class."""
-        return self.recipe is not None and bool(self.parameters.get("instances", True))
+        return self.recipe is not None and not self.recipe.gives_classes(self.parameters)
 
     @property
     def told(self) -> Mapping[str, Any]:
@@ -139,9 +138,9 @@ def decide_labelling(
     choice = choose_recipe(model, recipe=recipe, output=words.pop(OUTPUT, None))
     tensor = model.output(choice.output)
     maps, labels = parted_steps(tensor.steps)
-    if choice.name != "labels":
-        labels = ()
     chosen = RECIPES.get(choice.name)
+    if chosen is None or not chosen.of_labels:
+        labels = ()
     maps, labels = (_with_words(steps, words, chosen) for steps in (maps, labels))
     given = chosen.parameters_from(choice.parameters, words) if chosen else {}
     return Labelling(choice, chosen, given, maps, labels, frozenset(settings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from bmz.process.affinity_values import full_affinity, sigma_against_noise
 from bmz.process.agglomeration import Linking, agglomerated
 from bmz.process.maps import on_input_grid, without_small
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe, Value
+from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import in_raster_order
 
 NONE = -1
@@ -46,24 +46,42 @@ class OffsetsUnclear(WrongUsage):
 
 @dataclass(frozen=True)
 class AffinitySettings:
-    """The parameters of the recipe; `AFFINITIES` says what they mean."""
+    """The parameters of the recipe; `seed` to `sigma` are for direct neighbours alone."""
 
-    offsets: str = ""
-    one_is_apart: bool = False
-    foreground_channel: int = NONE
-    foreground_threshold: float = 0.5
-    stride: int = 1
-    seed: float = 0.9
-    seed_size: int = 3
-    growth: float = 0.5
-    merge: float = 0.7
-    pairs: int = 1
-    full: float = OF_MAP
-    sigma: float = OF_MAP
-    min_size: int = AS_NEIGHBOURS_ASK
+    offsets: Annotated[
+        str, Knob("y,x or z,y,x of each channel, joined by ;  empty: the direct neighbours z, y, x")
+    ] = ""
+    one_is_apart: Annotated[bool, Knob("1 means apart (torch-em), not together")] = False
+    foreground_channel: Annotated[int, Knob("channel of a foreground; -1: none", NONE)] = NONE
+    foreground_threshold: Annotated[float, Knob("least foreground, probability", 0, 1)] = 0.5
+    stride: Annotated[int, Knob("far affinities are read at every n-th pixel of y and x", 1)] = 1
+    seed: Annotated[
+        float, Knob("affinity of sure fragments, share of full; direct neighbours only", 0, 1)
+    ] = 0.9
+    seed_size: Annotated[int, Knob("smallest seed, px of the map; the same", 0)] = 3
+    growth: Annotated[float, Knob("least affinity that fragments grow over; the same", 0, 1)] = 0.5
+    merge: Annotated[float, Knob("least median affinity that joins fragments; the same", 0, 1)] = (
+        0.7
+    )
+    pairs: Annotated[int, Knob("least pairs of pixels of a border that joins; the same", 1)] = 1
+    full: Annotated[
+        float, Knob("affinity that counts as 1; -1: of the map; the same", OF_MAP, 1)
+    ] = OF_MAP
+    sigma: Annotated[
+        float, Knob("Gaussian against noise, px of the map; -1: by its noise; the same", OF_MAP, 9)
+    ] = OF_MAP
+    min_size: Annotated[
+        int,
+        Knob(
+            "smallest object, px of the input; -1: 15 with direct neighbours alone, else 0",
+            AS_NEIGHBOURS_ASK,
+        ),
+    ] = AS_NEIGHBOURS_ASK
 
 
-def label_affinities(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def label_affinities(
+    output: AnyArray, grid: tuple[int, ...], settings: AffinitySettings
+) -> Labelled:
     """Join pixels by their affinities.
 
     With affinities to far pixels it is the mutex watershed: all edges are seen from the strongest
@@ -79,7 +97,7 @@ def label_affinities(output: AnyArray, grid: tuple[int, ...], **parameters: Any)
     ----------
     output : (c, (z,) y, x), probabilities; one channel an offset
     grid : spacing of the map, px of the input; offsets count entries of the map
-    **parameters : as in `AffinitySettings`
+    settings : the parameters
 
     Returns
     -------
@@ -92,21 +110,20 @@ def label_affinities(output: AnyArray, grid: tuple[int, ...], **parameters: Any)
     OffsetsUnclear, ChannelsDiffer
         The offsets are none, or not as many as there are affinities.
     """
-    wanted = AffinitySettings(**parameters)
-    maps, mask = _parted(output, wanted)
-    offsets = offsets_of(wanted.offsets, len(maps), maps.ndim - 1)
+    maps, mask = _parted(output, settings)
+    offsets = offsets_of(settings.offsets, len(maps), maps.ndim - 1)
     near = [i for i, offset in enumerate(offsets) if sum(map(abs, offset)) == 1]
     far = [i for i in range(len(offsets)) if i not in near]
     if not near:
-        raise OffsetsUnclear(wanted.offsets, "none of them is that of a direct neighbour")
+        raise OffsetsUnclear(settings.offsets, "none of them is that of a direct neighbour")
     if far:
         joins = edges_of(maps[near], [offsets[i] for i in near], mask)
-        apart = edges_of(maps[far], [offsets[i] for i in far], mask, wanted.stride)
+        apart = edges_of(maps[far], [offsets[i] for i in far], mask, settings.stride)
         labels = mutex_watershed(joins, apart, mask)
     else:
         known = [offsets[i] for i in near]
-        labels = agglomerated(maps[near], known, mask, _linking(output, wanted))
-    least = wanted.min_size if wanted.min_size >= 0 else SPECK * (not far)
+        labels = agglomerated(maps[near], known, mask, _linking(output, settings))
+    least = settings.min_size if settings.min_size >= 0 else SPECK * (not far)
     return in_raster_order(on_input_grid(without_small(labels, least, grid), grid))
 
 
@@ -176,39 +193,40 @@ def _cut(count: int, one: Indices, other: Indices, order: Indices, joins: int) -
 
 def linking_of_whole_map(
     maps: Any,  # noqa: ANN401  (an array of which parts are read)
-    parameters: Mapping[str, Value],
+    parameters: Mapping[str, Any],
 ) -> dict[str, Value]:
     """Find what direct neighbours take from the map, as `Recipe.of_whole_map` says."""
-    known = {one.name for one in fields(AffinitySettings)}
-    wanted = AffinitySettings(**{k: v for k, v in parameters.items() if k in known})  # type: ignore[arg-type]
+    settings = AffinitySettings(
+        **{one.name: parameters[one.name] for one in fields(AffinitySettings)}
+    )
     axes = len(maps.shape) - 1
-    channels = maps.shape[0] - (wanted.foreground_channel != NONE)
-    if any(sum(map(abs, offset)) != 1 for offset in offsets_of(wanted.offsets, channels, axes)):
+    channels = maps.shape[0] - (settings.foreground_channel != NONE)
+    if any(sum(map(abs, offset)) != 1 for offset in offsets_of(settings.offsets, channels, axes)):
         return {}
-    linking = _linking(maps, wanted)
+    linking = _linking(maps, settings)
     return {"full": linking.full, "sigma": linking.sigma}
 
 
-def _linking(maps: Any, wanted: AffinitySettings) -> Linking:  # noqa: ANN401  (as above)
+def _linking(maps: Any, settings: AffinitySettings) -> Linking:  # noqa: ANN401  (as above)
     def read(part: AnyArray) -> FloatArray:
-        return _parted(part, wanted)[0]
+        return _parted(part, settings)[0]
 
-    sigma = wanted.sigma if wanted.sigma >= 0 else sigma_against_noise(maps, read)
-    full = wanted.full if wanted.full >= 0 else full_affinity(maps, read, sigma)
-    sure = (wanted.seed, wanted.seed_size)
-    return Linking(*sure, wanted.growth, wanted.merge, wanted.pairs, full, sigma)
+    sigma = settings.sigma if settings.sigma >= 0 else sigma_against_noise(maps, read)
+    full = settings.full if settings.full >= 0 else full_affinity(maps, read, sigma)
+    sure = (settings.seed, settings.seed_size)
+    return Linking(*sure, settings.growth, settings.merge, settings.pairs, full, sigma)
 
 
-def _parted(output: AnyArray, wanted: AffinitySettings) -> tuple[FloatArray, BoolArray]:
+def _parted(output: AnyArray, settings: AffinitySettings) -> tuple[FloatArray, BoolArray]:
     maps = np.nan_to_num(np.asarray(output, np.float32))
     mask = np.ones(maps.shape[1:], np.bool_)
-    channel = wanted.foreground_channel
+    channel = settings.foreground_channel
     if channel != NONE:
         if channel >= len(maps):
             raise ChannelsDiffer("affinities", f"a foreground channel {channel}", len(maps))
-        mask = maps[channel] > wanted.foreground_threshold
+        mask = maps[channel] > settings.foreground_threshold
         maps = np.delete(maps, channel, axis=0)
-    return (1 - maps if wanted.one_is_apart else maps), mask
+    return (1 - maps if settings.one_is_apart else maps), mask
 
 
 def _numbered(roots: Indices, mask: BoolArray) -> LabelArray:
@@ -216,10 +234,6 @@ def _numbered(roots: Indices, mask: BoolArray) -> LabelArray:
     labels[mask] = np.unique(roots.reshape(mask.shape)[mask], return_inverse=True)[1] + 1
     return labels
 
-
-OFFSETS = "y,x or z,y,x of each channel, joined by ;  empty: the direct neighbours z, y, x"
-
-SMALLEST = "smallest object, px of the input; -1: 15 with direct neighbours alone, else 0"
 
 AFFINITIES = Recipe(
     name="affinities",
@@ -231,28 +245,6 @@ AFFINITIES = Recipe(
     of_whole_map=linking_of_whole_map,
     rescale="labels",
     rescale_why="the offsets count pixels of the network's grid",
-    parameters=(
-        Parameter("offsets", "", OFFSETS),
-        Parameter("one_is_apart", False, "1 means apart (torch-em), not together"),  # noqa: FBT003  (a default, named by its parameter)
-        Parameter("foreground_channel", NONE, "channel of a foreground; -1: none", NONE),
-        Parameter("foreground_threshold", 0.5, "least foreground, probability", 0, 1),
-        Parameter("stride", 1, "far affinities are read at every n-th pixel of y and x", 1),
-        Parameter(
-            "seed", 0.9, "affinity of sure fragments, share of full; direct neighbours only", 0, 1
-        ),
-        Parameter("seed_size", 3, "smallest seed, px of the map; the same", 0),
-        Parameter("growth", 0.5, "least affinity that fragments grow over; the same", 0, 1),
-        Parameter("merge", 0.7, "least median affinity that joins fragments; the same", 0, 1),
-        Parameter("pairs", 1, "least pairs of pixels of a border that joins; the same", 1),
-        Parameter("full", OF_MAP, "affinity that counts as 1; -1: of the map; the same", OF_MAP, 1),
-        Parameter(
-            "sigma",
-            OF_MAP,
-            "Gaussian against noise, px of the map; -1: by its noise; the same",
-            OF_MAP,
-            9,
-        ),
-        Parameter("min_size", AS_NEIGHBOURS_ASK, SMALLEST, AS_NEIGHBOURS_ASK),
-    ),
+    settings=AffinitySettings,
 )
 """The recipe of affinity maps."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe, Value
+from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import in_raster_order
 
 FEWEST_CLASSES = 2
@@ -19,14 +19,14 @@ FEWEST_CLASSES = 2
 
 @dataclass(frozen=True)
 class ArgmaxSettings:
-    """The parameters of the recipe; `ARGMAX` says what they mean."""
+    """The parameters of the recipe."""
 
-    background: int = 0
-    instances: bool = True
-    diagonal: bool = True
+    background: Annotated[int, Knob("channel of the background, counted from 0; -1: none", -1)] = 0
+    instances: Annotated[bool, Knob("number the objects; false: the label is the class")] = True
+    diagonal: Annotated[bool, Knob("pixels that touch at a corner are connected")] = True
 
 
-def label_classes(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def label_classes(output: AnyArray, grid: tuple[int, ...], settings: ArgmaxSettings) -> Labelled:
     """Give each connected region of a class a number, or each pixel its class.
 
     Logits, probabilities and votes give the same; of equal values the first channel wins.
@@ -35,7 +35,7 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], **parameters: Any) ->
     ----------
     output : (c, (z,) y, x), one map a class
     grid : spacing of the map, px of the input
-    **parameters : as in `ArgmaxSettings`
+    settings : the parameters
 
     Returns
     -------
@@ -51,11 +51,10 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], **parameters: Any) ->
     """
     from skimage.measure import label  # here: it takes long to import
 
-    wanted = ArgmaxSettings(**parameters)
-    classes = _classes(output, wanted.background)
-    if not wanted.instances:
+    classes = _classes(output, settings.background)
+    if not settings.instances:
         return Labelled(on_input_grid(classes, grid), classes=True)
-    found = label(classes, background=0, connectivity=classes.ndim if wanted.diagonal else 1)
+    found = label(classes, background=0, connectivity=classes.ndim if settings.diagonal else 1)
     return in_raster_order(on_input_grid(found, grid))
 
 
@@ -75,8 +74,13 @@ def _classes(output: AnyArray, background: int) -> LabelArray:
     return classes
 
 
+def _gives_classes(parameters: Mapping[str, Value]) -> bool:
+    return not parameters["instances"]
+
+
 def _refuse_classes(parameters: Mapping[str, Value]) -> str:
-    return "" if parameters["instances"] else "labels that are classes are not numbered in blocks"
+    why = "labels that are classes are not numbered in blocks"
+    return why if _gives_classes(parameters) else ""
 
 
 ARGMAX = Recipe(
@@ -85,10 +89,7 @@ ARGMAX = Recipe(
     source="multi-class semantic segmentation; skimage.measure.label for the objects",
     label=label_classes,
     in_blocks=InBlocks(refused=_refuse_classes),
-    parameters=(
-        Parameter("background", 0, "channel of the background, counted from 0; -1: none", -1),
-        Parameter("instances", True, "number the objects; false: the label is the class"),  # noqa: FBT003  (a default, named by its parameter)
-        Parameter("diagonal", True, "pixels that touch at a corner are connected"),  # noqa: FBT003  (as above)
-    ),
+    settings=ArgmaxSettings,
+    gives_classes=_gives_classes,
 )
 """The recipe of semantic segmentation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from scipy import ndimage
@@ -16,7 +16,7 @@ from bmz.process.flooding import flooded
 from bmz.process.insides import number_insides
 from bmz.process.maps import are_shares, on_input_grid, one_map, without_small
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe
+from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order
 
 NONE = -1
@@ -37,16 +37,30 @@ SURE = 0.2
 
 @dataclass(frozen=True)
 class BoundarySettings:
-    """The parameters of the recipe; `BOUNDARY` says what they mean."""
+    """The parameters of the recipe."""
 
-    foreground_channel: int = BY_COUNT
-    boundary_channel: int = BY_COUNT
-    background_channel: int = NONE
-    foreground_threshold: float = 0.5
-    boundary_threshold: float = 0.5
-    seed_distance: float = BY_KIND
-    sigma: float = 2.0
-    min_size: int = 15
+    foreground_channel: Annotated[int, Knob("-1: none; -2: the first of two", BY_COUNT)] = BY_COUNT
+    boundary_channel: Annotated[int, Knob("-2: the last of one or two", BY_COUNT)] = BY_COUNT
+    background_channel: Annotated[int, Knob("-1: none", NONE)] = NONE
+    foreground_threshold: Annotated[
+        float, Knob("least foreground of a cell, probability", 0, 1)
+    ] = 0.5
+    boundary_threshold: Annotated[
+        float,
+        Knob("most boundary of an inside, with what the foreground lacks to 1; probability", 0, 1),
+    ] = 0.5
+    seed_distance: Annotated[
+        float,
+        Knob(
+            "px between seeds; 0: one each connected inside; -1: 0 with a foreground, 10 without",
+            BY_KIND,
+            grows=1,
+        ),
+    ] = BY_KIND
+    sigma: Annotated[
+        float, Knob("smoothing of the distance to a boundary, px of the input", 0, grows=1)
+    ] = 2.0
+    min_size: Annotated[int, Knob("smallest object, px of the input", 0)] = 15
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ class Cells:
     bounded: bool
 
 
-def label_cells(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def label_cells(output: AnyArray, grid: tuple[int, ...], settings: BoundarySettings) -> Labelled:
     """Flood a boundary map from seeds inside the cells.
 
     With a foreground there is one seed for each connected inside: where the foreground exceeds the
@@ -84,7 +98,7 @@ def label_cells(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> L
     ----------
     output : (c, (z,) y, x), probabilities
     grid : spacing of the map, px of the input; distances and sizes heed it
-    **parameters : as in `BoundarySettings`
+    settings : the parameters
 
     Returns
     -------
@@ -96,30 +110,29 @@ def label_cells(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> L
     ChannelsDiffer
         A channel is not there, or there are three or more and no word which is which.
     """
-    wanted = BoundarySettings(**parameters)
-    cells = find_cells(output, wanted)
-    apart = wanted.seed_distance
+    cells = find_cells(output, settings)
+    apart = settings.seed_distance
     if apart < 0:
         apart = 0.0 if cells.bounded else apart / BY_KIND * APART_PX
     if apart == 0:
-        seeds = number_insides(cells.inside, cells.sure, wanted.min_size / math.prod(grid))
+        seeds = number_insides(cells.inside, cells.sure, settings.min_size / math.prod(grid))
     else:
-        seeds = spread_seeds(cells, grid, apart, wanted.sigma)
-    labels = _flooded(cells, seeds, wanted.min_size, grid)
+        seeds = spread_seeds(cells, grid, apart, settings.sigma)
+    labels = _flooded(cells, seeds, settings.min_size, grid)
     return in_raster_order(on_input_grid(labels, grid))
 
 
-def find_cells(output: AnyArray, wanted: BoundarySettings) -> Cells:
+def find_cells(output: AnyArray, settings: BoundarySettings) -> Cells:
     """Read the maps of foreground, boundary and background as `label_cells` says."""
-    foreground_at, boundary_at = _channels(output, wanted)
+    foreground_at, boundary_at = _channels(output, settings)
     boundary = one_map("boundary", output, boundary_at)
-    covered = _covered(output, foreground_at, wanted.background_channel, boundary)
-    most = wanted.boundary_threshold
+    covered = _covered(output, foreground_at, settings.background_channel, boundary)
+    most = settings.boundary_threshold
     if covered is None:
         mask, inside = np.ones(boundary.shape, np.bool_), ~(boundary > most)
         return Cells(boundary, mask, inside, boundary < SURE * most, bounded=False)
     foreground, share = covered
-    mask, depth = share > wanted.foreground_threshold, foreground - boundary
+    mask, depth = share > settings.foreground_threshold, foreground - boundary
     inside, sure = mask & (depth > 1 - most), mask & (depth > 1 - SURE * most)
     return Cells(boundary, mask, inside, sure, bounded=True)
 
@@ -170,9 +183,9 @@ def spread_seeds(
     return seeds
 
 
-def _channels(output: AnyArray, wanted: BoundarySettings) -> tuple[int, int]:
+def _channels(output: AnyArray, settings: BoundarySettings) -> tuple[int, int]:
     count = len(output)
-    asked = (wanted.foreground_channel, wanted.boundary_channel)
+    asked = (settings.foreground_channel, settings.boundary_channel)
     if BY_COUNT in asked and count > len(asked):
         which = "told which of the channels is which, with foreground_channel and boundary_channel,"
         raise ChannelsDiffer("boundary", f"to be {which}", count)
@@ -189,10 +202,6 @@ def _flooded(cells: Cells, seeds: LabelArray, min_size: int, grid: tuple[int, ..
     # the others keep their pixels when a seed goes, so that nothing else is flooded again
     return labels if kept is labels else flooded(cells.boundary, kept, cells.mask)
 
-
-SEEDS = "px between seeds; 0: one each connected inside; -1: 0 with a foreground, 10 without"
-
-MOST = "most boundary of an inside, with what the foreground lacks to 1; probability"
 
 TILES = TileWay(
     by_halo="around planes",
@@ -212,17 +221,6 @@ BOUNDARY = Recipe(
     # membranes of a real network
     in_blocks=InBlocks(far_seeing=True),
     tiles=TILES,
-    parameters=(
-        Parameter("foreground_channel", BY_COUNT, "-1: none; -2: the first of two", BY_COUNT),
-        Parameter("boundary_channel", BY_COUNT, "-2: the last of one or two", BY_COUNT),
-        Parameter("background_channel", NONE, "-1: none", NONE),
-        Parameter("foreground_threshold", 0.5, "least foreground of a cell, probability", 0, 1),
-        Parameter("boundary_threshold", 0.5, MOST, 0, 1),
-        Parameter("seed_distance", BY_KIND, SEEDS, BY_KIND, grows=1),
-        Parameter(
-            "sigma", 2.0, "smoothing of the distance to a boundary, px of the input", 0, grows=1
-        ),
-        Parameter("min_size", 15, "smallest object, px of the input", 0),
-    ),
+    settings=BoundarySettings,
 )
 """The recipe of boundary and contour maps."""

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 from bmz.base.arrays import AnyArray
 from bmz.process.maps import on_input_grid, one_map
-from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe
+from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order
 
 
 @dataclass(frozen=True)
 class ComponentSettings:
-    """The parameters of the recipe; `COMPONENTS` says what they mean."""
+    """The parameters of the recipe."""
 
-    threshold: float = 0.5
-    channel: int = 0
-    diagonal: bool = True
+    threshold: Annotated[float, Knob("foreground is what lies above, in the unit of the map")] = 0.5
+    channel: Annotated[int, Knob("channel of the foreground, counted from 0", 0)] = 0
+    diagonal: Annotated[bool, Knob("pixels that touch at a corner are connected")] = True
 
 
-def label_components(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def label_components(
+    output: AnyArray, grid: tuple[int, ...], settings: ComponentSettings
+) -> Labelled:
     """Give each connected region above a threshold a number.
 
     Parameters
     ----------
     output : (c, (z,) y, x), a foreground map or mask
     grid : spacing of the map, px of the input
-    **parameters : as in `ComponentSettings`
+    settings : the parameters
 
     Returns
     -------
@@ -41,9 +43,8 @@ def label_components(output: AnyArray, grid: tuple[int, ...], **parameters: Any)
     """
     from skimage.measure import label  # here: it takes long to import
 
-    wanted = ComponentSettings(**parameters)
-    above = one_map("components", output, wanted.channel) > wanted.threshold
-    found = label(above, connectivity=above.ndim if wanted.diagonal else 1)
+    above = one_map("components", output, settings.channel) > settings.threshold
+    found = label(above, connectivity=above.ndim if settings.diagonal else 1)
     return in_raster_order(on_input_grid(found, grid))
 
 
@@ -53,10 +54,6 @@ COMPONENTS = Recipe(
     source="connected component labelling, skimage.measure.label",
     label=label_components,
     in_blocks=InBlocks(),
-    parameters=(
-        Parameter("threshold", 0.5, "foreground is what lies above, in the unit of the map"),
-        Parameter("channel", 0, "channel of the foreground, counted from 0", 0),
-        Parameter("diagonal", True, "pixels that touch at a corner are connected"),  # noqa: FBT003  (a default, named by its parameter)
-    ),
+    settings=ComponentSettings,
 )
 """The recipe of foreground maps and masks."""

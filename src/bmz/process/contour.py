@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from scipy import ndimage
@@ -14,7 +14,7 @@ from bmz.plan.tile_way import TileWay
 from bmz.process.activation import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.maps import are_shares, on_input_grid, without_small
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe, Value
+from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import in_raster_order
 from bmz.process.ring import with_ring
 from bmz.process.thresholds import OTSU, threshold_of
@@ -52,28 +52,63 @@ SIGMA_OF_POINTS, SIGMAS_SEEN = 1.0, 1.0
 """The Gaussian of BiaPy 3.7.1 before it floods, entries of the map, and how far it sees."""
 
 
+def _threshold(letters: str, high: float | None) -> Knob:
+    return Knob(f"of {letters}; -1: by Otsu's method", OTSU, high)
+
+
 @dataclass(frozen=True)
 class ContourSettings:
-    """The parameters of the recipe; `CONTOUR` says what they mean."""
+    """The parameters of the recipe; the threshold of each map is named after what it shows."""
 
-    channels: str = "F+C"
-    foreground_threshold: float = OTSU
-    background_threshold: float = OTSU
-    mask_threshold: float = OTSU
-    contour_threshold: float = OTSU
-    touching_threshold: float = OTSU
-    point_threshold: float = OTSU
-    distance_threshold: float = OTSU
-    centre_threshold: float = OTSU
-    growth: float = 1.0
-    ring: int = 0
-    seed_size: float = AS_SEEDS_ASK
-    surface: str = "auto"
-    smooth_surface: float = float(AS_SEEDS_ASK)
-    activation: str = "none"
+    channels: Annotated[
+        str,
+        Knob(
+            "letter of each channel: F foreground, B background, M mask, C contour, T touching, "
+            "P points, D, Db or Dn distance to the edge, Dc to the centre, - none"
+        ),
+    ] = "F+C"
+    foreground_threshold: Annotated[float, _threshold("F", 1)] = OTSU
+    background_threshold: Annotated[float, _threshold("B", 1)] = OTSU
+    mask_threshold: Annotated[float, _threshold("M", 1)] = OTSU
+    contour_threshold: Annotated[float, _threshold("C", 1)] = OTSU
+    touching_threshold: Annotated[float, _threshold("T", 1)] = OTSU
+    point_threshold: Annotated[float, _threshold("P", 1)] = OTSU
+    distance_threshold: Annotated[float, _threshold("D, Db or Dn", None)] = OTSU
+    centre_threshold: Annotated[float, _threshold("Dc", None)] = OTSU
+    growth: Annotated[
+        float, Knob("cells fill what is above this share of the threshold of F or M", 0, 1)
+    ] = 1.0
+    ring: Annotated[
+        int, Knob("px of the map that cells grow by at last, for F without contour", 0, grows=1)
+    ] = 0
+    seed_size: Annotated[
+        float,
+        Knob(
+            f"smallest seed, px of the input; 0: all; -1: {LEAST_SEED_PX}, of points "
+            f"{LEAST_POINT_PX}",
+            AS_SEEDS_ASK,
+            grows=2,
+        ),
+    ] = AS_SEEDS_ASK
+    surface: Annotated[
+        str,
+        Knob(
+            "what is flooded; auto: the foreground, else the distance or the mask",
+            choices=("auto", "foreground", "contour", "distance", "mask"),
+        ),
+    ] = "auto"
+    smooth_surface: Annotated[
+        float,
+        Knob(
+            "Gaussian of what is flooded, px of the map; -1: 1 with points, else 0",
+            AS_SEEDS_ASK,
+            grows=1,
+        ),
+    ] = float(AS_SEEDS_ASK)
+    activation: Annotated[str, Knob("what turns logits into shares", choices=ACTIVATIONS)] = "none"
 
 
-def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSettings) -> Labelled:
     """Flood from the connected places that are foreground and no contour.
 
     The rule of BiaPy's watershed by channels: a seed is connected over faces, and lies above the
@@ -92,7 +127,7 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -
     ----------
     output : (c, (z,) y, x), probabilities and distances
     grid : spacing of the map, px of the input
-    **parameters : as in `ContourSettings`
+    settings : the parameters
 
     Returns
     -------
@@ -107,19 +142,18 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -
     """
     from skimage.segmentation import watershed  # here: it takes long to import
 
-    wanted = ContourSettings(**parameters)
-    output = activated(output, wanted.activation)
-    maps = named_maps(output, wanted.channels)
+    output = activated(output, settings.activation)
+    maps = named_maps(output, settings.channels)
     limits = {
-        name: threshold_of(values, getattr(wanted, f"{name}_threshold"))
+        name: threshold_of(values, getattr(settings, f"{name}_threshold"))
         for name, values in maps.items()
     }
     parts, _ = ndimage.label(seeds_of(maps, limits))
-    parts = without_small(parts, _least_seed_px(maps, wanted.seed_size), grid)
-    surface = _surface(maps, wanted.surface)
-    mask = mask_of(maps, _grown(limits, wanted.growth), shares=are_shares(output))
-    labels = watershed(_smoothed(surface, maps, wanted.smooth_surface), parts, mask=mask)
-    labels = with_ring(labels, surface, wanted.ring)
+    parts = without_small(parts, _least_seed_px(maps, settings.seed_size), grid)
+    surface = _surface(maps, settings.surface)
+    mask = mask_of(maps, _grown(limits, settings.growth), shares=are_shares(output))
+    labels = watershed(_smoothed(surface, maps, settings.smooth_surface), parts, mask=mask)
+    labels = with_ring(labels, surface, settings.ring)
     found = in_raster_order(on_input_grid(labels, grid))
     inside = on_input_grid(maps.get("foreground", -surface), grid)
     return Labelled(found.labels, mean_of_each(found.labels, inside))
@@ -244,15 +278,6 @@ def _surface(maps: Mapping[str, AnyArray], asked: str) -> AnyArray:
     raise ChannelsDiffer("contour", f"a map of the {asked}, which is to be flooded", len(maps))
 
 
-LETTERS = (
-    "letter of each channel: F foreground, B background, M mask, C contour, T touching, P points, "
-    "D, Db or Dn distance to the edge, Dc to the centre, - none"
-)
-
-SEED_SIZE = (
-    f"smallest seed, px of the input; 0: all; -1: {LEAST_SEED_PX}, of points {LEAST_POINT_PX}"
-)
-
 CONTOUR = Recipe(
     name="contour",
     what="foreground and contour, mask, points or distances: watershed from what is surely inside",
@@ -262,42 +287,6 @@ CONTOUR = Recipe(
     in_blocks=InBlocks(),
     of_whole_map=thresholds_of_whole_map,
     tiles=TileWay(source="BiaPy 3.7.1, crop_data_with_overlap: mirrored, by 0 px unless asked for"),
-    parameters=(
-        Parameter("channels", "F+C", LETTERS),
-        *(
-            Parameter(f"{name}_threshold", OTSU, f"of {of}; -1: by Otsu's method", -1, high)
-            for name, of, high in (
-                ("foreground", "F", 1),
-                ("background", "B", 1),
-                ("mask", "M", 1),
-                ("contour", "C", 1),
-                ("touching", "T", 1),
-                ("point", "P", 1),
-                ("distance", "D, Db or Dn", None),
-                ("centre", "Dc", None),
-            )
-        ),
-        Parameter(
-            "growth", 1.0, "cells fill what is above this share of the threshold of F or M", 0, 1
-        ),
-        Parameter(
-            "ring", 0, "px of the map that cells grow by at last, for F without contour", 0, grows=1
-        ),
-        Parameter("seed_size", AS_SEEDS_ASK, SEED_SIZE, AS_SEEDS_ASK, grows=2),
-        Parameter(
-            "surface",
-            "auto",
-            "what is flooded; auto: the foreground, else the distance or the mask",
-            choices=("auto", "foreground", "contour", "distance", "mask"),
-        ),
-        Parameter(
-            "smooth_surface",
-            float(AS_SEEDS_ASK),
-            "Gaussian of what is flooded, px of the map; -1: 1 with points, else 0",
-            AS_SEEDS_ASK,
-            grows=1,
-        ),
-        Parameter("activation", "none", "what turns logits into shares", choices=ACTIVATIONS),
-    ),
+    settings=ContourSettings,
 )
 """The recipe of BiaPy's models."""

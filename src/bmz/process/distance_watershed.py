@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from scipy import ndimage
@@ -15,7 +15,7 @@ from bmz.process.depth import depth_of
 from bmz.process.maps import channel_words, on_input_grid, one_map
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.peaks import prominent_peaks
-from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe, Value
+from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import in_raster_order
 from bmz.process.thresholds import OTSU, threshold_of
 from bmz.process.whole_map import streamed_otsu
@@ -23,15 +23,19 @@ from bmz.process.whole_map import streamed_otsu
 
 @dataclass(frozen=True)
 class DistanceSettings:
-    """The parameters of the recipe; `DISTANCE_WATERSHED` says what they mean."""
+    """The parameters of the recipe."""
 
-    threshold: float = 0.5
-    channel: int = 0
-    neck: float = 0.5
-    sigma: float = 1.0
+    threshold: Annotated[float, Knob("foreground is what lies above; -1: by Otsu's method")] = 0.5
+    channel: Annotated[int, Knob("channel of the foreground, counted from 0", 0)] = 0
+    neck: Annotated[
+        float, Knob("how much narrower a neck is than the objects beside it, px", 0, grows=1)
+    ] = 0.5
+    sigma: Annotated[float, Knob("smoothing of the distance, px of the input", 0, grows=1)] = 1.0
 
 
-def label_by_distance(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def label_by_distance(
+    output: AnyArray, grid: tuple[int, ...], settings: DistanceSettings
+) -> Labelled:
     """Cut a foreground where it is narrow.
 
     The distance to the background has a peak in the middle of each object. Peaks that rise by less
@@ -42,7 +46,7 @@ def label_by_distance(output: AnyArray, grid: tuple[int, ...], **parameters: Any
     ----------
     output : (c, (z,) y, x), a foreground map or mask
     grid : spacing of the map, px of the input; distances heed it
-    **parameters : as in `DistanceSettings`
+    settings : the parameters
 
     Returns
     -------
@@ -56,15 +60,14 @@ def label_by_distance(output: AnyArray, grid: tuple[int, ...], **parameters: Any
     """
     from skimage.segmentation import watershed  # here: it takes long to import
 
-    wanted = DistanceSettings(**parameters)
-    values = one_map("distance_watershed", output, wanted.channel)
-    inside = values > threshold_of(values, wanted.threshold)
+    values = one_map("distance_watershed", output, settings.channel)
+    inside = values > threshold_of(values, settings.threshold)
     depth = np.zeros(values.shape, np.float32)
     if not inside.all():
         depth = depth_of(inside, grid)
-    if wanted.sigma > 0:
-        depth = ndimage.gaussian_filter(depth, [wanted.sigma / step for step in grid])
-    seeds = prominent_peaks(depth, wanted.neck, mask=inside)
+    if settings.sigma > 0:
+        depth = ndimage.gaussian_filter(depth, [settings.sigma / step for step in grid])
+    seeds = prominent_peaks(depth, settings.neck, mask=inside)
     labels = in_raster_order(on_input_grid(watershed(-depth, seeds, mask=inside), grid)).labels
     return Labelled(labels, mean_of_each(labels, on_input_grid(values, grid)))
 
@@ -87,13 +90,6 @@ DISTANCE_WATERSHED = Recipe(
     label=label_by_distance,
     in_blocks=InBlocks(),
     of_whole_map=threshold_of_whole_map,
-    parameters=(
-        Parameter("threshold", 0.5, "foreground is what lies above; -1: by Otsu's method"),
-        Parameter("channel", 0, "channel of the foreground, counted from 0", 0),
-        Parameter(
-            "neck", 0.5, "how much narrower a neck is than the objects beside it, px", 0, grows=1
-        ),
-        Parameter("sigma", 1.0, "smoothing of the distance, px of the input", 0, grows=1),
-    ),
+    settings=DistanceSettings,
 )
 """The recipe of foreground maps whose objects touch."""

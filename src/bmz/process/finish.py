@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
-from bmz.process.recipe import Labelled
+from bmz.process.recipe import Finish, Labelled
 from bmz.process.relabel import in_raster_order
 
 Box = tuple[slice, ...]
@@ -20,23 +18,6 @@ HALF = 0.5
 
 REACH_SIGMAS = 3
 """How far a smoothed outline can move."""
-
-
-@dataclass(frozen=True)
-class Finish:
-    """The parameters that every recipe takes; `bmz.process.recipe.FINISH` says what they mean."""
-
-    min_size: int = 0
-    max_size: int = 0
-    fill_holes: bool = False
-    remove_border: bool = False
-    smooth: float = 0.0
-
-    @classmethod
-    def of(cls, parameters: Mapping[str, Any], own: tuple[str, ...]) -> Finish:
-        """Take the parameters of the finish, except those that the recipe took as its `own`."""
-        names = {one.name for one in fields(cls)} - set(own)
-        return cls(**{name: parameters[name] for name in names if name in parameters})
 
 
 def finish_labels(labelled: Labelled, wanted: Finish) -> Labelled:

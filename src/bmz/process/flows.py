@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from bmz.process.flow_following import STACK, follow_flow
 from bmz.process.flow_skeleton import skeleton_labels
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer, require_plane
-from bmz.process.recipe import InBlocks, Labelled, OwnTiles, Parameter, Place, Recipe, Value
+from bmz.process.recipe import InBlocks, Knob, Labelled, OwnTiles, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order
 
 FLOW_SCALE = 5.0
@@ -65,15 +65,27 @@ which goes on in a mirrored border."""
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """The parameters of the recipe; `FLOWS` says what they mean."""
+    """The parameters of the recipe."""
 
-    cellprob_threshold: float = 0.0
-    flow_threshold: float = 0.4
-    niter: int = BY_DIAMETER
-    diameter: float = DIAMETER_PX
-    min_size: int = 15
-    max_size_fraction: float = 0.4
-    style: str = AUTO
+    cellprob_threshold: Annotated[
+        float, Knob("least cell probability (logit) or distance", -6, 6)
+    ] = 0.0
+    flow_threshold: Annotated[float, Knob("largest error of the flow; 0 checks nothing", 0, 3)] = (
+        0.4
+    )
+    niter: Annotated[int, Knob("steps along the flow; 0: by the diameter", 0)] = BY_DIAMETER
+    diameter: Annotated[float, Knob("of cells, px of the map: 200 steps for 30 px", 1, grows=1)] = (
+        DIAMETER_PX
+    )
+    min_size: Annotated[int, Knob("smallest object, px of the image; 0 keeps all", 0)] = 15
+    max_size_fraction: Annotated[float, Knob("largest object, share of the map", 0, 1)] = 0.4
+    style: Annotated[
+        str,
+        Knob(
+            "whose maps they are; auto: Omnipose's if there are two behind the flows",
+            choices=(AUTO, "cellpose", "omnipose"),
+        ),
+    ] = AUTO
 
     @property
     def steps(self) -> int:
@@ -106,9 +118,9 @@ def is_omnipose(style: str, channels: int, axes: int) -> bool:
 def label_flows(
     output: AnyArray,
     grid: tuple[int, ...],
+    settings: FlowSettings,
     *,
     place: Place | None = None,
-    **parameters: Any,  # noqa: ANN401  (as every recipe)
 ) -> Labelled:
     """Turn flows and cell probability into labels: pixels that drift to one sink are one cell.
 
@@ -123,7 +135,7 @@ def label_flows(
         a flow that is no number counts as 0
     grid : spacing of the map along (z,) y and x; labels are repeated to fill it
     place : where in a larger map `output` lies; None where it is the whole
-    **parameters : as in `FlowSettings`
+    settings : the parameters
 
     Returns
     -------
@@ -137,20 +149,19 @@ def label_flows(
     ChannelsDiffer
         There are more or fewer channels.
     """
-    wanted = FlowSettings(**parameters)
     axes = output.ndim - 1
     if axes != STACK:
         require_plane("flows", output)
     if len(output) not in (axes + 1, axes + 2):
         which = "flow y, flow x, cell probability" if axes != STACK else "flow z, y, x, probability"
         raise ChannelsDiffer("flows", f"{axes + 1} channels ({which})", len(output))
-    style = "omnipose" if is_omnipose(wanted.style, len(output), axes) else "cellpose"
-    flow, cell = _pixels_a_step(output[:axes]), output[axes] > wanted.cellprob_threshold
+    style = "omnipose" if is_omnipose(settings.style, len(output), axes) else "cellpose"
+    flow, cell = _pixels_a_step(output[:axes]), output[axes] > settings.cellprob_threshold
     if style == "omnipose":
-        found = skeleton_labels(flow, cell, np.asarray(output[axes], np.float32), wanted.niter)
+        found = skeleton_labels(flow, cell, np.asarray(output[axes], np.float32), settings.niter)
     else:
-        found = sink_labels(flow, cell, wanted.steps, place)
-    return Labelled(on_input_grid(_finished(found, flow, wanted, style), grid))
+        found = sink_labels(flow, cell, settings.steps, place)
+    return Labelled(on_input_grid(_finished(found, flow, settings, style), grid))
 
 
 def sink_labels(
@@ -171,15 +182,17 @@ def sink_labels(
     return labels
 
 
-def _finished(labels: LabelArray, flow: FloatArray, wanted: FlowSettings, style: str) -> LabelArray:
-    largest = wanted.max_size_fraction * labels.size
+def _finished(
+    labels: LabelArray, flow: FloatArray, settings: FlowSettings, style: str
+) -> LabelArray:
+    largest = settings.max_size_fraction * labels.size
     labels = in_raster_order(without(labels, sizes(labels) > largest)).labels
-    if wanted.flow_threshold > 0 and labels.ndim != STACK and style == "cellpose":
-        labels = without(labels, flow_errors(labels, flow) > wanted.flow_threshold)
-    labels = without(labels, sizes(labels) < wanted.min_size)
+    if settings.flow_threshold > 0 and labels.ndim != STACK and style == "cellpose":
+        labels = without(labels, flow_errors(labels, flow) > settings.flow_threshold)
+    labels = without(labels, sizes(labels) < settings.min_size)
     labels = fill_holes(in_raster_order(labels).labels)
     # filling a hole removes what lies in it, or leaves little of it
-    return in_raster_order(without(labels, sizes(labels) < wanted.min_size)).labels
+    return in_raster_order(without(labels, sizes(labels) < settings.min_size)).labels
 
 
 def _pixels_a_step(flow: AnyArray) -> FloatArray:
@@ -316,22 +329,7 @@ FLOWS = Recipe(
     label=label_flows,
     placed=True,
     in_blocks=InBlocks(unlabelled=cells_without_label, shares=("max_size_fraction",)),
-    parameters=(
-        Parameter("cellprob_threshold", 0.0, "least cell probability (logit) or distance", -6, 6),
-        Parameter("flow_threshold", 0.4, "largest error of the flow; 0 checks nothing", 0, 3),
-        Parameter("niter", BY_DIAMETER, "steps along the flow; 0: by the diameter", 0),
-        Parameter(
-            "diameter", DIAMETER_PX, "of cells, px of the map: 200 steps for 30 px", 1, grows=1
-        ),
-        Parameter("min_size", 15, "smallest object, px of the image; 0 keeps all", 0),
-        Parameter("max_size_fraction", 0.4, "largest object, share of the map", 0, 1),
-        Parameter(
-            "style",
-            AUTO,
-            "whose maps they are; auto: Omnipose's if there are two behind the flows",
-            choices=(AUTO, "cellpose", "omnipose"),
-        ),
-    ),
+    settings=FlowSettings,
     tiles=TILES,
     own_tiles=OwnTiles("Omnipose", gives_omnipose, OMNIPOSE_TILES),
     rescale_why="outlines are smooth, as of Cellpose with resample=True",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from scipy import ndimage
@@ -14,24 +14,28 @@ from bmz.process.depth import depth_of
 from bmz.process.flooding import flooded
 from bmz.process.linkage import merged, touching
 from bmz.process.maps import on_input_grid, one_map, without_small
-from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe
+from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order
 
 
 @dataclass(frozen=True)
 class GaspSettings:
-    """The parameters of the recipe; `GASP` says what they mean."""
+    """The parameters of the recipe."""
 
-    channel: int = 0
-    beta: float = 0.5
-    threshold: float = 0.5
-    sigma_seeds: float = 1.0
-    sigma_weights: float = 2.0
-    superpixel_size: int = 100
-    min_size: int = 100
+    channel: Annotated[int, Knob("channel of the boundary, counted from 0", 0)] = 0
+    beta: Annotated[float, Knob("the larger, the more objects stay apart", 0, 1)] = 0.5
+    threshold: Annotated[float, Knob("boundary of a superpixel, probability", 0, 1)] = 0.5
+    sigma_seeds: Annotated[
+        float, Knob("smoothing of the distance, px of the input", 0, grows=1)
+    ] = 1.0
+    sigma_weights: Annotated[
+        float, Knob("smoothing of the boundary, px of the input", 0, grows=1)
+    ] = 2.0
+    superpixel_size: Annotated[int, Knob("smallest superpixel, px of the input", 0, grows=2)] = 100
+    min_size: Annotated[int, Knob("smallest object, px of the input", 0)] = 100
 
 
-def label_gasp(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def label_gasp(output: AnyArray, grid: tuple[int, ...], settings: GaspSettings) -> Labelled:
     """Part the image into superpixels along boundaries, and join those with hardly any between.
 
     Superpixels are the watershed of the smoothed boundary from the peaks of the distance to it.
@@ -43,7 +47,7 @@ def label_gasp(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> La
     ----------
     output : (c, (z,) y, x), a boundary probability
     grid : spacing of the map, px of the input; distances and sizes heed it
-    **parameters : as in `GaspSettings`
+    settings : the parameters
 
     Returns
     -------
@@ -55,16 +59,15 @@ def label_gasp(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> La
     ChannelsDiffer
         The output has no such channel.
     """
-    wanted = GaspSettings(**parameters)
-    boundary = np.nan_to_num(one_map("gasp", output, wanted.channel).astype(np.float32))
-    pixels = superpixels(boundary, grid, wanted)
-    number = merged(touching(pixels, boundary), int(pixels.max()), 1 - wanted.beta)
+    boundary = np.nan_to_num(one_map("gasp", output, settings.channel).astype(np.float32))
+    pixels = superpixels(boundary, grid, settings)
+    number = merged(touching(pixels, boundary), int(pixels.max()), 1 - settings.beta)
     joined = (number + 1).astype(np.int32)[pixels - 1]
-    labels = _filled(boundary, joined, wanted.min_size, grid)
+    labels = _filled(boundary, joined, settings.min_size, grid)
     return in_raster_order(on_input_grid(labels, grid))
 
 
-def superpixels(boundary: FloatArray, grid: tuple[int, ...], wanted: GaspSettings) -> LabelArray:
+def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSettings) -> LabelArray:
     """Give the distance transform watershed of a boundary map.
 
     Source: Wolny et al. 2020 (PlantSeg, doi 10.7554/eLife.57613), defaults of PlantSeg 2.
@@ -73,24 +76,24 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], wanted: GaspSetting
     ----------
     boundary : ((z,) y, x) float32
     grid : px of the input for each entry, one number an axis
-    wanted : `threshold`, both sigmas and `superpixel_size`
+    settings : `threshold`, both sigmas and `superpixel_size`
 
     Returns
     -------
     ((z,) y, x) int32, 1 to n, without background
     """
-    inside = boundary <= wanted.threshold
+    inside = boundary <= settings.threshold
     depth = np.ones(boundary.shape, np.float32) if inside.all() else depth_of(inside, grid)
-    depth = ndimage.gaussian_filter(depth, _steps(wanted.sigma_seeds, grid))
+    depth = ndimage.gaussian_filter(depth, _steps(settings.sigma_seeds, grid))
     peaks = depth == ndimage.maximum_filter(depth, 3)
     top = peaks & inside
     if not top.any():
         # smoothing can move every peak onto the boundary where little else is there
         top = inside if inside.any() else peaks
     seeds, _ = ndimage.label(top, np.ones((3,) * top.ndim))
-    surface = ndimage.gaussian_filter(boundary, _steps(wanted.sigma_weights, grid))
+    surface = ndimage.gaussian_filter(boundary, _steps(settings.sigma_weights, grid))
     labels = flooded(surface, seeds)
-    return in_raster_order(_filled(surface, labels, wanted.superpixel_size, grid)).labels
+    return in_raster_order(_filled(surface, labels, settings.superpixel_size, grid)).labels
 
 
 def _filled(
@@ -116,14 +119,6 @@ GASP = Recipe(
         source="PlantSeg 2.0.0rc13, find_patch_and_halo_shapes: as it is where one patch holds it, "
         "else mirror_pad by the halo along the axes that are cut",
     ),
-    parameters=(
-        Parameter("channel", 0, "channel of the boundary, counted from 0", 0),
-        Parameter("beta", 0.5, "the larger, the more objects stay apart", 0, 1),
-        Parameter("threshold", 0.5, "boundary of a superpixel, probability", 0, 1),
-        Parameter("sigma_seeds", 1.0, "smoothing of the distance, px of the input", 0, grows=1),
-        Parameter("sigma_weights", 2.0, "smoothing of the boundary, px of the input", 0, grows=1),
-        Parameter("superpixel_size", 100, "smallest superpixel, px of the input", 0, grows=2),
-        Parameter("min_size", 100, "smallest object, px of the input", 0),
-    ),
+    settings=GaspSettings,
 )
 """The recipe of PlantSeg's boundary maps."""

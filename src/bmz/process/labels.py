@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import AnswerIsNo
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer
-from bmz.process.recipe import Labelled, Recipe
+from bmz.process.recipe import Labelled, NoSettings, Recipe
 from bmz.process.relabel import in_raster_order
 
 
@@ -25,14 +23,14 @@ class NotLabels(AnswerIsNo):
         )
 
 
-def take_labels(output: AnyArray, grid: tuple[int, ...], **_parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def take_labels(output: AnyArray, grid: tuple[int, ...], _settings: NoSettings) -> Labelled:
     """Set the numbers of a label image in raster order.
 
     Parameters
     ----------
     output : (1, (z,) y, x) of any dtype, whole numbers, 0 for background
     grid : spacing of the labels, px of the input
-    **_parameters : none; taken so that recipes are called alike
+    _settings : none; taken so that recipes are called alike
 
     Returns
     -------
@@ -68,6 +66,7 @@ LABELS = Recipe(
     what="the output is labels already; they are numbered 1 to n",
     source="the model description",
     label=take_labels,
+    of_labels=True,
     rescale="labels",
     rescale_why="there is nothing between two numbers",
 )

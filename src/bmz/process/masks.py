@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.errors import CouldNotTell
-from bmz.process.recipe import Labelled, Parameter, Recipe
+from bmz.process.recipe import Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order
 
 Box = tuple[slice, slice]
@@ -33,18 +33,21 @@ class ObjectsDiffer(CouldNotTell):
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """The parameters of the recipe; `MASKS` says what they mean."""
+    """The parameters of the recipe."""
 
-    boxes: str = ""
-    scores: str = ""
-    score_threshold: float = 0.5
-    mask_threshold: float = 0.5
+    boxes: Annotated[str, Knob("id of the output with the boxes; empty: masks of the image")] = ""
+    scores: Annotated[str, Knob("id of the output with the scores; empty: none")] = ""
+    score_threshold: Annotated[float, Knob("an object needs a higher score", 0, 1)] = 0.5
+    mask_threshold: Annotated[float, Knob("an object is where its mask lies above", 0, 1)] = 0.5
 
 
 def label_masks(
     output: AnyArray,
     grid: tuple[int, ...],  # noqa: ARG001  (as every recipe: there is no map, so it has no grid)
-    **parameters: Any,  # noqa: ANN401  (as every recipe)
+    settings: MaskSettings,
+    *,
+    shape: tuple[int, ...],
+    others: Mapping[str, AnyArray],
 ) -> Labelled:
     """Paint the masks of objects, those with the better score on top.
 
@@ -52,9 +55,10 @@ def label_masks(
     ----------
     output : (n, ..., y, x), mask probability of each object, of the image or of the object's box
     grid : not read
-    **parameters : as in `MaskSettings`; without `scores` all objects count alike. Also `shape`,
-        height and width of the image in px; and `others`, all outputs by their ids: the boxes are
-        (n, 4), lowest x, lowest y, highest x, highest y in px, and the scores (n,)
+    settings : the parameters; without `scores` all objects count alike
+    shape : height and width of the image, px
+    others : all outputs by their ids: the boxes are (n, 4), lowest x, lowest y, highest x,
+        highest y in px, and the scores (n,)
 
     Returns
     -------
@@ -67,21 +71,18 @@ def label_masks(
         An output is not there, or has another number of objects, or masks without boxes have
         another size than the image.
     """
-    shape: tuple[int, ...] = parameters.pop("shape")
-    others: Mapping[str, AnyArray] = parameters.pop("others")
-    wanted = MaskSettings(**parameters)
     masks = output.reshape(len(output), *output.shape[-2:]) if output.size else np.zeros((0, 1, 1))
-    boxes = _named(others, wanted.boxes, "boxes", len(masks))
-    scores = _named(others, wanted.scores, "scores", len(masks))
+    boxes = _named(others, settings.boxes, "boxes", len(masks))
+    scores = _named(others, settings.scores, "scores", len(masks))
     ranks = np.ones(len(masks), np.float32) if scores is None else scores.reshape(len(masks))
     labels, drawn = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     # the best is painted last; of equals the first
     for nth in np.argsort(ranks[::-1], kind="stable"):
         k = len(masks) - 1 - int(nth)
-        if ranks[k] <= wanted.score_threshold and scores is not None:
+        if ranks[k] <= settings.score_threshold and scores is not None:
             continue
         place, values = _placed(masks[k], None if boxes is None else boxes[k], shape)
-        labels[place][values > wanted.mask_threshold] = k + 1
+        labels[place][values > settings.mask_threshold] = k + 1
         drawn[place] = np.maximum(drawn[place], values)
     found = in_raster_order(labels, ranks.astype(np.float32))
     return Labelled(found.labels, found.scores if scores is not None else None, drawn=drawn)
@@ -140,11 +141,6 @@ MASKS = Recipe(
     per_object=True,
     rescale="labels",
     rescale_why="boxes count pixels of what the network was given",
-    parameters=(
-        Parameter("boxes", "", "id of the output with the boxes; empty: masks of the image"),
-        Parameter("scores", "", "id of the output with the scores; empty: none"),
-        Parameter("score_threshold", 0.5, "an object needs a higher score", 0, 1),
-        Parameter("mask_threshold", 0.5, "an object is where its mask lies above", 0, 1),
-    ),
+    settings=MaskSettings,
 )
 """The recipe of models that give objects one by one."""

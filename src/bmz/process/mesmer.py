@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from scipy import ndimage
@@ -14,7 +14,7 @@ from bmz.process.contour import mean_of_each
 from bmz.process.maps import on_input_grid
 from bmz.process.output_map import ChannelsDiffer
 from bmz.process.peaks import prominent_peaks
-from bmz.process.recipe import InBlocks, Labelled, Parameter, Recipe
+from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order
 
 BY_COMPARTMENT = -1.0
@@ -31,19 +31,36 @@ BOTH = 8
 
 @dataclass(frozen=True)
 class MesmerSettings:
-    """The parameters of the recipe; `MESMER` says what they mean."""
+    """The parameters of the recipe."""
 
-    compartment: str = "whole-cell"
-    maxima_threshold: float = BY_COMPARTMENT
-    maxima_smooth: float = 0.0
-    interior_threshold: float = 0.2
-    interior_smooth: float = 2.0
-    radius: int = 2
-    small_objects_threshold: int = 15
-    fill_holes_threshold: int = 15
+    compartment: Annotated[str, Knob("what is labelled", choices=("whole-cell", "nuclear"))] = (
+        "whole-cell"
+    )
+    maxima_threshold: Annotated[
+        float,
+        Knob(
+            "least rise of a peak of the inner distance; -1: 0.075 for cells, 0.1 for nuclei",
+            BY_COMPARTMENT,
+            1,
+        ),
+    ] = BY_COMPARTMENT
+    maxima_smooth: Annotated[
+        float, Knob("Gaussian before peaks are sought, px of the map", 0, grows=1)
+    ] = 0.0
+    interior_threshold: Annotated[float, Knob("least interior of a cell, probability", 0, 1)] = 0.2
+    interior_smooth: Annotated[
+        float, Knob("Gaussian of the interior, px of the map", 0, grows=1)
+    ] = 2.0
+    radius: Annotated[
+        int, Knob("how far apart pixels of one peak may lie, px of the map", 1, grows=1)
+    ] = 2
+    small_objects_threshold: Annotated[int, Knob("smallest object, px of the map", 0)] = 15
+    fill_holes_threshold: Annotated[
+        int, Knob("holes smaller than this are filled, px", 0, grows=2)
+    ] = 15
 
 
-def label_mesmer(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (as every recipe)
+def label_mesmer(output: AnyArray, grid: tuple[int, ...], settings: MesmerSettings) -> Labelled:
     """Flood the interior from the peaks of the inner distance (deep watershed).
 
     Parameters
@@ -51,7 +68,7 @@ def label_mesmer(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> 
     output : (2, (z,) y, x): inner distance, interior; or (4, ...): inner distance, then the
         classes edge, interior, background; or (8, ...): these four of cells, then of nuclei
     grid : spacing of the map, px of the input
-    **parameters : as in `MesmerSettings`
+    settings : the parameters
 
     Returns
     -------
@@ -65,15 +82,14 @@ def label_mesmer(output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> 
     """
     from skimage.segmentation import watershed  # here: it takes long to import
 
-    wanted = MesmerSettings(**parameters)
-    distance, interior = _maps(output, wanted.compartment)
-    rise = wanted.maxima_threshold
+    distance, interior = _maps(output, settings.compartment)
+    rise = settings.maxima_threshold
     if rise == BY_COMPARTMENT:
-        rise = LEAST_MAXIMUM[wanted.compartment]
-    peaks = prominent_peaks(_smooth(distance, wanted.maxima_smooth), rise, wanted.radius)
-    soft = _smooth(interior, wanted.interior_smooth)
-    labels = watershed(-soft, peaks, mask=soft > wanted.interior_threshold)
-    labels = without_small_holes(_large(labels, wanted), wanted.fill_holes_threshold)
+        rise = LEAST_MAXIMUM[settings.compartment]
+    peaks = prominent_peaks(_smooth(distance, settings.maxima_smooth), rise, settings.radius)
+    soft = _smooth(interior, settings.interior_smooth)
+    labels = watershed(-soft, peaks, mask=soft > settings.interior_threshold)
+    labels = without_small_holes(_large(labels, settings), settings.fill_holes_threshold)
     labels = in_raster_order(on_input_grid(labels, grid)).labels
     return Labelled(labels, mean_of_each(labels, on_input_grid(interior, grid)))
 
@@ -118,9 +134,9 @@ def _smooth(values: FloatArray, sigma_px: float) -> FloatArray:
     return soft
 
 
-def _large(labels: LabelArray, wanted: MesmerSettings) -> LabelArray:
+def _large(labels: LabelArray, settings: MesmerSettings) -> LabelArray:
     size = np.bincount(labels.reshape(-1))
-    keeps: BoolArray = size >= wanted.small_objects_threshold
+    keeps: BoolArray = size >= settings.small_objects_threshold
     return np.where(keeps[labels], labels, 0)
 
 
@@ -143,28 +159,7 @@ MESMER = Recipe(
     source="Greenwald et al. 2022, doi 10.1038/s41587-021-01094-0; h-maxima and watershed",
     label=label_mesmer,
     in_blocks=InBlocks(),
-    parameters=(
-        Parameter(
-            "compartment", "whole-cell", "what is labelled", choices=("whole-cell", "nuclear")
-        ),
-        Parameter(
-            "maxima_threshold",
-            BY_COMPARTMENT,
-            "least rise of a peak of the inner distance; -1: 0.075 for cells, 0.1 for nuclei",
-            -1,
-            1,
-        ),
-        Parameter(
-            "maxima_smooth", 0.0, "Gaussian before peaks are sought, px of the map", 0, grows=1
-        ),
-        Parameter("interior_threshold", 0.2, "least interior of a cell, probability", 0, 1),
-        Parameter("interior_smooth", 2.0, "Gaussian of the interior, px of the map", 0, grows=1),
-        Parameter(
-            "radius", 2, "how far apart pixels of one peak may lie, px of the map", 1, grows=1
-        ),
-        Parameter("small_objects_threshold", 15, "smallest object, px of the map", 0),
-        Parameter("fill_holes_threshold", 15, "holes smaller than this are filled, px", 0, grows=2),
-    ),
+    settings=MesmerSettings,
     tiles=TILES,
 )
 """The recipe of Mesmer and other models of inner distances."""

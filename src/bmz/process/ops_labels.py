@@ -57,11 +57,11 @@ class StardistPostprocessing:
             entries = ("c", x.shape[at])
             raise NotOnePerEntry(self.name, "n_rays + 1", found=self.n_rays + 1, entries=entries)
         wanted = StarSettings(
-            self.prob_threshold,
-            self.nms_threshold,
-            self.b if isinstance(self.b, int) else 0,
-            ",".join(map(str, self.anisotropy or (1, 1, 1))),
-            self.overlap_label or 0,
+            prob_threshold=self.prob_threshold,
+            nms_threshold=self.nms_threshold,
+            border=self.b if isinstance(self.b, int) else 0,
+            anisotropy=",".join(map(str, self.anisotropy or (1, 1, 1))),
+            overlap_label=self.overlap_label or 0,
         )
         grid = tuple(self.grid)
         spatial = _spatial(self.name, axes, len(grid))

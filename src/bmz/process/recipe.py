@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from functools import cached_property
+from typing import Annotated, Any, Literal, Protocol, get_type_hints
 
 import numpy as np
 
@@ -29,13 +30,11 @@ class ParameterRefused(WrongUsage):
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One knob of a recipe.
+class Knob:
+    """What a field of the settings of a recipe means, as ``Annotated[float, Knob(...)]``.
 
     Parameters
     ----------
-    name : as in ``--set name=value``
-    default : also tells the type
     what : one line with the unit
     low, high : the range, both ends allowed; None for open
     choices : the words that a text may be; empty for any
@@ -45,8 +44,6 @@ class Parameter:
         times as long or large as with -1
     """
 
-    name: str
-    default: Value
     what: str
     low: float | None = None
     high: float | None = None
@@ -59,6 +56,20 @@ class Parameter:
         if self.low is None:
             return "any" if self.high is None else f"{self.high:g} or less"
         return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter(Knob):
+    """One parameter of a recipe, as `parameters_of` takes it from a field of its settings.
+
+    Parameters
+    ----------
+    name : as in ``--set name=value``
+    default : also tells the type
+    """
+
+    name: str
+    default: Value
 
     def read(self, recipe: Recipe, text: str) -> Value:
         """Turn the text of ``--set`` into a value of the type of `default`, within the range.
@@ -119,6 +130,26 @@ class Parameter:
         return value
 
 
+def parameters_of(settings: type[Any]) -> tuple[Parameter, ...]:
+    """Give the parameters that the fields of a settings dataclass state, in their order.
+
+    Parameters
+    ----------
+    settings : a dataclass; each field has a default, and a `Knob` in its annotation
+    """
+    hints = get_type_hints(settings, include_extras=True)
+    return tuple(
+        Parameter(**vars(knob), name=name, default=default)
+        for name, default in vars(settings()).items()
+        for knob in hints[name].__metadata__
+    )
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """The settings of a recipe without parameters."""
+
+
 _TRUTH = {"true": True, "yes": True, "1": True, "on": True,
           "false": False, "no": False, "0": False, "off": False}  # fmt: skip
 
@@ -160,22 +191,13 @@ class Labelled:
     drawn: FloatArray | None = None
 
 
-class LabelFunction(Protocol):
-    """The work of a recipe."""
+LabelFunction = Callable[..., Labelled]
+"""Turns one output into labels on the grid of the input: ``label(output, grid, settings)``.
 
-    def __call__(self, output: AnyArray, grid: tuple[int, ...], **parameters: Any) -> Labelled:  # noqa: ANN401  (each recipe names its own)
-        """Turn one output into labels on the grid of the input.
-
-        Parameters
-        ----------
-        output : (c, (z,) y, x), the map after the declared postprocessing
-        grid : spacing of the output in pixels of the input, one number a spatial axis
-
-        Returns
-        -------
-        Labelled
-            of shape ``output.shape[1:] * grid``
-        """
+The output is (c, (z,) y, x), the map after the declared postprocessing; `grid` is its spacing in
+pixels of the input, one number for each spatial axis; the labels have the shape
+``output.shape[1:] * grid``. See `Recipe` for what some recipes take beside.
+"""
 
 
 class WholeMapFunction(Protocol):
@@ -289,13 +311,28 @@ class InBlocks:
     far_seeing: bool = False
 
 
-FINISH: tuple[Parameter, ...] = (
-    Parameter("min_size", 0, "smallest object, px of the image", 0),
-    Parameter("max_size", 0, "largest object, px of the image; 0: any", 0),
-    Parameter("fill_holes", False, "fill the holes of objects"),  # noqa: FBT003  (a default, named by its parameter)
-    Parameter("remove_border", False, "drop objects at the edge of the image along y or x"),  # noqa: FBT003  (as above)
-    Parameter("smooth", 0.0, "smooth outlines with a Gaussian of this standard deviation, px", 0),
-)
+@dataclass(frozen=True)
+class Finish:
+    """What is done to the labels of every recipe at last."""
+
+    min_size: Annotated[int, Knob("smallest object, px of the image", 0)] = 0
+    max_size: Annotated[int, Knob("largest object, px of the image; 0: any", 0)] = 0
+    fill_holes: Annotated[bool, Knob("fill the holes of objects")] = False
+    remove_border: Annotated[bool, Knob("drop objects at the edge of the image along y or x")] = (
+        False
+    )
+    smooth: Annotated[
+        float, Knob("smooth outlines with a Gaussian of this standard deviation, px", 0)
+    ] = 0.0
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any], own: tuple[str, ...]) -> Finish:
+        """Take the parameters of the finish, except those that the recipe took as its `own`."""
+        names = {parameter.name for parameter in FINISH} - set(own)
+        return cls(**{name: parameters[name] for name in names if name in parameters})
+
+
+FINISH: tuple[Parameter, ...] = parameters_of(Finish)
 """What every recipe takes beside its own; a recipe that has one of these names means its own."""
 
 
@@ -309,7 +346,11 @@ class Recipe:
     what : one line: what it expects and does
     source : paper, specification section or reference implementation
     label : the function
-    parameters : its knobs
+    settings : the dataclass of its parameters, whose fields state name, default, meaning and range
+    of_labels : it takes labels, and not maps: where the model declares steps that make labels,
+        they are done before
+    gives_classes : says for some parameters that a label is the number of a class, and not that
+        of an object
     per_object : the output has one entry an object, along its first axis, and is no map of the
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
@@ -333,7 +374,9 @@ class Recipe:
     what: str
     source: str
     label: LabelFunction
-    parameters: tuple[Parameter, ...] = ()
+    settings: type[Any] = NoSettings
+    of_labels: bool = False
+    gives_classes: Callable[[Mapping[str, Value]], bool] = lambda _: False
     per_object: bool = False
     of_whole_map: WholeMapFunction | None = None
     in_blocks: InBlocks | None = None
@@ -344,6 +387,11 @@ class Recipe:
     rescale_why: str = "maps between two pixels are what lies between their values"
     lengths: LengthsFunction = no_lengths
     sparse: bool = False
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Its own parameters."""
+        return parameters_of(self.settings)
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -381,7 +429,8 @@ class Recipe:
         **more: Any,  # noqa: ANN401  (see `per_object` and `placed`)
     ) -> Labelled:
         """Label an output with its own of the `parameters`; the finish is not done here."""
-        return self.label(output, grid, **{name: parameters[name] for name in self.own}, **more)
+        settings = self.settings(**{name: parameters[name] for name in self.own})
+        return self.label(output, grid, settings, **more)
 
     def at_factor(
         self, parameters: Mapping[str, Value], asked: Collection[str], factor: float

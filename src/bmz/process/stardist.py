@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
 from bmz.plan.tile_way import TileWay
 from bmz.process.output_map import ChannelsDiffer, require_plane
-from bmz.process.recipe import InBlocks, Labelled, Parameter, Place, Recipe, Value
+from bmz.process.recipe import InBlocks, Knob, Labelled, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order
 from bmz.process.star_polygons import FEWEST_RAYS
 from bmz.process.star_rays import FEWEST_RAYS_3D, golden_spiral
@@ -54,14 +54,28 @@ class Candidates:
 
 @dataclass(frozen=True)
 class StarSettings:
-    """The parameters of the recipe; `STARDIST` says what they mean."""
+    """The parameters of the recipe, in the order of the reference page."""
 
-    prob_threshold: float = 0.5
-    nms_threshold: float = 0.4
-    border: int = 2
-    anisotropy: str = "1,1,1"
-    overlap_label: int = ANY_PLACE
-    network_grid: str = ""
+    prob_threshold: Annotated[float, Knob("least probability of an object", 0, 1)] = 0.5
+    nms_threshold: Annotated[float, Knob("largest overlap of two objects, share of size", 0, 1)] = (
+        0.4
+    )
+    border: Annotated[
+        int, Knob("outermost cells of the network's grid without centres", 0, grows=1)
+    ] = 2
+    network_grid: Annotated[
+        str,
+        Knob(
+            "(z,)y,x: px of the input a cell of the network's grid (config.stardist); empty: as "
+            "the map's"
+        ),
+    ] = ""
+    anisotropy: Annotated[str, Knob("stacks: of the rays along z, y, x (config.stardist)")] = (
+        "1,1,1"
+    )
+    overlap_label: Annotated[int, Knob("stacks: label where objects overlap; 0: the best")] = (
+        ANY_PLACE
+    )
 
     def border_entries(self, grid: tuple[int, ...]) -> tuple[int, ...]:
         """Give the width of the border along each axis, entries of a map of this `grid`.
@@ -157,9 +171,9 @@ def _inner(place: Place, shape: tuple[int, ...], border: tuple[int, ...]) -> tup
 def label_stars(
     output: AnyArray,
     grid: tuple[int, ...],
+    settings: StarSettings,
     *,
     place: Place | None = None,
-    **parameters: Any,  # noqa: ANN401  (as every recipe)
 ) -> Labelled:
     """Turn probability and ray distances into labels: the best objects that hardly overlap.
 
@@ -170,7 +184,7 @@ def label_stars(
     grid : spacing of the map along (z,) y and x, px of the input
     place : where the output lies in the map of the image, whose border has no candidates; None
         for all of it
-    **parameters : as in `StarSettings`
+    settings : the parameters
 
     Returns
     -------
@@ -187,13 +201,13 @@ def label_stars(
     AnisotropyUnclear, NetworkGridUnclear
         These are no three positive numbers, or not one whole number an axis.
     """
-    labels, scores = ranked_stars(output, grid, StarSettings(**parameters), place)
+    labels, scores = ranked_stars(output, grid, settings, place)
     extra = max(int(labels.max(initial=0)) - len(scores), 0)
     return in_raster_order(labels, np.append(scores, np.zeros(extra, np.float32)))
 
 
 def ranked_stars(
-    output: AnyArray, grid: tuple[int, ...], wanted: StarSettings, place: Place | None = None
+    output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None = None
 ) -> tuple[LabelArray, FloatArray]:
     """Give the labels in the order of falling probability, as stardist numbers them.
 
@@ -208,13 +222,13 @@ def ranked_stars(
     """
     shape = tuple(size * step for size, step in zip(output.shape[1:], grid, strict=True))
     if output.ndim == 1 + STACK:
-        return _in_stack(output, grid, wanted, place)
+        return _in_stack(output, grid, settings, place)
     require_plane("stardist", output)
     _require_rays(output, FEWEST_RAYS)
-    border = wanted.border_entries(grid)
-    found = find_candidates(output, grid, wanted.prob_threshold, border, place)
+    border = settings.border_entries(grid)
+    found = find_candidates(output, grid, settings.prob_threshold, border, place)
     kept = found.take(
-        non_maximum_suppression(found.points, found.distances, found.scores, wanted.nms_threshold)
+        non_maximum_suppression(found.points, found.distances, found.scores, settings.nms_threshold)
     )
     height, width = shape
     labels = render_polygons(kept.points, kept.distances, kept.scores, (height, width))
@@ -222,17 +236,19 @@ def ranked_stars(
 
 
 def _in_stack(
-    output: AnyArray, grid: tuple[int, ...], wanted: StarSettings, place: Place | None
+    output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None
 ) -> tuple[LabelArray, FloatArray]:
     _require_rays(output, FEWEST_RAYS_3D)
-    rays = golden_spiral(len(output) - 1, _anisotropy(wanted.anisotropy))
-    border = wanted.border_entries(grid)
-    found = find_candidates(output, grid, wanted.prob_threshold, border, place)
+    rays = golden_spiral(len(output) - 1, _anisotropy(settings.anisotropy))
+    border = settings.border_entries(grid)
+    found = find_candidates(output, grid, settings.prob_threshold, border, place)
     kept = found.take(
-        suppress_polyhedra(found.points, found.distances, found.scores, rays, wanted.nms_threshold)
+        suppress_polyhedra(
+            found.points, found.distances, found.scores, rays, settings.nms_threshold
+        )
     )
     shape = tuple(size * step for size, step in zip(output.shape[1:], grid, strict=True))
-    labels = render_polyhedra(kept.points, kept.distances, rays, shape, wanted.overlap_label)
+    labels = render_polyhedra(kept.points, kept.distances, rays, shape, settings.overlap_label)
     return labels, kept.scores
 
 
@@ -250,11 +266,6 @@ def _anisotropy(text: str) -> tuple[float, float, float]:
     if not (min(z, y, x) > 0 and np.isfinite([z, y, x]).all()):
         raise AnisotropyUnclear(text)
     return z, y, x
-
-
-NETWORK_GRID = (
-    "(z,)y,x: px of the input a cell of the network's grid (config.stardist); empty: as the map's"
-)
 
 
 def longest_ray(maps: Any, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:  # noqa: ANN401  (an array of which parts are read)
@@ -279,14 +290,7 @@ STARDIST = Recipe(
     label=label_stars,
     placed=True,
     in_blocks=InBlocks(least_overlap=longest_ray),
-    parameters=(
-        Parameter("prob_threshold", 0.5, "least probability of an object", 0, 1),
-        Parameter("nms_threshold", 0.4, "largest overlap of two objects, share of size", 0, 1),
-        Parameter("border", 2, "outermost cells of the network's grid without centres", 0, grows=1),
-        Parameter("network_grid", "", NETWORK_GRID),
-        Parameter("anisotropy", "1,1,1", "stacks: of the rays along z, y, x (config.stardist)"),
-        Parameter("overlap_label", ANY_PLACE, "stacks: label where objects overlap; 0: the best"),
-    ),
+    settings=StarSettings,
     tiles=TileWay(source="stardist 0.9.2, StarDistPadAndCropResizer: mirrored, at the end only"),
     rescale_why="outlines are polygons, whose distances grow with the image",
     lengths=ray_lengths,
