@@ -93,11 +93,15 @@ def test_a_process_that_dies_or_does_not_end_is_told_with_its_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "HANG_S", 0.5)
-    for ending, fault in (
-        ("os._exit(7)", "the process died (7)"),
-        ("time.sleep(60)", "does not end in"),
+    monkeypatch.setattr(run, "_LOOK_S", 0.1)
+    for limit, ending, fault in (
+        ("HANG_S", "os._exit(7)", "the process died (7)"),
+        ("STILL_S", "time.sleep(60)", "it does not end"),
+        ("HANG_S", "exec('while True: pass')", "it does not end"),
     ):
+        monkeypatch.setattr(run, "HANG_S", 120.0)
+        monkeypatch.setattr(run, "STILL_S", 1200.0)
+        monkeypatch.setattr(run, limit, 0.5)
         tally = run.Tally()
         code = f"import os, time; print('[4, null, 0.1]', flush=True); {ending}"
 
@@ -106,6 +110,20 @@ def test_a_process_that_dies_or_does_not_end_is_told_with_its_case(
         assert following == 5
         assert [fault in told for told in tally.faults] == [True]
         assert [path.name for path in (run.FOUND / "index").iterdir()] == ["4.index.json"]
+
+
+def test_a_process_that_waits_for_its_turn_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "_LOOK_S", 0.1)
+    monkeypatch.setattr(run, "HANG_S", 0.5)
+    tally = run.Tally()
+    code = "import time; time.sleep(1.5); print('[4, null, 0.1]'); print('[4, \"\", 0.1]')"
+
+    run.one_process([sys.executable, "-c", code], "index", 4, tally)
+
+    assert (tally.cases, tally.faults.total()) == (1, 0)
 
 
 def test_the_fuzzer_runs(monkeypatch: pytest.MonkeyPatch) -> None:
