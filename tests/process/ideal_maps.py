@@ -144,19 +144,21 @@ def soft(maps: FloatArray, blur: float, noise: float) -> FloatArray:
 
 def star_distances(labels: LabelArray) -> FloatArray:
     """Give the distance to the edge of the object along each ray, in steps of a quarter px."""
-    y, x = np.indices(labels.shape).astype(np.float32)
+    y, x = np.nonzero(labels)
+    numbers = labels[y, x]
     found = np.zeros((RAYS, *labels.shape), np.float32)
     padded = np.pad(labels, 1)
+    limits = np.array(padded.shape) - 1
     for ray, (along_y, along_x) in enumerate(directions(RAYS).T):
-        inside = labels > 0
+        inside = np.arange(y.size)
         for step in range(1, 240):
-            at_y = np.rint(y + step / 4 * along_y).astype(np.intp) + 1
-            at_x = np.rint(x + step / 4 * along_x).astype(np.intp) + 1
-            at_y, at_x = at_y.clip(0, padded.shape[0] - 1), at_x.clip(0, padded.shape[1] - 1)
-            inside = inside & (padded[at_y, at_x] == labels)
-            if not inside.any():
+            at_y = np.rint(y[inside] + step / 4 * along_y).astype(np.intp) + 1
+            at_x = np.rint(x[inside] + step / 4 * along_x).astype(np.intp) + 1
+            there = padded[at_y.clip(0, limits[0]), at_x.clip(0, limits[1])]
+            inside = inside[there == numbers[inside]]
+            if not inside.size:
                 break
-            found[ray][inside] = step / 4
+            found[ray, y[inside], x[inside]] = step / 4
     return found
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from skimage.metrics import adapted_rand_error
-from tests.process.ideal_maps import FAMILIES, NAMES, Family, cells
+from tests.process.ideal_maps import FAMILIES, NAMES, cells
 
 from bmz.base.arrays import FloatArray, LabelArray
 from bmz.base.progress import Event, Note, Progress
@@ -23,7 +24,6 @@ from bmz.process.thresholds import threshold_of
 from bmz.process.whole_map import streamed_otsu
 
 SIDES = (50, 77, 120)
-LOCAL = [(f, n) for f, n in zip(FAMILIES, NAMES, strict=True) if f.recipe != "labels"]
 
 
 def in_blocks(
@@ -54,36 +54,46 @@ def whole(
     return in_raster_order(labelled.labels).labels
 
 
-def uncertain(family: Family, seed: int) -> FloatArray:
-    """Give ideal maps of many cells with some noise."""
+@cache
+def ideal_maps(name: str, noise: float = 0) -> FloatArray:
+    """Give the maps of many cells for a family of `NAMES`, with noise of a standard deviation."""
+    family = FAMILIES[NAMES.index(name)]
+    seed = 22 if noise else 21
     maps = family.maps(cells(seed, 200, 8))
-    noise = np.random.default_rng(seed).standard_normal(maps.shape)
-    return (maps + 0.05 * noise).astype(np.float32)
+    waves = noise * np.random.default_rng(seed).standard_normal(maps.shape) if noise else 0
+    return (maps + waves).astype(np.float32)
 
 
-@pytest.mark.parametrize("family", [f for f, _ in LOCAL], ids=[n for _, n in LOCAL])
+@cache
+def whole_labels(name: str, noise: float = 0) -> LabelArray:
+    """Give the labels of such maps in one piece, with which those of every side are compared."""
+    family = FAMILIES[NAMES.index(name)]
+    return whole(family.recipe, ideal_maps(name, noise), given=family.parameters)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("labels")])
 @pytest.mark.parametrize("side", SIDES)
-def test_blocks_of_any_size_give_the_objects_of_the_whole(family: Family, side: int) -> None:
-    maps = family.maps(cells(21, 200, 8))
+def test_blocks_of_any_size_give_the_objects_of_the_whole(name: str, side: int) -> None:
+    family = FAMILIES[NAMES.index(name)]
 
-    labels, found = in_blocks(family.recipe, maps, side, given=family.parameters)
+    labels, found = in_blocks(family.recipe, ideal_maps(name), side, given=family.parameters)
 
-    wanted = whole(family.recipe, maps, given=family.parameters)
+    wanted = whole_labels(name)
     np.testing.assert_array_equal(labels, wanted)
     assert found.count == wanted.max() > 10
 
 
-@pytest.mark.parametrize(
-    "recipe", ["mesmer", "contour", "boundary", "distance_watershed", "components", "flows"]
-)
+UNCERTAIN = ("mesmer", "contour", "boundary", "distance_watershed", "components", "flows")
+
+
+@pytest.mark.parametrize("recipe", UNCERTAIN)
 @pytest.mark.parametrize("side", SIDES)
 def test_uncertain_maps_are_cut_nowhere(recipe: str, side: int) -> None:
-    family = next(f for f in FAMILIES if f.recipe == recipe)
-    maps = uncertain(family, 22)
+    name, family = next((n, f) for n, f in zip(NAMES, FAMILIES, strict=True) if f.recipe == recipe)
 
-    labels, _ = in_blocks(recipe, maps, side, given=family.parameters)
+    labels, _ = in_blocks(recipe, ideal_maps(name, 0.05), side, given=family.parameters)
 
-    np.testing.assert_array_equal(labels, whole(recipe, maps, given=family.parameters))
+    np.testing.assert_array_equal(labels, whole_labels(name, 0.05))
 
 
 @pytest.mark.parametrize("grid", [1, 2])
@@ -224,6 +234,7 @@ def test_otsu_of_strips_is_that_of_the_whole() -> None:
     assert streamed_otsu(np.full((1, 9, 9), 0.25, np.float32), 0) == 0.25
 
 
+@cache
 def real_maps(shared: Path, name: str) -> FloatArray:
     """Give the output of a real network for one large image."""
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -246,6 +257,12 @@ REAL: Mapping[str, tuple[str, int, dict[str, Value]]] = {
 }
 
 
+@cache
+def real_labels(shared: Path, name: str) -> LabelArray:
+    recipe, grid, given = REAL[name]
+    return whole(recipe, real_maps(shared, name), grid, given)
+
+
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize("side", [100, 160, 300])
 def test_outputs_of_real_networks_are_cut_nowhere(name: str, side: int, shared: Path) -> None:
@@ -254,24 +271,36 @@ def test_outputs_of_real_networks_are_cut_nowhere(name: str, side: int, shared: 
 
     labels, _ = in_blocks(recipe, maps, side, overlap=64 // grid, grid=grid, given=given)
 
-    wanted = whole(recipe, maps, grid, given)
+    wanted = real_labels(shared, name)
     assert labels.max() == wanted.max() > 80
     assert 1 - adapted_rand_error(wanted, labels)[0] == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize("side", [100, 160, 300])
-def test_membranes_joined_across_the_image_nearly_agree(side: int, shared: Path) -> None:
+@cache
+def membrane_maps(shared: Path) -> FloatArray:
     onnxruntime = pytest.importorskip("onnxruntime")
     from skimage.io import imread
 
     image = imread(shared / "data/isbi2012/images/00.png").astype(np.float32)
     scaled = ((image - image.mean()) / (image.std() + 1e-6))[None, None]
     session = onnxruntime.InferenceSession(shared / "models/cremi-membrane/weights.onnx")
-    maps = session.run(None, {session.get_inputs()[0].name: scaled})[0][0]
+    found: FloatArray = session.run(None, {session.get_inputs()[0].name: scaled})[0][0]
+    return found
 
-    for recipe in ("boundary", "gasp"):
-        labels, _ = in_blocks(recipe, maps, side, overlap=64)
-        assert 1 - adapted_rand_error(whole(recipe, maps), labels)[0] >= 0.99
+
+@pytest.fixture(scope="module")
+def membranes(shared: Path) -> dict[str, LabelArray]:
+    """Give the labels in one piece by recipe."""
+    return {recipe: whole(recipe, membrane_maps(shared)) for recipe in ("boundary", "gasp")}
+
+
+@pytest.mark.parametrize("side", [100, 160, 300])
+def test_membranes_joined_across_the_image_nearly_agree(
+    side: int, shared: Path, membranes: dict[str, LabelArray]
+) -> None:
+    for recipe, wanted in membranes.items():
+        labels, _ = in_blocks(recipe, membrane_maps(shared), side, overlap=64)
+        assert 1 - adapted_rand_error(wanted, labels)[0] >= 0.99
 
 
 def test_objects_are_numbered_in_raster_order_whatever_the_order_in_which_they_were_found() -> None:
