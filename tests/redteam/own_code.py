@@ -7,8 +7,10 @@ network itself still works, as that of a sly author would.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 from bmz.testing.package import Description, description, put_state_dict, write_package
 
@@ -103,6 +105,39 @@ AT_IMPORT = {
     ),
 }
 """Name -> code that runs when the file is imported."""
+
+TOGETHER = {
+    "files": (
+        "writes a file", "writes by way of the C library", "writes beside its own file",
+        "writes into the home folder", "makes a folder", "makes a link", "empties a file",
+        "removes a file", "changes the rights of a file", "changes the times of a file",
+        "leaves shared memory behind", "leaves bytecode", "loads a pickle", "writes from a thread",
+    ),
+    "secrets": (
+        "reads a file", "reads through a link of its own", "reads the environment",
+        "reads the parent's environment", "reads the environment of all",
+        "writes into the parent's memory",
+    ),
+    "others": (
+        "connects", "connects to a local socket", "runs a program", "runs a shell", "forks",
+        "starts a pool of processes", "signals the parent", "signals everyone of its group",
+        "writes escape sequences", "writes when it ends",
+    ),
+}  # fmt: skip
+"""Deeds that leave the process as it was where they are refused, so that one tries several."""
+
+ALONE = tuple(name for name in AT_IMPORT if not any(name in names for names in TOGETHER.values()))
+"""Those that end the process, or spoil it for the others."""
+
+
+def one_after_the_other(names: Iterable[str]) -> str:
+    """Give code that tries several deeds, each whatever became of those before it."""
+    tried = (
+        f"try:\n{indent(AT_IMPORT[name], '    ')}\nexcept BaseException:\n    pass"
+        for name in names
+    )
+    return "\n".join(tried)
+
 
 AND_ENDS = {
     "ends the process": "os._exit(0)",

@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from tests.redteam.own_code import AND_ENDS, AT_IMPORT, SECRET, World, write_attack
+from tests.redteam.own_code import (
+    ALONE,
+    AND_ENDS,
+    AT_IMPORT,
+    SECRET,
+    TOGETHER,
+    World,
+    one_after_the_other,
+    write_attack,
+)
 
 from bmz.cli.main import status_of
 from bmz.predict.confine import means_here
@@ -95,12 +104,8 @@ def test_without_trust_nothing_is_run(name: str, world: World, capsys: Capture) 
     unharmed(world)
 
 
-@pytest.mark.parametrize("name", AT_IMPORT)
-def test_with_trust_it_is_contained_and_the_network_runs(
-    name: str, world: World, capfd: pytest.CaptureFixture[str]
-) -> None:
-    write_attack(world.folder / "net", AT_IMPORT[name], world)
-
+def contained(world: World, capfd: pytest.CaptureFixture[str]) -> int:
+    """Run with trust, see that nothing was left, spoilt or stolen, and give the exit status."""
     status = status_of(["run", "--trust", "./net", "a.tif", "-o", "out", "--save", "labels,raw"])
 
     told = "".join(capfd.readouterr())
@@ -111,6 +116,28 @@ def test_with_trust_it_is_contained_and_the_network_runs(
         raw = tifffile.imread(world.folder / "out" / "a.raw.tif")
         assert raw.max() <= 1  # the network adds 1000 where its code saw the secret
     unharmed(world)
+    return status
+
+
+@pytest.mark.parametrize("names", TOGETHER.values(), ids=TOGETHER)
+def test_with_trust_many_deeds_are_contained_and_the_network_runs(
+    names: tuple[str, ...], world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_attack(world.folder / "net", one_after_the_other(names), world)
+
+    assert contained(world, capfd) == 0  # so that each of them was tried
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ALONE else pytest.param(name, marks=pytest.mark.slow) for name in AT_IMPORT],
+)
+def test_with_trust_it_is_contained_and_the_network_runs(
+    name: str, world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_attack(world.folder / "net", AT_IMPORT[name], world)
+
+    contained(world, capfd)
 
 
 @pytest.mark.parametrize("name", AND_ENDS)
@@ -128,11 +155,25 @@ def test_with_trust_a_process_that_breaks_off_or_lies_is_an_error_or_no_harm(
     unharmed(world)
 
 
+def run_free(net: Path) -> bytes:
+    """Run the code of a network where nothing stops it; what it needs of PyTorch is a stand-in.
+
+    PyTorch takes two seconds to import.
+    """
+    program = (
+        "import runpy, sys, types; torch = types.ModuleType('torch');"
+        " torch.nn = types.SimpleNamespace(Module=object); sys.modules['torch'] = torch;"
+        " runpy.run_path(sys.argv[1], run_name='__main__')"
+    )
+    words = [sys.executable, "-c", program, str(net)]
+    return subprocess.run(words, check=True, capture_output=True, timeout=60).stdout
+
+
 @pytest.mark.parametrize("name", EFFECTIVE)
 def test_the_deed_succeeds_where_nothing_stops_it(name: str, world: World) -> None:
     net = write_attack(world.folder / "net", DEEDS[name], world) / "net.py"
 
-    subprocess.run([sys.executable, str(net)], check=True, capture_output=True, timeout=60)
+    run_free(net)
 
     left = world.folder / EFFECTIVE[name]
     assert left.exists() or left.is_symlink()
@@ -142,6 +183,4 @@ def test_the_deed_succeeds_where_nothing_stops_it(name: str, world: World) -> No
 def test_the_secret_is_there_to_be_read_where_nothing_stops_it(name: str, world: World) -> None:
     net = write_attack(world.folder / "net", DEEDS[name], world) / "net.py"
 
-    done = subprocess.run([sys.executable, str(net)], check=True, capture_output=True, timeout=60)
-
-    assert SECRET.encode() in done.stdout
+    assert SECRET.encode() in run_free(net)
