@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,19 +14,24 @@ from hypothesis import HealthCheck, settings
 collect_ignore = [] if find_spec("torch") else ["conformance/architecture.py"]
 """What is imported for its doctests, and imports torch."""
 
+NEEDS = "needs"
+"""How the reason begins for which tests are skipped that need something beside this repository."""
+
 settings.register_profile(
     "bmz", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("bmz")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _no_network_and_no_cache_of_the_user(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
     """Keep a forgotten address from reaching the live zoo, and tests out of the user's cache."""
-    monkeypatch.setenv("BMZ_OFFLINE", "1")
-    monkeypatch.setenv("BMZ_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "bmz-cache"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("BMZ_OFFLINE", "1")
+        environment.setenv("BMZ_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "bmz-cache"))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +39,25 @@ def shared() -> Path:
     """Give the folder of real models, images and golden masks, or skip where it is absent."""
     folder = Path(os.environ.get("BMZ_TEST_DATA", Path(__file__).parents[2] / "shared"))
     if not (folder / "models").is_dir():
-        pytest.skip("the folder of real models and images is not beside this clone")
+        pytest.skip(f"{NEEDS} ../shared, the folder of real models and images (or BMZ_TEST_DATA)")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give all tests that lack the same thing one place, so that the summary has one line of it."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _, _, reason = report.longrepr
+        if reason.startswith(f"Skipped: {NEEDS}"):
+            report.longrepr = (__file__, None, reason)
+    return report
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Give the path of the browser, or skip where it or Playwright, which drives it, is absent."""
+    command = shutil.which("chromium") or shutil.which("chromium-browser")
+    if command is None or find_spec("playwright") is None:
+        pytest.skip(f"{NEEDS} Chromium, and Playwright, which drives it")
+    return command

@@ -46,8 +46,9 @@ def request_(tmp_path: Path) -> RunRequest:
     return RunRequest(model, tuple(sorted((tmp_path / "in").iterdir())), tmp_path / "out")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
+    """Start two workers; one that a test kills is started anew by its nanny."""
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None
     ) as local:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,21 @@ from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-sync_api = pytest.importorskip("playwright.sync_api")
 PICTURE = Path(__file__).parents[2] / "docs/how-to/compare.png"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = pytest.mark.usefixtures("chromium")  # skips before anything is made
+
+
+@contextmanager
+def browser_of(chromium: str) -> Iterator[Any]:
+    """Start the browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +60,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page(file: Path) -> Iterator[Any]:
+def page(file: Path, chromium: str) -> Iterator[Any]:
     troubles: list[str] = []
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with browser_of(chromium) as browser:
         one = browser.new_page(viewport={"width": 1300, "height": 900})
         one.on("console", lambda message: troubles.append(message.text))
         one.on("pageerror", lambda error: troubles.append(str(error)))
@@ -61,12 +70,11 @@ def page(file: Path) -> Iterator[Any]:
         one.goto(file.as_uri())
         one.wait_for_selector("body[data-ready=yes]")
         yield one
-        browser.close()
     # the page itself is the one request
     assert troubles == [file.as_uri()]
 
 
-def test_a_page_without_any_result_tells_what_failed(tmp_path: Path) -> None:
+def test_a_page_without_any_result_tells_what_failed(tmp_path: Path, chromium: str) -> None:
     (tmp_path / "a.tif").write_bytes(b"II*\0no tiff")
     request = CompareRequest(
         (tmp_path / "a.tif",), ("starter/nuclei",), {}, None, stability=False,
@@ -74,16 +82,12 @@ def test_a_page_without_any_result_tells_what_failed(tmp_path: Path) -> None:
     )  # fmt: skip
     write_page(tmp_path / "r.html", compare(request))
 
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with browser_of(chromium) as browser:
         one = browser.new_page()
         one.goto((tmp_path / "r.html").as_uri())
         one.wait_for_selector("body[data-ready=yes]")
 
         assert "a.tif" in one.locator("#failed li").inner_text()
-        browser.close()
 
 
 def picture(page: Any, number: int = 0) -> bytes:
@@ -191,7 +195,7 @@ def test_every_command_and_version_is_told(page: Any) -> None:
     assert page.locator("#command").inner_text() == "bmz compare a.tif"
 
 
-def test_the_picture_in_the_docs_is_of_such_a_page(tmp_path: Path) -> None:
+def test_the_picture_in_the_docs_is_of_such_a_page(tmp_path: Path, chromium: str) -> None:
     models = ("starter/nuclei", "starter/nuclei-flows", "starter/nuclei-contour")
     shutil.copy(demo_image(), tmp_path / "nuclei.tif")
     request = CompareRequest(
@@ -200,10 +204,7 @@ def test_the_picture_in_the_docs_is_of_such_a_page(tmp_path: Path) -> None:
     )  # fmt: skip
     write_page(tmp_path / "r.html", compare(request))
 
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with browser_of(chromium) as browser:
         one = browser.new_page(viewport={"width": 1200, "height": 900})
         one.goto((tmp_path / "r.html").as_uri())
         one.wait_for_selector("body[data-ready=yes]")
@@ -212,7 +213,6 @@ def test_the_picture_in_the_docs_is_of_such_a_page(tmp_path: Path) -> None:
         one.keyboard.press("0")
         one.wait_for_timeout(200)
         one.screenshot(path=tmp_path / "compare.png")
-        browser.close()
 
     assert (tmp_path / "compare.png").stat().st_size > 20_000
     if "BMZ_PICTURES" in os.environ:  # make pictures
