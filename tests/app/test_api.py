@@ -313,6 +313,7 @@ def test_what_a_model_says_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in shown
 
 
+@pytest.mark.slow
 def test_a_users_program_passes_strict_types(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     program = tmp_path / "program.py"

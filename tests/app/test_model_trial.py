@@ -393,7 +393,13 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("name", REAL)
+LONG = {"cellpose-cyto", "cremi-membrane", "nuclei-broad", "stardist-dsb2018-declared"}
+"""Packages of formats and label recipes that shorter ones have too."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in REAL]
+)
 def test_real_packages_pass_in_every_format_that_they_ship(shared: Path, name: str) -> None:
     for framework in ("torch", "tensorflow", "keras"):
         pytest.importorskip(framework)
