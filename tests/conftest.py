@@ -50,7 +50,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.skipped and isinstance(report.longrepr, tuple):
         _, _, reason = report.longrepr
         if reason.startswith(f"Skipped: {NEEDS}"):
-            report.longrepr = (__file__, None, reason)
+            report.longrepr = (__file__, None, reason)  # type: ignore[assignment]  # no line
     return report
 
 
