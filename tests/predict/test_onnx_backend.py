@@ -218,6 +218,14 @@ def test_threads_are_those_asked_for_or_all_that_the_process_may_use(tmp_path: P
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)
 
 
+def test_threads_that_wait_leave_the_processor_to_others(tmp_path: Path) -> None:
+    backend = opened(difference(tmp_path))
+
+    assert isinstance(backend, OnnxBackend)
+    options = backend._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 CUDA, PLAIN = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 

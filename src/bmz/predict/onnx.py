@@ -77,6 +77,8 @@ def open_onnx(weights: Weights) -> OnnxBackend:
     options.log_severity_level = _FATAL
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = weights.threads or available_cpus()
+    # threads that wait for each other, or for the next tile, would keep their processors busy
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = _providers(runtime, weights.device)
     refuse_outside(weights.path)
     try:
