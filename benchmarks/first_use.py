@@ -28,6 +28,7 @@ FAR = "-1,0;0,-1;-3,0;0,-3;-5,0;0,-5"
 
 CASES: dict[str, tuple[str, tuple[int, ...], dict[str, Value]]] = {
     "StarDist, stacks": ("stardist", (97, 8, 20, 20), {"anisotropy": "1,1,1"}),
+    "flows, planes": ("flows", (3, 32, 32), {}),
     "flows, stacks": ("flows", (4, 6, 16, 16), {}),
     "mutex watershed": ("affinities", (6, 32, 32), {"offsets": FAR}),
     "affinities to direct neighbours": ("affinities", (2, 32, 32), {"offsets": "-1,0;0,-1"}),

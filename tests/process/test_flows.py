@@ -109,17 +109,29 @@ def test_a_few_steps_lead_where_single_steps_lead(seed: int, steps: int) -> None
     assert np.array_equal(ends[:, clear], expected[:, clear].astype(int))
 
 
-@given(seed=SEEDS, steps=st.integers(15, 120))
-def test_settled_and_joined_pixels_end_as_if_followed_to_the_end(seed: int, steps: int) -> None:
+@given(seed=SEEDS, steps=st.integers(0, 120), together=st.integers(1, 700))
+def test_pixels_that_came_to_rest_end_as_if_followed_to_the_end(
+    seed: int, steps: int, together: int
+) -> None:
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 0.4, (2, *TWO.shape)).astype(np.float32)
     flow, cell = flows_of_labels(TWO) + noise, TWO > 0
 
-    ends = follow_flow(flow, cell, steps)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bmz.process.flow_following.LOOK_AFTER_STEPS", ())
+        patch.setattr("bmz.process.flow_following.PIXELS_AT_ONCE", together)
+        ends = follow_flow(flow, cell, steps)
+        patch.setattr("bmz.process.flow_following.STEPS_A_ROUND", steps + 1)
         assert np.array_equal(ends, follow_flow(flow, cell, steps))
+
+
+@pytest.mark.parametrize("steps", [4, 5, 600, 601, 602])
+def test_a_pixel_that_swings_between_two_places_ends_by_the_number_of_steps(steps: int) -> None:
+    flow = np.zeros((2, 1, 4), np.float32)
+    flow[1] = [1, 1, -1, -1]
+
+    ends = follow_flow(flow, np.ones((1, 4), np.bool_), steps)
+
+    assert np.array_equal(ends, step_by_step(flow, np.ones((1, 4), np.bool_), steps).astype(int))
 
 
 @given(SEEDS)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import BoolArray, FloatArray
 from bmz.process.recipe import Place
 
-Places = NDArray[np.complex64]
-"""Positions x + iy in px: one value each, whose bits sort in raster order."""
-
-POINTS_AT_ONCE = 1 << 14
-"""So that the temporary arrays of a step stay in the cache."""
-
 STACK = 3
 
-LOOK_AFTER_STEPS = (36, 64, 90, 130, 180, 250, 350, 500, 700, 1000)
-"""When to look for pixels that have settled or met; many have, once they reached their centre."""
+STEPS_A_ROUND = 6
+"""How often it is asked whether pixels are back where they were: after one, two, three or six steps
+they are, where they rest or swing."""
+
+PIXELS_AT_ONCE = 1 << 10
+"""So that the places of a round stay in the cache."""
 
 
 def follow_flow(
@@ -28,9 +24,9 @@ def follow_flow(
     """Move each pixel of `cell` along `flow`, and give the pixel in which it ends.
 
     Euler steps of length 1 with the flow interpolated linearly between neighbours; positions are
-    kept within the image. The flow is 0 outside `cell`. A pixel that is where it was two steps
-    ago will swing on for ever, and pixels that met stay together: such are not followed twice,
-    with the same result. Source: Stringer et al. 2021, as cellpose 3.1.1.3 does it on a CPU.
+    kept within the image. The flow is 0 outside `cell`. A pixel that is where it was some steps
+    ago will swing on for ever, and is not followed further, with the same result. Source:
+    Stringer et al. 2021, as cellpose 3.1.1.3 does it on a CPU.
 
     In stacks Cellpose reads the flow with ``grid_sample`` of PyTorch, for which an axis of n
     voxels reaches from the outer face of the first voxel to that of the last, while its positions
@@ -49,20 +45,23 @@ def follow_flow(
     -------
     (2 or 3, pixels) (z,) y and x, whole px (cut off, not rounded), in raster order of `cell`
     """
-    if cell.ndim == STACK:
-        return _through_stack(flow, cell, steps, place or Place.of_whole(cell.shape))
-    y, x = np.nonzero(cell)
-    swarm = _Swarm(_places(x, y), np.arange(len(y)), np.arange(len(y)))
-    field, ends = _Field.of(flow * cell), np.zeros(len(y), np.complex64)
-    done = 0
-    for look in (*(s for s in LOOK_AFTER_STEPS if s < steps), steps):
-        trace = field.drift(swarm.places, look - done)
-        done = look
-        if look == steps:
-            ends[swarm.pixels] = trace.now[swarm.place_of]
-        else:
-            swarm = _still_moving(swarm, trace, ends, even=(steps - look) % 2 == 0)
-    return np.stack([ends.imag, ends.real]).astype(np.intp)
+    if cell.ndim != STACK:
+        return _in_plane(flow, cell, steps)
+    return _through_stack(flow, cell, steps, place or Place.of_whole(cell.shape))
+
+
+def _in_plane(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.intp]:
+    from bmz.process.flow_loop import drift_in_plane
+
+    height, width = cell.shape
+    field = np.empty((height + 1, width + 1, 2), np.float32)
+    np.multiply(np.moveaxis(flow, 0, -1), cell[..., None], out=field[:-1, :-1])
+    field[-1] = field[-2]
+    field[:, -1] = field[:, -2]
+    places = np.stack(np.nonzero(cell), axis=1).astype(np.float32)
+    room = np.empty((STEPS_A_ROUND + 1, PIXELS_AT_ONCE, 2), np.float32)
+    drift_in_plane(field, places, steps, room, np.empty(PIXELS_AT_ONCE, np.intp))
+    return places.T.astype(np.intp)
 
 
 def _through_stack(flow: FloatArray, cell: BoolArray, steps: int, place: Place) -> NDArray[np.intp]:
@@ -91,99 +90,3 @@ def _positions(voxels: NDArray[np.intp], reach: FloatArray) -> FloatArray:
     positions *= 2
     positions -= reach > 0
     return positions
-
-
-def _places(x: NDArray[np.intp], y: NDArray[np.intp]) -> Places:
-    places = np.empty(len(x), np.complex64)
-    places.real, places.imag = x, y
-    return places
-
-
-@dataclass(frozen=True)
-class _Swarm:
-    """Pixels on their way; `place_of` says at which of `places` each of `pixels` is."""
-
-    places: Places
-    pixels: NDArray[np.intp]
-    place_of: NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class _Trace:
-    """Where places are now, were one step ago and were two steps ago."""
-
-    now: Places
-    before: Places
-    earlier: Places
-
-
-def _still_moving(swarm: _Swarm, trace: _Trace, ends: Places, *, even: bool) -> _Swarm:
-    # writes the ends of the settled, and joins those that met
-    settled = trace.now == trace.earlier
-    home = settled[swarm.place_of]
-    last = trace.now if even else trace.before
-    ends[swarm.pixels[home]] = last[swarm.place_of[home]]
-    moving = np.flatnonzero(~settled)
-    apart, joined = np.unique(trace.now[moving].view(np.uint64), return_inverse=True)
-    new = np.zeros(len(settled), np.intp)
-    new[moving] = joined
-    return _Swarm(apart.view(np.complex64), swarm.pixels[~home], new[swarm.place_of[~home]])
-
-
-@dataclass(frozen=True)
-class _Field:
-    """A flow with one more row and column, x + iy, flat.
-
-    Parameters
-    ----------
-    flow : (rows x row,) px a step; the last row and column are there twice
-    row : number of values in a row
-    high_x, high_y : the largest position, px
-    """
-
-    flow: Places
-    row: int
-    high_x: np.float32
-    high_y: np.float32
-
-    @classmethod
-    def of(cls, flow: FloatArray) -> _Field:
-        height, width = flow.shape[1:]
-        wide = np.empty((height + 1, width + 1), np.complex64)
-        wide.real[:-1, :-1], wide.imag[:-1, :-1] = flow[1], flow[0]
-        wide[-1] = wide[-2]
-        wide[:, -1] = wide[:, -2]
-        return cls(wide.reshape(-1), width + 1, np.float32(width - 1), np.float32(height - 1))
-
-    def drift(self, places: Places, steps: int) -> _Trace:
-        """Take `steps` steps, block by block."""
-        traces = [np.empty((3, 0), np.complex64)]
-        for start in range(0, len(places), POINTS_AT_ONCE):
-            now = before = earlier = places[start : start + POINTS_AT_ONCE]
-            for _ in range(steps):
-                now, before, earlier = self._step(now), now, before
-            traces.append(np.stack([now, before, earlier]))
-        return _Trace(*np.concatenate(traces, axis=1))
-
-    def _step(self, places: Places) -> Places:
-        low_x, low_y = np.floor(places.real), np.floor(places.imag)
-        part_x, part_y = places.real - low_x, places.imag - low_y
-        at = low_y.astype(np.intp)
-        at *= self.row
-        at += low_x.astype(np.intp)
-        here, right = self.flow.take(at), self.flow.take(at + 1)
-        at += self.row
-        below, across = self.flow.take(at), self.flow.take(at + 1)
-        right -= here
-        right *= part_x
-        here += right
-        across -= below
-        across *= part_x
-        below += across
-        below -= here
-        below *= part_y
-        here += below
-        here += places
-        np.clip(here.real, 0, self.high_x, out=here.real)
-        np.clip(here.imag, 0, self.high_y, out=here.imag)
-        return here

@@ -1,4 +1,4 @@
-"""The compiled loop of `bmz.process.flow_following` for stacks."""
+"""The compiled loops of `bmz.process.flow_following` and `bmz.process.flow_error`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,89 @@ from numpy.typing import NDArray
 
 from bmz.base.arrays import FloatArray
 from bmz.process.compiled import compiled
+
+
+@compiled
+def drift_in_plane(
+    field: FloatArray,
+    places: FloatArray,
+    steps: int,
+    room: FloatArray,
+    pixels: NDArray[np.intp],
+) -> None:
+    """Let each pixel take `steps` steps along a field, with linear interpolation, in float32.
+
+    The pixels take as many steps as `room` has entries but one, and then again; what is back then
+    where it was will go round like this for ever, and is not followed further.
+
+    Parameters
+    ----------
+    field : (y + 1, x + 1, 2) float32, along y and x, px a step; the last row and column are there
+        twice
+    places : (pixels, 2) float32, y and x in px; become those at the end
+    steps : how many
+    room : (steps + 1, n, 2) float32, of any values; `n` pixels are followed together, so that
+        while one waits for memory others are computed
+    pixels : (n,), of any values
+    """
+    high = np.float32(field.shape[0] - 2), np.float32(field.shape[1] - 2)
+    moves, row, turn = field.reshape(-1, 2), np.uintp(field.shape[1]), room.shape[0] - 1
+    for first in range(0, len(places), len(pixels)):
+        many, left = min(len(pixels), len(places) - first), steps
+        for i in range(many):
+            pixels[i] = first + i
+            room[0, i, 0], room[0, i, 1] = places[first + i, 0], places[first + i, 1]
+        while many > 0 and left > 0:
+            taken = min(turn, left)
+            for step in range(taken):
+                _step(moves, row, high, room[step, :many], room[step + 1])
+            left -= taken
+            many = _still_moving(places, room, pixels[:many], taken, left)
+
+
+@compiled
+def _step(
+    moves: FloatArray,
+    row: np.uintp,
+    high: tuple[np.float32, np.float32],
+    before: FloatArray,
+    after: FloatArray,
+) -> None:
+    zero, one = np.float32(0), np.uintp(1)
+    for i in range(len(before)):
+        y, x = before[i, 0], before[i, 1]
+        low_y, low_x = np.int32(y), np.int32(x)
+        part_y, part_x = y - np.float32(low_y), x - np.float32(low_x)
+        # unsigned: Numba need not ask whether an index counts from the end
+        here = np.uintp(low_y) * row + np.uintp(low_x)
+        below = here + row
+        y_here, x_here = moves[here, 0], moves[here, 1]
+        y_here += (moves[here + one, 0] - y_here) * part_x
+        x_here += (moves[here + one, 1] - x_here) * part_x
+        y_below, x_below = moves[below, 0], moves[below, 1]
+        y_below += (moves[below + one, 0] - y_below) * part_x
+        x_below += (moves[below + one, 1] - x_below) * part_x
+        y += y_here + (y_below - y_here) * part_y
+        x += x_here + (x_below - x_here) * part_y
+        after[i, 0] = min(max(y, zero), high[0])
+        after[i, 1] = min(max(x, zero), high[1])
+
+
+@compiled
+def _still_moving(
+    places: FloatArray, room: FloatArray, pixels: NDArray[np.intp], taken: int, left: int
+) -> int:
+    # writes the ends of the others, and moves those that go on to the front
+    moving, rest = 0, left % taken if left else taken
+    for i in range(len(pixels)):
+        y, x = room[taken, i, 0], room[taken, i, 1]
+        if left and (y != room[0, i, 0] or x != room[0, i, 1]):
+            room[0, moving, 0], room[0, moving, 1] = y, x
+            pixels[moving] = pixels[i]
+            moving += 1
+        else:
+            places[pixels[i], 0], places[pixels[i], 1] = room[rest, i, 0], room[rest, i, 1]
+    return moving
 
 
 @compiled
@@ -79,3 +162,53 @@ def _between(position: float, size: int, begin: int) -> tuple[int, float, float]
     place = ((position + one) * np.float32(size) - one) / np.float32(2)
     floor = np.floor(place)
     return int(floor) + 1 - begin, floor + one - place, place - floor
+
+
+@compiled
+def rise_of_heat(
+    places: NDArray[np.intp],
+    objects: NDArray[np.intp],
+    source: np.float32,
+    room: FloatArray,
+    rise: FloatArray,
+) -> None:
+    """Let heat flow in at one pixel of each object and spread over it, and say where it rises.
+
+    Parameters
+    ----------
+    places : (pixels,) of all objects, one after the other; of each its place in the window of the
+        object, which is flat and has a margin of one px around the object
+    objects : (n, 6) of each object the first of its pixels, how many it has, which of all pixels
+        the heat comes from, how many px its window has, how many are in a row of it, and the steps
+    source : how much heat flows in at each step
+    room : (3, px of the largest window) float32, of any values
+    rise : (2, pixels) float32, becomes the rise of the heat along y and x over two px
+    """
+    for begin, size, centre, window, row, steps in objects:
+        own = places[begin : begin + size]
+        heat, inside, triple = room[0, :window], room[1, :window], room[2, :window]
+        for place in range(window):
+            heat[place] = inside[place] = 0
+        for place in own:
+            inside[place] = np.float32(1 / 9)
+        for _ in range(steps):
+            heat[places[centre]] += source
+            _spread(heat, inside, triple, row)
+        for pixel in range(size):
+            place = own[pixel]
+            rise[0, begin + pixel] = heat[place + row] - heat[place - row]
+            rise[1, begin + pixel] = heat[place + 1] - heat[place - 1]
+
+
+@compiled
+def _spread(heat: FloatArray, inside: FloatArray, triple: FloatArray, row: int) -> None:
+    # each px becomes the mean over 3 x 3 px, or 0 outside of the object; views that begin at the
+    # neighbours, since sums of such are vector instructions
+    left, middle, right = heat[:-2], heat[1:-1], heat[2:]
+    across = triple[: middle.size]
+    for place in range(across.size):
+        across[place] = left[place] + middle[place] + right[place]
+    above, level, below = across[: -2 * row], across[row:-row], across[2 * row :]
+    own, share = heat[row + 1 : -row - 1], inside[row + 1 : -row - 1]
+    for place in range(own.size):
+        own[place] = (above[place] + level[place] + below[place]) * share[place]
