@@ -13,7 +13,7 @@ from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, as_path
 if TYPE_CHECKING:
     from bmz.base.progress import Listener
     from bmz.engine.request import RunRequest
-    from bmz.report.lines import Line
+    from bmz.report.text import Line
     from bmz.results.check import CheckSummary
 
 EPILOG = """\b

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bmz.report.document_text import document_text
 from bmz.report.fetch_text import files_words, size_words
-from bmz.report.lines import Line
+from bmz.report.text import Line, document_text
 from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
 
 if TYPE_CHECKING:

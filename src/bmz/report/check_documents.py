@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from xml.etree import ElementTree as ET
 from bmz.base.version import version
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
-from bmz.report.verdict_text import image_words
-from bmz.report.xml_text import xml_text
+from bmz.report.wording import image_words
 from bmz.results.check import CheckSummary, ImageChecked
+
+# XML 1.0, 2.2: "any Unicode character, excluding the surrogate blocks, FFFE, and FFFF", and of the
+# control characters tab and line ends alone; ElementTree writes the others as they are
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
@@ -119,3 +123,20 @@ def _result(image: ImageChecked, code: str, level: str, message: str, hint: str)
         "message": {"text": text},
         "locations": [location],
     }
+
+
+def xml_text(root: ET.Element) -> str:
+    """Give a document as indented text, with a replacement mark for what XML cannot hold.
+
+    Letters beyond ASCII are character references, so that any terminal and any encoding holds it.
+    """
+    for element in root.iter():
+        element.text = element.text and _legal(element.text)
+        element.attrib.update({name: _legal(value) for name, value in element.items()})
+    ET.indent(root)
+    document: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
+    return document.decode("ascii")
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from bmz.base.errors import BmzError
 from bmz.check.codes import FindingCode
 from bmz.check.finding import Finding
-from bmz.report.document_text import document_text, failure_of
-from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
-from bmz.report.verdict_text import image_words, short_verdict
+from bmz.report.text import Line, document_text, encodable, failure_of
+from bmz.report.wording import image_words, short_verdict
 from bmz.results.check import CheckSummary, ImageChecked
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.finding import Finding
 from bmz.process.consensus import supports
 from bmz.report import compare_text
-from bmz.report.counting import counted
 from bmz.report.html import picture_uri
-from bmz.report.lines import encodable
+from bmz.report.text import encodable
+from bmz.report.wording import counted
 from bmz.results.compare import Comparison, ImageCompared, SettingResult
 from bmz.write.overlay import fullest_plane, nearest, shrunk
 from bmz.write.stretch import COLOURS, stretched

@@ -7,10 +7,9 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from bmz.report.counting import within
-from bmz.report.document_text import document_text, failure_of
-from bmz.report.lines import Line, encodable
 from bmz.report.run_text import finding_lines
+from bmz.report.text import Line, document_text, encodable, failure_of
+from bmz.report.wording import within
 from bmz.results.compare import Comparison, ImageCompared, SettingResult
 
 if TYPE_CHECKING:

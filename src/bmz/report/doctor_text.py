@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bmz.report.document_text import document_text
 from bmz.report.model_text import Row
+from bmz.report.text import document_text
 from bmz.results.doctor import DoctorView, FormatView
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bmz.report.document_text import document_text, failure_of
-from bmz.report.lines import Line
+from bmz.report.text import Line, document_text, failure_of
 from bmz.results.fetch import Fetched, FetchSummary, NotFetched
 
 if TYPE_CHECKING:

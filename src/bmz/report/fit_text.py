@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from bmz.report.document_text import document_text
-from bmz.report.lines import Line
 from bmz.report.search_text import SHORT_FORMATS, listing
-from bmz.report.verdict_text import short_verdict
+from bmz.report.text import Line, document_text
+from bmz.report.wording import short_verdict
 from bmz.results.fit import FitView, ModelFit
 
 if TYPE_CHECKING:

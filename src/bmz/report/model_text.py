@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from bmz.base.errors import BmzError
 from bmz.plan.recipe_choice import RecipeChoice
-from bmz.report.document_text import document_text
 from bmz.report.facts_text import facts_rows, facts_values
 from bmz.report.steps_text import step_words
+from bmz.report.text import document_text
 from bmz.results.show import ModelView, WeightsView
 from bmz.spec.facts import dims_of, task_of
 from bmz.spec.model import AxisSpec, TensorSpec

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from bmz.base.progress import Loudness, Note
 from bmz.check.finding import DoesNotFit, Finding
-from bmz.report.counting import counted
-from bmz.report.document_text import document_text, failure_of
-from bmz.report.lines import Line
+from bmz.report.text import Line, document_text, failure_of
+from bmz.report.wording import counted
 from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from bmz.process.mask_errors import Kind, MaskError
 from bmz.process.matching import Matching
-from bmz.report.document_text import document_text
-from bmz.report.lines import Line
+from bmz.report.text import Line, document_text
 from bmz.results.score import PairFailed, PairScore, ScoreSummary
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bmz.report.document_text import document_text
+from bmz.report.text import document_text
 from bmz.results.search import SearchHit, SearchView
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from bmz.base.version import version
-from bmz.report.document_text import document_text
-from bmz.report.lines import Line
-from bmz.report.xml_text import xml_text
+from bmz.report.check_documents import xml_text
+from bmz.report.text import Line, document_text
 from bmz.results.test import (
     CheckChange,
     ModelTested,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bmz.report.document_text import document_text
 from bmz.report.fetch_text import size_words
+from bmz.report.text import document_text
 from bmz.spec.code import CodeFile, ModelCode
 from bmz.zoo.trust import Trusted
 

@@ -17,9 +17,8 @@ from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.job import Job
 from bmz.engine.resume import files_of_mask, remove_replaced
-from bmz.report.counting import counted
 from bmz.report.html import findings_html, result_html
-from bmz.report.verdict_text import verdict_words
+from bmz.report.wording import counted, verdict_words
 from bmz.write.names import output_paths, refuse_existing
 from bmz.write.overlay import overlay
 

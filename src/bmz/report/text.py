@@ -1,4 +1,8 @@
-"""JSON documents as text."""
+"""What all reports are written with: lines of a kind, and documents of JSON.
+
+A line is a pair of a kind (``answer``, ``error``, ``warning``, ``note``, ``hint``) and a text, so
+that whoever prints it decides where it goes and in which colour.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,19 @@ from bmz.base.errors import BmzError
 
 if TYPE_CHECKING:
     from bmz.results.documents import Failure
+
+Line = tuple[str, str]
+
+
+def encodable(text: str) -> str:
+    """Put a mark for what UTF-8 cannot hold: the name of a file may be any bytes.
+
+    Examples
+    --------
+    >>> encodable(f"a{chr(0xDCFF)}.tif")
+    'a?.tif'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def document_text(document: Mapping[str, object]) -> str:
