@@ -20,7 +20,7 @@ import numpy as np
 from bmz.engine.load import load_model
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.tiling import plan_tiles
-from bmz.predict.backend import Weights
+from bmz.predict.backend import LoadRequest
 from bmz.predict.confined import open_confined
 from bmz.predict.cutting import Tensor
 from bmz.predict.formats import open_backend
@@ -35,7 +35,7 @@ def main(word: str, weights_format: str = "torchscript", side: str = "1024") -> 
     model = load_model(word)
     entry = next(w for w in model.weights if w.format == weights_format)
     ids = (tuple(t.id for t in model.inputs), tuple(t.id for t in model.outputs))
-    weights = Weights(entry.file.path, *ids, threads=1, architecture=entry.architecture)
+    weights = LoadRequest(entry.file.path, *ids, threads=1, architecture=entry.architecture)
     files = [entry.file.path, *(file.path for file in entry.beside)]
     here, _ = timed(partial(open_backend, weights_format, weights))
     confined, start_s = timed(partial(open_confined, weights_format, weights, files))

@@ -34,8 +34,8 @@ from bmz.plan.precision import choose_precision
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import plan_tiles
 from bmz.predict.architecture import build_network
-from bmz.predict.backend import CPU, Backend, Device, OutOfMemory, Precision, Weights, shapes_of
-from bmz.predict.cutting import Job, Tensor, stacked_tiles
+from bmz.predict.backend import CPU, Backend, Device, LoadRequest, OutOfMemory, Precision, shapes_of
+from bmz.predict.cutting import Tensor, TileJob, stacked_tiles
 from bmz.predict.devices import resolve_device
 from bmz.predict.formats import FORMATS
 from bmz.predict.mosaic import Mosaic, Places
@@ -133,12 +133,12 @@ class Bench:
         """Give the channels of the first layers."""
         return 8 if self.small else 48
 
-    def weights(self, weights_format: str = "torchscript", **more: Any) -> Weights:  # noqa: ANN401
+    def weights(self, weights_format: str = "torchscript", **more: Any) -> LoadRequest:  # noqa: ANN401
         """Give what a backend is opened with."""
         name = {"torchscript": "script.pt", "pytorch_state_dict": "state.pt"}[weights_format]
         built_by = Architecture("UNet", {"width": self.width}, PackagedFile(self.folder / "net.py"))
         words = {"device": self.device, "architecture": built_by, "trusted": True} | more
-        return Weights(self.folder / name, ("image",), ("mask",), **words)
+        return LoadRequest(self.folder / name, ("image",), ("mask",), **words)
 
     def opened(self, weights_format: str = "torchscript", **more: Any) -> Backend:  # noqa: ANN401
         """Load the network."""
@@ -403,7 +403,7 @@ def _short_of_memory(
 def _limit_cuda(backend: Backend, image: Tensor, plan: Plan, most_px: float) -> None:
     # the peak of one tile tells how much memory a pixel needs
     index = backend.device.index
-    one = stacked_tiles(image, [Job(0, (0, 0))], plan.tiling)
+    one = stacked_tiles(image, [TileJob(0, (0, 0))], plan.tiling)
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated(index)
     torch.cuda.reset_peak_memory_stats(index)
@@ -439,7 +439,7 @@ def plain_loop(bench: Bench, image: Tensor, plan: Plan) -> list[np.ndarray]:
     mosaic = Mosaic(Places(plan.tiling, plan.outputs, 1))
     with torch.inference_mode():
         for position in plan.tiling.positions():
-            jobs = [Job(0, position)]
+            jobs = [TileJob(0, position)]
             tile = np.ascontiguousarray(stacked_tiles(image, jobs, plan.tiling))
             out = network(torch.from_numpy(tile).to(str(bench.device)))
             mosaic.place([out.cpu().numpy()], jobs)
@@ -472,11 +472,11 @@ def real_network(bench: Bench) -> Iterator[Row]:
     def plain() -> None:
         with torch.inference_mode():
             for position in plan.tiling.positions():
-                tile = stacked_tiles(image, [Job(0, position)], plan.tiling)
+                tile = stacked_tiles(image, [TileJob(0, position)], plan.tiling)
                 x = torch.from_numpy(np.ascontiguousarray(tile)).to(str(bench.device))
                 network(x.to(memory_format=torch.channels_last)).cpu().numpy()
 
-    weights = Weights(path, ("image",), ("mask",), device=bench.device)
+    weights = LoadRequest(path, ("image",), ("mask",), device=bench.device)
     with closing(FORMATS["torchscript"].open(weights)) as backend:
         ours = partial(predict_tiled, backend, [image], plan.tiling, plan.outputs)
         ours_s, plain_s = side_by_side_s(bench, ours, plain)
@@ -497,7 +497,7 @@ def other_frameworks(bench: Bench) -> Iterator[Row]:
         device = max(entry.devices(), key=lambda d: d.kind == bench.device.kind)
         found, took_s = {}, 0.0
         for where in (CPU, device):
-            with closing(entry.open(Weights(path, ("image",), ("mask",), where))) as backend:
+            with closing(entry.open(LoadRequest(path, ("image",), ("mask",), where))) as backend:
                 found[where] = backend.run([sample])[0]
                 took_s = best_s(bench, partial(backend.run, [sample]), 2)
         off = float(np.abs(found[device] - found[CPU]).max())

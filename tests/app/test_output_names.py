@@ -15,7 +15,7 @@ from bmz.base.notes import sealed
 from bmz.engine.load import load_model
 from bmz.engine.networks import open_network
 from bmz.engine.output_names import OUTPUTS, open_by_test
-from bmz.predict.backend import Backend, Weights
+from bmz.predict.backend import Backend, LoadRequest
 from bmz.predict.output_order import Named, OutputsUnclear, output_order
 from bmz.spec.model import ModelSpec
 from bmz.testing.backend import FakeBackend
@@ -49,7 +49,7 @@ class Opener:
     def __init__(self) -> None:
         self.opened: list[tuple[str, ...]] = []
 
-    def __call__(self, _format: str, weights: Weights) -> Backend:
+    def __call__(self, _format: str, weights: LoadRequest) -> Backend:
         order = output_order([Named("zeta", None), Named("alpha", None)], weights)
         self.opened.append(order)
 
@@ -60,7 +60,7 @@ class Opener:
         return FakeBackend(network)
 
 
-WEIGHTS = Weights(Path("none"), ("image",), ("map", "other"))
+WEIGHTS = LoadRequest(Path("none"), ("image",), ("map", "other"))
 
 
 def test_the_assignment_that_gives_the_test_outputs_is_found_and_kept(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_notes_that_cannot_be_written_are_no_obstacle(tmp_path: Path) -> None:
 
 def test_outputs_that_are_clear_ask_no_test_tensor(tmp_path: Path) -> None:
     model, opener = two_outputs(tmp_path / "m", lambda x: 2 * x), Opener()
-    named = Weights(Path("none"), ("image",), ("alpha", "zeta"))
+    named = LoadRequest(Path("none"), ("image",), ("alpha", "zeta"))
 
     open_by_test(model, "onnx", named, opener, lambda: (tmp_path / "notes",))
 

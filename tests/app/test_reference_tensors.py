@@ -25,7 +25,7 @@ from bmz.engine.precision import Network, decide_precision
 from bmz.engine.request import RunRequest
 from bmz.plan.blocks import Blocks
 from bmz.predict import formats
-from bmz.predict.backend import Backend, Device, Weights
+from bmz.predict.backend import Backend, Device, LoadRequest
 from bmz.predict.output_order import Named, output_order
 from bmz.process.ops import apply_steps
 from bmz.results.run import ImageDone
@@ -156,7 +156,7 @@ def test_the_test_tensors_tell_outputs_apart_with_it(tmp_path: Path) -> None:
             np.save(path, array)
             content["outputs"][number]["test_tensor"]["sha256"] = sha256_of(path)
 
-    def opener(_format: str, weights: Weights) -> Backend:
+    def opener(_format: str, weights: LoadRequest) -> Backend:
         order = output_order([Named("zeta", None), Named("alpha", None)], weights)
 
         def network(given: Sequence[AnyArray]) -> list[AnyArray]:
@@ -165,7 +165,7 @@ def test_the_test_tensors_tell_outputs_apart_with_it(tmp_path: Path) -> None:
         return FakeBackend(network)
 
     model = load_model(str(write_package(tmp_path / "model", described, change=change).parent))
-    weights = Weights(Path("none"), ("image",), ("map", "other"))
+    weights = LoadRequest(Path("none"), ("image",), ("map", "other"))
 
     opened = open_by_test(model, "onnx", weights, opener, lambda: (tmp_path / "notes",))
 

@@ -309,11 +309,11 @@ def graphs() -> Seeds:
 
 
 def open_graph(folder: Path, name: str, content: bytes) -> Any:
-    from bmz.predict.backend import Weights
+    from bmz.predict.backend import LoadRequest
     from bmz.predict.onnx import open_onnx
 
     (folder / name).write_bytes(content)
-    backend = open_onnx(Weights(folder / name, ("raw",), ("mask",), threads=1))
+    backend = open_onnx(LoadRequest(folder / name, ("raw",), ("mask",), threads=1))
     backend.close()
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from bmz.base.arrays import AnyArray
 from bmz.predict import confine, confined
-from bmz.predict.backend import CPU, NetworkFailed, OutOfMemory, Weights
+from bmz.predict.backend import CPU, LoadRequest, NetworkFailed, OutOfMemory
 from bmz.predict.confine import means_here
 from bmz.predict.confined import (
     ChildDied,
@@ -40,11 +40,11 @@ confining = pytest.mark.skipif(
 )
 
 
-def identity(folder: Path) -> Weights:
+def identity(folder: Path) -> LoadRequest:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     write_identity(folder / "weights.onnx", [4])
-    return Weights(folder / "weights.onnx", ("image",), ("map",), threads=1)
+    return LoadRequest(folder / "weights.onnx", ("image",), ("map",), threads=1)
 
 
 def images(*shape: int) -> AnyArray:
@@ -155,7 +155,7 @@ def test_nothing_is_started_where_a_means_is_lacking(
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("it was started"))
 
     with pytest.raises(NotConfinable, match="not built in") as refused:
-        open_confined("onnx", Weights(tmp_path / "w", ("a",), ("b",)), [])
+        open_confined("onnx", LoadRequest(tmp_path / "w", ("a",), ("b",)), [])
 
     assert "--trust=unconfined" in refused.value.hint
 

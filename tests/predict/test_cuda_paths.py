@@ -15,7 +15,14 @@ from bmz.base.arrays import AnyArray
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tiling import AxisRule, plan_tiles
 from bmz.predict import torch_network
-from bmz.predict.backend import CPU, Device, OutOfMemory, Precision, PrecisionUnsupported, Weights
+from bmz.predict.backend import (
+    CPU,
+    Device,
+    LoadRequest,
+    OutOfMemory,
+    Precision,
+    PrecisionUnsupported,
+)
 from bmz.predict.cutting import Tensor
 from bmz.predict.tiles import TileTooLarge, predict_tiled, run_tiles
 from bmz.predict.torch_network import TorchBackend, ready_torch, torch_precisions
@@ -43,8 +50,8 @@ def images(count: int = 2) -> AnyArray:
     return np.random.default_rng(0).random((count, 1, 12, 16), np.float32)
 
 
-def weights(device: Device = CPU, precision: Precision = "float32") -> Weights:
-    return Weights(Path("none"), ("raw",), ("mask",), device, precision=precision)
+def weights(device: Device = CPU, precision: Precision = "float32") -> LoadRequest:
+    return LoadRequest(Path("none"), ("raw",), ("mask",), device, precision=precision)
 
 
 class HostOnly:

@@ -11,7 +11,7 @@ from bmz.base.arrays import AnyArray
 from bmz.plan.axis_tiling import AxisTiling
 from bmz.plan.tile_way import PadMode, TileWay
 from bmz.plan.tiling import AxisRule, Tiling, plan_tiles
-from bmz.predict.cutting import Job, Parted, Tensor, cut, stacked_tiles
+from bmz.predict.cutting import LazyTensor, Tensor, TileJob, cut, stacked_tiles
 
 
 @pytest.mark.parametrize("pad", ["reflect", "symmetric", "edge", "constant"])
@@ -31,7 +31,7 @@ def test_a_tile_within_the_image_is_a_view() -> None:
     image = np.zeros((1, 1, 64, 64), np.float32)
     tiling = plan_tiles({"y": 64, "x": 64}, [AxisRule(a, 16, 16, 2) for a in "yx"], side=32)
 
-    tile = stacked_tiles(Tensor(image, "bcyx"), [Job(0, (1, 1))], tiling)
+    tile = stacked_tiles(Tensor(image, "bcyx"), [TileJob(0, (1, 1))], tiling)
 
     assert np.shares_memory(tile, image)
 
@@ -39,7 +39,7 @@ def test_a_tile_within_the_image_is_a_view() -> None:
 def test_tiles_are_stacked_along_b_wherever_it_stands() -> None:
     image = np.arange(2 * 8 * 3).reshape(8, 3, 2)
     tiling = plan_tiles({"y": 8}, [AxisRule("y", 4, 0)])
-    jobs = [Job(image, position) for image in (0, 1) for position in tiling.positions()]
+    jobs = [TileJob(image, position) for image in (0, 1) for position in tiling.positions()]
 
     tiles = stacked_tiles(Tensor(image, "ycb"), jobs, tiling)
 
@@ -50,7 +50,7 @@ def test_tiles_are_stacked_along_b_wherever_it_stands() -> None:
 def test_a_tensor_without_spatial_axes_is_given_with_each_tile() -> None:
     prompt = np.array([[1.0, 2.0]])
     tiling = plan_tiles({"y": 8}, [AxisRule("y", 4, 0)])
-    jobs = [Job(0, position) for position in tiling.positions()]
+    jobs = [TileJob(0, position) for position in tiling.positions()]
 
     assert stacked_tiles(Tensor(prompt, "bc"), jobs, tiling).tolist() == [[1, 2], [1, 2]]
     assert stacked_tiles(Tensor(prompt[0], "c"), jobs, tiling).tolist() == [1, 2]
@@ -64,7 +64,7 @@ def test_every_tile_of_an_image_without_padding_is_a_view_of_its_own_part(
     tiling = plan_tiles({"y": 40, "x": 40}, [AxisRule(a, 16, 4, 2) for a in "yx"], side=16)
     y, x = (along.starts[at] for along, at in zip(tiling.axes, position, strict=True))
 
-    tile = stacked_tiles(Tensor(image, "cyx"), [Job(0, position)], tiling)
+    tile = stacked_tiles(Tensor(image, "cyx"), [TileJob(0, position)], tiling)
 
     assert np.shares_memory(tile, image)
     assert tile.tolist() == image[:, y : y + 16, x : x + 16].tolist()
@@ -85,7 +85,7 @@ def test_a_reader_is_asked_once_a_tile_and_only_for_what_is_there() -> None:
     tiling = plan_tiles({"x": 20}, [AxisRule("x", 12, 4, lost=2)], side=12, way=TileWay("constant"))
 
     tiles = [
-        stacked_tiles(Parted(Reader(), "bcx"), [Job(0, position)], tiling)
+        stacked_tiles(LazyTensor(Reader(), "bcx"), [TileJob(0, position)], tiling)
         for position in tiling.positions()
     ]
 
@@ -102,7 +102,9 @@ def test_both_sides_of_a_corner_are_filled(pad: PadMode, there: int, size: int, 
     image = np.arange(1, rows * there + 1).reshape(1, rows, there)
     along = [AxisTiling(axis, n, size, (-2,), (0, n)) for axis, n in (("y", rows), ("x", there))]
 
-    tile = stacked_tiles(Tensor(image, "cyx"), [Job(0, (0, 0))], Tiling(tuple(along), TileWay(pad)))
+    tile = stacked_tiles(
+        Tensor(image, "cyx"), [TileJob(0, (0, 0))], Tiling(tuple(along), TileWay(pad))
+    )
 
     padded = np.pad(image[0], 20, mode=pad)
     assert tile[0].tolist() == padded[18 : 18 + size, 18 : 18 + size].tolist()

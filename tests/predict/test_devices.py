@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bmz.predict import devices, formats
-from bmz.predict.backend import CPU, Device, NoBackend, Weights
+from bmz.predict.backend import CPU, Device, LoadRequest, NoBackend
 from bmz.predict.devices import (
     DeviceAbsent,
     DeviceUnknown,
@@ -96,7 +96,7 @@ def no_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_an_absent_framework_is_told_with_its_install_line(name: str, extra: str) -> None:
     with pytest.raises(NoBackend, match="is not installed") as raised:
-        open_backend(name, Weights(Path("weights"), ("a",), ("b",)))
+        open_backend(name, LoadRequest(Path("weights"), ("a",), ("b",)))
 
     assert raised.value.hint == f"pip install 'bmz[{extra}]'"
     assert raised.value.code == "weights.no-backend"
@@ -122,7 +122,7 @@ def test_a_framework_that_does_not_import_is_no_crash(
 
 def test_a_format_without_a_backend_is_told_with_those_that_have_one() -> None:
     with pytest.raises(NoBackend, match="onnx, torchscript"):
-        open_backend("caffe", Weights(Path("weights"), ("a",), ("b",)))
+        open_backend("caffe", LoadRequest(Path("weights"), ("a",), ("b",)))
 
 
 def test_both_builds_of_onnxruntime_at_once_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bmz.predict import onnx, tensorflow, torch_network
-from bmz.predict.backend import CPU, Device, Weights
+from bmz.predict.backend import CPU, Device, LoadRequest
 from bmz.predict.formats import open_backend
 from bmz.predict.torchscript import round_nothing_in
 
@@ -102,7 +102,7 @@ def test_a_trace_on_cuda_gives_the_numbers_of_the_cpu(tmp_path: Path) -> None:
     network = torch.nn.Conv2d(64, 64, 3).eval()
     script = torch.jit.trace(network, x)  # type: ignore[no-untyped-call]
     script.save(tmp_path / "weights.pt")
-    weights = Weights(tmp_path / "weights.pt", ("raw",), ("mask",), Device("cuda"))
+    weights = LoadRequest(tmp_path / "weights.pt", ("raw",), ("mask",), Device("cuda"))
 
     (found,) = open_backend("torchscript", weights).run([x.numpy()])
 

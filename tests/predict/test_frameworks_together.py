@@ -20,7 +20,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-from bmz.predict.backend import Weights
+from bmz.predict.backend import LoadRequest
 from bmz.predict.formats import open_backend
 
 folder = Path(sys.argv[1])
@@ -29,7 +29,7 @@ files = {"onnx": "w.onnx", "torchscript": "w.pt", "tensorflow_saved_model_bundle
 x = np.load(folder / "x.npy")
 opened = []
 for name in sys.argv[2:]:
-    weights = Weights(folder / files[name], ("raw",), ("map",), threads=1)
+    weights = LoadRequest(folder / files[name], ("raw",), ("map",), threads=1)
     opened.append(open_backend(name, weights))
     for backend in opened:  # the earlier ones still compute once a later one is there
         channels_last = backend.name.startswith(("tensorflow", "keras"))

@@ -21,12 +21,12 @@ from bmz.predict.backend import (
     CPU,
     Backend,
     DtypeLossy,
+    LoadRequest,
     NetworkFailed,
     NoBackend,
     OutOfMemory,
     PrecisionUnsupported,
     TensorCountDiffers,
-    Weights,
     WeightsUnreadable,
 )
 from bmz.predict.formats import open_backend
@@ -51,7 +51,7 @@ def format_of(path: Path) -> str:
 
 
 def opened(path: Path, outputs: Names = ("map",), inputs: Names = ("raw",), **more: Any) -> Backend:
-    return open_backend(format_of(path), Weights(path, inputs, outputs, **more))
+    return open_backend(format_of(path), LoadRequest(path, inputs, outputs, **more))
 
 
 def saved(network: Any, path: Path) -> Path:
@@ -219,7 +219,7 @@ def test_a_file_of_another_suffix_is_read_for_what_it_is(
 ) -> None:
     for name in ("network.keras", "network.h5"):
         (tmp_path / "weights.bin").write_bytes(kept[name].read_bytes())
-        weights = Weights(tmp_path / "weights.bin", ("raw",), ("map",))
+        weights = LoadRequest(tmp_path / "weights.bin", ("raw",), ("map",))
 
         found = open_backend("keras_hdf5", weights).run([images()])
 
@@ -330,7 +330,7 @@ def test_values_are_cast_without_loss_or_not_at_all(kept: dict[str, Path]) -> No
 
 def test_out_of_memory_is_told_as_such(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network = unet(keras)
-    backend = KerasBackend(keras, network, Weights(Path("none"), ("raw",), ("map",), CPU))
+    backend = KerasBackend(keras, network, LoadRequest(Path("none"), ("raw",), ("map",), CPU))
 
     def greedy(_: Any) -> Any:
         raise RuntimeError("CUDA out of memory")
@@ -386,10 +386,10 @@ def test_without_tensorflow_keras_computes_the_same_on_pytorch(
         "from importlib import util; find = util.find_spec\n"
         "util.find_spec = lambda name, *a: None if name == 'tensorflow' else find(name, *a)\n"
         "import numpy as np; from pathlib import Path\n"
-        "from bmz.predict.backend import Weights\n"
+        "from bmz.predict.backend import LoadRequest\n"
         "from bmz.predict.formats import open_backend\n"
         "for path in sys.argv[2:]:\n"
-        "    weights = Weights(Path(path), ('raw',), ('map',), threads=1)\n"
+        "    weights = LoadRequest(Path(path), ('raw',), ('map',), threads=1)\n"
         "    backend = open_backend('keras_hdf5', weights)\n"
         "    assert backend.name.endswith('on torch'), backend.name\n"
         "    np.save(path + '.npy', backend.run([np.load(sys.argv[1])])[0])\n"

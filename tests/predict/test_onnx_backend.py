@@ -15,11 +15,11 @@ from bmz.predict.backend import (
     Backend,
     Device,
     DtypeLossy,
+    LoadRequest,
     NetworkFailed,
     NoBackend,
     PrecisionUnsupported,
     TensorCountDiffers,
-    Weights,
     WeightsUnreadable,
 )
 from bmz.predict.formats import open_backend
@@ -69,7 +69,7 @@ def identity(folder: Path, dtype: str) -> Path:
 
 
 def opened(path: Path, inputs: Names = ("a", "b"), outputs: Names = ("less", "more")) -> Backend:
-    return open_backend("onnx", Weights(path, tuple(inputs), tuple(outputs), threads=1))
+    return open_backend("onnx", LoadRequest(path, tuple(inputs), tuple(outputs), threads=1))
 
 
 def pair(dtype: str = "float32") -> list[AnyArray]:
@@ -206,7 +206,7 @@ def test_cuda_is_not_named_on_a_cpu_and_nothing_is_printed(
 
 def test_threads_are_those_asked_for_or_all_that_the_process_may_use(tmp_path: Path) -> None:
     path = difference(tmp_path)
-    free = open_backend("onnx", Weights(path, ("a", "b"), ("less",)))
+    free = open_backend("onnx", LoadRequest(path, ("a", "b"), ("less",)))
 
     threads = [
         backend._session.get_session_options().intra_op_num_threads
@@ -247,7 +247,7 @@ def test_a_gpu_asked_for_is_never_replaced_by_the_cpu(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_for)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: session)
-    weights = Weights(difference(tmp_path), ("a", "b"), ("less",), Device("cuda", 1))
+    weights = LoadRequest(difference(tmp_path), ("a", "b"), ("less",), Device("cuda", 1))
 
     with pytest.raises(NoBackend, match=words) as raised:
         open_backend("onnx", weights)
@@ -256,7 +256,7 @@ def test_a_gpu_asked_for_is_never_replaced_by_the_cpu(
 
 
 def test_another_precision_than_that_of_the_file_is_refused(tmp_path: Path) -> None:
-    weights = Weights(difference(tmp_path), ("a", "b"), ("less",), precision="float16")
+    weights = LoadRequest(difference(tmp_path), ("a", "b"), ("less",), precision="float16")
 
     with pytest.raises(PrecisionUnsupported, match=r"onnxruntime .* float16 on cpu") as raised:
         open_backend("onnx", weights)

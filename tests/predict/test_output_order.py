@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.predict.backend import TensorCountDiffers, Weights
+from bmz.predict.backend import LoadRequest, TensorCountDiffers
 from bmz.predict.output_order import Named, OutputsUnclear, input_order, natural, output_order
 
 Names = tuple[str, ...]
 
 
-def weights(outputs: Names, axes: Names = (), channels: tuple[int | None, ...] = ()) -> Weights:
-    return Weights(Path("none"), ("raw",), outputs, output_axes=axes, output_channels=channels)
+def weights(outputs: Names, axes: Names = (), channels: tuple[int | None, ...] = ()) -> LoadRequest:
+    return LoadRequest(Path("none"), ("raw",), outputs, output_axes=axes, output_channels=channels)
 
 
 def named(*outputs: tuple[str, tuple[int | None, ...] | None]) -> list[Named]:
@@ -94,7 +94,7 @@ def test_too_few_are_counted() -> None:
 
 
 def test_inputs_are_sorted_as_people_do() -> None:
-    description = Weights(Path("none"), ("p", "q", "r"), ("map",))
+    description = LoadRequest(Path("none"), ("p", "q", "r"), ("map",))
 
     assert input_order(["in_10", "in_9", "in"], description) == ("in", "in_9", "in_10")
 
@@ -117,18 +117,18 @@ def test_an_assignment_that_is_known_goes_before_equal_names() -> None:
 
 @pytest.mark.parametrize("ids", [("b", "a"), ("a", "b")])
 def test_inputs_with_the_ids_of_the_description_are_in_its_order(ids: Names) -> None:
-    assert input_order(["a", "b"], Weights(Path("none"), ids, ("map",))) == ids
+    assert input_order(["a", "b"], LoadRequest(Path("none"), ids, ("map",))) == ids
 
 
 def test_inputs_of_which_some_have_other_names_are_sorted() -> None:
-    description = Weights(Path("none"), ("b", "a"), ("map",))
+    description = LoadRequest(Path("none"), ("b", "a"), ("map",))
 
     assert input_order(["c", "a"], description) == ("a", "c")
 
 
 @pytest.mark.parametrize("found", [["a"], ["a", "b", "c"]])
 def test_another_number_of_inputs_is_told(found: list[str]) -> None:
-    description = Weights(Path("none"), ("p", "q"), ("map",))
+    description = LoadRequest(Path("none"), ("p", "q"), ("map",))
 
     with pytest.raises(TensorCountDiffers, match=f"{len(found)} inputs, .* names 2"):
         input_order(found, description)

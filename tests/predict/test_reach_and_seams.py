@@ -15,7 +15,7 @@ from bmz.base.arrays import AnyArray
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.tiling import AxisRule, HaloTooWide
-from bmz.predict.backend import Weights
+from bmz.predict.backend import LoadRequest
 from bmz.predict.cutting import Tensor
 from bmz.predict.onnx import open_onnx
 from bmz.predict.reach import NothingToCompare, enlarged, legal_size, measured_reach, run_two_ways
@@ -263,7 +263,7 @@ def test_trained_networks_see_as_far_as_their_pages_say(
     def finish(found: list[AnyArray]) -> list[AnyArray]:
         return [apply_steps(output.steps, array, output.letters)[0] for array in found]
 
-    with closing(open_onnx(Weights(weights.file.path, (tensor.id,), (output.id,)))) as backend:
+    with closing(open_onnx(LoadRequest(weights.file.path, (tensor.id,), (output.id,)))) as backend:
         reach = measured_reach(
             backend, [Tensor(image, axes)], axis_rules(model), output_rules(model), finish
         )

@@ -10,7 +10,7 @@ import pytest
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tiling import AxisRule, plan_tiles
-from bmz.predict.backend import Backend, Weights
+from bmz.predict.backend import Backend, LoadRequest
 from bmz.predict.cutting import Tensor
 from bmz.predict.formats import open_backend
 from bmz.predict.tiles import predict_tiled
@@ -31,7 +31,7 @@ def opened(folder: Path, weights: tuple[str, str], inputs: int = 1, outputs: int
     pytest.importorskip(FRAMEWORKS[weights[0]])
     input_ids = tuple(f"input{i}" for i in range(inputs))
     output_ids = tuple(f"output{i}" for i in range(outputs))
-    return open_backend(weights[0], Weights(folder / weights[1], input_ids, output_ids))
+    return open_backend(weights[0], LoadRequest(folder / weights[1], input_ids, output_ids))
 
 
 @pytest.mark.parametrize("weights", [ONNX, TORCH], ids=FRAMEWORKS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.redteam.zips import VARIANTS, written
 
-from bmz.predict.backend import Weights, WeightsUnreadable
+from bmz.predict.backend import LoadRequest, WeightsUnreadable
 from bmz.predict.formats import open_backend
 from bmz.predict.torchscript import ScriptTouchesHost, host_calls
 from bmz.zoo.errors import ArchiveRefused
@@ -124,7 +124,7 @@ def test_a_compiled_network_that_touches_the_host_is_named_and_not_loaded(
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(ScriptTouchesHost, match=calls[0]) as raised:
-        open_backend("torchscript", Weights(path, ("raw",), ("mask",)))
+        open_backend("torchscript", LoadRequest(path, ("raw",), ("mask",)))
 
     assert host_calls(path) == calls
     assert raised.value.code == "package.runs-code"
@@ -137,7 +137,7 @@ def test_the_check_is_needed_since_loading_alone_can_write(
     path = saved(WritingWhenLoaded(), tmp_path)
     monkeypatch.chdir(tmp_path)
 
-    open_backend("torchscript", Weights(path, ("raw",), ("mask",), trusted=True))
+    open_backend("torchscript", LoadRequest(path, ("raw",), ("mask",), trusted=True))
 
     assert (tmp_path / PLACE).exists()
 
@@ -254,7 +254,7 @@ def test_a_file_that_holds_two_networks_is_refused(
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises((ArchiveRefused, WeightsUnreadable)):
-        open_backend("torchscript", Weights(path, ("raw",), ("mask",)))
+        open_backend("torchscript", LoadRequest(path, ("raw",), ("mask",)))
 
     assert not (tmp_path / PLACE).exists()
 
@@ -284,7 +284,7 @@ def test_what_is_loaded_is_a_copy_of_what_was_looked_at(
 
     monkeypatch.setattr(torch.jit, "load", load)
 
-    open_backend("torchscript", Weights(path, ("raw",), ("mask",)))
+    open_backend("torchscript", LoadRequest(path, ("raw",), ("mask",)))
 
     assert path not in loaded
     assert not loaded[0].exists()
@@ -305,7 +305,7 @@ def test_a_file_that_swells_beyond_measure_is_not_unpacked(tmp_path: Path) -> No
             archive.writestr(f"a/data/{number}", bytes(100 * 2**20))
 
     with pytest.raises(ArchiveRefused):
-        open_backend("torchscript", Weights(path, ("raw",), ("mask",)))
+        open_backend("torchscript", LoadRequest(path, ("raw",), ("mask",)))
 
 
 def test_a_damaged_member_is_an_unreadable_file(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_damaged_member_is_an_unreadable_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"x = 1", b"x = 2"))
 
     with pytest.raises(WeightsUnreadable, match=r"a\.pt"):
-        open_backend("torchscript", Weights(path, ("raw",), ("mask",)))
+        open_backend("torchscript", LoadRequest(path, ("raw",), ("mask",)))
 
 
 def test_real_networks_compute_only(shared: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.predict.architecture import ArchitectureFailed
-from bmz.predict.backend import Backend, NoBackend, Weights, WeightsUnreadable
+from bmz.predict.backend import Backend, LoadRequest, NoBackend, WeightsUnreadable
 from bmz.predict.formats import open_backend
 from bmz.predict.state_dict import NoArchitecture, RunsOwnCode, StateDiffers
 from bmz.spec.model import Architecture, PackagedFile
@@ -77,7 +77,7 @@ def architecture(folder: Path, name: str = "Net", **kwargs: object) -> Architect
 
 
 def opened(folder: Path, built_by: Architecture | None = None, *, strict: bool = True) -> Backend:
-    weights = Weights(
+    weights = LoadRequest(
         folder / "weights.pt",
         ("raw",),
         ("mask",),
@@ -204,7 +204,7 @@ def test_an_absent_library_is_named(tmp_path: Path, where: str) -> None:
 
 
 def test_a_state_dict_without_architecture_is_the_fault_of_the_description(tmp_path: Path) -> None:
-    weights = Weights(written(tmp_path) / "weights.pt", ("raw",), ("mask",))
+    weights = LoadRequest(written(tmp_path) / "weights.pt", ("raw",), ("mask",))
 
     with pytest.raises(NoArchitecture):
         open_backend("pytorch_state_dict", weights)
@@ -213,7 +213,9 @@ def test_a_state_dict_without_architecture_is_the_fault_of_the_description(tmp_p
 def test_code_that_nobody_trusts_is_not_even_imported(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     folder = written(tmp_path, source=f"open({str(marker)!r}, 'w').close()\n{SOURCE}")
-    weights = Weights(folder / "weights.pt", ("raw",), ("mask",), architecture=architecture(folder))
+    weights = LoadRequest(
+        folder / "weights.pt", ("raw",), ("mask",), architecture=architecture(folder)
+    )
 
     with pytest.raises(RunsOwnCode) as raised:
         open_backend("pytorch_state_dict", weights)

@@ -19,12 +19,12 @@ from bmz.predict.backend import (
     Backend,
     Device,
     DtypeLossy,
+    LoadRequest,
     NetworkFailed,
     NoBackend,
     OutOfMemory,
     PrecisionUnsupported,
     TensorCountDiffers,
-    Weights,
     WeightsUnreadable,
 )
 from bmz.predict.formats import open_backend
@@ -87,7 +87,7 @@ def alike(tf: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(
     path: Path, outputs: Names = ("mask",), inputs: Names = ("raw",), **more: Any
 ) -> Backend:
-    return open_backend(FORMAT, Weights(path, inputs, outputs, **more))
+    return open_backend(FORMAT, LoadRequest(path, inputs, outputs, **more))
 
 
 def zipped(bundle: Path, target: Path, top: str = "") -> Path:
@@ -265,7 +265,7 @@ def test_out_of_memory_is_told_as_such(tf: Any) -> None:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
     loaded = type("Loaded", (), {"signatures": {"serving_default": Greedy()}})()
-    backend = TensorflowBackend(tf, loaded, Weights(Path("none"), ("raw",), ("mask",), CPU))
+    backend = TensorflowBackend(tf, loaded, LoadRequest(Path("none"), ("raw",), ("mask",), CPU))
 
     with pytest.raises(OutOfMemory, match="float32 2x8x10x1"):
         backend.run([images()])
@@ -372,9 +372,9 @@ def test_a_tensorflow_without_its_parts_is_told_as_absent(monkeypatch: pytest.Mo
 def test_nothing_is_printed_and_the_choice_of_gpus_stays_the_users(blur: Path) -> None:
     script = (
         "import os; from pathlib import Path; import numpy as np\n"
-        "from bmz.predict.backend import Weights\n"
+        "from bmz.predict.backend import LoadRequest\n"
         "from bmz.predict.formats import open_backend\n"
-        f"weights = Weights(Path({str(blur)!r}), ('raw',), ('mask',), threads=1)\n"
+        f"weights = LoadRequest(Path({str(blur)!r}), ('raw',), ('mask',), threads=1)\n"
         f"backend = open_backend({FORMAT!r}, weights)\n"
         "backend.run([np.zeros((1, 4, 4, 1), np.float32)])\n"
         "import tensorflow as tf\n"

@@ -14,7 +14,7 @@ from bmz.base.arrays import AnyArray
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tile_way import MIRRORED, Blend, SplineBlend, TileWay
 from bmz.plan.tiling import AxisRule, plan_tiles
-from bmz.predict.cutting import Job, Tensor
+from bmz.predict.cutting import Tensor, TileJob
 from bmz.predict.mosaic import OutputShapeDiffers, TileStore
 from bmz.predict.tiles import Tiles, fill, predict_tiled
 from bmz.testing.backend import FakeBackend, pointwise
@@ -118,7 +118,7 @@ def test_tiles_that_are_wanted_are_told_in_order_and_those_there_are_not(tmp_pat
 
     assert store.missing_numbers() == [3, 8]
     # 3 x 3 tiles, the last axis fastest
-    assert store.missing() == [Job(0, (1, 0)), Job(0, (2, 2))]
+    assert store.missing() == [TileJob(0, (1, 0)), TileJob(0, (2, 2))]
 
 
 def test_the_files_hold_what_is_kept_of_each_tile_and_nothing_of_its_halo(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from bmz.base.arrays import AnyArray
 from bmz.predict.backend import (
     CPU,
     Backend,
+    LoadRequest,
     NetworkFailed,
     OutOfMemory,
     TensorCountDiffers,
-    Weights,
     WeightsUnreadable,
 )
 from bmz.predict.formats import open_backend
@@ -85,7 +85,7 @@ def saved(network: torch.nn.Module, folder: Path) -> Path:
 
 
 def opened(path: Path, outputs: Names = ("mask",)) -> Backend:
-    return open_backend("torchscript", Weights(path, ("raw",), tuple(outputs)))
+    return open_backend("torchscript", LoadRequest(path, ("raw",), tuple(outputs)))
 
 
 def images(channels: int = 1) -> AnyArray:
@@ -172,7 +172,7 @@ def test_an_allocation_that_fails_is_out_of_memory() -> None:
         def forward(self, _x: torch.Tensor) -> torch.Tensor:
             return torch.empty(10**15)
 
-    backend = TorchBackend(Greedy(), Weights(Path("none"), ("raw",), ("mask",), CPU))
+    backend = TorchBackend(Greedy(), LoadRequest(Path("none"), ("raw",), ("mask",), CPU))
 
     with pytest.raises(OutOfMemory, match="float32 2x1x12x16"):
         backend.run([images()])
@@ -204,7 +204,7 @@ def test_threads_are_those_asked_for(tmp_path: Path) -> None:
     path = saved(Half(), tmp_path)
 
     try:
-        open_backend("torchscript", Weights(path, ("raw",), ("mask",), threads=1))
+        open_backend("torchscript", LoadRequest(path, ("raw",), ("mask",), threads=1))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -218,7 +218,7 @@ def test_cuda_gives_the_numbers_of_the_cpu(tmp_path: Path) -> None:
         pytest.skip("no CUDA device")
     path, device = saved(Blur(), tmp_path), resolve_device("auto", "torchscript")
 
-    weights = Weights(path, ("raw",), ("mask",), device)
+    weights = LoadRequest(path, ("raw",), ("mask",), device)
     (found,) = open_backend("torchscript", weights).run([images()])
 
     np.testing.assert_allclose(found, opened(path).run([images()])[0], rtol=0, atol=1e-2)

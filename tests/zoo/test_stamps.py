@@ -16,9 +16,9 @@ from bmz.zoo.store import (
     distrust,
     hash_and_stamp,
     read_stamp,
-    seen,
     sha256_of,
     stamp_as,
+    stamp_of,
     write_stamp,
 )
 
@@ -74,9 +74,9 @@ def test_a_trusted_file_is_not_read_and_a_distrusted_one_is(folder: Path) -> Non
     wrong = replace(old(hash_and_stamp(folder, "w.onnx")), sha256=TWO)
     write_stamp(folder, wrong)
 
-    trusted = seen(folder, "w.onnx")
+    trusted = stamp_of(folder, "w.onnx")
     distrust(folder, wrong)
-    read = seen(folder, "w.onnx")
+    read = stamp_of(folder, "w.onnx")
 
     assert trusted == wrong
     assert read is not None
@@ -86,8 +86,8 @@ def test_a_trusted_file_is_not_read_and_a_distrusted_one_is(folder: Path) -> Non
 def test_a_file_that_is_not_there_or_a_folder_was_never_seen(folder: Path) -> None:
     (folder / "sub").mkdir()
 
-    assert seen(folder, "absent") is None
-    assert seen(folder, "sub") is None
+    assert stamp_of(folder, "absent") is None
+    assert stamp_of(folder, "sub") is None
     assert not (folder / NOTES).exists()
 
 
@@ -118,7 +118,7 @@ def test_a_note_that_cannot_be_read_is_no_note_and_is_written_anew(folder: Path,
     (note,) = (folder / NOTES / "stamps").iterdir()
     note.write_text(text)
 
-    before, stamp = read_stamp(folder, "w.onnx"), seen(folder, "w.onnx")
+    before, stamp = read_stamp(folder, "w.onnx"), stamp_of(folder, "w.onnx")
 
     assert before is None
     assert stamp is not None
@@ -141,7 +141,7 @@ def test_stamps_are_told_apart_by_the_whole_name(folder: Path) -> None:
 def test_notes_that_cannot_be_kept_cost_time_and_nothing_else(folder: Path) -> None:
     (folder / NOTES).write_text("a file where the notes would lie")
 
-    first, again = seen(folder, "w.onnx"), seen(folder, "w.onnx")
+    first, again = stamp_of(folder, "w.onnx"), stamp_of(folder, "w.onnx")
 
     assert first is not None
     assert again is not None

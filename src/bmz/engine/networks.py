@@ -8,8 +8,7 @@ from pathlib import Path
 
 from bmz.engine.model_code import NeedsTrust, Permit, model_code
 from bmz.engine.output_names import open_by_test
-from bmz.predict.backend import CPU, Backend, Device, Precision
-from bmz.predict.backend import Weights as ToLoad
+from bmz.predict.backend import CPU, Backend, Device, LoadRequest, Precision
 from bmz.predict.confined import open_confined
 from bmz.predict.formats import open_backend
 from bmz.spec.model import ModelSpec, Weights
@@ -49,7 +48,7 @@ def open_network(  # noqa: PLR0913  (four of them are keywords with defaults)
     if code is not None and permit == "no":
         raise NeedsTrust(model, code)
     required = tuple(tensor.id for tensor in model.required_inputs)
-    to_load = ToLoad(
+    request = LoadRequest(
         path=weights.file.path,
         input_ids=required if inputs is None else tuple(inputs),
         output_ids=tuple(tensor.id for tensor in model.outputs),
@@ -65,8 +64,8 @@ def open_network(  # noqa: PLR0913  (four of them are keywords with defaults)
     )
     if code is not None and permit == "confined":
         files = (weights.file.path, *(file.path for file in weights.beside))
-        return open_confined(weights.format, to_load, files)
-    return open_by_test(model, weights.format, to_load, open_backend, partial(_notes, model))
+        return open_confined(weights.format, request, files)
+    return open_by_test(model, weights.format, request, open_backend, partial(_notes, model))
 
 
 def _notes(model: ModelSpec) -> tuple[Path, ...]:

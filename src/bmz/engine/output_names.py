@@ -14,8 +14,7 @@ from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
 from bmz.engine.known_tensors import KnownTensors, all_stepped
 from bmz.engine.test_tensors import read_test_tensors
-from bmz.predict.backend import Backend
-from bmz.predict.backend import Weights as ToLoad
+from bmz.predict.backend import Backend, LoadRequest
 from bmz.predict.output_order import OutputsUnclear
 from bmz.spec.model import ModelSpec
 
@@ -28,8 +27,8 @@ _MISMATCHED = 1e-3  # of the values: enough to tell one output from another
 def open_by_test(
     model: ModelSpec,
     weights_format: str,
-    to_load: ToLoad,
-    opener: Callable[[str, ToLoad], Backend],
+    request: LoadRequest,
+    opener: Callable[[str, LoadRequest], Backend],
     notes_of: Callable[[], Sequence[Path]],
 ) -> Backend:
     """Open weights; where nothing says which output is which, let the test tensors say it.
@@ -40,7 +39,7 @@ def open_by_test(
     ----------
     model : its test tensors are files of the package
     weights_format : as in model descriptions
-    to_load : what the backend is opened with
+    request : what the backend is opened with
     opener : loads weights, such as ``bmz.predict.formats.open_backend``
     notes_of : gives the folders for our notes; each is read, the last is written to
 
@@ -50,18 +49,18 @@ def open_by_test(
         The test tensors are absent, or do not decide it either.
     """
     try:
-        return opener(weights_format, to_load)
+        return opener(weights_format, request)
     except OutputsUnclear as unclear:
         notes = notes_of()
         known = OUTPUTS.find(notes, weights_format)
         if known in unclear.candidates:
-            return opener(weights_format, replace(to_load, output_names=known))
+            return opener(weights_format, replace(request, output_names=known))
         found = _by_test(model, unclear.candidates, lambda names: opener(
-            weights_format, replace(to_load, output_names=names)))  # fmt: skip
+            weights_format, replace(request, output_names=names)))  # fmt: skip
         if found is None:
             raise
         OUTPUTS.keep(notes[-1], weights_format, found)
-        return opener(weights_format, replace(to_load, output_names=found))
+        return opener(weights_format, replace(request, output_names=found))
 
 
 def _by_test(

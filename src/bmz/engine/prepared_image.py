@@ -14,7 +14,7 @@ from bmz.base.axes import IMAGE_AXES, SPACE
 from bmz.base.boxes import boxes
 from bmz.image.region import OpenImage
 from bmz.plan.blocks import Blocks
-from bmz.predict.cutting import Parted
+from bmz.predict.cutting import LazyTensor
 from bmz.process.adapt import cast_within_range, from_layout, take_channels, to_layout
 from bmz.process.ops import Op
 from bmz.process.resize import resized_part
@@ -105,9 +105,9 @@ class PreparedImage:
             blocks=self.blocks,
         )
 
-    def parted(self) -> Parted:
+    def parted(self) -> LazyTensor:
         """Give it as an input of `bmz.predict.tiles.run_tiles`."""
-        return Parted(self, self.tensor.letters)
+        return LazyTensor(self, self.tensor.letters)
 
     def _image_size(self) -> dict[str, int]:
         return {axis: self.image.info.sizes[axis] for axis in self.size}

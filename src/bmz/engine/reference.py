@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bmz.predict.backend import CPU, Backend
-from bmz.predict.backend import Weights as ToLoad
+from bmz.predict.backend import CPU, Backend, LoadRequest
 from bmz.predict.confined import open_confined
 from bmz.predict.core import CORE
 from bmz.spec.model import ModelSpec, Weights
@@ -31,7 +30,7 @@ def open_reference(
         path for name in ("bioimageio.yaml", "rdf.yaml") if (path := model.folder / name).is_file()
     )
     required = tuple(tensor.id for tensor in model.required_inputs)
-    to_load = ToLoad(
+    request = LoadRequest(
         path=weights.file.path,
         input_ids=required if inputs is None else tuple(inputs),
         output_ids=tuple(tensor.id for tensor in model.outputs),
@@ -39,4 +38,4 @@ def open_reference(
         manifest=manifest.absolute(),
         weights_format=weights.format,
     )
-    return open_confined(CORE, to_load, [model.folder])
+    return open_confined(CORE, request, [model.folder])

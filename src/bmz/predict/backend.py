@@ -118,7 +118,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
-class Weights:
+class LoadRequest:
     """What a backend is opened with.
 
     Parameters
@@ -198,15 +198,15 @@ class Overlapping(Protocol):
         """Wait for the outputs of a ticket; each ticket is collected once, in any order."""
 
 
-def only_float32(framework: str, weights: Weights) -> None:
+def only_float32(framework: str, request: LoadRequest) -> None:
     """Refuse another precision, for a framework that computes as the file says.
 
     Raises
     ------
     PrecisionUnsupported
     """
-    if weights.precision != "float32":
-        raise PrecisionUnsupported(framework, weights.device, weights.precision)
+    if request.precision != "float32":
+        raise PrecisionUnsupported(framework, request.device, request.precision)
 
 
 def shapes_of(arrays: Sequence[AnyArray]) -> str:

@@ -11,9 +11,9 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import (
     Device,
+    LoadRequest,
     NetworkFailed,
     OutOfMemory,
-    Weights,
     checked_count,
     shapes_of,
 )
@@ -62,7 +62,9 @@ class ChildRefused(CouldNotTell):
         )
 
 
-def open_confined(weights_format: str, weights: Weights, files: Iterable[Path]) -> ConfinedBackend:
+def open_confined(
+    weights_format: str, request: LoadRequest, files: Iterable[Path]
+) -> ConfinedBackend:
     """Open weights in a confined process.
 
     It has no network, may read `files` and the libraries of this Python, may write into a
@@ -72,7 +74,7 @@ def open_confined(weights_format: str, weights: Weights, files: Iterable[Path]) 
     Parameters
     ----------
     weights_format : as in model descriptions
-    weights : see ``bmz.predict.formats.open_backend``
+    request : see ``bmz.predict.formats.open_backend``
     files : of the package, which it may read
 
     Raises
@@ -82,12 +84,12 @@ def open_confined(weights_format: str, weights: Weights, files: Iterable[Path]) 
     ChildRefused, ChildDied
         The network cannot be opened.
     """
-    from bmz.predict.serve import WEIGHTS
+    from bmz.predict.serve import LOAD_REQUEST
 
     lacks = {name: why for name, why in means_here().items() if why}
     if lacks:
         raise NotConfinable(lacks)
-    started = start_child(tuple(files), weights.device)
+    started = start_child(tuple(files), request.device)
     confined = started.hear("shut itself in").get("confined", {})
     lacks = {name: str(confined.get(name)) for name in NEEDED if confined.get(name) != ""}
     if lacks:
@@ -95,14 +97,14 @@ def open_confined(weights_format: str, weights: Weights, files: Iterable[Path]) 
         raise NotConfinable(lacks)
     asked = {
         "open": weights_format,
-        "weights": WEIGHTS.dump_python(_absolute(weights), mode="json"),
+        "weights": LOAD_REQUEST.dump_python(_absolute(request), mode="json"),
     }
     answer = started.ask(asked, "load the network")
     if "name" not in answer:
         started.end()
-        raise _refused(answer, weights.device, "its weights")
+        raise _refused(answer, request.device, "its weights")
     name = harmless(str(answer["name"]))
-    return ConfinedBackend(started, name, weights.device, inputs=len(weights.input_ids))
+    return ConfinedBackend(started, name, request.device, inputs=len(request.input_ids))
 
 
 class ConfinedBackend:
@@ -166,13 +168,13 @@ class ConfinedBackend:
         return self._blocks[which]
 
 
-def _absolute(weights: Weights) -> Weights:
+def _absolute(request: LoadRequest) -> LoadRequest:
     """Name files in full, for the process has another working folder."""
-    built = weights.architecture
+    built = request.architecture
     if built is not None and built.code is not None:
         built = replace(built, code=replace(built.code, path=built.code.path.absolute()))
-    manifest = weights.manifest and weights.manifest.absolute()
-    return replace(weights, path=weights.path.absolute(), architecture=built, manifest=manifest)
+    manifest = request.manifest and request.manifest.absolute()
+    return replace(request, path=request.path.absolute(), architecture=built, manifest=manifest)
 
 
 def _refused(answer: Message, device: Device, shapes: str) -> CouldNotTell:

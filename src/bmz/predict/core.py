@@ -16,9 +16,9 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.predict.backend import (
     Device,
+    LoadRequest,
     NetworkFailed,
     NoBackend,
-    Weights,
     WeightsUnreadable,
     checked_count,
     shapes_of,
@@ -32,7 +32,7 @@ CORE = "bioimageio.core"
 INSTALL = "pip install 'bmz[reference]'"
 
 
-def open_core(weights: Weights) -> CoreBackend:
+def open_core(weights: LoadRequest) -> CoreBackend:
     """Load a model with bioimageio.core.
 
     Parameters
@@ -72,7 +72,7 @@ def open_core(weights: Weights) -> CoreBackend:
     return CoreBackend(pipeline, description, weights)
 
 
-def _refuse_others_reading(weights: Weights) -> None:
+def _refuse_others_reading(weights: LoadRequest) -> None:
     """Look that core reads in the weights what was looked at: it loads the file itself."""
     if weights.weights_format == "onnx":
         refuse_outside(weights.path)
@@ -103,7 +103,7 @@ class CoreBackend:
     weights : what it was opened with
     """
 
-    def __init__(self, pipeline: Any, description: Any, weights: Weights) -> None:  # noqa: ANN401  (untyped here)
+    def __init__(self, pipeline: Any, description: Any, weights: LoadRequest) -> None:  # noqa: ANN401  (untyped here)
         from importlib.metadata import version
 
         self.name = f"bioimageio.core {version('bioimageio.core')} ({weights.weights_format})"

@@ -32,14 +32,14 @@ class Tensor(NamedTuple):
     axes: str
 
 
-class Parted(NamedTuple):
+class LazyTensor(NamedTuple):
     """What gives parts of an image, in place of an array; and the letters of its axes."""
 
     array: Pixels
     axes: str
 
 
-class Job(NamedTuple):
+class TileJob(NamedTuple):
     """One tile of one image of a batch.
 
     Parameters
@@ -52,7 +52,7 @@ class Job(NamedTuple):
     position: tuple[int, ...]
 
 
-def stacked_tiles(tensor: Tensor | Parted, jobs: Sequence[Job], tiling: Tiling) -> AnyArray:
+def stacked_tiles(tensor: Tensor | LazyTensor, jobs: Sequence[TileJob], tiling: Tiling) -> AnyArray:
     """Cut one tile for each job and stack them along ``b``.
 
     A tensor without ``b`` is the same for all jobs, or there is but one.
@@ -122,7 +122,7 @@ def _side(start: int, size: int, there: int, pad: PadMode) -> _Side:
     return _Side(inside, zeros=(before, size - before - (inside.stop - inside.start)))
 
 
-def _tile(tensor: Tensor | Parted, job: Job, tiling: Tiling) -> AnyArray:
+def _tile(tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling) -> AnyArray:
     array, axes = tensor
     box = [slice(None)] * len(axes)
     if "b" in axes:

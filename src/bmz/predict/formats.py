@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from bmz.predict import keras, onnx, state_dict, tensorflow, torch_network, torchscript
-from bmz.predict.backend import Backend, Device, NoBackend, Precision, Weights
+from bmz.predict.backend import Backend, Device, LoadRequest, NoBackend, Precision
 from bmz.predict.core import CORE, open_core
 from bmz.predict.frameworks import FRAMEWORKS
 
@@ -37,19 +37,19 @@ class WeightsFormat:
     distributions: tuple[str, ...]
     install: str
     devices: Callable[[], tuple[Device, ...]]
-    open: Callable[[Weights], Backend]
+    open: Callable[[LoadRequest], Backend]
     precisions: Callable[[Device], tuple[Precision, ...]] = _float32_alone
     hardware: Callable[[Device], str] = str
 
 
 def _format(
-    name: str, devices: Callable[[], tuple[Device, ...]], opener: Callable[[Weights], Backend]
+    name: str, devices: Callable[[], tuple[Device, ...]], opener: Callable[[LoadRequest], Backend]
 ) -> WeightsFormat:
     needed = FRAMEWORKS[name]
     return WeightsFormat(name, needed.module, needed.distributions, needed.install, devices, opener)
 
 
-def _of_torch(name: str, opener: Callable[[Weights], Backend]) -> WeightsFormat:
+def _of_torch(name: str, opener: Callable[[LoadRequest], Backend]) -> WeightsFormat:
     return replace(
         _format(name, torch_network.torch_devices, opener),
         precisions=torch_network.torch_precisions,
@@ -91,14 +91,14 @@ def runnable(weights_format: str) -> WeightsFormat:
     return entry
 
 
-def open_backend(weights_format: str, weights: Weights) -> Backend:
+def open_backend(weights_format: str, request: LoadRequest) -> Backend:
     """Load weights into the framework of their format.
 
     Parameters
     ----------
     weights_format : as in model descriptions, such as ``onnx``; or `CORE`, which runs the whole
         pipeline of a model
-    weights : the file, and what the description says of it
+    request : the file, and what the description says of it
 
     Raises
     ------
@@ -110,5 +110,5 @@ def open_backend(weights_format: str, weights: Weights) -> Backend:
         The network has other inputs, or fewer outputs, than the description.
     """
     if weights_format == CORE:
-        return open_core(weights)
-    return runnable(weights_format).open(weights)
+        return open_core(request)
+    return runnable(weights_format).open(request)

@@ -22,10 +22,10 @@ from bmz.predict import tensorflow, torch_network
 from bmz.predict.backend import (
     CPU,
     Device,
+    LoadRequest,
     NetworkFailed,
     NoBackend,
     OutOfMemory,
-    Weights,
     WeightsUnreadable,
     checked_count,
     only_float32,
@@ -191,7 +191,7 @@ def keras_devices() -> tuple[Device, ...]:
     return tuple(device for device in devices if device.kind != "mps")
 
 
-def open_keras(weights: Weights) -> KerasBackend:
+def open_keras(request: LoadRequest) -> KerasBackend:
     """Load a ``.keras`` or an HDF5 file, of Keras 2 or 3.
 
     Raises
@@ -207,20 +207,20 @@ def open_keras(weights: Weights) -> KerasBackend:
     TensorCountDiffers, OutputsUnclear
         Its inputs or outputs are not those of the description.
     """
-    config = read_config(weights.path)
+    config = read_config(request.path)
     code = config_code(config)
-    if code and not weights.trusted:
-        raise ConfigRefused(weights.path, code)
+    if code and not request.trusted:
+        raise ConfigRefused(request.path, code)
     keras = _keras()
-    only_float32(_name(keras), weights)
+    only_float32(_name(keras), request)
     if keras.backend.backend() == "tensorflow":
         module = tensorflow.import_tensorflow(FORMAT)
-        tensorflow.limit_threads(module, weights.threads)
-        tensorflow.round_nothing(module, weights.device)
+        tensorflow.limit_threads(module, request.threads)
+        tensorflow.round_nothing(module, request.device)
     elif keras.backend.backend() == "torch":
-        torch_network.ready_torch(weights)
-    network = _loaded(keras, config, weights)
-    return KerasBackend(keras, network, weights)
+        torch_network.ready_torch(request)
+    network = _loaded(keras, config, request)
+    return KerasBackend(keras, network, request)
 
 
 class KerasBackend:
@@ -230,22 +230,22 @@ class KerasBackend:
     ----------
     keras : the module
     network : a ``keras.Model``
-    weights : what it was opened with
+    request : what it was opened with
     """
 
-    def __init__(self, keras: Any, network: Any, weights: Weights) -> None:  # noqa: ANN401
+    def __init__(self, keras: Any, network: Any, request: LoadRequest) -> None:  # noqa: ANN401
         self.name = _name(keras)
-        self.device = weights.device
+        self.device = request.device
         self._keras, self._network = keras, network
         self._takes = list(network.inputs)
         names = [tensor.name for tensor in self._takes]
-        checked_count("inputs", wanted=len(weights.input_ids), found=len(names))
+        checked_count("inputs", wanted=len(request.input_ids), found=len(names))
         # Keras tells the order of its inputs: nothing need be sorted
-        by_name = set(names) == set(weights.input_ids)
-        order = input_order(names, weights) if by_name else names
+        by_name = set(names) == set(request.input_ids)
+        order = input_order(names, request) if by_name else names
         self._positions = [order.index(name) for name in names]
         found = list(zip(_output_names(network), network.outputs, strict=True))
-        self._outputs = _positions(found, weights)
+        self._outputs = _positions(found, request)
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""
@@ -286,14 +286,14 @@ class KerasBackend:
         return tensorflow.native(without_loss(array, wanted, tensor.name)).copy()
 
 
-def _positions(found: Sequence[tuple[str, Any]], weights: Weights) -> list[int]:
+def _positions(found: Sequence[tuple[str, Any]], request: LoadRequest) -> list[int]:
     names = [name for name, _ in found]
-    ids = weights.output_names or weights.output_ids
+    ids = request.output_names or request.output_ids
     if set(ids) <= set(names) and len(set(names)) == len(names):
         return [names.index(name) for name in ids]
     # Keras keeps the order that the authors gave: it is the documented one where it fits
     numbered = [Named(f"output_{i}", tuple(t.shape)) for i, (_, t) in enumerate(found)]
-    return [int(name.removeprefix("output_")) for name in output_order(numbered, weights)]
+    return [int(name.removeprefix("output_")) for name in output_order(numbered, request)]
 
 
 def _output_names(network: Any) -> list[str]:  # noqa: ANN401  (a keras.Model)
@@ -322,23 +322,23 @@ def _name(keras: Any) -> str:  # noqa: ANN401  (a module)
     return f"keras {keras.__version__} on {keras.backend.backend()}"
 
 
-def _loaded(keras: Any, config: Config, weights: Weights) -> Any:  # noqa: ANN401
+def _loaded(keras: Any, config: Config, request: LoadRequest) -> Any:  # noqa: ANN401
     try:
         translated = for_keras_3(config)
     except NotTranslated as why:
-        raise WeightsUnreadable(weights.path, FORMAT, str(why)) from why
+        raise WeightsUnreadable(request.path, FORMAT, str(why)) from why
     objects = _own_layers(keras, translated)
     try:
         with (
             quiet(),
-            _for_loading(weights.path, config, translated) as path,
-            _on(keras, weights.device),
+            _for_loading(request.path, config, translated) as path,
+            _on(keras, request.device),
         ):
             return keras.models.load_model(
-                str(path), custom_objects=objects, compile=False, safe_mode=not weights.trusted
+                str(path), custom_objects=objects, compile=False, safe_mode=not request.trusted
             )
     except Exception as why:  # whatever a layer does with what the file says
-        raise WeightsUnreadable(weights.path, FORMAT, _words(why)) from why
+        raise WeightsUnreadable(request.path, FORMAT, _words(why)) from why
 
 
 def _own_layers(keras: Any, config: Config) -> dict[str, type]:  # noqa: ANN401

@@ -20,7 +20,7 @@ from bmz.base.files import whole_file
 from bmz.plan.axis_tiling import AxisTiling, Kept, OutputRule
 from bmz.plan.tiling import Tiling
 from bmz.predict.backend import checked_count
-from bmz.predict.cutting import Job
+from bmz.predict.cutting import TileJob
 
 Shares = Sequence[FloatArray | None]
 """One an axis of an output: the share of a tile in each of its pixels; None for all of it."""
@@ -101,10 +101,10 @@ class NotTileable(CouldNotTell):
 class Assembly(Protocol):
     """What takes the outputs of tiles as they come."""
 
-    def missing(self) -> list[Job]:
+    def missing(self) -> list[TileJob]:
         """Give the tiles that are still to be run, in order."""
 
-    def place(self, found: Sequence[AnyArray], jobs: Sequence[Job]) -> None:
+    def place(self, found: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
         """Take the outputs for some tiles, one array an output."""
 
 
@@ -135,10 +135,10 @@ class Places:
                 if along.axis not in rule.axes and len(along.starts) > 1:
                     raise NotTileable(rule, along)
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[TileJob]:
         """Give every tile of every image."""
         return [
-            Job(i, position) for i in range(self.images) for position in self.tiling.positions()
+            TileJob(i, position) for i in range(self.images) for position in self.tiling.positions()
         ]
 
     def check(
@@ -188,13 +188,13 @@ class Places:
         axes = tuple(replace(along, blend=None) for along in self.tiling.axes)
         return replace(self, tiling=replace(self.tiling, axes=axes))
 
-    def shares(self, number: int, job: Job) -> Shares:
+    def shares(self, number: int, job: TileJob) -> Shares:
         """Give the share of a tile along each axis of an output, in what is kept of it."""
         pairs = zip(self.tiling.axes, self._shares[number], job.position, strict=True)
         found = {along.axis: parts[at] for along, parts, at in pairs if parts}
         return [found.get(axis) for axis in self.outputs[number].axes]
 
-    def of(self, number: int, i: int, job: Job) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    def of(self, number: int, i: int, job: TileJob) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Give where the output of the `i`-th tile of a batch is kept, and where it goes."""
         pairs = zip(self.tiling.axes, self._kept[number], job.position, strict=True)
         kept = {along.axis: parts[at] for along, parts, at in pairs if parts}
@@ -228,11 +228,11 @@ class Mosaic:
         self._places = places
         self._of: list[Places] = []
 
-    def missing(self) -> list[Job]:
+    def missing(self) -> list[TileJob]:
         """Give all tiles: nothing is kept from before."""
         return self._places.jobs()
 
-    def place(self, found: Sequence[AnyArray], jobs: Sequence[Job]) -> None:
+    def place(self, found: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
         """Copy what is kept of the outputs for `jobs`.
 
         Raises
@@ -298,7 +298,7 @@ class TileStore:
         if self.places.images != 1:
             raise ValueError(f"tiles of {self.places.images} images do not go into one store")
 
-    def missing(self) -> list[Job]:
+    def missing(self) -> list[TileJob]:
         """Give the tiles whose file is not there, in order."""
         jobs = self.places.jobs()
         return [jobs[number] for number in self.missing_numbers()]
@@ -309,7 +309,7 @@ class TileStore:
         wanted = range(self.places.tiling.count) if self.only is None else sorted(self.only)
         return [number for number in wanted if _name(number) not in there]
 
-    def place(self, found: Sequence[AnyArray], jobs: Sequence[Job]) -> None:
+    def place(self, found: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
         """Write what is kept of the outputs for `jobs`.
 
         Raises
@@ -329,11 +329,11 @@ class TileStore:
         """Give the output of the whole image, once all tiles are there."""
         return StoredTiles(self)
 
-    def _number_of(self, job: Job) -> int:
+    def _number_of(self, job: TileJob) -> int:
         counts = [len(along.starts) for along in self.places.tiling.axes]
         return int(np.ravel_multi_index(job.position, counts)) if counts else 0
 
-    def read(self, job: Job, box: Box = ()) -> AnyArray:
+    def read(self, job: TileJob, box: Box = ()) -> AnyArray:
         """Give a part of what is kept of a tile, or all of it."""
         path = self.folder / _name(self._number_of(job))
         tile: AnyArray = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -381,7 +381,7 @@ class StoredTiles:
                 part[tuple(here)] = values
         return part
 
-    def _within(self, sides: Sequence[slice]) -> list[tuple[Job, list[slice]]]:
+    def _within(self, sides: Sequence[slice]) -> list[tuple[TileJob, list[slice]]]:
         """Give the tiles that have a part in the box, each with where it lies in the whole."""
         places, number = self._places, self._store.number
         axes, tiling = places.outputs[number].axes, places.tiling
@@ -392,7 +392,7 @@ class StoredTiles:
             choices.append(_touching(kept, side))
         found = []
         for position in product(*choices):
-            job = Job(0, position)
+            job = TileJob(0, position)
             _, target = places.of(number, 0, job)
             lies = [slice(*one.indices(n)) for one, n in zip(target, self.shape, strict=True)]
             found.append((job, lies))

@@ -14,11 +14,11 @@ from bmz.base.arrays import AnyArray
 from bmz.predict.backend import (
     CPU,
     Device,
+    LoadRequest,
     NetworkFailed,
     NoBackend,
     OutOfMemory,
     TensorCountDiffers,
-    Weights,
     WeightsUnreadable,
     checked_count,
     only_float32,
@@ -57,7 +57,7 @@ def onnx_devices() -> tuple[Device, ...]:
     return (CPU, *(Device("cuda", i) for i in range(count)))
 
 
-def open_onnx(weights: Weights) -> OnnxBackend:
+def open_onnx(weights: LoadRequest) -> OnnxBackend:
     """Load an ONNX file, with its external data where it has some.
 
     Raises
@@ -103,7 +103,7 @@ class OnnxBackend:
     name : the framework and its version
     """
 
-    def __init__(self, session: Any, weights: Weights, name: str) -> None:  # noqa: ANN401 (untyped)
+    def __init__(self, session: Any, weights: LoadRequest, name: str) -> None:  # noqa: ANN401 (untyped)
         self.name = name
         self.device = weights.device
         self._session = session

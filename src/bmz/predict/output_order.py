@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from bmz.base.errors import CouldNotTell
-from bmz.predict.backend import TensorCountDiffers, Weights, WeightsUnreadable
+from bmz.predict.backend import LoadRequest, TensorCountDiffers, WeightsUnreadable
 from bmz.zoo.archive import damage_told, opened_zip
 
 FORMAT = "tensorflow_saved_model_bundle"
@@ -148,24 +148,24 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
-def input_order(found: Sequence[str], weights: Weights) -> tuple[str, ...]:
+def input_order(found: Sequence[str], request: LoadRequest) -> tuple[str, ...]:
     """Give the names of the inputs in the order of the description: by id, else by natural order.
 
     Raises
     ------
     TensorCountDiffers
     """
-    if len(found) != len(weights.input_ids):
-        raise TensorCountDiffers("inputs", wanted=len(weights.input_ids), found=len(found))
-    if set(found) == set(weights.input_ids):
-        return weights.input_ids
+    if len(found) != len(request.input_ids):
+        raise TensorCountDiffers("inputs", wanted=len(request.input_ids), found=len(found))
+    if set(found) == set(request.input_ids):
+        return request.input_ids
     return tuple(sorted(found, key=natural))
 
 
-def output_order(found: Sequence[Named], weights: Weights) -> tuple[str, ...]:
+def output_order(found: Sequence[Named], request: LoadRequest) -> tuple[str, ...]:
     """Give the names of the outputs in the order of the description.
 
-    In turn: the assignment that is known (``weights.output_names``), names equal to the ids, the
+    In turn: the assignment that is known (``request.output_names``), names equal to the ids, the
     order of ``output_0, output_1, ...`` where the shapes allow it, and the only assignment that
     the shapes allow.
 
@@ -176,15 +176,15 @@ def output_order(found: Sequence[Named], weights: Weights) -> tuple[str, ...]:
     OutputsUnclear
         Several assignments are left, or none.
     """
-    wanted, names = weights.output_ids, [output.name for output in found]
+    wanted, names = request.output_ids, [output.name for output in found]
     if len(names) < len(wanted):
         raise TensorCountDiffers("outputs", wanted=len(wanted), found=len(names))
-    for known in (weights.output_names, wanted):
+    for known in (request.output_names, wanted):
         if known and set(known) <= set(names):
             return known
     if len(names) == 1:
         return tuple(names)
-    possible = _possible({output.name: output.shape for output in found}, weights)
+    possible = _possible({output.name: output.shape for output in found}, request)
     numbered = tuple(sorted(names, key=natural))
     in_order = [_NUMBERED.fullmatch(name) for name in numbered]
     if all(match and match[1] == str(i) for i, match in enumerate(in_order)):
@@ -198,25 +198,25 @@ def output_order(found: Sequence[Named], weights: Weights) -> tuple[str, ...]:
 
 
 def _possible(
-    shapes: Mapping[str, tuple[int | None, ...] | None], weights: Weights
+    shapes: Mapping[str, tuple[int | None, ...] | None], request: LoadRequest
 ) -> list[tuple[str, ...]]:
     if len(shapes) > _MOST_TRIED:
         return []
     names = sorted(shapes, key=natural)
     return [
         order
-        for order in permutations(names, len(weights.output_ids))
-        if all(_fits(shapes[name], weights, number) for number, name in enumerate(order))
+        for order in permutations(names, len(request.output_ids))
+        if all(_fits(shapes[name], request, number) for number, name in enumerate(order))
     ]
 
 
-def _fits(shape: tuple[int | None, ...] | None, weights: Weights, number: int) -> bool:
-    if shape is None or not weights.output_axes:
+def _fits(shape: tuple[int | None, ...] | None, request: LoadRequest, number: int) -> bool:
+    if shape is None or not request.output_axes:
         return True
-    axes = weights.output_axes[number]
+    axes = request.output_axes[number]
     if len(shape) != len(axes):
         return False
-    channels = weights.output_channels[number] if weights.output_channels else None
+    channels = request.output_channels[number] if request.output_channels else None
     if channels is None or "c" not in axes:
         return True
     return shape[axes.index("c")] in (None, channels)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pydantic import TypeAdapter
 
 from bmz.base.errors import BmzError
-from bmz.predict.backend import Backend, OutOfMemory, Weights
+from bmz.predict.backend import Backend, LoadRequest, OutOfMemory
 from bmz.predict.formats import open_backend
 from bmz.predict.wire import Block, Broken, Message, Wire, bytes_for
 
-WEIGHTS = TypeAdapter(Weights)
+LOAD_REQUEST = TypeAdapter(LoadRequest)
 """Turns what a backend is opened with into JSON and back."""
 
 
@@ -38,7 +38,7 @@ def serve(handle: int, confined: Mapping[str, str]) -> None:
 
 def _answered(wire: Wire, words: Message) -> Backend | None:
     try:
-        backend = open_backend(words["open"], WEIGHTS.validate_python(words["weights"]))
+        backend = open_backend(words["open"], LOAD_REQUEST.validate_python(words["weights"]))
     except (BmzError, MemoryError) as why:
         wire.send(refusal(why))
         return None

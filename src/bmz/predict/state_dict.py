@@ -10,7 +10,7 @@ from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.architecture import FORMAT, ArchitectureFailed, build_network
-from bmz.predict.backend import OutOfMemory, Weights, WeightsUnreadable
+from bmz.predict.backend import LoadRequest, OutOfMemory, WeightsUnreadable
 from bmz.predict.torch_network import TorchBackend, last_line, ready_torch
 from bmz.predict.torchscript import plain_copy
 from bmz.spec.model import Architecture
@@ -23,9 +23,9 @@ _NAMED = 3  # of the keys that do not fit; networks have hundreds
 class StateDiffers(CouldNotTell):
     """The tensors of a state dict are not those of the network."""
 
-    def __init__(self, weights: Weights, why: str) -> None:
+    def __init__(self, request: LoadRequest, why: str) -> None:
         super().__init__(
-            f"the state dict '{weights.path.name}' does not fit its network: {why}",
+            f"the state dict '{request.path.name}' does not fit its network: {why}",
             hint="the description names other code or other arguments than the weights were "
             "trained with; tell the model's authors, or choose other --weights",
             code="weights.state-differs",
@@ -35,9 +35,9 @@ class StateDiffers(CouldNotTell):
 class RunsOwnCode(CouldNotTell):
     """The network of a state dict is built by code, and nobody said that it may run."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, request: LoadRequest) -> None:
         super().__init__(
-            f"the state dict '{weights.path.name}' needs Python code that builds its network",
+            f"the state dict '{request.path.name}' needs Python code that builds its network",
             hint="only if you trust its authors: allow it to run with --trust; else choose other "
             "--weights",
             code="package.runs-code",
@@ -47,18 +47,18 @@ class RunsOwnCode(CouldNotTell):
 class NoArchitecture(CouldNotTell):
     """The description does not say what builds the network."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, request: LoadRequest) -> None:
         super().__init__(
-            f"the description names no architecture for the state dict '{weights.path.name}'",
+            f"the description names no architecture for the state dict '{request.path.name}'",
             hint="the description is at fault; choose other --weights, or tell its authors",
             code="weights.architecture",
         )
 
 
-def open_state_dict(weights: Weights) -> TorchBackend:
+def open_state_dict(request: LoadRequest) -> TorchBackend:
     """Build the network by its code, and give it its weights. This runs the code of the model.
 
-    Whether the code may run was decided before, and is in ``weights.trusted``. The file of weights
+    Whether the code may run was decided before, and is in ``request.trusted``. The file of weights
     is unpickled with ``weights_only``: it holds tensors and plain values and no code.
 
     Raises
@@ -76,30 +76,30 @@ def open_state_dict(weights: Weights) -> TorchBackend:
     StateDiffers
         Weights and network do not belong together.
     """
-    if weights.architecture is None:
-        raise NoArchitecture(weights)
-    if not weights.trusted:
-        raise RunsOwnCode(weights)
-    torch = ready_torch(weights)
-    state = _state(torch, weights)
-    network = build_network(weights.architecture)
+    if request.architecture is None:
+        raise NoArchitecture(request)
+    if not request.trusted:
+        raise RunsOwnCode(request)
+    torch = ready_torch(request)
+    state = _state(torch, request)
+    network = build_network(request.architecture)
     if not isinstance(network, torch.nn.Module):
-        raise ArchitectureFailed(weights.architecture, _instead(network))
+        raise ArchitectureFailed(request.architecture, _instead(network))
     try:
-        network = network.to(str(weights.device))
+        network = network.to(str(request.device))
     except torch.OutOfMemoryError as why:
-        raise OutOfMemory(weights.device, "its weights alone") from why
-    _fill(network, state, weights, weights.architecture)
-    return TorchBackend(network.eval(), weights)
+        raise OutOfMemory(request.device, "its weights alone") from why
+    _fill(network, state, request, request.architecture)
+    return TorchBackend(network.eval(), request)
 
 
-def _state(torch: Any, weights: Weights) -> Mapping[str, Any]:  # noqa: ANN401  (a module)
-    path = weights.path
+def _state(torch: Any, request: LoadRequest) -> Mapping[str, Any]:  # noqa: ANN401  (a module)
+    path = request.path
     try:
         # the layout before PyTorch 1.6 is no zip; PyTorch reads one by a reader of its own
         zipped = zipfile.is_zipfile(path)
         with plain_copy(path) if zipped else nullcontext(path) as file:
-            state = torch.load(str(file), map_location=str(weights.device), weights_only=True)
+            state = torch.load(str(file), map_location=str(request.device), weights_only=True)
     except pickle.UnpicklingError as why:
         raise WeightsUnreadable(path, FORMAT, _unpickling_words(why)) from why
     except (*_LOADING, zipfile.BadZipFile) as why:
@@ -120,19 +120,19 @@ def _state(torch: Any, weights: Weights) -> Mapping[str, Any]:  # noqa: ANN401  
 def _fill(
     network: Any,  # noqa: ANN401  (a module of the model's own class)
     state: Mapping[str, Any],
-    weights: Weights,
+    request: LoadRequest,
     architecture: Architecture,
 ) -> None:
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as why:  # sizes: these are strict in any case
-        raise StateDiffers(weights, last_line(why)) from why
+        raise StateDiffers(request, last_line(why)) from why
     except Exception as why:  # the class may have a method of its own
         raise ArchitectureFailed(architecture, f"its load_state_dict: {last_line(why)}") from why
     parts = ((missing, "the file lacks"), (unexpected, "the network lacks"))
     wrong = [f"{what} {_some(keys)}" for keys, what in parts if keys]
-    if wrong and (weights.strict or not set(state) & set(network.state_dict())):
-        raise StateDiffers(weights, "; ".join(wrong))
+    if wrong and (request.strict or not set(state) & set(network.state_dict())):
+        raise StateDiffers(request, "; ".join(wrong))
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -13,10 +13,10 @@ from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import (
     CPU,
     Device,
+    LoadRequest,
     NetworkFailed,
     NoBackend,
     OutOfMemory,
-    Weights,
     WeightsUnreadable,
     checked_count,
     only_float32,
@@ -38,9 +38,9 @@ _NOISE = ("Graph execution error", "Detected at node", "  File ", "Node: ", "Tra
 class BundleTouchesHost(CouldNotTell):
     """The graph of a SavedModel would do more than compute."""
 
-    def __init__(self, weights: Weights, found: tuple[str, ...]) -> None:
+    def __init__(self, request: LoadRequest, found: tuple[str, ...]) -> None:
         super().__init__(
-            f"the network in '{weights.path.name}' does more than compute: {', '.join(found)}",
+            f"the network in '{request.path.name}' does more than compute: {', '.join(found)}",
             hint="only if you trust its authors: allow it to run its own code with --trust",
             code="package.runs-code",
         )
@@ -100,7 +100,7 @@ def round_nothing(tensorflow: Any, device: Device) -> None:  # noqa: ANN401  (a 
         tensorflow.config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003  (its only parameter)
 
 
-def open_tensorflow(weights: Weights) -> TensorflowBackend:
+def open_tensorflow(request: LoadRequest) -> TensorflowBackend:
     """Load a SavedModel; `threads` hold for the whole process, from its first network on.
 
     Raises
@@ -116,22 +116,22 @@ def open_tensorflow(weights: Weights) -> TensorflowBackend:
     TensorCountDiffers, OutputsUnclear
         Its inputs or outputs are not those of the description.
     """
-    found = host_ops(weights.path)
-    if found and not weights.trusted:
-        raise BundleTouchesHost(weights, found)
+    found = host_ops(request.path)
+    if found and not request.trusted:
+        raise BundleTouchesHost(request, found)
     tensorflow = import_tensorflow()
-    only_float32(f"tensorflow {tensorflow.__version__}", weights)
-    limit_threads(tensorflow, weights.threads)
-    round_nothing(tensorflow, weights.device)
-    with unpacked_bundle(weights.path) as folder:
+    only_float32(f"tensorflow {tensorflow.__version__}", request)
+    limit_threads(tensorflow, request.threads)
+    round_nothing(tensorflow, request.device)
+    with unpacked_bundle(request.path) as folder:
         try:
-            with quiet(), tensorflow.device(placed(weights.device)):
+            with quiet(), tensorflow.device(placed(request.device)):
                 loaded = tensorflow.saved_model.load(str(folder))
         except tensorflow.errors.ResourceExhaustedError as why:
-            raise OutOfMemory(weights.device, "its weights alone") from why
+            raise OutOfMemory(request.device, "its weights alone") from why
         except Exception as why:  # its errors share no other base
-            raise WeightsUnreadable(weights.path, FORMAT, why_words(why)) from why
-    return TensorflowBackend(tensorflow, loaded, weights)
+            raise WeightsUnreadable(request.path, FORMAT, why_words(why)) from why
+    return TensorflowBackend(tensorflow, loaded, request)
 
 
 class TensorflowBackend:
@@ -141,19 +141,19 @@ class TensorflowBackend:
     ----------
     tensorflow : the module
     loaded : what ``tensorflow.saved_model.load`` gave
-    weights : what it was opened with
+    request : what it was opened with
     """
 
-    def __init__(self, tensorflow: Any, loaded: Any, weights: Weights) -> None:  # noqa: ANN401
+    def __init__(self, tensorflow: Any, loaded: Any, request: LoadRequest) -> None:  # noqa: ANN401
         self.name = f"tensorflow {tensorflow.__version__}"
-        self.device = weights.device
+        self.device = request.device
         self._tensorflow, self._loaded = tensorflow, loaded  # a function does not keep its weights
-        self._call = loaded.signatures[_signature(list(loaded.signatures), weights.path)]
+        self._call = loaded.signatures[_signature(list(loaded.signatures), request.path)]
         takes = self._call.structured_input_signature[1]
-        self._inputs = [(name, takes[name]) for name in input_order(list(takes), weights)]
+        self._inputs = [(name, takes[name]) for name in input_order(list(takes), request)]
         gives = self._call.structured_outputs
         named = [Named(name, _shape(tensor)) for name, tensor in gives.items()]
-        self._outputs = output_order(named, weights)
+        self._outputs = output_order(named, request)
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""

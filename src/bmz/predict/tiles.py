@@ -13,7 +13,7 @@ from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tiling import Tiling
 from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping
-from bmz.predict.cutting import Job, Parted, Tensor, stacked_tiles
+from bmz.predict.cutting import LazyTensor, Tensor, TileJob, stacked_tiles
 from bmz.predict.mosaic import Assembly, Mosaic, Places
 
 
@@ -56,7 +56,7 @@ class Tiled(NamedTuple):
 
 def predict_tiled(
     backend: Backend,
-    inputs: Sequence[Tensor | Parted],
+    inputs: Sequence[Tensor | LazyTensor],
     tiling: Tiling,
     outputs: Sequence[OutputRule],
     *,
@@ -69,7 +69,7 @@ def predict_tiled(
 
 def run_tiles(
     backend: Backend,
-    inputs: Sequence[Tensor | Parted],
+    inputs: Sequence[Tensor | LazyTensor],
     tiling: Tiling,
     outputs: Sequence[OutputRule],
     *,
@@ -116,7 +116,7 @@ class Tiles:
     """
 
     backend: Backend
-    inputs: Sequence[Tensor | Parted]
+    inputs: Sequence[Tensor | LazyTensor]
     tiling: Tiling
     outputs: Sequence[OutputRule]
     batch: int = 1
@@ -177,9 +177,13 @@ class _Runner:
             self._start, self._finish, self._ahead = backend.submit, backend.collect, 1
 
     def run(
-        self, inputs: Sequence[Tensor | Parted], jobs: Sequence[Job], most: int, tiling: Tiling
-    ) -> Iterator[tuple[list[AnyArray], Sequence[Job]]]:
-        under_way: deque[tuple[Any, Sequence[Job]]] = deque()
+        self,
+        inputs: Sequence[Tensor | LazyTensor],
+        jobs: Sequence[TileJob],
+        most: int,
+        tiling: Tiling,
+    ) -> Iterator[tuple[list[AnyArray], Sequence[TileJob]]]:
+        under_way: deque[tuple[Any, Sequence[TileJob]]] = deque()
         for first in range(0, len(jobs), most):
             some = jobs[first : first + most]
             tiles = [stacked_tiles(tensor, some, tiling) for tensor in inputs]
@@ -192,7 +196,7 @@ class _Runner:
 
 
 def _stackable(
-    inputs: Sequence[Tensor | Parted], tiling: Tiling, outputs: Sequence[OutputRule]
+    inputs: Sequence[Tensor | LazyTensor], tiling: Tiling, outputs: Sequence[OutputRule]
 ) -> bool:
     tiled = {along.axis for along in tiling.axes}
     return all("b" in tensor.axes or tiled.isdisjoint(tensor.axes) for tensor in inputs) and all(
@@ -201,7 +205,7 @@ def _stackable(
 
 
 def _image_count(
-    inputs: Sequence[Tensor | Parted], tiling: Tiling, outputs: Sequence[OutputRule]
+    inputs: Sequence[Tensor | LazyTensor], tiling: Tiling, outputs: Sequence[OutputRule]
 ) -> int:
     """Give the size of ``b``, when all inputs have the shape that was planned for."""
     wanted = {along.axis: along.image for along in tiling.axes}

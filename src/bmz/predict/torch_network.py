@@ -14,13 +14,13 @@ from bmz.base.errors import BmzError
 from bmz.predict.backend import (
     CPU,
     Device,
+    LoadRequest,
     NetworkFailed,
     NoBackend,
     OutOfMemory,
     Precision,
     PrecisionUnsupported,
     TensorCountDiffers,
-    Weights,
     checked_count,
     shapes_of,
 )
@@ -86,7 +86,7 @@ def torch_hardware(device: Device) -> str:
     return name
 
 
-def ready_torch(weights: Weights) -> Any:  # noqa: ANN401  (a module)
+def ready_torch(request: LoadRequest) -> Any:  # noqa: ANN401  (a module)
     """Import PyTorch and set what holds for the whole process: threads, and true float32.
 
     Raises
@@ -94,11 +94,11 @@ def ready_torch(weights: Weights) -> Any:  # noqa: ANN401  (a module)
     NoBackend, PrecisionUnsupported
     """
     torch = import_torch()
-    if weights.precision not in torch_precisions(weights.device):
-        raise PrecisionUnsupported("torch", weights.device, weights.precision)
-    if weights.threads is not None:
-        torch.set_num_threads(weights.threads)
-    round_nothing(torch, weights.device)
+    if request.precision not in torch_precisions(request.device):
+        raise PrecisionUnsupported("torch", request.device, request.precision)
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    round_nothing(torch, request.device)
     return torch
 
 
@@ -129,28 +129,28 @@ class TorchBackend:
     Parameters
     ----------
     network : on its device
-    weights : what it was opened with
+    request : what it was opened with
     around : context in which the network computes
     """
 
     def __init__(
         self,
         network: torch.nn.Module,
-        weights: Weights,
+        request: LoadRequest,
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._around = around
         self._torch = import_torch()
         self.name = f"torch {self._torch.__version__}"
-        self.device, self.precision = weights.device, weights.precision
-        kind = weights.device.kind
+        self.device, self.precision = request.device, request.precision
+        kind = request.device.kind
         self._cuda = kind == "cuda"
-        plain = kind == "mps" or (self._cuda and weights.precision == "float32")
+        plain = kind == "mps" or (self._cuda and request.precision == "float32")
         layouts = self._torch.contiguous_format, self._torch.channels_last
         self._layout = layouts[0] if plain else layouts[1]
         self._network: torch.nn.Module | None = network
         self._lay_out(network)
-        self._input_count, self._output_ids = len(weights.input_ids), weights.output_ids
+        self._input_count, self._output_ids = len(request.input_ids), request.output_ids
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bmz.base.errors import CouldNotTell
-from bmz.predict.backend import Weights, WeightsUnreadable
+from bmz.predict.backend import LoadRequest, WeightsUnreadable
 from bmz.predict.quiet import words_of_network
 from bmz.predict.torch_network import TorchBackend, ready_torch
 from bmz.zoo.archive import damage_told, opened_zip
@@ -214,15 +214,15 @@ _CONVOLUTION_INPUTS = 13  # the last one is `allow_tf32`
 class ScriptTouchesHost(CouldNotTell):
     """A TorchScript network would do more than compute."""
 
-    def __init__(self, weights: Weights, calls: tuple[str, ...]) -> None:
+    def __init__(self, request: LoadRequest, calls: tuple[str, ...]) -> None:
         super().__init__(
-            f"the network in '{weights.path.name}' does more than compute: {', '.join(calls)}",
+            f"the network in '{request.path.name}' does more than compute: {', '.join(calls)}",
             hint="only if you trust its authors: allow it to run its own code with --trust",
             code="package.runs-code",
         )
 
 
-def open_torchscript(weights: Weights) -> TorchBackend:
+def open_torchscript(request: LoadRequest) -> TorchBackend:
     """Load a TorchScript file; `threads` is then a setting of the whole process, as in PyTorch.
 
     Raises
@@ -238,29 +238,29 @@ def open_torchscript(weights: Weights) -> TorchBackend:
     ArchiveRefused
         Its members would swell beyond measure, or programs differ in what it holds.
     """
-    torch = ready_torch(weights)
+    torch = ready_torch(request)
     try:
-        with plain_copy(weights.path) as copy:
-            network = _loaded(torch, copy, weights)
+        with plain_copy(request.path) as copy:
+            network = _loaded(torch, copy, request)
             around = words_of_network if speaks(copy) else nullcontext
     except (OSError, zipfile.BadZipFile, RuntimeError, ValueError) as why:
         first = str(why).strip().partition("\n")[0]
-        raise WeightsUnreadable(weights.path, "torchscript", first) from why
-    if weights.device.kind == "cuda":
+        raise WeightsUnreadable(request.path, "torchscript", first) from why
+    if request.device.kind == "cuda":
         round_nothing_in(network)
-    return TorchBackend(network.eval(), weights, around)
+    return TorchBackend(network.eval(), request, around)
 
 
-def _loaded(torch: Any, copy: Path, weights: Weights) -> Any:  # noqa: ANN401  (two of no types)
+def _loaded(torch: Any, copy: Path, request: LoadRequest) -> Any:  # noqa: ANN401  (two of no types)
     # the copy is what is looked at and what is loaded: PyTorch reads a zip by a reader of its own.
     # And before it is loaded, for loading may run its __setstate__
     calls = host_calls(copy)
-    if calls and not weights.trusted:
-        raise ScriptTouchesHost(weights, calls)
+    if calls and not request.trusted:
+        raise ScriptTouchesHost(request, calls)
     with warnings.catch_warnings():
         # the zoo has TorchScript files; that PyTorch wants other ones helps nobody here
         warnings.filterwarnings("ignore", r".*torch\.jit\.load.* is deprecated")
-        return torch.jit.load(str(copy), map_location=str(weights.device))
+        return torch.jit.load(str(copy), map_location=str(request.device))
 
 
 def round_nothing_in(network: Any) -> None:  # noqa: ANN401  (a script module)

@@ -39,9 +39,9 @@ from bmz.zoo.store import (
     note_origin,
     read_origin,
     read_stamp,
-    seen,
     sha256_of,
     stamp_as,
+    stamp_of,
 )
 
 SCHEMA = "bmz.cache-export/1"
@@ -236,7 +236,7 @@ def _take_over(
     for member in sorted(in_packages, key=lambda member: Path(member.path).name in MANIFESTS):
         _, sha256, name = member.path.split("/", 2)
         folder = folder_of(settings.cache, sha256)
-        own = seen(folder, name)
+        own = stamp_of(folder, name)
         if own is None or own.sha256 != own.first:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (unpacked / member.path).replace(folder / name)

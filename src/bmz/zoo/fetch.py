@@ -29,9 +29,9 @@ from bmz.zoo.store import (
     keeping,
     key_of,
     read_stamp,
-    seen,
     sha256_of,
     stamp_as,
+    stamp_of,
 )
 from bmz.zoo.transfer import Arrival, Parcel, bring_settled
 
@@ -115,7 +115,7 @@ class FetchedFile:
 
 
 @dataclass(frozen=True)
-class Job:
+class FetchContext:
     """What one call brings files for."""
 
     package: Package
@@ -144,7 +144,7 @@ def judge(stamp: Stamp | None, sha256: str | None, *, allow_changed: bool) -> Ac
     return "changed-allowed" if allow_changed and stamp.allowed else None
 
 
-def bring_beside(job: Job, file: WantedFile, sha256: str | None) -> FetchedFile:
+def bring_beside(context: FetchContext, file: WantedFile, sha256: str | None) -> FetchedFile:
     """Bring a file that is not there, or is not the right one; its lock is held.
 
     Raises
@@ -154,23 +154,23 @@ def bring_beside(job: Job, file: WantedFile, sha256: str | None) -> FetchedFile:
     OSError
         It cannot be kept.
     """
-    remote = job.package.remote
-    if sha256 and _linked(job, file, sha256):
-        stamp = hash_and_stamp(job.folder, file.name)
+    remote = context.package.remote
+    if sha256 and _linked(context, file, sha256):
+        stamp = hash_and_stamp(context.folder, file.name)
         return FetchedFile(file.name, "cached", stamp.size, stamp.sha256)
     if remote is not None and remote.is_zip and file.url is None:
-        return _out_of_zip(job, file, sha256, remote)
+        return _out_of_zip(context, file, sha256, remote)
     url = file.url or (remote.file_url(file.name) if remote else "")
-    return _downloaded(job, file, sha256, url)
+    return _downloaded(context, file, sha256, url)
 
 
-def _linked(job: Job, file: WantedFile, sha256: str) -> bool:
-    for layer in job.client.settings.layers:
-        there = folder_of(layer, job.folder.name) / file.name
+def _linked(context: FetchContext, file: WantedFile, sha256: str) -> bool:
+    for layer in context.client.settings.layers:
+        there = folder_of(layer, context.folder.name) / file.name
         if there.is_file() and sha256_of(there) == sha256:
-            target = job.folder / file.name
+            target = context.folder / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = job.folder / NOTES / f"link-{key_of(file.name)}"
+            temporary = context.folder / NOTES / f"link-{key_of(file.name)}"
             temporary.unlink(missing_ok=True)
             _link_or_copy(there.absolute(), temporary)
             temporary.replace(target)
@@ -185,75 +185,81 @@ def _link_or_copy(there: Path, here: Path) -> None:
         shutil.copyfile(there, here)
 
 
-def _out_of_zip(job: Job, file: WantedFile, sha256: str | None, remote: Remote) -> FetchedFile:
+def _out_of_zip(
+    context: FetchContext, file: WantedFile, sha256: str | None, remote: Remote
+) -> FetchedFile:
     try:
-        adopt_zip(job.client, remote.url, job.package.id, job.listener, again=True)
+        adopt_zip(context.client, remote.url, context.package.id, context.listener, again=True)
     except Offline as why:
-        raise _offline(job, file) from why
-    stamp = seen(job.folder, file.name)
+        raise _offline(context, file) from why
+    stamp = stamp_of(context.folder, file.name)
     if stamp is None:
-        raise _missing(job, file)
-    action = judge(stamp, sha256, allow_changed=job.allow_changed)
-    if action is None and not job.allow_changed:
+        raise _missing(context, file)
+    action = judge(stamp, sha256, allow_changed=context.allow_changed)
+    if action is None and not context.allow_changed:
         wanted = sha256 or stamp.first
-        raise HashRefused(job.package.id, file.name, wanted=wanted, found=stamp.sha256)
+        raise HashRefused(context.package.id, file.name, wanted=wanted, found=stamp.sha256)
     if action is None:
-        stamp = stamp_as(job.folder, file.name, stamp.sha256, allowed=True)
+        stamp = stamp_as(context.folder, file.name, stamp.sha256, allowed=True)
     done: Action = "downloaded" if action == "cached" else "changed-allowed"
     return FetchedFile(file.name, done, stamp.size, stamp.sha256)
 
 
-def _downloaded(job: Job, file: WantedFile, sha256: str | None, url: str) -> FetchedFile:
-    wanted = sha256 or _seen_first(job, file)
-    room = job.folder / NOTES / "arrivals" / key_of(f"{file.name} {url}")
-    arrival = _arrival(job, file, wanted, Parcel(url, room, file.name))
+def _downloaded(
+    context: FetchContext, file: WantedFile, sha256: str | None, url: str
+) -> FetchedFile:
+    wanted = sha256 or _seen_first(context, file)
+    room = context.folder / NOTES / "arrivals" / key_of(f"{file.name} {url}")
+    arrival = _arrival(context, file, wanted, Parcel(url, room, file.name))
     if arrival.path is None:
-        raise HashRefused(job.package.id, file.name, wanted=wanted or "", found=arrival.sha256)
+        raise HashRefused(context.package.id, file.name, wanted=wanted or "", found=arrival.sha256)
     instead = "" if sha256 else stand_in(arrival.path, file.name)
     if instead:
         arrival.path.unlink()
         raise Unreachable(url, f"'{file.name}' is not what came: {instead}")
-    target = job.folder / file.name
+    target = context.folder / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
     arrival.path.replace(target)
     with suppress(OSError):
         room.rmdir()
     right = wanted in {None, arrival.sha256}
-    stamp = stamp_as(job.folder, file.name, arrival.sha256, allowed=not right)
+    stamp = stamp_as(context.folder, file.name, arrival.sha256, allowed=not right)
     action: Action = "downloaded" if right else "changed-allowed"
     return FetchedFile(file.name, action, stamp.size, stamp.sha256)
 
 
-def _seen_first(job: Job, file: WantedFile) -> str | None:
+def _seen_first(context: FetchContext, file: WantedFile) -> str | None:
     """Give the sha256 that a file without a stated one must keep; None: any will do."""
-    before, here = read_stamp(job.folder, file.name), job.folder / file.name
+    before, here = read_stamp(context.folder, file.name), context.folder / file.name
     if before is not None and here.is_file() and stand_in(here, file.name):
-        forget(job.folder, before)
+        forget(context.folder, before)
         return None
     return before.first if before else None
 
 
-def _arrival(job: Job, file: WantedFile, sha256: str | None, parcel: Parcel) -> Arrival:
+def _arrival(
+    context: FetchContext, file: WantedFile, sha256: str | None, parcel: Parcel
+) -> Arrival:
     try:
         return bring_settled(
-            job.client, parcel, sha256, job.listener, allow_changed=job.allow_changed
+            context.client, parcel, sha256, context.listener, allow_changed=context.allow_changed
         )
     except Offline as why:
-        raise _offline(job, file) from why
+        raise _offline(context, file) from why
     except Refused as why:
         if why.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
-            raise _missing(job, file) from why
+            raise _missing(context, file) from why
         raise
 
 
-def _offline(job: Job, file: WantedFile) -> Offline:
-    what = f"file '{file.name}' ({file.what}) of '{job.package.id}'"
-    return Offline(what, job.package.id)
+def _offline(context: FetchContext, file: WantedFile) -> Offline:
+    what = f"file '{file.name}' ({file.what}) of '{context.package.id}'"
+    return Offline(what, context.package.id)
 
 
-def _missing(job: Job, file: WantedFile) -> FileNotInPackage:
+def _missing(context: FetchContext, file: WantedFile) -> FileNotInPackage:
     hint = "tell the authors of the model, or choose other weights with --weights"
-    return FileNotInPackage(job.package.id, file.name, file.what, hint=hint)
+    return FileNotInPackage(context.package.id, file.name, file.what, hint=hint)
 
 
 __all__ = ["Action", "FetchReport", "FetchedFile", "WantedFile", "fetch_files", "sizes_of"]
@@ -296,42 +302,42 @@ def fetch_files(
     for file in wanted:
         inside(package.id, file.name)
     with Client(settings) as client:
-        job = Job(package, client, listener, allow_changed=allow_changed)
-        return FetchReport(package, tuple(_one(job, file) for file in wanted))
+        context = FetchContext(package, client, listener, allow_changed=allow_changed)
+        return FetchReport(package, tuple(_one(context, file) for file in wanted))
 
 
-def _one(job: Job, file: WantedFile) -> FetchedFile:
+def _one(context: FetchContext, file: WantedFile) -> FetchedFile:
     sha256 = file.sha256.lower() if file.sha256 else None
-    if job.package.remote is None and file.url is None:
-        return _verified_here(job, file, sha256)
-    done = _as_it_lies(job, file, sha256)
+    if context.package.remote is None and file.url is None:
+        return _verified_here(context, file, sha256)
+    done = _as_it_lies(context, file, sha256)
     if done is not None:
         return done
-    lock = job.folder / NOTES / "locks" / f"{key_of(file.name)}.lock"
-    with keeping(job.client.settings), alone(lock, job.listener, file.name):
+    lock = context.folder / NOTES / "locks" / f"{key_of(file.name)}.lock"
+    with keeping(context.client.settings), alone(lock, context.listener, file.name):
         # another process may have brought it while we waited
-        return _as_it_lies(job, file, sha256) or bring_beside(job, file, sha256)
+        return _as_it_lies(context, file, sha256) or bring_beside(context, file, sha256)
 
 
-def _as_it_lies(job: Job, file: WantedFile, sha256: str | None) -> FetchedFile | None:
-    stamp = seen(job.folder, file.name)
-    if stamp is not None and sha256 is None and stand_in(job.folder / file.name, file.name):
+def _as_it_lies(context: FetchContext, file: WantedFile, sha256: str | None) -> FetchedFile | None:
+    stamp = stamp_of(context.folder, file.name)
+    if stamp is not None and sha256 is None and stand_in(context.folder / file.name, file.name):
         return None
-    action = judge(stamp, sha256, allow_changed=job.allow_changed)
+    action = judge(stamp, sha256, allow_changed=context.allow_changed)
     if stamp is None or action is None:
         return None
     return FetchedFile(file.name, action, stamp.size, stamp.sha256)
 
 
-def _verified_here(job: Job, file: WantedFile, sha256: str | None) -> FetchedFile:
-    path = job.folder / file.name
+def _verified_here(context: FetchContext, file: WantedFile, sha256: str | None) -> FetchedFile:
+    path = context.folder / file.name
     if not path.is_file():
         hint = "get the whole package again, or choose weights that are there with --weights"
-        raise FileNotInPackage(job.package.id, file.name, file.what, hint=hint)
+        raise FileNotInPackage(context.package.id, file.name, file.what, hint=hint)
     found = sha256_of(path)
     right = sha256 in {None, found}
-    if not right and not job.allow_changed:
-        raise HashRefused(job.package.id, file.name, wanted=sha256 or "", found=found)
+    if not right and not context.allow_changed:
+        raise HashRefused(context.package.id, file.name, wanted=sha256 or "", found=found)
     return FetchedFile(
         file.name, "cached" if right else "changed-allowed", path.stat().st_size, found
     )

@@ -111,7 +111,7 @@ def forget(folder: Path, stamp: Stamp) -> None:
         _place(folder, stamp.name).unlink(missing_ok=True)
 
 
-def seen(folder: Path, name: str) -> Stamp | None:
+def stamp_of(folder: Path, name: str) -> Stamp | None:
     """Give the stamp of a file as it is now, hashing it only if need be; None if not there."""
     if not (folder / name).is_file():
         return None
