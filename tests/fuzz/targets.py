@@ -485,7 +485,9 @@ def judged(target: Target, folder: Path, name: str, content: bytes) -> str:
         return ""
     except Exception as why:  # noqa: BLE001  (this is what is looked for)
         return f"{type(why).__name__}: {why}"[:300]
-    if target.exact and not _same(found, _sound(target, folder.parent / "sound", name)):
+    # a splice at the heads of two seeds makes the other one, which is sound
+    seed = next((other for other, sound in target.seeds().items() if sound == content), name)
+    if target.exact and not _same(found, _sound(target, folder.parent / "sound", seed)):
         return "other content than that of the sound file, without a word"
     return ""
 

@@ -89,6 +89,17 @@ def test_other_content_without_a_word_is_a_fault_where_it_must_be_the_same(tmp_p
         assert bool(found) == fault
 
 
+def test_damage_that_makes_another_seed_is_held_against_that_seed(tmp_path: Path) -> None:
+    def read(_: Path, __: str, content: bytes) -> bytes:
+        return content
+
+    both = Target(lambda: {"a": b"sound", "b": b"other"}, read, exact=True)
+
+    faults = [judged(both, tmp_path / "case", "a", content) for content in (b"other", b"othex")]
+
+    assert faults == ["", "other content than that of the sound file, without a word"]
+
+
 def test_a_process_that_dies_or_does_not_end_is_told_with_its_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
