@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,39 @@ def test_every_command_of_the_help_is_there() -> None:
         assert command is not None
         assert command.name == name
         assert line.endswith(".")
+
+
+def commands(group: click.Group, name: str) -> dict[str, click.Command]:
+    """Give a command of a group, and all that are below it."""
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    if not isinstance(command, click.Group):
+        return {name: command}
+    below = [commands(command, one) for one in command.list_commands(click.Context(command))]
+    return {f"{name} {path}": one for found in below for path, one in found.items()}
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, str]:
+    """Give the types of what a function takes by keyword, those of a typed dictionary included."""
+    types: dict[str, str] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in {parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            types[parameter.name] = parameter.annotation
+        if parameter.kind is parameter.VAR_KEYWORD:
+            group = parameter.annotation.removeprefix("Unpack[").removesuffix("]")
+            types |= inspect.unwrap(function).__globals__[group].__annotations__
+    return types
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_function_of_a_command_has_a_typed_parameter_for_each_option(name: str) -> None:
+    for path, command in commands(cli_main.cli, name).items():
+        assert command.callback is not None
+        typed = parameters(command.callback)
+
+        asked = {p.name for p in command.params if p.expose_value and p.name != "help"}
+        assert set(typed) - {"ctx"} == asked, path
+        assert not [key for key, kind in typed.items() if "Any" in str(kind)], path
 
 
 def test_run_answers_on_stdout_and_notes_on_stderr(

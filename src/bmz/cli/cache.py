@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from bmz.cli.words import as_path
+from bmz.cli.words import Command, as_path
 
 EPILOG = "Exit status: 0 done, 1 something is damaged, 2 wrong usage, 3 could not tell."
 
@@ -16,7 +14,7 @@ def cache() -> None:
     """Look after the cache, and carry it to a machine without a network."""
 
 
-def _json_option(command: Any) -> Any:  # noqa: ANN401  (as click decorates)
+def _json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from bmz.cli import completing
 from bmz.cli.trusting import TrustingCommand, trust_option
-from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, as_path
+from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, ImageOptions, as_path
+from bmz.engine.request import RunRequest
 
 if TYPE_CHECKING:
     from bmz.base.progress import Listener
-    from bmz.engine.request import RunRequest
     from bmz.report.text import Line
     from bmz.results.check import CheckSummary
 
@@ -82,22 +83,28 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     help="Tell cause and cure of a finding, and stop.",
 )
 @click.pass_context
-def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+def check(
+    ctx: click.Context,
+    /,
+    *,
+    model: str,
+    images: tuple[str, ...],
+    pixel_um: Mapping[str, float] | None,
+    every: bool,
+    strict: bool,
+    contract: str | None,
+    lock: str | None,
+    form: str,
+    as_json: bool,
+    **options: Unpack[ImageOptions],
+) -> None:
     """Say whether each IMAGE fits what MODEL expects: axes, channels, dtype, range, scale, size."""
     from bmz.app.check import check as check_images  # here, so that --help never loads NumPy
-    from bmz.app.check import strict
+    from bmz.app.check import strict as strictly
     from bmz.cli.progress import progress_bars
-    from bmz.engine.request import RunRequest
 
-    form = "json" if words.pop("as_json") else words.pop("form")
-    words.pop("form", None)
-    hard, every = words.pop("strict"), words.pop("every")
-    contract, lock = words.pop("contract"), words.pop("lock")
     request = RunRequest(
-        images=tuple(as_path(word) for word in words.pop("images")),
-        folder=as_path("."),
-        pixel_um=words.pop("pixel_um") or {},
-        **words,
+        model, tuple(map(as_path, images)), as_path("."), pixel_um=pixel_um or {}, **options
     )
     with progress_bars() as listener:
         if contract is not None:
@@ -105,8 +112,8 @@ def check(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click 
         else:
             summary = check_images(request, listener, every=every)
         locked = None if lock is None else _lock(request, summary, lock, listener)
-    summary = strict(summary) if hard else summary
-    _print(summary, form, locked)
+    summary = strictly(summary) if strict else summary
+    _print(summary, "json" if as_json else form, locked)
     ctx.exit(summary.exit_status)
 
 

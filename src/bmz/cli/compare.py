@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -18,11 +19,15 @@ from bmz.cli.words import (
     SCALE,
     SETTING,
     SWEEP,
+    LabelOptions,
     as_path,
     link_options,
-    link_words,
+    linking,
 )
-from bmz.engine.request import CLIPS
+from bmz.engine.request import CLIPS, RunRequest
+
+if TYPE_CHECKING:
+    from bmz.results.compare import Comparison
 
 EPILOG = """\b
 Without --truth the order is a guess: how far results agree with each other, stay the same when
@@ -90,22 +95,68 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def compare(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+def compare(
+    ctx: click.Context,
+    /,
+    *,
+    images: tuple[str, ...],
+    models: tuple[str, ...],
+    output: str | None,
+    sweeps: tuple[tuple[str, tuple[str, ...]], ...],
+    truth: str | None,
+    components: bool | None,
+    csv_file: str | None,
+    labels_folder: str | None,
+    stability: bool,
+    pixel_um: Mapping[str, float] | None,
+    settings: tuple[tuple[str, str], ...],
+    link: Mapping[str, float] | None,
+    link_gap: int | None,
+    as_json: bool,
+    **options: Unpack[LabelOptions],
+) -> None:
     """Run several models and settings on each IMAGE, and show them side by side.
 
     The network of a model runs once for an image; settings of the labels reuse its output.
     """
-    from bmz.app.compare import compare as compare_all  # here, so that --help never loads NumPy
+    from bmz.app.compare import CompareRequest  # here, so that --help never loads NumPy
+    from bmz.app.compare import compare as compare_all
     from bmz.app.compare.output import prove_writable, write_labels_of, write_page, write_text
-    from bmz.cli.output import print_table, say
+    from bmz.cli.output import say
     from bmz.cli.progress import progress_bars
-    from bmz.report import compare_text
+    from bmz.report.compare_text import as_csv
 
-    page, table, folder = (words.pop(key) for key in ("output", "csv_file", "labels_folder"))
-    request = _request(**words)
-    prove_writable([as_path(file).parent for file in (page, table) if file])
+    request = CompareRequest(
+        tuple(map(as_path, images)),
+        tuple(dict.fromkeys(models)),
+        dict(sweeps),
+        None if truth is None else as_path(truth),
+        stability,
+        RunRequest(
+            "", (), Path(), settings=dict(settings), pixel_um=pixel_um or {},
+            **linking(link, link_gap), **options,
+        ),
+        shlex.join(["bmz", *sys.argv[1:]]),
+        components=components,
+    )  # fmt: skip
+    prove_writable([as_path(file).parent for file in (output, csv_file) if file])
     with progress_bars() as listener:
         comparison = compare_all(request, listener)
+    _print(comparison, as_json=as_json)
+    if csv_file:
+        write_text(as_path(csv_file), as_csv(comparison))
+    if labels_folder:
+        write_labels_of(comparison, as_path(labels_folder))
+    if output:
+        write_page(as_path(output), comparison)
+        say([("note", f"open {output} in a browser")], answers=not as_json)
+    ctx.exit(comparison.exit_status)
+
+
+def _print(comparison: Comparison, *, as_json: bool) -> None:
+    from bmz.cli.output import print_table, say
+    from bmz.report import compare_text
+
     if as_json:
         click.echo(compare_text.as_json(comparison))
     for image in comparison.images:
@@ -113,34 +164,3 @@ def compare(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # n
             click.echo(click.style(str(image.path), bold=True))
             print_table(compare_text.headings(image), compare_text.table(image))
         say(compare_text.lines(image), answers=not as_json)
-    if table:
-        write_text(as_path(table), compare_text.as_csv(comparison))
-    if folder:
-        write_labels_of(comparison, as_path(folder))
-    if page:
-        write_page(as_path(page), comparison)
-        say([("note", f"open {page} in a browser")], answers=not as_json)
-    ctx.exit(comparison.exit_status)
-
-
-def _request(**words: Any) -> Any:  # noqa: ANN401  (as above)
-    from bmz.app.compare import CompareRequest
-    from bmz.engine.request import RunRequest
-
-    images = tuple(as_path(word) for word in words.pop("images"))
-    sweeps, truth = dict(words.pop("sweeps")), words.pop("truth")
-    components = words.pop("components")
-    models, stability = tuple(dict.fromkeys(words.pop("models"))), words.pop("stability")
-    run = RunRequest(
-        model="",
-        images=(),
-        folder=Path(),
-        settings=dict(words.pop("settings")),
-        pixel_um=words.pop("pixel_um") or {},
-        **link_words(words),
-    )
-    command = shlex.join(["bmz", *sys.argv[1:]])
-    true = None if truth is None else as_path(truth)
-    return CompareRequest(
-        images, models, sweeps, true, stability, run, command, components=components
-    )

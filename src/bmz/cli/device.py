@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import click
 
+from bmz.cli.words import Command
 
-def device_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+
+def device_option(default: str) -> Callable[[Command], Command]:
     """Give the option with its default, which ``BMZ_DEVICE`` outdoes."""
     return click.option(
         "--device",

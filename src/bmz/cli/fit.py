@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import click
 
@@ -29,7 +29,20 @@ Exit status: 0 a model fits or can be adapted to, 1 none does, 2 wrong usage,
 @click.option("--refresh", is_flag=True, help="Read the list of models again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all models.")
 @click.pass_context
-def fit(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+def fit(
+    ctx: click.Context,
+    /,
+    *,
+    image: str,
+    task: str | None,
+    top: int | None,
+    axes: str | None,
+    channels: tuple[int, ...] | None,
+    pixel_um: Mapping[str, float] | None,
+    measure: bool,
+    refresh: bool,
+    as_json: bool,
+) -> None:
     """Rank all models of the zoo by how well they fit IMAGE; downloads no weights."""
     from bmz.app.fit import FitRequest  # here, so that --help stays quick
     from bmz.app.fit import fit as rank_models
@@ -39,8 +52,9 @@ def fit(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa:
     from bmz.results.fit import SHOWN
     from bmz.zoo.settings import settings_from_environment
 
-    image, pixel_um = as_path(words.pop("image")), words.pop("pixel_um") or {}
-    request = FitRequest(image, pixel_um=pixel_um, **words)
+    request = FitRequest(
+        as_path(image), task, top, axes, channels, pixel_um or {}, measure=measure, refresh=refresh
+    )
     with progress_bars() as listener:
         view = rank_models(request, settings_from_environment(), listener)
     if as_json:

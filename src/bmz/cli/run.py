@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import click
 
@@ -15,16 +16,17 @@ from bmz.cli.words import (
     PIXEL_SIZE,
     SCALE,
     SETTING,
+    LabelOptions,
     as_path,
     link_options,
-    link_words,
+    linking,
     listed,
 )
-from bmz.engine.request import CLIPS
+from bmz.engine.request import CLIPS, PrecisionWord, RunRequest
 from bmz.write.outputs import default_kinds, saved_kinds
 
 if TYPE_CHECKING:
-    from bmz.engine.request import RunRequest
+    from bmz.results.run import ImageFailed, ImagePlan
 
 EPILOG = """\b
 For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json; with
@@ -32,6 +34,22 @@ For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and 
 \b
 Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage,
 3 could not tell (not found, unreadable, untrusted, no backend)."""
+
+
+class RunOptions(LabelOptions):
+    """Options that are fields of a request as they stand."""
+
+    precision: PrecisionWord
+    weights: str | None
+    batch: int | None
+    save: frozenset[str]
+    labels_format: Literal["tiff", "zarr"]
+    memory_gb: float | None
+    workers: int
+    scheduler: str | None
+    overwrite: bool
+    resume: bool
+    engine: Literal["bmz", "core"]
 
 
 @click.command(cls=TrustingCommand, epilog=EPILOG)
@@ -187,41 +205,49 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def run(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+def run(
+    ctx: click.Context,
+    /,
+    *,
+    model: str | None,
+    images: tuple[str, ...],
+    folder: str,
+    pixel_um: Mapping[str, float] | None,
+    settings: tuple[tuple[str, str], ...],
+    link: Mapping[str, float] | None,
+    link_gap: int | None,
+    record: str | None,
+    only_plan: bool,
+    preview: bool,
+    as_json: bool,
+    **options: Unpack[RunOptions],
+) -> None:
     """Predict with MODEL on each IMAGE and write a label mask.
 
     The image is checked against the model first, resized or tiled where need be, and the output
     of the network becomes labels by the recipe that the model's description gives evidence for.
     """
-    only_plan, as_json, record = (words.pop(key) for key in ("only_plan", "as_json", "record"))
-    with_preview = words.pop("preview")
-    if with_preview and "overlay" not in words["save"]:
+    if preview and "overlay" not in options["save"]:
         raise click.UsageError("--preview draws the overlay, which --save leaves out.")
-    if record is None and not (words["model"] and words["images"]):
-        raise click.UsageError(f"Missing argument '{'IMAGE...' if words['model'] else 'MODEL'}'.")
-    request = _request(**words)
+    if record is None and not (model and images):
+        raise click.UsageError(f"Missing argument '{'IMAGE...' if model else 'MODEL'}'.")
+    request = RunRequest(
+        model=model or "",
+        images=tuple(map(as_path, images)),
+        folder=as_path(folder),
+        settings=dict(settings),
+        pixel_um=pixel_um or {},
+        **linking(link, link_gap),
+        **options,
+    )
     if record is not None:
-        from bmz.engine.replay import replayed  # here, as below
+        from bmz.engine.replay import replayed  # here, so that --help never loads NumPy
 
         request = replayed(as_path(record), request)
     if only_plan:
         _print_plan(ctx, request, as_json=as_json)
     else:
-        _run(ctx, request, as_json=as_json, with_preview=with_preview)
-
-
-def _request(**words: Any) -> RunRequest:  # noqa: ANN401  (as above)
-    from bmz.engine.request import RunRequest  # here, so that --help never loads NumPy
-
-    images = tuple(as_path(word) for word in words.pop("images"))
-    return RunRequest(
-        model=words.pop("model") or "",
-        images=images,
-        folder=as_path(words.pop("folder")),
-        settings=dict(words.pop("settings")),
-        pixel_um=words.pop("pixel_um") or {},
-        **link_words(words),
-    )
+        _run(ctx, request, as_json=as_json, with_preview=preview)
 
 
 def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
@@ -239,12 +265,10 @@ def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> No
     ctx.exit(_plan_status(planned))
 
 
-def _plan_status(planned: tuple[Any, ...]) -> int:
+def _plan_status(planned: tuple[ImagePlan | ImageFailed, ...]) -> int:
     from bmz.results.run import ImageFailed, RunSummary
 
-    return (
-        RunSummary(planned).exit_status if any(isinstance(p, ImageFailed) for p in planned) else 0
-    )
+    return RunSummary(tuple(one for one in planned if isinstance(one, ImageFailed))).exit_status
 
 
 def _run(ctx: click.Context, request: RunRequest, *, as_json: bool, with_preview: bool) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
+
+if TYPE_CHECKING:
+    from bmz.cli.words import Command
 
 EPILOG = """\b
 Every WORD must stand in the name, tags, description, task or weights of a model.
@@ -12,8 +16,21 @@ Every WORD must stand in the name, tags, description, task or weights of a model
 Exit status: 0 found, 1 no model fits, 2 wrong usage, 3 could not tell (no list of models)."""
 
 
-def _filters(command: Any) -> Any:  # noqa: ANN401  (as click decorates)
-    options = (
+class Filters(TypedDict):
+    """What `_filters` parses beside ``--json``."""
+
+    words: tuple[str, ...]
+    task: str | None
+    weights: str | None
+    dims: str | None
+    tags: tuple[str, ...]
+    runs_here: bool
+    labels: bool
+    refresh: bool
+
+
+def _filters(command: Command) -> Command:
+    options: tuple[Callable[[Command], Command], ...] = (
         click.argument("words", nargs=-1, metavar="[WORD]...", help="Words to look for."),
         click.option("--task", metavar="TASK", help="Such as segmentation or denoising."),
         click.option("--weights", metavar="FORMAT", help="Such as onnx or torchscript."),
@@ -23,7 +40,6 @@ def _filters(command: Any) -> Any:  # noqa: ANN401  (as click decorates)
         click.option("--labels", is_flag=True, help="Only models with a known label recipe."),
         click.option("--refresh", is_flag=True, help="Read the list of models again."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
-        click.pass_context,
     )
     for option in reversed(options):
         command = option(command)
@@ -32,19 +48,21 @@ def _filters(command: Any) -> Any:  # noqa: ANN401  (as click decorates)
 
 @click.command(epilog=EPILOG)
 @_filters
-def search(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+@click.pass_context
+def search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
     """Find models of the zoo, the most relevant first."""
-    _search(ctx, as_json=as_json, **words)
+    _search(ctx, as_json=as_json, **filters)
 
 
 @click.command("list", epilog=EPILOG)
 @_filters
-def list_models(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (as above)
+@click.pass_context
+def list_models(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
     """List the models of the zoo; the same as bmz search."""
-    _search(ctx, as_json=as_json, **words)
+    _search(ctx, as_json=as_json, **filters)
 
 
-def _search(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401  (as above)
+def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
     from bmz.app.search import SearchRequest  # here, so that --help stays quick
     from bmz.app.search import search as find
     from bmz.cli.output import print_table
@@ -53,7 +71,7 @@ def _search(ctx: click.Context, /, *, as_json: bool, **words: Any) -> None:  # n
     from bmz.zoo.settings import settings_from_environment
 
     with progress_bars() as listener:
-        view = find(SearchRequest(**words), settings_from_environment(), listener)
+        view = find(SearchRequest(**filters), settings_from_environment(), listener)
     if as_json:
         click.echo(search_json(view))
     else:

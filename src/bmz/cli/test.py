@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import as_path
 
 if TYPE_CHECKING:
+    from bmz.engine.model_code import Permit
     from bmz.results.test import CheckChange, ModelTested
 
 EPILOG = """\b
@@ -61,7 +62,22 @@ is."""
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_context
-def test(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click hands over what it parsed)
+def test(
+    ctx: click.Context,
+    /,
+    *,
+    models: tuple[str, ...],
+    listed: str | None,
+    baseline: str | None,
+    weights: str | None,
+    device: str,
+    reference: bool,
+    strict: bool,
+    workers: int,
+    trust: Permit,
+    form: str,
+    as_json: bool,
+) -> None:
     """Say whether each MODEL does here what its own test tensors say, in every weights format.
 
     The weights must load, and the outputs must have the shapes of the test tensors and be within
@@ -73,20 +89,18 @@ def test(ctx: click.Context, /, **words: Any) -> None:  # noqa: ANN401  (click h
     from bmz.cli.progress import progress_bars
     from bmz.results.test import exit_status, strictly
 
-    form = "json" if words.pop("as_json") else words.pop("form")
-    words.pop("form", None)
-    listed, baseline, strict = words.pop("listed"), words.pop("baseline"), words.pop("strict")
     more = () if listed is None else read_models(as_path(listed))
     before = None if baseline is None else read_baseline(as_path(baseline), strict=strict)
-    asked = tuple(dict.fromkeys((*words.pop("models"), *more))) or tuple(before or ())
+    asked = tuple(dict.fromkeys((*models, *more))) or tuple(before or ())
     if not asked:
         raise click.UsageError("no MODEL: name one, or give --list or --baseline")
+    request = ToTest(asked, weights, device, trust, reference, workers)
     with progress_bars() as listener:
-        models = check_models(ToTest(asked, **words), listener)
-    models = strictly(models) if strict else models
-    found = None if before is None else changes(models, before)
-    _print(models, found, form)
-    ctx.exit(exit_status(models, found))
+        tested = check_models(request, listener)
+    tested = strictly(tested) if strict else tested
+    found = None if before is None else changes(tested, before)
+    _print(tested, found, "json" if as_json else form)
+    ctx.exit(exit_status(tested, found))
 
 
 def _print(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import click
+
+from bmz.cli.words import Command
 
 _WORD = "--trust"
 
@@ -20,7 +19,7 @@ class TrustingCommand(click.Command):
         return super().parse_args(ctx, [*told, *args[end:]])
 
 
-def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def trust_option(command: Command) -> Command:
     """Add ``--trust`` to a `TrustingCommand`; the word is ``no`` where it is not given."""
     return click.option(
         _WORD,

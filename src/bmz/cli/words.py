@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import click
 
 from bmz.base.lengths import lengths_by_axis
 from bmz.base.link import GAPS, link_ious
 from bmz.engine.request import SCALES
+
+if TYPE_CHECKING:
+    from bmz.engine.model_code import Permit
 
 NO_CHANNEL = -1
 
@@ -130,11 +133,37 @@ def link_options(command: Command) -> Command:
     return _LINK(_LINK_GAP(command))
 
 
-def link_words(words: dict[str, Any]) -> dict[str, Any]:
-    """Put what `link_options` parsed into the words of a request."""
-    if words["link_gap"] is not None and words["link"] is None:
+class Linking(TypedDict):
+    """How a request joins labels of planes and frames."""
+
+    link: Mapping[str, float]
+    link_gap: int
+
+
+def linking(link: Mapping[str, float] | None, link_gap: int | None) -> Linking:
+    """Give what `link_options` parsed as fields of a request."""
+    if link_gap is not None and link is None:
         raise click.UsageError("--link-gap says how --link joins labels: give --link, too.")
-    return {**words, "link": words["link"] or {}, "link_gap": words["link_gap"] or 0}
+    return {"link": link or {}, "link_gap": link_gap or 0}
+
+
+class ImageOptions(TypedDict):
+    """Options of ``check``, ``compare`` and ``run`` that are fields of a request as they stand."""
+
+    axes: str | None
+    channels: tuple[int, ...] | None
+    scale: float | Literal["auto"] | None
+    trust: Permit
+
+
+class LabelOptions(ImageOptions):
+    """The same of ``compare`` and ``run``."""
+
+    device: str
+    clip: float | None
+    recipe: str | None
+    tile: int | None
+    force: bool
 
 
 def as_path(word: str) -> Path:
