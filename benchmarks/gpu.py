@@ -30,9 +30,9 @@ from bmz.engine.attempts import Attempts
 from bmz.engine.precision import measure_trials
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.plan import Plan
-from bmz.plan.precision import choose_precision
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import plan_tiles
+from bmz.plan.weights_choice import choose_precision
 from bmz.predict.architecture import build_network
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, OutOfMemory, Precision, shapes_of
 from bmz.predict.cutting import Tensor, TileJob, stacked_tiles

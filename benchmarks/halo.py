@@ -15,9 +15,8 @@ import numpy as np
 from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.load import load_model
 from bmz.engine.networks import open_network
-from bmz.plan.axis_tiling import AxisTiling
 from bmz.plan.geometry import output_rules
-from bmz.plan.tiling import Tiling
+from bmz.plan.tiling import AxisTiling, Tiling
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
 from bmz.predict.tiles import predict_tiled

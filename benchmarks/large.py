@@ -29,7 +29,7 @@ from bmz.engine.job import make_ready
 from bmz.engine.prepare import prepare
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import tile_cuts
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 
 SQUARE = 256
 CHUNK = 1024

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from bmz.app.card import make_card
-from bmz.report.card_text import card_text
-from bmz.results.card import CardView
+from bmz.report.tested_text import card_text
+from bmz.results.test import CardView
 from bmz.zoo.locate import starter_names
 
 FOLDER = Path(__file__).parent / "measured"

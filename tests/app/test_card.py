@@ -10,7 +10,7 @@ import pytest
 
 from bmz.app.card import make_card
 from bmz.cli.main import status_of
-from bmz.report.card_text import card_text
+from bmz.report.tested_text import card_text
 from bmz.spec.read import read_model
 from bmz.testing.package import description, sha256_of, write_package
 from bmz.zoo.locate import starter_folder, starter_names

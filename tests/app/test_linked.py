@@ -26,8 +26,8 @@ from bmz.engine.request import RunRequest
 from bmz.engine.resume import files_of_mask
 from bmz.report import compare_page, compare_text
 from bmz.report.run_text import plan_lines, run_lines
+from bmz.results.compare import PairScore
 from bmz.results.run import ImageDone, ImagePlan, RunSummary
-from bmz.results.score import PairScore
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

@@ -23,7 +23,7 @@ from bmz.engine.pipeline import network_inputs
 from bmz.engine.precision import Network, decide_precision, measure_trials, precision_of
 from bmz.engine.request import RunRequest
 from bmz.engine.test_tensors import first_inputs
-from bmz.plan.precision import NOT_MEASURED, PrecisionChoice, Trial, choose_precision
+from bmz.plan.weights_choice import NOT_MEASURED, PrecisionChoice, Trial, choose_precision
 from bmz.predict import formats
 from bmz.predict.backend import CPU, Device, NetworkFailed, Precision, PrecisionUnsupported
 from bmz.results.run import ImagePlan

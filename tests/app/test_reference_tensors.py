@@ -23,7 +23,7 @@ from bmz.engine.load import load_model
 from bmz.engine.output_names import open_by_test
 from bmz.engine.precision import Network, decide_precision
 from bmz.engine.request import RunRequest
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 from bmz.predict import formats
 from bmz.predict.backend import Backend, Device, LoadRequest
 from bmz.predict.output_order import Named, output_order

@@ -18,10 +18,9 @@ from tests.app.small_models import ONNX, job_of, ready_of
 from bmz.base import files
 from bmz.engine.request import RunRequest
 from bmz.engine.scratch import PlaneFolder, scratch_folder, scratch_key
-from bmz.plan.axis_tiling import AxisTiling
 from bmz.plan.plan import Plan
-from bmz.plan.precision import PrecisionChoice
-from bmz.plan.tiling import Tiling
+from bmz.plan.tiling import AxisTiling, Tiling
+from bmz.plan.weights_choice import PrecisionChoice
 from bmz.process.blocks import Found
 
 REQUEST = RunRequest("net", (), Path("out"), settings={"a": "1", "b": "2"})

@@ -20,7 +20,7 @@ from bmz.engine.resized_labels import on_image
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.image.region import HeldImage
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 from bmz.process.blocks import Found
 from bmz.process.resize import resize_labels
 from bmz.write.tiff import write_raw

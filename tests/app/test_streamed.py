@@ -27,7 +27,7 @@ from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.image.read import read_image
 from bmz.image.region import open_image
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 from bmz.process import linking
 from bmz.process.blocks import BlockWork, Found, label_blocks
 from bmz.process.flow_error import flows_of_labels

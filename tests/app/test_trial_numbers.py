@@ -14,7 +14,7 @@ from bmz.engine import memory_probe as trial
 from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, in_parts, why_in_one_piece
 from bmz.engine.job import Job, Ready
 from bmz.engine.memory_probe import tile_inputs, try_two_tiles, with_fitting_tiles
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 from bmz.predict.backend import CPU, Device, OutOfMemory
 from bmz.predict.trial import TrialRun
 from bmz.testing.backend import FakeBackend, pointwise

@@ -16,7 +16,7 @@ from bmz.app.run import run
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.base.progress import Event, Note
 from bmz.engine.request import RunRequest
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 from bmz.process.maps import on_input_grid, one_map
 from bmz.process.recipe import Labelled, NoSettings, Recipe
 from bmz.process.recipes import RECIPES

@@ -378,7 +378,7 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
 def records() -> Seeds:
     from bmz.engine.replay import words_of
     from bmz.engine.request import RunRequest
-    from bmz.results.record import SCHEMA
+    from bmz.results.run import SCHEMA
 
     request = words_of(RunRequest("starter/nuclei", (), Path()))
     record = {

@@ -18,11 +18,10 @@ from bmz.plan.errors import (
 )
 from bmz.plan.geometry import SizesUnclear
 from bmz.plan.plan import sees_whole_image, tile_way, usual_batch, wide_side
-from bmz.plan.precision import PrecisionChoice, Trial, choose_precision
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tile_way import MIRRORED
 from bmz.plan.tiling import AxisRule, plan_tiles
-from bmz.plan.weights_choice import choose_weights
+from bmz.plan.weights_choice import PrecisionChoice, Trial, choose_precision, choose_weights
 from bmz.process.recipes import RECIPES
 from bmz.spec.model import AxisSpec, Fixed, Pad, Stepped
 

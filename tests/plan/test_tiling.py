@@ -12,11 +12,13 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bmz.plan.axis_tiling import AxisTiling, OffGrid, OutputRule
 from bmz.plan.tile_way import MIRRORED, Blend, HaloMargin, SplineBlend, TileWay
 from bmz.plan.tiling import (
     AxisRule,
+    AxisTiling,
     HaloTooWide,
+    OffGrid,
+    OutputRule,
     chosen_halos,
     default_side,
     largest_stride,

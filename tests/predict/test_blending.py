@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tile_way import Blend, TileWay
-from bmz.plan.tiling import AxisRule, Tiling, plan_tiles
+from bmz.plan.tiling import AxisRule, OutputRule, Tiling, plan_tiles
 from bmz.predict.cutting import Tensor
 from bmz.predict.mosaic import axis_shares
 from bmz.predict.tiles import predict_tiled

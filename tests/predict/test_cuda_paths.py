@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from bmz.base.arrays import AnyArray
-from bmz.plan.axis_tiling import OutputRule
-from bmz.plan.tiling import AxisRule, plan_tiles
+from bmz.plan.tiling import AxisRule, OutputRule, plan_tiles
 from bmz.predict import torch_network
 from bmz.predict.backend import (
     CPU,

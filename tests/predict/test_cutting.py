@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.plan.axis_tiling import AxisTiling
 from bmz.plan.tile_way import PadMode, TileWay
-from bmz.plan.tiling import AxisRule, Tiling, plan_tiles
+from bmz.plan.tiling import AxisRule, AxisTiling, Tiling, plan_tiles
 from bmz.predict.cutting import LazyTensor, Tensor, TileJob, cut, stacked_tiles
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Event, Note, Progress
-from bmz.plan.axis_tiling import OutputRule
-from bmz.plan.tiling import AxisRule, Tiling, plan_tiles
+from bmz.plan.tiling import AxisRule, OutputRule, Tiling, plan_tiles
 from bmz.predict.backend import TensorCountDiffers
 from bmz.predict.cutting import Tensor
 from bmz.predict.mosaic import NotTileable, OutputShapeDiffers

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from bmz.base.arrays import AnyArray
-from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.geometry import axis_rules, output_rules
-from bmz.plan.tiling import AxisRule, HaloTooWide
+from bmz.plan.tiling import AxisRule, HaloTooWide, OutputRule
 from bmz.predict.backend import LoadRequest
 from bmz.predict.cutting import Tensor
 from bmz.predict.onnx import open_onnx

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.plan.axis_tiling import OutputRule
-from bmz.plan.tiling import AxisRule, plan_tiles
+from bmz.plan.tiling import AxisRule, OutputRule, plan_tiles
 from bmz.predict.backend import Backend, LoadRequest
 from bmz.predict.cutting import Tensor
 from bmz.predict.formats import open_backend

@@ -11,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.plan.axis_tiling import OutputRule
 from bmz.plan.tile_way import MIRRORED, Blend, SplineBlend, TileWay
-from bmz.plan.tiling import AxisRule, plan_tiles
+from bmz.plan.tiling import AxisRule, OutputRule, plan_tiles
 from bmz.predict.cutting import Tensor, TileJob
 from bmz.predict.mosaic import OutputShapeDiffers, TileStore
 from bmz.predict.tiles import Tiles, fill, predict_tiled

@@ -11,21 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.errors import CouldNotTell
-from bmz.report.cache_text import (
+from bmz.report.fetch_text import (
     cache_json,
     cache_summary,
     cache_table,
     carried_json,
     carried_words,
+    fetch_json,
+    fetch_lines,
     removed_json,
     removed_words,
+    size_words,
     verify_json,
     verify_lines,
 )
-from bmz.report.fetch_text import fetch_json, fetch_lines, size_words
-from bmz.report.trust_text import added_words, code_words, trust_json, trust_table
-from bmz.report.trust_text import removed_words as distrusted_words
-from bmz.results.fetch import Fetched, FetchSummary, NotFetched
+from bmz.report.model_text import added_words, code_words, trust_json, trust_table
+from bmz.report.model_text import removed_words as distrusted_words
+from bmz.results.show import Fetched, FetchSummary, NotFetched
 from bmz.spec.code import CodeFile, ModelCode
 from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
 from bmz.zoo.fetch import FetchedFile

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bmz.report.doctor_text import doctor_json, doctor_rows
-from bmz.results.doctor import DoctorView, FormatView
+from bmz.results.show import DoctorView, FormatView
 
 
 def view(**confinement: str) -> DoctorView:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bmz.report.facts_text import facts_rows, facts_values
+from bmz.report.model_text import facts_rows, facts_values
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
 
 

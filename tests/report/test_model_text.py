@@ -18,13 +18,12 @@ from tests.report.made import NOTE, WARNING, model, tensor
 from bmz.base.errors import CouldNotTell
 from bmz.base.steps import Step
 from bmz.plan.recipe_choice import RecipeChoice
-from bmz.report.card_text import card_text
 from bmz.report.html import COLOURS, findings_html, model_html, result_html
 from bmz.report.model_text import model_json, model_rows
 from bmz.report.steps_text import step_words
-from bmz.results.card import CardView, ObjectSizes, Speed
+from bmz.report.tested_text import card_text
 from bmz.results.show import ModelView, ToolReport, WeightsView
-from bmz.results.test import ModelCheck, ModelTested
+from bmz.results.test import CardView, ModelCheck, ModelTested, ObjectSizes, Speed
 from bmz.spec.model import AnySize, AxisSpec, Citation, Fixed, LikeAxis, ModelSpec
 
 FLOWS = RecipeChoice("flows", "tags", "map")

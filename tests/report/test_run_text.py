@@ -18,8 +18,8 @@ from bmz.base.version import versions
 from bmz.check.finding import DoesNotFit, Finding
 from bmz.image.content import content_sha256
 from bmz.image.info import ImageInfo
-from bmz.plan.blocks import Blocks
 from bmz.plan.estimate import Estimate
+from bmz.plan.plan import Blocks
 from bmz.report.run_text import (
     finding_lines,
     finding_notes,
@@ -29,8 +29,7 @@ from bmz.report.run_text import (
     run_lines,
 )
 from bmz.results.documents import RanRecord, RecipeRecord
-from bmz.results.record import run_record, with_result
-from bmz.results.run import ImageDone, ImageFailed, RunSummary
+from bmz.results.run import ImageDone, ImageFailed, RunSummary, run_record, with_result
 
 LABELS, RECORD = Path("o/a.labels.tif"), Path("o/a.run.json")
 FAILED = ImageFailed(Path("d/c.tif"), EMPTY)

@@ -17,27 +17,39 @@ from bmz.process.consensus import Plausibility
 from bmz.process.mask_errors import MaskError
 from bmz.process.matching import Matching
 from bmz.report import tested_text
-from bmz.report.cache_text import cache_json, carried_json, removed_json, verify_json
 from bmz.report.check_text import check_json
 from bmz.report.compare_text import as_json
 from bmz.report.doctor_text import doctor_json
-from bmz.report.fetch_text import fetch_json
+from bmz.report.fetch_text import cache_json, carried_json, fetch_json, removed_json, verify_json
 from bmz.report.fit_text import fit_json
-from bmz.report.model_text import model_json
+from bmz.report.model_text import model_json, trust_json
 from bmz.report.run_text import plan_json, run_json
 from bmz.report.schemas import DOCUMENTS, file_of, schema_of, schemas_page
 from bmz.report.score_text import score_json
 from bmz.report.search_text import search_json
-from bmz.report.trust_text import trust_json
-from bmz.results.compare import Comparison, ImageCompared, ResultQuality, SettingResult
-from bmz.results.doctor import DoctorView, FormatView
+from bmz.results.compare import (
+    Comparison,
+    ImageCompared,
+    MaskPair,
+    PairFailed,
+    PairScore,
+    ResultQuality,
+    ScoreSummary,
+    SettingResult,
+)
 from bmz.results.documents import ComparedModel
-from bmz.results.fetch import Fetched, FetchSummary, NotFetched
-from bmz.results.fit import FitView, ModelFit
 from bmz.results.run import ImageFailed, RunSummary
-from bmz.results.score import MaskPair, PairFailed, PairScore, ScoreSummary
-from bmz.results.search import Card, SearchHit, SearchView
-from bmz.results.show import ModelView, ToolReport, WeightsView
+from bmz.results.search import Card, FitView, ModelFit, SearchHit, SearchView
+from bmz.results.show import (
+    DoctorView,
+    Fetched,
+    FetchSummary,
+    FormatView,
+    ModelView,
+    NotFetched,
+    ToolReport,
+    WeightsView,
+)
 from bmz.results.test import CheckChange, ModelCheck, ModelTested
 from bmz.spec.model import Citation
 from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed

@@ -19,7 +19,7 @@ from bmz.report.score_text import (
     score_lines,
     score_table,
 )
-from bmz.results.score import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
+from bmz.results.compare import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
 
 # tp 3, fp 1, fn 0 with a mean IoU of 0.8; then tp 1, fp 0, fn 5 with 0.6
 MANY = Matching(3, 1, 0, 0.75, 1.0, 6 / 7, 0.75, 2 * 2.4 / 7, 0.8)

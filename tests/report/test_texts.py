@@ -20,9 +20,9 @@ from bmz.report.doctor_text import doctor_rows
 from bmz.report.run_text import plan_json, plan_lines
 from bmz.report.schemas import schema_of
 from bmz.report.score_text import score_json
-from bmz.results.doctor import DoctorView, FormatView
+from bmz.results.compare import MaskPair, PairFailed, PairScore, ScoreSummary
 from bmz.results.run import ImageFailed, ImagePlan
-from bmz.results.score import MaskPair, PairFailed, PairScore, ScoreSummary
+from bmz.results.show import DoctorView, FormatView
 from bmz.results.test import ModelCheck, ModelTested
 
 PAIR = MaskPair("a", Path("found/a.tif"), Path("truth/a.tif"))

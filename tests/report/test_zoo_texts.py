@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 
 from bmz.base.errors import CouldNotTell, WrongUsage
-from bmz.report.cache_text import cache_summary, cache_table, carried_words, verify_lines
-from bmz.report.fetch_text import ahead_words, fetch_json, fetch_lines, size_words
+from bmz.report.fetch_text import (
+    ahead_words,
+    cache_summary,
+    cache_table,
+    carried_words,
+    fetch_json,
+    fetch_lines,
+    size_words,
+    verify_lines,
+)
 from bmz.report.search_text import search_json, search_summary, search_table
-from bmz.results.fetch import Fetched, FetchSummary, NotFetched
 from bmz.results.search import Card, SearchHit, SearchView
+from bmz.results.show import Fetched, FetchSummary, NotFetched
 from bmz.zoo.cache import CachedPackage, Carried, FileState
 from bmz.zoo.fetch import FetchedFile
 

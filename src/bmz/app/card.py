@@ -24,8 +24,7 @@ from bmz.engine.test_tensors import OwnTensors, given_inputs, read_test_tensors
 from bmz.engine.trust import permit_for
 from bmz.predict.backend import Backend
 from bmz.predict.devices import resolve_device
-from bmz.results.card import CardView, ObjectSizes, Speed
-from bmz.results.test import ModelTested
+from bmz.results.test import CardView, ModelTested, ObjectSizes, Speed
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.settings import settings_from_environment
 

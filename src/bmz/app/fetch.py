@@ -11,7 +11,7 @@ from bmz.engine.load import announce, environment_files, find_model, tensor_file
 from bmz.plan.errors import WeightsUnusable
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped, choose_weights
 from bmz.predict.frameworks import usable_formats
-from bmz.results.fetch import Fetched, FetchSummary, NotFetched
+from bmz.results.show import Fetched, FetchSummary, NotFetched
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.fetch import WantedFile, fetch_files
 from bmz.zoo.settings import ZooSettings

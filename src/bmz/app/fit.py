@@ -25,8 +25,7 @@ from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.sample import read_sample
 from bmz.predict.frameworks import usable_formats
-from bmz.results.fit import SHOWN, FitView, ModelFit
-from bmz.results.search import Card
+from bmz.results.search import SHOWN, Card, FitView, ModelFit
 from bmz.spec.facts import TASKS
 from bmz.spec.model import ModelSpec
 from bmz.zoo.fetch import fetch_files

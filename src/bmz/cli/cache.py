@@ -27,7 +27,7 @@ def list_packages(*, manifests: bool, as_json: bool) -> None:
     """List the models in the cache and the room they take."""
     from bmz.app.cache import list_cache  # here, so that --help stays quick
     from bmz.cli.output import print_table, say
-    from bmz.report.cache_text import (
+    from bmz.report.fetch_text import (
         HEADINGS,
         cache_json,
         cache_notes,
@@ -56,7 +56,7 @@ def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> 
     """
     from bmz.app.cache import verify as verify_files
     from bmz.cli.output import say
-    from bmz.report.cache_text import verify_json, verify_lines
+    from bmz.report.fetch_text import verify_json, verify_lines
 
     states = verify_files(models)
     if as_json:
@@ -71,7 +71,7 @@ def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> 
 def remove(*, models: tuple[str, ...], as_json: bool) -> None:
     """Remove models from the cache."""
     from bmz.app.cache import remove as remove_models
-    from bmz.report.cache_text import removed_json, removed_words
+    from bmz.report.fetch_text import removed_json, removed_words
 
     removed = remove_models(models)
     click.echo(removed_json(removed) if as_json else removed_words(removed))
@@ -92,7 +92,7 @@ def path() -> None:
 def export_models(*, archive: str, models: tuple[str, ...], as_json: bool) -> None:
     """Write models and the list of models into one archive."""
     from bmz.app.cache import export
-    from bmz.report.cache_text import carried_json, carried_words
+    from bmz.report.fetch_text import carried_json, carried_words
 
     carried = export(as_path(archive), models)
     click.echo(carried_json(carried) if as_json else carried_words("exported", carried))
@@ -107,7 +107,7 @@ def import_models(*, archive: str, as_json: bool) -> None:
     Every hash is verified first.
     """
     from bmz.app.cache import import_
-    from bmz.report.cache_text import carried_json, carried_words
+    from bmz.report.fetch_text import carried_json, carried_words
 
     carried = import_(as_path(archive))
     click.echo(carried_json(carried) if as_json else carried_words("imported", carried))

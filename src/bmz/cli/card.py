@@ -37,7 +37,7 @@ def card(model: str, output: str | None, device: str, trust: Permit) -> None:
     from bmz.app.card import make_card  # here, so that --help never loads NumPy
     from bmz.base.files import whole_file
     from bmz.cli.progress import progress_bars
-    from bmz.report.card_text import card_text
+    from bmz.report.tested_text import card_text
 
     with progress_bars() as listener:
         text = card_text(make_card(model, device=device, trust=trust, listener=listener))

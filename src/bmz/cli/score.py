@@ -56,7 +56,7 @@ def score(
     from bmz.cli.output import print_table, say
     from bmz.cli.progress import progress_bars
     from bmz.report import score_text
-    from bmz.results.score import IOUS
+    from bmz.results.compare import IOUS
 
     with progress_bars() as listener:
         thresholds = ious or IOUS

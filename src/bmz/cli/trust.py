@@ -24,7 +24,7 @@ def add_model(*, model: str) -> None:
     """Let MODEL run its own code from now on, shut in."""
     from bmz.cli.progress import progress_bars
     from bmz.engine.trust import add  # here, so that --help stays quick
-    from bmz.report.trust_text import added_words
+    from bmz.report.model_text import added_words
 
     with progress_bars() as listener:
         entries = add(model, listener)
@@ -36,7 +36,7 @@ def add_model(*, model: str) -> None:
 def remove_model(*, word: str) -> None:
     """Trust the code of MODEL no longer."""
     from bmz.engine.trust import remove
-    from bmz.report.trust_text import removed_words
+    from bmz.report.model_text import removed_words
 
     say([("answer", line) for line in removed_words(remove(word))])
 
@@ -47,7 +47,7 @@ def list_models(*, as_json: bool) -> None:
     """List the code that is trusted."""
     from bmz.cli.output import print_table
     from bmz.engine.trust import listed
-    from bmz.report.trust_text import HEADINGS, trust_json, trust_table
+    from bmz.report.model_text import HEADINGS, trust_json, trust_table
 
     entries = listed()
     if as_json:

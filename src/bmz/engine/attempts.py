@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from bmz.base.progress import Listener, Note
-from bmz.plan.plan import Plan
-from bmz.plan.smaller import with_smaller_tiles
+from bmz.plan.plan import Plan, with_smaller_tiles
 from bmz.predict.tiles import TileTooLarge
 from bmz.spec.model import ModelSpec
 

@@ -11,7 +11,7 @@ from bmz.engine.model_code import Permit
 from bmz.engine.networks import open_network
 from bmz.engine.precision import precision_of
 from bmz.engine.reference import open_reference
-from bmz.plan.precision import PrecisionChoice
+from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.backend import Backend, Device
 from bmz.spec.model import ModelSpec, Weights
 

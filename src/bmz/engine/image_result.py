@@ -25,8 +25,7 @@ from bmz.image.region import ImageSource
 from bmz.plan.plan import Plan
 from bmz.process.joined import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, stacked
-from bmz.results.record import with_result
-from bmz.results.run import ImageDone
+from bmz.results.run import ImageDone, with_result
 from bmz.write.outputs import OUTPUT_KINDS
 from bmz.write.record import write_record
 

@@ -13,7 +13,7 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.boxes import Box, boxes
 from bmz.base.link import Link
 from bmz.engine.label_stack import Labels, LabelStack
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 from bmz.process.blocks import Found
 from bmz.process.joined import joined_scores, measured_together
 from bmz.process.linking import link_labels

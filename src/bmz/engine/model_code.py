@@ -22,7 +22,7 @@ class NeedsTrust(CouldNotTell):
     """The model runs code of its own, which nobody has allowed."""
 
     def __init__(self, model: ModelSpec, code: ModelCode, word: str = "") -> None:
-        from bmz.report.trust_text import code_words  # here: to open a network takes few libraries
+        from bmz.report.model_text import code_words  # here: to open a network takes few libraries
 
         others = [w.format for w in model.weights if model_code(w) is None]
         instead = f"; weights without code: --weights {others[0]}" if others else ""

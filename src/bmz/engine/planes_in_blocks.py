@@ -32,8 +32,8 @@ from bmz.engine.scratch import PlaneFolder
 from bmz.engine.tile_runner import TileRunner, output_number
 from bmz.image.region import OpenImage
 from bmz.image.sample import read_sample
-from bmz.plan.axis_tiling import AxisTiling, OutputRule
 from bmz.plan.plan import Plan
+from bmz.plan.tiling import AxisTiling, OutputRule
 from bmz.predict.mosaic import StoredTiles
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks

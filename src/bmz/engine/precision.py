@@ -19,7 +19,7 @@ from bmz.engine.networks import open_network
 from bmz.engine.pipeline import network_inputs
 from bmz.engine.request import PrecisionWord
 from bmz.engine.test_tensors import first_inputs, labels_of_first
-from bmz.plan.precision import (
+from bmz.plan.weights_choice import (
     FLOAT32,
     LEAST_IOU,
     NOT_MEASURED,

@@ -13,7 +13,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import IMAGE_AXES, SPACE
 from bmz.base.boxes import boxes
 from bmz.image.region import OpenImage
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 from bmz.predict.cutting import LazyTensor
 from bmz.process.adapt import cast_within_range, from_layout, take_channels, to_layout
 from bmz.process.ops import Op

@@ -14,7 +14,7 @@ from bmz.base.axes import in_image_order
 from bmz.base.boxes import boxes
 from bmz.base.files import reserve, whole_file
 from bmz.engine.prepared_image import StoredMap
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 
 
 def keep_raw(maps: StoredMap, file: Path, blocks: Blocks) -> None:

@@ -13,7 +13,7 @@ from bmz.base.files import is_there
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
 from bmz.image.content import content_sha256
-from bmz.results.record import SCHEMA
+from bmz.results.run import SCHEMA
 
 if TYPE_CHECKING:
     from bmz.results.documents import RequestRecord

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 from bmz.write.outputs import default_kinds
 
 SCALES = (1e-3, 1e3)

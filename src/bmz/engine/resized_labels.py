@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from bmz.base.boxes import Box, boxes
 from bmz.engine.label_stack import Labels
-from bmz.plan.blocks import Blocks
+from bmz.plan.plan import Blocks
 from bmz.process.blocks import Found
 from bmz.process.relabel import closed_up
 from bmz.process.resize import resized_labels_part

@@ -12,8 +12,7 @@ from bmz.base.files import claimed, is_left_by_dead
 from bmz.engine.job import Job
 from bmz.engine.replay import words_of
 from bmz.image.content import content_sha256
-from bmz.results.record import SCHEMA
-from bmz.results.run import ImageDone
+from bmz.results.run import SCHEMA, ImageDone
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, ending_of
 from bmz.write.record import as_json
 

@@ -35,8 +35,7 @@ from bmz.predict.backend import Backend
 from bmz.process.finite import StageCounts
 from bmz.process.seam_score import seam_score
 from bmz.report.run_text import finding_notes
-from bmz.results.record import run_record
-from bmz.results.run import ImageDone, ImageFailed
+from bmz.results.run import ImageDone, ImageFailed, run_record
 from bmz.write.names import OutputClaimed, refuse_existing
 
 if TYPE_CHECKING:

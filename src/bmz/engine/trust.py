@@ -10,7 +10,7 @@ from bmz.base.errors import AnswerIsNo
 from bmz.base.progress import Listener, nobody
 from bmz.engine.load import fetch_code, find_model
 from bmz.engine.model_code import NeedsTrust, Permit, model_code
-from bmz.report.trust_text import code_words
+from bmz.report.model_text import code_words
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 from bmz.zoo.trust import Trusted, add_trust, read_trust, remove_trust

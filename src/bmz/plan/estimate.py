@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from bmz.plan.geometry import axis_rules
-from bmz.plan.plan import Plan, wide_side
-from bmz.plan.smaller import with_smaller_tiles
+from bmz.plan.plan import Plan, wide_side, with_smaller_tiles
 from bmz.plan.tiling import plan_tiles
 from bmz.spec.model import ModelSpec
 

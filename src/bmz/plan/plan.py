@@ -1,4 +1,4 @@
-"""The plan of a run: all that is decided before the network is started, frozen and printable."""
+"""The plan of a run: all that is decided before the network is started."""
 
 from __future__ import annotations
 
@@ -10,17 +10,40 @@ from typing import TYPE_CHECKING, Any
 from bmz.base.link import NO_LINK, Link
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.plan.axis_tiling import OutputRule
-from bmz.plan.blocks import Blocks
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
-from bmz.plan.precision import FLOAT32, PrecisionChoice
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tile_way import MIRRORED, TileWay
-from bmz.plan.tiling import Tiling, plan_tiles
+from bmz.plan.tiling import HaloTooWide, OutputRule, Tiling, plan_tiles
+from bmz.plan.weights_choice import FLOAT32, PrecisionChoice
 from bmz.spec.model import Fixed, ModelSpec, Weights
 
 if TYPE_CHECKING:
     from bmz.plan.record import PlanRecord
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How an image is cut for its statistics and its labels, where it is run in parts.
+
+    Parameters
+    ----------
+    side_px : of a block of a plane along y and x
+    overlap_px : how far a block sees beyond its edge; grows where objects are larger
+    stack_px : pixels of a block of a stack, which holds all planes, as far as its sides allow
+    least_side_px : side of a block of a stack of however many planes
+    memory_bytes : an image that would need more in one piece is run in parts; None for no limit
+    """
+
+    side_px: int = 2048
+    overlap_px: int = 128
+    stack_px: int = 4 * 2048**2
+    least_side_px: int = 256
+    memory_bytes: int | None = None
+
+    def side_for(self, planes: int) -> int:
+        """Give the side along y and x of the blocks of a stack of so many planes, px."""
+        return min(self.side_px, max(self.least_side_px, int((self.stack_px / planes) ** 0.5)))
+
 
 GLOBAL_SIDE = 1536
 """Largest tile (px) of a 2-D network that is said to see the whole image."""
@@ -298,3 +321,31 @@ def _channels_of_inputs(case: FitCase) -> tuple[tuple[int, ...], ...]:
 def _batch_is_fixed(model: ModelSpec) -> bool:
     axes = [tensor.axis("b") for tensor in model.required_inputs]
     return any(axis is None or isinstance(axis.size, Fixed) for axis in axes)
+
+
+def with_smaller_tiles(plan: Plan, model: ModelSpec) -> Plan | None:
+    """Halve the sides of the tiles, as far as sizes and halos allow, and run them one by one.
+
+    Parameters
+    ----------
+    plan : whose tiles are too large
+    model : says which sizes are legal
+
+    Returns
+    -------
+    Plan or None
+        None where the tiles are the smallest already, or an output is about the whole image.
+    """
+    tile = plan.tiling.tile
+    if any(axis not in rule.axes for rule in plan.outputs for axis in tile):
+        return None
+    half = {axis: size // 2 for axis, size in tile.items()}
+    rules = axis_rules(model, side=half)
+    sides = {rule.axis: max(half[rule.axis], rule.least_tile) for rule in rules}
+    try:
+        tiling = plan_tiles(plan.shape, rules, side=sides, way=plan.tiling.way)
+    except HaloTooWide:
+        return None
+    if prod(tiling.tile.values()) >= prod(tile.values()):
+        return None
+    return replace(plan, tiling=tiling, batch=1)

@@ -1,8 +1,9 @@
-"""Choose the weights to run: code-free formats first, of those that can run here."""
+"""Which weights are run, and in which precision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bmz.base.errors import WrongUsage
 from bmz.plan.errors import WeightsUnusable
@@ -66,4 +67,73 @@ def choose_weights(model: ModelSpec, usable: Mapping[str, str], wanted: str | No
         model.id,
         f"it ships {shown}",
         hint=f"this version runs {', '.join(usable)}; convert the weights, or take another model",
+    )
+
+
+LEAST_F1 = 0.99
+LEAST_IOU = 0.9
+LEAST_GAIN = 1.1
+"""A gain of less than a tenth in time is not worth numbers that differ from those of float32."""
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """In which precision a network computes, and why.
+
+    Parameters
+    ----------
+    name : such as ``bfloat16``; ``auto`` where it is measured when the network is first run
+    why : empty where nothing was weighed
+    """
+
+    name: str
+    why: str
+
+
+FLOAT32 = PrecisionChoice("float32", "")
+NOT_MEASURED = PrecisionChoice("auto", "measured when the network is first run on this device")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How one precision did on the model's own test input.
+
+    Parameters
+    ----------
+    precision : such as ``float16``
+    took_s : the shortest of a few runs
+    f1 : share of objects that agree with those of float32 to an IoU of `LEAST_IOU`
+    """
+
+    precision: str
+    took_s: float
+    f1: float
+
+
+def choose_precision(trials: Sequence[Trial]) -> PrecisionChoice:
+    """Choose the fastest precision whose labels agree with those of float32.
+
+    Parameters
+    ----------
+    trials : that of float32 first; none where there was nothing to compare by
+
+    Examples
+    --------
+    >>> whole, half = Trial("float32", 0.2, 1), Trial("bfloat16", 0.1, 0.995)
+    >>> choose_precision([whole, half]).name
+    'bfloat16'
+    >>> choose_precision([whole, Trial("bfloat16", 0.1, 0.98)]).name
+    'float32'
+    """
+    if not trials:
+        return PrecisionChoice("float32", "the test input shows nothing to compare others by")
+    whole, *others = trials
+    agreeing = (trial for trial in others if trial.f1 >= LEAST_F1)
+    best = min(agreeing, key=lambda trial: trial.took_s, default=whole)
+    chosen = best if whole.took_s >= LEAST_GAIN * best.took_s else whole
+    words = [
+        f"{t.precision} {whole.took_s / t.took_s:.1f} x as fast, F1 {t.f1:.3f}" for t in others
+    ]
+    return PrecisionChoice(
+        chosen.precision, f"against float32 on the test input: {'; '.join(words) or 'no other ran'}"
     )

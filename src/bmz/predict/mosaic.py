@@ -17,8 +17,7 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.boxes import Box
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
-from bmz.plan.axis_tiling import AxisTiling, Kept, OutputRule
-from bmz.plan.tiling import Tiling
+from bmz.plan.tiling import AxisTiling, Kept, OutputRule, Tiling
 from bmz.predict.backend import checked_count
 from bmz.predict.cutting import TileJob
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
-from bmz.plan.axis_tiling import AxisTiling, OutputRule
-from bmz.plan.tiling import AxisRule, Tiling, largest_stride, plan_tiles
+from bmz.plan.tiling import AxisRule, AxisTiling, OutputRule, Tiling, largest_stride, plan_tiles
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor, cut
 from bmz.predict.tiles import predict_tiled

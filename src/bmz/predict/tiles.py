@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.plan.axis_tiling import OutputRule
-from bmz.plan.tiling import Tiling
+from bmz.plan.tiling import OutputRule, Tiling
 from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping
 from bmz.predict.cutting import LazyTensor, Tensor, TileJob, stacked_tiles
 from bmz.predict.mosaic import Assembly, Mosaic, Places

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bmz.report.model_text import Row
 from bmz.report.text import document_text
-from bmz.results.doctor import DoctorView, FormatView
+from bmz.results.show import DoctorView, FormatView
 
 if TYPE_CHECKING:
     from bmz.results.documents import DoctorDocument

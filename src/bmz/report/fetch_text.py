@@ -1,15 +1,23 @@
-"""What was fetched, in words and as JSON."""
+"""What is printed of downloads and of the cache."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bmz.report.text import Line, document_text, failure_of
-from bmz.results.fetch import Fetched, FetchSummary, NotFetched
+from bmz.results.show import Fetched, FetchSummary, NotFetched
+from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
 
 if TYPE_CHECKING:
-    from bmz.results.documents import FetchDocument, FetchedModel
+    from bmz.results.documents import (
+        CacheArchiveDocument,
+        CacheDocument,
+        CacheRemoveDocument,
+        CacheVerifyDocument,
+        FetchDocument,
+        FetchedModel,
+    )
 
 
 def size_words(size: int | None) -> str:
@@ -91,3 +99,106 @@ def _values(outcome: Fetched | NotFetched) -> FetchedModel:
         "files": outcome.files,
         "error": None,
     }
+
+
+HEADINGS = ("model", "version", "sha256", "files", "size", "place")
+_SHOWN = 12  # letters of a sha256 that tell packages apart
+
+
+def cache_table(packages: Sequence[CachedPackage]) -> list[tuple[str, ...]]:
+    """Give a line of cells for each package, under the headings `HEADINGS`."""
+    return [
+        (
+            package.id,
+            package.version,
+            package.sha256[:_SHOWN],
+            str(package.files),
+            size_words(package.bytes),
+            f"layer {package.folder}" if package.read_only else "cache",
+        )
+        for package in packages
+    ]
+
+
+def cache_summary(packages: Sequence[CachedPackage]) -> str:
+    """Say in one line how much there is."""
+    return f"{_counted(packages)}, {size_words(sum(package.bytes for package in packages))}"
+
+
+def _counted(packages: Sequence[object]) -> str:
+    return f"{len(packages)} model{'s' * (len(packages) != 1)}"
+
+
+def cache_json(packages: Sequence[CachedPackage]) -> str:
+    """Give all of it as one document."""
+    document: CacheDocument = {"schema": "bmz.cache/1", "packages": packages}
+    return document_text(document)
+
+
+def verify_lines(states: Sequence[FileState]) -> list[Line]:
+    """Name every damaged file, then count; one whose sha256 nobody stated is neither."""
+    damaged = [state for state in states if state.status == "damaged"]
+    lines = [
+        ("error", f"{s.name} of {s.package} is damaged: {s.why or _hashes(s)}") for s in damaged
+    ]
+    if damaged:
+        lines.append(("hint", "bmz fetch loads it again; bmz cache remove takes it away"))
+    whole = sum(state.status == "whole" for state in states)
+    unknown = len(states) - len(damaged) - whole
+    untold = f"; of {unknown} no sha256 was stated" if unknown else ""
+    return [*lines, ("answer", f"{whole} of {len(states)} files are whole{untold}")]
+
+
+def _hashes(state: FileState) -> str:
+    return f"wanted sha256 {state.wanted}, found {state.found}"
+
+
+def cache_notes(packages: Sequence[CachedPackage]) -> list[Line]:
+    """Name the packages of which nobody knows any more where they came from."""
+    told = "the note on where it came from cannot be read; bmz fetch MODEL writes it anew"
+    return [("note", f"{p.sha256[:_SHOWN]}: {told}") for p in packages if p.note_damaged]
+
+
+def verify_json(states: Sequence[FileState]) -> str:
+    """Give all of it as one document."""
+    document: CacheVerifyDocument = {"schema": "bmz.cache-verify/1", "files": states}
+    return document_text(document)
+
+
+def removed_words(removed: Removed) -> str:
+    """Say what was removed."""
+    names = ", ".join(package.id for package in removed.packages)
+    return f"removed {_counted(removed.packages)} ({names}), {size_words(removed.bytes)}"
+
+
+def removed_json(removed: Removed) -> str:
+    """Give all of it as one document."""
+    document: CacheRemoveDocument = {
+        "schema": "bmz.cache-remove/1",
+        "packages": removed.packages,
+        "bytes": removed.bytes,
+    }
+    return document_text(document)
+
+
+def carried_words(done: str, carried: Carried) -> str:
+    """Say what an archive holds.
+
+    Parameters
+    ----------
+    done : ``exported`` or ``imported``
+    """
+    size = f"{files_words(carried.files)}, {size_words(carried.bytes)}"
+    return f"{done} {_counted(carried.packages)}, {size}: {carried.archive}"
+
+
+def carried_json(carried: Carried) -> str:
+    """Give all of it as one document."""
+    document: CacheArchiveDocument = {
+        "schema": "bmz.cache-archive/1",
+        "archive": str(carried.archive),
+        "packages": carried.packages,
+        "files": carried.files,
+        "bytes": carried.bytes,
+    }
+    return document_text(document)

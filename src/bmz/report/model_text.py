@@ -1,22 +1,71 @@
-"""A model in words and as JSON: what it is, what goes in, what comes out, what it needs."""
+"""What is printed of a model, its facts, and the trust in its code."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from bmz.base.errors import BmzError
 from bmz.plan.recipe_choice import RecipeChoice
-from bmz.report.facts_text import facts_rows, facts_values
+from bmz.report.fetch_text import size_words
 from bmz.report.steps_text import step_words
 from bmz.report.text import document_text
 from bmz.results.show import ModelView, WeightsView
-from bmz.spec.facts import dims_of, task_of
-from bmz.spec.model import AxisSpec, TensorSpec
-from bmz.spec.pixels import model_pixel_um
+from bmz.spec.code import CodeFile, ModelCode
+from bmz.spec.facts import Fact, Facts, dims_of, facts_of, task_of
+from bmz.spec.model import AxisSpec, ModelSpec, TensorSpec
+from bmz.spec.pixels import known_diameter_px, known_pixel_size, model_pixel_um
+from bmz.zoo.trust import Trusted
 
 if TYPE_CHECKING:
-    from bmz.results.documents import ShowDocument, ShownRecipe, Tensor
+    from bmz.results.documents import ShowDocument, ShownRecipe, Tensor, TrustDocument
+
+
+MOST = 4
+"""So many channels are named one by one."""
+
+
+def facts_rows(model: ModelSpec) -> Iterator[tuple[str, str]]:
+    """Yield headings and texts: pixel size and objects, what images show, what the maps mean."""
+    yield "pixels", _pixels(model)
+    facts = _facts(model)
+    if facts.polarity is not None:
+        yield "objects", f"{facts.polarity.value} beside what surrounds them{_by(facts.polarity)}"
+    if facts.channels is not None:
+        yield "images", f"{_listed(facts.channels.value)}{_by(facts.channels)}"
+    if facts.output_channels is not None:
+        yield "maps", f"{_listed(facts.output_channels.value)}{_by(facts.output_channels)}"
+
+
+def facts_values(model: ModelSpec) -> dict[str, Any]:
+    """Give every curated fact with its value and source; those that are not known are left out."""
+    return {name: told for name, told in asdict(_facts(model)).items() if told is not None}
+
+
+def _facts(model: ModelSpec) -> Facts:
+    found = facts_of(model.alias) if model.alias else None
+    return found or Facts()
+
+
+def _pixels(model: ModelSpec) -> str:
+    size = known_pixel_size(model)
+    if size.um:
+        words = ", ".join(f"{axis} {um:.4g} um" for axis, um in size.um.items())
+        return f"{words}; {size.source}" if size.source else words
+    diameter = known_diameter_px(model)
+    if diameter is None:
+        return "no pixel size declared"
+    return f"no pixel size declared; made for objects of about {diameter.value:g} px{_by(diameter)}"
+
+
+def _by(fact: Fact[Any]) -> str:
+    return f"; {fact.source}" if fact.source else ""
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = names if len(names) <= MOST else (*names[:2], "...", names[-1])
+    return ", ".join(shown)
 
 
 Row = tuple[str, str]
@@ -162,3 +211,67 @@ def _tensor_values(tensor: TensorSpec) -> Tensor:
         "steps": [{"name": s.name, "kwargs": s.kwargs} for s in tensor.steps],
         "optional": tensor.optional,
     }
+
+
+HEADINGS = ("model", "weights", "sha256 of the code", "since", "code")
+_SHOWN = 12  # letters of a sha256 that tell codes apart
+_IMPORTS = 8  # names that are told; a longer list hides what matters
+
+
+def code_words(code: ModelCode) -> str:
+    """Say in one sentence what would be run.
+
+    Examples
+    --------
+    >>> code = ModelCode("pytorch_state_dict", "UNet of net.py builds the network",
+    ...     (CodeFile("net.py", "ab" * 32, 1200, ("torch", "os")),), "cd" * 32)
+    >>> code_words(code)
+    'UNet of net.py builds the network (net.py, 1.2 kB, sha256 abababababab, imports torch, os)'
+    """
+    files = "; ".join(_file_words(file) for file in code.files)
+    return f"{code.what} ({files})" if files else code.what
+
+
+def _file_words(file: CodeFile) -> str:
+    parts = [file.name]
+    if file.size_bytes is not None:
+        parts.append(size_words(file.size_bytes))
+    if file.sha256:
+        parts.append(f"sha256 {file.sha256[:_SHOWN]}")
+    if file.imports:
+        more = len(file.imports) - _IMPORTS
+        shown = ", ".join(file.imports[:_IMPORTS])
+        parts.append(f"imports {shown}" + (f" and {more} more" if more > 0 else ""))
+    return ", ".join(parts)
+
+
+def trust_table(entries: Sequence[Trusted]) -> list[tuple[str, ...]]:
+    """Give a line of cells for each entry, under the headings `HEADINGS`."""
+    return [
+        (entry.model, entry.weights_format, entry.sha256[:_SHOWN], entry.added, entry.what)
+        for entry in entries
+    ]
+
+
+def trust_json(entries: Sequence[Trusted]) -> str:
+    """Give the entries as one document."""
+    document: TrustDocument = {"schema": "bmz.trust/1", "trusted": entries}
+    return document_text(document)
+
+
+def added_words(entries: Sequence[Trusted]) -> list[str]:
+    """Say what is trusted from now on."""
+    return [
+        f"{entry.model} may run its code from now on, confined: {entry.what} "
+        f"[{entry.weights_format}, sha256 {entry.sha256[:_SHOWN]}]"
+        for entry in entries
+    ]
+
+
+def removed_words(entries: Sequence[Trusted]) -> list[str]:
+    """Say what is no longer trusted."""
+    return [
+        f"{entry.model} may no longer run its code "
+        f"[{entry.weights_format}, sha256 {entry.sha256[:_SHOWN]}]"
+        for entry in entries
+    ]

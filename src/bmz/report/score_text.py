@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bmz.process.mask_errors import Kind, MaskError
 from bmz.process.matching import Matching
 from bmz.report.text import Line, document_text
-from bmz.results.score import PairFailed, PairScore, ScoreSummary
+from bmz.results.compare import PairFailed, PairScore, ScoreSummary
 
 if TYPE_CHECKING:
     from bmz.results.documents import Agreement, MeanAgreement, ScoreDocument, ScoredPair

@@ -18,9 +18,8 @@ from bmz.plan.record import PlanRecord
 from bmz.process.consensus import Plausibility
 from bmz.process.mask_errors import MaskError
 from bmz.process.matching import Matching
-from bmz.results.doctor import FormatView
 from bmz.results.search import Status
-from bmz.results.show import ToolReport, WeightsView
+from bmz.results.show import FormatView, ToolReport, WeightsView
 from bmz.results.test import ModelCheck
 from bmz.spec.model import Citation
 from bmz.zoo.cache import FileState

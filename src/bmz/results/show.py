@@ -1,12 +1,14 @@
-"""What there is to show of one model."""
+"""What is to be shown of a model, of downloads and of the installation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bmz.base.errors import BmzError
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.spec.model import ModelSpec
+from bmz.zoo.fetch import FetchedFile
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,96 @@ class ModelView:
     defects: tuple[str, ...] = ()
     reports: tuple[ToolReport, ...] | None = ()
     code_unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A model that lies in the cache with what was asked for.
+
+    Parameters
+    ----------
+    model : the name by which it was asked for
+    folder : where its files lie
+    weights : the formats whose files are there
+    files : what became of each
+    """
+
+    model: str
+    folder: str
+    weights: tuple[str, ...]
+    files: tuple[FetchedFile, ...]
+
+
+@dataclass(frozen=True)
+class NotFetched:
+    """Why a model could not be fetched whole."""
+
+    model: str
+    error: BmzError
+
+
+@dataclass(frozen=True)
+class FetchSummary:
+    """The fate of every model, in the order of the call."""
+
+    outcomes: tuple[Fetched | NotFetched, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """Say 0 when all are there, the common status when all failed alike, else 1."""
+        failed = {o.error.exit_status for o in self.outcomes if isinstance(o, NotFetched)}
+        if not failed:
+            return 0
+        some = any(isinstance(outcome, Fetched) for outcome in self.outcomes)
+        return failed.pop() if not some and len(failed) == 1 else 1
+
+
+@dataclass(frozen=True)
+class FormatView:
+    """One weights format.
+
+    Parameters
+    ----------
+    format : as in model descriptions
+    framework : what runs it
+    version : of the framework; None where it is not installed
+    devices : that it sees
+    trouble : what is wrong; empty where nothing is
+    install : the line that installs the framework
+    """
+
+    format: str
+    framework: str
+    version: str | None
+    devices: tuple[str, ...]
+    trouble: str
+    install: str
+
+
+@dataclass(frozen=True)
+class DoctorView:
+    """What ``bmz doctor`` tells.
+
+    Parameters
+    ----------
+    versions : of bmz, Python and libraries
+    system : the platform
+    cpus, memory_bytes : what the process may use, and what there is; None where unknown
+    cache, cache_bytes : the cache folder and what lies in it
+    confinement : means to shut the code of models in -> empty text, or why it is lacking
+    """
+
+    versions: Mapping[str, str]
+    system: str
+    cpus: int
+    memory_bytes: int | None
+    cache: str
+    cache_bytes: int
+    formats: Sequence[FormatView]
+    starters: Sequence[str]
+    confinement: Mapping[str, str]
+
+    @property
+    def runs_something(self) -> bool:
+        """Say whether any weights format can run."""
+        return any(entry.devices and not entry.trouble for entry in self.formats)

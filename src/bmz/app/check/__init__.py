@@ -18,7 +18,7 @@ from bmz.engine.model_check import model_findings
 from bmz.engine.plates import with_fields
 from bmz.engine.request import RunRequest
 from bmz.engine.scale import read_spread
-from bmz.results.check import CheckSummary, ImageChecked
+from bmz.results.search import CheckSummary, ImageChecked
 from bmz.zoo.settings import settings_from_environment
 
 MOST_LOOKED_AT = 32

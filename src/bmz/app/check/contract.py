@@ -19,8 +19,8 @@ from bmz.engine.image_header import with_pixel_size
 from bmz.engine.request import RunRequest
 from bmz.engine.scale import read_spread
 from bmz.image.inspect import inspect_image
-from bmz.results.check import CheckSummary, ImageChecked
 from bmz.results.run import ImageDone
+from bmz.results.search import CheckSummary, ImageChecked
 
 DIAMETER = "equivalent_diameter_px"
 

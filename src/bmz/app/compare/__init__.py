@@ -28,8 +28,7 @@ from bmz.predict.backend import Backend
 from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between
 from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
-from bmz.results.compare import Comparison, ImageCompared, ResultQuality, SettingResult
-from bmz.results.score import IOUS
+from bmz.results.compare import IOUS, Comparison, ImageCompared, ResultQuality, SettingResult
 
 if TYPE_CHECKING:
     from bmz.results.documents import ComparedModel

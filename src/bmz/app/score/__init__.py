@@ -13,7 +13,7 @@ from bmz.base.progress import Listener, Progress, nobody
 from bmz.image.zarr_folder import is_node
 from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
-from bmz.results.score import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
+from bmz.results.compare import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
 from bmz.write.outputs import OUTPUT_KINDS
 
 _ENDING = re.compile(

@@ -9,7 +9,7 @@ from bmz.engine.load import find_model, weights_files
 from bmz.engine.model_code import code_unknown, model_code
 from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
 from bmz.predict.frameworks import usable_formats
-from bmz.report.trust_text import code_words
+from bmz.report.model_text import code_words
 from bmz.results.show import ModelView, WeightsView
 from bmz.spec.model import ModelSpec, Weights
 from bmz.spec.translate import defects_of
