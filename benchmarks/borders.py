@@ -98,7 +98,7 @@ def main(shared: Path) -> None:
         backend = open_network(model, weights)
         halo = max(axis.halo or 0 for tensor in model.outputs for axis in tensor.axes) or 48
         for path in images:
-            image = np.squeeze(read_image(inspect_image(shared / "data" / path)).values)
+            image = np.squeeze(read_image(inspect_image(shared / "data" / path)).array)
             found = differences(model, backend, image, halo)
             print(f"{folder:<16}{path:<24}{halo:>5}", *(f"{value:>10.4f}" for value in found))
 

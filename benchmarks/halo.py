@@ -65,7 +65,7 @@ def main(shared: Path) -> None:
     from bmz.image.read import read_image
 
     path = shared / "data" / "isbi2012" / "images" / "00.png"
-    image = read_image(inspect_image(path)).values.astype(np.float32)[:SIDE_PX, :SIDE_PX]
+    image = read_image(inspect_image(path)).array.astype(np.float32)[:SIDE_PX, :SIDE_PX]
     for name in MODELS:
         folder, weights_format = name.split("/")
         model = load_model(str(shared / "models" / folder))

@@ -33,12 +33,12 @@ def planes(path: Path) -> Iterator[tuple[str, Plane]]:
     """Yield name and pixels of each channel, the middle one of a stack; empty ones are left out."""
     image = read_image(inspect_image(path, axes=AXES.get(path.name)))
     for axis in "tz":
-        if axis in image.dims:
-            image = image.isel({axis: image.sizes[axis] // 2})
+        if axis in image.axes:
+            image = image.part({axis: image.sizes[axis] // 2})
     for channel in range(image.sizes.get("c", 1)):
-        plane = image.isel(c=channel) if "c" in image.dims else image
-        if plane.values.min() < plane.values.max():
-            yield f"{path.parent.name}/{path.stem}/{channel}", plane.values
+        plane = image.part({"c": channel}) if "c" in image.axes else image
+        if plane.array.min() < plane.array.max():
+            yield f"{path.parent.name}/{path.stem}/{channel}", plane.array
 
 
 def images(shared: Path, name: str, *, split: str) -> list[Path]:
@@ -58,7 +58,7 @@ def true_diameter(path: Path) -> float | None:
         path.with_name(path.name.replace("img2d", "mask2d")),
     } - {path}
     for mask in (candidate for candidate in beside if candidate.exists()):
-        areas = np.bincount(read_image(inspect_image(mask)).values.astype(int).ravel())[1:]
+        areas = np.bincount(read_image(inspect_image(mask)).array.astype(int).ravel())[1:]
         return float(2 * np.sqrt(np.median(areas[areas > 0]) / np.pi))
     return None
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-import xarray as xr
 from tests.app.small_models import job_of, ready_of
 
 import bmz
@@ -21,6 +20,7 @@ from bmz.base.arrays import AnyArray
 from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.pipeline import PlaneResult
 from bmz.engine.request import RunRequest
+from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage
 from bmz.report import compare_page, compare_text
 from bmz.report.run_text import run_lines
@@ -141,13 +141,13 @@ def test_classes_have_the_same_number_in_every_plane() -> None:
     ready = ready_of(job, (2, 16, 16), "zyx")
     plane = np.full((16, 16), 2, np.int32)
     plane[:8] = 1
-    image = HeldImage(ready.case.image, xr.DataArray(np.zeros((2, 16, 16)), dims=("z", "y", "x")))
+    image = HeldImage(ready.case.image, Pixels(np.zeros((2, 16, 16)), ("z", "y", "x")))
     result = PlaneResult(np.zeros((1, 16, 16), np.float32), ready.plan, plane)
     both = [[PlaneOutput.of(replace(result, classes=some))] * 2 for some in (False, True)]
 
     objects, classes = (
-        ImageResult.of(outputs, image, ready.plan, "yx").labels_array() for outputs in both
+        ImageResult.of(outputs, image, ready.plan, "yx").whole_labels().array for outputs in both
     )
 
-    assert np.unique(objects.values).tolist() == [1, 2, 3, 4]
-    assert np.array_equal(classes.values, np.stack([plane] * 2))
+    assert np.unique(objects).tolist() == [1, 2, 3, 4]
+    assert np.array_equal(classes, np.stack([plane] * 2))

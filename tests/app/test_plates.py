@@ -131,7 +131,7 @@ def test_zarr_labels_make_up_a_plate(memory: float, model: str, tmp_path: Path) 
         one.within for one in plate_fields(plate) or ()
     ]
     labels = read_image(inspect_image(made / "A/2/1"))
-    assert int(labels.max()) == summary.done[3].objects
+    assert int(labels.array.max()) == summary.done[3].objects
     assert summary.done[3].record["files"]["labels"] == "../../../p.labels.ome.zarr/A/2/1"
 
 

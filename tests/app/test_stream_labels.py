@@ -186,5 +186,5 @@ def test_the_picture_shows_the_fullest_plane_shrunk_by_a_whole_factor(
     last = xr.DataArray(pixels, dims=list(axes)).isel({a: -1 for a in axes if a in "tz"})
     wanted = last.coarsen(y=step, x=step, boundary="pad").mean()
     np.testing.assert_allclose(shown, wanted, rtol=1e-6)
-    assert shown.dims == last.dims
+    assert shown.axes == last.dims
     np.testing.assert_array_equal(drawn, full[::step, ::step])

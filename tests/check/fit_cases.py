@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import Axed
 from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, Size, Stepped, TensorSpec
 
 SIXTEENS = Stepped(16, 16)
@@ -46,8 +46,8 @@ def image(axes: str = "yx", shape: tuple[int, ...] = (64, 64), **more: Any) -> I
     return ImageInfo(Path("a.tif"), axes, shape, np.dtype(more.pop("dtype", "float32")), **more)
 
 
-def pixels(info: ImageInfo, values: Any = None) -> Axed:
+def pixels(info: ImageInfo, values: Any = None) -> Pixels:
     if values is None:
         values = np.random.default_rng(0).random(info.shape) * 200
     array = np.broadcast_to(np.asarray(values), info.shape).astype(info.dtype)
-    return Axed(array, tuple(info.axes))
+    return Pixels(array, tuple(info.axes))

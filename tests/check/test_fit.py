@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from tests.check.fit_cases import image, model, pixels
 
-from bmz.base.arrays import Axed
 from bmz.check.fit import check_header, check_pixels
 from bmz.check.fit_case import FitCase
+from bmz.image.pixels import Pixels
 from bmz.spec.model import Fixed, Size, Stepped
 
 
-def codes(case: FitCase, pixels: Axed | None = None) -> dict[str, str]:
+def codes(case: FitCase, pixels: Pixels | None = None) -> dict[str, str]:
     header = check_header(case)
     report = header.report if pixels is None else check_pixels(header, pixels)
     return {finding.code: finding.severity for finding in report.findings}

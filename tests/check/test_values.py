@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.check.fit_cases import image, model, network, pixels, tensor
 
-from bmz.base.arrays import AnyArray, Axed
+from bmz.base.arrays import AnyArray
 from bmz.check.finding import Finding
 from bmz.check.fit import check_header, check_pixels, check_values
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
 from bmz.check.value_summary import ValueSummary
 from bmz.check.values import cast_findings, dtype_findings, range_findings
+from bmz.image.pixels import Pixels
 from bmz.spec.model import ModelSpec
 
 
@@ -30,14 +31,14 @@ def of_range(
 ) -> list[Finding]:
     axes = "cyx"[-array.ndim :]
     info = image(axes, array.shape, dtype=array.dtype)
-    summary = ValueSummary(Axed(array, tuple(axes)))
+    summary = ValueSummary(Pixels(array, tuple(axes)))
     return list(range_findings(FitCase(of or model(), info, channels), summary))
 
 
 def of_dtype(array: AnyArray, wanted: str) -> list[Finding]:
     case = FitCase(model(dtype=wanted), image(dtype=array.dtype))
     of_header = list(cast_findings(case))
-    return of_header + list(dtype_findings(case, ValueSummary(Axed(array, ("y", "x")))))
+    return of_header + list(dtype_findings(case, ValueSummary(Pixels(array, ("y", "x")))))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_the_same_dtype_is_no_cast_and_each_input_is_asked_by_itself() -> None:
     inputs = tensor(dtype="uint16"), tensor(name="mask", dtype="uint8"), tensor(name="wide")
     array = np.stack([plane(0, 300, dtype="uint16")] * 3)
     case = FitCase(network(*inputs), image("cyx", array.shape, dtype="uint16"))
-    summary = ValueSummary(Axed(array, ("c", "y", "x")))
+    summary = ValueSummary(Pixels(array, ("c", "y", "x")))
 
     header = [(f.code, f.where) for f in cast_findings(case)]
     values = [(f.code, f.where) for f in dtype_findings(case, summary)]
@@ -204,7 +205,7 @@ def test_empty_and_flat_channels_are_told_in_the_order_of_the_image() -> None:
 def test_channels_are_found_on_whatever_axis_the_file_has_them() -> None:
     array = np.stack([plane(0, 99), plane(5)], axis=-1)
 
-    ranges = ValueSummary(Axed(array, ("y", "x", "c"))).channels
+    ranges = ValueSummary(Pixels(array, ("y", "x", "c"))).channels
 
     assert [(one.least, one.most) for one in ranges] == [(0, 99), (5, 5)]
 
@@ -212,7 +213,7 @@ def test_channels_are_found_on_whatever_axis_the_file_has_them() -> None:
 def test_the_range_of_a_channel_is_its_extremes_and_the_percentiles_1_and_99_9() -> None:
     array = np.random.default_rng(0).permutation(1001).reshape(7, 143) - 500
 
-    (found,) = ValueSummary(Axed(array, ("y", "x"))).channels
+    (found,) = ValueSummary(Pixels(array, ("y", "x"))).channels
 
     assert (found.least, found.most) == (-500, 500)
     assert (found.low, found.high) == pytest.approx((-490, 499))
@@ -220,7 +221,7 @@ def test_the_range_of_a_channel_is_its_extremes_and_the_percentiles_1_and_99_9()
 
 def test_some_channels_of_a_summary_are_cut_out_once_and_all_of_them_never() -> None:
     array = np.stack([plane(0, 9), plane(5), plane(7, 8)], axis=1)
-    summary = ValueSummary(Axed(array, ("y", "c", "x")))
+    summary = ValueSummary(Pixels(array, ("y", "c", "x")))
 
     some = summary.of((0, 2))
 
@@ -290,7 +291,7 @@ def test_a_channel_without_any_number_is_no_reason_to_stop() -> None:
     assert [finding.message for finding in report.errors] == [
         "4096 of 8192 pixels are NaN or infinite"
     ]
-    assert np.isnan(ValueSummary(Axed(array, ("c", "y", "x"))).channels[1].least)
+    assert np.isnan(ValueSummary(Pixels(array, ("c", "y", "x"))).channels[1].least)
 
 
 def test_a_model_that_is_fed_with_zeros_only_is_asked_for_no_values() -> None:
@@ -379,7 +380,7 @@ def test_the_summary_of_values_counts_and_bounds_those_that_are_numbers(
     array: Any = np.array(values, np.float32).reshape(1, -1)
     numbers = [value for value in values if value == value]  # noqa: PLR0124  (NaN is not itself)
 
-    summary = ValueSummary(Axed(array, ("y", "x")))
+    summary = ValueSummary(Pixels(array, ("y", "x")))
 
     assert summary.size == len(values)
     assert summary.nonfinite == sum(abs(v) == np.inf or v != v for v in values)  # noqa: PLR0124

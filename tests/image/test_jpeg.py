@@ -35,13 +35,13 @@ def test_a_photograph_and_a_grey_picture_are_told_apart(
     path = saved(tmp_path / "a.jpg", mode=mode, progressive=progressive)
 
     info = inspect_image(path)
-    image = read_image(info).transpose(*axes)
+    image = read_image(info).transposed(axes)
 
     assert (info.axes, info.shape[:2], info.dtype) == (axes, (24, 40), np.dtype("uint8"))
     assert info.colour == (mode == "RGB")
     assert info.remarks == (LOSSY,)
     with Image.open(path) as picture:
-        assert np.abs(image.astype(int) - np.asarray(picture).astype(int)).max() <= 1
+        assert np.abs(image.array.astype(int) - np.asarray(picture).astype(int)).max() <= 1
 
 
 def test_exif_orientation_is_remarked_upon_and_not_applied(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 from tests.image.microscope_files import write_lif, write_nd2
-from tests.image.regions import read_region
+from tests.image.regions import assert_same, read_region
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
@@ -141,7 +140,7 @@ def test_a_scene_is_told_in_our_words(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (first.pixel_um, first.pixel_from) == ({"z": 2.0, "y": 0.5, "x": 0.25}, "bioio")
     assert first.channel_names == ("DAPI", "GFP")
     assert (second.shape, second.series, second.series_count) == ((2, 3, 9, 24), 1, 2)
-    assert np.array_equal(read_image(second).transpose(*"czyx"), PIXELS[0, :, :, :9])
+    assert np.array_equal(read_image(second).transposed("czyx"), PIXELS[0, :, :, :9])
     with pytest.raises(SeriesOutOfRange):
         inspect_image(path, series=2)
 
@@ -156,7 +155,7 @@ def test_only_the_planes_of_a_region_are_computed(
     region = read_region(info, box)
 
     assert image.computed == [(1, 1, 2, 6, 24)]
-    xr.testing.assert_identical(region, read_image(info).isel(box))
+    assert_same(region, read_image(info).part(box))
 
 
 def test_a_single_plane_has_two_axes_and_no_length_of_z(
@@ -234,8 +233,8 @@ def test_a_real_czi_is_told_and_read_whole_and_by_region(czi_file: Path) -> None
     assert (info.axes, info.shape, info.series_count) == ("czyx", (2, 3, 20, 24), 1)
     assert info.pixel_um == pytest.approx({"z": 2.0, "y": 0.5, "x": 0.25})
     assert info.channel_names == ("DAPI", "GFP")
-    assert np.array_equal(image.transpose(*"czyx"), PIXELS[0])
-    xr.testing.assert_identical(region, image.isel(box))
+    assert np.array_equal(image.transposed("czyx"), PIXELS[0])
+    assert_same(region, image.part(box))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -251,8 +250,8 @@ def test_a_real_lif_is_told_and_read_whole_and_by_region(tmp_path: Path) -> None
     assert (info.axes, info.shape, info.series_count) == ("czyx", (2, 3, 20, 24), 1)
     assert info.pixel_um == pytest.approx({"z": 2.0, "y": 0.5, "x": 0.25})
     assert info.channel_names == ("Green", "Red")
-    assert np.array_equal(image.transpose(*"czyx"), pixels)
-    xr.testing.assert_identical(region, image.isel(box))
+    assert np.array_equal(image.transposed("czyx"), pixels)
+    assert_same(region, image.part(box))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -267,8 +266,8 @@ def test_a_real_nd2_is_told_and_read_whole_and_by_region(tmp_path: Path) -> None
     assert (info.axes, info.shape, info.series_count) == ("czyx", (2, 3, 20, 24), 1)
     assert info.pixel_um == pytest.approx({"z": 2.0, "y": 0.25, "x": 0.25})
     assert info.channel_names == ("DAPI", "GFP")
-    assert np.array_equal(image.transpose(*"czyx"), PIXELS[0])
-    xr.testing.assert_identical(region, image.isel(box))
+    assert np.array_equal(image.transposed("czyx"), PIXELS[0])
+    assert_same(region, image.part(box))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -98,8 +98,8 @@ def test_an_image_tells_axes_lengths_and_channels(tmp_path: Path, version: str, 
     assert (info.axes, info.shape, info.dtype) == ("czyx", PIXELS.shape, np.dtype("uint16"))
     assert info.pixel_um == {"z": 2.0, "y": 0.5, "x": 0.25}
     assert (info.pixel_from, info.channel_names) == ("OME-Zarr", ("DAPI", "GFP"))
-    assert image.dims == ("c", "z", "y", "x")
-    assert np.array_equal(image.transpose(*"czyx"), PIXELS)
+    assert image.axes == ("c", "z", "y", "x")
+    assert np.array_equal(image.transposed("czyx"), PIXELS)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -111,7 +111,7 @@ def test_a_folder_of_one_resolution_is_this_resolution(tmp_path: Path, version: 
     assert (info.axes, info.shape) == ("czyx", (2, 3, 10, 12))
     assert info.pixel_um == {"z": 2.0, "y": 1.0, "x": 0.5}
     assert info.channel_names == ("DAPI", "GFP")
-    assert np.array_equal(read_image(info).transpose(*"czyx"), PIXELS[..., ::2, ::2])
+    assert np.array_equal(read_image(info).transposed("czyx"), PIXELS[..., ::2, ::2])
     with pytest.raises(SeriesOutOfRange):
         inspect_image(path / "1", series=1)
 
@@ -169,8 +169,8 @@ def test_images_as_bioformats2raw_lays_them_are_series(
 
     first = int((listed or ["0"])[0])
     assert [info.series_count for info in infos] == [2, 2]
-    assert np.array_equal(read_image(infos[0]).transpose(*"czyx"), PIXELS + np.uint16(first))
-    assert np.array_equal(read_image(infos[1]).transpose(*"czyx"), PIXELS + np.uint16(1 - first))
+    assert np.array_equal(read_image(infos[0]).transposed("czyx"), PIXELS + np.uint16(first))
+    assert np.array_equal(read_image(infos[1]).transposed("czyx"), PIXELS + np.uint16(1 - first))
 
 
 def test_axes_of_one_entry_are_left_out_as_those_of_tiff_are(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_labels_without_an_object_need_no_chunk(tmp_path: Path) -> None:
     path = with_labels(tmp_path / "a.zarr", "0.5") / "labels" / "nuclei"
     shutil.rmtree(path / "0" / "c")
 
-    assert not read_image(inspect_image(path)).any()
+    assert not read_image(inspect_image(path)).array.any()
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_greys_of_a_few_bits_are_spread_over_eight(
     info = inspect_image(path)
 
     assert (info.axes, info.shape, info.dtype) == ("yx", (1, len(values)), np.dtype("uint8"))
-    assert read_image(info).values.tolist() == [values]
+    assert read_image(info).array.tolist() == [values]
 
 
 @pytest.mark.parametrize("kind", [GREY, GREY_ALPHA])
@@ -70,7 +70,7 @@ def test_sixteen_bits_of_grey_are_kept_with_and_without_a_constant_alpha(
     info = inspect_image(path)
 
     assert (info.axes, info.dtype) == ("yx", np.dtype("uint16"))
-    assert read_image(info).values.tolist() == [[0x0102, 0xFFFE]]
+    assert read_image(info).array.tolist() == [[0x0102, 0xFFFE]]
 
 
 @pytest.mark.parametrize("colour", [[1, 2, 3], [1, 2, 2], [2, 1, 2], [2, 2, 1]])
@@ -83,7 +83,7 @@ def test_a_palette_of_colours_gives_the_colours_and_not_their_numbers(
     info = inspect_image(path)
 
     assert (info.axes, info.shape, info.colour) == ("yxc", (2, 1, 3), True)
-    assert read_image(info).transpose("y", "x", "c").values.tolist() == [[colour], [[9, 9, 9]]]
+    assert read_image(info).transposed("yxc").array.tolist() == [[colour], [[9, 9, 9]]]
 
 
 def test_a_palette_of_greys_with_alpha_that_is_the_same_everywhere_is_grey(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_palette_of_greys_with_alpha_that_is_the_same_everywhere_is_grey(tmp_p
     info = inspect_image(path)
 
     assert (info.axes, info.colour) == ("yx", False)
-    assert read_image(info).values.tolist() == [[10, 200]]
+    assert read_image(info).array.tolist() == [[10, 200]]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_chunks_after_the_end_mark_are_nobodys_business(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", header(1, 1, 8, GREY), rows(b"\x05"))
     path.write_bytes(path.read_bytes() + b"\0\0\xff\xff1234")
 
-    assert read_image(inspect_image(path)).values.tolist() == [[5]]
+    assert read_image(inspect_image(path)).array.tolist() == [[5]]
 
 
 def test_without_an_end_mark_the_file_is_cut_short_and_its_length_told(tmp_path: Path) -> None:

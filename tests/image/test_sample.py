@@ -37,12 +37,12 @@ def test_a_sample_keeps_every_channel_and_the_pixels_as_they_are(stack: Path) ->
     info = inspect_image(stack)
     tiles, (height, width) = choose_tiles({"t": 1, **info.sizes}, 1000)
 
-    array, axes = read_sample(info, 1000)
+    sample = read_sample(info, 1000)
 
-    assert axes == ("tile", "c", "y", "x")
-    assert array.dtype == np.uint16
-    assert array.shape == (len(tiles), 2, height, width)
-    for found, tile in zip(array, tiles, strict=True):
+    assert sample.axes == ("tile", "c", "y", "x")
+    assert sample.dtype == np.uint16
+    assert sample.shape == (len(tiles), 2, height, width)
+    for found, tile in zip(sample.array, tiles, strict=True):
         there = STACK[tile.z, :, tile.y : tile.y + height, tile.x : tile.x + width]
         assert np.array_equal(found, there)
 

@@ -211,7 +211,7 @@ def test_images_that_are_not_listed_are_those_numbered_from_0(
     info = inspect_image(path, series=1)
 
     assert info.series_count == 2  # 3 does not follow 1
-    assert np.array_equal(read_image(info).transpose(*"czyx"), PIXELS + np.uint16(1))
+    assert np.array_equal(read_image(info).transposed("czyx"), PIXELS + np.uint16(1))
 
 
 @pytest.mark.parametrize("name", ["/etc", "../b.zarr", "0/../../b.zarr"])

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
-from bmz.image.grid import with_lengths
 from bmz.image.inspect import inspect_image
+from bmz.image.pixels import Pixels
 from bmz.image.read import read_image
 from bmz.process.measure import measure_objects
 from bmz.testing.strategies import label_masks
@@ -19,8 +18,8 @@ from bmz.testing.strategies import label_masks
 PLANE_ONLY = {"axis_major_length_px", "eccentricity", "solidity", "orientation_rad"}
 
 
-def array(pixels: AnyArray, axes: str, **um: float) -> xr.DataArray:
-    return with_lengths(xr.DataArray(pixels, dims=tuple(axes)), um)
+def array(pixels: AnyArray, axes: str, **um: float) -> Pixels:
+    return Pixels(pixels, tuple(axes), um)
 
 
 def rectangle(*shape: int) -> AnyArray:
@@ -76,9 +75,7 @@ def test_stacks_have_volumes_and_leave_out_what_planes_alone_have() -> None:
 
 def test_each_channel_is_measured_under_its_name() -> None:
     image = np.stack([np.full((10, 12), 2.0), np.full((10, 12), 5.0)])
-    named = with_lengths(
-        xr.DataArray(image, dims=("c", "y", "x")), {}, channel_names=("DAPI 405", "GFP")
-    )
+    named = Pixels(image, ("c", "y", "x"), channel_names=("DAPI 405", "GFP"))
 
     table = measure_objects(array(rectangle(10, 12), "yx"), named)
     plain = measure_objects(array(rectangle(10, 12), "yx"), array(image, "cyx"))

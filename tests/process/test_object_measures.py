@@ -16,7 +16,7 @@ from skimage.measure import label, regionprops_table
 from tests.process.ideal_maps import cells
 
 from bmz.base.arrays import AnyArray, LabelArray
-from bmz.image.grid import named, with_lengths
+from bmz.image.pixels import Pixels
 from bmz.process.measure import measure_objects
 from bmz.process.object_hulls import convex_areas
 from bmz.process.object_pixels import ObjectPixels
@@ -50,7 +50,7 @@ def compared(labels: LabelArray, image: AnyArray) -> None:
     wanted = dict.fromkeys(["orientation", *(name.split("-")[0] for name in NAMES)])
     theirs = regionprops_table(labels, image.astype(np.float64), properties=tuple(wanted))
 
-    ours = measure_objects(named(labels, "yx"), named(image, "yx"))
+    ours = measure_objects(Pixels(labels, ("y", "x")), Pixels(image, ("y", "x")))
 
     # a turn by 180 degrees is none, and what is round has no direction
     longer = theirs["axis_major_length"] > theirs["axis_minor_length"] * (1 + 1e-6)
@@ -89,7 +89,7 @@ def test_lengths_in_um_are_those_of_scikit_image() -> None:
     names = ("axis_major_length", "axis_minor_length")
     theirs = regionprops_table(labels, properties=names, spacing=(0.5, 0.2))
 
-    ours = measure_objects(with_lengths(named(labels, "yx"), um), named(labels, "yx"))
+    ours = measure_objects(Pixels(labels, ("y", "x"), um), Pixels(labels, ("y", "x")))
 
     for name in names:
         np.testing.assert_allclose(ours[f"{name}_um"], theirs[name], rtol=1e-9)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 from tests.report.made import EMPTY, NOT_UTF8, NOTE, WARNING
 
+from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility
 from bmz.process.mask_errors import MaskError
 from bmz.process.matching import Matching
@@ -32,7 +32,7 @@ from bmz.report.compare_text import (
 )
 from bmz.results.compare import Comparison, ImageCompared, ResultQuality, SettingResult
 
-LABELS = xr.DataArray(np.array([[1, 1, 0, 0], [1, 1, 0, 2]], np.uint8), dims=("y", "x"))
+LABELS = Pixels(np.array([[1, 1, 0, 0], [1, 1, 0, 2]], np.uint8), ("y", "x"))
 TABLE = {
     "label": np.array([1, 2]),
     "centroid_y_px": np.array([0.5, 1.0]),
@@ -50,7 +50,7 @@ FAILED = SettingResult("n", {}, "bmz run n", error=EMPTY, findings=(NOTE, WARNIN
 
 
 def compared(*results: SettingResult, name: str = "d/a.tif", **changes: Any) -> ImageCompared:
-    pixels = xr.DataArray(np.arange(8, dtype=np.float32).reshape(2, 4), dims=("y", "x"))
+    pixels = Pixels(np.arange(8, dtype=np.float32).reshape(2, 4), ("y", "x"))
     return replace(ImageCompared(Path(name), pixels, None, results), **changes)
 
 
@@ -133,7 +133,7 @@ def test_without_the_truth_what_is_not_known_is_an_empty_cell() -> None:
 
 
 def test_with_the_truth_the_first_is_the_nearest_to_it() -> None:
-    assert why_first(compared(replace(MADE, quality=KNOWN), truth=LABELS.values)) == (
+    assert why_first(compared(replace(MADE, quality=KNOWN), truth=LABELS.array)) == (
         "the nearest to the truth, F1 0.500 at IoU 0.5 and mean AP 0.167"
     )
 
@@ -202,7 +202,7 @@ def test_csv_quotes_what_would_break_it_and_leaves_unknown_cells_empty() -> None
 
 
 def test_a_result_that_failed_is_in_the_document_with_its_next_step() -> None:
-    known = compared(truth=LABELS.values)
+    known = compared(truth=LABELS.array)
 
     document = json.loads(as_json(comparison(compared(FAILED), known)))
 
@@ -295,7 +295,9 @@ def test_with_lengths_in_um_the_page_leaves_out_those_in_px() -> None:
 
 def test_an_object_that_no_other_result_has_is_the_first_to_look_at() -> None:
     alone = {name: column[:1] for name, column in TABLE.items()}
-    other = replace(MADE, labels=LABELS.where(LABELS == 1, 0).astype(np.uint8), table=alone)
+    other = replace(
+        MADE, labels=replace(LABELS, array=(LABELS.array == 1).astype(np.uint8)), table=alone
+    )
 
     first, second = data_of(page(comparison(compared(MADE, other))))["images"][0]["results"]
 
@@ -307,7 +309,7 @@ def test_an_object_that_no_other_result_has_is_the_first_to_look_at() -> None:
 
 
 def test_errors_against_the_truth_are_places_in_the_page() -> None:
-    image = compared(replace(MADE, quality=KNOWN), truth=LABELS.values)
+    image = compared(replace(MADE, quality=KNOWN), truth=LABELS.array)
 
     (told,) = data_of(page(comparison(image)))["images"]
 

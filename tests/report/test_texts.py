@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from bmz.base.errors import CouldNotTell
+from bmz.image.pixels import Pixels
 from bmz.plan.estimate import Estimate
 from bmz.process.matching import Matching
 from bmz.report import compare_page, tested_text
@@ -151,7 +151,7 @@ def test_skipped_checks_are_skipped_tests_of_junit() -> None:
 def test_a_photograph_keeps_its_colours_in_the_page_of_a_comparison() -> None:
     pixels = np.zeros((4, 5, 3), np.uint8)
     pixels[..., 0] = 200
-    photo = xr.DataArray(pixels, dims=("y", "x", "c"), attrs={"colour": True})
+    photo = Pixels(pixels, ("y", "x", "c"), colour=True)
 
     channels = compare_page._channels(photo, (4, 5))
 

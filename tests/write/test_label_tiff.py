@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.image.grid import pixel_um_of, with_lengths
 from bmz.image.inspect import inspect_image
+from bmz.image.pixels import Pixels
 from bmz.image.read import read_image
 from bmz.write.tiff import LabelsRefused, write_labels
 
@@ -19,8 +18,8 @@ AXES = st.sampled_from(["yx", "zyx", "tyx", "tzyx"])
 LENGTH = st.floats(1e-4, 1e4, allow_subnormal=False)
 
 
-def labelled(pixels: AnyArray, axes: str, **um: float) -> xr.DataArray:
-    return with_lengths(xr.DataArray(pixels, dims=tuple(axes)), um)
+def labelled(pixels: AnyArray, axes: str, **um: float) -> Pixels:
+    return Pixels(pixels, tuple(axes), um)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
@@ -48,7 +47,7 @@ def test_labels_come_back_with_numbers_axes_and_pixel_size(
     assert info.dtype == np.min_scalar_type(most)
     assert np.array_equal(back, pixels)
     assert dict(info.pixel_um) == pytest.approx({a: n for a, n in um.items() if a in axes})
-    assert pixel_um_of(back) == pytest.approx(pixel_um_of(labels))
+    assert back.pixel_um == pytest.approx(labels.pixel_um)
 
 
 def test_labels_are_ome_deflated_and_in_our_order(tmp_path: Path) -> None:
@@ -100,7 +99,7 @@ def test_labels_that_would_change_are_refused(tmp_path: Path, pixels: AnyArray, 
 
 def test_labels_of_a_large_plane_have_smaller_copies(tmp_path: Path) -> None:
     numbers = np.arange(2100 * 300).reshape(2100, 300) % 999
-    labels = xr.DataArray(numbers, dims=("y", "x"), coords={"y": np.arange(2100) * 0.5})
+    labels = Pixels(numbers, ("y", "x"), {"y": 0.5})
 
     write_labels(tmp_path / "a.tif", labels)
 

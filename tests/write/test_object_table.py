@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 
 from bmz.base.arrays import AnyArray
+from bmz.image.pixels import Pixels
 from bmz.process.measure import measure_objects
 from bmz.write import table as table_module
 from bmz.write.table import write_objects
@@ -36,7 +36,7 @@ def test_a_table_comes_back_cell_by_cell(tmp_path: Path) -> None:
 
 
 def test_without_objects_the_heading_stands_alone(tmp_path: Path) -> None:
-    nothing = xr.DataArray(np.zeros((4, 5), np.uint8), dims=("y", "x"))
+    nothing = Pixels(np.zeros((4, 5), np.uint8), ("y", "x"))
 
     write_objects(tmp_path / "a.csv", [measure_objects(nothing, nothing)])
 

@@ -82,7 +82,7 @@ def test_an_empty_mask_is_a_whole_store(tmp_path: Path) -> None:
     folder = written(tmp_path / "a.ome.zarr", np.zeros((9, 8), np.int64), "yx", {})
 
     yaozarrs.validate_zarr_store(str(folder))
-    assert read_image(inspect_image(folder)).max() == 0
+    assert read_image(inspect_image(folder)).array.max() == 0
 
 
 @pytest.mark.parametrize("memory_gb", [1e3, 0.0])
@@ -104,5 +104,5 @@ def test_a_run_writes_them_in_one_piece_and_in_parts(memory_gb: float, tmp_path:
         assert one.files["labels"].name == "a.labels.ome.zarr"
         yaozarrs.validate_zarr_store(str(one.files["labels"]))
         np.testing.assert_array_equal(
-            read_image(inspect_image(one.files["labels"])) > 0, image > 0.5
+            read_image(inspect_image(one.files["labels"])).array > 0, image > 0.5
         )

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -13,14 +13,15 @@ from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
 from bmz.image.inspect import inspect_image
+from bmz.image.pixels import Pixels
 from bmz.image.read import read_image
 from bmz.write.outlines import outline_colours, outlines
 from bmz.write.overlay import fullest_plane, overlay, write_overlay
 from bmz.write.stretch import in_colour, stretched
 
 
-def array(pixels: AnyArray, axes: str) -> xr.DataArray:
-    return xr.DataArray(pixels, dims=tuple(axes))
+def array(pixels: AnyArray, axes: str) -> Pixels:
+    return Pixels(pixels, tuple(axes))
 
 
 def two_squares(side: int = 600) -> AnyArray:
@@ -79,7 +80,7 @@ def test_a_large_image_is_averaged_and_its_outlines_are_drawn_afterwards() -> No
     image[::2] = 200
     labels = np.zeros((60, 3072), np.int32)
     labels[15:45, 600:1200] = 1
-    photograph = array(np.stack([image] * 3), "cyx").assign_attrs(colour=True)
+    photograph = replace(array(np.stack([image] * 3), "cyx"), colour=True)
 
     picture = overlay(photograph, array(labels, "yx"))
 
@@ -123,9 +124,9 @@ def test_stains_of_any_number_are_shown(count: int) -> None:
 def test_a_photograph_keeps_its_colours() -> None:
     image = array(np.random.default_rng(0).integers(0, 255, (3, 40, 40), np.uint8), "cyx")
 
-    shown = in_colour(image.assign_attrs(colour=True))
+    shown = in_colour(replace(image, colour=True))
 
-    assert np.abs(shown - np.moveaxis(image.values, 0, -1) / 255).max() < 0.02
+    assert np.abs(shown - np.moveaxis(image.array, 0, -1) / 255).max() < 0.02
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.image.grid import with_lengths
 from bmz.image.inspect import inspect_image
+from bmz.image.pixels import Pixels
 from bmz.image.read import read_image
 from bmz.write import tiff as tiff_module
 from bmz.write.tiff import (
@@ -45,8 +44,8 @@ class Parts:
         return part
 
 
-def labelled(pixels: Any, axes: str = "yx", **um: float) -> xr.DataArray:
-    return with_lengths(xr.DataArray(np.asarray(pixels), dims=tuple(axes)), um)
+def labelled(pixels: Any, axes: str = "yx", **um: float) -> Pixels:
+    return Pixels(np.asarray(pixels), tuple(axes), um)
 
 
 def facts(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +11,6 @@ AnyArray: TypeAlias = NDArray[Any]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 BoolArray: TypeAlias = NDArray[np.bool_]
 LabelArray: TypeAlias = NDArray[np.signedinteger[Any] | np.unsignedinteger[Any]]
-
-
-class Axed(NamedTuple):
-    """An array and the names of its axes: what stands in for a DataArray on the quick ways.
-
-    To import xarray takes longer than to check an image.
-    """
-
-    array: AnyArray
-    axes: tuple[str, ...]
 
 
 def smallest_unsigned(most: int) -> np.dtype[Any]:

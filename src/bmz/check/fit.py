@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bmz.base.arrays import Axed
 from bmz.check.axes import axes_findings, channel_findings
 from bmz.check.finding import CheckReport, unforceable
 from bmz.check.fit_case import FitCase
@@ -15,6 +14,7 @@ from bmz.check.sizes import size_findings
 from bmz.check.value_summary import ValueSummary
 from bmz.check.values import cast_findings, dtype_findings, range_findings
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.pixels import Pixels
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def check_header(
     return CheckedHeader(case, CheckReport((*layout, *others)))
 
 
-def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Axed]) -> CheckReport:
+def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Pixels]) -> CheckReport:
     """Check the pixels of an image, which are read only where its header leaves hope.
 
     Parameters
@@ -66,7 +66,7 @@ def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Axed]) -> Che
     return check_pixels(header, read(header.case.image)) if header.is_runnable else header.report
 
 
-def check_pixels(header: CheckedHeader, pixels: Axed) -> CheckReport:
+def check_pixels(header: CheckedHeader, pixels: Pixels) -> CheckReport:
     """Measure pixels and check them; the report has the findings of the header, too.
 
     Parameters

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from bmz.base.arrays import Axed
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
 from bmz.spec.model import ModelSpec, TensorSpec
 
 
@@ -96,6 +96,6 @@ class FitCase:
             return self.channels
         return self.channels_by_name or tuple(range(self.channels_found))
 
-    def measured_on(self, pixels: Axed) -> Self:
+    def measured_on(self, pixels: Pixels) -> Self:
         """Give the case with what is measured on these pixels of the image, all channels."""
         return replace(self, measured=image_measures(pixels, self.channels_taken))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, Axed
+from bmz.base.arrays import AnyArray
 from bmz.check.object_size import ObjectSize, object_size
 from bmz.check.pixel_values import (
     Bits,
@@ -23,6 +23,7 @@ from bmz.check.pixel_values import (
 from bmz.check.polarity import Polarity, polarity_of
 from bmz.check.sorted_values import sorted_finite
 from bmz.check.survey import survey
+from bmz.image.pixels import Pixels
 
 EMPTY_CHANNEL = -1
 """In place of a channel number: fill this channel of the model with zeros."""
@@ -99,7 +100,7 @@ def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
     )
 
 
-def image_measures(pixels: Axed, channels: Sequence[int]) -> dict[int, PlaneMeasures]:
+def image_measures(pixels: Pixels, channels: Sequence[int]) -> dict[int, PlaneMeasures]:
     """Measure one plane of each used channel: the one with the most contrast.
 
     Parameters
@@ -113,7 +114,7 @@ def image_measures(pixels: Axed, channels: Sequence[int]) -> dict[int, PlaneMeas
         channel of the model -> measures; channels that are empty or not finite are left out
     """
     found = {}
-    array, axes = pixels
+    array, axes = pixels.array, pixels.axes
     for position, channel in enumerate(channels):
         if channel == EMPTY_CHANNEL:
             continue

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, Axed
+from bmz.base.arrays import AnyArray
 from bmz.check.sorted_values import percentiles, sorted_finite
+from bmz.image.pixels import Pixels
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,17 @@ class ValueSummary:
     pixels : the image, or a sample of it with all channels; with an axis ``c`` or without
     """
 
-    pixels: Axed
+    pixels: Pixels
     _parts: dict[tuple[int, ...], ValueSummary] = field(default_factory=dict, init=False)
 
     def of(self, channels: tuple[int, ...]) -> ValueSummary:
         """Give the values of these channels only; itself where there are no others."""
-        array, axes = self.pixels
+        array, axes = self.pixels.array, self.pixels.axes
         if "c" not in axes or channels == tuple(range(array.shape[axes.index("c")])):
             return self
         if channels not in self._parts:
             part = array.take(channels, axis=axes.index("c"))
-            self._parts[channels] = ValueSummary(Axed(part, axes))
+            self._parts[channels] = ValueSummary(Pixels(part, axes))
         return self._parts[channels]
 
     @property
@@ -84,7 +85,7 @@ class ValueSummary:
     @cached_property
     def channels(self) -> tuple[ChannelRange, ...]:
         """Give the range of the finite values of every channel; NaN where it has none."""
-        array, axes = self.pixels
+        array, axes = self.pixels.array, self.pixels.axes
         if "c" not in axes:
             return (_range_of(array),)
         return tuple(_range_of(channel) for channel in np.moveaxis(array, axes.index("c"), 0))

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bmz.base.arrays import Axed
 from bmz.base.errors import BmzError
 from bmz.check.fit import CheckedHeader, check_header
 from bmz.check.fit_case import FitCase, PlannedAxis
@@ -18,6 +17,7 @@ from bmz.engine.request import RunRequest
 from bmz.engine.scale import read_spread, scaled
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
+from bmz.image.pixels import Pixels
 from bmz.plan.plan import network_shape, tiling_of
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.spec.model import ModelSpec
@@ -52,7 +52,7 @@ def check_image_header(
     info: ImageInfo,
     request: RunRequest,
     sample: Mapping[int, PlaneMeasures],
-    read: Callable[[ImageInfo], Axed],
+    read: Callable[[ImageInfo], Pixels],
 ) -> CheckedHeader:
     """Check the header of an image, with the user's options over what is known of it.
 
@@ -71,7 +71,7 @@ def check_image_header(
     return check_header(case, partial(_laid_out, request=request, sample=partial(read, info)))
 
 
-def _laid_out(case: FitCase, request: RunRequest, sample: Callable[[], Axed]) -> FitCase:
+def _laid_out(case: FitCase, request: RunRequest, sample: Callable[[], Pixels]) -> FitCase:
     """Put the resize factor into a case, and how the tiles would lie."""
     resized = scaled(case, request, sample)
     return replace(resized, planned=planned_axes(resized, request))

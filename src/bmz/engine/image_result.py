@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import xarray as xr
 
 from bmz.base.axes import SPACE
 from bmz.base.files import whole_files
@@ -19,7 +18,7 @@ from bmz.engine.object_rows import measured_in_blocks
 from bmz.engine.pipeline import PlaneResult, Stopwatch
 from bmz.engine.plates import from_field
 from bmz.engine.raw_stack import RawStack
-from bmz.image.grid import named, with_lengths
+from bmz.image.pixels import Pixels
 from bmz.image.plates import PlateField
 from bmz.image.region import ImageSource
 from bmz.plan.plan import Plan
@@ -143,25 +142,25 @@ class ImageResult:
         told = ("model", "model_sha256", "image", "image_sha256", "recipe", "versions")
         return {key: value for key, value in self.record.items() if key in told}
 
-    def labels_array(self) -> xr.DataArray:
-        """Give the label mask as a whole, dims t, z, y, x as there are; there must be labels."""
+    def whole_labels(self) -> Pixels:
+        """Give the label mask as a whole, axes t, z, y, x as there are; there must be labels."""
         labels = self._must_have_labels()
         whole = labels[tuple(slice(None) for _ in labels.shape)]
-        return with_lengths(named(whole, labels.axes), self.pixel_um)
+        return Pixels(whole, tuple(labels.axes), self.pixel_um)
 
-    def raw_array(self) -> xr.DataArray:
-        """Give the maps as a whole, dims t, c, z, y, x as there are; they must be kept."""
+    def whole_raw(self) -> Pixels:
+        """Give the maps as a whole, axes t, c, z, y, x as there are; they must be kept."""
         if self.raw is None:
             raise ValueError("the maps of the network were not kept")
         whole = self.raw[tuple(slice(None) for _ in self.raw.shape)]
-        return with_lengths(named(whole, self.raw.axes), self.raw_um)
+        return Pixels(whole, tuple(self.raw.axes), self.raw_um)
 
-    def overview(self) -> tuple[xr.DataArray, xr.DataArray]:
+    def overview(self) -> tuple[Pixels, Pixels]:
         """Give the plane with most objects, as small as a picture; there must be labels.
 
         Returns
         -------
-        DataArray, DataArray
+        Pixels, Pixels
             the image, (c,) y, x; and the labels, y, x
         """
         return overview(self._must_have_labels(), self.image)

@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import xarray as xr
-
-from bmz.base.arrays import Axed
 from bmz.base.errors import CouldNotTell
 from bmz.base.memory import free_memory
 from bmz.check.finding import CheckReport, refuse_errors
@@ -23,6 +20,7 @@ from bmz.engine.model_code import Permit
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.request import RunRequest
 from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
 from bmz.image.plates import PlateField
 from bmz.image.read import read_image
 from bmz.plan.plan import Decided, Plan, make_plan
@@ -68,11 +66,11 @@ class Looked:
 
     Parameters
     ----------
-    pixels : dims of ``tczyx`` in that order, as read
+    pixels : axes of ``tczyx`` in that order, as read
     took_s : stage -> seconds
     """
 
-    pixels: xr.DataArray
+    pixels: Pixels
     report: CheckReport
     took_s: Mapping[str, float]
 
@@ -154,18 +152,17 @@ def with_joining(report: CheckReport, job: Job, ready: Ready) -> CheckReport:
     return report.with_more([*joining_findings(ready.plan.apart, tensor), *unused])
 
 
-def look_at(job: Job, ready: Ready, read: Callable[[ImageInfo], xr.DataArray]) -> Looked:
+def look_at(job: Job, ready: Ready, read: Callable[[ImageInfo], Pixels]) -> Looked:
     """Check the pixels of an image that `read` gives; see `look`."""
     stopwatch = Stopwatch()
     with stopwatch.stage("read"):
         pixels = read(ready.case.image)
     with stopwatch.stage("check"):
-        seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
-        report = checked_pixels(job, ready, seen)
+        report = checked_pixels(job, ready, pixels)
     return Looked(pixels, report, stopwatch.took_s)
 
 
-def checked_pixels(job: Job, ready: Ready, pixels: Axed) -> CheckReport:
+def checked_pixels(job: Job, ready: Ready, pixels: Pixels) -> CheckReport:
     """Check the pixels of an image, and say along which axes its objects are not joined.
 
     Parameters

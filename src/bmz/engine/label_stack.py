@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.boxes import Box, boxes
-from bmz.image.grid import named
+from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
 from bmz.process.blocks import Found
 from bmz.process.relabel import closed_up
@@ -217,7 +216,7 @@ def in_image(stored: Any, count: int, size: Sequence[int], side: int) -> AnyArra
 
 def overview(
     labels: LabelStack, image: ImageSource, longest: int = OVERVIEW_PX
-) -> tuple[xr.DataArray, xr.DataArray]:
+) -> tuple[Pixels, Pixels]:
     """Give the plane with most objects, shrunk by a whole factor so that it fits a picture.
 
     Of pixels that fall together the mean is given, of labels the first.
@@ -228,7 +227,7 @@ def overview(
 
     Returns
     -------
-    DataArray, DataArray
+    Pixels, Pixels
         the image, (c,) y, x; and the labels, y, x
     """
     at = labels.fullest_plane()
@@ -238,25 +237,23 @@ def overview(
     side = -(-max(max(part.block) for part in labels.parts) // step) * step
     height, width = (-(-n // step) for n in sides)
     numbers = np.zeros((height, width), np.int64)
-    shown: xr.DataArray | None = None
+    shown: Pixels | None = None
     for y, x in boxes(sides, (side, side)):
         place = tuple(slice(s.start // step, -(-s.stop // step)) for s in (y, x))
         inside = labels[(*plane.values(), y, x)]
         numbers[place] = inside.reshape(inside.shape[-2:])[::step, ::step]
-        part = image.region({**plane, "y": y, "x": x}).squeeze(list(plane), drop=True)
-        small = _means(part, step)
+        part = image.region({**plane, "y": y, "x": x}).part(dict.fromkeys(plane, 0))
+        small = _means(part.array, step)
         if shown is None:
             pixels = np.zeros((*small.shape[:-2], height, width), small.dtype)
-            kept = {k: v for k, v in part.coords.items() if not {"y", "x"} & set(v.dims)}
-            shown = named(pixels, [str(axis) for axis in part.dims], part.attrs).assign_coords(kept)
+            shown = replace(part, array=pixels, pixel_um={})
         pixels[..., place[0], place[1]] = small
     assert shown is not None  # noqa: S101  (an image has pixels; this tells the type checker)
-    return shown, named(numbers, "yx")
+    return shown, Pixels(numbers, ("y", "x"))
 
 
-def _means(part: xr.DataArray, step: int) -> AnyArray:
+def _means(pixels: AnyArray, step: int) -> AnyArray:
     """Average every `step` x `step` pixels along y and x, the last ones as many as there are."""
-    pixels: AnyArray = part.values
     if step == 1:
         return pixels
     sums, counts = pixels.astype(np.float64), np.ones(pixels.shape[-2:])

@@ -8,7 +8,7 @@ import numpy as np
 
 from bmz.base.boxes import Box
 from bmz.engine.label_stack import Labels, LabelStack
-from bmz.image.grid import named, with_lengths
+from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
 from bmz.process.measure import Table, measure_objects, placed
 
@@ -65,8 +65,8 @@ def _blocks(
         found = part[(*(slice(0, n) for n in part.size[:-2]), *seen)]
         owned = np.where(np.append(False, inside)[found], found, 0)
         box = {**plane, **dict(zip("yx", seen, strict=True))}
-        shown = image.region(box).squeeze(list(plane), drop=True)
-        mine = with_lengths(named(owned, labels.space), um)
+        shown = image.region(box).part(dict.fromkeys(plane, 0))
+        mine = Pixels(owned, tuple(labels.space), um)
         yield _moved(measure_objects(mine, shown, scores), box, sizes, um)
 
 

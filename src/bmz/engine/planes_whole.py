@@ -8,27 +8,26 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from bmz.base.arrays import AnyArray
 from bmz.engine.image_result import PlaneOutput
 from bmz.engine.pipeline import Pass, finished_plane, network_outputs
+from bmz.image.pixels import Pixels
 from bmz.plan.plan import Plan
 
 if TYPE_CHECKING:
     from bmz.results.documents import WayRecord
 
 
-def planes_of(pixels: xr.DataArray, plan: Plan, space: str) -> list[AnyArray]:
+def planes_of(pixels: Pixels, plan: Plan, space: str) -> list[AnyArray]:
     """Give each plane or stack that the model is run on, (c, (z,) y, x).
 
     Parameters
     ----------
-    pixels : dims of ``tczyx`` in that order, as read
+    pixels : axes of ``tczyx`` in that order, as read
     space : axes of the model, ``yx`` or ``zyx``
     """
-    with_c = pixels if "c" in pixels.dims else pixels.expand_dims("c")
-    ordered = with_c.transpose(*plan.loop, "c", *space).values
+    ordered = pixels.with_channel_axis().transposed((*plan.loop, "c", *space)).array
     return [ordered[position] for position in np.ndindex(*plan.loop.values())]
 
 
@@ -38,12 +37,12 @@ class WholePlanes:
 
     Parameters
     ----------
-    pixels : dims of ``tczyx`` in that order, as read
+    pixels : axes of ``tczyx`` in that order, as read
     work : what every plane is run with
     keeps_raw : the maps of the network are kept
     """
 
-    pixels: xr.DataArray
+    pixels: Pixels
     work: Pass
     keeps_raw: bool = True
 

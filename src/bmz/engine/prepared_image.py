@@ -129,7 +129,8 @@ class PreparedImage:
 
     def _taken(self, sides: Mapping[str, slice]) -> AnyArray:
         box = {axis: slice(at, at + 1) for axis, at in self.at.items()} | dict(sides)
-        pixels, axes = self.image.pixels(box)
+        region = self.image.region(box)
+        pixels, axes = region.array, region.axes
         kept = [i for i, axis in enumerate(axes) if axis not in self.at]
         alone = pixels.reshape([pixels.shape[i] for i in kept])
         stacked = alone if "c" in axes else alone[None]

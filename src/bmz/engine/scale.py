@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from bmz.base.arrays import Axed
 from bmz.check.fit_case import FitCase
 from bmz.check.measured_rules import object_factor
 from bmz.check.scale import scale_to
 from bmz.engine.request import RunRequest
 from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
 from bmz.image.sample import read_sample
 from bmz.plan.errors import ScaleUnknown
 from bmz.spec.pixels import known_pixel_size
@@ -19,7 +19,7 @@ SAMPLE_PX = 2**22
 """Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
 
 
-def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Axed]) -> FitCase:
+def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Pixels]) -> FitCase:
     """Put the resize factor into a case: the number asked for, or the one that is found.
 
     Parameters
@@ -41,6 +41,6 @@ def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Axed]) -> Fi
     return replace(case, scale=factor)
 
 
-def read_spread(info: ImageInfo) -> Axed:
+def read_spread(info: ImageInfo) -> Pixels:
     """Read `SAMPLE_PX` of an image, evenly spread."""
     return read_sample(info, SAMPLE_PX)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import xarray as xr
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import IMAGE_AXES, LETTERS
-from bmz.image.grid import pixel_um_of
+from bmz.image.grid import is_xarray, pixel_um_of
 from bmz.image.header import Header
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.inspect import info_from
 from bmz.image.pixel_size import from_lengths
 
-ArrayImage: TypeAlias = AnyArray | xr.DataArray
+if TYPE_CHECKING:
+    import xarray as xr
+
+ArrayImage: TypeAlias = "AnyArray | xr.DataArray"
 
 NAME = "array"
 """What an image without a name is called."""
@@ -43,7 +45,7 @@ def inspect_array(image: ArrayImage, *, axes: str | None = None) -> ImageInfo:
 
 def _header(image: ArrayImage) -> Header:
     dtype = np.dtype(image.dtype).newbyteorder("=")
-    if not isinstance(image, xr.DataArray):
+    if not is_xarray(image):
         return Header(UNKNOWN_AXIS * image.ndim, image.shape, dtype)
     letters = _letters([str(dim) for dim in image.dims])
     pairs = zip(image.dims, letters, strict=True)

@@ -1,73 +1,63 @@
-"""The grid of an image: coordinates in um along z, y, x, and the pixel size read back from them."""
+"""Between `Pixels` and the DataArray of xarray, which the Python API takes and gives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
-import xarray as xr
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE
+from bmz.image.pixels import Pixels
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
-def named(
-    pixels: AnyArray, dims: Sequence[str], attrs: Mapping[str, object] | None = None
-) -> xr.DataArray:
-    """Give an array of NumPy with names for its axes, without copying it.
+def to_xarray(pixels: Pixels) -> xr.DataArray:
+    """Give pixels as a DataArray, without copying them.
 
-    Without the quick way xarray imports Dask, where it is installed, to see whether the array is
-    one of Dask: a third of a second.
+    Returns
+    -------
+    DataArray
+        dims as the axes; coordinates of z, y, x in um where the pixel size is known (the centre
+        of the first pixel is 0), of c the names of the channels; ``attrs["colour"]`` where it is
+        a colour photograph
     """
-    return xr.DataArray(xr.Variable(tuple(dims), pixels, attrs, fastpath=True))
+    import xarray as xr  # here: with pandas it takes longer than a small image takes to be run
 
-
-def with_lengths(
-    pixels: xr.DataArray,
-    pixel_um: Mapping[str, float],
-    *,
-    channel_names: tuple[str, ...] = (),
-    colour: bool = False,
-    first: Mapping[str, int] | None = None,
-) -> xr.DataArray:
-    """Give `pixels` with coordinates in um along z, y, x and with names along c.
-
-    Parameters
-    ----------
-    pixels : dims are a subset of t, c, z, y, x
-    pixel_um : length of a pixel by axis; axes without one get no coordinate
-    channel_names : one a channel, or none
-    colour : whether the channels are those of a photograph
-    first : of a region, the index of its first pixel by axis; 0 where it is not given
-    """
-    start = first or {}
-    lengths = {a: um for a, um in pixel_um.items() if a in pixels.dims and a in SPACE}
     coords: dict[str, tuple[str, AnyArray, dict[str, str | float]]] = {
-        axis: (
-            axis,
-            np.arange(start.get(axis, 0), start.get(axis, 0) + pixels.sizes[axis]) * um,
-            {"units": "um", "pixel_um": um},
-        )
-        for axis, um in lengths.items()
+        axis: (axis, np.arange(pixels.sizes[axis]) * um, {"units": "um", "pixel_um": um})
+        for axis, um in pixels.pixel_um.items()
     }
-    if channel_names:
-        coords["c"] = ("c", np.array(channel_names), {})
-    attrs = {"colour": True} if colour else {}
-    return pixels.assign_coords(coords).assign_attrs(attrs)
+    if pixels.channel_names:
+        coords["c"] = ("c", np.array(pixels.channel_names), {})
+    attrs = {"colour": True} if pixels.colour else {}
+    # without the quick way xarray imports Dask, where it is installed, to see whether the array
+    # is one of Dask
+    variable = xr.Variable(pixels.axes, pixels.array, attrs, fastpath=True)
+    return xr.DataArray(variable).assign_coords(coords)
 
 
-def pixel_um_of(pixels: xr.DataArray) -> dict[str, float]:
+def is_xarray(image: object) -> TypeGuard[xr.DataArray]:
+    """Say whether `image` is a DataArray; xarray is not imported: whoever has one has done so."""
+    xarray = sys.modules.get("xarray")
+    return xarray is not None and isinstance(image, xarray.DataArray)
+
+
+def pixel_um_of(image: xr.DataArray) -> dict[str, float]:
     """Give the length of a pixel in um along those of z, y, x that have it as coordinates.
 
     An axis of one pixel has no step between coordinates: its length rides in their attributes.
     """
-    return {a: um for a in SPACE if (um := _step(pixels, a)) is not None}
+    return {a: um for a in SPACE if (um := _step(image, a)) is not None}
 
 
-def _step(pixels: xr.DataArray, axis: str) -> float | None:
-    if axis not in pixels.coords:
+def _step(image: xr.DataArray, axis: str) -> float | None:
+    if axis not in image.coords:
         return None
-    coordinate = pixels.coords[axis]
+    coordinate = image.coords[axis]
     if coordinate.size < 2:  # noqa: PLR2004  (a step needs two)
         alone = coordinate.attrs.get("pixel_um")
         return None if alone is None else float(alone)

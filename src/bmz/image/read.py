@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import xarray as xr
+import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import in_image_order
 from bmz.image.formats import format_of
-from bmz.image.grid import named, with_lengths
 from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
 from bmz.image.readers import READERS
 
 
-def read_image(info: ImageInfo) -> xr.DataArray:
+def read_image(info: ImageInfo) -> Pixels:
     """Read the pixels of an inspected image.
 
     Uncompressed TIFF and NPY are mapped from the disk and read-only: only what is used is read.
@@ -23,10 +23,8 @@ def read_image(info: ImageInfo) -> xr.DataArray:
 
     Returns
     -------
-    DataArray
-        dtype as stored; dims are the named axes in the order t, c, z, y, x, always with y and x;
-        coordinates of z, y, x in um where the pixel size is known (the centre of the first pixel
-        is 0), of c the names of the channels; ``attrs["colour"]`` where it is a colour photograph
+    Pixels
+        dtype as stored; the named axes in the order t, c, z, y, x, always with y and x
 
     Raises
     ------
@@ -39,7 +37,7 @@ def read_image(info: ImageInfo) -> xr.DataArray:
     return laid_out(READERS[format_of(info.path)].pixels(info.path, info.series), info)
 
 
-def laid_out(pixels: AnyArray, info: ImageInfo) -> xr.DataArray:
+def laid_out(pixels: AnyArray, info: ImageInfo) -> Pixels:
     """Give pixels the names of their axes, their lengths, and the order t, c, z, y, x.
 
     Parameters
@@ -53,10 +51,11 @@ def laid_out(pixels: AnyArray, info: ImageInfo) -> xr.DataArray:
         They have another size or dtype than the header said.
     """
     info.refuse_changed(pixels.shape, pixels.dtype)
-    stored = named(pixels.reshape(info.shape), info.axes)
-    return with_lengths(
-        stored.transpose(*in_image_order(info.axes)),
+    stored = Pixels(
+        np.asarray(pixels).reshape(info.shape),
+        tuple(info.axes),
         info.pixel_um,
-        channel_names=info.channel_names,
-        colour=info.colour,
+        info.channel_names,
+        info.colour,
     )
+    return stored.transposed(in_image_order(info.axes))

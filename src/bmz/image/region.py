@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from bmz.base.arrays import Axed
 from bmz.base.axes import in_image_order
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageTooLarge, RegionRefused
 from bmz.image.formats import format_of
 from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
 from bmz.image.readers import READERS
 from bmz.image.stored import Box, Stored
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 class ImageSource(Protocol):
@@ -27,8 +24,8 @@ class ImageSource(Protocol):
     def info(self) -> ImageInfo:
         """What was found when it was inspected."""
 
-    def region(self, slices: Mapping[str, slice]) -> xr.DataArray:
-        """Give a region with lengths and names; see `OpenImage.region`."""
+    def region(self, slices: Mapping[str, slice]) -> Pixels:
+        """Give a region; see `OpenImage.region`."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,11 @@ class HeldImage:
     """
 
     info: ImageInfo
-    pixels: xr.DataArray
+    pixels: Pixels
 
-    def region(self, slices: Mapping[str, slice]) -> xr.DataArray:
+    def region(self, slices: Mapping[str, slice]) -> Pixels:
         """Give a region; see `OpenImage.region`."""
-        return self.pixels.isel(slices)
+        return self.pixels.part(slices)
 
 
 @dataclass(frozen=True)
@@ -64,35 +61,8 @@ class OpenImage:
     stored: Stored
     format_name: str
 
-    def region(self, slices: Mapping[str, slice]) -> xr.DataArray:
-        """Read what ``read_image(info).isel(slices)`` gives, and little else.
-
-        Parameters
-        ----------
-        slices : by axis, without a step; axes without one are taken whole
-
-        Raises
-        ------
-        RegionRefused, CouldNotTell
-            See `pixels`.
-        """
-        # it imports xarray, which takes longer than a sample to be read
-        from bmz.image.grid import named, with_lengths
-
-        info, box = self.info, _box(self.info, slices)
-        first = {a: s.start for a, s in zip(info.axes, box, strict=True)}
-        names = info.channel_names[box[info.axes.index("c")]] if info.channel_names else ()
-        found = self.pixels(slices)
-        return with_lengths(
-            named(found.array, found.axes),
-            info.pixel_um,
-            channel_names=names,
-            colour=info.colour,
-            first=first,
-        )
-
-    def pixels(self, slices: Mapping[str, slice]) -> Axed:
-        """Read a region without lengths and names, its axes in the order t, c, z, y, x.
+    def region(self, slices: Mapping[str, slice]) -> Pixels:
+        """Read what ``read_image(info).part(slices)`` gives, and little else.
 
         Parameters
         ----------
@@ -113,9 +83,11 @@ class OpenImage:
                 pixels = found.astype(info.dtype, copy=False)
             except MemoryError as why:
                 raise ImageTooLarge(info.path, lengths) from why
-        ordered = in_image_order(info.axes)
-        order = [info.axes.index(axis) for axis in ordered]
-        return Axed(pixels.reshape(lengths).transpose(order), tuple(ordered))
+        names = info.channel_names[box[info.axes.index("c")]] if info.channel_names else ()
+        region = Pixels(
+            pixels.reshape(lengths), tuple(info.axes), info.pixel_um, names, info.colour
+        )
+        return region.transposed(in_image_order(info.axes))
 
 
 @contextmanager

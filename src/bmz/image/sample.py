@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bmz.base.arrays import Axed
 from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
 from bmz.image.region import OpenImage, open_image
 
 _PLANES = 5
@@ -29,7 +29,7 @@ class Tile:
     x: int
 
 
-def read_sample(info: ImageInfo, most_px: int) -> Axed:
+def read_sample(info: ImageInfo, most_px: int) -> Pixels:
     """Read tiles that are spread evenly over planes, rows and columns, at full resolution.
 
     The same image gives the same sample. All planes are taken whole where they fit, else up to
@@ -43,7 +43,7 @@ def read_sample(info: ImageInfo, most_px: int) -> Axed:
 
     Returns
     -------
-    Axed
+    Pixels
         axes tile, c (where the image has it), y, x; dtype as stored; tiles as `choose_tiles`
         chooses them
 
@@ -62,7 +62,7 @@ def read_sample(info: ImageInfo, most_px: int) -> Axed:
     tiles, lengths = choose_tiles(sizes, most_px)
     with open_image(info) as image:
         pixels = [_read(image, tile, lengths) for tile in tiles]
-    return Axed(np.stack([one.array for one in pixels]), ("tile", *pixels[0].axes))
+    return Pixels(np.stack([one.array for one in pixels]), ("tile", *pixels[0].axes))
 
 
 def choose_tiles(sizes: dict[str, int], most_px: int) -> tuple[tuple[Tile, ...], tuple[int, int]]:
@@ -107,13 +107,12 @@ def _middles(length: int, part: int, count: int) -> Iterator[int]:
         yield max(0, (middle - part * count) // (2 * count))
 
 
-def _read(image: OpenImage, tile: Tile, lengths: Sequence[int]) -> Axed:
+def _read(image: OpenImage, tile: Tile, lengths: Sequence[int]) -> Pixels:
     box = {
         "t": slice(tile.t, tile.t + 1),
         "z": slice(tile.z, tile.z + 1),
         "y": slice(tile.y, tile.y + lengths[0]),
         "x": slice(tile.x, tile.x + lengths[1]),
     }
-    found, axes = image.pixels({a: s for a, s in box.items() if a in image.info.axes})
-    plane = found[tuple(0 if axis in "tz" else slice(None) for axis in axes)]
-    return Axed(plane, tuple(axis for axis in axes if axis not in "tz"))
+    region = image.region({a: s for a, s in box.items() if a in image.info.axes})
+    return region.part({axis: 0 for axis in region.axes if axis in "tz"})

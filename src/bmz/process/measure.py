@@ -7,12 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import xarray as xr
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.axes import in_image_order
-from bmz.image.grid import pixel_um_of
+from bmz.image.pixels import Pixels
 from bmz.process.object_hulls import convex_areas
 from bmz.process.object_pixels import ObjectPixels
 from bmz.process.object_runs import Runs, runs_of
@@ -24,8 +23,8 @@ Table = dict[str, AnyArray]
 
 
 def measure_objects(
-    labels: xr.DataArray,
-    image: xr.DataArray,
+    labels: Pixels,
+    image: Pixels,
     scores: FloatArray | Sequence[FloatArray] | None = None,
     *,
     apart: str = "t",
@@ -40,7 +39,7 @@ def measure_objects(
 
     Parameters
     ----------
-    labels : integers, 0 background; dims a subset of t, z, y, x
+    labels : integers, 0 background; axes a subset of t, z, y, x
     image : real numbers on the same grid; may have c too; an axis t, z that `labels` has not
         must not be there
     scores : (n,) the score of label k at k - 1, over all positions along the axes of `apart`; or
@@ -59,12 +58,12 @@ def measure_objects(
     ValueError
         The sizes of labels and image differ.
     """
-    axes = in_image_order(map(str, labels.dims))
-    channels = _channels(image.transpose(*in_image_order(map(str, image.dims))))
+    axes = in_image_order(labels.axes)
+    channels = _channels(image.transposed(in_image_order(image.axes)))
     for channel in channels.values():
         if channel.sizes != labels.sizes:
-            raise ValueError(f"labels are {dict(labels.sizes)}, image is {dict(channel.sizes)}")
-    ordered = labels.transpose(*axes)
+            raise ValueError(f"labels are {labels.sizes}, image is {channel.sizes}")
+    ordered = labels.transposed(axes)
     along = [axis for axis in axes if axis in apart]
     if not along:
         return _measure(ordered, channels, _of_position(scores, 0))
@@ -74,14 +73,15 @@ def measure_objects(
     ]
     tables = [
         _measure(
-            ordered.isel(at),
-            {name: channel.isel(at) for name, channel in channels.items()},
+            ordered.part(at),
+            {name: channel.part(at) for name, channel in channels.items()},
             _of_position(scores, number),
         )
         for number, at in enumerate(places)
     ]
-    um = pixel_um_of(ordered)
-    return stacked([placed(table, at, um) for table, at in zip(tables, places, strict=True)])
+    return stacked(
+        [placed(table, at, ordered.pixel_um) for table, at in zip(tables, places, strict=True)]
+    )
 
 
 def _of_position(
@@ -112,12 +112,9 @@ def stacked(tables: Sequence[Table]) -> Table:
     return {name: np.concatenate([one[name] for one in tables]) for name in tables[0]}
 
 
-def _measure(
-    labels: xr.DataArray, channels: Mapping[str, xr.DataArray], scores: AnyArray | None
-) -> Table:
-    axes = [str(axis) for axis in labels.dims]
-    um = pixel_um_of(labels)
-    numbers, label = closed_up(labels.values)
+def _measure(labels: Pixels, channels: Mapping[str, Pixels], scores: AnyArray | None) -> Table:
+    axes, um = labels.axes, labels.pixel_um
+    numbers, label = closed_up(labels.array)
     runs = runs_of(numbers)
     table = {"label": label, **_places(runs, axes, um), **_sizes(runs, axes, um)}
     if len(axes) == _PLANE_AXES:
@@ -127,7 +124,7 @@ def _measure(
         table["score"] = _scores(label, scores)
     pixels = ObjectPixels(numbers)
     for name, channel in channels.items():
-        table |= _brightness(pixels, channel.values, name, runs.sizes)
+        table |= _brightness(pixels, channel.array, name, runs.sizes)
     return table
 
 
@@ -214,13 +211,12 @@ def _brightness(pixels: ObjectPixels, image: AnyArray, name: str, sizes: AnyArra
     }
 
 
-def _channels(image: xr.DataArray) -> dict[str, xr.DataArray]:
+def _channels(image: Pixels) -> dict[str, Pixels]:
     """Give each channel under the ending of its columns; nothing where there is no c."""
-    if "c" not in image.dims:
+    if "c" not in image.axes:
         return {"": image}
     count = image.sizes["c"]
-    named = [str(n) for n in image.coords["c"].values] if "c" in image.coords else []
-    names = [re.sub(r"\W+", "_", name).strip("_") for name in named]
+    names = [re.sub(r"\W+", "_", name).strip("_") for name in image.channel_names]
     if len(set(names)) < count or "" in names:
         names = [f"c{i}" for i in range(count)]
-    return {f"_{name}": image.isel(c=i, drop=True) for i, name in enumerate(names)}
+    return {f"_{name}": image.part({"c": i}) for i, name in enumerate(names)}

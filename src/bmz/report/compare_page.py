@@ -13,10 +13,10 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.finding import Finding
+from bmz.image.pixels import Pixels
 from bmz.process.consensus import supports
 from bmz.report import compare_text
 from bmz.report.html import picture_uri
@@ -79,7 +79,7 @@ def _image(image: ImageCompared) -> dict[str, Any]:
     assert image.pixels is not None  # noqa: S101
     plane = fullest_plane(best.labels)
     sides = _sides(best.labels)
-    shown = image.pixels.isel({a: i for a, i in plane.items() if a in image.pixels.dims})
+    shown = image.pixels.part({a: i for a, i in plane.items() if a in image.pixels.axes})
     layers = image.done[:MOST_LAYERS]
     support = supports([np.asarray(one.labels) for one in layers])
     whole = image.consensus if image.truth is None else image.truth
@@ -108,15 +108,15 @@ def _image(image: ImageCompared) -> dict[str, Any]:
     }
 
 
-def _sides(labels: xr.DataArray) -> tuple[int, int]:
+def _sides(labels: Pixels) -> tuple[int, int]:
     height, width = (labels.sizes[axis] for axis in "yx")
     scale = min(LARGEST_PX / max(height, width), 1.0)
     return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
 
 
-def _plane_of_truth(truth: AnyArray, labels: xr.DataArray, plane: Mapping[str, int]) -> AnyArray:
+def _plane_of_truth(truth: AnyArray, labels: Pixels, plane: Mapping[str, int]) -> AnyArray:
     whole = truth.reshape(labels.shape)
-    return whole[tuple(plane.get(str(axis), slice(None)) for axis in labels.dims)]
+    return whole[tuple(plane.get(axis, slice(None)) for axis in labels.axes)]
 
 
 def _warnings(image: ImageCompared) -> list[str]:
@@ -145,7 +145,7 @@ def _layer(
     sides: tuple[int, int],
 ) -> dict[str, Any]:
     assert one.labels is not None  # noqa: S101  (as above)
-    labels = one.labels.isel(plane).transpose("y", "x").values
+    labels = one.labels.part(plane).transposed("yx").array
     there = np.isin(one.table["label"], np.unique(labels))
     for axis, position in plane.items():
         if axis in one.table:  # a track has a row for each frame
@@ -242,14 +242,12 @@ def packed(labels: AnyArray) -> str:
     return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
 
 
-def _channels(image: xr.DataArray, sides: tuple[int, int]) -> list[dict[str, Any]]:
-    stacked = image if "c" in image.dims else image.expand_dims("c")
-    planes = stacked.transpose("c", "y", "x").values[: max(COLOURS)]
-    photograph = bool(image.attrs.get("colour")) and len(planes) == max(COLOURS)
+def _channels(image: Pixels, sides: tuple[int, int]) -> list[dict[str, Any]]:
+    planes = image.with_channel_axis().transposed("cyx").array[: max(COLOURS)]
+    photograph = image.colour and len(planes) == max(COLOURS)
     colours: Sequence[Sequence[float]] = COLOURS[len(planes)]
-    named = [str(n) for n in image.coords["c"].values] if "c" in image.coords else []
     numbered = [f"channel {i}" for i in range(len(planes))] if len(planes) > 1 else ["intensity"]
-    names = named or numbered
+    names = list(image.channel_names) or numbered
     if photograph:
         colours, names = ((1, 0, 0), (0, 1, 0), (0, 0, 1)), ["red", "green", "blue"]
     bytes_ = _as_bytes(planes, together=photograph)

@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xarray as xr
-
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.check.finding import Finding
+from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility
 from bmz.process.mask_errors import MaskError
 from bmz.process.matching import Matching, pooled
@@ -88,7 +87,7 @@ class SettingResult:
     model: str
     settings: Mapping[str, str]
     command: str
-    labels: xr.DataArray | None = None
+    labels: Pixels | None = None
     table: Mapping[str, AnyArray] = field(default_factory=dict)
     recipe: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -103,7 +102,7 @@ class SettingResult:
     @property
     def objects(self) -> int | None:
         """How many objects there are."""
-        return None if self.labels is None else int(self.labels.values.max(initial=0))
+        return None if self.labels is None else int(self.labels.array.max(initial=0))
 
     @property
     def warnings(self) -> int:
@@ -134,7 +133,7 @@ class ImageCompared:
     """
 
     path: Path
-    pixels: xr.DataArray | None
+    pixels: Pixels | None
     truth: AnyArray | None
     results: tuple[SettingResult, ...]
     consensus: AnyArray | None = None

@@ -6,12 +6,11 @@ import math
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 from PIL import Image
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.files import whole_file
-from bmz.image.grid import named
+from bmz.image.pixels import Pixels
 from bmz.write.outlines import outline_colours, outlines
 from bmz.write.stretch import in_colour
 
@@ -20,7 +19,7 @@ _WANTED_PX = 1024
 _BRIGHT = 0.5
 
 
-def write_overlay(path: Path, image: xr.DataArray, labels: xr.DataArray) -> None:
+def write_overlay(path: Path, image: Pixels, labels: Pixels) -> None:
     """Draw the outlines of `labels` over `image` as PNG.
 
     Of a stack the plane with most objects is drawn. A large image is shrunk to 2048 px, a small
@@ -29,8 +28,8 @@ def write_overlay(path: Path, image: xr.DataArray, labels: xr.DataArray) -> None
     Parameters
     ----------
     path : appears only when it is whole; replaced when it is there
-    image : dims a subset of t, c, z, y, x; ``attrs["colour"]`` for a colour photograph
-    labels : integers, 0 background, on the grid of `image`; dims a subset of t, z, y, x
+    image : axes a subset of t, c, z, y, x
+    labels : integers, 0 background, on the grid of `image`; axes a subset of t, z, y, x
     """
     picture = overlay(image, labels)
     with whole_file(path) as temporary:
@@ -38,7 +37,7 @@ def write_overlay(path: Path, image: xr.DataArray, labels: xr.DataArray) -> None
         Image.fromarray(picture).save(temporary, compress_level=2)
 
 
-def overlay(image: xr.DataArray, labels: xr.DataArray) -> AnyArray:
+def overlay(image: Pixels, labels: Pixels) -> AnyArray:
     """Draw the picture that `write_overlay` writes.
 
     Returns
@@ -47,8 +46,8 @@ def overlay(image: xr.DataArray, labels: xr.DataArray) -> AnyArray:
         red, green, blue
     """
     plane = fullest_plane(labels)
-    numbers = labels.isel(plane).transpose("y", "x").values
-    shown = image.isel({a: i for a, i in plane.items() if a in image.dims})
+    numbers = labels.part(plane).transposed("yx").array
+    shown = image.part({a: i for a, i in plane.items() if a in image.axes})
     sides = _sides(numbers.shape)
     base = nearest(in_colour(shrunk(shown, sides)), sides)
     fitted = nearest(_without_gaps(numbers), sides)
@@ -64,12 +63,12 @@ def _without_gaps(numbers: AnyArray) -> AnyArray:
     return fewer
 
 
-def fullest_plane(labels: xr.DataArray) -> dict[str, int]:
+def fullest_plane(labels: Pixels) -> dict[str, int]:
     """Give the position along t and z of the plane with most objects, the first of equals."""
-    others = [str(a) for a in labels.dims if a not in ("y", "x")]
+    others = [a for a in labels.axes if a not in ("y", "x")]
     if not others:
         return {}
-    planes = labels.transpose(*others, "y", "x").values
+    planes = labels.transposed((*others, "y", "x")).array
     shape = planes.shape[:-2]
     counts = [np.count_nonzero(np.unique(planes[index])) for index in np.ndindex(shape)]
     best = np.unravel_index(int(np.argmax(counts)), shape)
@@ -83,11 +82,10 @@ def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
     return max(1, math.floor(shape[0] * scale)), max(1, math.floor(shape[1] * scale))
 
 
-def shrunk(image: xr.DataArray, sides: tuple[int, int]) -> xr.DataArray:
+def shrunk(image: Pixels, sides: tuple[int, int]) -> Pixels:
     """Average what falls together before anything else is done with millions of pixels."""
     if sides[0] >= image.sizes["y"] and sides[1] >= image.sizes["x"]:
         return image
-    stacked = image if "c" in image.dims else image.expand_dims("c")
     with np.errstate(over="ignore"):  # as when it is stretched
         small = [
             np.asarray(
@@ -95,9 +93,9 @@ def shrunk(image: xr.DataArray, sides: tuple[int, int]) -> xr.DataArray:
                     sides[::-1], Image.Resampling.BOX
                 )
             )
-            for channel in stacked.transpose("c", "y", "x").values
+            for channel in image.with_channel_axis().transposed("cyx").array
         ]
-    return named(np.stack(small), "cyx", image.attrs)
+    return Pixels(np.stack(small), ("c", "y", "x"), colour=image.colour)
 
 
 def nearest(pixels: AnyArray, sides: tuple[int, int]) -> AnyArray:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bmz.base.arrays import AnyArray
+    from bmz.image.pixels import Pixels
 
 
 class LazyArray(Protocol):
@@ -61,7 +60,7 @@ class Result(Protocol):
     def provenance(self) -> Mapping[str, Any]:
         """Which model, image and program made the labels, as plain values."""
 
-    def overview(self) -> tuple[xr.DataArray, xr.DataArray]:
+    def overview(self) -> tuple[Pixels, Pixels]:
         """Give the plane with most objects, as small as a picture: image and labels."""
 
     def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import xarray as xr
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.image.pixels import Pixels
 
 PERCENTS = (1.0, 99.8)
 """What is shown as black and as white, where nothing else is asked for."""
@@ -22,7 +22,7 @@ _GAMMA = 0.75
 """Lifts what is dim: a screen shows less than a camera sees."""
 
 
-def in_colour(image: xr.DataArray) -> FloatArray:
+def in_colour(image: Pixels) -> FloatArray:
     """Show one plane in red, green and blue.
 
     A photograph keeps its colours: its channels are stretched together. Stains are stretched one
@@ -30,17 +30,17 @@ def in_colour(image: xr.DataArray) -> FloatArray:
 
     Parameters
     ----------
-    image : dims y, x and perhaps c; ``attrs["colour"]`` for a photograph
+    image : axes y, x and perhaps c
 
     Returns
     -------
     (y, x, 3) float32
         from 0 to 1
     """
-    if "c" not in image.dims:
-        return _added(image.transpose("y", "x").values[None])
-    channels = image.transpose("c", "y", "x").values
-    if image.attrs.get("colour") and len(channels) == _MOST_CHANNELS:
+    if "c" not in image.axes:
+        return _added(image.transposed("yx").array[None])
+    channels = image.transposed("cyx").array
+    if image.colour and len(channels) == _MOST_CHANNELS:
         return np.moveaxis(stretched(channels), 0, -1)
     return _added(channels[:_MOST_CHANNELS])
 

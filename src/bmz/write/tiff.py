@@ -12,14 +12,13 @@ from uuid import UUID
 
 import numpy as np
 import tifffile
-import xarray as xr
 
 from bmz.base.arrays import AnyArray, smallest_unsigned
 from bmz.base.axes import in_image_order
 from bmz.base.boxes import boxes
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import reserve, whole_file
-from bmz.image.grid import pixel_um_of
+from bmz.image.pixels import Pixels
 from bmz.write.result import LazyArray
 
 _MOST_LABELS = 2**32 - 1
@@ -59,7 +58,7 @@ class LabelsRefused(CouldNotTell):
         )
 
 
-def write_labels(path: Path, labels: xr.DataArray) -> None:
+def write_labels(path: Path, labels: Pixels) -> None:
     """Write labels as deflated OME-TIFF of the smallest unsigned dtype that holds them.
 
     Those of a large plane are written as `write_large_labels` does.
@@ -67,8 +66,7 @@ def write_labels(path: Path, labels: xr.DataArray) -> None:
     Parameters
     ----------
     path : appears only when it is whole; replaced when it is there
-    labels : integers from 0; dims a subset of t, z, y, x with y and x; coordinates in um where
-        the pixel size is known
+    labels : integers from 0; axes a subset of t, z, y, x with y and x
 
     Raises
     ------
@@ -76,9 +74,9 @@ def write_labels(path: Path, labels: xr.DataArray) -> None:
         Not integers, below 0, or above 4294967295.
     """
     high = highest_label(path, labels, _MOST_LABELS)
-    ordered = labels.transpose(*in_image_order(map(str, labels.dims)))
-    planes = _InMemory("".join(map(str, ordered.dims)), ordered.values)
-    write_label_planes(path, planes, high, pixel_um_of(ordered))
+    ordered = labels.transposed(in_image_order(labels.axes))
+    planes = _InMemory("".join(ordered.axes), ordered.array)
+    write_label_planes(path, planes, high, ordered.pixel_um)
 
 
 def write_label_planes(
@@ -125,7 +123,7 @@ def _planes(labels: LazyArray, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
         yield np.ascontiguousarray(plane, dtype)
 
 
-def highest_label(path: Path, labels: xr.DataArray, most: int) -> int:
+def highest_label(path: Path, labels: Pixels, most: int) -> int:
     """Give the highest of the labels that are to be written to `path`; 0 where there is none.
 
     Raises
@@ -133,9 +131,10 @@ def highest_label(path: Path, labels: xr.DataArray, most: int) -> int:
     LabelsRefused
         Not integers, below 0, or above `most`.
     """
-    if labels.dtype.kind not in "bui":
-        raise LabelsRefused(path, "integers", str(labels.dtype))
-    low, high = (int(labels.values.min()), int(labels.values.max())) if labels.size else (0, 0)
+    array = labels.array
+    if array.dtype.kind not in "bui":
+        raise LabelsRefused(path, "integers", str(array.dtype))
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
     if low < 0 or high > most:
         raise LabelsRefused(path, f"0 to {most}", f"{low} to {high}")
     return high

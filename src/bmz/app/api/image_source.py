@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import xarray as xr
 
-from bmz.base.arrays import Axed
+from bmz.base.arrays import AnyArray
 from bmz.engine.scale import read_spread
 from bmz.image.arrays import ArrayImage, inspect_array
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
+from bmz.image.pixels import Pixels
 from bmz.image.read import laid_out, read_image
 
-ImageLike: TypeAlias = str | Path | ArrayImage
+if TYPE_CHECKING:
+    import xarray as xr
+
+ImageLike: TypeAlias = "str | Path | AnyArray | xr.DataArray"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Given:
             return None
         return hashlib.sha256(np.ascontiguousarray(self.array).data.cast("B")).hexdigest()
 
-    def read(self, info: ImageInfo) -> xr.DataArray:
+    def read(self, info: ImageInfo) -> Pixels:
         """Give the pixels, with the words that `info` has of them; see `read_image`."""
         if self.array is None:
             return read_image(info)
@@ -48,12 +51,11 @@ class Given:
         pixels = np.asarray(self.array)
         return laid_out(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), info)
 
-    def sample(self, info: ImageInfo) -> Axed:
+    def sample(self, info: ImageInfo) -> Pixels:
         """Give pixels to look at: of a file an evenly spread sample, else all."""
         if self.array is None:
             return read_spread(info)
-        pixels = self.read(info)
-        return Axed(pixels.values, tuple(map(str, pixels.dims)))
+        return self.read(info)
 
 
 def given(image: ImageLike, axes: str | None = None) -> Given:

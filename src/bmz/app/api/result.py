@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import xarray as xr
-
 from bmz.app.run import files_of, wanted_kinds
 from bmz.base.arrays import AnyArray
 from bmz.base.files import writable_folder
@@ -17,6 +15,7 @@ from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.job import Job
 from bmz.engine.resume import files_of_mask, remove_replaced
+from bmz.image.grid import to_xarray
 from bmz.report.html import findings_html, result_html
 from bmz.report.wording import counted, verdict_words
 from bmz.write.names import output_paths, refuse_existing
@@ -24,6 +23,7 @@ from bmz.write.overlay import overlay
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 
 class Report(CheckReport):
@@ -63,17 +63,17 @@ class Result:
 
         Coordinates of z, y, x are um where the pixel size is known. None without a label recipe.
         """
-        return None if self._result.labels is None else self._result.labels_array()
+        return None if self._result.labels is None else to_xarray(self._result.whole_labels())
 
     @cached_property
     def raw(self) -> xr.DataArray:
         """The output of the network after the declared steps, dims of ``tczyx``, float32."""
-        return self._result.raw_array()
+        return to_xarray(self._result.whole_raw())
 
     @property
     def image(self) -> xr.DataArray:
         """The image as it was read, dims of ``tczyx``."""
-        return self._result.image.region({})
+        return to_xarray(self._result.image.region({}))
 
     @property
     def objects(self) -> int:

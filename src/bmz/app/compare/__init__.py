@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from bmz.app.compare.networks import OF_NETWORK, RECIPE, Outputs, command_of, network_words
 from bmz.app.compare.stability import stability_of
@@ -24,6 +23,7 @@ from bmz.engine.job import Job
 from bmz.engine.labelling import OUTPUT
 from bmz.engine.prepare import opened, prepare
 from bmz.engine.request import RunRequest
+from bmz.image.pixels import Pixels
 from bmz.predict.backend import Backend
 from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between
 from bmz.process.mask_errors import mask_errors
@@ -74,7 +74,7 @@ class CompareRequest:
 class ComparisonInputs:
     """What is kept of images and models while they are run."""
 
-    pixels: dict[Path, xr.DataArray] = field(default_factory=dict)
+    pixels: dict[Path, Pixels] = field(default_factory=dict)
     models: list[ComparedModel] = field(default_factory=list)
 
 
@@ -182,7 +182,7 @@ def _of_image(
     backend: Backend,
     image: Path,
     settings: Sequence[Mapping[str, str]],
-    pixels: dict[Path, xr.DataArray],
+    pixels: dict[Path, Pixels],
 ) -> Iterator[SettingResult]:
     """Run the network once for all settings that change the labels alone."""
     groups: dict[tuple[str | None, ...], list[Mapping[str, str]]] = {}
@@ -209,7 +209,7 @@ def _sorted_results(
     image: Path,
     results: tuple[SettingResult, ...],
     mask: AnyArray | None,
-    pixels: xr.DataArray | None,
+    pixels: Pixels | None,
 ) -> ImageCompared:
     """Compare the results with the truth or with each other, and put them in order."""
     done = [one for one in results if one.labels is not None]

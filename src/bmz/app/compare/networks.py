@@ -9,9 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
-from bmz.base.arrays import Axed
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, PlaneOutput
@@ -21,6 +18,7 @@ from bmz.engine.labelling import decide_labelling
 from bmz.engine.pipeline import Pass, Stopwatch, finished_plane, network_outputs
 from bmz.engine.planes_whole import planes_of
 from bmz.engine.request import CLIPS, SCALES, RunRequest
+from bmz.image.pixels import Pixels
 from bmz.image.read import read_image
 from bmz.image.region import HeldImage
 from bmz.predict.backend import Backend
@@ -87,15 +85,13 @@ class Outputs:
 
     job: Job
     ready: Ready
-    pixels: xr.DataArray
+    pixels: Pixels
     report: CheckReport
     work: Pass
     planes: tuple[tuple[KnownTensors, tuple[int, ...]], ...]
 
     @classmethod
-    def of(
-        cls, job: Job, image: Path, backend: Backend, pixels: xr.DataArray | None = None
-    ) -> Outputs:
+    def of(cls, job: Job, image: Path, backend: Backend, pixels: Pixels | None = None) -> Outputs:
         """Check an image and run the network.
 
         Parameters
@@ -109,8 +105,7 @@ class Outputs:
         """
         ready = make_ready(job, image)
         pixels = read_image(ready.case.image) if pixels is None else pixels
-        seen = Axed(pixels.values, tuple(map(str, pixels.dims)))
-        report = checked_pixels(job, ready, seen)
+        report = checked_pixels(job, ready, pixels)
         work = Pass(job.model, ready.plan, job.labelling, backend, Stopwatch())
         planes = []
         for plane in planes_of(pixels, work.plan, job.model.space):
@@ -149,7 +144,7 @@ class Outputs:
         more = work.watch.findings(made.objects, labelling.choice.output)
         return replace(
             result,
-            labels=made.labels_array(),
+            labels=made.whole_labels(),
             table=table,
             apart=made.plan.apart,
             joined=made.plan.joined,

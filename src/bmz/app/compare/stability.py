@@ -19,6 +19,8 @@ LARGER = 1.1
 GAMMA = 0.8
 """Power of the intensities, from the lowest to the highest: brings dim objects up."""
 
+_MIRRORED = {"x": slice(None, None, -1)}
+
 
 def stability_of(found: Outputs, backend: Backend) -> float | None:
     """Give the mean F1 between the objects of an image and of the image changed.
@@ -42,7 +44,7 @@ def stability_of(found: Outputs, backend: Backend) -> float | None:
     for outputs, mirrored in _changed(found, backend):
         labels = outputs.labelled({}, None).labels
         if labels is not None:
-            back = labels.isel(x=slice(None, None, -1)) if mirrored else labels
+            back = labels.part(_MIRRORED) if mirrored else labels
             scores.append(f1_between(np.asarray(usual), np.asarray(back)))
     return float(np.mean(scores)) if scores else None
 
@@ -50,8 +52,8 @@ def stability_of(found: Outputs, backend: Backend) -> float | None:
 def _changed(found: Outputs, backend: Backend) -> Iterator[tuple[Outputs, bool]]:
     """Run the network on each changed image; a change that does not fit the model is left out."""
     job, image, pixels = found.job, found.ready.image, found.pixels
-    mirrored = pixels.copy(data=np.ascontiguousarray(pixels.isel(x=slice(None, None, -1)).values))
-    other = pixels.copy(data=_other_contrast(pixels.values))
+    mirrored = replace(pixels, array=np.ascontiguousarray(pixels.part(_MIRRORED).array))
+    other = replace(pixels, array=_other_contrast(pixels.array))
     scale = (found.ready.plan.scale or 1.0) * LARGER
     larger = replace(job, request=replace(job.request, scale=scale))
     changes = ((job, mirrored, True), (larger, pixels, False), (job, other, False))

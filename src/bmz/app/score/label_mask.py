@@ -85,9 +85,9 @@ def read_mask(path: Path, *, components: bool | None = None) -> AnyArray:
         info = _named(inspect_image(path))
         pixels = read_image(info)
         frames = info.sizes.get("t", 1) > 1
-        mask = pixels.values
+        mask = pixels.array
         if info.colour:
-            rgb = pixels.transpose(..., "c").values
+            rgb = np.moveaxis(mask, pixels.axes.index("c"), -1)
             mask = _without_colours(path, rgb, refuse=components is not True)
     mask = _whole_numbers(path, np.squeeze(mask))
     if components is False or not _is_unnumbered(path, mask, refuse=components is None):

@@ -1,0 +1,77 @@
+"""What a command on a small image does not import: it takes longer than the image does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+NOT_NEEDED = {
+    "xarray", "pandas", "pooch", "requests", "urllib3", "numba", "dask", "distributed", "torch",
+    "tensorflow", "skimage", "zarr",
+}  # fmt: skip
+
+PROGRAM = f"""
+import sys
+from bmz.cli.main import status_of
+
+status = status_of(sys.argv[1:])
+print(status, sorted({NOT_NEEDED!r} & {{name.split(".")[0] for name in sys.modules}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plane of 96 px with two nuclei, pixel size in um."""
+    pixels = np.full((96, 96), 20, np.uint8)
+    rows, columns = np.ogrid[:96, :96]
+    for y, x in ((30, 30), (60, 66)):
+        pixels[(rows - y) ** 2 + (columns - x) ** 2 < 100] = 180
+    path = tmp_path_factory.mktemp("image") / "a.ome.tif"
+    metadata = {"axes": "YX", "PhysicalSizeY": 0.5, "PhysicalSizeX": 0.5}
+    tifffile.imwrite(path, pixels, metadata=metadata)
+    return path
+
+
+@pytest.mark.parametrize("words", [["check"], ["run", "-o", "out"]], ids=lambda words: words[0])
+def test_a_small_image_loads_no_tables_no_downloads_and_no_compiler(
+    words: list[str], image: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    command = [sys.executable, "-c", PROGRAM, words[0], "starter/nuclei", str(image), *words[1:]]
+
+    result = subprocess.run(command, capture_output=True, check=True, text=True, cwd=tmp_path)
+
+    assert result.stdout.splitlines()[-1] == "0 []"
+    assert words[0] == "check" or (tmp_path / "out/a.labels.tif").is_file()
+
+
+def test_an_array_is_run_by_the_api_without_xarray_until_its_labels_are_asked_for(
+    image: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    program = """
+import sys
+import tifffile
+import bmz
+
+with bmz.load("starter/nuclei") as model:
+    result = model.run(tifffile.imread(sys.argv[1]))
+result.save("out")
+before = {"xarray", "pandas"} & sys.modules.keys()
+print(sorted(before), type(result.labels).__module__.split(".")[0], "pandas" in sys.modules)
+"""
+
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(image)],
+        capture_output=True,
+        check=True,
+        text=True,
+        cwd=tmp_path,
+    )
+
+    assert result.stdout.splitlines()[-1] == "[] xarray True"
