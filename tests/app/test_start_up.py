@@ -75,3 +75,26 @@ print(sorted(before), type(result.labels).__module__.split(".")[0], "pandas" in 
     )
 
     assert result.stdout.splitlines()[-1] == "[] xarray True"
+
+
+def test_recipes_without_compiled_loops_do_not_import_numba(image: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    program = """
+import sys
+from bmz.cli.main import status_of
+
+command = ["run", "starter/nuclei-contour", sys.argv[1], "-o"]
+by_contour = status_of([*command, "a"])
+by_components = status_of([*command, "b", "--recipe", "components"])
+print(by_contour, by_components, "numba" in sys.modules)
+"""
+
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(image)],
+        capture_output=True,
+        check=True,
+        text=True,
+        cwd=tmp_path,
+    )
+
+    assert result.stdout.splitlines()[-1] == "0 0 False"
