@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from tests.ship.warm import warm_command
 
 from bmz.testing.package import Description, description, put_state_dict, write_package
 from bmz.testing.zoo import small_zoo
@@ -142,15 +143,22 @@ def plate(folder: Path) -> None:
     ome_zarr(folder / "A/1/0", blobs(seed=6))
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a folder with the command ``bmz``, which starts quickly."""
+    with warm_command(tmp_path_factory.mktemp("commands")) as folder:
+        yield folder
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[dict[str, str]]:
+def place(tmp_path: Path, commands: Path) -> Iterator[dict[str, str]]:
     """Make an empty folder with the images that the pages speak of, and a small zoo."""
     folder = tmp_path / "user"
     folder.mkdir()
     zoo(tmp_path / "zoo")
     images(folder)
     shutil.copytree(tmp_path / "zoo" / "affable-shark", folder / "model")
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    path = os.pathsep.join((str(commands), str(Path(sys.executable).parent), os.environ["PATH"]))
     with small_zoo(tmp_path / "zoo") as served:
         yield {
             **os.environ,
