@@ -415,7 +415,7 @@ def messages() -> Seeds:
 def receive(_: Path, __: str, content: bytes) -> Any:
     import socket
 
-    from bmz.predict.wire import Block, Broken, Wire
+    from bmz.predict.wire import Block, Wire, WireError
 
     ours, theirs = socket.socketpair()
     block = Block.new(4096)
@@ -425,7 +425,7 @@ def receive(_: Path, __: str, content: bytes) -> Any:
         message, _handle = Wire(ours).receive()
         words = message.get("run", [])
         if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
-            raise Broken("no words")
+            raise WireError("no words")
         return [array.sum() for array in block.read(words)]
     finally:
         ours.close()
@@ -433,9 +433,9 @@ def receive(_: Path, __: str, content: bytes) -> Any:
 
 
 def _broken() -> tuple[type[BaseException], ...]:
-    from bmz.predict.wire import Broken
+    from bmz.predict.wire import WireError
 
-    return (Broken,)
+    return (WireError,)
 
 
 def _looks() -> Iterator[tuple[str, Target]]:

@@ -31,7 +31,7 @@ from bmz.predict.confined import (
     open_confined,
 )
 from bmz.predict.confined_process import Child, _remove_left_by_dead, remove_tree
-from bmz.predict.wire import Block, Broken, Wire, bytes_for
+from bmz.predict.wire import Block, Wire, WireError, bytes_for
 from bmz.testing.contract import BackendContract
 from bmz.testing.package import write_identity
 
@@ -329,7 +329,7 @@ def test_a_handle_that_nobody_asked_for_is_closed(
 def test_words_for_an_array_outside_the_block_are_refused(word: dict[str, Any]) -> None:
     block = Block.new(64)
 
-    with pytest.raises(Broken):
+    with pytest.raises(WireError):
         block.read([word])
 
     block.close()
@@ -368,7 +368,7 @@ def test_a_message_of_no_or_too_many_bytes_is_broken(size: int) -> None:
     ours, theirs = socket.socketpair()
     theirs.sendall(struct.pack("!I", size))
 
-    with pytest.raises(Broken):
+    with pytest.raises(WireError):
         Wire(ours).receive()
 
     ours.close()

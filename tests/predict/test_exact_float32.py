@@ -63,7 +63,7 @@ def test_a_script_asks_the_settings_of_the_process_and_stays_as_it_is() -> None:
 @pytest.mark.parametrize(("device", "rounds"), [(GPU, False), (CPU, True)])
 def test_pytorch_is_told_for_a_gpu_alone(device: Device, rounds: bool) -> None:
     cudnn, matmul = SimpleNamespace(allow_tf32=True), SimpleNamespace(allow_tf32=True)
-    module = SimpleNamespace(
+    module: Any = SimpleNamespace(
         backends=SimpleNamespace(cudnn=cudnn, cuda=SimpleNamespace(matmul=matmul))
     )
 
@@ -75,8 +75,10 @@ def test_pytorch_is_told_for_a_gpu_alone(device: Device, rounds: bool) -> None:
 @pytest.mark.parametrize(("device", "told"), [(GPU, [False]), (CPU, [])])
 def test_tensorflow_is_told_for_a_gpu_alone(device: Device, told: list[bool]) -> None:
     heard: list[bool] = []
-    experimental = SimpleNamespace(enable_tensor_float_32_execution=heard.append)
-    module = SimpleNamespace(config=SimpleNamespace(experimental=experimental))
+    experimental = SimpleNamespace(
+        enable_tensor_float_32_execution=lambda *, enabled: heard.append(enabled)
+    )
+    module: Any = SimpleNamespace(config=SimpleNamespace(experimental=experimental))
 
     tensorflow.round_nothing(module, device)
 

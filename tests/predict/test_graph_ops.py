@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bmz.predict.backend import WeightsUnreadable
 from bmz.predict.graph_ops import host_ops, reaches_host
-from bmz.predict.onnx_data import NotProtobuf, fields
+from bmz.predict.onnx_data import ProtobufError, fields
 from bmz.predict.output_order import read_graph, unpacked_bundle
 from bmz.zoo.errors import ArchiveRefused
 
@@ -210,7 +210,7 @@ def test_the_bundles_of_real_models_only_compute(shared: Path) -> None:
 def test_bytes_that_are_no_message_are_refused_or_read_within_bounds(content: bytes) -> None:
     try:
         found = list(fields(memoryview(content), 1))
-    except NotProtobuf:
+    except ProtobufError:
         return
 
     assert sum(map(len, found)) <= len(content)

@@ -13,7 +13,7 @@ import pytest
 
 from bmz.predict.backend import WeightsUnreadable
 from bmz.predict.graph_ops import call_op, is_plain_op
-from bmz.predict.keras import NotTranslated, for_keras_3, raw_ops_in
+from bmz.predict.keras import TranslationError, for_keras_3, raw_ops_in
 from bmz.predict.keras_files import (
     NoArchitecture,
     config_code,
@@ -242,7 +242,7 @@ def test_a_raw_operation_that_is_used_twice_is_named() -> None:
     node = ["raw", 0, 0, {}]
     layer = {"class_name": "TFOpLambda", "name": "relu", "inbound_nodes": [node, node]}
 
-    with pytest.raises(NotTranslated, match="'relu' is used 2 times"):
+    with pytest.raises(TranslationError, match="'relu' is used 2 times"):
         for_keras_3(network(layer | {"config": {"name": "relu", "function": "nn.relu"}}))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bmz.predict.backend import WeightsUnreadable
-from bmz.predict.onnx_data import NotProtobuf, leaves, locations, refuse_outside
+from bmz.predict.onnx_data import ProtobufError, leaves, locations, refuse_outside
 
 onnx: Any = pytest.importorskip("onnx")
 
@@ -99,7 +99,7 @@ def test_of_a_place_that_is_written_twice_both_are_given() -> None:
 
 
 def test_what_is_no_network_is_told() -> None:
-    with pytest.raises(NotProtobuf):
+    with pytest.raises(ProtobufError):
         list(locations(memoryview(model(graph=nested(0))[:-3])))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bmz.predict.onnx_data import NotProtobuf, fields, texts
+from bmz.predict.onnx_data import ProtobufError, fields, texts
 
 
 def read(message: bytes, *path: int) -> list[bytes]:
@@ -77,7 +77,7 @@ def test_lengths_and_numbers_of_fields_may_take_several_bytes(length: int, words
 )
 @pytest.mark.parametrize("before", [b"", b"\x0a\x01a"], ids=["alone", "behind a field"])
 def test_what_is_no_whole_message_is_refused(message: bytes, before: bytes) -> None:
-    with pytest.raises(NotProtobuf, match="it is no whole protocol buffer"):
+    with pytest.raises(ProtobufError, match="it is no whole protocol buffer"):
         read(before + message, 1)
 
 
@@ -86,7 +86,7 @@ def test_a_damaged_message_within_is_refused_only_where_it_is_looked_into() -> N
 
     assert read(message, 2) == [b"a"]
     assert read(message, 1) == [b"\x0a\x05"]
-    with pytest.raises(NotProtobuf):
+    with pytest.raises(ProtobufError):
         read(message, 1, 1)
 
 
@@ -105,5 +105,5 @@ def test_bytes_that_are_no_text_are_shown_as_numbers() -> None:
     ],
 )
 def test_a_key_that_others_read_as_another_field_is_no_message(key: bytes) -> None:
-    with pytest.raises(NotProtobuf):
+    with pytest.raises(ProtobufError):
         read(key + b"\x02hi", 2)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.predict.wire import Block, Broken, Wire, bytes_for
+from bmz.predict.wire import Block, Wire, WireError, bytes_for
 
 PAGE = mmap.PAGESIZE
 
@@ -92,7 +92,7 @@ def test_a_side_that_hangs_up_within_a_message_is_gone(
     other.sendall(sent)
     other.close()
 
-    with pytest.raises(Broken, match="it hung up"):
+    with pytest.raises(WireError, match="it hung up"):
         wire.receive()
 
 
@@ -108,7 +108,7 @@ def test_what_is_no_object_of_json_is_broken(ends: tuple[Wire, socket.socket], b
     )
     thread.start()
 
-    with pytest.raises(Broken):
+    with pytest.raises(WireError):
         wire.receive()
     thread.join()
 
@@ -117,7 +117,7 @@ def test_nobody_hears_what_is_sent_to_a_closed_end(ends: tuple[Wire, socket.sock
     wire, other = ends
     other.close()
 
-    with pytest.raises(Broken):
+    with pytest.raises(WireError):
         wire.send({"a": 1})
 
 
@@ -144,7 +144,7 @@ def test_nobody_hears_what_is_sent_to_a_closed_end(ends: tuple[Wire, socket.sock
     ids=str,
 )
 def test_words_that_name_no_array_of_the_block_are_broken(word: Any) -> None:
-    with closing(Block.new(PAGE)) as block, pytest.raises(Broken):
+    with closing(Block.new(PAGE)) as block, pytest.raises(WireError):
         block.read([word])
 
 

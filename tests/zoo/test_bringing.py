@@ -19,7 +19,7 @@ from bmz.zoo.errors import (
     Unreachable,
 )
 from bmz.zoo.fetch import FetchedFile, WantedFile, fetch_files, sizes_of
-from bmz.zoo.http import Answer, Client, TryAgain
+from bmz.zoo.http import Answer, Client, RetryError
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package, Remote
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
@@ -78,7 +78,7 @@ def test_of_an_answer_of_unknown_length_the_total_is_what_has_come(tmp_path: Pat
 
 
 def test_more_than_was_announced_is_thrown_away(tmp_path: Path) -> None:
-    with pytest.raises(TryAgain, match="10 bytes came where there are 9"):
+    with pytest.raises(RetryError, match="10 bytes came where there are 9"):
         taken(tmp_path, Answer(200, {"content-length": "9"}, iter([BODY])))
 
     assert not (tmp_path / "room" / "part").exists()

@@ -16,7 +16,7 @@ import pytest
 
 from bmz.base.progress import nobody
 from bmz.zoo.errors import CertificateRefused, Refused, Unreachable
-from bmz.zoo.http import Answer, Client, TryAgain
+from bmz.zoo.http import Answer, Client, RetryError
 from bmz.zoo.settings import ZooSettings
 from bmz.zoo.transfer import Download, Parcel, bring
 
@@ -194,5 +194,5 @@ def test_a_rest_that_does_not_fit_is_not_glued_on(
     parcel = Parcel("http://x", tmp_path / "room", "w")
     download = Download(Client(ZooSettings(tmp_path)), parcel, nobody)
 
-    with pytest.raises(TryAgain, match=why):
+    with pytest.raises(RetryError, match=why):
         download._take(Answer(status, headers, iter([b"3456789"])), 3, '"t"')

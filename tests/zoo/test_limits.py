@@ -17,7 +17,7 @@ from bmz.base.progress import nobody
 from bmz.cli.main import status_of
 from bmz.zoo.errors import LimitUnclear, Refused, Unreachable
 from bmz.zoo.fetch import WantedFile, fetch_files
-from bmz.zoo.http import Client, Handover, TimeLimit, TooSlow
+from bmz.zoo.http import Client, Handover, TimeLimit, TooSlowError
 from bmz.zoo.package import Package, Remote
 from bmz.zoo.settings import ANSWER_S, DOWNLOAD_S, ZooSettings, settings_from_environment
 from bmz.zoo.transfer import Parcel, bring
@@ -329,7 +329,7 @@ def test_nothing_in_time_is_too_slow() -> None:
         release.wait(5)
         yield 1
 
-    with Handover(items()) as handed, pytest.raises(TooSlow):
+    with Handover(items()) as handed, pytest.raises(TooSlowError):
         handed.next(0.01)
     release.set()
 

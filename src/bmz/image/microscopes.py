@@ -12,6 +12,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE
+from bmz.base.boxes import Box
 from bmz.base.errors import BmzError
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
@@ -25,7 +26,7 @@ from bmz.image.faults import (
 from bmz.image.header import Header, PixelSize
 from bmz.image.info import UNKNOWN_AXIS
 from bmz.image.pixel_size import from_lengths
-from bmz.image.stored import Box, Stored
+from bmz.image.stored import Stored
 
 PLUGINS: Final = {"CZI": "bioio_czi", "LIF": "bioio_lif", "ND2": "bioio_nd2"}
 """The module that reads each format; the package has ``-`` for ``_``."""

@@ -7,14 +7,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from bmz.base.axes import in_image_order
+from bmz.base.boxes import Box
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageTooLarge, RegionRefused
 from bmz.image.formats import format_of
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.readers import READERS
-from bmz.image.stored import Box, Stored
+from bmz.image.stored import Stored
 
 
 class ImageSource(Protocol):
@@ -80,7 +83,7 @@ class OpenImage:
         with decoding(info.path, self.format_name):
             try:
                 found = self.stored[_with_dropped(self.stored.shape, info.shape, box)]
-                pixels = found.astype(info.dtype, copy=False)
+                pixels = np.asarray(found).astype(info.dtype, copy=False)
             except MemoryError as why:
                 raise ImageTooLarge(info.path, lengths) from why
         names = info.channel_names[box[info.axes.index("c")]] if info.channel_names else ()

@@ -6,32 +6,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, LazyArray
 from bmz.image.header import Header
 
-Box: TypeAlias = tuple[slice, ...]
-"""A region: one slice with start and stop, without a step, for each axis."""
 
-
-class Stored(Protocol):
+class Stored(LazyArray, Protocol):
     """An array on the disk that gives regions of itself; maps and Zarr arrays are some."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Give the number of entries along each axis."""
-        ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Give the dtype of the pixels, in any byte order."""
-        ...
-
-    def __getitem__(self, box: Box, /) -> Any:  # noqa: ANN401  (zarr allows itself scalars)
-        """Read a region as an array."""
         ...
 
 

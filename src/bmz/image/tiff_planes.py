@@ -12,7 +12,8 @@ import numpy as np
 from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from bmz.base.arrays import AnyArray
-from bmz.image.stored import Box, Stored
+from bmz.base.boxes import Box
+from bmz.image.stored import Stored
 
 _CACHE_BYTES = 64 << 20
 """Decoded strips and tiles that are kept: a row of tiles of a model shares them."""

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import sys
 from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -37,7 +37,7 @@ class ArchitectureFailed(CouldNotTell):
         )
 
 
-def build_network(architecture: Architecture) -> Any:  # noqa: ANN401  (whatever the code gives)
+def build_network(architecture: Architecture) -> object:
     """Import the code of an architecture and call it. This runs the code of the model.
 
     Raises
@@ -74,14 +74,14 @@ def _imported(architecture: Architecture) -> ModuleType:
 
 def _imported_file(path: Path) -> ModuleType:
     name = f"bmz_architecture_{next(_numbers)}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceOnly(name, str(path)))
-    assert spec is not None  # noqa: S101  (a loader is given; this tells the type checker)
-    assert spec.loader is not None  # noqa: S101
+    loader = _SourceOnly(name, str(path))
+    spec = ModuleSpec(name, loader, origin=str(path))
+    spec.has_location = True  # the module has a __file__
     module = importlib.util.module_from_spec(spec)
     # before it runs, and for good: dataclasses, pickle and TorchScript look classes up there
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -187,14 +187,17 @@ class Backend(Protocol):
         """Let go of the memory; a second time does nothing."""
 
 
+Ticket = TypeVar("Ticket")
+
+
 @runtime_checkable
-class Overlapping(Protocol):
+class Overlapping(Protocol[Ticket]):
     """A backend that can compute while the next inputs are prepared; its `run` is both halves."""
 
-    def submit(self, inputs: Sequence[AnyArray]) -> Any:  # noqa: ANN401  (the backend's own word)
+    def submit(self, inputs: Sequence[AnyArray]) -> Ticket:
         """Start what `run` does, and give a ticket for its outputs."""
 
-    def collect(self, ticket: Any) -> list[AnyArray]:  # noqa: ANN401
+    def collect(self, ticket: Ticket) -> list[AnyArray]:
         """Wait for the outputs of a ticket; each ticket is collected once, in any order."""
 
 

@@ -26,7 +26,7 @@ from bmz.predict.confined_process import (
     quoted,
     start_child,
 )
-from bmz.predict.wire import Block, Broken, Message, bytes_for
+from bmz.predict.wire import Block, Message, WireError, bytes_for
 
 __all__ = ["ChildDied", "ChildRefused", "ConfinedBackend", "NotConfinable", "open_confined"]
 
@@ -146,7 +146,7 @@ class ConfinedBackend:
             raise _refused(answer, self.device, shapes)
         try:
             return [view.copy() for view in self._blocks["out"].read(answer["outputs"])]
-        except (Broken, TypeError) as why:
+        except (WireError, TypeError) as why:
             raise self._child.died("hand over its outputs") from why
 
     def close(self) -> None:

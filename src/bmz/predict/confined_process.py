@@ -22,7 +22,7 @@ from bmz.base.printable import printable
 from bmz.predict import child
 from bmz.predict.backend import Device
 from bmz.predict.confine import Cell
-from bmz.predict.wire import Block, Broken, Message, Wire
+from bmz.predict.wire import Block, Message, Wire, WireError
 
 _KEPT_WORDS = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE",
@@ -78,7 +78,7 @@ class Child:
         try:
             self.wire.send(message, None if block is None else block.handle)
             return self.hear(doing)
-        except Broken as why:
+        except WireError as why:
             raise self.died(doing) from why
 
     def hear(self, doing: str) -> Message:
@@ -90,7 +90,7 @@ class Child:
         """
         try:
             answer, handle = self.wire.receive()
-        except Broken as why:
+        except WireError as why:
             raise self.died(doing) from why
         if handle is not None:  # nothing of the sort is asked for
             os.close(handle)
@@ -138,9 +138,10 @@ def start_child(files: tuple[Path, ...], device: Device) -> Child:
     ours, theirs = socket.socketpair()
     scratch = Path(tempfile.mkdtemp(prefix=unfinished("scratch")))
     printed = tempfile.TemporaryFile()  # noqa: SIM115  (it is held as long as the process)
+    reader, writer = os.pipe()
     process = subprocess.Popen(  # noqa: S603  (this Python, and a script of ours)
         [sys.executable, "-I", "-S", "-B", child.__file__, str(theirs.fileno())],
-        stdin=subprocess.PIPE,
+        stdin=reader,
         stdout=printed,
         stderr=subprocess.STDOUT,
         cwd=scratch,
@@ -149,15 +150,15 @@ def start_child(files: tuple[Path, ...], device: Device) -> Child:
         start_new_session=True,  # ctrl-C comes to us alone, and we end it
     )
     theirs.close()
+    os.close(reader)
     started = Child(process, Wire(ours), printed, scratch)
     words = {
         "path": [str(path) for path in (_root(), *_libraries())],
         "parent": os.getpid(),
         "cell": asdict(_cell(files, scratch, device)),
     }
-    assert process.stdin is not None  # noqa: S101  (it was asked for)
     try:
-        with process.stdin as stdin:
+        with os.fdopen(writer, "wb") as stdin:
             stdin.write(json.dumps(words, default=str).encode())
     except OSError as why:
         raise started.died("start") from why

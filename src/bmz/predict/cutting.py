@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, LazyArray
 from bmz.plan.tile_way import PadMode
 from bmz.plan.tiling import Tiling
-
-
-class Pixels(Protocol):
-    """What tiles are cut from: an array, or something that reads and prepares parts of an image."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
-
-    def __getitem__(self, box: Any, /) -> Any:  # noqa: ANN401  (as arrays have it)
-        """Give the part within one slice an axis."""
 
 
 class Tensor(NamedTuple):
@@ -33,9 +22,9 @@ class Tensor(NamedTuple):
 
 
 class LazyTensor(NamedTuple):
-    """What gives parts of an image, in place of an array; and the letters of its axes."""
+    """An array that is read and prepared part by part, and the letters of its axes."""
 
-    array: Pixels
+    array: LazyArray
     axes: str
 
 
@@ -137,7 +126,7 @@ def _tile(tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling) -> AnyArray
     for axis, side in sides.items():
         box[axis] = side.inside
     # read once, for the array may lie on a disk; views first: what is filled up is copied
-    part: AnyArray = array[tuple(box)]
+    part = np.asarray(array[tuple(box)])
     for axis, side in sides.items():
         part = side.filled(part, axis)
     return part

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol
 
 from bmz.predict.backend import WeightsUnreadable
-from bmz.predict.onnx_data import NotProtobuf, fields, texts
+from bmz.predict.onnx_data import ProtobufError, fields, texts
 from bmz.predict.output_order import FORMAT, read_graph
 
 # Parts of the names of operations, as TensorFlow 2.21 registers them. A test holds every registered
@@ -74,7 +75,7 @@ def host_ops(bundle: Path) -> tuple[str, ...]:
     message = memoryview(read_graph(bundle))
     try:
         found = {op for graph in fields(message, _META_GRAPHS) for op in _of_graph(graph)}
-    except NotProtobuf as why:
+    except ProtobufError as why:
         raise WeightsUnreadable(bundle, FORMAT, str(why)) from why
     return tuple(sorted(found))
 
@@ -164,16 +165,22 @@ def _plain(name: str) -> str:
 RAW_LAYERS = frozenset({"TFOpLambda", "SlicingOpLambda"})
 
 _TOP_LEVEL = frozenset(
-    """abs acos add add_n argmax argmin asin atan boolean_mask broadcast_to cast ceil
-    clip_by_norm clip_by_value complex concat constant convert_to_tensor cos cosh cumsum divide
-    einsum equal exp expand_dims eye fill floor gather gather_nd greater greater_equal identity
-    less less_equal linspace logical_and logical_not logical_or matmul maximum meshgrid minimum
-    multiply negative norm not_equal one_hot ones ones_like pad pow range rank realdiv reduce_all
-    reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_sum repeat
-    reshape reverse roll round rsqrt scatter_nd shape sigmoid sign sin sinh size slice sort split
-    sqrt square squeeze stack stop_gradient strided_slice subtract tan tanh tensordot tile
-    transpose truediv unstack where zeros zeros_like""".split()  # noqa: SIM905  (shorter)
-)
+    {
+        "abs", "acos", "add", "add_n", "argmax", "argmin", "asin", "atan", "boolean_mask",
+        "broadcast_to", "cast", "ceil", "clip_by_norm", "clip_by_value", "complex", "concat",
+        "constant", "convert_to_tensor", "cos", "cosh", "cumsum", "divide", "einsum", "equal",
+        "exp", "expand_dims", "eye", "fill", "floor", "gather", "gather_nd", "greater",
+        "greater_equal", "identity", "less", "less_equal", "linspace", "logical_and",
+        "logical_not", "logical_or", "matmul", "maximum", "meshgrid", "minimum", "multiply",
+        "negative", "norm", "not_equal", "one_hot", "ones", "ones_like", "pad", "pow", "range",
+        "rank", "realdiv", "reduce_all", "reduce_any", "reduce_logsumexp", "reduce_max",
+        "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum", "repeat", "reshape", "reverse",
+        "roll", "round", "rsqrt", "scatter_nd", "shape", "sigmoid", "sign", "sin", "sinh", "size",
+        "slice", "sort", "split", "sqrt", "square", "squeeze", "stack", "stop_gradient",
+        "strided_slice", "subtract", "tan", "tanh", "tensordot", "tile", "transpose", "truediv",
+        "unstack", "where", "zeros", "zeros_like",
+    }
+)  # fmt: skip
 _OPERATORS = {
     "add": "math.add", "eq": "math.equal", "ne": "math.not_equal", "getitem": "",
 }  # fmt: skip
@@ -197,7 +204,13 @@ def is_plain_op(function: object) -> bool:
     return name in _TOP_LEVEL or _GROUPED.fullmatch(name) is not None
 
 
-def raw_op_layer(keras: Any, tensorflow: Any) -> type:  # noqa: ANN401  (modules)
+class _RawOp(Protocol):
+    """A layer that holds which function it calls, and how."""
+
+    how: dict[str, Any]
+
+
+def raw_op_layer(keras: ModuleType, tensorflow: ModuleType) -> type:
     """Make the layer that calls a function of TensorFlow, as ``bmz.predict.keras`` words it.
 
     Parameters
@@ -205,40 +218,43 @@ def raw_op_layer(keras: Any, tensorflow: Any) -> type:  # noqa: ANN401  (modules
     keras, tensorflow : the modules; Keras on its TensorFlow backend
     """
 
-    def init(self: Any, call: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401
+    def init(self: _RawOp, call: Mapping[str, Any], **kwargs: object) -> None:
         keras.layers.Layer.__init__(self, **kwargs)
         self.how = dict(call)
 
-    def call(self: Any, inputs: Any) -> Any:  # noqa: ANN401
+    def call(self: _RawOp, inputs: object) -> object:
         return call_op(tensorflow, self.how, inputs)
 
     return type("RawOp", (keras.layers.Layer,), {"__init__": init, "call": call})
 
 
-def call_op(tensorflow: Any, how: Mapping[str, Any], inputs: Any) -> Any:  # noqa: ANN401
+def call_op(tensorflow: object, how: Mapping[str, Any], inputs: object) -> object:
     """Call a function of TensorFlow.
 
     Parameters
     ----------
+    tensorflow : the module
     how : ``function``; ``first``, how many of the inputs are its first argument (as a list when
         `listed`), 0 when that is `constant`; ``named``, the names of the arguments that the other
         inputs are; ``kwargs``, the other arguments
     inputs : a tensor, or a list of them
     """
-    tensors = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    tensors: list[Any] = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
     count = how["first"]
-    first = tensors[:count] if how["listed"] else tensors[0] if count else how["constant"]
+    first: Any = tensors[:count] if how["listed"] else tensors[0] if count else how["constant"]
     kwargs = dict(how["kwargs"]) | dict(zip(how["named"], tensors[count:], strict=True))
     if how["function"] == "__operators__.getitem":
-        return first[_slices(kwargs["slice_spec"])]
+        part: object = first[_slices(kwargs["slice_spec"])]
+        return part
     name = how["function"]
     if name.startswith("__operators__."):
         name = _OPERATORS[name.removeprefix("__operators__.")]
-    function = reduce(getattr, name.split("."), tensorflow)
-    return function(first, **kwargs)
+    function: Any = reduce(getattr, name.split("."), tensorflow)
+    result: object = function(first, **kwargs)
+    return result
 
 
-def _slices(words: Any) -> Any:  # noqa: ANN401  (as Python takes them)
+def _slices(words: object) -> object:
     if isinstance(words, list):
         return tuple(_slices(word) for word in words)
     if isinstance(words, dict) and words.get("class_name") == "__ellipsis__":

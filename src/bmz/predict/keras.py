@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -56,9 +57,11 @@ _DROPPED: Mapping[str, tuple[str, ...]] = {
 """Arguments that Keras 2 kept of its base classes and never used: Keras 3 has none of them."""
 _CONSTANT = "_CONSTANT_VALUE"
 _SHAPE = "batch_input_shape"
+_SOURCE = 3
+"""Entries that name a tensor in Keras 2: its layer, node and output; arguments may follow."""
 
 
-class NotTranslated(ValueError):  # noqa: N818  (its caller tells which file)
+class TranslationError(ValueError):
     """A layer is used in a way that has no words in Keras 3."""
 
 
@@ -76,9 +79,9 @@ def for_keras_3(config: Config) -> Config:
 
     Raises
     ------
-    NotTranslated
+    TranslationError
     """
-    inner = config.get("config")
+    inner: object = config.get("config")
     if config.get("class_name") == "Sequential":
         inner = _sequence(inner)
     if not isinstance(inner, dict):
@@ -101,10 +104,13 @@ def raw_ops_in(config: Config) -> bool:
     )
 
 
-def _sequence(inner: Any) -> Any:  # noqa: ANN401  (any JSON)
+def _sequence(inner: object) -> object:
     # until Keras 2.2 a list of layers alone, of which the first knew the shape of the input
-    inner = {"name": "sequential", "layers": inner} if isinstance(inner, list) else inner
-    layers = inner.get("layers") if isinstance(inner, dict) else None
+    if isinstance(inner, list):
+        inner = {"name": "sequential", "layers": inner}
+    if not isinstance(inner, dict):
+        return inner
+    layers = inner.get("layers")
     if not layers or not all(isinstance(layer, dict) for layer in layers):
         return inner
     shape = layers[0].get("config", {}).get(_SHAPE)
@@ -115,7 +121,7 @@ def _sequence(inner: Any) -> Any:  # noqa: ANN401  (any JSON)
     return inner | {"layers": [first, _without(layers[0], (_SHAPE,)), *rest]}
 
 
-def _layer(layer: Any, names: set[Any]) -> Any:  # noqa: ANN401  (any JSON)
+def _layer(layer: object, names: set[Any]) -> object:
     if not isinstance(layer, dict):
         return layer
     if layer.get("class_name") in RAW_LAYERS:
@@ -137,13 +143,15 @@ def _without(layer: Config, dropped: tuple[str, ...]) -> Config:
 def _raw_op(layer: Config, names: set[Any]) -> Config:
     nodes = layer.get("inbound_nodes", [])
     if len(nodes) != 1:
-        raise NotTranslated(f"'{layer.get('name')}' is used {len(nodes)} times, not once")
+        raise TranslationError(f"'{layer.get('name')}' is used {len(nodes)} times, not once")
     node = nodes[0]
     listed = isinstance(node[0], list)
     entries = node if listed else [node]
-    kwargs: Mapping[str, Any] = entries[0][3] if len(entries[0]) > 3 else {}  # noqa: PLR2004
+    kwargs: Mapping[str, Any] = {}
+    if len(entries[0]) > _SOURCE:
+        kwargs = entries[0][_SOURCE]
     constant = None if listed or node[0] != _CONSTANT else node[2]
-    first = [] if not listed and node[0] == _CONSTANT else [entry[:3] for entry in entries]
+    first = [] if not listed and node[0] == _CONSTANT else [entry[:_SOURCE] for entry in entries]
     named = dict(_tensors(kwargs, names))
     call = {
         "function": layer["config"]["function"],
@@ -164,7 +172,7 @@ def _raw_op(layer: Config, names: set[Any]) -> Config:
 
 def _tensors(kwargs: Mapping[str, Any], names: set[Any]) -> Iterator[tuple[str, list[Any]]]:
     for key, value in kwargs.items():
-        shaped = isinstance(value, list) and len(value) == 3  # noqa: PLR2004  (layer, node, output)
+        shaped = isinstance(value, list) and len(value) == _SOURCE
         if shaped and isinstance(value[0], str) and value[0] in names:
             yield key, value
 
@@ -223,6 +231,41 @@ def open_keras(request: LoadRequest) -> KerasBackend:
     return KerasBackend(keras, network, request)
 
 
+class KerasTensor(Protocol):
+    """What Keras says of an input or output of a network."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the network."""
+
+    @property
+    def shape(self) -> Sequence[int | None]:
+        """The sizes of its axes, None for what is not fixed."""
+
+    @property
+    def dtype(self) -> object:
+        """Its dtype, in the words of Keras's backend."""
+
+
+class KerasModel(Protocol):
+    """What is used of a ``keras.Model``."""
+
+    @property
+    def inputs(self) -> Sequence[KerasTensor]:
+        """The inputs, in the order of Keras."""
+
+    @property
+    def outputs(self) -> Sequence[KerasTensor]:
+        """The outputs, in the order of their authors."""
+
+    @property
+    def input(self) -> object:
+        """The inputs, nested as the network was written."""
+
+    def predict_on_batch(self, x: object) -> object:
+        """Run the network once."""
+
+
 class KerasBackend:
     """One model of Keras.
 
@@ -233,10 +276,11 @@ class KerasBackend:
     request : what it was opened with
     """
 
-    def __init__(self, keras: Any, network: Any, request: LoadRequest) -> None:  # noqa: ANN401
+    def __init__(self, keras: ModuleType, network: KerasModel, request: LoadRequest) -> None:
         self.name = _name(keras)
         self.device = request.device
-        self._keras, self._network = keras, network
+        self._keras = keras
+        self._network: KerasModel | None = network
         self._takes = list(network.inputs)
         names = [tensor.name for tensor in self._takes]
         checked_count("inputs", wanted=len(request.input_ids), found=len(names))
@@ -258,7 +302,7 @@ class KerasBackend:
         ]
         try:
             with _on(self._keras, self.device):
-                found = self._network.predict_on_batch(self._packed(feed))
+                found = self._network.predict_on_batch(self._packed(self._network, feed))
         except Exception as why:  # each of its backends has errors of its own
             words = str(why).lower()
             if isinstance(why, MemoryError) or any(word in words for word in _MEMORY_WORDS):
@@ -271,12 +315,14 @@ class KerasBackend:
         """Let go of the network."""
         self._network = None
 
-    def _packed(self, feed: list[AnyArray]) -> Any:  # noqa: ANN401  (as the network was written)
-        if isinstance(self._network, self._keras.Sequential):
+    def _packed(self, network: KerasModel, feed: list[AnyArray]) -> object:
+        """Nest the inputs as the network was written."""
+        if isinstance(network, self._keras.Sequential):
             return feed[0]
-        return self._keras.tree.pack_sequence_as(self._network.input, feed)
+        nested: object = self._keras.tree.pack_sequence_as(network.input, feed)
+        return nested
 
-    def _fed(self, array: AnyArray, tensor: Any) -> AnyArray:  # noqa: ANN401  (a KerasTensor)
+    def _fed(self, array: AnyArray, tensor: KerasTensor) -> AnyArray:
         # a wrong number of axes ends the whole process in TensorFlow 2.21
         if len(tensor.shape) != array.ndim:
             why = f"its input '{tensor.name}' has {len(tensor.shape)} axes"
@@ -286,7 +332,7 @@ class KerasBackend:
         return tensorflow.native(without_loss(array, wanted, tensor.name)).copy()
 
 
-def _positions(found: Sequence[tuple[str, Any]], request: LoadRequest) -> list[int]:
+def _positions(found: Sequence[tuple[str, KerasTensor]], request: LoadRequest) -> list[int]:
     names = [name for name, _ in found]
     ids = request.output_names or request.output_ids
     if set(ids) <= set(names) and len(set(names)) == len(names):
@@ -296,12 +342,12 @@ def _positions(found: Sequence[tuple[str, Any]], request: LoadRequest) -> list[i
     return [int(name.removeprefix("output_")) for name in output_order(numbered, request)]
 
 
-def _output_names(network: Any) -> list[str]:  # noqa: ANN401  (a keras.Model)
+def _output_names(network: KerasModel) -> list[str]:
     names = getattr(network, "output_names", None)
     return list(names) if names else [tensor.name for tensor in network.outputs]
 
 
-def _keras() -> Any:  # noqa: ANN401  (a module)
+def _keras() -> ModuleType:
     if sys.modules.get("keras") is None and "KERAS_BACKEND" not in os.environ:
         # one process has one backend for good; a choice of the user's stays
         backend = "tensorflow" if find_spec("tensorflow") else "torch"
@@ -315,17 +361,18 @@ def _keras() -> Any:  # noqa: ANN401  (a module)
         keras.backend.backend()
     except (ImportError, OSError, AttributeError) as why:
         raise NoBackend(FORMAT, f"keras does not import ({why})", INSTALL) from why
-    return keras
+    module: ModuleType = keras
+    return module
 
 
-def _name(keras: Any) -> str:  # noqa: ANN401  (a module)
+def _name(keras: ModuleType) -> str:
     return f"keras {keras.__version__} on {keras.backend.backend()}"
 
 
-def _loaded(keras: Any, config: Config, request: LoadRequest) -> Any:  # noqa: ANN401
+def _loaded(keras: ModuleType, config: Config, request: LoadRequest) -> KerasModel:
     try:
         translated = for_keras_3(config)
-    except NotTranslated as why:
+    except TranslationError as why:
         raise WeightsUnreadable(request.path, FORMAT, str(why)) from why
     objects = _own_layers(keras, translated)
     try:
@@ -334,14 +381,15 @@ def _loaded(keras: Any, config: Config, request: LoadRequest) -> Any:  # noqa: A
             _for_loading(request.path, config, translated) as path,
             _on(keras, request.device),
         ):
-            return keras.models.load_model(
+            network: KerasModel = keras.models.load_model(
                 str(path), custom_objects=objects, compile=False, safe_mode=not request.trusted
             )
     except Exception as why:  # whatever a layer does with what the file says
         raise WeightsUnreadable(request.path, FORMAT, _words(why)) from why
+    return network
 
 
-def _own_layers(keras: Any, config: Config) -> dict[str, type]:  # noqa: ANN401
+def _own_layers(keras: ModuleType, config: Config) -> dict[str, type]:
     if not raw_ops_in(config):
         return {}
     if keras.backend.backend() != "tensorflow":
@@ -370,7 +418,7 @@ def _for_loading(path: Path, config: Config, translated: Config) -> Iterator[Pat
 
 
 @contextmanager
-def _on(keras: Any, device: Device) -> Iterator[None]:  # noqa: ANN401
+def _on(keras: ModuleType, device: Device) -> Iterator[None]:
     with warnings.catch_warnings(), keras.device(_placed(device)):
         # its PyTorch backend turns tensors into arrays in a way that NumPy 2 still allows
         warnings.filterwarnings("ignore", r"__array__ implementation doesn't accept a copy")

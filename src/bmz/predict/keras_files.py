@@ -11,9 +11,10 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from bmz.base.errors import CouldNotTell
@@ -152,7 +153,7 @@ def _of_hdf5(stream: BinaryIO, path: Path) -> str | bytes | None:
         return text
 
 
-def _faults(file: Any, h5py: Any) -> Iterator[str]:  # noqa: ANN401  (untyped)
+def _faults(file: Mapping[str, Any], h5py: ModuleType) -> Iterator[str]:
     held = stored = 0
     waiting, seen = [file["/"]], set[int]()
     while waiting:
@@ -190,7 +191,7 @@ def _config(text: str | bytes, path: Path) -> Config:
     return found
 
 
-def _code_in(value: Any) -> Iterator[str]:  # noqa: ANN401  (any JSON)
+def _code_in(value: object) -> Iterator[str]:
     waiting = [value]
     while waiting:
         part = waiting.pop()

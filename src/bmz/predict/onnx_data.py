@@ -11,11 +11,13 @@ from bmz.predict.backend import WeightsUnreadable
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
+_MORE_FOLLOW = 0x80  # the high bit of a byte of a number
 _LONGEST = 10  # bytes of a number of 64 bits
+_SMALLEST_KEY = 1 << 3  # fields are numbered from 1, above three bits for their kind
 _LARGEST_KEY = 2**32 - 1  # others cut a larger one down to this, and find another field
 
 
-class NotProtobuf(ValueError):  # noqa: N818  (its reader tells what it means)
+class ProtobufError(ValueError):
     """The bytes are no whole message."""
 
     def __init__(self) -> None:
@@ -36,7 +38,7 @@ def fields(message: memoryview, *path: int) -> Iterator[memoryview]:
 
     Raises
     ------
-    NotProtobuf
+    ProtobufError
         The message, or one on the way, is none.
 
     Examples
@@ -63,14 +65,14 @@ def members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
     Raises
     ------
-    NotProtobuf
+    ProtobufError
         It is no message.
     """
     at = 0
     while at < len(message):
         key, at = _number(message, at)
-        if not 8 <= key <= _LARGEST_KEY:  # noqa: PLR2004  (fields are numbered from 1)
-            raise NotProtobuf
+        if not _SMALLEST_KEY <= key <= _LARGEST_KEY:
+            raise ProtobufError
         kind = key & 7
         if kind == _VARINT:
             _, at = _number(message, at)
@@ -80,9 +82,9 @@ def members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif kind in _FIXED:
             size = _FIXED[kind]
         else:  # groups: no schema that is read here has them
-            raise NotProtobuf
+            raise ProtobufError
         if at + size > len(message):
-            raise NotProtobuf
+            raise ProtobufError
         if kind == _BYTES:
             yield key >> 3, message[at : at + size]
         at += size
@@ -95,9 +97,9 @@ def _number(message: memoryview, at: int) -> tuple[int, int]:
             break
         byte = message[at + position]
         found |= (byte & 0x7F) << (7 * position)
-        if byte < 0x80:  # noqa: PLR2004  (the high bit says that more follow)
+        if not byte & _MORE_FOLLOW:
             return found, at + position + 1
-    raise NotProtobuf
+    raise ProtobufError
 
 
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
@@ -141,7 +143,7 @@ def refuse_outside(path: Path) -> None:
             raise WeightsUnreadable(path, "onnx", "it is in onnxruntime's own format")
         named = locations(content)
         outside = next((n for n in named if leaves(n) or _leads_out(path, n)), None)
-    except (NotProtobuf, OSError) as why:
+    except (ProtobufError, OSError) as why:
         raise WeightsUnreadable(path, "onnx", str(why)) from why
     if outside is not None:
         raise WeightsUnreadable(path, "onnx", f"it takes a tensor from '{outside}'")
@@ -156,7 +158,7 @@ def locations(model: memoryview) -> Iterator[str]:
 
     Raises
     ------
-    NotProtobuf
+    ProtobufError
         It is none.
     """
     left = [("Model", model)]  # a network may hold networks, to any depth

@@ -34,15 +34,17 @@ def enlarged(tensors: Sequence[Tensor], sizes: Mapping[str, int]) -> list[Tensor
     tensors : inputs of a network, after the declared preprocessing
     sizes : wanted size of each spatial axis, px
     """
-    result = []
-    for array, axes in tensors:
-        if "b" in axes:
-            array = cut(array, axes.index("b"), 0, 1, "reflect")  # noqa: PLW2901 (a view of it)
-        for axis, size in sizes.items():
-            if axis in axes:
-                array = cut(array, axes.index(axis), 0, size, "reflect")  # noqa: PLW2901
-        result.append(Tensor(array, axes))
-    return result
+    parts = {"b": (0, 1)} | {axis: (0, size) for axis, size in sizes.items()}
+    return [_cut_to(tensor, parts) for tensor in tensors]
+
+
+def _cut_to(tensor: Tensor, parts: Mapping[str, tuple[int, int]]) -> Tensor:
+    """Take start and size along each axis that the tensor has, mirrored beyond its end."""
+    array, axes = tensor
+    for axis, (start, size) in parts.items():
+        if axis in axes:
+            array = cut(array, axes.index(axis), start, size, "reflect")
+    return Tensor(array, axes)
 
 
 def legal_size(rule: AxisRule, least: int) -> int:
@@ -324,12 +326,7 @@ def _in_one_piece(
     rules: Sequence[AxisRule],
     outputs: Sequence[OutputRule],
 ) -> list[AnyArray]:
-    parts = []
-    for array, axes in image:
-        for axis, (start, size) in pieces.items():
-            if axis in axes:
-                array = cut(array, axes.index(axis), start, size, "reflect")  # noqa: PLW2901
-        parts.append(Tensor(array, axes))
+    parts = [_cut_to(tensor, pieces) for tensor in image]
     sizes = {axis: size for axis, (_, size) in pieces.items()}
     sides = {rule.axis: sizes[rule.axis] + 2 * rule.lost for rule in rules}
     return predict_tiled(backend, parts, plan_tiles(sizes, rules, side=sides), outputs)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from bmz.base.errors import BmzError
 from bmz.predict.backend import Backend, LoadRequest, OutOfMemory
 from bmz.predict.formats import open_backend
-from bmz.predict.wire import Block, Broken, Message, Wire, bytes_for
+from bmz.predict.wire import Block, Message, Wire, WireError, bytes_for
 
 LOAD_REQUEST = TypeAdapter(LoadRequest)
 """Turns what a backend is opened with into JSON and back."""
@@ -32,7 +32,7 @@ def serve(handle: int, confined: Mapping[str, str]) -> None:
         backend = _answered(wire, words)
         if backend is not None:
             Session(wire, backend).serve()
-    except Broken:
+    except WireError:
         return  # the parent is gone, and so is the reason to be
 
 
@@ -72,7 +72,7 @@ class Session:
 
         Raises
         ------
-        Broken
+        WireError
         """
         while True:
             words, handle = self._wire.receive()

@@ -6,7 +6,8 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.architecture import FORMAT, ArchitectureFailed, build_network
@@ -14,6 +15,9 @@ from bmz.predict.backend import LoadRequest, OutOfMemory, WeightsUnreadable
 from bmz.predict.torch_network import TorchBackend, last_line, ready_torch
 from bmz.predict.torchscript import plain_copy
 from bmz.spec.model import Architecture
+
+if TYPE_CHECKING:
+    import torch
 
 _EXTRA = "_extra_state"  # what a module keeps beside its tensors, by PyTorch's own convention
 _LOADING = (RuntimeError, ValueError, TypeError, KeyError, EOFError, OSError)
@@ -93,7 +97,7 @@ def open_state_dict(request: LoadRequest) -> TorchBackend:
     return TorchBackend(network.eval(), request)
 
 
-def _state(torch: Any, request: LoadRequest) -> Mapping[str, Any]:  # noqa: ANN401  (a module)
+def _state(torch: ModuleType, request: LoadRequest) -> Mapping[str, Any]:
     path = request.path
     try:
         # the layout before PyTorch 1.6 is no zip; PyTorch reads one by a reader of its own
@@ -118,7 +122,7 @@ def _state(torch: Any, request: LoadRequest) -> Mapping[str, Any]:  # noqa: ANN4
 
 
 def _fill(
-    network: Any,  # noqa: ANN401  (a module of the model's own class)
+    network: torch.nn.Module,
     state: Mapping[str, Any],
     request: LoadRequest,
     architecture: Architecture,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class BundleTouchesHost(CouldNotTell):
         )
 
 
-def import_tensorflow(weights_format: str = FORMAT) -> Any:  # noqa: ANN401  (a module)
+def import_tensorflow(weights_format: str = FORMAT) -> ModuleType:
     """Import TensorFlow without its chatter, and keep it from taking a whole GPU.
 
     Raises
@@ -68,7 +69,8 @@ def import_tensorflow(weights_format: str = FORMAT) -> Any:  # noqa: ANN401  (a 
             tf.config.experimental.set_memory_growth(gpu, enable=True)
         except RuntimeError:  # it is in use already, as whoever used it first had set it
             break
-    return tf
+    module: ModuleType = tf
+    return module
 
 
 def tensorflow_devices() -> tuple[Device, ...]:
@@ -83,7 +85,7 @@ def tensorflow_devices() -> tuple[Device, ...]:
     return (CPU, *(Device("cuda", i) for i, _ in enumerate(gpus)))
 
 
-def limit_threads(tensorflow: Any, threads: int | None) -> None:  # noqa: ANN401  (a module)
+def limit_threads(tensorflow: ModuleType, threads: int | None) -> None:
     """Let TensorFlow use so many threads at most: once for the process, before its first run."""
     if threads is None:
         return
@@ -94,10 +96,10 @@ def limit_threads(tensorflow: Any, threads: int | None) -> None:  # noqa: ANN401
         return
 
 
-def round_nothing(tensorflow: Any, device: Device) -> None:  # noqa: ANN401  (a module)
+def round_nothing(tensorflow: ModuleType, device: Device) -> None:
     """Let TensorFlow compute in float32 on a GPU, and not in TF32."""
     if device.kind == "cuda":
-        tensorflow.config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003  (its only parameter)
+        tensorflow.config.experimental.enable_tensor_float_32_execution(enabled=False)
 
 
 def open_tensorflow(request: LoadRequest) -> TensorflowBackend:
@@ -134,6 +136,21 @@ def open_tensorflow(request: LoadRequest) -> TensorflowBackend:
     return TensorflowBackend(tensorflow, loaded, request)
 
 
+class SavedModel(Protocol):
+    """What ``tensorflow.saved_model.load`` gives."""
+
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """The functions that can be called, by name."""
+
+
+class TensorSpec(Protocol):
+    """What TensorFlow says of an input or output: a ``TensorShape`` and a ``DType``."""
+
+    shape: Any
+    dtype: Any
+
+
 class TensorflowBackend:
     """One signature of a SavedModel.
 
@@ -144,11 +161,12 @@ class TensorflowBackend:
     request : what it was opened with
     """
 
-    def __init__(self, tensorflow: Any, loaded: Any, request: LoadRequest) -> None:  # noqa: ANN401
+    def __init__(self, tensorflow: ModuleType, loaded: SavedModel, request: LoadRequest) -> None:
         self.name = f"tensorflow {tensorflow.__version__}"
         self.device = request.device
-        self._tensorflow, self._loaded = tensorflow, loaded  # a function does not keep its weights
-        self._call = loaded.signatures[_signature(list(loaded.signatures), request.path)]
+        self._tensorflow = tensorflow
+        self._loaded: SavedModel | None = loaded  # a function does not keep its weights
+        self._call: Any = loaded.signatures[_signature(list(loaded.signatures), request.path)]
         takes = self._call.structured_input_signature[1]
         self._inputs = [(name, takes[name]) for name in input_order(list(takes), request)]
         gives = self._call.structured_outputs
@@ -179,7 +197,7 @@ class TensorflowBackend:
         """Let go of the network."""
         self._call = self._loaded = None
 
-    def _fed(self, array: AnyArray, name: str, takes: Any) -> AnyArray:  # noqa: ANN401  (a TensorSpec)
+    def _fed(self, array: AnyArray, name: str, takes: TensorSpec) -> AnyArray:
         # a wrong number of axes would end the whole process, in TensorFlow's 2.21 convolutions
         if not takes.shape.is_compatible_with(array.shape):
             why = f"its input '{name}' has the shape {takes.shape}"
@@ -223,5 +241,5 @@ def _signature(found: list[str], path: Path) -> str:
     return callable_[0]
 
 
-def _shape(tensor: Any) -> tuple[int | None, ...] | None:  # noqa: ANN401  (a tensor's description)
+def _shape(tensor: TensorSpec) -> tuple[int | None, ...] | None:
     return None if tensor.shape.rank is None else tuple(tensor.shape)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,7 +40,7 @@ _IMAGES = 4  # axes of a batch of images with channels
 _LAYOUT_WORDS = "view size is not compatible"
 
 
-def import_torch() -> Any:  # noqa: ANN401  (a module)
+def import_torch() -> ModuleType:
     """Import PyTorch.
 
     Raises
@@ -86,7 +87,7 @@ def torch_hardware(device: Device) -> str:
     return name
 
 
-def ready_torch(request: LoadRequest) -> Any:  # noqa: ANN401  (a module)
+def ready_torch(request: LoadRequest) -> ModuleType:
     """Import PyTorch and set what holds for the whole process: threads, and true float32.
 
     Raises
@@ -102,7 +103,7 @@ def ready_torch(request: LoadRequest) -> Any:  # noqa: ANN401  (a module)
     return torch
 
 
-def round_nothing(torch: Any, device: Device) -> None:  # noqa: ANN401  (a module)
+def round_nothing(torch: ModuleType, device: Device) -> None:
     """Let PyTorch compute in float32 on CUDA, and not in TF32, which has 10 bits for a fraction."""
     if device.kind == "cuda":
         torch.backends.cudnn.allow_tf32 = False
@@ -251,7 +252,7 @@ class TorchBackend:
         filled: torch.Tensor = host.copy_(tensor, non_blocking=True)
         return filled
 
-    def _flat(self, found: Any) -> list[torch.Tensor]:  # noqa: ANN401  (whatever a network returns)
+    def _flat(self, found: object) -> list[torch.Tensor]:
         if isinstance(found, self._torch.Tensor):
             return [found]
         if isinstance(found, dict):

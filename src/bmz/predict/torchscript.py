@@ -9,17 +9,21 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import LoadRequest, WeightsUnreadable
 from bmz.predict.quiet import words_of_network
 from bmz.predict.torch_network import TorchBackend, ready_torch
 from bmz.zoo.archive import damage_told, opened_zip
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # of the 1730 operators of `aten` and 100 of `prim` in PyTorch 2.13 these leave the tensors alone
 _HOST_WORDS = frozenset(
@@ -108,7 +112,7 @@ def _of_source(content: bytes, name: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             yield from _of_attribute(node)
-        elif isinstance(node, ast.Name) and _is_host(node.id, id(node) in owners):
+        elif isinstance(node, ast.Name) and _is_host(node.id, owner=id(node) in owners):
             yield node.id
         elif isinstance(node, ast.Call) and _is_getattr(node):
             # the operator can be named by a text as well
@@ -116,7 +120,7 @@ def _of_source(content: bytes, name: str) -> Iterator[str]:
             yield from (f"getattr {word}" for word in words if word in _HOST_WORDS)
 
 
-def _is_host(name: str, owner: bool) -> bool:  # noqa: FBT001  (beside the name it is plain)
+def _is_host(name: str, *, owner: bool) -> bool:
     # a library of operators under another name would hide what is called
     return name in _HOST_WORDS or (name in {"torch", "ops"} and not owner)
 
@@ -209,6 +213,7 @@ def _add(old: zipfile.ZipFile, member: zipfile.ZipInfo, new: zipfile.ZipFile) ->
 
 
 _CONVOLUTION_INPUTS = 13  # the last one is `allow_tf32`
+_EXACT = False  # what it must be
 
 
 class ScriptTouchesHost(CouldNotTell):
@@ -251,7 +256,7 @@ def open_torchscript(request: LoadRequest) -> TorchBackend:
     return TorchBackend(network.eval(), request, around)
 
 
-def _loaded(torch: Any, copy: Path, request: LoadRequest) -> Any:  # noqa: ANN401  (two of no types)
+def _loaded(torch: ModuleType, copy: Path, request: LoadRequest) -> nn.Module:
     # the copy is what is looked at and what is loaded: PyTorch reads a zip by a reader of its own.
     # And before it is loaded, for loading may run its __setstate__
     calls = host_calls(copy)
@@ -260,20 +265,28 @@ def _loaded(torch: Any, copy: Path, request: LoadRequest) -> Any:  # noqa: ANN40
     with warnings.catch_warnings():
         # the zoo has TorchScript files; that PyTorch wants other ones helps nobody here
         warnings.filterwarnings("ignore", r".*torch\.jit\.load.* is deprecated")
-        return torch.jit.load(str(copy), map_location=str(request.device))
+        network: nn.Module = torch.jit.load(str(copy), map_location=str(request.device))
+    return network
 
 
-def round_nothing_in(network: Any) -> None:  # noqa: ANN401  (a script module)
+class ScriptModule(Protocol):
+    """What is used of a ``torch.jit.ScriptModule`` to look into its graphs."""
+
+    def modules(self) -> Iterable[Any]:
+        """Give it and all modules in it."""
+
+
+def round_nothing_in(network: ScriptModule) -> None:
     """Let convolutions of a traced network compute in float32, and not in TF32.
 
     A trace keeps PyTorch's default, which is TF32, as the last argument of ``aten::_convolution``:
     the setting of this process is not asked. To be called before the network is first run.
     """
     for module in network.modules():
-        for name in module._c._method_names():  # noqa: SLF001  (there is no public way)
-            graph = module._c._get_method(name).graph  # noqa: SLF001
+        graphs = [module._c._get_method(n).graph for n in module._c._method_names()]  # noqa: SLF001  (there is no public way)
+        for graph in graphs:
             for node in graph.findAllNodes("aten::_convolution", recurse=True):
                 if node.inputsSize() == _CONVOLUTION_INPUTS:  # older traces have no such argument
-                    allowed = graph.insertConstant(False)  # noqa: FBT003  (it has no name)
-                    allowed.node().moveBefore(node)
-                    node.replaceInput(_CONVOLUTION_INPUTS - 1, allowed)
+                    tf32_allowed = graph.insertConstant(_EXACT)
+                    tf32_allowed.node().moveBefore(node)
+                    node.replaceInput(_CONVOLUTION_INPUTS - 1, tf32_allowed)

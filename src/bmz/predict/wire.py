@@ -25,7 +25,7 @@ _ALIGNED = 64
 _KINDS = "biufc"  # of dtypes: numbers only, never objects
 
 
-class Broken(Exception):  # noqa: N818  (the two callers tell what it means to each)
+class WireError(Exception):
     """The other side is gone, or sends what is no message."""
 
 
@@ -45,7 +45,7 @@ class Wire:
 
         Raises
         ------
-        Broken
+        WireError
         """
         body = json.dumps(message).encode()
         try:
@@ -55,26 +55,26 @@ class Wire:
                 socket.send_fds(self._end, [_HEAD.pack(len(body))], [handle])
             self._end.sendall(body)
         except OSError as why:
-            raise Broken(str(why)) from why
+            raise WireError(str(why)) from why
 
     def receive(self) -> tuple[Message, int | None]:
         """Wait for a message; give the handle that came with it too, which is then ours to close.
 
         Raises
         ------
-        Broken
+        WireError
         """
         try:
             head, handles, _, _ = socket.recv_fds(self._end, _HEAD.size, 1)
             head += self._exactly(_HEAD.size - len(head))
             size = _HEAD.unpack(head)[0]
             if size > _MOST_BYTES:
-                raise Broken(f"a message of {size} bytes")
+                raise WireError(f"a message of {size} bytes")
             message = json.loads(self._exactly(size))
         except (OSError, ValueError, RecursionError) as why:
-            raise Broken(str(why)) from why
+            raise WireError(str(why)) from why
         if not isinstance(message, dict):
-            raise Broken("a message that is no object")
+            raise WireError("a message that is no object")
         return message, next(iter(handles), None)
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class Wire:
         while len(parts) < size:
             part = self._end.recv(size - len(parts))
             if not part:
-                raise Broken("it hung up")
+                raise WireError("it hung up")
             parts += part
         return bytes(parts)
 
@@ -132,7 +132,7 @@ class Block:
 
         Raises
         ------
-        Broken
+        WireError
             They name no array of numbers that lies in the block as a whole.
         """
         return [self._one(word) for word in words]
@@ -151,16 +151,16 @@ class Block:
             shape = tuple(int(n) for n in word["shape"])
             offset = int(word["offset"])
         except (TypeError, ValueError, KeyError, OverflowError, SyntaxError) as why:
-            raise Broken(f"no array: {word!r:.80}") from why
+            raise WireError(f"no array: {word!r:.80}") from why
         size = math.prod(shape)
         inside = min((offset, *shape), default=0) >= 0
         inside = inside and offset + size * dtype.itemsize <= self.size
         if dtype.kind not in _KINDS or not inside:
-            raise Broken(f"an array outside the block: {word!r:.80}")
+            raise WireError(f"an array outside the block: {word!r:.80}")
         try:
             return np.frombuffer(self._map, dtype, size, offset).reshape(shape)
         except ValueError as why:  # too many axes, or without an entry but endless along one
-            raise Broken(f"no array: {word!r:.80}") from why
+            raise WireError(f"no array: {word!r:.80}") from why
 
 
 def bytes_for(arrays: Sequence[AnyArray]) -> int:

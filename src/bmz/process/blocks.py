@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bmz.base.arrays import BoolArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.boxes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.process.finish import finish_labels
@@ -21,18 +21,11 @@ GROWTH = 2
 """How much wider the overlap becomes when an object does not fit into it."""
 
 
-class Sliced(Protocol):
-    """An array of which parts are read and written, such as of NumPy or Zarr."""
+class WritableArray(LazyArray, Protocol):
+    """An array of which regions are read and written, such as of NumPy or Zarr."""
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
-
-    def __getitem__(self, region: Any, /) -> Any:  # noqa: ANN401  (as arrays have it)
-        """Read a part."""
-
-    def __setitem__(self, region: Any, values: Any, /) -> None:  # noqa: ANN401  (as arrays have it)
-        """Write a part."""
+    def __setitem__(self, region: Box, values: AnyArray, /) -> None:
+        """Write a region, one slice per axis."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,7 @@ class BlockWork:
     finish : what is done to the labels of each block; the border is no matter of blocks
     """
 
-    maps: Sliced
+    maps: LazyArray
     grid: tuple[int, ...]
     recipe: Recipe
     parameters: Mapping[str, Value]
@@ -122,7 +115,7 @@ class Found:
 
 def label_blocks(
     work: BlockWork,
-    labels: Sliced,
+    labels: WritableArray,
     listener: Listener = nobody,
     before: Found | None = None,
     keep: Callable[[Found], None] = lambda _: None,
@@ -163,7 +156,7 @@ def label_blocks(
 
 
 def _label_one(
-    work: BlockWork, core: Box, labels: Sliced, found: Found, listener: Listener
+    work: BlockWork, core: Box, labels: WritableArray, found: Found, listener: Listener
 ) -> None:
     overlap = work.overlap
     while True:
@@ -268,7 +261,9 @@ def _within(core: Box, seen: Box) -> Box:
     )
 
 
-def _write(local: LabelArray, owned: BoolArray, labels: Sliced, place: Box, before: int) -> None:
+def _write(
+    local: LabelArray, owned: BoolArray, labels: WritableArray, place: Box, before: int
+) -> None:
     if not owned.any():
         return
     number = np.zeros(len(owned), np.int64)

@@ -17,6 +17,7 @@ from bmz.spec.tolerance import with_lists_of_outputs
 from bmz.spec.translate import Source, repaired, translate
 
 if TYPE_CHECKING:
+    from bioimageio.spec import InvalidDescr
     from bioimageio.spec.model.v0_5 import ModelDescr
 
 
@@ -128,8 +129,9 @@ def unknown_words(content: Mapping[str, Any], where: list[tuple[str | int, ...]]
 
 
 def _unknown(content: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
-    if len(place) == 2 and place[0] == "weights":  # noqa: PLR2004  (weights.FORMAT)
-        return f"the weights format '{str(place[1])[:40]}'"
+    match place:
+        case ("weights", weights_format):
+            return f"the weights format '{str(weights_format)[:40]}'"
     kinds = {"preprocessing": "step", "postprocessing": "step", "axes": "axis type"}
     kind = next((kinds[str(part)] for part in place if part in kinds), None)
     node: Any = content
@@ -299,7 +301,7 @@ def _refusal(
     manifest: Path,
     content: Mapping[str, Any],
     written: FormatVersion,
-    description: Any,  # noqa: ANN401  (InvalidDescr is imported lazily)
+    description: InvalidDescr,
 ) -> PackageInvalid | PackageNewer:
     errors = description.validation_summary.errors
     places = [error.loc for error in errors if error.type in _UNKNOWN_KIND]
@@ -313,7 +315,7 @@ def _refusal(
     return PackageInvalid(manifest, first)
 
 
-def _first_error(description: Any) -> str:  # noqa: ANN401  (InvalidDescr is imported lazily)
+def _first_error(description: InvalidDescr) -> str:
     errors = description.validation_summary.errors
     where = ".".join(str(part) for part in errors[0].loc) or "the whole"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

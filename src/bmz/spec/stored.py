@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import MISSING, fields, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bmz.base.notes import Notes
+from bmz.base.notes import Json, Notes
 from bmz.base.steps import Step
 from bmz.base.version import version
 from bmz.spec import model as words
@@ -72,7 +72,7 @@ def descriptions_in(folder: Path) -> Notes[ModelSpec]:
     return Notes("description", VERSION, partial(from_plain, folder=folder), to_plain)
 
 
-def to_plain(model: ModelSpec) -> dict[str, Any]:
+def to_plain(model: ModelSpec) -> dict[str, Json]:
     """Turn a model into values of JSON; paths become relative to its folder.
 
     Raises
@@ -81,8 +81,7 @@ def to_plain(model: ModelSpec) -> dict[str, Any]:
         A step or the configuration holds a value that JSON has no word for, such as a date.
     """
     unnamed = "" if model.id == model.folder.name else model.id
-    plain: dict[str, Any] = _plain(replace(model, id=unnamed), model.folder)
-    return plain
+    return _plain_fields(replace(model, id=unnamed), model.folder)
 
 
 def from_plain(plain: Mapping[str, Any], folder: Path) -> ModelSpec:
@@ -99,7 +98,7 @@ def from_plain(plain: Mapping[str, Any], folder: Path) -> ModelSpec:
     return model if model.id else replace(model, id=folder.name)
 
 
-def _plain(value: Any, folder: Path) -> Any:  # noqa: ANN401  (any value of a model)
+def _plain(value: object, folder: Path) -> Json:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, tuple):
@@ -112,15 +111,22 @@ def _plain(value: Any, folder: Path) -> Any:  # noqa: ANN401  (any value of a mo
         return {_CLASS: "dict", "of": {key: _plain(one, folder) for key, one in value.items()}}
     if isinstance(value, Path):
         return {_CLASS: "Path", "of": value.relative_to(folder).as_posix()}
-    if is_dataclass(value) and type(value).__name__ in _CLASSES:
-        told = {f.name: getattr(value, f.name) for f in fields(value)}
-        default = {f.name: f.default for f in fields(value) if f.default is not MISSING}
-        given = {k: v for k, v in told.items() if k not in default or v != default[k]}
-        return {_CLASS: type(value).__name__, **{k: _plain(v, folder) for k, v in given.items()}}
+    if type(value).__name__ in _CLASSES:
+        return _plain_fields(value, folder)
     raise TypeError(type(value).__name__)
 
 
-def _value(plain: Any, folder: Path) -> Any:  # noqa: ANN401  (as above)
+def _plain_fields(value: object, folder: Path) -> dict[str, Json]:
+    """Give the class of a dataclass and those of its fields that differ from their defaults."""
+    plain: dict[str, Json] = {_CLASS: type(value).__name__}
+    for field in fields(_CLASSES[type(value).__name__]):
+        content = getattr(value, field.name)
+        if field.default is MISSING or content != field.default:
+            plain[field.name] = _plain(content, folder)
+    return plain
+
+
+def _value(plain: object, folder: Path) -> object:
     if isinstance(plain, list):
         return tuple(_value(one, folder) for one in plain)
     if not isinstance(plain, dict):

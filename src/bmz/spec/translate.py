@@ -86,7 +86,7 @@ def without_needless_axes(content: Content) -> tuple[Content, tuple[str, ...]]:
     return (result, tuple(remarks)) if remarks else (content, ())
 
 
-def _tensor_without(tensor: Any, steps: str) -> Any:  # noqa: ANN401  (as written by anyone)
+def _tensor_without(tensor: object, steps: str) -> object:
     if not isinstance(tensor, Mapping) or not isinstance(tensor.get(steps), list):
         return tensor
     mended = [_step_without(step) for step in tensor[steps]]
@@ -95,7 +95,7 @@ def _tensor_without(tensor: Any, steps: str) -> Any:  # noqa: ANN401  (as writte
     return {**tensor, steps: mended}
 
 
-def _step_without(step: Any) -> Any:  # noqa: ANN401  (as above)
+def _step_without(step: object) -> object:
     if not isinstance(step, Mapping) or step.get("name") != "scale_linear":
         return step
     kwargs = step.get("kwargs")
@@ -126,7 +126,7 @@ def with_sizes_that_follow(content: Content) -> tuple[Content, tuple[str, ...]]:
     return ({**content, "outputs": mended}, remarks) if remarks else (content, ())
 
 
-def _following(output: Any, entry: Any) -> Any:  # noqa: ANN401  (as written by anyone)
+def _following(output: object, entry: object) -> object:
     if not isinstance(output, Mapping) or not isinstance(entry, Mapping):
         return output
     axes, shape, least = str(entry.get("axes")), output.get("shape"), entry.get("shape")
@@ -198,7 +198,7 @@ class Source:
     content: Mapping[str, Any]
     remarks: tuple[str, ...]
 
-    def file(self, description: Any) -> PackagedFile:  # noqa: ANN401  (any FileDescr or path)
+    def file(self, description: object) -> PackagedFile:
         """Give a file of the package.
 
         Raises
@@ -301,7 +301,9 @@ def _weights(description: v0_5.ModelDescr, source: Source) -> Iterator[Weights]:
         )
 
 
-def _architecture(written: Any, source: Source) -> Architecture:  # noqa: ANN401  (of a file or a library)
+def _architecture(
+    written: v0_5.ArchitectureFromFileDescr | v0_5.ArchitectureFromLibraryDescr, source: Source
+) -> Architecture:
     return Architecture(
         callable=str(written.callable),
         kwargs=written.kwargs,
@@ -312,7 +314,7 @@ def _architecture(written: Any, source: Source) -> Architecture:  # noqa: ANN401
 
 def _tensor(
     tensor: v0_5.InputTensorDescr | v0_5.OutputTensorDescr,
-    steps: Iterable[Any],
+    steps: Iterable[v0_5.PreprocessingDescr | v0_5.PostprocessingDescr],
     source: Source,
 ) -> TensorSpec:
     data = tensor.data
@@ -332,11 +334,11 @@ def _tensor(
     )
 
 
-def _pad(pad: Any) -> Pad | None:  # noqa: ANN401  (any padding class)
+def _pad(pad: v0_5.Padding | None) -> Pad | None:
     return None if pad is None else Pad(pad.mode, float(getattr(pad, "value", 0.0)))
 
 
-def _axes(axes: Any) -> tuple[AxisSpec, ...]:  # noqa: ANN401  (a list of any axis class)
+def _axes(axes: Iterable[v0_5.AnyAxis]) -> tuple[AxisSpec, ...]:
     taken: set[str] = set()
     specs = []
     for axis in axes:
@@ -352,7 +354,7 @@ def _letter(axis_id: str, taken: set[str]) -> str:
     return str(next(free))
 
 
-def _axis(axis: Any, letter: str) -> AxisSpec:  # noqa: ANN401  (any axis class)
+def _axis(axis: v0_5.AnyAxis, letter: str) -> AxisSpec:
     names = tuple(str(name) for name in getattr(axis, "channel_names", ()))
     if all(_PLACEHOLDER.match(name) for name in names):
         names = ()
@@ -368,23 +370,25 @@ def _axis(axis: Any, letter: str) -> AxisSpec:  # noqa: ANN401  (any axis class)
     )
 
 
-def _size(axis: Any) -> Size:  # noqa: ANN401  (any axis class)
+def _size(axis: v0_5.AnyAxis) -> Size:
+    from bioimageio.spec.model import v0_5  # here, for it takes a second to import
+
     if axis.type == "channel":
         return Fixed(len(axis.channel_names))
     size = axis.size
     if isinstance(size, int):
         return Fixed(size)
-    if hasattr(size, "tensor_id"):
+    if isinstance(size, v0_5.SizeReference):
         other = LETTERS.get(str(size.axis_id), str(size.axis_id))
         return LikeAxis(str(size.tensor_id), other, int(size.offset))
-    if hasattr(size, "step"):
+    if isinstance(size, v0_5.ParameterizedSize):
         return Stepped(int(size.min), int(size.step))
     return AnySize()
 
 
-def _step(step: Any) -> Step:  # noqa: ANN401  (any op)
+def _step(step: v0_5.PreprocessingDescr | v0_5.PostprocessingDescr) -> Step:
     kwargs = step.kwargs if isinstance(step.kwargs, dict) else step.kwargs.model_dump(mode="python")
-    words = {key: value for key, value in kwargs.items() if value is not None}
+    words: dict[str, Any] = {key: value for key, value in kwargs.items() if value is not None}
     if words.get("axes") is not None:
         words["axes"] = tuple(LETTERS.get(str(a), str(a)) for a in words["axes"])
     if words.get("axis") is not None:

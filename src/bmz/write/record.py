@@ -10,13 +10,11 @@ from dataclasses import fields, is_dataclass
 from datetime import date
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import TypeAlias
 
 import numpy as np
 
 from bmz.base.files import whole_file
-
-Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+from bmz.base.notes import Json
 
 
 def write_record(path: Path, record: Mapping[str, object]) -> None:

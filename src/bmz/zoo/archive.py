@@ -71,7 +71,7 @@ class _Entry:
     offset: int
 
 
-class _Torn(ValueError):  # noqa: N818  (its caller tells which file)
+class _TornZipError(ValueError):
     """The parts do not fit together."""
 
 
@@ -95,7 +95,7 @@ def refuse_torn(path: Path, members: Sequence[zipfile.ZipInfo], called: Path | s
             directory = _directory(stream)
             entries = list(_entries(stream, directory, members))
             _refuse_gaps(stream, entries, directory)
-    except (_Torn, struct.error) as why:
+    except (_TornZipError, struct.error) as why:
         words = f"its parts do not fit together ({why}), so programs differ in what it holds"
         raise ArchiveRefused(called or path, words) from why
 
@@ -106,17 +106,17 @@ def _directory(stream: BinaryIO) -> _Directory:
     tail = stream.read()
     place = tail.rfind(b"PK\5\6")
     if place < 0 or len(tail) - place < _END.size:
-        raise _Torn("it has no end")
+        raise _TornZipError("it has no end")
     _, disk, first, here, count, length, offset, comment = _END.unpack_from(tail, place)
     if place + _END.size + comment != len(tail):
-        raise _Torn("bytes follow its end")
+        raise _TornZipError("bytes follow its end")
     if disk or first or here != count:
-        raise _Torn("it is one of several volumes")
+        raise _TornZipError("it is one of several volumes")
     told, end = (count, length, offset), start + place
     if end >= _LOCATOR_64.size and _read(stream, end - _LOCATOR_64.size, 4) == b"PK\6\7":
         told, end = _told_in_64(stream, end - _LOCATOR_64.size, told)
     if told[2] + told[1] != end:
-        raise _Torn("its directory does not lie before its end")
+        raise _TornZipError("its directory does not lie before its end")
     return _Directory(told[2], end, told[0])
 
 
@@ -125,14 +125,14 @@ def _told_in_64(
 ) -> tuple[tuple[int, int, int], int]:
     _, _, offset, _ = _LOCATOR_64.unpack(_read(stream, locator, _LOCATOR_64.size))
     if offset + _END_64.size != locator:
-        raise _Torn("its second end lies elsewhere")
+        raise _TornZipError("its second end lies elsewhere")
     sign, length, *_, here, count, size, start = _END_64.unpack(_read(stream, offset, _END_64.size))
     if sign != b"PK\6\6" or length + 12 != _END_64.size or here != count:
-        raise _Torn("its second end is none")
+        raise _TornZipError("its second end is none")
     told = (count, size, start)
     for one, other, stands_for in zip(short, told, (_COUNT_IN_64, _IN_64, _IN_64), strict=True):
         if one not in {other, stands_for}:
-            raise _Torn("its two ends differ")
+            raise _TornZipError("its two ends differ")
     return told, offset
 
 
@@ -140,7 +140,7 @@ def _entries(
     stream: BinaryIO, directory: _Directory, members: Sequence[zipfile.ZipInfo]
 ) -> Iterator[_Entry]:
     if directory.count != len(members):
-        raise _Torn(f"{directory.count} members are told and {len(members)} listed")
+        raise _TornZipError(f"{directory.count} members are told and {len(members)} listed")
     content = _read(stream, directory.start, directory.end - directory.start)
     place = 0
     for member in members:
@@ -148,9 +148,9 @@ def _entries(
             content, place
         )
         if sign != b"PK\1\2":
-            raise _Torn("its directory is broken")
+            raise _TornZipError("its directory is broken")
         if offset not in {member.header_offset, _IN_64}:
-            raise _Torn(f"'{member.filename}' is looked for in two places")
+            raise _TornZipError(f"'{member.filename}' is looked for in two places")
         place += _ENTRY.size
         yield _Entry(
             content[place : place + name], flags, method,
@@ -158,7 +158,7 @@ def _entries(
         )  # fmt: skip
         place += name + extra + comment
     if place != len(content):
-        raise _Torn("its directory is longer than its members")
+        raise _TornZipError("its directory is longer than its members")
 
 
 def _refuse_gaps(stream: BinaryIO, entries: list[_Entry], directory: _Directory) -> None:
@@ -167,10 +167,10 @@ def _refuse_gaps(stream: BinaryIO, entries: list[_Entry], directory: _Directory)
     ends: tuple[int, ...] = (0,)
     for entry, start in zip(ordered, starts, strict=True):
         if start not in ends:
-            raise _Torn(f"bytes before '{_shown(entry)}' belong to none or to two members")
+            raise _TornZipError(f"bytes before '{_shown(entry)}' belong to none or to two members")
         ends = _ends(stream, entry)
     if directory.start not in ends:
-        raise _Torn("bytes before its directory belong to none or to two members")
+        raise _TornZipError("bytes before its directory belong to none or to two members")
 
 
 def _ends(stream: BinaryIO, entry: _Entry) -> tuple[int, ...]:
@@ -189,7 +189,7 @@ def _ends(stream: BinaryIO, entry: _Entry) -> tuple[int, ...]:
         size not in {told, *unknown}
         for size, told in zip((packed, unpacked), entry.sizes, strict=True)
     ):
-        raise _Torn(f"'{_shown(entry)}' is told otherwise where it lies")
+        raise _TornZipError(f"'{_shown(entry)}' is told otherwise where it lies")
     end = entry.offset + _LOCAL.size + name + extra + entry.sizes[0]
     if flags & _DESCRIBED:
         return tuple(end + length for length in _DESCRIPTORS)

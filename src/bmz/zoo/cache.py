@@ -197,16 +197,15 @@ def _read_contents(
 
 
 def _must_belong(archive: Path, member: _Member, origins: dict[str, Origin]) -> None:
-    parts = inside(str(archive), member.path).parts
-    if parts[0] == "packages" and len(parts) > 2 and parts[1] in origins:  # noqa: PLR2004
-        inside(str(archive), "/".join(parts[2:]))
-        named = SHA256.fullmatch(parts[1]) is not None
-        if named and (
-            parts[2:] not in {(name,) for name in MANIFESTS} or parts[1] == member.sha256
-        ):
-            return
-        raise ExportDamaged(archive, f"'{member.path}' is not the manifest of its folder")
-    if parts[0] not in _BESIDE or not member.path.endswith(".json"):
+    top, *below = inside(str(archive), member.path).parts
+    match below:
+        case [folder, first, *more] if top == "packages" and folder in origins:
+            name = "/".join((first, *more))
+            inside(str(archive), name)
+            if SHA256.fullmatch(folder) and (name not in MANIFESTS or folder == member.sha256):
+                return
+            raise ExportDamaged(archive, f"'{member.path}' is not the manifest of its folder")
+    if top not in _BESIDE or not member.path.endswith(".json"):
         raise ExportDamaged(archive, f"'{member.path}' is no part of a cache")
 
 

@@ -27,6 +27,10 @@ DAY_S = 86_400
 """An index that is older is read again; the zoo writes it anew at most daily."""
 
 
+class IndexFormError(ValueError):
+    """JSON whose parts have other types than those of the index, or of a note on it."""
+
+
 @dataclass(frozen=True)
 class Version:
     """One version of a model; its label may be given to other content later."""
@@ -107,7 +111,7 @@ def parse_catalogue(raw: bytes) -> tuple[Listed, ...]:
     except RecursionError as why:
         raise ValueError("it is nested too deeply") from why
     if not isinstance(content, dict) or not isinstance(content.get("items"), list):
-        raise ValueError("it has no list of items")  # noqa: TRY004  (as for broken JSON)
+        raise IndexFormError("it has no list of items")
     found = [_listed(number, item) for number, item in enumerate(content["items"])]
     return tuple(model for model in found if model is not None)
 
@@ -115,11 +119,11 @@ def parse_catalogue(raw: bytes) -> tuple[Listed, ...]:
 def _listed(number: int, item: object) -> Listed | None:
     of_item = f"item {number}"
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
-        raise ValueError(f"{of_item} is no mapping with a type")  # noqa: TRY004  (as for broken JSON)
+        raise IndexFormError(f"{of_item} is no mapping with a type")
     if item["type"] != "model" or item.get("versions") is None:
         return None
     if not isinstance(item["versions"], list):
-        raise ValueError(f"{of_item} has no list of versions")  # noqa: TRY004  (as for broken JSON)
+        raise IndexFormError(f"{of_item} has no list of versions")
     versions = [_version(of_item, one) for one in item["versions"]]
     known = tuple(version for version in versions if version is not None)
     name = str(item.get("id") or "").removeprefix(COLLECTION)
@@ -128,7 +132,7 @@ def _listed(number: int, item: object) -> Listed | None:
 
 def _version(of_item: str, said: object) -> Version | None:
     if not isinstance(said, dict):
-        raise ValueError(f"a version of {of_item} is no mapping")  # noqa: TRY004  (as above)
+        raise IndexFormError(f"a version of {of_item} is no mapping")
     words = [said.get(key) for key in ("version", "sha256", "source")]
     if not all(word is None or isinstance(word, str) for word in words):
         raise ValueError(f"a version of {of_item} has something that is no text")
@@ -206,5 +210,5 @@ def noted_exceptions(settings: ZooSettings) -> dict[str, dict[str, str]]:
 
 def _texts(said: object) -> dict[str, str]:
     if not isinstance(said, dict):
-        raise ValueError("it is no mapping")  # noqa: TRY004  (as for broken JSON)
+        raise IndexFormError("it is no mapping")
     return {str(key): value for key, value in said.items() if isinstance(value, str)}

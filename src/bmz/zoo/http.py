@@ -61,7 +61,7 @@ class TimeLimit:
         return f"it took longer than {self.seconds:g} s ({self.variable} sets this limit)"
 
 
-class TooSlow(Exception):  # noqa: N818  (it is an answer, not an accident)
+class TooSlowError(Exception):
     """Nothing came in time."""
 
 
@@ -99,7 +99,7 @@ class Handover(Generic[Item]):
 
         Raises
         ------
-        TooSlow
+        TooSlowError
             None came within `limit_s`.
         BaseException
             Whatever the iterator raised.
@@ -107,7 +107,7 @@ class Handover(Generic[Item]):
         try:
             found = self._queue.get(timeout=max(limit_s, 1e-3))
         except Empty:
-            raise TooSlow from None
+            raise TooSlowError from None
         if isinstance(found, BaseException):
             raise found
         return None if found is None else found[0]
@@ -159,7 +159,7 @@ _OK = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, 416})
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class TryAgain(Exception):  # noqa: N818  (it is an answer, not an accident)
+class RetryError(Exception):
     """It went wrong now; another time it may go right."""
 
     def __init__(self, why: str, retry_after_s: float | None = None) -> None:
@@ -170,7 +170,7 @@ class TryAgain(Exception):  # noqa: N818  (it is an answer, not an accident)
 
 @dataclass(frozen=True)
 class Answer:
-    """The head of an answer, and its body piece by piece (``TryAgain`` when it breaks off)."""
+    """The head of an answer, and its body piece by piece (``RetryError`` when it breaks off)."""
 
     status: int
     headers: Mapping[str, str]
@@ -248,11 +248,11 @@ class Client:
         while True:
             try:
                 return ask()
-            except TryAgain as why:
+            except RetryError as why:
                 failed += 1
                 self.wait_or_give_up(url, failed + TRIES - tries, why, limit)
 
-    def wait_or_give_up(self, url: str, failed: int, why: TryAgain, limit: TimeLimit) -> None:
+    def wait_or_give_up(self, url: str, failed: int, why: RetryError, limit: TimeLimit) -> None:
         """Wait before the next try, for all who ask the same host.
 
         Parameters
@@ -293,8 +293,8 @@ class Client:
 
         Raises
         ------
-        TryAgain
-            Broken off, timed out, too slow, or the service has no time now.
+        RetryError
+            WireError off, timed out, too slow, or the service has no time now.
         Offline, Refused, CertificateRefused, Unreachable
             There will be no answer, or not in time.
         """
@@ -310,7 +310,7 @@ class Client:
         with Handover(self._exchange(asked, headers or {})) as handed:
             head = _in_time(handed, asked, ends)
             if not isinstance(head, Answer):
-                raise TryAgain("it gave no answer")
+                raise RetryError("it gave no answer")
             yield Answer(head.status, head.headers, _pieces_in_time(handed, asked, ends))
 
     def _exchange(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer | bytes]:
@@ -349,9 +349,9 @@ class Client:
         except requests.exceptions.SSLError as why:
             if "certificate" in str(why).lower():
                 raise CertificateRefused(url, _reason(why)) from why
-            raise TryAgain(_reason(why)) from why
+            raise RetryError(_reason(why)) from why
         except (requests.ConnectionError, requests.Timeout) as why:
-            raise TryAgain(_reason(why)) from why
+            raise RetryError(_reason(why)) from why
         except requests.RequestException as why:
             raise Unreachable(url, _reason(why)) from why
         except ValueError as why:
@@ -399,10 +399,10 @@ def _in_time(handed: Handover[Answer | bytes], url: str, limit: TimeLimit) -> An
     wait = min(SLOWEST_S, limit.left_s)
     try:
         return handed.next(wait)
-    except TooSlow:
+    except TooSlowError:
         if limit.left_s == 0:
             raise Unreachable(url, limit.told) from None
-        raise TryAgain(f"less than {PIECE // 1024} kB came in {SLOWEST_S:g} s") from None
+        raise RetryError(f"less than {PIECE // 1024} kB came in {SLOWEST_S:g} s") from None
 
 
 def _pieces_in_time(
@@ -430,12 +430,12 @@ def _refuse(url: str, response: requests.Response) -> None:
         return
     try:
         said = next(_pieces(response), b"").decode("utf-8", "replace")
-    except TryAgain as why:
+    except RetryError as why:
         said = why.why
     # the service answers 500 for a version that is not there
     if status in _LATER and "does not exist" not in said:
         after = read_retry_after(response.headers.get("retry-after"), time.time())
-        raise TryAgain(f"it answered {status}", after)
+        raise RetryError(f"it answered {status}", after)
     raise Refused(url, status, " ".join(said.split())[:200])
 
 
@@ -445,7 +445,7 @@ def _pieces(response: requests.Response) -> Iterator[bytes]:
     try:
         yield from response.iter_content(PIECE)
     except (requests.RequestException, OSError) as why:
-        raise TryAgain(f"the answer broke off ({_reason(why)})") from why
+        raise RetryError(f"the answer broke off ({_reason(why)})") from why
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Progress
 from bmz.zoo.errors import Unreachable
-from bmz.zoo.http import Answer, Client, TimeLimit, TryAgain
+from bmz.zoo.http import Answer, Client, RetryError, TimeLimit
 from bmz.zoo.settings import DOWNLOAD_VARIABLE
 from bmz.zoo.store import sha256_of
 
@@ -140,7 +140,7 @@ class Download:
         self._part = parcel.folder / "part"
         self._tag = parcel.folder / "etag"
 
-    def __call__(self, url: str, output_file: str, pooch: object) -> None:  # noqa: ARG002  (theirs)
+    def __call__(self, url: str, output_file: str, _pooch: object) -> None:
         """Download `url` into the file `output_file`."""
         failed, before, starts = 0, self._size(), self._starts
         limit = TimeLimit.begin(self._client.settings.download_s, DOWNLOAD_VARIABLE)
@@ -148,7 +148,7 @@ class Download:
             try:
                 self._go_on(url, limit)
                 break
-            except TryAgain as why:
+            except RetryError as why:
                 if self._starts >= _MOST_STARTS:
                     raise Unreachable(url, _useless(why)) from why
                 if self._starts > starts:
@@ -202,7 +202,7 @@ class Download:
                     self._listener(Progress(BYTES, start, total or start, self._parcel.what))
                     told = start
         if total is not None and start < total:
-            raise TryAgain(f"{start} of {total} bytes came")
+            raise RetryError(f"{start} of {total} bytes came")
         if total is not None and start > total:
             self._forget(f"{start} bytes came where there are {total}")
         self.sha256 = digest.hexdigest()
@@ -224,7 +224,7 @@ class Download:
 
     def _forget(self, why: str) -> None:
         self._part.unlink(missing_ok=True)
-        raise TryAgain(why)
+        raise RetryError(why)
 
     def _noted_tag(self) -> str:
         return self._tag.read_text(encoding="utf-8") if self._tag.is_file() else ""
@@ -247,7 +247,7 @@ def _total(answer: Answer, start: int) -> int | None:
     return start + int(length) if _LENGTH.fullmatch(length) else None
 
 
-def _useless(why: TryAgain) -> str:
+def _useless(why: RetryError) -> str:
     return (
         f"it began anew {_MOST_STARTS} times and was never whole: it changes while it is fetched, "
         f"or the server cannot go on where it broke off ({why.why})"
