@@ -230,7 +230,7 @@ def test_last_words_are_told_without_what_steers_a_terminal(
     with pytest.raises(ChildDied) as died:
         backend.run([images()])
 
-    assert died.value.message.endswith("the last that it printed is “last  [31mwords”")
+    assert died.value.message.endswith("the last line that it printed is “last  [31mwords”")
 
 
 def test_a_code_that_is_not_of_a_network_is_not_passed_on(
@@ -243,8 +243,8 @@ def test_a_code_that_is_not_of_a_network_is_not_passed_on(
         backend.run([images()])
 
     assert refused.value.code == "trust.child-refused"
-    assert "code gave up, and says “ ]0;run: curl x | sh”" in refused.value.message
-    assert "not those of bmz" in refused.value.hint
+    assert "code stopped and reported “ ]0;run: curl x | sh”" in refused.value.message
+    assert "does not come from bmz" in refused.value.hint
     assert "rm" not in refused.value.hint
 
 

@@ -164,7 +164,7 @@ def test_refusals_of_devices_say_what_there_is(sees: dict[str, tuple[Device, ...
     assert unknown.value.message == "there is no kind of device called 'gpu'"
     assert unknown.value.hint == "--device auto, cpu, cuda, cuda:N or mps"
     assert absent.value.message == (
-        "device cuda:2 is not there for onnx weights: sys sees cpu, cuda:0, cuda:1"
+        "device cuda:2 is not available for onnx weights: sys sees cpu, cuda:0, cuda:1"
     )
 
 

@@ -17,7 +17,7 @@ def test_aliases_are_counted_as_what_they_stand_for() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
 
-    assert "swell" in fault_of("\n".join(lines))
+    assert "expand" in fault_of("\n".join(lines))
     assert fault_of("\n".join(lines[:4])) == ""
 
 

@@ -78,7 +78,7 @@ def test_of_an_answer_of_unknown_length_the_total_is_what_has_come(tmp_path: Pat
 
 
 def test_more_than_was_announced_is_thrown_away(tmp_path: Path) -> None:
-    with pytest.raises(RetryError, match="10 bytes came where there are 9"):
+    with pytest.raises(RetryError, match="10 bytes arrived instead of 9"):
         taken(tmp_path, Answer(200, {"content-length": "9"}, iter([BODY])))
 
     assert not (tmp_path / "room" / "part").exists()
@@ -127,7 +127,7 @@ def test_two_downloads_that_agree_are_believed_and_one_that_is_right(
 def test_a_file_that_comes_different_each_time_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Unreachable, match=r"no answer from https://a\.org/w: it comes different"):
+    with pytest.raises(Unreachable, match=r"no answer from https://a\.org/w: its content differs"):
         bodies(tmp_path, monkeypatch, b"a", b"b", b"c")
 
 

@@ -62,7 +62,10 @@ def answer(**told: Any) -> pytest.MarkDecorator:
 
 @answer(status=302, headers_sent=(("Location", "/again"),))
 def test_an_address_that_leads_on_and_on_is_refused(web: str, tmp_path: Path) -> None:
-    with Client(ZooSettings(tmp_path)) as client, pytest.raises(Refused, match="on and on"):
+    with (
+        Client(ZooSettings(tmp_path)) as client,
+        pytest.raises(Refused, match="redirects too often"),
+    ):
         client.get(web)
 
 
@@ -182,7 +185,7 @@ def test_a_part_of_who_knows_what_is_never_continued(
     [
         (206, {"content-range": "bytes 7-9/10", "etag": '"t"'}, "does not begin"),
         (206, {"content-range": "bytes 3-9/10", "etag": '"u"'}, "has changed"),
-        (206, {"content-range": "bytes 3-9/4", "etag": '"t"'}, "bytes came where there are 4"),
+        (206, {"content-range": "bytes 3-9/4", "etag": '"t"'}, "bytes arrived instead of 4"),
         (206, {"content-range": "bytes 3-9/99", "etag": '"t"'}, "10 of 99 bytes"),
         (200, {"content-length": "9"}, "7 of 9 bytes"),
     ],

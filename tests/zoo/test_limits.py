@@ -165,7 +165,7 @@ def test_answers_that_lead_nowhere_are_counted(answering: Answering, tmp_path: P
     with (
         server(answering) as (url, log),
         Client(ZooSettings(tmp_path)) as client,
-        pytest.raises(Unreachable, match="began anew 10 times and was never whole"),
+        pytest.raises(Unreachable, match="began 10 times and was never complete"),
     ):
         bring(client, Parcel(url, tmp_path / "a", "a"), None, nobody)
 

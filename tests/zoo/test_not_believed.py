@@ -154,7 +154,7 @@ def test_a_description_that_was_changed_in_place_is_taken_where_the_user_says_so
     assert again.manifest == found.manifest
     assert origin is not None
     assert origin.vouched == BY_USER
-    assert any("taken as it is" in event.text for event in events if isinstance(event, Note))
+    assert any("accepted as it is" in event.text for event in events if isinstance(event, Note))
     assert {state.status for state in verify_cache(settings, ["affable-shark"])} == {"whole"}
 
 

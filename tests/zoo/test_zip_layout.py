@@ -147,7 +147,7 @@ def test_the_layout_is_asked_of_a_file_alone(tmp_path: Path) -> None:
 
     refuse_torn(path, members)
 
-    with pytest.raises(ArchiveRefused, match="2 members are told and 1 listed"):
+    with pytest.raises(ArchiveRefused, match="2 members are stated and 1 listed"):
         refuse_torn(path, members[:1])
     path.write_bytes(GOOD[:-22] + struct.pack("<4s", b"none"))
     with pytest.raises(ArchiveRefused, match="it has no end"):

@@ -157,7 +157,7 @@ def test_without_the_index_the_files_of_the_model_are_asked_for(
     locate("affable-shark/v0", settings)
 
     assert found.manifest.read_bytes() == service.packages["affable-shark"]["rdf.yaml"]
-    assert "themselves" in notes(events)[0]
+    assert "its own address" in notes(events)[0]
     with pytest.raises(ModelNotFound):
         locate("no-model", settings)
 
@@ -173,7 +173,7 @@ def test_when_all_is_away_the_kept_manifest_is_used_with_a_note(
     found = locate(word, service.settings(tmp_path), listener=events.append)
 
     assert found == kept
-    assert "kept" in notes(events)[0]
+    assert "cached" in notes(events)[0]
     assert waits == [0.5, 1.0, 2.0, 4.0]
 
 
@@ -375,7 +375,7 @@ def test_when_the_index_was_never_read_the_newest_kept_model_of_that_name_is_use
     assert found.manifest == kept.manifest
     assert found.remote is not None
     assert found.remote.version == "v0"
-    assert "kept" in notes(events)[0]
+    assert "cached" in notes(events)[0]
 
 
 def test_an_index_in_a_folder_serves_models_of_that_folder(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from bmz.spec.model import Architecture
 FORMAT = "pytorch_state_dict"
 
 _numbers = itertools.count()
-# what foreign code may raise: anything, sys.exit included
+# foreign code may raise anything, sys.exit included
 _ANYTHING = (Exception, SystemExit)
 
 
 class ArchitectureFailed(CouldNotTell):
-    """The code that builds the network of a state dict does not."""
+    """The code that should build the network of a state dict fails."""
 
     def __init__(self, architecture: Architecture, why: str) -> None:
         where = architecture.library or (architecture.code.path.name if architecture.code else "?")
@@ -78,7 +78,7 @@ def _imported_file(path: Path) -> ModuleType:
     spec = ModuleSpec(name, loader, origin=str(path))
     spec.has_location = True  # the module has a __file__
     module = importlib.util.module_from_spec(spec)
-    # before it runs, and for good: dataclasses, pickle and TorchScript look classes up there
+    # before it runs, and permanently: dataclasses, pickle and TorchScript look classes up there
     sys.modules[name] = module
     try:
         loader.exec_module(module)
@@ -89,7 +89,7 @@ def _imported_file(path: Path) -> ModuleType:
 
 
 class _SourceOnly(SourceFileLoader):
-    """Compile the source itself: bytecode beside it may be of other code, and none is written."""
+    """Compile the source itself, since bytecode beside it may be of other code; none is written."""
 
     def get_code(self, fullname: str) -> CodeType:
         return self.source_to_code(self.get_data(self.path), self.get_filename(fullname))
@@ -103,7 +103,7 @@ def _refuse_kwargs(
     try:
         signature = inspect.signature(builder)
     except (TypeError, ValueError):
-        return  # written in C: the call itself will tell
+        return  # written in C: the call itself reports wrong arguments
     try:
         signature.bind(**kwargs)
     except TypeError as why:

@@ -13,11 +13,11 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.spec.model import Architecture
 
-_WORDS = 300  # of a framework's own message; some print their whole graph
+_WORDS = 300  # characters of a framework's own message; some print their whole graph
 
 
 class OutOfMemory(CouldNotTell):
-    """The memory of the device does not hold what the network needs for one run."""
+    """The memory of the device is too small for one run of the network."""
 
     def __init__(self, device: Device, shapes: str) -> None:
         super().__init__(
@@ -33,13 +33,13 @@ class NetworkFailed(CouldNotTell):
     def __init__(self, backend: str, shapes: str, why: str) -> None:
         super().__init__(
             f"the network failed in {backend} on {shapes}: {why[:_WORDS]}",
-            hint="'bmz test MODEL' tells whether it runs on its own test input",
+            hint="'bmz test MODEL' shows whether it runs on its own test input",
             code="predict.network-failed",
         )
 
 
 class TensorCountDiffers(CouldNotTell):
-    """The network has another number of inputs or outputs than its description."""
+    """The network and its description have different numbers of inputs or outputs."""
 
     def __init__(self, which: str, *, wanted: int, found: int) -> None:
         super().__init__(
@@ -50,7 +50,7 @@ class TensorCountDiffers(CouldNotTell):
 
 
 class DtypeLossy(CouldNotTell):
-    """An input cannot become the dtype that the network takes without a change of its values."""
+    """An input cannot be cast to the dtype that the network takes without changing its values."""
 
     def __init__(self, tensor: str, found: np.dtype[Any], wanted: np.dtype[Any]) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class DtypeLossy(CouldNotTell):
 
 
 class WeightsUnreadable(CouldNotTell):
-    """A file of weights is absent, corrupt or not of its format."""
+    """A weights file is absent, corrupt, or not in the format that it should have."""
 
     def __init__(self, path: Path, weights_format: str, why: str) -> None:
         super().__init__(
@@ -84,7 +84,7 @@ class NoBackend(CouldNotTell):
 
 
 class PrecisionUnsupported(CouldNotTell):
-    """The framework does not compute in the wanted precision on the device."""
+    """The framework cannot compute in the requested precision on the device."""
 
     def __init__(self, framework: str, device: Device, wanted: Precision) -> None:
         super().__init__(
@@ -101,7 +101,7 @@ class Device:
     Parameters
     ----------
     kind : ``mps`` is the GPU of an Apple computer
-    index : which of several CUDA devices
+    index : number of the CUDA device, where there are several
     """
 
     kind: Literal["cpu", "cuda", "mps"]
@@ -114,7 +114,7 @@ class Device:
 CPU = Device("cpu")
 
 Precision = Literal["float32", "bfloat16", "float16"]
-"""Of the arithmetic inside a network."""
+"""Precision of the arithmetic inside a network."""
 
 
 @dataclass(frozen=True)
@@ -123,18 +123,18 @@ class LoadRequest:
 
     Parameters
     ----------
-    path : the file; files that belong to it lie beside it
-    input_ids, output_ids : the tensors of the description, in its order
-    device : where to run
-    threads : on a CPU, how many at most; None for as many as the process may use
-    precision : of the arithmetic; inputs and outputs keep their dtype
-    architecture : what builds the network of a state dict
-    strict : every tensor of a state dict must have its place in the network, and the reverse
+    path : the weights file; the files that belong to it lie beside it
+    input_ids, output_ids : ids of the tensors in the description, in its order
+    device : where the network runs
+    threads : largest number of threads on a CPU; None for all that the process may use
+    precision : precision of the arithmetic; inputs and outputs keep their dtype
+    architecture : the code that builds the network of a state dict
+    strict : each tensor of a state dict must belong to one of the network, and the reverse
     output_axes : letters of the axes of each output; empty where they are not known
     output_channels : size of the axis ``c`` of each output; None where it is not fixed
-    trusted : the user lets this model run code of its own
-    output_names : the network's own names of the outputs, where they are known to be other ones
-        than `output_ids` and which is which was found out; empty where not
+    trusted : the user allows this model to run its own code
+    output_names : the names that the network itself gives to the outputs, in the order of
+        `output_ids`, where they differ from these and were matched with them; else empty
     manifest, weights_format : for a runtime that reads the description itself
     """
 
@@ -170,13 +170,13 @@ class Backend(Protocol):
 
         Parameters
         ----------
-        inputs : one array for each input of the description, in its order; left as they are
+        inputs : one array per input of the description, in its order; they are not changed
 
         Returns
         -------
         list
-            One array for each output of the description, in its order. Outputs that the network
-            has beyond these are left out.
+            One array per output of the description, in its order. Any further outputs of the
+            network are left out.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the memory; a second time does nothing."""
+        """Free the memory; a second call does nothing."""
 
 
 Ticket = TypeVar("Ticket")
@@ -195,10 +195,10 @@ class Overlapping(Protocol[Ticket]):
     """A backend that can compute while the next inputs are prepared; its `run` is both halves."""
 
     def submit(self, inputs: Sequence[AnyArray]) -> Ticket:
-        """Start what `run` does, and give a ticket for its outputs."""
+        """Start a run, and return a ticket for its outputs."""
 
     def collect(self, ticket: Ticket) -> list[AnyArray]:
-        """Wait for the outputs of a ticket; each ticket is collected once, in any order."""
+        """Wait for the outputs of a ticket; tickets are collected once each, in any order."""
 
 
 def only_float32(framework: str, request: LoadRequest) -> None:
@@ -213,7 +213,7 @@ def only_float32(framework: str, request: LoadRequest) -> None:
 
 
 def shapes_of(arrays: Sequence[AnyArray]) -> str:
-    """Word the shapes of arrays for a message.
+    """Write the dtypes and shapes of arrays for a message.
 
     Examples
     --------
@@ -224,7 +224,7 @@ def shapes_of(arrays: Sequence[AnyArray]) -> str:
 
 
 def without_loss(array: AnyArray, wanted: np.dtype[Any], tensor: str) -> AnyArray:
-    """Cast `array` to the dtype `wanted`, when that changes none of its values.
+    """Cast `array` to the dtype `wanted`, if that changes none of its values.
 
     Parameters
     ----------
@@ -244,14 +244,14 @@ def without_loss(array: AnyArray, wanted: np.dtype[Any], tensor: str) -> AnyArra
         if np.can_cast(array.dtype, wanted):
             return cast
         back = cast.astype(array.dtype)
-    # the way back alone would let int8 -1 pass as uint8 255
+    # casting back alone would accept int8 -1 as uint8 255
     if not all(np.array_equal(other, array, equal_nan=True) for other in (cast, back)):
         raise DtypeLossy(tensor, array.dtype, wanted)
     return cast
 
 
 def checked_count(which: str, *, wanted: int, found: int) -> None:
-    """Refuse a count of tensors other than the description's.
+    """Raise an error unless the count of tensors is that of the description.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""The first thing that a confined process runs, as a script: shut itself in, then serve.
+"""The script that a confined process runs first: it confines the process, and then serves.
 
-Until it is shut in it imports nothing but the standard library and the three modules that do it.
+Before it is confined, it imports only the standard library and the three modules that confine it.
 """
 
 import json
@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 def main(handle: int) -> None:
-    """Read what to do from the standard input, confine this process, and serve.
+    """Read the instructions from standard input, confine this process, and serve.
 
     Parameters
     ----------
-    handle : of the socket to the parent
+    handle : file descriptor of the socket to the parent
     """
     words = json.load(sys.stdin)
     sys.path += words["path"]

@@ -1,7 +1,7 @@
-"""Shut a fresh process in: no network, no files but a few, no children, limits, no way back.
+"""Confine a new process for good: no network, few files, no child processes, and limits.
 
 Standard library only: it runs before the libraries that the model's code will use are imported,
-while there is one thread, since some of the means bind only the thread that asks and its
+while there is only one thread: some of the means bind only the calling thread and its
 descendants.
 """
 
@@ -19,7 +19,7 @@ from bmz.predict.landlock import landlock_version, restrict_files
 from bmz.predict.seccomp import restrict_calls, seccomp_available
 
 NEEDED = ("files", "calls")
-"""Means without which nothing is run; the others stand behind them as a second wall."""
+"""Means without which nothing is run; the others are a second line of defence."""
 
 FILE_BYTES = 2**30
 """Largest file that may be written into the scratch folder."""
@@ -49,10 +49,10 @@ class Cell:
     Parameters
     ----------
     readable : files and folders whose content may be read
-    listable : folders in which names may be looked up
+    listable : folders whose names may be listed
     scratch : the folder in which it may write
-    memory_bytes : of data at most; None for no limit, which a CUDA device needs
-    gpu : the devices of an NVIDIA driver may be used
+    memory_bytes : largest amount of data; None for no limit, which a CUDA device needs
+    gpu : whether the devices of an NVIDIA driver may be used
     """
 
     readable: tuple[Path, ...]
@@ -63,7 +63,7 @@ class Cell:
 
 
 def means_here() -> dict[str, str]:
-    """Give for each needed means an empty text, or why this computer lacks it.
+    """Return for each required means an empty text, or why this computer lacks it.
 
     Examples
     --------
@@ -80,18 +80,18 @@ def means_here() -> dict[str, str]:
 
 
 def confine(cell: Cell, parent: int) -> dict[str, str]:
-    """Shut the calling process in.
+    """Confine the calling process.
 
     Parameters
     ----------
-    cell : what stays within reach
-    parent : number of the process that it dies with
+    cell : what the process may still reach
+    parent : id of the parent process; this process ends with it
 
     Returns
     -------
     dict
-        means -> empty text, or why it was not to be had. The means are ``limits``, ``network``
-        (a namespace without any), ``files`` (Landlock) and ``calls`` (seccomp, which refuses
+        means -> empty text, or why it is not available. The means are ``limits``, ``network`` (a
+        namespace without any), ``files`` (Landlock) and ``calls`` (seccomp, which refuses
         sockets too).
     """
     libc = ctypes.CDLL(None, use_errno=True)
@@ -104,10 +104,10 @@ def confine(cell: Cell, parent: int) -> dict[str, str]:
         "files": lambda: restrict_files(_readable(cell), cell.listable, _writable(cell)),
         "calls": lambda: restrict_calls(gpu=cell.gpu),
     }
-    return {name: _told(step) for name, step in steps.items()}
+    return {name: _failure(step) for name, step in steps.items()}
 
 
-def _told(step: Callable[[], None]) -> str:
+def _failure(step: Callable[[], None]) -> str:
     try:
         step()
     except (OSError, ValueError, AttributeError, KeyError) as why:

@@ -1,4 +1,4 @@
-"""A network in a confined process of its own: the model's code sees nothing of this computer."""
+"""A network in a confined process of its own: the model's code has no access to this computer."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = ["ChildDied", "ChildRefused", "ConfinedBackend", "NotConfinable", "ope
 
 
 class NotConfinable(CouldNotTell):
-    """A means to shut the code of a model in is lacking on this computer."""
+    """A means to confine the code of a model is missing on this computer."""
 
     def __init__(self, lacks: dict[str, str]) -> None:
-        told = "; ".join(lacks[name] for name in lacks)
+        reasons = "; ".join(lacks[name] for name in lacks)
         super().__init__(
-            f"the model's code cannot be shut in on this computer: {told}",
+            f"the model's code cannot be confined on this computer: {reasons}",
             hint="run it where Linux offers Landlock and seccomp, or, if you trust its authors "
             "with all that you may do here, with --trust=unconfined",
             code="trust.not-confinable",
@@ -45,18 +45,18 @@ class NotConfinable(CouldNotTell):
 
 
 class ChildRefused(CouldNotTell):
-    """The confined process says why it cannot open or run the network.
+    """The confined process reported why it cannot open or run the network.
 
-    Its words may be those of the model's code, which speaks through the same channel: they are
-    quoted, and never a hint.
+    The report may come from the model's code, which uses the same channel: it is quoted, and
+    never becomes a hint.
     """
 
     def __init__(self, code: str, message: str) -> None:
-        told = harmless(message)
+        words = harmless(message)
         super().__init__(
-            "the confined process of the model's code gave up"
-            + (f", and says {quoted(told)}" if told else ""),
-            hint="these words are not those of bmz; 'bmz test MODEL' tells whether the model runs "
+            "the confined process of the model's code stopped"
+            + (f" and reported {quoted(words)}" if words else ""),
+            hint="this text does not come from bmz; 'bmz test MODEL' shows whether the model runs "
             "on its own test input",
             code=code,
         )
@@ -67,20 +67,20 @@ def open_confined(
 ) -> ConfinedBackend:
     """Open weights in a confined process.
 
-    It has no network, may read `files` and the libraries of this Python, may write into a
-    scratch folder that is removed afterwards, may start no process, and sees nothing of the
-    environment. It ends with this process.
+    It has no network and no environment variables. It may read `files` and the libraries of this
+    Python, may write into a scratch folder that is removed afterwards, and may not start other
+    processes. It ends with this process.
 
     Parameters
     ----------
     weights_format : as in model descriptions
     request : see ``bmz.predict.formats.open_backend``
-    files : of the package, which it may read
+    files : files of the package, which it may read
 
     Raises
     ------
     NotConfinable
-        This computer lacks a means that is needed; nothing was run.
+        This computer lacks a required means; nothing was run.
     ChildRefused, ChildDied
         The network cannot be opened.
     """
@@ -95,11 +95,11 @@ def open_confined(
     if lacks:
         started.end()
         raise NotConfinable(lacks)
-    asked = {
+    order = {
         "open": weights_format,
         "weights": LOAD_REQUEST.dump_python(_absolute(request), mode="json"),
     }
-    answer = started.ask(asked, "load the network")
+    answer = started.ask(order, "load the network")
     if "name" not in answer:
         started.end()
         raise _refused(answer, request.device, "its weights")
@@ -112,10 +112,10 @@ class ConfinedBackend:
 
     Parameters
     ----------
-    child : that process, which has loaded the network
+    child : the process that has loaded the network
     name : the framework and its version
-    device : on which it runs
-    inputs : how many the network has
+    device : where the network runs
+    inputs : number of inputs of the network
     """
 
     def __init__(self, child: Child, name: str, device: Device, *, inputs: int) -> None:
@@ -125,7 +125,7 @@ class ConfinedBackend:
         self._child = child
         self._blocks: dict[str, Block] = {}
         self._open = True
-        self._at_exit = weakref.finalize(self, child.end)  # when nobody closes it, too
+        self._at_exit = weakref.finalize(self, child.end)  # also when nobody closes it
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see ``bmz.predict.backend.Backend``."""
@@ -137,10 +137,10 @@ class ConfinedBackend:
         words = self._blocks["in"].write(inputs)
         answer = self._child.ask({"run": words}, "run the network", fresh)
         if "need" in answer:
-            wanted = _bytes_wanted(answer["need"])
-            if wanted > memory_bytes():
+            size = _bytes_wanted(answer["need"])
+            if size > memory_bytes():
                 raise OutOfMemory(self.device, shapes)
-            fresh = self._room("out", wanted)
+            fresh = self._room("out", size)
             answer = self._child.ask({}, "hand over its outputs", fresh)
         if "outputs" not in answer or "out" not in self._blocks:
             raise _refused(answer, self.device, shapes)
@@ -150,26 +150,26 @@ class ConfinedBackend:
             raise self._child.died("hand over its outputs") from why
 
     def close(self) -> None:
-        """End the process; a second time does nothing."""
+        """End the process; a second call does nothing."""
         if self._open:
             self._open = False
             self._at_exit()
             for block in self._blocks.values():
                 block.close()
 
-    def _room(self, which: str, wanted: int) -> Block | None:
-        """Make a larger block where the present one is too small; None where it is not."""
+    def _room(self, which: str, size: int) -> Block | None:
+        """Make a larger block if the present one is too small; else return None."""
         held = self._blocks.get(which)
-        if held is not None and held.size >= wanted:
+        if held is not None and held.size >= size:
             return None
         if held is not None:
             held.close()
-        self._blocks[which] = Block.new(wanted)
+        self._blocks[which] = Block.new(size)
         return self._blocks[which]
 
 
 def _absolute(request: LoadRequest) -> LoadRequest:
-    """Name files in full, for the process has another working folder."""
+    """Make paths absolute, since the process has another working folder."""
     built = request.architecture
     if built is not None and built.code is not None:
         built = replace(built, code=replace(built.code, path=built.code.path.absolute()))
@@ -195,8 +195,8 @@ _CODES = frozenset(
         "weights.state-differs",
     }
 )  # fmt: skip
-"""What opening or running a network may fail with; code of a model can choose among these."""
+"""Codes with which opening or running a network may fail; the model's code can send only these."""
 
 
-def _bytes_wanted(found: object) -> int:
-    return found if isinstance(found, int) and found > 0 else 1
+def _bytes_wanted(stated: object) -> int:
+    return stated if isinstance(stated, int) and stated > 0 else 1

@@ -1,4 +1,4 @@
-"""Start a confined process, speak with it, and end it."""
+"""Start a confined process, exchange messages with it, and end it."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ _KEPT_WORDS = (
     "OPENBLAS_L2_SIZE", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "MALLOC_TRIM_THRESHOLD_",
     "MALLOC_MMAP_THRESHOLD_", "TZ",
 )  # fmt: skip
-"""Words of the environment that shape speed; all others, secrets among them, stay here."""
+"""Environment variables that affect speed; no others, which may be secrets, are passed on."""
 
-_LIFTED = f".lifted-{secrets.token_hex(8)}-"  # names that the code cannot have taken
+_LIFTED = f".lifted-{secrets.token_hex(8)}-"  # names that the model's code cannot know
 
-_TAIL = 2000  # characters of what the process printed
-_WORDS = 300  # of one message of it
+_TAIL = 2000  # characters of the output of the process
+_WORDS = 300  # characters of one message
 
 
 class ChildDied(CouldNotTell):
-    """The confined process ended, or spoke nonsense."""
+    """The confined process ended, or sent a malformed message."""
 
     def __init__(self, doing: str, printed: str) -> None:
         last = harmless(printed.strip().rpartition("\n")[2])
         super().__init__(
-            f"the confined process of the model's code ended while it was to {doing}"
-            + (f"; the last that it printed is {quoted(last)}" if last else ""),
-            hint="its code may need what is denied to it: the network, files, other programs, or "
-            "more memory than there is",
+            f"the confined process of the model's code ended when it had to {doing}"
+            + (f"; the last line that it printed is {quoted(last)}" if last else ""),
+            hint="the code may need something that it may not use: the network, files, other "
+            "programs, or more memory than is available",
             code="trust.child-ended",
         )
 
@@ -57,10 +57,10 @@ class Child:
 
     Parameters
     ----------
-    process : of the operating system
-    wire : to it
-    printed : all that it printed
-    scratch : its folder; removed at the end
+    process : handle of the operating system's process
+    wire : connection to it
+    printed : file that holds all its output
+    scratch : its folder, which is removed at the end
     """
 
     process: subprocess.Popen[bytes]
@@ -92,12 +92,12 @@ class Child:
             answer, handle = self.wire.receive()
         except WireError as why:
             raise self.died(doing) from why
-        if handle is not None:  # nothing of the sort is asked for
+        if handle is not None:  # none was requested
             os.close(handle)
         return answer
 
     def died(self, doing: str) -> ChildDied:
-        """End it, and word its end."""
+        """End the process, and return the error that describes it."""
         self.process.kill()
         self.process.wait()
         self.printed.seek(0, os.SEEK_END)
@@ -107,7 +107,7 @@ class Child:
         return ChildDied(doing, last)
 
     def end(self) -> None:
-        """Stop the process and remove its folder; a second time does nothing."""
+        """Stop the process and remove its folder; a second call does nothing."""
         self.wire.close()
         self.process.kill()
         self.process.wait()
@@ -116,19 +116,19 @@ class Child:
 
 
 def memory_bytes() -> int:
-    """Give how much memory is free, as Linux estimates it (``MemAvailable``)."""
+    """Return how many bytes of memory are available, as Linux estimates it (``MemAvailable``)."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     words = dict(line.split(":", 1) for line in lines)
     return int(words["MemAvailable"].split()[0]) * 1024
 
 
 def start_child(files: tuple[Path, ...], device: Device) -> Child:
-    """Start a process that shuts itself in; what it could not shut it tells first.
+    """Start a process that confines itself; its first message lists the means that failed.
 
     Parameters
     ----------
     files : of the package, which it may read
-    device : on which its network will run
+    device : where its network will run
 
     Raises
     ------
@@ -147,7 +147,7 @@ def start_child(files: tuple[Path, ...], device: Device) -> Child:
         cwd=scratch,
         env=_environment(scratch),
         pass_fds=[theirs.fileno()],
-        start_new_session=True,  # ctrl-C comes to us alone, and we end it
+        start_new_session=True,  # Ctrl-C reaches only this process, which ends the other
     )
     theirs.close()
     os.close(reader)
@@ -166,18 +166,18 @@ def start_child(files: tuple[Path, ...], device: Device) -> Child:
 
 
 def _remove_left_by_dead() -> None:
-    """Remove the scratch folders of our own processes that were killed."""
+    """Remove the scratch folders that killed processes of this user left."""
     for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        with suppress(OSError):  # another process removes it, too
+        with suppress(OSError):  # another process may remove it at the same time
             if is_left_by_dead(folder) and folder.lstat().st_uid == os.getuid():
                 remove_tree(folder)
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder however deep its folders nest, and whatever rights its code took from them.
+    """Remove a folder, however deeply it is nested and whatever permissions its code changed.
 
-    Folders are moved to the top before they are looked into, since the path of one that lies
-    deeper than the system's longest path names nothing.
+    Folders are moved to the top before they are listed, since a path that is longer than the
+    system allows cannot be used.
     """
     if not folder.exists():
         return
@@ -197,7 +197,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def _lift(top: int, name: str, number: int) -> int:
-    """Move what lies in a folder of `top` into `top` under numbers that are free; give the next."""
+    """Move the content of a folder in `top` into `top` under free numbers; return the next one."""
     os.chmod(name, 0o700, dir_fd=top)
     inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
     try:
@@ -221,18 +221,18 @@ def _cell(files: tuple[Path, ...], scratch: Path, device: Device) -> Cell:
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    kept = {word: os.environ[word] for word in _KEPT_WORDS if word in os.environ}
-    here = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), str(scratch))
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", **here, **kept}
+    settings = {word: os.environ[word] for word in _KEPT_WORDS if word in os.environ}
+    folders = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), str(scratch))
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", **folders, **settings}
 
 
 def _root() -> Path:
-    """Give the folder in which the package ``bmz`` lies."""
+    """Return the folder that contains the package ``bmz``."""
     return Path(__file__).resolve().parents[2]
 
 
 def _libraries() -> tuple[Path, ...]:
-    """Give the folders of installed libraries, never the working folder."""
+    """Return the folders of installed libraries, never the working folder."""
     paths = sysconfig.get_paths()
     own = [paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"]]
     user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
@@ -241,10 +241,10 @@ def _libraries() -> tuple[Path, ...]:
 
 
 def quoted(text: str) -> str:
-    """Mark words of the model's code as such, so that nobody takes them for words of bmz."""
+    """Mark text of the model's code, so that nobody mistakes it for text of bmz."""
     return "\N{LEFT DOUBLE QUOTATION MARK}" + text + "\N{RIGHT DOUBLE QUOTATION MARK}"
 
 
 def harmless(text: str) -> str:
-    """Leave out what could steer a terminal, and cut what is long."""
+    """Remove what could control a terminal, and shorten long text."""
     return printable(text)[:_WORDS]

@@ -1,4 +1,4 @@
-"""Cut tiles from tensors, beyond the border of the image too, without padding the whole image."""
+"""Cut tiles from tensors, also across the border of the image, without padding all of it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class TileJob(NamedTuple):
 
     Parameters
     ----------
-    image : the position along the axis ``b`` of the inputs
-    position : the number of the tile along each axis of the tiling
+    image : the index along the axis ``b`` of the inputs
+    position : the index of the tile along each axis of the tiling
     """
 
     image: int
@@ -42,9 +42,9 @@ class TileJob(NamedTuple):
 
 
 def stacked_tiles(tensor: Tensor | LazyTensor, jobs: Sequence[TileJob], tiling: Tiling) -> AnyArray:
-    """Cut one tile for each job and stack them along ``b``.
+    """Cut one tile per job, and stack the tiles along ``b``.
 
-    A tensor without ``b`` is the same for all jobs, or there is but one.
+    A tensor without ``b`` is the same for all jobs, or there is only one job.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def stacked_tiles(tensor: Tensor | LazyTensor, jobs: Sequence[TileJob], tiling: 
 
 
 def cut(array: AnyArray, axis: int, start: int, size: int, pad: PadMode) -> AnyArray:
-    """Give `size` pixels from `start` on, which may lie outside the array.
+    """Return `size` pixels from `start` on, some of which may lie outside the array.
 
     Equal to the same part of ``numpy.pad`` of the array by any width.
 
@@ -76,13 +76,13 @@ def cut(array: AnyArray, axis: int, start: int, size: int, pad: PadMode) -> AnyA
 
 @dataclass(frozen=True)
 class _Side:
-    """What is read along an axis, and how it is filled up to the size of the tile.
+    """The pixels that are read along an axis, and how they are padded to the size of the tile.
 
     Parameters
     ----------
     inside : the pixels that are read
-    take : which of them stand at each place of the tile; None when they stand as they are
-    zeros : so many zeros before and behind them
+    take : for each pixel of the tile the index of the one that is read; None for no change
+    zeros : number of zeros before and after them
     """
 
     inside: slice
@@ -90,7 +90,7 @@ class _Side:
     zeros: tuple[int, int] = (0, 0)
 
     def filled(self, part: AnyArray, axis: int) -> AnyArray:
-        """Fill what was read up to the tile."""
+        """Pad the pixels that were read to the size of the tile."""
         if self.take is not None:
             return np.take(part, self.take, axis)
         if self.zeros != (0, 0):
@@ -98,14 +98,14 @@ class _Side:
         return part
 
 
-def _side(start: int, size: int, there: int, pad: PadMode) -> _Side:
-    if start >= 0 and start + size <= there:
+def _side(start: int, size: int, length: int, pad: PadMode) -> _Side:
+    if start >= 0 and start + size <= length:
         return _Side(slice(start, start + size))
     if pad != "constant":
-        at = _beyond(np.arange(start, start + size), there, pad)
+        at = _beyond(np.arange(start, start + size), length, pad)
         first = int(at.min())
         return _Side(slice(first, int(at.max()) + 1), at - first)
-    low, high = min(max(start, 0), there), max(0, min(start + size, there))
+    low, high = min(max(start, 0), length), max(0, min(start + size, length))
     inside = slice(low, max(high, low))
     before = min(max(0, -start), size)
     return _Side(inside, zeros=(before, size - before - (inside.stop - inside.start)))
@@ -125,19 +125,19 @@ def _tile(tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling) -> AnyArray
     }
     for axis, side in sides.items():
         box[axis] = side.inside
-    # read once, for the array may lie on a disk; views first: what is filled up is copied
+    # read once, since the array may lie on a disk; only what is padded is copied
     part = np.asarray(array[tuple(box)])
     for axis, side in sides.items():
         part = side.filled(part, axis)
     return part
 
 
-def _beyond(at: NDArray[np.int64], there: int, pad: PadMode) -> NDArray[np.int64]:
+def _beyond(at: NDArray[np.int64], length: int, pad: PadMode) -> NDArray[np.int64]:
     if pad == "edge":
-        return at.clip(0, there - 1)
+        return at.clip(0, length - 1)
     if pad == "symmetric":
-        at = at % (2 * there)
-        return np.minimum(at, 2 * there - 1 - at)
-    period = max(1, 2 * (there - 1))
+        at = at % (2 * length)
+        return np.minimum(at, 2 * length - 1 - at)
+    period = max(1, 2 * (length - 1))
     at = at % period
     return np.minimum(at, period - at)

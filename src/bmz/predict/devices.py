@@ -1,4 +1,4 @@
-"""Devices and frameworks: what there is, and which device a word means."""
+"""Available devices and frameworks, and which device an option names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PREFERENCE = ("cuda", "mps", "cpu")
 
 
 class DeviceUnknown(WrongUsage):
-    """A word names no device."""
+    """The option names no device."""
 
     def __init__(self, word: str) -> None:
         super().__init__(
@@ -28,13 +28,13 @@ class DeviceUnknown(WrongUsage):
 
 
 class DeviceAbsent(CouldNotTell):
-    """The framework sees no such device."""
+    """The framework does not see this device."""
 
-    def __init__(self, word: str, entry: WeightsFormat, there: Sequence[Device]) -> None:
+    def __init__(self, word: str, entry: WeightsFormat, available: Sequence[Device]) -> None:
         super().__init__(
-            f"device {word} is not there for {entry.name} weights: "
-            f"{entry.module} sees {', '.join(map(str, there))}",
-            hint="--device auto takes the best there is; 'bmz doctor' lists devices by framework",
+            f"device {word} is not available for {entry.name} weights: "
+            f"{entry.module} sees {', '.join(map(str, available))}",
+            hint="--device auto takes the best one; 'bmz doctor' lists devices by framework",
             code="device.absent",
         )
 
@@ -46,11 +46,11 @@ class BackendState:
     Parameters
     ----------
     weights_format : as in model descriptions
-    framework : the name of what runs it
+    framework : the name of the framework that runs it
     version : of the framework; None where it is not installed
-    install : the line that installs it
+    install : the command that installs it
     devices : those that the framework sees; none where it cannot be imported
-    trouble : what is wrong with the installation; empty where nothing is
+    trouble : what is wrong with the installation; empty if nothing is
     """
 
     weights_format: str
@@ -62,10 +62,10 @@ class BackendState:
 
 
 def resolve_device(word: str, weights_format: str) -> Device:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into an available device.
 
-    ``auto`` is the first CUDA device, else Apple's GPU, else the CPU: what the framework of the
-    format sees.
+    ``auto`` is the first CUDA device, else Apple's GPU, else the CPU, as far as the framework
+    of the format sees them.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def resolve_device(word: str, weights_format: str) -> Device:
     DeviceAbsent
         The framework does not see that device.
     NoBackend
-        The framework of the format is absent.
+        The framework of the format is not installed.
     """
     match = _WORD.fullmatch(word)
     if match is None:
@@ -82,25 +82,25 @@ def resolve_device(word: str, weights_format: str) -> Device:
     if word == "cpu":
         return CPU
     entry = runnable(weights_format)
-    there = entry.devices()
+    available = entry.devices()
     if word == "auto":
-        return min(there, key=lambda device: (_PREFERENCE.index(device.kind), device.index))
+        return min(available, key=lambda device: (_PREFERENCE.index(device.kind), device.index))
     index = int(match["index"] or 0)
-    wanted = [d for d in there if word.startswith(d.kind) and d.index == index]
-    if not wanted:
-        raise DeviceAbsent(word, entry, there)
-    return wanted[0]
+    matching = [d for d in available if word.startswith(d.kind) and d.index == index]
+    if not matching:
+        raise DeviceAbsent(word, entry, available)
+    return matching[0]
 
 
 def framework_version(weights_format: str) -> str:
     """Name the framework of a format with its version, such as ``torch 2.13.0``."""
     entry = runnable(weights_format)
-    found = (number for name in entry.distributions if (number := _version(name)))
-    return f"{entry.module} {next(found, 'of unknown version')}"
+    versions = (number for name in entry.distributions if (number := _version(name)))
+    return f"{entry.module} {next(versions, 'of unknown version')}"
 
 
 def available_backends() -> tuple[BackendState, ...]:
-    """Say for each weights format whether it can run here; imports only what is installed."""
+    """State for each weights format whether it can run here; only installed ones are imported."""
     return tuple(_state(entry) for entry in FORMATS.values())
 
 
@@ -117,7 +117,7 @@ def _state(entry: WeightsFormat) -> BackendState:
 
 
 def _clash(installed: dict[str, str]) -> str:
-    # both fill one folder: the later one wins without a word, and removing either breaks it
+    # both use one folder: the later one silently replaces the other, and removing either breaks it
     if len(installed) <= 1:
         return ""
     both = " and ".join(installed)

@@ -25,11 +25,11 @@ class WeightsFormat:
     name : as in model descriptions
     module : of the framework, as imported
     distributions : the names under which the framework may be installed
-    install : the line that installs it
+    install : the command that installs it
     devices : lists the devices that the framework sees, the CPU first
-    open : loads weights
-    precisions : lists those in which the framework computes on a device, float32 first
-    hardware : the name of a device as its maker gives it
+    open : loads the weights
+    precisions : lists the precisions of the framework on a device, float32 first
+    hardware : returns the name that the maker of a device gives it
     """
 
     name: str
@@ -75,12 +75,12 @@ FORMATS: Mapping[str, WeightsFormat] = {
 
 
 def runnable(weights_format: str) -> WeightsFormat:
-    """Look a format up and see that its framework is installed, without importing it.
+    """Look up a format and check that its framework is installed, without importing it.
 
     Raises
     ------
     NoBackend
-        bmz has no backend for the format, or the framework is absent.
+        bmz has no backend for the format, or the framework is not installed.
     """
     entry = FORMATS.get(weights_format)
     if entry is None:
@@ -98,16 +98,16 @@ def open_backend(weights_format: str, request: LoadRequest) -> Backend:
     ----------
     weights_format : as in model descriptions, such as ``onnx``; or `CORE`, which runs the whole
         pipeline of a model
-    request : the file, and what the description says of it
+    request : the file, and what the description states about it
 
     Raises
     ------
     NoBackend
-        The framework is absent; the hint is the line that installs it.
+        The framework is not installed; the hint is the command that installs it.
     WeightsUnreadable
-        The file is absent, corrupt or not of the format.
+        The file is absent, corrupt, or in another format.
     TensorCountDiffers
-        The network has other inputs, or fewer outputs, than the description.
+        The network has another number of inputs, or fewer outputs, than the description.
     """
     if weights_format == CORE:
         return open_core(request)

@@ -1,4 +1,4 @@
-"""Which framework runs which weights format, known without importing NumPy or any of them."""
+"""The framework of each weights format, without importing NumPy or any framework."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from importlib.util import find_spec
 
 @dataclass(frozen=True)
 class Framework:
-    """What must be installed for a weights format.
+    """The framework that must be installed for a weights format.
 
     Parameters
     ----------
     module : as imported
     distributions : the names under which it may be installed
-    install : the line that installs it
+    install : the command that installs it
     """
 
     module: str
@@ -39,7 +39,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
 
 
 def usable_formats() -> dict[str, str]:
-    """Give for each weights format that bmz runs an empty text, or the line that installs it."""
+    """Return for each weights format an empty text if it runs here, else how to install it."""
     return {
         name: "" if find_spec(entry.module) else entry.install for name, entry in FRAMEWORKS.items()
     }

@@ -31,9 +31,9 @@ _HARMLESS = frozenset(
         "ScalarSummary", "TensorSummary", "TensorSummaryV2",
     }
 )  # fmt: skip
-"""They make a summary as a value; only other operations write it."""
+"""They compute a summary as a value; only other operations write it."""
 _SAVERS = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"})
-"""Every bundle holds these, in a part of the graph that nobody runs."""
+"""Every bundle contains these, in a part of the graph that nobody runs."""
 _RESTORERS = frozenset({"RestoreV2", "ShardedFilename"})
 
 # numbers of fields: saved_model.proto, meta_graph.proto, graph.proto, function.proto,
@@ -63,21 +63,21 @@ def host_ops(bundle: Path) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        such as ``WriteFile``, sorted; empty for a network that computes only
+        such as ``WriteFile``, sorted; empty for a network that only computes
 
     Raises
     ------
     WeightsUnreadable
         The bundle is absent, damaged, or no SavedModel.
     ArchiveRefused
-        Its members leave the folder, or would swell beyond measure.
+        Its members leave the folder, or would become far larger when unpacked.
     """
     message = memoryview(read_graph(bundle))
     try:
-        found = {op for graph in fields(message, _META_GRAPHS) for op in _of_graph(graph)}
+        ops = {op for graph in fields(message, _META_GRAPHS) for op in _of_graph(graph)}
     except ProtobufError as why:
         raise WeightsUnreadable(bundle, FORMAT, str(why)) from why
-    return tuple(sorted(found))
+    return tuple(sorted(ops))
 
 
 def reaches_host(op: str) -> bool:
@@ -104,15 +104,15 @@ def _of_graph(meta: memoryview) -> Iterator[str]:
     yield from (node.op for node in everywhere if reaches_host(node.op) and node.op not in _SAVERS)
     graph = _Graph({node.name: node for node in top}, functions)
     yield from graph.reached(_started(meta), texts(meta, _OBJECTS, 2, 1)) & _SAVERS
-    # reading the weights is what restoring is for; it must not write
+    # restoring reads the weights, and must not write
     yield from (graph.reached(texts(meta, _SAVER, 3)) & _SAVERS) - _RESTORERS
 
 
 def _started(meta: memoryview) -> Iterator[str]:
     """Yield the names of nodes at which something may be run."""
     yield from texts(meta, _SIGNATURES, 2, 2, 2, 1)  # outputs of signatures
-    yield from texts(meta, _SIGNATURES, 2, 1, 2, 1)  # inputs: no placeholder need stand there
-    yield from texts(meta, _COLLECTIONS, 2, 1, 1)  # among them what initialises
+    yield from texts(meta, _SIGNATURES, 2, 1, 2, 1)  # inputs, which need not be placeholders
+    yield from texts(meta, _COLLECTIONS, 2, 1, 1)  # the initialisers are among them
 
 
 def _node(message: memoryview) -> _Node:
@@ -136,9 +136,9 @@ class _Graph:
     functions: Mapping[str, tuple[_Node, ...]]
 
     def reached(self, nodes: Iterable[str], functions: Iterable[str] = ()) -> set[str]:
-        """Give the operations that run when nodes and functions of these names do."""
+        """Return the operations that run when nodes and functions of these names run."""
         names, called = deque(map(_plain, nodes)), deque(functions)
-        seen_nodes, seen_functions, found = set[str](), set[str](), set[str]()
+        seen_nodes, seen_functions, ops = set[str](), set[str](), set[str]()
         while names or called:
             reached: tuple[_Node, ...] = ()
             if names:
@@ -152,9 +152,9 @@ class _Graph:
                 if name not in seen_functions:
                     reached = self.functions.get(name, ())
                 seen_functions.add(name)
-            found.update(node.op for node in reached)
+            ops.update(node.op for node in reached)
             called.extend(function for node in reached for function in node.calls)
-        return found
+        return ops
 
 
 def _plain(name: str) -> str:
@@ -188,7 +188,7 @@ _GROUPED = re.compile(r"(math|nn|linalg|signal|image)\.(?!decode|\w*sampler|enco
 
 
 def is_plain_op(function: object) -> bool:
-    """Say whether a function of TensorFlow does nothing but compute.
+    """Say whether a function of TensorFlow only computes.
 
     Examples
     --------

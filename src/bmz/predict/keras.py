@@ -1,4 +1,4 @@
-"""Keras weights, of version 2 and 3: what is in them is looked at before they are loaded."""
+"""Keras weights of versions 2 and 3, whose content is checked before it is loaded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from bmz.predict.output_order import Named, input_order, output_order
 from bmz.predict.quiet import quiet
 
 RAW_OP = "RawOp"
-"""Name of the layer that stands for an operation of TensorFlow."""
+"""Name of the layer that represents an operation of TensorFlow."""
 
 _KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
 _DROPPED: Mapping[str, tuple[str, ...]] = {
@@ -54,7 +54,7 @@ _DROPPED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), ("groups", *_KERNEL)),
     **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), ("groups", *_KERNEL)),
 }
-"""Arguments that Keras 2 kept of its base classes and never used: Keras 3 has none of them."""
+"""Arguments that layers of Keras 2 inherited and never used; Keras 3 does not have them."""
 _CONSTANT = "_CONSTANT_VALUE"
 _SHAPE = "batch_input_shape"
 _SOURCE = 3
@@ -62,7 +62,7 @@ _SOURCE = 3
 
 
 class TranslationError(ValueError):
-    """A layer is used in a way that has no words in Keras 3."""
+    """A layer is used in a way that Keras 3 cannot express."""
 
 
 def for_keras_3(config: Config) -> Config:
@@ -70,12 +70,12 @@ def for_keras_3(config: Config) -> Config:
 
     Parameters
     ----------
-    config : as in the file; left as it is
+    config : as in the file; it is not changed
 
     Returns
     -------
     dict
-        equal to `config` where there is nothing to translate
+        equal to `config` if there is nothing to translate
 
     Raises
     ------
@@ -105,7 +105,7 @@ def raw_ops_in(config: Config) -> bool:
 
 
 def _sequence(inner: object) -> object:
-    # until Keras 2.2 a list of layers alone, of which the first knew the shape of the input
+    # until Keras 2.2, only a list of layers, of which the first stated the shape of the input
     if isinstance(inner, list):
         inner = {"name": "sequential", "layers": inner}
     if not isinstance(inner, dict):
@@ -191,11 +191,11 @@ def keras_devices() -> tuple[Device, ...]:
     Raises
     ------
     NoBackend
-        Keras, or what it computes with, is absent or broken.
+        Keras, or the framework that it computes with, is not installed or broken.
     """
     backend = _keras().backend.backend()
-    found = {"tensorflow": tensorflow.tensorflow_devices, "torch": torch_network.torch_devices}
-    devices = found[backend]() if backend in found else (CPU,)
+    listers = {"tensorflow": tensorflow.tensorflow_devices, "torch": torch_network.torch_devices}
+    devices = listers[backend]() if backend in listers else (CPU,)
     return tuple(device for device in devices if device.kind != "mps")
 
 
@@ -205,13 +205,13 @@ def open_keras(request: LoadRequest) -> KerasBackend:
     Raises
     ------
     NoBackend
-        Keras, or what it computes with, is absent or broken.
+        Keras, or the framework that it computes with, is not installed or broken.
     PrecisionUnsupported
-        It computes as the file says, and no other precision was asked for.
+        Keras computes as the file states, and another precision was requested.
     WeightsUnreadable, ArchiveRefused, NoArchitecture
         See ``bmz.predict.keras_files.read_config``.
     ConfigRefused
-        It names code, and is not trusted.
+        The file names code, and is not trusted.
     TensorCountDiffers, OutputsUnclear
         Its inputs or outputs are not those of the description.
     """
@@ -273,7 +273,7 @@ class KerasBackend:
     ----------
     keras : the module
     network : a ``keras.Model``
-    request : what it was opened with
+    request : the request that it was opened with
     """
 
     def __init__(self, keras: ModuleType, network: KerasModel, request: LoadRequest) -> None:
@@ -284,12 +284,12 @@ class KerasBackend:
         self._takes = list(network.inputs)
         names = [tensor.name for tensor in self._takes]
         checked_count("inputs", wanted=len(request.input_ids), found=len(names))
-        # Keras tells the order of its inputs: nothing need be sorted
+        # Keras states the order of its inputs, so that nothing need be sorted
         by_name = set(names) == set(request.input_ids)
         order = input_order(names, request) if by_name else names
         self._positions = [order.index(name) for name in names]
-        found = list(zip(_output_names(network), network.outputs, strict=True))
-        self._outputs = _positions(found, request)
+        outputs = list(zip(_output_names(network), network.outputs, strict=True))
+        self._outputs = _positions(outputs, request)
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""
@@ -302,17 +302,17 @@ class KerasBackend:
         ]
         try:
             with _on(self._keras, self.device):
-                found = self._network.predict_on_batch(self._packed(self._network, feed))
+                result = self._network.predict_on_batch(self._packed(self._network, feed))
         except Exception as why:  # each of its backends has errors of its own
             words = str(why).lower()
             if isinstance(why, MemoryError) or any(word in words for word in _MEMORY_WORDS):
                 raise OutOfMemory(self.device, shapes_of(inputs)) from why
             raise NetworkFailed(self.name, shapes_of(inputs), _words(why)) from why
-        flat = self._keras.tree.flatten(found)
+        flat = self._keras.tree.flatten(result)
         return [np.asarray(flat[position]) for position in self._outputs]
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Free the network."""
         self._network = None
 
     def _packed(self, network: KerasModel, feed: list[AnyArray]) -> object:
@@ -327,18 +327,18 @@ class KerasBackend:
         if len(tensor.shape) != array.ndim:
             why = f"its input '{tensor.name}' has {len(tensor.shape)} axes"
             raise NetworkFailed(self.name, shapes_of([array]), why)
-        wanted = np.dtype(self._keras.backend.standardize_dtype(tensor.dtype))
-        # a copy: networks on PyTorch may work in place
-        return tensorflow.native(without_loss(array, wanted, tensor.name)).copy()
+        dtype = np.dtype(self._keras.backend.standardize_dtype(tensor.dtype))
+        # a copy, since networks on PyTorch may work in place
+        return tensorflow.native(without_loss(array, dtype, tensor.name)).copy()
 
 
-def _positions(found: Sequence[tuple[str, KerasTensor]], request: LoadRequest) -> list[int]:
-    names = [name for name, _ in found]
+def _positions(outputs: Sequence[tuple[str, KerasTensor]], request: LoadRequest) -> list[int]:
+    names = [name for name, _ in outputs]
     ids = request.output_names or request.output_ids
     if set(ids) <= set(names) and len(set(names)) == len(names):
         return [names.index(name) for name in ids]
-    # Keras keeps the order that the authors gave: it is the documented one where it fits
-    numbered = [Named(f"output_{i}", tuple(t.shape)) for i, (_, t) in enumerate(found)]
+    # Keras keeps the order of the authors, which is the documented one where the shapes fit
+    numbered = [Named(f"output_{i}", tuple(t.shape)) for i, (_, t) in enumerate(outputs)]
     return [int(name.removeprefix("output_")) for name in output_order(numbered, request)]
 
 
@@ -349,7 +349,7 @@ def _output_names(network: KerasModel) -> list[str]:
 
 def _keras() -> ModuleType:
     if sys.modules.get("keras") is None and "KERAS_BACKEND" not in os.environ:
-        # one process has one backend for good; a choice of the user's stays
+        # a process cannot change its backend; a choice of the user is kept
         backend = "tensorflow" if find_spec("tensorflow") else "torch"
         os.environ["KERAS_BACKEND"] = backend
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow" and find_spec("tensorflow"):
@@ -384,7 +384,7 @@ def _loaded(keras: ModuleType, config: Config, request: LoadRequest) -> KerasMod
             network: KerasModel = keras.models.load_model(
                 str(path), custom_objects=objects, compile=False, safe_mode=not request.trusted
             )
-    except Exception as why:  # whatever a layer does with what the file says
+    except Exception as why:  # a layer may raise anything for what the file states
         raise WeightsUnreadable(request.path, FORMAT, _words(why)) from why
     return network
 
@@ -403,7 +403,7 @@ def _own_layers(keras: ModuleType, config: Config) -> dict[str, type]:
 
 @contextmanager
 def _for_loading(path: Path, config: Config, translated: Config) -> Iterator[Path]:
-    """Give a file under a suffix that Keras knows, with the translated configuration."""
+    """Yield a file with a suffix that Keras knows, and with the translated configuration."""
     zipped = zipfile.is_zipfile(path)
     suffixes = (".keras",) if zipped else (".h5", ".hdf5")
     if translated == config and path.name.endswith(suffixes):
@@ -420,18 +420,18 @@ def _for_loading(path: Path, config: Config, translated: Config) -> Iterator[Pat
 @contextmanager
 def _on(keras: ModuleType, device: Device) -> Iterator[None]:
     with warnings.catch_warnings(), keras.device(_placed(device)):
-        # its PyTorch backend turns tensors into arrays in a way that NumPy 2 still allows
+        # its PyTorch backend converts tensors in a way that NumPy 2 deprecates
         warnings.filterwarnings("ignore", r"__array__ implementation doesn't accept a copy")
         yield
 
 
 def _placed(device: Device) -> str:
-    # not cpu:0, to which PyTorch moves a parameter by a copy that is none
+    # not cpu:0: PyTorch would not copy a parameter that it moves there
     return f"gpu:{device.index}" if device.kind == "cuda" else "cpu"
 
 
 def _words(why: Exception) -> str:
-    """Give the line of an error of Keras that says what is wrong: it wraps those of others."""
+    """Return the line of an error of Keras that states the cause; Keras wraps errors of others."""
     plain = _COLOUR.sub("", str(why))
     _, wrapped, inner = plain.rpartition(_WRAPPED)
     if wrapped:

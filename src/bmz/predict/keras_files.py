@@ -1,8 +1,8 @@
-"""Files of Keras, looked at without Keras; the only module that imports h5py.
+"""Files of Keras, checked without Keras; the only module that imports h5py.
 
 Both formats are a configuration in JSON and weights in HDF5: ``.keras`` is a zip with the two,
 ``.h5`` is an HDF5 file with the configuration as an attribute. Loading a configuration calls what
-it names, and HDF5 may take what it holds from any other file; both are read here first.
+it names, and HDF5 may take its content from any other file; both are checked here first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bmz.predict.graph_ops import RAW_LAYERS, is_plain_op
 from bmz.zoo.archive import opened_zip
 
 Config = dict[str, Any]
-"""What the file says of the architecture, as plain values."""
+"""What the file states about the architecture, as plain values."""
 
 _ZIP_CONFIG, _ZIP_WEIGHTS = "config.json", "model.weights.h5"
 _DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # those of h5py
@@ -42,18 +42,18 @@ _CODE = re.compile(
 
 
 class ConfigRefused(CouldNotTell):
-    """The configuration of a network names code, or what opens other files."""
+    """The configuration of a network names code, or something that opens other files."""
 
-    def __init__(self, path: Path, found: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         super().__init__(
-            f"the network in '{path.name}' does more than compute: {', '.join(found)}",
+            f"the network in '{path.name}' does more than compute: {', '.join(names)}",
             hint="only if you trust its authors: allow it to run its own code with --trust",
             code="package.runs-code",
         )
 
 
 class NoArchitecture(CouldNotTell):
-    """The file has weights, and nothing that says what they are the weights of."""
+    """The file has weights, but no architecture that they belong to."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -64,17 +64,17 @@ class NoArchitecture(CouldNotTell):
 
 
 def read_config(path: Path) -> Config:
-    """Read the configuration of a ``.keras`` or HDF5 file, and look at the rest of it.
+    """Read the configuration of a ``.keras`` or HDF5 file, and check the rest of the file.
 
     Raises
     ------
     WeightsUnreadable
         The file is absent, damaged, of another format, or takes parts from other files.
     ArchiveRefused
-        Members of the zip leave it, are links, would swell beyond measure, or programs differ
-        in what they are.
+        Members of the zip leave it, are links, would become far larger when unpacked, or are
+        not the same for all programs.
     NoArchitecture
-        It holds weights alone.
+        The file holds only weights.
     NoBackend
         h5py is not installed.
     """
@@ -83,7 +83,7 @@ def read_config(path: Path) -> Config:
             return _of_zip(path)
         with path.open("rb") as stream:
             text = _of_hdf5(stream, path)
-    except EOFError as why:  # it has no words of its own
+    except EOFError as why:  # the exception has no message
         raise WeightsUnreadable(path, "keras", "it ends within a member") from why
     except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as why:
         words = str(why).replace("\n", " ")
@@ -94,7 +94,7 @@ def read_config(path: Path) -> Config:
 
 
 def config_code(config: Config) -> tuple[str, ...]:
-    """Name what a configuration would run beside the layers of Keras.
+    """List what a configuration would run besides the layers of Keras.
 
     Examples
     --------
@@ -105,11 +105,11 @@ def config_code(config: Config) -> tuple[str, ...]:
 
 
 def keras_code(path: Path) -> tuple[str, ...]:
-    """Name what in a file of Keras is code, or opens other files; see `read_config`."""
+    """List what in a file of Keras is code, or opens other files; see `read_config`."""
     try:
         return config_code(read_config(path))
     except NoArchitecture:
-        return ()  # nothing that could run
+        return ()  # it contains nothing that could run
 
 
 def write_config(path: Path, config: Config) -> None:
@@ -155,7 +155,7 @@ def _of_hdf5(stream: BinaryIO, path: Path) -> str | bytes | None:
 
 def _faults(file: Mapping[str, Any], h5py: ModuleType) -> Iterator[str]:
     held = stored = 0
-    waiting, seen = [file["/"]], set[int]()
+    waiting, addresses = [file["/"]], set[int]()
     while waiting:
         group = waiting.pop()
         for name in group:
@@ -164,12 +164,12 @@ def _faults(file: Mapping[str, Any], h5py: ModuleType) -> Iterator[str]:
                 yield f"its '{name}' lies in another file ('{link.filename}')"
                 continue
             if isinstance(link, h5py.SoftLink):
-                continue  # to what is looked at where it lies
+                continue  # its target is checked where it lies
             part = group[name]
             address = h5py.h5o.get_info(part.id).addr
-            if address in seen:
+            if address in addresses:
                 continue
-            seen.add(address)
+            addresses.add(address)
             if isinstance(part, h5py.Group):
                 waiting.append(part)
             elif isinstance(part, h5py.Dataset):
@@ -183,12 +183,12 @@ def _faults(file: Mapping[str, Any], h5py: ModuleType) -> Iterator[str]:
 
 def _config(text: str | bytes, path: Path) -> Config:
     try:
-        found = json.loads(text)
+        config = json.loads(text)
     except (TypeError, ValueError, RecursionError) as why:
         raise WeightsUnreadable(path, "keras", f"its configuration is no JSON ({why})") from why
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise WeightsUnreadable(path, "keras", "its configuration is no mapping")
-    return found
+    return config
 
 
 def _code_in(value: object) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Landlock: what of the file system a process may still reach, for good (Linux 5.13 and newer).
+"""Landlock: permanent limits to the files that a process may reach (Linux 5.13 and newer).
 
 Source: ``Documentation/userspace-api/landlock.rst`` of the Linux kernel. Standard library only:
 it is used before anything else is imported.
@@ -28,7 +28,7 @@ _NET_SINCE, _SCOPES_SINCE = 4, 6
 
 
 def landlock_version() -> int:
-    """Give the version that the kernel offers; 0 where there is none, or it is switched off."""
+    """Return the version that the kernel offers; 0 if there is none, or it is switched off."""
     libc = ctypes.CDLL(None, use_errno=True)
     return max(0, int(libc.syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)))
 
@@ -36,16 +36,16 @@ def landlock_version() -> int:
 def restrict_files(
     readable: Iterable[Path], listable: Iterable[Path], writable: Iterable[Path]
 ) -> None:
-    """Take all of the file system from this thread and its descendants but what is named.
+    """Deny this thread and its descendants all of the file system except what is named.
 
-    Where the kernel knows how, TCP, abstract sockets and signals to others are taken as well.
-    Nothing may be executed. There is no way back.
+    Where the kernel supports it, TCP, abstract sockets and signals to other processes are denied
+    as well. Nothing may be executed. This cannot be undone.
 
     Parameters
     ----------
     readable : files and folders whose content may be read
-    listable : folders in which names may be looked up, but nothing read
-    writable : files, devices and folders in which anything may be done but executing
+    listable : folders whose names may be listed, but whose files may not be read
+    writable : files, devices and folders that may be used in any way except execution
 
     Raises
     ------
@@ -83,7 +83,7 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
-        return  # nothing to reach, so nothing to allow
+        return  # what does not exist need not be allowed
     try:
         if not stat.S_ISDIR(os.fstat(handle).st_mode):
             rights &= _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL
@@ -96,8 +96,8 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
 def _call(function: str, *arguments: int | bytes) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    found = int(getattr(libc, function)(*words))
-    if found < 0:
+    result = int(getattr(libc, function)(*words))
+    if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"Landlock: {os.strerror(number)}")
-    return found
+    return result

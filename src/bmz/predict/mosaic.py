@@ -1,4 +1,4 @@
-"""Where the outputs of tiles lie in the whole, how they are blended, and where they are kept."""
+"""Where the outputs of tiles lie in the image, how they are blended, and where they are stored."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ from bmz.predict.backend import checked_count
 from bmz.predict.cutting import TileJob
 
 Shares = Sequence[FloatArray | None]
-"""One an axis of an output: the share of a tile in each of its pixels; None for all of it."""
+"""One per axis of an output: the share of a tile in each pixel; None for the whole pixel."""
 
 
 def axis_shares(along: AxisTiling, output: OutputRule) -> list[FloatArray | None]:
-    """Give for each tile the share that it has in each pixel that is kept of it.
+    """Return for each tile its share in each of its pixels that are kept.
 
-    The shares of all tiles are 1 in every pixel. Weights of planes are products of those along y
-    and x, so that shares are, too.
+    The shares of all tiles add up to 1 in every pixel. The weights of a plane are products of
+    those along y and x, and so are the shares.
 
     Returns
     -------
     list of (pixels,) float32
-        None for tiles that are cut and not averaged
+        None for tiles that are cut instead of averaged
     """
-    blend, kept = along.blend, along.kept(output)
-    if blend is None or len(kept) == 1:
-        return [None] * len(kept)
+    blend, regions = along.blend, along.kept(output)
+    if blend is None or len(regions) == 1:
+        return [None] * len(regions)
     spacing = float(Fraction(output.spacing.get(along.axis, 1)))
     lost = output.lost.get(along.axis, 0)
     total = np.zeros(along.image_output(output))
     weights = []
-    for one in kept:
-        at = (np.arange(one.source.start, one.source.stop) + 0.5) * spacing + lost
+    for region in regions:
+        at = (np.arange(region.source.start, region.source.stop) + 0.5) * spacing + lost
         inside = np.minimum(at, along.tile - at)
         weights.append(blend.weights(inside - lost, along.overlap - 2 * lost))
-        total[one.target] += weights[-1]
+        total[region.target] += weights[-1]
     return [
-        (weight / total[one.target]).astype(np.float32)
-        for weight, one in zip(weights, kept, strict=True)
+        (weight / total[region.target]).astype(np.float32)
+        for weight, region in zip(weights, regions, strict=True)
     ]
 
 
 def weighted(part: AnyArray, shares: Shares) -> FloatArray:
-    """Multiply a part of the output of a tile with its share in each pixel.
+    """Multiply a part of the output of a tile by its share in each pixel.
 
     Parameters
     ----------
-    part : one axis for each of `shares`
+    part : with one axis per entry of `shares`
 
     Returns
     -------
@@ -74,7 +74,7 @@ def weighted(part: AnyArray, shares: Shares) -> FloatArray:
 
 
 class OutputShapeDiffers(CouldNotTell):
-    """The network returns another shape than its description promises."""
+    """The network returns a shape that differs from its description."""
 
     def __init__(self, number: int, wanted: str, found: Sequence[int]) -> None:
         super().__init__(
@@ -86,7 +86,7 @@ class OutputShapeDiffers(CouldNotTell):
 
 
 class NotTileable(CouldNotTell):
-    """An output is about the whole image, but the image needs several tiles."""
+    """An output describes the whole image, but the image needs several tiles."""
 
     def __init__(self, rule: OutputRule, along: AxisTiling) -> None:
         super().__init__(
@@ -98,18 +98,18 @@ class NotTileable(CouldNotTell):
 
 
 class Assembly(Protocol):
-    """What takes the outputs of tiles as they come."""
+    """What collects the outputs of tiles."""
 
     def missing(self) -> list[TileJob]:
-        """Give the tiles that are still to be run, in order."""
+        """Return the tiles that must still be run, in order."""
 
-    def place(self, found: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
-        """Take the outputs for some tiles, one array an output."""
+    def place(self, outputs: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
+        """Take the outputs of some tiles, one array per output."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Which part of the output of a tile is kept, and where in that of the image it lies.
+    """Which part of the output of a tile is kept, and where it lies in the output of the image.
 
     Parameters
     ----------
@@ -128,78 +128,79 @@ class Places:
     images: int
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be put together."""
+        """Refuse outputs that cannot be assembled."""
         for rule in self.outputs:
             for along in self.tiling.axes:
                 if along.axis not in rule.axes and len(along.starts) > 1:
                     raise NotTileable(rule, along)
 
     def jobs(self) -> list[TileJob]:
-        """Give every tile of every image."""
+        """Return every tile of every image."""
         return [
             TileJob(i, position) for i in range(self.images) for position in self.tiling.positions()
         ]
 
     def check(
-        self, found: Sequence[AnyArray], jobs: int, first: Sequence[Sequence[int]] | None
+        self, arrays: Sequence[AnyArray], jobs: int, first: Sequence[Sequence[int]] | None
     ) -> None:
-        """Refuse outputs for `jobs` tiles that have another rank or size than promised.
+        """Refuse outputs of `jobs` tiles whose rank or size differs from the description.
 
         Parameters
         ----------
-        first : shapes of the outputs of the image, known from the first tile; None for this one
+        first : shapes of the outputs, known from the first tile; None for the first
 
         Raises
         ------
         OutputShapeDiffers
         """
-        checked_count("outputs", wanted=len(self.outputs), found=len(found))
-        for number, (rule, array) in enumerate(zip(self.outputs, found, strict=True)):
+        checked_count("outputs", wanted=len(self.outputs), found=len(arrays))
+        for number, (rule, array) in enumerate(zip(self.outputs, arrays, strict=True)):
             sizes = {along.axis: along.tile_output(rule) for along in self.tiling.axes}
             sizes["b"] = jobs
             if first is not None and len(rule.axes) == array.ndim:
-                # axes that are neither stacked nor tiled stay as the first tile had them
+                # axes that are neither stacked nor tiled must be as in the first tile
                 had = zip(rule.axes, first[number], strict=True)
                 sizes = {axis: size for axis, size in had if axis not in sizes} | sizes
-            wanted = [sizes.get(axis) for axis in rule.axes]
-            if len(wanted) != array.ndim or any(
-                size not in (None, there) for size, there in zip(wanted, array.shape, strict=True)
+            expected = [sizes.get(axis) for axis in rule.axes]
+            if len(expected) != array.ndim or any(
+                size not in (None, actual)
+                for size, actual in zip(expected, array.shape, strict=True)
             ):
-                words = (f"{a}={n or 'any'}" for a, n in zip(rule.axes, wanted, strict=True))
+                words = (f"{a}={n or 'any'}" for a, n in zip(rule.axes, expected, strict=True))
                 raise OutputShapeDiffers(number, ", ".join(words), array.shape)
 
     def whole(self, number: int, tile: Sequence[int]) -> tuple[int, ...]:
-        """Give the shape of an output of the image from that of a tile."""
+        """Return the shape of an output of the image, given that of a tile."""
         rule = self.outputs[number]
         sizes = {along.axis: along.image_output(rule) for along in self.tiling.axes}
         sizes["b"] = self.images
         return tuple(sizes.get(a, n) for a, n in zip(rule.axes, tile, strict=True))
 
     def averaged(self, dtype: DTypeLike) -> bool:
-        """Say whether tiles with values of `dtype` are averaged; whole numbers are cut."""
+        """Tell whether tiles of `dtype` are averaged; tiles of integers are cut."""
         some = any(along.blend is not None for along in self.tiling.axes)
         return some and np.issubdtype(dtype, np.floating)
 
     def for_dtype(self, dtype: DTypeLike) -> Places:
-        """Give the places of outputs of `dtype`: numbers such as labels have no average."""
+        """Return the places of outputs of `dtype`: integers such as labels have no average."""
         if self.averaged(dtype) or all(along.blend is None for along in self.tiling.axes):
             return self
         axes = tuple(replace(along, blend=None) for along in self.tiling.axes)
         return replace(self, tiling=replace(self.tiling, axes=axes))
 
     def shares(self, number: int, job: TileJob) -> Shares:
-        """Give the share of a tile along each axis of an output, in what is kept of it."""
+        """Return the share of a tile along each axis of an output, in the part that is kept."""
         pairs = zip(self.tiling.axes, self._shares[number], job.position, strict=True)
-        found = {along.axis: parts[at] for along, parts, at in pairs if parts}
-        return [found.get(axis) for axis in self.outputs[number].axes]
+        share_of = {along.axis: parts[at] for along, parts, at in pairs if parts}
+        return [share_of.get(axis) for axis in self.outputs[number].axes]
 
     def of(self, number: int, i: int, job: TileJob) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Give where the output of the `i`-th tile of a batch is kept, and where it goes."""
+        """Return which part of the output of tile `i` of a batch is kept, and where it goes."""
         pairs = zip(self.tiling.axes, self._kept[number], job.position, strict=True)
-        kept = {along.axis: parts[at] for along, parts, at in pairs if parts}
-        kept["b"] = Kept(slice(i, i + 1), slice(job.image, job.image + 1))
+        regions = {along.axis: parts[at] for along, parts, at in pairs if parts}
+        regions["b"] = Kept(slice(i, i + 1), slice(job.image, job.image + 1))
         whole = Kept(slice(None), slice(None))
-        parts = [kept.get(axis, whole) for axis in self.outputs[number].axes]
+        parts = [regions.get(axis, whole) for axis in self.outputs[number].axes]
         return tuple(part.source for part in parts), tuple(part.target for part in parts)
 
     @cached_property
@@ -228,22 +229,22 @@ class Mosaic:
         self._of: list[Places] = []
 
     def missing(self) -> list[TileJob]:
-        """Give all tiles: nothing is kept from before."""
+        """Return all tiles: nothing remains from an earlier run."""
         return self._places.jobs()
 
-    def place(self, found: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
-        """Copy what is kept of the outputs for `jobs`.
+    def place(self, outputs: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
+        """Copy the parts of the outputs of `jobs` that are kept.
 
         Raises
         ------
         OutputShapeDiffers
-            They have another rank or size than promised.
+            Their rank or size differs from the description.
         """
         first = [array.shape for array in self.arrays] if self.arrays else None
-        self._places.check(found, len(jobs), first)
+        self._places.check(outputs, len(jobs), first)
         if not self.arrays:
-            self._begin(found)
-        for number, array in enumerate(found):
+            self._begin(outputs)
+        for number, array in enumerate(outputs):
             places = self._of[number]
             for i, job in enumerate(jobs):
                 source, target = places.of(number, i, job)
@@ -253,9 +254,9 @@ class Mosaic:
                 else:
                     self.arrays[number][target] = array[source]
 
-    def _begin(self, found: Sequence[AnyArray]) -> None:
-        self._of = [self._places.for_dtype(array.dtype) for array in found]
-        for number, (array, places) in enumerate(zip(found, self._of, strict=True)):
+    def _begin(self, outputs: Sequence[AnyArray]) -> None:
+        self._of = [self._places.for_dtype(array.dtype) for array in outputs]
+        for number, (array, places) in enumerate(zip(outputs, self._of, strict=True)):
             shape = places.whole(number, array.shape)
             if places.averaged(array.dtype):
                 self.arrays.append(np.zeros(shape, np.result_type(array.dtype, np.float32)))
@@ -269,17 +270,17 @@ def _kept(along: AxisTiling, rule: OutputRule) -> tuple[Kept, ...]:
 
 @dataclass(frozen=True)
 class TileStore:
-    """Takes what is kept of one output of each tile into a file of its own.
+    """Writes the part of one output of each tile that is kept into a file of its own.
 
-    A file appears under its name when it is whole, so that a run may be killed at any moment, and
-    several processes may fill one store. As ``.npy``: a part of a tile is mapped, not read whole.
+    A file gets its name only when it is complete, so that a run may be killed at any moment, and
+    several processes may fill one store. The files are ``.npy``, so that parts can be mapped.
 
     Parameters
     ----------
-    folder : of the files; it exists
+    folder : existing folder of the files
     places : which part of a tile goes where
-    number : of the output
-    only : numbers of the tiles that are wanted; None for all
+    number : index of the output
+    only : numbers of the tiles to be stored; None for all
 
     Raises
     ------
@@ -293,39 +294,39 @@ class TileStore:
     only: Collection[int] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what has no place."""
+        """Refuse several images."""
         if self.places.images != 1:
             raise ValueError(f"tiles of {self.places.images} images do not go into one store")
 
     def missing(self) -> list[TileJob]:
-        """Give the tiles whose file is not there, in order."""
+        """Return the tiles that have no file yet, in order."""
         jobs = self.places.jobs()
         return [jobs[number] for number in self.missing_numbers()]
 
     def missing_numbers(self) -> list[int]:
-        """Give the numbers of these tiles."""
-        there = {path.name for path in self.folder.iterdir()}
-        wanted = range(self.places.tiling.count) if self.only is None else sorted(self.only)
-        return [number for number in wanted if _name(number) not in there]
+        """Return the numbers of these tiles."""
+        names = {path.name for path in self.folder.iterdir()}
+        numbers = range(self.places.tiling.count) if self.only is None else sorted(self.only)
+        return [number for number in numbers if _name(number) not in names]
 
-    def place(self, found: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
-        """Write what is kept of the outputs for `jobs`.
+    def place(self, outputs: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
+        """Write the parts of the outputs of `jobs` that are kept.
 
         Raises
         ------
         OutputShapeDiffers
-            They have another rank or size than promised.
+            Their rank or size differs from the description.
         """
-        self.places.check(found, len(jobs), None)
+        self.places.check(outputs, len(jobs), None)
         for i, job in enumerate(jobs):
-            array = found[self.number]
+            array = outputs[self.number]
             source, _ = self.places.for_dtype(array.dtype).of(self.number, i, job)
-            kept = np.ascontiguousarray(array[source])
+            region = np.ascontiguousarray(array[source])
             with whole_file(self.folder / _name(self._number_of(job))) as temporary:
-                np.save(temporary, kept, allow_pickle=False)
+                np.save(temporary, region, allow_pickle=False)
 
     def stored(self) -> StoredTiles:
-        """Give the output of the whole image, once all tiles are there."""
+        """Return the output of the whole image, once all tiles are stored."""
         return StoredTiles(self)
 
     def _number_of(self, job: TileJob) -> int:
@@ -333,14 +334,14 @@ class TileStore:
         return int(np.ravel_multi_index(job.position, counts)) if counts else 0
 
     def read(self, job: TileJob, box: Box = ()) -> AnyArray:
-        """Give a part of what is kept of a tile, or all of it."""
+        """Read a region of the stored part of a tile, or all of it."""
         path = self.folder / _name(self._number_of(job))
         tile: AnyArray = np.load(path, mmap_mode="r", allow_pickle=False)
         return tile[box]
 
 
 class StoredTiles:
-    """An output of the whole image, of which parts are read from the files of tiles.
+    """An output of the whole image, whose regions are read from the files of tiles.
 
     Parameters
     ----------
@@ -357,55 +358,55 @@ class StoredTiles:
         """With the axes of the output."""
 
     def tiles(self) -> Iterator[AnyArray]:
-        """Give what is kept of each tile, one after the other: together each pixel once."""
+        """Yield the stored part of each tile in turn; together they contain each pixel once."""
         return map(self._store.read, self._store.places.jobs())
 
     def __getitem__(self, box: Box) -> AnyArray:
-        """Read a part: one slice an axis of the output, without a step."""
+        """Read a region: one slice per axis of the output, without a step."""
         sides = [slice(*side.indices(n)) for side, n in zip(box, self.shape, strict=True)]
         size = [max(side.stop - side.start, 0) for side in sides]
         part = np.zeros(size, self.dtype) if self._averaged else np.empty(size, self.dtype)
-        for job, kept in self._within(sides):
-            there, here = [], []
-            for side, one in zip(sides, kept, strict=True):
-                start, stop = max(side.start, one.start), min(side.stop, one.stop)
-                there.append(slice(start - one.start, stop - one.start))
-                here.append(slice(start - side.start, stop - side.start))
-            values = self._store.read(job, tuple(there))
+        for job, spans in self._within(sides):
+            in_tile, in_box = [], []
+            for side, span in zip(sides, spans, strict=True):
+                start, stop = max(side.start, span.start), min(side.stop, span.stop)
+                in_tile.append(slice(start - span.start, stop - span.start))
+                in_box.append(slice(start - side.start, stop - side.start))
+            values = self._store.read(job, tuple(in_tile))
             if self._averaged:
                 shares = self._places.shares(self._store.number, job)
-                cut = [None if s is None else s[at] for s, at in zip(shares, there, strict=True)]
-                part[tuple(here)] += weighted(values, cut)
+                cut = [None if s is None else s[at] for s, at in zip(shares, in_tile, strict=True)]
+                part[tuple(in_box)] += weighted(values, cut)
             else:
-                part[tuple(here)] = values
+                part[tuple(in_box)] = values
         return part
 
     def _within(self, sides: Sequence[slice]) -> list[tuple[TileJob, list[slice]]]:
-        """Give the tiles that have a part in the box, each with where it lies in the whole."""
+        """Return the tiles that overlap the box, each with its position in the image."""
         places, number = self._places, self._store.number
         axes, tiling = places.outputs[number].axes, places.tiling
         choices = []
         for along in tiling.axes:
-            kept = along.kept(places.outputs[number]) if along.axis in axes else ()
+            regions = along.kept(places.outputs[number]) if along.axis in axes else ()
             side = sides[axes.index(along.axis)] if along.axis in axes else slice(0, 1)
-            choices.append(_touching(kept, side))
-        found = []
+            choices.append(_touching(regions, side))
+        tiles = []
         for position in product(*choices):
             job = TileJob(0, position)
             _, target = places.of(number, 0, job)
-            lies = [slice(*one.indices(n)) for one, n in zip(target, self.shape, strict=True)]
-            found.append((job, lies))
-        return found
+            spans = [slice(*span.indices(n)) for span, n in zip(target, self.shape, strict=True)]
+            tiles.append((job, spans))
+        return tiles
 
 
-def _touching(kept: Sequence[Kept], side: slice) -> list[int]:
-    # an axis that the output has not has one tile
-    if not kept:
+def _touching(regions: Sequence[Kept], side: slice) -> list[int]:
+    # along an axis that the output lacks, there is one tile
+    if not regions:
         return [0]
     return [
         number
-        for number, one in enumerate(kept)
-        if one.target.start < side.stop and one.target.stop > side.start
+        for number, region in enumerate(regions)
+        if region.target.start < side.stop and region.target.stop > side.start
     ]
 
 

@@ -1,4 +1,4 @@
-"""How many CUDA devices the driver shows, asked without a framework."""
+"""The number of CUDA devices that the driver shows, without a framework."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def nvidia_device_count() -> int:
-    """Ask the CUDA driver; 0 where there is no driver or no device.
+    """Return the number of devices that the CUDA driver shows; 0 without a driver.
 
     It obeys ``CUDA_VISIBLE_DEVICES``. Source: CUDA driver API, ``cuInit``, ``cuDeviceGetCount``.
     """

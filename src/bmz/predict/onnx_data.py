@@ -1,4 +1,4 @@
-"""External data of ONNX files, found without loading them."""
+"""External data of ONNX files, listed without loading them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _FIXED = {_FIXED64: 8, _FIXED32: 4}
 _MORE_FOLLOW = 0x80  # the high bit of a byte of a number
 _LONGEST = 10  # bytes of a number of 64 bits
 _SMALLEST_KEY = 1 << 3  # fields are numbered from 1, above three bits for their kind
-_LARGEST_KEY = 2**32 - 1  # others cut a larger one down to this, and find another field
+_LARGEST_KEY = 2**32 - 1  # other readers truncate a larger one, and find another field
 
 
 class ProtobufError(ValueError):
-    """The bytes are no whole message."""
+    """The bytes are not a complete message."""
 
     def __init__(self) -> None:
         super().__init__("it is no whole protocol buffer")
 
 
 def fields(message: memoryview, *path: int) -> Iterator[memoryview]:
-    r"""Yield the content of every field that lies at `path`, texts and messages alone.
+    r"""Yield the content of every field at `path` that is a text or a message.
 
-    A field may stand several times, and a reader with the schema merges them: all are given.
+    A field may occur several times, and a reader with the schema merges them: all are yielded.
 
     Source: https://protobuf.dev/programming-guides/encoding/
 
@@ -39,7 +39,7 @@ def fields(message: memoryview, *path: int) -> Iterator[memoryview]:
     Raises
     ------
     ProtobufError
-        The message, or one on the way, is none.
+        The message, or one on the path, is malformed.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
             size, at = _number(message, at)
         elif kind in _FIXED:
             size = _FIXED[kind]
-        else:  # groups: no schema that is read here has them
+        else:  # a group, which no schema that is read here has
             raise ProtobufError
         if at + size > len(message):
             raise ProtobufError
@@ -91,14 +91,14 @@ def members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _number(message: memoryview, at: int) -> tuple[int, int]:
-    found = 0
+    value = 0
     for position in range(_LONGEST):
         if at + position >= len(message):
             break
         byte = message[at + position]
-        found |= (byte & 0x7F) << (7 * position)
+        value |= (byte & 0x7F) << (7 * position)
         if not byte & _MORE_FOLLOW:
-            return found, at + position + 1
+            return value, at + position + 1
     raise ProtobufError
 
 
@@ -120,20 +120,20 @@ Source: https://github.com/onnx/onnx/blob/v1.19.0/onnx/onnx.proto3
 """
 
 _KEY, _VALUE, _LOCATION = 1, 2, b"location"
-_OWN_FORMAT = b"ORTM"  # onnxruntime tells by it, and takes such a file for no protocol buffer
+_OWN_FORMAT = b"ORTM"  # onnxruntime recognises its own files by it, which are no protocol buffers
 
 
 def refuse_outside(path: Path) -> None:
-    """Look that no tensor lies in a file outside the folder, which older onnxruntimes would read.
+    """Refuse tensors in files outside the folder, which older versions of onnxruntime would read.
 
     Parameters
     ----------
-    path : of an ONNX file; what is no file, or empty, is left to onnxruntime to tell
+    path : path of an ONNX file; onnxruntime itself reports an absent or empty file
 
     Raises
     ------
     WeightsUnreadable
-        A tensor does, also by a link, or the file cannot be read or is no protocol buffer.
+        A tensor lies outside, also by a link, or the file cannot be read or is malformed.
     """
     try:
         if not path.is_file() or not path.stat().st_size:
@@ -150,7 +150,7 @@ def refuse_outside(path: Path) -> None:
 
 
 def locations(model: memoryview) -> Iterator[str]:
-    """Yield where tensors lie that are not in the file itself, as it is written.
+    """Yield the locations of tensors that are not in the file itself, as they are written.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def locations(model: memoryview) -> Iterator[str]:
     ProtobufError
         It is none.
     """
-    left = [("Model", model)]  # a network may hold networks, to any depth
+    left = [("Model", model)]  # networks may be nested to any depth
     while left:
         kind, message = left.pop()
         if kind == "Entry":
@@ -174,14 +174,14 @@ def locations(model: memoryview) -> Iterator[str]:
 
 
 def leaves(location: str) -> bool:
-    """Say whether a path leaves the folder in which it is meant, on any system."""
-    windows = PureWindowsPath(location)  # it parts words at both slashes
+    """Tell whether a relative path leaves its folder on any operating system."""
+    windows = PureWindowsPath(location)  # it splits at both kinds of slashes
     return bool(windows.anchor) or PurePosixPath(location).is_absolute() or ".." in windows.parts
 
 
 def _leads_out(model: Path, location: str) -> bool:
-    """Say whether a path is a link to elsewhere, or none that a file can have."""
+    """Tell whether a path is a link out of the folder, or cannot be the path of a file."""
     try:
         return not (model.parent / location).resolve().is_relative_to(model.parent.resolve())
-    except (OSError, ValueError, RuntimeError):  # of a byte of 0, too long, links in a circle
+    except (OSError, ValueError, RuntimeError):  # a NUL byte, too long, or circular links
         return True

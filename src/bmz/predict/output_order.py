@@ -1,4 +1,4 @@
-"""The order of the outputs of a network, by names and by what a saved model says."""
+"""The order of the outputs of a network, by their names and the content of a saved model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FORMAT = "tensorflow_saved_model_bundle"
 GRAPH = "saved_model.pb"
 
 _OTHER_GRAPHS = ("saved_model.pbtxt", "saved_model.cpb")  # TensorFlow may take these instead
-_LARGEST_GRAPH = 2**31  # bytes; protocol buffers end here
+_LARGEST_GRAPH = 2**31  # bytes; the limit of protocol buffers
 
 
 @contextmanager
 def unpacked_bundle(path: Path) -> Iterator[Path]:
-    """Give the folder that holds ``saved_model.pb``; what a zip was unpacked to is removed after.
+    """Yield the folder that holds ``saved_model.pb``; an unpacked zip is removed afterwards.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ def unpacked_bundle(path: Path) -> Iterator[Path]:
     Raises
     ------
     WeightsUnreadable
-        It is absent, damaged, or holds none or several bundles.
+        The bundle is absent or damaged, or there are several.
     ArchiveRefused
-        A member leaves the folder or is a link, they would swell beyond measure, or programs
-        differ in what the zip holds.
+        A member leaves the folder or is a link, the members would become far larger when unpacked,
+        or they are not the same for all programs.
     """
     if path.is_dir():
         yield path / _top(path, _names_below(path))
@@ -53,7 +53,7 @@ def unpacked_bundle(path: Path) -> Iterator[Path]:
 
 
 def read_graph(path: Path) -> bytes:
-    """Read ``saved_model.pb`` of a bundle, and unpack nothing else.
+    """Read ``saved_model.pb`` of a bundle without unpacking anything else.
 
     Raises
     ------
@@ -104,31 +104,31 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 class Named(NamedTuple):
-    """An output as the framework tells it: sizes of its axes, None for what is not fixed."""
+    """An output as the framework reports it: its name and sizes, None for what is not fixed."""
 
     name: str
     shape: tuple[int | None, ...] | None
 
 
 class OutputsUnclear(CouldNotTell):
-    """Nothing says which output of the network is which of the description.
+    """Nothing states which output of the network is which one of the description.
 
     Parameters
     ----------
-    found : names in the network
-    wanted : ids in the description
-    candidates : the assignments that are possible, as names in the order of `wanted`
+    names : names in the network
+    ids : ids in the description
+    candidates : the assignments that are possible, as names in the order of `ids`
     """
 
     def __init__(
         self,
-        found: Sequence[str],
-        wanted: Sequence[str],
+        names: Sequence[str],
+        ids: Sequence[str],
         candidates: Sequence[tuple[str, ...]],
     ) -> None:
         super().__init__(
-            f"the network calls its outputs {', '.join(found)}, the description calls them "
-            f"{', '.join(wanted)}, and nothing says which is which",
+            f"the network calls its outputs {', '.join(names)}, the description calls them "
+            f"{', '.join(ids)}, and nothing says which is which",
             hint="the description is at fault: its outputs must have the network's names; tell "
             "the model's authors, or choose other --weights",
             code="predict.outputs-unclear",
@@ -137,7 +137,7 @@ class OutputsUnclear(CouldNotTell):
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
-    """Give the key that sorts names as people do.
+    """Return a key that sorts names as people do.
 
     Examples
     --------
@@ -148,26 +148,26 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
-def input_order(found: Sequence[str], request: LoadRequest) -> tuple[str, ...]:
-    """Give the names of the inputs in the order of the description: by id, else by natural order.
+def input_order(names: Sequence[str], request: LoadRequest) -> tuple[str, ...]:
+    """Return the names of the inputs in the order of the description: by id, or in natural order.
 
     Raises
     ------
     TensorCountDiffers
     """
-    if len(found) != len(request.input_ids):
-        raise TensorCountDiffers("inputs", wanted=len(request.input_ids), found=len(found))
-    if set(found) == set(request.input_ids):
+    if len(names) != len(request.input_ids):
+        raise TensorCountDiffers("inputs", wanted=len(request.input_ids), found=len(names))
+    if set(names) == set(request.input_ids):
         return request.input_ids
-    return tuple(sorted(found, key=natural))
+    return tuple(sorted(names, key=natural))
 
 
-def output_order(found: Sequence[Named], request: LoadRequest) -> tuple[str, ...]:
-    """Give the names of the outputs in the order of the description.
+def output_order(outputs: Sequence[Named], request: LoadRequest) -> tuple[str, ...]:
+    """Return the names of the outputs in the order of the description.
 
-    In turn: the assignment that is known (``request.output_names``), names equal to the ids, the
-    order of ``output_0, output_1, ...`` where the shapes allow it, and the only assignment that
-    the shapes allow.
+    These are tried in turn: the known assignment (``request.output_names``), names equal to the
+    ids, the order of ``output_0, output_1, ...`` where the shapes allow it, and the
+    only assignment that the shapes allow.
 
     Raises
     ------
@@ -176,24 +176,24 @@ def output_order(found: Sequence[Named], request: LoadRequest) -> tuple[str, ...
     OutputsUnclear
         Several assignments are left, or none.
     """
-    wanted, names = request.output_ids, [output.name for output in found]
-    if len(names) < len(wanted):
-        raise TensorCountDiffers("outputs", wanted=len(wanted), found=len(names))
-    for known in (request.output_names, wanted):
-        if known and set(known) <= set(names):
+    ids, output_names = request.output_ids, [output.name for output in outputs]
+    if len(output_names) < len(ids):
+        raise TensorCountDiffers("outputs", wanted=len(ids), found=len(output_names))
+    for known in (request.output_names, ids):
+        if known and set(known) <= set(output_names):
             return known
-    if len(names) == 1:
-        return tuple(names)
-    possible = _possible({output.name: output.shape for output in found}, request)
-    numbered = tuple(sorted(names, key=natural))
+    if len(output_names) == 1:
+        return tuple(output_names)
+    possible = _possible({output.name: output.shape for output in outputs}, request)
+    numbered = tuple(sorted(output_names, key=natural))
     in_order = [_NUMBERED.fullmatch(name) for name in numbered]
     if all(match and match[1] == str(i) for i, match in enumerate(in_order)):
-        # TensorFlow names the outputs of a list so
-        documented = numbered[: len(wanted)]
+        # TensorFlow gives these names to the outputs of a list
+        documented = numbered[: len(ids)]
         if documented in possible:
             return documented
     if len(possible) != 1:
-        raise OutputsUnclear(numbered, wanted, possible)
+        raise OutputsUnclear(numbered, ids, possible)
     return possible[0]
 
 

@@ -1,4 +1,4 @@
-"""What TensorFlow prints is not shown, what a network prints is told without control characters."""
+"""Hide the output of TensorFlow, and report that of networks without control characters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from bmz.base.printable import printable
 
 MOST_CHARACTERS = 300
-"""Of what a network prints in one pass; more is cut."""
+"""Characters of the output of a network in one pass; more are cut."""
 
 
 class NetworkPrints(UserWarning):
@@ -20,13 +20,13 @@ class NetworkPrints(UserWarning):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Send file descriptor 2 nowhere, and ask TensorFlow for errors alone ever after.
+    """Discard the output to file descriptor 2, and let TensorFlow report only errors from now on.
 
-    A word of the user's in ``TF_CPP_MIN_LOG_LEVEL`` stands. Exceptions come through as always.
+    A value of the user in ``TF_CPP_MIN_LOG_LEVEL`` is kept. Exceptions are raised as usual.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        kept = os.dup(2)
+        saved = os.dup(2)
     except OSError:  # there is no stderr
         yield
         return
@@ -35,22 +35,22 @@ def quiet() -> Iterator[None]:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(saved, 2)
         os.close(nowhere)
-        os.close(kept)
+        os.close(saved)
 
 
 @contextmanager
 def words_of_network() -> Iterator[None]:
-    """Catch what a script prints and warns of in the block, and warn of it when the block ends.
+    """Catch the output and the warnings of a script in the block, and warn when the block ends.
 
-    It may hold escapes that steer a terminal, and on stdout it would spoil the answer. PyTorch
-    hands both to Python: to ``sys.stdout`` and to `warnings`.
+    The text may contain escapes that control a terminal, and on stdout it would mix with the
+    answer. PyTorch passes both to Python: to ``sys.stdout`` and to `warnings`.
 
     Warns
     -----
     NetworkPrints
-        Something was printed; its first characters are given, without what could steer a terminal.
+        Something was printed; the warning has its first characters, without control characters.
     """
     with redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

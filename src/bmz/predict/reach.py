@@ -1,4 +1,4 @@
-"""How far a network sees, measured: its reach, what tiles change, and larger test inputs."""
+"""Measure how far a network sees, and how tiles change its outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bmz.predict.tiles import predict_tiled
 
 
 def spatial_sizes(tensors: Sequence[Tensor], rules: Sequence[AxisRule]) -> dict[str, int]:
-    """Give the size of each spatial axis, px: that of the first tensor that has it."""
+    """Return the size of each spatial axis, px: that of the first tensor that has it."""
     return {
         rule.axis: next(a.shape[axes.index(rule.axis)] for a, axes in tensors if rule.axis in axes)
         for rule in rules
@@ -27,12 +27,12 @@ def spatial_sizes(tensors: Sequence[Tensor], rules: Sequence[AxisRule]) -> dict[
 
 
 def enlarged(tensors: Sequence[Tensor], sizes: Mapping[str, int]) -> list[Tensor]:
-    """Take the first image of each tensor and bring it to `sizes`, mirrored or cut at its end.
+    """Take the first image of each tensor and extend it to `sizes` by mirroring, or crop its end.
 
     Parameters
     ----------
     tensors : inputs of a network, after the declared preprocessing
-    sizes : wanted size of each spatial axis, px
+    sizes : new size of each spatial axis, px
     """
     parts = {"b": (0, 1)} | {axis: (0, size) for axis, size in sizes.items()}
     return [_cut_to(tensor, parts) for tensor in tensors]
@@ -48,9 +48,9 @@ def _cut_to(tensor: Tensor, parts: Mapping[str, tuple[int, int]]) -> Tensor:
 
 
 def legal_size(rule: AxisRule, least: int) -> int:
-    """Give the smallest image, px, of `least` or more that the network takes without padding.
+    """Return the size of the smallest image of `least` px or more that needs no padding.
 
-    For a network of one fixed size, the image that fills it.
+    For a network of one fixed size, it is the image that fills it.
     """
     if not rule.step:
         return rule.least - 2 * rule.lost
@@ -59,26 +59,26 @@ def legal_size(rule: AxisRule, least: int) -> int:
 
 
 SHARE = 1e-3
-"""A movement of less than this share of the output's range does not count."""
+"""A change of less than this share of the output's range does not count."""
 
-_NOISE = 1e-6  # share of the range: what the order of sums may make
-_WIDE = 256  # px: so large at least is the image of a 2-D network that takes any size
+_NOISE = 1e-6  # share of the range: a change that the order of sums may cause
+_WIDE = 256  # px: smallest image for a 2-D network that takes any size
 _SHIFTS = (0, 5, 8)  # px: pooling makes the reach of a pixel depend on where it lies
 
 Finish = Callable[[list[AnyArray]], list[AnyArray]]
-"""What is done with the outputs of the network before they are looked at."""
+"""What is done with the outputs of the network before they are compared."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How far the output of a network moves, px of the input.
+    """How far from a change of the input the output of a network changes, px of the input.
 
     Parameters
     ----------
     pixel_px : when one pixel in the middle changes from dark to bright, or the reverse
     edge_px : when all that lies beyond an edge through the middle changes
-    seen_px : so far could be looked at
-    sees_whole : the output moved at the far border too, by however little
+    seen_px : the largest distance that could be measured
+    sees_whole : the output also changed at the far border, by however little
     """
 
     pixel_px: int
@@ -96,7 +96,7 @@ def measured_reach(
 ) -> Reach:
     """Measure the receptive field of a network on its own test input.
 
-    The larger the share of the output's range that counts, the shorter the reach: it is `SHARE`.
+    A change counts from the share `SHARE` of the output's range on.
 
     Parameters
     ----------
@@ -126,19 +126,19 @@ def measured_reach(
 
 @dataclass(frozen=True)
 class _Movement:
-    """How far each output moved, as a share of its range."""
+    """The change of each output, as a share of its range."""
 
     shares: list[AnyArray]
     outputs: Sequence[OutputRule]
 
     def farthest(self, axis: str, at: int, share: float) -> int:
-        """Give the largest distance from `at`, px, of what moved by more than `share`."""
+        """Return the largest distance from `at`, px, of a change of more than `share`."""
         return max((int(np.abs(p - at).max()) for p in self._places(axis, share)), default=0)
 
     def beyond(self, axis: str, at: int, share: float, *, up: bool) -> int:
-        """Give how far, px, the part that was left alone moved: above `at`, or below it."""
-        found = [(p - at + 1 if up else at - p) for p in self._places(axis, share)]
-        return max((int(distance.max()) for distance in found), default=0)
+        """Return how far, px, changes reach into the unchanged half above or below `at`."""
+        distances = [(p - at + 1 if up else at - p) for p in self._places(axis, share)]
+        return max((int(distance.max()) for distance in distances), default=0)
 
     def _places(self, axis: str, share: float) -> Iterator[AnyArray]:
         for moved, rule in zip(self.shares, self.outputs, strict=True):
@@ -152,7 +152,7 @@ class _Movement:
 
 
 class _Look:
-    """What the network gives for the image as it is, to hold others against."""
+    """The outputs of the network for the unchanged image, with which others are compared."""
 
     def __init__(
         self,
@@ -166,12 +166,12 @@ class _Look:
 
     def moved(self, image: Sequence[Tensor]) -> _Movement:
         pairs = zip(self._run(image), self._base, strict=True)
-        shares = [np.abs(found - base) / (float(np.ptp(base)) or 1.0) for found, base in pairs]
+        shares = [np.abs(output - base) / (float(np.ptp(base)) or 1.0) for output, base in pairs]
         return _Movement(shares, self._outputs)
 
     def _run(self, image: Sequence[Tensor]) -> list[AnyArray]:
-        found = self._finish(self._backend.run([tensor.array for tensor in image]))
-        return [array.astype(np.float64) for array in found]
+        outputs = self._finish(self._backend.run([tensor.array for tensor in image]))
+        return [array.astype(np.float64) for array in outputs]
 
 
 def _sizes(tensors: Sequence[Tensor], rules: Sequence[AxisRule]) -> dict[str, int]:
@@ -186,7 +186,7 @@ def _sizes(tensors: Sequence[Tensor], rules: Sequence[AxisRule]) -> dict[str, in
 
 
 def _with_pixel(image: Sequence[Tensor], sizes: dict[str, int], shift: int) -> list[Tensor]:
-    """Change the pixel at the middle, `shift` px further on, of every input that has one."""
+    """Change the pixel `shift` px beyond the middle in every input with spatial axes."""
     result = []
     for array, axes in image:
         at = tuple(min(sizes[a] // 2 + shift, sizes[a] - 1) if a in sizes else slice(None)
@@ -200,7 +200,7 @@ def _with_pixel(image: Sequence[Tensor], sizes: dict[str, int], shift: int) -> l
 
 
 def _with_halves(image: Sequence[Tensor], axis: str, at: int) -> Iterator[list[Tensor]]:
-    """Turn bright to dark from `at` on, then up to `at`."""
+    """Invert the pixels from `at` on, and then those before `at`."""
     for half in (slice(at, None), slice(0, at)):
         result = []
         for array, axes in image:
@@ -216,11 +216,11 @@ _ALIGNMENTS = (16, 8, 4, 2, 1)
 
 
 class NothingToCompare(CouldNotTell):
-    """The halo leaves nothing of the image that is far enough from its border."""
+    """With this halo, no pixel of the image is far enough from the border."""
 
     def __init__(self, axis: str, size: int, margin: int) -> None:
         super().__init__(
-            f"axis {axis}: {size} px are run at once, and nothing of them is {margin} px or more "
+            f"axis {axis}: {size} px are run at once, and none of them is {margin} px or more "
             "from both borders",
             hint="the declared halo is too wide for the size; tell the model's authors",
             code="size.halo",
@@ -229,13 +229,13 @@ class NothingToCompare(CouldNotTell):
 
 @dataclass(frozen=True)
 class TwoWays:
-    """The outputs of a network for one image, made in two ways.
+    """The outputs of a network for one image, computed in two ways.
 
     Parameters
     ----------
-    tiling : of the image
-    tiled, whole : one array for each output: what lies away from the border
-    enlarged_to : the sizes of the image where the test input was mirrored; else empty
+    tiling : tiling of the image
+    tiled, whole : one array per output: the part away from the border
+    enlarged_to : sizes of the image if the test input was mirrored; else empty
     """
 
     tiling: Tiling
@@ -252,20 +252,19 @@ def run_two_ways(
 ) -> TwoWays:
     """Run a network in two tiles or more along each axis, and in one piece.
 
-    A test input that is too small for two tiles goes on mirrored; of a larger one the beginning
-    is taken. A network of one fixed size
-    cannot see more in one piece: its piece lies over the middle of the seams, so that what it
-    gives there is far from its own border.
+    A test input that is too small for two tiles is extended by mirroring; a larger one is
+    cropped. A network of one fixed size cannot take more in one piece: its piece lies over the
+    middle of the seams, so that the seams are far from its own border.
 
     Parameters
     ----------
     tensors : inputs of the network, after the declared preprocessing
-    rules, outputs : as for the tiles of an image, with the halo to be tried
+    rules, outputs : as for the tiles of an image, with the halo to be tested
 
     Raises
     ------
     NothingToCompare, HaloTooWide, NotTileable
-        There is no way to make tiles, or nothing to see.
+        Tiles are not possible, or nothing remains to compare.
     """
     had = spatial_sizes(tensors, rules)
     sides = {rule.axis: _side(rule, had[rule.axis]) for rule in rules}
@@ -286,7 +285,7 @@ def run_two_ways(
 
 
 def _side(rule: AxisRule, had: int) -> int:
-    """Choose the largest tile of which two fill the test input, or one that has more than halo."""
+    """Choose the largest tile of which two fill the test input, wider than its halo."""
     if not rule.step:
         return rule.least
     margin, align = rule.halo + rule.lost, lcm(rule.step, rule.grid)
@@ -297,7 +296,7 @@ def _side(rule: AxisRule, had: int) -> int:
 
 
 def _size(rule: AxisRule, side: int) -> int:
-    """Give the image that two tiles fill, which overlap by no more than the halo asks for.
+    """Return the size of the image that two tiles fill with no more overlap than the halo requires.
 
     A wider overlap would hide a halo that is too small.
     """
@@ -306,7 +305,7 @@ def _size(rule: AxisRule, side: int) -> int:
 
 
 def _piece(rule: AxisRule, along: AxisTiling) -> tuple[int, int]:
-    """Give start and size of the part that is run at once: all of it, or the middle of a seam."""
+    """Return start and size of the part that is run at once: all, or the middle of a seam."""
     if rule.step:
         return 0, along.image
     size = rule.least - 2 * rule.lost

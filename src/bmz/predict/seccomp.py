@@ -1,4 +1,4 @@
-"""A filter of system calls: what a network needs to compute is allowed, all else refused.
+"""A filter of system calls: those that a network needs are allowed, all others are refused.
 
 Source: ``Documentation/userspace-api/seccomp_filter.rst`` and the system call tables of the Linux
 kernel (``arch/x86/entry/syscalls/syscall_64.tbl``, ``include/uapi/asm-generic/unistd.h``).
@@ -21,7 +21,7 @@ _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2  # of prctl
 _THREAD = 0x10000  # CLONE_THREAD
 _X32 = 0x40000000  # numbers of the other calling convention of x86-64
 _NEWEST = 456
-"""The highest number of the table; the C library has another way where a newer call is unknown."""
+"""The highest number of the table; the C library has substitutes for newer calls."""
 
 _ARCHS = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _COLUMN = {"x86_64": 0, "aarch64": 1}
@@ -127,21 +127,21 @@ Steps = list[tuple[int, int, int, int]]
 
 
 def seccomp_available() -> bool:
-    """Say whether the kernel filters system calls on a machine whose call numbers are known."""
+    """Tell whether the kernel can filter system calls, and the machine's call numbers are known."""
     unsupported = -1
     libc = ctypes.CDLL(None, use_errno=True)
-    asked = libc.prctl(21, 0, 0, 0, 0)  # PR_GET_SECCOMP
-    return platform.machine() in _ARCHS and asked != unsupported
+    mode = libc.prctl(21, 0, 0, 0, 0)  # PR_GET_SECCOMP
+    return platform.machine() in _ARCHS and mode != unsupported
 
 
 def restrict_calls(*, gpu: bool = False) -> None:
-    """Leave this thread and its descendants the calls of the tables alone, for good.
+    """Allow this thread and its descendants only the calls of the tables, permanently.
 
-    Threads may be started, processes not; signals reach this process alone.
+    Threads may be started, but processes may not; signals reach only this process.
 
     Parameters
     ----------
-    gpu : requests to the driver of a GPU are allowed, whatever they are
+    gpu : whether all requests to the driver of a GPU are allowed
 
     Raises
     ------
@@ -162,12 +162,12 @@ def restrict_calls(*, gpu: bool = False) -> None:
 
 
 def program(machine: str, pid: int, *, gpu: bool = False) -> Steps:
-    """Give the filter as steps (code, jump if true, jump if false, operand) of classic BPF.
+    """Return the filter as steps (code, jump if true, jump if false, operand) of classic BPF.
 
     Parameters
     ----------
     machine : ``x86_64`` or ``aarch64``
-    pid : of this process, the only one to which signals may go
+    pid : id of this process, the only one to which signals may go
     gpu : see `restrict_calls`
     """
     column = _COLUMN[machine]
@@ -194,7 +194,7 @@ _UNKNOWN = (_RETURN, 0, 0, _REFUSE | errno.ENOSYS)
 
 
 def _by_arguments(pid: int, *, gpu: bool) -> Mapping[str, Steps]:
-    """Give what decides about each of the calls of which some arguments are allowed."""
+    """Return the steps for each call that is allowed with some arguments only."""
     requests = _none_of(1, _IOCTL_NEVER) if gpu else _one_of(1, _IOCTL)
     return {
         # threads have it among their flags

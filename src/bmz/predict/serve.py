@@ -1,4 +1,4 @@
-"""What a confined process does: open one network, run it on what it is sent, until told to end."""
+"""What a confined process does: open one network, and run it until the connection closes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bmz.predict.formats import open_backend
 from bmz.predict.wire import Block, Message, Wire, WireError, bytes_for
 
 LOAD_REQUEST = TypeAdapter(LoadRequest)
-"""Turns what a backend is opened with into JSON and back."""
+"""Converts a request to JSON and back."""
 
 
 def serve(handle: int, confined: Mapping[str, str]) -> None:
@@ -22,8 +22,8 @@ def serve(handle: int, confined: Mapping[str, str]) -> None:
     Parameters
     ----------
     handle : of the socket to the parent
-    confined : what ``bmz.predict.confine.confine`` told; the parent hears it first, and sends
-        what to open only when it is content
+    confined : result of ``bmz.predict.confine.confine``; it is sent first, and the parent sends
+        its request only when it accepts it
     """
     wire = Wire(socket.socket(fileno=handle))
     try:
@@ -33,7 +33,7 @@ def serve(handle: int, confined: Mapping[str, str]) -> None:
         if backend is not None:
             Session(wire, backend).serve()
     except WireError:
-        return  # the parent is gone, and so is the reason to be
+        return  # the parent has ended, so this process ends, too
 
 
 def _answered(wire: Wire, words: Message) -> Backend | None:
@@ -47,7 +47,7 @@ def _answered(wire: Wire, words: Message) -> Backend | None:
 
 
 def refusal(why: BmzError | MemoryError) -> Message:
-    """Word an error for the other side."""
+    """Turn an error into a message."""
     if isinstance(why, BmzError):
         memory = isinstance(why, OutOfMemory)
         return {"refused": why.code, "message": why.message, "memory": memory}
@@ -55,7 +55,7 @@ def refusal(why: BmzError | MemoryError) -> Message:
 
 
 class Session:
-    """One network, and the memory through which arrays go in and out.
+    """One network, and the shared memory for its inputs and outputs.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Session:
         self._blocks: dict[str, Block] = {}
 
     def serve(self) -> None:
-        """Run until the parent hangs up.
+        """Run until the parent closes the connection.
 
         Raises
         ------
@@ -78,15 +78,15 @@ class Session:
             words, handle = self._wire.receive()
             self._take("in", handle)
             try:
-                found = self._backend.run(self._blocks["in"].read(words["run"]))
+                outputs = self._backend.run(self._blocks["in"].read(words["run"]))
             except (BmzError, MemoryError) as why:
                 self._wire.send(refusal(why))
                 continue
-            wanted = bytes_for(found)
-            if "out" not in self._blocks or self._blocks["out"].size < wanted:
-                self._wire.send({"need": wanted})
+            size = bytes_for(outputs)
+            if "out" not in self._blocks or self._blocks["out"].size < size:
+                self._wire.send({"need": size})
                 self._take("out", self._wire.receive()[1])
-            self._wire.send({"outputs": self._blocks["out"].write(found)})
+            self._wire.send({"outputs": self._blocks["out"].write(outputs)})
 
     def _take(self, which: str, handle: int | None) -> None:
         if handle is None:

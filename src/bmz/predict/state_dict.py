@@ -19,9 +19,9 @@ from bmz.spec.model import Architecture
 if TYPE_CHECKING:
     import torch
 
-_EXTRA = "_extra_state"  # what a module keeps beside its tensors, by PyTorch's own convention
+_EXTRA = "_extra_state"  # name of what a module stores besides its tensors, by PyTorch's convention
 _LOADING = (RuntimeError, ValueError, TypeError, KeyError, EOFError, OSError)
-_NAMED = 3  # of the keys that do not fit; networks have hundreds
+_NAMED = 3  # keys that are named in a message; networks have hundreds
 
 
 class StateDiffers(CouldNotTell):
@@ -37,7 +37,7 @@ class StateDiffers(CouldNotTell):
 
 
 class RunsOwnCode(CouldNotTell):
-    """The network of a state dict is built by code, and nobody said that it may run."""
+    """The network of a state dict is built by code that nobody has allowed to run."""
 
     def __init__(self, request: LoadRequest) -> None:
         super().__init__(
@@ -49,7 +49,7 @@ class RunsOwnCode(CouldNotTell):
 
 
 class NoArchitecture(CouldNotTell):
-    """The description does not say what builds the network."""
+    """The description does not state what builds the network."""
 
     def __init__(self, request: LoadRequest) -> None:
         super().__init__(
@@ -60,7 +60,7 @@ class NoArchitecture(CouldNotTell):
 
 
 def open_state_dict(request: LoadRequest) -> TorchBackend:
-    """Build the network by its code, and give it its weights. This runs the code of the model.
+    """Build the network with its code, and load its weights. This runs the code of the model.
 
     Whether the code may run was decided before, and is in ``request.trusted``. The file of weights
     is unpickled with ``weights_only``: it holds tensors and plain values and no code.
@@ -68,17 +68,17 @@ def open_state_dict(request: LoadRequest) -> TorchBackend:
     Raises
     ------
     NoBackend
-        PyTorch, or a library that the code needs, is absent.
+        PyTorch, or a library that the code needs, is not installed.
     PrecisionUnsupported
         PyTorch does not compute in the precision on the device.
     WeightsUnreadable, ArchiveRefused
-        The file is absent, corrupt, no plain state dict, or would swell beyond measure.
+        The file is absent, corrupt, no plain state dict, or far larger when unpacked.
     RunsOwnCode
         The code may not run.
     NoArchitecture, ArchitectureFailed
         Nothing builds the network, or the code fails.
     StateDiffers
-        Weights and network do not belong together.
+        Weights and network do not match.
     """
     if request.architecture is None:
         raise NoArchitecture(request)
@@ -100,7 +100,7 @@ def open_state_dict(request: LoadRequest) -> TorchBackend:
 def _state(torch: ModuleType, request: LoadRequest) -> Mapping[str, Any]:
     path = request.path
     try:
-        # the layout before PyTorch 1.6 is no zip; PyTorch reads one by a reader of its own
+        # before PyTorch 1.6 the file is no zip; PyTorch reads a zip with its own reader
         zipped = zipfile.is_zipfile(path)
         with plain_copy(path) if zipped else nullcontext(path) as file:
             state = torch.load(str(file), map_location=str(request.device), weights_only=True)
@@ -129,7 +129,7 @@ def _fill(
 ) -> None:
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError as why:  # sizes: these are strict in any case
+    except RuntimeError as why:  # sizes must match in any case
         raise StateDiffers(request, last_line(why)) from why
     except Exception as why:  # the class may have a method of its own
         raise ArchitectureFailed(architecture, f"its load_state_dict: {last_line(why)}") from why
@@ -149,6 +149,6 @@ def _instead(network: object) -> str:
 
 
 def _unpickling_words(why: Exception) -> str:
-    # its advice is to load the file without weights_only, which would run what is in it
-    found = str(why).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
-    return f"it holds more than tensors: {found or last_line(why)}"
+    # its advice is to load the file without weights_only, which would run its content
+    problem = str(why).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+    return f"it holds more than tensors: {problem or last_line(why)}"

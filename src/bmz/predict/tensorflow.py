@@ -32,23 +32,23 @@ from bmz.predict.quiet import quiet
 INSTALL = FRAMEWORKS[FORMAT].install
 
 _SIGNATURES = ("serving_default", "serve")
-_INTERNAL = "__saved_model"  # how signatures begin that initialise
+_INTERNAL = "__saved_model"  # beginning of the names of signatures that initialise
 _NOISE = ("Graph execution error", "Detected at node", "  File ", "Node: ", "Traceback", "<stack")
 
 
 class BundleTouchesHost(CouldNotTell):
-    """The graph of a SavedModel would do more than compute."""
+    """The graph of a SavedModel does more than compute."""
 
-    def __init__(self, request: LoadRequest, found: tuple[str, ...]) -> None:
+    def __init__(self, request: LoadRequest, ops: tuple[str, ...]) -> None:
         super().__init__(
-            f"the network in '{request.path.name}' does more than compute: {', '.join(found)}",
+            f"the network in '{request.path.name}' does more than compute: {', '.join(ops)}",
             hint="only if you trust its authors: allow it to run its own code with --trust",
             code="package.runs-code",
         )
 
 
 def import_tensorflow(weights_format: str = FORMAT) -> ModuleType:
-    """Import TensorFlow without its chatter, and keep it from taking a whole GPU.
+    """Import TensorFlow without its log messages, and keep it from reserving a whole GPU.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def import_tensorflow(weights_format: str = FORMAT) -> ModuleType:
     for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, enable=True)
-        except RuntimeError:  # it is in use already, as whoever used it first had set it
+        except RuntimeError:  # the GPU is in use already, with the settings of its first use
             break
     module: ModuleType = tf
     return module
@@ -86,41 +86,41 @@ def tensorflow_devices() -> tuple[Device, ...]:
 
 
 def limit_threads(tensorflow: ModuleType, threads: int | None) -> None:
-    """Let TensorFlow use so many threads at most: once for the process, before its first run."""
+    """Limit the threads of TensorFlow: once per process, before its first run."""
     if threads is None:
         return
     try:
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
-    except RuntimeError:  # it has run already, and its threads are there for good
+    except RuntimeError:  # it has run already, and its threads cannot change any more
         return
 
 
 def round_nothing(tensorflow: ModuleType, device: Device) -> None:
-    """Let TensorFlow compute in float32 on a GPU, and not in TF32."""
+    """Let TensorFlow compute in float32 on a GPU instead of TF32."""
     if device.kind == "cuda":
         tensorflow.config.experimental.enable_tensor_float_32_execution(enabled=False)
 
 
 def open_tensorflow(request: LoadRequest) -> TensorflowBackend:
-    """Load a SavedModel; `threads` hold for the whole process, from its first network on.
+    """Load a SavedModel; `threads` applies to the whole process, from its first network on.
 
     Raises
     ------
     NoBackend
         TensorFlow is absent or broken.
     PrecisionUnsupported
-        It computes as the file says, and no other precision was asked for.
+        TensorFlow computes as the file states, and another precision was requested.
     WeightsUnreadable, ArchiveRefused
-        The bundle is absent, damaged, unsafe or has no signature that can be called.
+        The bundle is absent, damaged or unsafe, or has no signature that can be called.
     BundleTouchesHost
-        It reads or writes files and the like, and is not trusted.
+        It does more than compute, such as read or write files, and is not trusted.
     TensorCountDiffers, OutputsUnclear
         Its inputs or outputs are not those of the description.
     """
-    found = host_ops(request.path)
-    if found and not request.trusted:
-        raise BundleTouchesHost(request, found)
+    ops = host_ops(request.path)
+    if ops and not request.trusted:
+        raise BundleTouchesHost(request, ops)
     tensorflow = import_tensorflow()
     only_float32(f"tensorflow {tensorflow.__version__}", request)
     limit_threads(tensorflow, request.threads)
@@ -157,15 +157,15 @@ class TensorflowBackend:
     Parameters
     ----------
     tensorflow : the module
-    loaded : what ``tensorflow.saved_model.load`` gave
-    request : what it was opened with
+    loaded : the result of ``tensorflow.saved_model.load``
+    request : the request that it was opened with
     """
 
     def __init__(self, tensorflow: ModuleType, loaded: SavedModel, request: LoadRequest) -> None:
         self.name = f"tensorflow {tensorflow.__version__}"
         self.device = request.device
         self._tensorflow = tensorflow
-        self._loaded: SavedModel | None = loaded  # a function does not keep its weights
+        self._loaded: SavedModel | None = loaded  # a function does not hold its weights
         self._call: Any = loaded.signatures[_signature(list(loaded.signatures), request.path)]
         takes = self._call.structured_input_signature[1]
         self._inputs = [(name, takes[name]) for name in input_order(list(takes), request)]
@@ -186,15 +186,15 @@ class TensorflowBackend:
         try:
             with self._tensorflow.device(placed(self.device)):
                 tensors = {name: self._tensorflow.constant(a) for name, a in feed.items()}
-                found = self._call(**tensors)
-                return [found[name].numpy() for name in self._outputs]
+                outputs = self._call(**tensors)
+                return [outputs[name].numpy() for name in self._outputs]
         except (errors.ResourceExhaustedError, MemoryError) as why:
             raise OutOfMemory(self.device, shapes_of(inputs)) from why
         except (errors.OpError, ValueError, TypeError) as why:
             raise NetworkFailed(self.name, shapes_of(inputs), why_words(why)) from why
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Free the network."""
         self._call = self._loaded = None
 
     def _fed(self, array: AnyArray, name: str, takes: TensorSpec) -> AnyArray:
@@ -206,7 +206,7 @@ class TensorflowBackend:
 
 
 def placed(device: Device) -> str:
-    """Name a device as TensorFlow does.
+    """Return the name of a device in TensorFlow.
 
     Examples
     --------
@@ -217,19 +217,19 @@ def placed(device: Device) -> str:
 
 
 def native(array: AnyArray) -> AnyArray:
-    """Give the array in the byte order of the machine and in one piece, a copy only if needed."""
+    """Return the array in native byte order and contiguous; it is copied only if needed."""
     return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
 
 def why_words(why: Exception) -> str:
-    """Give the line of an error of TensorFlow that says what is wrong, without its traceback."""
+    """Return the line of an error of TensorFlow that states the cause, without its traceback."""
     lines = [line for line in str(why).splitlines() if line.strip()]
     telling = [line.strip() for line in lines if not line.startswith(_NOISE)]
     return (telling or [type(why).__name__])[0]
 
 
-def _signature(found: list[str], path: Path) -> str:
-    callable_ = [name for name in found if not name.startswith(_INTERNAL)]
+def _signature(names: list[str], path: Path) -> str:
+    callable_ = [name for name in names if not name.startswith(_INTERNAL)]
     for name in _SIGNATURES:
         if name in callable_:
             return name

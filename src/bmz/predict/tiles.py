@@ -1,4 +1,4 @@
-"""Run a network tile by tile and put its outputs together."""
+"""Run a network tile by tile and assemble its outputs."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class TileTooLarge(CouldNotTell):
 
 
 class Tiled(NamedTuple):
-    """What came out of all tiles.
+    """The result of all tiles.
 
     Parameters
     ----------
-    arrays : one for each output
-    batch : tiles at once, as many as memory held
+    arrays : one array per output
+    batch : number of tiles that were run at once, as many as fitted into memory
     """
 
     arrays: list[AnyArray]
@@ -62,7 +62,7 @@ def predict_tiled(
     batch: int = 1,
     listener: Listener = nobody,
 ) -> list[AnyArray]:
-    """Give the outputs of `run_tiles` alone; all as there."""
+    """Return only the outputs of `run_tiles`; the parameters are the same."""
     return run_tiles(backend, inputs, tiling, outputs, batch=batch, listener=listener).arrays
 
 
@@ -122,7 +122,7 @@ class Tiles:
     listener: Listener = nobody
 
     def places(self) -> Places:
-        """Say where the outputs of the tiles go.
+        """Return where the outputs of the tiles go.
 
         Raises
         ------
@@ -133,12 +133,12 @@ class Tiles:
 
 
 def fill(assembly: Assembly, tiles: Tiles) -> int:
-    """Run the network on the tiles that an assembly misses.
+    """Run the network on the tiles that an assembly lacks.
 
     Returns
     -------
     int
-        tiles at once, as many as memory held
+        number of tiles that were run at once, as many as fitted into memory
 
     Raises
     ------
@@ -166,7 +166,7 @@ def fill(assembly: Assembly, tiles: Tiles) -> int:
 
 
 class _Runner:
-    """Runs batches of tiles; where the backend can, one computes while the next is cut."""
+    """Runs batches of tiles; if the backend can, it computes one while the next is cut."""
 
     def __init__(self, backend: Backend) -> None:
         self._start: Callable[[Sequence[AnyArray]], Any] = backend.run
@@ -206,12 +206,12 @@ def _stackable(
 def _image_count(
     inputs: Sequence[Tensor | LazyTensor], tiling: Tiling, outputs: Sequence[OutputRule]
 ) -> int:
-    """Give the size of ``b``, when all inputs have the shape that was planned for."""
-    wanted = {along.axis: along.image for along in tiling.axes}
+    """Return the size of ``b``, if all inputs have the planned shape."""
+    sizes = {along.axis: along.image for along in tiling.axes}
     if not all("b" in rule.axes for rule in outputs):
-        wanted["b"] = 1  # a second image would have no place
+        sizes["b"] = 1  # there is no place for a second image
     for array, axes in inputs:
         for axis, size in zip(axes, array.shape, strict=True):
-            if axis in ("b", *tiling.tile) and size != wanted.setdefault(axis, size):
-                raise InputShapeDiffers(axes, array.shape, f"{axis}={wanted[axis]}")
-    return wanted.get("b", 1)
+            if axis in ("b", *tiling.tile) and size != sizes.setdefault(axis, size):
+                raise InputShapeDiffers(axes, array.shape, f"{axis}={sizes[axis]}")
+    return sizes.get("b", 1)

@@ -34,7 +34,7 @@ INSTALL = FRAMEWORKS["torchscript"].install
 
 _MEMORY_WORDS = (
     "can't allocate memory", "not enough memory", "out of memory", "alloc_failed",
-    "unable to find a valid cudnn algorithm",  # none whose workspace would fit
+    "unable to find a valid cudnn algorithm",  # none whose workspace fits
 )  # fmt: skip
 _IMAGES = 4  # axes of a batch of images with channels
 _LAYOUT_WORDS = "view size is not compatible"
@@ -46,7 +46,7 @@ def import_torch() -> ModuleType:
     Raises
     ------
     NoBackend
-        It is absent or broken.
+        It is not installed, or broken.
     """
     try:
         import torch
@@ -61,7 +61,7 @@ def torch_devices() -> tuple[Device, ...]:
     Raises
     ------
     NoBackend
-        PyTorch is absent or broken.
+        PyTorch is not installed, or broken.
     """
     torch = import_torch()
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -73,14 +73,14 @@ def torch_precisions(device: Device) -> tuple[Precision, ...]:
     """List the precisions in which PyTorch computes on a device, float32 first."""
     if device.kind == "cuda":
         with import_torch().cuda.device(device.index):
-            # an older GPU works bfloat16 out in float32, which is slower than float32 itself
+            # an older GPU emulates bfloat16, which is slower than float32
             if not import_torch().cuda.is_bf16_supported(including_emulation=False):
                 return ("float32", "float16")
     return ("float32", "bfloat16", "float16")
 
 
 def torch_hardware(device: Device) -> str:
-    """Give the maker's name of a CUDA device, and for others their kind."""
+    """Return the maker's name of a CUDA device, or the kind of another device."""
     if device.kind != "cuda":
         return str(device)
     name: str = import_torch().cuda.get_device_name(device.index)
@@ -88,7 +88,7 @@ def torch_hardware(device: Device) -> str:
 
 
 def ready_torch(request: LoadRequest) -> ModuleType:
-    """Import PyTorch and set what holds for the whole process: threads, and true float32.
+    """Import PyTorch, and set what applies to the whole process: threads, and true float32.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def ready_torch(request: LoadRequest) -> ModuleType:
 
 
 def round_nothing(torch: ModuleType, device: Device) -> None:
-    """Let PyTorch compute in float32 on CUDA, and not in TF32, which has 10 bits for a fraction."""
+    """Let PyTorch compute in float32 on CUDA instead of TF32, which has 10 bits of fraction."""
     if device.kind == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -112,7 +112,7 @@ def round_nothing(torch: ModuleType, device: Device) -> None:
 
 @dataclass(frozen=True)
 class Ticket:
-    """Outputs that may still be on their way to the memory of the host."""
+    """Outputs that may still be in transfer to the memory of the host."""
 
     shapes: str
     tensors: list[torch.Tensor]
@@ -124,14 +124,14 @@ class TorchBackend:
 
     Images (four axes) and weights are laid out channels-last, which is 1.4 to 1.6 times faster on a
     CPU, and 1.1 times on CUDA in lower precision; in float32 it is 1.8 times slower there (H200).
-    A network that cannot take it gets them as they are. On CUDA, arrays travel by pinned memory
-    while the processor does something else.
+    A network that cannot use this layout gets them as they are. On CUDA, arrays are transferred
+    through pinned memory while the processor does something else.
 
     Parameters
     ----------
-    network : on its device
-    request : what it was opened with
-    around : context in which the network computes
+    network : the network, on its device
+    request : the request that it was opened with
+    around : context manager in which the network computes
     """
 
     def __init__(
@@ -162,11 +162,11 @@ class TorchBackend:
         checked_count("inputs", wanted=self._input_count, found=len(inputs))
         shapes = shapes_of(inputs)
         with self._failures(shapes):
-            found = self._run(inputs)
-            if len(found) < len(self._output_ids):
-                wanted = len(self._output_ids)
-                raise TensorCountDiffers("outputs", wanted=wanted, found=len(found))
-            return self._ticket(shapes, found[: len(self._output_ids)])
+            outputs = self._run(inputs)
+            if len(outputs) < len(self._output_ids):
+                expected = len(self._output_ids)
+                raise TensorCountDiffers("outputs", wanted=expected, found=len(outputs))
+            return self._ticket(shapes, outputs[: len(self._output_ids)])
 
     def collect(self, ticket: Ticket) -> list[AnyArray]:
         """Wait for outputs; see `Overlapping`."""
@@ -176,7 +176,7 @@ class TorchBackend:
             return [tensor.cpu().numpy() for tensor in ticket.tensors]
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Free the network."""
         self._network = None
         self._let_go()
 
@@ -224,7 +224,7 @@ class TorchBackend:
             return self._flat(self._network(*[self._tensor(array) for array in inputs]))
 
     def _tensor(self, array: AnyArray) -> torch.Tensor:
-        # a copy: networks may work in place, and PyTorch takes neither foreign byte order nor
+        # a copy: networks may work in place, and PyTorch accepts neither foreign byte order nor
         # negative strides
         if self._cuda:
             dtype = getattr(self._torch, array.dtype.name)
@@ -236,10 +236,13 @@ class TorchBackend:
             tensor = self._torch.from_numpy(native).to(str(self.device))
         return tensor.to(memory_format=self._layout) if tensor.ndim == _IMAGES else tensor
 
-    def _ticket(self, shapes: str, found: list[torch.Tensor]) -> Ticket:
-        halves = (self._torch.bfloat16, self._torch.float16)  # NumPy lacks the one; both overflow
+    def _ticket(self, shapes: str, outputs: list[torch.Tensor]) -> Ticket:
+        halves = (
+            self._torch.bfloat16,
+            self._torch.float16,
+        )  # NumPy has no bfloat16, and float16 overflows
         with self._torch.inference_mode():
-            whole = [t.float() if t.dtype in halves else t for t in found]
+            whole = [t.float() if t.dtype in halves else t for t in outputs]
             if not self._cuda:
                 return Ticket(shapes, whole)
             tensors = [self._on_host(tensor.contiguous()) for tensor in whole]
@@ -252,15 +255,15 @@ class TorchBackend:
         filled: torch.Tensor = host.copy_(tensor, non_blocking=True)
         return filled
 
-    def _flat(self, found: object) -> list[torch.Tensor]:
-        if isinstance(found, self._torch.Tensor):
-            return [found]
-        if isinstance(found, dict):
-            named = set(self._output_ids) <= set(found)
-            found = [found[key] for key in (self._output_ids if named else found)]
-        if isinstance(found, list | tuple):
-            return [tensor for part in found for tensor in self._flat(part)]
-        raise TypeError(f"an output is a {type(found).__name__} and no tensor")
+    def _flat(self, result: object) -> list[torch.Tensor]:
+        if isinstance(result, self._torch.Tensor):
+            return [result]
+        if isinstance(result, dict):
+            named = set(self._output_ids) <= set(result)
+            result = [result[key] for key in (self._output_ids if named else result)]
+        if isinstance(result, list | tuple):
+            return [tensor for part in result for tensor in self._flat(part)]
+        raise TypeError(f"an output is a {type(result).__name__} and no tensor")
 
     def _let_go(self) -> None:
         if self._cuda:
@@ -268,5 +271,5 @@ class TorchBackend:
 
 
 def last_line(why: BaseException) -> str:
-    """Give the last line of an error: the first ones may be the source of the network."""
+    """Return the last line of an error; the first ones may be the source of the network."""
     return str(why).strip().rpartition("\n")[2] or type(why).__name__

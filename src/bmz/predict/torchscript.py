@@ -1,4 +1,4 @@
-"""TorchScript weights: what they call is looked at, and what was looked at is loaded."""
+"""TorchScript weights: their calls are checked, and exactly what was checked is loaded."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from bmz.zoo.archive import damage_told, opened_zip
 if TYPE_CHECKING:
     from torch import nn
 
-# of the 1730 operators of `aten` and 100 of `prim` in PyTorch 2.13 these leave the tensors alone
+# of the 1730 operators of `aten` and 100 of `prim` in PyTorch 2.13 these do more than compute
 _HOST_WORDS = frozenset(
     {"from_file", "save", "rpc_async", "rpc_sync", "rpc_remote", "PythonOp", "IgnoredPythonOp"}
 )
-# none of the others has such a word in its name; one of a later PyTorch may
+# none of the others has such a word in its name, but one of a later PyTorch may
 _HOST_PARTS = re.compile(
     r"(?:^|_)(?:dump|env|exec|file|files|import|load|open|path|pickle|pyobj|read|remote|rpc|save"
     r"|socket|system|url|write)(?:_|$)",
@@ -46,9 +46,9 @@ _CLASS = re.compile(r"\btorch\.classes\.(\w+)")
 _SPEAKS = re.compile(rb"\b(?:print|warn)\(")
 _OLD = "model.json"
 _TEXT = re.compile(rb"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
-# PyTorch writes none of these outside texts, and its compiler reads them otherwise than Python
+# PyTorch writes none of these outside strings, and its compiler and Python read them differently
 _STRANGE = re.compile(rb"[^\x20-\x7e\n\x80-\xff]|[#\\`\"]|\w'|''[\"']")
-# what PyTorch's own reader of pickles knows
+# the opcodes that PyTorch's own reader of pickles knows
 _KNOWN_OPCODES = frozenset(
     {
         "APPEND", "APPENDS", "BINFLOAT", "BINGET", "BININT", "BININT1", "BININT2", "BINPERSID",
@@ -61,7 +61,7 @@ _KNOWN_OPCODES = frozenset(
 
 
 def host_calls(path: Path) -> tuple[str, ...]:
-    """Name what in a TorchScript file touches files or the host, or is not known to be harmless.
+    """List what in a TorchScript file uses files or the host, or is not known to be harmless.
 
     Parameters
     ----------
@@ -70,31 +70,31 @@ def host_calls(path: Path) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        such as ``torch.from_file``, sorted; empty for a network that computes only
+        such as ``torch.from_file``, sorted; empty for a network that only computes
 
     Raises
     ------
     OSError, zipfile.BadZipFile
         The file cannot be read, or is no zip.
     ArchiveRefused
-        Its members would swell beyond measure, or programs differ in what it holds.
+        Its members would become far larger when unpacked, or are not the same for all programs.
     """
-    found: set[str] = set()
+    calls: set[str] = set()
     with damage_told(), opened_zip(path) as archive:
         for member in archive.infolist():
-            # PyTorch takes no heed of capitals when it looks for a member
+            # PyTorch ignores case when it looks for a member
             name = member.filename.lower()
             if name.endswith(".py"):
-                found.update(_of_source(archive.read(member), name))
+                calls.update(_of_source(archive.read(member), name))
             elif "pkl" in name:
-                found.update(_of_pickle(archive.read(member), name))
+                calls.update(_of_pickle(archive.read(member), name))
             elif name.rpartition("/")[2] == _OLD:
-                found.add(f"source in the layout of PyTorch 1.0 ({name})")
-    return tuple(sorted(found))
+                calls.add(f"source in the layout of PyTorch 1.0 ({name})")
+    return tuple(sorted(calls))
 
 
 def speaks(path: Path) -> bool:
-    """Say whether the source in a TorchScript file prints or warns; `host_calls` has read it."""
+    """Tell whether the source in a TorchScript file prints or warns, after `host_calls`."""
     with opened_zip(path) as archive:
         sources = (m for m in archive.infolist() if m.filename.lower().endswith(".py"))
         return any(_SPEAKS.search(archive.read(member)) for member in sources)
@@ -115,13 +115,13 @@ def _of_source(content: bytes, name: str) -> Iterator[str]:
         elif isinstance(node, ast.Name) and _is_host(node.id, owner=id(node) in owners):
             yield node.id
         elif isinstance(node, ast.Call) and _is_getattr(node):
-            # the operator can be named by a text as well
+            # the operator can be named by a string as well
             words = (arg.value for arg in node.args if isinstance(arg, ast.Constant))
             yield from (f"getattr {word}" for word in words if word in _HOST_WORDS)
 
 
 def _is_host(name: str, *, owner: bool) -> bool:
-    # a library of operators under another name would hide what is called
+    # another name for a library of operators would hide what is called
     return name in _HOST_WORDS or (name in {"torch", "ops"} and not owner)
 
 
@@ -129,7 +129,7 @@ def _of_attribute(node: ast.Attribute) -> Iterator[str]:
     if node.attr in _HOST_WORDS:
         yield ast.unparse(node)
     owner = node.value
-    # `ops.c10d.barrier`; what the authors registered themselves is not there without their code
+    # `ops.c10d.barrier`; what the authors registered themselves does not exist without their code
     if isinstance(owner, ast.Name) and owner.id == "ops" and node.attr not in _KNOWN_OPS:
         yield f"ops.{node.attr}"
     if _HOST_PARTS.search(node.attr) and _is_library(owner):
@@ -153,7 +153,7 @@ def _is_getattr(call: ast.Call) -> bool:
 
 
 def _of_pickle(content: bytes, name: str) -> Iterator[str]:
-    """Yield the classes of libraries that a pickle would make, and what hides them."""
+    """Yield the classes of libraries that a pickle would create, and what hides them."""
     try:
         for opcode, value, _ in pickletools.genops(BytesIO(content)):
             if opcode.name not in _KNOWN_OPCODES:
@@ -180,21 +180,21 @@ _PIECE = 2**20  # bytes
 
 @contextmanager
 def plain_copy(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Write the members of a zip into a new one, stored, and remove it after.
+    """Write the members of a zip uncompressed into a new one, which is removed afterwards.
 
     Parameters
     ----------
-    path : of the zip
-    suffix : of the name of the copy, such as ``.keras``
+    path : path of the zip
+    suffix : suffix of the copy, such as ``.keras``
 
     Raises
     ------
     zipfile.BadZipFile
-        It is none, or damaged.
+        The file is damaged or no zip.
     ArchiveRefused
         See ``bmz.zoo.archive.opened_zip``.
     OSError
-        It cannot be read, or the copy not be written.
+        The file cannot be read, or the copy cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="bmz-weights-") as folder:
         copy = Path(folder) / f"weights{suffix}"
@@ -206,8 +206,8 @@ def plain_copy(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 def _add(old: zipfile.ZipFile, member: zipfile.ZipInfo, new: zipfile.ZipFile) -> None:
-    entry = zipfile.ZipInfo(member.filename)  # of one time for all: nothing else is kept
-    entry.file_size = member.file_size  # so that large ones are written as such
+    entry = zipfile.ZipInfo(member.filename)  # with a constant time: nothing else is copied
+    entry.file_size = member.file_size  # so that large members get the headers of large ones
     with old.open(member) as source, new.open(entry, "w") as target:
         shutil.copyfileobj(source, target, _PIECE)
 
@@ -217,7 +217,7 @@ _EXACT = False  # what it must be
 
 
 class ScriptTouchesHost(CouldNotTell):
-    """A TorchScript network would do more than compute."""
+    """A TorchScript network does more than compute."""
 
     def __init__(self, request: LoadRequest, calls: tuple[str, ...]) -> None:
         super().__init__(
@@ -228,20 +228,20 @@ class ScriptTouchesHost(CouldNotTell):
 
 
 def open_torchscript(request: LoadRequest) -> TorchBackend:
-    """Load a TorchScript file; `threads` is then a setting of the whole process, as in PyTorch.
+    """Load a TorchScript file; `threads` applies to the whole process, as in PyTorch.
 
     Raises
     ------
     NoBackend
-        PyTorch is absent or broken.
+        PyTorch is not installed, or broken.
     PrecisionUnsupported
         PyTorch does not compute in the precision on the device.
     WeightsUnreadable
-        The file is absent, corrupt or no TorchScript file.
+        The file is absent, corrupt, or no TorchScript file.
     ScriptTouchesHost
-        It reads or writes files and the like, and is not trusted.
+        It does more than compute, such as read or write files, and is not trusted.
     ArchiveRefused
-        Its members would swell beyond measure, or programs differ in what it holds.
+        Its members would become far larger when unpacked, or are not the same for all programs.
     """
     torch = ready_torch(request)
     try:
@@ -257,13 +257,13 @@ def open_torchscript(request: LoadRequest) -> TorchBackend:
 
 
 def _loaded(torch: ModuleType, copy: Path, request: LoadRequest) -> nn.Module:
-    # the copy is what is looked at and what is loaded: PyTorch reads a zip by a reader of its own.
-    # And before it is loaded, for loading may run its __setstate__
+    # the copy is what is checked and what is loaded, since PyTorch reads a zip with its own reader.
+    # It is checked before it is loaded, since loading may run its __setstate__
     calls = host_calls(copy)
     if calls and not request.trusted:
         raise ScriptTouchesHost(request, calls)
     with warnings.catch_warnings():
-        # the zoo has TorchScript files; that PyTorch wants other ones helps nobody here
+        # the zoo has TorchScript files; a warning that PyTorch prefers others helps nobody here
         warnings.filterwarnings("ignore", r".*torch\.jit\.load.* is deprecated")
         network: nn.Module = torch.jit.load(str(copy), map_location=str(request.device))
     return network
@@ -277,10 +277,10 @@ class ScriptModule(Protocol):
 
 
 def round_nothing_in(network: ScriptModule) -> None:
-    """Let convolutions of a traced network compute in float32, and not in TF32.
+    """Let convolutions of a traced network compute in float32 instead of TF32.
 
-    A trace keeps PyTorch's default, which is TF32, as the last argument of ``aten::_convolution``:
-    the setting of this process is not asked. To be called before the network is first run.
+    A trace stores PyTorch's default, which is TF32, as the last argument of ``aten::_convolution``,
+    and ignores the setting of the process. Call this before the network runs for the first time.
     """
     for module in network.modules():
         graphs = [module._c._get_method(n).graph for n in module._c._method_names()]  # noqa: SLF001  (there is no public way)

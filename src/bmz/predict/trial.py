@@ -1,4 +1,4 @@
-"""What one run of a network takes: seconds, and memory beside what the program holds."""
+"""The time and the additional memory that one run of a network takes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TrialRun:
     Parameters
     ----------
     took_s : seconds
-    peak_bytes : of memory, at the most, beside what was held before; None where the system does
-        not say, or the network runs elsewhere
+    peak_bytes : peak of the additional memory; None where the system does not report it, or the
+        network runs elsewhere
     """
 
     took_s: float
@@ -27,7 +27,7 @@ class TrialRun:
 
 
 def try_run(backend: Backend, tiles: Sequence[AnyArray]) -> TrialRun:
-    """Run the network once, and measure what it takes.
+    """Run the network once, and measure its time and memory.
 
     Parameters
     ----------
@@ -42,6 +42,6 @@ def try_run(backend: Backend, tiles: Sequence[AnyArray]) -> TrialRun:
         start = time.perf_counter()
         backend.run(tiles)
         took_s = time.perf_counter() - start
-    # the memory of a GPU, and that of a process of its own, are not this one's
+    # the memory of a GPU or of another process is not that of this process
     here = backend.device.kind == "cpu" and not backend.name.startswith("confined")
     return TrialRun(took_s, peak.bytes_more if here else None)

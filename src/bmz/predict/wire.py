@@ -17,16 +17,16 @@ from bmz.base.arrays import AnyArray
 
 Message = dict[str, Any]
 ArrayWords = list[dict[str, Any]]
-"""Of each array: dtype, shape and offset in the block, px as entries, offset in bytes."""
+"""For each array its dtype, its shape, and its offset in the block in bytes."""
 
 _HEAD = struct.Struct("!I")
 _MOST_BYTES = 2**24  # of one message
 _ALIGNED = 64
-_KINDS = "biufc"  # of dtypes: numbers only, never objects
+_KINDS = "biufc"  # kinds of dtypes: only numbers, never objects
 
 
 class WireError(Exception):
-    """The other side is gone, or sends what is no message."""
+    """The other side has closed the connection, or sent a malformed message."""
 
 
 class Wire:
@@ -41,7 +41,7 @@ class Wire:
         self._end = end
 
     def send(self, message: Message, handle: int | None = None) -> None:
-        """Send a message, and the handle of a block with it.
+        """Send a message, with the handle of a block if there is one.
 
         Raises
         ------
@@ -58,7 +58,7 @@ class Wire:
             raise WireError(str(why)) from why
 
     def receive(self) -> tuple[Message, int | None]:
-        """Wait for a message; give the handle that came with it too, which is then ours to close.
+        """Wait for a message; return it and the handle that came with it, which the caller closes.
 
         Raises
         ------
@@ -92,11 +92,11 @@ class Wire:
 
 
 class Block:
-    """Memory that two processes see, of a size that neither can shrink.
+    """Memory that two processes share; neither can change its size.
 
     Parameters
     ----------
-    handle : of the memory; closed by `close`
+    handle : file descriptor of the memory; closed by `close`
     """
 
     def __init__(self, handle: int) -> None:
@@ -106,8 +106,8 @@ class Block:
 
     @classmethod
     def new(cls, size: int) -> Block:
-        """Make a block of at least `size` bytes; Linux alone has such memory."""
-        import fcntl  # here: Windows has no such module, and confines no code either
+        """Create a block of at least `size` bytes; only Linux has such memory."""
+        import fcntl  # imported here, since Windows has no such module, and confines no code either
 
         handle = os.memfd_create("bmz", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(handle, max(size, mmap.PAGESIZE))
@@ -116,7 +116,7 @@ class Block:
         return cls(handle)
 
     def write(self, arrays: Sequence[AnyArray]) -> ArrayWords:
-        """Copy arrays into the block, one after the other, and say where they are."""
+        """Copy arrays into the block, one after the other, and return where they are."""
         words: ArrayWords = []
         offset = 0
         for array in arrays:
@@ -128,21 +128,21 @@ class Block:
         return words
 
     def read(self, words: ArrayWords) -> list[AnyArray]:
-        """Give views of the arrays that lie in the block; the words may come from anyone.
+        """Return views of the arrays in the block; `words` need not be trustworthy.
 
         Raises
         ------
         WireError
-            They name no array of numbers that lies in the block as a whole.
+            They do not describe arrays of numbers that lie completely in the block.
         """
         return [self._one(word) for word in words]
 
     def close(self) -> None:
-        """Let go of the memory, unless views of it are still held."""
+        """Free the memory, unless views of it still exist."""
         os.close(self.handle)
         try:
             self._map.close()
-        except BufferError:  # a view is held; the map ends with it
+        except BufferError:  # a view still exists; the map ends with it
             return
 
     def _one(self, word: dict[str, Any]) -> AnyArray:
@@ -159,12 +159,12 @@ class Block:
             raise WireError(f"an array outside the block: {word!r:.80}")
         try:
             return np.frombuffer(self._map, dtype, size, offset).reshape(shape)
-        except ValueError as why:  # too many axes, or without an entry but endless along one
+        except ValueError as why:  # too many axes, or no entries but a huge axis
             raise WireError(f"no array: {word!r:.80}") from why
 
 
 def bytes_for(arrays: Sequence[AnyArray]) -> int:
-    """Give the size of a block that holds these arrays."""
+    """Return the size of a block that holds these arrays."""
     return sum(_aligned(array.nbytes) for array in arrays)
 
 

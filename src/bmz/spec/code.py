@@ -19,20 +19,20 @@ KNOWN_LIBRARIES = (
     "segmentation_models_pytorch",
     "torchvision.models",
 )
-"""Libraries of networks. A class of theirs, called with values, builds a network and does nothing
-else; every other import that a description asks for is code like that of the package itself."""
+"""Libraries of networks. Their classes, called with values, only build a network; any
+other import that a description requests is code like that of the package itself."""
 
 
 @dataclass(frozen=True)
 class CodeFile:
-    """A file with code, as it lies here or as the manifest states it.
+    """A file with code, as it is on disk, or as the manifest states it.
 
     Parameters
     ----------
     name : its path within the package
-    sha256 : of its content here, else as stated; empty where neither is known
-    size_bytes : None where it is not here
-    imports : names of the modules that it imports, in order; None where it is no readable Python
+    sha256 : sha256 of its content, else as stated; empty if neither is known
+    size_bytes : None if it is not on disk
+    imports : names of the modules that it imports, in order; None if it is no valid Python
     """
 
     name: str
@@ -47,11 +47,11 @@ class ModelCode:
 
     Parameters
     ----------
-    weights_format : of the entry
-    what : one line that names it
-    files : that hold it
-    sha256 : of all that decides what is run: the files, what is called and with what, and the
-        weights, since code may run what it finds in them
+    weights_format : format of the entry
+    what : one line that names the code
+    files : the files that hold it
+    sha256 : sha256 of all that determines what is run: the files, the callable, its arguments,
+        and the weights, since code may run what it finds in them
     """
 
     weights_format: str
@@ -61,12 +61,12 @@ class ModelCode:
 
 
 def code_of(weights: Weights, host_calls: Sequence[str] = ()) -> ModelCode | None:
-    """Say what code an entry runs; None when it holds numbers only.
+    """Return the code that an entry runs; None if it holds only numbers.
 
     Parameters
     ----------
-    weights : the entry; its files need not be here
-    host_calls : operations within the weights that reach the computer, such as to write files
+    weights : the entry; its files need not exist
+    host_calls : operations in the weights that use the computer, such as writing files
     """
     if weights.architecture is not None and not _is_known(weights.architecture):
         return _of_architecture(weights, weights.architecture)
@@ -117,52 +117,52 @@ def _content_sha256(path: Path, *_state: int) -> str:
 
 def _code_file(file: PackagedFile, weights: Weights) -> CodeFile:
     name = file.path.name
-    found = _sha256_of(file)
+    sha256 = _sha256_of(file)
     if not file.path.is_file():
-        return CodeFile(name, found, None, None)
+        return CodeFile(name, sha256, None, None)
     readable = None if file is weights.file else imports_of(file.path)
-    return CodeFile(name, found, file.path.stat().st_size, readable)
+    return CodeFile(name, sha256, file.path.stat().st_size, readable)
 
 
 def imports_of(path: Path) -> tuple[str, ...] | None:
-    """Give the top-level names of the modules that a Python file imports anywhere in it.
+    """Return the top-level names of the modules that a Python file imports anywhere.
 
-    What it imports by other means, such as ``__import__``, is not seen: this is told to the
-    user, and nothing is decided by it.
+    Imports by other means, such as ``__import__``, are not found: the list informs the user, and
+    no decision depends on it.
 
     Returns
     -------
     tuple
-        in the order of the file; None when it is no Python that parses
+        in the order of the file; None if it is no valid Python
     """
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    found: list[str] = []
+    names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append("." * node.level + (node.module or ""))
-    return tuple(dict.fromkeys(name.partition(".")[0] or name for name in found))
+            names.append("." * node.level + (node.module or ""))
+    return tuple(dict.fromkeys(name.partition(".")[0] or name for name in names))
 
 
 def verified(file: PackagedFile, what: str, folder: Path) -> PackagedFile:
-    """Give `file` back when it is there, inside, and has the sha256 that the manifest states.
+    """Return `file` if it exists in the package and has the sha256 that the manifest states.
 
     Parameters
     ----------
-    file : of the package
-    what : its part, for the message, such as ``"onnx weights"``
-    folder : of the package, out of which no link may lead
+    file : a file of the package
+    what : its role, for the message, such as ``"onnx weights"``
+    folder : folder of the package, which no link may leave
 
     Raises
     ------
     FileMissing, HashDiffers
-        It is not there, or is another file.
+        It does not exist, or is another file.
     PathLeavesPackage
-        It is a link, or lies behind one, that leads out of the folder.
+        It is, or lies behind, a link that leads out of the folder.
     """
     if not file.path.is_file():
         raise FileMissing(file.path, what)
@@ -170,7 +170,7 @@ def verified(file: PackagedFile, what: str, folder: Path) -> PackagedFile:
         raise PathLeavesPackage(folder, str(file.path.resolve()))
     if file.sha256:
         with file.path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != file.sha256.lower():
-            raise HashDiffers(file.path, file.sha256, found)
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        if sha256 != file.sha256.lower():
+            raise HashDiffers(file.path, file.sha256, sha256)
     return file

@@ -1,4 +1,4 @@
-"""What can be wrong with a package."""
+"""Errors of a package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bmz.base.errors import CouldNotTell
 
 
 class PackageInvalid(CouldNotTell):
-    """The manifest is unreadable or breaks the specification."""
+    """The manifest is unreadable or violates the specification."""
 
     def __init__(self, manifest: Path, why: str) -> None:
         super().__init__(
@@ -20,11 +20,11 @@ class PackageInvalid(CouldNotTell):
 
 
 class PackageUnreadable(PackageInvalid):
-    """The manifest is no readable YAML mapping, so that nothing is known of the model."""
+    """The manifest is no readable YAML mapping, so that nothing is known about the model."""
 
 
 class PackageNewer(CouldNotTell):
-    """The manifest is written in a format, or with words, that are not known here."""
+    """The manifest has a format, or names, that the installed version does not know."""
 
     def __init__(self, manifest: Path, why: str) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Curated facts on models of the zoo, and what task a model is for."""
+"""Curated facts about models of the zoo, and the task of a model."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ T = TypeVar("T")
 Polarity = Literal["bright", "dark"]
 
 TABLE = Path(__file__).with_name("facts.json")
-"""One entry a model of the zoo, by its alias; ``docs/reference/facts.md`` says how to mend one."""
+"""One entry per model of the zoo, by its alias; see ``docs/reference/facts.md`` to correct one."""
 
 
 @dataclass(frozen=True)
 class Fact(Generic[T]):
-    """One thing that is known of a model.
+    """One fact about a model.
 
     Parameters
     ----------
-    value : what is known
-    source : where it stands, such as ``manifest: description``
+    value : the fact itself
+    source : where it is stated, such as ``manifest: description``
     """
 
     value: T
@@ -40,11 +40,11 @@ class LabelWay:
 
     Parameters
     ----------
-    name : of a label recipe; empty when there is none for this model
-    parameters : of the recipe, where they differ from its defaults
-    output : id of the output it works on; empty for the only one
+    name : name of a label recipe; empty if there is none for this model
+    parameters : parameters of the recipe that differ from its defaults
+    output : id of the output that it works on; empty for the only one
     reason : why there is no recipe
-    note : what to know of the recipe, such as where the description contradicts itself
+    note : remark on the recipe, such as a contradiction in the description
     """
 
     name: str = ""
@@ -56,16 +56,16 @@ class LabelWay:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one model; None for what is not.
+    """The facts about one model; None for those that are not known.
 
     Parameters
     ----------
     task : as ``bmz.spec.facts.TASKS`` names them
     recipe : the way to labels
     output_channels : the meaning of each channel of the output that becomes labels
-    pixel_um : pixel size in um of the images it was made for, along z, y, x
-    object_diameter_px : of the objects it was made for
-    polarity : the objects, or their boundaries, are brighter or darker than what lies beside them
+    pixel_um : pixel size in um of the images that it was made for, along z, y, x
+    object_diameter_px : diameter of the objects that it was made for
+    polarity : whether the objects, or their boundaries, are brighter or darker than their surround
     channels : what each channel of the image should show
     """
 
@@ -86,7 +86,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
 
 
 def facts_of(alias: str) -> Facts | None:
-    """Give what is known of a model of the zoo; None for one that is not in the table.
+    """Return the facts about a model of the zoo; None for one that is not in the table.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def facts_of(alias: str) -> Facts | None:
 
 
 def bare_alias(name: str) -> str:
-    """Take the zoo before an alias and the version behind it away.
+    """Remove the name of the zoo before an alias, and the version behind it.
 
     >>> bare_alias("bioimage-io/affable-shark/v0")
     'affable-shark'
@@ -112,15 +112,15 @@ def _table() -> Mapping[str, Mapping[str, Any]]:
 
 
 def _facts(entry: Mapping[str, Any]) -> Facts:
-    names = {one.name for one in fields(Facts)}
+    names = {field.name for field in fields(Facts)}
     if unknown := set(entry) - names:
         raise KeyError(f"no fact is called {', '.join(sorted(unknown))}")
-    return Facts(**{name: _fact(name, told) for name, told in entry.items()})
+    return Facts(**{name: _fact(name, record) for name, record in entry.items()})
 
 
-def _fact(name: str, told: Mapping[str, Any]) -> Fact[Any]:
+def _fact(name: str, record: Mapping[str, Any]) -> Fact[Any]:
     read = _READ.get(name)
-    return Fact(read(told["value"]) if read else told["value"], told["source"])
+    return Fact(read(record["value"]) if read else record["value"], record["source"])
 
 
 _TAGS: Mapping[str, tuple[str, ...]] = {
@@ -141,9 +141,9 @@ _TAGS: Mapping[str, tuple[str, ...]] = {
     ),
     "semantic-segmentation": ("semantic-segmentation",),
 }
-"""Task and the tags that name it; the first that fits counts.
+"""Each task and the tags that name it; the first match counts.
 
-``image-classification`` is not among them: in the zoo it is worn by a segmenting model only.
+``image-classification`` is not among them: in the zoo only a segmenting model has this tag.
 """
 
 TASKS = (*_TAGS, "segmentation")
@@ -151,10 +151,10 @@ TASKS = (*_TAGS, "segmentation")
 
 
 def task_of(model: ModelSpec) -> str | None:
-    """Give the task that the tags of a model name; None where nothing names one.
+    """Return the task that the tags of a model name; None if nothing names one.
 
-    Where no tag is the name of a task, the curated facts tell it. Failing these, the word
-    segmentation in a tag, or in the name of the model, makes it plain ``segmentation``.
+    If no tag names a task, the curated facts decide. Without these, the word segmentation in a
+    tag, or in the name of the model, makes it ``segmentation``.
     """
     tags = {re.sub(r"[\s_]+", "-", tag.strip().lower()) for tag in model.tags}
     named = next((task for task, words in _TAGS.items() if tags & set(words)), None)
@@ -167,5 +167,5 @@ def task_of(model: ModelSpec) -> str | None:
 
 
 def dims_of(model: ModelSpec) -> str | None:
-    """Give ``2d`` or ``3d`` by the spatial axes of the inputs; None without y and x."""
+    """Return ``2d`` or ``3d`` by the spatial axes of the inputs; None without y and x."""
     return {"yx": "2d", "zyx": "3d"}.get(model.space)

@@ -36,7 +36,7 @@ class Stepped:
 
 @dataclass(frozen=True)
 class LikeAxis:
-    """As many entries as another axis has: size x its scale / own scale + `offset`."""
+    """As many entries as another axis: its size x its scale / own scale + `offset`."""
 
     tensor: str
     axis: str
@@ -48,7 +48,7 @@ class LikeAxis:
 
 @dataclass(frozen=True)
 class AnySize:
-    """Not known before the network has run, or of no concern (batch)."""
+    """Not known before the network has run, or irrelevant (batch)."""
 
     def __str__(self) -> str:
         return "any"
@@ -63,13 +63,13 @@ class AxisSpec:
 
     Parameters
     ----------
-    letter : of ``bitczyx``
+    letter : one of ``bitczyx``
     kind : what the axis counts
-    size : how many entries are legal
+    size : the numbers of entries that are allowed
     halo : pixels to crop from each side of this (output) axis, in its own pixels
-    scale : spacing of the entries, in `unit`; 1.0 when nothing is declared
-    unit : of `scale`, as declared; None when nothing is
-    names : of the channels; empty where they are placeholders or undeclared
+    scale : spacing of the entries, in `unit`; 1.0 if nothing is declared
+    unit : unit of `scale`, as declared; None if nothing is declared
+    names : names of the channels; empty if they are placeholders or undeclared
     """
 
     letter: str
@@ -87,9 +87,9 @@ class PackagedFile:
 
     Parameters
     ----------
-    path : where it lies, or will lie once it is fetched
-    sha256 : as the manifest states it; None where it states none
-    url : its address, where the manifest names one instead of a file beside it
+    path : its path, where it may still have to be fetched to
+    sha256 : as the manifest states it; None if it states none
+    url : its address, if the manifest names one instead of a file beside it
     """
 
     path: Path
@@ -99,7 +99,7 @@ class PackagedFile:
 
 @dataclass(frozen=True)
 class Pad:
-    """How an input goes on beyond its border, in the words of ``numpy.pad``."""
+    """How an input is padded beyond its border, as ``numpy.pad`` names it."""
 
     mode: Literal["constant", "edge", "reflect", "symmetric"]
     value: float = 0.0
@@ -117,8 +117,8 @@ class TensorSpec:
     steps : pre- or postprocessing, in order
     value_range : declared lower and upper bound; None for open
     test, sample : files with an example; `test` is what the model must reproduce
-    optional : the network runs without it
-    pad : how an input goes on beyond its border; None when nothing is declared
+    optional : whether the network runs without it
+    pad : how an input is padded beyond its border; None if nothing is declared
     """
 
     id: str
@@ -134,31 +134,31 @@ class TensorSpec:
 
     @property
     def letters(self) -> str:
-        """Give the axes as one word, such as ``bcyx``."""
+        """The letters of the axes, such as ``bcyx``."""
         return "".join(axis.letter for axis in self.axes)
 
     @property
     def space(self) -> str:
-        """Give the spatial axes in the order z, y, x."""
+        """The spatial axes in the order z, y, x."""
         return "".join(letter for letter in SPACE if letter in self.letters)
 
     @property
     def per_object(self) -> bool:
-        """Say whether it has an axis of objects, such as ``s``: its y and x are no image's then."""
+        """Whether it has an axis of objects, such as ``s``; its y and x are then no image axes."""
         return any(axis.kind == "space" and axis.letter not in SPACE for axis in self.axes)
 
     def axis(self, letter: str) -> AxisSpec | None:
-        """Give the axis of this letter, None when there is none."""
+        """Return the axis with this letter; None if there is none."""
         return next((axis for axis in self.axes if axis.letter == letter), None)
 
     @property
     def kind(self) -> OutputKind:
-        """Say whether its values are floating numbers, or whole numbers and truth values."""
+        """Whether its values are floating-point numbers, or integers and truth values."""
         return "continuous" if self.dtype.startswith("float") else "discrete"
 
     @property
     def channels(self) -> int | None:
-        """Give the number of channels; 1 without a channel axis, None when it is not fixed."""
+        """The number of channels; 1 without a channel axis, None if it is not fixed."""
         axis = self.axis("c")
         if axis is None:
             return 1
@@ -170,15 +170,15 @@ OutputKind = Literal["continuous", "discrete"]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an output may be from the test tensor (``config.bioimageio``).
+    """How far an output may differ from the test tensor (``config.bioimageio``).
 
     Parameters
     ----------
     absolute, relative, mismatched_per_million : see ``bmz.process.agreement.compare``
-    output_ids : to which outputs it applies; all when empty
-    weights_formats : to which weights it applies; all when empty
-    output_kind : it applies to outputs of floating numbers (continuous) or of whole numbers and
-        truth values (discrete) alone; None for both
+    output_ids : the outputs that it applies to; all if empty
+    weights_formats : the weights that it applies to; all if empty
+    output_kind : it applies only to outputs of floating-point numbers (continuous), or only to
+        those of integers and truth values (discrete); None for both
     """
 
     absolute: float = 1e-3
@@ -193,7 +193,7 @@ USUAL_TOLERANCES = (
     Tolerance(output_kind="continuous"),
     Tolerance(0.0, 0.0, 1000, output_kind="discrete"),
 )
-"""What holds where a description says nothing.
+"""The tolerances that apply if a description states none.
 
 Source: ``ContinuousReproducibilityTolerance`` and ``DiscreteReproducibilityTolerance`` of
 bioimageio.spec 0.5.13, which are the default of ``reproducibility_tolerance``.
@@ -206,10 +206,10 @@ class Architecture:
 
     Parameters
     ----------
-    callable : class or function in it
-    kwargs : what it is called with
-    code : a file of the package; None where a library has it
-    library : the module to import it from; empty where a file of the package has it
+    callable : class or function in the code
+    kwargs : its keyword arguments
+    code : a file of the package; None if a library has the code
+    library : the module to import it from; empty if a file of the package has the code
     """
 
     callable: str
@@ -226,11 +226,11 @@ class Weights:
     ----------
     format : ``onnx``, ``torchscript``, ``pytorch_state_dict``, ...
     file : the weights
-    beside : files without which it cannot be loaded: external data of ONNX, the code that
-        builds a network for its state dict
-    environment : a list of what must be installed, as its authors had it
-    architecture : of a state dict; None for formats that hold their network
-    strict : every tensor of a state dict must have its place in the network, and the reverse
+    beside : other files that are needed to load it: external data of ONNX, the code that
+        builds the network of a state dict
+    environment : list of packages to install, as its authors used them
+    architecture : what builds the network of a state dict; None for other formats
+    strict : each tensor of a state dict must belong to one of the network, and the reverse
     """
 
     format: str
@@ -256,17 +256,17 @@ class Citation:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that bmz wants to know of a model.
+    """Everything that bmz needs to know about a model.
 
     Parameters
     ----------
-    id : the name by which it was asked for, or the id in the manifest
-    folder : where its files lie
-    sha256 : of the manifest; the identity of the model
-    alias : its name in the zoo, as the zoo or the manifest itself tells it, never the name of a
-        folder; empty when neither does
+    id : the name by which it was requested, or the id in the manifest
+    folder : folder of its files
+    sha256 : sha256 of the manifest; the identity of the model
+    alias : its name in the zoo, as the zoo or the manifest states it, never the name of a
+        folder; empty if neither does
     config : free additions of the manifest (``stardist``, ``bmz``, ``deepimagej``, ...)
-    remarks : what the parser of the description had to say
+    remarks : warnings of the parser of the description
     """
 
     id: str
@@ -290,36 +290,37 @@ class ModelSpec:
 
     @property
     def space(self) -> str:
-        """Give the spatial axes of the network: ``yx`` or ``zyx``."""
+        """The spatial axes of the network: ``yx`` or ``zyx``."""
         letters = {letter for tensor in self.inputs for letter in tensor.space}
         return "".join(letter for letter in SPACE if letter in letters)
 
     @property
     def required_inputs(self) -> tuple[TensorSpec, ...]:
-        """Give the inputs that are not optional, in their order."""
+        """The inputs that are not optional, in their order."""
         return tuple(tensor for tensor in self.inputs if not tensor.optional)
 
     def output(self, name: str) -> TensorSpec:
-        """Give the output with this id; there must be one."""
+        """Return the output with this id, which must exist."""
         return next(tensor for tensor in self.outputs if tensor.id == name)
 
     @property
     def ours(self) -> Mapping[str, Any]:
-        """Give ``config.bmz``; empty where it is no mapping: anyone may write there."""
-        found = self.config.get("bmz")
-        return found if isinstance(found, Mapping) else {}
+        """The entry ``config.bmz``; empty if it is no mapping, since anyone may write there."""
+        additions = self.config.get("bmz")
+        return additions if isinstance(additions, Mapping) else {}
 
     @property
     def receptive_field(self) -> Mapping[str, Any]:
-        """Give ``config.bmz.receptive_field``; empty where nothing was measured."""
-        found = self.ours.get("receptive_field")
-        return found if isinstance(found, Mapping) else {}
+        """The entry ``config.bmz.receptive_field``; empty if nothing was measured."""
+        measured = self.ours.get("receptive_field")
+        return measured if isinstance(measured, Mapping) else {}
 
     def tolerance_for(self, output: str, weights_format: str) -> Tolerance:
-        """Give the declared tolerance of an output with a weights format, or the usual one.
+        """Return the declared tolerance of an output with a weights format, or the usual one.
 
-        The first entry that applies holds. Source: ``reproducibility_tolerance`` of bioimageio.spec
-        0.5.13: "Only the first entry matching tensor id and weights format is considered."
+        The first entry that applies is used. Source: ``reproducibility_tolerance`` of
+        bioimageio.spec 0.5.13: "Only the first entry matching tensor id and weights format is
+        considered."
         """
         kinds = {tensor.id: tensor.kind for tensor in self.outputs}
         kind = kinds.get(output, "continuous")

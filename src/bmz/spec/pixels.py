@@ -12,12 +12,12 @@ from bmz.spec.model import ModelSpec
 
 @dataclass(frozen=True)
 class PixelSize:
-    """How long a pixel of the images is that a model was made for.
+    """The pixel size of the images that a model was made for.
 
     Parameters
     ----------
-    um : along z, y, x, as far as it is known
-    source : of a curated fact; empty when the description declares the size, or nobody knows it
+    um : size in um along z, y, x, as far as it is known
+    source : source of a curated fact; empty if the description declares the size, or it is unknown
     """
 
     um: Mapping[str, float] = field(default_factory=dict)
@@ -25,9 +25,9 @@ class PixelSize:
 
 
 def model_pixel_um(model: ModelSpec) -> dict[str, float]:
-    """Give the pixel size in um that the inputs of a model declare, axis by axis.
+    """Return the pixel size in um that the inputs of a model declare, by axis.
 
-    Without a unit a scale is a plain ratio between tensors, and no length.
+    Without a unit, a scale is a ratio between tensors, and not a length.
     """
     sizes = {}
     for tensor in model.inputs:
@@ -39,7 +39,7 @@ def model_pixel_um(model: ModelSpec) -> dict[str, float]:
 
 
 def known_pixel_size(model: ModelSpec) -> PixelSize:
-    """Give the pixel size that the description declares, else the curated one."""
+    """Return the pixel size that the description declares, else the curated one."""
     declared = model_pixel_um(model)
     if declared:
         return PixelSize(declared)
@@ -48,9 +48,9 @@ def known_pixel_size(model: ModelSpec) -> PixelSize:
 
 
 def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
-    """Give the diameter of the objects in px that the configuration states, else the curated one.
+    """Return the diameter of objects in px that the configuration states, else the curated one.
 
-    ``config.bmz.object_diameter_px`` is our own addition to a description.
+    ``config.bmz.object_diameter_px`` is an addition of bmz to a description.
     """
     stated = model.ours.get("object_diameter_px")
     if isinstance(stated, int | float) and stated > 0:
@@ -59,5 +59,5 @@ def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
 
 
 def _facts(model: ModelSpec) -> Facts:
-    found = facts_of(model.alias) if model.alias else None
-    return found or Facts()
+    facts = facts_of(model.alias) if model.alias else None
+    return facts or Facts()

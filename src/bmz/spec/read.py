@@ -1,4 +1,4 @@
-"""Read a description: guarded YAML, a known format, and then a model."""
+"""Read a description: check the YAML and its format, and build the model."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 OLDEST = (0, 3)
-"""Of what bioimageio.spec turns into the format of today."""
+"""The oldest format that bioimageio.spec converts to the current one."""
 
 NEWEST = (0, 5)
-"""What is translated here; the last number is that of the installed bioimageio.spec."""
+"""The newest format that is translated; its last number is that of bioimageio.spec."""
 
 _VERSION = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?((?:[a-z.+-][a-z0-9.+-]*)?)")
 
@@ -47,12 +47,12 @@ class FormatVersion:
 
     @property
     def newer(self) -> bool:
-        """Say whether it is newer than what is known, if only by its last number."""
+        """Whether it is newer than the newest known format, even if only by its last number."""
         return self.numbers > self.known
 
     @property
     def why_newer(self) -> str:
-        """Say that it is newer, as a sentence without its end."""
+        """State that it is newer, as a part of a sentence."""
         return f"it is written in format {self.text}, and {dotted(self.known)} is the newest known"
 
 
@@ -61,7 +61,7 @@ def format_version(
 ) -> FormatVersion:
     """Read the format of a description that is not validated yet.
 
-    A description that is newer by its last number alone is given back: it may well be readable.
+    A format that is newer only by its last number is returned: it may well be readable.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def format_version(
     PackageInvalid
         It names no format, or one that is too old.
     PackageNewer
-        It is written in a format of which nothing is known here.
+        Its format is not known here.
     """
     if "format_version" not in content:
         raise PackageInvalid(manifest, "it does not say its format_version")
@@ -83,15 +83,15 @@ def format_version(
     if match is None:
         raise PackageInvalid(manifest, f"its format_version is '{written[:40]}'; {_WANTED}")
     major, minor, patch = (int(part or 0) for part in match.groups()[:3])
-    found = FormatVersion(written, (major, minor, patch), known)
-    if found.numbers[:2] > NEWEST:
-        raise PackageNewer(manifest, found.why_newer)
+    version = FormatVersion(written, (major, minor, patch), known)
+    if version.numbers[:2] > NEWEST:
+        raise PackageNewer(manifest, version.why_newer)
     if match[3] is None or match[4]:
         raise PackageInvalid(manifest, f"its format_version is '{written[:40]}'; {_WANTED}")
-    if found.numbers[:2] < OLDEST:
+    if version.numbers[:2] < OLDEST:
         older = f"it is written in format {written}, which is older than {dotted(OLDEST)}"
         raise PackageInvalid(manifest, older)
-    return found
+    return version
 
 
 _WANTED = "wanted text of three numbers, such as '0.5.4'"
@@ -117,15 +117,15 @@ def dotted(numbers: tuple[int, ...]) -> str:
 
 
 def unknown_words(content: Mapping[str, Any], where: list[tuple[str | int, ...]]) -> list[str]:
-    """Name the steps, axes and weights formats of a description that its validator does not know.
+    """List the steps, axes and weights formats of a description that the validator does not know.
 
     Parameters
     ----------
-    content : of the manifest
-    where : places that the validator refuses since they have a kind that it does not know
+    content : content of the manifest
+    where : places that the validator refuses, since it does not know their kind
     """
-    found = (_unknown(content, place) for place in where)
-    return list(dict.fromkeys(word for word in found if word))
+    names = (_unknown(content, place) for place in where)
+    return list(dict.fromkeys(word for word in names if word))
 
 
 def _unknown(content: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
@@ -139,7 +139,7 @@ def _unknown(content: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
         try:
             node = node[part]
         except (KeyError, IndexError, TypeError):
-            return ""  # the validator has a branch of its own in this place
+            return ""  # the validator has its own branch in this place
     if kind is None or not isinstance(node, Mapping):
         return ""
     names = ("type",) if kind == "axis type" else ("id", "name")
@@ -148,25 +148,25 @@ def _unknown(content: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
 
 
 MOST_BYTES = 2**23
-"""The largest manifest of the zoo has a hundredth of this."""
+"""Largest manifest in bytes, 100 times the largest one of the zoo."""
 
 MOST_DEPTH = 64
-"""Mappings and lists within each other; those of the zoo reach ten."""
+"""Most levels of nested mappings and lists; the manifests of the zoo reach ten."""
 
 MOST_NODES = 500_000
-"""Values after every alias stands for what it names."""
+"""Most values after all aliases are replaced."""
 
 
 def fault_of(text: str) -> str:
-    """Say why a text is not built; empty when it may be.
+    """Return why a text is refused; empty if it is accepted.
 
-    Aliases are counted as what they stand for, so that a few lines that would swell to gigabytes
-    are found before anything swells.
+    Aliases are counted as what they refer to, so that a few lines that would expand to gigabytes
+    are found before they are expanded.
 
     Raises
     ------
     ruyaml.error.YAMLError
-        It is no YAML.
+        It is not YAML.
     """
     from ruyaml import YAML
 
@@ -196,33 +196,33 @@ def _fault_of_events(events: Iterable[Any]) -> str:
         above, held = open_nodes.pop()
         open_nodes.append((above, held + size))
         if held + size > MOST_NODES:
-            return f"its aliases would swell it to more than {MOST_NODES} values"
+            return f"its aliases would expand it to more than {MOST_NODES} values"
     return ""
 
 
 _UNKNOWN_KIND = frozenset({"union_tag_invalid", "extra_forbidden"})
-"""Errors of pydantic about a name that it does not know."""
+"""Errors of pydantic for an unknown name."""
 
 
 def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     """Read and validate a manifest of format 0.4 or 0.5.
 
     Files are neither opened nor hashed here (see ``bmz.spec.code``) and nothing is fetched.
-    Harmless mistakes of format 0.4 are mended (see ``bmz.spec.translate``), each with a remark.
+    Harmless mistakes of format 0.4 are repaired (see ``bmz.spec.translate``), each with a remark.
 
     Parameters
     ----------
     manifest : ``bioimageio.yaml`` or ``rdf.yaml`` within its package
-    model_id : the name by which the model was asked for
+    model_id : the name by which the model was requested
 
     Raises
     ------
     PackageUnreadable
-        Not there, or no YAML mapping.
+        The manifest does not exist, or is no YAML mapping.
     PackageInvalid
-        Not a model, or against the specification.
+        It describes no model, or violates the specification.
     PackageNewer
-        Written in a newer format, or with steps or weights that are not known here.
+        It has a newer format, or steps or weights that are not known here.
     PathLeavesPackage
         A file lies outside the folder of the manifest.
     """
@@ -243,7 +243,7 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
 
 
 _OF_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What ruyaml raises for keys and values that cannot be made, such as a mapping for a key."""
+"""Errors of ruyaml for keys and values that cannot be built, such as a mapping as a key."""
 
 
 def _parse(manifest: Path, raw: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a description says of how far an output may be off, whatever version wrote it."""
+"""The tolerances of outputs in a description, whatever version wrote it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _OUTPUT_KINDS: Mapping[str, OutputKind] = {
     "any_discrete_output": "discrete",
     "any_label_output": "discrete",
 }
-"""What ``output_ids`` may say in place of a list, since bioimageio.spec 0.5.13."""
+"""What ``output_ids`` may state instead of a list, since bioimageio.spec 0.5.13."""
 
 
 def with_lists_of_outputs(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Put an empty list where an entry names a kind of output, as version 0.5.12 has it.
+    """Replace kinds of outputs by an empty list, as version 0.5.12 requires.
 
-    That version refuses the words of 0.5.13, or takes them for a sequence of letters; what they
-    mean is read off the manifest by `tolerances_of`.
+    That version refuses the kinds of 0.5.13, or takes them for a sequence of letters;
+    `tolerances_of` reads their meaning from the manifest.
 
     Parameters
     ----------
-    content : of a manifest; it is left alone
+    content : content of a manifest; it is not changed
     """
     entries = _entries(content)
     if not any(_names_a_kind(entry) for entry in entries):
         return dict(content)
-    plain = [{**one, "output_ids": []} if _names_a_kind(one) else one for one in entries]
+    plain = [{**entry, "output_ids": []} if _names_a_kind(entry) else entry for entry in entries]
     config = content["config"]
     ours = {**config["bioimageio"], _KEY: plain}
     return {**content, "config": {**config, "bioimageio": ours}}
@@ -56,12 +56,12 @@ def _names_a_kind(entry: object) -> bool:
 def tolerances_of(
     description: v0_5.ModelDescr, content: Mapping[str, Any]
 ) -> tuple[Tolerance, ...]:
-    """Give what the manifest itself says, in the order in which it holds.
+    """Return the tolerances that the manifest itself states, in order of precedence.
 
-    Newer versions of bioimageio.spec have entries of their own where a manifest says nothing,
-    and write them into every manifest that they save. Such an entry is nobody's choice, so that
-    the ``test_kwargs`` of older models go before it; see `_older_tolerance`. One about a kind of
-    output of which nothing is known here is left out.
+    Newer versions of bioimageio.spec add default entries if a manifest states none, and write
+    them into every manifest that they save. Nobody chose such an entry, so that the
+    ``test_kwargs`` of older models precede it; see `_older_tolerance`. An entry about an unknown
+    kind of output is left out.
 
     Parameters
     ----------
@@ -70,11 +70,11 @@ def tolerances_of(
     """
     ours = description.config.bioimageio
     validated = ours.reproducibility_tolerance if _KEY in ours.model_fields_set else ()
-    written = [one["output_ids"] if _names_a_kind(one) else None for one in _entries(content)]
+    written = [entry["output_ids"] if _names_a_kind(entry) else None for entry in _entries(content)]
     entries = [_tolerance(entry, word) for entry, word in zip_longest(validated, written) if entry]
     declared = [entry for entry in entries if entry is not None]
-    told = (ours.model_extra or {}).get("test_kwargs")
-    words = told.items() if isinstance(told, Mapping) else ()
+    kwargs = (ours.model_extra or {}).get("test_kwargs")
+    words = kwargs.items() if isinstance(kwargs, Mapping) else ()
     older = [
         _older_tolerance(str(name), kwargs) for name, kwargs in words if isinstance(kwargs, Mapping)
     ]

@@ -108,7 +108,7 @@ def _step_without(step: object) -> object:
 
 
 def with_sizes_that_follow(content: Content) -> tuple[Content, tuple[str, ...]]:
-    """Let an output with a halo follow its input where it states the same, or the least, size.
+    """Let an output with a halo follow its input if it states the same size, or the smallest one.
 
     Format 0.5 wants the size of an output with a halo in terms of another axis (``output axis
     with halo and fixed size not allowed``), and the upgrade does not look for one.
@@ -137,7 +137,7 @@ def _following(output: object, entry: object) -> object:
         return output
     if shape != least or axes != output.get("axes") or len(axes) != len(shape):
         return output
-    # scale 0 and half the size as offset: the way of 0.4 to say a size that follows nothing
+    # scale 0 and half the size as offset: how 0.4 expresses a size that depends on no other
     alone = [axis in "ci" for axis in axes]
     follows = {
         "reference_tensor": entry.get("name"),
@@ -168,8 +168,8 @@ def without_text_dependencies(content: Content) -> tuple[Content, tuple[str, ...
         for name, entry in weights.items()
     }
     remarks = tuple(
-        f"repaired: dependencies of {name} are '{found}', no YAML file; they were left out"
-        for name, found in faulty.items()
+        f"repaired: dependencies of {name} are '{dependencies}', no YAML file; they were left out"
+        for name, dependencies in faulty.items()
     )
     return {**content, "weights": mended}, remarks
 
@@ -188,8 +188,8 @@ class Source:
     Parameters
     ----------
     manifest : its path
-    sha256 : of its bytes
-    content : as written; conversion from 0.4 drops hashes, so they are looked up here
+    sha256 : sha256 of its bytes
+    content : as written; the conversion from 0.4 drops hashes, so they are looked up here
     remarks : warnings of the parser
     """
 
@@ -199,19 +199,19 @@ class Source:
     remarks: tuple[str, ...]
 
     def file(self, description: object) -> PackagedFile:
-        """Give a file of the package.
+        """Return a file of the package.
 
         Raises
         ------
         PathLeavesPackage
-            An absolute path, or one with ``..``.
+            The path is absolute, or has ``..``.
         PackageInvalid
-            A name that no file can have.
+            No file can have this name.
         """
         written = str(getattr(description, "source", description))
         pure = PurePosixPath(written.replace("\\", "/"))
         url, named = (written if "://" in written else None), pure
-        if url:  # a remote file lies, once fetched, beside the manifest
+        if url:  # once fetched, a remote file lies beside the manifest
             pure = PurePosixPath(pure.name.partition("?")[0])
             written = pure.name
         if pure.is_absolute() or ".." in pure.parts or ":" in written.split("/")[0]:
@@ -249,9 +249,9 @@ def translate(
 
     Parameters
     ----------
-    description : ``bioimageio.spec.model.v0_5.ModelDescr``, converted from 0.4 where need be
+    description : ``bioimageio.spec.model.v0_5.ModelDescr``, converted from 0.4 if necessary
     source : the manifest behind it
-    model_id : the name by which the model was asked for
+    model_id : the name by which the model was requested
     """
     config = description.config.model_dump(mode="json", exclude_unset=True)
     documentation = description.documentation
@@ -278,7 +278,7 @@ def translate(
 
 
 def _alias(own_id: object, config: Mapping[str, Any]) -> str:
-    """Give the name in the zoo: the nickname that it gave, else the id if that is an alias."""
+    """Return the name in the zoo: the nickname, else the id if it is an alias."""
     ours = config.get("bioimageio")
     nickname = ours.get("nickname") if isinstance(ours, Mapping) else None
     bare = bare_alias(str(nickname or own_id or ""))
@@ -349,8 +349,8 @@ def _axes(axes: Iterable[v0_5.AnyAxis]) -> tuple[AxisSpec, ...]:
 
 
 def _letter(axis_id: str, taken: set[str]) -> str:
-    wanted = LETTERS.get(axis_id, axis_id[0])
-    free = (c for c in (wanted, *"ijklmnopqrsuvw") if c not in taken)
+    letter = LETTERS.get(axis_id, axis_id[0])
+    free = (c for c in (letter, *"ijklmnopqrsuvw") if c not in taken)
     return str(next(free))
 
 
@@ -371,7 +371,7 @@ def _axis(axis: v0_5.AnyAxis, letter: str) -> AxisSpec:
 
 
 def _size(axis: v0_5.AnyAxis) -> Size:
-    from bioimageio.spec.model import v0_5  # here, for it takes a second to import
+    from bioimageio.spec.model import v0_5  # imported here, since it takes a second to import
 
     if axis.type == "channel":
         return Fixed(len(axis.channel_names))
@@ -399,7 +399,7 @@ def _step(step: v0_5.PreprocessingDescr | v0_5.PostprocessingDescr) -> Step:
 
 
 SEEN = "2026-05-20"
-"""The day of the packages that the table speaks of."""
+"""The day on which the packages of the table were checked."""
 
 _MISSING = "the zoo answers 404 for a file that its description names"
 _CHANGED = "is another file than described (its sha256 differs); --allow-changed fetches it"
@@ -417,5 +417,5 @@ KNOWN_DEFECTS: Mapping[str, str] = {
 
 
 def defects_of(alias: str) -> tuple[str, ...]:
-    """Say what was wrong with a model of the zoo when it was looked at."""
+    """Return what was wrong with a model of the zoo when it was checked."""
     return (f"{KNOWN_DEFECTS[alias]} (seen {SEEN})",) if alias in KNOWN_DEFECTS else ()

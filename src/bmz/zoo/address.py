@@ -23,27 +23,27 @@ _PLACES = (
 
 
 def names_in(raw: bytes) -> tuple[str, ...]:
-    """Give id, DOIs and nickname of a manifest, in lower case.
+    """Return the id, the DOIs and the nickname of a manifest, in lower case.
 
     The zoo writes the DOI of a model as ``<DOI of the concept>/<number of the version>``; both
-    DOIs that are meant are given as well.
+    DOIs that are meant are returned as well.
     """
     text = raw.decode("utf-8", "replace")
     try:
-        found = _of_json(json.loads(text)) if text.lstrip().startswith("{") else _of_lines(text)
+        names = _of_json(json.loads(text)) if text.lstrip().startswith("{") else _of_lines(text)
     except (ValueError, RecursionError):
-        found = []
-    return tuple(dict.fromkeys(name for one in found for name in _spellings(one.lower())))
+        names = []
+    return tuple(dict.fromkeys(spelling for name in names for spelling in _spellings(name.lower())))
 
 
 _TYPES = frozenset({"model", "dataset", "application", "notebook", "generic", "collection"})
 
 
 def is_description(raw: bytes) -> bool:
-    """Say whether something looks like the description of a resource of the zoo.
+    """Tell whether bytes look like the description of a resource of the zoo.
 
-    It is text, no web page, and says at its top level of which type or format it is. A login
-    page, an error of the service or an empty answer is none.
+    A description is text, but no web page, and states its type or format at its top level. A
+    login page, an error of the service or an empty answer is none.
     """
     try:
         text = raw.decode("utf-8")
@@ -57,12 +57,12 @@ def is_description(raw: bytes) -> bool:
             return "format_version" in node or node.get("type") in _TYPES
     except (ValueError, RecursionError, TypeError):
         pass  # it may be YAML that begins with a brace
-    said = dict(_top_level(text))
-    return "format_version" in said or said.get("type") in _TYPES
+    top_level = dict(_top_level(text))
+    return "format_version" in top_level or top_level.get("type") in _TYPES
 
 
 def is_web_page(raw: bytes) -> bool:
-    """Say whether something begins as HTML or XML does."""
+    """Tell whether bytes begin like HTML or XML."""
     return raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
@@ -74,19 +74,19 @@ def _top_level(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_json(node: object) -> list[str]:
-    found = []
+    names = []
     for place in _PLACES:
         value = node
         for key in place:
             value = value.get(key) if isinstance(value, dict) else None
         if isinstance(value, str):
-            found.append(value)
-    return found
+            names.append(value)
+    return names
 
 
 def _of_lines(text: str) -> list[str]:
-    found = []
-    above: list[tuple[int, str]] = []  # indent and key of the mappings that we are in
+    names = []
+    above: list[tuple[int, str]] = []  # indent and key of the enclosing mappings
     for line in text.splitlines():
         match = _LINE.match(line)
         if match is None:
@@ -96,8 +96,8 @@ def _of_lines(text: str) -> list[str]:
             above.pop()
         above.append((indent, match["key"]))
         if tuple(key for _, key in above) in _PLACES and (value := _scalar(match["value"])):
-            found.append(value)
-    return found
+            names.append(value)
+    return names
 
 
 def _scalar(written: str) -> str:
@@ -139,14 +139,14 @@ class Starter:
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A folder, zip or manifest here."""
+    """A folder, zip or manifest on this computer."""
 
     path: Path
 
 
 @dataclass(frozen=True)
 class Alias:
-    """A model of the zoo; `version` is empty for the last one."""
+    """A model of the zoo; `version` is empty for the newest one."""
 
     alias: str
     version: str = ""
@@ -161,7 +161,7 @@ class Doi:
 
 @dataclass(frozen=True)
 class ManifestUrl:
-    """A manifest on the net, to be looked for at each of `urls` in this order."""
+    """A manifest on the web, which is looked for at each of `urls` in order."""
 
     urls: tuple[str, ...]
     id: str
@@ -169,7 +169,7 @@ class ManifestUrl:
 
 @dataclass(frozen=True)
 class ZipUrl:
-    """A whole package on the net."""
+    """A whole package on the web."""
 
     url: str
     id: str
@@ -186,10 +186,10 @@ Address = Starter | OnDisk | Alias | Doi | ManifestUrl | ZipUrl | Unclear
 
 
 def read_address(word: str) -> Address:
-    """Say what `word` means by its form.
+    """Tell what `word` is, judging by its form.
 
-    A folder counts only when it is written as a path (``./name``), so that a folder can
-    never take the place of a model of the zoo with the same name.
+    A folder must be written as a path (``./name``), so that it can never take the place of a
+    model of the zoo with the same name.
     """
     if word.startswith(STARTER):
         return Starter(word.removeprefix(STARTER))
@@ -209,7 +209,7 @@ def _of_name(word: str) -> Alias | None:
 
 def _of_path(word: str) -> Address:
     if "\0" in word:
-        return Unclear("no path holds a NUL character")
+        return Unclear("a path cannot contain a NUL character")
     path = Path(os.path.expanduser(word))  # noqa: PTH111  (Path raises for an unknown user)
     written_as_path = path.parent != Path() or word.startswith((".", "~"))
     if written_as_path or path.suffix.lower() in {".zip", ".yaml", ".yml"}:
@@ -230,7 +230,7 @@ def _of_url(url: str) -> Address:
     if parts.scheme == "file":
         return OnDisk(path_of(url))
     if parts.scheme not in {"http", "https"}:
-        return Unclear(f"'{parts.scheme}' is not an address that is fetched")
+        return Unclear(f"'{parts.scheme}' addresses are not supported")
     if host == "bioimage.io":
         return _of_website(parts.fragment or parts.path)
     if host == "zenodo.org" and (record := _ZENODO.fullmatch(parts.path)):
@@ -239,8 +239,8 @@ def _of_url(url: str) -> Address:
 
 
 def path_of(url: str) -> Path:
-    """Give the path of a ``file`` address."""
-    from urllib.request import url2pathname  # here, since it imports much
+    """Return the path of a ``file`` address."""
+    from urllib.request import url2pathname  # imported here, since it imports many modules
 
     return Path(url2pathname(urlsplit(url).path))
 
@@ -260,9 +260,9 @@ def _of_website(fragment: str) -> Address:
     named = _of_name(path.strip("/").removeprefix("artifacts/"))
     if named is not None and path.strip("/").startswith("artifacts/"):
         return named
-    asked = parse_qs(query).get("id", [""])[0]  # links of the website until 2024
-    if asked and "://" not in asked:
-        return read_address(asked)
+    model_id = parse_qs(query).get("id", [""])[0]  # links of the website until 2024
+    if model_id and "://" not in model_id:
+        return read_address(model_id)
     return Unclear("the link to bioimage.io names no model")
 
 
@@ -275,7 +275,7 @@ def _of_artifact(url: str, alias: str) -> Address:
 
 
 def artifact_manifests(artifact: str, version: str = "") -> tuple[str, ...]:
-    """Give the places of a manifest in an artifact of the service.
+    """Return the addresses at which an artifact of the service may have its manifest.
 
     Uploads since July 2026 are stored as ``bioimageio.yaml``, older ones as ``rdf.yaml``.
     """
@@ -287,7 +287,7 @@ def _of_hugging_face(word: str) -> Address:
     parts = word.split("/")[1:]
     if len(parts) not in {2, 3} or not all(re.fullmatch(r"[\w.-]+", part) for part in parts):
         return Unclear("wanted huggingface/ORGANISATION/NAME or …/NAME/VERSION")
-    # as bioimageio.spec has it: version 1.3 is the branch "v1.3", another word is a branch
+    # as in bioimageio.spec: version 1.3 is the branch "v1.3", any other word is a branch
     version = (parts[2:] or ["main"])[0]
     branch = f"v{version}" if version[0].isdigit() else version
     package = f"{HUGGING_FACE}/{parts[0]}/{parts[1]}/resolve/{branch}/package"

@@ -1,4 +1,4 @@
-"""Zip archives: what is looked at is what is unpacked, and packages are found in them."""
+"""Zip archives: they are checked, unpacked, and searched for packages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _LOCATOR_64 = struct.Struct("<4sLQL")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _LONGEST_COMMENT = 2**16 - 1
-_IN_64 = 2**32 - 1  # stands where the true number is one of 64 bits, in another place
+_IN_64 = 2**32 - 1  # marks a number that has 64 bits, and is stored elsewhere
 _COUNT_IN_64 = 2**16 - 1
 _DESCRIBED = 1 << 3  # the sizes follow the member
 _SAME_FLAGS = 1 | _DESCRIBED | 1 << 11  # encrypted, sizes that follow, names in UTF-8
@@ -62,7 +62,7 @@ class _Directory:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What the directory says of a member, and how much of the file it takes for itself."""
+    """What the directory states about a member, and which part of the file the member takes."""
 
     name: bytes
     flags: int
@@ -72,23 +72,23 @@ class _Entry:
 
 
 class _TornZipError(ValueError):
-    """The parts do not fit together."""
+    """The parts of the zip do not fit together."""
 
 
 def refuse_torn(path: Path, members: Sequence[zipfile.ZipInfo], called: Path | str = "") -> None:
-    """Look that other programs find the same members in a zip that `zipfile` has found.
+    """Refuse a zip in which other programs may find other members than `zipfile`.
 
     Parameters
     ----------
-    path : of a zip
-    members : what `zipfile` lists, in its order
-    called : what the user calls the file, when that is not its path
+    path : path of the zip
+    members : the members that `zipfile` lists, in its order
+    called : the name by which the user knows the file, if it is not its path
 
     Raises
     ------
     ArchiveRefused
         It has bytes before, between or after its parts, parts that overlap, two directories, or a
-        member that its directory tells otherwise than the member itself.
+        member that differs from its entry in the directory.
     """
     try:
         with path.open("rb") as stream:
@@ -96,7 +96,9 @@ def refuse_torn(path: Path, members: Sequence[zipfile.ZipInfo], called: Path | s
             entries = list(_entries(stream, directory, members))
             _refuse_gaps(stream, entries, directory)
     except (_TornZipError, struct.error) as why:
-        words = f"its parts do not fit together ({why}), so programs differ in what it holds"
+        words = (
+            f"its parts do not fit together ({why}), so programs may find different members in it"
+        )
         raise ArchiveRefused(called or path, words) from why
 
 
@@ -112,15 +114,15 @@ def _directory(stream: BinaryIO) -> _Directory:
         raise _TornZipError("bytes follow its end")
     if disk or first or here != count:
         raise _TornZipError("it is one of several volumes")
-    told, end = (count, length, offset), start + place
+    record, end = (count, length, offset), start + place
     if end >= _LOCATOR_64.size and _read(stream, end - _LOCATOR_64.size, 4) == b"PK\6\7":
-        told, end = _told_in_64(stream, end - _LOCATOR_64.size, told)
-    if told[2] + told[1] != end:
+        record, end = _record_in_64(stream, end - _LOCATOR_64.size, record)
+    if record[2] + record[1] != end:
         raise _TornZipError("its directory does not lie before its end")
-    return _Directory(told[2], end, told[0])
+    return _Directory(record[2], end, record[0])
 
 
-def _told_in_64(
+def _record_in_64(
     stream: BinaryIO, locator: int, short: tuple[int, int, int]
 ) -> tuple[tuple[int, int, int], int]:
     _, _, offset, _ = _LOCATOR_64.unpack(_read(stream, locator, _LOCATOR_64.size))
@@ -128,19 +130,21 @@ def _told_in_64(
         raise _TornZipError("its second end lies elsewhere")
     sign, length, *_, here, count, size, start = _END_64.unpack(_read(stream, offset, _END_64.size))
     if sign != b"PK\6\6" or length + 12 != _END_64.size or here != count:
-        raise _TornZipError("its second end is none")
-    told = (count, size, start)
-    for one, other, stands_for in zip(short, told, (_COUNT_IN_64, _IN_64, _IN_64), strict=True):
-        if one not in {other, stands_for}:
+        raise _TornZipError("its second end is malformed")
+    record = (count, size, start)
+    for short_value, long_value, stands_for in zip(
+        short, record, (_COUNT_IN_64, _IN_64, _IN_64), strict=True
+    ):
+        if short_value not in {long_value, stands_for}:
             raise _TornZipError("its two ends differ")
-    return told, offset
+    return record, offset
 
 
 def _entries(
     stream: BinaryIO, directory: _Directory, members: Sequence[zipfile.ZipInfo]
 ) -> Iterator[_Entry]:
     if directory.count != len(members):
-        raise _TornZipError(f"{directory.count} members are told and {len(members)} listed")
+        raise _TornZipError(f"{directory.count} members are stated and {len(members)} listed")
     content = _read(stream, directory.start, directory.end - directory.start)
     place = 0
     for member in members:
@@ -150,7 +154,7 @@ def _entries(
         if sign != b"PK\1\2":
             raise _TornZipError("its directory is broken")
         if offset not in {member.header_offset, _IN_64}:
-            raise _TornZipError(f"'{member.filename}' is looked for in two places")
+            raise _TornZipError(f"'{member.filename}' has two offsets")
         place += _ENTRY.size
         yield _Entry(
             content[place : place + name], flags, method,
@@ -167,14 +171,14 @@ def _refuse_gaps(stream: BinaryIO, entries: list[_Entry], directory: _Directory)
     ends: tuple[int, ...] = (0,)
     for entry, start in zip(ordered, starts, strict=True):
         if start not in ends:
-            raise _TornZipError(f"bytes before '{_shown(entry)}' belong to none or to two members")
+            raise _TornZipError(f"bytes before '{_shown(entry)}' belong to no member or to two")
         ends = _ends(stream, entry)
     if directory.start not in ends:
-        raise _TornZipError("bytes before its directory belong to none or to two members")
+        raise _TornZipError("bytes before its directory belong to no member or to two")
 
 
 def _ends(stream: BinaryIO, entry: _Entry) -> tuple[int, ...]:
-    """Give where a member may end, the bytes that describe it included."""
+    """Return where a member may end, including the bytes that describe it."""
     header = _LOCAL.unpack(_read(stream, entry.offset, _LOCAL.size))
     sign, _, flags, method, _, _, _, packed, unpacked, name, extra = header
     same = (
@@ -186,10 +190,10 @@ def _ends(stream: BinaryIO, entry: _Entry) -> tuple[int, ...]:
     )
     unknown = {0, _IN_64} if flags & _DESCRIBED else {_IN_64}
     if not same or any(
-        size not in {told, *unknown}
-        for size, told in zip((packed, unpacked), entry.sizes, strict=True)
+        size not in {stated, *unknown}
+        for size, stated in zip((packed, unpacked), entry.sizes, strict=True)
     ):
-        raise _TornZipError(f"'{_shown(entry)}' is told otherwise where it lies")
+        raise _TornZipError(f"'{_shown(entry)}' differs from its entry in the directory")
     end = entry.offset + _LOCAL.size + name + extra + entry.sizes[0]
     if flags & _DESCRIBED:
         return tuple(end + length for length in _DESCRIPTORS)
@@ -209,16 +213,16 @@ MOST_FILES = 10_000
 """A package has tens of files; a SavedModel or Zarr inside has hundreds."""
 
 MOST_BYTES = 64 * 2**30
-"""Unpacked size that no model of the zoo comes near."""
+"""Largest unpacked size, far above that of any model of the zoo."""
 
 MOST_RATIO = 200
-"""Unpacked over packed size; weights hardly compress, and text by less than 100."""
+"""Largest ratio of unpacked to packed size; weights hardly compress, and text by less than 100."""
 
 
 _OF_MEMBERS = frozenset(
     {None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 )
-"""Errors that come from what a zip says, not from the disk; that of bzip2 has no number."""
+"""Errors that come from the content of a zip, not from the disk; that of bzip2 has no number."""
 
 
 def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
@@ -227,8 +231,8 @@ def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
     Parameters
     ----------
     archive : a zip file
-    cache : the cache folder; made when it is not there
-    called : what the user calls `archive`, when that is not its path
+    cache : the cache folder; created if it does not exist
+    called : the name by which the user knows `archive`, if it is not its path
 
     Returns
     -------
@@ -238,10 +242,10 @@ def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
     Raises
     ------
     NotAPackage
-        No zip, a damaged one, or one that cannot be read.
+        The file is no zip, is damaged, or cannot be read.
     ArchiveRefused
         A member leaves the folder or is a link, there are too many or too large ones, or
-        programs differ in what it holds.
+        programs may find different members in it.
     OSError
         It cannot be kept.
     """
@@ -253,7 +257,7 @@ def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
     folder = cache / "unpacked" / identity
     if folder.is_dir():
         return folder
-    from filelock import FileLock  # here: what is unpacked needs no lock
+    from filelock import FileLock  # imported here, since what is unpacked already needs no lock
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -281,12 +285,12 @@ def opened_zip(path: Path, called: Path | str = "") -> Iterator[zipfile.ZipFile]
     Parameters
     ----------
     path : of the zip
-    called : what the user calls it, when that is not its path
+    called : the name by which the user knows it, if it is not its path
 
     Raises
     ------
     zipfile.BadZipFile
-        It is none; what else may be raised for a damaged one, see `damage_told`.
+        The file is no zip; for what else a damaged one may raise, see `damage_told`.
     ArchiveRefused
         See `refuse_unsafe` and ``bmz.zoo.archive.refuse_torn``.
     OSError
@@ -300,12 +304,12 @@ def opened_zip(path: Path, called: Path | str = "") -> Iterator[zipfile.ZipFile]
 
 @contextmanager
 def damage_told() -> Iterator[None]:
-    """Make one error of all that zipfile raises for a zip that is damaged, locked or too new.
+    """Raise one error for everything that zipfile raises for a damaged, locked or too new zip.
 
     Raises
     ------
     zipfile.BadZipFile
-        In place of those; an ``OSError`` of the disk passes.
+        In place of those errors; an ``OSError`` of the disk is not changed.
     """
     try:
         yield
@@ -318,7 +322,7 @@ def damage_told() -> Iterator[None]:
 
 
 def refuse_unsafe(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
-    """Look at the list of members before anything is written.
+    """Check the list of members before anything is written.
 
     Raises
     ------
@@ -345,44 +349,44 @@ def refuse_unsafe(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _refuse_twins(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
-    # which of two is taken differs between programs, and between file systems
-    seen: set[str] = set()
+    # programs and file systems differ in which of two members they take
+    places: set[str] = set()
     for member in members:
         if member.is_dir():
             continue
         path = str(PurePosixPath(member.filename.replace("\\", "/")))
         place = unicodedata.normalize("NFC", path).casefold()
-        if place in seen:
+        if place in places:
             raise ArchiveRefused(archive, f"member '{member.filename}' is in it twice")
-        seen.add(place)
+        places.add(place)
 
 
 def adopt_zip(
     client: Client, url: str, model: str, listener: Listener, *, again: bool = False
 ) -> Path:
-    """Download a zip, take its files into the cache, and give the manifest there.
+    """Download a zip, move its files into the cache, and return the manifest there.
 
     Parameters
     ----------
-    again : load it even if it is kept, since a file of it is damaged
+    again : download it even if it is cached, since one of its files is damaged
 
     Raises
     ------
     NotAPackage, ArchiveRefused
-        It is no zip, an unsafe one, or has no manifest.
+        It is no zip, is unsafe, or has no manifest.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
-        It cannot be had, or not be kept.
+        It cannot be downloaded, or cannot be cached.
     """
     settings = client.settings
     room = settings.cache / "arrivals" / key_of(url)
     lock = settings.cache / "locks" / f"{key_of(url)}.lock"
     with keeping(settings), alone(lock, listener, model):
-        kept = kept_manifest(settings, noted_address(settings, url) or "")
-        if kept is not None and not again:
-            renew_origin(kept.parent, Origin(model, "", url, is_zip=True))
-            return kept
+        cached = kept_manifest(settings, noted_address(settings, url) or "")
+        if cached is not None and not again:
+            renew_origin(cached.parent, Origin(model, "", url, is_zip=True))
+            return cached
         arrival = bring(client, Parcel(silent(url), room, model), None, listener)
-        if arrival.path is None:  # without a sha256 whatever came is wanted
+        if arrival.path is None:  # without a sha256, anything that arrives is accepted
             raise NotAPackage(url, "nothing came")
         try:
             unpacked = unpack(arrival.path, settings.cache, called=url)
@@ -390,22 +394,22 @@ def adopt_zip(
                 return _take_over(client, unpacked, Origin(model, "", url, is_zip=True))
             finally:
                 shutil.rmtree(unpacked, ignore_errors=True)
-        finally:  # what is no package must not be taken for it the next time
+        finally:  # what is no package must not be used the next time
             shutil.rmtree(room, ignore_errors=True)
 
 
 def _take_over(client: Client, unpacked: Path, origin: Origin) -> Path:
-    found = top_manifest(unpacked, called=origin.url)
-    sha256 = sha256_of(found)
+    source = top_manifest(unpacked, called=origin.url)
+    sha256 = sha256_of(source)
     folder = folder_of(client.settings.cache, sha256)
-    for name in files_in(found.parent):
-        if name == found.name:
+    for name in files_in(source.parent):
+        if name == source.name:
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (found.parent / name).replace(folder / name)
+        (source.parent / name).replace(folder / name)
         hash_and_stamp(folder, name)
-    # last, so that a package that is there has all its files
-    manifest = keep_manifest(client.settings, found.read_bytes(), found.name, origin)
+    # last, so that a package with a manifest has all its files
+    manifest = keep_manifest(client.settings, source.read_bytes(), source.name, origin)
     note_address(client.settings, origin.url, sha256)
     return manifest
 
@@ -416,7 +420,7 @@ def top_manifest(folder: Path, *, called: Path | str = "") -> Path:
     Parameters
     ----------
     folder : of a package, or a zip unpacked
-    called : what the user calls it, when that is not its path
+    called : the name by which the user knows it, if it is not its path
 
     Raises
     ------

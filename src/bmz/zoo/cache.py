@@ -1,4 +1,4 @@
-"""What users do with the cache: list, verify, clear, and carry it to another computer."""
+"""Operations on the cache: list, verify and remove packages, and copy them to another computer."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ CONTENTS = "bmz-cache.json"
 """The member that lists all others with their sha256."""
 
 _BESIDE = ("index", "addresses")
-"""Folders of the cache that are carried as they are, so that names are found there as here."""
+"""Folders of the cache that are copied unchanged, so that names are found there, too."""
 
 _PIECE = 2**20
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What was exported or imported.
+    """The result of an export or import.
 
     Parameters
     ----------
-    packages : sha256 of the manifests
-    files, bytes : of the packages
+    packages : sha256 of each manifest
+    files, bytes : number and size of the files of the packages
     """
 
     archive: Path
@@ -84,19 +84,19 @@ class _Member:
 def export_archive(settings: ZooSettings, archive: Path, words: Sequence[str] = ()) -> Carried:
     """Write one archive with packages and the index, for a machine without a network.
 
-    The manifests of all other models go with it, so that search works there. Every file is
-    hashed; nothing appears at `archive` until it is whole.
+    The manifests of all other models are included, so that search works there. Every file is
+    hashed; `archive` appears only when it is complete.
 
     Parameters
     ----------
-    words : ids or sha256 (12 letters do); all packages when empty
+    words : ids or sha256 (12 letters are enough); all packages if empty
 
     Raises
     ------
     NotCached, CacheDamaged
-        One of `words` is not there, or a file is no longer what it was.
+        One of `words` is not cached, or a file has changed.
     FolderNotWritable
-        `archive` cannot be made.
+        `archive` cannot be written.
     """
     named = {package.sha256 for package in choose(settings, words)}
     packages = choose(settings, ())
@@ -116,20 +116,20 @@ def export_archive(settings: ZooSettings, archive: Path, words: Sequence[str] = 
 
 def _add(opened: zipfile.ZipFile, package: CachedPackage, *, whole: bool) -> list[_Member]:
     cache = package.folder.parents[1]
-    found = []
+    members = []
     for name in files_in(package.folder):
         if not whole and name not in MANIFESTS:
             continue
         member = _member(cache, package.folder / name)
         stamp = read_stamp(package.folder, name)
-        wanted = member.sha256
+        expected = member.sha256
         if stamp is not None:
-            wanted = stamp.sha256 if stamp.allowed else stamp.first
-        if member.sha256 != wanted:
-            raise CacheDamaged(package.id, name, wanted=wanted, found=member.sha256)
+            expected = stamp.sha256 if stamp.allowed else stamp.first
+        if member.sha256 != expected:
+            raise CacheDamaged(package.id, name, wanted=expected, found=member.sha256)
         opened.write(package.folder / name, member.path)
-        found.append(member)
-    return found
+        members.append(member)
+    return members
 
 
 def _member(cache: Path, path: Path) -> _Member:
@@ -155,16 +155,16 @@ def _contents(
 
 
 def import_archive(settings: ZooSettings, archive: Path) -> Carried:
-    """Take an exported archive into the cache; every hash is verified before anything moves.
+    """Import an exported archive into the cache; all hashes are verified before a file is moved.
 
-    A file that is here already and whole stays as it is.
+    A file that exists already and is intact is not replaced.
 
     Raises
     ------
     ExportDamaged, ArchiveRefused
-        It is no export, a file differs from its sha256, or it would leave its folder.
+        It is no export, a file differs from its sha256, or a file would leave its folder.
     CacheFull, CacheUnwritable
-        It cannot be kept.
+        It cannot be cached.
     """
     with keeping(settings):
         settings.cache.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def import_archive(settings: ZooSettings, archive: Path) -> Carried:
                     for member in members:
                         _extract(archive, opened, member, Path(temporary))
             except (zipfile.BadZipFile, KeyError, FileNotFoundError) as why:
-                raise ExportDamaged(archive, f"it is no whole export ({why})") from why
+                raise ExportDamaged(archive, f"it is not a complete export ({why})") from why
             return _take_over(settings, archive, Path(temporary), origins, members)
 
 
@@ -187,8 +187,8 @@ def _read_contents(
         content: dict[str, Any] = json.loads(opened.read(CONTENTS))
         if content["schema"] != SCHEMA:
             raise ExportDamaged(archive, f"wanted {SCHEMA}, found {content['schema']}")
-        origins = {sha256: value_of(Origin, said) for sha256, said in content["packages"].items()}
-        members = [value_of(_Member, said) for said in content["files"]]
+        origins = {sha256: value_of(Origin, entry) for sha256, entry in content["packages"].items()}
+        members = [value_of(_Member, entry) for entry in content["files"]]
     except (ValueError, TypeError, AttributeError, RecursionError) as why:
         raise ExportDamaged(archive, f"its list cannot be read ({why})") from why
     for member in members:
@@ -206,7 +206,7 @@ def _must_belong(archive: Path, member: _Member, origins: dict[str, Origin]) -> 
                 return
             raise ExportDamaged(archive, f"'{member.path}' is not the manifest of its folder")
     if top not in _BESIDE or not member.path.endswith(".json"):
-        raise ExportDamaged(archive, f"'{member.path}' is no part of a cache")
+        raise ExportDamaged(archive, f"'{member.path}' does not belong to a cache")
 
 
 def _extract(archive: Path, opened: zipfile.ZipFile, member: _Member, into: Path) -> None:
@@ -217,9 +217,9 @@ def _extract(archive: Path, opened: zipfile.ZipFile, member: _Member, into: Path
         while piece := packed.read(_PIECE):
             digest.update(piece)
             unpacked.write(piece)
-    found = digest.hexdigest()
-    if found != member.sha256:
-        why = f"'{member.path}' has sha256 {found}, wanted {member.sha256}"
+    sha256 = digest.hexdigest()
+    if sha256 != member.sha256:
+        why = f"'{member.path}' has sha256 {sha256}, wanted {member.sha256}"
         raise ExportDamaged(archive, why)
 
 
@@ -231,7 +231,7 @@ def _take_over(
     members: list[_Member],
 ) -> Carried:
     in_packages = [member for member in members if member.path.startswith("packages/")]
-    # manifests last, so that a package that is there has all its files
+    # manifests last, so that a package with a manifest has all its files
     for member in sorted(in_packages, key=lambda member: Path(member.path).name in MANIFESTS):
         _, sha256, name = member.path.split("/", 2)
         folder = folder_of(settings.cache, sha256)
@@ -275,14 +275,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FileState:
-    """What hashing a cached file anew has shown.
+    """The state of a cached file after hashing it again.
 
     Parameters
     ----------
-    status : ``unknown``: no sha256 was known, now it is
-    wanted : sha256; None where none was known
-    found : sha256
-    why : what is wrong, where it is not the sha256 alone
+    status : ``unknown`` if no sha256 was known before
+    wanted : the expected sha256; None if none was known
+    found : the actual sha256
+    why : what is wrong, if it is not only the sha256
     """
 
     package: str
@@ -295,28 +295,28 @@ class FileState:
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed, and the room it took."""
+    """The packages that were removed, and their size."""
 
     packages: tuple[CachedPackage, ...]
     bytes: int
 
 
 def cache_folder() -> Path:
-    """Give the cache folder: ``BMZ_CACHE_DIR``, or the place the system keeps for caches."""
+    """Return the cache folder: ``BMZ_CACHE_DIR``, or the system's folder for caches."""
     return settings_from_environment().cache
 
 
 def verify_cache(settings: ZooSettings, words: Sequence[str] = ()) -> tuple[FileState, ...]:
-    """Hash every file of our own cache anew; a damaged one is fetched again on its next use.
+    """Hash all files of the user's cache again; a damaged one is fetched again on its next use.
 
     Parameters
     ----------
-    words : ids or sha256 (12 letters do); all packages when empty
+    words : ids or sha256 (12 letters are enough); all packages if empty
 
     Raises
     ------
     NotCached
-        One of `words` is not there.
+        One of `words` is not cached.
     """
     packages, listed = choose(settings, words), Listing.of(settings)
     return tuple(state for package in packages for state in _states(package, listed))
@@ -324,12 +324,12 @@ def verify_cache(settings: ZooSettings, words: Sequence[str] = ()) -> tuple[File
 
 @dataclass(frozen=True)
 class Listing:
-    """What the index that is kept says of manifests.
+    """The manifests that the cached index lists.
 
     Parameters
     ----------
-    sha256s : of all that it lists
-    models : names of these models
+    sha256s : sha256 of all manifests
+    models : names of their models
     """
 
     sha256s: frozenset[str]
@@ -337,7 +337,7 @@ class Listing:
 
     @classmethod
     def of(cls, settings: ZooSettings) -> Listing:
-        """Read it off the cache; it is empty where no index is kept."""
+        """Read it from the cache; it is empty if no index is cached."""
         catalogue = kept_catalogue(settings)
         models = () if catalogue is None else catalogue.models
         sha256s = frozenset(version.sha256 for model in models for version in model.versions)
@@ -356,12 +356,12 @@ def _states(package: CachedPackage, listed: Listing) -> Iterator[FileState]:
         yield state
     if package.note_damaged:
         why = "the note on where the package came from cannot be read"
-        found = sha256_of(package.folder / NOTES / ORIGIN)
-        yield FileState(package.id, f"{NOTES}/{ORIGIN}", "damaged", None, found, why)
+        sha256 = sha256_of(package.folder / NOTES / ORIGIN)
+        yield FileState(package.id, f"{NOTES}/{ORIGIN}", "damaged", None, sha256, why)
 
 
 def _foreign(package: CachedPackage, manifest: Path, listed: Listing) -> str:
-    """Say why a manifest, which is as it came, should not have been believed."""
+    """Return why an unchanged manifest should not have been accepted."""
     if package.sha256 in listed.sha256s:
         return ""
     origin = read_origin(package.folder)
@@ -376,32 +376,34 @@ def _foreign(package: CachedPackage, manifest: Path, listed: Listing) -> str:
 def _state(package: CachedPackage, name: str) -> FileState:
     stamp = read_stamp(package.folder, name)
     if name in MANIFESTS and stamp is None:
-        found, wanted = sha256_of(package.folder / name), package.sha256
+        sha256, expected = sha256_of(package.folder / name), package.sha256
     elif stamp is None:
-        found = hash_and_stamp(package.folder, name).sha256
-        return FileState(package.id, name, "unknown", None, found)
+        sha256 = hash_and_stamp(package.folder, name).sha256
+        return FileState(package.id, name, "unknown", None, sha256)
     else:
-        found = sha256_of(package.folder / name)
-        wanted = stamp.sha256 if stamp.allowed else stamp.first
-        if found != wanted:
+        sha256 = sha256_of(package.folder / name)
+        expected = stamp.sha256 if stamp.allowed else stamp.first
+        if sha256 != expected:
             distrust(package.folder, stamp)
-    return FileState(package.id, name, "whole" if found == wanted else "damaged", wanted, found)
+    return FileState(
+        package.id, name, "whole" if sha256 == expected else "damaged", expected, sha256
+    )
 
 
 def remove(settings: ZooSettings, words: Sequence[str]) -> Removed:
-    """Remove packages by id or sha256 (12 letters do); with no words, none.
+    """Remove packages by id or sha256 (12 letters are enough); without words, none.
 
     Raises
     ------
     NotCached
-        One of them is not there; nothing is removed then.
+        One of them is not cached; nothing is removed then.
     CacheUnwritable
         A folder cannot be removed.
     """
     packages = choose(settings, words) if words else ()
     with keeping(settings):
         for package in packages:
-            # first out of sight, so that nobody meets half a package
+            # moved away first, so that nobody finds half a package
             doomed = package.folder.with_name(f".removed-{os.getpid()}-{package.sha256}")
             package.folder.replace(doomed)
             shutil.rmtree(doomed)

@@ -1,4 +1,4 @@
-"""``index.json`` of the zoo: which models there are, and how old our copy of it is."""
+"""``index.json`` of the zoo: which models exist, and how old the cached copy is."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from bmz.zoo.settings import ZooSettings
 from bmz.zoo.store import SHA256, keeping, key_of
 
 JUST_NOW_S = 60.0
-"""An index as young as this is not read again for what it does not know."""
+"""An index that is as recent as this is not read again for an unknown name."""
 
 DAY_S = 86_400
-"""An index that is older is read again; the zoo writes it anew at most daily."""
+"""An index that is older is read again; the zoo rewrites it at most once a day."""
 
 
 class IndexFormError(ValueError):
@@ -58,53 +58,53 @@ class Catalogue:
     stale: bool
 
     def find(self, alias: str) -> Listed | None:
-        """Give the model of this alias."""
+        """Return the model with this alias."""
         return next((model for model in self.models if model.id == alias), None)
 
 
 def load_catalogue(
     client: Client, listener: Listener, *, refresh: bool = False, max_age_s: float = DAY_S
 ) -> Catalogue:
-    """Give the index: the kept one while it is young, else a new one, else the old one.
+    """Return the index: the cached one while it is recent, else a new one, else the cached one.
 
     Raises
     ------
     IndexUnavailable
-        It cannot be had, and none is kept.
+        It cannot be downloaded, and none is cached.
     """
     settings = client.settings
-    kept = _kept(settings)
-    if kept is not None and not refresh and 0 <= time.time() - kept.fetched_at < max_age_s:
-        return kept
+    cached = _kept(settings)
+    if cached is not None and not refresh and 0 <= time.time() - cached.fetched_at < max_age_s:
+        return cached
     try:
-        raw = client.get(settings.index_url, tries=2 if kept else TRIES)
+        raw = client.get(settings.index_url, tries=2 if cached else TRIES)
         models = parse_catalogue(raw)
     except (CouldNotTell, ValueError) as why:
         reason = why.message if isinstance(why, CouldNotTell) else str(why)
-        if kept is None:
+        if cached is None:
             hint = why.hint if isinstance(why, CertificateRefused) else ""
             raise IndexUnavailable(settings.index_url, reason, hint=hint) from why
-        return _stale(kept, reason, listener)
+        return _stale(cached, reason, listener)
     _keep(settings, raw)
     return Catalogue(models, time.time(), stale=False)
 
 
-def _stale(kept: Catalogue, reason: str, listener: Listener) -> Catalogue:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(kept.fetched_at))
+def _stale(cached: Catalogue, reason: str, listener: Listener) -> Catalogue:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(cached.fetched_at))
     listener(Note(f"the list of models is of {when}; it could not be read again: {reason}"))
-    return Catalogue(kept.models, kept.fetched_at, stale=True)
+    return Catalogue(cached.models, cached.fetched_at, stale=True)
 
 
 def parse_catalogue(raw: bytes) -> tuple[Listed, ...]:
-    """Read the models off an ``index.json``.
+    """Read the models from an ``index.json``.
 
-    Other kinds of resources, and models of which something is not said, are left out. An index
-    in which something has another type than it must have is none: it came from somebody else.
+    Other kinds of resources and incompletely described models are left out. A file in which
+    something has the wrong type is no index: it did not come from the zoo.
 
     Raises
     ------
     ValueError
-        It is no JSON, or no index.
+        It is not JSON, or not an index.
     """
     try:
         content = json.loads(raw)
@@ -112,8 +112,8 @@ def parse_catalogue(raw: bytes) -> tuple[Listed, ...]:
         raise ValueError("it is nested too deeply") from why
     if not isinstance(content, dict) or not isinstance(content.get("items"), list):
         raise IndexFormError("it has no list of items")
-    found = [_listed(number, item) for number, item in enumerate(content["items"])]
-    return tuple(model for model in found if model is not None)
+    models = [_listed(number, item) for number, item in enumerate(content["items"])]
+    return tuple(model for model in models if model is not None)
 
 
 def _listed(number: int, item: object) -> Listed | None:
@@ -124,16 +124,16 @@ def _listed(number: int, item: object) -> Listed | None:
         return None
     if not isinstance(item["versions"], list):
         raise IndexFormError(f"{of_item} has no list of versions")
-    versions = [_version(of_item, one) for one in item["versions"]]
+    versions = [_version(of_item, entry) for entry in item["versions"]]
     known = tuple(version for version in versions if version is not None)
     name = str(item.get("id") or "").removeprefix(COLLECTION)
     return Listed(name, known) if name and known else None
 
 
-def _version(of_item: str, said: object) -> Version | None:
-    if not isinstance(said, dict):
+def _version(of_item: str, entry: object) -> Version | None:
+    if not isinstance(entry, dict):
         raise IndexFormError(f"a version of {of_item} is no mapping")
-    words = [said.get(key) for key in ("version", "sha256", "source")]
+    words = [entry.get(key) for key in ("version", "sha256", "source")]
     if not all(word is None or isinstance(word, str) for word in words):
         raise ValueError(f"a version of {of_item} has something that is no text")
     label, sha256, source = (str(word or "") for word in words)
@@ -143,11 +143,11 @@ def _version(of_item: str, said: object) -> Version | None:
         urlsplit(source)
     except ValueError as why:
         raise ValueError(f"a version of {of_item} has no address ({why})") from why
-    return Version(label, sha256.lower(), str(said.get("created_at") or ""), source)
+    return Version(label, sha256.lower(), str(entry.get("created_at") or ""), source)
 
 
 def index_folder(cache: Path, index_url: str) -> Path:
-    """Give where the index of an address is kept, with notes on its manifests."""
+    """Return the folder of the cached index of an address, with notes on its manifests."""
     return cache / "index" / key_of(index_url)
 
 
@@ -160,12 +160,14 @@ def _keep(settings: ZooSettings, raw: bytes) -> None:
 
 
 def _kept(settings: ZooSettings) -> Catalogue | None:
-    found = []
+    catalogues = []
     for cache in (settings.cache, *settings.layers):
         path = index_folder(cache, settings.index_url) / "index.json"
         with suppress(OSError, ValueError):
-            found.append(Catalogue(parse_catalogue(path.read_bytes()), _age_of(path), stale=False))
-    return max(found, key=lambda one: one.fetched_at, default=None)
+            catalogues.append(
+                Catalogue(parse_catalogue(path.read_bytes()), _age_of(path), stale=False)
+            )
+    return max(catalogues, key=lambda catalogue: catalogue.fetched_at, default=None)
 
 
 def _age_of(path: Path) -> float:
@@ -173,12 +175,12 @@ def _age_of(path: Path) -> float:
 
 
 def kept_catalogue(settings: ZooSettings) -> Catalogue | None:
-    """Give the index that is kept, however old; None where none is."""
+    """Return the cached index, however old it is; None if there is none."""
     return _kept(settings)
 
 
-def note_exception(settings: ZooSettings, sha256: str, **found: str) -> None:
-    """Note that a manifest is not what the index says.
+def note_exception(settings: ZooSettings, sha256: str, **facts: str) -> None:
+    """Note that a manifest is not the one that the index lists.
 
     Parameters
     ----------
@@ -191,24 +193,24 @@ def note_exception(settings: ZooSettings, sha256: str, **found: str) -> None:
     with keeping(settings):
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / f"{sha256}.json") as temporary:
-            temporary.write_text(json.dumps(found), encoding="utf-8")
+            temporary.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def noted_exceptions(settings: ZooSettings) -> dict[str, dict[str, str]]:
-    """Give the notes on manifests that are not what the index says, by its sha256."""
+    """Return the notes on manifests that are not those that the index lists, by its sha256."""
     folder = index_folder(settings.cache, settings.index_url)
-    found: dict[str, dict[str, str]] = {}
+    exceptions: dict[str, dict[str, str]] = {}
     with suppress(OSError):
         since = (folder / "index.json").stat().st_mtime
         for entry in os.scandir(folder / "exceptions"):
             with suppress(ValueError, OSError):
-                said = _texts(read_json(Path(entry.path)))
-                if "allowed" in said or entry.stat().st_mtime >= since:
-                    found[entry.name.removesuffix(".json")] = said
-    return found
+                note = _texts(read_json(Path(entry.path)))
+                if "allowed" in note or entry.stat().st_mtime >= since:
+                    exceptions[entry.name.removesuffix(".json")] = note
+    return exceptions
 
 
-def _texts(said: object) -> dict[str, str]:
-    if not isinstance(said, dict):
+def _texts(note: object) -> dict[str, str]:
+    if not isinstance(note, dict):
         raise IndexFormError("it is no mapping")
-    return {str(key): value for key, value in said.items() if isinstance(value, str)}
+    return {str(key): value for key, value in note.items() if isinstance(value, str)}

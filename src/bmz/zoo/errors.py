@@ -1,4 +1,4 @@
-"""What can go wrong between an address and a folder."""
+"""Errors between an address and a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bmz.base.errors import CouldNotTell, WrongUsage
 
 
 class ModelNotFound(CouldNotTell):
-    """Nothing lies at the address."""
+    """There is no model at the address."""
 
     def __init__(self, word: str, why: str, *, hint: str) -> None:
         super().__init__(f"no model '{word}': {why}", hint=hint, code="model.not-found")
@@ -26,7 +26,7 @@ class ModelAmbiguous(CouldNotTell):
 
 
 class NotAPackage(CouldNotTell):
-    """Something lies there, but no model package."""
+    """There is something at the address, but no model package."""
 
     def __init__(self, path: Path | str, why: str) -> None:
         super().__init__(
@@ -37,7 +37,7 @@ class NotAPackage(CouldNotTell):
 
 
 class ArchiveRefused(CouldNotTell):
-    """A zip would leave its folder, or is far larger inside than out."""
+    """A zip would write outside its folder, or is far larger when unpacked."""
 
     def __init__(self, path: Path | str, why: str) -> None:
         super().__init__(
@@ -70,13 +70,13 @@ class FileLeavesPackage(CouldNotTell):
 
 
 class HashRefused(CouldNotTell):
-    """A file is not the one that the manifest describes, or that was seen first."""
+    """A file is not the one that the manifest describes, or not the one that was fetched first."""
 
     def __init__(self, model: str, name: str, *, wanted: str, found: str) -> None:
         super().__init__(
             f"file '{name}' of '{model}' is not the one described: wanted sha256 {wanted}, "
             f"found {found}",
-            hint="tell the authors of the model; --allow-changed takes the file as it is",
+            hint="tell the authors of the model; --allow-changed accepts the file as it is",
             code="package.hash-differs",
         )
 
@@ -89,49 +89,49 @@ class DescriptionDiffers(CouldNotTell):
         super().__init__(
             f"the description of '{model}' {version} is not the one that the index lists: "
             f"wanted sha256 {wanted}, {instead}; it was not kept",
-            hint="behind a login page or proxy: see that it lets the zoo through, and try again; "
+            hint="behind a login page or proxy: make sure that it allows the zoo, and try again; "
             "where the zoo has changed the model since its index was written (daily), wait for "
-            f"the next index, or take it as it is: bmz fetch {model} --allow-changed",
+            f"the next index, or accept it as it is: bmz fetch {model} --allow-changed",
             code="package.hash-differs",
         )
 
 
 class Offline(CouldNotTell):
-    """The network is needed and was forbidden."""
+    """The network is needed, but is not allowed."""
 
     def __init__(self, what: str, model: str = "MODEL") -> None:
         super().__init__(
             f"BMZ_OFFLINE is set, and the cache does not hold {what}",
-            hint=f"with a network: bmz fetch {model}; bmz cache export and import carry it over",
+            hint=f"with a network: bmz fetch {model}; or copy it with bmz cache export and import",
             code="zoo.offline",
         )
 
 
 class Unreachable(CouldNotTell):
-    """The service gave no usable answer, however often it was asked."""
+    """The service gave no usable answer, also after several attempts."""
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(
             f"no answer from {url}: {why}",
-            hint="look at the network and try again; what was loaded already is kept",
+            hint="check the network and try again; what was downloaded already is kept",
             code="zoo.unreachable",
         )
 
 
 class Refused(CouldNotTell):
-    """The service answered, and will not give what was asked for."""
+    """The service answered, but refused the request."""
 
     def __init__(self, url: str, status: int, why: str) -> None:
         super().__init__(
             f"{url} answered {status}{f': {why}' if why else ''}",
-            hint="look at the address and version; bmz search lists what there is",
+            hint="check the address and the version; bmz search lists the models",
             code="zoo.refused",
         )
         self.status = status
 
 
 class CertificateRefused(CouldNotTell):
-    """The other side cannot prove who it is."""
+    """The server cannot prove its identity."""
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(
@@ -142,12 +142,12 @@ class CertificateRefused(CouldNotTell):
 
 
 class CacheFull(CouldNotTell):
-    """There is no room for what is loaded."""
+    """There is no space for a download."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"no room left for the cache in '{folder}'",
-            hint="bmz cache list and remove make room, BMZ_CACHE_DIR names another folder",
+            f"no space is left for the cache in '{folder}'",
+            hint="free space with bmz cache remove, or name another folder in BMZ_CACHE_DIR",
             code="cache.full",
         )
 
@@ -169,19 +169,19 @@ class NotCached(CouldNotTell):
     def __init__(self, word: str) -> None:
         super().__init__(
             f"the cache has no package '{word}'",
-            hint="bmz cache list names what is there",
+            hint="bmz cache list shows the packages",
             code="cache.not-there",
         )
 
 
 class CacheDamaged(CouldNotTell):
-    """A file of the cache is no longer what it was."""
+    """A file of the cache has changed."""
 
     def __init__(self, model: str, name: str, *, wanted: str, found: str) -> None:
         super().__init__(
             f"file '{name}' of '{model}' in the cache is damaged: wanted sha256 {wanted}, "
             f"found {found}",
-            hint=f"bmz fetch {model} brings it again",
+            hint=f"bmz fetch {model} downloads it again",
             code="cache.damaged",
         )
 
@@ -192,18 +192,18 @@ class ExportDamaged(CouldNotTell):
     def __init__(self, archive: Path, why: str) -> None:
         super().__init__(
             f"the archive '{archive}' was not imported: {why}",
-            hint="carry it over again, or make it anew with bmz cache export",
+            hint="copy it again, or create it again with bmz cache export",
             code="cache.export-damaged",
         )
 
 
 class IndexUnavailable(CouldNotTell):
-    """The list of models cannot be had, and none is kept."""
+    """The list of models cannot be downloaded, and none is cached."""
 
     def __init__(self, url: str, why: str, *, hint: str = "") -> None:
         usual = "try again with a network, set BMZ_INDEX_URL, or use bmz cache import"
         super().__init__(
-            f"the index {url} cannot be read and none is kept: {why}",
+            f"the index {url} cannot be read and none is cached: {why}",
             hint=hint or usual,
             code="index.unavailable",
         )

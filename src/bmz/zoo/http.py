@@ -1,4 +1,4 @@
-"""Answers of servers: asked for patiently, within limits of time and size."""
+"""Requests to servers, with retries, and within limits of time and size."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 _LOOKS_S = 0.5
-"""How often a thread that hands over looks whether anybody still waits."""
+"""How often the thread checks whether its items are still wanted."""
 
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """When all tries for one address end.
+    """When all attempts for one address end.
 
     Parameters
     ----------
-    seconds : from its beginning
-    variable : of the environment, which sets it
-    ends_at : in the seconds of ``time.monotonic``
+    seconds : length of the limit
+    variable : the environment variable that sets it
+    ends_at : its end, in seconds of ``time.monotonic``
     """
 
     seconds: float
@@ -47,7 +47,7 @@ class TimeLimit:
 
     @classmethod
     def begin(cls, seconds: float, variable: str) -> TimeLimit:
-        """Begin now."""
+        """Start the limit now."""
         return cls(seconds, variable, time.monotonic() + seconds)
 
     @property
@@ -57,24 +57,24 @@ class TimeLimit:
 
     @property
     def told(self) -> str:
-        """Say that it is over, as a part of a sentence."""
+        """State that the limit is over, as a part of a sentence."""
         return f"it took longer than {self.seconds:g} s ({self.variable} sets this limit)"
 
 
 class TooSlowError(Exception):
-    """Nothing came in time."""
+    """Nothing arrived in time."""
 
 
 class Handover(Generic[Item]):
-    """The items of an iterator that runs in a thread of its own; use it in a ``with`` block.
+    """The items of an iterator that runs in its own thread; use it in a ``with`` block.
 
-    A socket has a limit for the time between two bytes alone, so that whoever sends a byte now
-    and then is never late. The thread that reads them may be left behind: it ends with the
-    connection, or with the program.
+    The timeout of a socket applies only between two bytes, so that a server that sends a byte
+    now and then is never late. The thread may outlive the block: it ends with the connection,
+    or with the program.
 
     Parameters
     ----------
-    items : what the thread reads; closed at the end of the block or soon after
+    items : what the thread reads; closed at the end of the block, or soon afterwards
     """
 
     def __init__(self, items: Iterator[Item]) -> None:
@@ -95,22 +95,22 @@ class Handover(Generic[Item]):
         self._unwanted.set()
 
     def next(self, limit_s: float) -> Item | None:
-        """Give the next item; None after the last one.
+        """Return the next item; None after the last one.
 
         Raises
         ------
         TooSlowError
-            None came within `limit_s`.
+            No item arrived within `limit_s`.
         BaseException
             Whatever the iterator raised.
         """
         try:
-            found = self._queue.get(timeout=max(limit_s, 1e-3))
+            message = self._queue.get(timeout=max(limit_s, 1e-3))
         except Empty:
             raise TooSlowError from None
-        if isinstance(found, BaseException):
-            raise found
-        return None if found is None else found[0]
+        if isinstance(message, BaseException):
+            raise message
+        return None if message is None else message[0]
 
     def _run(self) -> None:
         try:
@@ -124,10 +124,10 @@ class Handover(Generic[Item]):
         finally:
             getattr(self._items, "close", lambda: None)()
 
-    def _put(self, found: tuple[Item] | BaseException | None) -> bool:
+    def _put(self, message: tuple[Item] | BaseException | None) -> bool:
         while not self._unwanted.is_set():
             try:
-                self._queue.put(found, timeout=_LOOKS_S)
+                self._queue.put(message, timeout=_LOOKS_S)
             except Full:
                 continue
             return True
@@ -135,24 +135,24 @@ class Handover(Generic[Item]):
 
 
 TRIES = 5
-"""How often in a row an address may fail before we give up."""
+"""How many times in a row a request may fail before it is given up."""
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
 TIMEOUT_S = (10.0, 60.0)
-"""To connect, and between two pieces of an answer."""
+"""Limits to connect, and between two pieces of an answer."""
 
 AT_ONCE = 8
-"""Connections side by side; far below the service's limit of 100 requests a second."""
+"""Simultaneous connections; far below the service's limit of 100 requests per second."""
 
 MOST_BYTES = 64 * 2**20
-"""Of an answer that is read into memory: index, listing or manifest."""
+"""Largest answer that is read into memory: an index, a listing or a manifest."""
 
 PIECE = 2**14
-"""Read at once; when an answer breaks off, less than this is lost."""
+"""Bytes that are read at once; if an answer breaks off, fewer than these are lost."""
 
 SLOWEST_S = 120.0
-"""For the head of an answer, and for each of its pieces: below 140 bytes a second we give up."""
+"""Limit for the head of an answer and for each piece: below 140 bytes per second it fails."""
 
 _MOST_REDIRECTS = 5
 _OK = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, 416})
@@ -160,7 +160,7 @@ _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class RetryError(Exception):
-    """It went wrong now; another time it may go right."""
+    """The request failed, but may succeed at another time."""
 
     def __init__(self, why: str, retry_after_s: float | None = None) -> None:
         super().__init__(why)
@@ -178,11 +178,11 @@ class Answer:
 
 
 def wait_s(failed: int, retry_after_s: float | None) -> float | None:
-    """Say how long to wait after `failed` failures in a row; None is to give up.
+    """Return how long to wait after `failed` failures in a row; None means to give up.
 
     Parameters
     ----------
-    retry_after_s : what the service asks for; it is obeyed up to a minute
+    retry_after_s : the wait that the service requests; it is obeyed up to a minute
     """
     if failed >= TRIES:
         return None
@@ -192,7 +192,7 @@ def wait_s(failed: int, retry_after_s: float | None) -> float | None:
 
 
 def read_retry_after(text: str | None, now_s: float) -> float | None:
-    """Give the seconds that ``Retry-After`` asks for, be it a number or a date."""
+    """Return the seconds that ``Retry-After`` requests, as a number or a date."""
     from email.utils import parsedate_to_datetime
 
     if not text:
@@ -208,8 +208,8 @@ def read_retry_after(text: str | None, now_s: float) -> float | None:
 class Client:
     """One set of connections to the services; use it in a ``with`` block.
 
-    Addresses are rewritten by the mirrors of `settings` before anything is asked, and again
-    after a redirect. ``file`` addresses are read from disk. TLS is always verified.
+    Addresses are rewritten by the mirrors of `settings` before a request, and again after a
+    redirect. ``file`` addresses are read from disk. TLS is always verified.
     """
 
     def __init__(self, settings: ZooSettings) -> None:
@@ -231,7 +231,7 @@ class Client:
             self._session.close()
 
     def get(self, url: str, *, tries: int = TRIES) -> bytes:
-        """Give the whole body of a small answer.
+        """Return the whole body of a small answer.
 
         Raises
         ------
@@ -253,17 +253,17 @@ class Client:
                 self.wait_or_give_up(url, failed + TRIES - tries, why, limit)
 
     def wait_or_give_up(self, url: str, failed: int, why: RetryError, limit: TimeLimit) -> None:
-        """Wait before the next try, for all who ask the same host.
+        """Wait before the next attempt, also for other requests to the same host.
 
         Parameters
         ----------
-        failed : tries in a row
-        limit : of all tries
+        failed : number of failures in a row
+        limit : of all attempts
 
         Raises
         ------
         Unreachable
-            It is no use.
+            There are no further attempts.
         """
         wait = wait_s(failed, why.retry_after_s)
         if wait is None:
@@ -285,36 +285,36 @@ class Client:
         *,
         limit: TimeLimit | None = None,
     ) -> Iterator[Answer]:
-        """Ask once; give status 200, 206 or 416 with the body still to be read.
+        """Send one request; yield status 200, 206 or 416, with the body still to be read.
 
         Parameters
         ----------
-        limit : of all tries; one try alone may take as long as a file by default
+        limit : of all attempts; without it, one may take as long as a file
 
         Raises
         ------
         RetryError
             WireError off, timed out, too slow, or the service has no time now.
         Offline, Refused, CertificateRefused, Unreachable
-            There will be no answer, or not in time.
+            There is no answer, or not in time.
         """
-        asked = self.settings.mirrored(url)
-        if _scheme(asked) == "file":
-            with _open_file(asked) as stream:
+        mirrored = self.settings.mirrored(url)
+        if _scheme(mirrored) == "file":
+            with _open_file(mirrored) as stream:
                 yield Answer(HTTPStatus.OK, {}, iter(lambda: stream.read(PIECE), b""))
             return
         if self.settings.offline:
-            raise Offline(asked)
+            raise Offline(mirrored)
         ends = limit or TimeLimit.begin(self.settings.download_s, DOWNLOAD_VARIABLE)
-        self._wait_for_turn(asked)
-        with Handover(self._exchange(asked, headers or {})) as handed:
-            head = _in_time(handed, asked, ends)
+        self._wait_for_turn(mirrored)
+        with Handover(self._exchange(mirrored, headers or {})) as handed:
+            head = _in_time(handed, mirrored, ends)
             if not isinstance(head, Answer):
                 raise RetryError("it gave no answer")
-            yield Answer(head.status, head.headers, _pieces_in_time(handed, asked, ends))
+            yield Answer(head.status, head.headers, _pieces_in_time(handed, mirrored, ends))
 
     def _exchange(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer | bytes]:
-        """Give the head of an answer, and then its pieces."""
+        """Yield the head of an answer, and then its pieces."""
         with self._follow(url, headers) as response:
             _refuse(url, response)
             lower = {name.lower(): value for name, value in response.headers.items()}
@@ -329,14 +329,14 @@ class Client:
             response.close()
             location = response.headers["location"]
             try:
-                there = self.settings.mirrored(urljoin(url, location))
+                target = self.settings.mirrored(urljoin(url, location))
             except ValueError as why:
-                told = f"it leads to '{location[:100]}', which is no address"
-                raise Refused(url, response.status_code, told) from why
-            if _scheme(url) == "https" and _scheme(there) != "https":
-                raise Refused(url, response.status_code, f"it leads to the insecure {there}")
-            url = there
-        raise Refused(url, response.status_code, "it leads on and on")
+                reason = f"it leads to '{location[:100]}', which is no address"
+                raise Refused(url, response.status_code, reason) from why
+            if _scheme(url) == "https" and _scheme(target) != "https":
+                raise Refused(url, response.status_code, f"it leads to the insecure {target}")
+            url = target
+        raise Refused(url, response.status_code, "it redirects too often")
 
     def _ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         import requests
@@ -364,7 +364,7 @@ class Client:
         with self._lock:
             if self._session is None:
                 self._session = requests.Session()
-                # it would read where an answer leads to, and fail in the midst of it: see `_follow`
+                # it would follow redirects itself, and fail with other errors: see `_follow`
                 self._session.get_redirect_target = _leads_nowhere  # type: ignore[method-assign]
                 self._session.headers["User-Agent"] = f"bmz/{version()}"
                 for scheme in ("https://", "http://"):
@@ -429,14 +429,14 @@ def _refuse(url: str, response: requests.Response) -> None:
     if status in _OK:
         return
     try:
-        said = next(_pieces(response), b"").decode("utf-8", "replace")
+        answer = next(_pieces(response), b"").decode("utf-8", "replace")
     except RetryError as why:
-        said = why.why
-    # the service answers 500 for a version that is not there
-    if status in _LATER and "does not exist" not in said:
+        answer = why.why
+    # the service answers 500 for a version that does not exist
+    if status in _LATER and "does not exist" not in answer:
         after = read_retry_after(response.headers.get("retry-after"), time.time())
         raise RetryError(f"it answered {status}", after)
-    raise Refused(url, status, " ".join(said.split())[:200])
+    raise Refused(url, status, " ".join(answer.split())[:200])
 
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The index of the zoo and the manifests that it names: brought, checked, kept and read."""
+"""The index of the zoo and the manifests that it lists: fetch, verify, cache and read them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Kept:
 def kept_version(
     settings: ZooSettings, version: Version, exceptions: Mapping[str, Mapping[str, str]]
 ) -> Kept | None:
-    """Give the manifest of a version when the cache holds it.
+    """Return the manifest of a version if the cache holds it.
 
     Parameters
     ----------
@@ -70,19 +70,19 @@ def kept_version(
 
 
 def fetch_version(client: Client, model: Listed, version: Version, listener: Listener) -> Kept:
-    """Fetch the manifest of a version and keep it.
+    """Fetch the manifest of a version and cache it.
 
-    One whose sha256 is not that of the index was damaged on its way, or is another one: a login
-    page, that of a mirror, or a model that was changed under its label since the index was
-    written. It is asked for again, and neither kept nor believed however often it comes; only
-    where the settings allow it, and two answers agree, it is kept, and `listener` is told.
+    A manifest whose sha256 differs from that of the index was damaged in transfer, or is another
+    document: a login page, the manifest of a mirror, or one that has changed since the index was
+    written. It is requested again, but never cached, unless the settings allow it and two answers
+    agree; `listener` is then notified.
 
     Raises
     ------
     DescriptionDiffers
-        It is not the one that the index lists.
+        The manifest is not the one that the index lists.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
-        It cannot be had, or not be kept.
+        It cannot be downloaded, or cannot be cached.
     """
     url, settings = silent(version.source), client.settings
     others: list[bytes] = []
@@ -103,26 +103,26 @@ def fetch_version(client: Client, model: Listed, version: Version, listener: Lis
             page=is_web_page(raw),
         )
     if raw not in others[:-1]:
-        raise Unreachable(url, "it comes different each time")
+        raise Unreachable(url, "its content differs each time")
     return _kept_as_it_is(client, model, version, raw, listener)
 
 
 _TRIES = 3
-"""How often a description is asked for that is not the one of the index."""
+"""How many times a description is requested that differs from the index."""
 
 
 def _kept_as_it_is(
     client: Client, model: Listed, version: Version, raw: bytes, listener: Listener
 ) -> Kept:
     if not is_description(raw):
-        raise NotAPackage(version.source, "what lies there is no description of a model")
+        raise NotAPackage(version.source, "it is no description of a model")
     origin = Origin(model.id, version.label, version.source, vouched=BY_USER)
     manifest = keep_manifest(client.settings, raw, _name_of(version.source), origin)
-    found = _sha256(raw)
-    note_exception(client.settings, version.sha256, allowed=found)
-    told = f"{model.id} {version.label} is taken as it is: the index lists sha256"
-    listener(Note(f"{told} {version.sha256}, the description is {found}"))
-    return Kept(manifest, found)
+    sha256 = _sha256(raw)
+    note_exception(client.settings, version.sha256, allowed=sha256)
+    change = f"{model.id} {version.label} is accepted as it is: the index lists sha256"
+    listener(Note(f"{change} {version.sha256}, the description is {sha256}"))
+    return Kept(manifest, sha256)
 
 
 def fetch_first(client: Client, urls: tuple[str, ...], model: str, version: str = "") -> Package:
@@ -131,7 +131,7 @@ def fetch_first(client: Client, urls: tuple[str, ...], model: str, version: str 
     Raises
     ------
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
-        See ``fetch_version``; ``Refused`` with status 404 when none has one.
+        See ``fetch_version``; ``Refused`` with status 404 if none has one.
     NotAPackage
         It is no description: a web page, such as a login page, or another text.
     """
@@ -143,12 +143,12 @@ def fetch_first(client: Client, urls: tuple[str, ...], model: str, version: str 
                 raise
             continue
         if not is_description(raw):
-            raise NotAPackage(url, "what lies there is no description of a model")
+            raise NotAPackage(url, "it is no description of a model")
         origin = Origin(model, version, url)
         manifest = keep_manifest(client.settings, raw, _name_of(url), origin)
         note_address(client.settings, url, _sha256(raw))
         return Package(model, manifest, Remote(url, version))
-    raise NotAPackage(model, "there is no address to ask")
+    raise NotAPackage(model, "it has no address")
 
 
 def _sha256(raw: bytes) -> str:
@@ -161,28 +161,28 @@ def _name_of(url: str) -> str:
 
 
 MANIFESTS_STAGE = "manifests"
-"""Stage of the progress of a sync."""
+"""Stage of the progress while manifests are fetched."""
 
 _SURELY_NOT = frozenset({404, 410, 500})
-"""Answers of a service that is sure not to have it, so that it is not asked again today."""
+"""Answers that a manifest does not exist, so that it is not requested again until a new index."""
 
 _GIVE_UP = 3
-"""Addresses without any answer after which the network counts as away."""
+"""Number of addresses without an answer after which the network counts as down."""
 
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """One model of the zoo, in its last version.
+    """One model of the zoo in its newest version.
 
     Parameters
     ----------
     id : its alias, such as ``affable-shark``
     version : such as ``v0``
-    sha256 : of the manifest that is kept, else of the one that the index states
-    created_at : ISO 8601, as the index says it
+    sha256 : sha256 of the cached manifest, else the one that the index states
+    created_at : ISO 8601, as in the index
     aliases : other names: DOIs (of concept and version) and nickname
-    manifest : where it lies; None when it could not be had
-    problem : why not
+    manifest : path of the manifest; None if it could not be fetched
+    problem : the reason why it could not be fetched
     """
 
     id: str
@@ -202,7 +202,7 @@ class Index:
     ----------
     entries : in the order of the index
     fetched_at : seconds since 1970
-    stale : it could not be read again though it is older than a day, or was asked to be
+    stale : it is older than a day, or a refresh was requested, and it could not be read again
     """
 
     entries: tuple[IndexEntry, ...]
@@ -213,82 +213,82 @@ class Index:
 def load_index(
     settings: ZooSettings, *, listener: Listener = nobody, refresh: bool = False
 ) -> Index:
-    """Give all models of the zoo, fetching index and manifests where they are not kept.
+    """Return all models of the zoo; the index and manifests that are not cached are fetched.
 
-    The index is read again when it is older than a day. Tells `listener` ``Progress`` of the
-    stage ``manifests``. A manifest that cannot be had never stops the others.
+    The index is read again if it is older than a day. `listener` receives ``Progress`` of the
+    stage ``manifests``. A manifest that cannot be fetched never stops the others.
 
     Raises
     ------
     IndexUnavailable
-        The index cannot be had, and none is kept.
+        The index cannot be downloaded, and none is cached.
     CacheFull, CacheUnwritable
-        It cannot be kept.
+        It cannot be cached.
     """
     with Client(settings) as client:
         return sync(client, listener, refresh=refresh)
 
 
 def sync(client: Client, listener: Listener, *, refresh: bool = False) -> Index:
-    """Do what ``load_index`` does with connections that are open already."""
+    """Do the same as ``load_index`` with an open client."""
     catalogue = load_catalogue(client, listener, refresh=refresh)
-    found, differing = _found(client, catalogue, listener)
+    results, differing = _found(client, catalogue, listener)
     if differing and not catalogue.stale:
         newer = load_catalogue(client, listener, max_age_s=JUST_NOW_S)
         if newer.models != catalogue.models:
             catalogue = newer
-            found, _ = _found(client, catalogue, listener)
-    entries = tuple(_entry(model, found[model.id]) for model in catalogue.models)
+            results, _ = _found(client, catalogue, listener)
+    entries = tuple(_entry(model, results[model.id]) for model in catalogue.models)
     return Index(entries, catalogue.fetched_at, catalogue.stale)
 
 
 def _found(
     client: Client, catalogue: Catalogue, listener: Listener
 ) -> tuple[dict[str, Kept | str], bool]:
-    """Give the manifest of each model or why there is none, and if one is not that of the index."""
-    found: dict[str, Kept | str] = {}
+    """Return each model's manifest or why it is missing, and whether one differs from the index."""
+    results: dict[str, Kept | str] = {}
     missing = []
     known = noted_exceptions(client.settings)
     for model in catalogue.models:
         version = model.versions[-1]
-        kept = kept_version(client.settings, version, known)
-        if kept is not None:
-            found[model.id] = kept
+        cached = kept_version(client.settings, version, known)
+        if cached is not None:
+            results[model.id] = cached
         elif problem := known.get(version.sha256, {}).get("problem"):
-            found[model.id] = problem
+            results[model.id] = problem
         else:
             missing.append(model)
-    one = _One(client, listener)
-    found |= dict(_fetch_all(one, missing, listener))
-    return found, one.differing
+    fetch = _ManifestFetch(client, listener)
+    results |= dict(_fetch_all(fetch, missing, listener))
+    return results, fetch.differing
 
 
 def unsynced(settings: ZooSettings, catalogue: Catalogue) -> tuple[IndexEntry, ...]:
-    """Give the entries of a catalogue whose manifests are kept; fetches nothing."""
+    """Return the entries of a catalogue whose manifests are cached, without fetching anything."""
     known = noted_exceptions(settings)
     pairs = ((m, kept_version(settings, m.versions[-1], known)) for m in catalogue.models)
-    return tuple(_entry(model, kept) for model, kept in pairs if kept is not None)
+    return tuple(_entry(model, cached) for model, cached in pairs if cached is not None)
 
 
 def _fetch_all(
-    one: _One, missing: list[Listed], listener: Listener
+    fetch: _ManifestFetch, missing: list[Listed], listener: Listener
 ) -> Iterator[tuple[str, Kept | str]]:
     if not missing:
         return
-    if one.client.settings.offline:
+    if fetch.client.settings.offline:
         yield from ((model.id, "not in the cache, and BMZ_OFFLINE is set") for model in missing)
         return
     from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
     failed = 0
     with ThreadPoolExecutor(AT_ONCE, "manifest") as pool:
-        waiting: dict[Future[Kept | str], Listed] = {pool.submit(one, m): m for m in missing}
+        waiting: dict[Future[Kept | str], Listed] = {pool.submit(fetch, m): m for m in missing}
         try:
             for done, future in enumerate(as_completed(waiting), 1):
-                model, found = waiting[future], future.result()
-                failed += isinstance(found, str)
+                model, result = waiting[future], future.result()
+                failed += isinstance(result, str)
                 listener(Progress(MANIFESTS_STAGE, done, len(missing), model.id))
-                yield model.id, found
+                yield model.id, result
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -296,8 +296,8 @@ def _fetch_all(
         listener(Note(f"{failed} of {len(missing)} descriptions could not be fetched"))
 
 
-class _One:
-    """Fetch the manifest of one model; stops asking when the network seems to be away."""
+class _ManifestFetch:
+    """Fetches manifests, and stops when the network seems to be down."""
 
     def __init__(self, client: Client, listener: Listener) -> None:
         self.client = client
@@ -329,14 +329,14 @@ class _One:
             return why.message
 
 
-def _entry(model: Listed, found: Kept | str) -> IndexEntry:
+def _entry(model: Listed, result: Kept | str) -> IndexEntry:
     version = model.versions[-1]
-    if isinstance(found, str):
+    if isinstance(result, str):
         return IndexEntry(
-            model.id, version.label, version.sha256, version.created_at, (), None, found
+            model.id, version.label, version.sha256, version.created_at, (), None, result
         )
-    names = names_in(found.manifest.read_bytes())
+    names = names_in(result.manifest.read_bytes())
     aliases = tuple(name for name in names if name != model.id)
     return IndexEntry(
-        model.id, version.label, found.sha256, version.created_at, aliases, found.manifest
+        model.id, version.label, result.sha256, version.created_at, aliases, result.manifest
     )

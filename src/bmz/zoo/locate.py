@@ -57,12 +57,12 @@ from bmz.zoo.store import (
 
 
 def at_url(word: str, address: ManifestUrl, client: Client, listener: Listener) -> Package:
-    """Give the package of a manifest's URL: as it is now, or as kept when the net is away.
+    """Return the package of a manifest's URL: as it is now, or as cached without a network.
 
     Raises
     ------
     ModelNotFound, NotAPackage, Offline, Unreachable, Refused, CertificateRefused
-        It cannot be had.
+        It cannot be fetched.
     """
     return _fresh_or_kept(
         word,
@@ -73,12 +73,12 @@ def at_url(word: str, address: ManifestUrl, client: Client, listener: Listener) 
 
 
 def in_zip(word: str, address: ZipUrl, client: Client, listener: Listener) -> Package:
-    """Give the package of a zip's URL; once loaded it is kept until it is removed.
+    """Return the package of a zip's URL; once downloaded, it is cached until it is removed.
 
     Raises
     ------
     ModelNotFound, NotAPackage, ArchiveRefused, Offline, Unreachable, Refused
-        It cannot be had.
+        It cannot be fetched.
     """
     try:
         manifest = adopt_zip(client, address.url, address.id, listener)
@@ -92,21 +92,21 @@ def in_zip(word: str, address: ZipUrl, client: Client, listener: Listener) -> Pa
 def without_index(
     word: str, address: Alias, client: Client, listener: Listener, why: IndexUnavailable
 ) -> Package:
-    """Give the package of an alias while the index is away, from the files of the artifact.
+    """Return the package of an alias from the files of the artifact, while there is no index.
 
-    Its manifest is then verified by nobody but TLS; `listener` is told.
+    Only TLS then verifies its manifest; `listener` is notified.
 
     Raises
     ------
     ModelNotFound, NotAPackage, Offline, Unreachable, Refused, CertificateRefused
-        It cannot be had.
+        It cannot be fetched.
     """
     urls = artifact_manifests(f"{ARTIFACTS}/{address.alias}", address.version)
 
     def fresh() -> Package:
-        found = fetch_first(client, urls, address.alias, address.version)
-        listener(Note(f"asked for the files of {address.alias} themselves, since {why.message}"))
-        return found
+        package = fetch_first(client, urls, address.alias, address.version)
+        listener(Note(f"fetched {address.alias} from its own address, since {why.message}"))
+        return package
 
     return _fresh_or_kept(word, fresh, lambda: _kept_under(address, client.settings), listener)
 
@@ -114,7 +114,7 @@ def without_index(
 def _fresh_or_kept(
     word: str,
     fresh: Callable[[], Package],
-    kept: Callable[[], Package | None],
+    cached: Callable[[], Package | None],
     listener: Listener,
 ) -> Package:
     try:
@@ -122,9 +122,9 @@ def _fresh_or_kept(
     except Refused as why:
         raise _nothing_there(word, why) from why
     except (Offline, Unreachable) as why:
-        package = kept()
+        package = cached()
         if package is not None:
-            listener(Note(f"using the description of {word} that is kept: {why.message}"))
+            listener(Note(f"using the cached description of {word}: {why.message}"))
             return package
         if isinstance(why, Offline):
             raise Offline(f"the description of '{word}'", word) from why
@@ -132,7 +132,7 @@ def _fresh_or_kept(
 
 
 def _nothing_there(word: str, why: Refused) -> ModelNotFound | Refused:
-    # 500: what the service says to a version that it does not have
+    # 500: the answer of the service for a version that it does not have
     if why.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.INTERNAL_SERVER_ERROR}:
         return ModelNotFound(word, why.message, hint=why.hint)
     return why
@@ -147,7 +147,7 @@ def _kept_at(address: ManifestUrl, settings: ZooSettings) -> Package | None:
 
 
 def _kept_under(address: Alias, settings: ZooSettings) -> Package | None:
-    found = [
+    candidates = [
         ((bool(origin.vouched), origin.fetched_at), folder.name, origin)
         for cache in (settings.cache, *settings.layers)
         for folder in packages_in(cache)
@@ -155,7 +155,7 @@ def _kept_under(address: Alias, settings: ZooSettings) -> Package | None:
         and origin.id == address.alias
         and address.version in {"", origin.version}
     ]
-    for _, sha256, origin in sorted(found, key=lambda one: one[0], reverse=True):
+    for _, sha256, origin in sorted(candidates, key=lambda candidate: candidate[0], reverse=True):
         manifest = kept_manifest(settings, sha256)
         if manifest is not None:
             remote = Remote(origin.url, origin.version, is_zip=origin.is_zip)
@@ -164,14 +164,14 @@ def _kept_under(address: Alias, settings: ZooSettings) -> Package | None:
 
 
 def by_alias(word: str, address: Alias, client: Client, listener: Listener) -> Package:
-    """Give the package of an alias; only the index and that one manifest are fetched.
+    """Return the package of an alias; only the index and this one manifest are fetched.
 
     Raises
     ------
     DescriptionDiffers
         The description is not the one that the index lists.
     ModelNotFound, ModelAmbiguous
-        The hint names the nearest three aliases, or the versions there are.
+        The hint names the three most similar aliases, or the existing versions.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
         See ``bmz.zoo.locate``.
     """
@@ -189,12 +189,12 @@ def by_alias(word: str, address: Alias, client: Client, listener: Listener) -> P
 
 
 def by_doi(word: str, address: Doi, client: Client, listener: Listener) -> Package:
-    """Give the package of a DOI; every manifest is looked into, since the index has no DOIs.
+    """Return the package of a DOI; all manifests are searched, since the index has no DOIs.
 
     Raises
     ------
     ModelNotFound, ModelAmbiguous, IndexUnavailable
-        No model has it, several have, or there is no index.
+        No model or several models have it, or there is no index.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
         See ``bmz.zoo.locate``.
     """
@@ -205,38 +205,38 @@ def by_doi(word: str, address: Doi, client: Client, listener: Listener) -> Packa
         known = sync(client, listener).entries
         model = _by_other_name(word, address.doi, catalogue, known)
     if model is None:
-        hint = "bmz search lists the models there are; not all of them have a DOI"
+        hint = "bmz search lists all models; not all of them have a DOI"
         raise ModelNotFound(word, "no description in the zoo has this DOI", hint=hint)
     return _package(model, model.versions[-1], client, listener)
 
 
 def path_hint(word: str) -> str:
-    """Say how to write `word` when it is meant as a path; empty when nothing lies there."""
+    """Return how to write `word` if it is meant as a path; empty if there is no such file."""
     path = Path(word)
     try:
         kind = "folder" if path.is_dir() else "file" if path.exists() else ""
     except OSError:
-        return ""  # too long for a path, or in a folder that is not for us
+        return ""  # too long for a path, or in a folder without access
     return f"for the {kind} here, write ./{word}" if kind else ""
 
 
 def _package(model: Listed, version: Version, client: Client, listener: Listener) -> Package:
-    kept = kept_version(client.settings, version, noted_exceptions(client.settings))
-    if kept is None:
+    cached = kept_version(client.settings, version, noted_exceptions(client.settings))
+    if cached is None:
         try:
-            version, kept = _fetched(model, version, client, listener)
+            version, cached = _fetched(model, version, client, listener)
         except Offline as why:
             raise Offline(f"the description of '{model.id}'", model.id) from why
-    elif kept.sha256 == version.sha256:
+    elif cached.sha256 == version.sha256:
         origin = Origin(model.id, version.label, version.source, vouched=BY_INDEX)
-        renew_origin(kept.manifest.parent, origin)
-    return Package(model.id, kept.manifest, Remote(version.source, version.label, version.sha256))
+        renew_origin(cached.manifest.parent, origin)
+    return Package(model.id, cached.manifest, Remote(version.source, version.label, version.sha256))
 
 
 def _fetched(
     model: Listed, version: Version, client: Client, listener: Listener
 ) -> tuple[Version, Kept]:
-    """Fetch a description; where it is not the one of our index, a newer index may list it."""
+    """Fetch a description; if it is not in the cached index, a newer index may list it."""
     try:
         return version, fetch_version(client, model, version, listener)
     except DescriptionDiffers:
@@ -244,8 +244,8 @@ def _fetched(
         same = [v for v in (newer.versions if newer else ()) if v.label == version.label]
         if not same or same[0].sha256 == version.sha256:
             raise
-        kept = kept_version(client.settings, same[0], noted_exceptions(client.settings))
-        return same[0], kept or fetch_version(client, model, same[0], listener)
+        cached = kept_version(client.settings, same[0], noted_exceptions(client.settings))
+        return same[0], cached or fetch_version(client, model, same[0], listener)
 
 
 def _version(word: str, address: Alias, model: Listed) -> Version:
@@ -254,39 +254,39 @@ def _version(word: str, address: Alias, model: Listed) -> Version:
     for version in model.versions:
         if version.label == address.version:
             return version
-    there = ", ".join(f"{model.id}/{version.label}" for version in model.versions)
-    raise ModelNotFound(word, "the zoo has no such version", hint=f"there is: {there}")
+    versions = ", ".join(f"{model.id}/{version.label}" for version in model.versions)
+    raise ModelNotFound(word, "the zoo has no such version", hint=f"available: {versions}")
 
 
 def _named(word: str, name: str, catalogue: Catalogue, client: Client) -> Listed | None:
-    """Give the model with this alias, else the one whose kept manifest has this name."""
-    found = catalogue.find(name)
-    if found is not None:
-        return found
+    """Return the model with this alias, else the one whose cached manifest has this name."""
+    model = catalogue.find(name)
+    if model is not None:
+        return model
     return _by_other_name(word, name, catalogue, unsynced(client.settings, catalogue))
 
 
 def _by_other_name(
     word: str, name: str, catalogue: Catalogue, entries: tuple[IndexEntry, ...]
 ) -> Listed | None:
-    found = tuple(entry.id for entry in entries if name in entry.aliases)
-    if len(found) > 1:
-        raise ModelAmbiguous(word, found)
-    return catalogue.find(found[0]) if found else None
+    aliases = tuple(entry.id for entry in entries if name in entry.aliases)
+    if len(aliases) > 1:
+        raise ModelAmbiguous(word, aliases)
+    return catalogue.find(aliases[0]) if aliases else None
 
 
 def _unknown(word: str, alias: str, catalogue: Catalogue) -> ModelNotFound:
     known = [model.id for model in catalogue.models]
     near = difflib.get_close_matches(alias, known, n=3, cutoff=0.0)
     hint = f"the nearest names are {', '.join(near)}" if near else "the index is empty"
-    return ModelNotFound(word, "the zoo has none of this name", hint=hint)
+    return ModelNotFound(word, "the zoo has no model with this name", hint=hint)
 
 
 __all__ = ["STARTER", "Package", "Remote", "locate", "starter_folder", "starter_names"]
 
 
 def starter_folder() -> Path:
-    """Give the folder of the models that come with bmz."""
+    """Return the folder of the models that come with bmz."""
     return Path(__file__).parents[1] / "starter"
 
 
@@ -298,27 +298,27 @@ def starter_names() -> tuple[str, ...]:
 def locate(
     word: str, settings: ZooSettings | None = None, *, listener: Listener = nobody
 ) -> Package:
-    """Find the package that `word` names; of one on the net, fetch only the manifest.
+    """Find the package that `word` names; of a package on the web, fetch only the manifest.
 
     A model of the zoo is looked up in the index, and its manifest verified against the
-    sha256 there. When the index cannot be had, the files of the model itself are asked for,
-    and `listener` is told. A zip on the net is loaded whole, and only once.
+    sha256 there. If the index is not available, the files of the model itself are
+    requested, and `listener` is notified. A zip on the web is downloaded whole, and only once.
 
     Parameters
     ----------
     word : ``starter/NAME``; an alias, ``alias/version`` or ``bioimage-io/alias``; a DOI; the
         URL of a manifest, a zip or a page of bioimage.io; ``huggingface/ORG/NAME``; the path
         of a folder, zip or manifest (a folder here is written ``./name``)
-    settings : from the environment when None
+    settings : None takes them from the environment
 
     Raises
     ------
     ModelNotFound, ModelAmbiguous, NotAPackage, ArchiveRefused
-        There is nothing, more than one, no package, or an unsafe one.
+        There is no model, more than one, no package, or an unsafe one.
     IndexUnavailable, Offline, Unreachable, Refused, CertificateRefused
-        It cannot be had.
+        It cannot be fetched.
     CacheFull, CacheUnwritable
-        It cannot be kept.
+        It cannot be cached.
     """
     chosen = settings or settings_from_environment()
     address = read_address(word)
@@ -352,16 +352,16 @@ def _starter(word: str, address: Starter) -> Package:
     manifest = starter_folder() / address.name / "bioimageio.yaml"
     if address.name not in starter_names():
         known = ", ".join(STARTER + name for name in starter_names())
-        raise ModelNotFound(word, "it does not come with bmz", hint=f"there is: {known}")
+        raise ModelNotFound(word, "it does not come with bmz", hint=f"available: {known}")
     return Package(word, manifest)
 
 
 def _on_disk(word: str, path: Path, settings: ZooSettings) -> Package:
-    hint = "look at the path again"
+    hint = "check the path"
     try:
         is_there = path.exists()
     except OSError as why:
-        raise ModelNotFound(word, f"cannot look there: {why.strerror}", hint=hint) from why
+        raise ModelNotFound(word, f"the path cannot be read: {why.strerror}", hint=hint) from why
     if not is_there:
         raise ModelNotFound(word, "there is no such file or folder", hint=hint)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""A package: a folder with a manifest, and the stand-in of one that is not fetched."""
+"""A package: a folder with a manifest, and checks for files that stand in for the real ones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Remote:
     Parameters
     ----------
     url : of the manifest, or of a zip with the whole package
-    version : of the zoo, such as ``v0``; empty when none was named
-    index_sha256 : of the manifest, as the index states it; None when no index was asked
-    is_zip : `url` is a zip
+    version : version in the zoo, such as ``v0``; empty if none was named
+    index_sha256 : sha256 of the manifest in the index; None if no index was used
+    is_zip : whether `url` is a zip
     """
 
     url: str
@@ -31,17 +31,17 @@ class Remote:
     is_zip: bool = False
 
     def file_url(self, name: str) -> str:
-        """Give the address of a file beside the manifest."""
+        """Return the address of a file beside the manifest."""
         parts = urlsplit(self.url)
         beside = urljoin(urlunsplit(parts._replace(query="", fragment="")), quote(name))
         return silent(urlunsplit(urlsplit(beside)._replace(query=parts.query)))
 
     def listing_url(self, folder: str = "") -> str | None:
-        """Give the address that lists the files of `folder`; None when it is no service."""
-        found = _SERVICE.match(urlsplit(self.url).path)
-        if found is None or self.is_zip:
+        """Return the address that lists the files of `folder`; None if it is no service."""
+        match = _SERVICE.match(urlsplit(self.url).path)
+        if match is None or self.is_zip:
             return None
-        path = f"{found['base']}/files/" + (f"{quote(folder)}/" if folder else "")
+        path = f"{match['base']}/files/" + (f"{quote(folder)}/" if folder else "")
         return silent(urlunsplit(urlsplit(self.url)._replace(path=path)))
 
 
@@ -51,9 +51,9 @@ class Package:
 
     Parameters
     ----------
-    id : the name by which it was asked for, in short
+    id : short form of the name by which it was requested
     manifest : path of its manifest; the files lie beside it once they are fetched
-    remote : where they are fetched from; None for a package that is only here
+    remote : where they are fetched from; None for a package that is only on this computer
     """
 
     id: str
@@ -62,7 +62,7 @@ class Package:
 
 
 def silent(url: str) -> str:
-    """Ask the service not to count this download as one of its users."""
+    """Change an address so that the service does not count the download as one by a user."""
     parts = urlsplit(url)
     if _SERVICE.match(parts.path) is None or parts.scheme == "file":
         return url
@@ -74,10 +74,10 @@ _BINARY = frozenset(
     {".npy", ".npz", ".onnx", ".pt", ".pth", ".h5", ".hdf5", ".keras", ".zip", ".tif", ".tiff",
      ".png", ".jpg", ".jpeg"}
 )  # fmt: skip
-"""Endings of files that never begin as a text does."""
+"""Suffixes of files that never begin like a text."""
 
 _PAGES = frozenset({".html", ".htm", ".xml", ".svg", ".md"})
-"""Endings of files that may begin as a web page does."""
+"""Suffixes of files that may begin like a web page."""
 
 _PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
@@ -86,12 +86,12 @@ _ITEM = re.compile(r"[<>|=][biufc](\d{1,2})")
 
 
 def stand_in(path: Path, name: str) -> str:
-    """Say what lies in the place of a file; empty where it may be the file itself.
+    """Return what is in the place of a file; empty if it may be the file itself.
 
     Parameters
     ----------
-    path : where it lies
-    name : what it should be, by its ending
+    path : path of the file
+    name : its name in the package, whose suffix states its format
 
     Raises
     ------
@@ -108,14 +108,14 @@ def stand_in(path: Path, name: str) -> str:
     if suffix in _BINARY and head.lstrip()[:1] in {b"{", b"[", b"<"}:
         return "a text came in its place"
     if suffix == ".npy" and head.startswith(_NPY):
-        wanted, found = _npy_size(head), path.stat().st_size
-        if wanted is not None and found < wanted:
-            return f"it is cut off: {found} of {wanted} bytes are there"
+        expected, actual = _npy_size(head), path.stat().st_size
+        if expected is not None and actual < expected:
+            return f"it is cut off: {actual} of {expected} bytes are there"
     return ""
 
 
 def _npy_size(head: bytes) -> int | None:
-    """Read off its head how large an array file is; None where the head does not say it.
+    """Return the size of an array file according to its header; None if the header is unclear.
 
     Source: ``numpy.lib.format``: magic, version, length of the header, a Python literal.
     """
@@ -123,8 +123,8 @@ def _npy_size(head: bytes) -> int | None:
     start = 12 if long else 10
     try:
         (length,) = struct.unpack_from("<I" if long else "<H", head, 8)
-        said = ast.literal_eval(head[start : start + length].decode("latin-1"))
-        item = _ITEM.fullmatch(said["descr"])
-        return None if item is None else start + length + int(item[1]) * prod(said["shape"])
+        header = ast.literal_eval(head[start : start + length].decode("latin-1"))
+        item = _ITEM.fullmatch(header["descr"])
+        return None if item is None else start + length + int(item[1]) * prod(header["shape"])
     except (ValueError, SyntaxError, KeyError, TypeError, struct.error, RecursionError):
         return None

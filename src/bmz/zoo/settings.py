@@ -1,4 +1,4 @@
-"""Where the zoo is asked, and where its models are kept."""
+"""Settings: where models come from, and where they are cached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INDEX = "https://bioimage-io.github.io/collection/index.json"
 """The static index: identity, versions and sha256 of every manifest."""
 
 ARTIFACTS = "https://hypha.aicell.io/bioimage-io/artifacts"
-"""The artifacts of the collection; the files of a model are below ``<alias>/files/``."""
+"""The artifacts of the collection; the files of a model lie below ``<alias>/files/``."""
 
 HUGGING_FACE = "https://huggingface.co"
 """Repositories that hold a package in their folder ``package``."""
@@ -24,25 +24,25 @@ HUGGING_FACE = "https://huggingface.co"
 ANSWER_VARIABLE, DOWNLOAD_VARIABLE = "BMZ_ANSWER_SECONDS", "BMZ_DOWNLOAD_SECONDS"
 
 ANSWER_S = 300.0
-"""For a list or a description: at most some 100 kB."""
+"""Limit for a list or a description, which have at most some 100 kB."""
 
 DOWNLOAD_S = 86_400.0
-"""For a file: weights may have some GB."""
+"""Limit for a file; weights may have some GB."""
 
 
 @dataclass(frozen=True)
 class ZooSettings:
-    """What decides where a model comes from and where it is kept.
+    """Where a model comes from, and where it is cached.
 
     Parameters
     ----------
-    cache : our own folder, written to
-    layers : more cache folders, only read, asked in order
+    cache : the cache folder of the user
+    layers : further cache folders, which are only read, in order
     index_url : http(s) or file
-    offline : open no socket
+    offline : whether the network may not be used
     mirrors : pairs of prefixes; a URL that starts with the first goes to the second
-    allow_changed : take the description of a model though the index lists another sha256
-    answer_s : seconds that a list or a description may take, all tries together
+    allow_changed : accept the description of a model although the index lists another sha256
+    answer_s : seconds that a list or a description may take, including all attempts
     download_s : the same for a file
     """
 
@@ -56,9 +56,9 @@ class ZooSettings:
     download_s: float = DOWNLOAD_S
 
     def mirrored(self, url: str) -> str:
-        """Give the URL that is asked in place of `url`; the longest prefix decides.
+        """Return the URL that is used instead of `url`; the longest prefix decides.
 
-        A prefix ends at a border of the URL, so that ``https://a.org`` is none of
+        A prefix ends between parts of the URL, so that ``https://a.org`` is no prefix of
         ``https://a.org.example``.
         """
         fitting = [pair for pair in self.mirrors if _starts(url, pair[0])]
@@ -76,7 +76,7 @@ def _starts(url: str, start: str) -> bool:
 def settings_from_environment(environment: Mapping[str, str] | None = None) -> ZooSettings:
     """Read ``BMZ_CACHE_DIR``, ``_CACHE_PATH``, ``_INDEX_URL``, ``_OFFLINE``, ``_MIRROR``.
 
-    And the limits ``BMZ_ANSWER_SECONDS`` and ``BMZ_DOWNLOAD_SECONDS``.
+    It also reads the limits ``BMZ_ANSWER_SECONDS`` and ``BMZ_DOWNLOAD_SECONDS``.
 
     Raises
     ------

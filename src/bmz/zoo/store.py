@@ -1,4 +1,4 @@
-"""The cache on the disk: files by their sha256, and stamps that spare hashing them anew."""
+"""The cache on disk: files by their sha256, and stamps so that they need not be hashed again."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from bmz.zoo.errors import CacheFull, CacheUnwritable, FileLeavesPackage, NotCac
 from bmz.zoo.settings import ZooSettings
 
 NOTES = ".bmz"
-"""Folder of our own notes in a package."""
+"""Folder of the notes of bmz in a package."""
 
 SETTLED_S = 2.0
-"""A file that changed this shortly before it was hashed may change again within one tick
-of the clock of its file system (2 s on FAT), so its stamp is not trusted."""
+"""A file that changed this recently before it was hashed may change again within one tick of the
+clock of its file system (2 s on FAT), so its stamp is not trusted."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Stamp:
 
     Parameters
     ----------
-    sha256 : of the file then
-    first : sha256 seen first, which a file without a stated one must keep
-    size, mtime_ns, ctime_ns : as the file system said just before
-    checked_ns : when, in ns since 1970
-    allowed : it was taken although it is not the file described
+    sha256 : sha256 of the file at that time
+    first : the first sha256, which a file without a stated one must keep
+    size, mtime_ns, ctime_ns : as the file system reported them just before
+    checked_ns : time of hashing, ns since 1970
+    allowed : whether it was accepted although it is not the file described
     """
 
     name: str
@@ -51,7 +51,7 @@ class Stamp:
     allowed: bool = False
 
     def is_of(self, path: Path) -> bool:
-        """Say whether `path` is surely as it was, without reading it."""
+        """Tell whether `path` is certainly unchanged, without reading it."""
         size, mtime_ns, ctime_ns = _look(path)
         same = (size, mtime_ns, ctime_ns) == (self.size, self.mtime_ns, self.ctime_ns)
         return same and max(mtime_ns, ctime_ns) < self.checked_ns - int(SETTLED_S * 1e9)
@@ -59,9 +59,9 @@ class Stamp:
 
 def _look(path: Path) -> tuple[int, int, int]:
     # the time of the last change of the inode cannot be set back by a program; on Windows
-    # st_ctime is the time of creation, so there size and time of modification alone tell
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    # st_ctime is the time of creation, so only size and time of modification count there
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def sha256_of(path: Path) -> str:
@@ -71,23 +71,25 @@ def sha256_of(path: Path) -> str:
 
 
 def read_stamp(folder: Path, name: str) -> Stamp | None:
-    """Give the stamp of file `name` of the package in `folder`; None when there is none."""
-    return read_note(_place(folder, name), Stamp)  # none after a crash: hash again
+    """Return the stamp of file `name` of the package in `folder`; None if there is none."""
+    return read_note(
+        _place(folder, name), Stamp
+    )  # None after a crash, so that the file is hashed again
 
 
 def hash_and_stamp(folder: Path, name: str) -> Stamp:
-    """Hash a file of a package, and note it where the cache can be written to."""
+    """Hash a file of a package, and store its stamp if the cache is writable."""
     before = read_stamp(folder, name)
     look, now = _look(folder / name), time.time_ns()
-    found = sha256_of(folder / name)
-    allowed = before is not None and before.allowed and before.sha256 == found
-    stamp = Stamp(name, found, before.first if before else found, *look, now, allowed)
+    sha256 = sha256_of(folder / name)
+    allowed = before is not None and before.allowed and before.sha256 == sha256
+    stamp = Stamp(name, sha256, before.first if before else sha256, *look, now, allowed)
     write_stamp(folder, stamp)
     return stamp
 
 
 def stamp_as(folder: Path, name: str, sha256: str, *, allowed: bool = False) -> Stamp:
-    """Note a file whose sha256 is known, since it has just been verified."""
+    """Store the stamp of a file whose sha256 has just been verified."""
     before = read_stamp(folder, name)
     first = before.first if before else sha256
     stamp = Stamp(name, sha256, first, *_look(folder / name), time.time_ns(), allowed)
@@ -96,7 +98,7 @@ def stamp_as(folder: Path, name: str, sha256: str, *, allowed: bool = False) -> 
 
 
 def write_stamp(folder: Path, stamp: Stamp) -> None:
-    """Note a stamp; a cache that cannot be written to is hashed each time instead."""
+    """Store a stamp; in a read-only cache, files are hashed each time instead."""
     keep_text(_place(folder, stamp.name), json.dumps(asdict(stamp)))
 
 
@@ -106,13 +108,13 @@ def distrust(folder: Path, stamp: Stamp) -> None:
 
 
 def forget(folder: Path, stamp: Stamp) -> None:
-    """Take a stamp away, since its file was never the one wanted."""
+    """Remove a stamp, since its file was never the right one."""
     with suppress(OSError):
         _place(folder, stamp.name).unlink(missing_ok=True)
 
 
 def stamp_of(folder: Path, name: str) -> Stamp | None:
-    """Give the stamp of a file as it is now, hashing it only if need be; None if not there."""
+    """Return the stamp of a file as it is now, hashed only if necessary; None without a file."""
     if not (folder / name).is_file():
         return None
     stamp = read_stamp(folder, name)
@@ -130,7 +132,7 @@ MANIFESTS = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
 """Names of a manifest, the newest first."""
 
 BY_INDEX, BY_USER = "index", "user"
-"""The index listed its sha256 when it was fetched; the user took it although it did not."""
+"""The index listed its sha256 when it was fetched; the user accepted it although it did not."""
 
 ORIGIN = "origin.json"
 """Name of the note on where a package came from."""
@@ -147,9 +149,9 @@ class Origin:
     Parameters
     ----------
     id, version : as in ``Package`` and ``Remote``
-    url : of the manifest or zip
+    url : address of the manifest or zip
     fetched_at : seconds since 1970
-    vouched : who says that the manifest is the one wanted: `BY_INDEX`, `BY_USER`, or nobody
+    vouched : who confirmed the manifest: `BY_INDEX`, `BY_USER`, or empty for nobody
     """
 
     id: str
@@ -162,12 +164,12 @@ class Origin:
 
 @contextmanager
 def keeping(settings: ZooSettings) -> Iterator[None]:
-    """Say of a failure to write what it means for the cache.
+    """Turn a failure to write into an error about the cache.
 
     Raises
     ------
     CacheFull, CacheUnwritable
-        In place of any ``OSError``.
+        Instead of any ``OSError``.
     """
     try:
         yield
@@ -182,14 +184,14 @@ def keeping(settings: ZooSettings) -> Iterator[None]:
 @contextmanager
 def alone(lock: Path, listener: Listener, what: str) -> Iterator[None]:
     """Hold a lock that no other process of this cache holds at the same time."""
-    from filelock import FileLock, Timeout  # here: what is cached needs no lock
+    from filelock import FileLock, Timeout  # imported here, since what is cached needs no lock
 
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
     except Timeout:
-        listener(Note(f"another process is loading {what}; waiting for it"))
+        listener(Note(f"another process is downloading {what}; waiting for it"))
         held.acquire()
     try:
         yield
@@ -198,22 +200,22 @@ def alone(lock: Path, listener: Listener, what: str) -> Iterator[None]:
 
 
 def folder_of(cache: Path, sha256: str) -> Path:
-    """Give the folder of the package whose manifest has this sha256."""
+    """Return the folder of the package whose manifest has this sha256."""
     return cache / "packages" / sha256
 
 
 def key_of(text: str) -> str:
-    """Give a file name for any text."""
+    """Return a file name for any text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def inside(model: str, name: str) -> PurePosixPath:
-    """Give the path of a file within its package.
+    """Return the path of a file within its package.
 
     Raises
     ------
     FileLeavesPackage
-        It is absolute, has ``..``, or lies among our own notes.
+        It is absolute, has ``..``, or lies among the notes of bmz.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     parts = path.parts
@@ -223,7 +225,7 @@ def inside(model: str, name: str) -> PurePosixPath:
 
 
 def manifest_in(folder: Path, sha256: str) -> Path | None:
-    """Give the manifest of a package folder; None when it is not there or damaged."""
+    """Return the manifest of a package folder; None if it is absent or damaged."""
     for name in MANIFESTS:
         with suppress(OSError):
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256:
@@ -232,12 +234,12 @@ def manifest_in(folder: Path, sha256: str) -> Path | None:
 
 
 def kept_manifest(settings: ZooSettings, sha256: str) -> Path | None:
-    """Give a manifest of our own cache, taken over from a layer if need be; None: nowhere.
+    """Return a cached manifest, copied from a layer if necessary; None if there is none.
 
     Raises
     ------
     CacheFull, CacheUnwritable
-        A layer has it, but our own cache cannot take it.
+        A layer has it, but it cannot be copied into the user's cache.
     """
     if SHA256.fullmatch(sha256) is None:
         return None
@@ -245,20 +247,20 @@ def kept_manifest(settings: ZooSettings, sha256: str) -> Path | None:
     if own is not None:
         return own
     for layer in settings.layers:
-        found = manifest_in(folder_of(layer, sha256), sha256)
-        if found is not None:
-            origin = read_origin(found.parent) or Origin(sha256[:12], "", "")
-            return keep_manifest(settings, found.read_bytes(), found.name, origin)
+        manifest = manifest_in(folder_of(layer, sha256), sha256)
+        if manifest is not None:
+            origin = read_origin(manifest.parent) or Origin(sha256[:12], "", "")
+            return keep_manifest(settings, manifest.read_bytes(), manifest.name, origin)
     return None
 
 
 def keep_manifest(settings: ZooSettings, raw: bytes, name: str, origin: Origin) -> Path:
-    """Write a manifest into its package folder; give its path.
+    """Write a manifest into its package folder, and return its path.
 
     Raises
     ------
     CacheFull, CacheUnwritable
-        It cannot be kept.
+        It cannot be cached.
     """
     folder = folder_of(settings.cache, hashlib.sha256(raw).hexdigest())
     with keeping(settings):
@@ -277,9 +279,9 @@ def note_origin(folder: Path, origin: Origin) -> None:
 
 
 def renew_origin(folder: Path, origin: Origin) -> None:
-    """Note again where a package came from where that note is gone or damaged.
+    """Note again where a package came from if that note is absent or damaged.
 
-    A folder that cannot be written to is left as it is.
+    A read-only folder is not changed.
     """
     if read_origin(folder) is None:
         with suppress(OSError):
@@ -287,17 +289,17 @@ def renew_origin(folder: Path, origin: Origin) -> None:
 
 
 def read_origin(folder: Path) -> Origin | None:
-    """Give where a package came from; None when nobody noted it, or the note is damaged."""
+    """Return where a package came from; None if there is no note, or it is damaged."""
     return read_note(folder / NOTES / ORIGIN, Origin)
 
 
 def origin_damaged(folder: Path) -> bool:
-    """Say whether there is a note on where a package came from that cannot be read."""
+    """Tell whether the note on where a package came from exists but cannot be read."""
     return (folder / NOTES / ORIGIN).exists() and read_origin(folder) is None
 
 
 def note_address(settings: ZooSettings, url: str, sha256: str) -> None:
-    """Note which manifest lay at an address without a stated sha256."""
+    """Note which manifest an address without a stated sha256 gave."""
     place = settings.cache / "addresses" / f"{key_of(url)}.json"
     with keeping(settings):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -306,7 +308,7 @@ def note_address(settings: ZooSettings, url: str, sha256: str) -> None:
 
 
 def noted_address(settings: ZooSettings, url: str) -> str | None:
-    """Give the sha256 of the manifest that lay at an address when it was last asked."""
+    """Return the sha256 of the manifest that an address gave at the last request."""
     for cache in (settings.cache, *settings.layers):
         place = cache / "addresses" / f"{key_of(url)}.json"
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -319,20 +321,20 @@ def packages_in(cache: Path) -> tuple[Path, ...]:
     folder = cache / "packages"
     if not folder.is_dir():
         return ()
-    found = (path for path in folder.iterdir() if SHA256.fullmatch(path.name))
-    return tuple(sorted(path for path in found if path.is_dir()))
+    folders = (path for path in folder.iterdir() if SHA256.fullmatch(path.name))
+    return tuple(sorted(path for path in folders if path.is_dir()))
 
 
 def files_in(folder: Path) -> tuple[str, ...]:
-    """List the files of a package, without our notes and what a crash left, with ``/``."""
+    """List the files of a package with ``/``, without notes of bmz and remains of a crash."""
     whole = (path for path in folder.rglob("*") if not path.name.startswith(".writing-"))
-    found = (path for path in whole if path.is_file())
-    names = (path.relative_to(folder) for path in found)
+    files = (path for path in whole if path.is_file())
+    names = (path.relative_to(folder) for path in files)
     return tuple(sorted(name.as_posix() for name in names if name.parts[0] != NOTES))
 
 
 _LEAST_LETTERS = 12
-"""Of a sha256, so that it cannot be mistaken for a name."""
+"""Fewest letters of a sha256, so that it cannot be mistaken for a name."""
 
 
 @dataclass(frozen=True)
@@ -342,13 +344,13 @@ class CachedPackage:
     Parameters
     ----------
     id : the name by which it was fetched
-    version : of the zoo; empty when none is known
-    sha256 : of its manifest
-    folder : where it lies
-    files : how many there are besides the manifest
-    bytes : of all
-    read_only : it lies in a layer of ``BMZ_CACHE_PATH``
-    note_damaged : the note on where it came from cannot be read
+    version : version in the zoo; empty if it is not known
+    sha256 : sha256 of its manifest
+    folder : its folder
+    files : number of files besides the manifest
+    bytes : size of all files
+    read_only : whether it lies in a layer of ``BMZ_CACHE_PATH``
+    note_damaged : whether the note on where it came from cannot be read
     """
 
     id: str
@@ -362,13 +364,13 @@ class CachedPackage:
 
 
 def list_cached(settings: ZooSettings, *, manifests: bool = False) -> tuple[CachedPackage, ...]:
-    """List packages by name; those with nothing but a manifest only when `manifests`."""
-    found = [_describe(folder, read_only=False) for folder in packages_in(settings.cache)]
-    own = {package.sha256 for package in found}
+    """List packages by name; those with only a manifest are listed if `manifests`."""
+    packages = [_describe(folder, read_only=False) for folder in packages_in(settings.cache)]
+    own = {package.sha256 for package in packages}
     for layer in settings.layers:
         folders = (folder for folder in packages_in(layer) if folder.name not in own)
-        found += [_describe(folder, read_only=True) for folder in folders]
-    shown = (package for package in found if manifests or package.files)
+        packages += [_describe(folder, read_only=True) for folder in folders]
+    shown = (package for package in packages if manifests or package.files)
     return tuple(sorted(shown, key=lambda package: (package.id, package.sha256)))
 
 
@@ -384,19 +386,19 @@ def _describe(folder: Path, *, read_only: bool) -> CachedPackage:
 
 
 def choose(settings: ZooSettings, words: Sequence[str]) -> tuple[CachedPackage, ...]:
-    """Give the packages of our own cache that `words` name; all when there are none.
+    """Return the packages of the user's cache that `words` name; all if there are none.
 
     Raises
     ------
     NotCached
-        One of them is not there.
+        One of them is not cached.
     """
-    own = [one for one in list_cached(settings, manifests=True) if not one.read_only]
+    own = [package for package in list_cached(settings, manifests=True) if not package.read_only]
     if not words:
         return tuple(own)
     chosen: dict[str, CachedPackage] = {}
     for word in words:
-        named = {one.sha256: one for one in own if _names(word, one)}
+        named = {package.sha256: package for package in own if _names(word, package)}
         if not named:
             raise NotCached(word)
         chosen |= named

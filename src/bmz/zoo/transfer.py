@@ -1,4 +1,4 @@
-"""Bring one file here: pooch verifies and moves it, our downloader resumes after a break."""
+"""Download one file: pooch verifies and moves it, the downloader here resumes after a break."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BYTES = "bytes"
 """Stage of the progress of one file."""
 
 _TELL_EVERY = 2**20
-"""Bytes between two words to the listener."""
+"""Bytes between two messages to the listener."""
 
 _ENOUGH_PROGRESS = 1024
-"""Bytes that a try must bring so that it does not count as a failure."""
+"""Bytes that an attempt must receive so that it does not count as a failure."""
 
 _MOST_STARTS = 10
-"""How often a file may begin anew: it changes while it is fetched, or ranges do not hold."""
+"""How often a download may start again, since the file changes or ranges do not work."""
 
 _NUMBER = r"[0-9]{1,18}"
 _LENGTH = re.compile(_NUMBER)
@@ -35,13 +35,13 @@ _RANGE = re.compile(rf"bytes (?:(?P<first>{_NUMBER})-{_NUMBER}|\*)/(?P<total>{_N
 
 @dataclass(frozen=True)
 class Parcel:
-    """A file to be brought.
+    """A file to be downloaded.
 
     Parameters
     ----------
-    url : before the mirrors
-    folder : for this file alone, on the disk where it will lie; its lock is held
-    what : for the listener
+    url : address before it is rewritten by mirrors
+    folder : folder for this file only, on its final disk; its lock must be held
+    what : name of the file for the listener
     """
 
     url: str
@@ -51,12 +51,12 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Arrival:
-    """What came.
+    """The result of a download.
 
     Parameters
     ----------
-    path : of the whole file; None when it is not the one wanted
-    sha256 : of what came
+    path : path of the complete file; None if it is not the expected one
+    sha256 : sha256 of what arrived
     """
 
     path: Path | None
@@ -64,18 +64,18 @@ class Arrival:
 
 
 def bring(client: Client, parcel: Parcel, sha256: str | None, listener: Listener) -> Arrival:
-    """Download a file whole, resuming what an earlier try left, and verify it.
+    """Download a file, resuming an earlier attempt, and verify it.
 
     Parameters
     ----------
-    sha256 : wanted; None when nobody states it
+    sha256 : the expected one; None if nobody states it
 
     Raises
     ------
     Offline, Unreachable, Refused, CertificateRefused
-        It cannot be had; what has come so far is kept for the next time.
+        It cannot be downloaded; what has arrived so far is kept for the next attempt.
     OSError
-        It cannot be kept.
+        It cannot be stored.
     """
     import pooch
 
@@ -90,7 +90,7 @@ def bring(client: Client, parcel: Parcel, sha256: str | None, listener: Listener
             path=parcel.folder,
             downloader=download,
         )
-    except ValueError:  # pooch found another hash, and has thrown the file away
+    except ValueError:  # pooch found another hash, and has deleted the file
         return Arrival(None, download.sha256)
     return Arrival(Path(path), download.sha256 or sha256_of(Path(path)))
 
@@ -103,32 +103,32 @@ def bring_settled(
     *,
     allow_changed: bool = False,
 ) -> Arrival:
-    """Download as ``bring`` does; a file that differs is asked for again before we believe it.
+    """Download as ``bring`` does; a file that differs is requested again before it is believed.
 
-    Two downloads that agree with each other are what the service has; `allow_changed` takes
-    that. Otherwise the first came damaged.
+    If two downloads agree, they are what the service has, which `allow_changed` accepts.
+    Otherwise the first one was damaged.
 
     Raises
     ------
     Unreachable
-        It comes different each time (and what ``bring`` raises).
+        The content differs each time (and the errors of ``bring``).
     """
     last = ""
     for _ in range(3):
-        found = bring(client, parcel, last if allow_changed and last else sha256, listener)
-        if found.path is not None or found.sha256 == last:
-            return found
-        if found.sha256 == sha256:  # right this time, but we waited for the other one
+        arrival = bring(client, parcel, last if allow_changed and last else sha256, listener)
+        if arrival.path is not None or arrival.sha256 == last:
+            return arrival
+        if arrival.sha256 == sha256:  # right this time, but the other one was expected
             return bring(client, parcel, sha256, listener)
-        last = found.sha256
-    raise Unreachable(parcel.url, "it comes different each time")
+        last = arrival.sha256
+    raise Unreachable(parcel.url, "its content differs each time")
 
 
 class Download:
-    """A downloader in the sense of ``pooch.retrieve``: called with address and target.
+    """A downloader for ``pooch.retrieve``, which calls it with address and target.
 
-    What has arrived is kept beside the target until it is whole, with the ``ETag`` of the
-    answer, so that a later call asks only for the rest.
+    What has arrived is kept beside the target until it is complete, with the ``ETag`` of the
+    answer, so that a later call requests only the rest.
     """
 
     def __init__(self, client: Client, parcel: Parcel, listener: Listener) -> None:
@@ -146,7 +146,7 @@ class Download:
         limit = TimeLimit.begin(self._client.settings.download_s, DOWNLOAD_VARIABLE)
         while True:
             try:
-                self._go_on(url, limit)
+                self._resume(url, limit)
                 break
             except RetryError as why:
                 if self._starts >= _MOST_STARTS:
@@ -163,7 +163,7 @@ class Download:
     def _size(self) -> int:
         return self._part.stat().st_size if self._part.is_file() else 0
 
-    def _go_on(self, url: str, limit: TimeLimit) -> None:
+    def _resume(self, url: str, limit: TimeLimit) -> None:
         tag = self._noted_tag()
         start = (
             self._size() if tag else 0
@@ -180,9 +180,9 @@ class Download:
                 self._take(answer, start, tag)
 
     def _already_whole(self, answer: Answer, start: int) -> None:
-        found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
-        if found is None or found["total"] != str(start) or not start:
-            self._forget("what was kept of it is longer than the file")
+        content_range = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+        if content_range is None or content_range["total"] != str(start) or not start:
+            self._forget("the part that was kept is longer than the file")
         self.sha256 = self._digest_so_far(start).hexdigest()
 
     def _take(self, answer: Answer, start: int, tag: str) -> None:
@@ -192,27 +192,27 @@ class Download:
             start = 0
             self._begin(answer)
         total = _total(answer, start)
-        digest, told = self._digest_so_far(start), start
+        digest, reported = self._digest_so_far(start), start
         with self._part.open("ab") as part:
             for piece in answer.pieces:
                 part.write(piece)
                 digest.update(piece)
                 start += len(piece)
-                if start - told >= _TELL_EVERY or start == total:
+                if start - reported >= _TELL_EVERY or start == total:
                     self._listener(Progress(BYTES, start, total or start, self._parcel.what))
-                    told = start
+                    reported = start
         if total is not None and start < total:
-            raise RetryError(f"{start} of {total} bytes came")
+            raise RetryError(f"{start} of {total} bytes arrived")
         if total is not None and start > total:
-            self._forget(f"{start} bytes came where there are {total}")
+            self._forget(f"{start} bytes arrived instead of {total}")
         self.sha256 = digest.hexdigest()
 
     def _must_continue(self, answer: Answer, start: int, tag: str) -> None:
-        found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
-        if found is None or found["first"] != str(start):
-            self._forget("the rest does not begin where we stopped")
+        content_range = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+        if content_range is None or content_range["first"] != str(start):
+            self._forget("the rest does not begin where the download stopped")
         if answer.headers.get("etag", "") != tag:
-            self._forget("the file has changed since we began")
+            self._forget("the file has changed since the download began")
 
     def _begin(self, answer: Answer) -> None:
         self._starts += 1
@@ -241,21 +241,23 @@ def _total(answer: Answer, start: int) -> int | None:
     if answer.headers.get("content-encoding", "identity") != "identity":
         return None
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
-        found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
-        return int(found["total"]) if found and found["total"] != "*" else None
+        content_range = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+        return (
+            int(content_range["total"]) if content_range and content_range["total"] != "*" else None
+        )
     length = answer.headers.get("content-length", "")
     return start + int(length) if _LENGTH.fullmatch(length) else None
 
 
 def _useless(why: RetryError) -> str:
     return (
-        f"it began anew {_MOST_STARTS} times and was never whole: it changes while it is fetched, "
-        f"or the server cannot go on where it broke off ({why.why})"
+        f"the download began {_MOST_STARTS} times and was never complete: the file changes "
+        f"meanwhile, or the server cannot continue where it broke off ({why.why})"
     )
 
 
 def _sweep(parcel: Parcel) -> None:
-    # pooch leaves an empty "tmp..." where it was killed; the lock of this folder is ours
+    # pooch leaves an empty "tmp..." if it is killed; this process holds the lock of the folder
     parcel.folder.mkdir(parents=True, exist_ok=True)
     for litter in parcel.folder.glob("tmp*"):
         litter.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which code of models the user trusts, remembered by sha256."""
+"""The code of models that the user trusts, by its sha256."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SCHEMA = "bmz.trust/1"
 
 
 class TrustUnreadable(CouldNotTell):
-    """The list of what is trusted is damaged; it is never guessed at."""
+    """The list of trusted code is damaged; bmz never guesses its content."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"the list of trusted code '{path}' cannot be read: {why}",
-            hint="remove the file and trust anew what you need: bmz trust add MODEL",
+            hint="remove the file, and add the models that you trust again: bmz trust add MODEL",
             code="trust.unreadable",
         )
 
@@ -37,8 +37,8 @@ class Trusted:
     Parameters
     ----------
     sha256 : of the code, see ``bmz.spec.code.ModelCode``; this alone decides
-    model : by which name it was trusted, to be told
-    weights_format : of the entry
+    model : the name by which the user trusted it, for messages
+    weights_format : format of the weights entry
     what : the code in one line
     added : date and time, ISO 8601
     """
@@ -51,7 +51,7 @@ class Trusted:
 
 
 def read_trust(settings: ZooSettings) -> tuple[Trusted, ...]:
-    """Give what is trusted, the oldest first. Shared cache folders have no say in it.
+    """Return the trusted code, the oldest first. Shared cache folders have no influence on it.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def read_trust(settings: ZooSettings) -> tuple[Trusted, ...]:
 
 
 def add_trust(settings: ZooSettings, entries: Iterable[Trusted]) -> None:
-    """Remember code; what is remembered already keeps its date.
+    """Add code to the list; code that is on it keeps its date.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def add_trust(settings: ZooSettings, entries: Iterable[Trusted]) -> None:
 
 
 def remove_trust(settings: ZooSettings, sha256s: Iterable[str]) -> tuple[Trusted, ...]:
-    """Forget code, and give what was forgotten.
+    """Remove code from the list, and return what was removed.
 
     Raises
     ------
@@ -100,12 +100,12 @@ def remove_trust(settings: ZooSettings, sha256s: Iterable[str]) -> tuple[Trusted
 
 
 def place(settings: ZooSettings) -> Path:
-    """Give the path of the list."""
+    """Return the path of the list."""
     return settings.cache / "trust.json"
 
 
 def _locked(settings: ZooSettings) -> FileLock:
-    from filelock import FileLock  # here: what is only read needs no lock
+    from filelock import FileLock  # imported here, since reading needs no lock
 
     return FileLock(writable_folder(settings.cache) / "trust.lock")
 
