@@ -23,8 +23,8 @@ from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order
 from bmz.results.run import ImageDone
 from bmz.testing.package import description, write_package
-from bmz.write.outputs import OUTPUT_KINDS, OutputKind, saved_kinds
-from bmz.write.result import Result
+from bmz.write.outputs import OUTPUT_KINDS, saved_kinds
+from bmz.write.result import OutputKind, Result
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

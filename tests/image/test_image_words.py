@@ -28,9 +28,12 @@ from bmz.image.faults import (
     RegionRefused,
     not_a_file_of,
 )
+from bmz.image.formats import image_suffix
 from bmz.image.grid import pixel_um_of
 from bmz.image.inspect import inspect_image
+from bmz.image.known_formats import FORMATS, suffixes
 from bmz.image.read import read_image
+from bmz.image.readers import READERS
 from bmz.image.region import open_image
 
 A = Path("a.tif")
@@ -132,6 +135,14 @@ def test_another_content_is_called_by_name_else_shown(
     format_name: str, head: bytes, told: str
 ) -> None:
     assert not_a_file_of(A, format_name, head).message == f"'a.tif' is not {told}"
+
+
+def test_every_format_that_is_told_has_a_reader_and_endings_of_its_own() -> None:
+    endings = [suffix for one in FORMATS.values() for suffix in one.suffixes]
+
+    assert set(FORMATS) == set(READERS)
+    assert len(endings) == len(set(endings))
+    assert all(image_suffix(Path(f"a{ending}")) == ending for ending in suffixes())
 
 
 @pytest.mark.parametrize(

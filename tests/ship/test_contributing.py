@@ -74,8 +74,8 @@ def test_a_recipe_works_as_it_stands(name: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def test_there_are_four_recipes_and_each_says_what_to_run() -> None:
-    assert len(RECIPES) == 4
+def test_there_are_six_recipes_and_each_says_what_to_run() -> None:
+    assert len(RECIPES) == 6
     assert all(len(CHANGE.findall(recipe)) >= 3 for recipe in RECIPES.values())
     blocks = PAGE.count("```python")
     assert blocks == sum(len(CHANGE.findall(recipe)) for recipe in RECIPES.values())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def stems(*images: str) -> list[str]:
 def test_every_kind_of_result_stands_beside_the_others() -> None:
     paths = output_paths([Path("in/a.tif")], OUT)[Path("in/a.tif")]
 
-    assert {kind: str(path) for kind, path in paths.items()} == {
+    assert set(paths) == {*OUTPUT_KINDS, RECORD}
+    assert {kind: str(path) for kind, path in paths.items()}.items() >= {
         "labels": os.path.join("out", "a.labels.tif"),  # noqa: PTH118  (the words themselves)
         "raw": os.path.join("out", "a.raw.tif"),  # noqa: PTH118
         "overlay": os.path.join("out", "a.overlay.png"),  # noqa: PTH118
@@ -39,7 +41,7 @@ def test_every_kind_of_result_stands_beside_the_others() -> None:
         "planes": os.path.join("out", "a.planes.csv"),  # noqa: PTH118
         "tracks": os.path.join("out", "a.tracks.csv"),  # noqa: PTH118
         "record": os.path.join("out", "a.run.json"),  # noqa: PTH118
-    }
+    }.items()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,9 @@ def test_what_is_there_is_refused_by_name_and_number(tmp_path: Path) -> None:
     for path in paths[1:4]:
         path.touch()
 
-    with pytest.raises(OutputExists, match=r"a\.raw\.tif' \(and 2 more\)") as caught:
+    with pytest.raises(
+        OutputExists, match=rf"{re.escape(paths[1].name)}' \(and 2 more\)"
+    ) as caught:
         refuse_existing(paths)
 
     assert isinstance(caught.value, WrongUsage)

@@ -25,6 +25,7 @@ from bmz.cli.words import (
     linking,
 )
 from bmz.engine.request import CLIPS, RunRequest
+from bmz.image.known_formats import format_list
 
 if TYPE_CHECKING:
     from bmz.results.compare import Comparison
@@ -42,7 +43,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     shell_complete=completing.files,
     nargs=-1,
     required=True,
-    help="TIFF, OME-Zarr, PNG, JPEG or NPY files.",
+    help=f"{format_list()} files.",
 )
 @click.option(
     "-m",

@@ -8,6 +8,7 @@ import click
 
 from bmz.cli import completing
 from bmz.cli.words import CHANNELS, PIXEL_SIZE, as_path
+from bmz.image.known_formats import format_list
 
 EPILOG = """\b
 The reasons are codes; bmz check --explain CODE tells of one, bmz check MODEL IMAGE of all.
@@ -17,9 +18,7 @@ Exit status: 0 a model fits or can be adapted to, 1 none does, 2 wrong usage,
 
 
 @click.command(epilog=EPILOG)
-@click.argument(
-    "image", shell_complete=completing.files, help="TIFF, OME-Zarr, PNG, JPEG or NPY file."
-)
+@click.argument("image", shell_complete=completing.files, help=f"{format_list()} file.")
 @click.option("--task", metavar="TASK", help="Rank models for it higher, such as denoising.")
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N best; else 10.")
 @click.option("--axes", metavar="AXES", help="What the axes of the file are, such as zyx or yxc.")

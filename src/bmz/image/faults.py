@@ -8,15 +8,10 @@ from pathlib import Path
 
 from bmz.base.axes import IMAGE_AXES
 from bmz.base.errors import CouldNotTell, WrongUsage
+from bmz.image.known_formats import suffixes
 
-SUFFIXES = (
-    ".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".npy",
-    ".jpg", ".jpeg", ".ome.zarr", ".zarr",
-)  # fmt: skip
-"""The endings of the formats that are read, a longer one before the one that it ends in."""
-
-EXTRA_SUFFIXES = (".czi", ".lif", ".nd2")
-"""The endings of the formats that plugins read; such a file often holds many images."""
+_SAID_WITH_A_VOWEL = "AEFHILMNORSX"
+"""Letters of the alphabet whose names begin with a vowel, as in "an NPY file"."""
 
 _OTHERS = (
     (b"\xff\xd8\xff", "a JPEG picture"),
@@ -134,12 +129,13 @@ class FormatUnknown(CouldNotTell):
     def __init__(self, path: Path) -> None:
         kind = f"'{path.suffix}' files" if path.suffix else "files of this kind"
         told = f"cannot read {kind} ('{path}')"
-        if path.suffix.lower() in EXTRA_SUFFIXES:
+        extra = suffixes(by_plugin=True)
+        if path.suffix.lower() in extra:
             told = f"cannot read '{path.suffix}' files that do not start like one ('{path}')"
         super().__init__(
             told,
-            hint=f"export it as OME-TIFF; known endings are {', '.join(SUFFIXES)}"
-            f" and, with plugins, {', '.join(EXTRA_SUFFIXES)}",
+            hint=f"export it as OME-TIFF; known endings are {', '.join(suffixes())}"
+            f" and, with plugins, {', '.join(extra)}",
             code="image.format",
         )
 
@@ -274,5 +270,5 @@ def not_a_file_of(path: Path, format_name: str, head: bytes) -> ImageUnreadable:
         other = f"it starts with {shown}"
     else:
         other = f"it is {other}"
-    article = "an" if format_name == "NPY" else "a"
+    article = "an" if format_name[0] in _SAID_WITH_A_VOWEL else "a"
     return ImageUnreadable(path, f"is not {article} {format_name} file: {other}")

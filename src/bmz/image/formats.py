@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from bmz.image.faults import (
-    SUFFIXES,
     FormatUnknown,
     ImageEmpty,
     ImageForbidden,
@@ -14,35 +13,18 @@ from bmz.image.faults import (
     ImageUnreadable,
     not_a_file_of,
 )
-
-OME_ZARR = "OME-Zarr"
-
-_MAGIC = (
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),  # BigTIFF
-    (b"MM\0+", "TIFF"),
-    (b"\x89PNG", "PNG"),
-    (b"\x93NUM", "NPY"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"ZISRAWFILE", "CZI"),
-    (b"\xda\xce\xbe\x0a", "ND2"),
-)
+from bmz.image.known_formats import FORMATS, OME_ZARR, suffixes
 
 _JP2 = b"\0\0\0\x0cjP  "
 _LIF_START, _LIF_MARK = b"\x70\0\0\0", b"\x2a"
 """A block of LIF starts with 0x70, and after the length of the block comes 0x2A."""
-
-_BY_SUFFIX = {
-    ".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".npy": "NPY", ".jpg": "JPEG", ".jpeg": "JPEG",
-}  # fmt: skip
 
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """One of them lies in every folder of Zarr 3 or 2 that is a group or an array."""
 
 
 def format_of(path: Path) -> str:
-    """Give ``"TIFF"``, ``"PNG"``, ``"NPY"``, ``"JPEG"``, ``"CZI"``, ``"LIF"`` or ``"ND2"``.
+    """Give the name of a format, as in `bmz.image.known_formats.FORMATS`.
 
     The first bytes of a file decide. A folder is ``"OME-Zarr"`` when it has metadata of Zarr.
 
@@ -59,9 +41,9 @@ def format_of(path: Path) -> str:
         return _format_of_folder(path)
     head = _first_bytes(path)
     known = _by_content(path, head)
-    claimed = _BY_SUFFIX.get(path.suffix.lower())
+    claimed = _claimed(path)
     # a lossy picture under the name of a format that keeps pixels is not what it is thought to be
-    posing = known == "JPEG" and claimed not in (known, None)
+    posing = known is not None and FORMATS[known].lossy and claimed not in (known, None)
     if known is not None and not posing:
         return known
     if claimed is None:
@@ -80,7 +62,7 @@ def image_suffix(path: Path) -> str:
     ('.ome.tif', '')
     """
     name = path.name
-    known = next((s for s in SUFFIXES if name.lower().endswith(s) and name.lower() != s), "")
+    known = next((s for s in suffixes() if name.lower().endswith(s) and name.lower() != s), "")
     return name[len(name) - len(known) :]
 
 
@@ -89,7 +71,15 @@ def _by_content(path: Path, head: bytes) -> str | None:
         return "LIF"
     if head.startswith(_JP2) and path.suffix.lower() == ".nd2":
         return "ND2"  # its older layout, in the container of JPEG 2000
-    return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    told = (name for name, one in FORMATS.items() if one.starts and head.startswith(one.starts))
+    return next(told, None)
+
+
+def _claimed(path: Path) -> str | None:
+    """Give the format that a file of this name must be of; plugins judge theirs themselves."""
+    ending = path.suffix.lower()
+    named = (n for n, one in FORMATS.items() if ending in one.suffixes and not one.by_plugin)
+    return next((name for name in named if name != OME_ZARR), None)
 
 
 def _is_folder(path: Path) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from bmz.base.arrays import AnyArray
-from bmz.image.formats import OME_ZARR, format_of
+from bmz.image.formats import format_of
+from bmz.image.known_formats import FORMATS, OME_ZARR
 from bmz.image.ome_zarr import zarr_labels
-from bmz.image.png import png_palette_numbers
-from bmz.image.tiff import tiff_is_lossy, tiff_palette_numbers
+from bmz.image.readers import READERS
 
 
 def palette_numbers(path: Path) -> AnyArray | None:
-    """Read the numbers of the colours of a PNG or TIFF with a palette; None where it has none.
+    """Read the numbers of the colours of an image with a palette; None where it has none.
 
     Returns
     -------
@@ -23,10 +23,7 @@ def palette_numbers(path: Path) -> AnyArray | None:
     CouldNotTell
         The file cannot be read.
     """
-    form = format_of(path)
-    if form == "PNG":
-        return png_palette_numbers(path)
-    return tiff_palette_numbers(path) if form == "TIFF" else None
+    return READERS[format_of(path)].palette_numbers(path)
 
 
 def is_lossy(path: Path) -> bool:
@@ -37,8 +34,8 @@ def is_lossy(path: Path) -> bool:
     CouldNotTell
         The file cannot be read.
     """
-    form = format_of(path)
-    return form == "JPEG" or (form == "TIFF" and tiff_is_lossy(path))
+    name = format_of(path)
+    return FORMATS[name].lossy or READERS[name].is_lossy(path)
 
 
 def labels_beside(path: Path) -> tuple[str, ...]:

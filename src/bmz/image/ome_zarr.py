@@ -13,9 +13,9 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import IMAGE_AXES, SPACE
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageEmpty, ImageTooLarge, ImageTruncated, ImageUnreadable
-from bmz.image.formats import OME_ZARR
 from bmz.image.header import Header, PixelSize
 from bmz.image.info import UNKNOWN_AXIS
+from bmz.image.known_formats import OME_ZARR
 from bmz.image.ome_zarr_layout import Chosen, chosen_array
 from bmz.image.pixel_size import from_lengths
 from bmz.image.stored import Stored

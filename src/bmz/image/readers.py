@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bmz.base.arrays import AnyArray
-from bmz.image.formats import OME_ZARR
 from bmz.image.header import Header
 from bmz.image.jpeg import jpeg_header, jpeg_pixels
+from bmz.image.known_formats import OME_ZARR
 from bmz.image.microscopes import PLUGINS, plugin_header, plugin_opened, plugin_pixels
 from bmz.image.npy import npy_header, npy_mapped, npy_pixels
 from bmz.image.ome_zarr import zarr_header, zarr_opened, zarr_pixels
-from bmz.image.png import png_header, png_pixels
+from bmz.image.png import png_header, png_palette_numbers, png_pixels
 from bmz.image.stored import Reader, Stored
-from bmz.image.tiff import tiff_header, tiff_opened, tiff_pixels
+from bmz.image.tiff import (
+    tiff_header,
+    tiff_is_lossy,
+    tiff_opened,
+    tiff_palette_numbers,
+    tiff_pixels,
+)
 
 
 def _one_image(
@@ -38,8 +45,13 @@ def _one_image(
 
 
 READERS: Final[Mapping[str, Reader]] = {
-    "TIFF": Reader(tiff_header, tiff_pixels, tiff_opened),
-    "PNG": _one_image(png_header, png_pixels, png_pixels),
+    "TIFF": Reader(
+        tiff_header, tiff_pixels, tiff_opened,
+        palette_numbers=tiff_palette_numbers, is_lossy=tiff_is_lossy,
+    ),
+    "PNG": replace(
+        _one_image(png_header, png_pixels, png_pixels), palette_numbers=png_palette_numbers
+    ),
     "JPEG": _one_image(jpeg_header, jpeg_pixels, jpeg_pixels),
     "NPY": _one_image(npy_header, npy_pixels, npy_mapped),
     OME_ZARR: Reader(zarr_header, zarr_pixels, zarr_opened),
@@ -51,7 +63,7 @@ READERS: Final[Mapping[str, Reader]] = {
         )
         for name in PLUGINS
     },
-}
+}  # fmt: skip
 """By the name that `bmz.image.formats.format_of` gives.
 
 PNG and JPEG hold one compressed stream: to give a region of them, the whole image is read.

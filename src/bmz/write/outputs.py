@@ -7,10 +7,9 @@ A new kind is a file of its own with an `OutputKind`, and one line in `OUTPUT_KI
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from bmz.write.result import Result
+from bmz.write.result import OutputKind, Result
 
 RECORD = "record"
 """The kind that is always written, by the engine itself."""
@@ -18,34 +17,6 @@ RECORD = "record"
 RECORD_ENDING = ".run.json"
 ZARR_LABELS = ".labels.ome.zarr"
 """The ending of a label mask as OME-Zarr."""
-
-
-@dataclass(frozen=True)
-class OutputKind:
-    """One kind of output.
-
-    Parameters
-    ----------
-    ending : of its file, after the stem of the image
-    write : takes the result and the path; it need not be atomic, for the engine moves all files
-        of an image to their names when they are whole. Parts of a large image are all that it may
-        hold at once
-    needs_labels : there is none without a label recipe
-    by_default : it is written when ``--save`` is not given
-    with_kind : it is written with this kind, and cannot be named itself
-    joined_over : there is one only where labels are joined over this axis
-    is_image : it is an image, which could be mistaken for a label mask
-    is_table : it is a table of objects as CSV; those of the fields of a plate are put together
-    """
-
-    ending: str
-    write: Callable[[Result, Path], None]
-    needs_labels: bool = True
-    by_default: bool = True
-    with_kind: str = ""
-    joined_over: str = ""
-    is_image: bool = False
-    is_table: bool = False
 
 
 def _write_labels(result: Result, path: Path) -> None:

@@ -1,8 +1,10 @@
-"""What writers read of a run: arrays of which parts are read, and tables row by row."""
+"""What a kind of output is, and what its writer reads of a run: parts of arrays, rows of tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -65,3 +67,31 @@ class Result(Protocol):
 
     def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
         """Give the tables that make up a table of this kind, one below the other."""
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """One kind of output.
+
+    Parameters
+    ----------
+    ending : of its file, after the stem of the image
+    write : takes the result and the path; it need not be atomic, for the engine moves all files
+        of an image to their names when they are whole. Parts of a large image are all that it may
+        hold at once
+    needs_labels : there is none without a label recipe
+    by_default : it is written when ``--save`` is not given
+    with_kind : it is written with this kind, and cannot be named itself
+    joined_over : there is one only where labels are joined over this axis
+    is_image : it is an image, which could be mistaken for a label mask
+    is_table : it is a table of objects as CSV; those of the fields of a plate are put together
+    """
+
+    ending: str
+    write: Callable[[Result, Path], None]
+    needs_labels: bool = True
+    by_default: bool = True
+    with_kind: str = ""
+    joined_over: str = ""
+    is_image: bool = False
+    is_table: bool = False

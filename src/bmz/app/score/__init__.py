@@ -10,6 +10,7 @@ from bmz.app.score.label_mask import read_mask
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.files import is_there
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.image.known_formats import suffixes
 from bmz.image.zarr_folder import is_node
 from bmz.process.mask_errors import mask_errors
 from bmz.process.matching import Overlap, ShapesDiffer
@@ -18,11 +19,10 @@ from bmz.write.outputs import OUTPUT_KINDS
 
 _ENDING = re.compile(
     r"([._-](cp_)?(labels?|masks?|seg|gt|truth|predicted|prediction))?"
-    r"(\.ome)?\.(tiff?|png|npy|zarr|jpe?g)$",
+    rf"(\.ome)?({'|'.join(map(re.escape, suffixes()))})$",
     re.IGNORECASE,
 )
-_JPEG = re.compile(r"\.jpe?g$", re.IGNORECASE)
-_IMAGES = re.compile(r"\.(tiff?|png|npy|zarr)$", re.IGNORECASE)
+_LOSSY, _EXACT = suffixes(lossy=True), suffixes(lossy=False)
 
 
 class NothingToScore(WrongUsage):
@@ -133,9 +133,9 @@ def _files(word: Path) -> Iterator[Path]:
         # of bmz run, beside its label masks
         others = tuple(k.ending for n, k in OUTPUT_KINDS.items() if k.is_image and n != "labels")
         inside = [path for path in sorted(word.iterdir()) if not path.name.endswith(others)]
-        masks = [path for path in inside if _IMAGES.search(path.name)]
+        masks = [path for path in inside if path.name.lower().endswith(_EXACT)]
         # a folder of nothing else is told to be lossy, and not to be empty
-        yield from masks or [path for path in inside if _JPEG.search(path.name)]
+        yield from masks or [path for path in inside if path.name.lower().endswith(_LOSSY)]
     elif is_there(word):
         yield word
     else:

@@ -1,0 +1,68 @@
+"""The formats of image files: their endings, their first bytes, and what all files of one share.
+
+A new format is a module of its own that reads it, one line in `FORMATS`, and one in
+`bmz.image.readers.READERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+OME_ZARR = "OME-Zarr"
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """How a format is told.
+
+    Parameters
+    ----------
+    suffixes : endings of its files, a longer one before the one that it ends in
+    starts : first bytes of its files; empty where it takes more to tell, see `format_of`
+    lossy : its compression alters the intensities of every image
+    by_plugin : a plugin reads it
+    """
+
+    suffixes: tuple[str, ...]
+    starts: tuple[bytes, ...] = ()
+    lossy: bool = False
+    by_plugin: bool = False
+
+
+FORMATS: Mapping[str, FileFormat] = {
+    "TIFF": FileFormat(
+        (".ome.tif", ".ome.tiff", ".tif", ".tiff"),
+        (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # the last two: BigTIFF
+    ),
+    OME_ZARR: FileFormat((".ome.zarr", ".zarr")),
+    "PNG": FileFormat((".png",), (b"\x89PNG",)),
+    "JPEG": FileFormat((".jpg", ".jpeg"), (b"\xff\xd8\xff",), lossy=True),
+    "NPY": FileFormat((".npy",), (b"\x93NUM",)),
+    "CZI": FileFormat((".czi",), (b"ZISRAWFILE",), by_plugin=True),
+    "LIF": FileFormat((".lif",), by_plugin=True),
+    "ND2": FileFormat((".nd2",), (b"\xda\xce\xbe\x0a",), by_plugin=True),
+}
+"""By name; the names, in this order, are what the help of commands lists."""
+
+
+def suffixes(*, by_plugin: bool = False, lossy: bool | None = None) -> tuple[str, ...]:
+    """Give the endings of the formats that are read here, or by plugins.
+
+    Parameters
+    ----------
+    by_plugin : of those that plugins read
+    lossy : only of formats that are lossy, or that are not; None for both
+    """
+    return tuple(
+        suffix
+        for one in FORMATS.values()
+        if one.by_plugin == by_plugin and lossy in {None, one.lossy}
+        for suffix in one.suffixes
+    )
+
+
+def format_list() -> str:
+    """List the formats that are read without plugins, such as ``TIFF, PNG or NPY``."""
+    *names, last = (name for name, one in FORMATS.items() if not one.by_plugin)
+    return f"{', '.join(names)} or {last}"
