@@ -88,7 +88,7 @@ def differences(model: ModelSpec, backend: Backend, image: np.ndarray, halo: int
 def main(shared: Path) -> None:
     """Print one row for each network and image."""
     from bmz.image.inspect import inspect_image
-    from bmz.image.read import read_image
+    from bmz.image.region import read_image
 
     print(f"{'network':<16}{'image':<24}{'halo':>5}", *(f"{name:>10}" for name in PADDINGS))
     for name, images in MODELS.items():

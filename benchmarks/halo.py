@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.load import load_model
 from bmz.engine.networks import open_network
+from bmz.engine.pipeline import KnownTensors
 from bmz.plan.geometry import output_rules
 from bmz.plan.tiling import AxisTiling, Tiling
 from bmz.predict.backend import Backend
@@ -62,7 +62,7 @@ def largest_difference(model: ModelSpec, backend: Backend, image: np.ndarray, ha
 def main(shared: Path) -> None:
     """Print one row a model."""
     from bmz.image.inspect import inspect_image
-    from bmz.image.read import read_image
+    from bmz.image.region import read_image
 
     path = shared / "data" / "isbi2012" / "images" / "00.png"
     image = read_image(inspect_image(path)).array.astype(np.float32)[:SIDE_PX, :SIDE_PX]

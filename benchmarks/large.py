@@ -25,10 +25,9 @@ import numpy as np
 import tifffile
 import zarr
 
-from bmz.engine.job import make_ready
-from bmz.engine.prepare import prepare
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import tile_cuts
+from bmz.engine.setup import make_ready, prepare
 from bmz.plan.plan import Blocks
 
 SQUARE = 256

@@ -19,7 +19,7 @@ from skimage.transform import resize
 from bmz.check.measured import PlaneMeasures, measure_plane
 from bmz.check.object_size import object_diameter_px
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 
 Plane = NDArray[Any]
 FACTORS = (1 / 4, 1 / 3, 1 / 2, 1 / 1.5, 1.5, 2, 3, 4)

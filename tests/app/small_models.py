@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader
 from bmz.check.fit_case import FitCase
 from bmz.engine.engines import ENGINES
-from bmz.engine.job import Job, Ready
 from bmz.engine.labelling import decide_labelling, network_way
 from bmz.engine.request import RunRequest
+from bmz.engine.setup import Job, Ready
 from bmz.image.arrays import inspect_array
 from bmz.plan.plan import Decided, make_plan
 from bmz.predict.backend import CPU, Device

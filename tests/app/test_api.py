@@ -18,9 +18,8 @@ from bmz.app.api.options import WordRefused
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.check.finding import DoesNotFit
-from bmz.engine.job import Job
-from bmz.engine.prepare import opened
 from bmz.engine.request import RunRequest
+from bmz.engine.setup import Job, opened
 from bmz.predict.backend import Backend
 from bmz.testing.package import description, write_package
 from bmz.write.names import OutputExists

@@ -18,8 +18,8 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note
 from bmz.check.finding import Finding
+from bmz.check.fit import size_closeness
 from bmz.check.fit_case import FitCase
-from bmz.check.fit_score import size_closeness
 from bmz.check.object_size import ObjectSize
 from bmz.cli.main import status_of
 from bmz.engine.image_header import check_file_header

@@ -20,7 +20,7 @@ from bmz.app.score.label_mask import NoMask, read_mask
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
 from bmz.engine.request import RunRequest
-from bmz.process.pieces import pieces_of_planes
+from bmz.process.boundary import pieces_of_planes
 
 Capture = pytest.CaptureFixture[str]
 

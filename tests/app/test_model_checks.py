@@ -21,7 +21,7 @@ from bmz.app.test.checks import (
     seam_check,
 )
 from bmz.base.arrays import AnyArray
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.engine.test_tensors import OwnTensors
 from bmz.predict.cutting import Tensor
 from bmz.predict.reach import Reach, TwoWays

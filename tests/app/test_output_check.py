@@ -15,8 +15,8 @@ import bmz
 from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import Step
 from bmz.base.progress import Event, Note
-from bmz.base.steps import Step
 from bmz.engine.output_check import OutputNotFinite
 from bmz.engine.request import RunRequest
 from bmz.predict.confine import means_here

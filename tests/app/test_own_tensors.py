@@ -10,8 +10,8 @@ import pytest
 from tests.app.small_models import mapped, model, tensor
 
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import Step
 from bmz.base.errors import BmzError
-from bmz.base.steps import Step
 from bmz.engine.test_tensors import (
     NoTestTensor,
     TensorWrong,

@@ -17,7 +17,7 @@ from bmz.engine.request import RunRequest
 from bmz.image.faults import ImageUnreadable
 from bmz.image.inspect import inspect_image
 from bmz.image.plates import plate_fields
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

@@ -13,10 +13,9 @@ from bmz.app.run import run
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Event, Progress
 from bmz.engine import read_ahead
-from bmz.engine.job import Job, Looked, Ready
-from bmz.engine.prepare import prepare
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import ready_or_failed
+from bmz.engine.setup import Job, Looked, Ready, prepare
 from bmz.results.run import ImageFailed
 from bmz.testing.package import description, write_package
 

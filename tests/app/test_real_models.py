@@ -174,7 +174,7 @@ def test_cells_at_their_scale_are_those_of_cellpose(
 def test_padding_at_the_end_alone_would_lose_cells_at_the_border(
     way: TileWay, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bmz.engine.prepare.network_way", lambda *_: way)
+    monkeypatch.setattr("bmz.engine.setup.network_way", lambda *_: way)
 
     found = masks(shared, "cellpose-cyto", shared / "data" / SEED, tmp_path, scale=0.5)
 

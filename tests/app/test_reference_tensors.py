@@ -16,11 +16,11 @@ from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import run
 from bmz.app.test import ToTest, check_models
 from bmz.base.arrays import AnyArray
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.engine import precision
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import load_model
-from bmz.engine.output_names import open_by_test
+from bmz.engine.networks import open_by_test
 from bmz.engine.precision import Network, decide_precision
 from bmz.engine.request import RunRequest
 from bmz.plan.plan import Blocks

@@ -20,10 +20,10 @@ from scipy import ndimage
 from bmz.app import run as run_module
 from bmz.app.run import run
 from bmz.base.files import claimed, unfinished
-from bmz.engine.job import Job, Ready
 from bmz.engine.request import RunRequest
-from bmz.engine.resume import remove_leftovers
 from bmz.engine.run_image import run_image
+from bmz.engine.scratch import remove_leftovers
+from bmz.engine.setup import Job, Ready
 from bmz.results.run import ImageDone
 from bmz.testing.package import description, write_package
 

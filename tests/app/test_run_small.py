@@ -16,8 +16,8 @@ from bmz.app.run import plan_run, run
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Progress
 from bmz.check.finding import DoesNotFit
-from bmz.engine.prepare import NothingToSave
 from bmz.engine.request import RunRequest
+from bmz.engine.setup import NothingToSave
 from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.spec.errors import FileMissing, HashDiffers
 from bmz.testing.package import description, sha256_of, write_package

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.app.search import FilterUnknown, SearchRequest, fitting, refuse_unknown, search
-from bmz.app.search.cards import all_cards
-from bmz.app.search.ranking import rank, relevance, tokens
+from bmz.app.search.ranking import all_cards, rank, relevance, tokens
 from bmz.base.progress import Event, Progress
 from bmz.base.version import version
 from bmz.results.search import Card

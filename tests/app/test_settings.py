@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.engine.labelling import RecipeUnknown, SettingRefused, decide_labelling, network_way
 from bmz.plan.tile_way import TileWay
 from bmz.process.flows import OMNIPOSE_TILES, TILES

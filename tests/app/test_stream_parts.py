@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.app.small_models import tensor
 
 from bmz.base.arrays import AnyArray
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.engine.prepared_image import PreparedImage, StoredMap
 from bmz.image.inspect import inspect_image
 from bmz.image.region import OpenImage, open_image

@@ -14,12 +14,10 @@ from tests.app.small_models import job_of, ready_of
 
 from bmz.base.arrays import AnyArray
 from bmz.engine.image_result import ImageResult
-from bmz.engine.prepared_image import StoredMap
-from bmz.engine.raw_stack import RawStack, keep_raw
-from bmz.engine.resized_labels import on_image
+from bmz.engine.label_stack import on_image
+from bmz.engine.prepared_image import RawStack, StoredMap, keep_raw
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
-from bmz.image.region import HeldImage
+from bmz.image.region import HeldImage, read_image
 from bmz.plan.plan import Blocks
 from bmz.process.blocks import Found
 from bmz.process.resize import resize_labels

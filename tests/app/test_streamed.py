@@ -20,17 +20,16 @@ from bmz.base import files
 from bmz.base.arrays import AnyArray
 from bmz.base.memory import CGROUP_LIMITS, free_memory
 from bmz.base.progress import Event, Note, Progress
+from bmz.engine.image_result import measured_in_blocks
 from bmz.engine.label_stack import Labels, LabelStack, in_image, without_border
-from bmz.engine.object_rows import measured_in_blocks
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
-from bmz.image.read import read_image
-from bmz.image.region import open_image
+from bmz.image.region import open_image, read_image
 from bmz.plan.plan import Blocks
 from bmz.process import linking
 from bmz.process.blocks import BlockWork, Found, label_blocks
-from bmz.process.flow_error import flows_of_labels
+from bmz.process.flow_following import flows_of_labels
 from bmz.process.measure import measure_objects
 from bmz.process.recipes import RECIPES
 from bmz.results.run import ImageDone

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tests.app.small_models import MAP, job_of, mapped, model, ready_of, tensor
 
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.engine import memory_probe as trial
 from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, in_parts, why_in_one_piece
-from bmz.engine.job import Job, Ready
 from bmz.engine.memory_probe import tile_inputs, try_two_tiles, with_fitting_tiles
+from bmz.engine.setup import Job, Ready
 from bmz.plan.plan import Blocks
 from bmz.predict.backend import CPU, Device, OutOfMemory
 from bmz.predict.trial import TrialRun

@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import smallest_unsigned
-from bmz.base.axes import IMAGE_AXES, LETTERS, NAMES, SPACE, in_image_order
-from bmz.base.boxes import boxes
-from bmz.base.steps import EMPTY, Step
+from bmz.base.axes import EMPTY, IMAGE_AXES, LETTERS, NAMES, SPACE, Step, boxes, in_image_order
 
 SIDES = st.lists(st.tuples(st.integers(0, 7), st.integers(1, 9)), max_size=3)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.base.printable import printable
+from bmz.base.progress import printable
 
 
 @given(st.text())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
-from bmz.check.fit_score import Merits, fit_score, worst_of_code
+from bmz.check.fit import Merits, fit_score, worst_of_code
 
 shares = st.floats(0, 1)
 merits = st.builds(Merits, shares, shares, shares, shares, shares)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from bmz.base.notes import plain_of, value_of
-from bmz.check.measured import PlaneMeasures, measure_plane
+from bmz.check.measured import PlaneMeasures, measure_plane, polarity
 from bmz.check.pixel_values import (
     bits,
     contrast,
@@ -22,7 +22,6 @@ from bmz.check.pixel_values import (
     saturation,
     within_unit,
 )
-from bmz.check.polarity import polarity
 
 Plane = NDArray[Any]
 

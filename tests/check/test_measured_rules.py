@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.check.fit_cases import image, model
 
 from bmz.check.finding import Finding
+from bmz.check.fit import Merits, factor_of, fit_score, size_closeness, stain_closeness
 from bmz.check.fit_case import FitCase
-from bmz.check.fit_score import Merits, factor_of, fit_score, size_closeness, stain_closeness
-from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures
+from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures, Polarity
 from bmz.check.measured_rules import (
     Diameter,
     declared_diameter,
@@ -26,7 +26,6 @@ from bmz.check.measured_rules import (
 )
 from bmz.check.object_size import ObjectSize
 from bmz.check.pixel_values import Contrast, Outliers, Saturation, outliers, saturation
-from bmz.check.polarity import Polarity
 from bmz.spec.model import ModelSpec
 
 PLAIN = PlaneMeasures(

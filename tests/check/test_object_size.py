@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 from skimage.transform import resize
 
-from bmz.check.object_size import ObjectSize, object_diameter_px
-from bmz.check.scale_space import octaves, stretched
-from bmz.check.survey import survey
+from bmz.check.blobs import octaves, stretched
+from bmz.check.object_size import ObjectSize, object_diameter_px, survey
 
 Plane = NDArray[Any]
 

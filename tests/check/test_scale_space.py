@@ -9,21 +9,25 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from bmz.check.blobs import DIAMETER_OF_SIGMA, FAINT, _around, _tops, blobs_of
-from bmz.check.blur import REACH, laplacian
-from bmz.check.phases import Cut, cut_of, response_skew
-from bmz.check.scale_space import (
+from bmz.check.blobs import (
+    DIAMETER_OF_SIGMA,
+    FAINT,
     LEAST_SIDE,
     LEVELS,
     STENCIL_VARIANCE,
     Level,
     Octave,
+    _around,
     _halved,
+    _tops,
+    blobs_of,
     levels_of_enlarged,
     octaves,
     stretched,
 )
-from bmz.check.sorted_values import sorted_finite
+from bmz.check.blur import REACH, laplacian
+from bmz.check.phases import Cut, cut_of, response_skew
+from bmz.check.pixel_values import sorted_finite
 
 Plane = NDArray[np.float32]
 

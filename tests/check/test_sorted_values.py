@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 from numpy.typing import NDArray
 
-from bmz.check.pixel_values import bits, contrast, outliers, saturation
-from bmz.check.sorted_values import median_filled, percentiles, sorted_finite
+from bmz.check.pixel_values import (
+    bits,
+    contrast,
+    median_filled,
+    outliers,
+    percentiles,
+    saturation,
+    sorted_finite,
+)
 
 Plane = NDArray[Any]
 

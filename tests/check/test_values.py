@@ -15,7 +15,7 @@ from bmz.check.finding import Finding
 from bmz.check.fit import check_header, check_pixels, check_values
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.check.value_summary import ValueSummary
+from bmz.check.pixel_values import ValueSummary
 from bmz.check.values import cast_findings, dtype_findings, range_findings
 from bmz.image.pixels import Pixels
 from bmz.spec.model import ModelSpec

@@ -23,7 +23,7 @@ import numpy as np
 
 from bmz.app.run import run
 from bmz.app.test import ToTest, check_models
-from bmz.app.test.reference import DEPARTURES
+from bmz.app.test.checks import DEPARTURES
 from bmz.base.errors import BmzError
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest

@@ -17,10 +17,9 @@ from bmz.base.arrays import AnyArray, LabelArray
 from bmz.base.progress import Event, Note
 from bmz.engine.request import RunRequest
 from bmz.plan.plan import Blocks
-from bmz.process.maps import on_input_grid, one_map
 from bmz.process.recipe import Labelled, NoSettings, Recipe
 from bmz.process.recipes import RECIPES
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import in_raster_order, on_input_grid, one_map
 from bmz.results.run import ImageDone
 from bmz.testing.package import description, write_package
 from bmz.write.outputs import OUTPUT_KINDS, saved_kinds

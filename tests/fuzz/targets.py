@@ -141,7 +141,7 @@ def _pixels(path: Path) -> Any:
     from tests.image.regions import read_region
 
     from bmz.image.inspect import inspect_image
-    from bmz.image.read import read_image
+    from bmz.image.region import read_image
 
     info = inspect_image(path)
     if "q" in info.axes:
@@ -376,8 +376,7 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
 
 
 def records() -> Seeds:
-    from bmz.engine.replay import words_of
-    from bmz.engine.request import RunRequest
+    from bmz.engine.request import RunRequest, words_of
     from bmz.results.run import SCHEMA
 
     request = words_of(RunRequest("starter/nuclei", (), Path()))
@@ -390,8 +389,7 @@ def records() -> Seeds:
 
 
 def read_record(folder: Path, name: str, content: bytes) -> Any:
-    from bmz.engine.replay import replayed
-    from bmz.engine.request import RunRequest
+    from bmz.engine.request import RunRequest, replayed
 
     (folder / name).write_bytes(content)
     (folder / "a.npy").write_bytes(npys()["a.npy"])

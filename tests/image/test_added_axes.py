@@ -16,9 +16,7 @@ from bmz.base.arrays import AnyArray
 from bmz.engine.request import RunRequest
 from bmz.image.faults import AxesRefused, ImageNotFound
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
-from bmz.image.region import _with_dropped
-from bmz.image.sample import read_sample
+from bmz.image.region import _with_dropped, read_image, read_sample
 from bmz.testing.package import description, write_package
 
 

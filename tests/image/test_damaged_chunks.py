@@ -22,10 +22,10 @@ from zarr import codecs
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
-from bmz.image.blosc_chunk import ChunkDamaged, refuse_cut_chunk
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
-from bmz.image.tiff_segments import _looking
+from bmz.image.region import read_image
+from bmz.image.tiff import _looking
+from bmz.image.zarr_codecs import ChunkDamaged, refuse_cut_chunk
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.integers(0, 4096, (40, 36)).astype(np.uint16)

@@ -18,7 +18,7 @@ from bmz.base.errors import BmzError, CouldNotTell
 from bmz.image.faults import ImageTruncated
 from bmz.image.inspect import inspect_image
 from bmz.image.plates import plate_fields
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (2, 3, 20, 24)).astype(np.uint16)
 WORDS = {"axes": "ZCYX"}

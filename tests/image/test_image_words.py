@@ -32,9 +32,8 @@ from bmz.image.formats import image_suffix
 from bmz.image.grid import pixel_um_of
 from bmz.image.inspect import inspect_image
 from bmz.image.known_formats import FORMATS, suffixes
-from bmz.image.read import read_image
 from bmz.image.readers import READERS
-from bmz.image.region import open_image
+from bmz.image.region import open_image, read_image
 
 A = Path("a.tif")
 

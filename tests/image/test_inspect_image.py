@@ -17,7 +17,7 @@ from bmz.image.faults import (
     TwoChannelAxes,
 )
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 
 
 def numbered(*shape: int, dtype: str = "uint16") -> AnyArray:

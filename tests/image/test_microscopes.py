@@ -16,7 +16,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.image.faults import FormatPluginMissing, SeriesOutOfRange, TwoChannelAxes
 from bmz.image.formats import format_of
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 
 CZI = b"ZISRAWFILE" + bytes(22)
 LIF = b"\x70\0\0\0\x10\0\0\0\x2a" + bytes(23)

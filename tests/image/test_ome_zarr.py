@@ -18,7 +18,7 @@ from bmz.base.errors import BmzError, CouldNotTell
 from bmz.image.faults import ImageUnreadable, SeriesOutOfRange, ZarrHoldsImages
 from bmz.image.formats import image_suffix
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 
 PIXELS = np.random.default_rng(0).integers(1, 60000, (2, 3, 20, 24)).astype(np.uint16)
 VERSIONS = ["0.4", "0.5"]

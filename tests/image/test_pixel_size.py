@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bmz.image.inspect import inspect_image
-from bmz.image.ome import read_ome
-from bmz.image.pixel_size import from_imagej, from_lengths, from_resolution
+from bmz.image.pixel_size import from_imagej, from_lengths, from_resolution, read_ome
 
 PLANE = np.zeros((4, 5), np.uint8)
 

@@ -10,7 +10,7 @@ from PIL import Image
 from bmz.base.arrays import AnyArray
 from bmz.image.faults import AxesUnknown, PixelsRefused
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 
 
 def numbered(*shape: int, dtype: str = "uint16") -> AnyArray:

@@ -14,7 +14,7 @@ from tests.image.test_empty_images import chunk, png
 
 from bmz.image.faults import ImageTooLarge, ImageTruncated, ImageUnreadable, Transparent
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 
 GREY, RGB, PALETTE, GREY_ALPHA = 0, 2, 3, 4
 END = chunk(b"IEND", b"")

@@ -20,9 +20,8 @@ from bmz.base.errors import CouldNotTell
 from bmz.image.faults import AxesUnknown, RegionRefused
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
-from bmz.image.region import open_image
-from bmz.image.tiff_planes import TiffPlanes
+from bmz.image.region import open_image, read_image
+from bmz.image.tiff import TiffPlanes
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 60000, (2, 3, 40, 50)).astype(np.uint16)
@@ -180,7 +179,7 @@ def test_only_the_tiles_that_a_region_touches_are_decoded(
 def test_decoded_tiles_are_kept_within_bounds(
     images: Mapping[str, ImageInfo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bmz.image.tiff_planes._CACHE_BYTES", 3000)
+    monkeypatch.setattr("bmz.image.tiff._CACHE_BYTES", 3000)
 
     with open_image(images["tiles.ome.tif"]) as image:
         twice = [image.region({}) for _ in range(2)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.image.inspect import inspect_image
-from bmz.image.sample import choose_tiles, read_sample
+from bmz.image.region import choose_tiles, read_sample
 
 STACK = np.random.default_rng(0).integers(0, 60000, (4, 2, 60, 80)).astype(np.uint16)
 

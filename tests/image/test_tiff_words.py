@@ -13,8 +13,8 @@ import tifffile
 from bmz.base.arrays import AnyArray
 from bmz.image.faults import ImageEmpty, ImageTooLarge, ImageTruncated, SeriesOutOfRange
 from bmz.image.inspect import inspect_image
-from bmz.image.ome import declares_entities, read_ome
-from bmz.image.read import read_image
+from bmz.image.pixel_size import declares_entities, read_ome
+from bmz.image.region import read_image
 
 STACK: AnyArray = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).astype(np.uint16)
 X_RESOLUTION, RESOLUTION_UNIT = 282, 296

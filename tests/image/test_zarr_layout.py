@@ -21,8 +21,8 @@ from tests.image.test_ome_zarr import (
 
 from bmz.image.faults import ImageUnreadable, SeriesOutOfRange, ZarrHoldsImages
 from bmz.image.inspect import inspect_image
-from bmz.image.ome_zarr_layout import Chosen, ZarrAxis, chosen_array
-from bmz.image.read import read_image
+from bmz.image.ome_zarr import Chosen, ZarrAxis, chosen_array
+from bmz.image.region import read_image
 
 PLANE = PIXELS[0, 0]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.plan.errors import (
     MakesNoLabels,
     OutputUnclear,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.plan.test_recipe_choice import model, output, stacked
 
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.plan.errors import MakesNoLabels, RecipeUnclear
 from bmz.plan.recipe_choice import NO_LABEL_TASKS, RecipeChoice, choose_recipe
 from bmz.spec.model import AxisSpec, Fixed, Stepped, TensorSpec

@@ -13,7 +13,7 @@ from skimage.segmentation import find_boundaries, watershed
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.process.affinity_edges import Offset
 from bmz.process.finish import finish_labels
-from bmz.process.flow_error import flows_of_labels
+from bmz.process.flow_following import flows_of_labels
 from bmz.process.recipe import Finish, Labelled, Value
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order

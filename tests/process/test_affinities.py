@@ -39,10 +39,9 @@ from bmz.process.affinities import (
 )
 from bmz.process.affinity_edges import Edges, edges_of
 from bmz.process.affinity_values import WIDEST_SIGMA, sigma_against_noise
-from bmz.process.agglomeration import joined
+from bmz.process.gasp import joined
 from bmz.process.matching import match_labels
-from bmz.process.output_map import ChannelsDiffer
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import ChannelsDiffer, in_raster_order
 from bmz.process.whole_map import whole_map_parameters
 
 SEEDS = st.integers(0, 2**32 - 1)

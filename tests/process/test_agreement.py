@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bmz.process.agreement import ShapeDiffers, compare
+from bmz.process.consensus import ShapeDiffers, compare
 from bmz.spec.model import Tolerance
 
 EXACT = Tolerance(absolute=0.0, relative=0.0, mismatched_per_million=0)

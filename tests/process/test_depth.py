@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bmz.process import depth
-from bmz.process.depth import depth_of
+from bmz.process import distance_watershed as depth
+from bmz.process.distance_watershed import depth_of
 
 
 @pytest.mark.parametrize(

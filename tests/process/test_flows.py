@@ -13,12 +13,10 @@ from scipy import ndimage
 from skimage.draw import disk
 
 from bmz.base.arrays import BoolArray, FloatArray, LabelArray
-from bmz.process.flow_error import flow_errors, flows_of_labels
-from bmz.process.flow_following import follow_flow
+from bmz.process.flow_following import flow_errors, flows_of_labels, follow_flow
 from bmz.process.flows import FLOWS, FlowSettings, fill_holes, label_flows
 from bmz.process.matching import match_labels
-from bmz.process.output_map import ChannelsDiffer, DimensionsNotDone
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import ChannelsDiffer, DimensionsNotDone, in_raster_order
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -10,8 +10,8 @@ import pytest
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.process.gasp import GASP, GaspSettings, label_gasp, superpixels
-from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import ParameterRefused
+from bmz.process.relabel import ChannelsDiffer
 
 ALL: dict[str, Any] = {"superpixel_size": 0, "min_size": 0}
 """Nothing is too small."""

@@ -14,8 +14,7 @@ from skimage.measure import label
 from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray
-from bmz.process.gasp import GaspSettings, label_gasp
-from bmz.process.linkage import Borders, merged, touching
+from bmz.process.gasp import Borders, GaspSettings, label_gasp, merged, touching
 from bmz.process.matching import match_labels
 
 

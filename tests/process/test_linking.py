@@ -14,8 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from bmz.base.arrays import AnyArray
 from bmz.base.link import Link, checked_ious, link_ious
 from bmz.process import linking
-from bmz.process.joined import joined_scores, measured_together
-from bmz.process.linking import link_labels, linked_chain
+from bmz.process.linking import joined_scores, link_labels, linked_chain, measured_together
 
 CELL = 24
 """Side of the field in which one object of a made stack lies, px."""

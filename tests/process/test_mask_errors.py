@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import LabelArray
-from bmz.process.mask_errors import MaskError, mask_errors
-from bmz.process.matching import match_labels, pooled
+from bmz.process.matching import MaskError, mask_errors, match_labels, pooled
 from bmz.testing.strategies import label_masks
 
 MASKS = label_masks((5, 6))

@@ -11,7 +11,7 @@ from scipy import ndimage
 from bmz.base.arrays import AnyArray
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 from bmz.process.measure import measure_objects
 from bmz.testing.strategies import label_masks
 

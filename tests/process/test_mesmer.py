@@ -18,8 +18,7 @@ from tests.process.ideal_maps import cells, contour, foreground, inner_distance
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.process.matching import match_labels
 from bmz.process.mesmer import MesmerSettings, label_mesmer, without_small_holes
-from bmz.process.output_map import ChannelsDiffer
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import ChannelsDiffer, in_raster_order
 
 
 def published(distance: FloatArray, interior: FloatArray, rise: float) -> AnyArray:

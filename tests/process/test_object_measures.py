@@ -18,9 +18,7 @@ from tests.process.ideal_maps import cells
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.image.pixels import Pixels
 from bmz.process.measure import measure_objects
-from bmz.process.object_hulls import convex_areas
-from bmz.process.object_pixels import ObjectPixels
-from bmz.process.object_runs import Runs, runs_of
+from bmz.process.object_runs import ObjectPixels, Runs, convex_areas, runs_of
 from bmz.testing.strategies import label_masks
 
 pytest.importorskip("skimage", minversion="0.25", reason="older ones measure no median")

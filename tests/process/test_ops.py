@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import Step
 from bmz.base.errors import BmzError, CouldNotTell
-from bmz.base.steps import Step
-from bmz.process import ops_statistics
+from bmz.process import ops_scaling as ops_statistics
 from bmz.process.ops import OPS, apply_steps
-from bmz.process.ops_statistics import mean_and_deviation, percentiles
+from bmz.process.ops_scaling import mean_and_deviation, percentiles
 
 RNG = np.random.default_rng(3)
 WHOLE: list[type[np.integer[Any]]] = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int64]

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from bmz.base.arrays import AnyArray
-from bmz.base.axes import NAMES
-from bmz.base.steps import Step
+from bmz.base.axes import NAMES, Step
 from bmz.process.ops import apply_steps
 
 core = pytest.importorskip("bioimageio.core")

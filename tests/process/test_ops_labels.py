@@ -11,8 +11,8 @@ import pytest
 import tifffile
 
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import Step
 from bmz.base.errors import AnswerIsNo, BmzError
-from bmz.base.steps import Step
 from bmz.process import flows
 from bmz.process.matching import match_labels
 from bmz.process.ops import apply_steps

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bmz.base.arrays import AnyArray
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.process.ops import apply_steps
 from bmz.process.ops_errors import ReferenceDiffers
 from bmz.process.ops_scaling import fits, seen_from

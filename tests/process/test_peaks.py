@@ -11,7 +11,7 @@ from skimage.measure import label
 from skimage.morphology import disk, h_maxima
 
 from bmz.base.arrays import AnyArray
-from bmz.process.peaks import prominent_peaks
+from bmz.process.distance_watershed import prominent_peaks
 
 
 def hills(seed: int, shape: tuple[int, ...] = (40, 50)) -> AnyArray:

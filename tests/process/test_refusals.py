@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.check.contract import ImageFacts, contract_of
 from bmz.process.ops import apply_steps
 from bmz.process.ops_errors import UnknownOp
-from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import Parameter, ParameterRefused
 from bmz.process.recipes import RECIPES
+from bmz.process.relabel import ChannelsDiffer
 
 
 def test_a_tensor_needs_a_letter_for_each_of_its_axes() -> None:

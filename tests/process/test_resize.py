@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skimage.transform import resize
 
 from bmz.base.arrays import AnyArray
-from bmz.base.boxes import boxes
+from bmz.base.axes import boxes
 from bmz.process.resize import resize_image, resize_labels, resized_labels_part, resized_part
 
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from skimage.draw import polygon
 
 from bmz.base.arrays import FloatArray
-from bmz.process.star_overlap import overlap_areas
-from bmz.process.star_polygons import Stars, least_overlap_areas
+from bmz.process.star_polygons import Stars, least_overlap_areas, overlap_areas
 from bmz.process.star_rendering import render_polygons
 from bmz.process.star_suppression import ROUNDING, _Crowd, non_maximum_suppression
 

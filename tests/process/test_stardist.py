@@ -11,7 +11,7 @@ import tifffile
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.process.matching import match_labels
-from bmz.process.output_map import ChannelsDiffer, DimensionsNotDone
+from bmz.process.relabel import ChannelsDiffer, DimensionsNotDone
 from bmz.process.star_suppression import non_maximum_suppression
 from bmz.process.stardist import (
     STARDIST,

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.process.matching import match_labels
-from bmz.process.star_rays import golden_spiral
-from bmz.process.star_stacks import render_polyhedra, suppress_polyhedra
+from bmz.process.star_stacks import golden_spiral, render_polyhedra, suppress_polyhedra
 from bmz.process.stardist import AnisotropyUnclear, StarSettings, label_stars
 
 RAYS = 96

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.process.ops import apply_steps
 from bmz.process.streamed_steps import (
     Parts,

@@ -16,8 +16,7 @@ from tests.report.made import EMPTY, NOT_UTF8, NOTE, WARNING
 
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility
-from bmz.process.mask_errors import MaskError
-from bmz.process.matching import Matching
+from bmz.process.matching import MaskError, Matching
 from bmz.report.compare_page import page
 from bmz.report.compare_text import (
     WITH_TRUTH,

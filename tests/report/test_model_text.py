@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from tests.report.made import NOTE, WARNING, model, tensor
 
+from bmz.base.axes import Step
 from bmz.base.errors import CouldNotTell
-from bmz.base.steps import Step
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.report.html import COLOURS, findings_html, model_html, result_html
 from bmz.report.model_text import model_json, model_rows

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.check.codes import CODES
 from bmz.process.ops import OPS
 from bmz.report.findings_text import findings_page

@@ -14,8 +14,7 @@ from tests.report.made import EMPTY, ERROR, NOTE, checked, model, planned, summa
 from bmz.plan.estimate import Estimate
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.process.consensus import Plausibility
-from bmz.process.mask_errors import MaskError
-from bmz.process.matching import Matching
+from bmz.process.matching import MaskError, Matching
 from bmz.report import tested_text
 from bmz.report.check_text import check_json
 from bmz.report.compare_text import as_json

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from bmz.base.errors import CouldNotTell
-from bmz.process.mask_errors import MaskError
-from bmz.process.matching import Matching
+from bmz.process.matching import MaskError, Matching
 from bmz.report.score_text import (
     HEADINGS,
     PAIR_HEADINGS,

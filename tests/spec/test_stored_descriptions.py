@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.spec import read as read_module
 from bmz.spec.errors import PackageInvalid, PackageUnreadable
 from bmz.spec.model import (

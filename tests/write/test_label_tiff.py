@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bmz.base.arrays import AnyArray
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 from bmz.write.tiff import LabelsRefused, write_labels
 
 AXES = st.sampled_from(["yx", "zyx", "tyx", "tzyx"])

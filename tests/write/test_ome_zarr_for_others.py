@@ -15,8 +15,13 @@ from tests.write.parts import ArrayMask
 from bmz.base.arrays import AnyArray
 from bmz.image.plates import PlateField, plate_fields
 from bmz.write import ome_zarr
-from bmz.write.ome_zarr import LabelStore, opened_array, scratch_array, write_label_store
-from bmz.write.plate import write_plate
+from bmz.write.ome_zarr import (
+    LabelStore,
+    opened_array,
+    scratch_array,
+    write_label_store,
+    write_plate,
+)
 
 
 def written(folder: Path, pixels: Any, axes: str = "yx", **um: float) -> Path:

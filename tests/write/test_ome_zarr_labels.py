@@ -15,7 +15,7 @@ from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 from bmz.testing.package import description, write_package
 from bmz.write.ome_zarr import MOST_COLOURS, write_label_store
 

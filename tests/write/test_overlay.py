@@ -14,10 +14,16 @@ from scipy import ndimage
 from bmz.base.arrays import AnyArray
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
-from bmz.image.read import read_image
-from bmz.write.outlines import outline_colours, outlines
-from bmz.write.overlay import fullest_plane, overlay, write_overlay
-from bmz.write.stretch import in_colour, stretched
+from bmz.image.region import read_image
+from bmz.write.overlay import (
+    fullest_plane,
+    in_colour,
+    outline_colours,
+    outlines,
+    overlay,
+    stretched,
+    write_overlay,
+)
 
 
 def array(pixels: AnyArray, axes: str) -> Pixels:

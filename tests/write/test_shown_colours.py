@@ -14,9 +14,15 @@ from PIL import Image
 
 from bmz.base.arrays import AnyArray
 from bmz.image.pixels import Pixels
-from bmz.write.outlines import outline_colours
-from bmz.write.overlay import nearest, overlay, shrunk, write_overlay
-from bmz.write.stretch import in_colour, stretched
+from bmz.write.overlay import (
+    in_colour,
+    nearest,
+    outline_colours,
+    overlay,
+    shrunk,
+    stretched,
+    write_overlay,
+)
 
 # Okabe and Ito, "Color Universal Design", as published: 0 to 255
 ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)

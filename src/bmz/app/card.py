@@ -17,11 +17,9 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.base.version import versions
-from bmz.engine.load import find_model
-from bmz.engine.model_code import Permit
+from bmz.engine.load import Permit, find_model, permit_for
 from bmz.engine.networks import open_network
 from bmz.engine.test_tensors import OwnTensors, given_inputs, read_test_tensors
-from bmz.engine.trust import permit_for
 from bmz.predict.backend import Backend
 from bmz.predict.devices import resolve_device
 from bmz.results.test import CardView, ModelTested, ObjectSizes, Speed

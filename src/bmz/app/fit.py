@@ -7,23 +7,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bmz.app.search import FilterUnknown, has_task
-from bmz.app.search.cards import all_cards
+from bmz.app.search.ranking import all_cards
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.check.finding import CheckReport
-from bmz.check.fit import check_header, check_values
+from bmz.check.fit import (
+    UNKNOWN,
+    Merits,
+    check_header,
+    check_values,
+    fit_score,
+    size_closeness,
+    stain_closeness,
+)
 from bmz.check.fit_case import FitCase
-from bmz.check.fit_score import UNKNOWN, Merits, fit_score, size_closeness, stain_closeness
 from bmz.check.measured import PlaneMeasures, image_measures
-from bmz.check.value_summary import ValueSummary
-from bmz.engine.image_header import with_pixel_size
-from bmz.engine.load import describe, tensor_files
-from bmz.engine.measure import sample_measures
-from bmz.engine.model_check import model_findings
-from bmz.engine.scale import SAMPLE_PX
+from bmz.check.pixel_values import ValueSummary
+from bmz.engine.image_header import SAMPLE_PX, with_pixel_size
+from bmz.engine.load import describe, model_findings, tensor_files
+from bmz.engine.test_tensors import sample_measures
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
-from bmz.image.sample import read_sample
+from bmz.image.region import read_sample
 from bmz.predict.frameworks import usable_formats
 from bmz.results.search import SHOWN, Card, FitView, ModelFit
 from bmz.spec.facts import TASKS

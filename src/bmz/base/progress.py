@@ -1,4 +1,4 @@
-"""What a long job tells its listener; the library itself never prints."""
+"""What a run tells while it is under way, cleaned for a terminal."""
 
 from __future__ import annotations
 
@@ -53,3 +53,14 @@ class Listener(Protocol):
 
 def nobody(_event: Event, /) -> None:
     """Listen to nothing."""
+
+
+def printable(text: str) -> str:
+    """Put a space for every character that is not shown but steers: escapes, bells, line ends.
+
+    Examples
+    --------
+    >>> printable(f"{chr(27)}[31mred")
+    ' [31mred'
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

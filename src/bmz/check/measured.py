@@ -1,14 +1,15 @@
-"""All that is measured on one plane, of an image or of a model's own sample tensor."""
+"""What is measured of a plane, and the rules on it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.check.object_size import ObjectSize, object_size
+from bmz.check.object_size import ObjectSize, Survey, object_size, survey
 from bmz.check.pixel_values import (
     Bits,
     Contrast,
@@ -18,12 +19,63 @@ from bmz.check.pixel_values import (
     contrast,
     outliers,
     saturation,
+    sorted_finite,
     within_unit,
 )
-from bmz.check.polarity import Polarity, polarity_of
-from bmz.check.sorted_values import sorted_finite
-from bmz.check.survey import survey
 from bmz.image.pixels import Pixels
+
+Side = Literal["bright", "dark"]
+
+CLEAR_SKEW = 0.4
+"""From this skewness on one side outweighs the other; noise of any grain stays below 0.3."""
+
+CONTRARY = 0.5
+"""Where one scale says bright and another dark, the weaker must stay below this share."""
+
+
+@dataclass(frozen=True)
+class Polarity:
+    """Which side of the ground the stain is on.
+
+    Parameters
+    ----------
+    side : ``bright`` as in fluorescence, walls of cells included, or ``dark``
+    reliability : 0 to 1
+    """
+
+    side: Side
+    reliability: float
+
+
+def polarity(plane: AnyArray) -> Polarity | None:
+    """Tell whether structures are bright on a dark ground or the reverse.
+
+    The Laplacian of a plane with sparse bright structures has few large and many small values: it
+    is skewed. That of noise is not, nor that of a texture with as many hills as valleys.
+
+    Parameters
+    ----------
+    plane : (y, x), any real dtype and unit
+
+    Returns
+    -------
+    Polarity or None
+        None for flat planes, noise, and where the scales do not agree, as in phase contrast.
+    """
+    scales = survey(plane)
+    return None if scales is None else polarity_of(scales)
+
+
+def polarity_of(scales: Survey) -> Polarity | None:
+    """Tell the polarity from what the scales of a plane show."""
+    skews = [skew for _, skew in scales.skews]
+    bright, dark = max([0.0, *skews]), max([0.0, *(-skew for skew in skews)])
+    strong, weak = max(bright, dark), min(bright, dark)
+    if strong < CLEAR_SKEW or weak > CONTRARY * strong:
+        return None
+    side: Side = "bright" if bright > dark else "dark"
+    return Polarity(side, min(1.0, strong / (3 * CLEAR_SKEW)) * (1 - weak / strong))
+
 
 EMPTY_CHANNEL = -1
 """In place of a channel number: fill this channel of the model with zeros."""

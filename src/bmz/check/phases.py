@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage as ndi
 
-from bmz.check.scale_space import Level
+from bmz.check.blobs import Level
 
 DIAMETER_TO_SIGMA = 6.0
 """Objects are measured at the blur that is this many times smaller than they are: wide enough to

@@ -1,14 +1,79 @@
-"""What the values of a plane tell: outliers, saturation, contrast, noise and bits in use."""
+"""The values of a plane: counted, summed up and compared with a model's own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil, log2
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import ceil, log2, nan
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from bmz.base.arrays import AnyArray, FloatArray
-from bmz.check.sorted_values import median_filled, percentiles, sorted_finite
+from bmz.base.arrays import AnyArray, FloatArray, Places
+from bmz.image.pixels import Pixels
+
+FEW_BYTES = 2
+"""Whole numbers of up to so many bytes NumPy sorts by their digits, when asked for "stable"."""
+
+
+def sorted_finite(plane: AnyArray) -> AnyArray:
+    """Sort the finite values of a plane.
+
+    Sorting costs less than one percentile does: NumPy sorts several values at a time, but seeks
+    percentiles of many equal values one by one.
+
+    Parameters
+    ----------
+    plane : any shape, real dtype and unit
+
+    Returns
+    -------
+    (n,) dtype and unit of `plane`, ascending
+    """
+    whole = plane.dtype.kind in "biu"
+    values = plane.ravel() if whole else plane[np.isfinite(plane)]
+    return np.sort(values, kind="stable" if whole and values.itemsize <= FEW_BYTES else None)
+
+
+def percentiles(
+    order: AnyArray, shares: tuple[float, ...], dtype: DTypeLike = np.float64
+) -> FloatArray:
+    """Give percentiles as `numpy.percentile` does, by linear interpolation.
+
+    Parameters
+    ----------
+    order : (n,) any real dtype and unit, ascending, one value or more
+    shares : percentages, 0 to 100
+    dtype : float type that the values are brought to first
+
+    Returns
+    -------
+    (shares,) float64, unit of `order`
+    """
+    places = Places.among(len(order), shares)
+    return places.between(order[places.below].astype(dtype), order[places.above].astype(dtype))
+
+
+def median_filled(order: AnyArray, size: int) -> AnyArray:
+    """Put the median in for the values that are missing up to `size`.
+
+    Parameters
+    ----------
+    order : (n,) any real dtype and unit, ascending, one value or more
+    size : n or more
+
+    Returns
+    -------
+    (size,) ascending
+    """
+    missing = size - len(order)
+    if missing == 0:
+        return order
+    (median,) = percentiles(order, (50,))
+    half = len(order) // 2
+    return np.insert(order.astype(np.float64), half, np.full(missing, median))
+
 
 FEW = 1e-4
 """Outliers are at most this share of the pixels."""
@@ -231,3 +296,88 @@ def within_unit(plane: AnyArray) -> bool:
     if not np.issubdtype(values.dtype, np.floating) or values.size == 0:
         return False
     return bool(values.min() >= 0 and values.max() <= 1)
+
+
+@dataclass(frozen=True)
+class ChannelRange:
+    """How far the values of one channel reach.
+
+    Parameters
+    ----------
+    least, most : the extremes
+    low, high : percentiles 1 and 99.9
+    """
+
+    least: float
+    most: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class ValueSummary:
+    """What the rules ask of the values of an image; each answer is found when first asked for.
+
+    Parameters
+    ----------
+    pixels : the image, or a sample of it with all channels; with an axis ``c`` or without
+    """
+
+    pixels: Pixels
+    _parts: dict[tuple[int, ...], ValueSummary] = field(default_factory=dict, init=False)
+
+    def of(self, channels: tuple[int, ...]) -> ValueSummary:
+        """Give the values of these channels only; itself where there are no others."""
+        array, axes = self.pixels.array, self.pixels.axes
+        if "c" not in axes or channels == tuple(range(array.shape[axes.index("c")])):
+            return self
+        if channels not in self._parts:
+            part = array.take(channels, axis=axes.index("c"))
+            self._parts[channels] = ValueSummary(Pixels(part, axes))
+        return self._parts[channels]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Give the dtype as stored."""
+        return self.pixels.array.dtype
+
+    @property
+    def size(self) -> int:
+        """Count the pixels of all channels."""
+        return self.pixels.array.size
+
+    @cached_property
+    def nonfinite(self) -> int:
+        """Count NaN and infinite pixels."""
+        values = self.pixels.array
+        return int(values.size - np.isfinite(values).sum())
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """Give the least and the largest value; NaN is left out."""
+        values = self.pixels.array
+        # unlike nanmin they do not warn of an image of nothing but NaN
+        least, most = (f.reduce(values, axis=None) for f in (np.fmin, np.fmax))
+        return float(least), float(most)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Say whether all values are whole numbers."""
+        values = self.pixels.array
+        return bool((values == np.rint(values)).all())
+
+    @cached_property
+    def channels(self) -> tuple[ChannelRange, ...]:
+        """Give the range of the finite values of every channel; NaN where it has none."""
+        array, axes = self.pixels.array, self.pixels.axes
+        if "c" not in axes:
+            return (_range_of(array),)
+        return tuple(_range_of(channel) for channel in np.moveaxis(array, axes.index("c"), 0))
+
+
+def _range_of(channel: AnyArray) -> ChannelRange:
+    order = sorted_finite(channel)
+    if order.size == 0:
+        return ChannelRange(nan, nan, nan, nan)
+    low, high = percentiles(order, (1, 99.9))
+    return ChannelRange(float(order[0]), float(order[-1]), float(low), float(high))

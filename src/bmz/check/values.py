@@ -10,7 +10,7 @@ import numpy as np
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.check.value_summary import ValueSummary
+from bmz.check.pixel_values import ValueSummary
 
 FLAT_LEVELS = 8
 """An integer image with fewer grey levels between its 1st and 99.9th percentile is flat: a

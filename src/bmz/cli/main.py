@@ -15,7 +15,7 @@ import click
 
 from bmz.base.errors import BmzError
 from bmz.base.files import FolderNotWritable, disk_faults_told
-from bmz.base.printable import printable
+from bmz.base.progress import printable
 from bmz.base.version import version
 from bmz.cli.interrupting import INTERRUPTED, Terminated, interruptible
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import click
 
-from bmz.base.printable import printable
+from bmz.base.progress import printable
 
 _GAP = 2
 _LEAST = 10

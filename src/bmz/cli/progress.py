@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bmz.base.printable import printable
-from bmz.base.progress import Event, Listener, Note, Progress
+from bmz.base.progress import Event, Listener, Note, Progress, printable
 from bmz.cli.output import say
 
 if TYPE_CHECKING:

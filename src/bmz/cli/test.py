@@ -12,7 +12,7 @@ from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import as_path
 
 if TYPE_CHECKING:
-    from bmz.engine.model_code import Permit
+    from bmz.engine.load import Permit
     from bmz.results.test import CheckChange, ModelTested
 
 EPILOG = """\b

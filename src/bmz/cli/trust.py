@@ -23,7 +23,7 @@ def trust() -> None:
 def add_model(*, model: str) -> None:
     """Let MODEL run its own code from now on, shut in."""
     from bmz.cli.progress import progress_bars
-    from bmz.engine.trust import add  # here, so that --help stays quick
+    from bmz.engine.load import add  # here, so that --help stays quick
     from bmz.report.model_text import added_words
 
     with progress_bars() as listener:
@@ -35,7 +35,7 @@ def add_model(*, model: str) -> None:
 @click.argument("word", metavar="MODEL", help="The name under which it is listed, or its sha256.")
 def remove_model(*, word: str) -> None:
     """Trust the code of MODEL no longer."""
-    from bmz.engine.trust import remove
+    from bmz.engine.load import remove
     from bmz.report.model_text import removed_words
 
     say([("answer", line) for line in removed_words(remove(word))])
@@ -46,7 +46,7 @@ def remove_model(*, word: str) -> None:
 def list_models(*, as_json: bool) -> None:
     """List the code that is trusted."""
     from bmz.cli.output import print_table
-    from bmz.engine.trust import listed
+    from bmz.engine.load import listed
     from bmz.report.model_text import HEADINGS, trust_json, trust_table
 
     entries = listed()

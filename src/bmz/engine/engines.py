@@ -1,19 +1,52 @@
-"""Who predicts: bmz itself, or bioimageio.core, which does the declared steps, too."""
+"""Who predicts: bmz itself, or bioimageio.core."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bmz.engine.labelling import Labelling
-from bmz.engine.model_code import Permit
+from bmz.engine.load import Permit
 from bmz.engine.networks import open_network
 from bmz.engine.precision import precision_of
-from bmz.engine.reference import open_reference
 from bmz.plan.weights_choice import PrecisionChoice
-from bmz.predict.backend import Backend, Device
+from bmz.predict.backend import CPU, Backend, Device, LoadRequest
+from bmz.predict.confined import open_confined
+from bmz.predict.core import CORE
 from bmz.spec.model import ModelSpec, Weights
+
+
+def open_reference(
+    model: ModelSpec, weights: Weights, inputs: Sequence[str] | None = None
+) -> Backend:
+    """Open a model in bioimageio.core, confined, whether it runs code of its own or not.
+
+    Whether its code may run is decided before.
+
+    Parameters
+    ----------
+    inputs : ids of those that will be given; None for all that are not optional
+
+    Raises
+    ------
+    NotConfinable, ChildRefused, ChildDied
+        See ``bmz.predict.confined.open_confined``.
+    """
+    manifest = next(
+        path for name in ("bioimageio.yaml", "rdf.yaml") if (path := model.folder / name).is_file()
+    )
+    required = tuple(tensor.id for tensor in model.required_inputs)
+    request = LoadRequest(
+        path=weights.file.path,
+        input_ids=required if inputs is None else tuple(inputs),
+        output_ids=tuple(tensor.id for tensor in model.outputs),
+        device=CPU,
+        manifest=manifest.absolute(),
+        weights_format=weights.format,
+    )
+    return open_confined(CORE, request, [model.folder])
+
 
 WHOLE_PX = 2**30
 """A tile (px) that holds every image."""

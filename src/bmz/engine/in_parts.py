@@ -10,8 +10,8 @@ from math import prod
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.engine.job import Job, Ready
 from bmz.engine.labelling import Labelling
+from bmz.engine.setup import Job, Ready
 from bmz.plan.plan import Plan
 from bmz.process.recipe import Finish, Recipe
 from bmz.process.streamed_steps import PartedReference, StepNotStreamed, streamed_ops

@@ -1,4 +1,4 @@
-"""Labels of an image, in memory or on the disk: put together from planes or stacks."""
+"""Labels of an image, in memory or on the disk: put together, joined, brought to another grid."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.base.boxes import Box, boxes
+from bmz.base.axes import Box, boxes
+from bmz.base.link import Link
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
+from bmz.plan.plan import Blocks
 from bmz.process.blocks import Found
+from bmz.process.linking import joined_scores, link_labels, measured_together
 from bmz.process.relabel import closed_up
+from bmz.process.resize import resized_labels_part
+from bmz.write.ome_zarr import scratch_array
 
 OVERVIEW_PX = 2048
 """Longer side of the picture, at most."""
@@ -262,3 +270,192 @@ def _means(pixels: AnyArray, step: int) -> AnyArray:
             starts = np.arange(0, pixels.shape[axis], step)
             sums, counts = (np.add.reduceat(some, starts, axis) for some in (sums, counts))
         return (sums / counts).astype(np.float32)
+
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What joined labels are written and measured as.
+
+    Parameters
+    ----------
+    labels : with the numbers of the whole; the planes of a stack that were joined are one part
+    planes : the same, each plane by itself; None where planes were not joined
+    """
+
+    labels: LabelStack
+    planes: LabelStack | None = None
+
+
+def joined(labels: LabelStack, link: Link, blocks: Blocks) -> Joined:
+    """Join the labels of all planes or stacks of an image, as `bmz.process.linking` does.
+
+    Parameters
+    ----------
+    labels : of an image, each plane or stack numbered by itself
+    link : over which axes of its loop, and how
+    blocks : in which they are looked at, and measured later
+    """
+    numbers = link_labels(labels.parts, labels.loop, link)
+    renumbered = replace(labels, renumbered=numbers)
+    if "z" not in link.ious:
+        return Joined(renumbered)
+    groups = measured_together(labels.loop, "t")
+    scores = _scores(labels, numbers, groups)
+    frames = [
+        _frame(labels, numbers, group, None if scores is None else scores[position], blocks)
+        for position, group in enumerate(groups)
+    ]
+    loop = {axis: size for axis, size in labels.loop.items() if axis != "z"}
+    parts, names = zip(*frames, strict=True)
+    return Joined(LabelStack(parts, loop, f"z{labels.space}", names), renumbered)
+
+
+def _scores(
+    labels: LabelStack, numbers: Sequence[Integers], groups: Sequence[Sequence[int]]
+) -> list[FloatArray] | None:
+    found = [part.found.scores_by(part.numbers) for part in labels.parts]
+    known = [scores for scores in found if scores is not None]
+    return joined_scores(known, numbers, groups) if len(known) == len(found) else None
+
+
+def _frame(
+    labels: LabelStack,
+    numbers: Sequence[Integers],
+    group: Sequence[int],
+    scores: FloatArray | None,
+    blocks: Blocks,
+) -> tuple[Labels, Integers]:
+    """Give the planes of one frame as a stack, and the number that each of its labels has."""
+    planes = [labels.parts[member] for member in group]
+    names = np.unique(np.concatenate([np.zeros(1, np.int64), *(numbers[m] for m in group)]))
+    own = [np.searchsorted(names, numbers[member]) for member in group]
+    stored = _Planes(planes, own)
+    first, longest = _places(stored, len(names) - 1, blocks.side_px)
+    found = Found([first], [] if scores is None else [scores[names[1:] - 1]])
+    side = blocks.side_for(len(planes))
+    everyone = np.arange(len(names))
+    return Labels(stored, everyone, found, stored.shape, (side, side), longest), names
+
+
+@dataclass(frozen=True)
+class _Planes:
+    """Planes as a stack, with the numbers that their labels have in it."""
+
+    planes: Sequence[Labels]
+    numbers: Sequence[Integers]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.planes), *self.planes[0].size)
+
+    def __getitem__(self, box: Box) -> AnyArray:
+        wanted = range(*box[0].indices(len(self.planes)))
+        return np.stack([self.numbers[z][self.planes[z][box[1:]]] for z in wanted])
+
+
+def _places(stack: _Planes, count: int, side: int) -> tuple[Integers, tuple[int, int]]:
+    """Find the first pixel of each object of a stack, and how high and wide the largest are.
+
+    Returns
+    -------
+    (count,), (int, int)
+        flat positions of label k at k - 1; px along y and x
+    """
+    first = np.full(count + 1, np.iinfo(np.int64).max)
+    low = np.full((count + 1, 2), np.iinfo(np.int64).max)
+    high = np.zeros((count + 1, 2), np.int64)
+    for box in boxes(stack.shape, (1, side, side)):
+        labels = stack[box]
+        numbers, begins, own = np.unique(labels, return_index=True, return_inverse=True)
+        places = np.unravel_index(begins, labels.shape)
+        moved = tuple(place + side.start for place, side in zip(places, box, strict=True))
+        first[numbers] = np.minimum(first[numbers], np.ravel_multi_index(moved, stack.shape))
+        starts = np.array([side.start for side in box[1:]])
+        for number, found in zip(
+            numbers, ndimage.find_objects(own.reshape(labels.shape) + 1), strict=True
+        ):
+            low[number] = np.minimum(low[number], [s.start for s in found[1:]] + starts)
+            high[number] = np.maximum(high[number], [s.stop for s in found[1:]] + starts)
+    if not count:
+        return first[1:], (0, 0)
+    tall, wide = (high[1:] - low[1:]).max(axis=0)
+    return first[1:], (int(tall), int(wide))
+
+
+UNSEEN = np.iinfo(np.int64).max
+
+
+def on_image(
+    stored: Any,  # noqa: ANN401  (an array of zarr)
+    found: Found,
+    network: Sequence[int],
+    size: Sequence[int],
+    folder: Path,
+    blocks: Blocks,
+) -> Labels:
+    """Bring labels back as `bmz.process.resize.resize_labels` does, and number them there.
+
+    An object so small that no pixel of the image has its middle in it is left out.
+
+    Parameters
+    ----------
+    stored : ((z,) y, x) numbers of the objects as they were found, on the grid of the network
+    found : these objects
+    network, size : sizes of the resized image and of the image, px
+    folder : for the labels on the grid of the image
+    blocks : in which they are brought back
+    """
+    side = blocks.side_for(size[0] if len(size) > 2 else 1)  # noqa: PLR2004  (z, y, x)
+    resized = scratch_array(folder, size, np.dtype(np.uint32))
+    seen = _Seen(found.count, size)
+    for box in boxes(size, (*size[:-2], side, side)):
+        part = resized_labels_part(lambda where: np.asarray(stored[where]), network, size, box)
+        resized[box] = part
+        seen.look(part, box)
+    there = Found([seen.first[1:]], [np.concatenate(found.scores)] if found.scores else [])
+    numbers, _ = closed_up(np.where(seen.first < UNSEEN, there.numbers(), 0))
+    high, wide = seen.longest()
+    return Labels(resized, numbers, there, tuple(size), (side, side), (high, wide))
+
+
+class _Seen:
+    """Where each object begins and ends.
+
+    Parameters
+    ----------
+    count : of the objects
+    size : of the image, px
+    """
+
+    def __init__(self, count: int, size: Sequence[int]) -> None:
+        self._size = tuple(size)
+        self.first = np.full(count + 1, UNSEEN)
+        """Flat position of the first pixel of each object."""
+        self._low = np.full((count + 1, len(size)), UNSEEN)
+        self._high = np.zeros((count + 1, len(size)), np.int64)
+
+    def look(self, part: Any, box: Box) -> None:  # noqa: ANN401  (an array of integers)
+        """Take the objects of a part into account."""
+        starts = np.array([side.start for side in box])
+        numbers, begins, inverse = np.unique(part, return_index=True, return_inverse=True)
+        place = np.stack(np.unravel_index(begins, part.shape)) + starts[:, None]
+        flat = np.ravel_multi_index(tuple(place), self._size)
+        self.first[numbers] = np.minimum(self.first[numbers], flat)
+        self.first[0] = UNSEEN
+        for number, where in zip(
+            numbers, ndimage.find_objects(inverse.reshape(part.shape) + 1), strict=True
+        ):
+            low, high = ([getattr(s, end) for s in where] for end in ("start", "stop"))
+            self._low[number] = np.minimum(self._low[number], low + starts)
+            self._high[number] = np.maximum(self._high[number], high + starts)
+
+    def longest(self) -> tuple[int, int]:
+        """Give the height of the highest object and the width of the widest, px."""
+        there = self.first < UNSEEN
+        if not there.any():
+            return 0, 0
+        high, wide = (self._high[there] - self._low[there]).max(axis=0)[-2:]
+        return int(high), int(wide)

@@ -1,22 +1,35 @@
-"""From the word MODEL to a description, and to the files it needs."""
+"""From the name of a model to its package, and whether its code may run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from bmz.base.errors import CouldNotTell
+from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, nobody
+from bmz.check.finding import Evidence, Finding
+from bmz.plan.errors import MakesNoLabels
+from bmz.plan.recipe_choice import choose_recipe
+from bmz.plan.weights_choice import choose_weights
+from bmz.predict.frameworks import usable_formats
+from bmz.process.ops import OPS
+from bmz.process.ops_errors import RunsCode, UnknownOp
 from bmz.report.fetch_text import ahead_words
-from bmz.spec.code import verified
+from bmz.report.model_text import code_words
+from bmz.spec.code import ModelCode, code_of, verified
 from bmz.spec.errors import PackageUnreadable
-from bmz.spec.model import ModelSpec, PackagedFile, Weights
+from bmz.spec.model import ModelSpec, PackagedFile, TensorSpec, Weights
 from bmz.spec.stored import read_stored
 from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 from bmz.zoo.store import NOTES, folder_of, sha256_of
+from bmz.zoo.trust import Trusted, add_trust, read_trust, remove_trust
 
 
 def load_model(
@@ -183,3 +196,231 @@ def _wanted(model: ModelSpec, files: Iterable[PackagedFile], what: str) -> Itera
     for file in files:
         name = file.path.relative_to(model.folder).as_posix()
         yield WantedFile(name, file.sha256, what, file.url)
+
+
+Permit = Literal["no", "confined", "unconfined"]
+"""Whether code of a model may run: not at all, shut in, or with all that its user may do."""
+
+Look = Callable[[Path], tuple[str, ...]]
+"""Tells what in a file of weights reaches the computer, such as operations that write files."""
+
+
+class NeedsTrust(CouldNotTell):
+    """The model runs code of its own, which nobody has allowed."""
+
+    def __init__(self, model: ModelSpec, code: ModelCode, word: str = "") -> None:
+        from bmz.report.model_text import code_words  # here: to open a network takes few libraries
+
+        others = [w.format for w in model.weights if model_code(w) is None]
+        instead = f"; weights without code: --weights {others[0]}" if others else ""
+        super().__init__(
+            f"'{model.id}' runs its own code, which is not allowed yet: {code_words(code)}",
+            hint=f"read it in '{model.folder}', then allow it for this run with --trust, or for "
+            f"good with 'bmz trust add {word or model.folder}'{instead}",
+            code="package.runs-code",
+        )
+
+
+def model_code(weights: Weights) -> ModelCode | None:
+    """Say what code an entry runs, looking into its file where that is here."""
+    return code_of(weights, _host_calls(weights))
+
+
+def code_unknown(weights: Weights) -> str:
+    """Say why it cannot be told whether an entry runs code; empty where it can.
+
+    Nothing of such an entry is run: its file is not here, or loading it is refused.
+    """
+    if weights.architecture is not None or look_into(weights.format) is None:
+        return ""
+    if not weights.file.path.exists():
+        return "not known before they are fetched"
+    try:
+        _looked_into(weights)
+    except BmzError as why:
+        return f"not known, as they are not loaded: {why.message}"
+    except (OSError, zipfile.BadZipFile) as why:
+        return f"not known, as they are not loaded: {why}"
+    return ""
+
+
+def _host_calls(weights: Weights) -> tuple[str, ...]:
+    if not weights.file.path.exists():
+        return ()
+    try:
+        return _looked_into(weights)
+    except (BmzError, OSError, zipfile.BadZipFile):
+        return ()  # nothing that could be loaded, which is what loading it will say
+
+
+def _looked_into(weights: Weights) -> tuple[str, ...]:
+    look = look_into(weights.format)
+    return () if look is None else look(weights.file.path)
+
+
+def look_into(weights_format: str) -> Look | None:
+    """Give what looks into a file of a weights format; None where there is nothing to look for."""
+    # each here: `bmz show` of what is not fetched loads no NumPy
+    if weights_format == "torchscript":
+        from bmz.predict.torchscript import host_calls
+
+        return host_calls
+    if weights_format == "tensorflow_saved_model_bundle":
+        from bmz.predict.graph_ops import host_ops
+
+        return host_ops
+    if weights_format in {"keras_v3", "keras_hdf5"}:
+        from bmz.predict.keras_files import keras_code
+
+        return keras_code
+    return None
+
+
+_SHA256 = re.compile(r"[0-9a-f]{8,64}")
+
+
+class NothingToTrust(AnswerIsNo):
+    """None of the weights of a model is code."""
+
+    def __init__(self, model: ModelSpec) -> None:
+        super().__init__(
+            f"'{model.id}' runs no code of its own",
+            hint="it can be run as it is",
+            code="trust.nothing",
+        )
+
+
+class NotTrusted(AnswerIsNo):
+    """A word names nothing on the list."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(
+            f"nothing on the list of trusted code is called '{word}'",
+            hint="'bmz trust list' shows what is",
+            code="trust.not-listed",
+        )
+
+
+def permit_for(model: ModelSpec, weights: Weights, asked: Permit, settings: ZooSettings) -> Permit:
+    """Decide whether the code of an entry may run.
+
+    Parameters
+    ----------
+    asked : the user's word for this run
+    settings : of the zoo; what was allowed for good is kept with its cache
+
+    Raises
+    ------
+    NeedsTrust
+        It runs code, and neither this run nor an earlier word allows it.
+    """
+    code = model_code(weights)
+    if code is None or asked != "no":
+        return asked
+    if any(entry.sha256 == code.sha256 for entry in read_trust(settings)):
+        return "confined"
+    # the name in the zoo for a model of the zoo; any other is found by its folder alone
+    word = model.id if settings.cache.absolute() in model.folder.absolute().parents else ""
+    raise NeedsTrust(model, code, word)
+
+
+def add(word: str, listener: Listener = nobody) -> tuple[Trusted, ...]:
+    """Trust the code of a model as it is now, for good.
+
+    Raises
+    ------
+    NothingToTrust
+        It has none.
+    CouldNotTell
+        The model or its code cannot be had.
+    """
+    settings = settings_from_environment()
+    package, model = find_model(word, settings, listener=listener)
+    for weights in model.weights:
+        fetch_code(package, model, weights, settings, listener)
+    entries = tuple(_trusted(model))
+    if not entries:
+        raise NothingToTrust(model)
+    add_trust(settings, entries)
+    return entries
+
+
+def _trusted(model: ModelSpec) -> Iterator[Trusted]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    for weights in model.weights:
+        code = model_code(weights)
+        if code is not None:
+            yield Trusted(code.sha256, model.id, weights.format, code_words(code), now)
+
+
+def remove(word: str) -> tuple[Trusted, ...]:
+    """Forget what is trusted under a name or a sha256 (or its first 8 letters or more).
+
+    Raises
+    ------
+    NotTrusted
+    """
+    settings = settings_from_environment()
+    held = read_trust(settings)
+    named = {entry.sha256 for entry in held if entry.model == word}
+    if _SHA256.fullmatch(word):
+        named |= {entry.sha256 for entry in held if entry.sha256.startswith(word)}
+    if not named:
+        raise NotTrusted(word)
+    return remove_trust(settings, named)
+
+
+def listed() -> tuple[Trusted, ...]:
+    """Give what is trusted, the oldest first."""
+    return read_trust(settings_from_environment())
+
+
+def model_findings(
+    model: ModelSpec,
+    settings: ZooSettings,
+    *,
+    fetched: bool,
+    wanted: str | None = None,
+    trust: Permit = "no",
+) -> Iterator[Finding]:
+    """Yield what of the model itself keeps any image from a label mask.
+
+    Parameters
+    ----------
+    settings : of the zoo, with the list of trusted code
+    fetched : its files come from the zoo: they are not looked at, but verified when they come
+    wanted : a weights format; None for the one that would be chosen
+    trust : the user's word on the model's own code
+    """
+    try:
+        choose_recipe(model)
+    except MakesNoLabels as why:
+        known: Evidence = "curated" if why.curated else "declared"
+        yield Finding.of_error(why, "model", known)
+    except BmzError:
+        pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
+    try:
+        refuse_code((*model.inputs, *model.outputs))
+        weights = choose_weights(model, usable_formats(), wanted)
+        for file in () if fetched else (weights.file, *weights.beside):
+            verified(file, f"{weights.format} weights", model.folder)
+        permit_for(model, weights, trust, settings)
+    except BmzError as why:
+        yield Finding.of_error(why, "model")
+
+
+def refuse_code(tensors: Iterable[TensorSpec]) -> None:
+    """Refuse steps that are the model's own code, or not known here, before anything is loaded.
+
+    Raises
+    ------
+    RunsCode
+        There is a ``custom`` step.
+    UnknownOp
+        There is a step that a newer bioimageio.spec knows, and this bmz does not.
+    """
+    for step in (step for tensor in tensors for step in tensor.steps):
+        if step.name == "custom":
+            raise RunsCode(step)
+        if step.name not in OPS:
+            raise UnknownOp(step, OPS)

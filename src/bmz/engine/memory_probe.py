@@ -11,7 +11,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.memory import free_memory, held_memory
 from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts
-from bmz.engine.job import Job, Ready
+from bmz.engine.setup import Job, Ready
 from bmz.plan.estimate import Estimate, fitted, widened
 from bmz.plan.plan import Plan, wide_side, with_smaller_tiles
 from bmz.predict.backend import Backend, OutOfMemory

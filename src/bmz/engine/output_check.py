@@ -8,8 +8,8 @@ from math import prod
 from typing import Literal
 
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import Step
 from bmz.base.errors import AnswerIsNo
-from bmz.base.steps import Step
 from bmz.check.finding import Finding
 from bmz.plan.plan import Plan
 from bmz.process.finite import Stage, StageCounts, nonfinite_pixels

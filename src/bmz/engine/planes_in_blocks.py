@@ -11,36 +11,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bmz.base.axes import Step
 from bmz.base.progress import Listener, Note, Progress
-from bmz.base.steps import Step
 from bmz.check.finding import CheckReport
+from bmz.engine.image_header import SAMPLE_PX
 from bmz.engine.image_result import PlaneOutput
 from bmz.engine.in_parts import image_sizes, maps_on_image, output_of
-from bmz.engine.job import Job, Ready, checked_pixels
 from bmz.engine.label_stack import (
     Labels,
     in_image,
+    on_image,
     without_border,
 )
 from bmz.engine.output_check import Watch
 from bmz.engine.pipeline import Stopwatch, resized_maps
-from bmz.engine.prepared_image import PreparedImage, StoredMap, map_parts
-from bmz.engine.raw_stack import keep_raw
-from bmz.engine.resized_labels import on_image
-from bmz.engine.scale import SAMPLE_PX
+from bmz.engine.prepared_image import PreparedImage, StoredMap, keep_raw, map_parts
 from bmz.engine.scratch import PlaneFolder
+from bmz.engine.setup import Job, Ready, checked_pixels
 from bmz.engine.tile_runner import TileRunner, output_number
-from bmz.image.region import OpenImage
-from bmz.image.sample import read_sample
+from bmz.image.region import OpenImage, read_sample
 from bmz.plan.plan import Plan
 from bmz.plan.tiling import AxisTiling, OutputRule
 from bmz.predict.mosaic import StoredTiles
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks
-from bmz.process.compile_note import NOTE
+from bmz.process.compiled import NOTE
 from bmz.process.finite import Stage, StageCounts, nonfinite_pixels
 from bmz.process.ops import Op
-from bmz.process.resized_maps import ResizedMaps
+from bmz.process.resize import ResizedMaps
 from bmz.process.streamed_steps import (
     PartedReference,
     applied,

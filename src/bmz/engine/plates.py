@@ -64,7 +64,7 @@ def finish_plates(
     done : the images that have a result
     zarr : the labels are OME-Zarr
     """
-    from bmz.write.plate import write_plate
+    from bmz.write.ome_zarr import write_plate
 
     results = {one.image: one for one in done}
     folders = plate_folders(list(images), images, folder)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bmz.engine.job import Job, Ready, look
+from bmz.engine.setup import Job, Ready, look
 from bmz.plan.plan import wide_side
 from bmz.predict.onnx import available_cpus
 from bmz.results.run import ImageDone, ImageFailed

@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.files import claimed, disk_faults_told
 from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.in_parts import bytes_in_one_piece, in_parts, over_limit, why_in_one_piece
-from bmz.engine.job import Job, Ready, look, make_ready
 from bmz.engine.memory_probe import with_fitting_tiles
 from bmz.engine.output_check import Watch
-from bmz.engine.pipeline import Pass, Stopwatch
+from bmz.engine.pipeline import Pass, Stopwatch, finished_plane, network_outputs
 from bmz.engine.planes_in_blocks import BlocksWork, PlanesInBlocks, look_at_sample
-from bmz.engine.planes_whole import WholePlanes
-from bmz.engine.replay import words_of
-from bmz.engine.resume import files_of_mask, finished, remove_replaced
-from bmz.engine.scratch import scratch_folder, scratch_key
+from bmz.engine.request import words_of
+from bmz.engine.scratch import files_of_mask, finished, remove_replaced, scratch_folder, scratch_key
+from bmz.engine.setup import Job, Ready, look, make_ready
 from bmz.engine.tile_runner import ThisProcess, TileRunner
 from bmz.image.content import content_sha256
+from bmz.image.pixels import Pixels
 from bmz.image.plates import PlateField
 from bmz.image.region import HeldImage, ImageSource, open_image
 from bmz.plan.plan import Plan
@@ -40,6 +41,52 @@ from bmz.write.names import OutputClaimed, refuse_existing
 
 if TYPE_CHECKING:
     from bmz.results.documents import OwnCode, RanRecord, WayRecord
+
+
+def planes_of(pixels: Pixels, plan: Plan, space: str) -> list[AnyArray]:
+    """Give each plane or stack that the model is run on, (c, (z,) y, x).
+
+    Parameters
+    ----------
+    pixels : axes of ``tczyx`` in that order, as read
+    space : axes of the model, ``yx`` or ``zyx``
+    """
+    ordered = pixels.with_channel_axis().transposed((*plan.loop, "c", *space)).array
+    return [ordered[position] for position in np.ndindex(*plan.loop.values())]
+
+
+@dataclass(frozen=True)
+class WholePlanes:
+    """Runs each plane or stack of an image in memory in one piece.
+
+    Parameters
+    ----------
+    pixels : axes of ``tczyx`` in that order, as read
+    work : what every plane is run with
+    keeps_raw : the maps of the network are kept
+    """
+
+    pixels: Pixels
+    work: Pass
+    keeps_raw: bool = True
+
+    @cached_property
+    def planes(self) -> Sequence[AnyArray]:
+        """Each plane or stack, (c, (z,) y, x)."""
+        return planes_of(self.pixels, self.work.plan, self.work.model.space)
+
+    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:  # noqa: ARG002  (as `PlaneRunner`)
+        """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`."""
+        plane = self.planes[number]
+        known, plan = network_outputs(plane, replace(self.work, plan=plan))
+        result = finished_plane(known, plane.shape[1:], replace(self.work, plan=plan))
+        output = PlaneOutput.of(result)
+        keeps = self.keeps_raw or output.labels is None
+        return output if keeps else replace(output, raw=None)
+
+    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:  # noqa: ARG002  (as above)
+        """Give what the record says of the way of running: nothing."""
+        return {}
 
 
 class PlaneRunner(Protocol):

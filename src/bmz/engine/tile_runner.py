@@ -7,9 +7,9 @@ from typing import Protocol
 
 from bmz.base.progress import Listener
 from bmz.engine.attempts import Attempts
-from bmz.engine.job import Job
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.scratch import PlaneFolder
+from bmz.engine.setup import Job
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.mosaic import TileStore

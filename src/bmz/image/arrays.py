@@ -10,8 +10,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import IMAGE_AXES, LETTERS
 from bmz.image.grid import is_xarray, pixel_um_of
-from bmz.image.header import Header
-from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.info import UNKNOWN_AXIS, Header, ImageInfo
 from bmz.image.inspect import info_from
 from bmz.image.pixel_size import from_lengths
 

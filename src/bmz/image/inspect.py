@@ -15,8 +15,7 @@ from bmz.image.faults import (
     in_words,
 )
 from bmz.image.formats import format_of
-from bmz.image.header import Header
-from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.info import UNKNOWN_AXIS, Header, ImageInfo
 from bmz.image.readers import READERS
 
 _PLANE = "yx"

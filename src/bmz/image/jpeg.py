@@ -17,7 +17,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageEmpty, ImageTooLarge, ImageTruncated, ImageUnreadable
-from bmz.image.header import Header, PixelSize
+from bmz.image.info import Header, PixelSize
 from bmz.image.pixel_size import from_resolution
 
 # ITU-T T.81, table B.1: codes of markers

@@ -11,8 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.axes import SPACE
-from bmz.base.boxes import Box
+from bmz.base.axes import SPACE, Box
 from bmz.base.errors import BmzError
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
@@ -23,10 +22,9 @@ from bmz.image.faults import (
     SeriesOutOfRange,
     TwoChannelAxes,
 )
-from bmz.image.header import Header, PixelSize
-from bmz.image.info import UNKNOWN_AXIS
+from bmz.image.info import UNKNOWN_AXIS, Header, PixelSize
+from bmz.image.npy import Stored
 from bmz.image.pixel_size import from_lengths
-from bmz.image.stored import Stored
 
 PLUGINS: Final = {"CZI": "bioio_czi", "LIF": "bioio_lif", "ND2": "bioio_nd2"}
 """The module that reads each format; the package has ``-`` for ``_``."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageUnreadable
-from bmz.image.zarr_folder import group_attributes, is_node
+from bmz.image.ome_zarr import group_attributes, is_node
 
 
 @dataclass(frozen=True)

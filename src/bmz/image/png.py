@@ -1,9 +1,4 @@
-"""PNG: the header by its chunks, the pixels by way of imagecodecs (which keeps 16 bit).
-
-Pillow reads headers, too, but calls colours of 16 bits "RGB" as it does those of 8, and rounds the
-pixel size of ``pHYs`` on its way to dots per inch. The chunks are walked in any case: a file that
-is cut short is found by them, and libpng is given none about which it would print remarks.
-"""
+"""PNG: header, pixels, and what is transparent."""
 
 from __future__ import annotations
 
@@ -18,10 +13,32 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.image.decoding import decoding
-from bmz.image.faults import ImageEmpty, ImageTooLarge, ImageTruncated, ImageUnreadable
-from bmz.image.header import Header, PixelSize
+from bmz.image.faults import ImageEmpty, ImageTooLarge, ImageTruncated, ImageUnreadable, Transparent
+from bmz.image.info import Header, PixelSize
 from bmz.image.pixel_size import from_resolution
-from bmz.image.transparency import without_alpha
+
+
+def without_alpha(path: Path, pixels: AnyArray, *, axis: int) -> AnyArray:
+    """Drop the last entry along `axis` when it is the same everywhere.
+
+    Parameters
+    ----------
+    path : for the error
+    pixels : samples, the last of them alpha, along `axis`
+    axis : of the samples
+
+    Raises
+    ------
+    Transparent
+        Alpha varies: dropping it would show colours that nobody was meant to see.
+    """
+    alpha = np.take(pixels, -1, axis)
+    low, high = float(alpha.min()), float(alpha.max())
+    if low != high:
+        raise Transparent(path, low, high)
+    rest = range(pixels.shape[axis] - 1)
+    return pixels[(slice(None),) * axis + (slice(rest.start, rest.stop),)]
+
 
 # PNG specification, third edition, 11.2.1 IHDR: colour types
 _GREY, _PALETTE = 0, 3

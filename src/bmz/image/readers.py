@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from bmz.base.arrays import AnyArray
-from bmz.image.header import Header
+from bmz.image.info import Header
 from bmz.image.jpeg import jpeg_header, jpeg_pixels
 from bmz.image.known_formats import OME_ZARR
 from bmz.image.microscopes import PLUGINS, plugin_header, plugin_opened, plugin_pixels
-from bmz.image.npy import npy_header, npy_mapped, npy_pixels
+from bmz.image.npy import Reader, Stored, npy_header, npy_mapped, npy_pixels
 from bmz.image.ome_zarr import zarr_header, zarr_opened, zarr_pixels
 from bmz.image.png import png_header, png_palette_numbers, png_pixels
-from bmz.image.stored import Reader, Stored
 from bmz.image.tiff import (
     tiff_header,
     tiff_is_lossy,

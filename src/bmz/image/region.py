@@ -1,23 +1,73 @@
-"""Regions of an image, read without the rest of it."""
+"""Pixels of an image: all of them, a region, or a sample."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from bmz.base.axes import in_image_order
-from bmz.base.boxes import Box
+from bmz.base.arrays import AnyArray
+from bmz.base.axes import Box, in_image_order
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageTooLarge, RegionRefused
 from bmz.image.formats import format_of
 from bmz.image.info import ImageInfo
+from bmz.image.npy import Stored
 from bmz.image.pixels import Pixels
 from bmz.image.readers import READERS
-from bmz.image.stored import Stored
+
+
+def read_image(info: ImageInfo) -> Pixels:
+    """Read the pixels of an inspected image.
+
+    Uncompressed TIFF and NPY are mapped from the disk and read-only: only what is used is read.
+
+    Parameters
+    ----------
+    info : as `bmz.image.inspect.inspect_image` gives it
+
+    Returns
+    -------
+    Pixels
+        dtype as stored; the named axes in the order t, c, z, y, x, always with y and x
+
+    Raises
+    ------
+    AxesUnknown
+        An axis has no name.
+    CouldNotTell
+        The pixels are damaged, cut short, transparent, or larger than the memory.
+    """
+    info.refuse_unknown_axes()
+    return laid_out(READERS[format_of(info.path)].pixels(info.path, info.series), info)
+
+
+def laid_out(pixels: AnyArray, info: ImageInfo) -> Pixels:
+    """Give pixels the names of their axes, their lengths, and the order t, c, z, y, x.
+
+    Parameters
+    ----------
+    pixels : as stored, but for axes of size 1
+    info : of the image
+
+    Raises
+    ------
+    ImageUnreadable
+        They have another size or dtype than the header said.
+    """
+    info.refuse_changed(pixels.shape, pixels.dtype)
+    stored = Pixels(
+        np.asarray(pixels).reshape(info.shape),
+        tuple(info.axes),
+        info.pixel_um,
+        info.channel_names,
+        info.colour,
+    )
+    return stored.transposed(in_image_order(info.axes))
 
 
 class ImageSource(Protocol):
@@ -38,7 +88,7 @@ class HeldImage:
     Parameters
     ----------
     info : what was found when it was inspected
-    pixels : as `bmz.image.read.read_image` gives them
+    pixels : as `bmz.image.region.read_image` gives them
     """
 
     info: ImageInfo
@@ -146,3 +196,109 @@ def _in_words(slices: Mapping[str, slice]) -> str:
     steps = {a: "" if s.step is None else f":{s.step}" for a, s in slices.items()}
     sides = (f"{a}={bound(s.start)}:{bound(s.stop)}{steps[a]}" for a, s in slices.items())
     return ", ".join(sides) or "at all"
+
+
+_PLANES = 5
+"""Planes of t and z among which a sample is spread, when not all of them fit."""
+
+_SIDE_PX = 512
+"""Side of a tile when not whole planes fit: objects up to some hundred pixels are seen whole."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of a sample: where it starts."""
+
+    t: int
+    z: int
+    y: int
+    x: int
+
+
+def read_sample(info: ImageInfo, most_px: int) -> Pixels:
+    """Read tiles that are spread evenly over planes, rows and columns, at full resolution.
+
+    The same image gives the same sample. All planes are taken whole where they fit, else up to
+    five of them, from the middle of as many equal parts; of planes that do not fit, tiles of up to
+    512 x 512, from the middle of as many equal parts. A single tile is the central one.
+
+    Parameters
+    ----------
+    info : as `bmz.image.inspect.inspect_image` gives it
+    most_px : pixels to read at most; one with several channels counts once
+
+    Returns
+    -------
+    Pixels
+        axes tile, c (where the image has it), y, x; dtype as stored; tiles as `choose_tiles`
+        chooses them
+
+    Raises
+    ------
+    AxesUnknown
+        An axis has no name.
+    CouldNotTell
+        The pixels cannot be had.
+    ValueError
+        `most_px` is less than 1.
+    """
+    if most_px < 1:
+        raise ValueError(f"a sample has at least one pixel; asked for {most_px}")
+    sizes = {**dict.fromkeys("tzyx", 1), **info.sizes}
+    tiles, lengths = choose_tiles(sizes, most_px)
+    with open_image(info) as image:
+        pixels = [_read(image, tile, lengths) for tile in tiles]
+    return Pixels(np.stack([one.array for one in pixels]), ("tile", *pixels[0].axes))
+
+
+def choose_tiles(sizes: dict[str, int], most_px: int) -> tuple[tuple[Tile, ...], tuple[int, int]]:
+    """Decide where the tiles of a sample start, and how high and wide each is.
+
+    Parameters
+    ----------
+    sizes : of t, z, y, x; each at least 1
+    most_px : of all tiles together
+    """
+    planes = sizes["t"] * sizes["z"]
+    height, width = sizes["y"], sizes["x"]
+    count = planes if planes * height * width <= most_px else min(planes, _PLANES, most_px)
+    rows, columns, lengths = _grid(height, width, most_px // count)
+    tiles = tuple(
+        Tile(*divmod(plane, sizes["z"]), y, x)
+        for plane in _middles(planes, 1, count)
+        for y in _middles(height, lengths[0], rows)
+        for x in _middles(width, lengths[1], columns)
+    )
+    return tiles, lengths
+
+
+def _grid(height: int, width: int, most_px: int) -> tuple[int, int, tuple[int, int]]:
+    """Give rows and columns of tiles in a plane, and the height and width of each."""
+    if height * width <= most_px:
+        return 1, 1, (height, width)
+    side = min(_SIDE_PX, math.isqrt(most_px))
+    high = min(height, side)
+    wide = min(width, side if high == side else min(_SIDE_PX, most_px // high))
+    count = most_px // (high * wide)
+    most_rows, most_columns = height // high, width // wide
+    rows = round(math.sqrt(count * most_rows / most_columns))
+    rows = min(max(rows, 1), most_rows, count)
+    return rows, min(most_columns, count // rows), (high, wide)
+
+
+def _middles(length: int, part: int, count: int) -> Iterator[int]:
+    """Yield where `part` starts in the middle of each of `count` equal parts of `length`."""
+    for i in range(count):
+        middle = (2 * i + 1) * length
+        yield max(0, (middle - part * count) // (2 * count))
+
+
+def _read(image: OpenImage, tile: Tile, lengths: Sequence[int]) -> Pixels:
+    box = {
+        "t": slice(tile.t, tile.t + 1),
+        "z": slice(tile.z, tile.z + 1),
+        "y": slice(tile.y, tile.y + lengths[0]),
+        "x": slice(tile.x, tile.x + lengths[1]),
+    }
+    region = image.region({a: s for a, s in box.items() if a in image.info.axes})
+    return region.part({axis: 0 for axis in region.axes if axis in "tz"})

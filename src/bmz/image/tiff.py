@@ -1,16 +1,20 @@
-"""TIFF, ImageJ TIFF and OME-TIFF by way of tifffile."""
+"""TIFF: its series and axes, and planes of which only the needed segments are decoded."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tifffile import TiffFile, TiffPage, TiffPageSeries
+from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import Box
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
     ImageEmpty,
@@ -20,13 +24,218 @@ from bmz.image.faults import (
     SeriesOutOfRange,
     TwoChannelAxes,
 )
-from bmz.image.header import Header, PixelSize
-from bmz.image.ome import declares_entities, read_ome
-from bmz.image.pixel_size import from_imagej, from_resolution
-from bmz.image.stored import Stored
-from bmz.image.tiff_planes import stored_series
-from bmz.image.tiff_segments import look_at_segments
-from bmz.image.transparency import without_alpha
+from bmz.image.info import Header, PixelSize
+from bmz.image.npy import Stored
+from bmz.image.pixel_size import declares_entities, from_imagej, from_resolution, read_ome
+from bmz.image.png import without_alpha
+
+_CACHE_BYTES = 64 << 20
+"""Decoded strips and tiles that are kept: a row of tiles of a model shares them."""
+
+
+def stored_series(path: Path, tif: TiffFile, series: TiffPageSeries) -> Stored:
+    """Give regions of `series`, whose file stays open; a layout without planes is read whole."""
+    start, dtype = series.dataoffset, series.dtype
+    plain = getattr(series, "transform", None) is None
+    if start is not None and plain:
+        stored = np.dtype(dtype).newbyteorder(tif.byteorder)
+        return np.memmap(path, stored, "r", start, series.shape)
+    if plain and _has_planes(series):
+        return TiffPlanes(series)
+    whole: AnyArray = series.asarray()
+    return whole
+
+
+def _has_planes(series: TiffPageSeries) -> bool:
+    page = series.keyframe
+    inner = len(page.shape)
+    lead, last = series.shape[:-inner], series.shape[-inner:]
+    one_file = all(p is not None and p.parent is page.parent for p in series.pages)
+    return (
+        one_file
+        and last == page.shape
+        and math.prod(lead) == len(series.pages)
+        and page.axes in ("YX", "YXS", "SYX")
+        and page.imagedepth == 1
+    )
+
+
+class TiffPlanes:
+    """Pages of one size in one file, with leading axes before those of the page.
+
+    Parameters
+    ----------
+    series : its pages are planes of ``YX``, ``YXS`` or ``SYX``
+    """
+
+    def __init__(self, series: TiffPageSeries) -> None:
+        self.shape: tuple[int, ...] = tuple(series.shape)
+        self.dtype: np.dtype[Any] = series.dtype.newbyteorder("=")
+        self._pages: Sequence[TiffPage | TiffFrame | None] = series.pages
+        self._key: TiffPage = series.keyframe
+        self._decoded: OrderedDict[tuple[int, int], AnyArray] = OrderedDict()
+        self._decoded_bytes = 0
+
+    def __getitem__(self, box: Box, /) -> AnyArray:
+        """Read a region as a new array in the byte order of this machine."""
+        inner = len(self._key.shape)
+        lead, within = box[:-inner], box[-inner:]
+        out = np.empty([s.stop - s.start for s in box], self.dtype)
+        counts = self.shape[:-inner]
+        for place in np.ndindex(*out.shape[:-inner]):
+            at = [i + s.start for i, s in zip(place, lead, strict=True)]
+            number = int(np.ravel_multi_index(at, counts)) if counts else 0
+            out[place] = self._plane(number, within)
+        return out
+
+    def _plane(self, number: int, within: Box) -> AnyArray:
+        page, key = self._pages[number], self._key
+        assert page is not None  # noqa: S101  (a missing plane is refused on opening)
+        if key.is_memmappable and page.is_contiguous:
+            file = page.parent.filehandle
+            stored = np.dtype(key.dtype).newbyteorder(page.parent.byteorder)
+            mapped = np.memmap(file.path, stored, "r", page.dataoffsets[0], key.shape)
+            return mapped[within]
+        box = _normalised(key.axes, within)
+        out = np.full([s.stop - s.start for s in box], key.nodata, self.dtype)
+        for index, corner in _touched(key, box):
+            segment = self._segment(page, number, index)
+            if segment is not None:
+                _paste(out[corner[0] - box[0].start], box[1:3], segment[0, ..., box[3]], corner[1:])
+        return out.reshape([s.stop - s.start for s in within])
+
+    def _segment(self, page: TiffPage | TiffFrame, number: int, index: int) -> AnyArray | None:
+        """Decode one strip or tile as (1, length, width, samples); None when none is stored."""
+        known = self._decoded.get((number, index))
+        if known is not None:
+            self._decoded.move_to_end((number, index))
+            return known
+        start, count = page.dataoffsets[index], page.databytecounts[index]
+        raw, _ = next(page.parent.filehandle.read_segments([start], [count], [index]))
+        segment, _, _ = self._key.decode(
+            raw, index, jpegtables=page.jpegtables, jpegheader=self._key.jpegheader
+        )
+        if segment is not None:
+            self._keep((number, index), segment)
+        return segment
+
+    def _keep(self, place: tuple[int, int], segment: AnyArray) -> None:
+        self._decoded[place] = segment
+        self._decoded_bytes += segment.nbytes
+        while len(self._decoded) > 1 and self._decoded_bytes > _CACHE_BYTES:
+            _, oldest = self._decoded.popitem(last=False)
+            self._decoded_bytes -= oldest.nbytes
+
+
+def _normalised(axes: str, within: Box) -> Box:
+    """Give a region of a page as separate samples, length, width, samples beside each other."""
+    one = slice(0, 1)
+    if axes == "SYX":
+        return (*within, one)
+    return (one, *within) if axes == "YXS" else (one, *within, one)
+
+
+def _touched(key: TiffPage, box: Box) -> Iterator[tuple[int, tuple[int, int, int]]]:
+    """Yield the number of each strip or tile in `box`, and its sample, first row and column.
+
+    Source: TIFF 6.0, sections 3 and 15: row by row, and of separate samples plane by plane.
+    """
+    rows = key.tilelength if key.is_tiled else key.rowsperstrip
+    columns = key.tilewidth if key.is_tiled else key.imagewidth
+    down, across = math.ceil(key.imagelength / rows), math.ceil(key.imagewidth / columns)
+    samples, length, width, _ = box
+    for sample in range(samples.start, samples.stop):
+        for row in range(length.start // rows, math.ceil(length.stop / rows)):
+            for column in range(width.start // columns, math.ceil(width.stop / columns)):
+                index = (sample * down + row) * across + column
+                yield index, (sample, row * rows, column * columns)
+
+
+def _paste(out: AnyArray, box: Box, segment: AnyArray, corner: tuple[int, int]) -> None:
+    """Write what a strip or tile at `corner` has of `box` into `out`, the pixels of `box`."""
+    to, of = [], []
+    for side, first, length in zip(box, corner, segment.shape, strict=False):
+        start, stop = max(side.start, first), min(side.stop, first + length)
+        to.append(slice(start - side.start, stop - side.start))
+        of.append(slice(start - first, stop - first))
+    out[tuple(to)] = segment[tuple(of)]
+
+
+_LZW, _LZW_END = 5, 257  # numbers of a compression and of its end mark
+_JPEG_CODECS = frozenset({7, 33007, 34892})
+_JPEG_XRS = frozenset({22610, 34934})
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"  # ITU-T T.81, table B.1
+_PLACE, _LENGTH = 0xBCC0, 0xBCC1  # ITU-T T.832, annex A: of the picture in a file
+_LONG = 4  # type of a number of 32 bits
+
+
+class SegmentCutShort(ValueError):  # noqa: N818  (the words of a decoder, told by `decoding`)
+    """A strip or tile gives fewer pixels than it must."""
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(f"strip or tile {index} ended before its time: {why}")
+
+
+def look_at_segments(series: TiffPageSeries) -> None:
+    """Let every strip or tile of `series` be looked at when it is decoded.
+
+    The look raises `SegmentCutShort`.
+    """
+    keys = (page.keyframe for page in series.pages if page is not None)
+    for key in {id(key): key for key in keys if key is not None}.values():
+        # tifffile keeps what decodes a page with the page, and has no argument for it
+        key.__dict__["decode"] = _looking(key, key.decode)
+
+
+def _looking(key: TiffPage, decode: Callable[..., Any]) -> Callable[..., Any]:
+    def looked_at(data: bytes | None, index: int, /, **given: Any) -> Any:  # noqa: ANN401
+        if data is None:  # none is stored: a sparse file
+            return decode(data, index, **given)
+        if key.compression in _JPEG_CODECS and not given.get("jpegheader"):
+            _refuse_endless_jpeg(data, index)
+        if key.compression in _JPEG_XRS and (end := _end_of_jpeg_xr(data)) > len(data):
+            raise SegmentCutShort(index, f"{end} bytes wanted, {len(data)} found")
+        found = decode(data, index, **given)
+        if key.compression == _LZW and not _has_lzw_end(data):
+            # bits behind its end must not matter
+            others = (decode(data + more * 3, index, **given) for more in (b"\0", b"\xff"))
+            if not all(np.array_equal(found[0], other[0]) for other in others):
+                raise SegmentCutShort(index, "its last code is not whole")
+        return found
+
+    return looked_at
+
+
+def _refuse_endless_jpeg(data: bytes, index: int) -> None:
+    if data.rfind(_END) < data.rfind(_SCAN):  # a decoder would make up what is missing
+        raise SegmentCutShort(index, "its JPEG has no end mark")
+
+
+def _has_lzw_end(data: bytes) -> bool:
+    """Tell whether a stream ends with its end mark, as those of most writers do.
+
+    Source: TIFF 6.0, section 13: codes of 9 to 12 bits, the last byte filled up with zeros.
+    """
+    tail = int.from_bytes(data[-3:], "big")
+    unused = (bits for bits in range(8) if not tail & ((1 << bits) - 1))
+    return any(
+        (tail >> bits) & ((1 << width) - 1) == _LZW_END for bits in unused for width in range(9, 13)
+    )
+
+
+def _end_of_jpeg_xr(data: bytes) -> int:
+    """Give where the picture ends in a file of JPEG XR, 0 where the file does not say."""
+    if not data.startswith(b"II\xbc") or len(data) < 8:  # noqa: PLR2004  (the header)
+        return 0
+    found = {_PLACE: 0, _LENGTH: 0}
+    (start,) = struct.unpack_from("<L", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    for number in range(count):
+        tag, kind, _, value = struct.unpack_from("<HHLL", data, start + 2 + 12 * number)
+        if tag in found and kind == _LONG:
+            found[tag] = value
+    return sum(found.values()) if found[_LENGTH] else 0
+
 
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
 """Letters of tifffile that name an axis; all others (I, Q, ...) leave it unnamed."""

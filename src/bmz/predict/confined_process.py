@@ -18,7 +18,7 @@ from typing import IO
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import SCRATCH, is_left_by_dead, unfinished
-from bmz.base.printable import printable
+from bmz.base.progress import printable
 from bmz.predict import child
 from bmz.predict.backend import Device
 from bmz.predict.confine import Cell

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.base.boxes import Box
+from bmz.base.axes import Box
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
 from bmz.plan.tiling import AxisTiling, Kept, OutputRule, Tiling

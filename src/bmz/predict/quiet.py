@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
-from bmz.base.printable import printable
+from bmz.base.progress import printable
 
 MOST_CHARACTERS = 300
 """Characters of the output of a network in one pass; more are cut."""

@@ -13,11 +13,9 @@ from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
 from bmz.process.affinity_edges import Edges, Indices, Offset, edges_of
 from bmz.process.affinity_values import full_affinity, sigma_against_noise
-from bmz.process.agglomeration import Linking, agglomerated
-from bmz.process.maps import on_input_grid, without_small
-from bmz.process.output_map import ChannelsDiffer
+from bmz.process.gasp import Linking, agglomerated
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, without_small
 
 NONE = -1
 
@@ -89,7 +87,7 @@ def label_affinities(
     to a far pixel tells apart, unless its ends are one object (Wolf et al. 2020). With direct
     neighbours alone, pixels all of whose affinities are above `seed` are fragments, which grow
     over those above `growth`, and fragments are joined while the median affinity along their
-    border is at least `merge` (`bmz.process.agglomeration`). These three are shares of `full`, the
+    border is at least `merge` (`bmz.process.gasp`). These three are shares of `full`, the
     affinity of which the map is full where it is sure; and a map that is noisy from pixel to pixel
     is smoothed before, by `sigma`.
 

@@ -9,10 +9,8 @@ from typing import Annotated
 import numpy as np
 
 from bmz.base.arrays import AnyArray, LabelArray
-from bmz.process.maps import on_input_grid
-from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid
 
 FEWEST_CLASSES = 2
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
-from bmz.base.boxes import Box, boxes
+from bmz.base.axes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.process.finish import finish_labels
 from bmz.process.recipe import Finish, InBlocks, Labelled, Place, Recipe, Value

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from bmz.base.arrays import AnyArray
-from bmz.process.maps import on_input_grid, one_map
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import in_raster_order, on_input_grid, one_map
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The label recipe ``contour``: seeds from several maps (BiaPy's representations), then flooded."""
+"""The label recipe ``contour``: foreground without contours, grown back."""
 
 from __future__ import annotations
 
@@ -9,16 +9,50 @@ from typing import Annotated, Any
 import numpy as np
 from scipy import ndimage
 
-from bmz.base.arrays import AnyArray, BoolArray
+from bmz.base.arrays import AnyArray, BoolArray, LabelArray
 from bmz.plan.tile_way import TileWay
-from bmz.process.activation import ACTIVATIONS, ActivatedMaps, activated
-from bmz.process.maps import are_shares, on_input_grid, without_small
-from bmz.process.output_map import ChannelsDiffer
+from bmz.process.ops_values import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
-from bmz.process.relabel import in_raster_order
-from bmz.process.ring import with_ring
-from bmz.process.thresholds import OTSU, threshold_of
-from bmz.process.whole_map import streamed_otsu
+from bmz.process.relabel import (
+    ChannelsDiffer,
+    are_shares,
+    in_raster_order,
+    on_input_grid,
+    without_small,
+)
+from bmz.process.whole_map import OTSU, streamed_otsu, threshold_of
+
+
+def with_ring(labels: LabelArray, surface: AnyArray, ring: int) -> LabelArray:
+    """Let each label take in the background that shares a face with it, `ring` times.
+
+    A foreground that was trained on cells without their outermost pixels (``find_boundaries`` of
+    scikit-image, inner or thick) gives cells that are one pixel too small on every side, however
+    sharp or blurred the map is. Two labels never become one: a pixel between two goes to the one
+    whose pixel beside it lies lower on the surface.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x), 0 background
+    surface : of the same shape, low inside cells
+    ring : how many pixels wide, entries of the map
+    """
+    for _ in range(ring):
+        labels = _wider(labels, surface)
+    return labels
+
+
+def _wider(labels: LabelArray, surface: AnyArray) -> LabelArray:
+    wider, lowest = labels.copy(), np.full(labels.shape, np.inf, np.float32)
+    for axis in range(labels.ndim):
+        ahead = (slice(None),) * axis + (slice(1, None),)
+        behind = (slice(None),) * axis + (slice(None, -1),)
+        for here, there in ((ahead, behind), (behind, ahead)):
+            taken = (labels[here] == 0) & (labels[there] > 0) & (surface[there] < lowest[here])
+            wider[here][taken] = labels[there][taken]
+            lowest[here][taken] = surface[there][taken]
+    return wider
+
 
 MEANINGS = {
     "F": "foreground",

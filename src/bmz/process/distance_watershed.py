@@ -1,24 +1,112 @@
-"""The label recipe ``distance_watershed``: touching objects of a mask are cut at their necks."""
+"""The label recipe ``distance_watershed``: a foreground, cut where it is narrow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.axes import boxes
 from bmz.process.contour import mean_of_each
-from bmz.process.depth import depth_of
-from bmz.process.maps import channel_words, on_input_grid, one_map
-from bmz.process.output_map import ChannelsDiffer
-from bmz.process.peaks import prominent_peaks
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
-from bmz.process.relabel import in_raster_order
-from bmz.process.thresholds import OTSU, threshold_of
-from bmz.process.whole_map import streamed_otsu
+from bmz.process.relabel import (
+    ChannelsDiffer,
+    channel_words,
+    in_raster_order,
+    on_input_grid,
+    one_map,
+)
+from bmz.process.whole_map import OTSU, streamed_otsu, threshold_of
+
+AT_ONCE = 1 << 16
+"""Entries for which the distance is computed at once, so that they stay in the processor."""
+
+
+def depth_of(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
+    """Give the Euclidean distance to the next entry that is not inside.
+
+    As ``scipy.ndimage.distance_transform_edt``, without its arrays of 64 bits.
+
+    Parameters
+    ----------
+    inside : ((z,) y, x), not true everywhere
+    grid : px of the input for each entry, one number an axis
+
+    Returns
+    -------
+    ((z,) y, x) float32
+        px of the input, 0 outside
+    """
+    nearest = ndimage.distance_transform_edt(
+        inside, grid, return_distances=False, return_indices=True
+    )
+    depth: FloatArray = np.zeros(inside.shape, np.float32)
+    rows = max(AT_ONCE * len(inside) // max(inside.size, 1), 1)
+    for part in boxes(inside.shape, (rows, *(max(n, 1) for n in inside.shape[1:]))):
+        for axis, (side, step) in enumerate(zip(part, grid, strict=True)):
+            place = np.arange(side.start, side.stop, dtype=np.int32)
+            along = nearest[axis][part] - place.reshape(
+                [-1 if a == axis else 1 for a in range(inside.ndim)]
+            )
+            depth[part] += np.square(along.astype(np.float32) * np.float32(step))
+        np.sqrt(depth[part], out=depth[part])
+    return depth
+
+
+def prominent_peaks(
+    surface: AnyArray, least_rise: float, radius_px: int = 1, mask: BoolArray | None = None
+) -> LabelArray:
+    """Give a number to every peak that rises enough above the saddle to a higher one.
+
+    The h-maxima transform (Soille, Morphological Image Analysis, 2003, section 6.3.4), as
+    ``skimage.morphology.h_maxima`` gives it, by one walk down the sorted pixels in which peaks
+    meet: of two the lower one is done, and counts if it rises `least_rise` above the place. Of
+    equal peaks that meet the first in raster order stays, where the transform marks both.
+
+    Parameters
+    ----------
+    surface : ((z,) y, x) finite numbers
+    least_rise : in the unit of `surface`
+    radius_px : pixels within this distance are neighbours, 1 or more; with 1 the corners too
+    mask : pixels that are walked over; None for all
+
+    Returns
+    -------
+    ((z,) y, x) int32
+        1 to n at one pixel a peak, in raster order; 0 elsewhere
+    """
+    from bmz.process.peaks_loop import mark_peaks
+
+    margin = max(radius_px, 1)
+    inside = np.ones(surface.shape, np.bool_) if mask is None else mask
+    wide = np.pad(np.asarray(surface, np.float32), margin)
+    walked = np.flatnonzero(np.pad(inside, margin))
+    order = walked[np.argsort(-wide.reshape(-1)[walked], kind="stable")]
+    steps = _neighbours(wide.shape, radius_px)
+    marked, top = np.zeros(wide.size, np.bool_), np.empty(wide.size, np.intp)
+    parent = np.full(wide.size, -1, np.intp)
+    mark_peaks(marked, parent, top, wide.reshape(-1), order, steps, np.float32(least_rise))
+    inner = tuple(slice(margin, -margin) for _ in range(wide.ndim))
+    peaks = marked.reshape(wide.shape)[inner]
+    return np.where(peaks, np.cumsum(peaks.reshape(-1)).reshape(peaks.shape), 0).astype(np.int32)
+
+
+def _neighbours(shape: tuple[int, ...], radius_px: int) -> NDArray[np.intp]:
+    # flat steps to every pixel of the ball but its middle
+    reach = max(radius_px, 1)
+    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    ball = [
+        step
+        for step in product(range(-reach, reach + 1), repeat=len(shape))
+        if any(step) and (radius_px <= 1 or sum(s * s for s in step) <= radius_px**2)
+    ]
+    return np.array([np.dot(step, strides) for step in ball], np.intp)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The compiled loops of `bmz.process.flow_following` and `bmz.process.flow_error`."""
+"""The compiled loops of `bmz.process.flow_following` and `bmz.process.flow_following`."""
 
 from __future__ import annotations
 

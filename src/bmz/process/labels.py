@@ -6,10 +6,8 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import AnswerIsNo
-from bmz.process.maps import on_input_grid
-from bmz.process.output_map import ChannelsDiffer
 from bmz.process.recipe import Labelled, NoSettings, Recipe
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid
 
 
 class NotLabels(AnswerIsNo):

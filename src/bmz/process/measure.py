@@ -12,9 +12,7 @@ from scipy import ndimage
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.axes import in_image_order
 from bmz.image.pixels import Pixels
-from bmz.process.object_hulls import convex_areas
-from bmz.process.object_pixels import ObjectPixels
-from bmz.process.object_runs import Runs, runs_of
+from bmz.process.object_runs import ObjectPixels, Runs, convex_areas, runs_of
 from bmz.process.relabel import closed_up
 
 _PLANE_AXES = 2

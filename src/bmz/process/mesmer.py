@@ -11,11 +11,9 @@ from scipy import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.plan.tile_way import SplineBlend, TileWay
 from bmz.process.contour import mean_of_each
-from bmz.process.maps import on_input_grid
-from bmz.process.output_map import ChannelsDiffer
-from bmz.process.peaks import prominent_peaks
+from bmz.process.distance_watershed import prominent_peaks
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid
 
 BY_COMPARTMENT = -1.0
 

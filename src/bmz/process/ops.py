@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.steps import Step
+from bmz.base.axes import Step
 from bmz.process.ops_errors import ArgumentsRefused, ReferenceMissing, RunsCode, UnknownOp
 from bmz.process.ops_labels import CellposeFlowDynamics, StardistPostprocessing
 from bmz.process.ops_scaling import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bmz.base.axes import Step
 from bmz.base.errors import AnswerIsNo, CouldNotTell
-from bmz.base.steps import Step
 
 AT_FAULT = "the description of the model is at fault: tell its authors"
 

@@ -1,4 +1,4 @@
-"""The compiled loop of `bmz.process.peaks`."""
+"""The compiled loop of `bmz.process.distance_watershed`."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""Number the objects of a label mask 1, 2, 3 in the order in which a reader meets them."""
+"""Labels numbered in raster order, and the maps that they are made of."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.errors import CouldNotTell
 from bmz.process.recipe import Labelled
 
 SPARSE = 4
@@ -87,3 +90,90 @@ def closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
     there[0] = False
     ranks = np.where(there, np.cumsum(there), 0)
     return ranks[labels], np.flatnonzero(there)
+
+
+class DimensionsNotDone(CouldNotTell):
+    """A recipe works on planes, and the output is none (or has more axes)."""
+
+    def __init__(self, recipe: str, shape: tuple[int, ...]) -> None:
+        super().__init__(
+            f"recipe '{recipe}' makes labels of planes: it wants an output with axes c, y, x, "
+            f"and got {len(shape)} axes of {shape}",
+            hint="keep the map with --save raw, or choose another recipe with --recipe",
+            code="recipe.dimensions",
+        )
+
+
+class ChannelsDiffer(CouldNotTell):
+    """The output has another number of channels than the recipe reads."""
+
+    def __init__(self, recipe: str, wanted: str, found: int) -> None:
+        super().__init__(
+            f"recipe '{recipe}' wants {wanted}, and the output has {found} channels",
+            hint="choose the recipe that belongs to the model with --recipe",
+            code="recipe.channels",
+        )
+
+
+def require_plane(recipe: str, output: AnyArray) -> None:
+    """Refuse an output that is not (c, y, x).
+
+    Raises
+    ------
+    DimensionsNotDone
+        It has fewer or more axes, such as (c, z, y, x).
+    """
+    if output.ndim != len("cyx"):
+        raise DimensionsNotDone(recipe, output.shape)
+
+
+def one_map(recipe: str, output: AnyArray, channel: int) -> AnyArray:
+    """Give one channel of (c, (z,) y, x).
+
+    Raises
+    ------
+    ChannelsDiffer
+        The output has no such channel.
+    """
+    if not 0 <= channel < len(output):
+        raise ChannelsDiffer(recipe, channel_words(channel), len(output))
+    found: AnyArray = output[channel]
+    return found
+
+
+def channel_words(channel: int) -> str:
+    """Name a channel that a recipe reads, for `ChannelsDiffer`."""
+    return f"a channel {channel}, counted from 0"
+
+
+SHARE_TOLERANCE = 0.01
+"""Channels that sum to 1 within this are shares of a whole: a pixel is one thing or the other."""
+
+
+def are_shares(output: AnyArray) -> bool:
+    """Say whether the channels of (c, (z,) y, x) exclude each other: they sum to 1 everywhere."""
+    return len(output) > 1 and bool((abs(output.sum(axis=0) - 1) < SHARE_TOLERANCE).all())
+
+
+def without_small(labels: LabelArray, min_size: float, grid: tuple[int, ...]) -> LabelArray:
+    """Set objects of fewer than `min_size` px to background; `labels` itself if there are none.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x), on the grid of the output
+    min_size : px of the input
+    grid : px of the input for each entry of `labels`, one number an axis
+    """
+    if min_size * labels.size == 0:
+        return labels
+    keeps = np.bincount(labels.ravel()) * math.prod(grid) >= min_size
+    keeps[0] = True
+    return labels if keeps.all() else np.where(keeps[labels], labels, 0)
+
+
+def on_input_grid(labels: AnyArray, grid: tuple[int, ...]) -> AnyArray:
+    """Repeat every entry `grid` times along each axis, so that labels lie on the input's pixels."""
+    for axis, times in enumerate(grid):
+        if times != 1:
+            labels = np.repeat(labels, times, axis)
+    return labels

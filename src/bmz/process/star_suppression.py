@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
-from bmz.process.star_overlap import overlap_areas
 from bmz.process.star_polygons import (
     Indices,
     Stars,
     least_overlap_areas,
+    overlap_areas,
     ranges,
 )
 

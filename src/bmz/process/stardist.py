@@ -11,13 +11,16 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import WrongUsage
 from bmz.plan.tile_way import TileWay
-from bmz.process.output_map import ChannelsDiffer, require_plane
 from bmz.process.recipe import InBlocks, Knob, Labelled, Place, Recipe, Value
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import ChannelsDiffer, in_raster_order, require_plane
 from bmz.process.star_polygons import FEWEST_RAYS
-from bmz.process.star_rays import FEWEST_RAYS_3D, golden_spiral
 from bmz.process.star_rendering import render_polygons
-from bmz.process.star_stacks import render_polyhedra, suppress_polyhedra
+from bmz.process.star_stacks import (
+    FEWEST_RAYS_3D,
+    golden_spiral,
+    render_polyhedra,
+    suppress_polyhedra,
+)
 from bmz.process.star_suppression import non_maximum_suppression
 from bmz.process.whole_map import boxes_of_map
 
@@ -180,7 +183,7 @@ def label_stars(
     Parameters
     ----------
     output : (1 + rays, y, x); ray k points to (sin, cos) of 2 pi k / rays in (y, x); or
-        (1 + rays, z, y, x) with the rays of `bmz.process.star_rays.golden_spiral`
+        (1 + rays, z, y, x) with the rays of `bmz.process.star_stacks.golden_spiral`
     grid : spacing of the map along (z,) y and x, px of the input
     place : where the output lies in the map of the image, whose border has no candidates; None
         for all of it

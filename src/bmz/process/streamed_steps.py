@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, Places
+from bmz.base.axes import Step
 from bmz.base.errors import CouldNotTell
-from bmz.base.percentiles import Places
-from bmz.base.steps import Step
 from bmz.process.ops import Op, op_of
 from bmz.process.ops_scaling import (
+    MOST_BINS,
     Clip,
     ScaleMeanVariance,
     ScaleRange,
@@ -21,7 +21,6 @@ from bmz.process.ops_scaling import (
     jointly,
     seen_from,
 )
-from bmz.process.ops_statistics import MOST_BINS
 from bmz.process.ops_values import calculated, multiplied_and_added, shifted_and_divided
 
 Parts = Callable[[], Iterable[AnyArray]]

@@ -1,4 +1,4 @@
-"""Parameters that a recipe takes from the map, taken from the whole map block by block."""
+"""Thresholds and other parameters that are taken from a whole map."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import FloatArray
-from bmz.base.boxes import Box, boxes
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.axes import Box, boxes
 from bmz.process.recipe import Recipe, Value
 
 BINS = 256
@@ -79,3 +79,25 @@ def _parts(maps: Any, channel: int) -> Iterator[FloatArray]:  # noqa: ANN401  (a
 def boxes_of_map(maps: Any) -> Iterator[Box]:  # noqa: ANN401  (as above)
     """Give the boxes along y and x in which a map is read."""
     return boxes(maps.shape[-2:], (SIDE_AT_ONCE, SIDE_AT_ONCE))
+
+
+OTSU = -1.0
+"""The threshold is found by Otsu's method."""
+
+
+def threshold_of(values: AnyArray, asked: float) -> float:
+    """Give `asked`, or for -1 the threshold that parts the values best.
+
+    Source: Otsu 1979 (doi 10.1109/TSMC.1979.4310076), ``skimage.filters.threshold_otsu``.
+
+    Parameters
+    ----------
+    values : a map of any shape; values that are no number are left out
+    asked : in the unit of the map, or `OTSU`
+    """
+    from skimage.filters import threshold_otsu  # here: it takes long to import
+
+    if asked != OTSU:
+        return asked
+    known = values[np.isfinite(values)]
+    return float(threshold_otsu(known)) if known.size else np.inf

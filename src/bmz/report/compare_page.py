@@ -23,8 +23,7 @@ from bmz.report.html import picture_uri
 from bmz.report.text import encodable
 from bmz.report.wording import counted
 from bmz.results.compare import Comparison, ImageCompared, SettingResult
-from bmz.write.overlay import fullest_plane, nearest, shrunk
-from bmz.write.stretch import COLOURS, stretched
+from bmz.write.overlay import COLOURS, fullest_plane, nearest, shrunk, stretched
 
 LARGEST_PX = 2048
 """Longer side of the picture in the page; larger images are shown smaller."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bmz.base.errors import CouldNotTell
-from bmz.base.printable import printable
+from bmz.base.progress import printable
 from bmz.check.contract import Contract, Range
 
 SCHEMA = "bmz.contract/1"

@@ -6,8 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bmz.process.mask_errors import Kind, MaskError
-from bmz.process.matching import Matching
+from bmz.process.matching import Kind, MaskError, Matching
 from bmz.report.text import Line, document_text
 from bmz.results.compare import PairFailed, PairScore, ScoreSummary
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bmz.base.axes import NAMES
-from bmz.base.steps import Step
+from bmz.base.axes import NAMES, Step
 
 Kwargs = Mapping[str, Any]
 

@@ -13,8 +13,7 @@ from bmz.base.errors import BmzError
 from bmz.check.finding import Finding
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility
-from bmz.process.mask_errors import MaskError
-from bmz.process.matching import Matching, pooled
+from bmz.process.matching import MaskError, Matching, pooled
 
 if TYPE_CHECKING:
     from bmz.results.documents import ComparedModel

@@ -16,8 +16,7 @@ from bmz.check.finding import Finding
 from bmz.plan.estimate import Estimate
 from bmz.plan.record import PlanRecord
 from bmz.process.consensus import Plausibility
-from bmz.process.mask_errors import MaskError
-from bmz.process.matching import Matching
+from bmz.process.matching import MaskError, Matching
 from bmz.results.search import Status
 from bmz.results.show import FormatView, ToolReport, WeightsView
 from bmz.results.test import ModelCheck

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bmz.base.errors import BmzError
 from bmz.check.finding import CheckReport, Finding, Verdict
-from bmz.check.fit_score import factor_of, worst_of_code
+from bmz.check.fit import factor_of, worst_of_code
 
 Status = Literal["ok", "broken", "invalid"]
 
@@ -90,7 +90,7 @@ class ModelFit:
     ----------
     id, version : alias and version in the zoo
     verdict : None where the model cannot be read
-    score : 0 to 1, see ``bmz.check.fit_score``
+    score : 0 to 1, see ``bmz.check.fit``
     findings : all of them
     task : as the tags tell
     weights : formats that can run here

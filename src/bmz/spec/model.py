@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bmz.base.axes import SPACE
-from bmz.base.steps import Step
+from bmz.base.axes import SPACE, Step
 
 AxisKind = Literal["batch", "channel", "space", "time", "index"]
 
@@ -174,7 +173,7 @@ class Tolerance:
 
     Parameters
     ----------
-    absolute, relative, mismatched_per_million : see ``bmz.process.agreement.compare``
+    absolute, relative, mismatched_per_million : see ``bmz.process.consensus.compare``
     output_ids : the outputs that it applies to; all if empty
     weights_formats : the weights that it applies to; all if empty
     output_kind : it applies only to outputs of floating-point numbers (continuous), or only to

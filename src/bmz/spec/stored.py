@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bmz.base.axes import Step
 from bmz.base.notes import Json, Notes
-from bmz.base.steps import Step
 from bmz.base.version import version
 from bmz.spec import model as words
 from bmz.spec.errors import PackageUnreadable

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from bmz.base.axes import LETTERS
-from bmz.base.steps import Step
+from bmz.base.axes import LETTERS, Step
 from bmz.spec.errors import PackageInvalid, PathLeavesPackage
 from bmz.spec.facts import bare_alias
 from bmz.spec.model import (

@@ -14,8 +14,7 @@ import numpy as np
 import tifffile
 
 from bmz.base.arrays import AnyArray, smallest_unsigned
-from bmz.base.axes import in_image_order
-from bmz.base.boxes import boxes
+from bmz.base.axes import boxes, in_image_order
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import reserve, whole_file
 from bmz.image.pixels import Pixels

@@ -8,20 +8,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from bmz.app.api.image_source import ImageLike, given
-from bmz.app.api.options import PixelSize, Setting, WordRefused, Words
+from bmz.app.api.options import ImageLike, PixelSize, Setting, WordRefused, Words, given
 from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
 from bmz.base.link import Link
 from bmz.base.progress import Listener, nobody
 from bmz.check.fit import check_image
 from bmz.engine.image_header import check_image_header
-from bmz.engine.job import Job, look_at, ready_of
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.memory_probe import with_fitting_tiles
-from bmz.engine.prepare import opened, prepare, refuse_nothing_to_join
 from bmz.engine.request import PrecisionWord, RunRequest
 from bmz.engine.run_image import image_result, whole_run
+from bmz.engine.setup import Job, look_at, opened, prepare, ready_of, refuse_nothing_to_join
 from bmz.predict.backend import Backend
 from bmz.report.html import model_html
 from bmz.spec.model import ModelSpec

@@ -1,15 +1,30 @@
-"""What a call of the Python API says about an image, held against what can be meant."""
+"""What a call from Python gives: options, and an image."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+
+from bmz.base.arrays import AnyArray
 from bmz.base.errors import WrongUsage
 from bmz.base.lengths import lengths_by_axis
 from bmz.base.link import GAPS, checked_ious, link_ious
+from bmz.engine.image_header import read_spread
 from bmz.engine.request import SCALES, RunRequest
+from bmz.image.arrays import ArrayImage, inspect_array
+from bmz.image.info import ImageInfo
+from bmz.image.inspect import inspect_image
+from bmz.image.pixels import Pixels
+from bmz.image.region import laid_out, read_image
+
+if TYPE_CHECKING:
+    import xarray as xr
+
 
 PixelSize = float | str | Mapping[str, float]
 """A length in um for y and x, words such as ``"z=2um,y=0.5um,x=0.5um"``, or um by axis."""
@@ -88,3 +103,59 @@ def _lengths(size: PixelSize | None) -> Mapping[str, float]:
     if not by_axis.keys() <= set("zyx") or not all(um > 0 for um in by_axis.values()):
         raise WordRefused("pixel_size", size, "lengths above 0 in um, of z, y and x")
     return by_axis
+
+
+ImageLike: TypeAlias = "str | Path | AnyArray | xr.DataArray"
+
+
+@dataclass(frozen=True)
+class Given:
+    """An image and what is known of it.
+
+    Parameters
+    ----------
+    info : its facts
+    array : the pixels, where they are in memory; None for a file
+    """
+
+    info: ImageInfo
+    array: ArrayImage | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of an array in C order; None for a file, which is hashed as it is."""
+        if self.array is None:
+            return None
+        return hashlib.sha256(np.ascontiguousarray(self.array).data.cast("B")).hexdigest()
+
+    def read(self, info: ImageInfo) -> Pixels:
+        """Give the pixels, with the words that `info` has of them; see `read_image`."""
+        if self.array is None:
+            return read_image(info)
+        info.refuse_unknown_axes()
+        pixels = np.asarray(self.array)
+        return laid_out(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), info)
+
+    def sample(self, info: ImageInfo) -> Pixels:
+        """Give pixels to look at: of a file an evenly spread sample, else all."""
+        if self.array is None:
+            return read_spread(info)
+        return self.read(info)
+
+
+def given(image: ImageLike, axes: str | None = None) -> Given:
+    """Look at an image.
+
+    Parameters
+    ----------
+    image : a path, or an array
+    axes : the user's word, one letter an axis
+
+    Raises
+    ------
+    BmzError
+        The file cannot be read, or has other axes than the user says.
+    """
+    if isinstance(image, str | Path):
+        return Given(inspect_image(Path(image), axes=axes))
+    return Given(inspect_array(image, axes=axes), image)

@@ -13,8 +13,8 @@ from bmz.base.arrays import AnyArray
 from bmz.base.files import writable_folder
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
-from bmz.engine.job import Job
-from bmz.engine.resume import files_of_mask, remove_replaced
+from bmz.engine.scratch import files_of_mask, remove_replaced
+from bmz.engine.setup import Job
 from bmz.image.grid import to_xarray
 from bmz.report.html import findings_html, result_html
 from bmz.report.wording import counted, verdict_words

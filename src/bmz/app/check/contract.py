@@ -14,10 +14,9 @@ from bmz.app.run import run
 from bmz.base.errors import AnswerIsNo
 from bmz.base.progress import Event, Listener, Progress, nobody
 from bmz.check.contract import Contract, ImageFacts, broken, contract_of
-from bmz.check.value_summary import ValueSummary
-from bmz.engine.image_header import with_pixel_size
+from bmz.check.pixel_values import ValueSummary
+from bmz.engine.image_header import read_spread, with_pixel_size
 from bmz.engine.request import RunRequest
-from bmz.engine.scale import read_spread
 from bmz.image.inspect import inspect_image
 from bmz.results.run import ImageDone
 from bmz.results.search import CheckSummary, ImageChecked

@@ -11,23 +11,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bmz.app.compare.networks import OF_NETWORK, RECIPE, Outputs, command_of, network_words
-from bmz.app.compare.stability import stability_of
+from bmz.app.compare.networks import (
+    OF_NETWORK,
+    RECIPE,
+    Outputs,
+    command_of,
+    network_words,
+    stability_of,
+)
 from bmz.app.score import is_many, mask_name, masks_by_name
 from bmz.app.score.label_mask import read_mask
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.version import versions
-from bmz.engine.job import Job
 from bmz.engine.labelling import OUTPUT
-from bmz.engine.prepare import opened, prepare
 from bmz.engine.request import RunRequest
+from bmz.engine.setup import Job, opened, prepare
 from bmz.image.pixels import Pixels
 from bmz.predict.backend import Backend
 from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between
-from bmz.process.mask_errors import mask_errors
-from bmz.process.matching import Overlap, ShapesDiffer
+from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
 from bmz.results.compare import IOUS, Comparison, ImageCompared, ResultQuality, SettingResult
 
 if TYPE_CHECKING:

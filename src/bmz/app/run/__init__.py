@@ -13,14 +13,13 @@ from bmz.base.errors import BmzError
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.engine.in_parts import bytes_in_one_piece, in_parts, over_limit, why_in_one_piece
-from bmz.engine.job import Job, Ready
 from bmz.engine.memory_probe import Tried, try_two_tiles
 from bmz.engine.plates import finish_plates, with_fields
-from bmz.engine.prepare import opened, prepare
 from bmz.engine.read_ahead import read_ahead
 from bmz.engine.request import RunRequest
-from bmz.engine.resume import finished, remove_leftovers
 from bmz.engine.run_image import in_one_piece, ready_or_failed, run_image
+from bmz.engine.scratch import finished, remove_leftovers
+from bmz.engine.setup import Job, Ready, opened, prepare
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend

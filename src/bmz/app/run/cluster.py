@@ -13,15 +13,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from bmz.app.run.cluster_progress import told_by_workers
 from bmz.app.run.cluster_tiles import OnWorkers
-from bmz.app.run.cluster_worker import run_in_worker
+from bmz.app.run.cluster_worker import run_in_worker, told_by_workers
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
 from bmz.engine.in_parts import in_parts
-from bmz.engine.job import Job, Ready
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import claimed_output, image_result, run_in_blocks
+from bmz.engine.setup import Job, Ready
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.results.run import ImageDone, ImageFailed

@@ -12,10 +12,10 @@ from typing import Any
 from bmz.app.run.cluster_worker import loaded
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.engine.attempts import Attempts
-from bmz.engine.job import Job
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
 from bmz.engine.scratch import PlaneFolder
+from bmz.engine.setup import Job
 from bmz.engine.tile_runner import output_number, tiles_of
 from bmz.image.info import ImageInfo
 from bmz.image.region import OpenImage, open_image

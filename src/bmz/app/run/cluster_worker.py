@@ -1,23 +1,80 @@
-"""What a worker of a cluster does: it loads the model once, and runs images or tiles."""
+"""What a worker does with an image, and what it tells of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from bmz.app.run.cluster_progress import ToCaller
 from bmz.base.errors import BmzError
-from bmz.engine.job import Job
-from bmz.engine.prepare import opened, prepare
-from bmz.engine.replay import words_of
-from bmz.engine.request import RunRequest
+from bmz.base.progress import Event, Listener, Note, Progress
+from bmz.engine.request import RunRequest, words_of
 from bmz.engine.run_image import ready_or_failed, run_image
+from bmz.engine.setup import Job, opened, prepare
 from bmz.image.plates import PlateField
 from bmz.predict.backend import Backend
 from bmz.predict.formats import runnable
 from bmz.results.run import ImageDone, ImageFailed
+
+TOPIC = "bmz"
+"""Under which workers send events through Dask's scheduler."""
+
+
+class ToCaller:
+    """A listener in a worker that sends on what it hears."""
+
+    def __init__(self, image: str) -> None:
+        self._image, self._before = image, 0
+
+    def __call__(self, event: Event, /) -> None:
+        """Send how many tiles were done since the last time, or the words of a note."""
+        from distributed import get_worker
+
+        if isinstance(event, Note):
+            named = event.kind == "hint" or event.text.startswith(self._image)
+            text = event.text if named else f"{self._image}: {event.text}"
+            told: dict[str, object] = {"note": text, "kind": event.kind}
+        elif event.stage == "tiles":
+            # every plane begins anew
+            more = event.done - self._before if event.done > self._before else event.done
+            self._before = event.done
+            told = {"tiles": more}
+        else:
+            return
+        get_worker().log_event(TOPIC, told)
+
+
+@contextmanager
+def told_by_workers(client: Any, tiles: int, listener: Listener) -> Iterator[None]:  # noqa: ANN401  (Dask has no types)
+    """Pass on what workers send while the block runs.
+
+    Parameters
+    ----------
+    client : of Dask
+    tiles : of all images that are dealt out
+    listener : is called in another thread, one event after the other
+    """
+    done = 0
+
+    def heard(event: tuple[float, dict[str, Any]]) -> None:
+        nonlocal done
+        _, told = event
+        if "note" in told:
+            listener(Note(told["note"], told["kind"]))
+        else:
+            # those of an image that is tried again count twice
+            done = min(done + told["tiles"], tiles)
+            listener(Progress("tiles", done, tiles))
+
+    client.subscribe_topic(TOPIC, heard)
+    try:
+        yield
+    finally:
+        client.unsubscribe_topic(TOPIC)
+
 
 _LOADED: dict[str, tuple[Job, Backend]] = {}
 """What this worker has loaded: one model, by the words that chose it."""

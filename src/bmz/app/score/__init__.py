@@ -11,9 +11,8 @@ from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.files import is_there
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.image.known_formats import suffixes
-from bmz.image.zarr_folder import is_node
-from bmz.process.mask_errors import mask_errors
-from bmz.process.matching import Overlap, ShapesDiffer
+from bmz.image.ome_zarr import is_node
+from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
 from bmz.results.compare import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
 from bmz.write.outputs import OUTPUT_KINDS
 

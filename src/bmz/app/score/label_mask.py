@@ -12,9 +12,9 @@ from bmz.base.errors import CouldNotTell
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.label_pixels import is_lossy, labels_beside, palette_numbers
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 from bmz.process.adapt import stack_unique
-from bmz.process.pieces import (
+from bmz.process.boundary import (
     Pieces,
     holes,
     numbered_pieces,

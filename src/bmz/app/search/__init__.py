@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from bmz.app.search.cards import all_cards
-from bmz.app.search.ranking import rank, tokens
+from bmz.app.search.ranking import all_cards, rank, tokens
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, nobody
 from bmz.predict.frameworks import usable_formats

@@ -1,4 +1,4 @@
-"""What is run: what all images of a call share, and one image that is ready to be run."""
+"""What all images of a call share, and one image that is ready to be run."""
 
 from __future__ import annotations
 
@@ -6,27 +6,45 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bmz.base.errors import CouldNotTell
+from bmz.base.errors import CouldNotTell, WrongUsage
+from bmz.base.link import Link
 from bmz.base.memory import free_memory
+from bmz.base.progress import Listener, nobody
 from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import CheckedHeader, check_pixels
 from bmz.check.fit_case import FitCase
-from bmz.check.joining import joining_findings, nothing_joined
 from bmz.check.measured import PlaneMeasures
-from bmz.engine.engines import ENGINES, Engine
+from bmz.check.sizes import joining_findings, nothing_joined
+from bmz.engine.engines import ENGINES, Engine, LoadCase
 from bmz.engine.image_header import check_file_header
-from bmz.engine.labelling import Labelling
-from bmz.engine.model_code import Permit
+from bmz.engine.labelling import Labelling, decide_labelling, network_way
+from bmz.engine.load import (
+    Permit,
+    fetch_code,
+    fetch_tensors,
+    fetch_weights,
+    find_model,
+    model_code,
+    notes_folders,
+    permit_for,
+    refuse_code,
+)
 from bmz.engine.pipeline import Stopwatch
+from bmz.engine.precision import Network, decide_precision
 from bmz.engine.request import RunRequest
+from bmz.engine.test_tensors import sample_measures
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.plates import PlateField
-from bmz.image.read import read_image
+from bmz.image.region import read_image
 from bmz.plan.plan import Decided, Plan, make_plan
-from bmz.predict.backend import Device
+from bmz.plan.weights_choice import choose_weights
+from bmz.predict.backend import Backend, Device
+from bmz.predict.devices import resolve_device
+from bmz.predict.frameworks import usable_formats
 from bmz.spec.code import ModelCode
 from bmz.spec.model import ModelSpec
+from bmz.zoo.settings import settings_from_environment
 
 
 class CoreTakesOnePiece(CouldNotTell):
@@ -177,3 +195,111 @@ def checked_pixels(job: Job, ready: Ready, pixels: Pixels) -> CheckReport:
     report = check_pixels(ready.header, pixels)
     refuse_errors(ready.image, report, force=job.request.force)
     return with_joining(report, job, ready)
+
+
+class NothingToSave(WrongUsage):
+    """``--recipe none`` makes no labels, and nothing else was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--recipe none makes no label mask, so nothing would be written",
+            hint="add --save raw to keep the output of the network",
+            code="output.nothing",
+        )
+
+
+class NothingToJoin(WrongUsage):
+    """Labels shall be joined, and there are none that stand for objects."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--link joins the labels of objects, and this model and recipe give none",
+            hint="leave out --link, or choose a --recipe that numbers objects",
+            code="link.nothing",
+        )
+
+
+def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool = True) -> Job:
+    """Decide all that does not hang on an image: model, recipe, weights, device.
+
+    Parameters
+    ----------
+    request : the words of the call
+    listener : is told when the model must be downloaded first
+    measure : the network may be run for the choice of its precision
+
+    Raises
+    ------
+    BmzError
+        Whatever is wrong with the model or the words of the call.
+    """
+    settings = settings_from_environment()
+    package, model = find_model(request.model, settings, listener=listener)
+    refuse_code((*model.inputs, *model.outputs))
+    labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
+    labelling = ENGINES[request.engine].labelling(labelling)
+    if labelling.recipe is None and "raw" not in request.save:
+        raise NothingToSave
+    refuse_nothing_to_join(request, labelling)
+    weights = choose_weights(model, usable_formats(), request.weights)
+    device = resolve_device(request.device, weights.format)
+    fetch_code(package, model, weights, settings, listener)
+    permit_for(model, weights, request.trust, settings)  # before much is downloaded
+    fetch_weights(package, model, weights, settings, listener)
+    permit = permit_for(model, weights, request.trust, settings)  # now that they can be looked at
+    if device.kind != "cpu":
+        fetch_tensors(package, model, settings, listener)
+    notes = notes_folders(package.manifest, model.sha256, settings)
+    network = Network(model, weights, device, labelling, notes, permit)
+    return Job(
+        request=request,
+        model=model,
+        labelling=labelling,
+        device=device,
+        permit=permit,
+        own_code=model_code(weights),
+        decided=_decided(request, network, measure=measure),
+        sample=sample_measures(package, model, settings),
+    )
+
+
+def refuse_nothing_to_join(request: RunRequest, labelling: Labelling) -> None:
+    """Raise an error where labels shall be joined that stand for no objects.
+
+    Raises
+    ------
+    NothingToJoin
+    """
+    if request.link and not labelling.numbers_objects:
+        raise NothingToJoin
+
+
+def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided:
+    return Decided(
+        weights=network.weights,
+        device=str(network.device),
+        recipe=network.labelling.choice,
+        parameters=network.labelling.told,
+        tile=ENGINES[request.engine].tile_px(request.tile),
+        batch=request.batch,
+        clip=request.clip,
+        precision=decide_precision(request.precision, network, measure=measure),
+        way=network_way(network.model, network.labelling.choice),
+        link=Link(request.link, request.link_gap),
+        blocks=request.blocks,
+    )
+
+
+def opened(job: Job) -> Backend:
+    """Load the network of a job; it is to be closed."""
+    decided = job.decided
+    return job.engine.opened(
+        LoadCase(
+            model=job.model,
+            weights=decided.weights,
+            device=job.device,
+            precision=decided.precision,
+            permit=job.permit,
+            threads=job.request.threads,
+        )
+    )
