@@ -27,7 +27,8 @@ from bmz.engine.load import describe, load_model
 from bmz.engine.request import RunRequest
 from bmz.predict import frameworks
 from bmz.report.fit_text import HEADINGS, fit_json, fit_summary
-from bmz.results.search import Card, FitView, ModelFit
+from bmz.results.fit import FitView, ModelFit
+from bmz.results.search import Card
 from bmz.spec import read as read_module
 from bmz.testing.package import description, write_package
 from bmz.testing.zoo import SmallZoo, small_zoo

@@ -18,7 +18,7 @@ from bmz.app.check import check
 from bmz.app.run import plan_run, run
 from bmz.check.codes import CODES
 from bmz.check.finding import DoesNotFit
-from bmz.engine import load as model_check
+from bmz.engine import model_check
 from bmz.engine.request import RunRequest
 from bmz.plan.errors import WeightsUnusable
 from bmz.process.ops import OPS

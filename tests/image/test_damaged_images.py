@@ -139,7 +139,8 @@ def test_an_unknown_kind_of_file_is_told_which_are_known(tmp_path: Path) -> None
         inspect_image(tmp_path / "x.lif")
 
     assert caught.value.code == "image.format"
-    assert ".ome.tif, .ome.tiff, .tif, .tiff, .png, .npy" in caught.value.hint
+    for ending in (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".png", ".npy"):
+        assert ending in caught.value.hint
 
 
 def test_a_missing_file_brings_a_near_name_to_mind(tmp_path: Path) -> None:

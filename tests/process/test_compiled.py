@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bmz.base.progress import Event, Note
-from bmz.process import compiled as compile_note
-from bmz.process.compiled import NOTE, TEXT, CompileNote
+from bmz.process import compile_note
+from bmz.process.compile_note import NOTE, TEXT, CompileNote
 
 SOURCE = """
 from bmz.process.compiled import compiled
@@ -88,8 +88,8 @@ def test_many_short_ones_are_told_by_their_sum(monkeypatch: pytest.MonkeyPatch) 
         def start(self) -> None: ...
         def cancel(self) -> None: ...
 
-    monkeypatch.setattr("bmz.process.compiled.threading.Timer", Timer)
-    monkeypatch.setattr("bmz.process.compiled.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("bmz.process.compile_note.threading.Timer", Timer)
+    monkeypatch.setattr("bmz.process.compile_note.time.monotonic", lambda: clock[0])
     note = CompileNote()
 
     for took_s in (1.0, 1.5, 9.0, 1.0):

@@ -12,7 +12,7 @@ from bmz.check.codes import CODES
 from bmz.check.finding import CheckReport, Finding
 from bmz.report.check_documents import check_junit, check_sarif
 from bmz.report.check_text import check_github, check_json, check_lines
-from bmz.results.search import CheckSummary, ImageChecked
+from bmz.results.check import CheckSummary, ImageChecked
 
 NOTE = Finding("dtype.cast", "note", "in", "uint8 is cast")
 ERROR = Finding("axes.ambiguous", "error", "in", "what is <q> & 100%?", "yx", "q", "say, or else")

@@ -17,7 +17,7 @@ from bmz.report.check_text import (
     check_lines,
     explanation_rows,
 )
-from bmz.results.search import ImageChecked
+from bmz.results.check import ImageChecked
 
 FITS, ADAPTS, NOT = checked("a.tif"), checked("b.tif", NOTE), checked("d.tif", ERROR)
 UNKNOWN = checked("c.tif", error=EMPTY)

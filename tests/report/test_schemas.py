@@ -37,8 +37,9 @@ from bmz.results.compare import (
     SettingResult,
 )
 from bmz.results.documents import ComparedModel
+from bmz.results.fit import FitView, ModelFit
 from bmz.results.run import ImageFailed, RunSummary
-from bmz.results.search import Card, FitView, ModelFit, SearchHit, SearchView
+from bmz.results.search import Card, SearchHit, SearchView
 from bmz.results.show import (
     DoctorView,
     Fetched,

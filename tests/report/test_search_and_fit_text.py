@@ -12,7 +12,8 @@ from tests.report.made import ERROR, NOTE, WARNING
 from bmz.check.finding import Finding
 from bmz.report.fit_text import fit_json, fit_summary, fit_table
 from bmz.report.search_text import search_json, search_summary, search_table
-from bmz.results.search import Card, FitView, ModelFit, SearchHit, SearchView
+from bmz.results.fit import FitView, ModelFit
+from bmz.results.search import Card, SearchHit, SearchView
 
 CARD = Card("a-cat", "v0", "ab" * 32, task="denoising", dims="2d", labels="flows", name="A \n cat")
 GOOD = ModelFit("a-cat", "v0", "fits", 0.91249)

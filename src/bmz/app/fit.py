@@ -24,13 +24,15 @@ from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import SAMPLE_PX, with_pixel_size
-from bmz.engine.load import describe, model_findings, tensor_files
+from bmz.engine.load import describe, tensor_files
+from bmz.engine.model_check import model_findings
 from bmz.engine.test_tensors import sample_measures
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.region import read_sample
 from bmz.predict.frameworks import usable_formats
-from bmz.results.search import SHOWN, Card, FitView, ModelFit
+from bmz.results.fit import SHOWN, FitView, ModelFit
+from bmz.results.search import Card
 from bmz.spec.facts import TASKS
 from bmz.spec.model import ModelSpec
 from bmz.zoo.fetch import fetch_files

@@ -48,7 +48,7 @@ def fit(
     from bmz.cli.output import print_table, say
     from bmz.cli.progress import progress_bars
     from bmz.report.fit_text import HEADINGS, fit_json, fit_summary, fit_table
-    from bmz.results.search import SHOWN
+    from bmz.results.fit import SHOWN
     from bmz.zoo.settings import settings_from_environment
 
     request = FitRequest(

@@ -23,7 +23,7 @@ def trust() -> None:
 def add_model(*, model: str) -> None:
     """Let MODEL run its own code from now on, shut in."""
     from bmz.cli.progress import progress_bars
-    from bmz.engine.load import add  # here, so that --help stays quick
+    from bmz.engine.load import add
     from bmz.report.model_text import added_words
 
     with progress_bars() as listener:

@@ -11,18 +11,11 @@ from typing import Literal
 
 from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, nobody
-from bmz.check.finding import Evidence, Finding
-from bmz.plan.errors import MakesNoLabels
-from bmz.plan.recipe_choice import choose_recipe
-from bmz.plan.weights_choice import choose_weights
-from bmz.predict.frameworks import usable_formats
-from bmz.process.ops import OPS
-from bmz.process.ops_errors import RunsCode, UnknownOp
 from bmz.report.fetch_text import ahead_words
 from bmz.report.model_text import code_words
 from bmz.spec.code import ModelCode, code_of, verified
 from bmz.spec.errors import PackageUnreadable
-from bmz.spec.model import ModelSpec, PackagedFile, TensorSpec, Weights
+from bmz.spec.model import ModelSpec, PackagedFile, Weights
 from bmz.spec.stored import read_stored
 from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
 from bmz.zoo.locate import locate
@@ -373,54 +366,3 @@ def remove(word: str) -> tuple[Trusted, ...]:
 def listed() -> tuple[Trusted, ...]:
     """Give what is trusted, the oldest first."""
     return read_trust(settings_from_environment())
-
-
-def model_findings(
-    model: ModelSpec,
-    settings: ZooSettings,
-    *,
-    fetched: bool,
-    wanted: str | None = None,
-    trust: Permit = "no",
-) -> Iterator[Finding]:
-    """Yield what of the model itself keeps any image from a label mask.
-
-    Parameters
-    ----------
-    settings : of the zoo, with the list of trusted code
-    fetched : its files come from the zoo: they are not looked at, but verified when they come
-    wanted : a weights format; None for the one that would be chosen
-    trust : the user's word on the model's own code
-    """
-    try:
-        choose_recipe(model)
-    except MakesNoLabels as why:
-        known: Evidence = "curated" if why.curated else "declared"
-        yield Finding.of_error(why, "model", known)
-    except BmzError:
-        pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
-    try:
-        refuse_code((*model.inputs, *model.outputs))
-        weights = choose_weights(model, usable_formats(), wanted)
-        for file in () if fetched else (weights.file, *weights.beside):
-            verified(file, f"{weights.format} weights", model.folder)
-        permit_for(model, weights, trust, settings)
-    except BmzError as why:
-        yield Finding.of_error(why, "model")
-
-
-def refuse_code(tensors: Iterable[TensorSpec]) -> None:
-    """Refuse steps that are the model's own code, or not known here, before anything is loaded.
-
-    Raises
-    ------
-    RunsCode
-        There is a ``custom`` step.
-    UnknownOp
-        There is a step that a newer bioimageio.spec knows, and this bmz does not.
-    """
-    for step in (step for tensor in tensors for step in tensor.steps):
-        if step.name == "custom":
-            raise RunsCode(step)
-        if step.name not in OPS:
-            raise UnknownOp(step, OPS)

@@ -29,7 +29,7 @@ from bmz.process.adapt import (
     take_channels,
     to_layout,
 )
-from bmz.process.compiled import NOTE
+from bmz.process.compile_note import NOTE
 from bmz.process.finish import finish_labels
 from bmz.process.finite import StageCounts
 from bmz.process.ops import Seen, apply_steps, not_seen

@@ -35,7 +35,7 @@ from bmz.plan.tiling import AxisTiling, OutputRule
 from bmz.predict.mosaic import StoredTiles
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks
-from bmz.process.compiled import NOTE
+from bmz.process.compile_note import NOTE
 from bmz.process.finite import Stage, StageCounts, nonfinite_pixels
 from bmz.process.ops import Op
 from bmz.process.resize import ResizedMaps

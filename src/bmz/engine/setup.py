@@ -27,8 +27,8 @@ from bmz.engine.load import (
     model_code,
     notes_folders,
     permit_for,
-    refuse_code,
 )
+from bmz.engine.model_check import refuse_code
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.precision import Network, decide_precision
 from bmz.engine.request import RunRequest

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bmz.base.errors import BmzError
+from bmz.plan.channel_names import BOUNDARY, CONTOUR, FOREGROUND, LABELS, channel_names, word_in
 from bmz.plan.errors import (
     MakesNoLabels,
     OutputUnclear,
@@ -15,7 +16,6 @@ from bmz.plan.errors import (
     RecipeMissing,
     RecipeUnclear,
 )
-from bmz.plan.geometry import BOUNDARY, CONTOUR, FOREGROUND, LABELS, channel_names, word_in
 from bmz.spec.facts import Fact, LabelWay, facts_of
 from bmz.spec.model import ModelSpec, TensorSpec
 

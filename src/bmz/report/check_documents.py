@@ -15,7 +15,7 @@ from bmz.base.version import version
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
 from bmz.report.wording import image_words
-from bmz.results.search import CheckSummary, ImageChecked
+from bmz.results.check import CheckSummary, ImageChecked
 
 # XML 1.0, 2.2: "any Unicode character, excluding the surrogate blocks, FFFE, and FFFF", and of the
 # control characters tab and line ends alone; ElementTree writes the others as they are

@@ -12,7 +12,7 @@ from bmz.check.finding import Finding
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of
 from bmz.report.wording import image_words, short_verdict
-from bmz.results.search import CheckSummary, ImageChecked
+from bmz.results.check import CheckSummary, ImageChecked
 
 if TYPE_CHECKING:
     from bmz.results.documents import CheckDocument, CheckedImage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bmz.report.search_text import SHORT_FORMATS, listing
 from bmz.report.text import Line, document_text
 from bmz.report.wording import short_verdict
-from bmz.results.search import FitView, ModelFit
+from bmz.results.fit import FitView, ModelFit
 
 if TYPE_CHECKING:
     from bmz.results.documents import FitDocument, RankedModel

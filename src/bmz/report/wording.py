@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bmz.results.search import ImageChecked
+from bmz.results.check import ImageChecked
 
 _WORDS = {
     ("fits", False): "fits as it is",

@@ -1,0 +1,55 @@
+"""What the check of several images came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bmz.base.errors import BmzError
+from bmz.check.finding import CheckReport
+
+
+@dataclass(frozen=True)
+class ImageChecked:
+    """One image (one series of a file) against one model.
+
+    Parameters
+    ----------
+    series : its number where the file holds several; else None
+    error : why there is no answer; None when there is one
+    """
+
+    image: Path
+    series: int | None
+    report: CheckReport
+    error: BmzError | None
+
+    @property
+    def name(self) -> str:
+        """Give the path, and the series where there are several."""
+        return str(self.image) if self.series is None else f"{self.image}[{self.series}]"
+
+    @property
+    def verdict(self) -> str | None:
+        """Give ``fits``, ``adapts`` or ``mismatch``; None when there is no answer."""
+        return None if self.error else self.report.verdict
+
+    @property
+    def warnings(self) -> int:
+        """Count the warnings."""
+        return len(self.report.warnings)
+
+
+@dataclass(frozen=True)
+class CheckSummary:
+    """All images of one call, in its order."""
+
+    model: str
+    model_sha256: str
+    images: tuple[ImageChecked, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """Say 1 when an image does not fit, else 3 when one could not be told, else 0."""
+        verdicts = {image.verdict for image in self.images}
+        return 1 if "mismatch" in verdicts else 3 if None in verdicts else 0
