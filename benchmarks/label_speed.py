@@ -92,12 +92,12 @@ def by_bmz(recipe: str) -> Callable[[Array], Label]:
     one = RECIPES[recipe]
     parameters = one.parameters_from({}, {})
 
-    def ready(maps: Array) -> Label:
+    def planned(maps: Array) -> Label:
         taken = maps if recipe == "boundary" else maps[1:]
         one.apply(taken[:, :64, :64], (1, 1), parameters)
         return lambda: one.apply(taken, (1, 1), parameters).labels
 
-    return ready
+    return planned
 
 
 def timed(label: Label) -> tuple[float, int]:
@@ -110,13 +110,13 @@ def timed(label: Label) -> tuple[float, int]:
 
 def serve() -> None:
     """Answer each line that names a recipe and a file of maps with seconds and objects."""
-    ready: dict[tuple[str, str], Label] = {}
+    planned: dict[tuple[str, str], Label] = {}
     for line in sys.stdin:
         recipe, file = json.loads(line)
-        if (recipe, file) not in ready:
+        if (recipe, file) not in planned:
             maps = np.load(file)
-            ready[recipe, file] = {"boundary": by_torch_em, "gasp": by_elf}[recipe](maps)
-        print(json.dumps(timed(ready[recipe, file])), flush=True)
+            planned[recipe, file] = {"boundary": by_torch_em, "gasp": by_elf}[recipe](maps)
+        print(json.dumps(timed(planned[recipe, file])), flush=True)
 
 
 @contextmanager

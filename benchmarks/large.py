@@ -27,7 +27,7 @@ import zarr
 
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import tile_cuts
-from bmz.engine.setup import make_ready, prepare
+from bmz.engine.setup import plan_image, prepare
 from bmz.plan.plan import Blocks
 
 SQUARE = 256
@@ -102,9 +102,9 @@ def seam_scores(edges: list[np.ndarray], cuts: list[float]) -> tuple[float, floa
 
 def tile_cuts_of(image: Path) -> list[float]:
     """Give where the tiles of the network meet along an axis, px."""
-    job = prepare(RunRequest("starter/nuclei", (image,), image.parent))
-    ready = make_ready(job, image)
-    return tile_cuts(ready.plan)["y"]
+    setup = prepare(RunRequest("starter/nuclei", (image,), image.parent))
+    planned = plan_image(setup, image)
+    return tile_cuts(planned.plan)["y"]
 
 
 def main() -> None:

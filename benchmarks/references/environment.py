@@ -65,8 +65,8 @@ class Environment:
     def prepared(self) -> Environment:
         """Install what is missing; asks PyPI only where something is."""
         wanted = json.dumps([NEEDED, TOOLS, CELLPOSE_4, SOURCE_ONLY])
-        ready = self.folder / READY
-        if ready.exists() and ready.read_text() == wanted:
+        planned = self.folder / READY
+        if planned.exists() and planned.read_text() == wanted:
             return self
         venv.create(self.folder / "venv", with_pip=True, clear=True)
         self._pip("install", *NEEDED)
@@ -80,7 +80,7 @@ class Environment:
         (archive,) = self.folder.glob("*eep*ell*oolbox*.tar.gz")
         with tarfile.open(archive) as source:
             source.extractall(self.folder / "deepcell", filter="data")
-        ready.write_text(wanted)
+        planned.write_text(wanted)
         return self
 
     def call(

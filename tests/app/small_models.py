@@ -15,9 +15,9 @@ from bmz.check.fit_case import FitCase
 from bmz.engine.engines import ENGINES
 from bmz.engine.labelling import decide_labelling, network_way
 from bmz.engine.request import RunRequest
-from bmz.engine.setup import Job, Ready
+from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.arrays import inspect_array
-from bmz.plan.plan import Decided, make_plan
+from bmz.plan.plan import RunChoices, make_plan
 from bmz.predict.backend import CPU, Device
 from bmz.spec.model import (
     AnySize,
@@ -96,21 +96,25 @@ def job_of(
     recipe: str | None = None,
     settings: Mapping[str, str] | None = None,
     **words: Any,
-) -> Job:
+) -> RunSetup:
     """Decide what images of a call share; `words` are those of the call."""
     net = net or model(outputs=[MAP])
     labelling = decide_labelling(net, recipe=recipe, settings=settings or {})
     request = RunRequest("net", (), Path(), **words)
-    decided = Decided(
+    decided = RunChoices(
         ONNX, str(device), labelling.choice, tile=ENGINES[request.engine].tile_px(request.tile),
         batch=request.batch,
         way=network_way(net, labelling.choice),
     )  # fmt: skip
-    return Job(request, net, labelling, device, "no", None, decided, {})
+    return RunSetup(request, net, labelling, device, "no", None, decided, {})
 
 
-def ready_of(job: Job, shape: tuple[int, ...], axes: str = "yx", **words: Any) -> Ready:
+def planned_image(
+    setup: RunSetup, shape: tuple[int, ...], axes: str = "yx", **words: Any
+) -> PlannedImage:
     """Plan the run of an image without content."""
     info = inspect_array(np.broadcast_to(np.float32(0), shape), axes=axes)
-    case = FitCase(job.model, info, None, **words)
-    return Ready(info.path, CheckedHeader(case, CheckReport(())), make_plan(case, job.decided))
+    case = FitCase(setup.model, info, None, **words)
+    return PlannedImage(
+        info.path, CheckedHeader(case, CheckReport(())), make_plan(case, setup.decided)
+    )

@@ -19,7 +19,7 @@ from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.check.finding import DoesNotFit
 from bmz.engine.request import RunRequest
-from bmz.engine.setup import Job, opened
+from bmz.engine.setup import RunSetup, opened
 from bmz.predict.backend import Backend
 from bmz.testing.package import description, write_package
 from bmz.write.names import OutputExists
@@ -197,11 +197,11 @@ def test_a_check_measures_the_pixels_and_runs_nothing(
 def test_the_network_is_loaded_once_and_let_go_of(
     model: bmz.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded: list[Job] = []
+    loaded: list[RunSetup] = []
 
-    def counted(job: Job) -> Backend:
-        loaded.append(job)
-        return opened(job)
+    def counted(setup: RunSetup) -> Backend:
+        loaded.append(setup)
+        return opened(setup)
 
     monkeypatch.setattr(api, "opened", counted)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from tests.app.small_models import job_of, mapped, ready_of, tensor
+from tests.app.small_models import job_of, mapped, planned_image, tensor
 from tests.app.small_models import model as described
 
 import bmz
@@ -199,13 +199,13 @@ def test_the_sizes_that_are_told_are_those_of_the_plan(
         config={"bmz": {"recipe": {"name": recipe}}},
     )
     request = RunRequest("net", (), Path(), **words)
-    job, info = job_of(net, **words), inspect_array(np.zeros((side, side), np.uint8), axes="yx")
+    setup, info = job_of(net, **words), inspect_array(np.zeros((side, side), np.uint8), axes="yx")
 
     header = check_image_header(
         net, info, request, {}, lambda _: pytest.fail("no pixel is looked at")
     )
 
-    (along, _) = ready_of(job, (side, side)).plan.tiling.axes
+    (along, _) = planned_image(setup, (side, side)).plan.tiling.axes
     told = [
         finding.message for finding in header.report.findings if finding.code.startswith("size.")
     ]

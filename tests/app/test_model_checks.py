@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.app.small_models import ONNX, job_of, mapped, model, ready_of, tensor
+from tests.app.small_models import ONNX, job_of, mapped, model, planned_image, tensor
 
 from bmz.app.test import checks as model_checks
 from bmz.app.test.checks import (
@@ -234,7 +234,7 @@ def ways(apart: int, differ_by: float, brightest: int) -> Callable[..., TwoWays]
     whole = np.zeros((1, 1, 20, 50))
     whole[0, 0, 19, 49] = brightest
     tiled = whole + differ_by * (np.arange(1000) < apart).reshape(whole.shape)
-    tiling = ready_of(job_of(tile=64), (90, 90)).plan.tiling
+    tiling = planned_image(job_of(tile=64), (90, 90)).plan.tiling
     return lambda *_: TwoWays(tiling, [tiled], [whole], {})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from tests.app.small_models import job_of, ready_of
+from tests.app.small_models import job_of, planned_image
 
 import bmz
 from bmz.app.compare import CompareRequest, compare
@@ -137,16 +137,16 @@ def test_a_comparison_says_it_in_table_page_and_json(model: str, tmp_path: Path)
 
 
 def test_classes_have_the_same_number_in_every_plane() -> None:
-    job = job_of()
-    ready = ready_of(job, (2, 16, 16), "zyx")
+    setup = job_of()
+    planned = planned_image(setup, (2, 16, 16), "zyx")
     plane = np.full((16, 16), 2, np.int32)
     plane[:8] = 1
-    image = HeldImage(ready.case.image, Pixels(np.zeros((2, 16, 16)), ("z", "y", "x")))
-    result = PlaneResult(np.zeros((1, 16, 16), np.float32), ready.plan, plane)
+    image = HeldImage(planned.case.image, Pixels(np.zeros((2, 16, 16)), ("z", "y", "x")))
+    result = PlaneResult(np.zeros((1, 16, 16), np.float32), planned.plan, plane)
     both = [[PlaneOutput.of(replace(result, classes=some))] * 2 for some in (False, True)]
 
     objects, classes = (
-        ImageResult.of(outputs, image, ready.plan, "yx").whole_labels().array for outputs in both
+        ImageResult.of(outputs, image, planned.plan, "yx").whole_labels().array for outputs in both
     )
 
     assert np.unique(objects).tolist() == [1, 2, 3, 4]

@@ -19,7 +19,7 @@ from bmz.engine import precision as precision_module
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import Permit, load_model
 from bmz.engine.pipeline import network_inputs
-from bmz.engine.precision import Network, decide_precision, measure_trials, precision_of
+from bmz.engine.precision import NetworkChoice, decide_precision, measure_trials, precision_of
 from bmz.engine.request import RunRequest
 from bmz.engine.test_tensors import first_inputs
 from bmz.plan.weights_choice import NOT_MEASURED, PrecisionChoice, Trial, choose_precision
@@ -115,7 +115,7 @@ def test_where_float32_fails_or_shows_no_object_there_is_nothing_to_compare_by(
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Network:
+def network(tmp_path: Path) -> NetworkChoice:
     folder = write_package(tmp_path / "model").parent
     np.save(folder / "test_inputs_0.npy", squares())
     described = json.loads((folder / "bioimageio.yaml").read_text())
@@ -123,7 +123,7 @@ def network(tmp_path: Path) -> Network:
     (folder / "bioimageio.yaml").write_text(json.dumps(described))
     model = load_model(str(folder))
     labelling = decide_labelling(model, recipe=None, settings={})
-    return Network(model, model.weights[0], GPU, labelling, (tmp_path / "notes",))
+    return NetworkChoice(model, model.weights[0], GPU, labelling, (tmp_path / "notes",))
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Precision]:
 
 
 def test_on_a_gpu_auto_is_measured_once_and_remembered(
-    network: Network, opened: list[Precision]
+    network: NetworkChoice, opened: list[Precision]
 ) -> None:
     before = decide_precision("auto", network, measure=False)
     first = decide_precision("auto", network)
@@ -161,7 +161,7 @@ def test_on_a_gpu_auto_is_measured_once_and_remembered(
 
 
 def test_what_is_remembered_is_of_these_weights_this_device_and_these_labels(
-    network: Network, opened: list[Precision]
+    network: NetworkChoice, opened: list[Precision]
 ) -> None:
     decide_precision("auto", network)
     file = replace(network.weights.file, sha256="0" * 64)
@@ -174,7 +174,9 @@ def test_what_is_remembered_is_of_these_weights_this_device_and_these_labels(
     assert len(opened) == 3 * len(ALL)
 
 
-def test_notes_that_are_damaged_are_made_anew(network: Network, opened: list[Precision]) -> None:
+def test_notes_that_are_damaged_are_made_anew(
+    network: NetworkChoice, opened: list[Precision]
+) -> None:
     (notes,) = network.notes
     decide_precision("auto", network)
     (kept,) = notes.glob("precision.*.json")
@@ -187,7 +189,7 @@ def test_notes_that_are_damaged_are_made_anew(network: Network, opened: list[Pre
 
 
 def test_without_its_test_input_the_model_runs_in_float32_and_is_asked_again(
-    network: Network, opened: list[Precision]
+    network: NetworkChoice, opened: list[Precision]
 ) -> None:
     (network.model.folder / "test_inputs_0.npy").unlink()
 
@@ -197,13 +199,15 @@ def test_without_its_test_input_the_model_runs_in_float32_and_is_asked_again(
     assert decide_precision("auto", network, measure=False) == NOT_MEASURED
 
 
-def test_on_a_cpu_auto_is_float32_without_a_word(network: Network, opened: list[Precision]) -> None:
+def test_on_a_cpu_auto_is_float32_without_a_word(
+    network: NetworkChoice, opened: list[Precision]
+) -> None:
     choice = decide_precision("auto", replace(network, device=CPU))
 
     assert (choice, opened) == (PrecisionChoice("float32", ""), [])
 
 
-def test_weights_that_fix_their_precision_run_in_it_alone(network: Network) -> None:
+def test_weights_that_fix_their_precision_run_in_it_alone(network: NetworkChoice) -> None:
     assert decide_precision("auto", network).name == "float32"
     with pytest.raises(PrecisionUnsupported, match=r"onnxruntime .* in float16") as raised:
         decide_precision("float16", network)

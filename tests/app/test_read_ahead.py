@@ -14,8 +14,8 @@ from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Event, Progress
 from bmz.engine import read_ahead
 from bmz.engine.request import RunRequest
-from bmz.engine.run_image import ready_or_failed
-from bmz.engine.setup import Job, Looked, Ready, prepare
+from bmz.engine.run_image import planned_or_failed
+from bmz.engine.setup import CheckedPixels, PlannedImage, RunSetup, prepare
 from bmz.results.run import ImageFailed
 from bmz.testing.package import description, write_package
 
@@ -38,9 +38,9 @@ def _processors(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
     monkeypatch.setattr(read_ahead, "available_cpus", lambda: request.param)
 
 
-def waiting(request_: RunRequest) -> tuple[Job, list[Ready | ImageFailed]]:
-    job = prepare(request_)
-    return job, [ready_or_failed(job, image) for image in request_.images]
+def waiting(request_: RunRequest) -> tuple[RunSetup, list[PlannedImage | ImageFailed]]:
+    setup = prepare(request_)
+    return setup, [planned_or_failed(setup, image) for image in request_.images]
 
 
 @pytest.mark.usefixtures("_processors")
@@ -68,16 +68,16 @@ def test_no_more_than_a_few_images_are_held(
     monkeypatch.setattr(read_ahead, "available_cpus", lambda: 3)
     begun: list[str] = []
 
-    def looked(_: Job, ready: Ready) -> Looked:
-        begun.append(ready.image.stem)
+    def looked(_: RunSetup, planned: PlannedImage) -> CheckedPixels:
+        begun.append(planned.image.stem)
         raise CouldNotTell("never read", hint="", code="test.never")
 
     monkeypatch.setattr(read_ahead, "look", looked)
-    job, images = waiting(request_)
+    setup, images = waiting(request_)
 
-    with read_ahead.read_ahead(job, images, lambda _: True) as coming:
+    with read_ahead.read_ahead(setup, images, lambda _: True) as coming:
         first = next(coming)
-        assert isinstance(first, Ready)
+        assert isinstance(first, PlannedImage)
         assert first.looked is not None
         with pytest.raises(CouldNotTell, match="never read"):
             first.looked()
@@ -87,29 +87,29 @@ def test_no_more_than_a_few_images_are_held(
 
 
 def test_what_is_run_in_parts_and_what_failed_is_not_read_ahead(request_: RunRequest) -> None:
-    job, images = waiting(request_)
+    setup, images = waiting(request_)
     failed = ImageFailed(request_.images[0], CouldNotTell("none", hint="", code="test.none"))
 
-    with read_ahead.read_ahead(job, [failed, images[1]], lambda _: False) as coming:
+    with read_ahead.read_ahead(setup, [failed, images[1]], lambda _: False) as coming:
         first, second = coming
 
     assert first is failed
-    assert isinstance(second, Ready)
+    assert isinstance(second, PlannedImage)
     assert second.looked is None
 
 
 def test_reading_ahead_does_not_disturb_a_trial_of_memory(
     request_: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, images = waiting(request_)
+    setup, images = waiting(request_)
     monkeypatch.setattr(read_ahead, "wide_side", lambda *_: 4096)
-    by_user = replace(job, request=replace(job.request, tile=64))
+    by_user = replace(setup, request=replace(setup.request, tile=64))
 
     ahead = []
-    for one in (job, by_user):
+    for one in (setup, by_user):
         with read_ahead.read_ahead(one, images, lambda _: True) as coming:
             first = next(coming)
-            assert isinstance(first, Ready)
+            assert isinstance(first, PlannedImage)
             ahead.append(first.looked is not None)
 
     assert ahead == [False, True]
@@ -120,10 +120,10 @@ def test_a_stop_waits_for_what_is_being_read_and_begins_nothing(
 ) -> None:
     monkeypatch.setattr(read_ahead, "available_cpus", lambda: 2)
     threads = threading.active_count()
-    job, images = waiting(request_)
+    setup, images = waiting(request_)
 
     def stopped() -> None:
-        with read_ahead.read_ahead(job, images, lambda _: True) as coming:
+        with read_ahead.read_ahead(setup, images, lambda _: True) as coming:
             next(coming)
             raise KeyboardInterrupt
 
@@ -134,7 +134,7 @@ def test_a_stop_waits_for_what_is_being_read_and_begins_nothing(
 
 
 def test_no_images_are_none(request_: RunRequest) -> None:
-    job = prepare(request_)
+    setup = prepare(request_)
 
-    with read_ahead.read_ahead(job, [], lambda _: True) as coming:
+    with read_ahead.read_ahead(setup, [], lambda _: True) as coming:
         assert list(coming) == []

@@ -14,14 +14,14 @@ import tifffile
 import bmz
 from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import run
-from bmz.app.test import ToTest, check_models
+from bmz.app.test import TestRequest, check_models
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
 from bmz.engine import precision
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import load_model
 from bmz.engine.networks import open_by_test
-from bmz.engine.precision import Network, decide_precision
+from bmz.engine.precision import NetworkChoice, decide_precision
 from bmz.engine.request import RunRequest
 from bmz.plan.plan import Blocks
 from bmz.predict import formats
@@ -115,7 +115,7 @@ def test_compare_and_python_and_the_test_of_the_model_take_it_too(tmp_path: Path
     labels = bmz.load(model).run(squares(), axes="yx").labels
     words = RunRequest(model, (image,), tmp_path)
     comparison = compare(CompareRequest((image,), (model,), {}, None, stability=False, words=words))
-    (tested,) = check_models(ToTest((model,)))
+    (tested,) = check_models(TestRequest((model,)))
 
     assert labels is not None
     assert int(labels.max()) == 25
@@ -133,7 +133,9 @@ def test_the_precision_is_measured_with_it(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(formats, "FORMATS", {"onnx": entry})
     monkeypatch.setattr(precision, "open_network", lambda *_, **__: FakeBackend(list))
     labelling = decide_labelling(model, recipe=None, settings={})
-    network = Network(model, model.weights[0], Device("cuda"), labelling, (tmp_path / "notes",))
+    network = NetworkChoice(
+        model, model.weights[0], Device("cuda"), labelling, (tmp_path / "notes",)
+    )
 
     choice = decide_precision("auto", network)
 

@@ -23,7 +23,7 @@ from bmz.base.files import claimed, unfinished
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
 from bmz.engine.scratch import remove_leftovers
-from bmz.engine.setup import Job, Ready
+from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.results.run import ImageDone
 from bmz.testing.package import description, write_package
 
@@ -60,9 +60,9 @@ def test_finished_images_are_left_out_and_the_others_are_run(
     ran: list[str] = []
     real = run_image
 
-    def noted(job: Job, ready: Ready, *rest: Any) -> ImageDone:
-        ran.append(ready.image.name)
-        return real(job, ready, *rest)
+    def noted(setup: RunSetup, planned: PlannedImage, *rest: Any) -> ImageDone:
+        ran.append(planned.image.name)
+        return real(setup, planned, *rest)
 
     monkeypatch.setattr(run_module, "run_image", noted)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.app.small_models import ONNX, job_of, ready_of
+from tests.app.small_models import ONNX, job_of, planned_image
 
 from bmz.base import files
 from bmz.engine.request import RunRequest
@@ -25,14 +25,14 @@ from bmz.process.blocks import Found
 
 REQUEST = RunRequest("net", (), Path("out"), settings={"a": "1", "b": "2"})
 JOB = job_of()
-READY = ready_of(JOB, (40, 40))
+READY = planned_image(JOB, (40, 40))
 
 
 def key_of(
     request: RunRequest = REQUEST, *, sha256: str = "m", image: str = "i", **facts: Any
 ) -> str:
-    job = replace(JOB, request=request, model=replace(JOB.model, sha256=sha256))
-    return scratch_key(job, replace(READY, plan=replace(READY.plan, **facts)), image)
+    setup = replace(JOB, request=request, model=replace(JOB.model, sha256=sha256))
+    return scratch_key(setup, replace(READY, plan=replace(READY.plan, **facts)), image)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import tifffile
 
 from bmz.app.demo import demo_image, run_demo
 from bmz.app.run import run
-from bmz.app.test import ToTest, check_models
+from bmz.app.test import TestRequest, check_models
 from bmz.engine.load import load_model
 from bmz.engine.networks import open_network
 from bmz.engine.request import RunRequest
@@ -51,7 +51,7 @@ def test_the_bundled_files_are_small_whole_and_listed() -> None:
 @pytest.mark.parametrize("name", MAPS)
 def test_models_of_maps_are_whole_packages_below_two_megabytes(name: str) -> None:
     pytest.importorskip("onnxruntime")
-    (tested,) = check_models(ToTest((f"starter/{name}",)))
+    (tested,) = check_models(TestRequest((f"starter/{name}",)))
 
     assert tested.status == "passed", tested.checks
     files = (starter_folder() / name).iterdir()

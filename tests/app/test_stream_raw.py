@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.app.small_models import job_of, ready_of
+from tests.app.small_models import job_of, planned_image
 
 from bmz.base.arrays import AnyArray
 from bmz.engine.image_result import ImageResult
@@ -74,7 +74,7 @@ def test_maps_of_half_the_size_have_pixels_of_twice_the_length(tmp_path: Path) -
     stack, wanted = raw_stack(tmp_path, {"t": 3}, "yx")
     np.save(tmp_path / "a.npy", np.zeros((3, 8, 20)))
     info = inspect_image(tmp_path / "a.npy", axes="tyx")
-    plan = ready_of(job_of(), (3, 8, 20), "tyx").plan
+    plan = planned_image(job_of(), (3, 8, 20), "tyx").plan
     known = replace(info, pixel_um={"z": 9.0, "y": 0.5, "x": 0.25})
 
     result = ImageResult(HeldImage(known, read_image(info)), plan, None, stack)

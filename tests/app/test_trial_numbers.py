@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.app.small_models import MAP, job_of, mapped, model, ready_of, tensor
+from tests.app.small_models import MAP, job_of, mapped, model, planned_image, tensor
 
 from bmz.base.axes import Step
 from bmz.engine import memory_probe as trial
 from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, in_parts, why_in_one_piece
 from bmz.engine.memory_probe import tile_inputs, try_two_tiles, with_fitting_tiles
-from bmz.engine.setup import Job, Ready
+from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.plan.plan import Blocks
 from bmz.predict.backend import CPU, Device, OutOfMemory
 from bmz.predict.trial import TrialRun
@@ -52,8 +52,8 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     return machine
 
 
-def tried(job: Job, ready: Ready) -> trial.Tried:
-    return try_two_tiles(job, ready, FakeBackend(pointwise), in_parts=False)
+def tried(setup: RunSetup, planned: PlannedImage) -> trial.ProbedPlan:
+    return try_two_tiles(setup, planned, FakeBackend(pointwise), in_parts=False)
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def tried(job: Job, ready: Ready) -> trial.Tried:
 def test_the_time_is_that_of_all_runs_of_all_planes(
     axes: str, shape: tuple[int, ...], batch: int, runs: int
 ) -> None:
-    job = job_of(tile=64, batch=batch)
-    ready = ready_of(job, shape, axes)
+    setup = job_of(tile=64, batch=batch)
+    planned = planned_image(setup, shape, axes)
 
-    found = tried(job, ready)
+    found = tried(setup, planned)
 
     assert (found.estimate.run_s, found.estimate.network_s) == (3.0, 3.0 * runs)
-    assert found.plan == ready.plan
-    assert found.estimate.network_bytes == ready.plan.batch * 64 * 64 * 50
+    assert found.plan == planned.plan
+    assert found.estimate.network_bytes == planned.plan.batch * 64 * 64 * 50
     assert (found.estimate.held_bytes, found.estimate.free_bytes) == (7000, 10**12)
 
 
@@ -94,9 +94,9 @@ def test_tiles_become_smaller_until_half_of_the_free_memory_holds_twice_the_run(
     free: int, tile: int, count: int, memory: Memory
 ) -> None:
     memory.free = free
-    job = job_of()
+    setup = job_of()
 
-    found = tried(job, ready_of(job, (256, 256)))
+    found = tried(setup, planned_image(setup, (256, 256)))
 
     assert found.plan.tiling.tile == {"y": tile, "x": tile}
     assert found.plan.tiling.count == count
@@ -114,9 +114,9 @@ def test_tiles_become_smaller_until_half_of_the_free_memory_holds_twice_the_run(
 def test_the_tile_for_the_memory_has_no_more_than_2_to_the_17_pixels(
     shape: tuple[int, int], batch: int, first: int, second: int, memory: Memory
 ) -> None:
-    job = job_of(tile=512, batch=batch)
+    setup = job_of(tile=512, batch=batch)
 
-    tried(job, ready_of(job, shape))
+    tried(setup, planned_image(setup, shape))
 
     assert memory.tried_px == [first, second]
 
@@ -126,10 +126,10 @@ def test_where_memory_cannot_be_measured_the_tiles_stay(
     bytes_a_pixel: float | None, most_px: int | None, memory: Memory
 ) -> None:
     memory.bytes_a_pixel, memory.most_px, memory.free = bytes_a_pixel, most_px, 10
-    job = job_of(model(outputs=[MAP], config=SEES_ALL))
-    ready = ready_of(job, (1600, 1600))
+    setup = job_of(model(outputs=[MAP], config=SEES_ALL))
+    planned = planned_image(setup, (1600, 1600))
 
-    assert with_fitting_tiles(job, ready, FakeBackend(pointwise)) is ready
+    assert with_fitting_tiles(setup, planned, FakeBackend(pointwise)) is planned
 
 
 @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ def test_where_memory_cannot_be_measured_the_tiles_stay(
 def test_only_a_network_that_sees_the_whole_gets_larger_tiles_and_only_unasked(
     config: dict[str, Any], tile: int | None, size: int, free: int, side: int, memory: Memory
 ) -> None:
-    job = job_of(model(outputs=[MAP], config=config), tile=tile)
-    ready = ready_of(job, (size, size))
+    setup = job_of(model(outputs=[MAP], config=config), tile=tile)
+    planned = planned_image(setup, (size, size))
     memory.free = free
 
-    fitting = with_fitting_tiles(job, ready, FakeBackend(pointwise)).plan
+    fitting = with_fitting_tiles(setup, planned, FakeBackend(pointwise)).plan
 
     assert fitting.tiling.tile == {"y": side, "x": side}
-    assert tried(job, ready).plan.tiling == fitting.tiling
+    assert tried(setup, planned).plan.tiling == fitting.tiling
 
 
 @pytest.mark.parametrize(
@@ -168,18 +168,18 @@ def test_only_a_network_that_sees_the_whole_gets_larger_tiles_and_only_unasked(
 def test_as_many_workers_as_memory_and_processors_hold(
     free: int, device: Device, workers: int, memory: Memory
 ) -> None:
-    job = job_of(device=device, tile=64)
+    setup = job_of(device=device, tile=64)
     # the labels of 64 x 64 px take more than the network: 48 bytes each, and the program itself
     memory.free, memory.bytes_a_pixel = free, 1.0
 
-    assert tried(job, ready_of(job, (64, 64))).estimate.workers == workers
+    assert tried(setup, planned_image(setup, (64, 64))).estimate.workers == workers
 
 
 def test_without_a_measure_of_memory_there_is_one_worker(memory: Memory) -> None:
     memory.bytes_a_pixel = None
-    job = job_of(tile=64)
+    setup = job_of(tile=64)
 
-    estimate = tried(job, ready_of(job, (64, 64))).estimate
+    estimate = tried(setup, planned_image(setup, (64, 64))).estimate
 
     assert (estimate.workers, estimate.network_bytes, estimate.peak_bytes) == (1, None, None)
 
@@ -193,10 +193,10 @@ def test_inputs_of_a_trial_have_the_axes_channels_and_dtypes_of_what_must_be_giv
         ],
         [MAP],
     )
-    job = job_of(net, tile=32, batch=2)
-    plan = ready_of(job, (5, 90, 100), "cyx").plan
+    setup = job_of(net, tile=32, batch=2)
+    plan = planned_image(setup, (5, 90, 100), "cyx").plan
 
-    first, second = tile_inputs(job, replace(plan, batch=2))
+    first, second = tile_inputs(setup, replace(plan, batch=2))
 
     y, x = plan.tiling.tile["y"], plan.tiling.tile["x"]
     assert (first.shape, second.shape) == ((2, y, x, 3), (2, 2, y, x))
@@ -218,11 +218,11 @@ def test_inputs_of_a_trial_have_the_axes_channels_and_dtypes_of_what_must_be_giv
 def test_the_memory_of_an_image_in_one_piece_is_counted_by_pixel(
     axes: str, shape: tuple[int, ...], channels: int, bytes_a_pixel: int
 ) -> None:
-    job = job_of(
+    setup = job_of(
         model([tensor(channels=channels)], [mapped(channels=channels)]), recipe="components"
     )
 
-    assert bytes_in_one_piece(ready_of(job, shape, axes), job) == 10 * 20 * bytes_a_pixel
+    assert bytes_in_one_piece(planned_image(setup, shape, axes), setup) == 10 * 20 * bytes_a_pixel
 
 
 @pytest.mark.parametrize(
@@ -236,10 +236,10 @@ def test_the_memory_of_an_image_in_one_piece_is_counted_by_pixel(
 def test_the_maps_that_are_brought_to_the_image_are_counted_on_its_grid(
     recipe: str, bytes_on_image: int
 ) -> None:
-    job = job_of(model([tensor()], [mapped(channels=2)]), recipe=recipe)
+    setup = job_of(model([tensor()], [mapped(channels=2)]), recipe=recipe)
     on_network = 2 * 4 + 8 + 2 * 4 + 24 * (recipe == "affinities")
 
-    needed = bytes_in_one_piece(ready_of(job, (40, 80), scale=0.25), job)
+    needed = bytes_in_one_piece(planned_image(setup, (40, 80), scale=0.25), setup)
 
     assert needed == 10 * 20 * on_network + 40 * 80 * bytes_on_image
 
@@ -249,18 +249,20 @@ def test_an_image_that_is_resized_is_run_in_parts_when_its_maps_need_it(
     scale: float, parts: bool
 ) -> None:
     # of the network's grid alone a quarter of the scale would need a sixteenth
-    job = job_of(model([tensor()], [mapped(channels=8, halo=4)]), recipe="components")
+    setup = job_of(model([tensor()], [mapped(channels=8, halo=4)]), recipe="components")
     side = 1000 if scale != 0.1 else 800
-    ready = ready_of(job, (side, side), scale=scale)
-    limited = replace(ready.plan, blocks=Blocks(memory_bytes=10**8))
+    planned = planned_image(setup, (side, side), scale=scale)
+    limited = replace(planned.plan, blocks=Blocks(memory_bytes=10**8))
 
-    assert in_parts(replace(ready, plan=limited), job) == parts
+    assert in_parts(replace(planned, plan=limited), setup) == parts
 
 
 def test_a_block_of_an_image_that_is_resized_is_one_of_its_own_grid() -> None:
-    job = job_of(model([tensor()], [mapped(channels=2)]), recipe="components")
+    setup = job_of(model([tensor()], [mapped(channels=2)]), recipe="components")
 
-    fine, coarse = (bytes_in_parts(ready_of(job, (9000, 9000), scale=s), job) for s in (1, 0.1))
+    fine, coarse = (
+        bytes_in_parts(planned_image(setup, (9000, 9000), scale=s), setup) for s in (1, 0.1)
+    )
 
     assert fine == coarse
 
@@ -274,9 +276,9 @@ def test_the_memory_of_an_image_in_parts_is_that_of_a_block_with_its_overlap() -
     )
     wide = Blocks().side_px + 2 * Blocks().overlap_px
 
-    small = bytes_in_parts(ready_of(flat, (100, 5000)), flat)
-    large = bytes_in_parts(ready_of(flat, (9000, 5000)), flat)
-    stack = bytes_in_parts(ready_of(deep, (16, 9000, 9000), "zyx"), deep)
+    small = bytes_in_parts(planned_image(flat, (100, 5000)), flat)
+    large = bytes_in_parts(planned_image(flat, (9000, 5000)), flat)
+    stack = bytes_in_parts(planned_image(deep, (16, 9000, 9000), "zyx"), deep)
 
     assert wide == 2304
     assert small == 100 * 2304 * (4 + 24 + 8)
@@ -302,9 +304,9 @@ def test_the_memory_of_an_image_in_parts_is_that_of_a_block_with_its_overlap() -
 def test_an_image_is_run_in_parts_where_labels_of_blocks_are_those_of_the_whole(
     words: dict[str, Any], scale: float | None, why: str
 ) -> None:
-    job = job_of(**words)
+    setup = job_of(**words)
 
-    told = why_in_one_piece(ready_of(job, (64, 64), scale=scale), job)
+    told = why_in_one_piece(planned_image(setup, (64, 64), scale=scale), setup)
 
     assert bool(told) == bool(why)
     assert why in told
@@ -317,8 +319,8 @@ def test_two_inputs_or_declared_steps_that_make_labels_need_one_piece() -> None:
     declared = job_of(model(outputs=[mapped("bcyx", flows, channels=3)]))
 
     found = [
-        why_in_one_piece(ready_of(job, shape, "cyx"), job)
-        for job, shape in ((two, (2, 64, 64)), (optional, (1, 64, 64)), (declared, (1, 64, 64)))
+        why_in_one_piece(planned_image(setup, shape, "cyx"), setup)
+        for setup, shape in ((two, (2, 64, 64)), (optional, (1, 64, 64)), (declared, (1, 64, 64)))
     ]
 
     assert found == [
@@ -330,9 +332,9 @@ def test_two_inputs_or_declared_steps_that_make_labels_need_one_piece() -> None:
 
 def test_a_step_whose_statistics_blocks_do_not_give_needs_one_piece() -> None:
     along_x = Step("zero_mean_unit_variance", {"axes": ("x",), "eps": 1e-6})
-    job = job_of(model([tensor(steps=(along_x,))], [MAP]))
+    setup = job_of(model([tensor(steps=(along_x,))], [MAP]))
 
-    why = why_in_one_piece(ready_of(job, (64, 64)), job)
+    why = why_in_one_piece(planned_image(setup, (64, 64)), setup)
 
     assert why == (
         "the declared step zero_mean_unit_variance takes statistics that blocks do not give"

@@ -13,7 +13,7 @@ from bmz.check.fit_case import FitCase
 from bmz.image.info import ImageInfo
 from bmz.plan.errors import WeightsUnusable
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
-from bmz.plan.plan import Decided, Plan, make_plan, tile_way, with_smaller_tiles
+from bmz.plan.plan import Plan, RunChoices, make_plan, tile_way, with_smaller_tiles
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tile_way import MIRRORED, Blend, TileWay
 from bmz.plan.weights_choice import WeightsNotShipped, choose_weights
@@ -66,7 +66,7 @@ def planned(spec: ModelSpec, shape: tuple[int, ...] = (100, 60), **more: Any) ->
     info = ImageInfo(Path("a.tif"), axes, shape, np.dtype("uint8"))
     case = FitCase(spec, info, more.pop("channels", None), more.pop("scale", None))
     device = more.pop("device", "cpu")
-    return make_plan(case, Decided(ONNX, device, RecipeChoice("none", "", "out"), **more))
+    return make_plan(case, RunChoices(ONNX, device, RecipeChoice("none", "", "out"), **more))
 
 
 def test_an_output_of_half_the_size_lies_on_a_grid_of_two() -> None:

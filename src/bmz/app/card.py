@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from bmz.app.show import show_model
-from bmz.app.test import ToTest, check_model
+from bmz.app.test import TestRequest, check_model
 from bmz.app.test.checks import own_labels
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
@@ -47,7 +47,7 @@ def make_card(
     """
     settings = settings_from_environment()
     view = show_model(word, settings, listener)
-    tested = check_model(word, ToTest((word,), device=device, trust=trust), listener)
+    tested = check_model(word, TestRequest((word,), device=device, trust=trust), listener)
     _, model = find_model(word, settings, listener=listener)
     speeds: list[Speed] = []
     sizes: ObjectSizes | None = None

@@ -84,7 +84,7 @@ def test(
     the tolerance that the model declares. A halo that is too small, tiles that change the outputs
     and labels that cannot be made are warnings, with the figures.
     """
-    from bmz.app.test import ToTest, check_models  # here, so that --help never loads NumPy
+    from bmz.app.test import TestRequest, check_models  # here, so that --help never loads NumPy
     from bmz.app.test.baseline import changes, read_baseline, read_models
     from bmz.cli.progress import progress_bars
     from bmz.results.test import exit_status, strictly
@@ -94,7 +94,7 @@ def test(
     asked = tuple(dict.fromkeys((*models, *more))) or tuple(before or ())
     if not asked:
         raise click.UsageError("no MODEL: name one, or give --list or --baseline")
-    request = ToTest(asked, weights, device, trust, reference, workers)
+    request = TestRequest(asked, weights, device, trust, reference, workers)
     with progress_bars() as listener:
         tested = check_models(request, listener)
     tested = strictly(tested) if strict else tested

@@ -11,7 +11,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.engine.labelling import Labelling
-from bmz.engine.setup import Job, Ready
+from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.plan.plan import Plan
 from bmz.process.recipe import Finish, Recipe
 from bmz.process.streamed_steps import PartedReference, StepNotStreamed, streamed_ops
@@ -25,56 +25,56 @@ RESIZING_BYTES = 18
 (measured, 500 to 1000 px)."""
 
 
-def bytes_in_one_piece(ready: Ready, job: Job) -> int:
+def bytes_in_one_piece(planned: PlannedImage, setup: RunSetup) -> int:
     """Estimate the memory that an image needs when it is run in one piece."""
-    maps = sum((tensor.channels or 1) for tensor in job.model.outputs)
-    planes = max(prod(ready.plan.loop.values()), 1)
-    network, image = prod(ready.plan.shape.values()), prod(image_sizes(ready).values())
-    taken = sum(map(len, ready.plan.channels))
+    maps = sum((tensor.channels or 1) for tensor in setup.model.outputs)
+    planes = max(prod(planned.plan.loop.values()), 1)
+    network, image = prod(planned.plan.shape.values()), prod(image_sizes(planned).values())
+    taken = sum(map(len, planned.plan.channels))
     labels = BYTES_A_PIXEL * network
-    if maps_on_image(ready, job):
-        recipe = job.labelling.decoder
-        whole = 1 if recipe is not None and recipe.sparse else output_of(job).channels or 1
+    if maps_on_image(planned, setup):
+        recipe = setup.labelling.decoder
+        whole = 1 if recipe is not None and recipe.sparse else output_of(setup).channels or 1
         labels = max(RESIZING_BYTES * whole, 4 * whole + BYTES_A_PIXEL) * image
     return network * (planes * 4 * maps + 8 * taken + 4 * maps) + 8 * planes * image + labels
 
 
-def bytes_in_parts(ready: Ready, job: Job) -> int:
+def bytes_in_parts(planned: PlannedImage, setup: RunSetup) -> int:
     """Estimate the memory that an image needs when it is run in parts: that of a block."""
-    sizes = image_sizes(ready) if maps_on_image(ready, job) else ready.plan.shape
-    blocks = ready.plan.blocks
+    sizes = image_sizes(planned) if maps_on_image(planned, setup) else planned.plan.shape
+    blocks = planned.plan.blocks
     widest = blocks.side_px + 2 * blocks.overlap_px
     seen = {axis: min(n, widest) for axis, n in sizes.items()}
     if "z" in seen:
         side = blocks.side_for(sizes["z"]) + 2 * blocks.overlap_px
         seen = {"z": sizes["z"], "y": side, "x": side}
-    return prod(seen.values()) * (4 * (output_of(job).channels or 1) + BYTES_A_PIXEL + 8)
+    return prod(seen.values()) * (4 * (output_of(setup).channels or 1) + BYTES_A_PIXEL + 8)
 
 
-def image_sizes(ready: Ready) -> dict[str, int]:
+def image_sizes(planned: PlannedImage) -> dict[str, int]:
     """Give the sizes of the image along the axes of the network, px."""
-    return {axis: ready.case.image.sizes[axis] for axis in ready.plan.shape}
+    return {axis: planned.case.image.sizes[axis] for axis in planned.plan.shape}
 
 
-def maps_on_image(ready: Ready, job: Job) -> bool:
+def maps_on_image(planned: PlannedImage, setup: RunSetup) -> bool:
     """Say whether the map of a resized image is brought to the image before labels are made."""
-    recipe = job.labelling.decoder
-    resized = dict(ready.plan.shape) != image_sizes(ready)
+    recipe = setup.labelling.decoder
+    resized = dict(planned.plan.shape) != image_sizes(planned)
     return resized and recipe is not None and recipe.rescale == "maps"
 
 
-def in_parts(ready: Ready, job: Job) -> bool:
+def in_parts(planned: PlannedImage, setup: RunSetup) -> bool:
     """Say whether an image needs more memory than it may have, and can be run in parts."""
-    return over_limit(ready, job) and not why_in_one_piece(ready, job)
+    return over_limit(planned, setup) and not why_in_one_piece(planned, setup)
 
 
-def over_limit(ready: Ready, job: Job) -> bool:
+def over_limit(planned: PlannedImage, setup: RunSetup) -> bool:
     """Say whether an image would need more memory in one piece than it may have."""
-    limit = ready.plan.blocks.memory_bytes
-    return limit is not None and bytes_in_one_piece(ready, job) > limit
+    limit = planned.plan.blocks.memory_bytes
+    return limit is not None and bytes_in_one_piece(planned, setup) > limit
 
 
-def why_in_one_piece(ready: Ready, job: Job) -> str:
+def why_in_one_piece(planned: PlannedImage, setup: RunSetup) -> str:
     """Say why an image cannot be run in parts; nothing where it can.
 
     Returns
@@ -82,20 +82,20 @@ def why_in_one_piece(ready: Ready, job: Job) -> str:
     str
         a clause without a capital and without its end
     """
-    return next(_reasons(ready.plan, job), "")
+    return next(_reasons(planned.plan, setup), "")
 
 
-def _reasons(plan: Plan, job: Job) -> Iterator[str]:
-    labelling, recipe = job.labelling, job.labelling.recipe
-    if len(job.model.required_inputs) > 1:
+def _reasons(plan: Plan, setup: RunSetup) -> Iterator[str]:
+    labelling, recipe = setup.labelling, setup.labelling.recipe
+    if len(setup.model.required_inputs) > 1:
         yield "the model takes several inputs"
-    if job.engine.whole_images:
+    if setup.engine.whole_images:
         yield "bioimageio.core takes whole images"
-    if output_of(job).per_object:
+    if output_of(setup).per_object:
         yield "the model gives one output per object, and no map"
     if recipe is not None:
         yield from _reasons_of_labels(plan, labelling, recipe)
-    yield from _steps_of_whole_images(job)
+    yield from _steps_of_whole_images(setup)
 
 
 def _reasons_of_labels(plan: Plan, labelling: Labelling, recipe: Recipe) -> Iterator[str]:
@@ -111,9 +111,9 @@ def _reasons_of_labels(plan: Plan, labelling: Labelling, recipe: Recipe) -> Iter
         yield "sizes of objects are given in px of the image, and labels are made on a resized one"
 
 
-def _steps_of_whole_images(job: Job) -> Iterator[str]:
+def _steps_of_whole_images(setup: RunSetup) -> Iterator[str]:
     """Try the declared steps on a tensor of a few pixels, which tells what can be streamed."""
-    tensor, output = job.model.required_inputs[0], output_of(job)
+    tensor, output = setup.model.required_inputs[0], output_of(setup)
     small: dict[str, PartedReference] = {
         one.id: (partial(_few_pixels, one), one.letters) for one in (tensor, output)
     }
@@ -121,7 +121,7 @@ def _steps_of_whole_images(job: Job) -> Iterator[str]:
     try:
         streamed_ops(tensor.steps, *small[tensor.id], own)
         if not output.per_object:
-            streamed_ops(job.labelling.map_steps, *small[output.id], small)
+            streamed_ops(setup.labelling.map_steps, *small[output.id], small)
     except StepNotStreamed as why:
         yield f"the declared step {why.step.name} takes statistics that blocks do not give"
 
@@ -131,6 +131,6 @@ def _few_pixels(tensor: TensorSpec) -> list[AnyArray]:
     return [np.zeros([sizes.get(axis, 2) for axis in tensor.letters], np.float32)]
 
 
-def output_of(job: Job) -> TensorSpec:
+def output_of(setup: RunSetup) -> TensorSpec:
     """Give the output that becomes labels, or is kept as it is."""
-    return job.model.output(job.labelling.choice.output)
+    return setup.model.output(setup.labelling.choice.output)

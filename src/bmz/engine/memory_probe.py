@@ -11,7 +11,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.memory import free_memory, held_memory
 from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts
-from bmz.engine.setup import Job, Ready
+from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.plan.estimate import Estimate, fitted, widened
 from bmz.plan.plan import Plan, wide_side, with_smaller_tiles
 from bmz.predict.backend import Backend, OutOfMemory
@@ -30,7 +30,7 @@ ROUNDED_UP = 2
 
 
 @dataclass(frozen=True)
-class Tried:
+class ProbedPlan:
     """What came of the trial.
 
     Parameters
@@ -43,7 +43,9 @@ class Tried:
     estimate: Estimate
 
 
-def try_two_tiles(job: Job, ready: Ready, backend: Backend, *, in_parts: bool) -> Tried:
+def try_two_tiles(
+    setup: RunSetup, planned: PlannedImage, backend: Backend, *, in_parts: bool
+) -> ProbedPlan:
     """Run a small tile for its memory, choose the tiles by it, and run one of these for its time.
 
     Parameters
@@ -55,18 +57,18 @@ def try_two_tiles(job: Job, ready: Ready, backend: Backend, *, in_parts: bool) -
     OutOfMemory, NetworkFailed
         The network does not run on the small tile, or not at all.
     """
-    free, plan = free_memory(), ready.plan
+    free, plan = free_memory(), planned.plan
     room = free * NETWORK_SHARE
-    bytes_a_pixel = _bytes_a_pixel(job, plan, backend)
+    bytes_a_pixel = _bytes_a_pixel(setup, plan, backend)
     if bytes_a_pixel:
-        if job.request.tile is None:
-            plan = widened(plan, job.model, bytes_a_pixel, room)
-        plan = fitted(plan, job.model, bytes_a_pixel, room)
-    inputs = tile_inputs(job, plan)
+        if setup.request.tile is None:
+            plan = widened(plan, setup.model, bytes_a_pixel, room)
+        plan = fitted(plan, setup.model, bytes_a_pixel, room)
+    inputs = tile_inputs(setup, plan)
     held = held_memory()
     took = try_run(backend, inputs)
     runs = ceil(plan.tiling.count / plan.batch) * max(prod(plan.loop.values()), 1)
-    image = bytes_in_parts(ready, job) if in_parts else bytes_in_one_piece(ready, job)
+    image = bytes_in_parts(planned, setup) if in_parts else bytes_in_one_piece(planned, setup)
     estimate = Estimate(
         run_s=took.took_s,
         network_s=took.took_s * runs,
@@ -76,36 +78,36 @@ def try_two_tiles(job: Job, ready: Ready, backend: Backend, *, in_parts: bool) -
         free_bytes=free,
         workers=1,
     )
-    return Tried(plan, replace(estimate, workers=_workers(job, estimate)))
+    return ProbedPlan(plan, replace(estimate, workers=_workers(setup, estimate)))
 
 
-def with_fitting_tiles(job: Job, ready: Ready, backend: Backend) -> Ready:
+def with_fitting_tiles(setup: RunSetup, planned: PlannedImage, backend: Backend) -> PlannedImage:
     """Give an image the largest tiles that fit, if its network sees the whole image.
 
     Every output of such a network hangs a little on all that it is given, so that fewer tiles
     are nearer to the result of one piece.
     """
-    plan = ready.plan
+    plan = planned.plan
     way = plan.tiling.way
-    if job.request.tile or wide_side(job.model, way) is None or plan.tiling.count == 1:
-        return ready
-    bytes_a_pixel = _bytes_a_pixel(job, plan, backend)
+    if setup.request.tile or wide_side(setup.model, way) is None or plan.tiling.count == 1:
+        return planned
+    bytes_a_pixel = _bytes_a_pixel(setup, plan, backend)
     if not bytes_a_pixel:
-        return ready
+        return planned
     room = free_memory() * NETWORK_SHARE
-    wide = widened(plan, job.model, bytes_a_pixel, room)
-    return replace(ready, plan=fitted(wide, job.model, bytes_a_pixel, room))
+    wide = widened(plan, setup.model, bytes_a_pixel, room)
+    return replace(planned, plan=fitted(wide, setup.model, bytes_a_pixel, room))
 
 
-def _bytes_a_pixel(job: Job, plan: Plan, backend: Backend) -> float | None:
+def _bytes_a_pixel(setup: RunSetup, plan: Plan, backend: Backend) -> float | None:
     small = plan
     while prod(small.tiling.tile.values()) * small.batch > SMALL_PX:
-        halved = with_smaller_tiles(small, job.model)
+        halved = with_smaller_tiles(small, setup.model)
         if halved is None:
             break
         small = halved
     try:
-        took = try_run(backend, tile_inputs(job, small))
+        took = try_run(backend, tile_inputs(setup, small))
     except OutOfMemory:
         return None  # the run itself goes on to smaller tiles, and says so
     if took.peak_bytes is None:
@@ -113,7 +115,7 @@ def _bytes_a_pixel(job: Job, plan: Plan, backend: Backend) -> float | None:
     return ROUNDED_UP * took.peak_bytes / (prod(small.tiling.tile.values()) * small.batch)
 
 
-def tile_inputs(job: Job, plan: Plan) -> Sequence[AnyArray]:
+def tile_inputs(setup: RunSetup, plan: Plan) -> Sequence[AnyArray]:
     """Make tensors of noise of the shapes that the network is given for the tiles of a plan.
 
     Returns
@@ -123,7 +125,7 @@ def tile_inputs(job: Job, plan: Plan) -> Sequence[AnyArray]:
     """
     rng = np.random.default_rng(0)
     inputs = []
-    needed = job.model.required_inputs
+    needed = setup.model.required_inputs
     for tensor, channels in zip(needed, plan.channels, strict=True):
         sizes = {"b": plan.batch, "c": len(channels), **plan.tiling.tile}
         shape = [sizes.get(axis, 1) for axis in tensor.letters]
@@ -131,7 +133,7 @@ def tile_inputs(job: Job, plan: Plan) -> Sequence[AnyArray]:
     return inputs
 
 
-def _workers(job: Job, estimate: Estimate) -> int:
-    if estimate.peak_bytes is None or job.device.kind != "cpu":
+def _workers(setup: RunSetup, estimate: Estimate) -> int:
+    if estimate.peak_bytes is None or setup.device.kind != "cpu":
         return 1
     return max(1, min(available_cpus(), int(estimate.free_bytes / max(estimate.peak_bytes, 1))))

@@ -153,7 +153,7 @@ class OutputIsNoMap(CouldNotTell):
 
 
 @dataclass(frozen=True)
-class Pass:
+class PlaneContext:
     """What every plane of an image is run with."""
 
     model: ModelSpec
@@ -194,7 +194,7 @@ class PlaneResult:
     classes: bool = False
 
 
-def network_outputs(plane: AnyArray, work: Pass) -> tuple[KnownTensors, Plan]:
+def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, Plan]:
     """Prepare one plane or stack and run the network; labels are not made.
 
     Returns
@@ -234,7 +234,7 @@ def network_outputs(plane: AnyArray, work: Pass) -> tuple[KnownTensors, Plan]:
     return KnownTensors.of(model, referred, outputs), attempts.plan
 
 
-def _watched(outputs: Sequence[AnyArray], work: Pass) -> list[AnyArray]:
+def _watched(outputs: Sequence[AnyArray], work: PlaneContext) -> list[AnyArray]:
     """Look at the output of the network that becomes labels; give the outputs of the model."""
     own = len(work.model.outputs)
     output = work.labelling.choice.output
@@ -301,7 +301,7 @@ def network_inputs(
     return made
 
 
-def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneResult:
+def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: PlaneContext) -> PlaneResult:
     """Do the declared steps after the network, and make the labels.
 
     Parameters
@@ -314,7 +314,7 @@ def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> P
         return _finished(known, shape, work)
 
 
-def _finished(known: KnownTensors, shape: tuple[int, ...], work: Pass) -> PlaneResult:
+def _finished(known: KnownTensors, shape: tuple[int, ...], work: PlaneContext) -> PlaneResult:
     mapped, letters = map_of(known, work.model, work.labelling, work.watch)
     if work.labelling.recipe is None:
         return PlaneResult(_as_raw(mapped, letters), work.plan)

@@ -27,7 +27,7 @@ from bmz.engine.output_check import Watch
 from bmz.engine.pipeline import Stopwatch, resized_maps
 from bmz.engine.prepared_image import PreparedImage, StoredMap, keep_raw, map_parts
 from bmz.engine.scratch import PlaneFolder
-from bmz.engine.setup import Job, Ready, checked_pixels
+from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
 from bmz.engine.tile_runner import TileRunner, output_number
 from bmz.image.region import OpenImage, read_sample
 from bmz.plan.plan import Plan
@@ -52,20 +52,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BlocksWork:
+class BlocksContext:
     """What is run in parts.
 
     Parameters
     ----------
-    job, ready : what is run, and how
+    setup, planned : what is run, and how
     image : open
     tiles : fills the map of a plane
     stopwatch, listener : are told how long it takes and how far it is
     counted : pixels after the network and each declared step, of all planes
     """
 
-    job: Job
-    ready: Ready
+    setup: RunSetup
+    planned: PlannedImage
     image: OpenImage
     tiles: TileRunner
     stopwatch: Stopwatch
@@ -75,10 +75,10 @@ class BlocksWork:
     @property
     def watch(self) -> Watch:
         """What looks for pixels that are no numbers."""
-        return Watch(self.ready.plan, self.counted)
+        return Watch(self.planned.plan, self.counted)
 
 
-def look_at_sample(job: Job, ready: Ready) -> CheckReport:
+def look_at_sample(setup: RunSetup, planned: PlannedImage) -> CheckReport:
     """Check a sample of the pixels of an image.
 
     Raises
@@ -86,7 +86,7 @@ def look_at_sample(job: Job, ready: Ready) -> CheckReport:
     DoesNotFit
         There is a finding of severity error, and ``--force`` is not given or of no use.
     """
-    return checked_pixels(job, ready, read_sample(ready.case.image, SAMPLE_PX))
+    return checked_pixels(setup, planned, read_sample(planned.case.image, SAMPLE_PX))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class PlanesInBlocks:
     scratch : folder for what is only needed in between
     """
 
-    work: BlocksWork
+    work: BlocksContext
     scratch: Path
 
     def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:
@@ -109,19 +109,19 @@ class PlanesInBlocks:
         """
         work, planes = self.work, prod(plan.loop.values())
         if number == 0:
-            work.listener(Note(_scratch_note(work.ready, work.job, self.scratch)))
+            work.listener(Note(_scratch_note(work.planned, work.setup, self.scratch)))
         folder = PlaneFolder(self.scratch / f"plane-{number:06d}")
         folder.path.mkdir(exist_ok=True)
         layout = folder.layout()
         if layout is None:
             layout, plan = _one_plane(work, plan, folder, at)
         else:
-            for where in {*_stages(work.job)} & {*layout}:
+            for where in {*_stages(work.setup)} & {*layout}:
                 _count(work, layout, where, layout[where])
-        labels = None if work.job.labelling.recipe is None else _numbered(work, folder, layout)
+        labels = None if work.setup.labelling.recipe is None else _numbered(work, folder, layout)
         if plan.loop:
             work.listener(Progress("planes", number + 1, planes))
-        raw = folder.raw if "raw" in work.job.request.save else None
+        raw = folder.raw if "raw" in work.setup.request.save else None
         return PlaneOutput(plan, labels, raw)
 
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
@@ -129,9 +129,9 @@ class PlanesInBlocks:
         labels = [output.labels for output in outputs if output.labels is not None]
         if not labels:
             return {"streamed": {"block_px": None, "overlap_px": None, "note": None}}
-        recipe = self.work.job.labelling.recipe
+        recipe = self.work.setup.labelling.recipe
         needs = None if recipe is None else recipe.in_blocks
-        name = self.work.job.labelling.choice.name
+        name = self.work.setup.labelling.choice.name
         note = f"'{name}' weighs all objects together: those of blocks may differ a little"
         return {
             "streamed": {
@@ -142,18 +142,18 @@ class PlanesInBlocks:
         }
 
 
-def _scratch_note(ready: Ready, job: Job, scratch: Path) -> str:
-    plan, output = ready.plan, output_of(job)
-    rule = plan.outputs[output_number(job)]
+def _scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
+    plan, output = planned.plan, output_of(setup)
+    rule = plan.outputs[output_number(setup)]
     map_px = prod(_kept_px(along, rule) for along in plan.tiling.axes)
     planes = max(prod(plan.loop.values()), 1)
     label_px = prod(plan.shape.values())
     if plan.scale != 1:
-        label_px += prod(ready.case.image.sizes[axis] for axis in plan.shape)
+        label_px += prod(planned.case.image.sizes[axis] for axis in plan.shape)
     # labels of all planes, and the map of one at a time, unless maps are asked for
-    maps = 1 + (planes if "raw" in job.request.save else 0)
+    maps = 1 + (planes if "raw" in setup.request.save else 0)
     gigabytes = 4 * (map_px * (output.channels or 1) * maps + label_px * planes) / 1e9
-    name = ready.image.name
+    name = planned.image.name
     return f"{name} is run in parts; up to {gigabytes:.2g} GB in {scratch} until it is done"
 
 
@@ -163,11 +163,11 @@ def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
 
 
 def _one_plane(
-    work: BlocksWork, plan: Plan, folder: PlaneFolder, at: Mapping[str, int]
+    work: BlocksContext, plan: Plan, folder: PlaneFolder, at: Mapping[str, int]
 ) -> tuple[dict[str, list[int]], Plan]:
     """Write the labels of a plane or stack, as far as they are not there; give their sizes."""
-    job = work.job
-    (tensor,) = job.model.required_inputs
+    setup = work.setup
+    (tensor,) = setup.model.required_inputs
     layout: dict[str, list[int]] = {}
     with work.stopwatch.stage("prepare"):
         image = PreparedImage(
@@ -176,24 +176,26 @@ def _one_plane(
         prepared = image.clipped(plan.clip).with_steps()
         _count(work, layout, "input", _pixels_in(prepared))
     with work.stopwatch.stage("network"):
-        store, plan = work.tiles.fill(work.job, plan, prepared, folder, work.listener)
-        stored, letters = store.stored(), output_of(job).letters
+        store, plan = work.tiles.fill(work.setup, plan, prepared, folder, work.listener)
+        stored, letters = store.stored(), output_of(setup).letters
         _count(work, layout, "network", _pixels_out(stored, letters, ()))
     with work.stopwatch.stage("labels"):
-        maps = StoredMap(stored, letters, tuple(_map_ops(job, stored, prepared)))
+        maps = StoredMap(stored, letters, tuple(_map_ops(setup, stored, prepared)))
         if maps.ops:
             _count(work, layout, "output", _pixels_out(stored, letters, maps.ops))
-    if job.labelling.recipe is not None:
+    if setup.labelling.recipe is not None:
         with work.stopwatch.stage("labels"), NOTE.heard_by(work.listener):
             layout |= _labelled(work, maps, folder)
-    if "raw" in job.request.save:
+    if "raw" in setup.request.save:
         with work.stopwatch.stage("write"):
             keep_raw(maps, folder.raw, plan.blocks)
     folder.finish(layout)
     return layout, plan
 
 
-def _count(work: BlocksWork, layout: dict[str, list[int]], where: str, pixels: list[int]) -> None:
+def _count(
+    work: BlocksContext, layout: dict[str, list[int]], where: str, pixels: list[int]
+) -> None:
     """Count the pixels of a plane or stack, and keep the counts for a run that goes on with it.
 
     Parameters
@@ -208,15 +210,15 @@ def _count(work: BlocksWork, layout: dict[str, list[int]], where: str, pixels: l
     """
     layout[where] = pixels
     for stage, nonfinite, total in zip(
-        _stages(work.job)[where], pixels[::2], pixels[1::2], strict=True
+        _stages(work.setup)[where], pixels[::2], pixels[1::2], strict=True
     ):
         work.watch.count(stage, nonfinite, total)
 
 
-def _stages(job: Job) -> dict[str, list[Stage]]:
+def _stages(setup: RunSetup) -> dict[str, list[Stage]]:
     """Give the places in the pipeline after which pixels are counted."""
-    output, steps = output_of(job).id, job.labelling.map_steps
-    (tensor,) = job.model.required_inputs
+    output, steps = output_of(setup).id, setup.labelling.map_steps
+    (tensor,) = setup.model.required_inputs
     return {
         "input": [Stage.step("input", tensor.id, *of) for of in _numbered_names(tensor.steps)],
         "network": [Stage.network(output)],
@@ -250,25 +252,25 @@ def _pixels_out(stored: StoredTiles, letters: str, ops: Sequence[Op]) -> list[in
     return [int(count) for count in counts.ravel()]
 
 
-def _map_ops(job: Job, stored: StoredTiles, prepared: PreparedImage) -> list[Op]:
+def _map_ops(setup: RunSetup, stored: StoredTiles, prepared: PreparedImage) -> list[Op]:
     """Give the steps after the network, with the statistics of the whole map and image."""
-    output, tensor = output_of(job), prepared.tensor
+    output, tensor = output_of(setup), prepared.tensor
     parts = partial(map_parts, stored, output.letters, prepared.blocks)
     references: dict[str, PartedReference] = {
         tensor.id: (prepared.parts, tensor.letters),
         output.id: (parts, output.letters),
     }
-    return streamed_ops(job.labelling.map_steps, parts, output.letters, references)
+    return streamed_ops(setup.labelling.map_steps, parts, output.letters, references)
 
 
-def _labelled(work: BlocksWork, maps: StoredMap, folder: PlaneFolder) -> dict[str, list[int]]:
-    labelling, plan = work.job.labelling, work.ready.plan
+def _labelled(work: BlocksContext, maps: StoredMap, folder: PlaneFolder) -> dict[str, list[int]]:
+    labelling, plan = work.setup.labelling, work.planned.plan
     recipe = labelling.recipe
     assert recipe is not None  # noqa: S101  (a recipe is there, and `in_parts` has looked; this tells the type checker)
     network, image = tuple(plan.shape.values()), _image_size(work)
     grid = grid_of(maps.shape[1:], plan.shape)
     read: StoredMap | ResizedMaps = maps
-    if maps_on_image(work.ready, work.job):
+    if maps_on_image(work.planned, work.setup):
         read = resized_maps(maps, network, image, labelling)
         labelling = labelling.at_factor(1 / plan.scale)
     # the border of a block is none of the image, so objects at it are dropped at the end
@@ -284,11 +286,11 @@ def _labelled(work: BlocksWork, maps: StoredMap, folder: PlaneFolder) -> dict[st
     }
 
 
-def _numbered(work: BlocksWork, folder: PlaneFolder, layout: Mapping[str, list[int]]) -> Labels:
+def _numbered(work: BlocksContext, folder: PlaneFolder, layout: Mapping[str, list[int]]) -> Labels:
     """Give numbers to the objects of a plane or stack that are in the image."""
-    plan, stored, found = work.ready.plan, opened_array(folder.labels), folder.found()
+    plan, stored, found = work.planned.plan, opened_array(folder.labels), folder.found()
     network, size = tuple(plan.shape.values()), _image_size(work)
-    if network != size and not maps_on_image(work.ready, work.job):
+    if network != size and not maps_on_image(work.planned, work.setup):
         labels = on_image(stored, found, network, size, folder.resized, plan.blocks)
     else:
         whole = stored.shape == size
@@ -297,11 +299,11 @@ def _numbered(work: BlocksWork, folder: PlaneFolder, layout: Mapping[str, list[i
         )
         (high, wide), (down, across) = layout["block"], layout["overlap"]
         labels = Labels(stored, numbers, found, size, (high, wide), (down, across))
-    if work.job.labelling.finish.remove_border:
+    if work.setup.labelling.finish.remove_border:
         kept = without_border(labels.stored, labels.numbers, labels.size)
         return replace(labels, numbers=kept)
     return labels
 
 
-def _image_size(work: BlocksWork) -> tuple[int, ...]:
-    return tuple(image_sizes(work.ready).values())
+def _image_size(work: BlocksContext) -> tuple[int, ...]:
+    return tuple(image_sizes(work.planned).values())

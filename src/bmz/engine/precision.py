@@ -47,7 +47,7 @@ Open = Callable[[Precision], Backend]
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkChoice:
     """Which network, where it runs, and how its output becomes labels.
 
     Parameters
@@ -70,7 +70,7 @@ def precision_of(choice: PrecisionChoice) -> Precision:
 
 
 def decide_precision(
-    wanted: PrecisionWord, network: Network, *, measure: bool = True
+    wanted: PrecisionWord, network: NetworkChoice, *, measure: bool = True
 ) -> PrecisionChoice:
     """Decide the precision of a run; what was measured once is remembered with our notes.
 
@@ -99,7 +99,7 @@ def decide_precision(
 
 
 def _remembered(
-    network: Network, offered: Sequence[Precision], *, measure: bool
+    network: NetworkChoice, offered: Sequence[Precision], *, measure: bool
 ) -> PrecisionChoice:
     key = _key(network)
     kept = CHOICES.find(network.notes, key)
@@ -114,7 +114,7 @@ def _remembered(
     return choice
 
 
-def _key(network: Network) -> str:
+def _key(network: NetworkChoice) -> str:
     weights = network.weights
     labels = network.labelling.as_record()
     return " | ".join(
@@ -127,7 +127,7 @@ def _key(network: Network) -> str:
     )
 
 
-def _measured(network: Network, offered: Sequence[Precision]) -> tuple[Trial, ...]:
+def _measured(network: NetworkChoice, offered: Sequence[Precision]) -> tuple[Trial, ...]:
     model, weights = network.model, network.weights
 
     def opened(precision: Precision) -> Backend:

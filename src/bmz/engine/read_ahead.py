@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bmz.engine.setup import Job, Ready, look
+from bmz.engine.setup import PlannedImage, RunSetup, look
 from bmz.plan.plan import wide_side
 from bmz.predict.onnx import available_cpus
 from bmz.results.run import ImageDone, ImageFailed
 
-Waiting = Ready | ImageDone | ImageFailed
+Waiting = PlannedImage | ImageDone | ImageFailed
 
 MOST_AHEAD = 4
 """Images; on a GPU the check takes several times as long as the network."""
@@ -21,7 +21,7 @@ MOST_AHEAD = 4
 
 @contextmanager
 def read_ahead(
-    job: Job, images: Sequence[Waiting], whole: Callable[[Ready], bool]
+    setup: RunSetup, images: Sequence[Waiting], whole: Callable[[PlannedImage], bool]
 ) -> Iterator[Iterator[Waiting]]:
     """Give the images in their order; of the first ones the reading begins at once.
 
@@ -32,12 +32,12 @@ def read_ahead(
     ----------
     whole : says whether an image is run in one piece; others are read in parts
     """
-    tried = wide_side(job.model, job.decided.way) is not None and not job.request.tile
+    tried = wide_side(setup.model, setup.decided.way) is not None and not setup.request.tile
 
     def begun(one: Waiting) -> Waiting:
-        if tried or not isinstance(one, Ready) or not whole(one):
+        if tried or not isinstance(one, PlannedImage) or not whole(one):
             return one
-        return replace(one, looked=pool.submit(look, job, one).result)
+        return replace(one, looked=pool.submit(look, setup, one).result)
 
     def in_turn(under_way: deque[Waiting]) -> Iterator[Waiting]:
         for one in images[ahead:]:

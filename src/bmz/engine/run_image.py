@@ -21,11 +21,11 @@ from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.in_parts import bytes_in_one_piece, in_parts, over_limit, why_in_one_piece
 from bmz.engine.memory_probe import with_fitting_tiles
 from bmz.engine.output_check import Watch
-from bmz.engine.pipeline import Pass, Stopwatch, finished_plane, network_outputs
-from bmz.engine.planes_in_blocks import BlocksWork, PlanesInBlocks, look_at_sample
+from bmz.engine.pipeline import PlaneContext, Stopwatch, finished_plane, network_outputs
+from bmz.engine.planes_in_blocks import BlocksContext, PlanesInBlocks, look_at_sample
 from bmz.engine.request import words_of
 from bmz.engine.scratch import files_of_mask, finished, remove_replaced, scratch_folder, scratch_key
-from bmz.engine.setup import Job, Ready, look, make_ready
+from bmz.engine.setup import PlannedImage, RunSetup, look, plan_image
 from bmz.engine.tile_runner import ThisProcess, TileRunner
 from bmz.image.content import content_sha256
 from bmz.image.pixels import Pixels
@@ -67,7 +67,7 @@ class WholePlanes:
     """
 
     pixels: Pixels
-    work: Pass
+    work: PlaneContext
     keeps_raw: bool = True
 
     @cached_property
@@ -132,8 +132,8 @@ class OpenRun:
 
 @contextmanager
 def whole_run(
-    job: Job,
-    ready: Ready,
+    setup: RunSetup,
+    planned: PlannedImage,
     backend: Backend,
     listener: Listener,
     *,
@@ -147,21 +147,21 @@ def whole_run(
     keeps_raw : the maps of the network are kept; None where they are to be saved
     image_sha256 : where it is no file; None for the hash of the file
     """
-    looked = look(job, ready) if ready.looked is None else ready.looked()
+    looked = look(setup, planned) if planned.looked is None else planned.looked()
     stopwatch, counted = Stopwatch(dict(looked.took_s)), StageCounts()
-    work = Pass(
-        job.model,
-        ready.plan,
-        job.labelling,
+    work = PlaneContext(
+        setup.model,
+        planned.plan,
+        setup.labelling,
         backend,
         stopwatch,
         listener,
-        job.engine.applies_steps,
+        setup.engine.applies_steps,
         counted,
     )
-    keeps = "raw" in job.request.save if keeps_raw is None else keeps_raw
+    keeps = "raw" in setup.request.save if keeps_raw is None else keeps_raw
     yield OpenRun(
-        image=HeldImage(ready.case.image, looked.pixels),
+        image=HeldImage(planned.case.image, looked.pixels),
         report=looked.report,
         planes=WholePlanes(looked.pixels, work, keeps),
         stopwatch=stopwatch,
@@ -173,7 +173,7 @@ def whole_run(
 
 @contextmanager
 def run_in_blocks(
-    job: Job, ready: Ready, tiles: TileRunner, listener: Listener
+    setup: RunSetup, planned: PlannedImage, tiles: TileRunner, listener: Listener
 ) -> Iterator[OpenRun]:
     """Open an image and check a sample of its pixels, to run it in parts.
 
@@ -183,14 +183,14 @@ def run_in_blocks(
     """
     stopwatch, counted = Stopwatch(), StageCounts()
     with stopwatch.stage("check"):
-        report = look_at_sample(job, ready)
-        content = content_sha256(ready.case.image.path)
-    key = scratch_key(job, ready, content)
+        report = look_at_sample(setup, planned)
+        content = content_sha256(planned.case.image.path)
+    key = scratch_key(setup, planned, content)
     with (
-        open_image(ready.case.image) as image,
-        scratch_folder(job.request.folder, key, resume=job.request.resume) as scratch,
+        open_image(planned.case.image) as image,
+        scratch_folder(setup.request.folder, key, resume=setup.request.resume) as scratch,
     ):
-        work = BlocksWork(job, ready, image, tiles, stopwatch, listener, counted)
+        work = BlocksContext(setup, planned, image, tiles, stopwatch, listener, counted)
         yield OpenRun(
             image=image,
             report=report,
@@ -202,7 +202,9 @@ def run_in_blocks(
         )
 
 
-def image_result(job: Job, ready: Ready, run: OpenRun, listener: Listener) -> ImageResult:
+def image_result(
+    setup: RunSetup, planned: PlannedImage, run: OpenRun, listener: Listener
+) -> ImageResult:
     """Predict and label an image; nothing is written but what is needed in between.
 
     Raises
@@ -210,24 +212,24 @@ def image_result(job: Job, ready: Ready, run: OpenRun, listener: Listener) -> Im
     BmzError
         The network fails, or no pixel of its output is a number.
     """
-    name, output = ready.image.name, job.labelling.choice.output
+    name, output = planned.image.name, setup.labelling.choice.output
     for note in finding_notes(run.report.findings, name):
         listener(note)
-    plan, outputs = ready.plan, []
+    plan, outputs = planned.plan, []
     for number, place in enumerate(np.ndindex(*plan.loop.values())):
         outputs.append(run.planes.run(number, dict(zip(plan.loop, place, strict=True)), plan))
         plan = outputs[-1].plan  # what memory held is not tried anew for each plane
     with run.stopwatch.stage("labels"):
-        result = ImageResult.of(outputs, run.image, plan, job.model.space)
+        result = ImageResult.of(outputs, run.image, plan, setup.model.space)
     more = Watch(plan, run.counted).findings(result.objects, output)
     for note in finding_notes(more, name):
         listener(note)
     findings = (*run.report.findings, *more)
-    recipe = job.labelling.as_record(plan)
+    recipe = setup.labelling.as_record(plan)
     record: RanRecord = {
-        **run_record(job.model, run.image.info, plan, recipe, findings, run.image_sha256),
-        "request": words_of(job.request),
-        "own_code": own_code_record(job),
+        **run_record(setup.model, run.image.info, plan, recipe, findings, run.image_sha256),
+        "request": words_of(setup.request),
+        "own_code": own_code_record(setup),
         "backend": run.backend_name(),
         **run.planes.facts(outputs),
     }
@@ -235,7 +237,7 @@ def image_result(job: Job, ready: Ready, run: OpenRun, listener: Listener) -> Im
         record["seam_score"] = seam_score(result.labels, tile_cuts(plan))
     return replace(
         result,
-        plate_field=ready.field,
+        plate_field=planned.field,
         findings=findings,
         record=record,
         took_s=run.stopwatch.took_s,
@@ -251,22 +253,28 @@ def tile_cuts(plan: Plan) -> dict[str, list[float]]:
     }
 
 
-def own_code_record(job: Job) -> OwnCode | None:
+def own_code_record(setup: RunSetup) -> OwnCode | None:
     """Say for the record which code of the model was run, and how; None when there is none."""
-    code = job.own_code
-    return None if code is None else {"what": code.what, "sha256": code.sha256, "run": job.permit}
+    code = setup.own_code
+    return None if code is None else {"what": code.what, "sha256": code.sha256, "run": setup.permit}
 
 
-def ready_or_failed(job: Job, image: Path, field: PlateField | None = None) -> Ready | ImageFailed:
+def planned_or_failed(
+    setup: RunSetup, image: Path, field: PlateField | None = None
+) -> PlannedImage | ImageFailed:
     """Check the header of an image and plan its run, or give the error."""
     try:
-        return make_ready(job, image, field)
+        return plan_image(setup, image, field)
     except BmzError as error:
         return ImageFailed(image, error)
 
 
 def run_image(
-    job: Job, ready: Ready, backend: Backend, files: Mapping[str, Path], listener: Listener
+    setup: RunSetup,
+    planned: PlannedImage,
+    backend: Backend,
+    files: Mapping[str, Path],
+    listener: Listener,
 ) -> ImageDone:
     """Run one image: in one piece, or in parts where it would need too much memory.
 
@@ -279,32 +287,34 @@ def run_image(
     BmzError
         The pixels cannot be read or do not fit, or the network or a file fails.
     """
-    with claimed_output(job, ready.image, files) as done:
+    with claimed_output(setup, planned.image, files) as done:
         if done is not None:
             return done
-        if not job.engine.whole_images:
-            ready = with_fitting_tiles(job, ready, backend)
-        if in_parts(ready, job):
-            opened = run_in_blocks(job, ready, ThisProcess(backend), listener)
+        if not setup.engine.whole_images:
+            planned = with_fitting_tiles(setup, planned, backend)
+        if in_parts(planned, setup):
+            opened = run_in_blocks(setup, planned, ThisProcess(backend), listener)
         else:
-            if over_limit(ready, job):
-                listener(Note(_too_large(job, ready), "warning"))
-            opened = whole_run(job, ready, backend, listener)
+            if over_limit(planned, setup):
+                listener(Note(_too_large(setup, planned), "warning"))
+            opened = whole_run(setup, planned, backend, listener)
         with opened as run:
-            return image_result(job, ready, run, listener).written(files, job.request.folder)
+            return image_result(setup, planned, run, listener).written(files, setup.request.folder)
 
 
-def _too_large(job: Job, ready: Ready) -> str:
-    gigabytes = bytes_in_one_piece(ready, job) / 1e9
-    why = why_in_one_piece(ready, job)
+def _too_large(setup: RunSetup, planned: PlannedImage) -> str:
+    gigabytes = bytes_in_one_piece(planned, setup) / 1e9
+    why = why_in_one_piece(planned, setup)
     return (
-        f"{ready.image.name} needs about {gigabytes:.2g} GB, more than the limit, "
+        f"{planned.image.name} needs about {gigabytes:.2g} GB, more than the limit, "
         f"and cannot be run in parts: {why}"
     )
 
 
 @contextmanager
-def claimed_output(job: Job, image: Path, files: Mapping[str, Path]) -> Iterator[ImageDone | None]:
+def claimed_output(
+    setup: RunSetup, image: Path, files: Mapping[str, Path]
+) -> Iterator[ImageDone | None]:
     """Hold the only right to write the files of an image while the block runs.
 
     When it ends well, what an earlier run wrote about a mask that is no more is removed.
@@ -319,13 +329,13 @@ def claimed_output(job: Job, image: Path, files: Mapping[str, Path]) -> Iterator
     OutputClaimed, OutputExists, FolderNotWritable
         See `run_image`.
     """
-    request = job.request
+    request = setup.request
     number = sha256(str(files["record"].absolute()).encode()).hexdigest()[:16]
     with disk_faults_told(request.folder), claimed(request.folder / number) as ours:
         if not ours:
             raise OutputClaimed(files["record"])
         replaces = request.overwrite
-        done = finished(job, image, files) if request.resume and not replaces else None
+        done = finished(setup, image, files) if request.resume and not replaces else None
         if not (replaces or request.resume):
             refuse_existing(list(files.values()))
         before = files_of_mask(files["record"])
@@ -334,6 +344,6 @@ def claimed_output(job: Job, image: Path, files: Mapping[str, Path]) -> Iterator
             remove_replaced(before, files["record"])
 
 
-def in_one_piece(job: Job, ready: Ready) -> bool:
+def in_one_piece(setup: RunSetup, planned: PlannedImage) -> bool:
     """Say whether an image is read and labelled as a whole."""
-    return not in_parts(ready, job)
+    return not in_parts(planned, setup)

@@ -16,7 +16,7 @@ import numpy as np
 from bmz.base.files import claimed, is_left_by_dead, unfinished, whole_file
 from bmz.base.version import version
 from bmz.engine.request import words_of
-from bmz.engine.setup import Job, Ready
+from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.content import content_sha256
 from bmz.plan.plan import Plan
 from bmz.process.blocks import Found
@@ -25,14 +25,14 @@ from bmz.write.outputs import OUTPUT_KINDS, RECORD, ending_of
 from bmz.write.record import as_json
 
 
-def scratch_key(job: Job, ready: Ready, image_sha256: str) -> str:
+def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> str:
     """Give a name for all that decides the result of a run, so that only the same goes on."""
-    plan = ready.plan
+    plan = planned.plan
     words = {
         "bmz": version(),
-        "model": job.model.sha256,
+        "model": setup.model.sha256,
         "image": image_sha256,
-        "words": words_of(job.request),
+        "words": words_of(setup.request),
         "network": [plan.weights.format, plan.device, plan.precision.name],
     }
     text = json.dumps(words, sort_keys=True, default=str)
@@ -145,12 +145,12 @@ class PlaneFolder:
         return self.path / "blocks" / f"{number:06d}.npz"
 
 
-def finished(job: Job, image: Path, files: Mapping[str, Path]) -> ImageDone | None:
+def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageDone | None:
     """Give what an earlier call wrote for an image; None where it is not there, or another.
 
     Parameters
     ----------
-    job : of this call; model, image and words must be those of the record
+    setup : of this call; model, image and words must be those of the record
     files : kind -> path of each output; all must be there
     """
     record = _read(files["record"])
@@ -165,8 +165,8 @@ def finished(job: Job, image: Path, files: Mapping[str, Path]) -> ImageDone | No
     if not all(path.exists() for path in written.values()):
         return None
     same = (
-        record.get("model_sha256") == job.model.sha256
-        and record.get("request") == as_json(words_of(job.request))
+        record.get("model_sha256") == setup.model.sha256
+        and record.get("request") == as_json(words_of(setup.request))
         and record.get("image_sha256") == content_sha256(image)
     )
     return ImageDone(image, written, record.get("objects"), (), record) if same else None

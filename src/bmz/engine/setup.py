@@ -30,14 +30,14 @@ from bmz.engine.load import (
 )
 from bmz.engine.model_check import refuse_code
 from bmz.engine.pipeline import Stopwatch
-from bmz.engine.precision import Network, decide_precision
+from bmz.engine.precision import NetworkChoice, decide_precision
 from bmz.engine.request import RunRequest
 from bmz.engine.test_tensors import sample_measures
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.plates import PlateField
 from bmz.image.region import read_image
-from bmz.plan.plan import Decided, Plan, make_plan
+from bmz.plan.plan import Plan, RunChoices, make_plan
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.backend import Backend, Device
 from bmz.predict.devices import resolve_device
@@ -60,7 +60,7 @@ class CoreTakesOnePiece(CouldNotTell):
 
 
 @dataclass(frozen=True)
-class Job:
+class RunSetup:
     """What all images of a call share."""
 
     request: RunRequest
@@ -69,7 +69,7 @@ class Job:
     device: Device
     permit: Permit
     own_code: ModelCode | None
-    decided: Decided
+    decided: RunChoices
     sample: Mapping[int, PlaneMeasures]
 
     @property
@@ -79,7 +79,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Looked:
+class CheckedPixels:
     """The pixels of an image, and what the check found in them.
 
     Parameters
@@ -94,7 +94,7 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class Ready:
+class PlannedImage:
     """An image whose header has been checked and whose run is planned.
 
     Parameters
@@ -107,7 +107,7 @@ class Ready:
     header: CheckedHeader
     plan: Plan
     field: PlateField | None = None
-    looked: Callable[[], Looked] | None = None
+    looked: Callable[[], CheckedPixels] | None = None
 
     @property
     def case(self) -> FitCase:
@@ -115,7 +115,7 @@ class Ready:
         return self.header.case
 
 
-def make_ready(job: Job, image: Path, field: PlateField | None = None) -> Ready:
+def plan_image(setup: RunSetup, image: Path, field: PlateField | None = None) -> PlannedImage:
     """Check the header of an image and plan its run.
 
     Raises
@@ -125,20 +125,22 @@ def make_ready(job: Job, image: Path, field: PlateField | None = None) -> Ready:
     BmzError
         The file cannot be read, or no tiles can be laid.
     """
-    return ready_of(job, image, check_file_header(job.model, image, job.request, job.sample), field)
+    return planned_image(
+        setup, image, check_file_header(setup.model, image, setup.request, setup.sample), field
+    )
 
 
-def ready_of(
-    job: Job, image: Path, header: CheckedHeader, field: PlateField | None = None
-) -> Ready:
-    """Plan the run of an image whose header is checked; see `make_ready`."""
-    refuse_errors(image, header.report, force=job.request.force)
-    plan = make_plan(header.case, job.decided)
-    blocks = replace(plan.blocks, memory_bytes=memory_limit(job.request))
+def planned_image(
+    setup: RunSetup, image: Path, header: CheckedHeader, field: PlateField | None = None
+) -> PlannedImage:
+    """Plan the run of an image whose header is checked; see `plan_image`."""
+    refuse_errors(image, header.report, force=setup.request.force)
+    plan = make_plan(header.case, setup.decided)
+    blocks = replace(plan.blocks, memory_bytes=memory_limit(setup.request))
     plan = replace(plan, blocks=blocks)
-    if job.engine.whole_images and plan.tiling.count > 1:
+    if setup.engine.whole_images and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
-    return Ready(image, header, plan, field)
+    return PlannedImage(image, header, plan, field)
 
 
 def memory_limit(request: RunRequest) -> int:
@@ -148,7 +150,7 @@ def memory_limit(request: RunRequest) -> int:
     return free_memory() // 2
 
 
-def look(job: Job, ready: Ready) -> Looked:
+def look(setup: RunSetup, planned: PlannedImage) -> CheckedPixels:
     """Read an image and check its pixels.
 
     Raises
@@ -158,29 +160,31 @@ def look(job: Job, ready: Ready) -> Looked:
     BmzError
         The pixels cannot be read.
     """
-    return look_at(job, ready, read_image)
+    return look_at(setup, planned, read_image)
 
 
-def with_joining(report: CheckReport, job: Job, ready: Ready) -> CheckReport:
+def with_joining(report: CheckReport, setup: RunSetup, planned: PlannedImage) -> CheckReport:
     """Add to what the check found along which axes the objects are not joined."""
-    if not job.labelling.numbers_objects:
+    if not setup.labelling.numbers_objects:
         return report
-    tensor, link = ready.case.inputs[0].id, job.decided.link.ious
-    unused = [nothing_joined(link, tensor)] if link and not ready.plan.joined else []
-    return report.with_more([*joining_findings(ready.plan.apart, tensor), *unused])
+    tensor, link = planned.case.inputs[0].id, setup.decided.link.ious
+    unused = [nothing_joined(link, tensor)] if link and not planned.plan.joined else []
+    return report.with_more([*joining_findings(planned.plan.apart, tensor), *unused])
 
 
-def look_at(job: Job, ready: Ready, read: Callable[[ImageInfo], Pixels]) -> Looked:
+def look_at(
+    setup: RunSetup, planned: PlannedImage, read: Callable[[ImageInfo], Pixels]
+) -> CheckedPixels:
     """Check the pixels of an image that `read` gives; see `look`."""
     stopwatch = Stopwatch()
     with stopwatch.stage("read"):
-        pixels = read(ready.case.image)
+        pixels = read(planned.case.image)
     with stopwatch.stage("check"):
-        report = checked_pixels(job, ready, pixels)
-    return Looked(pixels, report, stopwatch.took_s)
+        report = checked_pixels(setup, planned, pixels)
+    return CheckedPixels(pixels, report, stopwatch.took_s)
 
 
-def checked_pixels(job: Job, ready: Ready, pixels: Pixels) -> CheckReport:
+def checked_pixels(setup: RunSetup, planned: PlannedImage, pixels: Pixels) -> CheckReport:
     """Check the pixels of an image, and say along which axes its objects are not joined.
 
     Parameters
@@ -192,9 +196,9 @@ def checked_pixels(job: Job, ready: Ready, pixels: Pixels) -> CheckReport:
     DoesNotFit
         There is a finding of severity error, and ``--force`` is not given or of no use.
     """
-    report = check_pixels(ready.header, pixels)
-    refuse_errors(ready.image, report, force=job.request.force)
-    return with_joining(report, job, ready)
+    report = check_pixels(planned.header, pixels)
+    refuse_errors(planned.image, report, force=setup.request.force)
+    return with_joining(report, setup, planned)
 
 
 class NothingToSave(WrongUsage):
@@ -219,7 +223,7 @@ class NothingToJoin(WrongUsage):
         )
 
 
-def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool = True) -> Job:
+def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool = True) -> RunSetup:
     """Decide all that does not hang on an image: model, recipe, weights, device.
 
     Parameters
@@ -250,8 +254,8 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     if device.kind != "cpu":
         fetch_tensors(package, model, settings, listener)
     notes = notes_folders(package.manifest, model.sha256, settings)
-    network = Network(model, weights, device, labelling, notes, permit)
-    return Job(
+    network = NetworkChoice(model, weights, device, labelling, notes, permit)
+    return RunSetup(
         request=request,
         model=model,
         labelling=labelling,
@@ -274,8 +278,8 @@ def refuse_nothing_to_join(request: RunRequest, labelling: Labelling) -> None:
         raise NothingToJoin
 
 
-def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided:
-    return Decided(
+def _decided(request: RunRequest, network: NetworkChoice, *, measure: bool) -> RunChoices:
+    return RunChoices(
         weights=network.weights,
         device=str(network.device),
         recipe=network.labelling.choice,
@@ -290,16 +294,16 @@ def _decided(request: RunRequest, network: Network, *, measure: bool) -> Decided
     )
 
 
-def opened(job: Job) -> Backend:
+def opened(setup: RunSetup) -> Backend:
     """Load the network of a job; it is to be closed."""
-    decided = job.decided
-    return job.engine.opened(
+    decided = setup.decided
+    return setup.engine.opened(
         LoadCase(
-            model=job.model,
+            model=setup.model,
             weights=decided.weights,
-            device=job.device,
+            device=setup.device,
             precision=decided.precision,
-            permit=job.permit,
-            threads=job.request.threads,
+            permit=setup.permit,
+            threads=setup.request.threads,
         )
     )

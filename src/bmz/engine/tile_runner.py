@@ -9,7 +9,7 @@ from bmz.base.progress import Listener
 from bmz.engine.attempts import Attempts
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.scratch import PlaneFolder
-from bmz.engine.setup import Job
+from bmz.engine.setup import RunSetup
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.mosaic import TileStore
@@ -25,7 +25,7 @@ class TileRunner(Protocol):
 
     def fill(
         self,
-        job: Job,
+        setup: RunSetup,
         plan: Plan,
         prepared: PreparedImage,
         folder: PlaneFolder,
@@ -58,18 +58,18 @@ class ThisProcess:
 
     def fill(
         self,
-        job: Job,
+        setup: RunSetup,
         plan: Plan,
         prepared: PreparedImage,
         folder: PlaneFolder,
         listener: Listener,
     ) -> tuple[TileStore, Plan]:
         """Run the tiles that are not in the folder, with smaller ones where memory runs out."""
-        attempts = Attempts(plan, job.model, listener)
+        attempts = Attempts(plan, setup.model, listener)
         for attempt in attempts:
             with attempt as tried:
                 tiles = tiles_of(self.backend, tried, prepared, listener)
-                store = TileStore(folder.maps(tried), tiles.places(), output_number(job))
+                store = TileStore(folder.maps(tried), tiles.places(), output_number(setup))
                 attempts.succeed(fill(store, tiles))
         return store, attempts.plan
 
@@ -80,6 +80,6 @@ def tiles_of(backend: Backend, plan: Plan, prepared: PreparedImage, listener: Li
     return Tiles(backend, inputs, plan.tiling, plan.outputs, plan.batch, listener)
 
 
-def output_number(job: Job) -> int:
+def output_number(setup: RunSetup) -> int:
     """Give the position of the output that becomes labels."""
-    return [tensor.id for tensor in job.model.outputs].index(job.labelling.choice.output)
+    return [tensor.id for tensor in setup.model.outputs].index(setup.labelling.choice.output)

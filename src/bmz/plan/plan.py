@@ -172,7 +172,7 @@ def _sizes(shape: Mapping[str, int]) -> str:
 
 
 @dataclass(frozen=True)
-class Decided:
+class RunChoices:
     """What is decided before the geometry: weights, device, recipe with its parameters.
 
     `tile` and `batch` are the user's words; None for those that suit the device. `way` is what
@@ -192,7 +192,7 @@ class Decided:
     blocks: Blocks = field(default_factory=Blocks)
 
 
-def make_plan(case: FitCase, decided: Decided) -> Plan:
+def make_plan(case: FitCase, decided: RunChoices) -> Plan:
     """Plan channels, resizing and tiles of one image.
 
     Parameters

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from bmz.app.api.options import ImageLike, PixelSize, Setting, WordRefused, Words, given
+from bmz.app.api.options import ImageLike, ImageOptions, PixelSize, Setting, WordRefused, given
 from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
 from bmz.base.link import Link
@@ -19,7 +19,14 @@ from bmz.engine.labelling import decide_labelling
 from bmz.engine.memory_probe import with_fitting_tiles
 from bmz.engine.request import PrecisionWord, RunRequest
 from bmz.engine.run_image import image_result, whole_run
-from bmz.engine.setup import Job, look_at, opened, prepare, ready_of, refuse_nothing_to_join
+from bmz.engine.setup import (
+    RunSetup,
+    look_at,
+    opened,
+    planned_image,
+    prepare,
+    refuse_nothing_to_join,
+)
 from bmz.predict.backend import Backend
 from bmz.report.html import model_html
 from bmz.spec.model import ModelSpec
@@ -32,8 +39,8 @@ class Model:
     Made by `load`; a context manager that lets go of the network when it ends.
     """
 
-    def __init__(self, job: Job, listener: Listener = nobody) -> None:
-        self._job = job
+    def __init__(self, setup: RunSetup, listener: Listener = nobody) -> None:
+        self._job = setup
         self._listener = listener
         self._backend: Backend | None = None
 
@@ -72,9 +79,11 @@ class Model:
         BmzError
             The image cannot be read, or a word does not suit it.
         """
-        job = self._with(Words(axes, channels, pixel_size, scale))
+        setup = self._with(ImageOptions(axes, channels, pixel_size, scale))
         there = given(image, axes)
-        header = check_image_header(job.model, there.info, job.request, job.sample, there.sample)
+        header = check_image_header(
+            setup.model, there.info, setup.request, setup.sample, there.sample
+        )
         return Report(check_image(header, there.sample).findings)
 
     def run(  # noqa: PLR0913  (each is a keyword with a default)
@@ -127,21 +136,23 @@ class Model:
         BmzError
             The image cannot be read, a word does not suit, or the network fails.
         """
-        words = Words(axes, channels, pixel_size, scale, link, link_gap)
-        job = self._with(words, clip, settings, force=force)
+        words = ImageOptions(axes, channels, pixel_size, scale, link, link_gap)
+        setup = self._with(words, clip, settings, force=force)
         there = given(image, axes)
-        header = check_image_header(job.model, there.info, job.request, job.sample, there.sample)
-        ready = ready_of(job, there.info.path, header)
-        looked = look_at(job, ready, there.read)
-        ready = replace(ready, looked=lambda: looked)
+        header = check_image_header(
+            setup.model, there.info, setup.request, setup.sample, there.sample
+        )
+        planned = planned_image(setup, there.info.path, header)
+        looked = look_at(setup, planned, there.read)
+        planned = replace(planned, looked=lambda: looked)
         backend = self._opened()
-        ready = with_fitting_tiles(job, ready, backend)
+        planned = with_fitting_tiles(setup, planned, backend)
         opened = whole_run(
-            job, ready, backend, self._listener, keeps_raw=True, image_sha256=there.sha256
+            setup, planned, backend, self._listener, keeps_raw=True, image_sha256=there.sha256
         )
         with opened as run:
-            result = image_result(job, ready, run, self._listener)
-        return Result(Report(result.findings), result, job)
+            result = image_result(setup, planned, run, self._listener)
+        return Result(Report(result.findings), result, setup)
 
     def close(self) -> None:
         """Let go of the network; the next run loads it again."""
@@ -167,37 +178,37 @@ class Model:
 
     def _with(
         self,
-        words: Words,
+        words: ImageOptions,
         clip: float | None = None,
         settings: Mapping[str, Setting] | None = None,
         *,
         force: bool = False,
-    ) -> Job:
+    ) -> RunSetup:
         """Give the job with what a call says."""
         if clip is not None and not 50 <= clip <= 100:  # noqa: PLR2004  (as --clip)
             raise WordRefused("clip", clip, "a percentile of 50 to 100, such as 99.99")
-        job = self._job
+        setup = self._job
         told = {key: str(value) for key, value in (settings or {}).items()}
         request = replace(
-            words.put_into(job.request),
+            words.put_into(setup.request),
             clip=clip,
-            settings={**job.request.settings, **told},
+            settings={**setup.request.settings, **told},
             force=force,
         )
-        labelling = job.labelling
+        labelling = setup.labelling
         if told:
             labelling = decide_labelling(
-                job.model, recipe=request.recipe, settings=request.settings
+                setup.model, recipe=request.recipe, settings=request.settings
             )
         refuse_nothing_to_join(request, labelling)
         decided = replace(
-            job.decided,
+            setup.decided,
             clip=clip,
             recipe=labelling.choice,
             parameters=labelling.told,
             link=Link(request.link, request.link_gap),
         )
-        return replace(job, request=request, labelling=labelling, decided=decided)
+        return replace(setup, request=request, labelling=labelling, decided=decided)
 
 
 def load(  # noqa: PLR0913  (each is a keyword with a default)

@@ -40,7 +40,7 @@ class WordRefused(WrongUsage):
 
 
 @dataclass(frozen=True)
-class Words:
+class ImageOptions:
     """What a call says about an image.
 
     Parameters
@@ -109,7 +109,7 @@ ImageLike: TypeAlias = "str | Path | AnyArray | xr.DataArray"
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenImage:
     """An image and what is known of it.
 
     Parameters
@@ -143,7 +143,7 @@ class Given:
         return self.read(info)
 
 
-def given(image: ImageLike, axes: str | None = None) -> Given:
+def given(image: ImageLike, axes: str | None = None) -> GivenImage:
     """Look at an image.
 
     Parameters
@@ -157,5 +157,5 @@ def given(image: ImageLike, axes: str | None = None) -> Given:
         The file cannot be read, or has other axes than the user says.
     """
     if isinstance(image, str | Path):
-        return Given(inspect_image(Path(image), axes=axes))
-    return Given(inspect_array(image, axes=axes), image)
+        return GivenImage(inspect_image(Path(image), axes=axes))
+    return GivenImage(inspect_array(image, axes=axes), image)

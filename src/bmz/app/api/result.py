@@ -14,7 +14,7 @@ from bmz.base.files import writable_folder
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.scratch import files_of_mask, remove_replaced
-from bmz.engine.setup import Job
+from bmz.engine.setup import RunSetup
 from bmz.image.grid import to_xarray
 from bmz.report.html import findings_html, result_html
 from bmz.report.wording import counted, verdict_words
@@ -55,7 +55,7 @@ class Result:
 
     report: Report
     _result: ImageResult
-    _job: Job
+    _job: RunSetup
 
     @cached_property
     def labels(self) -> xr.DataArray | None:

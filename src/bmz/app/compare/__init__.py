@@ -27,7 +27,7 @@ from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.version import versions
 from bmz.engine.labelling import OUTPUT
 from bmz.engine.request import RunRequest
-from bmz.engine.setup import Job, opened, prepare
+from bmz.engine.setup import RunSetup, opened, prepare
 from bmz.image.pixels import Pixels
 from bmz.predict.backend import Backend
 from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between
@@ -141,25 +141,25 @@ def _of_model(
 ) -> Iterator[tuple[Path, SettingResult]]:
     words = replace(request.words, model=model, images=request.images)
     try:
-        job = prepare(words, listener)
-        backend = opened(job)
+        setup = prepare(words, listener)
+        backend = opened(setup)
     except BmzError as why:
         for image, one in product(request.images, settings):
             yield image, SettingResult(model, one, command_of(words, image, one), error=why)
         return
-    inputs.models.append({"name": model, "title": job.model.name, "sha256": job.model.sha256})
-    fitting, odd = _fitting(job, settings)
+    inputs.models.append({"name": model, "title": setup.model.name, "sha256": setup.model.sha256})
+    fitting, odd = _fitting(setup, settings)
     for key in odd:
         listener(Note(f"'{model}' has no parameter {key}: it is run once for all of its values"))
     settings = fitting
     with closing(backend):
         for image in request.images:
-            for result in _of_image(request, job, backend, image, settings, inputs.pixels):
+            for result in _of_image(request, setup, backend, image, settings, inputs.pixels):
                 yield image, result
 
 
 def _fitting(
-    job: Job, settings: Sequence[Mapping[str, str]]
+    setup: RunSetup, settings: Sequence[Mapping[str, str]]
 ) -> tuple[list[Mapping[str, str]], list[str]]:
     """Leave out the keys that neither the recipe nor the steps of a model have, and what is twice.
 
@@ -168,7 +168,7 @@ def _fitting(
     list of settings, list of keys
         those that are left, and the keys that were left out
     """
-    labelling = job.labelling
+    labelling = setup.labelling
     if labelling.recipe is None or any(RECIPE in one for one in settings):
         return list(settings), []  # another recipe has other parameters
     steps = (*labelling.map_steps, *labelling.label_steps)
@@ -182,7 +182,7 @@ def _fitting(
 
 def _of_image(
     request: CompareRequest,
-    job: Job,
+    setup: RunSetup,
     backend: Backend,
     image: Path,
     settings: Sequence[Mapping[str, str]],
@@ -193,8 +193,8 @@ def _of_image(
     for one in settings:
         groups.setdefault(tuple(one.get(key) for key in OF_NETWORK), []).append(one)
     for some in groups.values():
-        words = network_words(job.request, some[0])
-        this = replace(job, request=words, decided=replace(job.decided, clip=words.clip))
+        words = network_words(setup.request, some[0])
+        this = replace(setup, request=words, decided=replace(setup.decided, clip=words.clip))
         try:
             found = Outputs.of(this, image, backend)
             pixels.setdefault(image, found.pixels)

@@ -16,10 +16,16 @@ from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.labelling import decide_labelling
-from bmz.engine.pipeline import KnownTensors, Pass, Stopwatch, finished_plane, network_outputs
+from bmz.engine.pipeline import (
+    KnownTensors,
+    PlaneContext,
+    Stopwatch,
+    finished_plane,
+    network_outputs,
+)
 from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.engine.run_image import planes_of
-from bmz.engine.setup import Job, Ready, checked_pixels, make_ready
+from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels, plan_image
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage, read_image
 from bmz.predict.backend import Backend
@@ -84,15 +90,17 @@ def _network_word(key: str, text: str) -> Any:  # noqa: ANN401  (a scale may be 
 class Outputs:
     """What the network gave for all planes of an image."""
 
-    job: Job
-    ready: Ready
+    setup: RunSetup
+    planned: PlannedImage
     pixels: Pixels
     report: CheckReport
-    work: Pass
+    work: PlaneContext
     planes: tuple[tuple[KnownTensors, tuple[int, ...]], ...]
 
     @classmethod
-    def of(cls, job: Job, image: Path, backend: Backend, pixels: Pixels | None = None) -> Outputs:
+    def of(
+        cls, setup: RunSetup, image: Path, backend: Backend, pixels: Pixels | None = None
+    ) -> Outputs:
         """Check an image and run the network.
 
         Parameters
@@ -104,31 +112,33 @@ class Outputs:
         BmzError
             The image cannot be read or does not fit, or the network fails.
         """
-        ready = make_ready(job, image)
-        pixels = read_image(ready.case.image) if pixels is None else pixels
-        report = checked_pixels(job, ready, pixels)
-        work = Pass(job.model, ready.plan, job.labelling, backend, Stopwatch())
+        planned = plan_image(setup, image)
+        pixels = read_image(planned.case.image) if pixels is None else pixels
+        report = checked_pixels(setup, planned, pixels)
+        work = PlaneContext(setup.model, planned.plan, setup.labelling, backend, Stopwatch())
         planes = []
-        for plane in planes_of(pixels, work.plan, job.model.space):
+        for plane in planes_of(pixels, work.plan, setup.model.space):
             known, plan = network_outputs(plane, work)
             work = replace(work, plan=plan)
             planes.append((known, plane.shape[1:]))
-        return cls(job, ready, pixels, report, work, tuple(planes))
+        return cls(setup, planned, pixels, report, work, tuple(planes))
 
     def labelled(self, settings: Mapping[str, str], stable: float | None) -> SettingResult:
         """Make the labels for one setting; where that fails, the result has the error."""
-        words = self.job.request
-        result = SettingResult(words.model, settings, command_of(words, self.ready.image, settings))
+        words = self.setup.request
+        result = SettingResult(
+            words.model, settings, command_of(words, self.planned.image, settings)
+        )
         try:
             return self._with_labels(result, stable)
         except BmzError as why:
             return replace(result, error=why)
 
     def _with_labels(self, result: SettingResult, stable: float | None) -> SettingResult:
-        words, took = self.job.request, Stopwatch()
+        words, took = self.setup.request, Stopwatch()
         of_labels = {k: v for k, v in result.settings.items() if k not in (*OF_NETWORK, RECIPE)}
         labelling = decide_labelling(
-            self.job.model,
+            self.setup.model,
             recipe=result.settings.get(RECIPE, words.recipe),
             settings={**words.settings, **of_labels},
         )
@@ -137,7 +147,7 @@ class Outputs:
         planes = [
             PlaneOutput.of(finished_plane(known, shape, work)) for known, shape in self.planes
         ]
-        image = HeldImage(self.ready.case.image, self.pixels)
+        image = HeldImage(self.planned.case.image, self.pixels)
         made = ImageResult.of(planes, image, work.plan, work.model.space)
         if made.labels is None:
             raise NoLabels(words.model)
@@ -239,12 +249,12 @@ def stability_of(found: Outputs, backend: Backend) -> float | None:
 
 def _changed(found: Outputs, backend: Backend) -> Iterator[tuple[Outputs, bool]]:
     """Run the network on each changed image; a change that does not fit the model is left out."""
-    job, image, pixels = found.job, found.ready.image, found.pixels
+    setup, image, pixels = found.setup, found.planned.image, found.pixels
     mirrored = replace(pixels, array=np.ascontiguousarray(pixels.part(_MIRRORED).array))
     other = replace(pixels, array=_other_contrast(pixels.array))
-    scale = (found.ready.plan.scale or 1.0) * LARGER
-    larger = replace(job, request=replace(job.request, scale=scale))
-    changes = ((job, mirrored, True), (larger, pixels, False), (job, other, False))
+    scale = (found.planned.plan.scale or 1.0) * LARGER
+    larger = replace(setup, request=replace(setup.request, scale=scale))
+    changes = ((setup, mirrored, True), (larger, pixels, False), (setup, other, False))
     for this, changed, back in changes:
         try:
             yield Outputs.of(this, image, backend, changed), back

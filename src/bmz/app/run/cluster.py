@@ -20,7 +20,7 @@ from bmz.base.progress import Listener, Note, Progress
 from bmz.engine.in_parts import in_parts
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import claimed_output, image_result, run_in_blocks
-from bmz.engine.setup import Job, Ready
+from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.results.run import ImageDone, ImageFailed
@@ -105,8 +105,8 @@ def _first_line(why: BaseException) -> str:
 
 
 def run_on_workers(
-    job: Job,
-    ready: Sequence[Ready | ImageDone | ImageFailed],
+    setup: RunSetup,
+    planned: Sequence[PlannedImage | ImageDone | ImageFailed],
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
 ) -> Iterator[Outcome]:
@@ -118,8 +118,8 @@ def run_on_workers(
 
     Parameters
     ----------
-    job : with `workers` processes on this machine, or the address of a `scheduler`
-    ready : what is to be run, and what is done or failed already
+    setup : with `workers` processes on this machine, or the address of a `scheduler`
+    planned : what is to be run, and what is done or failed already
     files : for each image, kind -> path of each output; workers must see the same paths
     listener : hears of every image, and of what workers tell, in another thread
 
@@ -128,10 +128,10 @@ def run_on_workers(
     DaskMissing, SchedulerAbsent, WorkersDoNotStart
         There is no Dask, or no scheduler, or no process can be started.
     """
-    request = job.request
-    done = {one.image: one for one in ready if not isinstance(one, Ready)}
-    waiting = [one for one in ready if isinstance(one, Ready)]
-    large = {one.image: one for one in waiting if in_parts(one, job)}
+    request = setup.request
+    done = {one.image: one for one in planned if not isinstance(one, PlannedImage)}
+    waiting = [one for one in planned if isinstance(one, PlannedImage)]
+    large = {one.image: one for one in waiting if in_parts(one, setup)}
     small = {one.image: one.field for one in waiting if one.image not in large}
     tiles = sum(_tiles(one.plan) for one in waiting if one.image in small)
     alone = replace(request, images=(), workers=1, scheduler=None, resume=True, overwrite=True)
@@ -141,15 +141,15 @@ def run_on_workers(
         client = _client(request, stack)
         found = chain(
             _dealt(client, alone, small, files),
-            _in_tiles(client, alone, job, list(large.values()), files, listener),
+            _in_tiles(client, alone, setup, list(large.values()), files, listener),
         )
         stack.enter_context(told_by_workers(client, tiles, listener))
         for image, outcome in found:
             done[image] = outcome
-            listener(Progress("files", len(done), len(ready), image.name))
+            listener(Progress("files", len(done), len(planned), image.name))
             if isinstance(outcome, ImageFailed):
                 listener(Note(f"{image.name}: {outcome.error}", "error"))
-    return iter([done[one.image] for one in ready])
+    return iter([done[one.image] for one in planned])
 
 
 def _tiles(plan: Plan) -> int:
@@ -159,31 +159,31 @@ def _tiles(plan: Plan) -> int:
 def _in_tiles(
     client: Any,  # noqa: ANN401  (Dask has no types)
     alone: RunRequest,
-    job: Job,
-    large: Sequence[Ready],
+    setup: RunSetup,
+    large: Sequence[PlannedImage],
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
 ) -> Iterator[tuple[Path, Outcome]]:
     from distributed import KilledWorker
 
-    for ready in large:
+    for planned in large:
         try:
-            network = OnWorkers(client, alone, _worker_count(client, ready.image))
-            paths = files[ready.image]
-            with claimed_output(job, ready.image, paths) as done:
+            network = OnWorkers(client, alone, _worker_count(client, planned.image))
+            paths = files[planned.image]
+            with claimed_output(setup, planned.image, paths) as done:
                 if done is not None:
-                    yield ready.image, done
+                    yield planned.image, done
                     continue
-                with run_in_blocks(job, ready, network, listener) as opened:
-                    result = image_result(job, ready, opened, listener)
-                    outcome = result.written(paths, job.request.folder)
-            yield ready.image, outcome
+                with run_in_blocks(setup, planned, network, listener) as opened:
+                    result = image_result(setup, planned, opened, listener)
+                    outcome = result.written(paths, setup.request.folder)
+            yield planned.image, outcome
         except KilledWorker as why:
-            yield ready.image, ImageFailed(ready.image, WorkerLost(ready.image, why))
+            yield planned.image, ImageFailed(planned.image, WorkerLost(planned.image, why))
         except (CancelledError, OSError) as why:  # a disk that refuses has a name of its own
-            yield ready.image, ImageFailed(ready.image, SchedulerLost(ready.image, why))
+            yield planned.image, ImageFailed(planned.image, SchedulerLost(planned.image, why))
         except BmzError as error:
-            yield ready.image, ImageFailed(ready.image, error)
+            yield planned.image, ImageFailed(planned.image, error)
 
 
 def _worker_count(client: Any, image: Path) -> int:  # noqa: ANN401  (Dask has no types)

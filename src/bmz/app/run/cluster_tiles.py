@@ -15,7 +15,7 @@ from bmz.engine.attempts import Attempts
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
 from bmz.engine.scratch import PlaneFolder
-from bmz.engine.setup import Job
+from bmz.engine.setup import RunSetup
 from bmz.engine.tile_runner import output_number, tiles_of
 from bmz.image.info import ImageInfo
 from bmz.image.region import OpenImage, open_image
@@ -66,7 +66,7 @@ class OnWorkers:
 
     def fill(
         self,
-        job: Job,
+        setup: RunSetup,
         plan: Plan,
         prepared: PreparedImage,
         folder: PlaneFolder,
@@ -81,11 +81,13 @@ class OnWorkers:
         BmzError
             What went wrong in a worker, and again in another.
         """
-        attempts = Attempts(plan, job.model, listener)
+        attempts = Attempts(plan, setup.model, listener)
         for attempt in attempts:
             with attempt as tried:
                 place = folder.maps(tried)
-                store = TileStore(place, Places(tried.tiling, tried.outputs, 1), output_number(job))
+                store = TileStore(
+                    place, Places(tried.tiling, tried.outputs, 1), output_number(setup)
+                )
                 share = Share(prepared.image.info, prepared.elsewhere(), tried, place, ())
                 attempts.succeed(self._dealt(store, share, listener))
         return store, attempts.plan
@@ -126,9 +128,9 @@ def run_share(request: RunRequest, share: Share) -> Mapping[str, Any]:
     dict
         ``backend``, the name of what ran them, and ``batch``, how many at once
     """
-    job, backend = loaded(request)
+    setup, backend = loaded(request)
     with open_image(share.info) as image:
         tiles = tiles_of(backend, share.plan, share.prepare(image), nobody)
         only = frozenset(share.tiles)
-        store = TileStore(share.folder, tiles.places(), output_number(job), only)
+        store = TileStore(share.folder, tiles.places(), output_number(setup), only)
         return {"backend": backend.name, "batch": fill(store, tiles)}

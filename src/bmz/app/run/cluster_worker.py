@@ -12,8 +12,8 @@ from typing import Any
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Listener, Note, Progress
 from bmz.engine.request import RunRequest, words_of
-from bmz.engine.run_image import ready_or_failed, run_image
-from bmz.engine.setup import Job, opened, prepare
+from bmz.engine.run_image import planned_or_failed, run_image
+from bmz.engine.setup import RunSetup, opened, prepare
 from bmz.image.plates import PlateField
 from bmz.predict.backend import Backend
 from bmz.predict.formats import runnable
@@ -76,7 +76,7 @@ def told_by_workers(client: Any, tiles: int, listener: Listener) -> Iterator[Non
         client.unsubscribe_topic(TOPIC)
 
 
-_LOADED: dict[str, tuple[Job, Backend]] = {}
+_LOADED: dict[str, tuple[RunSetup, Backend]] = {}
 """What this worker has loaded: one model, by the words that chose it."""
 
 
@@ -93,27 +93,27 @@ def run_in_worker(
     field : of a plate, if it is one
     """
     try:
-        job, backend = loaded(request)
-        ready = ready_or_failed(job, image, field)
-        if isinstance(ready, ImageFailed):
-            return ready
-        return run_image(job, ready, backend, files, ToCaller(image.name))
+        setup, backend = loaded(request)
+        planned = planned_or_failed(setup, image, field)
+        if isinstance(planned, ImageFailed):
+            return planned
+        return run_image(setup, planned, backend, files, ToCaller(image.name))
     except BmzError as error:
         return ImageFailed(image, error)
 
 
-def loaded(request: RunRequest) -> tuple[Job, Backend]:
+def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
     """Give what this worker runs, loaded once for the same words; each has a GPU of its own."""
     key = json.dumps({**words_of(request), "trust": request.trust, "device": request.device})
     if key not in _LOADED:
         for _, backend in _LOADED.values():
             backend.close()
         _LOADED.clear()
-        job = prepare(request)
-        word = own_gpu(request.device, _gpus(job), _worker_name())
+        setup = prepare(request)
+        word = own_gpu(request.device, _gpus(setup), _worker_name())
         if word != request.device:
-            job = prepare(replace(request, device=word))
-        _LOADED[key] = (job, opened(job))
+            setup = prepare(replace(request, device=word))
+        _LOADED[key] = (setup, opened(setup))
     return _LOADED[key]
 
 
@@ -131,10 +131,10 @@ def own_gpu(word: str, gpus: int, worker: object) -> str:
     return f"cuda:{worker % gpus}"
 
 
-def _gpus(job: Job) -> int:
-    if job.device.kind != "cuda":
+def _gpus(setup: RunSetup) -> int:
+    if setup.device.kind != "cuda":
         return 0
-    return sum(one.kind == "cuda" for one in runnable(job.decided.weights.format).devices())
+    return sum(one.kind == "cuda" for one in runnable(setup.decided.weights.format).devices())
 
 
 def _worker_name() -> object:

@@ -35,7 +35,7 @@ from bmz.zoo.settings import ZooSettings, settings_from_environment
 
 
 @dataclass(frozen=True)
-class ToTest:
+class TestRequest:
     """The words of one call of ``bmz test``.
 
     Parameters
@@ -56,7 +56,7 @@ class ToTest:
     workers: int = 1
 
 
-def check_models(request: ToTest, listener: Listener = nobody) -> tuple[ModelTested, ...]:
+def check_models(request: TestRequest, listener: Listener = nobody) -> tuple[ModelTested, ...]:
     """Test models, one after the other or several at once; one never stops the others.
 
     Parameters
@@ -77,23 +77,23 @@ def check_models(request: ToTest, listener: Listener = nobody) -> tuple[ModelTes
     return tuple(done[word] for word in request.models)
 
 
-def _tested(request: ToTest, listener: Listener) -> Iterator[ModelTested]:
+def _tested(request: TestRequest, listener: Listener) -> Iterator[ModelTested]:
     if len(request.models) == 1:
         yield from (check_model(word, request, listener) for word in request.models)
         return
     broken: list[str] = []
     with _pool(request.workers) as pool:
         jobs = {pool.submit(check_model, word, request): word for word in request.models}
-        for job in as_completed(jobs):
+        for setup in as_completed(jobs):
             try:
-                yield job.result()
+                yield setup.result()
             except BrokenProcessPool:  # one process died, and took what was in hand with it
-                broken.append(jobs[job])
+                broken.append(jobs[setup])
     for word in broken:
         yield _alone(word, request)
 
 
-def _alone(word: str, request: ToTest) -> ModelTested:
+def _alone(word: str, request: TestRequest) -> ModelTested:
     """Test a model in a process of its own, whose death is a failure of this model."""
     try:
         with _pool(1) as pool:
@@ -108,7 +108,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
-def check_model(word: str, request: ToTest, listener: Listener = nobody) -> ModelTested:
+def check_model(word: str, request: TestRequest, listener: Listener = nobody) -> ModelTested:
     """Test one model."""
     settings = settings_from_environment()
     try:
@@ -127,7 +127,7 @@ class Testing:
 
     package: Package
     model: ModelSpec
-    request: ToTest
+    request: TestRequest
     settings: ZooSettings
     listener: Listener = nobody
     tensors: OwnTensors | None = field(default=None, init=False)
@@ -136,13 +136,13 @@ class Testing:
         """Make every check, and yield each as it is made."""
         yield manifest_check(self.model)
         entries = self._entries()
-        ready = [(entry, self._reason(entry)) for entry in entries]
+        planned = [(entry, self._reason(entry)) for entry in entries]
         fetch_tensors(self.package, self.model, self.settings, self.listener)
-        usable = [entry for entry, reason in ready if not reason]
+        usable = [entry for entry, reason in planned if not reason]
         yield from file_checks(self.model, usable, local=self.package.remote is None)
         yield from self._read_tensors()
         looked = False
-        for entry, reason in ready:
+        for entry, reason in planned:
             if reason:
                 yield ModelCheck(f"{entry.format}.loads", "skipped", reason)
                 continue
