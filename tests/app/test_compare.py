@@ -229,6 +229,7 @@ def test_names_cannot_end_the_data_of_the_page(place: Path) -> None:
     assert "<script>alert" not in text
 
 
+@pytest.mark.slow
 def test_a_page_of_a_large_image_stays_below_five_megabytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     objects = np.kron(rng.random((256, 256)) > 0.7, np.ones((8, 8)))

@@ -47,18 +47,21 @@ def mean_ap(
     return float(np.mean(scores))
 
 
+@pytest.mark.slow
 def test_stardist_finds_the_nuclei(shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
 
     assert mean_ap(shared, tmp_path, "stardist-dsb2018") >= 0.85
 
 
+@pytest.mark.slow
 def test_contours_of_unmicst_become_nuclei(shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
 
     assert mean_ap(shared, tmp_path, "unmicst-nuclei") >= 0.55
 
 
+@pytest.mark.slow
 def test_cutting_at_necks_beats_plain_components(shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     plain = mean_ap(shared, tmp_path / "plain", "nuclei-broad", "components")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tests.app.small_models import ONNX, job_of, mapped, model, planned_image, tensor
 
-from bmz.app.test import checks as model_checks
-from bmz.app.test.checks import (
+from bmz.app.model_test import checks as model_checks
+from bmz.app.model_test.checks import (
     file_checks,
     halo_check,
     label_check,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, HttpUrl
 
-from bmz.app import test as model_trial
-from bmz.app.test import TestRequest, check_model, check_models
+from bmz.app import model_test as model_trial
+from bmz.app.model_test import TestRequest, check_model, check_models
 from bmz.cli.main import status_of
 from bmz.engine import networks
 from bmz.predict.confine import means_here

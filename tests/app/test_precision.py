@@ -17,7 +17,8 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.engine import precision as precision_module
 from bmz.engine.labelling import decide_labelling
-from bmz.engine.load import Permit, load_model
+from bmz.engine.load import load_model
+from bmz.engine.model_code import Permit
 from bmz.engine.pipeline import network_inputs
 from bmz.engine.precision import NetworkChoice, decide_precision, measure_trials, precision_of
 from bmz.engine.request import RunRequest

@@ -13,8 +13,8 @@ import tifffile
 
 import bmz
 from bmz.app.compare import CompareRequest, compare
+from bmz.app.model_test import TestRequest, check_models
 from bmz.app.run import run
-from bmz.app.test import TestRequest, check_models
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
 from bmz.engine import precision

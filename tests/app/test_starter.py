@@ -11,8 +11,8 @@ import pytest
 import tifffile
 
 from bmz.app.demo import demo_image, run_demo
+from bmz.app.model_test import TestRequest, check_models
 from bmz.app.run import run
-from bmz.app.test import TestRequest, check_models
 from bmz.engine.load import load_model
 from bmz.engine.networks import open_network
 from bmz.engine.request import RunRequest

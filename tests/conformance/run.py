@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from bmz.app.model_test import TestRequest, check_models
+from bmz.app.model_test.checks import DEPARTURES
 from bmz.app.run import run
-from bmz.app.test import TestRequest, check_models
-from bmz.app.test.checks import DEPARTURES
 from bmz.base.errors import BmzError
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bmz.app.test import TestRequest, check_models
+from bmz.app.model_test import TestRequest, check_models
 from bmz.spec.model import ModelSpec, Tolerance
 from bmz.spec.read import read_model
 from bmz.spec.stored import from_plain, to_plain

@@ -10,14 +10,15 @@ from math import prod
 
 import numpy as np
 
+from bmz.app.model_test import TestRequest, check_model
+from bmz.app.model_test.checks import own_labels
 from bmz.app.show import show_model
-from bmz.app.test import TestRequest, check_model
-from bmz.app.test.checks import own_labels
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.base.version import versions
-from bmz.engine.load import Permit, find_model, permit_for
+from bmz.engine.load import find_model, permit_for
+from bmz.engine.model_code import Permit
 from bmz.engine.networks import open_network
 from bmz.engine.test_tensors import OwnTensors, given_inputs, read_test_tensors
 from bmz.predict.backend import Backend

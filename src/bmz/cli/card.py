@@ -12,7 +12,7 @@ from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import as_path
 
 if TYPE_CHECKING:
-    from bmz.engine.load import Permit
+    from bmz.engine.model_code import Permit
 
 EPILOG = """\b
 Exit status: 0 the card is written, whatever the test says; 2 wrong usage;

@@ -12,7 +12,7 @@ from bmz.cli.trusting import TrustingCommand, trust_option
 from bmz.cli.words import as_path
 
 if TYPE_CHECKING:
-    from bmz.engine.load import Permit
+    from bmz.engine.model_code import Permit
     from bmz.results.test import CheckChange, ModelTested
 
 EPILOG = """\b
@@ -84,8 +84,11 @@ def test(
     the tolerance that the model declares. A halo that is too small, tiles that change the outputs
     and labels that cannot be made are warnings, with the figures.
     """
-    from bmz.app.test import TestRequest, check_models  # here, so that --help never loads NumPy
-    from bmz.app.test.baseline import changes, read_baseline, read_models
+    from bmz.app.model_test import (  # here, so that --help never loads NumPy
+        TestRequest,
+        check_models,
+    )
+    from bmz.app.model_test.baseline import changes, read_baseline, read_models
     from bmz.cli.progress import progress_bars
     from bmz.results.test import exit_status, strictly
 
@@ -106,7 +109,7 @@ def test(
 def _print(
     models: tuple[ModelTested, ...], found: tuple[CheckChange, ...] | None, form: str
 ) -> None:
-    from bmz.app.test.baseline import with_known_failures
+    from bmz.app.model_test.baseline import with_known_failures
     from bmz.cli.output import say
     from bmz.report.tested_text import (
         change_lines,

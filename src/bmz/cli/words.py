@@ -14,7 +14,7 @@ from bmz.base.link import GAPS, link_ious
 from bmz.engine.request import SCALES
 
 if TYPE_CHECKING:
-    from bmz.engine.load import Permit
+    from bmz.engine.model_code import Permit
 
 NO_CHANNEL = -1
 

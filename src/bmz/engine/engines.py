@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bmz.engine.labelling import Labelling
-from bmz.engine.load import Permit
+from bmz.engine.model_code import Permit
 from bmz.engine.networks import open_network
 from bmz.engine.precision import precision_of
 from bmz.plan.weights_choice import PrecisionChoice

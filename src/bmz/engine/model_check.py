@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from bmz.base.errors import BmzError
 from bmz.check.finding import Evidence, Finding
-from bmz.engine.load import Permit, permit_for
+from bmz.engine.load import permit_for
+from bmz.engine.model_code import Permit
 from bmz.plan.errors import MakesNoLabels
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.plan.weights_choice import choose_weights

@@ -13,7 +13,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
-from bmz.engine.load import NeedsTrust, Permit, model_code
+from bmz.engine.model_code import NeedsTrust, Permit, model_code
 from bmz.engine.pipeline import KnownTensors, all_stepped
 from bmz.engine.test_tensors import read_test_tensors
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, Precision

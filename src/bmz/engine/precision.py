@@ -14,7 +14,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
 from bmz.engine.labelling import Labelling
-from bmz.engine.load import Permit
+from bmz.engine.model_code import Permit
 from bmz.engine.networks import open_network
 from bmz.engine.pipeline import network_inputs
 from bmz.engine.request import PrecisionWord

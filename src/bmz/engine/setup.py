@@ -19,16 +19,15 @@ from bmz.engine.engines import ENGINES, Engine, LoadCase
 from bmz.engine.image_header import check_file_header
 from bmz.engine.labelling import Labelling, decide_labelling, network_way
 from bmz.engine.load import (
-    Permit,
     fetch_code,
     fetch_tensors,
     fetch_weights,
     find_model,
-    model_code,
     notes_folders,
     permit_for,
 )
 from bmz.engine.model_check import refuse_code
+from bmz.engine.model_code import Permit, model_code
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.precision import NetworkChoice, decide_precision
 from bmz.engine.request import RunRequest

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bmz.app.show.published import Published, published
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
-from bmz.engine.load import code_unknown, find_model, model_code, weights_files
+from bmz.engine.load import find_model, weights_files
+from bmz.engine.model_code import code_unknown, model_code
 from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
 from bmz.predict.frameworks import usable_formats
 from bmz.report.model_text import code_words

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 
-from bmz.app.test.checks import (
+from bmz.app.model_test.checks import (
     file_checks,
     manifest_check,
     network_checks,
@@ -19,7 +19,8 @@ from bmz.app.test.checks import (
 )
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, Progress, nobody
-from bmz.engine.load import Permit, fetch_code, fetch_tensors, fetch_weights, find_model, permit_for
+from bmz.engine.load import fetch_code, fetch_tensors, fetch_weights, find_model, permit_for
+from bmz.engine.model_code import Permit
 from bmz.engine.networks import open_network
 from bmz.engine.test_tensors import OwnTensors, given_inputs, read_test_tensors
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped
