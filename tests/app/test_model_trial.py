@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, HttpUrl
 
 from bmz.app import model_test as model_trial
-from bmz.app.model_test import TestRequest, check_model, check_models
+from bmz.app.model_test import ModelTestRequest, check_model, check_models
 from bmz.cli.main import status_of
 from bmz.engine import networks
 from bmz.predict.confine import means_here
@@ -61,12 +61,12 @@ def package(name: str = "net", change: Change | None = None, **words: Any) -> st
 
 
 def checked(word: str, **words: Any) -> dict[str, tuple[str, str]]:
-    tested = check_model(word, TestRequest((word,), **words))
+    tested = check_model(word, ModelTestRequest((word,), **words))
     return {check.name: (check.status, check.detail) for check in tested.checks}
 
 
 def test_a_model_that_does_what_it_says_passes_every_check() -> None:
-    tested = check_model(package(), TestRequest(("./net",)))
+    tested = check_model(package(), ModelTestRequest(("./net",)))
 
     assert tested.status == "passed"
     assert {check.name: check.status for check in tested.checks} == {
@@ -91,7 +91,7 @@ def test_the_weights_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(model_trial, "open_network", counting)
 
-    check_model(package(), TestRequest(("./net",)))
+    check_model(package(), ModelTestRequest(("./net",)))
 
     assert opened == ["onnx"]
 
@@ -220,7 +220,7 @@ def test_a_format_that_only_a_newer_validator_knows_comes_last_and_is_skipped(
 ) -> None:
     monkeypatch.setattr(model_trial, "ORDER", ("torchscript",))
 
-    tested = check_model(package(), TestRequest(("./net",)))
+    tested = check_model(package(), ModelTestRequest(("./net",)))
 
     assert tested.status == "passed"
 
@@ -294,7 +294,7 @@ def test_of_several_models_each_has_a_line_and_one_failure_is_exit_1(capsys: Cap
 def test_models_in_processes_come_in_the_order_of_the_call() -> None:
     words = (package("one"), package("two", other_output), "./nothing")
 
-    models = check_models(TestRequest(words, workers=2))
+    models = check_models(ModelTestRequest(words, workers=2))
 
     assert [(m.model, m.status) for m in models] == [
         ("./one", "passed"), ("./two", "failed"), ("./nothing", "not-applicable"),
@@ -405,7 +405,7 @@ def test_real_packages_pass_in_every_format_that_they_ship(shared: Path, name: s
         pytest.importorskip(framework)
     word = str(shared / "models" / name)
 
-    tested = check_model(word, TestRequest((word,)))
+    tested = check_model(word, ModelTestRequest((word,)))
 
     found = {check.name: check for check in tested.checks}
     assert {n.partition(".")[0] for n, c in found.items()
@@ -438,7 +438,7 @@ def test_a_crash_of_one_process_is_told_and_stops_nobody(monkeypatch: pytest.Mon
     monkeypatch.setattr(model_trial, "_pool", lambda _workers: Pool())
     monkeypatch.setattr(model_trial, "as_completed", list)
 
-    models = check_models(TestRequest(("ok", "bad", "fine"), workers=2))
+    models = check_models(ModelTestRequest(("ok", "bad", "fine"), workers=2))
 
     assert [model.model for model in models] == ["ok", "bad", "fine"]
     assert [check.name for check in models[1].checks] == ["process.survives"]

@@ -13,7 +13,7 @@ import tifffile
 
 import bmz
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.model_test import TestRequest, check_models
+from bmz.app.model_test import ModelTestRequest, check_models
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
@@ -115,7 +115,7 @@ def test_compare_and_python_and_the_test_of_the_model_take_it_too(tmp_path: Path
     labels = bmz.load(model).run(squares(), axes="yx").labels
     words = RunRequest(model, (image,), tmp_path)
     comparison = compare(CompareRequest((image,), (model,), {}, None, stability=False, words=words))
-    (tested,) = check_models(TestRequest((model,)))
+    (tested,) = check_models(ModelTestRequest((model,)))
 
     assert labels is not None
     assert int(labels.max()) == 25

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from bmz.app.demo import demo_image, run_demo
-from bmz.app.model_test import TestRequest, check_models
+from bmz.app.model_test import ModelTestRequest, check_models
 from bmz.app.run import run
 from bmz.engine.load import load_model
 from bmz.engine.networks import open_network
@@ -51,7 +51,7 @@ def test_the_bundled_files_are_small_whole_and_listed() -> None:
 @pytest.mark.parametrize("name", MAPS)
 def test_models_of_maps_are_whole_packages_below_two_megabytes(name: str) -> None:
     pytest.importorskip("onnxruntime")
-    (tested,) = check_models(TestRequest((f"starter/{name}",)))
+    (tested,) = check_models(ModelTestRequest((f"starter/{name}",)))
 
     assert tested.status == "passed", tested.checks
     files = (starter_folder() / name).iterdir()

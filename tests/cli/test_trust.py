@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from bmz.cli.main import status_of
-from bmz.engine import load as model_code
+from bmz.engine import model_code
 from bmz.predict import confined
 from bmz.predict.confine import means_here
 from bmz.testing.package import (

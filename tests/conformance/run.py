@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from bmz.app.model_test import TestRequest, check_models
+from bmz.app.model_test import ModelTestRequest, check_models
 from bmz.app.model_test.checks import DEPARTURES
 from bmz.app.run import run
 from bmz.base.errors import BmzError
@@ -133,7 +133,7 @@ def conformance(
         else:
             notes[alias] = _made(shared, folder, alias)
     words = {str(folder / alias): alias for alias in notes}
-    tested = check_models(TestRequest(tuple(words), trust="confined", workers=workers))
+    tested = check_models(ModelTestRequest(tuple(words), trust="confined", workers=workers))
     theirs = core_results(list(words)) if core else {}
     with ThreadPoolExecutor(workers) as pool:  # the networks run in processes of their own
         ran = dict(zip(words, pool.map(run_on_its_own_input, words), strict=True))

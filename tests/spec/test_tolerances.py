@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bmz.app.model_test import TestRequest, check_models
+from bmz.app.model_test import ModelTestRequest, check_models
 from bmz.spec.model import ModelSpec, Tolerance
 from bmz.spec.read import read_model
 from bmz.spec.stored import from_plain, to_plain
@@ -163,7 +163,7 @@ def test_a_test_of_a_model_judges_labels_and_maps_by_their_own_limits(
     pytest.importorskip("onnxruntime")
     wrong_pixels(tmp_path / "m", output, count, by)
 
-    (tested,) = check_models(TestRequest((str(tmp_path / "m"),)))
+    (tested,) = check_models(ModelTestRequest((str(tmp_path / "m"),)))
 
     (check,) = [check for check in tested.checks if check.name == "onnx.reproduces"]
     assert check.status == status, check.detail

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Note
-from bmz.zoo.archive import MOST_BYTES, MOST_FILES, refuse_unsafe, top_manifest, unpack
+from bmz.zoo.archive import MOST_BYTES, MOST_FILES, refuse_unsafe, unpack
 from bmz.zoo.cache import export_archive, import_archive
 from bmz.zoo.errors import (
     ArchiveRefused,
@@ -32,6 +32,7 @@ from bmz.zoo.fetch import WantedFile, fetch_files
 from bmz.zoo.locate import locate
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
 from bmz.zoo.store import Origin, files_in, keep_manifest
+from bmz.zoo.zips import top_manifest
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service

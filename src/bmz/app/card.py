@@ -10,7 +10,7 @@ from math import prod
 
 import numpy as np
 
-from bmz.app.model_test import TestRequest, check_model
+from bmz.app.model_test import ModelTestRequest, check_model
 from bmz.app.model_test.checks import own_labels
 from bmz.app.show import show_model
 from bmz.base.arrays import AnyArray
@@ -48,7 +48,7 @@ def make_card(
     """
     settings = settings_from_environment()
     view = show_model(word, settings, listener)
-    tested = check_model(word, TestRequest((word,), device=device, trust=trust), listener)
+    tested = check_model(word, ModelTestRequest((word,), device=device, trust=trust), listener)
     _, model = find_model(word, settings, listener=listener)
     speeds: list[Speed] = []
     sizes: ObjectSizes | None = None

@@ -65,7 +65,7 @@ def _fetch(
         package, wanted, settings, listener=listener, allow_changed=request.allow_changed
     )
     if any(file.action != "cached" for file in report.files):
-        from bmz.engine.test_tensors import sample_measures  # NumPy: not needed where all is there
+        from bmz.engine.measure import sample_measures
 
         sample_measures(package, model, settings)
     formats = tuple(entry.format for entry in weights)

@@ -25,8 +25,8 @@ from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import SAMPLE_PX, with_pixel_size
 from bmz.engine.load import describe, tensor_files
+from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import model_findings
-from bmz.engine.test_tensors import sample_measures
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.region import read_sample

@@ -85,7 +85,7 @@ def test(
     and labels that cannot be made are warnings, with the figures.
     """
     from bmz.app.model_test import (  # here, so that --help never loads NumPy
-        TestRequest,
+        ModelTestRequest,
         check_models,
     )
     from bmz.app.model_test.baseline import changes, read_baseline, read_models
@@ -97,7 +97,7 @@ def test(
     asked = tuple(dict.fromkeys((*models, *more))) or tuple(before or ())
     if not asked:
         raise click.UsageError("no MODEL: name one, or give --list or --baseline")
-    request = TestRequest(asked, weights, device, trust, reference, workers)
+    request = ModelTestRequest(asked, weights, device, trust, reference, workers)
     with progress_bars() as listener:
         tested = check_models(request, listener)
     tested = strictly(tested) if strict else tested

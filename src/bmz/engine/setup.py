@@ -26,12 +26,12 @@ from bmz.engine.load import (
     notes_folders,
     permit_for,
 )
+from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import refuse_code
 from bmz.engine.model_code import Permit, model_code
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.precision import NetworkChoice, decide_precision
 from bmz.engine.request import RunRequest
-from bmz.engine.test_tensors import sample_measures
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.plates import PlateField

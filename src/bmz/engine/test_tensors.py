@@ -1,4 +1,4 @@
-"""The test tensors of a model: read, measured, and labelled."""
+"""The test tensors of a model: read, prepared, and labelled."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell
-from bmz.base.notes import Notes
-from bmz.check.measured import PlaneMeasures, measure_plane
 from bmz.engine.labelling import Labelling, parted_steps
-from bmz.engine.load import notes_folders
 from bmz.engine.pipeline import KnownTensors, all_stepped, labels_of, network_inputs
-from bmz.image.npy import npy_array, npy_mapped
+from bmz.image.npy import npy_array
 from bmz.predict.cutting import Tensor
 from bmz.process.adapt import cast_within_range
 from bmz.spec.code import verified
 from bmz.spec.model import ModelSpec, TensorSpec
-from bmz.zoo.package import Package
-from bmz.zoo.settings import ZooSettings
 
 Taken = Mapping[str, tuple[AnyArray, str]]
 """Id of a tensor -> array and letters."""
@@ -190,58 +183,3 @@ def _read(
         found = f"{array.ndim} axes, described are {tensor.letters}"
         raise TensorWrong(tensor.id, found)
     return array
-
-
-MEASURES = Notes.of("measures", 2, dict[int, PlaneMeasures])
-"""Measures by channel of the model; the key is the sha256 of its manifest."""
-
-
-def sample_measures(
-    package: Package, model: ModelSpec, settings: ZooSettings
-) -> dict[int, PlaneMeasures]:
-    """Give the measures of a model's own sample, kept with our notes on its package."""
-    return model_measures(model, notes_folders(package.manifest, model.sha256, settings))
-
-
-def model_measures(model: ModelSpec, notes: Sequence[Path]) -> dict[int, PlaneMeasures]:
-    """Give the measures of the sample (else the test tensor) of the first inputs of a model.
-
-    They are taken once and kept in the last of `notes`. A model whose tensors are not here has
-    none, and so has one whose tensor is another file than the description says.
-
-    Parameters
-    ----------
-    notes : folders for our notes on the package; each is read, the last is written to
-    """
-    kept = MEASURES.find(notes, model.sha256)
-    if kept is not None:
-        return kept
-    found = _measured(model)
-    if found:
-        MEASURES.keep(notes[-1], model.sha256, found)
-    return found
-
-
-def _measured(model: ModelSpec) -> dict[int, PlaneMeasures]:
-    found: dict[int, PlaneMeasures] = {}
-    for tensor in model.required_inputs:
-        start = len(found)
-        for number, plane in enumerate(_planes(tensor, model)):
-            measures = measure_plane(plane)
-            if measures is not None:
-                found[start + number] = measures
-    return found
-
-
-def _planes(tensor: TensorSpec, model: ModelSpec) -> list[AnyArray]:
-    array = sample_tensor(tensor, model, npy_mapped)
-    if array is None or tensor.axis("y") is None:
-        return []
-    letters = tensor.letters
-    middle = tuple(
-        slice(None) if axis in "cyx" else size // 2
-        for axis, size in zip(letters, array.shape, strict=True)
-    )
-    left = [axis for axis in letters if axis in "cyx"]
-    planes = np.asarray(array[middle]).transpose([left.index(a) for a in "cyx" if a in left])
-    return list(planes if "c" in left else planes[None])

@@ -13,7 +13,6 @@ from typing import Literal
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, nobody
-from bmz.zoo.archive import adopt_zip
 from bmz.zoo.errors import FileNotInPackage, HashRefused, Offline, Refused, Unreachable
 from bmz.zoo.http import Client
 from bmz.zoo.package import Package, Remote, stand_in
@@ -34,6 +33,7 @@ from bmz.zoo.store import (
     stamp_of,
 )
 from bmz.zoo.transfer import Arrival, Parcel, bring_settled
+from bmz.zoo.zips import adopt_zip
 
 
 def sizes_of(

@@ -21,7 +21,7 @@ from bmz.zoo.address import (
     artifact_manifests,
     read_address,
 )
-from bmz.zoo.archive import adopt_zip, top_manifest, unpack
+from bmz.zoo.archive import unpack
 from bmz.zoo.catalogue import (
     JUST_NOW_S,
     Catalogue,
@@ -54,6 +54,7 @@ from bmz.zoo.store import (
     read_origin,
     renew_origin,
 )
+from bmz.zoo.zips import adopt_zip, top_manifest
 
 
 def at_url(word: str, address: ManifestUrl, client: Client, listener: Listener) -> Package:

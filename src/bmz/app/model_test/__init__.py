@@ -36,7 +36,7 @@ from bmz.zoo.settings import ZooSettings, settings_from_environment
 
 
 @dataclass(frozen=True)
-class TestRequest:
+class ModelTestRequest:
     """The words of one call of ``bmz test``.
 
     Parameters
@@ -57,7 +57,7 @@ class TestRequest:
     workers: int = 1
 
 
-def check_models(request: TestRequest, listener: Listener = nobody) -> tuple[ModelTested, ...]:
+def check_models(request: ModelTestRequest, listener: Listener = nobody) -> tuple[ModelTested, ...]:
     """Test models, one after the other or several at once; one never stops the others.
 
     Parameters
@@ -78,7 +78,7 @@ def check_models(request: TestRequest, listener: Listener = nobody) -> tuple[Mod
     return tuple(done[word] for word in request.models)
 
 
-def _tested(request: TestRequest, listener: Listener) -> Iterator[ModelTested]:
+def _tested(request: ModelTestRequest, listener: Listener) -> Iterator[ModelTested]:
     if len(request.models) == 1:
         yield from (check_model(word, request, listener) for word in request.models)
         return
@@ -94,7 +94,7 @@ def _tested(request: TestRequest, listener: Listener) -> Iterator[ModelTested]:
         yield _alone(word, request)
 
 
-def _alone(word: str, request: TestRequest) -> ModelTested:
+def _alone(word: str, request: ModelTestRequest) -> ModelTested:
     """Test a model in a process of its own, whose death is a failure of this model."""
     try:
         with _pool(1) as pool:
@@ -109,7 +109,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
-def check_model(word: str, request: TestRequest, listener: Listener = nobody) -> ModelTested:
+def check_model(word: str, request: ModelTestRequest, listener: Listener = nobody) -> ModelTested:
     """Test one model."""
     settings = settings_from_environment()
     try:
@@ -128,7 +128,7 @@ class Testing:
 
     package: Package
     model: ModelSpec
-    request: TestRequest
+    request: ModelTestRequest
     settings: ZooSettings
     listener: Listener = nobody
     tensors: OwnTensors | None = field(default=None, init=False)
