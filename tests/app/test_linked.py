@@ -20,7 +20,8 @@ from bmz.app.run import plan_run, run
 from bmz.app.score import score
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
-from bmz.engine.request import RunRequest, replayed
+from bmz.engine.replay import replayed
+from bmz.engine.request import RunRequest
 from bmz.engine.scratch import files_of_mask
 from bmz.engine.setup import NothingToJoin
 from bmz.report import compare_page, compare_text

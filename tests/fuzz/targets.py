@@ -376,7 +376,8 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
 
 
 def records() -> Seeds:
-    from bmz.engine.request import RunRequest, words_of
+    from bmz.engine.replay import words_of
+    from bmz.engine.request import RunRequest
     from bmz.results.run import SCHEMA
 
     request = words_of(RunRequest("starter/nuclei", (), Path()))
@@ -389,7 +390,8 @@ def records() -> Seeds:
 
 
 def read_record(folder: Path, name: str, content: bytes) -> Any:
-    from bmz.engine.request import RunRequest, replayed
+    from bmz.engine.replay import replayed
+    from bmz.engine.request import RunRequest
 
     (folder / name).write_bytes(content)
     (folder / "a.npy").write_bytes(npys()["a.npy"])

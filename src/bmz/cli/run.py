@@ -241,7 +241,7 @@ def run(
         **options,
     )
     if record is not None:
-        from bmz.engine.request import replayed  # here, so that --help never loads NumPy
+        from bmz.engine.replay import replayed
 
         request = replayed(as_path(record), request)
     if only_plan:

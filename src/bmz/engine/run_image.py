@@ -23,7 +23,7 @@ from bmz.engine.memory_probe import with_fitting_tiles
 from bmz.engine.output_check import Watch
 from bmz.engine.pipeline import PlaneContext, Stopwatch, finished_plane, network_outputs
 from bmz.engine.planes_in_blocks import BlocksContext, PlanesInBlocks, look_at_sample
-from bmz.engine.request import words_of
+from bmz.engine.replay import words_of
 from bmz.engine.scratch import files_of_mask, finished, remove_replaced, scratch_folder, scratch_key
 from bmz.engine.setup import PlannedImage, RunSetup, look, plan_image
 from bmz.engine.tile_runner import ThisProcess, TileRunner

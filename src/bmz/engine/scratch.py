@@ -15,7 +15,7 @@ import numpy as np
 
 from bmz.base.files import claimed, is_left_by_dead, unfinished, whole_file
 from bmz.base.version import version
-from bmz.engine.request import words_of
+from bmz.engine.replay import words_of
 from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.content import content_sha256
 from bmz.plan.plan import Plan

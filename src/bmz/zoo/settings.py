@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from bmz.zoo.errors import LimitUnclear, MirrorUnclear
 
 INDEX = "https://bioimage-io.github.io/collection/index.json"
@@ -85,6 +83,8 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> Z
     LimitUnclear
         A limit is no number of seconds above 0.
     """
+    import platformdirs  # here: settings are also named where nothing is cached
+
     given = os.environ if environment is None else environment
     named = given.get("BMZ_CACHE_DIR")
     layers = given.get("BMZ_CACHE_PATH", "").split(os.pathsep)

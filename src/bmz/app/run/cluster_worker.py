@@ -11,7 +11,8 @@ from typing import Any
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Listener, Note, Progress
-from bmz.engine.request import RunRequest, words_of
+from bmz.engine.replay import words_of
+from bmz.engine.request import RunRequest
 from bmz.engine.run_image import planned_or_failed, run_image
 from bmz.engine.setup import RunSetup, opened, prepare
 from bmz.image.plates import PlateField
