@@ -171,10 +171,3 @@ def test_a_part_of_a_map_is_that_part_with_channels_first(
     np.testing.assert_array_equal(maps[..., box[-1]], wanted[..., box[-1]])
     np.testing.assert_array_equal(maps[box[0], ...], wanted[box[0]])
     np.testing.assert_array_equal(maps[box[0], ..., box[-1]], wanted[box[0], ..., box[-1]])
-
-
-def test_a_map_is_only_read() -> None:
-    maps = StoredMap(np.zeros((2, 2)), "yx", ())
-
-    with pytest.raises(TypeError, match="a map of a network is not written to"):
-        maps[0, 0:1, 0:1] = 1

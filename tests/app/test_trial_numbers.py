@@ -17,6 +17,7 @@ from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.plan.plan import Blocks
 from bmz.predict.backend import CPU, Device, OutOfMemory
 from bmz.predict.trial import TrialRun
+from bmz.spec.model import AnySize
 from bmz.testing.backend import FakeBackend, pointwise
 
 SEES_ALL = {"bmz": {"receptive_field": {"global_context": True}}}
@@ -339,3 +340,15 @@ def test_a_step_whose_statistics_blocks_do_not_give_needs_one_piece() -> None:
     assert why == (
         "the declared step zero_mean_unit_variance takes statistics that blocks do not give"
     )
+
+
+def test_a_step_with_a_number_for_each_channel_is_tried_with_the_channels_of_the_plan() -> None:
+    fixed = Step("scale_linear", {"axis": "c", "gain": (1.0, 2.0), "offset": (0.0, 0.0)})
+    measured = Step("zero_mean_unit_variance", {"axes": ("c", "y", "x"), "eps": 1e-6})
+    known = tensor("bcyx", fixed, measured)
+    free = replace(
+        known, axes=tuple(replace(a, size=AnySize()) if a.letter == "c" else a for a in known.axes)
+    )
+    setup = job_of(model([free], [MAP]))
+
+    assert why_in_one_piece(planned_image(setup, (2, 64, 64), "cyx"), setup) == ""

@@ -95,7 +95,7 @@ def _reasons(plan: Plan, setup: RunSetup) -> Iterator[str]:
         yield "the model gives one output per object, and no map"
     if recipe is not None:
         yield from _reasons_of_labels(plan, labelling, recipe)
-    yield from _steps_of_whole_images(setup)
+    yield from _steps_of_whole_images(plan, setup)
 
 
 def _reasons_of_labels(plan: Plan, labelling: Labelling, recipe: Recipe) -> Iterator[str]:
@@ -111,11 +111,12 @@ def _reasons_of_labels(plan: Plan, labelling: Labelling, recipe: Recipe) -> Iter
         yield "sizes of objects are given in px of the image, and labels are made on a resized one"
 
 
-def _steps_of_whole_images(setup: RunSetup) -> Iterator[str]:
-    """Try the declared steps on a tensor of a few pixels, which tells what can be streamed."""
+def _steps_of_whole_images(plan: Plan, setup: RunSetup) -> Iterator[str]:
+    """Try the declared steps on tensors of a few pixels, which tells what can be streamed."""
     tensor, output = setup.model.required_inputs[0], output_of(setup)
     small: dict[str, PartedReference] = {
-        one.id: (partial(_few_pixels, one), one.letters) for one in (tensor, output)
+        tensor.id: (partial(_few_pixels, tensor, len(plan.channels[0])), tensor.letters),
+        output.id: (partial(_few_pixels, output, output.channels or 1), output.letters),
     }
     own = {tensor.id: small[tensor.id]}
     try:
@@ -126,8 +127,8 @@ def _steps_of_whole_images(setup: RunSetup) -> Iterator[str]:
         yield f"the declared step {why.step.name} takes statistics that blocks do not give"
 
 
-def _few_pixels(tensor: TensorSpec) -> list[AnyArray]:
-    sizes = {"b": 1, "c": tensor.channels or 1}
+def _few_pixels(tensor: TensorSpec, channels: int) -> list[AnyArray]:
+    sizes = {"b": 1, "c": channels}
     return [np.zeros([sizes.get(axis, 2) for axis in tensor.letters], np.float32)]
 
 

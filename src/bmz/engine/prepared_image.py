@@ -196,10 +196,6 @@ class StoredMap:
         picked: AnyArray = from_layout(part, self.letters)[0][channel]
         return picked
 
-    def __setitem__(self, box: Any, values: Any) -> None:  # noqa: ANN401  (as arrays have it)
-        """Refuse: a map is only read."""
-        raise TypeError("a map of a network is not written to")
-
 
 def _without_ellipsis(box: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
     at = next((i for i, side in enumerate(box) if side is Ellipsis), None)

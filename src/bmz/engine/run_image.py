@@ -307,7 +307,7 @@ def _too_large(setup: RunSetup, planned: PlannedImage) -> str:
     why = why_in_one_piece(planned, setup)
     return (
         f"{planned.image.name} needs about {gigabytes:.2g} GB, more than the limit, "
-        f"and cannot be run in parts: {why}"
+        f"and cannot be run in parts: {why}; it is run in one piece: crop it if memory runs out"
     )
 
 

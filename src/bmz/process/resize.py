@@ -265,10 +265,6 @@ class ResizedMaps:
             part = _between(low, high, share)
         return self._grown(part, channel)
 
-    def __setitem__(self, box: Any, values: Any) -> None:  # noqa: ANN401  (as arrays have it)
-        """Refuse: a map is only read."""
-        raise TypeError("a map of a network is not written to")
-
     def _at(self, channel: Any, places: Sequence[NDArray[np.intp]]) -> FloatArray:  # noqa: ANN401  (a number or a slice)
         """Give the values at single entries, the same bit by bit as of the whole map."""
         alongs = [self._along(axis, at) for axis, at in enumerate(places)]
