@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -61,10 +59,11 @@ def _in_plane(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.intp]
     np.multiply(np.moveaxis(flow, 0, -1), cell[..., None], out=field[:-1, :-1])
     field[-1] = field[-2]
     field[:, -1] = field[:, -2]
-    places = np.stack(np.nonzero(cell), axis=1).astype(np.float32)
+    starts = np.flatnonzero(cell)
+    ends = np.empty((2, len(starts)), np.intp)
     room = np.empty((STEPS_A_ROUND + 1, PIXELS_AT_ONCE, 2), np.float32)
-    drift_in_plane(field, places, steps, room, np.empty(PIXELS_AT_ONCE, np.intp))
-    return places.T.astype(np.intp)
+    drift_in_plane(field, starts, steps, room, ends)
+    return ends
 
 
 def _through_stack(flow: FloatArray, cell: BoolArray, steps: int, place: Place) -> NDArray[np.intp]:
@@ -95,8 +94,6 @@ def _positions(voxels: NDArray[np.intp], reach: FloatArray) -> FloatArray:
     return positions
 
 
-Indices = NDArray[np.intp]
-
 HEAT = np.float32(1e20)
 """What flows in at the centre a step. Only ratios count; this leaves room for faint far pixels."""
 
@@ -113,10 +110,11 @@ def flow_errors(labels: LabelArray, flow: FloatArray) -> FloatArray:
     -------
     (n,) float32, 0 (equal) to about 4 (opposite)
     """
-    pixels = _Pixels.of(labels)
-    wanted, (y, x) = _unit_flows(pixels), (pixels.y, pixels.x)
-    apart = np.square(wanted[0] - flow[0, y, x]) + np.square(wanted[1] - flow[1, y, x])
-    errors: FloatArray = np.bincount(pixels.owner, apart, len(pixels.size)) / pixels.size
+    apart, own = flows_of_labels(labels), labels.ravel()
+    np.square(np.subtract(apart, flow, out=apart), out=apart)
+    apart[0] += apart[1]
+    size = np.bincount(own, minlength=1)[1:]
+    errors: FloatArray = np.bincount(own, apart[0].ravel(), len(size) + 1)[1:] / size
     return errors.astype(np.float32)
 
 
@@ -136,77 +134,10 @@ def flows_of_labels(labels: LabelArray) -> FloatArray:
     -------
     (2, y, x) float32, flow along y and along x; 0 in the background
     """
-    pixels = _Pixels.of(labels)
     flow = np.zeros((2, *labels.shape), np.float32)
-    flow[:, pixels.y, pixels.x] = _unit_flows(pixels)
+    boxes = [(y.start, y.stop, x.start, x.stop) for y, x in ndimage.find_objects(labels)]
+    if boxes:
+        from bmz.process.flow_loop import flows_by_heat
+
+        flows_by_heat(labels, np.array(boxes, np.intp), HEAT, flow)
     return flow
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """The pixels of all objects, object by object, each in raster order.
-
-    Parameters
-    ----------
-    y, x, owner : (pixels,) position in the image, number of the object from 0
-    begin, size : (n,) where each object begins and how many pixels it has
-    low : (n, 2) lowest y and x of each object
-    sides : (n, 2) height and width of each object, px
-    """
-
-    y: Indices
-    x: Indices
-    owner: Indices
-    begin: Indices
-    size: Indices
-    low: Indices
-    sides: Indices
-
-    @classmethod
-    def of(cls, labels: LabelArray) -> _Pixels:
-        flat = np.flatnonzero(labels)
-        owner = labels.reshape(-1)[flat].astype(np.intp) - 1
-        order = np.argsort(owner, kind="stable")
-        owner, (y, x) = owner[order], np.divmod(flat[order], labels.shape[1])
-        size = np.bincount(owner)
-        begin = np.cumsum(size) - size
-        found = ndimage.find_objects(labels)
-        box = np.array([[(s.start, s.stop) for s in slices] for slices in found], np.intp)
-        low, high = np.moveaxis(box.reshape(-1, 2, 2), 2, 0)
-        return cls(y, x, owner, begin, size, low, high - low)
-
-    def centres(self) -> Indices:
-        """Give the index of the pixel of each object that is nearest to the mean of its pixels."""
-        apart = np.zeros(len(self.owner))
-        for axis, place in enumerate((self.y, self.x)):
-            inside = place - self.low[self.owner, axis]
-            mean = np.bincount(self.owner, inside) / self.size
-            apart += np.square(inside - mean[self.owner])
-        nearest = np.minimum.reduceat(apart, self.begin)
-        hits = np.flatnonzero(apart == nearest[self.owner])
-        return hits[np.searchsorted(hits, self.begin)]  # the first of equals
-
-
-def _unit_flows(pixels: _Pixels) -> FloatArray:
-    rise = np.zeros((2, len(pixels.owner)), np.float32)
-    if len(pixels.size) == 0:
-        return rise
-    from bmz.process.flow_loop import rise_of_heat
-
-    at, rows = _window_places(pixels), pixels.sides[:, 1] + 2
-    windows = (pixels.sides + 2).prod(axis=1)
-    steps = 2 * (pixels.sides + 2).sum(axis=1)
-    objects = np.stack([pixels.begin, pixels.size, pixels.centres(), windows, rows, steps], axis=1)
-    rise_of_heat(at, objects, HEAT, np.empty((3, windows.max()), np.float32), rise)
-    rise /= HEAT
-    length = np.sqrt(np.square(rise, dtype=np.float64).sum(axis=0))
-    length[length == 0] = 1
-    unit: FloatArray = (rise / length).astype(np.float32)
-    return unit
-
-
-def _window_places(pixels: _Pixels) -> Indices:
-    # in the window of the object, which is flat and has a margin of one px
-    low, row = pixels.low[pixels.owner], pixels.sides[pixels.owner, 1] + 2
-    places: Indices = (pixels.y - low[:, 0] + 1) * row + pixels.x - low[:, 1] + 1
-    return places

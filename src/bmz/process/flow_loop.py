@@ -1,21 +1,21 @@
-"""The compiled loops of `bmz.process.flow_following` and `bmz.process.flow_following`."""
+"""The compiled loops of `bmz.process.flow_following`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base.arrays import FloatArray
+from bmz.base.arrays import FloatArray, LabelArray
 from bmz.process.compiled import compiled
 
 
 @compiled
 def drift_in_plane(
     field: FloatArray,
-    places: FloatArray,
+    starts: NDArray[np.intp],
     steps: int,
     room: FloatArray,
-    pixels: NDArray[np.intp],
+    ends: NDArray[np.intp],
 ) -> None:
     """Let each pixel take `steps` steps along a field, with linear interpolation, in float32.
 
@@ -26,25 +26,35 @@ def drift_in_plane(
     ----------
     field : (y + 1, x + 1, 2) float32, along y and x, px a step; the last row and column are there
         twice
-    places : (pixels, 2) float32, y and x in px; become those at the end
+    starts : (pixels,) places in the flat plane (y, x)
     steps : how many
     room : (steps + 1, n, 2) float32, of any values; `n` pixels are followed together, so that
         while one waits for memory others are computed
-    pixels : (n,), of any values
+    ends : (2, pixels), becomes y and x at the end, cut off to whole px
     """
     high = np.float32(field.shape[0] - 2), np.float32(field.shape[1] - 2)
     moves, row, turn = field.reshape(-1, 2), np.uintp(field.shape[1]), room.shape[0] - 1
-    for first in range(0, len(places), len(pixels)):
-        many, left = min(len(pixels), len(places) - first), steps
+    width, together = field.shape[1] - 1, room.shape[1]
+    pixels = np.empty(together, np.intp)
+    for first in range(0, len(starts), together):
+        many, left = min(together, len(starts) - first), steps
         for i in range(many):
-            pixels[i] = first + i
-            room[0, i, 0], room[0, i, 1] = places[first + i, 0], places[first + i, 1]
+            pixels[i], start = first + i, starts[first + i]
+            room[0, i, 0], room[0, i, 1] = start // width, start % width
+        if not left:
+            _write_ends(room[0], pixels[:many], ends)
         while many > 0 and left > 0:
             taken = min(turn, left)
             for step in range(taken):
                 _step(moves, row, high, room[step, :many], room[step + 1])
             left -= taken
-            many = _still_moving(places, room, pixels[:many], taken, left)
+            many = _still_moving(room, pixels[:many], ends, taken, left)
+
+
+@compiled
+def _write_ends(places: FloatArray, pixels: NDArray[np.intp], ends: NDArray[np.intp]) -> None:
+    for i in range(len(pixels)):
+        ends[0, pixels[i]], ends[1, pixels[i]] = int(places[i, 0]), int(places[i, 1])
 
 
 @compiled
@@ -77,7 +87,7 @@ def _step(
 
 @compiled
 def _still_moving(
-    places: FloatArray, room: FloatArray, pixels: NDArray[np.intp], taken: int, left: int
+    room: FloatArray, pixels: NDArray[np.intp], ends: NDArray[np.intp], taken: int, left: int
 ) -> int:
     # writes the ends of the others, and moves those that go on to the front
     moving, rest = 0, left % taken if left else taken
@@ -88,7 +98,7 @@ def _still_moving(
             pixels[moving] = pixels[i]
             moving += 1
         else:
-            places[pixels[i], 0], places[pixels[i], 1] = room[rest, i, 0], room[rest, i, 1]
+            ends[0, pixels[i]], ends[1, pixels[i]] = int(room[rest, i, 0]), int(room[rest, i, 1])
     return moving
 
 
@@ -165,39 +175,72 @@ def _between(position: float, size: int, begin: int) -> tuple[int, float, float]
 
 
 @compiled
-def rise_of_heat(
-    places: NDArray[np.intp],
-    objects: NDArray[np.intp],
-    source: np.float32,
-    room: FloatArray,
-    rise: FloatArray,
+def flows_by_heat(
+    labels: LabelArray, boxes: NDArray[np.intp], source: np.float32, flow: FloatArray
 ) -> None:
-    """Let heat flow in at one pixel of each object and spread over it, and say where it rises.
+    """Let heat flow in at the middle of each object and spread over it, and say where it rises.
+
+    The middle is the pixel that is nearest to the mean of all, the first in raster order of equals.
+    Heat spreads by means over 3 x 3 px, twice as often as the box is high and wide.
 
     Parameters
     ----------
-    places : (pixels,) of all objects, one after the other; of each its place in the window of the
-        object, which is flat and has a margin of one px around the object
-    objects : (n, 6) of each object the first of its pixels, how many it has, which of all pixels
-        the heat comes from, how many px its window has, how many are in a row of it, and the steps
+    labels : (y, x), 1 to n without gaps
+    boxes : (n, 4) first and last y + 1, first and last x + 1 of each object
     source : how much heat flows in at each step
-    room : (3, px of the largest window) float32, of any values
-    rise : (2, pixels) float32, becomes the rise of the heat along y and x over two px
+    flow : (2, y, x) float32 zeros, become the unit vector along which the heat rises
     """
-    for begin, size, centre, window, row, steps in objects:
-        own = places[begin : begin + size]
-        heat, inside, triple = room[0, :window], room[1, :window], room[2, :window]
-        for place in range(window):
+    most = 0
+    for top, bottom, left, right in boxes:
+        most = max(most, (bottom - top + 2) * (right - left + 2))
+    room = np.empty((3, most), np.float32)
+    for k in range(len(boxes)):
+        top, bottom, left, right = boxes[k]
+        window, row = labels[top:bottom, left:right], right - left + 2
+        height = bottom - top + 2
+        heat, inside, triple = (
+            room[0, : height * row],
+            room[1, : height * row],
+            room[2, : height * row],
+        )
+        for place in range(height * row):
             heat[place] = inside[place] = 0
-        for place in own:
-            inside[place] = np.float32(1 / 9)
-        for _ in range(steps):
-            heat[places[centre]] += source
+        middle = _middle(window, k + 1)
+        for y in range(height - 2):
+            for x in range(row - 2):
+                if window[y, x] == k + 1:
+                    inside[(y + 1) * row + x + 1] = np.float32(1 / 9)
+        for _ in range(2 * (height + row)):
+            heat[middle] += source
             _spread(heat, inside, triple, row)
-        for pixel in range(size):
-            place = own[pixel]
-            rise[0, begin + pixel] = heat[place + row] - heat[place - row]
-            rise[1, begin + pixel] = heat[place + 1] - heat[place - 1]
+        for y in range(height - 2):
+            for x in range(row - 2):
+                if window[y, x] == k + 1:
+                    place = (y + 1) * row + x + 1
+                    down = (heat[place + row] - heat[place - row]) / source
+                    across = (heat[place + 1] - heat[place - 1]) / source
+                    length = np.sqrt(np.float64(down) ** 2 + np.float64(across) ** 2)
+                    if length > 0:
+                        flow[0, top + y, left + x] = down / length
+                        flow[1, top + y, left + x] = across / length
+
+
+@compiled
+def _middle(window: LabelArray, number: int) -> int:
+    # where in the window with a margin of one px, which is flat
+    size = sum_y = sum_x = 0
+    for y in range(window.shape[0]):
+        for x in range(window.shape[1]):
+            if window[y, x] == number:
+                size, sum_y, sum_x = size + 1, sum_y + y, sum_x + x
+    mean_y, mean_x = sum_y / size, sum_x / size
+    middle, nearest = 0, np.inf
+    for y in range(window.shape[0]):
+        for x in range(window.shape[1]):
+            apart = (y - mean_y) ** 2 + (x - mean_x) ** 2
+            if window[y, x] == number and apart < nearest:
+                middle, nearest = (y + 1) * (window.shape[1] + 2) + x + 1, apart
+    return middle
 
 
 @compiled
