@@ -62,7 +62,7 @@ def _in_plane(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.intp]
     starts = np.flatnonzero(cell)
     ends = np.empty((2, len(starts)), np.intp)
     room = np.empty((STEPS_A_ROUND + 1, PIXELS_AT_ONCE, 2), np.float32)
-    drift_in_plane(field, starts, steps, room, ends)
+    drift_in_plane(field, starts, steps, room, np.empty(PIXELS_AT_ONCE, np.intp), ends)
     return ends
 
 
@@ -135,9 +135,11 @@ def flows_of_labels(labels: LabelArray) -> FloatArray:
     (2, y, x) float32, flow along y and along x; 0 in the background
     """
     flow = np.zeros((2, *labels.shape), np.float32)
-    boxes = [(y.start, y.stop, x.start, x.stop) for y, x in ndimage.find_objects(labels)]
-    if boxes:
+    slices = ndimage.find_objects(labels)
+    if slices:
         from bmz.process.flow_loop import flows_by_heat
 
-        flows_by_heat(labels, np.array(boxes, np.intp), HEAT, flow)
+        boxes = np.array([(y.start, y.stop, x.start, x.stop) for y, x in slices], np.intp)
+        largest = ((boxes[:, 1] - boxes[:, 0] + 2) * (boxes[:, 3] - boxes[:, 2] + 2)).max()
+        flows_by_heat(labels, boxes, HEAT, np.empty((3, largest), np.float32), flow)
     return flow

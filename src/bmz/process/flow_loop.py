@@ -15,6 +15,7 @@ def drift_in_plane(
     starts: NDArray[np.intp],
     steps: int,
     room: FloatArray,
+    pixels: NDArray[np.intp],
     ends: NDArray[np.intp],
 ) -> None:
     """Let each pixel take `steps` steps along a field, with linear interpolation, in float32.
@@ -30,31 +31,25 @@ def drift_in_plane(
     steps : how many
     room : (steps + 1, n, 2) float32, of any values; `n` pixels are followed together, so that
         while one waits for memory others are computed
+    pixels : (n,), of any values
     ends : (2, pixels), becomes y and x at the end, cut off to whole px
     """
     high = np.float32(field.shape[0] - 2), np.float32(field.shape[1] - 2)
     moves, row, turn = field.reshape(-1, 2), np.uintp(field.shape[1]), room.shape[0] - 1
-    width, together = field.shape[1] - 1, room.shape[1]
-    pixels = np.empty(together, np.intp)
-    for first in range(0, len(starts), together):
-        many, left = min(together, len(starts) - first), steps
+    width = field.shape[1] - 1
+    for first in range(0, len(starts), len(pixels)):
+        many, left = min(len(pixels), len(starts) - first), steps
         for i in range(many):
-            pixels[i], start = first + i, starts[first + i]
-            room[0, i, 0], room[0, i, 1] = start // width, start % width
-        if not left:
-            _write_ends(room[0], pixels[:many], ends)
+            y, x = starts[first + i] // width, starts[first + i] % width
+            pixels[i] = first + i
+            ends[0, first + i], ends[1, first + i] = y, x
+            room[0, i, 0], room[0, i, 1] = y, x
         while many > 0 and left > 0:
             taken = min(turn, left)
             for step in range(taken):
                 _step(moves, row, high, room[step, :many], room[step + 1])
             left -= taken
             many = _still_moving(room, pixels[:many], ends, taken, left)
-
-
-@compiled
-def _write_ends(places: FloatArray, pixels: NDArray[np.intp], ends: NDArray[np.intp]) -> None:
-    for i in range(len(pixels)):
-        ends[0, pixels[i]], ends[1, pixels[i]] = int(places[i, 0]), int(places[i, 1])
 
 
 @compiled
@@ -176,7 +171,11 @@ def _between(position: float, size: int, begin: int) -> tuple[int, float, float]
 
 @compiled
 def flows_by_heat(
-    labels: LabelArray, boxes: NDArray[np.intp], source: np.float32, flow: FloatArray
+    labels: LabelArray,
+    boxes: NDArray[np.intp],
+    source: np.float32,
+    room: FloatArray,
+    flow: FloatArray,
 ) -> None:
     """Let heat flow in at the middle of each object and spread over it, and say where it rises.
 
@@ -188,58 +187,49 @@ def flows_by_heat(
     labels : (y, x), 1 to n without gaps
     boxes : (n, 4) first and last y + 1, first and last x + 1 of each object
     source : how much heat flows in at each step
+    room : (3, px of the largest box with a margin of one px) float32, of any values
     flow : (2, y, x) float32 zeros, become the unit vector along which the heat rises
     """
-    most = 0
-    for top, bottom, left, right in boxes:
-        most = max(most, (bottom - top + 2) * (right - left + 2))
-    room = np.empty((3, most), np.float32)
     for k in range(len(boxes)):
-        top, bottom, left, right = boxes[k]
-        window, row = labels[top:bottom, left:right], right - left + 2
-        height = bottom - top + 2
-        heat, inside, triple = (
-            room[0, : height * row],
-            room[1, : height * row],
-            room[2, : height * row],
-        )
-        for place in range(height * row):
+        top, bottom, left, right = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
+        height, row = bottom - top + 2, right - left + 2
+        window = height * row
+        heat, inside, triple = room[0, :window], room[1, :window], room[2, :window]
+        for place in range(window):
             heat[place] = inside[place] = 0
-        middle = _middle(window, k + 1)
-        for y in range(height - 2):
-            for x in range(row - 2):
-                if window[y, x] == k + 1:
-                    inside[(y + 1) * row + x + 1] = np.float32(1 / 9)
+        middle = _fill(labels, k + 1, boxes[k], inside)
         for _ in range(2 * (height + row)):
             heat[middle] += source
             _spread(heat, inside, triple, row)
-        for y in range(height - 2):
-            for x in range(row - 2):
-                if window[y, x] == k + 1:
-                    place = (y + 1) * row + x + 1
+        for y in range(top, bottom):
+            for x in range(left, right):
+                if labels[y, x] == k + 1:
+                    place = (y - top + 1) * row + x - left + 1
                     down = (heat[place + row] - heat[place - row]) / source
                     across = (heat[place + 1] - heat[place - 1]) / source
                     length = np.sqrt(np.float64(down) ** 2 + np.float64(across) ** 2)
                     if length > 0:
-                        flow[0, top + y, left + x] = down / length
-                        flow[1, top + y, left + x] = across / length
+                        flow[0, y, x], flow[1, y, x] = down / length, across / length
 
 
 @compiled
-def _middle(window: LabelArray, number: int) -> int:
-    # where in the window with a margin of one px, which is flat
+def _fill(labels: LabelArray, number: int, box: NDArray[np.intp], inside: FloatArray) -> int:
+    # what each px of the object takes of its neighbours, and the place of its middle
+    top, bottom, left, right = box[0], box[1], box[2], box[3]
+    row = right - left + 2
     size = sum_y = sum_x = 0
-    for y in range(window.shape[0]):
-        for x in range(window.shape[1]):
-            if window[y, x] == number:
-                size, sum_y, sum_x = size + 1, sum_y + y, sum_x + x
+    for y in range(top, bottom):
+        for x in range(left, right):
+            if labels[y, x] == number:
+                size, sum_y, sum_x = size + 1, sum_y + y - top, sum_x + x - left
+                inside[(y - top + 1) * row + x - left + 1] = np.float32(1 / 9)
     mean_y, mean_x = sum_y / size, sum_x / size
     middle, nearest = 0, np.inf
-    for y in range(window.shape[0]):
-        for x in range(window.shape[1]):
-            apart = (y - mean_y) ** 2 + (x - mean_x) ** 2
-            if window[y, x] == number and apart < nearest:
-                middle, nearest = (y + 1) * (window.shape[1] + 2) + x + 1, apart
+    for y in range(top, bottom):
+        for x in range(left, right):
+            apart = (y - top - mean_y) ** 2 + (x - left - mean_x) ** 2
+            if labels[y, x] == number and apart < nearest:
+                middle, nearest = (y - top + 1) * row + x - left + 1, apart
     return middle
 
 

@@ -52,7 +52,7 @@ class MesmerSettings:
     radius: Annotated[
         int, Knob("how far apart pixels of one peak may lie, px of the map", 1, grows=1)
     ] = 2
-    small_objects_threshold: Annotated[int, Knob("smallest object, px of the map", 0)] = 15
+    small_objects_threshold: Annotated[int, Knob("smallest object, px of the map", 0, grows=2)] = 15
     fill_holes_threshold: Annotated[
         int, Knob("holes smaller than this are filled, px", 0, grows=2)
     ] = 15
