@@ -155,7 +155,7 @@ def test_the_pixel_size_is_a_number_words_or_lengths_by_axis(
     "words",
     [
         {"pixel_size": "five"}, {"pixel_size": -1.0}, {"pixel_size": {"t": 1.0}}, {"scale": 0.0},
-        {"clip": 5.0},
+        {"clip": 5.0}, {"kind": "fluo"},
     ],
     ids=str,
 )  # fmt: skip

@@ -30,6 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     words = [
         "--channels", "1,0", "--scale", "0.5", "--set", "threshold=0.4", "--set", "channel=0",
         "--recipe", "components", "--pixel-size", "0.4um", "--tile", "32", "--clip", "99.9",
+        "--kind", "fluorescence,cells",
     ]  # fmt: skip
     assert status_of(["run", "./model", "a.tif", "-o", "first", *words]) == 0
     return tmp_path
@@ -44,6 +45,7 @@ def test_a_run_repeated_by_its_record_gives_the_same_bytes(folder: Path) -> None
         assert (folder / "again" / name).read_bytes() == (folder / "first" / name).read_bytes()
     assert {k for k in one if one[k] != other[k]} <= {"timings_s", "image", "request"}
     assert one["plan"] == other["plan"]
+    assert one["request"]["kind"] == other["request"]["kind"] == "fluorescence,cells"
 
 
 def test_model_and_image_may_have_moved(folder: Path) -> None:

@@ -9,7 +9,7 @@ import click
 
 from bmz.cli import completing
 from bmz.cli.trusting import TrustingCommand, trust_option
-from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, ImageOptions, as_path
+from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, ImageOptions, as_path, kind_option
 from bmz.engine.request import RunRequest
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.option("--channels", type=CHANNELS, help="Image channel for each channel of the model.")
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=SCALE, help="The factor by which the image would be resized.")
+@kind_option
 @click.option("--every", is_flag=True, help="Read pixels of every image, not of 32 of them.")
 @trust_option
 @click.option("--strict", is_flag=True, help="Let warnings count as errors.")

@@ -21,6 +21,7 @@ from bmz.cli.words import (
     SWEEP,
     LabelOptions,
     as_path,
+    kind_option,
     link_options,
     linking,
 )
@@ -82,6 +83,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 @click.option("--channels", type=CHANNELS, help="Image channel for each channel of the models.")
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=SCALE, help="Resize the images by this factor, or auto.")
+@kind_option
 @click.option(
     "--clip",
     type=click.FloatRange(*CLIPS),

@@ -1,4 +1,4 @@
-"""What the shell offers for a word that is being typed: models, files."""
+"""What the shell offers for a word that is being typed: models, files, kinds of images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import click
 from click.shell_completion import CompletionItem
+
+from bmz.spec.made_for import MODALITIES, STRUCTURES
 
 
 def files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -21,6 +23,14 @@ def models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     names = [*_bundled(), *_listed()]
     found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]
+
+
+def kinds(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer modalities, and behind a comma structures."""
+    modality, comma, structure = incomplete.partition(",")
+    words = [f"{modality},{word}" for word in STRUCTURES] if comma else list(MODALITIES)
+    typed = f"{modality},{structure}" if comma else modality
+    return [CompletionItem(word) for word in words if word.startswith(typed)]
 
 
 def _bundled() -> list[str]:

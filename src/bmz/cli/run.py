@@ -18,6 +18,7 @@ from bmz.cli.words import (
     SETTING,
     LabelOptions,
     as_path,
+    kind_option,
     link_options,
     linking,
     listed,
@@ -110,6 +111,7 @@ class RunOptions(LabelOptions):
     type=SCALE,
     help="Resize the image by this factor before the network; auto: by pixel or object size.",
 )
+@kind_option
 @click.option(
     "--clip",
     type=click.FloatRange(*CLIPS),

@@ -11,7 +11,9 @@ import click
 
 from bmz.base.lengths import lengths_by_axis
 from bmz.base.link import GAPS, link_ious
+from bmz.cli import completing
 from bmz.engine.request import SCALES
+from bmz.spec.stated_kind import StatedKind, stated_kind
 
 if TYPE_CHECKING:
     from bmz.engine.model_code import Permit
@@ -89,6 +91,9 @@ CHANNELS = Word("numbers", _channels)
 SCALE = Word("auto|off|factor", _scale)
 """``auto``, ``off``, which is 1, or a factor."""
 
+KIND = Word("kind", stated_kind)
+"""``em``, or ``em,neurites``: a modality, and after a comma a structure."""
+
 SWEEP = Word("KEY=V1,V2", _sweep)
 """``KEY=V1,V2``: a key and its values."""
 
@@ -112,6 +117,14 @@ def listed(known: tuple[str, ...]) -> Word[frozenset[str]]:
 
     return Word("words", read)
 
+
+kind_option = click.option(
+    "--kind",
+    type=KIND,
+    metavar="MODALITY[,STRUCTURE]",
+    shell_complete=completing.kinds,
+    help="What the images are, over what their pixels tell, such as phase or em,neurites.",
+)
 
 _LINK = click.option(
     "--link",
@@ -153,6 +166,7 @@ class ImageOptions(TypedDict):
     axes: str | None
     channels: tuple[int, ...] | None
     scale: float | Literal["auto"] | None
+    kind: StatedKind | None
     trust: Permit
 
 

@@ -14,6 +14,7 @@ from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
 from bmz.image.content import content_sha256
 from bmz.results.run import SCHEMA
+from bmz.spec.stated_kind import stated_kind
 
 if TYPE_CHECKING:
     from bmz.results.documents import RequestRecord
@@ -50,6 +51,7 @@ def words_of(request: RunRequest) -> RequestRecord:
         "channels": request.channels,
         "pixel_um": dict(request.pixel_um),
         "scale": request.scale,
+        "kind": None if request.kind is None else str(request.kind),
         "clip": request.clip,
         "recipe": request.recipe,
         "settings": dict(request.settings),
@@ -104,11 +106,13 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
 
 def _told(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
     channels = words["channels"]
+    kind = words.get("kind")  # records of before there was a --kind lack it
     return {
         "axes": words["axes"],
         "channels": None if channels is None else tuple(int(n) for n in channels),
         "pixel_um": {axis: float(um) for axis, um in words["pixel_um"].items()},
         "scale": words["scale"],
+        "kind": None if kind is None else stated_kind(kind),
         "clip": words["clip"],
         "recipe": words["recipe"],
         "settings": {key: str(value) for key, value in words["settings"].items()},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bmz.plan.plan import Blocks
+from bmz.spec.stated_kind import StatedKind
 from bmz.write.outputs import default_kinds
 
 SCALES = (1e-3, 1e3)
@@ -34,6 +35,7 @@ class RunRequest:
     channels : image channel for each model channel; -1 for zeros
     pixel_um : the user's word for the pixel size, um
     scale : resize factor, ``auto`` or None for no resizing
+    kind : the user's word for what the images are, over what their pixels tell
     clip : percentile above which intensities are cut; None for no cut
     recipe : name of a label recipe, ``none`` for no labels; None to choose by evidence
     settings : ``--set`` words
@@ -66,6 +68,7 @@ class RunRequest:
     channels: tuple[int, ...] | None = None
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     scale: float | Literal["auto"] | None = None
+    kind: StatedKind | None = None
     clip: float | None = None
     recipe: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)

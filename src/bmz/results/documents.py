@@ -283,6 +283,7 @@ class RequestRecord(TypedDict):
     channels: Annotated[Any, Doc("--channels")]
     pixel_um: Annotated[Mapping[str, float], Doc("--pixel-size")]
     scale: Annotated[Any, Doc("--scale")]
+    kind: Annotated[str | None, Doc("--kind")]
     clip: Annotated[float | None, Doc("--clip")]
     recipe: Annotated[str | None, Doc("--recipe")]
     settings: Annotated[Mapping[str, str], Doc("--set")]

@@ -64,6 +64,7 @@ class Model:
         channels: Sequence[int] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,
+        kind: str | None = None,
     ) -> Report:
         """Say whether an image fits the model: every finding at once, nothing is run.
 
@@ -71,7 +72,7 @@ class Model:
         ----------
         image
             A path; an array with its axes in `axes`; or a DataArray whose dims are named
-        axes, channels, pixel_size, scale
+        axes, channels, pixel_size, scale, kind
             See `run`
 
         Raises
@@ -79,7 +80,7 @@ class Model:
         BmzError
             The image cannot be read, or a word does not suit it.
         """
-        setup = self._with(ImageOptions(axes, channels, pixel_size, scale))
+        setup = self._with(ImageOptions(axes, channels, pixel_size, scale, kind))
         there = given(image, axes)
         header = check_image_header(
             setup.model, there.info, setup.request, setup.sample, there.sample
@@ -94,6 +95,7 @@ class Model:
         channels: Sequence[int] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,
+        kind: str | None = None,
         clip: float | None = None,
         settings: Mapping[str, Setting] | None = None,
         link: float | str | Mapping[str, float] | None = None,
@@ -116,6 +118,9 @@ class Model:
         scale
             Resize factor before the network, undone in the labels; ``"auto"`` finds it by
             pixel sizes or by the size of the objects
+        kind
+            What the image is, over what its pixels tell: a modality, and after a comma a
+            structure, such as ``"phase"`` or ``"em,neurites"``
         clip
             Percentile above which intensities are cut, 50 to 100
         settings
@@ -136,7 +141,7 @@ class Model:
         BmzError
             The image cannot be read, a word does not suit, or the network fails.
         """
-        words = ImageOptions(axes, channels, pixel_size, scale, link, link_gap)
+        words = ImageOptions(axes, channels, pixel_size, scale, kind, link, link_gap)
         setup = self._with(words, clip, settings, force=force)
         there = given(image, axes)
         header = check_image_header(

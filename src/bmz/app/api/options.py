@@ -21,6 +21,7 @@ from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
 from bmz.image.region import laid_out, read_image
+from bmz.spec.stated_kind import StatedKind, stated_kind
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,6 +50,7 @@ class ImageOptions:
     channels : image channel for each channel of the model, from 0; -1 for zeros
     pixel_size : um, over what the image says
     scale : resize factor before the network; ``"auto"`` finds it; None for none
+    kind : what the image is, over what its pixels tell, such as ``"phase"`` or ``"em,neurites"``
     link : least IoU of labels that are joined over z and t, or by axis; None for none
     link_gap : planes or frames that a joined object may be missing in
     """
@@ -57,6 +59,7 @@ class ImageOptions:
     channels: Sequence[int] | None = None
     pixel_size: PixelSize | None = None
     scale: float | Literal["auto"] | None = None
+    kind: str | None = None
     link: float | str | Mapping[str, float] | None = None
     link_gap: int = 0
 
@@ -66,7 +69,7 @@ class ImageOptions:
         Raises
         ------
         WordRefused
-            A length or a factor cannot be meant.
+            A length, a factor or a kind cannot be meant.
         """
         if isinstance(self.scale, float | int) and not SCALES[0] <= self.scale <= SCALES[1]:
             raise WordRefused("scale", self.scale, "a factor between 0.001 and 1000, or 'auto'")
@@ -80,7 +83,15 @@ class ImageOptions:
             channels=None if self.channels is None else tuple(self.channels),
             pixel_um=_lengths(self.pixel_size),
             scale=self.scale,
+            kind=_kind(self.kind),
         )
+
+
+def _kind(words: str | None) -> StatedKind | None:
+    try:
+        return None if words is None else stated_kind(words)
+    except ValueError as why:
+        raise WordRefused("kind", words, str(why)) from why
 
 
 def _ious(link: float | str | Mapping[str, float] | None) -> Mapping[str, float]:

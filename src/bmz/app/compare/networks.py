@@ -191,6 +191,7 @@ def command_of(words: RunRequest, image: Path, settings: Mapping[str, str]) -> s
         "--channels": ",".join("none" if n < 0 else str(n) for n in run.channels or ()),
         "--pixel-size": ",".join(f"{axis}={um}um" for axis, um in run.pixel_um.items()),
         "--scale": run.scale,
+        "--kind": run.kind,
         "--clip": run.clip,
         "--recipe": settings.get(RECIPE, run.recipe),
         "--link": ",".join(f"{axis}={iou:g}" for axis, iou in run.link.items()),
