@@ -33,7 +33,7 @@ def outcome(model: str = "m", **checks: CheckStatus) -> ModelTested:
 
 
 def kept(folder: Path, *models: ModelTested) -> Path:
-    (folder / "base.json").write_text(tested_text.tested_json(models), encoding="utf-8")
+    (folder / "base.json").write_text(tested_text.model_tests_json(models), encoding="utf-8")
     return folder / "base.json"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bmz
-from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
+from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage, not_none
 from bmz.base.files import FolderNotWritable
 
 
@@ -85,3 +85,10 @@ def test_what_is_changed_in_a_copy_does_not_reach_the_error() -> None:
     copy.copy(error).code = "other.code"
 
     assert error.code == "test.facts"
+
+
+def test_a_value_that_must_be_there_and_is_not_is_a_fault_of_bmz() -> None:
+    assert not_none(0) == 0
+
+    with pytest.raises(TypeError, match="missing"):
+        not_none(None)

@@ -22,7 +22,7 @@ _KEPT = 16  # entries of the test output that no halo touches, at least
 _SMOOTH = {"z": 1.5, "y": 5.0, "x": 5.0}  # blobs, so that labels are not single pixels
 
 
-class NoStandIn(Exception):  # noqa: N818  (a plain statement, not a fault)
+class NoStandIn(Exception):
     """A manifest for which no stand-in can be made, with the reason."""
 
 

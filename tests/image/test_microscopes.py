@@ -195,7 +195,7 @@ def test_colour_samples_within_channels_cannot_be_told(
 def test_whatever_a_plugin_raises_is_one_of_our_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class OfThePlugin(Exception):  # noqa: N818  (plugins name theirs as they like)
+    class OfThePlugin(Exception):
         pass
 
     path = opened_as(monkeypatch, tmp_path / "a.nd2", OfThePlugin("no frames\nat all"))

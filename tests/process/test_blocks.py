@@ -344,7 +344,7 @@ def test_a_call_that_was_cut_short_goes_on_where_it_stopped(stopped_after: int) 
     heard: list[Event] = []
     every = label_blocks(work, whole)
 
-    class Stopped(Exception):  # noqa: N818  (no error, the end of a process)
+    class Stopped(Exception):
         pass
 
     so_far = Found()

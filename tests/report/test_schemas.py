@@ -100,7 +100,7 @@ def shown() -> str:
 
 def checks_of_a_model() -> str:
     checks = (ModelCheck("onnx.loads", "skipped", "no framework"),)
-    return tested_text.tested_json(
+    return tested_text.model_tests_json(
         [ModelTested("m", checks)], [CheckChange("m", "onnx.loads", None, "skipped", "why")]
     )
 

@@ -112,9 +112,9 @@ def test_a_check_that_was_not_made_is_called_so() -> None:
 def test_the_document_has_changes_only_with_a_baseline() -> None:
     change = CheckChange("m", "x", "passed", "failed", "why")
 
-    alone = json.loads(tested_text.tested_json([UNTOLD]))
-    compared = json.loads(tested_text.tested_json([UNTOLD], [change]))
-    same = json.loads(tested_text.tested_json([UNTOLD], []))
+    alone = json.loads(tested_text.model_tests_json([UNTOLD]))
+    compared = json.loads(tested_text.model_tests_json([UNTOLD], [change]))
+    same = json.loads(tested_text.model_tests_json([UNTOLD], []))
 
     (told,) = alone["models"]
     assert "changes" not in alone
@@ -186,7 +186,7 @@ def test_reports_of_several_models_are_told_by_name() -> None:
 
 
 def test_warnings_are_told_and_counted_and_fail_nothing() -> None:
-    (document,) = json.loads(tested_text.tested_json([WARNED]))["models"]
+    (document,) = json.loads(tested_text.model_tests_json([WARNED]))["models"]
     root = ET.fromstring(tested_text.tested_junit([WARNED]))  # noqa: S314  (our own)
 
     assert tested_text.tested_lines([WARNED])[-1][1] == "w: passed, with 2 warnings"

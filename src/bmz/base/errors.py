@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+Value = TypeVar("Value")
 
 
 class BmzError(Exception):
@@ -35,22 +37,35 @@ class BmzError(Exception):
         return f"{self.message} [{self.code}]"
 
 
-class AnswerIsNo(BmzError):  # noqa: N818  (it is an answer, not an accident)
+class AnswerIsNo(BmzError):
     """The question was answered, and the answer is no: does not fit, failed (exit status 1)."""
 
     exit_status = 1
 
 
-class WrongUsage(BmzError):  # noqa: N818
+class WrongUsage(BmzError):
     """The words of the call do not make sense, or ask for what is never done (exit status 2)."""
 
     exit_status = 2
 
 
-class CouldNotTell(BmzError):  # noqa: N818
+class CouldNotTell(BmzError):
     """No answer: not found, unreadable, offline, untrusted, no backend (exit status 3)."""
 
     exit_status = 3
+
+
+def not_none(value: Value | None) -> Value:
+    """Give a value of which an earlier line has made sure, which its type cannot say.
+
+    Raises
+    ------
+    TypeError
+        It is None, which is a fault of bmz itself.
+    """
+    if value is None:
+        raise TypeError("a value is missing of which bmz had made sure")
+    return value
 
 
 def _rebuilt(

@@ -113,14 +113,14 @@ def _print(
     from bmz.cli.output import say
     from bmz.report.tested_text import (
         change_lines,
-        tested_json,
+        model_tests_json,
         tested_junit,
         tested_lines,
         zoo_reports,
     )
 
     if form == "json":
-        click.echo(tested_json(models, found))
+        click.echo(model_tests_json(models, found))
     elif form == "junit":
         click.echo(tested_junit(models if found is None else with_known_failures(models, found)))
     elif form == "zoo":

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from typing_extensions import override
+
 from bmz.engine.labelling import Labelling
 from bmz.engine.model_code import Permit
 from bmz.engine.networks import open_network
@@ -119,7 +121,7 @@ class BmzEngine:
 
 
 @dataclass(frozen=True)
-class CoreEngine:
+class CoreEngine(Engine):
     """bioimageio.core, confined, on whole images."""
 
     whole_images: bool = True
@@ -129,7 +131,8 @@ class CoreEngine:
         """Leave the declared steps out, which are done already."""
         return replace(labelling, map_steps=(), label_steps=())
 
-    def tile_px(self, asked: int | None) -> int | None:  # noqa: ARG002  (as `Engine`)
+    @override
+    def tile_px(self, asked: int | None) -> int | None:
         """Give a tile that holds every image."""
         return WHOLE_PX
 

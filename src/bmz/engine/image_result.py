@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE, Box
 from bmz.base.files import whole_files
 from bmz.check.finding import Finding
@@ -126,7 +127,7 @@ def _moved(
     return {**moved, "touches_border": touches}
 
 
-class NothingJoined(ValueError):  # noqa: N818  (as the errors of bmz)
+class NothingJoined(ValueError):
     """There is no table of joined objects, for none are joined over that axis."""
 
 
@@ -144,7 +145,7 @@ class PlaneOutput:
 
     plan: Plan
     labels: Labels | None = None
-    raw: Any = None
+    raw: AnyArray | Path | None = None
     classes: bool = False
 
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box, boxes
+from bmz.base.errors import not_none
 from bmz.base.link import Link
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
@@ -43,7 +45,7 @@ class Labels:
         within the block in which it begins and the widest overlap
     """
 
-    stored: Any
+    stored: LazyArray
     numbers: AnyArray
     found: Found
     size: tuple[int, ...]
@@ -173,7 +175,7 @@ class LabelStack:
         return planes
 
 
-def without_border(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyArray:  # noqa: ANN401  (an array of zarr)
+def without_border(stored: LazyArray, numbers: AnyArray, size: Sequence[int]) -> AnyArray:
     """Take the objects that touch the edge of the image along y or x out of the numbering."""
     *planes, height, width = size
     before = tuple(slice(0, n) for n in planes)
@@ -189,7 +191,7 @@ def without_border(stored: Any, numbers: AnyArray, size: Sequence[int]) -> AnyAr
     return closed_up(kept)[0]
 
 
-def in_image(stored: Any, count: int, size: Sequence[int], side: int) -> AnyArray:  # noqa: ANN401  (as above)
+def in_image(stored: LazyArray, count: int, size: Sequence[int], side: int) -> AnyArray:
     """Give the objects labels in raster order of what of them is in the image.
 
     A coarse map ends beyond the image: an object may lie there as a whole, or begin there.
@@ -256,8 +258,7 @@ def overview(
             pixels = np.zeros((*small.shape[:-2], height, width), small.dtype)
             shown = replace(part, array=pixels, pixel_um={})
         pixels[..., place[0], place[1]] = small
-    assert shown is not None  # noqa: S101  (an image has pixels; this tells the type checker)
-    return shown, Pixels(numbers, ("y", "x"))
+    return not_none(shown), Pixels(numbers, ("y", "x"))
 
 
 def _means(pixels: AnyArray, step: int) -> AnyArray:
@@ -389,7 +390,7 @@ UNSEEN = np.iinfo(np.int64).max
 
 
 def on_image(
-    stored: Any,  # noqa: ANN401  (an array of zarr)
+    stored: LazyArray,
     found: Found,
     network: Sequence[int],
     size: Sequence[int],
@@ -408,7 +409,7 @@ def on_image(
     folder : for the labels on the grid of the image
     blocks : in which they are brought back
     """
-    side = blocks.side_for(size[0] if len(size) > 2 else 1)  # noqa: PLR2004  (z, y, x)
+    side = blocks.side_for(prod(size[:-2]))
     resized = scratch_array(folder, size, np.dtype(np.uint32))
     seen = _Seen(found.count, size)
     for box in boxes(size, (*size[:-2], side, side)):
@@ -437,7 +438,7 @@ class _Seen:
         self._low = np.full((count + 1, len(size)), UNSEEN)
         self._high = np.zeros((count + 1, len(size)), np.int64)
 
-    def look(self, part: Any, box: Box) -> None:  # noqa: ANN401  (an array of integers)
+    def look(self, part: AnyArray, box: Box) -> None:
         """Take the objects of a part into account."""
         starts = np.array([side.start for side in box])
         numbers, begins, inverse = np.unique(part, return_index=True, return_inverse=True)

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import IMAGE_AXES, SPACE, Step
-from bmz.base.errors import CouldNotTell
+from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.progress import Listener, nobody
 from bmz.engine.attempts import Attempts
 from bmz.engine.labelling import Labelling
@@ -403,8 +403,7 @@ def label_map(
     labelling : with a recipe
     known : all tensors, for steps that refer to one and for recipes of single objects
     """
-    recipe = labelling.recipe
-    assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    recipe = not_none(labelling.recipe)
     if recipe.per_object:
         size = tuple(shape.values())
         # masks of the whole image may lie along the channel axis of a map
@@ -440,8 +439,7 @@ def label_resized_map(
     """
     maps, letters = mapped
     resized = resized_maps(from_layout(maps, letters)[0], network, image, labelling)
-    recipe = labelling.recipe
-    assert recipe is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    recipe = not_none(labelling.recipe)
     if labelling.label_steps:
         laid = to_layout(np.asarray(resized), _image_axes(letters), letters)
         declared, _ = apply_steps(labelling.label_steps, laid, letters, references=known.references)
@@ -455,7 +453,7 @@ def label_resized_map(
 
 
 def resized_maps(
-    maps: Any,  # noqa: ANN401  (an array, or one of which parts are read)
+    maps: LazyArray,
     network: tuple[int, ...],
     image: tuple[int, ...],
     labelling: Labelling,
@@ -466,8 +464,7 @@ def resized_maps(
     ----------
     network, image : spatial sizes of the resized image and of the image, px
     """
-    decoder = labelling.decoder
-    assert decoder is not None  # noqa: S101  (the caller has looked; this tells the type checker)
+    decoder = not_none(labelling.decoder)
     axes = dict(zip("zyx"[-len(network) :], network, strict=True))
     own = decoder.parameters_from({}, {}) if labelling.label_steps else labelling.parameters
     lengths = decoder.lengths(maps.shape[0], len(network), own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate, islice
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bmz.base.axes import Step
+from bmz.base.errors import not_none
 from bmz.base.progress import Listener, Note, Progress
 from bmz.check.finding import CheckReport
 from bmz.engine.image_header import SAMPLE_PX
@@ -244,11 +246,9 @@ def _pixels_out(stored: StoredTiles, letters: str, ops: Sequence[Op]) -> list[in
     """Give bad and all pixels of a map after each of the ops; without any, of the map itself."""
     counts = np.zeros((max(len(ops), 1), 2), np.int64)
     for tile in stored.tiles():
-        if not ops:
-            counts[0] += nonfinite_pixels(tile, letters)
-        for number, op in enumerate(ops):
-            tile = applied([op], tile, letters)  # noqa: PLW2901  (each op sees what the last gave)
-            counts[number] += nonfinite_pixels(tile, letters)
+        results = accumulate(ops, lambda x, op: applied([op], x, letters), initial=tile)
+        for number, result in enumerate(islice(results, min(len(ops), 1), None)):
+            counts[number] += nonfinite_pixels(result, letters)
     return [int(count) for count in counts.ravel()]
 
 
@@ -265,8 +265,7 @@ def _map_ops(setup: RunSetup, stored: StoredTiles, prepared: PreparedImage) -> l
 
 def _labelled(work: BlocksContext, maps: StoredMap, folder: PlaneFolder) -> dict[str, list[int]]:
     labelling, plan = work.setup.labelling, work.planned.plan
-    recipe = labelling.recipe
-    assert recipe is not None  # noqa: S101  (a recipe is there, and `in_parts` has looked; this tells the type checker)
+    recipe = not_none(labelling.recipe)
     network, image = tuple(plan.shape.values()), _image_size(work)
     grid = grid_of(maps.shape[1:], plan.shape)
     read: StoredMap | ResizedMaps = maps
@@ -275,7 +274,7 @@ def _labelled(work: BlocksContext, maps: StoredMap, folder: PlaneFolder) -> dict
         labelling = labelling.at_factor(1 / plan.scale)
     # the border of a block is none of the image, so objects at it are dropped at the end
     finish = replace(labelling.finish, remove_border=False)
-    wanted = plan.blocks.side_for(read.shape[1] if len(read.shape) > 3 else 1)  # noqa: PLR2004  (c, z, y, x)
+    wanted = plan.blocks.side_for(prod(read.shape[1:-2]))
     side, overlap = (max(px // max(grid), 1) for px in (wanted, plan.blocks.overlap_px))
     blocks = BlockWork(read, grid, recipe, labelling.parameters, side, overlap, finish)
     labels = scratch_array(folder.labels, blocks.shape, np.dtype(np.uint32))

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, LazyArray
 from bmz.base.axes import IMAGE_AXES, SPACE, boxes, in_image_order
 from bmz.base.files import reserve, whole_file
 from bmz.image.region import OpenImage
@@ -76,7 +77,10 @@ class PreparedImage:
         if percentile is None:
             return self
         sizes = self._image_size()
-        raw = lambda: map(self._taken, _boxes(sizes, self.blocks))  # noqa: E731
+
+        def raw() -> Iterator[AnyArray]:
+            return map(self._taken, _boxes(sizes, self.blocks))
+
         space = "".join(sizes)
         (tops,) = percentiles_of(raw, f"c{space}", space, [percentile], lower=True)
         return replace(self, tops=tops)
@@ -149,7 +153,7 @@ def _boxes(
         yield dict(zip(sizes, box, strict=True))
 
 
-def map_parts(array: Any, letters: str, blocks: Blocks) -> Iterator[AnyArray]:  # noqa: ANN401  (as `StoredMap` has it)
+def map_parts(array: LazyArray, letters: str, blocks: Blocks) -> Iterator[AnyArray]:
     """Give an output of a network on the disk box by box.
 
     Parameters
@@ -176,7 +180,7 @@ class StoredMap:
     ops : declared steps that give the map, each of one value or one vector at a time
     """
 
-    array: Any
+    array: LazyArray
     letters: str
     ops: tuple[Op, ...]
 
@@ -206,7 +210,7 @@ def _without_ellipsis(box: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
 
 def keep_raw(maps: StoredMap, file: Path, blocks: Blocks) -> None:
     """Write the map of a plane or stack as ``.npy``, float32; it appears when it is whole."""
-    side = blocks.side_for(maps.shape[1] if len(maps.shape) > 3 else 1)  # noqa: PLR2004  (c, z, y, x)
+    side = blocks.side_for(prod(maps.shape[1:-2]))
     with whole_file(file) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", np.dtype(np.float32), maps.shape)
         reserve(temporary, temporary.stat().st_size)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
@@ -43,6 +44,23 @@ if TYPE_CHECKING:
     from bmz.results.documents import OwnCode, RanRecord, WayRecord
 
 
+class PlaneRunner(Protocol):
+    """Runs the planes or stacks of an image, whole or in blocks."""
+
+    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:
+        """Predict and label a plane or stack.
+
+        Parameters
+        ----------
+        number : its position in the loop of the plan
+        at : its position along each axis of the loop
+        plan : with the tiles and the batch that memory held so far
+        """
+
+    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
+        """Give what the record says of the way of running."""
+
+
 def planes_of(pixels: Pixels, plan: Plan, space: str) -> list[AnyArray]:
     """Give each plane or stack that the model is run on, (c, (z,) y, x).
 
@@ -56,7 +74,7 @@ def planes_of(pixels: Pixels, plan: Plan, space: str) -> list[AnyArray]:
 
 
 @dataclass(frozen=True)
-class WholePlanes:
+class WholePlanes(PlaneRunner):
     """Runs each plane or stack of an image in memory in one piece.
 
     Parameters
@@ -75,7 +93,8 @@ class WholePlanes:
         """Each plane or stack, (c, (z,) y, x)."""
         return planes_of(self.pixels, self.work.plan, self.work.model.space)
 
-    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:  # noqa: ARG002  (as `PlaneRunner`)
+    @override
+    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:
         """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`."""
         plane = self.planes[number]
         known, plan = network_outputs(plane, replace(self.work, plan=plan))
@@ -84,26 +103,10 @@ class WholePlanes:
         keeps = self.keeps_raw or output.labels is None
         return output if keeps else replace(output, raw=None)
 
-    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:  # noqa: ARG002  (as above)
+    @override
+    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
         """Give what the record says of the way of running: nothing."""
         return {}
-
-
-class PlaneRunner(Protocol):
-    """Runs the planes or stacks of an image, whole or in blocks."""
-
-    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:
-        """Predict and label a plane or stack.
-
-        Parameters
-        ----------
-        number : its position in the loop of the plan
-        at : its position along each axis of the loop
-        plan : with the tiles and the batch that memory held so far
-        """
-
-    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
-        """Give what the record says of the way of running."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ FAILURES: Final = (
 _LOGGERS: Final = ("tifffile", "bioio.bio_image")
 """Who logs what it could not read rather than raising it."""
 
+_LINE_LENGTH = 120
+"""Letters of a reason, at most."""
+
 _SPOILS = re.compile(
     r"corrupted|zeroed|missing (data|required|ByteCounts)|invalid offset|invalid page|out of range"
     r"|contains no pages|does not match|do not match|failed to re|discontiguous|invalid SubIFDs"
@@ -114,4 +117,4 @@ def _short(text: str) -> str:
     plain = re.sub(r"<(?:tifffile\.)?\w+[^>]*>\s*(?:raised\s*)?", "", text)
     inner = re.sub(r"^\w+Error\((['\"])(.*)\1\)$", r"\2", plain)
     line = " ".join(inner.split())
-    return line if len(line) <= 120 else f"{line[:117]}..."  # noqa: PLR2004  (fits a terminal)
+    return line if len(line) <= _LINE_LENGTH else f"{line[: _LINE_LENGTH - 3]}..."

@@ -58,7 +58,7 @@ def _step(image: xr.DataArray, axis: str) -> float | None:
     if axis not in image.coords:
         return None
     coordinate = image.coords[axis]
-    if coordinate.size < 2:  # noqa: PLR2004  (a step needs two)
+    if coordinate.size <= 1:
         alone = coordinate.attrs.get("pixel_um")
         return None if alone is None else float(alone)
     values = coordinate.values

@@ -21,6 +21,7 @@ from bmz.image.info import Header, PixelSize
 from bmz.image.pixel_size import from_resolution
 
 # ITU-T T.81, table B.1: codes of markers
+_MARK = 0xFF  # every marker starts with it
 _END, _SCAN = 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not DHT, JPG, DAC
 _BARE = frozenset(range(0xD0, 0xD9)) | {0x01}  # RSTm, SOI and TEM have no length
@@ -94,7 +95,7 @@ def jpeg_pixels(path: Path) -> AnyArray:
         content = path.read_bytes()
         found = _markers(path, content)
         # libjpeg fills what is missing with grey and says nothing
-        if content.find(bytes((0xFF, _END)), found.scan) < 0:
+        if content.find(bytes((_MARK, _END)), found.scan) < 0:
             raise ImageTruncated(path, f"no end mark within {len(content)} bytes")
         try:
             pixels: AnyArray = imagecodecs.jpeg_decode(content, bitspersample=found.frame[0])
@@ -108,10 +109,10 @@ def _markers(path: Path, content: bytes) -> _Markers:
     kept = {_JFIF: b"", _EXIF: b""}
     start = 2  # after SOI
     while start + 4 <= len(content):
-        if content[start] != 0xFF:  # noqa: PLR2004  (every marker starts with it)
+        if content[start] != _MARK:
             raise ImageUnreadable(path, f"is a damaged JPEG file: no marker at byte {start}")
         code = content[start + 1]
-        if code in _BARE or code == 0xFF:  # noqa: PLR2004  (markers may be padded with it)
+        if code in _BARE or code == _MARK:  # which may pad a marker
             start += 1 if code not in _BARE else 2
             continue
         end = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
@@ -131,9 +132,10 @@ def _markers(path: Path, content: bytes) -> _Markers:
 
 
 def _pixel_size(jfif: bytes) -> PixelSize:
-    if len(jfif) < 12:  # noqa: PLR2004  (up to the densities)
-        return PixelSize()
-    unit, x, y = struct.unpack(">BHH", jfif[7:12])
+    try:
+        unit, x, y = struct.unpack_from(">BHH", jfif, 7)
+    except struct.error:
+        return PixelSize()  # it ends before its densities
     return from_resolution({"y": y, "x": x}, _UNITS.get(unit, ""), "JFIF")
 
 

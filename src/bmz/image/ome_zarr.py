@@ -29,6 +29,7 @@ from bmz.image.pixel_size import from_lengths
 
 if TYPE_CHECKING:
     import zarr
+    from yaozarrs import v04, v05
 
 
 ZarrArray: TypeAlias = "zarr.Array[Any]"
@@ -246,8 +247,9 @@ def _datasets(path: Path, group: _Group, number: int) -> tuple[_Dataset, ...]:
     return tuple(_dataset(image.axes, one, whole) for one in image.datasets)
 
 
-def _dataset(axes: Sequence[Any], dataset: Any, whole: Sequence[float]) -> _Dataset:  # noqa: ANN401
-    # yaozarrs has a class of each for each version, alike in the names of their fields
+def _dataset(
+    axes: Sequence[Any], dataset: v04.Dataset | v05.Dataset, whole: Sequence[float]
+) -> _Dataset:
     scales = _scale(dataset.coordinateTransformations, len(axes))
     return _Dataset(
         dataset.path.strip("/"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE
@@ -49,7 +50,7 @@ class Pixels:
         lengths = {a: um for a, um in self.pixel_um.items() if a in self.axes and a in SPACE}
         object.__setattr__(self, "pixel_um", lengths)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:  # noqa: ANN401, FBT001  (NumPy's)
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> AnyArray:  # noqa: FBT001  (NumPy's)
         """Give the array, for functions of NumPy."""
         return np.array(self.array, dtype, copy=copy)
 

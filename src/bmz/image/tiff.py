@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
@@ -71,7 +71,8 @@ class TiffPlanes:
     def __init__(self, series: TiffPageSeries) -> None:
         self.shape: tuple[int, ...] = tuple(series.shape)
         self.dtype: np.dtype[Any] = series.dtype.newbyteorder("=")
-        self._pages: Sequence[TiffPage | TiffFrame | None] = series.pages
+        # a missing plane is refused on opening
+        self._pages = cast("Sequence[TiffPage | TiffFrame]", series.pages)
         self._key: TiffPage = series.keyframe
         self._decoded: OrderedDict[tuple[int, int], AnyArray] = OrderedDict()
         self._decoded_bytes = 0
@@ -90,7 +91,6 @@ class TiffPlanes:
 
     def _plane(self, number: int, within: Box) -> AnyArray:
         page, key = self._pages[number], self._key
-        assert page is not None  # noqa: S101  (a missing plane is refused on opening)
         if key.is_memmappable and page.is_contiguous:
             file = page.parent.filehandle
             stored = np.dtype(key.dtype).newbyteorder(page.parent.byteorder)
@@ -167,9 +167,10 @@ _JPEG_XRS = frozenset({22610, 34934})
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"  # ITU-T T.81, table B.1
 _PLACE, _LENGTH = 0xBCC0, 0xBCC1  # ITU-T T.832, annex A: of the picture in a file
 _LONG = 4  # type of a number of 32 bits
+_RATIONAL = 2  # TIFF 6.0: numerator and denominator
 
 
-class SegmentCutShort(ValueError):  # noqa: N818  (the words of a decoder, told by `decoding`)
+class SegmentCutShort(ValueError):
     """A strip or tile gives fewer pixels than it must."""
 
     def __init__(self, index: int, why: str) -> None:
@@ -188,7 +189,7 @@ def look_at_segments(series: TiffPageSeries) -> None:
 
 
 def _looking(key: TiffPage, decode: Callable[..., Any]) -> Callable[..., Any]:
-    def looked_at(data: bytes | None, index: int, /, **given: Any) -> Any:  # noqa: ANN401
+    def looked_at(data: bytes | None, index: int, /, **given: object) -> object:
         if data is None:  # none is stored: a sparse file
             return decode(data, index, **given)
         if key.compression in _JPEG_CODECS and not given.get("jpegheader"):
@@ -225,10 +226,11 @@ def _has_lzw_end(data: bytes) -> bool:
 
 def _end_of_jpeg_xr(data: bytes) -> int:
     """Give where the picture ends in a file of JPEG XR, 0 where the file does not say."""
-    if not data.startswith(b"II\xbc") or len(data) < 8:  # noqa: PLR2004  (the header)
+    header = struct.Struct("<4sL")
+    if not data.startswith(b"II\xbc") or len(data) < header.size:
         return 0
     found = {_PLACE: 0, _LENGTH: 0}
-    (start,) = struct.unpack_from("<L", data, 4)
+    _, start = header.unpack_from(data)
     (count,) = struct.unpack_from("<H", data, start)
     for number in range(count):
         tag, kind, _, value = struct.unpack_from("<HHLL", data, start + 2 + 12 * number)
@@ -429,7 +431,7 @@ def _imagej_names(metadata: dict[str, object]) -> tuple[str, ...]:
 
 def _ratio(page: TiffPage, tag: str) -> float | None:
     value = page.tags.valueof(tag)
-    if not isinstance(value, tuple) or len(value) != 2:  # noqa: PLR2004  (TIFF 6.0: a RATIONAL)
+    if not isinstance(value, tuple) or len(value) != _RATIONAL:
         return None  # of another type, a number that nobody can be sure of
     above, below = value
     return above / below if below else math.inf

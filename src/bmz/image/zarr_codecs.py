@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import zarr
@@ -17,6 +17,7 @@ from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.codecs import BytesCodec, ShardingCodec
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.metadata import ArrayV2Metadata
 from zarr.registry import get_pipeline_class
 from zarr.storage import LocalStore
 
@@ -36,7 +37,7 @@ _SHUFFLES: Mapping[object, int] = {
 _LARGEST = 2**31 - 1 - _HEADER.size
 
 
-class ChunkDamaged(ValueError):  # noqa: N818  (the words of a decoder, told by `decoding`)
+class ChunkDamaged(ValueError):
     """A chunk is cut short, or does not hold what it says."""
 
 
@@ -204,7 +205,7 @@ def look_at_chunks(path: Path, array: zarr.Array[Any]) -> None:
         It has other codecs.
     """
     metadata = array.metadata
-    if metadata.zarr_format == 2:  # noqa: PLR2004  (the version)
+    if isinstance(metadata, ArrayV2Metadata):
         filters = tuple(metadata.filters or ())
         compressor = metadata.compressor
         _refuse_others(path, [c.codec_id for c in (*filters, compressor) if c is not None], _OLD)
@@ -257,7 +258,19 @@ def _new(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
     return tuple(made)
 
 
-def _old(codec: Any, size: int | None = None) -> Any:  # noqa: ANN401  (of numcodecs, which has no types)
+class _NumcodecsCodec(Protocol):
+    """A codec of numcodecs, which has no types."""
+
+    codec_id: str
+
+    def get_config(self) -> Mapping[str, object]: ...
+
+    def decode(self, buf: object, out: object = None) -> object: ...
+
+    def encode(self, buf: object) -> object: ...
+
+
+def _old(codec: _NumcodecsCodec | None, size: int | None = None) -> _NumcodecsCodec | None:
     return _OldLooking(codec, size) if codec is not None and codec.codec_id in _BLOSC else codec
 
 
@@ -266,15 +279,20 @@ class _OldLooking:
 
     codec_id = "blosc"
 
-    def __init__(self, inner: Any, size: int | None) -> None:  # noqa: ANN401
+    def __init__(self, inner: _NumcodecsCodec, size: int | None) -> None:
         self._inner, self._size = inner, size
 
-    def decode(self, buf: Any, out: Any = None) -> Any:  # noqa: ANN401
+    def get_config(self) -> Mapping[str, object]:
+        """Give its settings."""
+        return self._inner.get_config()
+
+    def decode(self, buf: object, out: object = None) -> object:
         """Look at a chunk, then unpack it."""
-        refuse_cut_chunk(memoryview(buf), self._size, self._inner.get_config().get("shuffle"))
+        chunk = memoryview(cast("bytes", buf))
+        refuse_cut_chunk(chunk, self._size, self.get_config().get("shuffle"))
         return self._inner.decode(buf, out)
 
-    def encode(self, buf: Any) -> Any:  # noqa: ANN401
+    def encode(self, buf: object) -> object:
         """Pack a chunk."""
         return self._inner.encode(buf)
 

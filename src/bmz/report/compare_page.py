@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.errors import not_none
 from bmz.check.finding import Finding
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import supports
@@ -74,15 +75,14 @@ def _asset(name: str) -> str:
 
 def _image(image: ImageCompared) -> dict[str, Any]:
     best = image.done[0]
-    assert best.labels is not None  # noqa: S101  (`done` has looked; this tells the type checker)
-    assert image.pixels is not None  # noqa: S101
-    plane = fullest_plane(best.labels)
-    sides = _sides(best.labels)
-    shown = image.pixels.part({a: i for a, i in plane.items() if a in image.pixels.axes})
+    labels, pixels = not_none(best.labels), not_none(image.pixels)
+    plane = fullest_plane(labels)
+    sides = _sides(labels)
+    shown = pixels.part({a: i for a, i in plane.items() if a in pixels.axes})
     layers = image.done[:MOST_LAYERS]
     support = supports([np.asarray(one.labels) for one in layers])
     whole = image.consensus if image.truth is None else image.truth
-    truth = None if whole is None else _plane_of_truth(whole, best.labels, plane)
+    truth = None if whole is None else _plane_of_truth(whole, labels, plane)
     return {
         "name": image.path.name,
         "width": sides[1],
@@ -143,8 +143,7 @@ def _layer(
     plane: Mapping[str, int],
     sides: tuple[int, int],
 ) -> dict[str, Any]:
-    assert one.labels is not None  # noqa: S101  (as above)
-    labels = one.labels.part(plane).transposed("yx").array
+    labels = not_none(one.labels).part(plane).transposed("yx").array
     there = np.isin(one.table["label"], np.unique(labels))
     for axis, position in plane.items():
         if axis in one.table:  # a track has a row for each frame

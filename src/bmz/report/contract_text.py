@@ -69,7 +69,7 @@ def contract_words(contract: Contract) -> str:
     return "; ".join(told)
 
 
-def _value(value: Any) -> str:  # noqa: ANN401  (whatever a contract holds)
+def _value(value: object) -> str:
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }"
     if isinstance(value, tuple | list):
@@ -110,7 +110,7 @@ def read_contract(path: Path) -> Contract:
     )
 
 
-def _refuse_unknown(path: Path, part: str, values: Any) -> None:  # noqa: ANN401  (whatever TOML holds)
+def _refuse_unknown(path: Path, part: str, values: object) -> None:
     known = _PARTS.get(part)
     if known is None or not isinstance(values, dict):
         raise ContractUnreadable(path, f"it has no part '{part}'; parts are {', '.join(_PARTS)}")
@@ -123,8 +123,8 @@ def _refuse_unknown(path: Path, part: str, values: Any) -> None:  # noqa: ANN401
             raise ContractUnreadable(path, f"{part}.{key} must be two numbers, the lower one first")
 
 
-def _can_be_meant(key: str, value: Any) -> bool:  # noqa: ANN401  (whatever TOML holds)
-    if key == "pixel_um":
+def _can_be_meant(key: str, value: object) -> bool:
+    if key == "pixel_um" and isinstance(value, Mapping):
         return all(_is_number(length) for length in value.values())
     if key == "channels":
         return all(type(one) is int for one in (value if isinstance(value, list) else [value]))
@@ -135,9 +135,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_range(value: Any) -> bool:  # noqa: ANN401  (whatever TOML holds)
-    numbers = [one for one in value if _is_number(one)]
-    return len(value) == len(numbers) == 2 and numbers[0] <= numbers[1]  # noqa: PLR2004  (two ends)
+def _is_range(value: object) -> bool:
+    match value:
+        case [int() | float() as low, int() | float() as high]:
+            return _is_number(low) and _is_number(high) and low <= high
+    return False
 
 
 def _range(ends: list[float] | None) -> Range | None:

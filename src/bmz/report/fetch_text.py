@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     )
 
 
+_THOUSAND = 1000
+
+
 def size_words(size: int | None) -> str:
     """Say a number of bytes.
 
@@ -30,10 +33,10 @@ def size_words(size: int | None) -> str:
     """
     if size is None:
         return "size unknown"
-    if size < 1000:  # noqa: PLR2004  (bytes are told one by one)
+    if size < _THOUSAND:
         return f"{size} B"
     for unit, factor in (("kB", 1e3), ("MB", 1e6)):
-        if round(size / factor, 1) < 1000:  # noqa: PLR2004  (as it is told: never 1000.0 kB)
+        if round(size / factor, 1) < _THOUSAND:  # never 1000.0 kB
             return f"{size / factor:.1f} {unit}"
     return f"{size / 1e9:.1f} GB"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from bmz.process.recipe import FINISH, Parameter, Recipe
 from bmz.process.recipes import RECIPES
 
@@ -82,4 +84,4 @@ def _row(parameter: Parameter) -> str:
 
 
 if __name__ == "__main__":
-    print(recipes_page(), end="")  # noqa: T201  (the one place where a module of this room is a program)
+    sys.stdout.write(recipes_page())

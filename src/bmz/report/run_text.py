@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     )
 
 
+_TWO_DIGITS = 99.5
+"""From here on ``.2g`` would print a power of ten."""
+
 LOUDNESS: Mapping[str, Loudness] = {
     "error": "error",
     "warning": "warning",
@@ -92,7 +95,7 @@ def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
 
 def _memory(planned: ImagePlan) -> str:
     gigabytes = planned.bytes_in_one_piece / 1e9
-    told = f"{gigabytes:.2g}" if gigabytes < 99.5 else f"{gigabytes:.0f}"  # noqa: PLR2004  (no 1e+02)
+    told = f"{gigabytes:.2g}" if gigabytes < _TWO_DIGITS else f"{gigabytes:.0f}"
     size = f"about {told} GB in one piece"
     blocks = planned.plan.blocks
     above = f"{size}, above the limit of {(blocks.memory_bytes or 0) / 1e9:.2g} GB"
@@ -124,7 +127,7 @@ def _estimate(planned: ImagePlan) -> list[str]:
 
 
 def _seconds(seconds: float) -> str:
-    if seconds < 99.5:  # noqa: PLR2004  (above, minutes; .2g tells 1e+02)
+    if seconds < _TWO_DIGITS:
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 

@@ -18,7 +18,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from typing_extensions import Doc
+from typing_extensions import Doc, override
 
 from bmz.results import documents
 
@@ -54,19 +54,24 @@ DOCUMENTS: Mapping[str, type] = {
 class _Generator(GenerateJsonSchema):
     """Every field of a dataclass is written, and all fields say what they mean."""
 
-    def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: ANN401, FBT001  (pydantic's signature)
+    @override
+    def field_is_required(self, field: Any, total: bool) -> bool:
         return field["type"] == "dataclass-field" or super().field_is_required(field, total)
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002  (as above)
+    @override
+    def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
-    def default_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ANN401  (as above)
+    @override
+    def default_schema(self, schema: Any) -> dict[str, Any]:
         return self.generate_inner(schema["schema"])
 
-    def typed_dict_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ANN401  (as above)
+    @override
+    def typed_dict_schema(self, schema: Any) -> dict[str, Any]:
         return _described(super().typed_dict_schema(schema), schema["cls"])
 
-    def dataclass_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ANN401  (as above)
+    @override
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:
         return _described(super().dataclass_schema(schema), schema["cls"])
 
 

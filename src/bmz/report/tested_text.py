@@ -73,9 +73,8 @@ def _change_words(one: CheckChange) -> str:
     return f"{one.model}: {one.check} was {was}, is {now} ({one.detail})"
 
 
-def tested_json(
-    models: Sequence[ModelTested],
-    changes: Sequence[CheckChange] | None = None,  # noqa: PT028  (it is no test)
+def model_tests_json(
+    models: Sequence[ModelTested], changes: Sequence[CheckChange] | None = None
 ) -> str:
     """Give the document ``bmz.test/2``, with the changes where there is a baseline."""
     tested: list[TestedModel] = [

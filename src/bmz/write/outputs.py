@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bmz.base.errors import not_none
 from bmz.write.result import OutputKind, Result
 
 RECORD = "record"
@@ -20,8 +21,7 @@ ZARR_LABELS = ".labels.ome.zarr"
 
 
 def _write_labels(result: Result, path: Path) -> None:
-    labels = result.labels
-    assert labels is not None  # noqa: S101  (the kind needs labels; this tells the type checker)
+    labels = not_none(result.labels)
     um = {axis: length for axis, length in result.pixel_um.items() if axis in labels.axes}
     if result.record["request"]["labels_format"] == "zarr":
         from bmz.write.ome_zarr import write_label_store
@@ -36,8 +36,7 @@ def _write_labels(result: Result, path: Path) -> None:
 def _write_raw(result: Result, path: Path) -> None:
     from bmz.write.tiff import write_raw
 
-    assert result.raw is not None  # noqa: S101  (as above: it is kept where it is asked for)
-    write_raw(path, result.raw, result.raw_um)
+    write_raw(path, not_none(result.raw), result.raw_um)
 
 
 def _write_overlay(result: Result, path: Path) -> None:
