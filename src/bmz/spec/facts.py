@@ -67,6 +67,9 @@ class Facts:
     object_diameter_px : diameter of the objects that it was made for
     polarity : whether the objects, or their boundaries, are brighter or darker than their surround
     channels : what each channel of the image should show
+    modality : how the images are made that it is for, as keys of ``MODALITIES`` of
+        ``bmz.spec.made_for``; empty where nothing public says it
+    structure : what it segments, or what its images show, as keys of ``STRUCTURES``; empty as above
     """
 
     task: Fact[str] | None = None
@@ -76,12 +79,16 @@ class Facts:
     object_diameter_px: Fact[float] | None = None
     polarity: Fact[Polarity] | None = None
     channels: Fact[tuple[str, ...]] | None = None
+    modality: Fact[tuple[str, ...]] | None = None
+    structure: Fact[tuple[str, ...]] | None = None
 
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "recipe": lambda value: LabelWay(**value),
     "output_channels": tuple,
     "channels": tuple,
+    "modality": tuple,
+    "structure": tuple,
 }
 
 

@@ -1,16 +1,29 @@
 """What kinds of image there are, and for which a model is made: modalities and structures.
 
-The same terms describe images (`bmz.check.kind`) and models, so that the two can be compared.
+The same terms describe images (`bmz.check.kind`) and models, so that the two can be compared. What
+a model is made for is stated in its own description (``config.bmz.made_for``), in the table of
+facts, or by its tags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-Family = Literal["fluorescence", "transmitted", "stained", "electron", "other", "not-microscopy"]
-"""Modalities that look alike to a network; models are confused within a family, not across."""
+from bmz.base.errors import CouldNotTell
+from bmz.spec.facts import Fact, Facts, facts_of
+from bmz.spec.model import ModelSpec
+
+Family = Literal[
+    "fluorescence", "transmitted", "stained", "electron", "other", "not-microscopy", "prediction"
+]
+"""Modalities that look alike to a network; models are confused within a family, not across.
+
+``prediction`` is the family of what another network has predicted: no image is of it, and a model
+that takes it is made for no image.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,36 +59,57 @@ class Structure:
 
 
 MODALITIES: Mapping[str, Modality] = {
-    "fluorescence": Modality("fluorescence", ("fluorescence",)),
-    "widefield": Modality("wide-field fluorescence", ("fluorescence",)),
-    "confocal": Modality("confocal fluorescence", ("fluorescence",)),
-    "light-sheet": Modality("light-sheet fluorescence", ("fluorescence",)),
-    "phase": Modality("phase contrast", ("transmitted",)),
-    "dic": Modality("differential interference contrast", ("transmitted",)),
-    "brightfield": Modality("bright field", ("transmitted",)),
-    "light": Modality("light microscopy", ("fluorescence", "transmitted")),
+    "fluorescence": Modality("fluorescence", ("fluorescence",), "FBbi:00000246"),
+    "widefield": Modality(
+        "wide-field fluorescence", ("fluorescence",), "EDAM-bioimaging:topic_Widefield_microscopy"
+    ),
+    "confocal": Modality("confocal fluorescence", ("fluorescence",), "FBbi:00000251"),
+    "light-sheet": Modality("light-sheet fluorescence", ("fluorescence",), "FBbi:00000369"),
+    "light-field": Modality(
+        "light-field fluorescence",
+        ("fluorescence",),
+        "EDAM-bioimaging:topic_____Light_field_microscopy",
+    ),
+    "phase": Modality("phase contrast", ("transmitted",), "FBbi:00000247"),
+    "dic": Modality("differential interference contrast", ("transmitted",), "FBbi:00000245"),
+    "brightfield": Modality("bright field", ("transmitted",), "FBbi:00000243"),
+    "transmitted": Modality(
+        "transmitted light",
+        ("transmitted",),
+        "EDAM-bioimaging:topic__R9P5gEAm1wic4R2PcZ7ZpPA",
+    ),
+    "light": Modality("light microscopy", ("fluorescence", "transmitted"), "FBbi:00000345"),
     "he": Modality("stained tissue (H&E)", ("stained",)),
     "ihc": Modality("stained tissue (IHC)", ("stained",)),
-    "em": Modality("electron microscopy", ("electron",)),
-    "tem": Modality("transmission electron microscopy", ("electron",)),
-    "sem": Modality("scanning electron microscopy", ("electron",)),
+    "em": Modality("electron microscopy", ("electron",), "FBbi:00000256"),
+    "tem": Modality("transmission electron microscopy", ("electron",), "FBbi:00000258"),
+    "sem": Modality("scanning electron microscopy", ("electron",), "FBbi:00000257"),
     "volume-em": Modality("volume electron microscopy", ("electron",)),
+    "gel": Modality("gel electrophoresis", ("other",)),
     "other": Modality("another kind of microscopy", ("other",)),
     "photograph": Modality("photographs", ("not-microscopy",)),
+    "prediction": Modality("predictions of another network", ("prediction",)),
 }
 
 STRUCTURES: Mapping[str, Structure] = {
-    "nuclei": Structure("nuclei"),
-    "cells": Structure("cells", ("membranes", "bacteria", "yeast")),
-    "membranes": Structure("membranes", ("cells", "neurites")),
+    "nuclei": Structure("nuclei", (), "GO:0005634"),
+    "cells": Structure("cells", ("membranes", "bacteria", "yeast"), "CL:0000000"),
+    "membranes": Structure("membranes", ("cells", "neurites"), "GO:0005886"),
     "bacteria": Structure("bacteria", ("cells", "yeast")),
     "yeast": Structure("yeast", ("cells", "bacteria")),
-    "mitochondria": Structure("mitochondria"),
-    "neurites": Structure("neurites", ("membranes", "cells")),
-    "vesicles": Structure("vesicles"),
+    "mitochondria": Structure("mitochondria", (), "GO:0005739"),
+    "neurites": Structure("neurites", ("membranes", "cells"), "GO:0043005"),
+    "vesicles": Structure("vesicles", (), "GO:0031982"),
     "spots": Structure("spots"),
-    "filaments": Structure("filaments"),
-    "tissue": Structure("tissue", ("nuclei",)),
+    "filaments": Structure("filaments", (), "GO:0099513"),
+    "tissue": Structure("tissue", ("nuclei",), "UBERON:0000479"),
+    "neurons": Structure("neurons", ("cells",), "CL:0000540"),
+    "oocytes": Structure("oocytes", ("cells",), "CL:0000023"),
+    "myotubes": Structure("myotubes", ("cells",), "CL:0002372"),
+    "muscle-fibres": Structure("muscle fibres", ("cells", "tissue")),
+    "embryos": Structure("embryos"),
+    "leaves": Structure("leaves"),
+    "gel-bands": Structure("gel bands"),
     "other": Structure("other structures"),
 }
 
@@ -89,13 +123,230 @@ class MadeFor:
     modalities : keys of `MODALITIES`; empty where nothing states one
     structures : keys of `STRUCTURES`; empty where nothing states one
     source : where it is stated: the field and the sentence
+    channels : what each channel of the image should show; empty where nothing states it
     """
 
     modalities: tuple[str, ...] = ()
     structures: tuple[str, ...] = ()
     source: str = ""
+    channels: tuple[str, ...] = ()
 
     @property
     def families(self) -> frozenset[Family]:
         """Give the families of images that the modalities cover; empty where none is stated."""
         return frozenset(f for word in self.modalities for f in MODALITIES[word].families)
+
+    @property
+    def states_any(self) -> bool:
+        """Whether a modality or a structure is stated."""
+        return bool(self.modalities or self.structures)
+
+    @property
+    def of_predictions(self) -> bool:
+        """Whether the input is what another network has predicted, and no image."""
+        return self.families == {"prediction"}
+
+    @property
+    def title(self) -> str:
+        """Give it in words, as in "nuclei in fluorescence"; empty where nothing is stated."""
+        things = _listed(STRUCTURES[word].title for word in self.structures)
+        ways = _listed(MODALITIES[word].title for word in self.modalities)
+        return f"{things} in {ways}" if things and ways else things or ways
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = tuple(names) or ("",)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+class MadeForInvalid(CouldNotTell):
+    """The block ``config.bmz.made_for`` of a description is not of its form."""
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(
+            f"config.bmz.made_for of '{model}' is not valid: {why}",
+            hint="correct it in the description of the model",
+            code="package.made-for",
+        )
+
+
+def made_for(model: ModelSpec) -> MadeFor:
+    """Return what a model is made for: as its own description says, else the facts, else its tags.
+
+    The first of the three that states a modality or a structure counts as a whole; it is not
+    mixed with the others. Where tags state no modality, or no structure, the name and the
+    description are searched for clear words. Channels that are not stated are those of the facts.
+
+    Raises
+    ------
+    MadeForInvalid
+        The block in the description is not of its form, or has a word that is no term.
+    """
+    facts = (facts_of(model.alias) if model.alias else None) or Facts()
+    own = _declared(model)
+    stated = next((one for one in (own, _curated(facts)) if one.states_any), None) or _read(model)
+    return replace(stated, channels=own.channels or _value(facts.channels))
+
+
+_BLOCK: Mapping[str, Mapping[str, Any] | None] = {
+    "modality": MODALITIES,
+    "structure": STRUCTURES,
+    "channels": None,
+}
+"""The entries of ``config.bmz.made_for`` and the terms of each; None where any text is allowed."""
+
+
+def _declared(model: ModelSpec) -> MadeFor:
+    block = model.ours.get("made_for", {})
+    if not isinstance(block, Mapping):
+        raise MadeForInvalid(model.id, f"wanted modality, structure and channels, found {block!r}")
+    if unknown := set(map(str, block)) - set(_BLOCK):
+        raise MadeForInvalid(
+            model.id, f"it has {', '.join(sorted(unknown))}; there is {', '.join(_BLOCK)}"
+        )
+    words = {name: _words(model.id, name, block.get(name)) for name in _BLOCK}
+    return MadeFor(words["modality"], words["structure"], "config.bmz.made_for", words["channels"])
+
+
+def _words(model: str, name: str, value: object) -> tuple[str, ...]:
+    words = [value] if isinstance(value, str) else value
+    if words is None:
+        return ()
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise MadeForInvalid(model, f"{name} is {value!r}, and no list of words")
+    terms = _BLOCK[name]
+    unknown = [word for word in words if terms is not None and word not in terms]
+    if unknown:
+        raise MadeForInvalid(
+            model, f"{name} has {', '.join(unknown)}; the terms are {', '.join(terms or ())}"
+        )
+    return tuple(words)
+
+
+def _curated(facts: Facts) -> MadeFor:
+    modality, structure = facts.modality, facts.structure
+    return MadeFor(_value(modality), _value(structure), _source(modality, structure))
+
+
+def _value(fact: Fact[tuple[str, ...]] | None) -> tuple[str, ...]:
+    return () if fact is None else fact.value
+
+
+def _source(*facts: Fact[tuple[str, ...]] | None) -> str:
+    return "; ".join(dict.fromkeys(fact.source for fact in facts if fact is not None))
+
+
+TAGS: Mapping[str, tuple[str, ...]] = {
+    "fluorescence": (
+        "fluorescence",
+        "fluorescence-microscopy",
+        "fluorescence-light-microscopy",
+        "immunofluorescence",
+    ),
+    "widefield": ("widefield-fluorescence", "wide-field-fluorescence"),
+    "confocal": ("confocal", "confocal-microscopy"),
+    "light-sheet": (
+        "light-sheet",
+        "light-sheet-microscopy",
+        "light-sheet-fluorescence-microscopy",
+    ),
+    "light-field": ("light-field-microscopy",),
+    "phase": ("phase-contrast", "phase-contrast-microscopy"),
+    "dic": ("dic", "differential-interference-contrast"),
+    "brightfield": ("brightfield", "bright-field", "brightfield-microscopy"),
+    "transmitted": ("transmission-light-microscopy",),
+    "he": ("h-e", "he-staining", "hne", "hematoxylin-eosin"),
+    "ihc": ("ihc", "immunohistochemistry"),
+    "em": ("electron-microscopy",),
+    "tem": ("transmission-electron-microscopy",),
+    "sem": ("scanning-electron-microscopy",),
+    "volume-em": ("volume-electron-microscopy", "fib-sem", "sbf-sem", "sbem"),
+    "nuclei": ("nuclei", "nucleus", "nuclei-segmentation", "nucleus-segmentation"),
+    "cells": ("cells", "cell", "cell-segmentation"),
+    "membranes": ("membrane", "membranes", "cell-membrane"),
+    "bacteria": ("bacteria",),
+    "yeast": ("yeast",),
+    "mitochondria": ("mitochondria", "mitochondrion", "mitochondrial-segmentation"),
+    "neurites": ("neurites", "connectomics"),
+    "vesicles": ("vesicles", "extracellular-vesicles"),
+    "spots": ("spots", "spot-detection", "diffraction-limited-spots"),
+    "filaments": ("filaments", "microtubules", "actin-segmentation"),
+}
+"""Each term and the tags that state it.
+
+A tag with several meanings is not among them, such as ``histology`` (of many stains) or ``tem``
+(in the zoo, a model for phase contrast has it).
+"""
+
+
+PHRASES: Mapping[str, str] = {
+    "fluorescence": r"\w*fluorescen\w*|DAPI|Hoechst",
+    "confocal": r"confocal",
+    "light-sheet": r"light[- ]?sheet",
+    "phase": r"phase[- ]contrast",
+    "dic": r"differential interference contrast",
+    "brightfield": r"bright[- ]?field",
+    "he": r"H&E|ha?ematoxylin",
+    "ihc": r"immunohistochemi\w+",
+    "em": r"electron micro\w+",
+    "tem": r"transmission electron micro\w+",
+    "sem": r"scanning electron micro\w+",
+    "nuclei": r"nucleus|nuclei",
+    "cells": r"cells?",
+    "membranes": r"(?:cell )?membranes?|cell boundar(?:y|ies)",
+    "bacteria": r"bacteri(?:a|um|al)",
+    "yeast": r"yeasts?",
+    "mitochondria": r"mitochondri(?:a|on|al)",
+    "neurites": r"neurites?",
+    "vesicles": r"vesicles?",
+    "filaments": r"filaments?|microtubules",
+}
+"""Each term and the words in a name or description that state it."""
+
+
+def _read(model: ModelSpec) -> MadeFor:
+    """Give what the tags state; what they do not, the name and the description may."""
+    tags = {re.sub(r"[\s_&]+", "-", tag.strip().lower()): tag for tag in model.tags}
+    text = f"{model.name}. {model.description}"
+    tagged = {term: _first(words, tags) for term, words in TAGS.items()}
+    written = {term: _phrase(pattern, text) for term, pattern in PHRASES.items()}
+    ways, things = (
+        _stated("tags", terms, tagged) or _stated("name, description", terms, written)
+        for terms in (MODALITIES, STRUCTURES)
+    )
+    source = "; ".join(dict.fromkeys(found.source for found in (ways, things) if found.source))
+    return MadeFor(ways.terms, things.terms, source)
+
+
+@dataclass(frozen=True)
+class _Stated:
+    terms: tuple[str, ...] = ()
+    source: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.terms)
+
+
+def _first(words: Iterable[str], tags: Mapping[str, str]) -> str:
+    return next((tags[word] for word in words if word in tags), "")
+
+
+def _phrase(pattern: str, text: str) -> str:
+    found = re.search(rf"\b(?:{pattern})\b", text, re.IGNORECASE)
+    return found[0] if found else ""
+
+
+def _stated(where: str, terms: Iterable[str], words: Mapping[str, str]) -> _Stated:
+    """Give the terms for which there is a word; a general one only where none is more exact."""
+    found = {term: words[term] for term in terms if words.get(term)}
+    exact = [term for term in found if not set(_MORE_EXACT.get(term, ())) & set(found)]
+    named = ", ".join(dict.fromkeys(found[term] for term in exact))
+    return _Stated(tuple(exact), f"{where}: {named}" if exact else "")
+
+
+_MORE_EXACT: Mapping[str, tuple[str, ...]] = {
+    "fluorescence": ("widefield", "confocal", "light-sheet", "light-field"),
+    "transmitted": ("phase", "dic", "brightfield"),
+    "em": ("tem", "sem", "volume-em"),
+}
+"""Modalities that say nothing more where one of the exact ones is stated, too."""
