@@ -49,6 +49,14 @@ _SPOILS = re.compile(
 )
 """Remarks of tifffile after which its arrays are not what the file was meant to hold."""
 
+_OPTIONAL = re.compile(
+    r"(display|summary|NDTiffv\d) settings|read_micromanager_metadata|ImageJ.*metadata invalid"
+    r"|OME series (is missing|failed to read|contains (index out of range|invalid TiffData))"
+    r"|expected \d+ frames|GeoKeyDirectoryTag|ScanImage|(FEI|LSM|SEM|SIS|STK)\w* metadata"
+)
+"""Remarks of it on what the pixels do without, such as settings of a display or words on the
+microscope; and on planes that are missing, of which `bmz.image.ome_tiff` judges."""
+
 _SAYS_CUT_SHORT = re.compile(
     r"invalid (page |value )?offset|missing frames|is missing|end of file|^EOF|no data left"
     r"|file is truncated|ended before",
@@ -96,7 +104,7 @@ def decoding(path: Path, format_name: str) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(hearing)
-    spoilt = [text for text in hearing.heard if _SPOILS.search(text)]
+    spoilt = [t for t in hearing.heard if _SPOILS.search(t) and not _OPTIONAL.search(t)]
     if spoilt:
         raise _fault(path, format_name, spoilt)
 

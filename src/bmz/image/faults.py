@@ -112,6 +112,23 @@ class ImageTruncated(CouldNotTell):
         )
 
 
+class PartsMissing(CouldNotTell):
+    """The image lies in several files, and not all of them are there."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        listed = ", ".join(f"'{name}'" for name in names[:_PARTS_LISTED])
+        rest = len(names) - _PARTS_LISTED
+        more = f" and {rest} more" if rest > 0 else ""
+        super().__init__(
+            f"'{path}' is one file of an image that lies in several; missing: {listed}{more}",
+            hint="put all files of the image into one folder, or export it as a single OME-TIFF",
+            code="image.parts-missing",
+        )
+
+
+_PARTS_LISTED = 5
+
+
 class ImageTooLarge(CouldNotTell):
     """The pixels do not fit into memory."""
 

@@ -35,6 +35,7 @@ class ImageInfo:
     colour : red, green and blue of one photograph rather than stains
     series, series_count : which of how many images of the file this is
     remarks : what else one should know of the file, each a sentence, such as a lossy compression
+    cautions : what one should beware of before the image is trusted, each a sentence
     """
 
     path: Path
@@ -51,6 +52,7 @@ class ImageInfo:
     series: int = 0
     series_count: int = 1
     remarks: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -114,6 +116,7 @@ class Header:
     colour : red, green and blue of one photograph
     series_count : how many images the file holds
     remarks : what else one should know of the file, each a sentence
+    cautions : what one should beware of before the image is trusted, each a sentence
     """
 
     axes: str
@@ -124,3 +127,4 @@ class Header:
     colour: bool = False
     series_count: int = 1
     remarks: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()

@@ -86,6 +86,7 @@ def info_from(path: Path, header: Header, *, axes: str | None = None, series: in
         series=series,
         series_count=header.series_count,
         remarks=header.remarks,
+        cautions=header.cautions,
     )
 
 

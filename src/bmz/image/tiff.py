@@ -7,8 +7,9 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
@@ -20,26 +21,29 @@ from bmz.image.faults import (
     ImageEmpty,
     ImageTooLarge,
     ImageTruncated,
-    ImageUnreadable,
     SeriesOutOfRange,
     TwoChannelAxes,
 )
 from bmz.image.info import Header, PixelSize
+from bmz.image.makers import images_of, maker_words, small_pictures
 from bmz.image.npy import Stored
-from bmz.image.pixel_size import declares_entities, from_imagej, from_resolution, read_ome
+from bmz.image.ome_tiff import opened_set
+from bmz.image.pixel_size import from_imagej, from_resolution, read_ome
 from bmz.image.png import without_alpha
+from bmz.image.shown import INDEXED, WHITE_IS_ZERO, as_shown, lut_of, stored_otherwise
 
 _CACHE_BYTES = 64 << 20
 """Decoded strips and tiles that are kept: a row of tiles of a model shares them."""
 
 
-def stored_series(path: Path, tif: TiffFile, series: TiffPageSeries) -> Stored:
+def stored_series(series: TiffPageSeries) -> Stored:
     """Give regions of `series`, whose file stays open; a layout without planes is read whole."""
     start, dtype = series.dataoffset, series.dtype
     plain = getattr(series, "transform", None) is None
     if start is not None and plain:
-        stored = np.dtype(dtype).newbyteorder(tif.byteorder)
-        return np.memmap(path, stored, "r", start, series.shape)
+        file = series.keyframe.parent
+        stored = np.dtype(dtype).newbyteorder(file.byteorder)
+        return np.memmap(file.filehandle.path, stored, "r", start, series.shape)
     if plain and _has_planes(series):
         return TiffPlanes(series)
     whole: AnyArray = series.asarray()
@@ -242,7 +246,7 @@ def _end_of_jpeg_xr(data: bytes) -> int:
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
 """Letters of tifffile that name an axis; all others (I, Q, ...) leave it unnamed."""
 
-_RGB, _INDEXED, _YCBCR = 2, 3, 6  # TIFF 6.0, PhotometricInterpretation
+_RGB, _YCBCR = 2, 6  # TIFF 6.0, PhotometricInterpretation
 _JPEGS = (6, 7, 33007, 34892)  # Compression: JPEG of TIFF 6.0, of Technote 2, and of other makers
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # TIFF 6.0, ExtraSamples: kinds of alpha
 _RGBA = 4
@@ -254,24 +258,30 @@ def tiff_header(path: Path, series: int) -> Header:
 
     Raises
     ------
-    ImageUnreadable, ImageTruncated, ImageEmpty, TwoChannelAxes, SeriesOutOfRange
+    ImageUnreadable, ImageTruncated, ImageEmpty, TwoChannelAxes, SeriesOutOfRange, PartsMissing
         The file is not sound, or cannot be told in our letters.
     """
-    with decoding(path, "TIFF"), _opened(path, series) as (tif, chosen):
+    with decoding(path, "TIFF"), _opened(path, series) as opened:
+        chosen = opened.series
         axes, shape = _named(path, chosen)
         if _has_alpha(chosen):
             shape = tuple(n - (t == "S") for n, t in zip(chosen.shape, chosen.axes, strict=True))
-        page = _key_page(chosen)
+        lut, dtype = lut_of(opened.tif, chosen), chosen.dtype.newbyteorder("=")
+        if lut is not None:
+            axes, shape, dtype = axes + "c" * (lut.ndim - 1), (*shape, *lut.shape[1:]), lut.dtype
         sizes = dict(zip(axes, shape, strict=True))
-        pixel, names = _described(tif, page, series)
+        pixel, names = _described(opened)
+        photograph = _is_photograph(opened.tif, chosen.keyframe) or lut is not None
         return Header(
             axes=axes,
             shape=shape,
-            dtype=chosen.dtype.newbyteorder("="),
+            dtype=dtype,
             pixel=pixel,
             channel_names=names if len(names) == sizes.get("c", 1) else (),
-            colour=_is_photograph(tif, page) and sizes.get("c") == _RGBA - 1,
-            series_count=len(tif.series),
+            colour=photograph and sizes.get("c") == _RGBA - 1,
+            series_count=opened.images,
+            remarks=(*small_pictures(opened.tif), *stored_otherwise(chosen)),
+            cautions=opened.cautions,
         )
 
 
@@ -285,37 +295,35 @@ def tiff_pixels(path: Path, series: int) -> AnyArray:
     ImageUnreadable, ImageTruncated, ImageTooLarge, Transparent
         They cannot be had.
     """
-    with decoding(path, "TIFF"), _opened(path, series) as (tif, chosen):
-        try:
-            pixels = _mapped(path, tif, chosen)
-        except MemoryError as why:
-            raise ImageTooLarge(path, chosen.shape) from why
-        if not _has_alpha(chosen):
-            return pixels
-        return without_alpha(path, pixels, axis=chosen.axes.index("S"))
+    with decoding(path, "TIFF"), _opened(path, series) as opened:
+        pixels = _mapped(path, opened.series)
+        if _has_alpha(opened.series):
+            return without_alpha(path, pixels, axis=opened.series.axes.index("S"))
+        shown = as_shown(pixels, opened.tif, opened.series)
+        return np.asarray(shown[tuple(slice(0, n) for n in shown.shape)])
 
 
 def tiff_palette_numbers(path: Path) -> AnyArray | None:
-    """Read the numbers of the colours of the first image; None where it has no palette.
+    """Read the numbers of the first image as they are stored; None where they are intensities.
+
+    They are numbers of colours where the image has a palette, and of objects in a mask of which
+    white is stored as 0.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge
         They cannot be had.
     """
-    with decoding(path, "TIFF"), _opened(path, 0) as (tif, chosen):
-        if _key_page(chosen).photometric != _INDEXED:
+    with decoding(path, "TIFF"), _opened(path, 0) as opened:
+        if opened.series.keyframe.photometric not in (INDEXED, WHITE_IS_ZERO):
             return None
-        try:
-            return _mapped(path, tif, chosen)
-        except MemoryError as why:
-            raise ImageTooLarge(path, chosen.shape) from why
+        return _mapped(path, opened.series)
 
 
 def tiff_is_lossy(path: Path) -> bool:
     """Say whether the first image is compressed by JPEG."""
-    with decoding(path, "TIFF"), _opened(path, 0) as (_, chosen):
-        return _key_page(chosen).compression in _JPEGS
+    with decoding(path, "TIFF"), _opened(path, 0) as opened:
+        return opened.series.keyframe.compression in _JPEGS
 
 
 @contextmanager
@@ -325,40 +333,49 @@ def tiff_opened(path: Path, series: int) -> Iterator[Stored]:
     Pixels with an alpha channel are read whole, since it is dropped only where it is the same
     everywhere.
     """
-    with _opened(path, series) as (tif, chosen):
-        alpha = _has_alpha(chosen)
-        yield tiff_pixels(path, series) if alpha else stored_series(path, tif, chosen)
+    with _opened(path, series) as opened:
+        if _has_alpha(opened.series):
+            yield tiff_pixels(path, series)
+        else:
+            stored = stored_series(opened.series)
+            yield as_shown(stored, opened.tif, opened.series)
+
+
+class _Opened(NamedTuple):
+    """An image of a TIFF file that is open.
+
+    Parameters
+    ----------
+    tif, series : the file, and the image in it
+    number : of the series among all of the file
+    images : how many the file holds
+    cautions : what one should beware of, each a sentence
+    """
+
+    tif: TiffFile
+    series: TiffPageSeries
+    number: int
+    images: int
+    cautions: tuple[str, ...]
 
 
 @contextmanager
-def _opened(path: Path, series: int) -> Iterator[tuple[TiffFile, TiffPageSeries]]:
-    with TiffFile(path) as tif:
-        if not len(tif.pages):
-            raise ImageTruncated(path, "no page of it is there")
-        if any(declares_entities(text) for text in _xml(tif.pages.first)):
-            raise ImageUnreadable(path, "is refused: its XML declares a document type")
-        if not 0 <= series < len(tif.series):
-            raise SeriesOutOfRange(path, series, len(tif.series))
-        chosen = tif.series[series]
+def _opened(path: Path, series: int) -> Iterator[_Opened]:
+    with opened_set(path) as (tif, cautions):
+        images = images_of(tif)
+        if not 0 <= series < len(images):
+            raise SeriesOutOfRange(path, series, len(images))
+        chosen = tif.series[images[series]]
         if math.prod(chosen.shape) == 0:
             raise ImageEmpty(path, chosen.shape)
-        _refuse_cut_short(path, tif, chosen)
+        _refuse_cut_short(path, chosen)
         if chosen.dataoffset is None:
             look_at_segments(chosen)
-        yield tif, chosen
+        yield _Opened(tif, chosen, images[series], len(images), cautions)
 
 
-def _xml(page: TiffPage) -> Iterator[str]:
-    # tifffile parses any of these when it looks for the format of the microscope
-    for tag in page.tags:
-        value = tag.value if isinstance(tag.value, str | bytes) else ""
-        text = value if isinstance(value, str) else value.decode("latin-1").replace("\0", "")
-        if "<" in text[:8]:
-            yield text
-
-
-def _refuse_cut_short(path: Path, tif: TiffFile, series: TiffPageSeries) -> None:
-    size = tif.filehandle.size
+def _refuse_cut_short(path: Path, series: TiffPageSeries) -> None:
+    size = series.keyframe.parent.filehandle.size
     start = series.dataoffset
     if start is not None:
         end = start + math.prod(series.shape) * series.dtype.itemsize
@@ -369,6 +386,7 @@ def _refuse_cut_short(path: Path, tif: TiffFile, series: TiffPageSeries) -> None
         if page is None:
             raise ImageTruncated(path, f"plane {number} of {len(series.pages)} is missing")
         offsets, counts = page.dataoffsets, page.databytecounts
+        size = page.parent.filehandle.size
         end = max((o + n for o, n in zip(offsets, counts, strict=False)), default=0)
         if end > size:
             raise ImageTruncated(
@@ -388,10 +406,6 @@ def _named(path: Path, series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
     return letters, tuple(n for _, n in pairs)
 
 
-def _key_page(series: TiffPageSeries) -> TiffPage:
-    return series.keyframe
-
-
 def _is_photograph(tif: TiffFile, page: TiffPage) -> bool:
     # ImageJ saves three composed stains as RGB samples, and says that they are a composite
     composed = (tif.imagej_metadata or {}).get("mode") == "composite"
@@ -399,7 +413,7 @@ def _is_photograph(tif: TiffFile, page: TiffPage) -> bool:
 
 
 def _has_alpha(series: TiffPageSeries) -> bool:
-    page = _key_page(series)
+    page = series.keyframe
     return (
         page.photometric == _RGB
         and page.samplesperpixel == _RGBA
@@ -407,16 +421,29 @@ def _has_alpha(series: TiffPageSeries) -> bool:
     )
 
 
-def _described(tif: TiffFile, page: TiffPage, series: int) -> tuple[PixelSize, tuple[str, ...]]:
+_NOTHING: tuple[PixelSize, tuple[str, ...]] = PixelSize(), ()
+
+
+def _described(opened: _Opened) -> tuple[PixelSize, tuple[str, ...]]:
+    tif, page = opened.tif, opened.series.keyframe
+    size, names = _NOTHING
     if tif.ome_metadata is not None:
-        return read_ome(tif.ome_metadata, series, len(tif.series))
+        size, names = read_ome(tif.ome_metadata, opened.number, len(tif.series))
+        if size.um or size.odd:
+            return size, names
+    by_maker, named = maker_words(tif, page)
+    names = names or named
+    if by_maker.um or by_maker.odd or tif.ome_metadata is not None:
+        return by_maker if by_maker.um else size, names
     per_unit = {a: _ratio(page, f"{a.upper()}Resolution") for a in "yx"}
     known = {a: n for a, n in per_unit.items() if n is not None}
     metadata = tif.imagej_metadata
     if metadata is not None and "unit" in metadata:
-        return from_imagej(metadata, known), _imagej_names(metadata)
+        return from_imagej(metadata, known), names or _imagej_names(metadata)
     unit = _UNITS.get(page.tags.valueof("ResolutionUnit", 2), "")
-    return from_resolution(known, unit, "TIFF tags"), _imagej_names(metadata or {})
+    plain = from_resolution(known, unit, "TIFF tags")
+    plain = replace(plain, magnification=by_maker.magnification)
+    return plain, names or _imagej_names(metadata or {})
 
 
 def _imagej_names(metadata: dict[str, object]) -> tuple[str, ...]:
@@ -437,10 +464,13 @@ def _ratio(page: TiffPage, tag: str) -> float | None:
     return above / below if below else math.inf
 
 
-def _mapped(path: Path, tif: TiffFile, series: TiffPageSeries) -> AnyArray:
-    start, dtype = series.dataoffset, series.dtype
-    stored = np.dtype(dtype).newbyteorder(tif.byteorder)
-    if start is not None and stored.isnative and start % dtype.itemsize == 0:
-        return np.memmap(path, stored, "r", start, series.shape)
-    pixels = series.asarray()
+def _mapped(path: Path, series: TiffPageSeries) -> AnyArray:
+    start, dtype, file = series.dataoffset, series.dtype, series.keyframe.parent
+    stored = np.dtype(dtype).newbyteorder(file.byteorder)
+    try:
+        if start is not None and stored.isnative and start % dtype.itemsize == 0:
+            return np.memmap(file.filehandle.path, stored, "r", start, series.shape)
+        pixels = series.asarray()
+    except MemoryError as why:
+        raise ImageTooLarge(path, series.shape) from why
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)

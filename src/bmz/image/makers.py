@@ -1,0 +1,218 @@
+"""What makers of microscopes and scanners write into TIFF: pixel sizes, names, small pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from tifffile import TiffFile, TiffPage, TiffPageSeries
+
+from bmz.image.info import PixelSize
+from bmz.image.pixel_size import declares_entities, from_lengths
+
+_NO_IMAGES = re.compile(r"(thumbnail|label|macro|overview|preview)( image)?", re.IGNORECASE)
+"""Names by tifffile, and by Bio-Formats in OME-XML, of what a slide scanner shows beside a scan."""
+
+_SCANNERS = ("svs", "qpi", "ndpi", "scn", "bif", "avs", "philips", "indica")
+
+
+def images_of(tif: TiffFile) -> list[int]:
+    """Give the numbers of the series that are images.
+
+    Thumbnails, labels and overviews of a slide are none, nor are copies that are marked as reduced
+    (TIFF 6.0, NewSubfileType), unless the file holds nothing else.
+    """
+    numbers = range(len(tif.series))
+    return [n for n in numbers if not _is_small_picture(tif.series[n])] or list(numbers)
+
+
+def small_pictures(tif: TiffFile) -> tuple[str, ...]:
+    """Tell in a sentence which series are no images; empty where all are."""
+    images = images_of(tif)
+    names = [
+        (one.name.lower() or "reduced copy") + f" ({' x '.join(map(str, one.shape))})"
+        for number, one in enumerate(tif.series)
+        if number not in images
+    ]
+    return (f"it also holds what is no image of its own: {', '.join(names)}",) if names else ()
+
+
+def _is_small_picture(series: TiffPageSeries) -> bool:
+    named = _NO_IMAGES.fullmatch(series.name or "")
+    by_writer = series.kind in _SCANNERS or (series.name or "").lower().endswith(" image")
+    return bool((named and by_writer) or series.keyframe.is_reduced)
+
+
+def maker_words(tif: TiffFile, page: TiffPage) -> tuple[PixelSize, tuple[str, ...]]:
+    """Give the pixel size and the names of channels that the maker of the file states.
+
+    Nothing is known where none of `MAKERS` wrote it. What a maker states badly is left out.
+    """
+    for reader in MAKERS.values():
+        try:
+            size, names = reader(tif, page)
+        except (TypeError, ValueError, AttributeError, LookupError, ET.ParseError):
+            continue  # words of a maker are optional: the image is sound without them
+        if size.um or size.odd or names:
+            return size, names
+    return PixelSize(), ()
+
+
+_Words = tuple[PixelSize, tuple[str, ...]]
+_NOTHING: _Words = PixelSize(), ()
+
+
+def _lengths(found: Mapping[str, Any], unit: str, source: str) -> PixelSize:
+    # makers write 0 where they know nothing
+    lengths = {axis: float(value) for axis, value in found.items() if value and float(value) > 0}
+    return from_lengths(lengths, dict.fromkeys(lengths, unit), source)
+
+
+def _lsm(tif: TiffFile, _: TiffPage) -> _Words:
+    words = tif.lsm_metadata
+    if not words:
+        return _NOTHING
+    names = (words.get("ChannelColors") or {}).get("ColorNames") or ()
+    size = _lengths({a: words.get(f"VoxelSize{a.upper()}") for a in "zyx"}, "m", "LSM")
+    return size, tuple(str(name) for name in names)
+
+
+def _aperio(_: TiffFile, page: TiffPage) -> _Words:
+    text = page.description
+    if not text.startswith("Aperio"):
+        return _NOTHING
+    words = dict(re.findall(r"\|\s*(\w+)\s*=\s*([\d.]+)", text))
+    size = _lengths(dict.fromkeys("yx", words.get("MPP")), "um", "Aperio")
+    return replace(size, magnification=_positive(words.get("AppMag"))), ()
+
+
+def _perkin_elmer(tif: TiffFile, _: TiffPage) -> _Words:
+    if not tif.is_qpi:
+        return _NOTHING
+    names = []
+    for page in tif.series[0].pages:
+        text = getattr(page, "description", "")
+        if not text.lstrip().startswith("<") or declares_entities(text):
+            return _NOTHING
+        names.append(ET.fromstring(text).findtext("Name") or "")  # noqa: S314  (no entities)
+    return PixelSize(), tuple(names) if all(names) else ()
+
+
+def _fei(tif: TiffFile, _: TiffPage) -> _Words:
+    words = tif.fei_metadata or {}
+    for part in ("Scan", "EScan", "IScan"):
+        if "PixelWidth" in words.get(part, {}):
+            found = {"x": words[part]["PixelWidth"], "y": words[part].get("PixelHeight")}
+            return _lengths(found, "m", "FEI"), ()
+    return _NOTHING
+
+
+def _zeiss_sem(tif: TiffFile, _: TiffPage) -> _Words:
+    words = tif.sem_metadata or {}
+    for key in ("ap_image_pixel_size", "ap_pixel_size"):
+        if key in words:
+            _, value, unit = words[key]
+            return _lengths({"y": value, "x": value}, str(unit), "Zeiss SEM"), ()
+    return _NOTHING
+
+
+_DM_UNITS, _DM_SCALES = {"x": 65003, "y": 65004, "z": 65005}, {"x": 65009, "y": 65010, "z": 65011}
+
+
+def _digital_micrograph(_: TiffFile, page: TiffPage) -> _Words:
+    # tags of Gatan's DigitalMicrograph: units of the axes, and the length of a pixel in them
+    scales = {a: page.tags.valueof(code) for a, code in _DM_SCALES.items()}
+    units = {a: str(page.tags.valueof(code) or "") for a, code in _DM_UNITS.items()}
+    known = {a: float(n) for a, n in scales.items() if n and units[a]}
+    return from_lengths(known, units, "DigitalMicrograph"), ()
+
+
+def _metamorph(tif: TiffFile, _: TiffPage) -> _Words:
+    plane = (tif.metaseries_metadata or {}).get("PlaneInfo", {})
+    if plane.get("spatial-calibration-state"):
+        found = {a: plane.get(f"spatial-calibration-{a}") for a in "yx"}
+        return _lengths(found, str(plane.get("spatial-calibration-units", "")), "MetaMorph"), ()
+    stack = tif.stk_metadata or {}
+    if stack.get("SpatialCalibration"):
+        found = {a: stack.get(f"{a.upper()}Calibration") for a in "yx"}
+        return _lengths(found, str(stack.get("CalibrationUnits", "")), "MetaMorph"), ()
+    return _NOTHING
+
+
+def _micro_manager(tif: TiffFile, page: TiffPage) -> _Words:
+    plane = page.tags.valueof("MicroManagerMetadata")
+    plane = plane if isinstance(plane, Mapping) else {}
+    summary = (tif.micromanager_metadata or {}).get("Summary") if tif.is_micromanager else None
+    summary = summary if isinstance(summary, Mapping) else {}
+    across = plane.get("PixelSizeUm") or summary.get("PixelSize_um")
+    names = summary.get("ChNames") or ()
+    names = tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+    found = {"z": summary.get("z-step_um"), "y": across, "x": across}
+    return _lengths(found, "um", "Micro-Manager"), names
+
+
+def _fluoview(tif: TiffFile, _: TiffPage) -> _Words:
+    axes = (tif.fluoview_metadata or {}).get("Dimensions", ())
+    found = {str(one[0]).strip().lower(): (one[3], str(one[4])) for one in axes}
+    known = {a: float(found[a][0]) for a in "zyx" if a in found and found[a][0] > 0}
+    return from_lengths(known, {a: found[a][1] for a in known}, "FluoView"), ()
+
+
+def _olympus_sis(tif: TiffFile, _: TiffPage) -> _Words:
+    words = tif.sis_metadata or {}
+    found = {a: words.get(f"pixelsize{a}") for a in "yx"}
+    size = _lengths(found, "m", "Olympus")
+    return replace(size, magnification=_positive(words.get("magnification"))), ()
+
+
+def _tvips(tif: TiffFile, _: TiffPage) -> _Words:
+    words = tif.tvips_metadata or {}
+    return _lengths({a: words.get(f"PixelSize{a.upper()}") for a in "yx"}, "nm", "TVIPS"), ()
+
+
+def _philips(tif: TiffFile, page: TiffPage) -> _Words:
+    text = page.description
+    if not tif.is_philips or declares_entities(text):
+        return _NOTHING
+    root = ET.fromstring(text)  # noqa: S314  (no entities)
+    for one in root.iter("Attribute"):
+        if one.get("Name") == "DICOM_PIXEL_SPACING":
+            down, across = (one.text or "").replace('"', " ").split()
+            return _lengths({"y": down, "x": across}, "mm", "Philips"), ()
+    return _NOTHING
+
+
+def _ventana(_: TiffFile, page: TiffPage) -> _Words:
+    text = page.tags.valueof("XMP")
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text or "")
+    found = re.search(r"\bScanRes=\"([\d.]+)\"", text)
+    return (_lengths(dict.fromkeys("yx", found[1]), "um", "Ventana") if found else PixelSize()), ()
+
+
+MAKERS: Mapping[str, Callable[[TiffFile, TiffPage], _Words]] = {
+    "Zeiss LSM": _lsm,
+    "Aperio": _aperio,
+    "PerkinElmer QPTIFF": _perkin_elmer,
+    "FEI": _fei,
+    "Zeiss SEM": _zeiss_sem,
+    "DigitalMicrograph": _digital_micrograph,
+    "MetaMorph": _metamorph,
+    "Micro-Manager": _micro_manager,
+    "FluoView": _fluoview,
+    "Olympus SIS": _olympus_sis,
+    "TVIPS": _tvips,
+    "Philips": _philips,
+    "Ventana": _ventana,
+}
+"""Who reads what each maker writes; the first that knows something is believed."""
+
+
+def _positive(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if number > 0 else None
