@@ -14,10 +14,10 @@ from bmz.plan.errors import MakesNoLabels
 
 NOTES = (
     "axes.extra axes.order dtype.cast scale.unknown size.below-least size.off-step size.fixed "
-    "task.no-labels objects.nothing-to-join"
+    "task.no-labels objects.nothing-to-join file.remark"
 )
 WARNINGS = (
-    "channel.empty channel.order dtype.narrowed object.size objects.not-joined "
+    "file.caution channel.empty channel.order dtype.narrowed object.size objects.not-joined "
     "objects.not-tracked output.nonfinite output.no-objects "
     "range.flat range.inverted range.outlier range.outside range.saturated range.unit "
     "scale.anisotropy scale.off"
@@ -43,7 +43,7 @@ def test_only_notes_tell_of_what_is_adapted() -> None:
 
     assert {"note"} == {CODES[code].milder or CODES[code].severity for code in adapted}
     assert set(NOTES.split()) - adapted == {
-        "objects.nothing-to-join", "scale.unknown", "task.no-labels",
+        "file.remark", "objects.nothing-to-join", "scale.unknown", "task.no-labels",
     }  # fmt: skip
     assert adapted - set(NOTES.split()) == {"channel.order"}
 

@@ -1,4 +1,4 @@
-"""Axes and channels: which there are, and what they mean."""
+"""The file, its axes and its channels: which there are, and what they mean."""
 
 from __future__ import annotations
 
@@ -109,6 +109,14 @@ COLOURS = frozenset({"r", "g", "b", "red", "green", "blue"})
 
 NO_NAME = re.compile(r"(c|ch|channel|slice|image)?[ :_#-]*[0-9]*(/[0-9]+)?")
 """What programs write in place of a name; any channel may bear it, also one of a photograph."""
+
+
+def file_findings(case: FitCase) -> Iterator[Finding]:
+    """Yield what the reader says of the file."""
+    for text in case.image.cautions:
+        yield Finding.of("file.caution", "file", text)
+    for text in case.image.remarks:
+        yield Finding.of("file.remark", "file", text)
 
 
 def axes_findings(case: FitCase) -> Iterator[Finding]:

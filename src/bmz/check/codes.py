@@ -97,6 +97,20 @@ CODES: Mapping[str, FindingCode] = {
         adapted=True,
         factor=0.9,
     ),
+    "file.caution": FindingCode(
+        "warning",
+        "The file contradicts itself, or lacks a part of the image, and what is there is taken.",
+        "Compare the size of the image with what you expect, or export it anew.",
+        "its OME-XML counts more planes than the 1 in the file: it is left aside",
+        factor=1.0,
+    ),
+    "file.remark": FindingCode(
+        "note",
+        "Something is to be known of how the file stores the image.",
+        "Nothing, unless it surprises you.",
+        "white is stored as 0: intensities are inverted",
+        factor=1.0,
+    ),
     "objects.not-joined": FindingCode(
         "warning",
         "The model works on planes, the image is a stack: each plane is labelled by itself, so "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass
 from math import log2, prod
 
-from bmz.check.axes import axes_findings, channel_findings
+from bmz.check.axes import axes_findings, channel_findings, file_findings
 from bmz.check.codes import CODES, Severity
 from bmz.check.finding import CheckReport, Finding, unforceable
 from bmz.check.fit_case import FitCase
@@ -48,7 +48,7 @@ def check_header(
     resize : puts the factor by which the image is resized into `case`; it is called only where
         axes and channels leave something to be run
     """
-    layout = tuple(axes_findings(case))
+    layout = (*file_findings(case), *axes_findings(case))
     if UNKNOWN_AXIS in case.image.axes:
         return CheckedHeader(case, CheckReport(layout))  # no other rule knows what lies where
     layout += tuple(channel_findings(case))
