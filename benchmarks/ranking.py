@@ -46,7 +46,7 @@ def main() -> None:
     )
     run = RunRequest("", (), Path(), force=True)
     guessed, known = (
-        compare(CompareRequest(images, models, {}, truth, stability=truth is None, words=run))
+        compare(CompareRequest(images, models, {}, truth, stability=truth is None, options=run))
         for truth in (None, folder / "masks")
     )
     rows = []

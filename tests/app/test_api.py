@@ -14,7 +14,7 @@ import xarray as xr
 
 import bmz
 from bmz.app import api
-from bmz.app.api.options import WordRefused
+from bmz.app.api.options import OptionRefused
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.check.finding import DoesNotFit
@@ -160,7 +160,7 @@ def test_the_pixel_size_is_a_number_words_or_lengths_by_axis(
     ids=str,
 )  # fmt: skip
 def test_words_that_cannot_be_meant_are_refused(words: dict[str, object], model: bmz.Model) -> None:
-    with pytest.raises(WordRefused) as raised:
+    with pytest.raises(OptionRefused) as raised:
         model.run(spots(), **words)  # type: ignore[arg-type]
 
     assert next(iter(words)) in raised.value.message

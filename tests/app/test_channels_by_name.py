@@ -99,7 +99,9 @@ def test_check_compare_and_python_do_the_same(model: str, tmp_path: Path) -> Non
     )  # fmt: skip
 
     (checked,) = check(words).images
-    compared = compare(CompareRequest((swapped,), (model,), {}, None, stability=False, words=words))
+    compared = compare(
+        CompareRequest((swapped,), (model,), {}, None, stability=False, options=words)
+    )
     loaded = bmz.load(model)
 
     assert "channel.order" not in [f.code for f in checked.report.warnings]

@@ -17,9 +17,10 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from bmz.app.run import cluster, cluster_worker, run
+from bmz.app.run import run
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Event, Note, Progress
+from bmz.engine import cluster, cluster_worker
 from bmz.engine.request import RunRequest
 from bmz.testing.package import description, write_package
 

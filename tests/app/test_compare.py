@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.compare import CompareRequest, NoTruthFor, compare
-from bmz.app.compare.networks import SweepRefused
+from bmz.app.compare import CompareRequest, compare
 from bmz.app.compare.output import write_labels_of
+from bmz.app.score import NoTruthFor
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Event, Note, Progress
+from bmz.engine.comparison import SweepRefused
 from bmz.engine.request import RunRequest
 from bmz.predict.onnx import OnnxBackend
 from bmz.report import compare_text
@@ -55,7 +56,7 @@ def asked(place: Path, **words: Any) -> CompareRequest:
         "sweeps": {"threshold": ("0.2", "0.5", "0.9")},
         "truth": place / "a_mask.tif",
         "stability": False,
-        "words": RunRequest("", (), Path()),
+        "options": RunRequest("", (), Path()),
         "command": "bmz compare",
     }
     return CompareRequest(**{**given, **words})

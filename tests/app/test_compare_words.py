@@ -11,8 +11,8 @@ import pytest
 import tifffile
 
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.compare.networks import SweepRefused, command_of, network_words
 from bmz.cli.main import status_of
+from bmz.engine.comparison import SweepRefused, command_of, with_network_settings
 from bmz.engine.request import RunRequest
 from bmz.testing.package import description, write_package
 
@@ -40,7 +40,7 @@ def test_scale_and_clip_of_a_setting_stand_in_for_those_of_the_call(
 ) -> None:
     words = RunRequest("net", (), Path(), scale=3.0, clip=99.0, tile=64)
 
-    changed = network_words(words, settings)
+    changed = with_network_settings(words, settings)
 
     assert (changed.scale, changed.clip, changed.tile) == (scale, clip, 64)
 
@@ -61,7 +61,7 @@ def test_a_value_that_run_would_refuse_is_no_value_of_a_sweep(
     key: str, value: str, meant: str
 ) -> None:
     with pytest.raises(SweepRefused) as caught:
-        network_words(WORDS, {key: value})
+        with_network_settings(WORDS, {key: value})
 
     assert caught.value.message == f"--sweep {key}={value}: '{value}' is not {meant}"
     assert caught.value.hint == f"such as --sweep {key}={EXAMPLES[key]}"
@@ -71,7 +71,7 @@ def test_a_value_that_run_would_refuse_is_no_value_of_a_sweep(
 @pytest.mark.parametrize("key", EXAMPLES)
 def test_the_values_of_the_example_are_taken(key: str) -> None:
     for value in EXAMPLES[key].split(","):
-        network_words(WORDS, {key: value})
+        with_network_settings(WORDS, {key: value})
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_command_of_a_result_makes_its_labels(
     )
     sweeps = {"scale": ("off",), "threshold": ("0.7", "0.4")}
     request = CompareRequest(
-        (Path("a b.npy"),), ("./my net",), sweeps, truth=None, stability=False, words=words
+        (Path("a b.npy"),), ("./my net",), sweeps, truth=None, stability=False, options=words
     )
 
     (image,) = compare(request).images

@@ -214,7 +214,7 @@ def test_run_compare_and_python_tell_it(model: str, tmp_path: Path) -> None:
     words = RunRequest(model, (image,), tmp_path / "out", settings={"threshold": "100"})
 
     (done,) = run(words).done
-    compared = compare(CompareRequest((image,), (model,), {}, None, stability=False, words=words))
+    compared = compare(CompareRequest((image,), (model,), {}, None, stability=False, options=words))
     report = bmz.load(model).check(array)
 
     record = json.loads(done.files["record"].read_text())

@@ -310,7 +310,7 @@ def test_compare_tells_a_truth_that_is_none_before_it_runs_a_network(tmp_path: P
     truth = saved(tmp_path / "a_mask.tif", FOREGROUNDS["0 and 255"])
     image = saved(tmp_path / "a.tif", labels())
     words = RunRequest("", (), Path())
-    asked = CompareRequest((image,), ("no-such-model",), {}, truth, stability=False, words=words)
+    asked = CompareRequest((image,), ("no-such-model",), {}, truth, stability=False, options=words)
 
     with pytest.raises(NoMask, match="9 separate pieces"):
         compare(asked)

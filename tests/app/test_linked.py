@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 
 import bmz
-from bmz.app.api.options import WordRefused
+from bmz.app.api.options import OptionRefused
 from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import plan_run, run
 from bmz.app.score import score
@@ -302,7 +302,7 @@ def test_python_joins_and_has_the_tables(model: str, tmp_path: Path) -> None:
     "words", [{"link": 0}, {"link": "much"}, {"link": {"y": 0.5}}, {"link": 0.5, "link_gap": 2}]
 )
 def test_python_refuses_overlaps_that_cannot_be_meant(model: str, words: dict[str, Any]) -> None:
-    with pytest.raises(WordRefused):
+    with pytest.raises(OptionRefused):
         bmz.load(model).run(stack(), axes="zyx", **words)
 
 
@@ -310,7 +310,9 @@ def test_a_comparison_joins_and_its_commands_repeat_it(model: str, tmp_path: Pat
     image = stored(tmp_path, np.stack([stack(), stack(2)]), "tzyx")
     words = RunRequest("", (), Path(), link=HALF, link_gap=1)
     sweeps = {"threshold": ("0.5", "0.6")}
-    found = compare(CompareRequest((image,), (model,), sweeps, None, stability=False, words=words))
+    found = compare(
+        CompareRequest((image,), (model,), sweeps, None, stability=False, options=words)
+    )
 
     (only,) = found.images
     assert [row[1] for row in compare_text.table(only)] == [

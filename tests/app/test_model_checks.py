@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from tests.app.small_models import ONNX, job_of, mapped, model, planned_image, tensor
 
-from bmz.app.model_test import checks as model_checks
-from bmz.app.model_test.checks import (
+from bmz.base.arrays import AnyArray
+from bmz.base.axes import Step
+from bmz.engine import model_checks
+from bmz.engine.model_checks import (
     file_checks,
     halo_check,
     label_check,
@@ -20,8 +22,6 @@ from bmz.app.model_test.checks import (
     reproduces,
     seam_check,
 )
-from bmz.base.arrays import AnyArray
-from bmz.base.axes import Step
 from bmz.engine.test_tensors import OwnTensors
 from bmz.predict.cutting import Tensor
 from bmz.predict.reach import Reach, TwoWays

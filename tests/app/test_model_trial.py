@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, HttpUrl
 
-from bmz.app import model_test as model_trial
+from bmz.app import model_test as model_test_module
 from bmz.app.model_test import ModelTestRequest, check_model, check_models
 from bmz.cli.main import status_of
+from bmz.engine import model_trial as trial_module
 from bmz.engine import networks
 from bmz.predict.confine import means_here
 from bmz.results.test import ModelTested
@@ -89,7 +90,7 @@ def test_the_weights_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         opened.append(args[1].format)
         return original(*args, **words)
 
-    monkeypatch.setattr(model_trial, "open_network", counting)
+    monkeypatch.setattr(trial_module, "open_network", counting)
 
     check_model(package(), ModelTestRequest(("./net",)))
 
@@ -171,7 +172,7 @@ def narrow_halo(monkeypatch: pytest.MonkeyPatch) -> str:
         np.save(folder / file["source"], network([image])[0])
         file["sha256"] = sha256_of(folder / file["source"])
 
-    monkeypatch.setattr(model_trial, "open_network", lambda *_, **__: FakeBackend(network))
+    monkeypatch.setattr(trial_module, "open_network", lambda *_, **__: FakeBackend(network))
     return package(change=smoothed, halo=2)
 
 
@@ -218,7 +219,7 @@ def test_a_description_of_a_newer_format_could_not_be_told(capsys: Capture) -> N
 def test_a_format_that_only_a_newer_validator_knows_comes_last_and_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(model_trial, "ORDER", ("torchscript",))
+    monkeypatch.setattr(trial_module, "ORDER", ("torchscript",))
 
     tested = check_model(package(), ModelTestRequest(("./net",)))
 
@@ -435,8 +436,8 @@ def test_a_crash_of_one_process_is_told_and_stops_nobody(monkeypatch: pytest.Mon
         def submit(self, _deed: Any, word: str, _request: Any) -> Job:
             return Job(word)
 
-    monkeypatch.setattr(model_trial, "_pool", lambda _workers: Pool())
-    monkeypatch.setattr(model_trial, "as_completed", list)
+    monkeypatch.setattr(model_test_module, "_pool", lambda _workers: Pool())
+    monkeypatch.setattr(model_test_module, "as_completed", list)
 
     models = check_models(ModelTestRequest(("ok", "bad", "fine"), workers=2))
 

@@ -133,7 +133,7 @@ def test_compare_and_python_tell_it_too(logarithm: str, tmp_path: Path) -> None:
     words = RunRequest(logarithm, (), tmp_path)
 
     compared = compare(
-        CompareRequest((none, some), (logarithm,), {}, None, stability=False, words=words)
+        CompareRequest((none, some), (logarithm,), {}, None, stability=False, options=words)
     )
     model = bmz.load(logarithm)
 
@@ -263,7 +263,7 @@ def test_compare_counts_the_steps_of_each_setting_anew(tmp_path: Path, setting: 
             {"threshold": ("0.5", setting)},
             None,
             stability=False,
-            words=RunRequest(model, (), tmp_path, recipe="components"),
+            options=RunRequest(model, (), tmp_path, recipe="components"),
         )
     )
 

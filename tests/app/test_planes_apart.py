@@ -125,7 +125,7 @@ def test_python_says_in_how_many_planes_objects_were_counted(model: str) -> None
 def test_a_comparison_says_it_in_table_page_and_json(model: str, tmp_path: Path) -> None:
     image = stored(tmp_path, "zyx", 3)
     words = RunRequest("", (), Path())
-    found = compare(CompareRequest((image,), (model,), {}, None, stability=False, words=words))
+    found = compare(CompareRequest((image,), (model,), {}, None, stability=False, options=words))
 
     (only,) = found.images
     assert compare_text.table(only)[0][1] == "6 in 3 planes"

@@ -12,10 +12,9 @@ import pytest
 from bmz.app.run import run
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Event, Progress
-from bmz.engine import read_ahead
+from bmz.engine import run_images
 from bmz.engine.request import RunRequest
-from bmz.engine.run_image import planned_or_failed
-from bmz.engine.setup import CheckedPixels, PlannedImage, RunSetup, prepare
+from bmz.engine.setup import CheckedPixels, PlannedImage, RunSetup, planned_or_failed, prepare
 from bmz.results.run import ImageFailed
 from bmz.testing.package import description, write_package
 
@@ -35,7 +34,7 @@ def request_(tmp_path: Path) -> RunRequest:
 
 @pytest.fixture(params=[1, 3, 20])
 def _processors(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    monkeypatch.setattr(read_ahead, "available_cpus", lambda: request.param)
+    monkeypatch.setattr(run_images, "available_cpus", lambda: request.param)
 
 
 def waiting(request_: RunRequest) -> tuple[RunSetup, list[PlannedImage | ImageFailed]]:
@@ -65,17 +64,17 @@ def test_images_come_in_their_order_whatever_the_number_of_processors(
 def test_no_more_than_a_few_images_are_held(
     request_: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_ahead, "available_cpus", lambda: 3)
+    monkeypatch.setattr(run_images, "available_cpus", lambda: 3)
     begun: list[str] = []
 
     def looked(_: RunSetup, planned: PlannedImage) -> CheckedPixels:
         begun.append(planned.image.stem)
         raise CouldNotTell("never read", hint="", code="test.never")
 
-    monkeypatch.setattr(read_ahead, "look", looked)
+    monkeypatch.setattr(run_images, "look", looked)
     setup, images = waiting(request_)
 
-    with read_ahead.read_ahead(setup, images, lambda _: True) as coming:
+    with run_images.read_ahead(setup, images, lambda _: True) as coming:
         first = next(coming)
         assert isinstance(first, PlannedImage)
         assert first.looked is not None
@@ -90,7 +89,7 @@ def test_what_is_run_in_parts_and_what_failed_is_not_read_ahead(request_: RunReq
     setup, images = waiting(request_)
     failed = ImageFailed(request_.images[0], CouldNotTell("none", hint="", code="test.none"))
 
-    with read_ahead.read_ahead(setup, [failed, images[1]], lambda _: False) as coming:
+    with run_images.read_ahead(setup, [failed, images[1]], lambda _: False) as coming:
         first, second = coming
 
     assert first is failed
@@ -102,12 +101,12 @@ def test_reading_ahead_does_not_disturb_a_trial_of_memory(
     request_: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup, images = waiting(request_)
-    monkeypatch.setattr(read_ahead, "wide_side", lambda *_: 4096)
+    monkeypatch.setattr(run_images, "wide_side", lambda *_: 4096)
     by_user = replace(setup, request=replace(setup.request, tile=64))
 
     ahead = []
     for one in (setup, by_user):
-        with read_ahead.read_ahead(one, images, lambda _: True) as coming:
+        with run_images.read_ahead(one, images, lambda _: True) as coming:
             first = next(coming)
             assert isinstance(first, PlannedImage)
             ahead.append(first.looked is not None)
@@ -118,12 +117,12 @@ def test_reading_ahead_does_not_disturb_a_trial_of_memory(
 def test_a_stop_waits_for_what_is_being_read_and_begins_nothing(
     request_: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_ahead, "available_cpus", lambda: 2)
+    monkeypatch.setattr(run_images, "available_cpus", lambda: 2)
     threads = threading.active_count()
     setup, images = waiting(request_)
 
     def stopped() -> None:
-        with read_ahead.read_ahead(setup, images, lambda _: True) as coming:
+        with run_images.read_ahead(setup, images, lambda _: True) as coming:
             next(coming)
             raise KeyboardInterrupt
 
@@ -136,5 +135,5 @@ def test_a_stop_waits_for_what_is_being_read_and_begins_nothing(
 def test_no_images_are_none(request_: RunRequest) -> None:
     setup = prepare(request_)
 
-    with read_ahead.read_ahead(setup, [], lambda _: True) as coming:
+    with run_images.read_ahead(setup, [], lambda _: True) as coming:
         assert list(coming) == []

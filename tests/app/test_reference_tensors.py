@@ -114,7 +114,9 @@ def test_compare_and_python_and_the_test_of_the_model_take_it_too(tmp_path: Path
 
     labels = bmz.load(model).run(squares(), axes="yx").labels
     words = RunRequest(model, (image,), tmp_path)
-    comparison = compare(CompareRequest((image,), (model,), {}, None, stability=False, words=words))
+    comparison = compare(
+        CompareRequest((image,), (model,), {}, None, stability=False, options=words)
+    )
     (tested,) = check_models(ModelTestRequest((model,)))
 
     assert labels is not None

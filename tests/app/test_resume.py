@@ -17,9 +17,9 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from bmz.app import run as run_module
 from bmz.app.run import run
 from bmz.base.files import claimed, unfinished
+from bmz.engine import run_images
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
 from bmz.engine.scratch import remove_leftovers
@@ -64,7 +64,7 @@ def test_finished_images_are_left_out_and_the_others_are_run(
         ran.append(planned.image.name)
         return real(setup, planned, *rest)
 
-    monkeypatch.setattr(run_module, "run_image", noted)
+    monkeypatch.setattr(run_images, "run_image", noted)
 
     summary = run(replace(request_, resume=True))
 

@@ -54,7 +54,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 
 def tried(setup: RunSetup, planned: PlannedImage) -> trial.ProbedPlan:
-    return try_two_tiles(setup, planned, FakeBackend(pointwise), in_parts=False)
+    return try_two_tiles(setup, planned, FakeBackend(pointwise), parted=False)
 
 
 @pytest.mark.parametrize(

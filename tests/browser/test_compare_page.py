@@ -53,7 +53,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sweeps = {"threshold": ("0.1", "0.4", "0.6")}
     request = CompareRequest(
         (folder / "a.tif",), (str(folder / "model"),), sweeps, None, stability=False,
-        words=RunRequest("", (), Path(), recipe="components"), command="bmz compare a.tif",
+        options=RunRequest("", (), Path(), recipe="components"), command="bmz compare a.tif",
     )  # fmt: skip
     write_page(folder / "r.html", compare(request))
     return folder / "r.html"
@@ -78,7 +78,7 @@ def test_a_page_without_any_result_tells_what_failed(tmp_path: Path, chromium: s
     (tmp_path / "a.tif").write_bytes(b"II*\0no tiff")
     request = CompareRequest(
         (tmp_path / "a.tif",), ("starter/nuclei",), {}, None, stability=False,
-        words=RunRequest("", (), Path()), command="bmz compare a.tif",
+        options=RunRequest("", (), Path()), command="bmz compare a.tif",
     )  # fmt: skip
     write_page(tmp_path / "r.html", compare(request))
 
@@ -200,7 +200,7 @@ def test_the_picture_in_the_docs_is_of_such_a_page(tmp_path: Path, chromium: str
     shutil.copy(demo_image(), tmp_path / "nuclei.tif")
     request = CompareRequest(
         (tmp_path / "nuclei.tif",), models, {}, None, stability=False,
-        words=RunRequest("", (), Path()), command="bmz compare nuclei.tif",
+        options=RunRequest("", (), Path()), command="bmz compare nuclei.tif",
     )  # fmt: skip
     write_page(tmp_path / "r.html", compare(request))
 

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from bmz.app.model_test import ModelTestRequest, check_models
-from bmz.app.model_test.checks import DEPARTURES
 from bmz.app.run import run
 from bmz.base.errors import BmzError
 from bmz.engine.load import load_model
+from bmz.engine.model_checks import DEPARTURES
 from bmz.engine.request import RunRequest
 from bmz.results.test import ModelTested
 from bmz.spec.model import ModelSpec

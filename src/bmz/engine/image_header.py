@@ -1,14 +1,20 @@
-"""The header of an image, checked, and the scale at which it is run."""
+"""An image as a call gives it, its header checked, and the scale at which it is run."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
+from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
-from bmz.check.fit import CheckedHeader, check_header
+from bmz.check.finding import CheckReport
+from bmz.check.fit import CheckedHeader, check_header, check_image
 from bmz.check.fit_case import FitCase, PlannedAxis
 from bmz.check.measured import PlaneMeasures
 from bmz.check.measured_rules import object_factor
@@ -16,15 +22,19 @@ from bmz.check.scale import scale_to
 from bmz.engine.engines import ENGINES
 from bmz.engine.labelling import network_way
 from bmz.engine.request import RunRequest
+from bmz.image.arrays import ArrayImage, inspect_array
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
-from bmz.image.region import read_sample
+from bmz.image.region import laid_out, read_image, read_sample
 from bmz.plan.errors import ScaleUnknown
 from bmz.plan.plan import network_shape, tiling_of
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.spec.model import ModelSpec
 from bmz.spec.pixels import known_pixel_size
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SAMPLE_PX = 2**22
 """Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
@@ -136,3 +146,80 @@ def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo
     still = {axis: why for axis, why in info.impossible_pixel.items() if axis not in told}
     um = {**info.pixel_um, **told}
     return replace(info, pixel_um=um, pixel_from="--pixel-size", impossible_pixel=still)
+
+
+ImageLike: TypeAlias = "str | Path | AnyArray | xr.DataArray"
+
+
+@dataclass(frozen=True)
+class GivenImage:
+    """An image and what is known of it.
+
+    Parameters
+    ----------
+    info : its facts
+    array : the pixels, where they are in memory; None for a file
+    """
+
+    info: ImageInfo
+    array: ArrayImage | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of an array in C order; None for a file, which is hashed as it is."""
+        if self.array is None:
+            return None
+        return hashlib.sha256(np.ascontiguousarray(self.array).data.cast("B")).hexdigest()
+
+    def read(self, info: ImageInfo) -> Pixels:
+        """Give the pixels, with the axes and lengths that `info` has; see `read_image`."""
+        if self.array is None:
+            return read_image(info)
+        info.refuse_unknown_axes()
+        pixels = np.asarray(self.array)
+        return laid_out(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), info)
+
+    def sample(self, info: ImageInfo) -> Pixels:
+        """Give pixels to look at: of a file an evenly spread sample, else all."""
+        if self.array is None:
+            return read_spread(info)
+        return self.read(info)
+
+
+def given_image(image: ImageLike, axes: str | None = None) -> GivenImage:
+    """Read the header of an image, or what an array tells.
+
+    Parameters
+    ----------
+    image : a path, or an array
+    axes : what the user says, one letter for each axis
+
+    Raises
+    ------
+    BmzError
+        The file cannot be read, or has other axes than the user says.
+    """
+    if isinstance(image, str | Path):
+        return GivenImage(inspect_image(Path(image), axes=axes))
+    return GivenImage(inspect_array(image, axes=axes), image)
+
+
+def check_given_image(
+    model: ModelSpec,
+    image: GivenImage,
+    request: RunRequest,
+    sample: Mapping[int, PlaneMeasures],
+) -> CheckReport:
+    """Check the header of an image, and a sample of its pixels.
+
+    Parameters
+    ----------
+    sample : what was measured on the model's own sample
+
+    Raises
+    ------
+    BmzError
+        The pixels cannot be read, or an option does not suit the image.
+    """
+    header = check_image_header(model, image.info, request, sample, image.sample)
+    return check_image(header, image.sample)

@@ -10,8 +10,12 @@ from pathlib import Path
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.progress import Listener, Note, nobody
 from bmz.engine.model_code import NeedsTrust, Permit, model_code
+from bmz.plan.errors import WeightsUnusable
+from bmz.plan.weights_choice import ORDER, WeightsNotShipped, choose_weights
+from bmz.predict.frameworks import usable_formats
 from bmz.report.fetch_text import ahead_words
 from bmz.report.model_text import code_words
+from bmz.results.show import Fetched
 from bmz.spec.code import verified
 from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec, PackagedFile, Weights
@@ -152,6 +156,67 @@ def fetch_tensors(
         fetch_files(package, tuple(tensor_files(model)), settings, listener=listener)
     except CouldNotTell as why:
         listener(Note(f"without the test tensors of the model: {why.message}"))
+
+
+def fetch_model(
+    word: str, weights_format: str | None, settings: ZooSettings, listener: Listener = nobody
+) -> Fetched:
+    """Fetch and verify the manifest of a model, the files of its weights and its test tensors.
+
+    Parameters
+    ----------
+    word : see `load_model`
+    weights_format : ``all``, ``none``, or one of them; None to choose as ``bmz run`` does
+
+    Raises
+    ------
+    WeightsNotShipped
+        The model has no weights of that format.
+    CouldNotTell
+        It is not there, its description is invalid, or a file cannot be had or is another one.
+    """
+    package, model = find_model(word, settings, listener=listener)
+    entries = _weights_to_fetch(model, weights_format, listener)
+    files = tuple(_files_to_fetch(model, entries))
+    announce(package, files, settings, listener)
+    report = fetch_files(
+        package, files, settings, listener=listener, allow_changed=settings.allow_changed
+    )
+    if any(file.action != "cached" for file in report.files):
+        from bmz.engine.measure import sample_measures  # here, for it loads NumPy and SciPy
+
+        sample_measures(package, model, settings)
+    formats = tuple(entry.format for entry in entries)
+    return Fetched(word, str(model.folder), formats, report.files)
+
+
+def _weights_to_fetch(
+    model: ModelSpec, weights_format: str | None, listener: Listener
+) -> tuple[Weights, ...]:
+    """Choose weights; where none can run here, the first format in the usual order."""
+    if weights_format in {"all", "none"}:
+        return model.weights if weights_format == "all" else ()
+    entries = {entry.format: entry for entry in model.weights}
+    if weights_format is not None:
+        if weights_format not in entries:
+            raise WeightsNotShipped(model, weights_format)
+        return (entries[weights_format],)
+    try:
+        return (choose_weights(model, usable_formats(), None),)
+    except WeightsUnusable as why:
+        first = next((name for name in (*ORDER, *entries) if name in entries), None)
+        listener(Note(f"{why.message}; {first} is fetched all the same"))
+        return (entries[first],) if first else ()
+
+
+def _files_to_fetch(model: ModelSpec, entries: Sequence[Weights]) -> Iterator[WantedFile]:
+    groups = [weights_files(model, entry) for entry in entries]
+    groups += [environment_files(model, entry) for entry in entries]
+    files: dict[str, WantedFile] = {}
+    for group in (*groups, tensor_files(model)):
+        for file in group:
+            files.setdefault(file.name, file)
+    yield from files.values()
 
 
 def announce(

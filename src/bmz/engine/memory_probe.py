@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from math import ceil, prod
+from pathlib import Path
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.memory import free_memory, held_memory
-from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts
-from bmz.engine.setup import PlannedImage, RunSetup
+from bmz.engine.in_parts import (
+    bytes_in_one_piece,
+    bytes_in_parts,
+    in_parts,
+    over_limit,
+    why_in_one_piece,
+)
+from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
+from bmz.image.plates import PlateField
 from bmz.plan.estimate import Estimate, fitted, widened
 from bmz.plan.plan import Plan, wide_side, with_smaller_tiles
 from bmz.predict.backend import Backend, OutOfMemory
 from bmz.predict.onnx import available_cpus
 from bmz.predict.trial import try_run
+from bmz.results.run import ImageFailed, ImagePlan
 
 SMALL_PX = 2**17
 """A first tile of no more pixels than this fits into any memory, where the network takes it."""
@@ -27,6 +37,46 @@ NETWORK_SHARE = 0.5
 
 ROUNDED_UP = 2
 """ONNX Runtime takes memory in powers of two: a larger tile may take up to twice as much."""
+
+
+def plan_images(
+    setup: RunSetup, images: Mapping[Path, PlateField | None]
+) -> Iterator[ImagePlan | ImageFailed]:
+    """Plan the run of each image, with what a trial of two tiles shows; images of a size share one.
+
+    Parameters
+    ----------
+    images : see `bmz.engine.plates.with_fields`
+    """
+    with closing(opened(setup)) as backend:
+        probed: dict[str, ProbedPlan] = {}
+        for image, field in images.items():
+            planned = planned_or_failed(setup, image, field)
+            yield (
+                planned
+                if isinstance(planned, ImageFailed)
+                else _image_plan(setup, planned, backend, probed)
+            )
+
+
+def _image_plan(
+    setup: RunSetup, planned: PlannedImage, backend: Backend, probed: dict[str, ProbedPlan]
+) -> ImagePlan:
+    parts = in_parts(planned, setup)
+    image_plan = ImagePlan(
+        image=planned.image,
+        plan=planned.plan,
+        findings=planned.header.report.findings,
+        bytes_in_one_piece=bytes_in_one_piece(planned, setup),
+        in_parts=parts,
+        in_one_piece_why=why_in_one_piece(planned, setup) if over_limit(planned, setup) else "",
+    )
+    if setup.engine.whole_images:
+        return image_plan
+    key = repr((planned.plan.as_record(), parts))
+    if key not in probed:
+        probed[key] = try_two_tiles(setup, planned, backend, parted=parts)
+    return replace(image_plan, plan=probed[key].plan, estimate=probed[key].estimate)
 
 
 @dataclass(frozen=True)
@@ -44,13 +94,13 @@ class ProbedPlan:
 
 
 def try_two_tiles(
-    setup: RunSetup, planned: PlannedImage, backend: Backend, *, in_parts: bool
+    setup: RunSetup, planned: PlannedImage, backend: Backend, *, parted: bool
 ) -> ProbedPlan:
     """Run a small tile for its memory, choose the tiles by it, and run one of these for its time.
 
     Parameters
     ----------
-    in_parts : the image is read, labelled and written in parts
+    parted : the image is read, labelled and written in parts
 
     Raises
     ------
@@ -68,7 +118,7 @@ def try_two_tiles(
     held = held_memory()
     took = try_run(backend, inputs)
     runs = ceil(plan.tiling.count / plan.batch) * max(prod(plan.loop.values()), 1)
-    image = bytes_in_parts(planned, setup) if in_parts else bytes_in_one_piece(planned, setup)
+    image = bytes_in_parts(planned, setup) if parted else bytes_in_one_piece(planned, setup)
     estimate = Estimate(
         run_s=took.took_s,
         network_s=took.took_s * runs,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bmz.plan.plan import Blocks
 from bmz.spec.stated_kind import StatedKind
-from bmz.write.outputs import default_kinds
+from bmz.write.outputs import default_kinds, saved_kinds
 
 SCALES = (1e-3, 1e3)
 """Least and largest factor of a resize: beyond, nothing would be left or fit."""
@@ -20,9 +20,19 @@ CLIPS = (50, 100)
 PrecisionWord = Literal["auto", "float32", "bfloat16", "float16"]
 
 
+def kinds_by_default(recipe: str | None) -> frozenset[str]:
+    """Give the kinds of output where none are named: all that there are without labels.
+
+    Parameters
+    ----------
+    recipe : of the labels; ``none`` for no labels
+    """
+    return frozenset(saved_kinds() if recipe == "none" else default_kinds())
+
+
 @dataclass(frozen=True)
 class RunRequest:
-    """The words of one call of ``bmz run``.
+    """The options of one call of ``bmz run``.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,10 +14,10 @@ import numpy as np
 from typing_extensions import override
 
 from bmz.base.arrays import AnyArray
-from bmz.base.errors import BmzError
 from bmz.base.files import claimed, disk_faults_told
 from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
+from bmz.engine.image_header import GivenImage, check_image_header
 from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.in_parts import bytes_in_one_piece, in_parts, over_limit, why_in_one_piece
 from bmz.engine.memory_probe import with_fitting_tiles
@@ -26,18 +26,17 @@ from bmz.engine.pipeline import PlaneContext, Stopwatch, finished_plane, network
 from bmz.engine.planes_in_blocks import BlocksContext, PlanesInBlocks, look_at_sample
 from bmz.engine.replay import words_of
 from bmz.engine.scratch import files_of_mask, finished, remove_replaced, scratch_folder, scratch_key
-from bmz.engine.setup import PlannedImage, RunSetup, look, plan_image
+from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
 from bmz.engine.tile_runner import ThisProcess, TileRunner
 from bmz.image.content import content_sha256
 from bmz.image.pixels import Pixels
-from bmz.image.plates import PlateField
 from bmz.image.region import HeldImage, ImageSource, open_image
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.process.finite import StageCounts
 from bmz.process.seam_score import seam_score
 from bmz.report.run_text import finding_notes
-from bmz.results.run import ImageDone, ImageFailed, run_record
+from bmz.results.run import ImageDone, run_record
 from bmz.write.names import OutputClaimed, refuse_existing
 
 if TYPE_CHECKING:
@@ -262,16 +261,6 @@ def own_code_record(setup: RunSetup) -> OwnCode | None:
     return None if code is None else {"what": code.what, "sha256": code.sha256, "run": setup.permit}
 
 
-def planned_or_failed(
-    setup: RunSetup, image: Path, field: PlateField | None = None
-) -> PlannedImage | ImageFailed:
-    """Check the header of an image and plan its run, or give the error."""
-    try:
-        return plan_image(setup, image, field)
-    except BmzError as error:
-        return ImageFailed(image, error)
-
-
 def run_image(
     setup: RunSetup,
     planned: PlannedImage,
@@ -303,6 +292,33 @@ def run_image(
             opened = whole_run(setup, planned, backend, listener)
         with opened as run:
             return image_result(setup, planned, run, listener).written(files, setup.request.folder)
+
+
+def run_given_image(
+    setup: RunSetup, image: GivenImage, network: Callable[[], Backend], listener: Listener
+) -> ImageResult:
+    """Run a file or an array in one piece; labels and maps stay in memory.
+
+    Parameters
+    ----------
+    network : loads the network, once the image is known to fit
+
+    Raises
+    ------
+    DoesNotFit
+        There is a finding of severity error, and the request does not force the run.
+    BmzError
+        The pixels cannot be read, an option does not suit them, or the network fails.
+    """
+    header = check_image_header(setup.model, image.info, setup.request, setup.sample, image.sample)
+    planned = planned_image(setup, image.info.path, header)
+    pixels = look_at(setup, planned, image.read)
+    planned = replace(planned, looked=lambda: pixels)
+    backend = network()
+    planned = with_fitting_tiles(setup, planned, backend)
+    opened = whole_run(setup, planned, backend, listener, keeps_raw=True, image_sha256=image.sha256)
+    with opened as run:
+        return image_result(setup, planned, run, listener)
 
 
 def _too_large(setup: RunSetup, planned: PlannedImage) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bmz.base.errors import CouldNotTell, WrongUsage
+from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.link import Link
 from bmz.base.memory import free_memory
 from bmz.base.progress import Listener, nobody
@@ -41,6 +41,7 @@ from bmz.plan.weights_choice import choose_weights
 from bmz.predict.backend import Backend, Device
 from bmz.predict.devices import resolve_device
 from bmz.predict.frameworks import usable_formats
+from bmz.results.run import ImageFailed
 from bmz.spec.code import ModelCode
 from bmz.spec.model import ModelSpec
 from bmz.zoo.settings import settings_from_environment
@@ -140,6 +141,16 @@ def planned_image(
     if setup.engine.whole_images and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
     return PlannedImage(image, header, plan, field)
+
+
+def planned_or_failed(
+    setup: RunSetup, image: Path, field: PlateField | None = None
+) -> PlannedImage | ImageFailed:
+    """Check the header of an image and plan its run, or give the error."""
+    try:
+        return plan_image(setup, image, field)
+    except BmzError as error:
+        return ImageFailed(image, error)
 
 
 def memory_limit(request: RunRequest) -> int:
@@ -264,6 +275,34 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         decided=_decided(request, network, measure=measure),
         sample=sample_measures(package, model, settings),
     )
+
+
+def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
+    """Give what images share when a call gives other options for its image than for its model.
+
+    Parameters
+    ----------
+    request : its model, weights and device are those of the setup
+
+    Raises
+    ------
+    NothingToJoin
+        Labels shall be joined that stand for no objects.
+    BmzError
+        A setting is none of the recipe or of a declared step.
+    """
+    labelling = setup.labelling
+    if request.settings != setup.request.settings:
+        labelling = decide_labelling(setup.model, recipe=request.recipe, settings=request.settings)
+    refuse_nothing_to_join(request, labelling)
+    decided = replace(
+        setup.decided,
+        clip=request.clip,
+        recipe=labelling.choice,
+        parameters=labelling.told,
+        link=Link(request.link, request.link_gap),
+    )
+    return replace(setup, request=request, labelling=labelling, decided=decided)
 
 
 def refuse_nothing_to_join(request: RunRequest, labelling: Labelling) -> None:

@@ -50,10 +50,16 @@ class ModelTested:
         """Say failed if anything did, passed if some weights reproduced, else not applicable."""
         if any(check.status == "failed" for check in self.checks):
             return "failed"
-        reproduced = [c for c in self.checks if c.name.endswith(".reproduces")]
-        if any(check.status == "passed" for check in reproduced):
-            return "passed"
-        return "not-applicable"
+        return "passed" if self.reproduced_formats else "not-applicable"
+
+    @property
+    def reproduced_formats(self) -> frozenset[str]:
+        """Give the weights formats that reproduced the test outputs."""
+        return frozenset(
+            check.name.removesuffix(".reproduces")
+            for check in self.checks
+            if check.name.endswith(".reproduces") and check.status == "passed"
+        )
 
     @property
     def warnings(self) -> int:

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from bmz.app.api.options import ImageLike, ImageOptions, PixelSize, Setting, WordRefused, given
+from bmz.app.api.options import ImageOptions, PixelSize, Setting
 from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
-from bmz.base.link import Link
 from bmz.base.progress import Listener, nobody
-from bmz.check.fit import check_image
-from bmz.engine.image_header import check_image_header
-from bmz.engine.labelling import decide_labelling
-from bmz.engine.memory_probe import with_fitting_tiles
-from bmz.engine.request import PrecisionWord, RunRequest
-from bmz.engine.run_image import image_result, whole_run
-from bmz.engine.setup import (
-    RunSetup,
-    look_at,
-    opened,
-    planned_image,
-    prepare,
-    refuse_nothing_to_join,
-)
+from bmz.engine.image_header import ImageLike, check_given_image, given_image
+from bmz.engine.output_files import output_kinds
+from bmz.engine.request import PrecisionWord, RunRequest, kinds_by_default
+from bmz.engine.run_image import run_given_image
+from bmz.engine.setup import RunSetup, opened, prepare, with_options
 from bmz.predict.backend import Backend
 from bmz.report.html import model_html
 from bmz.spec.model import ModelSpec
-from bmz.write.outputs import default_kinds, saved_kinds
 
 
 class Model:
@@ -40,21 +28,21 @@ class Model:
     """
 
     def __init__(self, setup: RunSetup, listener: Listener = nobody) -> None:
-        self._job = setup
+        self._setup = setup
         self._listener = listener
         self._backend: Backend | None = None
 
     @property
     def spec(self) -> ModelSpec:
         """What its description says."""
-        return self._job.model
+        return self._setup.model
 
     def __repr__(self) -> str:
-        decided = self._job.decided
+        decided = self._setup.decided
         return f"<bmz.Model {self.spec.id}: {decided.weights.format} on {decided.device}>"
 
     def _repr_html_(self) -> str:
-        return model_html(show_model(self._job.request.model))
+        return model_html(show_model(self._setup.request.model))
 
     def check(
         self,
@@ -78,14 +66,15 @@ class Model:
         Raises
         ------
         BmzError
-            The image cannot be read, or a word does not suit it.
+            The image cannot be read, or an option does not suit it.
         """
-        setup = self._with(ImageOptions(axes, channels, pixel_size, scale, kind))
-        there = given(image, axes)
-        header = check_image_header(
-            setup.model, there.info, setup.request, setup.sample, there.sample
+        request = ImageOptions(axes, channels, pixel_size, scale, kind).put_into(
+            self._setup.request
         )
-        return Report(check_image(header, there.sample).findings)
+        report = check_given_image(
+            self._setup.model, given_image(image, axes), request, self._setup.sample
+        )
+        return Report(report.findings)
 
     def run(  # noqa: PLR0913  (each is a keyword with a default)
         self,
@@ -110,7 +99,7 @@ class Model:
             A path; an array with its axes in `axes`; or a DataArray whose dims are named
             (t, c, z, y, x), with the pixel size as coordinates in um
         axes
-            One letter an axis of ``tczyx``, slowest first; an array of two axes is ``yx``
+            One letter for each axis, of ``tczyx``, slowest first; an array of two axes is ``yx``
         channels
             Image channel for each channel of the model, from 0; -1 for zeros
         pixel_size
@@ -139,25 +128,14 @@ class Model:
         DoesNotFit
             There is a finding of severity error.
         BmzError
-            The image cannot be read, a word does not suit, or the network fails.
+            The image cannot be read, an option does not suit it, or the network fails.
         """
-        words = ImageOptions(axes, channels, pixel_size, scale, kind, link, link_gap)
-        setup = self._with(words, clip, settings, force=force)
-        there = given(image, axes)
-        header = check_image_header(
-            setup.model, there.info, setup.request, setup.sample, there.sample
+        options = ImageOptions(
+            axes, channels, pixel_size, scale, kind, link, link_gap, clip, settings or {}, force
         )
-        planned = planned_image(setup, there.info.path, header)
-        looked = look_at(setup, planned, there.read)
-        planned = replace(planned, looked=lambda: looked)
-        backend = self._opened()
-        planned = with_fitting_tiles(setup, planned, backend)
-        opened = whole_run(
-            setup, planned, backend, self._listener, keeps_raw=True, image_sha256=there.sha256
-        )
-        with opened as run:
-            result = image_result(setup, planned, run, self._listener)
-        return Result(Report(result.findings), result, setup)
+        setup = with_options(self._setup, options.put_into(self._setup.request))
+        result = run_given_image(setup, given_image(image, axes), self._opened, self._listener)
+        return Result(Report(result.findings), result, output_kinds(setup))
 
     def close(self) -> None:
         """Let go of the network; the next run loads it again."""
@@ -178,42 +156,8 @@ class Model:
 
     def _opened(self) -> Backend:
         if self._backend is None:
-            self._backend = opened(self._job)
+            self._backend = opened(self._setup)
         return self._backend
-
-    def _with(
-        self,
-        words: ImageOptions,
-        clip: float | None = None,
-        settings: Mapping[str, Setting] | None = None,
-        *,
-        force: bool = False,
-    ) -> RunSetup:
-        """Give the job with what a call says."""
-        if clip is not None and not 50 <= clip <= 100:  # noqa: PLR2004  (as --clip)
-            raise WordRefused("clip", clip, "a percentile of 50 to 100, such as 99.99")
-        setup = self._job
-        told = {key: str(value) for key, value in (settings or {}).items()}
-        request = replace(
-            words.put_into(setup.request),
-            clip=clip,
-            settings={**setup.request.settings, **told},
-            force=force,
-        )
-        labelling = setup.labelling
-        if told:
-            labelling = decide_labelling(
-                setup.model, recipe=request.recipe, settings=request.settings
-            )
-        refuse_nothing_to_join(request, labelling)
-        decided = replace(
-            setup.decided,
-            clip=clip,
-            recipe=labelling.choice,
-            parameters=labelling.told,
-            link=Link(request.link, request.link_gap),
-        )
-        return replace(setup, request=request, labelling=labelling, decided=decided)
 
 
 def load(  # noqa: PLR0913  (each is a keyword with a default)
@@ -277,7 +221,7 @@ def load(  # noqa: PLR0913  (each is a keyword with a default)
         tile=tile,
         batch=batch,
         precision=precision,
-        save=frozenset(saved_kinds() if recipe == "none" else default_kinds()),
+        save=kinds_by_default(recipe),
         trust="no" if trust is False else "unconfined" if trust == "unconfined" else "confined",
     )
     return Model(prepare(request, listener), listener)

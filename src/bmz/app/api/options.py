@@ -1,48 +1,33 @@
-"""What a call from Python gives: options, and an image."""
+"""The options of a call from Python."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-import numpy as np
-
-from bmz.base.arrays import AnyArray
 from bmz.base.errors import WrongUsage
 from bmz.base.lengths import lengths_by_axis
 from bmz.base.link import GAPS, checked_ious, link_ious
-from bmz.engine.image_header import read_spread
-from bmz.engine.request import SCALES, RunRequest
-from bmz.image.arrays import ArrayImage, inspect_array
-from bmz.image.info import ImageInfo
-from bmz.image.inspect import inspect_image
-from bmz.image.pixels import Pixels
-from bmz.image.region import laid_out, read_image
+from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.spec.stated_kind import StatedKind, stated_kind
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-
 PixelSize = float | str | Mapping[str, float]
-"""A length in um for y and x, words such as ``"z=2um,y=0.5um,x=0.5um"``, or um by axis."""
+"""A length in um for y and x, text such as ``"z=2um,y=0.5um,x=0.5um"``, or um by axis."""
 
 Setting = str | float | bool
 
 
-class WordRefused(WrongUsage):
-    """A word of the call does not mean anything."""
+class OptionRefused(WrongUsage):
+    """An option of the call has a value that it cannot have."""
 
     def __init__(self, name: str, value: object, hint: str) -> None:
-        super().__init__(f"{name}={value!r} cannot be meant", hint=hint, code="call.word")
+        super().__init__(f"{name}={value!r} is not a valid value", hint=hint, code="call.word")
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What a call says about an image.
+    """What a call says about an image, and how it is run.
 
     Parameters
     ----------
@@ -53,6 +38,9 @@ class ImageOptions:
     kind : what the image is, over what its pixels tell, such as ``"phase"`` or ``"em,neurites"``
     link : least IoU of labels that are joined over z and t, or by axis; None for none
     link_gap : planes or frames that a joined object may be missing in
+    clip : percentile above which intensities are cut, 50 to 100; None for no cut
+    settings : parameters of the label recipe or of declared steps, over those of the model
+    force : run despite findings of severity error
     """
 
     axes: str | None = None
@@ -62,19 +50,24 @@ class ImageOptions:
     kind: str | None = None
     link: float | str | Mapping[str, float] | None = None
     link_gap: int = 0
+    clip: float | None = None
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    force: bool = False
 
     def put_into(self, request: RunRequest) -> RunRequest:
-        """Give the request with these words.
+        """Give the request with these options.
 
         Raises
         ------
-        WordRefused
-            A length, a factor or a kind cannot be meant.
+        OptionRefused
+            An option has a value that it cannot have.
         """
+        if self.clip is not None and not CLIPS[0] <= self.clip <= CLIPS[1]:
+            raise OptionRefused("clip", self.clip, "a percentile of 50 to 100, such as 99.99")
         if isinstance(self.scale, float | int) and not SCALES[0] <= self.scale <= SCALES[1]:
-            raise WordRefused("scale", self.scale, "a factor between 0.001 and 1000, or 'auto'")
+            raise OptionRefused("scale", self.scale, "a factor between 0.001 and 1000, or 'auto'")
         if self.link_gap not in GAPS:
-            raise WordRefused("link_gap", self.link_gap, "0 or 1")
+            raise OptionRefused("link_gap", self.link_gap, "0 or 1")
         return replace(
             request,
             link=_ious(self.link),
@@ -84,14 +77,17 @@ class ImageOptions:
             pixel_um=_lengths(self.pixel_size),
             scale=self.scale,
             kind=_kind(self.kind),
+            clip=self.clip,
+            settings={**request.settings, **{k: str(v) for k, v in self.settings.items()}},
+            force=self.force,
         )
 
 
-def _kind(words: str | None) -> StatedKind | None:
+def _kind(text: str | None) -> StatedKind | None:
     try:
-        return None if words is None else stated_kind(words)
+        return None if text is None else stated_kind(text)
     except ValueError as why:
-        raise WordRefused("kind", words, str(why)) from why
+        raise OptionRefused("kind", text, str(why)) from why
 
 
 def _ious(link: float | str | Mapping[str, float] | None) -> Mapping[str, float]:
@@ -100,73 +96,17 @@ def _ious(link: float | str | Mapping[str, float] | None) -> Mapping[str, float]
             return checked_ious(link)
         return {} if link is None else link_ious(str(link))
     except ValueError as why:
-        raise WordRefused("link", link, str(why)) from why
+        raise OptionRefused("link", link, str(why)) from why
 
 
 def _lengths(size: PixelSize | None) -> Mapping[str, float]:
     try:
         lengths = lengths_by_axis(size) if isinstance(size, str) else size
     except ValueError as why:
-        raise WordRefused("pixel_size", size, str(why)) from why
+        raise OptionRefused("pixel_size", size, str(why)) from why
     if lengths is None:
         return {}
     by_axis = lengths if isinstance(lengths, Mapping) else dict.fromkeys("yx", float(lengths))
     if not by_axis.keys() <= set("zyx") or not all(um > 0 for um in by_axis.values()):
-        raise WordRefused("pixel_size", size, "lengths above 0 in um, of z, y and x")
+        raise OptionRefused("pixel_size", size, "lengths above 0 in um, of z, y and x")
     return by_axis
-
-
-ImageLike: TypeAlias = "str | Path | AnyArray | xr.DataArray"
-
-
-@dataclass(frozen=True)
-class GivenImage:
-    """An image and what is known of it.
-
-    Parameters
-    ----------
-    info : its facts
-    array : the pixels, where they are in memory; None for a file
-    """
-
-    info: ImageInfo
-    array: ArrayImage | None = None
-
-    @property
-    def sha256(self) -> str | None:
-        """The hash of an array in C order; None for a file, which is hashed as it is."""
-        if self.array is None:
-            return None
-        return hashlib.sha256(np.ascontiguousarray(self.array).data.cast("B")).hexdigest()
-
-    def read(self, info: ImageInfo) -> Pixels:
-        """Give the pixels, with the words that `info` has of them; see `read_image`."""
-        if self.array is None:
-            return read_image(info)
-        info.refuse_unknown_axes()
-        pixels = np.asarray(self.array)
-        return laid_out(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), info)
-
-    def sample(self, info: ImageInfo) -> Pixels:
-        """Give pixels to look at: of a file an evenly spread sample, else all."""
-        if self.array is None:
-            return read_spread(info)
-        return self.read(info)
-
-
-def given(image: ImageLike, axes: str | None = None) -> GivenImage:
-    """Look at an image.
-
-    Parameters
-    ----------
-    image : a path, or an array
-    axes : the user's word, one letter an axis
-
-    Raises
-    ------
-    BmzError
-        The file cannot be read, or has other axes than the user says.
-    """
-    if isinstance(image, str | Path):
-        return GivenImage(inspect_image(Path(image), axes=axes))
-    return GivenImage(inspect_array(image, axes=axes), image)

@@ -8,17 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bmz.app.run import files_of, wanted_kinds
 from bmz.base.arrays import AnyArray
-from bmz.base.files import writable_folder
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
-from bmz.engine.scratch import files_of_mask, remove_replaced
-from bmz.engine.setup import RunSetup
+from bmz.engine.output_files import save_result
 from bmz.image.grid import to_xarray
 from bmz.report.html import findings_html, result_html
 from bmz.report.wording import counted, verdict_words
-from bmz.write.names import output_paths, refuse_existing
 from bmz.write.overlay import overlay
 
 if TYPE_CHECKING:
@@ -55,7 +51,7 @@ class Result:
 
     report: Report
     _result: ImageResult
-    _job: RunSetup
+    _kinds: tuple[str, ...]
 
     @cached_property
     def labels(self) -> xr.DataArray | None:
@@ -149,21 +145,11 @@ class Result:
         OutputExists
             Files of these names are there.
         """
-        folder = Path(folder)
-        image, kinds = Path(self.record["image"]), wanted_kinds(self._job)
-        (paths,) = output_paths([image], folder, kinds).values()
-        files = files_of(self._result.plan, paths)
-        if not overwrite:
-            refuse_existing(list(files.values()))
-        writable_folder(folder)
-        before = files_of_mask(files["record"])
-        self._result.write(files, folder)
-        remove_replaced(before, files["record"])
-        return files
+        return save_result(self._result, self._kinds, Path(folder), overwrite=overwrite)
 
     def __repr__(self) -> str:
-        made = "no labels" if self.labels is None else self.counted
-        return f"<bmz.Result of {self.record['model']}: {made}>"
+        objects = "no labels" if self.labels is None else self.counted
+        return f"<bmz.Result of {self.record['model']}: {objects}>"
 
     def _repr_html_(self) -> str:
         words = [f"{self.counted} found by {self.record['model']}"]

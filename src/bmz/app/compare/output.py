@@ -54,7 +54,8 @@ def write_labels_of(comparison: Comparison, folder: Path) -> None:
     """
     writable_folder(folder)
     for image in comparison.images:
-        for rank, one in enumerate(image.done, start=1):
-            assert one.labels is not None  # noqa: S101  (`done` has looked; this tells the type checker)
-            words = re.sub(r"[^\w.=-]+", "_", one.name).strip("_")[:80]
-            write_labels(folder / f"{image.path.stem}.{rank:02d}.{words}.labels.tif", one.labels)
+        for rank, result in enumerate(image.done, start=1):
+            name = re.sub(r"[^\w.=-]+", "_", result.name).strip("_")[:80]
+            if result.labels is not None:
+                file = f"{image.path.stem}.{rank:02d}.{name}.labels.tif"
+                write_labels(folder / file, result.labels)

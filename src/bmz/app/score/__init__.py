@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bmz.app.score.label_mask import read_mask
-from bmz.base.errors import BmzError, WrongUsage
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.files import is_there
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.image.known_formats import suffixes
@@ -33,6 +34,17 @@ class NothingToScore(WrongUsage):
             hint="give two files, or two folders whose masks have equal names before endings "
             "such as .labels.tif, _mask.png",
             code="score.nothing",
+        )
+
+
+class NoTruthFor(CouldNotTell):
+    """There is no true mask for an image."""
+
+    def __init__(self, image: Path, truth: Path) -> None:
+        super().__init__(
+            f"'{truth}' holds no mask with the name of '{image.name}'",
+            hint="true masks bear the names of their images, before endings such as _mask.png",
+            code="compare.no-truth",
         )
 
 
@@ -125,6 +137,38 @@ def masks_by_name(word: Path) -> Mapping[str, Path]:
     if not files:
         raise NothingToScore(f"there is no mask at '{word}'")
     return files
+
+
+def true_masks(
+    truth: Path | None, images: Sequence[Path], *, components: bool | None
+) -> Mapping[Path, AnyArray]:
+    """Read the true mask of each image.
+
+    Parameters
+    ----------
+    truth : a mask of the only image, or a folder of masks with the names of the images; None for
+        no masks
+    components : of masks that do not number their objects, see `bmz.app.score.label_mask.read_mask`
+
+    Raises
+    ------
+    NoTruthFor
+        An image has no mask.
+    NothingToScore, NoMask, CouldNotTell
+        There are no masks, or one cannot be read as such.
+    """
+    if truth is None:
+        return {}
+    if len(images) == 1 and not is_many(truth):
+        return {images[0]: read_mask(truth, components=components)}
+    files = masks_by_name(truth)
+    masks = {}
+    for image in images:
+        file = files.get(mask_name(image))
+        if file is None:
+            raise NoTruthFor(image, truth)
+        masks[image] = read_mask(file, components=components)
+    return masks
 
 
 def _files(word: Path) -> Iterator[Path]:

@@ -1,0 +1,50 @@
+"""``bmz run``: images through a model to label masks, one bad image never stopping the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bmz.base.progress import Listener, nobody
+from bmz.engine.memory_probe import plan_images
+from bmz.engine.output_files import claim_files, files_of_states, finish_folder, image_states
+from bmz.engine.plates import with_fields
+from bmz.engine.request import RunRequest
+from bmz.engine.run_images import run_images
+from bmz.engine.setup import prepare
+from bmz.results.run import ImageFailed, ImagePlan, RunSummary
+
+
+def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:
+    """Say for each image how it would be run, after a trial of two tiles, and write nothing.
+
+    Raises
+    ------
+    BmzError
+        What concerns all images: the model or the options. What concerns one image is yielded.
+    """
+    setup = prepare(request, listener, measure=False)
+    yield from plan_images(setup, with_fields(request.images))
+
+
+def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
+    """Run a model on images and write what was asked for.
+
+    Parameters
+    ----------
+    request : the options of the call
+    listener : is called as files and tiles are finished
+
+    Raises
+    ------
+    BmzError
+        What concerns all images: the model, the options, the folder, outputs that exist. What
+        concerns one image is in the summary.
+    """
+    setup = prepare(request, listener)
+    images = with_fields(request.images)
+    paths = claim_files(setup, images)
+    states = image_states(setup, images, paths)
+    files = files_of_states(states, paths)
+    summary = RunSummary(tuple(run_images(setup, states, files, listener)))
+    finish_folder(setup, images, summary.done)
+    return summary

@@ -1,0 +1,430 @@
+"""Images among several processes or machines: the one module that imports Dask."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from math import prod
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from bmz.base.errors import BmzError, CouldNotTell
+from bmz.base.progress import Listener, Note, Progress
+from bmz.engine.attempts import Attempts
+from bmz.engine.cluster_worker import EVENTS, Share, run_in_worker, run_share
+from bmz.engine.in_parts import in_parts
+from bmz.engine.prepared_image import PreparedImage
+from bmz.engine.request import RunRequest
+from bmz.engine.run_image import claimed_output, image_result, run_in_blocks
+from bmz.engine.scratch import PlaneFolder
+from bmz.engine.setup import PlannedImage, RunSetup
+from bmz.engine.tile_runner import output_number
+from bmz.image.plates import PlateField
+from bmz.plan.plan import Plan
+from bmz.predict.mosaic import Places, TileStore
+from bmz.results.run import ImageDone, ImageFailed
+
+Outcome = ImageDone | ImageFailed
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+ONE_THREAD: Mapping[str, str] = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Dask lets malloc give memory back after every tile, which makes PyTorch 3 to 4 times slower
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+}
+"""Of a worker: several on one machine share its processors."""
+
+FILE_WITHIN_S = 60
+"""A scheduler that is starting writes its file within this time."""
+
+TIMES_ELSEWHERE = 1
+"""How often an image that could not be run is tried again."""
+
+SHARES = 8
+"""Tasks for each worker: enough that a slow one holds nobody up, few enough to be told of."""
+
+
+class Future(Protocol[T_co]):
+    """The outcome of a call on a worker; what is used of Dask's class, which has no types."""
+
+    def result(self) -> T_co:
+        """Wait for the outcome, and give it or raise the error of the call."""
+
+
+class Client(Protocol):
+    """A connection to a scheduler; what is used of Dask's class, which has no types."""
+
+    def submit(
+        self, function: Callable[..., T], *arguments: object, pure: bool, retries: int = 0
+    ) -> Future[T]:
+        """Call a function on a worker."""
+
+    def cancel(self, futures: list[Future[Any]]) -> None:
+        """Give up what has not begun."""
+
+    def nthreads(self) -> Mapping[str, int]:
+        """Give the workers, and the threads of each."""
+
+    def subscribe_topic(self, topic: str, handler: Callable[..., None]) -> None:
+        """Call a function in another thread for each event that workers send."""
+
+    def unsubscribe_topic(self, topic: str) -> None:
+        """Hear no more of them."""
+
+
+class DaskMissing(CouldNotTell):
+    """Dask is not installed."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(
+            f"several workers need Dask, which does not import ({why})",
+            hint="pip install 'bmz[dask]', or leave out --workers and --scheduler",
+            code="cluster.no-dask",
+        )
+
+
+class SchedulerAbsent(CouldNotTell):
+    """Nobody answers at the address of the scheduler."""
+
+    def __init__(self, address: str, why: Exception) -> None:
+        super().__init__(
+            f"no Dask scheduler answers at '{address}' ({_first_line(why)})",
+            hint="start one with 'dask scheduler', and its workers with 'dask worker'; for tls:// "
+            "see 'Who may reach the scheduler' in docs/how-to/cluster.md",
+            code="cluster.no-scheduler",
+        )
+
+
+class WorkerLost(CouldNotTell):
+    """The workers that ran an image died, one after the other."""
+
+    def __init__(self, image: Path, why: Exception) -> None:
+        super().__init__(
+            f"the worker that ran '{image.name}' died, and so did those that tried again ({why})",
+            hint="most often its memory ran out: fewer --workers, or a smaller --tile",
+            code="cluster.worker-lost",
+        )
+
+
+class SchedulerLost(CouldNotTell):
+    """The scheduler ended, or the connection to it, before an image was done."""
+
+    def __init__(self, image: Path, why: BaseException) -> None:
+        super().__init__(
+            f"the Dask scheduler was lost before '{image.name}' was done ({_first_line(why)})",
+            hint="start it again, and go on with --resume",
+            code="cluster.scheduler-lost",
+        )
+
+
+class WorkersDoNotStart(CouldNotTell):
+    """Dask could not start processes on this machine."""
+
+    def __init__(self, workers: int, why: Exception) -> None:
+        super().__init__(
+            f"Dask could not start {workers} processes on this computer ({_first_line(why)})",
+            hint="most often memory or processes are limited: give fewer --workers",
+            code="cluster.no-workers",
+        )
+
+
+def _first_line(why: BaseException) -> str:
+    return str(why).strip().partition("\n")[0] or type(why).__name__
+
+
+def run_on_workers(
+    setup: RunSetup,
+    states: Sequence[PlannedImage | ImageDone | ImageFailed],
+    files: Mapping[Path, Mapping[str, Path]],
+    listener: Listener,
+) -> Iterator[Outcome]:
+    """Deal images out among workers; each loads the model once and writes its own results.
+
+    An image that could not be run is tried once more by whoever is free; one whose worker died is
+    given to another. Of an image that is run in parts the tiles are dealt out, and the labels are
+    made here. The results come in the order of the call.
+
+    Parameters
+    ----------
+    setup : with `workers` processes on this machine, or the address of a `scheduler`
+    states : every image of the call: to be run, or finished or failed already
+    files : for each image, kind -> path of each output; workers must see the same paths
+    listener : is called for every image, and in another thread for what workers report
+
+    Raises
+    ------
+    DaskMissing, SchedulerAbsent, WorkersDoNotStart
+        There is no Dask, or no scheduler, or no process can be started.
+    """
+    request = setup.request
+    outcomes = {state.image: state for state in states if not isinstance(state, PlannedImage)}
+    waiting = [state for state in states if isinstance(state, PlannedImage)]
+    large = {planned.image: planned for planned in waiting if in_parts(planned, setup)}
+    small = {planned.image: planned.field for planned in waiting if planned.image not in large}
+    tiles = sum(_tile_count(planned.plan) for planned in waiting if planned.image in small)
+    worker_request = _for_one_worker(request)
+    with ExitStack() as stack:
+        client = _client(request, stack)
+        new_outcomes = chain(
+            _outcomes_of_images(client, worker_request, small, files),
+            _outcomes_by_tiles(
+                client, worker_request, setup, list(large.values()), files, listener
+            ),
+        )
+        stack.enter_context(events_of_workers(client, tiles, listener))
+        for image, outcome in new_outcomes:
+            outcomes[image] = outcome
+            listener(Progress("files", len(outcomes), len(states), image.name))
+            if isinstance(outcome, ImageFailed):
+                listener(Note(f"{image.name}: {outcome.error}", "error"))
+    return iter([outcomes[state.image] for state in states])
+
+
+def _for_one_worker(request: RunRequest) -> RunRequest:
+    return replace(
+        request,
+        images=(),
+        workers=1,
+        scheduler=None,
+        threads=1 if request.scheduler is None else request.threads,
+        resume=True,
+        overwrite=True,
+    )
+
+
+def _tile_count(plan: Plan) -> int:
+    return plan.tiling.count * max(prod(plan.loop.values()), 1)
+
+
+def _outcomes_by_tiles(
+    client: Client,
+    worker_request: RunRequest,
+    setup: RunSetup,
+    large: Sequence[PlannedImage],
+    files: Mapping[Path, Mapping[str, Path]],
+    listener: Listener,
+) -> Iterator[tuple[Path, Outcome]]:
+    from distributed import KilledWorker
+
+    for planned in large:
+        try:
+            network = OnWorkers(client, worker_request, _worker_count(client, planned.image))
+            paths = files[planned.image]
+            with claimed_output(setup, planned.image, paths) as done:
+                if done is not None:
+                    yield planned.image, done
+                    continue
+                with run_in_blocks(setup, planned, network, listener) as opened:
+                    result = image_result(setup, planned, opened, listener)
+                    outcome = result.written(paths, setup.request.folder)
+            yield planned.image, outcome
+        except KilledWorker as why:
+            yield planned.image, ImageFailed(planned.image, WorkerLost(planned.image, why))
+        except (CancelledError, OSError) as why:  # a disk that refuses has a name of its own
+            yield planned.image, ImageFailed(planned.image, SchedulerLost(planned.image, why))
+        except BmzError as error:
+            yield planned.image, ImageFailed(planned.image, error)
+
+
+@dataclass
+class OnWorkers:
+    """Deals the tiles of a plane or stack out among workers.
+
+    Parameters
+    ----------
+    client : of Dask
+    worker_request : the options of the call, for one worker
+    workers : how many there are
+    """
+
+    client: Client
+    worker_request: RunRequest
+    workers: int
+    name: str = field(default="", init=False)
+    """Name of the backend, once a worker has reported it."""
+
+    def fill(
+        self,
+        setup: RunSetup,
+        plan: Plan,
+        prepared: PreparedImage,
+        folder: PlaneFolder,
+        listener: Listener,
+    ) -> tuple[TileStore, Plan]:
+        """Have the tiles run that are not in the folder, with smaller ones where memory runs out.
+
+        Raises
+        ------
+        KilledWorker
+            The workers that ran some tiles died, one after the other.
+        BmzError
+            What went wrong in a worker, and again in another.
+        """
+        attempts = Attempts(plan, setup.model, listener)
+        for attempt in attempts:
+            with attempt as current:
+                place = folder.maps(current)
+                store = TileStore(
+                    place, Places(current.tiling, current.outputs, 1), output_number(setup)
+                )
+                share = Share(prepared.image.info, prepared.elsewhere(), current, place, ())
+                attempts.succeed(self._run_shares(store, share, listener))
+        return store, attempts.plan
+
+    def _run_shares(self, store: TileStore, share: Share, listener: Listener) -> int:
+        from distributed import as_completed
+
+        missing, total = store.missing_numbers(), share.plan.tiling.count
+        batch, size = share.plan.batch, max(-(-len(missing) // (self.workers * SHARES)), 1)
+        shares = [
+            replace(share, tiles=tuple(missing[at : at + size]))
+            for at in range(0, len(missing), size)
+        ]
+        # Dask tries twice more where a worker dies; what it had finished is not run again
+        waiting = {
+            self.client.submit(run_share, self.worker_request, part, pure=False, retries=1): len(
+                part.tiles
+            )
+            for part in shares
+        }
+        done = total - len(missing)
+        try:
+            for future in as_completed(list(waiting)):
+                report = future.result()
+                batch, self.name = min(batch, report["batch"]), report["backend"]
+                done += waiting[future]
+                listener(Progress("tiles", done, total))
+        except BaseException:
+            with suppress(CancelledError, OSError, TimeoutError):  # the scheduler itself is gone
+                self.client.cancel(list(waiting))
+            raise
+        return batch
+
+
+@contextmanager
+def events_of_workers(client: Client, tiles: int, listener: Listener) -> Iterator[None]:
+    """Pass on what workers send while the block runs.
+
+    Parameters
+    ----------
+    client : of Dask
+    tiles : of all images that are dealt out
+    listener : is called in another thread, one event after the other
+    """
+    done = 0
+
+    def pass_on(event: tuple[float, dict[str, Any]]) -> None:
+        nonlocal done
+        _, message = event
+        if "note" in message:
+            listener(Note(message["note"], message["kind"]))
+        else:
+            # the tiles of an image that is tried again count twice
+            done = min(done + message["tiles"], tiles)
+            listener(Progress("tiles", done, tiles))
+
+    client.subscribe_topic(EVENTS, pass_on)
+    try:
+        yield
+    finally:
+        client.unsubscribe_topic(EVENTS)
+
+
+def _worker_count(client: Client, image: Path) -> int:
+    try:
+        return max(len(client.nthreads()), 1)
+    except (RuntimeError, OSError) as why:  # the former: the client has hung up
+        raise SchedulerLost(image, why) from why
+
+
+def _outcomes_of_images(
+    client: Client,
+    worker_request: RunRequest,
+    images: Mapping[Path, PlateField | None],
+    files: Mapping[Path, Mapping[str, Path]],
+) -> Iterator[tuple[Path, Outcome]]:
+    from distributed import KilledWorker, as_completed
+    from distributed.core import CommClosedError
+
+    def submit(image: Path) -> Future[Outcome]:
+        return client.submit(
+            run_in_worker, worker_request, image, dict(files[image]), images[image], pure=False
+        )
+
+    image_of = {submit(image): image for image in images}
+    attempts = dict.fromkeys(images, 0)
+    results = as_completed(list(image_of))
+    for future in results:
+        image = image_of.pop(future)
+        try:
+            outcome = future.result()
+        except KilledWorker as why:
+            outcome = ImageFailed(image, WorkerLost(image, why))
+        except (CancelledError, CommClosedError, TimeoutError) as why:
+            yield image, ImageFailed(image, SchedulerLost(image, why))
+            continue
+        if isinstance(outcome, ImageFailed) and isinstance(outcome.error, CouldNotTell):
+            attempts[image] += 1
+            if attempts[image] <= TIMES_ELSEWHERE:
+                second = submit(image)
+                image_of[second] = image
+                results.add(second)
+                continue
+        yield image, outcome
+
+
+def _client(request: RunRequest, stack: ExitStack) -> Client:
+    try:
+        import dask
+        import distributed
+    except ImportError as why:
+        raise DaskMissing(why) from why
+    if request.scheduler is not None:
+        return _connected(request.scheduler, stack)
+    stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": dict(ONE_THREAD)}))
+    try:
+        cluster = stack.enter_context(
+            distributed.LocalCluster(
+                n_workers=request.workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=0,
+                dashboard_address=None,
+            )
+        )
+    except (RuntimeError, OSError, TimeoutError) as why:
+        raise WorkersDoNotStart(request.workers, why) from why
+    client: Client = stack.enter_context(distributed.Client(cluster))
+    return client
+
+
+def _connected(scheduler: str, stack: ExitStack) -> Client:
+    import distributed
+
+    try:
+        address = _address(scheduler)
+        client: Client = stack.enter_context(distributed.Client(address, timeout="10s"))
+    except (OSError, TimeoutError, ValueError, KeyError, TypeError, RecursionError) as why:
+        # among them: a file that names none, and TLS without certificates in Dask's settings
+        raise SchedulerAbsent(scheduler, why) from why
+    return client
+
+
+def _address(word: str) -> str:
+    """Give the address of a scheduler, which it may have written, or be about to, into a file."""
+    if not word.endswith(".json"):
+        return word
+    file, until = Path(word), time.monotonic() + FILE_WITHIN_S
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    return str(json.loads(file.read_text(encoding="utf-8"))["address"])

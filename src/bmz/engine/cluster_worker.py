@@ -1,0 +1,160 @@
+"""What a worker does with an image or with tiles of one, and what it reports to the caller."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bmz.base.errors import BmzError
+from bmz.base.progress import Event, Note, nobody
+from bmz.engine.prepared_image import PreparedImage
+from bmz.engine.replay import words_of
+from bmz.engine.request import RunRequest
+from bmz.engine.run_image import run_image
+from bmz.engine.setup import RunSetup, opened, planned_or_failed, prepare
+from bmz.engine.tile_runner import output_number, tiles_of
+from bmz.image.info import ImageInfo
+from bmz.image.plates import PlateField
+from bmz.image.region import OpenImage, open_image
+from bmz.plan.plan import Plan
+from bmz.predict.backend import Backend
+from bmz.predict.formats import runnable
+from bmz.predict.mosaic import TileStore
+from bmz.predict.tiles import fill
+from bmz.results.run import ImageDone, ImageFailed
+
+EVENTS = "bmz"
+"""Topic under which workers send events through Dask's scheduler."""
+
+
+class ToCaller:
+    """A listener in a worker that forwards events to the caller."""
+
+    def __init__(self, image: str) -> None:
+        self._image, self._before = image, 0
+
+    def __call__(self, event: Event, /) -> None:
+        """Send how many tiles were finished since the last event, or the text of a note."""
+        from distributed import get_worker
+
+        if isinstance(event, Note):
+            named = event.kind == "hint" or event.text.startswith(self._image)
+            text = event.text if named else f"{self._image}: {event.text}"
+            message: dict[str, object] = {"note": text, "kind": event.kind}
+        elif event.stage == "tiles":
+            # every plane begins anew
+            more = event.done - self._before if event.done > self._before else event.done
+            self._before = event.done
+            message = {"tiles": more}
+        else:
+            return
+        get_worker().log_event(EVENTS, message)
+
+
+_LOADED: dict[str, tuple[RunSetup, Backend]] = {}
+"""The one model that this worker has loaded, by the options that chose it."""
+
+
+def run_in_worker(
+    request: RunRequest, image: Path, files: Mapping[str, Path], field: PlateField | None = None
+) -> ImageDone | ImageFailed:
+    """Run one image in a worker, which loads the model with its first one.
+
+    Parameters
+    ----------
+    request : without images
+    image : to run
+    files : kind -> path of each output
+    field : of a plate, if it is one
+    """
+    try:
+        setup, backend = loaded(request)
+        planned = planned_or_failed(setup, image, field)
+        if isinstance(planned, ImageFailed):
+            return planned
+        return run_image(setup, planned, backend, files, ToCaller(image.name))
+    except BmzError as error:
+        return ImageFailed(image, error)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some tiles of a plane or stack, for one worker.
+
+    Parameters
+    ----------
+    info : of the image, whose file the worker sees under the same path
+    prepare : makes of the open image what tiles are cut from
+    plan : of all tiles
+    folder : for the tiles, which the worker sees under the same path
+    tiles : their numbers
+    """
+
+    info: ImageInfo
+    prepare: Callable[[OpenImage], PreparedImage]
+    plan: Plan
+    folder: Path
+    tiles: Sequence[int]
+
+
+def run_share(request: RunRequest, share: Share) -> Mapping[str, Any]:
+    """Run some tiles in a worker, and write each into a file of its own.
+
+    Returns
+    -------
+    dict
+        ``backend``, the name of what ran them, and ``batch``, how many at once
+    """
+    setup, backend = loaded(request)
+    with open_image(share.info) as image:
+        tiles = tiles_of(backend, share.plan, share.prepare(image), nobody)
+        only = frozenset(share.tiles)
+        store = TileStore(share.folder, tiles.places(), output_number(setup), only)
+        return {"backend": backend.name, "batch": fill(store, tiles)}
+
+
+def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
+    """Give the model that this worker runs, loaded once for the same options.
+
+    Each worker of a machine uses a GPU of its own.
+    """
+    key = json.dumps({**words_of(request), "trust": request.trust, "device": request.device})
+    if key not in _LOADED:
+        for _, backend in _LOADED.values():
+            backend.close()
+        _LOADED.clear()
+        setup = prepare(request)
+        device = own_gpu(request.device, _gpu_count(setup), _worker_name())
+        if device != request.device:
+            setup = prepare(replace(request, device=device))
+        _LOADED[key] = (setup, opened(setup))
+    return _LOADED[key]
+
+
+def own_gpu(device: str, gpus: int, worker: object) -> str:
+    """Choose the device of one of several workers on this machine.
+
+    Parameters
+    ----------
+    device : option of the call, such as ``auto``; one that names a device is kept
+    gpus : that the framework sees
+    worker : its number; workers of a cluster have names, and are given their GPU by its manager
+    """
+    choice = device in ("auto", "cuda") and gpus > 1  # a single GPU serves all workers
+    return f"cuda:{worker % gpus}" if choice and isinstance(worker, int) else device
+
+
+def _gpu_count(setup: RunSetup) -> int:
+    if setup.device.kind != "cuda":
+        return 0
+    devices = runnable(setup.decided.weights.format).devices()
+    return sum(device.kind == "cuda" for device in devices)
+
+
+def _worker_name() -> object:
+    from distributed import get_worker
+
+    return get_worker().name

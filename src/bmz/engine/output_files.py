@@ -1,0 +1,145 @@
+"""The files that a job writes: their paths, and whether they may be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from bmz.base.files import writable_folder
+from bmz.engine.image_result import ImageResult
+from bmz.engine.plates import finish_plates
+from bmz.engine.scratch import files_of_mask, finished, remove_leftovers, remove_replaced
+from bmz.engine.setup import PlannedImage, RunSetup, planned_or_failed
+from bmz.image.plates import PlateField
+from bmz.plan.plan import Plan
+from bmz.results.run import ImageDone, ImageFailed
+from bmz.write.names import output_paths, refuse_existing
+from bmz.write.outputs import kinds_to_write
+
+
+def output_kinds(setup: RunSetup) -> tuple[str, ...]:
+    """Give the kinds of output that a job writes: those of ``--save``, and the record.
+
+    Which tables of joined objects there are depends on the axes of an image, see `files_of`.
+    """
+    request = setup.request
+    labels = setup.labelling.recipe is not None
+    return kinds_to_write(request.save, labels=labels, joined=request.link)
+
+
+def claim_files(
+    setup: RunSetup, images: Mapping[Path, PlateField | None]
+) -> dict[Path, dict[str, Path]]:
+    """Give the path of every output of every image, in a folder that can be written to.
+
+    Parameters
+    ----------
+    images : see `bmz.engine.plates.with_fields`
+
+    Returns
+    -------
+    dict of dict
+        by image, then by kind
+
+    Raises
+    ------
+    OutputExists
+        Files of these names are there, and the call neither replaces them nor resumes.
+    OutputIsInput
+        A result would lie where an image lies.
+    FolderNotWritable
+        No file can be made in the folder.
+    """
+    request = setup.request
+    zarr = request.labels_format == "zarr"
+    kinds = output_kinds(setup)
+    files = output_paths(list(images), request.folder, kinds, zarr=zarr, fields=images)
+    if not (request.overwrite or request.resume):
+        refuse_existing([path for paths in files.values() for path in paths.values()])
+    writable_folder(request.folder)
+    if request.resume:
+        remove_leftovers(request.folder, "writing")
+    return files
+
+
+def image_states(
+    setup: RunSetup,
+    images: Mapping[Path, PlateField | None],
+    files: Mapping[Path, Mapping[str, Path]],
+) -> list[PlannedImage | ImageDone | ImageFailed]:
+    """Plan the run of every image, or give the results of an earlier call that resumes."""
+    resume = setup.request.resume
+    return [
+        (finished(setup, image, files[image]) if resume else None)
+        or planned_or_failed(setup, image, field)
+        for image, field in images.items()
+    ]
+
+
+def files_of_states(
+    states: Iterable[PlannedImage | ImageDone | ImageFailed],
+    files: Mapping[Path, Mapping[str, Path]],
+) -> dict[Path, Mapping[str, Path]]:
+    """Leave out, for each image that is run, the outputs that its plan does not make."""
+    return {
+        state.image: files_of(state.plan, files[state.image])
+        if isinstance(state, PlannedImage)
+        else files[state.image]
+        for state in states
+    }
+
+
+def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
+    """Leave out the tables of joined objects where the plan joins nothing over their axis."""
+    kinds = kinds_to_write(files, labels=True, joined=plan.joined)
+    return {kind: path for kind, path in files.items() if kind in kinds}
+
+
+def finish_folder(
+    setup: RunSetup, images: Mapping[Path, PlateField | None], done: Iterable[ImageDone]
+) -> None:
+    """Write what concerns plates as a whole, and remove what only a resumed run would need.
+
+    Parameters
+    ----------
+    images : see `bmz.engine.plates.with_fields`
+    done : the images that have a result
+    """
+    request = setup.request
+    finish_plates(request.folder, images, done, zarr=request.labels_format == "zarr")
+    if request.resume:
+        remove_leftovers(request.folder, "scratch")  # of other options, or of images that failed
+
+
+def save_result(
+    result: ImageResult, kinds: Sequence[str], folder: Path, *, overwrite: bool
+) -> dict[str, Path]:
+    """Write the result of an image that was run in memory.
+
+    Parameters
+    ----------
+    kinds : see `output_kinds`
+    folder : made when it is not there
+    overwrite : files of these names may be replaced
+
+    Returns
+    -------
+    dict
+        kind -> path
+
+    Raises
+    ------
+    OutputExists
+        Files of these names are there.
+    FolderNotWritable
+        No file can be made in the folder.
+    """
+    (paths,) = output_paths([Path(result.record["image"])], folder, kinds).values()
+    files = files_of(result.plan, paths)
+    if not overwrite:
+        refuse_existing(list(files.values()))
+    writable_folder(folder)
+    earlier = files_of_mask(files["record"])
+    result.write(files, folder)
+    remove_replaced(earlier, files["record"])
+    return files
