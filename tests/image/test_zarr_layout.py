@@ -80,18 +80,65 @@ def test_a_scale_that_cannot_be_meant_is_odd_in_its_axis_alone(
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("own", [[], [shift(1.0, 1.0)], [scale(1.0)], [scale(1.0, 1.0)] * 2])
-def test_a_resolution_without_one_scale_for_its_axes_does_not_follow_the_format(
+def test_a_resolution_without_one_scale_for_its_axes_has_no_known_lengths(
     tmp_path: Path, version: str, own: list[dict[str, Any]]
 ) -> None:
-    path = moved(tmp_path / "a.zarr", version, own)
+    info = inspect_image(moved(tmp_path / "a.zarr", version, own))
 
-    with pytest.raises(ImageUnreadable) as caught:
-        inspect_image(path)
+    assert info.pixel_um == {}
+    assert np.array_equal(np.asarray(read_image(info)), PLANE)
 
-    place = "multiscales.0.datasets.0.coordinateTransformations"
-    assert caught.value.message.startswith(
-        f"'{path}' does not follow OME-Zarr {version} at {place}"
-    )
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_scale_of_the_whole_image_leaves_those_of_the_resolutions(
+    tmp_path: Path, version: str
+) -> None:
+    assert inspect_image(moved(tmp_path / "a.zarr", version, [scale(2.0, 4.0)], [])).pixel_um == {
+        "y": 2.0,
+        "x": 4.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "nested", "remarks"),
+    [
+        ("0.4-dev-spatialdata", False, 0),
+        ("0.5-dev-spatialdata", True, 0),
+        ("0.5.2", True, 0),
+        ("0.6", True, 1),
+    ],
+)
+def test_other_versions_are_tried_and_newer_ones_told(
+    tmp_path: Path, told: str, nested: bool, remarks: int
+) -> None:
+    path = moved(tmp_path / "a.zarr", "0.5" if nested else "0.4", [scale(2.0, 4.0)])
+    attributes = zarr.open_group(path, mode="r+").attrs
+    ome: dict[str, Any] = dict(attributes["ome"] if nested else attributes)  # type: ignore[arg-type]
+    if nested:
+        attributes["ome"] = {**ome, "version": told}
+    else:
+        attributes["multiscales"] = [{**ome["multiscales"][0], "version": told}]
+
+    info = inspect_image(path)
+
+    assert info.pixel_um == {"y": 2.0, "x": 4.0}
+    assert len(info.remarks) == remarks
+    assert all(f"OME-Zarr {told}" in remark for remark in info.remarks)
+
+
+@pytest.mark.parametrize(("told", "axes"), [("0.1", None), ("0.2", None), ("0.3", list("tczyx"))])
+def test_versions_before_0_4_name_their_axes_or_have_five(
+    tmp_path: Path, told: str, axes: list[str] | None
+) -> None:
+    image: dict[str, Any] = {"version": told, "datasets": [{"path": "0"}]}
+    if axes:
+        image["axes"] = axes
+    path = group(tmp_path / "a.zarr", "0.4", {"multiscales": [image]}, _0=PIXELS[None])
+
+    info = inspect_image(path)
+
+    assert (info.axes, info.shape, info.pixel_um) == ("czyx", PIXELS.shape, {})
+    assert info.remarks == (f"it is OME-Zarr {told}, which is read as if it were 0.4",)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ from bmz.image.pixel_size import from_lengths
 
 if TYPE_CHECKING:
     import zarr
-    from yaozarrs import v04, v05
 
 
 ZarrArray: TypeAlias = "zarr.Array[Any]"
@@ -93,13 +92,13 @@ class ZarrAxis(NamedTuple):
     Parameters
     ----------
     name, type, unit : as written, empty where there is none
-    scale : length of a pixel in `unit`
+    scale : length of a pixel in `unit`; None where it is not stated
     """
 
     name: str
     type: str
     unit: str
-    scale: float
+    scale: float | None
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,7 @@ class Chosen:
     axes : one an axis of the array; none when no multiscale image speaks of it
     omero : how its channels are shown and called
     is_label : whether its values are numbers of objects
+    remarks : what one should know of its metadata, each a sentence
     """
 
     folder: Path
@@ -120,6 +120,7 @@ class Chosen:
     axes: tuple[ZarrAxis, ...] = ()
     omero: Mapping[str, Any] = field(default_factory=dict)
     is_label: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 class _Group(NamedTuple):
@@ -128,6 +129,15 @@ class _Group(NamedTuple):
     folder: Path
     ome: Mapping[str, Any]
     version: str
+    is_nested: bool
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Tell of a version that none of the two is which are known in full."""
+        if self.version.startswith(_KNOWN):
+            return ()
+        like = _KNOWN[-1] if self.is_nested else _KNOWN[0]
+        return (f"it is OME-Zarr {self.version}, which is read as if it were {like}",)
 
 
 class _Dataset(NamedTuple):
@@ -181,6 +191,7 @@ def _of_image(path: Path, group: _Group, number: int, *, count: int) -> Chosen:
         omero=omero if isinstance(omero, Mapping) else {},
         # bmz writes the labels once, and lets the image of the folder be the same arrays
         is_label="image-label" in group.ome or full.path.startswith("labels/"),
+        remarks=group.remarks,
     )
 
 
@@ -212,12 +223,9 @@ def _group(path: Path, folder: Path, attributes: Mapping[str, Any]) -> _Group:
     if not isinstance(ome, Mapping):
         raise ImageUnreadable(path, "is a damaged OME-Zarr folder: its 'ome' is no object")
     nested = ome is not attributes
-    first = (*_multiscales(path, _Group(folder, ome, "")), {})[0]
+    first = (*_multiscales(path, _Group(folder, ome, "", nested)), {})[0]
     told = ome.get("version") if nested else first.get("version")
-    version = str(told or ("0.5" if nested else "0.4"))
-    if version not in _KNOWN:
-        raise ImageUnreadable(path, f"is OME-Zarr {version}; wanted {' or '.join(_KNOWN)}")
-    return _Group(folder, ome, version)
+    return _Group(folder, ome, str(told or ("0.5" if nested else "0.4")), nested)
 
 
 def _multiscales(path: Path, group: _Group) -> Sequence[Mapping[str, Any]]:
@@ -228,41 +236,67 @@ def _multiscales(path: Path, group: _Group) -> Sequence[Mapping[str, Any]]:
 
 
 def _datasets(path: Path, group: _Group, number: int) -> tuple[_Dataset, ...]:
-    """Validate multiscale `number` and give its resolutions, the finest first."""
+    """Validate multiscale `number` and give its resolutions, the finest first.
+
+    Lengths of pixels that do not follow the format are unknown, and all else is sound.
+    """
     from pydantic import ValidationError
     from yaozarrs import v04, v05
 
-    entry = _multiscales(path, group)[number] if group.ome.get("multiscales") else {}
-    model = v04.Multiscale if group.version == "0.4" else v05.Multiscale
+    entry = _with_axes(_multiscales(path, group)[number] if group.ome.get("multiscales") else {})
     try:
-        image = model.model_validate(entry)
+        (v05 if group.is_nested else v04).Multiscale.model_validate(entry)
     except ValidationError as why:
-        error = why.errors()[0]
-        place = ".".join(str(word) for word in ("multiscales", number, *error["loc"]))
-        words = " ".join(error["msg"].split())
-        raise ImageUnreadable(
-            path, f"does not follow OME-Zarr {group.version} at {place}: {words[:120]}"
-        ) from why
-    whole = _scale(image.coordinateTransformations or (), len(image.axes))
-    return tuple(_dataset(image.axes, one, whole) for one in image.datasets)
+        for error in why.errors():
+            if _LENGTHS in error["loc"]:
+                continue
+            place = ".".join(str(word) for word in ("multiscales", number, *error["loc"]))
+            words = " ".join(error["msg"].split())
+            raise ImageUnreadable(
+                path, f"does not follow OME-Zarr {group.version} at {place}: {words[:120]}"
+            ) from why
+    whole = _scale(entry, len(entry["axes"]))
+    return tuple(_dataset(entry["axes"], one, whole) for one in entry["datasets"])
+
+
+_LENGTHS = "coordinateTransformations"
+
+_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+
+def _with_axes(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a multiscale the axes that 0.4 wants: 0.3 has only names, and those before it none."""
+    version = str(entry.get("version", ""))
+    names = list(_TYPES) if version in ("0.1", "0.2") else entry.get("axes")
+    own = {key: value for key, value in entry.items() if key != "version"}
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        own["axes"] = [{"name": n, **({"type": _TYPES[n]} if n in _TYPES else {})} for n in names]
+    return own
 
 
 def _dataset(
-    axes: Sequence[Any], dataset: v04.Dataset | v05.Dataset, whole: Sequence[float]
+    axes: Sequence[Mapping[str, Any]], dataset: Mapping[str, Any], whole: Sequence[float] | None
 ) -> _Dataset:
-    scales = _scale(dataset.coordinateTransformations, len(axes))
+    own = _scale(dataset, len(axes))
+    scales = [a * b for a, b in zip(own, whole or [1.0] * len(own), strict=True)] if own else whole
+    lengths: Sequence[float | None] = scales or [None] * len(axes)
     return _Dataset(
-        dataset.path.strip("/"),
+        str(dataset["path"]).strip("/"),
         tuple(
-            ZarrAxis(axis.name, str(axis.type or ""), str(getattr(axis, "unit", None) or ""), a * b)
-            for axis, a, b in zip(axes, scales, whole, strict=True)
+            ZarrAxis(axis["name"], str(axis.get("type") or ""), str(axis.get("unit") or ""), length)
+            for axis, length in zip(axes, lengths, strict=True)
         ),
     )
 
 
-def _scale(transformations: Sequence[Any], ndim: int) -> Sequence[float]:
-    found = (t.scale for t in transformations if t.type == "scale")
-    return next(found, [1.0] * ndim)
+def _scale(holder: Mapping[str, Any], ndim: int) -> Sequence[float] | None:
+    """Give the one scale of a resolution or a whole image; None where it is not clear."""
+    steps = holder.get(_LENGTHS)
+    scales = [s.get("scale") for s in steps if isinstance(s, Mapping)] if steps else []
+    found = [scale for scale in scales if scale is not None]
+    if len(found) != 1 or not isinstance(found[0], list) or len(found[0]) != ndim:
+        return None
+    return found[0] if all(isinstance(n, int | float) for n in found[0]) else None
 
 
 def _bioformats2raw(path: Path) -> list[str]:
@@ -348,6 +382,7 @@ def zarr_header(path: Path, series: int) -> Header:
             pixel=_pixel_size(chosen, letters),
             channel_names=names if len(names) == sizes.get("c", 1) else (),
             series_count=chosen.count,
+            remarks=chosen.remarks,
         )
 
 
@@ -423,7 +458,7 @@ def _letter(name: str, kind: str) -> str:
 def _pixel_size(chosen: Chosen, letters: str) -> PixelSize:
     # 0.5, axes: "unit" SHOULD be there; without one a scale is a number of nothing
     found = [(a, axis.unit, axis.scale) for a, axis in zip(letters, chosen.axes, strict=False)]
-    lengths = {a: scale for a, _, scale in found if a in SPACE}
+    lengths = {a: scale for a, _, scale in found if a in SPACE and scale is not None}
     return from_lengths(lengths, {a: unit for a, unit, _ in found}, OME_ZARR)
 
 
