@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +87,8 @@ def test_tensorflow_is_told_for_a_gpu_alone(device: Device, told: list[bool]) ->
 
 def test_onnx_runtime_is_told_with_the_number_of_the_gpu() -> None:
     names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    module = SimpleNamespace(get_available_providers=lambda: names)
+    module = ModuleType("onnxruntime")
+    vars(module)["get_available_providers"] = lambda: names
 
     (first, last) = onnx._providers(module, GPU)
 

@@ -63,7 +63,8 @@ def test_lengths_grow_with_the_image_and_other_values_do_not() -> None:
 
 
 def test_a_coarse_map_stays_as_coarse_in_pixels_of_the_image() -> None:
-    resized = ResizedMaps(noise(1, 10, 8), (20, 15), (41, 30), (2, 2), (False,))
+    maps = noise(1, 10, 8)
+    resized = ResizedMaps(maps, (20, 15), (41, 30), (2, 2), (False,))
 
     assert resized.shape == (1, 21, 15)
-    assert np.asarray(resized).min() >= resized.maps.min()
+    assert np.asarray(resized).min() >= maps.min()

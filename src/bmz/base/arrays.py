@@ -68,8 +68,6 @@ class Places:
         It starts at the nearer of the two, so that no percentile is beyond it by rounding.
         Source: the method ``linear`` of ``numpy.percentile``, which gives the same bits.
         """
-        rise, nearer_low = high - low, self.part < 0.5  # noqa: PLR2004  (the middle)
-        found: FloatArray = np.where(
-            nearer_low, low + rise * self.part, high - rise * (1 - self.part)
-        )
-        return found
+        rise, rest = high - low, 1 - self.part
+        value: FloatArray = np.where(self.part < rest, low + rise * self.part, high - rise * rest)
+        return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
@@ -17,6 +18,7 @@ from typing import (
     TypeAlias,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -76,7 +78,7 @@ class Notes(Generic[Value]):
         for folder in folders:
             with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
                 note = unsealed((folder / self.file(key)).read_text(encoding="utf-8"))
-                if note["key"] == key:
+                if isinstance(note, dict) and note["key"] == key:
                     return self.read(note["value"])
         return None
 
@@ -113,7 +115,7 @@ def sealed(note: object) -> str:
     return f'{{"sha256": "{_sha256(text)}", "note": {text}}}'
 
 
-def unsealed(text: str) -> Any:  # noqa: ANN401  (any JSON)
+def unsealed(text: str) -> object:
     """Give back the note that was sealed.
 
     Raises
@@ -133,27 +135,31 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _parsed(text: str) -> Any:  # noqa: ANN401  (any JSON)
+def _parsed(text: str) -> object:
     try:
-        return json.loads(text)
+        document: object = json.loads(text)
     except RecursionError as why:
         raise ValueError("it is nested too deeply") from why
+    return document
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401  (any JSON)
-    """Read a JSON file.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds a JSON object.
 
     Raises
     ------
     OSError
         It cannot be read.
     ValueError
-        It is no JSON, or nested without end.
+        It is no JSON, nested without end, or holds another value.
     """
-    return _parsed(path.read_text(encoding="utf-8"))
+    document = _parsed(path.read_text(encoding="utf-8"))
+    if isinstance(document, dict):
+        return document
+    raise ValueError("it is no JSON object")
 
 
-def plain_of(value: object) -> Any:  # noqa: ANN401  (any JSON)
+def plain_of(value: object) -> object:
     """Give a value of dataclasses, mappings and sequences as values of JSON."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
@@ -178,11 +184,10 @@ def value_of(kind: type[Value], plain: object) -> Value:
     ValueError
         It is of another kind.
     """
-    value: Value = _value(kind, plain, "it")
-    return value
+    return cast("Value", _value(kind, plain, "it"))
 
 
-def _value(kind: Any, plain: Any, where: str) -> Any:  # noqa: ANN401  (of any kind)
+def _value(kind: object, plain: object, where: str) -> object:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple and isinstance(plain, list):
         kinds = arguments[:1] * len(plain) if arguments[-1] is ... else arguments
@@ -191,7 +196,7 @@ def _value(kind: Any, plain: Any, where: str) -> Any:  # noqa: ANN401  (of any k
     elif isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(plain, dict):
         of_key, of_value = arguments
         return {of_key(key): _value(of_value, entry, where) for key, entry in plain.items()}
-    elif is_dataclass(kind):
+    elif isinstance(kind, type) and is_dataclass(kind) and isinstance(plain, dict):
         return _instance(kind, plain)
     elif origin in (Union, UnionType):
         return _value(_one_of(arguments, plain), plain, where)
@@ -200,20 +205,21 @@ def _value(kind: Any, plain: Any, where: str) -> Any:  # noqa: ANN401  (of any k
     raise ValueError(f"{where} has another type")
 
 
-def _one_of(kinds: tuple[Any, ...], plain: object) -> Any:  # noqa: ANN401  (a type)
+def _one_of(kinds: tuple[object, ...], plain: object) -> object:
     """Choose the simple type that suits; else the last that is not None."""
     known = [kind for kind in kinds if _is_simple(kind, plain)]
     return known[0] if known else [kind for kind in kinds if kind is not NoneType][-1]
 
 
-def _is_simple(kind: Any, plain: Any) -> bool:  # noqa: ANN401  (of any kind)
+def _is_simple(kind: object, plain: object) -> bool:
     if get_origin(kind) is Literal:
         return plain in get_args(kind)
     if isinstance(plain, bool):
         return kind is bool
-    numbers = {float: (int, float)}
-    simple = kind in (str, int, float, NoneType)
-    return simple and isinstance(plain, numbers.get(kind, kind)) and plain == plain  # noqa: PLR0124  (NaN equals nothing)
+    if kind is float:
+        is_nan = isinstance(plain, float) and math.isnan(plain)
+        return isinstance(plain, int | float) and not is_nan
+    return kind in (str, int, NoneType) and type(plain) is kind
 
 
 @cache
@@ -221,9 +227,7 @@ def _kinds(kind: type) -> Mapping[str, Any]:
     return get_type_hints(kind)
 
 
-def _instance(kind: Any, plain: object) -> Any:  # noqa: ANN401  (of any dataclass)
-    if not isinstance(plain, dict):
-        raise ValueError("it is no mapping")  # noqa: TRY004  (as for broken JSON)
+def _instance(kind: type, plain: Mapping[str, object]) -> object:
     known = {field.name: field for field in fields(kind)}
     if not plain.keys() <= known.keys():
         raise ValueError("it has fields that are not known")
@@ -238,6 +242,6 @@ def _instance(kind: Any, plain: object) -> Any:  # noqa: ANN401  (of any datacla
 def read_note(path: Path, kind: type[Value]) -> Value | None:
     """Read a file that holds one value of `kind` as JSON; None where it is absent or damaged."""
     try:
-        return value_of(kind, read_json(path))
+        return value_of(kind, _parsed(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None

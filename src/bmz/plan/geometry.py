@@ -60,21 +60,19 @@ def _spacing_and_lost(model: ModelSpec, tensor: TensorSpec, axis: AxisSpec) -> t
         return spacing, _whole_cut(model, tensor, cut)
     entry = _input_axis(model, axis.letter)
     if isinstance(size, Fixed) and isinstance(entry.size, Fixed):
-        return _of_fixed(model, tensor, entry, axis)
+        spacing = _ratio(axis.scale, entry.scale)
+        return _of_fixed(model, tensor, spacing, (entry.size.size, size.size))
     return _ratio(axis.scale, entry.scale), 0
 
 
 def _of_fixed(
-    model: ModelSpec, tensor: TensorSpec, entry: AxisSpec, axis: AxisSpec
+    model: ModelSpec, tensor: TensorSpec, spacing: Fraction, sizes: tuple[int, int]
 ) -> tuple[Fraction, int]:
-    taken, given = entry.size, axis.size
-    assert isinstance(taken, Fixed)  # noqa: S101  (the caller has looked; this tells the type checker)
-    assert isinstance(given, Fixed)  # noqa: S101
-    spacing = _ratio(axis.scale, entry.scale)
-    ratio = Fraction(taken.size, given.size)
+    taken, given = sizes
+    ratio = Fraction(taken, given)
     if spacing == 1 and ratio != 1 and 1 in (ratio.numerator, ratio.denominator):
         return ratio, 0
-    return spacing, _whole_cut(model, tensor, (taken.size - given.size * spacing) / 2)
+    return spacing, _whole_cut(model, tensor, (taken - given * spacing) / 2)
 
 
 def _whole_cut(model: ModelSpec, tensor: TensorSpec, cut: Fraction | float) -> int:

@@ -47,7 +47,7 @@ class Blend:
         starts = self.starts(asked.covered, tile)
         return [start // asked.grid * asked.grid - asked.before for start in starts]
 
-    def weights(self, inside: FloatArray, overlap: int) -> FloatArray:  # noqa: ARG002  (as `SplineBlend`)
+    def weights(self, inside: FloatArray, _overlap: int) -> FloatArray:
         """Give the weights of pixels at these distances from the nearest edge of a tile."""
         weights: FloatArray = 1 / (1 + np.exp((self.edge_px - inside) / self.fall_px))
         return weights

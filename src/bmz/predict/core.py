@@ -8,7 +8,7 @@ step may hide that. It changes global settings, so it is opened in a process of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -25,6 +25,11 @@ from bmz.predict.backend import (
 )
 from bmz.predict.onnx_data import refuse_outside
 from bmz.zoo.archive import damage_told, opened_zip
+
+if TYPE_CHECKING:
+    from bioimageio.core import PredictionPipeline
+    from bioimageio.spec.model.v0_5 import ModelDescr
+    from xarray import DataArray
 
 CORE = "bioimageio.core"
 """What ``bmz.predict.formats.open_backend`` is asked for."""
@@ -54,7 +59,8 @@ def open_core(weights: LoadRequest) -> CoreBackend:
         from bioimageio.spec import load_model_description
     except ImportError as why:
         raise NoBackend(CORE, f"it does not import ({why})", INSTALL) from why
-    assert weights.manifest is not None  # noqa: S101  (whoever asks for core names it)
+    if weights.manifest is None:
+        raise ValueError("bioimageio.core reads a manifest, and none was named")
     weights_format: Any = weights.weights_format
     _be_quiet()
     _refuse_others_reading(weights)
@@ -103,12 +109,15 @@ class CoreBackend:
     weights : what it was opened with
     """
 
-    def __init__(self, pipeline: Any, description: Any, weights: LoadRequest) -> None:  # noqa: ANN401  (untyped here)
+    def __init__(
+        self, pipeline: PredictionPipeline, description: ModelDescr, weights: LoadRequest
+    ) -> None:
         from importlib.metadata import version
 
         self.name = f"bioimageio.core {version('bioimageio.core')} ({weights.weights_format})"
         self.device: Device = weights.device
-        self._pipeline, self._ids = pipeline, weights.output_ids
+        self._pipeline: PredictionPipeline | None = pipeline
+        self._ids = weights.output_ids
         self._dims = {
             str(tensor.id): tuple(str(axis.id) for axis in tensor.axes)
             for tensor in description.inputs
@@ -143,15 +152,15 @@ class CoreBackend:
         try:
             sample = Sample(members=members, stat={}, id="sample")
             # as core's own tests do: what is padded is decided by whoever asks
-            found = self._pipeline.predict_sample_without_blocking(
+            predicted: Any = self._pipeline.predict_sample_without_blocking(
                 sample,
                 skip_postprocessing=True,
                 skip_input_padding=True,
                 skip_output_cropping=True,
             )
-            odd = [_nonfinite(found.members[name].data) for name in self._ids]
-            self._pipeline.apply_postprocessing(found)
-            outputs = [self._laid_out(name, found.members[name].data) for name in self._ids]
+            odd = [_nonfinite(predicted.members[name].data) for name in self._ids]
+            self._pipeline.apply_postprocessing(predicted)
+            outputs = [self._laid_out(name, predicted.members[name].data) for name in self._ids]
             told = [
                 _as_nan(pixels, self._output_dims[name], array.shape)
                 for name, pixels, array in zip(self._ids, odd, outputs, strict=True)
@@ -160,7 +169,7 @@ class CoreBackend:
             raise NetworkFailed(self.name, shapes_of(inputs), _last_line(why)) from why
         return [np.ascontiguousarray(array) for array in (*outputs, *told)]
 
-    def _laid_out(self, name: str, array: Any) -> AnyArray:  # noqa: ANN401  (a DataArray)
+    def _laid_out(self, name: str, array: DataArray) -> AnyArray:
         """Give the axes in their declared order, which core does not keep for every step."""
         declared = self._output_dims[name]
         same = set(declared) == set(array.dims)
@@ -175,13 +184,13 @@ class CoreBackend:
 _CHANNEL = "channel"
 
 
-def _nonfinite(array: Any) -> Any:  # noqa: ANN401  (DataArrays)
+def _nonfinite(array: DataArray) -> DataArray:
     """Say which pixels have a channel that is NaN or infinite."""
-    odd = ~np.isfinite(array)
+    odd = array.copy(data=~np.isfinite(array.to_numpy()))
     return odd.any(_CHANNEL) if _CHANNEL in odd.dims else odd
 
 
-def _as_nan(pixels: Any, dims: Sequence[str], shape: Sequence[int]) -> AnyArray:  # noqa: ANN401  (a DataArray)
+def _as_nan(pixels: DataArray, dims: Sequence[str], shape: Sequence[int]) -> AnyArray:
     """Give NaN for the pixels that are none, on the grid of the finished output.
 
     Parameters
@@ -190,7 +199,7 @@ def _as_nan(pixels: Any, dims: Sequence[str], shape: Sequence[int]) -> AnyArray:
     dims, shape : of the finished output, whose grid a step may have made finer
     """
     wanted = dict(zip(dims, shape, strict=True))
-    for axis in set(pixels.dims) & set(wanted):
+    for axis in set(map(str, pixels.dims)) & set(wanted):
         nearest = np.arange(wanted[axis]) * pixels.sizes[axis] // wanted[axis]
         pixels = pixels.isel({axis: nearest})
     laid = pixels.expand_dims([axis for axis in dims if axis not in pixels.dims]).transpose(*dims)

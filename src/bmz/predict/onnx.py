@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -92,6 +93,26 @@ def open_onnx(weights: LoadRequest) -> OnnxBackend:
     return OnnxBackend(session, weights, f"onnxruntime {runtime.__version__}")
 
 
+class Tensor(Protocol):
+    """An input or output of a session."""
+
+    name: str
+    type: str
+
+
+class Session(Protocol):
+    """What is used of an ``onnxruntime.InferenceSession``, which has no types."""
+
+    def get_inputs(self) -> Sequence[Tensor]:
+        """List the inputs of the network."""
+
+    def get_outputs(self) -> Sequence[Tensor]:
+        """List its outputs."""
+
+    def run(self, outputs: Sequence[str], feed: Mapping[str, AnyArray]) -> Sequence[AnyArray]:
+        """Run the network."""
+
+
 class OnnxBackend:
     """One session of onnxruntime.
 
@@ -103,10 +124,10 @@ class OnnxBackend:
     name : the framework and its version
     """
 
-    def __init__(self, session: Any, weights: LoadRequest, name: str) -> None:  # noqa: ANN401 (untyped)
+    def __init__(self, session: Session, weights: LoadRequest, name: str) -> None:
         self.name = name
         self.device = weights.device
-        self._session = session
+        self._session: Any = session
         taken = {tensor.name: _dtype(tensor.type) for tensor in session.get_inputs()}
         checked_count("inputs", wanted=len(weights.input_ids), found=len(taken))
         by_name = set(taken) == set(weights.input_ids)
@@ -142,7 +163,7 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
+def _onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except (ImportError, OSError) as why:
@@ -152,10 +173,11 @@ def _onnxruntime() -> Any:  # noqa: ANN401  (it has no types)
         reason = "onnxruntime is an empty shell"
         raise NoBackend("onnx", reason, "pip install --force-reinstall onnxruntime")
     onnxruntime.set_default_logger_severity(_FATAL)
-    return onnxruntime
+    runtime: ModuleType = onnxruntime
+    return runtime
 
 
-def _providers(runtime: Any, device: Device) -> list[Any]:  # noqa: ANN401  (untyped)
+def _providers(runtime: ModuleType, device: Device) -> list[str | tuple[str, Mapping[str, object]]]:
     # CUDA is never named on a CPU: it would print banners of errors, then fall back
     if device.kind != "cuda":
         return ["CPUExecutionProvider"]

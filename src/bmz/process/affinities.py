@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.errors import WrongUsage
 from bmz.process.affinity_edges import Edges, Indices, Offset, edges_of
 from bmz.process.affinity_values import full_affinity, sigma_against_noise
@@ -190,7 +190,7 @@ def _cut(count: int, one: Indices, other: Indices, order: Indices, joins: int) -
 
 
 def linking_of_whole_map(
-    maps: Any,  # noqa: ANN401  (an array of which parts are read)
+    maps: LazyArray,
     parameters: Mapping[str, Any],
 ) -> dict[str, Value]:
     """Find what direct neighbours take from the map, as `Recipe.of_whole_map` says."""
@@ -205,7 +205,7 @@ def linking_of_whole_map(
     return {"full": linking.full, "sigma": linking.sigma}
 
 
-def _linking(maps: Any, settings: AffinitySettings) -> Linking:  # noqa: ANN401  (as above)
+def _linking(maps: LazyArray, settings: AffinitySettings) -> Linking:
     def read(part: AnyArray) -> FloatArray:
         return _parted(part, settings)[0]
 

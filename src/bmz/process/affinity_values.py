@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.process.whole_map import boxes_of_map
 
 Reader = Callable[[AnyArray], FloatArray]
@@ -41,7 +40,7 @@ def smoothed(maps: FloatArray, sigma: float) -> FloatArray:
     return smooth
 
 
-def sigma_against_noise(maps: Any, read: Reader) -> float:  # noqa: ANN401  (parts are read of it)
+def sigma_against_noise(maps: LazyArray, read: Reader) -> float:
     """Say how wide a Gaussian must be so that little noise is left, entries of the map.
 
     White noise of deviation s is one of s / (2 sqrt(pi) sigma)^(axes/2) behind it. What counts as
@@ -69,7 +68,7 @@ def sigma_against_noise(maps: Any, read: Reader) -> float:  # noqa: ANN401  (par
     return float(min(sigma, WIDEST_SIGMA))
 
 
-def full_affinity(maps: Any, read: Reader, sigma: float) -> float:  # noqa: ANN401  (parts are read of it)
+def full_affinity(maps: LazyArray, read: Reader, sigma: float) -> float:
     """Give the affinity that a map has where it is sure; 1 where it says of no pair "together".
 
     A network may be sure and still never say more than 0.8. An empty map has nothing to be sure
@@ -94,6 +93,6 @@ def _value_at(counts: AnyArray, rank: float, *, lower: bool = False) -> float:
     return float((nth + (not lower)) / len(counts))
 
 
-def _parts(maps: Any, read: Reader) -> Iterator[FloatArray]:  # noqa: ANN401  (as above)
+def _parts(maps: LazyArray, read: Reader) -> Iterator[FloatArray]:
     for box in boxes_of_map(maps):
-        yield read(np.asarray(maps[(slice(None), ..., *box)]))
+        yield read(np.asarray(maps[box]))

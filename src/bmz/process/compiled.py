@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from numba import njit
 
@@ -23,17 +23,24 @@ def compiled(loop: Loop) -> Loop:
     return cast("Loop", made)
 
 
-def _tell_of_compiling(cache: Any) -> None:  # noqa: ANN401  (Numba has no types)
+class _Cache(Protocol):
+    """The machine code of a loop on the disk, as Numba keeps it."""
+
+    load_overload: Callable[..., object]
+    save_overload: Callable[..., None]
+
+
+def _tell_of_compiling(cache: _Cache) -> None:
     """Let what is not on the disk, and what is put there once it is compiled, be known."""
     load, save = cache.load_overload, cache.save_overload
 
-    def loading(*words: Any) -> Any:  # noqa: ANN401  (as above)
+    def loading(*words: object) -> object:
         found = load(*words)
         if found is None:
             NOTE.begin()
         return found
 
-    def saving(*words: Any) -> None:  # noqa: ANN401  (as above)
+    def saving(*words: object) -> None:
         save(*words)
         NOTE.end()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from scipy import ndimage
 
-from bmz.base.arrays import AnyArray, BoolArray, LabelArray
+from bmz.base.arrays import AnyArray, BoolArray, LabelArray, LazyArray
 from bmz.plan.tile_way import TileWay
 from bmz.process.ops_values import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
@@ -258,7 +258,7 @@ def mask_of(
 
 
 def thresholds_of_whole_map(
-    maps: Any,  # noqa: ANN401  (an array of which parts are read)
+    maps: LazyArray,
     parameters: Mapping[str, Value],
 ) -> dict[str, Value]:
     """Find every threshold that is to be found by Otsu's method, as `Recipe.of_whole_map` says."""

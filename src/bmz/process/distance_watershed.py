@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.axes import boxes
 from bmz.process.contour import mean_of_each
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
@@ -161,7 +161,7 @@ def label_by_distance(
 
 
 def threshold_of_whole_map(
-    maps: Any,  # noqa: ANN401  (an array of which parts are read)
+    maps: LazyArray,
     parameters: Mapping[str, Value],
 ) -> dict[str, Value]:
     """Find the threshold if it is to be found by Otsu's method, as `Recipe.of_whole_map` says."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box, boxes
 from bmz.base.link import Link
 from bmz.process.measure import Table, stacked
@@ -22,17 +21,6 @@ BOX_PX = 2048
 
 _BITS = 32
 """Of a label: two of them make one key."""
-
-
-class Labels(Protocol):
-    """A label mask that is read part by part, such as an array of NumPy; 0 is background."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
-
-    def __getitem__(self, region: Any, /) -> Any:  # noqa: ANN401  (as arrays have it)
-        """Read a part."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,7 @@ class Overlaps:
 class _Position:
     """One mask of a chain, what its objects are called, and which of them go on in a later one."""
 
-    labels: Labels
+    labels: LazyArray
     px: Integers
     numbers: Integers
     ended: NDArray[np.bool_]
@@ -95,7 +83,7 @@ class _Position:
         return np.where(self.ended, self.px, 0)
 
 
-def linked_chain(chain: Iterable[Labels], iou: float, gap: int = 0) -> list[Integers]:
+def linked_chain(chain: Iterable[LazyArray], iou: float, gap: int = 0) -> list[Integers]:
     """Give objects a number that they keep through a chain of masks, by their overlap.
 
     Neighbours are paired one to one, the largest overlaps first, which neither splits nor merges:
@@ -137,7 +125,7 @@ def linked_chain(chain: Iterable[Labels], iou: float, gap: int = 0) -> list[Inte
     return found
 
 
-def _counted(labels: Labels, others: Sequence[Labels]) -> tuple[Integers, list[Overlaps]]:
+def _counted(labels: LazyArray, others: Sequence[LazyArray]) -> tuple[Integers, list[Overlaps]]:
     """Count the pixels of the objects of a mask, and what they share with those of others."""
     px = np.zeros(1, np.int64)
     shared: list[list[tuple[Integers, ...]]] = [[] for _ in others]
@@ -205,7 +193,7 @@ class _Unit:
 class _Joined:
     """The masks of a unit as one, with the numbers that they have in it."""
 
-    masks: Sequence[Labels]
+    masks: Sequence[LazyArray]
     numbers: Sequence[Integers | None]
 
     @property
@@ -220,7 +208,7 @@ class _Joined:
         return part if numbers is None else numbers[part]
 
 
-def link_labels(masks: Sequence[Labels], loop: Mapping[str, int], link: Link) -> list[Integers]:
+def link_labels(masks: Sequence[LazyArray], loop: Mapping[str, int], link: Link) -> list[Integers]:
     """Give the objects of all masks of an image numbers, one to those that are joined.
 
     Planes are joined to stacks first, within each frame; then frames to tracks, where the objects
@@ -255,7 +243,7 @@ def link_labels(masks: Sequence[Labels], loop: Mapping[str, int], link: Link) ->
 
 
 def _joined_along(
-    axis: str, units: Sequence[_Unit], masks: Sequence[Labels], link: Link
+    axis: str, units: Sequence[_Unit], masks: Sequence[LazyArray], link: Link
 ) -> list[_Unit]:
     chains: dict[tuple[int, ...], list[_Unit]] = {}
     for unit in units:
@@ -264,7 +252,7 @@ def _joined_along(
     return [_as_one(axis, chain, masks, link) for chain in chains.values()]
 
 
-def _as_one(axis: str, chain: Sequence[_Unit], masks: Sequence[Labels], link: Link) -> _Unit:
+def _as_one(axis: str, chain: Sequence[_Unit], masks: Sequence[LazyArray], link: Link) -> _Unit:
     views = [_Joined([masks[m] for m in unit.members], unit.numbers) for unit in chain]
     found = linked_chain(views, link.ious[axis], link.gap)
     numbers = [

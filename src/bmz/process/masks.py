@@ -43,7 +43,7 @@ class MaskSettings:
 
 def label_masks(
     output: AnyArray,
-    grid: tuple[int, ...],  # noqa: ARG001  (as every recipe: there is no map, so it has no grid)
+    _grid: tuple[int, ...],
     settings: MaskSettings,
     *,
     shape: tuple[int, ...],
@@ -54,7 +54,6 @@ def label_masks(
     Parameters
     ----------
     output : (n, ..., y, x), mask probability of each object, of the image or of the object's box
-    grid : not read
     settings : the parameters; without `scores` all objects count alike
     shape : height and width of the image, px
     others : all outputs by their ids: the boxes are (n, 4), lowest x, lowest y, highest x,

@@ -97,6 +97,7 @@ def runs_of(labels: LabelArray) -> Runs:
 
 
 _SIGN = np.uint32(1 << 31)
+_BYTES_OF_BITS = 4
 
 
 class ObjectPixels:
@@ -182,9 +183,9 @@ def _as_bits(values: AnyArray) -> NDArray[np.uint32] | None:
     if values.dtype == np.float32:
         bits: NDArray[np.uint32] = np.ascontiguousarray(values).view(np.uint32)
         return np.where(bits & _SIGN, ~bits, bits | _SIGN)
-    if values.dtype.kind in "bu" and values.dtype.itemsize <= 4:  # noqa: PLR2004  (bytes)
+    if values.dtype.kind in "bu" and values.dtype.itemsize <= _BYTES_OF_BITS:
         return values.astype(np.uint32)
-    if values.dtype.kind == "i" and values.dtype.itemsize <= 4:  # noqa: PLR2004
+    if values.dtype.kind == "i" and values.dtype.itemsize <= _BYTES_OF_BITS:
         return values.astype(np.int32).view(np.uint32) ^ _SIGN
     return None
 

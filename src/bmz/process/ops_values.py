@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from scipy.special import expit
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, LazyArray
+from bmz.base.axes import Box
 from bmz.process.ops_errors import AxisMissing, NotOnePerEntry
 
 Values = float | Sequence[float]
+
+Number: TypeAlias = float | AnyArray
+"""One number, or an array that broadcasts to the tensor."""
 
 
 def kept_float(x: AnyArray) -> np.dtype[Any]:
@@ -20,20 +24,20 @@ def kept_float(x: AnyArray) -> np.dtype[Any]:
     return np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
 
 
-def calculated(do: np.ufunc, x: AnyArray, other: Any, dtype: np.dtype[Any]) -> AnyArray:  # noqa: ANN401  (number or array)
+def calculated(do: np.ufunc, x: AnyArray, other: Number, dtype: np.dtype[Any]) -> AnyArray:
     """Apply `do` in float64, a few thousand values at a time, and keep the result as `dtype`."""
     out = np.empty(x.shape, dtype)
     do(x, other, out=out, dtype=np.float64, casting="unsafe")
     return out
 
 
-def shifted_and_divided(x: AnyArray, shift: Any, divisor: Any) -> FloatArray:  # noqa: ANN401  (as above)
+def shifted_and_divided(x: AnyArray, shift: Number, divisor: Number) -> FloatArray:
     """Give ``(x - shift) / divisor``."""
     kept = kept_float(x)
     return calculated(np.divide, calculated(np.subtract, x, shift, kept), divisor, kept)
 
 
-def multiplied_and_added(x: AnyArray, gain: Any, offset: Any) -> FloatArray:  # noqa: ANN401  (as above)
+def multiplied_and_added(x: AnyArray, gain: Number, offset: Number) -> FloatArray:
     """Give ``x * gain + offset``."""
     kept = kept_float(x)
     return calculated(np.add, calculated(np.multiply, x, gain, kept), offset, kept)
@@ -81,7 +85,7 @@ class EnsureDtype:
     name: ClassVar[str] = "ensure_dtype"
     dtype: str
 
-    def __call__(self, x: AnyArray, axes: str) -> AnyArray:  # noqa: ARG002  (every step is called alike)
+    def __call__(self, x: AnyArray, _axes: str) -> AnyArray:
         """Cast `x`."""
         return x.astype(np.dtype(self.dtype), copy=False)
 
@@ -140,7 +144,7 @@ class Sigmoid:
 
     name: ClassVar[str] = "sigmoid"
 
-    def __call__(self, x: AnyArray, axes: str) -> AnyArray:  # noqa: ARG002  (every step is called alike)
+    def __call__(self, x: AnyArray, _axes: str) -> AnyArray:
         """Squash `x` to 0 to 1."""
         squashed: FloatArray = expit(x.astype(kept_float(x), copy=False))
         return squashed
@@ -238,12 +242,12 @@ class ActivatedMaps:
     activation : of `ACTIVATIONS`
     """
 
-    def __init__(self, maps: Any, activation: str) -> None:  # noqa: ANN401  (as NumPy or Zarr have it)
+    def __init__(self, maps: LazyArray, activation: str) -> None:
         self._maps, self._activation = maps, activation
-        self.shape: tuple[int, ...] = tuple(maps.shape)
+        self.shape = maps.shape
 
-    def __getitem__(self, region: tuple[Any, ...]) -> AnyArray:
-        """Read one channel of a part, or several."""
+    def __getitem__(self, region: Box) -> AnyArray:
+        """Read some channels of a part."""
         channel, *where = region
         every = np.asarray(self._maps[(slice(None), *where)])
         part: AnyArray = activated(every, self._activation)[channel]

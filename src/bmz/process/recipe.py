@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol, get_type_hints
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.errors import WrongUsage
 from bmz.plan.tile_way import MIRRORED, TileWay
 
@@ -203,7 +203,7 @@ pixels of the input, one number for each spatial axis; the labels have the shape
 class WholeMapFunction(Protocol):
     """Takes parameters from the whole map, so that every block of it is labelled alike."""
 
-    def __call__(self, maps: Any, parameters: Mapping[str, Value]) -> Mapping[str, Value]:  # noqa: ANN401  (an array of which parts are read)
+    def __call__(self, maps: LazyArray, parameters: Mapping[str, Value]) -> Mapping[str, Value]:
         """Give values for the parameters that stand for "take it from the map".
 
         Parameters
@@ -220,7 +220,7 @@ LengthsFunction = Callable[[int, int, Mapping[str, Value]], tuple[bool, ...]]
 """Takes the number of channels, that of spatial axes, and the parameters of a recipe."""
 
 
-def no_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:  # noqa: ARG001  (as `LengthsFunction`)
+def no_lengths(channels: int, _axes: int, _parameters: Mapping[str, Value]) -> tuple[bool, ...]:
     """Say that no channel holds lengths."""
     return (False,) * channels
 
@@ -245,7 +245,9 @@ class OwnTiles:
 class OverlapFunction(Protocol):
     """Says how far a block must at least see beyond its edge."""
 
-    def __call__(self, maps: Any, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:  # noqa: ANN401  (an array of which parts are read)
+    def __call__(
+        self, maps: LazyArray, parameters: Mapping[str, Value], grid: Sequence[int], /
+    ) -> int:
         """Give it in entries of the map.
 
         Parameters
@@ -256,7 +258,7 @@ class OverlapFunction(Protocol):
         """
 
 
-def no_overlap(maps: Any, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:  # noqa: ANN401, ARG001  (as `OverlapFunction`)
+def no_overlap(_maps: LazyArray, _parameters: Mapping[str, Value], _grid: Sequence[int]) -> int:
     """Say that any overlap is enough."""
     return 0
 
@@ -265,7 +267,7 @@ class UnlabelledFunction(Protocol):
     """Marks what a recipe holds for a part of an object, and has still given no label."""
 
     def __call__(
-        self, maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]
+        self, maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value], /
     ) -> BoolArray:
         """Give a mask of the shape of `labels`.
 
@@ -278,9 +280,7 @@ class UnlabelledFunction(Protocol):
 
 
 def none_unlabelled(
-    maps: AnyArray,  # noqa: ARG001  (as `UnlabelledFunction`)
-    labels: AnyArray,
-    parameters: Mapping[str, Value],  # noqa: ARG001  (as above)
+    _maps: AnyArray, labels: AnyArray, _parameters: Mapping[str, Value]
 ) -> BoolArray:
     """Say that all that belongs to an object has a label."""
     return np.zeros(labels.shape, np.bool_)
@@ -426,9 +426,12 @@ class Recipe:
         output: AnyArray,
         grid: tuple[int, ...],
         parameters: Mapping[str, Value],
-        **more: Any,  # noqa: ANN401  (see `per_object` and `placed`)
+        **more: object,
     ) -> Labelled:
-        """Label an output with its own of the `parameters`; the finish is not done here."""
+        """Label an output with its own of the `parameters`; the finish is not done here.
+
+        What else `label` takes is said at `per_object` and `placed`.
+        """
         settings = self.settings(**{name: parameters[name] for name in self.own})
         return self.label(output, grid, settings, **more)
 

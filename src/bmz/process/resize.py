@@ -9,9 +9,9 @@ from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box
 
 SHARE_TOLERANCE = 1e-9
@@ -122,8 +122,9 @@ def resized_labels_part(
     for corner in corners[1:]:
         unlike |= corner != result
     where = np.nonzero(unlike)
+    of_ends = {axis: (1 - ends[axis][2], ends[axis][2]) for axis in grows}
     shares = [
-        np.prod([_share(ends[axis][2], axis in chosen)[where[axis]] for axis in grows], axis=0)
+        np.prod([shares[axis in chosen][where[axis]] for axis, shares in of_ends.items()], axis=0)
         for chosen in _subsets(grows)
     ]
     result = result.copy()
@@ -145,10 +146,6 @@ def _ends(
 def _subsets(axes: Sequence[int]) -> list[frozenset[int]]:
     """Give the axes along which a corner is not the nearest entry, the nearest corner first."""
     return [frozenset(some) for n in range(len(axes) + 1) for some in combinations(axes, n)]
-
-
-def _share(of_far: NDArray[np.float64], far: bool) -> NDArray[np.float64]:  # noqa: FBT001  (one of two ends)
-    return of_far if far else 1 - of_far
 
 
 def _most(labels: Sequence[AnyArray], shares: Sequence[NDArray[np.float64]]) -> AnyArray:
@@ -209,7 +206,7 @@ class ResizedMaps:
     lengths : for each channel, whether it holds lengths in px, which grow with the image
     """
 
-    maps: Any
+    maps: LazyArray
     network: tuple[int, ...]
     image: tuple[int, ...]
     grid: tuple[int, ...]
@@ -234,11 +231,11 @@ class ResizedMaps:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:  # noqa: ANN401, FBT001  (as NumPy asks)
+    def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> AnyArray:
         """Give the whole map."""
         return np.asarray(self[(slice(None),) * self.ndim], dtype)
 
-    def __getitem__(self, box: Any) -> AnyArray:  # noqa: ANN401  (as arrays have it)
+    def __getitem__(self, box: int | tuple[Any, ...]) -> AnyArray:
         """Read a part of (c, (z,) y, x): channels as one number or a slice, one slice an axis."""
         channel, *space = _complete(box, self.ndim)
         if all(isinstance(places, np.ndarray) for places in space):
@@ -265,13 +262,14 @@ class ResizedMaps:
             part = _between(low, high, share)
         return self._grown(part, channel)
 
-    def _at(self, channel: Any, places: Sequence[NDArray[np.intp]]) -> FloatArray:  # noqa: ANN401  (a number or a slice)
+    def _at(self, channel: int | slice, places: Sequence[NDArray[np.intp]]) -> FloatArray:
         """Give the values at single entries, the same bit by bit as of the whole map."""
         alongs = [self._along(axis, at) for axis, at in enumerate(places)]
 
         def corner(axis: int, chosen: tuple[NDArray[np.intp], ...]) -> FloatArray:
             if axis < 0:
-                return np.asarray(self.maps[(channel, *chosen)], np.float32)
+                entries: Any = (channel, *chosen)  # of an array, which is what `sparse` reads
+                return np.asarray(self.maps[entries], np.float32)
             low, high, share = alongs[axis]
             return _between(
                 corner(axis - 1, (low, *chosen)), corner(axis - 1, (high, *chosen)), share
@@ -287,7 +285,7 @@ class ResizedMaps:
         low = np.floor(at).astype(np.intp)
         return _Along(low, np.minimum(low + 1, last), (at - low).astype(np.float32))
 
-    def _grown(self, part: FloatArray, channel: Any) -> FloatArray:  # noqa: ANN401  (a number or a slice)
+    def _grown(self, part: FloatArray, channel: int | slice) -> FloatArray:
         grown = np.array(self.lengths)[channel]
         if not grown.any():
             return part
@@ -300,7 +298,7 @@ def _between(low: FloatArray, high: FloatArray, share: FloatArray) -> FloatArray
         return low + (high - low) * share
 
 
-def _complete(box: Any, axes: int) -> Sequence[Any]:  # noqa: ANN401  (as arrays have it)
+def _complete(box: int | tuple[Any, ...], axes: int) -> list[Any]:
     """Give one entry an axis, where an ellipsis stands for some and the last are left out."""
     parts = list(box) if isinstance(box, tuple) else [box]
     at = next((i for i, part in enumerate(parts) if part is Ellipsis), None)

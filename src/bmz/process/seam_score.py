@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import BoolArray, LazyArray
 
 LEAST_EDGES = 100
 """With fewer edges on the lines beside them a ratio says nothing."""
 
 
-def seam_score(
-    labels: Any,  # noqa: ANN401  (an array of which parts are read)
-    cuts: Mapping[str, Sequence[float]],
-) -> float | None:
+def seam_score(labels: LazyArray, cuts: Mapping[str, Sequence[float]]) -> float | None:
     """Give the density of object edges on tile lines over that on lines half a tile away.
 
     1 where tiles leave no trace; above it where they cut objects.
@@ -41,7 +37,7 @@ def seam_score(
         halves = {(a + b) // 2 for a, b in pairwise(ends) if lines}
         for found, where in ((on, lines), (beside, sorted(halves))):
             for line in where:
-                edges = _edges(labels, axis, line) if 0 < line < size else np.zeros(0)
+                edges = _edges(labels, axis, line) if 0 < line < size else np.zeros(0, np.bool_)
                 found[0] += int(np.count_nonzero(edges))
                 found[1] += edges.size
     if on[1] == 0 or beside[0] < LEAST_EDGES:
@@ -49,11 +45,10 @@ def seam_score(
     return round((on[0] / on[1]) / (beside[0] / beside[1]), 4)
 
 
-def _edges(labels: Any, axis: str, line: int) -> AnyArray:  # noqa: ANN401  (as above)
+def _edges(labels: LazyArray, axis: str, line: int) -> BoolArray:
     """Say for each pixel along a line whether another label lies on its other side."""
-    across = slice(line - 1, line + 1)
-    if axis == "y":
-        part = np.asarray(labels[..., across, slice(0, labels.shape[-1])])
-        return np.asarray(part[..., 0, :] != part[..., 1, :])
-    part = np.asarray(labels[..., slice(0, labels.shape[-2]), across])
-    return np.asarray(part[..., 0] != part[..., 1])
+    at = len(labels.shape) + "yx".index(axis) - 2
+    box = [slice(0, size) for size in labels.shape]
+    box[at] = slice(line - 1, line + 1)
+    edges: BoolArray = np.diff(np.asarray(labels[tuple(box)]), axis=at) != 0
+    return edges

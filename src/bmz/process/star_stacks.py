@@ -15,6 +15,9 @@ from bmz.process.star_polygons import LEAST_DISTANCE
 
 FEWEST_RAYS_3D = 4
 
+_KEEP = True
+"""`fill` marks the voxels that it counts; compiled functions have no keywords."""
+
 
 @dataclass(frozen=True)
 class Rays:
@@ -165,7 +168,7 @@ def render_polyhedra(
         drawn = there == 0 if overlap_label == 0 else np.ones(there.shape, np.bool_)
         fill(
             drawn, nth, low, high, nth, centres, radii, nth,
-            rays.faces, rays.shares, rays.neighbours, np.inf, True,  # noqa: FBT003
+            rays.faces, rays.shares, rays.neighbours, np.inf, _KEEP,
         )  # fmt: skip
         there[drawn] = np.where(there[drawn] == 0, nth + 1, overlap_label)
     return labels

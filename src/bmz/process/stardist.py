@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LazyArray
 from bmz.base.errors import WrongUsage
 from bmz.plan.tile_way import TileWay
 from bmz.process.recipe import InBlocks, Knob, Labelled, Place, Recipe, Value
@@ -124,7 +124,7 @@ class NetworkGridUnclear(WrongUsage):
         )
 
 
-def ray_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:  # noqa: ARG001  (as `LengthsFunction`)
+def ray_lengths(channels: int, _axes: int, _parameters: Mapping[str, Value]) -> tuple[bool, ...]:
     """Say that all channels but the probability are lengths, as `LengthsFunction` has it."""
     return (False, *(True,) * (channels - 1))
 
@@ -271,7 +271,7 @@ def _anisotropy(text: str) -> tuple[float, float, float]:
     return z, y, x
 
 
-def longest_ray(maps: Any, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:  # noqa: ANN401  (an array of which parts are read)
+def longest_ray(maps: LazyArray, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:
     """Give the longest ray of any candidate, entries of the map.
 
     A star whose centre lies beyond what a block sees would not be found at all, so a block sees
@@ -279,7 +279,7 @@ def longest_ray(maps: Any, parameters: Mapping[str, Value], grid: Sequence[int])
     """
     longest = 0.0
     for box in boxes_of_map(maps):
-        part = np.asarray(maps[(slice(None), ..., *box)])
+        part = np.asarray(maps[box])
         rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
         longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
     return int(np.ceil(longest / min(grid[-2:])))

@@ -47,7 +47,7 @@ class _Known:
 
     change: Callable[[AnyArray], AnyArray]
 
-    def __call__(self, x: AnyArray, axes: str) -> AnyArray:  # noqa: ARG002  (every op is called alike)
+    def __call__(self, x: AnyArray, _axes: str) -> AnyArray:
         return self.change(x)
 
 
@@ -114,9 +114,10 @@ def numbers_of_steps(ops: Sequence[Op], parts: Iterable[AnyArray], axes: str) ->
     for part in parts:
         if all(known):
             break
+        values = part
         for number, op in enumerate(ops):
-            part = applied([op], part, axes)  # noqa: PLW2901  (each op sees what the last gave)
-            known[number] = known[number] or bool(np.isfinite(part).any())
+            values = applied([op], values, axes)
+            known[number] = known[number] or bool(np.isfinite(values).any())
     return known
 
 

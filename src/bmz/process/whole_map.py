@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box, boxes
 from bmz.process.recipe import Recipe, Value
 
@@ -20,7 +19,7 @@ SIDE_AT_ONCE = 1024
 
 def whole_map_parameters(
     recipe: Recipe,
-    maps: Any,  # noqa: ANN401  (an array of which parts are read)
+    maps: LazyArray,
     parameters: Mapping[str, Value],
 ) -> dict[str, Value]:
     """Replace every parameter that a recipe takes from the map by that of the whole map.
@@ -45,10 +44,7 @@ def whole_map_parameters(
     return {**parameters, **found}
 
 
-def streamed_otsu(
-    maps: Any,  # noqa: ANN401  (an array of which parts are read)
-    channel: int,
-) -> float:
+def streamed_otsu(maps: LazyArray, channel: int) -> float:
     """Give Otsu's threshold of one map as ``skimage.filters.threshold_otsu`` does, in two passes.
 
     Parameters
@@ -70,15 +66,15 @@ def streamed_otsu(
     return float(threshold_otsu(hist=(counts, (edges[:-1] + edges[1:]) / 2)))
 
 
-def _parts(maps: Any, channel: int) -> Iterator[FloatArray]:  # noqa: ANN401  (as above)
-    for box in boxes_of_map(maps):
-        part = np.asarray(maps[(channel, ..., *box)])
+def _parts(maps: LazyArray, channel: int) -> Iterator[FloatArray]:
+    for _, *box in boxes_of_map(maps):
+        part = np.asarray(maps[(slice(channel, channel + 1), *box)])
         yield part[np.isfinite(part)]
 
 
-def boxes_of_map(maps: Any) -> Iterator[Box]:  # noqa: ANN401  (as above)
-    """Give the boxes along y and x in which a map is read."""
-    return boxes(maps.shape[-2:], (SIDE_AT_ONCE, SIDE_AT_ONCE))
+def boxes_of_map(maps: LazyArray) -> Iterator[Box]:
+    """Give the boxes in which a map (c, (z,) y, x) is read; they are cut along y and x only."""
+    return boxes(maps.shape, (*maps.shape[:-2], SIDE_AT_ONCE, SIDE_AT_ONCE))
 
 
 OTSU = -1.0

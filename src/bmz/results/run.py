@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bmz.base.errors import BmzError
 from bmz.base.notes import plain_of
@@ -136,7 +136,7 @@ def run_record(
         "joined_over": dict(plan.joined),
         "device": plan.device,
         "versions": versions(),
-        "findings": plain_of(list(findings)),
+        "findings": cast("list[Finding]", plain_of(list(findings))),
     }
 
 

@@ -132,7 +132,7 @@ class OverlapContract(BackendContract):
     def test_it_can_have_two_runs_under_way(self) -> None:
         """Each ticket gives the outputs of its own inputs, in whatever order they are collected."""
         backend, more = self.backend(), _more(self.inputs())
-        assert isinstance(backend, Overlapping)  # noqa: S101  (a subclass says so)
+        assert isinstance(backend, Overlapping)
 
         first, second = backend.submit(self.inputs()), backend.submit(more)
         later, earlier = backend.collect(second), backend.collect(first)
@@ -143,7 +143,7 @@ class OverlapContract(BackendContract):
     def test_inputs_may_change_once_they_are_submitted(self) -> None:
         """The memory of a tile is used again for the next one."""
         backend, inputs = self.backend(), self.inputs()
-        assert isinstance(backend, Overlapping)  # noqa: S101  (as above)
+        assert isinstance(backend, Overlapping)
 
         ticket = backend.submit(inputs)
         for array in inputs:

@@ -152,9 +152,9 @@ def write_identity(path: Path, ranks: list[int], *, op: str = "Identity") -> Non
     ranks : number of axes of each input
     op : an operator of one input, such as ``Log``, that is applied to each value instead
     """
-    from onnx import TensorProto, checker, helper, save_model
+    from onnx import TensorProto, ValueInfoProto, checker, helper, save_model
 
-    def value(name: str, rank: int) -> Any:  # noqa: ANN401  (a message of protobuf)
+    def value(name: str, rank: int) -> ValueInfoProto:
         free = [f"{name}_{axis}" for axis in range(rank)]
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, free)
 

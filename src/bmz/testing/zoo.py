@@ -79,7 +79,7 @@ class SmallZoo(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: SmallZoo
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401  (as its base)
+    def log_message(self, *_: object) -> None:
         """Print nothing."""
 
     def do_GET(self) -> None:
