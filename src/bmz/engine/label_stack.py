@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import accumulate
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,10 +131,8 @@ class LabelStack:
         places = np.ndindex(*self.loop.values())
         return [dict(zip(self.loop, place, strict=True)) for place in places]
 
-    def __getitem__(self, box: tuple[Any, ...]) -> AnyArray:
-        """Give the labels of a part: one slice an axis; a leading ellipsis stands for the rest."""
-        if box[0] is Ellipsis:
-            box = (*(slice(None) for _ in range(len(self.shape) - len(box) + 1)), *box[1:])
+    def __getitem__(self, box: Box) -> AnyArray:
+        """Give the labels of a part: one slice per axis."""
         ranges = [range(*s.indices(n)) for s, n in zip(box, self.loop.values(), strict=False)]
         inner = box[len(ranges) :]
         wanted = np.zeros([len(some) for some in ranges], np.int64)

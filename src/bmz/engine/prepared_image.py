@@ -8,12 +8,11 @@ from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, LazyArray
-from bmz.base.axes import IMAGE_AXES, SPACE, boxes, in_image_order
+from bmz.base.axes import IMAGE_AXES, SPACE, Box, boxes, in_image_order
 from bmz.base.files import reserve, whole_file
 from bmz.image.region import OpenImage
 from bmz.plan.plan import Blocks
@@ -190,22 +189,15 @@ class StoredMap:
         sizes = {"c": 1, **dict(zip(self.letters, self.array.shape, strict=True))}
         return tuple(sizes[axis] for axis in IMAGE_AXES if axis in sizes)
 
-    def __getitem__(self, box: tuple[Any, ...]) -> AnyArray:
-        """Read a part of (c, (z,) y, x); the first may be one channel, one may be an ellipsis."""
-        channel, *space = _without_ellipsis(box, len(self.shape))
+    def __getitem__(self, box: Box) -> AnyArray:
+        """Read a part of (c, (z,) y, x): one slice per axis."""
+        channels, *space = box
         names = [axis for axis in SPACE if axis in self.letters]
         sides = dict(zip(names, space, strict=True))
         whole = tuple(sides.get(letter, slice(None)) for letter in self.letters)
         part = applied(self.ops, np.asarray(self.array[whole]), self.letters)
-        picked: AnyArray = from_layout(part, self.letters)[0][channel]
+        picked: AnyArray = from_layout(part, self.letters)[0][channels]
         return picked
-
-
-def _without_ellipsis(box: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
-    at = next((i for i, side in enumerate(box) if side is Ellipsis), None)
-    if at is None:
-        return box
-    return (*box[:at], *(slice(None) for _ in range(axes - len(box) + 1)), *box[at + 1 :])
 
 
 def keep_raw(maps: StoredMap, file: Path, blocks: Blocks) -> None:
