@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.check.kind_classifier import kind_classifier
+from bmz.check.kind_features import features
+from bmz.image.pixels import Pixels
 
 SURE = 0.9
 """From this probability on something is said of an image as a fact."""
@@ -41,3 +48,125 @@ class ImageKind:
 def _likely(probabilities: Mapping[str, float]) -> str | None:
     best = max(probabilities, key=lambda word: probabilities[word], default=None)
     return best if best is not None and probabilities[best] > 1 / 2 else None
+
+
+@dataclass(frozen=True)
+class ImageKinds:
+    """The kind of an image as a whole, and of its channels.
+
+    Parameters
+    ----------
+    whole : of all channels together; None where all are flat
+    channels : channel of the model -> its kind; channels that are flat, empty or not finite are
+        left out. Those of a colour image have the kind of the whole.
+    """
+
+    whole: ImageKind | None
+    channels: Mapping[int, ImageKind]
+
+
+def kind_of(plane: AnyArray) -> ImageKind | None:
+    """Tell the kind of a plane or a colour image from its pixels.
+
+    It takes about 0.1 s of a processor for 1024 x 1024 and is the same in every run.
+
+    Parameters
+    ----------
+    plane : (y, x) or (y, x, 3) any real dtype and unit
+
+    Returns
+    -------
+    ImageKind or None
+        None for one that is flat, not finite or below 12 px a side.
+
+    Raises
+    ------
+    ValueError
+        `plane` has other axes.
+    """
+    if plane.ndim != 2 and plane.shape[2:] != (3,):  # noqa: PLR2004 - a plane has y and x
+        raise ValueError(f"neither a plane nor a colour image: shape {plane.shape}")
+    row = features(plane)
+    return None if row is None else kind_of_features(row)
+
+
+def kind_of_features(row: FloatArray) -> ImageKind:
+    """Tell the kind from what `bmz.check.kind_features.features` gives."""
+    classifier = kind_classifier()
+    shares = classifier.probabilities(row)
+    families = dict.fromkeys(classifier.families, 0.0)
+    for family, share in zip(classifier.families, shares, strict=True):
+        families[family] += float(share)
+    shown = (float(share) for share in shares @ classifier.shares)
+    return ImageKind(families, dict(zip(classifier.structures, shown, strict=True)))
+
+
+def image_kinds(pixels: Pixels, channels: Sequence[int]) -> ImageKinds:
+    """Tell the kind of an image and of each used channel, from the planes with most contrast.
+
+    Parameters
+    ----------
+    pixels : axes of ``tczyx``, or a sample with ``tile`` in place of t and z
+    channels : image channel of each channel of the model; negative ones are empty
+    """
+    used = {position: channel for position, channel in enumerate(channels) if channel >= 0}
+    if pixels.colour and pixels.sizes.get("c") == 3:  # noqa: PLR2004 - red, green and blue
+        whole = kind_of(_colour_image(pixels))
+        return ImageKinds(whole, {} if whole is None else dict.fromkeys(used, whole))
+    stacks = _stacks(pixels)
+    kinds = {channel: kind_of(fullest(stacks[channel])) for channel in sorted(set(used.values()))}
+    told = {p: kind for p, channel in used.items() if (kind := kinds[channel]) is not None}
+    return ImageKinds(_together([kind for kind in kinds.values() if kind is not None]), told)
+
+
+def _together(kinds: Sequence[ImageKind]) -> ImageKind | None:
+    """Give the mean of the kinds of the channels."""
+    if not kinds:
+        return None
+    families = {f: float(np.mean([kind.families[f] for kind in kinds])) for f in kinds[0].families}
+    structures = {
+        word: float(np.mean([kind.structures[word] for kind in kinds]))
+        for word in kinds[0].structures
+    }
+    return ImageKind(families, structures)
+
+
+def _stacks(pixels: Pixels) -> AnyArray:
+    """Put the channels first."""
+    array, axes = pixels.array, pixels.axes
+    return np.moveaxis(array, axes.index("c"), 0) if "c" in axes else array[np.newaxis]
+
+
+SIDE_PX = 1024
+"""The middle of a larger plane is looked at."""
+
+
+def fullest(stack: AnyArray) -> AnyArray:
+    """Give the plane with most contrast, and of a large one its middle.
+
+    Parameters
+    ----------
+    stack : (..., y, x)
+    """
+    return np.asarray(_middles(stack)[_fullest_at(stack)])
+
+
+def _middles(stack: AnyArray) -> AnyArray:
+    y, x = (slice(max(0, (n - SIDE_PX) // 2), (n + SIDE_PX) // 2) for n in stack.shape[-2:])
+    return stack.reshape(-1, *stack.shape[-2:])[:, y, x]
+
+
+def _fullest_at(stack: AnyArray) -> int:
+    return int(np.argmax(list(_spreads(_middles(stack)))))
+
+
+def _spreads(planes: AnyArray) -> Iterator[float]:
+    with np.errstate(invalid="ignore", over="ignore"):  # the check tells of what is not finite
+        for plane in planes:
+            yield float(np.nan_to_num(np.std(plane[::2, ::2], dtype=np.float64)))
+
+
+def _colour_image(pixels: Pixels) -> AnyArray:
+    stacks = _stacks(pixels)
+    at = _fullest_at(stacks[1])
+    return np.stack([_middles(stack)[at] for stack in stacks], axis=-1)

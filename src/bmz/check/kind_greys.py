@@ -1,0 +1,153 @@
+"""Features of the grey levels of a plane, its noise, its flat areas and its parts."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.check.kind_levels import PlaneLevel
+from bmz.check.kind_texture import TINY, correlation, moments
+
+QUANTILES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
+"""Shares of pixels below the grey levels that are compared."""
+
+BINS = 64
+"""Bins of the histogram of grey levels."""
+
+LEAST_PART_PX = 9
+"""Smaller parts are noise, in px."""
+
+
+def grey_features(image: FloatArray) -> FloatArray:
+    """Describe the distribution of grey levels.
+
+    Parameters
+    ----------
+    image : (y, x) float32, about 0 to 1
+
+    Returns
+    -------
+    (n,) float64: quantiles, mean, deviation, moments, the commonest level and its share
+    """
+    step = max(1, int(np.sqrt(image.size / 40_000)))
+    values = np.sort(image[::step, ::step], axis=None)
+    quantiles = values[(np.array(QUANTILES) * (values.size - 1)).astype(int)]
+    counts = np.histogram(values, BINS, (-0.02, 1.02))[0] / values.size
+    near = np.convolve(counts, np.ones(5), "same")
+    low, high = quantiles[4] - quantiles[1], quantiles[7] - quantiles[4]
+    filled = np.sqrt(counts)
+    return np.concatenate(
+        [
+            quantiles,
+            moments(values),
+            [values.mean(), values.std(), near.argmax() / BINS, near.max(), counts.max()],
+            [np.log((low + 0.01) / (high + 0.01)), -(counts * np.log(counts + TINY)).sum()],
+            [np.abs(np.diff(filled)).sum()],
+        ]
+    )
+
+
+def flat_features(raw: AnyArray, levels: AnyArray) -> FloatArray:
+    """Describe how often neighbours are equal: plots and screenshots, not cameras.
+
+    Parameters
+    ----------
+    raw : (y, x) any dtype, the values of the file
+    levels : (2,) lowest and highest value that counts as the end of the range
+
+    Returns
+    -------
+    (3,) float64: shares of equal neighbours at the low end, at the high end, and between
+    """
+    here = raw[:-1, :-1]
+    equal: BoolArray = (here == raw[1:, :-1]) & (here == raw[:-1, 1:]) & (here == raw[1:, 1:])
+    low, high = equal & (here <= levels[0]), equal & (here >= levels[1])
+    between = equal & ~low & ~high
+    return np.array([float(part.mean()) for part in (low, high, between)])
+
+
+def noise_features(level: PlaneLevel) -> FloatArray:
+    """Describe what is finer than the finest band, and how it grows with brightness.
+
+    Parameters
+    ----------
+    level : the full resolution
+
+    Returns
+    -------
+    (n,) float64
+    """
+    rest = level.image - level.smooth
+    order = np.argsort(level.smooth[::2, ::2], axis=None)
+    sizes = np.abs(rest[::2, ::2]).ravel()[order]
+    quarter = max(1, len(sizes) // 4)
+    strengths = np.array(
+        [np.median(sizes[k * quarter : (k + 1) * quarter]) for k in range(4)], np.float64
+    )
+    logs = np.log(strengths + 1e-4)
+    right = correlation(rest[:, 1:], rest[:, :-1])
+    down = correlation(rest[1:], rest[:-1])
+    ratio = np.log((float(rest.std()) + 1e-4) / (float(level.band.std()) + 1e-4))
+    return np.array([logs.mean(), *np.diff(logs), right + down, right - down, ratio])
+
+
+def part_features(level: PlaneLevel) -> FloatArray:
+    """Describe the bright and the dark parts that Otsu's threshold (1979) makes.
+
+    Parameters
+    ----------
+    level : a coarse resolution, some 200 px a side
+
+    Returns
+    -------
+    (n,) float64: separability, share that is bright, contrast inside parts, and for bright and
+    dark parts their number, size, spread of sizes, roundness, fill of their boxes, share of the
+    largest
+    """
+    threshold, separability = _otsu(level.smooth)
+    bright: BoolArray = level.smooth > threshold
+    share = float(bright.mean())
+    spreads = [float(level.smooth[side].std()) if side.any() else 0.0 for side in (bright, ~bright)]
+    means = [float(level.smooth[side].mean()) if side.any() else 0.0 for side in (bright, ~bright)]
+    gap = means[0] - means[1] + 0.01
+    features = [separability, share, spreads[0] / gap, spreads[1] / gap]
+    return np.array([*features, *_shapes(bright), *_shapes(~bright)])
+
+
+def _otsu(image: FloatArray) -> tuple[float, float]:
+    counts, edges = np.histogram(image, BINS, (0, 1))
+    weights = counts / max(1, counts.sum())
+    centres = (edges[1:] + edges[:-1]) / 2
+    below, moment = weights.cumsum(), (weights * centres).cumsum()
+    between = (moment[-1] * below - moment) ** 2 / (below * (1 - below) + TINY)
+    at = int(between.argmax())
+    variance = float((weights * (centres - moment[-1]) ** 2).sum()) + TINY
+    return float(edges[at + 1]), float(between[at]) / variance
+
+
+def _shapes(mask: BoolArray) -> list[float]:
+    labels, count = ndi.label(mask)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    kept = np.flatnonzero(areas >= LEAST_PART_PX)
+    if kept.size == 0:
+        return [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    inner = ndi.binary_erosion(mask, border_value=True)
+    rims = areas - np.bincount(labels[inner], minlength=count + 1)[1:]
+    boxes = ndi.find_objects(labels)
+    fills = [
+        areas[k] / ((boxes[k][0].stop - boxes[k][0].start) * (boxes[k][1].stop - boxes[k][1].start))
+        for k in kept
+    ]
+    sizes = areas[kept].astype(np.float64)
+    round_ = 4 * np.pi * sizes / (rims[kept] * 1.2 + 1.0) ** 2
+    logs = np.log(sizes / mask.size)
+    return [
+        float(np.log(kept.size)),
+        float(np.median(logs)),
+        float(logs.std()),
+        float(np.median(np.log(round_))),
+        float(np.average(np.log(round_), weights=sizes)),
+        float(np.median(fills)),
+        float(sizes.max() / sizes.sum()),
+    ]

@@ -1,0 +1,130 @@
+"""The kind of an image from its pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.check.kind import ImageKind, image_kinds, kind_of
+from bmz.check.kind_classifier import kind_classifier
+from bmz.check.kind_features import features, unlikeness
+from bmz.image.pixels import Pixels
+from bmz.spec.made_for import STRUCTURES
+
+
+def discs(side: int = 256, radius: float = 9, seed: int = 0) -> FloatArray:
+    """Bright discs on a dark ground with the noise of a camera: as nuclei look."""
+    chance = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    image = np.full((side, side), 20.0)
+    for cy, cx in chance.uniform(0, side, (side * side // 2500, 2)):
+        far = np.hypot(y - cy, x - cx)
+        image += chance.uniform(80, 160) / (1 + np.exp((far - radius) / 1.2))
+    return chance.poisson(image).astype(np.float64)
+
+
+def row_of(plane: AnyArray) -> FloatArray:
+    row = features(plane)
+    assert row is not None
+    return row
+
+
+def kind(plane: AnyArray) -> ImageKind:
+    found = kind_of(plane)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.int32])
+def test_bright_discs_on_dark_are_fluorescent_nuclei_in_any_dtype(dtype: type) -> None:
+    found = kind(np.clip(discs(), 0, 255).astype(dtype))
+
+    assert found.family == "fluorescence"
+    assert max(found.structures, key=lambda word: found.structures[word]) == "nuclei"
+
+
+@pytest.mark.parametrize(
+    "plane",
+    [np.zeros((64, 64)), np.full((64, 64), np.nan), np.zeros((64, 64, 3), np.uint8), discs()[:8]],
+    ids=["flat", "not finite", "flat in colour", "tiny"],
+)
+def test_a_plane_without_content_has_no_kind(plane: AnyArray) -> None:
+    assert kind_of(plane) is None
+
+
+def test_an_array_that_is_no_plane_is_refused() -> None:
+    with pytest.raises(ValueError, match="neither a plane nor a colour image"):
+        kind_of(np.zeros((2, 64, 64)))
+
+
+def test_the_same_plane_has_the_same_kind_again() -> None:
+    assert kind_of(discs()) == kind_of(discs())
+
+
+def test_probabilities_are_none_below_0_and_add_up_to_1_at_most() -> None:
+    found = kind(discs())
+
+    for shares in (found.families, found.structures):
+        assert min(shares.values()) >= 0
+        assert sum(shares.values()) <= 1 + 1e-6
+    assert set(found.structures) == set(STRUCTURES)
+
+
+def test_hot_and_missing_pixels_do_not_change_the_kind() -> None:
+    plane = discs()
+    spoilt = plane.copy()
+    spoilt[::40, ::37], spoilt[5, 5], spoilt[9, 9] = np.nan, 1e9, np.inf
+
+    assert kind(spoilt).family == kind(plane).family
+
+
+def test_a_grey_image_saved_in_colour_has_the_kind_of_the_grey_one() -> None:
+    plane = np.clip(discs(), 0, 255).astype(np.uint8)
+
+    coloured = kind(np.stack([plane] * 3, axis=-1))
+
+    assert coloured.families == pytest.approx(kind(plane).families, abs=1e-3)
+
+
+def test_each_used_channel_has_its_kind_and_empty_ones_have_none() -> None:
+    noise = np.random.default_rng(1).normal(100, 5, (256, 256))
+    pixels = Pixels(np.stack([noise, discs(), np.zeros((256, 256))]), ("c", "y", "x"))
+
+    found = image_kinds(pixels, [1, -1, 2])
+
+    assert set(found.channels) == {0}
+    assert found.channels[0] == kind_of(discs()) == found.whole
+
+
+def test_of_a_stack_the_plane_with_most_contrast_is_looked_at() -> None:
+    dim = 100 + np.random.default_rng(1).normal(0, 1, (256, 256))
+    pixels = Pixels(np.stack([dim, discs(), dim]), ("z", "y", "x"))
+
+    assert image_kinds(pixels, [0]).whole == kind_of(discs())
+
+
+def test_a_colour_image_is_looked_at_as_a_whole() -> None:
+    colours = np.stack([discs(seed=1), discs(seed=2), discs(seed=3)])
+    pixels = Pixels(colours, ("c", "y", "x"), colour=True)
+
+    found = image_kinds(pixels, [0, 1, 2])
+
+    assert found.whole == kind_of(np.moveaxis(colours, 0, -1))
+    assert found.channels == dict.fromkeys(range(3), found.whole)
+
+
+def test_images_of_one_kind_are_less_unlike_than_those_of_two() -> None:
+    nuclei, others = row_of(discs(seed=1)), row_of(discs(seed=2, radius=11))
+    noise = row_of(np.random.default_rng(3).normal(128, 20, (256, 256)))
+
+    assert unlikeness(nuclei, nuclei) == 0
+    assert unlikeness(nuclei, others) < unlikeness(nuclei, noise)
+
+
+def test_the_classifier_knows_as_many_features_as_are_measured() -> None:
+    classifier = kind_classifier()
+    row = row_of(discs())
+
+    assert len(classifier.colour.mean) == len(row)
+    assert len(classifier.centre) == len(classifier.grey.mean) < len(row)
