@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bmz.base.axes import IMAGE_AXES
 from bmz.base.errors import CouldNotTell, WrongUsage
-from bmz.image.known_formats import suffixes
+from bmz.image.known_formats import PLUGIN_OF, suffixes
 
 _SAID_WITH_A_VOWEL = "AEFHILMNORSX"
 """Letters of the alphabet whose names begin with a vowel, as in "an NPY file"."""
@@ -146,24 +146,26 @@ class FormatUnknown(CouldNotTell):
     def __init__(self, path: Path) -> None:
         kind = f"'{path.suffix}' files" if path.suffix else "files of this kind"
         told = f"cannot read {kind} ('{path}')"
-        extra = suffixes(by_plugin=True)
+        extra = tuple(s for s in suffixes(by_plugin=True) if s not in PLUGIN_OF)
         if path.suffix.lower() in extra:
             told = f"cannot read '{path.suffix}' files that do not start like one ('{path}')"
         super().__init__(
             told,
             hint=f"export it as OME-TIFF; known endings are {', '.join(suffixes())}"
-            f" and, with plugins, {', '.join(extra)}",
+            f" and, with libraries, {', '.join(extra)}; plugins of bioio read more",
             code="image.format",
         )
 
 
 class FormatPluginMissing(CouldNotTell):
-    """The format is read by a plugin, and that is not installed."""
+    """The format is read by a library that is not installed."""
 
-    def __init__(self, path: Path, format_name: str, plugin: str) -> None:
+    def __init__(
+        self, path: Path, kind: str, library: str, install: str = "pip install 'bmz[formats]'"
+    ) -> None:
         super().__init__(
-            f"'{path}' is a {format_name} file, which needs the plugin {plugin}",
-            hint="pip install 'bmz[formats]', or export it as OME-TIFF",
+            f"'{path}' is a {kind}; {library} is not installed",
+            hint=f"{install}, or export it as OME-TIFF",
             code="image.plugin",
         )
 

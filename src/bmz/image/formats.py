@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from bmz.image.faults import (
@@ -11,9 +12,10 @@ from bmz.image.faults import (
     ImageIsFolder,
     ImageNotFound,
     ImageUnreadable,
+    PartsMissing,
     not_a_file_of,
 )
-from bmz.image.known_formats import FORMATS, OME_ZARR, suffixes
+from bmz.image.known_formats import BIOIO, FORMATS, OME_ZARR, PLUGIN_OF, PREVIEWS, suffixes
 
 _JP2 = b"\0\0\0\x0cjP  "
 _LIF_START, _LIF_MARK = b"\x70\0\0\0", b"\x2a"
@@ -32,6 +34,8 @@ def format_of(path: Path) -> str:
     ------
     ImageNotFound, ImageIsFolder, ImageForbidden, ImageEmpty
         There is nothing to read.
+    PartsMissing
+        It is a preview, and the pixels beside it are not there.
     ImageUnreadable
         The name is of a known format, the content is not.
     FormatUnknown
@@ -40,17 +44,36 @@ def format_of(path: Path) -> str:
     if _is_folder(path):
         return _format_of_folder(path)
     head = _first_bytes(path)
-    known = _by_content(path, head)
+    _refuse_preview(path)
+    known = None if path.suffix.lower() in PREVIEWS else _by_content(path, head)
     claimed = _claimed(path)
     # a lossy picture under the name of a format that keeps pixels is not what it is thought to be
     posing = known is not None and FORMATS[known].lossy and claimed not in (known, None)
     if known is not None and not posing:
         return known
-    if claimed is None:
-        raise FormatUnknown(path)
     if not head:
         raise ImageEmpty(path)
+    if claimed is None and (path.suffix.lower() in PLUGIN_OF or _has_plugin(path)):
+        return BIOIO
+    if claimed is None:
+        raise FormatUnknown(path)
     raise not_a_file_of(path, claimed, head)
+
+
+def _refuse_preview(path: Path) -> None:
+    folder = PREVIEWS.get(path.suffix.lower())
+    if folder is not None and not (path.parent / folder.format(path.stem)).is_dir():
+        raise PartsMissing(path, [folder.format(path.stem)])
+
+
+def _has_plugin(path: Path) -> bool:
+    """Say whether a plugin of bioio that is installed reads files of this ending."""
+    try:
+        plugins = import_module("bioio.plugins")
+    except ImportError:
+        return False
+    others = set(plugins.get_plugins(use_cache=True)) - set(suffixes(by_plugin=True))
+    return path.suffix.lower() in others
 
 
 def image_suffix(path: Path) -> str:

@@ -34,6 +34,7 @@ class ImageInfo:
     channel_names : as many as channels, or none
     colour : red, green and blue of one photograph rather than stains
     series, series_count : which of how many images of the file this is
+    series_names : what the file calls each of them, or nothing
     remarks : what else one should know of the file, each a sentence, such as a lossy compression
     cautions : what one should beware of before the image is trusted, each a sentence
     """
@@ -51,6 +52,7 @@ class ImageInfo:
     colour: bool = False
     series: int = 0
     series_count: int = 1
+    series_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
 
@@ -115,6 +117,7 @@ class Header:
     channel_names : as many as channels, or none
     colour : red, green and blue of one photograph
     series_count : how many images the file holds
+    series_names : what the file calls each of them, or nothing
     remarks : what else one should know of the file, each a sentence
     cautions : what one should beware of before the image is trusted, each a sentence
     """
@@ -126,5 +129,6 @@ class Header:
     channel_names: tuple[str, ...] = ()
     colour: bool = False
     series_count: int = 1
+    series_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()

@@ -85,6 +85,7 @@ def info_from(path: Path, header: Header, *, axes: str | None = None, series: in
         colour=header.colour and same_c,
         series=series,
         series_count=header.series_count,
+        series_names=header.series_names,
         remarks=header.remarks,
         cautions=header.cautions,
     )

@@ -11,6 +11,31 @@ from dataclasses import dataclass
 
 OME_ZARR = "OME-Zarr"
 
+BIOIO = "bioio"
+"""The format of whatever a plugin of bioio reads."""
+
+PLUGIN_OF: Mapping[str, str] = {
+    ".dv": "bioio-dv",
+    ".r3d": "bioio-dv",
+    ".sldy": "bioio-sldy",
+    **dict.fromkeys((".gif", ".bmp", ".jp2", ".mp4", ".avi"), "bioio-imageio"),
+    **dict.fromkeys(
+        (
+            ".oib", ".oif", ".oir", ".vsi", ".ims", ".dcm", ".dicom", ".nrrd", ".nhdr", ".nii",
+            ".mrc", ".ics", ".ids", ".mrxs", ".lof", ".lei", ".flex", ".xdce", ".mvd2", ".ipw",
+            ".zvi", ".sld", ".pic", ".dm3", ".dm4", ".ser", ".spe", ".am", ".afi", ".ndpis",
+        ),
+        "bioio-bioformats",
+    ),
+}  # fmt: skip
+"""The plugin of bioio that reads the files of an ending; Bio-Formats is the last resort.
+
+Source: the packages ``bioio-*`` on PyPI and Bio-Formats 8's list of formats, 2026-11.
+"""
+
+PREVIEWS: Mapping[str, str] = {".mrxs": "{}", ".vsi": "_{}_"}
+"""Endings of files that look like a picture, and the folder beside them that holds the pixels."""
+
 
 @dataclass(frozen=True)
 class FileFormat:
@@ -42,6 +67,7 @@ FORMATS: Mapping[str, FileFormat] = {
     "CZI": FileFormat((".czi",), (b"ZISRAWFILE",), by_plugin=True),
     "LIF": FileFormat((".lif",), by_plugin=True),
     "ND2": FileFormat((".nd2",), (b"\xda\xce\xbe\x0a",), by_plugin=True),
+    BIOIO: FileFormat(tuple(PLUGIN_OF), by_plugin=True),
 }
 """By name; the names, in this order, are what the help of commands lists."""
 

@@ -1,18 +1,21 @@
-"""CZI, LIF and ND2 by way of bioio and its plugins, the extra ``formats``."""
+"""Files of microscopes that libraries read: CZI, LIF and ND2, and what plugins of bioio read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.axes import SPACE, Box
+from bmz.base.axes import SPACE
 from bmz.base.errors import BmzError
+from bmz.image.czi import opened_czi
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
     FormatPluginMissing,
@@ -22,158 +25,172 @@ from bmz.image.faults import (
     SeriesOutOfRange,
     TwoChannelAxes,
 )
-from bmz.image.info import UNKNOWN_AXIS, Header, PixelSize
+from bmz.image.info import UNKNOWN_AXIS, Header
+from bmz.image.known_formats import BIOIO, PLUGIN_OF
+from bmz.image.lif import opened_lif
+from bmz.image.nikon import Lazy, opened_nd2
 from bmz.image.npy import Stored
 from bmz.image.pixel_size import from_lengths
-
-PLUGINS: Final = {"CZI": "bioio_czi", "LIF": "bioio_lif", "ND2": "bioio_nd2"}
-"""The module that reads each format; the package has ``-`` for ``_``."""
+from bmz.image.scenes import COLOURS, Opener, Scene, Scenes, stated_um
 
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
-_RGB = 3
 
 
-class Dimensions(Protocol):
-    """What bioio says of the axes: letters such as ``TCZYX``, with S for colour samples."""
-
-    order: str
-    shape: tuple[int, ...]
-
-
-class Scenes(Protocol):
-    """The part of ``bioio.BioImage`` that is used here; all but `scenes` is of the current scene.
+@dataclass(frozen=True)
+class Library:
+    """Who reads a format.
 
     Parameters
     ----------
-    physical_pixel_sizes : lengths in um along Z, Y, X; None where unknown
-    dask_data : pixels, not yet read
+    module : to be imported
+    package : to be installed; with the extra ``formats`` where it is none of bioio's
+    opener : opens a file by it
     """
 
-    scenes: Sequence[str]
-    dims: Dimensions
-    dtype: np.dtype[Any]
-    physical_pixel_sizes: Sequence[float | None]
-    channel_names: Sequence[str] | None
-    dask_data: Any
+    module: str
+    package: str
+    opener: Opener
 
-    def set_scene(self, scene_id: int, /) -> None:
-        """Make another scene the current one."""
+
+class BioioScenes:
+    """The scenes of a file that a plugin of bioio reads."""
+
+    def __init__(self, image: Any) -> None:  # noqa: ANN401  (imported when it is needed)
+        self._image = image
+        self.names = tuple(map(str, image.scenes))
+
+    def scene(self, number: int, /) -> Scene:
+        """Give a scene."""
+        image = self._image
+        image.set_scene(number)
+        sizes = dict(zip(SPACE, image.physical_pixel_sizes, strict=False))
+        names = tuple(str(name) for name in image.channel_names or ())
+        return Scene(image.dims.order, Lazy(image.dask_data), stated_um(sizes, 1.0), names)
+
+
+@contextmanager
+def opened_bioio(path: Path) -> Iterator[BioioScenes]:
+    """Let bioio find the plugin that reads a file."""
+    bioio = import_module("bioio")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # bioio and what it imports warn of their own future
+        try:
+            image = bioio.BioImage(path)
+        except import_module("bioio_base.exceptions").UnsupportedFileFormatError as why:
+            raise _plugin_missing(path, BIOIO, "bioio") from why
+        yield BioioScenes(image)
+
+
+def _plugin_missing(path: Path, format_name: str, library: str) -> FormatPluginMissing:
+    if format_name != BIOIO:
+        return FormatPluginMissing(path, f"{format_name} file", library)
+    plugin = PLUGIN_OF.get(path.suffix.lower(), "bioio-bioformats")
+    kind = f"'{path.suffix}' file, which plugins of bioio read"
+    return FormatPluginMissing(path, kind, plugin, f"pip install {plugin}")
+
+
+LIBRARIES: Final[Mapping[str, Library]] = {
+    "CZI": Library("pylibCZIrw", "pylibCZIrw", opened_czi),
+    "LIF": Library("liffile", "liffile", opened_lif),
+    "ND2": Library("nd2", "nd2", opened_nd2),
+    BIOIO: Library("bioio", "bioio", opened_bioio),
+}
+"""The library of each format."""
 
 
 def plugin_header(format_name: str, path: Path, series: int) -> Header:
-    """Read what a CZI, LIF or ND2 file says of scene number `series`.
+    """Read what a microscope's file says of image number `series`.
 
     Raises
     ------
     FormatPluginMissing
-        The plugin of this format is not installed.
+        The library of this format is not installed.
     ImageUnreadable, ImageEmpty, TwoChannelAxes, SeriesOutOfRange
-        The plugin gives up, or the scene cannot be told in our letters.
+        The library gives up, or the image cannot be told in our letters.
     """
-    with _asking(format_name, path):
-        return header_of(path, _scene(path, open_scenes(format_name, path), series))
+    with _opened(format_name, path, series) as (scenes, scene):
+        return header_of(path, scene, LIBRARIES[format_name].package, scenes.names)
 
 
 @contextmanager
 def plugin_opened(format_name: str, path: Path, series: int) -> Iterator[Stored]:
-    """Open scene number `series`; a region of it reads the planes that it touches."""
-    with _asking(format_name, path):
-        stored = _Planes(_scene(path, open_scenes(format_name, path), series))
-    yield stored
+    """Open image number `series`; a region of it reads the planes that it touches."""
+    with _opened(format_name, path, series) as (_, scene):
+        yield scene.stored
 
 
 def plugin_pixels(format_name: str, path: Path, series: int) -> AnyArray:
-    """Read all pixels of scene number `series`.
+    """Read all pixels of image number `series`.
 
     Raises
     ------
     FormatPluginMissing, ImageUnreadable, ImageTooLarge
         They cannot be had.
     """
-    with _asking(format_name, path):
-        stored = _Planes(_scene(path, open_scenes(format_name, path), series))
+    with _opened(format_name, path, series) as (_, scene):
+        stored = scene.stored
         try:
-            return stored[tuple(slice(0, n) for n in stored.shape)]
+            pixels = np.asarray(stored[tuple(slice(0, n) for n in stored.shape)])
         except MemoryError as why:
             raise ImageTooLarge(path, stored.shape) from why
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def open_scenes(format_name: str, path: Path) -> Scenes:
-    """Let bioio open `path` with the plugin of `format_name`.
+def header_of(path: Path, scene: Scene, source: str, names: Sequence[str]) -> Header:
+    """Tell a scene in our words.
 
-    Raises
-    ------
-    FormatPluginMissing
-        bioio or the plugin is not installed.
-    """
-    module = PLUGINS[format_name]
-    try:
-        bioio, plugin = import_module("bioio"), import_module(module)
-    except ImportError as why:
-        raise FormatPluginMissing(path, format_name, module.replace("_", "-")) from why
-    opened: Scenes = bioio.BioImage(path, reader=plugin.Reader)
-    return opened
+    Axes other than y and x of one entry stay unnamed: libraries make five of any image.
 
-
-def header_of(path: Path, image: Scenes) -> Header:
-    """Tell the current scene of `image` in our words.
-
-    bioio makes five axes of any image; those of t, c, z with one entry stay unnamed.
+    Parameters
+    ----------
+    source : who states the lengths
+    names : of all scenes of the file
 
     Raises
     ------
     ImageEmpty, TwoChannelAxes
         It has no pixels, or colour samples within channels.
     """
-    pairs = list(zip(image.dims.order, (int(n) for n in image.dims.shape), strict=True))
-    sizes = dict(pairs)
-    if not all(sizes.values()):
-        raise ImageEmpty(path, [n for _, n in pairs])
+    shape = tuple(int(n) for n in scene.stored.shape)
+    if not all(shape):
+        raise ImageEmpty(path, shape)
+    sizes = dict(zip(scene.axes, shape, strict=True))
     samples, channels = sizes.get("S", 1), sizes.get("C", 1)
     if min(samples, channels) > 1:
         raise TwoChannelAxes(path, channels, samples)
     axes = "".join(
         UNKNOWN_AXIS if n == 1 and a not in "YX" else _LETTERS.get(a, UNKNOWN_AXIS)
-        for a, n in pairs
+        for a, n in sizes.items()
     )
-    names = tuple(str(name) for name in image.channel_names or ())
+    lengths = {a: um for a, um in scene.um.items() if a in axes}
+    named = len(scene.channel_names) == channels > 1
+    others = [a for a, n in sizes.items() if n > 1 and a not in _LETTERS]
     return Header(
         axes=axes,
-        shape=tuple(n for _, n in pairs),
-        dtype=np.dtype(image.dtype).newbyteorder("="),
-        pixel=_pixel_size(image, axes),
-        channel_names=names if len(names) == channels > 1 else (),
-        colour=samples == _RGB,
-        series_count=len(image.scenes),
+        shape=shape,
+        dtype=np.dtype(scene.stored.dtype).newbyteorder("="),
+        pixel=from_lengths(lengths, dict.fromkeys(lengths, "um"), source),
+        channel_names=tuple(scene.channel_names) if named else (),
+        colour=samples == COLOURS,
+        series_count=len(names),
+        series_names=tuple(names),
+        remarks=tuple(
+            f"it has an axis {a} of {sizes[a]}, which is none of t, c, z" for a in others
+        ),
     )
 
 
-def _pixel_size(image: Scenes, axes: str) -> PixelSize:
-    found = zip(SPACE, image.physical_pixel_sizes, strict=False)
-    lengths = {a: float(um) for a, um in found if a in axes and um is not None}
-    return from_lengths(lengths, dict.fromkeys(lengths, "um"), "bioio")
-
-
-def _scene(path: Path, image: Scenes, series: int) -> Scenes:
-    count = len(image.scenes)
-    if not 0 <= series < count:
-        raise SeriesOutOfRange(path, series, count)
-    image.set_scene(series)
-    return image
-
-
-class _Planes:
-    """Regions of the current scene, read when they are asked for."""
-
-    def __init__(self, image: Scenes) -> None:
-        self._lazy = image.dask_data
-        self.shape: tuple[int, ...] = tuple(int(n) for n in self._lazy.shape)
-        self.dtype: np.dtype[Any] = np.dtype(self._lazy.dtype)
-
-    def __getitem__(self, box: Box, /) -> AnyArray:
-        # one thread: the files' own libraries do not promise more
-        pixels = np.asarray(self._lazy[box].compute(scheduler="synchronous"))
-        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+@contextmanager
+def _opened(format_name: str, path: Path, series: int) -> Iterator[tuple[Scenes, Scene]]:
+    library = LIBRARIES[format_name]
+    try:
+        import_module(library.module)
+    except ImportError as why:
+        raise _plugin_missing(path, format_name, library.package) from why
+    with _asking(format_name, path), library.opener(path) as scenes:
+        if not 0 <= series < len(scenes.names):
+            raise SeriesOutOfRange(path, series, len(scenes.names))
+        yield scenes, scenes.scene(series)
 
 
 @contextmanager
@@ -184,6 +201,6 @@ def _asking(format_name: str, path: Path) -> Iterator[None]:
     except BmzError:
         raise
     except Exception as why:
-        # a plugin raises what its own libraries raise, some of it straight from Exception
+        # a library raises what its own libraries raise, some of it straight from Exception
         line = " ".join(str(why).split())[:120]
         raise ImageUnreadable(path, f"is a damaged {format_name} file: {line}") from why

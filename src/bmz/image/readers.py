@@ -13,7 +13,7 @@ from bmz.base.arrays import AnyArray
 from bmz.image.info import Header
 from bmz.image.jpeg import jpeg_header, jpeg_pixels
 from bmz.image.known_formats import OME_ZARR
-from bmz.image.microscopes import PLUGINS, plugin_header, plugin_opened, plugin_pixels
+from bmz.image.microscopes import LIBRARIES, plugin_header, plugin_opened, plugin_pixels
 from bmz.image.npy import Reader, Stored, npy_header, npy_mapped, npy_pixels
 from bmz.image.ome_zarr import zarr_header, zarr_opened, zarr_pixels
 from bmz.image.png import png_header, png_palette_numbers, png_pixels
@@ -60,7 +60,7 @@ READERS: Final[Mapping[str, Reader]] = {
             partial(plugin_pixels, name),
             partial(plugin_opened, name),
         )
-        for name in PLUGINS
+        for name in LIBRARIES
     },
 }  # fmt: skip
 """By the name that `bmz.image.formats.format_of` gives.
