@@ -157,9 +157,18 @@ WORKING_RANGE_PX = (10, 80)
 """Diameters between which F1 at IoU 0.5 stays above 0.8 (`sizes.csv`)."""
 
 
+MADE_FOR = {
+    "modality": ["fluorescence"],
+    "structure": ["nuclei"],
+    "channels": ["nuclei, bright"],
+}
+"""The kind of image that the networks are made for, in the terms of `bmz.spec.made_for`."""
+
+
 def bmz_config(measured: Measured) -> Yaml:
-    """Say what was measured."""
+    """Say what it is made for, and what was measured."""
     return {
+        "made_for": MADE_FOR,
         "object_diameter_px": round(measured.object_diameter_px, 1),
         "object_diameter_range_px": list(WORKING_RANGE_PX),
         "receptive_field": {

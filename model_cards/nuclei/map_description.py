@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from description import HEAD, TRAINING_DATA, hashed, input_description
+from description import HEAD, MADE_FOR, TRAINING_DATA, hashed, input_description
 from map_tune import RECIPE, SIZE_STEP
 from weights import OPSET
 
@@ -75,8 +75,9 @@ def output_description(model: str, folder: Path) -> Yaml:
 
 
 def bmz_config(model: str, measured: Measured) -> Yaml:
-    """Say how maps become labels, and what was measured."""
+    """Say what it is made for, how maps become labels, and what was measured."""
     return {
+        "made_for": MADE_FOR,
         "recipe": {"name": RECIPE[model], "parameters": measured.parameters},
         "object_diameter_px": round(measured.object_diameter_px, 1),
         "object_diameter_range_px": list(WORKING_RANGE_PX[model]),

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from bmz.app.search.ranking import rank, relevance, tokens
+from bmz.app.search.ranking import rank, relevance
+from bmz.app.search.words import tokens
 from bmz.results.search import Card
+from bmz.spec.made_for import MadeFor
 
 EMPTY = Card("z", "v0", "0")
 
@@ -86,3 +88,28 @@ def test_equal_relevance_is_ordered_by_what_can_be_read_and_then_by_name() -> No
         (6, "c-cell"),
         (6, "a-cell"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("made", "task", "words", "score"),
+    [
+        (MadeFor(("em",)), None, ["em"], 8),
+        (MadeFor(("tem",)), None, ["electron", "microscopy"], 8),
+        (MadeFor(("em",)), None, ["tem"], 8 * 0.7),
+        (MadeFor(("light",)), None, ["phase", "contrast"], 8 * 0.7),
+        (MadeFor(("brightfield",)), None, ["phase"], 8 * 0.25),
+        (MadeFor(("em",)), None, ["phase"], 0),
+        (MadeFor((), ("mitochondria",)), "instance-segmentation", ["mitochondrion"], 8),
+        (MadeFor((), ("cells", "mitochondria")), "segmentation", ["mitochondrion"], 8 * 0.6),
+        (MadeFor((), ("mitochondria",)), "denoising", ["mitochondrion"], 8 * 0.5),
+        (MadeFor(("em",), ("neurites",)), "segmentation", ["neuron", "em"], 16),
+        (MadeFor(("em",), ("neurites",)), "segmentation", ["neuron", "phase"], 0),
+    ],
+    ids=str,
+)
+def test_a_word_counts_by_what_the_model_is_made_for(
+    made: MadeFor, task: str | None, words: list[str], score: float
+) -> None:
+    plain = replace(EMPTY, made_for=made)
+
+    assert relevance(replace(plain, task=task), words) == pytest.approx(score)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.app.search import FilterUnknown, SearchRequest, fitting, refuse_unknown, search
-from bmz.app.search.ranking import all_cards, rank, relevance, tokens
+from bmz.app.search import (
+    FilterUnknown,
+    SearchRequest,
+    TermUnknown,
+    fitting,
+    has_modality,
+    refuse_unknown,
+    search,
+    with_terms,
+)
+from bmz.app.search.bundled import starters
+from bmz.app.search.ranking import all_cards, rank, relevance
+from bmz.app.search.words import MEANINGS, tokens, wanted_of
 from bmz.base.progress import Event, Progress
 from bmz.base.version import version
 from bmz.results.search import Card
 from bmz.spec import read as read_module
+from bmz.spec.made_for import MODALITIES, STRUCTURES
 from bmz.testing.package import description, write_package
 from bmz.testing.zoo import SmallZoo, small_zoo
 from bmz.zoo.index import Index, IndexEntry
@@ -28,6 +40,7 @@ CELLS = Card(
 )
 BROKEN = Card("c-shark", "v0", "3", status="broken", reason="it is not YAML")
 CARDS = (CELLS, BROKEN, NUCLEI)
+BUNDLED = ("starter/nuclei", "starter/nuclei-contour", "starter/nuclei-flows")
 
 
 def ids(cards: Any) -> list[str]:
@@ -134,6 +147,7 @@ def test_one_broken_manifest_never_hides_the_others(settings: ZooSettings) -> No
         "whole-cat": "ok",
         "invalid-dog": "invalid",
         "broken-pig": "broken",
+        **dict.fromkeys(BUNDLED, "ok"),
     }
     assert told["invalid-dog"].reason == "name: Field required"
     assert "not YAML" in (told["broken-pig"].reason or "")
@@ -213,15 +227,28 @@ def test_a_cache_that_cannot_be_written_hides_nothing(tmp_path: Path) -> None:
     assert card.status == "ok"
 
 
-def test_all_live_models_are_listed(shared: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def live(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Card, ...]:
+    """Cards of every live model of the zoo, of the examples of the specification, and of ours."""
+    manifests = sorted((shared / "zoo" / "models").glob("*/rdf.yaml"))
     entries = tuple(
         IndexEntry(path.parent.name, "v0", f"{number:064}", "", manifest=path)
-        for number, path in enumerate(sorted((shared / "zoo" / "models").glob("*/rdf.yaml")))
-        if not path.parent.name.startswith("ex-")
+        for number, path in enumerate(manifests)
     )
     told: list[Event] = []
+    settings = ZooSettings(tmp_path_factory.mktemp("live"))
 
-    cards = all_cards(Index(entries, 0.0, stale=False), ZooSettings(tmp_path), listener=told.append)
+    cards = all_cards(
+        Index((*entries, *starters()), 0.0, stale=False), settings, listener=told.append
+    )
+
+    count = len(manifests) + len(BUNDLED)
+    assert told[-1] == Progress("descriptions", count, count, BUNDLED[-1])
+    return cards
+
+
+def test_all_live_models_are_listed(live: tuple[Card, ...]) -> None:
+    cards = [card for card in live if not card.id.startswith(("ex-", "starter/"))]
 
     status = Counter(card.status for card in cards)
     named = {card.id: card.reason or "" for card in cards if card.status != "ok"}
@@ -229,4 +256,113 @@ def test_all_live_models_are_listed(shared: Path, tmp_path: Path) -> None:
     assert "axes" in named["modest-spider"]
     assert "not YAML" in named["independent-mouse"]
     assert sum(card.task is not None for card in cards) >= 130
-    assert told[-1] == Progress("descriptions", 137, 137, entries[-1].id)
+
+
+@pytest.mark.parametrize(
+    ("words", "modality", "structure", "least"),
+    [
+        ("mitochondria em", "em", "mitochondria", 15),
+        ("Mitochondria electron microscopy", "em", "mitochondria", 15),
+        ("nuclei", None, "nuclei", 15),
+        ("cells", None, "cells", 6),
+        ("bacteria widefield", "widefield", "bacteria", 10),
+        ("membranes plant", "fluorescence", "membranes", 5),
+        ("H&E", "he", None, 2),
+        ("phase-contrast", "phase", None, 4),
+        ("electron microscopy", "em", None, 25),
+        ("bright field bacteria", "brightfield", "bacteria", 1),
+        ("spots", None, "spots", 1),
+        ("actin fluorescence", "fluorescence", "filaments", 3),
+    ],
+)
+def test_models_made_for_what_words_mean_come_first(
+    live: tuple[Card, ...], words: str, modality: str | None, structure: str | None, least: int
+) -> None:
+    first = [card for _, card in rank(live, words.split())][:least]
+
+    assert len(first) == least
+    for card in first:
+        assert modality is None or has_modality(card, modality), card.id
+        assert structure is None or structure in card.made_for.structures, card.id
+
+
+def test_examples_of_the_specification_are_listed_last(live: tuple[Card, ...]) -> None:
+    found = [card.id.startswith("ex-") for _, card in rank(live, ["nuclei"])]
+
+    assert found == sorted(found)
+    assert any(found)
+    assert [card.id for _, card in rank(live, ["nuclei"])][: len(BUNDLED)] == list(BUNDLED)
+
+
+def test_a_model_that_segments_comes_before_one_that_only_shows(live: tuple[Card, ...]) -> None:
+    found = [card.id for _, card in rank(live, ["nuclei"])]
+
+    assert found.index("affable-shark") < found.index("jolly-ox")
+
+
+def test_what_people_call_a_kind_means_terms_that_exist() -> None:
+    assert set(MEANINGS) <= set(MODALITIES) | set(STRUCTURES)
+    for term, names in MEANINGS.items():
+        for name in names:
+            (wanted,) = wanted_of(tokens(name))
+            assert term in wanted.terms, name
+
+
+def kinds(request: SearchRequest, cards: tuple[Card, ...]) -> set[str]:
+    return {card.id for card in fitting(with_terms(request), cards, set())}
+
+
+def test_filters_by_kind_take_terms_and_what_people_call_them(live: tuple[Card, ...]) -> None:
+    em = kinds(SearchRequest(modality="em"), live)
+
+    assert kinds(SearchRequest(modality="Electron Microscopy"), live) == em
+    assert {"joyful-deer", "creative-panda", "noisy-ox"} <= em
+    assert "hiding-blowfish" not in em  # it takes predictions
+    assert kinds(SearchRequest(modality="prediction"), live) == {
+        "amiable-crocodile",
+        "determined-chipmunk",
+        "hiding-blowfish",
+        "independent-shrimp",
+    }
+    assert "famous-fish" in kinds(SearchRequest(modality="phase"), live)
+    assert "affable-shark" not in kinds(SearchRequest(modality="phase"), live)
+    assert kinds(SearchRequest(modality="em", structure="nucleus"), live) == {
+        "organized-badger",
+        "noisy-ox",
+        "humorous-crab",
+        "greedy-whale",
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_", "option", "terms"),
+    [
+        (SearchRequest(modality="banana"), "modality", MODALITIES),
+        (SearchRequest(modality="nuclei"), "modality", MODALITIES),
+        (SearchRequest(structure="banana"), "structure", STRUCTURES),
+    ],
+    ids=str,
+)
+def test_a_kind_that_is_no_term_is_refused_with_all_terms(
+    request_: SearchRequest, option: str, terms: Mapping[str, object]
+) -> None:
+    with pytest.raises(TermUnknown, match=f"is no {option}") as caught:
+        with_terms(request_)
+
+    assert caught.value.exit_status == 2
+    assert caught.value.hint == f"choose one of {', '.join(terms)}"
+
+
+def test_a_block_that_is_not_of_its_form_makes_a_model_invalid(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+
+    def misspelt(content: dict[str, Any]) -> None:
+        content["config"] = {"bmz": {"made_for": {"modality": ["electrons"]}}}
+
+    manifest = write_package(tmp_path / "m", change=misspelt)
+    entry = IndexEntry("a", "v0", "0" * 64, "", manifest=manifest)
+
+    (card,) = all_cards(Index((entry,), 0.0, stale=False), ZooSettings(tmp_path / "cache"))
+
+    assert card.status == "invalid"
+    assert "modality has electrons" in (card.reason or "")

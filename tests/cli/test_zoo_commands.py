@@ -71,7 +71,7 @@ def test_search_prints_a_table_and_says_how_many(
     captured = capsys.readouterr()
     assert status == 0
     assert captured.out == snapshot
-    assert captured.err.startswith("3 of 3 models, as listed 20")
+    assert captured.err.startswith("6 of 6 models, as listed 20")
 
 
 @pytest.mark.usefixtures("zoo")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bmz.report.model_text import facts_rows, facts_values
+from bmz.report.model_text import facts_rows, facts_values, made_for_words
+from bmz.spec.made_for import made_for
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
 
 
@@ -21,6 +22,14 @@ def test_curated_facts_are_shown_with_their_source() -> None:
     assert rows["objects"].startswith("bright beside what surrounds them; manifest: ")
     assert rows["images"].startswith("cell boundaries, confocal; manifest: ")
     assert rows["maps"].startswith("boundary; manifest: ")
+
+
+def test_what_a_model_is_made_for_is_told_with_the_sentence_that_says_so() -> None:
+    words = made_for_words(made_for(model("passionate-t-rex")))
+
+    assert words.startswith("membranes in confocal fluorescence; manifest: description: ")
+    assert "predict the cell boundaries in confocal stacks" in words
+    assert made_for_words(made_for(model(""))) == "nothing states it"
 
 
 def test_a_declared_pixel_size_is_shown_alone() -> None:

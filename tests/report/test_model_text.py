@@ -46,6 +46,7 @@ def rows_of(spec: ModelSpec | None = None, **changes: Any) -> dict[str, list[str
 def test_a_model_that_states_little_has_no_empty_rows() -> None:
     assert rows_of() == {
         "model": ["shark - A shark"],
+        "made for": ["nothing states it"],
         "task": ["2d"],
         "input": ["raw: byx, float32", "y 16 + 8n; x 64"],
         "output": ["map: byx, float32", "y 60, halo 2; x 64"],
@@ -232,7 +233,10 @@ def test_a_card_of_a_model_of_which_little_is_known_has_no_empty_section() -> No
         "Which one it is",
         "Measured",
     ]
-    assert card().startswith("# Model card: shark\n\nA shark\n\n## What it wants\n\n- raw: byx")
+    assert card().startswith(
+        "# Model card: shark\n\nA shark\n\n## What it wants\n\n"
+        "- made for: nothing states it\n- raw: byx"
+    )
     assert card().endswith("Measured on 2026-01-02 by `bmz card` with bmz 1, numpy 2.\n")
 
 

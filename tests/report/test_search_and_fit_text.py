@@ -14,8 +14,18 @@ from bmz.report.fit_text import fit_json, fit_summary, fit_table
 from bmz.report.search_text import search_json, search_summary, search_table
 from bmz.results.fit import FitView, ModelFit
 from bmz.results.search import Card, SearchHit, SearchView
+from bmz.spec.made_for import MadeFor
 
-CARD = Card("a-cat", "v0", "ab" * 32, task="denoising", dims="2d", labels="flows", name="A \n cat")
+CARD = Card(
+    "a-cat",
+    "v0",
+    "ab" * 32,
+    task="denoising",
+    dims="2d",
+    labels="flows",
+    name="A \n cat",
+    made_for=MadeFor(("brightfield",), ("nuclei",), "tags: nuclei"),
+)
 GOOD = ModelFit("a-cat", "v0", "fits", 0.91249)
 BAD = ModelFit("b-dog", "v1", "mismatch", 0.3, (NOTE, WARNING, ERROR))
 BACKEND = Finding("weights.no-backend", "error", "weights", "no torch", hint="pip install torch")
@@ -35,14 +45,18 @@ def fit(*models: ModelFit, stale: bool = False) -> FitView:
 @pytest.mark.parametrize(
     ("card", "here", "cells"),
     [
-        (CARD, True, ("a-cat", "2d", "denoising", "", "yes", "flows", "A cat")),
-        (Card("b", "v0", "", weights=("onnx",)), False, ("b", "", "", "onnx", "", "", "")),
+        (
+            CARD,
+            True,
+            ("a-cat", "nuclei in bright field", "2d", "denoising", "", "yes", "flows", "A cat"),
+        ),
+        (Card("b", "v0", "", weights=("onnx",)), False, ("b", "", "", "", "onnx", "", "", "")),
         (
             replace(CARD, status="broken", reason="no answer"),
             True,
-            ("a-cat", "", "broken", "", "", "", "no answer"),
+            ("a-cat", "", "", "broken", "", "", "", "no answer"),
         ),
-        (replace(CARD, status="invalid"), True, ("a-cat", "", "invalid", "", "", "", "")),
+        (replace(CARD, status="invalid"), True, ("a-cat", "", "", "invalid", "", "", "", "")),
     ],
     ids=["all known", "nothing known", "broken", "no reason"],
 )
@@ -62,6 +76,11 @@ def test_the_document_of_a_search_tells_all_of_a_model_and_a_rounded_score() -> 
     (model,) = document["models"]
     assert (model["score"], model["runs_here"]) == (1.235, True)
     assert (model["name"], model["reason"], model["weights"]) == ("A \n cat", None, [])
+    assert model["made_for"] == {
+        "modalities": ["brightfield"],
+        "structures": ["nuclei"],
+        "source": "tags: nuclei",
+    }
     assert (document["of"], document["stale"]) == (137, False)
     assert document["listed_at"] == "1970-01-01T23:59:59+00:00"
 

@@ -22,6 +22,7 @@ from bmz.spec.made_for import (
 )
 from bmz.spec.model import ModelSpec
 from bmz.spec.read import read_model
+from bmz.zoo.locate import starter_folder, starter_names
 
 ALIASES = tuple(json.loads(TABLE.read_text(encoding="utf-8")))
 UNREADABLE = "independent-mouse"
@@ -92,6 +93,17 @@ def test_every_term_has_a_family_or_neighbours_that_exist() -> None:
     assert set(TAGS) | set(PHRASES) <= set(MODALITIES) | set(STRUCTURES)
 
 
+def test_the_page_of_facts_lists_every_term() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "facts.md").read_text("utf-8")
+
+    for word, modality in MODALITIES.items():
+        families = ", ".join(modality.families)
+        assert f"| `{word}` | {modality.title} | {families} | {modality.ontology} |" in page
+    for word, structure in STRUCTURES.items():
+        near = ", ".join(structure.near)
+        assert f"| `{word}` | {structure.title} | {near} | {structure.ontology} |" in page
+
+
 def test_the_own_block_wins_over_facts_and_these_over_tags() -> None:
     block = {"modality": ["em"], "structure": "mitochondria", "channels": ["raw"]}
     tags = ("phase-contrast", "cells")
@@ -100,7 +112,9 @@ def test_the_own_block_wins_over_facts_and_these_over_tags() -> None:
     curated = made_for(model(alias="affable-shark", tags=tags))
     tagged = made_for(model(tags=tags))
 
-    assert own == MadeFor(("em",), ("mitochondria",), "config.bmz.made_for", ("raw",))
+    assert own == MadeFor(
+        ("em",), ("mitochondria",), "config.bmz.made_for", ("raw",), "config.bmz.made_for"
+    )
     assert (curated.modalities, curated.structures) == (("fluorescence",), ("nuclei",))
     assert "Nucleus segmentation for fluorescence microscopy" in curated.source
     assert tagged == MadeFor(("phase",), ("cells",), "tags: phase-contrast; tags: cells")
@@ -162,6 +176,20 @@ def test_a_model_of_predictions_is_for_no_family_of_images() -> None:
         "independent-shrimp",
     }
     assert not MadeFor().of_predictions
+
+
+def test_terms_have_the_identifiers_of_published_ontologies() -> None:
+    told = MadeFor(("em", "volume-em"), ("mitochondria", "leaves")).ontology
+
+    assert told == {"em": "FBbi:00000256", "mitochondria": "GO:0005739"}
+
+
+def test_bundled_models_state_it_themselves() -> None:
+    for name in starter_names():
+        told = made_for(read_model(starter_folder() / name / "bioimageio.yaml"))
+
+        assert (told.modalities, told.structures) == (("fluorescence",), ("nuclei",))
+        assert told.source == told.channels_source == "config.bmz.made_for"
 
 
 def test_what_a_model_is_made_for_is_said_in_words() -> None:

@@ -33,6 +33,28 @@ def kinds(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list
     return [CompletionItem(word) for word in words if word.startswith(typed)]
 
 
+def modalities(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the terms for how images are made, with their plain names."""
+    return [
+        CompletionItem(word, help=modality.title)
+        for word, modality in MODALITIES.items()
+        if word.startswith(incomplete)
+    ]
+
+
+def structures(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the terms for what images show, with their plain names."""
+    return [
+        CompletionItem(word, help=structure.title)
+        for word, structure in STRUCTURES.items()
+        if word.startswith(incomplete)
+    ]
+
+
 def _bundled() -> list[str]:
     from bmz.zoo.locate import starter_names  # here, so that --help stays quick
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
+from bmz.cli import completing
+
 if TYPE_CHECKING:
     from bmz.cli.words import Command
 
 EPILOG = """\b
-Every WORD must stand in the name, tags, description, task or weights of a model.
+Every WORD must stand in the name, tags, description, task or weights of a model, or say what it
+is made for: nuclei, EM, electron microscopy, H&E, phase contrast and others.
 \b
 Exit status: 0 found, 1 no model fits, 2 wrong usage, 3 could not tell (no list of models)."""
 
@@ -27,12 +30,26 @@ class Filters(TypedDict):
     runs_here: bool
     labels: bool
     refresh: bool
+    modality: str | None
+    structure: str | None
 
 
 def _filters(command: Command) -> Command:
     options: tuple[Callable[[Command], Command], ...] = (
         click.argument("words", nargs=-1, metavar="[WORD]...", help="Words to look for."),
         click.option("--task", metavar="TASK", help="Such as segmentation or denoising."),
+        click.option(
+            "--modality",
+            metavar="TERM",
+            shell_complete=completing.modalities,
+            help="How the images are made that it is for, such as phase or em.",
+        ),
+        click.option(
+            "--structure",
+            metavar="TERM",
+            shell_complete=completing.structures,
+            help="What it segments or shows, such as nuclei or mitochondria.",
+        ),
         click.option("--weights", metavar="FORMAT", help="Such as onnx or torchscript."),
         click.option("--dims", type=click.Choice(("2d", "3d")), help="Of the images."),
         click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag it must have."),
@@ -50,7 +67,7 @@ def _filters(command: Command) -> Command:
 @_filters
 @click.pass_context
 def search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
-    """Find models of the zoo, the most relevant first."""
+    """Find models of the zoo and those that come with bmz, the most relevant first."""
     _search(ctx, as_json=as_json, **filters)
 
 
@@ -58,7 +75,7 @@ def search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) 
 @_filters
 @click.pass_context
 def list_models(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
-    """List the models of the zoo; the same as bmz search."""
+    """List the models of the zoo and those that come with bmz; the same as bmz search."""
     _search(ctx, as_json=as_json, **filters)
 
 

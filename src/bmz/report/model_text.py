@@ -14,12 +14,19 @@ from bmz.report.text import document_text
 from bmz.results.show import ModelView, WeightsView
 from bmz.spec.code import CodeFile, ModelCode
 from bmz.spec.facts import Fact, Facts, dims_of, facts_of, task_of
+from bmz.spec.made_for import MadeFor, made_for
 from bmz.spec.model import AxisSpec, ModelSpec, TensorSpec
 from bmz.spec.pixels import known_diameter_px, known_pixel_size, model_pixel_um
 from bmz.zoo.trust import Trusted
 
 if TYPE_CHECKING:
-    from bmz.results.documents import ShowDocument, ShownRecipe, Tensor, TrustDocument
+    from bmz.results.documents import (
+        ShowDocument,
+        ShownMadeFor,
+        ShownRecipe,
+        Tensor,
+        TrustDocument,
+    )
 
 
 MOST = 4
@@ -28,12 +35,12 @@ MOST = 4
 
 def facts_rows(model: ModelSpec) -> Iterator[tuple[str, str]]:
     """Yield headings and texts: pixel size and objects, what images show, what the maps mean."""
+    facts, made = _facts(model), made_for(model)
     yield "pixels", _pixels(model)
-    facts = _facts(model)
     if facts.polarity is not None:
         yield "objects", f"{facts.polarity.value} beside what surrounds them{_by(facts.polarity)}"
-    if facts.channels is not None:
-        yield "images", f"{_listed(facts.channels.value)}{_by(facts.channels)}"
+    if made.channels:
+        yield "images", f"{_listed(made.channels)}; {made.channels_source}"
     if facts.output_channels is not None:
         yield "maps", f"{_listed(facts.output_channels.value)}{_by(facts.output_channels)}"
 
@@ -68,6 +75,11 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(shown)
 
 
+def made_for_words(made: MadeFor) -> str:
+    """Say for what kind of image a model is made, and where that is stated."""
+    return f"{made.title}; {made.source}" if made.states_any else "nothing states it"
+
+
 Row = tuple[str, str]
 """A heading (empty to go on under the last one) and a text."""
 
@@ -78,6 +90,7 @@ def model_rows(view: ModelView) -> list[Row]:
     rows = [
         ("model", " ".join(f"{model.id} {view.version} - {model.name}".split())),
         ("what", " ".join(model.description.split())),
+        ("made for", made_for_words(made_for(model))),
         ("task", ", ".join(word for word in (task_of(model), dims_of(model)) if word)),
     ]
     for tensor in model.inputs:
@@ -176,6 +189,7 @@ def model_json(view: ModelView) -> str:
         "inputs": [_tensor_values(tensor) for tensor in model.inputs],
         "outputs": [_tensor_values(tensor) for tensor in model.outputs],
         "pixel_um": model_pixel_um(model),
+        "made_for": _made_for_values(made_for(model)),
         "facts": facts_values(model),
         "recipe": _recipe_values(view.recipe),
         "weights": view.weights,
@@ -186,6 +200,17 @@ def model_json(view: ModelView) -> str:
         "reports": view.reports,
     }
     return document_text(document)
+
+
+def _made_for_values(made: MadeFor) -> ShownMadeFor:
+    return {
+        "modalities": made.modalities,
+        "structures": made.structures,
+        "source": made.source,
+        "channels": made.channels,
+        "input_is_prediction": made.of_predictions,
+        "ontology": made.ontology,
+    }
 
 
 def _recipe_values(recipe: RecipeChoice | BmzError) -> ShownRecipe:

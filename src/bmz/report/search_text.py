@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from bmz.report.text import document_text
 from bmz.results.search import SearchHit, SearchView
+from bmz.spec.made_for import MadeFor
 
 if TYPE_CHECKING:
-    from bmz.results.documents import FoundModel, Listing, SearchDocument
+    from bmz.results.documents import FoundModel, Listing, MadeForRecord, SearchDocument
 
 
-HEADINGS = ("model", "dims", "task", "weights", "here", "labels", "name")
+HEADINGS = ("model", "made for", "dims", "task", "weights", "here", "labels", "name")
 
 SHORT_FORMATS: Mapping[str, str] = {
     "pytorch_state_dict": "pytorch",
@@ -33,10 +34,11 @@ def search_table(view: SearchView) -> list[tuple[str, ...]]:
 def _cells(found: SearchHit) -> tuple[str, ...]:
     card = found.card
     if card.status != "ok":
-        return (card.id, "", card.status, "", "", "", card.reason or "")
+        return (card.id, "", "", card.status, "", "", "", card.reason or "")
     weights = dict.fromkeys(SHORT_FORMATS.get(name, name) for name in card.weights)
     return (
         card.id,
+        card.made_for.title,
         card.dims or "",
         card.task or "",
         ", ".join(weights),
@@ -44,6 +46,11 @@ def _cells(found: SearchHit) -> tuple[str, ...]:
         card.labels or "",
         " ".join(card.name.split()),
     )
+
+
+def made_for_record(made: MadeFor) -> MadeForRecord:
+    """Give the kind of image that a model is made for, with its source."""
+    return {"modalities": made.modalities, "structures": made.structures, "source": made.source}
 
 
 def search_summary(view: SearchView) -> str:
@@ -95,6 +102,7 @@ def _values(found: SearchHit) -> FoundModel:
         "weights": card.weights,
         "tags": card.tags,
         "labels": card.labels,
+        "made_for": made_for_record(card.made_for),
         "runs_here": found.runs_here,
         "score": round(found.score, 3),
     }

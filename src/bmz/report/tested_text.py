@@ -163,7 +163,7 @@ def _zoo_report(model: ModelTested) -> dict[str, Any]:
 
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "What it wants": ("input", "pixels", "objects", "images"),
+    "What it wants": ("made for", "input", "pixels", "objects", "images"),
     "What it gives": ("task", "output", "maps", "labels"),
     "What it needs": ("weights", "runs code"),
     "Whose it is": ("licence", "cite", "tags"),
@@ -172,7 +172,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Headings of the card, and which rows of ``bmz show`` stand under each."""
 
-NAMED = frozenset({"runs code", "licence", "cite", "tags", "task"})
+NAMED = frozenset({"made for", "runs code", "licence", "cite", "tags", "task"})
 """Rows that say little without their name."""
 
 

@@ -44,13 +44,21 @@ class FailedImage(Failure):
 class Listing(TypedDict):
     """How old the list of models is."""
 
-    of: Annotated[int, Doc("models of the zoo")]
+    of: Annotated[int, Doc("models of the zoo, and those that come with bmz")]
     listed_at: Annotated[str, Doc("when the list was read")]
     stale: Annotated[bool, Doc("the list is old, and a new one could not be had")]
 
 
+class MadeForRecord(TypedDict):
+    """The kind of image that a model is made for."""
+
+    modalities: Annotated[Sequence[str], Doc("how the images are made; empty where not stated")]
+    structures: Annotated[Sequence[str], Doc("what is segmented; empty where not stated")]
+    source: Annotated[str, Doc("where it is stated")]
+
+
 class FoundModel(TypedDict):
-    """A model of the zoo."""
+    """A model of the zoo, or one that comes with bmz."""
 
     id: Annotated[str, Doc("the name to give to other commands")]
     version: Annotated[str, Doc("in the zoo")]
@@ -65,6 +73,7 @@ class FoundModel(TypedDict):
     weights: Annotated[Sequence[str], Doc("formats")]
     tags: Sequence[str]
     labels: Annotated[str | None, Doc("the label recipe, where one is known")]
+    made_for: Annotated[MadeForRecord, Doc("the kind of image that it is made for")]
     runs_here: Annotated[bool, Doc("one of its formats can run here")]
     score: Annotated[float, Doc("how well the words fit; 0 without words")]
 
@@ -107,6 +116,14 @@ class ShownRecipe(TypedDict):
     parameters: Annotated[Mapping[str, Any], Doc("that the description or the facts give")]
 
 
+class ShownMadeFor(MadeForRecord):
+    """The kind of image that a model is made for, and what is known of the terms."""
+
+    channels: Annotated[Sequence[str], Doc("what each channel of the image should show")]
+    input_is_prediction: Annotated[bool, Doc("it takes no image but what a network predicted")]
+    ontology: Annotated[Mapping[str, str], Doc("term -> identifier in a published ontology")]
+
+
 class ShowDocument(TypedDict):
     """`bmz show`."""
 
@@ -127,6 +144,7 @@ class ShowDocument(TypedDict):
     inputs: Sequence[Tensor]
     outputs: Sequence[Tensor]
     pixel_um: Annotated[Mapping[str, float], Doc("declared, or curated")]
+    made_for: Annotated[ShownMadeFor, Doc("the kind of image that it is made for")]
     facts: Annotated[Mapping[str, Any], Doc("curated, each with its source")]
     recipe: Annotated[ShownRecipe, Doc("of the labels, or why there is none")]
     weights: Sequence[WeightsView]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from bmz.spec.made_for import MadeFor
 
 Status = Literal["ok", "broken", "invalid"]
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a model of the zoo when it is searched for.
+    """What is known of a model when it is searched for.
 
     Parameters
     ----------
@@ -20,6 +22,7 @@ class Card:
         specification
     reason : why it is not ok
     labels : the recipe that turns its output into labels; None where evidence gives none
+    made_for : the kind of image that it is made for
     """
 
     id: str
@@ -35,6 +38,7 @@ class Card:
     weights: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     labels: str | None = None
+    made_for: MadeFor = field(default_factory=MadeFor)
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,8 @@ MODALITIES: Mapping[str, Modality] = {
         "EDAM-bioimaging:topic__R9P5gEAm1wic4R2PcZ7ZpPA",
     ),
     "light": Modality("light microscopy", ("fluorescence", "transmitted"), "FBbi:00000345"),
-    "he": Modality("stained tissue (H&E)", ("stained",)),
-    "ihc": Modality("stained tissue (IHC)", ("stained",)),
+    "he": Modality("H&E staining", ("stained",)),
+    "ihc": Modality("immunohistochemistry", ("stained",)),
     "em": Modality("electron microscopy", ("electron",), "FBbi:00000256"),
     "tem": Modality("transmission electron microscopy", ("electron",), "FBbi:00000258"),
     "sem": Modality("scanning electron microscopy", ("electron",), "FBbi:00000257"),
@@ -90,6 +90,17 @@ MODALITIES: Mapping[str, Modality] = {
     "photograph": Modality("photographs", ("not-microscopy",)),
     "prediction": Modality("predictions of another network", ("prediction",)),
 }
+
+_FLUORESCENCE = ("widefield", "confocal", "light-sheet", "light-field")
+_TRANSMITTED = ("phase", "dic", "brightfield")
+
+MORE_EXACT: Mapping[str, tuple[str, ...]] = {
+    "fluorescence": _FLUORESCENCE,
+    "transmitted": _TRANSMITTED,
+    "light": ("fluorescence", *_FLUORESCENCE, "transmitted", *_TRANSMITTED),
+    "em": ("tem", "sem", "volume-em"),
+}
+"""Modalities and those that are a kind of each."""
 
 STRUCTURES: Mapping[str, Structure] = {
     "nuclei": Structure("nuclei", (), "GO:0005634"),
@@ -124,12 +135,21 @@ class MadeFor:
     structures : keys of `STRUCTURES`; empty where nothing states one
     source : where it is stated: the field and the sentence
     channels : what each channel of the image should show; empty where nothing states it
+    channels_source : where that is stated
     """
 
     modalities: tuple[str, ...] = ()
     structures: tuple[str, ...] = ()
     source: str = ""
     channels: tuple[str, ...] = ()
+    channels_source: str = ""
+
+    @property
+    def ontology(self) -> dict[str, str]:
+        """Give the identifier of each term that a published ontology has."""
+        terms = {word: MODALITIES[word].ontology for word in self.modalities}
+        terms |= {word: STRUCTURES[word].ontology for word in self.structures}
+        return {word: identifier for word, identifier in terms.items() if identifier}
 
     @property
     def families(self) -> frozenset[Family]:
@@ -185,7 +205,9 @@ def made_for(model: ModelSpec) -> MadeFor:
     facts = (facts_of(model.alias) if model.alias else None) or Facts()
     own = _declared(model)
     stated = next((one for one in (own, _curated(facts)) if one.states_any), None) or _read(model)
-    return replace(stated, channels=own.channels or _value(facts.channels))
+    if own.channels:
+        return replace(stated, channels=own.channels, channels_source=own.source)
+    return replace(stated, channels=_value(facts.channels), channels_source=_source(facts.channels))
 
 
 _BLOCK: Mapping[str, Mapping[str, Any] | None] = {
@@ -339,14 +361,6 @@ def _phrase(pattern: str, text: str) -> str:
 def _stated(where: str, terms: Iterable[str], words: Mapping[str, str]) -> _Stated:
     """Give the terms for which there is a word; a general one only where none is more exact."""
     found = {term: words[term] for term in terms if words.get(term)}
-    exact = [term for term in found if not set(_MORE_EXACT.get(term, ())) & set(found)]
+    exact = [term for term in found if not set(MORE_EXACT.get(term, ())) & set(found)]
     named = ", ".join(dict.fromkeys(found[term] for term in exact))
     return _Stated(tuple(exact), f"{where}: {named}" if exact else "")
-
-
-_MORE_EXACT: Mapping[str, tuple[str, ...]] = {
-    "fluorescence": ("widefield", "confocal", "light-sheet", "light-field"),
-    "transmitted": ("phase", "dic", "brightfield"),
-    "em": ("tem", "sem", "volume-em"),
-}
-"""Modalities that say nothing more where one of the exact ones is stated, too."""

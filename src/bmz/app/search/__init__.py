@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from bmz.app.search.ranking import all_cards, rank, tokens
+from bmz.app.search.bundled import starters
+from bmz.app.search.ranking import all_cards, rank
+from bmz.app.search.words import meaning, tokens
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, nobody
 from bmz.predict.frameworks import usable_formats
 from bmz.results.search import Card, SearchHit, SearchView
 from bmz.spec.facts import TASKS
+from bmz.spec.made_for import MODALITIES, MORE_EXACT, STRUCTURES
 from bmz.zoo.index import load_index
 from bmz.zoo.settings import ZooSettings
 
@@ -22,13 +25,15 @@ class SearchRequest:
 
     Parameters
     ----------
-    words : each must stand somewhere in the model
+    words : each must stand somewhere in the model, or mean what it is made for
     task : or words of it, such as ``segmentation``
     weights : a weights format, or the beginning of its name
     dims : ``2d`` or ``3d``
     tags : each must be one of the model's
     runs_here : a framework for its weights must be installed
     labels : a label recipe must be known
+    modality : a term of ``MODALITIES``, or what people call it
+    structure : a term of ``STRUCTURES``, or what people call it
     refresh : read the index again even when it is young
     """
 
@@ -40,6 +45,19 @@ class SearchRequest:
     runs_here: bool = False
     labels: bool = False
     refresh: bool = False
+    modality: str | None = None
+    structure: str | None = None
+
+
+class TermUnknown(WrongUsage):
+    """A filter names a kind of image that is no term."""
+
+    def __init__(self, option: str, wanted: str, terms: Iterable[str]) -> None:
+        super().__init__(
+            f"'{wanted}' is no {option}",
+            hint=f"choose one of {', '.join(terms)}",
+            code="search.filter",
+        )
 
 
 class FilterUnknown(WrongUsage):
@@ -58,22 +76,50 @@ class FilterUnknown(WrongUsage):
 def search(
     request: SearchRequest, settings: ZooSettings, listener: Listener = nobody
 ) -> SearchView:
-    """Find models.
+    """Find models of the zoo, and those that come with bmz.
 
     Raises
     ------
     FilterUnknown
         No model at all has the task, weights or tag.
+    TermUnknown
+        The modality or structure is no term.
     IndexUnavailable
         The index cannot be had, and none is kept.
     """
+    request = with_terms(request)
     index = load_index(settings, listener=listener, refresh=request.refresh)
+    index = replace(index, entries=(*index.entries, *starters()))
     cards = all_cards(index, settings, listener=listener)
     refuse_unknown(request, cards)
     usable = {name for name, install in usable_formats().items() if not install}
     hits = rank(fitting(request, cards, usable), request.words)
     found = tuple(SearchHit(card, score, _runs(card, usable)) for score, card in hits)
     return SearchView(found, len(cards), index.fetched_at, index.stale)
+
+
+def with_terms(request: SearchRequest) -> SearchRequest:
+    """Put the terms in the place of what people call them.
+
+    Raises
+    ------
+    TermUnknown
+        A word is no term and means none.
+    """
+    return replace(
+        request,
+        modality=_term("modality", request.modality, MODALITIES),
+        structure=_term("structure", request.structure, STRUCTURES),
+    )
+
+
+def _term(option: str, word: str | None, terms: Iterable[str]) -> str | None:
+    if word is None:
+        return None
+    term = meaning(word, terms)
+    if term is None:
+        raise TermUnknown(option, word, terms)
+    return term
 
 
 def refuse_unknown(request: SearchRequest, cards: Iterable[Card]) -> None:
@@ -106,9 +152,19 @@ def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> 
             all(any(tokens(tag) == tokens(one) for one in card.tags) for tag in request.tags),
             not request.runs_here or _runs(card, usable),
             not request.labels or card.labels is not None,
+            not request.modality or has_modality(card, request.modality),
+            not request.structure or request.structure in card.made_for.structures,
         )
         if all(wanted):
             yield card
+
+
+def has_modality(card: Card, wanted: str) -> bool:
+    """Say whether a model is made for a modality, a kind of it, or for one that covers it."""
+    return any(
+        own == wanted or own in MORE_EXACT.get(wanted, ()) or wanted in MORE_EXACT.get(own, ())
+        for own in card.made_for.modalities
+    )
 
 
 def has_task(task: str | None, wanted: str) -> bool:

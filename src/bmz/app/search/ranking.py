@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from bmz.app.search.words import tokens, wanted_of
 from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
 from bmz.base.progress import Listener, Progress, nobody
@@ -16,6 +16,7 @@ from bmz.plan.recipe_choice import choose_recipe
 from bmz.results.search import Card
 from bmz.spec.errors import PackageInvalid, PackageNewer, PackageUnreadable, PathLeavesPackage
 from bmz.spec.facts import dims_of, task_of
+from bmz.spec.made_for import MODALITIES, MORE_EXACT, MadeForInvalid, made_for
 from bmz.spec.model import ModelSpec
 from bmz.zoo.index import Index, IndexEntry
 from bmz.zoo.settings import ZooSettings
@@ -35,17 +36,19 @@ _FIELDS: Mapping[str, float] = {
 _PREFIX, _PREFIX_LEAST = 0.5, 3
 """A word that only begins one of the model counts half, from three letters on."""
 
-_SINGULAR: Mapping[str, str] = {
-    "nuclei": "nucleus",
-    "nuclear": "nucleus",
-    "mitochondria": "mitochondrion",
-    "bacteria": "bacterium",
-    "labelling": "labeling",
-}
+_TERM = 8.0
+"""How much it counts that a model is made for what a word means."""
+
+_COVERED, _ALIKE, _SECOND, _NOT_SEGMENTED = 0.7, 0.25, 0.6, 0.5
+"""Shares of that: for a modality that covers the one that is meant, as light microscopy covers
+phase contrast; for one of the same family; for a structure that is not the first; for one that is
+shown but not segmented."""
 
 
 def rank(cards: Iterable[Card], words: Iterable[str]) -> list[tuple[float, Card]]:
-    """Give the models in which every word stands, the most relevant first.
+    """Give the models that every word fits, the most relevant first.
+
+    Examples of the specification come behind all others.
 
     Parameters
     ----------
@@ -62,39 +65,63 @@ def rank(cards: Iterable[Card], words: Iterable[str]) -> list[tuple[float, Card]
     wanted = [token for word in words for token in tokens(word)]
     scored = [(relevance(card, wanted), card) for card in cards]
     hits = [(score, card) for score, card in scored if score > 0 or not wanted]
-    return sorted(hits, key=lambda hit: (-hit[0], hit[1].status != "ok", hit[1].id))
+    return sorted(hits, key=_place)
 
 
-def relevance(card: Card, wanted: Iterable[str]) -> float:
-    """Add up how well each token fits; 0 as soon as one fits nowhere."""
+_EXAMPLE = "ex-"
+"""How the names of the zoo begin under which the specification tests itself."""
+
+
+def _place(hit: tuple[float, Card]) -> tuple[bool, float, bool, str]:
+    score, card = hit
+    return card.id.startswith(_EXAMPLE), -score, card.status != "ok", card.id
+
+
+def relevance(card: Card, words: Iterable[str]) -> float:
+    """Add up how well each word fits what the model is made for, and its texts.
+
+    0 as soon as one fits nowhere.
+
+    Parameters
+    ----------
+    words : as `tokens` gives them; several may mean one thing, as electron microscopy does
+    """
     places = {name: set(tokens(_text(card, name))) for name in _FIELDS}
     total = 0.0
-    for token in wanted:
-        score = sum(_FIELDS[name] * _fit(token, there) for name, there in places.items())
+    for wanted in wanted_of(words):
+        texts = [
+            sum(_FIELDS[name] * _fit(token, there) for name, there in places.items())
+            for token in wanted.tokens
+        ]
+        text = sum(texts) / len(texts) if all(texts) else 0.0
+        score = text + _TERM * made_for_share(card, wanted.terms)
         if not score:
             return 0.0
         total += score
     return total
 
 
-def tokens(text: str) -> list[str]:
-    """Part a text into lower-case words in the singular.
+def made_for_share(card: Card, terms: Iterable[str]) -> float:
+    """Say from 0 to 1 how far a model is made for one of the modalities or structures."""
+    made = card.made_for
+    segments = any(part in (card.task or "") for part in ("segmentation", "detection"))
+    shares = [0.0]
+    for term in terms:
+        shares += [_modality_share(own, term) for own in made.modalities]
+        if term in made.structures:
+            first = 1.0 if made.structures[0] == term else _SECOND
+            shares.append(first if segments else first * _NOT_SEGMENTED)
+    return max(shares)
 
-    Examples
-    --------
-    >>> tokens("Nuclei of 3D-cells")
-    ['nucleus', 'of', '3d', 'cell']
-    """
-    return [_singular(word) for word in re.findall(r"[^\W_]+", text.lower())]
 
-
-def _singular(word: str) -> str:
-    if word in _SINGULAR:
-        return _SINGULAR[word]
-    ends = (
-        len(word) > _PREFIX_LEAST and word.endswith("s") and not word.endswith(("ss", "us", "is"))
-    )
-    return word[:-1] if ends else word
+def _modality_share(own: str, wanted: str) -> float:
+    if wanted not in MODALITIES:
+        return 0.0
+    if own == wanted or own in MORE_EXACT.get(wanted, ()):
+        return 1.0
+    if wanted in MORE_EXACT.get(own, ()):
+        return _COVERED
+    return _ALIKE if set(MODALITIES[own].families) & set(MODALITIES[wanted].families) else 0.0
 
 
 def _text(card: Card, name: str) -> str:
@@ -111,7 +138,7 @@ def _fit(token: str, there: set[str]) -> float:
     return _PREFIX if begins else 0.0
 
 
-CARDS = Notes.of("cards", 4, dict[str, Card])
+CARDS = Notes.of("cards", 5, dict[str, Card])
 """Cards by the sha256 of the manifest; the key is the version of bmz that made them."""
 
 
@@ -153,6 +180,15 @@ def _read(entry: IndexEntry, manifest: Path, settings: ZooSettings) -> Card:
         return replace(empty, status="invalid", reason=why.why)
     except PathLeavesPackage as why:
         return replace(empty, status="invalid", reason=why.message)
+    return with_model(empty, model)
+
+
+def with_model(empty: Card, model: ModelSpec) -> Card:
+    """Put what a description says into a card of its name."""
+    try:
+        made = made_for(model)
+    except MadeForInvalid as why:
+        return replace(empty, status="invalid", reason=why.message)
     return replace(
         empty,
         name=model.name,
@@ -162,6 +198,7 @@ def _read(entry: IndexEntry, manifest: Path, settings: ZooSettings) -> Card:
         weights=tuple(weights.format for weights in model.weights),
         tags=tuple(dict.fromkeys(model.tags)),
         labels=_labels(model),
+        made_for=made,
     )
 
 
