@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bmz.image.faults import ImageUnreadable
 from bmz.image.inspect import inspect_image
 from bmz.image.plates import plate_fields
 from bmz.image.region import read_image
+from bmz.report.run_text import run_lines
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -217,3 +219,20 @@ def test_what_is_no_plate_has_no_fields(tmp_path: Path) -> None:
     assert plate_fields(tmp_path / "a.zarr") is None
     assert plate_fields(tmp_path / "a.tif") is None
     assert plate_fields(tmp_path / "absent") is None
+
+
+def test_wells_and_fields_that_are_not_there_are_named_in_one_line(
+    model: str, tmp_path: Path
+) -> None:
+    plate = write_plate_image(tmp_path / "p.ome.zarr")
+    shutil.rmtree(plate / "A/2/1")
+    shutil.rmtree(plate / "B/2")
+
+    summary = run(RunRequest(model, (plate,), tmp_path / "out"))
+
+    assert len(summary.done) == 3
+    errors = [text for kind, text in run_lines(summary) if kind == "error"]
+    assert errors == [
+        f"{plate}: A/2/1, B/2 are listed but not there",
+        "2 of 5 images failed: A/2/1, B/2",
+    ]

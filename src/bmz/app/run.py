@@ -23,7 +23,7 @@ def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[Image
         What concerns all images: the model or the options. What concerns one image is yielded.
     """
     setup = prepare(request, listener, measure=False)
-    yield from plan_images(setup, with_fields(request.images))
+    yield from plan_images(setup, with_fields(request.images, request.series))
 
 
 def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
@@ -41,7 +41,7 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
         concerns one image is in the summary.
     """
     setup = prepare(request, listener)
-    images = with_fields(request.images)
+    images = with_fields(request.images, request.series)
     paths = claim_files(setup, images)
     states = image_states(setup, images, paths)
     files = files_of_states(states, paths)

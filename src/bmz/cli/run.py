@@ -22,6 +22,7 @@ from bmz.cli.words import (
     link_options,
     linking,
     listed,
+    series_option,
 )
 from bmz.engine.request import CLIPS, PrecisionWord, RunRequest
 from bmz.write.outputs import default_kinds, saved_kinds
@@ -40,6 +41,7 @@ Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage
 class RunOptions(LabelOptions):
     """Options that are fields of a request as they stand."""
 
+    series: str
     precision: PrecisionWord
     weights: str | None
     batch: int | None
@@ -111,6 +113,7 @@ class RunOptions(LabelOptions):
     type=SCALE,
     help="Resize the image by this factor before the network; auto: by pixel or object size.",
 )
+@series_option
 @kind_option
 @click.option(
     "--clip",

@@ -118,6 +118,14 @@ def listed(known: tuple[str, ...]) -> Word[frozenset[str]]:
     return Word("words", read)
 
 
+series_option = click.option(
+    "--series",
+    default="all",
+    show_default=True,
+    metavar="NAME|N|N-M",
+    help="Which images of a file that holds several: a name, a number from 0, or from N to M.",
+)
+
 kind_option = click.option(
     "--kind",
     type=KIND,

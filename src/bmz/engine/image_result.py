@@ -309,7 +309,7 @@ class ImageResult:
     def written(self, files: Mapping[str, Path], folder: Path) -> ImageDone:
         """Write what is asked for, all of it or nothing; see `write`."""
         record = self.write(files, folder)
-        return ImageDone(self.image.info.path, files, self.objects, self.findings, record)
+        return ImageDone(self.image.info.place, files, self.objects, self.findings, record)
 
     def _objects(self) -> Iterator[Table]:
         """Measure the objects; of tracks only what is needed of each frame is held."""

@@ -11,13 +11,18 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.files import whole_file
 from bmz.image.plates import PlateField, plate_fields
+from bmz.image.series import series_paths
 from bmz.results.run import ImageDone
 from bmz.write.names import plate_folders
 from bmz.write.outputs import OUTPUT_KINDS
 
 
-def with_fields(images: Sequence[Path]) -> dict[Path, PlateField | None]:
-    """Put the fields of a plate in the place of the plate.
+def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path, PlateField | None]:
+    """Put the fields of a plate in the place of the plate, and images in that of their file.
+
+    Parameters
+    ----------
+    series : which images of a file that holds several, see `series_paths`; None leaves the file
 
     Returns
     -------
@@ -33,7 +38,8 @@ def with_fields(images: Sequence[Path]) -> dict[Path, PlateField | None]:
     for image in images:
         fields = plate_fields(image)
         if fields is None:
-            found[image] = None
+            paths = (image,) if series is None else series_paths(image, series)
+            found |= dict.fromkeys(paths)
         else:
             found |= {field.path: field for field in fields}
     return found

@@ -108,6 +108,7 @@ def _told(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]
     channels = words["channels"]
     kind = words.get("kind")  # records of before there was a --kind lack it
     return {
+        "series": str(int(record.get("image_series", 0))),
         "axes": words["axes"],
         "channels": None if channels is None else tuple(int(n) for n in channels),
         "pixel_um": {axis: float(um) for axis, um in words["pixel_um"].items()},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bmz.image.series import ALL
 from bmz.plan.plan import Blocks
 from bmz.spec.stated_kind import StatedKind
 from bmz.write.outputs import default_kinds, saved_kinds
@@ -41,6 +42,7 @@ class RunRequest:
     folder : for the outputs; made when it is not there
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
     weights : a weights format; None to choose
+    series : which images of a file that holds several, see `bmz.image.series.series_paths`
     axes : the user's word for the axes of the files
     channels : image channel for each model channel; -1 for zeros
     pixel_um : the user's word for the pixel size, um
@@ -74,6 +76,7 @@ class RunRequest:
     folder: Path
     device: str = "auto"
     weights: str | None = None
+    series: str = ALL
     axes: str | None = None
     channels: tuple[int, ...] | None = None
     pixel_um: Mapping[str, float] = field(default_factory=dict)

@@ -34,7 +34,7 @@ from bmz.engine.precision import NetworkChoice, decide_precision
 from bmz.engine.request import RunRequest
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
-from bmz.image.plates import PlateField
+from bmz.image.plates import FieldMissing, PlateField
 from bmz.image.region import read_image
 from bmz.plan.plan import Plan, RunChoices, make_plan
 from bmz.plan.weights_choice import choose_weights
@@ -147,6 +147,8 @@ def planned_or_failed(
     setup: RunSetup, image: Path, field: PlateField | None = None
 ) -> PlannedImage | ImageFailed:
     """Check the header of an image and plan its run, or give the error."""
+    if field is not None and not field.path.is_dir():
+        return ImageFailed(image, FieldMissing(field))
     try:
         return plan_image(setup, image, field)
     except BmzError as error:

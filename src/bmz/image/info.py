@@ -35,6 +35,7 @@ class ImageInfo:
     colour : red, green and blue of one photograph rather than stains
     series, series_count : which of how many images of the file this is
     series_names : what the file calls each of them, or nothing
+    series_key : the name or number by which it was asked for; empty for that of a file
     remarks : what else one should know of the file, each a sentence, such as a lossy compression
     cautions : what one should beware of before the image is trusted, each a sentence
     """
@@ -53,8 +54,20 @@ class ImageInfo:
     series: int = 0
     series_count: int = 1
     series_names: tuple[str, ...] = ()
+    series_key: str = ""
     remarks: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+
+    @property
+    def series_name(self) -> str:
+        """Give what the file calls this image; empty for nothing."""
+        return self.series_names[self.series] if self.series_names else ""
+
+    @property
+    def place(self) -> Path:
+        """Give the path by which the image was asked for, such as ``cells.czi[2]``."""
+        name = f"{self.path.name}[{self.series_key}]"
+        return self.path.with_name(name) if self.series_key else self.path
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bmz.base.axes import IMAGE_AXES
@@ -17,6 +17,7 @@ from bmz.image.faults import (
 from bmz.image.formats import format_of
 from bmz.image.info import UNKNOWN_AXIS, Header, ImageInfo
 from bmz.image.readers import READERS
+from bmz.image.series import series_number, split_series
 
 _PLANE = "yx"
 _REAL_KINDS = "biuf"
@@ -31,7 +32,8 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
     ----------
     path : TIFF, ImageJ TIFF, OME-TIFF, PNG, JPEG or NPY file; with plugins a CZI, LIF or ND2 file;
         folder of OME-Zarr 0.4 or 0.5: the image, one of its labels (``x.ome.zarr/labels/nuclei``)
-        or one of its resolutions (``x.ome.zarr/1``)
+        or one of its resolutions (``x.ome.zarr/1``); one image of a file that holds several is
+        called by its name or number behind the path (``cells.czi[2]``)
     axes : the user's word, one letter an axis in the order of the file, such as ``zyx``;
         it outdoes the file; axes of size 1 may be left out, and named where the file has none: a
         stack of one plane
@@ -44,7 +46,11 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
     AxesRefused, SeriesOutOfRange
         The words of the call do not suit the file.
     """
-    return info_from(path, read_header(path, series), axes=axes, series=series)
+    file, key = split_series(path)
+    if key:
+        series = series_number(file, key)
+    info = info_from(file, read_header(file, series), axes=axes, series=series)
+    return replace(info, series_key=key)
 
 
 def info_from(path: Path, header: Header, *, axes: str | None = None, series: int = 0) -> ImageInfo:

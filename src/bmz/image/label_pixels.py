@@ -9,6 +9,7 @@ from bmz.image.formats import format_of
 from bmz.image.known_formats import FORMATS, OME_ZARR
 from bmz.image.ome_zarr import zarr_labels
 from bmz.image.readers import READERS
+from bmz.image.series import split_series
 
 
 def palette_numbers(path: Path) -> AnyArray | None:
@@ -23,7 +24,8 @@ def palette_numbers(path: Path) -> AnyArray | None:
     CouldNotTell
         The file cannot be read.
     """
-    return READERS[format_of(path)].palette_numbers(path)
+    file, key = split_series(path)
+    return None if key else READERS[format_of(file)].palette_numbers(file)
 
 
 def is_lossy(path: Path) -> bool:
@@ -34,8 +36,9 @@ def is_lossy(path: Path) -> bool:
     CouldNotTell
         The file cannot be read.
     """
-    name = format_of(path)
-    return FORMATS[name].lossy or READERS[name].is_lossy(path)
+    file, _ = split_series(path)
+    name = format_of(file)
+    return FORMATS[name].lossy or READERS[name].is_lossy(file)
 
 
 def labels_beside(path: Path) -> tuple[str, ...]:
@@ -46,4 +49,5 @@ def labels_beside(path: Path) -> tuple[str, ...]:
     CouldNotTell
         The folder cannot be read.
     """
-    return zarr_labels(path) if format_of(path) == OME_ZARR else ()
+    file, _ = split_series(path)
+    return zarr_labels(file) if format_of(file) == OME_ZARR else ()

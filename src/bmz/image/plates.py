@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bmz.base.errors import CouldNotTell
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageUnreadable
 from bmz.image.ome_zarr import group_attributes, is_node
@@ -42,6 +43,18 @@ class PlateField:
     def well(self) -> str:
         """The name of the well, such as ``A1``."""
         return f"{self.row}{self.column}"
+
+
+class FieldMissing(CouldNotTell):
+    """A well or field that the plate lists is not there."""
+
+    def __init__(self, field: PlateField) -> None:
+        super().__init__(
+            f"'{field.within}' is listed in the plate '{field.plate}', but is not there",
+            hint="copy the plate again, if it should be there",
+            code="image.field-missing",
+        )
+        self.field = field
 
 
 def plate_fields(path: Path) -> tuple[PlateField, ...] | None:

@@ -280,6 +280,7 @@ def tiff_header(path: Path, series: int) -> Header:
             channel_names=names if len(names) == sizes.get("c", 1) else (),
             colour=photograph and sizes.get("c") == _RGBA - 1,
             series_count=opened.images,
+            series_names=tuple(opened.tif.series[n].name for n in images_of(opened.tif)),
             remarks=(*small_pictures(opened.tif), *stored_otherwise(chosen)),
             cautions=opened.cautions,
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from bmz.base.progress import Loudness, Note
 from bmz.check.finding import DoesNotFit, Finding
+from bmz.image.plates import FieldMissing
 from bmz.report.text import Line, document_text, failure_of
 from bmz.report.wording import counted
 from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
@@ -40,13 +42,29 @@ def finding_notes(findings: Iterable[Finding], image: str) -> list[Note]:
 def run_lines(summary: RunSummary) -> list[Line]:
     """Tell of every image, then name the failed ones again at the end."""
     lines: list[Line] = []
+    absent: dict[Path, list[str]] = {}
     for outcome in summary.outcomes:
-        lines += _failed(outcome) if isinstance(outcome, ImageFailed) else _done(outcome)
+        if not isinstance(outcome, ImageFailed):
+            lines += _done(outcome)
+        elif isinstance(outcome.error, FieldMissing):
+            field = outcome.error.field
+            absent.setdefault(field.plate, []).append(str(field.within))
+        else:
+            lines += _failed(outcome)
+    for plate, fields in absent.items():
+        verb = "is" if len(fields) == 1 else "are"
+        lines.append(("error", f"{plate}: {', '.join(fields)} {verb} listed but not there"))
     if summary.failed and len(summary.outcomes) > 1:
-        names = ", ".join(failure.image.name for failure in summary.failed)
+        names = ", ".join(map(_name_of, summary.failed))
         count = f"{len(summary.failed)} of {len(summary.outcomes)}"
         lines.append(("error", f"{count} images failed: {names}"))
     return lines
+
+
+def _name_of(failure: ImageFailed) -> str:
+    """Give the name of an image, and of a field of a plate its place in that."""
+    plate = next((p for p in failure.image.parents if p.name.lower().endswith(".zarr")), None)
+    return failure.image.name if plate is None else failure.image.relative_to(plate).as_posix()
 
 
 def _failed(failure: ImageFailed) -> list[Line]:

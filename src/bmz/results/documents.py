@@ -344,6 +344,8 @@ class RunFacts(TypedDict):
     image_shape: Annotated[Sequence[int], Doc("as stored")]
     image_dtype: Annotated[str, Doc("as stored")]
     image_series: Annotated[int, Doc("which image of the file")]
+    image_series_name: Annotated[str, Doc("what the file calls it; empty for nothing")]
+    image_series_count: Annotated[int, Doc("how many images the file holds")]
     image_remarks: Annotated[Sequence[str], Doc("what else one should know of the file")]
     plan: Annotated[PlanRecord, Doc("what was done")]
     recipe: Annotated[RecipeRecord, Doc("of the labels")]

@@ -129,6 +129,8 @@ def run_record(
         "image_shape": list(info.shape),
         "image_dtype": str(info.dtype),
         "image_series": info.series,
+        "image_series_name": info.series_name,
+        "image_series_count": info.series_count,
         "image_remarks": list(info.remarks),
         "plan": plan.as_record(),
         "recipe": recipe,

@@ -11,6 +11,7 @@ from bmz.base.errors import WrongUsage
 from bmz.base.files import FolderNotWritable
 from bmz.image.formats import image_suffix
 from bmz.image.plates import PlateField
+from bmz.image.series import split_series
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, ZARR_LABELS, ending_of
 
 
@@ -169,13 +170,22 @@ def _unique_names(places: Sequence[Path]) -> list[str]:
 
 def _stems(places: Sequence[Path]) -> list[str]:
     """Cut the image ending off; put it back with ``_`` where one folder holds one stem twice."""
-    bare = [place.name.removesuffix(image_suffix(place)) for place in places]
+    bare = [_stem(place) for place in places]
     keys = [str(p.with_name(stem)).casefold() for p, stem in zip(places, bare, strict=True)]
     counts = Counter(keys)
     return [
-        f"{stem}{image_suffix(place).replace('.', '_')}" if counts[key] > 1 else stem
+        f"{stem}{image_suffix(split_series(place)[0]).replace('.', '_')}"
+        if counts[key] > 1
+        else stem
         for place, stem, key in zip(places, bare, keys, strict=True)
     ]
+
+
+def _stem(place: Path) -> str:
+    # of one image of several in a file: cells.czi[2] becomes cells[2]
+    file, key = split_series(place)
+    stem = file.name.removesuffix(image_suffix(file))
+    return f"{Path(stem).stem if stem == file.name else stem}[{key}]" if key else stem
 
 
 def _folders(place: Path, depth: int) -> tuple[str, ...]:

@@ -1,0 +1,124 @@
+"""Images of a file that holds several, each under a path of its own: ``cells.czi[2]``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from bmz.base.errors import BmzError, WrongUsage
+from bmz.image.faults import SeriesOutOfRange
+from bmz.image.formats import format_of
+from bmz.image.readers import READERS
+
+ALL = "all"
+
+_KEY = re.compile(r"\[([^\[\]/]+)\]$")
+_SPAN = re.compile(r"(\d+)-(\d+)")
+
+
+class SeriesUnknown(WrongUsage):
+    """No image of the file has this name."""
+
+    def __init__(self, path: Path, key: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"'{path}' has no image called '{key}'",
+            hint=f"its images are {', '.join(known)}; numbers start at 0",
+            code="image.series",
+        )
+
+
+def split_series(path: Path) -> tuple[Path, str]:
+    """Part a path into the file and the name or number of an image in it; empty for none.
+
+    Examples
+    --------
+    >>> split_series(Path("cells.czi[2]"))
+    (PosixPath('cells.czi'), '2')
+    """
+    match = _KEY.search(path.name)
+    if match is None or _is_there(path):
+        return path, ""
+    return path.with_name(path.name[: match.start()]), match[1]
+
+
+def series_paths(path: Path, wanted: str = ALL) -> tuple[Path, ...]:
+    """Give the path of every image of a file that is wanted; the file itself where it holds one.
+
+    Parameters
+    ----------
+    path : of a file, or of one image of it
+    wanted : the name or number of an image, two numbers such as ``2-5``, or ``all``
+
+    Raises
+    ------
+    SeriesOutOfRange, SeriesUnknown
+        There is no such image.
+    """
+    file, key = split_series(path)
+    if key:
+        return (path,)
+    try:
+        keys = series_keys(file)
+    except BmzError:
+        return (path,)  # reading it will tell
+    numbers = range(len(keys)) if wanted == ALL else _numbers(file, wanted, keys)
+    if len(keys) == 1:
+        return (path,)
+    return tuple(file.with_name(f"{file.name}[{keys[number]}]") for number in numbers)
+
+
+def series_number(path: Path, key: str) -> int:
+    """Give the number of the image that is called `key`, or has this number.
+
+    Raises
+    ------
+    SeriesUnknown, SeriesOutOfRange
+        There is none.
+    CouldNotTell
+        The file cannot be read.
+    """
+    (number,) = _numbers(path, key, series_keys(path))
+    return number
+
+
+def series_keys(path: Path) -> tuple[str, ...]:
+    """Give the name of each image of a file, or numbers where names do not tell all apart.
+
+    Raises
+    ------
+    CouldNotTell
+        The file cannot be read.
+    """
+    reader = READERS[format_of(path)]
+    if reader.one_image:
+        return ("0",)
+    header = reader.header(path, 0)
+    names = [re.sub(r"[^\w .+-]", "_", name).strip() for name in header.series_names]
+    distinct = len({name.casefold() for name in names}) == header.series_count
+    if distinct and all(names) and not any(name.isdecimal() for name in names):
+        return tuple(names)
+    return tuple(str(number) for number in range(header.series_count))
+
+
+def _numbers(path: Path, wanted: str, keys: Sequence[str]) -> Sequence[int]:
+    if wanted in keys:
+        return [keys.index(wanted)]
+    span = _SPAN.fullmatch(wanted)
+    if span is not None:
+        numbers = range(int(span[1]), int(span[2]) + 1)
+    elif wanted.isdecimal():
+        numbers = range(int(wanted), int(wanted) + 1)
+    else:
+        raise SeriesUnknown(path, wanted, keys)
+    absent = next((n for n in numbers if n >= len(keys)), None)
+    if absent is not None or not numbers:
+        raise SeriesOutOfRange(path, absent or 0, len(keys))
+    return numbers
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as of a name that is too long, which reading it will tell
+        return False

@@ -1,0 +1,62 @@
+"""Files that hold several images: each has a result of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from bmz.app.run import run
+from bmz.engine.replay import replayed
+from bmz.engine.request import RunRequest
+
+
+@pytest.fixture
+def eyes(tmp_path: Path) -> Path:
+    path = tmp_path / "eyes.ome.tif"
+    y, x = np.mgrid[:96, :96]
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for name, count in (("left", 1), ("right", 2)):
+            spots = sum(
+                200 * np.exp(-((y - 48) ** 2 + (x - 24 - 48 * k) ** 2) / 72) for k in range(count)
+            )
+            file.write(np.asarray(spots, np.uint8), metadata={"axes": "YX", "Name": name})
+    return path
+
+
+def test_each_image_of_a_file_has_its_own_mask_and_record(eyes: Path, tmp_path: Path) -> None:
+    summary = run(RunRequest("starter/nuclei", (eyes,), tmp_path / "out", scale=1.0))
+
+    assert [(one.image.name, one.objects) for one in summary.done] == [
+        ("eyes.ome.tif[left]", 1),
+        ("eyes.ome.tif[right]", 2),
+    ]
+    assert summary.done[1].files["labels"].name == "eyes[right].labels.tif"
+    record = json.loads((tmp_path / "out" / "eyes[right].run.json").read_text())
+    assert (record["image"], record["image_series"]) == (str(eyes), 1)
+    assert (record["image_series_name"], record["image_series_count"]) == ("right", 2)
+
+
+def test_one_of_them_can_be_chosen_and_repeated(eyes: Path, tmp_path: Path) -> None:
+    request = RunRequest("starter/nuclei", (eyes,), tmp_path / "out", series="1", scale=1.0)
+    (done,) = run(request).done
+
+    again = replayed(done.files["record"], RunRequest("", (), tmp_path / "again"))
+    (repeated,) = run(again).done
+
+    assert repeated.image.name == "eyes.ome.tif[right]"
+    first, second = (tifffile.imread(one.files["labels"]) for one in (done, repeated))
+    assert np.array_equal(first, second)
+
+
+def test_a_run_that_goes_on_knows_which_of_them_are_finished(eyes: Path, tmp_path: Path) -> None:
+    first = RunRequest("starter/nuclei", (eyes,), tmp_path / "out", series="left", scale=1.0)
+    run(first)
+
+    rest = RunRequest("starter/nuclei", (eyes,), tmp_path / "out", resume=True, scale=1.0)
+    summary = run(rest)
+
+    assert [one.objects for one in summary.done] == [1, 2]
