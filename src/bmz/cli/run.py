@@ -18,6 +18,8 @@ from bmz.cli.words import (
     SETTING,
     LabelOptions,
     as_path,
+    image_list,
+    include_option,
     kind_option,
     link_options,
     linking,
@@ -68,8 +70,9 @@ class RunOptions(LabelOptions):
     shell_complete=completing.files,
     nargs=-1,
     metavar="IMAGE...",
-    help="Files, or folders of OME-Zarr.",
+    help="Files, OME-Zarr, folders of images, patterns in quotes, @list.txt, or - for stdin.",
 )
+@include_option
 @click.option(
     "-o",
     "--output",
@@ -216,6 +219,7 @@ def run(
     *,
     model: str | None,
     images: tuple[str, ...],
+    include: tuple[str, ...],
     folder: str,
     pixel_um: Mapping[str, float] | None,
     settings: tuple[tuple[str, str], ...],
@@ -236,9 +240,11 @@ def run(
         raise click.UsageError("--preview draws the overlay, which --save leaves out.")
     if record is None and not (model and images):
         raise click.UsageError(f"Missing argument '{'IMAGE...' if model else 'MODEL'}'.")
+    listing = image_list(images, include)
     request = RunRequest(
         model=model or "",
-        images=tuple(map(as_path, images)),
+        images=listing.images,
+        roots=listing.roots,
         folder=as_path(folder),
         settings=dict(settings),
         pixel_um=pixel_um or {},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
@@ -17,6 +19,7 @@ from bmz.spec.stated_kind import StatedKind, stated_kind
 
 if TYPE_CHECKING:
     from bmz.engine.model_code import Permit
+    from bmz.image.listing import Listing
 
 NO_CHANNEL = -1
 
@@ -186,6 +189,28 @@ class LabelOptions(ImageOptions):
     recipe: str | None
     tile: int | None
     force: bool
+
+
+include_option = click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Which files of a folder are images, such as '*_dapi.tif'. [default: all image files]",
+)
+
+
+def image_list(words: Sequence[str], include: Sequence[str]) -> Listing:
+    """Find the images that words stand for; see `bmz.image.listing.listed_images`.
+
+    Label masks, pictures and tables that bmz writes are none.
+    """
+    from bmz.image.listing import STDIN, listed_images
+    from bmz.write.outputs import OUTPUT_KINDS, ZARR_LABELS
+
+    endings = (*(kind.ending for kind in OUTPUT_KINDS.values()), ZARR_LABELS)
+    results = f"({'|'.join(re.escape(ending) for ending in endings)})$"
+    lines = sys.stdin if STDIN in words else ()
+    return listed_images(words, include, lines, results)
 
 
 def as_path(word: str) -> Path:

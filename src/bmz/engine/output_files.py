@@ -53,7 +53,9 @@ def claim_files(
     request = setup.request
     zarr = request.labels_format == "zarr"
     kinds = output_kinds(setup)
-    files = output_paths(list(images), request.folder, kinds, zarr=zarr, fields=images)
+    files = output_paths(
+        list(images), request.folder, kinds, zarr=zarr, fields=images, roots=request.roots
+    )
     if not (request.overwrite or request.resume):
         refuse_existing([path for paths in files.values() for path in paths.values()])
     writable_folder(request.folder)

@@ -40,6 +40,7 @@ class RunRequest:
     model : see ``bmz.engine.load.load_model``
     images : files
     folder : for the outputs; made when it is not there
+    roots : folders that images were found in; outputs keep their structure
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
     weights : a weights format; None to choose
     series : which images of a file that holds several, see `bmz.image.series.series_paths`
@@ -74,6 +75,7 @@ class RunRequest:
     model: str
     images: tuple[Path, ...]
     folder: Path
+    roots: tuple[Path, ...] = ()
     device: str = "auto"
     weights: str | None = None
     series: str = ALL

@@ -112,6 +112,20 @@ def _is_folder(path: Path) -> bool:
         raise ImageForbidden(path, why) from why
 
 
+def is_zarr(folder: Path) -> bool:
+    """Say whether a folder is one of Zarr, by its metadata or its name.
+
+    Raises
+    ------
+    ImageForbidden
+    """
+    try:
+        known = any((folder / name).is_file() for name in _ZARR_FILES)
+    except OSError as why:
+        raise ImageForbidden(folder, why) from why
+    return known or folder.suffix.lower() == ".zarr"
+
+
 def _format_of_folder(path: Path) -> str:
     try:
         if any((path / name).is_file() for name in _ZARR_FILES):

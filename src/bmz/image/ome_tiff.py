@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 from tifffile import TiffFile, TiffPage
 
+from bmz.image.decoding import decoding
 from bmz.image.faults import ImageTruncated, ImageUnreadable, PartsMissing
 from bmz.image.pixel_size import declares_entities
 
@@ -60,6 +61,20 @@ def opened_set(path: Path) -> Iterator[tuple[TiffFile, tuple[str, ...]]]:
                 f"its OME-XML counts more planes than the {pages} in the file: it is left aside"
             )
             yield plain, (counts,)
+
+
+def files_of_set(path: Path) -> tuple[Path, ...]:
+    """Give all files of the set of OME-TIFF files that a file belongs to, by their names alone.
+
+    Raises
+    ------
+    PartsMissing, ImageUnreadable
+        The file that describes the set is not there, or not sound.
+    """
+    with decoding(path, "TIFF"), TiffFile(path) as tif:
+        master = _master_of(path, tif)
+        xml = tif.pages.first.description if master is None else _description_of(path, master)
+        return tuple(path.parent / name for name in dict.fromkeys(_FILE_NAME.findall(xml)))
 
 
 def _xml(page: TiffPage) -> Iterator[str]:

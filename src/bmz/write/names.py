@@ -57,6 +57,7 @@ def output_paths(
     *,
     zarr: bool = False,
     fields: Mapping[Path, PlateField | None] | None = None,
+    roots: Sequence[Path] = (),
 ) -> dict[Path, dict[str, Path]]:
     """Give the path of every result of every image.
 
@@ -73,6 +74,8 @@ def output_paths(
     zarr : labels are OME-Zarr and not TIFF
     fields : those of `images` that are fields of a plate: their results lie as they do, in a
         folder called after the plate, and OME-Zarr labels make up a plate again
+    roots : folders that were named instead of their images: results lie below `folder` as the
+        images lie below them
 
     Returns
     -------
@@ -92,7 +95,7 @@ def output_paths(
         places.setdefault(_absolute(image), image)
     alone = [place for place, image in places.items() if known.get(image) is None]
     folders = plate_folders(images, known, folder)
-    names = dict(zip(alone, _unique_names(alone), strict=True))
+    names = _names_below(alone, [_absolute(root) for root in roots])
     paths = {}
     for place, image in places.items():
         field = known.get(image)
@@ -105,6 +108,19 @@ def output_paths(
         if clash is not None:
             raise OutputIsInput(clash, image)
     return paths
+
+
+def _names_below(places: Sequence[Path], roots: Sequence[Path]) -> dict[Path, Path]:
+    below: dict[Path, list[Path]] = {}
+    for place in places:
+        root = next((root for root in roots if root in place.parents), None)
+        within = Path() if root is None else place.parent.relative_to(root)
+        below.setdefault(within, []).append(place)
+    return {
+        place: within / name
+        for within, group in below.items()
+        for place, name in zip(group, _unique_names(group), strict=True)
+    }
 
 
 def plate_folders(

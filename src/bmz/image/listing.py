@@ -1,0 +1,156 @@
+"""Which images a word of the command line stands for: a file, a folder, a pattern, a list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from bmz.base.errors import BmzError, WrongUsage
+from bmz.image.faults import ImageNotFound
+from bmz.image.formats import is_zarr
+from bmz.image.known_formats import BIOIO, FORMATS
+from bmz.image.ome_tiff import files_of_set
+from bmz.image.series import split_series
+
+STDIN = "-"
+LIST = "@"
+
+_WILD = re.compile(r"[*?\[]")
+
+
+class NothingFound(WrongUsage):
+    """A folder or a pattern leads to no image."""
+
+    def __init__(self, word: str, include: Sequence[str]) -> None:
+        only = f" that is called like {' or '.join(include)}" if include else ""
+        super().__init__(
+            f"'{word}' leads to no image{only}",
+            hint="name files, a folder with images, or a pattern in quotes, such as 'day1/*.tif'",
+            code="image.none",
+        )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Images in the order in which they were named; those of a folder by their names.
+
+    Parameters
+    ----------
+    images : each once
+    roots : folders whose structure results keep
+    """
+
+    images: tuple[Path, ...]
+    roots: tuple[Path, ...]
+
+
+def listed_images(
+    words: Iterable[str], include: Sequence[str] = (), lines: Iterable[str] = (), skip: str = ""
+) -> Listing:
+    """Find the images that words stand for.
+
+    A folder that is no OME-Zarr stands for all images below it, one set of OME-TIFF files for one
+    image. A word with ``*``, ``?`` or ``[`` that is no file is a pattern, in which ``**`` stands
+    for any folders. ``@list.txt`` names a file with a word on each line, ``-`` takes `lines`.
+
+    Parameters
+    ----------
+    include : patterns for the names of files in folders; all image files where there is none
+    lines : of the standard input
+    skip : pattern of names in folders that are none of the images, such as results
+
+    Raises
+    ------
+    NothingFound
+        A folder or a pattern leads to no image.
+    ImageNotFound
+        A list is not there.
+    """
+    images: dict[Path, None] = {}
+    roots: dict[Path, None] = {}
+    for word in _lines_of_lists(words, lines):
+        path = Path(word).expanduser()
+        if path.is_dir() and not is_zarr(path):
+            found = _below(path, include, skip)
+            roots[path] = None
+        elif _WILD.search(word) and not split_series(path)[0].exists():
+            anchor = Path(path.anchor)
+            pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
+            found = sorted(anchor.glob(pattern))
+            roots |= dict.fromkeys([_fixed_part(path)] if found else [])
+        else:
+            found = [path]
+        if not found:
+            raise NothingFound(word, include)
+        images |= dict.fromkeys(found)
+    return Listing(tuple(images), tuple(roots))
+
+
+def _lines_of_lists(words: Iterable[str], lines: Iterable[str]) -> Iterator[str]:
+    for word in words:
+        if word == STDIN:
+            yield from _named_in(lines)
+        elif word.startswith(LIST) and not Path(word).exists():
+            path = Path(word.removeprefix(LIST)).expanduser()
+            if not path.is_file():
+                raise ImageNotFound(path)
+            yield from _named_in(path.read_text(encoding="utf-8").splitlines())
+        else:
+            yield word
+
+
+def _named_in(lines: Iterable[str]) -> Iterator[str]:
+    yield from (line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _below(folder: Path, include: Sequence[str], skip: str) -> list[Path]:
+    """List the images below a folder; what lies in an OME-Zarr is a part of it."""
+    own = (known.suffixes for name, known in FORMATS.items() if name != BIOIO or include)
+    endings = tuple(suffix for suffixes in own for suffix in suffixes)
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for path in _walked(folder):
+        name = path.name.lower()
+        wanted = any(fnmatch(path.name, one) for one in include) if include else True
+        skipped = path in seen or (skip and re.search(skip, path.name))
+        if skipped or not wanted or not name.endswith(endings):
+            continue
+        found.append(path)
+        seen |= _rest_of_set(path)
+    return found
+
+
+def _rest_of_set(path: Path) -> set[Path]:
+    if not path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return set()
+    try:
+        return set(files_of_set(path))
+    except BmzError:
+        return set()  # reading the file will tell
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return  # not for us to read: of the other folders something can be told
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not is_zarr(entry):
+            yield from _walked(entry)
+        else:
+            yield entry
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Give the folders before the first that has a wild card."""
+    fixed = []
+    for part in pattern.parts[:-1]:
+        if _WILD.search(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
