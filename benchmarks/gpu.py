@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from bmz.base.progress import Event, Note
 from bmz.engine.attempts import Attempts
-from bmz.engine.precision import measure_trials
+from bmz.engine.engines import measure_trials
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import RecipeChoice

@@ -11,7 +11,6 @@ from bmz.engine.load import (
     environment_files,
     find_model,
     load_model,
-    notes_folders,
     tensor_files,
     weights_files,
 )
@@ -20,7 +19,7 @@ from bmz.spec.model import ModelSpec, PackagedFile, Weights
 from bmz.testing.package import sha256_of, write_package
 from bmz.zoo.package import Package, Remote
 from bmz.zoo.settings import ZooSettings
-from bmz.zoo.store import folder_of
+from bmz.zoo.store import folder_of, notes_folders
 
 pytest.importorskip("onnx")
 

@@ -13,7 +13,7 @@ import pytest
 from bmz.app.run import plan_run, run
 from bmz.base import memory
 from bmz.base.memory import held_memory, peak_memory
-from bmz.engine import memory_probe as trial
+from bmz.engine import memory as trial
 from bmz.engine.request import RunRequest
 from bmz.predict.backend import Device
 from bmz.predict.trial import try_run

@@ -10,9 +10,16 @@ import pytest
 from tests.app.small_models import MAP, job_of, mapped, model, planned_image, tensor
 
 from bmz.base.axes import Step
-from bmz.engine import memory_probe as trial
-from bmz.engine.in_parts import bytes_in_one_piece, bytes_in_parts, in_parts, why_in_one_piece
-from bmz.engine.memory_probe import tile_inputs, try_two_tiles, with_fitting_tiles
+from bmz.engine import memory as trial
+from bmz.engine.memory import (
+    bytes_in_one_piece,
+    bytes_in_parts,
+    in_parts,
+    tile_inputs,
+    try_two_tiles,
+    why_in_one_piece,
+    with_fitting_tiles,
+)
 from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.plan.plan import Blocks
 from bmz.predict.backend import CPU, Device, OutOfMemory

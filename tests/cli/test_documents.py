@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from bmz.cli.main import status_of
-from bmz.report.schemas import DOCUMENTS, file_of, schema_of, schema_text, schemas_page
+from bmz.report.reference import DOCUMENTS, file_of, schema_of, schema_text, schemas_page
 from bmz.testing.package import description, put_state_dict, write_package
 from bmz.testing.zoo import small_zoo
 

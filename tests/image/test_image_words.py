@@ -18,6 +18,7 @@ from tests.image.regions import read_region
 
 from bmz.base.axes import IMAGE_AXES
 from bmz.base.errors import BmzError
+from bmz.image.arrays import pixel_um_of
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
     AxesRefused,
@@ -29,7 +30,6 @@ from bmz.image.faults import (
     not_a_file_of,
 )
 from bmz.image.formats import image_suffix
-from bmz.image.grid import pixel_um_of
 from bmz.image.inspect import inspect_image
 from bmz.image.known_formats import FORMATS, suffixes
 from bmz.image.readers import READERS

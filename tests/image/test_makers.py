@@ -14,8 +14,8 @@ import tifffile
 from bmz.base.arrays import AnyArray
 from bmz.image.faults import PartsMissing
 from bmz.image.inspect import inspect_image
-from bmz.image.label_pixels import palette_numbers
 from bmz.image.region import open_image, read_image
+from bmz.image.series import palette_numbers
 
 GREY = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
 RGB = np.arange(64 * 48 * 3, dtype=np.uint8).reshape(64, 48, 3)

@@ -7,11 +7,10 @@ import pytest
 import tifffile
 
 from bmz.base.arrays import AnyArray
-from bmz.image.content import content_sha256
 from bmz.image.faults import SeriesOutOfRange
 from bmz.image.inspect import inspect_image
 from bmz.image.region import read_image
-from bmz.image.series import SeriesUnknown, series_paths, split_series
+from bmz.image.series import SeriesUnknown, content_sha256, series_paths, split_series
 from bmz.write.names import output_paths
 
 SIZES = (4, 5, 6)

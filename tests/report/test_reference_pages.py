@@ -8,8 +8,7 @@ import pytest
 from bmz.base.axes import Step
 from bmz.check.codes import CODES
 from bmz.process.ops import OPS
-from bmz.report.findings_text import findings_page
-from bmz.report.recipes_text import recipes_page
+from bmz.report.reference import findings_page, recipes_page
 from bmz.report.steps_text import step_words
 
 ROOT = Path(__file__).parents[2]

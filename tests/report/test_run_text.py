@@ -16,8 +16,8 @@ from bmz.base.errors import WrongUsage
 from bmz.base.progress import Note
 from bmz.base.version import versions
 from bmz.check.finding import DoesNotFit, Finding
-from bmz.image.content import content_sha256
 from bmz.image.info import ImageInfo
+from bmz.image.series import content_sha256
 from bmz.plan.estimate import Estimate
 from bmz.plan.plan import Blocks
 from bmz.report.run_text import (

@@ -22,8 +22,8 @@ from bmz.report.doctor_text import doctor_json
 from bmz.report.fetch_text import cache_json, carried_json, fetch_json, removed_json, verify_json
 from bmz.report.fit_text import fit_json
 from bmz.report.model_text import model_json, trust_json
+from bmz.report.reference import DOCUMENTS, file_of, schema_of, schemas_page
 from bmz.report.run_text import plan_json, run_json
-from bmz.report.schemas import DOCUMENTS, file_of, schema_of, schemas_page
 from bmz.report.score_text import score_json
 from bmz.report.search_text import search_json
 from bmz.results.compare import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bmz.base.progress import Listener, nobody
-from bmz.engine.memory_probe import plan_images
+from bmz.engine.image_result import with_fields
+from bmz.engine.memory import plan_images
 from bmz.engine.output_files import claim_files, files_of_states, finish_folder, image_states
-from bmz.engine.plates import with_fields
 from bmz.engine.request import RunRequest
 from bmz.engine.run_images import run_images
 from bmz.engine.setup import prepare

@@ -17,13 +17,13 @@ from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
 from bmz.engine.attempts import Attempts
 from bmz.engine.cluster_worker import EVENTS, Share, run_in_worker, run_share
-from bmz.engine.in_parts import in_parts
+from bmz.engine.memory import in_parts
+from bmz.engine.planes_in_blocks import output_number
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import claimed_output, image_result, run_in_blocks
 from bmz.engine.scratch import PlaneFolder
 from bmz.engine.setup import PlannedImage, RunSetup
-from bmz.engine.tile_runner import output_number
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.mosaic import Places, TileStore

@@ -10,12 +10,12 @@ from typing import Any
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note, nobody
+from bmz.engine.planes_in_blocks import output_number, tiles_of
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.replay import words_of
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
 from bmz.engine.setup import RunSetup, opened, planned_or_failed, prepare
-from bmz.engine.tile_runner import output_number, tiles_of
 from bmz.image.info import ImageInfo
 from bmz.image.plates import PlateField
 from bmz.image.region import OpenImage, open_image

@@ -24,7 +24,7 @@ from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings, settings_from_environment
-from bmz.zoo.store import NOTES, folder_of, sha256_of
+from bmz.zoo.store import notes_folders, sha256_of
 from bmz.zoo.trust import Trusted, add_trust, read_trust, remove_trust
 
 
@@ -78,25 +78,6 @@ def describe(
         raise PackageUnreadable(manifest, why.strerror or "it cannot be read") from why
     notes = notes_folders(manifest, sha256, settings)
     return read_stored(manifest, model_id=model_id, alias=alias, notes=notes)
-
-
-def notes_folders(manifest: Path, sha256: str, settings: ZooSettings) -> tuple[Path, ...]:
-    """Give the folders for our notes about a package; each is read, the last is written to.
-
-    Notes lie beside a manifest only in the cache and in the layers that others share. A folder
-    or zip of the user's is not written into, and what it calls a note may be anyone's.
-
-    Parameters
-    ----------
-    sha256 : of the manifest
-    """
-    own = settings.cache / "descriptions" / sha256
-    beside = manifest.parent / NOTES
-    here = manifest.parent.absolute()
-    if here == folder_of(settings.cache, sha256).absolute():
-        return (beside,)
-    shared = any(here == folder_of(layer, sha256).absolute() for layer in settings.layers)
-    return (beside, own) if shared else (own,)
 
 
 def fetch_weights(

@@ -10,12 +10,12 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.notes import Notes
 from bmz.check.measured import PlaneMeasures, measure_plane
-from bmz.engine.load import notes_folders
 from bmz.engine.test_tensors import sample_tensor
 from bmz.image.npy import npy_mapped
 from bmz.spec.model import ModelSpec, TensorSpec
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
+from bmz.zoo.store import notes_folders
 
 MEASURES = Notes.of("measures", 2, dict[int, PlaneMeasures])
 """Measures by channel of the model; the key is the sha256 of its manifest."""

@@ -156,8 +156,8 @@ def open_network(  # noqa: PLR0913  (four of them are keywords with defaults)
 
 
 def _notes(model: ModelSpec) -> tuple[Path, ...]:
-    from bmz.engine.load import notes_folders  # here: to open a network takes few libraries
     from bmz.zoo.settings import settings_from_environment
+    from bmz.zoo.store import notes_folders
 
     settings = settings_from_environment()
     return notes_folders(model.folder / "bioimageio.yaml", model.sha256, settings)

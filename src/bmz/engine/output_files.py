@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bmz.base.files import writable_folder
-from bmz.engine.image_result import ImageResult
-from bmz.engine.plates import finish_plates
+from bmz.engine.image_result import ImageResult, finish_plates
 from bmz.engine.scratch import files_of_mask, finished, remove_leftovers, remove_replaced
 from bmz.engine.setup import PlannedImage, RunSetup, planned_or_failed
 from bmz.image.plates import PlateField
@@ -34,7 +33,7 @@ def claim_files(
 
     Parameters
     ----------
-    images : see `bmz.engine.plates.with_fields`
+    images : see `bmz.engine.image_result.with_fields`
 
     Returns
     -------
@@ -104,7 +103,7 @@ def finish_folder(
 
     Parameters
     ----------
-    images : see `bmz.engine.plates.with_fields`
+    images : see `bmz.engine.image_result.with_fields`
     done : the images that have a result
     """
     request = setup.request

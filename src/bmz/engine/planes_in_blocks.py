@@ -8,7 +8,7 @@ from functools import partial
 from itertools import accumulate, islice
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,25 +16,27 @@ from bmz.base.axes import Step
 from bmz.base.errors import not_none
 from bmz.base.progress import Listener, Note, Progress
 from bmz.check.finding import CheckReport
+from bmz.engine.attempts import Attempts
 from bmz.engine.image_header import SAMPLE_PX
 from bmz.engine.image_result import PlaneOutput
-from bmz.engine.in_parts import image_sizes, maps_on_image, output_of
 from bmz.engine.label_stack import (
     Labels,
     in_image,
     on_image,
     without_border,
 )
+from bmz.engine.memory import image_sizes, maps_on_image, output_of
 from bmz.engine.output_check import Watch
 from bmz.engine.pipeline import Stopwatch, resized_maps
 from bmz.engine.prepared_image import PreparedImage, StoredMap, keep_raw, map_parts
 from bmz.engine.scratch import PlaneFolder
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
-from bmz.engine.tile_runner import TileRunner, output_number
 from bmz.image.region import OpenImage, read_sample
 from bmz.plan.plan import Plan
 from bmz.plan.tiling import AxisTiling, OutputRule
-from bmz.predict.mosaic import StoredTiles
+from bmz.predict.backend import Backend
+from bmz.predict.mosaic import StoredTiles, TileStore
+from bmz.predict.tiles import Tiles, fill
 from bmz.process.adapt import grid_of
 from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.compile_note import NOTE
@@ -51,6 +53,75 @@ from bmz.write.ome_zarr import opened_array, scratch_array
 
 if TYPE_CHECKING:
     from bmz.results.documents import WayRecord
+
+
+class TileRunner(Protocol):
+    """Fills the map of a plane or stack, tile by tile."""
+
+    @property
+    def name(self) -> str:
+        """The name of the backend, for the record."""
+
+    def fill(
+        self,
+        setup: RunSetup,
+        plan: Plan,
+        prepared: PreparedImage,
+        folder: PlaneFolder,
+        listener: Listener,
+    ) -> tuple[TileStore, Plan]:
+        """Run the tiles that are not in the folder.
+
+        Returns
+        -------
+        TileStore, Plan
+            the store with all tiles, and the plan with those that memory held
+        """
+
+
+@dataclass(frozen=True)
+class ThisProcess:
+    """Runs all tiles here.
+
+    Parameters
+    ----------
+    backend : the loaded model
+    """
+
+    backend: Backend
+
+    @property
+    def name(self) -> str:
+        """The name of the backend, for the record."""
+        return self.backend.name
+
+    def fill(
+        self,
+        setup: RunSetup,
+        plan: Plan,
+        prepared: PreparedImage,
+        folder: PlaneFolder,
+        listener: Listener,
+    ) -> tuple[TileStore, Plan]:
+        """Run the tiles that are not in the folder, with smaller ones where memory runs out."""
+        attempts = Attempts(plan, setup.model, listener)
+        for attempt in attempts:
+            with attempt as tried:
+                tiles = tiles_of(self.backend, tried, prepared, listener)
+                store = TileStore(folder.maps(tried), tiles.places(), output_number(setup))
+                attempts.succeed(fill(store, tiles))
+        return store, attempts.plan
+
+
+def tiles_of(backend: Backend, plan: Plan, prepared: PreparedImage, listener: Listener) -> Tiles:
+    """Give the tiles of a plane or stack."""
+    inputs = [prepared.parted()]
+    return Tiles(backend, inputs, plan.tiling, plan.outputs, plan.batch, listener)
+
+
+def output_number(setup: RunSetup) -> int:
+    """Give the position of the output that becomes labels."""
+    return [tensor.id for tensor in setup.model.outputs].index(setup.labelling.choice.output)
 
 
 @dataclass(frozen=True)

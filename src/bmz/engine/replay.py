@@ -12,7 +12,7 @@ from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.files import is_there
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
-from bmz.image.content import content_sha256
+from bmz.image.series import content_sha256
 from bmz.results.run import SCHEMA
 from bmz.spec.stated_kind import stated_kind
 

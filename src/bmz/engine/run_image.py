@@ -19,18 +19,28 @@ from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
 from bmz.engine.image_header import GivenImage, check_image_header
 from bmz.engine.image_result import ImageResult, PlaneOutput
-from bmz.engine.in_parts import bytes_in_one_piece, in_parts, over_limit, why_in_one_piece
-from bmz.engine.memory_probe import with_fitting_tiles
+from bmz.engine.memory import (
+    bytes_in_one_piece,
+    in_parts,
+    over_limit,
+    why_in_one_piece,
+    with_fitting_tiles,
+)
 from bmz.engine.output_check import Watch
 from bmz.engine.pipeline import PlaneContext, Stopwatch, finished_plane, network_outputs
-from bmz.engine.planes_in_blocks import BlocksContext, PlanesInBlocks, look_at_sample
+from bmz.engine.planes_in_blocks import (
+    BlocksContext,
+    PlanesInBlocks,
+    ThisProcess,
+    TileRunner,
+    look_at_sample,
+)
 from bmz.engine.replay import words_of
 from bmz.engine.scratch import files_of_mask, finished, remove_replaced, scratch_folder, scratch_key
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
-from bmz.engine.tile_runner import ThisProcess, TileRunner
-from bmz.image.content import content_sha256
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage, ImageSource, open_image
+from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.process.finite import StageCounts

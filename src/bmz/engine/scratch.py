@@ -17,12 +17,12 @@ from bmz.base.files import claimed, is_left_by_dead, unfinished, whole_file
 from bmz.base.version import version
 from bmz.engine.replay import words_of
 from bmz.engine.setup import PlannedImage, RunSetup
-from bmz.image.content import content_sha256
+from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
 from bmz.process.blocks import Found
 from bmz.results.run import SCHEMA, ImageDone
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, ending_of
-from bmz.write.record import as_json
+from bmz.write.text import as_json
 
 
 def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> str:

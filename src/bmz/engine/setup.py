@@ -15,22 +15,14 @@ from bmz.check.fit import CheckedHeader, check_pixels
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
 from bmz.check.sizes import joining_findings, nothing_joined
-from bmz.engine.engines import ENGINES, Engine, LoadCase
+from bmz.engine.engines import ENGINES, Engine, LoadCase, NetworkChoice, decide_precision
 from bmz.engine.image_header import check_file_header
 from bmz.engine.labelling import Labelling, decide_labelling, network_way
-from bmz.engine.load import (
-    fetch_code,
-    fetch_tensors,
-    fetch_weights,
-    find_model,
-    notes_folders,
-    permit_for,
-)
+from bmz.engine.load import fetch_code, fetch_tensors, fetch_weights, find_model, permit_for
 from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import refuse_code
 from bmz.engine.model_code import Permit, model_code
 from bmz.engine.pipeline import Stopwatch
-from bmz.engine.precision import NetworkChoice, decide_precision
 from bmz.engine.request import RunRequest
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
@@ -45,6 +37,7 @@ from bmz.results.run import ImageFailed
 from bmz.spec.code import ModelCode
 from bmz.spec.model import ModelSpec
 from bmz.zoo.settings import settings_from_environment
+from bmz.zoo.store import notes_folders
 
 
 class CoreTakesOnePiece(CouldNotTell):

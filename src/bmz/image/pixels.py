@@ -18,7 +18,7 @@ class Pixels:
     """An array, the names of its axes, and what is known of its grid.
 
     It holds what bmz needs of an ``xarray.DataArray``, which takes longer to import than a small
-    image takes to be run; `bmz.image.grid` turns it into one for the Python API. An array of
+    image takes to be run; `bmz.image.arrays` turns it into one for the Python API. An array of
     NumPy can be had of it by ``np.asarray``.
 
     Parameters

@@ -1,14 +1,18 @@
-"""Images of a file that holds several, each under a path of its own: ``cells.czi[2]``."""
+"""What is asked of a file before its pixels: each of several images, its hash, labels in it."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.image.faults import SeriesOutOfRange
 from bmz.image.formats import format_of
+from bmz.image.known_formats import FORMATS, OME_ZARR
+from bmz.image.ome_zarr import zarr_labels
 from bmz.image.readers import READERS
 
 ALL = "all"
@@ -122,3 +126,59 @@ def _is_there(path: Path) -> bool:
         return path.exists()
     except OSError:  # such as of a name that is too long, which reading it will tell
         return False
+
+
+def content_sha256(path: Path) -> str:
+    """Give the sha256 of a file; of a folder, such as a Zarr, that of the list of its files.
+
+    The list has a line ``SHA256  PATH`` for each file, in the order of the paths, as
+    ``sha256sum`` prints it.
+    """
+    path, _ = split_series(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = (f"{content_sha256(f)}  {f.relative_to(path).as_posix()}\n" for f in files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def palette_numbers(path: Path) -> AnyArray | None:
+    """Read the numbers of the colours of an image with a palette; None where it has none.
+
+    Returns
+    -------
+    (y, x) or more axes, uint8 or uint16
+
+    Raises
+    ------
+    CouldNotTell
+        The file cannot be read.
+    """
+    file, key = split_series(path)
+    return None if key else READERS[format_of(file)].palette_numbers(file)
+
+
+def is_lossy(path: Path) -> bool:
+    """Say whether the compression of a file changes its numbers, as JPEG does.
+
+    Raises
+    ------
+    CouldNotTell
+        The file cannot be read.
+    """
+    file, _ = split_series(path)
+    name = format_of(file)
+    return FORMATS[name].lossy or READERS[name].is_lossy(file)
+
+
+def labels_beside(path: Path) -> tuple[str, ...]:
+    """Give the names of the label images that lie in an OME-Zarr image; none of one that is labels.
+
+    Raises
+    ------
+    CouldNotTell
+        The folder cannot be read.
+    """
+    file, _ = split_series(path)
+    return zarr_labels(file) if format_of(file) == OME_ZARR else ()

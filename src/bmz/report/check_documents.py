@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 from bmz.base.version import version
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
-from bmz.report.wording import image_words
+from bmz.report.text import image_words
 from bmz.results.check import CheckSummary, ImageChecked
 
 # XML 1.0, 2.2: "any Unicode character, excluding the surrogate blocks, FFFE, and FFFF", and of the

@@ -10,8 +10,7 @@ from bmz.base.errors import BmzError
 from bmz.check.codes import FindingCode
 from bmz.check.finding import Finding
 from bmz.report.run_text import finding_lines
-from bmz.report.text import Line, document_text, encodable, failure_of
-from bmz.report.wording import image_words, short_verdict
+from bmz.report.text import Line, document_text, encodable, failure_of, image_words, short_verdict
 from bmz.results.check import CheckSummary, ImageChecked
 
 if TYPE_CHECKING:

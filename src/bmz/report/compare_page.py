@@ -21,8 +21,7 @@ from bmz.image.pixels import Pixels
 from bmz.process.consensus import supports
 from bmz.report import compare_text
 from bmz.report.html import picture_uri
-from bmz.report.text import encodable
-from bmz.report.wording import counted
+from bmz.report.text import counted, encodable
 from bmz.results.compare import Comparison, ImageCompared, SettingResult
 from bmz.write.overlay import COLOURS, fullest_plane, nearest, shrunk, stretched
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from bmz.report.run_text import finding_lines
-from bmz.report.text import Line, document_text, encodable, failure_of
-from bmz.report.wording import within
+from bmz.report.text import Line, document_text, encodable, failure_of, within
 from bmz.results.compare import Comparison, ImageCompared, SettingResult
 
 if TYPE_CHECKING:

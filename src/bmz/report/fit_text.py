@@ -8,8 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from bmz.report.search_text import SHORT_FORMATS, listing
-from bmz.report.text import Line, document_text
-from bmz.report.wording import short_verdict
+from bmz.report.text import Line, document_text, short_verdict
 from bmz.results.fit import FitView, ModelFit
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, cast
 from bmz.base.progress import Loudness, Note
 from bmz.check.finding import DoesNotFit, Finding
 from bmz.image.plates import FieldMissing
-from bmz.report.text import Line, document_text, failure_of
-from bmz.report.wording import counted
+from bmz.report.text import Line, counted, document_text, failure_of
 from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The JSON documents that commands print, as typed dictionaries with the meaning of every field.
 
 Whoever writes a document says its type, so that mypy holds the two together; JSON Schemas and the
-page of the reference are made from here by ``bmz.report.schemas``. Commands import this for type
+page of the reference are made from here by ``bmz.report.reference``. Commands import this for type
 checking alone. A field may be added to a document; a change of meaning raises its number.
 """
 

@@ -12,8 +12,8 @@ from bmz.base.errors import BmzError
 from bmz.base.notes import plain_of
 from bmz.base.version import versions
 from bmz.check.finding import Finding
-from bmz.image.content import content_sha256
 from bmz.image.info import ImageInfo
+from bmz.image.series import content_sha256
 from bmz.plan.estimate import Estimate
 from bmz.plan.plan import Plan
 from bmz.spec.model import ModelSpec

@@ -47,7 +47,7 @@ def _write_overlay(result: Result, path: Path) -> None:
 
 def _table_writer(kind: str) -> Callable[[Result, Path], None]:
     def write(result: Result, path: Path) -> None:
-        from bmz.write.table import write_objects
+        from bmz.write.text import write_objects
 
         write_objects(path, result.rows(kind))
 

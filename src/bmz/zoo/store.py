@@ -409,3 +409,22 @@ def _names(word: str, package: CachedPackage) -> bool:
     bare = word.removeprefix(COLLECTION)
     by_hash = len(word) >= _LEAST_LETTERS and package.sha256.startswith(word.lower())
     return bare in {package.id, f"{package.id}/{package.version}"} or by_hash
+
+
+def notes_folders(manifest: Path, sha256: str, settings: ZooSettings) -> tuple[Path, ...]:
+    """Give the folders for our notes about a package; each is read, the last is written to.
+
+    Notes lie beside a manifest only in the cache and in the layers that others share. A folder
+    or zip of the user's is not written into, and what it calls a note may be anyone's.
+
+    Parameters
+    ----------
+    sha256 : of the manifest
+    """
+    own = settings.cache / "descriptions" / sha256
+    beside = manifest.parent / NOTES
+    here = manifest.parent.absolute()
+    if here == folder_of(settings.cache, sha256).absolute():
+        return (beside,)
+    shared = any(here == folder_of(layer, sha256).absolute() for layer in settings.layers)
+    return (beside, own) if shared else (own,)

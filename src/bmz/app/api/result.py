@@ -12,9 +12,9 @@ from bmz.base.arrays import AnyArray
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.output_files import save_result
-from bmz.image.grid import to_xarray
+from bmz.image.arrays import to_xarray
 from bmz.report.html import findings_html, result_html
-from bmz.report.wording import counted, verdict_words
+from bmz.report.text import counted, verdict_words
 from bmz.write.overlay import overlay
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import CheckedHeader, check_image
 from bmz.engine.image_header import check_file_header, read_spread
+from bmz.engine.image_result import with_fields
 from bmz.engine.load import find_model
 from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import model_findings
-from bmz.engine.plates import with_fields
 from bmz.engine.request import RunRequest
 from bmz.results.check import CheckSummary, ImageChecked
 from bmz.zoo.settings import settings_from_environment

@@ -11,8 +11,8 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.inspect import inspect_image
-from bmz.image.label_pixels import is_lossy, labels_beside, palette_numbers
 from bmz.image.region import read_image
+from bmz.image.series import is_lossy, labels_beside, palette_numbers
 from bmz.process.adapt import stack_unique
 from bmz.process.boundary import (
     Pieces,

@@ -11,12 +11,12 @@ from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.notes import Notes
-from bmz.engine.load import notes_folders
 from bmz.results.show import ToolReport
 from bmz.zoo.errors import Refused
 from bmz.zoo.fetch import sizes_of
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
+from bmz.zoo.store import notes_folders
 
 _DAY_S, _HOUR_S = 86400.0, 3600.0
 _NOT_FOUND = 404

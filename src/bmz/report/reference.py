@@ -1,8 +1,9 @@
-"""The JSON documents that commands print, as JSON Schema 2020-12.
+"""The pages of the reference that are made from the code: JSON documents, recipes, findings.
 
-``python -m bmz.report.schemas`` writes a file for each beside this module and the page of the
-reference. A field may be added to a document, so fields that a schema does not name are allowed; a
-change of meaning raises the number of the document.
+``python -m bmz.report.reference docs/reference`` writes the pages into that folder, and beside this
+module a JSON Schema 2020-12 for each document that commands print. A field may be added to a
+document, so fields that a schema does not name are allowed; a change of meaning raises the number
+of the document.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from inspect import getdoc
 from pathlib import Path
@@ -20,20 +21,23 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import Doc, override
 
+from bmz.check.codes import CODES, FindingCode
+from bmz.process.recipe import FINISH, Parameter, Recipe
+from bmz.process.recipes import RECIPES
 from bmz.results import documents
 
 FOLDER = Path(__file__).parent / "schemas"
 DRAFT = GenerateJsonSchema.schema_dialect
 _WORDS = {"string": "str", "integer": "int", "number": "num", "boolean": "bool", None: "any"}
 
-INTRODUCTION = """# JSON documents
+DOCUMENTS_INTRODUCTION = """# JSON documents
 
 `--json` (or `--format json`) prints one document on stdout. Its field `schema` names what it is. A
 field may be added to a document; a change of meaning raises the number. The JSON Schema files are
 installed with bmz, in `bmz/report/schemas`, and tests hold what every command prints against them.
 A `?` behind a type means that the value may be null, and one behind a name that it may be left out.
 
-This page is made from the code: `python -m bmz.report.schemas docs/reference/json.md`.
+This page is made from the code: `python -m bmz.report.reference docs/reference`.
 """
 
 
@@ -135,7 +139,7 @@ def schemas_page() -> str:
     shared = [
         f"\n## {part}\n\n{of['description']}.\n\n{_table(of)}" for part, of in sorted(parts.items())
     ]
-    return "".join([INTRODUCTION, *sections, "\n# Parts of documents\n", *shared])
+    return "".join([DOCUMENTS_INTRODUCTION, *sections, "\n# Parts of documents\n", *shared])
 
 
 def _table(schema: Mapping[str, Any]) -> str:
@@ -164,9 +168,120 @@ def _words(field: Mapping[str, Any], null: str = "") -> str:
     return f"`{kind}{null}`"
 
 
+RECIPES_INTRODUCTION = """# Label recipes
+
+A recipe turns the output of a network into a label mask. `bmz show` tells which one a model gets
+and by what evidence, the first that is there: a declared step that gives labels; a block of
+`config` (`config.bmz.recipe` with `name` and `parameters`, the thresholds in `config.stardist`, the
+offsets in `config.mws`); the [curated facts](facts.md) of the model; names of channels; tags.
+When nothing tells, bmz asks for `--recipe`; it never guesses. `--set NAME=VALUE` changes a
+parameter. `--recipe none` makes no labels.
+
+Every recipe is a pure function of `bmz.process`. Labels are 1 to n without gaps, in the order in
+which a reader of the image meets the objects; a mask has the smallest unsigned dtype that holds
+them. Tests compare each recipe with its reference implementation or its published steps, and
+demand that ideal maps give back the objects they show, and that objects turn with the image.
+
+This page is made from the code: `python -m bmz.report.reference docs/reference`.
+"""
+
+
+_RESCALED = {
+    "maps": "the maps are brought to the image, and labels are made there",
+    "labels": "labels are made before, and then brought to the image",
+}
+
+_HEAD = ("| parameter | default | range | meaning |", "|---|---|---|---|")
+
+
+def recipes_page() -> str:
+    """Give the page in Markdown."""
+    return RECIPES_INTRODUCTION + _last_steps() + "".join(map(_recipe_section, RECIPES.values()))
+
+
+def _last_steps() -> str:
+    lines = ["", "## What every recipe does last", "", *_HEAD, *map(_parameter_row, FINISH)]
+    lines += [
+        "",
+        "This happens on the grid of the image, after `--scale` is undone: smooth, fill, drop by",
+        "size and place, number anew. A recipe with a parameter of one of these names means its",
+        "own, such as `min_size` of `flows`, a step of the reference implementation.",
+        "",
+        "A length or an area that is meant for the network's grid, such as a smoothing, grows with",
+        "the image where maps are brought to it, unless `--set` gives it: then it counts pixels of",
+        "the image. Sizes of objects are pixels of the image always.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _recipe_section(recipe: Recipe) -> str:
+    lines = [
+        f"\n## {recipe.name}\n",
+        f"{recipe.what[0].upper()}{recipe.what[1:]}.\n",
+        f"Source: {recipe.source}.",
+        "",
+        f"Where the image was resized, {_RESCALED[recipe.rescale]}: {recipe.rescale_why}.",
+        "",
+        f"Border of the image: {recipe.tiles}. Source: {recipe.tiles.source}.",
+    ]
+    if (own := recipe.own_tiles) is not None:
+        lines += ["", f"Of {own.family}'s: {own.tiles}. Source: {own.tiles.source}."]
+    if recipe.parameters:
+        lines += ["", *_HEAD]
+        lines += [_parameter_row(parameter) for parameter in recipe.parameters]
+    return "\n".join(lines) + "\n"
+
+
+def _parameter_row(parameter: Parameter) -> str:
+    limits = parameter.limits
+    if isinstance(parameter.default, bool):
+        limits = "true, false"
+    if parameter.choices:
+        limits = ", ".join(parameter.choices)
+    default = str(parameter.default)
+    if isinstance(parameter.default, bool):
+        default = default.lower()
+    return f"| `{parameter.name}` | {default or 'empty'} | {limits} | {parameter.what} |"
+
+
+FINDINGS_INTRODUCTION = """# Findings
+
+`bmz check` and `bmz run` say all findings of an image at once. Each has a code that never changes
+its meaning. *Errors* stop the image, *warnings* ask you to look before you trust, *notes* tell what
+is adapted or unknown. An image that fits gives neither errors nor warnings. With
+`bmz check --strict` warnings count as errors; `bmz check --explain CODE` tells what stands here.
+
+This page is made from the code: `python -m bmz.report.reference docs/reference`.
+"""
+
+
+def findings_page() -> str:
+    """Give the page in Markdown."""
+    sections = (_finding_section(code, page) for code, page in CODES.items())
+    return FINDINGS_INTRODUCTION + "".join(sections)
+
+
+def _finding_section(code: str, page: FindingCode) -> str:
+    rows = (
+        f"\n## {code}\n",
+        f"*{page.severity}* - {page.cause}\n",
+        f"**Cure.** {page.cure}\n",
+        f"```\n{page.example}\n```",
+    )
+    return "\n".join(rows) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "json.md": schemas_page,
+    "recipes.md": recipes_page,
+    "findings.md": findings_page,
+}
+"""File of the reference -> its text."""
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for document in DOCUMENTS:
         file_of(document).write_text(schema_text(document), encoding="utf-8")
-    for page in sys.argv[1:]:
-        Path(page).write_text(schemas_page(), encoding="utf-8")
+    for page, page_text in PAGES.items():
+        Path(sys.argv[1], page).write_text(page_text(), encoding="utf-8")

@@ -1,10 +1,11 @@
-"""The record of a run as JSON that every program can read."""
+"""Text files of a run: its record as JSON, and its tables of objects as CSV."""
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import date
@@ -13,6 +14,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from bmz.base.arrays import AnyArray
 from bmz.base.files import whole_file
 from bmz.base.notes import Json
 
@@ -80,3 +82,57 @@ def _simple(value: object) -> object:
     elif is_dataclass(value) and not isinstance(value, type):
         plain = {field.name: getattr(value, field.name) for field in fields(value)}
     return plain
+
+
+_ROWS_AT_ONCE = 4096
+"""Words take ten times the memory of numbers."""
+
+_MOST_WHOLE = 2**53
+"""Beyond, a float64 no longer counts one by one."""
+
+
+def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
+    """Write one row an object; what is not known (NaN) stays an empty cell.
+
+    Parameters
+    ----------
+    path : appears only when it is whole; replaced when it is there
+    tables : one or more that are written one below the other: columns of one length by their
+        heading, as `bmz.process.measure` gives them, the same headings in each
+
+    Raises
+    ------
+    ValueError
+        The columns differ in length, or the headings from table to table.
+    """
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        rows = csv.writer(file, lineterminator="\n")
+        heading: list[str] | None = None
+        for table in tables:
+            if heading is None:
+                heading = list(table)
+                rows.writerow(heading)
+            if list(table) != heading:
+                raise ValueError(f"a table has the columns {list(table)}, the first {heading}")
+            for some in _parts(table):
+                columns = [[_cell(value) for value in column] for column in some]
+                rows.writerows(zip(*columns, strict=True))
+
+
+def _parts(table: Mapping[str, AnyArray]) -> Iterator[list[AnyArray]]:
+    longest = max(map(len, table.values()), default=0)
+    for start in range(0, longest, _ROWS_AT_ONCE):
+        yield [column[start : start + _ROWS_AT_ONCE] for column in table.values()]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        if number.is_integer() and abs(number) <= _MOST_WHOLE:
+            return str(int(number))  # sums of counts stay whole
+        # ten digits: more than any measurement has
+        return f"{number:.10g}" if math.isfinite(number) else ""
+    return str(value)
