@@ -205,11 +205,18 @@ def image_list(words: Sequence[str], include: Sequence[str]) -> Listing:
     Label masks, pictures and tables that bmz writes are none.
     """
     from bmz.image.listing import STDIN, listed_images
+    from bmz.image.remote import is_address
     from bmz.write.outputs import OUTPUT_KINDS, ZARR_LABELS
 
     endings = (*(kind.ending for kind in OUTPUT_KINDS.values()), ZARR_LABELS)
     results = f"({'|'.join(re.escape(ending) for ending in endings)})$"
     lines = sys.stdin if STDIN in words else ()
+    if any(map(is_address, words)):
+        from bmz.cli.progress import progress_bars
+        from bmz.engine.remote_images import local_images  # here, for few images lie on servers
+
+        with progress_bars() as listener:
+            words = local_images(words, listener=listener)
     return listed_images(words, include, lines, results)
 
 

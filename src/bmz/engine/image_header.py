@@ -27,6 +27,7 @@ from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
 from bmz.image.region import laid_out, read_image, read_sample
+from bmz.image.remote import is_address
 from bmz.plan.errors import ScaleUnknown
 from bmz.plan.plan import network_shape, tiling_of
 from bmz.plan.recipe_choice import choose_recipe
@@ -191,7 +192,7 @@ def given_image(image: ImageLike, axes: str | None = None) -> GivenImage:
 
     Parameters
     ----------
-    image : a path, or an array
+    image : a path, the address of an image on a server, or an array
     axes : what the user says, one letter for each axis
 
     Raises
@@ -200,8 +201,16 @@ def given_image(image: ImageLike, axes: str | None = None) -> GivenImage:
         The file cannot be read, or has other axes than the user says.
     """
     if isinstance(image, str | Path):
-        return GivenImage(inspect_image(Path(image), axes=axes))
+        return GivenImage(inspect_image(_on_disk(str(image)), axes=axes))
     return GivenImage(inspect_array(image, axes=axes), image)
+
+
+def _on_disk(word: str) -> Path:
+    if not is_address(word):
+        return Path(word)
+    from bmz.engine.remote_images import local_image  # here, for few images lie on servers
+
+    return local_image(word)
 
 
 def check_given_image(

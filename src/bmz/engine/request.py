@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bmz.image.series import ALL
 from bmz.plan.plan import Blocks
 from bmz.spec.stated_kind import StatedKind
 from bmz.write.outputs import default_kinds, saved_kinds
@@ -78,7 +77,7 @@ class RunRequest:
     roots: tuple[Path, ...] = ()
     device: str = "auto"
     weights: str | None = None
-    series: str = ALL
+    series: str = "all"
     axes: str | None = None
     channels: tuple[int, ...] | None = None
     pixel_um: Mapping[str, float] = field(default_factory=dict)

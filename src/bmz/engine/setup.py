@@ -28,6 +28,7 @@ from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.plates import FieldMissing, PlateField
 from bmz.image.region import read_image
+from bmz.image.remote import address_of
 from bmz.plan.plan import Plan, RunChoices, make_plan
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.backend import Backend, Device
@@ -243,6 +244,10 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         Whatever is wrong with the model or the words of the call.
     """
     settings = settings_from_environment()
+    if any(address_of(image) is not None for image in request.images):
+        from bmz.engine.remote_images import follow_addresses  # here, for few images lie there
+
+        follow_addresses(settings)
     package, model = find_model(request.model, settings, listener=listener)
     refuse_code((*model.inputs, *model.outputs))
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)

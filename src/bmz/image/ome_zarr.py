@@ -26,6 +26,7 @@ from bmz.image.info import UNKNOWN_AXIS, Header, PixelSize
 from bmz.image.known_formats import OME_ZARR
 from bmz.image.npy import Stored
 from bmz.image.pixel_size import from_lengths
+from bmz.image.remote import address_of, bring_metadata
 
 if TYPE_CHECKING:
     import zarr
@@ -38,7 +39,8 @@ _OTHER_FILES: Final = (*_METADATA, ".zattrs", ".zmetadata")
 
 
 def is_node(folder: Path) -> bool:
-    """Tell whether `folder` is a group or an array."""
+    """Tell whether `folder` is a group or an array; of a server's, the metadata are brought."""
+    bring_metadata(folder)
     return any((folder / name).is_file() for name in _METADATA)
 
 
@@ -49,6 +51,7 @@ def group_attributes(folder: Path) -> Mapping[str, Any] | None:
     """
     import zarr
 
+    bring_metadata(folder)
     # consolidated metadata may be older than what they repeat
     node = zarr.open(folder, mode="r", use_consolidated=False)
     return dict(node.attrs) if isinstance(node, zarr.Group) else None
@@ -73,14 +76,16 @@ def opened_array(path: Path, folder: Path) -> ZarrArray:
 
     if not is_node(folder):
         raise ImageUnreadable(path, f"is incomplete: its array '{folder.name}' is not there")
-    array = zarr.open_array(WholeFiles(folder, read_only=True), mode="r")
+    array = zarr.open_array(WholeFiles(folder), mode="r")
     look_at_chunks(path, array)
     return array
 
 
 def has_chunks(folder: Path) -> bool:
-    """Tell whether anything but metadata lies in the folder of an array."""
-    return any(entry.name not in _OTHER_FILES for entry in folder.iterdir())
+    """Tell whether anything but metadata lies in the folder of an array, or may on a server."""
+    return address_of(folder) is not None or any(
+        entry.name not in _OTHER_FILES for entry in folder.iterdir()
+    )
 
 
 _KNOWN = ("0.4", "0.5")

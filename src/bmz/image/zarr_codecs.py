@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 import struct
@@ -22,6 +23,7 @@ from zarr.registry import get_pipeline_class
 from zarr.storage import LocalStore
 
 from bmz.image.faults import ImageUnreadable
+from bmz.image.remote import address_of, bring
 
 _HEADER = struct.Struct("<4B3L")
 _NUMBER = struct.Struct("<l")
@@ -163,7 +165,14 @@ _PICTURES = "imagecodecs_"  # JPEG 2000 and the like, where imagecodecs has regi
 
 
 class WholeFiles(LocalStore):
-    """A folder of which no file is empty, and none ends before what is asked of it."""
+    """A folder of which no file is empty, and none ends before what is asked of it.
+
+    What is missing in a folder that stands for a server's is brought when it is asked for.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, read_only=True)
+        self._address = address_of(root)
 
     async def get(
         self,
@@ -177,7 +186,12 @@ class WholeFiles(LocalStore):
         ------
         ChunkDamaged
             It is empty, or ends too early.
+        BmzError
+            It lies on a server that gives no usable answer.
         """
+        if self._address is not None:
+            place = f"{self._address}/{key}"
+            await asyncio.to_thread(bring, self.root / key, place)
         found = await super().get(key, prototype, byte_range)
         if found is None:
             return None

@@ -1,0 +1,169 @@
+"""Images that lie on servers: files are brought into the cache, OME-Zarr by what is read of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from functools import cache, partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bmz.base.errors import CouldNotTell
+from bmz.base.files import whole_file
+from bmz.base.progress import Listener, Note, nobody
+from bmz.image.ome_zarr import is_node
+from bmz.image.remote import MARK, forget_absent, is_address, use_fetcher
+from bmz.zoo.errors import Refused
+from bmz.zoo.http import Client
+from bmz.zoo.settings import ZooSettings, settings_from_environment
+from bmz.zoo.store import alone, keeping, key_of
+from bmz.zoo.transfer import Download, Parcel
+
+HOSTS_VARIABLE = "BMZ_IMAGE_HOSTS"
+
+_S3 = "s3"
+_NOT_THERE = frozenset({403, 404, 410})
+"""Answers by which servers say that there is no such file; some stores say 403."""
+
+
+class HostRefused(CouldNotTell):
+    """Images of this server are not allowed here."""
+
+    def __init__(self, address: str, hosts: str) -> None:
+        super().__init__(
+            f"images of {urlsplit(address).netloc} are not allowed: {HOSTS_VARIABLE} is {hosts}",
+            hint=f"add the host to {HOSTS_VARIABLE}, or copy the image to this computer",
+            code="image.host",
+        )
+
+
+class AddressLeadsNowhere(CouldNotTell):
+    """The server has no image there."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"there is no image at {address}",
+            hint="check the address; of an OME-Zarr name the folder with zarr.json or .zattrs",
+            code="image.not-found",
+        )
+
+
+def local_image(
+    word: str, settings: ZooSettings | None = None, listener: Listener = nobody
+) -> Path:
+    """Give a path under which an image on a server can be read.
+
+    A file is brought whole, and is kept. Of an OME-Zarr only metadata are brought; chunks follow
+    when they are read, and are kept, too. ``s3://bucket/key`` is read without credentials at the
+    endpoint in ``AWS_ENDPOINT_URL``, else at that of Amazon.
+
+    Parameters
+    ----------
+    word : an address; anything else is given back as a path
+    settings : of the cache and the network; None for those of the environment
+
+    Raises
+    ------
+    HostRefused
+        ``BMZ_IMAGE_HOSTS`` does not name the server.
+    AddressLeadsNowhere
+        There is no image.
+    Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
+        It cannot be had, or not be kept.
+    """
+    if not is_address(word):
+        return Path(word).expanduser()
+    chosen = settings or settings_from_environment()
+    address = _https(word)
+    _refuse_host(address)
+    with keeping(chosen):
+        if re.search(r"\.zarr(/|$)", urlsplit(address).path):
+            return _zarr(address, chosen)
+        return _file(address, chosen, listener)
+
+
+def local_images(
+    words: Iterable[str], settings: ZooSettings | None = None, listener: Listener = nobody
+) -> list[str]:
+    """Give each word as it is, and addresses as paths; see `local_image`."""
+    return [str(local_image(w, settings, listener)) if is_address(w) else w for w in words]
+
+
+def _https(word: str) -> str:
+    if urlsplit(word).scheme.lower() != _S3:
+        return word
+    parts = urlsplit(word)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "").rstrip("/")
+    if endpoint:
+        return f"{endpoint}/{parts.netloc}{parts.path}"
+    return f"https://{parts.netloc}.s3.amazonaws.com{parts.path}"
+
+
+def _refuse_host(address: str) -> None:
+    allowed = os.environ.get(HOSTS_VARIABLE, "")
+    hosts = [host.strip().lower() for host in allowed.split(",") if host.strip()]
+    parts = urlsplit(address)
+    if hosts and not {parts.netloc.lower(), (parts.hostname or "").lower()} & set(hosts):
+        raise HostRefused(address, allowed)
+
+
+def _file(address: str, settings: ZooSettings, listener: Listener) -> Path:
+    name = Path(unquote(urlsplit(address).path)).name
+    if not name:
+        raise AddressLeadsNowhere(address)
+    folder = settings.cache / "images" / key_of(address)
+    target = folder / name
+    with alone(folder.with_suffix(".lock"), listener, name):
+        if not target.is_file():
+            listener(Note(f"{name} is brought from {urlsplit(address).netloc}, and kept"))
+            if not _brought(settings, address, target, listener):
+                raise AddressLeadsNowhere(address)
+    return target
+
+
+def _zarr(address: str, settings: ZooSettings) -> Path:
+    use_fetcher(partial(_brought, settings))
+    parts = urlsplit(address)
+    path = parts.path.rstrip("/")
+    end = re.search(r"\.zarr(?=/|$)", path)
+    assert end is not None  # noqa: S101  (the caller looked)
+    root = f"{parts.scheme}://{parts.netloc}{path[: end.end()]}"
+    folder = settings.cache / "images" / key_of(root) / Path(unquote(path[: end.end()])).name
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MARK).is_file():
+        with whole_file(folder / MARK) as temporary:
+            temporary.write_text(root, encoding="utf-8")
+    image = folder / path[end.end() :].lstrip("/")
+    if not is_node(image):
+        forget_absent(image)  # it may be there another time
+        raise AddressLeadsNowhere(address)
+    return image
+
+
+def _brought(
+    settings: ZooSettings, address: str, target: Path, listener: Listener = nobody
+) -> bool:
+    with keeping(settings):
+        parcel = Parcel(address, target.parent / ".bmz" / key_of(address), target.name)
+        parcel.folder.mkdir(parents=True, exist_ok=True)
+        whole = parcel.folder / "whole"
+        try:
+            Download(_client(settings), parcel, listener)(address, str(whole), None)
+        except Refused as why:
+            if why.status in _NOT_THERE:
+                return False
+            raise
+        whole.replace(target)
+        return True
+
+
+@cache
+def _client(settings: ZooSettings) -> Client:
+    # one set of connections for all chunks of all images
+    return Client(settings)
+
+
+def follow_addresses(settings: ZooSettings) -> None:
+    """Let this process read images in folders of the cache that stand for a server's."""
+    use_fetcher(partial(_brought, settings))

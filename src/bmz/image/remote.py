@@ -1,0 +1,110 @@
+"""OME-Zarr of a server: a folder in the cache that is filled with what is read of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, Protocol
+
+MARK: Final = ".bmz-address"
+"""The file in such a folder that holds the address which it stands for."""
+
+_ABSENT = ".absent"
+"""Ends the name of an empty file which tells that the server has none of this name."""
+
+_METADATA = (("zarr.json",), (".zgroup", ".zattrs"), (".zarray", ".zattrs"))
+
+
+_ADDRESS = re.compile(r"(https?|s3)://", re.IGNORECASE)
+
+
+def is_address(word: str) -> bool:
+    """Say whether a word is the address of an image on a server.
+
+    Examples
+    --------
+    >>> is_address("s3://bucket/cells.zarr"), is_address("cells.tif")
+    (True, False)
+    """
+    return _ADDRESS.match(word) is not None
+
+
+class Fetcher(Protocol):
+    """Brings a file from a server."""
+
+    def __call__(self, address: str, target: Path, /) -> bool:
+        """Write what lies at an address to `target`; False where the server has nothing there.
+
+        Raises
+        ------
+        BmzError
+            The server gives no usable answer.
+        """
+
+
+_FETCHERS: list[Fetcher] = []
+"""The one that is in use, where there is one."""
+
+
+def use_fetcher(fetcher: Fetcher) -> None:
+    """Let `fetcher` bring what is missing in folders that stand for a server's."""
+    _FETCHERS[:] = [fetcher]
+
+
+def address_of(path: Path) -> str | None:
+    """Give the address that a path stands for; None where it stands for itself."""
+    for folder in (path, *path.parents):
+        mark = folder / MARK
+        if mark.is_file():
+            base = mark.read_text(encoding="utf-8").strip().rstrip("/")
+            within = path.relative_to(folder).as_posix()
+            return base if within == "." else f"{base}/{within}"
+    return None
+
+
+def bring(path: Path, address: str) -> bool:
+    """See to it that the file at `path` is there; False where the server has none.
+
+    Raises
+    ------
+    BmzError
+        The server gives no usable answer.
+    RuntimeError
+        Nobody has said how to ask a server.
+    """
+    absent = path.with_name(f".{path.name}{_ABSENT}")
+    if path.is_file():
+        return True
+    if absent.is_file():
+        return False
+    if not _FETCHERS:
+        raise RuntimeError(f"nobody brings {address}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if _FETCHERS[0](address, path):
+        return True
+    absent.touch()
+    return False
+
+
+def bring_metadata(folder: Path) -> None:
+    """See to it that the metadata of a group or array are there, where a server has them.
+
+    Raises
+    ------
+    BmzError
+        The server gives no usable answer.
+    """
+    address = address_of(folder)
+    if address is None:
+        return
+    for names in _METADATA:
+        if bring(folder / names[0], f"{address}/{names[0]}"):
+            for name in names[1:]:
+                bring(folder / name, f"{address}/{name}")
+            return
+
+
+def forget_absent(folder: Path) -> None:
+    """Forget which names a server did not have in a folder."""
+    for absent in folder.glob(f".*{_ABSENT}"):
+        absent.unlink(missing_ok=True)

@@ -1,0 +1,183 @@
+"""Images on servers: files whole, OME-Zarr by what is read of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from bmz.base.errors import BmzError
+from bmz.engine.remote_images import HOSTS_VARIABLE, local_image
+from bmz.image.inspect import inspect_image
+from bmz.image.region import open_image, read_image
+from bmz.zoo.settings import ZooSettings
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (64, 96)).astype(np.uint8)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a folder, and keeps what it was asked for.
+
+    Parameters
+    ----------
+    cut : how many answers break off in the middle
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        self.asked: list[str] = []
+        self.cut = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves files without ranges."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        if self.server.cut:
+            self.server.cut -= 1
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            self.wfile.write(b"II*\0")
+            return
+        super().do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    tifffile.imwrite(folder / "cells 1.tif", PIXELS)
+    group = zarr.open_group(str(folder / "cells.zarr"), mode="w", zarr_format=2)
+    array = group.create_array("0", shape=PIXELS.shape, dtype=PIXELS.dtype, chunks=(32, 32))
+    array[...] = PIXELS
+    scale: Any = [{"type": "scale", "scale": [0.5, 0.5]}]
+    group.attrs["multiscales"] = [
+        {
+            "version": "0.4",
+            "axes": [{"name": a, "type": "space", "unit": "micrometer"} for a in "yx"],
+            "datasets": [{"path": "0", "coordinateTransformations": scale}],
+        }
+    ]
+    made = Server(folder)
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ZooSettings:
+    return ZooSettings(tmp_path / "cache")
+
+
+def test_a_file_is_brought_once_and_kept(server: Server, settings: ZooSettings) -> None:
+    address = f"{server.url}/cells%201.tif"
+
+    paths = {local_image(address, settings) for _ in range(2)}
+
+    (path,) = paths
+    assert path.name == "cells 1.tif"
+    assert np.array_equal(np.asarray(read_image(inspect_image(path))), PIXELS)
+    assert len(server.asked) == 1
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    server: Server, settings: ZooSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bmz.zoo.http.FIRST_WAIT_S", 0.01)
+    server.cut = 2
+
+    path = local_image(f"{server.url}/cells%201.tif", settings)
+
+    assert np.array_equal(np.asarray(read_image(inspect_image(path))), PIXELS)
+
+
+def test_of_an_ome_zarr_only_the_chunks_of_a_region_are_brought(
+    server: Server, settings: ZooSettings
+) -> None:
+    info = inspect_image(local_image(f"{server.url}/cells.zarr", settings))
+    with open_image(info) as image:
+        region = image.region({"y": slice(33, 40), "x": slice(60, 70)})
+
+    assert info.pixel_um == {"y": 0.5, "x": 0.5}
+    assert np.array_equal(region.array, PIXELS[33:40, 60:70])
+    chunks = [path for path in server.asked if path.startswith("/cells.zarr/0/1")]
+    assert sorted(chunks) == ["/cells.zarr/0/1.1", "/cells.zarr/0/1.2"]
+
+
+def test_what_was_read_is_there_without_the_server(server: Server, settings: ZooSettings) -> None:
+    address = f"{server.url}/cells.zarr"
+    first = read_image(inspect_image(local_image(address, settings)))
+    asked = len(server.asked)
+
+    again = read_image(inspect_image(local_image(address, settings)))
+
+    assert np.array_equal(first.array, PIXELS)
+    assert np.array_equal(again.array, PIXELS)
+    assert len(server.asked) == asked
+
+
+@pytest.mark.parametrize("name", ["no.tif", "no.zarr"])
+def test_an_address_that_leads_nowhere_is_told(
+    server: Server, settings: ZooSettings, name: str
+) -> None:
+    with pytest.raises(BmzError, match="there is no image at") as caught:
+        local_image(f"{server.url}/{name}", settings)
+
+    assert caught.value.code == "image.not-found"
+
+
+@pytest.mark.parametrize("name", ["cells%201.tif", "cells.zarr"])
+def test_without_a_network_an_image_that_is_not_kept_is_refused(
+    server: Server, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(BmzError) as caught:
+        local_image(f"{server.url}/{name}", ZooSettings(tmp_path / "cache", offline=True))
+
+    assert caught.value.code == "zoo.offline"
+    assert server.asked == []
+
+
+def test_only_hosts_that_are_allowed_are_asked(
+    server: Server, settings: ZooSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{server.url}/cells.zarr"
+    monkeypatch.setenv(HOSTS_VARIABLE, "images.example.org")
+    with pytest.raises(BmzError, match="are not allowed") as caught:
+        local_image(address, settings)
+    assert (caught.value.code, server.asked) == ("image.host", [])
+
+    monkeypatch.setenv(HOSTS_VARIABLE, "images.example.org, 127.0.0.1")
+    assert inspect_image(local_image(address, settings)).shape == PIXELS.shape
+
+
+def test_a_bucket_is_read_at_the_endpoint_of_the_environment(
+    server: Server, settings: ZooSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+
+    path = local_image("s3://cells.zarr/0", settings)
+
+    assert np.array_equal(read_image(inspect_image(path)).array, PIXELS)
