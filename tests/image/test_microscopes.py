@@ -17,9 +17,8 @@ from bmz.image.faults import FormatPluginMissing, PartsMissing, SeriesOutOfRange
 from bmz.image.formats import format_of
 from bmz.image.inspect import inspect_image
 from bmz.image.microscopes import LIBRARIES
-from bmz.image.nikon import Lazy
 from bmz.image.region import read_image
-from bmz.image.scenes import Scene
+from bmz.image.scenes import Lazy, Scene
 
 CZI = b"ZISRAWFILE" + bytes(22)
 LIF = b"\x70\0\0\0\x10\0\0\0\x2a" + bytes(23)

@@ -93,7 +93,7 @@ def test_pixels_of_nd2_and_lif_are_those_of_their_libraries(shared: Path) -> Non
 
 def test_colours_of_czi_are_red_green_blue(shared: Path) -> None:
     pytest.importorskip("pylibCZIrw")
-    from bmz.image.czi import opened_czi
+    from bmz.image.scenes import opened_czi
 
     path = shared / "data" / "files" / "czi" / "RGB-multichannel.czi"
     with opened_czi(path) as scenes:

@@ -15,7 +15,6 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE
 from bmz.base.errors import BmzError
-from bmz.image.czi import opened_czi
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
     FormatPluginMissing,
@@ -27,11 +26,19 @@ from bmz.image.faults import (
 )
 from bmz.image.info import UNKNOWN_AXIS, Header
 from bmz.image.known_formats import BIOIO, PLUGIN_OF
-from bmz.image.lif import opened_lif
-from bmz.image.nikon import Lazy, opened_nd2
 from bmz.image.npy import Stored
 from bmz.image.pixel_size import from_lengths
-from bmz.image.scenes import COLOURS, Opener, Scene, Scenes, stated_um
+from bmz.image.scenes import (
+    COLOURS,
+    Lazy,
+    Opener,
+    Scene,
+    Scenes,
+    opened_czi,
+    opened_lif,
+    opened_nd2,
+    stated_um,
+)
 
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
 

@@ -1,18 +1,20 @@
-"""Images of a microscope's file as a library has them open."""
+"""Images of a microscope's file as a library has them open: CZI, LIF and ND2."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from xml.etree import ElementTree as ET
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box
+from bmz.image.faults import ImageUnreadable
 from bmz.image.npy import Stored
 
 COLOURS = 3
@@ -93,3 +95,201 @@ def stated_um(lengths: Mapping[str, float | None], um_a_unit: float) -> dict[str
     """
     known = {a: float(n) * um_a_unit for a, n in lengths.items() if n is not None}
     return {axis: um for axis, um in known.items() if math.isfinite(um) and um > 0}
+
+
+_DTYPES = {
+    "Gray8": "u1", "Gray16": "u2", "Gray32Float": "f4",
+    "Bgr24": "u1", "Bgr48": "u2", "Bgr96Float": "f4",
+}  # fmt: skip
+
+_CZI_ORDER = "VHIRBTCZ"
+"""Axes before those of a plane: views, phases, illuminations, rotations, blocks, time, ..."""
+
+_UM_A_METRE = 1e6
+_UNSCALED_M = 1.0
+"""What is written as the length of a pixel where nobody has measured it."""
+
+
+@contextmanager
+def opened_czi(path: Path) -> Iterator[CziScenes]:
+    """Open a CZI file."""
+    from pylibCZIrw import czi
+
+    with czi.open_czi(str(path)) as document:
+        yield CziScenes(path, document)
+
+
+class CziScenes:
+    """The scenes of a CZI file; all of it where it has none."""
+
+    def __init__(self, path: Path, document: Any) -> None:  # noqa: ANN401  (without types)
+        self._path, self._document = path, document
+        self._areas = dict(document.scenes_bounding_rectangle_no_pyramid)
+        self.names: Sequence[str] = _scene_names(document.metadata, list(self._areas)) or ("",)
+
+    def scene(self, number: int, /) -> Scene:
+        """Give a scene; the tiles of its mosaic are put together, and 0 is between them."""
+        document = self._document
+        key = list(self._areas)[number] if self._areas else None
+        area = self._areas[key] if key is not None else document.total_bounding_rectangle_no_pyramid
+        extent = {a: end - begin for a, (begin, end) in document.total_bounding_box.items()}
+        leading = [a for a in _CZI_ORDER if extent.get(a, 1) > 1 or a in "TCZ"]
+        kinds = set(document.pixel_types.values())
+        if len({_DTYPES.get(kind) for kind in kinds}) != 1 or not kinds <= set(_DTYPES):
+            raise ImageUnreadable(self._path, f"has channels of several types: {sorted(kinds)}")
+        (dtype,) = {_DTYPES[kind] for kind in kinds}
+        coloured = kinds <= {"Bgr24", "Bgr48", "Bgr96Float"}
+
+        def read(index: tuple[int, ...]) -> AnyArray:
+            where = {a: i for a, i in zip(leading, index, strict=True) if a in extent}
+            box = (area.x, area.y, area.w, area.h)
+            pixels: AnyArray = document.read(roi=box, plane=where, scene=key)
+            return pixels[..., ::-1] if coloured else pixels[..., 0]
+
+        plane = (area.h, area.w, COLOURS) if coloured else (area.h, area.w)
+        stored = Planes([extent.get(a, 1) for a in leading], plane, np.dtype(dtype), read)
+        axes = "".join(leading) + ("YXS" if coloured else "YX")
+        metadata = document.metadata
+        return Scene(axes, stored, _czi_lengths(metadata), _czi_channel_names(metadata))
+
+
+def _inside(metadata: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401  (XML of any kind)
+    found: Any = metadata.get("ImageDocument", {})
+    for name in ("Metadata", *names):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _listed(entries: object) -> list[Mapping[str, Any]]:
+    # an element that comes once is no list
+    several = entries if isinstance(entries, list) else [entries]
+    return [entry for entry in several if isinstance(entry, Mapping)]
+
+
+def _czi_lengths(metadata: Mapping[str, Any]) -> dict[str, float]:
+    entries = _listed(_inside(metadata, "Scaling", "Items", "Distance"))
+    entries = entries or _listed(_inside(metadata, "Scaling", "Items", "Pixel"))
+    metres = {str(e.get("@Id", "")).lower(): float(e.get("Value") or 0) for e in entries}
+    measured = {a: m for a, m in metres.items() if a in ("z", "y", "x") and m != _UNSCALED_M}
+    return stated_um(measured, _UM_A_METRE)
+
+
+def _czi_channel_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    where = ("Information", "Image", "Dimensions", "Channels", "Channel")
+    names = tuple(str(e.get("@Name") or "") for e in _listed(_inside(metadata, *where)))
+    return names if all(names) else ()
+
+
+def _scene_names(metadata: Mapping[str, Any], keys: Sequence[int]) -> tuple[str, ...]:
+    where = ("Information", "Image", "Dimensions", "S", "Scenes", "Scene")
+    entries = _listed(_inside(metadata, *where))
+    named = {str(e.get("@Index")): str(e.get("@Name") or "") for e in entries}
+    return tuple(named.get(str(key), "") for key in keys)
+
+
+@contextmanager
+def opened_lif(path: Path) -> Iterator[LifScenes]:
+    """Open a LIF file."""
+    import liffile
+
+    with liffile.LifFile(path) as document:
+        yield LifScenes(document)
+
+
+class LifScenes:
+    """The images of a LIF file."""
+
+    def __init__(self, document: Any) -> None:  # noqa: ANN401  (imported when it is needed)
+        self._images = list(document.images)
+        self.names: Sequence[str] = [str(image.name) for image in self._images]
+
+    def scene(self, number: int, /) -> Scene:
+        """Give an image; axes of wavelengths keep liffile's letters, which are none of ours."""
+        image = self._images[number]
+        axes, sizes = "".join(image.dims), dict(image.sizes)
+        inner = len(axes) - axes.index("Y")
+        leading = "".join(sorted(axes[:-inner], key=IN_ORDER.find))
+
+        def read(index: tuple[int, ...]) -> AnyArray:
+            plane: AnyArray = image.frame(**dict(zip(leading, index, strict=True)))
+            return plane
+
+        outer = [sizes[a] for a in leading]
+        stored = Planes(outer, image.shape[-inner:], np.dtype(image.dtype), read)
+        lengths = {a.lower(): _step(image.coords.get(a)) for a in axes if a in "ZYX"}
+        return Scene(
+            leading + axes[-inner:],
+            stored,
+            stated_um(lengths, _UM_A_METRE),
+            _lif_channel_names(image),
+        )
+
+
+def _step(positions: AnyArray | None) -> float | None:
+    if positions is None or len(positions) < 2:  # noqa: PLR2004  (one has no step)
+        return None
+    return abs(float(positions[-1] - positions[0])) / (len(positions) - 1)
+
+
+def _lif_channel_names(image: Any) -> tuple[str, ...]:  # noqa: ANN401  (as above)
+    # the names of lookup tables are all that the format has for every channel
+    element: ET.Element = image.xml_element
+    names = tuple(one.get("LUTName", "") for one in element.iter("ChannelDescription"))
+    return names if all(names) and len(set(names)) == len(names) else ()
+
+
+@contextmanager
+def opened_nd2(path: Path) -> Iterator[Nd2Scenes]:
+    """Open an ND2 file."""
+    import nd2
+
+    with nd2.ND2File(path) as document:
+        yield Nd2Scenes(document)
+
+
+class Nd2Scenes:
+    """The positions of an ND2 file; all of it where it has none."""
+
+    def __init__(self, document: Any) -> None:  # noqa: ANN401  (imported when it is needed)
+        self._document = document
+        self._sizes: dict[str, int] = dict(document.sizes)
+        self.names: Sequence[str] = _position_names(document, self._sizes.get("P", 1))
+
+    def scene(self, number: int, /) -> Scene:
+        """Give a position."""
+        document, axes = self._document, "".join(self._sizes)
+        lazy = document.to_dask()
+        if "P" in axes:
+            lazy = lazy[(slice(None),) * axes.index("P") + (number,)]
+            axes = axes.replace("P", "")
+        order = sorted(axes, key=IN_ORDER.find)
+        lazy = lazy.transpose([axes.index(a) for a in order])
+        size = document.voxel_size()
+        calibrated = {"z": size.z if "Z" in axes else None, "y": size.y, "x": size.x}
+        volume = getattr(document.metadata, "channels", None) or ()
+        measured = not volume or any(volume[0].volume.axesCalibrated[:2])
+        names = tuple(str(one.channel.name) for one in volume)
+        return Scene(
+            "".join(order), Lazy(lazy), stated_um(calibrated, 1.0) if measured else {}, names
+        )
+
+
+class Lazy:
+    """Regions of an array of dask."""
+
+    def __init__(self, lazy: Any) -> None:  # noqa: ANN401  (dask comes with the library)
+        self._lazy = lazy
+        self.shape: tuple[int, ...] = tuple(int(n) for n in lazy.shape)
+        self.dtype: np.dtype[Any] = np.dtype(lazy.dtype)
+
+    def __getitem__(self, box: Box, /) -> AnyArray:
+        # one thread: the files' own libraries do not promise more
+        return np.asarray(self._lazy[box].compute(scheduler="synchronous"))
+
+
+def _position_names(document: Any, count: int) -> list[str]:  # noqa: ANN401  (as above)
+    names = [""] * count
+    for loop in document.experiment:
+        if loop.type == "XYPosLoop":
+            names = [str(point.name or "") for point in loop.parameters.points]
+    return names if len(names) == count else [""] * count
