@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.ship.warm import warm_command
 
 collect_ignore = [] if find_spec("torch") else ["conformance/architecture.py"]
 """What is imported for its doctests, and imports torch."""
@@ -41,6 +42,13 @@ def shared() -> Path:
     if not (folder / "models").is_dir():
         pytest.skip(f"{NEEDS} ../shared, the folder of real models and images (or BMZ_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a folder with the command ``bmz``, which starts quickly; see `tests.ship.warm`."""
+    with warm_command(tmp_path_factory.mktemp("commands")) as folder:
+        yield folder
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,14 @@ IMAGES = {
 }
 
 
-def test_every_command_of_the_lesson_says_what_the_page_says(shared: Path, tmp_path: Path) -> None:
+def test_every_command_of_the_lesson_says_what_the_page_says(
+    shared: Path, tmp_path: Path, commands: Path
+) -> None:
     for model in ("cellpose-cyto", "stardist-dsb2018"):
         (tmp_path / model).symlink_to(shared / "models" / model)
     for name, source in IMAGES.items():
         shutil.copy(shared / "data/neubias" / source, tmp_path / name)
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    path = os.pathsep.join((str(commands), os.environ["PATH"]))
     blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
     for block in blocks:

@@ -15,14 +15,15 @@ from tests.corpus.score import PAGE, Outcome, Score, page, score
 from tests.corpus.write import as_imagej, as_plain
 
 from bmz.app.check import check
-from bmz.app.run import plan_run, run
+from bmz.app.run import run
 from bmz.check.codes import CODES
 from bmz.check.finding import DoesNotFit
 from bmz.engine import model_check
 from bmz.engine.request import RunRequest
+from bmz.engine.setup import PlannedImage, planned_or_failed, prepare
 from bmz.plan.errors import WeightsUnusable
 from bmz.process.ops import OPS
-from bmz.results.run import ImageFailed, ImagePlan
+from bmz.results.run import ImageFailed
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 pytest.importorskip("onnx")
@@ -79,17 +80,17 @@ def test_what_the_check_says_is_what_the_run_would_do(scored: Score, tmp_path: P
         images = tuple(outcome.case.file for outcome in outcomes)
         try:
             request = RunRequest(model, images, tmp_path, recipe="components", **case.words)
-            planned = list(plan_run(request))
+            setup = prepare(request, measure=False)
         except WeightsUnusable:  # a model that only the check can look at here
             continue
-        for outcome, plan in zip(outcomes, planned, strict=True):
-            assert_same(outcome, plan)
+        for outcome, image in zip(outcomes, images, strict=True):
+            assert_same(outcome, planned_or_failed(setup, image))
         compared += len(outcomes)
 
     assert compared >= 200
 
 
-def assert_same(outcome: Outcome, planned: ImagePlan | ImageFailed) -> None:
+def assert_same(outcome: Outcome, planned: PlannedImage | ImageFailed) -> None:
     codes = {finding.code for finding in outcome.findings}
     if isinstance(planned, ImageFailed):
         assert isinstance(planned.error, DoesNotFit)
@@ -97,7 +98,7 @@ def assert_same(outcome: Outcome, planned: ImagePlan | ImageFailed) -> None:
         return
     plan = planned.plan
     padded = any(after for along in plan.tiling.axes for _, after in (along.padding,))
-    assert {finding.code for finding in planned.findings} <= codes
+    assert {finding.code for finding in planned.header.report.findings} <= codes
     assert ("axes.extra" in codes) == any(size > 1 for size in plan.loop.values())
     assert plan.tiling.count > 1 or "size.fixed" not in codes
     assert padded or "size.below-least" not in codes

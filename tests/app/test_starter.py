@@ -88,17 +88,33 @@ def test_the_core_library_passes_the_package() -> None:
     assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
 
 
-@pytest.mark.parametrize(
-    ("name", "least"), [("nuclei", 0.90), ("nuclei-flows", 0.91), ("nuclei-contour", 0.89)]
-)
+LEAST = {"nuclei": 0.90, "nuclei-flows": 0.91, "nuclei-contour": 0.89}
+"""F1 at IoU 0.5 over the 80 test images that the cards state, cut to two digits."""
+
+OF_TEN = {"nuclei": 0.86, "nuclei-flows": 0.87, "nuclei-contour": 0.85}
+"""The same over every eighth of these images."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEAST)
 def test_nuclei_of_the_test_images_are_found_as_the_card_says(
-    name: str, least: float, shared: Path, tmp_path: Path
+    name: str, shared: Path, tmp_path: Path
 ) -> None:
+    assert mean_f1(name, shared, tmp_path, every=1) >= LEAST[name]
+
+
+@pytest.mark.parametrize("name", OF_TEN)
+def test_nuclei_of_some_test_images_are_found(name: str, shared: Path, tmp_path: Path) -> None:
+    assert mean_f1(name, shared, tmp_path, every=8) >= OF_TEN[name]
+
+
+def mean_f1(name: str, shared: Path, out: Path, every: int) -> float:
+    """Run a bundled model on every n-th test image; give the mean F1 at IoU 0.5."""
     pytest.importorskip("onnxruntime")
     folder = shared / "data" / "dsb2018" / "test"
-    images = tuple(sorted((folder / "images").glob("*.tif")))
+    images = tuple(sorted((folder / "images").glob("*.tif")))[::every]
 
-    summary = run(RunRequest(f"starter/{name}", images, tmp_path, save=frozenset({"labels"})))
+    summary = run(RunRequest(f"starter/{name}", images, out, save=frozenset({"labels"})))
 
     scores = [
         match_labels(
@@ -108,5 +124,5 @@ def test_nuclei_of_the_test_images_are_found_as_the_card_says(
         ).f1
         for done in summary.done
     ]
-    assert len(scores) == len(images) == 80
-    assert np.mean(scores) >= least
+    assert len(scores) == len(images) == 80 // every
+    return float(np.mean(scores))

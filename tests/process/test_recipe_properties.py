@@ -147,32 +147,16 @@ def truths(shared: Path) -> list[LabelArray]:
     return [in_raster_order(tifffile.imread(file).astype(np.int32)).labels for file in files]
 
 
-LOST: dict[str, float] = {
-    # share of the objects of real masks that ideal maps may not bring back at IoU 0.9, and why
-    "stardist": 0.25,  # outlines of 64 rays, and nuclei that are not star-convex
-    "contour": 0.1,  # an object whose inside is smaller than a seed
-    "boundary": 0.1,  # one whose inside is none, or in two parts
-    "gasp": 0.25,  # boundaries two px thick leave little of a small nucleus
-    "distance_watershed": 0.1,  # a nucleus with a neck
-    "components": 0.05,  # a nucleus in two pieces
-    "argmax": 0.05,  # the same
-    "mesmer": 0.05,
-    "flows": 0.03,
-    "affinities": 0.01,
-    "labels": 0.0,
-}
-
-
 @every_family
 def test_nuclei_of_real_masks_come_back_from_ideal_maps(family: Family, shared: Path) -> None:
-    matched = wanted = 0
+    matched = expected = 0
     for truth in truths(shared):
         objects = family.objects(truth)
-        found = decoded(family, family.maps(truth)).labels
-        score = match_labels(found, in_raster_order(objects).labels, 0.9)
-        matched, wanted = matched + score.tp, wanted + score.tp + score.fn
+        labels = decoded(family, family.maps(truth)).labels
+        score = match_labels(labels, in_raster_order(objects).labels, 0.9)
+        matched, expected = matched + score.tp, expected + score.tp + score.fn
 
-    assert matched >= (1 - LOST[family.recipe]) * wanted > 100
+    assert matched >= (1 - family.lost) * expected > 100
 
 
 def test_every_recipe_that_reads_maps_of_an_image_is_looked_at_here() -> None:

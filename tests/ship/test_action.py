@@ -29,7 +29,7 @@ BASH = shutil.which("bash") or "bash"
 
 
 @dataclass
-class Ran:
+class Outcome:
     """What the steps of the action did."""
 
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -37,10 +37,10 @@ class Ran:
     told: str = ""
 
 
-def ran(folder: Path, **given: str) -> Ran:
+def run_steps(folder: Path, commands: Path, **given: str) -> Outcome:
     """Run the steps that are shell as GitHub does: stop at the first that fails."""
     inputs = {name: str(one.get("default", "")) for name, one in ACTION["inputs"].items()} | given
-    done = Ran()
+    done = Outcome()
     for step in ACTION["runs"]["steps"]:
         name = step.get("id", "")
         if (
@@ -53,7 +53,7 @@ def ran(folder: Path, **given: str) -> Ran:
         told = subprocess.run(
             [BASH, "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
             cwd=folder, capture_output=True, text=True, check=False,
-            env=environment(folder, path)
+            env=environment(folder, path, commands)
             | {key: filled(value, inputs, done) for key, value in step["env"].items()},
         )  # fmt: skip
         done.told += told.stdout + told.stderr
@@ -65,8 +65,9 @@ def ran(folder: Path, **given: str) -> Ran:
     return done
 
 
-def environment(folder: Path, output: Path) -> dict[str, str]:
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+def environment(folder: Path, output: Path, commands: Path) -> dict[str, str]:
+    python = str(Path(sys.executable).parent)
+    path = os.pathsep.join((str(commands), python, os.environ["PATH"]))
     summary = str(folder / "summary.md")
     return {
         **os.environ,
@@ -76,7 +77,7 @@ def environment(folder: Path, output: Path) -> dict[str, str]:
     }
 
 
-def filled(text: str, inputs: dict[str, str], done: Ran) -> str:
+def filled(text: str, inputs: dict[str, str], done: Outcome) -> str:
     """Put values in place of ``${{ inputs.x }}`` and ``${{ steps.x.outputs.y }}``."""
 
     def value(found: re.Match[str]) -> str:
@@ -90,7 +91,7 @@ def filled(text: str, inputs: dict[str, str], done: Ran) -> str:
     return re.sub(r"\$\{\{ ([\w.]+) \}\}", value, text)
 
 
-def holds(condition: str, inputs: dict[str, str], done: Ran) -> bool:
+def holds(condition: str, inputs: dict[str, str], done: Outcome) -> bool:
     parts = condition.split(" && ")
     if parts == ["true"]:
         return True
@@ -114,8 +115,10 @@ def lab(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_images_that_fit_pass_and_their_findings_are_written(lab: Path) -> None:
-    done = ran(lab, model="./net", images="images/*.tif\n", report="report.html", test="false")
+def test_images_that_fit_pass_and_their_findings_are_written(lab: Path, commands: Path) -> None:
+    done = run_steps(
+        lab, commands, model="./net", images="images/*.tif\n", report="report.html", test="false"
+    )
 
     assert done.statuses == {"check": 0, "report": 0, "verdict": 0}, done.told
     assert done.outputs["check"] == {"status": "0"}
@@ -126,9 +129,16 @@ def test_images_that_fit_pass_and_their_findings_are_written(lab: Path) -> None:
 
 
 def test_an_image_that_does_not_fit_fails_at_the_end_after_its_findings_are_written(
-    lab: Path,
+    lab: Path, commands: Path
 ) -> None:
-    done = ran(lab, model="./net", images="images/a.tif\nstack.npy", report="r.html", test="false")
+    done = run_steps(
+        lab,
+        commands,
+        model="./net",
+        images="images/a.tif\nstack.npy",
+        report="r.html",
+        test="false",
+    )
 
     assert done.statuses == {"check": 0, "verdict": 1}
     assert done.outputs["check"] == {"status": "1"}
@@ -137,16 +147,17 @@ def test_an_image_that_does_not_fit_fails_at_the_end_after_its_findings_are_writ
     assert "axes.ambiguous" in {result["ruleId"] for result in results}
 
 
-def test_a_pattern_without_a_file_stops_at_once(lab: Path) -> None:
-    done = ran(lab, model="./net", images="pictures/*.tif", test="false")
+def test_a_pattern_without_a_file_stops_at_once(lab: Path, commands: Path) -> None:
+    done = run_steps(lab, commands, model="./net", images="pictures/*.tif", test="false")
 
     assert done.statuses == {"check": 2}
     assert "no file is called 'pictures/*.tif'" in done.told
 
 
-def test_words_of_the_user_are_no_shell(lab: Path) -> None:
-    done = ran(
+def test_words_of_the_user_are_no_shell(lab: Path, commands: Path) -> None:
+    done = run_steps(
         lab,
+        commands,
         model="./net",
         images="images/a.tif",
         words="$(touch hacked) ; touch hacked",
@@ -157,24 +168,27 @@ def test_words_of_the_user_are_no_shell(lab: Path) -> None:
     assert done.statuses["verdict"] != 0
 
 
-def test_a_contract_is_held(lab: Path) -> None:
-    bmz = [sys.executable, "-m", "bmz"]
-    lock = [*bmz, "check", "./net", "images/a.tif", "--lock", "lab.toml"]
+def test_a_contract_is_held(lab: Path, commands: Path) -> None:
+    lock = [str(commands / "bmz"), "check", "./net", "images/a.tif", "--lock", "lab.toml"]
     subprocess.run(lock, cwd=lab, check=True, capture_output=True)
     text = (lab / "lab.toml").read_text()
-    kept = ran(lab, model="./net", images="images/a.tif", contract="lab.toml", test="false")
+    kept = run_steps(
+        lab, commands, model="./net", images="images/a.tif", contract="lab.toml", test="false"
+    )
     (lab / "lab.toml").write_text(re.sub(r"count = .*", "count = [7, 9]", text))
-    broken = ran(lab, model="./net", images="images/a.tif", contract="lab.toml", test="false")
+    broken = run_steps(
+        lab, commands, model="./net", images="images/a.tif", contract="lab.toml", test="false"
+    )
 
     assert kept.statuses["verdict"] == 0
     assert broken.statuses["verdict"] == 1
     assert "contract.objects" in broken.told
 
 
-def test_a_model_is_tested_and_its_failure_is_that_of_the_action(lab: Path) -> None:
+def test_a_model_is_tested_and_its_failure_is_that_of_the_action(lab: Path, commands: Path) -> None:
     (lab / "net/weights.onnx").write_bytes(b"damaged")
 
-    done = ran(lab, model="./net")
+    done = run_steps(lab, commands, model="./net")
 
     assert done.outputs["test"] == {"status": "1"}
     assert done.statuses == {"test": 0, "verdict": 1}
@@ -200,12 +214,12 @@ def test_the_example_gives_the_action_inputs_that_it_has() -> None:
     assert {name for name, one in ACTION["inputs"].items() if one.get("required")} <= set(given)
 
 
-def test_the_example_passes_on_the_bundled_image(tmp_path: Path) -> None:
+def test_the_example_passes_on_the_bundled_image(tmp_path: Path, commands: Path) -> None:
     text = (ROOT / ".github/workflows/example.yml").read_text(encoding="utf-8")
     (job,) = yaml.safe_load(text)["jobs"].values()
     (tmp_path / "src").symlink_to(ROOT / "src")
 
-    done = ran(tmp_path, **job["steps"][-1]["with"])
+    done = run_steps(tmp_path, commands, **job["steps"][-1]["with"])
 
     assert done.statuses == {"check": 0, "test": 0, "report": 0, "verdict": 0}, done.told
 
@@ -216,7 +230,11 @@ def test_pre_commit_hooks_run(number: int, words: list[str], lab: Path) -> None:
     entry = shlex.split(hooks[number]["entry"])
 
     done = subprocess.run(
-        [*entry, *words], cwd=lab, env=environment(lab, lab / "o"), check=False, capture_output=True
+        [*entry, *words],
+        cwd=lab,
+        env=environment(lab, lab / "o", lab),
+        check=False,
+        capture_output=True,
     )
 
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from tests.ship.warm import warm_command
 
 from bmz.testing.package import Description, description, put_state_dict, write_package
 from bmz.testing.zoo import small_zoo
@@ -141,13 +140,6 @@ def plate(folder: Path) -> None:
     well = zarr.open_group(folder / "A/1", mode="w")
     well.attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": "0"}], "version": "0.5"}}
     ome_zarr(folder / "A/1/0", blobs(seed=6))
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a folder with the command ``bmz``, which starts quickly."""
-    with warm_command(tmp_path_factory.mktemp("commands")) as folder:
-        yield folder
 
 
 @pytest.fixture
