@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import tifffile
 from bmz.app.run import run
 from bmz.engine.replay import replayed
 from bmz.engine.request import RunRequest
+from bmz.write.names import OutputExists
 
 
 @pytest.fixture
@@ -38,6 +40,33 @@ def test_each_image_of_a_file_has_its_own_mask_and_record(eyes: Path, tmp_path: 
     record = json.loads((tmp_path / "out" / "eyes[right].run.json").read_text())
     assert (record["image"], record["image_series"]) == (str(eyes), 1)
     assert (record["image_series_name"], record["image_series_count"]) == ("right", 2)
+
+
+def test_one_table_holds_the_objects_of_all_images(eyes: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "more" / "one.tif"
+    plain.parent.mkdir()
+    tifffile.imwrite(plain, tifffile.imread(eyes, series=0))
+
+    summary = run(RunRequest("starter/nuclei", (eyes, plain), tmp_path / "out", scale=1.0))
+
+    with (tmp_path / "out" / "objects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image"], row["series"]) for row in rows] == [
+        ("eyes.ome.tif", "left"),
+        ("eyes.ome.tif", "right"),
+        ("eyes.ome.tif", "right"),
+        ("more/one.tif", ""),
+    ]
+    assert list(rows[0])[:3] == ["image", "series", "label"]
+    assert sum(one.objects or 0 for one in summary.done) == len(rows)
+
+
+def test_the_table_of_all_is_not_replaced_unasked(eyes: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "objects.csv").write_text("mine")
+
+    with pytest.raises(OutputExists):
+        run(RunRequest("starter/nuclei", (eyes,), tmp_path / "out"))
 
 
 def test_one_of_them_can_be_chosen_and_repeated(eyes: Path, tmp_path: Path) -> None:

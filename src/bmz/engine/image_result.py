@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from bmz.engine.prepared_image import RawStack
 from bmz.image.pixels import Pixels
 from bmz.image.plates import PlateField, plate_fields
 from bmz.image.region import ImageSource
-from bmz.image.series import series_paths
+from bmz.image.series import series_paths, split_series
 from bmz.plan.plan import Plan
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects, placed, stacked
@@ -101,18 +102,57 @@ def finish_plates(
                 continue
             tables = [one.files[kind] for one in fields.values() if kind in one.files]
             if tables:
-                _write_joined(place.with_name(f"{place.name}{table.ending}"), tables)
+                joint = place.with_name(f"{place.name}{table.ending}")
+                _write_joined(joint, dict.fromkeys(tables, _NO_COLUMNS))
         if zarr and fields and all("labels" in one.files for one in fields.values()):
             write_plate(labels, list(fields))
 
 
-def _write_joined(path: Path, tables: Sequence[Path]) -> None:
-    headings = dict.fromkeys(name for table in tables for name in _heading(table))
+def joint_tables(folder: Path) -> dict[str, Path]:
+    """Give for each kind of table the one that holds the rows of all images of a call."""
+    tables = {kind: known for kind, known in OUTPUT_KINDS.items() if known.is_table}
+    return {kind: folder / known.ending.lstrip(".") for kind, known in tables.items()}
+
+
+def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
+    """Write the rows of the tables of all images into one of each kind, where there are several.
+
+    The first columns say which image a row is of: ``image``, its path within the folder that holds
+    all of them, and ``series``, its name or number where its file holds several.
+    """
+    files = {one.image: split_series(_absolute(one.image)) for one in done}
+    if len(files) < 2:  # noqa: PLR2004  (of one image there is one table)
+        return
+    common = Path(os.path.commonpath([file.parent for file, _ in files.values()]))
+    for kind, path in joint_tables(folder).items():
+        tables = {
+            one.files[kind]: {
+                "image": files[one.image][0].relative_to(common).as_posix(),
+                "series": files[one.image][1],
+            }
+            for one in done
+            if kind in one.files
+        }
+        if tables:
+            _write_joined(path, tables)
+
+
+_NO_COLUMNS: Mapping[str, str] = {}
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  (links keep their own names)
+
+
+def _write_joined(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
+    """Write rows of tables below each other, each with the columns that its table is given."""
+    first = dict.fromkeys(name for columns in tables.values() for name in columns)
+    headings = first | dict.fromkeys(name for table in tables for name in _heading(table))
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(headings), lineterminator="\n")
         writer.writeheader()
-        for table in tables:
-            writer.writerows(_rows(table))
+        for table, columns in tables.items():
+            writer.writerows({**columns, **row} for row in _rows(table))
 
 
 def _heading(table: Path) -> Sequence[str]:

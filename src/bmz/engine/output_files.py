@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bmz.base.files import writable_folder
-from bmz.engine.image_result import ImageResult, finish_plates
+from bmz.engine.image_result import ImageResult, finish_plates, joint_tables, write_joint_tables
 from bmz.engine.scratch import files_of_mask, finished, remove_leftovers, remove_replaced
 from bmz.engine.setup import PlannedImage, RunSetup, planned_or_failed
 from bmz.image.plates import PlateField
@@ -56,7 +56,9 @@ def claim_files(
         list(images), request.folder, kinds, zarr=zarr, fields=images, roots=request.roots
     )
     if not (request.overwrite or request.resume):
-        refuse_existing([path for paths in files.values() for path in paths.values()])
+        joint = joint_tables(request.folder) if len(images) > 1 else {}
+        of_all = [path for kind, path in joint.items() if kind in kinds]
+        refuse_existing([*(path for paths in files.values() for path in paths.values()), *of_all])
     writable_folder(request.folder)
     if request.resume:
         remove_leftovers(request.folder, "writing")
@@ -99,14 +101,15 @@ def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
 def finish_folder(
     setup: RunSetup, images: Mapping[Path, PlateField | None], done: Iterable[ImageDone]
 ) -> None:
-    """Write what concerns plates as a whole, and remove what only a resumed run would need.
+    """Write what concerns all images, or a plate, and remove what only a resumed run would need.
 
     Parameters
     ----------
     images : see `bmz.engine.image_result.with_fields`
     done : the images that have a result
     """
-    request = setup.request
+    request, done = setup.request, tuple(done)
+    write_joint_tables(request.folder, done)
     finish_plates(request.folder, images, done, zarr=request.labels_format == "zarr")
     if request.resume:
         remove_leftovers(request.folder, "scratch")  # of other options, or of images that failed
@@ -135,7 +138,8 @@ def save_result(
     FolderNotWritable
         No file can be made in the folder.
     """
-    (paths,) = output_paths([Path(result.record["image"])], folder, kinds).values()
+    image = Path(result.record["image"]).with_name(result.image.info.place.name)
+    (paths,) = output_paths([image], folder, kinds).values()
     files = files_of(result.plan, paths)
     if not overwrite:
         refuse_existing(list(files.values()))
