@@ -194,8 +194,10 @@ def made_for(model: ModelSpec) -> MadeFor:
     """Return what a model is made for: as its own description says, else the facts, else its tags.
 
     The first of the three that states a modality or a structure counts as a whole; it is not
-    mixed with the others. Where tags state no modality, or no structure, the name and the
-    description are searched for clear words. Channels that are not stated are those of the facts.
+    mixed with the others. Beside tags, clear words of the name and of the first sentence of
+    the description state modalities, since tags are often copied from another model; where tags
+    state nothing, the whole description is read. Channels that are not stated are those of the
+    facts.
 
     Raises
     ------
@@ -327,17 +329,14 @@ PHRASES: Mapping[str, str] = {
 
 
 def _read(model: ModelSpec) -> MadeFor:
-    """Give what the tags state; what they do not, the name and the description may."""
     tags = {re.sub(r"[\s_&]+", "-", tag.strip().lower()): tag for tag in model.tags}
-    text = f"{model.name}. {model.description}"
     tagged = {term: _first(words, tags) for term, words in TAGS.items()}
-    written = {term: _phrase(pattern, text) for term, pattern in PHRASES.items()}
-    ways, things = (
-        _stated("tags", terms, tagged) or _stated("name, description", terms, written)
-        for terms in (MODALITIES, STRUCTURES)
-    )
+    first = re.split(r"(?<=[a-z)])\.\s", model.description, maxsplit=1)[0]
+    ways, things = (_stated("tags", terms, tagged) for terms in (MODALITIES, STRUCTURES))
+    ways = ways + _written(MODALITIES, model.name, first if ways else model.description)
+    things = things or _written(STRUCTURES, model.name, model.description)
     source = "; ".join(dict.fromkeys(found.source for found in (ways, things) if found.source))
-    return MadeFor(ways.terms, things.terms, source)
+    return MadeFor(_most_exact(ways.terms), things.terms, source)
 
 
 @dataclass(frozen=True)
@@ -348,9 +347,21 @@ class _Stated:
     def __bool__(self) -> bool:
         return bool(self.terms)
 
+    def __add__(self, other: _Stated) -> _Stated:
+        """Add what another source states beside it."""
+        terms = tuple(term for term in other.terms if term not in self.terms)
+        if not terms:
+            return self
+        return _Stated((*self.terms, *terms), "; ".join(filter(None, (self.source, other.source))))
+
 
 def _first(words: Iterable[str], tags: Mapping[str, str]) -> str:
     return next((tags[word] for word in words if word in tags), "")
+
+
+def _written(terms: Iterable[str], *texts: str) -> _Stated:
+    words = {term: _phrase(pattern, ". ".join(texts)) for term, pattern in PHRASES.items()}
+    return _stated("name, description", terms, words)
 
 
 def _phrase(pattern: str, text: str) -> str:
@@ -361,6 +372,11 @@ def _phrase(pattern: str, text: str) -> str:
 def _stated(where: str, terms: Iterable[str], words: Mapping[str, str]) -> _Stated:
     """Give the terms for which there is a word; a general one only where none is more exact."""
     found = {term: words[term] for term in terms if words.get(term)}
-    exact = [term for term in found if not set(MORE_EXACT.get(term, ())) & set(found)]
+    exact = _most_exact(found)
     named = ", ".join(dict.fromkeys(found[term] for term in exact))
-    return _Stated(tuple(exact), f"{where}: {named}" if exact else "")
+    return _Stated(exact, f"{where}: {named}" if exact else "")
+
+
+def _most_exact(terms: Iterable[str]) -> tuple[str, ...]:
+    known = tuple(terms)
+    return tuple(term for term in known if not set(MORE_EXACT.get(term, ())) & set(known))
