@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bmz.cli import preview as preview_module
+from bmz.cli import output
 from bmz.cli.main import status_of
-from bmz.cli.preview import draw, preview
+from bmz.cli.output import draw, draw_all
 
 
 def png(folder: Path) -> Path:
@@ -40,10 +40,10 @@ def test_every_picture_is_drawn_on_a_terminal(
 ) -> None:
     drawn: list[Path] = []
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(preview_module, "_has_a_size", lambda: True)
-    monkeypatch.setattr(preview_module, "draw", lambda path, _: drawn.append(path))
+    monkeypatch.setattr(output, "_has_a_size", lambda: True)
+    monkeypatch.setattr(output, "draw", lambda path, _: drawn.append(path))
 
-    preview([tmp_path / "a.png", tmp_path / "b.png"])
+    draw_all([tmp_path / "a.png", tmp_path / "b.png"])
 
     assert [path.name for path in drawn] == ["a.png", "b.png"]
 
@@ -51,9 +51,9 @@ def test_every_picture_is_drawn_on_a_terminal(
 def test_where_there_is_no_terminal_a_note_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preview([tmp_path / "absent.png"])
+    draw_all([tmp_path / "absent.png"])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)  # and one of no size
-    preview([tmp_path / "absent.png"])
+    draw_all([tmp_path / "absent.png"])
 
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from bmz.cli.main import status_of
-from bmz.cli.trusting import TrustingCommand, trust_option
+from bmz.cli.options import TrustingCommand, trust_option
 from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, SETTING, SWEEP, as_path, listed
 
 
@@ -87,16 +87,16 @@ def test_spaces_and_limits_of_words_are_taken(
 @pytest.mark.parametrize(
     ("kind", "word", "told"),
     [
-        (SCALE, "0.0009", "'0.0009' is no factor between 0.001 and 1000, 'auto' or 'off'"),
-        (SCALE, "1000.5", "'1000.5' is no factor between 0.001 and 1000, 'auto' or 'off'"),
-        (SCALE, "nan", "'nan' is no factor between 0.001 and 1000, 'auto' or 'off'"),
-        (SCALE, "Auto", "'Auto' is no factor between 0.001 and 1000, 'auto' or 'off'"),
-        (CHANNELS, "1,,2", "'' is no channel; write numbers from 0, such as 1,0"),
-        (CHANNELS, "1.5", "'1.5' is no channel; write numbers from 0, such as 1,0"),
+        (SCALE, "0.0009", "'0.0009' is not 'auto', 'off' or a factor between 0.001 and 1000"),
+        (SCALE, "1000.5", "'1000.5' is not 'auto', 'off' or a factor between 0.001 and 1000"),
+        (SCALE, "nan", "'nan' is not 'auto', 'off' or a factor between 0.001 and 1000"),
+        (SCALE, "Auto", "'Auto' is not 'auto', 'off' or a factor between 0.001 and 1000"),
+        (CHANNELS, "1,,2", "'' is not a channel; write numbers from 0, such as 1,0"),
+        (CHANNELS, "1.5", "'1.5' is not a channel; write numbers from 0, such as 1,0"),
         (CHANNELS, "none,none", "at least one channel must come from the image"),
-        (listed(("raw", "labels")), "b,raw,a", "a, b cannot be saved; choose of raw,labels"),
-        (SWEEP, "t=,", "'t=,' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
-        (SWEEP, " =1", "' =1' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
+        (listed(("raw", "labels")), "b,raw,a", "a, b cannot be saved; choose from raw,labels"),
+        (SWEEP, "t=,", "'t=,' is not of the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
+        (SWEEP, " =1", "' =1' is not of the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
         (SETTING, "=1", "'=1' is not of the form key=value"),
         (SETTING, "t= ", "'t= ' is not of the form key=value"),
     ],

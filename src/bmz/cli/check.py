@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from bmz.cli import completing
-from bmz.cli.trusting import TrustingCommand, trust_option
+from bmz.cli.options import TrustingCommand, trust_option
 from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, ImageOptions, as_path, kind_option
 from bmz.engine.request import RunRequest
 

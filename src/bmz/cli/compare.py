@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from bmz.cli import completing
-from bmz.cli.device import device_option
-from bmz.cli.trusting import trust_option
+from bmz.cli.options import device_option, json_option, trust_option
 from bmz.cli.words import (
     CHANNELS,
     PIXEL_SIZE,
@@ -53,33 +52,39 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     shell_complete=completing.models,
     multiple=True,
     required=True,
-    help="A model; or again.",
+    help="A model; may be given again.",
 )
-@click.option("-o", "--output", type=str, metavar="REPORT.html", help="Write a page to look at.")
+@click.option(
+    "-o", "--output", type=str, metavar="REPORT.html", help="Write a page for the browser."
+)
 @click.option(
     "--sweep",
     "sweeps",
     type=SWEEP,
     multiple=True,
-    help="Values of a parameter of the labels, or of recipe, scale or clip; all with all.",
+    help="Values of a parameter of the labels, or of recipe, scale or clip; each with each.",
 )
-@click.option("--truth", help="The true label mask, or a folder of them named as the images.")
+@click.option(
+    "--truth", help="The true label mask, or a folder of masks with the names of the images."
+)
 @click.option(
     "--components/--no-components",
     default=None,
     help="Number the connected pieces of a true mask that only tells objects from background; or "
-    "take its values for numbers. [default: such a mask is refused]",
+    "take its values as numbers of objects. [default: refuse such a mask]",
 )
-@click.option("--csv", "csv_file", metavar="FILE", help="Write one row a result.")
+@click.option(
+    "--csv", "csv_file", metavar="FILE", help="Write a table with one row for each result."
+)
 @click.option("--labels", "labels_folder", metavar="DIR", help="Write the label masks.")
 @click.option(
     "--stability/--no-stability",
     default=True,
     show_default=True,
-    help="Without truth, run the network on changed images too, three times more.",
+    help="Without truth, run the network on three changed versions of each image, too.",
 )
 @device_option("auto")
-@click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
+@click.option("--axes", metavar="AXES", help="The axes of the files, such as zyx or yxc.")
 @click.option("--channels", type=CHANNELS, help="Image channel for each channel of the models.")
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=SCALE, help="Resize the images by this factor, or auto.")
@@ -96,7 +101,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 @click.option("--tile", type=click.IntRange(min=16), metavar="PX", help="Largest side of a tile.")
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
 @trust_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @click.pass_context
 def compare(
     ctx: click.Context,

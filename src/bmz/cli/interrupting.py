@@ -40,21 +40,21 @@ def interruptible() -> Iterator[None]:
     program there and then. What is finished is whole, since outputs appear under their names when
     they are; ``bmz run --resume`` removes what is not. To be called in the main thread.
     """
-    told, tell = socket.socketpair()
-    tell.setblocking(False)  # noqa: FBT003  (it has no name)
-    before = signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+    receiver, sender = socket.socketpair()
+    sender.settimeout(0)
+    earlier = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     # nohup has SIGHUP ignored, and that stands
-    heeded = [n for n in ENDING[1:] if signal.getsignal(n) is not signal.SIG_IGN]
-    handlers = {number: signal.signal(number, _raise_terminated) for number in heeded}
-    watch = threading.Thread(target=_watch, args=(told,), daemon=True)
+    numbers = [n for n in ENDING[1:] if signal.getsignal(n) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, _raise_terminated) for number in numbers}
+    watch = threading.Thread(target=_watch, args=(receiver,), daemon=True)
     watch.start()
     try:
         yield
     finally:
-        signal.set_wakeup_fd(before)
+        signal.set_wakeup_fd(earlier)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        tell.close()
+        sender.close()
         watch.join()
 
 
@@ -62,21 +62,21 @@ def _raise_terminated(number: int, _frame: object) -> None:
     raise Terminated(number)
 
 
-def _watch(told: socket.socket) -> None:
-    heard: list[int] = []
-    with told:
+def _watch(receiver: socket.socket) -> None:
+    signals: list[int] = []
+    with receiver:
         while True:
             try:
-                numbers = told.recv(64)
+                numbers = receiver.recv(64)
             except TimeoutError:
-                _end(heard[0], "the program did not answer to the signal to end")
+                _end(signals[0], "the program did not answer to the signal to end")
             if not numbers:  # the other end is closed: the program ends by itself
                 return
-            heard += [number for number in numbers if number in ENDING]
-            if len(heard) > 1:
-                _end(heard[0], "interrupted twice")
-            elif heard:
-                told.settimeout(GRACE_S)
+            signals += [number for number in numbers if number in ENDING]
+            if len(signals) > 1:
+                _end(signals[0], "interrupted twice")
+            elif signals:
+                receiver.settimeout(GRACE_S)
 
 
 def _end(number: int, why: str) -> None:

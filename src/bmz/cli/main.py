@@ -30,17 +30,25 @@ COMMANDS = {
     "compare": "Run several models and settings on images, and show them side by side.",
     "fit": "Rank all models of the zoo by how well they fit an image.",
     "run": "Predict label masks for images.",
-    "test": "Say whether models do here what their own test tensors say.",
+    "test": "Say whether models reproduce their own test tensors here.",
     "score": "Say how well label masks agree with the truth.",
     "card": "Write a model card, with what is measured here.",
     "trust": "Remember which models may run their own code.",
     "demo": "Run a bundled model on a bundled image; needs no network.",
-    "cache": "Look after the cache; carry it to a machine without a network.",
+    "cache": "Manage the cache; carry it to a computer without a network.",
     "doctor": "Say what works here: devices, frameworks, versions.",
 }
 """Name of each command, in the order of the help, with its line there."""
 
-PLACES = {"list": ("search", "list_models")}
+PLACES = {
+    "list": ("search", "list_models"),
+    "fetch": ("models", "fetch"),
+    "cache": ("models", "cache"),
+    "trust": ("models", "trust"),
+    "card": ("test", "card"),
+    "doctor": ("start", "doctor"),
+    "demo": ("start", "demo"),
+}
 """Module and name of a command where they are not both the command's own name."""
 
 

@@ -1,4 +1,4 @@
-"""Print answers, tables and rows on stdout, and all else on stderr in the colour of its kind.
+"""Print answers, tables, rows and pictures on stdout, all else on stderr in the colour of its kind.
 
 Rich lays out tables, too; it would be imported by every short command, and it cuts the first column
 with the others, where the name must stay whole.
@@ -10,15 +10,23 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bmz.base.progress import printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _GAP = 2
 _LEAST = 10
 """No column is cut to less than this."""
+
+_ROWS_LEFT = 4
+"""Of the terminal, for the words above and below the picture."""
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -107,3 +115,40 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
         for number, line in enumerate(wrapped or [""]):
             shown = heading if number == 0 else ""
             click.echo(click.style(f"{shown:<{left}}", bold=True) + line)
+
+
+def draw_all(overlays: Iterable[Path]) -> None:
+    """Draw pictures on the terminal: by sixel or Kitty's protocol if it has them, else in blocks.
+
+    Where stdout is no terminal, only a note is printed.
+
+    Parameters
+    ----------
+    overlays : PNG files
+    """
+    if not sys.stdout.isatty() or not _has_a_size():
+        click.echo(
+            "note: --preview draws on a terminal, and stdout is none, or has no size", err=True
+        )
+        return
+    from rich.console import Console
+
+    console = Console()
+    for path in overlays:
+        draw(path, console)
+
+
+def _has_a_size() -> bool:
+    # terminals that programs make may have none
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns > 0
+    except OSError:
+        return False
+
+
+def draw(path: Path, console: Console) -> None:
+    """Draw one picture, no higher than the terminal."""
+    # the library asks the terminal what it can, once, when it is imported
+    from textual_image.renderable import Image
+
+    console.print(Image(path, height=max(console.size.height - _ROWS_LEFT, 1)))

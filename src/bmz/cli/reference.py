@@ -22,10 +22,10 @@ ENVIRONMENT = {
     "BMZ_INDEX_URL": "address or file of the list of models",
     "BMZ_OFFLINE": "1: ask no server for anything",
     "BMZ_MIRROR": "FROM=TO, separated by commas: replaces the start of an address",
-    "BMZ_ANSWER_SECONDS": "what a list or a description may take, all tries together (300)",
+    "BMZ_ANSWER_SECONDS": "longest time for a list or a description, all tries together (300)",
     "BMZ_DOWNLOAD_SECONDS": "the same for a file (86400)",
-    "BMZ_DEVICE": "what --device is without a word",
-    "NO_COLOR": "no colours",
+    "BMZ_DEVICE": "the default of --device",
+    "NO_COLOR": "if set, no colours",
 }
 
 STATUS = {
@@ -82,7 +82,7 @@ def _roff(text: str) -> str:
 
 
 def _helps() -> Iterator[tuple[str, str]]:
-    """Yield the words of every command and of its parts, with its help."""
+    """Yield the name of every command and of its sub-commands, with its help."""
     words = {**cli.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
     root = click.Context(cli, info_name="bmz", **words)
     yield "bmz", _help(root)
@@ -93,8 +93,9 @@ def _helps() -> Iterator[tuple[str, str]]:
         inner = click.Context(command, parent=root, info_name=name)
         yield f"bmz {name}", _help(inner)
         parts = command.commands if isinstance(command, click.Group) else {}
-        for part, one in parts.items():
-            yield f"bmz {name} {part}", _help(click.Context(one, parent=inner, info_name=part))
+        for part, subcommand in parts.items():
+            context = click.Context(subcommand, parent=inner, info_name=part)
+            yield f"bmz {name} {part}", _help(context)
 
 
 def _help(context: click.Context) -> str:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal, Unpack
 import click
 
 from bmz.cli import completing
-from bmz.cli.device import device_option
-from bmz.cli.output import say
-from bmz.cli.trusting import TrustingCommand, trust_option
+from bmz.cli.options import TrustingCommand, device_option, json_option, trust_option
+from bmz.cli.output import draw_all, say
 from bmz.cli.words import (
     CHANNELS,
     PIXEL_SIZE,
@@ -98,7 +97,7 @@ class RunOptions(LabelOptions):
 @click.option(
     "--axes",
     metavar="AXES",
-    help="What the axes of the files are, slowest first, such as zyx or yxc.",
+    help="The axes of the files, slowest first, such as zyx or yxc.",
 )
 @click.option(
     "--channels",
@@ -147,7 +146,7 @@ class RunOptions(LabelOptions):
     "--batch",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Tiles that are run at once. [default: 1 on a CPU, up to 16 on a GPU]",
+    help="How many tiles are run at once. [default: 1 on a CPU, up to 16 on a GPU]",
 )
 @click.option(
     "--save",
@@ -162,14 +161,14 @@ class RunOptions(LabelOptions):
     type=click.Choice(["tiff", "zarr"]),
     default="tiff",
     show_default=True,
-    help="Of the label mask: OME-TIFF, or OME-Zarr 0.5 with a pyramid.",
+    help="Format of the label mask: OME-TIFF, or OME-Zarr 0.5 with a pyramid.",
 )
 @click.option(
     "--memory",
     "memory_gb",
     type=click.FloatRange(min=0),
     metavar="GB",
-    help="Run an image in parts that would need more memory. [default: half of what is free]",
+    help="Run an image in parts if it would need more memory. [default: half of what is free]",
 )
 @click.option(
     "--workers",
@@ -177,7 +176,7 @@ class RunOptions(LabelOptions):
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes on this machine among which images, or tiles of a large one, are dealt out.",
+    help="Processes on this computer that share the images, or the tiles of a large one.",
 )
 @click.option(
     "--scheduler",
@@ -188,20 +187,20 @@ class RunOptions(LabelOptions):
 @click.option(
     "--preview",
     is_flag=True,
-    help="Draw the overlays in the terminal when all is done.",
+    help="Draw the overlays in the terminal at the end.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on after a stop: what the same words finished is left out.",
+    help="Continue a call that was stopped: finished images are left out.",
 )
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
 @click.option(
     "--from",
     "record",
     metavar="RUN.json",
-    help="Repeat the run of this record; MODEL and IMAGE only where they lie elsewhere now.",
+    help="Repeat the run of this record; give MODEL and IMAGE if they have moved.",
 )
 @click.option(
     "--engine",
@@ -211,7 +210,7 @@ class RunOptions(LabelOptions):
     help="core: let bioimageio.core predict, in one piece and on the CPU.",
 )
 @trust_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -233,8 +232,8 @@ def run(
 ) -> None:
     """Predict with MODEL on each IMAGE and write a label mask.
 
-    The image is checked against the model first, resized or tiled where need be, and the output
-    of the network becomes labels by the recipe that the model's description gives evidence for.
+    The image is first checked against the model, then resized or tiled where necessary. The output
+    of the network becomes labels by the recipe for which the model's description gives evidence.
     """
     if preview and "overlay" not in options["save"]:
         raise click.UsageError("--preview draws the overlay, which --save leaves out.")
@@ -271,15 +270,16 @@ def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> No
     if as_json:
         click.echo(plan_json(request.model, planned))
     else:
-        for one in planned:
-            say(plan_lines(one))
+        for image in planned:
+            say(plan_lines(image))
     ctx.exit(_plan_status(planned))
 
 
 def _plan_status(planned: tuple[ImagePlan | ImageFailed, ...]) -> int:
     from bmz.results.run import ImageFailed, RunSummary
 
-    return RunSummary(tuple(one for one in planned if isinstance(one, ImageFailed))).exit_status
+    failed = tuple(image for image in planned if isinstance(image, ImageFailed))
+    return RunSummary(failed).exit_status
 
 
 def _run(ctx: click.Context, request: RunRequest, *, as_json: bool, with_preview: bool) -> None:
@@ -293,7 +293,5 @@ def _run(ctx: click.Context, request: RunRequest, *, as_json: bool, with_preview
         click.echo(run_json(summary))
     say(run_lines(summary), answers=not as_json)
     if with_preview:
-        from bmz.cli.preview import preview  # here, for few draw in the terminal
-
-        preview(one.files["overlay"] for one in summary.done if "overlay" in one.files)
+        draw_all(done.files["overlay"] for done in summary.done if "overlay" in done.files)
     ctx.exit(summary.exit_status)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from bmz.cli import completing
+from bmz.cli.options import json_option
 from bmz.cli.words import as_path
 
 EPILOG = """\b
-Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none was."""
+Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none were."""
 
 
 @click.command(epilog=EPILOG)
@@ -20,7 +21,7 @@ Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none was
 @click.argument(
     "truth",
     shell_complete=completing.files,
-    help="The true mask, or a folder or pattern of masks of equal names.",
+    help="The true mask, or a folder or pattern of masks with the same names.",
 )
 @click.option(
     "--iou",
@@ -33,9 +34,9 @@ Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none was
     "--components/--no-components",
     default=None,
     help="Number the connected pieces of a mask that only tells objects from background; or "
-    "take its values for numbers. [default: such a mask is refused]",
+    "take its values as numbers of objects. [default: refuse such a mask]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @click.pass_context
 def score(
     ctx: click.Context,

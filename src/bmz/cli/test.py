@@ -1,4 +1,4 @@
-"""``bmz test``."""
+"""``bmz test`` and ``bmz card``: what a model does here."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from typing import TYPE_CHECKING
 import click
 
 from bmz.cli import completing
-from bmz.cli.device import device_option
-from bmz.cli.trusting import TrustingCommand, trust_option
+from bmz.cli.options import TrustingCommand, device_option, trust_option
 from bmz.cli.words import as_path
 
 if TYPE_CHECKING:
     from bmz.engine.model_code import Permit
     from bmz.results.test import CheckChange, ModelTested
 
-EPILOG = """\b
-Exit status: 0 all passed (warnings do not count), 1 one failed, 2 wrong usage, 3 of one nothing
-could be told (not found, untrusted, no backend). With --baseline: 0 nothing is worse, 1 something
-is."""
+TEST_STATUS = """\b
+Exit status: 0 all passed (warnings do not count), 1 one failed, 2 wrong usage, 3 one could not be
+tested (not found, untrusted, no backend). With --baseline: 0 nothing is worse, 1 something is."""
 
 
-@click.command(cls=TrustingCommand, epilog=EPILOG)
+@click.command(cls=TrustingCommand, epilog=TEST_STATUS)
 @click.argument(
     "models", shell_complete=completing.models, nargs=-1, metavar="MODEL...", help="See bmz search."
 )
 @click.option(
-    "--list", "listed", metavar="FILE", help="More models, one a line; # begins a comment."
+    "--list",
+    "listed",
+    metavar="FILE",
+    help="A file with more models, one per line; # begins a comment.",
 )
 @click.option(
     "--baseline",
     metavar="FILE",
-    help="What 'bmz test --json' said before: only what is worse fails. Without MODEL, its models.",
+    help="An earlier answer of 'bmz test --json': only what is worse now fails. Without MODEL, its "
+    "models are tested.",
 )
 @click.option("--weights", metavar="FORMAT", help="A weights format. [default: all that run here]")
 @device_option("cpu")
@@ -41,7 +43,7 @@ is."""
 @click.option(
     "--strict",
     is_flag=True,
-    help="A poor quality fails, too: a halo too small, tiles that change the output, no labels.",
+    help="Poor quality fails, too: a halo too small, tiles that change the output, no labels.",
 )
 @click.option(
     "--workers",
@@ -49,7 +51,7 @@ is."""
     default=1,
     show_default=True,
     metavar="N",
-    help="Models that are tested at once.",
+    help="How many models are tested at the same time.",
 )
 @trust_option
 @click.option(
@@ -58,7 +60,7 @@ is."""
     type=click.Choice(["text", "json", "junit", "zoo"]),
     default="text",
     show_default=True,
-    help="Text, or a document that other programs read.",
+    help="Text, or a document for other programs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_context
@@ -78,7 +80,7 @@ def test(
     form: str,
     as_json: bool,
 ) -> None:
-    """Say whether each MODEL does here what its own test tensors say, in every weights format.
+    """Say whether each MODEL reproduces its own test tensors here, in every weights format.
 
     The weights must load, and the outputs must have the shapes of the test tensors and be within
     the tolerance that the model declares. A halo that is too small, tiles that change the outputs
@@ -94,20 +96,20 @@ def test(
 
     more = () if listed is None else read_models(as_path(listed))
     before = None if baseline is None else read_baseline(as_path(baseline), strict=strict)
-    asked = tuple(dict.fromkeys((*models, *more))) or tuple(before or ())
-    if not asked:
+    words = tuple(dict.fromkeys((*models, *more))) or tuple(before or ())
+    if not words:
         raise click.UsageError("no MODEL: name one, or give --list or --baseline")
-    request = ModelTestRequest(asked, weights, device, trust, reference, workers)
+    request = ModelTestRequest(words, weights, device, trust, reference, workers)
     with progress_bars() as listener:
-        tested = check_models(request, listener)
-    tested = strictly(tested) if strict else tested
-    found = None if before is None else changes(tested, before)
-    _print(tested, found, "json" if as_json else form)
-    ctx.exit(exit_status(tested, found))
+        results = check_models(request, listener)
+    results = strictly(results) if strict else results
+    differences = None if before is None else changes(results, before)
+    _print(results, differences, "json" if as_json else form)
+    ctx.exit(exit_status(results, differences))
 
 
 def _print(
-    models: tuple[ModelTested, ...], found: tuple[CheckChange, ...] | None, form: str
+    results: tuple[ModelTested, ...], differences: tuple[CheckChange, ...] | None, form: str
 ) -> None:
     from bmz.app.model_test.baseline import with_known_failures
     from bmz.cli.output import say
@@ -120,10 +122,45 @@ def _print(
     )
 
     if form == "json":
-        click.echo(model_tests_json(models, found))
+        click.echo(model_tests_json(results, differences))
     elif form == "junit":
-        click.echo(tested_junit(models if found is None else with_known_failures(models, found)))
+        known = results if differences is None else with_known_failures(results, differences)
+        click.echo(tested_junit(known))
     elif form == "zoo":
-        click.echo(zoo_reports(models))
+        click.echo(zoo_reports(results))
     else:
-        say([*tested_lines(models), *([] if found is None else change_lines(found))])
+        say([*tested_lines(results), *([] if differences is None else change_lines(differences))])
+
+
+CARD_STATUS = """\b
+Exit status: 0 the card is written, whatever the test says; 2 wrong usage;
+3 the model is not there or its description is invalid."""
+
+
+@click.command(cls=TrustingCommand, epilog=CARD_STATUS)
+@click.argument(
+    "model",
+    shell_complete=completing.models,
+    help="Name, DOI, URL or path of a model; see bmz search.",
+)
+@click.option("-o", "--output", metavar="FILE", help="Write the card here.  [default: print it]")
+@device_option("cpu")
+@trust_option
+def card(model: str, output: str | None, device: str, trust: Permit) -> None:
+    """Write a model card: what goes into MODEL and comes out, and what is measured of it here.
+
+    This measures which formats reproduce the test output, how far the network sees, what tiles
+    change, the speed, and the size of the objects in the test input.
+    """
+    from bmz.app.card import make_card  # here, so that --help never loads NumPy
+    from bmz.base.files import whole_file
+    from bmz.cli.progress import progress_bars
+    from bmz.report.tested_text import card_text
+
+    with progress_bars() as listener:
+        text = card_text(make_card(model, device=device, trust=trust, listener=listener))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    with whole_file(as_path(output)) as temporary:
+        temporary.write_text(text, encoding="utf-8")

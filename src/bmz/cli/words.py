@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 
 
 class Word(click.ParamType[Value]):
-    """A word that a function reads; the ValueError of what it cannot read is told to the user."""
+    """A word that a function reads; the text of its ValueError is shown to the user."""
 
     def __init__(self, name: str, read: Callable[[str], Value]) -> None:
         self.name = name
@@ -51,7 +51,7 @@ def _channels(words: str) -> tuple[int, ...]:
     numbers = []
     for word in map(str.strip, words.split(",")):
         if not (word.isdecimal() or word == "none"):
-            raise ValueError(f"'{word}' is no channel; write numbers from 0, such as 1,0")
+            raise ValueError(f"'{word}' is not a channel; write numbers from 0, such as 1,0")
         numbers.append(NO_CHANNEL if word == "none" else int(word))
     if set(numbers) == {NO_CHANNEL}:
         raise ValueError("at least one channel must come from the image")
@@ -67,15 +67,17 @@ def _scale(word: str) -> float | Literal["auto"]:
         if SCALES[0] <= float(word) <= SCALES[1]:
             return float(word)
     least, most = SCALES
-    raise ValueError(f"'{word}' is no factor between {least:g} and {most:g}, 'auto' or 'off'")
+    raise ValueError(f"'{word}' is not 'auto', 'off' or a factor between {least:g} and {most:g}")
 
 
 def _sweep(word: str) -> tuple[str, tuple[str, ...]]:
     key, equals, values = word.partition("=")
-    found = tuple(part.strip() for part in values.split(",") if part.strip())
-    if not (key.strip() and equals and found):
-        raise ValueError(f"'{word}' is no KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8")
-    return key.strip(), found
+    parts = tuple(part.strip() for part in values.split(",") if part.strip())
+    if not (key.strip() and equals and parts):
+        raise ValueError(
+            f"'{word}' is not of the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"
+        )
+    return key.strip(), parts
 
 
 def _setting(word: str) -> tuple[str, str]:
@@ -112,10 +114,10 @@ def listed(known: tuple[str, ...]) -> Word[frozenset[str]]:
 
     def read(text: str) -> frozenset[str]:
         words = frozenset(word.strip() for word in text.split(",") if word.strip())
-        strange = sorted(words - set(known))
-        if strange or not words:
-            found = ", ".join(strange) or "nothing"
-            raise ValueError(f"{found} cannot be saved; choose of {','.join(known)}")
+        unknown = sorted(words - set(known))
+        if unknown or not words:
+            named = ", ".join(unknown) or "nothing"
+            raise ValueError(f"{named} cannot be saved; choose from {','.join(known)}")
         return words
 
     return Word("words", read)

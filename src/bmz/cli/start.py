@@ -1,10 +1,28 @@
-"""``bmz demo``."""
+"""The first two commands on a computer: ``bmz doctor`` says what works, ``bmz demo`` shows it."""
 
 from __future__ import annotations
 
 import click
 
+from bmz.cli.options import json_option
+from bmz.cli.output import print_rows
 from bmz.cli.words import as_path
+
+
+@click.command(epilog="Exit status: 0 at least one weights format runs here, 1 none does.")
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Say what works on this computer: devices, frameworks, versions, cache."""
+    from bmz.app.doctor import examine  # here, so that --help never loads NumPy
+    from bmz.report.doctor_text import doctor_json, doctor_rows
+
+    view = examine()
+    if as_json:
+        click.echo(doctor_json(view))
+    else:
+        print_rows(doctor_rows(view))
+    ctx.exit(0 if view.runs_something else 1)
 
 
 @click.command(

@@ -1,0 +1,219 @@
+"""Models on this computer: ``bmz fetch``, ``bmz cache`` and ``bmz trust``."""
+
+from __future__ import annotations
+
+import click
+
+from bmz.cli import completing
+from bmz.cli.options import json_option
+from bmz.cli.output import print_table, say
+from bmz.cli.words import as_path
+
+FETCH_STATUS = """\b
+Without --weights, the format is fetched that bmz run would use here.
+\b
+Exit status: 0 all are there, 1 some failed, 2 wrong usage, 3 none could be fetched."""
+
+
+@click.command(epilog=FETCH_STATUS)
+@click.argument(
+    "models",
+    shell_complete=completing.models,
+    nargs=-1,
+    required=True,
+    metavar="MODEL...",
+    help="See bmz search.",
+)
+@click.option(
+    "--weights", metavar="FORMAT", help="A weights format, or all, or none. [default: as bmz run]"
+)
+@click.option(
+    "--allow-changed",
+    is_flag=True,
+    help="Take files that are not the ones described, and descriptions that are not the ones "
+    "listed (their sha256 differs).",
+)
+@json_option
+@click.pass_context
+def fetch(
+    ctx: click.Context,
+    /,
+    *,
+    models: tuple[str, ...],
+    weights: str | None,
+    allow_changed: bool,
+    as_json: bool,
+) -> None:
+    """Download models into the cache and verify them.
+
+    A model is fetched with its description, the files that its weights need, and its test
+    tensors. What is in the cache already is not downloaded again.
+    """
+    from bmz.app.fetch import FetchRequest  # here, so that --help stays quick
+    from bmz.app.fetch import fetch as fetch_models
+    from bmz.cli.progress import progress_bars
+    from bmz.report.fetch_text import fetch_json, fetch_lines
+    from bmz.zoo.settings import settings_from_environment
+
+    with progress_bars() as listener:
+        request = FetchRequest(models, weights, allow_changed)
+        summary = fetch_models(request, settings_from_environment(), listener)
+    if as_json:
+        click.echo(fetch_json(summary))
+    say(fetch_lines(summary), answers=not as_json)
+    ctx.exit(summary.exit_status)
+
+
+CACHE_STATUS = "Exit status: 0 done, 1 something is damaged, 2 wrong usage, 3 could not tell."
+
+
+@click.group(epilog=CACHE_STATUS)
+def cache() -> None:
+    """Manage the cache, and carry it to a computer without a network."""
+
+
+@cache.command("list")
+@click.option(
+    "--all",
+    "manifests",
+    is_flag=True,
+    help="List models too of which only the manifest is in the cache.",
+)
+@json_option
+def list_packages(*, manifests: bool, as_json: bool) -> None:
+    """List the models in the cache and the space they take."""
+    from bmz.app.cache import list_cache  # here, so that --help stays quick
+    from bmz.report.fetch_text import (
+        HEADINGS,
+        cache_json,
+        cache_notes,
+        cache_summary,
+        cache_table,
+    )
+
+    packages = list_cache(manifests=manifests)
+    if as_json:
+        click.echo(cache_json(packages))
+        return
+    if packages:
+        print_table(HEADINGS, cache_table(packages))
+    say(cache_notes(packages))
+    click.echo(cache_summary(packages), err=True)
+
+
+@cache.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...", help="Names or sha256. [default: all]")
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> None:
+    """Hash every file again, and compare descriptions with the index.
+
+    A damaged file is fetched again when it is next needed.
+    """
+    from bmz.app.cache import verify as verify_files
+    from bmz.report.fetch_text import verify_json, verify_lines
+
+    states = verify_files(models)
+    if as_json:
+        click.echo(verify_json(states))
+    say(verify_lines(states), answers=not as_json)
+    ctx.exit(1 if any(state.status == "damaged" for state in states) else 0)
+
+
+@cache.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", help="Names or sha256.")
+@json_option
+def remove(*, models: tuple[str, ...], as_json: bool) -> None:
+    """Remove models from the cache."""
+    from bmz.app.cache import remove as remove_models
+    from bmz.report.fetch_text import removed_json, removed_words
+
+    removed = remove_models(models)
+    click.echo(removed_json(removed) if as_json else removed_words(removed))
+
+
+@cache.command()
+def path() -> None:
+    """Print the folder of the cache."""
+    from bmz.app.cache import cache_path
+
+    click.echo(cache_path())
+
+
+@cache.command("export")
+@click.argument("archive", metavar="FILE", help="The archive to write, such as models.zip.")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", help="Names or sha256. [default: all]")
+@json_option
+def export_models(*, archive: str, models: tuple[str, ...], as_json: bool) -> None:
+    """Write models and the list of models into one archive."""
+    from bmz.app.cache import export
+    from bmz.report.fetch_text import carried_json, carried_words
+
+    carried = export(as_path(archive), models)
+    click.echo(carried_json(carried) if as_json else carried_words("exported", carried))
+
+
+@cache.command("import")
+@click.argument("archive", metavar="FILE", help="Written by bmz cache export.")
+@json_option
+def import_models(*, archive: str, as_json: bool) -> None:
+    """Take an archive into the cache.
+
+    Every hash is verified first.
+    """
+    from bmz.app.cache import import_
+    from bmz.report.fetch_text import carried_json, carried_words
+
+    carried = import_(as_path(archive))
+    click.echo(carried_json(carried) if as_json else carried_words("imported", carried))
+
+
+TRUST_STATUS = "Exit status: 0 done, 1 nothing of that name, 2 wrong usage, 3 could not tell."
+
+
+@click.group(epilog=TRUST_STATUS)
+def trust() -> None:
+    """Remember which models may run their own code.
+
+    The sha256 of the code is remembered: code that changes must be trusted again. Trusted code runs
+    confined, without a network and without access to your files.
+    """
+
+
+@trust.command("add")
+@click.argument("model", help="Name, DOI, URL or path of a model.")
+def add_trust(*, model: str) -> None:
+    """Let MODEL run its own code from now on, confined."""
+    from bmz.cli.progress import progress_bars
+    from bmz.engine.load import add
+    from bmz.report.model_text import added_words
+
+    with progress_bars() as listener:
+        entries = add(model, listener)
+    say([("answer", line) for line in added_words(entries)])
+
+
+@trust.command("remove")
+@click.argument("word", metavar="MODEL", help="The name under which it is listed, or its sha256.")
+def remove_trust(*, word: str) -> None:
+    """Stop trusting the code of MODEL."""
+    from bmz.engine.load import remove
+    from bmz.report.model_text import removed_words
+
+    say([("answer", line) for line in removed_words(remove(word))])
+
+
+@trust.command("list")
+@json_option
+def list_trusted(*, as_json: bool) -> None:
+    """List the code that is trusted."""
+    from bmz.engine.load import listed
+    from bmz.report.model_text import HEADINGS, trust_json, trust_table
+
+    entries = listed()
+    if as_json:
+        click.echo(trust_json(entries))
+    elif entries:
+        print_table(HEADINGS, trust_table(entries))
+    else:
+        click.echo("no code of any model is trusted", err=True)
