@@ -80,6 +80,22 @@ def test_list_is_search(capsys: Capture) -> None:
 
 
 @pytest.mark.usefixtures("zoo")
+def test_bundled_models_are_found_by_what_they_are_made_for(capsys: Capture) -> None:
+    found = json_of(capsys, "list", "--modality", "Fluorescence", "--structure", "nucleus")
+
+    assert [model["id"] for model in found["models"]] == [
+        "starter/nuclei",
+        "starter/nuclei-contour",
+        "starter/nuclei-flows",
+    ]
+    assert found["models"][0]["made_for"] == {
+        "modalities": ["fluorescence"],
+        "structures": ["nuclei"],
+        "source": "config.bmz.made_for",
+    }
+
+
+@pytest.mark.usefixtures("zoo")
 def test_search_gives_json(capsys: Capture) -> None:
     found = json_of(capsys, "search")
 
@@ -98,7 +114,10 @@ def test_search_gives_json(capsys: Capture) -> None:
 def test_a_search_without_a_hit_answers_no(capsys: Capture) -> None:
     assert status_of(["search", "spleen"]) == 1
     assert status_of(["search", "--dims", "3d"]) == 1
+    assert status_of(["search", "--modality", "em"]) == 1
     assert status_of(["search", "--task", "counting"]) == 2
+    assert status_of(["search", "--structure", "banana"]) == 2
+    assert "choose one of nuclei, cells, membranes" in capsys.readouterr().err
     assert capsys.readouterr().out == ""
 
 

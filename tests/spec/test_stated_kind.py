@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.cli.completing import kinds
+from bmz.cli.completing import kinds, modalities, structures
 from bmz.spec.made_for import MODALITIES, STRUCTURES
 from bmz.spec.stated_kind import StatedKind, stated_kind
 
@@ -47,7 +47,7 @@ def test_a_word_that_is_no_term_is_refused_with_all_terms(
     [
         ("vol", ["volume-em"]),
         ("em,mem", ["em,membranes"]),
-        ("em,ne", ["em,neurites"]),
+        ("em,neur", ["em,neurites", "em,neurons"]),
         ("", list(MODALITIES)),
     ],
 )
@@ -59,3 +59,17 @@ def test_the_shell_offers_modalities_and_behind_a_comma_structures(
     found = kinds(context, click.Option(["--kind"]), typed)
 
     assert [word.value for word in found] == offered
+
+
+def test_the_shell_offers_the_terms_of_a_search_with_their_plain_names() -> None:
+    context = click.Context(click.Command("search"))
+
+    ways = modalities(context, click.Option(["--modality"]), "p")
+    things = structures(context, click.Option(["--structure"]), "mu")
+
+    assert [(item.value, item.help) for item in ways] == [
+        ("phase", "phase contrast"),
+        ("photograph", "photographs"),
+        ("prediction", "predictions of another network"),
+    ]
+    assert [(item.value, item.help) for item in things] == [("muscle-fibres", "muscle fibres")]
