@@ -8,6 +8,7 @@ import re
 import struct
 import tokenize
 import warnings
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ FAILURES: Final = (
     ValueError,  # TiffFileError, UnicodeDecodeError, JSONDecodeError
     struct.error,
     tokenize.TokenError,  # numpy reads the header of NPY with it
+    zipfile.BadZipFile,
     zlib.error,
 )
 """What tifffile, imagecodecs, numpy.load and zarr raise for damaged files, found by flipping."""

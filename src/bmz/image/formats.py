@@ -18,6 +18,7 @@ from bmz.image.faults import (
 from bmz.image.known_formats import BIOIO, FORMATS, OME_ZARR, PLUGIN_OF, PREVIEWS, suffixes
 
 _JP2 = b"\0\0\0\x0cjP  "
+_ZIP = b"PK\x03\x04"
 _LIF_START, _LIF_MARK = b"\x70\0\0\0", b"\x2a"
 """A block of LIF starts with 0x70, and after the length of the block comes 0x2A."""
 
@@ -94,6 +95,8 @@ def _by_content(path: Path, head: bytes) -> str | None:
         return "LIF"
     if head.startswith(_JP2) and path.suffix.lower() == ".nd2":
         return "ND2"  # its older layout, in the container of JPEG 2000
+    if head.startswith(_ZIP) and path.suffix.lower() == ".npz":
+        return "NPZ"
     told = (name for name, one in FORMATS.items() if one.starts and head.startswith(one.starts))
     return next(told, None)
 

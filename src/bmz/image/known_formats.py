@@ -64,6 +64,7 @@ FORMATS: Mapping[str, FileFormat] = {
     "PNG": FileFormat((".png",), (b"\x89PNG",)),
     "JPEG": FileFormat((".jpg", ".jpeg"), (b"\xff\xd8\xff",), lossy=True),
     "NPY": FileFormat((".npy",), (b"\x93NUM",)),
+    "NPZ": FileFormat((".npz",)),
     "CZI": FileFormat((".czi",), (b"ZISRAWFILE",), by_plugin=True),
     "LIF": FileFormat((".lif",), by_plugin=True),
     "ND2": FileFormat((".nd2",), (b"\xda\xce\xbe\x0a",), by_plugin=True),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, LazyArray
 from bmz.image.decoding import decoding
-from bmz.image.faults import ImageEmpty, ImageTruncated
+from bmz.image.faults import ImageEmpty, ImageTruncated, ImageUnreadable, SeriesOutOfRange
 from bmz.image.info import UNKNOWN_AXIS, Header
 
 
@@ -73,6 +74,98 @@ def npy_mapped(path: Path) -> AnyArray:
         if not array.size:
             raise ImageEmpty(path, array.shape)
         return array
+
+
+def npz_header(path: Path, series: int) -> Header:
+    """Read shape and dtype of an array in an NPZ archive; each with two axes or more is an image.
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, ImageEmpty, SeriesOutOfRange
+        The archive is not sound, or holds fewer images.
+    """
+    with decoding(path, "NPZ"):
+        names, array = _of_archive(path, series)
+    if not array.size:
+        raise ImageEmpty(path, array.shape)
+    dtype = array.dtype.newbyteorder("=")
+    axes = UNKNOWN_AXIS * array.ndim
+    return Header(axes, array.shape, dtype, series_count=len(names), series_names=names)
+
+
+def npz_pixels(path: Path, series: int) -> AnyArray:
+    """Read an array of an NPZ archive.
+
+    Raises
+    ------
+    ImageUnreadable, ImageTruncated, SeriesOutOfRange
+        The archive is not sound, or holds fewer images.
+    """
+    with decoding(path, "NPZ"):
+        _, array = _of_archive(path, series)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+@contextmanager
+def npz_opened(path: Path, series: int) -> Iterator[Stored]:
+    """Read an array of an NPZ archive, whole, to give regions of it."""
+    yield npz_pixels(path, series)
+
+
+_PLANE = 2
+
+
+def _of_archive(path: Path, series: int) -> tuple[tuple[str, ...], AnyArray]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    images = {name: array for name, array in arrays.items() if array.ndim >= _PLANE}
+    if not 0 <= series < len(images):
+        raise SeriesOutOfRange(path, series, len(images))
+    names = tuple(images)
+    return names, images[names[series]]
+
+
+class _OfArrays(pickle.Unpickler):
+    """Loads arrays, dictionaries and plain values, and refuses whatever could run code."""
+
+    _ALLOWED = frozenset(
+        (f"numpy{core}", name)
+        for core in ("", ".core.multiarray", "._core.multiarray", ".core.numeric", "._core.numeric")
+        for name in ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")
+    )
+
+    def find_class(self, module: str, name: str, /) -> object:
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array")
+        return super().find_class(module, name)
+
+
+def cellpose_masks(path: Path) -> AnyArray | None:
+    """Read the label mask out of a ``_seg.npy`` of Cellpose; None where a file is none.
+
+    Such a file is a pickle, which may run code: only arrays and plain values are loaded of it.
+
+    Raises
+    ------
+    ImageUnreadable
+        It holds something else, or no masks.
+    """
+    with decoding(path, "NPY"), path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0
+        header = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+        _, _, dtype = header(file)
+        if dtype.kind != "O":
+            return None
+        try:
+            loaded = _OfArrays(file).load()
+        except pickle.UnpicklingError as why:
+            raise ImageUnreadable(path, f"is refused: {why}") from why
+        content = loaded.item() if isinstance(loaded, np.ndarray) and loaded.size == 1 else loaded
+        masks = content.get("masks") if isinstance(content, dict) else None
+        if not isinstance(masks, np.ndarray):
+            raise ImageUnreadable(path, "holds objects, and no masks of Cellpose")
+        return masks
 
 
 class Stored(LazyArray, Protocol):

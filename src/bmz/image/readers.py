@@ -14,7 +14,17 @@ from bmz.image.info import Header
 from bmz.image.jpeg import jpeg_header, jpeg_pixels
 from bmz.image.known_formats import OME_ZARR
 from bmz.image.microscopes import LIBRARIES, plugin_header, plugin_opened, plugin_pixels
-from bmz.image.npy import Reader, Stored, npy_header, npy_mapped, npy_pixels
+from bmz.image.npy import (
+    Reader,
+    Stored,
+    cellpose_masks,
+    npy_header,
+    npy_mapped,
+    npy_pixels,
+    npz_header,
+    npz_opened,
+    npz_pixels,
+)
 from bmz.image.ome_zarr import zarr_header, zarr_opened, zarr_pixels
 from bmz.image.png import png_header, png_palette_numbers, png_pixels
 from bmz.image.tiff import (
@@ -52,7 +62,10 @@ READERS: Final[Mapping[str, Reader]] = {
         _one_image(png_header, png_pixels, png_pixels), palette_numbers=png_palette_numbers
     ),
     "JPEG": _one_image(jpeg_header, jpeg_pixels, jpeg_pixels),
-    "NPY": _one_image(npy_header, npy_pixels, npy_mapped),
+    "NPY": replace(
+        _one_image(npy_header, npy_pixels, npy_mapped), palette_numbers=cellpose_masks
+    ),
+    "NPZ": Reader(npz_header, npz_pixels, npz_opened),
     OME_ZARR: Reader(zarr_header, zarr_pixels, zarr_opened),
     **{
         name: Reader(
