@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -181,3 +182,27 @@ def test_a_bucket_is_read_at_the_endpoint_of_the_environment(
     path = local_image("s3://cells.zarr/0", settings)
 
     assert np.array_equal(read_image(inspect_image(path)).array, PIXELS)
+
+
+@pytest.mark.parametrize("name", ["cells.ozx", "cells.zarr.zip"])
+@pytest.mark.parametrize("inner", ["", "cells.zarr/"])
+def test_a_zipped_ome_zarr_is_read(
+    server: Server, tmp_path: Path, settings: ZooSettings, name: str, inner: str
+) -> None:
+    folder = tmp_path / "served" / "cells.zarr"
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(file, f"{inner}{file.relative_to(folder)}")
+
+    info = inspect_image(local_image(str(tmp_path / name), settings))
+
+    assert (info.path.name, info.pixel_um) == ("cells.zarr", {"y": 0.5, "x": 0.5})
+    assert np.array_equal(read_image(info).array, PIXELS)
+    assert server.asked == []
+
+
+def test_a_zip_that_is_damaged_is_told(tmp_path: Path, settings: ZooSettings) -> None:
+    (tmp_path / "cells.ozx").write_bytes(b"PK\x03\x04" + bytes(99))
+
+    with pytest.raises(BmzError, match="damaged zipped OME-Zarr"):
+        local_image(str(tmp_path / "cells.ozx"), settings)

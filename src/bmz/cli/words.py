@@ -207,13 +207,13 @@ def image_list(words: Sequence[str], include: Sequence[str]) -> Listing:
     Label masks, pictures and tables that bmz writes are none.
     """
     from bmz.image.listing import STDIN, listed_images
-    from bmz.image.remote import is_address
+    from bmz.image.remote import is_address, is_zipped
     from bmz.write.outputs import OUTPUT_KINDS, ZARR_LABELS
 
     endings = (*(kind.ending for kind in OUTPUT_KINDS.values()), ZARR_LABELS)
     results = f"({'|'.join(re.escape(ending) for ending in endings)})$"
     lines = sys.stdin if STDIN in words else ()
-    if any(map(is_address, words)):
+    if any(is_address(word) or is_zipped(word) for word in words):
         from bmz.cli.progress import progress_bars
         from bmz.engine.remote_images import local_images  # here, for few images lie on servers
 

@@ -27,7 +27,7 @@ from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
 from bmz.image.region import laid_out, read_image, read_sample
-from bmz.image.remote import is_address
+from bmz.image.remote import is_address, is_zipped
 from bmz.plan.errors import ScaleUnknown
 from bmz.plan.plan import network_shape, tiling_of
 from bmz.plan.recipe_choice import choose_recipe
@@ -206,7 +206,7 @@ def given_image(image: ImageLike, axes: str | None = None) -> GivenImage:
 
 
 def _on_disk(word: str) -> Path:
-    if not is_address(word):
+    if not (is_address(word) or is_zipped(word)):
         return Path(word)
     from bmz.engine.remote_images import local_image  # here, for few images lie on servers
 

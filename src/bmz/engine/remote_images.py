@@ -13,7 +13,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Note, nobody
 from bmz.image.ome_zarr import is_node
-from bmz.image.remote import MARK, forget_absent, is_address, use_fetcher
+from bmz.image.remote import MARK, address_in_zip, forget_absent, is_address, is_zipped, use_fetcher
 from bmz.zoo.errors import Refused
 from bmz.zoo.http import Client
 from bmz.zoo.settings import ZooSettings, settings_from_environment
@@ -55,8 +55,9 @@ def local_image(
     """Give a path under which an image on a server can be read.
 
     A file is brought whole, and is kept. Of an OME-Zarr only metadata are brought; chunks follow
-    when they are read, and are kept, too. ``s3://bucket/key`` is read without credentials at the
-    endpoint in ``AWS_ENDPOINT_URL``, else at that of Amazon.
+    when they are read, and are kept, too; of one that is zipped on this computer likewise.
+    ``s3://bucket/key`` is read without credentials, at the endpoint in ``AWS_ENDPOINT_URL`` or at
+    that of Amazon.
 
     Parameters
     ----------
@@ -72,9 +73,12 @@ def local_image(
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
         It cannot be had, or not be kept.
     """
+    chosen = settings or settings_from_environment()
+    if is_zipped(word):
+        with keeping(chosen):
+            return _unzipped(Path(word).expanduser(), chosen)
     if not is_address(word):
         return Path(word).expanduser()
-    chosen = settings or settings_from_environment()
     address = _https(word)
     _refuse_host(address)
     with keeping(chosen):
@@ -87,7 +91,8 @@ def local_images(
     words: Iterable[str], settings: ZooSettings | None = None, listener: Listener = nobody
 ) -> list[str]:
     """Give each word as it is, and addresses as paths; see `local_image`."""
-    return [str(local_image(w, settings, listener)) if is_address(w) else w for w in words]
+    elsewhere = {w: is_address(w) or is_zipped(w) for w in words}
+    return [str(local_image(w, settings, listener)) if elsewhere[w] else w for w in elsewhere]
 
 
 def _https(word: str) -> str:
@@ -122,6 +127,23 @@ def _file(address: str, settings: ZooSettings, listener: Listener) -> Path:
     return target
 
 
+def _unzipped(path: Path, settings: ZooSettings) -> Path:
+    state = path.stat()
+    key = key_of(f"{path.absolute()} {state.st_size} {state.st_mtime_ns}")
+    name = re.sub(r"(\.ome)?\.(ozx|zarr\.zip)$", ".zarr", path.name, flags=re.IGNORECASE)
+    folder = settings.cache / "images" / key / name
+    _mark(folder, address_in_zip(path))
+    bring_metadata(folder)
+    return folder
+
+
+def _mark(folder: Path, address: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MARK).is_file():
+        with whole_file(folder / MARK) as temporary:
+            temporary.write_text(address, encoding="utf-8")
+
+
 def _zarr(address: str, settings: ZooSettings) -> Path:
     use_fetcher(partial(_brought, settings))
     parts = urlsplit(address)
@@ -130,10 +152,7 @@ def _zarr(address: str, settings: ZooSettings) -> Path:
     assert end is not None  # noqa: S101  (the caller looked)
     root = f"{parts.scheme}://{parts.netloc}{path[: end.end()]}"
     folder = settings.cache / "images" / key_of(root) / Path(unquote(path[: end.end()])).name
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / MARK).is_file():
-        with whole_file(folder / MARK) as temporary:
-            temporary.write_text(root, encoding="utf-8")
+    _mark(folder, root)
     image = folder / path[end.end() :].lstrip("/")
     if not is_node(image):
         forget_absent(image)  # it may be there another time

@@ -1,10 +1,15 @@
-"""OME-Zarr of a server: a folder in the cache that is filled with what is read of it."""
+"""OME-Zarr of a server or a zip: a folder in the cache that is filled with what is read of it."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Final, Protocol
+
+from bmz.base.files import whole_file
+from bmz.image.decoding import decoding
 
 MARK: Final = ".bmz-address"
 """The file in such a folder that holds the address which it stands for."""
@@ -27,6 +32,46 @@ def is_address(word: str) -> bool:
     (True, False)
     """
     return _ADDRESS.match(word) is not None
+
+
+_ZIPPED = re.compile(r"\.(ozx|zarr\.zip)$", re.IGNORECASE)
+_IN_ZIP, _INNER = "zip:", "!/"
+
+
+def is_zipped(word: str) -> bool:
+    """Say whether a word is the path of a zipped OME-Zarr.
+
+    Source: https://ngff.openmicroscopy.org/rfc/9, "zipped OME-Zarr".
+    """
+    return _ZIPPED.search(word) is not None and Path(word).expanduser().is_file()
+
+
+def address_in_zip(path: Path) -> str:
+    """Give the address of the group in a zip: at its top, or in the only folder there.
+
+    Raises
+    ------
+    ImageUnreadable
+        It is no zip.
+    """
+    with decoding(path, "zipped OME-Zarr"), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    at_top = tops & {name for group in _METADATA for name in group}
+    inner = "" if at_top or len(tops) != 1 else tops.pop()
+    return f"{_IN_ZIP}{path.absolute()}{_INNER}{inner}".rstrip("/")
+
+
+def _taken_from_zip(address: str, target: Path) -> bool:
+    file, _, member = address.removeprefix(_IN_ZIP).partition(_INNER.rstrip("/"))
+    with decoding(Path(file), "zipped OME-Zarr"), zipfile.ZipFile(file) as archive:
+        try:
+            stored = archive.open(member.lstrip("/"))
+        except KeyError:
+            return False
+        with stored, whole_file(target) as temporary, temporary.open("wb") as copy:
+            shutil.copyfileobj(stored, copy)
+    return True
 
 
 class Fetcher(Protocol):
@@ -77,9 +122,11 @@ def bring(path: Path, address: str) -> bool:
         return True
     if absent.is_file():
         return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if address.startswith(_IN_ZIP):
+        return _taken_from_zip(address, path)
     if not _FETCHERS:
         raise RuntimeError(f"nobody brings {address}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     if _FETCHERS[0](address, path):
         return True
     absent.touch()
