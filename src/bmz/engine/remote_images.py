@@ -13,7 +13,15 @@ from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Note, nobody
 from bmz.image.ome_zarr import is_node
-from bmz.image.remote import MARK, address_in_zip, forget_absent, is_address, is_zipped, use_fetcher
+from bmz.image.remote import (
+    MARK,
+    address_in_zip,
+    bring_metadata,
+    forget_absent,
+    is_address,
+    is_zipped,
+    use_fetcher,
+)
 from bmz.zoo.errors import Refused
 from bmz.zoo.http import Client
 from bmz.zoo.settings import ZooSettings, settings_from_environment
