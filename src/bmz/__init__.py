@@ -1,6 +1,7 @@
 """Run the models of the BioImage Model Zoo from the terminal and from Python.
 
-`load` a model, then `Model.check` and `Model.run` an image: a path, or an array with named axes.
+`fit` ranks models for an image; `load` one, then `Model.check` and `Model.run` the image: a path,
+or an array with named axes.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bmz.app.api import Model, load
+    from bmz.app.api.ranking import fit
     from bmz.app.api.result import Report, Result
     from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
     from bmz.check.finding import Finding
+    from bmz.results.fit import ModelFit, Ranking
 
 __version__: str
 
@@ -21,10 +24,13 @@ __all__ = [
     "CouldNotTell",
     "Finding",
     "Model",
+    "ModelFit",
+    "Ranking",
     "Report",
     "Result",
     "WrongUsage",
     "__version__",
+    "fit",
     "load",
 ]
 
@@ -34,9 +40,12 @@ _PLACES = {
     "CouldNotTell": "bmz.base.errors",
     "Finding": "bmz.check.finding",
     "Model": "bmz.app.api",
+    "ModelFit": "bmz.results.fit",
+    "Ranking": "bmz.results.fit",
     "Report": "bmz.app.api.result",
     "Result": "bmz.app.api.result",
     "WrongUsage": "bmz.base.errors",
+    "fit": "bmz.app.api.ranking",
     "load": "bmz.app.api",
 }
 """Where each public name is, so that ``import bmz`` loads no NumPy."""

@@ -3,37 +3,41 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
+import bmz
 from bmz.app.check import check
-from bmz.app.fit import Candidate, ChannelAbsent, FitRequest, _Judge, fit, ranked, read_measured
+from bmz.app.fit import ChannelAbsent, FitRequest, candidates, fit, read_measured
+from bmz.app.fit import image as image_module
+from bmz.app.fit.order import ranked
 from bmz.app.search import FilterUnknown
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note
 from bmz.check.finding import Finding
-from bmz.check.fit import size_closeness
 from bmz.check.fit_case import FitCase
+from bmz.check.fit_score import Content, size_closeness
+from bmz.check.kind import ImageKind, ImageKinds
 from bmz.check.object_size import ObjectSize
 from bmz.cli.main import status_of
-from bmz.engine.image_header import check_file_header
-from bmz.engine.load import describe, load_model
+from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
 from bmz.predict import frameworks
-from bmz.report.fit_text import HEADINGS, fit_json, fit_summary
-from bmz.results.fit import FitView, ModelFit
-from bmz.results.search import Card
+from bmz.report.fit_text import HEADINGS, fit_json, fit_summary, run_line, run_lines
+from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.spec import read as read_module
+from bmz.spec.facts import Fact, Facts
+from bmz.spec.made_for import MadeFor
 from bmz.testing.package import description, write_package
 from bmz.testing.zoo import SmallZoo, small_zoo
 from bmz.zoo.index import Index, IndexEntry
-from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
 
 
@@ -70,77 +74,183 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "a.tif"
 
 
-def by_id(view: FitView) -> dict[str, ModelFit]:
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Give what makes up the kinds of all channels of every image."""
+
+    def made_up(*kinds: ImageKind, whole: ImageKind | None = None) -> None:
+        told = ImageKinds(whole or kinds[0], dict(enumerate(kinds)))
+        monkeypatch.setattr(image_module, "image_kinds", lambda *_: told)
+
+    return made_up
+
+
+def kind(family: str, structure: str, share: float = 0.9) -> ImageKind:
+    return ImageKind({family: share}, {structure: share})
+
+
+NUCLEI, MEMBRANES = kind("fluorescence", "nuclei"), kind("fluorescence", "membranes")
+MITOCHONDRIA, PHOTOGRAPH = kind("electron", "mitochondria"), kind("not-microscopy", "other")
+
+
+def by_id(view: Ranking) -> dict[str, ModelFit]:
     return {model.id: model for model in view.models}
 
 
+def findings_of(model: ModelFit) -> tuple[Finding, ...]:
+    return model.images[0].findings
+
+
 def codes(model: ModelFit) -> set[str]:
-    return {finding.code for finding in model.findings}
+    return {finding.code for finding in findings_of(model)}
+
+
+def request(*images: Path, **words: Any) -> FitRequest:
+    return FitRequest(images, **words)
 
 
 def test_the_flat_model_ranks_above_the_deep_one_and_the_broken_is_last(
     settings: ZooSettings, image: Path
 ) -> None:
-    view = fit(FitRequest(image), settings)
+    view = fit(request(image), settings)
 
     order = [model.id for model in view.models]
-    assert order.index("flat-cat") < order.index("tiled-cow") < order.index("deep-dog")
+    assert order.index("flat-cat") < order.index("deep-dog")
+    assert order.index("tiled-cow") < order.index("deep-dog")
     assert "starter/nuclei" in order
     assert order[-1] == "broken-pig"
-    assert by_id(view)["deep-dog"].reasons[0].code == "axes.missing"
+    assert by_id(view)["deep-dog"].images[0].reasons[0].code == "axes.missing"
     assert "not YAML" in (by_id(view)["broken-pig"].broken or "")
     assert all(0 <= model.score <= 1 for model in view.models)
 
 
-def test_what_fit_says_of_a_model_is_what_check_says(
+def test_what_fit_says_of_a_model_is_what_check_says_with_its_channels_and_scale(
     settings: ZooSettings, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view = fit(FitRequest(image), settings)
+    view = fit(request(image), settings)
     monkeypatch.setenv("BMZ_OFFLINE", "0")
     monkeypatch.setenv("BMZ_CACHE_DIR", str(settings.cache))
     monkeypatch.setenv("BMZ_INDEX_URL", settings.index_url)
 
     for model in view.ranked:
-        (checked,) = check(RunRequest(model.id, (image,), Path("unused"))).images
-        assert checked.report.findings == model.findings
-        assert checked.verdict == model.verdict
+        (judged,) = model.images
+        asked = RunRequest(
+            model.id,
+            (image,),
+            Path("unused"),
+            channels=judged.channels if judged.named else None,
+            scale=judged.scale if judged.resized else None,
+        )
+        (checked,) = check(asked).images
+        of_fit = {*findings_of(model), *model.about.needs}
+        assert {f.code for f in checked.report.findings} == {f.code for f in of_fit}
 
 
-def test_channels_that_check_takes_by_name_are_measured_by_name(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    described = description(channels=2)
-    for tensor in (*described["inputs"], *described["outputs"]):
-        tensor["axes"][1]["channel_names"] = ["membrane", "nuclei"]
-    manifest = write_package(tmp_path / "net", described)
-    stack = np.stack([blobs(128, 128), np.full((128, 128), 7, np.uint8)])
-    metadata = {"axes": "CYX", "Channel": {"Name": ["nuclei", "membrane"]}}
-    tifffile.imwrite(tmp_path / "a.tif", stack, ome=True, metadata=metadata)
-    settings = ZooSettings(tmp_path / "cache")
-    card = Card("net", "", "")
-    candidate = Candidate(Package("net", manifest), describe(manifest, settings), card)
-    request = FitRequest(tmp_path / "a.tif")
+def test_what_a_model_needs_to_run_here_neither_lowers_its_verdict_nor_its_place(
+    settings: ZooSettings, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = fit(request(image), settings)
+    monkeypatch.setattr(frameworks, "find_spec", lambda _: None)
+    nowhere = fit(request(image), settings)
 
-    seen = read_measured(request)
-    judge = _Judge(request, seen, settings)
+    assert [model.id for model in here.models] == [model.id for model in nowhere.models]
+    model = by_id(nowhere)["flat-cat"]
+    assert [need.code for need in model.about.needs] == ["weights.no-backend"]
+    assert model.verdict == by_id(here)["flat-cat"].verdict
+    assert model.score == by_id(here)["flat-cat"].score
+    assert by_id(here)["flat-cat"].about.needs == ()
 
-    judged, measured = judge(candidate), judge._measured
-    case = check_file_header(candidate.model, request.image, RunRequest("", (), Path()), {}).case
 
-    assert case.channels_taken == (1, 0)
-    assert measured(case) == {0: seen.measured[1], 1: seen.measured[0]}
-    assert [f.message for f in judged.findings if f.code == "channel.empty"] == [
-        "every pixel of channel 1 is 7"
-    ]
+def test_several_images_give_one_ranking_that_names_the_worst(
+    settings: ZooSettings, image: Path, tmp_path: Path
+) -> None:
+    flat = tmp_path / "flat.tif"
+    tifffile.imwrite(flat, np.full((256, 256), 7, np.uint8))
+
+    view = fit(request(image, flat), settings)
+    alone = by_id(fit(request(image), settings))["flat-cat"]
+
+    model = by_id(view)["flat-cat"]
+    assert [one.image for one in model.images] == [str(image), str(flat)]
+    assert model.images[0] == alone.images[0]
+    assert model.worst is not None
+    assert model.worst.image == str(flat)
+    assert model.score == model.worst.score < alone.score
+    document = json.loads(fit_json(view))
+    assert [seen["image"] for seen in document["images"]] == [str(image), str(flat)]
+    assert {m["image"] for m in document["models"] if m["id"] == "flat-cat"} == {str(flat)}
+
+
+@pytest.mark.usefixtures("zoo")
+def test_test_artefacts_and_models_of_predictions_are_left_out_unless_asked_for(
+    image: Path, tmp_path: Path
+) -> None:
+    write_package(tmp_path / "more" / "ex-net")
+    described = description()
+    described["config"] = {"bmz": {"made_for": {"modality": ["prediction"]}}}
+    write_package(tmp_path / "more" / "second-stage", described)
+    with small_zoo(tmp_path / "more") as served:
+        settings = ZooSettings(tmp_path / "cache", index_url=served.index_url)
+        plain = fit(request(image), settings)
+        everything = fit(request(image, everything=True), settings)
+
+    out = {"ex-net", "second-stage"}
+    assert out == plain.left_out.keys()
+    assert not out & by_id(plain).keys()
+    assert out <= by_id(everything).keys()
+    assert everything.left_out == {}
+    assert "left out are 2" in " ".join(text for _, text in fit_summary(plain))
+
+
+def test_a_model_of_ones_own_is_ranked_beside_those_of_the_zoo(
+    settings: ZooSettings, image: Path, tmp_path: Path
+) -> None:
+    folder = write_package(tmp_path / "mine").parent
+
+    view = fit(request(image, models=(str(folder),)), settings)
+
+    assert by_id(view)[str(folder)].verdict == by_id(view)["flat-cat"].verdict
+
+
+@pytest.mark.usefixtures("zoo")
+def test_a_model_that_only_restores_stands_below_all_others_and_that_is_said(
+    image: Path, tmp_path: Path
+) -> None:
+    described = description()
+    described["tags"] = ["image-restoration"]
+    write_package(tmp_path / "more" / "clear-ant", described)
+    write_package(tmp_path / "more" / "deep-dog", description(space="zyx"))
+    with small_zoo(tmp_path / "more") as served:
+        settings = ZooSettings(tmp_path / "cache", index_url=served.index_url)
+        plain = fit(request(image), settings)
+        wished = fit(request(image, task="restoration"), settings)
+
+    assert [model.id for model in plain.ranked][-1] == "clear-ant"
+    assert wished.ranked[0].id == "clear-ant"
+    assert any("1 make no label mask and stand last" in text for _, text in fit_summary(plain))
+
+
+def test_an_image_of_another_kind_fits_no_model_and_that_is_said(
+    settings: ZooSettings, image: Path, seen: Callable[..., None]
+) -> None:
+    seen(PHOTOGRAPH)
+
+    view = fit(request(image), settings)
+
+    assert not view.any_fits
+    assert all(model.verdict == "mismatch" for model in view.ranked)
+    assert json.loads(fit_json(view))["none_made_for_this"] is True
+    assert ("note", "none of the zoo's models is made for this") in fit_summary(view)
 
 
 def test_nothing_but_index_and_manifests_is_fetched_and_the_second_time_nothing(
     settings: ZooSettings, zoo: SmallZoo, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = fit(FitRequest(image), settings)
+    first = fit(request(image), settings)
     case = len(zoo.log)
     monkeypatch.delattr(read_module, "read_model")
 
-    second = fit(FitRequest(image), settings)
+    second = fit(request(image), settings)
 
     assert all("index.json" in path or ".yaml" in path for path in zoo.log)
     assert len(zoo.log) == case
@@ -150,11 +260,11 @@ def test_nothing_but_index_and_manifests_is_fetched_and_the_second_time_nothing(
 def test_measure_fetches_samples_of_the_best_and_compares_them(
     settings: ZooSettings, zoo: SmallZoo, image: Path
 ) -> None:
-    view = fit(FitRequest(image, measure=True, top=4), settings)
+    view = fit(request(image, measure=True, top=4), settings)
 
     fetched = {path for path in zoo.log if ".npy" in path}
-    assert by_id(view)["flat-cat"].sampled
-    assert not by_id(view)["deep-dog"].sampled
+    assert by_id(view)["flat-cat"].about.sampled
+    assert not by_id(view)["deep-dog"].about.sampled
     assert any("flat-cat" in path for path in fetched)
     assert not any("deep-dog" in path for path in fetched)
     assert not any("weights" in path for path in zoo.log)
@@ -168,19 +278,11 @@ def test_a_sample_that_cannot_be_fetched_is_told_and_stops_nothing(
         tensor.unlink()
     told: list[Event] = []
 
-    view = fit(FitRequest(image, measure=True), settings, told.append)
+    view = fit(request(image, measure=True), settings, told.append)
 
     notes = [event.text for event in told if isinstance(event, Note)]
     assert any("flat-cat is not compared" in text for text in notes)
-    assert by_id(view)["tiled-cow"].sampled
-
-
-def test_a_wish_for_a_task_lifts_its_models(settings: ZooSettings, image: Path) -> None:
-    plain = by_id(fit(FitRequest(image), settings))
-    wished = by_id(fit(FitRequest(image, task="denoising"), settings))
-
-    assert wished["flat-cat"].score < plain["flat-cat"].score
-    assert wished["flat-cat"].verdict == plain["flat-cat"].verdict
+    assert by_id(view)["tiled-cow"].about.sampled
 
 
 @pytest.mark.parametrize(
@@ -195,7 +297,7 @@ def test_words_that_suit_nothing_are_wrong_usage(
     words: dict[str, object], error: type[BmzError], image: Path, settings: ZooSettings
 ) -> None:
     with pytest.raises(error) as caught:
-        fit(replace(FitRequest(image), **words), settings)  # type: ignore[arg-type]  # a table
+        fit(request(image, **words), settings)
 
     assert caught.value.exit_status == 2
 
@@ -206,30 +308,46 @@ def test_axes_that_nobody_names_are_asked_for_and_once_named_taken(
     np.save(tmp_path / "stack.npy", blobs(20, 64, 64))
 
     with pytest.raises(BmzError) as caught:
-        fit(FitRequest(tmp_path / "stack.npy"), settings)
-    view = fit(FitRequest(tmp_path / "stack.npy", axes="zyx"), settings)
+        fit(request(tmp_path / "stack.npy"), settings)
+    view = fit(request(tmp_path / "stack.npy", axes="zyx"), settings)
 
     assert caught.value.code == "axes.ambiguous"
     assert "axes.missing" not in codes(by_id(view)["deep-dog"])
     assert "axes.extra" in codes(by_id(view)["flat-cat"])
 
 
-def test_a_named_channel_is_enough_for_a_model_of_one(
-    settings: ZooSettings, tmp_path: Path
+def test_the_channel_that_shows_what_a_model_is_made_for_is_named(
+    settings: ZooSettings, tmp_path: Path, seen: Callable[..., None]
 ) -> None:
+    seen(MEMBRANES, NUCLEI)
     path = tmp_path / "two.tif"
     tifffile.imwrite(path, blobs(2, 64, 64), metadata={"axes": "CYX"}, ome=True)
 
-    unnamed = by_id(fit(FitRequest(path), settings))
-    named = by_id(fit(FitRequest(path, channels=(1,)), settings))
+    model = by_id(fit(request(path), settings))["starter/nuclei"]
+    told = by_id(fit(request(path, channels=(0,)), settings))["starter/nuclei"]
 
-    assert "channel.count" in codes(unnamed["flat-cat"])
-    assert "channel.count" not in codes(named["flat-cat"])
-    assert named["flat-cat"].score > unnamed["flat-cat"].score
+    assert model.images[0].channels == (1,)
+    assert "channel.count" not in codes(model)
+    assert told.images[0].channels == (0,)
+    assert told.score < model.score
+
+
+def test_a_plane_is_a_stack_for_a_model_that_works_plane_by_plane_and_for_no_other(
+    settings: ZooSettings, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = Facts(plane_by_plane=Fact(value=True, source="manifest"))
+    plain = by_id(fit(request(image), settings))["deep-dog"]
+    monkeypatch.setattr(candidates, "facts_of", lambda _: facts)
+    flat = by_id(fit(request(image), settings))["deep-dog"]
+
+    assert "axes.missing" in codes(plain)
+    assert "axes.missing" not in codes(flat)
+    assert flat.images[0].axes == "zyx"
+    assert "--axes zyx" in run_line(flat, {"--axes": "yx"})
 
 
 def test_the_closer_the_object_size_the_more_it_earns(settings: ZooSettings, image: Path) -> None:
-    seen = read_measured(FitRequest(image))
+    seen = read_measured(image, request(image))
     model = load_model("flat-cat", settings)
     size = ObjectSize(12.0, 0.1, 1.0, "blobs")
     earned = []
@@ -240,24 +358,45 @@ def test_the_closer_the_object_size_the_more_it_earns(settings: ZooSettings, ima
 
     assert earned[0] == 1.0
     assert earned == sorted(earned, reverse=True)
-    assert earned[2] == pytest.approx(0.5)
+    assert earned[2] == pytest.approx(2 / 3)
     assert earned[-1] == 0.0
 
 
-def test_without_a_fitting_model_the_summary_says_what_holds_the_best_back() -> None:
-    missing = Finding("axes.missing", "error", "x", "no axis z", hint="take a 2-D model")
-    none = ModelFit("a", "v0", "mismatch", 0.1, (missing,))
-
-    (count, hint) = fit_summary(FitView(Path("a.tif"), (none,), 0.0, stale=False))
-
-    assert count == ("note", "of 1 models 1 do not fit")
-    assert hint == ("hint", "the best is held back by: no axis z; take a 2-D model")
+def made(name: str, *, source: str = "manifest: description", **about: Any) -> ModelFit:
+    """Give a model that fits an image with a score of 0.5."""
+    kinds = MadeFor(("fluorescence",), ("nuclei",), source)
+    images = (ImageFit("a.tif", "fits", 0.5, content=Content(0.9, 0.9)),)
+    return ModelFit(name, "v0", images, AboutModel(name, made_for=kinds, **about))
 
 
-def test_equal_scores_stand_in_the_order_of_names() -> None:
-    models = [ModelFit(name, "v0", "fits", 0.5) for name in "bca"]
+def test_equal_scores_stand_in_the_order_of_the_evidence_and_last_of_names() -> None:
+    models = [
+        made("a", source="tags: nuclei"),
+        made("c", passed=1),
+        made("b", passed=1),
+        made("d", passed=3, failed=1),
+        made("e", passed=3),
+        made("starter/nuclei"),
+    ]
 
-    assert [model.id for model in ranked(models)] == ["a", "b", "c"]
+    ordered = [model.id for model in ranked(models)]
+
+    assert ordered == ["starter/nuclei", "e", "d", "b", "c", "a"]
+
+
+def test_the_commands_run_the_first_model_of_each_structure_as_ranked() -> None:
+    cells = MadeFor(("fluorescence",), ("cells",), "manifest")
+    pair = ImageFit("my image.tif", "adapts", 0.4, (0, 1), named=True, scale=0.5, resized=True)
+    trust = Finding("package.runs-code", "error", "model", "code", hint="allow it with --trust")
+    second = ModelFit("b", "v0", (pair,), AboutModel("b", made_for=cells, needs=(trust,)))
+    view = Ranking(
+        (SeenImage("my image.tif"),), (made("a"), made("a2"), second), words={"--kind": "light"}
+    )
+
+    assert list(run_lines(view)) == [
+        "bmz run a a.tif --kind light -o out",
+        "bmz run b 'my image.tif' --kind light --channels 0,1 --scale auto --trust -o out",
+    ]
 
 
 @pytest.fixture
@@ -278,9 +417,9 @@ def test_the_command_prints_a_table_that_fits_the_terminal_or_one_document(
     document = json.loads(capsys.readouterr().out)
 
     lines = table.out.splitlines()
-    assert len(lines) == 3
-    assert lines[0].split() == " ".join(HEADINGS).split()
+    assert lines[0].split()[:3] == [HEADINGS[0], HEADINGS[1], "made"]
     assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if line[0].isdigit()] == ["1", "2"]
     assert "broken-pig" not in table.out
     assert document["schema"] == "bmz.fit/1"
     assert document["models"][-1]["id"] == "broken-pig"
@@ -327,20 +466,34 @@ def nuclei(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_nuclei_bring_flat_fluorescence_models_before_deep_ones_of_electron_microscopy(
     nuclei: Path, kept: ZooSettings
 ) -> None:
-    view = fit(FitRequest(nuclei), kept)
+    view = fit(request(nuclei), kept)
 
     place = {model.id: number for number, model in enumerate(view.ranked)}
     deep = [m.id for m in view.ranked if "axes.missing" in codes(m)]
-    assert len(view.models) == 140
-    assert len(view.ranked) == 138
+    assert len(view.models) + len(view.left_out) == 140
     assert len(deep) > 25
-    assert {"affable-shark", "powerful-chipmunk"} <= {m.id for m in view.ranked[:8]}
+    assert view.ranked[0].id == "starter/nuclei"
     assert max(place["affable-shark"], place["fearless-crab"]) < min(place[m] for m in deep)
-    assert json.loads(fit_json(view))["of"] == 140
+    assert json.loads(fit_json(view))["of"] == len(view.models)
 
 
 def test_a_named_task_brings_its_models_to_the_front(nuclei: Path, kept: ZooSettings) -> None:
-    view = fit(FitRequest(nuclei, task="restoration"), kept)
+    view = fit(request(nuclei, task="restoration"), kept)
 
-    assert [model.task for model in view.ranked[:4]] == ["image-restoration"] * 4
+    assert [model.about.task for model in view.ranked[:4]] == ["image-restoration"] * 4
     assert view.ranked[0].verdict != "mismatch"
+
+
+@pytest.mark.usefixtures("_as_a_user")
+def test_python_ranks_a_file_an_array_and_several_alike(image: Path) -> None:
+    pixels = tifffile.imread(image)
+
+    file, array = bmz.fit(image), bmz.fit(pixels, axes="yx")
+    both = bmz.fit([image, pixels], task="segmentation")
+
+    assert [model.id for model in file.ranked] == [model.id for model in array.ranked]
+    assert [model.score for model in file.ranked] == [model.score for model in array.ranked]
+    assert {len(model.images) for model in both.ranked} == {2}
+    assert isinstance(both.ranked[0], bmz.ModelFit)
+    with pytest.raises(bmz.WrongUsage):
+        bmz.fit(image, kind="fluo")

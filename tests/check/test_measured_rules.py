@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.check.fit_cases import image, model
 
 from bmz.check.finding import Finding
-from bmz.check.fit import Merits, factor_of, fit_score, size_closeness, stain_closeness
 from bmz.check.fit_case import FitCase
+from bmz.check.fit_score import Content, factor_of, fit_score, size_closeness
 from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures, Polarity
 from bmz.check.measured_rules import (
     Diameter,
@@ -349,22 +349,10 @@ def test_the_channel_whose_sample_shows_objects_is_measured_or_the_first_if_decl
 
 
 @pytest.mark.parametrize(
-    ("px", "scale", "closeness"),
-    [
-        (20, None, 1.0),
-        (10, None, 0.5),
-        (40, None, 0.5),
-        (5, None, 0.0),
-        (80, None, 0.0),
-        (500, None, 0.0),
-        (10, 2.0, 1.0),
-        (80, 0.5, 0.5),
-    ],
+    ("px", "thirds"), [(20, 3), (10, 2), (40, 2), (5, 1), (80, 1), (2.5, 0), (160, 0), (500, 0)]
 )
-def test_the_closeness_of_sizes_falls_by_half_an_octave(
-    px: float, scale: float | None, closeness: float
-) -> None:
-    assert size_closeness(case(sized(px), declaring(20), scale=scale)) == closeness
+def test_the_closeness_of_sizes_falls_by_a_third_an_octave(px: float, thirds: int) -> None:
+    assert size_closeness(case(sized(px), declaring(20))) == pytest.approx(thirds / 3)
 
 
 def test_a_size_that_is_not_known_earns_a_half() -> None:
@@ -372,52 +360,18 @@ def test_a_size_that_is_not_known_earns_a_half() -> None:
     assert size_closeness(case(sized(20))) == 0.5
 
 
-@pytest.mark.parametrize(
-    ("tags", "found", "closeness"),
-    [
-        (("Fluorescence",), BRIGHT, 1.0),
-        (("fluorescence light microscopy",), DARK, 0.0),
-        (("electron_microscopy",), DARK, 1.0),
-        (("Electron Microscopy",), BRIGHT, 0.0),
-        (("brightfield",), DARK, 1.0),
-        (("histology", "bright-field"), DARK, 1.0),
-        (("histology", "fluorescence"), DARK, 0.5),
-        (("nuclei",), DARK, 0.5),
-        (("fluorescence",), reliable(BRIGHT, 0.59), 0.5),
-        (("fluorescence",), PLAIN, 0.5),
-    ],
-)
-def test_the_stain_earns_all_nothing_or_a_half(
-    tags: tuple[str, ...], found: PlaneMeasures, closeness: float
-) -> None:
-    assert stain_closeness(case(found, model(tags=tags))) == closeness
-
-
-def test_the_surest_channel_tells_the_stain() -> None:
-    found = {0: reliable(DARK, 0.7), 1: reliable(BRIGHT, 0.8)}
-
-    assert stain_closeness(case(found, model(tags=("fluorescence",)))) == 1.0
-
-
 def found(code: str, severity: Any) -> Finding:
     return Finding(code, severity, "raw", "so it is")
 
 
-def test_a_score_is_the_sum_of_merits_times_one_factor_a_code() -> None:
-    best, nothing = Merits(1, 1, 1, 1, 1), Merits(0, 0, 0, 0, 0)
+def test_a_score_is_the_content_times_the_size_and_one_factor_a_code() -> None:
+    half = Content(0.8, 0.5)
     worse = [found("scale.far", "error"), found("range.flat", "warning"), found("x.y", "note")]
 
-    assert fit_score((), nothing) == 0.5
-    assert fit_score((), Merits()) == pytest.approx(0.75)
-    assert fit_score((), Merits(1, 0, 0.5, 0, 0)) == pytest.approx(0.65)
-    assert fit_score(worse, best) == pytest.approx(0.4 * 0.75 * 0.98)
-    assert fit_score([*worse, *worse], best) == fit_score(worse, best)
-
-
-def test_a_wished_task_is_a_factor_between_a_half_and_one() -> None:
-    assert fit_score((), Merits(0, 1, 1, 1, 1), wished=True) == pytest.approx(0.9 * 0.5)
-    assert fit_score((), Merits(0.5, 1, 1, 1, 1), wished=True) == pytest.approx(0.95 * 0.75)
-    assert fit_score((), Merits(1, 1, 1, 1, 1), wished=True) == 1.0
+    assert fit_score(half, 1.0, ()) == pytest.approx(0.4)
+    assert fit_score(half, 0.5, ()) == pytest.approx(0.4 * 0.8)
+    assert fit_score(half, 1.0, worse) == pytest.approx(0.4 * 0.4 * 0.85)
+    assert fit_score(half, 1.0, [*worse, *worse]) == fit_score(half, 1.0, worse)
 
 
 @pytest.mark.parametrize(
@@ -425,8 +379,8 @@ def test_a_wished_task_is_a_factor_between_a_half_and_one() -> None:
     [
         ("axes.ambiguous", "error", 0.05),
         ("channel.count", "error", 0.3),
-        ("range.flat", "warning", 0.75),
-        ("size.fixed", "note", 0.98),
+        ("range.flat", "warning", 0.85),
+        ("size.fixed", "note", 1.0),
         ("dtype.cast", "note", 1.0),
     ],
 )

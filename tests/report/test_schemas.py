@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.report.made import EMPTY, ERROR, NOTE, checked, model, planned, summary
 
+from bmz.check.kind import ImageKind
 from bmz.plan.estimate import Estimate
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.process.consensus import Plausibility
@@ -37,7 +38,7 @@ from bmz.results.compare import (
     SettingResult,
 )
 from bmz.results.documents import ComparedModel
-from bmz.results.fit import FitView, ModelFit
+from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.results.run import ImageFailed, RunSummary
 from bmz.results.search import Card, SearchHit, SearchView
 from bmz.results.show import (
@@ -61,7 +62,13 @@ MATCHING = Matching(1, 0, 0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 MISSED = MaskError("missed", 1, (1.0, 2.0), 9)
 PAIR = MaskPair("a", Path("a"), None)
 FOUND = SearchHit(Card("cat", "v0", "ab", ("doi",)), 0, runs_here=False)
-RANKED = ModelFit("cat", "v0", None, 0.0, (ERROR,), weights=("onnx",))
+KIND = ImageKind({"other": 0.5}, {"cells": 0.5})
+RANKED = ModelFit(
+    "cat",
+    "v0",
+    (ImageFit("a.tif", "mismatch", 0.0, findings=(ERROR,)),),
+    AboutModel(weights=("onnx",), needs=(ERROR,)),
+)
 FILE = FetchedFile("w.onnx", "downloaded", 9, "ab")
 
 
@@ -116,7 +123,13 @@ MADE: dict[str, str] = {
     "bmz.cache-remove/1": removed_json(Removed((PACKAGE,), 9)),
     "bmz.cache-archive/1": carried_json(Carried(Path("m.zip"), ("ab",), 1, 9)),
     "bmz.check/1": check_json(summary(checked("a.tif", NOTE), checked("c.tif", error=EMPTY))),
-    "bmz.fit/1": fit_json(FitView(Path("a.tif"), (RANKED,), 0.0, stale=False)),
+    "bmz.fit/1": fit_json(
+        Ranking(
+            (SeenImage("a.tif", KIND, {0: KIND}), SeenImage("b.tif")),
+            (RANKED, ModelFit("dog", "v0", status="broken", broken="why")),
+            {"ex-net": "why"},
+        )
+    ),
     "bmz.plan/1": plan_json(
         "shark",
         [
@@ -141,8 +154,9 @@ OPTIONAL = {
 """Fields that may be left out."""
 
 MAPS = {
-    "confinement", "halo", "joined_over", "link", "loop", "matchings", "objects_in", "overlap",
-    "padding", "pixel_um", "settings", "shape", "sizes", "tile", "versions",
+    "by_channel", "confinement", "families", "halo", "joined_over", "left_out", "link", "loop",
+    "matchings", "objects_in", "overlap", "padding", "pixel_um", "settings", "shape", "sizes",
+    "structures", "tile", "versions",
 }  # fmt: skip
 """Fields with names that are not known beforehand, such as axes."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.report.made import ERROR, NOTE, WARNING
 
-from bmz.check.finding import Finding
-from bmz.report.fit_text import fit_json, fit_summary, fit_table
+from bmz.check.finding import Finding, Verdict
+from bmz.check.fit_score import Content
+from bmz.check.kind import ImageKind
+from bmz.report.fit_text import fit_json, fit_summary, fit_table, run_lines, seen_words
 from bmz.report.search_text import search_json, search_summary, search_table
-from bmz.results.fit import FitView, ModelFit
+from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.results.search import Card, SearchHit, SearchView
 from bmz.spec.made_for import MadeFor
 
@@ -26,11 +28,24 @@ CARD = Card(
     name="A \n cat",
     made_for=MadeFor(("brightfield",), ("nuclei",), "tags: nuclei"),
 )
-GOOD = ModelFit("a-cat", "v0", "fits", 0.91249)
-BAD = ModelFit("b-dog", "v1", "mismatch", 0.3, (NOTE, WARNING, ERROR))
-BACKEND = Finding("weights.no-backend", "error", "weights", "no torch", hint="pip install torch")
-FILES = Finding("package.missing-file", "error", "package", "no weights")
-UNREAD = ModelFit("c-pig", "v0", None, 0.0, status="broken", broken="no answer")
+MADE_FOR = MadeFor(("fluorescence",), ("nuclei",), "manifest: name")
+ABOUT = AboutModel("A \n cat", "denoising", "flows", made_for=MADE_FOR)
+BACKEND = Finding(
+    "weights.no-backend", "error", "weights", "no torch", hint="pip install 'bmz[torch]'"
+)
+TRUST = Finding("package.runs-code", "error", "model", "its code", hint="read it, then --trust")
+
+
+UNSEEN = SeenImage("my image.tif")
+
+
+def fits(*findings: Finding, verdict: Verdict = "fits", **more: Any) -> ImageFit:
+    return ImageFit("my image.tif", verdict, 0.91249, findings=findings, **more)
+
+
+GOOD = ModelFit("a-cat", "v0", (fits(),), ABOUT)
+BAD = ModelFit("b-dog", "v1", (fits(NOTE, WARNING, ERROR, verdict="mismatch"),))
+UNREAD = ModelFit("c-pig", "v0", status="broken", broken="no answer")
 
 
 def found(*cards: Card, here: bool = True) -> SearchView:
@@ -38,8 +53,8 @@ def found(*cards: Card, here: bool = True) -> SearchView:
     return SearchView(models, of=137, fetched_at=86_399.0, stale=False)
 
 
-def fit(*models: ModelFit, stale: bool = False) -> FitView:
-    return FitView(Path("my image.tif"), models, 0.0, stale)
+def fit(*models: ModelFit, stale: bool = False, seen: SeenImage = UNSEEN) -> Ranking:
+    return Ranking((seen,), models, stale=stale)
 
 
 @pytest.mark.parametrize(
@@ -88,81 +103,143 @@ def test_the_document_of_a_search_tells_all_of_a_model_and_a_rounded_score() -> 
 def test_at_most_two_reasons_are_told_the_worst_first_and_none_that_costs_nothing() -> None:
     flat, cast = replace(WARNING, code="range.flat"), replace(NOTE, code="dtype.cast")
 
-    assert [f.code for f in BAD.reasons] == ["channel.count", "range.flat"]
-    assert replace(BAD, findings=(cast,)).reasons == ()
-    assert [f.code for f in replace(BAD, findings=(flat, ERROR, FILES)).reasons] == [
-        "package.missing-file",
+    assert [f.code for f in BAD.images[0].reasons] == ["channel.count", "range.flat"]
+    assert fits(cast).reasons == ()
+    assert [f.code for f in fits(flat, ERROR, BACKEND).reasons] == [
         "channel.count",
+        "weights.no-backend",
     ]
 
 
-def test_a_line_of_the_ranking_names_short_formats_once_and_the_codes_of_reasons() -> None:
-    model = replace(BAD, task="denoising", weights=("keras_v3", "keras_hdf5"), labels="flows")
+def test_a_line_of_the_ranking_says_what_a_model_is_made_for_and_how_to_run_it() -> None:
+    best = fits(channels=(1, -1), scale=0.493, resized=True)
 
-    assert fit_table([model, UNREAD]) == [
+    (cells,) = fit_table(fit(replace(GOOD, images=(best,))))
+
+    words = "1", "a-cat", "A cat", "nuclei in fluorescence", "fits", "1,none", "0.49", "yes"
+    assert cells == words
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (fits(), "fits"),
+        (fits(WARNING, NOTE), "fits, with warnings"),
+        (fits(WARNING, verdict="adapts"), "adapts, with warnings"),
+        (fits(ERROR, verdict="mismatch"), "other channels"),
         (
-            "b-dog",
-            "mismatch",
-            "0.30",
-            "denoising",
-            "keras",
-            "flows",
-            "channel.count, range.flat",
+            fits(verdict="mismatch", content=Content(0.1, 0.5, is_another=True)),
+            "made for fluorescence",
         ),
-        ("c-pig", "", "0.00", "", "", "", ""),
-    ]
+    ],
+    ids=["fits", "warned", "adapted", "mismatch", "another kind"],
+)
+def test_the_verdict_says_in_short_what_is_wrong(one: ImageFit, words: str) -> None:
+    (cells,) = fit_table(fit(replace(GOOD, images=(one,))))
+
+    assert cells[4] == words
 
 
-def test_a_model_with_warnings_does_not_just_fit() -> None:
-    warned = replace(GOOD, findings=(WARNING, NOTE))
+def test_a_model_without_facts_is_made_for_nothing_that_is_stated() -> None:
+    (cells,) = fit_table(fit(replace(GOOD, about=AboutModel())))
 
-    cells = [row[1] for row in fit_table([GOOD, warned, replace(warned, verdict="adapts"), BAD])]
+    assert cells[3] == "not stated"
 
-    assert cells == ["fits", "fits, with warnings", "adapts, with warnings", "mismatch"]
-    counts = [one["warnings"] for one in json.loads(fit_json(fit(GOOD, warned, BAD)))["models"]]
-    assert counts == [0, 1, 1]
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        (AboutModel(), "yes"),
+        (AboutModel(download_bytes=95_300_000), "yes, 95.3 MB to fetch"),
+        (AboutModel(needs=(BACKEND,)), "needs torch"),
+        (AboutModel(needs=(TRUST,)), "with --trust"),
+        (AboutModel(needs=(replace(TRUST, hint="take another model"),)), "no"),
+    ],
+    ids=["at once", "fetched", "framework", "trust", "never"],
+)
+def test_what_a_model_needs_stands_beside_the_verdict(about: AboutModel, words: str) -> None:
+    (cells,) = fit_table(fit(replace(GOOD, about=about)))
+
+    assert cells[4:] == ("fits", "", "", words)
+
+
+def test_of_several_images_the_worst_is_named_where_they_differ() -> None:
+    other = replace(fits(ERROR, verdict="mismatch"), image="b.tif")
+
+    (cells,) = fit_table(fit(replace(GOOD, images=(fits(), other))), 1)
+    several = fit_table(
+        Ranking((UNSEEN, SeenImage("b.tif")), (replace(GOOD, images=(fits(), other)),))
+    )
+
+    assert cells[4] == "other channels"
+    assert several[0][4] == "other channels (b.tif)"
 
 
 def test_verdicts_are_counted_and_those_without_any_are_left_out() -> None:
-    adapts, no_backend = replace(GOOD, verdict="adapts"), replace(BAD, findings=(BACKEND, FILES))
+    adapts = replace(GOOD, images=(fits(verdict="adapts"),))
+    warned = replace(GOOD, images=(fits(WARNING),))
+    another = fits(verdict="mismatch", content=Content(0.1, 0.5, is_another=True))
+    restoring = replace(GOOD, about=replace(ABOUT, only_restores=True))
 
-    warned = replace(GOOD, findings=(WARNING,))
+    view = fit(
+        GOOD, adapts, warned, BAD, replace(GOOD, images=(another,)), restoring, UNREAD, UNREAD
+    )
 
-    lines = fit_summary(fit(GOOD, adapts, warned, BAD, no_backend, UNREAD, UNREAD))
-
-    assert lines[0][1].removeprefix("of 7 models ").split(", ") == [
+    assert fit_summary(view)[1][1].removeprefix("of 8 models ").split(", ") == [
         "1 fit",
         "1 fit with what bmz run adapts",
         "1 fit with warnings",
-        "1 would fit but do not run here",
+        "1 are made for another kind of image",
         "1 do not fit",
+        "1 make no label mask and stand last",
         "2 cannot be read (see --json)",
     ]
-    assert lines[1][1].startswith("bmz check a-cat ")
-    assert fit_summary(fit(GOOD)) == [
-        ("note", "of 1 models 1 fit"),
-        ("hint", "bmz check a-cat 'my image.tif' tells the reasons in full"),
+    assert fit_summary(fit(GOOD))[-1] == ("hint", "bmz run a-cat 'my image.tif' -o out")
+
+
+def test_a_framework_is_installed_before_the_model_is_run() -> None:
+    model = replace(GOOD, about=replace(ABOUT, needs=(BACKEND,)))
+
+    assert list(run_lines(fit(model))) == [
+        "first pip install 'bmz[torch]'",
+        "bmz run a-cat 'my image.tif' -o out",
     ]
-
-
-def test_a_model_with_an_error_of_the_image_does_not_fit_whatever_else_it_lacks() -> None:
-    lines = fit_summary(fit(replace(BAD, findings=(BACKEND, ERROR))))
-
-    assert lines[0] == ("note", "of 1 models 1 do not fit")
 
 
 def test_an_old_list_is_said_to_be_old() -> None:
-    (_, words), *_ = fit_summary(fit(GOOD, stale=True))
+    words = [text for _, text in fit_summary(fit(GOOD, stale=True))]
 
-    assert words == "of 1 models 1 fit (an old list: it could not be read again)"
+    assert "of 1 models 1 fit (an old list: it could not be read again)" in words
 
 
-def test_where_nothing_fits_the_best_is_said_to_be_held_back_by_its_worst_finding() -> None:
-    assert fit_summary(fit(BAD))[1:] == [
-        ("hint", "the best is held back by: 3 channels, not 1; --channels 0")
+def test_where_nothing_fits_that_is_said_and_what_holds_the_best_back() -> None:
+    assert fit_summary(fit(BAD))[-2:] == [
+        ("note", "none of the zoo's models is made for this"),
+        ("hint", "the best is held back by: 3 channels, not 1; --channels 0"),
     ]
-    assert fit_summary(fit(replace(BAD, findings=())))[1:] == []
-    assert fit_summary(fit(UNREAD))[1:] == []
+    assert fit_summary(fit(UNREAD))[-1] == ("note", "none of the zoo's models is made for this")
+
+
+def test_what_was_seen_is_said_with_its_probability_and_what_is_not_clear_is_said_to_be_so() -> (
+    None
+):
+    nuclei = ImageKind({"fluorescence": 0.95}, {"nuclei": 0.9})
+    cells = ImageKind({"fluorescence": 0.95}, {"cells": 0.4, "membranes": 0.35})
+    unclear = ImageKind({"fluorescence": 0.4, "electron": 0.3}, {"nuclei": 0.4})
+
+    def words(whole: ImageKind | None, *channels: ImageKind) -> str:
+        return next(seen_words([SeenImage("a.tif", whole, dict(enumerate(channels)))]))
+
+    assert words(nuclei, nuclei) == ("a.tif looks like fluorescence (95 %); it shows nuclei (90 %)")
+    assert words(nuclei, cells, nuclei) == (
+        "a.tif looks like fluorescence (95 %); what channel 0 shows is not clear (cells (40 %) or "
+        "membranes (35 %)), channel 1 shows nuclei (90 %)"
+    )
+    assert words(unclear, unclear) == (
+        "what kind of image a.tif is, is not clear (fluorescence (40 %) or electron microscopy "
+        "(30 %)): name it with --kind"
+    )
+    assert words(None) == "a.tif shows nothing by which its kind could be told"
 
 
 @pytest.mark.parametrize(("top", "ids"), [(None, ["a-cat", "c-pig"]), (1, ["a-cat"]), (0, [])])
@@ -179,7 +256,13 @@ def test_the_document_holds_so_many_models_and_tells_how_many_there_are(
 def test_the_document_gives_reasons_in_words_and_the_score_to_four_digits() -> None:
     good, bad, unread = json.loads(fit_json(fit(GOOD, BAD, UNREAD)))["models"]
 
-    assert (good["score"], good["reasons"], good["verdict"]) == (0.9125, [], "fits")
+    assert (good["rank"], good["score"], good["reasons"], good["verdict"]) == (
+        1,
+        0.9125,
+        [],
+        "fits",
+    )
+    assert good["made_for"]["structures"] == ["nuclei"]
     assert bad["reasons"] == ["3 channels, not 1", "almost no contrast"]
     assert [one["severity"] for one in bad["findings"]] == ["note", "warning", "error"]
     assert (unread["verdict"], unread["status"]) == (None, "broken")

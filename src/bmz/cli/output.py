@@ -6,6 +6,7 @@ with the others, where the name must stay whole.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -69,6 +70,72 @@ def print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None
     click.echo(click.style(_line(headings, widths), bold=True))
     for cells in lines:
         click.echo(_line(cells, widths))
+
+
+def print_blocks(
+    headings: Sequence[str], lines: Sequence[Sequence[str]], *, whole: int, below: int
+) -> None:
+    """Print lines of cells in columns on stdout, wrapped on a terminal that is too narrow for them.
+
+    There each line becomes a block of several: one column stands below another, and words that do
+    not fit go on in the next line of their cell. Into a file or another program everything is
+    written in one line.
+
+    Parameters
+    ----------
+    whole : column whose cells are never broken
+    below : column whose cells are put below those of `whole`, where the terminal is narrow; they
+        are cut to its width
+    """
+    lines = [[printable(cell) for cell in line] for line in lines]
+    widths = [max(len(row[i]) for row in (headings, *lines)) for i in range(len(headings))]
+    room = _room()
+    if room is None or sum(widths) + _GAP * (len(widths) - 1) <= room:
+        print_table(headings, lines)
+        return
+    kept = [i for i in range(len(headings)) if i != below]
+    narrow = wrapped_widths(
+        [[row[i] for i in kept] for row in (headings, *lines)],
+        room - _GAP * (len(kept) - 1),
+        whole=kept.index(whole),
+    )
+    for number, row in enumerate((headings, *lines)):
+        cells = [textwrap.wrap(row[i], width) for i, width in zip(kept, narrow, strict=True)]
+        if number and row[below]:
+            cells[kept.index(whole)].append(row[below])
+        for words in itertools.zip_longest(*cells, fillvalue=""):
+            line = _line(words, narrow)
+            click.echo(line if number else click.style(line, bold=True))
+
+
+def wrapped_widths(rows: Sequence[Sequence[str]], room: int, *, whole: int) -> list[int]:
+    """Give widths at which no word is broken; if that is too wide, the widest columns are cut.
+
+    Room that is left goes to the columns whose text is the longest.
+
+    Parameters
+    ----------
+    rows : cells
+    whole : column whose cells are not wrapped
+
+    Examples
+    --------
+    >>> wrapped_widths([["a-cat", "nuclei in fluorescence"]], 22, whole=0)
+    [5, 17]
+    """
+    columns = list(zip(*rows, strict=True))
+    wanted = [max(map(len, column)) for column in columns]
+    least = [
+        wanted[i]
+        if i == whole
+        else max(len(word) for cell in column for word in cell.split() or [""])
+        for i, column in enumerate(columns)
+    ]
+    while sum(least) > room and max(least) > _LEAST:
+        least[max(range(len(least)), key=lambda i: least[i])] -= 1
+    while sum(least) < min(room, sum(wanted)):
+        least[max(range(len(least)), key=lambda i: wanted[i] / least[i])] += 1
+    return least
 
 
 def fitted(widths: Sequence[int], room: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from bmz.base.errors import BmzError
 from bmz.check.finding import Evidence, Finding
@@ -26,6 +26,7 @@ def model_findings(
     fetched: bool,
     wanted: str | None = None,
     trust: Permit = "no",
+    usable: Mapping[str, str] | None = None,
 ) -> Iterator[Finding]:
     """Yield what of the model itself keeps any image from a label mask.
 
@@ -35,6 +36,7 @@ def model_findings(
     fetched : its files come from the zoo: they are not looked at, but verified when they come
     wanted : a weights format; None for the one that would be chosen
     trust : the user's word on the model's own code
+    usable : of `usable_formats`, where several models are asked about
     """
     try:
         choose_recipe(model)
@@ -45,7 +47,7 @@ def model_findings(
         pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
     try:
         refuse_code((*model.inputs, *model.outputs))
-        weights = choose_weights(model, usable_formats(), wanted)
+        weights = choose_weights(model, usable_formats() if usable is None else usable, wanted)
         for file in () if fetched else (weights.file, *weights.beside):
             verified(file, f"{weights.format} weights", model.folder)
         permit_for(model, weights, trust, settings)

@@ -1,80 +1,255 @@
-"""The models of the zoo by their fit to one image, as a table and as JSON."""
+"""The models of the zoo by their fit to images, as a table and as JSON."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from bmz.report.search_text import SHORT_FORMATS, listing
+from bmz.check.kind import ImageKind
+from bmz.check.measured import EMPTY_CHANNEL
+from bmz.report.fetch_text import size_words
+from bmz.report.search_text import listing, made_for_record
 from bmz.report.text import Line, document_text, short_verdict
-from bmz.results.fit import FitView, ModelFit
+from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
+from bmz.spec.made_for import MODALITIES, STRUCTURES
 
 if TYPE_CHECKING:
-    from bmz.results.documents import FitDocument, RankedModel
+    from bmz.results.documents import (
+        FitDocument,
+        ImageFitRecord,
+        ImageKindRecord,
+        RankedModel,
+        SeenRecord,
+    )
+
+HEADINGS = ("#", "model", "title", "made for", "verdict", "channels", "scale", "runs here")
+
+_FOLDER = "out"
+"""Where the printed command writes to."""
+
+FAMILIES: Mapping[str, str] = {
+    "fluorescence": "fluorescence",
+    "transmitted": "transmitted light",
+    "stained": "stained tissue",
+    "electron": "electron microscopy",
+    "other": "another kind of microscopy",
+    "not-microscopy": "no microscopy",
+}
+"""Families of modalities in plain words."""
+
+_COMMANDS = 3
+"""So many commands are printed at most: one for each structure."""
 
 
-HEADINGS = ("model", "verdict", "score", "task", "runs here", "labels", "reasons")
+def fit_table(ranking: Ranking, top: int | None = None) -> list[tuple[str, ...]]:
+    """Give a line of cells for each model, under the headings `HEADINGS`.
+
+    Parameters
+    ----------
+    top : only so many; None for all that can be read
+    """
+    several = len(ranking.images) > 1
+    models = ranking.ranked[:top]
+    return [_cells(place, model, several) for place, model in enumerate(models, start=1)]
 
 
-def fit_table(models: Iterable[ModelFit]) -> list[tuple[str, ...]]:
-    """Give a line of cells for each model, under the headings `HEADINGS`."""
-    return [_cells(model) for model in models]
-
-
-def _cells(model: ModelFit) -> tuple[str, ...]:
+def _cells(place: int, model: ModelFit, several: bool) -> tuple[str, ...]:  # noqa: FBT001  (of one call)
+    worst, about = model.worst, model.about
+    verdict = _verdict(model)
+    if several and worst is not None and len({fit.verdict for fit in model.images}) > 1:
+        verdict += f" ({worst.image})"
     return (
+        str(place),
         model.id,
-        short_verdict(model.verdict, model.warnings),
-        f"{model.score:.2f}",
-        model.task or "",
-        ", ".join(dict.fromkeys(SHORT_FORMATS.get(name, name) for name in model.weights)),
-        model.labels or "",
-        ", ".join(finding.code for finding in model.reasons),
+        " ".join(about.title.split()),
+        about.made_for.title or "not stated",
+        verdict,
+        "" if worst is None else _channel_words(worst.channels),
+        "" if worst is None else _scale(worst),
+        runs_here_words(about),
     )
 
 
-def fit_summary(view: FitView) -> list[Line]:
-    """Count the verdicts, and say what to do next."""
-    counts = Counter(_outcome(model) for model in view.models)
-    told = [f"{counts[words]} {words}" for words in _OUTCOMES if counts[words]]
-    age = " (an old list: it could not be read again)" if view.stale else ""
-    lines: list[Line] = [("note", f"of {len(view.models)} models {', '.join(told)}{age}")]
-    if view.any_fits:
-        best = view.ranked[0]
-        lines.append(
-            ("hint", f"bmz check {best.id} {quote(str(view.image))} tells the reasons in full")
-        )
-    elif view.ranked and view.ranked[0].reasons:
-        worst = view.ranked[0].reasons[0]
+def _channel_words(channels: tuple[int, ...] | None) -> str:
+    """Give the word for ``--channels``."""
+    return ",".join("none" if n == EMPTY_CHANNEL else str(n) for n in channels or ())
+
+
+def _scale(fit: ImageFit) -> str:
+    if fit.scale is None:
+        return ""
+    return f"{fit.scale:.2g}" if fit.resized else "1"
+
+
+_REFUSALS: Mapping[str, str] = {
+    "axes.missing": "needs a stack",
+    "axes.ambiguous": "needs --axes",
+    "channel.count": "other channels",
+    "channel.rgb": "other colours",
+}
+"""Errors in words that are short enough for a cell; others are named by their code."""
+
+
+def _verdict(model: ModelFit) -> str:
+    worst = model.worst
+    if worst is None:
+        return ""
+    if worst.content.is_another:
+        ways = [MODALITIES[word].title for word in model.about.made_for.modalities]
+        return f"made for {' or '.join(ways)}" if ways else "another kind of image"
+    if worst.verdict == "mismatch":
+        code = worst.reasons[0].code if worst.reasons else ""
+        return _REFUSALS.get(code, code)
+    words = short_verdict(worst.verdict, worst.warnings)
+    return f"{words}; no labels" if model.about.only_restores else words
+
+
+def runs_here_words(about: AboutModel) -> str:
+    """Say whether a model runs here, and else what it needs."""
+    if not about.needs:
+        size = about.download_bytes
+        return f"yes, {size_words(size)} to fetch" if size else "yes"
+    return ", ".join(_need(need.code, need.hint) for need in about.needs)
+
+
+def _need(code: str, hint: str) -> str:
+    extra = re.search(r"bmz\[(\w+)\]", hint)
+    if code == "weights.no-backend" and extra:
+        return f"needs {extra[1]}"
+    return "with --trust" if "--trust" in hint else "no"
+
+
+def fit_summary(ranking: Ranking) -> list[Line]:
+    """Say what was seen, count the verdicts, and say what to do next."""
+    lines: list[Line] = [("note", words) for words in seen_words(ranking.images)]
+    lines.append(("note", _counted(ranking)))
+    if ranking.left_out:
+        why = Counter(ranking.left_out.values())
+        told = "; ".join(f"{count}: {reason}" for reason, count in sorted(why.items()))
+        lines.append(("note", f"left out are {len(ranking.left_out)} ({told}); --all ranks them"))
+    if ranking.any_fits:
+        return [*lines, *(("hint", words) for words in run_lines(ranking))]
+    lines.append(("note", NONE_MADE))
+    first = next((m.worst for m in ranking.ranked if m.worst and m.worst.reasons), None)
+    if first is not None:
+        worst = first.reasons[0]
         lines.append(("hint", f"the best is held back by: {worst.message}; {worst.hint}"))
     return lines
 
 
-_OUTCOMES = FITS, ADAPTS, WARNED, NOT_HERE, MISMATCH, UNREAD = (
+NONE_MADE = "none of the zoo's models is made for this"
+
+_OUTCOMES = FITS, ADAPTS, WARNED, OTHER, MISMATCH, RESTORES, UNREAD = (
     "fit",
     "fit with what bmz run adapts",
     "fit with warnings",
-    "would fit but do not run here",
+    "are made for another kind of image",
     "do not fit",
+    "make no label mask and stand last",
     "cannot be read (see --json)",
 )
 
 
+def _counted(ranking: Ranking) -> str:
+    counts = Counter(_outcome(model) for model in ranking.models)
+    told = [f"{counts[words]} {words}" for words in _OUTCOMES if counts[words]]
+    age = " (an old list: it could not be read again)" if ranking.stale else ""
+    return f"of {len(ranking.models)} models {', '.join(told)}{age}"
+
+
 def _outcome(model: ModelFit) -> str:
-    if model.verdict is None:
+    worst = model.worst
+    if worst is None:
         return UNREAD
-    if model.verdict != "mismatch":
-        if model.warnings:
-            return WARNED
-        return FITS if model.verdict == "fits" else ADAPTS
-    errors = (finding for finding in model.findings if finding.severity == "error")
-    of_model = all(error.code.startswith(("package.", "weights.")) for error in errors)
-    return NOT_HERE if of_model else MISMATCH
+    if model.about.only_restores:
+        return RESTORES
+    if worst.content.is_another:
+        return OTHER
+    if worst.verdict == "mismatch":
+        return MISMATCH
+    if worst.warnings:
+        return WARNED
+    return FITS if worst.verdict == "fits" else ADAPTS
 
 
-def fit_json(view: FitView, top: int | None = None) -> str:
+def seen_words(images: Iterable[SeenImage]) -> Iterator[str]:
+    """Say what each image shows, and where that is not clear, how to name it."""
+    for image in images:
+        if image.whole is None:
+            yield f"{image.image} shows nothing by which its kind could be told"
+        elif image.family is None:
+            yield (
+                f"what kind of image {image.image} is, is not clear "
+                f"({_likeliest(image.whole.families, 2)}): name it with --kind"
+            )
+        else:
+            yield f"{image.image} looks like {_likeliest(image.whole.families)}; {_shown(image)}"
+
+
+def _shown(image: SeenImage) -> str:
+    one = not image.apart or len(image.channels) == 1
+    channels = (
+        {"it": image.whole} if one else {f"channel {n}": k for n, k in image.channels.items()}
+    )
+    shown = [
+        f"{what} shows {_likeliest(kind.structures)}"
+        if kind.structure
+        else f"what {what} shows is not clear ({_likeliest(kind.structures, 2)})"
+        for what, kind in channels.items()
+        if kind is not None
+    ]
+    return ", ".join(shown)
+
+
+def _likeliest(shares: Mapping[str, float], most: int = 1) -> str:
+    """Give the likeliest kinds in words, with their probability."""
+    best = sorted(shares, key=lambda word: -shares[word])[:most]
+    told = (FAMILIES.get(word) or STRUCTURES[word].title for word in best)
+    return " or ".join(
+        f"{title} ({100 * shares[word]:.0f} %)" for title, word in zip(told, best, strict=True)
+    )
+
+
+def run_lines(ranking: Ranking) -> Iterator[str]:
+    """Yield what to type next: the command of the first model of each structure."""
+    told: set[tuple[str, ...]] = set()
+    for model in ranking.fitting:
+        structures = model.about.made_for.structures
+        if structures in told or model.about.only_restores or len(told) == _COMMANDS:
+            continue
+        told.add(structures)
+        yield from (
+            f"first {need.hint}"
+            for need in model.about.needs
+            if need.hint and "--trust" not in need.hint
+        )
+        yield run_line(model, ranking.words)
+
+
+def run_line(model: ModelFit, said: Mapping[str, str]) -> str:
+    """Give the command that runs a model on the images as the ranking says.
+
+    Parameters
+    ----------
+    said : what the user said of the images: option -> word
+    """
+    fit = model.images[0]
+    told = {**said, **({"--axes": fit.axes} if fit.axes else {})}
+    if fit.named:
+        told["--channels"] = _channel_words(fit.channels)
+    if any(one.resized for one in model.images):
+        told["--scale"] = "auto"
+    words = ["bmz", "run", model.id, *(one.image for one in model.images)]
+    words += [word for pair in told.items() for word in pair]
+    if any("--trust" in need.hint for need in model.about.needs):
+        words.append("--trust")
+    return " ".join(map(quote, [*words, "-o", _FOLDER]))
+
+
+def fit_json(ranking: Ranking, top: int | None = None) -> str:
     """Give the document ``bmz.fit/1``.
 
     Parameters
@@ -83,26 +258,73 @@ def fit_json(view: FitView, top: int | None = None) -> str:
     """
     document: FitDocument = {
         "schema": "bmz.fit/1",
-        "image": str(view.image),
-        "models": [_plain(model) for model in view.models[:top]],
-        **listing(len(view.models), view.fetched_at, stale=view.stale),
+        "image": ranking.images[0].image if ranking.images else "",
+        "images": [_seen(image) for image in ranking.images],
+        "none_made_for_this": not ranking.any_fits,
+        "models": [_plain(n, model) for n, model in enumerate(ranking.models[:top], start=1)],
+        "left_out": ranking.left_out,
+        **listing(len(ranking.models), ranking.fetched_at, stale=ranking.stale),
     }
     return document_text(document)
 
 
-def _plain(model: ModelFit) -> RankedModel:
+def _seen(image: SeenImage) -> SeenRecord:
+    return {
+        "image": image.image,
+        "family": image.family,
+        "kind": None if image.whole is None else _kind(image.whole),
+        "by_channel": {str(n): _kind(kind) for n, kind in image.channels.items()},
+    }
+
+
+def _kind(kind: ImageKind) -> ImageKindRecord:
+    return {
+        "families": {word: round(share, 4) for word, share in kind.families.items()},
+        "structures": {word: round(share, 4) for word, share in kind.structures.items()},
+    }
+
+
+def _plain(place: int, model: ModelFit) -> RankedModel:
+    worst, about = model.worst, model.about
     broken = [model.broken] if model.broken else []
     return {
+        "rank": place,
         "id": model.id,
         "version": model.version,
+        "title": about.title,
         "status": model.status,
+        "made_for": made_for_record(about.made_for),
         "verdict": model.verdict,
-        "warnings": model.warnings,
+        "made_for_another": worst is not None and worst.content.is_another,
+        "warnings": 0 if worst is None else worst.warnings,
         "score": round(model.score, 4),
-        "reasons": [finding.message for finding in model.reasons] or broken,
-        "task": model.task,
-        "weights_here": model.weights,
-        "labels": model.labels,
-        "sample_compared": model.sampled,
-        "findings": model.findings,
+        "reasons": broken if worst is None else [f.message for f in worst.reasons],
+        "channels": None if worst is None else worst.channels,
+        "axes": None if worst is None else worst.axes,
+        "scale": None if worst is None else worst.scale,
+        "image": None if worst is None else worst.image,
+        "images": [_one(fit) for fit in model.images],
+        "task": about.task,
+        "only_restores": about.only_restores,
+        "runs_here": not about.needs,
+        "needs": about.needs,
+        "download_bytes": about.download_bytes,
+        "weights_here": about.weights,
+        "labels": about.labels,
+        "sample_compared": about.sampled,
+        "reports": {"passed": about.passed, "failed": about.failed},
+        "findings": () if worst is None else worst.findings,
+    }
+
+
+def _one(fit: ImageFit) -> ImageFitRecord:
+    return {
+        "image": fit.image,
+        "verdict": fit.verdict,
+        "score": round(fit.score, 4),
+        "family": round(fit.content.family, 4),
+        "structure": round(fit.content.structure, 4),
+        "channels": fit.channels,
+        "axes": fit.axes,
+        "scale": fit.scale,
     }

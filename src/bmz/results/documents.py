@@ -229,29 +229,82 @@ class CheckDocument(TypedDict):
     images: Annotated[Sequence[CheckedImage], Doc("in the order of the call")]
 
 
-class RankedModel(TypedDict):
-    """A model, by how well an image fits it."""
+class ImageFitRecord(TypedDict):
+    """A model against one image."""
 
+    image: Annotated[str, Doc("path")]
+    verdict: Annotated[str, Doc("`fits`, `adapts` or `mismatch`")]
+    score: Annotated[float, Doc("0 to 1")]
+    family: Annotated[float, Doc("how probable it is that the image is of a family of the model")]
+    structure: Annotated[float, Doc("how probable it is that it shows a structure of the model")]
+    channels: Annotated[Sequence[int] | None, Doc("of the image for each of the model, or -1")]
+    axes: Annotated[str | None, Doc("`--axes` that makes it a stack of one plane")]
+    scale: Annotated[float | None, Doc("that `--scale auto` finds")]
+
+
+class ReportCounts(TypedDict):
+    """What other tools report about a model."""
+
+    passed: Annotated[int, Doc("tools that reproduce its test output")]
+    failed: Annotated[int, Doc("tools that do not")]
+
+
+class RankedModel(TypedDict):
+    """A model, by how well images fit it; of several images what is said of the worst."""
+
+    rank: Annotated[int, Doc("from 1")]
     id: Annotated[str, Doc("the name to give to other commands")]
     version: Annotated[str, Doc("in the zoo")]
+    title: Annotated[str, Doc("its own name")]
     status: Annotated[str, Doc("`ok`, `broken` or `invalid`")]
+    made_for: Annotated[MadeForRecord, Doc("the kind of image that it is made for")]
     verdict: Annotated[str | None, Doc("`fits`, `adapts` or `mismatch`")]
+    made_for_another: Annotated[bool, Doc("a mismatch, since it is made for another kind of image")]
     warnings: Annotated[int, Doc("how many the check gives")]
     score: Annotated[float, Doc("0 to 1")]
     reasons: Annotated[Sequence[str], Doc("what took points away, in words")]
+    channels: Annotated[Sequence[int] | None, Doc("of the image for each of the model, or -1")]
+    axes: Annotated[str | None, Doc("`--axes` that makes it a stack of one plane")]
+    scale: Annotated[float | None, Doc("that `--scale auto` finds")]
+    image: Annotated[str | None, Doc("that fits worst")]
+    images: Annotated[Sequence[ImageFitRecord], Doc("each, in the order of the call")]
     task: str | None
-    weights_here: Annotated[Sequence[str], Doc("formats that can run here")]
+    only_restores: Annotated[bool, Doc("it makes no label mask")]
+    runs_here: Annotated[bool, Doc("nothing must be allowed or installed first")]
+    needs: Annotated[Sequence[Finding], Doc("what must be allowed or installed first")]
+    download_bytes: Annotated[int | None, Doc("still to be downloaded; null where not known")]
+    weights_here: Annotated[Sequence[str], Doc("formats whose framework is installed")]
     labels: Annotated[str | None, Doc("the label recipe")]
     sample_compared: Annotated[bool, Doc("the model's own sample was here to compare with")]
-    findings: Annotated[Sequence[Finding], Doc("of the check")]
+    reports: Annotated[ReportCounts, Doc("of other tools")]
+    findings: Annotated[Sequence[Finding], Doc("of the check, with these channels and this scale")]
+
+
+class ImageKindRecord(TypedDict):
+    """What a channel, or a colour image, shows: probabilities."""
+
+    families: Annotated[Mapping[str, float], Doc("how it was made")]
+    structures: Annotated[Mapping[str, float], Doc("what it shows")]
+
+
+class SeenRecord(TypedDict):
+    """What was seen in an image."""
+
+    image: Annotated[str, Doc("path")]
+    family: Annotated[str | None, Doc("how it was made, where one family is more likely than not")]
+    kind: Annotated[ImageKindRecord | None, Doc("of all channels; null where they are flat")]
+    by_channel: Annotated[Mapping[str, ImageKindRecord], Doc("channel -> what it shows")]
 
 
 class FitDocument(Listing):
     """`bmz fit`."""
 
     schema: Literal["bmz.fit/1"]
-    image: Annotated[str, Doc("path")]
+    image: Annotated[str, Doc("path of the first")]
+    images: Annotated[Sequence[SeenRecord], Doc("what was seen in each")]
+    none_made_for_this: Annotated[bool, Doc("no model is made for all of the images")]
     models: Annotated[Sequence[RankedModel], Doc("the best first")]
+    left_out: Annotated[Mapping[str, str], Doc("model -> why it is not ranked")]
 
 
 class RecipeRecord(TypedDict):

@@ -1,49 +1,63 @@
-"""How well the models of the zoo fit an image."""
+"""How well the models of the zoo fit images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from bmz.check.finding import Finding, Verdict
-from bmz.check.fit import factor_of, worst_of_code
+from bmz.check.fit_score import Content, factor_of, worst_of_code
+from bmz.check.kind import ImageKind
 from bmz.results.search import Status
+from bmz.spec.made_for import MadeFor
 
 SHOWN = 10
 """Lines of the table when no other number is asked for."""
-
 
 _REASONS = 2
 
 
 @dataclass(frozen=True)
-class ModelFit:
-    """One model against the image.
+class ImageFit:
+    """One model against one image.
 
     Parameters
     ----------
-    id, version : alias and version in the zoo
-    verdict : None where the model cannot be read
-    score : 0 to 1, see ``bmz.check.fit``
-    findings : all of them
-    task : as the tags tell
-    weights : formats that can run here
-    labels : the recipe that turns its output into labels; None where evidence gives none
-    sampled : its own sample was compared with the image
-    status, broken : ``ok``; else ``broken`` or ``invalid``, and why
+    image
+        The image, by its path
+    verdict
+        ``fits``, ``adapts`` or ``mismatch``: also for an image of another kind than the model is
+        made for
+    score
+        0 to 1: how probable it is that the model is made for what the image shows, times what the
+        size of the objects and the findings leave of it
+    channels
+        Image channel for each channel of the model, from 0; -1 for zeros; None where image and
+        model have different numbers of them
+    named
+        That ``--channels`` must name them; else the model takes the channels as they lie
+    axes
+        Word for ``--axes``, where the image must be taken for a stack of one plane; else None
+    scale
+        Factor by which ``--scale auto`` would resize the image; None where that is not known
+    resized
+        That the factor is far enough from 1 to be used
+    content
+        How probable it is that the image is of the kind that the model is made for
+    findings
+        What the check says, with these channels and this scale
     """
 
-    id: str
-    version: str
-    verdict: Verdict | None
+    image: str
+    verdict: Verdict
     score: float
+    channels: tuple[int, ...] | None = None
+    named: bool = False
+    axes: str | None = None
+    scale: float | None = None
+    resized: bool = False
+    content: Content = field(default_factory=Content)
     findings: tuple[Finding, ...] = ()
-    task: str | None = None
-    weights: tuple[str, ...] = ()
-    labels: str | None = None
-    sampled: bool = False
-    status: Status = "ok"
-    broken: str | None = None
 
     @property
     def warnings(self) -> int:
@@ -61,28 +75,158 @@ class ModelFit:
 
 
 @dataclass(frozen=True)
-class FitView:
-    """The answer of ``bmz fit``.
+class AboutModel:
+    """What is known of a model itself, whatever the image.
 
     Parameters
     ----------
-    image : its path
-    models : the best first; those that cannot be read are the last
-    fetched_at : when the index was read, seconds since 1970
-    stale : it is old, and could not be read again
+    title
+        Its own name
+    task
+        As its tags tell, such as ``instance-segmentation``
+    labels
+        The recipe that turns its output into labels; None where evidence gives none
+    only_restores
+        It makes no label mask: it restores, translates or classifies images
+    made_for
+        The kind of image that it is made for
+    weights
+        Formats of weights whose framework is installed
+    needs
+        What must be allowed or installed before it runs here; empty where nothing is missing
+    download_bytes
+        How much of the weights is still to be downloaded; None where that is not known
+    passed, failed
+        How many tools reproduce its test output, and how many do not, by the published reports
+    sampled
+        Its own sample is here, and was compared with the image
     """
 
-    image: Path
+    title: str = ""
+    task: str | None = None
+    labels: str | None = None
+    only_restores: bool = False
+    made_for: MadeFor = field(default_factory=MadeFor)
+    weights: tuple[str, ...] = ()
+    needs: tuple[Finding, ...] = ()
+    download_bytes: int | None = None
+    passed: int = 0
+    failed: int = 0
+    sampled: bool = False
+
+
+@dataclass(frozen=True)
+class ModelFit:
+    """One model against all images.
+
+    Parameters
+    ----------
+    id, version
+        Alias and version in the zoo
+    images
+        How each image fits, in the order of the call; empty where the model cannot be read
+    about
+        What is known of the model itself
+    status, broken
+        ``ok``; else ``broken`` or ``invalid``, and why
+    """
+
+    id: str
+    version: str
+    images: tuple[ImageFit, ...] = ()
+    about: AboutModel = field(default_factory=AboutModel)
+    status: Status = "ok"
+    broken: str | None = None
+
+    @property
+    def worst(self) -> ImageFit | None:
+        """The image that fits worst; None where the model cannot be read."""
+        return min(
+            self.images, key=lambda fit: (fit.verdict != "mismatch", fit.score), default=None
+        )
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """That of the worst image; None where the model cannot be read."""
+        return None if self.worst is None else self.worst.verdict
+
+    @property
+    def score(self) -> float:
+        """That of the worst image; 0 where the model cannot be read."""
+        return 0.0 if self.worst is None else self.worst.score
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is made for every image, and fits as it is or adapted."""
+        return self.verdict in {"fits", "adapts"}
+
+
+@dataclass(frozen=True)
+class SeenImage:
+    """What was seen in an image.
+
+    Parameters
+    ----------
+    image
+        Its path
+    whole
+        What all channels show together; None where they are flat
+    channels
+        Channel -> what it shows; channels that are flat, or not looked at, are left out
+    apart
+        Each channel was looked at by itself; those of a colour image are seen as one
+    """
+
+    image: str
+    whole: ImageKind | None = None
+    channels: Mapping[int, ImageKind] = field(default_factory=dict)
+    apart: bool = True
+
+    @property
+    def family(self) -> str | None:
+        """The family of modalities that is more likely than not; None where there is none."""
+        return None if self.whole is None else self.whole.family
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The models of the zoo by how well they fit images, the best first.
+
+    Parameters
+    ----------
+    images
+        What was seen in each
+    models
+        The best first; those that make no labels come after the others, and those that cannot be
+        read are the last
+    left_out
+        Model -> why it is not ranked
+    fetched_at
+        When the index was read, seconds since 1970
+    stale
+        It is old, and could not be read again
+    words
+        What the user said of the images: option -> word, to be said again when a model is run
+    """
+
+    images: tuple[SeenImage, ...]
     models: tuple[ModelFit, ...]
-    fetched_at: float
-    stale: bool
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    fetched_at: float = 0.0
+    stale: bool = False
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ranked(self) -> tuple[ModelFit, ...]:
-        """Give the models that can be read."""
+        """The models that can be read."""
         return tuple(model for model in self.models if model.verdict is not None)
 
     @property
+    def fitting(self) -> tuple[ModelFit, ...]:
+        """The models that are made for all of the images, and fit as they are or adapted."""
+        return tuple(model for model in self.models if model.fits)
+
+    @property
     def any_fits(self) -> bool:
-        """Say whether a model fits, as it is or adapted."""
-        return any(model.verdict in {"fits", "adapts"} for model in self.models)
+        """Whether any model is made for all of the images."""
+        return bool(self.fitting)

@@ -69,6 +69,8 @@ class Facts:
     channels : what each channel of the image should show
     modality : how the images are made that it is for, as keys of ``MODALITIES`` of
         ``bmz.spec.made_for``; empty where nothing public says it
+    plane_by_plane : it works on stacks but takes each plane by itself, so that a single plane is a
+        stack for it
     structure : what it segments, or what its images show, as keys of ``STRUCTURES``; empty as above
     """
 
@@ -81,6 +83,7 @@ class Facts:
     channels: Fact[tuple[str, ...]] | None = None
     modality: Fact[tuple[str, ...]] | None = None
     structure: Fact[tuple[str, ...]] | None = None
+    plane_by_plane: Fact[bool] | None = None
 
 
 _READ: Mapping[str, Callable[[Any], Any]] = {

@@ -1,0 +1,78 @@
+"""``bmz.fit``: the models of the zoo, ranked for images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bmz.app.api.options import ImageOptions, PixelSize
+from bmz.app.fit import FitRequest, rank_models, refuse_unknown_task
+from bmz.app.fit.image import MeasuredImage, measured_image
+from bmz.base.progress import Listener, nobody
+from bmz.engine.image_header import ImageLike, given_image, with_pixel_size
+from bmz.engine.request import RunRequest
+from bmz.results.fit import Ranking
+from bmz.zoo.settings import settings_from_environment
+
+
+def fit(  # noqa: PLR0913  (each is a keyword with a default)
+    images: ImageLike | Sequence[ImageLike],
+    *,
+    axes: str | None = None,
+    channels: Sequence[int] | None = None,
+    pixel_size: PixelSize | None = None,
+    kind: str | None = None,
+    task: str | None = None,
+    models: Sequence[str | Path] = (),
+    everything: bool = False,
+    listener: Listener = nobody,
+) -> Ranking:
+    """Rank the models of the zoo by how well they fit images; no weights are downloaded.
+
+    Parameters
+    ----------
+    images
+        One image or a list of them: paths, arrays with their axes in `axes`, or DataArrays whose
+        dims are named
+    axes, pixel_size
+        See `Model.run`
+    channels
+        Image channel for each channel of the model, from 0; None to try which suit
+    kind
+        What the images are, over what their pixels tell: a modality, and after a comma a
+        structure, such as ``"phase"`` or ``"em,neurites"``
+    task
+        Models for it come first, such as ``"denoising"``
+    models
+        Further models beside those of the zoo, such as folders
+    everything
+        Rank test artefacts, and models that take no image, too
+    listener
+        Is told of downloads
+
+    Raises
+    ------
+    BmzError
+        An image cannot be read, a word does not suit, or there is no list of models.
+    """
+    refuse_unknown_task(task)
+    words = ImageOptions(axes, channels, pixel_size, kind=kind)
+    told = words.put_into(RunRequest("", (), Path()))
+    request = FitRequest(
+        task=task,
+        models=tuple(map(str, models)),
+        axes=axes,
+        channels=told.channels,
+        pixel_um=told.pixel_um,
+        kind=told.kind,
+        everything=everything,
+    )
+    several = images if isinstance(images, list | tuple) else [images]
+    measured = [_measured(image, request) for image in several]
+    return rank_models(measured, request, settings_from_environment(), listener)
+
+
+def _measured(image: ImageLike, request: FitRequest) -> MeasuredImage:
+    there = given_image(image, request.axes)
+    info = with_pixel_size(there.info, request.pixel_um)
+    return measured_image(info, there.sample(info), request.kind)

@@ -1,0 +1,158 @@
+"""The models that are ranked, and what is known of each without any image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from bmz.app.search.ranking import all_cards, with_model
+from bmz.base.progress import Listener
+from bmz.check.finding import Finding
+from bmz.engine.load import describe, find_model, weights_files
+from bmz.engine.model_check import model_findings
+from bmz.plan.weights_choice import ORDER
+from bmz.predict.frameworks import usable_formats
+from bmz.results.fit import AboutModel, ModelFit
+from bmz.results.search import Card
+from bmz.spec.facts import facts_of
+from bmz.spec.made_for import made_for
+from bmz.spec.model import ModelSpec
+from bmz.spec.reports import reports_of
+from bmz.zoo.index import Index
+from bmz.zoo.package import Package
+from bmz.zoo.settings import ZooSettings
+
+NEEDS = frozenset({"package.runs-code", "package.unknown-op", "weights.no-backend"})
+"""Codes of findings that tell what a model needs to run here: no image fits it worse for that."""
+
+EXAMPLE = "ex-"
+"""How the names of the test artefacts of the specification begin."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that can be read.
+
+    Parameters
+    ----------
+    package, model, card : the model
+    about : what is known of it whatever the image
+    findings : what of the model itself keeps any image from a label mask, without what it needs
+    """
+
+    package: Package
+    model: ModelSpec
+    card: Card
+    about: AboutModel
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def plane_by_plane(self) -> bool:
+        """Say whether a single plane is a stack for it; see ``bmz.spec.facts``."""
+        facts = facts_of(self.model.alias) if self.model.alias else None
+        return facts is not None and facts.plane_by_plane is not None and facts.plane_by_plane.value
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """All models of the zoo, and those of the user.
+
+    Parameters
+    ----------
+    ranked : those that can be read
+    broken : those that cannot
+    left_out : model -> why it is not ranked
+    """
+
+    ranked: tuple[Candidate, ...]
+    broken: tuple[ModelFit, ...]
+    left_out: Mapping[str, str]
+
+
+def candidates_of(
+    index: Index, settings: ZooSettings, listener: Listener, *, everything: bool = False
+) -> Candidates:
+    """Read what is known of the models of an index.
+
+    Parameters
+    ----------
+    everything : rank test artefacts, and models that take no image, too
+    """
+    read = _Reader(settings)
+    ranked, broken, left_out = list[Candidate](), list[ModelFit](), dict[str, str]()
+    cards = all_cards(index, settings, listener=listener)
+    for entry, card in zip(index.entries, cards, strict=True):
+        if card.id.startswith(EXAMPLE) and not everything:
+            left_out[card.id] = "a test artefact of the specification"
+        elif card.status != "ok" or entry.manifest is None:
+            why = card.reason or "its manifest is not there"
+            broken.append(ModelFit(card.id, card.version, status=card.status, broken=why))
+        else:
+            model = describe(entry.manifest, settings, model_id=card.id, alias=card.id)
+            candidate = read(Package(card.id, entry.manifest), model, card)
+            if candidate.about.made_for.of_predictions and not everything:
+                left_out[card.id] = "it takes what another network has predicted, and no image"
+            else:
+                ranked.append(candidate)
+    return Candidates(tuple(ranked), tuple(broken), left_out)
+
+
+def own_candidates(
+    words: Iterable[str], settings: ZooSettings, listener: Listener
+) -> Iterator[Candidate]:
+    """Yield the models that the user names beside those of the zoo.
+
+    Raises
+    ------
+    CouldNotTell
+        One is not there, or cannot be read.
+    """
+    read = _Reader(settings)
+    for word in words:
+        package, model = find_model(word, settings, listener=listener)
+        yield read(package, model, with_model(Card(word, "", model.sha256), model))
+
+
+class _Reader:
+    """Say of one model after the other what is known of it."""
+
+    def __init__(self, settings: ZooSettings) -> None:
+        self._settings = settings
+        self._usable = usable_formats()
+
+    def __call__(self, package: Package, model: ModelSpec, card: Card) -> Candidate:
+        found = tuple(
+            model_findings(
+                model, self._settings, fetched=not _is_whole(package, card), usable=self._usable
+            )
+        )
+        report = reports_of(model.alias)
+        about = AboutModel(
+            title=model.name,
+            task=card.task,
+            labels=card.labels,
+            only_restores=any(finding.is_only_for_labels for finding in found),
+            made_for=made_for(model),
+            weights=tuple(name for name in card.weights if self._usable.get(name) == ""),
+            needs=tuple(finding for finding in found if finding.code in NEEDS),
+            download_bytes=self._to_fetch(model),
+            passed=report.passed,
+            failed=report.failed,
+        )
+        others = tuple(finding for finding in found if finding.code not in NEEDS)
+        return Candidate(package, model, card, about, others)
+
+    def _to_fetch(self, model: ModelSpec) -> int | None:
+        """Give 0 where all files of the weights that would run are here, else None."""
+        entries = {weights.format: weights for weights in model.weights}
+        usable = [name for name in ORDER if name in entries and self._usable.get(name) == ""]
+        chosen = usable or [name for name in ORDER if name in entries]
+        if not chosen:
+            return None
+        files = weights_files(model, entries[chosen[0]])
+        return 0 if all((model.folder / file.name).is_file() for file in files) else None
+
+
+def _is_whole(package: Package, card: Card) -> bool:
+    """Say whether the package is the user's or comes with bmz, so that its files must be there."""
+    return card.version == "" and package.remote is None

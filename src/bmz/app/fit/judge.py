@@ -1,0 +1,120 @@
+"""One model after the other, held against one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from bmz.app.fit.candidates import Candidate
+from bmz.app.fit.channels import Channels, best_channels, content_for
+from bmz.app.fit.image import MeasuredImage
+from bmz.check.finding import CheckReport, Finding
+from bmz.check.fit import check_header, check_values
+from bmz.check.fit_case import FitCase
+from bmz.check.fit_score import fit_score, size_closeness
+from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures
+from bmz.check.measured_rules import object_factor
+from bmz.check.scale import OFF, scale_to
+from bmz.image.info import ImageInfo
+from bmz.results.fit import ImageFit
+from bmz.spec.pixels import known_pixel_size
+
+FILLED = 0.7
+"""What is left of the score where channels of the model are filled with zeros."""
+
+NO_RECIPE = 0.8
+"""What is left of the score of a segmenting model whose output nothing turns into labels."""
+
+
+def judged(
+    candidate: Candidate,
+    images: Sequence[MeasuredImage],
+    sample: Mapping[int, PlaneMeasures],
+    told: Channels = None,
+) -> tuple[ImageFit, ...]:
+    """Hold images against a model, with the channels and the scale that suit it best.
+
+    Parameters
+    ----------
+    images : in the order of the answer; those with the same channels are given the same ones
+    sample : what was measured on the model's own sample
+    told : the channels that the user names
+    """
+    return tuple(
+        _judged(candidate, image, _chosen(candidate, image, images, sample, told))
+        for image in images
+    )
+
+
+def _chosen(
+    candidate: Candidate,
+    image: MeasuredImage,
+    images: Sequence[MeasuredImage],
+    sample: Mapping[int, PlaneMeasures],
+    told: Channels,
+) -> FitCase:
+    """Give the case with its channels, measured."""
+    case = FitCase(candidate.model, _as_taken(candidate, image), told, sample=sample)
+    if told is None:
+        alike = [other for other in images if other.layout == image.layout]
+        case = replace(case, channels=best_channels(case, alike, candidate.about.made_for))
+    return replace(case, measured=image.measured_as(case.channels_taken))
+
+
+def _as_taken(candidate: Candidate, image: MeasuredImage) -> ImageInfo:
+    """Give the header of the image; a plane is a stack for a model that works plane by plane."""
+    is_plane = "z" in candidate.model.space and "z" not in image.info.sizes
+    taken = is_plane and candidate.plane_by_plane and "yx" in image.info.axes
+    return image.stack_info if taken else image.info
+
+
+def _judged(candidate: Candidate, image: MeasuredImage, case: FitCase) -> ImageFit:
+    content = content_for(case.channels, case, image, candidate.about.made_for)
+    size, factor = size_closeness(case), natural_scale(case)
+    resized = factor is not None and not 1 / OFF < factor < OFF
+    case = replace(case, scale=factor if resized else None)
+    findings = (*candidate.findings, *_report(case, image).findings)
+    report = CheckReport(findings)
+    return ImageFit(
+        image.seen.image,
+        "mismatch" if content.is_another else report.verdict,
+        _score(candidate, case, fit_score(content, size, _against(candidate, findings))),
+        case.channels_taken if len(case.channels_taken) == case.channels_wanted else None,
+        case.channels is not None,
+        None if case.image is image.info else case.image.axes,
+        factor,
+        resized,
+        content,
+        findings,
+    )
+
+
+def _against(candidate: Candidate, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Give what speaks against a model; one that makes no labels is not blamed for that twice."""
+    return tuple(
+        f for f in findings if not (candidate.about.only_restores and f.is_only_for_labels)
+    )
+
+
+def natural_scale(case: FitCase) -> float | None:
+    """Give the factor that ``--scale auto`` finds; None where nothing tells it.
+
+    Parameters
+    ----------
+    case : measured
+    """
+    by_pixels = scale_to(known_pixel_size(case.model).um, case.image.pixel_um)
+    return object_factor(case) if by_pixels is None else by_pixels
+
+
+def _report(case: FitCase, image: MeasuredImage) -> CheckReport:
+    """Say what ``bmz check`` says."""
+    header = check_header(case)
+    return check_values(header, image.values) if header.is_runnable else header.report
+
+
+def _score(candidate: Candidate, case: FitCase, score: float) -> float:
+    if case.channels is not None and EMPTY_CHANNEL in case.channels:
+        score *= FILLED
+    about = candidate.about
+    return score * (NO_RECIPE if about.labels is None and not about.only_restores else 1.0)

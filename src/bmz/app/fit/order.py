@@ -1,0 +1,93 @@
+"""The order of models: by what fits, then by what is known of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from bmz.app.search import has_task
+from bmz.results.fit import AboutModel, ModelFit, SeenImage
+from bmz.zoo.locate import STARTER
+
+_DIGITS = 2
+"""Scores that are equal to so many digits are as good as equal: evidence decides."""
+
+AGAIN = 0.7
+"""What each model for a structure leaves of the scores of those below it that are for the same:
+where it is not clear what an image shows, the first models are for all that it may show."""
+
+BY_TAGS = "tags"
+"""How the source of what a model is made for begins where nothing but its tags states it."""
+
+MEASURED_HERE = 100
+"""A model that comes with bmz counts as reproduced by so many tools: its card has been measured."""
+
+
+def ranked(
+    models: Iterable[ModelFit], seen: Sequence[SeenImage] = (), task: str | None = None
+) -> tuple[ModelFit, ...]:
+    """Put the models in order.
+
+    Models for the task that the user names come first, those that only restore images last, and
+    among the others those that fit before those that do not. Then the higher score counts; equal
+    ones stand in the order of the evidence, and in the end of their names.
+
+    Parameters
+    ----------
+    seen : what the images show
+    """
+    groups: dict[tuple[bool, ...], list[ModelFit]] = {}
+    for model in models:
+        wished = task is not None and has_task(model.about.task, task)
+        last = model.about.only_restores and not wished
+        group = (task is not None and not wished, last, not model.fits)
+        groups.setdefault(group, []).append(model)
+    shown = _shown(seen)
+    return tuple(model for group in sorted(groups) for model in _mixed(groups[group], shown))
+
+
+def _shown(seen: Iterable[SeenImage]) -> dict[str, float]:
+    """Give how probable each structure is in the channel in which it is the likeliest."""
+    shown: dict[str, float] = {}
+    for kind in (kind for image in seen for kind in image.channels.values()):
+        for structure, share in kind.structures.items():
+            shown[structure] = max(share, shown.get(structure, 0.0))
+    return shown
+
+
+def _mixed(models: Iterable[ModelFit], shown: Mapping[str, float]) -> list[ModelFit]:
+    """Put the best first, where each model counts the less the more stand above it for the same."""
+    left, mixed, before = sorted(models, key=_doubts), list[ModelFit](), Counter[str]()
+    structures = {model.id: _structure(model, shown) for model in left}
+    while left:
+        best = max(left, key=lambda m: round(m.score * AGAIN ** before[structures[m.id]], _DIGITS))
+        before[structures[best.id]] += 1
+        left.remove(best)
+        mixed.append(best)
+    return mixed
+
+
+def _structure(model: ModelFit, shown: Mapping[str, float]) -> str:
+    """Give that of the structures of a model that is the likeliest in the images."""
+    structures = sorted(model.about.made_for.structures)
+    return max(structures, key=lambda word: shown.get(word, 0.0), default="")
+
+
+def _doubts(model: ModelFit) -> tuple[object, ...]:
+    """Give a key that is lower for more evidence."""
+    tested = MEASURED_HERE if model.id.startswith(STARTER) else model.about.passed
+    return -sureness(model.about), -tested, model.about.failed, model.id
+
+
+def sureness(about: AboutModel) -> int:
+    """Say how sure it is what a model is made for.
+
+    Returns
+    -------
+    int
+        2 where it, or what is published about it, says so; 1 where only its tags do; else 0
+    """
+    made = about.made_for
+    if not (made.modalities and made.structures):
+        return 0
+    return 1 if made.source.startswith(BY_TAGS) else 2
