@@ -20,9 +20,12 @@ from bmz.cli.words import (
     SWEEP,
     LabelOptions,
     as_path,
+    image_list,
+    include_option,
     kind_option,
     link_options,
     linking,
+    series_option,
 )
 from bmz.engine.request import CLIPS, RunRequest
 from bmz.image.known_formats import format_list
@@ -43,8 +46,10 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     shell_complete=completing.files,
     nargs=-1,
     required=True,
-    help=f"{format_list()} files.",
+    help=f"{format_list()} files, folders of them, or patterns in quotes.",
 )
+@include_option
+@series_option
 @click.option(
     "-m",
     "--model",
@@ -112,6 +117,8 @@ def compare(
     output: str | None,
     sweeps: tuple[tuple[str, tuple[str, ...]], ...],
     truth: str | None,
+    include: tuple[str, ...],
+    series: str,
     components: bool | None,
     csv_file: str | None,
     labels_folder: str | None,
@@ -132,10 +139,12 @@ def compare(
     from bmz.app.compare.output import prove_writable, write_labels_of, write_page, write_text
     from bmz.cli.output import say
     from bmz.cli.progress import progress_bars
+    from bmz.image.series import series_paths
     from bmz.report.compare_text import as_csv
 
+    listing = image_list(images, include)
     request = CompareRequest(
-        tuple(map(as_path, images)),
+        tuple(one for image in listing.images for one in series_paths(image, series)),
         tuple(dict.fromkeys(models)),
         dict(sweeps),
         None if truth is None else as_path(truth),
