@@ -33,12 +33,11 @@ from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import plan_tiles
 from bmz.plan.weights_choice import choose_precision
-from bmz.predict.architecture import build_network
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, OutOfMemory, Precision, shapes_of
 from bmz.predict.cutting import Tensor, TileJob, stacked_tiles
-from bmz.predict.devices import resolve_device
-from bmz.predict.formats import FORMATS
+from bmz.predict.formats import FORMATS, resolve_device
 from bmz.predict.mosaic import Mosaic, Places
+from bmz.predict.state_dict import build_network
 from bmz.predict.tiles import predict_tiled, run_tiles
 from bmz.predict.torchscript import round_nothing_in
 from bmz.process.components import ComponentSettings, label_components

@@ -20,7 +20,7 @@ from bmz.base.progress import Event, Note
 from bmz.engine.output_check import OutputNotFinite
 from bmz.engine.request import RunRequest
 from bmz.predict.confine import means_here
-from bmz.process.finite import nonfinite_pixels
+from bmz.process.result_checks import nonfinite_pixels
 from bmz.report.run_text import run_lines
 from bmz.results.run import RunSummary
 from bmz.testing.package import Description, description, sha256_of, write_identity, write_package

@@ -14,9 +14,9 @@ from bmz.app.run import run
 from bmz.engine.load import load_model
 from bmz.engine.networks import open_network
 from bmz.engine.request import RunRequest
-from bmz.plan.errors import OutputUnclear
+from bmz.plan.recipe_choice import OutputUnclear
 from bmz.plan.tile_way import MIRRORED, TileWay
-from bmz.predict.keras_files import NoArchitecture
+from bmz.predict.graph_code import NoArchitecture
 from bmz.process.matching import match_labels
 from bmz.process.ops import apply_steps
 

@@ -11,10 +11,10 @@ from bmz.base.arrays import FloatArray, LabelArray
 from bmz.base.axes import Step
 from bmz.engine.labelling import Labelling, decide_labelling
 from bmz.engine.pipeline import KnownTensors, label_resized_map
+from bmz.process.adapt import resize_labels
 from bmz.process.matching import match_labels
 from bmz.process.recipe import Value
 from bmz.process.recipes import RECIPES
-from bmz.process.resize import resize_labels
 
 
 def discs(side: int, factor: float = 1.0) -> LabelArray:

@@ -21,7 +21,7 @@ from bmz.check.finding import DoesNotFit
 from bmz.engine import model_check
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import PlannedImage, planned_or_failed, prepare
-from bmz.plan.errors import WeightsUnusable
+from bmz.plan.weights_choice import WeightsUnusable
 from bmz.process.ops import OPS
 from bmz.results.run import ImageFailed
 from bmz.testing.package import Description, description, sha256_of, write_package

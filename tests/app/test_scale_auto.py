@@ -10,8 +10,8 @@ import tifffile
 
 from bmz.app.check import check
 from bmz.app.run import run
+from bmz.engine.image_header import ScaleUnknown
 from bmz.engine.request import RunRequest
-from bmz.plan.errors import ScaleUnknown
 from bmz.process.matching import match_labels
 from bmz.testing.package import Description, description, write_package
 

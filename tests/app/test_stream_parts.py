@@ -19,7 +19,7 @@ from bmz.engine.prepared_image import PreparedImage, StoredMap
 from bmz.image.inspect import inspect_image
 from bmz.image.region import OpenImage, open_image
 from bmz.plan.plan import Blocks
-from bmz.process.resize import resize_image
+from bmz.process.adapt import resize_image
 
 
 @contextmanager

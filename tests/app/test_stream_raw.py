@@ -19,8 +19,8 @@ from bmz.engine.prepared_image import RawStack, StoredMap, keep_raw
 from bmz.image.inspect import inspect_image
 from bmz.image.region import HeldImage, read_image
 from bmz.plan.plan import Blocks
+from bmz.process.adapt import resize_labels
 from bmz.process.blocks import Found
-from bmz.process.resize import resize_labels
 from bmz.write.tiff import write_raw
 
 

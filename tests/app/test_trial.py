@@ -14,9 +14,9 @@ from bmz.app.run import plan_run, run
 from bmz.base import memory
 from bmz.base.memory import held_memory, peak_memory
 from bmz.engine import memory as trial
+from bmz.engine.memory import try_run
 from bmz.engine.request import RunRequest
 from bmz.predict.backend import Device
-from bmz.predict.trial import try_run
 from bmz.report.run_text import plan_json, plan_lines
 from bmz.results.run import ImagePlan
 from bmz.testing.backend import FakeBackend, pointwise

@@ -12,6 +12,7 @@ from tests.app.small_models import MAP, job_of, mapped, model, planned_image, te
 from bmz.base.axes import Step
 from bmz.engine import memory as trial
 from bmz.engine.memory import (
+    TrialRun,
     bytes_in_one_piece,
     bytes_in_parts,
     in_parts,
@@ -23,7 +24,6 @@ from bmz.engine.memory import (
 from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.plan.plan import Blocks
 from bmz.predict.backend import CPU, Device, OutOfMemory
-from bmz.predict.trial import TrialRun
 from bmz.spec.model import AnySize
 from bmz.testing.backend import FakeBackend, pointwise
 

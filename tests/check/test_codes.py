@@ -10,7 +10,7 @@ import pytest
 from bmz.base.errors import WrongUsage
 from bmz.check.codes import CODES, CodeUnknown, Severity, explain
 from bmz.check.finding import CheckReport, DoesNotFit, Finding, refuse_errors
-from bmz.plan.errors import MakesNoLabels
+from bmz.plan.recipe_choice import MakesNoLabels
 
 NOTES = (
     "axes.extra axes.order dtype.cast scale.unknown size.below-least size.off-step size.fixed "

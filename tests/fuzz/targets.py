@@ -444,8 +444,8 @@ def _looks() -> Iterator[tuple[str, Target]]:
         "torchscript",
         Target(scripts, _look("bmz.predict.torchscript", "host_calls"), told=of_zip),
     )
-    yield "keras", Target(kerases, _look("bmz.predict.keras_files", "keras_code"))
-    yield "saved-model", Target(bundles, _look("bmz.predict.graph_ops", "host_ops"))
+    yield "keras", Target(kerases, _look("bmz.predict.graph_code", "keras_code"))
+    yield "saved-model", Target(bundles, _look("bmz.predict.graph_code", "host_ops"))
     yield "onnx", Target(graphs, open_graph)
 
 

@@ -8,20 +8,25 @@ import pytest
 from tests.plan.test_plan import LIKE, PLAIN, model, planned, tensor
 
 from bmz.check.measured import EMPTY_CHANNEL
-from bmz.plan.errors import (
-    OutputUnclear,
-    OutputUnknown,
-    RecipeMissing,
-    RecipeUnclear,
-    ScaleUnknown,
-    WeightsUnusable,
-)
+from bmz.engine.image_header import ScaleUnknown
 from bmz.plan.geometry import SizesUnclear
 from bmz.plan.plan import sees_whole_image, tile_way, usual_batch, wide_side
-from bmz.plan.recipe_choice import RecipeChoice
+from bmz.plan.recipe_choice import (
+    OutputUnclear,
+    OutputUnknown,
+    RecipeChoice,
+    RecipeMissing,
+    RecipeUnclear,
+)
 from bmz.plan.tile_way import MIRRORED
 from bmz.plan.tiling import AxisRule, plan_tiles
-from bmz.plan.weights_choice import PrecisionChoice, Trial, choose_precision, choose_weights
+from bmz.plan.weights_choice import (
+    PrecisionChoice,
+    Trial,
+    WeightsUnusable,
+    choose_precision,
+    choose_weights,
+)
 from bmz.process.recipes import RECIPES
 from bmz.spec.model import AxisSpec, Fixed, Pad, Stepped
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from bmz.base.axes import Step
-from bmz.plan.errors import (
+from bmz.plan.recipe_choice import (
     MakesNoLabels,
     OutputUnclear,
     OutputUnknown,
     RecipeMissing,
     RecipeUnclear,
+    choose_recipe,
 )
-from bmz.plan.recipe_choice import choose_recipe
 from bmz.spec.errors import PackageInvalid
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
 from bmz.spec.read import read_model

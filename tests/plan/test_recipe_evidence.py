@@ -9,8 +9,13 @@ import pytest
 from tests.plan.test_recipe_choice import model, output, stacked
 
 from bmz.base.axes import Step
-from bmz.plan.errors import MakesNoLabels, RecipeUnclear
-from bmz.plan.recipe_choice import NO_LABEL_TASKS, RecipeChoice, choose_recipe
+from bmz.plan.recipe_choice import (
+    NO_LABEL_TASKS,
+    MakesNoLabels,
+    RecipeChoice,
+    RecipeUnclear,
+    choose_recipe,
+)
 from bmz.spec.model import AxisSpec, Fixed, Stepped, TensorSpec
 
 THRESHOLDS = {"thresholds": {"prob": 0.4, "nms": 0.5}}

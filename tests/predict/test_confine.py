@@ -183,7 +183,7 @@ if words["cell"]:
     sys.path.append(words["root"])
     from pathlib import Path
     from bmz.predict.confine import Cell, confine
-    import bmz.predict.landlock as landlock
+    import bmz.predict.confine as landlock
     version = min(words["landlock"], landlock.landlock_version())
     landlock.landlock_version = lambda: version
     cell = words["cell"]

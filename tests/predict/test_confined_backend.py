@@ -24,13 +24,15 @@ from bmz.predict import confine, confined
 from bmz.predict.backend import CPU, LoadRequest, NetworkFailed, OutOfMemory
 from bmz.predict.confine import means_here
 from bmz.predict.confined import (
+    Child,
     ChildDied,
     ChildRefused,
     ConfinedBackend,
     NotConfinable,
+    _remove_left_by_dead,
     open_confined,
+    remove_tree,
 )
-from bmz.predict.confined_process import Child, _remove_left_by_dead, remove_tree
 from bmz.predict.wire import Block, Wire, WireError, bytes_for
 from bmz.testing.contract import BackendContract
 from bmz.testing.package import write_identity

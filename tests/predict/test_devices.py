@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from bmz.predict import devices, formats
+from bmz.predict import formats
+from bmz.predict import formats as devices
 from bmz.predict.backend import CPU, Device, LoadRequest, NoBackend
-from bmz.predict.devices import (
+from bmz.predict.formats import (
+    FORMATS,
     DeviceAbsent,
     DeviceUnknown,
+    WeightsFormat,
     available_backends,
     framework_version,
+    open_backend,
     resolve_device,
 )
-from bmz.predict.formats import FORMATS, WeightsFormat, open_backend
-from bmz.predict.nvidia import nvidia_device_count
+from bmz.predict.onnx import nvidia_device_count
 
 GPUS = tuple(Device("cuda", i) for i in range(2))
 

@@ -30,8 +30,8 @@ from bmz.predict.backend import (
     WeightsUnreadable,
 )
 from bmz.predict.formats import open_backend
+from bmz.predict.graph_code import ConfigRefused, NoArchitecture
 from bmz.predict.keras import KerasBackend, keras_devices
-from bmz.predict.keras_files import ConfigRefused, NoArchitecture
 from bmz.testing.contract import BackendContract
 
 pytest.importorskip("keras")

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from bmz.predict.backend import WeightsUnreadable
-from bmz.predict.graph_ops import call_op, is_plain_op
-from bmz.predict.keras import TranslationError, for_keras_3, raw_ops_in
-from bmz.predict.keras_files import (
+from bmz.predict.graph_code import (
     NoArchitecture,
+    call_op,
     config_code,
+    is_plain_op,
     keras_code,
     read_config,
     write_config,
 )
+from bmz.predict.keras import TranslationError, for_keras_3, raw_ops_in
 from bmz.zoo.errors import ArchiveRefused
 
 h5py: Any = pytest.importorskip("h5py")

@@ -12,10 +12,9 @@ import pytest
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
-from bmz.predict.architecture import ArchitectureFailed
 from bmz.predict.backend import Backend, LoadRequest, NoBackend, WeightsUnreadable
 from bmz.predict.formats import open_backend
-from bmz.predict.state_dict import NoArchitecture, RunsOwnCode, StateDiffers
+from bmz.predict.state_dict import ArchitectureFailed, NoArchitecture, RunsOwnCode, StateDiffers
 from bmz.spec.model import Architecture, PackagedFile
 from bmz.testing.contract import OverlapContract
 

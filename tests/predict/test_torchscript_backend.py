@@ -212,7 +212,7 @@ def test_threads_are_those_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 def test_cuda_gives_the_numbers_of_the_cpu(tmp_path: Path) -> None:
-    from bmz.predict.devices import resolve_device
+    from bmz.predict.formats import resolve_device
 
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")

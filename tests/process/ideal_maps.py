@@ -11,12 +11,11 @@ from skimage.draw import ellipse
 from skimage.segmentation import find_boundaries, watershed
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
-from bmz.process.affinity_edges import Offset
-from bmz.process.finish import finish_labels
-from bmz.process.flow_following import flows_of_labels
+from bmz.process.affinity_maps import Offset
+from bmz.process.flows import flows_of_labels
 from bmz.process.recipe import Finish, Labelled, Value
 from bmz.process.recipes import RECIPES
-from bmz.process.relabel import in_raster_order
+from bmz.process.relabel import finish_labels, in_raster_order
 from bmz.process.star_polygons import directions
 
 NEAR = ((-1, 0), (0, -1))

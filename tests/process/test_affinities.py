@@ -37,8 +37,7 @@ from bmz.process.affinities import (
     mutex_watershed,
     offsets_of,
 )
-from bmz.process.affinity_edges import Edges, edges_of
-from bmz.process.affinity_values import WIDEST_SIGMA, sigma_against_noise
+from bmz.process.affinity_maps import WIDEST_SIGMA, Edges, edges_of, sigma_against_noise
 from bmz.process.gasp import joined
 from bmz.process.matching import match_labels
 from bmz.process.relabel import ChannelsDiffer, in_raster_order

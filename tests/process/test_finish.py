@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
-from bmz.process.finish import at_border, finish_labels, smoothed, without_holes
 from bmz.process.recipe import FINISH, Finish, Labelled
 from bmz.process.recipes import RECIPES
+from bmz.process.relabel import at_border, finish_labels, smoothed, without_holes
 
 SEEDS = st.integers(0, 2**32 - 1)
 

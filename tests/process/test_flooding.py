@@ -5,7 +5,7 @@ import pytest
 from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
-from bmz.process.flooding import flooded
+from bmz.process.distance_watershed import flooded
 
 
 def lakes(seed: int, shape: tuple[int, ...]) -> tuple[FloatArray, LabelArray]:

@@ -13,10 +13,16 @@ from scipy import ndimage
 from skimage.draw import disk
 
 from bmz.base.arrays import BoolArray, FloatArray, LabelArray
-from bmz.process.flow_following import flow_errors, flows_of_labels, follow_flow
-from bmz.process.flows import FLOWS, FlowSettings, fill_holes, label_flows
+from bmz.process.flows import (
+    FLOWS,
+    FlowSettings,
+    flow_errors,
+    flows_of_labels,
+    follow_flow,
+    label_flows,
+)
 from bmz.process.matching import match_labels
-from bmz.process.relabel import ChannelsDiffer, DimensionsNotDone, in_raster_order
+from bmz.process.relabel import ChannelsDiffer, DimensionsNotDone, fill_holes, in_raster_order
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -116,9 +122,9 @@ def test_pixels_that_came_to_rest_end_as_if_followed_to_the_end(
     flow, cell = flows_of_labels(TWO) + noise, TWO > 0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bmz.process.flow_following.PIXELS_AT_ONCE", together)
+        patch.setattr("bmz.process.flows.PIXELS_AT_ONCE", together)
         ends = follow_flow(flow, cell, steps)
-        patch.setattr("bmz.process.flow_following.STEPS_A_ROUND", steps + 1)
+        patch.setattr("bmz.process.flows.STEPS_A_ROUND", steps + 1)
         assert np.array_equal(ends, follow_flow(flow, cell, steps))
 
 

@@ -12,8 +12,7 @@ from scipy import ndimage
 from tests.process.ideal_maps import cells
 
 from bmz.base.arrays import BoolArray, FloatArray, LabelArray
-from bmz.process.flow_following import flows_of_labels, follow_flow
-from bmz.process.flows import FlowSettings, label_flows
+from bmz.process.flows import FlowSettings, flows_of_labels, follow_flow, label_flows
 from bmz.process.matching import match_labels
 from bmz.process.recipe import Place
 from bmz.process.relabel import in_raster_order

@@ -17,8 +17,7 @@ from tests.process.ideal_maps import cells
 
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.image.pixels import Pixels
-from bmz.process.measure import measure_objects
-from bmz.process.object_runs import ObjectPixels, Runs, convex_areas, runs_of
+from bmz.process.measure import ObjectValues, Runs, convex_areas, measure_objects, runs_of
 from bmz.testing.strategies import label_masks
 
 pytest.importorskip("skimage", minversion="0.25", reason="older ones measure no median")
@@ -42,6 +41,11 @@ NAMES = {
     "intensity_max": "intensity_max",
     "intensity_min": "intensity_min",
 }
+
+
+def values_of(labels: LabelArray, image: AnyArray) -> ObjectValues:
+    inside = labels > 0
+    return ObjectValues(image[inside], labels[inside].astype(np.int64) - 1)
 
 
 def compared(labels: LabelArray, image: AnyArray) -> None:
@@ -120,7 +124,7 @@ def test_ranks_are_right_for_every_dtype(dtype: str) -> None:
     image: Any = (rng.normal(size=labels.shape) * 90).astype(dtype)
     index = np.arange(1, labels.max() + 1)
 
-    found = ObjectPixels(labels).values(image)
+    found = values_of(labels, image)
 
     exact = image.astype(np.float64)
     np.testing.assert_array_equal(found.lowest(), ndimage.minimum(exact, labels, index))
@@ -134,7 +138,7 @@ def test_an_object_with_a_value_that_is_no_number_has_none(dtype: str) -> None:
     labels = np.array([[1, 1, 0, 2, 2]])
     image = np.array([[np.nan, 4, np.nan, 2, np.inf]], dtype)
 
-    found = ObjectPixels(labels).values(image)
+    found = values_of(labels, image)
 
     for values in (found.lowest(), found.highest(), found.median(), found.mean()):
         assert np.isnan(values[0])
@@ -208,7 +212,7 @@ def test_ranks_are_right_at_the_ends_of_a_dtype(dtype: str) -> None:
     image: AnyArray = np.array([[ends.max, ends.min, 0, 1, ends.max, ends.max]], dtype)
     labels = np.array([[1, 1, 1, 2, 2, 3]])
 
-    found = ObjectPixels(labels).values(image)
+    found = values_of(labels, image)
 
     low, high = float(ends.min), float(ends.max)
     assert found.lowest().tolist() == [low, 1, high]
@@ -219,7 +223,7 @@ def test_ranks_are_right_at_the_ends_of_a_dtype(dtype: str) -> None:
 def test_zeros_of_both_signs_and_infinities_keep_their_order() -> None:
     image = np.array([[-np.inf, -0.0, 0.0, np.inf, -1e-45]], np.float32)
 
-    found = ObjectPixels(np.ones((1, 5), np.int32)).values(image)
+    found = values_of(np.ones((1, 5), np.int32), image)
 
     assert (found.lowest().tolist(), found.highest().tolist()) == ([-np.inf], [np.inf])
     assert found.median().tolist() == [0]

@@ -15,9 +15,8 @@ from bmz.base.axes import Step
 from bmz.base.errors import AnswerIsNo, BmzError
 from bmz.process import flows
 from bmz.process.matching import match_labels
-from bmz.process.ops import apply_steps
-from bmz.process.ops_errors import ReferenceMissing, TooManyLabels
-from bmz.process.ops_labels import CellposeFlowDynamics, StardistPostprocessing
+from bmz.process.ops import CellposeFlowDynamics, StardistPostprocessing, apply_steps
+from bmz.process.ops_values import ReferenceMissing, TooManyLabels
 from bmz.process.recipe import Labelled, Recipe
 
 RAYS = 16

@@ -8,8 +8,8 @@ import pytest
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
 from bmz.process.ops import apply_steps
-from bmz.process.ops_errors import ReferenceDiffers
 from bmz.process.ops_scaling import fits, seen_from
+from bmz.process.ops_values import ReferenceDiffers
 
 
 def matched(x: AnyArray, reference: AnyArray, letters: str, own: str, **more: object) -> AnyArray:

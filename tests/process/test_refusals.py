@@ -8,7 +8,7 @@ import pytest
 from bmz.base.axes import Step
 from bmz.check.contract import ImageFacts, contract_of
 from bmz.process.ops import apply_steps
-from bmz.process.ops_errors import UnknownOp
+from bmz.process.ops_values import UnknownOp
 from bmz.process.recipe import Parameter, ParameterRefused
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import ChannelsDiffer

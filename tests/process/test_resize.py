@@ -10,7 +10,7 @@ from skimage.transform import resize
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import boxes
-from bmz.process.resize import resize_image, resize_labels, resized_labels_part, resized_part
+from bmz.process.adapt import resize_image, resize_labels, resized_labels_part, resized_part
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4))

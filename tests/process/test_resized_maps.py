@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
-from bmz.process.resize import ResizedMaps
+from bmz.process.adapt import ResizedMaps
 
 
 def noise(*shape: int) -> AnyArray:

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from skimage.draw import polygon
 
 from bmz.base.arrays import FloatArray
-from bmz.process.star_polygons import Stars, least_overlap_areas, overlap_areas
-from bmz.process.star_rendering import render_polygons
-from bmz.process.star_suppression import ROUNDING, _Crowd, non_maximum_suppression
+from bmz.process.star_polygons import Stars, least_overlap_areas, overlap_areas, render_polygons
+from bmz.process.stardist import ROUNDING, _Crowd, non_maximum_suppression
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -208,7 +207,7 @@ def test_where_polygons_overlap_the_higher_score_wins() -> None:
 def test_lines_longer_than_a_part_are_drawn_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     points, distances = np.array([[9, 9], [15, 12]]), np.full((2, 16), 8.0)
     whole = render_polygons(points, distances, np.array([0.6, 0.9]), (30, 30))
-    monkeypatch.setattr("bmz.process.star_rendering.PIXELS_AT_ONCE", 5)
+    monkeypatch.setattr("bmz.process.star_polygons.PIXELS_AT_ONCE", 5)
 
     parts = render_polygons(points, distances, np.array([0.6, 0.9]), (30, 30))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bmz.base.version import versions
 from bmz.predict.confine import means_here
-from bmz.predict.devices import available_backends
+from bmz.predict.formats import available_backends
 from bmz.results.show import DoctorView, FormatView
 from bmz.zoo.cache import cache_folder
 from bmz.zoo.locate import STARTER, starter_names

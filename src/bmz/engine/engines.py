@@ -33,8 +33,7 @@ from bmz.plan.weights_choice import (
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, Precision, PrecisionUnsupported
 from bmz.predict.confined import open_confined
 from bmz.predict.core import CORE
-from bmz.predict.devices import framework_version
-from bmz.predict.formats import runnable
+from bmz.predict.formats import framework_version, runnable
 from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.store import sha256_of

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.errors import BmzError
+from bmz.base.errors import BmzError, CouldNotTell
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader, check_header, check_image
 from bmz.check.fit_case import FitCase, PlannedAxis
@@ -28,7 +28,6 @@ from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
 from bmz.image.region import laid_out, read_image, read_sample
 from bmz.image.remote import is_address, is_zipped
-from bmz.plan.errors import ScaleUnknown
 from bmz.plan.plan import network_shape, tiling_of
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.spec.model import ModelSpec
@@ -39,6 +38,18 @@ if TYPE_CHECKING:
 
 SAMPLE_PX = 2**22
 """Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
+
+
+class ScaleUnknown(CouldNotTell):
+    """``--scale auto`` has nothing to go by."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"--scale auto cannot tell the factor for '{model}': neither the pixel size nor the "
+            "size of the objects is known of both image and model",
+            hint="give --pixel-size for the image, or the factor itself: --scale 0.5",
+            code="scale.unknown",
+        )
 
 
 def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Pixels]) -> FitCase:

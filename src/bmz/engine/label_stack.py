@@ -20,10 +20,10 @@ from bmz.base.link import Link
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
 from bmz.plan.plan import Blocks
+from bmz.process.adapt import resized_labels_part
 from bmz.process.blocks import Found
 from bmz.process.linking import joined_scores, link_labels, measured_together
 from bmz.process.relabel import closed_up
-from bmz.process.resize import resized_labels_part
 from bmz.write.ome_zarr import scratch_array
 
 OVERVIEW_PX = 2048
@@ -394,7 +394,7 @@ def on_image(
     folder: Path,
     blocks: Blocks,
 ) -> Labels:
-    """Bring labels back as `bmz.process.resize.resize_labels` does, and number them there.
+    """Bring labels back as `bmz.process.adapt.resize_labels` does, and number them there.
 
     An object so small that no pixel of the image has its middle in it is left out.
 

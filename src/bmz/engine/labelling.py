@@ -11,7 +11,7 @@ from bmz.base.errors import WrongUsage
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe, network_family
 from bmz.plan.tile_way import MIRRORED, TileWay
-from bmz.process.ops_labels import LABEL_STEPS
+from bmz.process.ops import LABEL_STEPS
 from bmz.process.recipe import Finish, Recipe
 from bmz.process.recipes import RECIPES
 from bmz.spec.model import ModelSpec

@@ -10,8 +10,7 @@ from pathlib import Path
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.progress import Listener, Note, nobody
 from bmz.engine.model_code import NeedsTrust, Permit, model_code
-from bmz.plan.errors import WeightsUnusable
-from bmz.plan.weights_choice import ORDER, WeightsNotShipped, choose_weights
+from bmz.plan.weights_choice import ORDER, WeightsNotShipped, WeightsUnusable, choose_weights
 from bmz.predict.frameworks import usable_formats
 from bmz.report.fetch_text import ahead_words
 from bmz.report.model_text import code_words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.memory import free_memory, held_memory
+from bmz.base.memory import free_memory, held_memory, peak_memory
 from bmz.engine.labelling import Labelling
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
 from bmz.image.plates import PlateField
@@ -20,7 +21,6 @@ from bmz.plan.estimate import Estimate, fitted, widened
 from bmz.plan.plan import Plan, wide_side, with_smaller_tiles
 from bmz.predict.backend import Backend, OutOfMemory
 from bmz.predict.onnx import available_cpus
-from bmz.predict.trial import try_run
 from bmz.process.recipe import Finish, Recipe
 from bmz.process.streamed_steps import PartedReference, StepNotStreamed, streamed_ops
 from bmz.results.run import ImageFailed, ImagePlan
@@ -305,3 +305,39 @@ def _workers(setup: RunSetup, estimate: Estimate) -> int:
     if estimate.peak_bytes is None or setup.device.kind != "cpu":
         return 1
     return max(1, min(available_cpus(), int(estimate.free_bytes / max(estimate.peak_bytes, 1))))
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """One run of a network.
+
+    Parameters
+    ----------
+    took_s : seconds
+    peak_bytes : peak of the additional memory; None where the system does not report it, or the
+        network runs elsewhere
+    """
+
+    took_s: float
+    peak_bytes: int | None
+
+
+def try_run(backend: Backend, tiles: Sequence[AnyArray]) -> TrialRun:
+    """Run the network once, and measure its time and memory.
+
+    Parameters
+    ----------
+    tiles : its inputs
+
+    Raises
+    ------
+    OutOfMemory, NetworkFailed
+        The network does not run on them.
+    """
+    with peak_memory() as peak:
+        start = time.perf_counter()
+        backend.run(tiles)
+        took_s = time.perf_counter() - start
+    # the memory of a GPU or of another process is not that of this process
+    here = backend.device.kind == "cpu" and not backend.name.startswith("confined")
+    return TrialRun(took_s, peak.bytes_more if here else None)

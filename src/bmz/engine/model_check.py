@@ -8,12 +8,11 @@ from bmz.base.errors import BmzError
 from bmz.check.finding import Evidence, Finding
 from bmz.engine.load import permit_for
 from bmz.engine.model_code import Permit
-from bmz.plan.errors import MakesNoLabels
-from bmz.plan.recipe_choice import choose_recipe
+from bmz.plan.recipe_choice import MakesNoLabels, choose_recipe
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.frameworks import usable_formats
 from bmz.process.ops import OPS
-from bmz.process.ops_errors import RunsCode, UnknownOp
+from bmz.process.ops_values import RunsCode, UnknownOp
 from bmz.spec.code import verified
 from bmz.spec.model import ModelSpec, TensorSpec
 from bmz.zoo.settings import ZooSettings

@@ -21,8 +21,8 @@ from bmz.engine.test_tensors import (
     first_of_batch,
     labels_of_first,
 )
-from bmz.plan.errors import MakesNoLabels, OutputUnclear, RecipeMissing, RecipeUnclear
 from bmz.plan.geometry import axis_rules, output_rules
+from bmz.plan.recipe_choice import MakesNoLabels, OutputUnclear, RecipeMissing, RecipeUnclear
 from bmz.predict.backend import Backend
 from bmz.predict.reach import Reach, measured_reach, run_two_ways
 from bmz.process.consensus import Agreement, compare

@@ -79,11 +79,11 @@ def look_into(weights_format: str) -> Look | None:
 
         return host_calls
     if weights_format == "tensorflow_saved_model_bundle":
-        from bmz.predict.graph_ops import host_ops
+        from bmz.predict.graph_code import host_ops
 
         return host_ops
     if weights_format in {"keras_v3", "keras_hdf5"}:
-        from bmz.predict.keras_files import keras_code
+        from bmz.predict.graph_code import keras_code
 
         return keras_code
     return None

@@ -28,9 +28,9 @@ from bmz.engine.networks import open_network
 from bmz.engine.test_tensors import OwnTensors, given_inputs, read_test_tensors
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped
 from bmz.predict.backend import Backend, NoBackend, OutOfMemory
-from bmz.predict.devices import DeviceAbsent, resolve_device
+from bmz.predict.formats import DeviceAbsent, resolve_device
 from bmz.predict.frameworks import usable_formats
-from bmz.process.ops_errors import RunsCode
+from bmz.process.ops_values import RunsCode
 from bmz.results.test import ModelCheck, ObjectSizes, Speed
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.package import Package
@@ -123,7 +123,7 @@ class ModelTrial:
         Raises
         ------
         BmzError
-            See `bmz.engine.networks.open_network` and `bmz.predict.devices.resolve_device`.
+            See `bmz.engine.networks.open_network` and `bmz.predict.formats.resolve_device`.
         """
         device = resolve_device(self.device, entry.format)
         permit = permit_for(self.model, entry, self.trust, self.settings)

@@ -116,7 +116,7 @@ def open_network(  # noqa: PLR0913  (four of them are keywords with defaults)
     Parameters
     ----------
     model, weights : the model, and the entry to load
-    device : from ``bmz.predict.devices.resolve_device``
+    device : from ``bmz.predict.formats.resolve_device``
     precision : of the arithmetic
     permit : whether code of the model may run; numbers alone always may
     inputs : ids of those that will be given; None for all that are not optional

@@ -12,8 +12,8 @@ from bmz.base.axes import Step
 from bmz.base.errors import AnswerIsNo
 from bmz.check.finding import Finding
 from bmz.plan.plan import Plan
-from bmz.process.finite import Stage, StageCounts, nonfinite_pixels
 from bmz.process.ops import Seen
+from bmz.process.result_checks import Stage, StageCounts, nonfinite_pixels
 
 _CAUSES = (
     "if an image that is not flat gives the same with --precision float32, on another --device and "

@@ -22,20 +22,22 @@ from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
 from bmz.predict.tiles import run_tiles
 from bmz.process.adapt import (
+    ResizedMaps,
     cast_within_range,
     clip_channels,
     from_layout,
     grid_of,
+    resize_image,
+    resize_labels,
     take_channels,
     to_layout,
 )
 from bmz.process.compile_note import NOTE
-from bmz.process.finish import finish_labels
-from bmz.process.finite import StageCounts
 from bmz.process.ops import Seen, apply_steps, not_seen
 from bmz.process.ops_scaling import Reference
 from bmz.process.recipe import Labelled
-from bmz.process.resize import ResizedMaps, resize_image, resize_labels
+from bmz.process.relabel import finish_labels
+from bmz.process.result_checks import StageCounts
 from bmz.spec.model import ModelSpec, TensorSpec
 
 

@@ -37,12 +37,11 @@ from bmz.plan.tiling import AxisTiling, OutputRule
 from bmz.predict.backend import Backend
 from bmz.predict.mosaic import StoredTiles, TileStore
 from bmz.predict.tiles import Tiles, fill
-from bmz.process.adapt import grid_of
+from bmz.process.adapt import ResizedMaps, grid_of
 from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.compile_note import NOTE
-from bmz.process.finite import Stage, StageCounts, nonfinite_pixels
 from bmz.process.ops import Op
-from bmz.process.resize import ResizedMaps
+from bmz.process.result_checks import Stage, StageCounts, nonfinite_pixels
 from bmz.process.streamed_steps import (
     PartedReference,
     applied,

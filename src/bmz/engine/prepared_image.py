@@ -17,9 +17,8 @@ from bmz.base.files import reserve, whole_file
 from bmz.image.region import OpenImage
 from bmz.plan.plan import Blocks
 from bmz.predict.cutting import LazyTensor
-from bmz.process.adapt import cast_within_range, from_layout, take_channels, to_layout
+from bmz.process.adapt import cast_within_range, from_layout, resized_part, take_channels, to_layout
 from bmz.process.ops import Op
-from bmz.process.resize import resized_part
 from bmz.process.streamed_steps import applied, percentiles_of, streamed_ops
 from bmz.spec.model import TensorSpec
 

@@ -43,8 +43,7 @@ from bmz.image.region import HeldImage, ImageSource, open_image
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
-from bmz.process.finite import StageCounts
-from bmz.process.seam_score import seam_score
+from bmz.process.result_checks import StageCounts, seam_score
 from bmz.report.run_text import finding_notes
 from bmz.results.run import ImageDone, run_record
 from bmz.write.names import OutputClaimed, refuse_existing

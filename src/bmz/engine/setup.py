@@ -32,7 +32,7 @@ from bmz.image.remote import address_of
 from bmz.plan.plan import Plan, RunChoices, make_plan
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.backend import Backend, Device
-from bmz.predict.devices import resolve_device
+from bmz.predict.formats import resolve_device
 from bmz.predict.frameworks import usable_formats
 from bmz.results.run import ImageFailed
 from bmz.spec.code import ModelCode

@@ -7,17 +7,73 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bmz.base.errors import BmzError
+from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
 from bmz.plan.channel_names import BOUNDARY, CONTOUR, FOREGROUND, LABELS, channel_names, word_in
-from bmz.plan.errors import (
-    MakesNoLabels,
-    OutputUnclear,
-    OutputUnknown,
-    RecipeMissing,
-    RecipeUnclear,
-)
 from bmz.spec.facts import Fact, LabelWay, facts_of
 from bmz.spec.model import ModelSpec, TensorSpec
+
+RECIPES = (
+    "stardist, flows, mesmer, contour, boundary, gasp, affinities, distance_watershed, components, "
+    "argmax, masks, labels, none"
+)
+"""Names of the label recipes, for hints; ``bmz.process.recipes`` holds them."""
+
+
+class RecipeUnclear(CouldNotTell):
+    """Nothing in the description tells how its output becomes labels."""
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(
+            f"cannot tell how the output of '{model}' becomes a label mask: {why}",
+            hint=f"choose with --recipe: {RECIPES} (none: keep the raw output)",
+            code="recipe.unclear",
+        )
+
+
+class RecipeMissing(CouldNotTell):
+    """It is known what the output is, and no recipe makes labels of it."""
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(
+            f"there is no label recipe for '{model}': {why}",
+            hint="keep its output with --recipe none --save raw, or choose one with --recipe",
+            code="recipe.missing",
+        )
+
+
+class OutputUnclear(CouldNotTell):
+    """Several outputs could become the label mask."""
+
+    def __init__(self, model: str, outputs: tuple[str, ...]) -> None:
+        super().__init__(
+            f"'{model}' has {len(outputs)} outputs ({', '.join(outputs)}): "
+            "which one becomes the label mask?",
+            hint=f"say it: --set output={outputs[0]}",
+            code="recipe.output-unclear",
+        )
+
+
+class OutputUnknown(WrongUsage):
+    """The model has no output of that name."""
+
+    def __init__(self, model: str, wanted: str, outputs: tuple[str, ...]) -> None:
+        super().__init__(
+            f"'{model}' has no output '{wanted}'",
+            hint=f"its outputs are: {', '.join(outputs)}",
+            code="recipe.output-unknown",
+        )
+
+
+class MakesNoLabels(AnswerIsNo):
+    """The model restores, translates or classifies images; `curated` when our facts say so."""
+
+    def __init__(self, model: str, why: str, *, curated: bool = False) -> None:
+        self.curated = curated
+        super().__init__(
+            f"'{model}' makes no label mask: {why}",
+            hint="keep its output with --recipe none --save raw",
+            code="task.no-labels",
+        )
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bmz.base.errors import WrongUsage
-from bmz.plan.errors import WeightsUnusable
+from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.spec.model import ModelSpec, Weights
 
 ORDER = (
@@ -19,6 +18,15 @@ ORDER = (
     "tensorflow_js",
 )
 """Formats without code first; ONNX is the fastest of them on a CPU."""
+
+
+class WeightsUnusable(CouldNotTell):
+    """No weights of the model can run here."""
+
+    def __init__(self, model: str, why: str, *, hint: str) -> None:
+        super().__init__(
+            f"no weights of '{model}' can run: {why}", hint=hint, code="weights.no-backend"
+        )
 
 
 class WeightsNotShipped(WrongUsage):

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
+import site
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
+from bmz.base.files import SCRATCH, is_left_by_dead, unfinished
+from bmz.base.progress import printable
+from bmz.predict import child
 from bmz.predict.backend import (
     Device,
     LoadRequest,
@@ -17,16 +31,234 @@ from bmz.predict.backend import (
     checked_count,
     shapes_of,
 )
-from bmz.predict.confine import NEEDED, means_here
-from bmz.predict.confined_process import (
-    Child,
-    ChildDied,
-    harmless,
-    memory_bytes,
-    quoted,
-    start_child,
-)
-from bmz.predict.wire import Block, Message, WireError, bytes_for
+from bmz.predict.confine import NEEDED, Cell, means_here
+from bmz.predict.wire import Block, Message, Wire, WireError, bytes_for
+
+_KEPT_WORDS = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_THRESHOLD_", "TZ",
+)  # fmt: skip
+"""Environment variables that affect speed; no others, which may be secrets, are passed on."""
+
+_LIFTED = f".lifted-{secrets.token_hex(8)}-"  # names that the model's code cannot know
+
+_TAIL = 2000  # characters of the output of the process
+_WORDS = 300  # characters of one message
+
+
+class ChildDied(CouldNotTell):
+    """The confined process ended, or sent a malformed message."""
+
+    def __init__(self, doing: str, printed: str) -> None:
+        last = harmless(printed.strip().rpartition("\n")[2])
+        super().__init__(
+            f"the confined process of the model's code ended when it had to {doing}"
+            + (f"; the last line that it printed is {quoted(last)}" if last else ""),
+            hint="the code may need something that it may not use: the network, files, other "
+            "programs, or more memory than is available",
+            code="trust.child-ended",
+        )
+
+
+@dataclass
+class Child:
+    """A started process.
+
+    Parameters
+    ----------
+    process : handle of the operating system's process
+    wire : connection to it
+    printed : file that holds all its output
+    scratch : its folder, which is removed at the end
+    """
+
+    process: subprocess.Popen[bytes]
+    wire: Wire
+    printed: IO[bytes]
+    scratch: Path
+
+    def ask(self, message: Message, doing: str, block: Block | None = None) -> Message:
+        """Send a message and wait for the answer.
+
+        Raises
+        ------
+        ChildDied
+        """
+        try:
+            self.wire.send(message, None if block is None else block.handle)
+            return self.hear(doing)
+        except WireError as why:
+            raise self.died(doing) from why
+
+    def hear(self, doing: str) -> Message:
+        """Wait for a message.
+
+        Raises
+        ------
+        ChildDied
+        """
+        try:
+            answer, handle = self.wire.receive()
+        except WireError as why:
+            raise self.died(doing) from why
+        if handle is not None:  # none was requested
+            os.close(handle)
+        return answer
+
+    def died(self, doing: str) -> ChildDied:
+        """End the process, and return the error that describes it."""
+        self.process.kill()
+        self.process.wait()
+        self.printed.seek(0, os.SEEK_END)
+        self.printed.seek(max(0, self.printed.tell() - _TAIL))
+        last = self.printed.read().decode("utf-8", "replace")
+        self.end()
+        return ChildDied(doing, last)
+
+    def end(self) -> None:
+        """Stop the process and remove its folder; a second call does nothing."""
+        self.wire.close()
+        self.process.kill()
+        self.process.wait()
+        self.printed.close()
+        remove_tree(self.scratch)
+
+
+def memory_bytes() -> int:
+    """Return how many bytes of memory are available, as Linux estimates it (``MemAvailable``)."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    words = dict(line.split(":", 1) for line in lines)
+    return int(words["MemAvailable"].split()[0]) * 1024
+
+
+def start_child(files: tuple[Path, ...], device: Device) -> Child:
+    """Start a process that confines itself; its first message lists the means that failed.
+
+    Parameters
+    ----------
+    files : of the package, which it may read
+    device : where its network will run
+
+    Raises
+    ------
+    ChildDied
+    """
+    _remove_left_by_dead()
+    ours, theirs = socket.socketpair()
+    scratch = Path(tempfile.mkdtemp(prefix=unfinished("scratch")))
+    printed = tempfile.TemporaryFile()  # noqa: SIM115  (it is held as long as the process)
+    reader, writer = os.pipe()
+    process = subprocess.Popen(  # noqa: S603  (this Python, and a script of ours)
+        [sys.executable, "-I", "-S", "-B", child.__file__, str(theirs.fileno())],
+        stdin=reader,
+        stdout=printed,
+        stderr=subprocess.STDOUT,
+        cwd=scratch,
+        env=_environment(scratch),
+        pass_fds=[theirs.fileno()],
+        start_new_session=True,  # Ctrl-C reaches only this process, which ends the other
+    )
+    theirs.close()
+    os.close(reader)
+    started = Child(process, Wire(ours), printed, scratch)
+    words = {
+        "path": [str(path) for path in (_root(), *_libraries())],
+        "parent": os.getpid(),
+        "cell": asdict(_cell(files, scratch, device)),
+    }
+    try:
+        with os.fdopen(writer, "wb") as stdin:
+            stdin.write(json.dumps(words, default=str).encode())
+    except OSError as why:
+        raise started.died("start") from why
+    return started
+
+
+def _remove_left_by_dead() -> None:
+    """Remove the scratch folders that killed processes of this user left."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError):  # another process may remove it at the same time
+            if is_left_by_dead(folder) and folder.lstat().st_uid == os.getuid():
+                remove_tree(folder)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, however deeply it is nested and whatever permissions its code changed.
+
+    Folders are moved to the top before they are listed, since a path that is longer than the
+    system allows cannot be used.
+    """
+    if not folder.exists():
+        return
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        number = 0
+        while entries := list(os.scandir(top)):
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.name, dir_fd=top)
+                    continue
+                number = _lift(top, entry.name, number)
+                os.rmdir(entry.name, dir_fd=top)
+    finally:
+        os.close(top)
+    folder.rmdir()
+
+
+def _lift(top: int, name: str, number: int) -> int:
+    """Move the content of a folder in `top` into `top` under free numbers; return the next one."""
+    os.chmod(name, 0o700, dir_fd=top)
+    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+    try:
+        for held in list(os.scandir(inner)):
+            os.rename(held.name, f"{_LIFTED}{number}", src_dir_fd=inner, dst_dir_fd=top)
+            number += 1
+    finally:
+        os.close(inner)
+    return number
+
+
+def _cell(files: tuple[Path, ...], scratch: Path, device: Device) -> Cell:
+    python = (Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve())
+    return Cell(
+        readable=(*python, *_libraries(), _root() / "bmz", *(f.resolve() for f in files)),
+        listable=(_root(),),
+        scratch=scratch,
+        memory_bytes=memory_bytes() if device.kind == "cpu" else None,
+        gpu=device.kind == "cuda",
+    )
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    settings = {word: os.environ[word] for word in _KEPT_WORDS if word in os.environ}
+    folders = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), str(scratch))
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", **folders, **settings}
+
+
+def _root() -> Path:
+    """Return the folder that contains the package ``bmz``."""
+    return Path(__file__).resolve().parents[2]
+
+
+def _libraries() -> tuple[Path, ...]:
+    """Return the folders of installed libraries, never the working folder."""
+    paths = sysconfig.get_paths()
+    own = [paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"]]
+    user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    shared = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    return tuple(dict.fromkeys(Path(path) for path in (*own, *user, *shared)))
+
+
+def quoted(text: str) -> str:
+    """Mark text of the model's code, so that nobody mistakes it for text of bmz."""
+    return "\N{LEFT DOUBLE QUOTATION MARK}" + text + "\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def harmless(text: str) -> str:
+    """Remove what could control a terminal, and shorten long text."""
+    return printable(text)[:_WORDS]
+
 
 __all__ = ["ChildDied", "ChildRefused", "ConfinedBackend", "NotConfinable", "open_confined"]
 

@@ -1,13 +1,16 @@
-"""Weights formats: which framework runs each, and how its network is opened."""
+"""Weights formats and devices: which framework runs each, and which device an option names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.predict import keras, onnx, state_dict, tensorflow, torch_network, torchscript
-from bmz.predict.backend import Backend, Device, LoadRequest, NoBackend, Precision
+from bmz.predict.backend import CPU, Backend, Device, LoadRequest, NoBackend, Precision
 from bmz.predict.core import CORE, open_core
 from bmz.predict.frameworks import FRAMEWORKS
 
@@ -112,3 +115,122 @@ def open_backend(weights_format: str, request: LoadRequest) -> Backend:
     if weights_format == CORE:
         return open_core(request)
     return runnable(weights_format).open(request)
+
+
+_WORD = re.compile(r"auto|cpu|mps|cuda(?::(?P<index>\d+))?")
+_PREFERENCE = ("cuda", "mps", "cpu")
+
+
+class DeviceUnknown(WrongUsage):
+    """The option names no device."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(
+            f"there is no kind of device called '{word}'",
+            hint="--device auto, cpu, cuda, cuda:N or mps",
+            code="device.unknown",
+        )
+
+
+class DeviceAbsent(CouldNotTell):
+    """The framework does not see this device."""
+
+    def __init__(self, word: str, entry: WeightsFormat, available: Sequence[Device]) -> None:
+        super().__init__(
+            f"device {word} is not available for {entry.name} weights: "
+            f"{entry.module} sees {', '.join(map(str, available))}",
+            hint="--device auto takes the best one; 'bmz doctor' lists devices by framework",
+            code="device.absent",
+        )
+
+
+@dataclass(frozen=True)
+class BackendState:
+    """Whether one weights format can run here.
+
+    Parameters
+    ----------
+    weights_format : as in model descriptions
+    framework : the name of the framework that runs it
+    version : of the framework; None where it is not installed
+    install : the command that installs it
+    devices : those that the framework sees; none where it cannot be imported
+    trouble : what is wrong with the installation; empty if nothing is
+    """
+
+    weights_format: str
+    framework: str
+    version: str | None
+    install: str
+    devices: tuple[Device, ...] = ()
+    trouble: str = ""
+
+
+def resolve_device(word: str, weights_format: str) -> Device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into an available device.
+
+    ``auto`` is the first CUDA device, else Apple's GPU, else the CPU, as far as the framework
+    of the format sees them.
+
+    Raises
+    ------
+    DeviceUnknown
+        The word is none of these.
+    DeviceAbsent
+        The framework does not see that device.
+    NoBackend
+        The framework of the format is not installed.
+    """
+    match = _WORD.fullmatch(word)
+    if match is None:
+        raise DeviceUnknown(word)
+    if word == "cpu":
+        return CPU
+    entry = runnable(weights_format)
+    available = entry.devices()
+    if word == "auto":
+        return min(available, key=lambda device: (_PREFERENCE.index(device.kind), device.index))
+    index = int(match["index"] or 0)
+    matching = [d for d in available if word.startswith(d.kind) and d.index == index]
+    if not matching:
+        raise DeviceAbsent(word, entry, available)
+    return matching[0]
+
+
+def framework_version(weights_format: str) -> str:
+    """Name the framework of a format with its version, such as ``torch 2.13.0``."""
+    entry = runnable(weights_format)
+    versions = (number for name in entry.distributions if (number := _version(name)))
+    return f"{entry.module} {next(versions, 'of unknown version')}"
+
+
+def available_backends() -> tuple[BackendState, ...]:
+    """State for each weights format whether it can run here; only installed ones are imported."""
+    return tuple(_state(entry) for entry in FORMATS.values())
+
+
+def _state(entry: WeightsFormat) -> BackendState:
+    installed = {name: number for name in entry.distributions if (number := _version(name))}
+    number = next(iter(installed.values()), None)
+    if find_spec(entry.module) is None:
+        return BackendState(entry.name, entry.module, None, entry.install)
+    try:
+        devices, trouble = entry.devices(), _clash(installed)
+    except NoBackend as why:
+        devices, trouble = (), _clash(installed) or why.message
+    return BackendState(entry.name, entry.module, number, entry.install, devices, trouble)
+
+
+def _clash(installed: dict[str, str]) -> str:
+    # both use one folder: the later one silently replaces the other, and removing either breaks it
+    if len(installed) <= 1:
+        return ""
+    both = " and ".join(installed)
+    return f"{both} are both installed into one folder; remove both, then install one of them"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -33,17 +33,17 @@ from bmz.predict.backend import (
     shapes_of,
     without_loss,
 )
-from bmz.predict.frameworks import FRAMEWORKS
-from bmz.predict.graph_ops import RAW_LAYERS, raw_op_layer
-from bmz.predict.keras_files import (
+from bmz.predict.frameworks import FRAMEWORKS, quiet
+from bmz.predict.graph_code import (
+    RAW_LAYERS,
     Config,
     ConfigRefused,
     config_code,
+    raw_op_layer,
     read_config,
     write_config,
 )
 from bmz.predict.output_order import Named, input_order, output_order
-from bmz.predict.quiet import quiet
 
 RAW_OP = "RawOp"
 """Name of the layer that represents an operation of TensorFlow."""
@@ -209,7 +209,7 @@ def open_keras(request: LoadRequest) -> KerasBackend:
     PrecisionUnsupported
         Keras computes as the file states, and another precision was requested.
     WeightsUnreadable, ArchiveRefused, NoArchitecture
-        See ``bmz.predict.keras_files.read_config``.
+        See ``bmz.predict.graph_code.read_config``.
     ConfigRefused
         The file names code, and is not trusted.
     TensorCountDiffers, OutputsUnclear

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -27,8 +29,22 @@ from bmz.predict.backend import (
     without_loss,
 )
 from bmz.predict.frameworks import FRAMEWORKS
-from bmz.predict.nvidia import nvidia_device_count
 from bmz.predict.onnx_data import refuse_outside
+
+
+def nvidia_device_count() -> int:
+    """Return the number of devices that the CUDA driver shows; 0 without a driver.
+
+    It obeys ``CUDA_VISIBLE_DEVICES``. Source: CUDA driver API, ``cuInit``, ``cuDeviceGetCount``.
+    """
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
+
 
 INSTALL = FRAMEWORKS["onnx"].install
 GPU_INSTALL = "pip uninstall onnxruntime; pip install 'bmz[gpu]'"

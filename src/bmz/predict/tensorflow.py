@@ -24,10 +24,9 @@ from bmz.predict.backend import (
     shapes_of,
     without_loss,
 )
-from bmz.predict.frameworks import FRAMEWORKS
-from bmz.predict.graph_ops import host_ops
+from bmz.predict.frameworks import FRAMEWORKS, quiet
+from bmz.predict.graph_code import host_ops
 from bmz.predict.output_order import FORMAT, Named, input_order, output_order, unpacked_bundle
-from bmz.predict.quiet import quiet
 
 INSTALL = FRAMEWORKS[FORMAT].install
 

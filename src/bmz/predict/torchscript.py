@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import LoadRequest, WeightsUnreadable
-from bmz.predict.quiet import words_of_network
+from bmz.predict.frameworks import words_of_network
 from bmz.predict.torch_network import TorchBackend, ready_torch
 from bmz.zoo.archive import damage_told, opened_zip
 

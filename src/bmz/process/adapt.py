@@ -1,14 +1,310 @@
-"""Bring a plane or stack to what a network takes, and its outputs back to the axes of images."""
+"""Images and maps fitted to each other: their channels, axes, dtypes and grids."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, combinations
+from math import ceil, floor
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-from bmz.base.arrays import AnyArray, LabelArray
-from bmz.base.axes import IMAGE_AXES
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LazyArray
+from bmz.base.axes import IMAGE_AXES, Box
+
+SHARE_TOLERANCE = 1e-9
+"""Shares that differ by less are equal."""
+
+TRUNCATE = 4.0
+"""Standard deviations at which the Gaussian ends, as SciPy has it."""
+
+
+def resize_image(x: AnyArray, shape: Sequence[int]) -> FloatArray:
+    """Resize every channel with linear interpolation, smoothed first where it shrinks.
+
+    Source: ``skimage.transform.resize`` of order 1, whose Gaussian has the width
+    (factor - 1) / 2; the values are the same up to rounding.
+
+    Parameters
+    ----------
+    x : (c, (z,) y, x)
+    shape : of the result, without the channel axis
+
+    Returns
+    -------
+    ndarray
+        (c,) + shape, float32, in the range of `x`
+    """
+    whole = tuple(slice(0, n) for n in shape)
+    return resized_part(lambda box: x[(slice(None), *box)], x.shape[1:], shape, whole)
+
+
+def resized_part(
+    read: Callable[[Box], AnyArray], old: Sequence[int], new: Sequence[int], box: Box
+) -> FloatArray:
+    """Give a part of what `resize_image` gives, from the part of the image that it needs.
+
+    Parameters
+    ----------
+    read : gives (c, (z,) y, x) within one slice a spatial axis
+    old, new : spatial sizes of the image and of the whole result
+    box : the wanted part of the result, one slice a spatial axis
+
+    Returns
+    -------
+    ndarray
+        (c, (z,) y, x) float32
+    """
+    if tuple(old) == tuple(new):
+        return read(box).astype(np.float32)
+    from scipy import ndimage  # here: most images are run as they are
+
+    sides = [_side(*one) for one in zip(old, new, box, strict=True)]
+    part = read(tuple(side.seen for side in sides)).astype(np.float32)
+    steps, starts = [side.step for side in sides], [side.start for side in sides]
+    sigmas = [_sigma(side.step) for side in sides]
+    shape = tuple(side.stop - side.start for side in box)
+    resized = []
+    for plane in part:
+        smooth = ndimage.gaussian_filter(plane, sigmas, mode="mirror", truncate=TRUNCATE)
+        resized.append(
+            ndimage.affine_transform(smooth, steps, starts, shape, order=1, mode="mirror")
+        )
+    return np.stack(resized)
+
+
+def resize_labels(labels: AnyArray, shape: Sequence[int]) -> AnyArray:
+    """Resize labels: no new numbers appear, and outlines that grow are smooth.
+
+    Along an axis that shrinks each pixel takes the label at its centre. Along one that grows each
+    takes the label that linear interpolation gives the largest share, where every label is a map
+    of its own with 1 inside and 0 outside; of equal shares that of the nearest entry.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x), any dtype
+    shape : of the result
+
+    Returns
+    -------
+    ndarray
+        of `shape`, dtype of `labels`
+    """
+    whole = tuple(slice(0, n) for n in shape)
+    return resized_labels_part(labels.__getitem__, labels.shape, shape, whole)
+
+
+def resized_labels_part(
+    read: Callable[[Box], AnyArray], old: Sequence[int], new: Sequence[int], box: Box
+) -> AnyArray:
+    """Give a part of what `resize_labels` gives, from the part of the labels that it needs.
+
+    Parameters
+    ----------
+    read : gives ((z,) y, x) within one slice an axis
+    old, new : sizes of the labels and of the whole result
+    box : the wanted part of the result, one slice an axis
+    """
+    ends = [_ends(*one) for one in zip(old, new, box, strict=True)]
+    lows = [int(min(near[0], far[0])) for near, far, _ in ends]
+    highs = [int(max(near[-1], far[-1])) + 1 for near, far, _ in ends]
+    part = read(tuple(slice(low, high) for low, high in zip(lows, highs, strict=True)))
+    places = [(near - low, far - low) for (near, far, _), low in zip(ends, lows, strict=True)]
+    result: AnyArray = part[np.ix_(*(near for near, _ in places))]
+    grows = [axis for axis, (n, m) in enumerate(zip(old, new, strict=True)) if m > n]
+    corners = [
+        part[np.ix_(*(places[axis][axis in chosen] for axis in range(len(places))))]
+        for chosen in _subsets(grows)
+    ]
+    unlike = np.zeros(result.shape, np.bool_)
+    for corner in corners[1:]:
+        unlike |= corner != result
+    where = np.nonzero(unlike)
+    of_ends = {axis: (1 - ends[axis][2], ends[axis][2]) for axis in grows}
+    shares = [
+        np.prod([shares[axis in chosen][where[axis]] for axis, shares in of_ends.items()], axis=0)
+        for chosen in _subsets(grows)
+    ]
+    result = result.copy()
+    result[where] = _most([corner[where] for corner in corners], shares)
+    return result
+
+
+def _ends(
+    old: int, new: int, wanted: slice
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Give the nearest entry of each pixel, the next nearest, and the share of the latter."""
+    at = (np.arange(wanted.start, wanted.stop) + 0.5) * (old / new)
+    near = at.astype(np.intp)
+    beside = at - near - 0.5
+    far = np.clip(near + np.where(beside < 0, -1, 1), 0, old - 1)
+    return near, far, np.abs(beside)
+
+
+def _subsets(axes: Sequence[int]) -> list[frozenset[int]]:
+    """Give the axes along which a corner is not the nearest entry, the nearest corner first."""
+    return [frozenset(some) for n in range(len(axes) + 1) for some in combinations(axes, n)]
+
+
+def _most(labels: Sequence[AnyArray], shares: Sequence[NDArray[np.float64]]) -> AnyArray:
+    """Give the label with the largest share in all corners together, the first of equals."""
+    best, most = labels[0], np.zeros(len(labels[0]))
+    for one in labels:
+        total = sum(
+            np.where(other == one, share, 0) for other, share in zip(labels, shares, strict=True)
+        )
+        better = total > most + SHARE_TOLERANCE
+        best, most = np.where(better, one, best), np.where(better, total, most)
+    return best
+
+
+class _Side(NamedTuple):
+    """What a part needs along one axis: where to read, and where in it its pixels lie."""
+
+    seen: slice
+    step: float
+    start: float
+
+
+def _side(old: int, new: int, wanted: slice) -> _Side:
+    # pixels are squares: the middle of the first one lies at 0.5
+    step = old / new
+    first, last = ((at + 0.5) * step - 0.5 for at in (wanted.start, wanted.stop - 1))
+    reach = int(TRUNCATE * _sigma(step) + 0.5) + 1
+    low, high = max(floor(first) - reach, 0), min(ceil(last) + reach + 1, old)
+    return _Side(slice(low, high), step, first - low)
+
+
+def _sigma(step: float) -> float:
+    return max(0.0, (step - 1) / 2)
+
+
+class _Along(NamedTuple):
+    """Between which two entries each place lies along an axis, and how near the second is."""
+
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    share: FloatArray
+
+
+@dataclass(frozen=True)
+class ResizedMaps:
+    """A map of a resized image, as it would lie on the image: by linear interpolation.
+
+    Beyond the outermost entries the map goes on as they are. Nothing is smoothed where it shrinks.
+    Source: ``cv2.resize`` with ``INTER_LINEAR``, by which cellpose 3.1.1.3 brings flows and cell
+    probability to the image (``transforms.resize_image``, called by ``models._run_net``).
+
+    Parameters
+    ----------
+    maps : (c, (z,) y, x), an array or one of which parts are read
+    network, image : spatial sizes of the resized image and of the image, px
+    grid : spacing of the map in pixels of what the network was given, one number a spatial axis;
+        the same grid, in pixels of the image, is kept
+    lengths : for each channel, whether it holds lengths in px, which grow with the image
+    """
+
+    maps: LazyArray
+    network: tuple[int, ...]
+    image: tuple[int, ...]
+    grid: tuple[int, ...]
+    lengths: tuple[bool, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the map: c, (z,) y, x; a last entry may lie beyond the image in part."""
+        sizes = (-(-n // step) for n, step in zip(self.image, self.grid, strict=True))
+        return (self.maps.shape[0], *sizes)
+
+    @property
+    def ndim(self) -> int:
+        """How many axes there are."""
+        return len(self.shape)
+
+    @property
+    def factor(self) -> float:
+        """How many px of the image are one of the resized image, along y."""
+        return self.image[-2] / self.network[-2]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> AnyArray:
+        """Give the whole map."""
+        return np.asarray(self[(slice(None),) * self.ndim], dtype)
+
+    def __getitem__(self, box: int | tuple[Any, ...]) -> AnyArray:
+        """Read a part of (c, (z,) y, x): channels as one number or a slice, one slice an axis."""
+        channel, *space = _complete(box, self.ndim)
+        if all(isinstance(places, np.ndarray) for places in space):
+            return self._grown(self._at(channel, space), channel)
+        alongs = [
+            self._along(axis, np.arange(*side.indices(n)))
+            for axis, (side, n) in enumerate(zip(space, self.shape[1:], strict=True))
+        ]
+        if any(along.low.size == 0 for along in alongs):
+            many = [len(range(self.shape[0])[channel])] if isinstance(channel, slice) else []
+            return np.zeros([*many, *(along.low.size for along in alongs)], np.float32)
+        firsts = [int(along.low.min()) for along in alongs]
+        inside = (
+            slice(first, int(along.high.max()) + 1)
+            for first, along in zip(firsts, alongs, strict=True)
+        )
+        part = np.asarray(self.maps[(channel, *inside)], np.float32)
+        before = part.ndim - len(alongs)
+        for axis, (first, along) in enumerate(zip(firsts, alongs, strict=True)):
+            share = along.share.reshape([-1 if i == axis else 1 for i in range(len(alongs))])
+            low, high = (
+                np.take(part, end - first, before + axis) for end in (along.low, along.high)
+            )
+            part = _between(low, high, share)
+        return self._grown(part, channel)
+
+    def _at(self, channel: int | slice, places: Sequence[NDArray[np.intp]]) -> FloatArray:
+        """Give the values at single entries, the same bit by bit as of the whole map."""
+        alongs = [self._along(axis, at) for axis, at in enumerate(places)]
+
+        def corner(axis: int, chosen: tuple[NDArray[np.intp], ...]) -> FloatArray:
+            if axis < 0:
+                entries: Any = (channel, *chosen)  # of an array, which is what `sparse` reads
+                return np.asarray(self.maps[entries], np.float32)
+            low, high, share = alongs[axis]
+            return _between(
+                corner(axis - 1, (low, *chosen)), corner(axis - 1, (high, *chosen)), share
+            )
+
+        return corner(len(alongs) - 1, ())
+
+    def _along(self, axis: int, entries: NDArray[np.intp]) -> _Along:
+        # pixels are squares: the middle of the first one lies at 0.5
+        step = self.network[axis] / self.image[axis]
+        last = self.maps.shape[1 + axis] - 1
+        at = np.clip((entries + 0.5) * step - 0.5, 0, last)
+        low = np.floor(at).astype(np.intp)
+        return _Along(low, np.minimum(low + 1, last), (at - low).astype(np.float32))
+
+    def _grown(self, part: FloatArray, channel: int | slice) -> FloatArray:
+        grown = np.array(self.lengths)[channel]
+        if not grown.any():
+            return part
+        part[grown] *= np.float32(self.factor)
+        return part
+
+
+def _between(low: FloatArray, high: FloatArray, share: FloatArray) -> FloatArray:
+    with np.errstate(invalid="ignore"):  # entries may be infinite, and are no more than that
+        return low + (high - low) * share
+
+
+def _complete(box: int | tuple[Any, ...], axes: int) -> list[Any]:
+    """Give one entry an axis, where an ellipsis stands for some and the last are left out."""
+    parts = list(box) if isinstance(box, tuple) else [box]
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), None)
+    if at is not None:
+        parts[at : at + 1] = [slice(None)] * (axes - len(parts) + 1)
+    return [*parts, *[slice(None)] * (axes - len(parts))]
 
 
 def take_channels(x: AnyArray, channels: Sequence[int]) -> AnyArray:

@@ -11,8 +11,14 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.errors import WrongUsage
-from bmz.process.affinity_edges import Edges, Indices, Offset, edges_of
-from bmz.process.affinity_values import full_affinity, sigma_against_noise
+from bmz.process.affinity_maps import (
+    Edges,
+    Indices,
+    Offset,
+    edges_of,
+    full_affinity,
+    sigma_against_noise,
+)
 from bmz.process.gasp import Linking, agglomerated
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, without_small

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bmz.base.arrays import BoolArray
 from bmz.process.compiled import compiled
-from bmz.process.peaks_loop import root_of
+from bmz.process.watershed_loops import root_of
 
 Indices = NDArray[np.intp]
 

@@ -13,8 +13,8 @@ from scipy import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.axes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.process.finish import finish_labels
 from bmz.process.recipe import Finish, InBlocks, Labelled, Place, Recipe, Value
+from bmz.process.relabel import finish_labels
 from bmz.process.whole_map import whole_map_parameters
 
 GROWTH = 2

@@ -12,8 +12,7 @@ from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
 from bmz.plan.tile_way import TileWay
-from bmz.process.distance_watershed import depth_of
-from bmz.process.flooding import flooded
+from bmz.process.distance_watershed import depth_of, flooded
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import (
     ChannelsDiffer,

@@ -1,4 +1,4 @@
-"""The compiled loops of `bmz.process.flow_following`."""
+"""The compiled loops of `bmz.process.flows`."""
 
 from __future__ import annotations
 

@@ -12,10 +12,8 @@ from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.plan.tile_way import TileWay
-from bmz.process.affinity_edges import Edges, Offset, edges_of
-from bmz.process.affinity_values import smoothed
-from bmz.process.distance_watershed import depth_of
-from bmz.process.flooding import flooded
+from bmz.process.affinity_maps import Edges, Offset, edges_of, smoothed
+from bmz.process.distance_watershed import depth_of, flooded
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order, on_input_grid, one_map, without_small
 

@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray, Places
-from bmz.process.ops_errors import AxisMissing, ReferenceDiffers
 from bmz.process.ops_values import (
+    AxisMissing,
+    ReferenceDiffers,
     calculated,
     multiplied_and_added,
     shifted_and_divided,

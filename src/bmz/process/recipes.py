@@ -23,6 +23,9 @@ _NAMES = (
 )
 """Each is a module of this room, which holds the recipe under its name in capitals."""
 
+_MODULES = {"argmax": "components", "labels": "masks"}
+"""Recipes that share the module of another one."""
+
 
 class _Recipes(Mapping[str, Recipe]):
     """Imports a recipe when it is asked for: all of them take longer than a small image."""
@@ -30,7 +33,8 @@ class _Recipes(Mapping[str, Recipe]):
     def __getitem__(self, name: str) -> Recipe:
         if name not in _NAMES:
             raise KeyError(name)
-        recipe: Recipe = getattr(import_module(f"bmz.process.{name}"), name.upper())
+        module = _MODULES.get(name, name)
+        recipe: Recipe = getattr(import_module(f"bmz.process.{module}"), name.upper())
         return recipe
 
     def __iter__(self) -> Iterator[str]:

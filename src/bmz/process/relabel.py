@@ -1,15 +1,18 @@
-"""Labels numbered in raster order, and the maps that they are made of."""
+"""Labels in raster order, on the grid of the input, and the common finish of all recipes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.axes import Box
 from bmz.base.errors import CouldNotTell
-from bmz.process.recipe import Labelled
+from bmz.process.recipe import Finish, Labelled
 
 SPARSE = 4
 """With numbers above this many times the pixels, a table of all numbers costs more than a sort."""
@@ -164,11 +167,7 @@ def without_small(labels: LabelArray, min_size: float, grid: tuple[int, ...]) ->
     min_size : px of the input
     grid : px of the input for each entry of `labels`, one number an axis
     """
-    if min_size * labels.size == 0:
-        return labels
-    keeps = np.bincount(labels.ravel()) * math.prod(grid) >= min_size
-    keeps[0] = True
-    return labels if keeps.all() else np.where(keeps[labels], labels, 0)
+    return without(labels, sizes(labels) * math.prod(grid) < min_size)
 
 
 def on_input_grid(labels: AnyArray, grid: tuple[int, ...]) -> AnyArray:
@@ -177,3 +176,140 @@ def on_input_grid(labels: AnyArray, grid: tuple[int, ...]) -> AnyArray:
         if times != 1:
             labels = np.repeat(labels, times, axis)
     return labels
+
+
+HALF = 0.5
+"""A pixel belongs to a smoothed object where it is more inside than outside."""
+
+REACH_SIGMAS = 3
+"""How far a smoothed outline can move."""
+
+
+def finish_labels(labelled: Labelled, wanted: Finish) -> Labelled:
+    """Smooth and fill objects, drop some, and number the others in raster order.
+
+    Parameters
+    ----------
+    labelled : ((z,) y, x) on the grid of the image, with scores or without; classes are given
+        back as they are, because their numbers mean something
+    wanted : sizes in px of the image; 0 and false ask for nothing
+
+    Returns
+    -------
+    Labelled
+        1 to n without gaps; the scores of those that are left
+    """
+    if labelled.classes or labelled.labels.size == 0:
+        return labelled
+    labels = labelled.labels
+    if wanted.smooth > 0:
+        labels = smoothed(labels, wanted.smooth)
+    if wanted.fill_holes:
+        labels = without_holes(labels)
+    return in_raster_order(_kept(labels, wanted), labelled.scores)
+
+
+def smoothed(labels: LabelArray, sigma_px: float) -> LabelArray:
+    """Smooth the outline of every object with a Gaussian; objects never overlap after it.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x), 0 background
+    sigma_px : standard deviation of the Gaussian; a thin object that would vanish stays as it is
+    """
+    result = labels.copy()
+    for number, box in _boxes(labels, round(REACH_SIGMAS * sigma_px) + 1):
+        window = labels[box]
+        own = window == number
+        soft = ndimage.gaussian_filter(own.astype(np.float32), sigma_px, mode="nearest") > HALF
+        inside = soft & (own | (window == 0))
+        if inside.any():
+            result[box][own] = 0
+            result[box][inside] = number
+    return result
+
+
+def without_holes(labels: LabelArray) -> LabelArray:
+    """Fill background that an object encloses; other objects within it stay.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x), 0 background
+    """
+    result = labels.copy()
+    for number, box in _boxes(labels, 0):
+        own = labels[box] == number
+        if own.all():
+            continue
+        hole = ndimage.binary_fill_holes(own) & (labels[box] == 0)
+        result[box][hole] = number
+    return result
+
+
+def at_border(labels: LabelArray) -> BoolArray:
+    """Say for labels 0 to the highest whether they touch the edge of the image along y or x."""
+    touches = np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
+    for edge in (labels[..., :1, :], labels[..., -1:, :], labels[..., :1], labels[..., -1:]):
+        touches[np.unique(edge)] = True
+    return touches
+
+
+def _kept(labels: LabelArray, wanted: Finish) -> LabelArray:
+    px = sizes(labels)
+    bad = px < wanted.min_size
+    if wanted.max_size:
+        bad |= px > wanted.max_size
+    if wanted.remove_border:
+        bad |= at_border(labels)[1:]
+    return without(labels, bad)
+
+
+def _boxes(labels: LabelArray, margin: int) -> Iterator[tuple[int, Box]]:
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            wide = (slice(max(s.start - margin, 0), s.stop + margin) for s in box)
+            yield number, tuple(wide)
+
+
+def sizes(labels: LabelArray) -> NDArray[np.intp]:
+    """Count the pixels of labels 1 to the highest, (n,)."""
+    return np.bincount(labels.ravel(), minlength=1)[1:]
+
+
+def without(labels: LabelArray, bad: BoolArray) -> LabelArray:
+    """Clear the objects whose entry in `bad` (label k at k - 1) is true; numbers stay."""
+    if not bad.any():
+        return labels
+    numbers = np.arange(len(bad) + 1, dtype=labels.dtype)
+    numbers[1:][bad] = 0
+    return numbers[labels]
+
+
+def fill_holes(labels: LabelArray) -> LabelArray:
+    """Fill the holes of each object, also where another object lies in one.
+
+    A hole is background, or other objects, without a way out of the object over edges of pixels.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x) integers, 0 background
+    """
+    filled = labels.copy()
+    boxes = ndimage.find_objects(labels)
+    numbers = np.arange(len(boxes))
+    if labels.ndim == len("yx"):
+        numbers = np.flatnonzero(_gaps(labels, boxes, 0) & _gaps(labels, boxes, 1))
+    for k in numbers:
+        window = filled[boxes[k]]
+        window[ndimage.binary_fill_holes(window == k + 1)] = k + 1
+    return filled
+
+
+def _gaps(labels: LabelArray, boxes: list[tuple[slice, slice] | None], axis: int) -> BoolArray:
+    # objects with more runs of pixels along an axis than lines: only those can have a hole
+    lengthwise = np.moveaxis(labels, axis, 0)
+    begins = lengthwise != 0
+    begins[1:] &= lengthwise[1:] != lengthwise[:-1]
+    runs = np.bincount(lengthwise[begins], minlength=len(boxes) + 1)[1:]
+    lines = [0 if box is None else box[1 - axis].stop - box[1 - axis].start for box in boxes]
+    return runs > np.array(lines, np.intp)
