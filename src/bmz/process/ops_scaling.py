@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
 
@@ -138,8 +139,62 @@ Reference = tuple[AnyArray, str]
 """A tensor and the letters of its dimensions."""
 
 
+Change: TypeAlias = Callable[[AnyArray, str], AnyArray]
+"""Scales a tensor, or a part of it, given the letters of its dimensions."""
+
+
+class Statistics(Protocol):
+    """Statistics of a tensor that is held as a whole, or read in parts."""
+
+    @property
+    def axes(self) -> str:
+        """The letters of its dimensions."""
+
+    def mean_and_deviation(self, over: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Give mean and standard deviation, as the function of this name."""
+
+    def percentiles(self, over: Sequence[str], which: Sequence[float]) -> list[FloatArray]:
+        """Give percentiles, as the function of this name."""
+
+
 @dataclass(frozen=True)
-class Clip:
+class _Whole:
+    """Statistics of a tensor that is held as a whole."""
+
+    x: AnyArray
+    axes: str
+
+    def mean_and_deviation(self, over: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        return mean_and_deviation(self.x, self.axes, over)
+
+    def percentiles(self, over: Sequence[str], which: Sequence[float]) -> list[FloatArray]:
+        return percentiles(self.x, self.axes, over, which)
+
+
+class ScalingStep(ABC):
+    """A step whose numbers are statistics: of the tensor itself, or of a reference tensor."""
+
+    reference_tensor: Reference | None = None
+
+    @abstractmethod
+    def known(self, own: Statistics, reference: Statistics) -> Change:
+        """Take the statistics, and give the function that scales the tensor or a part of it.
+
+        Parameters
+        ----------
+        own : of the tensor to be scaled
+        reference : of the reference tensor; `own` where there is none
+        """
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
+        """Scale `x` by statistics of the whole of it, or of the reference tensor."""
+        own = _Whole(x, axes)
+        reference = _Whole(*self.reference_tensor) if self.reference_tensor else own
+        return self.known(own, reference)(x, axes)
+
+
+@dataclass(frozen=True)
+class Clip(ScalingStep):
     """Set values below the lower bound to it, and those above the upper bound to that.
 
     Percentiles are interpolated linearly, as in `ScaleRange`; the specification is silent on it.
@@ -152,7 +207,7 @@ class Clip:
     ----------
     min, max : bounds; None for open
     min_percentile, max_percentile : percentiles of the tensor in place of `min` and `max`
-    axes : see the module
+    axes : over which percentiles are taken; None for all
     """
 
     name: ClassVar[str] = "clip"
@@ -162,33 +217,32 @@ class Clip:
     max_percentile: float | None = None
     axes: Sequence[str] | None = None
 
-    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        """Clip `x`."""
-        low, high = self._bounds(x, axes)
-        kept = x.dtype if x.dtype.kind == "f" or fits(x, low, high) else np.dtype(np.float32)
-        raised = calculated(np.maximum, x, low, kept)
-        return calculated(np.minimum, raised, high, kept)
-
-    def _bounds(self, x: AnyArray, axes: str) -> tuple[FloatArray, FloatArray]:
+    def known(self, own: Statistics, reference: Statistics) -> Change:
+        """Take the percentiles that stand for bounds."""
         asked = [q for q in (self.min_percentile, self.max_percentile) if q is not None]
-        found = percentiles(x, axes, jointly(self.name, self.axes, axes), asked) if asked else []
-        low = np.asarray(-np.inf if self.min is None else self.min, np.float64)
-        high = np.asarray(np.inf if self.max is None else self.max, np.float64)
-        return (
-            low if self.min_percentile is None else found[0],
-            high if self.max_percentile is None else found[-1],
-        )
+        over = jointly(self.name, self.axes, own.axes) if asked else ""
+        bounds = reference.percentiles(over, asked) if asked else []
+        least = np.asarray(-np.inf if self.min is None else self.min, np.float64)
+        most = np.asarray(np.inf if self.max is None else self.max, np.float64)
+        low = least if self.min_percentile is None else bounds[0]
+        high = most if self.max_percentile is None else bounds[-1]
+
+        def clipped(x: AnyArray, _axes: str) -> AnyArray:
+            dtype = x.dtype if x.dtype.kind == "f" or fits(x, low, high) else np.dtype(np.float32)
+            return calculated(np.minimum, calculated(np.maximum, x, low, dtype), high, dtype)
+
+        return clipped
 
 
 @dataclass(frozen=True)
-class ZeroMeanUnitVariance:
-    """Give ``(x - mean) / (std + eps)``.
+class ZeroMeanUnitVariance(ScalingStep):
+    """Give ``(x - mean) / (std + eps)``; a constant becomes 0.
 
     Source: model description 0.5, ``ZeroMeanUnitVarianceKwargs``.
 
     Parameters
     ----------
-    axes : see the module
+    axes : over which mean and deviation are taken; None for all
     eps : added to the standard deviation
     """
 
@@ -196,21 +250,21 @@ class ZeroMeanUnitVariance:
     axes: Sequence[str] | None = None
     eps: float = 1e-6
 
-    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        """Normalise `x`; a constant becomes 0."""
-        mean, deviation = mean_and_deviation(x, axes, jointly(self.name, self.axes, axes))
-        return shifted_and_divided(x, mean, deviation + self.eps)
+    def known(self, own: Statistics, reference: Statistics) -> Change:
+        """Take mean and standard deviation."""
+        mean, deviation = reference.mean_and_deviation(jointly(self.name, self.axes, own.axes))
+        return lambda x, _axes: shifted_and_divided(x, mean, deviation + self.eps)
 
 
 @dataclass(frozen=True)
-class ScaleRange:
-    """Give ``(x - v_lower) / (v_upper - v_lower + eps)``, not clipped.
+class ScaleRange(ScalingStep):
+    """Give ``(x - v_lower) / (v_upper - v_lower + eps)``, not clipped; a constant becomes 0.
 
     Source: model description 0.5, ``ScaleRangeKwargs``.
 
     Parameters
     ----------
-    axes : see the module
+    axes : over which percentiles are taken; None for all
     min_percentile, max_percentile : percentiles that give ``v_lower`` and ``v_upper``
     eps : added to the divisor
     reference_tensor : the tensor whose percentiles are taken; None for `x` itself
@@ -223,18 +277,23 @@ class ScaleRange:
     eps: float = 1e-6
     reference_tensor: Reference | None = None
 
-    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        """Stretch `x`; a constant becomes 0."""
-        which = (self.min_percentile, self.max_percentile)
-        seen, letters = self.reference_tensor or (x, axes)
-        over = jointly(self.name, self.axes, axes, also=letters)
-        found = percentiles(seen, letters, over, which)
-        lower, upper = (seen_from(axes, x.shape, value, letters) for value in found)
-        return shifted_and_divided(x, lower, upper - lower + self.eps)
+    def known(self, own: Statistics, reference: Statistics) -> Change:
+        """Take both percentiles."""
+        over = jointly(self.name, self.axes, own.axes, also=reference.axes)
+        lower, upper = reference.percentiles(over, (self.min_percentile, self.max_percentile))
+
+        def stretched(x: AnyArray, axes: str) -> AnyArray:
+            low, span = (
+                seen_from(axes, x.shape, statistic, reference.axes)
+                for statistic in (lower, upper - lower + self.eps)
+            )
+            return shifted_and_divided(x, low, span)
+
+        return stretched
 
 
 @dataclass(frozen=True)
-class ScaleMeanVariance:
+class ScaleMeanVariance(ScalingStep):
     """Give ``(x - mean) / (std + eps) * (ref_std + eps) + ref_mean``.
 
     Source: model description 0.5, ``ScaleMeanVarianceKwargs``.
@@ -242,7 +301,7 @@ class ScaleMeanVariance:
     Parameters
     ----------
     reference_tensor : the tensor whose mean and standard deviation are matched
-    axes : see the module
+    axes : over which both are taken; None for all
     eps : added to both standard deviations
     """
 
@@ -251,15 +310,21 @@ class ScaleMeanVariance:
     axes: Sequence[str] | None = None
     eps: float = 1e-6
 
-    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        """Match `x` to the reference."""
-        seen, letters = self.reference_tensor
-        over = jointly(self.name, self.axes, axes, also=letters)
-        found = mean_and_deviation(seen, letters, over)
-        wanted_mean, wanted = (seen_from(axes, x.shape, value, letters) for value in found)
-        mean, deviation = mean_and_deviation(x, axes, over)
-        even = shifted_and_divided(x, mean, deviation + self.eps)
-        return multiplied_and_added(even, wanted + self.eps, wanted_mean)
+    def known(self, own: Statistics, reference: Statistics) -> Change:
+        """Take mean and standard deviation of both tensors."""
+        over = jointly(self.name, self.axes, own.axes, also=reference.axes)
+        wanted_mean, wanted = reference.mean_and_deviation(over)
+        mean, deviation = own.mean_and_deviation(over)
+
+        def matched(x: AnyArray, axes: str) -> AnyArray:
+            gain, offset = (
+                seen_from(axes, x.shape, statistic, reference.axes)
+                for statistic in (wanted + self.eps, wanted_mean)
+            )
+            even = shifted_and_divided(x, mean, deviation + self.eps)
+            return multiplied_and_added(even, gain, offset)
+
+        return matched
 
 
 def jointly(step: str, asked: Sequence[str] | None, axes: str, *, also: str = "") -> Sequence[str]:

@@ -8,25 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray, Places
-from bmz.base.axes import Step
+from bmz.base.axes import SPACE, Step
 from bmz.base.errors import CouldNotTell
 from bmz.process.ops import Op, op_of
-from bmz.process.ops_scaling import (
-    MOST_BINS,
-    Clip,
-    ScaleMeanVariance,
-    ScaleRange,
-    ZeroMeanUnitVariance,
-    fits,
-    jointly,
-    seen_from,
-)
-from bmz.process.ops_values import calculated, multiplied_and_added, shifted_and_divided
+from bmz.process.ops_scaling import MOST_BINS, ScalingStep
 
 Parts = Callable[[], Iterable[AnyArray]]
 """Gives all parts of an image, as often as it is called; each has all its axes."""
-
-SPACE = "zyx"
 
 
 class StepNotStreamed(CouldNotTell):
@@ -39,16 +27,6 @@ class StepNotStreamed(CouldNotTell):
             code="stream.step",
         )
         self.step = step
-
-
-@dataclass(frozen=True)
-class _Known:
-    """An op of which the statistics of the whole image are known."""
-
-    change: Callable[[AnyArray], AnyArray]
-
-    def __call__(self, x: AnyArray, _axes: str) -> AnyArray:
-        return self.change(x)
 
 
 PartedReference = tuple[Parts, str]
@@ -86,10 +64,7 @@ def streamed_ops(
         def seen(before: tuple[Op, ...] = before) -> Iterable[AnyArray]:
             return (applied(before, part, axes) for part in parts())
 
-        if step.kwargs.get("reference_tensor") is None:
-            ops.append(_known(step, seen, axes))
-        else:
-            ops.append(_known_by_reference(step, seen, axes, references or {}))
+        ops.append(_known(step, (seen, axes), references or {}))
     return ops
 
 
@@ -121,100 +96,39 @@ def numbers_of_steps(ops: Sequence[Op], parts: Iterable[AnyArray], axes: str) ->
     return known
 
 
-def _known_by_reference(
-    step: Step, parts: Parts, axes: str, references: Mapping[str, PartedReference]
-) -> Op:
-    name = step.kwargs["reference_tensor"]
-    if name not in references:
+def _known(step: Step, own: PartedReference, references: Mapping[str, PartedReference]) -> Op:
+    name = step.kwargs.get("reference_tensor")
+    if name is None:
+        op, reference = op_of(step, {}), own
+    elif name in references:
+        reference = references[name]
+        # only the letters of its axes are read here
+        op = op_of(step, {name: (np.empty((0,) * len(reference[1])), reference[1])})
+    else:
         raise StepNotStreamed(step)
-    others, letters = references[name]
-    op = op_of(step, {name: (np.empty((0,) * len(letters)), letters)})
-    if not isinstance(op, ScaleRange | ScaleMeanVariance):
-        raise StepNotStreamed(step)
-    over = jointly(op.name, op.axes, axes, also=letters)
-    _refuse_partial(step, over, axes + letters)
-    if isinstance(op, ScaleRange):
-        which = (op.min_percentile, op.max_percentile)
-        low, high = percentiles_of(others, letters, over, which)
-        return _Stretched(letters, low, high - low + op.eps)
-    wanted_mean, wanted = mean_and_deviation_of(others, letters, over)
-    mean, deviation = mean_and_deviation_of(parts, axes, over)
-    return _Matched(letters, mean, deviation + op.eps, wanted_mean, wanted + op.eps)
+    if not isinstance(op, ScalingStep):
+        return op
+    return op.known(_Parted(step, *own), _Parted(step, *reference))
 
 
 @dataclass(frozen=True)
-class _Stretched:
-    """``scale_range`` by percentiles of another tensor that are known."""
+class _Parted:
+    """Statistics of a tensor that is read in parts; of whole planes or stacks only."""
 
-    letters: str
-    low: FloatArray
-    divisor: FloatArray
+    step: Step
+    parts: Parts
+    axes: str
 
-    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        low, divisor = (
-            seen_from(axes, x.shape, statistic, self.letters)
-            for statistic in (self.low, self.divisor)
-        )
-        return shifted_and_divided(x, low, divisor)
+    def mean_and_deviation(self, over: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        return mean_and_deviation_of(self.parts, self.axes, self._of_whole(over))
 
+    def percentiles(self, over: Sequence[str], which: Sequence[float]) -> list[FloatArray]:
+        return percentiles_of(self.parts, self.axes, self._of_whole(over), which)
 
-@dataclass(frozen=True)
-class _Matched:
-    """``scale_mean_variance`` by statistics of both tensors that are known."""
-
-    letters: str
-    mean: FloatArray
-    deviation: FloatArray
-    wanted_mean: FloatArray
-    wanted: FloatArray
-
-    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        wanted_mean, wanted = (
-            seen_from(axes, x.shape, statistic, self.letters)
-            for statistic in (self.wanted_mean, self.wanted)
-        )
-        even = shifted_and_divided(x, self.mean, self.deviation)
-        return multiplied_and_added(even, wanted, wanted_mean)
-
-
-def _known(step: Step, parts: Parts, axes: str) -> Op:
-    op = op_of(step, {})
-    if isinstance(op, ZeroMeanUnitVariance):
-        _refuse_partial(step, jointly(op.name, op.axes, axes), axes)
-        mean, deviation = mean_and_deviation_of(parts, axes, jointly(op.name, op.axes, axes))
-        eps = op.eps
-        return _Known(lambda x: shifted_and_divided(x, mean, deviation + eps))
-    if isinstance(op, ScaleRange):
-        _refuse_partial(step, jointly(op.name, op.axes, axes), axes)
-        which = (op.min_percentile, op.max_percentile)
-        low, high = percentiles_of(parts, axes, jointly(op.name, op.axes, axes), which)
-        divisor = high - low + op.eps
-        return _Known(lambda x: shifted_and_divided(x, low, divisor))
-    if isinstance(op, Clip) and (op.min_percentile, op.max_percentile) != (None, None):
-        return _known_clip(step, op, parts, axes)
-    return op
-
-
-def _known_clip(step: Step, op: Clip, parts: Parts, axes: str) -> Op:
-    over = jointly(op.name, op.axes, axes)
-    _refuse_partial(step, over, axes)
-    asked = [q for q in (op.min_percentile, op.max_percentile) if q is not None]
-    found = percentiles_of(parts, axes, over, asked)
-    low = found[0] if op.min_percentile is not None else op.min
-    high = found[-1] if op.max_percentile is not None else op.max
-
-    def clipped(x: AnyArray) -> AnyArray:
-        least = np.asarray(-np.inf if low is None else low, np.float64)
-        most = np.asarray(np.inf if high is None else high, np.float64)
-        kept = x.dtype if x.dtype.kind == "f" or fits(x, least, most) else np.dtype(np.float32)
-        return calculated(np.minimum, calculated(np.maximum, x, least, kept), most, kept)
-
-    return _Known(clipped)
-
-
-def _refuse_partial(step: Step, over: Sequence[str], axes: str) -> None:
-    if any(axis in axes and axis not in over for axis in SPACE):
-        raise StepNotStreamed(step)
+    def _of_whole(self, over: Sequence[str]) -> Sequence[str]:
+        if any(axis in self.axes and axis not in over for axis in SPACE):
+            raise StepNotStreamed(self.step)
+        return over
 
 
 def mean_and_deviation_of(
@@ -270,11 +184,9 @@ def percentiles_of(
             np.array([values[int(r)] for r in at]) for at in (places.below, places.above)
         )
         columns.append(below if lower else places.between(below, above))
-    shape = None
-    for part in parts():
-        shape = tuple(n if i in kept else 1 for i, n in enumerate(part.shape))
-        break
-    return [np.array(found).reshape(shape or (1,)) for found in np.array(columns).T]
+    first = next(iter(parts()))
+    shape = [n if i in kept else 1 for i, n in enumerate(first.shape)]
+    return [np.array(values).reshape(shape) for values in np.array(columns).T]
 
 
 def _range_of(rows: Iterable[AnyArray]) -> tuple[FloatArray, FloatArray, int, AnyArray]:
