@@ -20,19 +20,19 @@ from bmz.app.model_test.baseline import (
 from bmz.cli.main import status_of
 from bmz.report import tested_text
 from bmz.report.tested_text import change_lines
-from bmz.results.test import CheckStatus, ModelCheck, ModelTested, exit_status, strictly
+from bmz.results.test import CheckStatus, ModelCheck, ModelTestResult, exit_status, strictly
 from bmz.testing.package import description, write_package
 
 STATUSES: tuple[CheckStatus, ...] = ("passed", "warning", "failed", "skipped")
 
 
-def outcome(model: str = "m", **checks: CheckStatus) -> ModelTested:
-    return ModelTested(
+def outcome(model: str = "m", **checks: CheckStatus) -> ModelTestResult:
+    return ModelTestResult(
         model, tuple(ModelCheck(name, status, "why") for name, status in checks.items())
     )
 
 
-def kept(folder: Path, *models: ModelTested) -> Path:
+def kept(folder: Path, *models: ModelTestResult) -> Path:
     (folder / "base.json").write_text(tested_text.model_tests_json(models), encoding="utf-8")
     return folder / "base.json"
 

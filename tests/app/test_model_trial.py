@@ -19,7 +19,7 @@ from bmz.cli.main import status_of
 from bmz.engine import model_trial as trial_module
 from bmz.engine import networks
 from bmz.predict.confine import means_here
-from bmz.results.test import ModelTested
+from bmz.results.test import ModelTestResult
 from bmz.testing.backend import FakeBackend, local_mean
 from bmz.testing.package import Description, description, sha256_of, write_package
 
@@ -422,10 +422,10 @@ def test_a_crash_of_one_process_is_told_and_stops_nobody(monkeypatch: pytest.Mon
         def __init__(self, word: str) -> None:
             self.word = word
 
-        def result(self) -> ModelTested:
+        def result(self) -> ModelTestResult:
             if self.word == "bad":
                 raise BrokenProcessPool("it fell over")
-            return ModelTested(self.word, ())
+            return ModelTestResult(self.word, ())
 
     class Pool:
         def __enter__(self) -> Self:

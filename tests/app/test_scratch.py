@@ -184,7 +184,7 @@ def test_the_objects_of_all_blocks_come_back_as_they_were_kept(
             found.widest_overlap = 10 + number
             plane.keep(found)
 
-        back = plane.found()
+        back = plane.objects()
 
     assert [one.tolist() for one in back.first] == blocks
     assert [one.tolist() for one in back.scores] == [one.tolist() for one in found.scores]
@@ -199,7 +199,7 @@ def test_blocks_behind_one_that_is_missing_do_not_count(tmp_path: Path) -> None:
         plane.keep(found)
     (tmp_path / "blocks" / "000001.npz").unlink()
 
-    assert [one.tolist() for one in plane.found().first] == [[3]]
+    assert [one.tolist() for one in plane.objects().first] == [[3]]
 
 
 def test_a_plane_that_is_finished_says_its_sizes_and_lets_go_of_its_maps(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_labels_on_the_grid_of_the_image_are_those_of_one_piece_numbered_anew(
     np.testing.assert_array_equal(everything, wanted)
     assert labels.count == wanted.max()
     assert labels.block == (4, 4)
-    assert labels.found.first_by(labels.numbers).tolist() == [
+    assert labels.objects.first_by(labels.numbers).tolist() == [
         int(np.argmax(wanted == number)) for number in range(1, labels.count + 1)
     ]
 
@@ -128,7 +128,7 @@ def test_the_overlap_is_the_height_and_width_of_the_largest_objects(tmp_path: Pa
     labels = on_image(stored, found, (10, 12), (20, 36), tmp_path, Blocks())
 
     assert labels.overlap == (14, 15)
-    scores = labels.found.scores_by(labels.numbers)
+    scores = labels.objects.scores_by(labels.numbers)
     assert scores is not None
     assert scores.tolist() == [0.5, 0.25]
     assert labels[0:1, 0:5].tolist() == [[0, 0, 0, 1, 1]]

@@ -27,7 +27,7 @@ from bmz.base.errors import BmzError
 from bmz.engine.load import load_model
 from bmz.engine.model_checks import DEPARTURES
 from bmz.engine.request import RunRequest
-from bmz.results.test import ModelTested
+from bmz.results.test import ModelTestResult
 from bmz.spec.model import ModelSpec
 
 UNREADABLE = {
@@ -191,7 +191,9 @@ def departures(model: ModelSpec) -> list[str]:
     return [f"{name}: {DEPARTURES[name]}" for name in sorted(steps & set(DEPARTURES))]
 
 
-def reason(tested: ModelTested, remarks: Sequence[str], why: str, known: Sequence[str] = ()) -> str:
+def reason(
+    tested: ModelTestResult, remarks: Sequence[str], why: str, known: Sequence[str] = ()
+) -> str:
     """Say what explains a row: our worst check, what differs in the stand-in, their message.
 
     Parameters

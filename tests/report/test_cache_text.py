@@ -29,13 +29,13 @@ from bmz.report.model_text import added_words, code_words, trust_json, trust_tab
 from bmz.report.model_text import removed_words as distrusted_words
 from bmz.results.show import Fetched, FetchSummary, NotFetched
 from bmz.spec.code import CodeFile, ModelCode
-from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
+from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.fetch import FetchedFile
-from bmz.zoo.trust import Trusted
+from bmz.zoo.trust import TrustedCode
 
 CAT = CachedPackage("a-cat", "v0", "0123456789abcdef", Path("/c/a"), 2, 1500, read_only=False)
 WEIGHTS = FetchedFile("w.onnx", "downloaded", 1500, "ab")
-CODE = Trusted("ef" * 32, "a-cat", "pytorch_state_dict", "Net of net.py", "2026-01-02T03:04:05")
+CODE = TrustedCode("ef" * 32, "a-cat", "pytorch_state_dict", "Net of net.py", "2026-01-02T03:04:05")
 UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
@@ -116,17 +116,17 @@ def test_the_next_step_is_told_once_for_all_damaged_files() -> None:
 
 
 def test_what_was_removed_is_told_by_name_and_size() -> None:
-    removed = Removed((CAT, replace(CAT, id="b-dog")), 3_000_000)
+    removed = RemovedPackages((CAT, replace(CAT, id="b-dog")), 3_000_000)
 
     assert removed_words(removed) == "removed 2 models (a-cat, b-dog), 3.0 MB"
-    assert removed_words(Removed((CAT,), 900)) == "removed 1 model (a-cat), 900 B"
+    assert removed_words(RemovedPackages((CAT,), 900)) == "removed 1 model (a-cat), 900 B"
     document = json.loads(removed_json(removed))
     assert (document["schema"], document["bytes"]) == ("bmz.cache-remove/1", 3_000_000)
     assert [one["id"] for one in document["packages"]] == ["a-cat", "b-dog"]
 
 
 def test_an_archive_of_one_file_holds_one_file() -> None:
-    carried = Carried(Path("m.zip"), ("ab", "cd"), 1, 20)
+    carried = CarriedPackages(Path("m.zip"), ("ab", "cd"), 1, 20)
 
     assert carried_words("imported", carried) == "imported 2 models, 1 file, 20 B: m.zip"
     assert json.loads(carried_json(carried)) == {

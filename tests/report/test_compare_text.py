@@ -29,7 +29,7 @@ from bmz.report.compare_text import (
     table,
     why_first,
 )
-from bmz.results.compare import Comparison, ImageCompared, ResultQuality, SettingResult
+from bmz.results.compare import Comparison, ImageComparison, ResultQuality, SettingResult
 
 LABELS = Pixels(np.array([[1, 1, 0, 0], [1, 1, 0, 2]], np.uint8), ("y", "x"))
 TABLE = {
@@ -48,12 +48,12 @@ MADE = SettingResult("m", {"scale": "2"}, "bmz run m", LABELS, TABLE, "flows", {
 FAILED = SettingResult("n", {}, "bmz run n", error=EMPTY, findings=(NOTE, WARNING))
 
 
-def compared(*results: SettingResult, name: str = "d/a.tif", **changes: Any) -> ImageCompared:
+def compared(*results: SettingResult, name: str = "d/a.tif", **changes: Any) -> ImageComparison:
     pixels = Pixels(np.arange(8, dtype=np.float32).reshape(2, 4), ("y", "x"))
-    return replace(ImageCompared(Path(name), pixels, None, results), **changes)
+    return replace(ImageComparison(Path(name), pixels, None, results), **changes)
 
 
-def comparison(*images: ImageCompared) -> Comparison:
+def comparison(*images: ImageComparison) -> Comparison:
     return Comparison("bmz compare", {"bmz": "1"}, images)
 
 

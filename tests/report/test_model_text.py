@@ -23,7 +23,7 @@ from bmz.report.model_text import model_json, model_rows
 from bmz.report.steps_text import step_words
 from bmz.report.tested_text import card_text
 from bmz.results.show import ModelView, ToolReport, WeightsView
-from bmz.results.test import CardView, ModelCheck, ModelTested, ObjectSizes, Speed
+from bmz.results.test import CardView, ModelCheck, ModelTestResult, ObjectSizes, Speed
 from bmz.spec.model import AnySize, AxisSpec, Citation, Fixed, LikeAxis, ModelSpec
 
 FLOWS = RecipeChoice("flows", "tags", "map")
@@ -219,7 +219,7 @@ def test_a_step_says_what_it_does_with_its_bounds_and_axes(step: Step, words: st
 
 
 def card(**changes: Any) -> str:
-    tested = ModelTested("shark", (ModelCheck("onnx.reproduces", "passed", "a|b\n1 < 2"),))
+    tested = ModelTestResult("shark", (ModelCheck("onnx.reproduces", "passed", "a|b\n1 < 2"),))
     made = CardView(view(), tested, (), None, "2026-01-02", {"bmz": "1", "numpy": "2"})
     return card_text(replace(made, **changes))
 

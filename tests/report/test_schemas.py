@@ -29,7 +29,7 @@ from bmz.report.score_text import score_json
 from bmz.report.search_text import search_json
 from bmz.results.compare import (
     Comparison,
-    ImageCompared,
+    ImageComparison,
     MaskPair,
     PairFailed,
     PairScore,
@@ -51,11 +51,11 @@ from bmz.results.show import (
     ToolReport,
     WeightsView,
 )
-from bmz.results.test import CheckChange, ModelCheck, ModelTested
+from bmz.results.test import CheckChange, ModelCheck, ModelTestResult
 from bmz.spec.model import Citation
-from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
+from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.fetch import FetchedFile
-from bmz.zoo.trust import Trusted
+from bmz.zoo.trust import TrustedCode
 
 PACKAGE = CachedPackage("cat", "v0", "ab", Path("/c"), 2, 9, read_only=False)
 MATCHING = Matching(1, 0, 0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
@@ -83,7 +83,7 @@ def comparison() -> str:
     stack = Plausibility(3, 0.0, None)
     quality = ResultQuality({0.5: MATCHING}, (MISSED,), 0.5, 0.5, 0.5, stack)
     failed = SettingResult("shark", {"scale": "2"}, "bmz run", findings=(ERROR,), error=EMPTY)
-    image = ImageCompared(
+    image = ImageComparison(
         Path("a.tif"), None, None, (SettingResult("m", {}, "", quality=quality), failed)
     )
     model: ComparedModel = {"name": "shark", "title": "A shark", "sha256": "ab"}
@@ -108,7 +108,7 @@ def shown() -> str:
 def checks_of_a_model() -> str:
     checks = (ModelCheck("onnx.loads", "skipped", "no framework"),)
     return tested_text.model_tests_json(
-        [ModelTested("m", checks)], [CheckChange("m", "onnx.loads", None, "skipped", "why")]
+        [ModelTestResult("m", checks)], [CheckChange("m", "onnx.loads", None, "skipped", "why")]
     )
 
 
@@ -120,8 +120,8 @@ MADE: dict[str, str] = {
     ),
     "bmz.cache/1": cache_json([PACKAGE]),
     "bmz.cache-verify/1": verify_json([FileState("cat", "x", "unknown", None, "ab")]),
-    "bmz.cache-remove/1": removed_json(Removed((PACKAGE,), 9)),
-    "bmz.cache-archive/1": carried_json(Carried(Path("m.zip"), ("ab",), 1, 9)),
+    "bmz.cache-remove/1": removed_json(RemovedPackages((PACKAGE,), 9)),
+    "bmz.cache-archive/1": carried_json(CarriedPackages(Path("m.zip"), ("ab",), 1, 9)),
     "bmz.check/1": check_json(summary(checked("a.tif", NOTE), checked("c.tif", error=EMPTY))),
     "bmz.fit/1": fit_json(
         Ranking(
@@ -142,7 +142,7 @@ MADE: dict[str, str] = {
     "bmz.test/2": checks_of_a_model(),
     "bmz.compare/1": comparison(),
     "bmz.doctor/1": doctor(),
-    "bmz.trust/1": trust_json([Trusted("ab", "cat", "onnx", "Net", "2026-01-02")]),
+    "bmz.trust/1": trust_json([TrustedCode("ab", "cat", "onnx", "Net", "2026-01-02")]),
 }
 
 OPTIONAL = {

@@ -12,15 +12,15 @@ from bmz.results.test import (
     CheckChange,
     CheckStatus,
     ModelCheck,
-    ModelTested,
+    ModelTestResult,
     exit_status,
     strictly,
 )
 
 
-def model(name: str = "m", **checks: CheckStatus) -> ModelTested:
+def model(name: str = "m", **checks: CheckStatus) -> ModelTestResult:
     """Give a model with checks such as ``onnx__loads="passed"``."""
-    return ModelTested(
+    return ModelTestResult(
         name, tuple(ModelCheck(k.replace("__", "."), v, f"why {v}") for k, v in checks.items())
     )
 
@@ -47,7 +47,7 @@ UNTOLD = model("d", files__verified="passed", onnx__reproduces="skipped")
     ids=["works", "fails", "partly", "untold", "warned", "no check", "loads alone", "one skipped"],
 )
 def test_one_failure_fails_and_only_a_reproduced_output_passes(
-    tested: ModelTested, status: str, worst: str | None
+    tested: ModelTestResult, status: str, worst: str | None
 ) -> None:
     assert tested.status == status
     assert (tested.worst.name if tested.worst else None) == worst
@@ -58,7 +58,7 @@ def test_one_failure_fails_and_only_a_reproduced_output_passes(
     [((), 0), ((WORKS,), 0), ((WARNED,), 0), ((WORKS, UNTOLD), 3), ((UNTOLD, FAILS, WORKS), 1)],
 )
 def test_a_failure_outweighs_what_could_not_be_told(
-    models: tuple[ModelTested, ...], status: int
+    models: tuple[ModelTestResult, ...], status: int
 ) -> None:
     assert exit_status(models) == status
 
@@ -153,7 +153,7 @@ def test_the_colours_of_a_framework_do_not_break_junit() -> None:
         for status in ("passed", "failed", "skipped")
     )
 
-    root = ET.fromstring(tested_text.tested_junit([ModelTested("m", checks)]))  # noqa: S314
+    root = ET.fromstring(tested_text.tested_junit([ModelTestResult("m", checks)]))  # noqa: S314
 
     told = [case[0].text or case[0].get("message") for case in root[0]]
     assert told == ["\ufffd[31mno <layer>\ufffd[0m"] * 3
@@ -173,7 +173,7 @@ def test_the_colours_of_a_framework_do_not_break_junit() -> None:
     ids=["works", "fails", "partly", "untold", "warned"],
 )
 def test_the_zoo_is_told_a_share_of_the_checks_that_were_made(
-    tested: ModelTested, status: str, score: float, error: str | None
+    tested: ModelTestResult, status: str, score: float, error: str | None
 ) -> None:
     report = json.loads(tested_text.zoo_reports([tested]))
 

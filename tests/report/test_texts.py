@@ -23,7 +23,7 @@ from bmz.report.score_text import score_json
 from bmz.results.compare import MaskPair, PairFailed, PairScore, ScoreSummary
 from bmz.results.run import ImageFailed, ImagePlan
 from bmz.results.show import DoctorView, FormatView
-from bmz.results.test import ModelCheck, ModelTested
+from bmz.results.test import ModelCheck, ModelTestResult
 
 PAIR = MaskPair("a", Path("found/a.tif"), Path("truth/a.tif"))
 ALONE = MaskPair("b", Path("found/b.tif"), None)
@@ -140,7 +140,7 @@ def planned(tmp_path: Path) -> ImagePlan:
 
 
 def test_skipped_checks_are_skipped_tests_of_junit() -> None:
-    model = ModelTested("m", (ModelCheck("onnx.loads", "skipped", "no framework"),))
+    model = ModelTestResult("m", (ModelCheck("onnx.loads", "skipped", "no framework"),))
 
     root = ET.fromstring(tested_text.tested_junit([model]))  # noqa: S314  (our own text)
 

@@ -20,7 +20,7 @@ from bmz.report.fetch_text import (
 from bmz.report.search_text import search_json, search_summary, search_table
 from bmz.results.search import Card, SearchHit, SearchView
 from bmz.results.show import Fetched, FetchSummary, NotFetched
-from bmz.zoo.cache import CachedPackage, Carried, FileState
+from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState
 from bmz.zoo.fetch import FetchedFile
 
 GONE = CouldNotTell("no answer", hint="try again", code="zoo.unreachable")
@@ -128,6 +128,6 @@ def test_a_package_of_a_layer_says_where_it_lies() -> None:
 
 
 def test_an_archive_is_told_with_what_it_holds() -> None:
-    carried = Carried(Path("m.zip"), ("a-cat",), 3, 2_000_000)
+    carried = CarriedPackages(Path("m.zip"), ("a-cat",), 3, 2_000_000)
 
     assert carried_words("exported", carried) == "exported 1 model, 3 files, 2.0 MB: m.zip"

@@ -340,4 +340,4 @@ def test_a_limit_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TimeLimit.begin(0.0, "X").left_s == 0
     assert TimeLimit.begin(10, "X").left_s == 10
     assert TimeLimit(10, "X", 4.0).left_s == 0
-    assert TimeLimit.begin(1.5, "X").told == "it took longer than 1.5 s (X sets this limit)"
+    assert TimeLimit.begin(1.5, "X").sentence == "it took longer than 1.5 s (X sets this limit)"

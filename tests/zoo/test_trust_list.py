@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bmz.zoo.settings import ZooSettings
-from bmz.zoo.trust import Trusted, TrustUnreadable, add_trust, place, read_trust, remove_trust
+from bmz.zoo.trust import TrustedCode, TrustUnreadable, add_trust, place, read_trust, remove_trust
 
 
-def entry(number: int, model: str = "net") -> Trusted:
+def entry(number: int, model: str = "net") -> TrustedCode:
     sha256 = f"{number:064x}"
-    return Trusted(sha256, model, "pytorch_state_dict", f"Net {number}", "2026-01-01T00:00:00")
+    return TrustedCode(sha256, model, "pytorch_state_dict", f"Net {number}", "2026-01-01T00:00:00")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_what_is_added_is_there_until_it_is_removed(settings: ZooSettings) -> No
 def test_code_that_is_added_again_keeps_its_date(settings: ZooSettings) -> None:
     add_trust(settings, [entry(1)])
 
-    add_trust(settings, [Trusted(entry(1).sha256, "other", "onnx", "x", "2027-01-01T00:00:00")])
+    add_trust(settings, [TrustedCode(entry(1).sha256, "other", "onnx", "x", "2027-01-01T00:00:00")])
 
     assert read_trust(settings) == (entry(1),)
 

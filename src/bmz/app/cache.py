@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bmz.base.errors import BmzError
 from bmz.zoo import cache
-from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
+from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.settings import settings_from_environment
 
 
@@ -54,7 +54,7 @@ def _read(state: FileState, manifest: Path) -> FileState:
     return state
 
 
-def remove(words: Sequence[str]) -> Removed:
+def remove(words: Sequence[str]) -> RemovedPackages:
     """Remove packages.
 
     Raises
@@ -65,12 +65,12 @@ def remove(words: Sequence[str]) -> Removed:
     return cache.remove(settings_from_environment(), words)
 
 
-def export(archive: Path, words: Sequence[str] = ()) -> Carried:
+def export(archive: Path, words: Sequence[str] = ()) -> CarriedPackages:
     """Write some packages, or all, and the index into one archive."""
     return cache.export_archive(settings_from_environment(), archive, words)
 
 
-def import_(archive: Path) -> Carried:
+def import_(archive: Path) -> CarriedPackages:
     """Take an exported archive into the cache.
 
     Raises

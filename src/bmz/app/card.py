@@ -10,7 +10,7 @@ from bmz.base.version import versions
 from bmz.engine.load import find_model
 from bmz.engine.model_code import Permit
 from bmz.engine.model_trial import ModelTrial
-from bmz.results.test import CardView, ModelTested
+from bmz.results.test import CardView, ModelTestResult
 from bmz.zoo.settings import settings_from_environment
 
 
@@ -33,7 +33,7 @@ def make_card(
     view = show_model(word, settings, listener)
     package, model = find_model(word, settings, listener=listener)
     trial = ModelTrial(package, model, settings, device=device, trust=trust, listener=listener)
-    test = ModelTested(word, tuple(trial.checks()))
+    test = ModelTestResult(word, tuple(trial.checks()))
     speeds, sizes = trial.measured(test.reproduced_formats)
     today = datetime.now(UTC).date().isoformat()
     return CardView(view, test, speeds, sizes, today, versions())

@@ -12,7 +12,7 @@ from bmz.cli.words import as_path
 
 if TYPE_CHECKING:
     from bmz.engine.model_code import Permit
-    from bmz.results.test import CheckChange, ModelTested
+    from bmz.results.test import CheckChange, ModelTestResult
 
 TEST_STATUS = """\b
 Exit status: 0 all passed (warnings do not count), 1 one failed, 2 wrong usage, 3 one could not be
@@ -109,7 +109,7 @@ def test(
 
 
 def _print(
-    results: tuple[ModelTested, ...], differences: tuple[CheckChange, ...] | None, form: str
+    results: tuple[ModelTestResult, ...], differences: tuple[CheckChange, ...] | None, form: str
 ) -> None:
     from bmz.app.model_test.baseline import with_known_failures
     from bmz.cli.output import say

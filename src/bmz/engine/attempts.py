@@ -65,7 +65,7 @@ class Attempts:
         smaller = with_smaller_tiles(self.plan, self._model)
         if smaller is None:
             return False
-        large, small = (_size(one.tiling.tile) for one in (self.plan, smaller))
+        large, small = (_size(plan.tiling.tile) for plan in (self.plan, smaller))
         self._listener(Note(f"a tile of {large} does not fit into memory; now {small}"))
         self.plan = smaller
         return True

@@ -34,7 +34,7 @@ from bmz.image.region import HeldImage, read_image
 from bmz.predict.backend import Backend
 from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between, plausibility
 from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
-from bmz.results.compare import IOUS, ImageCompared, ResultQuality, SettingResult
+from bmz.results.compare import IOUS, ImageComparison, ResultQuality, SettingResult
 
 if TYPE_CHECKING:
     from bmz.results.documents import ComparedModel
@@ -180,7 +180,7 @@ class NetworkOutputs:
             apart=image_result.plan.apart,
             joined=image_result.plan.joined,
             recipe=labelling.choice.name,
-            parameters=labelling.told,
+            parameters=labelling.shown_parameters,
             network_s=self.work.stopwatch.took_s.get("network", 0.0),
             labels_s=stopwatch.took_s.get("labels", 0.0),
             findings=(*self.report.findings, *more),
@@ -397,7 +397,7 @@ def sorted_results(
     results: Sequence[SettingResult],
     truth: AnyArray | None,
     pixels: Pixels | None,
-) -> ImageCompared:
+) -> ImageComparison:
     """Compare the results for an image with the truth or with each other, the best first.
 
     Parameters
@@ -420,7 +420,7 @@ def sorted_results(
     # equal ones stay in the order of the call
     rated.sort(key=lambda result: (-(result.quality.mean_ap or 0.0), -result.quality.guess))
     failed = [result for result in results if result.labels is None]
-    return ImageCompared(image, pixels, truth, (*rated, *failed), majority)
+    return ImageComparison(image, pixels, truth, (*rated, *failed), majority)
 
 
 def _with_agreement(

@@ -74,13 +74,13 @@ def precision_of(choice: PrecisionChoice) -> Precision:
 
 
 def decide_precision(
-    wanted: PrecisionWord, network: NetworkChoice, *, measure: bool = True
+    word: PrecisionWord, network: NetworkChoice, *, measure: bool = True
 ) -> PrecisionChoice:
     """Decide the precision of a run; what was measured once is remembered with our notes.
 
     Parameters
     ----------
-    wanted : the user's word
+    word : the user's word
     network : its weights are there
     measure : the network may be run for it
 
@@ -90,13 +90,13 @@ def decide_precision(
         The framework does not compute in the wanted precision on the device.
     """
     weights, device = network.weights, network.device
-    if wanted == "float32" or (wanted == "auto" and device.kind == "cpu"):
+    if word == "float32" or (word == "auto" and device.kind == "cpu"):
         return FLOAT32
     offered = runnable(weights.format).precisions(device)
-    if wanted != "auto":
-        if wanted not in offered:
-            raise PrecisionUnsupported(runnable(weights.format).module, device, wanted)
-        return PrecisionChoice(wanted, "as asked for")
+    if word != "auto":
+        if word not in offered:
+            raise PrecisionUnsupported(runnable(weights.format).module, device, word)
+        return PrecisionChoice(word, "as asked for")
     if len(offered) == 1:
         return FLOAT32
     return _remembered(network, offered, measure=measure)
@@ -106,9 +106,9 @@ def _remembered(
     network: NetworkChoice, offered: Sequence[Precision], *, measure: bool
 ) -> PrecisionChoice:
     key = _key(network)
-    kept = CHOICES.find(network.notes, key)
-    if kept is not None:
-        return kept
+    remembered = CHOICES.find(network.notes, key)
+    if remembered is not None:
+        return remembered
     if not measure:
         return NOT_MEASURED
     trials = _measured(network, offered)

@@ -154,9 +154,9 @@ def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo
     """Put the pixel size that the user states, um by axis, over that of the file."""
     if not pixel_um:
         return info
-    told = {a: um for a, um in pixel_um.items() if a in info.sizes}
-    still = {axis: why for axis, why in info.impossible_pixel.items() if axis not in told}
-    um = {**info.pixel_um, **told}
+    stated = {a: um for a, um in pixel_um.items() if a in info.sizes}
+    still = {axis: why for axis, why in info.impossible_pixel.items() if axis not in stated}
+    um = {**info.pixel_um, **stated}
     return replace(info, pixel_um=um, pixel_from="--pixel-size", impossible_pixel=still)
 
 

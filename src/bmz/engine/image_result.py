@@ -51,15 +51,15 @@ def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path,
     ImageUnreadable
         The metadata of a plate do not follow the format.
     """
-    found: dict[Path, PlateField | None] = {}
+    fields_of: dict[Path, PlateField | None] = {}
     for image in images:
         fields = plate_fields(image)
         if fields is None:
             paths = (image,) if series is None else series_paths(image, series)
-            found |= dict.fromkeys(paths)
+            fields_of |= dict.fromkeys(paths)
         else:
-            found |= {field.path: field for field in fields}
-    return found
+            fields_of |= {field.path: field for field in fields}
+    return fields_of
 
 
 def from_field(table: Mapping[str, AnyArray], field: PlateField | None) -> dict[str, AnyArray]:
@@ -89,7 +89,7 @@ def finish_plates(
     """
     from bmz.write.ome_zarr import write_plate
 
-    results = {one.image: one for one in done}
+    results = {image_done.image: image_done for image_done in done}
     folders = plate_folders(list(images), images, folder)
     for plate, (place, labels) in folders.items():
         fields = {
@@ -100,11 +100,13 @@ def finish_plates(
         for kind, table in OUTPUT_KINDS.items():
             if not table.is_table:
                 continue
-            tables = [one.files[kind] for one in fields.values() if kind in one.files]
+            tables = [
+                image_done.files[kind] for image_done in fields.values() if kind in image_done.files
+            ]
             if tables:
                 joint = place.with_name(f"{place.name}{table.ending}")
                 _write_joined(joint, dict.fromkeys(tables, _NO_COLUMNS))
-        if zarr and fields and all("labels" in one.files for one in fields.values()):
+        if zarr and fields and all("labels" in image_done.files for image_done in fields.values()):
             write_plate(labels, list(fields))
 
 
@@ -199,8 +201,8 @@ def _blocks(
     labels: LabelStack, part: Labels, image: ImageSource, rows: slice, at: Mapping[str, int]
 ) -> Iterator[Table]:
     """Measure the objects that begin in some rows of a plane or stack, block by block."""
-    scores = part.found.scores_by(part.numbers)
-    first = part.found.first_by(part.numbers)
+    scores = part.objects.scores_by(part.numbers)
+    first = part.objects.first_by(part.numbers)
     places = np.unravel_index(first, part.stored.shape)[-2:]
     # a coarse map ends beyond the image, and an object may begin there
     begins = [np.minimum(place, end - 1) for place, end in zip(places, part.size[-2:], strict=True)]
@@ -213,10 +215,10 @@ def _blocks(
             inside &= (begin >= side.start) & (begin < side.stop)
         if core[0].start + core[1].start > rows.start and not inside.any():
             continue  # the first one gives the headings even so
-        seen = _widened(core, part.overlap, part.size[-2:])
-        found = part[(*(slice(0, n) for n in part.size[:-2]), *seen)]
-        owned = np.where(np.append(False, inside)[found], found, 0)
-        box = {**plane, **dict(zip("yx", seen, strict=True))}
+        window = _widened(core, part.overlap, part.size[-2:])
+        numbers = part[(*(slice(0, n) for n in part.size[:-2]), *window)]
+        owned = np.where(np.append(False, inside)[numbers], numbers, 0)
+        box = {**plane, **dict(zip("yx", window, strict=True))}
         shown = image.region(box).part(dict.fromkeys(plane, 0))
         mine = Pixels(owned, tuple(labels.space), um)
         yield _moved(measure_objects(mine, shown, scores), box, sizes, um)
@@ -368,8 +370,8 @@ class ImageResult:
     @property
     def provenance(self) -> dict[str, Any]:
         """What labels should say of where they come from."""
-        told = ("model", "model_sha256", "image", "image_sha256", "recipe", "versions")
-        return {key: value for key, value in self.record.items() if key in told}
+        names = ("model", "model_sha256", "image", "image_sha256", "recipe", "versions")
+        return {key: value for key, value in self.record.items() if key in names}
 
     def whole_labels(self) -> Pixels:
         """Give the label mask as a whole, axes t, z, y, x as there are; there must be labels."""
@@ -450,10 +452,10 @@ class ImageResult:
         tracked = "t" in self.plan.joined
         of_tracks = []
         for table in measured_in_blocks(self._must_have_labels(), self.image):
-            told = with_track(table) if tracked else table
+            rows = with_track(table) if tracked else table
             if tracked:
-                of_tracks.append(columns_of_tracks(told))
-            yield told
+                of_tracks.append(columns_of_tracks(rows))
+            yield rows
         self._tracks[:] = of_tracks
 
     def _of_planes(self) -> Iterator[Table]:
@@ -478,6 +480,6 @@ class ImageResult:
 
 def _with_scores_of_all(parts: Sequence[Labels]) -> list[Labels]:
     """Leave out scores that not every plane or stack has."""
-    if all(part.found.scores for part in parts):
+    if all(part.objects.scores for part in parts):
         return list(parts)
-    return [replace(part, found=replace(part.found, scores=[])) for part in parts]
+    return [replace(part, objects=replace(part.objects, scores=[])) for part in parts]

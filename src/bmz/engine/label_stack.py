@@ -38,7 +38,7 @@ class Labels:
     ----------
     stored : ((z,) y, x) numbers of the objects as they were found
     numbers : the label of each of them, in raster order; 0 for one that is left out
-    found : the objects
+    objects : those that were found
     size : of the image: (planes,) height and width, px
     block, overlap : of the blocks in which labels were made, px along y and x; an object lies
         within the block in which it begins and the widest overlap
@@ -46,7 +46,7 @@ class Labels:
 
     stored: LazyArray
     numbers: AnyArray
-    found: Found
+    objects: Found
     size: tuple[int, ...]
     block: tuple[int, int]
     overlap: tuple[int, int]
@@ -65,9 +65,9 @@ class Labels:
         there[0] = False
         numbers = np.where(there, np.arange(len(there)), 0)
         # all begin in the one block that there is, wherever that may be
-        found = Found([np.zeros(len(numbers) - 1, np.int64)], [] if scores is None else [scores])
+        objects = Found([np.zeros(len(numbers) - 1, np.int64)], [] if scores is None else [scores])
         high, wide = labels.shape[-2:]
-        return cls(labels, numbers, found, labels.shape, (high, wide), (0, 0))
+        return cls(labels, numbers, objects, labels.shape, (high, wide), (0, 0))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -135,12 +135,12 @@ class LabelStack:
         """Give the labels of a part: one slice per axis."""
         ranges = [range(*s.indices(n)) for s, n in zip(box, self.loop.values(), strict=False)]
         inner = box[len(ranges) :]
-        wanted = np.zeros([len(some) for some in ranges], np.int64)
-        for place in np.ndindex(wanted.shape):
+        part_numbers = np.zeros([len(some) for some in ranges], np.int64)
+        for place in np.ndindex(part_numbers.shape):
             at = [some[i] for some, i in zip(ranges, place, strict=True)]
-            wanted[place] = np.ravel_multi_index(at, list(self.loop.values())) if at else 0
-        found = [self._numbered(int(number), inner) for number in wanted.reshape(-1)]
-        return np.stack(found).reshape(*wanted.shape, *found[0].shape)
+            part_numbers[place] = np.ravel_multi_index(at, list(self.loop.values())) if at else 0
+        regions = [self._numbered(int(number), inner) for number in part_numbers.reshape(-1)]
+        return np.stack(regions).reshape(*part_numbers.shape, *regions[0].shape)
 
     def _numbered(self, number: int, box: Box) -> AnyArray:
         return self.in_whole(number, self.parts[number][box])
@@ -148,8 +148,8 @@ class LabelStack:
     def in_whole(self, number: int, labels: AnyArray) -> AnyArray:
         """Turn labels of the part with this number into those of the whole."""
         if self.renumbered is not None:
-            found: AnyArray = self.renumbered[number][labels]
-            return found
+            whole: AnyArray = self.renumbered[number][labels]
+            return whole
         start = self.starts[number]
         return labels if start == 0 else np.where(labels > 0, labels + start, 0)
 
@@ -182,10 +182,10 @@ def without_border(stored: LazyArray, numbers: AnyArray, size: Sequence[int]) ->
         np.s_[0:height, 0:1],
         np.s_[0:height, width - 1 : width],
     )
-    seen = [np.asarray(stored[(*before, *edge)]).ravel() for edge in edges]
-    kept = numbers.copy()
-    kept[np.unique(np.concatenate(seen))] = 0
-    return closed_up(kept)[0]
+    border = [np.asarray(stored[(*before, *edge)]).ravel() for edge in edges]
+    inside = numbers.copy()
+    inside[np.unique(np.concatenate(border))] = 0
+    return closed_up(inside)[0]
 
 
 def in_image(stored: LazyArray, count: int, size: Sequence[int], side: int) -> AnyArray:
@@ -274,7 +274,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedLabels:
     """What joined labels are written and measured as.
 
     Parameters
@@ -287,7 +287,7 @@ class Joined:
     planes: LabelStack | None = None
 
 
-def joined(labels: LabelStack, link: Link, blocks: Blocks) -> Joined:
+def joined(labels: LabelStack, link: Link, blocks: Blocks) -> JoinedLabels:
     """Join the labels of all planes or stacks of an image, as `bmz.process.linking` does.
 
     Parameters
@@ -299,7 +299,7 @@ def joined(labels: LabelStack, link: Link, blocks: Blocks) -> Joined:
     numbers = link_labels(labels.parts, labels.loop, link)
     renumbered = replace(labels, renumbered=numbers)
     if "z" not in link.ious:
-        return Joined(renumbered)
+        return JoinedLabels(renumbered)
     groups = measured_together(labels.loop, "t")
     scores = _scores(labels, numbers, groups)
     frames = [
@@ -308,15 +308,15 @@ def joined(labels: LabelStack, link: Link, blocks: Blocks) -> Joined:
     ]
     loop = {axis: size for axis, size in labels.loop.items() if axis != "z"}
     parts, names = zip(*frames, strict=True)
-    return Joined(LabelStack(parts, loop, f"z{labels.space}", names), renumbered)
+    return JoinedLabels(LabelStack(parts, loop, f"z{labels.space}", names), renumbered)
 
 
 def _scores(
     labels: LabelStack, numbers: Sequence[Integers], groups: Sequence[Sequence[int]]
 ) -> list[FloatArray] | None:
-    found = [part.found.scores_by(part.numbers) for part in labels.parts]
-    known = [scores for scores in found if scores is not None]
-    return joined_scores(known, numbers, groups) if len(known) == len(found) else None
+    scores_of = [part.objects.scores_by(part.numbers) for part in labels.parts]
+    known = [scores for scores in scores_of if scores is not None]
+    return joined_scores(known, numbers, groups) if len(known) == len(scores_of) else None
 
 
 def _frame(
@@ -332,10 +332,10 @@ def _frame(
     own = [np.searchsorted(names, numbers[member]) for member in group]
     stored = _Planes(planes, own)
     first, longest = _places(stored, len(names) - 1, blocks.side_px)
-    found = Found([first], [] if scores is None else [scores[names[1:] - 1]])
+    objects = Found([first], [] if scores is None else [scores[names[1:] - 1]])
     side = blocks.side_for(len(planes))
     everyone = np.arange(len(names))
-    return Labels(stored, everyone, found, stored.shape, (side, side), longest), names
+    return Labels(stored, everyone, objects, stored.shape, (side, side), longest), names
 
 
 @dataclass(frozen=True)
@@ -350,8 +350,8 @@ class _Planes:
         return (len(self.planes), *self.planes[0].size)
 
     def __getitem__(self, box: Box) -> AnyArray:
-        wanted = range(*box[0].indices(len(self.planes)))
-        return np.stack([self.numbers[z][self.planes[z][box[1:]]] for z in wanted])
+        positions = range(*box[0].indices(len(self.planes)))
+        return np.stack([self.numbers[z][self.planes[z][box[1:]]] for z in positions])
 
 
 def _places(stack: _Planes, count: int, side: int) -> tuple[Integers, tuple[int, int]]:
@@ -388,7 +388,7 @@ UNSEEN = np.iinfo(np.int64).max
 
 def on_image(
     stored: LazyArray,
-    found: Found,
+    objects: Found,
     network: Sequence[int],
     size: Sequence[int],
     folder: Path,
@@ -401,19 +401,19 @@ def on_image(
     Parameters
     ----------
     stored : ((z,) y, x) numbers of the objects as they were found, on the grid of the network
-    found : these objects
+    objects : these objects
     network, size : sizes of the resized image and of the image, px
     folder : for the labels on the grid of the image
     blocks : in which they are brought back
     """
     side = blocks.side_for(prod(size[:-2]))
     resized = scratch_array(folder, size, np.dtype(np.uint32))
-    seen = _Seen(found.count, size)
+    seen = _Seen(objects.count, size)
     for box in boxes(size, (*size[:-2], side, side)):
         part = resized_labels_part(lambda where: np.asarray(stored[where]), network, size, box)
         resized[box] = part
         seen.look(part, box)
-    there = Found([seen.first[1:]], [np.concatenate(found.scores)] if found.scores else [])
+    there = Found([seen.first[1:]], [np.concatenate(objects.scores)] if objects.scores else [])
     numbers, _ = closed_up(np.where(seen.first < UNSEEN, there.numbers(), 0))
     high, wide = seen.longest()
     return Labels(resized, numbers, there, tuple(size), (side, side), (high, wide))

@@ -37,10 +37,10 @@ class RecipeUnknown(WrongUsage):
 class SettingRefused(WrongUsage):
     """A value does not suit the argument of a declared step."""
 
-    def __init__(self, step: str, key: str, wanted: object, found: str) -> None:
+    def __init__(self, step: str, key: str, default: object, text: str) -> None:
         super().__init__(
-            f"--set {key}={found} does not suit the declared step {step}",
-            hint=f"the description says {key}={wanted!r}; give a {type(wanted).__name__}",
+            f"--set {key}={text} does not suit the declared step {step}",
+            hint=f"the description says {key}={default!r}; give a {type(default).__name__}",
             code="recipe.parameter",
         )
 
@@ -96,7 +96,7 @@ class Labelling:
         return self.recipe is not None and not self.recipe.gives_classes(self.parameters)
 
     @property
-    def told(self) -> Mapping[str, Any]:
+    def shown_parameters(self) -> Mapping[str, Any]:
         """The parameters to print: of the common finish only what somebody asked for."""
         if self.recipe is None:
             return {}
@@ -142,8 +142,8 @@ def decide_labelling(
     if chosen is None or not chosen.of_labels:
         labels = ()
     maps, labels = (_with_words(steps, words, chosen) for steps in (maps, labels))
-    given = chosen.parameters_from(choice.parameters, words) if chosen else {}
-    return Labelling(choice, chosen, given, maps, labels, frozenset(settings))
+    parameters = chosen.parameters_from(choice.parameters, words) if chosen else {}
+    return Labelling(choice, chosen, parameters, maps, labels, frozenset(settings))
 
 
 def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:
@@ -182,7 +182,7 @@ def _grown_step(step: Step, factor: float) -> Step:
     """Add the parameters that grow to a declared step, whose description has no word for them."""
     if step.name not in LABEL_OPS:
         return step
-    taken = {one.name for one in fields(LABEL_STEPS[step.name])} - set(step.kwargs)
+    taken = {field.name for field in fields(LABEL_STEPS[step.name])} - set(step.kwargs)
     grown = {
         parameter.name: parameter.grown(parameter.default, factor)
         for parameter in RECIPES[LABEL_OPS[step.name]].parameters

@@ -24,7 +24,7 @@ from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 from bmz.zoo.store import notes_folders, sha256_of
-from bmz.zoo.trust import Trusted, add_trust, read_trust, remove_trust
+from bmz.zoo.trust import TrustedCode, add_trust, read_trust, remove_trust
 
 
 def load_model(
@@ -122,8 +122,8 @@ def fetch_code(
     if package.remote is None:
         verified(code, f"code of {weights.format} weights", model.folder)
     else:
-        wanted = tuple(_wanted(model, (code,), f"code of {weights.format} weights"))
-        fetch_files(package, wanted, settings, listener=listener)
+        files = tuple(_wanted(model, (code,), f"code of {weights.format} weights"))
+        fetch_files(package, files, settings, listener=listener)
 
 
 def fetch_tensors(
@@ -200,11 +200,11 @@ def _files_to_fetch(model: ModelSpec, entries: Sequence[Weights]) -> Iterator[Wa
 
 
 def announce(
-    package: Package, wanted: Sequence[WantedFile], settings: ZooSettings, listener: Listener
+    package: Package, files: Sequence[WantedFile], settings: ZooSettings, listener: Listener
 ) -> None:
     """Tell how much there is to download, where anything is."""
     folder = package.manifest.parent
-    names = [file.name for file in wanted if not (folder / file.name).is_file()]
+    names = [file.name for file in files if not (folder / file.name).is_file()]
     if package.remote is not None and names:
         listener(Note(ahead_words(package.id, sizes_of(package, names, settings))))
 
@@ -283,7 +283,7 @@ def permit_for(model: ModelSpec, weights: Weights, asked: Permit, settings: ZooS
     raise NeedsTrust(model, code, word)
 
 
-def add(word: str, listener: Listener = nobody) -> tuple[Trusted, ...]:
+def add(word: str, listener: Listener = nobody) -> tuple[TrustedCode, ...]:
     """Trust the code of a model as it is now, for good.
 
     Raises
@@ -304,15 +304,15 @@ def add(word: str, listener: Listener = nobody) -> tuple[Trusted, ...]:
     return entries
 
 
-def _trusted(model: ModelSpec) -> Iterator[Trusted]:
+def _trusted(model: ModelSpec) -> Iterator[TrustedCode]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for weights in model.weights:
         code = model_code(weights)
         if code is not None:
-            yield Trusted(code.sha256, model.id, weights.format, code_words(code), now)
+            yield TrustedCode(code.sha256, model.id, weights.format, code_words(code), now)
 
 
-def remove(word: str) -> tuple[Trusted, ...]:
+def remove(word: str) -> tuple[TrustedCode, ...]:
     """Forget what is trusted under a name or a sha256 (or its first 8 letters or more).
 
     Raises
@@ -329,6 +329,6 @@ def remove(word: str) -> tuple[Trusted, ...]:
     return remove_trust(settings, named)
 
 
-def listed() -> tuple[Trusted, ...]:
+def listed() -> tuple[TrustedCode, ...]:
     """Give what is trusted, the oldest first."""
     return read_trust(settings_from_environment())

@@ -38,24 +38,24 @@ def model_measures(model: ModelSpec, notes: Sequence[Path]) -> dict[int, PlaneMe
     ----------
     notes : folders for our notes on the package; each is read, the last is written to
     """
-    kept = MEASURES.find(notes, model.sha256)
-    if kept is not None:
-        return kept
-    found = _measured(model)
-    if found:
-        MEASURES.keep(notes[-1], model.sha256, found)
-    return found
+    remembered = MEASURES.find(notes, model.sha256)
+    if remembered is not None:
+        return remembered
+    measures = _measured(model)
+    if measures:
+        MEASURES.keep(notes[-1], model.sha256, measures)
+    return measures
 
 
 def _measured(model: ModelSpec) -> dict[int, PlaneMeasures]:
-    found: dict[int, PlaneMeasures] = {}
+    measures_of: dict[int, PlaneMeasures] = {}
     for tensor in model.required_inputs:
-        start = len(found)
+        start = len(measures_of)
         for number, plane in enumerate(_planes(tensor, model)):
             measures = measure_plane(plane)
             if measures is not None:
-                found[start + number] = measures
-    return found
+                measures_of[start + number] = measures
+    return measures_of
 
 
 def _planes(tensor: TensorSpec, model: ModelSpec) -> list[AnyArray]:

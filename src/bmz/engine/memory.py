@@ -53,11 +53,11 @@ def bytes_in_parts(planned: PlannedImage, setup: RunSetup) -> int:
     sizes = image_sizes(planned) if maps_on_image(planned, setup) else planned.plan.shape
     blocks = planned.plan.blocks
     widest = blocks.side_px + 2 * blocks.overlap_px
-    seen = {axis: min(n, widest) for axis, n in sizes.items()}
-    if "z" in seen:
+    block = {axis: min(n, widest) for axis, n in sizes.items()}
+    if "z" in block:
         side = blocks.side_for(sizes["z"]) + 2 * blocks.overlap_px
-        seen = {"z": sizes["z"], "y": side, "x": side}
-    return prod(seen.values()) * (4 * (output_of(setup).channels or 1) + BYTES_A_PIXEL + 8)
+        block = {"z": sizes["z"], "y": side, "x": side}
+    return prod(block.values()) * (4 * (output_of(setup).channels or 1) + BYTES_A_PIXEL + 8)
 
 
 def image_sizes(planned: PlannedImage) -> dict[str, int]:

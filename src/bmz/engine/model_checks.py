@@ -53,16 +53,16 @@ def file_checks(
     entries : weights that can run here
     local : all files of the package should be here, those of other weights too
     """
-    wanted = dict(_files(model, model.weights if local else entries))
+    files = dict(_files(model, model.weights if local else entries))
     wrong = []
-    for what, file in wanted.items():
+    for what, file in files.items():
         try:
             verified(file, what, model.folder)
         except BmzError as why:
             wrong.append(why.message)
-    without = sum(not file.sha256 for file in wanted.values())
+    without = sum(not file.sha256 for file in files.values())
     stated = f", {without} of them without a stated sha256" if without else ""
-    detail = "; ".join(wrong) or f"{len(wanted)} files{stated}"
+    detail = "; ".join(wrong) or f"{len(files)} files{stated}"
     yield ModelCheck("files.verified", "failed" if wrong else "passed", detail)
 
 
@@ -88,28 +88,34 @@ def reproduces(
     name = f"{entry.format}.reproduces"
     try:
         outputs = backend.run([tensor.array for tensor in tensors.inputs])
-        found = finished(model, outputs, tensors.taken)
-        told = [
+        results = finished(model, outputs, tensors.taken)
+        agreements = [
             compare(
                 array,
-                wanted,
+                expected,
                 tensor.letters,
                 model.tolerance_for(tensor.id, entry.format),
                 name=tensor.id,
             )
-            for tensor, array, wanted in zip(model.outputs, found, tensors.expected, strict=True)
+            for tensor, array, expected in zip(
+                model.outputs, results, tensors.expected, strict=True
+            )
         ]
     except BmzError as why:
         return ModelCheck(name, "failed", str(why)), None
-    good = all(agreement.within for agreement in told)
-    return ModelCheck(name, "passed" if good else "failed", agreements_words(model, told)), found
+    good = all(agreement.within for agreement in agreements)
+    return ModelCheck(
+        name, "passed" if good else "failed", agreements_words(model, agreements)
+    ), results
 
 
-def agreements_words(model: ModelSpec, told: Sequence[Agreement]) -> str:
+def agreements_words(model: ModelSpec, agreements: Sequence[Agreement]) -> str:
     """Tell how far each output is from what it should be."""
-    if len(told) == 1:
-        return str(told[0])
-    return "; ".join(f"{t.id}: {one}" for t, one in zip(model.outputs, told, strict=True))
+    if len(agreements) == 1:
+        return str(agreements[0])
+    return "; ".join(
+        f"{t.id}: {agreement}" for t, agreement in zip(model.outputs, agreements, strict=True)
+    )
 
 
 def network_checks(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> Iterator[ModelCheck]:
@@ -143,14 +149,18 @@ def halo_check(
         reach = measured_reach(backend, tensors.inputs, rules, outputs, maps)
     except BmzError as why:
         return None, ModelCheck("halo", "skipped", str(why))
-    seen = f"a pixel is seen {reach.pixel_px} px away, an edge {reach.edge_px} px"
+    reach_words = f"a pixel is seen {reach.pixel_px} px away, an edge {reach.edge_px} px"
     if reach.pixel_px >= reach.seen_px - 1 or reach.sees_whole:
-        return reach, ModelCheck("halo", "skipped", f"the network sees the whole input ({seen})")
+        return reach, ModelCheck(
+            "halo", "skipped", f"the network sees the whole input ({reach_words})"
+        )
     if not declared:
-        return reach, ModelCheck("halo", "passed", f"none is declared; {seen}")
+        return reach, ModelCheck("halo", "passed", f"none is declared; {reach_words}")
     wide = min(declared.values()) >= reach.pixel_px
-    told = ", ".join(f"{axis} {px}" for axis, px in declared.items())
-    return reach, ModelCheck("halo", "passed" if wide else "warning", f"declared {told} px; {seen}")
+    halo_words = ", ".join(f"{axis} {px}" for axis, px in declared.items())
+    return reach, ModelCheck(
+        "halo", "passed" if wide else "warning", f"declared {halo_words} px; {reach_words}"
+    )
 
 
 def _all_spatial(model: ModelSpec) -> bool:
@@ -179,19 +189,21 @@ def seam_check(
     tiles = f"{ways.tiling.count} tiles of {_sizes(ways.tiling.tile)}"
     tiled, whole = (as_maps(model, tensors.taken, arrays) for arrays in (ways.tiled, ways.whole))
     shares, ppm = zip(*map(_apart, tiled, whole), strict=True)
-    told = f"{tiles}: at most {max(shares):.2g} of the range apart, {max(ppm):.4g} ppm by > 1 %"
+    differences = (
+        f"{tiles}: at most {max(shares):.2g} of the range apart, {max(ppm):.4g} ppm by > 1 %"
+    )
     if max(ppm) <= SEAM_PPM:
-        return ModelCheck("seams", "passed", told)
+        return ModelCheck("seams", "passed", differences)
     if reach.sees_whole or reach.edge_px >= reach.seen_px - 1:
-        return ModelCheck("seams", "skipped", f"the network sees the whole image; {told}")
-    return ModelCheck("seams", "warning", told)
+        return ModelCheck("seams", "skipped", f"the network sees the whole image; {differences}")
+    return ModelCheck("seams", "warning", differences)
 
 
 def _apart(tiled: AnyArray, whole: AnyArray) -> tuple[float, float]:
     """Give the largest difference as a share of the range, and how many values differ by more."""
-    one, other = tiled.astype(np.float64), whole.astype(np.float64)
+    first, other = tiled.astype(np.float64), whole.astype(np.float64)
     spread = float(np.ptp(other)) or 1.0
-    apart = np.abs(one - other) / spread
+    apart = np.abs(first - other) / spread
     return float(apart.max(initial=0.0)), 1e6 * float((apart > SEAM_SHARE).mean())
 
 
@@ -210,9 +222,9 @@ def label_check(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> Mode
         ours = why.code.startswith("recipe.")
         return ModelCheck("labels", "skipped" if ours else "warning", str(why))
     count = int(labels.max(initial=0))
-    told = f"recipe {recipe}: {count} objects on the test input"
+    summary = f"recipe {recipe}: {count} objects on the test input"
     # test inputs of noise hold none, and are no fault
-    return ModelCheck("labels", "passed" if count else "skipped", told)
+    return ModelCheck("labels", "passed" if count else "skipped", summary)
 
 
 def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple[str, AnyArray]:

@@ -59,12 +59,12 @@ def open_by_test(
         known = OUTPUTS.find(notes, weights_format)
         if known in unclear.candidates:
             return opener(weights_format, replace(request, output_names=known))
-        found = _by_test(model, unclear.candidates, lambda names: opener(
+        agreed = _by_test(model, unclear.candidates, lambda names: opener(
             weights_format, replace(request, output_names=names)))  # fmt: skip
-        if found is None:
+        if agreed is None:
             raise
-        OUTPUTS.keep(notes[-1], weights_format, found)
-        return opener(weights_format, replace(request, output_names=found))
+        OUTPUTS.keep(notes[-1], weights_format, agreed)
+        return opener(weights_format, replace(request, output_names=agreed))
 
 
 def _by_test(
@@ -86,18 +86,18 @@ def _by_test(
     return agree[0] if len(agree) == 1 else None
 
 
-def _agrees(model: ModelSpec, known: KnownTensors, wanted: Sequence[AnyArray]) -> bool:
+def _agrees(model: ModelSpec, known: KnownTensors, expected: Sequence[AnyArray]) -> bool:
     try:
         outputs = all_stepped(model, known)
     except BmzError:
         return False  # the steps of one output need not suit another
-    return all(map(_same, outputs, wanted))
+    return all(map(_same, outputs, expected))
 
 
-def _same(found: AnyArray, wanted: AnyArray) -> bool:
-    if found.shape != wanted.shape:
+def _same(output: AnyArray, expected: AnyArray) -> bool:
+    if output.shape != expected.shape:
         return False
-    near = np.isclose(found.astype(np.float64), wanted.astype(np.float64), rtol=1e-3, atol=1e-3)
+    near = np.isclose(output.astype(np.float64), expected.astype(np.float64), rtol=1e-3, atol=1e-3)
     return bool(1 - near.mean() <= _MISMATCHED)
 
 

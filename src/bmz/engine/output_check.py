@@ -77,11 +77,11 @@ class Watch:
         tensor, letters : id and axes of what the steps are applied to
         """
 
-        def seen(number: int, step: Step, x: AnyArray) -> None:
+        def look(number: int, step: Step, x: AnyArray) -> None:
             stage = Stage.step(which, tensor, number + 1, step.name)
             self.count(stage, *nonfinite_pixels(x, letters))
 
-        return seen
+        return look
 
     def findings(self, objects: int | None, output: str) -> tuple[Finding, ...]:
         """Give what is to be known of a result beside what the check of the image said.

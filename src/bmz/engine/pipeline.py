@@ -242,8 +242,8 @@ def _watched(outputs: Sequence[AnyArray], work: PlaneContext) -> list[AnyArray]:
     output = work.labelling.choice.output
     position = [tensor.id for tensor in work.model.outputs].index(output)
     # where the steps after the network were done with it, it tells its numbers apart
-    told = outputs[own + position if len(outputs) > own else position]
-    work.watch.network(output, told, work.model.outputs[position].letters)
+    output_array = outputs[own + position if len(outputs) > own else position]
+    work.watch.network(output, output_array, work.model.outputs[position].letters)
     return list(outputs[:own])
 
 
@@ -295,12 +295,12 @@ def network_inputs(
     inputs = [tensor for tensor in model.inputs if tensor.id in taken]
     if not steps:
         return [Tensor(*taken[tensor.id]) for tensor in inputs]
-    made = []
+    tensors = []
     for tensor in inputs:
         seen = not_seen if watch is None else watch.steps("input", tensor.id, tensor.letters)
-        given = taken[tensor.id]
-        made.append(Tensor(*apply_steps(tensor.steps, *given, references=taken, seen=seen)))
-    return made
+        source = taken[tensor.id]
+        tensors.append(Tensor(*apply_steps(tensor.steps, *source, references=taken, seen=seen)))
+    return tensors
 
 
 def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: PlaneContext) -> PlaneResult:

@@ -231,7 +231,7 @@ def _scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
 
 def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
     # tiles that are averaged are kept whole, with what they share
-    return sum(kept.target.stop - kept.target.start for kept in along.kept(rule))
+    return sum(part.target.stop - part.target.start for part in along.kept(rule))
 
 
 def _one_plane(
@@ -344,33 +344,35 @@ def _labelled(work: BlocksContext, maps: StoredMap, folder: PlaneFolder) -> dict
         labelling = labelling.at_factor(1 / plan.scale)
     # the border of a block is none of the image, so objects at it are dropped at the end
     finish = replace(labelling.finish, remove_border=False)
-    wanted = plan.blocks.side_for(prod(read.shape[1:-2]))
-    side, overlap = (max(px // max(grid), 1) for px in (wanted, plan.blocks.overlap_px))
+    side_px = plan.blocks.side_for(prod(read.shape[1:-2]))
+    side, overlap = (max(px // max(grid), 1) for px in (side_px, plan.blocks.overlap_px))
     blocks = BlockWork(read, grid, recipe, labelling.parameters, side, overlap, finish)
     labels = scratch_array(folder.labels, blocks.shape, np.dtype(np.uint32))
-    found = label_blocks(blocks, labels, work.listener, folder.found(), folder.keep)
+    objects = label_blocks(blocks, labels, work.listener, folder.objects(), folder.keep)
     return {
         "block": [side * step for step in grid[-2:]],
-        "overlap": [found.widest_overlap * step for step in grid[-2:]],
+        "overlap": [objects.widest_overlap * step for step in grid[-2:]],
     }
 
 
 def _numbered(work: BlocksContext, folder: PlaneFolder, layout: Mapping[str, list[int]]) -> Labels:
     """Give numbers to the objects of a plane or stack that are in the image."""
-    plan, stored, found = work.planned.plan, opened_array(folder.labels), folder.found()
+    plan, stored, objects = work.planned.plan, opened_array(folder.labels), folder.objects()
     network, size = tuple(plan.shape.values()), _image_size(work)
     if network != size and not maps_on_image(work.planned, work.setup):
-        labels = on_image(stored, found, network, size, folder.resized, plan.blocks)
+        labels = on_image(stored, objects, network, size, folder.resized, plan.blocks)
     else:
         whole = stored.shape == size
         numbers = (
-            found.numbers() if whole else in_image(stored, found.count, size, plan.blocks.side_px)
+            objects.numbers()
+            if whole
+            else in_image(stored, objects.count, size, plan.blocks.side_px)
         )
         (high, wide), (down, across) = layout["block"], layout["overlap"]
-        labels = Labels(stored, numbers, found, size, (high, wide), (down, across))
+        labels = Labels(stored, numbers, objects, size, (high, wide), (down, across))
     if work.setup.labelling.finish.remove_border:
-        kept = without_border(labels.stored, labels.numbers, labels.size)
-        return replace(labels, numbers=kept)
+        inside = without_border(labels.stored, labels.numbers, labels.size)
+        return replace(labels, numbers=inside)
     return labels
 
 

@@ -125,7 +125,7 @@ class PreparedImage:
         if old == self.size:
             return self._taken(sides)
         return resized_part(
-            lambda seen: self._taken(dict(zip(self.size, seen, strict=True))),
+            lambda region: self._taken(dict(zip(self.size, region, strict=True))),
             list(old.values()),
             list(self.size.values()),
             tuple(sides[axis] for axis in self.size),
@@ -135,8 +135,8 @@ class PreparedImage:
         box = {axis: slice(at, at + 1) for axis, at in self.at.items()} | dict(sides)
         region = self.image.region(box)
         pixels, axes = region.array, region.axes
-        kept = [i for i, axis in enumerate(axes) if axis not in self.at]
-        alone = pixels.reshape([pixels.shape[i] for i in kept])
+        positions = [i for i, axis in enumerate(axes) if axis not in self.at]
+        alone = pixels.reshape([pixels.shape[i] for i in positions])
         stacked = alone if "c" in axes else alone[None]
         taken = take_channels(stacked, self.channels)
         return taken if self.tops is None else np.minimum(taken, self.tops.astype(taken.dtype))
@@ -244,8 +244,8 @@ class RawStack:
         inner = tuple(sides[axis] for axis in "c" + self.space)
         counts = tuple(self.loop.values())
         numbers = [int(np.ravel_multi_index(at, counts)) if at else 0 for at in product(*ranges)]
-        found = [self._map(number)[inner] for number in numbers]
-        stacked = np.stack(found).reshape(*map(len, ranges), *found[0].shape)
+        regions = [self._map(number)[inner] for number in numbers]
+        stacked = np.stack(regions).reshape(*map(len, ranges), *regions[0].shape)
         laid = [*self.loop, "c", *self.space]
         return stacked.transpose([laid.index(axis) for axis in self.axes])
 

@@ -34,10 +34,10 @@ class RecordUnreadable(CouldNotTell):
 class ReplayDiffers(AnswerIsNo):
     """The model or the image is another one than that of the record."""
 
-    def __init__(self, what: str, name: str, wanted: str, found: str) -> None:
+    def __init__(self, what: str, name: str, expected: str, actual: str) -> None:
         super().__init__(
-            f"the {what} '{name}' is not the one of the record: wanted sha256 {wanted}, "
-            f"found {found}",
+            f"the {what} '{name}' is not the one of the record: wanted sha256 {expected}, "
+            f"found {actual}",
             hint=f"get the {what} of the record back, or run the new one without --from",
             code="replay.differs",
         )
@@ -85,8 +85,8 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
         words = dict(record["request"])
         model = request.model or str(words.pop("model"))
         image = request.images[0] if request.images else Path(record["image"])
-        wanted = {"model": record["model_sha256"], "image": record["image_sha256"]}
-        told = _told(record, words)
+        recorded = {"model": record["model_sha256"], "image": record["image_sha256"]}
+        options = _options(record, words)
     except KeyError as why:
         raise RecordUnreadable(path, f"it lacks {why}") from why
     except (TypeError, ValueError, AttributeError, OverflowError) as why:
@@ -97,14 +97,14 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
             hint="name where it is now: bmz run MODEL IMAGE --from RUN.json",
             code="image.not-found",
         )
-    found = {"model": load_model(model).sha256, "image": content_sha256(image)}
+    actual = {"model": load_model(model).sha256, "image": content_sha256(image)}
     for what, name in (("model", model), ("image", str(image))):
-        if found[what] != wanted[what]:
-            raise ReplayDiffers(what, name, wanted[what], found[what])
-    return replace(request, model=model, images=(image,), **told)
+        if actual[what] != recorded[what]:
+            raise ReplayDiffers(what, name, recorded[what], actual[what])
+    return replace(request, model=model, images=(image,), **options)
 
 
-def _told(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
+def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
     channels = words["channels"]
     kind = words.get("kind")  # records of before there was a --kind lack it
     return {

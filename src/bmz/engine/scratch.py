@@ -101,23 +101,23 @@ class PlaneFolder:
         """The map of the network, where it is asked for."""
         return self.path / "raw.npy"
 
-    def found(self) -> Found:
+    def objects(self) -> Found:
         """Give the objects of the blocks that are finished."""
-        found = Found()
-        while (file := self._block(len(found.first))).exists():
+        objects = Found()
+        while (file := self._block(len(objects.first))).exists():
             with np.load(file, allow_pickle=False) as kept:
-                found.first.append(kept["first"])
+                objects.first.append(kept["first"])
                 if "scores" in kept:
-                    found.scores.append(kept["scores"])
-                found.widest_overlap = int(kept["widest_overlap"])
-        return found
+                    objects.scores.append(kept["scores"])
+                objects.widest_overlap = int(kept["widest_overlap"])
+        return objects
 
-    def keep(self, found: Found) -> None:
+    def keep(self, objects: Found) -> None:
         """Keep the objects of the last block, whose labels are written."""
-        arrays = {"first": found.first[-1], "widest_overlap": np.int64(found.widest_overlap)}
-        if found.scores:
-            arrays["scores"] = found.scores[-1]
-        file = self._block(len(found.first) - 1)
+        arrays = {"first": objects.first[-1], "widest_overlap": np.int64(objects.widest_overlap)}
+        if objects.scores:
+            arrays["scores"] = objects.scores[-1]
+        file = self._block(len(objects.first) - 1)
         file.parent.mkdir(exist_ok=True)
         with whole_file(file) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]  # its stubs mix up the keywords

@@ -299,7 +299,7 @@ def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
         setup.decided,
         clip=request.clip,
         recipe=labelling.choice,
-        parameters=labelling.told,
+        parameters=labelling.shown_parameters,
         link=Link(request.link, request.link_gap),
     )
     return replace(setup, request=request, labelling=labelling, decided=decided)
@@ -321,7 +321,7 @@ def _decided(request: RunRequest, network: NetworkChoice, *, measure: bool) -> R
         weights=network.weights,
         device=str(network.device),
         recipe=network.labelling.choice,
-        parameters=network.labelling.told,
+        parameters=network.labelling.shown_parameters,
         tile=ENGINES[request.engine].tile_px(request.tile),
         batch=request.batch,
         clip=request.clip,

@@ -72,10 +72,10 @@ def read_test_tensors(model: ModelSpec, inputs: Sequence[TensorSpec] | None = No
     CouldNotTell
         A file is not there or another one, or a step does not go with its tensor.
     """
-    given = given_inputs(model) if inputs is None else inputs
+    tensors = given_inputs(model) if inputs is None else inputs
     taken = {
         tensor.id: (cast_within_range(_read(tensor, model), tensor.dtype), tensor.letters)
-        for tensor in given
+        for tensor in tensors
     }
     return OwnTensors(
         taken, network_inputs(taken, model), [_read(tensor, model) for tensor in model.outputs]
@@ -180,6 +180,6 @@ def _read(
     except CouldNotTell as why:
         raise TensorWrong(tensor.id, why.message) from why
     if array.ndim != len(tensor.letters):
-        found = f"{array.ndim} axes, described are {tensor.letters}"
-        raise TensorWrong(tensor.id, found)
+        difference = f"{array.ndim} axes, described are {tensor.letters}"
+        raise TensorWrong(tensor.id, difference)
     return array

@@ -111,9 +111,9 @@ def decoding(path: Path, format_name: str) -> Iterator[None]:
         raise _fault(path, format_name, spoilt)
 
 
-def _fault(path: Path, format_name: str, told: list[str]) -> ImageTruncated | ImageUnreadable:
-    cut = next((text for text in told if _SAYS_CUT_SHORT.search(text)), None)
-    reason = _short(cut or told[0] or told[-1])
+def _fault(path: Path, format_name: str, remarks: list[str]) -> ImageTruncated | ImageUnreadable:
+    cut = next((text for text in remarks if _SAYS_CUT_SHORT.search(text)), None)
+    reason = _short(cut or remarks[0] or remarks[-1])
     if cut is not None:
         return ImageTruncated(path, reason)
     kind = "folder" if path.is_dir() else "file"

@@ -145,12 +145,12 @@ class FormatUnknown(CouldNotTell):
 
     def __init__(self, path: Path) -> None:
         kind = f"'{path.suffix}' files" if path.suffix else "files of this kind"
-        told = f"cannot read {kind} ('{path}')"
+        message = f"cannot read {kind} ('{path}')"
         extra = tuple(s for s in suffixes(by_plugin=True) if s not in PLUGIN_OF)
         if path.suffix.lower() in extra:
-            told = f"cannot read '{path.suffix}' files that do not start like one ('{path}')"
+            message = f"cannot read '{path.suffix}' files that do not start like one ('{path}')"
         super().__init__(
-            told,
+            message,
             hint=f"export it as OME-TIFF; known endings are {', '.join(suffixes())}"
             f" and, with libraries, {', '.join(extra)}; plugins of bioio read more",
             code="image.format",
@@ -184,9 +184,9 @@ class RegionRefused(WrongUsage):
 class PixelsRefused(CouldNotTell):
     """Pixels that are no real numbers, such as complex ones or text."""
 
-    def __init__(self, path: Path, found: str) -> None:
+    def __init__(self, path: Path, dtype: str) -> None:
         super().__init__(
-            f"'{path}' holds values of type {found}; wanted integers, real numbers or booleans",
+            f"'{path}' holds values of type {dtype}; wanted integers, real numbers or booleans",
             hint="save the part you want, such as the magnitude, as float32",
             code="image.dtype",
         )

@@ -97,14 +97,22 @@ def _by_content(path: Path, head: bytes) -> str | None:
         return "ND2"  # its older layout, in the container of JPEG 2000
     if head.startswith(_ZIP) and path.suffix.lower() == ".npz":
         return "NPZ"
-    told = (name for name, one in FORMATS.items() if one.starts and head.startswith(one.starts))
-    return next(told, None)
+    names = (
+        name
+        for name, file_format in FORMATS.items()
+        if file_format.starts and head.startswith(file_format.starts)
+    )
+    return next(names, None)
 
 
 def _claimed(path: Path) -> str | None:
     """Give the format that a file of this name must be of; plugins judge theirs themselves."""
     ending = path.suffix.lower()
-    named = (n for n, one in FORMATS.items() if ending in one.suffixes and not one.by_plugin)
+    named = (
+        n
+        for n, file_format in FORMATS.items()
+        if ending in file_format.suffixes and not file_format.by_plugin
+    )
     return next((name for name in named if name != OME_ZARR), None)
 
 

@@ -71,12 +71,12 @@ def info_from(path: Path, header: Header, *, axes: str | None = None, series: in
         raise ImageUnreadable(path, "holds a single value, not an image")
     if header.dtype.kind not in _REAL_KINDS:
         raise PixelsRefused(path, str(header.dtype))
-    kept = _named_by_file(header) if axes is None else _named_by_user(path, header, axes)
-    names = kept.axes
-    shape = tuple(1 if i is None else header.shape[i] for i in kept.positions)
+    named = _named_by_file(header) if axes is None else _named_by_user(path, header, axes)
+    names = named.axes
+    shape = tuple(1 if i is None else header.shape[i] for i in named.positions)
     sizes = dict(zip(names, shape, strict=True))
     channels = header.axes.find("c")
-    same_c = "c" in names and kept.positions[names.index("c")] == channels
+    same_c = "c" in names and named.positions[names.index("c")] == channels
     return ImageInfo(
         path=path,
         axes=names,
@@ -166,6 +166,6 @@ def _refuse_odd_words(path: Path, axes: str) -> None:
         raise AxesRefused(path, axes, f"'{absent}' is missing")
 
 
-def _counts(found: str, shape: Sequence[int], axes: str) -> str:
-    known = f", known: {found}" if set(found) != {UNKNOWN_AXIS} else ""
+def _counts(subject: str, shape: Sequence[int], axes: str) -> str:
+    known = f", known: {subject}" if set(subject) != {UNKNOWN_AXIS} else ""
     return f"it names {len(axes)} axes, the file has {len(shape)} ({in_words(shape)}{known})"

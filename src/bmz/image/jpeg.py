@@ -67,10 +67,10 @@ def jpeg_header(path: Path) -> Header:
         The markers are not sound, or the colours are those of a printer (CMYK).
     """
     with decoding(path, "JPEG"):
-        found = _markers(path, path.read_bytes())
-        bits, height, width, components = found.frame
-        turn = _orientation(found.exif)
-        pixel = _pixel_size(found.jfif)
+        markers = _markers(path, path.read_bytes())
+        bits, height, width, components = markers.frame
+        turn = _orientation(markers.exif)
+        pixel = _pixel_size(markers.jfif)
     if not height * width:
         raise ImageEmpty(path, (height, width))
     dtype = np.dtype(np.uint8 if bits <= _EIGHT else np.uint16)
@@ -93,20 +93,20 @@ def jpeg_pixels(path: Path) -> AnyArray:
     """
     with decoding(path, "JPEG"):
         content = path.read_bytes()
-        found = _markers(path, content)
+        markers = _markers(path, content)
         # libjpeg fills what is missing with grey and says nothing
-        if content.find(bytes((_MARK, _END)), found.scan) < 0:
+        if content.find(bytes((_MARK, _END)), markers.scan) < 0:
             raise ImageTruncated(path, f"no end mark within {len(content)} bytes")
         try:
-            pixels: AnyArray = imagecodecs.jpeg_decode(content, bitspersample=found.frame[0])
+            pixels: AnyArray = imagecodecs.jpeg_decode(content, bitspersample=markers.frame[0])
         except MemoryError as why:
-            raise ImageTooLarge(path, found.frame[1:3]) from why
+            raise ImageTooLarge(path, markers.frame[1:3]) from why
     return pixels
 
 
 def _markers(path: Path, content: bytes) -> _Markers:
     frame: tuple[int, int, int, int] | None = None
-    kept = {_JFIF: b"", _EXIF: b""}
+    segments = {_JFIF: b"", _EXIF: b""}
     start = 2  # after SOI
     while start + 4 <= len(content):
         if content[start] != _MARK:
@@ -119,8 +119,8 @@ def _markers(path: Path, content: bytes) -> _Markers:
         body = content[start + 4 : end]
         if code in _FRAMES:
             frame = struct.unpack(">BHHB", body[:6])
-        elif code in kept and body.startswith(_NAMES[code]):
-            kept[code] = kept[code] or body
+        elif code in segments and body.startswith(_NAMES[code]):
+            segments[code] = segments[code] or body
         elif code in (_SCAN, _END):
             break
         start = end
@@ -128,7 +128,7 @@ def _markers(path: Path, content: bytes) -> _Markers:
         raise ImageTruncated(path, f"no picture within {len(content)} bytes")
     if frame is None:
         raise ImageUnreadable(path, "is a damaged JPEG file: no frame before its picture")
-    return _Markers(frame, kept[_JFIF], kept[_EXIF], start)
+    return _Markers(frame, segments[_JFIF], segments[_EXIF], start)
 
 
 def _pixel_size(jfif: bytes) -> PixelSize:

@@ -83,13 +83,13 @@ def suffixes(*, by_plugin: bool = False, lossy: bool | None = None) -> tuple[str
     """
     return tuple(
         suffix
-        for one in FORMATS.values()
-        if one.by_plugin == by_plugin and lossy in {None, one.lossy}
-        for suffix in one.suffixes
+        for file_format in FORMATS.values()
+        if file_format.by_plugin == by_plugin and lossy in {None, file_format.lossy}
+        for suffix in file_format.suffixes
     )
 
 
 def format_list() -> str:
     """List the formats that are read without plugins, such as ``TIFF, PNG or NPY``."""
-    *names, last = (name for name, one in FORMATS.items() if not one.by_plugin)
+    *names, last = (name for name, file_format in FORMATS.items() if not file_format.by_plugin)
     return f"{', '.join(names)} or {last}"

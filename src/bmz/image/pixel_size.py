@@ -164,12 +164,12 @@ def read_ome(xml: str, series: int, series_count: int) -> tuple[PixelSize, tuple
         root = ET.fromstring(xml)  # noqa: S314  (the caller refuses declared entities)
     except ET.ParseError:
         return PixelSize(), ()
-    found = [(i, p) for i in root if _is(i, "Image") for p in i if _is(p, "Pixels")]
-    if len(found) != series_count:
+    elements = [(i, p) for i in root if _is(i, "Image") for p in i if _is(p, "Pixels")]
+    if len(elements) != series_count:
         return PixelSize(), ()
-    image, wanted = found[series]
-    names = tuple(c.get("Name", "") for c in wanted if _is(c, "Channel"))
-    size = replace(_pixel_size(wanted), magnification=_magnification(root, image))
+    image, pixels = elements[series]
+    names = tuple(c.get("Name", "") for c in pixels if _is(c, "Channel"))
+    size = replace(_pixel_size(pixels), magnification=_magnification(root, image))
     return size, names if all(names) else ()
 
 
@@ -179,9 +179,9 @@ def _is(element: ET.Element, name: str) -> bool:
 
 def _magnification(root: ET.Element, image: ET.Element) -> float | None:
     """Give the nominal magnification of the objective of an image, where it names one."""
-    wanted = next((s.get("ID") for s in image if _is(s, "ObjectiveSettings")), None)
+    number = next((s.get("ID") for s in image if _is(s, "ObjectiveSettings")), None)
     for objective in root.iter():
-        if _is(objective, "Objective") and wanted and objective.get("ID") == wanted:
+        if _is(objective, "Objective") and number and objective.get("ID") == number:
             try:
                 times = float(objective.get("NominalMagnification", "nan"))
             except ValueError:

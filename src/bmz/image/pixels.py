@@ -85,10 +85,10 @@ class Pixels:
         if strange := set(box) - set(self.axes):
             raise ValueError(f"there is no axis {sorted(strange)} in {self.axes}")
         places = tuple(box.get(axis, slice(None)) for axis in self.axes)
-        kept = [axis for axis in self.axes if not isinstance(box.get(axis), int)]
+        axes = [axis for axis in self.axes if not isinstance(box.get(axis), int)]
         along_c = box.get("c", slice(None))
         names = self.channel_names[along_c] if isinstance(along_c, slice) else ()
-        return replace(self, array=self.array[places], axes=tuple(kept), channel_names=names)
+        return replace(self, array=self.array[places], axes=tuple(axes), channel_names=names)
 
     def transposed(self, axes: Iterable[str]) -> Pixels:
         """Give the same pixels with all axes in another order, without copying them."""

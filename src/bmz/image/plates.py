@@ -113,6 +113,6 @@ def _paths(path: Path, holder: Mapping[str, Any], key: str) -> list[str]:
     listed = holder.get(key)
     if not isinstance(listed, list):
         raise ImageUnreadable(path, f"is a plate without a list of {key}")
-    if not all(isinstance(one, Mapping) and "path" in one for one in listed):
+    if not all(isinstance(entry, Mapping) and "path" in entry for entry in listed):
         raise ImageUnreadable(path, f"is a plate whose {key} lack a path")
-    return [str(one["path"]).strip("/") for one in listed]
+    return [str(entry["path"]).strip("/") for entry in listed]

@@ -140,7 +140,7 @@ def png_palette_numbers(path: Path) -> AnyArray | None:
 def _chunks(path: Path, file: BinaryIO) -> list[_Chunk]:
     size = file.seek(0, 2)
     start = file.seek(_SIGNATURE_BYTES)
-    found: list[_Chunk] = []
+    chunks: list[_Chunk] = []
     while start + 8 <= size:
         length, name = struct.unpack(">I4s", file.read(8))
         end = start + 12 + length
@@ -151,10 +151,10 @@ def _chunks(path: Path, file: BinaryIO) -> list[_Chunk]:
         content = file.read(length) if name in _WANTED else b""
         if content and zlib.crc32(name + content) != int.from_bytes(file.read(4), "big"):
             raise ImageUnreadable(path, f"is a damaged PNG file: bad checksum at byte {start}")
-        found.append(_Chunk(name, content, start, end))
+        chunks.append(_Chunk(name, content, start, end))
         start = file.seek(end)
         if name == b"IEND":
-            return found
+            return chunks
     raise ImageTruncated(path, f"no end mark within {size} bytes")
 
 

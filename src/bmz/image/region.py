@@ -132,8 +132,8 @@ class OpenImage:
         lengths = [s.stop - s.start for s in box]
         with decoding(info.path, self.format_name):
             try:
-                found = self.stored[_with_dropped(self.stored.shape, info.shape, box)]
-                pixels = np.asarray(found).astype(info.dtype, copy=False)
+                stored = self.stored[_with_dropped(self.stored.shape, info.shape, box)]
+                pixels = np.asarray(stored).astype(info.dtype, copy=False)
             except MemoryError as why:
                 raise ImageTooLarge(info.path, lengths) from why
         names = info.channel_names[box[info.axes.index("c")]] if info.channel_names else ()
@@ -159,12 +159,12 @@ def open_image(info: ImageInfo) -> Iterator[OpenImage]:
         The file cannot be read.
     """
     info.refuse_unknown_axes()
-    found = format_of(info.path)
+    format_name = format_of(info.path)
     with ExitStack() as stack:
-        with decoding(info.path, found):
-            stored = stack.enter_context(READERS[found].opened(info.path, info.series))
+        with decoding(info.path, format_name):
+            stored = stack.enter_context(READERS[format_name].opened(info.path, info.series))
         info.refuse_changed(stored.shape, stored.dtype.newbyteorder("="))
-        yield OpenImage(info, stored, found)
+        yield OpenImage(info, stored, format_name)
 
 
 def _box(info: ImageInfo, slices: Mapping[str, slice]) -> Box:
@@ -183,9 +183,9 @@ def _box(info: ImageInfo, slices: Mapping[str, slice]) -> Box:
     return tuple(box)
 
 
-def _with_dropped(stored: tuple[int, ...], kept: tuple[int, ...], box: Box) -> Box:
+def _with_dropped(stored: tuple[int, ...], named: tuple[int, ...], box: Box) -> Box:
     """Give `box` the axes of the file: those of size 1 may have been left out, or added."""
-    sides = iter(side for n, side in zip(kept, box, strict=True) if n > 1)
+    sides = iter(side for n, side in zip(named, box, strict=True) if n > 1)
     return tuple(next(sides) if n > 1 else slice(0, 1) for n in stored)
 
 
@@ -248,7 +248,7 @@ def read_sample(info: ImageInfo, most_px: int) -> Pixels:
     tiles, lengths = choose_tiles(sizes, most_px)
     with open_image(info) as image:
         pixels = [_read(image, tile, lengths) for tile in tiles]
-    return Pixels(np.stack([one.array for one in pixels]), ("tile", *pixels[0].axes))
+    return Pixels(np.stack([part.array for part in pixels]), ("tile", *pixels[0].axes))
 
 
 def choose_tiles(sizes: dict[str, int], most_px: int) -> tuple[tuple[Tile, ...], tuple[int, int]]:

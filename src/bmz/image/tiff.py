@@ -133,10 +133,10 @@ class TiffPlanes:
 
 def _normalised(axes: str, within: Box) -> Box:
     """Give a region of a page as separate samples, length, width, samples beside each other."""
-    one = slice(0, 1)
+    position = slice(0, 1)
     if axes == "SYX":
-        return (*within, one)
-    return (one, *within) if axes == "YXS" else (one, *within, one)
+        return (*within, position)
+    return (position, *within) if axes == "YXS" else (position, *within, position)
 
 
 def _touched(key: TiffPage, box: Box) -> Iterator[tuple[int, tuple[int, int, int]]]:
@@ -193,20 +193,20 @@ def look_at_segments(series: TiffPageSeries) -> None:
 
 
 def _looking(key: TiffPage, decode: Callable[..., Any]) -> Callable[..., Any]:
-    def looked_at(data: bytes | None, index: int, /, **given: object) -> object:
+    def looked_at(data: bytes | None, index: int, /, **options: object) -> object:
         if data is None:  # none is stored: a sparse file
-            return decode(data, index, **given)
-        if key.compression in _JPEG_CODECS and not given.get("jpegheader"):
+            return decode(data, index, **options)
+        if key.compression in _JPEG_CODECS and not options.get("jpegheader"):
             _refuse_endless_jpeg(data, index)
         if key.compression in _JPEG_XRS and (end := _end_of_jpeg_xr(data)) > len(data):
             raise SegmentCutShort(index, f"{end} bytes wanted, {len(data)} found")
-        found = decode(data, index, **given)
+        decoded = decode(data, index, **options)
         if key.compression == _LZW and not _has_lzw_end(data):
             # bits behind its end must not matter
-            others = (decode(data + more * 3, index, **given) for more in (b"\0", b"\xff"))
-            if not all(np.array_equal(found[0], other[0]) for other in others):
+            others = (decode(data + more * 3, index, **options) for more in (b"\0", b"\xff"))
+            if not all(np.array_equal(decoded[0], other[0]) for other in others):
                 raise SegmentCutShort(index, "its last code is not whole")
-        return found
+        return decoded
 
     return looked_at
 
@@ -233,14 +233,14 @@ def _end_of_jpeg_xr(data: bytes) -> int:
     header = struct.Struct("<4sL")
     if not data.startswith(b"II\xbc") or len(data) < header.size:
         return 0
-    found = {_PLACE: 0, _LENGTH: 0}
+    fields = {_PLACE: 0, _LENGTH: 0}
     _, start = header.unpack_from(data)
     (count,) = struct.unpack_from("<H", data, start)
     for number in range(count):
         tag, kind, _, value = struct.unpack_from("<HHLL", data, start + 2 + 12 * number)
-        if tag in found and kind == _LONG:
-            found[tag] = value
-    return sum(found.values()) if found[_LENGTH] else 0
+        if tag in fields and kind == _LONG:
+            fields[tag] = value
+    return sum(fields.values()) if fields[_LENGTH] else 0
 
 
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
@@ -450,8 +450,8 @@ def _described(opened: _Opened) -> tuple[PixelSize, tuple[str, ...]]:
 def _imagej_names(metadata: dict[str, object]) -> tuple[str, ...]:
     # slice labels name the channels only when each channel is one slice
     labels = metadata.get("Labels", ())
-    one = metadata.get("slices", 1) == 1 and metadata.get("frames", 1) == 1
-    if not one or not isinstance(labels, list | tuple) or len(set(labels)) != len(labels):
+    alone = metadata.get("slices", 1) == 1 and metadata.get("frames", 1) == 1
+    if not alone or not isinstance(labels, list | tuple) or len(set(labels)) != len(labels):
         return ()
     names = tuple(str(label) for label in labels)
     return names if all(names) else ()

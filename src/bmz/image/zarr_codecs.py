@@ -63,14 +63,14 @@ class BloscHeader:
 
 
 def refuse_cut_chunk(
-    chunk: bytes | memoryview, wanted: int | None = None, shuffle: object = None
+    chunk: bytes | memoryview, expected: int | None = None, shuffle: object = None
 ) -> None:
     """Look that a chunk of Blosc has the length that it says, and that its parts fill it.
 
     Parameters
     ----------
     chunk : as it is stored
-    wanted : bytes that it must give, where that is known
+    expected : bytes that it must give, where that is known
     shuffle : how the metadata of the array say that it was shuffled, a number or a word
 
     Raises
@@ -82,14 +82,14 @@ def refuse_cut_chunk(
     header = _header(view)
     if len(view) != header.packed:
         raise ChunkDamaged(_cut(f"{header.packed} bytes wanted, {len(view)} found"))
-    if wanted is not None and header.unpacked != wanted:
-        raise ChunkDamaged(f"a chunk gives {header.unpacked} bytes, not {wanted}")
+    if expected is not None and header.unpacked != expected:
+        raise ChunkDamaged(f"a chunk gives {header.unpacked} bytes, not {expected}")
     if header.flags & _COPIED:
         if header.packed != header.unpacked + _HEADER.size:
             raise ChunkDamaged("a chunk that is not packed has another size packed")
         return
-    found = header.flags & (_SHUFFLED | _BITS_SHUFFLED)
-    if header.item > 1 and found != _SHUFFLES.get(shuffle, found):
+    shuffled = header.flags & (_SHUFFLED | _BITS_SHUFFLED)
+    if header.item > 1 and shuffled != _SHUFFLES.get(shuffle, shuffled):
         raise ChunkDamaged("a chunk is shuffled otherwise than its array says")
     if header.unpacked:
         _refuse_gaps(view, header)
@@ -123,7 +123,7 @@ def _refuse_gaps(view: memoryview, header: BloscHeader) -> None:
     order = sorted(starts)
     if order != sorted([table, *ends])[:-1] or max(ends) != len(view):
         raise ChunkDamaged("the parts of a chunk do not lie one after the other")
-    if any(one >= other for one, other in itertools.pairwise(order)):
+    if any(earlier >= later for earlier, later in itertools.pairwise(order)):
         raise ChunkDamaged("two parts of a chunk lie in one place")
 
 
@@ -192,17 +192,17 @@ class WholeFiles(LocalStore):
         if self._address is not None:
             place = f"{self._address}/{key}"
             await asyncio.to_thread(bring, self.root / key, place)
-        found = await super().get(key, prototype, byte_range)
-        if found is None:
+        content = await super().get(key, prototype, byte_range)
+        if content is None:
             return None
-        wanted = 1
+        least = 1
         if isinstance(byte_range, RangeByteRequest):
-            wanted = byte_range.end - byte_range.start
+            least = byte_range.end - byte_range.start
         elif isinstance(byte_range, SuffixByteRequest):
-            wanted = byte_range.suffix
-        if len(found) < wanted:
-            raise ChunkDamaged(f"'{key}' ended before its time: {wanted} bytes wanted")
-        return found
+            least = byte_range.suffix
+        if len(content) < least:
+            raise ChunkDamaged(f"'{key}' ended before its time: {least} bytes wanted")
+        return content
 
 
 def look_at_chunks(path: Path, array: zarr.Array[Any]) -> None:
@@ -226,13 +226,13 @@ def look_at_chunks(path: Path, array: zarr.Array[Any]) -> None:
         size = None if filters else math.prod(metadata.chunks) * np.dtype(array.dtype).itemsize
         (packing,) = _codecs_of(array)
         looking = tuple(_old(f) for f in filters) or None
-        made: tuple[Codec, ...] = (
+        codecs: tuple[Codec, ...] = (
             replace(packing, filters=looking, compressor=_old(compressor, size)),
         )
     else:
         _refuse_others(path, list(_names(metadata.codecs)), _KNOWN)
-        made = _new(_codecs_of(array))
-    pipeline: CodecPipeline = get_pipeline_class().from_codecs(made)
+        codecs = _new(_codecs_of(array))
+    pipeline: CodecPipeline = get_pipeline_class().from_codecs(codecs)
     # zarr has no argument for it; the array is opened for reading alone
     object.__setattr__(array.async_array, "codec_pipeline", pipeline)
 
@@ -260,16 +260,18 @@ def _names(codecs: Sequence[Codec]) -> Iterator[str]:
 
 
 def _new(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
-    made: list[Codec] = []
+    replaced: list[Codec] = []
     for codec in codecs:
         if isinstance(codec, ShardingCodec):
             inner, index = _new(codec.codecs), _new(codec.index_codecs)
-            made.append(replace(codec, codecs=inner, index_codecs=index))
+            replaced.append(replace(codec, codecs=inner, index_codecs=index))
         elif isinstance(codec, BytesBytesCodec) and _name(codec) in _BLOSC:
-            made.append(_Looking(codec, whole=bool(made) and isinstance(made[-1], BytesCodec)))
+            replaced.append(
+                _Looking(codec, whole=bool(replaced) and isinstance(replaced[-1], BytesCodec))
+            )
         else:
-            made.append(codec)
-    return tuple(made)
+            replaced.append(codec)
+    return tuple(replaced)
 
 
 class _NumcodecsCodec(Protocol):

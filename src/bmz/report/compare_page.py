@@ -22,7 +22,7 @@ from bmz.process.consensus import supports
 from bmz.report import compare_text
 from bmz.report.html import picture_uri
 from bmz.report.text import counted, encodable
-from bmz.results.compare import Comparison, ImageCompared, SettingResult
+from bmz.results.compare import Comparison, ImageComparison, SettingResult
 from bmz.write.overlay import COLOURS, fullest_plane, nearest, shrunk, stretched
 
 LARGEST_PX = 2048
@@ -44,16 +44,16 @@ def page(comparison: Comparison) -> str:
     Everything is inside: style, script, pictures, label masks. Its security policy forbids it to
     ask for anything.
     """
-    found = {
+    document = {
         "command": comparison.command,
         "versions": dict(comparison.versions),
         "models": [dict(model) for model in comparison.models],
         "images": [_image(image) for image in comparison.images if image.done],
         "failed": [
-            f"{image.path.name}: {one.name}: {one.error}"
+            f"{image.path.name}: {result.name}: {result.error}"
             for image in comparison.images
             if not image.done
-            for one in image.results
+            for result in image.results
         ],
     }
     names = ", ".join(image.path.name for image in comparison.images[:3])
@@ -62,7 +62,7 @@ def page(comparison: Comparison) -> str:
         "@STYLE@": _asset("compare.css"),
         "@SCRIPT@": _asset("compare.js"),
         # a name with </script> in it must not end the data
-        "@DATA@": json.dumps(found, separators=(",", ":")).replace("<", "\\u003c"),
+        "@DATA@": json.dumps(document, separators=(",", ":")).replace("<", "\\u003c"),
     }
     # all at once: the name of an image may itself look like a mark
     return re.sub("|".join(replaced), lambda mark: replaced[mark[0]], _asset("compare.html"))
@@ -72,14 +72,14 @@ def _asset(name: str) -> str:
     return (files("bmz.report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _image(image: ImageCompared) -> dict[str, Any]:
+def _image(image: ImageComparison) -> dict[str, Any]:
     best = image.done[0]
     labels, pixels = not_none(best.labels), not_none(image.pixels)
     plane = fullest_plane(labels)
     sides = _sides(labels)
     shown = pixels.part({a: i for a, i in plane.items() if a in pixels.axes})
     layers = image.done[:MOST_LAYERS]
-    support = supports([np.asarray(one.labels) for one in layers])
+    support = supports([np.asarray(result.labels) for result in layers])
     whole = image.consensus if image.truth is None else image.truth
     truth = None if whole is None else _plane_of_truth(whole, labels, plane)
     return {
@@ -97,8 +97,8 @@ def _image(image: ImageCompared) -> dict[str, Any]:
         "left_out": len(image.done) - len(layers),
         "results": [
             *(
-                _layer(one, image, part, plane, sides)
-                for one, part in zip(layers, support, strict=True)
+                _layer(result, image, part, plane, sides)
+                for result, part in zip(layers, support, strict=True)
             ),
             # the best come first, and those that failed last
             *map(_bare, image.results[len(layers) :]),
@@ -117,70 +117,70 @@ def _plane_of_truth(truth: AnyArray, labels: Pixels, plane: Mapping[str, int]) -
     return whole[tuple(plane.get(axis, slice(None)) for axis in labels.axes)]
 
 
-def _warnings(image: ImageCompared) -> list[str]:
-    found: dict[str, None] = {}
-    for one in image.results:
-        for finding in one.findings:
+def _warnings(image: ImageComparison) -> list[str]:
+    warnings: dict[str, None] = {}
+    for result in image.results:
+        for finding in result.findings:
             if finding.severity != "note":
-                found[_warning(one.model, finding)] = None
-    return list(found)
+                warnings[_warning(result.model, finding)] = None
+    return list(warnings)
 
 
 def _warning(model: str, finding: Finding) -> str:
     return f"{model}: {finding.message} [{finding.code}] {finding.hint}".strip()
 
 
-def _bare(one: SettingResult) -> dict[str, Any]:
-    error = None if one.error is None else str(one.error)
-    return {"name": one.name, "command": one.command, "packed": None, "error": error}
+def _bare(result: SettingResult) -> dict[str, Any]:
+    error = None if result.error is None else str(result.error)
+    return {"name": result.name, "command": result.command, "packed": None, "error": error}
 
 
 def _layer(
-    one: SettingResult,
-    image: ImageCompared,
+    result: SettingResult,
+    image: ImageComparison,
     support: FloatArray,
     plane: Mapping[str, int],
     sides: tuple[int, int],
 ) -> dict[str, Any]:
-    labels = not_none(one.labels).part(plane).transposed("yx").array
-    there = np.isin(one.table["label"], np.unique(labels))
+    labels = not_none(result.labels).part(plane).transposed("yx").array
+    there = np.isin(result.table["label"], np.unique(labels))
     for axis, position in plane.items():
-        if axis in one.table:  # a track has a row for each frame
-            there &= one.table[axis] == position
+        if axis in result.table:  # a track has a row for each frame
+            there &= result.table[axis] == position
     if len(support):
-        support = support[one.table["label"] - 1]
+        support = support[result.table["label"] - 1]
     factor = sides[0] / labels.shape[0]
-    x, y = (one.table[f"centroid_{axis}_px"][there] * factor for axis in "xy")
-    radius = one.table["equivalent_diameter_px"][there] * factor / 2
-    in_um = "equivalent_diameter_um" in one.table
+    x, y = (result.table[f"centroid_{axis}_px"][there] * factor for axis in "xy")
+    radius = result.table["equivalent_diameter_px"][there] * factor / 2
+    in_um = "equivalent_diameter_um" in result.table
     sized = "equivalent_diameter_um" if in_um else "equivalent_diameter_px"
     return {
-        **_bare(one),
+        **_bare(result),
         "packed": packed(nearest(labels, sides)),
-        "objects": one.objects,
-        "counted": _counted(one),
-        "verdict": _verdict(one),
-        "table": _table(one, there, support),
+        "objects": result.objects,
+        "counted": _counted(result),
+        "verdict": _verdict(result),
+        "table": _table(result, there, support),
         "places": [_short(part) for part in (x, y, radius)],
-        "sizes": _short(one.table[sized][there]),
+        "sizes": _short(result.table[sized][there]),
         "worst": _worst(
-            one, image, np.where(there, support, 1) if len(support) else support, factor
+            result, image, np.where(there, support, 1) if len(support) else support, factor
         ),
     }
 
 
-def _counted(one: SettingResult) -> str:
-    return "" if one.objects is None else counted(one.objects, one.apart, one.joined)
+def _counted(result: SettingResult) -> str:
+    return "" if result.objects is None else counted(result.objects, result.apart, result.joined)
 
 
-def _verdict(one: SettingResult) -> str:
-    if one.quality.f1 is not None:
-        return f"F1 {one.quality.f1:.2f}"
-    return _counted(one)
+def _verdict(result: SettingResult) -> str:
+    if result.quality.f1 is not None:
+        return f"F1 {result.quality.f1:.2f}"
+    return _counted(result)
 
 
-def _table(one: SettingResult, there: AnyArray, support: FloatArray) -> dict[str, Any]:
-    table = dict(one.table)
+def _table(result: SettingResult, there: AnyArray, support: FloatArray) -> dict[str, Any]:
+    table = dict(result.table)
     names = [n for n in _COLUMNS if n in table]
     # where lengths are known in um those in px say the same again
     names = [n for n in names if not (n.endswith("_px") and n.replace("_px", "_um") in table)]
@@ -194,7 +194,7 @@ def _table(one: SettingResult, there: AnyArray, support: FloatArray) -> dict[str
 
 
 def _worst(
-    one: SettingResult, image: ImageCompared, support: FloatArray, factor: float
+    result: SettingResult, image: ImageComparison, support: FloatArray, factor: float
 ) -> list[dict[str, Any]]:
     if image.truth is not None:
         return [
@@ -204,17 +204,17 @@ def _worst(
                 "x": round(error.centroid[-1] * factor, 1),
                 "r": round(math.sqrt(error.area_px / math.pi) * factor, 1),
             }
-            for error in one.quality.errors[:MOST_WORST]
+            for error in result.quality.errors[:MOST_WORST]
         ]
     if not len(support):
         return []
     order = np.argsort(support, kind="stable")[:MOST_WORST]
     return [
         {
-            "what": f"object {one.table['label'][i]}: in {support[i]:.0%} of the others",
-            "y": round(float(one.table["centroid_y_px"][i]) * factor, 1),
-            "x": round(float(one.table["centroid_x_px"][i]) * factor, 1),
-            "r": round(float(one.table["equivalent_diameter_px"][i]) * factor / 2, 1),
+            "what": f"object {result.table['label'][i]}: in {support[i]:.0%} of the others",
+            "y": round(float(result.table["centroid_y_px"][i]) * factor, 1),
+            "x": round(float(result.table["centroid_x_px"][i]) * factor, 1),
+            "r": round(float(result.table["equivalent_diameter_px"][i]) * factor / 2, 1),
         }
         for i in order
         if support[i] < 1

@@ -50,8 +50,8 @@ def contract_toml(contract: Contract) -> str:
     }
     lines = [TOP.format(model=printable(contract.model)), f"schema = {json.dumps(SCHEMA)}"]
     for part, values in parts.items():
-        told = [f"{k} = {_value(v)}" for k, v in values.items() if v not in (None, {}, ())]
-        lines += ["", f"[{part}]", *told] if told else []
+        entries = [f"{k} = {_value(v)}" for k, v in values.items() if v not in (None, {}, ())]
+        lines += ["", f"[{part}]", *entries] if entries else []
     return "\n".join(lines) + "\n"
 
 
@@ -63,15 +63,15 @@ def contract_words(contract: Contract) -> str:
         "median diameter in px": contract.diameter_px,
     }
     lengths = ", ".join(f"{axis} {um:g} um" for axis, um in contract.pixel_um.items())
-    told = [f"axes {contract.axes}", f"{contract.dtype}", f"channels {contract.channels}"]
-    told += [f"pixel {lengths}"] if lengths else []
-    told += [f"{name} {allowed}" for name, allowed in sides.items() if allowed is not None]
-    return "; ".join(told)
+    clauses = [f"axes {contract.axes}", f"{contract.dtype}", f"channels {contract.channels}"]
+    clauses += [f"pixel {lengths}"] if lengths else []
+    clauses += [f"{name} {allowed}" for name, allowed in sides.items() if allowed is not None]
+    return "; ".join(clauses)
 
 
 def _value(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {_value(entry)}" for key, entry in value.items()) + " }"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_value, value)) + "]"
     # TOML writes words and numbers as JSON does, but for DEL
@@ -127,7 +127,9 @@ def _can_be_meant(key: str, value: object) -> bool:
     if key == "pixel_um" and isinstance(value, Mapping):
         return all(_is_number(length) for length in value.values())
     if key == "channels":
-        return all(type(one) is int for one in (value if isinstance(value, list) else [value]))
+        return all(
+            type(number) is int for number in (value if isinstance(value, list) else [value])
+        )
     return key != "scale" or value == "auto" or _is_number(value)
 
 

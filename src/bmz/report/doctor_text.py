@@ -27,7 +27,9 @@ def doctor_rows(view: DoctorView) -> list[Row]:
         rows += _format_rows(entry)
     rows.append(("own code", _confinement_words(view.confinement)))
     libraries = {k: v for k, v in view.versions.items() if k not in {"bmz", "python"}}
-    rows.append(("libraries", ", ".join(f"{name} {found}" for name, found in libraries.items())))
+    rows.append(
+        ("libraries", ", ".join(f"{name} {version}" for name, version in libraries.items()))
+    )
     rows.append(("bundled", ", ".join(view.starters) or "no model"))
     return rows
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bmz.report.text import Line, document_text, failure_of
 from bmz.results.show import Fetched, FetchSummary, NotFetched
-from bmz.zoo.cache import CachedPackage, Carried, FileState, Removed
+from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 
 if TYPE_CHECKING:
     from bmz.results.documents import (
@@ -158,8 +158,8 @@ def _hashes(state: FileState) -> str:
 
 def cache_notes(packages: Sequence[CachedPackage]) -> list[Line]:
     """Name the packages of which nobody knows any more where they came from."""
-    told = "the note on where it came from cannot be read; bmz fetch MODEL writes it anew"
-    return [("note", f"{p.sha256[:_SHOWN]}: {told}") for p in packages if p.note_damaged]
+    note = "the note on where it came from cannot be read; bmz fetch MODEL writes it anew"
+    return [("note", f"{p.sha256[:_SHOWN]}: {note}") for p in packages if p.note_damaged]
 
 
 def verify_json(states: Sequence[FileState]) -> str:
@@ -168,13 +168,13 @@ def verify_json(states: Sequence[FileState]) -> str:
     return document_text(document)
 
 
-def removed_words(removed: Removed) -> str:
+def removed_words(removed: RemovedPackages) -> str:
     """Say what was removed."""
     names = ", ".join(package.id for package in removed.packages)
     return f"removed {_counted(removed.packages)} ({names}), {size_words(removed.bytes)}"
 
 
-def removed_json(removed: Removed) -> str:
+def removed_json(removed: RemovedPackages) -> str:
     """Give all of it as one document."""
     document: CacheRemoveDocument = {
         "schema": "bmz.cache-remove/1",
@@ -184,7 +184,7 @@ def removed_json(removed: Removed) -> str:
     return document_text(document)
 
 
-def carried_words(done: str, carried: Carried) -> str:
+def carried_words(done: str, carried: CarriedPackages) -> str:
     """Say what an archive holds.
 
     Parameters
@@ -195,7 +195,7 @@ def carried_words(done: str, carried: Carried) -> str:
     return f"{done} {_counted(carried.packages)}, {size}: {carried.archive}"
 
 
-def carried_json(carried: Carried) -> str:
+def carried_json(carried: CarriedPackages) -> str:
     """Give all of it as one document."""
     document: CacheArchiveDocument = {
         "schema": "bmz.cache-archive/1",

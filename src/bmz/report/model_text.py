@@ -17,7 +17,7 @@ from bmz.spec.facts import Fact, Facts, dims_of, facts_of, task_of
 from bmz.spec.made_for import MadeFor, made_for
 from bmz.spec.model import AxisSpec, ModelSpec, TensorSpec
 from bmz.spec.pixels import known_diameter_px, known_pixel_size, model_pixel_um
-from bmz.zoo.trust import Trusted
+from bmz.zoo.trust import TrustedCode
 
 if TYPE_CHECKING:
     from bmz.results.documents import (
@@ -270,7 +270,7 @@ def _file_words(file: CodeFile) -> str:
     return ", ".join(parts)
 
 
-def trust_table(entries: Sequence[Trusted]) -> list[tuple[str, ...]]:
+def trust_table(entries: Sequence[TrustedCode]) -> list[tuple[str, ...]]:
     """Give a line of cells for each entry, under the headings `HEADINGS`."""
     return [
         (entry.model, entry.weights_format, entry.sha256[:_SHOWN], entry.added, entry.what)
@@ -278,13 +278,13 @@ def trust_table(entries: Sequence[Trusted]) -> list[tuple[str, ...]]:
     ]
 
 
-def trust_json(entries: Sequence[Trusted]) -> str:
+def trust_json(entries: Sequence[TrustedCode]) -> str:
     """Give the entries as one document."""
     document: TrustDocument = {"schema": "bmz.trust/1", "trusted": entries}
     return document_text(document)
 
 
-def added_words(entries: Sequence[Trusted]) -> list[str]:
+def added_words(entries: Sequence[TrustedCode]) -> list[str]:
     """Say what is trusted from now on."""
     return [
         f"{entry.model} may run its code from now on, confined: {entry.what} "
@@ -293,7 +293,7 @@ def added_words(entries: Sequence[Trusted]) -> list[str]:
     ]
 
 
-def removed_words(entries: Sequence[Trusted]) -> list[str]:
+def removed_words(entries: Sequence[TrustedCode]) -> list[str]:
     """Say what is no longer trusted."""
     return [
         f"{entry.model} may no longer run its code "

@@ -91,10 +91,10 @@ def _meanings(kind: type) -> dict[str, str]:
     """Read what each field means: off its `Doc`, or off the parameters in the docstring."""
     _, _, parameters = (getdoc(kind) or "").partition("Parameters\n----------\n")
     entries = re.findall(r"^(\w[\w, ]*?)(?: : |\n +)(.+(?:\n +.+)*)", parameters, re.MULTILINE)
-    told = {name: _plain(text) for names, text in entries for name in names.split(", ")}
+    meanings = {name: _plain(text) for names, text in entries for name in names.split(", ")}
     hints = get_type_hints(kind, include_extras=True)
     marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
-    return told | {
+    return meanings | {
         n: doc.documentation for n, m in marks.items() for doc in m if isinstance(doc, Doc)
     }
 

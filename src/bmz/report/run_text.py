@@ -106,14 +106,14 @@ def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
         return _failed(planned)
     lines = finding_lines(planned.findings, planned.image.name)
     lines.append(("answer", f"{planned.image}"))
-    told = [*planned.plan.describe(), f"memory  {_memory(planned)}", *_estimate(planned)]
-    return lines + [("answer", f"  {text}") for text in told]
+    texts = [*planned.plan.describe(), f"memory  {_memory(planned)}", *_estimate(planned)]
+    return lines + [("answer", f"  {text}") for text in texts]
 
 
 def _memory(planned: ImagePlan) -> str:
     gigabytes = planned.bytes_in_one_piece / 1e9
-    told = f"{gigabytes:.2g}" if gigabytes < _TWO_DIGITS else f"{gigabytes:.0f}"
-    size = f"about {told} GB in one piece"
+    amount = f"{gigabytes:.2g}" if gigabytes < _TWO_DIGITS else f"{gigabytes:.0f}"
+    size = f"about {amount} GB in one piece"
     blocks = planned.plan.blocks
     above = f"{size}, above the limit of {(blocks.memory_bytes or 0) / 1e9:.2g} GB"
     if planned.in_parts:
@@ -125,21 +125,22 @@ def _memory(planned: ImagePlan) -> str:
 
 
 def _estimate(planned: ImagePlan) -> list[str]:
-    found, plan = planned.estimate, planned.plan
-    if found is None:
+    estimate, plan = planned.estimate, planned.plan
+    if estimate is None:
         return []
     tiles = f"for {plan.batch} tiles" if plan.batch > 1 else "a tile"
-    lines = [
-        f"time    about {_seconds(found.network_s)} of network, {_seconds(found.run_s)} {tiles}"
-    ]
-    if found.peak_bytes is not None and found.network_bytes is not None:
-        parts = (found.held_bytes, found.network_bytes, found.image_bytes)
+    whole, once = _seconds(estimate.network_s), _seconds(estimate.run_s)
+    lines = [f"time    about {whole} of network, {once} {tiles}"]
+    if estimate.peak_bytes is not None and estimate.network_bytes is not None:
+        parts = (estimate.held_bytes, estimate.network_bytes, estimate.image_bytes)
         program, network, image = (f"{size / 1e9:.2f}" for size in parts)
-        peak, free = f"{found.peak_bytes / 1e9:.2f} GB", f"{found.free_bytes / 1e9:.1f} GB"
-        told = f"program {program}, and then network {network} or image {image}"
-        lines.append(f"peak    about {peak} of {free} free: {told}")
-    if found.workers > 1:
-        lines.append(f"workers up to {found.workers} on this machine (--workers {found.workers})")
+        peak, free = f"{estimate.peak_bytes / 1e9:.2f} GB", f"{estimate.free_bytes / 1e9:.1f} GB"
+        shares = f"program {program}, and then network {network} or image {image}"
+        lines.append(f"peak    about {peak} of {free} free: {shares}")
+    if estimate.workers > 1:
+        lines.append(
+            f"workers up to {estimate.workers} on this machine (--workers {estimate.workers})"
+        )
     return lines
 
 
@@ -165,23 +166,23 @@ def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
     """Give what would be done with each image."""
     plans: list[PlannedImage] = [
         {
-            "image": str(one.image),
-            "plan": one.plan.as_record(),
-            "bytes_in_one_piece": one.bytes_in_one_piece,
-            "in_parts": one.in_parts,
-            "estimate": one.estimate,
+            "image": str(image.image),
+            "plan": image.plan.as_record(),
+            "bytes_in_one_piece": image.bytes_in_one_piece,
+            "in_parts": image.in_parts,
+            "estimate": image.estimate,
             "recipe": {
-                "name": one.plan.recipe.name,
-                "why": one.plan.recipe.why,
-                "output": one.plan.recipe.output,
-                "parameters": one.plan.parameters,
+                "name": image.plan.recipe.name,
+                "why": image.plan.recipe.why,
+                "output": image.plan.recipe.output,
+                "parameters": image.plan.parameters,
             },
-            "findings": one.findings,
+            "findings": image.findings,
         }
-        for one in planned
-        if isinstance(one, ImagePlan)
+        for image in planned
+        if isinstance(image, ImagePlan)
     ]
-    failed = [_failure(one) for one in planned if isinstance(one, ImageFailed)]
+    failed = [_failure(image) for image in planned if isinstance(image, ImageFailed)]
     document: PlanDocument = {
         "schema": "bmz.plan/1",
         "model": model,

@@ -26,24 +26,24 @@ def score_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
     return [
         (
             f"{iou:.2f}",
-            *(f"{getattr(found, name):.3f}" for name in _SHARES),
-            *(str(n) for n in (found.tp, found.fp, found.fn)),
+            *(f"{getattr(matching, name):.3f}" for name in _SHARES),
+            *(str(n) for n in (matching.tp, matching.fp, matching.fn)),
         )
-        for iou, found in summary.total
+        for iou, matching in summary.total
     ]
 
 
 def pair_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
     """Give a line of cells for each pair at its first threshold, under `PAIR_HEADINGS`."""
-    return [_pair_cells(one) for one in summary.scored]
+    return [_pair_cells(score) for score in summary.scored]
 
 
-def _pair_cells(one: PairScore) -> tuple[str, ...]:
-    first = one.matchings[0]
-    kinds = [error.kind for error in one.errors]
+def _pair_cells(score: PairScore) -> tuple[str, ...]:
+    first = score.matchings[0]
+    kinds = [error.kind for error in score.errors]
     counts = (first.tp + first.fn, first.tp + first.fp, *(kinds.count(kind) for kind in _KINDS))
     shares = (f"{share:.3f}" for share in (first.f1, first.ap, first.pq))
-    return one.pair.name, *shares, *map(str, counts)
+    return score.pair.name, *shares, *map(str, counts)
 
 
 def score_lines(summary: ScoreSummary) -> list[Line]:
@@ -54,8 +54,8 @@ def score_lines(summary: ScoreSummary) -> list[Line]:
         lines += [("answer", _error_words(error)) for error in errors[:_TOLD]]
         if len(errors) > _TOLD:
             lines.append(("answer", f"and {len(errors) - _TOLD} more; --json lists all"))
-    for one in summary.failed:
-        lines += _failed_lines(one)
+    for pair in summary.failed:
+        lines += _failed_lines(pair)
     return lines
 
 
@@ -71,11 +71,11 @@ def _error_words(error: MaskError) -> str:
     return f"{what}, {error.area_px} px at ({at})"
 
 
-def _failed_lines(one: PairFailed) -> list[Line]:
-    if one.error is not None:
-        return [("error", f"{one.pair.name}: {one.error}"), ("hint", one.error.hint)]
-    lacking = "predicted" if one.pair.predicted is None else "true"
-    return [("error", f"{one.pair.name}: there is no {lacking} mask of that name")]
+def _failed_lines(pair: PairFailed) -> list[Line]:
+    if pair.error is not None:
+        return [("error", f"{pair.pair.name}: {pair.error}"), ("hint", pair.error.hint)]
+    lacking = "predicted" if pair.pair.predicted is None else "true"
+    return [("error", f"{pair.pair.name}: there is no {lacking} mask of that name")]
 
 
 def score_json(summary: ScoreSummary) -> str:
@@ -84,25 +84,25 @@ def score_json(summary: ScoreSummary) -> str:
         "schema": "bmz.score/1",
         "predicted": summary.predicted,
         "truth": summary.truth,
-        "scores": [_values(iou, found) for iou, found in summary.total],
+        "scores": [_values(iou, matching) for iou, matching in summary.total],
         "image_mean": _image_mean(summary.scored),
-        "pairs": [_pair_values(one) for one in summary.outcomes],
+        "pairs": [_pair_values(pair) for pair in summary.outcomes],
     }
     return document_text(document)
 
 
-def _values(iou: float, found: Matching) -> Agreement:
+def _values(iou: float, matching: Matching) -> Agreement:
     return {
         "iou": iou,
-        "tp": found.tp,
-        "fp": found.fp,
-        "fn": found.fn,
-        "precision": found.precision,
-        "recall": found.recall,
-        "f1": found.f1,
-        "ap": found.ap,
-        "pq": found.pq,
-        "mean_matched_iou": found.mean_matched_iou,
+        "tp": matching.tp,
+        "fp": matching.fp,
+        "fn": matching.fn,
+        "precision": matching.precision,
+        "recall": matching.recall,
+        "f1": matching.f1,
+        "ap": matching.ap,
+        "pq": matching.pq,
+        "mean_matched_iou": matching.mean_matched_iou,
     }
 
 
@@ -110,29 +110,29 @@ def _image_mean(scored: Sequence[PairScore]) -> list[MeanAgreement]:
     """Give for each threshold the mean over masks, in which each mask weighs the same."""
     if not scored:
         return []
-    columns = zip(*(one.matchings for one in scored), strict=True)
+    columns = zip(*(score.matchings for score in scored), strict=True)
     return [_mean(iou, some) for iou, some in zip(scored[0].ious, columns, strict=True)]
 
 
 def _mean(iou: float, matchings: Sequence[Matching]) -> MeanAgreement:
     return {
         "iou": iou,
-        "f1": statistics.fmean(one.f1 for one in matchings),
-        "precision": statistics.fmean(one.precision for one in matchings),
-        "recall": statistics.fmean(one.recall for one in matchings),
-        "ap": statistics.fmean(one.ap for one in matchings),
-        "pq": statistics.fmean(one.pq for one in matchings),
-        "mean_matched_iou": statistics.fmean(one.mean_matched_iou for one in matchings),
+        "f1": statistics.fmean(matching.f1 for matching in matchings),
+        "precision": statistics.fmean(matching.precision for matching in matchings),
+        "recall": statistics.fmean(matching.recall for matching in matchings),
+        "ap": statistics.fmean(matching.ap for matching in matchings),
+        "pq": statistics.fmean(matching.pq for matching in matchings),
+        "mean_matched_iou": statistics.fmean(matching.mean_matched_iou for matching in matchings),
     }
 
 
-def _pair_values(one: PairScore | PairFailed) -> ScoredPair:
+def _pair_values(pair: PairScore | PairFailed) -> ScoredPair:
     sides: ScoredPair = {
-        "name": one.pair.name,
-        "predicted": None if one.pair.predicted is None else str(one.pair.predicted),
-        "truth": None if one.pair.truth is None else str(one.pair.truth),
+        "name": pair.pair.name,
+        "predicted": None if pair.pair.predicted is None else str(pair.pair.predicted),
+        "truth": None if pair.pair.truth is None else str(pair.pair.truth),
     }
-    if isinstance(one, PairFailed):
-        return {**sides, "error": str(one.error or _failed_lines(one)[0][1])}
-    scores = [_values(iou, m) for iou, m in zip(one.ious, one.matchings, strict=True)]
-    return {**sides, "scores": scores, "errors": one.errors}
+    if isinstance(pair, PairFailed):
+        return {**sides, "error": str(pair.error or _failed_lines(pair)[0][1])}
+    scores = [_values(iou, m) for iou, m in zip(pair.ious, pair.matchings, strict=True)]
+    return {**sides, "scores": scores, "errors": pair.errors}

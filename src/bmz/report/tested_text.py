@@ -15,7 +15,7 @@ from bmz.report.text import Line, document_text
 from bmz.results.test import (
     CardView,
     CheckChange,
-    ModelTested,
+    ModelTestResult,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SCHEMA = "bmz.test/2"
 _WIDTH = 44  # of a name such as tensorflow_saved_model_bundle.reproduces
 
 
-def tested_lines(models: Sequence[ModelTested]) -> list[Line]:
+def tested_lines(models: Sequence[ModelTestResult]) -> list[Line]:
     """Tell every check of one model; of several, a line each and a sum."""
     if len(models) == 1:
         checks = models[0].checks
@@ -42,7 +42,7 @@ def tested_lines(models: Sequence[ModelTested]) -> list[Line]:
     return [*lines, ("answer", f"{len(models)} models: {', '.join(counts)}{more}")]
 
 
-def model_line(model: ModelTested) -> str:
+def model_line(model: ModelTestResult) -> str:
     """Tell one model in a line."""
     passed = sum(check.status == "passed" for check in model.checks)
     worst = model.worst
@@ -51,7 +51,7 @@ def model_line(model: ModelTested) -> str:
     return f"{model.status:<15} {model.model}  {count}{why}"
 
 
-def status_words(model: ModelTested) -> str:
+def status_words(model: ModelTestResult) -> str:
     """Give the status of a model in words, with the number of warnings."""
     return f"{model.status}{_warned(model.warnings, ', with ')}"
 
@@ -65,16 +65,16 @@ def change_lines(changes: Sequence[CheckChange]) -> list[Line]:
     if not changes:
         return [("answer", "nothing has changed since the baseline")]
     ordered = sorted(changes, key=lambda change: not change.worse)
-    return [("error" if one.worse else "answer", _change_words(one)) for one in ordered]
+    return [("error" if entry.worse else "answer", _change_words(entry)) for entry in ordered]
 
 
-def _change_words(one: CheckChange) -> str:
-    was, now = (status or "not made" for status in (one.before, one.now))
-    return f"{one.model}: {one.check} was {was}, is {now} ({one.detail})"
+def _change_words(change: CheckChange) -> str:
+    was, now = (status or "not made" for status in (change.before, change.now))
+    return f"{change.model}: {change.check} was {was}, is {now} ({change.detail})"
 
 
 def model_tests_json(
-    models: Sequence[ModelTested], changes: Sequence[CheckChange] | None = None
+    models: Sequence[ModelTestResult], changes: Sequence[CheckChange] | None = None
 ) -> str:
     """Give the document ``bmz.test/2``, with the changes where there is a baseline."""
     tested: list[TestedModel] = [
@@ -103,7 +103,7 @@ def _change(change: CheckChange) -> ChangedCheck:
     }
 
 
-def tested_junit(models: Sequence[ModelTested]) -> str:
+def tested_junit(models: Sequence[ModelTestResult]) -> str:
     """Give JUnit XML: a suite for each model, a test case for each check.
 
     JUnit has no warnings: such a case passes, and its output says so.
@@ -131,7 +131,7 @@ def tested_junit(models: Sequence[ModelTested]) -> str:
     return xml_text(root)
 
 
-def zoo_reports(models: Sequence[ModelTested]) -> str:
+def zoo_reports(models: Sequence[ModelTestResult]) -> str:
     """Give one report a model in the form of the zoo's partner tools; of several, by name.
 
     Source: ``ToolCompatibilityReport`` of bioimage-io/collection,
@@ -141,7 +141,7 @@ def zoo_reports(models: Sequence[ModelTested]) -> str:
     return json.dumps(reports[models[0].model] if len(models) == 1 else reports, indent=2)
 
 
-def _zoo_report(model: ModelTested) -> dict[str, Any]:
+def _zoo_report(model: ModelTestResult) -> dict[str, Any]:
     counted = [check for check in model.checks if check.status != "skipped"]
     passed = sum(check.status == "passed" for check in counted)
     # a model that works in one of its formats is compatible, as the zoo counts; the score tells
@@ -190,18 +190,18 @@ def card_text(card: CardView) -> str:
         if texts:
             parts.append(f"## {heading}\n\n" + "\n".join(f"- {_plain(text)}" for text in texts))
     parts.append("## Measured\n\n" + "\n\n".join(_measured(card)))
-    told = ", ".join(f"{name} {number}" for name, number in card.versions.items())
-    parts.append(f"Measured on {card.date} by `bmz card` with {told}.")
+    versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
+    parts.append(f"Measured on {card.date} by `bmz card` with {versions}.")
     return "\n\n".join(parts) + "\n"
 
 
 def _under_headings(rows: Iterable[Row]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    sections: dict[str, list[str]] = {}
     heading = ""
     for name, text in rows:
         heading = name or heading
-        found.setdefault(heading, []).append(text.removeprefix("- "))
-    return found
+        sections.setdefault(heading, []).append(text.removeprefix("- "))
+    return sections
 
 
 def _measured(card: CardView) -> Iterator[str]:

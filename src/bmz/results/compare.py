@@ -44,8 +44,8 @@ class ResultQuality:
     @property
     def f1(self) -> float | None:
         """Give the F1 at IoU 0.5 against the truth."""
-        found = self.matchings.get(0.5)
-        return None if found is None else found.f1
+        matching = self.matchings.get(0.5)
+        return None if matching is None else matching.f1
 
     @property
     def mean_ap(self) -> float | None:
@@ -119,7 +119,7 @@ class SettingResult:
 
 
 @dataclass(frozen=True)
-class ImageCompared:
+class ImageComparison:
     """All results for one image, the best first.
 
     Parameters
@@ -140,7 +140,7 @@ class ImageCompared:
     @property
     def done(self) -> tuple[SettingResult, ...]:
         """Give the results that have labels."""
-        return tuple(one for one in self.results if one.labels is not None)
+        return tuple(result for result in self.results if result.labels is not None)
 
 
 @dataclass(frozen=True)
@@ -157,14 +157,14 @@ class Comparison:
 
     command: str
     versions: Mapping[str, str]
-    images: tuple[ImageCompared, ...]
+    images: tuple[ImageComparison, ...]
     models: Sequence[ComparedModel] = ()
 
     @property
     def exit_status(self) -> int:
         """0 when every row has labels, 1 when some failed, 3 when none has."""
-        rows = [one for image in self.images for one in image.results]
-        failed = sum(one.error is not None for one in rows)
+        rows = [result for image in self.images for result in image.results]
+        failed = sum(result.error is not None for result in rows)
         if not failed:
             return 0
         return 3 if failed == len(rows) else 1
@@ -219,19 +219,19 @@ class ScoreSummary:
     @cached_property
     def scored(self) -> tuple[PairScore, ...]:
         """Give the pairs that have a score."""
-        return tuple(one for one in self.outcomes if isinstance(one, PairScore))
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, PairScore))
 
     @cached_property
     def failed(self) -> tuple[PairFailed, ...]:
         """Give the pairs that have none."""
-        return tuple(one for one in self.outcomes if isinstance(one, PairFailed))
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, PairFailed))
 
     @cached_property
     def total(self) -> tuple[tuple[float, Matching], ...]:
         """Give for each threshold the objects of all masks counted together."""
         if not self.scored:
             return ()
-        columns = zip(*(one.matchings for one in self.scored), strict=True)
+        columns = zip(*(score.matchings for score in self.scored), strict=True)
         return tuple(zip(self.scored[0].ious, map(pooled, columns), strict=True))
 
     @property

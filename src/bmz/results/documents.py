@@ -24,7 +24,7 @@ from bmz.spec.model import Citation
 from bmz.zoo.cache import FileState
 from bmz.zoo.fetch import FetchedFile
 from bmz.zoo.store import CachedPackage
-from bmz.zoo.trust import Trusted
+from bmz.zoo.trust import TrustedCode
 
 
 class Failure(TypedDict):
@@ -597,4 +597,4 @@ class TrustDocument(TypedDict):
     """`bmz trust list`."""
 
     schema: Literal["bmz.trust/1"]
-    trusted: Sequence[Trusted]
+    trusted: Sequence[TrustedCode]

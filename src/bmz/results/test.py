@@ -33,7 +33,7 @@ class ModelCheck:
 
 
 @dataclass(frozen=True)
-class ModelTested:
+class ModelTestResult:
     """All that was looked at of one model.
 
     Parameters
@@ -99,7 +99,7 @@ class CheckChange:
         return self.now == "failed" or (self.before in works and self.now not in works)
 
 
-def strictly(models: Sequence[ModelTested]) -> tuple[ModelTested, ...]:
+def strictly(models: Sequence[ModelTestResult]) -> tuple[ModelTestResult, ...]:
     """Give the models with each warning as a failure."""
     return tuple(
         replace(
@@ -113,7 +113,9 @@ def strictly(models: Sequence[ModelTested]) -> tuple[ModelTested, ...]:
     )
 
 
-def exit_status(models: Sequence[ModelTested], changes: Sequence[CheckChange] | None = None) -> int:
+def exit_status(
+    models: Sequence[ModelTestResult], changes: Sequence[CheckChange] | None = None
+) -> int:
     """Say 0 when all passed, 1 when one failed, 3 when of one nothing could be told.
 
     Parameters
@@ -175,7 +177,7 @@ class CardView:
     """
 
     view: ModelView
-    tested: ModelTested
+    tested: ModelTestResult
     speeds: tuple[Speed, ...]
     sizes: ObjectSizes | None
     date: str

@@ -210,12 +210,12 @@ def _folders(place: Path, depth: int) -> tuple[str, ...]:
 
 def _numbered(names: Sequence[str]) -> list[str]:
     # only names that no folder tells apart are left, such as A.tif beside a.tif
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     taken = {name.casefold() for name in names}
     result = []
     for name in names:
-        seen[name.casefold()] += 1
-        number = seen[name.casefold()]
+        counts[name.casefold()] += 1
+        number = counts[name.casefold()]
         while number > 1 and f"{name}_{number}".casefold() in taken:
             number += 1
         result.append(name if number == 1 else f"{name}_{number}")

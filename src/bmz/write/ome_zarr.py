@@ -194,8 +194,8 @@ def _created(folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str
 def write_group(folder: Path, attributes: Mapping[str, Any]) -> None:
     """Make a folder a Zarr group with these attributes."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
-    (folder / "zarr.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    document = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+    (folder / "zarr.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def _colours(count: int) -> list[dict[str, Any]]:
@@ -217,11 +217,12 @@ def write_plate(folder: Path, fields: Sequence[PlateField]) -> None:
     fields : those that have labels
     """
     rows, columns = (
-        list(dict.fromkeys(getattr(one, name) for one in fields)) for name in ("row", "column")
+        list(dict.fromkeys(getattr(place, name) for place in fields)) for name in ("row", "column")
     )
-    wells = dict.fromkeys((one.row, one.column) for one in fields)
+    wells = dict.fromkeys((place.row, place.column) for place in fields)
     images = {
-        well: [one.field for one in fields if (one.row, one.column) == well] for well in wells
+        well: [place.field for place in fields if (place.row, place.column) == well]
+        for well in wells
     }
     plate = {
         "name": fields[0].plate.name,

@@ -161,9 +161,9 @@ def _neighbours(labels: AnyArray) -> dict[int, set[int]]:
     near_enough = away <= _NEIGHBOURS_WITHIN_PX // _STEP_PX
     grown = np.where(near_enough, sparse[tuple(nearest)], 0)
     pairs: set[tuple[int, int]] = set()
-    for one, other in ((grown[1:], grown[:-1]), (grown[:, 1:], grown[:, :-1])):
-        touch = (one != other) & (one > 0) & (other > 0)
-        pairs |= set(zip(one[touch].tolist(), other[touch].tolist(), strict=True))
+    for first, other in ((grown[1:], grown[:-1]), (grown[:, 1:], grown[:, :-1])):
+        touch = (first != other) & (first > 0) & (other > 0)
+        pairs |= set(zip(first[touch].tolist(), other[touch].tolist(), strict=True))
     near: dict[int, set[int]] = {}
     for a, b in pairs:
         near.setdefault(a, set()).add(b)

@@ -49,9 +49,9 @@ class _InMemory:
 class LabelsRefused(CouldNotTell):
     """Labels that no pixel type of the format holds as they are."""
 
-    def __init__(self, path: Path, wanted: str, found: str) -> None:
+    def __init__(self, path: Path, expected: str, actual: str) -> None:
         super().__init__(
-            f"cannot write '{path}': labels must be {wanted}, found {found}",
+            f"cannot write '{path}': labels must be {expected}, found {actual}",
             hint="this is a fault of the label recipe; please report it with the command line",
             code="output.labels",
         )

@@ -56,7 +56,7 @@ _PIECE = 2**20
 
 
 @dataclass(frozen=True)
-class Carried:
+class CarriedPackages:
     """The result of an export or import.
 
     Parameters
@@ -81,7 +81,9 @@ class _Member:
     mtime: float
 
 
-def export_archive(settings: ZooSettings, archive: Path, words: Sequence[str] = ()) -> Carried:
+def export_archive(
+    settings: ZooSettings, archive: Path, words: Sequence[str] = ()
+) -> CarriedPackages:
     """Write one archive with packages and the index, for a machine without a network.
 
     The manifests of all other models are included, so that search works there. Every file is
@@ -111,7 +113,9 @@ def export_archive(settings: ZooSettings, archive: Path, words: Sequence[str] = 
                 opened.write(settings.cache / member.path, member.path)
             opened.writestr(CONTENTS, _contents(packages, members, beside))
         size = sum(member.bytes for member in members)
-    return Carried(archive, tuple(package.sha256 for package in packages), len(members), size)
+    return CarriedPackages(
+        archive, tuple(package.sha256 for package in packages), len(members), size
+    )
 
 
 def _add(opened: zipfile.ZipFile, package: CachedPackage, *, whole: bool) -> list[_Member]:
@@ -126,7 +130,7 @@ def _add(opened: zipfile.ZipFile, package: CachedPackage, *, whole: bool) -> lis
         if stamp is not None:
             expected = stamp.sha256 if stamp.allowed else stamp.first
         if member.sha256 != expected:
-            raise CacheDamaged(package.id, name, wanted=expected, found=member.sha256)
+            raise CacheDamaged(package.id, name, expected=expected, actual=member.sha256)
         opened.write(package.folder / name, member.path)
         members.append(member)
     return members
@@ -154,7 +158,7 @@ def _contents(
     return json.dumps({"schema": SCHEMA, "packages": origins, "files": files}, indent=1)
 
 
-def import_archive(settings: ZooSettings, archive: Path) -> Carried:
+def import_archive(settings: ZooSettings, archive: Path) -> CarriedPackages:
     """Import an exported archive into the cache; all hashes are verified before a file is moved.
 
     A file that exists already and is intact is not replaced.
@@ -229,7 +233,7 @@ def _take_over(
     unpacked: Path,
     origins: dict[str, Origin],
     members: list[_Member],
-) -> Carried:
+) -> CarriedPackages:
     in_packages = [member for member in members if member.path.startswith("packages/")]
     # manifests last, so that a package with a manifest has all its files
     for member in sorted(in_packages, key=lambda member: Path(member.path).name in MANIFESTS):
@@ -248,7 +252,7 @@ def _take_over(
         if member not in in_packages:
             _newer_wins(unpacked / member.path, settings.cache / member.path, member.mtime)
     size = sum(member.bytes for member in in_packages)
-    return Carried(archive, tuple(origins), len(in_packages), size)
+    return CarriedPackages(archive, tuple(origins), len(in_packages), size)
 
 
 def _newer_wins(new: Path, own: Path, mtime: float) -> None:
@@ -261,9 +265,9 @@ def _newer_wins(new: Path, own: Path, mtime: float) -> None:
 
 __all__ = [
     "CachedPackage",
-    "Carried",
+    "CarriedPackages",
     "FileState",
-    "Removed",
+    "RemovedPackages",
     "cache_folder",
     "export_archive",
     "import_archive",
@@ -294,7 +298,7 @@ class FileState:
 
 
 @dataclass(frozen=True)
-class Removed:
+class RemovedPackages:
     """The packages that were removed, and their size."""
 
     packages: tuple[CachedPackage, ...]
@@ -390,7 +394,7 @@ def _state(package: CachedPackage, name: str) -> FileState:
     )
 
 
-def remove(settings: ZooSettings, words: Sequence[str]) -> Removed:
+def remove(settings: ZooSettings, words: Sequence[str]) -> RemovedPackages:
     """Remove packages by id or sha256 (12 letters are enough); without words, none.
 
     Raises
@@ -407,4 +411,4 @@ def remove(settings: ZooSettings, words: Sequence[str]) -> Removed:
             doomed = package.folder.with_name(f".removed-{os.getpid()}-{package.sha256}")
             package.folder.replace(doomed)
             shutil.rmtree(doomed)
-    return Removed(packages, sum(package.bytes for package in packages))
+    return RemovedPackages(packages, sum(package.bytes for package in packages))

@@ -72,10 +72,10 @@ class FileLeavesPackage(CouldNotTell):
 class HashRefused(CouldNotTell):
     """A file is not the one that the manifest describes, or not the one that was fetched first."""
 
-    def __init__(self, model: str, name: str, *, wanted: str, found: str) -> None:
+    def __init__(self, model: str, name: str, *, expected: str, actual: str) -> None:
         super().__init__(
-            f"file '{name}' of '{model}' is not the one described: wanted sha256 {wanted}, "
-            f"found {found}",
+            f"file '{name}' of '{model}' is not the one described: wanted sha256 {expected}, "
+            f"found {actual}",
             hint="tell the authors of the model; --allow-changed accepts the file as it is",
             code="package.hash-differs",
         )
@@ -84,11 +84,11 @@ class HashRefused(CouldNotTell):
 class DescriptionDiffers(CouldNotTell):
     """A description is not the one that the index of the zoo lists."""
 
-    def __init__(self, model: str, version: str, *, wanted: str, found: str, page: bool) -> None:
-        instead = "a web page came in its place" if page else f"found {found}"
+    def __init__(self, model: str, version: str, *, expected: str, actual: str, page: bool) -> None:
+        instead = "a web page came in its place" if page else f"found {actual}"
         super().__init__(
             f"the description of '{model}' {version} is not the one that the index lists: "
-            f"wanted sha256 {wanted}, {instead}; it was not kept",
+            f"wanted sha256 {expected}, {instead}; it was not kept",
             hint="behind a login page or proxy: make sure that it allows the zoo, and try again; "
             "where the zoo has changed the model since its index was written (daily), wait for "
             f"the next index, or accept it as it is: bmz fetch {model} --allow-changed",
@@ -177,10 +177,10 @@ class NotCached(CouldNotTell):
 class CacheDamaged(CouldNotTell):
     """A file of the cache has changed."""
 
-    def __init__(self, model: str, name: str, *, wanted: str, found: str) -> None:
+    def __init__(self, model: str, name: str, *, expected: str, actual: str) -> None:
         super().__init__(
-            f"file '{name}' of '{model}' in the cache is damaged: wanted sha256 {wanted}, "
-            f"found {found}",
+            f"file '{name}' of '{model}' in the cache is damaged: wanted sha256 {expected}, "
+            f"found {actual}",
             hint=f"bmz fetch {model} downloads it again",
             code="cache.damaged",
         )

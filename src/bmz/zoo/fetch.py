@@ -198,7 +198,7 @@ def _out_of_zip(
     action = judge(stamp, sha256, allow_changed=context.allow_changed)
     if action is None and not context.allow_changed:
         expected = sha256 or stamp.first
-        raise HashRefused(context.package.id, file.name, wanted=expected, found=stamp.sha256)
+        raise HashRefused(context.package.id, file.name, expected=expected, actual=stamp.sha256)
     if action is None:
         stamp = stamp_as(context.folder, file.name, stamp.sha256, allowed=True)
     done: Action = "downloaded" if action == "cached" else "changed-allowed"
@@ -213,7 +213,7 @@ def _downloaded(
     arrival = _arrival(context, file, expected, Parcel(url, room, file.name))
     if arrival.path is None:
         raise HashRefused(
-            context.package.id, file.name, wanted=expected or "", found=arrival.sha256
+            context.package.id, file.name, expected=expected or "", actual=arrival.sha256
         )
     instead = "" if sha256 else stand_in(arrival.path, file.name)
     if instead:
@@ -277,13 +277,13 @@ class FetchReport:
 
 def fetch_files(
     package: Package,
-    wanted: Sequence[WantedFile],
+    files: Sequence[WantedFile],
     settings: ZooSettings,
     *,
     listener: Listener = nobody,
     allow_changed: bool = False,
 ) -> FetchReport:
-    """Bring `wanted` beside the manifest of `package` and verify each.
+    """Bring `files` beside the manifest of `package` and verify each.
 
     A file that is there is hashed when its size or times differ from when it was hashed last.
     One without a stated sha256 must stay what it was when it was seen first. One that a
@@ -301,11 +301,11 @@ def fetch_files(
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
         A file cannot be had, or not be kept.
     """
-    for file in wanted:
+    for file in files:
         inside(package.id, file.name)
     with Client(settings) as client:
         context = FetchContext(package, client, listener, allow_changed=allow_changed)
-        return FetchReport(package, tuple(_one(context, file) for file in wanted))
+        return FetchReport(package, tuple(_one(context, file) for file in files))
 
 
 def _one(context: FetchContext, file: WantedFile) -> FetchedFile:
@@ -339,7 +339,7 @@ def _verified_here(context: FetchContext, file: WantedFile, sha256: str | None) 
     actual = sha256_of(path)
     right = sha256 in {None, actual}
     if not right and not context.allow_changed:
-        raise HashRefused(context.package.id, file.name, wanted=sha256 or "", found=actual)
+        raise HashRefused(context.package.id, file.name, expected=sha256 or "", actual=actual)
     return FetchedFile(
         file.name, "cached" if right else "changed-allowed", path.stat().st_size, actual
     )

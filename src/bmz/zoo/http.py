@@ -56,7 +56,7 @@ class TimeLimit:
         return max(self.ends_at - time.monotonic(), 0.0)
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """State that the limit is over, as a part of a sentence."""
         return f"it took longer than {self.seconds:g} s ({self.variable} sets this limit)"
 
@@ -269,7 +269,7 @@ class Client:
         if wait is None:
             raise Unreachable(url, why.why) from why
         if wait >= limit.left_s:
-            raise Unreachable(url, f"{why.why}; {limit.told}") from why
+            raise Unreachable(url, f"{why.why}; {limit.sentence}") from why
         if why.retry_after_s is not None:
             host = urlsplit(self.settings.mirrored(url)).netloc
             with self._lock:
@@ -401,7 +401,7 @@ def _in_time(handed: Handover[Answer | bytes], url: str, limit: TimeLimit) -> An
         return handed.next(wait)
     except TooSlowError:
         if limit.left_s == 0:
-            raise Unreachable(url, limit.told) from None
+            raise Unreachable(url, limit.sentence) from None
         raise RetryError(f"less than {PIECE // 1024} kB came in {SLOWEST_S:g} s") from None
 
 
@@ -412,7 +412,7 @@ def _pieces_in_time(
         if isinstance(piece, bytes):
             yield piece
         if limit.left_s == 0:
-            raise Unreachable(url, limit.told)
+            raise Unreachable(url, limit.sentence)
 
 
 def _whole(url: str, answer: Answer) -> bytes:

@@ -98,8 +98,8 @@ def fetch_version(client: Client, model: Listed, version: Version, listener: Lis
         raise DescriptionDiffers(
             model.id,
             version.label,
-            wanted=version.sha256,
-            found=_sha256(raw),
+            expected=version.sha256,
+            actual=_sha256(raw),
             page=is_web_page(raw),
         )
     if raw not in others[:-1]:

@@ -85,22 +85,22 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> Z
     """
     import platformdirs  # here: settings are also named where nothing is cached
 
-    given = os.environ if environment is None else environment
-    named = given.get("BMZ_CACHE_DIR")
-    layers = given.get("BMZ_CACHE_PATH", "").split(os.pathsep)
+    variables = os.environ if environment is None else environment
+    named = variables.get("BMZ_CACHE_DIR")
+    layers = variables.get("BMZ_CACHE_PATH", "").split(os.pathsep)
     return ZooSettings(
         cache=Path(named) if named else Path(platformdirs.user_cache_dir("bmz")),
         layers=tuple(Path(layer) for layer in layers if layer),
-        index_url=given.get("BMZ_INDEX_URL") or INDEX,
-        offline=given.get("BMZ_OFFLINE", "").lower() not in {"", "0", "false", "no"},
-        mirrors=_mirrors(given.get("BMZ_MIRROR", "")),
-        answer_s=_seconds(given, ANSWER_VARIABLE, ANSWER_S),
-        download_s=_seconds(given, DOWNLOAD_VARIABLE, DOWNLOAD_S),
+        index_url=variables.get("BMZ_INDEX_URL") or INDEX,
+        offline=variables.get("BMZ_OFFLINE", "").lower() not in {"", "0", "false", "no"},
+        mirrors=_mirrors(variables.get("BMZ_MIRROR", "")),
+        answer_s=_seconds(variables, ANSWER_VARIABLE, ANSWER_S),
+        download_s=_seconds(variables, DOWNLOAD_VARIABLE, DOWNLOAD_S),
     )
 
 
-def _seconds(given: Mapping[str, str], variable: str, usual: float) -> float:
-    text = given.get(variable, "")
+def _seconds(variables: Mapping[str, str], variable: str, usual: float) -> float:
+    text = variables.get(variable, "")
     if not text:
         return usual
     try:

@@ -31,7 +31,7 @@ class TrustUnreadable(CouldNotTell):
 
 
 @dataclass(frozen=True)
-class Trusted:
+class TrustedCode:
     """Code that may run.
 
     Parameters
@@ -50,7 +50,7 @@ class Trusted:
     added: str
 
 
-def read_trust(settings: ZooSettings) -> tuple[Trusted, ...]:
+def read_trust(settings: ZooSettings) -> tuple[TrustedCode, ...]:
     """Return the trusted code, the oldest first. Shared cache folders have no influence on it.
 
     Raises
@@ -62,14 +62,14 @@ def read_trust(settings: ZooSettings) -> tuple[Trusted, ...]:
         document = read_json(path)
         if document["schema"] != SCHEMA:
             raise TrustUnreadable(path, f"wanted {SCHEMA}, found {document['schema']}")
-        return tuple(value_of(Trusted, entry) for entry in document["trusted"])
+        return tuple(value_of(TrustedCode, entry) for entry in document["trusted"])
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as why:
         raise TrustUnreadable(path, str(why) or type(why).__name__) from why
 
 
-def add_trust(settings: ZooSettings, entries: Iterable[Trusted]) -> None:
+def add_trust(settings: ZooSettings, entries: Iterable[TrustedCode]) -> None:
     """Add code to the list; code that is on it keeps its date.
 
     Raises
@@ -83,7 +83,7 @@ def add_trust(settings: ZooSettings, entries: Iterable[Trusted]) -> None:
         _write(settings, held.values())
 
 
-def remove_trust(settings: ZooSettings, sha256s: Iterable[str]) -> tuple[Trusted, ...]:
+def remove_trust(settings: ZooSettings, sha256s: Iterable[str]) -> tuple[TrustedCode, ...]:
     """Remove code from the list, and return what was removed.
 
     Raises
@@ -110,7 +110,7 @@ def _locked(settings: ZooSettings) -> FileLock:
     return FileLock(writable_folder(settings.cache) / "trust.lock")
 
 
-def _write(settings: ZooSettings, entries: Iterable[Trusted]) -> None:
+def _write(settings: ZooSettings, entries: Iterable[TrustedCode]) -> None:
     document = {"schema": SCHEMA, "trusted": [asdict(entry) for entry in entries]}
     with whole_file(place(settings)) as temporary:
         temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")

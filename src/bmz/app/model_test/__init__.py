@@ -13,7 +13,7 @@ from bmz.base.progress import Listener, Progress, nobody
 from bmz.engine.load import find_model
 from bmz.engine.model_code import Permit
 from bmz.engine.model_trial import ModelTrial
-from bmz.results.test import ModelCheck, ModelTested
+from bmz.results.test import ModelCheck, ModelTestResult
 from bmz.spec.errors import PackageInvalid, PathLeavesPackage
 from bmz.zoo.settings import settings_from_environment
 
@@ -40,7 +40,9 @@ class ModelTestRequest:
     workers: int = 1
 
 
-def check_models(request: ModelTestRequest, listener: Listener = nobody) -> tuple[ModelTested, ...]:
+def check_models(
+    request: ModelTestRequest, listener: Listener = nobody
+) -> tuple[ModelTestResult, ...]:
     """Test models, one after the other or several at once; one never stops the others.
 
     Parameters
@@ -49,10 +51,10 @@ def check_models(request: ModelTestRequest, listener: Listener = nobody) -> tupl
 
     Returns
     -------
-    tuple of ModelTested
+    tuple of ModelTestResult
         in the order of the call
     """
-    results: dict[str, ModelTested] = {}
+    results: dict[str, ModelTestResult] = {}
     total = len(request.models)
     for result in _results(request, listener):
         results[result.model] = result
@@ -61,7 +63,7 @@ def check_models(request: ModelTestRequest, listener: Listener = nobody) -> tupl
     return tuple(results[word] for word in request.models)
 
 
-def _results(request: ModelTestRequest, listener: Listener) -> Iterator[ModelTested]:
+def _results(request: ModelTestRequest, listener: Listener) -> Iterator[ModelTestResult]:
     if len(request.models) == 1:
         yield from (check_model(word, request, listener) for word in request.models)
         return
@@ -77,14 +79,14 @@ def _results(request: ModelTestRequest, listener: Listener) -> Iterator[ModelTes
         yield _alone(word, request)
 
 
-def _alone(word: str, request: ModelTestRequest) -> ModelTested:
+def _alone(word: str, request: ModelTestRequest) -> ModelTestResult:
     """Test a model in a process of its own, whose death is a failure of this model."""
     try:
         with _pool(1) as pool:
             return pool.submit(check_model, word, request).result()
     except BrokenProcessPool:
         why = "the process died: a framework crashed, or memory ran out"
-        return ModelTested(word, (ModelCheck("process.survives", "failed", why),))
+        return ModelTestResult(word, (ModelCheck("process.survives", "failed", why),))
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -92,15 +94,17 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
-def check_model(word: str, request: ModelTestRequest, listener: Listener = nobody) -> ModelTested:
+def check_model(
+    word: str, request: ModelTestRequest, listener: Listener = nobody
+) -> ModelTestResult:
     """Test one model."""
     settings = settings_from_environment()
     try:
         package, model = find_model(word, settings, listener=listener)
     except (PackageInvalid, PathLeavesPackage) as why:
-        return ModelTested(word, (ModelCheck("manifest.valid", "failed", why.message),))
+        return ModelTestResult(word, (ModelCheck("manifest.valid", "failed", why.message),))
     except BmzError as why:
-        return ModelTested(word, (ModelCheck("manifest.valid", "skipped", str(why)),))
+        return ModelTestResult(word, (ModelCheck("manifest.valid", "skipped", str(why)),))
     trial = ModelTrial(
         package,
         model,
@@ -111,4 +115,4 @@ def check_model(word: str, request: ModelTestRequest, listener: Listener = nobod
         request.reference,
         listener,
     )
-    return ModelTested(word, tuple(trial.checks()))
+    return ModelTestResult(word, tuple(trial.checks()))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bmz.base.errors import CouldNotTell
 from bmz.report.tested_text import SCHEMA
-from bmz.results.test import CheckChange, ModelCheck, ModelTested
+from bmz.results.test import CheckChange, ModelCheck, ModelTestResult
 
 _READABLE = ("bmz.test/1", SCHEMA)
 
@@ -73,12 +73,12 @@ def read_models(path: Path) -> tuple[str, ...]:
     return tuple(word for word in words if word)
 
 
-def changes(models: Sequence[ModelTested], before: Baseline) -> tuple[CheckChange, ...]:
+def changes(models: Sequence[ModelTestResult], before: Baseline) -> tuple[CheckChange, ...]:
     """Tell every check that has another status than before, in the order of the models."""
     return tuple(change for model in models for change in _changes(model, before))
 
 
-def _changes(model: ModelTested, before: Baseline) -> Iterator[CheckChange]:
+def _changes(model: ModelTestResult, before: Baseline) -> Iterator[CheckChange]:
     old = dict(before.get(model.model, {}))
     for check in model.checks:
         was = old.pop(check.name, None)
@@ -89,12 +89,12 @@ def _changes(model: ModelTested, before: Baseline) -> Iterator[CheckChange]:
 
 
 def with_known_failures(
-    models: Sequence[ModelTested], found: Sequence[CheckChange]
-) -> tuple[ModelTested, ...]:
+    models: Sequence[ModelTestResult], found: Sequence[CheckChange]
+) -> tuple[ModelTestResult, ...]:
     """Give the models with failures that were there before as skipped."""
     new = {(change.model, change.check) for change in found if change.worse}
 
-    def known(model: ModelTested, check: ModelCheck) -> ModelCheck:
+    def known(model: ModelTestResult, check: ModelCheck) -> ModelCheck:
         if check.status != "failed" or (model.model, check.name) in new:
             return check
         return replace(check, status="skipped", detail=f"known before: {check.detail}")
