@@ -74,7 +74,10 @@ def test_the_public_names_are_these() -> None:
                 "table",
             },
         ),
-        (bmz.Report, {"errors", "findings", "fits", "verdict", "warnings", "with_more", "words"}),
+        (
+            bmz.Report,
+            {"errors", "findings", "fits", "kind", "verdict", "warnings", "with_more", "words"},
+        ),
     ],
 )
 def test_public_classes_have_these_members_and_each_is_documented(
@@ -192,6 +195,16 @@ def test_a_check_measures_the_pixels_and_runs_nothing(
     assert "range.nonfinite" in {finding.code for finding in report.errors}
     with pytest.raises(bmz.AnswerIsNo):
         model.run(image)
+
+
+def test_a_check_tells_what_the_image_shows_or_what_is_stated(model: bmz.Model) -> None:
+    seen = model.check(spots()).kind
+    stated = model.check(spots(), kind="em,neurites").kind
+
+    assert seen is not None
+    assert seen.families["electron"] < 1
+    assert stated is not None
+    assert (stated.family, stated.structure) == ("electron", "neurites")
 
 
 def test_the_network_is_loaded_once_and_let_go_of(

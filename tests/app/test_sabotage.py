@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from tests.app import test_hints
 from tests.corpus.sabotage import STARTER
 from tests.corpus.score import PAGE, Outcome, Score, page, score
 from tests.corpus.write import as_imagej, as_plain
@@ -288,6 +289,10 @@ ALONE: Mapping[str, Callable[..., None]] = {
     "size.fixed": test_a_network_of_one_size_gets_tiles,
     "scale.off": test_the_pixel_size_of_a_file_is_compared_with_that_of_the_model,
     "scale.anisotropy": test_a_voxel_of_another_shape_is_a_warning_also_after_a_resize,
+    "content.modality": test_hints.test_what_a_hint_names_can_be_typed_and_ends_the_finding,
+    "content.not-microscopy": test_hints.test_what_a_hint_names_can_be_typed_and_ends_the_finding,
+    "content.structure": test_hints.test_what_a_hint_names_can_be_typed_and_ends_the_finding,
+    "sample.unlike": test_hints.test_what_a_hint_names_can_be_typed_and_ends_the_finding,
     "task.no-labels": test_a_model_that_restores_makes_no_labels,
     "weights.no-backend": test_weights_that_cannot_run_here_are_an_error,
     "package.missing-file": test_a_package_that_lacks_or_changed_a_file_is_an_error,

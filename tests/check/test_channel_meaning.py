@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.check.axes import likely_channels, structure_of
+from bmz.check.channel_meaning import likely_channels, structure_of
 from bmz.check.fit import check_header
 from bmz.check.fit_case import FitCase
 from bmz.image.info import ImageInfo

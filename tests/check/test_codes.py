@@ -17,6 +17,7 @@ NOTES = (
     "task.no-labels objects.nothing-to-join file.remark"
 )
 WARNINGS = (
+    "content.structure content.not-microscopy sample.unlike "
     "file.caution channel.empty channel.order dtype.narrowed object.size objects.not-joined "
     "objects.not-tracked output.nonfinite output.no-objects "
     "range.flat range.inverted range.outlier range.outside range.saturated range.unit "
@@ -27,7 +28,7 @@ ERRORS = (
     "scale.implausible package.missing-file package.hash-differs package.runs-code "
     "package.unknown-op "
     "weights.no-backend contract.model contract.image contract.intensity contract.objects "
-    "contract.size"
+    "contract.size contract.kind content.modality"
 )
 
 

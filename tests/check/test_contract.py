@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 from bmz.check.codes import CODES
 from bmz.check.contract import Contract, ImageFacts, ImagesDiffer, Range, broken, contract_of
 from bmz.check.finding import Finding
+from bmz.check.kind import ImageKind
 
-SEEN = ImageFacts("yx", "uint16", 1, {"y": 0.5, "x": 0.5}, 900.0, 40, 17.0)
+NUCLEI = ImageKind({"fluorescence": 0.95, "electron": 0.05}, {"nuclei": 0.92, "cells": 0.08})
+NEURITES = ImageKind({"electron": 0.97, "fluorescence": 0.03}, {"neurites": 1.0})
+FILAMENTS = ImageKind({"fluorescence": 1.0}, {"filaments": 0.9, "nuclei": 0.1})
+
+SEEN = ImageFacts("yx", "uint16", 1, {"y": 0.5, "x": 0.5}, 900.0, 40, 17.0, NUCLEI)
 HELD = contract_of("net", "a" * 64, {}, [SEEN])
 
 
@@ -36,6 +41,8 @@ def test_the_image_that_a_contract_is_made_of_keeps_it() -> None:
         ({"signal": 200.0}, "contract.intensity"),
         ({"objects": 9}, "contract.objects"),
         ({"diameter_px": 40.0}, "contract.size"),
+        ({"kind": NEURITES}, "contract.kind"),
+        ({"kind": FILAMENTS}, "contract.kind"),
     ],
     ids=str,
 )
@@ -52,12 +59,41 @@ def test_another_model_breaks_it() -> None:
 
 
 def test_all_that_is_broken_is_said_at_once_and_each_code_has_a_page() -> None:
-    other = ImageFacts("zyx", "uint8", 3, {}, 1.0, 0, 90.0)
+    other = ImageFacts("zyx", "uint8", 3, {}, 1.0, 0, 90.0, NEURITES)
 
     found = codes(HELD, other, "b" * 64)
 
-    assert len(found) == 9
+    assert len(found) == 10
     assert set(found) == {code for code in CODES if code.startswith("contract.")}
+
+
+@pytest.mark.parametrize(
+    ("families", "structures"),
+    [
+        ({"fluorescence": 0.2, "electron": 0.8}, {"nuclei": 0.2, "cells": 0.8}),  # may be the same
+        ({"fluorescence": 0.1, "electron": 0.5, "stained": 0.4}, {}),  # of none for sure
+        ({}, {}),
+    ],
+)
+def test_a_kind_that_is_not_clearly_another_keeps_a_contract(
+    families: dict[str, float], structures: dict[str, float]
+) -> None:
+    assert codes(HELD, replace(SEEN, kind=ImageKind(families, structures))) == []
+    assert codes(HELD, replace(SEEN, kind=None)) == []
+
+
+def test_a_contract_holds_the_kind_that_all_its_images_show() -> None:
+    unsure = replace(NUCLEI, structures={"nuclei": 0.7, "cells": 0.3})
+
+    both = contract_of("net", "", {}, [SEEN, replace(SEEN, kind=FILAMENTS)])
+    vague = contract_of("net", "", {}, [SEEN, replace(SEEN, kind=unsure)])
+    none = contract_of("net", "", {}, [replace(SEEN, kind=None)])
+
+    assert [(c.family, c.structure) for c in (HELD, both, vague, none)] == [
+        ("fluorescence", "nuclei"), ("fluorescence", None), ("fluorescence", None), (None, None),
+    ]  # fmt: skip
+    with pytest.raises(ImagesDiffer, match="kinds: electron, fluorescence"):
+        contract_of("net", "", {}, [SEEN, replace(SEEN, kind=NEURITES)])
 
 
 def test_what_a_contract_leaves_out_is_not_asked_for() -> None:

@@ -146,6 +146,16 @@ def test_a_top_value_tells_its_bits_only_when_it_is_the_last_of_them(
     assert saturation(plane).bits == bits
 
 
+@pytest.mark.parametrize(
+    ("pixels", "clip", "told"),
+    [(1, None, True), (1, 99.95, False), (1, 99.96, True), (3, 99.9, False), (4, 99.9, True)],
+)
+def test_hot_pixels_that_are_cut_are_not_told(pixels: int, clip: float | None, told: bool) -> None:
+    hot = replace(HOT, outliers=replace(HOT.outliers, pixels=pixels))  # of 4096
+
+    assert [f.code for f in said(hot, clip=clip)] == ["range.outlier"] * told
+
+
 def test_hot_pixels_are_told_with_their_value_and_that_of_the_rest() -> None:
     two = replace(HOT, outliers=replace(HOT.outliers, pixels=2))
 
@@ -158,7 +168,7 @@ def test_hot_pixels_are_told_with_their_value_and_that_of_the_rest() -> None:
         "1 hot pixel up to 60000 in channel 0, the rest stays below 900",
         wanted="a range without hot pixels",
         found="66.7 x the range",
-        hint="cut them off: --clip 99.99",
+        hint="cut them off: --clip 99.95",
         evidence="measured",
     )
     assert more.message.startswith("2 hot pixels up to 60000 in channel 0, ")

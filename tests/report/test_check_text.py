@@ -10,6 +10,7 @@ from tests.report.made import EMPTY, ERROR, NOT_UTF8, NOTE, WARNING, checked, su
 
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
+from bmz.check.kind import ImageKind
 from bmz.report.check_text import (
     MANY,
     check_github,
@@ -18,6 +19,7 @@ from bmz.report.check_text import (
     explanation_rows,
 )
 from bmz.results.check import ImageChecked
+from bmz.spec.stated_kind import StatedKind
 
 FITS, ADAPTS, NOT = checked("a.tif"), checked("b.tif", NOTE), checked("d.tif", ERROR)
 UNKNOWN = checked("c.tif", error=EMPTY)
@@ -171,6 +173,56 @@ def test_json_and_github_count_the_warnings_beside_the_verdict() -> None:
     assert "with warnings" not in check_github(summary(FITS, ADAPTS, NOT))
 
 
+EM = ImageKind({"electron": 0.97123, "fluorescence": 0.02877}, {"neurites": 0.8, "cells": 0.2})
+UNCLEAR = ImageKind({"electron": 0.4, "fluorescence": 0.4}, {})
+
+
+def shows(image: ImageChecked, kind: ImageKind) -> ImageChecked:
+    return replace(image, report=replace(image.report, kind=kind))
+
+
+def test_what_an_image_shows_is_told_below_its_verdict() -> None:
+    lines = check_lines(summary(shows(FITS, EM)))
+
+    assert lines == [
+        ("answer", "a.tif: fits as it is"),
+        ("answer", "  shows electron microscopy (97 %) of neurites (80 %)"),
+    ]
+
+
+@pytest.mark.parametrize("stated", [None, StatedKind("em", "neurites")])
+def test_of_several_images_the_kinds_are_counted(stated: StatedKind | None) -> None:
+    images = (shows(FITS, UNCLEAR), shows(FITS, EM), shows(NOT, EM), FITS, UNKNOWN)
+    told = replace(summary(*images), stated=stated)
+
+    lines = [text for _, text in check_lines(told)]
+    document = json.loads(check_json(told))
+
+    word = "seen" if stated is None else "stated"
+    assert lines[-3:] == [
+        f"kinds of images, as {word}:",
+        "      2 x electron microscopy of neurites",
+        "      1 x unknown",
+    ]
+    assert document["kinds"] == [
+        {"kind": "electron microscopy of neurites", "images": 2},
+        {"kind": "unknown", "images": 1},
+    ]
+    assert document["stated_kind"] == (None if stated is None else "em,neurites")
+    assert document["images"][1]["kind"] == {
+        "title": "electron microscopy of neurites",
+        "families": {"electron": 0.9712, "fluorescence": 0.0288},
+        "structures": {"neurites": 0.8, "cells": 0.2},
+    }
+
+
+def test_images_of_which_no_kind_is_known_have_no_table() -> None:
+    told = summary(FITS, UNKNOWN)
+
+    assert "kinds of images" not in "".join(text for _, text in check_lines(told))
+    assert json.loads(check_json(told))["kinds"] == []
+
+
 def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
     document = json.loads(check_json(summary(replace(FITS, series=1), UNKNOWN)))
 
@@ -181,6 +233,7 @@ def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
             "verdict": "fits",
             "warnings": 0,
             "findings": [],
+            "kind": None,
             "error": None,
         },
         {
@@ -189,6 +242,7 @@ def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
             "verdict": None,
             "warnings": 0,
             "findings": [],
+            "kind": None,
             "error": {
                 "code": "image.empty",
                 "message": "'c.tif' is empty",

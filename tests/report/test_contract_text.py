@@ -13,8 +13,10 @@ from bmz.report.contract_text import ContractUnreadable, contract_toml, read_con
 
 FULL = Contract(
     "starter/nuclei", "a" * 64,
-    {"axes": "yx", "channels": [1, 0], "pixel_um": {"y": 0.5, "x": 0.5}, "scale": "auto"},
+    {"axes": "yx", "channels": [1, 0], "pixel_um": {"y": 0.5, "x": 0.5}, "scale": "auto",
+     "kind": "em,neurites"},
     "yx", "uint8", 2, {"y": 0.5, "x": 0.5}, Range(10.0, 99.5), Range(3, 9), Range(7.5, 20.0),
+    "electron", "neurites",
 )  # fmt: skip
 
 
@@ -66,6 +68,9 @@ def test_what_is_not_a_contract_is_refused(old: str, new: str, words: str, tmp_p
         ("words", 'channels = [0, "red"]'),
         ("words", 'scale = "twice"'),
         ("words", "scale = [2.0]"),
+        ("words", 'kind = "fluo"'),
+        ("image", 'family = "em"'),
+        ("image", 'structure = "axons"'),
     ],
 )
 def test_a_value_with_which_nothing_could_be_compared_is_refused(

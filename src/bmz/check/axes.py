@@ -3,106 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from bmz.base.axes import NAMES
-from bmz.check.finding import Evidence, Finding
+from bmz.check.channel_meaning import meaning_findings, proposed_channels
+from bmz.check.content import shown_kind
+from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
+from bmz.check.made_for_hint import models_hint
 from bmz.check.measured import EMPTY_CHANNEL
 from bmz.image.info import UNKNOWN_AXIS
-from bmz.spec.facts import facts_of
-
-STRUCTURES: Mapping[str, tuple[str, ...]] = {
-    "nuclei": (
-        "nuclei", "nucleus", "nuclear", "dapi", "hoechst", "draq5", "sytox", "to-?pro", "h2a",
-        "h2b", "histone", "dna",
-    ),
-    "membranes": (
-        "membranes?", "boundar(?:y|ies)", "wga", "cellmask", "e-?cadherin", "cell walls?",
-    ),
-    "actin": ("actin", "phalloidin", "lifeact"),
-    "mitochondria": ("mitochondria", "mitotracker", "tomm?20"),
-}  # fmt: skip
-"""Structure -> words in the names of channels, stains and markers that stand for it."""
-
-_WORDS = {
-    structure: re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z])")
-    for structure, words in STRUCTURES.items()
-}
-
-
-def structure_of(name: str) -> str | None:
-    """Give the one structure that a channel's name tells; None for none, and for several.
-
-    Examples
-    --------
-    >>> structure_of("Hoechst 33342"), structure_of("488"), structure_of("nuclei and membranes")
-    ('nuclei', None, None)
-    """
-    text = re.sub("[_ ]+", " ", name.lower())
-    found = [structure for structure, words in _WORDS.items() if words.search(text)]
-    return found[0] if len(found) == 1 else None
-
-
-def meaning_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield each channel that by its name shows another structure than the model is made for."""
-    meant, evidence = _meant(case)
-    if len(meant) != len(case.channels_taken):
-        return
-    better = likely_channels(case)
-    for position, (wanted, channel) in enumerate(zip(meant, case.channels_taken, strict=True)):
-        name = _name(case, channel)
-        structures = structure_of(wanted), structure_of(name)
-        if None in structures or structures[0] == structures[1]:
-            continue
-        yield Finding.of(
-            "channel.order", f"{case.inputs[0].id}.c{position}",
-            f"channel {channel} is named '{name}', and the model is made for {wanted}",
-            wanted=wanted, found=name,
-            hint=f"--channels {better}" if better else "look whether this is the right channel, or "
-            "take a model for it ('bmz fit IMAGE' ranks them)",
-            evidence=evidence,
-        )  # fmt: skip
-
-
-def likely_channels(case: FitCase) -> str:
-    """Give the word for ``--channels`` that the names of the channels suggest; empty for none.
-
-    It is given only when for each channel of the model exactly one channel of the image has its
-    name, or tells the structure that the model is known to want.
-    """
-    names = [name.strip().lower() for name in case.image.channel_names]
-    wanted_names = [name.strip().lower() for name in case.names_wanted]
-    if wanted_names and all(names.count(name) == 1 for name in wanted_names):
-        return ",".join(str(names.index(name)) for name in wanted_names)
-    meant, _ = _meant(case)
-    structures = [structure_of(name) for name in case.image.channel_names]
-    taken = []
-    for wanted in meant:
-        structure = structure_of(wanted)
-        if structure is None or structures.count(structure) != 1:
-            return ""
-        taken.append(str(structures.index(structure)))
-    return ",".join(taken)
-
-
-def _meant(case: FitCase) -> tuple[tuple[str, ...], Evidence]:
-    """Give what each channel of the model should show: as declared, else as the table knows it."""
-    axes = [tensor.axis("c") for tensor in case.inputs]
-    declared = tuple(name for axis in axes if axis for name in axis.names)
-    if len(declared) == case.channels_wanted and any(map(structure_of, declared)):
-        return declared, "declared"
-    facts = facts_of(case.model.alias) if case.model.alias else None
-    fact = facts.channels if facts else None
-    if fact is not None and len(fact.value) == case.channels_wanted:
-        return fact.value, "curated"
-    return (), "curated"
-
-
-def _name(case: FitCase, channel: int) -> str:
-    names = case.image.channel_names
-    return names[channel] if channel != EMPTY_CHANNEL and channel < len(names) else ""
-
+from bmz.spec.made_for import made_for
 
 COLOURS = frozenset({"r", "g", "b", "red", "green", "blue"})
 """Names of the channels of a photograph."""
@@ -195,8 +106,29 @@ def _photograph(case: FitCase, where: str) -> Finding:
         "channel.rgb", where,
         "the image is a colour photograph, the model wants stains, one a channel",
         wanted=_wanted_channels(case), found="red, green, blue",
-        hint="if one colour holds the stain, name it: --channels 0 (red), 1 or 2",
+        hint=_colour_hint(case),
     )  # fmt: skip
+
+
+def _colour_hint(case: FitCase) -> str:
+    """Propose the colour that holds the stain, if the picture may be of a stain at all."""
+    kind = shown_kind(case)
+    if kind is not None and kind.family not in (None, "fluorescence"):
+        return f"take a model for this kind of image: {models_hint(case.image, kind)}"
+    choice = proposed_channels(case)
+    return f"name the colour that holds the stain: {choice}" if choice else _look_hint(case)
+
+
+def _look_hint(case: FitCase) -> str:
+    """Say what to look for, where neither names nor pixels tell the channels."""
+    wanted = " and ".join(case.names_wanted) or made_for(case.model).title or "the stain"
+    if case.channels_wanted > 1:
+        return (
+            f"look which channels show {wanted}, and name one for each channel of the model, from "
+            "0: --channels N,M ('none' fills one with zeros)"
+        )
+    colours = " (0 is red, 1 green, 2 blue)" if case.image.colour else ""
+    return f"look which channel shows {wanted}, and name it, from 0: --channels N{colours}"
 
 
 def _stains(case: FitCase, where: str) -> Finding:
@@ -209,17 +141,14 @@ def _stains(case: FitCase, where: str) -> Finding:
 
 
 def _count(case: FitCase, found: str, where: str) -> Finding:
-    example = ",".join(str(i) for i in range(min(case.channels_wanted, case.channels_found)))
-    missing = case.channels_wanted - case.channels_found
-    example = likely_channels(case) or example + ",none" * max(missing, 0)
     names = ", ".join(f"{i} {name}" for i, name in enumerate(case.image.channel_names))
     has = f" (the image has {names})" if names else ""
+    choice = proposed_channels(case)
     return Finding.of(
         "channel.count", where,
         f"the model wants {_wanted_channels(case)}, {found}{has}",
         wanted=str(case.channels_wanted), found=str(case.channels_found),
-        hint=f"say which channel goes where, such as --channels {example}"
-        + (" ('none' fills with zeros)" if missing > 0 else ""),
+        hint=f"say which channel goes where: {choice}" if choice else _look_hint(case),
     )  # fmt: skip
 
 

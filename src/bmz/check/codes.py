@@ -162,7 +162,7 @@ CODES: Mapping[str, FindingCode] = {
         "error",
         "A colour photograph for a model of stains, or stains for a model of photographs.",
         "If one colour holds the stain, name it; else take a model for this kind of image.",
-        "bmz check MODEL photo.png --channels 0",
+        "bmz check MODEL photo.png --channels 2",
         forceable=False,
         factor=0.2,
     ),
@@ -298,6 +298,46 @@ CODES: Mapping[str, FindingCode] = {
         "1024 px are run in tiles of 512 px",
         adapted=True,
     ),
+    "content.modality": FindingCode(
+        "error",
+        "The picture shows another kind of microscopy than the model is made for: a network gives "
+        "a mask for any picture, and of such a one it means nothing. As a warning, the pixels "
+        "could be run; as an error, the channels are of another kind, too, such as the colours of "
+        "a stained section for a model of fluorescence.",
+        "Take a model that is made for such images; the hint names some, and bmz fit ranks all. If "
+        "the picture is of the right kind, say so with --kind.",
+        "bmz check MODEL cells.tif --kind fluorescence,nuclei",
+        milder="warning",
+        factor=0.2,
+    ),
+    "content.structure": FindingCode(
+        "warning",
+        "The kind of microscopy is right, but the picture surely shows another structure than the "
+        "model is made for, such as filaments in place of nuclei.",
+        "Give the channel of the hint where it names one; else take a model for such structures. "
+        "If the picture shows the right ones, say so with --kind.",
+        "bmz check MODEL cells.tif --channels 1",
+        factor=0.4,
+    ),
+    "content.not-microscopy": FindingCode(
+        "warning",
+        "The picture looks like a photograph, a drawing, a plot or a screen, and not like an image "
+        "of a microscope.",
+        "Look whether this is the right file. If it is an image of a microscope, say of which kind "
+        "with --kind.",
+        "bmz check MODEL cells.tif --kind brightfield",
+        factor=0.1,
+    ),
+    "sample.unlike": FindingCode(
+        "warning",
+        "The picture is far from the sample that comes with the model, in texture, contrast and "
+        "sizes. It is a note where it is not that far, and where the picture shows what the model "
+        "is stated to be made for: one sample does not tell all that a model can do.",
+        "Compare the picture with the sample; let bmz fit rank other models.",
+        "bmz fit cells.tif",
+        milder="note",
+        factor=0.8,
+    ),
     "output.nonfinite": FindingCode(
         "warning",
         "The network, or a declared step before or after it, gives NaN or infinity for some "
@@ -370,6 +410,13 @@ CODES: Mapping[str, FindingCode] = {
         "Axes, dtype, number of channels or pixel size are not those of the contract.",
         "Look at how the image was taken or exported.",
         "the image has dtype uint8, the contract says uint16",
+    ),
+    "contract.kind": FindingCode(
+        "error",
+        "The picture shows another kind of microscopy, or another structure, than the images of "
+        "the contract.",
+        "Look whether this is the right file and channel.",
+        "the image shows electron microscopy (97 %), the contract says fluorescence",
     ),
     "contract.intensity": FindingCode(
         "error",

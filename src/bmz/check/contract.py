@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bmz.base.errors import AnswerIsNo
+from bmz.check.content import UNLIKELY
 from bmz.check.finding import Finding
+from bmz.check.kind import SURE, ImageKind
+from bmz.check.kind_words import kind_words
 
 SAME_LENGTH = 0.01
 """Pixel sizes that differ by less than this share are the same: formats round them."""
@@ -44,6 +47,7 @@ class ImageFacts:
     signal : percentile 99.9 of the brightest channel that the model takes
     objects : how many; None where the model was not run
     diameter_px : median diameter of a circle as large as an object; None without objects
+    kind : what the image shows; None where nothing is told
     """
 
     axes: str
@@ -53,6 +57,7 @@ class ImageFacts:
     signal: float
     objects: int | None = None
     diameter_px: float | None = None
+    kind: ImageKind | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Contract:
     words : axes, channels, pixel_um and scale, as the user said them
     axes, dtype, channels, pixel_um : of every image
     signal, objects, diameter_px : see `ImageFacts`
+    family, structure : what every image shows, as `bmz.spec.made_for` names it
     """
 
     model: str
@@ -77,6 +83,8 @@ class Contract:
     signal: Range | None = None
     objects: Range | None = None
     diameter_px: Range | None = None
+    family: str | None = None
+    structure: str | None = None
 
     @property
     def runs(self) -> bool:
@@ -116,7 +124,23 @@ def broken(contract: Contract, facts: ImageFacts, model_sha256: str) -> Iterator
             length = "unknown" if found is None else f"{found:g} um"
             words = f"a pixel is {length} long along {axis}, the contract says {wanted:g} um"
             yield _finding("contract.image", f"image.{axis}", words, (wanted, found))
+    if facts.kind is not None:
+        yield from _of_another_kind(contract, facts.kind)
     yield from _out_of_range(contract, facts)
+
+
+def _of_another_kind(contract: Contract, kind: ImageKind) -> Iterator[Finding]:
+    """Yield a kind that the image is unlikely to be of, while it is likely to be of another."""
+    sides = (
+        (contract.family, kind.family, kind.families),
+        (contract.structure, kind.structure, kind.structures),
+    )
+    for wanted, found, probabilities in sides:
+        if wanted is None or found is None or probabilities.get(wanted, 0.0) >= UNLIKELY:
+            continue
+        words = f"the image shows {kind_words(kind)}, the contract says {wanted}"
+        yield _finding("contract.kind", "image", words, (wanted, found))
+        return
 
 
 def _out_of_range(contract: Contract, facts: ImageFacts) -> Iterator[Finding]:
@@ -152,7 +176,7 @@ def contract_of(
     Raises
     ------
     ImagesDiffer
-        They differ in axes, dtype, channels or pixel size.
+        They differ in axes, dtype, channels, pixel size or in what they show.
     """
     alike = {name: _alike(name, facts) for name in ("axes", "dtype", "channels")}
     counts = [image.objects for image in facts if image.objects is not None]
@@ -163,6 +187,8 @@ def contract_of(
         words,
         **alike,
         pixel_um=_lengths(facts),
+        family=_one_kind([image.kind.family for image in facts if image.kind]),
+        structure=_one_structure(facts),
         signal=_held_by(alike["dtype"], _roomy([image.signal for image in facts])),
         objects=_whole(_roomy(counts), counts),
         diameter_px=_roomy(diameters),
@@ -174,6 +200,31 @@ def _alike(name: str, facts: Sequence[ImageFacts]) -> Any:  # noqa: ANN401  (a w
     if len(found) > 1:
         raise ImagesDiffer(name, found)
     return found[0]
+
+
+def _one_kind(families: Sequence[str | None]) -> str | None:
+    """Give the family of all images; None where one of them has none for sure.
+
+    Raises
+    ------
+    ImagesDiffer
+        They are of several.
+    """
+    known = sorted({family for family in families if family is not None})
+    if len(known) > 1:
+        raise ImagesDiffer("kinds", known)
+    return known[0] if known and None not in families else None
+
+
+def _one_structure(facts: Sequence[ImageFacts]) -> str | None:
+    """Give the structure that all images show for sure; None where they differ in it."""
+    shown = {
+        image.kind.structure
+        if image.kind and max(image.kind.structures.values(), default=0.0) >= SURE
+        else None
+        for image in facts
+    }
+    return shown.pop() if len(shown) == 1 else None
 
 
 def _lengths(facts: Sequence[ImageFacts]) -> Mapping[str, float]:

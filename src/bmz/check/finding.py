@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 
 from bmz.base.errors import AnswerIsNo, BmzError
 from bmz.check.codes import CODES, Severity
+
+if TYPE_CHECKING:
+    from bmz.check.kind import ImageKind
 
 Evidence = Literal["declared", "curated", "measured"]
 Verdict = Literal["fits", "adapts", "mismatch"]
@@ -112,9 +115,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All findings of one image and one model."""
+    """All findings of one image and one model.
+
+    Parameters
+    ----------
+    kind : what the image shows, as the user states it, else as its pixels tell; None where they
+        tell nothing, or were not looked at
+    """
 
     findings: tuple[Finding, ...]
+    kind: ImageKind | None = None
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -138,7 +148,7 @@ class CheckReport:
 
     def with_more(self, findings: Iterable[Finding]) -> CheckReport:
         """Give a report with further findings."""
-        return CheckReport((*self.findings, *findings))
+        return replace(self, findings=(*self.findings, *findings))
 
 
 class DoesNotFit(AnswerIsNo):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bmz.check.axes import axes_findings, channel_findings, file_findings
+from bmz.check.content import content_findings, shown_kind
 from bmz.check.finding import CheckReport, unforceable
 from bmz.check.fit_case import FitCase
 from bmz.check.measured_rules import measured_findings
@@ -15,6 +16,9 @@ from bmz.check.sizes import size_findings
 from bmz.check.values import cast_findings, dtype_findings, range_findings
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.pixels import Pixels
+
+ABOUT_CHANNELS = frozenset({"channel.count", "channel.rgb"})
+"""Codes of errors that the right ``--channels`` may cure."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,26 @@ def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Pixels]) -> C
     ----------
     read : gives pixels of the image, see `check_pixels`
     """
-    return check_pixels(header, read(header.case.image)) if header.is_runnable else header.report
+    if header.is_runnable:
+        return check_pixels(header, read(header.case.image))
+    looked = with_channels_seen(header, read)
+    case = looked.case
+    return replace(looked.report, kind=shown_kind(case)).with_more(content_findings(case))
+
+
+def with_channels_seen(header: CheckedHeader, read: Callable[[ImageInfo], Pixels]) -> CheckedHeader:
+    """Look at the channels of an image where only they keep it from being run.
+
+    The findings then propose the channels that show what the model is made for.
+
+    Parameters
+    ----------
+    read : gives pixels of the image, see `check_pixels`
+    """
+    codes = {finding.code for finding in unforceable(header.report)}
+    if not codes or not codes <= ABOUT_CHANNELS:
+        return header
+    return check_header(header.case.with_all_kinds(read(header.case.image)))
 
 
 def check_pixels(header: CheckedHeader, pixels: Pixels) -> CheckReport:
@@ -74,8 +97,10 @@ def check_pixels(header: CheckedHeader, pixels: Pixels) -> CheckReport:
     header : runnable
     pixels : the image, axes of ``tczyx``, or a sample of it with all channels
     """
-    measured = CheckedHeader(header.case.measured_on(pixels), header.report)
-    return check_values(measured, ValueSummary(pixels))
+    case = header.case.measured_on(pixels)
+    if any(finding.code == "content.structure" for finding in content_findings(case)):
+        case = case.with_all_kinds(pixels)  # another channel may show what the model is made for
+    return check_values(CheckedHeader(case, header.report), ValueSummary(pixels))
 
 
 def check_values(header: CheckedHeader, values: ValueSummary) -> CheckReport:
@@ -90,4 +115,5 @@ def check_values(header: CheckedHeader, values: ValueSummary) -> CheckReport:
     """
     case = header.case
     found = (*dtype_findings(case, values), *range_findings(case, values))
-    return header.report.with_more((*found, *measured_findings(case)))
+    more = (*found, *measured_findings(case), *content_findings(case))
+    return replace(header.report, kind=shown_kind(case)).with_more(more)

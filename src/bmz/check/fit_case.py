@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Self
 
+from bmz.check.kind import (
+    ImageKind,
+    channel_stacks,
+    fullest,
+    is_photograph,
+    kind_of,
+    photograph,
+)
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.spec.model import ModelSpec, TensorSpec
+from bmz.spec.stated_kind import StatedKind
+
+MOST_CHANNELS = 6
+"""Of more channels than these the first are looked at."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,12 @@ class FitCase:
     channels : the image channel for each channel of the model, in order; `EMPTY_CHANNEL` for
         zeros; None when the user did not say
     scale : factor by which the image is resized before the network; None when not asked for
+    clip : percentile above which the intensities are cut before all else; None for no cut
     measured : what was measured on the image, by channel of the model; empty when nothing was
+    kind : what a colour photograph shows as a whole; None for stains, and where nothing is told
+    channel_kinds : what channels of the image show beside those that the model takes, by number;
+        empty where they were not looked at
+    stated : what the user says that the image is; None when the user did not say
     sample : the same of the model's own sample or test tensor
     planned : axis -> how `bmz run` would lay its tiles; empty where that is not known
     """
@@ -45,7 +63,11 @@ class FitCase:
     image: ImageInfo
     channels: tuple[int, ...] | None = None
     scale: float | None = None
+    clip: float | None = None
     measured: Mapping[int, PlaneMeasures] = field(default_factory=dict)
+    kind: ImageKind | None = None
+    channel_kinds: Mapping[int, ImageKind] = field(default_factory=dict)
+    stated: StatedKind | None = None
     sample: Mapping[int, PlaneMeasures] = field(default_factory=dict)
     planned: Mapping[str, PlannedAxis] = field(default_factory=dict)
 
@@ -96,6 +118,35 @@ class FitCase:
             return self.channels
         return self.channels_by_name or tuple(range(self.channels_found))
 
+    @property
+    def kinds(self) -> Mapping[int, ImageKind]:
+        """Give what each channel of the image shows, by its number, as far as it was looked at."""
+        taken = zip(self.channels_taken, map(self.measured.get, count()), strict=False)
+        of_taken = {channel: seen.kind for channel, seen in taken if seen and seen.kind}
+        return {**of_taken, **self.channel_kinds}
+
     def measured_on(self, pixels: Pixels) -> Self:
         """Give the case with what is measured on these pixels of the image, all channels."""
         return replace(self, measured=image_measures(pixels, self.channels_taken))
+
+    def with_all_kinds(self, pixels: Pixels) -> Self:
+        """Give the case with what each channel shows, and a colour photograph as a whole.
+
+        A channel that was looked at is not looked at again.
+
+        Parameters
+        ----------
+        pixels : of the image, all channels
+        """
+        colour = is_photograph(pixels)
+        known = {} if colour else self.kinds
+        stacks = channel_stacks(pixels)[:MOST_CHANNELS]
+        kinds = {
+            channel: known[channel] if channel in known else kind_of(fullest(stack))
+            for channel, stack in enumerate(stacks)
+        }
+        return replace(
+            self,
+            kind=kind_of(photograph(pixels)) if colour else None,
+            channel_kinds={channel: kind for channel, kind in kinds.items() if kind is not None},
+        )

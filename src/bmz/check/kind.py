@@ -110,10 +110,10 @@ def image_kinds(pixels: Pixels, channels: Sequence[int]) -> ImageKinds:
     channels : image channel of each channel of the model; negative ones are empty
     """
     used = {position: channel for position, channel in enumerate(channels) if channel >= 0}
-    if pixels.colour and pixels.sizes.get("c") == 3:  # noqa: PLR2004 - red, green and blue
-        whole = kind_of(_colour_image(pixels))
+    if is_photograph(pixels):
+        whole = kind_of(photograph(pixels))
         return ImageKinds(whole, {} if whole is None else dict.fromkeys(used, whole))
-    stacks = _stacks(pixels)
+    stacks = channel_stacks(pixels)
     kinds = {channel: kind_of(fullest(stacks[channel])) for channel in sorted(set(used.values()))}
     told = {p: kind for p, channel in used.items() if (kind := kinds[channel]) is not None}
     return ImageKinds(_together([kind for kind in kinds.values() if kind is not None]), told)
@@ -131,7 +131,12 @@ def _together(kinds: Sequence[ImageKind]) -> ImageKind | None:
     return ImageKind(families, structures)
 
 
-def _stacks(pixels: Pixels) -> AnyArray:
+def is_photograph(pixels: Pixels) -> bool:
+    """Say whether the channels are the colours of one photograph."""
+    return pixels.colour and pixels.sizes.get("c") == len("rgb")
+
+
+def channel_stacks(pixels: Pixels) -> AnyArray:
     """Put the channels first."""
     array, axes = pixels.array, pixels.axes
     return np.moveaxis(array, axes.index("c"), 0) if "c" in axes else array[np.newaxis]
@@ -166,7 +171,8 @@ def _spreads(planes: AnyArray) -> Iterator[float]:
             yield float(np.nan_to_num(np.std(plane[::2, ::2], dtype=np.float64)))
 
 
-def _colour_image(pixels: Pixels) -> AnyArray:
-    stacks = _stacks(pixels)
+def photograph(pixels: Pixels) -> AnyArray:
+    """Give (y, x, 3) the plane of a photograph with most contrast; of a large one its middle."""
+    stacks = channel_stacks(pixels)
     at = _fullest_at(stacks[1])
     return np.stack([_middles(stack)[at] for stack in stacks], axis=-1)

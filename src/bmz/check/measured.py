@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 from typing import Literal
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.check.kind import (
+    ImageKind,
+    channel_stacks,
+    fullest,
+    is_photograph,
+    kind_of_features,
+    photograph,
+)
+from bmz.check.kind_features import features
 from bmz.check.object_size import ObjectSize, Survey, object_size, survey
 from bmz.check.pixel_values import (
     Bits,
@@ -80,9 +90,6 @@ def polarity_of(scales: Survey) -> Polarity | None:
 EMPTY_CHANNEL = -1
 """In place of a channel number: fill this channel of the model with zeros."""
 
-SIDE_PX = 1024
-"""The middle of a larger plane is measured: enough for hundreds of objects."""
-
 
 @dataclass(frozen=True)
 class PlaneMeasures:
@@ -98,6 +105,9 @@ class PlaneMeasures:
     outliers, saturation, contrast, bits : see their classes
     size : characteristic object diameter
     polarity : side of the stain
+    kind : what the plane shows
+    features : the numbers that describe it, see `bmz.check.kind_features`; None for one that does
+        not apply, and none at all for a plane that is flat or too small
     """
 
     shape: tuple[int, int]
@@ -114,14 +124,52 @@ class PlaneMeasures:
     bits: Bits | None
     size: ObjectSize | None
     polarity: Polarity | None
+    kind: ImageKind | None = None
+    features: tuple[float | None, ...] = ()
 
 
-def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
+@dataclass(frozen=True)
+class Look:
+    """What a plane or a colour image looks like.
+
+    Parameters
+    ----------
+    kind, features : see `PlaneMeasures`
+    """
+
+    kind: ImageKind | None = None
+    features: tuple[float | None, ...] = ()
+
+
+UNSEEN = Look()
+"""Of a plane that was not looked at."""
+
+
+def look_at(plane: AnyArray) -> Look:
+    """Tell the kind of a plane or of a colour image, and the numbers that describe it.
+
+    Parameters
+    ----------
+    plane : (y, x) or (y, x, 3), any real dtype and unit
+    """
+    row = features(plane)
+    if row is None:
+        return UNSEEN
+    return Look(kind_of_features(row), tuple(None if isnan(x) else float(x) for x in row))
+
+
+def features_of(kept: Sequence[float | None]) -> FloatArray:
+    """Give features as `bmz.check.kind_features` takes them."""
+    return np.array([nan if value is None else value for value in kept], np.float32)
+
+
+def measure_plane(plane: AnyArray, look: Look | None = None) -> PlaneMeasures | None:
     """Measure a plane; None when it holds no finite value.
 
     Parameters
     ----------
     plane : (y, x), any real dtype and unit
+    look : what it looks like, where that is known already, as of the channels of a photograph
 
     Raises
     ------
@@ -134,6 +182,7 @@ def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
     scales = survey(plane, order)
     finite = plane.ravel() if order.size == plane.size else plane[np.isfinite(plane)]
     height, width = plane.shape
+    look = look_at(plane) if look is None else look
     return PlaneMeasures(
         shape=(height, width),
         dtype=str(plane.dtype),
@@ -149,16 +198,23 @@ def measure_plane(plane: AnyArray) -> PlaneMeasures | None:
         bits=bits(plane, order),
         size=object_size(scales) if scales else None,
         polarity=polarity_of(scales) if scales else None,
+        kind=look.kind,
+        features=look.features,
     )
 
 
-def image_measures(pixels: Pixels, channels: Sequence[int]) -> dict[int, PlaneMeasures]:
+def image_measures(
+    pixels: Pixels, channels: Sequence[int], look: Look | None = None
+) -> dict[int, PlaneMeasures]:
     """Measure one plane of each used channel: the one with the most contrast.
+
+    Of a colour photograph every channel has the kind of the whole.
 
     Parameters
     ----------
     pixels : axes of ``tczyx``, or a sample with ``tile`` in place of t and z
     channels : image channel of each channel of the model
+    look : what all channels look like, where they shall not be looked at
 
     Returns
     -------
@@ -166,20 +222,13 @@ def image_measures(pixels: Pixels, channels: Sequence[int]) -> dict[int, PlaneMe
         channel of the model -> measures; channels that are empty or not finite are left out
     """
     found = {}
-    array, axes = pixels.array, pixels.axes
+    stacks = channel_stacks(pixels)
+    if look is None and is_photograph(pixels):
+        look = look_at(photograph(pixels))
     for position, channel in enumerate(channels):
         if channel == EMPTY_CHANNEL:
             continue
-        stack = np.moveaxis(array, axes.index("c"), 0)[channel] if "c" in axes else array
-        measures = measure_plane(_fullest(stack))
+        measures = measure_plane(fullest(stacks[channel]), look)
         if measures is not None:
             found[position] = measures
     return found
-
-
-def _fullest(stack: AnyArray) -> AnyArray:
-    y, x = (slice(max(0, (n - SIDE_PX) // 2), (n + SIDE_PX) // 2) for n in stack.shape[-2:])
-    planes = stack.reshape(-1, *stack.shape[-2:])[:, y, x]
-    with np.errstate(invalid="ignore", over="ignore"):  # the check tells of what is not finite
-        spreads = [float(np.std(plane, dtype=np.float64)) for plane in planes]
-    return np.asarray(planes[int(np.argmax(np.nan_to_num(spreads)))])

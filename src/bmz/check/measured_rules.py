@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import floor
 
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
-from bmz.check.measured import EMPTY_CHANNEL
+from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures
 from bmz.check.object_size import ObjectSize
 from bmz.spec.facts import facts_of
 from bmz.spec.model import ModelSpec
@@ -123,7 +124,7 @@ def measured_findings(case: FitCase) -> Iterator[Finding]:
         if measures is None or channel == EMPTY_CHANNEL:
             continue
         where = f"{case.inputs[0].id}.c{channel}"
-        if measures.outliers.dominate:
+        if measures.outliers.dominate and not _are_cut(measures, case.clip):
             yield _outlier(channel, where, case, position)
         if measures.saturation.cuts:
             yield Finding.of(
@@ -138,6 +139,16 @@ def measured_findings(case: FitCase) -> Iterator[Finding]:
     yield from _object_size(case)
 
 
+def clip_percentile(measures: PlaneMeasures) -> float:
+    """Give a percentile above which all hot pixels lie, of small images, too."""
+    share = (measures.outliers.pixels + 1) / (measures.shape[0] * measures.shape[1])
+    return min(CLIP_PERCENTILE, floor((1 - share) * 10_000) / 100)
+
+
+def _are_cut(measures: PlaneMeasures, clip: float | None) -> bool:
+    return clip is not None and clip <= clip_percentile(measures)
+
+
 def _outlier(channel: int, where: str, case: FitCase, position: int) -> Finding:
     found = case.measured[position].outliers
     return Finding.of(
@@ -145,7 +156,8 @@ def _outlier(channel: int, where: str, case: FitCase, position: int) -> Finding:
         f"{found.pixels} hot pixel{'s' * (found.pixels != 1)} up to {found.highest:g} in channel "
         f"{channel}, the rest stays below {found.highest_without:g}",
         wanted="a range without hot pixels", found=f"{found.stretch:.1f} x the range",
-        hint=f"cut them off: --clip {CLIP_PERCENTILE}", evidence="measured",
+        hint=f"cut them off: --clip {clip_percentile(case.measured[position])}",
+        evidence="measured",
     )  # fmt: skip
 
 

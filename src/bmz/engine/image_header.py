@@ -16,7 +16,7 @@ from bmz.base.errors import BmzError, CouldNotTell
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader, check_header, check_image
 from bmz.check.fit_case import FitCase, PlannedAxis
-from bmz.check.measured import PlaneMeasures
+from bmz.check.measured import UNSEEN, PlaneMeasures, image_measures
 from bmz.check.measured_rules import object_factor
 from bmz.check.scale import scale_to
 from bmz.engine.engines import ENGINES
@@ -68,7 +68,9 @@ def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Pixels]) -> 
         return replace(case, scale=request.scale)
     factor = scale_to(known_pixel_size(case.model).um, case.image.pixel_um)
     if factor is None:
-        factor = object_factor(case.measured_on(sample()))
+        factor = object_factor(
+            replace(case, measured=image_measures(sample(), case.channels_taken, UNSEEN))
+        )
     if factor is None:
         raise ScaleUnknown(case.model.id)
     return replace(case, scale=factor)
@@ -123,7 +125,9 @@ def check_image_header(
         An option does not suit the image.
     """
     info = with_pixel_size(info, request.pixel_um)
-    case = FitCase(model, info, request.channels, sample=sample)
+    case = FitCase(
+        model, info, request.channels, clip=request.clip, sample=sample, stated=request.kind
+    )
     return check_header(case, partial(_laid_out, request=request, sample=partial(read, info)))
 
 

@@ -17,6 +17,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.files import claimed, disk_faults_told
 from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
+from bmz.check.fit import with_channels_seen
 from bmz.engine.image_header import GivenImage, check_image_header
 from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.memory import (
@@ -320,6 +321,7 @@ def run_given_image(
         The pixels cannot be read, an option does not suit them, or the network fails.
     """
     header = check_image_header(setup.model, image.info, setup.request, setup.sample, image.sample)
+    header = with_channels_seen(header, image.sample)
     planned = planned_image(setup, image.info.path, header)
     pixels = look_at(setup, planned, image.read)
     planned = replace(planned, looked=lambda: pixels)

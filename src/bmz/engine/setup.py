@@ -11,12 +11,12 @@ from bmz.base.link import Link
 from bmz.base.memory import free_memory
 from bmz.base.progress import Listener, nobody
 from bmz.check.finding import CheckReport, refuse_errors
-from bmz.check.fit import CheckedHeader, check_pixels
+from bmz.check.fit import CheckedHeader, check_pixels, with_channels_seen
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
 from bmz.check.sizes import joining_findings, nothing_joined
 from bmz.engine.engines import ENGINES, Engine, LoadCase, NetworkChoice, decide_precision
-from bmz.engine.image_header import check_file_header
+from bmz.engine.image_header import check_file_header, read_spread
 from bmz.engine.labelling import Labelling, decide_labelling, network_way
 from bmz.engine.load import fetch_code, fetch_tensors, fetch_weights, find_model, permit_for
 from bmz.engine.measure import sample_measures
@@ -119,9 +119,8 @@ def plan_image(setup: RunSetup, image: Path, field: PlateField | None = None) ->
     BmzError
         The file cannot be read, or no tiles can be laid.
     """
-    return planned_image(
-        setup, image, check_file_header(setup.model, image, setup.request, setup.sample), field
-    )
+    header = check_file_header(setup.model, image, setup.request, setup.sample)
+    return planned_image(setup, image, with_channels_seen(header, read_spread), field)
 
 
 def planned_image(

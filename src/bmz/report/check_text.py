@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from bmz.base.errors import BmzError
 from bmz.check.codes import FindingCode
 from bmz.check.finding import Finding
+from bmz.check.kind import ImageKind
+from bmz.check.kind_words import kind_title, kind_words
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, image_words, short_verdict
 from bmz.results.check import CheckSummary, ImageChecked
 
 if TYPE_CHECKING:
-    from bmz.results.documents import CheckDocument, CheckedImage
+    from bmz.results.documents import CheckDocument, CheckedImage, ShownKind
 
 
 MANY = 8
@@ -39,6 +41,7 @@ def check_lines(summary: CheckSummary) -> list[Line]:
         shown = ", ".join(f"{count} {words}" for words, count in counts.items())
         lines.append(("answer", f"{len(summary.images)} images: {shown}"))
         lines += _table(summary)
+        lines += _kinds(summary)
     return lines
 
 
@@ -84,10 +87,24 @@ def _table(summary: CheckSummary) -> list[Line]:
     return [("answer", f"  {count:>5} x {kind:<8}{code}") for (kind, code), count in ranked]
 
 
+def _kinds(summary: CheckSummary) -> list[Line]:
+    """Count how many of the images show what."""
+    counts = summary.kinds
+    if not counts:
+        return []
+    told = "kinds of images, as stated" if summary.stated else "kinds of images, as seen"
+    return [
+        ("answer", f"{told}:"),
+        *(("answer", f"  {count:>5} x {kind}") for kind, count in counts.items()),
+    ]
+
+
 def _details(image: ImageChecked) -> list[Line]:
     if image.error is not None:
         return [("error", str(image.error)), ("hint", image.error.hint)]
-    return finding_lines(image.report.findings)
+    kind = image.report.kind
+    shown: list[Line] = [] if kind is None else [("answer", f"  shows {kind_words(kind)}")]
+    return shown + finding_lines(image.report.findings)
 
 
 def check_json(summary: CheckSummary) -> str:
@@ -96,6 +113,8 @@ def check_json(summary: CheckSummary) -> str:
         "schema": "bmz.check/1",
         "model": summary.model,
         "model_sha256": summary.model_sha256,
+        "stated_kind": None if summary.stated is None else str(summary.stated),
+        "kinds": [{"kind": kind, "images": count} for kind, count in summary.kinds.items()],
         "images": [_image(image) for image in summary.images],
     }
     return document_text(document)
@@ -108,8 +127,19 @@ def _image(image: ImageChecked) -> CheckedImage:
         "verdict": image.verdict,
         "warnings": image.warnings,
         "findings": image.report.findings,
+        "kind": _shown_kind(image.report.kind),
         "error": None if image.error is None else failure_of(image.error),
     }
+
+
+def _shown_kind(kind: ImageKind | None) -> ShownKind | None:
+    if kind is None:
+        return None
+    families, structures = (
+        {word: round(probability, 4) for word, probability in one.items()}
+        for one in (kind.families, kind.structures)
+    )
+    return {"title": kind_title(kind), "families": families, "structures": structures}
 
 
 def check_github(summary: CheckSummary) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import printable
 from bmz.check.contract import Contract, Range
+from bmz.spec.made_for import STRUCTURES, Family
+from bmz.spec.stated_kind import stated_kind
 
 SCHEMA = "bmz.contract/1"
 
@@ -21,10 +23,21 @@ TOP = """# What images of this lab, and what {model} finds in them, must be like
 
 _PARTS: Mapping[str, Mapping[str, type]] = {
     "model": {"name": str, "sha256": str},
-    "words": {"axes": str, "channels": list, "pixel_um": dict, "scale": object},
-    "image": {"axes": str, "dtype": str, "channels": int, "pixel_um": dict, "signal": list},
+    "words": {"axes": str, "channels": list, "pixel_um": dict, "scale": object, "kind": str},
+    "image": {
+        "axes": str,
+        "dtype": str,
+        "channels": int,
+        "pixel_um": dict,
+        "family": str,
+        "structure": str,
+        "signal": list,
+    },
     "objects": {"count": list, "diameter_px": list},
 }
+IMAGE_WORDS = ("axes", "dtype", "channels", "family", "structure")
+"""Fields of a contract that are a word or a number on the images."""
+
 _RANGES = {"signal", "count", "diameter_px"}
 
 
@@ -41,7 +54,7 @@ class ContractUnreadable(CouldNotTell):
 
 def contract_toml(contract: Contract) -> str:
     """Give the text of the file."""
-    image = {name: getattr(contract, name) for name in ("axes", "dtype", "channels")}
+    image = {name: getattr(contract, name) for name in IMAGE_WORDS}
     parts: dict[str, dict[str, Any]] = {
         "model": {"name": contract.model, "sha256": contract.model_sha256},
         "words": dict(contract.words),
@@ -65,6 +78,7 @@ def contract_words(contract: Contract) -> str:
     lengths = ", ".join(f"{axis} {um:g} um" for axis, um in contract.pixel_um.items())
     clauses = [f"axes {contract.axes}", f"{contract.dtype}", f"channels {contract.channels}"]
     clauses += [f"pixel {lengths}"] if lengths else []
+    clauses += [word for word in (contract.family, contract.structure) if word is not None]
     clauses += [f"{name} {allowed}" for name, allowed in sides.items() if allowed is not None]
     return "; ".join(clauses)
 
@@ -130,7 +144,22 @@ def _can_be_meant(key: str, value: object) -> bool:
         return all(
             type(number) is int for number in (value if isinstance(value, list) else [value])
         )
+    if key in _TERMS:
+        return value in _TERMS[key]
+    if key == "kind":
+        return _is_kind(value)
     return key != "scale" or value == "auto" or _is_number(value)
+
+
+_TERMS: Mapping[str, Container[str]] = {"family": get_args(Family), "structure": STRUCTURES}
+
+
+def _is_kind(words: Any) -> bool:  # noqa: ANN401  (whatever TOML holds)
+    try:
+        stated_kind(words)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(value: object) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bmz.base.errors import BmzError
 from bmz.check.finding import CheckReport
+from bmz.check.kind_words import kind_title
+from bmz.spec.stated_kind import StatedKind
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,23 @@ class ImageChecked:
 
 @dataclass(frozen=True)
 class CheckSummary:
-    """All images of one call, in its order."""
+    """All images of one call, in its order.
+
+    Parameters
+    ----------
+    stated : the user's word for what the images are; None where there is none
+    """
 
     model: str
     model_sha256: str
     images: tuple[ImageChecked, ...]
+    stated: StatedKind | None = None
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """Count the images of each kind, the commonest first; those not looked at are left out."""
+        seen = [image.report.kind for image in self.images]
+        return dict(Counter(kind_title(kind) for kind in seen if kind is not None).most_common())
 
     @property
     def exit_status(self) -> int:

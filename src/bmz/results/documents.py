@@ -207,6 +207,21 @@ class CacheArchiveDocument(TypedDict):
     bytes: Annotated[int, Doc("of the packages")]
 
 
+class ShownKind(TypedDict):
+    """What an image shows."""
+
+    title: Annotated[str, Doc("in words, as far as it is more likely than not")]
+    families: Annotated[Mapping[str, float], Doc("family of modalities -> probability")]
+    structures: Annotated[Mapping[str, float], Doc("structure -> probability")]
+
+
+class KindCount(TypedDict):
+    """How many images of one kind there are."""
+
+    kind: Annotated[str, Doc("in words; `unknown` where none is more likely than not")]
+    images: Annotated[int, Doc("how many")]
+
+
 class CheckedImage(TypedDict):
     """An image, held against a model."""
 
@@ -217,6 +232,9 @@ class CheckedImage(TypedDict):
     ]
     warnings: Annotated[int, Doc("how many; with any, an image that fits does so with warnings")]
     findings: Annotated[Sequence[Finding], Doc("all of them")]
+    kind: Annotated[
+        ShownKind | None, Doc("as stated, else as seen; null where the pixels were not looked at")
+    ]
     error: Annotated[Failure | None, Doc("why it could not be told")]
 
 
@@ -226,6 +244,8 @@ class CheckDocument(TypedDict):
     schema: Literal["bmz.check/1"]
     model: str
     model_sha256: Annotated[str, Doc("of the manifest")]
+    stated_kind: Annotated[str | None, Doc("--kind")]
+    kinds: Annotated[Sequence[KindCount], Doc("of the images that were looked at, commonest first")]
     images: Annotated[Sequence[CheckedImage], Doc("in the order of the call")]
 
 

@@ -106,6 +106,11 @@ def facts_of(alias: str) -> Facts | None:
     return None if entry is None else _facts(entry)
 
 
+def known_aliases() -> tuple[str, ...]:
+    """Return the aliases of the models about which facts are known, in alphabetical order."""
+    return tuple(sorted(_table()))
+
+
 def bare_alias(name: str) -> str:
     """Remove the name of the zoo before an alias, and the version behind it.
 

@@ -74,7 +74,7 @@ class Model:
         report = check_given_image(
             self._setup.model, given_image(image, axes), request, self._setup.sample
         )
-        return Report(report.findings)
+        return Report(report.findings, report.kind)
 
     def run(  # noqa: PLR0913  (each is a keyword with a default)
         self,

@@ -60,7 +60,7 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
         checked_header = partial(check_file_header, model, image, request, sample)
         images += _checked(checked_header, image, of_model, pixels=number in looked_at)
         listener(Progress("files", number + 1, total, image.name))
-    return CheckSummary(model.id, model.sha256, tuple(images))
+    return CheckSummary(model.id, model.sha256, tuple(images), request.kind)
 
 
 def evenly_spread(total: int, most: int) -> frozenset[int]:
@@ -89,7 +89,7 @@ def _checked(
             header = checked_header(series=series)
             count = header.case.image.series_count
             of_image = check_image(header, read_spread) if pixels else header.report
-            report = CheckReport((*of_model, *of_image.findings))
+            report = replace(of_image, findings=(*of_model, *of_image.findings))
             yield ImageChecked(image, series if count > 1 else None, report, None)
         except BmzError as why:
             yield ImageChecked(image, series if count > 1 else None, CheckReport(()), why)
@@ -104,6 +104,6 @@ def strict(summary: CheckSummary) -> CheckSummary:
             replace(f, severity="error") if f.severity == "warning" else f
             for f in image.report.findings
         )
-        return replace(image, report=CheckReport(findings))
+        return replace(image, report=replace(image.report, findings=findings))
 
     return replace(summary, images=tuple(map(hardened, summary.images)))

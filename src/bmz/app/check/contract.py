@@ -20,6 +20,7 @@ from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.results.check import CheckSummary, ImageChecked
 from bmz.results.run import ImageDone
+from bmz.spec.stated_kind import stated_kind
 
 DIAMETER = "equivalent_diameter_px"
 
@@ -41,6 +42,8 @@ def with_words(request: RunRequest, contract: Contract) -> RunRequest:
     words = dict(contract.words)
     if "channels" in words:
         words["channels"] = tuple(words["channels"])
+    if "kind" in words:
+        words["kind"] = stated_kind(words["kind"])
     unsaid = {key: value for key, value in words.items() if not getattr(request, key)}
     return replace(request, **unsaid)
 
@@ -88,6 +91,7 @@ def locked(summary: CheckSummary, request: RunRequest, listener: Listener = nobo
         "channels": request.channels,
         "pixel_um": dict(request.pixel_um),
         "scale": request.scale,
+        "kind": None if request.kind is None else str(request.kind),
     }
     return contract_of(request.model, summary.model_sha256, words, facts)
 
@@ -141,6 +145,7 @@ def _facts(
         channels=info.sizes.get("c", 1),
         pixel_um=dict(info.pixel_um),
         signal=max(values[channel].high for channel in taken if channel >= 0),
+        kind=checked.report.kind,
         objects=count,
         diameter_px=diameter,
     )

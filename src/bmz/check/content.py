@@ -1,0 +1,207 @@
+"""Whether the picture itself suits the model: its kind, and its likeness to the model's sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from textwrap import shorten
+
+from bmz.check.channel_meaning import seen_channels
+from bmz.check.finding import Evidence, Finding
+from bmz.check.fit_case import FitCase
+from bmz.check.kind import SURE, ImageKind
+from bmz.check.kind_features import UNLIKE_NOTE, UNLIKE_WARNING, unlikeness
+from bmz.check.kind_words import (
+    family_words,
+    likeliest,
+    mean_kind,
+    percent,
+    stated_as_kind,
+    structure_words,
+)
+from bmz.check.made_for_hint import fit_command, models_hint
+from bmz.check.measured import features_of
+from bmz.spec.made_for import STRUCTURES, MadeFor, made_for
+
+UNLIKELY = 0.2
+"""Below this probability an image is not taken for one of the kind that a model is made for."""
+
+SEEN = 0.5
+"""From this probability on an image is taken for one of a kind."""
+
+SOURCE_LETTERS = 90
+"""Of the source of what a model is made for, so much is told."""
+
+
+def shown_kind(case: FitCase) -> ImageKind | None:
+    """Give the kind of what the model would see: as the user states it, else as the pixels tell.
+
+    Of a colour photograph it is the kind of the whole; of several stains the mean over those that
+    the model takes, or of all where it is not known which these are. None where nothing is told.
+    """
+    seen = _seen_kind(case)
+    return seen if case.stated is None else stated_as_kind(case.stated, seen)
+
+
+def _seen_kind(case: FitCase) -> ImageKind | None:
+    if case.kind is not None:
+        return case.kind
+    taken = [measures.kind for measures in case.measured.values() if measures.kind is not None]
+    return mean_kind(taken or case.channel_kinds.values())
+
+
+def family_probability(kind: ImageKind, wanted: MadeFor) -> float:
+    """Give the probability that an image is of a family that a model is made for."""
+    return sum(kind.families.get(family, 0.0) for family in wanted.families)
+
+
+def structure_probability(kind: ImageKind, wanted: MadeFor) -> float:
+    """Give the probability that an image shows what a model is made for, or what is near to it."""
+    return sum(kind.structures.get(word, 0.0) for word in with_near(wanted.structures))
+
+
+def with_near(structures: Iterable[str]) -> frozenset[str]:
+    """Add to structures those that are near to them, in either direction."""
+    wanted = frozenset(structures)
+    beside = (word for word, one in STRUCTURES.items() if wanted & {*one.near})
+    return wanted.union(beside, *(STRUCTURES[word].near for word in wanted))
+
+
+def content_findings(case: FitCase) -> Iterator[Finding]:
+    """Yield where the picture is another than the model is made for, or is far from its sample.
+
+    Raises
+    ------
+    MadeForInvalid
+        The description of the model states what it is made for, but not in the terms.
+    """
+    wanted, kind = made_for(case.model), shown_kind(case)
+    told = tuple(_kind_findings(case, wanted, kind)) if kind is not None else ()
+    yield from told
+    if not told:
+        yield from _unlike(case, wanted, kind)
+
+
+def _kind_findings(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Iterator[Finding]:
+    likely = family_probability(kind, wanted)
+    others = sum(kind.families.values()) - likely
+    if wanted.families and likely < UNLIKELY and others >= SEEN:
+        if likeliest(kind.families) == "not-microscopy":
+            yield _not_microscopy(case, wanted, kind)
+        else:
+            yield _modality(case, wanted, kind)
+    elif not wanted.families or likely >= SEEN:
+        yield from _structure(case, wanted, kind)
+
+
+def _modality(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Finding:
+    return Finding.of(
+        "content.modality", case.inputs[0].id,
+        f"the image {_shows(case)} {family_words(kind)}, {_made_for_words(wanted)}",
+        wanted=wanted.title, found=f"{_saw(case)}: {family_words(kind)}",
+        hint=_hint(case, wanted, kind), evidence=_evidence(case),
+        milder=not _channels_differ(case, wanted, kind),
+    )  # fmt: skip
+
+
+def _not_microscopy(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Finding:
+    sure = percent(kind.families["not-microscopy"])
+    return Finding.of(
+        "content.not-microscopy", case.inputs[0].id,
+        f"this is no microscopy ({sure}): the image looks like a photograph, a drawing or a plot, "
+        f"and {_made_for_words(wanted)}",
+        wanted=wanted.title, found=f"{_saw(case)}: no microscopy ({sure})",
+        hint="look whether this is the right file; " + _hint(case, wanted, kind),
+        evidence=_evidence(case),
+    )  # fmt: skip
+
+
+def _structure(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Iterator[Finding]:
+    """Yield that another structure is seen for sure, and none that the model is made for."""
+    other = likeliest(kind.structures)
+    if not wanted.structures or other is None or kind.structures[other] < SURE:
+        return
+    if structure_probability(kind, wanted) >= UNLIKELY:
+        return
+    better = seen_channels(case)
+    yield Finding.of(
+        "content.structure", case.inputs[0].id,
+        f"the image {_shows(case)} {structure_words(kind)}, {_made_for_words(wanted)}",
+        wanted=wanted.title, found=f"{_saw(case)}: {structure_words(kind)}",
+        hint=f"give the other channel: {better}" if better else _hint(case, wanted, kind),
+        evidence=_evidence(case),
+    )  # fmt: skip
+
+
+def _channels_differ(case: FitCase, wanted: MadeFor, kind: ImageKind) -> bool:
+    """Say whether the channels are of another kind, too: colours for stains, or stains for colours.
+
+    A colour photograph of a stained section, or of anything but fluorescence, holds no stain in a
+    channel of its own; and a network for stained sections takes colours, not stains.
+    """
+    if case.image.colour:
+        return kind.family != "fluorescence" and "stained" not in wanted.families
+    return wanted.families == {"stained"} and case.channels_wanted > 1
+
+
+def _shows(case: FitCase) -> str:
+    return "shows" if case.stated is None else "is said to show"
+
+
+def _saw(case: FitCase) -> str:
+    return "seen" if case.stated is None else "stated"
+
+
+def _evidence(case: FitCase) -> Evidence:
+    return "measured" if case.stated is None else "declared"
+
+
+def _made_for_words(wanted: MadeFor) -> str:
+    source = shorten(wanted.source, SOURCE_LETTERS, placeholder=" ...")
+    return f"the model is made for {wanted.title}" + (f" ({source})" if source else "")
+
+
+def _hint(case: FitCase, wanted: MadeFor, kind: ImageKind) -> str:
+    """Name models that are made for such images, and say how the user overrules what was seen."""
+    words = models_hint(case.image, kind)
+    if case.stated is not None:
+        return words
+    own = ",".join([*wanted.modalities[:1], *wanted.structures[:1]])
+    return f"{words}; if it is what the model is made for, say --kind {own}"
+
+
+def sample_distance(case: FitCase) -> float | None:
+    """Give how far the image is from the model's own sample, as `unlikeness` measures it.
+
+    Of several channels it is the mean. None where one of the two is not there or shows nothing.
+    """
+    pairs = [
+        (case.sample[position].features, measures.features)
+        for position, measures in case.measured.items()
+        if position in case.sample
+    ]
+    distances = [
+        unlikeness(features_of(sample), features_of(image))
+        for sample, image in pairs
+        if sample and image
+    ]
+    return sum(distances) / len(distances) if distances else None
+
+
+def _unlike(case: FitCase, wanted: MadeFor, kind: ImageKind | None) -> Iterator[Finding]:
+    """Yield that the image is far from the sample of the model.
+
+    It is a note where the distance is less, and where what the model is stated to be made for is
+    seen in the image: a single sample never tells all that a model is made for.
+    """
+    distance = sample_distance(case)
+    if distance is None or distance < UNLIKE_NOTE:
+        return
+    right = kind is not None and bool(wanted.families) and family_probability(kind, wanted) >= SEEN
+    yield Finding.of(
+        "sample.unlike", case.inputs[0].id,
+        f"the image is unlike the model's own sample: {distance:.1f} times as far from it as all "
+        "but 2 in 100 images of one kind",
+        wanted="an image like the sample", found=f"distance {distance:.1f}",
+        hint=f"look at the sample of the model; {fit_command(case.image)} ranks all models",
+        evidence="measured", milder=right or distance < UNLIKE_WARNING,
+    )  # fmt: skip
