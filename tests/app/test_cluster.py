@@ -259,11 +259,11 @@ def test_a_scheduler_that_dies_fails_the_images_that_are_left(
     assert {failure.error.code for failure in summary.failed} == {"cluster.scheduler-lost"}
 
 
-def test_finished_images_are_not_dealt_out_again(request_: RunRequest) -> None:
+def test_finished_images_are_not_dealt_out_again(request_: RunRequest, scheduler: str) -> None:
     run(replace(request_, images=request_.images[:4]))
     stamps = {p: p.stat().st_mtime_ns for p in request_.folder.glob("*.labels.tif")}
 
-    summary = run(replace(request_, workers=2, resume=True))
+    summary = run(replace(request_, scheduler=scheduler, resume=True))
 
     assert len(summary.done) == 6
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())

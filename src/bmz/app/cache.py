@@ -23,7 +23,7 @@ def list_cache(*, manifests: bool = False) -> tuple[CachedPackage, ...]:
 
 
 def verify(words: Sequence[str] = ()) -> tuple[FileState, ...]:
-    """Hash the files of some packages, or of all, anew, and read descriptions that no index lists.
+    """Hash the files of some packages or of all, and read descriptions that no index lists.
 
     Raises
     ------
@@ -31,7 +31,8 @@ def verify(words: Sequence[str] = ()) -> tuple[FileState, ...]:
         One of `words` names no package of the cache.
     """
     settings = settings_from_environment()
-    folders = {one.sha256: one.folder for one in cache.list_cached(settings, manifests=True)}
+    packages = cache.list_cached(settings, manifests=True)
+    folders = {package.sha256: package.folder for package in packages}
     listed = cache.Listing.of(settings).sha256s
     return tuple(
         _read(state, folders[state.found] / state.name)

@@ -58,7 +58,7 @@ def read_baseline(path: Path, *, strict: bool = False) -> Baseline:
 
 
 def read_models(path: Path) -> tuple[str, ...]:
-    """Read words for models, one a line; what follows a ``#`` is a comment.
+    """Read the names of models, one per line; what follows a ``#`` is a comment.
 
     Raises
     ------
@@ -73,33 +73,33 @@ def read_models(path: Path) -> tuple[str, ...]:
     return tuple(word for word in words if word)
 
 
-def changes(models: Sequence[ModelTestResult], before: Baseline) -> tuple[CheckChange, ...]:
-    """Tell every check that has another status than before, in the order of the models."""
-    return tuple(change for model in models for change in _changes(model, before))
+def changes(models: Sequence[ModelTestResult], baseline: Baseline) -> tuple[CheckChange, ...]:
+    """Give every check whose status differs from the baseline, in the order of the models."""
+    return tuple(change for model in models for change in _changes(model, baseline))
 
 
-def _changes(model: ModelTestResult, before: Baseline) -> Iterator[CheckChange]:
-    old = dict(before.get(model.model, {}))
+def _changes(model: ModelTestResult, baseline: Baseline) -> Iterator[CheckChange]:
+    earlier = dict(baseline.get(model.model, {}))
     for check in model.checks:
-        was = old.pop(check.name, None)
-        if was != check.status and not (was is None and check.status != "failed"):
-            yield CheckChange(model.model, check.name, was, check.status, check.detail)
-    for name, was in old.items():
-        yield CheckChange(model.model, name, was, None, "it was not made")
+        status = earlier.pop(check.name, None)
+        if status != check.status and not (status is None and check.status != "failed"):
+            yield CheckChange(model.model, check.name, status, check.status, check.detail)
+    for name, status in earlier.items():
+        yield CheckChange(model.model, name, status, None, "it was not made")
 
 
 def with_known_failures(
-    models: Sequence[ModelTestResult], found: Sequence[CheckChange]
+    models: Sequence[ModelTestResult], differences: Sequence[CheckChange]
 ) -> tuple[ModelTestResult, ...]:
-    """Give the models with failures that were there before as skipped."""
-    new = {(change.model, change.check) for change in found if change.worse}
+    """Give the models with the failures that were in the baseline as skipped."""
+    new = {(change.model, change.check) for change in differences if change.worse}
 
-    def known(model: ModelTestResult, check: ModelCheck) -> ModelCheck:
+    def forgiven(model: ModelTestResult, check: ModelCheck) -> ModelCheck:
         if check.status != "failed" or (model.model, check.name) in new:
             return check
         return replace(check, status="skipped", detail=f"known before: {check.detail}")
 
     return tuple(
-        replace(model, checks=tuple(known(model, check) for check in model.checks))
+        replace(model, checks=tuple(forgiven(model, check) for check in model.checks))
         for model in models
     )

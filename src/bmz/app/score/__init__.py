@@ -26,7 +26,7 @@ _LOSSY, _EXACT = suffixes(lossy=True), suffixes(lossy=False)
 
 
 class NothingToScore(WrongUsage):
-    """Words name no masks, or none that belong together."""
+    """The paths name no masks, or none that belong together."""
 
     def __init__(self, message: str) -> None:
         super().__init__(
@@ -63,12 +63,12 @@ def score(
     predicted, truth : a file, a folder, or a pattern such as ``results/*.labels.tif``
     ious : thresholds, each above 0 and at most 1
     components : of masks that do not number their objects, see `bmz.app.score.label_mask.read_mask`
-    listener : is told of files as they are done
+    listener : is called for each file as it is done
 
     Raises
     ------
     NothingToScore
-        A word names no mask, or no names agree.
+        A path names no mask, or no names agree.
     """
     pairs = paired(predicted, truth)
     outcomes: list[PairScore | PairFailed] = []
@@ -87,23 +87,25 @@ def paired(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
     Raises
     ------
     NothingToScore
-        A word names no mask, two masks have one name, or no names agree.
+        A path names no mask, two masks have one name, or no names agree.
     """
     if is_there(predicted) and is_there(truth) and not is_many(predicted) and not is_many(truth):
         return (MaskPair(predicted.name, predicted, truth),)
-    one, other = masks_by_name(predicted), masks_by_name(truth)
-    if not set(one) & set(other):
+    predicted_files, true_files = masks_by_name(predicted), masks_by_name(truth)
+    if not set(predicted_files) & set(true_files):
         raise NothingToScore(f"no mask of '{predicted}' has the name of one of '{truth}'")
-    names = {*one, *other}
-    for word, found in ((predicted, one), (truth, other)):
-        if is_there(word) and not is_many(word):
-            names &= set(found)
-    return tuple(MaskPair(name, one.get(name), other.get(name)) for name in sorted(names))
+    names = {*predicted_files, *true_files}
+    for path, files in ((predicted, predicted_files), (truth, true_files)):
+        if is_there(path) and not is_many(path):
+            names &= set(files)
+    return tuple(
+        MaskPair(name, predicted_files.get(name), true_files.get(name)) for name in sorted(names)
+    )
 
 
-def is_many(word: Path) -> bool:
-    """Say whether a word names a folder of masks, and no OME-Zarr."""
-    return is_there(word) and word.is_dir() and word.suffix != ".zarr" and not is_node(word)
+def is_many(path: Path) -> bool:
+    """Say whether a path names a folder of masks, and no OME-Zarr."""
+    return is_there(path) and path.is_dir() and path.suffix != ".zarr" and not is_node(path)
 
 
 def mask_name(path: Path) -> str:
@@ -120,7 +122,7 @@ def mask_name(path: Path) -> str:
     return _ENDING.sub("", path.parents[1].name if inside else path.name)
 
 
-def masks_by_name(word: Path) -> Mapping[str, Path]:
+def masks_by_name(place: Path) -> Mapping[str, Path]:
     """Give the masks of a folder or a pattern by their names.
 
     Raises
@@ -129,13 +131,13 @@ def masks_by_name(word: Path) -> Mapping[str, Path]:
         There is none, or two have one name.
     """
     files: dict[str, Path] = {}
-    for path in _files(word):
+    for path in _files(place):
         name = mask_name(path)
         if name in files:
             raise NothingToScore(f"'{files[name]}' and '{path}' have the same name '{name}'")
         files[name] = path
     if not files:
-        raise NothingToScore(f"there is no mask at '{word}'")
+        raise NothingToScore(f"there is no mask at '{place}'")
     return files
 
 
@@ -171,19 +173,19 @@ def true_masks(
     return masks
 
 
-def _files(word: Path) -> Iterator[Path]:
-    if is_many(word):
+def _files(place: Path) -> Iterator[Path]:
+    if is_many(place):
         # of bmz run, beside its label masks
         others = tuple(k.ending for n, k in OUTPUT_KINDS.items() if k.is_image and n != "labels")
-        inside = [path for path in sorted(word.iterdir()) if not path.name.endswith(others)]
+        inside = [path for path in sorted(place.iterdir()) if not path.name.endswith(others)]
         masks = [path for path in inside if path.name.lower().endswith(_EXACT)]
-        # a folder of nothing else is told to be lossy, and not to be empty
+        # of a folder of lossy pictures alone the message says so, and not that it is empty
         yield from masks or [path for path in inside if path.name.lower().endswith(_LOSSY)]
-    elif is_there(word):
-        yield word
+    elif is_there(place):
+        yield place
     else:
-        anchor = Path(word.anchor)
-        pattern = str(word.relative_to(anchor)) if word.anchor else str(word)
+        anchor = Path(place.anchor)
+        pattern = str(place.relative_to(anchor)) if place.anchor else str(place)
         yield from sorted(anchor.glob(pattern))
 
 

@@ -1,4 +1,4 @@
-"""Label masks are read as such; what is no label mask is told, and never scored as one."""
+"""Read label masks; an image that is none is refused, and never scored as one."""
 
 from __future__ import annotations
 
@@ -145,23 +145,23 @@ def _is_unnumbered(path: Path, mask: AnyArray, *, refuse: bool) -> bool:
     NoMask
         They have none, and `refuse`; or there are too many values to be classes.
     """
-    if mask.ndim < 2:  # noqa: PLR2004  (a plane)
+    if mask.ndim < len("yx"):
         return False
-    value, found = only_value(mask), pieces_of_planes(mask)
+    value, numbers = only_value(mask), pieces_of_planes(mask)
     if value is not None:
         # a single object may be cut into pieces by the planes of a stack, or have lost a few pixels
         sure = value == _LARGEST_8_BIT
         pieces = piece_count(mask, 0.0 if sure else LEAST_SHARE)
-        count = pieces if found.pieces > found.values else 1
+        count = pieces if numbers.pieces > numbers.values else 1
         if refuse or count == 1:
             _refuse_ground(path, mask, value)
         why = f"its only number, {value}, lies in {count} separate pieces: it tells objects from "
         why += "background, and not from each other"
     else:
-        count = found.pieces if _is_scattered(found) else 1
-        why = f"{found.values} numbers lie in {count} separate pieces: they are classes or "
+        count = numbers.pieces if _is_scattered(numbers) else 1
+        why = f"{numbers.values} numbers lie in {count} separate pieces: they are classes or "
         why += "intensities, and not objects"
-    few = value is not None or (found.values <= MOST_CLASSES and not _is_soft(found))
+    few = value is not None or (numbers.values <= MOST_CLASSES and not _is_soft(numbers))
     if count > 1 and (refuse or not few):
         offer = "--components gives each piece a number; " * few
         hint = f"{offer}--no-components takes the numbers for objects as they are"
@@ -178,10 +178,10 @@ def _refuse_ground(path: Path, mask: AnyArray, value: int) -> None:
         raise NoMask(path, why, hint, "score.foreground")
 
 
-def _is_scattered(found: Pieces) -> bool:
-    return found.pieces >= SCATTERED * max(found.values, 1) or _is_soft(found)
+def _is_scattered(numbers: Pieces) -> bool:
+    return numbers.pieces >= SCATTERED * max(numbers.values, 1) or _is_soft(numbers)
 
 
-def _is_soft(found: Pieces) -> bool:
-    many_specks = found.pieces >= SOFT * found.values and 2 * found.specks > found.pieces
-    return many_specks and found.left_out > 0
+def _is_soft(numbers: Pieces) -> bool:
+    many_specks = numbers.pieces >= SOFT * numbers.values and 2 * numbers.specks > numbers.pieces
+    return many_specks and numbers.left_out > 0
