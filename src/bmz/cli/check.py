@@ -9,7 +9,17 @@ import click
 
 from bmz.cli import completing
 from bmz.cli.options import TrustingCommand, trust_option
-from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, ImageOptions, as_path, kind_option
+from bmz.cli.words import (
+    CHANNELS,
+    PIXEL_SIZE,
+    SCALE,
+    ImageOptions,
+    as_path,
+    image_list,
+    include_option,
+    kind_option,
+    series_option,
+)
 from bmz.engine.request import RunRequest
 
 if TYPE_CHECKING:
@@ -45,8 +55,10 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     nargs=-1,
     required=True,
     metavar="IMAGE...",
-    help="Files, or folders of OME-Zarr.",
+    help="Files, OME-Zarr, folders of images, patterns in quotes, @list.txt, or - for stdin.",
 )
+@include_option
+@series_option
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
 @click.option("--channels", type=CHANNELS, help="Image channel for each channel of the model.")
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
@@ -90,6 +102,8 @@ def check(
     *,
     model: str,
     images: tuple[str, ...],
+    include: tuple[str, ...],
+    series: str,
     pixel_um: Mapping[str, float] | None,
     every: bool,
     strict: bool,
@@ -104,8 +118,9 @@ def check(
     from bmz.app.check import strict as strictly
     from bmz.cli.progress import progress_bars
 
+    listing = image_list(images, include)
     request = RunRequest(
-        model, tuple(map(as_path, images)), as_path("."), pixel_um=pixel_um or {}, **options
+        model, listing.images, as_path("."), pixel_um=pixel_um or {}, series=series, **options
     )
     with progress_bars() as listener:
         if contract is not None:

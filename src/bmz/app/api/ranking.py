@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from bmz.app.api.options import ImageOptions, PixelSize
 from bmz.app.fit import FitRequest, rank_models, refuse_unknown_task
@@ -67,7 +68,8 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
         kind=told.kind,
         everything=everything,
     )
-    several = images if isinstance(images, list | tuple) else [images]
+    listed = isinstance(images, list | tuple)
+    several = cast("Sequence[ImageLike]", images if listed else [images])
     measured = [_measured(image, request) for image in several]
     return rank_models(measured, request, settings_from_environment(), listener)
 

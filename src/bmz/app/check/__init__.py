@@ -17,6 +17,7 @@ from bmz.engine.load import find_model
 from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import model_findings
 from bmz.engine.request import RunRequest
+from bmz.image.series import ALL
 from bmz.results.check import CheckSummary, ImageChecked
 from bmz.zoo.settings import settings_from_environment
 
@@ -50,7 +51,9 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
             trust=request.trust,
         )
     )
-    every_image = list(with_fields(request.images))
+    # all images of a file are counted as they are checked
+    wanted = None if request.series == ALL else request.series
+    every_image = list(with_fields(request.images, wanted))
     total = len(every_image)
     looked_at = frozenset(range(total)) if every else evenly_spread(total, MOST_LOOKED_AT)
     if len(looked_at) < total:
@@ -87,7 +90,8 @@ def _checked(
     while series < count:
         try:
             header = checked_header(series=series)
-            count = header.case.image.series_count
+            # one image of a file is asked for by its own path
+            count = 1 if header.case.image.series_key else header.case.image.series_count
             of_image = check_image(header, read_spread) if pixels else header.report
             report = replace(of_image, findings=(*of_model, *of_image.findings))
             yield ImageChecked(image, series if count > 1 else None, report, None)
