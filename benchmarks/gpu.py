@@ -26,7 +26,6 @@ import torch
 from torch.nn import functional
 
 from bmz.base.progress import Event, Note
-from bmz.engine.attempts import Attempts
 from bmz.engine.engines import measure_trials
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.plan import Plan
@@ -38,7 +37,7 @@ from bmz.predict.cutting import Tensor, TileJob, stacked_tiles
 from bmz.predict.formats import FORMATS, resolve_device
 from bmz.predict.mosaic import Mosaic, Places
 from bmz.predict.state_dict import build_network
-from bmz.predict.tiles import predict_tiled, run_tiles
+from bmz.predict.tiles import Attempts, predict_tiled, run_tiles
 from bmz.predict.torchscript import round_nothing_in
 from bmz.process.components import ComponentSettings, label_components
 from bmz.spec.model import (

@@ -18,14 +18,13 @@ from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching
 from bmz.report import tested_text
 from bmz.report.check_text import check_json
-from bmz.report.compare_text import as_json
+from bmz.report.compare_text import as_json, score_json
 from bmz.report.doctor_text import doctor_json
 from bmz.report.fetch_text import cache_json, carried_json, fetch_json, removed_json, verify_json
 from bmz.report.fit_text import fit_json
 from bmz.report.model_text import model_json, trust_json
 from bmz.report.reference import DOCUMENTS, file_of, schema_of, schemas_page
 from bmz.report.run_text import plan_json, run_json
-from bmz.report.score_text import score_json
 from bmz.report.search_text import search_json
 from bmz.results.compare import (
     Comparison,

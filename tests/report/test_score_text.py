@@ -10,7 +10,7 @@ import pytest
 
 from bmz.base.errors import CouldNotTell
 from bmz.process.matching import MaskError, Matching
-from bmz.report.score_text import (
+from bmz.report.compare_text import (
     HEADINGS,
     PAIR_HEADINGS,
     pair_table,

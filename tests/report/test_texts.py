@@ -16,10 +16,10 @@ from bmz.image.pixels import Pixels
 from bmz.plan.estimate import Estimate
 from bmz.process.matching import Matching
 from bmz.report import compare_page, tested_text
+from bmz.report.compare_text import score_json
 from bmz.report.doctor_text import doctor_rows
 from bmz.report.reference import schema_of
 from bmz.report.run_text import plan_json, plan_lines
-from bmz.report.score_text import score_json
 from bmz.results.compare import MaskPair, PairFailed, PairScore, ScoreSummary
 from bmz.results.run import ImageFailed, ImagePlan
 from bmz.results.show import DoctorView, FormatView

@@ -56,7 +56,7 @@ def score(
     from bmz.app.score import score as score_masks  # here, so that --help never loads NumPy
     from bmz.cli.output import print_table, say
     from bmz.cli.progress import progress_bars
-    from bmz.report import score_text
+    from bmz.report import compare_text
     from bmz.results.compare import IOUS
 
     with progress_bars() as listener:
@@ -69,11 +69,11 @@ def score(
             listener=listener,
         )
     if as_json:
-        click.echo(score_text.score_json(summary))
+        click.echo(compare_text.score_json(summary))
     elif summary.scored:
         if len(summary.outcomes) > 1:
-            print_table(score_text.PAIR_HEADINGS, score_text.pair_table(summary))
+            print_table(compare_text.PAIR_HEADINGS, compare_text.pair_table(summary))
             click.echo()
-        print_table(score_text.HEADINGS, score_text.score_table(summary))
-    say(score_text.score_lines(summary), answers=not as_json)
+        print_table(compare_text.HEADINGS, compare_text.score_table(summary))
+    say(compare_text.score_lines(summary), answers=not as_json)
     ctx.exit(summary.exit_status)

@@ -15,7 +15,6 @@ from typing import Any, Protocol, TypeVar
 
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
-from bmz.engine.attempts import Attempts
 from bmz.engine.cluster_worker import EVENTS, Share, run_in_worker, run_share
 from bmz.engine.memory import in_parts
 from bmz.engine.planes_in_blocks import output_number
@@ -27,6 +26,7 @@ from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.mosaic import Places, TileStore
+from bmz.predict.tiles import Attempts
 from bmz.results.run import ImageDone, ImageFailed
 
 Outcome = ImageDone | ImageFailed

@@ -29,6 +29,9 @@ from bmz.write.ome_zarr import scratch_array
 OVERVIEW_PX = 2048
 """Longer side of the picture, at most."""
 
+UNSEEN = np.iinfo(np.int64).max
+"""In the place of the first pixel of an object that is nowhere."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -80,7 +83,7 @@ class Labels:
         return int(self.numbers.max(initial=0))
 
     def __getitem__(self, box: Box) -> AnyArray:
-        """Give the labels of a part: one slice an axis."""
+        """Give the labels of a part: one slice per axis."""
         sides = tuple(slice(*side.indices(n)) for side, n in zip(box, self.size, strict=True))
         part: AnyArray = self.numbers[np.asarray(self.stored[sides])]
         return part
@@ -205,8 +208,7 @@ def in_image(stored: LazyArray, count: int, size: Sequence[int], side: int) -> A
     (count + 1,) int64
         the label of each; 0 for one that is not in the image
     """
-    unseen = np.iinfo(np.int64).max
-    first = np.full(count + 1, unseen)
+    first = np.full(count + 1, UNSEEN)
     for box in boxes(size, (*(1 for _ in size[:-2]), side, side)):
         part = np.asarray(stored[box])
         numbers, begins = np.unique(part, return_index=True)
@@ -214,9 +216,9 @@ def in_image(stored: LazyArray, count: int, size: Sequence[int], side: int) -> A
         moved = tuple(place + side.start for place, side in zip(places, box, strict=True))
         flat = np.ravel_multi_index(moved, tuple(size))
         first[numbers] = np.minimum(first[numbers], flat)
-    first[0] = unseen
+    first[0] = UNSEEN
     ranks = np.zeros(count + 1, np.int64)
-    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < unseen)]
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < UNSEEN)]
     ranks[order] = np.arange(1, len(order) + 1)
     return ranks
 
@@ -331,11 +333,14 @@ def _frame(
     names = np.unique(np.concatenate([np.zeros(1, np.int64), *(numbers[m] for m in group)]))
     own = [np.searchsorted(names, numbers[member]) for member in group]
     stored = _Planes(planes, own)
-    first, longest = _places(stored, len(names) - 1, blocks.side_px)
-    objects = Found([first], [] if scores is None else [scores[names[1:] - 1]])
+    extents = _Extents(len(names) - 1, stored.shape)
+    for box in boxes(stored.shape, (1, blocks.side_px, blocks.side_px)):
+        extents.look(stored[box], box)
+    objects = Found([extents.first[1:]], [] if scores is None else [scores[names[1:] - 1]])
     side = blocks.side_for(len(planes))
     everyone = np.arange(len(names))
-    return Labels(stored, everyone, objects, stored.shape, (side, side), longest), names
+    shape, longest = stored.shape, extents.longest()
+    return Labels(stored, everyone, objects, shape, (side, side), longest), names
 
 
 @dataclass(frozen=True)
@@ -352,38 +357,6 @@ class _Planes:
     def __getitem__(self, box: Box) -> AnyArray:
         positions = range(*box[0].indices(len(self.planes)))
         return np.stack([self.numbers[z][self.planes[z][box[1:]]] for z in positions])
-
-
-def _places(stack: _Planes, count: int, side: int) -> tuple[Integers, tuple[int, int]]:
-    """Find the first pixel of each object of a stack, and how high and wide the largest are.
-
-    Returns
-    -------
-    (count,), (int, int)
-        flat positions of label k at k - 1; px along y and x
-    """
-    first = np.full(count + 1, np.iinfo(np.int64).max)
-    low = np.full((count + 1, 2), np.iinfo(np.int64).max)
-    high = np.zeros((count + 1, 2), np.int64)
-    for box in boxes(stack.shape, (1, side, side)):
-        labels = stack[box]
-        numbers, begins, own = np.unique(labels, return_index=True, return_inverse=True)
-        places = np.unravel_index(begins, labels.shape)
-        moved = tuple(place + side.start for place, side in zip(places, box, strict=True))
-        first[numbers] = np.minimum(first[numbers], np.ravel_multi_index(moved, stack.shape))
-        starts = np.array([side.start for side in box[1:]])
-        for number, found in zip(
-            numbers, ndimage.find_objects(own.reshape(labels.shape) + 1), strict=True
-        ):
-            low[number] = np.minimum(low[number], [s.start for s in found[1:]] + starts)
-            high[number] = np.maximum(high[number], [s.stop for s in found[1:]] + starts)
-    if not count:
-        return first[1:], (0, 0)
-    tall, wide = (high[1:] - low[1:]).max(axis=0)
-    return first[1:], (int(tall), int(wide))
-
-
-UNSEEN = np.iinfo(np.int64).max
 
 
 def on_image(
@@ -408,18 +381,17 @@ def on_image(
     """
     side = blocks.side_for(prod(size[:-2]))
     resized = scratch_array(folder, size, np.dtype(np.uint32))
-    seen = _Seen(objects.count, size)
+    extents = _Extents(objects.count, size)
     for box in boxes(size, (*size[:-2], side, side)):
         part = resized_labels_part(lambda where: np.asarray(stored[where]), network, size, box)
         resized[box] = part
-        seen.look(part, box)
-    there = Found([seen.first[1:]], [np.concatenate(objects.scores)] if objects.scores else [])
-    numbers, _ = closed_up(np.where(seen.first < UNSEEN, there.numbers(), 0))
-    high, wide = seen.longest()
-    return Labels(resized, numbers, there, tuple(size), (side, side), (high, wide))
+        extents.look(part, box)
+    there = Found([extents.first[1:]], [np.concatenate(objects.scores)] if objects.scores else [])
+    numbers, _ = closed_up(np.where(extents.first < UNSEEN, there.numbers(), 0))
+    return Labels(resized, numbers, there, tuple(size), (side, side), extents.longest())
 
 
-class _Seen:
+class _Extents:
     """Where each object begins and ends.
 
     Parameters

@@ -14,13 +14,12 @@ from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import IMAGE_AXES, SPACE, Step
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.progress import Listener, nobody
-from bmz.engine.attempts import Attempts
 from bmz.engine.labelling import Labelling
 from bmz.engine.output_check import Watch
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
-from bmz.predict.tiles import run_tiles
+from bmz.predict.tiles import Attempts, run_tiles
 from bmz.process.adapt import (
     ResizedMaps,
     cast_within_range,
@@ -147,7 +146,7 @@ class OutputIsNoMap(CouldNotTell):
 
     def __init__(self, output: str, letters: str) -> None:
         super().__init__(
-            f"output '{output}' has the axes {letters}: one entry an object, and no map of the "
+            f"output '{output}' has the axes {letters}: one entry per object, and no map of the "
             "image that could be kept or labelled",
             hint="paint its objects with --recipe masks, or name another with --set output=ID",
             code="recipe.no-map",

@@ -16,7 +16,6 @@ from bmz.base.axes import Step
 from bmz.base.errors import not_none
 from bmz.base.progress import Listener, Note, Progress
 from bmz.check.finding import CheckReport
-from bmz.engine.attempts import Attempts
 from bmz.engine.image_header import SAMPLE_PX
 from bmz.engine.image_result import PlaneOutput
 from bmz.engine.label_stack import (
@@ -36,7 +35,7 @@ from bmz.plan.plan import Plan
 from bmz.plan.tiling import AxisTiling, OutputRule
 from bmz.predict.backend import Backend
 from bmz.predict.mosaic import StoredTiles, TileStore
-from bmz.predict.tiles import Tiles, fill
+from bmz.predict.tiles import Attempts, Tiles, fill
 from bmz.process.adapt import ResizedMaps, grid_of
 from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.compile_note import NOTE

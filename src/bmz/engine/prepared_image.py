@@ -55,7 +55,7 @@ class PreparedImage:
         return tuple(sizes.get(letter, 1) for letter in self.tensor.letters)
 
     def __getitem__(self, box: tuple[slice, ...]) -> AnyArray:
-        """Read and prepare the part within `box`, one slice an axis of the tensor."""
+        """Read and prepare the part within `box`, one slice per axis of the tensor."""
         sides = dict(zip(self.tensor.letters, box, strict=True))
         laid = self._laid({axis: sides[axis] for axis in self.size})
         prepared = applied(self.ops, laid, self.tensor.letters)
@@ -238,7 +238,7 @@ class RawStack:
         return tuple(sizes[axis] for axis in self.axes)
 
     def __getitem__(self, box: tuple[slice, ...]) -> AnyArray:
-        """Give a part: one slice an axis."""
+        """Give a part: one slice per axis."""
         sides = dict(zip(self.axes, box, strict=True))
         ranges = [range(*sides[axis].indices(n)) for axis, n in self.loop.items()]
         inner = tuple(sides[axis] for axis in "c" + self.space)

@@ -22,8 +22,8 @@ class ImageInfo:
     Parameters
     ----------
     path : the file, or the folder of OME-Zarr
-    axes : one letter an axis in the order of the file, of ``tczyx`` and ``q`` for an unnamed one
-    shape : as stored, one number a letter of `axes`
+    axes : one letter per axis in the order of the file, of ``tczyx`` and ``q`` for an unnamed one
+    shape : as stored, one number per letter of `axes`
     dtype : of the pixels
     pixel_um : length of a pixel in um along z, y, x; axes whose length is unknown are left out
     pixel_from : where these numbers come from, such as ``"OME-XML"``; empty when there are none
@@ -123,8 +123,8 @@ class Header:
 
     Parameters
     ----------
-    axes : one letter an axis of ``tczyx``, ``q`` for an unnamed one
-    shape : one number a letter of `axes`
+    axes : one letter per axis of ``tczyx``, ``q`` for an unnamed one
+    shape : one number per letter of `axes`
     dtype : of the pixels, in the byte order of this machine
     pixel : the length of a pixel
     channel_names : as many as channels, or none

@@ -34,7 +34,7 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
         folder of OME-Zarr 0.4 or 0.5: the image, one of its labels (``x.ome.zarr/labels/nuclei``)
         or one of its resolutions (``x.ome.zarr/1``); one image of a file that holds several is
         called by its name or number behind the path (``cells.czi[2]``)
-    axes : the user's word, one letter an axis in the order of the file, such as ``zyx``;
+    axes : the user's word, one letter per axis in the order of the file, such as ``zyx``;
         it outdoes the file; axes of size 1 may be left out, and named where the file has none: a
         stack of one plane
     series : which image of the file, from 0: series, scene, multiscale

@@ -28,7 +28,7 @@ _BARE = frozenset(range(0xD0, 0xD9)) | {0x01}  # RSTm, SOI and TEM have no lengt
 _JFIF, _EXIF = 0xE0, 0xE1  # APP0, APP1
 _NAMES = {_JFIF: b"JFIF\0", _EXIF: b"Exif\0\0"}  # others, such as XMP, use the same markers
 
-_EIGHT = 8  # bits a sample
+_EIGHT = 8  # bits per sample
 _GREY, _COLOUR = 1, 3  # components of a frame
 _UNITS = {1: "inch", 2: "cm"}  # JFIF 1.02, units of the densities
 _ORIENTATION = 0x0112  # Exif 2.32, 4.6.4
@@ -44,7 +44,7 @@ class _Markers:
 
     Parameters
     ----------
-    frame : bits a sample, height, width, components
+    frame : bits per sample, height, width, components
     jfif, exif : content of these segments, empty without one
     scan : where the first scan starts in the file
     """

@@ -114,7 +114,7 @@ class Chosen:
     ----------
     folder : of the array
     count : how many images there are to choose from
-    axes : one an axis of the array; none when no multiscale image speaks of it
+    axes : one per axis of the array; none when no multiscale image speaks of it
     omero : how its channels are shown and called
     is_label : whether its values are numbers of objects
     remarks : what one should know of its metadata, each a sentence

@@ -45,7 +45,7 @@ _GREY, _PALETTE = 0, 3
 _COLOUR = (2, _PALETTE, 6)
 _WITH_ALPHA = (4, 6)
 _SIGNATURE_BYTES = 8
-_DEEP = 16  # bits a sample
+_DEEP = 16  # bits per sample
 _WANTED = (b"IHDR", b"PLTE", b"tRNS", b"pHYs")
 _METRE = 1  # 11.3.4.3 pHYs: unit specifier
 

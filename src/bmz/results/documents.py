@@ -96,7 +96,7 @@ class Tensor(TypedDict):
     """An input or an output of a model."""
 
     id: str
-    axes: Annotated[str, Doc("one letter an axis")]
+    axes: Annotated[str, Doc("one letter per axis")]
     sizes: Annotated[Mapping[str, str], Doc("such as `256 + 16n`")]
     halo: Annotated[Mapping[str, int], Doc("px")]
     channels: Annotated[Sequence[str], Doc("names")]
@@ -413,7 +413,7 @@ class RunFacts(TypedDict):
     weights: Annotated[WeightsFile, Doc("that were run")]
     image: Annotated[str, Doc("path")]
     image_sha256: Annotated[str, Doc("of the file; of a folder, of the list of its files")]
-    image_axes: Annotated[str, Doc("one letter an axis")]
+    image_axes: Annotated[str, Doc("one letter per axis")]
     image_shape: Annotated[Sequence[int], Doc("as stored")]
     image_dtype: Annotated[str, Doc("as stored")]
     image_series: Annotated[int, Doc("which image of the file")]

@@ -24,7 +24,7 @@ class LazyArray(Protocol):
         """The sizes, px."""
 
     def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
-        """Give a part: one slice an axis."""
+        """Give a part: one slice per axis."""
 
 
 class LabelMask(LazyArray, Protocol):

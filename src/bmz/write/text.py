@@ -92,7 +92,7 @@ _MOST_WHOLE = 2**53
 
 
 def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
-    """Write one row an object; what is not known (NaN) stays an empty cell.
+    """Write one row per object; what is not known (NaN) stays an empty cell.
 
     Parameters
     ----------

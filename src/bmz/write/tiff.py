@@ -86,7 +86,7 @@ def write_label_planes(
     Parameters
     ----------
     path : appears only when it is whole; replaced when it is there
-    labels : (..., y, x) integers from 0 to `most`; parts are asked for by one slice an axis
+    labels : (..., y, x) integers from 0 to `most`; parts are asked for by one slice per axis
     most : the highest label
     pixel_um : length of a pixel along z, y and x, where it is known
     """
@@ -145,7 +145,7 @@ def write_raw(path: Path, maps: LazyArray, pixel_um: Mapping[str, float]) -> Non
     Parameters
     ----------
     path : appears only when it is whole; replaced when it is there
-    maps : (..., y, x) real numbers; parts are asked for by one slice an axis
+    maps : (..., y, x) real numbers; parts are asked for by one slice per axis
     pixel_um : length of a pixel along z, y and x, where it is known
     """
     rows = max(_PIECE_PX**2 // max(maps.shape[-1], 1), 1)
@@ -181,7 +181,7 @@ def write_large_labels(
     Parameters
     ----------
     path : appears only when it is whole; replaced when it is there
-    labels : (..., y, x) integers from 0 to `most`; parts are asked for by one slice an axis
+    labels : (..., y, x) integers from 0 to `most`; parts are asked for by one slice per axis
     most : the highest label
     pixel_um : length of a pixel along z, y and x, where it is known
     """

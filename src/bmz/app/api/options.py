@@ -31,7 +31,7 @@ class ImageOptions:
 
     Parameters
     ----------
-    axes : one letter an axis in the order of the image, such as ``"zyx"``; None for its own names
+    axes : one letter per axis in the order of the image, such as ``"zyx"``; None for its own names
     channels : image channel for each channel of the model, from 0; -1 for zeros
     pixel_size : um, over what the image says
     scale : resize factor before the network; ``"auto"`` finds it; None for none
