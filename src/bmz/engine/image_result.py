@@ -122,18 +122,18 @@ def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
     The first columns say which image a row is of: ``image``, its path within the folder that holds
     all of them, and ``series``, its name or number where its file holds several.
     """
-    files = {one.image: split_series(_absolute(one.image)) for one in done}
+    files = {image_done.image: split_series(_absolute(image_done.image)) for image_done in done}
     if len(files) < 2:  # noqa: PLR2004  (of one image there is one table)
         return
     common = Path(os.path.commonpath([file.parent for file, _ in files.values()]))
     for kind, path in joint_tables(folder).items():
         tables = {
-            one.files[kind]: {
-                "image": files[one.image][0].relative_to(common).as_posix(),
-                "series": files[one.image][1],
+            image_done.files[kind]: {
+                "image": files[image_done.image][0].relative_to(common).as_posix(),
+                "series": files[image_done.image][1],
             }
-            for one in done
-            if kind in one.files
+            for image_done in done
+            if kind in image_done.files
         }
         if tables:
             _write_joined(path, tables)

@@ -270,7 +270,7 @@ def reference_check(
     try:
         with closing(open_reference(model, weights, tuple(tensors.taken))) as core:
             theirs = core.run(raw)
-            told = [
+            agreements = [
                 compare(
                     array,
                     other,
@@ -284,8 +284,8 @@ def reference_check(
             ]
     except BmzError as why:
         return ModelCheck(name, "skipped", f"bioimageio.core does not run it: {why.message}")
-    words = agreements_words(model, told)
-    if all(agreement.within for agreement in told):
+    words = agreements_words(model, agreements)
+    if all(agreement.within for agreement in agreements):
         return ModelCheck(name, "passed", words)
     known = sorted({DEPARTURES[step.name] for step in _steps(model) if step.name in DEPARTURES})
     if known:

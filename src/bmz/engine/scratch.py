@@ -105,11 +105,11 @@ class PlaneFolder:
         """Give the objects of the blocks that are finished."""
         objects = Found()
         while (file := self._block(len(objects.first))).exists():
-            with np.load(file, allow_pickle=False) as kept:
-                objects.first.append(kept["first"])
-                if "scores" in kept:
-                    objects.scores.append(kept["scores"])
-                objects.widest_overlap = int(kept["widest_overlap"])
+            with np.load(file, allow_pickle=False) as arrays:
+                objects.first.append(arrays["first"])
+                if "scores" in arrays:
+                    objects.scores.append(arrays["scores"])
+                objects.widest_overlap = int(arrays["widest_overlap"])
         return objects
 
     def keep(self, objects: Found) -> None:

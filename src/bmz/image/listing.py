@@ -74,18 +74,18 @@ def listed_images(
     for word in _lines_of_lists(words, lines):
         path = Path(word).expanduser()
         if path.is_dir() and not is_zarr(path):
-            found = _below(path, include, skip)
+            paths = _below(path, include, skip)
             roots[path] = None
         elif _WILD.search(word) and not split_series(path)[0].exists():
             anchor = Path(path.anchor)
             pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
-            found = sorted(anchor.glob(pattern))
-            roots |= dict.fromkeys([_fixed_part(path)] if found else [])
+            paths = sorted(anchor.glob(pattern))
+            roots |= dict.fromkeys([_fixed_part(path)] if paths else [])
         else:
-            found = [path]
-        if not found:
+            paths = [path]
+        if not paths:
             raise NothingFound(word, include)
-        images |= dict.fromkeys(found)
+        images |= dict.fromkeys(paths)
     return Listing(tuple(images), tuple(roots))
 
 
@@ -110,17 +110,17 @@ def _below(folder: Path, include: Sequence[str], skip: str) -> list[Path]:
     """List the images below a folder; what lies in an OME-Zarr is a part of it."""
     own = (known.suffixes for name, known in FORMATS.items() if name != BIOIO or include)
     endings = tuple(suffix for suffixes in own for suffix in suffixes)
-    found: list[Path] = []
-    seen: set[Path] = set()
+    images: list[Path] = []
+    others: set[Path] = set()
     for path in _walked(folder):
         name = path.name.lower()
-        wanted = any(fnmatch(path.name, one) for one in include) if include else True
-        skipped = path in seen or (skip and re.search(skip, path.name))
-        if skipped or not wanted or not name.endswith(endings):
+        included = any(fnmatch(path.name, pattern) for pattern in include) if include else True
+        skipped = path in others or (skip and re.search(skip, path.name))
+        if skipped or not included or not name.endswith(endings):
             continue
-        found.append(path)
-        seen |= _rest_of_set(path)
-    return found
+        images.append(path)
+        others |= _rest_of_set(path)
+    return images
 
 
 def _rest_of_set(path: Path) -> set[Path]:

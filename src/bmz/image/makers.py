@@ -33,8 +33,8 @@ def small_pictures(tif: TiffFile) -> tuple[str, ...]:
     """Tell in a sentence which series are no images; empty where all are."""
     images = images_of(tif)
     names = [
-        (one.name.lower() or "reduced copy") + f" ({' x '.join(map(str, one.shape))})"
-        for number, one in enumerate(tif.series)
+        (picture.name.lower() or "reduced copy") + f" ({' x '.join(map(str, picture.shape))})"
+        for number, picture in enumerate(tif.series)
         if number not in images
     ]
     return (f"it also holds what is no image of its own: {', '.join(names)}",) if names else ()
@@ -105,8 +105,8 @@ def _fei(tif: TiffFile, _: TiffPage) -> _Words:
     words = tif.fei_metadata or {}
     for part in ("Scan", "EScan", "IScan"):
         if "PixelWidth" in words.get(part, {}):
-            found = {"x": words[part]["PixelWidth"], "y": words[part].get("PixelHeight")}
-            return _lengths(found, "m", "FEI"), ()
+            lengths = {"x": words[part]["PixelWidth"], "y": words[part].get("PixelHeight")}
+            return _lengths(lengths, "m", "FEI"), ()
     return _NOTHING
 
 
@@ -133,12 +133,12 @@ def _digital_micrograph(_: TiffFile, page: TiffPage) -> _Words:
 def _metamorph(tif: TiffFile, _: TiffPage) -> _Words:
     plane = (tif.metaseries_metadata or {}).get("PlaneInfo", {})
     if plane.get("spatial-calibration-state"):
-        found = {a: plane.get(f"spatial-calibration-{a}") for a in "yx"}
-        return _lengths(found, str(plane.get("spatial-calibration-units", "")), "MetaMorph"), ()
+        lengths = {a: plane.get(f"spatial-calibration-{a}") for a in "yx"}
+        return _lengths(lengths, str(plane.get("spatial-calibration-units", "")), "MetaMorph"), ()
     stack = tif.stk_metadata or {}
     if stack.get("SpatialCalibration"):
-        found = {a: stack.get(f"{a.upper()}Calibration") for a in "yx"}
-        return _lengths(found, str(stack.get("CalibrationUnits", "")), "MetaMorph"), ()
+        lengths = {a: stack.get(f"{a.upper()}Calibration") for a in "yx"}
+        return _lengths(lengths, str(stack.get("CalibrationUnits", "")), "MetaMorph"), ()
     return _NOTHING
 
 
@@ -150,21 +150,21 @@ def _micro_manager(tif: TiffFile, page: TiffPage) -> _Words:
     across = plane.get("PixelSizeUm") or summary.get("PixelSize_um")
     names = summary.get("ChNames") or ()
     names = tuple(map(str, names)) if isinstance(names, list | tuple) else ()
-    found = {"z": summary.get("z-step_um"), "y": across, "x": across}
-    return _lengths(found, "um", "Micro-Manager"), names
+    lengths = {"z": summary.get("z-step_um"), "y": across, "x": across}
+    return _lengths(lengths, "um", "Micro-Manager"), names
 
 
 def _fluoview(tif: TiffFile, _: TiffPage) -> _Words:
     axes = (tif.fluoview_metadata or {}).get("Dimensions", ())
-    found = {str(one[0]).strip().lower(): (one[3], str(one[4])) for one in axes}
-    known = {a: float(found[a][0]) for a in "zyx" if a in found and found[a][0] > 0}
-    return from_lengths(known, {a: found[a][1] for a in known}, "FluoView"), ()
+    lengths = {str(axis[0]).strip().lower(): (axis[3], str(axis[4])) for axis in axes}
+    known = {a: float(lengths[a][0]) for a in "zyx" if a in lengths and lengths[a][0] > 0}
+    return from_lengths(known, {a: lengths[a][1] for a in known}, "FluoView"), ()
 
 
 def _olympus_sis(tif: TiffFile, _: TiffPage) -> _Words:
     words = tif.sis_metadata or {}
-    found = {a: words.get(f"pixelsize{a}") for a in "yx"}
-    size = _lengths(found, "m", "Olympus")
+    lengths = {a: words.get(f"pixelsize{a}") for a in "yx"}
+    size = _lengths(lengths, "m", "Olympus")
     return replace(size, magnification=_positive(words.get("magnification"))), ()
 
 
@@ -178,9 +178,9 @@ def _philips(tif: TiffFile, page: TiffPage) -> _Words:
     if not tif.is_philips or declares_entities(text):
         return _NOTHING
     root = ET.fromstring(text)  # noqa: S314  (no entities)
-    for one in root.iter("Attribute"):
-        if one.get("Name") == "DICOM_PIXEL_SPACING":
-            down, across = (one.text or "").replace('"', " ").split()
+    for attribute in root.iter("Attribute"):
+        if attribute.get("Name") == "DICOM_PIXEL_SPACING":
+            down, across = (attribute.text or "").replace('"', " ").split()
             return _lengths({"y": down, "x": across}, "mm", "Philips"), ()
     return _NOTHING
 
@@ -188,8 +188,8 @@ def _philips(tif: TiffFile, page: TiffPage) -> _Words:
 def _ventana(_: TiffFile, page: TiffPage) -> _Words:
     text = page.tags.valueof("XMP")
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text or "")
-    found = re.search(r"\bScanRes=\"([\d.]+)\"", text)
-    return (_lengths(dict.fromkeys("yx", found[1]), "um", "Ventana") if found else PixelSize()), ()
+    match = re.search(r"\bScanRes=\"([\d.]+)\"", text)
+    return (_lengths(dict.fromkeys("yx", match[1]), "um", "Ventana") if match else PixelSize()), ()
 
 
 MAKERS: Mapping[str, Callable[[TiffFile, TiffPage], _Words]] = {

@@ -181,8 +181,8 @@ def chosen_array(path: Path, series: int) -> Chosen:
     if "bioformats2raw.layout" in group.ome:
         folders = _bioformats2raw(path)
         _refuse_outside(path, series, len(folders))
-        one = _group_in(path, path / folders[series])
-        return _of_image(path, one, 0, count=len(folders))
+        image = _group_in(path, path / folders[series])
+        return _of_image(path, image, 0, count=len(folders))
     raise _no_image(path, group)
 
 
@@ -208,10 +208,10 @@ def _of_array(path: Path) -> Chosen:
         group = _group(path, parent, group_attributes(parent) or {})
         name = place.relative_to(parent).as_posix()
         for number in range(len(_multiscales(path, group))):
-            one = next((d for d in _datasets(path, group, number) if d.path == name), None)
-            if one is not None:
+            dataset = next((d for d in _datasets(path, group, number) if d.path == name), None)
+            if dataset is not None:
                 chosen = _of_image(path, group, number, count=1)
-                return Chosen(path, 1, one.axes, chosen.omero, chosen.is_label)
+                return Chosen(path, 1, dataset.axes, chosen.omero, chosen.is_label)
     return Chosen(path)
 
 
@@ -229,8 +229,8 @@ def _group(path: Path, folder: Path, attributes: Mapping[str, Any]) -> _Group:
         raise ImageUnreadable(path, "is a damaged OME-Zarr folder: its 'ome' is no object")
     nested = ome is not attributes
     first = (*_multiscales(path, _Group(folder, ome, "", nested)), {})[0]
-    told = ome.get("version") if nested else first.get("version")
-    return _Group(folder, ome, str(told or ("0.5" if nested else "0.4")), nested)
+    version = ome.get("version") if nested else first.get("version")
+    return _Group(folder, ome, str(version or ("0.5" if nested else "0.4")), nested)
 
 
 def _multiscales(path: Path, group: _Group) -> Sequence[Mapping[str, Any]]:
@@ -261,7 +261,7 @@ def _datasets(path: Path, group: _Group, number: int) -> tuple[_Dataset, ...]:
                 path, f"does not follow OME-Zarr {group.version} at {place}: {words[:120]}"
             ) from why
     whole = _scale(entry, len(entry["axes"]))
-    return tuple(_dataset(entry["axes"], one, whole) for one in entry["datasets"])
+    return tuple(_dataset(entry["axes"], dataset, whole) for dataset in entry["datasets"])
 
 
 _LENGTHS = "coordinateTransformations"
@@ -298,10 +298,10 @@ def _scale(holder: Mapping[str, Any], ndim: int) -> Sequence[float] | None:
     """Give the one scale of a resolution or a whole image; None where it is not clear."""
     steps = holder.get(_LENGTHS)
     scales = [s.get("scale") for s in steps if isinstance(s, Mapping)] if steps else []
-    found = [scale for scale in scales if scale is not None]
-    if len(found) != 1 or not isinstance(found[0], list) or len(found[0]) != ndim:
+    known = [scale for scale in scales if scale is not None]
+    if len(known) != 1 or not isinstance(known[0], list) or len(known[0]) != ndim:
         return None
-    return found[0] if all(isinstance(n, int | float) for n in found[0]) else None
+    return known[0] if all(isinstance(n, int | float) for n in known[0]) else None
 
 
 def _bioformats2raw(path: Path) -> list[str]:
@@ -403,7 +403,7 @@ def zarr_labels(path: Path) -> tuple[str, ...]:
         place = path / "labels"
         if chosen_array(path, 0).is_label or not place.is_dir():
             return ()
-        return tuple(sorted(one.name for one in place.iterdir() if is_node(one)))
+        return tuple(sorted(folder.name for folder in place.iterdir() if is_node(folder)))
 
 
 @contextmanager

@@ -154,10 +154,10 @@ class CziScenes:
 
 
 def _inside(metadata: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401  (XML of any kind)
-    found: Any = metadata.get("ImageDocument", {})
+    node: Any = metadata.get("ImageDocument", {})
     for name in ("Metadata", *names):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
 
 
 def _listed(entries: object) -> list[Mapping[str, Any]]:
@@ -234,7 +234,7 @@ def _step(positions: AnyArray | None) -> float | None:
 def _lif_channel_names(image: Any) -> tuple[str, ...]:  # noqa: ANN401  (as above)
     # the names of lookup tables are all that the format has for every channel
     element: ET.Element = image.xml_element
-    names = tuple(one.get("LUTName", "") for one in element.iter("ChannelDescription"))
+    names = tuple(channel.get("LUTName", "") for channel in element.iter("ChannelDescription"))
     return names if all(names) and len(set(names)) == len(names) else ()
 
 
@@ -268,7 +268,7 @@ class Nd2Scenes:
         calibrated = {"z": size.z if "Z" in axes else None, "y": size.y, "x": size.x}
         volume = getattr(document.metadata, "channels", None) or ()
         measured = not volume or any(volume[0].volume.axesCalibrated[:2])
-        names = tuple(str(one.channel.name) for one in volume)
+        names = tuple(str(channel.channel.name) for channel in volume)
         return Scene(
             "".join(order), Lazy(lazy), stated_um(calibrated, 1.0) if measured else {}, names
         )

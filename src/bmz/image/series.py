@@ -46,13 +46,13 @@ def split_series(path: Path) -> tuple[Path, str]:
     return path.with_name(path.name[: match.start()]), match[1]
 
 
-def series_paths(path: Path, wanted: str = ALL) -> tuple[Path, ...]:
+def series_paths(path: Path, choice: str = ALL) -> tuple[Path, ...]:
     """Give the path of every image of a file that is wanted; the file itself where it holds one.
 
     Parameters
     ----------
     path : of a file, or of one image of it
-    wanted : the name or number of an image, two numbers such as ``2-5``, or ``all``
+    choice : the name or number of an image, two numbers such as ``2-5``, or ``all``
 
     Raises
     ------
@@ -66,7 +66,7 @@ def series_paths(path: Path, wanted: str = ALL) -> tuple[Path, ...]:
         keys = series_keys(file)
     except BmzError:
         return (path,)  # reading it will tell
-    numbers = range(len(keys)) if wanted == ALL else _numbers(file, wanted, keys)
+    numbers = range(len(keys)) if choice == ALL else _numbers(file, choice, keys)
     if len(keys) == 1:
         return (path,)
     return tuple(file.with_name(f"{file.name}[{keys[number]}]") for number in numbers)
@@ -105,16 +105,16 @@ def series_keys(path: Path) -> tuple[str, ...]:
     return tuple(str(number) for number in range(header.series_count))
 
 
-def _numbers(path: Path, wanted: str, keys: Sequence[str]) -> Sequence[int]:
-    if wanted in keys:
-        return [keys.index(wanted)]
-    span = _SPAN.fullmatch(wanted)
+def _numbers(path: Path, choice: str, keys: Sequence[str]) -> Sequence[int]:
+    if choice in keys:
+        return [keys.index(choice)]
+    span = _SPAN.fullmatch(choice)
     if span is not None:
         numbers = range(int(span[1]), int(span[2]) + 1)
-    elif wanted.isdecimal():
-        numbers = range(int(wanted), int(wanted) + 1)
+    elif choice.isdecimal():
+        numbers = range(int(choice), int(choice) + 1)
     else:
-        raise SeriesUnknown(path, wanted, keys)
+        raise SeriesUnknown(path, choice, keys)
     absent = next((n for n in numbers if n >= len(keys)), None)
     if absent is not None or not numbers:
         raise SeriesOutOfRange(path, absent or 0, len(keys))
