@@ -63,15 +63,15 @@ def fit(*models: ModelFit, stale: bool = False, seen: SeenImage = UNSEEN) -> Ran
         (
             CARD,
             True,
-            ("a-cat", "nuclei in bright field", "2d", "denoising", "", "yes", "flows", "A cat"),
+            ("a-cat", "nuclei in bright field", "2d denoising", "", "yes", "flows", "A cat"),
         ),
-        (Card("b", "v0", "", weights=("onnx",)), False, ("b", "", "", "", "onnx", "", "", "")),
+        (Card("b", "v0", "", weights=("onnx",)), False, ("b", "", "", "onnx", "", "", "")),
         (
             replace(CARD, status="broken", reason="no answer"),
             True,
-            ("a-cat", "", "", "broken", "", "", "", "no answer"),
+            ("a-cat", "no answer", "broken", "", "", "", ""),
         ),
-        (replace(CARD, status="invalid"), True, ("a-cat", "", "", "invalid", "", "", "", "")),
+        (replace(CARD, status="invalid"), True, ("a-cat", "", "invalid", "", "", "", "")),
     ],
     ids=["all known", "nothing known", "broken", "no reason"],
 )

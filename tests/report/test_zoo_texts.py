@@ -98,7 +98,7 @@ def test_weights_are_named_in_short_and_once() -> None:
 
     (cells,) = search_table(SearchView((SearchHit(card, 0, runs_here=False),), 1, 0.0, stale=False))
 
-    assert cells[4] == "keras, pytorch"
+    assert cells[3] == "keras, pytorch"
 
 
 def test_an_old_list_says_so() -> None:

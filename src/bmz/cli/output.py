@@ -111,7 +111,8 @@ def print_blocks(
 def wrapped_widths(rows: Sequence[Sequence[str]], room: int, *, whole: int) -> list[int]:
     """Give widths at which no word is broken; if that is too wide, the widest columns are cut.
 
-    Room that is left goes to the columns whose text is the longest.
+    The column `whole` is cut last, since a name that is broken cannot be copied. Room that is left
+    goes to the columns whose text is the longest.
 
     Parameters
     ----------
@@ -122,6 +123,8 @@ def wrapped_widths(rows: Sequence[Sequence[str]], room: int, *, whole: int) -> l
     --------
     >>> wrapped_widths([["a-cat", "nuclei in fluorescence"]], 22, whole=0)
     [5, 17]
+    >>> wrapped_widths([["conscientious-dromedary", "mitochondria in fluorescence"]], 34, whole=0)
+    [23, 11]
     """
     columns = list(zip(*rows, strict=True))
     wanted = [max(map(len, column)) for column in columns]
@@ -132,7 +135,8 @@ def wrapped_widths(rows: Sequence[Sequence[str]], room: int, *, whole: int) -> l
         for i, column in enumerate(columns)
     ]
     while sum(least) > room and max(least) > _LEAST:
-        least[max(range(len(least)), key=lambda i: least[i])] -= 1
+        wide = [i for i in range(len(least)) if i != whole and least[i] > _LEAST]
+        least[max(wide or [whole], key=lambda i: least[i])] -= 1
     while sum(least) < min(room, sum(wanted)):
         least[max(range(len(least)), key=lambda i: wanted[i] / least[i])] += 1
     return least

@@ -82,9 +82,9 @@ def list_models(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filte
 def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
     from bmz.app.search import SearchRequest  # here, so that --help stays quick
     from bmz.app.search import search as find
-    from bmz.cli.output import print_table
+    from bmz.cli.output import print_blocks
     from bmz.cli.progress import progress_bars
-    from bmz.report.search_text import HEADINGS, search_json, search_summary, search_table
+    from bmz.report.search_text import HEADINGS, NAME, search_json, search_summary, search_table
     from bmz.zoo.settings import settings_from_environment
 
     with progress_bars() as listener:
@@ -93,6 +93,6 @@ def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters])
         click.echo(search_json(view))
     else:
         if view.hits:
-            print_table(HEADINGS, search_table(view))
+            print_blocks(HEADINGS, search_table(view), whole=0, below=NAME)
         click.echo(search_summary(view), err=True)
     ctx.exit(0 if view.hits else 1)

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from bmz.results.documents import FoundModel, Listing, MadeForRecord, SearchDocument
 
 
-HEADINGS = ("model", "made for", "dims", "task", "weights", "here", "labels", "name")
+HEADINGS = ("model", "made for", "task", "weights", "here", "labels", "name")
+
+NAME = HEADINGS.index("name")
+"""The column of a model's own name, which stands below its alias where there is little room."""
 
 SHORT_FORMATS: Mapping[str, str] = {
     "pytorch_state_dict": "pytorch",
@@ -34,13 +37,12 @@ def search_table(view: SearchView) -> list[tuple[str, ...]]:
 def _cells(found: SearchHit) -> tuple[str, ...]:
     card = found.card
     if card.status != "ok":
-        return (card.id, "", "", card.status, "", "", "", card.reason or "")
+        return (card.id, card.reason or "", card.status, "", "", "", "")
     weights = dict.fromkeys(SHORT_FORMATS.get(name, name) for name in card.weights)
     return (
         card.id,
         card.made_for.title,
-        card.dims or "",
-        card.task or "",
+        " ".join(word for word in (card.dims, card.task) if word),
         ", ".join(weights),
         "yes" if found.runs_here else "",
         card.labels or "",
