@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bmz.base.files import sha256_of
 from bmz.zoo.cache import export_archive, import_archive, list_cached, remove, verify_cache
 from bmz.zoo.errors import ArchiveRefused, CacheDamaged, ExportDamaged, FileLeavesPackage, NotCached
 from bmz.zoo.fetch import FetchReport, WantedFile, fetch_files
 from bmz.zoo.index import load_index
 from bmz.zoo.locate import locate
 from bmz.zoo.settings import ZooSettings
-from bmz.zoo.store import sha256_of
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service

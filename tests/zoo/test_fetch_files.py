@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bmz.base.errors import CouldNotTell
+from bmz.base.files import sha256_of
 from bmz.base.progress import Event, Note, Progress
 from bmz.zoo.cache import verify_cache
 from bmz.zoo.errors import (
@@ -32,7 +33,7 @@ from bmz.zoo.fetch import FetchReport, WantedFile, fetch_files, judge, sizes_of
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
-from bmz.zoo.store import Stamp, sha256_of
+from bmz.zoo.store import Stamp
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from bmz.base.files import sha256_of
 from bmz.zoo.store import (
     NOTES,
     Stamp,
     distrust,
     hash_and_stamp,
     read_stamp,
-    sha256_of,
     stamp_as,
     stamp_of,
     write_stamp,

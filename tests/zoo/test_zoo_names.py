@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bmz.base.files import sha256_of
 from bmz.base.progress import Event, Note, Progress
 from bmz.zoo.errors import IndexUnavailable, ModelAmbiguous, ModelNotFound, NotAPackage, Offline
 from bmz.zoo.fetch import WantedFile, fetch_files
 from bmz.zoo.index import load_index
 from bmz.zoo.locate import locate
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
-from bmz.zoo.store import sha256_of
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service

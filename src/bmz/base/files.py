@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -66,6 +67,12 @@ def _alive_on_windows(process: int) -> bool:
     kernel.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(status))
     kernel.CloseHandle(ctypes.c_void_p(handle))
     return status.value == _STILL_ACTIVE
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_there(path: Path) -> bool:

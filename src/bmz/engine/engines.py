@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
+from bmz.base.files import sha256_of
 from bmz.base.notes import Notes
 from bmz.engine.labelling import Labelling
 from bmz.engine.model_code import Permit
@@ -36,7 +37,6 @@ from bmz.predict.core import CORE
 from bmz.predict.formats import framework_version, runnable
 from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec, Weights
-from bmz.zoo.store import sha256_of
 
 CHOICES = Notes.of("precision", 2, PrecisionChoice, one_per_key=True)
 """The key is all that a choice was measured with: weights, device, framework and labels."""

@@ -26,7 +26,7 @@ from bmz.plan.plan import Plan
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects, placed, stacked
 from bmz.results.run import ImageDone, with_result
-from bmz.write.names import plate_folders
+from bmz.write.names import absolute, plate_folders
 from bmz.write.outputs import OUTPUT_KINDS
 from bmz.write.text import write_record
 
@@ -122,7 +122,7 @@ def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
     The first columns say which image a row is of: ``image``, its path within the folder that holds
     all of them, and ``series``, its name or number where its file holds several.
     """
-    files = {image_done.image: split_series(_absolute(image_done.image)) for image_done in done}
+    files = {image_done.image: split_series(absolute(image_done.image)) for image_done in done}
     if len(files) < 2:  # noqa: PLR2004  (of one image there is one table)
         return
     common = Path(os.path.commonpath([file.parent for file, _ in files.values()]))
@@ -140,10 +140,6 @@ def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
 
 
 _NO_COLUMNS: Mapping[str, str] = {}
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100  (links keep their own names)
 
 
 def _write_joined(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:

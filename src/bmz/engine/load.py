@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.base.files import sha256_of
 from bmz.base.progress import Listener, Note, nobody
 from bmz.engine.model_code import NeedsTrust, Permit, model_code
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped, WeightsUnusable, choose_weights
@@ -23,7 +24,7 @@ from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings, settings_from_environment
-from bmz.zoo.store import notes_folders, sha256_of
+from bmz.zoo.store import notes_folders
 from bmz.zoo.trust import TrustedCode, add_trust, read_trust, remove_trust
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, WrongUsage
+from bmz.base.files import is_there, sha256_of
 from bmz.image.faults import SeriesOutOfRange
 from bmz.image.formats import format_of
 from bmz.image.known_formats import FORMATS, OME_ZARR
@@ -41,7 +42,7 @@ def split_series(path: Path) -> tuple[Path, str]:
     (PosixPath('cells.czi'), '2')
     """
     match = _KEY.search(path.name)
-    if match is None or _is_there(path):
+    if match is None or is_there(path):
         return path, ""
     return path.with_name(path.name[: match.start()]), match[1]
 
@@ -121,13 +122,6 @@ def _numbers(path: Path, choice: str, keys: Sequence[str]) -> Sequence[int]:
     return numbers
 
 
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # such as of a name that is too long, which reading it will tell
-        return False
-
-
 def content_sha256(path: Path) -> str:
     """Give the sha256 of a file; of a folder, such as a Zarr, that of the list of its files.
 
@@ -139,8 +133,7 @@ def content_sha256(path: Path) -> str:
         files = sorted(file for file in path.rglob("*") if file.is_file())
         lines = (f"{content_sha256(f)}  {f.relative_to(path).as_posix()}\n" for f in files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def palette_numbers(path: Path) -> AnyArray | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from bmz.base.files import sha256_of
 from bmz.spec.errors import FileMissing, HashDiffers, PathLeavesPackage
 from bmz.spec.model import Architecture, PackagedFile, Weights
 
@@ -111,8 +112,7 @@ def _sha256_of(file: PackagedFile) -> str:
 
 @lru_cache(maxsize=64)
 def _content_sha256(path: Path, *_state: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _code_file(file: PackagedFile, weights: Weights) -> CodeFile:
@@ -169,8 +169,7 @@ def verified(file: PackagedFile, what: str, folder: Path) -> PackagedFile:
     if folder.resolve() not in file.path.resolve().parents:
         raise PathLeavesPackage(folder, str(file.path.resolve()))
     if file.sha256:
-        with file.path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha256 = sha256_of(file.path)
         if sha256 != file.sha256.lower():
             raise HashDiffers(file.path, file.sha256, sha256)
     return file

@@ -92,10 +92,10 @@ def output_paths(
     known = fields or {}
     places: dict[Path, Path] = {}
     for image in images:
-        places.setdefault(_absolute(image), image)
+        places.setdefault(absolute(image), image)
     alone = [place for place, image in places.items() if known.get(image) is None]
     folders = plate_folders(images, known, folder)
-    names = _names_below(alone, [_absolute(root) for root in roots])
+    names = _names_below(alone, [absolute(root) for root in roots])
     paths = {}
     for place, image in places.items():
         field = known.get(image)
@@ -104,7 +104,7 @@ def output_paths(
         if field is not None and zarr and "labels" in endings:
             paths[image]["labels"] = folders[field.plate][1] / field.within
     for image, results in paths.items():
-        clash = next((p for p in results.values() if _absolute(p) in places), None)
+        clash = next((p for p in results.values() if absolute(p) in places), None)
         if clash is not None:
             raise OutputIsInput(clash, image)
     return paths
@@ -131,8 +131,8 @@ def plate_folders(
     No plate has the name of another plate, or of an image beside it.
     """
     plates = {field.plate: None for field in fields.values() if field is not None}
-    alone = [_absolute(image) for image in images if fields.get(image) is None]
-    names = _unique_names([*alone, *map(_absolute, plates)])[len(alone) :]
+    alone = [absolute(image) for image in images if fields.get(image) is None]
+    names = _unique_names([*alone, *map(absolute, plates)])[len(alone) :]
     return {
         plate: (folder / name, folder / f"{name}{ZARR_LABELS}")
         for plate, name in zip(plates, names, strict=True)
@@ -161,8 +161,8 @@ def _is_there(path: Path) -> bool:
         raise FolderNotWritable(path.parent, why) from why
 
 
-def _absolute(path: Path) -> Path:
-    # not resolve(): two links to one file are two images with two names
+def absolute(path: Path) -> Path:
+    """Give the whole path; two links to one file are two images with two names."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 

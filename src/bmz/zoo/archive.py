@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import lzma
 import shutil
 import stat
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from bmz.base.files import sha256_of
 from bmz.zoo.errors import ArchiveRefused, NotAPackage
 
 _END = struct.Struct("<4s4H2LH")
@@ -230,8 +230,7 @@ def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
         It cannot be kept.
     """
     try:
-        with archive.open("rb") as stream:
-            identity = hashlib.file_digest(stream, "sha256").hexdigest()
+        identity = sha256_of(archive)
     except OSError as why:
         raise NotAPackage(called or archive, f"it cannot be read ({why.strerror})") from why
     folder = cache / "unpacked" / identity

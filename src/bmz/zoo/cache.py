@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bmz.base.files import whole_file, writable_folder
+from bmz.base.files import sha256_of, whole_file, writable_folder
 from bmz.base.notes import value_of
 from bmz.zoo.address import is_description
 from bmz.zoo.archive import damage_told, refuse_unsafe
@@ -39,7 +39,6 @@ from bmz.zoo.store import (
     note_origin,
     read_origin,
     read_stamp,
-    sha256_of,
     stamp_as,
     stamp_of,
 )

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from bmz.base.errors import CouldNotTell
+from bmz.base.files import sha256_of
 from bmz.base.progress import Listener, nobody
 from bmz.zoo.errors import FileNotInPackage, HashRefused, Offline, Refused, Unreachable
 from bmz.zoo.http import Client
@@ -28,7 +29,6 @@ from bmz.zoo.store import (
     keeping,
     key_of,
     read_stamp,
-    sha256_of,
     stamp_as,
     stamp_of,
 )

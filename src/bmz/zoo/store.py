@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from bmz.base.errors import BmzError
-from bmz.base.files import whole_file
+from bmz.base.files import sha256_of, whole_file
 from bmz.base.notes import keep_text, read_json, read_note
 from bmz.base.progress import Listener, Note
 from bmz.zoo.address import COLLECTION
@@ -62,12 +62,6 @@ def _look(path: Path) -> tuple[int, int, int]:
     # st_ctime is the time of creation, so only size and time of modification count there
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_stamp(folder: Path, name: str) -> Stamp | None:

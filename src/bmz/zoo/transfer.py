@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from bmz.base.files import whole_file
+from bmz.base.files import sha256_of, whole_file
 from bmz.base.progress import Listener, Progress
 from bmz.zoo.errors import Unreachable
 from bmz.zoo.http import Answer, Client, RetryError, TimeLimit
 from bmz.zoo.settings import DOWNLOAD_VARIABLE
-from bmz.zoo.store import sha256_of
 
 BYTES = "bytes"
 """Stage of the progress of one file."""

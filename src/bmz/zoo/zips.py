@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from bmz.base.files import sha256_of
 from bmz.base.progress import Listener
 from bmz.zoo.archive import unpack
 from bmz.zoo.errors import NotAPackage
@@ -24,7 +25,6 @@ from bmz.zoo.store import (
     note_address,
     noted_address,
     renew_origin,
-    sha256_of,
 )
 from bmz.zoo.transfer import Parcel, bring
 

@@ -10,7 +10,7 @@ from bmz.zoo.locate import STARTER, locate, starter_names
 
 def starters() -> Iterator[IndexEntry]:
     """Yield an entry for each."""
-    from bmz.zoo.store import sha256_of
+    from bmz.base.files import sha256_of
 
     for name in starter_names():
         manifest = locate(STARTER + name).manifest
