@@ -22,7 +22,7 @@ class OutputExists(WrongUsage):
         others = len(existing) - 1
         more = f" (and {others} more)" if others else ""
         super().__init__(
-            f"'{existing[0]}'{more} is there already, and nothing is overwritten unasked",
+            f"'{existing[0]}'{more} already exists, and bmz does not overwrite files by itself",
             hint="--overwrite replaces it, -o NAME writes into another folder",
             code="output.exists",
         )
