@@ -186,6 +186,13 @@ def test_a_model_of_predictions_is_for_no_family_of_images() -> None:
     assert not MadeFor().of_predictions
 
 
+def test_a_sentence_that_states_both_is_told_once() -> None:
+    source = made_for(model(alias="noisy-ox")).source
+
+    assert source.count("mitochodria and nuclei in electron microscopy data") == 1
+    assert 'manifest: name: "em_organelles"' in source
+
+
 def test_terms_have_the_identifiers_of_published_ontologies() -> None:
     told = MadeFor(("em", "volume-em"), ("mitochondria", "leaves")).ontology
 

@@ -257,7 +257,8 @@ def _value(fact: Fact[tuple[str, ...]] | None) -> tuple[str, ...]:
 
 
 def _source(*facts: Fact[tuple[str, ...]] | None) -> str:
-    return "; ".join(dict.fromkeys(fact.source for fact in facts if fact is not None))
+    parts = (part for fact in facts if fact is not None for part in fact.source.split("; "))
+    return "; ".join(dict.fromkeys(parts))
 
 
 TAGS: Mapping[str, tuple[str, ...]] = {
