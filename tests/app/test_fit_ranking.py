@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -497,3 +498,29 @@ def test_python_ranks_a_file_an_array_and_several_alike(image: Path) -> None:
     assert isinstance(both.ranked[0], bmz.ModelFit)
     with pytest.raises(bmz.WrongUsage):
         bmz.fit(image, kind="fluo")
+
+
+def test_following_the_first_rows_gives_the_nuclei_and_the_cells_of_the_seed_image(
+    shared: Path, nuclei: Path, kept: ZooSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    assert nuclei.exists()  # the real models are the zoo
+    seed = shared / "data" / "neubias" / "xyc_8bit__membranes_nuclei.tif"
+    cellpose = str(shared / "models" / "cellpose-cyto")
+
+    view = fit(request(seed, models=(cellpose,)), kept)
+
+    ids = [model.id for model in view.fitting]
+    assert ids[0] == "starter/nuclei"
+    assert next(m.id for m in view.fitting if "cells" in m.about.made_for.structures) == cellpose
+    assert by_id(view)["starter/nuclei"].images[0].channels == (1,)
+    assert by_id(view)[cellpose].images[0].channels == (0, 1)
+    monkeypatch.undo()
+    found = {}
+    for number, line in enumerate(list(run_lines(view))[:2]):
+        words = shlex.split(line)[1:]
+        folder = tmp_path / str(number)
+        assert status_of([*words[:-1], str(folder)]) == 0
+        record = json.loads((folder / "xyc_8bit__membranes_nuclei.run.json").read_text())
+        found[words[1]] = record["objects"]
+    assert found == {"starter/nuclei": 38, cellpose: 41}

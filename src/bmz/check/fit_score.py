@@ -83,11 +83,13 @@ class Content:
     family : that it is of a family of modalities of the model, 0 to 1
     structure : that it shows a structure of the model, 0 to 1
     is_another : the image is of another family than those of the model
+    shown : which of the structures of the model it most likely shows; empty where it states none
     """
 
     family: float = UNKNOWN
     structure: float = UNKNOWN
     is_another: bool = False
+    shown: str = ""
 
     @property
     def probability(self) -> float:
@@ -116,7 +118,8 @@ def content_of(kinds: Sequence[ImageKind | None], made: MadeFor) -> Content:
     structure = _mean(_structure(kind, wanted) for kind, wanted in asked)
     likeliest = _mean(max(kind.structures.values(), default=UNKNOWN) for kind, _ in asked)
     is_another = _is_another(shown, made, structure / likeliest if likeliest else 1.0)
-    return Content(_family(shown, made), structure, is_another=is_another)
+    best = max(asked[0][1], key=lambda word: asked[0][0].structures.get(word, 0.0)) if asked else ""
+    return Content(_family(shown, made), structure, is_another, best)
 
 
 def _mean(shares: Iterable[float]) -> float:

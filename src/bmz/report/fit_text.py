@@ -40,6 +40,8 @@ FAMILIES: Mapping[str, str] = {
 }
 """Families of modalities in plain words."""
 
+_STRUCTURES = {word: structure.title for word, structure in STRUCTURES.items()}
+
 _COMMANDS = 3
 """So many commands are printed at most: one for each structure."""
 
@@ -183,10 +185,11 @@ def seen_words(images: Iterable[SeenImage]) -> Iterator[str]:
         elif image.family is None:
             yield (
                 f"what kind of image {image.image} is, is not clear "
-                f"({_likeliest(image.whole.families, 2)}): name it with --kind"
+                f"({_likeliest(image.whole.families, FAMILIES, 2)}): name it with --kind"
             )
         else:
-            yield f"{image.image} looks like {_likeliest(image.whole.families)}; {_shown(image)}"
+            family = _likeliest(image.whole.families, FAMILIES)
+            yield f"{image.image} looks like {family}; {_shown(image)}"
 
 
 def _shown(image: SeenImage) -> str:
@@ -195,22 +198,19 @@ def _shown(image: SeenImage) -> str:
         {"it": image.whole} if one else {f"channel {n}": k for n, k in image.channels.items()}
     )
     shown = [
-        f"{what} shows {_likeliest(kind.structures)}"
+        f"{what} shows {_likeliest(kind.structures, _STRUCTURES)}"
         if kind.structure
-        else f"what {what} shows is not clear ({_likeliest(kind.structures, 2)})"
+        else f"what {what} shows is not clear ({_likeliest(kind.structures, _STRUCTURES, 2)})"
         for what, kind in channels.items()
         if kind is not None
     ]
     return ", ".join(shown)
 
 
-def _likeliest(shares: Mapping[str, float], most: int = 1) -> str:
+def _likeliest(shares: Mapping[str, float], titles: Mapping[str, str], most: int = 1) -> str:
     """Give the likeliest kinds in words, with their probability."""
     best = sorted(shares, key=lambda word: -shares[word])[:most]
-    told = (FAMILIES.get(word) or STRUCTURES[word].title for word in best)
-    return " or ".join(
-        f"{title} ({100 * shares[word]:.0f} %)" for title, word in zip(told, best, strict=True)
-    )
+    return " or ".join(f"{titles[word]} ({100 * shares[word]:.0f} %)" for word in best)
 
 
 def run_lines(ranking: Ranking) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from bmz.app.api.options import ImageOptions, PixelSize
 from bmz.app.fit import FitRequest, rank_models, refuse_unknown_task
@@ -68,10 +67,14 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
         kind=told.kind,
         everything=everything,
     )
-    listed = isinstance(images, list | tuple)
-    several = cast("Sequence[ImageLike]", images if listed else [images])
-    measured = [_measured(image, request) for image in several]
+    measured = [_measured(image, request) for image in _several(images)]
     return rank_models(measured, request, settings_from_environment(), listener)
+
+
+def _several(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
+    if isinstance(images, str) or not isinstance(images, Sequence):
+        return [images]
+    return images
 
 
 def _measured(image: ImageLike, request: FitRequest) -> MeasuredImage:

@@ -148,13 +148,11 @@ def rank_models(
     seen = tuple(image.seen for image in images)
     fits = {candidate.card.id: judge(candidate) for candidate in candidates}
     if request.measure:
-        best = {
-            model.id for model in ranked(fits.values(), seen, request.task)[: request.top or SHOWN]
-        }
+        best = {model.id for model in ranked(fits.values(), request.task)[: request.top or SHOWN]}
         chosen = [c for c in candidates if c.card.id in best and not fits[c.card.id].about.sampled]
         fetch_samples(chosen, settings, listener)
         fits |= {candidate.card.id: judge(candidate) for candidate in chosen}
-    models = (*ranked(fits.values(), seen, request.task), *found.broken)
+    models = (*ranked(fits.values(), request.task), *found.broken)
     return Ranking(seen, models, found.left_out, index.fetched_at, index.stale, request.words)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import permutations
 
 from bmz.app.fit.image import MOST_CHANNELS, MeasuredImage
@@ -44,7 +45,12 @@ def content_for(channels: Channels, case: FitCase, image: MeasuredImage, made: M
     taken = case.channels_taken if channels is None else channels
     if not image.seen.apart:
         return content_of([image.seen.whole], made)
-    return content_of([image.seen.channels.get(channel) for channel in taken], made)
+    return content_of([image.seen.channels.get(channel) for channel in taken], _named(case, made))
+
+
+def _named(case: FitCase, made: MadeFor) -> MadeFor:
+    """Put the names of the channels that the description declares where nothing else is known."""
+    return made if made.channels else replace(made, channels=case.names_wanted)
 
 
 def channel_choices(case: FitCase, made: MadeFor) -> Iterator[Channels]:
@@ -67,7 +73,7 @@ def channel_choices(case: FitCase, made: MadeFor) -> Iterator[Channels]:
         yield from (pair for pair in permutations(some, _PAIR) if found > _PAIR or pair != (0, 1))
     elif found == 1 and _takes_colours(case):
         yield (0,) * wanted
-    elif found < wanted and all(structures_wanted(made, wanted)):
+    elif found < wanted and all(structures_wanted(_named(case, made), wanted)):
         yield (*some, *([EMPTY_CHANNEL] * (wanted - found)))
     else:
         yield None

@@ -14,10 +14,13 @@ from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import fit_score, size_closeness
 from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures
 from bmz.check.measured_rules import object_factor
-from bmz.check.scale import OFF, scale_to
+from bmz.check.scale import scale_to
 from bmz.image.info import ImageInfo
 from bmz.results.fit import ImageFit
 from bmz.spec.pixels import known_pixel_size
+
+CURED_BY_SCALE = frozenset({"object.size", "scale.far", "scale.off"})
+"""Codes of findings that ``--scale auto`` cures, so that the image is resized for the model."""
 
 FILLED = 0.7
 """What is left of the score where channels of the model are filled with zeros."""
@@ -71,13 +74,14 @@ def _as_taken(candidate: Candidate, image: MeasuredImage) -> ImageInfo:
 def _judged(candidate: Candidate, image: MeasuredImage, case: FitCase) -> ImageFit:
     content = content_for(case.channels, case, image, candidate.about.made_for)
     size, factor = size_closeness(case), natural_scale(case)
-    resized = factor is not None and not 1 / OFF < factor < OFF
-    case = replace(case, scale=factor if resized else None)
-    findings = (*candidate.findings, *_report(case, image).findings)
-    report = CheckReport(findings)
+    found = _report(case, image).findings
+    resized = factor is not None and any(finding.code in CURED_BY_SCALE for finding in found)
+    if resized:
+        found = _report(replace(case, scale=factor), image).findings
+    findings = (*candidate.findings, *found)
     return ImageFit(
         image.seen.image,
-        "mismatch" if content.is_another else report.verdict,
+        "mismatch" if content.is_another else CheckReport(findings).verdict,
         _score(candidate, case, fit_score(content, size, _against(candidate, findings))),
         case.channels_taken if len(case.channels_taken) == case.channels_wanted else None,
         case.channels is not None,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from math import log
 
 from bmz.app.search import has_task
-from bmz.results.fit import AboutModel, ModelFit, SeenImage
+from bmz.results.fit import AboutModel, ModelFit
 from bmz.zoo.locate import STARTER
 
-_DIGITS = 2
-"""Scores that are equal to so many digits are as good as equal: evidence decides."""
+ALIKE = 1.1
+"""Scores within about this ratio are as good as equal: evidence decides."""
+
+_LEAST = 1e-6
 
 AGAIN = 0.7
 """What each model for a structure leaves of the scores of those below it that are for the same:
@@ -23,18 +26,13 @@ MEASURED_HERE = 100
 """A model that comes with bmz counts as reproduced by so many tools: its card has been measured."""
 
 
-def ranked(
-    models: Iterable[ModelFit], seen: Sequence[SeenImage] = (), task: str | None = None
-) -> tuple[ModelFit, ...]:
+def ranked(models: Iterable[ModelFit], task: str | None = None) -> tuple[ModelFit, ...]:
     """Put the models in order.
 
     Models for the task that the user names come first, those that only restore images last, and
     among the others those that fit before those that do not. Then the higher score counts; equal
-    ones stand in the order of the evidence, and in the end of their names.
-
-    Parameters
-    ----------
-    seen : what the images show
+    ones stand in the order of the evidence, and in the end of their names. Each model leaves the
+    share `AGAIN` of the score of those below it that are for the same structure.
     """
     groups: dict[tuple[bool, ...], list[ModelFit]] = {}
     for model in models:
@@ -42,35 +40,27 @@ def ranked(
         last = model.about.only_restores and not wished
         group = (task is not None and not wished, last, not model.fits)
         groups.setdefault(group, []).append(model)
-    shown = _shown(seen)
-    return tuple(model for group in sorted(groups) for model in _mixed(groups[group], shown))
+    return tuple(model for group in sorted(groups) for model in _mixed(groups[group]))
 
 
-def _shown(seen: Iterable[SeenImage]) -> dict[str, float]:
-    """Give how probable each structure is in the channel in which it is the likeliest."""
-    shown: dict[str, float] = {}
-    for kind in (kind for image in seen for kind in image.channels.values()):
-        for structure, share in kind.structures.items():
-            shown[structure] = max(share, shown.get(structure, 0.0))
-    return shown
-
-
-def _mixed(models: Iterable[ModelFit], shown: Mapping[str, float]) -> list[ModelFit]:
+def _mixed(models: Iterable[ModelFit]) -> list[ModelFit]:
     """Put the best first, where each model counts the less the more stand above it for the same."""
-    left, mixed, before = sorted(models, key=_doubts), list[ModelFit](), Counter[str]()
-    structures = {model.id: _structure(model, shown) for model in left}
+    left, mixed, above = sorted(models, key=_doubts), list[ModelFit](), Counter[str]()
     while left:
-        best = max(left, key=lambda m: round(m.score * AGAIN ** before[structures[m.id]], _DIGITS))
-        before[structures[best.id]] += 1
+        best = max(left, key=lambda model: _step(model.score * AGAIN ** above[_shown(model)]))
+        above[_shown(best)] += 1
         left.remove(best)
         mixed.append(best)
     return mixed
 
 
-def _structure(model: ModelFit, shown: Mapping[str, float]) -> str:
-    """Give that of the structures of a model that is the likeliest in the images."""
-    structures = sorted(model.about.made_for.structures)
-    return max(structures, key=lambda word: shown.get(word, 0.0), default="")
+def _shown(model: ModelFit) -> str:
+    """Give that of the structures of a model that the images most likely show."""
+    return "" if model.worst is None else model.worst.content.shown
+
+
+def _step(score: float) -> int:
+    return round(log(max(score, _LEAST)) / log(ALIKE))
 
 
 def _doubts(model: ModelFit) -> tuple[object, ...]:
