@@ -102,3 +102,18 @@ def test_tiles_lie_within_the_image_apart_from_each_other_and_within_the_budget(
         starts = sorted({getattr(t, one) for t in tiles})
         side = height if one == "y" else width
         assert all(b - a >= side for a, b in pairwise(starts))
+
+
+def test_a_sample_of_a_photograph_is_one_and_keeps_names_and_lengths(tmp_path: Path) -> None:
+    photograph = np.zeros((40, 50, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", photograph, photometric="rgb")
+    stains = {"axes": "CYX", "Channel": {"Name": ["nuclei", "membranes"]}}
+    stack = np.zeros((2, 40, 50), np.uint8)
+    tifffile.imwrite(tmp_path / "b.tif", stack, ome=True, metadata=stains)
+
+    coloured = read_sample(inspect_image(tmp_path / "a.tif"), 100)
+    stained = read_sample(inspect_image(tmp_path / "b.tif"), 100)
+
+    assert coloured.colour
+    assert not stained.colour
+    assert stained.channel_names == ("nuclei", "membranes")

@@ -231,7 +231,8 @@ def read_sample(info: ImageInfo, most_px: int) -> Pixels:
     -------
     Pixels
         axes tile, c (where the image has it), y, x; dtype as stored; tiles as `choose_tiles`
-        chooses them
+        chooses them; names of the channels and lengths of pixels are those of the image, and a
+        sample of a colour photograph is one
 
     Raises
     ------
@@ -248,7 +249,10 @@ def read_sample(info: ImageInfo, most_px: int) -> Pixels:
     tiles, lengths = choose_tiles(sizes, most_px)
     with open_image(info) as image:
         pixels = [_read(image, tile, lengths) for tile in tiles]
-    return Pixels(np.stack([part.array for part in pixels]), ("tile", *pixels[0].axes))
+    first = pixels[0]
+    stack = np.stack([part.array for part in pixels])
+    names, colour = first.channel_names, first.colour
+    return Pixels(stack, ("tile", *first.axes), first.pixel_um, names, colour)
 
 
 def choose_tiles(sizes: dict[str, int], most_px: int) -> tuple[tuple[Tile, ...], tuple[int, int]]:
