@@ -4,7 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,13 @@ from bmz.base.progress import Event, Note
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import Content, size_closeness
-from bmz.check.kind import ImageKind, ImageKinds
+from bmz.check.kind import ImageKind
+from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.object_size import ObjectSize
 from bmz.cli.main import status_of
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
+from bmz.image.pixels import Pixels
 from bmz.predict import frameworks
 from bmz.report.fit_text import HEADINGS, fit_json, fit_summary, run_line, run_lines
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
@@ -79,9 +81,12 @@ def image(tmp_path: Path) -> Path:
 def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Give what makes up the kinds of all channels of every image."""
 
-    def made_up(*kinds: ImageKind, whole: ImageKind | None = None) -> None:
-        told = ImageKinds(whole or kinds[0], dict(enumerate(kinds)))
-        monkeypatch.setattr(image_module, "image_kinds", lambda *_: told)
+    def made_up(*kinds: ImageKind) -> None:
+        def measures(pixels: Pixels, channels: Sequence[int]) -> dict[int, PlaneMeasures]:
+            found = image_measures(pixels, channels)
+            return {n: replace(one, kind=kinds[n]) for n, one in found.items()}
+
+        monkeypatch.setattr(image_module, "image_measures", measures)
 
     return made_up
 

@@ -187,9 +187,10 @@ def structures_wanted(made: MadeFor, channels: int) -> tuple[tuple[str, ...], ..
     """
     told = made.channels if len(made.channels) == channels else ()
     named = [tuple(structures_in(words)) for words in told]
+    elsewhere = {word for words in named[1:] for word in words}
+    if len(named) > 1 and (named[0] or elsewhere & set(made.structures)):
+        return tuple(named)
     first = made.structures or (named[0] if named else ())
-    if len(named) > 1 and named[0]:
-        first = named[0]
     return (first, *(named[1:] or [()] * (channels - 1)))
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
 
-from bmz.app.fit.image import MOST_CHANNELS, MeasuredImage
+from bmz.app.fit.image import MeasuredImage
 from bmz.check.axes import COLOURS
-from bmz.check.fit_case import FitCase
+from bmz.check.fit_case import MOST_CHANNELS, FitCase
 from bmz.check.fit_score import Content, content_of, structures_wanted
 from bmz.check.measured import EMPTY_CHANNEL
 from bmz.spec.made_for import MadeFor

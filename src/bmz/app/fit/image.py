@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from bmz.check.kind import ImageKind, ImageKinds, image_kinds
+from bmz.check.kind import ImageKind
+from bmz.check.kind_words import mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.results.fit import SeenImage
 from bmz.spec.stated_kind import StatedKind
-
-MOST_CHANNELS = 6
-"""Of more channels than these the first are looked at."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +25,14 @@ class MeasuredImage:
     values : a sample of its pixels, in short
     measured : by channel of the image
     seen : what it shows
+    told : the user's word for what it is, over what its pixels tell
     """
 
     info: ImageInfo
     values: ValueSummary
     measured: Mapping[int, PlaneMeasures]
     seen: SeenImage
+    told: StatedKind | None = None
 
     @property
     def stack_info(self) -> ImageInfo:
@@ -71,30 +71,19 @@ def measured_image(
     pixels : a sample of it, all channels
     told : the user's word for what it is, over what its pixels tell
     """
-    channels = tuple(range(info.sizes.get("c", 1)))
-    kinds, apart = _kinds(info, pixels, channels[:MOST_CHANNELS])
-    if told is not None:
-        known = {channel: overruled(kind, told) for channel, kind in kinds.channels.items()}
-        kinds = ImageKinds(overruled(kinds.whole, told), known)
-    seen = SeenImage(str(info.path), kinds.whole, kinds.channels, apart=apart)
-    return MeasuredImage(info, ValueSummary(pixels), image_measures(pixels, channels), seen)
+    measured = image_measures(pixels, range(info.sizes.get("c", 1)))
+    whole = mean_kind(m.kind for m in measured.values() if m.kind is not None)
+    apart = not info.colour
+    if info.colour and whole is not None and whole.family == "fluorescence":
+        # stains that were saved as colours: each is in one of them
+        measured = image_measures(replace(pixels, colour=False), range(len(measured)))
+        apart = True
+    kinds = {n: as_told(m.kind, told) for n, m in measured.items()}
+    channels = {n: kind for n, kind in kinds.items() if kind is not None}
+    seen = SeenImage(str(info.path), as_told(whole, told), channels, apart=apart)
+    return MeasuredImage(info, ValueSummary(pixels), measured, seen, told)
 
 
-def overruled(kind: ImageKind | None, told: StatedKind) -> ImageKind:
-    """Give the kind that the user states; a structure that is not stated is as it was seen."""
-    families: dict[str, float] = {family: 1 / len(told.families) for family in told.families}
-    if told.structure is not None:
-        return ImageKind(families, {told.structure: 1.0})
-    return ImageKind(families, {} if kind is None else kind.structures)
-
-
-def _kinds(info: ImageInfo, pixels: Pixels, channels: tuple[int, ...]) -> tuple[ImageKinds, bool]:
-    """Tell the kinds of channels, and whether each has one of its own."""
-    kinds = image_kinds(replace(pixels, colour=info.colour), channels)
-    if not info.colour:
-        return kinds, True
-    if kinds.whole is None or kinds.whole.family != "fluorescence":
-        return kinds, False
-    # stains that were saved as colours: each is in one of them
-    apart = image_kinds(replace(pixels, colour=False), channels)
-    return ImageKinds(kinds.whole, apart.channels), True
+def as_told(kind: ImageKind | None, told: StatedKind | None) -> ImageKind | None:
+    """Give the kind that the user states, else the one that was seen."""
+    return kind if told is None else stated_as_kind(told, kind)

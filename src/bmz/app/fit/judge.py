@@ -8,6 +8,7 @@ from dataclasses import replace
 from bmz.app.fit.candidates import Candidate
 from bmz.app.fit.channels import Channels, best_channels, content_for
 from bmz.app.fit.image import MeasuredImage
+from bmz.check.content import content_findings
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import check_header, check_values
 from bmz.check.fit_case import FitCase
@@ -57,7 +58,16 @@ def _chosen(
     told: Channels,
 ) -> FitCase:
     """Give the case with its channels, measured."""
-    case = FitCase(candidate.model, _as_taken(candidate, image), told, sample=sample)
+    seen = image.seen
+    case = FitCase(
+        candidate.model,
+        _as_taken(candidate, image),
+        told,
+        kind=None if seen.apart else seen.whole,
+        channel_kinds=seen.channels,
+        stated=image.told,
+        sample=sample,
+    )
     if told is None:
         alike = [other for other in images if other.layout == image.layout]
         case = replace(case, channels=best_channels(case, alike, candidate.about.made_for))
@@ -114,7 +124,9 @@ def natural_scale(case: FitCase) -> float | None:
 def _report(case: FitCase, image: MeasuredImage) -> CheckReport:
     """Say what ``bmz check`` says."""
     header = check_header(case)
-    return check_values(header, image.values) if header.is_runnable else header.report
+    if header.is_runnable:
+        return check_values(header, image.values)
+    return header.report.with_more(content_findings(header.case))
 
 
 def _score(candidate: Candidate, case: FitCase, score: float) -> float:
