@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ class FakeScenes:
         return [f"Scene:{i}" for i in range(len(self.arrays))]
 
     def scene(self, number: int, /) -> Scene:
-        lazy = Lazy(LazyPlanes(self.arrays[number], self.computed))
+        lazy = Lazy(cast("Any", LazyPlanes(self.arrays[number], self.computed)))
         return Scene(self.order, lazy, self.um, self.channel_names)
 
 

@@ -123,7 +123,7 @@ def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
     all of them, and ``series``, its name or number where its file holds several.
     """
     files = {image_done.image: split_series(absolute(image_done.image)) for image_done in done}
-    if len(files) < 2:  # noqa: PLR2004  (of one image there is one table)
+    if len(files) <= 1:
         return
     common = Path(os.path.commonpath([file.parent for file, _ in files.values()]))
     for kind, path in joint_tables(folder).items():

@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bmz.base.errors import CouldNotTell
+from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Note, nobody
 from bmz.image.ome_zarr import is_node
@@ -156,8 +156,7 @@ def _zarr(address: str, settings: ZooSettings) -> Path:
     use_fetcher(partial(_brought, settings))
     parts = urlsplit(address)
     path = parts.path.rstrip("/")
-    end = re.search(r"\.zarr(?=/|$)", path)
-    assert end is not None  # noqa: S101  (the caller looked)
+    end = not_none(re.search(r"\.zarr(?=/|$)", path))
     root = f"{parts.scheme}://{parts.netloc}{path[: end.end()]}"
     folder = settings.cache / "images" / key_of(root) / Path(unquote(path[: end.end()])).name
     _mark(folder, root)

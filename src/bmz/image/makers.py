@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 from bmz.image.info import PixelSize
-from bmz.image.pixel_size import declares_entities, from_lengths
+from bmz.image.pixel_size import declares_entities, from_lengths, xml_root
 
 _NO_IMAGES = re.compile(r"(thumbnail|label|macro|overview|preview)( image)?", re.IGNORECASE)
 """Names by tifffile, and by Bio-Formats in OME-XML, of what a slide scanner shows beside a scan."""
@@ -97,7 +97,7 @@ def _perkin_elmer(tif: TiffFile, _: TiffPage) -> _Words:
         text = getattr(page, "description", "")
         if not text.lstrip().startswith("<") or declares_entities(text):
             return _NOTHING
-        names.append(ET.fromstring(text).findtext("Name") or "")  # noqa: S314  (no entities)
+        names.append(xml_root(text).findtext("Name") or "")
     return PixelSize(), tuple(names) if all(names) else ()
 
 
@@ -177,8 +177,7 @@ def _philips(tif: TiffFile, page: TiffPage) -> _Words:
     text = page.description
     if not tif.is_philips or declares_entities(text):
         return _NOTHING
-    root = ET.fromstring(text)  # noqa: S314  (no entities)
-    for attribute in root.iter("Attribute"):
+    for attribute in xml_root(text).iter("Attribute"):
         if attribute.get("Name") == "DICOM_PIXEL_SPACING":
             down, across = (attribute.text or "").replace('"', " ").split()
             return _lengths({"y": down, "x": across}, "mm", "Philips"), ()

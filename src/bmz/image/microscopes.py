@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -40,6 +40,9 @@ from bmz.image.scenes import (
     stated_um,
 )
 
+if TYPE_CHECKING:
+    from bioio import BioImage
+
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
 
 
@@ -62,7 +65,7 @@ class Library:
 class BioioScenes:
     """The scenes of a file that a plugin of bioio reads."""
 
-    def __init__(self, image: Any) -> None:  # noqa: ANN401  (imported when it is needed)
+    def __init__(self, image: BioImage) -> None:
         self._image = image
         self.names = tuple(map(str, image.scenes))
 

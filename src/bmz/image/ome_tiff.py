@@ -12,7 +12,7 @@ from tifffile import TiffFile, TiffPage
 
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageTruncated, ImageUnreadable, PartsMissing
-from bmz.image.pixel_size import declares_entities
+from bmz.image.pixel_size import declares_entities, xml_root
 
 _FILE_NAME = re.compile(r"<UUID[^>]*\bFileName=\"([^\"]*)\"")
 
@@ -95,7 +95,7 @@ def _master_of(path: Path, tif: TiffFile) -> Path | None:
     text = tif.pages.first.description
     if "BinaryOnly" not in text:
         return None
-    for element in ET.fromstring(text).iter():  # noqa: S314  (entities are refused)
+    for element in xml_root(text).iter():
         name = element.get("MetadataFile")
         if _tag(element) == "BinaryOnly" and name:
             return path.parent / _plain_name(path, name)
@@ -118,8 +118,7 @@ def _description_of(path: Path, master: Path) -> str:
 def _files_of(xml: str) -> list[str]:
     if not xml:
         return []
-    root = ET.fromstring(xml)  # noqa: S314  (entities are refused)
-    names = (e.get("FileName") for e in root.iter() if _tag(e) == "UUID")
+    names = (e.get("FileName") for e in xml_root(xml).iter() if _tag(e) == "UUID")
     return list(dict.fromkeys(name for name in names if name))
 
 

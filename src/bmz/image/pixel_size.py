@@ -134,6 +134,19 @@ def _number(value: object) -> float:
         return math.nan
 
 
+def xml_root(xml: str) -> ET.Element:
+    """Parse XML.
+
+    Raises
+    ------
+    ParseError
+        It is no XML, or declares entities, by which a short text may fill the memory.
+    """
+    if declares_entities(xml):
+        raise ET.ParseError("it declares entities")
+    return ET.fromstring(xml)  # noqa: S314  (it declares no entities)
+
+
 def declares_entities(xml: str) -> bool:
     """Tell whether `xml` declares its own entities, which can blow up a parser's memory.
 
@@ -161,7 +174,7 @@ def read_ome(xml: str, series: int, series_count: int) -> tuple[PixelSize, tuple
         no names unless each channel has one
     """
     try:
-        root = ET.fromstring(xml)  # noqa: S314  (the caller refuses declared entities)
+        root = xml_root(xml)
     except ET.ParseError:
         return PixelSize(), ()
     elements = [(i, p) for i in root if _is(i, "Image") for p in i if _is(p, "Pixels")]

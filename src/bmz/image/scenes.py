@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -16,6 +16,12 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box
 from bmz.image.faults import ImageUnreadable
 from bmz.image.npy import Stored
+
+if TYPE_CHECKING:
+    from dask.array import Array as DaskArray
+    from liffile import LifFile, LifImage
+    from nd2 import ND2File
+    from pylibCZIrw.czi import CziReader
 
 COLOURS = 3
 
@@ -122,7 +128,7 @@ def opened_czi(path: Path) -> Iterator[CziScenes]:
 class CziScenes:
     """The scenes of a CZI file; all of it where it has none."""
 
-    def __init__(self, path: Path, document: Any) -> None:  # noqa: ANN401  (without types)
+    def __init__(self, path: Path, document: CziReader) -> None:
         self._path, self._document = path, document
         self._areas = dict(document.scenes_bounding_rectangle_no_pyramid)
         self.names: Sequence[str] = _scene_names(document.metadata, list(self._areas)) or ("",)
@@ -153,8 +159,8 @@ class CziScenes:
         return Scene(axes, stored, _czi_lengths(metadata), _czi_channel_names(metadata))
 
 
-def _inside(metadata: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401  (XML of any kind)
-    node: Any = metadata.get("ImageDocument", {})
+def _inside(metadata: Mapping[str, Any], *names: str) -> object:
+    node: object = metadata.get("ImageDocument", {})
     for name in ("Metadata", *names):
         node = node.get(name) if isinstance(node, Mapping) else None
     return node
@@ -199,8 +205,8 @@ def opened_lif(path: Path) -> Iterator[LifScenes]:
 class LifScenes:
     """The images of a LIF file."""
 
-    def __init__(self, document: Any) -> None:  # noqa: ANN401  (imported when it is needed)
-        self._images = list(document.images)
+    def __init__(self, document: LifFile) -> None:
+        self._images = cast("Sequence[LifImage]", document.images)
         self.names: Sequence[str] = [str(image.name) for image in self._images]
 
     def scene(self, number: int, /) -> Scene:
@@ -211,7 +217,8 @@ class LifScenes:
         leading = "".join(sorted(axes[:-inner], key=IN_ORDER.find))
 
         def read(index: tuple[int, ...]) -> AnyArray:
-            plane: AnyArray = image.frame(**dict(zip(leading, index, strict=True)))
+            place: Mapping[str, Any] = dict(zip(leading, index, strict=True))
+            plane: AnyArray = image.frame(**place)
             return plane
 
         outer = [sizes[a] for a in leading]
@@ -226,12 +233,12 @@ class LifScenes:
 
 
 def _step(positions: AnyArray | None) -> float | None:
-    if positions is None or len(positions) < 2:  # noqa: PLR2004  (one has no step)
+    if positions is None or len(positions) <= 1:
         return None
     return abs(float(positions[-1] - positions[0])) / (len(positions) - 1)
 
 
-def _lif_channel_names(image: Any) -> tuple[str, ...]:  # noqa: ANN401  (as above)
+def _lif_channel_names(image: LifImage) -> tuple[str, ...]:
     # the names of lookup tables are all that the format has for every channel
     element: ET.Element = image.xml_element
     names = tuple(channel.get("LUTName", "") for channel in element.iter("ChannelDescription"))
@@ -250,7 +257,7 @@ def opened_nd2(path: Path) -> Iterator[Nd2Scenes]:
 class Nd2Scenes:
     """The positions of an ND2 file; all of it where it has none."""
 
-    def __init__(self, document: Any) -> None:  # noqa: ANN401  (imported when it is needed)
+    def __init__(self, document: ND2File) -> None:
         self._document = document
         self._sizes: dict[str, int] = dict(document.sizes)
         self.names: Sequence[str] = _position_names(document, self._sizes.get("P", 1))
@@ -258,7 +265,7 @@ class Nd2Scenes:
     def scene(self, number: int, /) -> Scene:
         """Give a position."""
         document, axes = self._document, "".join(self._sizes)
-        lazy = document.to_dask()
+        lazy: Any = document.to_dask()
         if "P" in axes:
             lazy = lazy[(slice(None),) * axes.index("P") + (number,)]
             axes = axes.replace("P", "")
@@ -277,7 +284,7 @@ class Nd2Scenes:
 class Lazy:
     """Regions of an array of dask."""
 
-    def __init__(self, lazy: Any) -> None:  # noqa: ANN401  (dask comes with the library)
+    def __init__(self, lazy: DaskArray) -> None:
         self._lazy = lazy
         self.shape: tuple[int, ...] = tuple(int(n) for n in lazy.shape)
         self.dtype: np.dtype[Any] = np.dtype(lazy.dtype)
@@ -287,7 +294,7 @@ class Lazy:
         return np.asarray(self._lazy[box].compute(scheduler="synchronous"))
 
 
-def _position_names(document: Any, count: int) -> list[str]:  # noqa: ANN401  (as above)
+def _position_names(document: ND2File, count: int) -> list[str]:
     names = [""] * count
     for loop in document.experiment:
         if loop.type == "XYPosLoop":

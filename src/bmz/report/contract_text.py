@@ -154,12 +154,11 @@ def _can_be_meant(key: str, value: object) -> bool:
 _TERMS: Mapping[str, Container[str]] = {"family": get_args(Family), "structure": STRUCTURES}
 
 
-def _is_kind(words: Any) -> bool:  # noqa: ANN401  (whatever TOML holds)
+def _is_kind(words: object) -> bool:
     try:
-        stated_kind(words)
+        return isinstance(words, str) and bool(stated_kind(words))
     except ValueError:
         return False
-    return True
 
 
 def _is_number(value: object) -> bool:
