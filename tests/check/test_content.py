@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from hypothesis import strategies as st
 from tests.check.fit_cases import image, model
 from tests.check.test_measured_rules import PLAIN
 
+from bmz.check.axes import channel_findings
+from bmz.check.codes import CODES
 from bmz.check.content import (
+    SEEN,
     UNLIKELY,
     content_findings,
     sample_distance,
@@ -157,6 +161,73 @@ def test_several_stains_are_judged_by_their_mean() -> None:
     assert said({0: EM, 1: EM}, two, info=info) == [("content.modality", "warning")]
 
 
+MEMBRANES = ImageKind({"fluorescence": 1.0}, {"membranes": 0.5, "cells": 0.3, "nuclei": 0.2})
+PAIR = model(channels=("membrane", "nuclei"))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "channels", "codes"),
+    [
+        ((MEMBRANES, FLUORESCENT), None, []),
+        ((FLUORESCENT, MEMBRANES), None, [("channel.order", "warning")]),
+        ((FLUORESCENT, MEMBRANES), (1, 0), []),
+        ((MEMBRANES, FLUORESCENT), (1, 0), [("channel.order", "warning")]),
+        ((FLUORESCENT, FLUORESCENT), None, []),  # there is no telling
+        ((MEMBRANES, MEMBRANES), None, []),
+    ],
+)
+def test_two_channels_that_show_what_the_model_wants_of_the_other_are_told(
+    kinds: tuple[ImageKind, ImageKind],
+    channels: tuple[int, ...] | None,
+    codes: list[tuple[str, str]],
+) -> None:
+    info = image("cyx", (2, 64, 64))
+    measured = {at: kinds[channel] for at, channel in enumerate(channels or (0, 1))}
+
+    assert said(measured, PAIR, info=info, channels=channels) == codes
+
+
+def test_names_count_more_than_what_the_pixels_show() -> None:
+    info = image("cyx", (2, 64, 64), channel_names=("WGA", "DAPI"))
+
+    assert said({0: FLUORESCENT, 1: MEMBRANES}, PAIR, info=info) == []
+
+
+@pytest.mark.parametrize(
+    ("kinds", "proposed"),
+    [
+        ((MEMBRANES, FLUORESCENT), "--channels 1, where nuclei were seen"),
+        ((FLUORESCENT, EM, MEMBRANES), "--channels 0, where nuclei were seen"),
+        ((FLUORESCENT, FLUORESCENT), None),
+        ((MEMBRANES, EM), None),
+    ],
+)
+def test_the_channel_in_which_nuclei_are_seen_is_proposed_or_none(
+    kinds: tuple[ImageKind, ...], proposed: str | None
+) -> None:
+    info = image("cyx", (len(kinds), 64, 64))
+
+    case = FitCase(NUCLEI, info, channel_kinds=dict(enumerate(kinds)))
+    (finding,) = [f for f in channel_findings(case) if f.code == "channel.count"]
+
+    if proposed is None:
+        assert finding.hint == "look which channel shows nuclei, and name it, from 0: --channels N"
+    else:
+        assert finding.hint == f"say which channel goes where: {proposed}"
+
+
+def test_of_a_channel_that_shows_another_structure_the_right_one_is_named() -> None:
+    filaments = ImageKind({"fluorescence": 1.0}, {"filaments": 1.0})
+    info = image("cyx", (2, 64, 64))
+
+    (finding,) = content_findings(
+        case(filaments, info=info, channels=(1,), channel_kinds={0: FLUORESCENT})
+    )
+
+    assert finding.code == "content.structure"
+    assert finding.hint == "give the other channel: --channels 0, where nuclei were seen"
+
+
 def test_the_word_of_the_user_overrules_what_is_seen() -> None:
     right, wrong = StatedKind("confocal", "nuclei"), StatedKind("em", "neurites")
 
@@ -278,3 +349,15 @@ def test_features_are_kept_as_they_are_measured() -> None:
 def test_what_is_not_measured_has_no_kind() -> None:
     assert shown_kind(FitCase(NUCLEI, image())) is None
     assert list(content_findings(FitCase(NUCLEI, image()))) == []
+
+
+def test_the_page_states_the_limits_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "content.md").read_text("utf-8")
+    row = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+
+    assert f"less than {UNLIKELY:.0%}".replace("%", " %") in row["content.modality"]
+    assert f"others {SEEN:.0%} or more".replace("%", " %") in row["content.modality"]
+    assert f"right ({SEEN:.0%} or more)".replace("%", " %") in row["content.structure"]
+    assert f"sure ({SURE:.0%} or more)".replace("%", " %") in row["content.structure"]
+    assert f"less than {UNLIKELY:.0%}".replace("%", " %") in row["content.structure"]
+    assert row.keys() <= CODES.keys()

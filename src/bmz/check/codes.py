@@ -149,7 +149,8 @@ CODES: Mapping[str, FindingCode] = {
     ),
     "channel.order": FindingCode(
         "warning",
-        "The name of a channel tells another structure than the model is known to be made for. Or, "
+        "The name of a channel tells another structure than the model is known to be made for, or "
+        "two channels without a name show, each, what the model wants of the other one. Or, "
         "as a note, the channels have exactly the model's names in another order, and are taken by "
         "these names.",
         "Give the order of the hint, or look whether this is the right channel; where channels are "

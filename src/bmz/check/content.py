@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from textwrap import shorten
 
-from bmz.check.channel_meaning import seen_channels
+from bmz.check.channel_meaning import likely_channels, seen_channels
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.kind import SURE, ImageKind
@@ -66,8 +66,25 @@ def with_near(structures: Iterable[str]) -> frozenset[str]:
     return wanted.union(beside, *(STRUCTURES[word].near for word in wanted))
 
 
+def _order(case: FitCase) -> Iterator[Finding]:
+    """Yield that two channels show, each, what the model wants of the other one."""
+    taken, better = case.channels_taken, seen_channels(case)
+    if case.channels_wanted == 1 or better is None or likely_channels(case):
+        return
+    if set(better.channels) != set(taken) or better.channels == taken:
+        return
+    yield Finding.of(
+        "channel.order", f"{case.inputs[0].id}.c",
+        f"the channels {' and '.join(map(str, taken))} show what the model wants in another order",
+        wanted=", ".join(case.names_wanted), found=f"in the order {', '.join(map(str, taken))}",
+        hint=f"give them in this order: {better}", evidence="measured",
+    )  # fmt: skip
+
+
 def content_findings(case: FitCase) -> Iterator[Finding]:
     """Yield where the picture is another than the model is made for, or is far from its sample.
+
+    And where the pixels of its channels tell another order than that in which they are taken.
 
     Raises
     ------
@@ -77,6 +94,7 @@ def content_findings(case: FitCase) -> Iterator[Finding]:
     wanted, kind = made_for(case.model), shown_kind(case)
     told = tuple(_kind_findings(case, wanted, kind)) if kind is not None else ()
     yield from told
+    yield from _order(case)
     if not told:
         yield from _unlike(case, wanted, kind)
 

@@ -208,7 +208,7 @@ def image_measures(
 ) -> dict[int, PlaneMeasures]:
     """Measure one plane of each used channel: the one with the most contrast.
 
-    Of a colour photograph every channel has the kind of the whole.
+    Of a colour photograph every channel has the kind of the whole, unless it shows fluorescence.
 
     Parameters
     ----------
@@ -224,7 +224,9 @@ def image_measures(
     found = {}
     stacks = channel_stacks(pixels)
     if look is None and is_photograph(pixels):
-        look = look_at(photograph(pixels))
+        whole = look_at(photograph(pixels))
+        # stains that were saved as colours: each is in one of them
+        look = None if whole.kind and whole.kind.family == "fluorescence" else whole
     for position, channel in enumerate(channels):
         if channel == EMPTY_CHANNEL:
             continue
