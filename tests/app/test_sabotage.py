@@ -281,7 +281,28 @@ def test_a_plane_has_nothing_to_join(tmp_path: Path, nuclei: Path) -> None:
     assert "objects.nothing-to-join" in {one.code for one in done.findings}
 
 
+def test_what_a_reader_says_of_a_file_is_said_of_the_image(tmp_path: Path, nuclei: Path) -> None:
+    model = str(write_package(tmp_path / "m", description(halo=4)).parent)
+    pixels = tifffile.imread(nuclei)
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeZ="3" SizeC="1" SizeT="1"'
+        ' SizeY="{}" SizeX="{}"><Channel ID="Channel:0:0" SamplesPerPixel="1"/><TiffData/></Pixels>'
+        "</Image></OME>"
+    )
+    images = {"file.caution": tmp_path / "three.ome.tif", "file.remark": tmp_path / "white.tif"}
+    tifffile.imwrite(
+        images["file.caution"], pixels, description=xml.format(*pixels.shape), metadata=None
+    )
+    tifffile.imwrite(images["file.remark"], pixels, photometric="miniswhite", metadata=None)
+
+    assert said(model, images["file.caution"])["file.caution"] == "warning"
+    assert said(model, images["file.remark"])["file.remark"] == "note"
+
+
 ALONE: Mapping[str, Callable[..., None]] = {
+    "file.caution": test_what_a_reader_says_of_a_file_is_said_of_the_image,
+    "file.remark": test_what_a_reader_says_of_a_file_is_said_of_the_image,
     "axes.order": test_channels_last_are_reordered,
     "objects.not-joined": test_what_is_labelled_plane_by_plane_is_not_joined,
     "objects.not-tracked": test_what_is_labelled_plane_by_plane_is_not_joined,
