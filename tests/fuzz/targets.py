@@ -376,11 +376,11 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
 
 
 def records() -> Seeds:
-    from bmz.engine.replay import words_of
+    from bmz.engine.replay import options_of
     from bmz.engine.request import RunRequest
     from bmz.results.run import SCHEMA
 
-    request = words_of(RunRequest("starter/nuclei", (), Path()))
+    request = options_of(RunRequest("starter/nuclei", (), Path()))
     record = {
         "schema": SCHEMA, "request": request, "image": "a.tif", "model_sha256": "0" * 64,
         "image_sha256": "0" * 64, "weights": {"format": "onnx"}, "device": "cpu",

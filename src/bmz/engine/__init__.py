@@ -1,1 +1,1 @@
-"""The engine: what runs a model on an image, from the words of a call to the files."""
+"""The engine: what runs a model on an image, from the options of a call to the files."""

@@ -51,7 +51,7 @@ TIMES_ELSEWHERE = 1
 """How often an image that could not be run is tried again."""
 
 SHARES = 8
-"""Tasks for each worker: enough that a slow one holds nobody up, few enough to be told of."""
+"""Tasks for each worker: enough that a slow one holds nobody up, few enough to be reported."""
 
 
 class Future(Protocol[T_co]):

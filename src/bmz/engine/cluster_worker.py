@@ -12,7 +12,7 @@ from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note, nobody
 from bmz.engine.planes_in_blocks import output_number, tiles_of
 from bmz.engine.prepared_image import PreparedImage
-from bmz.engine.replay import words_of
+from bmz.engine.replay import options_of
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
 from bmz.engine.setup import RunSetup, opened, planned_or_failed, prepare
@@ -121,7 +121,7 @@ def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
 
     Each worker of a machine uses a GPU of its own.
     """
-    key = json.dumps({**words_of(request), "trust": request.trust, "device": request.device})
+    key = json.dumps({**options_of(request), "trust": request.trust, "device": request.device})
     if key not in _LOADED:
         for _, backend in _LOADED.values():
             backend.close()

@@ -244,7 +244,7 @@ class Sweep:
     ----------
     settings : each of them is tried
     stability : models are run on changed images, too, see `stability_of`
-    listener : is told of parameters that a model has not
+    listener : hears of parameters that a model does not have
     pixels : of the images that could be read
     models : those that could be loaded
     """

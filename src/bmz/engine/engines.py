@@ -80,7 +80,7 @@ def decide_precision(
 
     Parameters
     ----------
-    word : the user's word
+    word : what the user asked for
     network : its weights are there
     measure : the network may be run for it
 

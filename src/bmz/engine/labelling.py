@@ -47,7 +47,7 @@ class SettingRefused(WrongUsage):
 
 @dataclass(frozen=True)
 class Labelling:
-    """How one output becomes labels, with all of the user's words taken in.
+    """How one output becomes labels, with all options of the user applied.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class Labelling:
 def decide_labelling(
     model: ModelSpec, *, recipe: str | None, settings: Mapping[str, str]
 ) -> Labelling:
-    """Choose output and recipe, and place every ``--set`` word.
+    """Choose output and recipe, and apply every value of ``--set``.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def _with_words(
 
 
 def _grown_step(step: Step, factor: float) -> Step:
-    """Add the parameters that grow to a declared step, whose description has no word for them."""
+    """Add the parameters that grow to a declared step, whose description does not name them."""
     if step.name not in LABEL_OPS:
         return step
     taken = {field.name for field in fields(LABEL_STEPS[step.name])} - set(step.kwargs)

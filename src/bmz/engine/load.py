@@ -203,7 +203,7 @@ def _files_to_fetch(model: ModelSpec, entries: Sequence[Weights]) -> Iterator[Wa
 def announce(
     package: Package, files: Sequence[WantedFile], settings: ZooSettings, listener: Listener
 ) -> None:
-    """Tell how much there is to download, where anything is."""
+    """Say how much there is to download, where anything is."""
     folder = package.manifest.parent
     names = [file.name for file in files if not (folder / file.name).is_file()]
     if package.remote is not None and names:
@@ -266,7 +266,7 @@ def permit_for(model: ModelSpec, weights: Weights, asked: Permit, settings: ZooS
 
     Parameters
     ----------
-    asked : the user's word for this run
+    asked : what the user allows for this run
     settings : of the zoo; what was allowed for good is kept with its cache
 
     Raises

@@ -110,7 +110,7 @@ def reproduces(
 
 
 def agreements_words(model: ModelSpec, agreements: Sequence[Agreement]) -> str:
-    """Tell how far each output is from what it should be."""
+    """Say how far each output is from what it should be."""
     if len(agreements) == 1:
         return str(agreements[0])
     return "; ".join(

@@ -131,7 +131,7 @@ class BlocksContext:
     setup, planned : what is run, and how
     image : open
     tiles : fills the map of a plane
-    stopwatch, listener : are told how long it takes and how far it is
+    stopwatch, listener : receive how long it takes and how far it is
     counted : pixels after the network and each declared step, of all planes
     """
 

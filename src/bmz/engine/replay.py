@@ -43,8 +43,8 @@ class ReplayDiffers(AnswerIsNo):
         )
 
 
-def words_of(request: RunRequest) -> RequestRecord:
-    """Give the words of a call that decide its result, for the record."""
+def options_of(request: RunRequest) -> RequestRecord:
+    """Give the options of a call that decide its result, for the record."""
     return {
         "model": request.model,
         "axes": request.axes,
@@ -141,5 +141,5 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise RecordUnreadable(path, f"it has no schema {SCHEMA}")
     if "request" not in record:
-        raise RecordUnreadable(path, "it lacks the words of the call")
+        raise RecordUnreadable(path, "it lacks the options of the call")
     return record

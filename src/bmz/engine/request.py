@@ -43,14 +43,14 @@ class RunRequest:
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
     weights : a weights format; None to choose
     series : which images of a file that holds several, see `bmz.image.series.series_paths`
-    axes : the user's word for the axes of the files
+    axes : axes of the files, where the user states them
     channels : image channel for each model channel; -1 for zeros
-    pixel_um : the user's word for the pixel size, um
+    pixel_um : the pixel size where the user states it, um
     scale : resize factor, ``auto`` or None for no resizing
-    kind : the user's word for what the images are, over what their pixels tell
+    kind : what the images are where the user states it, over what their pixels tell
     clip : percentile above which intensities are cut; None for no cut
     recipe : name of a label recipe, ``none`` for no labels; None to choose by evidence
-    settings : ``--set`` words
+    settings : values of ``--set``
     link : axis (``z``, ``t``) -> least IoU of labels of neighbouring planes or frames that are
         joined; empty for none
     link_gap : planes or frames that a joined object may be missing in, 0 or 1

@@ -36,7 +36,7 @@ from bmz.engine.planes_in_blocks import (
     TileRunner,
     look_at_sample,
 )
-from bmz.engine.replay import words_of
+from bmz.engine.replay import options_of
 from bmz.engine.scratch import files_of_mask, finished, remove_replaced, scratch_folder, scratch_key
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
 from bmz.image.pixels import Pixels
@@ -240,7 +240,7 @@ def image_result(
     recipe = setup.labelling.as_record(plan)
     record: RanRecord = {
         **run_record(setup.model, run.image.info, plan, recipe, findings, run.image_sha256),
-        "request": words_of(setup.request),
+        "request": options_of(setup.request),
         "own_code": own_code_record(setup),
         "backend": run.backend_name(),
         **run.planes.facts(outputs),

@@ -15,7 +15,7 @@ import numpy as np
 
 from bmz.base.files import claimed, is_left_by_dead, unfinished, whole_file
 from bmz.base.version import version
-from bmz.engine.replay import words_of
+from bmz.engine.replay import options_of
 from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
@@ -32,7 +32,7 @@ def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> st
         "bmz": version(),
         "model": setup.model.sha256,
         "image": image_sha256,
-        "words": words_of(setup.request),
+        "words": options_of(setup.request),
         "network": [plan.weights.format, plan.device, plan.precision.name],
     }
     text = json.dumps(words, sort_keys=True, default=str)
@@ -150,7 +150,7 @@ def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageDo
 
     Parameters
     ----------
-    setup : of this call; model, image and words must be those of the record
+    setup : of this call; model, image and options must be those of the record
     files : kind -> path of each output; all must be there
     """
     record = _read(files["record"])
@@ -166,7 +166,7 @@ def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageDo
         return None
     same = (
         record.get("model_sha256") == setup.model.sha256
-        and record.get("request") == as_json(words_of(setup.request))
+        and record.get("request") == as_json(options_of(setup.request))
         and record.get("image_sha256") == content_sha256(image)
     )
     return ImageDone(image, written, record.get("objects"), (), record) if same else None

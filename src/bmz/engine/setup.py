@@ -233,14 +233,14 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
 
     Parameters
     ----------
-    request : the words of the call
-    listener : is told when the model must be downloaded first
+    request : the options of the call
+    listener : hears when the model must be downloaded first
     measure : the network may be run for the choice of its precision
 
     Raises
     ------
     BmzError
-        Whatever is wrong with the model or the words of the call.
+        Whatever is wrong with the model or the options of the call.
     """
     settings = settings_from_environment()
     if any(address_of(image) is not None for image in request.images):

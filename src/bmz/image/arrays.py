@@ -83,7 +83,7 @@ def inspect_array(image: ArrayImage, *, axes: str | None = None) -> ImageInfo:
     image : real numbers; a DataArray names its axes by its dims (t, c, z, y, x, or time and
         channel), has the pixel size as coordinates of z, y, x in um, the names of channels as
         coordinates of c, and says that it is a photograph by ``attrs["colour"]``
-    axes : the user's word, one letter per axis; it outdoes the dims
+    axes : as the user states them, one letter per axis; they override the dims
 
     Raises
     ------

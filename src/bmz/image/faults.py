@@ -242,7 +242,7 @@ class AxesUnknown(WrongUsage):
 
 
 class AxesRefused(WrongUsage):
-    """The user's word for the axes cannot be meant."""
+    """The axes that the user states do not suit the image."""
 
     def __init__(self, path: Path, axes: str, why: str) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Which format a file is of, told by its first bytes rather than by its name."""
+"""Which format a file is of, by its first bytes rather than by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image file says of itself, with the user's word for its axes where there is one."""
+"""What an image file says of itself, and the axes that the user states instead."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
         folder of OME-Zarr 0.4 or 0.5: the image, one of its labels (``x.ome.zarr/labels/nuclei``)
         or one of its resolutions (``x.ome.zarr/1``); one image of a file that holds several is
         called by its name or number behind the path (``cells.czi[2]``)
-    axes : the user's word, one letter per axis in the order of the file, such as ``zyx``;
-        it outdoes the file; axes of size 1 may be left out, and named where the file has none: a
+    axes : as the user states them, one letter per axis in the order of the file, such as ``zyx``;
+        they override the file; axes of size 1 may be left out, and named where the file has none: a
         stack of one plane
     series : which image of the file, from 0: series, scene, multiscale
 
@@ -44,7 +44,7 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
     CouldNotTell
         The file cannot be read: see `bmz.image.faults`, each case has its class and code.
     AxesRefused, SeriesOutOfRange
-        The words of the call do not suit the file.
+        The options of the call do not suit the file.
     """
     file, key = split_series(path)
     if key:
@@ -54,7 +54,7 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
 
 
 def info_from(path: Path, header: Header, *, axes: str | None = None, series: int = 0) -> ImageInfo:
-    """Make the facts of an image out of its header, and of the user's word for its axes.
+    """Make the facts of an image out of its header, and of the axes that the user states.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def images_of(tif: TiffFile) -> list[int]:
 
 
 def small_pictures(tif: TiffFile) -> tuple[str, ...]:
-    """Tell in a sentence which series are no images; empty where all are."""
+    """Say in a sentence which series are no images; empty where all are."""
     images = images_of(tif)
     names = [
         (picture.name.lower() or "reduced copy") + f" ({' x '.join(map(str, picture.shape))})"

@@ -116,7 +116,7 @@ def plugin_header(format_name: str, path: Path, series: int) -> Header:
     FormatPluginMissing
         The library of this format is not installed.
     ImageUnreadable, ImageEmpty, TwoChannelAxes, SeriesOutOfRange
-        The library gives up, or the image cannot be told in our letters.
+        The library gives up, or the image cannot be expressed in our letters.
     """
     with _opened(format_name, path, series) as (scenes, scene):
         return header_of(path, scene, LIBRARIES[format_name].package, scenes.names)

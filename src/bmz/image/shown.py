@@ -54,7 +54,7 @@ def as_shown(stored: Stored, tif: TiffFile, series: TiffPageSeries) -> Stored:
 
 
 def stored_otherwise(series: TiffPageSeries) -> tuple[str, ...]:
-    """Tell in a sentence that white is stored as 0."""
+    """Say in a sentence that white is stored as 0."""
     return ("white is stored as 0: intensities are inverted",) if _is_inverted(series) else ()
 
 

@@ -259,7 +259,7 @@ def tiff_header(path: Path, series: int) -> Header:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty, TwoChannelAxes, SeriesOutOfRange, PartsMissing
-        The file is not sound, or cannot be told in our letters.
+        The file is not sound, or cannot be expressed in our letters.
     """
     with decoding(path, "TIFF"), _opened(path, series) as opened:
         chosen = opened.series

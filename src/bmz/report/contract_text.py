@@ -69,7 +69,7 @@ def contract_toml(contract: Contract) -> str:
 
 
 def contract_words(contract: Contract) -> str:
-    """Tell in one line what a contract asks for."""
+    """Say in one line what a contract asks for."""
     sides = {
         "signal": contract.signal,
         "objects": contract.objects,

@@ -61,7 +61,7 @@ def ahead_words(model: str, sizes: Mapping[str, int | None]) -> str:
 
 
 def fetch_lines(summary: FetchSummary) -> list[Line]:
-    """Tell of every model."""
+    """Report every model."""
     lines: list[Line] = []
     for outcome in summary.outcomes:
         if isinstance(outcome, NotFetched):

@@ -34,12 +34,12 @@ LOUDNESS: Mapping[str, Loudness] = {
 
 
 def finding_notes(findings: Iterable[Finding], image: str) -> list[Note]:
-    """Give the findings as notes for a listener, to be told before the network starts."""
+    """Give the findings as notes for a listener, to be shown before the network starts."""
     return [Note(text, LOUDNESS[kind]) for kind, text in finding_lines(findings, image)]
 
 
 def run_lines(summary: RunSummary) -> list[Line]:
-    """Tell of every image, then name the failed ones again at the end."""
+    """Report every image, then name the failed ones again at the end."""
     lines: list[Line] = []
     absent: dict[Path, list[str]] = {}
     for outcome in summary.outcomes:
@@ -84,7 +84,7 @@ def _done(done: ImageDone) -> list[Line]:
 
 
 def finding_lines(findings: Iterable[Finding], image: str = "") -> list[Line]:
-    """Tell of findings, the worst first.
+    """Report findings, the worst first.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def finding_lines(findings: Iterable[Finding], image: str = "") -> list[Line]:
 
 
 def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
-    """Tell how one image would be run."""
+    """Say how one image would be run."""
     if isinstance(planned, ImageFailed):
         return _failed(planned)
     lines = finding_lines(planned.findings, planned.image.name)

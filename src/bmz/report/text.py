@@ -43,7 +43,7 @@ def document_text(document: Mapping[str, object]) -> str:
     Raises
     ------
     TypeError
-        It holds a value that JSON has no word for.
+        It holds a value that JSON cannot express.
     """
     return json.dumps(document, indent=2, default=_plain)
 
@@ -55,7 +55,7 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"JSON has no word for {type(value).__name__}")
+    raise TypeError(f"JSON cannot express {type(value).__name__}")
 
 
 def failure_of(error: BmzError, message: str | None = None) -> Failure:

@@ -69,7 +69,7 @@ class SettingResult:
     Parameters
     ----------
     model : as the user named it
-    settings : the words of the sweep
+    settings : the values of the sweep
     command : that repeats it
     labels : ((t,) (z,) y, x); None where it failed
     table : measures of the objects

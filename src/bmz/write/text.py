@@ -30,7 +30,7 @@ def write_record(path: Path, record: Mapping[str, object]) -> None:
     Raises
     ------
     TypeError
-        It holds something that JSON has no word for.
+        It holds something that JSON cannot express.
     """
     text = json.dumps(as_json(record), indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as temporary:
@@ -39,7 +39,7 @@ def write_record(path: Path, record: Mapping[str, object]) -> None:
 
 
 def as_json(value: object) -> Json:
-    """Turn NumPy values, paths, dtypes, dates, sets and dataclasses into plain words of JSON.
+    """Turn NumPy values, paths, dtypes, dates, sets and dataclasses into plain values of JSON.
 
     NaN and infinity become null: JSON has no number for them.
 
@@ -51,7 +51,7 @@ def as_json(value: object) -> Json:
     Raises
     ------
     TypeError
-        There is no word for it.
+        JSON cannot express it.
     """
     plain = _simple(value)
     if isinstance(plain, float) and not math.isfinite(plain):
@@ -64,7 +64,7 @@ def as_json(value: object) -> Json:
         return [as_json(entry) for entry in sorted(plain, key=str)]
     if isinstance(plain, Sequence) and not isinstance(plain, bytes | bytearray):
         return [as_json(entry) for entry in plain]
-    raise TypeError(f"JSON has no word for {type(value).__name__}: {value!r:.80}")
+    raise TypeError(f"JSON cannot express {type(value).__name__}: {value!r:.80}")
 
 
 def _simple(value: object) -> object:
