@@ -19,8 +19,7 @@ from bmz.base.axes import Step
 from bmz.base.errors import CouldNotTell
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.report.html import COLOURS, findings_html, model_html, result_html
-from bmz.report.model_text import model_json, model_rows
-from bmz.report.steps_text import step_words
+from bmz.report.model_text import model_json, model_rows, step_words
 from bmz.report.tested_text import card_text
 from bmz.results.show import ModelView, ToolReport, WeightsView
 from bmz.results.test import CardView, ModelCheck, ModelTestResult, ObjectSizes, Speed

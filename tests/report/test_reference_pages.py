@@ -8,8 +8,8 @@ import pytest
 from bmz.base.axes import Step
 from bmz.check.codes import CODES
 from bmz.process.ops import OPS
+from bmz.report.model_text import step_words
 from bmz.report.reference import findings_page, recipes_page
-from bmz.report.steps_text import step_words
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -14,7 +14,6 @@ import click
 from bmz.base.lengths import lengths_by_axis
 from bmz.base.link import GAPS, link_ious
 from bmz.cli import completing
-from bmz.engine.request import SCALES
 from bmz.spec.stated_kind import StatedKind, stated_kind
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def _channels(words: str) -> tuple[int, ...]:
 
 
 def _scale(word: str) -> float | Literal["auto"]:
+    from bmz.engine.request import SCALES  # here: it loads NumPy
+
     if word == "auto":
         return "auto"
     if word == "off":
