@@ -249,7 +249,7 @@ def test_an_image_of_another_kind_fits_no_model_and_that_is_said(
     assert ("note", "none of the zoo's models is made for this") in fit_summary(view)
 
 
-def test_nothing_but_index_and_manifests_is_fetched_and_the_second_time_nothing(
+def test_of_packages_manifests_alone_are_fetched_and_the_second_time_nothing(
     settings: ZooSettings, zoo: SmallZoo, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = fit(request(image), settings)
@@ -258,9 +258,24 @@ def test_nothing_but_index_and_manifests_is_fetched_and_the_second_time_nothing(
 
     second = fit(request(image), settings)
 
-    assert all("index.json" in path or ".yaml" in path for path in zoo.log)
+    files = [path for path in zoo.log if "/files/" in path and not path.endswith("/files/")]
+    assert all("rdf.yaml" in path or "bioimageio.yaml" in path for path in files), zoo.log
     assert len(zoo.log) == case
     assert second.models == first.models
+
+
+def test_how_much_is_to_be_fetched_is_told_of_the_first_and_asked_for_once(
+    settings: ZooSettings, zoo: SmallZoo, image: Path
+) -> None:
+    weights = zoo.folder / "flat-cat" / "weights.onnx"
+
+    first = by_id(fit(request(image), settings))["flat-cat"]
+    asked = len(zoo.log)
+    second = by_id(fit(request(image), settings))["flat-cat"]
+
+    assert first.about.download_bytes == second.about.download_bytes == weights.stat().st_size
+    assert len(zoo.log) == asked
+    assert by_id(fit(request(image), settings))["starter/nuclei"].about.download_bytes == 0
 
 
 def test_measure_fetches_samples_of_the_best_and_compares_them(

@@ -152,7 +152,7 @@ def test_a_model_without_facts_is_made_for_nothing_that_is_stated() -> None:
         (AboutModel(), "yes"),
         (AboutModel(download_bytes=95_300_000), "yes, 95.3 MB to fetch"),
         (AboutModel(needs=(BACKEND,)), "needs torch"),
-        (AboutModel(needs=(TRUST,)), "with --trust"),
+        (AboutModel(needs=(TRUST,), download_bytes=95_300_000), "with --trust, 95.3 MB to fetch"),
         (AboutModel(needs=(replace(TRUST, hint="take another model"),)), "no"),
     ],
     ids=["at once", "fetched", "framework", "trust", "never"],

@@ -111,10 +111,10 @@ def _verdict(model: ModelFit) -> str:
 
 def runs_here_words(about: AboutModel) -> str:
     """Say whether a model runs here, and else what it needs."""
-    if not about.needs:
-        size = about.download_bytes
-        return f"yes, {size_words(size)} to fetch" if size else "yes"
-    return ", ".join(_need(need.code, need.hint) for need in about.needs)
+    told = [_need(need.code, need.hint) for need in about.needs] or ["yes"]
+    if about.download_bytes:
+        told.append(f"{size_words(about.download_bytes)} to fetch")
+    return ", ".join(told)
 
 
 def _need(code: str, hint: str) -> str:

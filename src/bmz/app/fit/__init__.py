@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bmz.app.fit.candidates import Candidate, candidates_of, own_candidates
 from bmz.app.fit.channels import Channels
+from bmz.app.fit.downloads import with_sizes
 from bmz.app.fit.image import MeasuredImage, measured_image
 from bmz.app.fit.judge import judged
 from bmz.app.fit.order import ranked
@@ -152,7 +153,8 @@ def rank_models(
         chosen = [c for c in candidates if c.card.id in best and not fits[c.card.id].about.sampled]
         fetch_samples(chosen, settings, listener)
         fits |= {candidate.card.id: judge(candidate) for candidate in chosen}
-    models = (*ranked(fits.values(), request.task), *found.broken)
+    ordered = with_sizes(ranked(fits.values(), request.task), candidates, settings)
+    models = (*ordered, *found.broken)
     return Ranking(seen, models, found.left_out, index.fetched_at, index.stale, request.words)
 
 

@@ -38,6 +38,7 @@ class Candidate:
     package, model, card : the model
     about : what is known of it whatever the image
     findings : what of the model itself keeps any image from a label mask, without what it needs
+    to_fetch : names of the files without which its weights cannot be loaded
     """
 
     package: Package
@@ -45,6 +46,7 @@ class Candidate:
     card: Card
     about: AboutModel
     findings: tuple[Finding, ...] = ()
+    to_fetch: tuple[str, ...] = ()
 
     @property
     def plane_by_plane(self) -> bool:
@@ -126,7 +128,7 @@ class _Reader:
                 model, self._settings, fetched=not _is_whole(package, card), usable=self._usable
             )
         )
-        report = reports_of(model.alias)
+        report, files = reports_of(model.alias), self._files(model)
         about = AboutModel(
             title=model.name,
             task=card.task,
@@ -135,22 +137,20 @@ class _Reader:
             made_for=made_for(model),
             weights=tuple(name for name in card.weights if self._usable.get(name) == ""),
             needs=tuple(finding for finding in found if finding.code in NEEDS),
-            download_bytes=self._to_fetch(model),
+            download_bytes=0 if all((model.folder / n).is_file() for n in files) else None,
             passed=report.passed,
             failed=report.failed,
         )
         others = tuple(finding for finding in found if finding.code not in NEEDS)
-        return Candidate(package, model, card, about, others)
+        return Candidate(package, model, card, about, others, files)
 
-    def _to_fetch(self, model: ModelSpec) -> int | None:
-        """Give 0 where all files of the weights that would run are here, else None."""
+    def _files(self, model: ModelSpec) -> tuple[str, ...]:
+        """Give the names of the files of the weights that would run, else of the first."""
         entries = {weights.format: weights for weights in model.weights}
         usable = [name for name in ORDER if name in entries and self._usable.get(name) == ""]
         chosen = usable or [name for name in ORDER if name in entries]
-        if not chosen:
-            return None
-        files = weights_files(model, entries[chosen[0]])
-        return 0 if all((model.folder / file.name).is_file() for file in files) else None
+        files = weights_files(model, entries[chosen[0]]) if chosen else ()
+        return tuple(file.name for file in files)
 
 
 def _is_whole(package: Package, card: Card) -> bool:
