@@ -3,108 +3,121 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
+from sklearn.ensemble import ExtraTreesClassifier
 from torch import nn
 
 LARGEST = 4.0
 """Standardised features are cut off at this many deviations."""
 
+LEAST_SHARE = 1e-3
+"""Added to a probability of the forest before its logarithm is taken."""
+
 
 @dataclass(frozen=True, eq=False)
-class Network:
-    """Layers of a small network on standardised features.
+class Linear:
+    """Multinomial logistic regression on standardised features.
 
     Parameters
     ----------
     mean, scale : (k,) of the features
-    weights : one (n, m) array a layer, and its (m,) offsets
+    weights, offsets : (k, kinds) and (kinds,)
     """
 
     mean: np.ndarray
     scale: np.ndarray
-    weights: list[tuple[np.ndarray, np.ndarray]]
+    weights: np.ndarray
+    offsets: np.ndarray
 
     def logits(self, rows: np.ndarray) -> np.ndarray:
-        """Give (n, kinds) logits of (n, k) features."""
+        """Give (n, kinds) logits of (n, k) features, about their mean."""
         values = np.clip((rows - self.mean) / self.scale, -LARGEST, LARGEST)
-        for number, (weight, offset) in enumerate(self.weights):
-            values = values @ weight + offset
-            if number < len(self.weights) - 1:
-                values = np.maximum(values, 0)
-        return values
+        logits = values @ self.weights + self.offsets
+        return logits - logits.mean(1, keepdims=True)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """How a network is fitted.
-
-    Parameters
-    ----------
-    hidden : width of the hidden layer; 0 for multinomial logistic regression
-    decay : of squared weights
-    steps : of the optimiser
-    dropout : share of the features left out in each step
-    seed : of the starting weights
-    """
-
-    hidden: int = 0
-    decay: float = 1e-3
-    steps: int = 300
-    dropout: float = 0.0
-    seed: int = 0
-
-
-def fitted(rows: np.ndarray, targets: np.ndarray, weights: np.ndarray, setting: Setting) -> Network:
-    """Fit a network to features.
+def linear(
+    rows: np.ndarray, targets: np.ndarray, weights: np.ndarray, decay: float, steps: int
+) -> Linear:
+    """Fit logistic regression with Adam, from weights of zero.
 
     Parameters
     ----------
     rows : (n, k) features
     targets : (n, kinds) probabilities
     weights : (n,) of each row
+    decay : of the squared weights
+    steps : of the optimiser
     """
-    torch.manual_seed(setting.seed)
     mean, scale = rows.mean(0), rows.std(0) + 1e-3
     x = torch.tensor(np.clip((rows - mean) / scale, -LARGEST, LARGEST), dtype=torch.float32)
     y = torch.tensor(targets, dtype=torch.float32)
     w = torch.tensor(weights / weights.mean(), dtype=torch.float32)
-    widths = [x.shape[1], *([setting.hidden] if setting.hidden else []), y.shape[1]]
-    layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
-    if not setting.hidden:
-        nn.init.zeros_(layers[0].weight)
-    parameters = [p for layer in layers for p in layer.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=0.03 if not setting.hidden else 0.005)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, setting.steps)
-    for _ in range(setting.steps):
+    layer = nn.Linear(x.shape[1], y.shape[1])
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    optimiser = torch.optim.Adam(layer.parameters(), lr=0.03)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
         optimiser.zero_grad()
-        loss = _loss(layers, x, y, w, setting)
-        loss.backward()
+        cross = -(y * torch.log_softmax(layer(x), 1)).sum(1)
+        ((w * cross).mean() + decay * (layer.weight**2).sum()).backward()
         optimiser.step()
         schedule.step()
-    return Network(
-        mean,
-        scale,
-        [(_array(layer.weight.T), _array(layer.bias)) for layer in layers],
-    )
+    return Linear(mean, scale, _array(layer.weight.T), _array(layer.bias))
 
 
 def _array(values: torch.Tensor) -> np.ndarray:
     return values.detach().numpy().copy()
 
 
-def _loss(
-    layers: list[nn.Linear], x: torch.Tensor, y: torch.Tensor, w: torch.Tensor, setting: Setting
-) -> torch.Tensor:
-    values = nn.functional.dropout(x, setting.dropout)
-    for layer in layers[:-1]:
-        values = torch.relu(layer(values))
-    logits = layers[-1](values)
-    cross = -(y * torch.log_softmax(logits, 1)).sum(1)
-    penalty = sum((layer.weight**2).sum() for layer in layers)
-    return (w * cross).mean() + setting.decay * penalty
+def forest(
+    rows: np.ndarray, truth: np.ndarray, weights: np.ndarray, trees: int, leaf: int
+) -> ExtraTreesClassifier:
+    """Fit extremely randomised trees (Geurts et al. 2006)."""
+    model = ExtraTreesClassifier(trees, min_samples_leaf=leaf, max_features=40, random_state=0)
+    return model.fit(rows, truth, sample_weight=weights)
+
+
+def forest_logits(model: ExtraTreesClassifier, rows: np.ndarray, kinds: int) -> np.ndarray:
+    """Give (n, kinds) logarithms of the probabilities of a forest, about their mean."""
+    shares = np.zeros((len(rows), kinds))
+    shares[:, model.classes_] = model.predict_proba(rows)
+    logits = np.log(shares + LEAST_SHARE)
+    return logits - logits.mean(1, keepdims=True)
+
+
+def forest_arrays(model: ExtraTreesClassifier, kinds: int) -> dict[str, np.ndarray]:
+    """Give the trees one after the other as arrays.
+
+    Returns
+    -------
+    dict
+        `roots` (trees,); `feature` (nodes,), -1 at a leaf; `threshold` (nodes,); `left` and
+        `right` (nodes,), at a leaf its row of `leaves` (leaves, kinds), in 1/255
+    """
+    trees = [estimator.tree_ for estimator in model.estimators_]
+    roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
+    feature = np.concatenate([tree.feature for tree in trees])
+    left, right = (
+        np.concatenate([getattr(t, side) + root for t, root in zip(trees, roots, strict=True)])
+        for side in ("children_left", "children_right")
+    )
+    at_leaf = feature < 0
+    values = np.concatenate([tree.value[:, 0] for tree in trees])[at_leaf]
+    leaves = np.zeros((len(values), kinds), np.uint8)
+    leaves[:, model.classes_] = np.rint(255 * values / values.sum(1, keepdims=True))
+    left[at_leaf] = right[at_leaf] = np.arange(len(leaves))
+    return {
+        "roots": roots.astype(np.int32),
+        "feature": np.where(at_leaf, -1, feature).astype(np.int16),
+        "threshold": np.concatenate([tree.threshold for tree in trees]).astype(np.float32),
+        "left": left.astype(np.int32),
+        "right": right.astype(np.int32),
+        "leaves": leaves,
+    }
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

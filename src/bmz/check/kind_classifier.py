@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bmz.base.arrays import FloatArray
+from bmz.base.arrays import AnyArray, FloatArray
 
 ARRAYS = Path(__file__).with_name("kind.npz")
 """Written by ``model_cards/kinds/train.py``, which says what each array holds."""
@@ -16,22 +16,64 @@ ARRAYS = Path(__file__).with_name("kind.npz")
 LARGEST = 4.0
 """Standardised features are cut off at this many deviations."""
 
+LEAST_SHARE = 1e-3
+"""Added to a probability of the forest before its logarithm is taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Forest:
+    """Extremely randomised trees (Geurts et al. 2006), one after the other.
+
+    Parameters
+    ----------
+    roots : (trees,) the first node of each
+    feature : (nodes,) the feature that a node asks for; -1 at a leaf
+    threshold : (nodes,) up to this value the answer is on the left
+    left, right : (nodes,) the nodes that follow; at a leaf its row of `leaves`
+    leaves : (leaves, kinds) probabilities
+    """
+
+    roots: AnyArray
+    feature: AnyArray
+    threshold: FloatArray
+    left: AnyArray
+    right: AnyArray
+    leaves: FloatArray
+
+    def probabilities(self, row: FloatArray) -> FloatArray:
+        """Give the mean of what the leaves say.
+
+        Parameters
+        ----------
+        row : (k,) features
+        """
+        nodes = self.roots
+        while (inner := self.feature[nodes] >= 0).any():
+            low = row[self.feature[nodes]] <= self.threshold[nodes]
+            nodes = np.where(inner, np.where(low, self.left[nodes], self.right[nodes]), nodes)
+        shares = self.leaves[self.left[nodes]]
+        mean: FloatArray = (shares / shares.sum(1, keepdims=True)).mean(0)
+        return mean
+
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A small network on standardised features.
+    """What answers for grey or for colour images: two unlike classifiers, weighed.
 
     Parameters
     ----------
     mean, scale : (k,) of the features
-    layers : weights (n, m) and offsets (m,) of each layer; all but the last are rectified
-    temperature : by which the last is divided, so that probabilities are true ones
+    weights, offsets : (k, kinds) and (kinds,) of a logistic regression
+    forest : trees on the plain features
+    mix : factors of the two, chosen so that probabilities are true ones
     """
 
     mean: FloatArray
     scale: FloatArray
-    layers: tuple[tuple[FloatArray, FloatArray], ...]
-    temperature: float
+    weights: FloatArray
+    offsets: FloatArray
+    forest: Forest
+    mix: FloatArray
 
     def probabilities(self, row: FloatArray) -> FloatArray:
         """Give the probability of each kind.
@@ -41,11 +83,10 @@ class Head:
         row : (k,) features
         """
         values = np.clip((row - self.mean) / self.scale, -LARGEST, LARGEST)
-        for number, (weights, offsets) in enumerate(self.layers):
-            values = values @ weights + offsets
-            if number < len(self.layers) - 1:
-                values = np.maximum(values, 0)
-        powers = np.exp((values - values.max()) / self.temperature)
+        linear = values @ self.weights + self.offsets
+        trees = np.log(self.forest.probabilities(row) + LEAST_SHARE)
+        logits = self.mix[0] * (linear - linear.mean()) + self.mix[1] * (trees - trees.mean())
+        powers = np.exp(logits - logits.max())
         shares: FloatArray = powers / powers.sum()
         return shares
 
@@ -60,7 +101,10 @@ class KindClassifier:
     structures : structure of each column of `shares`
     shares : (kinds, structures) how much of each kind shows which structure; rows add up to 1
     grey, colour : networks for images in grey and in colour
-    centre, axes : (k,) mean and (k, m) directions in which kinds lie apart, of grey features
+    axes : (k, m) directions of standardised grey features in which kinds lie apart, in the unit of
+        `bmz.check.kind_features.unlikeness`
+    centres : (c, m) the places of the kinds of all sources that were learnt from
+    fade : from about which distance an image is of no known kind, and how suddenly
     """
 
     families: tuple[str, ...]
@@ -68,27 +112,29 @@ class KindClassifier:
     shares: FloatArray
     grey: Head
     colour: Head
-    centre: FloatArray
     axes: FloatArray
+    centres: FloatArray
+    fade: FloatArray
 
     def probabilities(self, row: FloatArray) -> FloatArray:
-        """Give the probability of each kind.
+        """Give the probability of each kind; what is missing to 1 is an unknown kind.
 
         Parameters
         ----------
         row : features as `bmz.check.kind_features.features` gives them
         """
-        if np.isfinite(row).all():
-            return self.colour.probabilities(row)
-        return self.grey.probabilities(row[: len(self.grey.mean)])
+        far = float(np.linalg.norm(self.centres - self.place(row), axis=1).min())
+        known = 1 / (1 + np.exp(self.fade[1] * (far - self.fade[0])))
+        coloured = bool(np.isfinite(row).all())
+        head = self.colour if coloured else self.grey
+        shares: FloatArray = known * head.probabilities(row[: len(head.mean)])
+        return shares
 
     def place(self, row: FloatArray) -> FloatArray:
         """Give (m,) the place of an image among others; unlike kinds lie apart."""
-        return np.clip(row[: len(self.centre)] - self.centre, *self._limits()) @ self.axes
-
-    def _limits(self) -> tuple[FloatArray, FloatArray]:
-        most = LARGEST * self.grey.scale
-        return -most, most
+        grey = (row[: len(self.grey.mean)] - self.grey.mean) / self.grey.scale
+        place: FloatArray = np.clip(grey, -LARGEST, LARGEST) @ self.axes
+        return place
 
 
 @cache
@@ -102,19 +148,19 @@ def kind_classifier() -> KindClassifier:
         arrays["shares"],
         _head(arrays, "grey"),
         _head(arrays, "colour"),
-        arrays["centre"],
         arrays["axes"],
+        arrays["centres"],
+        arrays["fade"],
     )
 
 
-def _head(arrays: dict[str, FloatArray], name: str) -> Head:
-    layers = list[tuple[FloatArray, FloatArray]]()
-    while f"{name}_weights{len(layers)}" in arrays:
-        number = len(layers)
-        layers.append((arrays[f"{name}_weights{number}"], arrays[f"{name}_offsets{number}"]))
-    return Head(
-        arrays[f"{name}_mean"],
-        arrays[f"{name}_scale"],
-        tuple(layers),
-        float(arrays[f"{name}_temperature"]),
+def _head(arrays: dict[str, AnyArray], name: str) -> Head:
+    roots, feature, threshold, left, right, leaves = (
+        arrays[f"{name}_{part}"]
+        for part in ("roots", "feature", "threshold", "left", "right", "leaves")
     )
+    forest = Forest(roots, feature, threshold, left, right, leaves.astype(np.float32))
+    mean, scale, weights, offsets = (
+        arrays[f"{name}_{part}"] for part in ("mean", "scale", "weights", "offsets")
+    )
+    return Head(mean, scale, weights, offsets, forest, arrays[f"{name}_mix"])

@@ -1,0 +1,279 @@
+"""Answers for images from classifiers that have seen no image of their sources."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from classifier import LARGEST, Linear, forest, forest_logits, linear, softmax
+from gather import Measured
+from scipy import optimize
+from sklearn.ensemble import ExtraTreesClassifier
+from unknown import fading, nearness
+
+from corpus import MADE
+
+PARTS = 10
+"""Sources are left out in so many parts."""
+
+COLOURS = 33
+"""So many features of colour come last."""
+
+AXES = 12
+"""Directions in which kinds lie apart."""
+
+HEADS = ("grey", "colour")
+
+DECAY, STEPS = 1e-2, 150
+"""Of the logistic regression."""
+
+TREES, LEAF = 60, 8
+"""Of the forest: their number, and the fewest rows at a leaf."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeadFit:
+    """What answers for grey or for colour images: the mean of two unlike classifiers.
+
+    Parameters
+    ----------
+    linear : logistic regression
+    trees : forest of extremely randomised trees
+    kinds : number of kinds
+    """
+
+    linear: Linear
+    trees: ExtraTreesClassifier
+    kinds: int
+
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        """Give (2, n, kinds) logits of the regression and of the forest."""
+        return np.stack([self.linear.logits(rows), forest_logits(self.trees, rows, self.kinds)])
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Where images lie by a discriminant analysis.
+
+    Parameters
+    ----------
+    mean, scale : (k,) of grey features
+    axes : (k, m) directions, in units of standardised features
+    centres : (c, m) of each kind of each source
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    axes: np.ndarray
+    centres: np.ndarray
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Give (n, m) the places of (n, k) features."""
+        values = (rows[:, : len(self.mean)] - self.mean) / self.scale
+        return np.clip(values, -LARGEST, LARGEST) @ self.axes
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """What left-out classifiers say.
+
+    Parameters
+    ----------
+    kinds : names of the columns
+    probabilities : (n, kinds); what is missing to 1 is an unknown kind
+    mixes : factors of both classifiers, by head
+    fade : where and how fast distance makes a kind unknown
+    pairs : (p, 3) distance of an image of a left-out source to one of another source, and whether
+        the two are of one kind and of one family
+    """
+
+    kinds: list[str]
+    probabilities: np.ndarray
+    mixes: dict[str, np.ndarray]
+    fade: tuple[float, float]
+    pairs: np.ndarray
+
+    @property
+    def unit(self) -> float:
+        """Give the distance that 2 % of the pairs of one kind exceed."""
+        return float(np.quantile(self.pairs[self.pairs[:, 1] > 0, 0], 0.98))
+
+
+def balance(data: Measured) -> np.ndarray:
+    """Weigh rows so that neither a source with many images nor a common kind outweighs others."""
+    of_pair = Counter((s.kind, s.source) for s in data.samples)
+    each = np.array([of_pair[s.kind, s.source] ** -0.6 for s in data.samples])
+    for names, power in (
+        ([s.kind for s in data.samples], -0.5),
+        ([s.kind.split("/")[0] for s in data.samples], -0.7),
+    ):
+        total = Counter[str]()
+        for name, weight in zip(names, each, strict=True):
+            total[name] += weight
+        each *= np.array([total[name] ** power for name in names])
+    count = np.bincount(data.sample, minlength=len(data.samples))
+    return (each / count)[data.sample]
+
+
+def evenness(data: Measured) -> np.ndarray:
+    """Weigh rows for probabilities to be true ones: milder than `balance`, without drawn images."""
+    of_pair = Counter((s.kind, s.source) for s in data.samples)
+    each = np.array([of_pair[s.kind, s.source] ** -0.6 for s in data.samples])
+    each *= np.array([s.source not in MADE for s in data.samples])
+    total = Counter[str]()
+    for sample, weight in zip(data.samples, each, strict=True):
+        total[sample.kind.split("/")[0]] += weight
+    each *= np.array([total[s.kind.split("/")[0]] ** -0.5 for s in data.samples])
+    return each[data.sample]
+
+
+def parts_of_sources(data: Measured) -> np.ndarray:
+    """Give each row the part that its source is in; the parts have about as many images each."""
+    load, part_of = [0] * PARTS, dict[str, int]()
+    images = Counter(s.source for s in data.samples)
+    for source, count in sorted(images.items(), key=lambda pair: (-pair[1], pair[0])):
+        part_of[source] = load.index(min(load))
+        load[part_of[source]] += count
+    return np.array([part_of[s.source] for s in data.samples])[data.sample]
+
+
+def left_out(data: Measured, kinds: list[str]) -> LeftOut:
+    """Answer for every row without any image of its source."""
+    part, coloured = parts_of_sources(data), is_coloured(data)
+    logits, far = np.zeros((2, len(data.rows), len(kinds))), np.zeros(len(data.rows))
+    pairs = []
+    for number in range(PARTS):
+        out = part == number
+        for head in HEADS:
+            answered = out & (coloured if head == "colour" else ~coloured)
+            if answered.any():
+                fit = head_fit(data, kinds, ~out, head)
+                logits[:, answered] = fit.logits(head_rows(data, head)[0][answered])
+        space = space_of(data, ~out)
+        far[out] = nearness(space.places(data.rows[out]), space.centres)
+        pairs.append(_pairs(data, space, out))
+        print(f"part {number} of {PARTS} is answered", flush=True)
+    return _calibrated(data, kinds, logits, far, np.concatenate(pairs))
+
+
+def _pairs(data: Measured, space: Space, out: np.ndarray) -> np.ndarray:
+    """Give the distances of images that are left out to all images of other sources."""
+    names = np.array([s.kind for s in data.samples])[data.sample]
+    families = np.array([s.kind.split("/")[0] for s in data.samples])[data.sample]
+    real = evenness(data) > 0
+    one, other = np.flatnonzero(out & data.plain & real), np.flatnonzero(~out & data.plain & real)
+    places = space.places(data.rows)
+    far = np.linalg.norm(places[one][:, None] - places[other][None], axis=-1)
+    same_kind = names[one][:, None] == names[other][None]
+    same_family = families[one][:, None] == families[other][None]
+    return np.stack([far.ravel(), same_kind.ravel(), same_family.ravel()], 1)
+
+
+def _calibrated(
+    data: Measured, kinds: list[str], logits: np.ndarray, far: np.ndarray, pairs: np.ndarray
+) -> LeftOut:
+    weights, truth, coloured = evenness(data), truths(data, kinds), is_coloured(data)
+    shares, mixes = np.zeros(logits.shape[1:]), {}
+    for head, spoken in (("grey", ~coloured), ("colour", coloured)):
+        mixes[head] = mix(logits[:, spoken], truth[spoken], weights[spoken])
+        shares[spoken] = softmax(np.tensordot(mixes[head], logits[:, spoken], 1))
+    fade = fading(far, strange_distances(data), weights)
+    known = 1 / (1 + np.exp(fade[1] * (far - fade[0])))
+    print(f"mixes {mixes}, fade {fade}, known {np.quantile(known, [0.01, 0.05, 0.2, 0.5])}")
+    return LeftOut(kinds, shares * known[:, None], mixes, fade, pairs)
+
+
+def mix(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Choose the factors of both classifiers of the best likelihood, temperature included.
+
+    Parameters
+    ----------
+    logits : (2, n, kinds)
+    truth : (n,) number of the kind
+    weights : (n,)
+    """
+
+    def loss(factors: np.ndarray) -> float:
+        shares = softmax(np.tensordot(factors, logits, 1))
+        right = shares[np.arange(len(truth)), truth]
+        return float(-(weights * np.log(right + 1e-9)).sum() / weights.sum())
+
+    best = optimize.minimize(loss, np.array([0.3, 0.5]), bounds=[(0.01, 3), (0.01, 3)])
+    return best.x
+
+
+def is_coloured(data: Measured) -> np.ndarray:
+    """Tell which rows are of colour images."""
+    return np.isfinite(data.rows[:, -1])
+
+
+def strange_distances(data: Measured) -> np.ndarray:
+    """Give the distances of images of each family from all of other families."""
+    family = np.array([s.kind.split("/")[0] for s in data.samples])[data.sample]
+    distances = []
+    for name in sorted(set(family)):
+        out = (family == name) & data.plain
+        space = space_of(data, family != name)
+        distances.append(nearness(space.places(data.rows[out]), space.centres))
+    return np.concatenate(distances)
+
+
+def truths(data: Measured, kinds: list[str]) -> np.ndarray:
+    """Give the number of the kind of each row."""
+    return np.array([kinds.index(s.kind) for s in data.samples])[data.sample]
+
+
+def head_rows(data: Measured, head: str) -> tuple[np.ndarray, np.ndarray]:
+    """Give the features that a head sees, and the rows that it learns from."""
+    if head == "colour":
+        return data.rows, is_coloured(data)
+    return data.rows[:, :-COLOURS], np.ones(len(data.rows), bool)
+
+
+def head_fit(data: Measured, kinds: list[str], part: np.ndarray, head: str) -> HeadFit:
+    """Fit both classifiers of a head to a part of the rows."""
+    rows, learnt = head_rows(data, head)
+    part = part & learnt
+    truth, weights = truths(data, kinds)[part], balance(data)[part]
+    regression = linear(rows[part], np.eye(len(kinds))[truth], weights, DECAY, STEPS)
+    return HeadFit(regression, forest(rows[part], truth, weights, TREES, LEAF), len(kinds))
+
+
+def space_of(data: Measured, part: np.ndarray) -> Space:
+    """Find directions in which kinds lie apart and the images of a source do not (Fisher 1936).
+
+    Their unit is such that 2 % of the pairs of images of one kind lie farther apart than 1.
+    """
+    rows = data.rows[part, :-COLOURS]
+    mean, scale = rows.mean(0), rows.std(0) + 1e-3
+    values = np.clip((rows - mean) / scale, -LARGEST, LARGEST)
+    kind = _numbers([s.kind for s in data.samples], data.sample[part])
+    group = _numbers([f"{s.kind} {s.source}" for s in data.samples], data.sample[part])
+    means, centres = _means(values, group), _means(values, kind)
+    inside = np.cov((values - means[group]).T) + 0.3 * np.eye(values.shape[1])
+    sizes, vectors = np.linalg.eigh(inside)
+    white = vectors / np.sqrt(sizes)
+    _, _, turned = np.linalg.svd((centres - centres.mean(0)) @ white, full_matrices=False)
+    axes = white @ turned[:AXES].T
+    plain = data.plain[part]
+    axes /= _usual_distance((values @ axes)[plain], kind[plain])
+    return Space(mean, scale, axes, _means(values @ axes, group))
+
+
+def _usual_distance(places: np.ndarray, kind: np.ndarray) -> float:
+    far = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    same = (kind[:, None] == kind[None]) & ~np.eye(len(kind), dtype=bool)
+    counts = same.sum(1, keepdims=True).clip(1).repeat(len(kind), 1)
+    order = np.argsort(far[same])
+    total = (1 / counts[same])[order].cumsum()
+    return float(far[same][order][np.searchsorted(total, 0.98 * total[-1])])
+
+
+def _numbers(names: list[str], sample: np.ndarray) -> np.ndarray:
+    chosen = np.array(names)[sample]
+    return np.unique(chosen, return_inverse=True)[1]
+
+
+def _means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    return np.stack([values[group == g].mean(0) for g in range(group.max() + 1)])
