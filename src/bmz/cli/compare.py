@@ -144,7 +144,7 @@ def compare(
 
     listing = image_list(images, include)
     request = CompareRequest(
-        tuple(one for image in listing.images for one in series_paths(image, series)),
+        tuple(path for image in listing.images for path in series_paths(image, series)),
         tuple(dict.fromkeys(models)),
         dict(sweeps),
         None if truth is None else as_path(truth),

@@ -21,8 +21,8 @@ def models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     The network is never asked while somebody types.
     """
     names = [*_bundled(), *_listed()]
-    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return found or [CompletionItem(incomplete, type="file")]
+    items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return items or [CompletionItem(incomplete, type="file")]
 
 
 def kinds(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -67,7 +67,7 @@ def _listed() -> list[str]:
     from bmz.zoo.settings import settings_from_environment
 
     try:
-        kept = replace(settings_from_environment(), offline=True)
-        return [entry.id for entry in load_index(kept).entries]
+        offline = replace(settings_from_environment(), offline=True)
+        return [entry.id for entry in load_index(offline).entries]
     except BmzError:
         return []  # there is no list yet, and nobody wants an error while typing

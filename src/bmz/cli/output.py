@@ -93,16 +93,16 @@ def print_blocks(
     if room is None or sum(widths) + _GAP * (len(widths) - 1) <= room:
         print_table(headings, lines)
         return
-    kept = [i for i in range(len(headings)) if i != below]
+    beside = [i for i in range(len(headings)) if i != below]
     narrow = wrapped_widths(
-        [[row[i] for i in kept] for row in (headings, *lines)],
-        room - _GAP * (len(kept) - 1),
-        whole=kept.index(whole),
+        [[row[i] for i in beside] for row in (headings, *lines)],
+        room - _GAP * (len(beside) - 1),
+        whole=beside.index(whole),
     )
     for number, row in enumerate((headings, *lines)):
-        cells = [textwrap.wrap(row[i], width) for i, width in zip(kept, narrow, strict=True)]
+        cells = [textwrap.wrap(row[i], width) for i, width in zip(beside, narrow, strict=True)]
         if number and row[below]:
-            cells[kept.index(whole)].append(row[below])
+            cells[beside.index(whole)].append(row[below])
         for words in itertools.zip_longest(*cells, fillvalue=""):
             line = _line(words, narrow)
             click.echo(line if number else click.style(line, bold=True))
@@ -127,9 +127,9 @@ def wrapped_widths(rows: Sequence[Sequence[str]], room: int, *, whole: int) -> l
     [23, 11]
     """
     columns = list(zip(*rows, strict=True))
-    wanted = [max(map(len, column)) for column in columns]
+    widest = [max(map(len, column)) for column in columns]
     least = [
-        wanted[i]
+        widest[i]
         if i == whole
         else max(len(word) for cell in column for word in cell.split() or [""])
         for i, column in enumerate(columns)
@@ -137,8 +137,8 @@ def wrapped_widths(rows: Sequence[Sequence[str]], room: int, *, whole: int) -> l
     while sum(least) > room and max(least) > _LEAST:
         wide = [i for i in range(len(least)) if i != whole and least[i] > _LEAST]
         least[max(wide or [whole], key=lambda i: least[i])] -= 1
-    while sum(least) < min(room, sum(wanted)):
-        least[max(range(len(least)), key=lambda i: wanted[i] / least[i])] += 1
+    while sum(least) < min(room, sum(widest)):
+        least[max(range(len(least)), key=lambda i: widest[i] / least[i])] += 1
     return least
 
 
