@@ -267,6 +267,32 @@ def test_a_stated_range_is_left_only_beyond_twice_the_uncertainty(px: float, tol
     assert [f.code for f in said(sized(px, spread=0.1), of)] == ["object.size"] * told
 
 
+@pytest.mark.parametrize(
+    ("px", "severities"),
+    [
+        (10, []),
+        (9, ["note"]),
+        (6.7, ["note"]),
+        (6.6, ["warning"]),
+        (59, ["note"]),
+        (61, ["warning"]),
+    ],
+)
+def test_of_a_single_sample_half_and_double_is_a_note(px: float, severities: list[str]) -> None:
+    found = said(sized(px), sample=sized(20))
+
+    assert [f.severity for f in found if f.code == "object.size"] == severities
+
+
+@pytest.mark.parametrize(("reliability", "severity"), [(0.5, "warning"), (0.49, "note")])
+def test_a_size_that_one_measurement_tells_alone_is_a_note(
+    reliability: float, severity: str
+) -> None:
+    (found,) = said(sized(50, reliability=reliability), declaring(20))
+
+    assert (found.code, found.severity) == ("object.size", severity)
+
+
 def test_objects_of_another_size_are_told_with_the_factor_that_mends_it() -> None:
     of = declaring(20, [16, 30])
 
@@ -280,11 +306,31 @@ def test_objects_of_another_size_are_told_with_the_factor_that_mends_it() -> Non
         "objects are about 50 px across, the model is made for about 20 px",
         wanted="16 to 30 px",
         found="50 px",
-        hint="--scale 0.4 (or --scale auto)",
+        hint="--scale 0.49 (or --scale auto)",
         evidence="measured",
     )
     assert (scaled.found, scaled.hint) == ("100 px", plain.hint)
     assert said(sized(50), of, scale=0.4) == []
+
+
+@given(
+    limits=st.tuples(st.floats(5, 20), st.floats(20, 100)),
+    found=st.floats(4, 400),
+)
+def test_objects_outside_a_stated_range_are_brought_into_it_and_no_farther_than_the_middle(
+    limits: tuple[float, float], found: float
+) -> None:
+    factor = object_factor(case(sized(found), declaring(20, list(limits))))
+
+    assert factor is not None
+    resized = found * factor
+    assert limits[0] - 1e-9 <= resized <= limits[1] + 1e-9
+    if found < limits[0]:
+        assert resized <= 20 + 1e-9
+    elif found > limits[1]:
+        assert resized >= 20 - 1e-9
+    else:
+        assert resized == pytest.approx(20)
 
 
 @given(wanted=st.floats(5, 200), found=st.floats(4, 400))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import floor
+from math import floor, sqrt
 
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
@@ -15,6 +15,15 @@ from bmz.spec.model import ModelSpec
 
 OFF = 2.0
 """From this ratio of object diameters on a network meets objects it was not trained on."""
+
+FAR = 3.0
+"""From this ratio to the objects of a single sample on the factor helps more often than it harms.
+
+A sample shows one of the sizes on which a network was trained, and many were trained on several.
+"""
+
+CLEAR = 0.5
+"""Below this reliability a size is one measurement alone, and too little for a warning."""
 
 SPREADS = 2.0
 """A declared range is left when the size, so many of its uncertainties nearer, is still outside."""
@@ -57,6 +66,16 @@ class Diameter:
         """
         slack = 1 + SPREADS * spread if self.stated else 1.0
         return self.low / slack <= seen_px <= self.high * slack
+
+    def target_px(self, seen_px: float) -> float:
+        """Give the diameter to which objects are best resized.
+
+        Objects outside a stated range are brought well into it, half the way to the typical
+        diameter in octaves: the less an image is resized, the less of it is lost.
+        """
+        if not self.stated or self.low <= seen_px <= self.high:
+            return self.px
+        return sqrt(self.px * (self.low if seen_px < self.low else self.high))
 
 
 def model_diameter(case: FitCase) -> Diameter | None:
@@ -114,7 +133,7 @@ def object_factor(case: FitCase) -> float | None:
     wanted, found = model_diameter(case), image_diameter(case)
     if wanted is None or found is None or found.diameter_px < LEAST_OBJECT_PX:
         return None
-    return wanted.px / found.diameter_px
+    return wanted.target_px(found.diameter_px) / found.diameter_px
 
 
 def measured_findings(case: FitCase) -> Iterator[Finding]:
@@ -195,11 +214,18 @@ def _object_size(case: FitCase) -> Iterator[Finding]:
     diameter_px = found.diameter_px * (case.scale or 1.0)
     if wanted.holds(diameter_px, found.spread):
         return
-    factor = wanted.px / found.diameter_px
+    factor = wanted.target_px(found.diameter_px) / found.diameter_px
     yield Finding.of(
         "object.size", f"{case.inputs[0].id}.x",
         f"objects are about {diameter_px:.3g} px across, "
         f"the model is made for about {wanted.px:.3g} px",
         wanted=f"{wanted.low:.3g} to {wanted.high:.3g} px", found=f"{diameter_px:.3g} px",
         hint=f"--scale {factor:.2g} (or --scale auto)", evidence="measured",
+        milder=found.reliability < CLEAR or _is_one_of_several(wanted, diameter_px),
     )  # fmt: skip
+
+
+def _is_one_of_several(wanted: Diameter, diameter_px: float) -> bool:
+    """Say whether only one sample tells what the model wants, and the objects are not far off."""
+    ratio = diameter_px / wanted.px
+    return wanted.evidence == "measured" and 1 / FAR < ratio < FAR
