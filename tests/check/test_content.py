@@ -17,6 +17,8 @@ from tests.check.test_measured_rules import PLAIN
 from bmz.check.axes import channel_findings
 from bmz.check.codes import CODES
 from bmz.check.content import (
+    CLEAR_STRUCTURE,
+    LEAST_LIKELY,
     SEEN,
     UNLIKELY,
     content_findings,
@@ -26,7 +28,7 @@ from bmz.check.content import (
 )
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
-from bmz.check.kind import SURE, ImageKind
+from bmz.check.kind import ImageKind
 from bmz.check.kind_features import features
 from bmz.check.kind_words import kind_title, kind_words, mean_kind, percent, stated_as_kind
 from bmz.check.made_for_hint import models_for
@@ -87,8 +89,8 @@ def test_an_electron_micrograph_for_a_model_of_nuclei_is_told_with_all_that_is_k
     [
         (FLUORESCENT, []),
         (PHOTO, [("content.not-microscopy", "warning")]),
-        (families(fluorescence=UNLIKELY, electron=0.8), []),
-        (families(fluorescence=0.19, electron=0.81), [("content.modality", "warning")]),
+        (families(fluorescence=0.4, electron=0.6), []),
+        (families(fluorescence=0.39, electron=0.61), [("content.modality", "warning")]),
         (families(transmitted=0.4, electron=0.3, other=0.3), [("content.modality", "warning")]),
         (families(fluorescence=0.1, electron=0.39), []),  # like none that is known
         (families(), []),
@@ -103,15 +105,16 @@ def test_another_family_is_told_where_it_is_likely_and_that_of_the_model_is_not(
 @pytest.mark.parametrize(
     ("structures", "told"),
     [
-        ({"filaments": SURE, "nuclei": 0.1}, True),
-        ({"filaments": 0.89, "nuclei": 0.11}, False),
+        ({"filaments": CLEAR_STRUCTURE, "nuclei": 0.1}, True),
+        ({"filaments": 0.59, "nuclei": 0.11}, False),
+        ({"filaments": 0.8, "nuclei": UNLIKELY}, False),
         ({"nuclei": 1.0}, False),
         ({"tissue": 1.0}, False),  # tissue has nuclei
         ({"cells": 0.95, "nuclei": 0.05}, True),
         ({}, False),
     ],
 )
-def test_another_structure_is_told_only_where_it_is_sure(
+def test_another_structure_is_told_only_where_it_is_clear(
     structures: Mapping[str, float], told: bool
 ) -> None:
     kind = ImageKind({"fluorescence": 0.9}, structures)
@@ -355,9 +358,11 @@ def test_the_page_states_the_limits_of_the_code() -> None:
     page = (Path(__file__).parents[2] / "docs" / "explanation" / "content.md").read_text("utf-8")
     row = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
 
-    assert f"less than {UNLIKELY:.0%}".replace("%", " %") in row["content.modality"]
+    for family, limit in LEAST_LIKELY.items():
+        assert f"{limit:.0%} for {family}".replace("%", " %") in row["content.modality"]
+    assert f"{UNLIKELY:.0%} else".replace("%", " %") in row["content.modality"]
     assert f"others {SEEN:.0%} or more".replace("%", " %") in row["content.modality"]
     assert f"right ({SEEN:.0%} or more)".replace("%", " %") in row["content.structure"]
-    assert f"sure ({SURE:.0%} or more)".replace("%", " %") in row["content.structure"]
+    assert f"clear ({CLEAR_STRUCTURE:.0%} or more)".replace("%", " %") in row["content.structure"]
     assert f"less than {UNLIKELY:.0%}".replace("%", " %") in row["content.structure"]
     assert row.keys() <= CODES.keys()

@@ -317,7 +317,7 @@ CODES: Mapping[str, FindingCode] = {
     ),
     "content.structure": FindingCode(
         "warning",
-        "The kind of microscopy is right, but the picture surely shows another structure than the "
+        "The kind of microscopy is right, but the picture clearly shows another structure than the "
         "model is made for, such as filaments in place of nuclei.",
         "Give the channel of the hint where it names one; else take a model for such structures. "
         "If the picture shows the right ones, say so with --kind.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from textwrap import shorten
 
 from bmz.check.channel_meaning import likely_channels, seen_channels
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
-from bmz.check.kind import SURE, ImageKind
+from bmz.check.kind import ImageKind
 from bmz.check.kind_features import UNLIKE_NOTE, UNLIKE_WARNING, unlikeness
 from bmz.check.kind_words import (
     family_words,
@@ -23,7 +23,17 @@ from bmz.check.measured import features_of
 from bmz.spec.made_for import STRUCTURES, MadeFor, made_for
 
 UNLIKELY = 0.2
-"""Below this probability an image is not taken for one of the kind that a model is made for."""
+"""Below this probability an image is not taken for one of a kind, or of what looks like it."""
+
+LEAST_LIKELY: Mapping[str, float] = {"fluorescence": 0.4, "transmitted": 0.3, "stained": 0.25}
+"""The same of families that are told better from others; chosen on images of left-out sources.
+
+At these limits 0 of 88 images of fluorescent nuclei, whose source the classifier had not seen, are
+told to be of another family.
+"""
+
+CLEAR_STRUCTURE = 0.6
+"""From this probability another structure is told; of one that is right hardly ever."""
 
 SEEN = 0.5
 """From this probability on an image is taken for one of a kind."""
@@ -102,13 +112,18 @@ def content_findings(case: FitCase) -> Iterator[Finding]:
 def _kind_findings(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Iterator[Finding]:
     likely = family_probability(kind, wanted)
     others = sum(kind.families.values()) - likely
-    if wanted.families and likely < UNLIKELY and others >= SEEN:
+    if wanted.families and likely < least_likely(wanted) and others >= SEEN:
         if likeliest(kind.families) == "not-microscopy":
             yield _not_microscopy(case, wanted, kind)
         else:
             yield _modality(case, wanted, kind)
     elif not wanted.families or likely >= SEEN:
         yield from _structure(case, wanted, kind)
+
+
+def least_likely(wanted: MadeFor) -> float:
+    """Give the probability below which an image is not of the families of a model."""
+    return max(LEAST_LIKELY.get(family, UNLIKELY) for family in wanted.families)
 
 
 def _modality(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Finding:
@@ -134,9 +149,9 @@ def _not_microscopy(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Finding:
 
 
 def _structure(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Iterator[Finding]:
-    """Yield that another structure is seen for sure, and none that the model is made for."""
+    """Yield that another structure is clear, and none that the model is made for."""
     other = likeliest(kind.structures)
-    if not wanted.structures or other is None or kind.structures[other] < SURE:
+    if not wanted.structures or other is None or kind.structures[other] < CLEAR_STRUCTURE:
         return
     if structure_probability(kind, wanted) >= UNLIKELY:
         return
