@@ -36,8 +36,8 @@ def smallest_unsigned(most: int) -> np.dtype[Any]:
     >>> smallest_unsigned(255), smallest_unsigned(256)
     (dtype('uint8'), dtype('uint16'))
     """
-    found = np.min_scalar_type(max(int(most), 0))
-    return np.dtype(found.str)  # of two kinds of uint64 the one that all libraries know
+    dtype = np.min_scalar_type(max(int(most), 0))
+    return np.dtype(dtype.str)  # of two kinds of uint64 the one that all libraries know
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 SPACE = "zyx"
-"""Axes with a length in um a pixel, slowest first."""
+"""Axes with a length in um per pixel, slowest first."""
 
 IMAGE_AXES = "tczyx"
 """Every axis an image may have in bmz, in the order in which it is held and written."""
@@ -48,7 +48,7 @@ def boxes(shape: Sequence[int], sides: Sequence[int]) -> Iterator[Box]:
     Parameters
     ----------
     shape : of the array
-    sides : of a box, one an axis, 1 or more; the last one along an axis may be shorter
+    sides : of a box, one per axis, 1 or more; the last one along an axis may be shorter
 
     Examples
     --------

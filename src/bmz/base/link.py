@@ -54,13 +54,13 @@ def link_ious(word: str) -> dict[str, float]:
     """
     if "=" not in word:
         return dict.fromkeys(LINKED, _iou(word))
-    found: dict[str, float] = {}
+    ious: dict[str, float] = {}
     for part in word.split(","):
         axis, _, text = (piece.strip() for piece in part.partition("="))
-        if axis not in tuple(LINKED) or axis in found:
+        if axis not in tuple(LINKED) or axis in ious:
             raise ValueError(f"'{part.strip()}': name z or t, each once, such as z=0.25,t=0.5")
-        found[axis] = _iou(text)
-    return found
+        ious[axis] = _iou(text)
+    return ious
 
 
 def checked_ious(ious: Mapping[str, float]) -> dict[str, float]:

@@ -40,13 +40,13 @@ def _of_machine() -> int:
 
 
 def _of_container() -> list[int]:
-    found = []
+    free = []
     for limit, used in CGROUP_LIMITS:
         try:
-            found.append(max(int(limit.read_text()) - int(used.read_text()), 0))
+            free.append(max(int(limit.read_text()) - int(used.read_text()), 0))
         except (OSError, ValueError):
             continue  # no such control group, or no limit ("max")
-    return found
+    return free
 
 
 @dataclass
@@ -84,7 +84,7 @@ def held_memory() -> int:
 def _status(name: str) -> int | None:
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        found = next(line for line in lines if line.startswith(f"{name}:"))
-        return int(found.split()[1]) * 1024
+        entry = next(line for line in lines if line.startswith(f"{name}:"))
+        return int(entry.split()[1]) * 1024
     except (OSError, StopIteration, ValueError):
         return None  # no Linux

@@ -37,10 +37,10 @@ def versions() -> dict[str, str]:
     import importlib.metadata  # here: it takes long to import
     import platform
 
-    found = {"bmz": version(), "python": platform.python_version()}
+    entries = {"bmz": version(), "python": platform.python_version()}
     for name in NOTED_LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            entries[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return entries

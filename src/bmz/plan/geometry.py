@@ -68,11 +68,11 @@ def _spacing_and_lost(model: ModelSpec, tensor: TensorSpec, axis: AxisSpec) -> t
 def _of_fixed(
     model: ModelSpec, tensor: TensorSpec, spacing: Fraction, sizes: tuple[int, int]
 ) -> tuple[Fraction, int]:
-    taken, given = sizes
-    ratio = Fraction(taken, given)
+    input_px, output_px = sizes
+    ratio = Fraction(input_px, output_px)
     if spacing == 1 and ratio != 1 and 1 in (ratio.numerator, ratio.denominator):
         return ratio, 0
-    return spacing, _whole_cut(model, tensor, (taken - given * spacing) / 2)
+    return spacing, _whole_cut(model, tensor, (input_px - output_px * spacing) / 2)
 
 
 def _whole_cut(model: ModelSpec, tensor: TensorSpec, cut: Fraction | float) -> int:
@@ -94,8 +94,8 @@ def _axis_of(model: ModelSpec, tensor_id: str, letter: str) -> AxisSpec:
 
 
 def _input_axis(model: ModelSpec, letter: str) -> AxisSpec:
-    found = (tensor.axis(letter) for tensor in model.required_inputs)
-    return next(axis for axis in found if axis is not None)
+    axes = (tensor.axis(letter) for tensor in model.required_inputs)
+    return next(axis for axis in axes if axis is not None)
 
 
 def axis_rules(
@@ -114,8 +114,8 @@ def axis_rules(
     declared = any(axis.halo for tensor in model.outputs for axis in tensor.axes)
     if declared:
         return rules
-    wanted = {axis: reach if reach is not None else halo for axis, halo in chosen.items()}
-    return tuple(replace(rule, halo=wanted[rule.axis]) for rule in rules)
+    margins = {axis: reach if reach is not None else halo for axis, halo in chosen.items()}
+    return tuple(replace(rule, halo=margins[rule.axis]) for rule in rules)
 
 
 def _receptive_field(model: ModelSpec) -> int | None:

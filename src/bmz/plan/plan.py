@@ -125,9 +125,9 @@ class Plan:
 
     def _described_link(self) -> Iterator[str]:
         if self.link.ious:
-            told = ", ".join(f"{axis} from IoU {iou:g}" for axis, iou in self.link.ious.items())
+            axes = ", ".join(f"{axis} from IoU {iou:g}" for axis, iou in self.link.ious.items())
             gap = f", with gaps of {self.link.gap}" if self.link.gap else ""
-            yield f"link    {told}{gap}"
+            yield f"link    {axes}{gap}"
         if self.apart:
             yield f"link    not over {' and '.join(self.apart)}: objects are counted in each"
 

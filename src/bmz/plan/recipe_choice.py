@@ -219,8 +219,8 @@ def network_family(model: ModelSpec, choice: RecipeChoice) -> tuple[str, Mapping
     if op is not None:
         return LABEL_OPS[op], {}
     tensor = model.output(choice.output)
-    told = _by_evidence(model, tensor, curated_way(model)) or choice
-    return told.name, told.parameters
+    family = _by_evidence(model, tensor, curated_way(model)) or choice
+    return family.name, family.parameters
 
 
 def _channel_words(tensor: TensorSpec) -> str:
@@ -228,12 +228,12 @@ def _channel_words(tensor: TensorSpec) -> str:
     return f"{count} channel{'s' * (count != 1)}"
 
 
-def _output(model: ModelSpec, wanted: str | None, curated: Curated | None) -> TensorSpec:
+def _output(model: ModelSpec, output_id: str | None, curated: Curated | None) -> TensorSpec:
     ids = tuple(tensor.id for tensor in model.outputs)
-    if wanted is not None and wanted not in ids:
-        raise OutputUnknown(model.id, wanted, ids)
+    if output_id is not None and output_id not in ids:
+        raise OutputUnknown(model.id, output_id, ids)
     known = curated.way.output if curated is not None else None
-    chosen = wanted or (known if known in ids else None)
+    chosen = output_id or (known if known in ids else None)
     if chosen is not None:
         return model.outputs[ids.index(chosen)]
     if len(ids) == 1:
@@ -273,17 +273,17 @@ def _declared_op(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
 
 def _own_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     # written by `bmz`: {name, parameters, output}, as docs/reference/recipes.md says
-    told = model.ours.get("recipe")
-    if told is None:
+    config = model.ours.get("recipe")
+    if config is None:
         return None
     name, values = (
-        (told.get("name"), told.get("parameters")) if isinstance(told, Mapping) else ("", {})
+        (config.get("name"), config.get("parameters")) if isinstance(config, Mapping) else ("", {})
     )
     if not (isinstance(name, str) and name and isinstance(values or {}, Mapping)):
         raise RecipeUnclear(
-            model.id, f"config.bmz.recipe is {told!r}, without a name and parameters"
+            model.id, f"config.bmz.recipe is {config!r}, without a name and parameters"
         )
-    if told.get("output", tensor.id) != tensor.id:
+    if config.get("output", tensor.id) != tensor.id:
         return None
     return RecipeChoice(name, "config.bmz.recipe names it", tensor.id, dict(values or {}))
 

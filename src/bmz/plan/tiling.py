@@ -36,7 +36,7 @@ class OutputRule:
 
     Parameters
     ----------
-    axes : one letter an axis, such as ``bcyx``
+    axes : one letter per axis, such as ``bcyx``
     spacing : pixels of the input for one of the output, of axes where it is not 1; 2 for an
         output of half the size, ``Fraction(1, 2)`` for one of twice the size
     lost : pixels of the input on each side for which there is no output, where it is not 0
@@ -102,19 +102,19 @@ class AxisTiling:
         """
         spacing, lost = Fraction(output.spacing.get(self.axis, 1)), output.lost.get(self.axis, 0)
         self.tile_output(output)  # or refuse it
-        kept = []
+        spans = []
         for start, (cut, end) in zip(self.starts, self._parts(lost), strict=True):
             first = self._whole(cut - start - lost, spacing)
             target = slice(self._whole(cut, spacing), ceil(end / spacing))
-            kept.append(Kept(slice(first, first + target.stop - target.start), target))
-        return tuple(kept)
+            spans.append(Kept(slice(first, first + target.stop - target.start), target))
+        return tuple(spans)
 
     def _parts(self, lost: int) -> Iterable[tuple[int, int]]:
         """Give from where to where each tile is kept, px of the image."""
         if self.blend is None:
             return pairwise(self.cuts)
-        seen = ((start + lost, start + self.tile - lost) for start in self.starts)
-        return ((max(low, 0), min(high, self.image)) for low, high in seen)
+        parts = ((start + lost, start + self.tile - lost) for start in self.starts)
+        return ((max(low, 0), min(high, self.image)) for low, high in parts)
 
     def tile_output(self, output: OutputRule) -> int:
         """Give the size of what a network makes of one tile."""
@@ -128,8 +128,8 @@ class AxisTiling:
     def _whole(self, size: int, spacing: Fraction) -> int:
         count = size / spacing
         if count.denominator != 1 or count < 0:
-            wanted = f"a pixel of the output is {spacing} px of the input"
-            raise OffGrid(self.axis, f"a tile of {self.tile} px is cut at {size} px", wanted)
+            rule = f"a pixel of the output is {spacing} px of the input"
+            raise OffGrid(self.axis, f"a tile of {self.tile} px is cut at {size} px", rule)
         return int(count)
 
     def __str__(self) -> str:
@@ -213,8 +213,8 @@ class AxisRule:
         sizes = (least + k * self.step for k in range(self.grid if self.step else 1))
         first = next((size for size in sizes if not self._off_grid(size)), None)
         if first is None:
-            found = f"the network takes {self.least} px + k * {self.step} px and loses {self.lost}"
-            raise OffGrid(self.axis, found, f"what is left must be a multiple of {self.grid} px")
+            words = f"the network takes {self.least} px + k * {self.step} px and loses {self.lost}"
+            raise OffGrid(self.axis, words, f"what is left must be a multiple of {self.grid} px")
         if not self.step:
             return range(first, first + 1)
         return range(first, max(first, most) + 1, lcm(self.step, self.grid))
@@ -383,8 +383,8 @@ def _sides(rules: Sequence[AxisRule], side: int | Mapping[str, int] | None) -> d
 
 def _along(image: int, rule: AxisRule, side: int, way: TileWay) -> AxisTiling:
     largest = rule.legal_sizes(side)
-    wanted = _wanted_margin(image, rule, max(side, largest[0]), way)
-    for margin in (_margin(wanted, rule, None), _margin(wanted, rule, largest[-1])):
+    target = _wanted_margin(image, rule, max(side, largest[0]), way)
+    for margin in (_margin(target, rule, None), _margin(target, rule, largest[-1])):
         size = _covering(image, rule, margin)
         if size is not None and (not rule.step or size <= max(side, largest[0])):
             before = _before(image, size, rule, shared=bool(margin) or way.centred)
@@ -416,10 +416,10 @@ def _wanted_margin(image: int, rule: AxisRule, side: int, way: TileWay) -> int:
     return way.margin_px if one_tile(0) and not one_tile(rule.halo) else wide
 
 
-def _margin(wanted: int, rule: AxisRule, tile: int | None) -> int:
+def _margin(least: int, rule: AxisRule, tile: int | None) -> int:
     # more than a quarter of a tile could leave tiles of which nothing is kept
     grid = rule.grid
-    whole = _ceil_div(wanted, grid) * grid
+    whole = _ceil_div(least, grid) * grid
     return whole if tile is None else min(whole, tile // 4 // grid * grid)
 
 
@@ -437,9 +437,9 @@ def _averaged(image: int, rule: AxisRule, tile: int, margin: int, way: TileWay) 
     covered = _covering(image, rule, margin) or whole + 2 * (lost + margin)
     before = _before(image, covered, rule, shared=bool(margin) or way.centred)
     asked = Span(whole, covered - 2 * lost, before - lost, grid)
-    seen = tile - 2 * lost
+    usable = tile - 2 * lost
     # a short tile may lie beyond the image altogether, where a legal size needs much padding
-    starts = tuple(low - lost for low in blend.laid(asked, seen) if -seen < low < image)
+    starts = tuple(low - lost for low in blend.laid(asked, usable) if -usable < low < image)
     inner = (min(max(cut, 0), image // grid * grid) for cut in _inner_cuts(tile, starts, grid))
     return AxisTiling(rule.axis, image, tile, starts, (0, *inner, image), blend)
 

@@ -32,16 +32,16 @@ class WeightsUnusable(CouldNotTell):
 class WeightsNotShipped(WrongUsage):
     """The model has no weights of the wanted format."""
 
-    def __init__(self, model: ModelSpec, wanted: str) -> None:
+    def __init__(self, model: ModelSpec, format_name: str) -> None:
         shipped = ", ".join(weights.format for weights in model.weights)
         super().__init__(
-            f"'{model.id}' has no weights in format '{wanted}'",
+            f"'{model.id}' has no weights in format '{format_name}'",
             hint=f"it ships: {shipped}",
             code="weights.not-shipped",
         )
 
 
-def choose_weights(model: ModelSpec, usable: Mapping[str, str], wanted: str | None) -> Weights:
+def choose_weights(model: ModelSpec, usable: Mapping[str, str], format_name: str | None) -> Weights:
     """Choose one weights entry.
 
     Parameters
@@ -49,7 +49,7 @@ def choose_weights(model: ModelSpec, usable: Mapping[str, str], wanted: str | No
     model : the model
     usable : format -> empty when it can run here, else the line that installs what is missing;
         formats that bmz cannot run are left out
-    wanted : the user's word
+    format_name : as asked for; None for the first of `ORDER` that can run
 
     Raises
     ------
@@ -59,9 +59,9 @@ def choose_weights(model: ModelSpec, usable: Mapping[str, str], wanted: str | No
         No (or not the wanted) entry can run here.
     """
     entries = {weights.format: weights for weights in model.weights}
-    if wanted is not None and wanted not in entries:
-        raise WeightsNotShipped(model, wanted)
-    candidates = [wanted] if wanted else [name for name in ORDER if name in entries]
+    if format_name is not None and format_name not in entries:
+        raise WeightsNotShipped(model, format_name)
+    candidates = [format_name] if format_name else [name for name in ORDER if name in entries]
     for name in candidates:
         if usable.get(name) == "":
             return entries[name]

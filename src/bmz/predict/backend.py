@@ -223,13 +223,13 @@ def shapes_of(arrays: Sequence[AnyArray]) -> str:
     return ", ".join(f"{a.dtype} {'x'.join(map(str, a.shape))}" for a in arrays)
 
 
-def without_loss(array: AnyArray, wanted: np.dtype[Any], tensor: str) -> AnyArray:
-    """Cast `array` to the dtype `wanted`, if that changes none of its values.
+def without_loss(array: AnyArray, dtype: np.dtype[Any], tensor: str) -> AnyArray:
+    """Cast `array` to `dtype`, if that changes none of its values.
 
     Parameters
     ----------
     array : any shape and dtype
-    wanted : what the network takes
+    dtype : what the network takes
     tensor : the id of the input, for the message
 
     Raises
@@ -237,16 +237,16 @@ def without_loss(array: AnyArray, wanted: np.dtype[Any], tensor: str) -> AnyArra
     DtypeLossy
         A value would change.
     """
-    if array.dtype == wanted:
+    if array.dtype == dtype:
         return array
     with np.errstate(all="ignore"):
-        cast = array.astype(wanted)
-        if np.can_cast(array.dtype, wanted):
+        cast = array.astype(dtype)
+        if np.can_cast(array.dtype, dtype):
             return cast
         back = cast.astype(array.dtype)
     # casting back alone would accept int8 -1 as uint8 255
     if not all(np.array_equal(other, array, equal_nan=True) for other in (cast, back)):
-        raise DtypeLossy(tensor, array.dtype, wanted)
+        raise DtypeLossy(tensor, array.dtype, dtype)
     return cast
 
 

@@ -161,13 +161,13 @@ class CoreBackend:
             odd = [_nonfinite(predicted.members[name].data) for name in self._ids]
             self._pipeline.apply_postprocessing(predicted)
             outputs = [self._laid_out(name, predicted.members[name].data) for name in self._ids]
-            told = [
+            masks = [
                 _as_nan(pixels, self._output_dims[name], array.shape)
                 for name, pixels, array in zip(self._ids, odd, outputs, strict=True)
             ]
         except Exception as why:  # its errors share no other base
             raise NetworkFailed(self.name, shapes_of(inputs), _last_line(why)) from why
-        return [np.ascontiguousarray(array) for array in (*outputs, *told)]
+        return [np.ascontiguousarray(array) for array in (*outputs, *masks)]
 
     def _laid_out(self, name: str, array: DataArray) -> AnyArray:
         """Give the axes in their declared order, which core does not keep for every step."""
@@ -198,9 +198,9 @@ def _as_nan(pixels: DataArray, dims: Sequence[str], shape: Sequence[int]) -> Any
     pixels : see `_nonfinite`
     dims, shape : of the finished output, whose grid a step may have made finer
     """
-    wanted = dict(zip(dims, shape, strict=True))
-    for axis in set(map(str, pixels.dims)) & set(wanted):
-        nearest = np.arange(wanted[axis]) * pixels.sizes[axis] // wanted[axis]
+    grid = dict(zip(dims, shape, strict=True))
+    for axis in set(map(str, pixels.dims)) & set(grid):
+        nearest = np.arange(grid[axis]) * pixels.sizes[axis] // grid[axis]
         pixels = pixels.isel({axis: nearest})
     laid = pixels.expand_dims([axis for axis in dims if axis not in pixels.dims]).transpose(*dims)
     return np.broadcast_to(np.where(laid, np.nan, 0).astype(np.float16), tuple(shape))

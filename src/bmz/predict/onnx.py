@@ -206,12 +206,12 @@ def _providers(runtime: ModuleType, device: Device) -> list[str | tuple[str, Map
     return [(_CUDA, {"device_id": device.index, "use_tf32": "0"}), "CPUExecutionProvider"]
 
 
-def _outputs(found: list[str], wanted: tuple[str, ...]) -> list[str]:
-    if set(wanted) <= set(found):
-        return list(wanted)
-    if len(found) < len(wanted):
-        raise TensorCountDiffers("outputs", wanted=len(wanted), found=len(found))
-    return found[: len(wanted)]
+def _outputs(names: list[str], ids: tuple[str, ...]) -> list[str]:
+    if set(ids) <= set(names):
+        return list(ids)
+    if len(names) < len(ids):
+        raise TensorCountDiffers("outputs", wanted=len(ids), found=len(names))
+    return names[: len(ids)]
 
 
 def _dtype(tensor_type: str) -> np.dtype[Any] | None:

@@ -116,8 +116,8 @@ def _refuse_kwargs(
     try:
         signature.bind(**kwargs)
     except TypeError as why:
-        given = ", ".join(kwargs) or "none"
-        raise ArchitectureFailed(architecture, f"{why} (given: {given})") from why
+        names = ", ".join(kwargs) or "none"
+        raise ArchitectureFailed(architecture, f"{why} (given: {names})") from why
 
 
 def _library_absent(architecture: Architecture, why: ModuleNotFoundError) -> NoBackend:

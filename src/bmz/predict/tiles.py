@@ -155,8 +155,8 @@ def fill(assembly: Assembly, tiles: Tiles) -> int:
     done = 0
     while done < len(jobs):
         try:
-            for found, some in runner.run(tiles.inputs, jobs[done:], most, tiles.tiling):
-                assembly.place(found, some)
+            for outputs, some in runner.run(tiles.inputs, jobs[done:], most, tiles.tiling):
+                assembly.place(outputs, some)
                 done += len(some)
                 tiles.listener(Progress("tiles", before + done, total))
         except (OutOfMemory, MemoryError) as why:

@@ -48,9 +48,9 @@ def resized_part(
 
     Parameters
     ----------
-    read : gives (c, (z,) y, x) within one slice a spatial axis
+    read : gives (c, (z,) y, x) within one slice per spatial axis
     old, new : spatial sizes of the image and of the whole result
-    box : the wanted part of the result, one slice a spatial axis
+    box : the wanted part of the result, one slice per spatial axis
 
     Returns
     -------
@@ -61,7 +61,7 @@ def resized_part(
         return read(box).astype(np.float32)
     from scipy import ndimage  # here: most images are run as they are
 
-    sides = [_side(*one) for one in zip(old, new, box, strict=True)]
+    sides = [_side(*axis) for axis in zip(old, new, box, strict=True)]
     part = read(tuple(side.seen for side in sides)).astype(np.float32)
     steps, starts = [side.step for side in sides], [side.start for side in sides]
     sigmas = [_sigma(side.step) for side in sides]
@@ -103,11 +103,11 @@ def resized_labels_part(
 
     Parameters
     ----------
-    read : gives ((z,) y, x) within one slice an axis
+    read : gives ((z,) y, x) within one slice per axis
     old, new : sizes of the labels and of the whole result
-    box : the wanted part of the result, one slice an axis
+    box : the wanted part of the result, one slice per axis
     """
-    ends = [_ends(*one) for one in zip(old, new, box, strict=True)]
+    ends = [_ends(*along) for along in zip(old, new, box, strict=True)]
     lows = [int(min(near[0], far[0])) for near, far, _ in ends]
     highs = [int(max(near[-1], far[-1])) + 1 for near, far, _ in ends]
     part = read(tuple(slice(low, high) for low, high in zip(lows, highs, strict=True)))
@@ -133,10 +133,10 @@ def resized_labels_part(
 
 
 def _ends(
-    old: int, new: int, wanted: slice
+    old: int, new: int, part: slice
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Give the nearest entry of each pixel, the next nearest, and the share of the latter."""
-    at = (np.arange(wanted.start, wanted.stop) + 0.5) * (old / new)
+    at = (np.arange(part.start, part.stop) + 0.5) * (old / new)
     near = at.astype(np.intp)
     beside = at - near - 0.5
     far = np.clip(near + np.where(beside < 0, -1, 1), 0, old - 1)
@@ -151,12 +151,12 @@ def _subsets(axes: Sequence[int]) -> list[frozenset[int]]:
 def _most(labels: Sequence[AnyArray], shares: Sequence[NDArray[np.float64]]) -> AnyArray:
     """Give the label with the largest share in all corners together, the first of equals."""
     best, most = labels[0], np.zeros(len(labels[0]))
-    for one in labels:
+    for corner in labels:
         total = sum(
-            np.where(other == one, share, 0) for other, share in zip(labels, shares, strict=True)
+            np.where(other == corner, share, 0) for other, share in zip(labels, shares, strict=True)
         )
         better = total > most + SHARE_TOLERANCE
-        best, most = np.where(better, one, best), np.where(better, total, most)
+        best, most = np.where(better, corner, best), np.where(better, total, most)
     return best
 
 
@@ -168,10 +168,10 @@ class _Side(NamedTuple):
     start: float
 
 
-def _side(old: int, new: int, wanted: slice) -> _Side:
+def _side(old: int, new: int, part: slice) -> _Side:
     # pixels are squares: the middle of the first one lies at 0.5
     step = old / new
-    first, last = ((at + 0.5) * step - 0.5 for at in (wanted.start, wanted.stop - 1))
+    first, last = ((at + 0.5) * step - 0.5 for at in (part.start, part.stop - 1))
     reach = int(TRUNCATE * _sigma(step) + 0.5) + 1
     low, high = max(floor(first) - reach, 0), min(ceil(last) + reach + 1, old)
     return _Side(slice(low, high), step, first - low)
@@ -201,7 +201,7 @@ class ResizedMaps:
     ----------
     maps : (c, (z,) y, x), an array or one of which parts are read
     network, image : spatial sizes of the resized image and of the image, px
-    grid : spacing of the map in pixels of what the network was given, one number a spatial axis;
+    grid : spacing of the map in pixels of what the network was given, one number per spatial axis;
         the same grid, in pixels of the image, is kept
     lengths : for each channel, whether it holds lengths in px, which grow with the image
     """
@@ -236,7 +236,7 @@ class ResizedMaps:
         return np.asarray(self[(slice(None),) * self.ndim], dtype)
 
     def __getitem__(self, box: int | tuple[Any, ...]) -> AnyArray:
-        """Read a part of (c, (z,) y, x): channels as one number or a slice, one slice an axis."""
+        """Read a part of (c, (z,) y, x): channels as one number or a slice, one slice per axis."""
         channel, *space = _complete(box, self.ndim)
         if all(isinstance(places, np.ndarray) for places in space):
             return self._grown(self._at(channel, space), channel)
@@ -347,21 +347,21 @@ def cast_within_range(x: AnyArray, dtype: str) -> AnyArray:
     x : finite numbers of any dtype
     dtype : the wanted one
     """
-    wanted = np.dtype(dtype)
-    if np.can_cast(x.dtype, wanted, "safe") or not np.issubdtype(wanted, np.integer):
-        return x.astype(wanted)
-    limits = np.iinfo(wanted)
+    target = np.dtype(dtype)
+    if np.can_cast(x.dtype, target, "safe") or not np.issubdtype(target, np.integer):
+        return x.astype(target)
+    limits = np.iinfo(target)
     if not np.issubdtype(x.dtype, np.floating):
         own = np.iinfo(x.dtype)  # NumPy 1 compares int64 and uint64 as floats
         low, high = max(limits.min, own.min), min(limits.max, own.max)
-        return np.clip(x, low, high).astype(wanted)
+        return np.clip(x, low, high).astype(target)
     if limits.max >= 2 ** np.finfo(x.dtype).nmant:
         x = x.astype(np.float64)
     rounded = np.rint(x)
     # float32 has no 2**31 - 1, nor float64 2**63 - 1: cut to what they have instead, it would wrap
     beyond = rounded >= limits.max
-    inside = np.where(beyond, 0, np.maximum(rounded, limits.min)).astype(wanted)
-    return np.where(beyond, wanted.type(limits.max), inside)
+    inside = np.where(beyond, 0, np.maximum(rounded, limits.min)).astype(target)
+    return np.where(beyond, target.type(limits.max), inside)
 
 
 def to_layout(x: AnyArray, axes: str, layout: str) -> AnyArray:
@@ -379,10 +379,10 @@ def to_layout(x: AnyArray, axes: str, layout: str) -> AnyArray:
     (1, 5, 6, 2)
     """
     extra = tuple(i for i, axis in enumerate(axes) if axis not in layout)
-    kept = "".join(axis for axis in axes if axis in layout)
+    held = "".join(axis for axis in axes if axis in layout)
     x = np.squeeze(x, axis=extra) if extra else x
-    ordered = x.transpose([kept.index(axis) for axis in layout if axis in kept])
-    missing = [i for i, axis in enumerate(layout) if axis not in kept]
+    ordered = x.transpose([held.index(axis) for axis in layout if axis in held])
+    missing = [i for i, axis in enumerate(layout) if axis not in held]
     return np.expand_dims(ordered, missing)
 
 
@@ -400,10 +400,10 @@ def from_layout(x: AnyArray, layout: str) -> tuple[AnyArray, str]:
         the array and its axes, a subset of ``tczyx`` in that order that holds c
     """
     other = tuple(i for i, axis in enumerate(layout) if axis not in IMAGE_AXES)
-    kept = "".join(axis for axis in layout if axis in IMAGE_AXES)
+    held = "".join(axis for axis in layout if axis in IMAGE_AXES)
     x = np.squeeze(x, axis=other) if other else x
-    order = sorted(range(len(kept)), key=lambda i: IMAGE_AXES.index(kept[i]))
-    axes = "".join(kept[i] for i in order)
+    order = sorted(range(len(held)), key=lambda i: IMAGE_AXES.index(held[i]))
+    axes = "".join(held[i] for i in order)
     x = x.transpose(order)
     if "c" in axes:
         return x, axes
@@ -412,7 +412,7 @@ def from_layout(x: AnyArray, layout: str) -> tuple[AnyArray, str]:
 
 
 def grid_of(output: Sequence[int], shape: Mapping[str, int]) -> tuple[int, ...]:
-    """Give the spacing of an output in pixels of the network's input, one number an axis.
+    """Give the spacing of an output in pixels of the network's input, one number per axis.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class OffsetsUnclear(WrongUsage):
     def __init__(self, text: str, why: str) -> None:
         super().__init__(
             f"recipe 'affinities' cannot read the offsets '{text}': {why}",
-            hint="give one a channel with --set offsets='-1,0;0,-1;-9,0;0,-9' (y,x; or z,y,x)",
+            hint="give one per channel with --set offsets='-1,0;0,-1;-9,0;0,-9' (y,x; or z,y,x)",
             code="recipe.offsets",
         )
 
@@ -137,7 +137,7 @@ def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
     Raises
     ------
     OffsetsUnclear
-        It is no list of whole numbers, one a channel with one number an axis.
+        It is no list of whole numbers, one per channel with one number per axis.
     """
     if not text:
         if channels != axes:
@@ -145,7 +145,7 @@ def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
         return [tuple(-int(i == axis) for i in range(axes)) for axis in range(axes)]
     if not re.fullmatch(r"\s*-?\d+(\s*[,;]\s*-?\d+)*\s*", text):
         raise OffsetsUnclear(text, "they are no whole numbers")
-    offsets = [tuple(map(int, one.split(","))) for one in text.split(";")]
+    offsets = [tuple(map(int, part.split(","))) for part in text.split(";")]
     if len(offsets) != channels or {len(offset) for offset in offsets} != {axes}:
         raise OffsetsUnclear(text, f"wanted {channels}, one a channel, each with {axes} numbers")
     if not all(any(offset) for offset in offsets):
@@ -201,7 +201,7 @@ def linking_of_whole_map(
 ) -> dict[str, Value]:
     """Find what direct neighbours take from the map, as `Recipe.of_whole_map` says."""
     settings = AffinitySettings(
-        **{one.name: parameters[one.name] for one in fields(AffinitySettings)}
+        **{field.name: parameters[field.name] for field in fields(AffinitySettings)}
     )
     axes = len(maps.shape) - 1
     channels = maps.shape[0] - (settings.foreground_channel != NONE)

@@ -35,7 +35,7 @@ class BlockWork:
     Parameters
     ----------
     maps : (c, (z,) y, x)
-    grid : spacing of the maps, px of the input, one number a spatial axis
+    grid : spacing of the maps, px of the input, one number per spatial axis
     recipe, parameters : of the labels, complete
     side : of a block along y and x, entries of the map
     overlap : how far a block sees beyond its edge at first, entries of the map
@@ -75,8 +75,8 @@ class Found:
 
     Parameters
     ----------
-    first : flat position of the first pixel of each in the labels of the whole, an array a block
-    scores : of each, an array a block; empty where the recipe has none
+    first : flat position of the first pixel of each in the labels of the whole, an array per block
+    scores : of each, an array per block; empty where the recipe has none
     widest_overlap : that a block needed, entries of the map
     """
 
@@ -147,64 +147,64 @@ def label_blocks(
     least = work.needs.least_overlap(work.maps, parameters, work.grid)
     known = replace(work, parameters=parameters, overlap=max(work.overlap, least))
     cores = list(_cores(known.maps.shape[1:], known.side))
-    found = before or Found()
-    for core in cores[len(found.first) :]:
-        _label_one(known, core, labels, found, listener)
-        keep(found)
-        listener(Progress("blocks", len(found.first), len(cores)))
-    return found
+    objects = before or Found()
+    for core in cores[len(objects.first) :]:
+        _label_one(known, core, labels, objects, listener)
+        keep(objects)
+        listener(Progress("blocks", len(objects.first), len(cores)))
+    return objects
 
 
 def _label_one(
-    work: BlockWork, core: Box, labels: WritableArray, found: Found, listener: Listener
+    work: BlockWork, core: Box, labels: WritableArray, objects: Found, listener: Listener
 ) -> None:
     overlap = work.overlap
     while True:
-        seen = _widened(core, overlap, work.maps.shape[1:])
-        done, lost = _labelled(work, seen)
-        if _is_sure(work, core, seen, done.labels, lost):
+        region = _widened(core, overlap, work.maps.shape[1:])
+        done, lost = _labelled(work, region)
+        if _is_sure(work, core, region, done.labels, lost):
             break
         overlap *= GROWTH
         listener(Note(f"an object is larger than the overlap of blocks; now {overlap} px"))
-    found.widest_overlap = max(found.widest_overlap, overlap)
+    objects.widest_overlap = max(objects.widest_overlap, overlap)
     # only now, for of an object that is cut a part may be too small
     if work.finish != Finish():
         done = finish_labels(done, work.finish)
-    place = _on_input(seen, work.grid)
+    place = _on_input(region, work.grid)
     owned, first = _owned(done.labels, _on_input(core, work.grid), place, work)
-    _write(done.labels, owned, labels, place, found.count)
-    found.first.append(first[owned])
+    _write(done.labels, owned, labels, place, objects.count)
+    objects.first.append(first[owned])
     if done.scores is not None:
-        found.scores.append(done.scores[owned[1:]])
+        objects.scores.append(done.scores[owned[1:]])
 
 
-def _labelled(work: BlockWork, seen: Box) -> tuple[Labelled, BoolArray]:
-    maps = np.asarray(work.maps[(slice(None), *seen)])
+def _labelled(work: BlockWork, region: Box) -> tuple[Labelled, BoolArray]:
+    maps = np.asarray(work.maps[(slice(None), *region)])
     parameters = dict(work.parameters)
     # shares are those of the whole, and not of what this block sees
     whole = float(np.prod(work.maps.shape[1:])) / max(float(np.prod(maps.shape[1:])), 1)
     for name in work.needs.shares:
         parameters[name] = min(float(parameters[name]) * whole, 1.0)
-    origin = tuple(side.start for side in seen)
+    origin = tuple(side.start for side in region)
     placed = {"place": Place(origin, work.maps.shape[1:])} if work.recipe.placed else {}
     done = work.recipe.apply(maps, work.grid, parameters, **placed)
     on_map = done.labels[tuple(slice(None, None, step) for step in work.grid)]
     return done, work.needs.unlabelled(maps, on_map, parameters)
 
 
-def _is_sure(work: BlockWork, core: Box, seen: Box, local: LabelArray, lost: BoolArray) -> bool:
+def _is_sure(work: BlockWork, core: Box, region: Box, local: LabelArray, lost: BoolArray) -> bool:
     """Say whether a block saw all of the objects that begin in it, and of those they touch."""
     shape = work.maps.shape[1:]
-    owned, _ = _owned(local, _on_input(core, work.grid), _on_input(seen, work.grid), work)
-    cut = _touches_cut(local, seen, shape)
+    owned, _ = _owned(local, _on_input(core, work.grid), _on_input(region, work.grid), work)
+    cut = _touches_cut(local, region, shape)
     # where two objects meet hangs on both
     if cut[owned | _beside(local, owned)].any():
         return False
-    return not _cut_in(lost, _within(core, seen), seen, shape)
+    return not _cut_in(lost, _within(core, region), region, shape)
 
 
 def _owned(
-    local: LabelArray, core: Box, seen: Box, work: BlockWork
+    local: LabelArray, core: Box, region: Box, work: BlockWork
 ) -> tuple[BoolArray, NDArray[np.int64]]:
     """Say for 0 and each label whether it begins in the core, and where in the whole it begins."""
     count = int(local.max(initial=0))
@@ -213,7 +213,7 @@ def _owned(
     first = np.zeros(count + 1, np.int64)
     first[flat[begins[::-1]]] = begins[::-1]  # the last one written is the first met
     place = np.unravel_index(first, local.shape)
-    whole = [at + side.start for at, side in zip(place, seen, strict=True)]
+    whole = [at + side.start for at, side in zip(place, region, strict=True)]
     inside = np.ones(count + 1, np.bool_)
     for at, side in zip(whole, core, strict=True):
         inside &= (at >= side.start) & (at < side.stop)
@@ -228,36 +228,36 @@ def _beside(local: LabelArray, owned: BoolArray) -> BoolArray:
     for axis in range(local.ndim):
         ahead = (slice(None),) * axis + (slice(1, None),)
         behind = (slice(None),) * axis + (slice(None, -1),)
-        for one, other in ((ahead, behind), (behind, ahead)):
-            beside[np.unique(local[other][mine[one]])] = True
+        for near, other in ((ahead, behind), (behind, ahead)):
+            beside[np.unique(local[other][mine[near]])] = True
     beside[0] = False
     return beside
 
 
-def _touches_cut(local: LabelArray, seen: Box, shape: Sequence[int]) -> BoolArray:
+def _touches_cut(local: LabelArray, region: Box, shape: Sequence[int]) -> BoolArray:
     # at an end of the overlap that is no edge of the map, an object may go on
     touches = np.zeros(int(local.max(initial=0)) + 1, np.bool_)
-    for axis, (side, size) in enumerate(zip(seen, shape, strict=True)):
+    for axis, (side, size) in enumerate(zip(region, shape, strict=True)):
         ends = ([0] if side.start > 0 else []) + ([-1] if side.stop < size else [])
         for end in ends:
             touches[np.unique(np.take(local, end, axis))] = True
     return touches
 
 
-def _cut_in(lost: BoolArray, core: Box, seen: Box, shape: Sequence[int]) -> bool:
+def _cut_in(lost: BoolArray, core: Box, region: Box, shape: Sequence[int]) -> bool:
     """Say whether something without a label reaches from the core to an end of the overlap."""
     if not lost[core].any():
         return False
     parts, _ = ndimage.label(lost)
-    at_end = _touches_cut(parts, seen, shape)
+    at_end = _touches_cut(parts, region, shape)
     at_end[0] = False
     return bool(at_end[np.unique(parts[core])].any())
 
 
-def _within(core: Box, seen: Box) -> Box:
+def _within(core: Box, region: Box) -> Box:
     return tuple(
         slice(inner.start - outer.start, inner.stop - outer.start)
-        for inner, outer in zip(core, seen, strict=True)
+        for inner, outer in zip(core, region, strict=True)
     )
 
 

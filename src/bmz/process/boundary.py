@@ -74,8 +74,8 @@ def _joined(parts: LabelArray, count: int, sure: LabelArray) -> Numbers:
     apart = part != leader[core]
     pairs = part[apart], leader[core[apart]]
     graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(count + 1, count + 1))
-    found: Numbers = connected_components(graph, directed=False)[1].astype(np.intp)
-    return found
+    groups: Numbers = connected_components(graph, directed=False)[1].astype(np.intp)
+    return groups
 
 
 def _without_specks(number: Numbers, size: Numbers, cluster: Numbers, least: float) -> Numbers:
@@ -87,11 +87,11 @@ def _without_specks(number: Numbers, size: Numbers, cluster: Numbers, least: flo
     largest[of_number[rising]] = rising
     speck = (size > 0) & (size < least)
     crumbled = np.bincount(of_number, speck) * A_SPECK > np.bincount(of_number, size)
-    kept = np.where(speck, 0, np.arange(len(size)))
-    kept[largest] = largest
-    kept = np.where(crumbled[of_number], largest[of_number], kept)
-    kept[number[0]] = 0
-    return kept[number]
+    numbers = np.where(speck, 0, np.arange(len(size)))
+    numbers[largest] = largest
+    numbers = np.where(crumbled[of_number], largest[of_number], numbers)
+    numbers[number[0]] = 0
+    return numbers[number]
 
 
 NONE = -1
@@ -234,7 +234,7 @@ def spread_seeds(
     Parameters
     ----------
     cells : the maps
-    grid : px of the input for each entry, one number an axis
+    grid : px of the input for each entry, one number per axis
     apart_px : a maximum is the largest value within this distance along every axis; of equal
         ones both stay
     sigma_px : standard deviation of the Gaussian that smooths the distance
@@ -273,9 +273,9 @@ def _channels(output: AnyArray, settings: BoundarySettings) -> tuple[int, int]:
 
 def _flooded(cells: Cells, seeds: LabelArray, min_size: int, grid: tuple[int, ...]) -> LabelArray:
     labels = flooded(cells.boundary, seeds, cells.mask)
-    kept = without_small(labels, min_size, grid)
+    large = without_small(labels, min_size, grid)
     # the others keep their pixels when a seed goes, so that nothing else is flooded again
-    return labels if kept is labels else flooded(cells.boundary, kept, cells.mask)
+    return labels if large is labels else flooded(cells.boundary, large, cells.mask)
 
 
 TILES = TileWay(

@@ -18,9 +18,9 @@ def compiled(loop: Loop) -> Loop:
     Only modules of such loops import this one, and recipes import those when they run: importing
     Numba takes half a second.
     """
-    made: Any = njit(cache=True, nogil=True)(loop)
-    _tell_of_compiling(made._cache)  # noqa: SLF001  (there is no public way)
-    return cast("Loop", made)
+    dispatcher: Any = njit(cache=True, nogil=True)(loop)
+    _tell_of_compiling(dispatcher._cache)  # noqa: SLF001  (there is no public way)
+    return cast("Loop", dispatcher)
 
 
 class _Cache(Protocol):
@@ -35,10 +35,10 @@ def _tell_of_compiling(cache: _Cache) -> None:
     load, save = cache.load_overload, cache.save_overload
 
     def loading(*words: object) -> object:
-        found = load(*words)
-        if found is None:
+        overload = load(*words)
+        if overload is None:
             NOTE.begin()
-        return found
+        return overload
 
     def saving(*words: object) -> None:
         save(*words)

@@ -31,7 +31,7 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], settings: ArgmaxSetti
 
     Parameters
     ----------
-    output : (c, (z,) y, x), one map a class
+    output : (c, (z,) y, x), one map per class
     grid : spacing of the map, px of the input
     settings : the parameters
 
@@ -52,17 +52,17 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], settings: ArgmaxSetti
     classes = _classes(output, settings.background)
     if not settings.instances:
         return Labelled(on_input_grid(classes, grid), classes=True)
-    found = label(classes, background=0, connectivity=classes.ndim if settings.diagonal else 1)
-    return in_raster_order(on_input_grid(found, grid))
+    regions = label(classes, background=0, connectivity=classes.ndim if settings.diagonal else 1)
+    return in_raster_order(on_input_grid(regions, grid))
 
 
 def _classes(output: AnyArray, background: int) -> LabelArray:
     """Give 0 for the background and 1, 2, ... for the other channels in their order."""
     if len(output) < FEWEST_CLASSES:
-        raise ChannelsDiffer("argmax", "at least two channels, one a class", len(output))
+        raise ChannelsDiffer("argmax", "at least two channels, one per class", len(output))
     if background >= len(output):
-        wanted = f"channel {background}, counted from 0, as background"
-        raise ChannelsDiffer("argmax", wanted, len(output))
+        channel = f"channel {background}, counted from 0, as background"
+        raise ChannelsDiffer("argmax", channel, len(output))
     best = np.argmax(output, axis=0).astype(np.int32)
     number = np.arange(1, len(output) + 1, dtype=np.int32)
     if background >= 0:
@@ -83,7 +83,7 @@ def _refuse_classes(parameters: Mapping[str, Value]) -> str:
 
 ARGMAX = Recipe(
     name="argmax",
-    what="one map a class: each pixel takes the best class, connected ones are an object",
+    what="one map per class: each pixel takes the best class, connected ones are an object",
     source="multi-class semantic segmentation; skimage.measure.label for the objects",
     label=label_classes,
     in_blocks=InBlocks(refused=_refuse_classes),
@@ -126,8 +126,8 @@ def label_components(
     from skimage.measure import label  # here: it takes long to import
 
     above = one_map("components", output, settings.channel) > settings.threshold
-    found = label(above, connectivity=above.ndim if settings.diagonal else 1)
-    return in_raster_order(on_input_grid(found, grid))
+    regions = label(above, connectivity=above.ndim if settings.diagonal else 1)
+    return in_raster_order(on_input_grid(regions, grid))
 
 
 COMPONENTS = Recipe(

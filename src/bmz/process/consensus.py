@@ -69,14 +69,14 @@ def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:
     """
     if len(masks) == 1:
         return [np.zeros(0)]
-    found = [np.zeros(int(mask.max(initial=0))) for mask in masks]
-    for i, one in enumerate(masks):
+    votes = [np.zeros(int(mask.max(initial=0))) for mask in masks]
+    for i, first in enumerate(masks):
         for j in range(i + 1, len(masks)):
-            overlap = Overlap.of(one, masks[j])
+            overlap = Overlap.of(first, masks[j])
             matched = overlap.matched(IOU)
-            found[i][overlap.predicted[matched]] += 1
-            found[j][overlap.truth[matched]] += 1
-    return [counts / (len(masks) - 1) for counts in found]
+            votes[i][overlap.predicted[matched]] += 1
+            votes[j][overlap.truth[matched]] += 1
+    return [counts / (len(masks) - 1) for counts in votes]
 
 
 def consensus(masks: Sequence[AnyArray]) -> AnyArray:

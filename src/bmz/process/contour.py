@@ -188,9 +188,9 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSet
     mask = mask_of(maps, _grown(limits, settings.growth), shares=are_shares(output))
     labels = watershed(_smoothed(surface, maps, settings.smooth_surface), parts, mask=mask)
     labels = with_ring(labels, surface, settings.ring)
-    found = in_raster_order(on_input_grid(labels, grid))
+    labelled = in_raster_order(on_input_grid(labels, grid))
     inside = on_input_grid(maps.get("foreground", -surface), grid)
-    return Labelled(found.labels, mean_of_each(found.labels, inside))
+    return Labelled(labelled.labels, mean_of_each(labelled.labels, inside))
 
 
 def named_maps(output: AnyArray, channels: str) -> dict[str, AnyArray]:
@@ -263,9 +263,9 @@ def thresholds_of_whole_map(
 ) -> dict[str, Value]:
     """Find every threshold that is to be found by Otsu's method, as `Recipe.of_whole_map` says."""
     places = named_channels(str(parameters["channels"]), maps.shape[0])
-    seen = ActivatedMaps(maps, str(parameters["activation"]))
+    probabilities = ActivatedMaps(maps, str(parameters["activation"]))
     return {
-        f"{name}_threshold": streamed_otsu(seen, at)
+        f"{name}_threshold": streamed_otsu(probabilities, at)
         for name, at in places.items()
         if parameters[f"{name}_threshold"] == OTSU
     }

@@ -102,7 +102,7 @@ def depth_of(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
     Parameters
     ----------
     inside : ((z,) y, x), not true everywhere
-    grid : px of the input for each entry, one number an axis
+    grid : px of the input for each entry, one number per axis
 
     Returns
     -------

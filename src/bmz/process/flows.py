@@ -344,10 +344,10 @@ def label_flows(
     style = "omnipose" if is_omnipose(settings.style, len(output), axes) else "cellpose"
     flow, cell = _pixels_a_step(output[:axes]), output[axes] > settings.cellprob_threshold
     if style == "omnipose":
-        found = skeleton_labels(flow, cell, np.asarray(output[axes], np.float32), settings.niter)
+        clusters = skeleton_labels(flow, cell, np.asarray(output[axes], np.float32), settings.niter)
     else:
-        found = sink_labels(flow, cell, settings.steps, place)
-    return Labelled(on_input_grid(_finished(found, flow, settings, style), grid))
+        clusters = sink_labels(flow, cell, settings.steps, place)
+    return Labelled(on_input_grid(_finished(clusters, flow, settings, style), grid))
 
 
 def sink_labels(
@@ -433,7 +433,7 @@ def _cube(radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 def _joined(crowded: BoolArray) -> BoolArray:
-    # grow from the middle of each window by one px a round, diagonals included
+    # grow from the middle of each window by one px per round, diagonals included
     axes = crowded.ndim - 1
     grown = np.zeros(crowded.shape, np.bool_)
     middle: tuple[Any, ...] = (slice(None), *(SINK_RADIUS_PX,) * axes)

@@ -106,16 +106,16 @@ def touching(labels: LabelArray, values: AnyArray) -> Borders:
     labels : ((z,) y, x), regions 1 to n; background is no region
     values : of the same shape
     """
-    one, other, means = [], [], []
+    first, second, means = [], [], []
     for axis in range(labels.ndim):
         low, high = (_shifted(labels, axis, part) for part in (slice(None, -1), slice(1, None)))
         meet = (low != high) & (low > 0) & (high > 0)
-        one.append(low[meet] - 1)
-        other.append(high[meet] - 1)
+        first.append(low[meet] - 1)
+        second.append(high[meet] - 1)
         sides = [_shifted(values, axis, part)[meet] for part in (slice(None, -1), slice(1, None))]
         means.append((sides[0].astype(np.float64) + sides[1]) / 2)
     total = np.concatenate(means)
-    return Borders.of(np.concatenate(one), np.concatenate(other), total, np.ones(len(total)))
+    return Borders.of(np.concatenate(first), np.concatenate(second), total, np.ones(len(total)))
 
 
 def _shifted(values: AnyArray, axis: int, part: slice) -> AnyArray:
@@ -181,7 +181,7 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSetti
     Parameters
     ----------
     boundary : ((z,) y, x) float32
-    grid : px of the input for each entry, one number an axis
+    grid : px of the input for each entry, one number per axis
     settings : `threshold`, both sigmas and `superpixel_size`
 
     Returns
@@ -206,8 +206,8 @@ def _filled(
     surface: FloatArray, labels: LabelArray, min_size: int, grid: tuple[int, ...]
 ) -> LabelArray:
     # what is too small is flooded from around it, unless nothing else is there
-    kept = without_small(labels, min_size, grid)
-    return labels if kept is labels or not kept.any() else flooded(surface, kept)
+    large = without_small(labels, min_size, grid)
+    return labels if large is labels or not large.any() else flooded(surface, large)
 
 
 def _steps(sigma_px: float, grid: tuple[int, ...]) -> list[float]:
@@ -289,8 +289,8 @@ def agglomerated(
     seeds = without_small(seeds, wanted.seed_size, (1,) * mask.ndim)
     edges = edges_of(smooth, offsets, mask)
     order, sure = _order(edges, seeds.reshape(-1), wanted.growth)
-    roots, made = np.arange(mask.size), np.zeros(mask.size, np.bool_)
-    grow_fragments(roots, made, edges.one, edges.other, order, sure)
+    roots, flags = np.arange(mask.size), np.zeros(mask.size, np.bool_)
+    grow_fragments(roots, flags, edges.one, edges.other, order, sure)
     fragments = np.unique(roots, return_inverse=True)[1] + int(roots.min(initial=0) >= 0)
     border = edges_of(maps / wanted.full, offsets, mask)
     number = joined(fragments, border, wanted.merge, wanted.pairs)

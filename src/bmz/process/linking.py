@@ -57,16 +57,16 @@ class Overlaps:
         """
         whole = one_px[self.one] + other_px[self.other] - self.shared
         known = (one_px[self.one] > 0) & (other_px[self.other] > 0)
-        found = np.where(known, self.shared / np.maximum(whole, 1), 0.0)
-        enough = np.flatnonzero(found >= iou)
-        order = enough[np.lexsort((self.first[enough], -found[enough]))]
-        taken_one, taken_other, kept = set[int](), set[int](), []
+        ious = np.where(known, self.shared / np.maximum(whole, 1), 0.0)
+        enough = np.flatnonzero(ious >= iou)
+        order = enough[np.lexsort((self.first[enough], -ious[enough]))]
+        taken_one, taken_other, pairs = set[int](), set[int](), []
         for i, a, b in zip(order, self.one[order], self.other[order], strict=True):
             if a not in taken_one and b not in taken_other:
                 taken_one.add(a)
                 taken_other.add(b)
-                kept.append(i)
-        chosen = np.array(kept, np.int64)
+                pairs.append(i)
+        chosen = np.array(pairs, np.int64)
         return self.one[chosen], self.other[chosen]
 
 
@@ -107,7 +107,7 @@ def linked_chain(chain: Iterable[LazyArray], iou: float, gap: int = 0) -> list[I
         the background and for labels without a pixel
     """
     before: deque[_Position] = deque(maxlen=gap + 1)
-    found: list[Integers] = []
+    results: list[Integers] = []
     count = 0
     for labels in chain:
         px, overlaps = _counted(labels, [position.labels for position in before])
@@ -121,8 +121,8 @@ def linked_chain(chain: Iterable[LazyArray], iou: float, gap: int = 0) -> list[I
         numbers[new] = count + np.arange(1, np.count_nonzero(new) + 1)
         count += int(np.count_nonzero(new))
         before.appendleft(_Position(labels, px, numbers, px > 0))
-        found.append(numbers)
-    return found
+        results.append(numbers)
+    return results
 
 
 def _counted(labels: LazyArray, others: Sequence[LazyArray]) -> tuple[Integers, list[Overlaps]]:
@@ -254,10 +254,10 @@ def _joined_along(
 
 def _as_one(axis: str, chain: Sequence[_Unit], masks: Sequence[LazyArray], link: Link) -> _Unit:
     views = [_Joined([masks[m] for m in unit.members], unit.numbers) for unit in chain]
-    found = linked_chain(views, link.ious[axis], link.gap)
+    chained = linked_chain(views, link.ious[axis], link.gap)
     numbers = [
         new if old is None else new[old]
-        for unit, new in zip(chain, found, strict=True)
+        for unit, new in zip(chain, chained, strict=True)
         for old in unit.numbers
     ]
     at = {other: position for other, position in chain[0].at.items() if other != axis}
@@ -267,7 +267,7 @@ def _as_one(axis: str, chain: Sequence[_Unit], masks: Sequence[LazyArray], link:
 
 def _numbered(units: Sequence[_Unit]) -> list[Integers]:
     """Give numbers to the objects of all units, by the mask in which they first appear."""
-    found: list[Integers] = []
+    results: list[Integers] = []
     finals: dict[int, Integers] = {}
     count = 0
     for unit, own in _by_mask(units):
@@ -280,8 +280,8 @@ def _numbered(units: Sequence[_Unit]) -> list[Integers]:
         order = own[np.sort(_first_index(own, new))]
         final[order] = count + np.arange(1, len(order) + 1)
         count += len(order)
-        found.append(final[own])
-    return found
+        results.append(final[own])
+    return results
 
 
 def _by_mask(units: Sequence[_Unit]) -> Iterator[tuple[_Unit, Integers]]:
@@ -296,9 +296,9 @@ def _by_mask(units: Sequence[_Unit]) -> Iterator[tuple[_Unit, Integers]]:
         yield unit, numbers
 
 
-def _first_index(values: Integers, wanted: Integers) -> Integers:
+def _first_index(values: Integers, targets: Integers) -> Integers:
     known, first = np.unique(values, return_index=True)
-    return first[np.searchsorted(known, wanted)]
+    return first[np.searchsorted(known, targets)]
 
 
 _SIZES = ("area_px", "area_um2", "volume_px", "volume_um3")

@@ -145,8 +145,8 @@ def label_masks(
         place, values = _placed(masks[k], None if boxes is None else boxes[k], shape)
         labels[place][values > settings.mask_threshold] = k + 1
         drawn[place] = np.maximum(drawn[place], values)
-    found = in_raster_order(labels, ranks.astype(np.float32))
-    return Labelled(found.labels, found.scores if scores is not None else None, drawn=drawn)
+    labelled = in_raster_order(labels, ranks.astype(np.float32))
+    return Labelled(labelled.labels, labelled.scores if scores is not None else None, drawn=drawn)
 
 
 def _named(others: Mapping[str, AnyArray], name: str, what: str, objects: int) -> AnyArray | None:

@@ -149,8 +149,8 @@ class Overlap:
         size_a, size_b = np.bincount(a, minlength=1)[1:], np.bincount(b, minlength=1)[1:]
         both = (a > 0) & (b > 0)
         pair = (a[both] - 1).astype(np.int64) * max(len(size_b), 1) + (b[both] - 1)
-        found, shared = np.unique(pair, return_counts=True)
-        i, j = np.divmod(found, max(len(size_b), 1))
+        pairs, shared = np.unique(pair, return_counts=True)
+        i, j = np.divmod(pairs, max(len(size_b), 1))
         iou = shared / (size_a[i] + size_b[j] - shared)
         return cls(i, j, shared, iou, size_a, size_b)
 
@@ -242,13 +242,13 @@ def mask_errors(predicted: AnyArray, truth: AnyArray, iou: float = 0.5) -> tuple
     p, t, shared = overlap.predicted, overlap.truth, overlap.shared
     pieces = _parts(free_t, free_p, t, p, shared / overlap.predicted_px[p])
     merged = _parts(free_p, free_t, p, t, shared / overlap.truth_px[t])
-    found = [
+    errors = [
         *_told("split", pieces, names_t, names_p),
         *_told("merge", merged, names_p, names_t),
         *_told("missed", _left(free_t, pieces, merged), names_t, names_p),
         *_told("false", _left(free_p, merged, pieces), names_p, names_t),
     ]
-    return tuple(sorted(found, key=lambda error: (-error.area_px, error.kind, error.label)))
+    return tuple(sorted(errors, key=lambda error: (-error.area_px, error.kind, error.label)))
 
 
 Parts = dict[int, tuple[int, ...]]
@@ -264,16 +264,16 @@ def _parts(
 ) -> Parts:
     """Give the objects of which two or more lie within a whole, where both have no partner."""
     inside = (share > INSIDE) & np.isin(of_whole, wholes) & np.isin(of_part, parts)
-    found: dict[int, list[int]] = {}
+    parts_of: dict[int, list[int]] = {}
     for whole, part in zip(of_whole[inside].tolist(), of_part[inside].tolist(), strict=True):
-        found.setdefault(whole, []).append(part)
+        parts_of.setdefault(whole, []).append(part)
     several = 2
-    return {whole: tuple(some) for whole, some in found.items() if len(some) >= several}
+    return {whole: tuple(some) for whole, some in parts_of.items() if len(some) >= several}
 
 
 def _left(free: NDArray[np.intp], wholes: Parts, parts_of_other: Parts) -> Parts:
-    told = {*wholes, *(part for some in parts_of_other.values() for part in some)}
-    return {number: () for number in free.tolist() if number not in told}
+    explained = {*wholes, *(part for some in parts_of_other.values() for part in some)}
+    return {number: () for number in free.tolist() if number not in explained}
 
 
 @dataclass(frozen=True)
@@ -299,8 +299,8 @@ class _Named:
         )
 
 
-def _told(kind: Kind, found: Parts, own: _Named, other: _Named) -> Iterator[MaskError]:
-    for number, parts in found.items():
+def _told(kind: Kind, objects: Parts, own: _Named, other: _Named) -> Iterator[MaskError]:
+    for number, parts in objects.items():
         yield MaskError(
             kind,
             int(own.labels[number]),

@@ -137,8 +137,8 @@ class ObjectValues:
         high = self._sorted[self._starts + self._counts // 2]
         return self._known(low / 2 + high / 2)
 
-    def _known(self, found: Floats) -> Floats:
-        return np.where(self._broken, np.nan, found)
+    def _known(self, values: Floats) -> Floats:
+        return np.where(self._broken, np.nan, values)
 
     @cached_property
     def _broken(self) -> BoolArray:
@@ -374,7 +374,7 @@ def placed(table: Table, at: Mapping[str, int], um: Mapping[str, float]) -> Tabl
 
 def stacked(tables: Sequence[Table]) -> Table:
     """Put tables of the same columns one below the other."""
-    return {name: np.concatenate([one[name] for one in tables]) for name in tables[0]}
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 def _measure(labels: Pixels, channels: Mapping[str, Pixels], scores: AnyArray | None) -> Table:
@@ -443,12 +443,12 @@ def _axis_lengths(yy: FloatArray, xx: FloatArray, yx: FloatArray) -> tuple[Float
 
 
 def _boxes(numbers: LabelArray, axes: Sequence[str]) -> Table:
-    found = [box for box in ndimage.find_objects(numbers) if box is not None]
-    ends = np.array([[(s.start, s.stop) for s in box] for box in found], np.int64)
-    ends = ends.reshape(len(found), len(axes), 2)
+    boxes = [box for box in ndimage.find_objects(numbers) if box is not None]
+    ends = np.array([[(s.start, s.stop) for s in box] for box in boxes], np.int64)
+    ends = ends.reshape(len(boxes), len(axes), 2)
     low = {a: ends[:, i, 0] for i, a in enumerate(axes)}
     high = {a: ends[:, i, 1] for i, a in enumerate(axes)}
-    touches = np.zeros(len(found), bool)
+    touches = np.zeros(len(boxes), bool)
     for a, size in zip(axes, numbers.shape, strict=True):
         if size > 1:
             touches = touches | (low[a] == 0) | (high[a] == size)

@@ -118,8 +118,8 @@ def _maps(output: AnyArray, compartment: str) -> tuple[FloatArray, FloatArray]:
         half = BOTH // 2
         output = output[:half] if compartment == "whole-cell" else output[half:]
     if len(output) not in PLACES:
-        wanted = "2, 4 or 8 channels (inner distance, and interior or classes)"
-        raise ChannelsDiffer("mesmer", wanted, count)
+        expected = "2, 4 or 8 channels (inner distance, and interior or classes)"
+        raise ChannelsDiffer("mesmer", expected, count)
     distance, interior = PLACES[len(output)]
     finite = np.nan_to_num(np.asarray(output, np.float32), nan=0, posinf=0, neginf=0)
     return finite[distance], finite[interior]

@@ -49,7 +49,7 @@ class StardistPostprocessing:
     ----------
     prob_threshold, nms_threshold : least object probability; largest overlap (IoU)
     n_rays : count of distances; the tensor has one channel more, the first, with the probability
-    grid : spacing of the network's predictions in pixels of the input, one number an axis
+    grid : spacing of the network's predictions in pixels of the input, one number per axis
     b : border, in entries of the network's grid, in which the probability is set to zero; one
         number, or (before, after) for each axis
     anisotropy : of the rays along z, y, x, for stacks
@@ -77,7 +77,7 @@ class StardistPostprocessing:
         if x.shape[at] != self.n_rays + 1:
             entries = ("c", x.shape[at])
             raise NotOnePerEntry(self.name, "n_rays + 1", found=self.n_rays + 1, entries=entries)
-        wanted = StarSettings(
+        settings = StarSettings(
             prob_threshold=self.prob_threshold,
             nms_threshold=self.nms_threshold,
             border=self.b if isinstance(self.b, int) else 0,
@@ -87,7 +87,7 @@ class StardistPostprocessing:
         grid = tuple(self.grid)
         spatial = _spatial(self.name, axes, len(grid))
         return _per_item(
-            x, axes, spatial, lambda item: ranked_stars(self._inside(item), grid, wanted)[0]
+            x, axes, spatial, lambda item: ranked_stars(self._inside(item), grid, settings)[0]
         )
 
     def _inside(self, item: AnyArray) -> AnyArray:
@@ -98,10 +98,10 @@ class StardistPostprocessing:
             slice(before, n - after)
             for (before, after), n in zip(self.b, item.shape[1:], strict=True)
         )
-        kept = item.copy()
-        kept[0] = 0
-        kept[0][inner] = item[0][inner]
-        return kept
+        cleared = item.copy()
+        cleared[0] = 0
+        cleared[0][inner] = item[0][inner]
+        return cleared
 
 
 @dataclass(frozen=True)
@@ -133,18 +133,18 @@ class CellposeFlowDynamics:
         """Label every item, as `output_dtype`; the channel axis has size 1."""
         from bmz.process.flows import FLOWS
 
-        given: dict[str, Value] = {
+        parameters: dict[str, Value] = {
             "cellprob_threshold": self.cellprob_threshold,
             "flow_threshold": self.flow_threshold,
             "min_size": self.min_size,
             "diameter": self.diameter,
         }
         spatial = _spatial(self.name, axes, 3 if self.do_3D else 2)
-        label = _labeller(FLOWS, (1,) * len(spatial), given)
+        label = _labeller(FLOWS, (1,) * len(spatial), parameters)
         labels = _per_item(x, axes, spatial, lambda item: label(item).labels)
         most = int(np.iinfo(self.output_dtype).max)
-        if (found := int(labels.max(initial=0))) > most:
-            raise TooManyLabels(self.name, wanted=found, dtype=self.output_dtype, most=most)
+        if (count := int(labels.max(initial=0))) > most:
+            raise TooManyLabels(self.name, wanted=count, dtype=self.output_dtype, most=most)
         return labels.astype(self.output_dtype)
 
 
@@ -166,9 +166,9 @@ def _spatial(step: str, axes: str, count: int) -> str:
 
 
 def _labeller(
-    recipe: Recipe, grid: tuple[int, ...], given: dict[str, Value]
+    recipe: Recipe, grid: tuple[int, ...], stated: dict[str, Value]
 ) -> Callable[[AnyArray], Labelled]:
-    parameters = recipe.parameters_from(given, {})
+    parameters = recipe.parameters_from(stated, {})
     return lambda item: recipe.apply(item, grid, parameters)
 
 
@@ -234,7 +234,7 @@ def apply_steps(
     ----------
     steps : in the words of format 0.5.12, axes as letters
     x : any shape, any dtype
-    axes : one letter a dimension of `x`, such as ``"bcyx"``
+    axes : one letter per dimension of `x`, such as ``"bcyx"``
     references : tensors by their id, with the letters of their dimensions, for the steps that
         take a ``reference_tensor``: the inputs of the model before any preprocessing
     seen : is shown what each step gives

@@ -81,20 +81,20 @@ def percentiles(
     """
     rows, shape = _rows(x, axes, over)
     if rows.shape[1] < LEAST_TO_COUNT:
-        found = np.percentile(rows.astype(np.float64), which, axis=1)
+        statistics = np.percentile(rows.astype(np.float64), which, axis=1)
     else:
-        found = np.stack([_percentiles_of(row, which) for row in rows], axis=1)
-    return [values.reshape(shape) for values in found]
+        statistics = np.stack([_percentiles_of(row, which) for row in rows], axis=1)
+    return [values.reshape(shape) for values in statistics]
 
 
 def _rows(x: AnyArray, axes: str, over: Sequence[str]) -> tuple[AnyArray, tuple[int, ...]]:
     """Give (kept, summed) values, without a copy where memory allows, and the shape to go back."""
-    kept = [i for i, axis in enumerate(axes) if axis not in over]
+    outer = [i for i, axis in enumerate(axes) if axis not in over]
     # the order of what is summed is free, so take it as it lies in memory
-    summed = sorted(set(range(x.ndim)) - set(kept), key=lambda i: -abs(x.strides[i]))
-    shape = tuple(n if i in kept else 1 for i, n in enumerate(x.shape))
+    summed = sorted(set(range(x.ndim)) - set(outer), key=lambda i: -abs(x.strides[i]))
+    shape = tuple(n if i in outer else 1 for i, n in enumerate(x.shape))
     numbers = x.view(np.uint8) if x.dtype == np.bool_ else x
-    rows = numbers.transpose(kept + summed).reshape(int(np.prod(shape)), -1)
+    rows = numbers.transpose(outer + summed).reshape(int(np.prod(shape)), -1)
     return rows, shape
 
 
@@ -360,9 +360,9 @@ def seen_from(axes: str, shape: tuple[int, ...], statistic: FloatArray, letters:
         The statistic has another count of entries along an axis than the tensor.
     """
     sizes = dict(zip(axes, shape, strict=True))
-    for axis, found in zip(letters, statistic.shape, strict=True):
-        if found not in (1, sizes.get(axis, 1)):
-            raise ReferenceDiffers(axis, wanted=sizes.get(axis, 1), found=found)
+    for axis, count in zip(letters, statistic.shape, strict=True):
+        if count not in (1, sizes.get(axis, 1)):
+            raise ReferenceDiffers(axis, wanted=sizes.get(axis, 1), found=count)
     shared = [axis for axis in axes if axis in letters]
     ordered = statistic.transpose(
         [letters.index(a) for a in shared] + [i for i, a in enumerate(letters) if a not in shared]

@@ -140,14 +140,14 @@ def calculated(do: np.ufunc, x: AnyArray, other: Number, dtype: np.dtype[Any]) -
 
 def shifted_and_divided(x: AnyArray, shift: Number, divisor: Number) -> FloatArray:
     """Give ``(x - shift) / divisor``."""
-    kept = kept_float(x)
-    return calculated(np.divide, calculated(np.subtract, x, shift, kept), divisor, kept)
+    dtype = kept_float(x)
+    return calculated(np.divide, calculated(np.subtract, x, shift, dtype), divisor, dtype)
 
 
 def multiplied_and_added(x: AnyArray, gain: Number, offset: Number) -> FloatArray:
     """Give ``x * gain + offset``."""
-    kept = kept_float(x)
-    return calculated(np.add, calculated(np.multiply, x, gain, kept), offset, kept)
+    dtype = kept_float(x)
+    return calculated(np.add, calculated(np.multiply, x, gain, dtype), offset, dtype)
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ def along(
     Returns
     -------
     float64
-        without dimensions for a number; for a list one value an entry of the axis
+        without dimensions for a number; for a list one value per entry of the axis
 
     Raises
     ------

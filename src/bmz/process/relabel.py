@@ -44,13 +44,13 @@ def _in_order_of_appearance(flat: LabelArray) -> NDArray[np.int64]:
     begins = np.flatnonzero((flat > 0) & np.concatenate([[True], flat[1:] != flat[:-1]]))
     values = flat[begins].astype(np.int64)
     if values.max() > SPARSE * flat.size:
-        found, first = np.unique(values, return_index=True)
+        numbers, first = np.unique(values, return_index=True)
     else:
         table = np.full(int(values.max()) + 1, len(values))
         table[values[::-1]] = np.arange(len(values))[::-1]  # the last one written is the first seen
-        found = np.flatnonzero(table < len(values))
-        first = table[found]
-    ordered: NDArray[np.int64] = found[np.argsort(first)]
+        numbers = np.flatnonzero(table < len(values))
+        first = table[numbers]
+    ordered: NDArray[np.int64] = numbers[np.argsort(first)]
     return ordered
 
 
@@ -83,9 +83,9 @@ def closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
     """
     most = int(labels.max(initial=0))
     if most > 2 * labels.size:  # a table of all numbers would be larger than the image
-        found, flat = np.unique(labels, return_inverse=True)
-        present = found[found > 0]
-        return flat.reshape(labels.shape) + (1 - len(found) + len(present)), present
+        numbers, flat = np.unique(labels, return_inverse=True)
+        present = numbers[numbers > 0]
+        return flat.reshape(labels.shape) + (1 - len(numbers) + len(present)), present
     there = np.zeros(most + 1, np.bool_)
     there[labels.reshape(-1)] = True
     if there[1:].all():
@@ -140,8 +140,8 @@ def one_map(recipe: str, output: AnyArray, channel: int) -> AnyArray:
     """
     if not 0 <= channel < len(output):
         raise ChannelsDiffer(recipe, channel_words(channel), len(output))
-    found: AnyArray = output[channel]
-    return found
+    plane: AnyArray = output[channel]
+    return plane
 
 
 def channel_words(channel: int) -> str:
@@ -165,7 +165,7 @@ def without_small(labels: LabelArray, min_size: float, grid: tuple[int, ...]) ->
     ----------
     labels : ((z,) y, x), on the grid of the output
     min_size : px of the input
-    grid : px of the input for each entry of `labels`, one number an axis
+    grid : px of the input for each entry of `labels`, one number per axis
     """
     return without(labels, sizes(labels) * math.prod(grid) < min_size)
 
@@ -185,14 +185,14 @@ REACH_SIGMAS = 3
 """How far a smoothed outline can move."""
 
 
-def finish_labels(labelled: Labelled, wanted: Finish) -> Labelled:
+def finish_labels(labelled: Labelled, finish: Finish) -> Labelled:
     """Smooth and fill objects, drop some, and number the others in raster order.
 
     Parameters
     ----------
     labelled : ((z,) y, x) on the grid of the image, with scores or without; classes are given
         back as they are, because their numbers mean something
-    wanted : sizes in px of the image; 0 and false ask for nothing
+    finish : sizes in px of the image; 0 and false ask for nothing
 
     Returns
     -------
@@ -202,11 +202,11 @@ def finish_labels(labelled: Labelled, wanted: Finish) -> Labelled:
     if labelled.classes or labelled.labels.size == 0:
         return labelled
     labels = labelled.labels
-    if wanted.smooth > 0:
-        labels = smoothed(labels, wanted.smooth)
-    if wanted.fill_holes:
+    if finish.smooth > 0:
+        labels = smoothed(labels, finish.smooth)
+    if finish.fill_holes:
         labels = without_holes(labels)
-    return in_raster_order(_kept(labels, wanted), labelled.scores)
+    return in_raster_order(_kept(labels, finish), labelled.scores)
 
 
 def smoothed(labels: LabelArray, sigma_px: float) -> LabelArray:
@@ -254,12 +254,12 @@ def at_border(labels: LabelArray) -> BoolArray:
     return touches
 
 
-def _kept(labels: LabelArray, wanted: Finish) -> LabelArray:
+def _kept(labels: LabelArray, finish: Finish) -> LabelArray:
     px = sizes(labels)
-    bad = px < wanted.min_size
-    if wanted.max_size:
-        bad |= px > wanted.max_size
-    if wanted.remove_border:
+    bad = px < finish.min_size
+    if finish.max_size:
+        bad |= px > finish.max_size
+    if finish.remove_border:
         bad |= at_border(labels)[1:]
     return without(labels, bad)
 

@@ -151,11 +151,11 @@ def seam_score(labels: LazyArray, cuts: Mapping[str, Sequence[float]]) -> float 
         lines = [at for at in ends[1:-1] if 0 < at < size]
         # half a tile before and behind each line
         halves = {(a + b) // 2 for a, b in pairwise(ends) if lines}
-        for found, where in ((on, lines), (beside, sorted(halves))):
+        for counts, where in ((on, lines), (beside, sorted(halves))):
             for line in where:
                 edges = _edges(labels, axis, line) if 0 < line < size else np.zeros(0, np.bool_)
-                found[0] += int(np.count_nonzero(edges))
-                found[1] += edges.size
+                counts[0] += int(np.count_nonzero(edges))
+                counts[1] += edges.size
     if on[1] == 0 or beside[0] < LEAST_EDGES:
         return None
     return round((on[0] / on[1]) / (beside[0] / beside[1]), 4)

@@ -178,11 +178,11 @@ def overlap_areas(stars: Stars, first: Indices, second: Indices) -> FloatArray:
     -------
     (pairs,) float32, px squared
     """
-    found = np.empty(len(first), np.float32)
+    areas = np.empty(len(first), np.float32)
     for start in range(0, len(first), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
-        found[part] = _overlap_areas(stars, first[part], second[part])
-    return found
+        areas[part] = _overlap_areas(stars, first[part], second[part])
+    return areas
 
 
 def _overlap_areas(stars: Stars, first: Indices, second: Indices) -> FloatArray:

@@ -143,7 +143,7 @@ def overlapping(
     away: FloatArray,
     drawn: BoolArray,
     smaller: FloatArray,
-    found: BoolArray,
+    overlaps: BoolArray,
     centres: FloatArray,
     radii: FloatArray,
     directions: FloatArray,
@@ -152,18 +152,18 @@ def overlapping(
     neighbours: Indices,
     solid: FloatArray,
 ) -> None:
-    """Say in `found` which of `those` share more than the `allowed` volume with the one at `best`.
+    """Set `overlaps` for those that share more than the `allowed` volume with the one at `best`.
 
     That is the first one; a literal 0 would compile `fill` a second time. `low` and `high` are the
     limits of what each shares with the box of the best, `drawn` that box, true everywhere, and
-    `smaller` room for one distance a ray.
+    `smaller` room for one distance per ray.
     """
     is_drawn = False
     for row in range(best + 1, len(those)):
         for k in range(len(smaller)):
             smaller[k] = min(radii[those[best], k], radii[those[row], k])
-        found[row] = surely_overlap(smaller, away, row, directions, corners, solid, allowed[row])
-        if found[row]:
+        overlaps[row] = surely_overlap(smaller, away, row, directions, corners, solid, allowed[row])
+        if overlaps[row]:
             continue
         for nth in range(is_drawn, 2):
             # the best one is drawn when it is needed
@@ -173,4 +173,4 @@ def overlapping(
                 corners, shares, neighbours, allowed[at], at == best,
             )  # fmt: skip
         is_drawn = True
-        found[row] = count > allowed[row]
+        overlaps[row] = count > allowed[row]

@@ -76,10 +76,10 @@ def _neighbours(faces: Indices) -> Indices:
         for k in range(3):
             edge = frozenset(corner for i, corner in enumerate(corners) if i != k)
             across.setdefault(edge, []).append((face, k))
-    found = np.zeros(faces.shape, np.intp)
+    neighbours = np.zeros(faces.shape, np.intp)
     for (one, k), (other, j) in across.values():
-        found[one, k], found[other, j] = other, one
-    return found
+        neighbours[one, k], neighbours[other, j] = other, one
+    return neighbours
 
 
 Indices = NDArray[np.intp]
@@ -123,17 +123,17 @@ def suppress_polyhedra(
     shelves = _shelves(centres, reach)
     polyhedra = _Polyhedra(centres, radii, volumes, boxes_of(centres, radii, rays), rays)
     alive = np.ones(len(order), np.bool_)
-    kept = []
+    winners = []
     for nth in range(len(order)):
         if not alive[nth]:
             continue
-        kept.append(nth)
+        winners.append(nth)
         alive[nth] = False
         near = _near(shelves, centres[nth], reach[nth])
         near = near[alive[near]]
         if len(near):
             alive[polyhedra.overlapping(nth, near, threshold)] = False
-    return order[np.array(kept, np.intp)]
+    return order[np.array(winners, np.intp)]
 
 
 def render_polyhedra(
@@ -206,15 +206,15 @@ class _Polyhedra:
         meet[0] = True
         those, low, high, allowed = those[meet], low[meet], high[meet], allowed[meet]
         allowed[0] = np.inf
-        found = np.zeros(len(those), np.bool_)
+        overlaps = np.zeros(len(those), np.bool_)
         rays = self.rays
         overlapping(
             0, those, low, high, allowed, self.centres[those] - self.centres[winner],
-            np.ones(high[0] - low[0], np.bool_), np.zeros(self.radii.shape[1], np.float32), found,
-            self.centres, self.radii,
+            np.ones(high[0] - low[0], np.bool_), np.zeros(self.radii.shape[1], np.float32),
+            overlaps, self.centres, self.radii,
             rays.directions, rays.faces, rays.shares, rays.neighbours, rays.solid,
         )  # fmt: skip
-        shared: Indices = those[found]
+        shared: Indices = those[overlaps]
         return shared
 
 
@@ -246,8 +246,8 @@ def _shelves(centres: FloatArray, reach: FloatArray) -> Sequence[Shelf]:
 
 
 def _near(shelves: Sequence[Shelf], centre: FloatArray, reach: float) -> Indices:
-    found = [
+    pairs = [
         members[tree.query_ball_point(centre, reach + side, return_sorted=True)]
         for members, tree, side in shelves
     ]
-    return np.concatenate(found)
+    return np.concatenate(pairs)

@@ -64,15 +64,15 @@ def non_maximum_suppression(
     order = np.argsort(-np.asarray(scores), kind="stable")
     crowd = _Crowd.of(Stars.of(np.asarray(points)[order], np.asarray(distances)[order]))
     waiting, alive = np.arange(len(order)), np.ones(len(order), np.bool_)
-    kept, at_once = [np.zeros(0, np.intp)], MOST_AT_ONCE
+    chosen, at_once = [np.zeros(0, np.intp)], MOST_AT_ONCE
     while len(waiting):
         winners = crowd.undisputed(waiting[:at_once])
         alive[winners] = False
         alive[crowd.suppressed_by(winners, alive, threshold)] = False
-        kept.append(winners)
+        chosen.append(winners)
         waiting = waiting[alive[waiting]]
         at_once = min(max(8 * len(winners), MOST_AT_ONCE // 8), MOST_AT_ONCE)
-    return order[np.sort(np.concatenate(kept))]
+    return order[np.sort(np.concatenate(chosen))]
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class _Crowd:
         apart = np.square(y[:, None] - y) + np.square(x[:, None] - x)
         touches = apart < np.square(reach[:, None] + reach)
         disputed = np.tril(touches, -1).any(axis=1)
-        kept: Indices = front[~disputed]
-        return kept
+        winners: Indices = front[~disputed]
+        return winners
 
     def suppressed_by(self, winners: Indices, alive: BoolArray, threshold: float) -> Indices:
         """Give the living candidates that overlap one of `winners` by more than `threshold`."""
@@ -120,12 +120,12 @@ class _Crowd:
         winner, other = winner[near], other[near]
         offset = (self.stars.points[other] - self.stars.points[winner]).astype(np.float32)
         allowed = least * np.minimum(self.areas[winner], self.areas[other])
-        found = [np.zeros(0, np.intp)]
+        overlapping = [np.zeros(0, np.intp)]
         for start in range(0, len(near), PAIRS_AT_ONCE):
             part = slice(start, start + PAIRS_AT_ONCE)
             beyond = self._beyond(winner[part], other[part], offset[part], allowed[part])
-            found.append(near[part][beyond])
-        return np.concatenate(found)
+            overlapping.append(near[part][beyond])
+        return np.concatenate(overlapping)
 
     def _near_enough(self, winner: Indices, other: Indices, least: np.float32) -> Indices:
         """Give the pairs whose boxes share more than is allowed, axis by axis, as most do not."""
@@ -270,7 +270,7 @@ class StarSettings:
         Raises
         ------
         NetworkGridUnclear
-            `network_grid` is not one whole number an axis.
+            `network_grid` is not one whole number per axis.
         """
         if not self.network_grid:
             return (self.border,) * len(grid)
@@ -295,12 +295,12 @@ class AnisotropyUnclear(WrongUsage):
 
 
 class NetworkGridUnclear(WrongUsage):
-    """The grid of the network is not one whole number an axis."""
+    """The grid of the network is not one whole number per axis."""
 
     def __init__(self, text: str, axes: int) -> None:
         super().__init__(
             f"recipe 'stardist' cannot read the grid of the network '{text}' of {axes} axes",
-            hint="give a whole number an axis, such as --set network_grid=2,2",
+            hint="give a whole number per axis, such as --set network_grid=2,2",
             code="recipe.network-grid",
         )
 
@@ -335,12 +335,14 @@ def find_candidates(
     likely[inner] = probability[inner] > prob_threshold
     at = np.nonzero(likely)
     rays: tuple[Any, ...] = (slice(1, None), *at)
-    found = Candidates(
+    candidates = Candidates(
         np.stack(at, axis=1) * np.asarray(grid, np.int64),
         np.ascontiguousarray(output[rays].T, np.float32),
         probability[at].astype(np.float32),
     )
-    return found.take(np.isfinite(found.distances).all(axis=1) & np.isfinite(found.scores))
+    return candidates.take(
+        np.isfinite(candidates.distances).all(axis=1) & np.isfinite(candidates.scores)
+    )
 
 
 def _inner(place: Place, shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[slice, ...]:
@@ -383,7 +385,7 @@ def label_stars(
     ChannelsDiffer
         There are fewer rays than an outline needs.
     AnisotropyUnclear, NetworkGridUnclear
-        These are no three positive numbers, or not one whole number an axis.
+        These are no three positive numbers, or not one whole number per axis.
     """
     labels, scores = ranked_stars(output, grid, settings, place)
     extra = max(int(labels.max(initial=0)) - len(scores), 0)
@@ -410,13 +412,15 @@ def ranked_stars(
     require_plane("stardist", output)
     _require_rays(output, FEWEST_RAYS)
     border = settings.border_entries(grid)
-    found = find_candidates(output, grid, settings.prob_threshold, border, place)
-    kept = found.take(
-        non_maximum_suppression(found.points, found.distances, found.scores, settings.nms_threshold)
+    candidates = find_candidates(output, grid, settings.prob_threshold, border, place)
+    winners = candidates.take(
+        non_maximum_suppression(
+            candidates.points, candidates.distances, candidates.scores, settings.nms_threshold
+        )
     )
     height, width = shape
-    labels = render_polygons(kept.points, kept.distances, kept.scores, (height, width))
-    return labels, kept.scores
+    labels = render_polygons(winners.points, winners.distances, winners.scores, (height, width))
+    return labels, winners.scores
 
 
 def _in_stack(
@@ -425,21 +429,23 @@ def _in_stack(
     _require_rays(output, FEWEST_RAYS_3D)
     rays = golden_spiral(len(output) - 1, _anisotropy(settings.anisotropy))
     border = settings.border_entries(grid)
-    found = find_candidates(output, grid, settings.prob_threshold, border, place)
-    kept = found.take(
+    candidates = find_candidates(output, grid, settings.prob_threshold, border, place)
+    winners = candidates.take(
         suppress_polyhedra(
-            found.points, found.distances, found.scores, rays, settings.nms_threshold
+            candidates.points, candidates.distances, candidates.scores, rays, settings.nms_threshold
         )
     )
     shape = tuple(size * step for size, step in zip(output.shape[1:], grid, strict=True))
-    labels = render_polyhedra(kept.points, kept.distances, rays, shape, settings.overlap_label)
-    return labels, kept.scores
+    labels = render_polyhedra(
+        winners.points, winners.distances, rays, shape, settings.overlap_label
+    )
+    return labels, winners.scores
 
 
 def _require_rays(output: AnyArray, fewest: int) -> None:
     if len(output) < 1 + fewest:
-        wanted = f"a probability and at least {fewest} distances"
-        raise ChannelsDiffer("stardist", wanted, len(output))
+        expected = f"a probability and at least {fewest} distances"
+        raise ChannelsDiffer("stardist", expected, len(output))
 
 
 def _anisotropy(text: str) -> tuple[float, float, float]:

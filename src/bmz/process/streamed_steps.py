@@ -49,7 +49,7 @@ def streamed_ops(
     ----------
     steps : declared, in order
     parts : of the image as the steps get it; no pixel twice
-    axes : one letter a dimension of a part
+    axes : one letter per dimension of a part
     references : tensors by their id, for the steps that take a ``reference_tensor``
 
     Raises
@@ -83,7 +83,7 @@ def numbers_of_steps(ops: Sequence[Op], parts: Iterable[AnyArray], axes: str) ->
     ----------
     ops : from `streamed_ops`
     parts : of the image as the first op gets it
-    axes : one letter a dimension of a part
+    axes : one letter per dimension of a part
     """
     known = [False] * len(ops)
     for part in parts:
@@ -167,26 +167,26 @@ def percentiles_of(
     list of float64
         one for each of `which`, with 1 in place of each axis of `over`
     """
-    kept = [i for i, axis in enumerate(axes) if axis not in over]
+    outer = [i for i, axis in enumerate(axes) if axis not in over]
 
     def rows() -> Iterable[AnyArray]:
         for part in parts():
-            ordered = np.moveaxis(part, kept, range(len(kept)))
-            yield ordered.reshape(int(np.prod([part.shape[i] for i in kept])), -1)
+            ordered = np.moveaxis(part, outer, range(len(outer)))
+            yield ordered.reshape(int(np.prod([part.shape[i] for i in outer])), -1)
 
     low, high, count, whole = _range_of(rows())
     columns = []
     for row in range(len(low)):
         places = Places.among(count, which)
         ranks = np.union1d(places.below, places.above)
-        values = _ranked(rows, row, (low[row], high[row]), ranks, whole=bool(whole[row]))
+        ranked = _ranked(rows, row, (low[row], high[row]), ranks, whole=bool(whole[row]))
         below, above = (
-            np.array([values[int(r)] for r in at]) for at in (places.below, places.above)
+            np.array([ranked[int(r)] for r in at]) for at in (places.below, places.above)
         )
         columns.append(below if lower else places.between(below, above))
     first = next(iter(parts()))
-    shape = [n if i in kept else 1 for i, n in enumerate(first.shape)]
-    return [np.array(values).reshape(shape) for values in np.array(columns).T]
+    shape = [n if i in outer else 1 for i, n in enumerate(first.shape)]
+    return [np.array(ranked).reshape(shape) for ranked in np.array(columns).T]
 
 
 def _range_of(rows: Iterable[AnyArray]) -> tuple[FloatArray, FloatArray, int, AnyArray]:
@@ -226,21 +226,21 @@ def _ranked(
     for part in rows():
         counts += np.bincount(_bin_of(part[row], low, high, bins, whole=whole), minlength=bins)
     ends_at = np.cumsum(counts)
-    wanted = np.searchsorted(ends_at, ranks, side="right")
+    bins_of_ranks = np.searchsorted(ends_at, ranks, side="right")
     if whole:
-        return {int(rank): low + int(at) for rank, at in zip(ranks, wanted, strict=True)}
+        return {int(rank): low + int(at) for rank, at in zip(ranks, bins_of_ranks, strict=True)}
     members: list[AnyArray] = []
     for part in rows():
         at = _bin_of(part[row], low, high, bins, whole=False)
-        members.append(part[row][np.isin(at, wanted)].astype(np.float64))
+        members.append(part[row][np.isin(at, bins_of_ranks)].astype(np.float64))
     ordered = np.sort(np.concatenate(members))
     at = _bin_of(ordered, low, high, bins, whole=False)
-    found = {}
-    for rank, bin_ in zip(ranks, wanted, strict=True):
+    values = {}
+    for rank, bin_ in zip(ranks, bins_of_ranks, strict=True):
         first = int(np.searchsorted(at, bin_, side="left"))
         before = int(ends_at[bin_] - counts[bin_])
-        found[int(rank)] = float(ordered[first + int(rank) - before])
-    return found
+        values[int(rank)] = float(ordered[first + int(rank) - before])
+    return values
 
 
 def _bin_of(values: AnyArray, low: float, high: float, bins: int, *, whole: bool) -> AnyArray:

@@ -40,8 +40,8 @@ def whole_map_parameters(
     ChannelsDiffer
         The map has not the channels that the parameters name.
     """
-    found = {} if recipe.of_whole_map is None else recipe.of_whole_map(maps, parameters)
-    return {**parameters, **found}
+    values = {} if recipe.of_whole_map is None else recipe.of_whole_map(maps, parameters)
+    return {**parameters, **values}
 
 
 def streamed_otsu(maps: LazyArray, channel: int) -> float:

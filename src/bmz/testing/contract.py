@@ -60,15 +60,15 @@ class BackendContract(ABC):
         """What it returns is no view of memory that is used again, the inputs' neither."""
         backend, inputs = self.backend(), self.inputs()
         first = backend.run(inputs)
-        kept = [array.copy() for array in first]
+        copies = [array.copy() for array in first]
 
         for array in inputs:
             array[...] = 0
-        _same(first, kept, 0, "an output after its input was used again")
+        _same(first, copies, 0, "an output after its input was used again")
         backend.run(_more(self.inputs()))
-        _same(first, kept, 0, "an output after the next run")
+        _same(first, copies, 0, "an output after the next run")
         backend.close()
-        _same(first, kept, 0, "an output after the end of the backend")
+        _same(first, copies, 0, "an output after the end of the backend")
 
     def test_what_it_ran_before_makes_no_difference(self) -> None:
         """A tile gives the same wherever in the image its turn comes."""
@@ -85,9 +85,9 @@ class BackendContract(ABC):
         backend = self.backend()
         odd = [_odd(array) for array in self.inputs()]
 
-        found = backend.run(odd)
+        outputs = backend.run(odd)
 
-        _same(found, backend.run(self.inputs()), self.tolerance, "a run on views")
+        _same(outputs, backend.run(self.inputs()), self.tolerance, "a run on views")
 
     def test_images_of_a_batch_do_not_touch_each_other(self) -> None:
         """A batch gives what its images give alone, each in its place."""
@@ -96,12 +96,12 @@ class BackendContract(ABC):
         together = backend.run(self.inputs())
 
         counts = [array.shape[:1] for array in together]
-        wanted = [inputs[0].shape[:1]] * len(together)
-        np.testing.assert_equal(counts, wanted, "the first axis of an output is batch")
+        batch = [inputs[0].shape[:1]] * len(together)
+        np.testing.assert_equal(counts, batch, "the first axis of an output is batch")
         for number in range(len(inputs[0])):
-            one = slice(number, number + 1)
-            alone = backend.run([array[one] for array in inputs])
-            _same([a[one] for a in together], alone, self.tolerance, f"image {number} of a batch")
+            image = slice(number, number + 1)
+            alone = backend.run([array[image] for array in inputs])
+            _same([a[image] for a in together], alone, self.tolerance, f"image {number} of a batch")
 
     def test_it_refuses_one_input_too_many(self) -> None:
         """An input that the network does not have is no input to drop."""
@@ -149,8 +149,8 @@ class OverlapContract(BackendContract):
         for array in inputs:
             array[...] = 0
 
-        found = backend.collect(ticket)
-        _same(found, self.backend().run(self.inputs()), 0, "what was submitted before the change")
+        outputs = backend.collect(ticket)
+        _same(outputs, self.backend().run(self.inputs()), 0, "what was submitted before the change")
 
 
 def _more(inputs: Sequence[AnyArray]) -> list[AnyArray]:
@@ -176,11 +176,11 @@ def _refused(backend: Backend, inputs: Sequence[AnyArray], what: str) -> None:
 
 
 def _same(
-    found: Sequence[AnyArray], wanted: Sequence[AnyArray], tolerance: float, what: str
+    outputs: Sequence[AnyArray], expected: Sequence[AnyArray], tolerance: float, what: str
 ) -> None:
     """Compare arrays one by one; `what` was found, for the message."""
-    np.testing.assert_equal(len(found), len(wanted), f"{what}: the number of arrays")
-    for one, other in zip(found, wanted, strict=True):
-        facts, others = ((array.dtype, array.shape) for array in (one, other))
+    np.testing.assert_equal(len(outputs), len(expected), f"{what}: the number of arrays")
+    for output, other in zip(outputs, expected, strict=True):
+        facts, others = ((array.dtype, array.shape) for array in (output, other))
         np.testing.assert_equal(facts, others, f"{what}: dtype and shape")
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance, err_msg=what)
+        np.testing.assert_allclose(output, other, rtol=0, atol=tolerance, err_msg=what)

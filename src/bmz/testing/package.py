@@ -133,7 +133,11 @@ def put_state_dict(
 
 
 def _example(tensor: Description, inputs: list[Description]) -> np.ndarray[Any, Any]:
-    like = {(one["id"], axis.get("id")): axis.get("size") for one in inputs for axis in one["axes"]}
+    like = {
+        (description["id"], axis.get("id")): axis.get("size")
+        for description in inputs
+        for axis in description["axes"]
+    }
     shape = []
     for axis in tensor["axes"]:
         size = axis.get("size", 1)

@@ -18,7 +18,7 @@ class SmallZoo(ThreadingHTTPServer):
 
     Parameters
     ----------
-    folder : holds a package a folder, named by its alias
+    folder : holds a package per folder, named by its alias
 
     Attributes
     ----------
