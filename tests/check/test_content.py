@@ -24,7 +24,6 @@ from bmz.check.content import (
     content_findings,
     sample_distance,
     shown_kind,
-    with_near,
 )
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
@@ -34,7 +33,7 @@ from bmz.check.kind_words import kind_title, kind_words, mean_kind, percent, sta
 from bmz.check.made_for_hint import models_for
 from bmz.check.measured import PlaneMeasures, look_at
 from bmz.spec.facts import facts_of
-from bmz.spec.made_for import MODALITIES, STRUCTURES
+from bmz.spec.made_for import MODALITIES, STRUCTURES, with_near
 from bmz.spec.stated_kind import StatedKind
 
 NUCLEI = model(tags=("fluorescence", "nuclei"))
@@ -280,6 +279,7 @@ def test_the_models_of_a_hint_are_made_for_the_family(kind: ImageKind) -> None:
 
 def test_no_model_is_named_for_what_is_no_microscopy_or_unknown() -> None:
     assert models_for(families(electron=0.4)) == ()
+    assert models_for(families(not_microscopy=0.9)) == models_for(families(other=0.9)) == ()
     assert "models made for" not in next(iter(content_findings(case(PHOTO)))).hint
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from textwrap import shorten
 
 from bmz.check.channel_meaning import likely_channels, seen_channels
@@ -20,7 +20,7 @@ from bmz.check.kind_words import (
 )
 from bmz.check.made_for_hint import fit_command, models_hint
 from bmz.check.measured import features_of
-from bmz.spec.made_for import STRUCTURES, MadeFor, made_for
+from bmz.spec.made_for import MadeFor, made_for, with_near
 
 UNLIKELY = 0.2
 """Below this probability an image is not taken for one of a kind, or of what looks like it."""
@@ -67,13 +67,6 @@ def family_probability(kind: ImageKind, wanted: MadeFor) -> float:
 def structure_probability(kind: ImageKind, wanted: MadeFor) -> float:
     """Give the probability that an image shows what a model is made for, or what is near to it."""
     return sum(kind.structures.get(word, 0.0) for word in with_near(wanted.structures))
-
-
-def with_near(structures: Iterable[str]) -> frozenset[str]:
-    """Add to structures those that are near to them, in either direction."""
-    wanted = frozenset(structures)
-    beside = (word for word, one in STRUCTURES.items() if wanted & {*one.near})
-    return wanted.union(beside, *(STRUCTURES[word].near for word in wanted))
 
 
 def _order(case: FitCase) -> Iterator[Finding]:

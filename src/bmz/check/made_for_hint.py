@@ -10,7 +10,8 @@ from shlex import quote
 from bmz.check.kind import ImageKind
 from bmz.image.info import ImageInfo
 from bmz.spec.facts import Facts, facts_of, known_aliases
-from bmz.spec.made_for import MODALITIES, STRUCTURES
+from bmz.spec.made_for import MODALITIES, with_near
+from bmz.spec.reports import reports_of
 
 NAMED = 3
 """So many models are named in a hint."""
@@ -35,32 +36,48 @@ def _listed(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class _KnownModel:
-    """What the facts say of a model that makes label masks."""
+    """What the facts and the published reports say of a model that makes label masks.
+
+    Parameters
+    ----------
+    breadth : number of modalities and structures that it is made for
+    tested : how many tools reproduce its test output
+    """
 
     alias: str
     families: frozenset[str]
     structures: tuple[str, ...]
-    modalities: int
+    breadth: int
+    tested: int
+
+
+VAGUE = frozenset({"other", "not-microscopy"})
+"""Families that say what an image is not: no model is made for all of one."""
 
 
 def models_for(kind: ImageKind) -> tuple[str, ...]:
-    """Give the aliases of the models that are made for a kind, the most special of them first.
+    """Give the aliases of the models that are made for a kind, the best of them first.
 
-    A model of the very structure comes before one of a structure near to it; then one that is made
-    for less besides. Nothing is asked of the zoo.
+    A model of the very structure comes before one of a structure near to it, one that is made for
+    little besides before others, and then one that more tools reproduce. Nothing is asked of the
+    zoo.
     """
     family, structure = kind.family, kind.structure
-    if family is None:
+    if family is None or family in VAGUE:
         return ()
-    near = () if structure is None else STRUCTURES[structure].near
-    ranked = sorted(
-        (0 if structure in model.structures else 1, len(model.structures), model.modalities,
-         len(model.families), model.alias)
+    suitable = [
+        model
         for model in _known_models()
         if family in model.families
-        and (structure is None or {structure, *near} & {*model.structures})
+        and (structure is None or with_near([structure]) & {*model.structures})
+    ]
+    ranked = sorted(
+        suitable,
+        key=lambda model: (
+            structure not in model.structures, model.breadth, -model.tested, model.alias
+        ),
     )  # fmt: skip
-    return tuple(alias for *_, alias in ranked[:NAMED])
+    return tuple(model.alias for model in ranked[:NAMED])
 
 
 @cache
@@ -70,8 +87,9 @@ def _known_models() -> tuple[_KnownModel, ...]:
         _KnownModel(
             alias,
             frozenset(f for word in facts.modality.value for f in MODALITIES[word].families),
-            facts.structure.value if facts.structure else (),
-            len(facts.modality.value),
+            structures := facts.structure.value if facts.structure else (),
+            len(facts.modality.value) + len(structures),
+            reports_of(alias).passed,
         )
         for alias, facts in known
         if facts is not None and facts.modality is not None and _makes_labels(facts)

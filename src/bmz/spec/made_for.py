@@ -125,6 +125,13 @@ STRUCTURES: Mapping[str, Structure] = {
 }
 
 
+def with_near(structures: Iterable[str]) -> frozenset[str]:
+    """Add to structures those that are near to them, in either direction."""
+    wanted = frozenset(structures)
+    beside = (word for word, one in STRUCTURES.items() if wanted & {*one.near})
+    return wanted.union(beside, *(STRUCTURES[word].near for word in wanted))
+
+
 @dataclass(frozen=True)
 class MadeFor:
     """The kind of image that a model is made for.
