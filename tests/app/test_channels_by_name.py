@@ -1,7 +1,8 @@
-"""Channels with the names of the model's, in another order, are taken by name everywhere."""
+"""Channels are taken by their names: those of the model, and those that the user says."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import tifffile
 import xarray as xr
 
 import bmz
+from bmz.app.api.options import OptionRefused
 from bmz.app.check import check
 from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
+from bmz.cli.main import status_of
 from bmz.engine.request import RunRequest
 from bmz.results.run import ImageDone
 from bmz.testing.package import Description, description, write_package
@@ -119,3 +122,91 @@ def test_other_names_leave_the_order_alone(
     file = image(tmp_path / "a.ome.tif", *names, order=NAMES)
 
     assert done(model, file, tmp_path / "out").record["plan"]["channels"] == [[0, 1]]
+
+
+@pytest.mark.parametrize("memory_gb", [1e3, 0.0])
+def test_channels_that_the_user_names_are_found_in_every_image(
+    model: str, tmp_path: Path, memory_gb: float
+) -> None:
+    files = [
+        image(tmp_path / f"{order[0]}.ome.tif", *order, order=order) for order in (NAMES, SWAPPED)
+    ]
+    words = {"channels": ("NUCLEI", "Membrane"), "memory_gb": memory_gb}
+
+    outcomes = [done(model, file, tmp_path / "out", **words) for file in files]
+
+    assert [outcome.objects for outcome in outcomes] == [3, 3]
+    assert [o.record["plan"]["channels"] for o in outcomes] == [[[1, 0]], [[0, 1]]]
+    assert [list(o.record["request"]["channels"]) for o in outcomes] == [["NUCLEI", "Membrane"]] * 2
+
+
+def test_a_run_by_names_is_repeated_by_its_record(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = image(tmp_path / "a.ome.tif", *SWAPPED, order=SWAPPED)
+    first = done(model, file, tmp_path / "out", channels=("nuclei", "membrane"))
+
+    status = status_of(["run", "--from", str(first.files["record"]), "-o", str(tmp_path / "again")])
+
+    again = tmp_path / "again" / first.files["labels"].name
+    assert status == 0, capsys.readouterr().err
+    assert again.read_bytes() == first.files["labels"].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (SWAPPED, "asks for 'actin' (the image has 0 nuclei, 1 membrane)"),
+        (("actin", "Actin"), "asks for 'actin' (the image has 0 actin, 1 Actin)"),
+        (("", ""), "asks for 'actin' (the file names no channels: give numbers, the first is 0)"),
+    ],
+)
+def test_a_name_that_is_not_that_of_one_channel_is_an_error_that_lists_the_names(
+    model: str, tmp_path: Path, names: tuple[str, str], told: str
+) -> None:
+    file = image(tmp_path / "a.ome.tif", *names, order=NAMES)
+    request = RunRequest(model, (file,), tmp_path, channels=("actin", 0))
+
+    (checked,) = check(request).images
+    (failed,) = run(replace(request, force=True)).failed
+
+    assert [f.code for f in checked.report.errors] == ["channel.count"]
+    assert told in checked.report.errors[0].message
+    assert told in str(failed.error)
+
+
+def test_python_and_compare_take_names(model: str, tmp_path: Path) -> None:
+    swapped = image(tmp_path / "a.ome.tif", *SWAPPED, order=SWAPPED)
+    words = RunRequest(model, (swapped,), tmp_path, channels=("nuclei", "membrane"))
+
+    compared = compare(
+        CompareRequest((swapped,), (model,), {}, None, stability=False, options=words)
+    )
+    loaded = bmz.load(model)
+
+    (result,) = compared.images[0].results
+    assert (result.objects, "--channels nuclei,membrane" in result.command) == (3, True)
+    assert loaded.run(swapped, channels=["nuclei", "membrane"]).objects == 3
+    assert loaded.run(swapped, channels="nuclei,membrane").objects == 3
+    assert not loaded.check(swapped, channels=["nuclei", "membrane"]).errors
+    assert loaded.check(swapped, channels=["nuclei", "actin"]).errors
+    with pytest.raises(OptionRefused, match="not a valid value"):
+        loaded.run(swapped, channels=["none", -1])
+
+
+def test_a_contract_holds_channels_by_name(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swapped = image(tmp_path / "a.ome.tif", *SWAPPED, order=SWAPPED)
+    right = image(tmp_path / "b.ome.tif", *NAMES, order=NAMES)
+    other = image(tmp_path / "c.ome.tif", "nuclei", "actin", order=NAMES)
+    lock = str(tmp_path / "lab.toml")
+    words = ["--channels", "nuclei,membrane", "--lock", lock]
+    assert status_of(["check", model, str(swapped), *words]) == 0, capsys.readouterr().err
+
+    statuses = [
+        status_of(["check", model, str(file), "--contract", lock]) for file in (right, other)
+    ]
+
+    assert 'channels = ["nuclei", "membrane"]' in Path(lock).read_text(encoding="utf-8")
+    assert statuses == [0, 1]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.app.small_models import model, tensor
 
+from bmz.app.fit import ChannelAbsent, numbers_in
 from bmz.app.fit.channels import best_channels, channel_choices, content_for
 from bmz.app.fit.image import MeasuredImage
 from bmz.check.fit_case import FitCase
@@ -115,3 +116,14 @@ def test_names_that_both_have_decide() -> None:
     named = image("nuclei", "membranes", names=("nuclei", "membrane"))
 
     assert choices(named, 2, CELLS, names=("membrane", "nuclei")) == [None]
+
+
+def test_channels_that_the_user_names_are_looked_for_in_each_image() -> None:
+    one, other = image("nuclei", "", names=("DAPI", "GFP")), image("", "", names=("GFP", "DAPI"))
+
+    assert [numbers_in(each, ("dapi", 1)) for each in (one, other)] == [(0, 1), (1, 1)]
+    assert numbers_in(one, None) is None
+    with pytest.raises(ChannelAbsent, match=r"asks for .Cy5., the image has 2 .*: 0 DAPI, 1 GFP"):
+        numbers_in(one, ("Cy5",))
+    with pytest.raises(ChannelAbsent, match="asks for number 2"):
+        numbers_in(one, ("GFP", 2))

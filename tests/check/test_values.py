@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.check.fit_cases import image, model, network, pixels, tensor
 
 from bmz.base.arrays import AnyArray
+from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.finding import Finding
 from bmz.check.fit import check_header, check_pixels, check_values
 from bmz.check.fit_case import FitCase
-from bmz.check.measured import EMPTY_CHANNEL
 from bmz.check.pixel_values import ValueSummary
 from bmz.check.values import cast_findings, dtype_findings, range_findings
 from bmz.image.pixels import Pixels

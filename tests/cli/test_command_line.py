@@ -272,7 +272,7 @@ def test_a_bad_image_among_good_ones_is_named_at_the_end(capsys: Capture) -> Non
         ["run", "./model"],
         ["run", "./model", "a.tif"],
         ["nonsense"],
-        ["run", "./model", "a.tif", "-o", "o", "--channels", "a"],
+        ["run", "./model", "a.tif", "-o", "o", "--channels", "-1"],
         ["run", "./model", "a.tif", "-o", "o", "--channels", "none"],
         ["run", "./model", "a.tif", "-o", "o", "--pixel-size", "two"],
         ["run", "./model", "a.tif", "-o", "o", "--scale", "0"],

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 from bmz.base.axes import NAMES
+from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.channel_meaning import meaning_findings, proposed_channels
 from bmz.check.content import shown_kind
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.made_for_hint import models_hint
-from bmz.check.measured import EMPTY_CHANNEL
 from bmz.image.info import UNKNOWN_AXIS
 from bmz.spec.made_for import made_for
 
@@ -85,7 +85,9 @@ def channel_findings(case: FitCase) -> Iterator[Finding]:
     given = case.channels
     absent = [n for n in given or () if n != EMPTY_CHANNEL and n not in range(found)]
     where = f"{case.inputs[0].id}.c"
-    if given is not None and len(given) != wanted:
+    if case.unknown_channel:
+        yield _count(case, f"--channels asks for '{case.unknown_channel}'", where)
+    elif given is not None and len(given) != wanted:
         yield _count(case, f"--channels names {len(given)}", where)
     elif absent:
         yield _count(case, f"--channels asks for number {max(absent)} (the first is 0)", where)
@@ -143,6 +145,8 @@ def _stains(case: FitCase, where: str) -> Finding:
 def _count(case: FitCase, found: str, where: str) -> Finding:
     names = ", ".join(f"{i} {name}" for i, name in enumerate(case.image.channel_names))
     has = f" (the image has {names})" if names else ""
+    if case.unknown_channel and not names:
+        has = " (the file names no channels: give numbers, the first is 0)"
     choice = proposed_channels(case)
     return Finding.of(
         "channel.count", where,

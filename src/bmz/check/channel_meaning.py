@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import permutations
 from math import prod
 
+from bmz.base.channels import EMPTY_CHANNEL, ChannelUnknown, channel_numbers, channel_text
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
-from bmz.check.measured import EMPTY_CHANNEL
 from bmz.spec.facts import facts_of
 from bmz.spec.made_for import STRUCTURES, made_for
 
@@ -73,10 +74,9 @@ def likely_channels(case: FitCase) -> str:
     It is given only when for each channel of the model exactly one channel of the image has its
     name, or tells the structure that the model is known to want.
     """
-    names = [name.strip().lower() for name in case.image.channel_names]
-    wanted_names = [name.strip().lower() for name in case.names_wanted]
-    if wanted_names and all(names.count(name) == 1 for name in wanted_names):
-        return ",".join(str(names.index(name)) for name in wanted_names)
+    if case.names_wanted:
+        with suppress(ChannelUnknown):  # then their meaning may tell
+            return channel_text(channel_numbers(case.names_wanted, case.image.channel_names))
     meant, _ = _meant(case)
     structures = [structure_of(name) for name in case.image.channel_names]
     taken = []
@@ -136,7 +136,7 @@ class ChannelChoice:
 
     def __str__(self) -> str:
         """Give the option and the reason, as in "--channels 1, where nuclei were seen"."""
-        return f"--channels {','.join(map(str, self.channels))}, {self.reason}"
+        return f"--channels {channel_text(self.channels)}, {self.reason}"
 
 
 def proposed_channels(case: FitCase) -> ChannelChoice | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Self
+from typing import Any, Self
 
+from bmz.base.channels import ChannelUnknown, ChannelWord, channel_numbers
 from bmz.check.kind import (
     ImageKind,
     channel_stacks,
@@ -48,6 +49,8 @@ class FitCase:
     model, image : the two; the image with the pixel size that the user said, else that of its file
     channels : the image channel for each channel of the model, in order; `EMPTY_CHANNEL` for
         zeros; None when the user did not say
+    unknown_channel : a name that the user said, which not one channel of the image has; empty
+        where there is none
     scale : factor by which the image is resized before the network; None when not asked for
     clip : percentile above which the intensities are cut before all else; None for no cut
     measured : what was measured on the image, by channel of the model; empty when nothing was
@@ -70,6 +73,28 @@ class FitCase:
     stated: StatedKind | None = None
     sample: Mapping[int, PlaneMeasures] = field(default_factory=dict)
     planned: Mapping[str, PlannedAxis] = field(default_factory=dict)
+    unknown_channel: str = ""
+
+    @classmethod
+    def told(
+        cls,
+        model: ModelSpec,
+        image: ImageInfo,
+        channels: Sequence[ChannelWord] | None,
+        **more: Any,  # noqa: ANN401  (other fields)
+    ) -> Self:
+        """Make a case of the channels as the user said them, by number or by name.
+
+        Parameters
+        ----------
+        more : all other fields
+        """
+        if channels is None:
+            return cls(model, image, **more)
+        try:
+            return cls(model, image, channel_numbers(channels, image.channel_names), **more)
+        except ChannelUnknown as why:
+            return cls(model, image, unknown_channel=why.name, **more)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -103,13 +128,14 @@ class FitCase:
 
         Case does not matter. None where names differ, come twice, or are not there.
         """
-        wanted, found = (
-            [name.strip().lower() for name in names]
-            for names in (self.names_wanted, self.image.channel_names)
-        )
-        if not wanted or len(set(wanted)) < len(wanted) or sorted(wanted) != sorted(found):
+        wanted, found = self.names_wanted, self.image.channel_names
+        if not wanted or len(wanted) != len(found):
             return None
-        return tuple(found.index(name) for name in wanted)
+        try:
+            taken = channel_numbers(wanted, found)
+        except ChannelUnknown:
+            return None
+        return taken if len(set(taken)) == len(taken) else None
 
     @property
     def channels_taken(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.kind import (
     ImageKind,
     channel_stacks,
@@ -85,10 +86,6 @@ def polarity_of(scales: Survey) -> Polarity | None:
         return None
     side: Side = "bright" if bright > dark else "dark"
     return Polarity(side, min(1.0, strong / (3 * CLEAR_SKEW)) * (1 - weak / strong))
-
-
-EMPTY_CHANNEL = -1
-"""In place of a channel number: fill this channel of the model with zeros."""
 
 
 @dataclass(frozen=True)

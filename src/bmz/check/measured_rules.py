@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import floor, sqrt
 
+from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
-from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures
+from bmz.check.measured import PlaneMeasures
 from bmz.check.object_size import ObjectSize
 from bmz.spec.facts import facts_of
 from bmz.spec.model import ModelSpec

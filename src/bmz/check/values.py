@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
-from bmz.check.measured import EMPTY_CHANNEL
 from bmz.check.pixel_values import ValueSummary
 
 FLAT_LEVELS = 8

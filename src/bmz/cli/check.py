@@ -60,7 +60,11 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @include_option
 @series_option
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
-@click.option("--channels", type=CHANNELS, help="Image channel for each channel of the model.")
+@click.option(
+    "--channels",
+    type=CHANNELS,
+    help="Image channel for each of the model, such as 1 or DAPI,GFP.",
+)
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=SCALE, help="The factor by which the image would be resized.")
 @kind_option

@@ -90,7 +90,11 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 )
 @device_option("auto")
 @click.option("--axes", metavar="AXES", help="The axes of the files, such as zyx or yxc.")
-@click.option("--channels", type=CHANNELS, help="Image channel for each channel of the models.")
+@click.option(
+    "--channels",
+    type=CHANNELS,
+    help="Image channel for each of the models, such as 1 or DAPI,GFP.",
+)
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=SCALE, help="Resize the images by this factor, or auto.")
 @kind_option

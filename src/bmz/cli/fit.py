@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bmz.base.channels import ChannelWord
 from bmz.cli import completing
 from bmz.cli.words import CHANNELS, PIXEL_SIZE, image_list, kind_option
 from bmz.image.known_formats import format_list
@@ -43,7 +44,11 @@ Exit status: 0 a model is made for the images, 1 none is, 2 wrong usage,
     help="Rank this model, too, such as a folder; may be given several times.",
 )
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
-@click.option("--channels", type=CHANNELS, help="Image channel for each channel of a model.")
+@click.option(
+    "--channels",
+    type=CHANNELS,
+    help="Image channel for each of a model, such as 1 or DAPI,GFP.",
+)
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @kind_option
 @click.option("--measure", is_flag=True, help="Fetch the samples of the best and compare them.")
@@ -60,7 +65,7 @@ def fit(
     top: int | None,
     models: tuple[str, ...],
     axes: str | None,
-    channels: tuple[int, ...] | None,
+    channels: tuple[ChannelWord, ...] | None,
     pixel_um: Mapping[str, float] | None,
     kind: StatedKind | None,
     measure: bool,

@@ -102,7 +102,7 @@ class RunOptions(LabelOptions):
 @click.option(
     "--channels",
     type=CHANNELS,
-    help="Image channel for each channel of the model, from 0, such as 1,0; none is zeros.",
+    help="Image channel for each channel of the model, such as 1,0 or DAPI,GFP; none is zeros.",
 )
 @click.option(
     "--pixel-size",

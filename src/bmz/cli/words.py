@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import click
 
+from bmz.base.channels import ChannelWord, channel_words
 from bmz.base.lengths import lengths_by_axis
 from bmz.base.link import GAPS, link_ious
 from bmz.cli import completing
@@ -19,8 +20,6 @@ from bmz.spec.stated_kind import StatedKind, stated_kind
 if TYPE_CHECKING:
     from bmz.engine.model_code import Permit
     from bmz.image.listing import Listing
-
-NO_CHANNEL = -1
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Value = TypeVar("Value")
@@ -44,17 +43,6 @@ class Word(click.ParamType[Value]):
             return self.read(str(value))
         except ValueError as why:
             self.fail(str(why), param, ctx)
-
-
-def _channels(words: str) -> tuple[int, ...]:
-    numbers = []
-    for word in map(str.strip, words.split(",")):
-        if not (word.isdecimal() or word == "none"):
-            raise ValueError(f"'{word}' is not a channel; write numbers from 0, such as 1,0")
-        numbers.append(NO_CHANNEL if word == "none" else int(word))
-    if set(numbers) == {NO_CHANNEL}:
-        raise ValueError("at least one channel must come from the image")
-    return tuple(numbers)
 
 
 def _scale(word: str) -> float | Literal["auto"]:
@@ -91,8 +79,8 @@ def _setting(word: str) -> tuple[str, str]:
 PIXEL_SIZE = Word("length", lengths_by_axis)
 """``0.5um``, or ``z=2um,y=0.5um,x=0.5um``: um by axis; one length is meant for y and x."""
 
-CHANNELS = Word("numbers", _channels)
-"""``1,0``, or ``0,none``: numbers from 0; ``none`` stands for zeros."""
+CHANNELS = Word("channels", channel_words)
+"""``1,0``, ``DAPI,GFP`` or ``0,none``: numbers from 0, or names; ``none`` stands for zeros."""
 
 SCALE = Word("auto|off|factor", _scale)
 """``auto``, ``off``, which is 1, or a factor."""
@@ -178,7 +166,7 @@ class ImageOptions(TypedDict):
     """Options of ``check``, ``compare`` and ``run`` that are fields of a request as they stand."""
 
     axes: str | None
-    channels: tuple[int, ...] | None
+    channels: tuple[ChannelWord, ...] | None
     scale: float | Literal["auto"] | None
     kind: StatedKind | None
     trust: Permit

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bmz.base.arrays import AnyArray
+from bmz.base.channels import channel_text
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.progress import Listener, Note, nobody
 from bmz.check.finding import CheckReport
@@ -212,7 +213,7 @@ def command_of(request: RunRequest, image: Path, setting: Setting) -> str:
     run = with_network_settings(request, setting)
     options = {
         "--axes": run.axes,
-        "--channels": ",".join("none" if n < 0 else str(n) for n in run.channels or ()),
+        "--channels": channel_text(run.channels or ()),
         "--pixel-size": ",".join(f"{axis}={um}um" for axis, um in run.pixel_um.items()),
         "--scale": run.scale,
         "--kind": run.kind,

@@ -125,7 +125,7 @@ def check_image_header(
         An option does not suit the image.
     """
     info = with_pixel_size(info, request.pixel_um)
-    case = FitCase(
+    case = FitCase.told(
         model, info, request.channels, clip=request.clip, sample=sample, stated=request.kind
     )
     return check_header(case, partial(_laid_out, request=request, sample=partial(read, info)))

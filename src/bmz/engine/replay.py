@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bmz.base.channels import checked_channels
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.files import is_there
 from bmz.engine.load import load_model
@@ -110,7 +111,7 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
     return {
         "series": str(int(record.get("image_series", 0))),
         "axes": words["axes"],
-        "channels": None if channels is None else tuple(int(n) for n in channels),
+        "channels": None if channels is None else checked_channels(channels),
         "pixel_um": {axis: float(um) for axis, um in words["pixel_um"].items()},
         "scale": words["scale"],
         "kind": None if kind is None else stated_kind(kind),

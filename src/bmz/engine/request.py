@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bmz.base.channels import ChannelWord
 from bmz.plan.plan import Blocks
 from bmz.spec.stated_kind import StatedKind
 from bmz.write.outputs import default_kinds, saved_kinds
@@ -44,7 +45,8 @@ class RunRequest:
     weights : a weights format; None to choose
     series : which images of a file that holds several, see `bmz.image.series.series_paths`
     axes : axes of the files, where the user states them
-    channels : image channel for each model channel; -1 for zeros
+    channels : image channel for each model channel, its number or the name that the file gives it;
+        -1 for zeros
     pixel_um : the pixel size where the user states it, um
     scale : resize factor, ``auto`` or None for no resizing
     kind : what the images are where the user states it, over what their pixels tell
@@ -79,7 +81,7 @@ class RunRequest:
     weights: str | None = None
     series: str = "all"
     axes: str | None = None
-    channels: tuple[int, ...] | None = None
+    channels: tuple[ChannelWord, ...] | None = None
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     scale: float | Literal["auto"] | None = None
     kind: StatedKind | None = None

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from bmz.base.channels import channel_text
 from bmz.base.link import NO_LINK, Link
 from bmz.check.fit_case import FitCase
-from bmz.check.measured import EMPTY_CHANNEL
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tile_way import MIRRORED, TileWay
@@ -106,7 +106,7 @@ class Plan:
     def describe(self) -> tuple[str, ...]:
         """Give the lines that ``--plan`` prints."""
         loop = ", ".join(f"{size} x {axis}" for axis, size in self.loop.items())
-        channels = " | ".join(",".join(map(_channel_word, taken)) for taken in self.channels)
+        channels = " | ".join(map(channel_text, self.channels))
         values = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
         where = f"{self.weights.format} on {self.device} in {self.precision.name}"
         return (
@@ -161,10 +161,6 @@ class Plan:
             f"the network sees all that it is given at once, and was given {self.tiling.count} "
             "tiles: objects may differ a little from those of one piece"
         )
-
-
-def _channel_word(channel: int) -> str:
-    return "none" if channel == EMPTY_CHANNEL else str(channel)
 
 
 def _sizes(shape: Mapping[str, int]) -> str:

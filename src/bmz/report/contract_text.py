@@ -8,6 +8,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from bmz.base.channels import checked_channels
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import printable
 from bmz.check.contract import Contract, Range
@@ -141,9 +142,7 @@ def _can_be_meant(key: str, value: object) -> bool:
     if key == "pixel_um" and isinstance(value, Mapping):
         return all(_is_number(length) for length in value.values())
     if key == "channels":
-        return all(
-            type(number) is int for number in (value if isinstance(value, list) else [value])
-        )
+        return type(value) is int or _are_channels(value)
     if key in _TERMS:
         return value in _TERMS[key]
     if key == "kind":
@@ -158,6 +157,13 @@ def _is_kind(words: object) -> bool:
     try:
         return isinstance(words, str) and bool(stated_kind(words))
     except ValueError:
+        return False
+
+
+def _are_channels(words: Any) -> bool:  # noqa: ANN401  (whatever TOML holds)
+    try:
+        return all(type(word) in (int, str) for word in words) and bool(checked_channels(words))
+    except (TypeError, ValueError):
         return False
 
 

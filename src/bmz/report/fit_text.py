@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from bmz.base.channels import channel_text
 from bmz.check.kind import ImageKind
-from bmz.check.measured import EMPTY_CHANNEL
 from bmz.report.fetch_text import size_words
 from bmz.report.search_text import listing, made_for_record
 from bmz.report.text import Line, document_text, short_verdict
@@ -77,7 +77,7 @@ def _cells(place: int, model: ModelFit, several: bool) -> tuple[str, ...]:  # no
 
 def _channel_words(channels: tuple[int, ...] | None) -> str:
     """Give the word for ``--channels``."""
-    return ",".join("none" if n == EMPTY_CHANNEL else str(n) for n in channels or ())
+    return channel_text(channels or ())
 
 
 def _scale(fit: ImageFit) -> str:

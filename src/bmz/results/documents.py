@@ -371,7 +371,7 @@ class RequestRecord(TypedDict):
 
     model: Annotated[str, Doc("as the call names it")]
     axes: Annotated[str | None, Doc("--axes")]
-    channels: Annotated[Any, Doc("--channels")]
+    channels: Annotated[Sequence[int | str] | None, Doc("--channels, -1 for zeros")]
     pixel_um: Annotated[Mapping[str, float], Doc("--pixel-size")]
     scale: Annotated[Any, Doc("--scale")]
     kind: Annotated[str | None, Doc("--kind")]

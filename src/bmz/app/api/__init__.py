@@ -10,6 +10,7 @@ from typing import Literal, Self
 from bmz.app.api.options import ImageOptions, PixelSize, Setting
 from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
+from bmz.base.channels import ChannelWord
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_header import ImageLike, check_given_image, given_image
 from bmz.engine.output_files import output_kinds
@@ -49,7 +50,7 @@ class Model:
         image: ImageLike,
         *,
         axes: str | None = None,
-        channels: Sequence[int] | None = None,
+        channels: Sequence[ChannelWord] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,
         kind: str | None = None,
@@ -81,7 +82,7 @@ class Model:
         image: ImageLike,
         *,
         axes: str | None = None,
-        channels: Sequence[int] | None = None,
+        channels: Sequence[ChannelWord] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,
         kind: str | None = None,
@@ -101,7 +102,8 @@ class Model:
         axes
             One letter for each axis, of ``tczyx``, slowest first; an array of two axes is ``yx``
         channels
-            Image channel for each channel of the model, from 0; -1 for zeros
+            Image channel for each channel of the model, its number from 0 or the name that the file
+            or the DataArray gives it; -1 for zeros
         pixel_size
             Um for y and x, or um by axis, over what the image says
         scale

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from bmz.base.channels import ChannelWord, channel_words, checked_channels
 from bmz.base.errors import WrongUsage
 from bmz.base.lengths import lengths_by_axis
 from bmz.base.link import GAPS, checked_ious, link_ious
@@ -32,7 +33,8 @@ class ImageOptions:
     Parameters
     ----------
     axes : one letter per axis in the order of the image, such as ``"zyx"``; None for its own names
-    channels : image channel for each channel of the model, from 0; -1 for zeros
+    channels : image channel for each channel of the model, its number from 0 or its name; -1 for
+        zeros
     pixel_size : um, over what the image says
     scale : resize factor before the network; ``"auto"`` finds it; None for none
     kind : what the image is, over what its pixels tell, such as ``"phase"`` or ``"em,neurites"``
@@ -44,7 +46,7 @@ class ImageOptions:
     """
 
     axes: str | None = None
-    channels: Sequence[int] | None = None
+    channels: Sequence[ChannelWord] | None = None
     pixel_size: PixelSize | None = None
     scale: float | Literal["auto"] | None = None
     kind: str | None = None
@@ -73,7 +75,7 @@ class ImageOptions:
             link=_ious(self.link),
             link_gap=self.link_gap,
             axes=self.axes,
-            channels=None if self.channels is None else tuple(self.channels),
+            channels=_channels(self.channels),
             pixel_um=_lengths(self.pixel_size),
             scale=self.scale,
             kind=_kind(self.kind),
@@ -81,6 +83,15 @@ class ImageOptions:
             settings={**request.settings, **{k: str(v) for k, v in self.settings.items()}},
             force=self.force,
         )
+
+
+def _channels(channels: Sequence[ChannelWord] | None) -> tuple[ChannelWord, ...] | None:
+    try:
+        if isinstance(channels, str):
+            return channel_words(channels)
+        return None if channels is None else checked_channels(channels)
+    except ValueError as why:
+        raise OptionRefused("channels", channels, str(why)) from why
 
 
 def _kind(text: str | None) -> StatedKind | None:

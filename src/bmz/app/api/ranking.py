@@ -8,6 +8,7 @@ from pathlib import Path
 from bmz.app.api.options import ImageOptions, PixelSize
 from bmz.app.fit import FitRequest, rank_models, refuse_unknown_task
 from bmz.app.fit.image import MeasuredImage, measured_image
+from bmz.base.channels import ChannelWord
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_header import ImageLike, given_image, with_pixel_size
 from bmz.engine.request import RunRequest
@@ -19,7 +20,7 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
     images: ImageLike | Sequence[ImageLike],
     *,
     axes: str | None = None,
-    channels: Sequence[int] | None = None,
+    channels: Sequence[ChannelWord] | None = None,
     pixel_size: PixelSize | None = None,
     kind: str | None = None,
     task: str | None = None,
@@ -37,7 +38,8 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
     axes, pixel_size
         See `Model.run`
     channels
-        Image channel for each channel of the model, from 0; None to try which suit
+        Image channel for each channel of the model, its number from 0 or its name; None to try
+        which suit
     kind
         What the images are, over what their pixels tell: a modality, and after a comma a
         structure, such as ``"phase"`` or ``"em,neurites"``

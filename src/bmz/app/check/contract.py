@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from bmz.app.run import run
+from bmz.base.channels import channel_numbers, checked_channels
 from bmz.base.errors import AnswerIsNo
 from bmz.base.progress import Event, Listener, Progress, nobody
 from bmz.check.contract import Contract, ImageFacts, broken, contract_of
@@ -41,7 +41,7 @@ def with_words(request: RunRequest, contract: Contract) -> RunRequest:
     """Say of the images what the contract says, where the call says nothing."""
     words = dict(contract.words)
     if "channels" in words:
-        words["channels"] = tuple(words["channels"])
+        words["channels"] = checked_channels(words["channels"])
     if "kind" in words:
         words["kind"] = stated_kind(words["kind"])
     unsaid = {key: value for key, value in words.items() if not getattr(request, key)}
@@ -137,7 +137,9 @@ def _facts(
     info = inspect_image(checked.image, axes=request.axes, series=checked.series or 0)
     info = with_pixel_size(info, request.pixel_um)
     values = ValueSummary(read_spread(info)).channels
-    taken: Any = range(len(values)) if request.channels is None else request.channels
+    taken: Sequence[int] = range(len(values))
+    if request.channels is not None:
+        taken = channel_numbers(request.channels, info.channel_names)
     count, diameter = objects or (None, None)
     return ImageFacts(
         axes=info.axes,

@@ -14,9 +14,9 @@ from bmz.app.fit.judge import judged
 from bmz.app.fit.order import ranked
 from bmz.app.search import FilterUnknown, has_task
 from bmz.app.search.bundled import starters
+from bmz.base.channels import ChannelUnknown, ChannelWord, channel_numbers
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.check.measured import EMPTY_CHANNEL
 from bmz.engine.image_header import read_spread, with_pixel_size
 from bmz.engine.image_result import with_fields
 from bmz.engine.load import tensor_files
@@ -42,7 +42,8 @@ class FitRequest:
     top : of how many of the best the samples are fetched when `measure`
     models : further models, beside those of the zoo
     axes : the user's word for the axes of the files
-    channels : image channel for each channel of the model; -1 for zeros; None to try which suit
+    channels : image channel for each channel of the model, its number or its name; -1 for zeros;
+        None to try which suit
     pixel_um : the user's word for the pixel size, um
     kind : the user's word for what the images are, over what their pixels tell
     measure : fetch the test tensors of the best and compare them with the images
@@ -55,7 +56,7 @@ class FitRequest:
     top: int | None = None
     models: tuple[str, ...] = ()
     axes: str | None = None
-    channels: Channels = None
+    channels: tuple[ChannelWord, ...] | None = None
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     kind: StatedKind | None = None
     measure: bool = False
@@ -74,12 +75,21 @@ class FitRequest:
 
 
 class ChannelAbsent(WrongUsage):
-    """``--channels`` names a channel that the image does not have."""
+    """``--channels`` names a channel that the image does not have.
 
-    def __init__(self, wanted: int, found: int) -> None:
+    Parameters
+    ----------
+    wanted : number or name
+    found : how many channels there are
+    names : of these, where the file gives them
+    """
+
+    def __init__(self, wanted: ChannelWord, found: int, names: Sequence[str]) -> None:
+        asked = f"number {wanted}" if isinstance(wanted, int) else f"'{wanted}'"
+        called = ": " + ", ".join(f"{n} {name}" for n, name in enumerate(names)) if names else ""
         super().__init__(
-            f"--channels asks for number {wanted}, the image has {found} (the first is 0)",
-            hint=f"name channels from 0 to {found - 1}",
+            f"--channels asks for {asked}, the image has {found} (the first is 0){called}",
+            hint=f"give numbers from 0 to {found - 1}" + (", or names" if names else ""),
             code="fit.channels",
         )
 
@@ -140,7 +150,7 @@ def rank_models(
     images : one or more; those of the request are not looked at
     """
     for image in images:
-        refuse_absent(request.channels, image)
+        numbers_in(image, request.channels)  # or refuse them now
     index = load_index(settings, listener=listener, refresh=request.refresh)
     index = replace(index, entries=(*index.entries, *starters()))
     found = candidates_of(index, settings, listener, everything=request.everything)
@@ -158,18 +168,24 @@ def rank_models(
     return Ranking(seen, models, found.left_out, index.fetched_at, index.stale, request.words)
 
 
-def refuse_absent(channels: Channels, image: MeasuredImage) -> None:
-    """See that an image has the channels that the user names.
+def numbers_in(image: MeasuredImage, channels: Sequence[ChannelWord] | None) -> Channels:
+    """Give the numbers of the channels that the user names, which an image must have.
 
     Raises
     ------
     ChannelAbsent
         It has not.
     """
-    found = image.info.sizes.get("c", 1)
-    highest = max(channels or (EMPTY_CHANNEL,))
-    if highest >= found:
-        raise ChannelAbsent(highest, found)
+    if channels is None:
+        return None
+    found, names = image.info.sizes.get("c", 1), image.info.channel_names
+    try:
+        numbers = channel_numbers(channels, names)
+    except ChannelUnknown as why:
+        raise ChannelAbsent(why.name, found, names) from why
+    if max(numbers) >= found:
+        raise ChannelAbsent(max(numbers), found, names)
+    return numbers
 
 
 def fetch_samples(
@@ -192,10 +208,13 @@ class _Judge:
     """Hold the images against one model after the other."""
 
     def __init__(
-        self, images: Sequence[MeasuredImage], channels: Channels, settings: ZooSettings
+        self,
+        images: Sequence[MeasuredImage],
+        channels: Sequence[ChannelWord] | None,
+        settings: ZooSettings,
     ) -> None:
         self._images = images
-        self._channels = channels
+        self._channels = [numbers_in(image, channels) for image in images]
         self._settings = settings
 
     def __call__(self, candidate: Candidate) -> ModelFit:

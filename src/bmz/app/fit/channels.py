@@ -7,10 +7,10 @@ from dataclasses import replace
 from itertools import permutations
 
 from bmz.app.fit.image import MeasuredImage
+from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.axes import COLOURS
 from bmz.check.fit_case import MOST_CHANNELS, FitCase
 from bmz.check.fit_score import Content, content_of, structures_wanted
-from bmz.check.measured import EMPTY_CHANNEL
 from bmz.spec.made_for import MadeFor
 
 Channels = tuple[int, ...] | None

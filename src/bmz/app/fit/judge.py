@@ -8,12 +8,13 @@ from dataclasses import replace
 from bmz.app.fit.candidates import Candidate
 from bmz.app.fit.channels import Channels, best_channels, content_for
 from bmz.app.fit.image import MeasuredImage
+from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.content import content_findings
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import check_header, check_values
 from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import fit_score, size_closeness
-from bmz.check.measured import EMPTY_CHANNEL, PlaneMeasures
+from bmz.check.measured import PlaneMeasures
 from bmz.check.measured_rules import object_factor
 from bmz.check.scale import scale_to
 from bmz.image.info import ImageInfo
@@ -34,7 +35,7 @@ def judged(
     candidate: Candidate,
     images: Sequence[MeasuredImage],
     sample: Mapping[int, PlaneMeasures],
-    told: Channels = None,
+    told: Sequence[Channels],
 ) -> tuple[ImageFit, ...]:
     """Hold images against a model, with the channels and the scale that suit it best.
 
@@ -42,11 +43,11 @@ def judged(
     ----------
     images : in the order of the answer; those with the same channels are given the same ones
     sample : what was measured on the model's own sample
-    told : the channels that the user names
+    told : for each image the channels that the user names
     """
     return tuple(
-        _judged(candidate, image, _chosen(candidate, image, images, sample, told))
-        for image in images
+        _judged(candidate, image, _chosen(candidate, image, images, sample, channels))
+        for image, channels in zip(images, told, strict=True)
     )
 
 
