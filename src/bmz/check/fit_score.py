@@ -33,11 +33,11 @@ VAGUE = frozenset({"other", "not-microscopy"})
 VAGUE_SHARE = 0.25
 """So much of the probability of such a family counts for a model of it."""
 
-MAY_BE = 0.6
+MAY_BE = 0.75
 """An image that is likelier of another family may yet be of one of the model, where family and
 structure together are not less likely than this share of the likeliest ones."""
 
-UNSTATED = 0.7
+UNSTATED = 0.9
 """In place of such a share of the family, where nothing states the modality of a model."""
 
 BROAD = 0.95
