@@ -72,13 +72,13 @@ class KnownTensors:
         return {name: array for name, (array, _) in self.outputs.items()}
 
     def stepped(
-        self, output: str, steps: Sequence[Step], seen: Seen = not_seen
+        self, output: str, steps: Sequence[Step], look: Seen = not_seen
     ) -> tuple[AnyArray, str]:
         """Apply steps to an output.
 
         Parameters
         ----------
-        seen : is shown what each step gives
+        look : is shown what each step gives
 
         Returns
         -------
@@ -90,7 +90,7 @@ class KnownTensors:
         BmzError
             A step does not go with its tensor.
         """
-        return apply_steps(steps, *self.outputs[output], references=self.references, seen=seen)
+        return apply_steps(steps, *self.outputs[output], references=self.references, seen=look)
 
 
 def all_stepped(
@@ -296,9 +296,9 @@ def network_inputs(
         return [Tensor(*taken[tensor.id]) for tensor in inputs]
     tensors = []
     for tensor in inputs:
-        seen = not_seen if watch is None else watch.steps("input", tensor.id, tensor.letters)
+        look = not_seen if watch is None else watch.steps("input", tensor.id, tensor.letters)
         source = taken[tensor.id]
-        tensors.append(Tensor(*apply_steps(tensor.steps, *source, references=taken, seen=seen)))
+        tensors.append(Tensor(*apply_steps(tensor.steps, *source, references=taken, seen=look)))
     return tensors
 
 
@@ -361,8 +361,8 @@ def map_of(
     tensor = model.output(output)
     if tensor.per_object and not (recipe is not None and recipe.per_object):
         raise OutputIsNoMap(tensor.id, tensor.letters)
-    seen = not_seen if watch is None else watch.steps("output", output, tensor.letters)
-    return known.stepped(output, labelling.map_steps, seen)
+    look = not_seen if watch is None else watch.steps("output", output, tensor.letters)
+    return known.stepped(output, labelling.map_steps, look)
 
 
 def labels_of(

@@ -65,9 +65,9 @@ _Words = tuple[PixelSize, tuple[str, ...]]
 _NOTHING: _Words = PixelSize(), ()
 
 
-def _lengths(found: Mapping[str, Any], unit: str, source: str) -> PixelSize:
+def _lengths(stated: Mapping[str, Any], unit: str, source: str) -> PixelSize:
     # makers write 0 where they know nothing
-    lengths = {axis: float(value) for axis, value in found.items() if value and float(value) > 0}
+    lengths = {axis: float(value) for axis, value in stated.items() if value and float(value) > 0}
     return from_lengths(lengths, dict.fromkeys(lengths, unit), source)
 
 

@@ -462,9 +462,9 @@ def _letter(name: str, kind: str) -> str:
 
 def _pixel_size(chosen: Chosen, letters: str) -> PixelSize:
     # 0.5, axes: "unit" SHOULD be there; without one a scale is a number of nothing
-    found = [(a, axis.unit, axis.scale) for a, axis in zip(letters, chosen.axes, strict=False)]
-    lengths = {a: scale for a, _, scale in found if a in SPACE and scale is not None}
-    return from_lengths(lengths, {a: unit for a, unit, _ in found}, OME_ZARR)
+    stated = [(a, axis.unit, axis.scale) for a, axis in zip(letters, chosen.axes, strict=False)]
+    lengths = {a: scale for a, _, scale in stated if a in SPACE and scale is not None}
+    return from_lengths(lengths, {a: unit for a, unit, _ in stated}, OME_ZARR)
 
 
 def _channel_names(chosen: Chosen) -> tuple[str, ...]:
