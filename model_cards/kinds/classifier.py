@@ -90,32 +90,27 @@ def forest_logits(model: ExtraTreesClassifier, rows: np.ndarray, kinds: int) -> 
 
 
 def forest_arrays(model: ExtraTreesClassifier, kinds: int) -> dict[str, np.ndarray]:
-    """Give the trees one after the other as arrays.
+    """Give the trees one after the other as arrays, nodes in the order of depth first.
 
     Returns
     -------
     dict
-        `roots` (trees,); `feature` (nodes,), -1 at a leaf; `threshold` (nodes,); `left` and
-        `right` (nodes,), at a leaf its row of `leaves` (leaves, kinds), in 1/255
+        `roots` (trees,); `feature` (nodes,), -1 at a leaf; `threshold` (nodes,); `right` (nodes,):
+        so many nodes on is the node on the right, as the one on the left comes next;
+        `leaves` (leaves, kinds), in 1/255
     """
     trees = [estimator.tree_ for estimator in model.estimators_]
-    roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
     feature = np.concatenate([tree.feature for tree in trees])
-    left, right = (
-        np.concatenate([getattr(t, side) + root for t, root in zip(trees, roots, strict=True)])
-        for side in ("children_left", "children_right")
-    )
     at_leaf = feature < 0
+    right = np.concatenate([tree.children_right - np.arange(tree.node_count) for tree in trees])
     values = np.concatenate([tree.value[:, 0] for tree in trees])[at_leaf]
     leaves = np.zeros((len(values), kinds), np.uint8)
     leaves[:, model.classes_] = np.rint(255 * values / values.sum(1, keepdims=True))
-    left[at_leaf] = right[at_leaf] = np.arange(len(leaves))
     return {
-        "roots": roots.astype(np.int32),
+        "roots": np.cumsum([0, *(tree.node_count for tree in trees)])[:-1].astype(np.int32),
         "feature": np.where(at_leaf, -1, feature).astype(np.int16),
         "threshold": np.concatenate([tree.threshold for tree in trees]).astype(np.float32),
-        "left": left.astype(np.int32),
-        "right": right.astype(np.int32),
+        "right": np.where(at_leaf, 0, right).astype(np.int16),
         "leaves": leaves,
     }
 

@@ -159,4 +159,6 @@ def dsb2018_train(shared: Path, count: int) -> Iterator[Sample]:
     paths = sorted((shared / "dsb2018/train/images").glob("*.tif"))
     for path in paths[:: max(1, len(paths) // count)]:
         array = np.asarray(tifffile.imread(path))
-        yield Sample(path.name, "dsb2018", "fluorescence/nuclei", array, "CC0-1.0", DSB_ORIGIN)
+        yield Sample(
+            f"dsb2018/{path.name}", "dsb2018", "fluorescence/nuclei", array, "CC0-1.0", DSB_ORIGIN
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from classifier import LARGEST, Linear, forest, forest_logits, linear, softmax
@@ -28,28 +29,32 @@ HEADS = ("grey", "colour")
 DECAY, STEPS = 1e-2, 150
 """Of the logistic regression."""
 
-TREES, LEAF = 60, 8
+TREES, LEAF = 48, 8
 """Of the forest: their number, and the fewest rows at a leaf."""
 
 
+LEVELS = ("families", "kinds")
+"""What a head tells: families, and kinds within a family."""
+
+
 @dataclass(frozen=True, eq=False)
-class HeadFit:
-    """What answers for grey or for colour images: the mean of two unlike classifiers.
+class MixtureFit:
+    """Two unlike classifiers.
 
     Parameters
     ----------
     linear : logistic regression
     trees : forest of extremely randomised trees
-    kinds : number of kinds
+    classes : number of classes
     """
 
     linear: Linear
     trees: ExtraTreesClassifier
-    kinds: int
+    classes: int
 
     def logits(self, rows: np.ndarray) -> np.ndarray:
-        """Give (2, n, kinds) logits of the regression and of the forest."""
-        return np.stack([self.linear.logits(rows), forest_logits(self.trees, rows, self.kinds)])
+        """Give (2, n, classes) logits of the regression and of the forest."""
+        return np.stack([self.linear.logits(rows), forest_logits(self.trees, rows, self.classes)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +87,7 @@ class LeftOut:
     ----------
     kinds : names of the columns
     probabilities : (n, kinds); what is missing to 1 is an unknown kind
-    mixes : factors of both classifiers, by head
+    mixes : factors of both classifiers, by head and level
     fade : where and how fast distance makes a kind unknown
     pairs : (p, 3) distance of an image of a left-out source to one of another source, and whether
         the two are of one kind and of one family
@@ -90,7 +95,7 @@ class LeftOut:
 
     kinds: list[str]
     probabilities: np.ndarray
-    mixes: dict[str, np.ndarray]
+    mixes: dict[tuple[str, str], np.ndarray]
     fade: tuple[float, float]
     pairs: np.ndarray
 
@@ -141,15 +146,15 @@ def parts_of_sources(data: Measured) -> np.ndarray:
 def left_out(data: Measured, kinds: list[str]) -> LeftOut:
     """Answer for every row without any image of its source."""
     part, coloured = parts_of_sources(data), is_coloured(data)
-    logits, far = np.zeros((2, len(data.rows), len(kinds))), np.zeros(len(data.rows))
-    pairs = []
+    far, pairs = np.zeros(len(data.rows)), []
+    logits = {k: np.zeros((2, len(data.rows), max(truths(data, kinds, k)) + 1)) for k in LEVELS}
     for number in range(PARTS):
         out = part == number
-        for head in HEADS:
+        for head, level in product(HEADS, LEVELS):
             answered = out & (coloured if head == "colour" else ~coloured)
             if answered.any():
-                fit = head_fit(data, kinds, ~out, head)
-                logits[:, answered] = fit.logits(head_rows(data, head)[0][answered])
+                fit = mixture_fit(data, kinds, ~out, head, level)
+                logits[level][:, answered] = fit.logits(head_rows(data, head)[0][answered])
         space = space_of(data, ~out)
         far[out] = nearness(space.places(data.rows[out]), space.centres)
         pairs.append(_pairs(data, space, out))
@@ -171,17 +176,32 @@ def _pairs(data: Measured, space: Space, out: np.ndarray) -> np.ndarray:
 
 
 def _calibrated(
-    data: Measured, kinds: list[str], logits: np.ndarray, far: np.ndarray, pairs: np.ndarray
+    data: Measured,
+    kinds: list[str],
+    logits: dict[str, np.ndarray],
+    far: np.ndarray,
+    pairs: np.ndarray,
 ) -> LeftOut:
-    weights, truth, coloured = evenness(data), truths(data, kinds), is_coloured(data)
-    shares, mixes = np.zeros(logits.shape[1:]), {}
-    for head, spoken in (("grey", ~coloured), ("colour", coloured)):
-        mixes[head] = mix(logits[:, spoken], truth[spoken], weights[spoken])
-        shares[spoken] = softmax(np.tensordot(mixes[head], logits[:, spoken], 1))
+    weights, coloured = evenness(data), is_coloured(data)
+    mixes, shares = {}, {k: np.zeros(table.shape[1:]) for k, table in logits.items()}
+    for head, level in product(HEADS, LEVELS):
+        spoken = coloured if head == "colour" else ~coloured
+        truth, table = truths(data, kinds, level)[spoken], logits[level][:, spoken]
+        mixes[head, level] = mix(table, truth, weights[spoken])
+        shares[level][spoken] = softmax(np.tensordot(mixes[head, level], table, 1))
     fade = fading(far, strange_distances(data), weights)
     known = 1 / (1 + np.exp(fade[1] * (far - fade[0])))
     print(f"mixes {mixes}, fade {fade}, known {np.quantile(known, [0.01, 0.05, 0.2, 0.5])}")
-    return LeftOut(kinds, shares * known[:, None], mixes, fade, pairs)
+    together = combined(shares["families"], shares["kinds"], kinds)
+    return LeftOut(kinds, together * known[:, None], mixes, fade, pairs)
+
+
+def combined(families: np.ndarray, shares: np.ndarray, kinds: list[str]) -> np.ndarray:
+    """Give families their probability and kinds theirs within a family, (n, kinds)."""
+    words = [kind.split("/")[0] for kind in kinds]
+    family_of = np.unique(words, return_inverse=True)[1]
+    inside = shares @ np.eye(families.shape[1])[family_of]
+    return shares * (families / inside)[:, family_of]
 
 
 def mix(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -219,9 +239,11 @@ def strange_distances(data: Measured) -> np.ndarray:
     return np.concatenate(distances)
 
 
-def truths(data: Measured, kinds: list[str]) -> np.ndarray:
-    """Give the number of the kind of each row."""
-    return np.array([kinds.index(s.kind) for s in data.samples])[data.sample]
+def truths(data: Measured, kinds: list[str], level: str = "kinds") -> np.ndarray:
+    """Give the number of the kind, or of the family, of each row."""
+    words = [kind.split("/")[0] for kind in kinds] if level == "families" else kinds
+    number_of = dict(zip(kinds, np.unique(words, return_inverse=True)[1], strict=True))
+    return np.array([number_of[s.kind] for s in data.samples])[data.sample]
 
 
 def head_rows(data: Measured, head: str) -> tuple[np.ndarray, np.ndarray]:
@@ -231,13 +253,16 @@ def head_rows(data: Measured, head: str) -> tuple[np.ndarray, np.ndarray]:
     return data.rows[:, :-COLOURS], np.ones(len(data.rows), bool)
 
 
-def head_fit(data: Measured, kinds: list[str], part: np.ndarray, head: str) -> HeadFit:
-    """Fit both classifiers of a head to a part of the rows."""
+def mixture_fit(
+    data: Measured, kinds: list[str], part: np.ndarray, head: str, level: str
+) -> MixtureFit:
+    """Fit both classifiers of a head and a level to a part of the rows."""
     rows, learnt = head_rows(data, head)
     part = part & learnt
-    truth, weights = truths(data, kinds)[part], balance(data)[part]
-    regression = linear(rows[part], np.eye(len(kinds))[truth], weights, DECAY, STEPS)
-    return HeadFit(regression, forest(rows[part], truth, weights, TREES, LEAF), len(kinds))
+    every = truths(data, kinds, level)
+    truth, weights, classes = every[part], balance(data)[part], int(every.max()) + 1
+    regression = linear(rows[part], np.eye(classes)[truth], weights, DECAY, STEPS)
+    return MixtureFit(regression, forest(rows[part], truth, weights, TREES, LEAF), classes)
 
 
 def space_of(data: Measured, part: np.ndarray) -> Space:

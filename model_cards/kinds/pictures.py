@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs/explanation/kind-of-image.png"
-FAMILY_WORDS = get_args(Family)
+FAMILY_WORDS = [word for word in get_args(Family) if word != "other"]
 
 PICTURES = {
     "08_spots/skimage-tutorials__chromosomes.tif": "fluorescence: spots",
@@ -71,7 +71,7 @@ def rows_of(samples: Iterable[Sample]) -> list[tuple[str, np.ndarray, dict[str, 
 
 
 def _is_dsb_nuclei(row: dict[str, str]) -> bool:
-    return (row["source"], row["kind"]) == ("dsb2018", "fluorescence/nuclei")
+    return row["kind"] == "fluorescence/nuclei" and row["image"].startswith("dsb2018/")
 
 
 def draw(rows: Sequence[tuple[str, np.ndarray, Mapping[str, float]]], path: Path) -> None:
@@ -90,7 +90,7 @@ def draw(rows: Sequence[tuple[str, np.ndarray, Mapping[str, float]]], path: Path
         grey = array.mean(-1) if array.ndim == 3 else array
         image = stretched(grey)
         line[1].imshow(curvature_picture(plane_level(halved(_middle(image))).smooth))
-        line[2].hist(image.ravel(), 64, (0, 1), color="#607d8b")
+        line[2].hist(image.ravel(), 64, range=(0, 1), color="#607d8b")
         line[2].set_yticks([])
         _bars(line[3], answers)
         for axis in line[:2]:

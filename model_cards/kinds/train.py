@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from classifier import forest_arrays
 from gather import Measured, measured
-from left_out import HEADS, LeftOut, head_fit, left_out, space_of
+from left_out import HEADS, LEVELS, LeftOut, left_out, mixture_fit, space_of
 
 import bmz.check.kind_classifier as shipped
 from corpus import DSB_IMAGES, Sample, dsb2018_train, samples_of, shown_structures
@@ -72,13 +73,13 @@ def arrays_of(data: Measured, answers: LeftOut) -> dict[str, np.ndarray]:
         "centres": space.centres / answers.unit,
         "fade": np.array(answers.fade) * (1 / answers.unit, answers.unit),
     }
-    for head in HEADS:
-        fit = head_fit(data, answers.kinds, every, head)
-        parts = forest_arrays(fit.trees, len(answers.kinds))
+    for head, level in product(HEADS, LEVELS):
+        fit = mixture_fit(data, answers.kinds, every, head, level)
+        parts = forest_arrays(fit.trees, fit.classes)
         for name in ("mean", "scale", "weights", "offsets"):
             parts[name] = getattr(fit.linear, name)
-        parts["mix"] = answers.mixes[head]
-        arrays |= {f"{head}_{name}": array for name, array in parts.items()}
+        parts["mix"] = answers.mixes[head, level]
+        arrays |= {f"{head}_{level}_{name}": array for name, array in parts.items()}
     return {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()}
 
 

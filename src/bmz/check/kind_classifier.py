@@ -29,7 +29,7 @@ class Forest:
     roots : (trees,) the first node of each
     feature : (nodes,) the feature that a node asks for; -1 at a leaf
     threshold : (nodes,) up to this value the answer is on the left
-    left, right : (nodes,) the nodes that follow; at a leaf its row of `leaves`
+    left, right : (nodes,) the nodes that follow; at a leaf `left` is its row of `leaves`
     leaves : (leaves, kinds) probabilities
     """
 
@@ -57,8 +57,8 @@ class Forest:
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
-    """What answers for grey or for colour images: two unlike classifiers, weighed.
+class Mixture:
+    """Two unlike classifiers, weighed.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Head:
     mix: FloatArray
 
     def probabilities(self, row: FloatArray) -> FloatArray:
-        """Give the probability of each kind.
+        """Give the probability of each class.
 
         Parameters
         ----------
@@ -88,6 +88,34 @@ class Head:
         logits = self.mix[0] * (linear - linear.mean()) + self.mix[1] * (trees - trees.mean())
         powers = np.exp(logits - logits.max())
         shares: FloatArray = powers / powers.sum()
+        return shares
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """What answers for grey or for colour images.
+
+    Parameters
+    ----------
+    families, kinds : the first tells families better, the second kinds within a family
+    family_of : (kinds,) number of the family of each kind
+    """
+
+    families: Mixture
+    kinds: Mixture
+    family_of: AnyArray
+
+    def probabilities(self, row: FloatArray) -> FloatArray:
+        """Give the probability of each kind.
+
+        Parameters
+        ----------
+        row : features; a head for grey images leaves out those of colour, which come last
+        """
+        row = row[: len(self.kinds.mean)]
+        families, kinds = self.families.probabilities(row), self.kinds.probabilities(row)
+        inside = np.bincount(self.family_of, kinds)
+        shares: FloatArray = kinds * (families / inside)[self.family_of]
         return shares
 
 
@@ -127,12 +155,13 @@ class KindClassifier:
         known = 1 / (1 + np.exp(self.fade[1] * (far - self.fade[0])))
         coloured = bool(np.isfinite(row).all())
         head = self.colour if coloured else self.grey
-        shares: FloatArray = known * head.probabilities(row[: len(head.mean)])
+        shares: FloatArray = known * head.probabilities(row)
         return shares
 
     def place(self, row: FloatArray) -> FloatArray:
         """Give (m,) the place of an image among others; unlike kinds lie apart."""
-        grey = (row[: len(self.grey.mean)] - self.grey.mean) / self.grey.scale
+        scaling = self.grey.kinds
+        grey = (row[: len(scaling.mean)] - scaling.mean) / scaling.scale
         place: FloatArray = np.clip(grey, -LARGEST, LARGEST) @ self.axes
         return place
 
@@ -155,12 +184,19 @@ def kind_classifier() -> KindClassifier:
 
 
 def _head(arrays: dict[str, AnyArray], name: str) -> Head:
-    roots, feature, threshold, left, right, leaves = (
-        arrays[f"{name}_{part}"]
-        for part in ("roots", "feature", "threshold", "left", "right", "leaves")
+    families, kinds = (_mixture(arrays, f"{name}_{level}") for level in ("families", "kinds"))
+    return Head(families, kinds, np.unique(arrays["families"], return_inverse=True)[1])
+
+
+def _mixture(arrays: dict[str, AnyArray], name: str) -> Mixture:
+    roots, feature, threshold, right, leaves = (
+        arrays[f"{name}_{part}"] for part in ("roots", "feature", "threshold", "right", "leaves")
     )
-    forest = Forest(roots, feature, threshold, left, right, leaves.astype(np.float32))
+    nodes, at_leaf = np.arange(len(feature)), feature < 0
+    # the node on the left comes next; leaves have rows of their own, in the same order
+    left = np.where(at_leaf, at_leaf.cumsum() - 1, nodes + 1)
+    forest = Forest(roots, feature, threshold, left, nodes + right, leaves.astype(np.float32))
     mean, scale, weights, offsets = (
         arrays[f"{name}_{part}"] for part in ("mean", "scale", "weights", "offsets")
     )
-    return Head(mean, scale, weights, offsets, forest, arrays[f"{name}_mix"])
+    return Mixture(mean, scale, weights, offsets, forest, arrays[f"{name}_mix"])
