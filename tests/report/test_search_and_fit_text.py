@@ -120,10 +120,14 @@ def test_a_line_of_the_ranking_says_what_a_model_is_made_for_and_how_to_run_it()
     assert cells == words
 
 
+EXTRA = Finding("axes.extra", "note", "image.z", "each of the 5 planes is run by itself")
+
+
 @pytest.mark.parametrize(
     ("one", "words"),
     [
         (fits(), "fits"),
+        (fits(EXTRA, verdict="adapts"), "adapts, plane by plane"),
         (fits(WARNING, NOTE), "fits, with warnings"),
         (fits(WARNING, verdict="adapts"), "adapts, with warnings"),
         (fits(ERROR, verdict="mismatch"), "other channels"),
@@ -132,7 +136,7 @@ def test_a_line_of_the_ranking_says_what_a_model_is_made_for_and_how_to_run_it()
             "made for fluorescence",
         ),
     ],
-    ids=["fits", "warned", "adapted", "mismatch", "another kind"],
+    ids=["fits", "planes", "warned", "adapted", "mismatch", "another kind"],
 )
 def test_the_verdict_says_in_short_what_is_wrong(one: ImageFit, words: str) -> None:
     (cells,) = fit_table(fit(replace(GOOD, images=(one,))))
@@ -197,6 +201,15 @@ def test_verdicts_are_counted_and_those_without_any_are_left_out() -> None:
     assert fit_summary(fit(GOOD))[-1] == ("hint", "bmz run a-cat 'my image.tif' -o out")
 
 
+def test_no_command_is_given_for_a_structure_that_is_unlikely() -> None:
+    cells = MadeFor(("fluorescence",), ("cells",), "manifest: name")
+    other = ModelFit("d-cow", "v0", (replace(fits(), score=0.4),), replace(ABOUT, made_for=cells))
+    likely = replace(other, images=(replace(fits(), score=0.6),))
+
+    assert len(list(run_lines(fit(GOOD, other)))) == 1
+    assert len(list(run_lines(fit(GOOD, likely)))) == 2
+
+
 def test_a_framework_is_installed_before_the_model_is_run() -> None:
     model = replace(GOOD, about=replace(ABOUT, needs=(BACKEND,)))
 
@@ -217,6 +230,11 @@ def test_where_nothing_fits_that_is_said_and_what_holds_the_best_back() -> None:
         ("note", "none of the zoo's models is made for this"),
         ("hint", "the best is held back by: 3 channels, not 1; --channels 0"),
     ]
+    another = fits(ERROR, verdict="mismatch", content=Content(0.1, 0.5, is_another=True))
+    assert fit_summary(fit(replace(GOOD, images=(another,))))[-1] == (
+        "hint",
+        "if the pixels mislead, say what it is: --kind MODALITY,STRUCTURE",
+    )
     assert fit_summary(fit(UNREAD))[-1] == ("note", "none of the zoo's models is made for this")
 
 

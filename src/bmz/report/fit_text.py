@@ -45,6 +45,9 @@ _STRUCTURES = {word: structure.title for word, structure in STRUCTURES.items()}
 _COMMANDS = 3
 """So many commands are printed at most: one for each structure."""
 
+_LIKELY = 0.5
+"""Models with less than this share of the best score are not worth a command."""
+
 
 def fit_table(ranking: Ranking, top: int | None = None) -> list[tuple[str, ...]]:
     """Give a line of cells for each model, under the headings `HEADINGS`.
@@ -106,6 +109,8 @@ def _verdict(model: ModelFit) -> str:
         code = worst.reasons[0].code if worst.reasons else ""
         return _REFUSALS.get(code, code)
     words = short_verdict(worst.verdict, worst.warnings)
+    if any(finding.code == "axes.extra" for finding in worst.findings):
+        words += ", plane by plane"
     return f"{words}; no labels" if model.about.only_restores else words
 
 
@@ -135,9 +140,11 @@ def fit_summary(ranking: Ranking) -> list[Line]:
     if ranking.any_fits:
         return [*lines, *(("hint", words) for words in run_lines(ranking))]
     lines.append(("note", NONE_MADE))
-    first = next((m.worst for m in ranking.ranked if m.worst and m.worst.reasons), None)
-    if first is not None:
-        worst = first.reasons[0]
+    best = next((m.worst for m in ranking.ranked if m.worst), None)
+    if best is not None and best.content.is_another:
+        lines.append(("hint", "if the pixels mislead, say what it is: --kind MODALITY,STRUCTURE"))
+    elif best is not None and best.reasons:
+        worst = best.reasons[0]
         lines.append(("hint", f"the best is held back by: {worst.message}; {worst.hint}"))
     return lines
 
@@ -214,11 +221,13 @@ def _likeliest(shares: Mapping[str, float], titles: Mapping[str, str], most: int
 
 
 def run_lines(ranking: Ranking) -> Iterator[str]:
-    """Yield what to type next: the command of the first model of each structure."""
+    """Yield what to type next: the command of the first model of each structure that is likely."""
     told: set[tuple[str, ...]] = set()
+    least = max((model.score for model in ranking.fitting), default=0.0) * _LIKELY
     for model in ranking.fitting:
         structures = model.about.made_for.structures
-        if structures in told or model.about.only_restores or len(told) == _COMMANDS:
+        unlikely = model.about.only_restores or model.score < least
+        if structures in told or unlikely or len(told) == _COMMANDS:
             continue
         told.add(structures)
         yield from (
