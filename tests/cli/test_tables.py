@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.cli.output import fitted, print_rows, print_table, say
+from bmz.cli.output import fitted, print_blocks, print_rows, print_table, say
 
 Capture = pytest.CaptureFixture[str]
 
@@ -128,3 +128,23 @@ def test_all_of_it_may_be_the_answer_indented_under_what_it_belongs_to(capsys: C
         "    hint: give --channels",
         "  warning: far",
     ]
+
+
+def test_on_a_narrow_terminal_words_go_on_in_their_cell_and_the_title_stands_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    row = ("1", "a-cat", "A cat with a long title", "nuclei in fluorescence")
+
+    print_blocks(("#", "model", "title", "made for"), [row, row], whole=1, below=2)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "#  model               made for",
+        "1  a-cat               nuclei in",
+        "   A cat with a long…  fluorescence",
+    ]
+    assert len(lines) == 5
+    monkeypatch.setenv("COLUMNS", "80")
+    print_blocks(("#", "model", "title", "made for"), [row], whole=1, below=2)
+    assert len(capsys.readouterr().out.splitlines()) == 2

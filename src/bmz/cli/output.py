@@ -98,6 +98,7 @@ def print_blocks(
         [[row[i] for i in beside] for row in (headings, *lines)],
         room - _GAP * (len(beside) - 1),
         whole=beside.index(whole),
+        widened=widths[below],
     )
     for number, row in enumerate((headings, *lines)):
         cells = [textwrap.wrap(row[i], width) for i, width in zip(beside, narrow, strict=True)]
@@ -108,7 +109,9 @@ def print_blocks(
             click.echo(line if number else click.style(line, bold=True))
 
 
-def wrapped_widths(rows: Sequence[Sequence[str]], room: int, *, whole: int) -> list[int]:
+def wrapped_widths(
+    rows: Sequence[Sequence[str]], room: int, *, whole: int, widened: int = 0
+) -> list[int]:
     """Give widths at which no word is broken; if that is too wide, the widest columns are cut.
 
     The column `whole` is cut last, since a name that is broken cannot be copied. Room that is left
@@ -118,6 +121,7 @@ def wrapped_widths(rows: Sequence[Sequence[str]], room: int, *, whole: int) -> l
     ----------
     rows : cells
     whole : column whose cells are not wrapped
+    widened : width up to which this column is widened where there is room
 
     Examples
     --------
@@ -134,6 +138,7 @@ def wrapped_widths(rows: Sequence[Sequence[str]], room: int, *, whole: int) -> l
         else max(len(word) for cell in column for word in cell.split() or [""])
         for i, column in enumerate(columns)
     ]
+    widest[whole] = max(widest[whole], widened)
     while sum(least) > room and max(least) > _LEAST:
         wide = [i for i in range(len(least)) if i != whole and least[i] > _LEAST]
         least[max(wide or [whole], key=lambda i: least[i])] -= 1
