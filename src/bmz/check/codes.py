@@ -273,9 +273,8 @@ CODES: Mapping[str, FindingCode] = {
     "object.size": FindingCode(
         "warning",
         "Objects are far larger or smaller, in pixels, than those that the model was made for. It "
-        "is a note where the size is not clear, and where only the model's own sample tells what "
-        "it is made for and the objects are less than 3 x larger or smaller: a sample shows but "
-        "one size.",
+        "is a note where only the model's own sample tells what it is made for, which shows but "
+        "one size, and the objects are less than 3 x larger or smaller or their size is not clear.",
         "Let the image be resized with the factor of the hint, or --scale auto.",
         "bmz run MODEL cells.tif -o out --scale auto",
         milder="note",

@@ -222,11 +222,12 @@ def _object_size(case: FitCase) -> Iterator[Finding]:
         f"the model is made for about {wanted.px:.3g} px",
         wanted=f"{wanted.low:.3g} to {wanted.high:.3g} px", found=f"{diameter_px:.3g} px",
         hint=f"--scale {factor:.2g} (or --scale auto)", evidence="measured",
-        milder=found.reliability < CLEAR or _is_one_of_several(wanted, diameter_px),
+        milder=_is_doubtful(wanted, found, diameter_px),
     )  # fmt: skip
 
 
-def _is_one_of_several(wanted: Diameter, diameter_px: float) -> bool:
-    """Say whether only one sample tells what the model wants, and the objects are not far off."""
+def _is_doubtful(wanted: Diameter, found: ObjectSize, diameter_px: float) -> bool:
+    """Say whether only a sample tells what the model wants, and the objects are not clearly far."""
     ratio = diameter_px / wanted.px
-    return wanted.evidence == "measured" and 1 / FAR < ratio < FAR
+    far = not 1 / FAR < ratio < FAR
+    return wanted.evidence == "measured" and not (far and found.reliability >= CLEAR)
