@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.check import kind, measured
+from bmz.check import kind, kind_features, measured
 from bmz.cli.main import status_of
 from bmz.testing.package import Description, description, write_package
 
@@ -71,7 +71,7 @@ def test_the_word_of_the_user_counts_in_place_of_what_is_seen(capsys: Capture) -
 def test_each_plane_is_looked_at_once(
     scale: tuple[str, ...], channels: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = measured.features
+    known = kind_features.features
     checked(capsys, "b.tif")  # the sample of the model is kept
     shapes = list[tuple[int, ...]]()
 

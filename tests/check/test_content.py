@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.check.fit_cases import image, model
 from tests.check.test_measured_rules import PLAIN
 
+from bmz.check import content
 from bmz.check.axes import channel_findings
 from bmz.check.codes import CODES
 from bmz.check.content import (
@@ -28,7 +29,7 @@ from bmz.check.content import (
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.kind import ImageKind
-from bmz.check.kind_features import features
+from bmz.check.kind_features import UNLIKE_NOTE, UNLIKE_WARNING, features
 from bmz.check.kind_words import kind_title, kind_words, mean_kind, percent, stated_as_kind
 from bmz.check.made_for_hint import models_for
 from bmz.check.measured import PlaneMeasures, look_at
@@ -366,3 +367,44 @@ def test_the_page_states_the_limits_of_the_code() -> None:
     assert f"clear ({CLEAR_STRUCTURE:.0%} or more)".replace("%", " %") in row["content.structure"]
     assert f"less than {UNLIKELY:.0%}".replace("%", " %") in row["content.structure"]
     assert row.keys() <= CODES.keys()
+
+
+@pytest.mark.parametrize(
+    ("distance", "of", "kind", "severities"),
+    [
+        (UNLIKE_WARNING, ANYTHING, FLUORESCENT, ["warning"]),
+        (0.99 * UNLIKE_WARNING, ANYTHING, FLUORESCENT, ["note"]),
+        (0.99 * UNLIKE_NOTE, ANYTHING, FLUORESCENT, []),
+        (UNLIKE_WARNING, NUCLEI, FLUORESCENT, ["note"]),  # it shows what the model is made for
+        (UNLIKE_WARNING, NUCLEI, families(fluorescence=0.4, electron=0.6), ["note"]),
+        (UNLIKE_WARNING, NUCLEI, families(fluorescence=0.3), ["warning"]),  # unlike all kinds
+    ],
+)
+def test_how_far_the_sample_is_decides_unless_the_kind_is_right(
+    distance: float,
+    of: Any,
+    kind: ImageKind,
+    severities: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(content, "unlikeness", lambda *_: distance)
+    found = FitCase(
+        of,
+        image(),
+        measured={0: showing(kind, features=(1.0,))},
+        sample={0: replace(PLAIN, features=(2.0,))},
+    )
+
+    unlike = [f for f in content_findings(found) if f.code == "sample.unlike"]
+
+    assert [f.severity for f in unlike] == severities
+
+
+def test_what_the_kind_tells_is_not_told_again_by_the_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(content, "unlikeness", lambda *_: 9.0)
+    measured = {0: showing(EM, features=(1.0,))}
+    found = FitCase(NUCLEI, image(), measured=measured, sample={0: replace(PLAIN, features=(2.0,))})
+
+    assert [f.code for f in content_findings(found)] == ["content.modality"]

@@ -222,7 +222,11 @@ def _unlike(case: FitCase, wanted: MadeFor, kind: ImageKind | None) -> Iterator[
     distance = sample_distance(case)
     if distance is None or distance < UNLIKE_NOTE:
         return
-    right = kind is not None and bool(wanted.families) and family_probability(kind, wanted) >= SEEN
+    right = (
+        kind is not None
+        and bool(wanted.families)
+        and family_probability(kind, wanted) >= least_likely(wanted)
+    )
     yield Finding.of(
         "sample.unlike", case.inputs[0].id,
         f"the image is unlike the model's own sample: {distance:.1f} times as far from it as all "
