@@ -34,6 +34,7 @@ import numpy as np
 from kinds_counts import (
     PACKAGES,
     STARTER,
+    Figure,
     Pair,
     Picture,
     Ranked,
@@ -90,20 +91,30 @@ def main() -> int:
     folder = words.images or words.shared / "data/kinds"
     pictures = pictures_of(folder)[:: words.every]
     answers = {} if words.seen else left_out_answers(LEFT_OUT, folder, pictures)
-    with zoo(words.shared), answered_by(answers), measured_once():
-        pairs = list(checked(pictures, words.shared / "models"))
-        ranked = list(ranked_models(pictures))
-        said = list(told(pictures))
-    made_for = models_made_for(words.shared)
-    figures = [*of_checks(pairs), *of_ranks(ranked, made_for), *of_kinds(said)]
-    text = f"{table(figures)}\n\n{table_of_kinds(pairs, ranked, made_for)}"
-    print(f"{len(pictures)} images, {len(answers)} planes answered by left-out classifiers\n")
+    text, figures = measured(pictures, answers, words.shared)
     print(text)
     if words.write:
         write_between_marks(words.write, text)
     if words.failures:
         words.failures.write_text(failures(figures), encoding="utf-8")
     return 0
+
+
+def measured(
+    pictures: Sequence[Picture], answers: Mapping[bytes, ImageKind], shared: Path
+) -> tuple[str, list[Figure]]:
+    """Check all images and rank the models for each; give the tables and the figures."""
+    with zoo(shared), answered_by(answers), measured_once():
+        pairs = list(checked(pictures, shared / "models"))
+        ranked = list(ranked_models(pictures))
+        said = list(told(pictures))
+    made_for = models_made_for(shared)
+    figures = [*of_checks(pairs), *of_ranks(ranked, made_for), *of_kinds(said)]
+    first = (
+        f"{len(pictures)} images, {len(answers)} planes answered by classifiers that have seen "
+        "no image of the same source."
+    )
+    return f"{first}\n\n{table(figures)}\n\n{table_of_kinds(pairs, ranked, made_for)}", figures
 
 
 def pictures_of(folder: Path) -> list[Picture]:
@@ -164,9 +175,9 @@ def left_out_answers(
     for picture in pictures:
         name = picture.path.relative_to(folder).as_posix()
         for number, plane in enumerate(seen_planes(picture.path)):
-            row, measured = rows.get(name) or rows.get(f"{name}c{number}"), features(plane)
-            if row is not None and measured is not None:
-                answers[measured.tobytes()] = _kind_of_row(row)
+            row, found = rows.get(name) or rows.get(f"{name}c{number}"), features(plane)
+            if row is not None and found is not None:
+                answers[found.tobytes()] = _kind_of_row(row)
     return answers
 
 
