@@ -49,7 +49,8 @@ from kinds_counts import (
 from zoo_commands import served
 
 from bmz.app.check import check
-from bmz.app.fit import FitRequest, fit
+from bmz.app.fit import fit
+from bmz.app.fit.image import FitRequest
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.kind import (
     SURE,

@@ -15,8 +15,9 @@ import tifffile
 
 import bmz
 from bmz.app.check import check
-from bmz.app.fit import ChannelAbsent, FitRequest, candidates, fit, read_measured
+from bmz.app.fit import candidates, fit
 from bmz.app.fit import image as image_module
+from bmz.app.fit.image import ChannelAbsent, FitRequest, read_measured
 from bmz.app.fit.order import ranked
 from bmz.app.search import FilterUnknown
 from bmz.base.arrays import AnyArray
@@ -168,8 +169,9 @@ def test_what_a_model_needs_to_run_here_neither_lowers_its_verdict_nor_its_place
 
 
 def test_several_images_give_one_ranking_that_names_the_worst(
-    settings: ZooSettings, image: Path, tmp_path: Path
+    settings: ZooSettings, image: Path, tmp_path: Path, seen: Callable[..., None]
 ) -> None:
+    seen(NUCLEI)
     flat = tmp_path / "flat.tif"
     tifffile.imwrite(flat, np.full((256, 256), 7, np.uint8))
 

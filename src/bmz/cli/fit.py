@@ -74,8 +74,8 @@ def fit(
     as_json: bool,
 ) -> None:
     """Rank the models of the zoo by how well they fit IMAGES; downloads no weights."""
-    from bmz.app.fit import FitRequest  # here, so that --help stays quick
-    from bmz.app.fit import fit as rank_models
+    from bmz.app.fit import fit as rank_models  # here, so that --help stays quick
+    from bmz.app.fit.image import FitRequest
     from bmz.cli.output import print_blocks, say
     from bmz.cli.progress import progress_bars
     from bmz.report.fit_text import HEADINGS, fit_json, fit_summary, fit_table

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bmz.app.api.options import ImageOptions, PixelSize
-from bmz.app.fit import FitRequest, rank_models, refuse_unknown_task
-from bmz.app.fit.image import MeasuredImage, measured_image
+from bmz.app.fit import rank_models, refuse_unknown_task
+from bmz.app.fit.image import FitRequest, MeasuredImage, measured_image
 from bmz.base.channels import ChannelWord
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_header import ImageLike, given_image, with_pixel_size

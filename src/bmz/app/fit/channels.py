@@ -6,15 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
 
-from bmz.app.fit.image import MeasuredImage
+from bmz.app.fit.image import Channels, MeasuredImage
 from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.axes import COLOURS
 from bmz.check.fit_case import MOST_CHANNELS, FitCase
 from bmz.check.fit_score import Content, content_of, structures_wanted
 from bmz.spec.made_for import MadeFor
-
-Channels = tuple[int, ...] | None
-"""Image channel for each channel of the model; None for the channels as they lie."""
 
 _PAIR = 2
 """Pairs are tried in both orders; of more channels there would be too many orders to tell apart."""

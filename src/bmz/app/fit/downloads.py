@@ -1,4 +1,4 @@
-"""How much a model has still to download before it runs, as the zoo publishes it."""
+"""What of a model is still to be downloaded: how much, before it runs, and its samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from dataclasses import replace
 from bmz.app.fit.candidates import Candidate
 from bmz.app.show.published import published
 from bmz.base.errors import BmzError
+from bmz.base.progress import Listener, Note, Progress
+from bmz.engine.load import tensor_files
 from bmz.results.fit import SHOWN, ModelFit
+from bmz.zoo.fetch import fetch_files
 from bmz.zoo.http import AT_ONCE
 from bmz.zoo.locate import locate
 from bmz.zoo.settings import ZooSettings
@@ -56,3 +59,19 @@ def _size(candidate: Candidate, settings: ZooSettings) -> int | None:
     told = published(package, candidate.model.sha256, names, settings).sizes
     sizes = [told.get(name) for name in names]
     return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def fetch_samples(
+    candidates: Iterable[Candidate], settings: ZooSettings, listener: Listener
+) -> None:
+    """Fetch the test inputs of models of the zoo; one that fails never stops the others."""
+    chosen = list(candidates)
+    for number, candidate in enumerate(chosen, start=1):
+        wanted = tuple(tensor_files(replace(candidate.model, outputs=())))
+        try:
+            package = locate(candidate.card.id, settings, listener=listener)
+            if package.remote is not None:
+                fetch_files(package, wanted, settings, listener=listener)
+        except BmzError as why:
+            listener(Note(f"the sample of {candidate.card.id} is not compared: {why}"))
+        listener(Progress("samples", number, len(chosen), candidate.card.id))

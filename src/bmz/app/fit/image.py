@@ -1,18 +1,89 @@
-"""An image as ``bmz fit`` sees it: read and measured once for all models."""
+"""What ``bmz fit`` is asked, and an image as it sees it: measured once for all models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from bmz.base.channels import ChannelUnknown, ChannelWord, channel_numbers
+from bmz.base.errors import WrongUsage
 from bmz.check.kind import ImageKind
 from bmz.check.kind_words import mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
+from bmz.engine.image_header import read_spread, with_pixel_size
 from bmz.image.info import ImageInfo
+from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
 from bmz.results.fit import SeenImage
 from bmz.spec.stated_kind import StatedKind
+
+Channels = tuple[int, ...] | None
+"""Image channel for each channel of the model; None for the channels as they lie."""
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """The words of one call of ``bmz fit``.
+
+    Parameters
+    ----------
+    images : files; each image of a file that holds several is one of its own
+    task : models for it rank first; words of it will do. None for any that makes label masks
+    top : of how many of the best the samples are fetched when `measure`
+    models : further models, beside those of the zoo
+    axes : the user's word for the axes of the files
+    channels : image channel for each channel of the model, its number or its name; -1 for zeros;
+        None to try which suit
+    pixel_um : the user's word for the pixel size, um
+    kind : the user's word for what the images are, over what their pixels tell
+    measure : fetch the test tensors of the best and compare them with the images
+    everything : rank test artefacts, and models that take no image, too
+    refresh : read the index again even when it is young
+    """
+
+    images: tuple[Path, ...] = ()
+    task: str | None = None
+    top: int | None = None
+    models: tuple[str, ...] = ()
+    axes: str | None = None
+    channels: tuple[ChannelWord, ...] | None = None
+    pixel_um: Mapping[str, float] = field(default_factory=dict)
+    kind: StatedKind | None = None
+    measure: bool = False
+    everything: bool = False
+    refresh: bool = False
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Give what the user said of the images: option -> word."""
+        said = {
+            "--axes": self.axes,
+            "--pixel-size": ",".join(f"{axis}={um}um" for axis, um in self.pixel_um.items()),
+            "--kind": None if self.kind is None else str(self.kind),
+        }
+        return {option: word for option, word in said.items() if word}
+
+
+class ChannelAbsent(WrongUsage):
+    """``--channels`` names a channel that the image does not have.
+
+    Parameters
+    ----------
+    wanted : number or name
+    found : how many channels there are
+    names : of these, where the file gives them
+    """
+
+    def __init__(self, wanted: ChannelWord, found: int, names: Sequence[str]) -> None:
+        asked = f"number {wanted}" if isinstance(wanted, int) else f"'{wanted}'"
+        called = ": " + ", ".join(f"{n} {name}" for n, name in enumerate(names)) if names else ""
+        super().__init__(
+            f"--channels asks for {asked}, the image has {found} (the first is 0){called}",
+            hint=f"give numbers from 0 to {found - 1}" + (", or names" if names else ""),
+            code="fit.channels",
+        )
 
 
 @dataclass(frozen=True)
@@ -87,3 +158,35 @@ def measured_image(
 def as_told(kind: ImageKind | None, told: StatedKind | None) -> ImageKind | None:
     """Give the kind that the user states, else the one that was seen."""
     return kind if told is None else stated_as_kind(told, kind)
+
+
+def read_measured(path: Path, request: FitRequest) -> MeasuredImage:
+    """Read the header and a sample of an image, and measure it.
+
+    Raises
+    ------
+    BmzError
+        It cannot be read, or a word does not suit it.
+    """
+    info = with_pixel_size(inspect_image(path, axes=request.axes), request.pixel_um)
+    return measured_image(info, read_spread(info), request.kind)
+
+
+def numbers_in(image: MeasuredImage, channels: Sequence[ChannelWord] | None) -> Channels:
+    """Give the numbers of the channels that the user names, which an image must have.
+
+    Raises
+    ------
+    ChannelAbsent
+        It has not.
+    """
+    if channels is None:
+        return None
+    found, names = image.info.sizes.get("c", 1), image.info.channel_names
+    try:
+        numbers = channel_numbers(channels, names)
+    except ChannelUnknown as why:
+        raise ChannelAbsent(why.name, found, names) from why
+    if max(numbers) >= found:
+        raise ChannelAbsent(max(numbers), found, names)
+    return numbers

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bmz.app.fit.candidates import Candidate
-from bmz.app.fit.channels import Channels, best_channels, content_for
-from bmz.app.fit.image import MeasuredImage
+from bmz.app.fit.channels import best_channels, content_for
+from bmz.app.fit.image import Channels, MeasuredImage
 from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.content import content_findings
 from bmz.check.finding import CheckReport, Finding
