@@ -232,6 +232,7 @@ NOT_FOLLOWED = {
     "axes.extra": "there is nothing to do",
     "axes.order": "there is nothing to do",
     "channel.empty": "the user must look at the image",
+    "channel.grey": "there is nothing to do",
     "dtype.cast": "there is nothing to do",
     "dtype.narrowed": "the image must be changed outside of bmz",
     "file.caution": "the user must look at the file",

@@ -91,6 +91,13 @@ def channel_findings(case: FitCase) -> Iterator[Finding]:
         yield _count(case, f"--channels names {len(given)}", where)
     elif absent:
         yield _count(case, f"--channels asks for number {max(absent)} (the first is 0)", where)
+    elif case.taken_as_grey:
+        yield Finding.of(
+            "channel.grey", where,
+            "red, green and blue are equal: the image is taken as grey",
+            wanted=_wanted_channels(case), found="red, green, blue",
+            hint="nothing needs to be done; --channels 0 says the same", evidence="measured",
+        )  # fmt: skip
     elif given is None and case.image.colour and (wanted == 1 or _wants_stains(case)):
         yield _photograph(case, where)
     elif given is None and wanted != found:

@@ -167,6 +167,15 @@ CODES: Mapping[str, FindingCode] = {
         forceable=False,
         factor=0.2,
     ),
+    "channel.grey": FindingCode(
+        "note",
+        "A grey image was stored as red, green and blue, which are equal, and the model takes one "
+        "channel.",
+        "Nothing: one of them is taken.",
+        "red, green and blue are equal: the image is taken as grey",
+        adapted=True,
+        factor=1.0,
+    ),
     "channel.empty": FindingCode(
         "warning",
         "Every pixel of a channel has the same value.",

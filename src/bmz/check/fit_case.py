@@ -12,6 +12,7 @@ from bmz.check.kind import (
     ImageKind,
     channel_stacks,
     fullest,
+    is_grey,
     is_photograph,
     kind_of,
     photograph,
@@ -59,6 +60,7 @@ class FitCase:
         empty where they were not looked at
     stated : what the user says that the image is; None when the user did not say
     sample : the same of the model's own sample or test tensor
+    grey : red, green and blue of the image are equal wherever they were looked at
     planned : axis -> how `bmz run` would lay its tiles; empty where that is not known
     """
 
@@ -74,6 +76,7 @@ class FitCase:
     sample: Mapping[int, PlaneMeasures] = field(default_factory=dict)
     planned: Mapping[str, PlannedAxis] = field(default_factory=dict)
     unknown_channel: str = ""
+    grey: bool = False
 
     @classmethod
     def told(
@@ -138,10 +141,30 @@ class FitCase:
         return taken if len(set(taken)) == len(taken) else None
 
     @property
+    def may_be_grey(self) -> bool:
+        """Say whether equal colours of the image would make it one for the model, as it is told."""
+        told = self.channels is not None or self.unknown_channel
+        return self.image.colour and self.channels_wanted == 1 and not told
+
+    @property
+    def taken_as_grey(self) -> bool:
+        """Say whether one of equal colours stands for the image."""
+        return self.grey and self.may_be_grey
+
+    def with_greyness(self, pixels: Pixels) -> Self:
+        """Give the case with whether the colours are equal in all of these pixels of the image."""
+        return replace(self, grey=is_grey(pixels))
+
+    @property
     def channels_taken(self) -> tuple[int, ...]:
-        """Give the image channel of each model channel: as told, else by name, else in order."""
+        """Give the image channel of each model channel: as told, else by name, else in order.
+
+        Of a grey image that is stored as colours a model of one channel takes the first.
+        """
         if self.channels is not None:
             return self.channels
+        if self.taken_as_grey:
+            return (0,)
         return self.channels_by_name or tuple(range(self.channels_found))
 
     @property

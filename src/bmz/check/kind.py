@@ -146,6 +146,19 @@ def channel_stacks(pixels: Pixels) -> AnyArray:
     return np.moveaxis(array, axes.index("c"), 0) if "c" in axes else array[np.newaxis]
 
 
+def is_grey(pixels: Pixels) -> bool:
+    """Say whether red, green and blue are equal in every pixel, as in a grey image saved as such.
+
+    Parameters
+    ----------
+    pixels : the image, or a sample of it with all channels
+    """
+    if not is_photograph(pixels):
+        return False
+    red, *others = channel_stacks(pixels)
+    return all(np.array_equal(red, other, equal_nan=red.dtype.kind == "f") for other in others)
+
+
 SIDE_PX = 1024
 """The middle of a larger plane is looked at."""
 

@@ -117,7 +117,7 @@ def check_image_header(
     Parameters
     ----------
     sample : what was measured on the model's own sample
-    read : gives pixels of the image, where the scale must be found by them
+    read : gives pixels of the image, where its scale, or whether it is grey, is told by them
 
     Raises
     ------
@@ -128,6 +128,8 @@ def check_image_header(
     case = FitCase.told(
         model, info, request.channels, clip=request.clip, sample=sample, stated=request.kind
     )
+    if case.may_be_grey:
+        case = case.with_greyness(read(info))
     return check_header(case, partial(_laid_out, request=request, sample=partial(read, info)))
 
 

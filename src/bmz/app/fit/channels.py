@@ -60,7 +60,7 @@ def channel_choices(case: FitCase, made: MadeFor) -> Iterator[Channels]:
     wanted, found = case.channels_wanted, case.channels_found
     some = range(min(found, MOST_CHANNELS))
     together = case.channels_by_name is not None or (wanted == found and wanted != _PAIR)
-    if together or (case.image.colour and wanted == len("rgb")):
+    if case.taken_as_grey or together or (case.image.colour and wanted == len("rgb")):
         yield None
     elif wanted == 1:
         yield from ((channel,) for channel in some)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bmz.base.channels import ChannelUnknown, ChannelWord, channel_numbers
 from bmz.base.errors import WrongUsage
-from bmz.check.kind import ImageKind
+from bmz.check.kind import ImageKind, is_grey
 from bmz.check.kind_words import mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
@@ -96,6 +96,7 @@ class MeasuredImage:
     values : a sample of its pixels, in short
     measured : by channel of the image
     seen : what it shows
+    grey : its red, green and blue are equal
     told : the user's word for what it is, over what its pixels tell
     """
 
@@ -104,6 +105,7 @@ class MeasuredImage:
     measured: Mapping[int, PlaneMeasures]
     seen: SeenImage
     told: StatedKind | None = None
+    grey: bool = False
 
     @property
     def stack_info(self) -> ImageInfo:
@@ -152,7 +154,7 @@ def measured_image(
     kinds = {n: as_told(m.kind, told) for n, m in measured.items()}
     channels = {n: kind for n, kind in kinds.items() if kind is not None}
     seen = SeenImage(str(info.path), as_told(whole, told), channels, apart=apart)
-    return MeasuredImage(info, ValueSummary(pixels), measured, seen, told)
+    return MeasuredImage(info, ValueSummary(pixels), measured, seen, told, is_grey(pixels))
 
 
 def as_told(kind: ImageKind | None, told: StatedKind | None) -> ImageKind | None:

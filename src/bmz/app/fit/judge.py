@@ -68,6 +68,7 @@ def _chosen(
         channel_kinds=seen.channels,
         stated=image.told,
         sample=sample,
+        grey=image.grey,
     )
     if told is None:
         alike = [other for other in images if other.layout == image.layout]
