@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SETUP := pyproject.toml constraints.txt
 SECONDS ?= 3600
 
-EVERYTHING := $(addprefix --extra ,onnx gpu torch tensorflow keras dask formats reference) \
+EVERYTHING := $(addprefix --extra ,onnx gpu torch tensorflow keras dask formats parquet reference) \
 	$(addprefix --group ,test lint oracles docs)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest fuzz conformance cards docs reference pictures \

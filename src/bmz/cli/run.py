@@ -26,7 +26,8 @@ from bmz.cli.words import (
     series_option,
 )
 from bmz.engine.request import CLIPS, PrecisionWord, RunRequest
-from bmz.write.outputs import default_kinds, saved_kinds
+from bmz.write.outputs import TABLE, default_kinds, saved_kinds
+from bmz.write.table_formats import CSV, TABLE_FORMATS
 
 if TYPE_CHECKING:
     from bmz.results.run import ImageFailed, ImagePlan
@@ -47,6 +48,7 @@ class RunOptions(LabelOptions):
     weights: str | None
     batch: int | None
     save: frozenset[str]
+    tables: frozenset[str]
     labels_format: Literal["tiff", "zarr"]
     memory_gb: float | None
     workers: int
@@ -156,6 +158,14 @@ class RunOptions(LabelOptions):
     help=f"What to write: {', '.join(saved_kinds())}.",
 )
 @click.option(
+    "--table",
+    "tables",
+    type=listed(tuple(TABLE_FORMATS)),
+    default=CSV,
+    show_default=True,
+    help=f"Formats of the tables: {', '.join(TABLE_FORMATS)}.",
+)
+@click.option(
     "--format",
     "labels_format",
     type=click.Choice(["tiff", "zarr"]),
@@ -237,6 +247,8 @@ def run(
     """
     if preview and "overlay" not in options["save"]:
         raise click.UsageError("--preview draws the overlay, which --save leaves out.")
+    if options["tables"] != {CSV} and TABLE not in options["save"]:
+        raise click.UsageError("--table says how tables are written, which --save leaves out.")
     if record is None and not (model and images):
         raise click.UsageError(f"Missing argument '{'IMAGE...' if model else 'MODEL'}'.")
     listing = image_list(images, include)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE, Box
-from bmz.base.files import whole_file, whole_files
+from bmz.base.files import whole_files
 from bmz.check.finding import Finding
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
 from bmz.engine.pipeline import PlaneResult, Stopwatch
@@ -28,6 +27,7 @@ from bmz.process.measure import Table, measure_objects, placed, stacked
 from bmz.results.run import ImageDone, with_result
 from bmz.write.names import absolute, plate_folders
 from bmz.write.outputs import OUTPUT_KINDS
+from bmz.write.table_formats import TABLE_FORMATS
 from bmz.write.text import write_record
 
 if TYPE_CHECKING:
@@ -98,21 +98,21 @@ def finish_plates(
             if field is not None and field.plate == plate and image in results
         }
         for kind, table in OUTPUT_KINDS.items():
-            if not table.is_table:
+            if not table.table_format:
                 continue
             tables = [
                 image_done.files[kind] for image_done in fields.values() if kind in image_done.files
             ]
             if tables:
                 joint = place.with_name(f"{place.name}{table.ending}")
-                _write_joined(joint, dict.fromkeys(tables, _NO_COLUMNS))
+                TABLE_FORMATS[table.table_format].join(joint, {path: {} for path in tables})
         if zarr and fields and all("labels" in image_done.files for image_done in fields.values()):
             write_plate(labels, list(fields))
 
 
 def joint_tables(folder: Path) -> dict[str, Path]:
     """Give for each kind of table the one that holds the rows of all images of a call."""
-    tables = {kind: known for kind, known in OUTPUT_KINDS.items() if known.is_table}
+    tables = {kind: known for kind, known in OUTPUT_KINDS.items() if known.table_format}
     return {kind: folder / known.ending.lstrip(".") for kind, known in tables.items()}
 
 
@@ -136,31 +136,7 @@ def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
             if kind in image_done.files
         }
         if tables:
-            _write_joined(path, tables)
-
-
-_NO_COLUMNS: Mapping[str, str] = {}
-
-
-def _write_joined(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
-    """Write rows of tables below each other, each with the columns that its table is given."""
-    first = dict.fromkeys(name for columns in tables.values() for name in columns)
-    headings = first | dict.fromkeys(name for table in tables for name in _heading(table))
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(headings), lineterminator="\n")
-        writer.writeheader()
-        for table, columns in tables.items():
-            writer.writerows({**columns, **row} for row in _rows(table))
-
-
-def _heading(table: Path) -> Sequence[str]:
-    with table.open(encoding="utf-8", newline="") as file:
-        return next(csv.reader(file), [])
-
-
-def _rows(table: Path) -> Iterator[dict[str, str]]:
-    with table.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+            TABLE_FORMATS[OUTPUT_KINDS[kind].table_format].join(path, tables)
 
 
 def measured_in_blocks(labels: LabelStack, image: ImageSource) -> Iterator[Table]:

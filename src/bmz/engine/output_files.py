@@ -13,7 +13,7 @@ from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.results.run import ImageDone, ImageFailed
 from bmz.write.names import output_paths, refuse_existing
-from bmz.write.outputs import kinds_to_write
+from bmz.write.outputs import OUTPUT_KINDS, RECORD, kinds_to_write
 
 
 def output_kinds(setup: RunSetup) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def output_kinds(setup: RunSetup) -> tuple[str, ...]:
     """
     request = setup.request
     labels = setup.labelling.recipe is not None
-    return kinds_to_write(request.save, labels=labels, joined=request.link)
+    return kinds_to_write(request.save, labels=labels, joined=request.link, tables=request.tables)
 
 
 def claim_files(
@@ -94,8 +94,11 @@ def files_of_states(
 
 def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
     """Leave out the tables of joined objects where the plan joins nothing over their axis."""
-    kinds = kinds_to_write(files, labels=True, joined=plan.joined)
-    return {kind: path for kind, path in files.items() if kind in kinds}
+    return {
+        kind: path
+        for kind, path in files.items()
+        if kind == RECORD or OUTPUT_KINDS[kind].joined_over in ("", *plan.joined)
+    }
 
 
 def finish_folder(

@@ -16,6 +16,7 @@ from bmz.engine.request import RunRequest
 from bmz.image.series import content_sha256
 from bmz.results.run import SCHEMA
 from bmz.spec.stated_kind import stated_kind
+from bmz.write.table_formats import CSV
 
 if TYPE_CHECKING:
     from bmz.results.documents import RequestRecord
@@ -60,6 +61,7 @@ def options_of(request: RunRequest) -> RequestRecord:
         "link_gap": request.link_gap,
         "tile": request.tile,
         "save": sorted(request.save),
+        "tables": sorted(request.tables),
         "labels_format": request.labels_format,
         "engine": request.engine,
         "force": request.force,
@@ -124,6 +126,7 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "tile": words["tile"],
         "save": frozenset(words["save"]),
         "labels_format": words.get("labels_format", "tiff"),
+        "tables": frozenset(map(str, words.get("tables", [CSV]))),  # records of before lack it
         "force": bool(words["force"]),
         "engine": words["engine"],
         # what was decided then, not the word by which it was

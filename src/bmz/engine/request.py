@@ -11,6 +11,7 @@ from bmz.base.channels import ChannelWord
 from bmz.plan.plan import Blocks
 from bmz.spec.stated_kind import StatedKind
 from bmz.write.outputs import default_kinds, saved_kinds
+from bmz.write.table_formats import CSV
 
 SCALES = (1e-3, 1e3)
 """Least and largest factor of a resize: beyond, nothing would be left or fit."""
@@ -59,6 +60,7 @@ class RunRequest:
     tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
     precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
     save : kinds of output, see `bmz.write.outputs`; the run record is always written
+    tables : formats of the tables, see `bmz.write.table_formats`
     labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
     overwrite : existing outputs may be replaced
     resume : images whose outputs are there, made by the same words, are left out
@@ -94,6 +96,7 @@ class RunRequest:
     batch: int | None = None
     precision: PrecisionWord = "auto"
     save: frozenset[str] = frozenset(default_kinds())
+    tables: frozenset[str] = frozenset({CSV})
     labels_format: Literal["tiff", "zarr"] = "tiff"
     overwrite: bool = False
     resume: bool = False

@@ -37,6 +37,7 @@ from bmz.predict.frameworks import usable_formats
 from bmz.results.run import ImageFailed
 from bmz.spec.code import ModelCode
 from bmz.spec.model import ModelSpec
+from bmz.write.table_formats import refuse_unusable
 from bmz.zoo.settings import settings_from_environment
 from bmz.zoo.store import notes_folders
 
@@ -254,6 +255,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     if labelling.recipe is None and "raw" not in request.save:
         raise NothingToSave
     refuse_nothing_to_join(request, labelling)
+    refuse_unusable(request.tables)
     weights = choose_weights(model, usable_formats(), request.weights)
     device = resolve_device(request.device, weights.format)
     fetch_code(package, model, weights, settings, listener)

@@ -382,6 +382,7 @@ class RequestRecord(TypedDict):
     link_gap: Annotated[int, Doc("--link-gap")]
     tile: Annotated[int | None, Doc("--tile")]
     save: Annotated[Sequence[str], Doc("--save")]
+    tables: Annotated[Sequence[str], Doc("--table")]
     labels_format: Annotated[Literal["tiff", "zarr"], Doc("--format")]
     engine: Annotated[Literal["bmz", "core"], Doc("--engine")]
     force: Annotated[bool, Doc("--force")]

@@ -11,9 +11,13 @@ from pathlib import Path
 
 from bmz.base.errors import not_none
 from bmz.write.result import OutputKind, Result
+from bmz.write.table_formats import CSV, TABLE_FORMATS, TableFormat
 
 RECORD = "record"
 """The kind that is always written, by the engine itself."""
+
+TABLE = "table"
+"""The kind with which all other tables are written."""
 
 RECORD_ENDING = ".run.json"
 ZARR_LABELS = ".labels.ome.zarr"
@@ -45,26 +49,34 @@ def _write_overlay(result: Result, path: Path) -> None:
     write_overlay(path, *result.overview())
 
 
-def _table_writer(kind: str) -> Callable[[Result, Path], None]:
+def _table_writer(kind: str, form: TableFormat) -> Callable[[Result, Path], None]:
     def write(result: Result, path: Path) -> None:
-        from bmz.write.text import write_objects
-
-        write_objects(path, result.rows(kind))
+        form.write(path, result.rows(kind))
 
     return write
+
+
+def _tables(name: str) -> dict[str, OutputKind]:
+    """Give the kinds of tables in a format; a suffix parts them from those of CSV."""
+    form, suffix = TABLE_FORMATS[name], "" if name == CSV else f"_{name}"
+    kinds = {"table": ("objects", ""), "planes": ("planes", "z"), "tracks": ("tracks", "t")}
+    return {
+        f"{kind}{suffix}": OutputKind(
+            f".{word}{form.ending}",
+            _table_writer(kind, form),
+            with_kind="" if f"{kind}{suffix}" == TABLE else TABLE,
+            joined_over=axis,
+            table_format=name,
+        )
+        for kind, (word, axis) in kinds.items()
+    }
 
 
 OUTPUT_KINDS: dict[str, OutputKind] = {
     "labels": OutputKind(".labels.tif", _write_labels, is_image=True),
     "raw": OutputKind(".raw.tif", _write_raw, needs_labels=False, by_default=False, is_image=True),
     "overlay": OutputKind(".overlay.png", _write_overlay, is_image=True),
-    "table": OutputKind(".objects.csv", _table_writer("table"), is_table=True),
-    "planes": OutputKind(
-        ".planes.csv", _table_writer("planes"), with_kind="table", joined_over="z", is_table=True
-    ),
-    "tracks": OutputKind(
-        ".tracks.csv", _table_writer("tracks"), with_kind="table", joined_over="t", is_table=True
-    ),
+    **{kind: table for name in TABLE_FORMATS for kind, table in _tables(name).items()},
 }
 """Every kind that is written beside the record, in the order of writing."""
 
@@ -79,7 +91,9 @@ def default_kinds() -> tuple[str, ...]:
     return tuple(name for name in saved_kinds() if OUTPUT_KINDS[name].by_default)
 
 
-def kinds_to_write(saved: Iterable[str], *, labels: bool, joined: Iterable[str]) -> tuple[str, ...]:
+def kinds_to_write(
+    saved: Iterable[str], *, labels: bool, joined: Iterable[str], tables: Iterable[str] = (CSV,)
+) -> tuple[str, ...]:
     """Give the kinds that a call writes, the record last.
 
     Parameters
@@ -87,8 +101,9 @@ def kinds_to_write(saved: Iterable[str], *, labels: bool, joined: Iterable[str])
     saved : what ``--save`` names
     labels : there is a label recipe
     joined : axes over which labels are joined
+    tables : formats of tables that ``--table`` names
     """
-    asked, axes = set(saved), set(joined)
+    asked, axes, formats = set(saved), set(joined), {"", *tables}
     return (
         *(
             name
@@ -96,6 +111,7 @@ def kinds_to_write(saved: Iterable[str], *, labels: bool, joined: Iterable[str])
             if (kind.with_kind or name) in asked
             and (labels or not kind.needs_labels)
             and (not kind.joined_over or kind.joined_over in axes)
+            and kind.table_format in formats
         ),
         RECORD,
     )

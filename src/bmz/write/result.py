@@ -84,7 +84,8 @@ class OutputKind:
     with_kind : it is written with this kind, and cannot be named itself
     joined_over : there is one only where labels are joined over this axis
     is_image : it is an image, which could be mistaken for a label mask
-    is_table : it is a table of objects as CSV; those of the fields of a plate are put together
+    table_format : of `bmz.write.table_formats` for a table of objects, which is written where
+        ``--table`` names it; those of several images are joined. Empty for what is no table
     """
 
     ending: str
@@ -94,4 +95,4 @@ class OutputKind:
     with_kind: str = ""
     joined_over: str = ""
     is_image: bool = False
-    is_table: bool = False
+    table_format: str = ""

@@ -87,6 +87,9 @@ def _simple(value: object) -> object:
 _ROWS_AT_ONCE = 4096
 """Words take ten times the memory of numbers."""
 
+DIGITS = 10
+"""Of numbers in tables: more than any measurement has."""
+
 _MOST_WHOLE = 2**53
 """Beyond, a float64 no longer counts one by one."""
 
@@ -122,6 +125,33 @@ def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
                 rows.writerows(zip(*columns, strict=True))
 
 
+def join_objects(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
+    """Write the rows of tables below each other; a cell that a table lacks stays empty.
+
+    Parameters
+    ----------
+    path : appears only when it is whole; replaced when it is there
+    tables : CSV file -> heading and value of columns that its rows get in front
+    """
+    first = dict.fromkeys(name for columns in tables.values() for name in columns)
+    headings = first | dict.fromkeys(name for table in tables for name in _heading(table))
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(headings), lineterminator="\n")
+        writer.writeheader()
+        for table, columns in tables.items():
+            writer.writerows({**columns, **row} for row in _rows(table))
+
+
+def _heading(table: Path) -> Sequence[str]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _rows(table: Path) -> Iterator[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
 def _parts(table: Mapping[str, AnyArray]) -> Iterator[list[AnyArray]]:
     longest = max(map(len, table.values()), default=0)
     for start in range(0, longest, _ROWS_AT_ONCE):
@@ -133,6 +163,5 @@ def _cell(value: object) -> str:
         number = float(value)
         if number.is_integer() and abs(number) <= _MOST_WHOLE:
             return str(int(number))  # sums of counts stay whole
-        # ten digits: more than any measurement has
-        return f"{number:.10g}" if math.isfinite(number) else ""
+        return f"{number:.{DIGITS}g}" if math.isfinite(number) else ""
     return str(value)
