@@ -7,6 +7,7 @@ import json
 import pickle
 import random
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -84,6 +85,47 @@ def tiffs() -> Seeds:
     colours = np.dstack([PIXELS[0, 0].astype(np.uint8)] * 3)
     tifffile.imwrite(stream, colours, compression="jpeg", photometric="rgb", metadata=None)
     return found | {"jpeg.tif": stream.getvalue()}
+
+
+@cache
+def makers() -> Seeds:
+    """TIFF as makers of microscopes write it, with palettes, and with XML that counts too much."""
+    from tests.image.test_makers import GREY, MAKERS, OME, saved, shuffled_palette
+
+    number, palette = shuffled_palette()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for maker, write in MAKERS.items():
+            write(folder / f"{maker}.tif")
+        options = {"photometric": "palette", "colormap": palette}
+        saved(folder / "palette.tif", number[GREY % 256], **options)
+        saved(folder / "white.tif", GREY, photometric="miniswhite")
+        xml = OME.format(own="1") + (
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16"'
+            ' SizeX="48" SizeY="64" SizeC="1" SizeZ="3" SizeT="1">'
+            '<Channel ID="Channel:0:0" SamplesPerPixel="1"/><TiffData/></Pixels></Image></OME>'
+        )
+        saved(folder / "counts.ome.tif", description=xml)
+        return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+@cache
+def archives() -> Seeds:
+    """Arrays in archives, and masks of Cellpose in a pickle."""
+    stream, pickled = io.BytesIO(), io.BytesIO()
+    np.savez_compressed(stream, a=PIXELS[0, 0], b=PIXELS)
+    np.save(pickled, np.array({"masks": PIXELS[0, 0], "diameter": np.float64(3)}))
+    return {"a.npz": stream.getvalue(), "a_seg.npy": pickled.getvalue()}
+
+
+def read_labels_or_pixels(folder: Path, name: str, content: bytes) -> Any:
+    """Read an archive as an image, and a pickle as a label mask."""
+    from bmz.app.score.label_mask import read_mask
+
+    if name.endswith(".npz"):
+        return read_pixels(folder, name, content)
+    (folder / name).write_bytes(content)
+    return read_mask(folder / name)
 
 
 @cache
@@ -452,6 +494,8 @@ def _looks() -> Iterator[tuple[str, Target]]:
 TARGETS: Mapping[str, Target] = {
     "tiff": Target(tiffs, read_pixels),
     "tiff-cut": Target(tiffs, read_pixels, exact=True, change=cut),
+    "makers": Target(makers, read_pixels),
+    "archives": Target(archives, read_labels_or_pixels),
     "png": Target(pngs, read_pixels, exact=True),
     "jpeg": Target(jpegs, read_pixels),
     "jpeg-cut": Target(jpegs, read_pixels, exact=True, change=cut),
