@@ -12,6 +12,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE, Box
+from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_files
 from bmz.check.finding import Finding
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
@@ -48,12 +49,16 @@ def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path,
 
     Raises
     ------
-    ImageUnreadable
-        The metadata of a plate do not follow the format.
+    SeriesOutOfRange, SeriesUnknown
+        A file has no image of this number or name.
     """
     fields_of: dict[Path, PlateField | None] = {}
     for image in images:
-        fields = plate_fields(image)
+        try:
+            fields = plate_fields(image)
+        except CouldNotTell:  # it fails alone: reading it will tell
+            fields_of[image] = None
+            continue
         if fields is None:
             paths = (image,) if series is None else series_paths(image, series)
             fields_of |= dict.fromkeys(paths)
