@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,10 +17,14 @@ import pytest
 import tifffile
 import zarr
 
+from bmz.app.run import run
 from bmz.base.errors import BmzError
 from bmz.engine.remote_images import HOSTS_VARIABLE, local_image
+from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.image.region import open_image, read_image
+from bmz.plan.plan import Blocks
+from bmz.testing.package import description, write_package
 from bmz.zoo.settings import ZooSettings
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (64, 96)).astype(np.uint8)
@@ -30,6 +36,7 @@ class Server(ThreadingHTTPServer):
     Parameters
     ----------
     cut : how many answers break off in the middle
+    chunks_left : how many chunks it gives before it is dead; None for all
     """
 
     daemon_threads = True
@@ -38,6 +45,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         self.asked: list[str] = []
         self.cut = 0
+        self.chunks_left: int | None = None
+        self.chunks: list[str] = []
 
     @property
     def url(self) -> str:
@@ -58,6 +67,13 @@ class Handler(SimpleHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"II*\0")
             return
+        if re.search(r"/0/\d", self.path):
+            if self.server.chunks_left == 0:
+                self.close_connection = True  # no answer, as from a process that was killed
+                return
+            if self.server.chunks_left is not None:
+                self.server.chunks_left -= 1
+            self.server.chunks.append(self.path)
         super().do_GET()
 
     def log_message(self, *_: Any) -> None:
@@ -206,3 +222,34 @@ def test_a_zip_that_is_damaged_is_told(tmp_path: Path, settings: ZooSettings) ->
 
     with pytest.raises(BmzError, match="damaged zipped OME-Zarr"):
         local_image(str(tmp_path / "cells.ozx"), settings)
+
+
+@pytest.mark.parametrize("memory_gb", [1e3, 0.0])
+def test_a_server_that_dies_in_a_run_fails_one_image_and_resume_goes_on(
+    server: Server, memory_gb: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.delenv("BMZ_OFFLINE", raising=False)
+    monkeypatch.setenv("BMZ_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("bmz.zoo.http.FIRST_WAIT_S", 0.01)
+    tifffile.imwrite(tmp_path / "local.tif", PIXELS)
+    remote = local_image(f"{server.url}/cells.zarr")
+    model = write_package(tmp_path / "net", description(halo=4)).parent
+    request = RunRequest(
+        str(model), (remote, tmp_path / "local.tif"), tmp_path / "out", tile=32, force=True,
+        memory_gb=memory_gb, blocks=Blocks(side_px=32, overlap_px=8, least_side_px=16),
+    )  # fmt: skip
+
+    server.chunks_left = 3
+    stopped = run(request)
+    server.chunks_left = None
+    summary = run(replace(request, resume=True))
+
+    assert [(failed.image, failed.error.code) for failed in stopped.failed] == [
+        (remote, "zoo.unreachable")
+    ]
+    assert [done.image.name for done in stopped.done] == ["local.tif"]
+    assert not summary.failed
+    first, second = (tifffile.imread(done.files["labels"]) for done in summary.done)
+    assert np.array_equal(first, second)
+    assert len(server.chunks) == len(set(server.chunks)) == 6  # each chunk is brought once
