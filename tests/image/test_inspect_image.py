@@ -195,7 +195,7 @@ def test_one_of_several_images_is_chosen_by_number(tmp_path: Path) -> None:
     ("axes", "why"),
     [
         ("zyw", "'w' is no axis"),
-        ("ZYX", "is no axis"),
+        ("ZYXW", "'w' is no axis"),
         ("yyx", "'y' stands twice"),
         ("zcy", "'x' is missing"),
         ("", "'y' is missing"),

@@ -65,7 +65,7 @@ def test_what_is_not_a_contract_is_refused(old: str, new: str, words: str, tmp_p
         ("image", "channels = true"),
         ("image", "signal = [false, true]"),
         ("image", "signal = [nan, 1.0]"),
-        ("words", 'channels = [0, "red"]'),
+        ("words", "channels = [0, true]"),
         ("words", 'scale = "twice"'),
         ("words", "scale = [2.0]"),
         ("words", 'kind = "fluo"'),

@@ -136,7 +136,7 @@ def imports_of(path: Path) -> tuple[str, ...] | None:
         in the order of the file; None if it is no valid Python
     """
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = _parsed(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     names: list[str] = []
@@ -146,6 +146,14 @@ def imports_of(path: Path) -> tuple[str, ...] | None:
         elif isinstance(node, ast.ImportFrom):
             names.append("." * node.level + (node.module or ""))
     return tuple(dict.fromkeys(name.partition(".")[0] or name for name in names))
+
+
+def _parsed(source: bytes) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SystemError:
+        # CPython 3.11 counts depths for all threads together; another one has compiled meanwhile
+        return ast.parse(source)
 
 
 def verified(file: PackagedFile, what: str, folder: Path) -> PackagedFile:
