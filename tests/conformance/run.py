@@ -28,7 +28,9 @@ from bmz.engine.load import load_model
 from bmz.engine.model_checks import DEPARTURES
 from bmz.engine.request import RunRequest
 from bmz.results.test import ModelTestResult
+from bmz.spec.made_for import made_for
 from bmz.spec.model import ModelSpec
+from bmz.spec.stated_kind import StatedKind
 
 UNREADABLE = {
     "independent-mouse": "the manifest is no valid YAML",
@@ -173,6 +175,7 @@ def run_on_its_own_input(word: str) -> str:
         (image,),
         Path(word) / "out",
         axes="".join(tensor.letters[i] for i in kept),
+        kind=kind_made_for(model),
         recipe="none",
         save=frozenset({"raw"}),
         device="cpu",
@@ -183,6 +186,13 @@ def run_on_its_own_input(word: str) -> str:
     except BmzError as why:
         return why.code
     return summary.failed[0].error.code if summary.failed else "done"
+
+
+def kind_made_for(model: ModelSpec) -> StatedKind | None:
+    """State that an image is what a model is made for: a test input of a stand-in shows nothing."""
+    made = made_for(model)
+    structure = made.structures[0] if made.structures else None
+    return StatedKind(made.modalities[0], structure) if made.modalities else None
 
 
 def departures(model: ModelSpec) -> list[str]:
