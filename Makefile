@@ -126,7 +126,7 @@ $(VENV)/.demo: $(VENV)/.pip $(SETUP)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.pip $(SETUP)
-	$(PIP) -e '.[onnx,torch,tensorflow,keras,dask,formats,reference]' --group test --group lint --group oracles --group docs
+	$(PIP) -e '.[onnx,torch,tensorflow,keras,dask,formats,parquet,reference]' --group test --group lint --group oracles --group docs
 	touch $@
 
 $(VENV)/.release: $(VENV)/.pip

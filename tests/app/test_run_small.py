@@ -271,7 +271,8 @@ def test_force_runs_despite_an_error_but_not_without_axes(model: str, tmp_path: 
 
 def test_a_photograph_cannot_be_forced_only_a_channel_named(model: str, tmp_path: Path) -> None:
     image = tmp_path / "a.png"
-    Image.fromarray((np.stack([squares()] * 3, axis=-1) * 200).astype(np.uint8)).save(image)
+    tints = np.array([200, 150, 100])
+    Image.fromarray((squares()[..., None] * tints).astype(np.uint8)).save(image)
 
     with pytest.raises(DoesNotFit, match="photograph") as caught:
         done(model, image, tmp_path / "out", force=True)
