@@ -229,8 +229,8 @@ def _unlike(case: FitCase, wanted: MadeFor, kind: ImageKind | None) -> Iterator[
     )
     yield Finding.of(
         "sample.unlike", case.inputs[0].id,
-        f"the image is unlike the model's own sample: {distance:.1f} times as far from it as all "
-        "but 2 in 100 images of one kind",
+        f"the image is unlike the model's own sample: their distance is {distance:.1f} times the "
+        "largest that images of one kind usually have",
         wanted="an image like the sample", found=f"distance {distance:.1f}",
         hint=f"look at the sample of the model; {fit_command(case.image)} ranks all models",
         evidence="measured", milder=right or distance < UNLIKE_WARNING,
