@@ -11,6 +11,9 @@ import pytest
 
 from bmz.base.axes import in_image_order
 from bmz.base.errors import BmzError
+from bmz.check.fit import check_header
+from bmz.check.fit_case import FitCase
+from bmz.engine.load import load_model
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.region import read_image
@@ -103,3 +106,13 @@ def test_colours_of_czi_are_red_green_blue(shared: Path) -> None:
 
     means = pixels.reshape(7, -1, 3)[0].mean(axis=0)
     assert means == pytest.approx([118.41, 117.93, 118.18], abs=0.01)
+
+
+def test_an_axis_of_wavelengths_is_named_where_axes_are_asked_for(shared: Path) -> None:
+    pytest.importorskip("liffile")
+    path = shared / "data" / "files" / "lif" / "LeicaLASX_wavelength-sweep_example.lif"
+    model = load_model("starter/nuclei")
+
+    report = check_header(FitCase(model, inspect_image(path))).report
+
+    assert "it has an axis λ of 20" in report.errors[0].message

@@ -37,7 +37,7 @@ def axes_findings(case: FitCase) -> Iterator[Finding]:
     if UNKNOWN_AXIS in info.axes:
         yield Finding.of(
             "axes.ambiguous", first.id,
-            f"the file does not say what its axes {shape} are",
+            "; ".join((f"the file does not say what its axes {shape} are", *info.remarks)),
             wanted=first.letters, found=info.axes,
             hint=_naming_hint(len(info.shape)),
         )  # fmt: skip
