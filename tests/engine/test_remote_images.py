@@ -19,10 +19,11 @@ import zarr
 
 from bmz.app.run import run
 from bmz.base.errors import BmzError
-from bmz.engine.remote_images import HOSTS_VARIABLE, local_image
+from bmz.engine.remote_images import HOSTS_VARIABLE, follow_addresses, local_image
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.image.region import open_image, read_image
+from bmz.image.remote import address_of
 from bmz.plan.plan import Blocks
 from bmz.testing.package import description, write_package
 from bmz.zoo.settings import ZooSettings
@@ -253,3 +254,16 @@ def test_a_server_that_dies_in_a_run_fails_one_image_and_resume_goes_on(
     first, second = (tifffile.imread(done.files["labels"]) for done in summary.done)
     assert np.array_equal(first, second)
     assert len(server.chunks) == len(set(server.chunks)) == 6  # each chunk is brought once
+
+
+def test_a_mark_in_an_image_from_elsewhere_asks_no_server(server: Server, tmp_path: Path) -> None:
+    group = zarr.open_group(str(tmp_path / "mine.zarr"), mode="w", zarr_format=2)
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": ["y", "x"], "datasets": []}]
+    (tmp_path / "mine.zarr" / ".bmz-address").write_text(f"{server.url}/cells.zarr")
+    follow_addresses(ZooSettings(tmp_path / "cache"))
+
+    with pytest.raises(BmzError):
+        inspect_image(tmp_path / "mine.zarr")
+
+    assert address_of(tmp_path / "mine.zarr") is None
+    assert server.asked == []

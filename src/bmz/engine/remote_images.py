@@ -17,6 +17,7 @@ from bmz.image.remote import (
     MARK,
     address_in_zip,
     bring_metadata,
+    follow_marks_below,
     forget_absent,
     is_address,
     is_zipped,
@@ -146,6 +147,7 @@ def _unzipped(path: Path, settings: ZooSettings) -> Path:
 
 
 def _mark(folder: Path, address: str) -> None:
+    follow_marks_below(folder.parent.parent)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / MARK).is_file():
         with whole_file(folder / MARK) as temporary:
@@ -192,4 +194,5 @@ def _client(settings: ZooSettings) -> Client:
 
 def follow_addresses(settings: ZooSettings) -> None:
     """Let this process read images in folders of the cache that stand for a server's."""
+    follow_marks_below(settings.cache / "images")
     use_fetcher(partial(_brought, settings))

@@ -28,7 +28,6 @@ from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.plates import FieldMissing, PlateField
 from bmz.image.region import read_image
-from bmz.image.remote import address_of
 from bmz.plan.plan import Plan, RunChoices, make_plan
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.backend import Backend, Device
@@ -244,7 +243,8 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         Whatever is wrong with the model or the options of the call.
     """
     settings = settings_from_environment()
-    if any(address_of(image) is not None for image in request.images):
+    brought = (settings.cache / "images").absolute()
+    if any(brought in image.absolute().parents for image in request.images):
         from bmz.engine.remote_images import follow_addresses  # here, for few images lie there
 
         follow_addresses(settings)

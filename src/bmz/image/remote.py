@@ -96,8 +96,23 @@ def use_fetcher(fetcher: Fetcher) -> None:
     _FETCHERS[:] = [fetcher]
 
 
+_PLACES: set[Path] = set()
+"""Folders of the cache; a mark that anyone else has put into an image is not followed."""
+
+
+def follow_marks_below(folder: Path) -> None:
+    """Believe the marks of images below a folder that bmz alone writes to."""
+    _PLACES.add(folder.absolute())
+
+
 def address_of(path: Path) -> str | None:
-    """Give the address that a path stands for; None where it stands for itself."""
+    """Give the address that a path stands for; None where it stands for itself.
+
+    Only marks below folders that `follow_marks_below` names count: an image from elsewhere could
+    bring a mark of its own, and so have a server asked.
+    """
+    if not _PLACES.intersection(path.absolute().parents):
+        return None
     for folder in (path, *path.parents):
         mark = folder / MARK
         if mark.is_file():
