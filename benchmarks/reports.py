@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bmz.app.show.published import newest_reports
-from bmz.spec.reports import TABLE
+from bmz.spec.facts import REPORTS_TABLE
 
 Matrix = Mapping[str, Mapping[str, Mapping[str, str]]]
 SOURCE = "reports of https://bioimage-io.github.io/collection as of 2026-05-20"
@@ -49,4 +49,6 @@ def table_text(matrix: Matrix) -> str:
 
 
 if __name__ == "__main__":
-    TABLE.write_text(table_text(json.loads(Path(sys.argv[1]).read_text())), encoding="utf-8")
+    REPORTS_TABLE.write_text(
+        table_text(json.loads(Path(sys.argv[1]).read_text())), encoding="utf-8"
+    )

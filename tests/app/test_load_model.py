@@ -14,8 +14,8 @@ from bmz.engine.load import (
     tensor_files,
     weights_files,
 )
-from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec, PackagedFile, Weights
+from bmz.spec.package_files import PackageUnreadable
 from bmz.testing.package import sha256_of, write_package
 from bmz.zoo.package import Package, Remote
 from bmz.zoo.settings import ZooSettings

@@ -17,10 +17,9 @@ from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
 from bmz.base.progress import Event, Note
-from bmz.engine.output_check import OutputNotFinite
+from bmz.engine.output_check import OutputNotFinite, nonfinite_pixels
 from bmz.engine.request import RunRequest
 from bmz.predict.confine import means_here
-from bmz.process.result_checks import nonfinite_pixels
 from bmz.report.run_text import run_lines
 from bmz.results.run import RunSummary
 from bmz.testing.package import Description, description, sha256_of, write_identity, write_package

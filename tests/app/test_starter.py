@@ -18,7 +18,7 @@ from bmz.engine.networks import open_network
 from bmz.engine.request import RunRequest
 from bmz.process.matching import match_labels
 from bmz.process.ops import apply_steps
-from bmz.spec.code import verified
+from bmz.spec.package_files import verified
 from bmz.zoo.locate import starter_folder, starter_names
 
 MOST_MB = 11  # of the 12 that a wheel may have

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.reports import table_text
 
-from bmz.spec.reports import TABLE, Reports, reports_of
+from bmz.spec.facts import REPORTS_TABLE, Reports, reports_of
 
 
 def test_the_table_counts_the_newest_report_of_each_tool_and_what_a_tool_takes() -> None:
@@ -20,7 +20,7 @@ def test_the_table_counts_the_newest_report_of_each_tool_and_what_a_tool_takes()
 def test_the_table_is_what_the_published_reports_say(shared: Path) -> None:
     matrix = json.loads((shared / "zoo" / "compat_matrix.json").read_text())
 
-    assert TABLE.read_text(encoding="utf-8") == table_text(matrix)
+    assert REPORTS_TABLE.read_text(encoding="utf-8") == table_text(matrix)
 
 
 def test_a_model_of_which_nothing_is_published_has_no_reports() -> None:

@@ -34,8 +34,7 @@ from bmz.check.kind_words import kind_title, kind_words, mean_kind, percent, sta
 from bmz.check.made_for_hint import models_for
 from bmz.check.measured import PlaneMeasures, look_at
 from bmz.spec.facts import facts_of
-from bmz.spec.made_for import MODALITIES, STRUCTURES, with_near
-from bmz.spec.stated_kind import StatedKind
+from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, with_near
 
 NUCLEI = model(tags=("fluorescence", "nuclei"))
 H_AND_E = model(tags=("h&e", "nuclei"), channels=("r", "g", "b"))

@@ -219,7 +219,7 @@ def test_where_no_size_is_known_the_size_of_the_objects_helps() -> None:
 
 def test_who_tells_the_size_of_the_objects_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Facts(object_diameter_px=Fact(30.0, "a page"))
-    monkeypatch.setattr("bmz.spec.pixels.facts_of", lambda _alias: known)
+    monkeypatch.setattr("bmz.spec.facts.facts_of", lambda _alias: known)
 
     (finding,) = said(replace(model(), alias="a-model"), {})
 

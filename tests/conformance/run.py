@@ -28,9 +28,8 @@ from bmz.engine.load import load_model
 from bmz.engine.model_checks import DEPARTURES
 from bmz.engine.request import RunRequest
 from bmz.results.test import ModelTestResult
-from bmz.spec.made_for import made_for
+from bmz.spec.made_for import StatedKind, made_for
 from bmz.spec.model import ModelSpec
-from bmz.spec.stated_kind import StatedKind
 
 UNREADABLE = {
     "independent-mouse": "the manifest is no valid YAML",

@@ -8,8 +8,7 @@ from math import prod
 import pytest
 from tests.plan.test_plan import PLAIN, planned
 
-from bmz.plan.estimate import WIDEST_PX, Estimate, fitted, widened
-from bmz.plan.plan import Plan
+from bmz.plan.plan import WIDEST_PX, Estimate, Plan, fitted, widened
 
 WIDE = replace(PLAIN, config={"bmz": {"receptive_field": {"global_context": True}}})
 

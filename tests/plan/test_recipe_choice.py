@@ -17,8 +17,8 @@ from bmz.plan.recipe_choice import (
     RecipeUnclear,
     choose_recipe,
 )
-from bmz.spec.errors import PackageInvalid
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
+from bmz.spec.package_files import PackageInvalid
 from bmz.spec.read import read_model
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from bmz.base.progress import Event, Note
-from bmz.process import compile_note
-from bmz.process.compile_note import NOTE, TEXT, CompileNote
+from bmz.process.compiled import NOTE, TEXT, CompileNote
 
 SOURCE = """
 from bmz.process.compiled import compiled
@@ -58,7 +57,7 @@ def test_a_first_use_that_takes_long_is_told_once(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def impatient() -> None:
-        monkeypatch.setattr(compile_note, "AFTER_S", NOTE._spent_s + 1e-6)
+        monkeypatch.setattr("bmz.process.compiled.AFTER_S", NOTE._spent_s + 1e-6)
 
     impatient()
     first = heard(module(source, "loops_a"))
@@ -70,7 +69,7 @@ def test_a_first_use_that_takes_long_is_told_once(
 
 
 def test_a_quick_first_use_is_not_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compile_note, "AFTER_S", 1e4)
+    monkeypatch.setattr("bmz.process.compiled.AFTER_S", 1e4)
 
     assert heard(module(source, "loops_b")) == []
 
@@ -88,8 +87,8 @@ def test_many_short_ones_are_told_by_their_sum(monkeypatch: pytest.MonkeyPatch) 
         def start(self) -> None: ...
         def cancel(self) -> None: ...
 
-    monkeypatch.setattr("bmz.process.compile_note.threading.Timer", Timer)
-    monkeypatch.setattr("bmz.process.compile_note.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("bmz.process.compiled.threading.Timer", Timer)
+    monkeypatch.setattr("bmz.process.compiled.time.monotonic", lambda: clock[0])
     note = CompileNote()
 
     for took_s in (1.0, 1.5, 9.0, 1.0):

@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from bmz.base.arrays import AnyArray
-from bmz.base.link import Link, checked_ious, link_ious
+from bmz.base.axes import Link, checked_ious, link_ious
 from bmz.process import linking
 from bmz.process.linking import joined_scores, link_labels, linked_chain, measured_together
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bmz.base.arrays import LabelArray
-from bmz.process.result_checks import seam_score
+from bmz.engine.output_check import seam_score
 
 CUTS = {"y": (0, 100, 200, 300, 400), "x": (0, 100, 200, 300, 400)}
 

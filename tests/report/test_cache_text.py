@@ -28,7 +28,7 @@ from bmz.report.fetch_text import (
 from bmz.report.model_text import added_words, code_words, trust_json, trust_table
 from bmz.report.model_text import removed_words as distrusted_words
 from bmz.results.show import Fetched, FetchSummary, NotFetched
-from bmz.spec.code import CodeFile, ModelCode
+from bmz.spec.package_files import CodeFile, ModelCode
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.fetch import FetchedFile
 from bmz.zoo.trust import TrustedCode

@@ -19,7 +19,7 @@ from bmz.report.check_text import (
     explanation_rows,
 )
 from bmz.results.check import ImageChecked
-from bmz.spec.stated_kind import StatedKind
+from bmz.spec.made_for import StatedKind
 
 FITS, ADAPTS, NOT = checked("a.tif"), checked("b.tif", NOTE), checked("d.tif", ERROR)
 UNKNOWN = checked("c.tif", error=EMPTY)

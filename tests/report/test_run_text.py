@@ -18,8 +18,7 @@ from bmz.base.version import versions
 from bmz.check.finding import DoesNotFit, Finding
 from bmz.image.info import ImageInfo
 from bmz.image.series import content_sha256
-from bmz.plan.estimate import Estimate
-from bmz.plan.plan import Blocks
+from bmz.plan.plan import Blocks, Estimate
 from bmz.report.run_text import (
     finding_lines,
     finding_notes,

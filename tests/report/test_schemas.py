@@ -12,7 +12,7 @@ import pytest
 from tests.report.made import EMPTY, ERROR, NOTE, checked, model, planned, summary
 
 from bmz.check.kind import ImageKind
-from bmz.plan.estimate import Estimate
+from bmz.plan.plan import Estimate
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching

@@ -13,7 +13,7 @@ import pytest
 
 from bmz.base.errors import CouldNotTell
 from bmz.image.pixels import Pixels
-from bmz.plan.estimate import Estimate
+from bmz.plan.plan import Estimate
 from bmz.process.matching import Matching
 from bmz.report import compare_page, tested_text
 from bmz.report.compare_text import score_json

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bmz.spec.code import code_of, imports_of
 from bmz.spec.model import Architecture, PackagedFile, Weights
+from bmz.spec.package_files import code_of, imports_of
 
 NET = "import os, torch.nn as nn\nfrom .helper import x\ndef f():\n    from socket import socket\n"
 

@@ -12,10 +12,19 @@ from typing import Any
 import pytest
 
 from bmz.process.recipes import RECIPES
-from bmz.spec.errors import PackageInvalid
-from bmz.spec.facts import TABLE, TASKS, Fact, Facts, bare_alias, facts_of, task_of
+from bmz.spec.facts import (
+    TABLE,
+    TASKS,
+    Fact,
+    Facts,
+    bare_alias,
+    facts_of,
+    known_diameter_px,
+    known_pixel_size,
+    task_of,
+)
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
-from bmz.spec.pixels import known_diameter_px, known_pixel_size
+from bmz.spec.package_files import PackageInvalid
 from bmz.spec.read import read_model
 from bmz.spec.stored import read_stored
 from bmz.testing.package import write_package
@@ -202,7 +211,7 @@ def test_a_diameter_in_the_configuration_wins_over_the_curated_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = Facts(object_diameter_px=Fact(30.0, "a page"))
-    monkeypatch.setattr("bmz.spec.pixels.facts_of", lambda _alias: known)
+    monkeypatch.setattr("bmz.spec.facts.facts_of", lambda _alias: known)
     config = {"bmz": {"object_diameter_px": 12}}
 
     assert known_diameter_px(model("affable-shark")) == Fact(30.0, "a page")

@@ -11,9 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.spec.code import verified
-from bmz.spec.errors import FileMissing, HashDiffers, PackageInvalid, PathLeavesPackage
 from bmz.spec.model import PackagedFile
+from bmz.spec.package_files import (
+    FileMissing,
+    HashDiffers,
+    PackageInvalid,
+    PathLeavesPackage,
+    verified,
+)
 from bmz.spec.translate import Source
 
 FOLDER = Path("models") / "m"

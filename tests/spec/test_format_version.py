@@ -14,7 +14,7 @@ import tifffile
 from bmz.base.errors import BmzError
 from bmz.cli.main import status_of
 from bmz.engine.load import load_model
-from bmz.spec.errors import PackageInvalid, PackageNewer
+from bmz.spec.package_files import PackageInvalid, PackageNewer
 from bmz.spec.read import format_version, read_model, unknown_words
 from bmz.testing.package import description, write_package
 from bmz.testing.zoo import small_zoo

@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 
-from bmz.spec.code import verified
-from bmz.spec.errors import FileMissing, HashDiffers, PackageInvalid, PathLeavesPackage
 from bmz.spec.model import Fixed, LikeAxis, PackagedFile, Stepped, Tolerance
+from bmz.spec.package_files import (
+    FileMissing,
+    HashDiffers,
+    PackageInvalid,
+    PathLeavesPackage,
+    verified,
+)
 from bmz.spec.read import read_model
 from bmz.testing.package import description, sha256_of, write_package
 

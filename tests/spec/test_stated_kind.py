@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.cli.completing import kinds, modalities, structures
-from bmz.spec.made_for import MODALITIES, STRUCTURES
-from bmz.spec.stated_kind import StatedKind, stated_kind
+from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, stated_kind
 
 KINDS = st.builds(
     StatedKind, st.sampled_from(list(MODALITIES)), st.sampled_from([None, *STRUCTURES])

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from bmz.base.axes import Step
 from bmz.spec import read as read_module
-from bmz.spec.errors import PackageInvalid, PackageUnreadable
 from bmz.spec.model import (
     AnySize,
     AxisSpec,
@@ -28,6 +27,7 @@ from bmz.spec.model import (
     Tolerance,
     Weights,
 )
+from bmz.spec.package_files import PackageInvalid, PackageUnreadable
 from bmz.spec.read import read_model
 from bmz.spec.stored import descriptions_in, from_plain, read_stored, to_plain
 from bmz.testing.package import write_package

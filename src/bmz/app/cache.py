@@ -43,7 +43,7 @@ def verify(words: Sequence[str] = ()) -> tuple[FileState, ...]:
 
 
 def _read(state: FileState, manifest: Path) -> FileState:
-    from bmz.spec.errors import PackageUnreadable  # here, since few caches need its parser
+    from bmz.spec.package_files import PackageUnreadable  # here, since few caches need its parser
     from bmz.spec.read import read_model
 
     try:

@@ -20,8 +20,8 @@ from bmz.check.kind import (
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
+from bmz.spec.made_for import StatedKind
 from bmz.spec.model import ModelSpec, TensorSpec
-from bmz.spec.stated_kind import StatedKind
 
 MOST_CHANNELS = 6
 """Of more channels than these the first are looked at."""

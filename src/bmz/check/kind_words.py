@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from bmz.check.kind import ImageKind
-from bmz.spec.made_for import STRUCTURES, Family
-from bmz.spec.stated_kind import StatedKind
+from bmz.spec.made_for import STRUCTURES, Family, StatedKind
 
 FAMILY_TITLES: Mapping[Family, str] = {
     "fluorescence": "fluorescence",

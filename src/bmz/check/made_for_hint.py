@@ -9,9 +9,8 @@ from shlex import quote
 
 from bmz.check.kind import ImageKind
 from bmz.image.info import ImageInfo
-from bmz.spec.facts import Facts, facts_of, known_aliases
+from bmz.spec.facts import Facts, facts_of, known_aliases, reports_of
 from bmz.spec.made_for import MODALITIES, with_near
-from bmz.spec.reports import reports_of
 
 NAMED = 3
 """So many models are named in a hint."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
-from bmz.spec.pixels import PixelSize, known_diameter_px, known_pixel_size
+from bmz.spec.facts import PixelSize, known_diameter_px, known_pixel_size
 
 FAR = 2.0
 """From this ratio on a network meets objects of a size it was not trained on."""

@@ -13,7 +13,7 @@ from bmz.cli.words import CHANNELS, PIXEL_SIZE, image_list, kind_option
 from bmz.image.known_formats import format_list
 
 if TYPE_CHECKING:
-    from bmz.spec.stated_kind import StatedKind
+    from bmz.spec.made_for import StatedKind
 
 EPILOG = """\b
 The score is how probable it is that a model is made for what the image shows; bmz check MODEL

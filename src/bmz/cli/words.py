@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import click
 
+from bmz.base.axes import GAPS, link_ious
 from bmz.base.channels import ChannelWord, channel_words
 from bmz.base.lengths import lengths_by_axis
-from bmz.base.link import GAPS, link_ious
 from bmz.cli import completing
-from bmz.spec.stated_kind import StatedKind, stated_kind
+from bmz.spec.made_for import StatedKind, stated_kind
 
 if TYPE_CHECKING:
     from bmz.engine.model_code import Permit

@@ -30,8 +30,8 @@ from bmz.image.region import laid_out, read_image, read_sample
 from bmz.image.remote import is_address, is_zipped
 from bmz.plan.plan import network_shape, tiling_of
 from bmz.plan.recipe_choice import choose_recipe
+from bmz.spec.facts import known_pixel_size
 from bmz.spec.model import ModelSpec
-from bmz.spec.pixels import known_pixel_size
 
 if TYPE_CHECKING:
     import xarray as xr

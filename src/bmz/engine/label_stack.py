@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, FloatArray, LazyArray
-from bmz.base.axes import Box, boxes
+from bmz.base.axes import Box, Link, boxes
 from bmz.base.errors import not_none
-from bmz.base.link import Link
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
 from bmz.plan.plan import Blocks

@@ -16,9 +16,8 @@ from bmz.predict.frameworks import usable_formats
 from bmz.report.fetch_text import ahead_words
 from bmz.report.model_text import code_words
 from bmz.results.show import Fetched
-from bmz.spec.code import verified
-from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec, PackagedFile, Weights
+from bmz.spec.package_files import PackageUnreadable, verified
 from bmz.spec.stored import read_stored
 from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
 from bmz.zoo.locate import locate

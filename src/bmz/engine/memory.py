@@ -17,8 +17,7 @@ from bmz.base.memory import free_memory, held_memory, peak_memory
 from bmz.engine.labelling import Labelling
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
 from bmz.image.plates import PlateField
-from bmz.plan.estimate import Estimate, fitted, widened
-from bmz.plan.plan import Plan, wide_side, with_smaller_tiles
+from bmz.plan.plan import Estimate, Plan, fitted, wide_side, widened, with_smaller_tiles
 from bmz.predict.backend import Backend, OutOfMemory
 from bmz.predict.onnx import available_cpus
 from bmz.process.recipe import Finish, Recipe

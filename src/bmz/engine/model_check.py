@@ -13,8 +13,8 @@ from bmz.plan.weights_choice import choose_weights
 from bmz.predict.frameworks import usable_formats
 from bmz.process.ops import OPS
 from bmz.process.ops_values import RunsCode, UnknownOp
-from bmz.spec.code import verified
 from bmz.spec.model import ModelSpec, TensorSpec
+from bmz.spec.package_files import verified
 from bmz.zoo.settings import ZooSettings
 
 

@@ -27,8 +27,8 @@ from bmz.predict.backend import Backend
 from bmz.predict.reach import Reach, measured_reach, run_two_ways
 from bmz.process.consensus import Agreement, compare
 from bmz.results.test import ModelCheck
-from bmz.spec.code import verified
 from bmz.spec.model import ModelSpec, PackagedFile, Tolerance, Weights
+from bmz.spec.package_files import verified
 
 SEAM_SHARE = 0.01
 """At a seam the output may differ by this share of its range; what is larger shows in a mask."""

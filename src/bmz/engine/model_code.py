@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from bmz.base.errors import BmzError, CouldNotTell
-from bmz.spec.code import ModelCode, code_of
 from bmz.spec.model import ModelSpec, Weights
+from bmz.spec.package_files import ModelCode, code_of
 
 Permit = Literal["no", "confined", "unconfined"]
 """Whether code of a model may run: not at all, shut in, or with all that its user may do."""

@@ -1,19 +1,181 @@
-"""What outputs and declared steps say of themselves: numbers that are none, and no objects."""
+"""Signs of a bad output: values that are no number, objects cut where tiles meet, no objects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 from typing import Literal
 
-from bmz.base.arrays import AnyArray
+import numpy as np
+
+from bmz.base.arrays import AnyArray, BoolArray, LazyArray
 from bmz.base.axes import Step
 from bmz.base.errors import AnswerIsNo
 from bmz.check.finding import Finding
 from bmz.plan.plan import Plan
 from bmz.process.ops import Seen
-from bmz.process.result_checks import Stage, StageCounts, nonfinite_pixels
+
+
+@dataclass
+class PixelCount:
+    """Pixels of maps that were counted so far.
+
+    Parameters
+    ----------
+    nonfinite : pixels of which a channel is NaN or infinite
+    total : all pixels
+    maps : how many maps these are
+    """
+
+    nonfinite: int = 0
+    total: int = 0
+    maps: int = 0
+
+    @property
+    def share(self) -> float:
+        """Give the share of pixels that are NaN or infinite, 0 to 1."""
+        return self.nonfinite / self.total if self.total else 0.0
+
+    def add(self, nonfinite: int, total: int) -> None:
+        """Count one more map.
+
+        Parameters
+        ----------
+        nonfinite, total : its pixels, as `nonfinite_pixels` gives them
+        """
+        self.nonfinite += nonfinite
+        self.total += total
+        self.maps += 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A place in the pipeline after which pixels are counted.
+
+    Parameters
+    ----------
+    tensor : id of an input or output
+    words : what is counted there, such as ``output 'map' of the network``
+    """
+
+    tensor: str
+    words: str
+
+    @classmethod
+    def network(cls, output: str) -> Stage:
+        """Give the place after the network."""
+        return cls(output, f"output '{output}' of the network")
+
+    @classmethod
+    def step(cls, which: str, tensor: str, number: int, name: str) -> Stage:
+        """Give the place after a declared step.
+
+        Parameters
+        ----------
+        which : ``input`` or ``output``
+        tensor : its id
+        number : of the step among those of the tensor, from 1
+        name : of the step
+        """
+        return cls(tensor, f"{which} '{tensor}' after its declared step {number} ({name})")
+
+
+@dataclass
+class StageCounts:
+    """Pixels of the maps of all planes or stacks of an image, after each stage.
+
+    Parameters
+    ----------
+    stages : in the order of the pipeline
+    """
+
+    stages: dict[Stage, PixelCount] = field(default_factory=dict)
+
+    def add(self, stage: Stage, nonfinite: int, total: int) -> PixelCount:
+        """Count one more map after a stage; give the count so far."""
+        count = self.stages.setdefault(stage, PixelCount())
+        count.add(nonfinite, total)
+        return count
+
+    def worst(self) -> tuple[Stage, PixelCount] | None:
+        """Give the first of the stages with the largest share; None where nothing was counted."""
+        return max(self.stages.items(), key=lambda item: item[1].share, default=None)
+
+    def copy(self) -> StageCounts:
+        """Give the same counts, to be counted on apart from these."""
+        return StageCounts(deepcopy(self.stages))
+
+
+def nonfinite_pixels(x: AnyArray, axes: str) -> tuple[int, int]:
+    """Count the pixels of which a channel is NaN or infinite, and all pixels.
+
+    Parameters
+    ----------
+    x : any dtype; whole numbers are always finite
+    axes : its axes, with ``c`` or without
+
+    Examples
+    --------
+    >>> nonfinite_pixels(np.array([[0.0, np.nan, 1.0], [np.inf, np.nan, 2.0]]), "cx")
+    (2, 3)
+    """
+    channels = np.moveaxis(x, axes.index("c"), 0) if "c" in axes else x[None]
+    total = int(np.prod(channels.shape[1:], dtype=np.int64))
+    if x.dtype.kind != "f" or not x.size:
+        return 0, total
+    bad = np.zeros(channels.shape[1:], bool)
+    for channel in channels:  # one after the other: a map may fill half of the memory
+        bad |= ~np.isfinite(channel)
+    return int(np.count_nonzero(bad)), total
+
+
+LEAST_EDGES = 100
+"""With fewer edges on the lines beside them a ratio says nothing."""
+
+
+def seam_score(labels: LazyArray, cuts: Mapping[str, Sequence[float]]) -> float | None:
+    """Give the density of object edges on tile lines over that on lines half a tile away.
+
+    1 where tiles leave no trace; above it where they cut objects.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x)
+    cuts : for y and x the positions from 0 to the size at which tiles begin and end, px
+
+    Returns
+    -------
+    float or None
+        None where there is one tile, or hardly an edge to compare with
+    """
+    on, beside = [0, 0], [0, 0]
+    for axis in "yx":
+        ends = [round(at) for at in cuts.get(axis, ())]
+        size = labels.shape["yx".index(axis) - 2]
+        lines = [at for at in ends[1:-1] if 0 < at < size]
+        # half a tile before and behind each line
+        halves = {(a + b) // 2 for a, b in pairwise(ends) if lines}
+        for counts, where in ((on, lines), (beside, sorted(halves))):
+            for line in where:
+                edges = _edges(labels, axis, line) if 0 < line < size else np.zeros(0, np.bool_)
+                counts[0] += int(np.count_nonzero(edges))
+                counts[1] += edges.size
+    if on[1] == 0 or beside[0] < LEAST_EDGES:
+        return None
+    return round((on[0] / on[1]) / (beside[0] / beside[1]), 4)
+
+
+def _edges(labels: LazyArray, axis: str, line: int) -> BoolArray:
+    """Say for each pixel along a line whether another label lies on its other side."""
+    at = len(labels.shape) + "yx".index(axis) - 2
+    box = [slice(0, size) for size in labels.shape]
+    box[at] = slice(line - 1, line + 1)
+    edges: BoolArray = np.diff(np.asarray(labels[tuple(box)]), axis=at) != 0
+    return edges
+
 
 _CAUSES = (
     "if an image that is not flat gives the same with --precision float32, on another --device and "

@@ -15,7 +15,7 @@ from bmz.base.axes import IMAGE_AXES, SPACE, Step
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.progress import Listener, nobody
 from bmz.engine.labelling import Labelling
-from bmz.engine.output_check import Watch
+from bmz.engine.output_check import StageCounts, Watch
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
@@ -31,12 +31,11 @@ from bmz.process.adapt import (
     take_channels,
     to_layout,
 )
-from bmz.process.compile_note import NOTE
+from bmz.process.compiled import NOTE
 from bmz.process.ops import Seen, apply_steps, not_seen
 from bmz.process.ops_scaling import Reference
 from bmz.process.recipe import Labelled
 from bmz.process.relabel import finish_labels
-from bmz.process.result_checks import StageCounts
 from bmz.spec.model import ModelSpec, TensorSpec
 
 

@@ -25,7 +25,7 @@ from bmz.engine.label_stack import (
     without_border,
 )
 from bmz.engine.memory import image_sizes, maps_on_image, output_of
-from bmz.engine.output_check import Watch
+from bmz.engine.output_check import Stage, StageCounts, Watch, nonfinite_pixels
 from bmz.engine.pipeline import Stopwatch, resized_maps
 from bmz.engine.prepared_image import PreparedImage, StoredMap, keep_raw, map_parts
 from bmz.engine.scratch import PlaneFolder
@@ -38,9 +38,8 @@ from bmz.predict.mosaic import StoredTiles, TileStore
 from bmz.predict.tiles import Attempts, Tiles, fill
 from bmz.process.adapt import ResizedMaps, grid_of
 from bmz.process.blocks import BlockWork, label_blocks
-from bmz.process.compile_note import NOTE
+from bmz.process.compiled import NOTE
 from bmz.process.ops import Op
-from bmz.process.result_checks import Stage, StageCounts, nonfinite_pixels
 from bmz.process.streamed_steps import (
     PartedReference,
     applied,

@@ -15,7 +15,7 @@ from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
 from bmz.image.series import content_sha256
 from bmz.results.run import SCHEMA
-from bmz.spec.stated_kind import stated_kind
+from bmz.spec.made_for import stated_kind
 from bmz.write.table_formats import CSV
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bmz.base.channels import ChannelWord
 from bmz.plan.plan import Blocks
-from bmz.spec.stated_kind import StatedKind
+from bmz.spec.made_for import StatedKind
 from bmz.write.outputs import default_kinds, saved_kinds
 from bmz.write.table_formats import CSV
 

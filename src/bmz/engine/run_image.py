@@ -27,7 +27,7 @@ from bmz.engine.memory import (
     why_in_one_piece,
     with_fitting_tiles,
 )
-from bmz.engine.output_check import Watch
+from bmz.engine.output_check import StageCounts, Watch, seam_score
 from bmz.engine.pipeline import PlaneContext, Stopwatch, finished_plane, network_outputs
 from bmz.engine.planes_in_blocks import (
     BlocksContext,
@@ -44,7 +44,6 @@ from bmz.image.region import HeldImage, ImageSource, open_image
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
-from bmz.process.result_checks import StageCounts, seam_score
 from bmz.report.run_text import finding_notes
 from bmz.results.run import ImageDone, run_record
 from bmz.write.names import OutputClaimed, refuse_existing

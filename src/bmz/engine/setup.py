@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bmz.base.axes import Link
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
-from bmz.base.link import Link
 from bmz.base.memory import free_memory
 from bmz.base.progress import Listener, nobody
 from bmz.check.finding import CheckReport, refuse_errors
@@ -34,8 +34,8 @@ from bmz.predict.backend import Backend, Device
 from bmz.predict.formats import resolve_device
 from bmz.predict.frameworks import usable_formats
 from bmz.results.run import ImageFailed
-from bmz.spec.code import ModelCode
 from bmz.spec.model import ModelSpec
+from bmz.spec.package_files import ModelCode
 from bmz.write.table_formats import refuse_unusable
 from bmz.zoo.settings import settings_from_environment
 from bmz.zoo.store import notes_folders

@@ -13,8 +13,8 @@ from bmz.engine.pipeline import KnownTensors, all_stepped, labels_of, network_in
 from bmz.image.npy import npy_array
 from bmz.predict.cutting import Tensor
 from bmz.process.adapt import cast_within_range
-from bmz.spec.code import verified
 from bmz.spec.model import ModelSpec, TensorSpec
+from bmz.spec.package_files import verified
 
 Taken = Mapping[str, tuple[AnyArray, str]]
 """Id of a tensor -> array and letters."""

@@ -1,23 +1,79 @@
-"""Compile a loop to machine code at its first call; the result is kept on disk."""
+"""Loops that are compiled at their first call and kept on disk; who waits for it is told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, cast
 
-from numba import njit
-
-from bmz.process.compile_note import NOTE
+from bmz.base.progress import Listener, Note, nobody
 
 Loop = TypeVar("Loop", bound=Callable[..., object])
+
+AFTER_S = 3.0
+"""So long the loops of every recipe take at the most where the machine has nothing else to do."""
+
+TEXT = "the loops of this label recipe are compiled for their first use; later runs need not wait"
+
+
+class CompileNote:
+    """Counts the seconds for which loops are compiled, and tells of them once."""
+
+    def __init__(self) -> None:
+        self._listener: Listener = nobody
+        self._timer: threading.Timer | None = None
+        self._depth, self._began, self._spent_s = 0, 0.0, 0.0
+
+    @contextmanager
+    def heard_by(self, listener: Listener) -> Iterator[None]:
+        """Tell `listener` while the block runs."""
+        before, self._listener = self._listener, listener
+        try:
+            yield
+        finally:
+            self._listener = before
+            self._stop()
+
+    def begin(self) -> None:
+        """Note that a loop is compiled from now on, on its own or as a part of another."""
+        self._depth += 1
+        if self._depth == 1 and self._spent_s < AFTER_S:
+            self._began = time.monotonic()
+            self._timer = threading.Timer(AFTER_S - self._spent_s, self._tell)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def end(self) -> None:
+        """Note that a loop is compiled."""
+        self._depth -= 1
+        if self._depth <= 0:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._spent_s += time.monotonic() - self._began
+        self._depth = 0
+
+    def _tell(self) -> None:
+        self._listener(Note(TEXT))
+        self._listener = nobody
+
+
+NOTE = CompileNote()
+"""Of this process."""
 
 
 def compiled(loop: Loop) -> Loop:
     """Compile `loop` with Numba, keep the machine code on disk, and let other threads go on.
 
-    Only modules of such loops import this one, and recipes import those when they run: importing
-    Numba takes half a second.
+    Only modules of such loops call this, and recipes import those when they run.
     """
+    from numba import njit  # here: it takes half a second to import
+
     dispatcher: Any = njit(cache=True, nogil=True)(loop)
     _tell_of_compiling(dispatcher._cache)  # noqa: SLF001  (there is no public way)
     return cast("Loop", dispatcher)

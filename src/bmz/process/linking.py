@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, FloatArray, LazyArray
-from bmz.base.axes import Box, boxes
-from bmz.base.link import Link
+from bmz.base.axes import Box, Link, boxes
 from bmz.process.measure import Table, stacked
 
 Integers = NDArray[np.int64]

@@ -12,8 +12,7 @@ from bmz.base.channels import checked_channels
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import printable
 from bmz.check.contract import Contract, Range
-from bmz.spec.made_for import STRUCTURES, Family
-from bmz.spec.stated_kind import stated_kind
+from bmz.spec.made_for import STRUCTURES, Family, stated_kind
 
 SCHEMA = "bmz.contract/1"
 

@@ -12,11 +12,19 @@ from bmz.plan.recipe_choice import RecipeChoice
 from bmz.report.fetch_text import size_words
 from bmz.report.text import document_text
 from bmz.results.show import ModelView, WeightsView
-from bmz.spec.code import CodeFile, ModelCode
-from bmz.spec.facts import Fact, Facts, dims_of, facts_of, task_of
+from bmz.spec.facts import (
+    Fact,
+    Facts,
+    dims_of,
+    facts_of,
+    known_diameter_px,
+    known_pixel_size,
+    model_pixel_um,
+    task_of,
+)
 from bmz.spec.made_for import MadeFor, made_for
 from bmz.spec.model import AxisSpec, ModelSpec, TensorSpec
-from bmz.spec.pixels import known_diameter_px, known_pixel_size, model_pixel_um
+from bmz.spec.package_files import CodeFile, ModelCode
 from bmz.zoo.trust import TrustedCode
 
 if TYPE_CHECKING:

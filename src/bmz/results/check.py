@@ -10,7 +10,7 @@ from pathlib import Path
 from bmz.base.errors import BmzError
 from bmz.check.finding import CheckReport
 from bmz.check.kind_words import kind_title
-from bmz.spec.stated_kind import StatedKind
+from bmz.spec.made_for import StatedKind
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from typing_extensions import Doc, TypedDict  # pydantic asks for it below Python 3.12
 
 from bmz.check.finding import Finding
-from bmz.plan.estimate import Estimate
+from bmz.plan.plan import Estimate
 from bmz.plan.record import PlanRecord
 from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching

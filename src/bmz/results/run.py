@@ -14,8 +14,7 @@ from bmz.base.version import versions
 from bmz.check.finding import Finding
 from bmz.image.info import ImageInfo
 from bmz.image.series import content_sha256
-from bmz.plan.estimate import Estimate
-from bmz.plan.plan import Plan
+from bmz.plan.plan import Estimate, Plan
 from bmz.spec.model import ModelSpec
 
 if TYPE_CHECKING:

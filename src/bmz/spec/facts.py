@@ -1,4 +1,4 @@
-"""Curated facts about models of the zoo, and the task of a model."""
+"""What is known of models beside their descriptions: curated facts, and published reports."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from bmz.base.lengths import um_per
 from bmz.spec.model import ModelSpec
 
 T = TypeVar("T")
@@ -184,3 +185,90 @@ def task_of(model: ModelSpec) -> str | None:
 def dims_of(model: ModelSpec) -> str | None:
     """Return ``2d`` or ``3d`` by the spatial axes of the inputs; None without y and x."""
     return {"yx": "2d", "zyx": "3d"}.get(model.space)
+
+
+REPORTS_TABLE = Path(__file__).with_name("reports.json")
+"""Model -> tools that passed and that failed, each in the newest version of which there is a
+report; written by ``benchmarks/reports.py``."""
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The published reports about a model.
+
+    Parameters
+    ----------
+    passed, failed : how many tools reproduce its test output, and how many do not
+    """
+
+    passed: int = 0
+    failed: int = 0
+
+
+def reports_of(alias: str) -> Reports:
+    """Return the reports about a model of the zoo; none for one that is not in the table.
+
+    Parameters
+    ----------
+    alias : such as ``affable-shark``, ``affable-shark/v0`` or ``bioimage-io/affable-shark``
+    """
+    return Reports(*_reports().get(bare_alias(alias), ()))
+
+
+@cache
+def _reports() -> Mapping[str, list[int]]:
+    table: dict[str, list[int]] = json.loads(REPORTS_TABLE.read_text(encoding="utf-8"))["models"]
+    return table
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """The pixel size of the images that a model was made for.
+
+    Parameters
+    ----------
+    um : size in um along z, y, x, as far as it is known
+    source : source of a curated fact; empty if the description declares the size, or it is unknown
+    """
+
+    um: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
+
+
+def model_pixel_um(model: ModelSpec) -> dict[str, float]:
+    """Return the pixel size in um that the inputs of a model declare, by axis.
+
+    Without a unit, a scale is a ratio between tensors, and not a length.
+    """
+    sizes = {}
+    for tensor in model.inputs:
+        for axis in tensor.axes:
+            length = um_per(axis.unit) if axis.unit else None
+            if axis.kind == "space" and length is not None:
+                sizes[axis.letter] = axis.scale * length
+    return sizes
+
+
+def known_pixel_size(model: ModelSpec) -> PixelSize:
+    """Return the pixel size that the description declares, else the curated one."""
+    declared = model_pixel_um(model)
+    if declared:
+        return PixelSize(declared)
+    known = _known_facts(model).pixel_um
+    return PixelSize() if known is None else PixelSize(known.value, known.source)
+
+
+def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
+    """Return the diameter of objects in px that the configuration states, else the curated one.
+
+    ``config.bmz.object_diameter_px`` is an addition of bmz to a description.
+    """
+    stated = model.ours.get("object_diameter_px")
+    if isinstance(stated, int | float) and stated > 0:
+        return Fact(stated, "")
+    return _known_facts(model).object_diameter_px
+
+
+def _known_facts(model: ModelSpec) -> Facts:
+    facts = facts_of(model.alias) if model.alias else None
+    return facts or Facts()

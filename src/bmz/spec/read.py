@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bmz.spec.errors import PackageInvalid, PackageNewer, PackageUnreadable
 from bmz.spec.model import ModelSpec
+from bmz.spec.package_files import PackageInvalid, PackageNewer, PackageUnreadable
 from bmz.spec.tolerance import with_lists_of_outputs
 from bmz.spec.translate import Source, repaired, translate
 
@@ -207,8 +207,9 @@ _UNKNOWN_KIND = frozenset({"union_tag_invalid", "extra_forbidden"})
 def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     """Read and validate a manifest of format 0.4 or 0.5.
 
-    Files are neither opened nor hashed here (see ``bmz.spec.code``) and nothing is fetched.
-    Harmless mistakes of format 0.4 are repaired (see ``bmz.spec.translate``), each with a remark.
+    Files are neither opened nor hashed here (see ``bmz.spec.package_files``), and nothing is
+    fetched. Harmless mistakes of format 0.4 are repaired (see ``bmz.spec.translate``), each with a
+    remark.
 
     Parameters
     ----------

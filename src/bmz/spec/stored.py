@@ -13,8 +13,8 @@ from bmz.base.axes import Step
 from bmz.base.notes import Json, Notes
 from bmz.base.version import version
 from bmz.spec import model as words
-from bmz.spec.errors import PackageUnreadable
 from bmz.spec.model import ModelSpec
+from bmz.spec.package_files import PackageUnreadable
 
 VERSION = 8
 """Version of the notes; raised with every change of ``bmz.spec.model`` or of its meaning."""

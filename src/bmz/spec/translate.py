@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import LETTERS, Step
-from bmz.spec.errors import PackageInvalid, PathLeavesPackage
 from bmz.spec.facts import bare_alias
 from bmz.spec.model import (
     AnySize,
@@ -26,6 +25,7 @@ from bmz.spec.model import (
     TensorSpec,
     Weights,
 )
+from bmz.spec.package_files import PackageInvalid, PathLeavesPackage
 from bmz.spec.tolerance import tolerances_of
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from bmz.base.axes import GAPS, checked_ious, link_ious
 from bmz.base.channels import ChannelWord, channel_words, checked_channels
 from bmz.base.errors import WrongUsage
 from bmz.base.lengths import lengths_by_axis
-from bmz.base.link import GAPS, checked_ious, link_ious
 from bmz.engine.request import CLIPS, SCALES, RunRequest
-from bmz.spec.stated_kind import StatedKind, stated_kind
+from bmz.spec.made_for import StatedKind, stated_kind
 
 PixelSize = float | str | Mapping[str, float]
 """A length in um for y and x, text such as ``"z=2um,y=0.5um,x=0.5um"``, or um by axis."""

@@ -20,7 +20,7 @@ from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.results.check import CheckSummary, ImageChecked
 from bmz.results.run import ImageDone
-from bmz.spec.stated_kind import stated_kind
+from bmz.spec.made_for import stated_kind
 
 DIAMETER = "equivalent_diameter_px"
 

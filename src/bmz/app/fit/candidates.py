@@ -14,10 +14,9 @@ from bmz.plan.weights_choice import ORDER
 from bmz.predict.frameworks import usable_formats
 from bmz.results.fit import AboutModel, ModelFit
 from bmz.results.search import Card
-from bmz.spec.facts import facts_of
+from bmz.spec.facts import facts_of, reports_of
 from bmz.spec.made_for import made_for
 from bmz.spec.model import ModelSpec
-from bmz.spec.reports import reports_of
 from bmz.zoo.index import Index
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings

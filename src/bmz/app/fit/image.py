@@ -17,7 +17,7 @@ from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
 from bmz.results.fit import SeenImage
-from bmz.spec.stated_kind import StatedKind
+from bmz.spec.made_for import StatedKind
 
 Channels = tuple[int, ...] | None
 """Image channel for each channel of the model; None for the channels as they lie."""

@@ -19,7 +19,7 @@ from bmz.check.measured_rules import object_factor
 from bmz.check.scale import scale_to
 from bmz.image.info import ImageInfo
 from bmz.results.fit import ImageFit
-from bmz.spec.pixels import known_pixel_size
+from bmz.spec.facts import known_pixel_size
 
 CURED_BY_SCALE = frozenset({"object.size", "scale.far", "scale.off"})
 """Codes of findings that ``--scale auto`` cures, so that the image is resized for the model."""

@@ -14,7 +14,7 @@ from bmz.engine.load import find_model
 from bmz.engine.model_code import Permit
 from bmz.engine.model_trial import ModelTrial
 from bmz.results.test import ModelCheck, ModelTestResult
-from bmz.spec.errors import PackageInvalid, PathLeavesPackage
+from bmz.spec.package_files import PackageInvalid, PathLeavesPackage
 from bmz.zoo.settings import settings_from_environment
 
 

@@ -14,10 +14,15 @@ from bmz.base.version import version
 from bmz.engine.load import describe
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.results.search import Card
-from bmz.spec.errors import PackageInvalid, PackageNewer, PackageUnreadable, PathLeavesPackage
 from bmz.spec.facts import dims_of, task_of
 from bmz.spec.made_for import MODALITIES, MORE_EXACT, MadeForInvalid, made_for
 from bmz.spec.model import ModelSpec
+from bmz.spec.package_files import (
+    PackageInvalid,
+    PackageNewer,
+    PackageUnreadable,
+    PathLeavesPackage,
+)
 from bmz.zoo.index import Index, IndexEntry
 from bmz.zoo.settings import ZooSettings
 
