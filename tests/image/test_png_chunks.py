@@ -165,6 +165,65 @@ def test_what_is_no_chunk_is_told_by_its_place(tmp_path: Path) -> None:
     assert caught.value.message == f"'{path}' is a damaged PNG file: no chunk at byte 33"
 
 
+IMAGE = rows(b"\x05")
+COMPRESSED = zlib.compress(b"\0\x05")
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (header(1, 1, 8, GREY), rows(b"\x05", b"\x06", b"\x07")),
+        (header(1, 1, 8, GREY), chunk(b"IDAT", COMPRESSED + b"more")),
+        (header(1, 1, 8, GREY), chunk(b"PLTE", b"abc"), IMAGE),
+        (header(1, 1, 8, GREY), chunk(b"tRNS", b"four"), IMAGE),
+    ],
+    ids=["rows-too-many", "bytes-too-many", "palette-of-greys", "transparency-of-no-sense"],
+)
+def test_what_libpng_remarks_of_sound_pixels_does_not_reach_the_terminal(
+    chunks: tuple[bytes, ...],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = saved(tmp_path / "a.png", *chunks)
+    monkeypatch.setattr("logging.root.handlers", [])  # as in a program that sets up no logging
+
+    pixels = read_image(inspect_image(path)).array
+
+    assert pixels.tolist() == [[5]]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "reason"),
+    [
+        ((header(1, 1, 7, GREY), IMAGE), "Invalid bit depth in IHDR"),
+        ((header(1, 1, 8, GREY),), "it has no image data (IDAT)"),
+        ((header(1, 1, 8, GREY), header(1, 1, 8, GREY), IMAGE), "IHDR must be its first chunk"),
+        ((IMAGE, header(1, 1, 8, GREY)), "IHDR must be its first chunk"),
+        ((header(1, 1, 8, GREY), chunk(b"IDAT", COMPRESSED[:-2] + b"xx")), "incorrect data check"),
+    ],
+    ids=["bits", "no-data", "two-headers", "late-header", "data"],
+)
+def test_damage_to_a_png_is_told_once_and_in_a_sentence(
+    chunks: tuple[bytes, ...],
+    reason: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = saved(tmp_path / "a.png", *chunks)
+    monkeypatch.setattr("logging.root.handlers", [])
+
+    with pytest.raises(ImageUnreadable) as caught:
+        read_image(inspect_image(path))
+
+    assert caught.value.message.startswith(f"'{path}' is a damaged PNG file: ")
+    assert reason in caught.value.message
+    assert "warning" not in caught.value.message
+    assert capfd.readouterr() == ("", "")
+
+
 def test_chunks_after_the_end_mark_are_nobodys_business(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", header(1, 1, 8, GREY), rows(b"\x05"))
     path.write_bytes(path.read_bytes() + b"\0\0\xff\xff1234")

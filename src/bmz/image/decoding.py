@@ -37,8 +37,8 @@ FAILURES: Final = (
 )
 """What tifffile, imagecodecs, numpy.load and zarr raise for damaged files, found by flipping."""
 
-_LOGGERS: Final = ("tifffile", "bioio.bio_image")
-"""Who logs what it could not read rather than raising it."""
+_LOGGERS: Final = ("tifffile", "bioio.bio_image", "imagecodecs")
+"""Who logs what it could not read rather than raising it; imagecodecs hands on what libpng says."""
 
 _LINE_LENGTH = 120
 """Letters of a reason, at most."""
@@ -124,7 +124,7 @@ def _fault(path: Path, format_name: str, remarks: list[str]) -> ImageTruncated |
 
 def _short(text: str) -> str:
     """Drop the names of objects and classes of tifffile, keep one line of bearable length."""
-    plain = re.sub(r"<(?:tifffile\.)?\w+[^>]*>\s*(?:raised\s*)?", "", text)
+    plain = re.sub(r"<(?:tifffile\.)?\w+[^>]*>\s*(?:raised\s*)?|^\w+ warning: ", "", text)
     inner = re.sub(r"^\w+Error\((['\"])(.*)\1\)$", r"\2", plain)
     line = " ".join(inner.split())
     return line if len(line) <= _LINE_LENGTH else f"{line[: _LINE_LENGTH - 3]}..."

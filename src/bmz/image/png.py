@@ -43,7 +43,7 @@ def without_alpha(path: Path, pixels: AnyArray, *, axis: int) -> AnyArray:
 # PNG specification, third edition, 11.2.1 IHDR: colour types
 _GREY, _PALETTE = 0, 3
 _COLOUR = (2, _PALETTE, 6)
-_WITH_ALPHA = (4, 6)
+_COUNTS_WITH_ALPHA = (2, 4)  # samples of a decoded pixel: a damaged tRNS chunk brings none
 _SIGNATURE_BYTES = 8
 _DEEP = 16  # bits per sample
 _WANTED = (b"IHDR", b"PLTE", b"tRNS", b"pHYs")
@@ -97,7 +97,7 @@ def png_pixels(path: Path) -> AnyArray:
         except MemoryError as why:
             sides = struct.unpack(">II", header[b"IHDR"][:8])
             raise ImageTooLarge(path, sides[::-1]) from why
-    if header[b"IHDR"][9] in _WITH_ALPHA or b"tRNS" in header:
+    if pixels.ndim == len("yxc") and pixels.shape[2] in _COUNTS_WITH_ALPHA:
         pixels = without_alpha(path, pixels, axis=2)
     grey = pixels.ndim == len("yxc") and (pixels.shape[2] == 1 or _grey_palette(header))
     return pixels[..., 0] if grey else pixels
@@ -154,8 +154,20 @@ def _chunks(path: Path, file: BinaryIO) -> list[_Chunk]:
         chunks.append(_Chunk(name, content, start, end))
         start = file.seek(end)
         if name == b"IEND":
+            _check_order(path, [chunk.name for chunk in chunks])
             return chunks
     raise ImageTruncated(path, f"no end mark within {size} bytes")
+
+
+def _check_order(path: Path, names: list[bytes]) -> None:
+    # PNG specification, third edition, 5.6: chunks that every file has
+    if names[0] != b"IHDR" or names.count(b"IHDR") > 1:
+        reason = "IHDR must be its first chunk, and no other chunk"
+    elif b"IDAT" not in names:
+        reason = "it has no image data (IDAT)"
+    else:
+        return
+    raise ImageUnreadable(path, f"is a damaged PNG file: {reason}")
 
 
 def _by_name(chunks: list[_Chunk]) -> dict[bytes, bytes]:
