@@ -546,3 +546,26 @@ def test_following_the_first_rows_gives_the_nuclei_and_the_cells_of_the_seed_ima
         record = json.loads((folder / "xyc_8bit__membranes_nuclei.run.json").read_text())
         found[words[1]] = record["objects"]
     assert found == {"starter/nuclei": 38, cellpose: 41}
+
+
+@pytest.mark.usefixtures("_as_a_user")
+def test_an_image_that_cannot_be_read_leaves_the_ranking_for_the_others(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.tif").touch()
+    bad = [str(tmp_path / "empty"), str(tmp_path / "bad.tif")]
+
+    status = status_of(["fit", *bad, str(image), "--json"])
+    told = capsys.readouterr()
+    text = status_of(["fit", *bad, str(image)])
+    alone = status_of(["fit", bad[1]])
+
+    document = json.loads(told.out)
+    assert [(row["image"], row["code"]) for row in document["failed"]] == [
+        (bad[0], "image.none"),
+        (bad[1], "image.empty"),
+    ]
+    assert document["image"] == str(image)
+    assert (status, text, alone) == (1, 1, 3)
+    assert "is empty (0 bytes)" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from functools import cache
 from shlex import quote
 
 from bmz.check.kind import ImageKind
+from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.spec.facts import Facts, facts_of, known_aliases, reports_of
 from bmz.spec.made_for import MODALITIES, with_near
@@ -18,7 +19,7 @@ NAMED = 3
 
 def fit_command(image: ImageInfo) -> str:
     """Give the command that ranks all models for an image."""
-    return f"bmz fit {quote(str(image.path))}"
+    return f"bmz fit {quote(given_name(image.place))}"
 
 
 def models_hint(image: ImageInfo, kind: ImageKind) -> str:

@@ -124,8 +124,9 @@ def check(
 
     listing = image_list(images, include)
     request = RunRequest(
-        model, listing.images, as_path("."), pixel_um=pixel_um or {}, series=series, **options
-    )
+        model, listing.images, as_path("."), absent=listing.absent, names=listing.names,
+        pixel_um=pixel_um or {}, series=series, **options,
+    )  # fmt: skip
     with progress_bars() as listener:
         if contract is not None:
             summary = _held(request, contract, listener, every=every)

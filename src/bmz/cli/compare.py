@@ -28,6 +28,7 @@ from bmz.cli.words import (
     series_option,
 )
 from bmz.engine.request import CLIPS, RunRequest
+from bmz.image.given_names import given_name
 from bmz.image.known_formats import format_list
 
 if TYPE_CHECKING:
@@ -143,19 +144,19 @@ def compare(
     from bmz.app.compare.output import prove_writable, write_labels_of, write_page, write_text
     from bmz.cli.output import say
     from bmz.cli.progress import progress_bars
-    from bmz.image.series import series_paths
+    from bmz.engine.image_result import with_fields
     from bmz.report.compare_text import as_csv
 
     listing = image_list(images, include)
     request = CompareRequest(
-        tuple(path for image in listing.images for path in series_paths(image, series)),
+        tuple(with_fields(listing.images, series)),
         tuple(dict.fromkeys(models)),
         dict(sweeps),
         None if truth is None else as_path(truth),
         stability,
         RunRequest(
             "", (), Path(), settings=dict(settings), pixel_um=pixel_um or {},
-            **linking(link, link_gap), **options,
+            absent=listing.absent, names=listing.names, **linking(link, link_gap), **options,
         ),
         shlex.join(["bmz", *sys.argv[1:]]),
         components=components,
@@ -182,6 +183,6 @@ def _print(comparison: Comparison, *, as_json: bool) -> None:
         click.echo(compare_text.as_json(comparison))
     for image in comparison.images:
         if not as_json and image.done:
-            click.echo(click.style(str(image.path), bold=True))
+            click.echo(click.style(given_name(image.path), bold=True))
             print_table(compare_text.headings(image), compare_text.table(image))
         say(compare_text.lines(image), answers=not as_json)

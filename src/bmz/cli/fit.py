@@ -19,8 +19,8 @@ EPILOG = """\b
 The score is how probable it is that a model is made for what the image shows; bmz check MODEL
 IMAGE tells in full what speaks against a model.
 \b
-Exit status: 0 a model is made for the images, 1 none is, 2 wrong usage,
-3 could not tell (image not found or unreadable, no list of models)."""
+Exit status: 0 a model is made for the images, 1 none is or an image could not be read,
+2 wrong usage, 3 could not tell (no image could be read, no list of models)."""
 
 
 @click.command(epilog=EPILOG)
@@ -82,8 +82,10 @@ def fit(
     from bmz.results.fit import SHOWN
     from bmz.zoo.settings import settings_from_environment
 
+    listing = image_list(images, ())
     request = FitRequest(
-        image_list(images, ()).images,
+        listing.images,
+        absent=listing.absent,
         task=task,
         top=top,
         models=models,
@@ -102,4 +104,4 @@ def fit(
     else:
         print_blocks(HEADINGS, fit_table(ranking, request.top or SHOWN), whole=1, below=2)
         say(fit_summary(ranking))
-    ctx.exit(0 if ranking.any_fits else 1)
+    ctx.exit(ranking.exit_status)

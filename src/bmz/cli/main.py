@@ -18,6 +18,7 @@ from bmz.base.files import FolderNotWritable, disk_faults_told
 from bmz.base.progress import printable
 from bmz.base.version import version
 from bmz.cli.interrupting import INTERRUPTED, Terminated, interruptible
+from bmz.image.given_names import with_given_names
 
 OUR_BUG = 70
 
@@ -147,9 +148,10 @@ def status_of(words: Sequence[str]) -> int:
 
 def say_error(error: BmzError) -> None:
     """Print an error and its hint on stderr, in two lines."""
-    click.echo(click.style("error", fg="red", bold=True) + f": {printable(str(error))}", err=True)
+    told = printable(with_given_names(str(error)))
+    click.echo(click.style("error", fg="red", bold=True) + f": {told}", err=True)
     if error.hint:
-        click.echo(f"  hint: {printable(error.hint)}", err=True)
+        click.echo(f"  hint: {printable(with_given_names(error.hint))}", err=True)
 
 
 def say_memory() -> None:

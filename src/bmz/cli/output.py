@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bmz.base.progress import printable
+from bmz.image.given_names import with_given_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +47,7 @@ def say(
     """
     inward = "  " if all_on_stdout else ""
     for kind, written in lines:
-        text = printable(written)
+        text = printable(with_given_names(written))
         if kind in _COLOURS:
             painted = click.style(kind, fg=_COLOURS[kind], bold=True)
             click.echo(f"{inward}{painted}: {text}", err=not all_on_stdout)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bmz.base.progress import Event, Listener, Note, Progress, printable
 from bmz.cli.output import say
+from bmz.image.given_names import with_given_names
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -56,7 +57,9 @@ class _Drawing:
             else:
                 start = "  hint" if event.kind == "hint" else event.kind
                 self._bars.console.print(
-                    f"{start}: {printable(event.text)}", highlight=False, markup=False
+                    f"{start}: {printable(with_given_names(event.text))}",
+                    highlight=False,
+                    markup=False,
                 )
 
     def close(self) -> None:

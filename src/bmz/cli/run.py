@@ -256,6 +256,8 @@ def run(
         model=model or "",
         images=listing.images,
         roots=listing.roots,
+        absent=listing.absent,
+        names=listing.names,
         folder=as_path(folder),
         settings=dict(settings),
         pixel_um=pixel_um or {},

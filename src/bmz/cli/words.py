@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
@@ -195,20 +196,27 @@ def image_list(words: Sequence[str], include: Sequence[str]) -> Listing:
 
     Label masks, pictures and tables that bmz writes are none.
     """
-    from bmz.image.listing import STDIN, listed_images
+    from bmz.image.listing import STDIN, lines_of_lists, listed_images
     from bmz.image.remote import is_address, is_zipped
+
+    every = list(lines_of_lists(words, sys.stdin if STDIN in words else ()))
+    if not any(is_address(word) or is_zipped(word) for word in every):
+        return listed_images(every, include, skip=names_of_results())
+    from bmz.cli.progress import progress_bars
+    from bmz.engine.remote_images import local_images  # here, for few images lie on servers
+
+    with progress_bars() as listener:
+        local = local_images(every, listener=listener)
+    listing = listed_images(local.words, include, skip=names_of_results(), absent=local.absent)
+    return replace(listing, names=local.names)
+
+
+def names_of_results() -> str:
+    """Give the pattern of the names of label masks, pictures and tables that bmz writes."""
     from bmz.write.outputs import OUTPUT_KINDS, ZARR_LABELS
 
     endings = (*(kind.ending for kind in OUTPUT_KINDS.values()), ZARR_LABELS)
-    results = f"({'|'.join(re.escape(ending) for ending in endings)})$"
-    lines = sys.stdin if STDIN in words else ()
-    if any(is_address(word) or is_zipped(word) for word in words):
-        from bmz.cli.progress import progress_bars
-        from bmz.engine.remote_images import local_images  # here, for few images lie on servers
-
-        with progress_bars() as listener:
-            words = local_images(words, listener=listener)
-    return listed_images(words, include, lines, results)
+    return f"({'|'.join(re.escape(ending) for ending in endings)})$"
 
 
 def as_path(word: str) -> Path:

@@ -30,6 +30,7 @@ from bmz.engine.pipeline import (
 from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.engine.run_image import planes_of
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels, opened, plan_image, prepare
+from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage, read_image
 from bmz.predict.backend import Backend
@@ -228,7 +229,7 @@ def command_of(request: RunRequest, image: Path, setting: Setting) -> str:
     for key, value in {**run.settings, **_of_labels(setting)}.items():
         words += ["--set", f"{key}={value}"]
     folder = _folder(request.model, setting)
-    return shlex.join(["bmz", "run", request.model, str(image), "-o", folder, *words])
+    return shlex.join(["bmz", "run", request.model, given_name(image), "-o", folder, *words])
 
 
 def _folder(model: str, setting: Setting) -> str:

@@ -23,6 +23,7 @@ from bmz.engine.engines import ENGINES
 from bmz.engine.labelling import network_way
 from bmz.engine.request import RunRequest
 from bmz.image.arrays import ArrayImage, inspect_array
+from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
@@ -99,8 +100,10 @@ def check_file_header(
     Raises
     ------
     BmzError
-        The file cannot be read, or an option does not suit it.
+        There is no image, the file cannot be read, or an option does not suit it.
     """
+    if (why := request.absent.get(image)) is not None:
+        raise why
     info = inspect_image(image, axes=request.axes, series=series)
     return check_image_header(model, info, request, sample, read_spread)
 
@@ -218,16 +221,29 @@ def given_image(image: ImageLike, axes: str | None = None) -> GivenImage:
         The file cannot be read, or has other axes than the user says.
     """
     if isinstance(image, str | Path):
-        return GivenImage(inspect_image(_on_disk(str(image)), axes=axes))
+        return GivenImage(inspect_image(on_disk(str(image)), axes=axes))
     return GivenImage(inspect_array(image, axes=axes), image)
 
 
-def _on_disk(word: str) -> Path:
+def on_disk(word: str) -> Path:
+    """Give the path under which an image can be read, which is called by its address from now on.
+
+    Parameters
+    ----------
+    word : a path, or the address of an image on a server
+
+    Raises
+    ------
+    BmzError
+        It cannot be had.
+    """
     if not (is_address(word) or is_zipped(word)):
         return Path(word)
     from bmz.engine.remote_images import local_image  # here, for few images lie on servers
 
-    return local_image(word)
+    path = local_image(word)
+    remember_names({path: word})
+    return path
 
 
 def check_given_image(

@@ -12,16 +12,17 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE, Box
-from bmz.base.errors import CouldNotTell
+from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.base.files import whole_files
 from bmz.check.finding import Finding
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
 from bmz.engine.pipeline import PlaneResult, Stopwatch
 from bmz.engine.prepared_image import RawStack
+from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
 from bmz.image.plates import PlateField, plate_fields
 from bmz.image.region import ImageSource
-from bmz.image.series import series_paths, split_series
+from bmz.image.series import series_key, series_paths, split_series
 from bmz.plan.plan import Plan
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects, placed, stacked
@@ -47,12 +48,16 @@ def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path,
     dict
         image -> the field that it is; None where it is no part of a plate
 
+    A file that has no image of this number or name fails alone: it stands for such an image, and
+    reading that will tell.
+
     Raises
     ------
     SeriesOutOfRange, SeriesUnknown
-        A file has no image of this number or name.
+        No file has an image of this number or name.
     """
     fields_of: dict[Path, PlateField | None] = {}
+    refused: list[WrongUsage] = []
     for image in images:
         try:
             fields = plate_fields(image)
@@ -60,10 +65,17 @@ def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path,
             fields_of[image] = None
             continue
         if fields is None:
-            paths = (image,) if series is None else series_paths(image, series)
+            try:
+                paths = (image,) if series is None else series_paths(image, series)
+            except WrongUsage as why:
+                refused.append(why)
+                file, key = split_series(image)
+                paths = (file.with_name(f"{file.name}[{key or series_key(str(series))}]"),)
             fields_of |= dict.fromkeys(paths)
         else:
             fields_of |= {field.path: field for field in fields}
+    if refused and len(refused) == len(images):
+        raise refused[0]
     return fields_of
 
 
@@ -125,16 +137,16 @@ def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
     """Write the rows of the tables of all images into one of each kind, where there are several.
 
     The first columns say which image a row is of: ``image``, its path within the folder that holds
-    all of them, and ``series``, its name or number where its file holds several.
+    all of them, or its address, and ``series``, its name or number where its file holds several.
     """
     files = {image_done.image: split_series(absolute(image_done.image)) for image_done in done}
     if len(files) <= 1:
         return
-    common = Path(os.path.commonpath([file.parent for file, _ in files.values()]))
+    names = _names_within(file for file, _ in files.values())
     for kind, path in joint_tables(folder).items():
         tables = {
             image_done.files[kind]: {
-                "image": files[image_done.image][0].relative_to(common).as_posix(),
+                "image": names[files[image_done.image][0]],
                 "series": files[image_done.image][1],
             }
             for image_done in done
@@ -142,6 +154,16 @@ def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
         }
         if tables:
             TABLE_FORMATS[OUTPUT_KINDS[kind].table_format].join(path, tables)
+
+
+def _names_within(files: Iterable[Path]) -> dict[Path, str]:
+    """Give the path of each file within the folder that holds all; its address where it has one."""
+    names = {file: given_name(file) for file in files}
+    here = [file for file, name in names.items() if name == str(file)]
+    if here:
+        common = Path(os.path.commonpath([file.parent for file in here]))
+        names |= {file: file.relative_to(common).as_posix() for file in here}
+    return names
 
 
 def measured_in_blocks(labels: LabelStack, image: ImageSource) -> Iterator[Table]:

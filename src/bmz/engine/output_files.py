@@ -52,8 +52,9 @@ def claim_files(
     request = setup.request
     zarr = request.labels_format == "zarr"
     kinds = output_kinds(setup)
+    there = {image: field for image, field in images.items() if image not in request.absent}
     files = output_paths(
-        list(images), request.folder, kinds, zarr=zarr, fields=images, roots=request.roots
+        list(there), request.folder, kinds, zarr=zarr, fields=there, roots=request.roots
     )
     if not (request.overwrite or request.resume):
         joint = joint_tables(request.folder) if len(images) > 1 else {}
@@ -73,7 +74,7 @@ def image_states(
     """Plan the run of every image, or give the results of an earlier call that resumes."""
     resume = setup.request.resume
     return [
-        (finished(setup, image, files[image]) if resume else None)
+        (finished(setup, image, files[image]) if resume and image in files else None)
         or planned_or_failed(setup, image, field)
         for image, field in images.items()
     ]
@@ -83,12 +84,11 @@ def files_of_states(
     states: Iterable[PlannedImage | ImageDone | ImageFailed],
     files: Mapping[Path, Mapping[str, Path]],
 ) -> dict[Path, Mapping[str, Path]]:
-    """Leave out, for each image that is run, the outputs that its plan does not make."""
+    """Give the outputs of each image that is run, without those that its plan does not make."""
     return {
         state.image: files_of(state.plan, files[state.image])
-        if isinstance(state, PlannedImage)
-        else files[state.image]
         for state in states
+        if isinstance(state, PlannedImage)
     }
 
 
@@ -141,8 +141,7 @@ def save_result(
     FolderNotWritable
         No file can be made in the folder.
     """
-    image = Path(result.record["image"]).with_name(result.image.info.place.name)
-    (paths,) = output_paths([image], folder, kinds).values()
+    (paths,) = output_paths([result.image.info.place], folder, kinds).values()
     files = files_of(result.plan, paths)
     if not overwrite:
         refuse_existing(list(files.values()))

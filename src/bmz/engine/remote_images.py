@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bmz.base.errors import CouldNotTell, not_none
+from bmz.base.errors import BmzError, CouldNotTell, not_none
 from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Note, nobody
+from bmz.image.given_names import remember_names
 from bmz.image.ome_zarr import is_node
 from bmz.image.remote import (
     MARK,
@@ -96,12 +98,45 @@ def local_image(
         return _file(address, chosen, listener)
 
 
+@dataclass(frozen=True)
+class LocalImages:
+    """The words of a call, in which paths stand in for addresses.
+
+    Parameters
+    ----------
+    words : in the order of the call
+    names : path -> the address that it stands for, or the zipped OME-Zarr
+    absent : an address that leads to no image, and why
+    """
+
+    words: tuple[str, ...]
+    names: Mapping[Path, str]
+    absent: Mapping[str, BmzError]
+
+
 def local_images(
     words: Iterable[str], settings: ZooSettings | None = None, listener: Listener = nobody
-) -> list[str]:
-    """Give each word as it is, and addresses as paths; see `local_image`."""
-    elsewhere = {w: is_address(w) or is_zipped(w) for w in words}
-    return [str(local_image(w, settings, listener)) if elsewhere[w] else w for w in elsewhere]
+) -> LocalImages:
+    """Give each word as it is, and addresses as paths; see `local_image`.
+
+    Images are called by their addresses from now on; see `bmz.image.given_names`.
+    """
+    local: list[str] = []
+    names: dict[Path, str] = {}
+    absent: dict[str, BmzError] = {}
+    for word in words:
+        local.append(word)
+        if not (is_address(word) or is_zipped(word)):
+            continue
+        names[Path(word)] = word  # a path has one slash where an address has two
+        try:
+            path = local_image(word, settings, listener)
+        except BmzError as why:
+            absent[word] = why
+            continue
+        names[path], local[-1] = word, str(path)
+    remember_names(names)
+    return LocalImages(tuple(local), names, absent)
 
 
 def _https(word: str) -> str:

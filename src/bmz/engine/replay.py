@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from bmz.base.channels import checked_channels
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.files import is_there
+from bmz.engine.image_header import on_disk
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
+from bmz.image.given_names import given_name
 from bmz.image.series import content_sha256
 from bmz.results.run import SCHEMA
 from bmz.spec.made_for import stated_kind
@@ -87,7 +89,7 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
     try:
         words = dict(record["request"])
         model = request.model or str(words.pop("model"))
-        image = request.images[0] if request.images else Path(record["image"])
+        image = request.images[0] if request.images else on_disk(str(record["image"]))
         recorded = {"model": record["model_sha256"], "image": record["image_sha256"]}
         options = _options(record, words)
     except KeyError as why:
@@ -101,7 +103,7 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
             code="image.not-found",
         )
     actual = {"model": load_model(model).sha256, "image": content_sha256(image)}
-    for what, name in (("model", model), ("image", str(image))):
+    for what, name in (("model", model), ("image", given_name(image))):
         if actual[what] != recorded[what]:
             raise ReplayDiffers(what, name, recorded[what], actual[what])
     return replace(request, model=model, images=(image,), **options)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bmz.base.channels import ChannelWord
+from bmz.base.errors import BmzError
 from bmz.plan.plan import Blocks
 from bmz.spec.made_for import StatedKind
 from bmz.write.outputs import default_kinds, saved_kinds
@@ -42,6 +43,8 @@ class RunRequest:
     images : files
     folder : for the outputs; made when it is not there
     roots : folders that images were found in; outputs keep their structure
+    absent : of `images` those that stand for words which lead to none, and why
+    names : what the user called an image that is read under another path, such as its address
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
     weights : a weights format; None to choose
     series : which images of a file that holds several, see `bmz.image.series.series_paths`
@@ -79,6 +82,8 @@ class RunRequest:
     images: tuple[Path, ...]
     folder: Path
     roots: tuple[Path, ...] = ()
+    absent: Mapping[Path, BmzError] = field(default_factory=dict)
+    names: Mapping[Path, str] = field(default_factory=dict)
     device: str = "auto"
     weights: str | None = None
     series: str = "all"

@@ -24,6 +24,7 @@ from bmz.engine.model_check import refuse_code
 from bmz.engine.model_code import Permit, model_code
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.request import RunRequest
+from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.plates import FieldMissing, PlateField
@@ -37,7 +38,7 @@ from bmz.results.run import ImageFailed
 from bmz.spec.model import ModelSpec
 from bmz.spec.package_files import ModelCode
 from bmz.write.table_formats import refuse_unusable
-from bmz.zoo.settings import settings_from_environment
+from bmz.zoo.settings import ZooSettings, settings_from_environment
 from bmz.zoo.store import notes_folders
 
 
@@ -117,7 +118,7 @@ def plan_image(setup: RunSetup, image: Path, field: PlateField | None = None) ->
     DoesNotFit
         There is a finding of severity error, and ``--force`` is not given or of no use.
     BmzError
-        The file cannot be read, or no tiles can be laid.
+        There is no image, the file cannot be read, or no tiles can be laid.
     """
     header = check_file_header(setup.model, image, setup.request, setup.sample)
     return planned_image(setup, image, with_channels_seen(header, read_spread), field)
@@ -243,11 +244,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         Whatever is wrong with the model or the options of the call.
     """
     settings = settings_from_environment()
-    brought = (settings.cache / "images").absolute()
-    if any(brought in image.absolute().parents for image in request.images):
-        from bmz.engine.remote_images import follow_addresses  # here, for few images lie there
-
-        follow_addresses(settings)
+    _follow(request, settings)
     package, model = find_model(request.model, settings, listener=listener)
     refuse_code((*model.inputs, *model.outputs))
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
@@ -276,6 +273,16 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         decided=_decided(request, network, measure=measure),
         sample=sample_measures(package, model, settings),
     )
+
+
+def _follow(request: RunRequest, settings: ZooSettings) -> None:
+    """Let images that stand for those of a server be read, and be called as the user calls them."""
+    remember_names(request.names)
+    cached = (settings.cache / "images").absolute()
+    if request.names or any(cached in image.absolute().parents for image in request.images):
+        from bmz.engine.remote_images import follow_addresses  # here, for few images lie there
+
+        follow_addresses(settings)
 
 
 def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:

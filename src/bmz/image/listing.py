@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -39,64 +39,94 @@ class Listing:
 
     Parameters
     ----------
-    images : each once
+    images : each once; a word that leads to none stands among them, as a path
     roots : folders whose structure results keep
+    absent : why such a word leads to no image
+    names : what the user called an image that is read under another path
     """
 
     images: tuple[Path, ...]
     roots: tuple[Path, ...]
+    absent: Mapping[Path, BmzError] = field(default_factory=dict)
+    names: Mapping[Path, str] = field(default_factory=dict)
 
 
 def listed_images(
-    words: Iterable[str], include: Sequence[str] = (), lines: Iterable[str] = (), skip: str = ""
+    words: Iterable[str],
+    include: Sequence[str] = (),
+    lines: Iterable[str] = (),
+    skip: str = "",
+    absent: Mapping[str, BmzError] | None = None,
 ) -> Listing:
     """Find the images that words stand for.
 
     A folder that is no OME-Zarr stands for all images below it, one set of OME-TIFF files for one
     image. A word with ``*``, ``?`` or ``[`` that is no file is a pattern, in which ``**`` stands
     for any folders. ``@list.txt`` names a file with a word on each line, ``-`` takes `lines`.
+    A word that leads to no image fails alone, as long as another one leads to some.
 
     Parameters
     ----------
     include : patterns for the names of files in folders; all image files where there is none
     lines : of the standard input
     skip : pattern of names in folders that are none of the images, such as results
+    absent : words of which it is known already that they lead to none, and why
 
     Raises
     ------
-    NothingFound
-        A folder or a pattern leads to no image.
-    ImageNotFound
-        A list is not there.
+    NothingFound, ImageNotFound, BmzError
+        No word leads to an image: a folder or a pattern holds none, a list is not there, or what
+        `absent` says.
     """
     images: dict[Path, None] = {}
     roots: dict[Path, None] = {}
-    for word in _lines_of_lists(words, lines):
-        path = Path(word).expanduser()
-        if path.is_dir() and not is_zarr(path):
-            paths = _below(path, include, skip)
-            roots[path] = None
-        elif _WILD.search(word) and not split_series(path)[0].exists():
-            anchor = Path(path.anchor)
-            pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
-            paths = sorted(anchor.glob(pattern))
-            roots |= dict.fromkeys([_fixed_part(path)] if paths else [])
-        else:
-            paths = [path]
-        if not paths:
-            raise NothingFound(word, include)
+    failed: dict[Path, BmzError] = {}
+    for word in lines_of_lists(words, lines):
+        try:
+            if absent is not None and word in absent:
+                raise absent[word]
+            paths, root = _images_of(word, include, skip)
+        except BmzError as why:
+            paths, root = [Path(word).expanduser()], None
+            failed[paths[0]] = why
         images |= dict.fromkeys(paths)
-    return Listing(tuple(images), tuple(roots))
+        roots |= {} if root is None else {root: None}
+    if failed and len(failed) == len(images):
+        raise next(iter(failed.values()))
+    return Listing(tuple(images), tuple(roots), failed)
 
 
-def _lines_of_lists(words: Iterable[str], lines: Iterable[str]) -> Iterator[str]:
+def _images_of(word: str, include: Sequence[str], skip: str) -> tuple[Sequence[Path], Path | None]:
+    """Give the images of a word, and the folder whose structure their results keep."""
+    path, root = Path(word).expanduser(), None
+    if word.startswith(LIST) and not path.exists():
+        raise ImageNotFound(Path(word.removeprefix(LIST)).expanduser())
+    if path.is_dir() and not is_zarr(path):
+        paths, root = _below(path, include, skip), path
+    elif _WILD.search(word) and not split_series(path)[0].exists():
+        anchor = Path(path.anchor)
+        pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
+        paths, root = sorted(anchor.glob(pattern)), _fixed_part(path)
+    else:
+        paths = [path]
+    if not paths:
+        raise NothingFound(word, include)
+    return paths, root
+
+
+def lines_of_lists(words: Iterable[str], lines: Iterable[str] = ()) -> Iterator[str]:
+    """Put the lines of lists in their place; a list that is not there stays as it is.
+
+    Parameters
+    ----------
+    words : as `listed_images` takes them
+    lines : of the standard input
+    """
     for word in words:
+        path = Path(word.removeprefix(LIST)).expanduser()
         if word == STDIN:
             yield from _named_in(lines)
-        elif word.startswith(LIST) and not Path(word).exists():
-            path = Path(word.removeprefix(LIST)).expanduser()
-            if not path.is_file():
-                raise ImageNotFound(path)
+        elif word.startswith(LIST) and not Path(word).exists() and path.is_file():
             yield from _named_in(path.read_text(encoding="utf-8").splitlines())
         else:
             yield word

@@ -61,8 +61,9 @@ def series_paths(path: Path, choice: str = ALL) -> tuple[Path, ...]:
         There is no such image.
     """
     file, key = split_series(path)
-    if key:
+    if key and not _SPAN.fullmatch(key):
         return (path,)
+    choice = key or choice
     try:
         keys = series_keys(file)
     except BmzError:
@@ -99,16 +100,28 @@ def series_keys(path: Path) -> tuple[str, ...]:
     if reader.one_image:
         return ("0",)
     header = reader.header(path, 0)
-    names = [re.sub(r"[^\w .+-]", "_", name).strip() for name in header.series_names]
+    names = [series_key(name) for name in header.series_names]
     distinct = len({name.casefold() for name in names}) == header.series_count
     if distinct and all(names) and not any(name.isdecimal() for name in names):
         return tuple(names)
     return tuple(str(number) for number in range(header.series_count))
 
 
+def series_key(name: str) -> str:
+    """Give the name of an image without what a path cannot hold.
+
+    Examples
+    --------
+    >>> series_key("right/eye")
+    'right_eye'
+    """
+    return re.sub(r"[^\w .+-]", "_", name).strip()
+
+
 def _numbers(path: Path, choice: str, keys: Sequence[str]) -> Sequence[int]:
-    if choice in keys:
-        return [keys.index(choice)]
+    key = series_key(choice)  # the file's own name will do
+    if key in keys:
+        return [keys.index(key)]
     span = _SPAN.fullmatch(choice)
     if span is not None:
         numbers = range(int(span[1]), int(span[2]) + 1)

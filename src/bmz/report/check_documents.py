@@ -14,7 +14,9 @@ from xml.etree import ElementTree as ET
 from bmz.base.version import version
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
-from bmz.report.text import image_words
+from bmz.image.given_names import given_name
+from bmz.image.remote import is_address
+from bmz.report.text import failure_of, image_words
 from bmz.results.check import CheckSummary, ImageChecked
 
 # XML 1.0, 2.2: "any Unicode character, excluding the surrogate blocks, FFFE, and FFFF", and of the
@@ -49,8 +51,9 @@ def check_junit(summary: CheckSummary) -> str:
 def _case(model: str, image: ImageChecked) -> ET.Element:
     case = ET.Element("testcase", classname=model, name=image.name)
     if image.error is not None:
-        told = ET.SubElement(case, "error", type=image.error.code, message=image.error.message)
-        told.text = image.error.hint
+        why = failure_of(image.error)
+        told = ET.SubElement(case, "error", type=why["code"], message=why["message"])
+        told.text = why["hint"]
     if image.report.errors:
         first = image.report.errors[0]
         failure = ET.SubElement(case, "failure", type=first.code, message=first.message)
@@ -103,7 +106,8 @@ def _rule(code: str) -> dict[str, Any]:
 
 def _results(image: ImageChecked) -> Iterator[dict[str, Any]]:
     if image.error is not None:
-        yield _result(image, image.error.code, "error", image.error.message, image.error.hint)
+        why = failure_of(image.error)
+        yield _result(image, why["code"], "error", why["message"], why["hint"])
     for finding in image.report.findings:
         level = SARIF_LEVELS[finding.severity]
         yield _result(image, finding.code, level, finding.message, finding.hint)
@@ -111,6 +115,9 @@ def _results(image: ImageChecked) -> Iterator[dict[str, Any]]:
 
 def _uri(path: Path) -> str:
     # SARIF 2.1.0, 3.4.3: "a uri property ... contains a valid URI or URI reference (RFC 3986)"
+    name = given_name(path)
+    if is_address(name):
+        return quote(name, safe=":/?=&%[]")
     return path.as_uri() if path.is_absolute() else quote(os.fsencode(path.as_posix()))
 
 

@@ -11,6 +11,7 @@ from bmz.check.codes import FindingCode
 from bmz.check.finding import Finding
 from bmz.check.kind import ImageKind
 from bmz.check.kind_words import kind_title, kind_words
+from bmz.image.given_names import given_name, with_given_names
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, image_words, short_verdict
 from bmz.results.check import CheckSummary, ImageChecked
@@ -122,7 +123,7 @@ def check_json(summary: CheckSummary) -> str:
 
 def _image(image: ImageChecked) -> CheckedImage:
     return {
-        "image": str(image.image),
+        "image": given_name(image.image),
         "series": image.series,
         "verdict": image.verdict,
         "warnings": image.warnings,
@@ -161,8 +162,9 @@ def _command(level: str, image: ImageChecked, why: Finding | BmzError) -> str:
     series = "" if image.series is None else f"series {image.series}: "
     hint = f" ({why.hint})" if why.hint else ""
     # https://docs.github.com/actions: properties escape % CR LF : and , ; the message % CR LF
-    file, title = (_escaped(text, ":,") for text in (str(image.image), why.code))
-    return f"::{level} file={file},title={title}::{_escaped(series + why.message + hint, '')}"
+    file, title = (_escaped(text, ":,") for text in (given_name(image.image), why.code))
+    told = _escaped(with_given_names(series + why.message + hint), "")
+    return f"::{level} file={file},title={title}::{told}"
 
 
 def _escaped(text: str, more: str) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.errors import not_none
 from bmz.check.finding import Finding
+from bmz.image.given_names import given_name, with_given_names
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import supports
 from bmz.report import compare_text
@@ -50,13 +51,13 @@ def page(comparison: Comparison) -> str:
         "models": [dict(model) for model in comparison.models],
         "images": [_image(image) for image in comparison.images if image.done],
         "failed": [
-            f"{image.path.name}: {result.name}: {result.error}"
+            with_given_names(f"{_title(image)}: {result.name}: {result.error}")
             for image in comparison.images
             if not image.done
             for result in image.results
         ],
     }
-    names = ", ".join(image.path.name for image in comparison.images[:3])
+    names = ", ".join(map(_title, comparison.images[:3]))
     replaced = {
         "@TITLE@": escape(encodable(f"bmz compare: {names}"), quote=False),
         "@STYLE@": _asset("compare.css"),
@@ -66,6 +67,12 @@ def page(comparison: Comparison) -> str:
     }
     # all at once: the name of an image may itself look like a mark
     return re.sub("|".join(replaced), lambda mark: replaced[mark[0]], _asset("compare.html"))
+
+
+def _title(image: ImageComparison) -> str:
+    """Give the name of the file, or the address of an image on a server."""
+    name = given_name(image.path)
+    return image.path.name if name == str(image.path) else name
 
 
 def _asset(name: str) -> str:
@@ -83,7 +90,7 @@ def _image(image: ImageComparison) -> dict[str, Any]:
     whole = image.consensus if image.truth is None else image.truth
     truth = None if whole is None else _plane_of_truth(whole, labels, plane)
     return {
-        "name": image.path.name,
+        "name": _title(image),
         "width": sides[1],
         "height": sides[0],
         "unit": "um" if "equivalent_diameter_um" in best.table else "px",
@@ -131,7 +138,7 @@ def _warning(model: str, finding: Finding) -> str:
 
 
 def _bare(result: SettingResult) -> dict[str, Any]:
-    error = None if result.error is None else str(result.error)
+    error = None if result.error is None else with_given_names(str(result.error))
     return {"name": result.name, "command": result.command, "packed": None, "error": error}
 
 

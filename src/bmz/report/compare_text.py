@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bmz.image.given_names import given_name, with_given_names
 from bmz.process.matching import Kind, MaskError, Matching
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, within
@@ -136,7 +137,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
         for rank, result in enumerate(image.results, start=1):
             quality, plausible = result.quality, result.quality.plausible
             yield {
-                "image": str(image.path),
+                "image": given_name(image.path),
                 "rank": rank if result.error is None else None,
                 "model": result.model,
                 **{key: result.settings.get(key) for key in keys},
@@ -153,7 +154,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "plausible": None if plausible is None else plausible.share,
                 "network_s": round(result.network_s, 4),
                 "labels_s": round(result.labels_s, 4),
-                "error": "" if result.error is None else str(result.error),
+                "error": "" if result.error is None else with_given_names(str(result.error)),
                 "command": result.command,
             }
 
@@ -173,7 +174,7 @@ def as_json(comparison: Comparison) -> str:
     """Give all results as one JSON document."""
     images: list[ComparedImage] = [
         {
-            "image": str(image.path),
+            "image": given_name(image.path),
             "truth": image.truth is not None,
             "results": [_described(result) for result in image.results],
         }

@@ -12,7 +12,7 @@ from bmz.base.channels import channel_text
 from bmz.check.kind import ImageKind
 from bmz.report.fetch_text import size_words
 from bmz.report.search_text import listing, made_for_record
-from bmz.report.text import Line, document_text, short_verdict
+from bmz.report.text import Line, document_text, failure_of, short_verdict
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.spec.made_for import MODALITIES, STRUCTURES
 
@@ -131,7 +131,12 @@ def _need(code: str, hint: str) -> str:
 
 def fit_summary(ranking: Ranking) -> list[Line]:
     """Say what was seen, count the verdicts, and say what to do next."""
-    lines: list[Line] = [("note", words) for words in seen_words(ranking.images)]
+    lines: list[Line] = [
+        line
+        for why in ranking.unread.values()
+        for line in (("error", str(why)), ("hint", why.hint))
+    ]
+    lines += [("note", words) for words in seen_words(ranking.images)]
     lines.append(("note", _counted(ranking)))
     if ranking.left_out:
         why = Counter(ranking.left_out.values())
@@ -272,6 +277,7 @@ def fit_json(ranking: Ranking, top: int | None = None) -> str:
         "none_made_for_this": not ranking.any_fits,
         "models": [_plain(n, model) for n, model in enumerate(ranking.models[:top], start=1)],
         "left_out": ranking.left_out,
+        "failed": [{"image": image, **failure_of(why)} for image, why in ranking.unread.items()],
         **listing(len(ranking.models), ranking.fetched_at, stale=ranking.stale),
     }
     return document_text(document)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from bmz.base.progress import Loudness, Note
 from bmz.check.finding import DoesNotFit, Finding
+from bmz.image.given_names import given_name
 from bmz.image.plates import FieldMissing
 from bmz.report.text import Line, counted, document_text, failure_of
 from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
@@ -52,7 +53,9 @@ def run_lines(summary: RunSummary) -> list[Line]:
             lines += _failed(outcome)
     for plate, fields in absent.items():
         verb = "is" if len(fields) == 1 else "are"
-        lines.append(("error", f"{plate}: {', '.join(fields)} {verb} listed but not there"))
+        lines.append(
+            ("error", f"{given_name(plate)}: {', '.join(fields)} {verb} listed but not there")
+        )
     if summary.failed and len(summary.outcomes) > 1:
         names = ", ".join(map(_name_of, summary.failed))
         count = f"{len(summary.failed)} of {len(summary.outcomes)}"
@@ -77,7 +80,7 @@ def _done(done: ImageDone) -> list[Line]:
     apart, joined = (done.record.get(key, {}) for key in ("objects_in", "joined_over"))
     count = "" if done.objects is None else f"{counted(done.objects, apart, joined)}, "
     main = done.files.get("labels") or done.files.get("raw") or done.files["record"]
-    lines: list[Line] = [("answer", f"{done.image}: {count}{main}")]
+    lines: list[Line] = [("answer", f"{given_name(done.image)}: {count}{main}")]
     if "overlay" in done.files:
         lines.append(("answer", f"  look at {done.files['overlay']}"))
     return lines
@@ -105,7 +108,7 @@ def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
     if isinstance(planned, ImageFailed):
         return _failed(planned)
     lines = finding_lines(planned.findings, planned.image.name)
-    lines.append(("answer", f"{planned.image}"))
+    lines.append(("answer", given_name(planned.image)))
     texts = [*planned.plan.describe(), f"memory  {_memory(planned)}", *_estimate(planned)]
     return lines + [("answer", f"  {text}") for text in texts]
 
@@ -166,7 +169,7 @@ def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
     """Give what would be done with each image."""
     plans: list[PlannedImage] = [
         {
-            "image": str(image.image),
+            "image": given_name(image.image),
             "plan": image.plan.as_record(),
             "bytes_in_one_piece": image.bytes_in_one_piece,
             "in_parts": image.in_parts,
@@ -193,4 +196,4 @@ def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
 
 
 def _failure(failure: ImageFailed) -> FailedImage:
-    return {"image": str(failure.image), **failure_of(failure.error)}
+    return {"image": given_name(failure.image), **failure_of(failure.error)}

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from bmz.base.errors import BmzError
+from bmz.image.given_names import with_given_names
 
 if TYPE_CHECKING:
     from bmz.results.check import ImageChecked
@@ -60,7 +61,12 @@ def _plain(value: object) -> object:
 
 def failure_of(error: BmzError, message: str | None = None) -> Failure:
     """Give what a document says of an error; `message` stands in for its own."""
-    return {"code": error.code, "message": message or error.message, "hint": error.hint}
+    told = message or error.message
+    return {
+        "code": error.code,
+        "message": with_given_names(told),
+        "hint": with_given_names(error.hint),
+    }
 
 
 _WORDS = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from bmz.base.errors import BmzError
 from bmz.check.finding import CheckReport
 from bmz.check.kind_words import kind_title
+from bmz.image.given_names import given_name
 from bmz.spec.made_for import StatedKind
 
 
@@ -31,7 +32,8 @@ class ImageChecked:
     @property
     def name(self) -> str:
         """Give the path, and the series where there are several."""
-        return str(self.image) if self.series is None else f"{self.image}[{self.series}]"
+        name = given_name(self.image)
+        return name if self.series is None else f"{name}[{self.series}]"
 
     @property
     def verdict(self) -> str | None:

@@ -325,6 +325,7 @@ class FitDocument(Listing):
     none_made_for_this: Annotated[bool, Doc("no model is made for all of the images")]
     models: Annotated[Sequence[RankedModel], Doc("the best first")]
     left_out: Annotated[Mapping[str, str], Doc("model -> why it is not ranked")]
+    failed: Annotated[Sequence[FailedImage], Doc("images that could not be read")]
 
 
 class RecipeRecord(TypedDict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bmz.base.errors import BmzError
 from bmz.check.finding import Finding, Verdict
 from bmz.check.fit_score import Content, factor_of, worst_of_code
 from bmz.check.kind import ImageKind
@@ -207,6 +208,8 @@ class Ranking:
         It is old, and could not be read again
     words
         What the user said of the images: option -> word, to be said again when a model is run
+    unread
+        Image -> why it could not be read; the models were ranked for the others
     """
 
     images: tuple[SeenImage, ...]
@@ -215,6 +218,7 @@ class Ranking:
     fetched_at: float = 0.0
     stale: bool = False
     words: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, BmzError] = field(default_factory=dict)
 
     @property
     def ranked(self) -> tuple[ModelFit, ...]:
@@ -230,3 +234,8 @@ class Ranking:
     def any_fits(self) -> bool:
         """Whether any model is made for all of the images."""
         return bool(self.fitting)
+
+    @property
+    def exit_status(self) -> int:
+        """Say 0 where a model is made for all of the images and all could be read, else 1."""
+        return 0 if self.any_fits and not self.unread else 1

@@ -12,6 +12,7 @@ from bmz.base.errors import BmzError
 from bmz.base.notes import plain_of
 from bmz.base.version import versions
 from bmz.check.finding import Finding
+from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Estimate, Plan
@@ -122,7 +123,7 @@ def run_record(
             "file": plan.weights.file.path.name,
             "sha256": plan.weights.file.sha256,
         },
-        "image": str(info.path),
+        "image": given_name(info.path),
         "image_sha256": image_sha256 or content_sha256(info.path),
         "image_axes": info.axes,
         "image_shape": list(info.shape),

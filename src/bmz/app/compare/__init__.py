@@ -58,7 +58,8 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
         An option of the call is wrong.
     """
     # a wrong option is reported before the networks are run
-    truths = true_masks(request.truth, request.images, components=request.components)
+    there = [image for image in request.images if image not in request.options.absent]
+    truths = true_masks(request.truth, there, components=request.components)
     settings = [
         dict(zip(request.sweeps, values, strict=True))
         for values in product(*request.sweeps.values())

@@ -13,9 +13,11 @@ from bmz.app.fit.order import ranked
 from bmz.app.search import FilterUnknown, has_task
 from bmz.app.search.bundled import starters
 from bmz.base.channels import ChannelWord
+from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_result import with_fields
 from bmz.engine.measure import sample_measures
+from bmz.image.given_names import given_name
 from bmz.image.series import ALL
 from bmz.results.fit import SHOWN, ModelFit, Ranking
 from bmz.spec.facts import TASKS
@@ -33,11 +35,20 @@ def fit(request: FitRequest, settings: ZooSettings, listener: Listener = nobody)
     IndexUnavailable
         The index cannot be had, and none is kept.
     BmzError
-        An image cannot be read, or does not say what its axes are; a further model is not there.
+        No image can be read, or says what its axes are; a further model is not there. One of
+        several that cannot be read is in the ranking.
     """
     refuse_unknown_task(request.task)
-    images = [read_measured(path, request) for path in with_fields(request.images, ALL)]
-    return rank_models(images, request, settings, listener)
+    images: list[MeasuredImage] = []
+    unread: dict[str, BmzError] = {}
+    for path in with_fields(request.images, ALL):
+        try:
+            images.append(read_measured(path, request))
+        except BmzError as why:
+            unread[given_name(path)] = why
+    if not images:
+        raise next(iter(unread.values()))
+    return replace(rank_models(images, request, settings, listener), unread=unread)
 
 
 def refuse_unknown_task(task: str | None) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bmz.base.channels import ChannelUnknown, ChannelWord, channel_numbers
-from bmz.base.errors import WrongUsage
+from bmz.base.errors import BmzError, WrongUsage
 from bmz.check.kind import ImageKind, is_grey
 from bmz.check.kind_words import mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import read_spread, with_pixel_size
+from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
@@ -30,6 +31,7 @@ class FitRequest:
     Parameters
     ----------
     images : files; each image of a file that holds several is one of its own
+    absent : of `images` those that stand for words which lead to none, and why
     task : models for it rank first; words of it will do. None for any that makes label masks
     top : of how many of the best the samples are fetched when `measure`
     models : further models, beside those of the zoo
@@ -44,6 +46,7 @@ class FitRequest:
     """
 
     images: tuple[Path, ...] = ()
+    absent: Mapping[Path, BmzError] = field(default_factory=dict)
     task: str | None = None
     top: int | None = None
     models: tuple[str, ...] = ()
@@ -153,7 +156,7 @@ def measured_image(
         apart = True
     kinds = {n: as_told(m.kind, told) for n, m in measured.items()}
     channels = {n: kind for n, kind in kinds.items() if kind is not None}
-    seen = SeenImage(str(info.path), as_told(whole, told), channels, apart=apart)
+    seen = SeenImage(given_name(info.place), as_told(whole, told), channels, apart=apart)
     return MeasuredImage(info, ValueSummary(pixels), measured, seen, told, is_grey(pixels))
 
 
@@ -168,8 +171,10 @@ def read_measured(path: Path, request: FitRequest) -> MeasuredImage:
     Raises
     ------
     BmzError
-        It cannot be read, or a word does not suit it.
+        There is none, it cannot be read, or a word does not suit it.
     """
+    if (why := request.absent.get(path)) is not None:
+        raise why
     info = with_pixel_size(inspect_image(path, axes=request.axes), request.pixel_um)
     return measured_image(info, read_spread(info), request.kind)
 
