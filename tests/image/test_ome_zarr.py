@@ -127,13 +127,14 @@ def test_labels_are_read_by_their_own_folder(tmp_path: Path, version: str) -> No
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_group_of_labels_is_no_image_and_names_one(tmp_path: Path, version: str) -> None:
+def test_the_images_of_a_group_of_labels_are_series(tmp_path: Path, version: str) -> None:
     path = with_labels(tmp_path / "a.ome.zarr", version)
 
-    with pytest.raises(ZarrHoldsImages, match="the group of all label images") as caught:
-        inspect_image(path / "labels")
+    info = inspect_image(path / "labels")
 
-    assert str(path / "labels" / "nuclei") in caught.value.hint
+    assert info.series_names == ("nuclei",)
+    alone = read_image(inspect_image(path / "labels" / "nuclei"))
+    assert np.array_equal(read_image(info).array, alone.array)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

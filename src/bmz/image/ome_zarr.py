@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -117,6 +117,7 @@ class Chosen:
     axes : one per axis of the array; none when no multiscale image speaks of it
     omero : how its channels are shown and called
     is_label : whether its values are numbers of objects
+    names : what the images are called, or nothing
     remarks : what one should know of its metadata, each a sentence
     """
 
@@ -125,6 +126,7 @@ class Chosen:
     axes: tuple[ZarrAxis, ...] = ()
     omero: Mapping[str, Any] = field(default_factory=dict)
     is_label: bool = False
+    names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -156,15 +158,16 @@ def chosen_array(path: Path, series: int) -> Chosen:
     """Find the array of image number `series` of `path`.
 
     A group of images: each of its multiscales is a series, at full resolution. The layout of
-    bioformats2raw: each of its groups is a series, by the first of its multiscales. An array: this
-    resolution, with the axes that a group above it gives it.
+    bioformats2raw: each of its groups is a series, by the first of its multiscales. The group of
+    all labels of an image: each label image is a series. An array: this resolution, with the axes
+    that a group above it gives it.
 
     Raises
     ------
     ImageUnreadable
         Metadata do not follow the format, or what they name is not there.
     ZarrHoldsImages
-        It is a plate, a well, the group of all labels, or has no images.
+        It is a plate, a well, or has no images.
     SeriesOutOfRange
         There are fewer.
     """
@@ -183,7 +186,17 @@ def chosen_array(path: Path, series: int) -> Chosen:
         _refuse_outside(path, series, len(folders))
         image = _group_in(path, path / folders[series])
         return _of_image(path, image, 0, count=len(folders))
+    labels = group.ome.get("labels")
+    if isinstance(labels, list) and labels:
+        return _of_labels(path, tuple(map(str, labels)), series)
     raise _no_image(path, group)
+
+
+def _of_labels(path: Path, names: tuple[str, ...], series: int) -> Chosen:
+    _refuse_outside(path, series, len(names))
+    image = _group_in(path, _inside(path, path, names[series]))
+    chosen = _of_image(path, image, 0, count=len(names))
+    return replace(chosen, is_label=True, names=names)
 
 
 def _of_image(path: Path, group: _Group, number: int, *, count: int) -> Chosen:
@@ -339,9 +352,7 @@ def _refuse_outside(path: Path, series: int, count: int) -> None:
 def _no_image(path: Path, group: _Group) -> ZarrHoldsImages:
     ome = group.ome
     if isinstance(ome.get("labels"), list):
-        return ZarrHoldsImages(
-            path, "the group of all label images", [str(n) for n in ome["labels"]]
-        )
+        return ZarrHoldsImages(path, "a group of label images that lists none", [])
     if isinstance(ome.get("plate"), Mapping):
         wells = [f"{well}/0" for well in _paths(ome["plate"].get("wells"))]
         return ZarrHoldsImages(path, "a plate", wells)
@@ -387,6 +398,7 @@ def zarr_header(path: Path, series: int) -> Header:
             pixel=_pixel_size(chosen, letters),
             channel_names=names if len(names) == sizes.get("c", 1) else (),
             series_count=chosen.count,
+            series_names=chosen.names,
             remarks=chosen.remarks,
         )
 
