@@ -336,6 +336,20 @@ def kerases() -> Seeds:
     return {"a.h5": stream.getvalue(), "a.keras": zipped.getvalue()}
 
 
+@cache
+def datasets() -> Seeds:
+    import h5py
+
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        packed = file.create_dataset("exp/raw", data=PIXELS, chunks=True, compression="gzip")
+        packed.attrs["axistags"] = json.dumps({"axes": [{"key": a} for a in "czyx"]})
+        packed.attrs["element_size_um"] = [2.0, 0.5, 0.5]
+        file["link"] = h5py.SoftLink("/exp/raw")
+        file["records"] = np.zeros(3, [("a", "i4"), ("b", "f4")])
+    return {"a.h5": stream.getvalue()}
+
+
 def bundles() -> Seeds:
     node = b"\x0a\x01a\x12\x05Const"
     graph = b"\x12" + bytes([len(node) + 2]) + b"\x0a" + bytes([len(node)]) + node
@@ -501,6 +515,8 @@ TARGETS: Mapping[str, Target] = {
     "jpeg-cut": Target(jpegs, read_pixels, exact=True, change=cut),
     "npy": Target(npys, read_pixels),
     "npy-cut": Target(npys, read_pixels, exact=True, change=cut),
+    "hdf5": Target(datasets, read_pixels),
+    "hdf5-cut": Target(datasets, read_pixels, exact=True, change=cut),
     "zarr-words": Target(_files_of(*_STORES, words=True), read_store),
     "zarr-chunk": Target(_files_of(*_STORES, words=False), read_store),
     "zarr-sum": Target(_files_of("gzip", "zlib", words=False), read_store, exact=True),

@@ -8,9 +8,10 @@ import tifffile
 
 from bmz.base.arrays import AnyArray
 from bmz.image.faults import SeriesOutOfRange
+from bmz.image.formats import split_series
 from bmz.image.inspect import inspect_image
 from bmz.image.region import read_image
-from bmz.image.series import SeriesUnknown, content_sha256, series_paths, split_series
+from bmz.image.series import SeriesUnknown, content_sha256, series_paths
 from bmz.write.names import output_paths
 
 SIZES = (4, 5, 6)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 
 from bmz.base.errors import AnswerIsNo, BmzError
 from bmz.check.codes import CODES, Severity
+from bmz.image.formats import name_of
 
 if TYPE_CHECKING:
     from bmz.check.kind import ImageKind
@@ -158,7 +159,7 @@ class DoesNotFit(AnswerIsNo):
         first = errors[0]
         more = " (or run anyway: --force)" if all(e.is_forceable for e in errors) else ""
         super().__init__(
-            f"'{image.name}' does not fit: {first.message}",
+            f"'{name_of(image)}' does not fit: {first.message}",
             hint=f"{first.hint}{more}".strip(),
             code=first.code,
         )

@@ -15,6 +15,7 @@ from bmz.cli.words import (
     SCALE,
     ImageOptions,
     as_path,
+    dataset_option,
     image_list,
     include_option,
     kind_option,
@@ -59,6 +60,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 )
 @include_option
 @series_option
+@dataset_option
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
 @click.option(
     "--channels",
@@ -107,6 +109,7 @@ def check(
     model: str,
     images: tuple[str, ...],
     include: tuple[str, ...],
+    dataset: str | None,
     series: str,
     pixel_um: Mapping[str, float] | None,
     every: bool,
@@ -122,7 +125,7 @@ def check(
     from bmz.app.check import strict as strictly
     from bmz.cli.progress import progress_bars
 
-    listing = image_list(images, include)
+    listing = image_list(images, include, dataset)
     request = RunRequest(
         model, listing.images, as_path("."), absent=listing.absent, names=listing.names,
         pixel_um=pixel_um or {}, series=series, **options,

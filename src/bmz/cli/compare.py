@@ -20,6 +20,7 @@ from bmz.cli.words import (
     SWEEP,
     LabelOptions,
     as_path,
+    dataset_option,
     image_list,
     include_option,
     kind_option,
@@ -51,6 +52,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 )
 @include_option
 @series_option
+@dataset_option
 @click.option(
     "-m",
     "--model",
@@ -123,6 +125,7 @@ def compare(
     sweeps: tuple[tuple[str, tuple[str, ...]], ...],
     truth: str | None,
     include: tuple[str, ...],
+    dataset: str | None,
     series: str,
     components: bool | None,
     csv_file: str | None,
@@ -147,7 +150,7 @@ def compare(
     from bmz.engine.image_result import with_fields
     from bmz.report.compare_text import as_csv
 
-    listing = image_list(images, include)
+    listing = image_list(images, include, dataset)
     request = CompareRequest(
         tuple(with_fields(listing.images, series)),
         tuple(dict.fromkeys(models)),

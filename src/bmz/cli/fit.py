@@ -9,7 +9,7 @@ import click
 
 from bmz.base.channels import ChannelWord
 from bmz.cli import completing
-from bmz.cli.words import CHANNELS, PIXEL_SIZE, image_list, kind_option
+from bmz.cli.words import CHANNELS, PIXEL_SIZE, dataset_option, image_list, kind_option
 from bmz.image.known_formats import format_list
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
     shell_complete=completing.models,
     help="Rank this model, too, such as a folder; may be given several times.",
 )
+@dataset_option
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
 @click.option(
     "--channels",
@@ -64,6 +65,7 @@ def fit(
     task: str | None,
     top: int | None,
     models: tuple[str, ...],
+    dataset: str | None,
     axes: str | None,
     channels: tuple[ChannelWord, ...] | None,
     pixel_um: Mapping[str, float] | None,
@@ -82,7 +84,7 @@ def fit(
     from bmz.results.fit import SHOWN
     from bmz.zoo.settings import settings_from_environment
 
-    listing = image_list(images, ())
+    listing = image_list(images, (), dataset)
     request = FitRequest(
         listing.images,
         absent=listing.absent,

@@ -17,6 +17,7 @@ from bmz.cli.words import (
     SETTING,
     LabelOptions,
     as_path,
+    dataset_option,
     image_list,
     include_option,
     kind_option,
@@ -118,6 +119,7 @@ class RunOptions(LabelOptions):
     help="Resize the image by this factor before the network; auto: by pixel or object size.",
 )
 @series_option
+@dataset_option
 @kind_option
 @click.option(
     "--clip",
@@ -229,6 +231,7 @@ def run(
     model: str | None,
     images: tuple[str, ...],
     include: tuple[str, ...],
+    dataset: str | None,
     folder: str,
     pixel_um: Mapping[str, float] | None,
     settings: tuple[tuple[str, str], ...],
@@ -251,7 +254,7 @@ def run(
         raise click.UsageError("--table says how tables are written, which --save leaves out.")
     if record is None and not (model and images):
         raise click.UsageError(f"Missing argument '{'IMAGE...' if model else 'MODEL'}'.")
-    listing = image_list(images, include)
+    listing = image_list(images, include, dataset)
     request = RunRequest(
         model=model or "",
         images=listing.images,

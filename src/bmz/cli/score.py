@@ -6,7 +6,7 @@ import click
 
 from bmz.cli import completing
 from bmz.cli.options import json_option
-from bmz.cli.words import as_path
+from bmz.cli.words import as_path, dataset_option
 
 EPILOG = """\b
 Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none were."""
@@ -36,6 +36,7 @@ Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none wer
     help="Number the connected pieces of a mask that only tells objects from background; or "
     "take its values as numbers of objects. [default: refuse such a mask]",
 )
+@dataset_option
 @json_option
 @click.pass_context
 def score(
@@ -46,6 +47,7 @@ def score(
     truth: str,
     ious: tuple[float, ...],
     components: bool | None,
+    dataset: str | None,
     as_json: bool,
 ) -> None:
     """Say how well PREDICTED label masks agree with TRUTH, object by object.
@@ -66,6 +68,7 @@ def score(
             as_path(truth),
             ious=thresholds,
             components=components,
+            dataset=dataset,
             listener=listener,
         )
     if as_json:

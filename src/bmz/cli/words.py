@@ -121,6 +121,12 @@ series_option = click.option(
     help="Which images of a file that holds several: a name, a number from 0, or from N to M.",
 )
 
+dataset_option = click.option(
+    "--dataset",
+    metavar="PATH",
+    help="The dataset of HDF5 files that is the image, such as /raw; or name a.h5[/raw].",
+)
+
 kind_option = click.option(
     "--kind",
     type=KIND,
@@ -191,11 +197,24 @@ include_option = click.option(
 )
 
 
-def image_list(words: Sequence[str], include: Sequence[str]) -> Listing:
+def image_list(words: Sequence[str], include: Sequence[str], dataset: str | None = None) -> Listing:
     """Find the images that words stand for; see `bmz.image.listing.listed_images`.
 
     Label masks, pictures and tables that bmz writes are none.
+
+    Parameters
+    ----------
+    dataset : of HDF5 files; None for the only one that can be an image
     """
+    from bmz.image.series import in_dataset
+
+    listing = _listing(words, include)
+    there = [image for image in listing.images if image not in listing.absent]
+    named = dict(zip(there, in_dataset(there, dataset), strict=True))
+    return replace(listing, images=tuple(named.get(image, image) for image in listing.images))
+
+
+def _listing(words: Sequence[str], include: Sequence[str]) -> Listing:
     from bmz.image.listing import STDIN, lines_of_lists, listed_images
     from bmz.image.remote import is_address, is_zipped
 

@@ -23,6 +23,7 @@ from bmz.engine.request import RunRequest
 from bmz.engine.run_image import claimed_output, image_result, run_in_blocks
 from bmz.engine.scratch import PlaneFolder
 from bmz.engine.setup import PlannedImage, RunSetup
+from bmz.image.formats import name_of
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.mosaic import Places, TileStore
@@ -110,7 +111,8 @@ class WorkerLost(CouldNotTell):
 
     def __init__(self, image: Path, why: Exception) -> None:
         super().__init__(
-            f"the worker that ran '{image.name}' died, and so did those that tried again ({why})",
+            f"the worker that ran '{name_of(image)}' died, and so did those that tried again "
+            f"({why})",
             hint="most often its memory ran out: fewer --workers, or a smaller --tile",
             code="cluster.worker-lost",
         )
@@ -121,7 +123,7 @@ class SchedulerLost(CouldNotTell):
 
     def __init__(self, image: Path, why: BaseException) -> None:
         super().__init__(
-            f"the Dask scheduler was lost before '{image.name}' was done ({_first_line(why)})",
+            f"the Dask scheduler was lost before '{name_of(image)}' was done ({_first_line(why)})",
             hint="start it again, and go on with --resume",
             code="cluster.scheduler-lost",
         )
@@ -184,9 +186,9 @@ def run_on_workers(
         stack.enter_context(events_of_workers(client, tiles, listener))
         for image, outcome in new_outcomes:
             outcomes[image] = outcome
-            listener(Progress("files", len(outcomes), len(states), image.name))
+            listener(Progress("files", len(outcomes), len(states), name_of(image)))
             if isinstance(outcome, ImageFailed):
-                listener(Note(f"{image.name}: {outcome.error}", "error"))
+                listener(Note(f"{name_of(image)}: {outcome.error}", "error"))
     return iter([outcomes[state.image] for state in states])
 
 

@@ -16,6 +16,7 @@ from bmz.engine.replay import options_of
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
 from bmz.engine.setup import RunSetup, opened, planned_or_failed, prepare
+from bmz.image.formats import name_of
 from bmz.image.info import ImageInfo
 from bmz.image.plates import PlateField
 from bmz.image.region import OpenImage, open_image
@@ -75,7 +76,7 @@ def run_in_worker(
         planned = planned_or_failed(setup, image, field)
         if isinstance(planned, ImageFailed):
             return planned
-        return run_image(setup, planned, backend, files, ToCaller(image.name))
+        return run_image(setup, planned, backend, files, ToCaller(name_of(image)))
     except BmzError as error:
         return ImageFailed(image, error)
 

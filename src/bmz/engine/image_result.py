@@ -18,11 +18,12 @@ from bmz.check.finding import Finding
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
 from bmz.engine.pipeline import PlaneResult, Stopwatch
 from bmz.engine.prepared_image import RawStack
+from bmz.image.formats import split_series
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
 from bmz.image.plates import PlateField, plate_fields
 from bmz.image.region import ImageSource
-from bmz.image.series import series_key, series_paths, split_series
+from bmz.image.series import series_key, series_paths
 from bmz.plan.plan import Plan
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects, placed, stacked

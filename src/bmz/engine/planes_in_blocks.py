@@ -30,6 +30,7 @@ from bmz.engine.pipeline import Stopwatch, resized_maps
 from bmz.engine.prepared_image import PreparedImage, StoredMap, keep_raw, map_parts
 from bmz.engine.scratch import PlaneFolder
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
+from bmz.image.formats import name_of
 from bmz.image.region import OpenImage, read_sample
 from bmz.plan.plan import Plan
 from bmz.plan.tiling import AxisTiling, OutputRule
@@ -223,7 +224,7 @@ def _scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
     # labels of all planes, and the map of one at a time, unless maps are asked for
     maps = 1 + (planes if "raw" in setup.request.save else 0)
     gigabytes = 4 * (map_px * (output.channels or 1) * maps + label_px * planes) / 1e9
-    name = planned.image.name
+    name = name_of(planned.image)
     return f"{name} is run in parts; up to {gigabytes:.2g} GB in {scratch} until it is done"
 
 

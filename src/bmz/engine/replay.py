@@ -14,6 +14,7 @@ from bmz.base.files import is_there
 from bmz.engine.image_header import on_disk
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
+from bmz.image.formats import split_series
 from bmz.image.given_names import given_name
 from bmz.image.series import content_sha256
 from bmz.results.run import SCHEMA
@@ -96,7 +97,7 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
         raise RecordUnreadable(path, f"it lacks {why}") from why
     except (TypeError, ValueError, AttributeError, OverflowError) as why:
         raise RecordUnreadable(path, f"a value of it is of another kind ({why})") from why
-    if not is_there(image):
+    if not is_there(split_series(image)[0]):
         raise CouldNotTell(
             f"the image of the record, '{image}', is not there",
             hint="name where it is now: bmz run MODEL IMAGE --from RUN.json",

@@ -39,6 +39,7 @@ from bmz.engine.planes_in_blocks import (
 from bmz.engine.replay import options_of
 from bmz.engine.scratch import files_of_mask, finished, remove_replaced, scratch_folder, scratch_key
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
+from bmz.image.formats import name_of
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage, ImageSource, open_image
 from bmz.image.series import content_sha256
@@ -223,7 +224,7 @@ def image_result(
     BmzError
         The network fails, or no pixel of its output is a number.
     """
-    name, output = planned.image.name, setup.labelling.choice.output
+    name, output = name_of(planned.image), setup.labelling.choice.output
     for note in finding_notes(run.report.findings, name):
         listener(note)
     plan, outputs = planned.plan, []
@@ -335,7 +336,7 @@ def _too_large(setup: RunSetup, planned: PlannedImage) -> str:
     gigabytes = bytes_in_one_piece(planned, setup) / 1e9
     why = why_in_one_piece(planned, setup)
     return (
-        f"{planned.image.name} needs about {gigabytes:.2g} GB, more than the limit, "
+        f"{name_of(planned.image)} needs about {gigabytes:.2g} GB, more than the limit, "
         f"and cannot be run in parts: {why}; it is run in one piece: crop it if memory runs out"
     )
 

@@ -15,6 +15,7 @@ from bmz.base.progress import Listener, Progress
 from bmz.engine.cluster import run_on_workers
 from bmz.engine.run_image import in_one_piece, run_image
 from bmz.engine.setup import PlannedImage, RunSetup, look, opened
+from bmz.image.formats import name_of
 from bmz.plan.plan import wide_side
 from bmz.predict.onnx import available_cpus
 from bmz.results.run import ImageDone, ImageFailed
@@ -70,7 +71,7 @@ def _run_here(
                     yield run_image(setup, state, backend, files[state.image], listener)
                 except BmzError as error:
                     yield ImageFailed(state.image, error)
-            listener(Progress("files", number, len(states), state.image.name))
+            listener(Progress("files", number, len(states), name_of(state.image)))
 
 
 @contextmanager

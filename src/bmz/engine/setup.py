@@ -24,6 +24,7 @@ from bmz.engine.model_check import refuse_code
 from bmz.engine.model_code import Permit, model_code
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.request import RunRequest
+from bmz.image.formats import name_of
 from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
@@ -48,7 +49,7 @@ class CoreTakesOnePiece(CouldNotTell):
     def __init__(self, image: Path, tile: Mapping[str, int]) -> None:
         size = " x ".join(f"{axis} {px}" for axis, px in tile.items())
         super().__init__(
-            f"'{image.name}' is larger than the {size} px that the model takes at once",
+            f"'{name_of(image)}' is larger than the {size} px that the model takes at once",
             hint="leave out --engine core, and it is run in tiles; or crop it",
             code="engine.one-piece",
         )

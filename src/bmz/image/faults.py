@@ -65,6 +65,57 @@ class ZarrHoldsImages(CouldNotTell):
         )
 
 
+class SeveralDatasets(CouldNotTell):
+    """No dataset of a file, or more than one, can be the image that is meant."""
+
+    def __init__(self, path: Path, datasets: Sequence[tuple[str, str]]) -> None:
+        if not datasets:
+            super().__init__(
+                f"'{path}' holds no dataset of numbers along two axes",
+                hint="links to other files are not followed: name the file that holds the image",
+                code="image.dataset",
+            )
+            return
+        super().__init__(
+            f"'{path}' holds {len(datasets)} datasets that can be the image: "
+            f"{_some([listed for _, listed in datasets])}",
+            hint=f"name one: --dataset {datasets[0][0]}, or '{path}[{datasets[0][0]}]'",
+            code="image.dataset",
+        )
+
+
+class DatasetAbsent(CouldNotTell):
+    """A file has no such dataset."""
+
+    def __init__(self, path: Path, name: str, datasets: Sequence[str]) -> None:
+        listed = _some(datasets) or "none"
+        super().__init__(
+            f"'{path}' has no dataset '{name}'",
+            hint=f"its datasets are {listed}",
+            code="image.dataset",
+        )
+
+
+class DatasetRefused(CouldNotTell):
+    """A dataset is no array of numbers in its own file."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"'{path}' is refused: {why}",
+            hint="copy the pixels into one dataset of numbers of this file, or export it as TIFF",
+            code="image.dataset-refused",
+        )
+
+
+def _some(words: Sequence[str]) -> str:
+    rest = len(words) - _DATASETS_LISTED
+    more = f" and {rest} more" if rest > 0 else ""
+    return f"{', '.join(words[:_DATASETS_LISTED])}{more}"
+
+
+_DATASETS_LISTED = 8
+
+
 class ImageForbidden(CouldNotTell):
     """The system does not let us read the file."""
 

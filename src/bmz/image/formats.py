@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
 
+from bmz.base.files import is_there
 from bmz.image.faults import (
     FormatUnknown,
     ImageEmpty,
@@ -26,10 +28,41 @@ _ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """One of them lies in every folder of Zarr 3 or 2 that is a group or an array."""
 
 
+_KEY = re.compile(r"\[([^\[\]/]+)\]$")
+_INNER = re.compile(r"\[(/.*)\]$")
+
+
+def split_series(path: Path) -> tuple[Path, str]:
+    """Part a path into the file and the name or number of an image in it; empty for none.
+
+    Of a file of folders, such as HDF5, the name is a path that begins with ``/``.
+
+    Examples
+    --------
+    >>> split_series(Path("cells.czi[2]"))
+    (PosixPath('cells.czi'), '2')
+    >>> split_series(Path("cells.h5[/raw/t0]"))
+    (PosixPath('cells.h5'), '/raw/t0')
+    """
+    text = path.as_posix()
+    match = _KEY.search(text) or _INNER.search(text)
+    file = "" if match is None else text[: match.start()]
+    if match is None or not file or file.endswith("/") or is_there(path):
+        return path, ""
+    return Path(file), match[1]
+
+
+def name_of(path: Path) -> str:
+    """Give the name of an image for people: that of the file, and what stands in brackets."""
+    file, key = split_series(path)
+    return f"{file.name}[{key}]" if key else path.name
+
+
 def format_of(path: Path) -> str:
     """Give the name of a format, as in `bmz.image.known_formats.FORMATS`.
 
-    The first bytes of a file decide. A folder is ``"OME-Zarr"`` when it has metadata of Zarr.
+    The first bytes of a file decide, also for one image in it (``cells.h5[/raw]``). A folder is
+    ``"OME-Zarr"`` when it has metadata of Zarr.
 
     Raises
     ------
@@ -42,6 +75,7 @@ def format_of(path: Path) -> str:
     FormatUnknown
         Neither is.
     """
+    path, _ = split_series(path)
     if _is_folder(path):
         return _format_of_folder(path)
     head = _first_bytes(path)
@@ -50,7 +84,8 @@ def format_of(path: Path) -> str:
     claimed = _claimed(path)
     # a lossy picture under the name of a format that keeps pixels is not what it is thought to be
     posing = known is not None and FORMATS[known].lossy and claimed not in (known, None)
-    if known is not None and not posing:
+    others = known is not None and FORMATS[known].container and path.suffix.lower() in PLUGIN_OF
+    if known is not None and not posing and not others:
         return known
     if not head:
         raise ImageEmpty(path)

@@ -21,7 +21,7 @@ class ImageInfo:
 
     Parameters
     ----------
-    path : the file, or the folder of OME-Zarr
+    path : the file, or the folder of OME-Zarr; of HDF5 with the dataset in brackets that is named
     axes : one letter per axis in the order of the file, of ``tczyx`` and ``q`` for an unnamed one
     shape : as stored, one number per letter of `axes`
     dtype : of the pixels

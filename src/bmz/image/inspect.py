@@ -14,10 +14,10 @@ from bmz.image.faults import (
     SeriesOutOfRange,
     in_words,
 )
-from bmz.image.formats import format_of
+from bmz.image.formats import format_of, split_series
 from bmz.image.info import UNKNOWN_AXIS, Header, ImageInfo
 from bmz.image.readers import READERS
-from bmz.image.series import series_number, split_series
+from bmz.image.series import series_number
 
 _PLANE = "yx"
 _REAL_KINDS = "biuf"
@@ -33,7 +33,8 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
     path : TIFF, ImageJ TIFF, OME-TIFF, PNG, JPEG or NPY file; with plugins a CZI, LIF or ND2 file;
         folder of OME-Zarr 0.4 or 0.5: the image, one of its labels (``x.ome.zarr/labels/nuclei``)
         or one of its resolutions (``x.ome.zarr/1``); one image of a file that holds several is
-        called by its name or number behind the path (``cells.czi[2]``)
+        called by its name or number behind the path (``cells.czi[2]``), a dataset of an HDF5 file
+        by its path (``cells.h5[/raw]``)
     axes : as the user states them, one letter per axis in the order of the file, such as ``zyx``;
         they override the file; axes of size 1 may be left out, and named where the file has none: a
         stack of one plane
@@ -47,6 +48,8 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
         The options of the call do not suit the file.
     """
     file, key = split_series(path)
+    if READERS[format_of(file)].inner_paths:
+        file, key = path, ""
     if key:
         series = series_number(file, key)
     info = info_from(file, read_header(file, series), axes=axes, series=series)

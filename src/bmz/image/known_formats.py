@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 OME_ZARR = "OME-Zarr"
 
+HDF5 = "HDF5"
+
 BIOIO = "bioio"
 """The format of whatever a plugin of bioio reads."""
 
@@ -47,12 +49,14 @@ class FileFormat:
     starts : first bytes of its files; empty where it takes more to tell, see `format_of`
     lossy : its compression alters the intensities of every image
     by_plugin : a plugin reads it
+    container : others write formats of their own into it: a file of an ending in `PLUGIN_OF` is one
     """
 
     suffixes: tuple[str, ...]
     starts: tuple[bytes, ...] = ()
     lossy: bool = False
     by_plugin: bool = False
+    container: bool = False
 
 
 FORMATS: Mapping[str, FileFormat] = {
@@ -65,6 +69,7 @@ FORMATS: Mapping[str, FileFormat] = {
     "JPEG": FileFormat((".jpg", ".jpeg"), (b"\xff\xd8\xff",), lossy=True),
     "NPY": FileFormat((".npy",), (b"\x93NUM",)),
     "NPZ": FileFormat((".npz",)),
+    HDF5: FileFormat((".h5", ".hdf5"), (b"\x89HDF\r\n\x1a\n",), container=True),
     "CZI": FileFormat((".czi",), (b"ZISRAWFILE",), by_plugin=True),
     "LIF": FileFormat((".lif",), by_plugin=True),
     "ND2": FileFormat((".nd2",), (b"\xda\xce\xbe\x0a",), by_plugin=True),

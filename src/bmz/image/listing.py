@@ -10,10 +10,9 @@ from pathlib import Path
 
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.image.faults import ImageNotFound
-from bmz.image.formats import is_zarr
+from bmz.image.formats import is_zarr, split_series
 from bmz.image.known_formats import BIOIO, FORMATS
 from bmz.image.ome_tiff import files_of_set
-from bmz.image.series import split_series
 
 STDIN = "-"
 LIST = "@"

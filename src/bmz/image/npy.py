@@ -187,6 +187,8 @@ class Reader:
     pixels : reads all pixels in the order of the file
     opened : keeps the file open and gives regions; what it raises is not yet one of our errors
     one_image : whether a file of this format holds one image
+    inner_paths : whether the path of an image goes on within its file, in brackets, and is given
+        whole to the functions above
     palette_numbers : reads the numbers of the colours of a palette; None where there is none
     is_lossy : says whether the compression of a file alters its intensities, where files of one
         format differ in that
@@ -196,5 +198,6 @@ class Reader:
     pixels: Callable[[Path, int], AnyArray]
     opened: Callable[[Path, int], AbstractContextManager[Stored]]
     one_image: bool = False
+    inner_paths: bool = False
     palette_numbers: Callable[[Path], AnyArray | None] = lambda _: None
     is_lossy: Callable[[Path], bool] = lambda _: False

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from bmz.base.arrays import AnyArray
+from bmz.image.hdf5 import hdf5_header, hdf5_opened, hdf5_pixels
 from bmz.image.info import Header
 from bmz.image.jpeg import jpeg_header, jpeg_pixels
-from bmz.image.known_formats import OME_ZARR
+from bmz.image.known_formats import HDF5, OME_ZARR
 from bmz.image.microscopes import LIBRARIES, plugin_header, plugin_opened, plugin_pixels
 from bmz.image.npy import (
     Reader,
@@ -66,6 +67,7 @@ READERS: Final[Mapping[str, Reader]] = {
         _one_image(npy_header, npy_pixels, npy_mapped), palette_numbers=cellpose_masks
     ),
     "NPZ": Reader(npz_header, npz_pixels, npz_opened),
+    HDF5: Reader(hdf5_header, hdf5_pixels, hdf5_opened, one_image=True, inner_paths=True),
     OME_ZARR: Reader(zarr_header, zarr_pixels, zarr_opened),
     **{
         name: Reader(

@@ -9,17 +9,27 @@ from pathlib import Path
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, WrongUsage
-from bmz.base.files import is_there, sha256_of
+from bmz.base.files import sha256_of
 from bmz.image.faults import SeriesOutOfRange
-from bmz.image.formats import format_of
-from bmz.image.known_formats import FORMATS, OME_ZARR
+from bmz.image.formats import format_of, split_series
+from bmz.image.known_formats import FORMATS, HDF5, OME_ZARR
 from bmz.image.ome_zarr import zarr_labels
 from bmz.image.readers import READERS
 
 ALL = "all"
 
-_KEY = re.compile(r"\[([^\[\]/]+)\]$")
 _SPAN = re.compile(r"(\d+)-(\d+)")
+
+
+class NoDatasets(WrongUsage):
+    """A dataset is named, but none of the images lies in a file of datasets."""
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(
+            f"'{dataset}' names a dataset, but none of the images is an HDF5 file",
+            hint="leave out --dataset; --series chooses among the images of other files",
+            code="image.dataset",
+        )
 
 
 class SeriesUnknown(WrongUsage):
@@ -33,18 +43,39 @@ class SeriesUnknown(WrongUsage):
         )
 
 
-def split_series(path: Path) -> tuple[Path, str]:
-    """Part a path into the file and the name or number of an image in it; empty for none.
+def in_dataset(images: Sequence[Path], dataset: str | None) -> tuple[Path, ...]:
+    """Name a dataset in each of the files that hold datasets; files of other formats stay.
+
+    Parameters
+    ----------
+    dataset : its path within the files, such as ``/raw``; None for none
+
+    Raises
+    ------
+    NoDatasets
+        No image is such a file.
 
     Examples
     --------
-    >>> split_series(Path("cells.czi[2]"))
-    (PosixPath('cells.czi'), '2')
+    >>> in_dataset([Path("a.tif")], None)
+    (PosixPath('a.tif'),)
     """
-    match = _KEY.search(path.name)
-    if match is None or is_there(path):
-        return path, ""
-    return path.with_name(path.name[: match.start()]), match[1]
+    if dataset is None:
+        return tuple(images)
+    key = f"/{dataset.strip('/')}"
+    named = tuple(Path(f"{image}[{key}]") if _has_datasets(image) else image for image in images)
+    if named == tuple(images):
+        raise NoDatasets(dataset)
+    return named
+
+
+def _has_datasets(path: Path) -> bool:
+    if split_series(path)[1]:
+        return False
+    try:
+        return READERS[format_of(path)].inner_paths
+    except BmzError:
+        return path.suffix.lower() in FORMATS[HDF5].suffixes  # reading it will tell
 
 
 def series_paths(path: Path, choice: str = ALL) -> tuple[Path, ...]:

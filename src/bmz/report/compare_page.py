@@ -17,6 +17,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.errors import not_none
 from bmz.check.finding import Finding
+from bmz.image.formats import name_of
 from bmz.image.given_names import given_name, with_given_names
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import supports
@@ -72,7 +73,7 @@ def page(comparison: Comparison) -> str:
 def _title(image: ImageComparison) -> str:
     """Give the name of the file, or the address of an image on a server."""
     name = given_name(image.path)
-    return image.path.name if name == str(image.path) else name
+    return name_of(image.path) if name == str(image.path) else name
 
 
 def _asset(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from bmz.base.progress import Loudness, Note
 from bmz.check.finding import DoesNotFit, Finding
+from bmz.image.formats import name_of
 from bmz.image.given_names import given_name
 from bmz.image.plates import FieldMissing
 from bmz.report.text import Line, counted, document_text, failure_of
@@ -66,13 +67,13 @@ def run_lines(summary: RunSummary) -> list[Line]:
 def _name_of(failure: ImageFailed) -> str:
     """Give the name of an image, and of a field of a plate its place in that."""
     plate = next((p for p in failure.image.parents if p.name.lower().endswith(".zarr")), None)
-    return failure.image.name if plate is None else failure.image.relative_to(plate).as_posix()
+    return name_of(failure.image) if plate is None else failure.image.relative_to(plate).as_posix()
 
 
 def _failed(failure: ImageFailed) -> list[Line]:
     lines = [("error", str(failure.error)), ("hint", failure.error.hint)]
     others = failure.error.errors[1:] if isinstance(failure.error, DoesNotFit) else ()
-    return lines + finding_lines(others, failure.image.name)
+    return lines + finding_lines(others, name_of(failure.image))
 
 
 def _done(done: ImageDone) -> list[Line]:
@@ -107,7 +108,7 @@ def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
     """Say how one image would be run."""
     if isinstance(planned, ImageFailed):
         return _failed(planned)
-    lines = finding_lines(planned.findings, planned.image.name)
+    lines = finding_lines(planned.findings, name_of(planned.image))
     lines.append(("answer", given_name(planned.image)))
     texts = [*planned.plan.describe(), f"memory  {_memory(planned)}", *_estimate(planned)]
     return lines + [("answer", f"  {text}") for text in texts]

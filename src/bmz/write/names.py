@@ -9,9 +9,8 @@ from pathlib import Path
 
 from bmz.base.errors import WrongUsage
 from bmz.base.files import FolderNotWritable
-from bmz.image.formats import image_suffix
+from bmz.image.formats import image_suffix, split_series
 from bmz.image.plates import PlateField
-from bmz.image.series import split_series
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, ZARR_LABELS, ending_of
 
 
@@ -114,7 +113,7 @@ def _names_below(places: Sequence[Path], roots: Sequence[Path]) -> dict[Path, Pa
     below: dict[Path, list[Path]] = {}
     for place in places:
         root = next((root for root in roots if root in place.parents), None)
-        within = Path() if root is None else place.parent.relative_to(root)
+        within = Path() if root is None else split_series(place)[0].parent.relative_to(root)
         below.setdefault(within, []).append(place)
     return {
         place: within / name
@@ -176,7 +175,7 @@ def _unique_names(places: Sequence[Path]) -> list[str]:
         ]
         counts = Counter(name.casefold() for name in names)
         deeper = [
-            min(depth + (counts[name.casefold()] > 1), len(place.parts) - 2)
+            min(depth + (counts[name.casefold()] > 1), len(split_series(place)[0].parts) - 2)
             for place, name, depth in zip(places, names, depths, strict=True)
         ]
         if deeper == depths:
@@ -186,26 +185,33 @@ def _unique_names(places: Sequence[Path]) -> list[str]:
 
 def _stems(places: Sequence[Path]) -> list[str]:
     """Cut the image ending off; put it back with ``_`` where one folder holds one stem twice."""
-    bare = [_stem(place) for place in places]
-    keys = [str(p.with_name(stem)).casefold() for p, stem in zip(places, bare, strict=True)]
+    bare = [stem_of(place) for place in places]
+    files = [split_series(place)[0] for place in places]
+    keys = [str(p.with_name(stem)).casefold() for p, stem in zip(files, bare, strict=True)]
     counts = Counter(keys)
     return [
-        f"{stem}{image_suffix(split_series(place)[0]).replace('.', '_')}"
-        if counts[key] > 1
-        else stem
-        for place, stem, key in zip(places, bare, keys, strict=True)
+        f"{stem}{image_suffix(file).replace('.', '_')}" if counts[key] > 1 else stem
+        for file, stem, key in zip(files, bare, keys, strict=True)
     ]
 
 
-def _stem(place: Path) -> str:
-    # of one image of several in a file: cells.czi[2] becomes cells[2]
+def stem_of(place: Path) -> str:
+    """Give how the names of the results of an image begin.
+
+    Examples
+    --------
+    >>> stem_of(Path("a.ome.tif")), stem_of(Path("b.czi[2]")), stem_of(Path("c.h5[/raw/t0]"))
+    ('a', 'b[2]', 'c[raw_t0]')
+    """
     file, key = split_series(place)
     stem = file.name.removesuffix(image_suffix(file))
+    key = key.strip("/").replace("/", "_")
     return f"{Path(stem).stem if stem == file.name else stem}[{key}]" if key else stem
 
 
 def _folders(place: Path, depth: int) -> tuple[str, ...]:
-    return place.parent.parts[len(place.parent.parts) - depth :]
+    folder = split_series(place)[0].parent
+    return folder.parts[len(folder.parts) - depth :]
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from bmz.engine.load import find_model
 from bmz.engine.measure import sample_measures
 from bmz.engine.model_check import model_findings
 from bmz.engine.request import RunRequest
+from bmz.image.formats import name_of
 from bmz.image.series import ALL
 from bmz.results.check import CheckSummary, ImageChecked
 from bmz.zoo.settings import settings_from_environment
@@ -62,7 +63,7 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
     for number, image in enumerate(every_image):
         checked_header = partial(check_file_header, model, image, request, sample)
         images += _checked(checked_header, image, of_model, pixels=number in looked_at)
-        listener(Progress("files", number + 1, total, image.name))
+        listener(Progress("files", number + 1, total, name_of(image)))
     return CheckSummary(model.id, model.sha256, tuple(images), request.kind)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from bmz.base.files import whole_file, writable_folder
 from bmz.report.compare_page import page
 from bmz.results.compare import Comparison
+from bmz.write.names import stem_of
 from bmz.write.tiff import write_labels
 
 
@@ -57,5 +58,5 @@ def write_labels_of(comparison: Comparison, folder: Path) -> None:
         for rank, result in enumerate(image.done, start=1):
             name = re.sub(r"[^\w.=-]+", "_", result.name).strip("_")[:80]
             if result.labels is not None:
-                file = f"{image.path.stem}.{rank:02d}.{name}.labels.tif"
+                file = f"{stem_of(image.path)}.{rank:02d}.{name}.labels.tif"
                 write_labels(folder / file, result.labels)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bmz.app.score.label_mask import read_mask
@@ -11,8 +13,10 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.files import is_there
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.image.formats import name_of, split_series
 from bmz.image.known_formats import suffixes
 from bmz.image.ome_zarr import is_node
+from bmz.image.series import in_dataset, series_paths
 from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
 from bmz.results.compare import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
 from bmz.write.outputs import OUTPUT_KINDS
@@ -22,6 +26,7 @@ _ENDING = re.compile(
     rf"(\.ome)?({'|'.join(map(re.escape, suffixes()))})$",
     re.IGNORECASE,
 )
+_DATASET = re.compile(r"\[[^\[\]]+\]$")
 _LOSSY, _EXACT = suffixes(lossy=True), suffixes(lossy=False)
 
 
@@ -42,7 +47,7 @@ class NoTruthFor(CouldNotTell):
 
     def __init__(self, image: Path, truth: Path) -> None:
         super().__init__(
-            f"'{truth}' holds no mask with the name of '{image.name}'",
+            f"'{truth}' holds no mask with the name of '{name_of(image)}'",
             hint="true masks bear the names of their images, before endings such as _mask.png",
             code="compare.no-truth",
         )
@@ -54,6 +59,7 @@ def score(
     *,
     ious: Sequence[float] = IOUS,
     components: bool | None = None,
+    dataset: str | None = None,
     listener: Listener = nobody,
 ) -> ScoreSummary:
     """Score one mask, or all masks of a folder or pattern, against the truth.
@@ -63,6 +69,7 @@ def score(
     predicted, truth : a file, a folder, or a pattern such as ``results/*.labels.tif``
     ious : thresholds, each above 0 and at most 1
     components : of masks that do not number their objects, see `bmz.app.score.label_mask.read_mask`
+    dataset : the dataset of HDF5 files that holds the labels; None for the only one that can
     listener : is called for each file as it is done
 
     Raises
@@ -70,7 +77,7 @@ def score(
     NothingToScore
         A path names no mask, or no names agree.
     """
-    pairs = paired(predicted, truth)
+    pairs = _in_dataset(paired(predicted, truth), dataset)
     outcomes: list[PairScore | PairFailed] = []
     for number, pair in enumerate(pairs, start=1):
         outcomes.append(_scored(pair, ious, components=components))
@@ -89,18 +96,56 @@ def paired(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
     NothingToScore
         A path names no mask, two masks have one name, or no names agree.
     """
-    if is_there(predicted) and is_there(truth) and not is_many(predicted) and not is_many(truth):
-        return (MaskPair(predicted.name, predicted, truth),)
+    if _is_one(predicted) and _is_one(truth):
+        return _of_two_files(predicted, truth)
     predicted_files, true_files = masks_by_name(predicted), masks_by_name(truth)
+    predicted_files = _without_datasets(predicted_files, true_files)
     if not set(predicted_files) & set(true_files):
         raise NothingToScore(f"no mask of '{predicted}' has the name of one of '{truth}'")
     names = {*predicted_files, *true_files}
     for path, files in ((predicted, predicted_files), (truth, true_files)):
-        if is_there(path) and not is_many(path):
+        if _is_one(path):
             names &= set(files)
     return tuple(
         MaskPair(name, predicted_files.get(name), true_files.get(name)) for name in sorted(names)
     )
+
+
+def _is_one(path: Path) -> bool:
+    return is_there(split_series(path)[0]) and not is_many(path)
+
+
+def _of_two_files(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
+    """Pair the masks of two files: those of files that hold several, by their names in them."""
+    first, second = series_paths(predicted), series_paths(truth)
+    if len(first) == len(second) == 1:
+        return (MaskPair(name_of(predicted), first[0], second[0]),)
+    by_key = [{split_series(path)[1]: path for path in paths} for paths in (first, second)]
+    if not set(by_key[0]) & set(by_key[1]):
+        several = predicted if len(first) > 1 else truth
+        raise NothingToScore(
+            f"'{several}' holds several masks, none of which has the name of one of the other: "
+            f"{', '.join(map(str, series_paths(several)))}"
+        )
+    names = dict.fromkeys([*by_key[0], *by_key[1]])
+    return tuple(MaskPair(name, by_key[0].get(name), by_key[1].get(name)) for name in names)
+
+
+def _without_datasets(files: Mapping[str, Path], others: Mapping[str, Path]) -> Mapping[str, Path]:
+    """Give results of one dataset of a file (``a[raw]``) the name of the file, where it is free."""
+    plain = {name: _DATASET.sub("", name) for name in files}
+    counts = Counter(plain.values())
+    return {
+        plain[name] if name not in others and counts[plain[name]] == 1 else name: path
+        for name, path in files.items()
+    }
+
+
+def _in_dataset(pairs: Sequence[MaskPair], dataset: str | None) -> list[MaskPair]:
+    paths = [path for pair in pairs for path in (pair.predicted, pair.truth) if path is not None]
+    named: dict[Path | None, Path | None] = {None: None}
+    named |= dict(zip(paths, in_dataset(paths, dataset), strict=True))
+    return [replace(p, predicted=named[p.predicted], truth=named[p.truth]) for p in pairs]
 
 
 def is_many(path: Path) -> bool:
@@ -117,9 +162,14 @@ def mask_name(path: Path) -> str:
     --------
     >>> mask_name(Path("a_mask.png")), mask_name(Path("b.ome.zarr/labels/nuclei"))
     ('a', 'b')
+    >>> mask_name(Path("c.h5[/raw]")), mask_name(Path("d.czi[2]"))
+    ('c', 'd[2]')
     """
-    inside = path.parent.name == "labels" and path.parents[1].suffix == ".zarr"
-    return _ENDING.sub("", path.parents[1].name if inside else path.name)
+    file, key = split_series(path)
+    inside = file.parent.name == "labels" and file.parents[1].suffix == ".zarr"
+    name = _ENDING.sub("", file.parents[1].name if inside else file.name)
+    # the mask of an image in an HDF5 file is called like the file, as others have no datasets
+    return f"{name}[{key}]" if key and not key.startswith("/") else name
 
 
 def masks_by_name(place: Path) -> Mapping[str, Path]:

@@ -1,0 +1,422 @@
+"""HDF5: a file of many datasets, of which one is the image; nothing outside of it is ever read."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.axes import IMAGE_AXES, SPACE, Box
+from bmz.image.decoding import decoding
+from bmz.image.faults import (
+    DatasetAbsent,
+    DatasetRefused,
+    FormatPluginMissing,
+    ImageEmpty,
+    ImageTooLarge,
+    SeveralDatasets,
+    in_words,
+)
+from bmz.image.formats import split_series
+from bmz.image.info import UNKNOWN_AXIS, Header, PixelSize
+from bmz.image.known_formats import HDF5
+from bmz.image.npy import Stored
+from bmz.image.pixel_size import from_lengths
+
+_LEAST_SIDE = 16
+"""Two axes of at least this length tell an image from the small tables that lie beside it."""
+
+_MOST_NODES = 100_000
+_MOST_LINKS = 32
+_MOST_WORDS = 2**16  # bytes of an attribute that is read
+
+_BDV_CELLS = re.compile(r"(/t\d{5,}/s\d{2,})/(\d+)/cells")
+"""A block of BigDataViewer: time, view, resolution. Source: its page on the HDF5 format; the
+values are unsigned, though they are stored as signed."""
+
+_LETTERS = {"time": "t", "channel": "c", "channels": "c"}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A dataset that a file holds.
+
+    Parameters
+    ----------
+    name : its path within the file
+    node : of h5py
+    shape : empty for a single value
+    kind : its dtype, or in words what its values are instead of numbers
+    is_number : whether they are integers, real numbers or booleans
+    """
+
+    name: str
+    node: Any
+    shape: tuple[int, ...]
+    kind: str
+    is_number: bool
+
+    @property
+    def listed(self) -> str:
+        """The name, and in brackets the shape and the dtype."""
+        return f"{self.name} ({in_words(self.shape)}, {self.kind})"
+
+    def has_plane(self, least: int) -> bool:
+        """Say whether it holds numbers along two axes of some length."""
+        return self.is_number and sum(n >= least for n in self.shape) >= len("yx")
+
+
+def hdf5_header(path: Path, _series: int) -> Header:
+    """Read what a dataset of an HDF5 file says of itself.
+
+    Axes are those of ``axistags`` (vigra, ilastik), else of ``DIMENSION_LABELS``, else of the
+    layout of BigDataViewer, else z, y, x where ``element_size_um`` has a length for each axis.
+    Axes t, c, z of one entry stay unnamed: writers add them to make five.
+
+    Parameters
+    ----------
+    path : of the file, with the path of a dataset in brackets behind it unless there is one image
+
+    Raises
+    ------
+    FormatPluginMissing
+        h5py is not installed, or what unpacks the dataset.
+    SeveralDatasets, DatasetAbsent
+        It is not clear which dataset is meant, or there is no such dataset.
+    DatasetRefused, ImageEmpty, ImageUnreadable, ImageTruncated
+        It lies in other files, holds no numbers, or is not sound.
+    """
+    with _chosen(path) as (dataset, remarks):
+        letters, cautions = _axes(dataset)
+        axes = "".join(
+            UNKNOWN_AXIS if n == 1 and a in "tcz" else a
+            for a, n in zip(letters, dataset.shape, strict=True)
+        )
+        dtype = _meant_dtype(dataset)
+        pixel, more = _pixel_size(dataset, letters)
+        return Header(
+            axes, dataset.shape, dtype, pixel, remarks=remarks, cautions=(*cautions, *more)
+        )
+
+
+@contextmanager
+def hdf5_opened(path: Path, _series: int) -> Iterator[Stored]:
+    """Open a dataset; a region of it reads the chunks that it touches."""
+    with _chosen(path) as (dataset, _):
+        yield _Regions(dataset)
+
+
+def hdf5_pixels(path: Path, series: int) -> AnyArray:
+    """Read a dataset; a chunk that was never written holds, by the format, the fill value.
+
+    Raises
+    ------
+    ImageTooLarge, CouldNotTell
+        It cannot be had; see `hdf5_header`.
+    """
+    with hdf5_opened(path, series) as stored:
+        try:
+            return np.asarray(stored[tuple(slice(None) for _ in stored.shape)])
+        except MemoryError as why:
+            raise ImageTooLarge(path, stored.shape) from why
+
+
+class _Regions:
+    """Regions of a dataset, in the byte order of this machine."""
+
+    def __init__(self, dataset: _Found) -> None:
+        self._dataset = dataset
+        self.shape = dataset.shape
+        self.dtype = _meant_dtype(dataset)
+
+    def __getitem__(self, box: Box, /) -> AnyArray:
+        values = np.asarray(self._dataset.node[box])
+        native = values.astype(values.dtype.newbyteorder("="), copy=False)
+        meant: AnyArray = native.view(self.dtype)
+        return meant
+
+
+def _meant_dtype(dataset: _Found) -> np.dtype[Any]:
+    stored = np.dtype(dataset.node.dtype.str)  # without what h5py notes in it of enumerations
+    if _BDV_CELLS.fullmatch(dataset.name) and stored.kind == "i":
+        return np.dtype(f"u{stored.itemsize}")
+    native: np.dtype[Any] = stored.newbyteorder("=")
+    return native
+
+
+@contextmanager
+def _chosen(path: Path) -> Iterator[tuple[_Found, tuple[str, ...]]]:
+    """Give the dataset that a path names, or the one that is an image, and remarks on it."""
+    file_path, key = split_series(path)
+    with decoding(path, HDF5), _opened(file_path) as file:
+        remarks: tuple[str, ...] = ()
+        if key:
+            dataset = _named(path, file, key)
+        else:
+            dataset = _only_image(file_path, file)
+            remarks = (f"its dataset '{dataset.name}' is read, the only one that can be an image",)
+        _refuse_no_image(path, dataset)
+        if _BDV_CELLS.fullmatch(dataset.name):
+            remarks = (*remarks, "its dataset is laid out as BigDataViewer does: z, y, x")
+        yield dataset, remarks
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        h5py = import_module("h5py")
+    except ImportError as why:
+        raise FormatPluginMissing(path, f"{HDF5} file", "h5py") from why
+    with h5py.File(path, "r", locking="best-effort") as file:
+        yield file
+
+
+def _named(path: Path, file: Any, key: str) -> _Found:  # noqa: ANN401  (h5py has no types)
+    """Follow a name step by step: HDF5 itself would follow a link into any other file."""
+    node, place = file["/"], deque(part for part in key.split("/") if part not in ("", "."))
+    name, links = "", 0
+    while place:
+        part = place.popleft()
+        link = _link(path, node, part, name)
+        if isinstance(link, str):
+            links += 1
+            if links > _MOST_LINKS:
+                raise DatasetRefused(path, f"its '{key}' is a link that leads in a circle")
+            if link.startswith("/"):
+                node, name = file["/"], ""
+            place.extendleft(reversed([p for p in link.split("/") if p not in ("", ".")]))
+            continue
+        node, name = node[part], f"{name}/{part}"
+    h5py = import_module("h5py")
+    if not isinstance(node, h5py.Dataset):
+        inside = [f.listed for f in _datasets(path, file) if f.name.startswith(f"{name}/")]
+        raise DatasetAbsent(path, key, inside or [f.listed for f in _datasets(path, file)])
+    return _facts(path, name, node)
+
+
+def _link(path: Path, group: Any, part: str, above: str) -> str | None:  # noqa: ANN401
+    """Give the target of a soft link; None for what lies in the group itself."""
+    h5py = import_module("h5py")
+    if not isinstance(group, h5py.Group):
+        raise DatasetAbsent(path, f"{above}/{part}", [])
+    try:
+        link = group.get(part, getlink=True)
+    except TypeError as why:  # h5py knows no others
+        raise DatasetRefused(path, f"its '{above}/{part}' is a link of an unknown kind") from why
+    if isinstance(link, h5py.ExternalLink):
+        raise DatasetRefused(path, f"its '{above}/{part}' lies in another file, '{link.filename}'")
+    if link is None:
+        listed = [found.listed for found in _datasets(path, group.file)]
+        raise DatasetAbsent(path, f"{above}/{part}", listed)
+    return str(link.path) if isinstance(link, h5py.SoftLink) else None
+
+
+def _only_image(path: Path, file: Any) -> _Found:  # noqa: ANN401
+    """Give the only dataset that can be the image.
+
+    Raises
+    ------
+    SeveralDatasets
+        None can, or more than one.
+    """
+    found = list(_datasets(path, file))
+    images = [f for f in found if f.has_plane(_LEAST_SIDE)] or [f for f in found if f.has_plane(2)]
+    finest = [f for f in images if not _is_reduced(f.name)]
+    if len(finest) != 1:
+        raise SeveralDatasets(path, [(f.name, f.listed) for f in finest])
+    return finest[0]
+
+
+def _is_reduced(name: str) -> bool:
+    block = _BDV_CELLS.fullmatch(name)
+    return block is not None and int(block[2]) > 0
+
+
+def _datasets(path: Path, file: Any) -> Iterator[_Found]:  # noqa: ANN401
+    """Yield the datasets that lie in a file itself, in the order of their names.
+
+    Links are not followed: what they lead to lies elsewhere, or is found where it lies.
+    """
+    h5py = import_module("h5py")
+    waiting, seen = [("", file["/"])], set[int]()
+    while waiting:
+        above, group = waiting.pop()
+        names = sorted(group)
+        groups = []
+        for name in names:
+            try:
+                link = group.get(name, getlink=True)
+            except TypeError:
+                continue  # of a kind that h5py does not know
+            if not isinstance(link, h5py.HardLink):
+                continue
+            node = group[name]
+            address = h5py.h5o.get_info(node.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            if len(seen) > _MOST_NODES:
+                raise DatasetRefused(path, f"it holds more than {_MOST_NODES} groups and datasets")
+            if isinstance(node, h5py.Group):
+                groups.append((f"{above}/{name}", node))
+            elif isinstance(node, h5py.Dataset):
+                yield _facts(path, f"{above}/{name}", node)
+        waiting += reversed(groups)
+
+
+def _facts(path: Path, name: str, node: Any) -> _Found:  # noqa: ANN401
+    """Look at a dataset; the sizes of one that is put together of other files are not asked for."""
+    h5py = import_module("h5py")
+    made = node.id.get_create_plist()
+    if made.get_layout() == h5py.h5d.VIRTUAL or made.get_external_count():
+        return _Found(name, node, (), _ELSEWHERE, is_number=False)
+    kind = node.id.get_type()
+    words = _no_number(kind, h5py)
+    space = node.id.get_space()
+    shape = space.get_simple_extent_dims() if space.is_simple() else ()
+    if words:
+        return _Found(name, node, shape, words, is_number=False)
+    with decoding(path, HDF5):
+        return _Found(name, node, shape, np.dtype(node.dtype.str).name, is_number=True)
+
+
+_ELSEWHERE = "values in other files"
+
+
+def _no_number(kind: Any, h5py: Any) -> str:  # noqa: ANN401
+    """Say what values are that are no numbers; h5py would build a dtype of each of a million."""
+    classes = {
+        h5py.h5t.STRING: "text",
+        h5py.h5t.OPAQUE: "bytes without a meaning",
+        h5py.h5t.REFERENCE: "references to objects",
+        h5py.h5t.VLEN: "lists of varying lengths",
+        h5py.h5t.ARRAY: "arrays within an array",
+        h5py.h5t.TIME: "times",
+    }
+    if kind.get_class() == h5py.h5t.COMPOUND:
+        return f"records of {kind.get_nmembers()} fields"
+    numbers = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM, h5py.h5t.BITFIELD)
+    return "" if kind.get_class() in numbers else classes.get(kind.get_class(), "no numbers")
+
+
+def _refuse_no_image(path: Path, dataset: _Found) -> None:
+    """Refuse what is no array of numbers, was never written, or cannot be unpacked.
+
+    Raises
+    ------
+    DatasetRefused, ImageEmpty, FormatPluginMissing
+    """
+    if dataset.kind == _ELSEWHERE:
+        why = f"its '{dataset.name}' takes its values from other files"
+        raise DatasetRefused(path, why)
+    if not dataset.is_number:
+        raise DatasetRefused(path, f"its '{dataset.name}' holds {dataset.kind}, and no numbers")
+    if not dataset.shape:
+        raise DatasetRefused(path, f"its '{dataset.name}' holds a single value, not an image")
+    if not math.prod(dataset.shape):
+        raise ImageEmpty(path, dataset.shape)
+    _refuse_filters(path, dataset)
+    if not dataset.node.id.get_storage_size():
+        raise DatasetRefused(path, f"nothing was ever written to its '{dataset.name}'")
+
+
+def _refuse_filters(path: Path, dataset: _Found) -> None:
+    h5z = import_module("h5py").h5z
+    made = dataset.node.id.get_create_plist()
+    for number in range(made.get_nfilters()):
+        code, _, _, name = made.get_filter(number)
+        if h5z.filter_avail(code):
+            continue
+        with suppress(ImportError):
+            import_module("hdf5plugin")  # it registers what it brings
+        if not h5z.filter_avail(code):
+            word = name.decode("utf-8", "replace").split(";")[0].strip() or "an unknown filter"
+            kind = f"{HDF5} file whose '{dataset.name}' is packed by {word} (filter {code})"
+            raise FormatPluginMissing(path, kind, "what unpacks it", "pip install hdf5plugin")
+
+
+def _attribute(dataset: _Found, name: str) -> Sequence[Any]:
+    """Read an attribute of plain text or numbers; nothing where there is none such.
+
+    Returns
+    -------
+    sequence
+        of str, or of float
+    """
+    h5py = import_module("h5py")
+    node = dataset.node
+    if not h5py.h5a.exists(node.id, name.encode()):
+        return []
+    held = h5py.h5a.open(node.id, name.encode())
+    plain = {h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT}
+    if held.get_type().get_class() not in plain or held.get_storage_size() > _MOST_WORDS:
+        return []
+    values = np.atleast_1d(np.asarray(node.attrs[name]))
+    words = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values.ravel()]
+    return [word if isinstance(word, str) else float(word) for word in words]
+
+
+def _axes(dataset: _Found) -> tuple[str, tuple[str, ...]]:
+    """Give a letter for each axis, and what one should beware of."""
+    count = len(dataset.shape)
+    tags, labels = _axis_tags(dataset), _dimension_labels(dataset)
+    cautions: list[str] = []
+    for source, letters in (("axistags", tags), ("DIMENSION_LABELS", labels)):
+        if letters is None:
+            continue
+        if len(letters) == count:
+            return letters, tuple(cautions)
+        cautions.append(f"its {source} name {len(letters)} axes, but its dataset has {count}")
+    if _BDV_CELLS.fullmatch(dataset.name) and count == len(SPACE):
+        return SPACE, tuple(cautions)
+    if 1 < count == len(_attribute(dataset, _ELEMENT_SIZE)) <= len(SPACE):
+        return SPACE[-count:], tuple(cautions)
+    letters = "yx" if count == len("yx") else UNKNOWN_AXIS * count
+    return letters, tuple(cautions)
+
+
+def _axis_tags(dataset: _Found) -> str | None:
+    """Read the axes that vigra and ilastik write, as JSON: ``{"axes": [{"key": "y"}, ...]}``."""
+    words = _attribute(dataset, "axistags")
+    try:
+        axes = json.loads(words[0])["axes"]
+        return _letters([str(axis["key"]) for axis in axes])
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return None  # none, or no axes of vigra: it says nothing of them
+
+
+def _dimension_labels(dataset: _Found) -> str | None:
+    labels = [str(word) for word in _attribute(dataset, "DIMENSION_LABELS")]
+    return _letters(labels) if any(labels) else None
+
+
+def _letters(words: Sequence[str]) -> str:
+    plain = [word.strip().lower() for word in words]
+    named = [w if len(w) == 1 and w in IMAGE_AXES else _LETTERS.get(w, UNKNOWN_AXIS) for w in plain]
+    return "".join(UNKNOWN_AXIS if named.count(a) > 1 else a for a in named)
+
+
+_ELEMENT_SIZE: Final = "element_size_um"
+
+
+def _pixel_size(dataset: _Found, letters: str) -> tuple[PixelSize, tuple[str, ...]]:
+    """Read the length of a pixel that PlantSeg and the HDF5 plugin of ImageJ write: z, y, x."""
+    sizes = _attribute(dataset, _ELEMENT_SIZE)
+    space = [a for a in letters if a in SPACE]
+    if not sizes:
+        return PixelSize(), ()
+    fits = space and space == list(SPACE[-len(space) :]) and len(sizes) in (len(space), len(SPACE))
+    if not fits or not all(isinstance(size, float) for size in sizes):
+        return PixelSize(), (f"its {_ELEMENT_SIZE} is not used: it goes with axes z, y, x",)
+    lengths: Mapping[str, float] = dict(zip(space, sizes[-len(space) :], strict=True))
+    return from_lengths(lengths, dict.fromkeys(lengths, "um"), f"{HDF5}, {_ELEMENT_SIZE}"), ()
