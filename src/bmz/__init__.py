@@ -56,7 +56,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  (whatever the name stands fo
     from importlib import import_module
 
     if name == "__version__":
-        from bmz.base.version import version
+        from bmz.base.computer import version
 
         return version()
     if name not in _PLACES:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.app.model_test.baseline import (
+from bmz.app.model_test import (
     BaselineUnreadable,
     changes,
     read_baseline,

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.compare import CompareRequest, compare
-from bmz.app.compare.output import write_labels_of
+from bmz.app.compare import CompareRequest, compare, write_labels_of
 from bmz.app.score import NoTruthFor
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Event, Note, Progress
@@ -22,7 +21,7 @@ from bmz.engine.comparison import SweepRefused
 from bmz.engine.request import RunRequest
 from bmz.predict.onnx import OnnxBackend
 from bmz.report import compare_text
-from bmz.report.compare_page import packed, page
+from bmz.report.html import comparison_page, packed
 from bmz.results.compare import Comparison
 from bmz.testing.package import description, write_package
 
@@ -202,7 +201,7 @@ def test_label_masks_are_written_by_rank(comparison: Comparison, tmp_path: Path)
 
 
 def test_the_page_holds_everything_and_asks_for_nothing(comparison: Comparison) -> None:
-    text = page(comparison)
+    text = comparison_page(comparison)
 
     assert "default-src 'none'" in text
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
@@ -212,7 +211,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(comparison: Comparison) 
 
 def test_of_many_results_the_best_have_outlines_and_all_a_command(place: Path) -> None:
     values = tuple(str(number / 20) for number in range(1, 12))
-    text = page(compare(asked(place, sweeps={"threshold": values})))
+    text = comparison_page(compare(asked(place, sweeps={"threshold": values})))
 
     (told,) = re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)
     (image,) = json.loads(told)["images"]
@@ -225,7 +224,7 @@ def test_names_cannot_end_the_data_of_the_page(place: Path) -> None:
     odd = place / "<script>alert(1)<.tif"
     (place / "a.tif").rename(odd)
 
-    text = page(compare(asked(place, images=(odd,))))
+    text = comparison_page(compare(asked(place, images=(odd,))))
 
     assert "<script>alert" not in text
 
@@ -239,7 +238,7 @@ def test_a_page_of_a_large_image_stays_below_five_megabytes(tmp_path: Path) -> N
     write_package(tmp_path / "model", description())
     sweeps = {"threshold": ("0.3", "0.4", "0.5", "0.6", "0.7"), "min_size": ("20",)}
 
-    text = page(compare(asked(tmp_path, truth=None, sweeps=sweeps)))
+    text = comparison_page(compare(asked(tmp_path, truth=None, sweeps=sweeps)))
 
     assert len(text) < 5e6
 

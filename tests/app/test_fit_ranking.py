@@ -34,7 +34,7 @@ from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
 from bmz.image.pixels import Pixels
 from bmz.predict import frameworks
-from bmz.report.fit_text import HEADINGS, fit_json, fit_summary, run_line, run_lines
+from bmz.report.zoo_text import FIT_HEADINGS, fit_json, fit_summary, run_line, run_lines
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.spec import read as read_module
 from bmz.spec.facts import Fact, Facts
@@ -440,7 +440,7 @@ def test_the_command_prints_a_table_that_fits_the_terminal_or_one_document(
     document = json.loads(capsys.readouterr().out)
 
     lines = table.out.splitlines()
-    assert lines[0].split()[:3] == [HEADINGS[0], HEADINGS[1], "made"]
+    assert lines[0].split()[:3] == [FIT_HEADINGS[0], FIT_HEADINGS[1], "made"]
     assert max(map(len, lines)) <= 80
     assert [line.split()[0] for line in lines if line[0].isdigit()] == ["1", "2"]
     assert "broken-pig" not in table.out

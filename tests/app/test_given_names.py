@@ -14,7 +14,7 @@ import bmz
 from bmz.base.errors import CouldNotTell
 from bmz.cli.main import status_of
 from bmz.engine import remote_images
-from bmz.engine.replay import replayed
+from bmz.engine.earlier_runs import replayed
 from bmz.engine.request import RunRequest
 from bmz.image import given_names
 from bmz.testing.package import description, write_package

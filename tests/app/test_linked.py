@@ -20,11 +20,11 @@ from bmz.app.run import plan_run, run
 from bmz.app.score import score
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
-from bmz.engine.replay import replayed
+from bmz.engine.earlier_runs import files_of_mask, replayed
 from bmz.engine.request import RunRequest
-from bmz.engine.scratch import files_of_mask
 from bmz.engine.setup import NothingToJoin
-from bmz.report import compare_page, compare_text
+from bmz.report import compare_text
+from bmz.report.html import comparison_page
 from bmz.report.run_text import plan_lines, run_lines
 from bmz.results.compare import PairScore
 from bmz.results.run import ImageDone, ImagePlan, RunSummary
@@ -320,7 +320,7 @@ def test_a_comparison_joins_and_its_commands_repeat_it(model: str, tmp_path: Pat
     ] * 2
     assert "--link z=0.5,t=0.5 --link-gap 1" in only.results[0].command
     assert only.results[0].objects == 2
-    assert "2 tracks joined over 2 frames of 4 planes" in compare_page.page(found)
+    assert "2 tracks joined over 2 frames of 4 planes" in comparison_page(found)
 
 
 def test_the_command_line_joins(

@@ -22,7 +22,8 @@ from bmz.engine.pipeline import PlaneResult
 from bmz.engine.request import RunRequest
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage
-from bmz.report import compare_page, compare_text
+from bmz.report import compare_text
+from bmz.report.html import comparison_page
 from bmz.report.run_text import run_lines
 from bmz.results.run import ImageDone, RunSummary
 from bmz.testing.package import description, write_package
@@ -129,7 +130,7 @@ def test_a_comparison_says_it_in_table_page_and_json(model: str, tmp_path: Path)
 
     (only,) = found.images
     assert compare_text.table(only)[0][1] == "6 in 3 planes"
-    assert "6 objects in 3 planes" in compare_page.page(found)
+    assert "6 objects in 3 planes" in comparison_page(found)
     (result,) = json.loads(compare_text.as_json(found))["images"][0]["results"]
     assert (result["objects"], result["objects_in"]) == (6, {"z": 3})
     assert next(compare_text.rows(found))["z_positions"] == 3

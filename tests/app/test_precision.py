@@ -18,8 +18,7 @@ from bmz.base.errors import BmzError
 from bmz.engine import engines as precision_module
 from bmz.engine.engines import NetworkChoice, decide_precision, measure_trials, precision_of
 from bmz.engine.labelling import decide_labelling
-from bmz.engine.load import load_model
-from bmz.engine.model_code import Permit
+from bmz.engine.load import Permit, load_model
 from bmz.engine.pipeline import network_inputs
 from bmz.engine.request import RunRequest
 from bmz.engine.test_tensors import first_inputs

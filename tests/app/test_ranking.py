@@ -8,7 +8,7 @@ import pytest
 
 from bmz.app.search.ranking import rank, relevance
 from bmz.app.search.words import tokens
-from bmz.results.search import Card
+from bmz.results.models import Card
 from bmz.spec.made_for import MadeFor
 
 EMPTY = Card("z", "v0", "0")

@@ -18,10 +18,9 @@ from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
 from bmz.engine import engines as precision
-from bmz.engine.engines import NetworkChoice, decide_precision
+from bmz.engine.engines import NetworkChoice, decide_precision, open_by_test
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import load_model
-from bmz.engine.networks import open_by_test
 from bmz.engine.request import RunRequest
 from bmz.plan.plan import Blocks
 from bmz.predict import formats

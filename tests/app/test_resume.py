@@ -20,9 +20,9 @@ from scipy import ndimage
 from bmz.app.run import run
 from bmz.base.files import claimed, unfinished
 from bmz.engine import run_images
+from bmz.engine.earlier_runs import remove_leftovers
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
-from bmz.engine.scratch import remove_leftovers
 from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.results.run import ImageDone
 from bmz.testing.package import description, write_package

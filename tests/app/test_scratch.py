@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.app.small_models import ONNX, job_of, planned_image
 
 from bmz.base import files
+from bmz.engine.earlier_runs import PlaneFolder, scratch_folder, scratch_key
 from bmz.engine.request import RunRequest
-from bmz.engine.scratch import PlaneFolder, scratch_folder, scratch_key
 from bmz.plan.plan import Plan
 from bmz.plan.tiling import AxisTiling, Tiling
 from bmz.plan.weights_choice import PrecisionChoice

@@ -21,12 +21,11 @@ from bmz.app.search import (
     search,
     with_terms,
 )
-from bmz.app.search.bundled import starters
-from bmz.app.search.ranking import all_cards, rank, relevance
+from bmz.app.search.ranking import all_cards, rank, relevance, starters
 from bmz.app.search.words import MEANINGS, tokens, wanted_of
+from bmz.base.computer import version
 from bmz.base.progress import Event, Progress
-from bmz.base.version import version
-from bmz.results.search import Card
+from bmz.results.models import Card
 from bmz.spec import read as read_module
 from bmz.spec.made_for import MODALITIES, STRUCTURES
 from bmz.testing.package import description, write_package

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from bmz.app.run import run
-from bmz.engine.replay import replayed
+from bmz.engine.earlier_runs import replayed
 from bmz.engine.request import RunRequest
 from bmz.write.names import OutputExists
 

@@ -18,7 +18,7 @@ from tests.process.ideal_maps import logit
 from bmz.app.run import run
 from bmz.base import files
 from bmz.base.arrays import AnyArray
-from bmz.base.memory import CGROUP_LIMITS, free_memory
+from bmz.base.computer import CGROUP_LIMITS, free_memory
 from bmz.base.progress import Event, Note, Progress
 from bmz.engine.image_result import measured_in_blocks
 from bmz.engine.label_stack import Labels, LabelStack, in_image, without_border
@@ -512,13 +512,13 @@ def test_large_labels_have_smaller_copies(planes: int, tmp_path: Path) -> None:
 def test_a_container_limits_the_free_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bmz.base import memory
+    from bmz.base import computer
 
     assert len(CGROUP_LIMITS) == 2
     assert free_memory() > 1e6
     (tmp_path / "limit").write_text("3000")
     (tmp_path / "used").write_text("1000")
-    monkeypatch.setattr(memory, "CGROUP_LIMITS", ((tmp_path / "limit", tmp_path / "used"),))
+    monkeypatch.setattr(computer, "CGROUP_LIMITS", ((tmp_path / "limit", tmp_path / "used"),))
 
     assert free_memory() == 2000
     (tmp_path / "limit").write_text("max")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bmz.app.run import plan_run, run
-from bmz.base import memory
-from bmz.base.memory import held_memory, peak_memory
+from bmz.base import computer
+from bmz.base.computer import held_memory, peak_memory
 from bmz.engine import memory as trial
 from bmz.engine.memory import try_run
 from bmz.engine.request import RunRequest
@@ -48,7 +48,7 @@ def test_the_peak_within_a_block_is_measured() -> None:
 
 
 def test_a_system_that_does_not_tell_gives_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_status", lambda _: None)
+    monkeypatch.setattr(computer, "_status", lambda _: None)
 
     with peak_memory() as peak:
         pass

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bmz.base import memory
-from bmz.base.memory import free_memory, held_memory, peak_memory
+from bmz.base import computer
+from bmz.base.computer import free_memory, held_memory, peak_memory
 
 MB = 2**20
 on_linux = pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux alone tells")
@@ -33,7 +33,7 @@ def container(folder: Path, **files: str) -> tuple[Path, Path]:
 def test_a_container_has_what_its_limit_leaves(
     files: dict[str, str], free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "CGROUP_LIMITS", (container(tmp_path, **files),))
+    monkeypatch.setattr(computer, "CGROUP_LIMITS", (container(tmp_path, **files),))
 
     assert free_memory() == free
 
@@ -51,7 +51,7 @@ def test_a_container_has_what_its_limit_leaves(
 def test_a_container_without_a_limit_has_what_the_machine_has(
     files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "CGROUP_LIMITS", (container(tmp_path, **files),))
+    monkeypatch.setattr(computer, "CGROUP_LIMITS", (container(tmp_path, **files),))
 
     free = free_memory()
 
@@ -68,13 +68,13 @@ def test_the_narrower_of_two_control_groups_counts(
     narrow = container(tmp_path / "second", limit="4000000", used="3000000")
 
     for groups in ((wide, narrow), (narrow, wide)):
-        monkeypatch.setattr(memory, "CGROUP_LIMITS", groups)
+        monkeypatch.setattr(computer, "CGROUP_LIMITS", groups)
         assert free_memory() == 1000000
 
 
 @on_linux
 def test_what_the_machine_has_is_what_its_kernel_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "CGROUP_LIMITS", ())
+    monkeypatch.setattr(computer, "CGROUP_LIMITS", ())
     words = Path("/proc/meminfo").read_text(encoding="ascii").split()
 
     free = free_memory()

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.compare import CompareRequest, compare
-from bmz.app.compare.output import write_page
+from bmz.app.compare import CompareRequest, compare, write_page
 from bmz.app.demo import demo_image
 from bmz.engine.request import RunRequest
 from bmz.testing.package import description, write_package

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bmz.cli import interrupting
+from bmz.cli import main as program
 
 
 class Ended(BaseException):
@@ -22,15 +22,15 @@ def _watched(monkeypatch: pytest.MonkeyPatch, *signals: bytes, grace_s: float) -
         ends.append(why)
         raise Ended
 
-    monkeypatch.setattr(interrupting, "_end", end)
-    monkeypatch.setattr(interrupting, "GRACE_S", grace_s)
+    monkeypatch.setattr(program, "_end", end)
+    monkeypatch.setattr(program, "GRACE_S", grace_s)
     told, tell = socket.socketpair()
     for numbers in signals:
         tell.send(numbers)
     if not signals or grace_s > 1:
         tell.close()
     try:
-        interrupting._watch(told)
+        program._watch(told)
     except Ended:
         pass
     finally:
@@ -67,7 +67,7 @@ def interrupt_raises() -> Iterator[None]:
 def test_the_watch_ends_with_its_block() -> None:
     before = threading.active_count()
 
-    with interrupting.interruptible(), pytest.raises(KeyboardInterrupt):
+    with program.interruptible(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
 
     assert threading.active_count() == before
@@ -76,7 +76,7 @@ def test_the_watch_ends_with_its_block() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM for one process")
 def test_a_program_that_is_asked_to_end_clears_up_and_says_by_which_signal() -> None:
-    with interrupting.interruptible(), pytest.raises(interrupting.Terminated) as ended:
+    with program.interruptible(), pytest.raises(program.Terminated) as ended:
         os.kill(os.getpid(), signal.SIGTERM)
 
     assert ended.value.exit_status == 128 + signal.SIGTERM

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from bmz.base.progress import Note, Progress
-from bmz.cli import progress
-from bmz.cli.progress import _Drawing, progress_bars
+from bmz.cli import output
+from bmz.cli.output import _Drawing, progress_bars
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_terminal_gets_bars_and_a_file_only_notes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[str] = []
-    monkeypatch.setattr(progress, "_started", lambda: made.append("bars"))
+    monkeypatch.setattr(output, "_started", lambda: made.append("bars"))
 
     with progress_bars() as listener:
         listener(Progress("models", 1, 2, "b"))

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from bmz.cli.main import status_of
-from bmz.engine import model_code
+from bmz.engine import load
 from bmz.predict import confined
 from bmz.predict.confine import means_here
 from bmz.testing.package import (
@@ -201,7 +201,7 @@ def test_weights_that_reach_the_computer_need_trust_as_well(
     folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_package(folder / "plain", description(halo=4))
-    monkeypatch.setattr(model_code, "look_into", lambda _format: lambda _path: ("WriteFile",))
+    monkeypatch.setattr(load, "look_into", lambda _format: lambda _path: ("WriteFile",))
 
     status = status_of(["run", "./plain", "a.tif", "-o", "out"])
 

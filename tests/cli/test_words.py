@@ -9,8 +9,17 @@ import click
 import pytest
 
 from bmz.cli.main import status_of
-from bmz.cli.options import TrustingCommand, trust_option
-from bmz.cli.words import CHANNELS, PIXEL_SIZE, SCALE, SETTING, SWEEP, as_path, listed
+from bmz.cli.words import (
+    CHANNELS,
+    PIXEL_SIZE,
+    SCALE,
+    SETTING,
+    SWEEP,
+    TrustingCommand,
+    as_path,
+    listed,
+    trust_option,
+)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
 from bmz.engine.load import load_model
-from bmz.engine.measure import is_white_noise, model_measures
+from bmz.engine.test_tensors import is_white_noise, model_measures
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 pytest.importorskip("onnx")

@@ -432,7 +432,7 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
 
 
 def records() -> Seeds:
-    from bmz.engine.replay import options_of
+    from bmz.engine.earlier_runs import options_of
     from bmz.engine.request import RunRequest
     from bmz.results.run import SCHEMA
 
@@ -446,7 +446,7 @@ def records() -> Seeds:
 
 
 def read_record(folder: Path, name: str, content: bytes) -> Any:
-    from bmz.engine.replay import replayed
+    from bmz.engine.earlier_runs import replayed
     from bmz.engine.request import RunRequest
 
     (folder / name).write_bytes(content)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bmz.base.arrays import AnyArray
+from bmz.base.computer import available_cpus
 from bmz.predict.backend import (
     Backend,
     Device,
@@ -23,7 +24,7 @@ from bmz.predict.backend import (
     WeightsUnreadable,
 )
 from bmz.predict.formats import open_backend
-from bmz.predict.onnx import OnnxBackend, available_cpus
+from bmz.predict.onnx import OnnxBackend
 from bmz.testing.contract import BackendContract
 
 onnx: Any = pytest.importorskip("onnx")

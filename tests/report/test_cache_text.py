@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.errors import CouldNotTell
-from bmz.report.fetch_text import (
+from bmz.report.computer_text import (
     cache_json,
     cache_summary,
     cache_table,
@@ -27,7 +27,7 @@ from bmz.report.fetch_text import (
 )
 from bmz.report.model_text import added_words, code_words, trust_json, trust_table
 from bmz.report.model_text import removed_words as distrusted_words
-from bmz.results.show import Fetched, FetchSummary, NotFetched
+from bmz.results.models import Fetched, FetchSummary, NotFetched
 from bmz.spec.package_files import CodeFile, ModelCode
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.fetch import FetchedFile

@@ -10,8 +10,7 @@ import pytest
 from bmz.base.errors import CouldNotTell
 from bmz.check.codes import CODES
 from bmz.check.finding import CheckReport, Finding
-from bmz.report.check_documents import check_junit, check_sarif
-from bmz.report.check_text import check_github, check_json, check_lines
+from bmz.report.check_text import check_github, check_json, check_junit, check_lines, check_sarif
 from bmz.results.check import CheckSummary, ImageChecked
 
 NOTE = Finding("dtype.cast", "note", "in", "uint8 is cast")

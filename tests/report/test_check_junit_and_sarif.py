@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.report.made import EMPTY, ERROR, FORCEABLE, NOT_UTF8, NOTE, WARNING, checked, summary
 
 from bmz.check.codes import CODES
-from bmz.report.check_documents import check_junit, check_sarif, xml_text
+from bmz.report.check_text import check_junit, check_sarif, xml_text
 from bmz.results.check import CheckSummary
 
 

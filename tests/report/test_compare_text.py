@@ -17,7 +17,6 @@ from tests.report.made import EMPTY, NOT_UTF8, NOTE, WARNING
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching
-from bmz.report.compare_page import page
 from bmz.report.compare_text import (
     WITH_TRUTH,
     WITHOUT,
@@ -29,6 +28,7 @@ from bmz.report.compare_text import (
     table,
     why_first,
 )
+from bmz.report.html import comparison_page
 from bmz.results.compare import Comparison, ImageComparison, ResultQuality, SettingResult
 
 LABELS = Pixels(np.array([[1, 1, 0, 0], [1, 1, 0, 2]], np.uint8), ("y", "x"))
@@ -54,7 +54,7 @@ def compared(*results: SettingResult, name: str = "d/a.tif", **changes: Any) -> 
 
 
 def comparison(*images: ImageComparison) -> Comparison:
-    return Comparison("bmz compare", {"bmz": "1"}, images)
+    return Comparison("bmz compare", images, versions={"bmz": "1"})
 
 
 def data_of(html: str) -> Any:
@@ -219,7 +219,7 @@ def test_a_name_that_is_no_text_is_written_all_the_same() -> None:
     told = comparison(compared(MADE, name=NOT_UTF8))
 
     assert b"\na?.tif,1," in as_csv(told).encode("utf-8")
-    assert b"<title>bmz compare: a?.tif</title>" in page(told).encode("utf-8")
+    assert b"<title>bmz compare: a?.tif</title>" in comparison_page(told).encode("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -232,20 +232,22 @@ def test_a_name_that_is_no_text_is_written_all_the_same() -> None:
     ],
 )
 def test_the_page_shows_the_name_of_an_image_as_it_is(name: str, title: str) -> None:
-    html = page(comparison(compared(MADE, name=name)))
+    html = comparison_page(comparison(compared(MADE, name=name)))
 
     assert f"<title>bmz compare: {title}</title>" in html
     assert data_of(html)["images"][0]["name"] == name
 
 
 def test_the_title_of_the_page_names_three_images() -> None:
-    html = page(comparison(*(compared(MADE, name=f"{letter}.tif") for letter in "abcd")))
+    html = comparison_page(comparison(*(compared(MADE, name=f"{letter}.tif") for letter in "abcd")))
 
     assert "<title>bmz compare: a.tif, b.tif, c.tif</title>" in html
 
 
 def test_an_image_without_any_result_is_told_in_the_page_as_failed() -> None:
-    data = data_of(page(comparison(compared(FAILED, name="d/b.tif"), compared(MADE, FAILED))))
+    data = data_of(
+        comparison_page(comparison(compared(FAILED, name="d/b.tif"), compared(MADE, FAILED)))
+    )
 
     assert data["failed"] == ["b.tif: n: 'c.tif' is empty [image.empty]"]
     (image,) = data["images"]
@@ -259,7 +261,7 @@ def test_an_image_without_any_result_is_told_in_the_page_as_failed() -> None:
 
 
 def test_the_page_tells_places_and_measures_and_null_for_what_is_not_finite() -> None:
-    data = data_of(page(comparison(compared(MADE))))
+    data = data_of(comparison_page(comparison(compared(MADE))))
 
     (image,) = data["images"]
     (result,) = image["results"]
@@ -278,7 +280,7 @@ def test_with_lengths_in_um_the_page_leaves_out_those_in_px() -> None:
     known = {"area_um2": np.array([1.0, 0.25]), "equivalent_diameter_um": np.array([1.1, 0.5])}
     one = replace(MADE, table={**TABLE, **known, "intensity_mean_c0": np.array([3.0, 4.0])})
 
-    (image,) = data_of(page(comparison(compared(one))))["images"]
+    (image,) = data_of(comparison_page(comparison(compared(one))))["images"]
 
     (result,) = image["results"]
     assert image["unit"] == "um"
@@ -298,7 +300,9 @@ def test_an_object_that_no_other_result_has_is_the_first_to_look_at() -> None:
         MADE, labels=replace(LABELS, array=(LABELS.array == 1).astype(np.uint8)), table=alone
     )
 
-    first, second = data_of(page(comparison(compared(MADE, other))))["images"][0]["results"]
+    first, second = data_of(comparison_page(comparison(compared(MADE, other))))["images"][0][
+        "results"
+    ]
 
     assert first["table"]["columns"][-1] == [1.0, 0.0]
     assert first["worst"] == [
@@ -310,7 +314,7 @@ def test_an_object_that_no_other_result_has_is_the_first_to_look_at() -> None:
 def test_errors_against_the_truth_are_places_in_the_page() -> None:
     image = compared(replace(MADE, quality=KNOWN), truth=LABELS.array)
 
-    (told,) = data_of(page(comparison(image)))["images"]
+    (told,) = data_of(comparison_page(comparison(image)))["images"]
 
     (result,) = told["results"]
     # a circle of 9 px has a radius of sqrt(9 / pi) = 1.69 px

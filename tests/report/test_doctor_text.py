@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bmz.report.doctor_text import doctor_json, doctor_rows
-from bmz.results.show import DoctorView, FormatView
+from bmz.report.computer_text import doctor_json, doctor_rows
+from bmz.results.models import DoctorView, FormatView
 
 
 def view(**confinement: str) -> DoctorView:

@@ -18,10 +18,10 @@ from tests.report.made import NOTE, WARNING, model, tensor
 from bmz.base.axes import Step
 from bmz.base.errors import CouldNotTell
 from bmz.plan.recipe_choice import RecipeChoice
-from bmz.report.html import COLOURS, findings_html, model_html, result_html
+from bmz.report.html import TEXT_COLOURS, findings_html, model_html, result_html
 from bmz.report.model_text import model_json, model_rows, step_words
 from bmz.report.tested_text import card_text
-from bmz.results.show import ModelView, ToolReport, WeightsView
+from bmz.results.models import ModelView, ToolReport, WeightsView
 from bmz.results.test import CardView, ModelCheck, ModelTestResult, ObjectSizes, Speed
 from bmz.spec.model import AnySize, AxisSpec, Citation, Fixed, LikeAxis, ModelSpec
 
@@ -296,9 +296,9 @@ def test_a_result_shows_the_very_picture_and_its_words() -> None:
     assert "<img" not in result_html(["no labels"], None, [])
 
 
-@pytest.mark.parametrize("kind", COLOURS)
+@pytest.mark.parametrize("kind", TEXT_COLOURS)
 def test_text_stands_out_from_a_white_ground(kind: str) -> None:
-    shares = [int(COLOURS[kind][at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    shares = [int(TEXT_COLOURS[kind][at : at + 2], 16) / 255 for at in (1, 3, 5)]
 
     # WCAG 2.1: relative luminance, and the contrast ratio with white
     red, green, blue = (s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tests.report.made import EMPTY, ERROR, FORCEABLE, NOTE, WARNING, model, planned
 
+from bmz.base.computer import versions
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Note
-from bmz.base.version import versions
 from bmz.check.finding import DoesNotFit, Finding
 from bmz.image.info import ImageInfo
 from bmz.image.series import content_sha256
@@ -27,7 +27,7 @@ from bmz.report.run_text import (
     run_json,
     run_lines,
 )
-from bmz.results.documents import RanRecord, RecipeRecord
+from bmz.results.image_documents import RanRecord, RecipeRecord
 from bmz.results.run import ImageDone, ImageFailed, RunSummary, run_record, with_result
 
 LABELS, RECORD = Path("o/a.labels.tif"), Path("o/a.run.json")

@@ -19,13 +19,18 @@ from bmz.process.matching import MaskError, Matching
 from bmz.report import tested_text
 from bmz.report.check_text import check_json
 from bmz.report.compare_text import as_json, score_json
-from bmz.report.doctor_text import doctor_json
-from bmz.report.fetch_text import cache_json, carried_json, fetch_json, removed_json, verify_json
-from bmz.report.fit_text import fit_json
+from bmz.report.computer_text import (
+    cache_json,
+    carried_json,
+    doctor_json,
+    fetch_json,
+    removed_json,
+    verify_json,
+)
 from bmz.report.model_text import model_json, trust_json
 from bmz.report.reference import DOCUMENTS, file_of, schema_of, schemas_page
 from bmz.report.run_text import plan_json, run_json
-from bmz.report.search_text import search_json
+from bmz.report.zoo_text import fit_json, search_json
 from bmz.results.compare import (
     Comparison,
     ImageComparison,
@@ -36,20 +41,22 @@ from bmz.results.compare import (
     ScoreSummary,
     SettingResult,
 )
-from bmz.results.documents import ComparedModel
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
-from bmz.results.run import ImageFailed, RunSummary
-from bmz.results.search import Card, SearchHit, SearchView
-from bmz.results.show import (
+from bmz.results.image_documents import ComparedModel
+from bmz.results.models import (
+    Card,
     DoctorView,
     Fetched,
     FetchSummary,
     FormatView,
     ModelView,
     NotFetched,
+    SearchHit,
+    SearchView,
     ToolReport,
     WeightsView,
 )
+from bmz.results.run import ImageFailed, RunSummary
 from bmz.results.test import CheckChange, ModelCheck, ModelTestResult
 from bmz.spec.model import Citation
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
@@ -86,7 +93,7 @@ def comparison() -> str:
         Path("a.tif"), None, None, (SettingResult("m", {}, "", quality=quality), failed)
     )
     model: ComparedModel = {"name": "shark", "title": "A shark", "sha256": "ab"}
-    return as_json(Comparison("bmz compare", {"bmz": "1"}, (image,), (model,)))
+    return as_json(Comparison("bmz compare", (image,), (model,)))
 
 
 def scores() -> str:

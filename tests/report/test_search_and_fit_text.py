@@ -12,10 +12,18 @@ from tests.report.made import ERROR, NOTE, WARNING
 from bmz.check.finding import Finding, Verdict
 from bmz.check.fit_score import Content
 from bmz.check.kind import ImageKind
-from bmz.report.fit_text import fit_json, fit_summary, fit_table, run_lines, seen_words
-from bmz.report.search_text import search_json, search_summary, search_table
+from bmz.report.zoo_text import (
+    fit_json,
+    fit_summary,
+    fit_table,
+    run_lines,
+    search_json,
+    search_summary,
+    search_table,
+    seen_words,
+)
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
-from bmz.results.search import Card, SearchHit, SearchView
+from bmz.results.models import Card, SearchHit, SearchView
 from bmz.spec.made_for import MadeFor
 
 CARD = Card(

@@ -15,14 +15,14 @@ from bmz.base.errors import CouldNotTell
 from bmz.image.pixels import Pixels
 from bmz.plan.plan import Estimate
 from bmz.process.matching import Matching
-from bmz.report import compare_page, tested_text
+from bmz.report import html, tested_text
 from bmz.report.compare_text import score_json
-from bmz.report.doctor_text import doctor_rows
+from bmz.report.computer_text import doctor_rows
 from bmz.report.reference import schema_of
 from bmz.report.run_text import plan_json, plan_lines
 from bmz.results.compare import MaskPair, PairFailed, PairScore, ScoreSummary
+from bmz.results.models import DoctorView, FormatView
 from bmz.results.run import ImageFailed, ImagePlan
-from bmz.results.show import DoctorView, FormatView
 from bmz.results.test import ModelCheck, ModelTestResult
 
 PAIR = MaskPair("a", Path("found/a.tif"), Path("truth/a.tif"))
@@ -153,7 +153,7 @@ def test_a_photograph_keeps_its_colours_in_the_page_of_a_comparison() -> None:
     pixels[..., 0] = 200
     photo = Pixels(pixels, ("y", "x", "c"), colour=True)
 
-    channels = compare_page._channels(photo, (4, 5))
+    channels = html._channels(photo, (4, 5))
 
     assert [one["name"] for one in channels] == ["red", "green", "blue"]
 
@@ -162,8 +162,8 @@ def test_a_channel_of_one_value_is_drawn_black_and_not_divided_by_zero() -> None
     flat, dot = np.full((1, 8, 8), 7.0), np.zeros((1, 40, 40))
     dot[0, 3, 3] = 5
 
-    (black,) = compare_page._as_bytes(flat, together=False)
-    (one,) = compare_page._as_bytes(dot, together=False)
+    (black,) = html._as_bytes(flat, together=False)
+    (one,) = html._as_bytes(dot, together=False)
 
     assert black.max() == 0
     assert one.max() == 255

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bmz.base.errors import CouldNotTell, WrongUsage
-from bmz.report.fetch_text import (
+from bmz.report.computer_text import (
     ahead_words,
     cache_summary,
     cache_table,
@@ -17,9 +17,8 @@ from bmz.report.fetch_text import (
     size_words,
     verify_lines,
 )
-from bmz.report.search_text import search_json, search_summary, search_table
-from bmz.results.search import Card, SearchHit, SearchView
-from bmz.results.show import Fetched, FetchSummary, NotFetched
+from bmz.report.zoo_text import search_json, search_summary, search_table
+from bmz.results.models import Card, Fetched, FetchSummary, NotFetched, SearchHit, SearchView
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState
 from bmz.zoo.fetch import FetchedFile
 

@@ -10,8 +10,8 @@ import pytest
 from bmz.base.arrays import AnyArray
 from bmz.image.pixels import Pixels
 from bmz.process.measure import measure_objects
-from bmz.write import text as table_module
-from bmz.write.text import write_objects
+from bmz.write import tables as table_module
+from bmz.write.tables import write_objects
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -147,9 +147,9 @@ def test_rows_of_any_parts_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyarrow")
-    from bmz.write import parquet
+    from bmz.write import tables
 
-    monkeypatch.setattr(parquet, "GROUP_ROWS", 4)
+    monkeypatch.setattr(tables, "GROUP_ROWS", 4)
     table: dict[str, Any] = {
         "label": np.arange(11, dtype=np.uint16),
         "x": np.linspace(0, 1, 11, dtype=np.float32),
@@ -161,7 +161,7 @@ def test_rows_of_any_parts_give_the_same_bytes(
             {name: column[at : at + size] for name, column in table.items()}
             for at in range(0, 11, size)
         ]
-        parquet.write_parquet(tmp_path / f"{size}.parquet", parts)
+        tables.write_parquet(tmp_path / f"{size}.parquet", parts)
         files.append((tmp_path / f"{size}.parquet").read_bytes())
 
     assert len(set(files)) == 1
@@ -172,7 +172,7 @@ def test_rows_of_any_parts_give_the_same_bytes(
 
 def test_unequal_parts_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    from bmz.write.parquet import write_parquet
+    from bmz.write.tables import write_parquet
 
     with pytest.raises(ValueError, match="has the columns"):
         write_parquet(tmp_path / "a.parquet", [{"a": np.ones(2)}, {"b": np.ones(2)}])

@@ -28,11 +28,10 @@ from bmz.zoo.errors import (
     NotAPackage,
     Offline,
 )
-from bmz.zoo.fetch import WantedFile, fetch_files
+from bmz.zoo.fetch import WantedFile, fetch_files, top_manifest
 from bmz.zoo.locate import locate
 from bmz.zoo.settings import ARTIFACTS, ZooSettings
 from bmz.zoo.store import Origin, files_in, keep_manifest
-from bmz.zoo.zips import top_manifest
 
 if TYPE_CHECKING:
     from tests.zoo.conftest import Service

@@ -1,15 +1,65 @@
-"""``bmz cache``: what lies in the cache, is it whole, remove it, carry it elsewhere."""
+"""``bmz fetch`` and ``bmz cache``: bring models into the cache, list, verify, remove them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bmz.base.errors import BmzError
-from bmz.zoo import cache
-from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
-from bmz.zoo.settings import settings_from_environment
+from bmz.base.progress import Listener, Progress, nobody
+from bmz.engine.load import fetch_model
+from bmz.results.models import Fetched, FetchSummary, NotFetched
+from bmz.zoo.cache import (
+    CachedPackage,
+    CarriedPackages,
+    FileState,
+    Listing,
+    RemovedPackages,
+    export_archive,
+    import_archive,
+    list_cached,
+    verify_cache,
+)
+from bmz.zoo.cache import remove as remove_packages
+from bmz.zoo.settings import ZooSettings, settings_from_environment
+
+
+@dataclass(frozen=True)
+class FetchRequest:
+    """The options of one call of ``bmz fetch``.
+
+    Parameters
+    ----------
+    models : names or addresses
+    weights : a weights format, ``all`` or ``none``; None to choose as ``bmz run`` does
+    allow_changed : take a file whose sha256 is not the one of the description, and a description
+        whose sha256 is not the one of the index
+    """
+
+    models: tuple[str, ...]
+    weights: str | None = None
+    allow_changed: bool = False
+
+
+def fetch(
+    request: FetchRequest, settings: ZooSettings, listener: Listener = nobody
+) -> FetchSummary:
+    """Fetch and verify the manifest, the files of the weights and the test tensors.
+
+    Parameters
+    ----------
+    listener : is told the sizes before a download begins, then the bytes and models that are done
+    """
+    allowing = replace(settings, allow_changed=request.allow_changed)
+    outcomes: list[Fetched | NotFetched] = []
+    for number, word in enumerate(request.models, start=1):
+        try:
+            outcomes.append(fetch_model(word, request.weights, allowing, listener))
+        except BmzError as why:
+            outcomes.append(NotFetched(word, why))
+        listener(Progress("models", number, len(request.models), word))
+    return FetchSummary(tuple(outcomes))
 
 
 def cache_path() -> Path:
@@ -19,7 +69,7 @@ def cache_path() -> Path:
 
 def list_cache(*, manifests: bool = False) -> tuple[CachedPackage, ...]:
     """List the packages; those with nothing but a manifest only when `manifests`."""
-    return cache.list_cached(settings_from_environment(), manifests=manifests)
+    return list_cached(settings_from_environment(), manifests=manifests)
 
 
 def verify(words: Sequence[str] = ()) -> tuple[FileState, ...]:
@@ -31,14 +81,14 @@ def verify(words: Sequence[str] = ()) -> tuple[FileState, ...]:
         One of `words` names no package of the cache.
     """
     settings = settings_from_environment()
-    packages = cache.list_cached(settings, manifests=True)
+    packages = list_cached(settings, manifests=True)
     folders = {package.sha256: package.folder for package in packages}
-    listed = cache.Listing.of(settings).sha256s
+    listed = Listing.of(settings).sha256s
     return tuple(
         _read(state, folders[state.found] / state.name)
         if state.status == "whole" and state.found in folders.keys() - listed
         else state
-        for state in cache.verify_cache(settings, words)
+        for state in verify_cache(settings, words)
     )
 
 
@@ -63,12 +113,12 @@ def remove(words: Sequence[str]) -> RemovedPackages:
     NotCached
         One of `words` names no package of the cache; nothing is removed then.
     """
-    return cache.remove(settings_from_environment(), words)
+    return remove_packages(settings_from_environment(), words)
 
 
 def export(archive: Path, words: Sequence[str] = ()) -> CarriedPackages:
     """Write some packages, or all, and the index into one archive."""
-    return cache.export_archive(settings_from_environment(), archive, words)
+    return export_archive(settings_from_environment(), archive, words)
 
 
 def import_(archive: Path) -> CarriedPackages:
@@ -79,4 +129,4 @@ def import_(archive: Path) -> CarriedPackages:
     ExportDamaged
         A file in it is not what was exported.
     """
-    return cache.import_archive(settings_from_environment(), archive)
+    return import_archive(settings_from_environment(), archive)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from bmz.app.show import show_model
+from bmz.base.computer import versions
 from bmz.base.progress import Listener, nobody
-from bmz.base.version import versions
-from bmz.engine.load import find_model
-from bmz.engine.model_code import Permit
+from bmz.engine.load import Permit, find_model
 from bmz.engine.model_trial import ModelTrial
 from bmz.results.test import CardView, ModelTestResult
 from bmz.zoo.settings import settings_from_environment

@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_result import with_fields
 from bmz.engine.memory import plan_images
-from bmz.engine.output_files import claim_files, files_of_states, finish_folder, image_states
 from bmz.engine.request import RunRequest
-from bmz.engine.run_images import run_images
+from bmz.engine.run_images import (
+    claim_files,
+    files_of_states,
+    finish_folder,
+    image_states,
+    run_images,
+)
 from bmz.engine.setup import prepare
 from bmz.results.run import ImageFailed, ImagePlan, RunSummary
 

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from bmz.cli import completing
-from bmz.cli.options import TrustingCommand, trust_option
 from bmz.cli.words import (
     CHANNELS,
     PIXEL_SIZE,
     SCALE,
     ImageOptions,
+    TrustingCommand,
     as_path,
     dataset_option,
     image_list,
     include_option,
     kind_option,
     series_option,
+    trust_option,
 )
 from bmz.engine.request import RunRequest
 
@@ -123,7 +124,7 @@ def check(
     """Say whether each IMAGE fits what MODEL expects: axes, channels, dtype, range, scale, size."""
     from bmz.app.check import check as check_images  # here, so that --help never loads NumPy
     from bmz.app.check import strict as strictly
-    from bmz.cli.progress import progress_bars
+    from bmz.cli.output import progress_bars
 
     listing = image_list(images, include, dataset)
     request = RunRequest(
@@ -165,8 +166,13 @@ def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Liste
 
 def _print(summary: CheckSummary, form: str, locked: str | None) -> None:
     from bmz.cli.output import say
-    from bmz.report.check_documents import check_junit, check_sarif
-    from bmz.report.check_text import check_github, check_json, check_lines
+    from bmz.report.check_text import (
+        check_github,
+        check_json,
+        check_junit,
+        check_lines,
+        check_sarif,
+    )
 
     documents = {
         "json": check_json,

@@ -1,4 +1,4 @@
-"""``bmz compare``."""
+"""How good a result is: ``bmz compare`` and ``bmz score``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from bmz.cli import completing
-from bmz.cli.options import device_option, json_option, trust_option
 from bmz.cli.words import (
     CHANNELS,
     PIXEL_SIZE,
@@ -21,12 +20,15 @@ from bmz.cli.words import (
     LabelOptions,
     as_path,
     dataset_option,
+    device_option,
     image_list,
     include_option,
+    json_option,
     kind_option,
     link_options,
     linking,
     series_option,
+    trust_option,
 )
 from bmz.engine.request import CLIPS, RunRequest
 from bmz.image.given_names import given_name
@@ -35,14 +37,15 @@ from bmz.image.known_formats import format_list
 if TYPE_CHECKING:
     from bmz.results.compare import Comparison
 
-EPILOG = """\b
+
+COMPARE_EPILOG = """\b
 Without --truth the order is a guess: how far results agree with each other, stay the same when
 the image is changed a little, and consist of objects that look like single ones.
 \b
 Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed."""
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=COMPARE_EPILOG)
 @click.argument(
     "images",
     shell_complete=completing.files,
@@ -142,11 +145,15 @@ def compare(
 
     The network of a model runs once for an image; settings of the labels reuse its output.
     """
-    from bmz.app.compare import CompareRequest  # here, so that --help never loads NumPy
+    from bmz.app.compare import (
+        CompareRequest,  # here, so that --help never loads NumPy
+        prove_writable,
+        write_labels_of,
+        write_page,
+        write_text,
+    )
     from bmz.app.compare import compare as compare_all
-    from bmz.app.compare.output import prove_writable, write_labels_of, write_page, write_text
-    from bmz.cli.output import say
-    from bmz.cli.progress import progress_bars
+    from bmz.cli.output import progress_bars, say
     from bmz.engine.image_result import with_fields
     from bmz.report.compare_text import as_csv
 
@@ -189,3 +196,76 @@ def _print(comparison: Comparison, *, as_json: bool) -> None:
             click.echo(click.style(given_name(image.path), bold=True))
             print_table(compare_text.headings(image), compare_text.table(image))
         say(compare_text.lines(image), answers=not as_json)
+
+
+SCORE_EPILOG = """\b
+Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none were."""
+
+
+@click.command(epilog=SCORE_EPILOG)
+@click.argument(
+    "predicted",
+    shell_complete=completing.files,
+    help="A label mask (or x.zarr/labels/NAME), a folder of them, or a quoted pattern.",
+)
+@click.argument(
+    "truth",
+    shell_complete=completing.files,
+    help="The true mask, or a folder or pattern of masks with the same names.",
+)
+@click.option(
+    "--iou",
+    "ious",
+    type=click.FloatRange(0, 1, min_open=True),
+    multiple=True,
+    help="Overlap from which two objects are the same; may be given again. [default: 0.5 to 0.95]",
+)
+@click.option(
+    "--components/--no-components",
+    default=None,
+    help="Number the connected pieces of a mask that only tells objects from background; or "
+    "take its values as numbers of objects. [default: refuse such a mask]",
+)
+@dataset_option
+@json_option
+@click.pass_context
+def score(
+    ctx: click.Context,
+    /,
+    *,
+    predicted: str,
+    truth: str,
+    ious: tuple[float, ...],
+    components: bool | None,
+    dataset: str | None,
+    as_json: bool,
+) -> None:
+    """Say how well PREDICTED label masks agree with TRUTH, object by object.
+
+    F1, precision, recall, AP = TP / (TP + FP + FN) and panoptic quality at each overlap, and
+    which objects are split, merged, missed or false.
+    """
+    from bmz.app.score import score as score_masks  # here, so that --help never loads NumPy
+    from bmz.cli.output import print_table, progress_bars, say
+    from bmz.report import compare_text
+    from bmz.results.compare import IOUS
+
+    with progress_bars() as listener:
+        thresholds = ious or IOUS
+        summary = score_masks(
+            as_path(predicted),
+            as_path(truth),
+            ious=thresholds,
+            components=components,
+            dataset=dataset,
+            listener=listener,
+        )
+    if as_json:
+        click.echo(compare_text.score_json(summary))
+    elif summary.scored:
+        if len(summary.outcomes) > 1:
+            print_table(compare_text.PAIR_HEADINGS, compare_text.pair_table(summary))
+            click.echo()
+        print_table(compare_text.HEADINGS, compare_text.score_table(summary))
+    say(compare_text.score_lines(summary), answers=not as_json)
+    ctx.exit(summary.exit_status)

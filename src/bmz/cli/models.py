@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from bmz.cli import completing
-from bmz.cli.options import json_option
 from bmz.cli.output import print_table, say
-from bmz.cli.words import as_path
+from bmz.cli.words import as_path, json_option
 
 FETCH_STATUS = """\b
 Without --weights, the format is fetched that bmz run would use here.
@@ -49,10 +48,10 @@ def fetch(
     A model is fetched with its description, the files that its weights need, and its test
     tensors. What is in the cache already is not downloaded again.
     """
-    from bmz.app.fetch import FetchRequest  # here, so that --help stays quick
-    from bmz.app.fetch import fetch as fetch_models
-    from bmz.cli.progress import progress_bars
-    from bmz.report.fetch_text import fetch_json, fetch_lines
+    from bmz.app.cache import FetchRequest  # here, so that --help stays quick
+    from bmz.app.cache import fetch as fetch_models
+    from bmz.cli.output import progress_bars
+    from bmz.report.computer_text import fetch_json, fetch_lines
     from bmz.zoo.settings import settings_from_environment
 
     with progress_bars() as listener:
@@ -83,7 +82,7 @@ def cache() -> None:
 def list_packages(*, manifests: bool, as_json: bool) -> None:
     """List the models in the cache and the space they take."""
     from bmz.app.cache import list_cache  # here, so that --help stays quick
-    from bmz.report.fetch_text import (
+    from bmz.report.computer_text import (
         HEADINGS,
         cache_json,
         cache_notes,
@@ -111,7 +110,7 @@ def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> 
     A damaged file is fetched again when it is next needed.
     """
     from bmz.app.cache import verify as verify_files
-    from bmz.report.fetch_text import verify_json, verify_lines
+    from bmz.report.computer_text import verify_json, verify_lines
 
     states = verify_files(models)
     if as_json:
@@ -126,7 +125,7 @@ def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> 
 def remove(*, models: tuple[str, ...], as_json: bool) -> None:
     """Remove models from the cache."""
     from bmz.app.cache import remove as remove_models
-    from bmz.report.fetch_text import removed_json, removed_words
+    from bmz.report.computer_text import removed_json, removed_words
 
     removed = remove_models(models)
     click.echo(removed_json(removed) if as_json else removed_words(removed))
@@ -147,7 +146,7 @@ def path() -> None:
 def export_models(*, archive: str, models: tuple[str, ...], as_json: bool) -> None:
     """Write models and the list of models into one archive."""
     from bmz.app.cache import export
-    from bmz.report.fetch_text import carried_json, carried_words
+    from bmz.report.computer_text import carried_json, carried_words
 
     carried = export(as_path(archive), models)
     click.echo(carried_json(carried) if as_json else carried_words("exported", carried))
@@ -162,7 +161,7 @@ def import_models(*, archive: str, as_json: bool) -> None:
     Every hash is verified first.
     """
     from bmz.app.cache import import_
-    from bmz.report.fetch_text import carried_json, carried_words
+    from bmz.report.computer_text import carried_json, carried_words
 
     carried = import_(as_path(archive))
     click.echo(carried_json(carried) if as_json else carried_words("imported", carried))
@@ -184,7 +183,7 @@ def trust() -> None:
 @click.argument("model", help="Name, DOI, URL or path of a model.")
 def add_trust(*, model: str) -> None:
     """Let MODEL run its own code from now on, confined."""
-    from bmz.cli.progress import progress_bars
+    from bmz.cli.output import progress_bars
     from bmz.engine.load import add
     from bmz.report.model_text import added_words
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, Unpack
 import click
 
 from bmz.cli import completing
-from bmz.cli.options import TrustingCommand, device_option, json_option, trust_option
 from bmz.cli.output import draw_all, say
 from bmz.cli.words import (
     CHANNELS,
@@ -16,15 +15,19 @@ from bmz.cli.words import (
     SCALE,
     SETTING,
     LabelOptions,
+    TrustingCommand,
     as_path,
     dataset_option,
+    device_option,
     image_list,
     include_option,
+    json_option,
     kind_option,
     link_options,
     linking,
     listed,
     series_option,
+    trust_option,
 )
 from bmz.engine.request import CLIPS, PrecisionWord, RunRequest
 from bmz.write.outputs import TABLE, default_kinds, saved_kinds
@@ -268,7 +271,7 @@ def run(
         **options,
     )
     if record is not None:
-        from bmz.engine.replay import replayed
+        from bmz.engine.earlier_runs import replayed
 
         request = replayed(as_path(record), request)
     if only_plan:
@@ -279,7 +282,7 @@ def run(
 
 def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
     from bmz.app.run import plan_run
-    from bmz.cli.progress import progress_bars
+    from bmz.cli.output import progress_bars
     from bmz.report.run_text import plan_json, plan_lines
 
     with progress_bars() as listener:
@@ -301,7 +304,7 @@ def _plan_status(planned: tuple[ImagePlan | ImageFailed, ...]) -> int:
 
 def _run(ctx: click.Context, request: RunRequest, *, as_json: bool, with_preview: bool) -> None:
     from bmz.app.run import run as run_images
-    from bmz.cli.progress import progress_bars
+    from bmz.cli.output import progress_bars
     from bmz.report.run_text import run_json, run_lines
 
     with progress_bars() as listener:

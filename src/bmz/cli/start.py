@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from bmz.cli.options import json_option
 from bmz.cli.output import print_rows
-from bmz.cli.words import as_path
+from bmz.cli.words import as_path, json_option
 
 
 @click.command(epilog="Exit status: 0 at least one weights format runs here, 1 none does.")
@@ -15,7 +14,7 @@ from bmz.cli.words import as_path
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
     """Say what works on this computer: devices, frameworks, versions, cache."""
     from bmz.app.doctor import examine  # here, so that --help never loads NumPy
-    from bmz.report.doctor_text import doctor_json, doctor_rows
+    from bmz.report.computer_text import doctor_json, doctor_rows
 
     view = examine()
     if as_json:
@@ -41,7 +40,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 def demo(ctx: click.Context, folder: str) -> None:
     """Run a bundled model on a bundled image of nuclei; needs no network."""
     from bmz.app.demo import MODEL, demo_image, run_demo  # here, so that --help never loads NumPy
-    from bmz.cli.progress import progress_bars
+    from bmz.cli.output import progress_bars
 
     target = as_path(folder)
     click.echo(f"$ bmz run {MODEL} {demo_image()} -o {target}", err=True)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bmz.cli import completing
-from bmz.cli.options import TrustingCommand, device_option, trust_option
-from bmz.cli.words import as_path
+from bmz.cli.words import TrustingCommand, as_path, device_option, trust_option
 
 if TYPE_CHECKING:
-    from bmz.engine.model_code import Permit
+    from bmz.engine.load import Permit
     from bmz.results.test import CheckChange, ModelTestResult
 
 TEST_STATUS = """\b
@@ -88,10 +87,12 @@ def test(
     """
     from bmz.app.model_test import (  # here, so that --help never loads NumPy
         ModelTestRequest,
+        changes,
         check_models,
+        read_baseline,
+        read_models,
     )
-    from bmz.app.model_test.baseline import changes, read_baseline, read_models
-    from bmz.cli.progress import progress_bars
+    from bmz.cli.output import progress_bars
     from bmz.results.test import exit_status, strictly
 
     more = () if listed is None else read_models(as_path(listed))
@@ -111,7 +112,7 @@ def test(
 def _print(
     results: tuple[ModelTestResult, ...], differences: tuple[CheckChange, ...] | None, form: str
 ) -> None:
-    from bmz.app.model_test.baseline import with_known_failures
+    from bmz.app.model_test import with_known_failures
     from bmz.cli.output import say
     from bmz.report.tested_text import (
         change_lines,
@@ -154,7 +155,7 @@ def card(model: str, output: str | None, device: str, trust: Permit) -> None:
     """
     from bmz.app.card import make_card  # here, so that --help never loads NumPy
     from bmz.base.files import whole_file
-    from bmz.cli.progress import progress_bars
+    from bmz.cli.output import progress_bars
     from bmz.report.tested_text import card_text
 
     with progress_bars() as listener:

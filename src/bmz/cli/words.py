@@ -1,4 +1,4 @@
-"""Words of the command line that are more than text: lengths, channels, factors, settings."""
+"""Words and options of the command line that several commands share."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from bmz.cli import completing
 from bmz.spec.made_for import StatedKind, stated_kind
 
 if TYPE_CHECKING:
-    from bmz.engine.model_code import Permit
+    from bmz.engine.load import Permit
     from bmz.image.listing import Listing
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Value = TypeVar("Value")
@@ -221,7 +222,7 @@ def _listing(words: Sequence[str], include: Sequence[str]) -> Listing:
     every = list(lines_of_lists(words, sys.stdin if STDIN in words else ()))
     if not any(is_address(word) or is_zipped(word) for word in every):
         return listed_images(every, include, skip=names_of_results())
-    from bmz.cli.progress import progress_bars
+    from bmz.cli.output import progress_bars
     from bmz.engine.remote_images import local_images  # here, for few images lie on servers
 
     with progress_bars() as listener:
@@ -241,3 +242,44 @@ def names_of_results() -> str:
 def as_path(word: str) -> Path:
     """Turn a word into a path; ``~`` is the home folder."""
     return Path(word).expanduser()
+
+
+_TRUST = "--trust"
+
+
+class TrustingCommand(click.Command):
+    """A command with `trust_option`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read a bare ``--trust`` as ``--trust=confined``, so that it never takes the next word."""
+        end = args.index("--") if "--" in args else len(args)
+        words = [f"{_TRUST}=confined" if word == _TRUST else word for word in args[:end]]
+        return super().parse_args(ctx, [*words, *args[end:]])
+
+
+def trust_option(command: Command) -> Command:
+    """Add ``--trust`` to a `TrustingCommand`; its value is ``no`` where it is not given."""
+    return click.option(
+        _TRUST,
+        type=click.Choice(["no", "confined", "unconfined"]),
+        default="no",
+        metavar="[=unconfined]",
+        help="Let the model's own code run, confined; =unconfined: with all your rights.",
+    )(command)
+
+
+def device_option(default: str) -> Callable[[Command], Command]:
+    """Give ``--device`` with its default, which the variable ``BMZ_DEVICE`` replaces."""
+    return click.option(
+        "--device",
+        default=default,
+        show_default=True,
+        envvar="BMZ_DEVICE",
+        metavar="WORD",
+        help="auto, cpu, cuda, cuda:N or mps.",
+    )
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``, the parameter ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)

@@ -10,9 +10,9 @@ from typing import Any
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note, nobody
+from bmz.engine.earlier_runs import options_of
 from bmz.engine.planes_in_blocks import output_number, tiles_of
 from bmz.engine.prepared_image import PreparedImage
-from bmz.engine.replay import options_of
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
 from bmz.engine.setup import RunSetup, opened, planned_or_failed, prepare

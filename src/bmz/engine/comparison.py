@@ -39,7 +39,7 @@ from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
 from bmz.results.compare import IOUS, ImageComparison, ResultQuality, SettingResult
 
 if TYPE_CHECKING:
-    from bmz.results.documents import ComparedModel
+    from bmz.results.image_documents import ComparedModel
 
 Setting = Mapping[str, str]
 """Key -> value of one setting of a sweep."""

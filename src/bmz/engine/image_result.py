@@ -31,10 +31,10 @@ from bmz.results.run import ImageDone, with_result
 from bmz.write.names import absolute, plate_folders
 from bmz.write.outputs import OUTPUT_KINDS
 from bmz.write.table_formats import TABLE_FORMATS
-from bmz.write.text import write_record
+from bmz.write.tables import write_record
 
 if TYPE_CHECKING:
-    from bmz.results.documents import RanRecord, RunRecord
+    from bmz.results.image_documents import RanRecord, RunRecord
 
 
 def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path, PlateField | None]:

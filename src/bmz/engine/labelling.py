@@ -17,7 +17,7 @@ from bmz.process.recipes import RECIPES
 from bmz.spec.model import ModelSpec
 
 if TYPE_CHECKING:
-    from bmz.results.documents import RecipeRecord
+    from bmz.results.image_documents import RecipeRecord
 
 OUTPUT = "output"
 """The key that names an output rather than a parameter."""

@@ -1,23 +1,24 @@
-"""From the name of a model to its package, and whether its code may run."""
+"""From the name of a model to its package, what of it is code, and whether that may run."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell
 from bmz.base.files import sha256_of
 from bmz.base.progress import Listener, Note, nobody
-from bmz.engine.model_code import NeedsTrust, Permit, model_code
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped, WeightsUnusable, choose_weights
 from bmz.predict.frameworks import usable_formats
-from bmz.report.fetch_text import ahead_words
+from bmz.report.computer_text import ahead_words
 from bmz.report.model_text import code_words
-from bmz.results.show import Fetched
+from bmz.results.models import Fetched
 from bmz.spec.model import ModelSpec, PackagedFile, Weights
-from bmz.spec.package_files import PackageUnreadable, verified
+from bmz.spec.package_files import ModelCode, PackageUnreadable, code_of, verified
 from bmz.spec.stored import read_stored
 from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
 from bmz.zoo.locate import locate
@@ -25,6 +26,83 @@ from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 from bmz.zoo.store import notes_folders
 from bmz.zoo.trust import TrustedCode, add_trust, read_trust, remove_trust
+
+Permit = Literal["no", "confined", "unconfined"]
+"""Whether code of a model may run: not at all, shut in, or with all that its user may do."""
+
+Look = Callable[[Path], tuple[str, ...]]
+"""Tells what in a file of weights reaches the computer, such as operations that write files."""
+
+
+class NeedsTrust(CouldNotTell):
+    """The model runs code of its own, which nobody has allowed."""
+
+    def __init__(self, model: ModelSpec, code: ModelCode, word: str = "") -> None:
+        from bmz.report.model_text import code_words  # here: to open a network takes few libraries
+
+        others = [w.format for w in model.weights if model_code(w) is None]
+        instead = f"; weights without code: --weights {others[0]}" if others else ""
+        super().__init__(
+            f"'{model.id}' runs its own code, which is not allowed yet: {code_words(code)}",
+            hint=f"read it in '{model.folder}', then allow it for this run with --trust, or for "
+            f"good with 'bmz trust add {word or model.folder}'{instead}",
+            code="package.runs-code",
+        )
+
+
+def model_code(weights: Weights) -> ModelCode | None:
+    """Say what code an entry runs, looking into its file where that is here."""
+    return code_of(weights, _host_calls(weights))
+
+
+def code_unknown(weights: Weights) -> str:
+    """Say why it cannot be told whether an entry runs code; empty where it can.
+
+    Nothing of such an entry is run: its file is not here, or loading it is refused.
+    """
+    if weights.architecture is not None or look_into(weights.format) is None:
+        return ""
+    if not weights.file.path.exists():
+        return "not known before they are fetched"
+    try:
+        _looked_into(weights)
+    except BmzError as why:
+        return f"not known, as they are not loaded: {why.message}"
+    except (OSError, zipfile.BadZipFile) as why:
+        return f"not known, as they are not loaded: {why}"
+    return ""
+
+
+def _host_calls(weights: Weights) -> tuple[str, ...]:
+    if not weights.file.path.exists():
+        return ()
+    try:
+        return _looked_into(weights)
+    except (BmzError, OSError, zipfile.BadZipFile):
+        return ()  # nothing that could be loaded, which is what loading it will say
+
+
+def _looked_into(weights: Weights) -> tuple[str, ...]:
+    look = look_into(weights.format)
+    return () if look is None else look(weights.file.path)
+
+
+def look_into(weights_format: str) -> Look | None:
+    """Give what looks into a file of a weights format; None where there is nothing to look for."""
+    # each here: `bmz show` of what is not fetched loads no NumPy
+    if weights_format == "torchscript":
+        from bmz.predict.torchscript import host_calls
+
+        return host_calls
+    if weights_format == "tensorflow_saved_model_bundle":
+        from bmz.predict.graph_code import host_ops
+
+        return host_ops
+    if weights_format in {"keras_v3", "keras_hdf5"}:
+        from bmz.predict.graph_code import keras_code
+
+        return keras_code
+    return None
 
 
 def load_model(
@@ -163,7 +241,7 @@ def fetch_model(
         package, files, settings, listener=listener, allow_changed=settings.allow_changed
     )
     if any(file.action != "cached" for file in report.files):
-        from bmz.engine.measure import sample_measures  # here, for it loads NumPy and SciPy
+        from bmz.engine.test_tensors import sample_measures  # here, for it loads NumPy and SciPy
 
         sample_measures(package, model, settings)
     formats = tuple(entry.format for entry in entries)

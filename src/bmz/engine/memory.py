@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.memory import free_memory, held_memory, peak_memory
+from bmz.base.computer import available_cpus, free_memory, held_memory, peak_memory
 from bmz.engine.labelling import Labelling
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Estimate, Plan, fitted, wide_side, widened, with_smaller_tiles
 from bmz.predict.backend import Backend, OutOfMemory
-from bmz.predict.onnx import available_cpus
 from bmz.process.recipe import Finish, Recipe
 from bmz.process.streamed_steps import PartedReference, StepNotStreamed, streamed_ops
 from bmz.results.run import ImageFailed, ImagePlan

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from bmz.base.errors import BmzError
 from bmz.check.finding import Evidence, Finding
-from bmz.engine.load import permit_for
-from bmz.engine.model_code import Permit
+from bmz.engine.load import Permit, permit_for
 from bmz.plan.recipe_choice import MakesNoLabels, choose_recipe
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.frameworks import usable_formats

@@ -14,7 +14,8 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, nobody
-from bmz.engine.load import fetch_code, fetch_tensors, fetch_weights, permit_for
+from bmz.engine.engines import open_network
+from bmz.engine.load import Permit, fetch_code, fetch_tensors, fetch_weights, permit_for
 from bmz.engine.model_checks import (
     file_checks,
     manifest_check,
@@ -23,8 +24,6 @@ from bmz.engine.model_checks import (
     reference_check,
     reproduces,
 )
-from bmz.engine.model_code import Permit
-from bmz.engine.networks import open_network
 from bmz.engine.test_tensors import OwnTensors, given_inputs, read_test_tensors
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped
 from bmz.predict.backend import Backend, NoBackend, OutOfMemory
@@ -123,7 +122,7 @@ class ModelTrial:
         Raises
         ------
         BmzError
-            See `bmz.engine.networks.open_network` and `bmz.predict.formats.resolve_device`.
+            See `bmz.engine.engines.open_network` and `bmz.predict.formats.resolve_device`.
         """
         device = resolve_device(self.device, entry.format)
         permit = permit_for(self.model, entry, self.trust, self.settings)

@@ -16,6 +16,7 @@ from bmz.base.axes import Step
 from bmz.base.errors import not_none
 from bmz.base.progress import Listener, Note, Progress
 from bmz.check.finding import CheckReport
+from bmz.engine.earlier_runs import PlaneFolder
 from bmz.engine.image_header import SAMPLE_PX
 from bmz.engine.image_result import PlaneOutput
 from bmz.engine.label_stack import (
@@ -28,7 +29,6 @@ from bmz.engine.memory import image_sizes, maps_on_image, output_of
 from bmz.engine.output_check import Stage, StageCounts, Watch, nonfinite_pixels
 from bmz.engine.pipeline import Stopwatch, resized_maps
 from bmz.engine.prepared_image import PreparedImage, StoredMap, keep_raw, map_parts
-from bmz.engine.scratch import PlaneFolder
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
 from bmz.image.formats import name_of
 from bmz.image.region import OpenImage, read_sample
@@ -50,7 +50,7 @@ from bmz.process.streamed_steps import (
 from bmz.write.ome_zarr import opened_array, scratch_array
 
 if TYPE_CHECKING:
-    from bmz.results.documents import WayRecord
+    from bmz.results.image_documents import WayRecord
 
 
 class TileRunner(Protocol):

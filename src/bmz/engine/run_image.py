@@ -18,6 +18,14 @@ from bmz.base.files import claimed, disk_faults_told
 from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
 from bmz.check.fit import with_channels_seen
+from bmz.engine.earlier_runs import (
+    files_of_mask,
+    finished,
+    options_of,
+    remove_replaced,
+    scratch_folder,
+    scratch_key,
+)
 from bmz.engine.image_header import GivenImage, check_image_header
 from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.memory import (
@@ -36,8 +44,6 @@ from bmz.engine.planes_in_blocks import (
     TileRunner,
     look_at_sample,
 )
-from bmz.engine.replay import options_of
-from bmz.engine.scratch import files_of_mask, finished, remove_replaced, scratch_folder, scratch_key
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
 from bmz.image.formats import name_of
 from bmz.image.pixels import Pixels
@@ -50,7 +56,7 @@ from bmz.results.run import ImageDone, run_record
 from bmz.write.names import OutputClaimed, refuse_existing
 
 if TYPE_CHECKING:
-    from bmz.results.documents import OwnCode, RanRecord, WayRecord
+    from bmz.results.image_documents import OwnCode, RanRecord, WayRecord
 
 
 class PlaneRunner(Protocol):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bmz.base.axes import Link
+from bmz.base.computer import free_memory
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
-from bmz.base.memory import free_memory
 from bmz.base.progress import Listener, nobody
 from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import CheckedHeader, check_pixels, with_channels_seen
@@ -18,12 +18,19 @@ from bmz.check.sizes import joining_findings, nothing_joined
 from bmz.engine.engines import ENGINES, Engine, LoadCase, NetworkChoice, decide_precision
 from bmz.engine.image_header import check_file_header, read_spread
 from bmz.engine.labelling import Labelling, decide_labelling, network_way
-from bmz.engine.load import fetch_code, fetch_tensors, fetch_weights, find_model, permit_for
-from bmz.engine.measure import sample_measures
+from bmz.engine.load import (
+    Permit,
+    fetch_code,
+    fetch_tensors,
+    fetch_weights,
+    find_model,
+    model_code,
+    permit_for,
+)
 from bmz.engine.model_check import refuse_code
-from bmz.engine.model_code import Permit, model_code
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.request import RunRequest
+from bmz.engine.test_tensors import sample_measures
 from bmz.image.formats import name_of
 from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bmz.base.arrays import AnyArray
+from bmz.base.computer import available_cpus
 from bmz.predict.backend import (
     CPU,
     Device,
@@ -170,13 +170,6 @@ class OnnxBackend:
     def close(self) -> None:
         """Let go of the session."""
         self._session = None
-
-
-def available_cpus() -> int:
-    """Count the processors that this process may use, which can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _onnxruntime() -> ModuleType:

@@ -22,7 +22,7 @@ from bmz.results.compare import (
 )
 
 if TYPE_CHECKING:
-    from bmz.results.documents import (
+    from bmz.results.image_documents import (
         Agreement,
         ComparedImage,
         CompareDocument,

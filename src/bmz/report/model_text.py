@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from bmz.base.axes import NAMES, Step
 from bmz.base.errors import BmzError
 from bmz.plan.recipe_choice import RecipeChoice
-from bmz.report.fetch_text import size_words
-from bmz.report.text import document_text
-from bmz.results.show import ModelView, WeightsView
+from bmz.report.computer_text import size_words
+from bmz.report.text import Row, document_text
+from bmz.results.models import ModelView, WeightsView
 from bmz.spec.facts import (
     Fact,
     Facts,
@@ -28,7 +28,7 @@ from bmz.spec.package_files import CodeFile, ModelCode
 from bmz.zoo.trust import TrustedCode
 
 if TYPE_CHECKING:
-    from bmz.results.documents import (
+    from bmz.results.model_documents import (
         ShowDocument,
         ShownMadeFor,
         ShownRecipe,
@@ -151,10 +151,6 @@ def _listed(names: tuple[str, ...]) -> str:
 def made_for_words(made: MadeFor) -> str:
     """Say for what kind of image a model is made, and where that is stated."""
     return f"{made.title}; {made.source}" if made.states_any else "nothing states it"
-
-
-Row = tuple[str, str]
-"""A heading (empty to go on under the last one) and a text."""
 
 
 def model_rows(view: ModelView) -> list[Row]:

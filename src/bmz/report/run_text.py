@@ -15,7 +15,7 @@ from bmz.report.text import Line, counted, document_text, failure_of
 from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
 
 if TYPE_CHECKING:
-    from bmz.results.documents import (
+    from bmz.results.image_documents import (
         FailedImage,
         PlanDocument,
         PlannedImage,

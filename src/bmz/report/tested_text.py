@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from bmz.base.version import version
-from bmz.report.check_documents import xml_text
-from bmz.report.model_text import Row, model_rows
-from bmz.report.text import Line, document_text
+from bmz.base.computer import version
+from bmz.report.check_text import xml_text
+from bmz.report.model_text import model_rows
+from bmz.report.text import Line, Row, document_text
 from bmz.results.test import (
     CardView,
     CheckChange,
@@ -19,7 +19,7 @@ from bmz.results.test import (
 )
 
 if TYPE_CHECKING:
-    from bmz.results.documents import ChangedCheck, TestDocument, TestedModel
+    from bmz.results.model_documents import ChangedCheck, TestDocument, TestedModel
 
 
 SCHEMA = "bmz.test/2"

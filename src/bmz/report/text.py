@@ -17,10 +17,13 @@ from bmz.image.given_names import with_given_names
 
 if TYPE_CHECKING:
     from bmz.results.check import ImageChecked
-    from bmz.results.documents import Failure
+    from bmz.results.model_documents import Failure
 
 
 Line = tuple[str, str]
+
+Row = tuple[str, str]
+"""A heading (empty to go on under the last one) and a text."""
 
 
 def encodable(text: str) -> str:
@@ -39,7 +42,7 @@ def document_text(document: Mapping[str, object]) -> str:
 
     Parameters
     ----------
-    document : of ``bmz.results.documents``
+    document : of ``bmz.results.image_documents`` or ``bmz.results.model_documents``
 
     Raises
     ------

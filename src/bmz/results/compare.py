@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.arrays import AnyArray
+from bmz.base.computer import versions
 from bmz.base.errors import BmzError
 from bmz.check.finding import Finding
 from bmz.image.pixels import Pixels
@@ -16,7 +17,7 @@ from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching, pooled
 
 if TYPE_CHECKING:
-    from bmz.results.documents import ComparedModel
+    from bmz.results.image_documents import ComparedModel
 
 
 @dataclass(frozen=True)
@@ -150,15 +151,15 @@ class Comparison:
     Parameters
     ----------
     command : the whole call
-    versions : of bmz and the libraries
     images : in the order of the call
     models : what is known of each model that was asked for: name, title, sha256
+    versions : of bmz and the libraries
     """
 
     command: str
-    versions: Mapping[str, str]
     images: tuple[ImageComparison, ...]
     models: Sequence[ComparedModel] = ()
+    versions: Mapping[str, str] = field(default_factory=versions)
 
     @property
     def exit_status(self) -> int:

@@ -9,7 +9,7 @@ from bmz.base.errors import BmzError
 from bmz.check.finding import Finding, Verdict
 from bmz.check.fit_score import Content, factor_of, worst_of_code
 from bmz.check.kind import ImageKind
-from bmz.results.search import Status
+from bmz.results.models import Status
 from bmz.spec.made_for import MadeFor
 
 SHOWN = 10

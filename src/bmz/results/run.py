@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from bmz.base.computer import versions
 from bmz.base.errors import BmzError
 from bmz.base.notes import plain_of
-from bmz.base.version import versions
 from bmz.check.finding import Finding
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
@@ -19,7 +19,7 @@ from bmz.plan.plan import Estimate, Plan
 from bmz.spec.model import ModelSpec
 
 if TYPE_CHECKING:
-    from bmz.results.documents import RanRecord, RecipeRecord, RunFacts, RunRecord
+    from bmz.results.image_documents import RanRecord, RecipeRecord, RunFacts, RunRecord
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bmz.results.show import ModelView
+from bmz.results.models import ModelView
 
 CheckStatus = Literal["passed", "warning", "failed", "skipped"]
 

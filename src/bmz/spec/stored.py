@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bmz.base.axes import Step
+from bmz.base.computer import version
 from bmz.base.notes import Json, Notes
-from bmz.base.version import version
 from bmz.spec import model as words
 from bmz.spec.model import ModelSpec
 from bmz.spec.package_files import PackageUnreadable

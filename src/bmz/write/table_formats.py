@@ -61,25 +61,25 @@ def refuse_unusable(names: Iterable[str]) -> None:
 
 
 def _write_csv(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
-    from bmz.write.text import write_objects
+    from bmz.write.tables import write_objects
 
     write_objects(path, tables)
 
 
 def _join_csv(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
-    from bmz.write.text import join_objects
+    from bmz.write.tables import join_objects
 
     join_objects(path, tables)
 
 
 def _write_parquet(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
-    from bmz.write.parquet import write_parquet
+    from bmz.write.tables import write_parquet
 
     write_parquet(path, tables)
 
 
 def _join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
-    from bmz.write.parquet import join_parquet
+    from bmz.write.tables import join_parquet
 
     join_parquet(path, tables)
 

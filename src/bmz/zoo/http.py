@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Generic, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from bmz.base.version import version
+from bmz.base.computer import version
 from bmz.zoo.address import path_of
 from bmz.zoo.errors import CertificateRefused, Offline, Refused, Unreachable
 from bmz.zoo.settings import ANSWER_VARIABLE, DOWNLOAD_VARIABLE, ZooSettings

@@ -40,6 +40,7 @@ from bmz.zoo.errors import (
     Refused,
     Unreachable,
 )
+from bmz.zoo.fetch import adopt_zip, top_manifest
 from bmz.zoo.http import Client
 from bmz.zoo.index import IndexEntry, Kept, fetch_first, fetch_version, kept_version, sync, unsynced
 from bmz.zoo.package import Package, Remote
@@ -54,7 +55,6 @@ from bmz.zoo.store import (
     read_origin,
     renew_origin,
 )
-from bmz.zoo.zips import adopt_zip, top_manifest
 
 
 def at_url(word: str, address: ManifestUrl, client: Client, listener: Listener) -> Package:

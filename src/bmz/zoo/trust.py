@@ -36,7 +36,7 @@ class TrustedCode:
 
     Parameters
     ----------
-    sha256 : of the code, see ``bmz.spec.package_files.ModelCode``; this alone decides
+    sha256 : of the code; this alone decides
     model : the name by which the user trusted it, for messages
     weights_format : format of the weights entry
     what : the code in one line

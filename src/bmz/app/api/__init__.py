@@ -13,9 +13,9 @@ from bmz.app.show import show_model
 from bmz.base.channels import ChannelWord
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_header import ImageLike, check_given_image, given_image
-from bmz.engine.output_files import output_kinds
 from bmz.engine.request import PrecisionWord, RunRequest, kinds_by_default
 from bmz.engine.run_image import run_given_image
+from bmz.engine.run_images import output_kinds
 from bmz.engine.setup import RunSetup, opened, prepare, with_options
 from bmz.predict.backend import Backend
 from bmz.report.html import model_html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from bmz.base.axes import GAPS, checked_ious, link_ious
@@ -55,6 +56,10 @@ class ImageOptions:
     clip: float | None = None
     settings: Mapping[str, Setting] = field(default_factory=dict)
     force: bool = False
+
+    def request(self) -> RunRequest:
+        """Give a request of these options alone: it names neither a model nor an image."""
+        return self.put_into(RunRequest("", (), Path()))
 
     def put_into(self, request: RunRequest) -> RunRequest:
         """Give the request with these options.

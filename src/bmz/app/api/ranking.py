@@ -11,7 +11,6 @@ from bmz.app.fit.image import FitRequest, MeasuredImage, measured_image
 from bmz.base.channels import ChannelWord
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_header import ImageLike, given_image, with_pixel_size
-from bmz.engine.request import RunRequest
 from bmz.results.fit import Ranking
 from bmz.zoo.settings import settings_from_environment
 
@@ -59,7 +58,7 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
     """
     refuse_unknown_task(task)
     words = ImageOptions(axes, channels, pixel_size, kind=kind)
-    told = words.put_into(RunRequest("", (), Path()))
+    told = words.request()
     request = FitRequest(
         task=task,
         models=tuple(map(str, models)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bmz.base.arrays import AnyArray
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
-from bmz.engine.output_files import save_result
+from bmz.engine.run_images import save_result
 from bmz.image.arrays import to_xarray
 from bmz.report.html import findings_html, result_html
 from bmz.report.text import counted, verdict_words

@@ -1,18 +1,22 @@
-"""``bmz compare``: several models and settings on the same images, side by side."""
+"""``bmz compare``: several models and settings on the same images, and what is written of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from bmz.app.score import true_masks
+from bmz.base.files import whole_file, writable_folder
 from bmz.base.progress import Listener, Progress, nobody
-from bmz.base.version import versions
 from bmz.engine.comparison import Sweep, sorted_results, with_network_settings
 from bmz.engine.request import RunRequest
+from bmz.report.html import comparison_page
 from bmz.results.compare import Comparison, SettingResult
+from bmz.write.names import stem_of
+from bmz.write.tiff import write_labels
 
 
 @dataclass(frozen=True)
@@ -79,4 +83,53 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
         sorted_results(image, of_image, truths.get(image), sweep.pixels.get(image))
         for image, of_image in results.items()
     ]
-    return Comparison(request.command, versions(), tuple(images), sweep.models)
+    return Comparison(request.command, tuple(images), sweep.models)
+
+
+def prove_writable(folders: Iterable[Path]) -> None:
+    """Make folders and prove that files can be made in them, before anything is run.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    for folder in folders:
+        writable_folder(folder)
+
+
+def write_page(path: Path, comparison: Comparison) -> None:
+    """Write the page; its folder is made.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    write_text(path, comparison_page(comparison))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; its folder is made.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    writable_folder(path.parent)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_labels_of(comparison: Comparison, folder: Path) -> None:
+    """Write the label mask of every result, named after the image, the rank and the result.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    writable_folder(folder)
+    for image in comparison.images:
+        for rank, result in enumerate(image.done, start=1):
+            name = re.sub(r"[^\w.=-]+", "_", result.name).strip("_")[:80]
+            if result.labels is not None:
+                file = f"{stem_of(image.path)}.{rank:02d}.{name}.labels.tif"
+                write_labels(folder / file, result.labels)

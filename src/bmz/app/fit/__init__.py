@@ -11,12 +11,12 @@ from bmz.app.fit.image import FitRequest, MeasuredImage, numbers_in, read_measur
 from bmz.app.fit.judge import judged
 from bmz.app.fit.order import ranked
 from bmz.app.search import FilterUnknown, has_task
-from bmz.app.search.bundled import starters
+from bmz.app.search.ranking import starters
 from bmz.base.channels import ChannelWord
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_result import with_fields
-from bmz.engine.measure import sample_measures
+from bmz.engine.test_tensors import sample_measures
 from bmz.image.given_names import given_name
 from bmz.image.series import ALL
 from bmz.results.fit import SHOWN, ModelFit, Ranking

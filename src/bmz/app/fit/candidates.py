@@ -13,7 +13,7 @@ from bmz.engine.model_check import model_findings
 from bmz.plan.weights_choice import ORDER
 from bmz.predict.frameworks import usable_formats
 from bmz.results.fit import AboutModel, ModelFit
-from bmz.results.search import Card
+from bmz.results.models import Card
 from bmz.spec.facts import facts_of, reports_of
 from bmz.spec.made_for import made_for
 from bmz.spec.model import ModelSpec

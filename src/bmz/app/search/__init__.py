@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from bmz.app.search.bundled import starters
-from bmz.app.search.ranking import all_cards, rank
+from bmz.app.search.ranking import all_cards, rank, starters
 from bmz.app.search.words import meaning, tokens
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, nobody
 from bmz.predict.frameworks import usable_formats
-from bmz.results.search import Card, SearchHit, SearchView
+from bmz.results.models import Card, SearchHit, SearchView
 from bmz.spec.facts import TASKS
 from bmz.spec.made_for import MODALITIES, MORE_EXACT, STRUCTURES
 from bmz.zoo.index import load_index

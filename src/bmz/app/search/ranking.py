@@ -1,4 +1,4 @@
-"""Models ranked by a query, and what is kept of each for it."""
+"""Models ranked by a query, what is kept of each for it, and those that come with bmz."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from bmz.app.search.words import tokens, wanted_of
+from bmz.base.computer import version
 from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
 from bmz.base.progress import Listener, Progress, nobody
-from bmz.base.version import version
 from bmz.engine.load import describe
 from bmz.plan.recipe_choice import choose_recipe
-from bmz.results.search import Card
+from bmz.results.models import Card
 from bmz.spec.facts import dims_of, task_of
 from bmz.spec.made_for import MODALITIES, MORE_EXACT, MadeForInvalid, made_for
 from bmz.spec.model import ModelSpec
@@ -24,6 +24,7 @@ from bmz.spec.package_files import (
     PathLeavesPackage,
 )
 from bmz.zoo.index import Index, IndexEntry
+from bmz.zoo.locate import STARTER, locate, starter_names
 from bmz.zoo.settings import ZooSettings
 
 _FIELDS: Mapping[str, float] = {
@@ -220,3 +221,12 @@ def _card(entry: IndexEntry, cards: Mapping[str, Card]) -> Card:
         reason = entry.problem or "its manifest is not there"
         card = Card(entry.id, entry.version, entry.sha256, status="broken", reason=reason)
     return replace(card, id=entry.id, version=entry.version, aliases=entry.aliases)
+
+
+def starters() -> Iterator[IndexEntry]:
+    """Yield an entry for each."""
+    from bmz.base.files import sha256_of
+
+    for name in starter_names():
+        manifest = locate(STARTER + name).manifest
+        yield IndexEntry(STARTER + name, "", sha256_of(manifest), "", manifest=manifest)

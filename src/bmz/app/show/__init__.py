@@ -5,12 +5,11 @@ from __future__ import annotations
 from bmz.app.show.published import Published, published
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
-from bmz.engine.load import find_model, weights_files
-from bmz.engine.model_code import code_unknown, model_code
+from bmz.engine.load import code_unknown, find_model, model_code, weights_files
 from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
 from bmz.predict.frameworks import usable_formats
 from bmz.report.model_text import code_words
-from bmz.results.show import ModelView, WeightsView
+from bmz.results.models import ModelView, WeightsView
 from bmz.spec.model import ModelSpec, Weights
 from bmz.spec.translate import defects_of
 from bmz.zoo.package import Package

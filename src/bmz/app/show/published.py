@@ -11,7 +11,7 @@ from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.notes import Notes
-from bmz.results.show import ToolReport
+from bmz.results.models import ToolReport
 from bmz.zoo.errors import Refused
 from bmz.zoo.fetch import sizes_of
 from bmz.zoo.package import Package

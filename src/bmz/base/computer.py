@@ -1,4 +1,4 @@
-"""How much memory a program may still take, and how much it takes."""
+"""The computer: its memory and processors, and the versions of bmz and libraries on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,50 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+NOT_INSTALLED = "0+source"
+"""Of a folder of sources that was never installed, and so has no version."""
+
+
+NOTED_LIBRARIES = (
+    "bioimageio.spec",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "tifffile",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+)
+"""The libraries that shape a result."""
+
+
+@cache
+def version() -> str:
+    """Give the version that the installed package states; it comes from the tag of the release."""
+    from importlib.metadata import PackageNotFoundError, version  # here: it takes long to import
+
+    try:
+        return version("bmz")
+    except PackageNotFoundError:
+        return NOT_INSTALLED
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of bmz, Python and the libraries that shape a result."""
+    import importlib.metadata  # here: it takes long to import
+    import platform
+
+    entries = {"bmz": version(), "python": platform.python_version()}
+    for name in NOTED_LIBRARIES:
+        try:
+            entries[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return entries
+
 
 CGROUP_LIMITS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -21,6 +64,21 @@ UNKNOWN_BYTES = 4 * 2**30
 """Taken where the system does not say."""
 
 
+def available_cpus() -> int:
+    """Count the processors that this process may use, which can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def total_memory() -> int | None:
+    """Give the bytes of memory of the machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def free_memory() -> int:
     """Give the bytes that are free: of the machine, or of the container if that has fewer."""
     return min((_of_machine(), *_of_container()))
@@ -33,10 +91,8 @@ def _of_machine() -> int:
         return int(free.split()[1]) * 1024
     except (OSError, StopIteration, ValueError):
         pass  # no Linux: half of all memory is as good a word as there is
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, ValueError, OSError):
-        return UNKNOWN_BYTES
+    total = total_memory()
+    return UNKNOWN_BYTES if total is None else total // 2
 
 
 def _of_container() -> list[int]:

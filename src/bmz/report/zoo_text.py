@@ -1,31 +1,131 @@
-"""The models of the zoo by their fit to images, as a table and as JSON."""
+"""The models of the zoo, as a search finds them and as they fit images: as tables and as JSON."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from bmz.base.channels import channel_text
-from bmz.check.kind import ImageKind
-from bmz.report.fetch_text import size_words
-from bmz.report.search_text import listing, made_for_record
+from bmz.report.computer_text import size_words
 from bmz.report.text import Line, document_text, failure_of, short_verdict
-from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.spec.made_for import MODALITIES, STRUCTURES
 
 if TYPE_CHECKING:
-    from bmz.results.documents import (
+    from bmz.check.kind import ImageKind
+    from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
+    from bmz.results.image_documents import (
         FitDocument,
         ImageFitRecord,
         ImageKindRecord,
         RankedModel,
         SeenRecord,
     )
+    from bmz.results.model_documents import FoundModel, Listing, MadeForRecord, SearchDocument
+    from bmz.results.models import SearchHit, SearchView
+    from bmz.spec.made_for import MadeFor
 
-HEADINGS = ("#", "model", "title", "made for", "verdict", "channels", "scale", "runs here")
+
+SEARCH_HEADINGS = ("model", "made for", "task", "weights", "here", "labels", "name")
+
+NAME_COLUMN = SEARCH_HEADINGS.index("name")
+"""The column of a model's own name, which stands below its alias where there is little room."""
+
+SHORT_FORMATS: Mapping[str, str] = {
+    "pytorch_state_dict": "pytorch",
+    "tensorflow_saved_model_bundle": "tensorflow",
+    "keras_hdf5": "keras",
+    "keras_v3": "keras",
+    "tensorflow_js": "tfjs",
+}
+"""Names of weights formats for a table; others are short enough."""
+
+
+def search_table(view: SearchView) -> list[tuple[str, ...]]:
+    """Give a line of cells for each model, under the headings `SEARCH_HEADINGS`."""
+    return [_hit_cells(found) for found in view.hits]
+
+
+def _hit_cells(found: SearchHit) -> tuple[str, ...]:
+    card = found.card
+    if card.status != "ok":
+        return (card.id, card.reason or "", card.status, "", "", "", "")
+    weights = dict.fromkeys(SHORT_FORMATS.get(name, name) for name in card.weights)
+    return (
+        card.id,
+        card.made_for.title,
+        " ".join(word for word in (card.dims, card.task) if word),
+        ", ".join(weights),
+        "yes" if found.runs_here else "",
+        card.labels or "",
+        " ".join(card.name.split()),
+    )
+
+
+def made_for_record(made: MadeFor) -> MadeForRecord:
+    """Give the kind of image that a model is made for, with its source."""
+    return {"modalities": made.modalities, "structures": made.structures, "source": made.source}
+
+
+def search_summary(view: SearchView) -> str:
+    """Say in one line how many there are, and how old the list is."""
+    age = " (old: it could not be read again)" if view.stale else ""
+    return f"{len(view.hits)} of {view.of} models, as listed {_day(view)}{age}"
+
+
+def _day(view: SearchView) -> str:
+    return datetime.fromtimestamp(view.fetched_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def search_json(view: SearchView) -> str:
+    """Give all of it as one document."""
+    document: SearchDocument = {
+        "schema": "bmz.search/1",
+        "models": [_values(found) for found in view.hits],
+        **listing(view.of, view.fetched_at, stale=view.stale),
+    }
+    return document_text(document)
+
+
+def listing(of: int, fetched_at: float, *, stale: bool) -> Listing:
+    """Give how old a list of models is.
+
+    Parameters
+    ----------
+    of : how many models it has
+    fetched_at : seconds since 1970
+    stale : it is old, and a new one could not be had
+    """
+    listed_at = datetime.fromtimestamp(fetched_at, UTC).isoformat(timespec="seconds")
+    return {"of": of, "listed_at": listed_at, "stale": stale}
+
+
+def _values(found: SearchHit) -> FoundModel:
+    card = found.card
+    return {
+        "id": card.id,
+        "version": card.version,
+        "sha256": card.sha256,
+        "aliases": card.aliases,
+        "status": card.status,
+        "reason": card.reason,
+        "name": card.name,
+        "description": card.description,
+        "task": card.task,
+        "dims": card.dims,
+        "weights": card.weights,
+        "tags": card.tags,
+        "labels": card.labels,
+        "made_for": made_for_record(card.made_for),
+        "runs_here": found.runs_here,
+        "score": round(found.score, 3),
+    }
+
+
+FIT_HEADINGS = ("#", "model", "title", "made for", "verdict", "channels", "scale", "runs here")
 
 _FOLDER = "out"
 """Where the printed command writes to."""
@@ -50,7 +150,7 @@ _LIKELY = 0.5
 
 
 def fit_table(ranking: Ranking, top: int | None = None) -> list[tuple[str, ...]]:
-    """Give a line of cells for each model, under the headings `HEADINGS`.
+    """Give a line of cells for each model, under the headings `FIT_HEADINGS`.
 
     Parameters
     ----------
@@ -58,10 +158,10 @@ def fit_table(ranking: Ranking, top: int | None = None) -> list[tuple[str, ...]]
     """
     several = len(ranking.images) > 1
     models = ranking.ranked[:top]
-    return [_cells(place, model, several) for place, model in enumerate(models, start=1)]
+    return [_fit_cells(place, model, several) for place, model in enumerate(models, start=1)]
 
 
-def _cells(place: int, model: ModelFit, several: bool) -> tuple[str, ...]:  # noqa: FBT001  (of one call)
+def _fit_cells(place: int, model: ModelFit, several: bool) -> tuple[str, ...]:  # noqa: FBT001  (of one call)
     worst, about = model.worst, model.about
     verdict = _verdict(model)
     if several and worst is not None and len({fit.verdict for fit in model.images}) > 1:

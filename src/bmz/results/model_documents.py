@@ -1,0 +1,254 @@
+"""The JSON documents about models and this computer, as types with the meaning of each field.
+
+Whoever writes a document says its type, so that mypy holds the two together; JSON Schemas and the
+page of the reference are made from here by ``bmz.report.reference``. Commands import this for type
+checking alone. A field may be added to a document; a change of meaning raises its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired
+
+from typing_extensions import Doc, TypedDict  # pydantic asks for it below Python 3.12
+
+from bmz.results.models import FormatView, Status, ToolReport, WeightsView
+from bmz.results.test import ModelCheck
+from bmz.spec.model import Citation
+from bmz.zoo.cache import FileState
+from bmz.zoo.fetch import FetchedFile
+from bmz.zoo.store import CachedPackage
+from bmz.zoo.trust import TrustedCode
+
+
+class Failure(TypedDict):
+    """Why there is no answer."""
+
+    code: Annotated[str, Doc("of the error; never changes")]
+    message: Annotated[str, Doc("what happened, to what")]
+    hint: Annotated[str, Doc("the next step")]
+
+
+class Listing(TypedDict):
+    """How old the list of models is."""
+
+    of: Annotated[int, Doc("models of the zoo, and those that come with bmz")]
+    listed_at: Annotated[str, Doc("when the list was read")]
+    stale: Annotated[bool, Doc("the list is old, and a new one could not be had")]
+
+
+class MadeForRecord(TypedDict):
+    """The kind of image that a model is made for."""
+
+    modalities: Annotated[Sequence[str], Doc("how the images are made; empty where not stated")]
+    structures: Annotated[Sequence[str], Doc("what is segmented; empty where not stated")]
+    source: Annotated[str, Doc("where it is stated")]
+
+
+class FoundModel(TypedDict):
+    """A model of the zoo, or one that comes with bmz."""
+
+    id: Annotated[str, Doc("the name to give to other commands")]
+    version: Annotated[str, Doc("in the zoo")]
+    sha256: Annotated[str, Doc("of the manifest")]
+    aliases: Annotated[Sequence[str], Doc("other names")]
+    status: Annotated[Status, Doc("whether its description can be used")]
+    reason: Annotated[str | None, Doc("why not")]
+    name: Annotated[str, Doc("its own name")]
+    description: Annotated[str, Doc("one sentence")]
+    task: Annotated[str | None, Doc("such as instance-segmentation")]
+    dims: Annotated[str | None, Doc("`2d` or `3d`")]
+    weights: Annotated[Sequence[str], Doc("formats")]
+    tags: Sequence[str]
+    labels: Annotated[str | None, Doc("the label recipe, where one is known")]
+    made_for: Annotated[MadeForRecord, Doc("the kind of image that it is made for")]
+    runs_here: Annotated[bool, Doc("one of its formats can run here")]
+    score: Annotated[float, Doc("how well the words fit; 0 without words")]
+
+
+class SearchDocument(Listing):
+    """`bmz search`."""
+
+    schema: Literal["bmz.search/1"]
+    models: Annotated[Sequence[FoundModel], Doc("the most relevant first")]
+
+
+class DeclaredStep(TypedDict):
+    """A declared step."""
+
+    name: Annotated[str, Doc("of the step in the specification")]
+    kwargs: Annotated[Mapping[str, Any], Doc("its arguments")]
+
+
+class Tensor(TypedDict):
+    """An input or an output of a model."""
+
+    id: str
+    axes: Annotated[str, Doc("one letter per axis")]
+    sizes: Annotated[Mapping[str, str], Doc("such as `256 + 16n`")]
+    halo: Annotated[Mapping[str, int], Doc("px")]
+    channels: Annotated[Sequence[str], Doc("names")]
+    dtype: str
+    range: Annotated[Sequence[float | None], Doc("least and most")]
+    steps: Annotated[Sequence[DeclaredStep], Doc("declared")]
+    optional: bool
+
+
+class ShownRecipe(TypedDict):
+    """How the output of a model becomes labels."""
+
+    name: Annotated[str | None, Doc("null where there is none")]
+    why: Annotated[str, Doc("the evidence, or what is missing")]
+    output: Annotated[NotRequired[str], Doc("id of the output that becomes labels")]
+    code: Annotated[NotRequired[str], Doc("of the error, where there is none")]
+    parameters: Annotated[Mapping[str, Any], Doc("that the description or the facts give")]
+
+
+class ShownMadeFor(MadeForRecord):
+    """The kind of image that a model is made for, and what is known of the terms."""
+
+    channels: Annotated[Sequence[str], Doc("what each channel of the image should show")]
+    input_is_prediction: Annotated[bool, Doc("it takes no image but what a network predicted")]
+    ontology: Annotated[Mapping[str, str], Doc("term -> identifier in a published ontology")]
+
+
+class ShowDocument(TypedDict):
+    """`bmz show`."""
+
+    schema: Literal["bmz.show/1"]
+    id: str
+    name: str
+    version: Annotated[str, Doc("in the zoo")]
+    task: str | None
+    dims: str | None
+    description: str
+    sha256: Annotated[str, Doc("of the manifest")]
+    format_version: str
+    folder: Annotated[str, Doc("where its files lie")]
+    license: str
+    authors: Sequence[str]
+    cite: Sequence[Citation]
+    tags: Sequence[str]
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    pixel_um: Annotated[Mapping[str, float], Doc("declared, or curated")]
+    made_for: Annotated[ShownMadeFor, Doc("the kind of image that it is made for")]
+    facts: Annotated[Mapping[str, Any], Doc("curated, each with its source")]
+    recipe: Annotated[ShownRecipe, Doc("of the labels, or why there is none")]
+    weights: Sequence[WeightsView]
+    runs_code: Annotated[Sequence[str], Doc("what of it is code")]
+    code_unknown: Annotated[Sequence[str], Doc("weights of which that cannot be told, and why")]
+    remarks: Annotated[Sequence[str], Doc("of the parser")]
+    defects: Annotated[Sequence[str], Doc("that are known")]
+    reports: Annotated[
+        Sequence[ToolReport] | None, Doc("of other tools; null where they could not be had")
+    ]
+
+
+class FetchedModel(TypedDict):
+    """A model that was asked for."""
+
+    status: Literal["fetched", "failed"]
+    model: str
+    folder: Annotated[NotRequired[str], Doc("where it lies")]
+    weights: Annotated[NotRequired[Sequence[str]], Doc("formats that are here")]
+    files: NotRequired[Sequence[FetchedFile]]
+    error: Failure | None
+
+
+class FetchDocument(TypedDict):
+    """`bmz fetch`."""
+
+    schema: Literal["bmz.fetch/1"]
+    models: Annotated[Sequence[FetchedModel], Doc("in the order of the call")]
+
+
+class CacheDocument(TypedDict):
+    """`bmz cache list`."""
+
+    schema: Literal["bmz.cache/1"]
+    packages: Sequence[CachedPackage]
+
+
+class CacheVerifyDocument(TypedDict):
+    """`bmz cache verify`."""
+
+    schema: Literal["bmz.cache-verify/1"]
+    files: Sequence[FileState]
+
+
+class CacheRemoveDocument(TypedDict):
+    """`bmz cache remove`."""
+
+    schema: Literal["bmz.cache-remove/1"]
+    packages: Annotated[Sequence[CachedPackage], Doc("that are gone")]
+    bytes: Annotated[int, Doc("that are free now")]
+
+
+class CacheArchiveDocument(TypedDict):
+    """`bmz cache export` and `import`."""
+
+    schema: Literal["bmz.cache-archive/1"]
+    archive: Annotated[str, Doc("path")]
+    packages: Annotated[Sequence[str], Doc("sha256 of the manifests")]
+    files: Annotated[int, Doc("of the packages")]
+    bytes: Annotated[int, Doc("of the packages")]
+
+
+class ReportCounts(TypedDict):
+    """What other tools report about a model."""
+
+    passed: Annotated[int, Doc("tools that reproduce its test output")]
+    failed: Annotated[int, Doc("tools that do not")]
+
+
+class TestedModel(TypedDict):
+    """A model that was tested."""
+
+    model: Annotated[str, Doc("the word by which it was asked for")]
+    status: Annotated[Literal["passed", "failed", "not-applicable"], Doc("warnings do not count")]
+    warnings: Annotated[int, Doc("how many of the checks warn")]
+    checks: Annotated[Sequence[ModelCheck], Doc("in the order in which they were made")]
+
+
+class ChangedCheck(TypedDict):
+    """A check whose status is another one than in the baseline."""
+
+    model: str
+    check: str
+    before: Annotated[str | None, Doc("status in the baseline; null where it was not made")]
+    now: Annotated[str | None, Doc("status now")]
+    detail: Annotated[str, Doc("of the check")]
+    worse: Annotated[bool, Doc("it counts for the exit status")]
+
+
+class TestDocument(TypedDict):
+    """`bmz test`."""
+
+    schema: Literal["bmz.test/2"]
+    models: Annotated[Sequence[TestedModel], Doc("in the order of the call")]
+    changes: Annotated[
+        NotRequired[Sequence[ChangedCheck]], Doc("with --baseline: what is another than before")
+    ]
+
+
+class DoctorDocument(TypedDict):
+    """`bmz doctor`."""
+
+    schema: Literal["bmz.doctor/1"]
+    versions: Mapping[str, str]
+    system: str
+    cpus: Annotated[int, Doc("to use")]
+    memory_bytes: Annotated[int | None, Doc("null where it is not known")]
+    cache: Annotated[str, Doc("its folder")]
+    cache_bytes: int
+    formats: Annotated[Sequence[FormatView], Doc("of weights")]
+    starters: Annotated[Sequence[str], Doc("models that are bundled")]
+    confinement: Annotated[Mapping[str, str], Doc("how code of models is shut in here")]
+
+
+class TrustDocument(TypedDict):
+    """`bmz trust list`."""
+
+    schema: Literal["bmz.trust/1"]
+    trusted: Sequence[TrustedCode]
