@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage as ndi
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
-from bmz.check.blur import blurred, laplacian
+from bmz.check.blur import blurred, blurred_line, laplacian
 from bmz.check.pixel_values import percentiles, sorted_finite
 
 LEVELS = 4
@@ -324,5 +323,4 @@ def blob_peak(blobs: Iterable[FloatArray]) -> BlobPeak | None:
 def _spectrum(blobs: FloatArray) -> FloatArray:
     edges = np.append(SIZES, SIZES[-1] + BIN) - BIN / 2
     energy, _ = np.histogram(np.log2(blobs[:, 0]), bins=edges, weights=np.abs(blobs[:, 1]))
-    smooth: FloatArray = ndi.gaussian_filter1d(energy, SMOOTHING / BIN, mode="constant")
-    return smooth
+    return blurred_line(energy, SMOOTHING / BIN)

@@ -9,6 +9,9 @@ from bmz.base.arrays import FloatArray
 REACH = 2.6
 """A Gaussian is cut off at this many times its sigma."""
 
+LINE_REACH = 4.0
+"""That of a line of numbers, likewise."""
+
 BLOCK = 24_576
 """About so many pixels are reckoned at a time: more do not fit into the cache in float64."""
 
@@ -47,9 +50,26 @@ def _rows_at_a_time(image: FloatArray) -> int:
     return max(1, BLOCK // width)
 
 
-def gaussian(sigma_px: float) -> FloatArray:
-    """Give the weights of a Gaussian from its middle outwards; the sum of both halves is 1."""
-    reach = int(REACH * sigma_px + 0.5)
+def blurred_line(values: FloatArray, sigma: float) -> FloatArray:
+    """Blur numbers with a Gaussian, 0 beyond them, as ``scipy.ndimage.gaussian_filter1d`` does.
+
+    Parameters
+    ----------
+    values : (n,) float64
+    sigma : in entries
+    """
+    weights = gaussian(sigma, LINE_REACH)
+    return _weighted(np.pad(values, len(weights) - 1), weights)
+
+
+def gaussian(sigma_px: float, cut_at: float = REACH) -> FloatArray:
+    """Give the weights of a Gaussian from its middle outwards; the sum of both halves is 1.
+
+    Parameters
+    ----------
+    cut_at : so many times sigma from its middle
+    """
+    reach = int(cut_at * sigma_px + 0.5)
     steps = np.arange(-reach, reach + 1)
     heights = np.exp(-0.5 / sigma_px**2 * steps**2)
     weights: FloatArray = (heights / heights.sum())[reach:]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage as ndi
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.check.connected import inner, parts_of
 from bmz.check.kind_levels import PlaneLevel
 from bmz.check.kind_texture import TINY, correlation, moments
 
@@ -127,18 +127,14 @@ def _otsu(image: FloatArray) -> tuple[float, float]:
 
 
 def _shapes(mask: BoolArray) -> list[float]:
-    labels, count = ndi.label(mask)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    parts = parts_of(mask)
+    areas = parts.areas()
     kept = np.flatnonzero(areas >= LEAST_PART_PX)
     if kept.size == 0:
         return [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    inner = ndi.binary_erosion(mask, border_value=True)
-    rims = areas - np.bincount(labels[inner], minlength=count + 1)[1:]
-    boxes = ndi.find_objects(labels)
-    fills = [
-        areas[k] / ((boxes[k][0].stop - boxes[k][0].start) * (boxes[k][1].stop - boxes[k][1].start))
-        for k in kept
-    ]
+    rims = parts.sums(~inner(mask)[mask])
+    height, width = parts.boxes()
+    fills = areas[kept] / (height * width)[kept]
     sizes = areas[kept].astype(np.float64)
     round_ = 4 * np.pi * sizes / (rims[kept] * 1.2 + 1.0) ** 2
     logs = np.log(sizes / mask.size)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage as ndi
 
 from bmz.check.blobs import Level
+from bmz.check.connected import parts_of
 
 DIAMETER_TO_SIGMA = 6.0
 """Objects are measured at the blur that is this many times smaller than they are: wide enough to
@@ -65,16 +65,14 @@ def cut_of(level: Level, sign: int) -> Cut:
     """Measure the parts that are brighter (1) or darker (-1) than around."""
     response = level.response
     positive = response > 0 if sign > 0 else response < 0
-    labels, count = ndi.label(positive)
-    if count == 0:
+    parts = parts_of(positive)
+    if parts.count == 0:
         return Cut(level.sigma, 0.0, 0)
-    inside = np.flatnonzero(positive)
-    part = labels.ravel()[inside] - 1
-    areas = np.bincount(part)
-    energies = np.bincount(part, np.square(response.ravel()[inside]))
+    areas = parts.areas()
+    energies = parts.sums(np.square(response[positive]))
     order = np.argsort(areas)
     halfway = np.searchsorted(np.cumsum(energies[order]), energies.sum() / 2)
-    median = float(areas[order][min(int(halfway), count - 1)])
+    median = float(areas[order][min(int(halfway), parts.count - 1)])
     return Cut(
         level.sigma,
         float(level.pixel * 2 * np.sqrt(median / np.pi)),
