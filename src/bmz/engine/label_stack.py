@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box, Link, boxes
 from bmz.base.errors import not_none

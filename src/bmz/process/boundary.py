@@ -8,8 +8,8 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
 from bmz.plan.tile_way import TileWay
 from bmz.process.distance_watershed import depth_of, flooded

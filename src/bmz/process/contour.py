@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from scipy import ndimage
 
+from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray, LazyArray
 from bmz.plan.tile_way import TileWay
 from bmz.process.ops_values import ACTIVATIONS, ActivatedMaps, activated

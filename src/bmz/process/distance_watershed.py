@@ -9,8 +9,8 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.axes import boxes
 from bmz.process.contour import mean_of_each

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.plan.tile_way import Blend, TileWay
 from bmz.process.recipe import InBlocks, Knob, Labelled, OwnTiles, Place, Recipe, Value

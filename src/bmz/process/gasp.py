@@ -8,8 +8,8 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.plan.tile_way import TileWay
 from bmz.process.affinity_maps import Edges, Offset, edges_of, smoothed

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from scipy import ndimage
 
+from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.process.recipe import Knob, Labelled, NoSettings, Recipe

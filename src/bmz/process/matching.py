@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from bmz.base import ndimage
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import WrongUsage
 from bmz.process.relabel import in_raster_order

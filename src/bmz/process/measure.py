@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.axes import in_image_order
@@ -46,6 +45,18 @@ class Runs:
     def sizes(self) -> Integers:
         """(n,) pixels of each object."""
         return self._sum(self.last - self.first + 1).astype(np.int64)
+
+    def boxes(self) -> tuple[list[Integers], list[Integers]]:
+        """Give the first pixel of each object along each axis, and the one behind its last."""
+        low, high = list[Integers](), list[Integers]()
+        for firsts, lasts in (*((along, along) for along in self.others), (self.first, self.last)):
+            least = np.full(self.count, lasts.max(initial=0), np.int64)
+            most = np.zeros(self.count, np.int64)
+            np.minimum.at(least, self.own, firsts)
+            np.maximum.at(most, self.own, lasts)
+            low.append(least)
+            high.append(most + 1)
+        return low, high
 
     def centroids(self) -> list[Floats]:
         """Give the middle of each object along each axis, px."""
@@ -384,7 +395,7 @@ def _measure(labels: Pixels, channels: Mapping[str, Pixels], scores: AnyArray | 
     table = {"label": label, **_places(runs, axes, um), **_sizes(runs, axes, um)}
     if len(axes) == _PLANE_AXES:
         table |= _shapes(runs, [um.get(a) for a in axes])
-    table |= _boxes(numbers, axes)
+    table |= _boxes(runs, axes, numbers.shape)
     if scores is not None:
         table["score"] = _scores(label, scores)
     inside = numbers > 0
@@ -442,14 +453,10 @@ def _axis_lengths(yy: FloatArray, xx: FloatArray, yx: FloatArray) -> tuple[Float
     return major, minor
 
 
-def _boxes(numbers: LabelArray, axes: Sequence[str]) -> Table:
-    boxes = [box for box in ndimage.find_objects(numbers) if box is not None]
-    ends = np.array([[(s.start, s.stop) for s in box] for box in boxes], np.int64)
-    ends = ends.reshape(len(boxes), len(axes), 2)
-    low = {a: ends[:, i, 0] for i, a in enumerate(axes)}
-    high = {a: ends[:, i, 1] for i, a in enumerate(axes)}
-    touches = np.zeros(len(boxes), bool)
-    for a, size in zip(axes, numbers.shape, strict=True):
+def _boxes(runs: Runs, axes: Sequence[str], sides: Sequence[int]) -> Table:
+    low, high = (dict(zip(axes, ends, strict=True)) for ends in runs.boxes())
+    touches = np.zeros(runs.count, bool)
+    for a, size in zip(axes, sides, strict=True):
         if size > 1:
             touches = touches | (low[a] == 0) | (high[a] == size)
     return (

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-from scipy.special import expit
 
 from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box, Step
@@ -253,6 +252,8 @@ class Sigmoid:
 
     def __call__(self, x: AnyArray, _axes: str) -> AnyArray:
         """Squash `x` to 0 to 1."""
+        from scipy.special import expit  # here: it takes long to import
+
         squashed: FloatArray = expit(x.astype(kept_float(x), copy=False))
         return squashed
 
