@@ -12,7 +12,7 @@ import tifffile
 
 NOT_NEEDED = {
     "xarray", "pandas", "pooch", "requests", "urllib3", "numba", "dask", "distributed", "torch",
-    "tensorflow", "skimage", "zarr",
+    "tensorflow", "skimage", "zarr", "scipy", "PIL",
 }  # fmt: skip
 
 PROGRAM = f"""
@@ -38,7 +38,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("words", [["check"], ["run", "-o", "out"]], ids=lambda words: words[0])
-def test_a_small_image_loads_no_tables_no_downloads_and_no_compiler(
+def test_a_small_image_loads_no_tables_no_downloads_no_compiler_and_no_scipy(
     words: list[str], image: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")

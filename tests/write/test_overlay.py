@@ -16,6 +16,7 @@ from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
 from bmz.image.region import read_image
 from bmz.write.overlay import (
+    _grown,
     fullest_plane,
     in_colour,
     outline_colours,
@@ -182,3 +183,11 @@ def test_outlines_are_where_the_label_changes_within_two_pixels(labels: AnyArray
 
     np.testing.assert_array_equal(edge, inside & (highest != lowest))
     np.testing.assert_array_equal(shade, ndimage.binary_dilation(inside) & ~inside)
+
+
+@given(hnp.arrays(np.int32, (14, 17), elements=st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3])))
+def test_labels_grow_over_near_ground_as_by_the_distance_of_scipy(labels: AnyArray) -> None:
+    away, nearest_at = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+    wanted = np.where(away <= 2, labels[tuple(nearest_at)], 0)
+
+    assert not labels.any() or np.array_equal(_grown(labels), wanted)

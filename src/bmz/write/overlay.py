@@ -6,12 +6,10 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from scipy.ndimage import distance_transform_edt
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
-from bmz.base.files import whole_file
 from bmz.image.pixels import Pixels
+from bmz.write.png import write_png
 
 PERCENTS = (1.0, 99.8)
 """What is shown as black and as white, where nothing else is asked for."""
@@ -83,9 +81,16 @@ _ON_BRIGHT = np.array([_BLUE, _VERMILLION, _GREEN, _PURPLE, _BLACK, _ORANGE], np
 _WIDTH_PX = 2
 """Of an outline."""
 
-_NEIGHBOURS_WITHIN_PX = 6
 _STEP_PX = 3
 """Every third pixel is enough to see who is near whom, in a ninth of the time."""
+
+_AROUND = (
+    *((0, -1), (-1, 0), (1, 0), (0, 1)),
+    *((-1, -1), (1, -1), (-1, 1), (1, 1)),
+    *((0, -2), (-2, 0), (2, 0), (0, 2)),
+)
+"""Objects grow over the ground within 6 px: two of these pixels. Nearer ones come first, and equal
+ones in the order of ``scipy.ndimage.distance_transform_edt``, whose import takes longer."""
 
 
 def outlines(labels: AnyArray) -> tuple[BoolArray, BoolArray]:
@@ -155,11 +160,7 @@ def outline_colours(labels: AnyArray, *, bright: bool = False) -> FloatArray:
 
 
 def _neighbours(labels: AnyArray) -> dict[int, set[int]]:
-    sparse = labels[::_STEP_PX, ::_STEP_PX]
-    # as skimage.segmentation.expand_labels, whose import takes as long as a small run
-    away, nearest = distance_transform_edt(sparse == 0, return_indices=True)
-    near_enough = away <= _NEIGHBOURS_WITHIN_PX // _STEP_PX
-    grown = np.where(near_enough, sparse[tuple(nearest)], 0)
+    grown = _grown(labels[::_STEP_PX, ::_STEP_PX])
     pairs: set[tuple[int, int]] = set()
     for first, other in ((grown[1:], grown[:-1]), (grown[:, 1:], grown[:, :-1])):
         touch = (first != other) & (first > 0) & (other > 0)
@@ -169,6 +170,18 @@ def _neighbours(labels: AnyArray) -> dict[int, set[int]]:
         near.setdefault(a, set()).add(b)
         near.setdefault(b, set()).add(a)
     return near
+
+
+def _grown(labels: AnyArray) -> AnyArray:
+    """Give each pixel of the ground the label of the nearest object, if one is near enough."""
+    margin = max(y for y, _ in _AROUND)
+    wide = np.pad(labels, margin)
+    grown = labels.copy()
+    height, width = labels.shape
+    for y, x in _AROUND:
+        there = wide[margin + y : margin + y + height, margin + x : margin + x + width]
+        np.copyto(grown, there, where=grown == 0)
+    return grown
 
 
 _LARGEST_PX = 2048
@@ -188,10 +201,7 @@ def write_overlay(path: Path, image: Pixels, labels: Pixels) -> None:
     image : axes a subset of t, c, z, y, x
     labels : integers, 0 background, on the grid of `image`; axes a subset of t, z, y, x
     """
-    picture = overlay(image, labels)
-    with whole_file(path) as temporary:
-        # higher levels take three times as long, and more bytes for noisy images
-        Image.fromarray(picture).save(temporary, compress_level=2)
+    write_png(path, overlay(image, labels))
 
 
 def overlay(image: Pixels, labels: Pixels) -> AnyArray:
@@ -206,17 +216,16 @@ def overlay(image: Pixels, labels: Pixels) -> AnyArray:
     numbers = labels.part(plane).transposed("yx").array
     shown = image.part({a: i for a, i in plane.items() if a in image.axes})
     sides = _sides(numbers.shape)
-    base = nearest(in_colour(shrunk(shown, sides)), sides)
-    fitted = nearest(_without_gaps(numbers), sides)
-    return _drawn(base, fitted)
+    return _drawn(in_colour(shrunk(shown, sides)), nearest(_without_gaps(numbers), sides))
 
 
 def _without_gaps(numbers: AnyArray) -> AnyArray:
     # colours are looked up by number: few numbers, short table
     there = np.flatnonzero(np.bincount(numbers.ravel().astype(np.int64, copy=False)))
     new = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
-    new[there[there > 0]] = np.arange(1, np.count_nonzero(there) + 1)
-    fewer: AnyArray = new[numbers]
+    present = there[there > 0]
+    new[present] = np.arange(1, len(present) + 1)
+    fewer: AnyArray = new.astype(np.min_scalar_type(len(present)))[numbers]
     return fewer
 
 
@@ -243,6 +252,8 @@ def shrunk(image: Pixels, sides: tuple[int, int]) -> Pixels:
     """Average what falls together before anything else is done with millions of pixels."""
     if sides[0] >= image.sizes["y"] and sides[1] >= image.sizes["x"]:
         return image
+    from PIL import Image  # here: it takes long to import
+
     with np.errstate(over="ignore"):  # as when it is stretched
         small = [
             np.asarray(
@@ -257,20 +268,37 @@ def shrunk(image: Pixels, sides: tuple[int, int]) -> Pixels:
 
 def nearest(pixels: AnyArray, sides: tuple[int, int]) -> AnyArray:
     """Give the pixel under the centre of each of a picture of `sides`: height and width, px."""
+    y, x = _under(pixels.shape, sides)
+    return pixels.take(x, axis=1).take(y, axis=0)
+
+
+def _under(shape: tuple[int, ...], sides: tuple[int, int]) -> tuple[AnyArray, AnyArray]:
     y, x = (
         ((np.arange(side) + 0.5) * size / side).astype(int)
-        for side, size in zip(sides, pixels.shape, strict=False)
+        for side, size in zip(sides, shape, strict=False)
     )
-    return pixels[np.ix_(y, x)]
+    return y, x
 
 
 def _drawn(base: FloatArray, labels: AnyArray) -> AnyArray:
-    bright = float(base.mean()) > _BRIGHT
+    """Draw outlines over a picture, which is enlarged to the size of `labels`.
+
+    Parameters
+    ----------
+    base : (height, width, 3) float32, from 0 to 1
+    labels : (y, x) integers without gaps, 0 background
+    """
+    height, width = labels.shape
     edge, shade = outlines(labels)
-    picture = _bytes(base)
+    picture = nearest(_bytes(base), (height, width))
     # a darker rim lifts the line off the image
-    picture[shade] = _bytes(base[shade] * 0.45)
-    picture[edge] = _bytes(outline_colours(labels, bright=bright))[labels[edge]]
+    y, x = np.divmod(np.flatnonzero(shade), width)
+    rows, columns = _under(base.shape, (height, width))
+    flat = picture.reshape(-1, picture.shape[-1])
+    flat[y * width + x] = _bytes(base[rows[y], columns[x]] * 0.45)
+    line = np.flatnonzero(edge)
+    bright = float(base.mean()) > _BRIGHT
+    flat[line] = _bytes(outline_colours(labels, bright=bright))[labels.reshape(-1)[line]]
     return picture
 
 
