@@ -22,7 +22,7 @@ from bmz.app.run import run
 from bmz.engine.request import RunRequest
 from bmz.process.adapt import resize_labels
 from bmz.process.matching import match_labels
-from bmz.results.run import ImageDone
+from bmz.results.images import ImageDone
 
 FACTORS = (1 / 4, 1 / 3, 1 / 2, 1 / 1.5, 1.5, 2, 3, 4)
 LEAST_PX = 4.0

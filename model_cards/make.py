@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bmz.app.card import make_card
 from bmz.report.tested_text import card_text
-from bmz.results.test import CardView
+from bmz.results.models import CardView
 from bmz.zoo.locate import starter_names
 
 FOLDER = Path(__file__).parent / "measured"

@@ -20,7 +20,7 @@ from bmz.app.model_test import (
 from bmz.cli.main import status_of
 from bmz.report import tested_text
 from bmz.report.tested_text import change_lines
-from bmz.results.test import CheckStatus, ModelCheck, ModelTestResult, exit_status, strictly
+from bmz.results.models import CheckStatus, ModelCheck, ModelTestResult, exit_status, strictly
 from bmz.testing.package import description, write_package
 
 STATUSES: tuple[CheckStatus, ...] = ("passed", "warning", "failed", "skipped")

@@ -19,7 +19,7 @@ from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
 from bmz.engine.request import RunRequest
-from bmz.results.run import ImageDone
+from bmz.results.images import ImageDone
 from bmz.testing.package import Description, description, write_package
 
 pytest.importorskip("onnx")

@@ -27,7 +27,7 @@ from bmz.report import compare_text
 from bmz.report.html import comparison_page
 from bmz.report.run_text import plan_lines, run_lines
 from bmz.results.compare import PairScore
-from bmz.results.run import ImageDone, ImagePlan, RunSummary
+from bmz.results.images import ImageDone, ImagePlan, RunSummary
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

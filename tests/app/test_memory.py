@@ -16,7 +16,7 @@ from bmz.base.progress import Event, Note
 from bmz.engine import engines
 from bmz.engine.request import RunRequest
 from bmz.predict.backend import Backend
-from bmz.results.run import RunSummary
+from bmz.results.images import RunSummary
 from bmz.testing.backend import FakeBackend, OverlappingFake, local_mean
 from bmz.testing.package import description, write_package
 

@@ -19,7 +19,7 @@ from bmz.cli.main import status_of
 from bmz.engine import engines
 from bmz.engine import model_trial as trial_module
 from bmz.predict.confine import means_here
-from bmz.results.test import ModelTestResult
+from bmz.results.models import ModelTestResult
 from bmz.testing.backend import FakeBackend, local_mean
 from bmz.testing.package import Description, description, sha256_of, write_package
 

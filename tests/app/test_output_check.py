@@ -21,7 +21,7 @@ from bmz.engine.output_check import OutputNotFinite, nonfinite_pixels
 from bmz.engine.request import RunRequest
 from bmz.predict.confine import means_here
 from bmz.report.run_text import run_lines
-from bmz.results.run import RunSummary
+from bmz.results.images import RunSummary
 from bmz.testing.package import Description, description, sha256_of, write_identity, write_package
 
 pytest.importorskip("onnx")

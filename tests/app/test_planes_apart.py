@@ -25,7 +25,7 @@ from bmz.image.region import HeldImage
 from bmz.report import compare_text
 from bmz.report.html import comparison_page
 from bmz.report.run_text import run_lines
-from bmz.results.run import ImageDone, RunSummary
+from bmz.results.images import ImageDone, RunSummary
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

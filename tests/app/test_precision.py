@@ -25,7 +25,7 @@ from bmz.engine.test_tensors import first_inputs
 from bmz.plan.weights_choice import NOT_MEASURED, PrecisionChoice, Trial, choose_precision
 from bmz.predict import formats
 from bmz.predict.backend import CPU, Device, NetworkFailed, Precision, PrecisionUnsupported
-from bmz.results.run import ImagePlan
+from bmz.results.images import ImagePlan
 from bmz.testing.backend import FakeBackend
 from bmz.testing.package import description, write_package
 

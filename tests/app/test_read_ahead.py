@@ -15,7 +15,7 @@ from bmz.base.progress import Event, Progress
 from bmz.engine import run_images
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import CheckedPixels, PlannedImage, RunSetup, planned_or_failed, prepare
-from bmz.results.run import ImageFailed
+from bmz.results.images import ImageFailed
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

@@ -27,7 +27,7 @@ from bmz.predict import formats
 from bmz.predict.backend import Backend, Device, LoadRequest
 from bmz.predict.output_order import Named, output_order
 from bmz.process.ops import apply_steps
-from bmz.results.run import ImageDone
+from bmz.results.images import ImageDone
 from bmz.spec.model import PackagedFile
 from bmz.testing.backend import FakeBackend
 from bmz.testing.package import description, sha256_of, write_package

@@ -24,7 +24,7 @@ from bmz.engine.earlier_runs import remove_leftovers
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
 from bmz.engine.setup import PlannedImage, RunSetup
-from bmz.results.run import ImageDone
+from bmz.results.images import ImageDone
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")

@@ -18,7 +18,7 @@ from bmz.base.progress import Event, Progress
 from bmz.check.finding import DoesNotFit
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import NothingToSave
-from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.results.images import ImageDone, ImageFailed, ImagePlan, RunSummary
 from bmz.spec.package_files import FileMissing, HashDiffers
 from bmz.testing.package import description, sha256_of, write_package
 from bmz.write.names import OutputExists

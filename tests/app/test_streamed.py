@@ -32,7 +32,7 @@ from bmz.process.blocks import BlockWork, Found, label_blocks
 from bmz.process.flows import flows_of_labels
 from bmz.process.measure import measure_objects
 from bmz.process.recipes import RECIPES
-from bmz.results.run import ImageDone
+from bmz.results.images import ImageDone
 from bmz.testing.package import description, write_package
 from bmz.write import tiff
 

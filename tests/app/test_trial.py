@@ -18,7 +18,7 @@ from bmz.engine.memory import try_run
 from bmz.engine.request import RunRequest
 from bmz.predict.backend import Device
 from bmz.report.run_text import plan_json, plan_lines
-from bmz.results.run import ImagePlan
+from bmz.results.images import ImagePlan
 from bmz.testing.backend import FakeBackend, pointwise
 from bmz.testing.package import Description, description, write_package
 

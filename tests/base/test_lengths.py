@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.base.lengths import UM_PER_UNIT, lengths_by_axis, parse_length_um, um_per
+from bmz.base.axes import UM_PER_UNIT, lengths_by_axis, parse_length_um, um_per
 
 
 @pytest.mark.parametrize(

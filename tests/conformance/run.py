@@ -27,7 +27,7 @@ from bmz.base.errors import BmzError
 from bmz.engine.load import load_model
 from bmz.engine.model_checks import DEPARTURES
 from bmz.engine.request import RunRequest
-from bmz.results.test import ModelTestResult
+from bmz.results.models import ModelTestResult
 from bmz.spec.made_for import StatedKind, made_for
 from bmz.spec.model import ModelSpec
 

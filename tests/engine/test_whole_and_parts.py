@@ -21,11 +21,10 @@ from bmz.plan.plan import Blocks
 from bmz.process.recipe import Labelled, NoSettings, Recipe
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order, on_input_grid, one_map
-from bmz.results.run import ImageDone
+from bmz.results.images import ImageDone
 from bmz.testing.package import description, write_package
-from bmz.write.outputs import OUTPUT_KINDS, saved_kinds
+from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS, saved_kinds
 from bmz.write.result import OutputKind, Result
-from bmz.write.table_formats import TABLE_FORMATS
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -412,9 +412,8 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
     import hashlib
 
     from bmz.zoo.cache import verify_cache
-    from bmz.zoo.settings import ZooSettings
+    from bmz.zoo.settings import ZooSettings, place, read_trust
     from bmz.zoo.store import NOTES, hash_and_stamp, list_cached, read_stamp
-    from bmz.zoo.trust import place, read_trust
 
     settings = ZooSettings(folder / "cache", offline=True)
     manifest = _package()["bioimageio.yaml"]
@@ -434,7 +433,7 @@ def read_notes(folder: Path, name: str, content: bytes) -> Any:
 def records() -> Seeds:
     from bmz.engine.earlier_runs import options_of
     from bmz.engine.request import RunRequest
-    from bmz.results.run import SCHEMA
+    from bmz.results.images import SCHEMA
 
     request = options_of(RunRequest("starter/nuclei", (), Path()))
     record = {

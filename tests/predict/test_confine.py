@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bmz.predict import confine, seccomp
+from bmz.predict import confine
 from bmz.predict.confine import Cell, means_here
 
 pytestmark = pytest.mark.skipif(
@@ -318,47 +318,47 @@ def test_what_could_not_be_shut_is_told(world: SimpleNamespace, wall: str) -> No
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_filter_of_calls_always_jumps_forward_to_a_step_that_is_there(machine: str) -> None:
-    steps = seccomp.program(machine, 4711)
+    steps = confine.program(machine, 4711)
 
-    jumps = {seccomp._EQUAL, seccomp._AT_LEAST, seccomp._ANY_BIT}
+    jumps = {confine._EQUAL, confine._AT_LEAST, confine._ANY_BIT}
     for at, (code, true, false, _) in enumerate(steps):
         if code in jumps:
             assert at + 1 + max(true, false) < len(steps)
-    assert steps[-1] == seccomp._NO
+    assert steps[-1] == confine._NO
 
 
 def run_filter(machine: str, number: int, *arguments: int, gpu: bool = False) -> int:
     """Interpret the filter as the kernel does."""
-    steps = seccomp.program(machine, 4711, gpu=gpu)
-    data = {seccomp._NUMBER: number, seccomp._ARCH: seccomp._ARCHS[machine]}
+    steps = confine.program(machine, 4711, gpu=gpu)
+    data = {confine._NUMBER: number, confine._ARCH: confine._ARCHS[machine]}
     for position in range(6):
         value = arguments[position] if position < len(arguments) else 0
-        data[seccomp._ARGUMENTS + 8 * position] = value & 0xFFFFFFFF
-        data[seccomp._ARGUMENTS + 8 * position + 4] = value >> 32
+        data[confine._ARGUMENTS + 8 * position] = value & 0xFFFFFFFF
+        data[confine._ARGUMENTS + 8 * position + 4] = value >> 32
     at = loaded = 0
     while True:
         code, true, false, operand = steps[at]
         at += 1
-        if code == seccomp._LOAD:
+        if code == confine._LOAD:
             loaded = data[operand]
-        elif code == seccomp._RETURN:
+        elif code == confine._RETURN:
             return operand
         else:
             holds = {
-                seccomp._EQUAL: loaded == operand,
-                seccomp._AT_LEAST: loaded >= operand,
-                seccomp._ANY_BIT: bool(loaded & operand),
+                confine._EQUAL: loaded == operand,
+                confine._AT_LEAST: loaded >= operand,
+                confine._ANY_BIT: bool(loaded & operand),
             }[code]
             at += true if holds else false
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_filter_allows_the_table_and_refuses_the_rest(machine: str) -> None:
-    column = seccomp._COLUMN[machine]
-    allowed = {numbers[column] for numbers in seccomp._ALWAYS.values()} - {None}
-    by_arguments = {numbers[column] for numbers in seccomp._NUMBERS.values()}
+    column = confine._COLUMN[machine]
+    allowed = {numbers[column] for numbers in confine._ALWAYS.values()} - {None}
+    by_arguments = {numbers[column] for numbers in confine._NUMBERS.values()}
 
-    passed = {n for n in range(2**10) if run_filter(machine, n, 2**31, 2**31) == seccomp._ALLOW}
+    passed = {n for n in range(2**10) if run_filter(machine, n, 2**31, 2**31) == confine._ALLOW}
 
     assert allowed.isdisjoint(by_arguments)
     assert passed == allowed
@@ -391,7 +391,7 @@ def test_a_call_that_reaches_further_is_refused_whatever_its_arguments(
 
     verdicts = {run_filter(machine, number, first, first) for first in (0, 1, 4711)}
 
-    assert seccomp._ALLOW not in verdicts
+    assert confine._ALLOW not in verdicts
 
 
 THREAD, NOT_ZERO = 0x3D0F00, 0x7F0000000000
@@ -428,14 +428,14 @@ CALLS = {
 def test_some_calls_pass_the_filter_by_their_arguments(name: str) -> None:
     number, arguments, allowed = CALLS[name]
 
-    assert (run_filter("x86_64", number, *arguments) == seccomp._ALLOW) == allowed
+    assert (run_filter("x86_64", number, *arguments) == confine._ALLOW) == allowed
 
 
 def test_the_driver_of_a_gpu_may_be_asked_anything_but_what_reaches_others() -> None:
     requests = {0xC020462A: True, 0x5401: True, 0x8901: False, 0x5412: False, 0x40086602: False}
 
     verdicts = {
-        request: run_filter("x86_64", 16, 3, request, gpu=True) == seccomp._ALLOW
+        request: run_filter("x86_64", 16, 3, request, gpu=True) == confine._ALLOW
         for request in requests
     }
 

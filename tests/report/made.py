@@ -12,8 +12,7 @@ from bmz.check.finding import CheckReport, Finding
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import AxisTiling, Tiling
-from bmz.results.check import CheckSummary, ImageChecked
-from bmz.results.run import ImagePlan
+from bmz.results.images import CheckSummary, ImageChecked, ImagePlan
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, PackagedFile, Stepped, TensorSpec, Weights
 
 NOTE = Finding("dtype.cast", "note", "raw", "uint8 is cast", hint="never told of a note")

@@ -31,7 +31,7 @@ from bmz.results.models import Fetched, FetchSummary, NotFetched
 from bmz.spec.package_files import CodeFile, ModelCode
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.fetch import FetchedFile
-from bmz.zoo.trust import TrustedCode
+from bmz.zoo.settings import TrustedCode
 
 CAT = CachedPackage("a-cat", "v0", "0123456789abcdef", Path("/c/a"), 2, 1500, read_only=False)
 WEIGHTS = FetchedFile("w.onnx", "downloaded", 1500, "ab")

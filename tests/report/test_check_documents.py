@@ -11,7 +11,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.check.codes import CODES
 from bmz.check.finding import CheckReport, Finding
 from bmz.report.check_text import check_github, check_json, check_junit, check_lines, check_sarif
-from bmz.results.check import CheckSummary, ImageChecked
+from bmz.results.images import CheckSummary, ImageChecked
 
 NOTE = Finding("dtype.cast", "note", "in", "uint8 is cast")
 ERROR = Finding("axes.ambiguous", "error", "in", "what is <q> & 100%?", "yx", "q", "say, or else")

@@ -14,7 +14,7 @@ from tests.report.made import EMPTY, ERROR, FORCEABLE, NOT_UTF8, NOTE, WARNING, 
 
 from bmz.check.codes import CODES
 from bmz.report.check_text import check_junit, check_sarif, xml_text
-from bmz.results.check import CheckSummary
+from bmz.results.images import CheckSummary
 
 
 def suite_of(told: CheckSummary) -> ET.Element:

@@ -18,7 +18,7 @@ from bmz.report.check_text import (
     check_lines,
     explanation_rows,
 )
-from bmz.results.check import ImageChecked
+from bmz.results.images import ImageChecked
 from bmz.spec.made_for import StatedKind
 
 FITS, ADAPTS, NOT = checked("a.tif"), checked("b.tif", NOTE), checked("d.tif", ERROR)

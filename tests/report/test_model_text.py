@@ -21,8 +21,16 @@ from bmz.plan.recipe_choice import RecipeChoice
 from bmz.report.html import TEXT_COLOURS, findings_html, model_html, result_html
 from bmz.report.model_text import model_json, model_rows, step_words
 from bmz.report.tested_text import card_text
-from bmz.results.models import ModelView, ToolReport, WeightsView
-from bmz.results.test import CardView, ModelCheck, ModelTestResult, ObjectSizes, Speed
+from bmz.results.models import (
+    CardView,
+    ModelCheck,
+    ModelTestResult,
+    ModelView,
+    ObjectSizes,
+    Speed,
+    ToolReport,
+    WeightsView,
+)
 from bmz.spec.model import AnySize, AxisSpec, Citation, Fixed, LikeAxis, ModelSpec
 
 FLOWS = RecipeChoice("flows", "tags", "map")

@@ -28,7 +28,7 @@ from bmz.report.run_text import (
     run_lines,
 )
 from bmz.results.image_documents import RanRecord, RecipeRecord
-from bmz.results.run import ImageDone, ImageFailed, RunSummary, run_record, with_result
+from bmz.results.images import ImageDone, ImageFailed, RunSummary, run_record, with_result
 
 LABELS, RECORD = Path("o/a.labels.tif"), Path("o/a.run.json")
 FAILED = ImageFailed(Path("d/c.tif"), EMPTY)

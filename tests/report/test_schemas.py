@@ -43,12 +43,16 @@ from bmz.results.compare import (
 )
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.results.image_documents import ComparedModel
+from bmz.results.images import ImageFailed, RunSummary
 from bmz.results.models import (
     Card,
+    CheckChange,
     DoctorView,
     Fetched,
     FetchSummary,
     FormatView,
+    ModelCheck,
+    ModelTestResult,
     ModelView,
     NotFetched,
     SearchHit,
@@ -56,12 +60,10 @@ from bmz.results.models import (
     ToolReport,
     WeightsView,
 )
-from bmz.results.run import ImageFailed, RunSummary
-from bmz.results.test import CheckChange, ModelCheck, ModelTestResult
 from bmz.spec.model import Citation
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.fetch import FetchedFile
-from bmz.zoo.trust import TrustedCode
+from bmz.zoo.settings import TrustedCode
 
 PACKAGE = CachedPackage("cat", "v0", "ab", Path("/c"), 2, 9, read_only=False)
 MATCHING = Matching(1, 0, 0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)

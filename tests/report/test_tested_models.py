@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bmz.report import tested_text
-from bmz.results.test import (
+from bmz.results.models import (
     CheckChange,
     CheckStatus,
     ModelCheck,

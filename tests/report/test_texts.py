@@ -21,9 +21,8 @@ from bmz.report.computer_text import doctor_rows
 from bmz.report.reference import schema_of
 from bmz.report.run_text import plan_json, plan_lines
 from bmz.results.compare import MaskPair, PairFailed, PairScore, ScoreSummary
-from bmz.results.models import DoctorView, FormatView
-from bmz.results.run import ImageFailed, ImagePlan
-from bmz.results.test import ModelCheck, ModelTestResult
+from bmz.results.images import ImageFailed, ImagePlan
+from bmz.results.models import DoctorView, FormatView, ModelCheck, ModelTestResult
 
 PAIR = MaskPair("a", Path("found/a.tif"), Path("truth/a.tif"))
 ALONE = MaskPair("b", Path("found/b.tif"), None)

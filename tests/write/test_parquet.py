@@ -15,10 +15,10 @@ from bmz.app.run import run
 from bmz.cli.main import status_of
 from bmz.engine.request import RunRequest
 from bmz.plan.plan import Blocks
-from bmz.results.run import RunSummary
+from bmz.results.images import RunSummary
 from bmz.testing.package import description, write_package
-from bmz.write import table_formats
-from bmz.write.table_formats import TableFormatUnusable
+from bmz.write import outputs
+from bmz.write.outputs import TableFormatUnusable
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -134,7 +134,7 @@ def test_parquet_alone_can_be_asked_for_resumed_and_repeated(
 def test_parquet_without_pyarrow_is_refused_before_anything_is_run(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_formats, "find_spec", lambda _: None)
+    monkeypatch.setattr(outputs, "find_spec", lambda _: None)
     np.save(tmp_path / "a.npy", spots())
 
     with pytest.raises(TableFormatUnusable, match="needs the package pyarrow"):

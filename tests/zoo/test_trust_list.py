@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bmz.zoo.settings import ZooSettings
-from bmz.zoo.trust import TrustedCode, TrustUnreadable, add_trust, place, read_trust, remove_trust
+from bmz.zoo.settings import (
+    TrustedCode,
+    TrustUnreadable,
+    ZooSettings,
+    add_trust,
+    place,
+    read_trust,
+    remove_trust,
+)
 
 
 def entry(number: int, model: str = "net") -> TrustedCode:

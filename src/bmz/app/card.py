@@ -9,7 +9,7 @@ from bmz.base.computer import versions
 from bmz.base.progress import Listener, nobody
 from bmz.engine.load import Permit, find_model
 from bmz.engine.model_trial import ModelTrial
-from bmz.results.test import CardView, ModelTestResult
+from bmz.results.models import CardView, ModelTestResult
 from bmz.zoo.settings import settings_from_environment
 
 

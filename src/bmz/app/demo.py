@@ -7,7 +7,7 @@ from pathlib import Path
 from bmz.app.run import run
 from bmz.base.progress import Listener, nobody
 from bmz.engine.request import RunRequest
-from bmz.results.run import RunSummary
+from bmz.results.images import RunSummary
 from bmz.zoo.locate import starter_folder
 
 MODEL = "starter/nuclei"

@@ -16,7 +16,7 @@ from bmz.engine.run_images import (
     run_images,
 )
 from bmz.engine.setup import prepare
-from bmz.results.run import ImageFailed, ImagePlan, RunSummary
+from bmz.results.images import ImageFailed, ImagePlan, RunSummary
 
 
 def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:

@@ -27,7 +27,7 @@ from bmz.engine.request import RunRequest
 if TYPE_CHECKING:
     from bmz.base.progress import Listener
     from bmz.report.text import Line
-    from bmz.results.check import CheckSummary
+    from bmz.results.images import CheckSummary
 
 EPILOG = """\b
 Exit status: 0 every image fits, as it is, adapted or with warnings, 1 one does not fit,

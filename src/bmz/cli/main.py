@@ -125,12 +125,12 @@ PLACES = {
     "show": ("search", "show"),
     "fit": ("search", "fit"),
     "score": ("compare", "score"),
-    "fetch": ("models", "fetch"),
-    "cache": ("models", "cache"),
-    "trust": ("models", "trust"),
+    "fetch": ("computer", "fetch"),
+    "cache": ("computer", "cache"),
+    "trust": ("computer", "trust"),
     "card": ("test", "card"),
-    "doctor": ("start", "doctor"),
-    "demo": ("start", "demo"),
+    "doctor": ("computer", "doctor"),
+    "demo": ("computer", "demo"),
 }
 """Module and name of a command where they are not both the command's own name."""
 

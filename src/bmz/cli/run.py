@@ -30,11 +30,10 @@ from bmz.cli.words import (
     trust_option,
 )
 from bmz.engine.request import CLIPS, PrecisionWord, RunRequest
-from bmz.write.outputs import TABLE, default_kinds, saved_kinds
-from bmz.write.table_formats import CSV, TABLE_FORMATS
+from bmz.write.outputs import CSV, TABLE, TABLE_FORMATS, default_kinds, saved_kinds
 
 if TYPE_CHECKING:
-    from bmz.results.run import ImageFailed, ImagePlan
+    from bmz.results.images import ImageFailed, ImagePlan
 
 EPILOG = """\b
 For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json; with
@@ -296,7 +295,7 @@ def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> No
 
 
 def _plan_status(planned: tuple[ImagePlan | ImageFailed, ...]) -> int:
-    from bmz.results.run import ImageFailed, RunSummary
+    from bmz.results.images import ImageFailed, RunSummary
 
     failed = tuple(image for image in planned if isinstance(image, ImageFailed))
     return RunSummary(failed).exit_status

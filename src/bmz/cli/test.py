@@ -11,7 +11,7 @@ from bmz.cli.words import TrustingCommand, as_path, device_option, trust_option
 
 if TYPE_CHECKING:
     from bmz.engine.load import Permit
-    from bmz.results.test import CheckChange, ModelTestResult
+    from bmz.results.models import CheckChange, ModelTestResult
 
 TEST_STATUS = """\b
 Exit status: 0 all passed (warnings do not count), 1 one failed, 2 wrong usage, 3 one could not be
@@ -93,7 +93,7 @@ def test(
         read_models,
     )
     from bmz.cli.output import progress_bars
-    from bmz.results.test import exit_status, strictly
+    from bmz.results.models import exit_status, strictly
 
     more = () if listed is None else read_models(as_path(listed))
     before = None if baseline is None else read_baseline(as_path(baseline), strict=strict)

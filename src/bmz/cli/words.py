@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import click
 
-from bmz.base.axes import GAPS, link_ious
+from bmz.base.axes import GAPS, lengths_by_axis, link_ious
 from bmz.base.channels import ChannelWord, channel_words
-from bmz.base.lengths import lengths_by_axis
 from bmz.cli import completing
 from bmz.spec.made_for import StatedKind, stated_kind
 

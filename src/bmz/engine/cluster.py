@@ -28,7 +28,7 @@ from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.mosaic import Places, TileStore
 from bmz.predict.tiles import Attempts
-from bmz.results.run import ImageDone, ImageFailed
+from bmz.results.images import ImageDone, ImageFailed
 
 Outcome = ImageDone | ImageFailed
 

@@ -25,7 +25,7 @@ from bmz.predict.backend import Backend
 from bmz.predict.formats import runnable
 from bmz.predict.mosaic import TileStore
 from bmz.predict.tiles import fill
-from bmz.results.run import ImageDone, ImageFailed
+from bmz.results.images import ImageDone, ImageFailed
 
 EVENTS = "bmz"
 """Topic under which workers send events through Dask's scheduler."""

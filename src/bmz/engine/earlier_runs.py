@@ -26,10 +26,9 @@ from bmz.image.given_names import given_name
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
 from bmz.process.blocks import Found
-from bmz.results.run import SCHEMA, ImageDone
+from bmz.results.images import SCHEMA, ImageDone
 from bmz.spec.made_for import stated_kind
-from bmz.write.outputs import OUTPUT_KINDS, RECORD, ending_of
-from bmz.write.table_formats import CSV
+from bmz.write.outputs import CSV, OUTPUT_KINDS, RECORD, ending_of
 from bmz.write.tables import as_json
 
 if TYPE_CHECKING:

@@ -27,10 +27,9 @@ from bmz.image.series import series_key, series_paths
 from bmz.plan.plan import Plan
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects, placed, stacked
-from bmz.results.run import ImageDone, with_result
+from bmz.results.images import ImageDone, with_result
 from bmz.write.names import absolute, plate_folders
-from bmz.write.outputs import OUTPUT_KINDS
-from bmz.write.table_formats import TABLE_FORMATS
+from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
 from bmz.write.tables import write_record
 
 if TYPE_CHECKING:

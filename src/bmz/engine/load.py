@@ -23,9 +23,15 @@ from bmz.spec.stored import read_stored
 from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
-from bmz.zoo.settings import ZooSettings, settings_from_environment
+from bmz.zoo.settings import (
+    TrustedCode,
+    ZooSettings,
+    add_trust,
+    read_trust,
+    remove_trust,
+    settings_from_environment,
+)
 from bmz.zoo.store import notes_folders
-from bmz.zoo.trust import TrustedCode, add_trust, read_trust, remove_trust
 
 Permit = Literal["no", "confined", "unconfined"]
 """Whether code of a model may run: not at all, shut in, or with all that its user may do."""

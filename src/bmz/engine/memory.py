@@ -21,7 +21,7 @@ from bmz.plan.plan import Estimate, Plan, fitted, wide_side, widened, with_small
 from bmz.predict.backend import Backend, OutOfMemory
 from bmz.process.recipe import Finish, Recipe
 from bmz.process.streamed_steps import PartedReference, StepNotStreamed, streamed_ops
-from bmz.results.run import ImageFailed, ImagePlan
+from bmz.results.images import ImageFailed, ImagePlan
 from bmz.spec.model import TensorSpec
 
 BYTES_A_PIXEL = 24

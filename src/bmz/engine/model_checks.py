@@ -26,7 +26,7 @@ from bmz.plan.recipe_choice import MakesNoLabels, OutputUnclear, RecipeMissing, 
 from bmz.predict.backend import Backend
 from bmz.predict.reach import Reach, measured_reach, run_two_ways
 from bmz.process.consensus import Agreement, compare
-from bmz.results.test import ModelCheck
+from bmz.results.models import ModelCheck
 from bmz.spec.model import ModelSpec, PackagedFile, Tolerance, Weights
 from bmz.spec.package_files import verified
 

@@ -30,7 +30,7 @@ from bmz.predict.backend import Backend, NoBackend, OutOfMemory
 from bmz.predict.formats import DeviceAbsent, resolve_device
 from bmz.predict.frameworks import usable_formats
 from bmz.process.ops_values import RunsCode
-from bmz.results.test import ModelCheck, ObjectSizes, Speed
+from bmz.results.models import ModelCheck, ObjectSizes, Speed
 from bmz.spec.model import ModelSpec, Weights
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings

@@ -11,8 +11,7 @@ from bmz.base.channels import ChannelWord
 from bmz.base.errors import BmzError
 from bmz.plan.plan import Blocks
 from bmz.spec.made_for import StatedKind
-from bmz.write.outputs import default_kinds, saved_kinds
-from bmz.write.table_formats import CSV
+from bmz.write.outputs import CSV, default_kinds, saved_kinds
 
 SCALES = (1e-3, 1e3)
 """Least and largest factor of a resize: beyond, nothing would be left or fit."""
@@ -63,7 +62,7 @@ class RunRequest:
     tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
     precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
     save : kinds of output, see `bmz.write.outputs`; the run record is always written
-    tables : formats of the tables, see `bmz.write.table_formats`
+    tables : formats of the tables, see `bmz.write.outputs`
     labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
     overwrite : existing outputs may be replaced
     resume : images whose outputs are there, made by the same words, are left out

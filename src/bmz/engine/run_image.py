@@ -52,7 +52,7 @@ from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.report.run_text import finding_notes
-from bmz.results.run import ImageDone, run_record
+from bmz.results.images import ImageDone, run_record
 from bmz.write.names import OutputClaimed, refuse_existing
 
 if TYPE_CHECKING:

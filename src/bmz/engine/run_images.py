@@ -22,7 +22,7 @@ from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_fa
 from bmz.image.formats import name_of
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan, wide_side
-from bmz.results.run import ImageDone, ImageFailed
+from bmz.results.images import ImageDone, ImageFailed
 from bmz.write.names import output_paths, refuse_existing
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, kinds_to_write
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-from bmz.base.lengths import UM_PER_UNIT, um_per
+from bmz.base.axes import UM_PER_UNIT, um_per
 from bmz.image.info import PixelSize
 
 _DPI_OF_DEVICES = (

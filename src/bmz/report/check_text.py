@@ -22,7 +22,7 @@ from bmz.image.given_names import given_name, with_given_names
 from bmz.image.remote import is_address
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, image_words, short_verdict
-from bmz.results.check import CheckSummary, ImageChecked
+from bmz.results.images import CheckSummary, ImageChecked
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import CheckDocument, CheckedImage, ShownKind

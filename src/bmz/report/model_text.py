@@ -25,7 +25,7 @@ from bmz.spec.facts import (
 from bmz.spec.made_for import MadeFor, made_for
 from bmz.spec.model import AxisSpec, ModelSpec, TensorSpec
 from bmz.spec.package_files import CodeFile, ModelCode
-from bmz.zoo.trust import TrustedCode
+from bmz.zoo.settings import TrustedCode
 
 if TYPE_CHECKING:
     from bmz.results.model_documents import (

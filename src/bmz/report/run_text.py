@@ -12,7 +12,7 @@ from bmz.image.formats import name_of
 from bmz.image.given_names import given_name
 from bmz.image.plates import FieldMissing
 from bmz.report.text import Line, counted, document_text, failure_of
-from bmz.results.run import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.results.images import ImageDone, ImageFailed, ImagePlan, RunSummary
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import (

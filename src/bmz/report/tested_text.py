@@ -12,7 +12,7 @@ from bmz.base.computer import version
 from bmz.report.check_text import xml_text
 from bmz.report.model_text import model_rows
 from bmz.report.text import Line, Row, document_text
-from bmz.results.test import (
+from bmz.results.models import (
     CardView,
     CheckChange,
     ModelTestResult,

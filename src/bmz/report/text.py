@@ -16,7 +16,7 @@ from bmz.base.errors import BmzError
 from bmz.image.given_names import with_given_names
 
 if TYPE_CHECKING:
-    from bmz.results.check import ImageChecked
+    from bmz.results.images import ImageChecked
     from bmz.results.model_documents import Failure
 
 

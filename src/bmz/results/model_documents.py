@@ -12,13 +12,12 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict  # pydantic asks for it below Python 3.12
 
-from bmz.results.models import FormatView, Status, ToolReport, WeightsView
-from bmz.results.test import ModelCheck
+from bmz.results.models import FormatView, ModelCheck, Status, ToolReport, WeightsView
 from bmz.spec.model import Citation
 from bmz.zoo.cache import FileState
 from bmz.zoo.fetch import FetchedFile
+from bmz.zoo.settings import TrustedCode
 from bmz.zoo.store import CachedPackage
-from bmz.zoo.trust import TrustedCode
 
 
 class Failure(TypedDict):

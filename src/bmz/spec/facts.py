@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from bmz.base.lengths import um_per
+from bmz.base.axes import um_per
 from bmz.spec.model import ModelSpec
 
 T = TypeVar("T")

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bmz.spec.model import ModelSpec
+from bmz.spec.model import ModelSpec, with_lists_of_outputs
 from bmz.spec.package_files import PackageInvalid, PackageNewer, PackageUnreadable
-from bmz.spec.tolerance import with_lists_of_outputs
 from bmz.spec.translate import Source, repaired, translate
 
 if TYPE_CHECKING:

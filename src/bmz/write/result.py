@@ -84,7 +84,7 @@ class OutputKind:
     with_kind : it is written with this kind, and cannot be named itself
     joined_over : there is one only where labels are joined over this axis
     is_image : it is an image, which could be mistaken for a label mask
-    table_format : of `bmz.write.table_formats` for a table of objects, which is written where
+    table_format : of `bmz.write.outputs` for a table of objects, which is written where
         ``--table`` names it; those of several images are joined. Empty for what is no table
     """
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from bmz.base.axes import GAPS, checked_ious, link_ious
+from bmz.base.axes import GAPS, checked_ious, lengths_by_axis, link_ious
 from bmz.base.channels import ChannelWord, channel_words, checked_channels
 from bmz.base.errors import WrongUsage
-from bmz.base.lengths import lengths_by_axis
 from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.spec.made_for import StatedKind, stated_kind
 

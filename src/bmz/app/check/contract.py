@@ -18,8 +18,7 @@ from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import read_spread, with_pixel_size
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
-from bmz.results.check import CheckSummary, ImageChecked
-from bmz.results.run import ImageDone
+from bmz.results.images import CheckSummary, ImageChecked, ImageDone
 from bmz.spec.made_for import stated_kind
 
 DIAMETER = "equivalent_diameter_px"

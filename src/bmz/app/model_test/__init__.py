@@ -15,7 +15,7 @@ from bmz.base.progress import Listener, Progress, nobody
 from bmz.engine.load import Permit, find_model
 from bmz.engine.model_trial import ModelTrial
 from bmz.report.tested_text import SCHEMA
-from bmz.results.test import CheckChange, ModelCheck, ModelTestResult
+from bmz.results.models import CheckChange, ModelCheck, ModelTestResult
 from bmz.spec.package_files import PackageInvalid, PathLeavesPackage
 from bmz.zoo.settings import settings_from_environment
 
