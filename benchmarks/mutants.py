@@ -41,7 +41,7 @@ TARGETS = {
         ],
     ),
     "sizes": (
-        [ROOT / "src/bmz/spec/model.py", ROOT / "src/bmz/check/sizes.py"],
+        [ROOT / "src/bmz/spec/model.py", ROOT / "src/bmz/check/axes.py"],
         ["tests/spec/test_model.py", "tests/check/test_sizes.py"],
     ),
 }

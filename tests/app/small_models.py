@@ -16,7 +16,7 @@ from bmz.engine.engines import ENGINES
 from bmz.engine.labelling import decide_labelling, network_way
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import PlannedImage, RunSetup
-from bmz.image.arrays import inspect_array
+from bmz.image.pixels import inspect_array
 from bmz.plan.plan import RunChoices, make_plan
 from bmz.predict.backend import CPU, Device
 from bmz.spec.model import (

@@ -22,7 +22,7 @@ from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
 from bmz.engine.image_header import check_image_header
 from bmz.engine.request import RunRequest
-from bmz.image.arrays import inspect_array
+from bmz.image.pixels import inspect_array
 from bmz.results.images import CheckSummary, ImagePlan
 from bmz.spec.model import Stepped
 from bmz.testing.package import description, write_package

@@ -14,8 +14,7 @@ from bmz.app.fit.image import ChannelAbsent, MeasuredImage, numbers_in
 from bmz.check.fit_case import FitCase
 from bmz.check.kind import ImageKind
 from bmz.check.pixel_values import ValueSummary
-from bmz.image.arrays import inspect_array
-from bmz.image.pixels import Pixels
+from bmz.image.pixels import Pixels, inspect_array
 from bmz.results.fit import SeenImage
 from bmz.spec.made_for import MadeFor
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.compare import CompareRequest, compare, write_page
+from bmz.app.compare import CompareRequest, compare, write_text
 from bmz.app.demo import demo_image
 from bmz.engine.request import RunRequest
+from bmz.report.html import comparison_page
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -54,7 +55,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "a.tif",), (str(folder / "model"),), sweeps, None, stability=False,
         options=RunRequest("", (), Path(), recipe="components"), command="bmz compare a.tif",
     )  # fmt: skip
-    write_page(folder / "r.html", compare(request))
+    write_text(folder / "r.html", comparison_page(compare(request)))
     return folder / "r.html"
 
 
@@ -79,7 +80,7 @@ def test_a_page_without_any_result_tells_what_failed(tmp_path: Path, chromium: s
         (tmp_path / "a.tif",), ("starter/nuclei",), {}, None, stability=False,
         options=RunRequest("", (), Path()), command="bmz compare a.tif",
     )  # fmt: skip
-    write_page(tmp_path / "r.html", compare(request))
+    write_text(tmp_path / "r.html", comparison_page(compare(request)))
 
     with browser_of(chromium) as browser:
         one = browser.new_page()
@@ -201,7 +202,7 @@ def test_the_picture_in_the_docs_is_of_such_a_page(tmp_path: Path, chromium: str
         (tmp_path / "nuclei.tif",), models, {}, None, stability=False,
         options=RunRequest("", (), Path()), command="bmz compare nuclei.tif",
     )  # fmt: skip
-    write_page(tmp_path / "r.html", compare(request))
+    write_text(tmp_path / "r.html", comparison_page(compare(request)))
 
     with browser_of(chromium) as browser:
         one = browser.new_page(viewport={"width": 1200, "height": 900})

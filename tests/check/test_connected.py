@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray, BoolArray
-from bmz.check.blur import blurred_line
+from bmz.check.blobs import blurred_line
 from bmz.check.connected import Parts, inner, parts_of
 
 MASKS = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24))

@@ -17,7 +17,9 @@ from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import Content, factor_of, fit_score, size_closeness
 from bmz.check.measured import PlaneMeasures, Polarity
-from bmz.check.measured_rules import (
+from bmz.check.object_size import ObjectSize
+from bmz.check.pixel_values import Contrast, Outliers, Saturation, outliers, saturation
+from bmz.check.values import (
     Diameter,
     declared_diameter,
     image_diameter,
@@ -25,8 +27,6 @@ from bmz.check.measured_rules import (
     model_diameter,
     object_factor,
 )
-from bmz.check.object_size import ObjectSize
-from bmz.check.pixel_values import Contrast, Outliers, Saturation, outliers, saturation
 from bmz.spec.model import ModelSpec
 
 PLAIN = PlaneMeasures(

@@ -14,6 +14,7 @@ from bmz.check.blobs import (
     FAINT,
     LEAST_SIDE,
     LEVELS,
+    REACH,
     STENCIL_VARIANCE,
     Level,
     Octave,
@@ -21,12 +22,12 @@ from bmz.check.blobs import (
     _halved,
     _tops,
     blobs_of,
+    laplacian,
     levels_of_enlarged,
     octaves,
     stretched,
 )
-from bmz.check.blur import REACH, laplacian
-from bmz.check.phases import Cut, cut_of, response_skew
+from bmz.check.object_size import Cut, cut_of, response_skew
 from bmz.check.pixel_values import sorted_finite
 
 Plane = NDArray[np.float32]

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.check.fit_cases import image, model, network, tensor
 
+from bmz.check.axes import size_findings
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase, PlannedAxis
-from bmz.check.sizes import size_findings
 from bmz.spec.model import AnySize, AxisSpec, Fixed, LikeAxis, Size, Stepped, TensorSpec
 
 

@@ -18,7 +18,6 @@ from tests.image.regions import read_region
 
 from bmz.base.axes import IMAGE_AXES
 from bmz.base.errors import BmzError
-from bmz.image.arrays import pixel_um_of
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
     AxesRefused,
@@ -32,6 +31,7 @@ from bmz.image.faults import (
 from bmz.image.formats import image_suffix
 from bmz.image.inspect import inspect_image
 from bmz.image.known_formats import FORMATS, suffixes
+from bmz.image.pixels import pixel_um_of
 from bmz.image.readers import READERS
 from bmz.image.region import open_image, read_image
 

@@ -12,8 +12,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.image.arrays import is_xarray, to_xarray
-from bmz.image.pixels import Pixels
+from bmz.image.pixels import Pixels, is_xarray, to_xarray
 
 STACK = Pixels(
     np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5),
@@ -101,7 +100,7 @@ def test_a_data_array_has_lengths_in_um_and_names_as_coordinates() -> None:
 
 def test_a_data_array_is_known_without_importing_xarray() -> None:
     program = (
-        "import sys; from bmz.image.arrays import is_xarray; "
+        "import sys; from bmz.image.pixels import is_xarray; "
         "print(is_xarray([1]), 'xarray' in sys.modules)"
     )
 

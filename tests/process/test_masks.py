@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bmz.base.arrays import AnyArray
-from bmz.process.masks import MASKS, ObjectsDiffer
+from bmz.process.components import MASKS, ObjectsDiffer
 from bmz.process.recipe import Labelled
 
 SHAPE = (30, 40)

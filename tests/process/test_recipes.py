@@ -17,8 +17,7 @@ from skimage.segmentation import find_boundaries, watershed
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.base.errors import BmzError
 from bmz.process.boundary import BOUNDARY
-from bmz.process.components import ARGMAX, COMPONENTS
-from bmz.process.masks import LABELS
+from bmz.process.components import ARGMAX, COMPONENTS, LABELS
 from bmz.process.matching import match_labels
 from bmz.process.recipe import Finish, Recipe
 from bmz.process.recipes import RECIPES

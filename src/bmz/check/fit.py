@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bmz.check.axes import axes_findings, channel_findings, file_findings
+from bmz.check.axes import axes_findings, channel_findings, file_findings, size_findings
 from bmz.check.content import content_findings, shown_kind
 from bmz.check.finding import CheckReport, unforceable
 from bmz.check.fit_case import FitCase
-from bmz.check.measured_rules import measured_findings
 from bmz.check.pixel_values import ValueSummary
 from bmz.check.scale import scale_findings
-from bmz.check.sizes import size_findings
-from bmz.check.values import cast_findings, dtype_findings, range_findings
+from bmz.check.values import cast_findings, dtype_findings, measured_findings, range_findings
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.pixels import Pixels
 

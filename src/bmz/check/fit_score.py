@@ -15,7 +15,7 @@ from bmz.check.codes import CODES, Severity
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.kind import ImageKind
-from bmz.check.measured_rules import image_diameter, model_diameter
+from bmz.check.values import image_diameter, model_diameter
 from bmz.spec.made_for import STRUCTURES, MadeFor
 
 UNKNOWN = 0.3

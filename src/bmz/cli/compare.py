@@ -149,13 +149,13 @@ def compare(
         CompareRequest,  # here, so that --help never loads NumPy
         prove_writable,
         write_labels_of,
-        write_page,
         write_text,
     )
     from bmz.app.compare import compare as compare_all
     from bmz.cli.output import progress_bars, say
     from bmz.engine.image_result import with_fields
     from bmz.report.compare_text import as_csv
+    from bmz.report.html import comparison_page
 
     listing = image_list(images, include, dataset)
     request = CompareRequest(
@@ -180,7 +180,7 @@ def compare(
     if labels_folder:
         write_labels_of(comparison, as_path(labels_folder))
     if output:
-        write_page(as_path(output), comparison)
+        write_text(as_path(output), comparison_page(comparison))
         say([("note", f"open {output} in a browser")], answers=not as_json)
     ctx.exit(comparison.exit_status)
 

@@ -17,16 +17,15 @@ from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader, check_header, check_image
 from bmz.check.fit_case import FitCase, PlannedAxis
 from bmz.check.measured import UNSEEN, PlaneMeasures, image_measures
-from bmz.check.measured_rules import object_factor
 from bmz.check.scale import scale_to
+from bmz.check.values import object_factor
 from bmz.engine.engines import ENGINES
 from bmz.engine.labelling import network_way
 from bmz.engine.request import RunRequest
-from bmz.image.arrays import ArrayImage, inspect_array
 from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
-from bmz.image.pixels import Pixels
+from bmz.image.pixels import ArrayImage, Pixels, inspect_array
 from bmz.image.region import laid_out, read_image, read_sample
 from bmz.image.remote import is_address, is_zipped
 from bmz.plan.plan import network_shape, tiling_of

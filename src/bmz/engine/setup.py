@@ -10,11 +10,11 @@ from bmz.base.axes import Link
 from bmz.base.computer import free_memory
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.progress import Listener, nobody
+from bmz.check.axes import joining_findings, nothing_joined
 from bmz.check.finding import CheckReport, Evidence, Finding, refuse_errors
 from bmz.check.fit import CheckedHeader, check_pixels, with_channels_seen
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
-from bmz.check.sizes import joining_findings, nothing_joined
 from bmz.engine.engines import ENGINES, Engine, LoadCase, NetworkChoice, decide_precision
 from bmz.engine.image_header import check_file_header, read_spread
 from bmz.engine.labelling import Labelling, decide_labelling, network_way

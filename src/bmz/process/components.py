@@ -1,4 +1,4 @@
-"""The label recipes ``components`` and ``argmax``: what is connected is one object."""
+"""The label recipes ``components``, ``argmax``, ``masks``, ``labels``: objects shown as such."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, LabelArray
-from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
+from bmz.base import ndimage
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.process.recipe import InBlocks, Knob, Labelled, NoSettings, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, one_map
 
 FEWEST_CLASSES = 2
@@ -139,3 +141,195 @@ COMPONENTS = Recipe(
     settings=ComponentSettings,
 )
 """The recipe of foreground maps and masks."""
+
+
+class NotLabels(AnswerIsNo):
+    """A map that should hold the numbers of objects holds something else."""
+
+    def __init__(self, found: object) -> None:
+        super().__init__(
+            f"recipe 'labels' wants whole numbers, 0 and above, but the output holds {found}",
+            hint="the output is a map and no labels: choose another --recipe",
+            code="recipe.not-labels",
+        )
+
+
+def take_labels(output: AnyArray, grid: tuple[int, ...], _settings: NoSettings) -> Labelled:
+    """Set the numbers of a label image in raster order.
+
+    Parameters
+    ----------
+    output : (1, (z,) y, x) of any dtype, whole numbers, 0 for background
+    grid : spacing of the labels, px of the input
+    _settings : none; taken so that recipes are called alike
+
+    Returns
+    -------
+    Labelled
+        of ``output.shape[1:] * grid``, without scores
+
+    Raises
+    ------
+    ChannelsDiffer
+        There are several channels.
+    NotLabels
+        A value is no whole number, below 0 or not finite.
+    """
+    if len(output) != 1:
+        raise ChannelsDiffer("labels", "one channel, the labels", len(output))
+    whole = output[0].astype(np.uint8) if output.dtype == np.bool_ else output[0]
+    if whole.dtype.kind not in "iu":
+        whole = _as_whole(whole)
+    if whole.size and whole.min() < 0:
+        raise NotLabels(whole.min())
+    return in_raster_order(on_input_grid(whole, grid))
+
+
+def _as_whole(values: AnyArray) -> AnyArray:
+    odd = ~np.isfinite(values) | (values != np.rint(values))
+    if odd.any():
+        raise NotLabels(values[odd][0])
+    return values.astype(np.int64)
+
+
+LABELS = Recipe(
+    name="labels",
+    what="the output is labels already; they are numbered 1 to n",
+    source="the model description",
+    label=take_labels,
+    of_labels=True,
+    rescale="labels",
+    rescale_why="there is nothing between two numbers",
+)
+"""The recipe of outputs that need none."""
+
+
+Box = tuple[slice, slice]
+
+CORNERS = 4
+"""Of a box: lowest x, lowest y, highest x, highest y, in px."""
+
+
+class ObjectsDiffer(CouldNotTell):
+    """The outputs for single objects do not belong together."""
+
+    def __init__(self, what: str, wanted: str, found: object) -> None:
+        super().__init__(
+            f"recipe 'masks' wants {what} {wanted}, and found {found}",
+            hint="name the outputs with --set output=ID, --set boxes=ID and --set scores=ID",
+            code="recipe.objects",
+        )
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """The parameters of the recipe."""
+
+    boxes: Annotated[str, Knob("id of the output with the boxes; empty: masks of the image")] = ""
+    scores: Annotated[str, Knob("id of the output with the scores; empty: none")] = ""
+    score_threshold: Annotated[float, Knob("an object needs a higher score", 0, 1)] = 0.5
+    mask_threshold: Annotated[float, Knob("an object is where its mask lies above", 0, 1)] = 0.5
+
+
+def label_masks(
+    output: AnyArray,
+    _grid: tuple[int, ...],
+    settings: MaskSettings,
+    *,
+    shape: tuple[int, ...],
+    others: Mapping[str, AnyArray],
+) -> Labelled:
+    """Paint the masks of objects, those with the better score on top.
+
+    Parameters
+    ----------
+    output : (n, ..., y, x), mask probability of each object, of the image or of the object's box
+    settings : the parameters; without `scores` all objects count alike
+    shape : height and width of the image, px
+    others : all outputs by their ids: the boxes are (n, 4), lowest x, lowest y, highest x,
+        highest y in px, and the scores (n,)
+
+    Returns
+    -------
+    Labelled
+        of `shape`, with the score of each object; `drawn` is the largest mask at every pixel
+
+    Raises
+    ------
+    ObjectsDiffer
+        An output is not there, or has another number of objects, or masks without boxes have
+        another size than the image.
+    """
+    masks = output.reshape(len(output), *output.shape[-2:]) if output.size else np.zeros((0, 1, 1))
+    boxes = _named(others, settings.boxes, "boxes", len(masks))
+    scores = _named(others, settings.scores, "scores", len(masks))
+    ranks = np.ones(len(masks), np.float32) if scores is None else scores.reshape(len(masks))
+    labels, drawn = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    # the best is painted last; of equals the first
+    for nth in np.argsort(ranks[::-1], kind="stable"):
+        k = len(masks) - 1 - int(nth)
+        if ranks[k] <= settings.score_threshold and scores is not None:
+            continue
+        place, values = _placed(masks[k], None if boxes is None else boxes[k], shape)
+        labels[place][values > settings.mask_threshold] = k + 1
+        drawn[place] = np.maximum(drawn[place], values)
+    labelled = in_raster_order(labels, ranks.astype(np.float32))
+    return Labelled(labelled.labels, labelled.scores if scores is not None else None, drawn=drawn)
+
+
+def _named(others: Mapping[str, AnyArray], name: str, what: str, objects: int) -> AnyArray | None:
+    if not name:
+        return None
+    if name not in others:
+        raise ObjectsDiffer(what, f"in an output '{name}'", f"the outputs {', '.join(others)}")
+    values = others[name]
+    if len(values) != objects or (what == "boxes" and values.size != objects * CORNERS):
+        raise ObjectsDiffer(what, f"of {objects} objects", f"the shape {values.shape}")
+    return values
+
+
+def _placed(
+    mask: FloatArray, box: AnyArray | None, shape: tuple[int, ...]
+) -> tuple[Box, FloatArray]:
+    """Give the part of the image that a mask covers, and its values there.
+
+    The values of a box's mask lie evenly in it, and are interpolated at the middle of each pixel
+    (Detectron2, ``paste_masks_in_image``).
+    """
+    if box is None:
+        if mask.shape != shape:
+            raise ObjectsDiffer("masks without boxes", f"of {shape} px", f"{mask.shape}")
+        return (slice(None), slice(None)), np.asarray(mask, np.float32)
+    low_x, low_y, high_x, high_y = (float(v) for v in box.reshape(-1))
+    sides = []
+    for low, high, size, entries in (
+        (low_y, high_y, shape[0], mask.shape[0]),
+        (low_x, high_x, shape[1], mask.shape[1]),
+    ):
+        first, stop = max(int(np.floor(low)), 0), min(int(np.ceil(high)), size)
+        pixels = np.arange(first, max(stop, first))
+        sides.append((pixels, (pixels + 0.5 - low) / max(high - low, 1e-6) * entries - 0.5))
+    (rows, y), (columns, x) = sides
+    at = np.meshgrid(y, x, indexing="ij")
+    values = ndimage.map_coordinates(
+        np.asarray(mask, np.float32), at, order=1, mode="grid-constant"
+    )
+    place = (slice(*_ends(rows)), slice(*_ends(columns)))
+    return place, values
+
+
+def _ends(pixels: AnyArray) -> tuple[int, int]:
+    return (int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else (0, 0)
+
+
+MASKS = Recipe(
+    name="masks",
+    what="one mask and one score an object, in its box or in the image: the better ones on top",
+    source="He et al. 2017 (Mask R-CNN), doi 10.1109/ICCV.2017.322; Detectron2",
+    label=label_masks,
+    per_object=True,
+    rescale="labels",
+    rescale_why="boxes count pixels of what the network was given",
+    settings=MaskSettings,
+)
+"""The recipe of models that give objects one by one."""

@@ -23,7 +23,7 @@ _NAMES = (
 )
 """Each is a module of this room, which holds the recipe under its name in capitals."""
 
-_MODULES = {"argmax": "components", "labels": "masks"}
+_MODULES = {"argmax": "components", "masks": "components", "labels": "components"}
 """Recipes that share the module of another one."""
 
 

@@ -12,7 +12,7 @@ from bmz.base.arrays import AnyArray
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.run_images import save_result
-from bmz.image.arrays import to_xarray
+from bmz.image.pixels import to_xarray
 from bmz.report.html import findings_html, result_html
 from bmz.report.text import counted, verdict_words
 from bmz.write.overlay import overlay

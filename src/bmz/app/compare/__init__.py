@@ -13,7 +13,6 @@ from bmz.base.files import whole_file, writable_folder
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.engine.comparison import Sweep, sorted_results, with_network_settings
 from bmz.engine.request import RunRequest
-from bmz.report.html import comparison_page
 from bmz.results.compare import Comparison, SettingResult
 from bmz.write.names import stem_of
 from bmz.write.tiff import write_labels
@@ -95,16 +94,6 @@ def prove_writable(folders: Iterable[Path]) -> None:
     """
     for folder in folders:
         writable_folder(folder)
-
-
-def write_page(path: Path, comparison: Comparison) -> None:
-    """Write the page; its folder is made.
-
-    Raises
-    ------
-    FolderNotWritable
-    """
-    write_text(path, comparison_page(comparison))
 
 
 def write_text(path: Path, text: str) -> None:

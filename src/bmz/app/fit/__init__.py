@@ -7,18 +7,14 @@ from dataclasses import replace
 
 from bmz.app.fit.candidates import Candidate, candidates_of, own_candidates
 from bmz.app.fit.downloads import fetch_samples, with_sizes
-from bmz.app.fit.image import FitRequest, MeasuredImage, numbers_in, read_measured
+from bmz.app.fit.image import FitRequest, MeasuredImage, measured_images, numbers_in
 from bmz.app.fit.judge import judged
 from bmz.app.fit.order import ranked
 from bmz.app.search import FilterUnknown, has_task
 from bmz.app.search.ranking import starters
 from bmz.base.channels import ChannelWord
-from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
-from bmz.engine.image_result import with_fields
 from bmz.engine.test_tensors import sample_measures
-from bmz.image.given_names import given_name
-from bmz.image.series import ALL
 from bmz.results.fit import SHOWN, ModelFit, Ranking
 from bmz.spec.facts import TASKS
 from bmz.zoo.index import load_index
@@ -39,15 +35,7 @@ def fit(request: FitRequest, settings: ZooSettings, listener: Listener = nobody)
         several that cannot be read is in the ranking.
     """
     refuse_unknown_task(request.task)
-    images: list[MeasuredImage] = []
-    unread: dict[str, BmzError] = {}
-    for path in with_fields(request.images, ALL):
-        try:
-            images.append(read_measured(path, request))
-        except BmzError as why:
-            unread[given_name(path)] = why
-    if not images:
-        raise next(iter(unread.values()))
+    images, unread = measured_images(request)
     return replace(rank_models(images, request, settings, listener), unread=unread)
 
 

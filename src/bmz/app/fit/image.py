@@ -13,10 +13,12 @@ from bmz.check.kind_words import mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import read_spread, with_pixel_size
+from bmz.engine.image_result import with_fields
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
+from bmz.image.series import ALL
 from bmz.results.fit import SeenImage
 from bmz.spec.made_for import StatedKind
 
@@ -163,6 +165,26 @@ def measured_image(
 def as_told(kind: ImageKind | None, told: StatedKind | None) -> ImageKind | None:
     """Give the kind that the user states, else the one that was seen."""
     return kind if told is None else stated_as_kind(told, kind)
+
+
+def measured_images(request: FitRequest) -> tuple[list[MeasuredImage], dict[str, BmzError]]:
+    """Measure all images; give too, by its name, why one cannot be read.
+
+    Raises
+    ------
+    BmzError
+        None can be read.
+    """
+    images: list[MeasuredImage] = []
+    unread: dict[str, BmzError] = {}
+    for path in with_fields(request.images, ALL):
+        try:
+            images.append(read_measured(path, request))
+        except BmzError as why:
+            unread[given_name(path)] = why
+    if not images:
+        raise next(iter(unread.values()))
+    return images, unread
 
 
 def read_measured(path: Path, request: FitRequest) -> MeasuredImage:

@@ -15,8 +15,8 @@ from bmz.check.fit import check_header, check_values
 from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import fit_score, size_closeness
 from bmz.check.measured import PlaneMeasures
-from bmz.check.measured_rules import object_factor
 from bmz.check.scale import scale_to
+from bmz.check.values import object_factor
 from bmz.image.info import ImageInfo
 from bmz.results.fit import ImageFit
 from bmz.spec.facts import known_pixel_size
