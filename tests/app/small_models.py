@@ -12,7 +12,6 @@ from bmz.base.axes import Step
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader
 from bmz.check.fit_case import FitCase
-from bmz.engine.engines import ENGINES
 from bmz.engine.labelling import decide_labelling, network_way
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import PlannedImage, RunSetup
@@ -102,7 +101,7 @@ def job_of(
     labelling = decide_labelling(net, recipe=recipe, settings=settings or {})
     request = RunRequest("net", (), Path(), **words)
     decided = RunChoices(
-        ONNX, str(device), labelling.choice, tile=ENGINES[request.engine].tile_px(request.tile),
+        ONNX, str(device), labelling.choice, tile=request.tile_px,
         batch=request.batch,
         way=network_way(net, labelling.choice),
     )  # fmt: skip

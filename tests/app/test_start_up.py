@@ -23,6 +23,12 @@ status = status_of(sys.argv[1:])
 print(status, sorted({NOT_NEEDED!r} & {{name.split(".")[0] for name in sys.modules}}))
 """
 
+OF_RUNS = {
+    "onnxruntime", "bmz.predict.formats", "bmz.engine.engines", "bmz.engine.pipeline",
+    "bmz.engine.setup", "bmz.engine.run_image", "bmz.engine.image_result", "bmz.write.ome_zarr",
+}  # fmt: skip
+"""What opens, runs and writes: half of the program."""
+
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -48,6 +54,22 @@ def test_a_small_image_loads_no_tables_no_downloads_no_compiler_and_no_scipy(
 
     assert result.stdout.splitlines()[-1] == "0 []"
     assert words[0] == "check" or (tmp_path / "out/a.labels.tif").is_file()
+
+
+def test_a_check_loads_nothing_that_runs_or_writes(image: Path) -> None:
+    program = f"""
+import sys
+from bmz.cli.main import status_of
+
+status = status_of(["check", "starter/nuclei", sys.argv[1]])
+print(status, sorted({OF_RUNS!r} & sys.modules.keys()))
+"""
+
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(image)], capture_output=True, check=True, text=True
+    )
+
+    assert result.stdout.splitlines()[-1] == "0 []"
 
 
 def test_an_array_is_run_by_the_api_without_xarray_until_its_labels_are_asked_for(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bmz.base.progress import Listener, nobody
-from bmz.engine.image_result import with_fields
 from bmz.engine.memory import plan_images
 from bmz.engine.request import RunRequest
 from bmz.engine.run_images import (
@@ -16,6 +15,7 @@ from bmz.engine.run_images import (
     run_images,
 )
 from bmz.engine.setup import prepare
+from bmz.image.plates import with_fields
 from bmz.results.images import ImageFailed, ImagePlan, RunSummary
 
 

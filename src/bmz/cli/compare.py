@@ -153,7 +153,7 @@ def compare(
     )
     from bmz.app.compare import compare as compare_all
     from bmz.cli.output import progress_bars, say
-    from bmz.engine.image_result import with_fields
+    from bmz.image.plates import with_fields
     from bmz.report.compare_text import as_csv
     from bmz.report.html import comparison_page
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from typing_extensions import override
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
@@ -21,7 +20,7 @@ from bmz.base.notes import Notes
 from bmz.engine.labelling import Labelling
 from bmz.engine.load import NeedsTrust, Permit, model_code
 from bmz.engine.pipeline import KnownTensors, all_stepped, network_inputs
-from bmz.engine.request import PrecisionWord
+from bmz.engine.request import WHOLE_IMAGES, PrecisionWord
 from bmz.engine.test_tensors import first_inputs, labels_of_first, read_test_tensors
 from bmz.plan.weights_choice import (
     FLOAT32,
@@ -370,10 +369,6 @@ def open_reference(
     return open_confined(CORE, request, [model.folder])
 
 
-WHOLE_PX = 2**30
-"""A tile (px) that holds every image."""
-
-
 @dataclass(frozen=True)
 class LoadCase:
     """Which network is loaded, and how.
@@ -406,9 +401,6 @@ class Engine(Protocol):
     def labelling(self, labelling: Labelling) -> Labelling:
         """Give what is left to be done with its outputs."""
 
-    def tile_px(self, asked: int | None) -> int | None:
-        """Give the side of tiles, px; None for those that suit the device."""
-
     def opened(self, case: LoadCase) -> Backend:
         """Load the network; it is to be closed."""
 
@@ -417,16 +409,12 @@ class Engine(Protocol):
 class BmzEngine:
     """bmz itself: declared steps over the whole image, tiles, and its own backends."""
 
-    whole_images: bool = False
+    whole_images: bool = WHOLE_IMAGES["bmz"]
     applies_steps: bool = False
 
     def labelling(self, labelling: Labelling) -> Labelling:
         """Leave it as it is."""
         return labelling
-
-    def tile_px(self, asked: int | None) -> int | None:
-        """Give what was asked for."""
-        return asked
 
     def opened(self, case: LoadCase) -> Backend:
         """Load the network in the precision that was chosen."""
@@ -444,17 +432,12 @@ class BmzEngine:
 class CoreEngine(Engine):
     """bioimageio.core, confined, on whole images."""
 
-    whole_images: bool = True
+    whole_images: bool = WHOLE_IMAGES["core"]
     applies_steps: bool = True
 
     def labelling(self, labelling: Labelling) -> Labelling:
         """Leave the declared steps out, which are done already."""
         return replace(labelling, map_steps=(), label_steps=())
-
-    @override
-    def tile_px(self, asked: int | None) -> int | None:
-        """Give a tile that holds every image."""
-        return WHOLE_PX
 
     def opened(self, case: LoadCase) -> Backend:
         """Start bioimageio.core in a process of its own."""

@@ -19,7 +19,6 @@ from bmz.check.fit_case import FitCase, PlannedAxis
 from bmz.check.measured import UNSEEN, PlaneMeasures, image_measures
 from bmz.check.scale import scale_to
 from bmz.check.values import object_factor
-from bmz.engine.engines import ENGINES
 from bmz.engine.labelling import network_way
 from bmz.engine.request import RunRequest
 from bmz.image.given_names import remember_names
@@ -151,8 +150,7 @@ def planned_axes(case: FitCase, request: RunRequest) -> dict[str, PlannedAxis]:
     try:
         choice = choose_recipe(case.model, recipe=request.recipe)
         way = network_way(case.model, choice)
-        tile = ENGINES[request.engine].tile_px(request.tile)
-        tiling = tiling_of(case.model, network_shape(case), way, tile)
+        tiling = tiling_of(case.model, network_shape(case), way, request.tile_px)
     except BmzError:
         return {}
     return {along.axis: PlannedAxis(along.tile, len(along.starts)) for along in tiling.axes}

@@ -12,7 +12,6 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE, Box
-from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.base.files import whole_files
 from bmz.check.finding import Finding
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
@@ -21,9 +20,8 @@ from bmz.engine.prepared_image import RawStack
 from bmz.image.formats import split_series
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
-from bmz.image.plates import PlateField, plate_fields
+from bmz.image.plates import PlateField
 from bmz.image.region import ImageSource
-from bmz.image.series import series_key, series_paths
 from bmz.plan.plan import Plan
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects, placed, stacked
@@ -34,49 +32,6 @@ from bmz.write.tables import write_record
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import RanRecord, RunRecord
-
-
-def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path, PlateField | None]:
-    """Put the fields of a plate in the place of the plate, and images in that of their file.
-
-    Parameters
-    ----------
-    series : which images of a file that holds several, see `series_paths`; None leaves the file
-
-    Returns
-    -------
-    dict
-        image -> the field that it is; None where it is no part of a plate
-
-    A file that has no image of this number or name fails alone: it stands for such an image, and
-    reading that will tell.
-
-    Raises
-    ------
-    SeriesOutOfRange, SeriesUnknown
-        No file has an image of this number or name.
-    """
-    fields_of: dict[Path, PlateField | None] = {}
-    refused: list[WrongUsage] = []
-    for image in images:
-        try:
-            fields = plate_fields(image)
-        except CouldNotTell:  # it fails alone: reading it will tell
-            fields_of[image] = None
-            continue
-        if fields is None:
-            try:
-                paths = (image,) if series is None else series_paths(image, series)
-            except WrongUsage as why:
-                refused.append(why)
-                file, key = split_series(image)
-                paths = (file.with_name(f"{file.name}[{key or series_key(str(series))}]"),)
-            fields_of |= dict.fromkeys(paths)
-        else:
-            fields_of |= {field.path: field for field in fields}
-    if refused and len(refused) == len(images):
-        raise refused[0]
-    return fields_of
 
 
 def from_field(table: Mapping[str, AnyArray], field: PlateField | None) -> dict[str, AnyArray]:
@@ -100,7 +55,7 @@ def finish_plates(
     Parameters
     ----------
     folder : of the results
-    images : see `with_fields`
+    images : see `bmz.image.plates.with_fields`
     done : the images that have a result
     zarr : the labels are OME-Zarr
     """

@@ -1,23 +1,24 @@
-"""From the name of a model to its package, what of it is code, and whether that may run."""
+"""From the name of a model to its package, and what keeps it from being run, such as its code."""
 
 from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell
 from bmz.base.files import sha256_of
 from bmz.base.progress import Listener, Note, nobody
+from bmz.check.finding import Evidence, Finding
+from bmz.plan.recipe_choice import MakesNoLabels, choose_recipe
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped, WeightsUnusable, choose_weights
 from bmz.predict.frameworks import usable_formats
-from bmz.report.computer_text import ahead_words
-from bmz.report.model_text import code_words
-from bmz.results.models import Fetched
-from bmz.spec.model import ModelSpec, PackagedFile, Weights
+from bmz.process.ops import OPS
+from bmz.process.ops_values import RunsCode, UnknownOp
+from bmz.spec.model import ModelSpec, PackagedFile, TensorSpec, Weights
 from bmz.spec.package_files import ModelCode, PackageUnreadable, code_of, verified
 from bmz.spec.stored import read_stored
 from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
@@ -32,6 +33,9 @@ from bmz.zoo.settings import (
     settings_from_environment,
 )
 from bmz.zoo.store import notes_folders
+
+if TYPE_CHECKING:
+    from bmz.results.models import Fetched
 
 Permit = Literal["no", "confined", "unconfined"]
 """Whether code of a model may run: not at all, shut in, or with all that its user may do."""
@@ -250,6 +254,8 @@ def fetch_model(
         from bmz.engine.test_tensors import sample_measures  # here, for it loads NumPy and SciPy
 
         sample_measures(package, model, settings)
+    from bmz.results.models import Fetched  # here: only ``bmz fetch`` tells what it fetched
+
     formats = tuple(entry.format for entry in entries)
     return Fetched(word, str(model.folder), formats, report.files)
 
@@ -290,6 +296,8 @@ def announce(
     folder = package.manifest.parent
     names = [file.name for file in files if not (folder / file.name).is_file()]
     if package.remote is not None and names:
+        from bmz.report.computer_text import ahead_words  # here: most files are there
+
         listener(Note(ahead_words(package.id, sizes_of(package, names, settings))))
 
 
@@ -367,6 +375,59 @@ def permit_for(model: ModelSpec, weights: Weights, asked: Permit, settings: ZooS
     raise NeedsTrust(model, code, word)
 
 
+def model_findings(
+    model: ModelSpec,
+    settings: ZooSettings,
+    *,
+    fetched: bool,
+    wanted: str | None = None,
+    trust: Permit = "no",
+    usable: Mapping[str, str] | None = None,
+) -> Iterator[Finding]:
+    """Yield what of the model itself keeps any image from a label mask.
+
+    Parameters
+    ----------
+    settings : of the zoo, with the list of trusted code
+    fetched : its files come from the zoo: they are not looked at, but verified when they come
+    wanted : a weights format; None for the one that would be chosen
+    trust : the user's word on the model's own code
+    usable : of `usable_formats`, where several models are asked about
+    """
+    try:
+        choose_recipe(model)
+    except MakesNoLabels as why:
+        known: Evidence = "curated" if why.curated else "declared"
+        yield Finding.of_error(why, "model", known)
+    except BmzError:
+        pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
+    try:
+        refuse_code((*model.inputs, *model.outputs))
+        weights = choose_weights(model, usable_formats() if usable is None else usable, wanted)
+        for file in () if fetched else (weights.file, *weights.beside):
+            verified(file, f"{weights.format} weights", model.folder)
+        permit_for(model, weights, trust, settings)
+    except BmzError as why:
+        yield Finding.of_error(why, "model")
+
+
+def refuse_code(tensors: Iterable[TensorSpec]) -> None:
+    """Refuse steps that are the model's own code, or not known here, before anything is loaded.
+
+    Raises
+    ------
+    RunsCode
+        There is a ``custom`` step.
+    UnknownOp
+        There is a step that a newer bioimageio.spec knows, and this bmz does not.
+    """
+    for step in (step for tensor in tensors for step in tensor.steps):
+        if step.name == "custom":
+            raise RunsCode(step)
+        if step.name not in OPS:
+            raise UnknownOp(step, OPS)
+
+
 def add(word: str, listener: Listener = nobody) -> tuple[TrustedCode, ...]:
     """Trust the code of a model as it is now, for good.
 
@@ -389,6 +450,8 @@ def add(word: str, listener: Listener = nobody) -> tuple[TrustedCode, ...]:
 
 
 def _trusted(model: ModelSpec) -> Iterator[TrustedCode]:
+    from bmz.report.model_text import code_words  # here: few models are trusted
+
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for weights in model.weights:
         code = model_code(weights)

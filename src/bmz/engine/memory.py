@@ -162,7 +162,7 @@ def plan_images(
 
     Parameters
     ----------
-    images : see `bmz.engine.image_result.with_fields`
+    images : see `bmz.image.plates.with_fields`
     """
     with closing(opened(setup)) as backend:
         probed: dict[str, ProbedPlan] = {}

@@ -32,6 +32,13 @@ def kinds_by_default(recipe: str | None) -> frozenset[str]:
     return frozenset(saved_kinds() if recipe == "none" else default_kinds())
 
 
+WHOLE_IMAGES = {"bmz": False, "core": True}
+"""Whether an engine takes images in one piece alone, by the name that ``--engine`` takes."""
+
+WHOLE_PX = 2**30
+"""A tile (px) that holds every image."""
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """The options of one call of ``bmz run``.
@@ -112,3 +119,8 @@ class RunRequest:
     force: bool = False
     engine: Literal["bmz", "core"] = "bmz"
     trust: Literal["no", "confined", "unconfined"] = "no"
+
+    @property
+    def tile_px(self) -> int | None:
+        """Side of tiles, px, as the engine takes them; None for those that suit the device."""
+        return WHOLE_PX if WHOLE_IMAGES[self.engine] else self.tile

@@ -44,7 +44,7 @@ def claim_files(
 
     Parameters
     ----------
-    images : see `bmz.engine.image_result.with_fields`
+    images : see `bmz.image.plates.with_fields`
 
     Returns
     -------
@@ -119,7 +119,7 @@ def finish_folder(
 
     Parameters
     ----------
-    images : see `bmz.engine.image_result.with_fields`
+    images : see `bmz.image.plates.with_fields`
     done : the images that have a result
     """
     request, done = setup.request, tuple(done)

@@ -1,8 +1,8 @@
-"""What all images of a call share, what keeps its model from being run, and one image to be run."""
+"""What all images of a call share, and one image to be run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from bmz.base.computer import free_memory
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.progress import Listener, nobody
 from bmz.check.axes import joining_findings, nothing_joined
-from bmz.check.finding import CheckReport, Evidence, Finding, refuse_errors
+from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import CheckedHeader, check_pixels, with_channels_seen
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
@@ -26,6 +26,7 @@ from bmz.engine.load import (
     find_model,
     model_code,
     permit_for,
+    refuse_code,
 )
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.request import RunRequest
@@ -37,72 +38,16 @@ from bmz.image.pixels import Pixels
 from bmz.image.plates import FieldMissing, PlateField
 from bmz.image.region import read_image
 from bmz.plan.plan import Plan, RunChoices, make_plan
-from bmz.plan.recipe_choice import MakesNoLabels, choose_recipe
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.backend import Backend, Device
 from bmz.predict.formats import resolve_device
 from bmz.predict.frameworks import usable_formats
-from bmz.process.ops import OPS
-from bmz.process.ops_values import RunsCode, UnknownOp
 from bmz.results.images import ImageFailed
-from bmz.spec.model import ModelSpec, TensorSpec
-from bmz.spec.package_files import ModelCode, verified
+from bmz.spec.model import ModelSpec
+from bmz.spec.package_files import ModelCode
 from bmz.write.outputs import refuse_unusable
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 from bmz.zoo.store import notes_folders
-
-
-def model_findings(
-    model: ModelSpec,
-    settings: ZooSettings,
-    *,
-    fetched: bool,
-    wanted: str | None = None,
-    trust: Permit = "no",
-    usable: Mapping[str, str] | None = None,
-) -> Iterator[Finding]:
-    """Yield what of the model itself keeps any image from a label mask.
-
-    Parameters
-    ----------
-    settings : of the zoo, with the list of trusted code
-    fetched : its files come from the zoo: they are not looked at, but verified when they come
-    wanted : a weights format; None for the one that would be chosen
-    trust : the user's word on the model's own code
-    usable : of `usable_formats`, where several models are asked about
-    """
-    try:
-        choose_recipe(model)
-    except MakesNoLabels as why:
-        known: Evidence = "curated" if why.curated else "declared"
-        yield Finding.of_error(why, "model", known)
-    except BmzError:
-        pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
-    try:
-        refuse_code((*model.inputs, *model.outputs))
-        weights = choose_weights(model, usable_formats() if usable is None else usable, wanted)
-        for file in () if fetched else (weights.file, *weights.beside):
-            verified(file, f"{weights.format} weights", model.folder)
-        permit_for(model, weights, trust, settings)
-    except BmzError as why:
-        yield Finding.of_error(why, "model")
-
-
-def refuse_code(tensors: Iterable[TensorSpec]) -> None:
-    """Refuse steps that are the model's own code, or not known here, before anything is loaded.
-
-    Raises
-    ------
-    RunsCode
-        There is a ``custom`` step.
-    UnknownOp
-        There is a step that a newer bioimageio.spec knows, and this bmz does not.
-    """
-    for step in (step for tensor in tensors for step in tensor.steps):
-        if step.name == "custom":
-            raise RunsCode(step)
-        if step.name not in OPS:
-            raise UnknownOp(step, OPS)
 
 
 class CoreTakesOnePiece(CouldNotTell):
@@ -393,7 +338,7 @@ def _decided(request: RunRequest, network: NetworkChoice, *, measure: bool) -> R
         device=str(network.device),
         recipe=network.labelling.choice,
         parameters=network.labelling.shown_parameters,
-        tile=ENGINES[request.engine].tile_px(request.tile),
+        tile=request.tile_px,
         batch=request.batch,
         clip=request.clip,
         precision=decide_precision(request.precision, network, measure=measure),

@@ -14,7 +14,6 @@ from bmz.base.notes import Notes
 from bmz.check.axes import COLOURS
 from bmz.check.measured import UNSEEN, PlaneMeasures, look_at, measure_plane
 from bmz.engine.labelling import Labelling, parted_steps
-from bmz.engine.pipeline import KnownTensors, all_stepped, labels_of, network_inputs
 from bmz.image.npy import npy_array, npy_mapped
 from bmz.predict.cutting import Tensor
 from bmz.process.adapt import cast_within_range
@@ -81,6 +80,8 @@ def read_test_tensors(model: ModelSpec, inputs: Sequence[TensorSpec] | None = No
     CouldNotTell
         A file is not there or another one, or a step does not go with its tensor.
     """
+    from bmz.engine.pipeline import network_inputs  # here: samples do without
+
     tensors = given_inputs(model) if inputs is None else inputs
     taken = {
         tensor.id: (cast_within_range(_read(tensor, model), tensor.dtype), tensor.letters)
@@ -109,11 +110,15 @@ def finished(model: ModelSpec, outputs: Sequence[AnyArray], taken: Taken) -> lis
     BmzError
         A step does not go with its tensor.
     """
+    from bmz.engine.pipeline import KnownTensors, all_stepped  # here: samples do without
+
     return all_stepped(model, KnownTensors.of(model, taken, outputs))
 
 
 def as_maps(model: ModelSpec, taken: Taken, outputs: Sequence[AnyArray]) -> list[AnyArray]:
     """Apply the declared steps that give maps, such as sigmoid, and not those that give labels."""
+    from bmz.engine.pipeline import KnownTensors, all_stepped  # here: samples do without
+
     known = KnownTensors.of(model, taken, outputs)
     return all_stepped(model, known, lambda tensor: parted_steps(tensor.steps)[0])
 
@@ -138,6 +143,8 @@ def labels_of_first(
     BmzError
         A step or the recipe does not take the output.
     """
+    from bmz.engine.pipeline import KnownTensors, labels_of  # here: samples do without
+
     array, letters = taken[model.inputs[0].id]
     sizes = dict(zip(letters, array.shape, strict=True))
     shape = {axis: sizes[axis] for axis in model.space}

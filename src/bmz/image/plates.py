@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bmz.base.errors import CouldNotTell
+from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageUnreadable
+from bmz.image.formats import split_series
 from bmz.image.ome_zarr import group_attributes, is_node
+from bmz.image.series import series_key, series_paths
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,46 @@ def _paths(path: Path, holder: Mapping[str, Any], key: str) -> list[str]:
     if not all(isinstance(entry, Mapping) and "path" in entry for entry in listed):
         raise ImageUnreadable(path, f"is a plate whose {key} lack a path")
     return [str(entry["path"]).strip("/") for entry in listed]
+
+
+def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path, PlateField | None]:
+    """Put the fields of a plate in the place of the plate, and images in that of their file.
+
+    Parameters
+    ----------
+    series : which images of a file that holds several, see `series_paths`; None leaves the file
+
+    Returns
+    -------
+    dict
+        image -> the field that it is; None where it is no part of a plate
+
+    A file that has no image of this number or name fails alone: it stands for such an image, and
+    reading that will tell.
+
+    Raises
+    ------
+    SeriesOutOfRange, SeriesUnknown
+        No file has an image of this number or name.
+    """
+    fields_of: dict[Path, PlateField | None] = {}
+    refused: list[WrongUsage] = []
+    for image in images:
+        try:
+            fields = plate_fields(image)
+        except CouldNotTell:  # it fails alone: reading it will tell
+            fields_of[image] = None
+            continue
+        if fields is None:
+            try:
+                paths = (image,) if series is None else series_paths(image, series)
+            except WrongUsage as why:
+                refused.append(why)
+                file, key = split_series(image)
+                paths = (file.with_name(f"{file.name}[{key or series_key(str(series))}]"),)
+            fields_of |= dict.fromkeys(paths)
+        else:
+            fields_of |= {field.path: field for field in fields}
+    if refused and len(refused) == len(images):
+        raise refused[0]
+    return fields_of

@@ -12,12 +12,11 @@ from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import CheckedHeader, check_image
 from bmz.engine.image_header import check_file_header, read_spread
-from bmz.engine.image_result import with_fields
-from bmz.engine.load import find_model
+from bmz.engine.load import find_model, model_findings
 from bmz.engine.request import RunRequest
-from bmz.engine.setup import model_findings
 from bmz.engine.test_tensors import sample_measures
 from bmz.image.formats import name_of
+from bmz.image.plates import with_fields
 from bmz.image.series import ALL
 from bmz.results.images import CheckSummary, ImageChecked
 from bmz.zoo.settings import settings_from_environment

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from bmz.app.search.ranking import all_cards, with_model
 from bmz.base.progress import Listener
 from bmz.check.finding import Finding
-from bmz.engine.load import describe, find_model, weights_files
-from bmz.engine.setup import model_findings
+from bmz.engine.load import describe, find_model, model_findings, weights_files
 from bmz.plan.weights_choice import ORDER
 from bmz.predict.frameworks import usable_formats
 from bmz.results.fit import AboutModel, ModelFit

@@ -13,11 +13,11 @@ from bmz.check.kind_words import mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import read_spread, with_pixel_size
-from bmz.engine.image_result import with_fields
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
+from bmz.image.plates import with_fields
 from bmz.image.series import ALL
 from bmz.results.fit import SeenImage
 from bmz.spec.made_for import StatedKind
