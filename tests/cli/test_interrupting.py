@@ -81,3 +81,14 @@ def test_a_program_that_is_asked_to_end_clears_up_and_says_by_which_signal() -> 
 
     assert ended.value.exit_status == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_block_that_ends_by_itself_is_given_the_time_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with program.patient():
+        once = _watched(monkeypatch, INT, CHILD, grace_s=2)
+        twice = _watched(monkeypatch, INT, INT, grace_s=2)
+
+    assert (once, twice) == ([], ["interrupted twice"])
+    assert not program._PATIENT.is_set()

@@ -15,6 +15,7 @@ from bmz.write.names import (
     OutputIsInput,
     output_paths,
     plate_folders,
+    plate_labels,
     refuse_existing,
 )
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, ending_of
@@ -206,9 +207,10 @@ def test_plates_of_one_name_and_an_image_beside_them_are_told_apart() -> None:
     paths = output_paths(list(fields), OUT, ["labels"], fields=fields)
 
     assert folders == {
-        Path("in/one/p.ome.zarr"): (OUT / "one_p", OUT / "one_p.labels.ome.zarr"),
-        Path("in/two/p.ome.zarr"): (OUT / "two_p", OUT / "two_p.labels.ome.zarr"),
+        Path("in/one/p.ome.zarr"): OUT / "one_p",
+        Path("in/two/p.ome.zarr"): OUT / "two_p",
     }
+    assert plate_labels(OUT / "one_p") == OUT / "one_p.labels.ome.zarr"
     assert [found["labels"] for found in paths.values()] == [
         OUT / "one_p/B/10/0.labels.tif",
         OUT / "two_p/B/10/0.labels.tif",

@@ -72,6 +72,22 @@ def interruptible() -> Iterator[None]:
         watch.join()
 
 
+_PATIENT = threading.Event()
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let the program take its time to end by itself after a first signal, while the block runs.
+
+    For a block that answers to it with what may take long, such as a summary.
+    """
+    _PATIENT.set()
+    try:
+        yield
+    finally:
+        _PATIENT.clear()
+
+
 def _raise_terminated(number: int, _frame: object) -> None:
     raise Terminated(number)
 
@@ -89,7 +105,7 @@ def _watch(receiver: socket.socket) -> None:
             signals += [number for number in numbers if number in ENDING]
             if len(signals) > 1:
                 _end(signals[0], "interrupted twice")
-            elif signals:
+            elif signals and not _PATIENT.is_set():
                 receiver.settimeout(GRACE_S)
 
 

@@ -9,6 +9,7 @@ import click
 
 from bmz.cli import completing
 from bmz.cli.output import draw_all, say
+from bmz.cli.watching import refuse_with_watch, run_as_they_come
 from bmz.cli.words import (
     CHANNELS,
     PIXEL_SIZE,
@@ -26,6 +27,7 @@ from bmz.cli.words import (
     link_options,
     linking,
     listed,
+    names_of_results,
     series_option,
     trust_option,
 )
@@ -209,6 +211,19 @@ class RunOptions(LabelOptions):
     is_flag=True,
     help="Continue a call that was stopped: finished images are left out.",
 )
+@click.option(
+    "--watch",
+    "watching",
+    is_flag=True,
+    help="Run what appears in a folder until Ctrl-C; what is done already is left out.",
+)
+@click.option(
+    "--settle",
+    "settle_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="With --watch: take a file that has not changed for so long. [default: 5]",
+)
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
 @click.option(
     "--from",
@@ -242,6 +257,8 @@ def run(
     record: str | None,
     only_plan: bool,
     preview: bool,
+    watching: bool,
+    settle_s: float | None,
     as_json: bool,
     **options: Unpack[RunOptions],
 ) -> None:
@@ -250,13 +267,20 @@ def run(
     The image is first checked against the model, then resized or tiled where necessary. The output
     of the network becomes labels by the recipe for which the model's description gives evidence.
     """
+    from bmz.image.listing import Listing
+
     if preview and "overlay" not in options["save"]:
         raise click.UsageError("--preview draws the overlay, which --save leaves out.")
     if options["tables"] != {CSV} and TABLE not in options["save"]:
         raise click.UsageError("--table says how tables are written, which --save leaves out.")
     if record is None and not (model and images):
         raise click.UsageError(f"Missing argument '{'IMAGE...' if model else 'MODEL'}'.")
-    listing = image_list(images, include, dataset)
+    if settle_s is not None and not watching:
+        raise click.UsageError("--settle says when --watch takes a file: give --watch, too.")
+    if watching:
+        told = {"only_plan": only_plan, "record": record, "preview": preview, **options}
+        refuse_with_watch(told, options["workers"])
+    listing = Listing((), ()) if watching else image_list(images, include, dataset)
     request = RunRequest(
         model=model or "",
         images=listing.images,
@@ -273,7 +297,14 @@ def run(
         from bmz.engine.earlier_runs import replayed
 
         request = replayed(as_path(record), request)
-    if only_plan:
+    if watching:
+        from bmz.image.arrival import WatchedFolder
+
+        watched = WatchedFolder.of(
+            images, include, names_of_results(), request.folder, dataset=dataset
+        )
+        ctx.exit(run_as_they_come(request, watched, settle_s, as_json=as_json))
+    elif only_plan:
         _print_plan(ctx, request, as_json=as_json)
     else:
         _run(ctx, request, as_json=as_json, with_preview=preview)

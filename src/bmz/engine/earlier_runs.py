@@ -309,6 +309,18 @@ def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageDo
     return ImageDone(image, written, record.get("objects"), (), record) if same else None
 
 
+def file_of_results(record: Path) -> str | None:
+    """Give the name of the file that a run was made of; None where there is no record of one.
+
+    Parameters
+    ----------
+    record : its path
+    """
+    known = _earlier_record(record)
+    image = None if known is None or known.get("schema") != SCHEMA else known.get("image")
+    return split_series(Path(image))[0].name if isinstance(image, str) else None
+
+
 def remove_leftovers(folder: Path, kind: str) -> None:
     """Remove what processes that are no more have left half written in `folder`.
 

@@ -26,7 +26,7 @@ from bmz.plan.plan import Plan
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects, placed, stacked
 from bmz.results.images import ImageDone, with_result
-from bmz.write.names import absolute, plate_folders
+from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
 from bmz.write.tables import write_record
 
@@ -44,7 +44,7 @@ def from_field(table: Mapping[str, AnyArray], field: PlateField | None) -> dict[
 
 
 def finish_plates(
-    folder: Path,
+    folders: Mapping[Path, Path],
     images: Mapping[Path, PlateField | None],
     done: Iterable[ImageDone],
     *,
@@ -54,7 +54,7 @@ def finish_plates(
 
     Parameters
     ----------
-    folder : of the results
+    folders : of the results of each plate, see `bmz.write.names.plate_folders`
     images : see `bmz.image.plates.with_fields`
     done : the images that have a result
     zarr : the labels are OME-Zarr
@@ -62,8 +62,7 @@ def finish_plates(
     from bmz.write.ome_zarr import write_plate
 
     results = {image_done.image: image_done for image_done in done}
-    folders = plate_folders(list(images), images, folder)
-    for plate, (place, labels) in folders.items():
+    for plate, place in folders.items():
         fields = {
             field: results[image]
             for image, field in images.items()
@@ -79,7 +78,7 @@ def finish_plates(
                 joint = place.with_name(f"{place.name}{table.ending}")
                 TABLE_FORMATS[table.table_format].join(joint, {path: {} for path in tables})
         if zarr and fields and all("labels" in image_done.files for image_done in fields.values()):
-            write_plate(labels, list(fields))
+            write_plate(plate_labels(place), list(fields))
 
 
 def joint_tables(folder: Path) -> dict[str, Path]:
@@ -88,16 +87,22 @@ def joint_tables(folder: Path) -> dict[str, Path]:
     return {kind: folder / known.ending.lstrip(".") for kind, known in tables.items()}
 
 
-def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
+def write_joint_tables(folder: Path, done: Sequence[ImageDone], root: Path | None = None) -> None:
     """Write the rows of the tables of all images into one of each kind, where there are several.
 
     The first columns say which image a row is of: ``image``, its path within the folder that holds
     all of them, or its address, and ``series``, its name or number where its file holds several.
+
+    Parameters
+    ----------
+    folder : of the results
+    done : the images that have a result
+    root : the folder that holds all of them, where more may come: a single one has its rows, too
     """
     files = {image_done.image: split_series(absolute(image_done.image)) for image_done in done}
-    if len(files) <= 1:
+    if len(files) <= (root is None):
         return
-    names = _names_within(file for file, _ in files.values())
+    names = _names_within((file for file, _ in files.values()), root)
     for kind, path in joint_tables(folder).items():
         tables = {
             image_done.files[kind]: {
@@ -111,12 +116,12 @@ def write_joint_tables(folder: Path, done: Sequence[ImageDone]) -> None:
             TABLE_FORMATS[OUTPUT_KINDS[kind].table_format].join(path, tables)
 
 
-def _names_within(files: Iterable[Path]) -> dict[Path, str]:
+def _names_within(files: Iterable[Path], root: Path | None) -> dict[Path, str]:
     """Give the path of each file within the folder that holds all; its address where it has one."""
     names = {file: given_name(file) for file in files}
     here = [file for file, name in names.items() if name == str(file)]
     if here:
-        common = Path(os.path.commonpath([file.parent for file in here]))
+        common = absolute(root) if root else Path(os.path.commonpath([f.parent for f in here]))
         names |= {file: file.relative_to(common).as_posix() for file in here}
     return names
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,9 @@ from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_fa
 from bmz.image.formats import name_of
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan, wide_side
+from bmz.predict.backend import Backend
 from bmz.results.images import ImageDone, ImageFailed
-from bmz.write.names import output_paths, refuse_existing
+from bmz.write.names import output_paths, plate_folders, refuse_existing
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, kinds_to_write
 
 
@@ -124,7 +125,8 @@ def finish_folder(
     """
     request, done = setup.request, tuple(done)
     write_joint_tables(request.folder, done)
-    finish_plates(request.folder, images, done, zarr=request.labels_format == "zarr")
+    folders = plate_folders(list(images), images, request.folder, request.roots)
+    finish_plates(folders, images, done, zarr=request.labels_format == "zarr")
     if request.resume:
         remove_leftovers(request.folder, "scratch")  # of other options, or of images that failed
 
@@ -175,6 +177,7 @@ def run_images(
     states: Sequence[ImageState],
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
+    network: Callable[[], AbstractContextManager[Backend]] | None = None,
 ) -> Iterator[ImageDone | ImageFailed]:
     """Run all images of a call: here, on several processes, or on the workers of a scheduler.
 
@@ -183,6 +186,8 @@ def run_images(
     states : every image of the call; those that are finished or failed are passed on
     files : for each image, kind -> path of each output
     listener : is called for each image and tile
+    network : gives the network for the images that are run here; None to load it, and to let go
+        of it at the end
 
     Yields
     ------
@@ -195,7 +200,7 @@ def run_images(
         return iter(outcomes)
     if request.workers > 1 or request.scheduler is not None:
         return run_on_workers(setup, states, files, listener)
-    return _run_here(setup, states, files, listener)
+    return _run_here(setup, states, files, listener, network or (lambda: closing(opened(setup))))
 
 
 def _run_here(
@@ -203,9 +208,10 @@ def _run_here(
     states: Sequence[ImageState],
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
+    network: Callable[[], AbstractContextManager[Backend]],
 ) -> Iterator[ImageDone | ImageFailed]:
     whole = partial(in_one_piece, setup)
-    with read_ahead(setup, states, whole) as images, closing(opened(setup)) as backend:
+    with read_ahead(setup, states, whole) as images, network() as backend:
         for number, state in enumerate(images, start=1):
             if not isinstance(state, PlannedImage):
                 yield state

@@ -42,6 +42,10 @@ class ImageNotFound(CouldNotTell):
         super().__init__(f"there is no file '{path}'", hint=hint, code="image.not-found")
 
 
+class NotWhole(CouldNotTell):
+    """What is there of an image is not all of it; while it is being written, the rest may come."""
+
+
 class ImageIsFolder(CouldNotTell):
     """A folder was given where a file is wanted."""
 
@@ -127,7 +131,7 @@ class ImageForbidden(CouldNotTell):
         )
 
 
-class ImageEmpty(CouldNotTell):
+class ImageEmpty(NotWhole):
     """The file has no bytes, or its image no pixels."""
 
     def __init__(self, path: Path, shape: Sequence[int] = ()) -> None:
@@ -152,7 +156,7 @@ class ImageUnreadable(CouldNotTell):
         )
 
 
-class ImageTruncated(CouldNotTell):
+class ImageTruncated(NotWhole):
     """The file ends before its image does."""
 
     def __init__(self, path: Path, why: str) -> None:
@@ -163,7 +167,7 @@ class ImageTruncated(CouldNotTell):
         )
 
 
-class PartsMissing(CouldNotTell):
+class PartsMissing(NotWhole):
     """The image lies in several files, and not all of them are there."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 
 from bmz.base.errors import BmzError, WrongUsage
+from bmz.base.files import is_there
 from bmz.image.faults import ImageNotFound
 from bmz.image.formats import is_zarr, split_series
 from bmz.image.known_formats import BIOIO, FORMATS
@@ -102,10 +104,10 @@ def _images_of(word: str, include: Sequence[str], skip: str) -> tuple[Sequence[P
         raise ImageNotFound(Path(word.removeprefix(LIST)).expanduser())
     if path.is_dir() and not is_zarr(path):
         paths, root = _below(path, include, skip), path
-    elif _WILD.search(word) and not split_series(path)[0].exists():
+    elif is_pattern(word):
         anchor = Path(path.anchor)
         pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
-        paths, root = sorted(anchor.glob(pattern)), _fixed_part(path)
+        paths, root = sorted(anchor.glob(pattern)), fixed_part(path)
     else:
         paths = [path]
     if not paths:
@@ -148,17 +150,27 @@ def _below(folder: Path, include: Sequence[str], skip: str) -> list[Path]:
         if skipped or not included or not name.endswith(endings):
             continue
         images.append(path)
-        others |= _rest_of_set(path)
+        others.update(set_of_files(path))
     return images
 
 
-def _rest_of_set(path: Path) -> set[Path]:
+def set_of_files(path: Path) -> tuple[Path, ...]:
+    """Give the files of the set of OME-TIFF files that a file belongs to; none where it tells none.
+
+    A file that stays as it is is opened but once.
+    """
     if not path.name.lower().endswith((".ome.tif", ".ome.tiff")):
-        return set()
+        return ()
     try:
-        return set(files_of_set(path))
-    except BmzError:
-        return set()  # reading the file will tell
+        state = path.stat()
+        return _set_of_files(path, state.st_size, state.st_mtime_ns)
+    except (BmzError, OSError):
+        return ()  # reading the file will tell
+
+
+@lru_cache(maxsize=2**16)
+def _set_of_files(path: Path, _size: int, _changed_ns: int) -> tuple[Path, ...]:
+    return files_of_set(path)
 
 
 def _walked(folder: Path) -> Iterator[Path]:
@@ -169,13 +181,25 @@ def _walked(folder: Path) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir() and not is_zarr(entry):
+        if _is_folder_of_images(entry):
             yield from _walked(entry)
         else:
             yield entry
 
 
-def _fixed_part(pattern: Path) -> Path:
+def _is_folder_of_images(path: Path) -> bool:
+    try:
+        return path.is_dir() and not is_zarr(path)
+    except (BmzError, OSError):
+        return False  # not for us to read, as above
+
+
+def is_pattern(word: str) -> bool:
+    """Say whether a word is a pattern of names, and no file that is called so."""
+    return _WILD.search(word) is not None and not is_there(split_series(Path(word).expanduser())[0])
+
+
+def fixed_part(pattern: Path) -> Path:
     """Give the folders before the first that has a wild card."""
     fixed = []
     for part in pattern.parts[:-1]:

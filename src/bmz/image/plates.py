@@ -9,7 +9,7 @@ from typing import Any
 
 from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.image.decoding import decoding
-from bmz.image.faults import ImageUnreadable
+from bmz.image.faults import ImageUnreadable, NotWhole
 from bmz.image.formats import split_series
 from bmz.image.ome_zarr import group_attributes, is_node
 from bmz.image.series import series_key, series_paths
@@ -47,7 +47,7 @@ class PlateField:
         return f"{self.row}{self.column}"
 
 
-class FieldMissing(CouldNotTell):
+class FieldMissing(NotWhole):
     """A well or field that the plate lists is not there."""
 
     def __init__(self, field: PlateField) -> None:
@@ -154,7 +154,7 @@ def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path,
             except WrongUsage as why:
                 refused.append(why)
                 file, key = split_series(image)
-                paths = (file.with_name(f"{file.name}[{key or series_key(str(series))}]"),)
+                paths = (Path(f"{file}[{key or series_key(str(series))}]"),)
             fields_of |= dict.fromkeys(paths)
         else:
             fields_of |= {field.path: field for field in fields}

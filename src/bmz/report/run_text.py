@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from bmz.base.progress import Loudness, Note
 from bmz.check.finding import DoesNotFit, Finding
+from bmz.image.faults import NotWhole
 from bmz.image.formats import name_of
 from bmz.image.given_names import given_name
 from bmz.image.plates import FieldMissing
@@ -40,6 +41,30 @@ def finding_notes(findings: Iterable[Finding], image: str) -> list[Note]:
     return [Note(text, LOUDNESS[kind]) for kind, text in finding_lines(findings, image)]
 
 
+def arrival_lines(outcome: ImageDone | ImageFailed) -> list[Line]:
+    """Report an image of a folder that is watched, as soon as it is run."""
+    if isinstance(outcome, ImageDone):
+        return _done(outcome)
+    if isinstance(outcome.error, NotWhole):
+        return [("note", f"not whole yet, and taken when it changes: {outcome.error}")]
+    return _failed(outcome)
+
+
+def watch_lines(summary: RunSummary, waiting: Sequence[Path]) -> list[Line]:
+    """Say at the end of a watch how many images are done, and which are not.
+
+    Parameters
+    ----------
+    waiting : images whose turn had not come
+    """
+    count = len(summary.done)
+    lines: list[Line] = [("answer", f"{count} image{'s' * (count != 1)} done")]
+    if waiting:
+        names = ", ".join(path.name for path in waiting)
+        lines.append(("note", f"not run yet, and taken by the next call: {names}"))
+    return lines + _failed_names(summary)
+
+
 def run_lines(summary: RunSummary) -> list[Line]:
     """Report every image, then name the failed ones again at the end."""
     lines: list[Line] = []
@@ -57,11 +82,15 @@ def run_lines(summary: RunSummary) -> list[Line]:
         lines.append(
             ("error", f"{given_name(plate)}: {', '.join(fields)} {verb} listed but not there")
         )
-    if summary.failed and len(summary.outcomes) > 1:
-        names = ", ".join(map(_name_of, summary.failed))
-        count = f"{len(summary.failed)} of {len(summary.outcomes)}"
-        lines.append(("error", f"{count} images failed: {names}"))
-    return lines
+    return lines + (_failed_names(summary) if len(summary.outcomes) > 1 else [])
+
+
+def _failed_names(summary: RunSummary) -> list[Line]:
+    if not summary.failed:
+        return []
+    names = ", ".join(map(_name_of, summary.failed))
+    count = f"{len(summary.failed)} of {len(summary.outcomes)}"
+    return [("error", f"{count} images failed: {names}")]
 
 
 def _name_of(failure: ImageFailed) -> str:
@@ -158,6 +187,11 @@ def run_json(summary: RunSummary) -> str:
     """Give the run record of a single image, or a list of them with the failures."""
     if len(summary.outcomes) == 1 and summary.done:
         return document_text(summary.done[0].record)
+    return runs_json(summary)
+
+
+def runs_json(summary: RunSummary) -> str:
+    """Give the run records of all images, and the failures."""
     document: RunsDocument = {
         "schema": "bmz.runs/1",
         "runs": [cast("RunRecord", done.record) for done in summary.done],

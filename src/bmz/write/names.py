@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from bmz.base.errors import WrongUsage
@@ -86,27 +87,97 @@ def output_paths(
     OutputIsInput
         A result would lie where an image lies.
     """
-    every = (*OUTPUT_KINDS, RECORD) if kinds is None else kinds
-    endings = {kind: ending_of(kind, zarr=zarr) for kind in every}
+    every = (*OUTPUT_KINDS, RECORD) if kinds is None else tuple(kinds)
     known = fields or {}
     places: dict[Path, Path] = {}
     for image in images:
         places.setdefault(absolute(image), image)
     alone = [place for place, image in places.items() if known.get(image) is None]
-    folders = plate_folders(images, known, folder)
+    plates = plate_folders(images, known, folder, roots)
     names = _names_below(alone, [absolute(root) for root in roots])
     paths = {}
     for place, image in places.items():
         field = known.get(image)
-        base = folder / names[place] if field is None else folders[field.plate][0] / field.within
-        paths[image] = {kind: base.with_name(f"{base.name}{end}") for kind, end in endings.items()}
-        if field is not None and zarr and "labels" in endings:
-            paths[image]["labels"] = folders[field.plate][1] / field.within
+        base = folder / names[place] if field is None else plates[field.plate]
+        paths[image] = paths_at(base, every, field, zarr=zarr)
     for image, results in paths.items():
         clash = next((p for p in results.values() if absolute(p) in places), None)
         if clash is not None:
             raise OutputIsInput(clash, image)
     return paths
+
+
+def paths_at(
+    base: Path, kinds: Iterable[str], field: PlateField | None = None, *, zarr: bool = False
+) -> dict[str, Path]:
+    """Give the paths of the results of an image.
+
+    Parameters
+    ----------
+    base : the results of the image, or of its plate, lie there and are called so
+    kinds : of `bmz.write.outputs.OUTPUT_KINDS`, and the record
+    field : which one of a plate it is; None for none
+    zarr : labels are OME-Zarr and not TIFF
+
+    Returns
+    -------
+    dict
+        kind -> path
+    """
+    place = base if field is None else base / field.within
+    paths = {kind: place.with_name(f"{place.name}{ending_of(kind, zarr=zarr)}") for kind in kinds}
+    if field is not None and zarr and "labels" in paths:
+        paths["labels"] = plate_labels(base) / field.within
+    return paths
+
+
+class StandingNames:
+    """What results are called of images that come one after the other: a name once given stays.
+
+    Parameters
+    ----------
+    folder : of the results
+    root : the images lie below it; results keep its structure
+    owner : gives the name of the file whose results lie at a base; None where there are none
+    """
+
+    def __init__(self, folder: Path, root: Path, owner: Callable[[Path], str | None]) -> None:
+        self._folder, self._root, self._owner = folder, absolute(root), owner
+        self._bases: dict[Path, Path] = {}
+        self._taken: set[str] = set()
+
+    def base(self, image: Path) -> Path:
+        """Give where the results of an image lie and how they are called; see `paths_at`.
+
+        It is the stem of the image, then the stem with the ending, then one with a number: the
+        first under which no other image has results.
+
+        Parameters
+        ----------
+        image : or a plate
+        """
+        place = absolute(image)
+        if place not in self._bases:
+            within = self._folder / split_series(place)[0].parent.relative_to(self._root)
+            free = (
+                base
+                for base in map(within.joinpath, _candidates(place))
+                if self._is_free(base, place)
+            )
+            self._bases[place] = next(free)
+            self._taken.add(str(self._bases[place]).casefold())
+        return self._bases[place]
+
+    def _is_free(self, base: Path, place: Path) -> bool:
+        file, _ = split_series(place)
+        return str(base).casefold() not in self._taken and self._owner(base) in {None, file.name}
+
+
+def _candidates(place: Path) -> Iterator[str]:
+    stem, ending = stem_of(place), image_suffix(split_series(place)[0]).replace(".", "_")
+    yield stem
+    yield f"{stem}{ending}"
+    yield from (f"{stem}{ending}_{number}" for number in count(2))
 
 
 def _names_below(places: Sequence[Path], roots: Sequence[Path]) -> dict[Path, Path]:
@@ -123,19 +194,28 @@ def _names_below(places: Sequence[Path], roots: Sequence[Path]) -> dict[Path, Pa
 
 
 def plate_folders(
-    images: Sequence[Path], fields: Mapping[Path, PlateField | None], folder: Path
-) -> dict[Path, tuple[Path, Path]]:
-    """Give for each plate the folder of its results, and that of its labels as OME-Zarr.
+    images: Sequence[Path],
+    fields: Mapping[Path, PlateField | None],
+    folder: Path,
+    roots: Sequence[Path] = (),
+) -> dict[Path, Path]:
+    """Give for each plate the folder of its results.
 
     No plate has the name of another plate, or of an image beside it.
+
+    Parameters
+    ----------
+    images, fields, folder, roots : see `output_paths`
     """
     plates = {field.plate: None for field in fields.values() if field is not None}
     alone = [absolute(image) for image in images if fields.get(image) is None]
-    names = _unique_names([*alone, *map(absolute, plates)])[len(alone) :]
-    return {
-        plate: (folder / name, folder / f"{name}{ZARR_LABELS}")
-        for plate, name in zip(plates, names, strict=True)
-    }
+    names = _names_below([*alone, *map(absolute, plates)], [absolute(root) for root in roots])
+    return {plate: folder / names[absolute(plate)] for plate in plates}
+
+
+def plate_labels(folder: Path) -> Path:
+    """Give the OME-Zarr of the labels of a plate, beside the folder of its other results."""
+    return folder.with_name(f"{folder.name}{ZARR_LABELS}")
 
 
 def refuse_existing(paths: Iterable[Path]) -> None:

@@ -1,0 +1,235 @@
+"""Run what appears in a folder, round by round, with one network that is loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from bmz.base.errors import BmzError, WrongUsage
+from bmz.base.files import writable_folder
+from bmz.base.progress import Listener, Note, nobody
+from bmz.engine.earlier_runs import file_of_results, finished, remove_leftovers
+from bmz.engine.image_result import (
+    finish_plates,
+    joint_tables,
+    write_joint_tables,
+)
+from bmz.engine.run_images import ImageState, files_of_states, output_kinds, run_images
+from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
+from bmz.image.arrival import Settling, Stamp, stamps_of
+from bmz.image.plates import FieldMissing, PlateField, with_fields
+from bmz.predict.backend import Backend
+from bmz.results.images import ImageDone, ImageFailed, RunSummary
+from bmz.write.names import StandingNames, paths_at, refuse_existing
+from bmz.write.outputs import RECORD, RECORD_ENDING
+
+Outcome = ImageDone | ImageFailed
+Fields = Mapping[Path, PlateField | None]
+"""Image -> the field of a plate that it is; None where it is no part of one."""
+
+
+class ResultOutdated(WrongUsage):
+    """Results of another image, or of other options, lie where those of an image would."""
+
+    def __init__(self, image: Path, record: Path) -> None:
+        super().__init__(
+            f"'{image}' is not the image of which the results at '{record}' were made, or they "
+            "were made with another model or other options",
+            hint="--overwrite replaces them; -o NAME writes into another folder",
+            code="output.outdated",
+        )
+
+
+class Watch:
+    """Images of a folder that are run as they come.
+
+    Parameters
+    ----------
+    setup : of a request without images, and with the folder that is watched as its only root
+    listed : gives the images that there are now
+    clock : gives the time, s, and only goes forward
+    settle_s : so long nothing of an image may change before it is run, s
+    listener : is called for each image and tile
+    """
+
+    def __init__(
+        self,
+        setup: RunSetup,
+        listed: Callable[[], Sequence[Path]],
+        clock: Callable[[], float],
+        settle_s: float,
+        listener: Listener = nobody,
+    ) -> None:
+        # what an earlier call has finished stands, and what it has left in between is gone on with
+        self._setup = replace(setup, request=replace(setup.request, resume=True))
+        self._listed, self._clock, self._listener = listed, clock, listener
+        self._settling = Settling(settle_s)
+        self._root = setup.request.roots[0]
+        self._names = StandingNames(
+            setup.request.folder,
+            self._root,
+            lambda base: file_of_results(base.with_name(f"{base.name}{RECORD_ENDING}")),
+        )
+        self._taken: dict[Path, Stamp] = {}
+        self._moving: tuple[Path, ...] = ()
+        self._parts: dict[Path, Fields] = {}
+        self._outcomes: dict[Path, Outcome] = {}
+        self._results: dict[Path, ImageDone] = {}
+        self._unjoined: list[Path] = []
+        self._backend: Backend | None = None
+
+    @property
+    def summary(self) -> RunSummary:
+        """Give the last outcome of every image that was taken."""
+        return RunSummary(tuple(self._outcomes.values()))
+
+    @property
+    def waiting(self) -> tuple[Path, ...]:
+        """Give the images that had changed too lately to be taken, or whose turn had not come."""
+        taken = (image for parts in self._parts.values() for image in parts)
+        return (*self._moving, *(image for image in taken if image not in self._outcomes))
+
+    def begin(self) -> None:
+        """See that results can be written, and that no tables of anyone else would be replaced.
+
+        Raises
+        ------
+        FolderNotWritable, OutputExists
+        """
+        request = self._setup.request
+        kinds = output_kinds(self._setup)
+        joint = [path for kind, path in joint_tables(request.folder).items() if kind in kinds]
+        ours = any(path.exists() for path in joint) and any(
+            request.folder.rglob(f"*{RECORD_ENDING}")
+        )
+        if not (request.overwrite or ours):
+            refuse_existing(joint)
+        writable_folder(request.folder)
+        remove_leftovers(request.folder, "writing")
+
+    def round(self) -> Generator[Outcome]:
+        """Run the images that have come or changed since the last round, and stand still now.
+
+        Yields
+        ------
+        ImageDone or ImageFailed
+            for each image that was run or failed; those that an earlier call has finished are told
+            to the listener by their number
+
+        Raises
+        ------
+        BmzError
+            The network cannot be loaded.
+        """
+        stamps = stamps_of(self._listed())
+        self._forget_failures_without(stamps)
+        settled = self._settling.settled(stamps, self._clock())
+        self._moving = tuple(image for image in stamps if image not in settled)
+        new = [image for image in settled if self._taken.get(image) != stamps[image]]
+        self._taken |= {image: stamps[image] for image in new}
+        fields, states = self._states(new)
+        known = [state for state in states if isinstance(state, ImageDone)]
+        self._keep(known)
+        if known:
+            count = f"{len(known)} image{'s' * (len(known) > 1)}"
+            self._listener(Note(f"{count} of before: the results are there"))
+        yield from self._run(
+            [state for state in states if not isinstance(state, ImageDone)], fields
+        )
+        self.join()
+
+    def join(self) -> None:
+        """Write the tables of all images, and what concerns plates, where there are new results."""
+        if not self._unjoined:
+            return
+        folder = self._setup.request.folder
+        write_joint_tables(folder, tuple(self._results.values()), self._root)
+        fields = {i: f for parts in self._parts.values() for i, f in parts.items()}
+        plates = {f.plate for i in self._unjoined if (f := fields.get(i)) is not None}
+        finish_plates(
+            {plate: self._names.base(plate) for plate in plates},
+            fields,
+            self._results.values(),
+            zarr=self._setup.request.labels_format == "zarr",
+        )
+        self._unjoined.clear()
+
+    def close(self) -> None:
+        """Let go of the network."""
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+
+    def _run(self, states: Sequence[ImageState], fields: Fields) -> Iterator[Outcome]:
+        paths = {
+            state.image: self._paths(state.image, fields)
+            for state in states
+            if isinstance(state, PlannedImage)
+        }
+        files = files_of_states(states, paths)
+        for outcome in run_images(self._setup, states, files, self._listener, self._network):
+            self._keep([outcome])
+            yield outcome
+
+    def _keep(self, outcomes: Sequence[Outcome]) -> None:
+        self._outcomes |= {outcome.image: outcome for outcome in outcomes}
+        done = {outcome.image: outcome for outcome in outcomes if isinstance(outcome, ImageDone)}
+        self._results |= done
+        self._unjoined += done
+
+    def _forget_failures_without(self, stamps: Mapping[Path, Stamp]) -> None:
+        """Let failures go of images that are no more, such as of a file that has been renamed."""
+        for gone in [source for source in self._taken if source not in stamps]:
+            parts = dict.fromkeys([gone, *self._parts.get(gone, ())])
+            failed = [i for i in parts if isinstance(self._outcomes.get(i), ImageFailed)]
+            for image in failed:
+                del self._outcomes[image]
+            if failed:
+                del self._taken[gone]
+
+    def _states(self, sources: Sequence[Path]) -> tuple[Fields, list[ImageState]]:
+        fields: dict[Path, PlateField | None] = {}
+        states: list[ImageState] = []
+        for source in sources:
+            # other images may lie in it now, and an earlier failure stands for none of them
+            for image in [source, *self._parts.pop(source, ())]:
+                self._outcomes.pop(image, None)
+            parts = self._images_of(source)
+            if isinstance(parts, ImageFailed):
+                states.append(parts)
+                continue
+            self._parts[source] = parts
+            fields |= parts
+            states += [self._state(image, field) for image, field in parts.items()]
+        return fields, states
+
+    def _images_of(self, source: Path) -> Fields | ImageFailed:
+        """Give the images of a file or plate; of a plate that is not whole, why."""
+        try:
+            parts = with_fields([source], self._setup.request.series)
+        except BmzError as why:
+            return ImageFailed(source, why)
+        lacking = (f for f in parts.values() if f is not None and not f.path.is_dir())
+        field = next(lacking, None)
+        return parts if field is None else ImageFailed(source, FieldMissing(field))
+
+    def _state(self, image: Path, field: PlateField | None) -> ImageState:
+        files = self._paths(image, {image: field})
+        done = finished(self._setup, image, files)
+        if done is not None:
+            return done
+        if not self._setup.request.overwrite and any(path.exists() for path in files.values()):
+            return ImageFailed(image, ResultOutdated(image, files[RECORD]))
+        return planned_or_failed(self._setup, image, field)
+
+    def _paths(self, image: Path, fields: Fields) -> dict[str, Path]:
+        field, kinds = fields[image], output_kinds(self._setup)
+        base = self._names.base(image if field is None else field.plate)
+        return paths_at(base, kinds, field, zarr=self._setup.request.labels_format == "zarr")
+
+    def _network(self) -> AbstractContextManager[Backend]:
+        if self._backend is None:
+            self._backend = opened(self._setup)
+        return nullcontext(self._backend)
