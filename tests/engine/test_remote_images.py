@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,11 +24,13 @@ import zarr
 
 from bmz.app.run import run
 from bmz.base.errors import BmzError
+from bmz.base.progress import Event, Progress
 from bmz.engine.remote_images import HOSTS_VARIABLE, follow_addresses, local_image
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.image.region import open_image, read_image
 from bmz.image.remote import address_of
+from bmz.image.series import content_sha256
 from bmz.plan.plan import Blocks
 from bmz.testing.package import description, write_package
 from bmz.zoo.settings import ZooSettings
@@ -38,6 +45,9 @@ class Server(ThreadingHTTPServer):
     ----------
     cut : how many answers break off in the middle
     chunks_left : how many chunks it gives before it is dead; None for all
+    leads_to : the start of addresses to which it leads every request; empty for none
+    code : of the refusal by which it answers every request, as a store has it; empty for none
+    wait_s : before each answer
     """
 
     daemon_threads = True
@@ -48,6 +58,9 @@ class Server(ThreadingHTTPServer):
         self.cut = 0
         self.chunks_left: int | None = None
         self.chunks: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.leads_to = self.code = ""
+        self.wait_s = 0.0
 
     @property
     def url(self) -> str:
@@ -61,6 +74,21 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
+        time.sleep(self.server.wait_s)
+        if self.server.leads_to:
+            self.send_response(302)
+            self.send_header("Location", f"{self.server.leads_to}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if self.server.code:
+            words = f"<Error><Code>{self.server.code}</Code></Error>".encode()
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(words)))
+            self.end_headers()
+            self.wfile.write(words)
+            return
         if self.server.cut:
             self.server.cut -= 1
             self.send_response(200)
@@ -81,22 +109,34 @@ class Handler(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+def write_image(path: Path, pixels: np.ndarray[Any, Any], axes: str) -> None:
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    chunks = (*[1] * (pixels.ndim - 2), 32, 32)
+    array = group.create_array("0", shape=pixels.shape, dtype=pixels.dtype, chunks=chunks)
+    array[...] = pixels
+    scale: Any = [{"type": "scale", "scale": [0.5] * pixels.ndim}]
+    named: Any = [
+        {"name": a, "type": "time"} if a == "t" else
+        {"name": a, "type": "space", "unit": "micrometer"} for a in axes
+    ]  # fmt: skip
+    datasets: Any = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": named, "datasets": datasets}]
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     folder = tmp_path / "served"
     folder.mkdir()
-    tifffile.imwrite(folder / "cells 1.tif", PIXELS)
-    group = zarr.open_group(str(folder / "cells.zarr"), mode="w", zarr_format=2)
-    array = group.create_array("0", shape=PIXELS.shape, dtype=PIXELS.dtype, chunks=(32, 32))
-    array[...] = PIXELS
-    scale: Any = [{"type": "scale", "scale": [0.5, 0.5]}]
-    group.attrs["multiscales"] = [
-        {
-            "version": "0.4",
-            "axes": [{"name": a, "type": "space", "unit": "micrometer"} for a in "yx"],
-            "datasets": [{"path": "0", "coordinateTransformations": scale}],
-        }
-    ]
+    (folder / "bucket").mkdir()
+    for name in ("cells 1.tif", "bucket/cells 1.tif"):
+        tifffile.imwrite(folder / name, PIXELS)
+    write_image(folder / "cells.zarr", PIXELS, "yx")
+    with served(folder) as made:
+        yield made
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Server]:
     made = Server(folder)
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
@@ -267,3 +307,174 @@ def test_a_mark_in_an_image_from_elsewhere_asks_no_server(server: Server, tmp_pa
 
     assert address_of(tmp_path / "mine.zarr") is None
     assert server.asked == []
+
+
+def test_a_server_that_leads_to_a_host_which_is_not_allowed_is_not_followed(
+    server: Server, tmp_path: Path, settings: ZooSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HOSTS_VARIABLE, "127.0.0.1")
+    with served(tmp_path / "served") as other:
+        server.leads_to = f"http://localhost:{other.server_port}"
+        for name in ("cells%201.tif", "cells.zarr"):
+            with pytest.raises(BmzError, match="images of localhost") as caught:
+                local_image(f"{server.url}/{name}", settings)
+            assert caught.value.code == "image.host"
+        assert other.asked == []
+
+        monkeypatch.setenv(HOSTS_VARIABLE, "127.0.0.1,localhost")
+        path = local_image(f"{server.url}/cells.zarr", settings)
+        assert np.array_equal(read_image(inspect_image(path)).array, PIXELS)
+
+
+def test_a_bucket_is_asked_with_a_signature_that_no_other_host_gets(
+    server: Server, tmp_path: Path, settings: ZooSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
+
+    path = local_image("s3://cells.zarr", settings)
+    assert np.array_equal(read_image(inspect_image(path)).array, PIXELS)
+    assert all("Credential=AKID/" in headers["authorization"] for headers in server.headers)
+    assert address_of(path) == "s3://cells.zarr"  # its chunks are signed by the next call, too
+
+    with served(tmp_path / "served") as other:
+        server.leads_to = f"http://localhost:{other.server_port}"
+        local_image("s3://bucket/cells 1.tif", settings)
+        assert other.asked == ["/bucket/cells%201.tif"]
+        assert not {"authorization", "x-amz-security-token"} & set(other.headers[0])
+
+
+def test_an_address_of_the_web_is_never_signed(
+    server: Server, settings: ZooSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+    local_image(f"{server.url}/cells.zarr", settings)
+
+    assert not any("authorization" in headers for headers in server.headers)
+
+
+def test_a_chunk_that_wrong_credentials_keep_away_is_no_empty_chunk(
+    server: Server, settings: ZooSettings
+) -> None:
+    info = inspect_image(local_image(f"{server.url}/cells.zarr", settings))
+    server.code = "SignatureDoesNotMatch"
+
+    with pytest.raises(BmzError, match="SignatureDoesNotMatch") as caught:
+        read_image(info)
+
+    assert caught.value.code == "zoo.refused"
+
+
+def test_what_a_store_does_not_show_is_not_there_and_credentials_are_named(
+    server: Server, settings: ZooSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    server.code = "AccessDenied"
+
+    with pytest.raises(BmzError, match=r"there is no image at s3://bucket/cells\.zarr") as caught:
+        local_image("s3://bucket/cells.zarr", settings)
+
+    assert "AWS_PROFILE" in caught.value.hint
+
+
+def test_the_hash_of_an_image_does_not_change_as_its_chunks_come(
+    server: Server, settings: ZooSettings
+) -> None:
+    path = local_image(f"{server.url}/cells.zarr", settings)
+    inspect_image(path)
+    before = content_sha256(path)
+
+    read_image(inspect_image(path))
+
+    assert content_sha256(path) == before
+
+
+def test_chunks_are_on_their_way_once_a_region_is_told_of(
+    server: Server, settings: ZooSettings
+) -> None:
+    path = local_image(f"{server.url}/cells.zarr", settings)
+    with open_image(inspect_image(path)) as image:
+        image.expect({"y": slice(33, 40), "x": slice(60, 70)})
+        deadline = time.monotonic() + 30
+        while len(list(path.glob("0/1.*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    assert sorted(server.chunks) == ["/cells.zarr/0/1.1", "/cells.zarr/0/1.2"]
+
+
+def test_a_chunk_that_two_threads_want_is_asked_for_once(
+    server: Server, settings: ZooSettings
+) -> None:
+    info = inspect_image(local_image(f"{server.url}/cells.zarr", settings))
+    server.wait_s = 0.1
+    threads = [threading.Thread(target=read_image, args=(info,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(server.chunks) == len(set(server.chunks)) == 6
+
+
+def test_a_chunk_that_two_processes_want_is_asked_for_once(
+    server: Server, settings: ZooSettings
+) -> None:
+    address = f"{server.url}/cells.zarr"
+    server.wait_s = 0.2
+    code = (
+        "import sys; from bmz.engine.remote_images import local_image\n"
+        "from bmz.image.inspect import inspect_image; from bmz.image.region import read_image\n"
+        "print(int(read_image(inspect_image(local_image(sys.argv[1]))).array.sum()))"
+    )
+    environment = {**os.environ, "BMZ_CACHE_DIR": str(settings.cache), "BMZ_OFFLINE": ""}
+
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, address],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    sums = {process.communicate()[0].strip() for process in processes}
+
+    assert sums == {str(PIXELS.sum(dtype=int))}
+    assert len(server.chunks) == len(set(server.chunks)) == 6
+
+
+def test_tiles_that_were_predicted_before_a_server_died_are_not_predicted_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.delenv("BMZ_OFFLINE", raising=False)
+    monkeypatch.setenv("BMZ_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("bmz.zoo.http.FIRST_WAIT_S", 0.01)
+    for room in ("image_header", "planes_in_blocks"):
+        monkeypatch.setattr(f"bmz.engine.{room}.SAMPLE_PX", 3 * 16 * 16)
+    write_image(tmp_path / "served" / "film.zarr", np.stack([PIXELS] * 3), "tyx")
+    remote = local_image(f"{server.url}/film.zarr")
+    model = write_package(tmp_path / "net", description(halo=4)).parent
+    request = RunRequest(
+        str(model), (remote,), tmp_path / "out", tile=32, force=True, memory_gb=0.0,
+        blocks=Blocks(side_px=32, overlap_px=8, least_side_px=16),
+    )  # fmt: skip
+    tiles: list[list[int]] = [[], []]
+
+    def heard(number: int, event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "tiles":
+            tiles[number].append(event.done)
+
+    server.chunks_left = 13  # some of each frame are in the sample
+    (failed,) = run(request, partial(heard, 0)).failed
+    server.chunks_left = None
+    summary = run(replace(request, resume=True), partial(heard, 1))
+
+    assert (failed.error.code, len(summary.done)) == ("zoo.unreachable", 1)
+    assert len(tiles[0]) > 12
+    assert [*tiles[0], *tiles[1]] == 3 * list(range(1, 13))
+    assert not list((tmp_path / "out").glob(".scratch-*"))

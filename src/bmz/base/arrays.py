@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,14 @@ class LazyArray(Protocol):
 
     def __getitem__(self, region: Box, /) -> object:
         """Read a region, one slice per axis, as what ``numpy.asarray`` takes."""
+
+
+@runtime_checkable
+class ToldAhead(Protocol):
+    """An array that can be told which region is read soon, so that it begins to bring it."""
+
+    def expect(self, region: Box, /) -> None:
+        """Begin to bring a region, one slice per axis; return at once."""
 
 
 def smallest_unsigned(most: int) -> np.dtype[Any]:

@@ -30,6 +30,7 @@ from bmz.results.images import SCHEMA, ImageDone
 from bmz.spec.made_for import stated_kind
 from bmz.write.outputs import CSV, OUTPUT_KINDS, RECORD, ending_of
 from bmz.write.tables import as_json
+from bmz.zoo.errors import Refused, Unreachable
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import RequestRecord
@@ -180,7 +181,7 @@ def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> st
 def scratch_folder(folder: Path, key: str, *, resume: bool) -> Iterator[Path]:
     """Give a folder for what is only needed in between; removed when the block ends.
 
-    It stays when the program is killed or interrupted, for ``--resume``.
+    It stays when the program is killed or interrupted, or a server fails, for ``--resume``.
 
     Parameters
     ----------
@@ -197,7 +198,7 @@ def scratch_folder(folder: Path, key: str, *, resume: bool) -> Iterator[Path]:
     place.mkdir(exist_ok=True)
     try:
         yield place
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Unreachable, Refused):
         raise
     except BaseException:
         shutil.rmtree(place)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,12 @@ class PreparedImage:
     def parts(self) -> Iterator[AnyArray]:
         """Give the plane box by box, as the declared steps get it."""
         shrinks = min(n / self._image_size()[axis] for axis, n in self.size.items())
-        return (self._laid(sides) for sides in _boxes(self.size, self.blocks, min(shrinks, 1.0)))
+        return self._parts(list(_boxes(self.size, self.blocks, min(shrinks, 1.0))), self._laid)
+
+    def expect(self, box: tuple[slice, ...]) -> None:
+        """Begin to bring the part within `box`, one slice per axis of the tensor."""
+        sides = dict(zip(self.tensor.letters, box, strict=True))
+        self._expect({axis: sides[axis] for axis in self.size})
 
     def clipped(self, percentile: float | None) -> PreparedImage:
         """Cut the values of each channel at a percentile of the whole plane, before anything else.
@@ -77,7 +82,7 @@ class PreparedImage:
         sizes = self._image_size()
 
         def raw() -> Iterator[AnyArray]:
-            return map(self._taken, _boxes(sizes, self.blocks))
+            return self._parts(list(_boxes(sizes, self.blocks)), self._taken)
 
         space = "".join(sizes)
         (tops,) = percentiles_of(raw, f"c{space}", space, [percentile], lower=True)
@@ -112,6 +117,24 @@ class PreparedImage:
     def parted(self) -> LazyTensor:
         """Give it as an input of `bmz.predict.tiles.run_tiles`."""
         return LazyTensor(self, self.tensor.letters)
+
+    def _parts(
+        self, boxes: Sequence[Mapping[str, slice]], read: Callable[[Mapping[str, slice]], AnyArray]
+    ) -> Iterator[AnyArray]:
+        """Read box by box, and let the next one be brought meanwhile."""
+        for number, sides in enumerate(boxes):
+            for later in boxes[number + 1 : number + 2]:
+                self._expect(later)
+            yield read(sides)
+
+    def _expect(self, sides: Mapping[str, slice]) -> None:
+        old = self._image_size()
+        box = {axis: slice(at, at + 1) for axis, at in self.at.items()}
+        for axis, side in sides.items():
+            start, stop, _ = side.indices(self.size[axis])
+            factor = old[axis] / self.size[axis]
+            box[axis] = slice(int(start * factor), max(ceil(stop * factor), 1))
+        self.image.expect(box)
 
     def _image_size(self) -> dict[str, int]:
         return {axis: self.image.info.sizes[axis] for axis in self.size}

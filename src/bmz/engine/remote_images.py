@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bmz.base.errors import BmzError, CouldNotTell, not_none
+from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Note, nobody
+from bmz.engine.s3 import is_s3, s3_settings, signature, url_of
 from bmz.image.given_names import remember_names
 from bmz.image.ome_zarr import is_node
 from bmz.image.remote import (
@@ -33,9 +35,12 @@ from bmz.zoo.transfer import Download, Parcel
 
 HOSTS_VARIABLE = "BMZ_IMAGE_HOSTS"
 
-_S3 = "s3"
-_NOT_THERE = frozenset({403, 404, 410})
-"""Answers by which servers say that there is no such file; some stores say 403."""
+_NOT_THERE = frozenset({404, 410})
+_DENIED = 403
+_NOT_DENIED = re.compile(r"<Code>(?!AccessDenied|AllAccessDisabled)\w+</Code>")
+"""What a store says that takes the credentials for wrong, rather than having no such file."""
+
+_ZARR = re.compile(r"(?P<root>\w+://(?:[^/]+/)?.*?\.zarr)(?=/|$)(?P<within>.*)")
 
 
 class HostRefused(CouldNotTell):
@@ -55,7 +60,8 @@ class AddressLeadsNowhere(CouldNotTell):
     def __init__(self, address: str) -> None:
         super().__init__(
             f"there is no image at {address}",
-            hint="check the address; of an OME-Zarr name the folder with zarr.json or .zattrs",
+            hint="check the address; of an OME-Zarr name the folder with zarr.json or .zattrs"
+            + "; what is not public needs AWS_PROFILE or AWS_ACCESS_KEY_ID" * is_s3(address),
             code="image.not-found",
         )
 
@@ -67,8 +73,8 @@ def local_image(
 
     A file is brought whole, and is kept. Of an OME-Zarr only metadata are brought; chunks follow
     when they are read, and are kept, too; of one that is zipped on this computer likewise.
-    ``s3://bucket/key`` is read without credentials, at the endpoint in ``AWS_ENDPOINT_URL`` or at
-    that of Amazon.
+    ``s3://bucket/key`` is read with the credentials and at the endpoint that
+    `bmz.engine.s3.s3_settings` finds, else without credentials at that of Amazon.
 
     Parameters
     ----------
@@ -78,7 +84,9 @@ def local_image(
     Raises
     ------
     HostRefused
-        ``BMZ_IMAGE_HOSTS`` does not name the server.
+        ``BMZ_IMAGE_HOSTS`` does not name the server, or one that it leads to.
+    KeysMissing
+        The credentials for a bucket are not whole.
     AddressLeadsNowhere
         There is no image.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
@@ -90,12 +98,12 @@ def local_image(
             return _unzipped(Path(word).expanduser(), chosen)
     if not is_address(word):
         return Path(word).expanduser()
-    address = _https(word)
-    _refuse_host(address)
+    _refuse_host(_url(word))
     with keeping(chosen):
-        if re.search(r"\.zarr(/|$)", urlsplit(address).path):
-            return _zarr(address, chosen)
-        return _file(address, chosen, listener)
+        zarr = _ZARR.fullmatch(word.partition("?")[0])
+        if zarr is not None:
+            return _zarr(zarr["root"], zarr["within"].strip("/"), chosen)
+        return _file(word, chosen, listener)
 
 
 @dataclass(frozen=True)
@@ -139,14 +147,15 @@ def local_images(
     return LocalImages(tuple(local), names, absent)
 
 
-def _https(word: str) -> str:
-    if urlsplit(word).scheme.lower() != _S3:
-        return word
-    parts = urlsplit(word)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "").rstrip("/")
-    if endpoint:
-        return f"{endpoint}/{parts.netloc}{parts.path}"
-    return f"https://{parts.netloc}.s3.amazonaws.com{parts.path}"
+def _url(address: str) -> str:
+    return url_of(address, s3_settings(os.environ))
+
+
+def _signature(address: str) -> Mapping[str, str]:
+    if not is_s3(address):
+        return {}
+    settings = s3_settings(os.environ)
+    return signature(url_of(address, settings), settings)
 
 
 def _refuse_host(address: str) -> None:
@@ -161,11 +170,11 @@ def _file(address: str, settings: ZooSettings, listener: Listener) -> Path:
     name = Path(unquote(urlsplit(address).path)).name
     if not name:
         raise AddressLeadsNowhere(address)
-    folder = settings.cache / "images" / key_of(address)
+    folder = settings.cache / "images" / key_of(_url(address))
     target = folder / name
     with alone(folder.with_suffix(".lock"), listener, name):
         if not target.is_file():
-            listener(Note(f"{name} is brought from {urlsplit(address).netloc}, and kept"))
+            listener(Note(f"{name} is brought from {urlsplit(_url(address)).netloc}, and kept"))
             if not _brought(settings, address, target, listener):
                 raise AddressLeadsNowhere(address)
     return target
@@ -189,42 +198,52 @@ def _mark(folder: Path, address: str) -> None:
             temporary.write_text(address, encoding="utf-8")
 
 
-def _zarr(address: str, settings: ZooSettings) -> Path:
+def _zarr(root: str, within: str, settings: ZooSettings) -> Path:
     use_fetcher(partial(_brought, settings))
-    parts = urlsplit(address)
-    path = parts.path.rstrip("/")
-    end = not_none(re.search(r"\.zarr(?=/|$)", path))
-    root = f"{parts.scheme}://{parts.netloc}{path[: end.end()]}"
-    folder = settings.cache / "images" / key_of(root) / Path(unquote(path[: end.end()])).name
+    name = Path(unquote(urlsplit(root).path)).name or urlsplit(root).netloc
+    folder = settings.cache / "images" / key_of(_url(root)) / name
     _mark(folder, root)
-    image = folder / path[end.end() :].lstrip("/")
+    image = folder / within
     if not is_node(image):
         forget_absent(image)  # it may be there another time
-        raise AddressLeadsNowhere(address)
+        raise AddressLeadsNowhere(f"{root}/{within}".rstrip("/"))
     return image
 
 
 def _brought(
     settings: ZooSettings, address: str, target: Path, listener: Listener = nobody
 ) -> bool:
-    with keeping(settings):
-        parcel = Parcel(address, target.parent / ".bmz" / key_of(address), target.name)
+    notes, key = target.parent / ".bmz", key_of(address)
+    parcel = Parcel(_url(address), notes / key, target.name, partial(_signature, address))
+    # other processes may read the same image; few locks for what may be very many chunks
+    with keeping(settings), alone(notes / f"{key[:2]}.lock", nobody, target.name):
+        if target.is_file():
+            return True
         parcel.folder.mkdir(parents=True, exist_ok=True)
         whole = parcel.folder / "whole"
         try:
-            Download(_client(settings), parcel, listener)(address, str(whole), None)
+            Download(_client(settings), parcel, listener)(parcel.url, str(whole), None)
         except Refused as why:
-            if why.status in _NOT_THERE:
+            if _says_absent(why):
                 return False
             raise
         whole.replace(target)
+        with suppress(OSError):  # it is only in the way
+            parcel.folder.rmdir()
         return True
+
+
+def _says_absent(refusal: Refused) -> bool:
+    """Say whether a server has no such file; a store that does not list its files says 403."""
+    if refusal.status == _DENIED:
+        return _NOT_DENIED.search(refusal.message) is None
+    return refusal.status in _NOT_THERE
 
 
 @cache
 def _client(settings: ZooSettings) -> Client:
     # one set of connections for all chunks of all images
-    return Client(settings)
+    return Client(settings, _refuse_host)
 
 
 def follow_addresses(settings: ZooSettings) -> None:

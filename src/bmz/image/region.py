@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, ToldAhead
 from bmz.base.axes import Box, in_image_order
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageTooLarge, RegionRefused
@@ -142,6 +142,18 @@ class OpenImage:
         )
         return region.transposed(in_image_order(info.axes))
 
+    def expect(self, slices: Mapping[str, slice]) -> None:
+        """Begin to bring a region that is read soon, where the image lies on a server.
+
+        Raises
+        ------
+        RegionRefused
+            See `region`.
+        """
+        if isinstance(self.stored, ToldAhead):
+            box = _box(self.info, slices)
+            self.stored.expect(_with_dropped(self.stored.shape, self.info.shape, box))
+
 
 @contextmanager
 def open_image(info: ImageInfo) -> Iterator[OpenImage]:
@@ -248,6 +260,8 @@ def read_sample(info: ImageInfo, most_px: int) -> Pixels:
     sizes = {**dict.fromkeys("tzyx", 1), **info.sizes}
     tiles, lengths = choose_tiles(sizes, most_px)
     with open_image(info) as image:
+        for tile in tiles:
+            image.expect(_box_of(image.info, tile, lengths))
         pixels = [_read(image, tile, lengths) for tile in tiles]
     first = pixels[0]
     stack = np.stack([part.array for part in pixels])
@@ -297,12 +311,16 @@ def _middles(length: int, part: int, count: int) -> Iterator[int]:
         yield max(0, (middle - part * count) // (2 * count))
 
 
-def _read(image: OpenImage, tile: Tile, lengths: Sequence[int]) -> Pixels:
+def _box_of(info: ImageInfo, tile: Tile, lengths: Sequence[int]) -> dict[str, slice]:
     box = {
         "t": slice(tile.t, tile.t + 1),
         "z": slice(tile.z, tile.z + 1),
         "y": slice(tile.y, tile.y + lengths[0]),
         "x": slice(tile.x, tile.x + lengths[1]),
     }
-    region = image.region({a: s for a, s in box.items() if a in image.info.axes})
+    return {a: s for a, s in box.items() if a in info.axes}
+
+
+def _read(image: OpenImage, tile: Tile, lengths: Sequence[int]) -> Pixels:
+    region = image.region(_box_of(image.info, tile, lengths))
     return region.part({axis: 0 for axis in region.axes if axis in "tz"})

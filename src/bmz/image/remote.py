@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import Final, Protocol
 
+from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
 from bmz.image.decoding import decoding
 
@@ -60,6 +65,19 @@ def address_in_zip(path: Path) -> str:
     at_top = tops & {name for group in _METADATA for name in group}
     inner = "" if at_top or len(tops) != 1 else tops.pop()
     return f"{_IN_ZIP}{path.absolute()}{_INNER}{inner}".rstrip("/")
+
+
+def zip_of(address: str) -> Path | None:
+    """Give the zip that an address leads into; None for that of a server."""
+    if not address.startswith(_IN_ZIP):
+        return None
+    return Path(address.removeprefix(_IN_ZIP).partition(_INNER.rstrip("/"))[0])
+
+
+def metadata_files(folder: Path) -> list[Path]:
+    """Give the metadata of a group or array that are there, in the order of their names."""
+    names = {name for group in _METADATA for name in group}
+    return [folder / name for name in sorted(names) if (folder / name).is_file()]
 
 
 def _taken_from_zip(address: str, target: Path) -> bool:
@@ -122,8 +140,14 @@ def address_of(path: Path) -> str | None:
     return None
 
 
+_UNDER_WAY: dict[Path, Future[bool]] = {}
+_UNDER_WAY_LOCK = Lock()
+
+
 def bring(path: Path, address: str) -> bool:
     """See to it that the file at `path` is there; False where the server has none.
+
+    Who asks for a file that is already on its way waits for that.
 
     Raises
     ------
@@ -132,11 +156,40 @@ def bring(path: Path, address: str) -> bool:
     RuntimeError
         Nobody has said how to ask a server.
     """
-    absent = path.with_name(f".{path.name}{_ABSENT}")
+    known = _known(path)
+    if known is not None:
+        return known
+    with _UNDER_WAY_LOCK:
+        under_way = _UNDER_WAY.get(path)
+        ours = _UNDER_WAY.setdefault(path, Future())
+    if under_way is not None:
+        return under_way.result()
+    try:
+        ours.set_result(_brought(path, address))
+    except BaseException as why:
+        ours.set_exception(why)
+        raise
+    finally:
+        with _UNDER_WAY_LOCK:
+            del _UNDER_WAY[path]
+    return ours.result()
+
+
+def _known(path: Path) -> bool | None:
+    """Say whether a file is there, or the server is known to have none; None for neither."""
     if path.is_file():
         return True
-    if absent.is_file():
-        return False
+    return False if _absent(path).is_file() else None
+
+
+def _absent(path: Path) -> Path:
+    return path.with_name(f".{path.name}{_ABSENT}")
+
+
+def _brought(path: Path, address: str) -> bool:
+    known = _known(path)  # it may have come since
+    if known is not None:
+        return known
     path.parent.mkdir(parents=True, exist_ok=True)
     if address.startswith(_IN_ZIP):
         return _taken_from_zip(address, path)
@@ -144,8 +197,35 @@ def bring(path: Path, address: str) -> bool:
         raise RuntimeError(f"nobody brings {address}")
     if _FETCHERS[0](address, path):
         return True
-    absent.touch()
+    _absent(path).touch()
     return False
+
+
+_AHEAD = 8
+"""Files that are brought at once before they are asked for."""
+
+_WANTED: SimpleQueue[tuple[Path, str]] = SimpleQueue()
+_HELPERS: list[Thread] = []
+
+
+def bring_ahead(path: Path, address: str) -> None:
+    """Begin to bring a file that is read soon; whoever reads it is told what goes wrong."""
+    if address.startswith(_IN_ZIP) or _known(path) is not None:
+        return
+    with _UNDER_WAY_LOCK:
+        if not _HELPERS:
+            # daemons: a server that does not answer must not keep the program from ending
+            _HELPERS.extend(Thread(target=_help, name="ahead", daemon=True) for _ in range(_AHEAD))
+            for helper in _HELPERS:
+                helper.start()
+    _WANTED.put((path, address))
+
+
+def _help() -> None:
+    while True:
+        path, address = _WANTED.get()
+        with suppress(BmzError, OSError, RuntimeError):
+            bring(path, address)
 
 
 def bring_metadata(folder: Path) -> None:

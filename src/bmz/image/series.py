@@ -15,6 +15,7 @@ from bmz.image.formats import format_of, split_series
 from bmz.image.known_formats import FORMATS, HDF5, OME_ZARR
 from bmz.image.ome_zarr import zarr_labels
 from bmz.image.readers import READERS
+from bmz.image.remote import address_of, metadata_files, zip_of
 
 ALL = "all"
 
@@ -170,14 +171,26 @@ def content_sha256(path: Path) -> str:
     """Give the sha256 of a file; of a folder, such as a Zarr, that of the list of its files.
 
     The list has a line ``SHA256  PATH`` for each file, in the order of the paths, as
-    ``sha256sum`` prints it.
+    ``sha256sum`` prints it. Of an OME-Zarr on a server, whose chunks are not all here, its address
+    and its own metadata are hashed; of one in a zip, the zip.
     """
     path, _ = split_series(path)
+    address = address_of(path) if path.is_dir() else None
+    if address is not None:
+        return _sha256_elsewhere(path, address)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         lines = (f"{content_sha256(f)}  {f.relative_to(path).as_posix()}\n" for f in files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     return sha256_of(path)
+
+
+def _sha256_elsewhere(path: Path, address: str) -> str:
+    archive = zip_of(address)
+    if archive is not None:
+        return sha256_of(archive)
+    lines = [f"{sha256_of(file)}  {file.name}\n" for file in metadata_files(path)]
+    return hashlib.sha256("".join([f"{address}\n", *lines]).encode()).hexdigest()
 
 
 def palette_numbers(path: Path) -> AnyArray | None:

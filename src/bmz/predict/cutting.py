@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base.arrays import AnyArray, LazyArray
+from bmz.base.arrays import AnyArray, LazyArray, ToldAhead
 from bmz.plan.tile_way import PadMode
 from bmz.plan.tiling import Tiling
 
@@ -56,6 +56,14 @@ def stacked_tiles(tensor: Tensor | LazyTensor, jobs: Sequence[TileJob], tiling: 
         return _tile(tensor, jobs[0], tiling)
     tiles = [_tile(tensor, job, tiling) for job in jobs]
     return tiles[0] if len(tiles) == 1 else np.concatenate(tiles, axis=batch)
+
+
+def expect_tiles(tensor: Tensor | LazyTensor, jobs: Sequence[TileJob], tiling: Tiling) -> None:
+    """Tell an array that lies elsewhere which tiles are cut next."""
+    if isinstance(tensor.array, ToldAhead):
+        for job in jobs:
+            box, _ = _box(tensor, job, tiling)
+            tensor.array.expect(box)
 
 
 def cut(array: AnyArray, axis: int, start: int, size: int, pad: PadMode) -> AnyArray:
@@ -112,6 +120,18 @@ def _side(start: int, size: int, length: int, pad: PadMode) -> _Side:
 
 
 def _tile(tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling) -> AnyArray:
+    box, sides = _box(tensor, job, tiling)
+    # read once, since the array may lie on a disk; only what is padded is copied
+    part = np.asarray(tensor.array[box])
+    for axis, side in sides.items():
+        part = side.filled(part, axis)
+    return part
+
+
+def _box(
+    tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling
+) -> tuple[tuple[slice, ...], dict[int, _Side]]:
+    """Give what is read of a tensor for a tile, and how each axis is padded."""
     array, axes = tensor
     box = [slice(None)] * len(axes)
     if "b" in axes:
@@ -125,11 +145,7 @@ def _tile(tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling) -> AnyArray
     }
     for axis, side in sides.items():
         box[axis] = side.inside
-    # read once, since the array may lie on a disk; only what is padded is copied
-    part = np.asarray(array[tuple(box)])
-    for axis, side in sides.items():
-        part = side.filled(part, axis)
-    return part
+    return tuple(box), sides
 
 
 def _beyond(at: NDArray[np.int64], length: int, pad: PadMode) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.plan.plan import Plan, with_smaller_tiles
 from bmz.plan.tiling import OutputRule, Tiling
 from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping
-from bmz.predict.cutting import LazyTensor, Tensor, TileJob, stacked_tiles
+from bmz.predict.cutting import LazyTensor, Tensor, TileJob, expect_tiles, stacked_tiles
 from bmz.predict.mosaic import Assembly, Mosaic, Places
 from bmz.spec.model import ModelSpec
 
@@ -189,6 +189,8 @@ class _Runner:
         for first in range(0, len(jobs), most):
             some = jobs[first : first + most]
             tiles = [stacked_tiles(tensor, some, tiling) for tensor in inputs]
+            for tensor in inputs:
+                expect_tiles(tensor, jobs[first + most : first + 2 * most], tiling)
             under_way.append((self._start(tiles), some))
             if len(under_way) > self._ahead:
                 ticket, finished = under_way.popleft()

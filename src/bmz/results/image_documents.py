@@ -224,7 +224,10 @@ class RunFacts(TypedDict):
     model_sha256: Annotated[str, Doc("of the manifest")]
     weights: Annotated[WeightsFile, Doc("that were run")]
     image: Annotated[str, Doc("path")]
-    image_sha256: Annotated[str, Doc("of the file; of a folder, of the list of its files")]
+    image_sha256: Annotated[
+        str,
+        Doc("of the file; of a folder, of the list of its files, or of its metadata on a server"),
+    ]
     image_axes: Annotated[str, Doc("one letter per axis")]
     image_shape: Annotated[Sequence[int], Doc("as stored")]
     image_dtype: Annotated[str, Doc("as stored")]

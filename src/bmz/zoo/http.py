@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -155,6 +156,7 @@ SLOWEST_S = 120.0
 """Limit for the head of an answer and for each piece: below 140 bytes per second it fails."""
 
 _MOST_REDIRECTS = 5
+_SIGNS = re.compile(r"authorization$|x-amz-", re.IGNORECASE)
 _OK = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, 416})
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -209,11 +211,19 @@ class Client:
     """One set of connections to the services; use it in a ``with`` block.
 
     Addresses are rewritten by the mirrors of `settings` before a request, and again after a
-    redirect. ``file`` addresses are read from disk. TLS is always verified.
+    redirect. ``file`` addresses are read from disk. TLS is always verified. What signs a request
+    is not handed on to another host.
+
+    Parameters
+    ----------
+    refuse : raises an error about an address to which a server leads, and which must not be asked
     """
 
-    def __init__(self, settings: ZooSettings) -> None:
+    def __init__(
+        self, settings: ZooSettings, refuse: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.settings = settings
+        self._refuse = refuse
         self._session: requests.Session | None = None
         self._not_before: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -329,12 +339,16 @@ class Client:
             response.close()
             location = response.headers["location"]
             try:
-                target = self.settings.mirrored(urljoin(url, location))
+                target = urljoin(url, location)
+                self._refuse(target)
+                target = self.settings.mirrored(target)
             except ValueError as why:
                 reason = f"it leads to '{location[:100]}', which is no address"
                 raise Refused(url, response.status_code, reason) from why
             if _scheme(url) == "https" and _scheme(target) != "https":
                 raise Refused(url, response.status_code, f"it leads to the insecure {target}")
+            if urlsplit(url).netloc != urlsplit(target).netloc:
+                headers = {n: value for n, value in headers.items() if not _SIGNS.match(n)}
             url = target
         raise Refused(url, response.status_code, "it redirects too often")
 

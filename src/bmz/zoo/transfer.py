@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -41,11 +41,13 @@ class Parcel:
     url : address before it is rewritten by mirrors
     folder : folder for this file only, on its final disk; its lock must be held
     what : name of the file for the listener
+    headers : gives what is sent with each attempt, such as a signature
     """
 
     url: str
     folder: Path
     what: str
+    headers: Callable[[], Mapping[str, str]] = dict
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ class Download:
         start = (
             self._size() if tag else 0
         )  # without a tag, nobody knows whether it is the same file
-        headers = {"Accept-Encoding": "identity"}  # so that lengths and ranges hold
+        # so that lengths and ranges hold
+        headers = {**self._parcel.headers(), "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
             if tag.startswith('"'):
