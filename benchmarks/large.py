@@ -36,14 +36,14 @@ SIDES = (150, 256)
 """Shortest and longest side of a square in the mosaic, px."""
 
 
-def write_mosaic(shared: Path, folder: Path, side: int) -> None:
+def write_mosaic(shared: Path, folder: Path, side: int, chunk: int = CHUNK) -> None:
     """Write the image, strip by strip."""
     files = sorted((shared / "data/dsb2018/test/images").glob("*.tif"))
     squares = [p[:SQUARE, :SQUARE] for p in map(tifffile.imread, files) if min(p.shape) >= SQUARE]
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     array = zarr.create_array(
-        store=folder / "0", shape=(side, side), chunks=(CHUNK, CHUNK), dtype="uint16",
+        store=folder / "0", shape=(side, side), chunks=(chunk, chunk), dtype="uint16",
         dimension_names=["y", "x"],
     )  # fmt: skip
     # of many sizes: nuclei are cut where squares meet, which no step of tiles may meet more often

@@ -1,0 +1,231 @@
+"""Memory, time and bytes of ``bmz run`` on an OME-Zarr of a slow server beside a local one.
+
+``python benchmarks/remote_zarr.py ../shared FOLDER [--side 4096] [--chunk 1024] [--delay-ms 20]``
+
+The mosaic of ``benchmarks/large.py`` is labelled with starter/nuclei three times, each time in a
+process of its own and with a cache of its own: from the disk; from a server on this computer that
+lets every request wait; and from such a server that is killed when a third of the chunks are
+served, started again, and gone on with by ``--resume``. Printed: the ratios of seconds and peak
+memory of the second to the first, the bytes that the server gave over those of the chunks, whether
+the chunks of the label masks are the same bytes, and what the third asked for again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from large import write_mosaic
+
+IMAGE = "a.ome.zarr"
+KILLED_AFTER = 1 / 3
+"""Share of the chunks that are served before the server is killed."""
+
+
+class Waiting(SimpleHTTPRequestHandler):
+    """Serves files after a wait, and notes each in a log."""
+
+    protocol_version = "HTTP/1.1"
+    wait_s = 0.0
+    log: Path
+
+    def do_GET(self) -> None:
+        """Wait, answer, and note what was asked for and how many bytes it has."""
+        time.sleep(self.wait_s)
+        place = Path(self.translate_path(self.path))
+        size = place.stat().st_size if place.is_file() else 0
+        with self.server.lock, self.log.open("a") as log:
+            log.write(f"{size} {self.path}\n")
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """Serves many requests at once."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, folder: Path) -> None:
+        super().__init__(("127.0.0.1", port), partial(Waiting, directory=str(folder)))
+        self.lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run took.
+
+    Parameters
+    ----------
+    status : its exit status
+    wall_s, cpu_s : seconds by the clock, and of processors
+    peak_gb : of memory
+    """
+
+    status: int
+    wall_s: float
+    cpu_s: float
+    peak_gb: float
+
+
+class Bench:
+    """Runs and servers in one folder.
+
+    Parameters
+    ----------
+    folder : of the image, the results and the caches
+    delay_ms : of each request
+    """
+
+    def __init__(self, folder: Path, delay_ms: float) -> None:
+        self.folder, self.delay_ms = folder, delay_ms
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}/{IMAGE}"
+
+    def start_server(self, log: Path) -> subprocess.Popen[bytes]:
+        """Start a server in a process of its own, and wait until it answers."""
+        command = [
+            sys.executable, __file__, "--serve", str(self.port), str(self.delay_ms), str(log),
+            str(self.folder),
+        ]  # fmt: skip
+        server = subprocess.Popen(command)  # noqa: S603  (our own program)
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except OSError:
+                time.sleep(0.05)
+                continue
+            return server
+
+    def run(self, image: str, name: str, *more: str) -> Cost:
+        """Label an image in a process of its own."""
+        command = [
+            sys.executable, "-m", "bmz", "run", "starter/nuclei", image, "-o",
+            str(self.folder / name), "--format", "zarr", "--memory", "0.2", *more,
+        ]  # fmt: skip
+        cache = {"BMZ_CACHE_DIR": str(self.folder / f"{name}-cache"), "BMZ_OFFLINE": ""}
+        start = time.perf_counter()
+        errors = (self.folder / f"{name}.err").open("a")
+        process = subprocess.Popen(command, stderr=errors, stdout=errors, env=os.environ | cache)  # noqa: S603
+        _, status, usage = os.wait4(process.pid, 0)
+        took = time.perf_counter() - start
+        cpu = usage.ru_utime + usage.ru_stime
+        return Cost(os.waitstatus_to_exitcode(status), took, cpu, usage.ru_maxrss / 1e6)
+
+    def mask(self, name: str) -> Mapping[str, bytes]:
+        """Give the chunks of a label mask; its metadata name the image, which has two names."""
+        (folder,) = (self.folder / name).glob("*.labels.ome.zarr")
+        files = (path for path in folder.rglob("*") if path.is_file() and path.name != "zarr.json")
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def asked(log: Path) -> list[tuple[int, str]]:
+    """Read a log: bytes and path of each request."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [(int(size), path) for size, _, path in (line.partition(" ") for line in lines)]
+
+
+def kill_in_the_middle(server: subprocess.Popen[bytes], log: Path, chunks: int) -> None:
+    """Kill a server as soon as a share of the chunks are served."""
+    while sum("/0/c/" in path for _, path in asked(log)) < KILLED_AFTER * chunks:
+        time.sleep(0.05)
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+
+
+def measured(bench: Bench) -> dict[str, object]:
+    """Run the image from the disk, from the server, and from one that is killed."""
+    chunk_files = [path for path in (bench.folder / IMAGE / "0" / "c").rglob("*") if path.is_file()]
+    stored = sum(path.stat().st_size for path in chunk_files)
+    bench.run(str(bench.folder / IMAGE), "warm", "--plan")  # compiles, and fills the disk's cache
+    local = bench.run(str(bench.folder / IMAGE), "local")
+    log = bench.folder / "remote.log"
+    server = bench.start_server(log)
+    remote = bench.run(bench.address, "remote")
+    server.kill()
+    server.wait()
+    requests = asked(log)
+    given = sum(size for size, _ in requests)
+    again = killed_run(bench, len(chunk_files))
+    return {
+        "local": vars(local),
+        "remote": vars(remote),
+        "time": round(remote.wall_s / local.wall_s, 3),
+        "processor": round(remote.cpu_s / local.cpu_s, 3),
+        "memory": round(remote.peak_gb / local.peak_gb, 3),
+        "bytes": round(given / stored, 4),
+        "requests": len(requests),
+        "chunks": len(chunk_files),
+        "same mask": bench.mask("remote") == bench.mask("local"),
+        **again,
+    }
+
+
+def killed_run(bench: Bench, chunks: int) -> dict[str, object]:
+    """Kill the server of a run, start it again, and let the run go on."""
+    log = bench.folder / "killed.log"
+    server = bench.start_server(log)
+    killer = threading.Thread(target=kill_in_the_middle, args=(server, log, chunks))
+    killer.start()
+    stopped = bench.run(bench.address, "killed")
+    killer.join()
+    server = bench.start_server(log)
+    resumed = bench.run(bench.address, "killed", "--resume")
+    server.kill()
+    server.wait()
+    counts = Counter(path for _, path in asked(log) if "/0/c/" in path)
+    return {
+        "killed: exit status": [stopped.status, resumed.status],
+        "killed: seconds": [round(stopped.wall_s, 1), round(resumed.wall_s, 1)],
+        "killed: chunks asked for twice": sum(count > 1 for count in counts.values()),
+        "killed: same mask": bench.mask("killed") == bench.mask("local"),
+    }
+
+
+def serve(port: str, delay_ms: str, log: str, folder: str) -> None:
+    """Serve a folder until the process is killed."""
+    Waiting.wait_s, Waiting.log = float(delay_ms) / 1e3, Path(log)
+    Server(int(port), Path(folder)).serve_forever()
+
+
+def main() -> None:
+    """Measure one size."""
+    if sys.argv[1:2] == ["--serve"]:
+        serve(*sys.argv[2:])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--side", type=int, default=4096)
+    parser.add_argument("--chunk", type=int, default=1024)
+    parser.add_argument("--delay-ms", type=float, default=20)
+    parser.add_argument("--keep", action="store_true", help="leave images and results there")
+    words = parser.parse_args()
+    place = (words.folder / f"remote{words.side}-{words.chunk}").absolute()
+    shutil.rmtree(place, ignore_errors=True)
+    write_mosaic(words.shared, place / IMAGE, words.side, words.chunk)
+    found = measured(Bench(place, words.delay_ms))
+    print(json.dumps({"side": words.side, "chunk": words.chunk, **found}, indent=1), flush=True)
+    if not words.keep:
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    main()
