@@ -95,9 +95,9 @@ class Contract:
 class ImagesDiffer(AnswerIsNo):
     """The images that a contract shall be made of are not alike."""
 
-    def __init__(self, what: str, found: Sequence[object]) -> None:
+    def __init__(self, what: str, actual: Sequence[object]) -> None:
         super().__init__(
-            f"the images have different {what}: {', '.join(map(str, found))}",
+            f"the images have different {what}: {', '.join(map(str, actual))}",
             hint="make a contract for each kind of image",
             code="lock.images-differ",
         )

@@ -47,7 +47,7 @@ Look = Callable[[Path], tuple[str, ...]]
 class NeedsTrust(CouldNotTell):
     """The model runs code of its own, which nobody has allowed."""
 
-    def __init__(self, model: ModelSpec, code: ModelCode, word: str = "") -> None:
+    def __init__(self, model: ModelSpec, code: ModelCode, name: str = "") -> None:
         from bmz.report.model_text import code_words  # here: to open a network takes few libraries
 
         others = [w.format for w in model.weights if model_code(w) is None]
@@ -55,7 +55,7 @@ class NeedsTrust(CouldNotTell):
         super().__init__(
             f"'{model.id}' runs its own code, which is not allowed yet: {code_words(code)}",
             hint=f"read it in '{model.folder}', then allow it for this run with --trust, or for "
-            f"good with 'bmz trust add {word or model.folder}'{instead}",
+            f"good with 'bmz trust add {name or model.folder}'{instead}",
             code="package.runs-code",
         )
 
@@ -344,9 +344,9 @@ class NothingToTrust(AnswerIsNo):
 class NotTrusted(AnswerIsNo):
     """A word names nothing on the list."""
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, model: str) -> None:
         super().__init__(
-            f"nothing on the list of trusted code is called '{word}'",
+            f"nothing on the list of trusted code is called '{model}'",
             hint="'bmz trust list' shows what is",
             code="trust.not-listed",
         )

@@ -25,10 +25,10 @@ _WILD = re.compile(r"[*?\[]")
 class NothingFound(WrongUsage):
     """A folder or a pattern leads to no image."""
 
-    def __init__(self, word: str, include: Sequence[str]) -> None:
+    def __init__(self, pattern: str, include: Sequence[str]) -> None:
         only = f" that is called like {' or '.join(include)}" if include else ""
         super().__init__(
-            f"'{word}' leads to no image{only}",
+            f"'{pattern}' leads to no image{only}",
             hint="name files, a folder with images, or a pattern in quotes, such as 'day1/*.tif'",
             code="image.none",
         )

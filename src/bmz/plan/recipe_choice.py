@@ -72,9 +72,9 @@ class OutputUnclear(CouldNotTell):
 class OutputUnknown(WrongUsage):
     """The model has no output of that name."""
 
-    def __init__(self, model: str, wanted: str, outputs: tuple[str, ...]) -> None:
+    def __init__(self, model: str, output: str, outputs: tuple[str, ...]) -> None:
         super().__init__(
-            f"'{model}' has no output '{wanted}'",
+            f"'{model}' has no output '{output}'",
             hint=f"its outputs are: {', '.join(outputs)}",
             code="recipe.output-unknown",
         )

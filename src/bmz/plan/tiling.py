@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class OffGrid(CouldNotTell):
     """A size or position in the input is no whole number of output pixels."""
 
-    def __init__(self, axis: str, found: str, wanted: str) -> None:
+    def __init__(self, axis: str, actual: str, expected: str) -> None:
         super().__init__(
-            f"axis {axis}: {found}, but {wanted}",
+            f"axis {axis}: {actual}, but {expected}",
             hint="the description of the model is at fault; tell its authors",
             code="size.grid",
         )

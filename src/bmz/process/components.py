@@ -146,9 +146,9 @@ COMPONENTS = Recipe(
 class NotLabels(AnswerIsNo):
     """A map that should hold the numbers of objects holds something else."""
 
-    def __init__(self, found: object) -> None:
+    def __init__(self, content: object) -> None:
         super().__init__(
-            f"recipe 'labels' wants whole numbers, 0 and above, but the output holds {found}",
+            f"recipe 'labels' wants whole numbers, 0 and above, but the output holds {content}",
             hint="the output is a map and no labels: choose another --recipe",
             code="recipe.not-labels",
         )
@@ -213,9 +213,9 @@ CORNERS = 4
 class ObjectsDiffer(CouldNotTell):
     """The outputs for single objects do not belong together."""
 
-    def __init__(self, what: str, wanted: str, found: object) -> None:
+    def __init__(self, what: str, expected: str, actual: object) -> None:
         super().__init__(
-            f"recipe 'masks' wants {what} {wanted}, and found {found}",
+            f"recipe 'masks' wants {what} {expected}, and found {actual}",
             hint="name the outputs with --set output=ID, --set boxes=ID and --set scores=ID",
             code="recipe.objects",
         )

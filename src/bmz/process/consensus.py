@@ -156,9 +156,9 @@ def plausibility(table: Mapping[str, AnyArray]) -> Plausibility:
 class ShapeDiffers(AnswerIsNo):
     """A tensor has another shape than the one that it should equal."""
 
-    def __init__(self, tensor: str, *, wanted: Sequence[int], found: Sequence[int]) -> None:
+    def __init__(self, tensor: str, *, expected: Sequence[int], actual: Sequence[int]) -> None:
         super().__init__(
-            f"tensor '{tensor}' has shape {tuple(found)}, wanted {tuple(wanted)}",
+            f"tensor '{tensor}' has shape {tuple(actual)}, wanted {tuple(expected)}",
             hint="the description of the model is at fault; tell its authors",
             code="test.shape",
         )
@@ -218,7 +218,7 @@ def compare(
     ShapeDiffers
     """
     if found.shape != wanted.shape:
-        raise ShapeDiffers(name, wanted=wanted.shape, found=found.shape)
+        raise ShapeDiffers(name, expected=wanted.shape, actual=found.shape)
     one, other = found.astype(np.float64), wanted.astype(np.float64)
     with np.errstate(invalid="ignore"):
         apart = np.abs(one - other)

@@ -76,7 +76,7 @@ class StardistPostprocessing:
         at = position(self.name, "c", axes)
         if x.shape[at] != self.n_rays + 1:
             entries = ("c", x.shape[at])
-            raise NotOnePerEntry(self.name, "n_rays + 1", found=self.n_rays + 1, entries=entries)
+            raise NotOnePerEntry(self.name, "n_rays + 1", count=self.n_rays + 1, entries=entries)
         settings = StarSettings(
             prob_threshold=self.prob_threshold,
             nms_threshold=self.nms_threshold,
@@ -144,7 +144,7 @@ class CellposeFlowDynamics:
         labels = _per_item(x, axes, spatial, lambda item: label(item).labels)
         most = int(np.iinfo(self.output_dtype).max)
         if (count := int(labels.max(initial=0))) > most:
-            raise TooManyLabels(self.name, wanted=count, dtype=self.output_dtype, most=most)
+            raise TooManyLabels(self.name, count=count, dtype=self.output_dtype, most=most)
         return labels.astype(self.output_dtype)
 
 

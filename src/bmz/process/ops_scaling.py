@@ -362,7 +362,7 @@ def seen_from(axes: str, shape: tuple[int, ...], statistic: FloatArray, letters:
     sizes = dict(zip(axes, shape, strict=True))
     for axis, count in zip(letters, statistic.shape, strict=True):
         if count not in (1, sizes.get(axis, 1)):
-            raise ReferenceDiffers(axis, wanted=sizes.get(axis, 1), found=count)
+            raise ReferenceDiffers(axis, expected=sizes.get(axis, 1), actual=count)
     shared = [axis for axis in axes if axis in letters]
     ordered = statistic.transpose(
         [letters.index(a) for a in shared] + [i for i, a in enumerate(letters) if a not in shared]

@@ -75,11 +75,11 @@ class NotOnePerEntry(AnswerIsNo):
     """An argument is not one value for each entry of its axis."""
 
     def __init__(
-        self, step: str, key: str, *, found: int, entries: tuple[str, int] | None = None
+        self, step: str, key: str, *, count: int, entries: tuple[str, int] | None = None
     ) -> None:
         wanted = "names no axis" if entries is None else "axis {} has {} entries".format(*entries)
         super().__init__(
-            f"{key} of step '{step}' has {found} values, but {wanted}",
+            f"{key} of step '{step}' has {count} values, but {wanted}",
             hint=AT_FAULT,
             code="process.not-one-per-entry",
         )
@@ -100,9 +100,10 @@ class ReferenceMissing(AnswerIsNo):
 class ReferenceDiffers(AnswerIsNo):
     """The statistics of the reference tensor do not fit the shape of the tensor to be scaled."""
 
-    def __init__(self, axis: str, *, wanted: int, found: int) -> None:
+    def __init__(self, axis: str, *, expected: int, actual: int) -> None:
         super().__init__(
-            f"axis {axis} of the reference tensor has {found} entries, that of the tensor {wanted}",
+            f"axis {axis} of the reference tensor has {actual} entries, "
+            f"that of the tensor {expected}",
             hint=AT_FAULT,
             code="process.reference-differs",
         )
@@ -111,9 +112,9 @@ class ReferenceDiffers(AnswerIsNo):
 class TooManyLabels(AnswerIsNo):
     """More objects than the declared dtype of the labels can count."""
 
-    def __init__(self, step: str, *, wanted: int, dtype: str, most: int) -> None:
+    def __init__(self, step: str, *, count: int, dtype: str, most: int) -> None:
         super().__init__(
-            f"step '{step}' found {wanted} objects, but its declared {dtype} holds {most}",
+            f"step '{step}' found {count} objects, but its declared {dtype} holds {most}",
             hint="cut the image into parts, or ask the authors for output_dtype uint32",
             code="process.labels-overflow",
         )
@@ -315,11 +316,11 @@ def along(
     if values.ndim == 0:
         return values
     if step.axis is None:
-        raise NotOnePerEntry(step.name, key, found=values.size)
+        raise NotOnePerEntry(step.name, key, count=values.size)
     at = position(step.name, step.axis, axes)
     if len(values) != x.shape[at]:
         entries = (step.axis, x.shape[at])
-        raise NotOnePerEntry(step.name, key, found=values.size, entries=entries)
+        raise NotOnePerEntry(step.name, key, count=values.size, entries=entries)
     return values.reshape([-1 if i == at else 1 for i in range(x.ndim)])
 
 

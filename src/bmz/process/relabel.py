@@ -110,9 +110,9 @@ class DimensionsNotDone(CouldNotTell):
 class ChannelsDiffer(CouldNotTell):
     """The output has another number of channels than the recipe reads."""
 
-    def __init__(self, recipe: str, wanted: str, found: int) -> None:
+    def __init__(self, recipe: str, expected: str, actual: int) -> None:
         super().__init__(
-            f"recipe '{recipe}' wants {wanted}, and the output has {found} channels",
+            f"recipe '{recipe}' wants {expected}, and the output has {actual} channels",
             hint="choose the recipe that belongs to the model with --recipe",
             code="recipe.channels",
         )

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bmz.base.channels import channel_text
+from bmz.check.kind_words import FAMILY_TITLES
 from bmz.report.computer_text import size_words
 from bmz.report.text import Line, document_text, failure_of, short_verdict
 from bmz.spec.made_for import MODALITIES, STRUCTURES
@@ -129,16 +130,6 @@ FIT_HEADINGS = ("#", "model", "title", "made for", "verdict", "channels", "scale
 
 _FOLDER = "out"
 """Where the printed command writes to."""
-
-FAMILIES: Mapping[str, str] = {
-    "fluorescence": "fluorescence",
-    "transmitted": "transmitted light",
-    "stained": "stained tissue",
-    "electron": "electron microscopy",
-    "other": "another kind of microscopy",
-    "not-microscopy": "no microscopy",
-}
-"""Families of modalities in plain words."""
 
 _STRUCTURES = {word: structure.title for word, structure in STRUCTURES.items()}
 
@@ -297,10 +288,10 @@ def seen_words(images: Iterable[SeenImage]) -> Iterator[str]:
         elif image.family is None:
             yield (
                 f"what kind of image {image.image} is, is not clear "
-                f"({_likeliest(image.whole.families, FAMILIES, 2)}): name it with --kind"
+                f"({_likeliest(image.whole.families, FAMILY_TITLES, 2)}): name it with --kind"
             )
         else:
-            family = _likeliest(image.whole.families, FAMILIES)
+            family = _likeliest(image.whole.families, FAMILY_TITLES)
             yield f"{image.image} looks like {family}; {_shown(image)}"
 
 
@@ -319,7 +310,7 @@ def _shown(image: SeenImage) -> str:
     return ", ".join(shown)
 
 
-def _likeliest(shares: Mapping[str, float], titles: Mapping[str, str], most: int = 1) -> str:
+def _likeliest(shares: Mapping[str, float], titles: Mapping[Any, str], most: int = 1) -> str:
     """Give the likeliest kinds in words, with their probability."""
     best = sorted(shares, key=lambda word: -shares[word])[:most]
     return " or ".join(f"{titles[word]} ({100 * shares[word]:.0f} %)" for word in best)

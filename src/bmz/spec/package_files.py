@@ -69,10 +69,10 @@ class FileMissing(CouldNotTell):
 class HashDiffers(CouldNotTell):
     """A file is not the one that the manifest describes."""
 
-    def __init__(self, path: Path, wanted: str, found: str) -> None:
+    def __init__(self, path: Path, expected: str, actual: str) -> None:
         super().__init__(
-            f"'{path.name}' is not the file described: wanted sha256 {wanted[:12]}…, "
-            f"found {found[:12]}…",
+            f"'{path.name}' is not the file described: wanted sha256 {expected[:12]}…, "
+            f"found {actual[:12]}…",
             hint="the file is damaged or was changed; get the package again",
             code="package.hash-differs",
         )

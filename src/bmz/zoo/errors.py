@@ -10,16 +10,16 @@ from bmz.base.errors import CouldNotTell, WrongUsage
 class ModelNotFound(CouldNotTell):
     """There is no model at the address."""
 
-    def __init__(self, word: str, why: str, *, hint: str) -> None:
-        super().__init__(f"no model '{word}': {why}", hint=hint, code="model.not-found")
+    def __init__(self, model: str, why: str, *, hint: str) -> None:
+        super().__init__(f"no model '{model}': {why}", hint=hint, code="model.not-found")
 
 
 class ModelAmbiguous(CouldNotTell):
     """Several models of the zoo claim one DOI or nickname."""
 
-    def __init__(self, word: str, aliases: tuple[str, ...]) -> None:
+    def __init__(self, model: str, aliases: tuple[str, ...]) -> None:
         super().__init__(
-            f"'{word}' names {len(aliases)} models: {', '.join(aliases)}",
+            f"'{model}' names {len(aliases)} models: {', '.join(aliases)}",
             hint=f"give one of them, such as {aliases[0]}",
             code="model.ambiguous",
         )
@@ -166,9 +166,9 @@ class CacheUnwritable(CouldNotTell):
 class NotCached(CouldNotTell):
     """The cache has no such package."""
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, model: str) -> None:
         super().__init__(
-            f"the cache has no package '{word}'",
+            f"the cache has no package '{model}'",
             hint="bmz cache list shows the packages",
             code="cache.not-there",
         )

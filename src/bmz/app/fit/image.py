@@ -76,17 +76,17 @@ class ChannelAbsent(WrongUsage):
 
     Parameters
     ----------
-    wanted : number or name
-    found : how many channels there are
+    channel : number or name
+    channel_count : how many channels there are
     names : of these, where the file gives them
     """
 
-    def __init__(self, wanted: ChannelWord, found: int, names: Sequence[str]) -> None:
-        asked = f"number {wanted}" if isinstance(wanted, int) else f"'{wanted}'"
+    def __init__(self, channel: ChannelWord, channel_count: int, names: Sequence[str]) -> None:
+        asked = f"number {channel}" if isinstance(channel, int) else f"'{channel}'"
         called = ": " + ", ".join(f"{n} {name}" for n, name in enumerate(names)) if names else ""
         super().__init__(
-            f"--channels asks for {asked}, the image has {found} (the first is 0){called}",
-            hint=f"give numbers from 0 to {found - 1}" + (", or names" if names else ""),
+            f"--channels asks for {asked}, the image has {channel_count} (the first is 0){called}",
+            hint=f"give numbers from 0 to {channel_count - 1}" + (", or names" if names else ""),
             code="fit.channels",
         )
 

@@ -51,9 +51,9 @@ class SearchRequest:
 class TermUnknown(WrongUsage):
     """A filter names a kind of image that is no term."""
 
-    def __init__(self, option: str, wanted: str, terms: Iterable[str]) -> None:
+    def __init__(self, option: str, term: str, terms: Iterable[str]) -> None:
         super().__init__(
-            f"'{wanted}' is no {option}",
+            f"'{term}' is no {option}",
             hint=f"choose one of {', '.join(terms)}",
             code="search.filter",
         )
@@ -62,11 +62,11 @@ class TermUnknown(WrongUsage):
 class FilterUnknown(WrongUsage):
     """A filter names what no model has."""
 
-    def __init__(self, option: str, wanted: str, known: Iterable[str]) -> None:
+    def __init__(self, option: str, value: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = get_close_matches(wanted, names, n=3, cutoff=0.4) or names
+        near = get_close_matches(value, names, n=3, cutoff=0.4) or names
         super().__init__(
-            f"no model of the zoo has {option} '{wanted}'",
+            f"no model of the zoo has {option} '{value}'",
             hint=f"there is: {', '.join(near)}",
             code="search.filter",
         )
