@@ -12,8 +12,8 @@ from tests.app.small_models import ONNX, job_of, mapped, model, planned_image, t
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
-from bmz.engine import model_checks
-from bmz.engine.model_checks import (
+from bmz.engine import model_trial
+from bmz.engine.model_trial import (
     file_checks,
     halo_check,
     label_check,
@@ -252,7 +252,7 @@ def ways(apart: int, differ_by: float, brightest: int) -> Callable[..., TwoWays]
 def test_of_a_million_values_a_thousand_may_be_more_than_a_hundredth_of_the_range_apart(
     apart: int, differ_by: float, brightest: int, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_checks, "run_two_ways", ways(apart, differ_by, brightest))
+    monkeypatch.setattr(model_trial, "run_two_ways", ways(apart, differ_by, brightest))
     net = with_halo(4)
 
     check = seam_check(net, own(net, noise(1, 1, 64, 64)), FakeBackend(pointwise), NEAR)
@@ -272,7 +272,7 @@ def test_of_a_million_values_a_thousand_may_be_more_than_a_hundredth_of_the_rang
 def test_what_tiles_change_is_no_fault_of_a_network_that_sees_to_the_border(
     reach: Reach, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_checks, "run_two_ways", ways(2, 50, 100))
+    monkeypatch.setattr(model_trial, "run_two_ways", ways(2, 50, 100))
     net = with_halo(4)
 
     check = seam_check(net, own(net, noise(1, 1, 64, 64)), FakeBackend(pointwise), reach)
@@ -283,7 +283,7 @@ def test_what_tiles_change_is_no_fault_of_a_network_that_sees_to_the_border(
 def test_one_output_that_tiles_change_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     same, other = ways(0, 50, 100)(), ways(2, 50, 100)()
     both = replace(same, tiled=same.tiled + other.tiled, whole=same.whole + other.whole)
-    monkeypatch.setattr(model_checks, "run_two_ways", lambda *_: both)
+    monkeypatch.setattr(model_trial, "run_two_ways", lambda *_: both)
     net = model([tensor()], [mapped(halo=4), mapped(halo=4, id_="other")])
 
     check = seam_check(net, own(net, noise(1, 1, 64, 64)), FakeBackend(pointwise), NEAR)

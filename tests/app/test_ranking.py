@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bmz.app.search.ranking import rank, relevance
-from bmz.app.search.words import tokens
+from bmz.app.search.ranking import rank, relevance, tokens
 from bmz.results.models import Card
 from bmz.spec.made_for import MadeFor
 

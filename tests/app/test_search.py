@@ -21,8 +21,7 @@ from bmz.app.search import (
     search,
     with_terms,
 )
-from bmz.app.search.ranking import all_cards, rank, relevance, starters
-from bmz.app.search.words import MEANINGS, tokens, wanted_of
+from bmz.app.search.ranking import MEANINGS, all_cards, rank, relevance, starters, tokens, wanted_of
 from bmz.base.computer import version
 from bmz.base.progress import Event, Progress
 from bmz.results.models import Card

@@ -25,7 +25,7 @@ from bmz.app.model_test import ModelTestRequest, check_models
 from bmz.app.run import run
 from bmz.base.errors import BmzError
 from bmz.engine.load import load_model
-from bmz.engine.model_checks import DEPARTURES
+from bmz.engine.model_trial import DEPARTURES
 from bmz.engine.request import RunRequest
 from bmz.results.models import ModelTestResult
 from bmz.spec.made_for import StatedKind, made_for

@@ -25,8 +25,7 @@ from bmz.spec.facts import (
 )
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
 from bmz.spec.package_files import PackageInvalid
-from bmz.spec.read import read_model
-from bmz.spec.stored import read_stored
+from bmz.spec.read import read_model, read_stored
 from bmz.testing.package import write_package
 
 ALIASES = tuple(json.loads(TABLE.read_text(encoding="utf-8")))

@@ -28,8 +28,7 @@ from bmz.spec.model import (
     Weights,
 )
 from bmz.spec.package_files import PackageInvalid, PackageUnreadable
-from bmz.spec.read import read_model
-from bmz.spec.stored import descriptions_in, from_plain, read_stored, to_plain
+from bmz.spec.read import descriptions_in, from_plain, read_model, read_stored, to_plain
 from bmz.testing.package import write_package
 
 pytest.importorskip("onnx")
@@ -167,7 +166,7 @@ def test_another_manifest_or_version_is_parsed_again(
     manifest.write_text(manifest.read_text().replace("Identity", "Changed"))
 
     assert read_stored(manifest, notes=notes).name == "Changed for tests"
-    monkeypatch.setattr("bmz.spec.stored.version", lambda: "99")
+    monkeypatch.setattr("bmz.spec.read.version", lambda: "99")
     read_stored(manifest, notes=notes)
 
     assert len(parsed) == 3
@@ -251,7 +250,7 @@ def test_a_known_manifest_needs_no_parser(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     read_stored(manifest, notes=[notes])
     program = (
-        "import sys; from pathlib import Path; from bmz.spec.stored import read_stored;"
+        "import sys; from pathlib import Path; from bmz.spec.read import read_stored;"
         f"read_stored(Path({str(manifest)!r}), notes=[Path({str(notes)!r})]);"
         "print([m for m in sys.modules if m.split('.')[0] in"
         " {'bioimageio', 'pydantic', 'ruyaml', 'numpy', 'torch', 'tensorflow', 'onnxruntime'}])"

@@ -10,8 +10,7 @@ import pytest
 
 from bmz.app.model_test import ModelTestRequest, check_models
 from bmz.spec.model import ModelSpec, Tolerance
-from bmz.spec.read import read_model
-from bmz.spec.stored import from_plain, to_plain
+from bmz.spec.read import from_plain, read_model, to_plain
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 pytest.importorskip("onnx")

@@ -20,7 +20,7 @@ from bmz.process.ops import OPS
 from bmz.process.ops_values import RunsCode, UnknownOp
 from bmz.spec.model import ModelSpec, PackagedFile, TensorSpec, Weights
 from bmz.spec.package_files import ModelCode, PackageUnreadable, code_of, verified
-from bmz.spec.stored import read_stored
+from bmz.spec.read import read_stored
 from bmz.zoo.fetch import WantedFile, fetch_files, sizes_of
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package

@@ -25,12 +25,20 @@ from bmz.image.faults import (
     TwoChannelAxes,
 )
 from bmz.image.info import Header, PixelSize
-from bmz.image.makers import images_of, maker_words, small_pictures
 from bmz.image.npy import Stored
 from bmz.image.ome_tiff import opened_set
 from bmz.image.pixel_size import from_imagej, from_resolution, read_ome
 from bmz.image.png import without_alpha
-from bmz.image.shown import INDEXED, WHITE_IS_ZERO, as_shown, lut_of, stored_otherwise
+from bmz.image.tiff_tags import (
+    INDEXED,
+    WHITE_IS_ZERO,
+    as_shown,
+    images_of,
+    lut_of,
+    maker_words,
+    small_pictures,
+    stored_otherwise,
+)
 
 _CACHE_BYTES = 64 << 20
 """Decoded strips and tiles that are kept: a row of tiles of a model shares them."""

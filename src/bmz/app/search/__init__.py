@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from bmz.app.search.ranking import all_cards, rank, starters
-from bmz.app.search.words import meaning, tokens
+from bmz.app.search.ranking import all_cards, meaning, rank, starters, tokens
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, nobody
 from bmz.predict.frameworks import usable_formats
