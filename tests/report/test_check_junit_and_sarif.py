@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.report.made import EMPTY, ERROR, FORCEABLE, NOT_UTF8, NOTE, WARNING, checked, summary
+from tests.report.examples import EMPTY, ERROR, FORCEABLE, NOT_UTF8, NOTE, WARNING, checked, summary
 
 from bmz.check.codes import CODES
 from bmz.report.check_text import check_junit, check_sarif, xml_text

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.report.made import EMPTY, ERROR, NOT_UTF8, NOTE, WARNING, checked, summary
+from tests.report.examples import EMPTY, ERROR, NOT_UTF8, NOTE, WARNING, checked, summary
 
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding

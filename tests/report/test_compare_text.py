@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.report.made import EMPTY, NOT_UTF8, NOTE, WARNING
+from tests.report.examples import EMPTY, NOT_UTF8, NOTE, WARNING
 
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility

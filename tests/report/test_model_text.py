@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.report.made import NOTE, WARNING, model, tensor
+from tests.report.examples import NOTE, WARNING, model, tensor
 
 from bmz.base.axes import Step
 from bmz.base.errors import CouldNotTell

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from tests.report.made import EMPTY, ERROR, FORCEABLE, NOTE, WARNING, model, planned
+from tests.report.examples import EMPTY, ERROR, FORCEABLE, NOTE, WARNING, model, planned
 
 from bmz.base.computer import versions
 from bmz.base.errors import WrongUsage

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.report.made import EMPTY, ERROR, NOTE, checked, model, planned, summary
+from tests.report.examples import EMPTY, ERROR, NOTE, checked, model, planned, summary
 
 from bmz.check.kind import ImageKind
 from bmz.plan.plan import Estimate

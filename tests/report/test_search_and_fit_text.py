@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.report.made import ERROR, NOTE, WARNING
+from tests.report.examples import ERROR, NOTE, WARNING
 
 from bmz.check.finding import Finding, Verdict
 from bmz.check.fit_score import Content

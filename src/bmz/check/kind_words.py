@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from bmz.check.kind import ImageKind
-from bmz.spec.made_for import STRUCTURES, Family, StatedKind
+from bmz.spec.made_for import FAMILY_TITLES, STRUCTURES, StatedKind
 
-FAMILY_TITLES: Mapping[Family, str] = {
-    "fluorescence": "fluorescence",
-    "transmitted": "transmitted light",
-    "stained": "stained tissue",
-    "electron": "electron microscopy",
-    "other": "another kind of microscopy",
-    "not-microscopy": "no microscopy",
-    "prediction": "the prediction of a network",
-}
 """Each family in the words of "the image shows fluorescence"."""
 
 UNKNOWN_KIND = "unknown"

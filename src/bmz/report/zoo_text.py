@@ -10,10 +10,9 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.channels import channel_text
-from bmz.check.kind_words import FAMILY_TITLES
 from bmz.report.computer_text import size_words
 from bmz.report.text import Line, document_text, failure_of, short_verdict
-from bmz.spec.made_for import MODALITIES, STRUCTURES
+from bmz.spec.made_for import FAMILY_TITLES, MODALITIES, STRUCTURES
 
 if TYPE_CHECKING:
     from bmz.check.kind import ImageKind

@@ -26,6 +26,17 @@ that takes it is made for no image.
 """
 
 
+FAMILY_TITLES: Mapping[Family, str] = {
+    "fluorescence": "fluorescence",
+    "transmitted": "transmitted light",
+    "stained": "stained tissue",
+    "electron": "electron microscopy",
+    "other": "another kind of microscopy",
+    "not-microscopy": "no microscopy",
+    "prediction": "the prediction of a network",
+}
+
+
 @dataclass(frozen=True)
 class Modality:
     """One way to make an image.
