@@ -19,7 +19,7 @@ from bmz.app.check import check
 from bmz.app.run import run
 from bmz.check.codes import CODES
 from bmz.check.finding import DoesNotFit
-from bmz.engine import setup
+from bmz.engine import load
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import PlannedImage, planned_or_failed, prepare
 from bmz.plan.weights_choice import WeightsUnusable
@@ -195,7 +195,7 @@ def test_a_model_that_restores_makes_no_labels(tmp_path: Path, nuclei: Path) -> 
 def test_weights_that_cannot_run_here_are_an_error(
     nuclei: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "usable_formats", lambda: {"onnx": "pip install 'bmz[onnx]'"})
+    monkeypatch.setattr(load, "usable_formats", lambda: {"onnx": "pip install 'bmz[onnx]'"})
 
     assert said(STARTER, nuclei)["weights.no-backend"] == "error"
 
@@ -233,7 +233,7 @@ def test_a_step_that_only_a_newer_validator_knows_is_an_error(
     described = description()
     described["outputs"][0]["postprocessing"] = [{"id": "sigmoid"}]
     known = {name: op for name, op in OPS.items() if name != "sigmoid"}
-    monkeypatch.setattr(setup, "OPS", known)
+    monkeypatch.setattr("bmz.process.ops.OPS", known)
 
     model = str(write_package(tmp_path / "m", described).parent)
 

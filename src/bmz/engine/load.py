@@ -16,8 +16,6 @@ from bmz.check.finding import Evidence, Finding
 from bmz.plan.recipe_choice import MakesNoLabels, choose_recipe
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped, WeightsUnusable, choose_weights
 from bmz.predict.frameworks import usable_formats
-from bmz.process.ops import OPS
-from bmz.process.ops_values import RunsCode, UnknownOp
 from bmz.spec.model import ModelSpec, PackagedFile, TensorSpec, Weights
 from bmz.spec.package_files import ModelCode, PackageUnreadable, code_of, verified
 from bmz.spec.read import read_stored
@@ -421,6 +419,9 @@ def refuse_code(tensors: Iterable[TensorSpec]) -> None:
     UnknownOp
         There is a step that a newer bioimageio.spec knows, and this bmz does not.
     """
+    from bmz.process.ops import OPS  # here: it loads NumPy, which bmz search does without
+    from bmz.process.ops_values import RunsCode, UnknownOp
+
     for step in (step for tensor in tensors for step in tensor.steps):
         if step.name == "custom":
             raise RunsCode(step)
