@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bmz.engine.engines import open_network
 from bmz.engine.load import load_model
+from bmz.engine.network_choice import open_network
 from bmz.predict.backend import Backend
 from bmz.process.ops import apply_steps
 from bmz.spec.model import ModelSpec

@@ -26,13 +26,13 @@ import torch
 from torch.nn import functional
 
 from bmz.base.progress import Event, Note
-from bmz.engine.engines import measure_trials
+from bmz.engine.network_choice import measure_trials
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import plan_tiles
-from bmz.plan.weights_choice import choose_precision
-from bmz.predict.backend import CPU, Backend, Device, LoadRequest, OutOfMemory, Precision, shapes_of
+from bmz.plan.weights_choice import Way, choose_precision
+from bmz.predict.backend import CPU, Backend, Device, LoadRequest, OutOfMemory, shapes_of
 from bmz.predict.cutting import Tensor, TileJob, stacked_tiles
 from bmz.predict.formats import FORMATS, resolve_device
 from bmz.predict.mosaic import Mosaic, Places
@@ -226,7 +226,7 @@ def formats_agree(bench: Bench) -> Iterator[Row]:
 def precisions_agree(bench: Bench) -> Iterator[Row]:
     """Measure each precision as --precision auto does."""
     image = discs(bench.side, count=1 if bench.small else 4, seed=1)[0]
-    offered: tuple[Precision, ...] = FORMATS["torchscript"].precisions(bench.device)
+    ways = tuple(map(Way, FORMATS["torchscript"].precisions(bench.device)))
     with closing(bench.opened()) as whole:
         (wanted,) = whole.run([image])
 
@@ -235,7 +235,9 @@ def precisions_agree(bench: Bench) -> Iterator[Row]:
             outputs[0][0], (1, 1), ComponentSettings(threshold=0.5, channel=0)
         ).labels
 
-    trials = measure_trials(lambda p: bench.opened(precision=p), [image], offered, labels)
+    trials = measure_trials(
+        lambda way: bench.opened(precision=way.precision), [image], ways, labels
+    )
     for trial in trials:
         with closing(bench.opened(precision=trial.precision)) as backend:
             (found,) = backend.run([image])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bmz.engine.engines import open_network
 from bmz.engine.load import load_model
+from bmz.engine.network_choice import open_network
 from bmz.engine.pipeline import KnownTensors
 from bmz.plan.geometry import output_rules
 from bmz.plan.tiling import AxisTiling, Tiling

@@ -13,6 +13,7 @@ from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader
 from bmz.check.fit_case import FitCase
 from bmz.engine.labelling import decide_labelling, network_way
+from bmz.engine.network_choice import NetworkChoice
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.pixels import inspect_array
@@ -105,7 +106,8 @@ def job_of(
         batch=request.batch,
         way=network_way(net, labelling.choice),
     )  # fmt: skip
-    return RunSetup(request, net, labelling, device, "no", None, decided, {})
+    network = NetworkChoice(net, ONNX, device, labelling, ())
+    return RunSetup(request, net, labelling, device, "no", None, decided, {}, network)
 
 
 def planned_image(

@@ -16,8 +16,8 @@ from pydantic import BaseModel, HttpUrl
 from bmz.app import model_test as model_test_module
 from bmz.app.model_test import ModelTestRequest, check_model, check_models
 from bmz.cli.main import status_of
-from bmz.engine import engines
 from bmz.engine import model_trial as trial_module
+from bmz.engine import network_choice
 from bmz.predict.confine import means_here
 from bmz.results.models import ModelTestResult
 from bmz.testing.backend import FakeBackend, local_mean
@@ -84,7 +84,7 @@ def test_a_model_that_does_what_it_says_passes_every_check() -> None:
 
 def test_the_weights_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    original = engines.open_network
+    original = network_choice.open_network
 
     def counting(*args: Any, **words: Any) -> Any:
         opened.append(args[1].format)

@@ -12,8 +12,8 @@ import pytest
 
 from bmz.base.arrays import AnyArray
 from bmz.base.notes import sealed
-from bmz.engine.engines import OUTPUTS, open_by_test, open_network
 from bmz.engine.load import load_model
+from bmz.engine.network_choice import OUTPUTS, open_by_test, open_network
 from bmz.predict.backend import Backend, LoadRequest
 from bmz.predict.output_order import Named, OutputsUnclear, output_order
 from bmz.spec.model import ModelSpec

@@ -15,14 +15,19 @@ import tifffile
 from bmz.app.run import plan_run, run
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
-from bmz.engine import engines as precision_module
-from bmz.engine.engines import NetworkChoice, decide_precision, measure_trials, precision_of
+from bmz.engine import network_choice as precision_module
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import Permit, load_model
+from bmz.engine.network_choice import (
+    NetworkChoice,
+    decide_precision,
+    measure_trials,
+    precision_of,
+)
 from bmz.engine.pipeline import network_inputs
 from bmz.engine.request import RunRequest
 from bmz.engine.test_tensors import first_inputs
-from bmz.plan.weights_choice import NOT_MEASURED, PrecisionChoice, Trial, choose_precision
+from bmz.plan.weights_choice import NOT_MEASURED, PrecisionChoice, Trial, Way, choose_precision
 from bmz.predict import formats
 from bmz.predict.backend import CPU, Device, NetworkFailed, Precision, PrecisionUnsupported
 from bmz.results.images import ImagePlan
@@ -34,6 +39,7 @@ pytest.importorskip("onnxruntime")
 
 GPU = Device("cuda")
 ALL: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
+WAYS = tuple(map(Way, ALL))
 WHOLE = Trial("float32", 1.0, 1.0)
 
 
@@ -72,7 +78,7 @@ def squares(*, moved: int = 0) -> AnyArray:
 class Slow(FakeBackend):
     """Computes another image for each precision, and fails in one."""
 
-    def __init__(self, precision: Precision, given: dict[str, AnyArray]) -> None:
+    def __init__(self, precision: str, given: dict[str, AnyArray]) -> None:
         super().__init__(lambda _: [given[precision]])
         self.fails = precision not in given
 
@@ -91,7 +97,7 @@ def labels(outputs: Sequence[AnyArray]) -> AnyArray:
 def test_each_precision_is_measured_by_the_objects_that_it_gives() -> None:
     given = {"float32": squares(), "bfloat16": squares(), "float16": squares(moved=3)}
 
-    trials = measure_trials(lambda p: Slow(p, given), [squares()], ALL, labels)
+    trials = measure_trials(lambda way: Slow(way.precision, given), [squares()], WAYS, labels)
 
     assert [(trial.precision, trial.f1) for trial in trials] == [
         ("float32", 1), ("bfloat16", 1), ("float16", 0),
@@ -102,7 +108,7 @@ def test_each_precision_is_measured_by_the_objects_that_it_gives() -> None:
 def test_a_precision_in_which_the_network_fails_is_left_out() -> None:
     given = {"float32": squares(), "float16": squares()}
 
-    trials = measure_trials(lambda p: Slow(p, given), [squares()], ALL, labels)
+    trials = measure_trials(lambda way: Slow(way.precision, given), [squares()], WAYS, labels)
 
     assert [trial.precision for trial in trials] == ["float32", "float16"]
 
@@ -111,7 +117,7 @@ def test_a_precision_in_which_the_network_fails_is_left_out() -> None:
 def test_where_float32_fails_or_shows_no_object_there_is_nothing_to_compare_by(
     given: dict[str, AnyArray],
 ) -> None:
-    assert measure_trials(lambda p: Slow(p, given), [squares()], ALL, labels) == ()
+    assert measure_trials(lambda way: Slow(way.precision, given), [squares()], WAYS, labels) == ()
 
 
 @pytest.fixture
@@ -132,13 +138,16 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Precision]:
     seen: list[Precision] = []
     given = {"float32": squares(), "bfloat16": squares(), "float16": squares(moved=3)}
 
-    def open_network(*_: object, precision: Precision, permit: Permit) -> FakeBackend:
+    def open_network(*_: object, precision: Precision, permit: Permit, **__: object) -> FakeBackend:
         assert permit == "no"
         seen.append(precision)
         return Slow(precision, given)
 
     entry = replace(
-        formats.FORMATS["onnx"], precisions=lambda _: ALL, hardware=lambda _: "GPU of a test"
+        formats.FORMATS["onnx"],
+        precisions=lambda _: ALL,
+        weighed=lambda _: ALL,
+        hardware=lambda _: "GPU of a test",
     )
     monkeypatch.setattr(formats, "FORMATS", {"onnx": entry})
     monkeypatch.setattr(precision_module, "open_network", open_network)
@@ -199,9 +208,13 @@ def test_without_its_test_input_the_model_runs_in_float32_and_is_asked_again(
     assert decide_precision("auto", network, measure=False) == NOT_MEASURED
 
 
-def test_on_a_cpu_auto_is_float32_without_a_word(
-    network: NetworkChoice, opened: list[Precision]
+def test_on_a_cpu_with_one_framework_auto_is_float32_without_a_word(
+    network: NetworkChoice, opened: list[Precision], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        formats, "FORMATS", {"onnx": replace(formats.FORMATS["onnx"], weighed=lambda _: ALL[:1])}
+    )
+
     choice = decide_precision("auto", replace(network, device=CPU))
 
     assert (choice, opened) == (PrecisionChoice("float32", ""), [])

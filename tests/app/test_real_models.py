@@ -11,8 +11,8 @@ import pytest
 import tifffile
 
 from bmz.app.run import run
-from bmz.engine.engines import open_network
 from bmz.engine.load import load_model
+from bmz.engine.network_choice import open_network
 from bmz.engine.request import RunRequest
 from bmz.plan.recipe_choice import OutputUnclear
 from bmz.plan.tile_way import MIRRORED, TileWay

@@ -17,10 +17,10 @@ from bmz.app.model_test import ModelTestRequest, check_models
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
-from bmz.engine import engines as precision
-from bmz.engine.engines import NetworkChoice, decide_precision, open_by_test
+from bmz.engine import network_choice as precision
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import load_model
+from bmz.engine.network_choice import NetworkChoice, decide_precision, open_by_test
 from bmz.engine.request import RunRequest
 from bmz.plan.plan import Blocks
 from bmz.predict import formats
@@ -130,7 +130,7 @@ def test_the_precision_is_measured_with_it(tmp_path: Path, monkeypatch: pytest.M
     unhashed = PackagedFile(model.folder / "test_inputs_0.npy")
     inputs = (replace(model.inputs[0], test=unhashed),)
     model = replace(model, inputs=inputs)
-    entry = replace(formats.FORMATS["onnx"], precisions=lambda _: ("float32", "bfloat16"))
+    entry = replace(formats.FORMATS["onnx"], weighed=lambda _: ("float32", "bfloat16"))
     monkeypatch.setattr(formats, "FORMATS", {"onnx": entry})
     monkeypatch.setattr(precision, "open_network", lambda *_, **__: FakeBackend(list))
     labelling = decide_labelling(model, recipe=None, settings={})

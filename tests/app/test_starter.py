@@ -13,8 +13,8 @@ import tifffile
 from bmz.app.demo import demo_image, run_demo
 from bmz.app.model_test import ModelTestRequest, check_models
 from bmz.app.run import run
-from bmz.engine.engines import open_network
 from bmz.engine.load import load_model
+from bmz.engine.network_choice import open_network
 from bmz.engine.request import RunRequest
 from bmz.process.matching import match_labels
 from bmz.process.ops import apply_steps

@@ -110,6 +110,7 @@ def test_the_record_holds_every_number_of_the_plan() -> None:
         "device": "cpu",
         "precision": "float32",
         "precision_why": "",
+        "backend": "native",
         "loop": {"z": 2},
         "channels": [[0]],
         "clip": 99.0,
@@ -208,6 +209,7 @@ def test_a_choice_of_precision_tells_all_that_was_weighed() -> None:
         "float16",
         "against float32 on the test input: bfloat16 2.0 x as fast, F1 0.500; "
         "float16 4.0 x as fast, F1 1.000",
+        gated=True,
     )
     assert choose_precision(trials[:1]).why == "against float32 on the test input: no other ran"
     assert choose_precision([]).why == "the test input shows nothing to compare others by"

@@ -20,6 +20,7 @@ from bmz.predict.formats import (
     framework_version,
     open_backend,
     resolve_device,
+    runnable,
 )
 from bmz.predict.onnx import nvidia_device_count
 
@@ -195,7 +196,7 @@ def test_a_framework_is_named_with_the_version_of_what_is_installed(
 ) -> None:
     monkeypatch.setattr(devices, "_version", installed.get)
 
-    assert framework_version("onnx") == words
+    assert framework_version(runnable("onnx")) == words
 
 
 def test_a_framework_that_is_there_and_does_not_import_says_why_and_has_no_device(

@@ -21,6 +21,7 @@ NOTED_LIBRARIES = (
     "tifffile",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "torch",
 )
 """The libraries that shape a result."""

@@ -18,6 +18,7 @@ from bmz.cli.words import (
     LabelOptions,
     TrustingCommand,
     as_path,
+    backend_option,
     dataset_option,
     device_option,
     image_list,
@@ -50,6 +51,7 @@ class RunOptions(LabelOptions):
 
     series: str
     precision: PrecisionWord
+    backend: str
     weights: str | None
     batch: int | None
     save: frozenset[str]
@@ -94,8 +96,9 @@ class RunOptions(LabelOptions):
     default="auto",
     show_default=True,
     metavar="WORD",
-    help="float32, bfloat16, float16, or auto: on a GPU the fastest that gives the same labels.",
+    help="float32, bfloat16, float16, or auto: the fastest that gives the same labels.",
 )
+@backend_option
 @click.option(
     "--weights",
     metavar="FORMAT",

@@ -15,6 +15,7 @@ import click
 from bmz.base.axes import GAPS, lengths_by_axis, link_ious
 from bmz.base.channels import ChannelWord, channel_words
 from bmz.cli import completing
+from bmz.predict.frameworks import AUTO, BACKEND_WORDS
 from bmz.spec.made_for import StatedKind, stated_kind
 
 if TYPE_CHECKING:
@@ -277,6 +278,18 @@ def device_option(default: str) -> Callable[[Command], Command]:
         metavar="WORD",
         help="auto, cpu, cuda, cuda:N or mps.",
     )
+
+
+def backend_option(command: Command) -> Command:
+    """Add ``--backend``; what ``auto`` stands for, the variable ``BMZ_BACKEND`` may say."""
+    return click.option(
+        "--backend",
+        type=click.Choice(BACKEND_WORDS),
+        default=AUTO,
+        show_default=True,
+        metavar="WORD",
+        help="What runs the network: native, openvino, or auto: the fastest on this computer.",
+    )(command)
 
 
 def json_option(command: Command) -> Command:

@@ -26,6 +26,7 @@ from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.formats import name_of
 from bmz.image.plates import PlateField
 from bmz.plan.plan import Plan
+from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.mosaic import Places, TileStore
 from bmz.predict.tiles import Attempts
 from bmz.results.images import ImageDone, ImageFailed
@@ -255,6 +256,9 @@ class OnWorkers:
     name: str = field(default="", init=False)
     """Name of the backend, once a worker has reported it."""
 
+    precision: PrecisionChoice | None = field(default=None, init=False)
+    """In which precision it ran, where the first tile of a worker had a say in it."""
+
     def fill(
         self,
         setup: RunSetup,
@@ -304,6 +308,7 @@ class OnWorkers:
             for future in as_completed(list(waiting)):
                 report = future.result()
                 batch, self.name = min(batch, report["batch"]), report["backend"]
+                self.precision = report["precision"]
                 done += waiting[future]
                 listener(Progress("tiles", done, total))
         except BaseException:

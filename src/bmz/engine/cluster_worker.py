@@ -16,6 +16,7 @@ from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
 from bmz.engine.setup import RunSetup, opened, planned_or_failed, prepare
+from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.info import ImageInfo
 from bmz.image.plates import PlateField
@@ -107,14 +108,17 @@ def run_share(request: RunRequest, share: Share) -> Mapping[str, Any]:
     Returns
     -------
     dict
-        ``backend``, the name of what ran them, and ``batch``, how many at once
+        ``backend``, the name of what ran them, ``precision``, in which it did where their first
+        one had a say in it, and ``batch``, how many at once
     """
     setup, backend = loaded(request)
+    expect_image(backend, setup.network, share.info, share.plan, nobody)
     with open_image(share.info) as image:
         tiles = tiles_of(backend, share.plan, share.prepare(image), nobody)
         only = frozenset(share.tiles)
         store = TileStore(share.folder, tiles.places(), output_number(setup), only)
-        return {"backend": backend.name, "batch": fill(store, tiles)}
+        batch = fill(store, tiles)
+    return {"backend": backend.name, "precision": gated_precision(backend), "batch": batch}
 
 
 def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
@@ -122,7 +126,8 @@ def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
 
     Each worker of a machine uses a GPU of its own.
     """
-    key = json.dumps({**options_of(request), "trust": request.trust, "device": request.device})
+    words = ("trust", "device", "weights", "precision", "backend", "batch", "threads")
+    key = json.dumps({**options_of(request), **{word: getattr(request, word) for word in words}})
     if key not in _LOADED:
         for _, backend in _LOADED.values():
             backend.close()

@@ -30,6 +30,7 @@ from bmz.engine.pipeline import (
 from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.engine.run_image import planes_of
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels, opened, plan_image, prepare
+from bmz.engine.tile_gate import expect_image
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage, read_image
@@ -135,6 +136,7 @@ class NetworkOutputs:
         pixels = read_image(planned.case.image) if pixels is None else pixels
         report = checked_pixels(setup, planned, pixels)
         work = PlaneContext(setup.model, planned.plan, setup.labelling, backend, Stopwatch())
+        expect_image(backend, setup.network, planned.case.image, planned.plan, nobody)
         planes = []
         for plane in planes_of(pixels, work.plan, setup.model.space):
             known, plan = network_outputs(plane, work)

@@ -25,6 +25,7 @@ from bmz.image.formats import split_series
 from bmz.image.given_names import given_name
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
+from bmz.predict.frameworks import NATIVE
 from bmz.process.blocks import Found
 from bmz.results.images import SCHEMA, ImageDone
 from bmz.spec.made_for import stated_kind
@@ -150,6 +151,8 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "device": record["device"],
         "batch": int(record["plan"]["batch"]),
         "precision": record["plan"]["precision"],
+        # records of before there was a choice lack it
+        "backend": record["plan"].get("backend", NATIVE),
     }
 
 
@@ -171,7 +174,7 @@ def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> st
         "model": setup.model.sha256,
         "image": image_sha256,
         "words": options_of(setup.request),
-        "network": [plan.weights.format, plan.device, plan.precision.name],
+        "network": [plan.weights.format, plan.device, plan.precision.name, plan.precision.backend],
     }
     text = json.dumps(words, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

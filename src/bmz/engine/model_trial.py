@@ -15,9 +15,10 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, nobody
-from bmz.engine.engines import open_network, open_reference
+from bmz.engine.engines import open_reference
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import Permit, fetch_code, fetch_tensors, fetch_weights, permit_for
+from bmz.engine.network_choice import open_network
 from bmz.engine.test_tensors import (
     OwnTensors,
     as_maps,
@@ -31,8 +32,8 @@ from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.recipe_choice import MakesNoLabels, OutputUnclear, RecipeMissing, RecipeUnclear
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped
 from bmz.predict.backend import Backend, NoBackend, OutOfMemory
-from bmz.predict.formats import DeviceAbsent, resolve_device
-from bmz.predict.frameworks import usable_formats
+from bmz.predict.formats import DeviceAbsent, backends, resolve_device
+from bmz.predict.frameworks import AUTO, NATIVE, usable_formats
 from bmz.predict.reach import Reach, measured_reach, run_two_ways
 from bmz.process.consensus import Agreement, compare
 from bmz.process.ops_values import RunsCode
@@ -396,18 +397,22 @@ class ModelTrial:
             shapes = ", ".join("x".join(map(str, t.array.shape)) for t in self.tensors.inputs)
             yield ModelCheck("tensors.readable", "passed", f"inputs {shapes}")
 
-    def open(self, entry: Weights) -> Backend:
+    def open(self, entry: Weights, backend: str = "") -> Backend:
         """Load the network of an entry for the inputs of the test.
+
+        Parameters
+        ----------
+        backend : the framework; empty for the one to which the format belongs
 
         Raises
         ------
         BmzError
             See `bmz.engine.engines.open_network` and `bmz.predict.formats.resolve_device`.
         """
-        device = resolve_device(self.device, entry.format)
+        device = resolve_device(self.device, entry.format, backend or NATIVE)
         permit = permit_for(self.model, entry, self.trust, self.settings)
         ids = [tensor.id for tensor in given_inputs(self.model)]
-        return open_network(self.model, entry, device, permit=permit, inputs=ids)
+        return open_network(self.model, entry, device, permit=permit, inputs=ids, backend=backend)
 
     def _of_format(self, entry: Weights) -> Iterator[tuple[ModelCheck, Backend | None]]:
         """Yield the checks of a format; with the one that reproduced, its network."""
@@ -430,6 +435,20 @@ class ModelTrial:
             yield check, backend if check.status == "passed" else None
             if self.reference and outputs is not None:
                 yield reference_check(self.model, entry, self.tensors, outputs), None
+        if check.status == "passed":
+            for name in filter(None, backends(entry.format, AUTO, backend.device)):
+                yield self._by_other(entry, name, self.tensors), None
+
+    def _by_other(self, entry: Weights, name: str, tensors: OwnTensors) -> ModelCheck:
+        """Reproduce in a further framework; where it does not, the model is not at fault."""
+        check = partial(ModelCheck, f"{entry.format}.{name}")
+        try:
+            with closing(self.open(entry, name)) as backend:
+                found, _ = reproduces(self.model, entry, tensors, backend)
+        except BmzError as why:
+            return check("skipped", str(why))
+        passed = found.status == "passed"
+        return check("passed" if passed else "warning", f"{backend.name}: {found.detail}")
 
     def measured(self, formats: Collection[str]) -> tuple[tuple[Speed, ...], ObjectSizes | None]:
         """Time the network of some weights formats, and measure the objects of the test input.

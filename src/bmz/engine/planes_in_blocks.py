@@ -30,10 +30,12 @@ from bmz.engine.output_check import Stage, StageCounts, Watch, nonfinite_pixels
 from bmz.engine.pipeline import Stopwatch, resized_maps
 from bmz.engine.prepared_image import PreparedImage, StoredMap, keep_raw, map_parts
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
+from bmz.engine.tile_gate import gated_precision
 from bmz.image.formats import name_of
 from bmz.image.region import OpenImage, read_sample
 from bmz.plan.plan import Plan
 from bmz.plan.tiling import AxisTiling, OutputRule
+from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.backend import Backend
 from bmz.predict.mosaic import StoredTiles, TileStore
 from bmz.predict.tiles import Attempts, Tiles, fill
@@ -59,6 +61,10 @@ class TileRunner(Protocol):
     @property
     def name(self) -> str:
         """The name of the backend, for the record."""
+
+    @property
+    def precision(self) -> PrecisionChoice | None:
+        """In which precision it has run; None for that of the plan."""
 
     def fill(
         self,
@@ -92,6 +98,11 @@ class ThisProcess:
     def name(self) -> str:
         """The name of the backend, for the record."""
         return self.backend.name
+
+    @property
+    def precision(self) -> PrecisionChoice | None:
+        """In which precision it has run; None for that of the plan."""
+        return gated_precision(self.backend)
 
     def fill(
         self,

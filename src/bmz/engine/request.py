@@ -68,6 +68,7 @@ class RunRequest:
     link_gap : planes or frames that a joined object may be missing in, 0 or 1
     tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
     precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
+    backend : which framework runs the weights, see ``bmz.predict.formats.backends``
     save : kinds of output, see `bmz.write.outputs`; the run record is always written
     tables : formats of the tables, see `bmz.write.outputs`
     labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
@@ -106,6 +107,7 @@ class RunRequest:
     tile: int | None = None
     batch: int | None = None
     precision: PrecisionWord = "auto"
+    backend: str = "auto"
     save: frozenset[str] = frozenset(default_kinds())
     tables: frozenset[str] = frozenset({CSV})
     labels_format: Literal["tiff", "zarr"] = "tiff"

@@ -45,11 +45,13 @@ from bmz.engine.planes_in_blocks import (
     look_at_sample,
 )
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
+from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage, ImageSource, open_image
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
+from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.backend import Backend
 from bmz.report.run_text import finding_notes
 from bmz.results.images import ImageDone, run_record
@@ -136,6 +138,7 @@ class OpenRun:
     stopwatch : of all stages
     counted : pixels after the network and each declared step, over all planes that were run
     backend_name : gives the name of the backend, for the record, once it has run
+    precision : gives the precision and the framework in which it has run
     image_sha256 : of its content, where that is known
     """
 
@@ -145,6 +148,7 @@ class OpenRun:
     stopwatch: Stopwatch
     counted: StageCounts
     backend_name: Any
+    precision: Callable[[], PrecisionChoice]
     image_sha256: str | None = None
 
 
@@ -178,6 +182,7 @@ def whole_run(
         counted,
     )
     keeps = "raw" in setup.request.save if keeps_raw is None else keeps_raw
+    expect_image(backend, setup.network, planned.case.image, planned.plan, listener)
     yield OpenRun(
         image=HeldImage(planned.case.image, looked.pixels),
         report=looked.report,
@@ -185,6 +190,7 @@ def whole_run(
         stopwatch=stopwatch,
         counted=counted,
         backend_name=lambda: backend.name,
+        precision=lambda: gated_precision(backend) or planned.plan.precision,
         image_sha256=image_sha256,
     )
 
@@ -216,6 +222,7 @@ def run_in_blocks(
             stopwatch=stopwatch,
             counted=counted,
             backend_name=lambda: tiles.name,
+            precision=lambda: tiles.precision or planned.plan.precision,
             image_sha256=content,
         )
 
@@ -237,6 +244,7 @@ def image_result(
     for number, place in enumerate(np.ndindex(*plan.loop.values())):
         outputs.append(run.planes.run(number, dict(zip(plan.loop, place, strict=True)), plan))
         plan = outputs[-1].plan  # what memory held is not tried anew for each plane
+    plan = replace(plan, precision=run.precision())
     with run.stopwatch.stage("labels"):
         result = ImageResult.of(outputs, run.image, plan, setup.model.space)
     more = Watch(plan, run.counted).findings(result.objects, output)
@@ -301,6 +309,7 @@ def run_image(
         if not setup.engine.whole_images:
             planned = with_fitting_tiles(setup, planned, backend)
         if in_parts(planned, setup):
+            expect_image(backend, setup.network, planned.case.image, planned.plan, listener)
             opened = run_in_blocks(setup, planned, ThisProcess(backend), listener)
         else:
             if over_limit(planned, setup):

@@ -15,7 +15,7 @@ from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import CheckedHeader, check_pixels, with_channels_seen
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
-from bmz.engine.engines import ENGINES, Engine, LoadCase, NetworkChoice, decide_precision
+from bmz.engine.engines import ENGINES, Engine, LoadCase
 from bmz.engine.image_header import check_file_header, read_spread
 from bmz.engine.labelling import Labelling, decide_labelling, network_way
 from bmz.engine.load import (
@@ -28,6 +28,7 @@ from bmz.engine.load import (
     permit_for,
     refuse_code,
 )
+from bmz.engine.network_choice import NetworkChoice, decide_precision, is_measured
 from bmz.engine.pipeline import Stopwatch
 from bmz.engine.request import RunRequest
 from bmz.engine.test_tensors import sample_measures
@@ -64,7 +65,12 @@ class CoreTakesOnePiece(CouldNotTell):
 
 @dataclass(frozen=True)
 class RunSetup:
-    """What all images of a call share."""
+    """What all images of a call share.
+
+    Parameters
+    ----------
+    network : model, weights, device and labels, for those who choose how it is run
+    """
 
     request: RunRequest
     model: ModelSpec
@@ -74,6 +80,7 @@ class RunSetup:
     own_code: ModelCode | None
     decided: RunChoices
     sample: Mapping[int, PlaneMeasures]
+    network: NetworkChoice
 
     @property
     def engine(self) -> Engine:
@@ -262,15 +269,16 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     refuse_nothing_to_join(request, labelling)
     refuse_unusable(request.tables)
     weights = choose_weights(model, usable_formats(), request.weights)
-    device = resolve_device(request.device, weights.format)
+    backend = ENGINES[request.engine].backend(request.backend)
+    device = resolve_device(request.device, weights.format, backend)
     fetch_code(package, model, weights, settings, listener)
     permit_for(model, weights, request.trust, settings)  # before much is downloaded
     fetch_weights(package, model, weights, settings, listener)
     permit = permit_for(model, weights, request.trust, settings)  # now that they can be looked at
-    if device.kind != "cpu":
-        fetch_tensors(package, model, settings, listener)
     notes = notes_folders(package.manifest, model.sha256, settings)
-    network = NetworkChoice(model, weights, device, labelling, notes, permit)
+    network = NetworkChoice(model, weights, device, labelling, notes, permit, backend)
+    if is_measured(network):
+        fetch_tensors(package, model, settings, listener)
     return RunSetup(
         request=request,
         model=model,
@@ -278,8 +286,9 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         device=device,
         permit=permit,
         own_code=model_code(weights),
-        decided=_decided(request, network, measure=measure),
+        decided=_decided(request, network, listener, measure=measure),
         sample=sample_measures(package, model, settings),
+        network=network,
     )
 
 
@@ -318,7 +327,8 @@ def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
         parameters=labelling.shown_parameters,
         link=Link(request.link, request.link_gap),
     )
-    return replace(setup, request=request, labelling=labelling, decided=decided)
+    network = replace(setup.network, labelling=labelling)
+    return replace(setup, request=request, labelling=labelling, decided=decided, network=network)
 
 
 def refuse_nothing_to_join(request: RunRequest, labelling: Labelling) -> None:
@@ -332,7 +342,9 @@ def refuse_nothing_to_join(request: RunRequest, labelling: Labelling) -> None:
         raise NothingToJoin
 
 
-def _decided(request: RunRequest, network: NetworkChoice, *, measure: bool) -> RunChoices:
+def _decided(
+    request: RunRequest, network: NetworkChoice, listener: Listener, *, measure: bool
+) -> RunChoices:
     return RunChoices(
         weights=network.weights,
         device=str(network.device),
@@ -341,7 +353,7 @@ def _decided(request: RunRequest, network: NetworkChoice, *, measure: bool) -> R
         tile=request.tile_px,
         batch=request.batch,
         clip=request.clip,
-        precision=decide_precision(request.precision, network, measure=measure),
+        precision=decide_precision(request.precision, network, measure=measure, listener=listener),
         way=network_way(network.model, network.labelling.choice),
         link=Link(request.link, request.link_gap),
         blocks=request.blocks,
@@ -350,14 +362,10 @@ def _decided(request: RunRequest, network: NetworkChoice, *, measure: bool) -> R
 
 def opened(setup: RunSetup) -> Backend:
     """Load the network of a job; it is to be closed."""
-    decided = setup.decided
     return setup.engine.opened(
         LoadCase(
-            model=setup.model,
-            weights=decided.weights,
-            device=setup.device,
-            precision=decided.precision,
-            permit=setup.permit,
+            network=setup.network,
+            precision=setup.decided.precision,
             threads=setup.request.threads,
         )
     )

@@ -14,7 +14,7 @@ from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tile_way import MIRRORED, TileWay
 from bmz.plan.tiling import HaloTooWide, OutputRule, Tiling, plan_tiles
-from bmz.plan.weights_choice import FLOAT32, PrecisionChoice
+from bmz.plan.weights_choice import FLOAT32, PrecisionChoice, Way
 from bmz.spec.model import Fixed, ModelSpec, Weights
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class Plan:
         loop = ", ".join(f"{size} x {axis}" for axis, size in self.loop.items())
         channels = " | ".join(map(channel_text, self.channels))
         values = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
-        where = f"{self.weights.format} on {self.device} in {self.precision.name}"
+        way = Way(self.precision.name, self.precision.backend)
+        where = f"{self.weights.format} on {self.device} in {way}"
         return (
             f"weights {where}, batch {self.batch}",
             *((f"        {self.precision.why}",) if self.precision.why else ()),
@@ -138,6 +139,7 @@ class Plan:
             "device": self.device,
             "precision": self.precision.name,
             "precision_why": self.precision.why,
+            "backend": self.precision.backend_word,
             "loop": dict(self.loop),
             "channels": [list(taken) for taken in self.channels],
             "clip": self.clip,

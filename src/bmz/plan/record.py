@@ -25,6 +25,9 @@ class PlanRecord(BorderRecord):
     device: Annotated[str, Doc("`cpu`, `cuda:0`, `mps`")]
     precision: Annotated[str, Doc("`float32`, `bfloat16` or `float16`")]
     precision_why: Annotated[str, Doc("the reason for it")]
+    backend: Annotated[
+        str, Doc("the framework: `native` for the one of the format, else such as `openvino`")
+    ]
     loop: Annotated[
         Mapping[str, int], Doc("positions along t and z, for each of which the network is run")
     ]

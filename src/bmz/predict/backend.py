@@ -144,6 +144,7 @@ class LoadRequest:
     device: Device = CPU
     threads: int | None = None
     precision: Precision = "float32"
+    backend: str = ""
     architecture: Architecture | None = None
     strict: bool = True
     output_axes: tuple[str, ...] = ()

@@ -2,26 +2,66 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
+from bmz.base.computer import available_cpus
 from bmz.base.errors import CouldNotTell, WrongUsage
-from bmz.predict import keras, onnx, state_dict, tensorflow, torch_network, torchscript
+from bmz.predict import (
+    keras,
+    onnx,
+    openvino,
+    state_dict,
+    tensorflow,
+    torch_network,
+    torchscript,
+)
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, NoBackend, Precision
 from bmz.predict.core import CORE, open_core
-from bmz.predict.frameworks import FRAMEWORKS
+from bmz.predict.frameworks import (
+    AUTO,
+    BACKEND_WORDS,
+    FRAMEWORKS,
+    NATIVE,
+    OTHER_FRAMEWORKS,
+    Framework,
+    wished_backend,
+)
 
 
 def _float32_alone(_device: Device) -> tuple[Precision, ...]:
     return ("float32",)
 
 
+@cache
+def processor_name() -> str:
+    """Name the processor, with a digest of what it can compute, and how many of it may be used."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # another system
+        text = ""
+    facts = dict(line.partition(":")[::2] for line in reversed(text.splitlines()))
+    known = {key.strip(): value.strip() for key, value in facts.items()}
+    name = known.get("model name") or platform.processor() or platform.machine()
+    digest = hashlib.sha256(known.get("flags", "").encode()).hexdigest()[:8]
+    return f"{name} {digest} x {available_cpus()}"
+
+
+def hardware_of(device: Device) -> str:
+    """Return the name of the processor, or the word for another device."""
+    return processor_name() if device.kind == "cpu" else str(device)
+
+
 @dataclass(frozen=True)
 class WeightsFormat:
-    """One weights format that bmz can run.
+    """One weights format, and one framework that runs it.
 
     Parameters
     ----------
@@ -32,6 +72,8 @@ class WeightsFormat:
     devices : lists the devices that the framework sees, the CPU first
     open : loads the weights
     precisions : lists the precisions of the framework on a device, float32 first
+    weighed : lists those among which ``--precision auto`` chooses, float32 first
+    kinds : of devices that bmz runs it on
     hardware : returns the name that the maker of a device gives it
     """
 
@@ -42,13 +84,23 @@ class WeightsFormat:
     devices: Callable[[], tuple[Device, ...]]
     open: Callable[[LoadRequest], Backend]
     precisions: Callable[[Device], tuple[Precision, ...]] = _float32_alone
-    hardware: Callable[[Device], str] = str
+    weighed: Callable[[Device], tuple[Precision, ...]] = _float32_alone
+    kinds: frozenset[str] = frozenset({"cpu", "cuda", "mps"})
+    hardware: Callable[[Device], str] = hardware_of
 
 
 def _format(
     name: str, devices: Callable[[], tuple[Device, ...]], opener: Callable[[LoadRequest], Backend]
 ) -> WeightsFormat:
-    needed = FRAMEWORKS[name]
+    return _run_by(FRAMEWORKS[name], name, devices, opener)
+
+
+def _run_by(
+    needed: Framework,
+    name: str,
+    devices: Callable[[], tuple[Device, ...]],
+    opener: Callable[[LoadRequest], Backend],
+) -> WeightsFormat:
     return WeightsFormat(name, needed.module, needed.distributions, needed.install, devices, opener)
 
 
@@ -56,6 +108,7 @@ def _of_torch(name: str, opener: Callable[[LoadRequest], Backend]) -> WeightsFor
     return replace(
         _format(name, torch_network.torch_devices, opener),
         precisions=torch_network.torch_precisions,
+        weighed=torch_network.weighed_precisions,
         hardware=torch_network.torch_hardware,
     )
 
@@ -76,16 +129,83 @@ FORMATS: Mapping[str, WeightsFormat] = {
     )
 }
 
+OTHERS: Mapping[str, Mapping[str, WeightsFormat]] = {
+    "onnx": {
+        openvino.NAME: replace(
+            _run_by(
+                OTHER_FRAMEWORKS["onnx"][openvino.NAME],
+                "onnx",
+                openvino.openvino_devices,
+                openvino.open_openvino,
+            ),
+            precisions=openvino.openvino_precisions,
+            weighed=openvino.weighed_precisions,
+            kinds=frozenset({"cpu"}),
+        )
+    }
+}
+"""Entries of `OTHER_FRAMEWORKS`."""
 
-def runnable(weights_format: str) -> WeightsFormat:
+
+class BackendUnknown(WrongUsage):
+    """The option names no framework that runs the weights."""
+
+    def __init__(self, word: str, weights_format: str) -> None:
+        names = ", ".join((AUTO, NATIVE, *OTHERS.get(weights_format, {})))
+        super().__init__(
+            f"there is no backend '{word}' for {weights_format} weights",
+            hint=f"--backend (or BMZ_BACKEND) {names}",
+            code="backend.unknown",
+        )
+
+
+def backends(weights_format: str, word: str, device: Device = CPU) -> dict[str, WeightsFormat]:
+    """List the frameworks that may run weights, without importing any.
+
+    Parameters
+    ----------
+    word : the user's: ``auto`` for all that are installed and run on the device (or what the
+        variable ``BMZ_BACKEND`` says), ``native`` for the one of the format, or a name
+
+    Returns
+    -------
+    dict
+        name for `LoadRequest` -> entry; the one of the format, with an empty name, comes first
+
+    Raises
+    ------
+    BackendUnknown
+        None has that name.
+    NoBackend
+        bmz has no backend for the format, or the framework is not installed.
+    """
+    wish = wished_backend(word)
+    others = OTHERS.get(weights_format, {})
+    if wish in others:
+        return {wish: runnable(weights_format, wish)}
+    # the variable is a wish for all formats, of which some have one framework alone
+    is_general = word == AUTO and wish in BACKEND_WORDS
+    if wish == NATIVE or (is_general and wish != AUTO):
+        return {"": runnable(weights_format)}
+    if wish != AUTO:
+        raise BackendUnknown(wish, weights_format)
+    here = {n: e for n, e in others.items() if device.kind in e.kinds and find_spec(e.module)}
+    return {"": runnable(weights_format), **here}
+
+
+def runnable(weights_format: str, backend: str = "") -> WeightsFormat:
     """Look up a format and check that its framework is installed, without importing it.
+
+    Parameters
+    ----------
+    backend : one of `OTHERS`; empty for the framework of the format
 
     Raises
     ------
     NoBackend
         bmz has no backend for the format, or the framework is not installed.
     """
-    entry = FORMATS.get(weights_format)
+    entry = OTHERS[weights_format][backend] if backend else FORMATS.get(weights_format)
     if entry is None:
         known = ", ".join(FORMATS)
         raise NoBackend(weights_format, f"bmz runs {known}", f"choose --weights of {known}")
@@ -114,7 +234,7 @@ def open_backend(weights_format: str, request: LoadRequest) -> Backend:
     """
     if weights_format == CORE:
         return open_core(request)
-    return runnable(weights_format).open(request)
+    return runnable(weights_format, request.backend).open(request)
 
 
 _WORD = re.compile(r"auto|cpu|mps|cuda(?::(?P<index>\d+))?")
@@ -166,11 +286,15 @@ class BackendState:
     trouble: str = ""
 
 
-def resolve_device(word: str, weights_format: str) -> Device:
+def resolve_device(word: str, weights_format: str, backend: str = AUTO) -> Device:
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into an available device.
 
     ``auto`` is the first CUDA device, else Apple's GPU, else the CPU, as far as the framework
     of the format sees them.
+
+    Parameters
+    ----------
+    backend : see `backends`
 
     Raises
     ------
@@ -186,7 +310,7 @@ def resolve_device(word: str, weights_format: str) -> Device:
         raise DeviceUnknown(word)
     if word == "cpu":
         return CPU
-    entry = runnable(weights_format)
+    entry = next(iter(backends(weights_format, backend).values()))
     available = entry.devices()
     if word == "auto":
         return min(available, key=lambda device: (_PREFERENCE.index(device.kind), device.index))
@@ -197,9 +321,8 @@ def resolve_device(word: str, weights_format: str) -> Device:
     return matching[0]
 
 
-def framework_version(weights_format: str) -> str:
-    """Name the framework of a format with its version, such as ``torch 2.13.0``."""
-    entry = runnable(weights_format)
+def framework_version(entry: WeightsFormat) -> str:
+    """Name the framework of an entry with its version, such as ``torch 2.13.0``."""
     versions = (number for name in entry.distributions if (number := _version(name)))
     return f"{entry.module} {next(versions, 'of unknown version')}"
 
@@ -207,6 +330,11 @@ def framework_version(weights_format: str) -> str:
 def available_backends() -> tuple[BackendState, ...]:
     """State for each weights format whether it can run here; only installed ones are imported."""
     return tuple(_state(entry) for entry in FORMATS.values())
+
+
+def other_backends() -> tuple[BackendState, ...]:
+    """State the same of the frameworks that run a format as well."""
+    return tuple(_state(entry) for entries in OTHERS.values() for entry in entries.values())
 
 
 def _state(entry: WeightsFormat) -> BackendState:

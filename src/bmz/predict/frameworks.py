@@ -43,12 +43,51 @@ FRAMEWORKS: Mapping[str, Framework] = {
 }
 """By the name of the format in model descriptions; formats that bmz cannot run are left out."""
 
+OTHER_FRAMEWORKS: Mapping[str, Mapping[str, Framework]] = {
+    "onnx": {"openvino": Framework("openvino", ("openvino",), "pip install 'bmz[openvino]'")},
+}
+"""Frameworks that run weights of a format as well, by the format and the name for ``--backend``."""
+
+AUTO, NATIVE = "auto", "native"
+"""Words for ``--backend``: what is measured to be the fastest, and the framework of the format."""
+
+BACKEND_WORDS = (
+    AUTO,
+    NATIVE,
+    *sorted({name for names in OTHER_FRAMEWORKS.values() for name in names}),
+)
+"""What ``--backend`` takes."""
+
 
 def usable_formats() -> dict[str, str]:
     """Return for each weights format an empty text if it runs here, else how to install it."""
     return {
         name: "" if find_spec(entry.module) else entry.install for name, entry in FRAMEWORKS.items()
     }
+
+
+def wished_backend(word: str) -> str:
+    """Give the user's word for the frameworks that may run weights.
+
+    Parameters
+    ----------
+    word : of the call; what ``auto`` stands for, the variable ``BMZ_BACKEND`` may say
+    """
+    return os.environ.get("BMZ_BACKEND") or AUTO if word == AUTO else word
+
+
+def frameworks_here(weights_format: str) -> tuple[str, ...]:
+    """List the frameworks among which is chosen for a format, as imported; installed ones alone.
+
+    Parameters
+    ----------
+    weights_format : one that bmz can run
+    """
+    wish, own = wished_backend(AUTO), FRAMEWORKS[weights_format].module
+    others = OTHER_FRAMEWORKS.get(weights_format, {})
+    chosen = () if wish == NATIVE else (wish,) if wish in others else (*others,)
+    names = (*(() if wish in others else (own,)), *(others[name].module for name in chosen))
+    return tuple(name for name in names if find_spec(name))
 
 
 MOST_CHARACTERS = 300

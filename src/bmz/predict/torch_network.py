@@ -79,6 +79,11 @@ def torch_precisions(device: Device) -> tuple[Precision, ...]:
     return ("float32", "bfloat16", "float16")
 
 
+def weighed_precisions(device: Device) -> tuple[Precision, ...]:
+    """List those among which is chosen: on a CPU float32 alone, for bfloat16 gains little there."""
+    return ("float32",) if device.kind == "cpu" else torch_precisions(device)
+
+
 def torch_hardware(device: Device) -> str:
     """Return the maker's name of a CUDA device, or the kind of another device."""
     if device.kind != "cuda":

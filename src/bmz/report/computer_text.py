@@ -220,6 +220,8 @@ def doctor_rows(view: DoctorView) -> list[Row]:
     ]
     for entry in view.formats:
         rows += _format_rows(entry)
+        same = [other for other in view.others if other.format == entry.format]
+        rows += [row for other in same for row in _other_rows(other)]
     rows.append(("own code", _confinement_words(view.confinement)))
     libraries = {k: v for k, v in view.versions.items() if k not in {"bmz", "python"}}
     rows.append(
@@ -235,6 +237,13 @@ def _format_rows(entry: FormatView) -> list[Row]:
     if entry.trouble:
         return [(entry.format, entry.trouble)]
     return [(entry.format, f"{entry.framework} {entry.version} on {', '.join(entry.devices)}")]
+
+
+def _other_rows(entry: FormatView) -> list[Row]:
+    """Say it of a framework without which the format runs as well."""
+    if entry.version is None:
+        return [("", f"no {entry.framework}, which may be faster on a CPU: {entry.install}")]
+    return [("", words) for _, words in _format_rows(entry)]
 
 
 def _confinement_words(confinement: Mapping[str, str]) -> str:
@@ -255,6 +264,7 @@ def doctor_json(view: DoctorView) -> str:
         "cache": view.cache,
         "cache_bytes": view.cache_bytes,
         "formats": view.formats,
+        "others": view.others,
         "starters": view.starters,
         "confinement": view.confinement,
     }

@@ -220,7 +220,8 @@ def _recipe_rows(recipe: RecipeChoice | BmzError) -> list[Row]:
 def _weights_words(entry: WeightsView) -> str:
     size = "size unknown" if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.1f} MB"
     fetched = "" if entry.fetched else ", not fetched"
-    return f"{entry.format}, {size}{fetched}: {entry.state}"
+    by = f", by {' or '.join(entry.backends)}" if len(entry.backends) > 1 else ""
+    return f"{entry.format}, {size}{fetched}: {entry.state}{by}"
 
 
 def _tools_words(view: ModelView) -> str:

@@ -242,6 +242,7 @@ class DoctorDocument(TypedDict):
     cache: Annotated[str, Doc("its folder")]
     cache_bytes: int
     formats: Annotated[Sequence[FormatView], Doc("of weights")]
+    others: Annotated[Sequence[FormatView], Doc("further frameworks that run a format")]
     starters: Annotated[Sequence[str], Doc("models that are bundled")]
     confinement: Annotated[Mapping[str, str], Doc("how code of models is shut in here")]
 

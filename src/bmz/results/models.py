@@ -89,12 +89,14 @@ class WeightsView:
     size_bytes : None where it is not known
     fetched : the file is there
     state : ``runs here``, or what is missing
+    backends : the frameworks that run it here
     """
 
     format: str
     size_bytes: int | None
     fetched: bool
     state: str
+    backends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,7 @@ class DoctorView:
     cpus, memory_bytes : what the process may use, and what there is; None where unknown
     cache, cache_bytes : the cache folder and what lies in it
     confinement : means to shut the code of models in -> empty text, or why it is lacking
+    others : further frameworks that run a format
     """
 
     versions: Mapping[str, str]
@@ -221,6 +224,7 @@ class DoctorView:
     formats: Sequence[FormatView]
     starters: Sequence[str]
     confinement: Mapping[str, str]
+    others: Sequence[FormatView] = ()
 
     @property
     def runs_something(self) -> bool:

@@ -168,6 +168,7 @@ def load(  # noqa: PLR0913  (each is a keyword with a default)
     weights: str | None = None,
     device: str = "auto",
     precision: PrecisionWord = "auto",
+    backend: str = "auto",
     recipe: str | None = None,
     settings: Mapping[str, Setting] | None = None,
     tile: int | None = None,
@@ -186,8 +187,11 @@ def load(  # noqa: PLR0913  (each is a keyword with a default)
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``
     precision
-        ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"auto"``: on a GPU the fastest that
-        gives the same labels
+        ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"auto"``: the fastest that gives the
+        same labels
+    backend
+        What runs the network: ``"native"`` for the framework of the weights, ``"openvino"``;
+        ``"auto"``: the fastest on this computer
     recipe
         Of the labels; ``"none"`` for the raw output alone; None by evidence
     settings
@@ -223,6 +227,7 @@ def load(  # noqa: PLR0913  (each is a keyword with a default)
         tile=tile,
         batch=batch,
         precision=precision,
+        backend=backend,
         save=kinds_by_default(recipe),
         trust="no" if trust is False else "unconfined" if trust == "unconfined" else "confined",
     )

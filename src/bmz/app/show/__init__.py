@@ -7,7 +7,7 @@ from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.engine.load import code_unknown, find_model, model_code, weights_files
 from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
-from bmz.predict.frameworks import usable_formats
+from bmz.predict.frameworks import frameworks_here, usable_formats
 from bmz.report.model_text import code_words
 from bmz.results.models import ModelView, WeightsView
 from bmz.spec.model import ModelSpec, Weights
@@ -61,7 +61,8 @@ def _weights(model: ModelSpec, entry: Weights, install: str | None, told: Publis
         state = "bmz does not run this format yet"
     else:
         state = f"needs {install}" if install else "runs here"
-    return WeightsView(entry.format, size, fetched, state)
+    backends = frameworks_here(entry.format) if install == "" else ()
+    return WeightsView(entry.format, size, fetched, state, backends)
 
 
 def _code(model: ModelSpec) -> tuple[str, ...]:

@@ -1,0 +1,459 @@
+"""How a network is opened: which output is which, in which framework and in which precision."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
+from bmz.base.files import sha256_of
+from bmz.base.notes import Notes
+from bmz.base.progress import Listener, Note, nobody
+from bmz.engine.labelling import Labelling
+from bmz.engine.load import NeedsTrust, Permit, model_code
+from bmz.engine.pipeline import KnownTensors, all_stepped, network_inputs
+from bmz.engine.request import PrecisionWord
+from bmz.engine.test_tensors import first_inputs, labels_of_first, read_test_tensors
+from bmz.plan.weights_choice import (
+    FLOAT32,
+    LEAST_IOU,
+    NOT_MEASURED,
+    PrecisionChoice,
+    Trial,
+    Way,
+    choose_precision,
+)
+from bmz.predict.backend import (
+    CPU,
+    Backend,
+    Device,
+    LoadRequest,
+    NoBackend,
+    Precision,
+    PrecisionUnsupported,
+)
+from bmz.predict.confined import open_confined
+from bmz.predict.formats import WeightsFormat, backends, framework_version, open_backend
+from bmz.predict.frameworks import AUTO
+from bmz.predict.output_order import OutputsUnclear
+from bmz.process.matching import match_labels
+from bmz.spec.model import ModelSpec, Weights
+
+OUTPUTS = Notes.of("outputs", 2, tuple[str, ...], one_per_key=True)
+"""Names of the outputs in the order of the description; the key is the format of the weights."""
+
+_MISMATCHED = 1e-3  # of the values: enough to tell one output from another
+
+
+def open_by_test(
+    model: ModelSpec,
+    weights_format: str,
+    request: LoadRequest,
+    opener: Callable[[str, LoadRequest], Backend],
+    notes_of: Callable[[], Sequence[Path]],
+) -> Backend:
+    """Open weights; where nothing says which output is which, let the test tensors say it.
+
+    What was found is kept with our notes on the package, so that it is found out once.
+
+    Parameters
+    ----------
+    model : its test tensors are files of the package
+    weights_format : as in model descriptions
+    request : what the backend is opened with
+    opener : loads weights, such as ``bmz.predict.formats.open_backend``
+    notes_of : gives the folders for our notes; each is read, the last is written to
+
+    Raises
+    ------
+    OutputsUnclear
+        The test tensors are absent, or do not decide it either.
+    """
+    try:
+        return opener(weights_format, request)
+    except OutputsUnclear as unclear:
+        notes = notes_of()
+        known = OUTPUTS.find(notes, weights_format)
+        if known in unclear.candidates:
+            return opener(weights_format, replace(request, output_names=known))
+        agreed = _by_test(model, unclear.candidates, lambda names: opener(
+            weights_format, replace(request, output_names=names)))  # fmt: skip
+        if agreed is None:
+            raise
+        OUTPUTS.keep(notes[-1], weights_format, agreed)
+        return opener(weights_format, replace(request, output_names=agreed))
+
+
+def _by_test(
+    model: ModelSpec,
+    candidates: Sequence[tuple[str, ...]],
+    opened: Callable[[tuple[str, ...]], Backend],
+) -> tuple[str, ...] | None:
+    try:
+        tensors = read_test_tensors(model, model.required_inputs)
+    except (BmzError, OSError):
+        return None  # the caller tells that the outputs are unclear; `bmz test` tells of the file
+    inputs = [tensor.array for tensor in tensors.inputs]
+    agree = []
+    for names in candidates:
+        with closing(opened(names)) as backend:
+            tried = KnownTensors.of(model, tensors.taken, backend.run(inputs))
+        if _agrees(model, tried, tensors.expected):
+            agree.append(names)
+    return agree[0] if len(agree) == 1 else None
+
+
+def _agrees(model: ModelSpec, known: KnownTensors, expected: Sequence[AnyArray]) -> bool:
+    try:
+        outputs = all_stepped(model, known)
+    except BmzError:
+        return False  # the steps of one output need not suit another
+    return all(map(_same, outputs, expected))
+
+
+def _same(output: AnyArray, expected: AnyArray) -> bool:
+    if output.shape != expected.shape:
+        return False
+    near = np.isclose(output.astype(np.float64), expected.astype(np.float64), rtol=1e-3, atol=1e-3)
+    return bool(1 - near.mean() <= _MISMATCHED)
+
+
+def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
+    model: ModelSpec,
+    weights: Weights,
+    device: Device = CPU,
+    *,
+    precision: Precision = "float32",
+    backend: str = "",
+    permit: Permit = "no",
+    inputs: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> Backend:
+    """Load the network of a weights entry, whose files are there and verified.
+
+    Parameters
+    ----------
+    model, weights : the model, and the entry to load
+    device : from ``bmz.predict.formats.resolve_device``
+    precision : of the arithmetic
+    backend : the framework; empty for the one to which the format belongs
+    permit : whether code of the model may run; numbers alone always may
+    inputs : ids of those that will be given; None for all that are not optional
+    threads : on a CPU, how many at most; None for as many as the process may use
+
+    Raises
+    ------
+    NeedsTrust
+        The entry runs code and is not permitted to.
+    NoBackend, WeightsUnreadable, TensorCountDiffers, OutputsUnclear
+        See ``bmz.predict.formats.open_backend``.
+    NotConfinable, ChildRefused, ChildDied
+        See ``bmz.predict.confined.open_confined``.
+    """
+    code = model_code(weights)
+    if code is not None and permit == "no":
+        raise NeedsTrust(model, code)
+    required = tuple(tensor.id for tensor in model.required_inputs)
+    request = LoadRequest(
+        path=weights.file.path,
+        input_ids=required if inputs is None else tuple(inputs),
+        output_ids=tuple(tensor.id for tensor in model.outputs),
+        device=device,
+        precision=precision,
+        backend=backend,
+        threads=threads,
+        architecture=weights.architecture,
+        strict=weights.strict,
+        # permitted by now; a network of a known library is built by code that needs no permit
+        trusted=code is not None or weights.architecture is not None,
+        output_axes=tuple(tensor.letters for tensor in model.outputs),
+        output_channels=tuple(tensor.channels for tensor in model.outputs),
+    )
+    if code is not None and permit == "confined":
+        files = (weights.file.path, *(file.path for file in weights.beside))
+        return open_confined(weights.format, request, files)
+    return open_by_test(model, weights.format, request, open_backend, partial(_notes, model))
+
+
+def _notes(model: ModelSpec) -> tuple[Path, ...]:
+    from bmz.zoo.settings import settings_from_environment
+    from bmz.zoo.store import notes_folders
+
+    settings = settings_from_environment()
+    return notes_folders(model.folder / "bioimageio.yaml", model.sha256, settings)
+
+
+CHOICES = Notes.of("precision", 3, PrecisionChoice, one_per_key=True)
+"""The key is all that a choice was measured with: weights, device, frameworks and labels."""
+
+PRECISIONS: Mapping[str, Precision] = {
+    "float32": "float32",
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+}
+_ROUNDS = 3
+_MOST_S = 2.0
+"""After so many seconds no further round is begun."""
+
+_CLOSE = 1e-3
+"""Share of the range by which numbers of float32 may differ: sums are taken in another order."""
+
+Open = Callable[[Way], Backend]
+Label = Callable[[Sequence[AnyArray]], AnyArray]
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """Which network, where it runs, and how its output becomes labels.
+
+    Parameters
+    ----------
+    notes : folders for our notes on the package; each is read, the last is written to
+    permit : whether code of the model may run
+    backend : which frameworks may run it, see ``bmz.predict.formats.backends``
+    """
+
+    model: ModelSpec
+    weights: Weights
+    device: Device
+    labelling: Labelling
+    notes: tuple[Path, ...]
+    permit: Permit = "no"
+    backend: str = AUTO
+
+    @property
+    def entries(self) -> Mapping[str, WeightsFormat]:
+        """The frameworks that may run it: name -> entry."""
+        return backends(self.weights.format, self.backend, self.device)
+
+
+def precision_of(choice: PrecisionChoice) -> Precision:
+    """Give the precision that was chosen; float32 while it is not measured."""
+    return PRECISIONS.get(choice.name, "float32")
+
+
+def way_of(choice: PrecisionChoice) -> Way:
+    """Give the way of running that was chosen."""
+    return Way(precision_of(choice), choice.backend)
+
+
+def is_measured(network: NetworkChoice) -> bool:
+    """Say whether the test tensors of a model may be needed to choose how it is run."""
+    return network.device.kind != "cpu" or len(network.entries) > 1
+
+
+def decide_precision(
+    word: PrecisionWord,
+    network: NetworkChoice,
+    *,
+    measure: bool = True,
+    listener: Listener = nobody,
+) -> PrecisionChoice:
+    """Decide the framework and the precision of a run; what was measured once is remembered.
+
+    Parameters
+    ----------
+    word : what the user asked for
+    network : its weights are there
+    measure : the network may be run for it
+    listener : hears of what was measured
+
+    Raises
+    ------
+    PrecisionUnsupported
+        No framework computes in the wanted precision on the device.
+    NoBackend, BackendUnknown
+        See ``bmz.predict.formats.backends``.
+    """
+    entries = network.entries
+    if word != "auto" and word != "float32":  # noqa: PLR1714  (mypy narrows this)
+        return _asked(word, network)
+    if len(entries) == 1:
+        ((backend, entry),) = entries.items()
+        if word == "float32" or len(entry.weighed(network.device)) == 1:
+            return PrecisionChoice("float32", FLOAT32.why, backend)
+    return _remembered(word, network, measure=measure, listener=listener)
+
+
+def _asked(word: Precision, network: NetworkChoice) -> PrecisionChoice:
+    for backend, entry in network.entries.items():
+        if word in entry.precisions(network.device):
+            return PrecisionChoice(word, "as asked for", backend)
+    module = next(iter(network.entries.values())).module
+    raise PrecisionUnsupported(module, network.device, word)
+
+
+def _remembered(
+    word: PrecisionWord, network: NetworkChoice, *, measure: bool, listener: Listener
+) -> PrecisionChoice:
+    key = choice_key(network, word)
+    remembered = CHOICES.find(network.notes, key)
+    if remembered is not None:
+        return remembered
+    if not measure:
+        return replace(NOT_MEASURED, backend=next(iter(network.entries)))
+    ways = tuple(_ways(word, network, listener))
+    trials = _measured(network, ways) if len(ways) > 1 else ()
+    if not trials:  # the test input may yet come
+        return replace(choose_precision(()), backend=ways[0].backend)
+    choice = choose_precision(trials)
+    CHOICES.keep(network.notes[-1], key, choice)
+    whole = [trial for trial in trials if trial.precision == FLOAT32.name]
+    if len(whole) > 1:  # asked for where the first tile of an image does not agree
+        CHOICES.keep(network.notes[-1], choice_key(network, FLOAT32.name), choose_precision(whole))
+    told = f"'{network.model.id}' is run in {way_of(choice)} from now on: measured {choice.why}"
+    listener(Note(told))
+    return choice
+
+
+def _ways(word: PrecisionWord, network: NetworkChoice, listener: Listener) -> Iterator[Way]:
+    for backend, entry in network.entries.items():
+        try:
+            offered = entry.weighed(network.device)
+        except NoBackend as why:
+            if not backend:
+                raise
+            listener(Note(f"{backend} is left out: {why.message}", "warning"))
+            continue
+        yield from (Way(name, backend) for name in offered if word in ("auto", name))
+
+
+def choice_key(network: NetworkChoice, word: str) -> str:
+    """Give a name for all that decides how a network is run, so that only the same is found."""
+    weights = network.weights
+    labels = network.labelling.as_record()
+    return " | ".join(
+        (
+            weights.file.sha256 or sha256_of(weights.file.path),
+            *(entry.hardware(network.device) for entry in network.entries.values()),
+            *(framework_version(entry) for entry in network.entries.values()),
+            json.dumps([labels["output"], labels["name"], labels["parameters"]], default=str),
+            word,
+        )
+    )
+
+
+def _measured(network: NetworkChoice, ways: Sequence[Way]) -> tuple[Trial, ...]:
+    taken = first_inputs(network.model)
+    if not taken:
+        return ()
+    inputs = [tensor.array for tensor in network_inputs(taken, network.model)]
+    label = None
+    if network.labelling.recipe is not None:
+        label = partial(labels_of_first, network.model, network.labelling, taken)
+    # of a processor, seconds of work are counted: those of others do not disturb them
+    clock = time.process_time if network.device.kind == "cpu" else time.perf_counter
+    return measure_trials(partial(open_way, network), inputs, ways, label, clock)
+
+
+def open_way(network: NetworkChoice, way: Way, threads: int | None = None) -> Backend:
+    """Load a network in a framework and a precision.
+
+    Raises
+    ------
+    BmzError
+        See `bmz.engine.network_choice.open_network`.
+    """
+    return open_network(
+        network.model,
+        network.weights,
+        network.device,
+        precision=PRECISIONS[way.precision],
+        backend=way.backend,
+        permit=network.permit,
+        threads=threads,
+    )
+
+
+def measure_trials(
+    opened: Open,
+    inputs: Sequence[AnyArray],
+    ways: Sequence[Way],
+    label: Label | None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Trial, ...]:
+    """Run a network in several ways on the same inputs, in turn.
+
+    Parameters
+    ----------
+    opened : loads it in one of the ways
+    inputs : of the network
+    ways : float32 first
+    label : makes labels of its outputs; None where none are wanted
+    clock : gives seconds
+
+    Returns
+    -------
+    tuple of Trial
+        the first way first; without those in which the network fails. Where float32 gives no
+        object, those of float32 alone, compared by their numbers; empty where there are no two
+        of these, or the first way fails
+    """
+    with ExitStack() as stack:
+        loaded: dict[Way, tuple[Backend, list[AnyArray]]] = {}
+        for way in ways:
+            try:
+                backend = stack.enter_context(closing(opened(way)))
+                # the first run also chooses algorithms and takes memory
+                loaded[way] = backend, backend.run(inputs)
+            except BmzError:
+                if not loaded:
+                    return ()  # the run itself will tell why
+        outputs = {way: found for way, (_, found) in loaded.items()}
+        f1_of, by_numbers = _agreements(outputs, ways[0], label)
+        if by_numbers and len(f1_of) == 1:
+            return ()
+        took_s = _timed({way: loaded[way][0] for way in f1_of}, inputs, clock)
+    return tuple(
+        Trial(way.precision, took_s[way], f1, way.backend, by_numbers) for way, f1 in f1_of.items()
+    )
+
+
+def _agreements(
+    outputs: Mapping[Way, Sequence[AnyArray]], first: Way, label: Label | None
+) -> tuple[dict[Way, float], bool]:
+    """Compare with the first way: by labels, and by numbers where these show no object."""
+    if label is not None:
+        reference = label(outputs[first])
+        if reference.any():
+            labels = {way: label(found) for way, found in outputs.items()}
+            f1_of = {w: match_labels(x, reference, LEAST_IOU).f1 for w, x in labels.items()}
+            return f1_of, False
+    alike = [way for way in outputs if way.precision == first.precision]
+    return {way: float(_close(outputs[way], outputs[first])) for way in alike}, True
+
+
+def _close(outputs: Sequence[AnyArray], expected: Sequence[AnyArray]) -> bool:
+    return all(map(_close_array, outputs, expected))
+
+
+def _close_array(array: AnyArray, expected: AnyArray) -> bool:
+    if array.shape != expected.shape or array.dtype != expected.dtype:
+        return False
+    finite = expected[np.isfinite(expected)]
+    width = float(np.ptp(finite.astype(np.float64))) if finite.size else 0.0
+    return np.allclose(array, expected, rtol=0, atol=_CLOSE * width, equal_nan=True)
+
+
+def _timed(
+    loaded: Mapping[Way, Backend], inputs: Sequence[AnyArray], clock: Callable[[], float]
+) -> dict[Way, float]:
+    """Give the shortest of a few runs of each, taken in turn."""
+    took_s = dict.fromkeys(loaded, np.inf)
+    begun = time.perf_counter()
+    for _ in range(_ROUNDS):
+        for way, backend in loaded.items():
+            start = clock()
+            backend.run(inputs)
+            took_s[way] = min(took_s[way], clock() - start)
+        if time.perf_counter() - begun > _MOST_S:
+            break
+    return took_s

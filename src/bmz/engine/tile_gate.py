@@ -1,0 +1,149 @@
+"""The first tile of an image, run in float32 as well before a lower precision is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bmz.base.arrays import AnyArray
+from bmz.base.notes import Notes
+from bmz.base.progress import Listener, Note
+from bmz.engine.network_choice import NetworkChoice, choice_key, decide_precision, way_of
+from bmz.engine.test_tensors import first_of_batch, labels_of_first
+from bmz.image.info import ImageInfo
+from bmz.plan.plan import Plan
+from bmz.plan.weights_choice import LEAST_F1, LEAST_IOU, PrecisionChoice, Way
+from bmz.predict.backend import Backend, Device
+from bmz.process.matching import match_labels
+
+TILES = Notes.of("tile", 1, PrecisionChoice, one_per_key=True)
+"""The key is that of the choice, the folder of the image, and how it is given to the network."""
+
+MOST_TILES = 4
+"""Tiles of an image that are run twice, until one of them shows an object."""
+
+
+@dataclass(frozen=True)
+class TileCase:
+    """What the tiles of an image are judged by, and where the answer is kept.
+
+    Parameters
+    ----------
+    network : with the labels of the image
+    name : of the image
+    key : of the answer, which is the same for all images of its kind
+    listener : hears where float32 is taken after all
+    """
+
+    network: NetworkChoice
+    name: str
+    key: str
+    listener: Listener
+
+
+class GatedBackend:
+    """A network in a lower precision, which the first tile of an image must bear out.
+
+    Parameters
+    ----------
+    opened : loads the network in one of the ways
+    choice : what the test input of the model allows
+    """
+
+    def __init__(self, opened: Callable[[Way], Backend], choice: PrecisionChoice) -> None:
+        self._opened, self._first = opened, choice
+        self._loaded: dict[Way, Backend] = {}
+        self._case: TileCase | None = None
+        self._left = 0
+        self.choice = choice
+        self._current = self._backend(choice)
+
+    @property
+    def name(self) -> str:
+        """The framework that runs it now."""
+        return self._current.name
+
+    @property
+    def device(self) -> Device:
+        """The device that it runs on."""
+        return self._current.device
+
+    def expect(self, case: TileCase) -> None:
+        """Say which image comes next; where images of its kind were judged, so is it."""
+        known = TILES.find(case.network.notes, case.key)
+        self._use(self._first if known is None else known)
+        self._case, self._left = (case, MOST_TILES) if known is None else (None, 0)
+
+    def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        """Run the network once; see `Backend`."""
+        outputs = self._current.run(inputs)
+        return outputs if self._case is None else self._judged(self._case, inputs, outputs)
+
+    def close(self) -> None:
+        """Free the memory."""
+        for backend in self._loaded.values():
+            backend.close()
+
+    def _judged(
+        self, case: TileCase, inputs: Sequence[AnyArray], outputs: list[AnyArray]
+    ) -> list[AnyArray]:
+        whole = decide_precision("float32", case.network, listener=case.listener)
+        expected = self._backend(whole).run(inputs)
+        reference, labels = (_labels(case.network, inputs, x) for x in (expected, outputs))
+        if not (reference.any() or labels.any()):
+            self._left -= 1
+            self._case = case if self._left else None
+            return outputs
+        f1 = match_labels(labels, reference, LEAST_IOU).f1
+        words = f"{self.choice.why}; on the first tile of '{case.name}' F1 {f1:.3f}"
+        agrees = f1 >= LEAST_F1
+        judged = replace(self.choice if agrees else whole, why=words)
+        TILES.keep(case.network.notes[-1], case.key, judged)
+        if not agrees:
+            way, other = way_of(judged), way_of(self.choice)
+            told = f"run by {way}, for {other} gives other labels on its first tile (F1 {f1:.3f})"
+            case.listener(Note(f"{case.name}: {told}"))
+        self._case = None
+        self._use(judged)
+        return outputs if agrees else expected
+
+    def _use(self, choice: PrecisionChoice) -> None:
+        self.choice, self._current = choice, self._backend(choice)
+
+    def _backend(self, choice: PrecisionChoice) -> Backend:
+        way = way_of(choice)
+        if way not in self._loaded:
+            self._loaded[way] = self._opened(way)
+        return self._loaded[way]
+
+
+def _labels(
+    network: NetworkChoice, inputs: Sequence[AnyArray], outputs: Sequence[AnyArray]
+) -> AnyArray:
+    """Label the first image of a tile; steps refer to what the network was given."""
+    model = network.model
+    taken = {
+        tensor.id: (first_of_batch(array, tensor.letters), tensor.letters)
+        for tensor, array in zip(model.required_inputs, inputs, strict=True)
+    }
+    first = [
+        first_of_batch(array, tensor.letters)
+        for tensor, array in zip(model.outputs, outputs, strict=True)
+    ]
+    return labels_of_first(model, network.labelling, taken, first)
+
+
+def expect_image(
+    backend: Backend, network: NetworkChoice, image: ImageInfo, plan: Plan, listener: Listener
+) -> None:
+    """Tell a network which image comes next, where it is to be judged by it."""
+    if not isinstance(backend, GatedBackend):
+        return
+    kind = (image.path.parent, image.dtype, plan.channels, plan.clip, f"{plan.scale:.2g}")
+    key = " | ".join((choice_key(network, "auto"), *map(str, kind)))
+    backend.expect(TileCase(network, image.place.name, key, listener))
+
+
+def gated_precision(backend: Backend) -> PrecisionChoice | None:
+    """Give the precision in which an image was run, where its first tile had a say in it."""
+    return backend.choice if isinstance(backend, GatedBackend) else None

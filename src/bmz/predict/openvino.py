@@ -1,0 +1,335 @@
+"""Networks in ONNX files, run by OpenVINO on a CPU; the only module that imports it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.computer import available_cpus
+from bmz.predict.backend import (
+    CPU,
+    Device,
+    LoadRequest,
+    NetworkFailed,
+    NoBackend,
+    OutOfMemory,
+    Precision,
+    PrecisionUnsupported,
+    TensorCountDiffers,
+    WeightsUnreadable,
+    checked_count,
+    shapes_of,
+    without_loss,
+)
+from bmz.predict.frameworks import OTHER_FRAMEWORKS
+from bmz.predict.onnx_data import refuse_outside
+
+NAME = "openvino"
+
+_FORMAT = "onnx"
+_INSTALL = OTHER_FRAMEWORKS[_FORMAT][NAME].install
+_CPU = "CPU"
+_HINTS: Mapping[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_CAPABILITIES: Mapping[Precision, str] = {"bfloat16": "BF16", "float16": "FP16"}
+_NARROWED = ("f64", "i64", "u64")
+"""Element types of inputs that OpenVINO computes in 32 bits on a CPU."""
+
+_CONVERTERS = ("openvino.tools.ovc", "openvino_telemetry")
+"""What OpenVINO imports beside: converters, which are not used here and take a third of its time,
+and what tells a server that it was imported."""
+
+_MEMORY_WORDS = ("bad_alloc", "out of memory", "cannot allocate", "could not allocate")
+_NOISE = ("Exception from", "Check '", "While validating")
+
+
+def openvino_devices() -> tuple[Device, ...]:
+    """List the devices on which bmz uses OpenVINO: the CPU.
+
+    Raises
+    ------
+    NoBackend
+        OpenVINO is absent or broken.
+    """
+    _openvino()
+    return (CPU,)
+
+
+def openvino_precisions(_device: Device) -> tuple[Precision, ...]:
+    """List the precisions in which OpenVINO computes on this processor, float32 first.
+
+    Raises
+    ------
+    NoBackend
+        OpenVINO is absent or broken.
+    """
+    capabilities = _openvino().Core().get_property(_CPU, "OPTIMIZATION_CAPABILITIES")
+    return ("float32", *(name for name, word in _CAPABILITIES.items() if word in capabilities))
+
+
+def weighed_precisions(device: Device) -> tuple[Precision, ...]:
+    """List those among which is chosen: not float16, whose range the numbers of a tile can leave.
+
+    Raises
+    ------
+    NoBackend
+        OpenVINO is absent or broken.
+    """
+    return tuple(name for name in openvino_precisions(device) if name != "float16")
+
+
+def open_openvino(request: LoadRequest) -> OpenvinoBackend:
+    """Load an ONNX file, with its external data where it has some.
+
+    Raises
+    ------
+    NoBackend
+        OpenVINO is absent or broken, or computes tensors of 64 bits in 32.
+    WeightsUnreadable
+        The file is absent, corrupt or no ONNX file, takes tensors from outside its folder, or has
+        an operator that OpenVINO lacks.
+    TensorCountDiffers
+        It has other inputs, or fewer outputs, than the description.
+    PrecisionUnsupported
+        The processor does not compute in the wanted precision.
+    """
+    openvino = _openvino()
+    if request.precision not in openvino_precisions(request.device):
+        raise PrecisionUnsupported(NAME, request.device, request.precision)
+    refuse_outside(request.path)
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
+        "INFERENCE_NUM_THREADS": request.threads or available_cpus(),
+        "NUM_STREAMS": 1,
+        # threads that are bound to processors cannot share them with another process
+        "ENABLE_CPU_PINNING": False,
+    }
+    core = openvino.Core()
+    try:
+        network = core.read_model(str(request.path))
+        compiled = core.compile_model(network, _CPU, settings)
+    except Exception as why:  # its errors share no other base
+        raise WeightsUnreadable(request.path, _FORMAT, f"{NAME}: {_reason(why)}") from why
+    name = f"{NAME} {openvino.__version__.partition('-')[0]}"
+    return OpenvinoBackend(compiled, ShapeCheck(network), request, name)
+
+
+class ElementType(Protocol):
+    """What is used of an ``openvino.Type``."""
+
+    def to_dtype(self) -> np.dtype[Any]:
+        """Give the dtype of NumPy."""
+
+    def get_type_name(self) -> str:
+        """Give its name, such as ``f32``."""
+
+
+class OutputTensor(Protocol):
+    """What is used of an ``openvino.Tensor``."""
+
+    @property
+    def data(self) -> AnyArray:
+        """Give a view of its memory."""
+
+
+class InferRequest(Protocol):
+    """What is used of an ``openvino.InferRequest``."""
+
+    def infer(self, inputs: Mapping[int, AnyArray], *, share_inputs: bool) -> object:
+        """Run the network."""
+
+    def get_output_tensor(self, index: int) -> OutputTensor:
+        """Give an output of the last run."""
+
+
+class Port(Protocol):
+    """An input or output of a compiled network."""
+
+    @property
+    def names(self) -> set[str]:
+        """Give the names that the file has for it."""
+
+    @property
+    def element_type(self) -> ElementType:
+        """Give the type of its elements."""
+
+
+class Compiled(Protocol):
+    """What is used of an ``openvino.CompiledModel``, which has no types."""
+
+    @property
+    def inputs(self) -> Sequence[Port]:
+        """List the inputs of the network."""
+
+    @property
+    def outputs(self) -> Sequence[Port]:
+        """List its outputs."""
+
+    def create_infer_request(self) -> InferRequest:
+        """Give what runs it."""
+
+
+class Shape(Protocol):
+    """What is used of an ``openvino.PartialShape``."""
+
+    is_static: bool
+
+    def to_shape(self) -> Sequence[int]:
+        """Give the sizes, where all are known."""
+
+
+class NetworkPort(Protocol):
+    """An input or output of a network that is not compiled."""
+
+    partial_shape: Shape
+
+
+class Network(Protocol):
+    """What is used of an ``openvino.Model``."""
+
+    @property
+    def outputs(self) -> Sequence[NetworkPort]:
+        """List the outputs of the network."""
+
+    def reshape(self, sizes: Mapping[int, Sequence[int]]) -> None:
+        """Work out all sizes for those of the inputs; raises where they do not go together."""
+
+
+class ShapeCheck:
+    """Works out the sizes of the outputs before the network runs.
+
+    A compiled network of free sizes says nothing where inputs do not go together and it has one
+    thread: it gives the outputs of the run before (OpenVINO 2026.4).
+
+    Parameters
+    ----------
+    network : an ``openvino.Model``
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._known: dict[tuple[tuple[int, ...], ...], list[tuple[int, ...] | None]] = {}
+
+    def outputs(self, inputs: Mapping[int, AnyArray]) -> list[tuple[int, ...] | None]:
+        """Give the shape of each output; None where it hangs on the values.
+
+        Raises
+        ------
+        RuntimeError
+            The inputs do not go together, or not with the network.
+        """
+        shapes = {number: array.shape for number, array in inputs.items()}
+        key = tuple(shapes.values())
+        if key not in self._known:
+            self._network.reshape(shapes)
+            found = [port.partial_shape for port in self._network.outputs]
+            self._known[key] = [tuple(s.to_shape()) if s.is_static else None for s in found]
+        return self._known[key]
+
+
+class OpenvinoBackend:
+    """One compiled network.
+
+    Parameters
+    ----------
+    compiled : an ``openvino.CompiledModel``
+    shapes : of the same network
+    request : what it was opened with
+    name : of the framework, with its version
+    """
+
+    def __init__(
+        self, compiled: Compiled, shapes: ShapeCheck, request: LoadRequest, name: str
+    ) -> None:
+        self.name, self.device, self._shapes = name, request.device, shapes
+        _refuse_narrowed(compiled)
+        inputs, outputs = list(compiled.inputs), list(compiled.outputs)
+        checked_count("inputs", wanted=len(request.input_ids), found=len(inputs))
+        order = _order(inputs, request.input_ids) or range(len(inputs))
+        self._inputs = [(number, inputs[number].element_type.to_dtype()) for number in order]
+        self._input_ids = request.input_ids
+        if len(outputs) < len(request.output_ids):
+            raise TensorCountDiffers("outputs", wanted=len(request.output_ids), found=len(outputs))
+        self._outputs = _order(outputs, request.output_ids) or range(len(request.output_ids))
+        self._request: InferRequest | None = compiled.create_infer_request()
+
+    def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        """Run the network once; see `Backend`."""
+        checked_count("inputs", wanted=len(self._inputs), found=len(inputs))
+        if self._request is None:
+            raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
+        named = zip(inputs, self._inputs, self._input_ids, strict=True)
+        feed = {number: _fed(array, dtype, name) for array, (number, dtype), name in named}
+        try:
+            expected = self._shapes.outputs(feed)
+            self._request.infer(feed, share_inputs=True)
+            # its memory is used again by the next run
+            outputs = [self._request.get_output_tensor(n).data.copy() for n in self._outputs]
+        except Exception as why:  # its errors share no other base
+            if any(word in str(why).lower() for word in _MEMORY_WORDS):
+                raise OutOfMemory(self.device, shapes_of(inputs)) from why
+            raise NetworkFailed(self.name, shapes_of(inputs), _reason(why)) from why
+        for number, array in zip(self._outputs, outputs, strict=True):
+            if expected[number] not in (None, array.shape):
+                why_words = f"output {number} is {array.shape} and not {expected[number]}"
+                raise NetworkFailed(self.name, shapes_of(inputs), why_words)
+        return outputs
+
+    def close(self) -> None:
+        """Free the network."""
+        self._request = None
+
+
+@contextmanager
+def _hidden(names: Sequence[str]) -> Iterator[None]:
+    """Let modules that are not imported yet be absent for what is imported in the block."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: not to be imported
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+def _openvino() -> ModuleType:
+    try:
+        with _hidden(_CONVERTERS):
+            import openvino
+    except (ImportError, OSError) as why:
+        raise NoBackend(_FORMAT, f"{NAME} does not import ({why})", _INSTALL) from why
+    if not hasattr(openvino, "Core"):  # a folder of that name, or what is left of a removed one
+        raise NoBackend(_FORMAT, f"{NAME} is an empty shell", _INSTALL)
+    module: ModuleType = openvino
+    return module
+
+
+def _refuse_narrowed(compiled: Compiled) -> None:
+    for port in (*compiled.inputs, *compiled.outputs):
+        kind = port.element_type.get_type_name()
+        if kind in _NARROWED:
+            reason = f"{NAME} computes its tensors of type {kind} in 32 bits"
+            raise NoBackend(_FORMAT, reason, "--backend native")
+
+
+def _fed(array: AnyArray, dtype: np.dtype[Any], name: str) -> AnyArray:
+    native = np.dtype(dtype).newbyteorder("=")
+    return np.ascontiguousarray(without_loss(array, native, name))
+
+
+def _order(ports: Sequence[Port], ids: Sequence[str]) -> list[int]:
+    """Give the positions of the ports in the order of the ids; empty where names do not match."""
+    places = {name: number for number, port in enumerate(ports) for name in port.names}
+    return [places[name] for name in ids] if set(ids) <= set(places) else []
+
+
+def _reason(why: Exception) -> str:
+    """Give the lines of an error that state the cause, in one; others name source files."""
+    lines = [line.strip() for line in str(why).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_NOISE)]
+    return " ".join(telling or lines) or type(why).__name__

@@ -1,0 +1,320 @@
+"""Which framework runs a network on a CPU, and what the first tile of an image has to say."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from bmz.app.run import plan_run, run
+from bmz.base.arrays import AnyArray
+from bmz.base.progress import Event, Note
+from bmz.engine import network_choice as choice_module
+from bmz.engine.earlier_runs import replayed
+from bmz.engine.labelling import decide_labelling
+from bmz.engine.load import load_model
+from bmz.engine.network_choice import (
+    CHOICES,
+    NetworkChoice,
+    choice_key,
+    decide_precision,
+    measure_trials,
+)
+from bmz.engine.request import RunRequest
+from bmz.engine.setup import prepare
+from bmz.engine.tile_gate import MOST_TILES, GatedBackend, TileCase
+from bmz.plan.weights_choice import PrecisionChoice, Trial, Way, choose_precision
+from bmz.predict import formats
+from bmz.predict.backend import CPU, NetworkFailed, NoBackend
+from bmz.results.images import ImagePlan
+from bmz.testing.backend import FakeBackend
+from bmz.testing.package import write_package
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+NATIVE, WHOLE, HALF = Way("float32"), Way("float32", "openvino"), Way("bfloat16", "openvino")
+
+
+def squares(*, moved: int = 0) -> AnyArray:
+    image = np.zeros((1, 1, 64, 64), np.float32)
+    for y in range(4, 60, 16):
+        image[..., y : y + 10, 4 + moved : 24 + moved] = 1
+    return image
+
+
+def trial(way: Way, took_s: float, f1: float = 1.0) -> Trial:
+    return Trial(way.precision, took_s, f1, way.backend)
+
+
+@pytest.mark.parametrize(
+    ("whole", "half", "chosen"),
+    [
+        ((0.9, 1.0), (0.4, 1.0), HALF),
+        ((0.9, 1.0), (0.4, 0.98), WHOLE),
+        ((0.9, 1.0), (0.85, 1.0), WHOLE),  # no tenth faster than the faster float32
+        ((0.98, 1.0), (0.4, 0.5), NATIVE),
+        ((0.5, 0.98), (0.4, 0.5), NATIVE),
+        ((1.5, 1.0), (0.95, 1.0), NATIVE),
+    ],
+)
+def test_the_fastest_that_gives_the_same_labels_is_chosen(
+    whole: tuple[float, float], half: tuple[float, float], chosen: Way
+) -> None:
+    choice = choose_precision([trial(NATIVE, 1.0), trial(WHOLE, *whole), trial(HALF, *half)])
+
+    assert Way(choice.name, choice.backend) == chosen
+    assert choice.gated == (chosen == HALF)
+    assert "float32 by openvino" in choice.why
+    assert "bfloat16 by openvino" in choice.why
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkChoice:
+    folder = write_package(tmp_path / "model").parent
+    np.save(folder / "test_inputs_0.npy", squares())
+    described = json.loads((folder / "bioimageio.yaml").read_text())
+    described["inputs"][0]["test_tensor"].pop("sha256")
+    (folder / "bioimageio.yaml").write_text(json.dumps(described))
+    model = load_model(str(folder))
+    labelling = decide_labelling(model, recipe=None, settings={})
+    monkeypatch.setenv("BMZ_BACKEND", "auto")
+    return NetworkChoice(model, model.weights[0], CPU, labelling, (tmp_path / "notes",))
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Way]:
+    """Pretend that OpenVINO is here and computes in bfloat16; list what was opened."""
+    seen: list[Way] = []
+    clock = iter(range(10**6))
+
+    def open_network(*_: object, precision: str, backend: str, **__: object) -> FakeBackend:
+        seen.append(Way(precision, backend))
+        return FakeBackend(lambda inputs: [inputs[0] * (0.9 if precision == "bfloat16" else 1)])
+
+    own = formats.FORMATS["onnx"]
+    entry = replace(own, module="bmz", weighed=lambda _: ("float32", "bfloat16"))
+    monkeypatch.setattr(formats, "OTHERS", {"onnx": {"openvino": entry}})
+    monkeypatch.setattr(choice_module, "open_network", open_network)
+    monkeypatch.setattr(time, "process_time", lambda: float(next(clock)))
+    return seen
+
+
+def test_on_a_cpu_both_frameworks_are_measured_once_and_it_is_told(
+    network: NetworkChoice, opened: list[Way]
+) -> None:
+    told: list[Event] = []
+
+    before = decide_precision("auto", network, measure=False)
+    first = decide_precision("auto", network, listener=told.append)
+    again = decide_precision("auto", network)
+    whole = decide_precision("float32", network, measure=False)
+
+    assert before.name == "auto"
+    assert opened == [NATIVE, WHOLE, HALF]
+    assert again == first
+    assert first.why.count("F1 1.000") == 2
+    assert whole.name == "float32"  # measured with the rest
+    assert "bfloat16" not in whole.why
+    assert [isinstance(event, Note) and "measured" in event.text for event in told] == [True]
+
+
+def test_without_labels_float32_is_compared_by_numbers_and_nothing_less_is_taken(
+    network: NetworkChoice, opened: list[Way]
+) -> None:
+    none = decide_labelling(network.model, recipe="none", settings={})
+
+    choice = decide_precision("auto", replace(network, labelling=none))
+
+    assert choice.name == "float32"
+    assert "the same numbers" in choice.why
+    assert "bfloat16" not in choice.why
+    assert not choice.gated
+    assert HALF in opened
+
+
+def test_other_numbers_of_float32_are_not_taken() -> None:
+    given = {NATIVE: squares(), WHOLE: squares() + 0.01}
+
+    trials = measure_trials(
+        lambda way: FakeBackend(lambda _: [given[way]]), [squares()], [NATIVE, WHOLE], None
+    )
+
+    assert [trial.f1 for trial in trials] == [1, 0]
+    assert choose_precision(trials).backend == ""
+    assert "other numbers" in choose_precision(trials).why
+
+
+def test_a_framework_that_does_not_import_is_left_out_with_a_word(
+    network: NetworkChoice, opened: list[Way], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> tuple[()]:
+        raise NoBackend("onnx", "openvino does not import", "pip install")
+
+    entry = replace(formats.OTHERS["onnx"]["openvino"], weighed=broken)
+    monkeypatch.setattr(formats, "OTHERS", {"onnx": {"openvino": entry}})
+    told: list[Event] = []
+
+    choice = decide_precision("auto", network, listener=told.append)
+
+    assert (choice.name, choice.backend, opened) == ("float32", "", [])
+    assert [event.kind for event in told if isinstance(event, Note)] == ["warning"]
+
+
+def test_a_word_for_one_framework_leaves_nothing_to_measure_in_float32(
+    network: NetworkChoice, opened: list[Way]
+) -> None:
+    one = replace(network, backend="openvino")
+
+    assert decide_precision("float32", one) == PrecisionChoice("float32", "", "openvino")
+    assert opened == []
+
+
+def gated(low: AnyArray) -> tuple[GatedBackend, list[Way]]:
+    """Give a network whose bfloat16 gives `low`, and float32 its input; and what was opened."""
+    seen: list[Way] = []
+
+    def opener(way: Way) -> FakeBackend:
+        seen.append(way)
+        return FakeBackend(lambda inputs: [low if way == HALF else inputs[0]])
+
+    choice = PrecisionChoice("bfloat16", "on the test input", "openvino", gated=True)
+    return GatedBackend(opener, choice), seen
+
+
+def case(network: NetworkChoice, kind: str = "a", told: list[Event] | None = None) -> TileCase:
+    return TileCase(network, f"{kind}.tif", f"key of {kind}", (told or []).append)
+
+
+def in_float32(network: NetworkChoice) -> None:
+    """Let float32 be measured already."""
+    CHOICES.keep(
+        network.notes[-1], choice_key(network, "float32"), PrecisionChoice("float32", "measured")
+    )
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_first_tile_that_agrees_is_asked_once_for_a_kind_of_image(
+    network: NetworkChoice,
+) -> None:
+    in_float32(network)
+    backend, seen = gated(squares() * 0.9)
+
+    backend.expect(case(network))
+    outputs = [backend.run([squares()]) for _ in range(3)]
+    again, later = gated(squares())
+    again.expect(case(network))
+    again.run([squares()])
+
+    assert seen == [HALF, NATIVE]
+    assert all(np.array_equal(found[0], squares() * 0.9) for found in outputs)
+    assert backend.choice.name == "bfloat16"
+    assert backend.choice.why.endswith("on the first tile of 'a.tif' F1 1.000")
+    assert later == [HALF]
+    assert again.choice == backend.choice
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_first_tile_that_differs_is_run_in_float32_with_all_that_follow(
+    network: NetworkChoice,
+) -> None:
+    in_float32(network)
+    told: list[Event] = [Note("before")]
+    backend, _ = gated(squares(moved=3))
+
+    backend.expect(case(network, told=told))
+    first, second = (backend.run([squares()])[0] for _ in range(2))
+    choice = backend.choice
+    backend.expect(case(network, "b"))
+    other = backend.choice
+    backend.expect(case(network))
+
+    assert np.array_equal(first, squares())
+    assert np.array_equal(second, squares())
+    assert (choice.name, choice.backend, choice.gated) == ("float32", "", False)
+    assert "F1 0.000" in choice.why
+    assert other.name == "bfloat16"  # images of another kind have a first tile of their own
+    assert backend.choice == choice
+    assert isinstance(told[-1], Note)
+    assert "float32" in told[-1].text
+
+
+@pytest.mark.usefixtures("opened")
+def test_tiles_without_an_object_say_nothing_and_are_few(network: NetworkChoice) -> None:
+    in_float32(network)
+    runs: list[Way] = []
+
+    def opener(way: Way) -> FakeBackend:
+        def answer(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+            runs.append(way)
+            return [inputs[0]]
+
+        return FakeBackend(answer)
+
+    choice = PrecisionChoice("bfloat16", "", "openvino", gated=True)
+    backend = GatedBackend(opener, choice)
+
+    backend.expect(case(network))
+    for _ in range(10):
+        backend.run([np.zeros_like(squares())])
+
+    assert runs.count(NATIVE) == MOST_TILES
+    assert backend.choice == choice
+
+
+def image_file(folder: Path) -> Path:
+    path = folder / "a.tif"
+    tifffile.imwrite(path, squares()[0, 0], ome=True, metadata={"axes": "YX"})
+    return path
+
+
+def test_record_and_plan_name_what_ran_and_a_record_is_repeated_with_it(
+    tmp_path: Path, network: NetworkChoice
+) -> None:
+    openvino = pytest.importorskip("bmz.predict.openvino")
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    if "bfloat16" not in openvino.openvino_precisions(CPU):
+        pytest.skip("this processor does not compute in bfloat16")
+    image = image_file(tmp_path)
+    request = RunRequest(str(network.model.folder), (image,), tmp_path / "out")
+    setup = prepare(request, measure=False)
+    chosen = PrecisionChoice("bfloat16", "for a test", "openvino", gated=True)
+    CHOICES.keep(setup.network.notes[-1], choice_key(setup.network, "auto"), chosen)
+
+    (planned,) = plan_run(request)
+    (done,) = run(request).done
+    other = replace(request, folder=tmp_path / "native", backend="native")
+    (native,) = run(other).done
+
+    assert isinstance(planned, ImagePlan)
+    assert planned.plan.describe()[0] == "weights onnx on cpu in bfloat16 by openvino, batch 1"
+    plan = done.record["plan"]
+    assert (plan["precision"], plan["backend"]) == ("bfloat16", "openvino")
+    assert plan["precision_why"] == "for a test; on the first tile of 'a.tif' F1 1.000"
+    assert done.record["backend"].startswith("openvino")
+    assert (native.record["plan"]["backend"], native.objects) == ("native", done.objects)
+    again = replayed(done.files["record"], replace(request, folder=tmp_path / "again"))
+    assert (again.precision, again.backend) == ("bfloat16", "openvino")
+
+
+def test_a_network_that_fails_in_one_framework_runs_in_the_other(
+    network: NetworkChoice, opened: list[Way], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_network(*_: object, backend: str, **__: object) -> FakeBackend:
+        if backend:
+            raise NetworkFailed("openvino", "", "an operator is missing")
+        return FakeBackend(list)
+
+    monkeypatch.setattr(choice_module, "open_network", open_network)
+
+    choice = decide_precision("auto", network)
+
+    assert (choice.name, choice.backend) == ("float32", "")
+    assert choice.why.endswith("no other ran")
+    assert opened == []
