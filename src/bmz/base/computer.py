@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -40,16 +40,32 @@ def version() -> str:
 
 def versions() -> dict[str, str]:
     """Give the versions of bmz, Python and the libraries that shape a result."""
-    import importlib.metadata  # here: it takes long to import
-    import platform
+    return dict(_versions())
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    import platform  # here: it takes long to import
 
     entries = {"bmz": version(), "python": platform.python_version()}
-    for name in NOTED_LIBRARIES:
-        try:
-            entries[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return entries
+    return entries | {name: number for name in NOTED_LIBRARIES if (number := _version_of(name))}
+
+
+def _version_of(library: str) -> str | None:
+    """Read the version in the metadata of a library; None where it is not installed.
+
+    ``importlib.metadata.version`` reads all of it as an e-mail, which takes several times as long.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        metadata = distribution(library)
+    except PackageNotFoundError:
+        return None
+    head = "Version: "
+    lines = (metadata.read_text("METADATA") or "").splitlines()
+    stated = (line.removeprefix(head).strip() for line in lines if line.startswith(head))
+    return next(stated, None) or metadata.version
 
 
 CGROUP_LIMITS = (

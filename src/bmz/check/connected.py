@@ -80,7 +80,7 @@ def parts_of(mask: BoolArray) -> Parts:
     changes = wide[1:] != wide[:-1]
     ends = np.flatnonzero(changes)
     starts, stops = ends[::2], ends[1::2]
-    root = _roots(len(starts), *_overlaps(changes, starts - row_px, stops - row_px))
+    root = _roots(*_above(changes, starts - row_px, stops - row_px))
     is_first = root == np.arange(len(root))
     part = (np.cumsum(is_first) - 1)[root]
     row = starts // row_px
@@ -88,8 +88,8 @@ def parts_of(mask: BoolArray) -> Parts:
     return Parts(int(np.count_nonzero(is_first)), part, row - 1, starts - before, stops - before)
 
 
-def _overlaps(changes: BoolArray, starts: Integers, stops: Integers) -> tuple[Indices, Indices]:
-    """Pair each run with all those of the row above that it overlaps.
+def _above(changes: BoolArray, starts: Integers, stops: Integers) -> tuple[Indices, Indices]:
+    """Give the first run of the row above that each run overlaps, and the one behind the last.
 
     Parameters
     ----------
@@ -97,25 +97,36 @@ def _overlaps(changes: BoolArray, starts: Integers, stops: Integers) -> tuple[In
     starts, stops : pixels above those where each run begins and ends
     """
     passed = np.cumsum(changes, dtype=np.int32)
-    begin, end = passed[starts] // 2, (passed[stops - 1] + 1) // 2
-    count = np.maximum(end - begin, 0)
-    below = np.repeat(np.arange(len(starts), dtype=np.int32), count)
-    begin -= np.cumsum(count, dtype=np.int32) - count
-    return np.arange(len(below), dtype=np.int32) + np.repeat(begin, count), below
+    return passed[starts] // 2, (passed[stops - 1] + 1) // 2
 
 
-def _roots(count: int, one: Indices, other: Indices) -> Indices:
-    """Give the first member of the group of each, where pairs are in one group."""
-    root = np.arange(count, dtype=np.int32)
-    while one.size:
-        a, b = root[one], root[other]
+def _roots(begin: Indices, end: Indices) -> Indices:
+    """Give the first member of the part of each run, where all of begin to end are in its part."""
+    own = np.arange(len(begin), dtype=np.int32)
+    root = _led(np.where(begin < end, begin, own))
+    # few runs overlap several others
+    more = np.maximum(end - begin - 1, 0)
+    below = np.repeat(own, more)
+    above = np.arange(len(below), dtype=np.int32) + np.repeat(begin + 1 - _before(more), more)
+    while below.size:
+        a, b = root[above], root[below]
         apart = a != b
-        one, other, a, b = one[apart], other[apart], a[apart], b[apart]
+        above, below, a, b = above[apart], below[apart], a[apart], b[apart]
         np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
-        above = root[root]
-        while not np.array_equal(above, root):
-            root, above = above, above[above]
+        root = _led(root)
     return root
+
+
+def _led(root: Indices) -> Indices:
+    """Lead each to the last on its way."""
+    further = root[root]
+    while not np.array_equal(further, root):
+        root, further = further, further[further]
+    return root
+
+
+def _before(counts: Indices) -> Indices:
+    return np.cumsum(counts, dtype=np.int32) - counts
 
 
 def _whole(sums: AnyArray) -> Integers:
