@@ -123,10 +123,12 @@ $(VENV)/.pip:
 
 $(VENV)/.demo: $(VENV)/.pip $(SETUP)
 	$(PIP) -e '.[onnx]'
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 $(VENV)/.test: $(VENV)/.pip $(SETUP)
 	$(PIP) -e '.[onnx,openvino,torch,tensorflow,keras,dask,formats,parquet,reference]' --group test --group lint --group oracles --group docs
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 $(VENV)/.release: $(VENV)/.pip

@@ -72,6 +72,38 @@ print(status, sorted({OF_RUNS!r} & sys.modules.keys()))
     assert result.stdout.splitlines()[-1] == "0 []"
 
 
+LISTS = {"cache": ["cache", "list"], "trust": ["trust", "list"], "help": ["--help"]}
+
+
+@pytest.mark.parametrize("words", LISTS.values(), ids=LISTS)
+def test_what_touches_no_image_does_without_numpy(words: list[str]) -> None:
+    program = """
+import sys
+from bmz.cli.main import status_of
+
+status = status_of(sys.argv[1:])
+print(status, sorted({"numpy", "tifffile", "onnxruntime", "click"} & sys.modules.keys()))
+"""
+
+    result = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, check=True, text=True
+    )
+
+    assert result.stdout.splitlines()[-1] == "0 ['click']"
+
+
+def test_masks_are_scored_without_models_and_tables(tmp_path: Path) -> None:
+    mask = np.zeros((32, 32), np.uint8)
+    mask[4:12, 4:12], mask[20:30, 20:30] = 1, 2
+    tifffile.imwrite(tmp_path / "mask.tif", mask)
+    command = [sys.executable, "-c", PROGRAM, "score", "mask.tif", "mask.tif"]
+
+    result = subprocess.run(command, capture_output=True, check=True, text=True, cwd=tmp_path)
+
+    # pieces of labels are found by scikit-image, which loads SciPy
+    assert result.stdout.splitlines()[-1] == "0 ['scipy', 'skimage']"
+
+
 def test_an_array_is_run_by_the_api_without_xarray_until_its_labels_are_asked_for(
     image: Path, tmp_path: Path
 ) -> None:

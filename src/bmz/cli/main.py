@@ -191,6 +191,8 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
             # a file name may have letters that the terminal's code page lacks
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _say_warning
+    # NumPy starts a thread per processor for products of matrices, of which there are few here
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with interruptible():
         status = _flushed(status_of(sys.argv[1:] if words is None else words))
     sys.exit(status)

@@ -43,7 +43,8 @@ def png_bytes(picture: NDArray[np.uint8]) -> bytes:
     height, width, _ = picture.shape
     # width, height, bits of a sample, colours, and the only methods that there are
     header = struct.pack(">IIBBBBB", width, height, 8, _TRUE_COLOUR, 0, 0, 0)
-    lines = imagecodecs.deflate_encode(_filtered(picture.reshape(height, -1)), LEVEL)
+    rows = _filtered(picture.reshape(height, -1)).tobytes()
+    lines = bytes(imagecodecs.deflate_encode(rows, LEVEL))
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", lines) + _chunk(b"IEND", b"")
 
 
