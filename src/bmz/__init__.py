@@ -1,7 +1,7 @@
 """Run the models of the BioImage Model Zoo from the terminal and from Python.
 
 `fit` ranks models for an image; `load` one, then `Model.check` and `Model.run` the image: a path,
-or an array with named axes.
+or an array with named axes. `images` are those of a file that holds several.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bmz.app.api import Model, load
     from bmz.app.api.ranking import fit
     from bmz.app.api.result import Report, Result
+    from bmz.app.api.several import images
     from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
     from bmz.check.finding import Finding
     from bmz.results.fit import ModelFit, Ranking
@@ -31,6 +32,7 @@ __all__ = [
     "WrongUsage",
     "__version__",
     "fit",
+    "images",
     "load",
 ]
 
@@ -46,6 +48,7 @@ _PLACES = {
     "Result": "bmz.app.api.result",
     "WrongUsage": "bmz.base.errors",
     "fit": "bmz.app.api.ranking",
+    "images": "bmz.app.api.several",
     "load": "bmz.app.api",
 }
 """Where each public name is, so that ``import bmz`` loads no NumPy."""

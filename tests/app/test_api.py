@@ -47,7 +47,7 @@ def model(folder: Path) -> bmz.Model:
 def test_the_public_names_are_these() -> None:
     assert bmz.__all__ == [
         "AnswerIsNo", "BmzError", "CouldNotTell", "Finding", "Model", "ModelFit", "Ranking",
-        "Report", "Result", "WrongUsage", "__version__", "fit", "load",
+        "Report", "Result", "WrongUsage", "__version__", "fit", "images", "load",
     ]  # fmt: skip
     assert dir(bmz) == bmz.__all__
     assert all(getattr(bmz, name) is not None for name in bmz.__all__)
@@ -58,19 +58,21 @@ def test_the_public_names_are_these() -> None:
 @pytest.mark.parametrize(
     ("public", "names"),
     [
-        (bmz.Model, {"check", "close", "run", "spec"}),
+        (bmz.Model, {"check", "close", "run", "run_each", "spec"}),
         (
             bmz.Result,
             {
                 "counted",
                 "image",
                 "labels",
+                "name",
                 "objects",
                 "overlay",
                 "raw",
                 "record",
                 "report",
                 "save",
+                "series",
                 "table",
             },
         ),

@@ -569,3 +569,17 @@ def test_an_image_that_cannot_be_read_leaves_the_ranking_for_the_others(
     assert document["image"] == str(image)
     assert (status, text, alone) == (1, 1, 3)
     assert "is empty (0 bytes)" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_as_a_user")
+def test_python_ranks_for_every_image_of_a_file(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as file:
+        for name in ("left", "right"):
+            file.write(blobs(256, 256), metadata={"axes": "YX", "Name": name})
+
+    view = bmz.fit(tmp_path / "two.ome.tif")
+
+    assert [Path(seen.image).name for seen in view.images] == [
+        "two.ome.tif[left]",
+        "two.ome.tif[right]",
+    ]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import bmz
 from bmz.app.run import run
 from bmz.engine.earlier_runs import replayed
 from bmz.engine.request import RunRequest
@@ -89,3 +90,37 @@ def test_a_run_that_goes_on_knows_which_of_them_are_finished(eyes: Path, tmp_pat
     summary = run(rest)
 
     assert [one.objects for one in summary.done] == [1, 2]
+
+
+def test_python_runs_each_image_of_a_file_and_refuses_to_choose_one(
+    eyes: Path, tmp_path: Path
+) -> None:
+    with bmz.load("starter/nuclei") as model:
+        results = list(model.run_each(eyes, scale=1.0))
+        (right,) = model.run_each(eyes, series="right", scale=1.0)
+        with pytest.raises(bmz.WrongUsage) as run_refused:
+            model.run(eyes)
+        with pytest.raises(bmz.WrongUsage) as check_refused:
+            model.check(eyes)
+        reports = [model.check(image) for image in bmz.images(eyes)]
+        with pytest.raises(bmz.WrongUsage):
+            model.run_each(eyes, series="ear")
+
+    assert [(one.series, one.objects) for one in results] == [("left", 1), ("right", 2)]
+    assert results[1].name == f"{eyes}[right]"
+    assert np.array_equal(np.asarray(right.labels), np.asarray(results[1].labels))
+    assert {refused.value.code for refused in (run_refused, check_refused)} == {"image.several"}
+    assert "'left', 'right'" in str(run_refused.value)
+    assert len(reports) == 2
+    saved = [one.save(tmp_path / "out")["labels"].name for one in results]
+    assert saved == ["eyes[left].labels.tif", "eyes[right].labels.tif"]
+
+
+def test_python_takes_a_file_of_one_image_as_a_file_of_several(eyes: Path) -> None:
+    plain = eyes.with_name("one.tif")
+    tifffile.imwrite(plain, tifffile.imread(eyes, series=0))
+
+    (result,) = bmz.load("starter/nuclei").run_each(plain, scale=1.0)
+
+    assert (result.series, result.name, result.objects) == ("", str(plain), 1)
+    assert bmz.images(plain) == (plain,)

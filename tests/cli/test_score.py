@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
+from tests.app.test_plates import write_image
 
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
@@ -206,3 +208,87 @@ def test_of_the_files_that_a_run_writes_the_label_masks_are_scored(
 
     assert status == 0
     assert len(json.loads(capsys.readouterr().out)["pairs"]) == 1
+
+
+def several(path: Path, *masks: tuple[str, int]) -> Path:
+    """Write masks into one file, each with a name."""
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for name, seed in masks:
+            file.write(mask(seed), metadata={"axes": "YX", "Name": name})
+    return path
+
+
+@pytest.mark.usefixtures("folder")
+def test_each_mask_of_a_file_has_a_row_and_all_together_the_last(capsys: Capture) -> None:
+    several(Path("p.ome.tif"), ("left", 1), ("right", 2))
+    several(Path("t.ome.tif"), ("right", 2), ("left", 3))
+
+    status, told = scored(capsys, "p.ome.tif", "t.ome.tif")
+    status_of(["score", "p.ome.tif", "t.ome.tif"])
+    table = capsys.readouterr().out.splitlines()
+
+    first, second = match_labels(mask(1), mask(3), 0.5), match_labels(mask(2), mask(2), 0.5)
+    assert status == 0
+    assert [pair["name"] for pair in told["pairs"]] == ["left", "right"]
+    assert [pair["scores"][0]["tp"] for pair in told["pairs"]] == [first.tp, second.tp]
+    assert told["scores"][0]["tp"] == first.tp + second.tp
+    assert [line.split()[0] for line in table[1:4]] == ["left", "right", "all"]
+    assert table[3].split()[5:7] == ["12", "12"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_masks_that_no_names_tell_apart_are_paired_by_their_places(capsys: Capture) -> None:
+    several(Path("p.ome.tif"), ("eye", 1), ("eye", 2))
+    several(Path("t.ome.tif"), ("left", 1), ("right", 2))
+
+    status, told = scored(capsys, "p.ome.tif", "t.ome.tif")
+
+    assert (status, [s["f1"] for s in told["scores"]][:1]) == (0, [1.0])
+    assert len(told["pairs"]) == 2
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_masks_of_a_file_are_found_among_results_that_lie_in_files_of_their_own(
+    capsys: Capture,
+) -> None:
+    several(Path("truth/eyes_mask.ome.tif"), ("left", 1), ("right", 2))
+    for name, seed in (("left", 1), ("right", 2)):
+        tifffile.imwrite(f"predicted/eyes[{name}].labels.tif", mask(seed))
+
+    status, told = scored(capsys, "predicted", "truth/eyes_mask.ome.tif")
+    one_status, one = scored(capsys, "predicted", "truth/eyes_mask.ome.tif[right]")
+    all_status, every = scored(capsys, "predicted", "truth")
+
+    assert (status, one_status, all_status) == (0, 0, 0)
+    assert [pair["name"] for pair in told["pairs"]] == ["eyes[left]", "eyes[right]"]
+    assert [pair["name"] for pair in one["pairs"]] == ["eyes[right]"]
+    assert told["scores"][0]["f1"] == one["scores"][0]["f1"] == 1
+    assert len(every["pairs"]) == 5
+
+
+@pytest.mark.usefixtures("folder")
+def test_one_mask_against_several_is_refused_and_never_scored_with_the_first(
+    capsys: Capture,
+) -> None:
+    several(Path("t.ome.tif"), ("left", 1), ("right", 2))
+
+    status = status_of(["score", "predicted/b.labels.tif", "t.ome.tif"])
+
+    assert status == 2
+    assert "t.ome.tif[left]" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+def test_every_label_image_of_an_ome_zarr_has_a_row(capsys: Capture) -> None:
+
+    for place, seeds in (("p.zarr", (1, 2)), ("t.zarr", (1, 3))):
+        write_image(Path(place), mask(0))
+        for name, seed in zip(("cells", "nuclei"), seeds, strict=True):
+            write_image(Path(place) / "labels" / name, mask(seed))
+        group = zarr.open_group(f"{place}/labels")
+        group.attrs["ome"] = {"version": "0.5", "labels": ["cells", "nuclei"]}
+
+    status, told = scored(capsys, "p.zarr/labels", "t.zarr/labels")
+
+    assert status == 0
+    assert [pair["name"] for pair in told["pairs"]] == ["cells", "nuclei"]

@@ -21,12 +21,14 @@ from bmz.check.scale import scale_to
 from bmz.check.values import object_factor
 from bmz.engine.labelling import network_way
 from bmz.engine.request import RunRequest
+from bmz.image.faults import SeveralImages
 from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import ArrayImage, Pixels, inspect_array
 from bmz.image.region import laid_out, read_image, read_sample
 from bmz.image.remote import is_address, is_zipped
+from bmz.image.series import series_keys
 from bmz.plan.plan import network_shape, tiling_of
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.spec.facts import known_pixel_size
@@ -214,11 +216,16 @@ def given_image(image: ImageLike, axes: str | None = None) -> GivenImage:
 
     Raises
     ------
+    SeveralImages
+        The file holds several, and none of them is named.
     BmzError
         The file cannot be read, or has other axes than the user says.
     """
     if isinstance(image, str | Path):
-        return GivenImage(inspect_image(on_disk(str(image)), axes=axes))
+        info = inspect_image(on_disk(str(image)), axes=axes)
+        if info.series_count > 1 and not info.series_key:
+            raise SeveralImages(info.path, series_keys(info.path))
+        return GivenImage(info)
     return GivenImage(inspect_array(image, axes=axes), image)
 
 

@@ -337,7 +337,7 @@ def run_given_image(
     """
     header = check_image_header(setup.model, image.info, setup.request, setup.sample, image.sample)
     header = with_channels_seen(header, image.sample)
-    planned = planned_image(setup, image.info.path, header)
+    planned = planned_image(setup, image.info.place, header)
     pixels = look_at(setup, planned, image.read)
     planned = replace(planned, looked=lambda: pixels)
     backend = network()

@@ -269,6 +269,21 @@ class TwoChannelAxes(CouldNotTell):
         )
 
 
+class SeveralImages(WrongUsage):
+    """A file holds several images where one is wanted."""
+
+    def __init__(self, path: Path, keys: Sequence[str]) -> None:
+        listed = ", ".join(f"'{key}'" for key in keys[:_PARTS_LISTED])
+        rest = len(keys) - _PARTS_LISTED
+        more = f" and {rest} more" if rest > 0 else ""
+        super().__init__(
+            f"'{path}' holds {len(keys)} images: {listed}{more}",
+            hint=f"name one, such as '{path}[{keys[0]}]', or loop over bmz.images(path); "
+            "Model.run_each(path) runs all",
+            code="image.several",
+        )
+
+
 class SeriesOutOfRange(WrongUsage):
     """The file has fewer images than the number asked for."""
 

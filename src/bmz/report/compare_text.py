@@ -235,16 +235,22 @@ def score_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
 
 
 def pair_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
-    """Give a line of cells for each pair at its first threshold, under `PAIR_HEADINGS`."""
-    return [_pair_cells(score) for score in summary.scored]
+    """Give a line of cells for each pair at its first threshold, under `PAIR_HEADINGS`.
+
+    Below several of them stands one for the objects of all masks counted together.
+    """
+    rows = [_pair_cells(s.pair.name, s.matchings[0], s.errors) for s in summary.scored]
+    if len(rows) > 1:
+        errors = [error for score in summary.scored for error in score.errors]
+        rows.append(_pair_cells(f"all {len(rows)}", summary.total[0][1], errors))
+    return rows
 
 
-def _pair_cells(score: PairScore) -> tuple[str, ...]:
-    first = score.matchings[0]
-    kinds = [error.kind for error in score.errors]
+def _pair_cells(name: str, first: Matching, errors: Sequence[MaskError]) -> tuple[str, ...]:
+    kinds = [error.kind for error in errors]
     counts = (first.tp + first.fn, first.tp + first.fp, *(kinds.count(kind) for kind in _KINDS))
     shares = (f"{share:.3f}" for share in (first.f1, first.ap, first.pq))
-    return score.pair.name, *shares, *map(str, counts)
+    return name, *shares, *map(str, counts)
 
 
 def score_lines(summary: ScoreSummary) -> list[Line]:

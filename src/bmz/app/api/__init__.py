@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, Unpack
 
-from bmz.app.api.options import ImageOptions, PixelSize, Setting
+from bmz.app.api.options import ImageOptions, PixelSize, RunOptions, Setting
 from bmz.app.api.result import Report, Result
+from bmz.app.api.several import images
 from bmz.app.show import show_model
 from bmz.base.channels import ChannelWord
 from bmz.base.progress import Listener, nobody
@@ -17,6 +18,7 @@ from bmz.engine.request import PrecisionWord, RunRequest, kinds_by_default
 from bmz.engine.run_image import run_given_image
 from bmz.engine.run_images import output_kinds
 from bmz.engine.setup import RunSetup, opened, prepare, with_options
+from bmz.image.series import ALL
 from bmz.predict.backend import Backend
 from bmz.report.html import model_html
 from bmz.spec.model import ModelSpec
@@ -97,7 +99,8 @@ class Model:
         Parameters
         ----------
         image
-            A path; an array with its axes in `axes`; or a DataArray whose dims are named
+            A path, of a file that holds several images that of one of them (``cells.czi[2]``, see
+            `images`); an array with its axes in `axes`; or a DataArray whose dims are named
             (t, c, z, y, x), with the pixel size as coordinates in um
         axes
             One letter for each axis, of ``tczyx``, slowest first; an array of two axes is ``yx``
@@ -138,6 +141,33 @@ class Model:
         setup = with_options(self._setup, options.put_into(self._setup.request))
         result = run_given_image(setup, given_image(image, axes), self._opened, self._listener)
         return Result(Report(result.findings), result, output_kinds(setup))
+
+    def run_each(
+        self, path: str | Path, *, series: str = ALL, **options: Unpack[RunOptions]
+    ) -> Iterator[Result]:
+        """Run every image of a file or plate, one after the other, as they are asked for.
+
+        Parameters
+        ----------
+        path
+            A file that holds one image or several, a plate in OME-Zarr, or an address
+        series
+            The name or number of an image, two numbers such as ``"2-5"``, or ``"all"``
+        options
+            Keywords of `run`, for all of them
+
+        Yields
+        ------
+        Result
+            `Result.series` says which one it is; `images` lists the paths, for a loop that goes on
+            where one of them fails
+
+        Raises
+        ------
+        BmzError
+            See `run`; or there is no such image.
+        """
+        return (self.run(image, **options) for image in images(path, series=series))
 
     def close(self) -> None:
         """Let go of the network; the next run loads it again."""

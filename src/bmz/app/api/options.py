@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from bmz.base.axes import GAPS, checked_ious, lengths_by_axis, link_ious
 from bmz.base.channels import ChannelWord, channel_words, checked_channels
@@ -17,6 +17,21 @@ PixelSize = float | str | Mapping[str, float]
 """A length in um for y and x, text such as ``"z=2um,y=0.5um,x=0.5um"``, or um by axis."""
 
 Setting = str | float | bool
+
+
+class RunOptions(TypedDict, total=False):
+    """The keywords of `Model.run`."""
+
+    axes: str | None
+    channels: Sequence[ChannelWord] | None
+    pixel_size: PixelSize | None
+    scale: float | Literal["auto"] | None
+    kind: str | None
+    clip: float | None
+    settings: Mapping[str, Setting] | None
+    link: float | str | Mapping[str, float] | None
+    link_gap: Literal[0, 1]
+    force: bool
 
 
 class OptionRefused(WrongUsage):

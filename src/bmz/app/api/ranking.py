@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bmz.app.api.options import ImageOptions, PixelSize
+from bmz.app.api.several import images as images_of_file
 from bmz.app.fit import rank_models, refuse_unknown_task
 from bmz.app.fit.image import FitRequest, MeasuredImage, measured_image
 from bmz.base.channels import ChannelWord
@@ -33,7 +34,7 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
     ----------
     images
         One image or a list of them: paths, arrays with their axes in `axes`, or DataArrays whose
-        dims are named
+        dims are named; of a file that holds several images each is one of its own
     axes, pixel_size
         See `Model.run`
     channels
@@ -68,7 +69,8 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
         kind=told.kind,
         everything=everything,
     )
-    measured = [_measured(image, request) for image in _several(images)]
+    each = (one for image in _several(images) for one in _images_in(image))
+    measured = [_measured(image, request) for image in each]
     return rank_models(measured, request, settings_from_environment(), listener)
 
 
@@ -76,6 +78,10 @@ def _several(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
     if isinstance(images, str) or not isinstance(images, Sequence):
         return [images]
     return images
+
+
+def _images_in(image: ImageLike) -> Sequence[ImageLike]:
+    return images_of_file(image) if isinstance(image, str | Path) else [image]
 
 
 def _measured(image: ImageLike, request: FitRequest) -> MeasuredImage:

@@ -12,6 +12,7 @@ from bmz.base.arrays import AnyArray
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.run_images import save_result
+from bmz.image.given_names import given_name
 from bmz.image.pixels import to_xarray
 from bmz.report.html import findings_html, result_html
 from bmz.report.text import counted, verdict_words
@@ -52,6 +53,17 @@ class Result:
     report: Report
     _result: ImageResult
     _kinds: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What the image is called: its path or address, and which one of its file it is."""
+        return given_name(self._result.image.info.place)
+
+    @property
+    def series(self) -> str:
+        """The name of the image in its file, or its number; empty where the file holds one."""
+        info = self._result.image.info
+        return (info.series_name or info.series_key) if info.series_count > 1 else ""
 
     @cached_property
     def labels(self) -> xr.DataArray | None:

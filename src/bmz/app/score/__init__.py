@@ -121,6 +121,9 @@ def _of_two_files(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
     if len(first) == len(second) == 1:
         return (MaskPair(name_of(predicted), first[0], second[0]),)
     by_key = [{split_series(path)[1]: path for path in paths} for paths in (first, second)]
+    if len(first) == len(second) and any(all(map(str.isdecimal, keys)) for keys in by_key):
+        # one of the files calls its masks by their places alone
+        by_key[1] = dict(zip(by_key[0], second, strict=True))
     if not set(by_key[0]) & set(by_key[1]):
         several = predicted if len(first) > 1 else truth
         raise NothingToScore(
@@ -175,13 +178,15 @@ def mask_name(path: Path) -> str:
 def masks_by_name(place: Path) -> Mapping[str, Path]:
     """Give the masks of a folder or a pattern by their names.
 
+    Each mask of a file that holds several has a name of its own, such as ``a[left]``.
+
     Raises
     ------
     NothingToScore
         There is none, or two have one name.
     """
     files: dict[str, Path] = {}
-    for path in _files(place):
+    for path in (path for file in _files(place) for path in _masks_in(file)):
         name = mask_name(path)
         if name in files:
             raise NothingToScore(f"'{files[name]}' and '{path}' have the same name '{name}'")
@@ -211,7 +216,7 @@ def true_masks(
     """
     if truth is None:
         return {}
-    if len(images) == 1 and not is_many(truth):
+    if len(images) == 1 and _is_one(truth) and len(_masks_in(truth)) == 1:
         return {images[0]: read_mask(truth, components=components)}
     files = masks_by_name(truth)
     masks = {}
@@ -223,6 +228,12 @@ def true_masks(
     return masks
 
 
+def _masks_in(file: Path) -> tuple[Path, ...]:
+    paths = series_paths(file)
+    # which dataset of an HDF5 file holds the labels is said otherwise
+    return (file,) if any(split_series(path)[1].startswith("/") for path in paths) else paths
+
+
 def _files(place: Path) -> Iterator[Path]:
     if is_many(place):
         # of bmz run, beside its label masks
@@ -231,7 +242,7 @@ def _files(place: Path) -> Iterator[Path]:
         masks = [path for path in inside if path.name.lower().endswith(_EXACT)]
         # of a folder of lossy pictures alone the message says so, and not that it is empty
         yield from masks or [path for path in inside if path.name.lower().endswith(_LOSSY)]
-    elif is_there(place):
+    elif _is_one(place):
         yield place
     else:
         anchor = Path(place.anchor)

@@ -12,7 +12,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.region import read_image
-from bmz.image.series import is_lossy, labels_beside, palette_numbers
+from bmz.image.series import is_lossy, labels_beside, palette_numbers, series_paths
 from bmz.process.adapt import stack_unique
 from bmz.process.boundary import (
     Pieces,
@@ -83,6 +83,10 @@ def read_mask(path: Path, *, components: bool | None = None) -> AnyArray:
     mask = palette_numbers(path)
     if mask is None:
         info = _named(inspect_image(path))
+        if info.series_count > 1 and not info.series_key:
+            named = ", ".join(map(str, series_paths(path)))
+            why = f"it holds {info.series_count} images"
+            raise NoMask(path, why, f"name one: {named}", "score.several")
         pixels = read_image(info)
         frames = info.sizes.get("t", 1) > 1
         mask = pixels.array
