@@ -8,8 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import tifffile
 import zarr
 
 from bmz.testing.package import Description, description, put_state_dict, write_package
-from bmz.testing.zoo import small_zoo
+from bmz.testing.zoo import SmallZoo, small_zoo
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -67,6 +68,14 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     found = BLOCK.finditer(page.read_text(encoding="utf-8"))
     return [Block(one["language"], one["code"], one["why"]) for one in found]
+
+
+def blocks_to_run(page: Path) -> list[Block]:
+    return [block for block in blocks(page) if block.why is None and block.language != "text"]
+
+
+RUN = [page for page in PAGES if blocks_to_run(page)]
+"""Pages with something to run."""
 
 
 def blobs(height: int = 150, width: int = 170, seed: int = 0) -> np.ndarray:
@@ -142,55 +151,69 @@ def plate(folder: Path) -> None:
     ome_zarr(folder / "A/1/0", blobs(seed=6))
 
 
-@pytest.fixture
-def place(tmp_path: Path, commands: Path) -> Iterator[dict[str, str]]:
-    """Make an empty folder with the images that the pages speak of, and a small zoo."""
-    folder = tmp_path / "user"
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Path:
+    """Make a small zoo, and the folder of a user with the images that the pages speak of.
+
+    The model itself makes the truth: pages score what it found against that.
+    """
+    place = tmp_path_factory.mktemp("template")
+    folder = place / "user"
     folder.mkdir()
-    zoo(tmp_path / "zoo")
+    zoo(place / "zoo")
     images(folder)
-    shutil.copytree(tmp_path / "zoo" / "affable-shark", folder / "model")
-    path = os.pathsep.join((str(commands), str(Path(sys.executable).parent), os.environ["PATH"]))
-    with small_zoo(tmp_path / "zoo") as served:
-        yield {
-            **os.environ,
-            "PATH": path,
-            "PWD": str(folder),
-            "BMZ_OFFLINE": "0",
-            "BMZ_CACHE_DIR": str(tmp_path / "cache"),
-            "BMZ_INDEX_URL": served.index_url,
-            "COLUMNS": "120",
-        }
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_block_runs_or_says_why_not(page: Path, place: dict[str, str]) -> None:
-    folder = Path(place["PWD"])
-    if "results" in page.read_text(encoding="utf-8"):
-        truth_of(folder, place)
-
-    for block in blocks(page):
-        if block.why is None and block.language != "text":
-            run_block(block, folder, place)
-
-
-def truth_of(folder: Path, place: dict[str, str]) -> None:
-    """Let the model itself make the truth: pages score what it found against that."""
+    shutil.copytree(place / "zoo" / "affable-shark", folder / "model")
     words = [
-        "bmz",
-        "run",
-        "starter/nuclei",
-        "images/a.tif",
-        "images/b.tif",
-        "-o",
-        "made",
-        "--save",
-        "labels",
+        *(commands / "bmz", "run", "starter/nuclei", "images/a.tif", "images/b.tif"),
+        *("-o", place / "made", "--save", "labels"),
     ]
-    subprocess.run(words, cwd=folder, env=place, check=True, capture_output=True)
-    for file in (folder / "made").glob("*.labels.tif"):
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    for file in (place / "made").glob("*.labels.tif"):
         file.rename(folder / "truth" / f"{file.name.removesuffix('.labels.tif')}.tif")
-    shutil.rmtree(folder / "made")
+    return place
+
+
+@pytest.fixture(scope="session")
+def served(template: Path) -> Iterator[SmallZoo]:
+    with small_zoo(template / "zoo") as zoo_on_a_server:
+        yield zoo_on_a_server
+
+
+@pytest.fixture
+def place(tmp_path: Path, template: Path, served: SmallZoo, commands: Path) -> dict[str, str]:
+    """Copy the folder of the user, and give the environment of the commands."""
+    folder = tmp_path / "user"
+    shutil.copytree(template / "user", folder)
+    path = os.pathsep.join((str(commands), str(Path(sys.executable).parent), os.environ["PATH"]))
+    return {
+        **os.environ,
+        "PATH": path,
+        "PWD": str(folder),
+        "BMZ_OFFLINE": "0",
+        "BMZ_CACHE_DIR": str(tmp_path / "cache"),
+        "BMZ_INDEX_URL": served.index_url,
+        "COLUMNS": "120",
+    }
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_block_runs_or_says_why_not(page: Path, place: dict[str, str]) -> None:
+    for block in joined(blocks_to_run(page)):
+        run_block(block, Path(place["PWD"]), place)
+
+
+def joined(parts: Iterable[Block]) -> Iterator[Block]:
+    """Run Python of one page in one interpreter as long as no command stands between.
+
+    Each block begins with names of its own, as a reader who copies it does.
+    """
+    for python, group in groupby(parts, lambda block: block.language == "python"):
+        if not python:
+            yield from group
+            continue
+        codes = [block.code for block in group]
+        code = f"for code in {codes!r}:\n    exec(code, {{'__name__': '__main__'}})"
+        yield Block("python", code, None)
 
 
 def run_block(block: Block, folder: Path, place: dict[str, str]) -> None:
@@ -217,7 +240,7 @@ def run_block(block: Block, folder: Path, place: dict[str, str]) -> None:
 
 def test_pages_have_blocks_to_run() -> None:
     every = [block for page in PAGES for block in blocks(page)]
-    run = [block for block in every if block.why is None and block.language != "text"]
+    run = [block for page in PAGES for block in blocks_to_run(page)]
 
     assert len(run) >= 30
     assert {block.language for block in run} == {"sh", "console", "python"}
