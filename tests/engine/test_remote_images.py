@@ -367,6 +367,7 @@ def test_a_chunk_that_wrong_credentials_keep_away_is_no_empty_chunk(
         read_image(info)
 
     assert caught.value.code == "zoo.refused"
+    assert "credentials" in caught.value.hint
 
 
 def test_what_a_store_does_not_show_is_not_there_and_credentials_are_named(

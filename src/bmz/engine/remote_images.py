@@ -40,6 +40,8 @@ _DENIED = 403
 _NOT_DENIED = re.compile(r"<Code>(?!AccessDenied|AllAccessDisabled)\w+</Code>")
 """What a store says that takes the credentials for wrong, rather than having no such file."""
 
+_REFUSED_HINT = "check the address, and for a bucket the credentials; --resume goes on afterwards"
+
 _ZARR = re.compile(r"(?P<root>\w+://(?:[^/]+/)?.*?\.zarr)(?=/|$)(?P<within>.*)")
 
 
@@ -226,7 +228,7 @@ def _brought(
         except Refused as why:
             if _says_absent(why):
                 return False
-            raise
+            raise Refused(parcel.url, why.status, why.why, _REFUSED_HINT) from why
         whole.replace(target)
         with suppress(OSError):  # it is only in the way
             parcel.folder.rmdir()

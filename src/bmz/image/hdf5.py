@@ -161,11 +161,11 @@ def _chosen(path: Path) -> Iterator[tuple[_Found, tuple[str, ...]]]:
     with decoding(path, HDF5), _opened(file_path) as file:
         remarks: tuple[str, ...] = ()
         if key:
-            dataset = _named(path, file, key)
+            dataset = _named(file_path, file, key)
         else:
             dataset = _only_image(file_path, file)
             remarks = (f"its dataset '{dataset.name}' is read, the only one that can be an image",)
-        _refuse_no_image(path, dataset)
+        _refuse_no_image(file_path, dataset)
         if _BDV_CELLS.fullmatch(dataset.name):
             remarks = (*remarks, "its dataset is laid out as BigDataViewer does: z, y, x")
         yield dataset, remarks

@@ -121,13 +121,18 @@ class Unreachable(CouldNotTell):
 class Refused(CouldNotTell):
     """The service answered, but refused the request."""
 
-    def __init__(self, url: str, status: int, why: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        status: int,
+        why: str,
+        hint: str = "check the address and the version; bmz search lists the models",
+    ) -> None:
         super().__init__(
-            f"{url} answered {status}{f': {why}' if why else ''}",
-            hint="check the address and the version; bmz search lists the models",
-            code="zoo.refused",
+            f"{url} answered {status}{f': {why}' if why else ''}", hint=hint, code="zoo.refused"
         )
         self.status = status
+        self.why = why
 
 
 class CertificateRefused(CouldNotTell):
