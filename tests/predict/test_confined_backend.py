@@ -235,6 +235,20 @@ def test_last_words_are_told_without_what_steers_a_terminal(
     assert died.value.message.endswith("the last line that it printed is “last  [31mwords”")
 
 
+def test_every_image_after_the_death_of_the_process_has_the_error(
+    with_child: Callable[[Answering], ConfinedBackend],
+) -> None:
+    backend = with_child(lambda wire: wire.close())
+
+    messages = []
+    for _ in range(2):
+        with pytest.raises(ChildDied) as died:
+            backend.run([images()])
+        messages.append(died.value.message)
+
+    assert messages[0] == messages[1]
+
+
 def test_a_code_that_is_not_of_a_network_is_not_passed_on(
     with_child: Callable[[Answering], ConfinedBackend],
 ) -> None:

@@ -71,12 +71,14 @@ class Child:
     wire : connection to it
     printed : file that holds all its output
     scratch : its folder, which is removed at the end
+    last_words : the end of its output, once it is no more
     """
 
     process: subprocess.Popen[bytes]
     wire: Wire
     printed: IO[bytes]
     scratch: Path
+    last_words: str = ""
 
     def ask(self, message: Message, doing: str, block: Block | None = None) -> Message:
         """Send a message and wait for the answer.
@@ -107,14 +109,15 @@ class Child:
         return answer
 
     def died(self, doing: str) -> ChildDied:
-        """End the process, and return the error that describes it."""
-        self.process.kill()
-        self.process.wait()
-        self.printed.seek(0, os.SEEK_END)
-        self.printed.seek(max(0, self.printed.tell() - _TAIL))
-        last = self.printed.read().decode("utf-8", "replace")
-        self.end()
-        return ChildDied(doing, last)
+        """End the process, and return the error that describes it; also when it is called again."""
+        if not self.printed.closed:
+            self.process.kill()
+            self.process.wait()
+            self.printed.seek(0, os.SEEK_END)
+            self.printed.seek(max(0, self.printed.tell() - _TAIL))
+            self.last_words = self.printed.read().decode("utf-8", "replace")
+            self.end()
+        return ChildDied(doing, self.last_words)
 
     def end(self) -> None:
         """Stop the process and remove its folder; a second call does nothing."""
