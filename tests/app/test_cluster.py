@@ -91,6 +91,19 @@ def test_two_workers_give_what_one_process_gives(request_: RunRequest, tmp_path:
     assert sum("is cast to float32 without loss" in text for text in notes) == 6
 
 
+def test_workers_call_images_as_the_user_of_each_call_does(
+    request_: RunRequest, scheduler: str, tmp_path: Path
+) -> None:
+    records = []
+    for number, image in enumerate(request_.images[:2]):
+        names = {image: f"https://images.org/{number}.tif"}
+        out = tmp_path / f"out{number}"
+        asked = replace(request_, images=(image,), names=names, scheduler=scheduler, folder=out)
+        records += [done.record["image"] for done in run(asked).done]
+
+    assert records == ["https://images.org/0.tif", "https://images.org/1.tif"]
+
+
 def test_workers_of_a_scheduler_run_the_images(
     request_: RunRequest, scheduler: str, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from bmz.engine.planes_in_blocks import output_number, tiles_of
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
-from bmz.engine.setup import RunSetup, opened, planned_or_failed, prepare
+from bmz.engine.setup import RunSetup, follow_names, opened, planned_or_failed, prepare
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.info import ImageInfo
@@ -27,6 +27,7 @@ from bmz.predict.formats import runnable
 from bmz.predict.mosaic import TileStore
 from bmz.predict.tiles import fill
 from bmz.results.images import ImageDone, ImageFailed
+from bmz.zoo.settings import settings_from_environment
 
 EVENTS = "bmz"
 """Topic under which workers send events through Dask's scheduler."""
@@ -126,6 +127,7 @@ def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
 
     Each worker of a machine uses a GPU of its own.
     """
+    follow_names(request, settings_from_environment())  # of this call; the model may be of another
     words = ("trust", "device", "weights", "precision", "backend", "batch", "threads")
     key = json.dumps({**options_of(request), **{word: getattr(request, word) for word in words}})
     if key not in _LOADED:

@@ -259,7 +259,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         Whatever is wrong with the model or the options of the call.
     """
     settings = settings_from_environment()
-    _follow(request, settings)
+    follow_names(request, settings)
     package, model = find_model(request.model, settings, listener=listener)
     refuse_code((*model.inputs, *model.outputs))
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
@@ -292,8 +292,8 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     )
 
 
-def _follow(request: RunRequest, settings: ZooSettings) -> None:
-    """Let images that stand for those of a server be read, and be called as the user calls them."""
+def follow_names(request: RunRequest, settings: ZooSettings) -> None:
+    """Let this process read images that stand for those of a server, and call them as the user."""
     remember_names(request.names)
     cached = (settings.cache / "images").absolute()
     if request.names or any(cached in image.absolute().parents for image in request.images):
