@@ -18,11 +18,13 @@ from tests.app.test_plates import write_plate_image
 from tests.image.test_makers import set_of_two
 
 from bmz.cli.words import names_of_results
+from bmz.engine.image_result import write_joint_tables
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, prepare
 from bmz.engine.watching import Watch
 from bmz.image.arrival import NoFolderToWatch, Settling, WatchedFolder, stamp_of
 from bmz.predict.backend import Backend
+from bmz.predict.confined import ChildDied
 from bmz.results.images import ImageDone
 from bmz.testing.package import description, write_package
 from bmz.write.names import OutputExists
@@ -392,3 +394,65 @@ def test_time_counts_from_the_last_change(stamps: list[int | None], taken: list[
     ]
 
     assert told == taken
+
+
+def test_a_network_that_ended_is_loaded_anew_for_the_images_after_the_one_that_ended_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mortal:
+        """A network that ends with the second image, and whatever it is asked from then on."""
+
+        def __init__(self, setup: RunSetup) -> None:
+            self._backend, self._left = opened(setup), 1
+            self.name, self.device = self._backend.name, self._backend.device
+            loads.append(self)
+
+        def run(self, inputs: Any) -> Any:
+            self._left -= 1
+            if self._left < 0:
+                raise ChildDied("run the network", "")
+            return self._backend.run(inputs)
+
+        def close(self) -> None:
+            self._backend.close()
+
+    loads: list[Mortal] = []
+    monkeypatch.setattr("bmz.engine.watching.opened", Mortal)
+    scope = start()
+    for name in "abcd":
+        put(scope.folder / f"{name}.tif")
+
+    first = scope.settled()
+    waiting = [path.name for path in scope.watch.waiting]
+    second = scope.round()
+
+    assert first == {"a.tif": 2, "b.tif": "trust.child-ended"}
+    assert waiting == ["c.tif", "d.tif"]
+    assert second == {"c.tif": 2, "d.tif": "trust.child-ended"}
+    assert scope.round() == {}
+    assert len(loads) == 2
+
+
+def test_tables_that_take_long_are_written_less_often(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = start()
+    real = write_joint_tables
+    joins: list[int] = []
+
+    def slow(folder: Path, done: Any, root: Path | None) -> None:
+        joins.append(len(done))
+        scope.now += 3 * SETTLE_S
+        real(folder, done, root)
+
+    monkeypatch.setattr("bmz.engine.watching.write_joint_tables", slow)
+    for number in range(3):
+        put(scope.folder / f"{number}.tif")
+        scope.settled()
+    before = list(joins)
+    for _ in range(12):
+        scope.round(SETTLE_S)
+
+    assert before == [1]
+    assert joins == [1, 3]
+    assert len(scope.rows()) == 6

@@ -21,6 +21,7 @@ from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
 from bmz.image.arrival import Settling, Stamp, stamps_of
 from bmz.image.plates import FieldMissing, PlateField, with_fields
 from bmz.predict.backend import Backend
+from bmz.predict.confined import ChildDied
 from bmz.results.images import ImageDone, ImageFailed, RunSummary
 from bmz.write.names import StandingNames, paths_at, refuse_existing
 from bmz.write.outputs import RECORD, RECORD_ENDING
@@ -40,6 +41,10 @@ class ResultOutdated(WrongUsage):
             hint="--overwrite replaces them; -o NAME writes into another folder",
             code="output.outdated",
         )
+
+
+PAUSE_BETWEEN_JOINS = 4
+"""Times as long as the joint tables took: of many images they would take longer than the images."""
 
 
 class Watch:
@@ -78,6 +83,7 @@ class Watch:
         self._outcomes: dict[Path, Outcome] = {}
         self._results: dict[Path, ImageDone] = {}
         self._unjoined: list[Path] = []
+        self._join_from_s = 0.0
         self._backend: Backend | None = None
 
     @property
@@ -138,12 +144,14 @@ class Watch:
         yield from self._run(
             [state for state in states if not isinstance(state, ImageDone)], fields
         )
-        self.join()
+        if self._clock() >= self._join_from_s:
+            self.join()
 
     def join(self) -> None:
         """Write the tables of all images, and what concerns plates, where there are new results."""
         if not self._unjoined:
             return
+        began = self._clock()
         folder = self._setup.request.folder
         write_joint_tables(folder, tuple(self._results.values()), self._root)
         fields = {i: f for parts in self._parts.values() for i, f in parts.items()}
@@ -155,6 +163,8 @@ class Watch:
             zarr=self._setup.request.labels_format == "zarr",
         )
         self._unjoined.clear()
+        ended = self._clock()
+        self._join_from_s = ended + PAUSE_BETWEEN_JOINS * (ended - began)
 
     def close(self) -> None:
         """Let go of the network."""
@@ -169,9 +179,22 @@ class Watch:
             if isinstance(state, PlannedImage)
         }
         files = files_of_states(states, paths)
+        network_ended = False
         for outcome in run_images(self._setup, states, files, self._listener, self._network):
+            if network_ended and _is_end_of_network(outcome):
+                self._take_again(outcome.image)
+                continue
+            network_ended = network_ended or _is_end_of_network(outcome)
             self._keep([outcome])
             yield outcome
+        if network_ended:
+            self.close()  # the next image loads it anew
+
+    def _take_again(self, image: Path) -> None:
+        """Let the next round run an image that another one has deprived of the network."""
+        for source, parts in self._parts.items():
+            if image in parts:
+                self._taken.pop(source, None)
 
     def _keep(self, outcomes: Sequence[Outcome]) -> None:
         self._outcomes |= {outcome.image: outcome for outcome in outcomes}
@@ -233,3 +256,7 @@ class Watch:
         if self._backend is None:
             self._backend = opened(self._setup)
         return nullcontext(self._backend)
+
+
+def _is_end_of_network(outcome: Outcome) -> bool:
+    return isinstance(outcome, ImageFailed) and isinstance(outcome.error, ChildDied)
