@@ -72,6 +72,33 @@ print(status, sorted({OF_RUNS!r} & sys.modules.keys()))
     assert result.stdout.splitlines()[-1] == "0 []"
 
 
+NOT_OF_ONNX = {
+    "bmz.predict.keras", "bmz.predict.tensorflow", "bmz.predict.torch_network",
+    "bmz.predict.torchscript", "bmz.predict.state_dict", "bmz.predict.confined",
+}  # fmt: skip
+
+
+def test_a_run_of_onnx_loads_no_other_backend(image: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    program = f"""
+import sys
+from bmz.cli.main import status_of
+
+status = status_of(["run", "starter/nuclei", sys.argv[1], "-o", "out"])
+print(status, sorted({NOT_OF_ONNX!r} & sys.modules.keys()))
+"""
+
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(image)],
+        capture_output=True,
+        check=True,
+        text=True,
+        cwd=tmp_path,
+    )
+
+    assert result.stdout.splitlines()[-1] == "0 []"
+
+
 LISTS = {"cache": ["cache", "list"], "trust": ["trust", "list"], "help": ["--help"]}
 
 

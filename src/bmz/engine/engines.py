@@ -15,7 +15,6 @@ from bmz.engine.request import WHOLE_IMAGES
 from bmz.engine.tile_gate import GatedBackend
 from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.backend import CPU, Backend, LoadRequest
-from bmz.predict.confined import open_confined
 from bmz.predict.core import CORE
 from bmz.predict.frameworks import NATIVE
 from bmz.spec.model import ModelSpec, Weights
@@ -49,6 +48,8 @@ def open_reference(
         manifest=manifest.absolute(),
         weights_format=weights.format,
     )
+    from bmz.predict.confined import open_confined  # here: few runs are of bioimageio.core
+
     return open_confined(CORE, request, [model.folder])
 
 

@@ -40,7 +40,6 @@ from bmz.predict.backend import (
     Precision,
     PrecisionUnsupported,
 )
-from bmz.predict.confined import open_confined
 from bmz.predict.formats import WeightsFormat, backends, framework_version, open_backend
 from bmz.predict.frameworks import AUTO
 from bmz.predict.output_order import OutputsUnclear
@@ -178,6 +177,8 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
         output_channels=tuple(tensor.channels for tensor in model.outputs),
     )
     if code is not None and permit == "confined":
+        from bmz.predict.confined import open_confined  # here: few models run code
+
         files = (weights.file.path, *(file.path for file in weights.beside))
         return open_confined(weights.format, request, files)
     return open_by_test(model, weights.format, request, open_backend, partial(_notes, model))

@@ -5,24 +5,16 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from bmz.base.computer import available_cpus
 from bmz.base.errors import CouldNotTell, WrongUsage
-from bmz.predict import (
-    keras,
-    onnx,
-    openvino,
-    state_dict,
-    tensorflow,
-    torch_network,
-    torchscript,
-)
+from bmz.predict import openvino
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, NoBackend, Precision
 from bmz.predict.core import CORE, open_core
 from bmz.predict.frameworks import (
@@ -104,7 +96,27 @@ def _run_by(
     return WeightsFormat(name, needed.module, needed.distributions, needed.install, devices, opener)
 
 
+def _onnx() -> WeightsFormat:
+    from bmz.predict import onnx
+
+    return _format("onnx", onnx.onnx_devices, onnx.open_onnx)
+
+
+def _torchscript() -> WeightsFormat:
+    from bmz.predict import torchscript
+
+    return _of_torch("torchscript", torchscript.open_torchscript)
+
+
+def _state_dict() -> WeightsFormat:
+    from bmz.predict import state_dict
+
+    return _of_torch("pytorch_state_dict", state_dict.open_state_dict)
+
+
 def _of_torch(name: str, opener: Callable[[LoadRequest], Backend]) -> WeightsFormat:
+    from bmz.predict import torch_network
+
     return replace(
         _format(name, torch_network.torch_devices, opener),
         precisions=torch_network.torch_precisions,
@@ -113,21 +125,52 @@ def _of_torch(name: str, opener: Callable[[LoadRequest], Backend]) -> WeightsFor
     )
 
 
-FORMATS: Mapping[str, WeightsFormat] = {
-    entry.name: entry
-    for entry in (
-        _format("onnx", onnx.onnx_devices, onnx.open_onnx),
-        _of_torch("torchscript", torchscript.open_torchscript),
-        _of_torch("pytorch_state_dict", state_dict.open_state_dict),
-        _format(
-            "tensorflow_saved_model_bundle",
-            tensorflow.tensorflow_devices,
-            tensorflow.open_tensorflow,
-        ),
-        _format("keras_v3", keras.keras_devices, keras.open_keras),
-        _format("keras_hdf5", keras.keras_devices, keras.open_keras),
-    )
+def _tensorflow() -> WeightsFormat:
+    from bmz.predict import tensorflow
+
+    name, devices = "tensorflow_saved_model_bundle", tensorflow.tensorflow_devices
+    return _format(name, devices, tensorflow.open_tensorflow)
+
+
+def _keras(name: str) -> WeightsFormat:
+    from bmz.predict import keras
+
+    return _format(name, keras.keras_devices, keras.open_keras)
+
+
+_ENTRIES: Mapping[str, Callable[[], WeightsFormat]] = {
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "pytorch_state_dict": _state_dict,
+    "tensorflow_saved_model_bundle": _tensorflow,
+    "keras_v3": partial(_keras, "keras_v3"),
+    "keras_hdf5": partial(_keras, "keras_hdf5"),
 }
+
+
+class _Formats(Mapping[str, WeightsFormat]):
+    """Imports what runs a format when it is asked for: all of it takes as long as a small image."""
+
+    def __getitem__(self, name: str) -> WeightsFormat:
+        return _entry(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_ENTRIES)
+
+    def __len__(self) -> int:
+        return len(_ENTRIES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _ENTRIES
+
+
+@cache
+def _entry(name: str) -> WeightsFormat:
+    return _ENTRIES[name]()
+
+
+FORMATS: Mapping[str, WeightsFormat] = _Formats()
+"""By the name in model descriptions."""
 
 OTHERS: Mapping[str, Mapping[str, WeightsFormat]] = {
     "onnx": {
