@@ -517,6 +517,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N]")
     parser.add_argument("--small", action="store_true", help="a few seconds; times mean nothing")
     parser.add_argument("--models", type=Path, help="folder of real packages")
+    names = {part.__name__: part for part in PARTS}
+    parser.add_argument("--only", action="append", choices=names, help="this part; repeatable")
     given = parser.parse_args(words)
     device = resolve_device(given.device, "torchscript")
     rows: list[Row] = []
@@ -524,7 +526,7 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(device, Path(folder), given.small, given.models)
         made(bench)
-        for part in PARTS:
+        for part in (names[name] for name in given.only or names):
             try:
                 for row in part(bench):
                     rows.append(row)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import imagecodecs
 import numpy as np
 
 from bmz.base.arrays import AnyArray
@@ -97,6 +96,8 @@ def jpeg_pixels(path: Path) -> AnyArray:
         # libjpeg fills what is missing with grey and says nothing
         if content.find(bytes((_MARK, _END)), markers.scan) < 0:
             raise ImageTruncated(path, f"no end mark within {len(content)} bytes")
+        import imagecodecs  # here: it takes time, and a header does without it
+
         try:
             pixels: AnyArray = imagecodecs.jpeg_decode(content, bitspersample=markers.frame[0])
         except MemoryError as why:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import imagecodecs
 import numpy as np
 
 from bmz.base.arrays import AnyArray
@@ -92,6 +91,8 @@ def png_pixels(path: Path) -> AnyArray:
     with decoding(path, "PNG"), path.open("rb") as file:
         chunks = _chunks(path, file)
         header = _by_name(chunks)
+        import imagecodecs  # here: it takes time, and a header does without it
+
         try:
             pixels: AnyArray = imagecodecs.png_decode(_essence(file, chunks))
         except MemoryError as why:
@@ -126,6 +127,8 @@ def png_palette_numbers(path: Path) -> AnyArray | None:
         pixels = [chunk for chunk in chunks if chunk.name in (b"IDAT", b"IEND")]
         head = len(header).to_bytes(4, "big") + grey + zlib.crc32(grey).to_bytes(4, "big")
         content = _essence(file, pixels)
+        import imagecodecs  # as above
+
         try:
             numbers: AnyArray = imagecodecs.png_decode(
                 content[:_SIGNATURE_BYTES] + head + content[_SIGNATURE_BYTES:]
