@@ -163,10 +163,8 @@ def template(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Path:
     zoo(place / "zoo")
     images(folder)
     shutil.copytree(place / "zoo" / "affable-shark", folder / "model")
-    words = [
-        *(commands / "bmz", "run", "starter/nuclei", "images/a.tif", "images/b.tif"),
-        *("-o", place / "made", "--save", "labels"),
-    ]
+    options = "run starter/nuclei images/a.tif images/b.tif --save labels -o".split()
+    words = [str(commands / "bmz"), *options, str(place / "made")]
     subprocess.run(words, cwd=folder, check=True, capture_output=True)
     for file in (place / "made").glob("*.labels.tif"):
         file.rename(folder / "truth" / f"{file.name.removesuffix('.labels.tif')}.tif")
