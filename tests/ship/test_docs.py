@@ -163,7 +163,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Path:
     zoo(place / "zoo")
     images(folder)
     shutil.copytree(place / "zoo" / "affable-shark", folder / "model")
-    options = "run starter/nuclei images/a.tif images/b.tif --save labels -o".split()
+    options = ["run", "starter/nuclei", "images/a.tif", "images/b.tif", "--save", "labels", "-o"]
     words = [str(commands / "bmz"), *options, str(place / "made")]
     subprocess.run(words, cwd=folder, check=True, capture_output=True)
     for file in (place / "made").glob("*.labels.tif"):
