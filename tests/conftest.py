@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.ship.warm import warm_command
+
+from bmz.spec.model import ModelSpec
+from bmz.spec.package_files import PackageInvalid
+from bmz.spec.read import read_model
 
 collect_ignore = [] if find_spec("torch") else ["conformance/architecture.py"]
 """What is imported for its doctests, and imports torch."""
@@ -44,6 +48,23 @@ def shared() -> Path:
     if not (folder / "models").is_dir():
         pytest.skip(f"{NEEDS} ../shared, the folder of real models and images (or BMZ_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def live_descriptions(shared: Path) -> Mapping[str, ModelSpec | PackageInvalid]:
+    """Read the description of every live model of the zoo, or why it is invalid, by alias."""
+    return {
+        manifest.parent.name: description_or_fault(manifest)
+        for manifest in sorted((shared / "zoo" / "models").glob("*/rdf.yaml"))
+        if not manifest.parent.name.startswith("ex-")
+    }
+
+
+def description_or_fault(manifest: Path) -> ModelSpec | PackageInvalid:
+    try:
+        return read_model(manifest)
+    except PackageInvalid as fault:
+        return fault
 
 
 @pytest.fixture(scope="session")
