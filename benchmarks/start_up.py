@@ -1,0 +1,205 @@
+"""Processor time of whole processes, of the check, of what is written, and of many images.
+
+``python benchmarks/start_up.py ../shared [--write FILE]``
+
+Commands run as processes of their own, five times each, once before to warm the caches; user and
+system time are added, and the least is told. The code is compiled, as in an installed wheel.
+``--write`` puts the tables between their marks in FILE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from bmz.base.arrays import AnyArray
+from bmz.image.pixels import Pixels
+
+MARKS = ("<!-- benchmarks/start_up.py -->\n", "<!-- end of start-up -->\n")
+MODEL = "starter/nuclei"
+REPEATS = 5
+MANY = 60
+SIDE_PX = 256
+"""Images of the dataset of this side are the small ones; four by four of them a large one."""
+
+
+def main() -> None:
+    """Measure everything."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("shared", type=Path, help="folder with data/dsb2018")
+    parser.add_argument("--write", type=Path, metavar="FILE")
+    words = parser.parse_args()
+    pairs = list(small_pairs(words.shared / "data/dsb2018/test"))
+    tables = [commands(pairs[0][0]), statistics(*pairs[0]), many([image for image, _ in pairs])]
+    text = "\n".join(tables)
+    print(text)
+    if words.write:
+        before, _, rest = words.write.read_text(encoding="utf-8").partition(MARKS[0])
+        after = rest.partition(MARKS[1])[2]
+        words.write.write_text(before + MARKS[0] + text + MARKS[1] + after, encoding="utf-8")
+
+
+def small_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield images of `SIDE_PX` a side, each with its mask."""
+    for image in sorted((folder / "images").glob("*.tif")):
+        if tifffile.TiffFile(image).pages[0].shape == (SIDE_PX, SIDE_PX):
+            yield image, folder / "masks" / image.name
+
+
+def processor_s(command: Sequence[str]) -> float:
+    """Run a command and give the seconds of processor of the whole process.
+
+    Raises
+    ------
+    SystemExit
+        It fails.
+    """
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    process = subprocess.Popen(  # noqa: S603  (our own program)
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return usage.ru_utime + usage.ru_stime
+
+
+def commands(image: Path) -> str:
+    """Measure commands, and for comparison what they stand on."""
+    python = [sys.executable, "-c"]
+    bmz = [sys.executable, "-m", "bmz"]
+    with tempfile.TemporaryDirectory() as folder:
+        rows: Mapping[str, Sequence[str]] = {
+            "Python alone": [*python, "pass"],
+            "`import numpy`": [*python, "import numpy"],
+            "`import numpy, scipy.ndimage`": [*python, "import numpy, scipy.ndimage"],
+            "`import numpy, onnxruntime`": [*python, "import numpy, onnxruntime"],
+            "`import numpy, PIL.Image`": [*python, "import numpy, PIL.Image"],
+            "`bmz --help`": [*bmz, "--help"],
+            f"`bmz check {MODEL}`, {SIDE_PX} px": [*bmz, "check", MODEL, str(image)],
+            f"`bmz run {MODEL}`, {SIDE_PX} px, everything written": [
+                *bmz, "run", MODEL, str(image), "-o", folder, "--overwrite",
+            ],
+            f"`bmz run {MODEL} --save labels`, {SIDE_PX} px": [
+                *bmz, "run", MODEL, str(image), "-o", folder, "--overwrite", "--save", "labels",
+            ],
+        }  # fmt: skip
+        lines = ["| process | s of processor |", "|---|---|"]
+        for name, command in rows.items():
+            processor_s(command)
+            lines.append(f"| {name} | {min(processor_s(command) for _ in range(REPEATS)):.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def least_ms(work: Callable[[], object]) -> float:
+    """Do something several times and give the least milliseconds of processor."""
+    took = []
+    for _ in range(REPEATS + 2):
+        start = time.process_time()
+        work()
+        took.append(time.process_time() - start)
+    return min(took) * 1e3
+
+
+def statistics(image: Path, mask: Path) -> str:
+    """Measure the check's statistics, the picture and the table of a small and a large image."""
+    from bmz.check.kind_features import features
+    from bmz.check.measured import measure_plane
+    from bmz.check.object_size import object_size, survey
+    from bmz.process.measure import measure_objects
+    from bmz.write.overlay import overlay, png_bytes
+
+    small, labels = tifffile.imread(image), tifffile.imread(mask).astype(np.int32)
+    columns: list[list[float]] = []
+    for times in (1, 4):
+        plane = np.tile(small, (times, times))
+        numbers = np.tile(labels, (times, times))
+        pixels, objects = Pixels(plane, ("y", "x")), Pixels(numbers, ("y", "x"))
+        scales, picture = survey(plane), overlay(pixels, objects)
+        works: Sequence[Callable[[], object]] = (
+            partial(measure_plane, plane), partial(features, plane), partial(survey, plane),
+            partial(_size, object_size, scales), partial(overlay, pixels, objects),
+            partial(png_bytes, picture), partial(_pillow, picture),
+            partial(measure_objects, objects, pixels),
+        )  # fmt: skip
+        columns.append([least_ms(work) for work in works])
+    names = (
+        "statistics of the check, all", "of which features of the kind", "of which scales",
+        "of which size of objects", "overlay, drawn", "overlay, as PNG", "the same by Pillow",
+        "table of objects",
+    )  # fmt: skip
+    lines = [f"| ms of processor | {SIDE_PX} px | {4 * SIDE_PX} px |", "|---|---|---|"]
+    rows = zip(names, *columns, strict=True)
+    return "\n".join([*lines, *(f"| {n} | {a:.1f} | {b:.1f} |" for n, a, b in rows)]) + "\n"
+
+
+def _size(measure: Callable[[object], object], scales: object) -> object:
+    return None if scales is None else measure(scales)
+
+
+def _pillow(picture: AnyArray) -> bytes:
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "png", compress_level=2)
+    return file.getvalue()
+
+
+def many(images: Sequence[Path]) -> str:
+    """Measure many images against a loop of passes of the network over the same."""
+    chosen = [images[number % len(images)] for number in range(MANY)]
+    with tempfile.TemporaryDirectory() as folder:
+        copies = []
+        for number, image in enumerate(chosen):
+            copy = Path(folder) / f"{number}.tif"
+            copy.write_bytes(image.read_bytes())
+            copies.append(str(copy))
+        out = ["-o", f"{folder}/out", "--overwrite"]
+        run = [sys.executable, "-m", "bmz", "run", MODEL]
+        loop = [sys.executable, __file__, "--passes"]
+        rows = {
+            "`bmz run`, everything written": [*run, *copies, *out],
+            "`bmz run --save labels`": [*run, *copies, *out, "--save", "labels"],
+            "a loop of passes of the network": [*loop, *copies],
+        }
+        least = {name: min(processor_s(row) for _ in range(2)) for name, row in rows.items()}
+        first = processor_s([*run, copies[0], *out])
+    passes = least["a loop of passes of the network"]
+    lines = [f"| {MANY} images of {SIDE_PX} px | s of processor | beyond passes, ms an image |"]
+    lines.append("|---|---|---|")
+    for name, took in least.items():
+        lines.append(f"| {name} | {took:.1f} | {(took - passes) / MANY * 1e3:.0f} |")
+    lines.append(f"| one image, everything written | {first:.2f} | |")
+    return "\n".join(lines) + "\n"
+
+
+def passes(images: Sequence[str]) -> None:
+    """Run the network over every image, as fast as ONNX Runtime does."""
+    import onnxruntime
+
+    import bmz
+
+    file = next((Path(bmz.__file__).parent / "starter/nuclei").glob("*.onnx"))
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(file, options)
+    (name,) = (tensor.name for tensor in session.get_inputs())
+    for image in images:
+        session.run(None, {name: tifffile.imread(image).astype(np.float32)[None, None] / 255})
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--passes"]:
+        passes(sys.argv[2:])
+    else:
+        main()
