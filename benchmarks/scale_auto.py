@@ -22,7 +22,7 @@ from bmz.app.run import run
 from bmz.engine.request import RunRequest
 from bmz.process.adapt import resize_labels
 from bmz.process.matching import match_labels
-from bmz.results.images import ImageDone
+from bmz.results.images import ImageRun
 
 FACTORS = (1 / 4, 1 / 3, 1 / 2, 1 / 1.5, 1.5, 2, 3, 4)
 LEAST_PX = 4.0
@@ -71,7 +71,7 @@ def predicted(
             model, (path,), Path(folder) / "out", scale=wanted, save=frozenset({"labels"})
         )
         (outcome,) = run(request).outcomes
-        if not isinstance(outcome, ImageDone):
+        if not isinstance(outcome, ImageRun):
             return None, None
         return tifffile.imread(outcome.files["labels"]), outcome.record["plan"]["scale"]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bmz.app.api import Model, load
+    from bmz.app.api.options import images
     from bmz.app.api.ranking import fit
     from bmz.app.api.result import Report, Result
-    from bmz.app.api.several import images
     from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
     from bmz.check.finding import Finding
     from bmz.results.fit import ModelFit, Ranking
@@ -48,7 +48,7 @@ _PLACES = {
     "Result": "bmz.app.api.result",
     "WrongUsage": "bmz.base.errors",
     "fit": "bmz.app.api.ranking",
-    "images": "bmz.app.api.several",
+    "images": "bmz.app.api.options",
     "load": "bmz.app.api",
 }
 """Where each public name is, so that ``import bmz`` loads no NumPy."""

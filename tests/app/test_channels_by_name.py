@@ -19,7 +19,7 @@ from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
 from bmz.engine.request import RunRequest
-from bmz.results.images import ImageDone
+from bmz.results.images import ImageRun
 from bmz.testing.package import Description, description, write_package
 
 pytest.importorskip("onnx")
@@ -60,7 +60,7 @@ def image(path: Path, *names: str, order: tuple[str, ...]) -> Path:
 SWAPPED = ("nuclei", "membrane")
 
 
-def done(model: str, file: Path, folder: Path, **words: Any) -> ImageDone:
+def done(model: str, file: Path, folder: Path, **words: Any) -> ImageRun:
     summary = run(RunRequest(model, (file,), folder, **words))
     assert not summary.failed, summary.failed[0].error
     return summary.done[0]

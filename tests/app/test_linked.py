@@ -27,7 +27,7 @@ from bmz.report import compare_text
 from bmz.report.html import comparison_page
 from bmz.report.run_text import plan_lines, run_lines
 from bmz.results.compare import PairScore
-from bmz.results.images import ImageDone, ImagePlan, RunSummary
+from bmz.results.images import ImagePlan, ImageRun, RunSummary
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -68,7 +68,7 @@ def memory_gb(request: pytest.FixtureRequest) -> float | None:
     return limit
 
 
-def done(model: str, image: Path, folder: str = "out", **words: Any) -> ImageDone:
+def done(model: str, image: Path, folder: str = "out", **words: Any) -> ImageRun:
     (one,) = run(RunRequest(model, (image,), image.parent / folder, **words)).done
     return one
 
@@ -82,7 +82,7 @@ def column(path: Path, name: str) -> list[float]:
     return [float(row[name]) for row in rows(path)]
 
 
-def told(one: ImageDone) -> str:
+def told(one: ImageRun) -> str:
     return run_lines(RunSummary((one,)))[0][1].split(": ", 1)[1].rsplit(", ", 1)[0]
 
 

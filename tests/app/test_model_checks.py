@@ -18,11 +18,10 @@ from bmz.engine.model_trial import (
     halo_check,
     label_check,
     manifest_check,
-    own_labels,
     reproduces,
     seam_check,
 )
-from bmz.engine.test_tensors import OwnTensors
+from bmz.engine.test_tensors import OwnTensors, own_labels
 from bmz.predict.cutting import Tensor
 from bmz.predict.reach import Reach, TwoWays
 from bmz.spec.model import Fixed, ModelSpec, PackagedFile, Tolerance, Weights

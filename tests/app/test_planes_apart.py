@@ -25,7 +25,7 @@ from bmz.image.region import HeldImage
 from bmz.report import compare_text
 from bmz.report.html import comparison_page
 from bmz.report.run_text import run_lines
-from bmz.results.images import ImageDone, RunSummary
+from bmz.results.images import ImageRun, RunSummary
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -53,7 +53,7 @@ def model(tmp_path: Path) -> str:
     return str(write_package(tmp_path / "model", description(halo=4)).parent)
 
 
-def done(model: str, image: Path, **words: Any) -> ImageDone:
+def done(model: str, image: Path, **words: Any) -> ImageRun:
     (one,) = run(RunRequest(model, (image,), image.parent / "out", **words)).done
     return one
 

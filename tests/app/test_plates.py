@@ -17,8 +17,8 @@ from bmz.app.run import run
 from bmz.engine.request import RunRequest
 from bmz.image.faults import ImageUnreadable
 from bmz.image.inspect import inspect_image
-from bmz.image.plates import plate_fields
 from bmz.image.region import read_image
+from bmz.image.series import plate_fields
 from bmz.report.run_text import run_lines
 from bmz.testing.package import description, write_package
 

@@ -15,7 +15,7 @@ from bmz.base.progress import Event, Progress
 from bmz.engine import run_images
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import CheckedPixels, PlannedImage, RunSetup, planned_or_failed, prepare
-from bmz.results.images import ImageFailed
+from bmz.results.images import ImageFailure
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -37,7 +37,7 @@ def _processors(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
     monkeypatch.setattr(run_images, "available_cpus", lambda: request.param)
 
 
-def waiting(request_: RunRequest) -> tuple[RunSetup, list[PlannedImage | ImageFailed]]:
+def waiting(request_: RunRequest) -> tuple[RunSetup, list[PlannedImage | ImageFailure]]:
     setup = prepare(request_)
     return setup, [planned_or_failed(setup, image) for image in request_.images]
 
@@ -87,7 +87,7 @@ def test_no_more_than_a_few_images_are_held(
 
 def test_what_is_run_in_parts_and_what_failed_is_not_read_ahead(request_: RunRequest) -> None:
     setup, images = waiting(request_)
-    failed = ImageFailed(request_.images[0], CouldNotTell("none", hint="", code="test.none"))
+    failed = ImageFailure(request_.images[0], CouldNotTell("none", hint="", code="test.none"))
 
     with run_images.read_ahead(setup, [failed, images[1]], lambda _: False) as coming:
         first, second = coming

@@ -27,7 +27,7 @@ from bmz.predict import formats
 from bmz.predict.backend import Backend, Device, LoadRequest
 from bmz.predict.output_order import Named, output_order
 from bmz.process.ops import apply_steps
-from bmz.results.images import ImageDone
+from bmz.results.images import ImageRun
 from bmz.spec.model import PackagedFile
 from bmz.testing.backend import FakeBackend
 from bmz.testing.package import description, sha256_of, write_package
@@ -75,7 +75,7 @@ def expected(x: AnyArray, word: str) -> AnyArray:
     return apply_steps([DOUBLED, step], x, "bcyx", references={"image": (x, "bcyx")})[0]
 
 
-def done(model: str, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageDone:
+def done(model: str, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageRun:
     summary = run(RunRequest(model, (image,), folder, memory_gb=memory_gb, **more))
     assert not summary.failed, summary.failed[0].error
     return summary.done[0]

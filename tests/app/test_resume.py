@@ -24,7 +24,7 @@ from bmz.engine.earlier_runs import remove_leftovers
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image
 from bmz.engine.setup import PlannedImage, RunSetup
-from bmz.results.images import ImageDone
+from bmz.results.images import ImageRun
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -60,7 +60,7 @@ def test_finished_images_are_left_out_and_the_others_are_run(
     ran: list[str] = []
     real = run_image
 
-    def noted(setup: RunSetup, planned: PlannedImage, *rest: Any) -> ImageDone:
+    def noted(setup: RunSetup, planned: PlannedImage, *rest: Any) -> ImageRun:
         ran.append(planned.image.name)
         return real(setup, planned, *rest)
 

@@ -18,7 +18,7 @@ from bmz.base.progress import Event, Progress
 from bmz.check.finding import DoesNotFit
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import NothingToSave
-from bmz.results.images import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.results.images import ImageFailure, ImagePlan, ImageRun, RunSummary
 from bmz.spec.package_files import FileMissing, HashDiffers
 from bmz.testing.package import description, sha256_of, write_package
 from bmz.write.names import OutputExists
@@ -49,9 +49,9 @@ def stored(path: Path, pixels: np.ndarray[Any, Any], axes: str, um: float | None
     return path
 
 
-def done(model: str, image: Path, folder: Path, **words: Any) -> ImageDone:
+def done(model: str, image: Path, folder: Path, **words: Any) -> ImageRun:
     (outcome,) = run(RunRequest(model, (image,), folder, **words)).outcomes
-    if isinstance(outcome, ImageFailed):
+    if isinstance(outcome, ImageFailure):
         raise outcome.error
     return outcome
 
@@ -311,12 +311,12 @@ def test_a_plan_runs_and_writes_nothing(model: str, tmp_path: Path) -> None:
 
 
 def test_the_exit_status_is_the_common_one_only_when_all_failed_alike() -> None:
-    def failed(status: int) -> ImageFailed:
+    def failed(status: int) -> ImageFailure:
         error = BmzError("x", hint="", code="x")
         error.__dict__["exit_status"] = status
-        return ImageFailed(Path("a"), error)
+        return ImageFailure(Path("a"), error)
 
-    finished = ImageDone(Path("a"), {}, 1, (), {})
+    finished = ImageRun(Path("a"), {}, 1, (), {})
 
     assert RunSummary((finished,)).exit_status == 0
     assert RunSummary((failed(3), failed(3))).exit_status == 3

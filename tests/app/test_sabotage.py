@@ -24,7 +24,7 @@ from bmz.engine.request import RunRequest
 from bmz.engine.setup import PlannedImage, planned_or_failed, prepare
 from bmz.plan.weights_choice import WeightsUnusable
 from bmz.process.ops import OPS
-from bmz.results.images import ImageFailed
+from bmz.results.images import ImageFailure
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 pytest.importorskip("onnx")
@@ -91,9 +91,9 @@ def test_what_the_check_says_is_what_the_run_would_do(scored: Score, tmp_path: P
     assert compared >= 200
 
 
-def assert_same(outcome: Outcome, planned: PlannedImage | ImageFailed) -> None:
+def assert_same(outcome: Outcome, planned: PlannedImage | ImageFailure) -> None:
     codes = {finding.code for finding in outcome.findings}
-    if isinstance(planned, ImageFailed):
+    if isinstance(planned, ImageFailure):
         assert isinstance(planned.error, DoesNotFit)
         assert {error.code for error in planned.error.errors} <= codes
         return

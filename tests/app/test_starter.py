@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.demo import demo_image, run_demo
 from bmz.app.model_test import ModelTestRequest, check_models
-from bmz.app.run import run
+from bmz.app.run import demo_image, run, run_demo
 from bmz.engine.load import load_model
 from bmz.engine.network_choice import open_network
 from bmz.engine.request import RunRequest

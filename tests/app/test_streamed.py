@@ -32,7 +32,7 @@ from bmz.process.blocks import BlockWork, Found, label_blocks
 from bmz.process.flows import flows_of_labels
 from bmz.process.measure import measure_objects
 from bmz.process.recipes import RECIPES
-from bmz.results.images import ImageDone
+from bmz.results.images import ImageRun
 from bmz.testing.package import description, write_package
 from bmz.write import tiff
 
@@ -62,20 +62,20 @@ def blobs(height: int = 300, width: int = 280, seed: int = 0, count: int = 120) 
     return image
 
 
-def done(model: str, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageDone:
+def done(model: str, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageRun:
     summary = run(RunRequest(model, (image,), folder, memory_gb=memory_gb, blocks=BLOCKS, **more))
     assert not summary.failed, summary.failed[0].error
     return summary.done[0]
 
 
-def both(model: str, image: Path, folder: Path, **more: Any) -> tuple[ImageDone, ImageDone]:
+def both(model: str, image: Path, folder: Path, **more: Any) -> tuple[ImageRun, ImageRun]:
     return (
         done(model, image, folder / "whole", WHOLE, **more),
         done(model, image, folder / "parts", PARTS, **more),
     )
 
 
-def alike(whole: ImageDone, parts: ImageDone) -> None:
+def alike(whole: ImageRun, parts: ImageRun) -> None:
     labels = [tifffile.imread(one.files["labels"]) for one in (whole, parts)]
     np.testing.assert_array_equal(labels[0], labels[1])
     assert labels[0].dtype == labels[1].dtype

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from bmz.app.compare import CompareRequest, compare, write_text
-from bmz.app.demo import demo_image
+from bmz.app.run import demo_image
 from bmz.engine.request import RunRequest
 from bmz.report.html import comparison_page
 from bmz.testing.package import description, write_package

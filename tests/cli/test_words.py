@@ -9,7 +9,7 @@ import click
 import pytest
 
 from bmz.cli.main import status_of
-from bmz.cli.words import (
+from bmz.cli.options import (
     CHANNELS,
     PIXEL_SIZE,
     SCALE,

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.app.test_plates import write_plate_image
 from tests.image.test_makers import set_of_two
 
-from bmz.cli.words import names_of_results
+from bmz.cli.options import names_of_results
 from bmz.engine.image_result import write_joint_tables
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, prepare
@@ -25,7 +25,7 @@ from bmz.engine.watching import Watch
 from bmz.image.arrival import NoFolderToWatch, Settling, WatchedFolder, stamp_of
 from bmz.predict.backend import Backend
 from bmz.predict.confined import ChildDied
-from bmz.results.images import ImageDone
+from bmz.results.images import ImageRun
 from bmz.testing.package import description, write_package
 from bmz.write.names import OutputExists
 
@@ -80,7 +80,7 @@ class Microscope:
         """Give the objects of each image that a round runs, or the code of its error."""
         self.now += after_s
         return {
-            o.image.name: o.objects if isinstance(o, ImageDone) else o.error.code
+            o.image.name: o.objects if isinstance(o, ImageRun) else o.error.code
             for o in self.watch.round()
         }
 

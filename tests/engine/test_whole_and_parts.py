@@ -21,7 +21,7 @@ from bmz.plan.plan import Blocks
 from bmz.process.recipe import Labelled, NoSettings, Recipe
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order, on_input_grid, one_map
-from bmz.results.images import ImageDone
+from bmz.results.images import ImageRun
 from bmz.testing.package import description, write_package
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS, saved_kinds
 from bmz.write.result import OutputKind, Result
@@ -46,7 +46,7 @@ def cells(seed: int) -> LabelArray:
     return in_raster_order(labels).labels
 
 
-def done(model: Path, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageDone:
+def done(model: Path, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageRun:
     request = RunRequest(
         str(model), (image,), folder, memory_gb=memory_gb, blocks=BLOCKS, tile=64,
         save=frozenset(saved_kinds()), tables=TABLES, **more,

@@ -17,8 +17,8 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.image.faults import ImageTruncated
 from bmz.image.inspect import inspect_image
-from bmz.image.plates import plate_fields
 from bmz.image.region import read_image
+from bmz.image.series import plate_fields
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (2, 3, 20, 24)).astype(np.uint16)
 WORDS = {"axes": "ZCYX"}

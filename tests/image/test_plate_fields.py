@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bmz.image.faults import ImageUnreadable
-from bmz.image.plates import PlateField, plate_fields
+from bmz.image.series import PlateField, plate_fields
 
 
 def node(folder: Path, ome: object, kind: str = "group") -> Path:

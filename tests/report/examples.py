@@ -12,7 +12,7 @@ from bmz.check.finding import CheckReport, Finding
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import AxisTiling, Tiling
-from bmz.results.images import CheckSummary, ImageChecked, ImagePlan
+from bmz.results.images import CheckSummary, ImageCheck, ImagePlan
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, PackagedFile, Stepped, TensorSpec, Weights
 
 NOTE = Finding("dtype.cast", "note", "raw", "uint8 is cast", hint="never told of a note")
@@ -24,11 +24,11 @@ NOT_UTF8 = "a\udcff.tif"
 """How Python holds a file name with a byte that no UTF-8 has."""
 
 
-def checked(name: str, *findings: Finding, **changes: Any) -> ImageChecked:
-    return replace(ImageChecked(Path(name), None, CheckReport(findings), None), **changes)
+def checked(name: str, *findings: Finding, **changes: Any) -> ImageCheck:
+    return replace(ImageCheck(Path(name), None, CheckReport(findings), None), **changes)
 
 
-def summary(*images: ImageChecked) -> CheckSummary:
+def summary(*images: ImageCheck) -> CheckSummary:
     return CheckSummary("shark", "0" * 64, images)
 
 

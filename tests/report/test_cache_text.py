@@ -27,7 +27,7 @@ from bmz.report.computer_text import (
 )
 from bmz.report.model_text import added_words, code_words, trust_json, trust_table
 from bmz.report.model_text import removed_words as distrusted_words
-from bmz.results.models import Fetched, FetchSummary, NotFetched
+from bmz.results.models import FetchFailure, FetchSummary, ModelFetch
 from bmz.spec.package_files import CodeFile, ModelCode
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.fetch import FetchedFile
@@ -155,15 +155,15 @@ def test_an_archive_of_one_file_holds_one_file() -> None:
 def test_a_fetched_model_is_told_with_what_was_downloaded(
     weights: tuple[str, ...], files: tuple[FetchedFile, ...], words: str
 ) -> None:
-    done = Fetched("a-cat", "/c/a", weights, files)
+    done = ModelFetch("a-cat", "/c/a", weights, files)
 
     assert fetch_lines(FetchSummary((done,))) == [("answer", words), ("answer", "  /c/a")]
 
 
 def test_the_document_of_a_download_tells_each_file_and_each_failure() -> None:
-    gone = NotFetched("b", CouldNotTell("no answer", hint="try again", code="zoo.unreachable"))
+    gone = FetchFailure("b", CouldNotTell("no answer", hint="try again", code="zoo.unreachable"))
 
-    document = json.loads(fetch_json(FetchSummary((Fetched("a", "/c", (), (WEIGHTS,)), gone))))
+    document = json.loads(fetch_json(FetchSummary((ModelFetch("a", "/c", (), (WEIGHTS,)), gone))))
 
     assert document["models"] == [
         {

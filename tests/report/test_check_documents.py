@@ -11,7 +11,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.check.codes import CODES
 from bmz.check.finding import CheckReport, Finding
 from bmz.report.check_text import check_github, check_json, check_junit, check_lines, check_sarif
-from bmz.results.images import CheckSummary, ImageChecked
+from bmz.results.images import CheckSummary, ImageCheck
 
 NOTE = Finding("dtype.cast", "note", "in", "uint8 is cast")
 ERROR = Finding("axes.ambiguous", "error", "in", "what is <q> & 100%?", "yx", "q", "say, or else")
@@ -20,9 +20,9 @@ SUMMARY = CheckSummary(
     "shark",
     "0" * 64,
     (
-        ImageChecked(Path("a.tif"), None, CheckReport((NOTE,)), None),
-        ImageChecked(Path("b,1.tif"), 2, CheckReport((NOTE, ERROR)), None),
-        ImageChecked(Path("c.tif"), None, CheckReport(()), UNREAD),
+        ImageCheck(Path("a.tif"), None, CheckReport((NOTE,)), None),
+        ImageCheck(Path("b,1.tif"), 2, CheckReport((NOTE, ERROR)), None),
+        ImageCheck(Path("c.tif"), None, CheckReport(()), UNREAD),
     ),
 )
 
@@ -62,7 +62,7 @@ EVERY_CODE = CheckSummary(
     "shark",
     "0" * 64,
     (
-        ImageChecked(
+        ImageCheck(
             Path("two words ü#1%.tif"),
             None,
             CheckReport(
@@ -100,7 +100,7 @@ def test_sarif_is_valid_by_the_schema_of_its_standard(summary: CheckSummary) -> 
     [("two words #1%.tif", "two%20words%20%231%25.tif"), ("/d/ü.tif", "file:///d/%C3%BC.tif")],
 )
 def test_sarif_names_a_file_by_a_uri(path: str, uri: str) -> None:
-    image = ImageChecked(Path(path), None, CheckReport((NOTE,)), None)
+    image = ImageCheck(Path(path), None, CheckReport((NOTE,)), None)
     document = json.loads(check_sarif(CheckSummary("shark", "0" * 64, (image,))))
 
     (result,) = document["runs"][0]["results"]
@@ -123,7 +123,7 @@ def test_of_many_images_each_has_one_row_with_its_worst_finding() -> None:
     warned = Finding("range.flat", "warning", "in", "almost no contrast")
     reports = {"ok": (), "noted": (NOTE,), "bad": (NOTE, warned, ERROR), "warned": (warned, NOTE)}
     images = [
-        ImageChecked(Path(f"{name}{n}.tif"), None, CheckReport(found), None)
+        ImageCheck(Path(f"{name}{n}.tif"), None, CheckReport(found), None)
         for n in range(3)
         for name, found in reports.items()
     ]

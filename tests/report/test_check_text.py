@@ -18,7 +18,7 @@ from bmz.report.check_text import (
     check_lines,
     explanation_rows,
 )
-from bmz.results.images import ImageChecked
+from bmz.results.images import ImageCheck
 from bmz.spec.made_for import StatedKind
 
 FITS, ADAPTS, NOT = checked("a.tif"), checked("b.tif", NOTE), checked("d.tif", ERROR)
@@ -37,7 +37,7 @@ UNKNOWN = checked("c.tif", error=EMPTY)
     ids=["none", "fit", "warned", "unread", "unread and not"],
 )
 def test_an_image_that_does_not_fit_outweighs_one_that_could_not_be_read(
-    images: tuple[ImageChecked, ...], status: int
+    images: tuple[ImageCheck, ...], status: int
 ) -> None:
     assert summary(*images).exit_status == status
 
@@ -87,7 +87,7 @@ def test_a_finding_without_a_hint_has_no_line_for_it() -> None:
         "read in part",
     ],
 )
-def test_the_verdict_of_an_image_is_a_sentence(image: ImageChecked, words: str) -> None:
+def test_the_verdict_of_an_image_is_a_sentence(image: ImageCheck, words: str) -> None:
     assert check_lines(summary(image))[0] == ("answer", words)
 
 
@@ -177,7 +177,7 @@ EM = ImageKind({"electron": 0.97123, "fluorescence": 0.02877}, {"neurites": 0.8,
 UNCLEAR = ImageKind({"electron": 0.4, "fluorescence": 0.4}, {})
 
 
-def shows(image: ImageChecked, kind: ImageKind) -> ImageChecked:
+def shows(image: ImageCheck, kind: ImageKind) -> ImageCheck:
     return replace(image, report=replace(image.report, kind=kind))
 
 

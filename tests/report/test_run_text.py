@@ -28,15 +28,15 @@ from bmz.report.run_text import (
     run_lines,
 )
 from bmz.results.image_documents import RanRecord, RecipeRecord
-from bmz.results.images import ImageDone, ImageFailed, RunSummary, run_record, with_result
+from bmz.results.images import ImageFailure, ImageRun, RunSummary, run_record, with_result
 
 LABELS, RECORD = Path("o/a.labels.tif"), Path("o/a.run.json")
-FAILED = ImageFailed(Path("d/c.tif"), EMPTY)
-USAGE = ImageFailed(Path("u.tif"), WrongUsage("no axis w", hint="of tczyx", code="axes.word"))
+FAILED = ImageFailure(Path("d/c.tif"), EMPTY)
+USAGE = ImageFailure(Path("u.tif"), WrongUsage("no axis w", hint="of tczyx", code="axes.word"))
 
 
-def done(objects: int | None = 2, **files: Path) -> ImageDone:
-    return ImageDone(Path("d/a.tif"), files, objects, (), {"schema": "bmz.run/1"})
+def done(objects: int | None = 2, **files: Path) -> ImageRun:
+    return ImageRun(Path("d/a.tif"), files, objects, (), {"schema": "bmz.run/1"})
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def done(objects: int | None = 2, **files: Path) -> ImageDone:
     ids=["none", "one", "two", "no labels", "record alone"],
 )
 def test_an_image_that_is_done_is_told_with_its_objects_and_the_file_that_matters(
-    outcome: ImageDone, words: str
+    outcome: ImageRun, words: str
 ) -> None:
     assert run_lines(RunSummary((outcome,))) == [("answer", words)]
 
@@ -63,7 +63,7 @@ def test_the_picture_is_offered_to_be_looked_at() -> None:
 
 
 def test_of_several_images_those_that_failed_are_named_again_at_the_end() -> None:
-    other = ImageFailed(Path("e/f.tif"), EMPTY)
+    other = ImageFailure(Path("e/f.tif"), EMPTY)
 
     lines = run_lines(RunSummary((FAILED, done(labels=LABELS), other)))
 
@@ -98,7 +98,7 @@ def test_one_image_that_failed_is_not_counted_but_one_of_two_is() -> None:
     ],
 )
 def test_the_status_is_that_of_all_failures_or_1(
-    outcomes: tuple[ImageDone | ImageFailed, ...], status: int
+    outcomes: tuple[ImageRun | ImageFailure, ...], status: int
 ) -> None:
     assert RunSummary(outcomes).exit_status == status
 
@@ -106,7 +106,7 @@ def test_the_status_is_that_of_all_failures_or_1(
 def test_an_image_that_does_not_fit_tells_its_first_error_and_then_the_others() -> None:
     why = DoesNotFit(Path("d/a.tif"), (FORCEABLE, replace(FORCEABLE, message="z too")))
 
-    lines = run_lines(RunSummary((ImageFailed(Path("d/a.tif"), why),)))
+    lines = run_lines(RunSummary((ImageFailure(Path("d/a.tif"), why),)))
 
     assert lines == [
         ("error", "'a.tif' does not fit: 4 um, not 1 um [scale.far]"),

@@ -43,18 +43,18 @@ from bmz.results.compare import (
 )
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.results.image_documents import ComparedModel
-from bmz.results.images import ImageFailed, RunSummary
+from bmz.results.images import ImageFailure, RunSummary
 from bmz.results.models import (
     Card,
     CheckChange,
     DoctorView,
-    Fetched,
+    FetchFailure,
     FetchSummary,
     FormatView,
     ModelCheck,
+    ModelFetch,
     ModelTestResult,
     ModelView,
-    NotFetched,
     SearchHit,
     SearchView,
     ToolReport,
@@ -124,7 +124,7 @@ MADE: dict[str, str] = {
     "bmz.search/1": search_json(SearchView((FOUND,), of=1, fetched_at=0.0, stale=False)),
     "bmz.show/1": shown(),
     "bmz.fetch/1": fetch_json(
-        FetchSummary((Fetched("cat", "/c", ("onnx",), (FILE,)), NotFetched("dog", EMPTY)))
+        FetchSummary((ModelFetch("cat", "/c", ("onnx",), (FILE,)), FetchFailure("dog", EMPTY)))
     ),
     "bmz.cache/1": cache_json([PACKAGE]),
     "bmz.cache-verify/1": verify_json([FileState("cat", "x", "unknown", None, "ab")]),
@@ -142,10 +142,10 @@ MADE: dict[str, str] = {
         "shark",
         [
             planned(findings=(NOTE,), estimate=Estimate(0.1, 1.0, 9, None, 9, 9, 1)),
-            ImageFailed(Path("c.tif"), EMPTY),
+            ImageFailure(Path("c.tif"), EMPTY),
         ],
     ),
-    "bmz.runs/1": run_json(RunSummary((ImageFailed(Path("c.tif"), EMPTY),))),
+    "bmz.runs/1": run_json(RunSummary((ImageFailure(Path("c.tif"), EMPTY),))),
     "bmz.score/1": scores(),
     "bmz.test/2": checks_of_a_model(),
     "bmz.compare/1": comparison(),

@@ -21,7 +21,7 @@ from bmz.report.computer_text import doctor_rows
 from bmz.report.reference import schema_of
 from bmz.report.run_text import plan_json, plan_lines
 from bmz.results.compare import MaskPair, PairFailed, PairScore, ScoreSummary
-from bmz.results.images import ImageFailed, ImagePlan
+from bmz.results.images import ImageFailure, ImagePlan
 from bmz.results.models import DoctorView, FormatView, ModelCheck, ModelTestResult
 
 PAIR = MaskPair("a", Path("found/a.tif"), Path("truth/a.tif"))
@@ -113,7 +113,7 @@ def test_without_a_measured_peak_or_a_trial_nothing_is_said_of_it(planned: Image
 
 
 def test_an_image_that_cannot_be_planned_says_why() -> None:
-    failed = ImageFailed(Path("a.tif"), CouldNotTell("it is damaged", hint="h", code="x.y"))
+    failed = ImageFailure(Path("a.tif"), CouldNotTell("it is damaged", hint="h", code="x.y"))
 
     lines = plan_lines(failed)
 

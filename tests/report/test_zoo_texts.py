@@ -18,13 +18,15 @@ from bmz.report.computer_text import (
     verify_lines,
 )
 from bmz.report.zoo_text import search_json, search_summary, search_table
-from bmz.results.models import Card, Fetched, FetchSummary, NotFetched, SearchHit, SearchView
+from bmz.results.models import Card, FetchFailure, FetchSummary, ModelFetch, SearchHit, SearchView
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState
 from bmz.zoo.fetch import FetchedFile
 
 GONE = CouldNotTell("no answer", hint="try again", code="zoo.unreachable")
 ASKED = WrongUsage("no such weights", hint="it ships: onnx", code="weights.not-shipped")
-DONE = Fetched("a-cat", "/cache/a", ("onnx",), (FetchedFile("w.onnx", "downloaded", 1500, "ab"),))
+DONE = ModelFetch(
+    "a-cat", "/cache/a", ("onnx",), (FetchedFile("w.onnx", "downloaded", 1500, "ab"),)
+)
 PACKAGE = CachedPackage("a-cat", "v0", "0123456789abcdef", Path("/c"), 2, 1500, read_only=False)
 
 
@@ -62,15 +64,15 @@ def test_what_is_to_come_is_told_with_its_size(sizes: dict[str, int | None], tol
     ("outcomes", "status"),
     [
         ((DONE,), 0),
-        ((DONE, NotFetched("b", GONE)), 1),
-        ((NotFetched("b", GONE),), 3),
-        ((NotFetched("b", GONE), NotFetched("c", ASKED)), 1),
-        ((NotFetched("c", ASKED),), 2),
+        ((DONE, FetchFailure("b", GONE)), 1),
+        ((FetchFailure("b", GONE),), 3),
+        ((FetchFailure("b", GONE), FetchFailure("c", ASKED)), 1),
+        ((FetchFailure("c", ASKED),), 2),
     ],
     ids=["all", "some", "none", "none, for two reasons", "words"],
 )
 def test_the_status_tells_all_some_or_none(
-    outcomes: tuple[Fetched | NotFetched, ...], status: int
+    outcomes: tuple[ModelFetch | FetchFailure, ...], status: int
 ) -> None:
     assert FetchSummary(outcomes).exit_status == status
 
@@ -78,14 +80,14 @@ def test_the_status_tells_all_some_or_none(
 def test_a_file_that_was_changed_is_warned_of() -> None:
     changed = replace(DONE, files=(FetchedFile("w.onnx", "changed-allowed", 10, "ab"),))
 
-    lines = fetch_lines(FetchSummary((changed, NotFetched("b", GONE))))
+    lines = fetch_lines(FetchSummary((changed, FetchFailure("b", GONE))))
 
     assert [kind for kind, _ in lines] == ["answer", "warning", "answer", "error", "hint"]
     assert "w.onnx of a-cat is not the file described" in lines[1][1]
 
 
 def test_fetched_and_failed_models_stand_in_one_document() -> None:
-    document = json.loads(fetch_json(FetchSummary((DONE, NotFetched("b", GONE)))))
+    document = json.loads(fetch_json(FetchSummary((DONE, FetchFailure("b", GONE)))))
 
     assert document["schema"] == "bmz.fetch/1"
     assert [model["status"] for model in document["models"]] == ["fetched", "failed"]

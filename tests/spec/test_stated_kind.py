@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.cli.completing import kinds, modalities, structures
+from bmz.cli.options import offered_kinds, offered_modalities, offered_structures
 from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, stated_kind
 
 KINDS = st.builds(
@@ -55,7 +55,7 @@ def test_the_shell_offers_modalities_and_behind_a_comma_structures(
 ) -> None:
     context = click.Context(click.Command("check"))
 
-    found = kinds(context, click.Option(["--kind"]), typed)
+    found = offered_kinds(context, click.Option(["--kind"]), typed)
 
     assert [word.value for word in found] == offered
 
@@ -63,8 +63,8 @@ def test_the_shell_offers_modalities_and_behind_a_comma_structures(
 def test_the_shell_offers_the_terms_of_a_search_with_their_plain_names() -> None:
     context = click.Context(click.Command("search"))
 
-    ways = modalities(context, click.Option(["--modality"]), "p")
-    things = structures(context, click.Option(["--structure"]), "mu")
+    ways = offered_modalities(context, click.Option(["--modality"]), "p")
+    things = offered_structures(context, click.Option(["--structure"]), "mu")
 
     assert [(item.value, item.help) for item in ways] == [
         ("phase", "phase contrast"),

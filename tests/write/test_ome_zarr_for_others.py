@@ -13,7 +13,7 @@ import zarr
 from tests.write.parts import ArrayMask
 
 from bmz.base.arrays import AnyArray
-from bmz.image.plates import PlateField, plate_fields
+from bmz.image.series import PlateField, plate_fields
 from bmz.write import ome_zarr
 from bmz.write.ome_zarr import (
     LabelStore,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.errors import WrongUsage
-from bmz.image.plates import PlateField
+from bmz.image.series import PlateField
 from bmz.write.names import (
     OutputExists,
     OutputIsInput,

@@ -9,7 +9,7 @@ from pathlib import Path
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.engine.load import fetch_model
-from bmz.results.models import Fetched, FetchSummary, NotFetched
+from bmz.results.models import FetchFailure, FetchSummary, ModelFetch
 from bmz.zoo.cache import (
     CachedPackage,
     CarriedPackages,
@@ -52,12 +52,12 @@ def fetch(
     listener : is told the sizes before a download begins, then the bytes and models that are done
     """
     allowing = replace(settings, allow_changed=request.allow_changed)
-    outcomes: list[Fetched | NotFetched] = []
+    outcomes: list[ModelFetch | FetchFailure] = []
     for number, word in enumerate(request.models, start=1):
         try:
             outcomes.append(fetch_model(word, request.weights, allowing, listener))
         except BmzError as why:
-            outcomes.append(NotFetched(word, why))
+            outcomes.append(FetchFailure(word, why))
         listener(Progress("models", number, len(request.models), word))
     return FetchSummary(tuple(outcomes))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from bmz.base.progress import Listener, nobody
 from bmz.engine.memory import plan_images
@@ -15,11 +16,14 @@ from bmz.engine.run_images import (
     run_images,
 )
 from bmz.engine.setup import prepare
-from bmz.image.plates import with_fields
-from bmz.results.images import ImageFailed, ImagePlan, RunSummary
+from bmz.image.series import with_fields
+from bmz.results.images import ImageFailure, ImagePlan, RunSummary
+from bmz.zoo.locate import starter_folder
 
 
-def plan_run(request: RunRequest, listener: Listener = nobody) -> Iterator[ImagePlan | ImageFailed]:
+def plan_run(
+    request: RunRequest, listener: Listener = nobody
+) -> Iterator[ImagePlan | ImageFailure]:
     """Say for each image how it would be run, after a trial of two tiles, and write nothing.
 
     Raises
@@ -53,3 +57,22 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
     summary = RunSummary(tuple(run_images(setup, states, files, listener)))
     finish_folder(setup, images, summary.done)
     return summary
+
+
+MODEL = "starter/nuclei"
+
+
+def demo_image() -> Path:
+    """Give the bundled image: nuclei of DSB 2018 stage 1, CC0."""
+    return starter_folder() / "demo" / "nuclei.tif"
+
+
+def run_demo(folder: Path, listener: Listener = nobody) -> RunSummary:
+    """Run the bundled model on the bundled image; earlier results are replaced.
+
+    Parameters
+    ----------
+    folder : for the outputs
+    """
+    request = RunRequest(model=MODEL, images=(demo_image(),), folder=folder, overwrite=True)
+    return run(request, listener)

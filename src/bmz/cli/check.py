@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from bmz.cli import completing
-from bmz.cli.words import (
+from bmz.cli.options import (
     CHANNELS,
     PIXEL_SIZE,
     SCALE,
@@ -19,6 +18,8 @@ from bmz.cli.words import (
     image_list,
     include_option,
     kind_option,
+    offered_files,
+    offered_models,
     series_option,
     trust_option,
 )
@@ -48,12 +49,12 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.command(cls=TrustingCommand, epilog=EPILOG)
 @click.argument(
     "model",
-    shell_complete=completing.models,
+    shell_complete=offered_models,
     help="Name, DOI, URL or path of a model; see bmz search.",
 )
 @click.argument(
     "images",
-    shell_complete=completing.files,
+    shell_complete=offered_files,
     nargs=-1,
     required=True,
     metavar="IMAGE...",

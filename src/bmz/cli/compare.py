@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from bmz.cli import completing
-from bmz.cli.words import (
+from bmz.cli.options import (
     CHANNELS,
     PIXEL_SIZE,
     SCALE,
@@ -27,6 +26,8 @@ from bmz.cli.words import (
     kind_option,
     link_options,
     linking,
+    offered_files,
+    offered_models,
     series_option,
     trust_option,
 )
@@ -48,7 +49,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 @click.command(epilog=COMPARE_EPILOG)
 @click.argument(
     "images",
-    shell_complete=completing.files,
+    shell_complete=offered_files,
     nargs=-1,
     required=True,
     help=f"{format_list()} files, folders of them, or patterns in quotes.",
@@ -60,7 +61,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     "-m",
     "--model",
     "models",
-    shell_complete=completing.models,
+    shell_complete=offered_models,
     multiple=True,
     required=True,
     help="A model; may be given again.",
@@ -153,7 +154,7 @@ def compare(
     )
     from bmz.app.compare import compare as compare_all
     from bmz.cli.output import progress_bars, say
-    from bmz.image.plates import with_fields
+    from bmz.image.series import with_fields
     from bmz.report.compare_text import as_csv
     from bmz.report.html import comparison_page
 
@@ -205,12 +206,12 @@ Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none wer
 @click.command(epilog=SCORE_EPILOG)
 @click.argument(
     "predicted",
-    shell_complete=completing.files,
+    shell_complete=offered_files,
     help="A label mask (or x.zarr/labels/NAME), a folder of them, or a quoted pattern.",
 )
 @click.argument(
     "truth",
-    shell_complete=completing.files,
+    shell_complete=offered_files,
     help="The true mask, or a folder or pattern of masks with the same names.",
 )
 @click.option(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from bmz.cli import completing
+from bmz.cli.options import as_path, json_option, offered_models
 from bmz.cli.output import print_rows, print_table, say
-from bmz.cli.words import as_path, json_option
 
 FETCH_STATUS = """\b
 Without --weights, the format is fetched that bmz run would use here.
@@ -17,7 +16,7 @@ Exit status: 0 all are there, 1 some failed, 2 wrong usage, 3 none could be fetc
 @click.command(epilog=FETCH_STATUS)
 @click.argument(
     "models",
-    shell_complete=completing.models,
+    shell_complete=offered_models,
     nargs=-1,
     required=True,
     metavar="MODEL...",
@@ -249,7 +248,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 @click.pass_context
 def demo(ctx: click.Context, folder: str) -> None:
     """Run a bundled model on a bundled image of nuclei; needs no network."""
-    from bmz.app.demo import MODEL, demo_image, run_demo  # here, so that --help never loads NumPy
+    from bmz.app.run import MODEL, demo_image, run_demo  # here, so that --help never loads NumPy
     from bmz.cli.output import progress_bars
 
     target = as_path(folder)

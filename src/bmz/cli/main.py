@@ -184,7 +184,7 @@ def cli() -> None:
     """Run the models of the BioImage Model Zoo: does it fit your image, and a label mask."""
 
 
-def main(words: Sequence[str] | None = None) -> NoReturn:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -194,7 +194,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     # NumPy starts a thread per processor for products of matrices, of which there are few here
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with interruptible():
-        status = _flushed(status_of(sys.argv[1:] if words is None else words))
+        status = _flushed(status_of(sys.argv[1:] if arguments is None else arguments))
     sys.exit(status)
 
 
@@ -217,16 +217,16 @@ def _flushed(status: int) -> int:
     return status
 
 
-def status_of(words: Sequence[str]) -> int:
+def status_of(arguments: Sequence[str]) -> int:
     """Run the command and give its exit status; nothing is raised.
 
     Parameters
     ----------
-    words : of the command line, without ``bmz`` itself
+    arguments : of the command line, without ``bmz`` itself
     """
     try:
         with disk_faults_told():
-            status = cli.main(args=list(words), prog_name="bmz", standalone_mode=False)
+            status = cli.main(args=list(arguments), prog_name="bmz", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 import click
 
-from bmz.cli import completing
-from bmz.cli.output import draw_all, say
-from bmz.cli.watching import refuse_with_watch, run_as_they_come
-from bmz.cli.words import (
+from bmz.cli.options import (
     CHANNELS,
     PIXEL_SIZE,
     SCALE,
@@ -29,14 +26,18 @@ from bmz.cli.words import (
     linking,
     listed,
     names_of_results,
+    offered_files,
+    offered_models,
     series_option,
     trust_option,
 )
+from bmz.cli.output import draw_all, say
+from bmz.cli.watching import refuse_with_watch, run_as_they_come
 from bmz.engine.request import CLIPS, PrecisionWord, RunRequest
 from bmz.write.outputs import CSV, TABLE, TABLE_FORMATS, default_kinds, saved_kinds
 
 if TYPE_CHECKING:
-    from bmz.results.images import ImageFailed, ImagePlan
+    from bmz.results.images import ImageFailure, ImagePlan
 
 EPILOG = """\b
 For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json; with
@@ -68,14 +69,14 @@ class RunOptions(LabelOptions):
 @click.command(cls=TrustingCommand, epilog=EPILOG)
 @click.argument(
     "model",
-    shell_complete=completing.models,
+    shell_complete=offered_models,
     required=False,
     metavar="MODEL",
     help="Name, DOI, URL or path; see bmz search.",
 )
 @click.argument(
     "images",
-    shell_complete=completing.files,
+    shell_complete=offered_files,
     nargs=-1,
     metavar="IMAGE...",
     help="Files, OME-Zarr, folders of images, patterns in quotes, @list.txt, or - for stdin.",
@@ -328,10 +329,10 @@ def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> No
     ctx.exit(_plan_status(planned))
 
 
-def _plan_status(planned: tuple[ImagePlan | ImageFailed, ...]) -> int:
-    from bmz.results.images import ImageFailed, RunSummary
+def _plan_status(planned: tuple[ImagePlan | ImageFailure, ...]) -> int:
+    from bmz.results.images import ImageFailure, RunSummary
 
-    failed = tuple(image for image in planned if isinstance(image, ImageFailed))
+    failed = tuple(image for image in planned if isinstance(image, ImageFailure))
     return RunSummary(failed).exit_status
 
 

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from bmz.base.channels import ChannelWord
-from bmz.cli import completing
-from bmz.cli.words import CHANNELS, PIXEL_SIZE, dataset_option, image_list, kind_option
+from bmz.cli.options import (
+    CHANNELS,
+    PIXEL_SIZE,
+    dataset_option,
+    image_list,
+    kind_option,
+    offered_files,
+    offered_modalities,
+    offered_models,
+    offered_structures,
+)
 from bmz.image.known_formats import format_list
 
 if TYPE_CHECKING:
-    from bmz.cli.words import Command
+    from bmz.cli.options import Command
     from bmz.spec.made_for import StatedKind
 
 
@@ -46,13 +55,13 @@ def _filters(command: Command) -> Command:
         click.option(
             "--modality",
             metavar="TERM",
-            shell_complete=completing.modalities,
+            shell_complete=offered_modalities,
             help="How the images are made that it is for, such as phase or em.",
         ),
         click.option(
             "--structure",
             metavar="TERM",
-            shell_complete=completing.structures,
+            shell_complete=offered_structures,
             help="What it segments or shows, such as nuclei or mitochondria.",
         ),
         click.option("--weights", metavar="FORMAT", help="Such as onnx or torchscript."),
@@ -111,7 +120,7 @@ def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters])
 @click.command(epilog="Exit status: 0 shown, 2 wrong usage, 3 could not tell (not found, invalid).")
 @click.argument(
     "model",
-    shell_complete=completing.models,
+    shell_complete=offered_models,
     help="Name, DOI, URL or path of a model; see bmz search.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -140,7 +149,7 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
 @click.command(epilog=FIT_EPILOG)
 @click.argument(
     "images",
-    shell_complete=completing.files,
+    shell_complete=offered_files,
     nargs=-1,
     required=True,
     metavar="IMAGE...",
@@ -154,7 +163,7 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
     "models",
     multiple=True,
     metavar="MODEL",
-    shell_complete=completing.models,
+    shell_complete=offered_models,
     help="Rank this model, too, such as a folder; may be given several times.",
 )
 @dataset_option

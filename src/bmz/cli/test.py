@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bmz.cli import completing
-from bmz.cli.words import TrustingCommand, as_path, device_option, trust_option
+from bmz.cli.options import TrustingCommand, as_path, device_option, offered_models, trust_option
 
 if TYPE_CHECKING:
     from bmz.engine.load import Permit
@@ -20,7 +19,7 @@ tested (not found, untrusted, no backend). With --baseline: 0 nothing is worse, 
 
 @click.command(cls=TrustingCommand, epilog=TEST_STATUS)
 @click.argument(
-    "models", shell_complete=completing.models, nargs=-1, metavar="MODEL...", help="See bmz search."
+    "models", shell_complete=offered_models, nargs=-1, metavar="MODEL...", help="See bmz search."
 )
 @click.option(
     "--list",
@@ -141,7 +140,7 @@ Exit status: 0 the card is written, whatever the test says; 2 wrong usage;
 @click.command(cls=TrustingCommand, epilog=CARD_STATUS)
 @click.argument(
     "model",
-    shell_complete=completing.models,
+    shell_complete=offered_models,
     help="Name, DOI, URL or path of a model; see bmz search.",
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the card here.  [default: print it]")

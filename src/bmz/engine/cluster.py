@@ -24,14 +24,14 @@ from bmz.engine.request import RunRequest
 from bmz.engine.run_image import claimed_output, image_result, run_in_blocks
 from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.formats import name_of
-from bmz.image.plates import PlateField
+from bmz.image.series import PlateField
 from bmz.plan.plan import Plan
 from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.mosaic import Places, TileStore
 from bmz.predict.tiles import Attempts
-from bmz.results.images import ImageDone, ImageFailed
+from bmz.results.images import ImageFailure, ImageRun
 
-Outcome = ImageDone | ImageFailed
+Outcome = ImageRun | ImageFailure
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -147,7 +147,7 @@ def _first_line(why: BaseException) -> str:
 
 def run_on_workers(
     setup: RunSetup,
-    states: Sequence[PlannedImage | ImageDone | ImageFailed],
+    states: Sequence[PlannedImage | ImageRun | ImageFailure],
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
 ) -> Iterator[Outcome]:
@@ -188,7 +188,7 @@ def run_on_workers(
         for image, outcome in new_outcomes:
             outcomes[image] = outcome
             listener(Progress("files", len(outcomes), len(states), name_of(image)))
-            if isinstance(outcome, ImageFailed):
+            if isinstance(outcome, ImageFailure):
                 listener(Note(f"{name_of(image)}: {outcome.error}", "error"))
     return iter([outcomes[state.image] for state in states])
 
@@ -232,11 +232,11 @@ def _outcomes_by_tiles(
                     outcome = result.written(paths, setup.request.folder)
             yield planned.image, outcome
         except KilledWorker as why:
-            yield planned.image, ImageFailed(planned.image, WorkerLost(planned.image, why))
+            yield planned.image, ImageFailure(planned.image, WorkerLost(planned.image, why))
         except (CancelledError, OSError) as why:  # a disk that refuses has a name of its own
-            yield planned.image, ImageFailed(planned.image, SchedulerLost(planned.image, why))
+            yield planned.image, ImageFailure(planned.image, SchedulerLost(planned.image, why))
         except BmzError as error:
-            yield planned.image, ImageFailed(planned.image, error)
+            yield planned.image, ImageFailure(planned.image, error)
 
 
 @dataclass
@@ -376,11 +376,11 @@ def _outcomes_of_images(
         try:
             outcome = future.result()
         except KilledWorker as why:
-            outcome = ImageFailed(image, WorkerLost(image, why))
+            outcome = ImageFailure(image, WorkerLost(image, why))
         except (CancelledError, CommClosedError, TimeoutError) as why:
-            yield image, ImageFailed(image, SchedulerLost(image, why))
+            yield image, ImageFailure(image, SchedulerLost(image, why))
             continue
-        if isinstance(outcome, ImageFailed) and isinstance(outcome.error, CouldNotTell):
+        if isinstance(outcome, ImageFailure) and isinstance(outcome.error, CouldNotTell):
             attempts[image] += 1
             if attempts[image] <= TIMES_ELSEWHERE:
                 second = submit(image)

@@ -19,14 +19,14 @@ from bmz.engine.setup import RunSetup, follow_names, opened, planned_or_failed, 
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.info import ImageInfo
-from bmz.image.plates import PlateField
 from bmz.image.region import OpenImage, open_image
+from bmz.image.series import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.formats import runnable
 from bmz.predict.mosaic import TileStore
 from bmz.predict.tiles import fill
-from bmz.results.images import ImageDone, ImageFailed
+from bmz.results.images import ImageFailure, ImageRun
 from bmz.zoo.settings import settings_from_environment
 
 EVENTS = "bmz"
@@ -63,7 +63,7 @@ _LOADED: dict[str, tuple[RunSetup, Backend]] = {}
 
 def run_in_worker(
     request: RunRequest, image: Path, files: Mapping[str, Path], field: PlateField | None = None
-) -> ImageDone | ImageFailed:
+) -> ImageRun | ImageFailure:
     """Run one image in a worker, which loads the model with its first one.
 
     Parameters
@@ -76,11 +76,11 @@ def run_in_worker(
     try:
         setup, backend = loaded(request)
         planned = planned_or_failed(setup, image, field)
-        if isinstance(planned, ImageFailed):
+        if isinstance(planned, ImageFailure):
             return planned
         return run_image(setup, planned, backend, files, ToCaller(name_of(image)))
     except BmzError as error:
-        return ImageFailed(image, error)
+        return ImageFailure(image, error)
 
 
 @dataclass(frozen=True)

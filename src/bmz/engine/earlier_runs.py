@@ -27,7 +27,7 @@ from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
 from bmz.predict.frameworks import NATIVE
 from bmz.process.blocks import Found
-from bmz.results.images import SCHEMA, ImageDone
+from bmz.results.images import SCHEMA, ImageRun
 from bmz.spec.made_for import stated_kind
 from bmz.write.outputs import CSV, OUTPUT_KINDS, RECORD, ending_of
 from bmz.write.tables import as_json
@@ -286,7 +286,7 @@ class PlaneFolder:
         return self.path / "blocks" / f"{number:06d}.npz"
 
 
-def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageDone | None:
+def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageRun | None:
     """Give what an earlier call wrote for an image; None where it is not there, or another.
 
     Parameters
@@ -310,7 +310,7 @@ def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageDo
         and record.get("request") == as_json(options_of(setup.request))
         and record.get("image_sha256") == content_sha256(image)
     )
-    return ImageDone(image, written, record.get("objects"), (), record) if same else None
+    return ImageRun(image, written, record.get("objects"), (), record) if same else None
 
 
 def file_of_results(record: Path) -> str | None:

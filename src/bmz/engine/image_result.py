@@ -20,12 +20,12 @@ from bmz.engine.prepared_image import RawStack
 from bmz.image.formats import split_series
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
-from bmz.image.plates import PlateField
 from bmz.image.region import ImageSource
+from bmz.image.series import PlateField
 from bmz.plan.plan import Plan
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects, placed, stacked
-from bmz.results.images import ImageDone, with_result
+from bmz.results.images import ImageRun, with_result
 from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
 from bmz.write.tables import write_record
@@ -46,7 +46,7 @@ def from_field(table: Mapping[str, AnyArray], field: PlateField | None) -> dict[
 def finish_plates(
     folders: Mapping[Path, Path],
     images: Mapping[Path, PlateField | None],
-    done: Iterable[ImageDone],
+    done: Iterable[ImageRun],
     *,
     zarr: bool,
 ) -> None:
@@ -55,7 +55,7 @@ def finish_plates(
     Parameters
     ----------
     folders : of the results of each plate, see `bmz.write.names.plate_folders`
-    images : see `bmz.image.plates.with_fields`
+    images : see `bmz.image.series.with_fields`
     done : the images that have a result
     zarr : the labels are OME-Zarr
     """
@@ -87,7 +87,7 @@ def joint_tables(folder: Path) -> dict[str, Path]:
     return {kind: folder / known.ending.lstrip(".") for kind, known in tables.items()}
 
 
-def write_joint_tables(folder: Path, done: Sequence[ImageDone], root: Path | None = None) -> None:
+def write_joint_tables(folder: Path, done: Sequence[ImageRun], root: Path | None = None) -> None:
     """Write the rows of the tables of all images into one of each kind, where there are several.
 
     The first columns say which image a row is of: ``image``, its path within the folder that holds
@@ -401,10 +401,10 @@ class ImageResult:
             write_record(staged["record"], record)
         return record
 
-    def written(self, files: Mapping[str, Path], folder: Path) -> ImageDone:
+    def written(self, files: Mapping[str, Path], folder: Path) -> ImageRun:
         """Write what is asked for, all of it or nothing; see `write`."""
         record = self.write(files, folder)
-        return ImageDone(self.image.info.place, files, self.objects, self.findings, record)
+        return ImageRun(self.image.info.place, files, self.objects, self.findings, record)
 
     def _objects(self) -> Iterator[Table]:
         """Measure the objects; of tracks only what is needed of each frame is held."""

@@ -33,7 +33,7 @@ from bmz.zoo.settings import (
 from bmz.zoo.store import notes_folders
 
 if TYPE_CHECKING:
-    from bmz.results.models import Fetched
+    from bmz.results.models import ModelFetch
 
 Permit = Literal["no", "confined", "unconfined"]
 """Whether code of a model may run: not at all, shut in, or with all that its user may do."""
@@ -226,7 +226,7 @@ def fetch_tensors(
 
 def fetch_model(
     word: str, weights_format: str | None, settings: ZooSettings, listener: Listener = nobody
-) -> Fetched:
+) -> ModelFetch:
     """Fetch and verify the manifest of a model, the files of its weights and its test tensors.
 
     Parameters
@@ -252,10 +252,10 @@ def fetch_model(
         from bmz.engine.test_tensors import sample_measures  # here, for it loads NumPy and SciPy
 
         sample_measures(package, model, settings)
-    from bmz.results.models import Fetched  # here: only ``bmz fetch`` tells what it fetched
+    from bmz.results.models import ModelFetch  # here: only ``bmz fetch`` tells what it fetched
 
     formats = tuple(entry.format for entry in entries)
-    return Fetched(word, str(model.folder), formats, report.files)
+    return ModelFetch(word, str(model.folder), formats, report.files)
 
 
 def _weights_to_fetch(

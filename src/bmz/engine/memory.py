@@ -16,12 +16,12 @@ from bmz.base.arrays import AnyArray
 from bmz.base.computer import available_cpus, free_memory, held_memory, peak_memory
 from bmz.engine.labelling import Labelling
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
-from bmz.image.plates import PlateField
+from bmz.image.series import PlateField
 from bmz.plan.plan import Estimate, Plan, fitted, wide_side, widened, with_smaller_tiles
 from bmz.predict.backend import Backend, OutOfMemory
 from bmz.process.recipe import Finish, Recipe
 from bmz.process.streamed_steps import PartedReference, StepNotStreamed, streamed_ops
-from bmz.results.images import ImageFailed, ImagePlan
+from bmz.results.images import ImageFailure, ImagePlan
 from bmz.spec.model import TensorSpec
 
 BYTES_A_PIXEL = 24
@@ -157,12 +157,12 @@ ROUNDED_UP = 2
 
 def plan_images(
     setup: RunSetup, images: Mapping[Path, PlateField | None]
-) -> Iterator[ImagePlan | ImageFailed]:
+) -> Iterator[ImagePlan | ImageFailure]:
     """Plan the run of each image, with what a trial of two tiles shows; images of a size share one.
 
     Parameters
     ----------
-    images : see `bmz.image.plates.with_fields`
+    images : see `bmz.image.series.with_fields`
     """
     with closing(opened(setup)) as backend:
         probed: dict[str, ProbedPlan] = {}
@@ -170,7 +170,7 @@ def plan_images(
             planned = planned_or_failed(setup, image, field)
             yield (
                 planned
-                if isinstance(planned, ImageFailed)
+                if isinstance(planned, ImageFailure)
                 else _image_plan(setup, planned, backend, probed)
             )
 

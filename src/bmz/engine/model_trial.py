@@ -16,16 +16,14 @@ from bmz.base.axes import Step
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, nobody
 from bmz.engine.engines import open_reference
-from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import Permit, fetch_code, fetch_tensors, fetch_weights, permit_for
 from bmz.engine.network_choice import open_network
 from bmz.engine.test_tensors import (
     OwnTensors,
     as_maps,
     finished,
-    first_of_batch,
     given_inputs,
-    labels_of_first,
+    own_labels,
     read_test_tensors,
 )
 from bmz.plan.geometry import axis_rules, output_rules
@@ -238,20 +236,6 @@ def label_check(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> Mode
     summary = f"recipe {recipe}: {count} objects on the test input"
     # test inputs of noise hold none, and are no fault
     return ModelCheck("labels", "passed" if count else "skipped", summary)
-
-
-def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple[str, AnyArray]:
-    """Give the recipe, and the labels ((z,) y, x) that it makes of the first test input.
-
-    Raises
-    ------
-    BmzError
-        There is no recipe, or it does not take the output.
-    """
-    labelling = decide_labelling(model, recipe=None, settings={})
-    outputs = backend.run([first_of_batch(tensor.array, tensor.axes) for tensor in tensors.inputs])
-    taken = {name: (first_of_batch(x, axes), axes) for name, (x, axes) in tensors.taken.items()}
-    return labelling.choice.name, labels_of_first(model, labelling, taken, outputs)
 
 
 DEPARTURES = {

@@ -54,7 +54,7 @@ from bmz.plan.plan import Plan
 from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.backend import Backend
 from bmz.report.run_text import finding_notes
-from bmz.results.images import ImageDone, run_record
+from bmz.results.images import ImageRun, run_record
 from bmz.write.names import OutputClaimed, refuse_existing
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def run_image(
     backend: Backend,
     files: Mapping[str, Path],
     listener: Listener,
-) -> ImageDone:
+) -> ImageRun:
     """Run one image: in one piece, or in parts where it would need too much memory.
 
     Raises
@@ -359,14 +359,14 @@ def _too_large(setup: RunSetup, planned: PlannedImage) -> str:
 @contextmanager
 def claimed_output(
     setup: RunSetup, image: Path, files: Mapping[str, Path]
-) -> Iterator[ImageDone | None]:
+) -> Iterator[ImageRun | None]:
     """Hold the only right to write the files of an image while the block runs.
 
     When it ends well, what an earlier run wrote about a mask that is no more is removed.
 
     Yields
     ------
-    ImageDone or None
+    ImageRun or None
         what another run with ``--resume`` has finished meanwhile
 
     Raises

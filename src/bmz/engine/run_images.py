@@ -20,10 +20,10 @@ from bmz.engine.image_result import ImageResult, finish_plates, joint_tables, wr
 from bmz.engine.run_image import in_one_piece, run_image
 from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_failed
 from bmz.image.formats import name_of
-from bmz.image.plates import PlateField
+from bmz.image.series import PlateField
 from bmz.plan.plan import Plan, wide_side
 from bmz.predict.backend import Backend
-from bmz.results.images import ImageDone, ImageFailed
+from bmz.results.images import ImageFailure, ImageRun
 from bmz.write.names import output_paths, plate_folders, refuse_existing
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, kinds_to_write
 
@@ -45,7 +45,7 @@ def claim_files(
 
     Parameters
     ----------
-    images : see `bmz.image.plates.with_fields`
+    images : see `bmz.image.series.with_fields`
 
     Returns
     -------
@@ -82,7 +82,7 @@ def image_states(
     setup: RunSetup,
     images: Mapping[Path, PlateField | None],
     files: Mapping[Path, Mapping[str, Path]],
-) -> list[PlannedImage | ImageDone | ImageFailed]:
+) -> list[PlannedImage | ImageRun | ImageFailure]:
     """Plan the run of every image, or give the results of an earlier call that resumes."""
     resume = setup.request.resume
     return [
@@ -93,7 +93,7 @@ def image_states(
 
 
 def files_of_states(
-    states: Iterable[PlannedImage | ImageDone | ImageFailed],
+    states: Iterable[PlannedImage | ImageRun | ImageFailure],
     files: Mapping[Path, Mapping[str, Path]],
 ) -> dict[Path, Mapping[str, Path]]:
     """Give the outputs of each image that is run, without those that its plan does not make."""
@@ -114,13 +114,13 @@ def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def finish_folder(
-    setup: RunSetup, images: Mapping[Path, PlateField | None], done: Iterable[ImageDone]
+    setup: RunSetup, images: Mapping[Path, PlateField | None], done: Iterable[ImageRun]
 ) -> None:
     """Write what concerns all images, or a plate, and remove what only a resumed run would need.
 
     Parameters
     ----------
-    images : see `bmz.image.plates.with_fields`
+    images : see `bmz.image.series.with_fields`
     done : the images that have a result
     """
     request, done = setup.request, tuple(done)
@@ -165,7 +165,7 @@ def save_result(
     return files
 
 
-ImageState = PlannedImage | ImageDone | ImageFailed
+ImageState = PlannedImage | ImageRun | ImageFailure
 """An image that is to be run, or that is finished or failed already."""
 
 MOST_AHEAD = 4
@@ -178,7 +178,7 @@ def run_images(
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
     network: Callable[[], AbstractContextManager[Backend]] | None = None,
-) -> Iterator[ImageDone | ImageFailed]:
+) -> Iterator[ImageRun | ImageFailure]:
     """Run all images of a call: here, on several processes, or on the workers of a scheduler.
 
     Parameters
@@ -191,7 +191,7 @@ def run_images(
 
     Yields
     ------
-    ImageDone or ImageFailed
+    ImageRun or ImageFailure
         in the order of `states`
     """
     request = setup.request
@@ -209,7 +209,7 @@ def _run_here(
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
     network: Callable[[], AbstractContextManager[Backend]],
-) -> Iterator[ImageDone | ImageFailed]:
+) -> Iterator[ImageRun | ImageFailure]:
     whole = partial(in_one_piece, setup)
     with read_ahead(setup, states, whole) as images, network() as backend:
         for number, state in enumerate(images, start=1):
@@ -219,7 +219,7 @@ def _run_here(
                 try:
                     yield run_image(setup, state, backend, files[state.image], listener)
                 except BmzError as error:
-                    yield ImageFailed(state.image, error)
+                    yield ImageFailure(state.image, error)
             listener(Progress("files", number, len(states), name_of(state.image)))
 
 

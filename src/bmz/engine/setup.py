@@ -36,14 +36,14 @@ from bmz.image.formats import name_of
 from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
-from bmz.image.plates import FieldMissing, PlateField
 from bmz.image.region import read_image
+from bmz.image.series import FieldMissing, PlateField
 from bmz.plan.plan import Plan, RunChoices, make_plan
 from bmz.plan.weights_choice import choose_weights
 from bmz.predict.backend import Backend, Device
 from bmz.predict.formats import resolve_device
 from bmz.predict.frameworks import usable_formats
-from bmz.results.images import ImageFailed
+from bmz.results.images import ImageFailure
 from bmz.spec.model import ModelSpec
 from bmz.spec.package_files import ModelCode
 from bmz.write.outputs import refuse_unusable
@@ -154,14 +154,14 @@ def planned_image(
 
 def planned_or_failed(
     setup: RunSetup, image: Path, field: PlateField | None = None
-) -> PlannedImage | ImageFailed:
+) -> PlannedImage | ImageFailure:
     """Check the header of an image and plan its run, or give the error."""
     if field is not None and not field.path.is_dir():
-        return ImageFailed(image, FieldMissing(field))
+        return ImageFailure(image, FieldMissing(field))
     try:
         return plan_image(setup, image, field)
     except BmzError as error:
-        return ImageFailed(image, error)
+        return ImageFailure(image, error)
 
 
 def memory_limit(request: RunRequest) -> int:

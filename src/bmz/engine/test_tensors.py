@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell
 from bmz.base.notes import Notes
 from bmz.check.axes import COLOURS
 from bmz.check.measured import UNSEEN, PlaneMeasures, look_at, measure_plane
-from bmz.engine.labelling import Labelling, parted_steps
+from bmz.engine.labelling import Labelling, decide_labelling, parted_steps
 from bmz.image.npy import npy_array, npy_mapped
 from bmz.predict.cutting import Tensor
 from bmz.process.adapt import cast_within_range
@@ -23,6 +24,9 @@ from bmz.spec.package_files import verified
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
 from bmz.zoo.store import notes_folders
+
+if TYPE_CHECKING:
+    from bmz.predict.backend import Backend
 
 Taken = Mapping[str, tuple[AnyArray, str]]
 """Id of a tensor -> array and letters."""
@@ -149,6 +153,20 @@ def labels_of_first(
     sizes = dict(zip(letters, array.shape, strict=True))
     shape = {axis: sizes[axis] for axis in model.space}
     return labels_of(KnownTensors.of(model, taken, outputs), model, labelling, shape).labels
+
+
+def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple[str, AnyArray]:
+    """Give the recipe, and the labels ((z,) y, x) that it makes of the first test input.
+
+    Raises
+    ------
+    BmzError
+        There is no recipe, or it does not take the output.
+    """
+    labelling = decide_labelling(model, recipe=None, settings={})
+    outputs = backend.run([first_of_batch(tensor.array, tensor.axes) for tensor in tensors.inputs])
+    taken = {name: (first_of_batch(x, axes), axes) for name, (x, axes) in tensors.taken.items()}
+    return labelling.choice.name, labels_of_first(model, labelling, taken, outputs)
 
 
 def first_of_batch(array: AnyArray, letters: str) -> AnyArray:

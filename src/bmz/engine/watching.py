@@ -19,14 +19,14 @@ from bmz.engine.image_result import (
 from bmz.engine.run_images import ImageState, files_of_states, output_kinds, run_images
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
 from bmz.image.arrival import Settling, Stamp, stamps_of
-from bmz.image.plates import FieldMissing, PlateField, with_fields
+from bmz.image.series import FieldMissing, PlateField, with_fields
 from bmz.predict.backend import Backend
 from bmz.predict.confined import ChildDied
-from bmz.results.images import ImageDone, ImageFailed, RunSummary
+from bmz.results.images import ImageFailure, ImageRun, RunSummary
 from bmz.write.names import StandingNames, paths_at, refuse_existing
 from bmz.write.outputs import RECORD, RECORD_ENDING
 
-Outcome = ImageDone | ImageFailed
+Outcome = ImageRun | ImageFailure
 Fields = Mapping[Path, PlateField | None]
 """Image -> the field of a plate that it is; None where it is no part of one."""
 
@@ -81,7 +81,7 @@ class Watch:
         self._moving: tuple[Path, ...] = ()
         self._parts: dict[Path, Fields] = {}
         self._outcomes: dict[Path, Outcome] = {}
-        self._results: dict[Path, ImageDone] = {}
+        self._results: dict[Path, ImageRun] = {}
         self._unjoined: list[Path] = []
         self._join_from_s = 0.0
         self._backend: Backend | None = None
@@ -120,7 +120,7 @@ class Watch:
 
         Yields
         ------
-        ImageDone or ImageFailed
+        ImageRun or ImageFailure
             for each image that was run or failed; those that an earlier call has finished are told
             to the listener by their number
 
@@ -136,14 +136,12 @@ class Watch:
         new = [image for image in settled if self._taken.get(image) != stamps[image]]
         self._taken |= {image: stamps[image] for image in new}
         fields, states = self._states(new)
-        known = [state for state in states if isinstance(state, ImageDone)]
+        known = [state for state in states if isinstance(state, ImageRun)]
         self._keep(known)
         if known:
             count = f"{len(known)} image{'s' * (len(known) > 1)}"
             self._listener(Note(f"{count} of before: the results are there"))
-        yield from self._run(
-            [state for state in states if not isinstance(state, ImageDone)], fields
-        )
+        yield from self._run([state for state in states if not isinstance(state, ImageRun)], fields)
         if self._clock() >= self._join_from_s:
             self.join()
 
@@ -198,7 +196,7 @@ class Watch:
 
     def _keep(self, outcomes: Sequence[Outcome]) -> None:
         self._outcomes |= {outcome.image: outcome for outcome in outcomes}
-        done = {outcome.image: outcome for outcome in outcomes if isinstance(outcome, ImageDone)}
+        done = {outcome.image: outcome for outcome in outcomes if isinstance(outcome, ImageRun)}
         self._results |= done
         self._unjoined += done
 
@@ -206,7 +204,7 @@ class Watch:
         """Let failures go of images that are no more, such as of a file that has been renamed."""
         for gone in [source for source in self._taken if source not in stamps]:
             parts = dict.fromkeys([gone, *self._parts.get(gone, ())])
-            failed = [i for i in parts if isinstance(self._outcomes.get(i), ImageFailed)]
+            failed = [i for i in parts if isinstance(self._outcomes.get(i), ImageFailure)]
             for image in failed:
                 del self._outcomes[image]
             if failed:
@@ -220,7 +218,7 @@ class Watch:
             for image in [source, *self._parts.pop(source, ())]:
                 self._outcomes.pop(image, None)
             parts = self._images_of(source)
-            if isinstance(parts, ImageFailed):
+            if isinstance(parts, ImageFailure):
                 states.append(parts)
                 continue
             self._parts[source] = parts
@@ -228,15 +226,15 @@ class Watch:
             states += [self._state(image, field) for image, field in parts.items()]
         return fields, states
 
-    def _images_of(self, source: Path) -> Fields | ImageFailed:
+    def _images_of(self, source: Path) -> Fields | ImageFailure:
         """Give the images of a file or plate; of a plate that is not whole, why."""
         try:
             parts = with_fields([source], self._setup.request.series)
         except BmzError as why:
-            return ImageFailed(source, why)
+            return ImageFailure(source, why)
         lacking = (f for f in parts.values() if f is not None and not f.path.is_dir())
         field = next(lacking, None)
-        return parts if field is None else ImageFailed(source, FieldMissing(field))
+        return parts if field is None else ImageFailure(source, FieldMissing(field))
 
     def _state(self, image: Path, field: PlateField | None) -> ImageState:
         files = self._paths(image, {image: field})
@@ -244,7 +242,7 @@ class Watch:
         if done is not None:
             return done
         if not self._setup.request.overwrite and any(path.exists() for path in files.values()):
-            return ImageFailed(image, ResultOutdated(image, files[RECORD]))
+            return ImageFailure(image, ResultOutdated(image, files[RECORD]))
         return planned_or_failed(self._setup, image, field)
 
     def _paths(self, image: Path, fields: Fields) -> dict[str, Path]:
@@ -259,4 +257,4 @@ class Watch:
 
 
 def _is_end_of_network(outcome: Outcome) -> bool:
-    return isinstance(outcome, ImageFailed) and isinstance(outcome.error, ChildDied)
+    return isinstance(outcome, ImageFailure) and isinstance(outcome.error, ChildDied)

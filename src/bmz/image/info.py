@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bmz.image.faults import AxesUnknown, ImageUnreadable
+from bmz.image.given_names import given_name
 
 UNKNOWN_AXIS = "q"
 """The letter of an axis that the file does not name (tifffile uses the same)."""
@@ -68,6 +69,11 @@ class ImageInfo:
         """Give the path by which the image was asked for, such as ``cells.czi[2]``."""
         name = f"{self.path.name}[{self.series_key}]"
         return self.path.with_name(name) if self.series_key else self.path
+
+    @property
+    def given_name(self) -> str:
+        """What the user calls it: its path or address, and which one of its file it is."""
+        return given_name(self.place)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.axes import IMAGE_AXES, SPACE, Box
+from bmz.base.axes import IMAGE_AXES, SPACE
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
     ImageEmpty,
@@ -27,7 +26,7 @@ from bmz.image.info import UNKNOWN_AXIS, Header, PixelSize
 from bmz.image.known_formats import OME_ZARR
 from bmz.image.npy import Stored
 from bmz.image.pixel_size import from_lengths
-from bmz.image.remote import address_of, bring_ahead, bring_metadata
+from bmz.image.remote import ServerArray, address_of, bring_metadata
 
 if TYPE_CHECKING:
     import zarr
@@ -424,37 +423,7 @@ def zarr_opened(path: Path, series: int) -> Iterator[Stored]:
     """Open the array of image number `series`; a region of it reads the chunks that it touches."""
     chosen = chosen_array(path, series)
     array, address = _sound(path, chosen), address_of(chosen.folder)
-    yield array if address is None else _OnServer(array, chosen.folder, address)
-
-
-class _OnServer:
-    """An array of a server, which begins to bring the chunks of a region when it is told of it.
-
-    Parameters
-    ----------
-    array : its chunks are brought when they are read
-    folder, address : of the array, here and on the server
-    """
-
-    def __init__(self, array: ZarrArray, folder: Path, address: str) -> None:
-        self._array, self._folder, self._address = array, folder, address
-        self.shape = array.shape
-        self.dtype = np.dtype(array.dtype)
-
-    def __getitem__(self, box: Box, /) -> AnyArray:
-        return np.asarray(self._array[box])
-
-    def expect(self, box: Box, /) -> None:
-        """Begin to bring the chunks that a region touches."""
-        sizes = self._array.shards or self._array.chunks
-        within = [side.indices(n) for side, n in zip(box, self.shape, strict=True)]
-        touched = [
-            range(start // size, -(-stop // size))
-            for (start, stop, _), size in zip(within, sizes, strict=True)
-        ]
-        for place in product(*touched):
-            key = self._array.metadata.encode_chunk_key(place)
-            bring_ahead(self._folder / key, f"{self._address}/{key}")
+    yield array if address is None else ServerArray(array, chosen.folder, address)
 
 
 def zarr_pixels(path: Path, series: int) -> AnyArray:

@@ -7,14 +7,22 @@ import shutil
 import zipfile
 from concurrent.futures import Future
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.axes import Box
 from bmz.base.errors import BmzError
 from bmz.base.files import whole_file
 from bmz.image.decoding import decoding
+
+if TYPE_CHECKING:
+    import zarr
 
 MARK: Final = ".bmz-address"
 """The file in such a folder that holds the address which it stands for."""
@@ -250,3 +258,33 @@ def forget_absent(folder: Path) -> None:
     """Forget which names a server did not have in a folder."""
     for absent in folder.glob(f".*{_ABSENT}"):
         absent.unlink(missing_ok=True)
+
+
+class ServerArray:
+    """An array of a server, which begins to bring the chunks of a region when it is told of it.
+
+    Parameters
+    ----------
+    array : its chunks are brought when they are read
+    folder, address : of the array, here and on the server
+    """
+
+    def __init__(self, array: zarr.Array[Any], folder: Path, address: str) -> None:
+        self._array, self._folder, self._address = array, folder, address
+        self.shape = array.shape
+        self.dtype = np.dtype(array.dtype)
+
+    def __getitem__(self, box: Box, /) -> AnyArray:
+        return np.asarray(self._array[box])
+
+    def expect(self, box: Box, /) -> None:
+        """Begin to bring the chunks that a region touches."""
+        sizes = self._array.shards or self._array.chunks
+        within = [side.indices(n) for side, n in zip(box, self.shape, strict=True)]
+        touched = [
+            range(start // size, -(-stop // size))
+            for (start, stop, _), size in zip(within, sizes, strict=True)
+        ]
+        for place in product(*touched):
+            key = self._array.metadata.encode_chunk_key(place)
+            bring_ahead(self._folder / key, f"{self._address}/{key}")

@@ -22,7 +22,7 @@ from bmz.image.given_names import given_name, with_given_names
 from bmz.image.remote import is_address
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, image_words, short_verdict
-from bmz.results.images import CheckSummary, ImageChecked
+from bmz.results.images import CheckSummary, ImageCheck
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import CheckDocument, CheckedImage, ShownKind
@@ -54,7 +54,7 @@ def check_lines(summary: CheckSummary) -> list[Line]:
     return lines
 
 
-def _rows(images: Sequence[ImageChecked]) -> list[Line]:
+def _rows(images: Sequence[ImageCheck]) -> list[Line]:
     width = max(len(image.name) for image in images)
     cells = [_row_words(image) for image in images]
     wide = max(map(len, cells))
@@ -64,19 +64,19 @@ def _rows(images: Sequence[ImageChecked]) -> list[Line]:
     ]
 
 
-def _sum_words(image: ImageChecked) -> str:
+def _sum_words(image: ImageCheck) -> str:
     if image.verdict in ("fits", "adapts") and image.warnings:
         return "fits with warnings"
     return "fits as adapted" if image.verdict == "adapts" else image_words(image)
 
 
-def _row_words(image: ImageChecked) -> str:
+def _row_words(image: ImageCheck) -> str:
     if image.verdict in ("fits", "adapts"):
         return short_verdict(image.verdict, image.warnings)
     return "unknown" if image.verdict is None else "does not fit"
 
 
-def _worst(image: ImageChecked) -> str:
+def _worst(image: ImageCheck) -> str:
     if image.error is not None:
         return str(image.error)
     grave = [f for f in image.report.findings if f.severity != "note"]
@@ -108,7 +108,7 @@ def _kinds(summary: CheckSummary) -> list[Line]:
     ]
 
 
-def _details(image: ImageChecked) -> list[Line]:
+def _details(image: ImageCheck) -> list[Line]:
     if image.error is not None:
         return [("error", str(image.error)), ("hint", image.error.hint)]
     kind = image.report.kind
@@ -129,7 +129,7 @@ def check_json(summary: CheckSummary) -> str:
     return document_text(document)
 
 
-def _image(image: ImageChecked) -> CheckedImage:
+def _image(image: ImageCheck) -> CheckedImage:
     return {
         "image": given_name(image.image),
         "series": image.series,
@@ -166,7 +166,7 @@ def check_github(summary: CheckSummary) -> str:
     return encodable("\n".join(lines))
 
 
-def _command(level: str, image: ImageChecked, why: Finding | BmzError) -> str:
+def _command(level: str, image: ImageCheck, why: Finding | BmzError) -> str:
     series = "" if image.series is None else f"series {image.series}: "
     hint = f" ({why.hint})" if why.hint else ""
     # https://docs.github.com/actions: properties escape % CR LF : and , ; the message % CR LF
@@ -220,7 +220,7 @@ def check_junit(summary: CheckSummary) -> str:
     return xml_text(root)
 
 
-def _case(model: str, image: ImageChecked) -> ET.Element:
+def _case(model: str, image: ImageCheck) -> ET.Element:
     case = ET.Element("testcase", classname=model, name=image.name)
     if image.error is not None:
         why = failure_of(image.error)
@@ -276,7 +276,7 @@ def _rule(code: str) -> dict[str, Any]:
     }
 
 
-def _results(image: ImageChecked) -> Iterator[dict[str, Any]]:
+def _results(image: ImageCheck) -> Iterator[dict[str, Any]]:
     if image.error is not None:
         why = failure_of(image.error)
         yield _result(image, why["code"], "error", why["message"], why["hint"])
@@ -293,7 +293,7 @@ def _uri(path: Path) -> str:
     return path.as_uri() if path.is_absolute() else quote(os.fsencode(path.as_posix()))
 
 
-def _result(image: ImageChecked, code: str, level: str, message: str, hint: str) -> dict[str, Any]:
+def _result(image: ImageCheck, code: str, level: str, message: str, hint: str) -> dict[str, Any]:
     location = {"physicalLocation": {"artifactLocation": {"uri": _uri(image.image)}}}
     text = f"{message} ({hint})" if hint else message
     return {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bmz.report.text import Line, Row, document_text, failure_of
-from bmz.results.models import DoctorView, Fetched, FetchSummary, FormatView, NotFetched
+from bmz.results.models import DoctorView, FetchFailure, FetchSummary, FormatView, ModelFetch
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ def fetch_lines(summary: FetchSummary) -> list[Line]:
     """Report every model."""
     lines: list[Line] = []
     for outcome in summary.outcomes:
-        if isinstance(outcome, NotFetched):
+        if isinstance(outcome, FetchFailure):
             lines += [("error", str(outcome.error)), ("hint", outcome.error.hint)]
         else:
             lines += _fetched(outcome)
     return lines
 
 
-def _fetched(done: Fetched) -> list[Line]:
+def _fetched(done: ModelFetch) -> list[Line]:
     new = [file for file in done.files if file.action != "cached"]
     what = ", ".join(done.weights) or "no weights"
     loaded = f"{size_words(sum(file.bytes for file in new))} downloaded" if new else "nothing new"
@@ -92,8 +92,8 @@ def fetch_json(summary: FetchSummary) -> str:
     return document_text(document)
 
 
-def _values(outcome: Fetched | NotFetched) -> FetchedModel:
-    if isinstance(outcome, NotFetched):
+def _values(outcome: ModelFetch | FetchFailure) -> FetchedModel:
+    if isinstance(outcome, FetchFailure):
         return {"model": outcome.model, "status": "failed", "error": failure_of(outcome.error)}
     return {
         "status": "fetched",

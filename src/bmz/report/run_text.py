@@ -11,9 +11,9 @@ from bmz.check.finding import DoesNotFit, Finding
 from bmz.image.faults import NotWhole
 from bmz.image.formats import name_of
 from bmz.image.given_names import given_name
-from bmz.image.plates import FieldMissing
+from bmz.image.series import FieldMissing
 from bmz.report.text import Line, counted, document_text, failure_of
-from bmz.results.images import ImageDone, ImageFailed, ImagePlan, RunSummary
+from bmz.results.images import ImageFailure, ImagePlan, ImageRun, RunSummary
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import (
@@ -41,9 +41,9 @@ def finding_notes(findings: Iterable[Finding], image: str) -> list[Note]:
     return [Note(text, LOUDNESS[kind]) for kind, text in finding_lines(findings, image)]
 
 
-def arrival_lines(outcome: ImageDone | ImageFailed) -> list[Line]:
+def arrival_lines(outcome: ImageRun | ImageFailure) -> list[Line]:
     """Report an image of a folder that is watched, as soon as it is run."""
-    if isinstance(outcome, ImageDone):
+    if isinstance(outcome, ImageRun):
         return _done(outcome)
     if isinstance(outcome.error, NotWhole):
         return [("note", f"not whole yet, and taken when it changes: {outcome.error}")]
@@ -70,7 +70,7 @@ def run_lines(summary: RunSummary) -> list[Line]:
     lines: list[Line] = []
     absent: dict[Path, list[str]] = {}
     for outcome in summary.outcomes:
-        if not isinstance(outcome, ImageFailed):
+        if not isinstance(outcome, ImageFailure):
             lines += _done(outcome)
         elif isinstance(outcome.error, FieldMissing):
             field = outcome.error.field
@@ -93,19 +93,19 @@ def _failed_names(summary: RunSummary) -> list[Line]:
     return [("error", f"{count} images failed: {names}")]
 
 
-def _name_of(failure: ImageFailed) -> str:
+def _name_of(failure: ImageFailure) -> str:
     """Give the name of an image, and of a field of a plate its place in that."""
     plate = next((p for p in failure.image.parents if p.name.lower().endswith(".zarr")), None)
     return name_of(failure.image) if plate is None else failure.image.relative_to(plate).as_posix()
 
 
-def _failed(failure: ImageFailed) -> list[Line]:
+def _failed(failure: ImageFailure) -> list[Line]:
     lines = [("error", str(failure.error)), ("hint", failure.error.hint)]
     others = failure.error.errors[1:] if isinstance(failure.error, DoesNotFit) else ()
     return lines + finding_lines(others, name_of(failure.image))
 
 
-def _done(done: ImageDone) -> list[Line]:
+def _done(done: ImageRun) -> list[Line]:
     # records of earlier versions lack them
     apart, joined = (done.record.get(key, {}) for key in ("objects_in", "joined_over"))
     count = "" if done.objects is None else f"{counted(done.objects, apart, joined)}, "
@@ -133,9 +133,9 @@ def finding_lines(findings: Iterable[Finding], image: str = "") -> list[Line]:
     return lines
 
 
-def plan_lines(planned: ImagePlan | ImageFailed) -> list[Line]:
+def plan_lines(planned: ImagePlan | ImageFailure) -> list[Line]:
     """Say how one image would be run."""
-    if isinstance(planned, ImageFailed):
+    if isinstance(planned, ImageFailure):
         return _failed(planned)
     lines = finding_lines(planned.findings, name_of(planned.image))
     lines.append(("answer", given_name(planned.image)))
@@ -200,7 +200,7 @@ def runs_json(summary: RunSummary) -> str:
     return document_text(document)
 
 
-def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
+def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailure]) -> str:
     """Give what would be done with each image."""
     plans: list[PlannedImage] = [
         {
@@ -220,7 +220,7 @@ def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
         for image in planned
         if isinstance(image, ImagePlan)
     ]
-    failed = [_failure(image) for image in planned if isinstance(image, ImageFailed)]
+    failed = [_failure(image) for image in planned if isinstance(image, ImageFailure)]
     document: PlanDocument = {
         "schema": "bmz.plan/1",
         "model": model,
@@ -230,5 +230,5 @@ def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailed]) -> str:
     return document_text(document)
 
 
-def _failure(failure: ImageFailed) -> FailedImage:
+def _failure(failure: ImageFailure) -> FailedImage:
     return {"image": given_name(failure.image), **failure_of(failure.error)}

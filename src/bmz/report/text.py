@@ -16,7 +16,7 @@ from bmz.base.errors import BmzError
 from bmz.image.given_names import with_given_names
 
 if TYPE_CHECKING:
-    from bmz.results.images import ImageChecked
+    from bmz.results.images import ImageCheck
     from bmz.results.model_documents import Failure
 
 
@@ -100,7 +100,7 @@ def short_verdict(verdict: str | None, warnings: int) -> str:
     return f"{verdict}, with warnings" if warnings else str(verdict)
 
 
-def image_words(image: ImageChecked) -> str:
+def image_words(image: ImageCheck) -> str:
     """Give the verdict of an image in words."""
     return verdict_words(image.verdict, image.warnings)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ImageChecked:
+class ImageCheck:
     """One image (one series of a file) against one model.
 
     Parameters
@@ -68,7 +68,7 @@ class CheckSummary:
 
     model: str
     model_sha256: str
-    images: tuple[ImageChecked, ...]
+    images: tuple[ImageCheck, ...]
     stated: StatedKind | None = None
 
     @property
@@ -106,7 +106,7 @@ class ImagePlan:
 
 
 @dataclass(frozen=True)
-class ImageDone:
+class ImageRun:
     """What was done with one image.
 
     Parameters
@@ -124,7 +124,7 @@ class ImageDone:
 
 
 @dataclass(frozen=True)
-class ImageFailed:
+class ImageFailure:
     """Why one image gave nothing."""
 
     image: Path
@@ -135,17 +135,17 @@ class ImageFailed:
 class RunSummary:
     """The fate of every image, in the order of the call."""
 
-    outcomes: tuple[ImageDone | ImageFailed, ...]
+    outcomes: tuple[ImageRun | ImageFailure, ...]
 
     @property
-    def done(self) -> tuple[ImageDone, ...]:
+    def done(self) -> tuple[ImageRun, ...]:
         """Give the images that have a result."""
-        return tuple(o for o in self.outcomes if isinstance(o, ImageDone))
+        return tuple(o for o in self.outcomes if isinstance(o, ImageRun))
 
     @property
-    def failed(self) -> tuple[ImageFailed, ...]:
+    def failed(self) -> tuple[ImageFailure, ...]:
         """Give the images that have none."""
-        return tuple(o for o in self.outcomes if isinstance(o, ImageFailed))
+        return tuple(o for o in self.outcomes if isinstance(o, ImageFailure))
 
     @property
     def exit_status(self) -> int:

@@ -138,7 +138,7 @@ class ModelView:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class ModelFetch:
     """A model that lies in the cache with what was asked for.
 
     Parameters
@@ -156,7 +156,7 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class NotFetched:
+class FetchFailure:
     """Why a model could not be fetched whole."""
 
     model: str
@@ -167,15 +167,15 @@ class NotFetched:
 class FetchSummary:
     """The fate of every model, in the order of the call."""
 
-    outcomes: tuple[Fetched | NotFetched, ...]
+    outcomes: tuple[ModelFetch | FetchFailure, ...]
 
     @property
     def exit_status(self) -> int:
         """Say 0 when all are there, the common status when all failed alike, else 1."""
-        failed = {o.error.exit_status for o in self.outcomes if isinstance(o, NotFetched)}
+        failed = {o.error.exit_status for o in self.outcomes if isinstance(o, FetchFailure)}
         if not failed:
             return 0
-        some = any(isinstance(outcome, Fetched) for outcome in self.outcomes)
+        some = any(isinstance(outcome, ModelFetch) for outcome in self.outcomes)
         return failed.pop() if not some and len(failed) == 1 else 1
 
 

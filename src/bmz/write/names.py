@@ -11,7 +11,7 @@ from pathlib import Path
 from bmz.base.errors import WrongUsage
 from bmz.base.files import FolderNotWritable
 from bmz.image.formats import image_suffix, split_series
-from bmz.image.plates import PlateField
+from bmz.image.series import PlateField
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, ZARR_LABELS, ending_of
 
 

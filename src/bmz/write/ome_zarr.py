@@ -13,7 +13,7 @@ import numpy as np
 
 from bmz.base.arrays import smallest_unsigned
 from bmz.base.axes import SPACE, boxes
-from bmz.image.plates import PlateField
+from bmz.image.series import PlateField
 from bmz.write.result import LabelMask
 
 if TYPE_CHECKING:

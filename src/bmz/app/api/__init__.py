@@ -7,9 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
-from bmz.app.api.options import ImageOptions, PixelSize, RunOptions, Setting
+from bmz.app.api.options import ImageOptions, PixelSize, RunOptions, Setting, images
 from bmz.app.api.result import Report, Result
-from bmz.app.api.several import images
 from bmz.app.show import show_model
 from bmz.base.channels import ChannelWord
 from bmz.base.progress import Listener, nobody

@@ -1,4 +1,4 @@
-"""The options of a call from Python."""
+"""The options of a call from Python, and the images of a file that holds several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Literal, TypedDict
 from bmz.base.axes import GAPS, checked_ious, lengths_by_axis, link_ious
 from bmz.base.channels import ChannelWord, channel_words, checked_channels
 from bmz.base.errors import WrongUsage
+from bmz.engine.image_header import on_disk
 from bmz.engine.request import CLIPS, SCALES, RunRequest
+from bmz.image.series import ALL, with_fields
 from bmz.spec.made_for import StatedKind, stated_kind
 
 PixelSize = float | str | Mapping[str, float]
@@ -140,3 +142,31 @@ def _lengths(size: PixelSize | None) -> Mapping[str, float]:
     if not by_axis.keys() <= set("zyx") or not all(um > 0 for um in by_axis.values()):
         raise OptionRefused("pixel_size", size, "lengths above 0 in um, of z, y and x")
     return by_axis
+
+
+def images(path: str | Path, *, series: str = ALL) -> tuple[Path, ...]:
+    """Give every image of a file or plate: paths that `Model.check`, `Model.run` and `fit` take.
+
+    Scenes, positions, series and multiscales of a file are images, and so are the fields of a
+    plate. Of a file that holds one image it is the path itself.
+
+    Parameters
+    ----------
+    path
+        A file, an OME-Zarr or the address of one on a server
+    series
+        The name or number of an image, two numbers such as ``"2-5"``, or ``"all"``
+
+    Raises
+    ------
+    WrongUsage
+        There is no such image.
+    BmzError
+        The address leads to no image.
+
+    Examples
+    --------
+    >>> images("cells.tif")
+    (PosixPath('cells.tif'),)
+    """
+    return tuple(with_fields([on_disk(str(path))], series))

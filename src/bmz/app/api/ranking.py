@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bmz.app.api.options import ImageOptions, PixelSize
-from bmz.app.api.several import images as images_of_file
+from bmz.app.api.options import images as images_of_file
 from bmz.app.fit import rank_models, refuse_unknown_task
 from bmz.app.fit.image import FitRequest, MeasuredImage, measured_image
 from bmz.base.channels import ChannelWord

@@ -12,7 +12,6 @@ from bmz.base.arrays import AnyArray
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.run_images import save_result
-from bmz.image.given_names import given_name
 from bmz.image.pixels import to_xarray
 from bmz.report.html import findings_html, result_html
 from bmz.report.text import counted, verdict_words
@@ -57,7 +56,7 @@ class Result:
     @property
     def name(self) -> str:
         """What the image is called: its path or address, and which one of its file it is."""
-        return given_name(self._result.image.info.place)
+        return self._result.image.info.given_name
 
     @property
     def series(self) -> str:

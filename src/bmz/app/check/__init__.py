@@ -16,9 +16,8 @@ from bmz.engine.load import find_model, model_findings
 from bmz.engine.request import RunRequest
 from bmz.engine.test_tensors import sample_measures
 from bmz.image.formats import name_of
-from bmz.image.plates import with_fields
-from bmz.image.series import ALL
-from bmz.results.images import CheckSummary, ImageChecked
+from bmz.image.series import ALL, with_fields
+from bmz.results.images import CheckSummary, ImageCheck
 from bmz.zoo.settings import settings_from_environment
 
 MOST_LOOKED_AT = 32
@@ -58,7 +57,7 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
     looked_at = frozenset(range(total)) if every else evenly_spread(total, MOST_LOOKED_AT)
     if len(looked_at) < total:
         listener(Note(f"pixels are read of {len(looked_at)} of {total} images, headers of all"))
-    images: list[ImageChecked] = []
+    images: list[ImageCheck] = []
     for number, image in enumerate(every_image):
         checked_header = partial(check_file_header, model, image, request, sample)
         images += _checked(checked_header, image, of_model, pixels=number in looked_at)
@@ -85,7 +84,7 @@ def _checked(
     of_model: tuple[Finding, ...],
     *,
     pixels: bool,
-) -> Iterator[ImageChecked]:
+) -> Iterator[ImageCheck]:
     series, count = 0, 1
     while series < count:
         try:
@@ -94,16 +93,16 @@ def _checked(
             count = 1 if header.case.image.series_key else header.case.image.series_count
             of_image = check_image(header, read_spread) if pixels else header.report
             report = replace(of_image, findings=(*of_model, *of_image.findings))
-            yield ImageChecked(image, series if count > 1 else None, report, None)
+            yield ImageCheck(image, series if count > 1 else None, report, None)
         except BmzError as why:
-            yield ImageChecked(image, series if count > 1 else None, CheckReport(()), why)
+            yield ImageCheck(image, series if count > 1 else None, CheckReport(()), why)
         series += 1
 
 
 def strict(summary: CheckSummary) -> CheckSummary:
     """Make warnings count as errors."""
 
-    def hardened(image: ImageChecked) -> ImageChecked:
+    def hardened(image: ImageCheck) -> ImageCheck:
         findings = tuple(
             replace(f, severity="error") if f.severity == "warning" else f
             for f in image.report.findings

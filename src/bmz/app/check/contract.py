@@ -18,7 +18,7 @@ from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import read_spread, with_pixel_size
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
-from bmz.results.images import CheckSummary, ImageChecked, ImageDone
+from bmz.results.images import CheckSummary, ImageCheck, ImageRun
 from bmz.spec.made_for import stated_kind
 
 DIAMETER = "equivalent_diameter_px"
@@ -27,7 +27,7 @@ DIAMETER = "equivalent_diameter_px"
 class NotLocked(AnswerIsNo):
     """An image does not fit, so that no contract can be made of it."""
 
-    def __init__(self, image: ImageChecked) -> None:
+    def __init__(self, image: ImageCheck) -> None:
         why = image.error.message if image.error else image.report.errors[0].message
         super().__init__(
             f"no contract is made, for '{image.name}' does not fit: {why}",
@@ -95,7 +95,7 @@ def locked(summary: CheckSummary, request: RunRequest, listener: Listener = nobo
     return contract_of(request.model, summary.model_sha256, words, facts)
 
 
-def _fits(checked: ImageChecked) -> bool:
+def _fits(checked: ImageCheck) -> bool:
     return checked.error is None and not checked.report.errors
 
 
@@ -124,14 +124,14 @@ def _only_progress(listener: Listener) -> Listener:
     return pass_progress
 
 
-def _measured(done: ImageDone) -> tuple[int, float | None]:
+def _measured(done: ImageRun) -> tuple[int, float | None]:
     with done.files["table"].open(encoding="utf-8", newline="") as file:
         diameters = [float(row[DIAMETER]) for row in csv.DictReader(file) if row.get(DIAMETER)]
     return done.objects or 0, median(diameters) if diameters else None
 
 
 def _facts(
-    checked: ImageChecked, request: RunRequest, objects: tuple[int, float | None] | None
+    checked: ImageCheck, request: RunRequest, objects: tuple[int, float | None] | None
 ) -> ImageFacts:
     info = inspect_image(checked.image, axes=request.axes, series=checked.series or 0)
     info = with_pixel_size(info, request.pixel_um)

@@ -17,8 +17,7 @@ from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
-from bmz.image.plates import with_fields
-from bmz.image.series import ALL
+from bmz.image.series import ALL, with_fields
 from bmz.results.fit import SeenImage
 from bmz.spec.made_for import StatedKind
 
@@ -158,7 +157,7 @@ def measured_image(
         apart = True
     kinds = {n: as_told(m.kind, told) for n, m in measured.items()}
     channels = {n: kind for n, kind in kinds.items() if kind is not None}
-    seen = SeenImage(given_name(info.place), as_told(whole, told), channels, apart=apart)
+    seen = SeenImage(info.given_name, as_told(whole, told), channels, apart=apart)
     return MeasuredImage(info, ValueSummary(pixels), measured, seen, told, is_grey(pixels))
 
 

@@ -1,4 +1,4 @@
-"""Words and options of the command line that several commands share."""
+"""Options that several commands share, what their values mean, and what the shell offers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,85 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from bmz.base.axes import GAPS, lengths_by_axis, link_ious
 from bmz.base.channels import ChannelWord, channel_words
-from bmz.cli import completing
 from bmz.predict.frameworks import AUTO, BACKEND_WORDS
-from bmz.spec.made_for import StatedKind, stated_kind
+from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, stated_kind
 
 if TYPE_CHECKING:
     from bmz.engine.load import Permit
     from bmz.image.listing import Listing
+
+
+def offered_files(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell offer files and folders."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def offered_models(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer bundled models and those of the list that was last read, else files and folders.
+
+    The network is never asked while somebody types.
+    """
+    names = [*_bundled(), *_listed()]
+    items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return items or [CompletionItem(incomplete, type="file")]
+
+
+def offered_kinds(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer modalities, and behind a comma structures."""
+    modality, comma, structure = incomplete.partition(",")
+    words = [f"{modality},{word}" for word in STRUCTURES] if comma else list(MODALITIES)
+    typed = f"{modality},{structure}" if comma else modality
+    return [CompletionItem(word) for word in words if word.startswith(typed)]
+
+
+def offered_modalities(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the terms for how images are made, with their plain names."""
+    return [
+        CompletionItem(word, help=modality.title)
+        for word, modality in MODALITIES.items()
+        if word.startswith(incomplete)
+    ]
+
+
+def offered_structures(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the terms for what images show, with their plain names."""
+    return [
+        CompletionItem(word, help=structure.title)
+        for word, structure in STRUCTURES.items()
+        if word.startswith(incomplete)
+    ]
+
+
+def _bundled() -> list[str]:
+    from bmz.zoo.locate import starter_names  # here, so that --help stays quick
+
+    return [f"starter/{name}" for name in starter_names()]
+
+
+def _listed() -> list[str]:
+    from bmz.base.errors import BmzError
+    from bmz.zoo.index import load_index
+    from bmz.zoo.settings import settings_from_environment
+
+    try:
+        offline = replace(settings_from_environment(), offline=True)
+        return [entry.id for entry in load_index(offline).entries]
+    except BmzError:
+        return []  # there is no list yet, and nobody wants an error while typing
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -132,7 +201,7 @@ kind_option = click.option(
     "--kind",
     type=KIND,
     metavar="MODALITY[,STRUCTURE]",
-    shell_complete=completing.kinds,
+    shell_complete=offered_kinds,
     help="What the images are, over what their pixels tell, such as phase or em,neurites.",
 )
 
