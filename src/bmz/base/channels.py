@@ -10,7 +10,7 @@ EMPTY_CHANNEL = -1
 EMPTY_WORD = "none"
 """The word for it."""
 
-ChannelWord = int | str
+ChannelKey = int | str
 """A number from 0, `EMPTY_CHANNEL`, or a name."""
 
 
@@ -28,7 +28,7 @@ class ChannelUnknown(LookupError):
         self.name, self.names = name, tuple(names)
 
 
-def channel_words(text: str) -> tuple[ChannelWord, ...]:
+def channel_words(text: str) -> tuple[ChannelKey, ...]:
     """Read ``1,0``, ``DAPI,GFP`` or ``0,none``: a number stays a number, all else is a name.
 
     Raises
@@ -44,7 +44,7 @@ def channel_words(text: str) -> tuple[ChannelWord, ...]:
     return checked_channels([word.strip() for word in text.split(",")])
 
 
-def checked_channels(words: Sequence[ChannelWord]) -> tuple[ChannelWord, ...]:
+def checked_channels(words: Sequence[ChannelKey]) -> tuple[ChannelKey, ...]:
     """Give numbers and names where each can be meant; see `channel_words`."""
     channels = tuple(map(_channel, words))
     if set(channels) == {EMPTY_CHANNEL}:
@@ -52,7 +52,7 @@ def checked_channels(words: Sequence[ChannelWord]) -> tuple[ChannelWord, ...]:
     return channels
 
 
-def _channel(word: ChannelWord) -> ChannelWord:
+def _channel(word: ChannelKey) -> ChannelKey:
     if not isinstance(word, str):
         return int(word)
     if not word.strip():
@@ -64,7 +64,7 @@ def _channel(word: ChannelWord) -> ChannelWord:
     return int(word) if word.isdecimal() else word
 
 
-def channel_text(channels: Sequence[ChannelWord]) -> str:
+def channel_text(channels: Sequence[ChannelKey]) -> str:
     """Give the word for ``--channels`` that `channel_words` reads.
 
     Examples
@@ -75,7 +75,7 @@ def channel_text(channels: Sequence[ChannelWord]) -> str:
     return ",".join(EMPTY_WORD if word == EMPTY_CHANNEL else str(word) for word in channels)
 
 
-def channel_numbers(words: Sequence[ChannelWord], names: Sequence[str]) -> tuple[int, ...]:
+def channel_numbers(words: Sequence[ChannelKey], names: Sequence[str]) -> tuple[int, ...]:
     """Give the number of each channel; case does not matter in names.
 
     Parameters

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Self
 
-from bmz.base.channels import ChannelUnknown, ChannelWord, channel_numbers
+from bmz.base.channels import ChannelKey, ChannelUnknown, channel_numbers
 from bmz.check.kind import (
     ImageKind,
     channel_stacks,
@@ -83,7 +83,7 @@ class FitCase:
         cls,
         model: ModelSpec,
         image: ImageInfo,
-        channels: Sequence[ChannelWord] | None,
+        channels: Sequence[ChannelKey] | None,
         **more: Any,  # noqa: ANN401  (other fields)
     ) -> Self:
         """Make a case of the channels as the user said them, by number or by name.

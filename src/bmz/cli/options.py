@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bmz.base.axes import GAPS, lengths_by_axis, link_ious
-from bmz.base.channels import ChannelWord, channel_words
+from bmz.base.channels import ChannelKey, channel_words
 from bmz.predict.frameworks import AUTO, BACKEND_WORDS
 from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, stated_kind
 
@@ -243,7 +243,7 @@ class ImageOptions(TypedDict):
     """Options of ``check``, ``compare`` and ``run`` that are fields of a request as they stand."""
 
     axes: str | None
-    channels: tuple[ChannelWord, ...] | None
+    channels: tuple[ChannelKey, ...] | None
     scale: float | Literal["auto"] | None
     kind: StatedKind | None
     trust: Permit

@@ -33,7 +33,7 @@ from bmz.cli.options import (
 )
 from bmz.cli.output import draw_all, say
 from bmz.cli.watching import refuse_with_watch, run_as_they_come
-from bmz.engine.request import CLIPS, PrecisionWord, RunRequest
+from bmz.engine.request import CLIPS, PrecisionOption, RunRequest
 from bmz.write.outputs import CSV, TABLE, TABLE_FORMATS, default_kinds, saved_kinds
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class RunOptions(LabelOptions):
     """Options that are fields of a request as they stand."""
 
     series: str
-    precision: PrecisionWord
+    precision: PrecisionOption
     backend: str
     weights: str | None
     batch: int | None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from bmz.base.channels import ChannelWord
+from bmz.base.channels import ChannelKey
 from bmz.cli.options import (
     CHANNELS,
     PIXEL_SIZE,
@@ -190,7 +190,7 @@ def fit(
     models: tuple[str, ...],
     dataset: str | None,
     axes: str | None,
-    channels: tuple[ChannelWord, ...] | None,
+    channels: tuple[ChannelKey, ...] | None,
     pixel_um: Mapping[str, float] | None,
     kind: StatedKind | None,
     measure: bool,

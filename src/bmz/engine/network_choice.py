@@ -20,7 +20,7 @@ from bmz.base.progress import Listener, Note, nobody
 from bmz.engine.labelling import Labelling
 from bmz.engine.load import NeedsTrust, Permit, model_code
 from bmz.engine.pipeline import KnownTensors, all_stepped, network_inputs
-from bmz.engine.request import PrecisionWord
+from bmz.engine.request import PrecisionOption
 from bmz.engine.test_tensors import first_inputs, labels_of_first, read_test_tensors
 from bmz.plan.weights_choice import (
     FLOAT32,
@@ -252,7 +252,7 @@ def is_measured(network: NetworkChoice) -> bool:
 
 
 def decide_precision(
-    word: PrecisionWord,
+    word: PrecisionOption,
     network: NetworkChoice,
     *,
     measure: bool = True,
@@ -293,7 +293,7 @@ def _asked(word: Precision, network: NetworkChoice) -> PrecisionChoice:
 
 
 def _remembered(
-    word: PrecisionWord, network: NetworkChoice, *, measure: bool, listener: Listener
+    word: PrecisionOption, network: NetworkChoice, *, measure: bool, listener: Listener
 ) -> PrecisionChoice:
     key = choice_key(network, word)
     remembered = CHOICES.find(network.notes, key)
@@ -315,7 +315,7 @@ def _remembered(
     return choice
 
 
-def _ways(word: PrecisionWord, network: NetworkChoice, listener: Listener) -> Iterator[Way]:
+def _ways(word: PrecisionOption, network: NetworkChoice, listener: Listener) -> Iterator[Way]:
     for backend, entry in network.entries.items():
         try:
             offered = entry.weighed(network.device)

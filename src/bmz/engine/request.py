@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bmz.base.channels import ChannelWord
+from bmz.base.channels import ChannelKey
 from bmz.base.errors import BmzError
 from bmz.plan.plan import Blocks
 from bmz.spec.made_for import StatedKind
@@ -19,7 +19,7 @@ SCALES = (1e-3, 1e3)
 CLIPS = (50, 100)
 """Least and largest percentile above which intensities are cut."""
 
-PrecisionWord = Literal["auto", "float32", "bfloat16", "float16"]
+PrecisionOption = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def kinds_by_default(recipe: str | None) -> frozenset[str]:
@@ -95,7 +95,7 @@ class RunRequest:
     weights: str | None = None
     series: str = "all"
     axes: str | None = None
-    channels: tuple[ChannelWord, ...] | None = None
+    channels: tuple[ChannelKey, ...] | None = None
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     scale: float | Literal["auto"] | None = None
     kind: StatedKind | None = None
@@ -106,7 +106,7 @@ class RunRequest:
     link_gap: int = 0
     tile: int | None = None
     batch: int | None = None
-    precision: PrecisionWord = "auto"
+    precision: PrecisionOption = "auto"
     backend: str = "auto"
     save: frozenset[str] = frozenset(default_kinds())
     tables: frozenset[str] = frozenset({CSV})

@@ -41,9 +41,9 @@ class NetworkFailed(CouldNotTell):
 class TensorCountDiffers(CouldNotTell):
     """The network and its description have different numbers of inputs or outputs."""
 
-    def __init__(self, which: str, *, wanted: int, found: int) -> None:
+    def __init__(self, which: str, *, expected: int, actual: int) -> None:
         super().__init__(
-            f"the network has {found} {which}, but its description names {wanted}",
+            f"the network has {actual} {which}, but its description names {expected}",
             hint="the description is at fault; tell the model's authors",
             code="predict.tensor-count",
         )
@@ -52,10 +52,10 @@ class TensorCountDiffers(CouldNotTell):
 class DtypeLossy(CouldNotTell):
     """An input cannot be cast to the dtype that the network takes without changing its values."""
 
-    def __init__(self, tensor: str, found: np.dtype[Any], wanted: np.dtype[Any]) -> None:
+    def __init__(self, tensor: str, actual: np.dtype[Any], expected: np.dtype[Any]) -> None:
         super().__init__(
-            f"the network takes {wanted} as input '{tensor}', and its {found} values change when "
-            f"cast to it",
+            f"the network takes {expected} as input '{tensor}', and its {actual} values change "
+            "when cast to it",
             hint="the description must cast on purpose (ensure_dtype); tell the model's authors",
             code="predict.dtype-lossy",
         )
@@ -86,9 +86,9 @@ class NoBackend(CouldNotTell):
 class PrecisionUnsupported(CouldNotTell):
     """The framework cannot compute in the requested precision on the device."""
 
-    def __init__(self, framework: str, device: Device, wanted: Precision) -> None:
+    def __init__(self, framework: str, device: Device, precision: Precision) -> None:
         super().__init__(
-            f"{framework} does not run this network in {wanted} on {device}",
+            f"{framework} does not run this network in {precision} on {device}",
             hint="--precision auto or float32, or weights of another format",
             code="precision.unsupported",
         )
@@ -251,12 +251,12 @@ def without_loss(array: AnyArray, dtype: np.dtype[Any], tensor: str) -> AnyArray
     return cast
 
 
-def checked_count(which: str, *, wanted: int, found: int) -> None:
+def checked_count(which: str, *, expected: int, actual: int) -> None:
     """Raise an error unless the count of tensors is that of the description.
 
     Raises
     ------
     TensorCountDiffers
     """
-    if wanted != found:
-        raise TensorCountDiffers(which, wanted=wanted, found=found)
+    if expected != actual:
+        raise TensorCountDiffers(which, expected=expected, actual=actual)

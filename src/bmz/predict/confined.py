@@ -367,7 +367,7 @@ class ConfinedBackend:
         shapes = shapes_of(inputs)
         if not self._open:
             raise NetworkFailed(self.name, shapes, "the backend is closed")
-        checked_count("inputs", wanted=self._count, found=len(inputs))
+        checked_count("inputs", expected=self._count, actual=len(inputs))
         fresh = self._room("in", bytes_for(inputs))
         words = self._blocks["in"].write(inputs)
         answer = self._child.ask({"run": words}, "run the network", fresh)

@@ -142,7 +142,7 @@ class CoreBackend:
         from bioimageio.core import Sample, Tensor
         from xarray import DataArray
 
-        checked_count("inputs", wanted=len(self._inputs), found=len(inputs))
+        checked_count("inputs", expected=len(self._inputs), actual=len(inputs))
         if self._pipeline is None:
             raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
         members: dict[Any, Tensor] = {

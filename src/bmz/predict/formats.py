@@ -287,9 +287,9 @@ _PREFERENCE = ("cuda", "mps", "cpu")
 class DeviceUnknown(WrongUsage):
     """The option names no device."""
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, device: str) -> None:
         super().__init__(
-            f"there is no kind of device called '{word}'",
+            f"there is no kind of device called '{device}'",
             hint="--device auto, cpu, cuda, cuda:N or mps",
             code="device.unknown",
         )
@@ -298,9 +298,9 @@ class DeviceUnknown(WrongUsage):
 class DeviceAbsent(CouldNotTell):
     """The framework does not see this device."""
 
-    def __init__(self, word: str, entry: WeightsFormat, available: Sequence[Device]) -> None:
+    def __init__(self, device: str, entry: WeightsFormat, available: Sequence[Device]) -> None:
         super().__init__(
-            f"device {word} is not available for {entry.name} weights: "
+            f"device {device} is not available for {entry.name} weights: "
             f"{entry.module} sees {', '.join(map(str, available))}",
             hint="--device auto takes the best one; 'bmz doctor' lists devices by framework",
             code="device.absent",

@@ -283,7 +283,7 @@ class KerasBackend:
         self._network: KerasModel | None = network
         self._takes = list(network.inputs)
         names = [tensor.name for tensor in self._takes]
-        checked_count("inputs", wanted=len(request.input_ids), found=len(names))
+        checked_count("inputs", expected=len(request.input_ids), actual=len(names))
         # Keras states the order of its inputs, so that nothing need be sorted
         by_name = set(names) == set(request.input_ids)
         order = input_order(names, request) if by_name else names
@@ -293,7 +293,7 @@ class KerasBackend:
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""
-        checked_count("inputs", wanted=len(self._positions), found=len(inputs))
+        checked_count("inputs", expected=len(self._positions), actual=len(inputs))
         if self._network is None:
             raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
         feed = [

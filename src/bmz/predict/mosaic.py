@@ -76,10 +76,10 @@ def weighted(part: AnyArray, shares: Shares) -> FloatArray:
 class OutputShapeDiffers(CouldNotTell):
     """The network returns a shape that differs from its description."""
 
-    def __init__(self, number: int, wanted: str, found: Sequence[int]) -> None:
+    def __init__(self, number: int, expected: str, actual: Sequence[int]) -> None:
         super().__init__(
-            f"output {number} of the network has shape {tuple(found)}, "
-            f"but its description promises {wanted}",
+            f"output {number} of the network has shape {tuple(actual)}, "
+            f"but its description promises {expected}",
             hint="the description is at fault; tell the model's authors",
             code="predict.output-shape",
         )
@@ -153,7 +153,7 @@ class Places:
         ------
         OutputShapeDiffers
         """
-        checked_count("outputs", wanted=len(self.outputs), found=len(arrays))
+        checked_count("outputs", expected=len(self.outputs), actual=len(arrays))
         for number, (rule, array) in enumerate(zip(self.outputs, arrays, strict=True)):
             sizes = {along.axis: along.tile_output(rule) for along in self.tiling.axes}
             sizes["b"] = jobs

@@ -145,7 +145,7 @@ class OnnxBackend:
         self.device = weights.device
         self._session: Any = session
         taken = {tensor.name: _dtype(tensor.type) for tensor in session.get_inputs()}
-        checked_count("inputs", wanted=len(weights.input_ids), found=len(taken))
+        checked_count("inputs", expected=len(weights.input_ids), actual=len(taken))
         by_name = set(taken) == set(weights.input_ids)
         order = weights.input_ids if by_name else tuple(taken)
         self._inputs = [(name, taken[name]) for name in order]
@@ -153,7 +153,7 @@ class OnnxBackend:
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""
-        checked_count("inputs", wanted=len(self._inputs), found=len(inputs))
+        checked_count("inputs", expected=len(self._inputs), actual=len(inputs))
         if self._session is None:
             raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
         feed = {
@@ -203,7 +203,7 @@ def _outputs(names: list[str], ids: tuple[str, ...]) -> list[str]:
     if set(ids) <= set(names):
         return list(ids)
     if len(names) < len(ids):
-        raise TensorCountDiffers("outputs", wanted=len(ids), found=len(names))
+        raise TensorCountDiffers("outputs", expected=len(ids), actual=len(names))
     return names[: len(ids)]
 
 

@@ -249,18 +249,20 @@ class OpenvinoBackend:
         self.name, self.device, self._shapes = name, request.device, shapes
         _refuse_narrowed(compiled)
         inputs, outputs = list(compiled.inputs), list(compiled.outputs)
-        checked_count("inputs", wanted=len(request.input_ids), found=len(inputs))
+        checked_count("inputs", expected=len(request.input_ids), actual=len(inputs))
         order = _order(inputs, request.input_ids) or range(len(inputs))
         self._inputs = [(number, inputs[number].element_type.to_dtype()) for number in order]
         self._input_ids = request.input_ids
         if len(outputs) < len(request.output_ids):
-            raise TensorCountDiffers("outputs", wanted=len(request.output_ids), found=len(outputs))
+            raise TensorCountDiffers(
+                "outputs", expected=len(request.output_ids), actual=len(outputs)
+            )
         self._outputs = _order(outputs, request.output_ids) or range(len(request.output_ids))
         self._request: InferRequest | None = compiled.create_infer_request()
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""
-        checked_count("inputs", wanted=len(self._inputs), found=len(inputs))
+        checked_count("inputs", expected=len(self._inputs), actual=len(inputs))
         if self._request is None:
             raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
         named = zip(inputs, self._inputs, self._input_ids, strict=True)

@@ -20,7 +20,6 @@ FORMAT = "tensorflow_saved_model_bundle"
 GRAPH = "saved_model.pb"
 
 _OTHER_GRAPHS = ("saved_model.pbtxt", "saved_model.cpb")  # TensorFlow may take these instead
-_LARGEST_GRAPH = 2**31  # bytes; the limit of protocol buffers
 
 
 @contextmanager
@@ -156,7 +155,7 @@ def input_order(names: Sequence[str], request: LoadRequest) -> tuple[str, ...]:
     TensorCountDiffers
     """
     if len(names) != len(request.input_ids):
-        raise TensorCountDiffers("inputs", wanted=len(request.input_ids), found=len(names))
+        raise TensorCountDiffers("inputs", expected=len(request.input_ids), actual=len(names))
     if set(names) == set(request.input_ids):
         return request.input_ids
     return tuple(sorted(names, key=natural))
@@ -178,7 +177,7 @@ def output_order(outputs: Sequence[Named], request: LoadRequest) -> tuple[str, .
     """
     ids, output_names = request.output_ids, [output.name for output in outputs]
     if len(output_names) < len(ids):
-        raise TensorCountDiffers("outputs", wanted=len(ids), found=len(output_names))
+        raise TensorCountDiffers("outputs", expected=len(ids), actual=len(output_names))
     for known in (request.output_names, ids):
         if known and set(known) <= set(output_names):
             return known

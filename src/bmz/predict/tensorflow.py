@@ -174,7 +174,7 @@ class TensorflowBackend:
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""
-        checked_count("inputs", wanted=len(self._inputs), found=len(inputs))
+        checked_count("inputs", expected=len(self._inputs), actual=len(inputs))
         if self._call is None:
             raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
         feed = {

@@ -22,9 +22,9 @@ from bmz.spec.model import ModelSpec
 class InputShapeDiffers(CouldNotTell):
     """The inputs do not have the shape that the tiles were planned for."""
 
-    def __init__(self, axes: str, shape: Sequence[int], wanted: str) -> None:
+    def __init__(self, axes: str, shape: Sequence[int], expected: str) -> None:
         super().__init__(
-            f"an input with axes {axes} has shape {tuple(shape)}, wanted {wanted}",
+            f"an input with axes {axes} has shape {tuple(shape)}, wanted {expected}",
             hint="all inputs of a model must show the same part of the same image",
             code="predict.input-shape",
         )

@@ -164,13 +164,13 @@ class TorchBackend:
 
     def submit(self, inputs: Sequence[AnyArray]) -> Ticket:
         """Start the network; see `Overlapping`."""
-        checked_count("inputs", wanted=self._input_count, found=len(inputs))
+        checked_count("inputs", expected=self._input_count, actual=len(inputs))
         shapes = shapes_of(inputs)
         with self._failures(shapes):
             outputs = self._run(inputs)
             if len(outputs) < len(self._output_ids):
                 expected = len(self._output_ids)
-                raise TensorCountDiffers("outputs", wanted=expected, found=len(outputs))
+                raise TensorCountDiffers("outputs", expected=expected, actual=len(outputs))
             return self._ticket(shapes, outputs[: len(self._output_ids)])
 
     def collect(self, ticket: Ticket) -> list[AnyArray]:

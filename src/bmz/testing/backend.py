@@ -45,7 +45,7 @@ class FakeBackend:
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once and remember the shapes of `inputs` in `seen`."""
-        checked_count("inputs", wanted=self._takes, found=len(inputs))
+        checked_count("inputs", expected=self._takes, actual=len(inputs))
         self.seen.append(tuple(array.shape for array in inputs))
         if self._most_px is not None and sum(a.size for a in inputs) > self._most_px:
             raise OutOfMemory(self.device, shapes_of(inputs))

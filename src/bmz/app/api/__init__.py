@@ -10,10 +10,10 @@ from typing import Literal, Self, Unpack
 from bmz.app.api.options import ImageOptions, PixelSize, RunOptions, Setting, images
 from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
-from bmz.base.channels import ChannelWord
+from bmz.base.channels import ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_header import ImageLike, check_given_image, given_image
-from bmz.engine.request import PrecisionWord, RunRequest, kinds_by_default
+from bmz.engine.request import PrecisionOption, RunRequest, kinds_by_default
 from bmz.engine.run_image import run_given_image
 from bmz.engine.run_images import output_kinds
 from bmz.engine.setup import RunSetup, opened, prepare, with_options
@@ -51,7 +51,7 @@ class Model:
         image: ImageLike,
         *,
         axes: str | None = None,
-        channels: Sequence[ChannelWord] | None = None,
+        channels: Sequence[ChannelKey] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,
         kind: str | None = None,
@@ -83,7 +83,7 @@ class Model:
         image: ImageLike,
         *,
         axes: str | None = None,
-        channels: Sequence[ChannelWord] | None = None,
+        channels: Sequence[ChannelKey] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,
         kind: str | None = None,
@@ -196,7 +196,7 @@ def load(  # noqa: PLR0913  (each is a keyword with a default)
     *,
     weights: str | None = None,
     device: str = "auto",
-    precision: PrecisionWord = "auto",
+    precision: PrecisionOption = "auto",
     backend: str = "auto",
     recipe: str | None = None,
     settings: Mapping[str, Setting] | None = None,

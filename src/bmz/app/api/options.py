@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from bmz.base.axes import GAPS, checked_ious, lengths_by_axis, link_ious
-from bmz.base.channels import ChannelWord, channel_words, checked_channels
+from bmz.base.channels import ChannelKey, channel_words, checked_channels
 from bmz.base.errors import WrongUsage
 from bmz.engine.image_header import on_disk
 from bmz.engine.request import CLIPS, SCALES, RunRequest
@@ -25,7 +25,7 @@ class RunOptions(TypedDict, total=False):
     """The keywords of `Model.run`."""
 
     axes: str | None
-    channels: Sequence[ChannelWord] | None
+    channels: Sequence[ChannelKey] | None
     pixel_size: PixelSize | None
     scale: float | Literal["auto"] | None
     kind: str | None
@@ -63,7 +63,7 @@ class ImageOptions:
     """
 
     axes: str | None = None
-    channels: Sequence[ChannelWord] | None = None
+    channels: Sequence[ChannelKey] | None = None
     pixel_size: PixelSize | None = None
     scale: float | Literal["auto"] | None = None
     kind: str | None = None
@@ -106,7 +106,7 @@ class ImageOptions:
         )
 
 
-def _channels(channels: Sequence[ChannelWord] | None) -> tuple[ChannelWord, ...] | None:
+def _channels(channels: Sequence[ChannelKey] | None) -> tuple[ChannelKey, ...] | None:
     try:
         if isinstance(channels, str):
             return channel_words(channels)

@@ -9,7 +9,7 @@ from bmz.app.api.options import ImageOptions, PixelSize
 from bmz.app.api.options import images as images_of_file
 from bmz.app.fit import rank_models, refuse_unknown_task
 from bmz.app.fit.image import FitRequest, MeasuredImage, measured_image
-from bmz.base.channels import ChannelWord
+from bmz.base.channels import ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.engine.image_header import ImageLike, given_image, with_pixel_size
 from bmz.results.fit import Ranking
@@ -20,7 +20,7 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
     images: ImageLike | Sequence[ImageLike],
     *,
     axes: str | None = None,
-    channels: Sequence[ChannelWord] | None = None,
+    channels: Sequence[ChannelKey] | None = None,
     pixel_size: PixelSize | None = None,
     kind: str | None = None,
     task: str | None = None,

@@ -12,7 +12,7 @@ from bmz.app.fit.judge import judged
 from bmz.app.fit.order import ranked
 from bmz.app.search import FilterUnknown, has_task
 from bmz.app.search.ranking import starters
-from bmz.base.channels import ChannelWord
+from bmz.base.channels import ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.engine.test_tensors import sample_measures
 from bmz.results.fit import SHOWN, ModelFit, Ranking
@@ -88,7 +88,7 @@ class _Judge:
     def __init__(
         self,
         images: Sequence[MeasuredImage],
-        channels: Sequence[ChannelWord] | None,
+        channels: Sequence[ChannelKey] | None,
         settings: ZooSettings,
     ) -> None:
         self._images = images

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bmz.base.channels import ChannelUnknown, ChannelWord, channel_numbers
+from bmz.base.channels import ChannelKey, ChannelUnknown, channel_numbers
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.check.kind import ImageKind, is_grey
 from bmz.check.kind_words import mean_kind, stated_as_kind
@@ -52,7 +52,7 @@ class FitRequest:
     top: int | None = None
     models: tuple[str, ...] = ()
     axes: str | None = None
-    channels: tuple[ChannelWord, ...] | None = None
+    channels: tuple[ChannelKey, ...] | None = None
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     kind: StatedKind | None = None
     measure: bool = False
@@ -80,7 +80,7 @@ class ChannelAbsent(WrongUsage):
     names : of these, where the file gives them
     """
 
-    def __init__(self, channel: ChannelWord, channel_count: int, names: Sequence[str]) -> None:
+    def __init__(self, channel: ChannelKey, channel_count: int, names: Sequence[str]) -> None:
         asked = f"number {channel}" if isinstance(channel, int) else f"'{channel}'"
         called = ": " + ", ".join(f"{n} {name}" for n, name in enumerate(names)) if names else ""
         super().__init__(
@@ -200,7 +200,7 @@ def read_measured(path: Path, request: FitRequest) -> MeasuredImage:
     return measured_image(info, read_spread(info), request.kind)
 
 
-def numbers_in(image: MeasuredImage, channels: Sequence[ChannelWord] | None) -> Channels:
+def numbers_in(image: MeasuredImage, channels: Sequence[ChannelKey] | None) -> Channels:
     """Give the numbers of the channels that the user names, which an image must have.
 
     Raises
