@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from io import BytesIO
@@ -42,7 +43,12 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE")
     words = parser.parse_args()
     pairs = list(small_pairs(words.shared / "data/dsb2018/test"))
-    tables = [commands(pairs[0][0]), statistics(*pairs[0]), many([image for image, _ in pairs])]
+    tables = [
+        commands(pairs[0][0]),
+        statistics(*pairs[0]),
+        compressions(pairs[0][0]),
+        many([image for image, _ in pairs]),
+    ]
     text = "\n".join(tables)
     print(text)
     if words.write:
@@ -153,6 +159,45 @@ def _pillow(picture: AnyArray) -> bytes:
     file = BytesIO()
     Image.fromarray(picture).save(file, "png", compress_level=2)
     return file.getvalue()
+
+
+def compressions(image: Path) -> str:
+    """Compare ways to pack a picture that was enlarged, and one that was not, with noise."""
+    from bmz.write.overlay import overlay, png_bytes
+
+    small = tifffile.imread(image)
+    noise = np.random.default_rng(0).normal(0, 8, (1500, 2000))
+    large = np.clip(np.resize(small, noise.shape) + noise, 0, 255).astype(np.uint8)
+    pictures = [
+        overlay(Pixels(plane, ("y", "x")), Pixels(np.zeros(plane.shape, np.int32), ("y", "x")))
+        for plane in (small, large)
+    ]
+    ways: Mapping[str, Callable[[AnyArray], bytes]] = {
+        "bmz: one filter, libdeflate": png_bytes,
+        "Pillow": _pillow,
+        **{
+            f"no filter, zlib, {name}": partial(_zlib, level=level, strategy=strategy)
+            for name, level, strategy in (
+                ("level 1", 1, zlib.Z_DEFAULT_STRATEGY),
+                ("level 2", 2, zlib.Z_DEFAULT_STRATEGY),
+                ("level 3", 3, zlib.Z_DEFAULT_STRATEGY),
+                ("run lengths", 1, zlib.Z_RLE),
+            )
+        },
+    }
+    lines = ["| PNG | enlarged, ms | kB | noisy, ms | kB |", "|---|---|---|---|---|"]
+    for name, way in ways.items():
+        cells = [
+            f"{least_ms(partial(way, picture)):.0f} | {len(way(picture)) / 1e3:.0f}"
+            for picture in pictures
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _zlib(picture: AnyArray, level: int, strategy: int) -> bytes:
+    packer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
+    return packer.compress(picture.tobytes()) + packer.flush()
 
 
 def many(images: Sequence[Path]) -> str:
