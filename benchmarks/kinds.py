@@ -192,7 +192,7 @@ def seen_planes(path: Path) -> Iterator[AnyArray]:
 
 
 def _kind_of_row(row: Mapping[str, str]) -> ImageKind:
-    families = {family: float(row[family]) for family in get_args(Family) if family in row}
+    families = {family: float(row.get(f"family {family}", 0)) for family in get_args(Family)}
     structures = {word: float(row[word]) for word in STRUCTURES if word in row}
     return ImageKind(families, structures)
 

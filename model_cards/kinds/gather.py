@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,18 @@ import numpy as np
 from variants import variant
 
 import bmz.check.kind_features
-from bmz.check.kind_features import features
+from bmz.check.kind_features import measured_features, seen_features
 from corpus import Sample
 
-MODULES = ("kind_features", "kind_texture", "kind_greys", "kind_levels", "kind_colours")
+BY_HAND = (
+    "kind_features.py",
+    "kind_texture.py",
+    "kind_greys.py",
+    "kind_levels.py",
+    "kind_colours.py",
+)
+BY_NETWORK = ("kind_features.py", "kind_network.py", "kind_network.npz")
+"""Files that decide what the features are: with other ones, all are measured anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +31,7 @@ class Measured:
 
     Parameters
     ----------
-    rows : (n, k) float32 features; NaN for colours of a grey image
+    rows : (n, k) float32 `features`; NaN for colours of a grey image
     sample : (n,) number of the sample that a row was made from
     plain : (n,) whether it is the sample itself and no variant
     samples : what they are made from, without their pixels
@@ -38,7 +46,7 @@ class Measured:
 def measured(samples: Iterable[Sample], variants: int, cache: Path) -> Measured:
     """Measure each sample and some variants of it; those of earlier runs are read."""
     cache.mkdir(parents=True, exist_ok=True)
-    code = _code()
+    codes = _code(BY_HAND), _code(BY_NETWORK)
     rows, places, plain, kept = [], [], [], []
     seen = set()
     for sample in samples:
@@ -46,7 +54,8 @@ def measured(samples: Iterable[Sample], variants: int, cache: Path) -> Measured:
         if digest in seen:
             continue
         seen.add(digest)
-        table = _table(sample, digest, variants, cache / f"{code}-{digest[:24]}-{variants}.npy")
+        names = (f"{code}-{digest[:24]}-{variants}.npy" for code in codes)
+        table = _table(sample, digest, variants, *(cache / name for name in names))
         if not len(table):
             continue
         rows.append(table)
@@ -56,19 +65,29 @@ def measured(samples: Iterable[Sample], variants: int, cache: Path) -> Measured:
     return Measured(np.concatenate(rows), np.concatenate(places), np.concatenate(plain), kept)
 
 
-def _table(sample: Sample, digest: str, variants: int, path: Path) -> np.ndarray:
-    if path.exists():
+def _table(
+    sample: Sample, digest: str, variants: int, by_hand: Path, by_network: Path
+) -> np.ndarray:
+    """Give the features of a sample and its variants; those of flat variants are left out."""
+
+    def images() -> list[np.ndarray]:
+        chance = np.random.default_rng(int(digest[:12], 16))
+        return [sample.array, *(variant(sample.array, chance) for _ in range(variants))]
+
+    def rows(path: Path, measure: Callable[[np.ndarray], np.ndarray | None]) -> np.ndarray:
+        if not path.exists():
+            told = [row for row in map(measure, images()) if row is not None]
+            np.save(path, np.array(told, np.float32) if told else np.zeros((0, 1), np.float32))
         return np.load(path)
-    chance = np.random.default_rng(int(digest[:12], 16))
-    images = [sample.array, *(variant(sample.array, chance) for _ in range(variants))]
-    found = [row for row in map(features, images) if row is not None]
-    table = np.array(found, np.float32) if found else np.zeros((0, 1), np.float32)
-    np.save(path, table)
-    return table
+
+    measured, seen = rows(by_hand, measured_features), rows(by_network, seen_features)
+    if len(measured) < len(seen):
+        seen = seen[[measured_features(image) is not None for image in images()]]
+    return np.concatenate([measured, seen], axis=1)
 
 
-def _code() -> str:
+def _code(files: tuple[str, ...]) -> str:
     folder = Path(bmz.check.kind_features.__file__).parent
-    text = b"".join((folder / f"{name}.py").read_bytes() for name in MODULES)
+    text = b"".join((folder / name).read_bytes() for name in files)
     text += (Path(__file__).parent / "variants.py").read_bytes()
     return hashlib.sha256(text).hexdigest()[:12]

@@ -18,8 +18,11 @@ from corpus import MADE
 PARTS = 10
 """Sources are left out in so many parts."""
 
+SEEN = 464
+"""So many features of the network come last."""
+
 COLOURS = 33
-"""So many features of colour come last."""
+"""So many features of colour come before them."""
 
 AXES = 12
 """Directions in which kinds lie apart."""
@@ -43,8 +46,8 @@ class MixtureFit:
 
     Parameters
     ----------
-    linear : logistic regression
-    trees : forest of extremely randomised trees
+    linear : logistic regression on what the network sees
+    trees : forest of extremely randomised trees on what is measured by hand
     classes : number of classes
     """
 
@@ -53,8 +56,10 @@ class MixtureFit:
     classes: int
 
     def logits(self, rows: np.ndarray) -> np.ndarray:
-        """Give (2, n, classes) logits of the regression and of the forest."""
-        return np.stack([self.linear.logits(rows), forest_logits(self.trees, rows, self.classes)])
+        """Give (2, n, classes) logits of the regression and of the forest, of (n, k) features."""
+        by_hand = rows[:, : self.trees.n_features_in_]
+        trees = forest_logits(self.trees, by_hand, self.classes)
+        return np.stack([self.linear.logits(rows[:, -SEEN:]), trees])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +68,7 @@ class Space:
 
     Parameters
     ----------
-    mean, scale : (k,) of grey features
+    mean, scale : (k,) of what the network sees
     axes : (k, m) directions, in units of standardised features
     centres : (c, m) of each kind of each source
     """
@@ -75,7 +80,7 @@ class Space:
 
     def places(self, rows: np.ndarray) -> np.ndarray:
         """Give (n, m) the places of (n, k) features."""
-        values = (rows[:, : len(self.mean)] - self.mean) / self.scale
+        values = (rows[:, -SEEN:] - self.mean) / self.scale
         return np.clip(values, -LARGEST, LARGEST) @ self.axes
 
 
@@ -154,7 +159,7 @@ def left_out(data: Measured, kinds: list[str]) -> LeftOut:
             answered = out & (coloured if head == "colour" else ~coloured)
             if answered.any():
                 fit = mixture_fit(data, kinds, ~out, head, level)
-                logits[level][:, answered] = fit.logits(head_rows(data, head)[0][answered])
+                logits[level][:, answered] = fit.logits(data.rows[answered])
         space = space_of(data, ~out)
         far[out] = nearness(space.places(data.rows[out]), space.centres)
         pairs.append(_pairs(data, space, out))
@@ -225,7 +230,7 @@ def mix(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarra
 
 def is_coloured(data: Measured) -> np.ndarray:
     """Tell which rows are of colour images."""
-    return np.isfinite(data.rows[:, -1])
+    return np.isfinite(data.rows[:, -SEEN - 1])
 
 
 def strange_distances(data: Measured) -> np.ndarray:
@@ -246,23 +251,17 @@ def truths(data: Measured, kinds: list[str], level: str = "kinds") -> np.ndarray
     return np.array([number_of[s.kind] for s in data.samples])[data.sample]
 
 
-def head_rows(data: Measured, head: str) -> tuple[np.ndarray, np.ndarray]:
-    """Give the features that a head sees, and the rows that it learns from."""
-    if head == "colour":
-        return data.rows, is_coloured(data)
-    return data.rows[:, :-COLOURS], np.ones(len(data.rows), bool)
-
-
 def mixture_fit(
     data: Measured, kinds: list[str], part: np.ndarray, head: str, level: str
 ) -> MixtureFit:
     """Fit both classifiers of a head and a level to a part of the rows."""
-    rows, learnt = head_rows(data, head)
-    part = part & learnt
+    if head == "colour":
+        part = part & is_coloured(data)
+    by_hand = data.rows[part, : -SEEN if head == "colour" else -SEEN - COLOURS]
     every = truths(data, kinds, level)
     truth, weights, classes = every[part], balance(data)[part], int(every.max()) + 1
-    regression = linear(rows[part], np.eye(classes)[truth], weights, DECAY, STEPS)
-    return MixtureFit(regression, forest(rows[part], truth, weights, TREES, LEAF), classes)
+    regression = linear(data.rows[part, -SEEN:], np.eye(classes)[truth], weights, DECAY, STEPS)
+    return MixtureFit(regression, forest(by_hand, truth, weights, TREES, LEAF), classes)
 
 
 def space_of(data: Measured, part: np.ndarray) -> Space:
@@ -270,7 +269,7 @@ def space_of(data: Measured, part: np.ndarray) -> Space:
 
     Their unit is such that 2 % of the pairs of images of one kind lie farther apart than 1.
     """
-    rows = data.rows[part, :-COLOURS]
+    rows = data.rows[part, -SEEN:]
     mean, scale = rows.mean(0), rows.std(0) + 1e-3
     values = np.clip((rows - mean) / scale, -LARGEST, LARGEST)
     kind = _numbers([s.kind for s in data.samples], data.sample[part])

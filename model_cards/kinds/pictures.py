@@ -65,7 +65,8 @@ def rows_of(samples: Iterable[Sample]) -> list[tuple[str, np.ndarray, dict[str, 
     rows = []
     for name, title in titles.items():
         if name in arrays:
-            told = {word: float(table[name][word]) for word in FAMILY_WORDS if word in table[name]}
+            shares = table[name]
+            told = {word: float(shares.get(f"family {word}", 0)) for word in FAMILY_WORDS}
             rows.append((title, arrays[name], {**told, "unknown": 1 - sum(told.values())}))
     return rows
 

@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from figures import between, confusion, diagram, reliability
 from gather import Measured
-from left_out import LeftOut
+from left_out import SEEN, LeftOut
 
 from bmz.check.kind import kind_of
 from bmz.check.kind_features import UNLIKE_NOTE, UNLIKE_WARNING
@@ -57,7 +57,7 @@ class Answers:
         chosen = real & (data.plain == plain)
         self.samples = [data.samples[i] for i in data.sample[chosen]]
         self.kinds, self.shares = left.kinds, left.probabilities[chosen]
-        self.coloured = np.isfinite(data.rows[chosen, -1])
+        self.coloured = np.isfinite(data.rows[chosen, -SEEN - 1])
         self.truth = np.array([s.kind.split("/")[0] for s in self.samples])
         self.shown = np.array([s.kind.split("/")[1] for s in self.samples])
 
@@ -210,7 +210,7 @@ def _unlike(left: LeftOut) -> str:
 def _write_rows(answers: Answers, families: list[str]) -> None:
     with (HERE / "left_out.csv").open("w", newline="", encoding="utf-8") as lines:
         table = csv.writer(lines)
-        table.writerow(["image", "source", "kind", *families, *STRUCTURES])
+        table.writerow(["image", "source", "kind", *(f"family {f}" for f in families), *STRUCTURES])
         columns = [answers.family(name) for name in families]
         columns += [answers.structures((name,)) for name in STRUCTURES]
         for sample, *values in zip(answers.samples, *columns, strict=True):

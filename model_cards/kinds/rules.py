@@ -54,7 +54,9 @@ def main() -> None:
 def table_row(name: str, rows: list[dict[str, str]]) -> str:
     """Give the shares of images that are warned of at each limit."""
     family, near, right = MODELS[name]
-    shares = np.array([float(row[family]) * sum(float(row[w]) for w in near) for row in rows])
+    shares = np.array(
+        [float(row[f"family {family}"]) * sum(float(row[w]) for w in near) for row in rows]
+    )
     kinds = [tuple(row["kind"].split("/")) for row in rows]
     of_family = np.array([kind[0] == family for kind in kinds])
     is_right = of_family & np.array([kind[1] in right for kind in kinds])

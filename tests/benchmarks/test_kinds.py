@@ -147,7 +147,7 @@ def test_a_left_out_answer_counts_in_place_of_that_of_the_classifier_that_ships(
 ) -> None:
     pixels = np.random.default_rng(1).integers(0, 200, (64, 64), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "one.tif", pixels)
-    (tmp_path / "left_out.csv").write_text("image,electron,neurites\none.tif,0.95,0.9\n")
+    (tmp_path / "left_out.csv").write_text("image,family electron,neurites\none.tif,0.95,0.9\n")
     one = kinds.Picture(tmp_path / "one.tif", "06_em", "em", "neurites", 1)
 
     answers = kinds.left_out_answers(tmp_path / "left_out.csv", tmp_path, [one])

@@ -17,6 +17,7 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.kind import ImageKind, image_kinds, kind_of
 from bmz.check.kind_classifier import kind_classifier
 from bmz.check.kind_features import features, unlikeness
+from bmz.check.kind_network import network_features
 from bmz.image.pixels import Pixels
 from bmz.spec.made_for import STRUCTURES
 
@@ -132,10 +133,11 @@ def test_images_of_one_kind_are_less_unlike_than_those_of_two() -> None:
 
 def test_the_classifier_knows_as_many_features_as_are_measured() -> None:
     classifier = kind_classifier()
-    row = row_of(discs())
+    row, seen = row_of(discs()), len(network_features(np.zeros((64, 64), np.float32)))
 
-    assert len(classifier.colour.kinds.mean) == len(row)
-    assert len(classifier.axes) == len(classifier.grey.kinds.mean) < len(row)
+    for mixture in (classifier.grey.kinds, classifier.colour.kinds):
+        assert len(mixture.mean) == len(classifier.axes) == seen
+        assert mixture.forest.feature.max() < len(row) - seen
 
 
 def _compressed(plane: FloatArray) -> AnyArray:

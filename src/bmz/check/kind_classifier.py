@@ -62,9 +62,9 @@ class Mixture:
 
     Parameters
     ----------
-    mean, scale : (k,) of the features
-    weights, offsets : (k, kinds) and (kinds,) of a logistic regression
-    forest : trees on the plain features
+    mean, scale : (k,) of what the network sees, the last k features
+    weights, offsets : (k, kinds) and (kinds,) of a logistic regression on it
+    forest : trees on the features made by hand, which come first
     mix : factors of the two, chosen so that probabilities are true ones
     """
 
@@ -80,15 +80,19 @@ class Mixture:
 
         Parameters
         ----------
-        row : (k,) features
+        row : (n,) features
         """
-        values = np.clip((row - self.mean) / self.scale, -LARGEST, LARGEST)
-        linear = values @ self.weights + self.offsets
+        linear = self.standardised(row) @ self.weights + self.offsets
         trees = np.log(self.forest.probabilities(row) + LEAST_SHARE)
         logits = self.mix[0] * (linear - linear.mean()) + self.mix[1] * (trees - trees.mean())
         powers = np.exp(logits - logits.max())
         shares: FloatArray = powers / powers.sum()
         return shares
+
+    def standardised(self, row: FloatArray) -> FloatArray:
+        """Give (k,) what the network sees, about its mean, in deviations."""
+        values: FloatArray = (row[-len(self.mean) :] - self.mean) / self.scale
+        return np.clip(values, -LARGEST, LARGEST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +114,8 @@ class Head:
 
         Parameters
         ----------
-        row : features; a head for grey images leaves out those of colour, which come last
+        row : (n,) features
         """
-        row = row[: len(self.kinds.mean)]
         families, kinds = self.families.probabilities(row), self.kinds.probabilities(row)
         inside = np.bincount(self.family_of, kinds)
         shares: FloatArray = kinds * (families / inside)[self.family_of]
@@ -129,7 +132,7 @@ class KindClassifier:
     structures : structure of each column of `shares`
     shares : (kinds, structures) how much of each kind shows which structure; rows add up to 1
     grey, colour : networks for images in grey and in colour
-    axes : (k, m) directions of standardised grey features in which kinds lie apart, in the unit of
+    axes : (k, m) directions of what the network sees in which kinds lie apart, in the unit of
         `bmz.check.kind_features.unlikeness`
     centres : (c, m) the places of the kinds of all sources that were learnt from
     fade : from about which distance an image is of no known kind, and how suddenly
@@ -160,9 +163,7 @@ class KindClassifier:
 
     def place(self, row: FloatArray) -> FloatArray:
         """Give (m,) the place of an image among others; unlike kinds lie apart."""
-        scaling = self.grey.kinds
-        grey = (row[: len(scaling.mean)] - scaling.mean) / scaling.scale
-        place: FloatArray = np.clip(grey, -LARGEST, LARGEST) @ self.axes
+        place: FloatArray = self.grey.kinds.standardised(row) @ self.axes
         return place
 
 

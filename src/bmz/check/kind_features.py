@@ -9,6 +9,7 @@ from bmz.check.kind_classifier import kind_classifier
 from bmz.check.kind_colours import colour_features, is_grey
 from bmz.check.kind_greys import flat_features, grey_features, noise_features, part_features
 from bmz.check.kind_levels import LEAST_PX, PlaneLevel, fullest_window, plane_levels
+from bmz.check.kind_network import network_features
 from bmz.check.kind_texture import texture_features
 
 WINDOW_PX = 1024
@@ -40,16 +41,44 @@ def features(plane: AnyArray) -> FloatArray | None:
 
     Returns
     -------
-    (n,) float32, or None for one that is flat, not finite or below 12 px a side. A grey image has
-    NaN in place of the features of colour, which come last.
+    (n,) float32, or None for one that is flat, not finite or below 12 px a side: what is measured
+        of the greys, then of the colours (NaN for a grey image), then what a network sees.
+    """
+    by_hand = measured_features(plane)
+    return None if by_hand is None else np.concatenate([by_hand, seen_features(plane)])
+
+
+def measured_features(plane: AnyArray) -> FloatArray | None:
+    """Describe a plane or a colour image by numbers made by hand, the first of `features`.
+
+    Parameters
+    ----------
+    plane : (y, x) or (y, x, 3) any real dtype and unit
     """
     colour = plane.ndim == 3 and not is_grey(plane)  # noqa: PLR2004
-    grey = plane.mean(-1, dtype=np.float32) if plane.ndim == 3 else plane  # noqa: PLR2004
-    greys = grey_image_features(grey)
+    greys = grey_image_features(_grey(plane))
     if greys is None:
         return None
     colours = colour_features(plane) if colour else np.full(_COLOURS, np.nan)
     return np.concatenate([greys, colours]).astype(np.float32)
+
+
+def seen_features(plane: AnyArray) -> FloatArray:
+    """Describe a plane or a colour image by what a network sees in it, the last of `features`.
+
+    Parameters
+    ----------
+    plane : (y, x) or (y, x, 3) any real dtype and unit; one that is flat but for a few pixels is
+        seen as black
+    """
+    colour = plane.ndim == 3 and not is_grey(plane)  # noqa: PLR2004
+    shown = plane if colour else _grey(plane)
+    image, _ = _stretched(shown)
+    return network_features(np.zeros(shown.shape, np.float32) if image is None else image)
+
+
+def _grey(plane: AnyArray) -> AnyArray:
+    return plane.mean(-1, dtype=np.float32) if plane.ndim == 3 else plane  # noqa: PLR2004
 
 
 def unlikeness(one: FloatArray, other: FloatArray) -> float:
@@ -57,7 +86,7 @@ def unlikeness(one: FloatArray, other: FloatArray) -> float:
 
     The distance is that of a discriminant analysis (Fisher 1936): differences that occur between
     images of one kind count little. Its unit is chosen so that 2 % of the pairs of images of one
-    kind, of any sources, lie farther apart than 1. Colours are left out.
+    kind, of any sources, lie farther apart than 1. It looks at what the network sees.
 
     Parameters
     ----------

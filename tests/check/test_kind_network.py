@@ -1,0 +1,90 @@
+"""The network that the classifier of kinds looks through, run by NumPy alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as nn
+
+from bmz.base.arrays import FloatArray
+from bmz.check.kind_network import Block, network_features
+
+
+def _same(image: torch.Tensor, weights: torch.Tensor, stride: int, groups: int) -> torch.Tensor:
+    """Convolve with the zeros of TensorFlow's "SAME": an odd one goes to the end."""
+    kernel = weights.shape[-1]
+    pads = [max(0, (-(-n // stride) - 1) * stride + kernel - n) for n in reversed(image.shape[2:])]
+    padded = nn.pad(image, [part for n in pads for part in (n // 2, n - n // 2)])
+    return nn.conv2d(padded, weights, stride=stride, groups=groups)
+
+
+def _by_torch(block: Block, image: FloatArray) -> FloatArray:
+    assert block.expand is not None
+    values = torch.tensor(image).permute(2, 0, 1)[None]
+    wide = torch.tensor(block.expand[0].T)[:, :, None, None]
+    values = (nn.conv2d(values, wide) + torch.tensor(block.expand[1])[:, None, None]).clip(0, 6)
+    deep = torch.tensor(block.depthwise[0]).permute(2, 0, 1)[:, None]
+    values = _same(values, deep, block.stride, len(deep))
+    values = (values + torch.tensor(block.depthwise[1])[:, None, None]).clip(0, 6)
+    narrow = torch.tensor(block.project[0].T)[:, :, None, None]
+    out = nn.conv2d(values, narrow) + torch.tensor(block.project[1])[:, None, None]
+    given: FloatArray = out[0].permute(1, 2, 0).numpy()
+    return given
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+@pytest.mark.parametrize("sides", [(16, 32), (13, 10)])
+def test_a_block_gives_what_torch_gives(kernel: int, stride: int, sides: tuple[int, int]) -> None:
+    chance = np.random.default_rng(kernel + stride)
+
+    def normal(*shape: int) -> FloatArray:
+        return chance.normal(0, 0.5, shape).astype(np.float32)
+
+    block = Block(
+        (normal(4, 9), normal(9)),
+        (normal(kernel, kernel, 9), normal(9)),
+        (normal(9, 6), normal(6)),
+        stride,
+        is_told=True,
+    )
+    image = normal(*sides, 4)
+
+    assert np.allclose(block.output(image), _by_torch(block, image), atol=1e-4)
+
+
+def test_a_block_that_keeps_the_shape_adds_to_its_input() -> None:
+    silent = (np.zeros((4, 4), np.float32), np.zeros(4, np.float32))
+    block = Block(None, (np.ones((3, 3, 4), np.float32), silent[1]), silent, 1, is_told=False)
+    image = np.random.default_rng(0).normal(size=(8, 8, 4)).astype(np.float32)
+
+    assert np.array_equal(block.output(image), image)
+
+
+def test_a_grey_image_is_seen_as_one_of_equal_colours() -> None:
+    grey = np.random.default_rng(1).random((70, 90)).astype(np.float32)
+    colours = np.repeat(grey[..., None], 3, axis=-1)
+
+    assert np.allclose(network_features(grey), network_features(colours), atol=1e-5)
+
+
+@pytest.mark.parametrize("sides", [(12, 12), (12, 900), (1024, 1024), (333, 250)])
+def test_an_image_of_any_sides_gives_as_many_finite_numbers(sides: tuple[int, int]) -> None:
+    image = np.random.default_rng(2).random(sides).astype(np.float32)
+
+    row = network_features(image)
+
+    assert row.shape == (464,)
+    assert np.isfinite(row).all()
+
+
+def test_an_enlarged_image_looks_nearly_the_same() -> None:
+    y, x = np.mgrid[:96, :96]
+    image = (0.5 + 0.5 * np.sin(x / 7) * np.cos(y / 5)).astype(np.float32)
+    large = np.kron(image, np.ones((4, 4), np.float32))
+    noise = np.random.default_rng(3).random((96, 96)).astype(np.float32)
+
+    row = network_features(image)
+
+    far = np.linalg.norm(row - network_features(large))
+    assert far < 0.5 * np.linalg.norm(row - network_features(noise))
