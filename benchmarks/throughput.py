@@ -1,17 +1,18 @@
 """``bmz run`` against ``bioimageio predict``, whole processes, seconds of processor time, one run.
 
-``python benchmarks/throughput.py [SIDE ...]``, by default 128 2048 4096; needs PyTorch, onnx,
-onnxruntime and bioimageio.core.
+``python benchmarks/throughput.py [SIDE ...] [--write FILE]``, by default 128 2048 4096; needs
+PyTorch, onnx, onnxruntime, bioimageio.core, and OpenVINO for its rows.
 
 A U-Net with 1.9 million parameters and a halo of 32 px is built with random weights, as
 TorchScript and ONNX. Both programs predict the same float32 image and write the map; the peer in
-its better mode (whole or blockwise, either format), bmz with what it chooses. The last rows time
-the forward passes of bmz's own tiles in a process that does nothing else. bfloat16 is by
-TorchScript, on processors that compute in it (avx512_bf16, amx).
+its better mode (whole or blockwise, either format), bmz in each precision. Plain passes are those
+of bmz's own tiles in a process that does nothing else. bfloat16 is for processors that compute in
+it (avx512_bf16, amx). ``--write`` puts the table between its marks in FILE.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ LEAST = 96
 STEP = 16
 WIDTHS = (32, 64, 128, 256)
 FORMATS = ("onnx", "torchscript")
+SCRIPTS = Path(sys.executable).parent
+MARKS = ("<!-- benchmarks/throughput.py -->\n", "<!-- end of throughput -->\n")
 
 
 class Pair(nn.Module):
@@ -159,62 +162,91 @@ for _ in range(int(sys.argv[4])):
 """
 
 
-def main() -> None:
-    """Time every size."""
-    sides = [int(word) for word in sys.argv[1:]] or [128, 2048, 4096]
-    scripts = Path(sys.executable).parent
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        print(f"{write_package(place / 'model') / 1e6:.2f} million parameters")
-        # bmz reads a description once and keeps what it read: every run but the first finds it
-        subprocess.run(  # noqa: S603  (our own program)
-            [str(scripts / "bmz"), "show", str(place / "model")], check=True, capture_output=True
-        )
-        for side in sides:
-            image = np.random.default_rng(0).random((side, side), np.float32)
-            np.save(place / "image.npy", image[None, None])
-            tifffile.imwrite(place / "image.tif", image, metadata={"axes": "YX"})
-            theirs = {}
-            for form in FORMATS:
-                for mode, blockwise in (("whole", "False"), ("blockwise", "10")):
-                    command = [
-                        str(scripts / "bioimageio"), "predict", str(place / "model"),
-                        "--inputs", json.dumps([["image.npy"]]), "--outputs", "out/{output_id}.npy",
-                        "--overwrite", "--blockwise", blockwise, "--weight-format", form,
-                    ]  # fmt: skip
-                    theirs[f"{form}, {mode}"] = processor_seconds(command, place)
-            best = min(theirs, key=lambda key: theirs[key][0])
-            base = [str(scripts / "bmz"), "run", str(place / "model"), str(place / "image.tif")]
-            raw = [
-                *base,
-                "-o",
-                str(place / "raw"),
-                "--recipe",
-                "none",
-                "--save",
-                "raw",
-                "--overwrite",
-            ]
-            labels = [*base, "-o", str(place / "labels"), "--recipe", "components", "--overwrite"]
-            ours, with_labels = processor_seconds(raw, place), processor_seconds(labels, place)
-            lower = processor_seconds(
-                [*raw, "--weights", "torchscript", "--precision", "bfloat16"], place
-            )
+ROWS = {
+    "float32, ONNX Runtime": ("--precision", "float32", "--backend", "native"),
+    "float32, the faster": ("--precision", "float32"),
+    "bfloat16, OpenVINO": ("--precision", "bfloat16", "--backend", "openvino"),
+    "bfloat16, TorchScript": ("--precision", "bfloat16", "--weights", "torchscript"),
+}
+"""Options of each row; what a processor or an installation lacks has none."""
+
+
+def peer_seconds(place: Path) -> tuple[tuple[float, float], str]:
+    """Time bioimageio.core in every mode and format, and give its best with a name."""
+    theirs = {}
+    for form in FORMATS:
+        for mode, blockwise in (("whole", "False"), ("blockwise", "10")):
+            command = [
+                str(SCRIPTS / "bioimageio"), "predict", str(place / "model"),
+                "--inputs", json.dumps([["image.npy"]]), "--outputs", "out/{output_id}.npy",
+                "--overwrite", "--blockwise", blockwise, "--weight-format", form,
+            ]  # fmt: skip
+            theirs[f"{form}, {mode}"] = processor_seconds(command, place)
+    best = min(theirs, key=lambda key: theirs[key][0])
+    return theirs[best], best
+
+
+def table_rows(place: Path, side: int) -> Iterator[str]:
+    """Time an image of one size, and yield the rows of a table."""
+    image = np.random.default_rng(0).random((side, side), np.float32)
+    np.save(place / "image.npy", image[None, None])
+    tifffile.imwrite(place / "image.tif", image, metadata={"axes": "YX"})
+    base = [str(SCRIPTS / "bmz"), "run", str(place / "model"), str(place / "image.tif")]
+    raw = [*base, "-o", str(place / "raw"), "--recipe", "none", "--save", "raw", "--overwrite"]
+    labels = [*base, "-o", str(place / "labels"), "--recipe", "components", "--overwrite"]
+    peer, mode = peer_seconds(place)
+    yield f"| {side} px | bioimageio.core ({mode}) | {peer[0]:.1f} s | 1.00 | | |"
+    for name, options in ROWS.items():
+        took = processor_seconds([*raw, *options], place)
+        if took[0] == math.inf:
+            continue
+        yield f"| {side} px | {name} | {took[0]:.1f} s | {took[0] / peer[0]:.2f} | | |"
+        if name == next(iter(ROWS)):
             record = json.loads((place / "raw/image.run.json").read_text())
             tile, count = record["plan"]["tile"], record["plan"]["tiles"]
             words = [str(tile["y"]), str(tile["x"]), str(count)]
             weights = str(place / "model/weights.onnx")
             plain = processor_seconds([sys.executable, "-c", FORWARD, weights, *words], place)
+            whole = processor_seconds([*labels, *options], place)
             pixels = count * tile["y"] * tile["x"] / side**2
-            peer = theirs[best]
-            print(
-                f"{side} px: bmz {ours[0]:.1f} s ({ours[1]:.1f} s of wall), bioimageio.core "
-                f"{peer[0]:.1f} s ({peer[1]:.1f}; {best}): x {ours[0] / peer[0]:.2f}; "
-                f"bfloat16 {lower[0]:.1f} s: x {lower[0] / peer[0]:.2f}; "
-                f"plain passes {plain[0]:.1f} s: x {ours[0] / plain[0]:.2f}, with labels "
-                f"x {with_labels[0] / plain[0]:.2f}; {count} tiles, x {pixels:.2f} the pixels",
-                flush=True,
+            yield (
+                f"| {side} px | plain passes of its {count} tiles, x {pixels:.2f} the pixels | "
+                f"{plain[0]:.1f} s | {plain[0] / peer[0]:.2f} | {took[0] / plain[0]:.2f} | "
+                f"{whole[0] / plain[0]:.2f} |"
             )
+
+
+def main() -> None:
+    """Time every size."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("sides", nargs="*", type=int, default=[128, 2048, 4096])
+    parser.add_argument("--write", type=Path, help="page whose table is replaced")
+    words = parser.parse_args()
+    lines = [
+        "| image | what | processor | to the peer | float32 to it | with labels, table, picture |",
+        "|---|---|---|---|---|---|",
+    ]
+    print(*lines, sep="\n")
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        os.environ["BMZ_CACHE_DIR"] = str(place / "cache")
+        write_package(place / "model")
+        np.save(place / "small.npy", np.random.default_rng(0).random((128, 128), np.float32))
+        # a description is read once and kept, and so is which framework is the faster
+        small = [str(SCRIPTS / "bmz"), "run", str(place / "model"), str(place / "small.npy")]
+        small += ["--axes", "yx", "-o", str(place / "small"), "--recipe", "none", "--save", "raw"]
+        for options in ((), ("--precision", "float32", "--overwrite")):
+            subprocess.run([*small, *options], check=True, capture_output=True)  # noqa: S603
+        for side in words.sides:
+            for line in table_rows(place, side):
+                print(line, flush=True)
+                lines.append(line)
+    if words.write:
+        page = words.write.read_text(encoding="utf-8")
+        before, _, rest = page.partition(MARKS[0])
+        _, _, after = rest.partition(MARKS[1])
+        table = "\n".join(("", *lines, "", ""))
+        words.write.write_text(f"{before}{MARKS[0]}{table}{MARKS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

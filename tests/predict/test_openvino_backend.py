@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -352,3 +353,59 @@ def test_it_asks_no_server_and_leaves_nothing_at_home(tmp_path: Path) -> None:
 
     assert (done.stdout, done.stderr) == ("", "")
     assert list(home.iterdir()) == []
+
+
+def kept(folder: Path, number: int = 0) -> LoadRequest:
+    path = folder / "weights.onnx"
+    start = folder / "notes" / f"compiled.{number}"
+    return LoadRequest(path, ("a", "b"), ("near", "far"), backend="openvino", kept=start)
+
+
+def test_a_compiled_network_is_kept_for_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blur(tmp_path)
+    first = open_backend("onnx", kept(tmp_path)).run(pair())
+
+    monkeypatch.setattr(sys.modules["openvino"].Core, "compile_model", None)
+    second = open_backend("onnx", kept(tmp_path)).run(pair())
+
+    np.testing.assert_array_equal(first, second)
+    assert len(list((tmp_path / "notes").iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 100, None], ids=["empty", "other", "a-byte"])
+def test_a_damaged_one_is_made_anew(tmp_path: Path, damage: bytes | None) -> None:
+    blur(tmp_path)
+    first = open_backend("onnx", kept(tmp_path)).run(pair())
+    (file,) = (tmp_path / "notes").iterdir()
+    whole = file.read_bytes()
+    changed = whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:]
+    file.write_bytes(changed if damage is None else damage)
+
+    again = open_backend("onnx", kept(tmp_path)).run(pair())
+
+    np.testing.assert_array_equal(first, again)
+    assert file.read_bytes() not in (changed, damage)
+
+
+def test_few_are_kept_and_the_one_used_last_stays_longest(tmp_path: Path) -> None:
+    blur(tmp_path)
+    notes = tmp_path / "notes"
+
+    for number in range(openvino.MOST_KEPT):
+        open_backend("onnx", kept(tmp_path, number))
+        (file,) = notes.glob(f"compiled.{number}.*")
+        os.utime(file, (number, number))
+    open_backend("onnx", kept(tmp_path, 0))  # used again
+    open_backend("onnx", kept(tmp_path, 99))
+
+    left = {file.name.split(".")[1] for file in notes.iterdir()}
+    assert left == {"0", "2", "3", "99"}
+
+
+def test_where_nothing_can_be_written_it_runs_all_the_same(tmp_path: Path) -> None:
+    blur(tmp_path)
+    (tmp_path / "notes").write_text("no folder")
+
+    assert open_backend("onnx", kept(tmp_path)).run(pair())[0].shape == (2, 1, 16, 24)

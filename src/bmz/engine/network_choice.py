@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +41,13 @@ from bmz.predict.backend import (
     Precision,
     PrecisionUnsupported,
 )
-from bmz.predict.formats import WeightsFormat, backends, framework_version, open_backend
+from bmz.predict.formats import (
+    WeightsFormat,
+    backends,
+    framework_version,
+    open_backend,
+    processor_name,
+)
 from bmz.predict.frameworks import AUTO
 from bmz.predict.output_order import OutputsUnclear
 from bmz.process.matching import match_labels
@@ -168,6 +175,7 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
         device=device,
         precision=precision,
         backend=backend,
+        kept=_kept(model, weights) if backend else None,
         threads=threads,
         architecture=weights.architecture,
         strict=weights.strict,
@@ -182,6 +190,13 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
         files = (weights.file.path, *(file.path for file in weights.beside))
         return open_confined(weights.format, request, files)
     return open_by_test(model, weights.format, request, open_backend, partial(_notes, model))
+
+
+def _kept(model: ModelSpec, weights: Weights) -> Path:
+    """Give the beginning of the names of files made of weights for this processor, in our notes."""
+    sha256 = weights.file.sha256 or sha256_of(weights.file.path)
+    digest = hashlib.sha256(f"{sha256} {processor_name()}".encode()).hexdigest()[:16]
+    return _notes(model)[-1] / f"compiled.{digest}"
 
 
 def _notes(model: ModelSpec) -> tuple[Path, ...]:

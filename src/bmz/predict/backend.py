@@ -128,6 +128,8 @@ class LoadRequest:
     device : where the network runs
     threads : largest number of threads on a CPU; None for all that the process may use
     precision : precision of the arithmetic; inputs and outputs keep their dtype
+    kept : beginning of the names of files in which what a framework makes of the weights may be
+        kept for the next process; None to keep nothing
     architecture : the code that builds the network of a state dict
     strict : each tensor of a state dict must belong to one of the network, and the reverse
     output_axes : letters of the axes of each output; empty where they are not known
@@ -145,6 +147,7 @@ class LoadRequest:
     threads: int | None = None
     precision: Precision = "float32"
     backend: str = ""
+    kept: Path | None = None
     architecture: Architecture | None = None
     strict: bool = True
     output_axes: tuple[str, ...] = ()

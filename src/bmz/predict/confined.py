@@ -409,7 +409,10 @@ def _absolute(request: LoadRequest) -> LoadRequest:
     if built is not None and built.code is not None:
         built = replace(built, code=replace(built.code, path=built.code.path.absolute()))
     manifest = request.manifest and request.manifest.absolute()
-    return replace(request, path=request.path.absolute(), architecture=built, manifest=manifest)
+    # it can neither read nor write what is kept for other processes
+    return replace(
+        request, path=request.path.absolute(), architecture=built, manifest=manifest, kept=None
+    )
 
 
 def _refused(answer: Message, device: Device, shapes: str) -> CouldNotTell:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -12,6 +17,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.computer import available_cpus
+from bmz.base.files import whole_file
 from bmz.predict.backend import (
     CPU,
     Device,
@@ -31,6 +37,15 @@ from bmz.predict.frameworks import OTHER_FRAMEWORKS
 from bmz.predict.onnx_data import refuse_outside
 
 NAME = "openvino"
+
+MOST_KEPT = 4
+"""Compiled networks that are kept of a package: two precisions, for one and for all threads."""
+
+MOST_BYTES = 2**29
+"""Of a compiled network that is kept: larger ones take long to hash, and disks fill."""
+
+_BLOB = ".openvino"
+_DIGEST_BYTES = 32
 
 _FORMAT = "onnx"
 _INSTALL = OTHER_FRAMEWORKS[_FORMAT][NAME].install
@@ -102,21 +117,75 @@ def open_openvino(request: LoadRequest) -> OpenvinoBackend:
     if request.precision not in openvino_precisions(request.device):
         raise PrecisionUnsupported(NAME, request.device, request.precision)
     refuse_outside(request.path)
-    settings = {
+    settings: Settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
         "INFERENCE_NUM_THREADS": request.threads or available_cpus(),
         "NUM_STREAMS": 1,
         # threads that are bound to processors cannot share them with another process
         "ENABLE_CPU_PINNING": False,
     }
-    core = openvino.Core()
+    core: Core = openvino.Core()
+    version = str(openvino.__version__)
     try:
         network = core.read_model(str(request.path))
-        compiled = core.compile_model(network, _CPU, settings)
+        compiled = _compiled(core, network, settings, _kept_path(request, settings, version))
     except Exception as why:  # its errors share no other base
         raise WeightsUnreadable(request.path, _FORMAT, f"{NAME}: {_reason(why)}") from why
-    name = f"{NAME} {openvino.__version__.partition('-')[0]}"
+    name = f"{NAME} {version.partition('-')[0]}"
     return OpenvinoBackend(compiled, ShapeCheck(network), request, name)
+
+
+Settings = Mapping[str, str | int | bool]
+
+
+def _kept_path(request: LoadRequest, settings: Settings, version: str) -> Path | None:
+    if request.kept is None:
+        return None
+    words = json.dumps([settings, version], sort_keys=True)
+    digest = hashlib.sha256(words.encode()).hexdigest()[:16]
+    return request.kept.with_name(f"{request.kept.name}.{digest}{_BLOB}")
+
+
+def _compiled(core: Core, network: Network, settings: Settings, kept: Path | None) -> Compiled:
+    """Compile a network, or take it as an earlier process compiled it.
+
+    Parameters
+    ----------
+    kept : file of the compiled network; None for none. One that is absent or damaged is made anew
+    """
+    content = b"" if kept is None else _unsealed(kept)
+    if content:
+        try:
+            return core.import_model(BytesIO(content), _CPU, settings)
+        except RuntimeError:
+            content = b""  # it is compiled anew below
+    compiled = core.compile_model(network, _CPU, settings)
+    if kept is not None:
+        _keep(kept, compiled.export_model().getvalue())
+    return compiled
+
+
+def _unsealed(path: Path) -> bytes:
+    with suppress(OSError):
+        text = path.read_bytes()
+        digest, content = text[:_DIGEST_BYTES], text[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() == digest:
+            os.utime(path)  # the one that was used last goes last
+            return content
+    return b""
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Keep a compiled network with its sha256, where it can be written, and few of a package."""
+    if len(content) > MOST_BYTES:
+        return
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        others = sorted(path.parent.glob(f"*{_BLOB}"), key=lambda other: other.stat().st_mtime)
+        for old in others[:-MOST_KEPT]:
+            old.unlink(missing_ok=True)
 
 
 class ElementType(Protocol):
@@ -170,6 +239,9 @@ class Compiled(Protocol):
     def outputs(self) -> Sequence[Port]:
         """List its outputs."""
 
+    def export_model(self) -> BytesIO:
+        """Give it as bytes."""
+
     def create_infer_request(self) -> InferRequest:
         """Give what runs it."""
 
@@ -187,6 +259,19 @@ class NetworkPort(Protocol):
     """An input or output of a network that is not compiled."""
 
     partial_shape: Shape
+
+
+class Core(Protocol):
+    """What is used of an ``openvino.Core``."""
+
+    def read_model(self, path: str) -> Network:
+        """Read a network."""
+
+    def compile_model(self, network: Network, device: str, settings: Settings) -> Compiled:
+        """Compile it."""
+
+    def import_model(self, stream: BytesIO, device: str, settings: Settings) -> Compiled:
+        """Read what ``export_model`` gave."""
 
 
 class Network(Protocol):
