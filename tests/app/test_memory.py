@@ -13,7 +13,7 @@ import tifffile
 
 from bmz.app.run import run
 from bmz.base.progress import Event, Note
-from bmz.engine import engines
+from bmz.engine import network_choice
 from bmz.engine.request import RunRequest
 from bmz.predict.backend import Backend
 from bmz.results.images import RunSummary
@@ -31,7 +31,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     """Let a test say which network every model has."""
 
     def runs(backend: Backend) -> Backend:
-        monkeypatch.setattr(engines, "open_network", lambda *_, **__: backend)
+        monkeypatch.setattr(network_choice, "open_network", lambda *_, **__: backend)
         return backend
 
     return runs

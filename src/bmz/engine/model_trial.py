@@ -391,7 +391,7 @@ class ModelTrial:
         Raises
         ------
         BmzError
-            See `bmz.engine.engines.open_network` and `bmz.predict.formats.resolve_device`.
+            See `bmz.engine.network_choice.open_network` and `bmz.predict.formats.resolve_device`.
         """
         device = resolve_device(self.device, entry.format, backend or NATIVE)
         permit = permit_for(self.model, entry, self.trust, self.settings)

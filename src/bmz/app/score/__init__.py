@@ -165,7 +165,7 @@ def mask_name(path: Path) -> str:
     --------
     >>> mask_name(Path("a_mask.png")), mask_name(Path("b.ome.zarr/labels/nuclei"))
     ('a', 'b')
-    >>> mask_name(Path("c.h5[/raw]")), mask_name(Path("d.czi[2]"))
+    >>> mask_name(Path("c.h5[/raw]")), mask_name(Path("d_mask.tif[2]"))
     ('c', 'd[2]')
     """
     file, key = split_series(path)
