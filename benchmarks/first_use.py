@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from pages import write_between
 
 from bmz.process.recipe import Value
 
@@ -86,10 +87,7 @@ def main() -> None:
         lines.append(f"| {case} | {first:.1f} s | {again[0]:.1f} s | {again[1]:.3f} s |")
         print(lines[-1], flush=True)
     if words.write:
-        before, _, rest = words.write.read_text().partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        table = "\n" + "\n".join(lines) + "\n\n"
-        words.write.write_text(before + MARKS[0] + table + MARKS[1] + after)
+        write_between(words.write, MARKS, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pages import write_between
+
 MARKS = ("<!-- benchmarks/house.py -->\n", "<!-- end of house -->\n")
 SHORT = 40
 
@@ -37,10 +39,7 @@ def main() -> int:
     text = table(columns)
     print(text)
     if words.write:
-        page = words.write.read_text(encoding="utf-8")
-        start, end = (page.index(mark) for mark in MARKS)
-        page = f"{page[: start + len(MARKS[0])]}\n{text}\n{page[end:]}"
-        words.write.write_text(page, encoding="utf-8")
+        write_between(words.write, MARKS, text)
     return 0
 
 

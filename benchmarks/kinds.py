@@ -46,6 +46,7 @@ from kinds_counts import (
     table,
     table_of_kinds,
 )
+from pages import write_between
 from zoo_commands import served
 
 from bmz.app.check import check
@@ -95,7 +96,7 @@ def main() -> int:
     text, figures = measured(pictures, answers, words.shared)
     print(text)
     if words.write:
-        write_between_marks(words.write, text)
+        write_between(words.write, MARKS, text)
     if words.failures:
         words.failures.write_text(failures(figures), encoding="utf-8")
     return 0
@@ -282,14 +283,6 @@ def told(pictures: Iterable[Picture]) -> Iterator[Told]:
         for family, share in kind.families.items() if kind else ():
             if share >= SURE:
                 yield Told(picture, f"{family} ({share:.0%})", family == picture.family)
-
-
-def write_between_marks(page: Path, text: str) -> None:
-    """Put tables into a page."""
-    words = page.read_text(encoding="utf-8")
-    start, end = (words.index(mark) for mark in MARKS)
-    written = f"{words[: start + len(MARKS[0])]}\n{text}\n\n{words[end:]}"
-    page.write_text(written, encoding="utf-8")
 
 
 if __name__ == "__main__":

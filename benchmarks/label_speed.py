@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pages import write_between
 
 Array = NDArray[Any]
 Label = Callable[[], Array]
@@ -192,13 +193,6 @@ def compared(environment: Path, mask: Array, folder: Path) -> Iterator[str]:
                 )
 
 
-def written(file: Path, table: str, marks: tuple[str, str] = MARKS) -> None:
-    """Put a table between its marks."""
-    before, _, rest = file.read_text().partition(marks[0])
-    _, _, after = rest.partition(marks[1])
-    file.write_text(before + marks[0] + table + marks[1] + after)
-
-
 def main() -> None:
     """Compare, or serve."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -217,7 +211,7 @@ def main() -> None:
             print(line, flush=True)
             lines.append(line)
     if words.write:
-        written(words.write, "\n" + "\n".join(lines) + "\n\n")
+        write_between(words.write, MARKS, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from pages import write_between
 
 import bmz
 from bmz.base.arrays import AnyArray
@@ -112,11 +113,7 @@ def main() -> None:
             print(line, flush=True)
             lines.append(line)
     if words.write:
-        page = words.write.read_text(encoding="utf-8")
-        before, _, rest = page.partition(MARKS[0])
-        _, _, after = rest.partition(MARKS[1])
-        table = "\n".join(("", *lines, "", ""))
-        words.write.write_text(f"{before}{MARKS[0]}{table}{MARKS[1]}{after}", encoding="utf-8")
+        write_between(words.write, MARKS, "\n".join(lines))
 
 
 if __name__ == "__main__":

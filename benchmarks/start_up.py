@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from pages import write_between
 from PIL import Image
 
 from bmz.base.arrays import AnyArray
@@ -52,9 +53,7 @@ def main() -> None:
     text = "\n".join(tables)
     print(text)
     if words.write:
-        before, _, rest = words.write.read_text(encoding="utf-8").partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        words.write.write_text(before + MARKS[0] + text + MARKS[1] + after, encoding="utf-8")
+        write_between(words.write, MARKS, text)
 
 
 def small_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:

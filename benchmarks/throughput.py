@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import tifffile
 import torch
+from pages import write_between
 from torch import nn
 
 HALO = 32
@@ -242,11 +243,7 @@ def main() -> None:
                 print(line, flush=True)
                 lines.append(line)
     if words.write:
-        page = words.write.read_text(encoding="utf-8")
-        before, _, rest = page.partition(MARKS[0])
-        _, _, after = rest.partition(MARKS[1])
-        table = "\n".join(("", *lines, "", ""))
-        words.write.write_text(f"{before}{MARKS[0]}{table}{MARKS[1]}{after}", encoding="utf-8")
+        write_between(words.write, MARKS, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -43,16 +43,21 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def last_line(program: str, *words: str, folder: Path | None = None) -> str:
+    """Run a program with words in a process of its own, and give the last line that it prints."""
+    command = [sys.executable, "-c", program, *words]
+    result = subprocess.run(command, capture_output=True, check=True, text=True, cwd=folder)
+    return result.stdout.splitlines()[-1]
+
+
 @pytest.mark.parametrize("words", [["check"], ["run", "-o", "out"]], ids=lambda words: words[0])
 def test_a_small_image_loads_no_tables_no_downloads_no_compiler_and_no_scipy(
     words: list[str], image: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")
-    command = [sys.executable, "-c", PROGRAM, words[0], "starter/nuclei", str(image), *words[1:]]
+    command = [words[0], "starter/nuclei", str(image), *words[1:]]
 
-    result = subprocess.run(command, capture_output=True, check=True, text=True, cwd=tmp_path)
-
-    assert result.stdout.splitlines()[-1] == "0 []"
+    assert last_line(PROGRAM, *command, folder=tmp_path) == "0 []"
     assert words[0] == "check" or (tmp_path / "out/a.labels.tif").is_file()
 
 
@@ -65,11 +70,7 @@ status = status_of(["check", "starter/nuclei", sys.argv[1]])
 print(status, sorted({OF_RUNS!r} & sys.modules.keys()))
 """
 
-    result = subprocess.run(
-        [sys.executable, "-c", program, str(image)], capture_output=True, check=True, text=True
-    )
-
-    assert result.stdout.splitlines()[-1] == "0 []"
+    assert last_line(program, str(image)) == "0 []"
 
 
 NOT_OF_ONNX = {
@@ -88,15 +89,7 @@ status = status_of(["run", "starter/nuclei", sys.argv[1], "-o", "out"])
 print(status, sorted({NOT_OF_ONNX!r} & sys.modules.keys()))
 """
 
-    result = subprocess.run(
-        [sys.executable, "-c", program, str(image)],
-        capture_output=True,
-        check=True,
-        text=True,
-        cwd=tmp_path,
-    )
-
-    assert result.stdout.splitlines()[-1] == "0 []"
+    assert last_line(program, str(image), folder=tmp_path) == "0 []"
 
 
 LISTS = {"cache": ["cache", "list"], "trust": ["trust", "list"], "help": ["--help"]}
@@ -112,23 +105,17 @@ status = status_of(sys.argv[1:])
 print(status, sorted({"numpy", "tifffile", "onnxruntime", "click"} & sys.modules.keys()))
 """
 
-    result = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, check=True, text=True
-    )
-
-    assert result.stdout.splitlines()[-1] == "0 ['click']"
+    assert last_line(program, *words) == "0 ['click']"
 
 
 def test_masks_are_scored_without_models_and_tables(tmp_path: Path) -> None:
     mask = np.zeros((32, 32), np.uint8)
     mask[4:12, 4:12], mask[20:30, 20:30] = 1, 2
     tifffile.imwrite(tmp_path / "mask.tif", mask)
-    command = [sys.executable, "-c", PROGRAM, "score", "mask.tif", "mask.tif"]
-
-    result = subprocess.run(command, capture_output=True, check=True, text=True, cwd=tmp_path)
+    line = last_line(PROGRAM, "score", "mask.tif", "mask.tif", folder=tmp_path)
 
     # pieces of labels are found by scikit-image, which loads SciPy
-    assert result.stdout.splitlines()[-1] == "0 ['scipy', 'skimage']"
+    assert line == "0 ['scipy', 'skimage']"
 
 
 def test_an_array_is_run_by_the_api_without_xarray_until_its_labels_are_asked_for(
@@ -147,15 +134,7 @@ before = {"xarray", "pandas"} & sys.modules.keys()
 print(sorted(before), type(result.labels).__module__.split(".")[0], "pandas" in sys.modules)
 """
 
-    result = subprocess.run(
-        [sys.executable, "-c", program, str(image)],
-        capture_output=True,
-        check=True,
-        text=True,
-        cwd=tmp_path,
-    )
-
-    assert result.stdout.splitlines()[-1] == "[] xarray True"
+    assert last_line(program, str(image), folder=tmp_path) == "[] xarray True"
 
 
 def test_recipes_without_compiled_loops_do_not_import_numba(image: Path, tmp_path: Path) -> None:
@@ -170,12 +149,4 @@ by_components = status_of([*command, "b", "--recipe", "components"])
 print(by_contour, by_components, "numba" in sys.modules)
 """
 
-    result = subprocess.run(
-        [sys.executable, "-c", program, str(image)],
-        capture_output=True,
-        check=True,
-        text=True,
-        cwd=tmp_path,
-    )
-
-    assert result.stdout.splitlines()[-1] == "0 0 False"
+    assert last_line(program, str(image), folder=tmp_path) == "0 0 False"

@@ -105,11 +105,20 @@ def test_tables_stand_between_their_marks(kinds: Any, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{kinds.MARKS[0]}old\n{kinds.MARKS[1]}after\n", encoding="utf-8")
 
-    kinds.write_between_marks(page, "| new |")
+    kinds.write_between(page, kinds.MARKS, "| new |")
 
     assert page.read_text(encoding="utf-8").split() == [
         *f"before {kinds.MARKS[0]}".split(), "|", "new", "|", *f"{kinds.MARKS[1]} after".split()
     ]  # fmt: skip
+
+
+def test_a_page_without_marks_is_not_written_to(kinds: Any, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{kinds.MARKS[0]}after\n", encoding="utf-8")
+
+    with pytest.raises(ValueError, match="has no line '<!-- end of kinds -->'"):
+        kinds.write_between(page, kinds.MARKS, "| new |")
+    assert "new" not in page.read_text(encoding="utf-8")
 
 
 def few(kinds: Any, shared: Path, *numbers: str) -> list[Any]:

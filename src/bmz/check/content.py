@@ -225,7 +225,7 @@ def _not_microscopy(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Finding:
     sure = percent(kind.families["not-microscopy"])
     return Finding.of(
         "content.not-microscopy", case.inputs[0].id,
-        f"this is no microscopy ({sure}): the image looks like a photograph, a drawing or a plot, "
+        f"the image looks like a photograph, a drawing or a plot ({sure}), "
         f"and {_made_for_words(wanted)}",
         wanted=wanted.title, found=f"{_saw(case)}: no microscopy ({sure})",
         hint="look whether this is the right file; " + _hint(case, wanted, kind),

@@ -156,8 +156,8 @@ def _depthwise(image: FloatArray, weights: FloatArray, stride: int) -> FloatArra
     kernel = len(weights)
     padded, (rows, columns) = _padded(image, kernel, stride)
     total = np.zeros((rows, columns, image.shape[-1]), np.float32)
-    product_of = np.empty_like(total)
+    products = np.empty_like(total)
     for y, x in product(range(kernel), repeat=2):
         part = padded[y : y + stride * rows : stride, x : x + stride * columns : stride]
-        total += np.multiply(part, weights[y, x], out=product_of)
+        total += np.multiply(part, weights[y, x], out=products)
     return total

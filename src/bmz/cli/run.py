@@ -273,14 +273,11 @@ def run(
     """
     from bmz.image.listing import Listing
 
-    if preview and "overlay" not in options["save"]:
-        raise click.UsageError("--preview draws the overlay, which --save leaves out.")
-    if options["tables"] != {CSV} and TABLE not in options["save"]:
-        raise click.UsageError("--table says how tables are written, which --save leaves out.")
     if record is None and not (model and images):
         raise click.UsageError(f"Missing argument '{'IMAGE...' if model else 'MODEL'}'.")
-    if settle_s is not None and not watching:
-        raise click.UsageError("--settle says when --watch takes a file: give --watch, too.")
+    _refuse_options_without_use(
+        options, preview=preview, settles_unwatched=settle_s is not None and not watching
+    )
     if watching:
         told = {"only_plan": only_plan, "record": record, "preview": preview, **options}
         refuse_with_watch(told, options["workers"])
@@ -312,6 +309,24 @@ def run(
         _print_plan(ctx, request, as_json=as_json)
     else:
         _run(ctx, request, as_json=as_json, with_preview=preview)
+
+
+def _refuse_options_without_use(
+    options: RunOptions, *, preview: bool, settles_unwatched: bool
+) -> None:
+    """Refuse options on what is not made, or not done.
+
+    Raises
+    ------
+    click.UsageError
+        It names the option, and what it would need.
+    """
+    if preview and "overlay" not in options["save"]:
+        raise click.UsageError("--preview draws the overlay, which --save leaves out.")
+    if options["tables"] != {CSV} and TABLE not in options["save"]:
+        raise click.UsageError("--table says how tables are written, which --save leaves out.")
+    if settles_unwatched:
+        raise click.UsageError("--settle says when --watch takes a file: give --watch, too.")
 
 
 def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:

@@ -212,8 +212,8 @@ def _brought(path: Path, address: str) -> bool:
 _AHEAD = 8
 """Files that are brought at once before they are asked for."""
 
-_WANTED: SimpleQueue[tuple[Path, str]] = SimpleQueue()
-_HELPERS: list[Thread] = []
+_FILES_AHEAD: SimpleQueue[tuple[Path, str]] = SimpleQueue()
+_THREADS_AHEAD: list[Thread] = []
 
 
 def bring_ahead(path: Path, address: str) -> None:
@@ -221,17 +221,19 @@ def bring_ahead(path: Path, address: str) -> None:
     if address.startswith(_IN_ZIP) or _known(path) is not None:
         return
     with _UNDER_WAY_LOCK:
-        if not _HELPERS:
+        if not _THREADS_AHEAD:
             # daemons: a server that does not answer must not keep the program from ending
-            _HELPERS.extend(Thread(target=_help, name="ahead", daemon=True) for _ in range(_AHEAD))
-            for helper in _HELPERS:
-                helper.start()
-    _WANTED.put((path, address))
+            _THREADS_AHEAD.extend(
+                Thread(target=_bring_files_ahead, name="ahead", daemon=True) for _ in range(_AHEAD)
+            )
+            for thread in _THREADS_AHEAD:
+                thread.start()
+    _FILES_AHEAD.put((path, address))
 
 
-def _help() -> None:
+def _bring_files_ahead() -> None:
     while True:
-        path, address = _WANTED.get()
+        path, address = _FILES_AHEAD.get()
         with suppress(BmzError, OSError, RuntimeError):
             bring(path, address)
 
