@@ -8,7 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +18,12 @@ import tifffile
 from scipy import ndimage
 
 from bmz.app.run import run
-from bmz.base.errors import CouldNotTell
+from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.progress import Event, Note, Progress
 from bmz.engine import cluster, cluster_worker
+from bmz.engine.cluster_worker import ImageJob
 from bmz.engine.request import RunRequest
+from bmz.results.images import ImageFailure
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -115,6 +117,36 @@ def test_workers_of_a_scheduler_run_the_images(
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
 
 
+@pytest.mark.parametrize(
+    ("images", "tasks", "most"), [(0, 0, 0), (6, 6, 1), (1025, 513, 2), (10_000, 1250, 8)]
+)
+def test_many_images_are_dealt_out_some_at_a_time(images: int, tasks: int, most: int) -> None:
+    jobs = [ImageJob(Path(f"{number}.tif"), {}) for number in range(images)]
+
+    parts = cluster.dealt_out(jobs)
+
+    assert len(parts) == tasks
+    assert max(map(len, parts), default=0) == most
+    assert [job for part in parts for job in part] == jobs
+
+
+def test_a_task_carries_the_names_of_its_own_images(
+    request_: RunRequest, scheduler: str, tmp_path: Path
+) -> None:
+    names = {image: f"https://images.org/{image.name}" for image in request_.images}
+
+    def refused(request: RunRequest, jobs: Sequence[ImageJob]) -> list[ImageFailure]:
+        error = AnswerIsNo(str(sorted(request.names.values())), hint="", code="a.b")
+        return [ImageFailure(job.image, error) for job in jobs]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "run_in_worker", refused)
+        asked = replace(request_, names=names, scheduler=scheduler, folder=tmp_path / "out")
+        carried = [failure.error.message for failure in run(asked).failed]
+
+    assert carried == [str([names[image]]) for image in request_.images]
+
+
 def test_a_worker_that_is_killed_loses_nothing(
     request_: RunRequest, scheduler: str, tmp_path: Path
 ) -> None:
@@ -125,6 +157,24 @@ def test_a_worker_that_is_killed_loses_nothing(
 
     assert kill_one.killed
     assert len(summary.done) == 6
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+def test_a_worker_that_dies_with_several_images_in_hand_loses_none(
+    request_: RunRequest, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = tmp_path / "in" / "broken.tif"
+    bad.write_bytes(b"II*\0no tiff")
+    all_ = replace(request_, images=(bad, *request_.images))
+    run(replace(all_, folder=tmp_path / "alone"))
+    monkeypatch.setattr(cluster, "SINGLE_TASKS", 2)
+    kill_one = Killer(scheduler, "tiles")
+
+    summary = run(replace(all_, scheduler=scheduler), kill_one)
+
+    assert kill_one.killed
+    assert [failure.image for failure in summary.failed] == [bad]
+    assert [done.image for done in summary.done] == list(request_.images)
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
-from bmz.engine.cluster_worker import EVENTS, Share, run_in_worker, run_share
+from bmz.engine.cluster_worker import EVENTS, ImageJob, Share, run_in_worker, run_share
 from bmz.engine.earlier_runs import PlaneFolder
 from bmz.engine.memory import in_parts
 from bmz.engine.planes_in_blocks import output_number
@@ -24,7 +25,7 @@ from bmz.engine.request import RunRequest
 from bmz.engine.run_image import claimed_output, image_result, run_in_blocks
 from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.formats import name_of
-from bmz.image.series import PlateField
+from bmz.image.given_names import names_for
 from bmz.plan.plan import Plan
 from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.mosaic import Places, TileStore
@@ -54,6 +55,12 @@ TIMES_ELSEWHERE = 1
 
 SHARES = 8
 """Tasks for each worker: enough that a slow one holds nobody up, few enough to be reported."""
+
+SINGLE_TASKS = 1024
+"""Up to so many images each is a task of its own."""
+
+MOST_IN_TASK = 8
+"""Images of a task: of 10,000 images 100 workers still get a dozen tasks each."""
 
 
 class Future(Protocol[T_co]):
@@ -154,8 +161,8 @@ def run_on_workers(
     """Deal images out among workers; each loads the model once and writes its own results.
 
     An image that could not be run is tried once more by whoever is free; one whose worker died is
-    given to another. Of an image that is run in parts the tiles are dealt out, and the labels are
-    made here. The results come in the order of the call.
+    given to another. Many images are dealt out some at a time. Of an image that is run in parts the
+    tiles are dealt out, and the labels are made here. The results come in the order of the call.
 
     Parameters
     ----------
@@ -173,13 +180,14 @@ def run_on_workers(
     outcomes = {state.image: state for state in states if not isinstance(state, PlannedImage)}
     waiting = [state for state in states if isinstance(state, PlannedImage)]
     large = {planned.image: planned for planned in waiting if in_parts(planned, setup)}
-    small = {planned.image: planned.field for planned in waiting if planned.image not in large}
-    tiles = sum(_tile_count(planned.plan) for planned in waiting if planned.image in small)
+    small = [planned for planned in waiting if planned.image not in large]
+    tiles = sum(_tile_count(planned.plan) for planned in small)
+    jobs = [ImageJob(one.image, dict(files[one.image]), one.field) for one in small]
     worker_request = _for_one_worker(request)
     with ExitStack() as stack:
         client = _client(request, stack)
         new_outcomes = chain(
-            _outcomes_of_images(client, worker_request, small, files),
+            _outcomes_of_images(client, worker_request, jobs),
             _outcomes_by_tiles(
                 client, worker_request, setup, list(large.values()), files, listener
             ),
@@ -197,6 +205,7 @@ def _for_one_worker(request: RunRequest) -> RunRequest:
     return replace(
         request,
         images=(),
+        absent={},
         workers=1,
         scheduler=None,
         threads=1 if request.scheduler is None else request.threads,
@@ -354,40 +363,57 @@ def _worker_count(client: Client, image: Path) -> int:
         raise SchedulerLost(image, why) from why
 
 
+def dealt_out(jobs: Sequence[ImageJob]) -> list[Sequence[ImageJob]]:
+    """Put images together that a worker is given at once: Dask takes milliseconds for each task.
+
+    It does not hang on how many workers there are, for some may come later.
+    """
+    size = min(-(-len(jobs) // SINGLE_TASKS), MOST_IN_TASK)
+    return [jobs[at : at + size] for at in range(0, len(jobs), size)] if jobs else []
+
+
 def _outcomes_of_images(
-    client: Client,
-    worker_request: RunRequest,
-    images: Mapping[Path, PlateField | None],
-    files: Mapping[Path, Mapping[str, Path]],
+    client: Client, worker_request: RunRequest, jobs: Sequence[ImageJob]
 ) -> Iterator[tuple[Path, Outcome]]:
-    from distributed import KilledWorker, as_completed
+    from distributed import as_completed
+
+    def submit(part: Sequence[ImageJob]) -> Future[list[Outcome]]:
+        # the names of all images with each task would be a square of their number
+        names = [names_for(job.image, worker_request.names) for job in part]
+        own = replace(worker_request, names=dict(ChainMap(*names)))
+        return client.submit(run_in_worker, own, part, pure=False)
+
+    part_of = {submit(part): part for part in dealt_out(jobs)}
+    attempts = dict.fromkeys((job.image for job in jobs), 0)
+    results = as_completed(list(part_of))
+    for future in results:
+        part = part_of.pop(future)
+        for job, outcome in zip(part, _outcomes_of_part(future, part), strict=True):
+            if _may_work_elsewhere(outcome) and attempts[job.image] < TIMES_ELSEWHERE:
+                attempts[job.image] += 1
+                second = submit([job])
+                part_of[second] = [job]
+                results.add(second)
+            else:
+                yield job.image, outcome
+
+
+def _outcomes_of_part(future: Future[list[Outcome]], part: Sequence[ImageJob]) -> list[Outcome]:
+    from distributed import KilledWorker
     from distributed.core import CommClosedError
 
-    def submit(image: Path) -> Future[Outcome]:
-        return client.submit(
-            run_in_worker, worker_request, image, dict(files[image]), images[image], pure=False
-        )
+    try:
+        return future.result()
+    except KilledWorker as why:
+        return [ImageFailure(job.image, WorkerLost(job.image, why)) for job in part]
+    except (CancelledError, CommClosedError, TimeoutError) as why:
+        return [ImageFailure(job.image, SchedulerLost(job.image, why)) for job in part]
 
-    image_of = {submit(image): image for image in images}
-    attempts = dict.fromkeys(images, 0)
-    results = as_completed(list(image_of))
-    for future in results:
-        image = image_of.pop(future)
-        try:
-            outcome = future.result()
-        except KilledWorker as why:
-            outcome = ImageFailure(image, WorkerLost(image, why))
-        except (CancelledError, CommClosedError, TimeoutError) as why:
-            yield image, ImageFailure(image, SchedulerLost(image, why))
-            continue
-        if isinstance(outcome, ImageFailure) and isinstance(outcome.error, CouldNotTell):
-            attempts[image] += 1
-            if attempts[image] <= TIMES_ELSEWHERE:
-                second = submit(image)
-                image_of[second] = image
-                results.add(second)
-                continue
-        yield image, outcome
+
+def _may_work_elsewhere(outcome: Outcome) -> bool:
+    if not isinstance(outcome, ImageFailure) or isinstance(outcome.error, SchedulerLost):
+        return False
+    return isinstance(outcome.error, CouldNotTell)
 
 
 def _client(request: RunRequest, stack: ExitStack) -> Client:

@@ -61,26 +61,41 @@ _LOADED: dict[str, tuple[RunSetup, Backend]] = {}
 """The one model that this worker has loaded, by the options that chose it."""
 
 
-def run_in_worker(
-    request: RunRequest, image: Path, files: Mapping[str, Path], field: PlateField | None = None
-) -> ImageRun | ImageFailure:
-    """Run one image in a worker, which loads the model with its first one.
+@dataclass(frozen=True)
+class ImageJob:
+    """An image for a worker.
+
+    Parameters
+    ----------
+    files : kind -> path of each output
+    field : of a plate, if it is one
+    """
+
+    image: Path
+    files: Mapping[str, Path]
+    field: PlateField | None = None
+
+
+def run_in_worker(request: RunRequest, jobs: Sequence[ImageJob]) -> list[ImageRun | ImageFailure]:
+    """Run some images in a worker, which loads the model with its first one.
 
     Parameters
     ----------
     request : without images
-    image : to run
-    files : kind -> path of each output
-    field : of a plate, if it is one
+    jobs : in the order of the outcomes
     """
+    return [_run_job(request, job) for job in jobs]
+
+
+def _run_job(request: RunRequest, job: ImageJob) -> ImageRun | ImageFailure:
     try:
         setup, backend = loaded(request)
-        planned = planned_or_failed(setup, image, field)
+        planned = planned_or_failed(setup, job.image, job.field)
         if isinstance(planned, ImageFailure):
             return planned
-        return run_image(setup, planned, backend, files, ToCaller(name_of(image)))
+        return run_image(setup, planned, backend, job.files, ToCaller(name_of(job.image)))
     except BmzError as error:
-        return ImageFailure(image, error)
+        return ImageFailure(job.image, error)
 
 
 @dataclass(frozen=True)

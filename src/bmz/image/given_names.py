@@ -32,11 +32,29 @@ def given_name(path: Path) -> str:
     ('https://a.org/cells.czi[2]', 'cells.czi')
     """
     text = str(path)
-    for known, word in _GIVEN.items():
-        rest = text.removeprefix(str(known))
-        if rest != text and rest[:1] in {"", "/", "\\", "["}:
-            return word + rest
+    for known, word in names_for(path, _GIVEN).items():
+        return word + text.removeprefix(str(known))
     return text
+
+
+def names_for(path: Path, names: Mapping[Path, str]) -> dict[Path, str]:
+    """Choose of the words of a user those that stand for an image, or for what it lies in.
+
+    It looks the image up and does not go through all words, of which there may be one an image.
+
+    Parameters
+    ----------
+    path : under which the image is read, with what stands in brackets
+    names : see `remember_names`
+
+    Examples
+    --------
+    >>> names_for(Path("cache/1/a.czi[2]"), {Path("cache/1/a.czi"): "a", Path("cache/2"): "b"})
+    {PosixPath('cache/1/a.czi'): 'a'}
+    """
+    text = str(path)
+    files = [Path(text[:at]) for at, letter in enumerate(text) if letter == "[" and at]
+    return {known: names[known] for known in (path, *files[::-1], *path.parents) if known in names}
 
 
 def with_given_names(text: str) -> str:
