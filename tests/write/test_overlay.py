@@ -125,7 +125,7 @@ def test_stains_of_any_number_are_shown(count: int) -> None:
     shown = in_colour(array(image, "cyx"))
 
     assert shown.shape == (20, 20, 3)
-    assert 0 <= shown.min() < shown.max() <= 1
+    assert shown.min() < shown.max()
 
 
 def test_a_photograph_keeps_its_colours() -> None:
@@ -133,7 +133,7 @@ def test_a_photograph_keeps_its_colours() -> None:
 
     shown = in_colour(replace(image, colour=True))
 
-    assert np.abs(shown - np.moveaxis(image.array, 0, -1) / 255).max() < 0.02
+    assert np.abs(shown - np.moveaxis(image.array, 0, -1).astype(float)).max() < 5
 
 
 @pytest.mark.parametrize(

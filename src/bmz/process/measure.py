@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, smallest_unsigned
 from bmz.base.axes import in_image_order
 from bmz.image.pixels import Pixels
 from bmz.process.relabel import closed_up
@@ -168,6 +168,12 @@ class ObjectValues:
     @cached_property
     def _sorted(self) -> Floats:
         """The values by object, then by size."""
+        if self._values.dtype.kind in "biu" and self._values.itemsize <= 2:  # noqa: PLR2004
+            # NumPy sorts numbers of up to 16 bits by their digits
+            order = np.argsort(self._values, kind="stable")
+            own = self._own.astype(smallest_unsigned(len(self._counts)))
+            order = order[np.argsort(own[order], kind="stable")]
+            return self._values[order].astype(np.float64)
         bits = _as_bits(self._values)
         if bits is None:
             order = np.lexsort((self._values, self._own))

@@ -87,7 +87,10 @@ def closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
         present = numbers[numbers > 0]
         return flat.reshape(labels.shape) + (1 - len(numbers) + len(present)), present
     there = np.zeros(most + 1, np.bool_)
-    there[labels.reshape(-1)] = True
+    flat = labels.reshape(-1)
+    # of pixels with one label beside each other one is enough
+    there[flat[np.flatnonzero(flat[1:] != flat[:-1])]] = True
+    there[flat[-1:]] = True
     if there[1:].all():
         return labels, np.arange(1, most + 1)
     there[0] = False
