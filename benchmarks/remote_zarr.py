@@ -1,11 +1,13 @@
 """Memory, time and bytes of ``bmz run`` on an OME-Zarr of a slow server beside a local one.
 
-``python benchmarks/remote_zarr.py ../shared FOLDER [--side 4096] [--chunk 1024] [--delay-ms 20]``
+``python benchmarks/remote_zarr.py ../shared FOLDER [--side 4096] [--chunk 1024] [--delay-ms 20]
+[--write FILE]``
 
 The mosaic of ``benchmarks/large.py`` is labelled with starter/nuclei three times, each time in a
 process of its own and with a cache of its own: from the disk; from a server on this computer that
 lets every request wait; and from such a server that is killed when a third of the chunks are
-served, started again, and gone on with by ``--resume``. Printed: the ratios of seconds and peak
+served, started again, and gone on with by ``--resume``. Printed, and with ``--write`` put as a
+table between its marks in FILE: the ratios of seconds and peak
 memory of the second to the first, the bytes that the server gave over those of the chunks, whether
 the chunks of the label masks are the same bytes, and what the third asked for again.
 """
@@ -28,10 +30,13 @@ from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from large import write_mosaic
+from pages import write_between
 
 IMAGE = "a.ome.zarr"
+MARKS = ("<!-- benchmarks/remote_zarr.py -->\n", "<!-- end of remote -->\n")
 KILLED_AFTER = 1 / 3
 """Share of the chunks that are served before the server is killed."""
 
@@ -200,6 +205,38 @@ def killed_run(bench: Bench, chunks: int) -> dict[str, object]:
     }
 
 
+def table(result: Mapping[str, Any]) -> str:
+    """Give what was measured as a table of Markdown and a sentence."""
+    local, remote = result["local"], result["remote"]
+    same = result["same mask"] and result["killed: same mask"]
+    stopped, resumed = result["killed: exit status"]
+    rows = [
+        (
+            f"| {result['side']} px, chunks of {result['chunk']} px | from the disk | from the server "
+            "| ratio |"
+        ),
+        "|---|---|---|---|",
+        f"| seconds | {local['wall_s']:.0f} | {remote['wall_s']:.0f} | {result['time']:.2f} |",
+        (
+            f"| seconds of processor | {local['cpu_s']:.1f} | {remote['cpu_s']:.1f} "
+            f"| {result['processor']:.2f} |"
+        ),
+        (
+            f"| peak memory | {local['peak_gb']:.3f} GB | {remote['peak_gb']:.3f} GB "
+            f"| {result['memory']:.2f} |"
+        ),
+        f"| bytes given, over those of the {result['chunks']} chunks | | | {result['bytes']:.2f} |",
+        "",
+        (
+            f"The masks have {'the same bytes' if same else 'DIFFERENT BYTES'}. With the server killed "
+            f"after a third of the chunks the run ends with {stopped}; started again, `--resume` ends "
+            f"with {resumed}, asks for {result['killed: chunks asked for twice']} chunks twice and "
+            "writes the same mask."
+        ),
+    ]
+    return "\n".join(rows)
+
+
 def serve(port: str, delay_ms: str, log: str, folder: str) -> None:
     """Serve a folder until the process is killed."""
     Waiting.wait_s, Waiting.log = float(delay_ms) / 1e3, Path(log)
@@ -216,13 +253,20 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=4096)
     parser.add_argument("--chunk", type=int, default=1024)
     parser.add_argument("--delay-ms", type=float, default=20)
+    parser.add_argument("--write", type=Path, help="put the table into this page")
     parser.add_argument("--keep", action="store_true", help="leave images and results there")
     words = parser.parse_args()
     place = (words.folder / f"remote{words.side}-{words.chunk}").absolute()
     shutil.rmtree(place, ignore_errors=True)
     write_mosaic(words.shared, place / IMAGE, words.side, words.chunk)
-    found = measured(Bench(place, words.delay_ms))
-    print(json.dumps({"side": words.side, "chunk": words.chunk, **found}, indent=1), flush=True)
+    result = {
+        "side": words.side,
+        "chunk": words.chunk,
+        **measured(Bench(place, words.delay_ms)),
+    }
+    print(json.dumps(result, indent=1), flush=True)
+    if words.write is not None:
+        write_between(words.write, MARKS, table(result))
     if not words.keep:
         shutil.rmtree(place)
 
