@@ -210,31 +210,36 @@ def table(result: Mapping[str, Any]) -> str:
     local, remote = result["local"], result["remote"]
     same = result["same mask"] and result["killed: same mask"]
     stopped, resumed = result["killed: exit status"]
+    size = f"{result['side']} px, chunks of {result['chunk']} px"
     rows = [
+        (size, "from the disk", "from the server", "ratio"),
+        ("---",) * 4,
+        ("seconds", f"{local['wall_s']:.0f}", f"{remote['wall_s']:.0f}", result["time"]),
         (
-            f"| {result['side']} px, chunks of {result['chunk']} px | from the disk | from the server "
-            "| ratio |"
-        ),
-        "|---|---|---|---|",
-        f"| seconds | {local['wall_s']:.0f} | {remote['wall_s']:.0f} | {result['time']:.2f} |",
-        (
-            f"| seconds of processor | {local['cpu_s']:.1f} | {remote['cpu_s']:.1f} "
-            f"| {result['processor']:.2f} |"
+            "seconds of processor",
+            f"{local['cpu_s']:.1f}",
+            f"{remote['cpu_s']:.1f}",
+            result["processor"],
         ),
         (
-            f"| peak memory | {local['peak_gb']:.3f} GB | {remote['peak_gb']:.3f} GB "
-            f"| {result['memory']:.2f} |"
+            "peak memory, GB",
+            f"{local['peak_gb']:.3f}",
+            f"{remote['peak_gb']:.3f}",
+            result["memory"],
         ),
-        f"| bytes given, over those of the {result['chunks']} chunks | | | {result['bytes']:.2f} |",
-        "",
-        (
-            f"The masks have {'the same bytes' if same else 'DIFFERENT BYTES'}. With the server killed "
-            f"after a third of the chunks the run ends with {stopped}; started again, `--resume` ends "
-            f"with {resumed}, asks for {result['killed: chunks asked for twice']} chunks twice and "
-            "writes the same mask."
-        ),
+        (f"bytes given, over those of the {result['chunks']} chunks", "", "", result["bytes"]),
     ]
-    return "\n".join(rows)
+    again = result["killed: chunks asked for twice"]
+    masks = "the same bytes" if same else "DIFFERENT BYTES"
+    return "\n".join(
+        [
+            *("| " + " | ".join(map(str, row)) + " |" for row in rows),
+            "",
+            f"The masks have {masks}. With the server killed after a third of the chunks the run ends",
+            f"with {stopped}; started again, `--resume` ends with {resumed}, asks for {again} chunks",
+            "twice and writes the same mask.",
+        ]
+    )
 
 
 def serve(port: str, delay_ms: str, log: str, folder: str) -> None:
