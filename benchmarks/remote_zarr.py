@@ -235,9 +235,9 @@ def table(result: Mapping[str, Any]) -> str:
         [
             *("| " + " | ".join(map(str, row)) + " |" for row in rows),
             "",
-            f"The masks have {masks}. With the server killed after a third of the chunks the run ends",
-            f"with {stopped}; started again, `--resume` ends with {resumed}, asks for {again} chunks",
-            "twice and writes the same mask.",
+            f"The masks have {masks}. With the server killed after a third of the chunks the run",
+            f"ends with {stopped}; started again, `--resume` ends with {resumed}, asks for",
+            f"{again} chunks twice and writes the same mask.",
         ]
     )
 
