@@ -220,6 +220,22 @@ def test_a_model_of_ones_own_is_ranked_beside_those_of_the_zoo(
     assert by_id(view)[str(folder)].verdict == by_id(view)["flat-cat"].verdict
 
 
+def test_all_packages_of_a_folder_are_ranked_and_one_that_cannot_be_read_is_named(
+    settings: ZooSettings, image: Path, tmp_path: Path
+) -> None:
+    good = [write_package(tmp_path / "mine" / name).parent for name in ("one", "two")]
+    bad = tmp_path / "mine" / "three"
+    bad.mkdir()
+    (bad / "rdf.yaml").write_text("[")
+
+    named = by_id(fit(request(image, models=(str(tmp_path / "mine"),)), settings))
+    always = by_id(fit(request(image), replace(settings, models=(str(tmp_path / "mine"),))))
+
+    for view in (named, always):
+        assert {view[str(folder)].status for folder in good} == {"ok"}
+        assert view[str(bad)].status == "broken"
+
+
 @pytest.mark.usefixtures("zoo")
 def test_a_model_that_only_restores_stands_below_all_others_and_that_is_said(
     image: Path, tmp_path: Path
@@ -420,6 +436,20 @@ def test_the_commands_run_the_first_model_of_each_structure_as_ranked() -> None:
         "bmz run a a.tif --kind light -o out",
         "bmz run b 'my image.tif' --kind light --channels 0,1 --scale auto --trust -o out",
     ]
+
+
+@pytest.mark.parametrize(("axis", "joins"), [("z", True), ("t", False)])
+def test_of_a_stack_that_is_run_plane_by_plane_it_is_said_how_to_join_objects(
+    axis: str, *, joins: bool
+) -> None:
+    extra = Finding("axes.extra", "note", f"image.{axis}", "each plane is run by itself")
+    fit_of_stack = ImageFit("s.tif", "adapts", 0.4, findings=(extra,))
+    view = Ranking((SeenImage("s.tif"),), (ModelFit("a", "v0", (fit_of_stack,)), made("b")))
+
+    told = list(run_lines(view))
+
+    assert any("--link" in line for line in told) == joins
+    assert sum(line.startswith("bmz run") for line in told) == len(told) - joins
 
 
 @pytest.fixture

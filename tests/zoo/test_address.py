@@ -122,6 +122,7 @@ def test_settings_are_read_from_the_environment(tmp_path: Path) -> None:
         {
             "BMZ_CACHE_DIR": str(tmp_path),
             "BMZ_CACHE_PATH": "/a:/b",
+            "BMZ_MODELS": "/c:/d e",
             "BMZ_INDEX_URL": "file:///i.json",
             "BMZ_OFFLINE": "1",
             "BMZ_MIRROR": "https://a.org=http://b/?x=1, https://c.org=file:///c",
@@ -134,6 +135,7 @@ def test_settings_are_read_from_the_environment(tmp_path: Path) -> None:
         "file:///i.json",
         offline=True,
         mirrors=(("https://a.org", "http://b/?x=1"), ("https://c.org", "file:///c")),
+        models=("/c", "/d e"),
     )
     assert not settings_from_environment({"BMZ_OFFLINE": "0"}).offline
 

@@ -267,8 +267,8 @@ def test_a_member_that_is_a_file_or_folder_of_unix_is_no_link(kind: int) -> None
     refuse_unsafe("m.zip", [member])
 
 
-def test_the_newest_name_in_the_first_folder_that_has_one_is_the_manifest(tmp_path: Path) -> None:
-    for name in ("b/bioimageio.yaml", "a/model.yaml", "a/rdf.yaml", "__MACOSX/._rdf.yaml"):
+def test_the_newest_name_in_the_one_folder_that_has_one_is_the_manifest(tmp_path: Path) -> None:
+    for name in ("b/readme.md", "a/model.yaml", "a/rdf.yaml", "__MACOSX/._rdf.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     before = top_manifest(tmp_path)
@@ -277,6 +277,15 @@ def test_the_newest_name_in_the_first_folder_that_has_one_is_the_manifest(tmp_pa
 
     assert before == tmp_path / "a" / "rdf.yaml"
     assert top_manifest(tmp_path) == tmp_path / "model.yaml"
+
+
+def test_of_several_packages_in_a_folder_none_is_chosen(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rdf.yaml").touch()
+
+    with pytest.raises(NotAPackage, match="it holds 2 of them: one, two"):
+        locate(str(tmp_path), ZooSettings(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("spoilt", [b"<html>we are back soon</html>", packed({"a.txt": b"a"})])

@@ -19,6 +19,7 @@ WIDTH = 88
 ENVIRONMENT = {
     "BMZ_CACHE_DIR": "folder of downloaded models; bmz cache path prints the usual one",
     "BMZ_CACHE_PATH": "more folders of models, read-only, separated as in PATH",
+    "BMZ_MODELS": "packages, or folders of several, that bmz fit ranks, too, separated as in PATH",
     "BMZ_INDEX_URL": "address or file of the list of models",
     "BMZ_OFFLINE": "1: ask no server for anything",
     "BMZ_MIRROR": "FROM=TO, separated by commas: replaces the start of an address",

@@ -164,7 +164,7 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
     multiple=True,
     metavar="MODEL",
     shell_complete=offered_models,
-    help="Rank this model, too, such as a folder; may be given several times.",
+    help="Rank this model, too, or all in this folder; may be given several times.",
 )
 @dataset_option
 @click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")

@@ -317,7 +317,7 @@ def _likeliest(shares: Mapping[str, float], titles: Mapping[Any, str], most: int
 
 def run_lines(ranking: Ranking) -> Iterator[str]:
     """Yield what to type next: the command of the first model of each structure that is likely."""
-    told: set[tuple[str, ...]] = set()
+    told, joined = set[tuple[str, ...]](), False
     least = max((model.score for model in ranking.fitting), default=0.0) * _LIKELY
     for model in ranking.fitting:
         structures = model.about.made_for.structures
@@ -331,6 +331,20 @@ def run_lines(ranking: Ranking) -> Iterator[str]:
             if need.hint and "--trust" not in need.hint
         )
         yield run_line(model, ranking.words)
+        joined = joined or any(_is_of_planes(fit) for fit in model.images)
+    if joined:
+        yield JOIN
+
+
+JOIN = (
+    "add --link 0.25 to join the objects of neighbouring planes; without it each plane has its own"
+)
+
+
+def _is_of_planes(fit: ImageFit) -> bool:
+    """Say whether the model is run plane by plane on the image."""
+    found = (f for f in fit.findings if f.code == "axes.extra")
+    return any(finding.where.endswith(".z") for finding in found)
 
 
 def run_line(model: ModelFit, said: Mapping[str, str]) -> str:

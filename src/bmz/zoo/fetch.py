@@ -98,7 +98,7 @@ def _take_over(client: Client, unpacked: Path, origin: Origin) -> Path:
 
 
 def top_manifest(folder: Path, *, called: Path | str = "") -> Path:
-    """Find the manifest in `folder`, or in the only folders within it.
+    """Find the manifest in `folder`, or in the one folder within it that has one.
 
     Parameters
     ----------
@@ -108,14 +108,29 @@ def top_manifest(folder: Path, *, called: Path | str = "") -> Path:
     Raises
     ------
     NotAPackage
-        There is none.
+        There is none, or there are several.
     """
-    tops = [folder, *(p for p in sorted(folder.iterdir()) if p.is_dir())]
-    for top in tops:
-        for name in MANIFESTS:
-            if (top / name).is_file():
-                return top / name
+    if (own := _manifest_in(folder)) is not None:
+        return own
+    inner = [manifest for manifest in map(_manifest_in, packages_in_folder(folder)) if manifest]
+    if len(inner) > 1:
+        names = ", ".join(manifest.parent.name for manifest in inner)
+        raise NotAPackage(called or folder, f"it holds {len(inner)} of them: {names}")
+    if inner:
+        return inner[0]
     raise NotAPackage(called or folder, f"it holds none of {', '.join(MANIFESTS)}")
+
+
+def packages_in_folder(folder: Path) -> tuple[Path, ...]:
+    """Give the folders of packages right within a folder that is no package itself, in order."""
+    if not folder.is_dir() or _manifest_in(folder) is not None:
+        return ()
+    return tuple(top for top in sorted(folder.iterdir()) if _manifest_in(top) is not None)
+
+
+def _manifest_in(folder: Path) -> Path | None:
+    named = (folder / name for name in MANIFESTS)
+    return next((manifest for manifest in named if manifest.is_file()), None)
 
 
 def sizes_of(

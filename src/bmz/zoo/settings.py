@@ -51,6 +51,7 @@ class ZooSettings:
     allow_changed : accept the description of a model although the index lists another sha256
     answer_s : seconds that a list or a description may take, including all attempts
     download_s : the same for a file
+    models : packages of the user, or folders of several, that ``bmz fit`` ranks with the zoo
     """
 
     cache: Path
@@ -61,6 +62,7 @@ class ZooSettings:
     allow_changed: bool = False
     answer_s: float = ANSWER_S
     download_s: float = DOWNLOAD_S
+    models: tuple[str, ...] = ()
 
     def mirrored(self, url: str) -> str:
         """Return the URL that is used instead of `url`; the longest prefix decides.
@@ -83,7 +85,7 @@ def _starts(url: str, start: str) -> bool:
 def settings_from_environment(environment: Mapping[str, str] | None = None) -> ZooSettings:
     """Read ``BMZ_CACHE_DIR``, ``_CACHE_PATH``, ``_INDEX_URL``, ``_OFFLINE``, ``_MIRROR``.
 
-    It also reads the limits ``BMZ_ANSWER_SECONDS`` and ``BMZ_DOWNLOAD_SECONDS``.
+    It also reads ``BMZ_MODELS`` and the limits ``BMZ_ANSWER_SECONDS`` and ``BMZ_DOWNLOAD_SECONDS``.
 
     Raises
     ------
@@ -96,15 +98,19 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> Z
 
     variables = os.environ if environment is None else environment
     named = variables.get("BMZ_CACHE_DIR")
-    layers = variables.get("BMZ_CACHE_PATH", "").split(os.pathsep)
+    layers, models = (
+        tuple(filter(None, variables.get(name, "").split(os.pathsep)))
+        for name in ("BMZ_CACHE_PATH", "BMZ_MODELS")
+    )
     return ZooSettings(
         cache=Path(named) if named else Path(platformdirs.user_cache_dir("bmz")),
-        layers=tuple(Path(layer) for layer in layers if layer),
+        layers=tuple(map(Path, layers)),
         index_url=variables.get("BMZ_INDEX_URL") or INDEX,
         offline=variables.get("BMZ_OFFLINE", "").lower() not in {"", "0", "false", "no"},
         mirrors=_mirrors(variables.get("BMZ_MIRROR", "")),
         answer_s=_seconds(variables, ANSWER_VARIABLE, ANSWER_S),
         download_s=_seconds(variables, DOWNLOAD_VARIABLE, DOWNLOAD_S),
+        models=models,
     )
 
 

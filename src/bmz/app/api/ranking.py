@@ -46,7 +46,7 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
     task
         Models for it come first, such as ``"denoising"``
     models
-        Further models beside those of the zoo, such as folders
+        Further models beside those of the zoo; a folder of several packages stands for all
     everything
         Rank test artefacts, and models that take no image, too
     listener

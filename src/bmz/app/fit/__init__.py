@@ -68,7 +68,8 @@ def rank_models(
     index = load_index(settings, listener=listener, refresh=request.refresh)
     index = replace(index, entries=(*index.entries, *starters()))
     found = candidates_of(index, settings, listener, everything=request.everything)
-    candidates = [*found.ranked, *own_candidates(request.models, settings, listener)]
+    own = own_candidates((*request.models, *settings.models), settings, listener)
+    candidates = [*found.ranked, *own.ranked]
     judge = _Judge(images, request.channels, settings)
     seen = tuple(image.seen for image in images)
     fits = {candidate.card.id: judge(candidate) for candidate in candidates}
@@ -78,7 +79,7 @@ def rank_models(
         fetch_samples(chosen, settings, listener)
         fits |= {candidate.card.id: judge(candidate) for candidate in chosen}
     ordered = with_sizes(ranked(fits.values(), request.task), candidates, settings)
-    models = (*ordered, *found.broken)
+    models = (*ordered, *own.broken, *found.broken)
     return Ranking(seen, models, found.left_out, index.fetched_at, index.stale, request.words)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bmz.app.search.ranking import all_cards, with_model
+from bmz.base.errors import BmzError
 from bmz.base.progress import Listener
 from bmz.check.finding import Finding
 from bmz.engine.load import describe, find_model, model_findings, weights_files
@@ -16,6 +18,7 @@ from bmz.results.models import Card
 from bmz.spec.facts import facts_of, reports_of
 from bmz.spec.made_for import made_for
 from bmz.spec.model import ModelSpec
+from bmz.zoo.fetch import packages_in_folder
 from bmz.zoo.index import Index
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
@@ -97,20 +100,33 @@ def candidates_of(
     return Candidates(tuple(ranked), tuple(broken), left_out)
 
 
-def own_candidates(
-    words: Iterable[str], settings: ZooSettings, listener: Listener
-) -> Iterator[Candidate]:
-    """Yield the models that the user names beside those of the zoo.
+def own_candidates(words: Iterable[str], settings: ZooSettings, listener: Listener) -> Candidates:
+    """Read the models that the user names beside those of the zoo.
+
+    A folder of several packages stands for all of them; those that cannot be read are told.
 
     Raises
     ------
-    CouldNotTell
-        One is not there, or cannot be read.
+    BmzError
+        One that is named itself is not there, or cannot be read.
     """
     read = _Reader(settings)
-    for word in words:
+    ranked, broken = list[Candidate](), list[ModelFit]()
+
+    def add(word: str) -> None:
         package, model = find_model(word, settings, listener=listener)
-        yield read(package, model, with_model(Card(word, "", model.sha256), model))
+        ranked.append(read(package, model, with_model(Card(word, "", model.sha256), model)))
+
+    for word in words:
+        several = packages_in_folder(Path(word).expanduser())
+        if len(several) <= 1:
+            add(word)
+        for folder in several if len(several) > 1 else ():
+            try:
+                add(str(folder))
+            except BmzError as why:
+                broken.append(ModelFit(str(folder), "", status="broken", broken=why.message))
+    return Candidates(tuple(ranked), tuple(broken), {})
 
 
 class _Reader:
