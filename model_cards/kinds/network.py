@@ -86,7 +86,7 @@ def arrays_of(state: Weights) -> dict[str, np.ndarray]:
 def main(weights: Path) -> None:
     """Write the network from the file WEIGHTS."""
     state = torch.load(weights, weights_only=True, map_location="cpu")
-    np.savez_compressed(shipped.ARRAYS, **arrays_of(state))
+    np.savez(shipped.ARRAYS, **arrays_of(state))
     print(f"{shipped.ARRAYS.stat().st_size} bytes")
 
 

@@ -98,7 +98,7 @@ def main(shared: Path, data: tuple[Path, ...], cache: Path) -> None:
     torch.set_num_threads(1)
     table = without_rare(measured(samples(shared, data), VARIANTS, cache))
     answers = left_out(table, sorted({sample.kind for sample in table.samples}))
-    np.savez_compressed(shipped.ARRAYS, **arrays_of(table, answers))
+    np.savez(shipped.ARRAYS, **arrays_of(table, answers))
     print(f"{len(table.samples)} planes, {shipped.ARRAYS.stat().st_size} bytes")
     write_report(table, answers, shared)
 

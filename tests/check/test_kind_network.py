@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as nn
 
 from bmz.base.arrays import FloatArray
+from bmz.check import kind_network
 from bmz.check.kind_network import Block, network_features
 
 
@@ -51,6 +52,20 @@ def test_a_block_gives_what_torch_gives(kernel: int, stride: int, sides: tuple[i
     image = normal(*sides, 4)
 
     assert np.allclose(block.output(image), _by_torch(block, image), atol=1e-4)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 2)])
+def test_a_block_gives_the_same_row_by_row(
+    kernel: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, blocks = kind_network._stem_and_blocks()
+    block = next(b for b in blocks if (len(b.depthwise[0]), b.stride) == (kernel, stride))
+    channels = len(block.expand[0]) if block.expand else block.depthwise[0].shape[-1]
+    image = np.random.default_rng(0).normal(size=(11, 14, channels)).astype(np.float32)
+    whole = block.output(image)
+    monkeypatch.setattr(kind_network, "CACHED", 1)
+
+    assert np.allclose(block.output(image), whole, atol=1e-5)
 
 
 def test_a_block_that_keeps_the_shape_adds_to_its_input() -> None:

@@ -1,9 +1,14 @@
-"""Arrays with axes, the dtypes that labels need, and percentiles."""
+"""Arrays with axes, the dtypes that labels need, percentiles, and arrays that come with bmz."""
 
 from __future__ import annotations
 
+import re
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -79,3 +84,49 @@ class Places:
         rise, rest = high - low, 1 - self.part
         value: FloatArray = np.where(self.part < rest, low + rise * self.part, high - rise * rest)
         return value
+
+
+_ENTRY = struct.Struct("<10xH8xII3H8xI")
+"""Of the directory of a ZIP: method, packed and full size, three lengths, where it begins."""
+
+_DIRECTORY = struct.Struct("<10xHII")
+_DEFLATED = 8
+_NPY_HEADER = re.compile(rb"'descr': '([^']+)', 'fortran_order': False, 'shape': \(([\d, ]*)\)")
+
+
+def shipped_arrays(path: Path) -> dict[str, AnyArray]:
+    """Read an ``.npz`` as `numpy.load` does, in a tenth of the time; it must be one of our own.
+
+    With a hundred small arrays NumPy spends most of the time on headers, which it reads as Python.
+
+    Sources: ZIP, APPNOTE.TXT 4.3; NumPy Enhancement Proposal 1, version 1.0.
+
+    Parameters
+    ----------
+    path : written by `numpy.savez`, or `numpy.savez_compressed`, which takes longer to read
+
+    Returns
+    -------
+    dict
+        name -> array that cannot be written to
+    """
+    content, arrays = path.read_bytes(), dict[str, AnyArray]()
+    count, _, at = _DIRECTORY.unpack_from(content, content.rindex(b"PK\5\6"))
+    for _ in range(count):
+        method, packed, _, named, extra, remark, start = _ENTRY.unpack_from(content, at)
+        name = content[at + 46 : at + 46 + named].decode().removesuffix(".npy")
+        at += 46 + named + extra + remark
+        start += 30 + sum(struct.unpack_from("<HH", content, start + 26))
+        kept = memoryview(content)[start : start + packed]
+        arrays[name] = _npy(zlib.decompress(kept, -15) if method == _DEFLATED else kept)
+    return arrays
+
+
+def _npy(content: bytes | memoryview) -> AnyArray:
+    (length,) = struct.unpack_from("<H", content, 8)
+    header = _NPY_HEADER.search(content[: 10 + length])
+    if header is None:
+        raise ValueError(f"no array in rows: {bytes(content[: 10 + length])!r}")
+    shape = tuple(map(int, header[2].replace(b",", b" ").split()))
+    flat = np.frombuffer(content, header[1].decode(), prod(shape), 10 + length)
+    return flat.reshape(shape)

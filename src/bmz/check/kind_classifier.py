@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, shipped_arrays
 
 ARRAYS = Path(__file__).with_name("kind.npz")
 """Written by ``model_cards/kinds/train.py``, which says what each array holds."""
@@ -170,8 +170,7 @@ class KindClassifier:
 @cache
 def kind_classifier() -> KindClassifier:
     """Read the classifier that comes with bmz."""
-    with np.load(ARRAYS, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = shipped_arrays(ARRAYS)
     return KindClassifier(
         tuple(map(str, arrays["families"])),
         tuple(map(str, arrays["structures"])),

@@ -14,8 +14,9 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, shipped_arrays
 
 ARRAYS = Path(__file__).with_name("kind_network.npz")
 """Written by ``model_cards/kinds/network.py``."""
@@ -28,6 +29,12 @@ STEP_PX = 16
 
 TOP = 6.0
 """Activations are cut off here."""
+
+CACHED = 2**16
+"""About so many numbers are reckoned at a time: they fit into the cache of a core."""
+
+LONG = 1024
+"""About so many numbers beside each other NumPy multiplies without pausing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +57,45 @@ class Block:
     is_told: bool
 
     def output(self, image: FloatArray) -> FloatArray:
-        """Give the (y, x, d) output of a (y, x, c) input."""
-        inner = image
-        if self.expand is not None:
-            inner = _cut(image @ self.expand[0] + self.expand[1])
-        inner = _cut(_depthwise(inner, self.depthwise[0], self.stride) + self.depthwise[1])
-        out: FloatArray = inner @ self.project[0] + self.project[1]
-        return out + image if out.shape == image.shape else out
+        """Give the (y, x, d) output of a (y, x, c) input, some rows after the other.
+
+        What lies between the convolutions has several times the channels of input and output; of
+        some rows it fits into the cache.
+        """
+        kernel = len(self.depthwise[0])
+        (top, rows), (_, columns) = (_around(n, kernel, self.stride) for n in image.shape[:2])
+        weights = _beside(self.depthwise[0], columns if self.stride == 1 else 1)
+        out = np.empty((rows, columns, len(self.project[1])), np.float32)
+        count = max(1, CACHED // (image.shape[1] * len(self.depthwise[1]) * self.stride))
+        for first in range(0, rows, count):
+            part = out[first : first + count]
+            start = first * self.stride - top
+            inner = self._inner(image, start, start + (len(part) - 1) * self.stride + kernel)
+            seen = _seen_by(inner, weights, (len(part), columns), self.stride)
+            np.matmul(_cut(seen, self.depthwise[1]), self.project[0], out=part)
+        out += self.project[1]
+        if out.shape == image.shape:
+            out += image
+        return out
+
+    def _inner(self, image: FloatArray, start: int, stop: int) -> FloatArray:
+        """Give rows of the input of the depthwise convolution; beyond the image they are 0."""
+        rows, columns = image.shape[:2]
+        left, _ = _around(columns, len(self.depthwise[0]), self.stride)
+        wide = columns + len(self.depthwise[0]) - 1
+        inner = np.zeros((stop - start, wide, len(self.depthwise[1])), np.float32)
+        some = image[max(start, 0) : min(stop, rows)]
+        target = inner[max(-start, 0) :][: len(some), left : left + columns]
+        if self.expand is None:
+            target[...] = some
+        else:
+            _cut(some @ self.expand[0], self.expand[1], out=target)
+        return inner
 
 
 @cache
 def _stem_and_blocks() -> tuple[tuple[FloatArray, FloatArray], tuple[Block, ...]]:
-    with np.load(ARRAYS, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = shipped_arrays(ARRAYS)
     return _layer(arrays, "stem"), tuple(_blocks(arrays))
 
 
@@ -96,10 +129,11 @@ def network_features(image: FloatArray) -> FloatArray:
     """
     colours = image if image.ndim == 3 else image[..., np.newaxis]  # noqa: PLR2004
     values = 2 * _resized(np.clip(colours, 0, 1)) - 1
-    if values.shape[-1] == 1:
-        values = np.repeat(values, 3, axis=-1)
-    stem, blocks = _stem_and_blocks()
-    values = _cut(_windows(values, 3, 2) @ stem[0] + stem[1])
+    (weights, offsets), blocks = _stem_and_blocks()
+    if values.shape[-1] == 1:  # red, green and blue are equal
+        weights = weights.reshape(-1, 3, weights.shape[-1]).sum(1)
+    values = _windows(values, 3, 2) @ weights
+    values = _cut(values, offsets, out=values)
     told: list[FloatArray] = []
     for block in blocks:
         values = block.output(values)
@@ -109,18 +143,31 @@ def network_features(image: FloatArray) -> FloatArray:
     return np.asarray(np.sign(joined) * np.log1p(np.abs(joined)), np.float32)
 
 
-def _cut(values: FloatArray) -> FloatArray:
-    return np.clip(values, 0, TOP, out=values)
+def _cut(values: FloatArray, offsets: FloatArray, out: FloatArray | None = None) -> FloatArray:
+    values += offsets
+    return np.clip(values, 0, TOP, out=values if out is None else out)
 
 
 def _resized(image: FloatArray) -> FloatArray:
     """Resize to `SIDE_PX` at the longer side, by weights that fall evenly with the distance."""
     longer = max(image.shape[:2])
     sides = [max(2, round(n * SIDE_PX / longer / STEP_PX)) * STEP_PX for n in image.shape[:2]]
-    rows = _weights(image.shape[0], sides[0])
-    columns = _weights(image.shape[1], sides[1])
-    planes = [rows @ plane @ columns.T for plane in np.moveaxis(image, -1, 0)]
+    planes = [
+        _shorter(_shorter(plane, sides[0]).T, sides[1]).T for plane in np.moveaxis(image, -1, 0)
+    ]
     return np.stack(planes, axis=-1)
+
+
+def _shorter(plane: FloatArray, target: int) -> FloatArray:
+    """Resize along y: each of the (target, x) rows is made of a few that lie near it."""
+    weights = _weights(len(plane), target)
+    rows = np.empty((target, plane.shape[1]), np.float32)
+    for first in range(0, target, STEP_PX):
+        some = weights[first : first + STEP_PX]
+        used = np.flatnonzero(some.any(0))
+        near = slice(used[0], used[-1] + 1)
+        np.matmul(some[:, near], plane[near], out=rows[first : first + STEP_PX])
+    return rows
 
 
 def _weights(length: int, target: int) -> FloatArray:
@@ -132,19 +179,16 @@ def _weights(length: int, target: int) -> FloatArray:
     return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
 
-def _padded(image: FloatArray, kernel: int, stride: int) -> tuple[FloatArray, list[int]]:
-    """Pad with zeros as TensorFlow's "SAME" does, and give the sides of the output."""
-    sides = [-(-n // stride) for n in image.shape[:2]]
-    missing = [
-        max(0, (o - 1) * stride + kernel - n) for o, n in zip(sides, image.shape, strict=False)
-    ]
-    pads = [(n // 2, n - n // 2) for n in missing]
-    return np.pad(image, [*pads, (0, 0)]), sides
+def _around(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Give the zeros before a side, as TensorFlow's "SAME" has them, and the side of the output."""
+    side = -(-length // stride)
+    return max(0, (side - 1) * stride + kernel - length) // 2, side
 
 
 def _windows(image: FloatArray, kernel: int, stride: int) -> FloatArray:
     """Give (y, x, k k c) the inputs of each output of a convolution."""
-    padded, (rows, columns) = _padded(image, kernel, stride)
+    (top, rows), (left, columns) = (_around(n, kernel, stride) for n in image.shape[:2])
+    padded = np.pad(image, [(top, kernel - 1), (left, kernel - 1), (0, 0)])
     parts = [
         padded[y : y + stride * rows : stride, x : x + stride * columns : stride]
         for y, x in product(range(kernel), repeat=2)
@@ -152,12 +196,37 @@ def _windows(image: FloatArray, kernel: int, stride: int) -> FloatArray:
     return np.concatenate(parts, axis=-1)
 
 
-def _depthwise(image: FloatArray, weights: FloatArray, stride: int) -> FloatArray:
-    kernel = len(weights)
-    padded, (rows, columns) = _padded(image, kernel, stride)
-    total = np.zeros((rows, columns, image.shape[-1]), np.float32)
-    products = np.empty_like(total)
-    for y, x in product(range(kernel), repeat=2):
-        part = padded[y : y + stride * rows : stride, x : x + stride * columns : stride]
-        total += np.multiply(part, weights[y, x], out=products)
-    return total
+def _beside(weights: FloatArray, columns: int) -> FloatArray:
+    """Repeat (k, k, e) weights for as many of some columns as are reckoned at a time.
+
+    NumPy is quick with long rows of numbers, and with a depthwise convolution of stride 1 a pixel
+    and the next one are a row of twice the length.
+    """
+    most = max(1, LONG // weights.shape[-1])
+    times = max(n for n in range(1, min(most, columns) + 1) if columns % n == 0)
+    return np.tile(weights, (1, 1, times))
+
+
+def _seen_by(
+    inner: FloatArray, weights: FloatArray, sides: tuple[int, int], stride: int
+) -> FloatArray:
+    """Convolve depthwise.
+
+    Parameters
+    ----------
+    inner : (.., .., e), with what lies around
+    weights : (k, k, n e) those of `_beside`
+    sides : of the output
+    """
+    rows, columns = sides
+    kernel, channels = len(weights), inner.shape[-1]
+    beside = weights.shape[-1] // channels
+    down, right, near = inner.strides
+    windows = as_strided(
+        inner,
+        (rows, columns // beside, kernel, kernel, beside * channels),
+        (down * stride, right * beside * stride, down, right, near),
+    )
+    # all products of a place are added up in one pass
+    seen: FloatArray = np.einsum("yxklc,klc->yxc", windows, weights)
+    return seen.reshape(rows, columns, channels)
