@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 from collections.abc import Generator, Iterator, Mapping
+from compileall import compile_dir
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, settings
 from tests.ship.warm import warm_command
 
+import bmz
 from bmz.spec.model import ModelSpec
 from bmz.spec.package_files import PackageInvalid
 from bmz.spec.read import read_model
-
-collect_ignore = [] if find_spec("torch") else ["conformance/architecture.py"]
-"""What is imported for its doctests, and imports torch."""
 
 NEEDS = "needs"
 """How the reason begins for which tests are skipped that need something beside this repository."""
@@ -26,6 +28,40 @@ settings.register_profile(
     "bmz", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("bmz")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Save the processor work of which no test speaks.
+
+    Where Python keeps no bytecode the package is compiled: tests start it hundreds of times. With
+    ``-n`` each process has one thread, as libraries that start one for each processor wait for each
+    other; `bmz.cli.main` itself gives OpenBLAS one.
+    """
+    if hasattr(config, "workerinput"):
+        return  # what starts the workers has done it
+    if sys.dont_write_bytecode:
+        compile_dir(Path(bmz.__file__).parent, quiet=1)
+    if config.getoption("numprocesses", None):
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the collector of garbage pass over the tests themselves, which live to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for examples in the docstrings of the package alone: tests have none."""
+    collectors = yield
+    return [each for each in collectors if not isinstance(each, DoctestModule)]
 
 
 @pytest.fixture(autouse=True, scope="session")
