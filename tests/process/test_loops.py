@@ -34,5 +34,5 @@ def test_the_loops_of_polyhedra_are_compiled_once_each() -> None:
 
     from bmz.process import star_stack_loops as loops
 
-    for loop in (loops.face_towards, loops.holds, loops.fill, loops.overlapping):
-        assert len(loop.signatures) <= 1  # type: ignore[union-attr]
+    for loop in (loops.measure, loops.map_directions, loops.find_sure, loops.hold):
+        assert len(loop.signatures) == 1  # type: ignore[union-attr]

@@ -100,6 +100,51 @@ def test_the_best_of_those_at_one_place_is_kept() -> None:
     assert kept.tolist() == [1, 2]
 
 
+def crowd(seed: int) -> tuple[AnyArray, FloatArray, FloatArray]:
+    """Give centres, distances and scores of polyhedra of three sizes that lie close together."""
+    rng = np.random.default_rng(seed)
+    points = rng.integers(0, (20, 36, 36), (60, 3))
+    sizes = rng.choice([0.4, 3, 7], (60, 1), p=[0.2, 0.6, 0.2])
+    long = 1 + np.abs(ROUND.directions @ rng.standard_normal((60, 3, 1)))[..., 0]
+    distances = (sizes * long * rng.uniform(0.8, 1, (60, RAYS))).astype(np.float32)
+    return points, distances, rng.random(60)
+
+
+def test_those_are_dropped_that_share_too_many_voxels_with_a_better_one() -> None:
+    points, distances, scores = crowd(3)
+    sizes = distances[:, ROUND.faces].astype(np.float64).prod(axis=2) @ ROUND.solid
+    room = (80, 96, 96)
+    held = [
+        np.flatnonzero(render_polyhedra(points[[k]] + 30, distances[[k]], ROUND, room))
+        for k in range(len(points))
+    ]
+    chosen: list[int] = []
+    for nth in np.argsort(-scores).tolist():
+        shared = [len(np.intersect1d(held[nth], held[k], assume_unique=True)) for k in chosen]
+        if all(n <= 0.3 * min(sizes[nth], sizes[k]) for n, k in zip(shared, chosen, strict=True)):
+            chosen.append(nth)
+
+    kept = suppress_polyhedra(points, distances, scores, ROUND, 0.3)
+
+    assert kept.tolist() == chosen
+    assert 10 < len(kept) < 50
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_giants_are_kept_and_drawn_as_small_ones_are(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, distances, scores = crowd(seed)
+    kept = suppress_polyhedra(points, distances, scores, ROUND, 0.3)
+    drawn = render_polyhedra(points[kept], distances[kept], ROUND, (20, 40, 40))
+
+    monkeypatch.setattr("bmz.process.star_stacks.WIDEST_MAP", 3)
+
+    assert np.array_equal(suppress_polyhedra(points, distances, scores, ROUND, 0.3), kept)
+    again = render_polyhedra(points[kept], distances[kept], ROUND, (20, 40, 40))
+    assert np.array_equal(again, drawn)
+
+
 @pytest.mark.parametrize("words", ["", "1,2", "1,0,1", "a,b,c", "1,1,inf"])
 def test_an_anisotropy_that_is_none_is_refused(words: str) -> None:
     with pytest.raises(AnisotropyUnclear, match="cannot read the anisotropy"):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.process.star_polygons import LEAST_DISTANCE
 
 FEWEST_RAYS_3D = 4
-
-_KEEP = True
-"""`fill` marks the voxels that it counts; compiled functions have no keywords."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +34,28 @@ class Rays:
     shares: FloatArray
     neighbours: Indices
 
-    @property
+    @cached_property
     def solid(self) -> FloatArray:
         """Volumes of the pyramids from the centre to each face at distance 1, (faces,)."""
         volumes: FloatArray = np.abs(np.linalg.det(self.directions[self.faces])) / 6
         return volumes
+
+    def seen(self, first: Indices, stop: Indices) -> Faces:
+        """Give the face through which the centre sees each voxel of a box.
+
+        Parameters
+        ----------
+        first, stop : (3,), how far the lowest voxel is from the centre, and the end of the box, px
+
+        Returns
+        -------
+        (z, y, x) int32 numbers of faces
+        """
+        from bmz.process.star_stack_loops import map_directions
+
+        towards = np.empty(stop - first, np.int32)
+        map_directions(towards, first, self.shares, self.neighbours)
+        return towards
 
 
 @lru_cache(maxsize=8)
@@ -83,11 +97,16 @@ def _neighbours(faces: Indices) -> Indices:
 
 
 Indices = NDArray[np.intp]
+Faces = NDArray[np.int32]
 
 NO_OVERLAP_LABEL = 0
 
-ON_THE_SURFACE = 1e-6
-"""A voxel this near to the surface, as a share of its way from the centre, belongs to it."""
+WIDEST_MAP = 32
+"""So many px from the centre on, the face towards a voxel is sought each time: a larger map of
+faces would not stay near the processor."""
+
+SMALLEST_SHELF = 3
+"""Two to the power of this, px: smaller cells were more than candidates."""
 
 ROUNDING = 1e-4
 """A smaller overlap counts as none."""
@@ -105,7 +124,7 @@ def suppress_polyhedra(
 
     Parameters
     ----------
-    points : (n, 3), centres (z, y, x) in px
+    points : (n, 3) whole numbers, centres (z, y, x) in px
     distances : (n, rays), px along the rays
     scores : (n,)
     rays : their directions and faces
@@ -115,25 +134,22 @@ def suppress_polyhedra(
     -------
     (kept,) indices into `points`, best first
     """
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    centres = np.ascontiguousarray(np.asarray(points)[order], np.float64)
-    radii = _radii(np.asarray(distances)[order])
-    reach = radii.max(axis=1, initial=0).astype(np.float64)
-    volumes = _volumes(radii, rays)
-    shelves = _shelves(centres, reach)
-    polyhedra = _Polyhedra(centres, radii, volumes, boxes_of(centres, radii, rays), rays)
-    alive = np.ones(len(order), np.bool_)
-    winners = []
-    for nth in range(len(order)):
+    if not len(points):
+        return np.zeros(0, np.intp)
+    polyhedra = _Polyhedra.of(points, distances, rays)
+    alive, shelved, left = np.ones(len(points), np.bool_), 0, len(points)
+    winners: list[int] = []
+    for nth in np.argsort(-np.asarray(scores), kind="stable"):
         if not alive[nth]:
             continue
-        winners.append(nth)
+        if 2 * left <= shelved or not winners:  # the dead are cleared away
+            shelves, shelved = polyhedra.shelves(np.flatnonzero(alive)), left
         alive[nth] = False
-        near = _near(shelves, centres[nth], reach[nth])
-        near = near[alive[near]]
-        if len(near):
-            alive[polyhedra.overlapping(nth, near, threshold)] = False
-    return order[np.array(winners, np.intp)]
+        overlapping = polyhedra.overlapping(nth, shelves, alive, max(threshold, ROUNDING))
+        alive[overlapping] = False
+        winners.append(nth)
+        left -= 1 + len(overlapping)
+    return np.array(winners, np.intp)
 
 
 def render_polyhedra(
@@ -147,7 +163,8 @@ def render_polyhedra(
 
     Parameters
     ----------
-    points : (n, 3), centres (z, y, x) in px, the best first; polyhedron i becomes label i + 1
+    points : (n, 3) whole numbers, centres (z, y, x) in px, the best first; polyhedron i becomes
+        label i + 1
     distances : (n, rays), px
     rays : their directions and faces
     shape : of the mask, px
@@ -157,97 +174,222 @@ def render_polyhedra(
     -------
     (z, y, x) int32; a polyhedron that others hide has no voxel
     """
-    from bmz.process.star_stack_loops import fill
-
     labels = np.zeros(shape, np.int32)
-    centres, radii = np.ascontiguousarray(points, np.float64), _radii(distances)
-    low, high = np.clip(boxes_of(centres, radii, rays), 0, np.array(shape))
-    for nth in range(len(centres)):
+    if not len(points):
+        return labels
+    polyhedra = _Polyhedra.of(points, distances, rays)
+    low, high = (np.clip(ends, 0, np.array(shape)) for ends in (polyhedra.low, polyhedra.high))
+    for nth in range(len(points)):
         box = tuple(slice(*side) for side in zip(low[nth], high[nth], strict=True))
         there = labels[box]
         drawn = there == 0 if overlap_label == 0 else np.ones(there.shape, np.bool_)
-        fill(
-            drawn, nth, low, high, nth, centres, radii, nth,
-            rays.faces, rays.shares, rays.neighbours, np.inf, _KEEP,
-        )  # fmt: skip
+        drawn = polyhedra.drawn(nth, drawn, low[nth])
         there[drawn] = np.where(there[drawn] == 0, nth + 1, overlap_label)
     return labels
 
 
-def boxes_of(centres: FloatArray, radii: FloatArray, rays: Rays) -> Indices:
-    """Give the lowest and one above the highest voxel of each polyhedron, (2, n, 3)."""
-    low, high = np.zeros((2, len(centres), 3))
-    for ray, direction in enumerate(rays.directions):
-        along = radii[:, ray, None] * direction
-        np.minimum(low, along, out=low)
-        np.maximum(high, along, out=high)
-    lowest = np.ceil(centres + low - ON_THE_SURFACE)
-    return np.stack([lowest, np.floor(centres + high + ON_THE_SURFACE) + 1]).astype(np.intp)
+@dataclass(frozen=True)
+class _Shelf:
+    """Polyhedra of similar size, sorted into cells, so that giants widen no search for others.
+
+    Parameters
+    ----------
+    members : their numbers, cell by cell in raster order of the cells
+    starts : (z, y, x + 1) where each cell begins in `members`, and where each row of cells ends
+    origin : (3,) the first voxel of the first cell
+    reach : the largest of a member, px
+    """
+
+    members: Indices
+    starts: Indices
+    origin: Indices
+    reach: int
+
+    @property
+    def side(self) -> int:
+        """Of a cell, px."""
+        return self.reach // 2
+
+    @classmethod
+    def of(cls, members: Indices, centres: Indices, reach: int) -> _Shelf:
+        origin = centres[members].min(axis=0)
+        cell = (centres[members] - origin) // (reach // 2)
+        shape = cell.max(axis=0) + 1
+        flat = np.ravel_multi_index(tuple(cell.T), tuple(shape))
+        ends = np.cumsum(np.bincount(flat, minlength=int(shape.prod()))).reshape(shape)
+        begins = np.append(0, ends[..., -1].ravel()[:-1]).reshape(*shape[:2], 1)
+        starts = np.concatenate([begins, ends], axis=2)
+        return cls(members[np.argsort(flat, kind="stable")], starts, origin, reach)
+
+    def near(self, centre: Indices, reach: int) -> list[Indices]:
+        """Give all members that can touch what reaches so far from a centre, and some others."""
+        place, wide = centre - self.origin, reach + self.reach
+        last = np.array(self.starts.shape) - [0, 0, 1]
+        first = np.maximum(place - wide, 0) // self.side
+        stop = np.minimum((place + wide) // self.side + 1, last)
+        if (first >= stop).any():
+            return []
+        rows = self.starts[first[0] : stop[0], first[1] : stop[1]]
+        begin, end = rows[..., first[2]].ravel(), rows[..., stop[2]].ravel()
+        return [self.members[b:e] for b, e in zip(begin, end, strict=True) if b < e]
 
 
 @dataclass(frozen=True)
 class _Polyhedra:
-    centres: FloatArray
+    """Polyhedra whose boxes and volumes are known.
+
+    Parameters
+    ----------
+    centres : (n, 3) px
+    radii : (n, rays) float32, px
+    volumes : (n,) px
+    low, high : (n, 3), the lowest voxel and the one above the highest
+    giant : (n,), reaches beyond `towards`
+    rays : their directions and faces
+    towards : (z, y, x) odd sizes, the face through which the middle sees each entry
+    """
+
+    centres: Indices
     radii: FloatArray
     volumes: FloatArray
-    boxes: Indices
+    low: Indices
+    high: Indices
+    giant: BoolArray
     rays: Rays
+    towards: Faces
 
-    def overlapping(self, winner: int, others: Indices, threshold: float) -> Indices:
-        """Give those of `others` that share more than the allowed volume with `winner`."""
-        from bmz.process.star_stack_loops import overlapping
+    @classmethod
+    def of(cls, points: AnyArray, distances: AnyArray, rays: Rays) -> _Polyhedra:
+        from bmz.process.star_stack_loops import measure
 
-        those = np.concatenate([[winner], others])
-        low = np.maximum(self.boxes[0, winner], self.boxes[0, those])
-        high = np.minimum(self.boxes[1, winner], self.boxes[1, those])
-        allowed = np.minimum(self.volumes[winner], self.volumes[those])
-        allowed *= max(threshold, ROUNDING)
-        meet = np.maximum(high - low, 0).prod(axis=1) > allowed
-        meet[0] = True
-        those, low, high, allowed = those[meet], low[meet], high[meet], allowed[meet]
-        allowed[0] = np.inf
-        overlaps = np.zeros(len(those), np.bool_)
-        rays = self.rays
-        overlapping(
-            0, those, low, high, allowed, self.centres[those] - self.centres[winner],
-            np.ones(high[0] - low[0], np.bool_), np.zeros(self.radii.shape[1], np.float32),
-            overlaps, self.centres, self.radii,
-            rays.directions, rays.faces, rays.shares, rays.neighbours, rays.solid,
+        centres = np.ascontiguousarray(points, np.intp)
+        at_least = np.maximum(np.asarray(distances, np.float32), np.float32(LEAST_DISTANCE))
+        radii = np.ascontiguousarray(at_least)
+        volumes, (low, high) = np.empty(len(radii)), np.empty((2, *centres.shape), np.intp)
+        measure(volumes, low, high, centres, radii, rays.directions, rays.faces, rays.solid)
+        extents = np.maximum(high - 1 - centres, centres - low)
+        half = np.minimum(extents.max(axis=0), WIDEST_MAP)
+        giant = (extents > half).any(axis=1)
+        return cls(centres, radii, volumes, low, high, giant, rays, rays.seen(-half, half + 1))
+
+    @cached_property
+    def reach(self) -> Indices:
+        """The longest ray of each, rounded up, px."""
+        longest: FloatArray = self.radii.max(axis=1)
+        return np.ceil(longest).astype(np.intp)
+
+    def shelves(self, which: Indices) -> list[_Shelf]:
+        """Put some on shelves, one for each doubling of their reach from 8 px on."""
+        size = np.maximum(np.ceil(np.log2(self.reach[which])).astype(np.intp), SMALLEST_SHELF)
+        return [_Shelf.of(which[size == s], self.centres, 1 << int(s)) for s in np.unique(size)]
+
+    def near(self, best: int, shelves: list[_Shelf], alive: BoolArray, least: float) -> Indices:
+        """Give those alive whose boxes share more with the best's than `least` of the smaller."""
+        centre, reach = self.centres[best], int(self.reach[best])
+        parts = [part for shelf in shelves for part in shelf.near(centre, reach)]
+        near = np.concatenate([np.zeros(0, np.intp), *parts])
+        near = near[alive[near]]
+        shared = np.ones(len(near), np.intp)
+        for low, high in zip(self.low.T, self.high.T, strict=True):
+            side = np.minimum(high[best], high[near]) - np.maximum(low[best], low[near])
+            meets = side > 0
+            near, shared = near[meets], shared[meets] * side[meets]
+        allowed = least * np.minimum(self.volumes[best], self.volumes[near])
+        beyond: Indices = near[shared > allowed]
+        return beyond
+
+    def overlapping(
+        self, best: int, shelves: list[_Shelf], alive: BoolArray, least: float
+    ) -> Indices:
+        """Give those alive that share more than `least` of the smaller volume with `best`."""
+        from bmz.process.star_stack_loops import find_sure
+
+        others = self.near(best, shelves, alive, least)
+        allowed = least * np.minimum(self.volumes[best], self.volumes[others])
+        rays, sure = self.rays, np.zeros(len(others), np.bool_)
+        find_sure(
+            sure, best, others, allowed, np.empty(self.radii.shape[1], np.float32), self.centres,
+            self.radii, rays.directions, rays.faces, rays.solid,
         )  # fmt: skip
-        shared: Indices = those[overlaps]
-        return shared
+        if not sure.all():
+            sure[~sure] = self._share_more(best, others[~sure], allowed[~sure])
+        return others[sure]
 
+    def _share_more(self, best: int, others: Indices, allowed: FloatArray) -> BoolArray:
+        # whether each of `others` holds more than `allowed` voxels of the best
+        corner = self.low[best]
+        drawn = self.drawn(best, np.ones(self.high[best] - corner, np.bool_), corner)
+        totals = self.totals(others, drawn, corner)
+        more: BoolArray = totals > allowed
+        most = allowed[more]
+        more[more] = self._hold(others[more], drawn, corner, (totals[more], most)) > most
+        return more
 
-def _radii(distances: AnyArray) -> FloatArray:
-    at_least = np.maximum(np.asarray(distances, np.float32), np.float32(LEAST_DISTANCE))
-    return np.ascontiguousarray(at_least)
+    def drawn(self, nth: int, where: BoolArray, corner: Indices) -> BoolArray:
+        """Mark the voxels of `where`, which begins at `corner`, that polyhedron `nth` holds."""
+        held = np.zeros(where.shape, np.bool_)
+        self._hold(np.array([nth]), where, corner, held=held)
+        return held
 
+    def box(
+        self, which: Indices, corner: Indices, shape: tuple[int, ...]
+    ) -> tuple[Indices, Indices]:
+        """Give the boxes of some in an array that begins at `corner`: two of (n, 3)."""
+        low, high = (np.clip(end[which] - corner, 0, shape) for end in (self.low, self.high))
+        return low, high
 
-def _volumes(radii: FloatArray, rays: Rays) -> FloatArray:
-    volumes = np.zeros(len(radii))
-    for solid, (a, b, c) in zip(rays.solid, rays.faces, strict=True):
-        volumes += solid * radii[:, a].astype(np.float64) * radii[:, b] * radii[:, c]
-    return volumes
+    def totals(self, which: Indices, drawn: BoolArray, corner: Indices) -> Indices:
+        """Count the voxels of `drawn`, which begins at `corner`, in the box of each polyhedron."""
+        sums = np.zeros([side + 1 for side in drawn.shape], np.int32)
+        sums[1:, 1:, 1:] = drawn
+        for axis in range(3):
+            np.cumsum(sums, axis, out=sums)
+        ends = [end.T for end in self.box(which, corner, drawn.shape)]
+        totals = np.zeros(len(which), np.intp)
+        for side in product((0, 1), repeat=3):
+            at = tuple(ends[end][axis] for axis, end in enumerate(side))
+            totals += sums[at] * (-1) ** (3 - sum(side))
+        return totals
 
+    def _hold(
+        self,
+        which: Indices,
+        drawn: BoolArray,
+        corner: Indices,
+        ends: tuple[Indices, FloatArray] | None = None,
+        held: BoolArray | None = None,
+    ) -> Indices:
+        # `ends` are the totals and what is allowed of `hold`; None: the whole is held
+        from bmz.process.star_stack_loops import hold
 
-Shelf = tuple[Indices, Any, float]  # the second one is a KDTree
+        rays, counts, nothing = self.rays, np.zeros(len(which), np.intp), np.zeros(len(which))
+        totals, allowed = (nothing.astype(np.intp), nothing) if ends is None else ends
+        held = np.empty(drawn.shape, np.bool_) if held is None else held
+        slopes = np.empty((len(rays.faces), 3))
+        for rows, planes, begin, towards, first in self._views(which, drawn.shape, corner):
+            some, part = which[rows], np.zeros(len(rows), np.intp)
+            low, high = self.box(some, begin, drawn[planes].shape)
+            whole = ends is None or planes.stop - planes.start < len(drawn)
+            hold(
+                part, held[planes], drawn[planes], some, low, high, self.centres[some] - begin,
+                totals[rows], allowed[rows], whole, self.radii, slopes, towards, first, rays.faces,
+                rays.shares,
+            )  # fmt: skip
+            counts[rows] += part
+        return counts
 
-
-def _shelves(centres: FloatArray, reach: FloatArray) -> Sequence[Shelf]:
-    from scipy.spatial import KDTree  # here: it takes long to import
-
-    # one tree for each doubling of the reach, so that a few giants do not widen every search
-    size = np.ceil(np.log2(np.maximum(reach, 1))).astype(np.intp)
-    shelves = []
-    for s in np.unique(size):
-        members = np.flatnonzero(size == s)
-        shelves.append((members, KDTree(centres[members]), 2.0**s))
-    return shelves
-
-
-def _near(shelves: Sequence[Shelf], centre: FloatArray, reach: float) -> Indices:
-    pairs = [
-        members[tree.query_ball_point(centre, reach + side, return_sorted=True)]
-        for members, tree, side in shelves
-    ]
-    return np.concatenate(pairs)
+    def _views(
+        self, which: Indices, sides: tuple[int, ...], corner: Indices
+    ) -> Iterator[tuple[Indices, slice, Indices, Faces, Indices]]:
+        # entries of `which`, planes of a box with their corner, and the faces that are seen there
+        giant, planes = self.giant[which], slice(0, sides[0])
+        usual = np.flatnonzero(~giant)
+        if len(usual):
+            yield usual, planes, corner, self.towards, -(np.array(self.towards.shape) // 2)
+        # what giants see would need too much memory at once
+        for row in np.flatnonzero(giant):
+            for i in range(sides[0]):
+                begin = corner + np.array([i, 0, 0])
+                first = begin - self.centres[which[row]]
+                view = self.rays.seen(first, first + np.array([1, *sides[1:]]))
+                yield np.array([row]), slice(i, i + 1), begin, view, first

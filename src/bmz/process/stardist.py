@@ -340,9 +340,8 @@ def find_candidates(
         np.ascontiguousarray(output[rays].T, np.float32),
         probability[at].astype(np.float32),
     )
-    return candidates.take(
-        np.isfinite(candidates.distances).all(axis=1) & np.isfinite(candidates.scores)
-    )
+    finite = np.isfinite(candidates.distances).all(axis=1) & np.isfinite(candidates.scores)
+    return candidates if finite.all() else candidates.take(finite)
 
 
 def _inner(place: Place, shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[slice, ...]:
