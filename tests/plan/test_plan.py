@@ -231,7 +231,7 @@ def test_the_plan_tells_each_decision_in_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("device", "shape", "wanted"),
-    [("cpu", (4000, 4000), 1), ("cuda:0", (4000, 4000), 7), ("cuda:0", (700, 1400), 2),
+    [("cpu", (4000, 4000), 1), ("cuda:0", (4000, 4000), 3), ("cuda:0", (700, 2400), 2),
      ("cuda:0", (64, 64), 1)],
 )  # fmt: skip
 def test_a_gpu_gets_several_tiles_at_once_as_far_as_there_are_any(

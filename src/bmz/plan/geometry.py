@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil, lcm
 
 from bmz.base.errors import CouldNotTell
-from bmz.plan.tiling import AxisRule, OutputRule, chosen_halos
+from bmz.plan.tiling import AxisRule, OutputRule, largest_sides
 from bmz.spec.model import AxisSpec, Fixed, LikeAxis, ModelSpec, Stepped, TensorSpec
 
 
@@ -116,6 +116,36 @@ def axis_rules(
         return rules
     margins = {axis: reach if reach is not None else halo for axis, halo in chosen.items()}
     return tuple(replace(rule, halo=margins[rule.axis]) for rule in rules)
+
+
+def chosen_halos(
+    rules: Sequence[AxisRule], *, side: int | Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Choose halos (px of the input) for a network whose description declares none.
+
+    An eighth of the tile, from 16 to 48 px. Two 256 px tiles a side of three trained U-Nets
+    (nuclei-broad, multi-tensor, cremi-membrane) differed from the whole image in the worst pixel
+    by a probability of 0.43 with 16 px, 0.2 with 32 px, 0.008 with 48 px and 2e-5 with 64 px.
+    Never more than a quarter of the tile, so that half of it is kept; less what the network
+    loses anyway.
+
+    Parameters
+    ----------
+    rules : one for each spatial axis; their halos do not matter
+    side : as for `plan_tiles`
+
+    Returns
+    -------
+    dict
+        The halo of each axis, a multiple of its grid.
+    """
+    sides = largest_sides([replace(rule, halo=0) for rule in rules], side)
+    halos = {}
+    for rule in rules:
+        tile = max(sides[rule.axis], rule.least) if rule.step else rule.least
+        halo = max(0, min(max(16, tile // 8), 48, tile // 4) - rule.lost)
+        halos[rule.axis] = ceil(halo / rule.grid) * rule.grid
+    return halos
 
 
 def _receptive_field(model: ModelSpec) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise, product
 from math import ceil, lcm, prod
@@ -140,6 +140,12 @@ class AxisTiling:
         padding = f", padded by {before} + {after} px" if before or after else ""
         return f"{self.axis:<8}{self.image} px: {tiles}{overlap}{padding}"
 
+
+TILE_PX = 1088**2
+"""Pixels of a tile, at most, where sides are chosen together: memory grows with them."""
+
+NEARLY = 1.02
+"""Times the fewest pixels, below which less memory counts for more."""
 
 SIDE_2D = 768
 SIDE_3D: Mapping[str, int] = MappingProxyType({"z": 32, "y": 256, "x": 256})
@@ -304,6 +310,10 @@ def plan_tiles(
     their number demands. Tiles start at multiples of the step (of 16 or less for a fixed size),
     since a network that pools is equivariant only to shifts by that much.
 
+    Without a wanted side, the sides along all axes are chosen together, so that the network sees
+    the fewest pixels with tiles of at most `TILE_PX` (or of the usual sides, where these are more);
+    of what differs by less than `NEARLY` the smallest tiles.
+
     Where `way` asks for a margin, both sides are padded by that much at least and share what is
     left over; so do they where it is centred. Where it asks for an average, tiles of the wanted
     side lie where it says, and neither halo nor step decides over that.
@@ -312,8 +322,8 @@ def plan_tiles(
     ----------
     shape : size of the image along each axis; axes without a rule do not matter
     rules : one for each spatial axis
-    side : the largest tile wanted, px; a number is meant for y and x. Default and per axis left
-        out: see `default_side`. A tile is never smaller than the least legal size
+    side : the largest tile wanted, px; a number is meant for y and x. An axis left out: see
+        `default_side`. A tile is never smaller than the least legal size
     way : how the image goes on beyond its border, and how tiles meet
 
     Raises
@@ -323,7 +333,9 @@ def plan_tiles(
     OffGrid
         At no legal size is the output a whole number of pixels.
     """
-    sides = _sides(rules, side)
+    if side is None and way.blend is None:
+        return Tiling(_fewest_pixels(shape, rules, way), way)
+    sides = largest_sides(rules, side)
     axes = (_along(shape[rule.axis], rule, sides[rule.axis], way) for rule in rules)
     return Tiling(tuple(axes), way)
 
@@ -342,43 +354,46 @@ def default_side(rules: Sequence[AxisRule]) -> dict[str, int]:
     }
 
 
-def chosen_halos(
-    rules: Sequence[AxisRule], *, side: int | Mapping[str, int] | None = None
+def largest_sides(
+    rules: Sequence[AxisRule], side: int | Mapping[str, int] | None
 ) -> dict[str, int]:
-    """Choose halos (px of the input) for a network whose description declares none.
-
-    An eighth of the tile, from 16 to 48 px. Two 256 px tiles a side of three trained U-Nets
-    (nuclei-broad, multi-tensor, cremi-membrane) differed from the whole image in the worst pixel
-    by a probability of 0.43 with 16 px, 0.2 with 32 px, 0.008 with 48 px and 2e-5 with 64 px.
-    Never more than a quarter of the tile, so that half of it is kept; less what the network
-    loses anyway.
-
-    Parameters
-    ----------
-    rules : one for each spatial axis; their halos do not matter
-    side : as for `plan_tiles`
-
-    Returns
-    -------
-    dict
-        The halo of each axis, a multiple of its grid.
-    """
-    sides = _sides([replace(rule, halo=0) for rule in rules], side)
-    halos = {}
-    for rule in rules:
-        tile = max(sides[rule.axis], rule.least) if rule.step else rule.least
-        halo = max(0, min(max(16, tile // 8), 48, tile // 4) - rule.lost)
-        halos[rule.axis] = _ceil_div(halo, rule.grid) * rule.grid
-    return halos
-
-
-def _sides(rules: Sequence[AxisRule], side: int | Mapping[str, int] | None) -> dict[str, int]:
+    """Give the side of the largest tile along each axis, as `plan_tiles` takes the word for it."""
     sides = default_side(rules)
     if side is None:
         return sides
     if isinstance(side, Mapping):
         return sides | dict(side)
     return {axis: min(side, most) if axis == "z" else side for axis, most in sides.items()}
+
+
+def _fewest_pixels(
+    shape: Mapping[str, int], rules: Sequence[AxisRule], way: TileWay
+) -> tuple[AxisTiling, ...]:
+    """Choose the tiles along all axes together; see `plan_tiles`."""
+    usual = default_side(rules)
+    most = max(TILE_PX, prod(usual.values()))
+    # with a margin by the halo the side decides what is seen in one piece: it is the same for all
+    times = 2 if way.by_halo == "never" else (most / prod(usual.values())) ** (1 / len(rules))
+    tried = (_tried(shape[rule.axis], rule, usual[rule.axis], times, way) for rule in rules)
+    tilings = list(product(*tried))
+    tile_px = [prod(along.tile for along in tiling) for tiling in tilings]
+    least = min(tile_px)
+    fit = [i for i, px in enumerate(tile_px) if px <= max(most, least)]
+    seen_px = {i: tile_px[i] * prod(len(along.starts) for along in tilings[i]) for i in fit}
+    near = NEARLY * min(seen_px.values())
+    # of two that are alike the one with the longer lines
+    chosen = min((tile_px[i], tilings[i][0].tile, i) for i in fit if seen_px[i] <= near)
+    return tilings[chosen[-1]]
+
+
+def _tried(image: int, rule: AxisRule, usual: int, times: float, way: TileWay) -> list[AxisTiling]:
+    """Lay tiles of half to so many times the usual side: of every number of tiles the smallest."""
+    tried = [_along(image, rule, round(times * usual), way)]
+    while rule.step and tried[-1].tile > max(usual // 2, rule.least_tile):
+        tried.append(_along(image, rule, tried[-1].tile - 1, way))
+    # what the largest tile holds with its margin is not laid without
+    wide = 0 if way.by_halo == "never" else min(*tried[0].padding, rule.halo)
+    return [along for along in tried if min(along.padding) >= wide]
 
 
 def _along(image: int, rule: AxisRule, side: int, way: TileWay) -> AxisTiling:
