@@ -245,6 +245,43 @@ def test_a_first_tile_that_differs_is_run_in_float32_with_all_that_follow(
     assert "float32" in told[-1].text
 
 
+def large(at: int, *, moved: int = 0) -> AnyArray:
+    """Give a tile of 1200 px with objects around one place."""
+    tile = np.zeros((1, 1, 1200, 1200), np.float32)
+    tile[..., at : at + 64, at : at + 64] = squares(moved=moved)
+    return tile
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize(
+    ("at", "moved", "sides"),
+    [(600, 0, [512]), (600, 3, [512, 1200]), (0, 0, [512, 1200]), (0, 3, [512, 1200])],
+    ids=["the middle agrees", "the middle differs", "the border agrees", "the border differs"],
+)
+def test_of_a_large_tile_the_middle_is_run_in_float32_and_the_rest_where_that_is_empty(
+    network: NetworkChoice, at: int, moved: int, sides: list[int]
+) -> None:
+    in_float32(network)
+    tile, ran = large(at), []
+
+    def opener(way: Way) -> FakeBackend:
+        def answer(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+            if way == NATIVE:
+                ran.append(inputs[0].shape[-1])
+                return list(inputs)
+            return [np.roll(inputs[0], moved, -1)]
+
+        return FakeBackend(answer)
+
+    backend = GatedBackend(opener, PrecisionChoice("bfloat16", "", "openvino", gated=True))
+    backend.expect(case(network))
+    (first,) = backend.run([tile])
+
+    assert ran == sides
+    assert backend.choice.name == ("float32" if moved else "bfloat16")
+    np.testing.assert_array_equal(first, tile)
+
+
 @pytest.mark.usefixtures("opened")
 def test_tiles_without_an_object_say_nothing_and_are_few(network: NetworkChoice) -> None:
     in_float32(network)
