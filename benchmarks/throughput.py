@@ -3,11 +3,13 @@
 ``python benchmarks/throughput.py [SIDE ...] [--write FILE]``, by default 128 2048 4096; needs
 PyTorch, onnx, onnxruntime, bioimageio.core, and OpenVINO for its rows.
 
-A U-Net with 1.9 million parameters and a halo of 32 px is built with random weights, as
-TorchScript and ONNX. Both programs predict the same float32 image and write the map; the peer in
-its better mode (whole or blockwise, either format), bmz in each precision. Plain passes are those
-of bmz's own tiles in a process that does nothing else. bfloat16 is for processors that compute in
-it (avx512_bf16, amx). ``--write`` puts the table between its marks in FILE.
+A U-Net with 1.9 million parameters and a halo of 32 px is built with random weights, but for one
+channel that carries the image to its map, as TorchScript and ONNX. Both programs predict the same
+float32 image of about 40 px a spot and write the map; the peer in its better mode (whole or
+blockwise, either format), bmz in each precision, and in the one that it chooses itself: with labels
+as the first image of its folder, so that its first tile is judged. Plain passes are those of bmz's
+own tiles in a process that does nothing else. bfloat16 is for processors that compute in it
+(avx512_bf16, amx). ``--write`` puts the table between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ import numpy as np
 import tifffile
 import torch
 from pages import write_between
+from scipy.ndimage import distance_transform_edt
 from torch import nn
 
 HALO = 32
@@ -79,6 +82,36 @@ class Net(nn.Module):
         return torch.sigmoid(self.last(x))
 
 
+LEVEL, STEEP = 0.5, 10.0
+"""Of the normalised image, at which the map is a half, and how fast it changes there."""
+
+
+def carry_image(network: Net) -> None:
+    """Let the first channel of full resolution carry the image past the others to the map."""
+    first, last = network.down[0].both, network.up[-1].both
+    beside = WIDTHS[1]  # the first channel that is not brought up from below
+    for pair, taken in ((first, 0), (last, beside)):
+        for layer, channel in ((pair[0], taken), (pair[2], 0)):
+            layer.weight[0] = 0
+            layer.weight[0, channel, 1, 1] = 1
+            layer.bias[0] = 0
+    network.last.weight[0, 0] = STEEP
+    network.last.bias[0] = -LEVEL * STEEP
+
+
+def spots(side: int) -> np.ndarray:
+    """Give an image of soft spots, one in each square of 32 px, with noise; float32."""
+    rng = np.random.default_rng(0)
+    squares = np.stack(np.mgrid[0:side:32, 0:side:32]).reshape(2, -1)
+    places = np.minimum(squares + rng.integers(0, 20, squares.shape), side - 1)
+    away = np.ones((side, side), np.bool_)
+    away[tuple(places)] = False
+    distance = distance_transform_edt(away)
+    noise = 0.03 * rng.standard_normal((side, side))
+    image: np.ndarray = (np.exp(-((distance / 8) ** 2)) + noise).astype(np.float32)
+    return image
+
+
 def sha256(path: Path) -> str:
     """Give the sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -87,17 +120,19 @@ def sha256(path: Path) -> str:
 def write_package(folder: Path) -> int:
     """Write the package; gives the number of parameters."""
     torch.manual_seed(0)
-    network, example = Net().eval(), torch.rand(1, 1, 128, 128)
+    network, raw = Net().eval(), spots(128)[None, None]
+    example = torch.from_numpy((raw - raw.mean()) / (raw.std() + 1e-6))
     folder.mkdir()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
+        carry_image(network)
         torch.jit.save(torch.jit.trace(network, example), str(folder / "weights.pt"))
         free = {0: "b", 2: "y", 3: "x"}
         torch.onnx.export(
             network, (example,), folder / "weights.onnx", dynamo=False, opset_version=17,
             input_names=["raw"], output_names=["map"], dynamic_axes={"raw": free, "map": free},
         )  # fmt: skip
-        np.save(folder / "in.npy", example.numpy())
+        np.save(folder / "in.npy", raw)
         np.save(folder / "out.npy", network(example).numpy())
     (folder / "README.md").write_text("# Benchmark\n")
     rule = {"min": LEAST, "step": STEP}
@@ -171,6 +206,8 @@ ROWS = {
 }
 """Options of each row; what a processor or an installation lacks has none."""
 
+LABELS = ("--recipe", "components")
+
 
 def peer_seconds(place: Path) -> tuple[tuple[float, float], str]:
     """Time bioimageio.core in every mode and format, and give its best with a name."""
@@ -189,32 +226,50 @@ def peer_seconds(place: Path) -> tuple[tuple[float, float], str]:
 
 def table_rows(place: Path, side: int) -> Iterator[str]:
     """Time an image of one size, and yield the rows of a table."""
-    image = np.random.default_rng(0).random((side, side), np.float32)
+    image, folder = spots(side), place / f"{side}"
+    folder.mkdir()
     np.save(place / "image.npy", image[None, None])
-    tifffile.imwrite(place / "image.tif", image, metadata={"axes": "YX"})
-    base = [str(SCRIPTS / "bmz"), "run", str(place / "model"), str(place / "image.tif")]
-    raw = [*base, "-o", str(place / "raw"), "--recipe", "none", "--save", "raw", "--overwrite"]
-    labels = [*base, "-o", str(place / "labels"), "--recipe", "components", "--overwrite"]
+    tifffile.imwrite(folder / "image.tif", image, metadata={"axes": "YX"})
     peer, mode = peer_seconds(place)
-    yield f"| {side} px | bioimageio.core ({mode}) | {peer[0]:.1f} s | 1.00 | | |"
+
+    def row(what: str, seconds: float, *ratios: float) -> str:
+        words = [f"{side} px", what, f"{seconds:.1f} s", f"{seconds / peer[0]:.2f}"]
+        words += [f"{ratio:.2f}" for ratio in ratios] + [""] * (2 - len(ratios))
+        return f"| {' | '.join(words)} |"
+
+    yield row(f"bioimageio.core ({mode})", peer[0])
     for name, options in ROWS.items():
-        took = processor_seconds([*raw, *options], place)
-        if took[0] == math.inf:
+        took, record = timed_run(place, side, ("--recipe", "none", "--save", "raw", *options))
+        if took == math.inf:
             continue
-        yield f"| {side} px | {name} | {took[0]:.1f} s | {took[0] / peer[0]:.2f} | | |"
+        yield row(name, took)
         if name == next(iter(ROWS)):
-            record = json.loads((place / "raw/image.run.json").read_text())
-            tile, count = record["plan"]["tile"], record["plan"]["tiles"]
-            words = [str(tile["y"]), str(tile["x"]), str(count)]
-            weights = str(place / "model/weights.onnx")
-            plain = processor_seconds([sys.executable, "-c", FORWARD, weights, *words], place)
-            whole = processor_seconds([*labels, *options], place)
-            pixels = count * tile["y"] * tile["x"] / side**2
-            yield (
-                f"| {side} px | plain passes of its {count} tiles, x {pixels:.2f} the pixels | "
-                f"{plain[0]:.1f} s | {plain[0] / peer[0]:.2f} | {took[0] / plain[0]:.2f} | "
-                f"{whole[0] / plain[0]:.2f} |"
-            )
+            whole, labelled = timed_run(place, side, (*LABELS, *options))
+            plain, what = plain_passes(place, record["plan"], side)
+            what += f"; {labelled['objects']} objects"
+            yield row(what, plain, took / plain, whole / plain)
+    took, record = timed_run(place, side, (*LABELS, "--save", "raw"))
+    chosen = record["plan"]
+    yield row(f"as bmz chooses, its gate asked: {chosen['precision']}, {chosen['backend']}", took)
+
+
+def timed_run(place: Path, side: int, options: Sequence[str]) -> tuple[float, dict[str, Any]]:
+    """Give the seconds of processor of ``bmz run``, infinite where it fails, and its record."""
+    command = [str(SCRIPTS / "bmz"), "run", str(place / "model"), str(place / f"{side}/image.tif")]
+    command += ["-o", str(place / "out"), "--overwrite", *options]
+    took, _ = processor_seconds(command, place)
+    record = place / "out/image.run.json"
+    return took, {} if took == math.inf else json.loads(record.read_text())
+
+
+def plain_passes(place: Path, plan: dict[str, Any], side: int) -> tuple[float, str]:
+    """Give the seconds of processor of as many passes of a tile, and words for them."""
+    tile, count = plan["tile"], plan["tiles"]
+    words = [str(tile["y"]), str(tile["x"]), str(count)]
+    weights = str(place / "model/weights.onnx")
+    took, _ = processor_seconds([sys.executable, "-c", FORWARD, weights, *words], place)
+    pixels = count * tile["y"] * tile["x"] / side**2
+    return took, f"plain passes of its {count} tiles, x {pixels:.2f} the pixels"
 
 
 def main() -> None:
@@ -232,11 +287,15 @@ def main() -> None:
         place = Path(name)
         os.environ["BMZ_CACHE_DIR"] = str(place / "cache")
         write_package(place / "model")
-        np.save(place / "small.npy", np.random.default_rng(0).random((128, 128), np.float32))
+        np.save(place / "small.npy", spots(128))
         # a description is read once and kept, and so is which framework is the faster
         small = [str(SCRIPTS / "bmz"), "run", str(place / "model"), str(place / "small.npy")]
-        small += ["--axes", "yx", "-o", str(place / "small"), "--recipe", "none", "--save", "raw"]
-        for options in ((), ("--precision", "float32", "--overwrite")):
+        small += ["--axes", "yx", "-o", str(place / "small"), "--save", "raw", "--overwrite"]
+        for options in (
+            ("--recipe", "none"),
+            ("--recipe", "none", "--precision", "float32"),
+            LABELS,
+        ):
             subprocess.run([*small, *options], check=True, capture_output=True)  # noqa: S603
         for side in words.sides:
             for line in table_rows(place, side):
