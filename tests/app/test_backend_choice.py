@@ -21,12 +21,13 @@ from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import load_model
 from bmz.engine.network_choice import (
     CHOICES,
+    Mistranslated,
     NetworkChoice,
     choice_key,
     decide_precision,
     measure_trials,
 )
-from bmz.engine.request import RunRequest
+from bmz.engine.request import PrecisionOption, RunRequest
 from bmz.engine.setup import prepare
 from bmz.engine.tile_gate import MOST_TILES, GatedBackend, TileCase
 from bmz.plan.weights_choice import PrecisionChoice, Trial, Way, choose_precision
@@ -78,9 +79,10 @@ def test_the_fastest_that_gives_the_same_labels_is_chosen(
 @pytest.fixture
 def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkChoice:
     folder = write_package(tmp_path / "model").parent
-    np.save(folder / "test_inputs_0.npy", squares())
     described = json.loads((folder / "bioimageio.yaml").read_text())
-    described["inputs"][0]["test_tensor"].pop("sha256")
+    for tensors in ("inputs", "outputs"):
+        np.save(folder / f"test_{tensors}_0.npy", squares())
+        described[tensors][0]["test_tensor"].pop("sha256")
     (folder / "bioimageio.yaml").write_text(json.dumps(described))
     model = load_model(str(folder))
     labelling = decide_labelling(model, recipe=None, settings={})
@@ -355,3 +357,67 @@ def test_a_network_that_fails_in_one_framework_runs_in_the_other(
     assert (choice.name, choice.backend) == ("float32", "")
     assert choice.why.endswith("no other ran")
     assert opened == []
+
+
+def test_a_framework_of_other_numbers_is_out_in_every_precision_whatever_its_labels() -> None:
+    given = {NATIVE: squares(), WHOLE: squares() + 0.01, HALF: squares()}
+
+    trials = measure_trials(
+        lambda way: FakeBackend(lambda _: [given[way]]),
+        [squares()],
+        [NATIVE, WHOLE, HALF],
+        lambda outputs: np.asarray(outputs[0][0, 0] > 0.5, np.int32),
+    )
+
+    assert [(trial.f1, trial.by_numbers) for trial in trials] == [(1, False), (0, True), (0, True)]
+    assert choose_precision(trials).backend == ""
+
+
+@pytest.fixture
+def translating(monkeypatch: pytest.MonkeyPatch, opened: list[Way]) -> list[Way]:
+    """Pretend that OpenVINO reads the weights of another framework."""
+    entry = replace(
+        formats.OTHERS["onnx"]["openvino"],
+        translates=True,
+        precisions=lambda _: ("float32", "bfloat16"),
+    )
+    monkeypatch.setattr(formats, "OTHERS", {"onnx": {"openvino": entry}})
+    return opened
+
+
+@pytest.mark.parametrize("word", ["float32", "bfloat16", "auto"])
+def test_a_translation_that_does_not_give_the_test_output_is_refused_once_for_all(
+    network: NetworkChoice, translating: list[Way], word: PrecisionOption
+) -> None:
+    one = replace(network, backend="openvino")
+    np.save(network.model.folder / "test_outputs_0.npy", squares() * 0.9)
+
+    for _ in range(2):
+        with pytest.raises(Mistranslated, match="does not give the test output") as raised:
+            decide_precision(word, one)
+
+    assert translating == [WHOLE]
+    assert raised.value.hint == "--backend native"
+
+
+@pytest.mark.parametrize("tensor", ["test_inputs_0.npy", "test_outputs_0.npy"])
+def test_a_translation_without_test_tensors_is_refused(
+    network: NetworkChoice, translating: list[Way], tensor: str
+) -> None:
+    (network.model.folder / tensor).unlink()
+
+    with pytest.raises(Mistranslated, match="none to compare by"):
+        decide_precision("float32", replace(network, backend="openvino"))
+
+    assert translating == []
+
+
+def test_a_translation_that_gives_the_test_output_runs(
+    network: NetworkChoice, translating: list[Way]
+) -> None:
+    one = replace(network, backend="openvino")
+
+    choices = [decide_precision("float32", one) for _ in range(2)]
+
+    assert {choice.backend for choice in choices} == {"openvino"}
+    assert translating == [WHOLE]

@@ -13,7 +13,8 @@ import pytest
 from bmz.base.arrays import AnyArray
 from bmz.base.notes import sealed
 from bmz.engine.load import load_model
-from bmz.engine.network_choice import OUTPUTS, open_by_test, open_network
+from bmz.engine.network_choice import open_network
+from bmz.engine.test_tensors import OUTPUTS, open_by_test
 from bmz.predict.backend import Backend, LoadRequest
 from bmz.predict.output_order import Named, OutputsUnclear, output_order
 from bmz.spec.model import ModelSpec

@@ -20,8 +20,9 @@ from bmz.base.axes import Step
 from bmz.engine import network_choice as precision
 from bmz.engine.labelling import decide_labelling
 from bmz.engine.load import load_model
-from bmz.engine.network_choice import NetworkChoice, decide_precision, open_by_test
+from bmz.engine.network_choice import NetworkChoice, decide_precision
 from bmz.engine.request import RunRequest
+from bmz.engine.test_tensors import open_by_test
 from bmz.plan.plan import Blocks
 from bmz.predict import formats
 from bmz.predict.backend import Backend, Device, LoadRequest

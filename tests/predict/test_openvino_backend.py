@@ -266,7 +266,7 @@ def test_a_precision_that_the_processor_lacks_is_refused(
     half = LoadRequest(blur(tmp_path), ("a", "b"), ("near",), CPU, precision="bfloat16")
 
     with pytest.raises(PrecisionUnsupported, match=r"openvino .* bfloat16"):
-        openvino.open_openvino(half)
+        openvino.open_onnx(half)
 
 
 def test_the_word_chooses_the_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,8 +303,7 @@ def test_without_it_all_else_is_there_and_the_word_says_how_to_install_it(
     monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "openvino" else object())
 
     assert list(backends("onnx", "auto")) == [""]
-    (state,) = other_backends()
-    assert (state.framework, state.version) == ("openvino", None)
+    assert {(state.framework, state.version) for state in other_backends()} == {("openvino", None)}
     with pytest.raises(NoBackend, match="openvino is not installed") as raised:
         backends("onnx", "openvino")
     assert "bmz[openvino]" in raised.value.hint
@@ -316,8 +315,7 @@ def test_a_broken_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NoBackend, match="does not import"):
         openvino.openvino_devices()
     monkeypatch.setattr(formats, "find_spec", lambda _: object())
-    (state,) = other_backends()
-    assert "does not import" in state.trouble
+    assert all("does not import" in state.trouble for state in other_backends())
 
 
 def test_what_is_measured_on_one_processor_is_not_taken_for_another() -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from bmz.predict.backend import (
     WeightsUnreadable,
 )
 from bmz.predict.formats import open_backend
+from bmz.predict.graph_code import BundleTouchesHost
 from bmz.predict.output_order import OutputsUnclear
-from bmz.predict.tensorflow import BundleTouchesHost, TensorflowBackend, import_tensorflow, placed
+from bmz.predict.tensorflow import TensorflowBackend, import_tensorflow, placed
 from bmz.testing.contract import BackendContract
 
 pytest.importorskip("tensorflow")
@@ -390,3 +392,84 @@ def test_nothing_is_printed_and_the_choice_of_gpus_stays_the_users(blur: Path) -
     )  # fmt: skip
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+openvino_too = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+
+
+@openvino_too
+class TestOpenvinoOfBundles(BackendContract):
+    @pytest.fixture(autouse=True)
+    def _weights(self, blur: Path) -> None:
+        self.path = blur
+
+    def backend(self) -> Backend:
+        return opened(self.path, backend="openvino", threads=1)
+
+    def inputs(self) -> list[AnyArray]:
+        return [images()]
+
+
+@openvino_too
+@pytest.mark.parametrize(
+    "names",
+    [(("alpha", "zeta"), ("a", "b")), (("zeta",), ("b", "a")), (("one", "two"), ("p", "q"))],
+    ids=["by name", "in another order", "by channels"],
+)
+def test_openvino_finds_the_tensors_that_tensorflow_finds(
+    pair: Path, tmp_path: Path, names: tuple[Names, Names]
+) -> None:
+    path = zipped(pair, tmp_path / "weights.zip", "model/")
+    shapes: dict[str, Any] = {"output_axes": ("byxc", "byxc"), "output_channels": (2, 1)}
+    inputs = [images(), images(seed=1)]
+
+    outputs = opened(path, *names, backend="openvino", **shapes).run(inputs)
+
+    expected = opened(path, *names, **shapes).run(inputs)
+    assert len(outputs) == len(names[0])
+    for output, reference in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(output, reference, rtol=1e-5)
+
+
+@openvino_too
+def test_openvino_does_not_guess_which_output_is_which_either(alike: Path) -> None:
+    with pytest.raises(OutputsUnclear, match="alpha, zeta"):
+        opened(alike, ("one", "two"), backend="openvino")
+
+    known = opened(alike, ("one", "two"), output_names=("zeta", "alpha"), backend="openvino")
+    one, two = known.run([images()])
+    np.testing.assert_allclose(two, 2 * one)
+
+
+@openvino_too
+def test_openvino_refuses_a_graph_that_writes_files(writing: tuple[Path, Path]) -> None:
+    path, marker = writing
+
+    with pytest.raises(BundleTouchesHost, match="WriteFile"):
+        opened(path, backend="openvino")
+
+    assert not marker.exists()
+
+
+@openvino_too
+def test_openvino_names_a_damaged_bundle(blur: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "b"
+    shutil.copytree(blur, copy)
+    (copy / "saved_model.pb").write_bytes(b"no graph")
+
+    with pytest.raises(WeightsUnreadable, match="saved_model_bundle"):
+        opened(copy, backend="openvino")
+
+
+@openvino_too
+def test_openvino_leaves_nothing_of_what_was_unpacked(
+    blur: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, room = zipped(blur, tmp_path / "weights.zip"), tmp_path / "room"
+    room.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(room))
+
+    backend = opened(path, backend="openvino")
+
+    assert list(room.iterdir()) == []
+    assert backend.run([images()])[0].shape == (2, 8, 10, 2)

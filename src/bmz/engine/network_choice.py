@@ -14,15 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.errors import BmzError
+from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.files import sha256_of
 from bmz.base.notes import Notes
 from bmz.base.progress import Listener, Note, nobody
 from bmz.engine.labelling import Labelling
 from bmz.engine.load import NeedsTrust, Permit, model_code
-from bmz.engine.pipeline import KnownTensors, all_stepped, network_inputs
+from bmz.engine.pipeline import network_inputs
 from bmz.engine.request import PrecisionOption
-from bmz.engine.test_tensors import first_inputs, labels_of_first, read_test_tensors
+from bmz.engine.test_tensors import (
+    first_inputs,
+    gives_expected,
+    labels_of_first,
+    open_by_test,
+    sample_tensors,
+)
 from bmz.plan.weights_choice import (
     FLOAT32,
     LEAST_IOU,
@@ -49,87 +55,8 @@ from bmz.predict.formats import (
     processor_name,
 )
 from bmz.predict.frameworks import AUTO
-from bmz.predict.output_order import OutputsUnclear
 from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec, Weights
-
-OUTPUTS = Notes.of("outputs", 2, tuple[str, ...], one_per_key=True)
-"""Names of the outputs in the order of the description; the key is the format of the weights."""
-
-_MISMATCHED = 1e-3  # of the values: enough to tell one output from another
-
-
-def open_by_test(
-    model: ModelSpec,
-    weights_format: str,
-    request: LoadRequest,
-    opener: Callable[[str, LoadRequest], Backend],
-    notes_of: Callable[[], Sequence[Path]],
-) -> Backend:
-    """Open weights; where nothing says which output is which, let the test tensors say it.
-
-    What was found is kept with our notes on the package, so that it is found out once.
-
-    Parameters
-    ----------
-    model : its test tensors are files of the package
-    weights_format : as in model descriptions
-    request : what the backend is opened with
-    opener : loads weights, such as ``bmz.predict.formats.open_backend``
-    notes_of : gives the folders for our notes; each is read, the last is written to
-
-    Raises
-    ------
-    OutputsUnclear
-        The test tensors are absent, or do not decide it either.
-    """
-    try:
-        return opener(weights_format, request)
-    except OutputsUnclear as unclear:
-        notes = notes_of()
-        known = OUTPUTS.find(notes, weights_format)
-        if known in unclear.candidates:
-            return opener(weights_format, replace(request, output_names=known))
-        agreed = _by_test(model, unclear.candidates, lambda names: opener(
-            weights_format, replace(request, output_names=names)))  # fmt: skip
-        if agreed is None:
-            raise
-        OUTPUTS.keep(notes[-1], weights_format, agreed)
-        return opener(weights_format, replace(request, output_names=agreed))
-
-
-def _by_test(
-    model: ModelSpec,
-    candidates: Sequence[tuple[str, ...]],
-    opened: Callable[[tuple[str, ...]], Backend],
-) -> tuple[str, ...] | None:
-    try:
-        tensors = read_test_tensors(model, model.required_inputs)
-    except (BmzError, OSError):
-        return None  # the caller tells that the outputs are unclear; `bmz test` tells of the file
-    inputs = [tensor.array for tensor in tensors.inputs]
-    agree = []
-    for names in candidates:
-        with closing(opened(names)) as backend:
-            tried = KnownTensors.of(model, tensors.taken, backend.run(inputs))
-        if _agrees(model, tried, tensors.expected):
-            agree.append(names)
-    return agree[0] if len(agree) == 1 else None
-
-
-def _agrees(model: ModelSpec, known: KnownTensors, expected: Sequence[AnyArray]) -> bool:
-    try:
-        outputs = all_stepped(model, known)
-    except BmzError:
-        return False  # the steps of one output need not suit another
-    return all(map(_same, outputs, expected))
-
-
-def _same(output: AnyArray, expected: AnyArray) -> bool:
-    if output.shape != expected.shape:
-        return False
-    near = np.isclose(output.astype(np.float64), expected.astype(np.float64), rtol=1e-3, atol=1e-3)
-    return bool(1 - near.mean() <= _MISMATCHED)
 
 
 def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
@@ -289,14 +216,67 @@ def decide_precision(
     NoBackend, BackendUnknown
         See ``bmz.predict.formats.backends``.
     """
-    entries = network.entries
+    by_word = _by_word(word, network)
+    # what is not compared with the framework of the format, test tensors have to bear out
+    alone = set(network.entries) if "" not in network.entries else set[str]()
+    if measure:
+        for backend in alone | ({by_word.backend} if by_word else set()):
+            refuse_mistranslated(network, backend)
+    return by_word or _remembered(word, network, measure=measure, listener=listener)
+
+
+def _by_word(word: PrecisionOption, network: NetworkChoice) -> PrecisionChoice | None:
+    """Choose where nothing has to be measured; None where something has."""
     if word != "auto" and word != "float32":  # noqa: PLR1714  (mypy narrows this)
         return _asked(word, network)
-    if len(entries) == 1:
-        ((backend, entry),) = entries.items()
+    if len(network.entries) == 1:
+        ((backend, entry),) = network.entries.items()
         if word == "float32" or len(entry.weighed(network.device)) == 1:
             return PrecisionChoice("float32", FLOAT32.why, backend)
-    return _remembered(word, network, measure=measure, listener=listener)
+    return None
+
+
+TRANSLATIONS = Notes.of("translation", 1, bool, one_per_key=True)
+"""Whether a framework gives the test outputs; the key is that of a choice and its name."""
+
+
+class Mistranslated(CouldNotTell):
+    """A framework that reads the weights of another one is not borne out by the test tensors."""
+
+    def __init__(self, model: str, backend: str) -> None:
+        super().__init__(
+            f"{backend} does not give the test output of '{model}', or there is none to compare by",
+            hint="--backend native",
+            code="backend.differs",
+        )
+
+
+def refuse_mistranslated(network: NetworkChoice, backend: str) -> None:
+    """Refuse a framework that reads weights of another and does not give the model's test output.
+
+    What was found is kept with our notes on the package.
+
+    Raises
+    ------
+    Mistranslated
+        The numbers differ, or there are no test tensors.
+    BmzError
+        The framework does not load or run the network.
+    """
+    if not network.entries[backend].translates:
+        return
+    key = choice_key(network, f"translation by {backend}")
+    gives = TRANSLATIONS.find(network.notes, key)
+    if gives is None:
+        tensors = sample_tensors(network.model)
+        gives = False
+        if tensors is not None:
+            with closing(open_way(network, Way("float32", backend))) as opened:
+                outputs = opened.run([tensor.array for tensor in tensors.inputs])
+            gives = gives_expected(network.model, tensors, outputs)
+        TRANSLATIONS.keep(network.notes[-1], key, gives)
+    if not gives:
+        raise Mistranslated(network.model.id, backend)
 
 
 def _asked(word: Precision, network: NetworkChoice) -> PrecisionChoice:
@@ -424,27 +404,38 @@ def measure_trials(
                 if not loaded:
                     return ()  # the run itself will tell why
         outputs = {way: found for way, (_, found) in loaded.items()}
-        f1_of, by_numbers = _agreements(outputs, ways[0], label)
-        if by_numbers and len(f1_of) == 1:
+        agreements = _agreements(outputs, ways[0], label)
+        if agreements == {ways[0]: (1.0, True)}:
             return ()
-        took_s = _timed({way: loaded[way][0] for way in f1_of}, inputs, clock)
+        took_s = _timed({way: loaded[way][0] for way in agreements}, inputs, clock)
     return tuple(
-        Trial(way.precision, took_s[way], f1, way.backend, by_numbers) for way, f1 in f1_of.items()
+        Trial(way.precision, took_s[way], f1, way.backend, by_numbers)
+        for way, (f1, by_numbers) in agreements.items()
     )
 
 
 def _agreements(
     outputs: Mapping[Way, Sequence[AnyArray]], first: Way, label: Label | None
-) -> tuple[dict[Way, float], bool]:
-    """Compare with the first way: by labels, and by numbers where these show no object."""
-    if label is not None:
-        reference = label(outputs[first])
-        if reference.any():
-            labels = {way: label(found) for way, found in outputs.items()}
-            f1_of = {w: match_labels(x, reference, LEAST_IOU).f1 for w, x in labels.items()}
-            return f1_of, False
-    alike = [way for way in outputs if way.precision == first.precision]
-    return {way: float(_close(outputs[way], outputs[first])) for way in alike}, True
+) -> dict[Way, tuple[float, bool]]:
+    """Compare with the first way: by labels, and by numbers where these show no object.
+
+    A framework whose numbers differ in the precision of the first way computes another network,
+    whatever its labels: it is out in every precision.
+
+    Returns
+    -------
+    dict
+        F1, and whether numbers decided: 1 where they agree, else 0
+    """
+    alike = {way for way in outputs if way.precision == first.precision}
+    same = {way.backend for way in alike if _close(outputs[way], outputs[first])}
+    by_numbers = {way: (float(way.backend in same), True) for way in outputs}
+    reference = np.zeros(0) if label is None else label(outputs[first])
+    if label is None or not reference.any():
+        return {way: agrees for way, agrees in by_numbers.items() if way in alike}
+    labels = {way: label(found) for way, found in outputs.items() if way.backend in same}
+    f1_of = {w: (match_labels(x, reference, LEAST_IOU).f1, False) for w, x in labels.items()}
+    return by_numbers | f1_of
 
 
 def _close(outputs: Sequence[AnyArray], expected: Sequence[AnyArray]) -> bool:

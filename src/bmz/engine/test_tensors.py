@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from bmz.zoo.settings import ZooSettings
 from bmz.zoo.store import notes_folders
 
 if TYPE_CHECKING:
-    from bmz.predict.backend import Backend
+    from bmz.predict.backend import Backend, LoadRequest
 
 Taken = Mapping[str, tuple[AnyArray, str]]
 """Id of a tensor -> array and letters."""
@@ -117,6 +118,109 @@ def finished(model: ModelSpec, outputs: Sequence[AnyArray], taken: Taken) -> lis
     from bmz.engine.pipeline import KnownTensors, all_stepped  # here: samples do without
 
     return all_stepped(model, KnownTensors.of(model, taken, outputs))
+
+
+def sample_tensors(model: ModelSpec) -> OwnTensors | None:
+    """Read the test tensors where they are only an aid; None where they cannot be used.
+
+    Of their faults ``bmz test`` tells.
+    """
+    try:
+        return read_test_tensors(model, model.required_inputs)
+    except (BmzError, OSError):
+        return None
+
+
+_NEAR = 1e-3
+"""By how much numbers may differ, of their size and beyond: enough to tell outputs apart."""
+
+_MISMATCHED = 1e-3
+"""Share of the values that may differ by more."""
+
+
+def gives_expected(model: ModelSpec, tensors: OwnTensors, outputs: Sequence[AnyArray]) -> bool:
+    """Say whether the outputs of the network become those that the model should give.
+
+    Parameters
+    ----------
+    outputs : of the network for the test inputs, in the order of the description
+    """
+    try:
+        results = finished(model, outputs, tensors.taken)
+    except BmzError:
+        return False  # the steps of one output need not suit another
+    return all(map(_same, results, tensors.expected))
+
+
+def _same(output: AnyArray, expected: AnyArray) -> bool:
+    if output.shape != expected.shape:
+        return False
+    values, wanted = output.astype(np.float64), expected.astype(np.float64)
+    near = np.isclose(values, wanted, rtol=_NEAR, atol=_NEAR)
+    return bool(1 - near.mean() <= _MISMATCHED)
+
+
+OUTPUTS = Notes.of("outputs", 2, tuple[str, ...], one_per_key=True)
+"""Names of the outputs in the order of the description; the key is the format of the weights."""
+
+
+def open_by_test(
+    model: ModelSpec,
+    weights_format: str,
+    request: LoadRequest,
+    opener: Callable[[str, LoadRequest], Backend],
+    notes_of: Callable[[], Sequence[Path]],
+) -> Backend:
+    """Open weights; where nothing says which output is which, let the test tensors say it.
+
+    What was found is kept with our notes on the package, so that it is found out once.
+
+    Parameters
+    ----------
+    model : its test tensors are files of the package
+    weights_format : as in model descriptions
+    request : what the backend is opened with
+    opener : loads weights, such as ``bmz.predict.formats.open_backend``
+    notes_of : gives the folders for our notes; each is read, the last is written to
+
+    Raises
+    ------
+    OutputsUnclear
+        The test tensors are absent, or do not decide it either.
+    """
+    from bmz.predict.output_order import OutputsUnclear  # here: samples do without
+
+    try:
+        return opener(weights_format, request)
+    except OutputsUnclear as unclear:
+        notes = notes_of()
+        known = OUTPUTS.find(notes, weights_format)
+        if known in unclear.candidates:
+            return opener(weights_format, replace(request, output_names=known))
+        agreed = _by_test(model, unclear.candidates, lambda names: opener(
+            weights_format, replace(request, output_names=names)))  # fmt: skip
+        if agreed is None:
+            raise
+        OUTPUTS.keep(notes[-1], weights_format, agreed)
+        return opener(weights_format, replace(request, output_names=agreed))
+
+
+def _by_test(
+    model: ModelSpec,
+    candidates: Sequence[tuple[str, ...]],
+    opened: Callable[[tuple[str, ...]], Backend],
+) -> tuple[str, ...] | None:
+    tensors = sample_tensors(model)
+    if tensors is None:
+        return None  # the caller tells that the outputs are unclear
+    inputs = [tensor.array for tensor in tensors.inputs]
+    agree = []
+    for names in candidates:
+        with closing(opened(names)) as backend:
+            outputs = backend.run(inputs)
+        if gives_expected(model, tensors, outputs):
+            agree.append(names)
+    return agree[0] if len(agree) == 1 else None
 
 
 def as_maps(model: ModelSpec, taken: Taken, outputs: Sequence[AnyArray]) -> list[AnyArray]:

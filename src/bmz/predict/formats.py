@@ -65,6 +65,8 @@ class WeightsFormat:
     open : loads the weights
     precisions : lists the precisions of the framework on a device, float32 first
     weighed : lists those among which ``--precision auto`` chooses, float32 first
+    translates : it reads what belongs to another framework, and the test tensors of a model have
+        to show that it gives the same
     kinds : of devices that bmz runs it on
     hardware : returns the name that the maker of a device gives it
     """
@@ -77,6 +79,7 @@ class WeightsFormat:
     open: Callable[[LoadRequest], Backend]
     precisions: Callable[[Device], tuple[Precision, ...]] = _float32_alone
     weighed: Callable[[Device], tuple[Precision, ...]] = _float32_alone
+    translates: bool = False
     kinds: frozenset[str] = frozenset({"cpu", "cuda", "mps"})
     hardware: Callable[[Device], str] = hardware_of
 
@@ -172,20 +175,23 @@ def _entry(name: str) -> WeightsFormat:
 FORMATS: Mapping[str, WeightsFormat] = _Formats()
 """By the name in model descriptions."""
 
+
+def _openvino(name: str, opener: Callable[[LoadRequest], Backend]) -> WeightsFormat:
+    needed = OTHER_FRAMEWORKS[name][openvino.NAME]
+    return replace(
+        _run_by(needed, name, openvino.openvino_devices, opener),
+        precisions=openvino.openvino_precisions,
+        weighed=openvino.weighed_precisions,
+        translates=name != "onnx",
+        kinds=frozenset({"cpu"}),
+    )
+
+
 OTHERS: Mapping[str, Mapping[str, WeightsFormat]] = {
-    "onnx": {
-        openvino.NAME: replace(
-            _run_by(
-                OTHER_FRAMEWORKS["onnx"][openvino.NAME],
-                "onnx",
-                openvino.openvino_devices,
-                openvino.open_openvino,
-            ),
-            precisions=openvino.openvino_precisions,
-            weighed=openvino.weighed_precisions,
-            kinds=frozenset({"cpu"}),
-        )
-    }
+    "onnx": {openvino.NAME: _openvino("onnx", openvino.open_onnx)},
+    "tensorflow_saved_model_bundle": {
+        openvino.NAME: _openvino("tensorflow_saved_model_bundle", openvino.open_bundle)
+    },
 }
 """Entries of `OTHER_FRAMEWORKS`."""
 

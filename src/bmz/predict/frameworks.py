@@ -43,8 +43,11 @@ FRAMEWORKS: Mapping[str, Framework] = {
 }
 """By the name of the format in model descriptions; formats that bmz cannot run are left out."""
 
+_OPENVINO = Framework("openvino", ("openvino",), "pip install 'bmz[openvino]'")
+
 OTHER_FRAMEWORKS: Mapping[str, Mapping[str, Framework]] = {
-    "onnx": {"openvino": Framework("openvino", ("openvino",), "pip install 'bmz[openvino]'")},
+    "onnx": {"openvino": _OPENVINO},
+    "tensorflow_saved_model_bundle": {"openvino": _OPENVINO},
 }
 """Frameworks that run weights of a format as well, by the format and the name for ``--backend``."""
 

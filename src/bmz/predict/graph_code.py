@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, BinaryIO, Protocol
 
 from bmz.base.errors import CouldNotTell
-from bmz.predict.backend import NoBackend, WeightsUnreadable
+from bmz.predict.backend import LoadRequest, NoBackend, WeightsUnreadable
 from bmz.predict.frameworks import FRAMEWORKS
 from bmz.predict.onnx_data import ProtobufError, fields, texts
 from bmz.predict.output_order import FORMAT, read_graph
@@ -85,6 +85,32 @@ def host_ops(bundle: Path) -> tuple[str, ...]:
     except ProtobufError as why:
         raise WeightsUnreadable(bundle, FORMAT, str(why)) from why
     return tuple(sorted(ops))
+
+
+class BundleTouchesHost(CouldNotTell):
+    """The graph of a SavedModel does more than compute."""
+
+    def __init__(self, request: LoadRequest, ops: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the network in '{request.path.name}' does more than compute: {', '.join(ops)}",
+            hint="only if you trust its authors: allow it to run its own code with --trust",
+            code="package.runs-code",
+        )
+
+
+def refuse_host_ops(request: LoadRequest) -> None:
+    """Refuse a SavedModel that does more than compute, unless its model is trusted.
+
+    Raises
+    ------
+    BundleTouchesHost
+        It reads or writes files, or the like.
+    WeightsUnreadable, ArchiveRefused
+        See `host_ops`.
+    """
+    ops = host_ops(request.path)
+    if ops and not request.trusted:
+        raise BundleTouchesHost(request, ops)
 
 
 def reaches_host(op: str) -> bool:

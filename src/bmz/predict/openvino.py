@@ -1,4 +1,4 @@
-"""Networks in ONNX files, run by OpenVINO on a CPU; the only module that imports it."""
+"""Networks in ONNX files and SavedModels, run by OpenVINO on a CPU; no other module imports it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -47,8 +47,8 @@ MOST_BYTES = 2**29
 _BLOB = ".openvino"
 _DIGEST_BYTES = 32
 
-_FORMAT = "onnx"
-_INSTALL = OTHER_FRAMEWORKS[_FORMAT][NAME].install
+_ONNX = "onnx"
+_INSTALL = OTHER_FRAMEWORKS[_ONNX][NAME].install
 _CPU = "CPU"
 _HINTS: Mapping[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _CAPABILITIES: Mapping[Precision, str] = {"bfloat16": "BF16", "float16": "FP16"}
@@ -98,7 +98,7 @@ def weighed_precisions(device: Device) -> tuple[Precision, ...]:
     return tuple(name for name in openvino_precisions(device) if name != "float16")
 
 
-def open_openvino(request: LoadRequest) -> OpenvinoBackend:
+def open_onnx(request: LoadRequest) -> OpenvinoBackend:
     """Load an ONNX file, with its external data where it has some.
 
     Raises
@@ -113,10 +113,55 @@ def open_openvino(request: LoadRequest) -> OpenvinoBackend:
     PrecisionUnsupported
         The processor does not compute in the wanted precision.
     """
+    openvino = _ready(request)
+    refuse_outside(request.path)
+    return _opened(openvino, request, request.path, _Kind(_ONNX, _onnx_places))
+
+
+def open_bundle(request: LoadRequest) -> OpenvinoBackend:
+    """Load a SavedModel; TensorFlow is not needed.
+
+    Raises
+    ------
+    NoBackend, PrecisionUnsupported
+        See `open_onnx`.
+    WeightsUnreadable, ArchiveRefused
+        The bundle is absent, damaged or unsafe, or has an operation that OpenVINO lacks.
+    BundleTouchesHost
+        It does more than compute, such as read or write files, and is not trusted.
+    TensorCountDiffers, OutputsUnclear
+        Its inputs or outputs are not those of the description.
+    """
+    from bmz.predict.graph_code import refuse_host_ops  # here: most models are ONNX
+    from bmz.predict.output_order import FORMAT, unpacked_bundle
+
+    refuse_host_ops(request)
+    openvino = _ready(request)
+    with unpacked_bundle(request.path) as folder:
+        return _opened(openvino, request, folder, _Kind(FORMAT, _bundle_places))
+
+
+def _ready(request: LoadRequest) -> ModuleType:
     openvino = _openvino()
     if request.precision not in openvino_precisions(request.device):
         raise PrecisionUnsupported(NAME, request.device, request.precision)
-    refuse_outside(request.path)
+    return openvino
+
+
+class _Kind(NamedTuple):
+    """A format of weights that OpenVINO reads.
+
+    Parameters
+    ----------
+    name : as in model descriptions
+    places : gives the positions of inputs and outputs in the order of the description
+    """
+
+    name: str
+    places: Callable[[Compiled, LoadRequest], tuple[Sequence[int], Sequence[int]]]
+
+
+def _opened(openvino: ModuleType, request: LoadRequest, path: Path, kind: _Kind) -> OpenvinoBackend:
     settings: Settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
         "INFERENCE_NUM_THREADS": request.threads or available_cpus(),
@@ -127,12 +172,14 @@ def open_openvino(request: LoadRequest) -> OpenvinoBackend:
     core: Core = openvino.Core()
     version = str(openvino.__version__)
     try:
-        network = core.read_model(str(request.path))
+        network = core.read_model(str(path))
         compiled = _compiled(core, network, settings, _kept_path(request, settings, version))
     except Exception as why:  # its errors share no other base
-        raise WeightsUnreadable(request.path, _FORMAT, f"{NAME}: {_reason(why)}") from why
+        raise WeightsUnreadable(request.path, kind.name, f"{NAME}: {_reason(why)}") from why
+    _refuse_narrowed(compiled, kind.name)
     name = f"{NAME} {version.partition('-')[0]}"
-    return OpenvinoBackend(compiled, ShapeCheck(network), request, name)
+    places = kind.places(compiled, request)
+    return OpenvinoBackend(compiled, ShapeCheck(network), request, name, places)
 
 
 Settings = Mapping[str, str | int | bool]
@@ -198,21 +245,13 @@ class ElementType(Protocol):
         """Give its name, such as ``f32``."""
 
 
-class OutputTensor(Protocol):
-    """What is used of an ``openvino.Tensor``."""
-
-    @property
-    def data(self) -> AnyArray:
-        """Give a view of its memory."""
-
-
 class InferRequest(Protocol):
     """What is used of an ``openvino.InferRequest``."""
 
     def infer(self, inputs: Mapping[int, AnyArray], *, share_inputs: bool) -> object:
         """Run the network."""
 
-    def get_output_tensor(self, index: int) -> OutputTensor:
+    def get_output_tensor(self, index: int) -> Any:  # noqa: ANN401  (an ``openvino.Tensor``)
         """Give an output of the last run."""
 
 
@@ -226,6 +265,10 @@ class Port(Protocol):
     @property
     def element_type(self) -> ElementType:
         """Give the type of its elements."""
+
+    @property
+    def partial_shape(self) -> Any:  # noqa: ANN401  (an ``openvino.PartialShape``, without types)
+        """Give its sizes, of which some may be free."""
 
 
 class Compiled(Protocol):
@@ -326,23 +369,22 @@ class OpenvinoBackend:
     shapes : of the same network
     request : what it was opened with
     name : of the framework, with its version
+    places : positions of its inputs and outputs, in the order of the description
     """
 
     def __init__(
-        self, compiled: Compiled, shapes: ShapeCheck, request: LoadRequest, name: str
+        self,
+        compiled: Compiled,
+        shapes: ShapeCheck,
+        request: LoadRequest,
+        name: str,
+        places: tuple[Sequence[int], Sequence[int]],
     ) -> None:
         self.name, self.device, self._shapes = name, request.device, shapes
-        _refuse_narrowed(compiled)
-        inputs, outputs = list(compiled.inputs), list(compiled.outputs)
-        checked_count("inputs", expected=len(request.input_ids), actual=len(inputs))
-        order = _order(inputs, request.input_ids) or range(len(inputs))
-        self._inputs = [(number, inputs[number].element_type.to_dtype()) for number in order]
+        inputs, self._outputs = places
+        dtypes = [port.element_type.to_dtype() for port in compiled.inputs]
+        self._inputs = [(number, dtypes[number]) for number in inputs]
         self._input_ids = request.input_ids
-        if len(outputs) < len(request.output_ids):
-            raise TensorCountDiffers(
-                "outputs", expected=len(request.output_ids), actual=len(outputs)
-            )
-        self._outputs = _order(outputs, request.output_ids) or range(len(request.output_ids))
         self._request: InferRequest | None = compiled.create_infer_request()
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
@@ -389,19 +431,19 @@ def _openvino() -> ModuleType:
         with _hidden(_CONVERTERS):
             import openvino
     except (ImportError, OSError) as why:
-        raise NoBackend(_FORMAT, f"{NAME} does not import ({why})", _INSTALL) from why
+        raise NoBackend(_ONNX, f"{NAME} does not import ({why})", _INSTALL) from why
     if not hasattr(openvino, "Core"):  # a folder of that name, or what is left of a removed one
-        raise NoBackend(_FORMAT, f"{NAME} is an empty shell", _INSTALL)
+        raise NoBackend(_ONNX, f"{NAME} is an empty shell", _INSTALL)
     module: ModuleType = openvino
     return module
 
 
-def _refuse_narrowed(compiled: Compiled) -> None:
+def _refuse_narrowed(compiled: Compiled, weights_format: str) -> None:
     for port in (*compiled.inputs, *compiled.outputs):
         kind = port.element_type.get_type_name()
         if kind in _NARROWED:
             reason = f"{NAME} computes its tensors of type {kind} in 32 bits"
-            raise NoBackend(_FORMAT, reason, "--backend native")
+            raise NoBackend(weights_format, reason, "--backend native")
 
 
 def _fed(array: AnyArray, dtype: np.dtype[Any], name: str) -> AnyArray:
@@ -409,10 +451,46 @@ def _fed(array: AnyArray, dtype: np.dtype[Any], name: str) -> AnyArray:
     return np.ascontiguousarray(without_loss(array, native, name))
 
 
-def _order(ports: Sequence[Port], ids: Sequence[str]) -> list[int]:
-    """Give the positions of the ports in the order of the ids; empty where names do not match."""
+def _onnx_places(compiled: Compiled, request: LoadRequest) -> tuple[Sequence[int], Sequence[int]]:
+    """Find tensors by name where the names are the ids, and else by position."""
+    inputs, outputs = compiled.inputs, compiled.outputs
+    checked_count("inputs", expected=len(request.input_ids), actual=len(inputs))
+    if len(outputs) < len(request.output_ids):
+        count = len(request.output_ids)
+        raise TensorCountDiffers("outputs", expected=count, actual=len(outputs))
+    return _order(inputs, request.input_ids), _order(outputs, request.output_ids)
+
+
+def _order(ports: Sequence[Port], ids: Sequence[str]) -> Sequence[int]:
     places = {name: number for number, port in enumerate(ports) for name in port.names}
-    return [places[name] for name in ids] if set(ids) <= set(places) else []
+    return [places[name] for name in ids] if set(ids) <= set(places) else range(len(ids))
+
+
+def _bundle_places(compiled: Compiled, request: LoadRequest) -> tuple[Sequence[int], Sequence[int]]:
+    """Find tensors as for TensorFlow: a signature has names and no order."""
+    from bmz.predict.output_order import Named, input_order, output_order  # as above
+
+    taken = [_name(port, request.input_ids) for port in compiled.inputs]
+    ids = (*request.output_names, *request.output_ids)
+    given = [Named(_name(port, ids, taken), _sizes(port)) for port in compiled.outputs]
+    names = [output.name for output in given]
+    return (
+        [taken.index(name) for name in input_order(taken, request)],
+        [names.index(name) for name in output_order(given, request)],
+    )
+
+
+def _name(port: Port, ids: Sequence[str], others: Sequence[str] = ()) -> str:
+    """Give the name of a port that is one of the ids, else the first that is none of the others."""
+    own = port.names.difference(others)  # an input that is handed on keeps its name
+    return next((name for name in ids if name in port.names), min(own or port.names, default=""))
+
+
+def _sizes(port: Port) -> tuple[int | None, ...] | None:
+    shape = port.partial_shape
+    if shape.rank.is_dynamic:
+        return None
+    return tuple(size.get_length() if size.is_static else None for size in shape)
 
 
 def _reason(why: Exception) -> str:

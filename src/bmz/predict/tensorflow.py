@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import (
     CPU,
     Device,
@@ -25,7 +24,7 @@ from bmz.predict.backend import (
     without_loss,
 )
 from bmz.predict.frameworks import FRAMEWORKS, quiet
-from bmz.predict.graph_code import host_ops
+from bmz.predict.graph_code import refuse_host_ops
 from bmz.predict.output_order import FORMAT, Named, input_order, output_order, unpacked_bundle
 
 INSTALL = FRAMEWORKS[FORMAT].install
@@ -33,17 +32,6 @@ INSTALL = FRAMEWORKS[FORMAT].install
 _SIGNATURES = ("serving_default", "serve")
 _INTERNAL = "__saved_model"  # beginning of the names of signatures that initialise
 _NOISE = ("Graph execution error", "Detected at node", "  File ", "Node: ", "Traceback", "<stack")
-
-
-class BundleTouchesHost(CouldNotTell):
-    """The graph of a SavedModel does more than compute."""
-
-    def __init__(self, request: LoadRequest, ops: tuple[str, ...]) -> None:
-        super().__init__(
-            f"the network in '{request.path.name}' does more than compute: {', '.join(ops)}",
-            hint="only if you trust its authors: allow it to run its own code with --trust",
-            code="package.runs-code",
-        )
 
 
 def import_tensorflow(weights_format: str = FORMAT) -> ModuleType:
@@ -117,9 +105,7 @@ def open_tensorflow(request: LoadRequest) -> TensorflowBackend:
     TensorCountDiffers, OutputsUnclear
         Its inputs or outputs are not those of the description.
     """
-    ops = host_ops(request.path)
-    if ops and not request.trusted:
-        raise BundleTouchesHost(request, ops)
+    refuse_host_ops(request)
     tensorflow = import_tensorflow()
     only_float32(f"tensorflow {tensorflow.__version__}", request)
     limit_threads(tensorflow, request.threads)
