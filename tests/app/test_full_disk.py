@@ -19,6 +19,7 @@ from bmz.app.run import run
 from bmz.base.errors import BmzError
 from bmz.base.files import FolderNotWritable, claimed, disk_faults_told, reserve
 from bmz.base.progress import Event, Progress
+from bmz.engine import run_images
 from bmz.engine.request import RunRequest
 from bmz.testing.package import description, write_package
 from bmz.write.names import OutputClaimed, OutputExists
@@ -60,9 +61,15 @@ def test_files_that_the_disk_does_not_take_fail_one_by_one(
 
 @pytest.mark.parametrize("memory_gb", [None, 1e-9], ids=["in one piece", "in parts"])
 def test_a_folder_that_vanishes_fails_its_image_alone(
-    memory_gb: float | None, model: str, images: tuple[Path, ...], tmp_path: Path
+    memory_gb: float | None,
+    model: str,
+    images: tuple[Path, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "out"
+    # the next image, begun meanwhile, would make the folder anew
+    monkeypatch.setattr(run_images, "threads_behind", lambda *_: 0)
 
     def spoil_first(event: Event) -> None:
         if isinstance(event, Progress) and event.stage == "tiles" and not gone:
@@ -121,14 +128,14 @@ def test_one_process_alone_holds_a_claim_and_leaves_no_file(tmp_path: Path) -> N
 
 
 def _during(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], object]) -> None:
-    whole = bmz.engine.run_image.image_result
+    whole = bmz.engine.run_image.predicted_image
 
     def meanwhile(*args: object, **kwargs: object) -> object:
-        monkeypatch.setattr(bmz.engine.run_image, "image_result", whole)
+        monkeypatch.setattr(bmz.engine.run_image, "predicted_image", whole)
         deed()
         return whole(*args, **kwargs)  # type: ignore[arg-type]  # handed through
 
-    monkeypatch.setattr(bmz.engine.run_image, "image_result", meanwhile)
+    monkeypatch.setattr(bmz.engine.run_image, "predicted_image", meanwhile)
 
 
 def test_a_second_run_into_the_same_files_is_told_and_replaces_nothing(

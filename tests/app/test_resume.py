@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,10 @@ from scipy import ndimage
 
 from bmz.app.run import run
 from bmz.base.files import claimed, unfinished
-from bmz.engine import run_images
 from bmz.engine.earlier_runs import remove_leftovers
 from bmz.engine.request import RunRequest
-from bmz.engine.run_image import run_image
-from bmz.engine.setup import PlannedImage, RunSetup
+from bmz.engine.run_image import ImageRunner
+from bmz.engine.setup import PlannedImage
 from bmz.results.images import ImageRun
 from bmz.testing.package import description, write_package
 
@@ -58,13 +58,13 @@ def test_finished_images_are_left_out_and_the_others_are_run(
     some = replace(request_, images=request_.images[:3])
     run(some)
     ran: list[str] = []
-    real = run_image
+    real = ImageRunner.begin
 
-    def noted(setup: RunSetup, planned: PlannedImage, *rest: Any) -> ImageRun:
+    def noted(runner: ImageRunner, planned: PlannedImage, *rest: Any) -> Future[ImageRun]:
         ran.append(planned.image.name)
-        return real(setup, planned, *rest)
+        return real(runner, planned, *rest)
 
-    monkeypatch.setattr(run_images, "run_image", noted)
+    monkeypatch.setattr(ImageRunner, "begin", noted)
 
     summary = run(replace(request_, resume=True))
 

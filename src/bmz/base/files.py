@@ -175,7 +175,8 @@ def claimed(path: Path) -> Iterator[bool]:
     """
     from filelock import FileLock, Timeout  # here, so that --help stays quick
 
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    # the block may end in another thread than it began in
+    lock = FileLock(path.with_name(f".{path.name}.lock"), thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -213,13 +214,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     The temporary file keeps the suffix of `path`, since writers choose the format by it.
     When the block raises, nothing is left behind.
     """
-    folder, suffix = path.parent, "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=unfinished("writing"), suffix=suffix, dir=folder)
-    os.close(handle)
-    temporary = Path(name)
+    suffix = "".join(path.suffixes[-2:])
+    temporary = path.with_name(f"{unfinished('writing')}{os.urandom(8).hex()}{suffix}")
+    temporary.touch(exist_ok=False)  # with the rights that the user gives new files
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -246,10 +245,3 @@ def whole_files(files: Mapping[str, Path], folder: Path) -> Iterator[dict[str, P
             if path.is_dir():  # a store that is replaced
                 shutil.rmtree(path)
             staged[kind].replace(path)
-
-
-def _umask() -> int:
-    # the mask can only be read by setting it
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -17,12 +17,12 @@ from typing import Any, Protocol, TypeVar
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
 from bmz.engine.cluster_worker import EVENTS, ImageJob, Share, run_in_worker, run_share
-from bmz.engine.earlier_runs import PlaneFolder
+from bmz.engine.earlier_runs import PlaneFolder, claimed_output
 from bmz.engine.memory import in_parts
 from bmz.engine.planes_in_blocks import output_number
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
-from bmz.engine.run_image import claimed_output, image_result, run_in_blocks
+from bmz.engine.run_image import image_result, run_in_blocks
 from bmz.engine.setup import PlannedImage, RunSetup
 from bmz.image.formats import name_of
 from bmz.image.given_names import names_for

@@ -16,7 +16,14 @@ import numpy as np
 from bmz.base.channels import checked_channels
 from bmz.base.computer import version
 from bmz.base.errors import AnswerIsNo, CouldNotTell
-from bmz.base.files import claimed, is_left_by_dead, is_there, unfinished, whole_file
+from bmz.base.files import (
+    claimed,
+    disk_faults_told,
+    is_left_by_dead,
+    is_there,
+    unfinished,
+    whole_file,
+)
 from bmz.engine.image_header import on_disk
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
@@ -29,6 +36,7 @@ from bmz.predict.frameworks import NATIVE
 from bmz.process.blocks import Found
 from bmz.results.images import SCHEMA, ImageRun
 from bmz.spec.made_for import stated_kind
+from bmz.write.names import OutputClaimed, refuse_existing
 from bmz.write.outputs import CSV, OUTPUT_KINDS, RECORD, ending_of
 from bmz.write.tables import as_json
 from bmz.zoo.errors import Refused, Unreachable
@@ -323,6 +331,39 @@ def file_of_results(record: Path) -> str | None:
     known = _earlier_record(record)
     image = None if known is None or known.get("schema") != SCHEMA else known.get("image")
     return split_series(Path(image))[0].name if isinstance(image, str) else None
+
+
+@contextmanager
+def claimed_output(
+    setup: RunSetup, image: Path, files: Mapping[str, Path]
+) -> Iterator[ImageRun | None]:
+    """Hold the only right to write the files of an image while the block runs.
+
+    When it ends well, what an earlier run wrote about a mask that is no more is removed.
+
+    Yields
+    ------
+    ImageRun or None
+        what another run with ``--resume`` has finished meanwhile
+
+    Raises
+    ------
+    OutputClaimed, OutputExists, FolderNotWritable
+        See `bmz.engine.run_image.run_image`.
+    """
+    request = setup.request
+    number = hashlib.sha256(str(files["record"].absolute()).encode()).hexdigest()[:16]
+    with disk_faults_told(request.folder), claimed(request.folder / number) as ours:
+        if not ours:
+            raise OutputClaimed(files["record"])
+        replaces = request.overwrite
+        done = finished(setup, image, files) if request.resume and not replaces else None
+        if not (replaces or request.resume):
+            refuse_existing(list(files.values()))
+        before = files_of_mask(files["record"])
+        yield done
+        if done is None:
+            remove_replaced(before, files["record"])
 
 
 def remove_leftovers(folder: Path, kind: str) -> None:

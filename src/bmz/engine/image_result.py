@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -249,6 +250,20 @@ class PlaneOutput:
         labels = result.labels
         held = None if labels is None else Labels.held(labels, result.scores)
         return cls(result.plan, held, result.raw, result.classes)
+
+
+@dataclass(frozen=True)
+class ComingPlane:
+    """A plane or stack that the network has seen.
+
+    Parameters
+    ----------
+    plan : with the tiles and the batch that memory held
+    output : waits until it is labelled
+    """
+
+    plan: Plan
+    output: Future[PlaneOutput]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -93,12 +94,14 @@ class StageCounts:
     """
 
     stages: dict[Stage, PixelCount] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def add(self, stage: Stage, nonfinite: int, total: int) -> PixelCount:
-        """Count one more map after a stage; give the count so far."""
-        count = self.stages.setdefault(stage, PixelCount())
-        count.add(nonfinite, total)
-        return count
+        """Count one more map after a stage; give the count so far. Several threads may count."""
+        with self._lock:
+            count = self.stages.setdefault(stage, PixelCount())
+            count.add(nonfinite, total)
+            return replace(count)
 
     def worst(self) -> tuple[Stage, PixelCount] | None:
         """Give the first of the stages with the largest share; None where nothing was counted."""

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -121,14 +122,12 @@ def referred_inputs(model: ModelSpec) -> frozenset[str]:
     return frozenset(tensor.id for tensor in model.inputs if tensor.id in named)
 
 
-Made = TypeVar("Made")
-
-
 @dataclass
 class Stopwatch:
-    """Seconds spent in each stage of a run."""
+    """Seconds spent in each stage of a run, in whatever thread."""
 
     took_s: dict[str, float] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -137,7 +136,12 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.took_s[name] = self.took_s.get(name, 0.0) + time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds to the stage `name`."""
+        with self._lock:
+            self.took_s[name] = self.took_s.get(name, 0.0) + seconds
 
 
 class OutputIsNoMap(CouldNotTell):

@@ -18,7 +18,7 @@ from bmz.base.progress import Listener, Note, Progress
 from bmz.check.finding import CheckReport
 from bmz.engine.earlier_runs import PlaneFolder
 from bmz.engine.image_header import SAMPLE_PX
-from bmz.engine.image_result import PlaneOutput
+from bmz.engine.image_result import ComingPlane, PlaneOutput
 from bmz.engine.label_stack import (
     Labels,
     in_image,
@@ -30,6 +30,7 @@ from bmz.engine.output_check import Stage, StageCounts, Watch, nonfinite_pixels
 from bmz.engine.pipeline import Stopwatch, resized_maps
 from bmz.engine.prepared_image import PreparedImage, StoredMap, keep_raw, map_parts
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
+from bmz.engine.stages import at_once
 from bmz.engine.tile_gate import gated_precision
 from bmz.image.formats import name_of
 from bmz.image.region import OpenImage, read_sample
@@ -184,7 +185,7 @@ class PlanesInBlocks:
     work: BlocksContext
     scratch: Path
 
-    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:
+    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
         """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`.
 
         One that an earlier call has finished is only read.
@@ -204,7 +205,7 @@ class PlanesInBlocks:
         if plan.loop:
             work.listener(Progress("planes", number + 1, planes))
         raw = folder.raw if "raw" in work.setup.request.save else None
-        return PlaneOutput(plan, labels, raw)
+        return ComingPlane(plan, at_once(lambda: PlaneOutput(plan, labels, raw)))
 
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
         """Give what the record says of the way of running: sizes of blocks, in px."""

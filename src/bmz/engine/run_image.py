@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
-from hashlib import sha256
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,20 +15,12 @@ import numpy as np
 from typing_extensions import override
 
 from bmz.base.arrays import AnyArray
-from bmz.base.files import claimed, disk_faults_told
 from bmz.base.progress import Listener, Note
 from bmz.check.finding import CheckReport
 from bmz.check.fit import with_channels_seen
-from bmz.engine.earlier_runs import (
-    files_of_mask,
-    finished,
-    options_of,
-    remove_replaced,
-    scratch_folder,
-    scratch_key,
-)
+from bmz.engine.earlier_runs import claimed_output, options_of, scratch_folder, scratch_key
 from bmz.engine.image_header import GivenImage, check_image_header
-from bmz.engine.image_result import ImageResult, PlaneOutput
+from bmz.engine.image_result import ComingPlane, ImageResult, PlaneOutput
 from bmz.engine.memory import (
     bytes_in_one_piece,
     in_parts,
@@ -36,7 +29,13 @@ from bmz.engine.memory import (
     with_fitting_tiles,
 )
 from bmz.engine.output_check import StageCounts, Watch, seam_score
-from bmz.engine.pipeline import PlaneContext, Stopwatch, finished_plane, network_outputs
+from bmz.engine.pipeline import (
+    KnownTensors,
+    PlaneContext,
+    Stopwatch,
+    finished_plane,
+    network_outputs,
+)
 from bmz.engine.planes_in_blocks import (
     BlocksContext,
     PlanesInBlocks,
@@ -45,6 +44,7 @@ from bmz.engine.planes_in_blocks import (
     look_at_sample,
 )
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
+from bmz.engine.stages import Behind, at_once
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.pixels import Pixels
@@ -55,7 +55,6 @@ from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.backend import Backend
 from bmz.report.run_text import finding_notes
 from bmz.results.images import ImageRun, run_record
-from bmz.write.names import OutputClaimed, refuse_existing
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import OwnCode, RanRecord, WayRecord
@@ -64,8 +63,8 @@ if TYPE_CHECKING:
 class PlaneRunner(Protocol):
     """Runs the planes or stacks of an image, whole or in blocks."""
 
-    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:
-        """Predict and label a plane or stack.
+    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
+        """Predict a plane or stack, and have it labelled.
 
         Parameters
         ----------
@@ -99,11 +98,13 @@ class WholePlanes(PlaneRunner):
     pixels : axes of ``tczyx`` in that order, as read
     work : what every plane is run with
     keeps_raw : the maps of the network are kept
+    behind : makes the labels
     """
 
     pixels: Pixels
     work: PlaneContext
     keeps_raw: bool = True
+    behind: Behind = at_once
 
     @cached_property
     def planes(self) -> Sequence[AnyArray]:
@@ -111,12 +112,15 @@ class WholePlanes(PlaneRunner):
         return planes_of(self.pixels, self.work.plan, self.work.model.space)
 
     @override
-    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> PlaneOutput:
+    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
         """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`."""
         plane = self.planes[number]
         known, plan = network_outputs(plane, replace(self.work, plan=plan))
-        result = finished_plane(known, plane.shape[1:], replace(self.work, plan=plan))
-        output = PlaneOutput.of(result)
+        labelled = partial(self._labelled, known, plane.shape[1:], plan)
+        return ComingPlane(plan, self.behind(labelled))
+
+    def _labelled(self, known: KnownTensors, shape: tuple[int, ...], plan: Plan) -> PlaneOutput:
+        output = PlaneOutput.of(finished_plane(known, shape, replace(self.work, plan=plan)))
         keeps = self.keeps_raw or output.labels is None
         return output if keeps else replace(output, raw=None)
 
@@ -160,14 +164,14 @@ def whole_run(
     listener: Listener,
     *,
     keeps_raw: bool | None = None,
-    image_sha256: str | None = None,
+    behind: Behind = at_once,
 ) -> Iterator[OpenRun]:
     """Read an image and check its pixels, to run it in one piece.
 
     Parameters
     ----------
     keeps_raw : the maps of the network are kept; None where they are to be saved
-    image_sha256 : where it is no file; None for the hash of the file
+    behind : makes the labels
     """
     looked = look(setup, planned) if planned.looked is None else planned.looked()
     stopwatch, counted = Stopwatch(dict(looked.took_s)), StageCounts()
@@ -186,12 +190,11 @@ def whole_run(
     yield OpenRun(
         image=HeldImage(planned.case.image, looked.pixels),
         report=looked.report,
-        planes=WholePlanes(looked.pixels, work, keeps),
+        planes=WholePlanes(looked.pixels, work, keeps, behind),
         stopwatch=stopwatch,
         counted=counted,
         backend_name=lambda: backend.name,
         precision=lambda: gated_precision(backend) or planned.plan.precision,
-        image_sha256=image_sha256,
     )
 
 
@@ -227,6 +230,48 @@ def run_in_blocks(
         )
 
 
+@dataclass(frozen=True)
+class PredictedImage:
+    """An image that the network has seen.
+
+    Parameters
+    ----------
+    plan : with the tiles and the batch that memory held, and the precision in which it was run
+    backend : name of what ran it
+    planes : each plane or stack, with its labels or on the way to them
+    """
+
+    planned: PlannedImage
+    run: OpenRun
+    plan: Plan
+    backend: str
+    planes: Sequence[Future[PlaneOutput]]
+
+
+def predicted_image(planned: PlannedImage, run: OpenRun, listener: Listener) -> PredictedImage:
+    """Run the network on an image, and have each plane or stack labelled.
+
+    Raises
+    ------
+    BmzError
+        The network fails, or no pixel of its output is a number, or no labels can be made of it.
+    """
+    for note in finding_notes(run.report.findings, name_of(planned.image)):
+        listener(note)
+    plan = planned.plan
+    planes: list[Future[PlaneOutput]] = []
+    waiting: deque[Future[PlaneOutput]] = deque()
+    for number, place in enumerate(np.ndindex(*plan.loop.values())):
+        coming = run.planes.run(number, dict(zip(plan.loop, place, strict=True)), plan)
+        plan = coming.plan  # what memory held is not tried anew for each plane
+        planes.append(coming.output)
+        waiting.append(coming.output)
+        while waiting and waiting[0].done():
+            waiting.popleft().result()  # where one fails, the others need not be run
+    plan = replace(plan, precision=run.precision())
+    return PredictedImage(planned, run, plan, run.backend_name(), planes)
+
+
 def image_result(
     setup: RunSetup, planned: PlannedImage, run: OpenRun, listener: Listener
 ) -> ImageResult:
@@ -237,14 +282,20 @@ def image_result(
     BmzError
         The network fails, or no pixel of its output is a number.
     """
+    return labelled_image(setup, predicted_image(planned, run, listener), listener)
+
+
+def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -> ImageResult:
+    """Put the planes or stacks of an image together as they get their labels.
+
+    Raises
+    ------
+    BmzError
+        No labels can be made of one.
+    """
+    planned, run, plan = image.planned, image.run, image.plan
     name, output = name_of(planned.image), setup.labelling.choice.output
-    for note in finding_notes(run.report.findings, name):
-        listener(note)
-    plan, outputs = planned.plan, []
-    for number, place in enumerate(np.ndindex(*plan.loop.values())):
-        outputs.append(run.planes.run(number, dict(zip(plan.loop, place, strict=True)), plan))
-        plan = outputs[-1].plan  # what memory held is not tried anew for each plane
-    plan = replace(plan, precision=run.precision())
+    outputs = [plane.result() for plane in image.planes]
     with run.stopwatch.stage("labels"):
         result = ImageResult.of(outputs, run.image, plan, setup.model.space)
     more = Watch(plan, run.counted).findings(result.objects, output)
@@ -256,7 +307,7 @@ def image_result(
         **run_record(setup.model, run.image.info, plan, recipe, findings, run.image_sha256),
         "request": options_of(setup.request),
         "own_code": own_code_record(setup),
-        "backend": run.backend_name(),
+        "backend": image.backend,
         **run.planes.facts(outputs),
     }
     if result.labels is not None:
@@ -285,6 +336,68 @@ def own_code_record(setup: RunSetup) -> OwnCode | None:
     return None if code is None else {"what": code.what, "sha256": code.sha256, "run": setup.permit}
 
 
+@dataclass(frozen=True)
+class ImageRunner:
+    """Runs images with one network, one after the other.
+
+    Parameters
+    ----------
+    setup : what they share
+    backend : the network, which is used in the thread that calls `begin`
+    labels : makes the labels of a plane or stack
+    ends : puts an image together, measures and writes it; it may wait for `labels`
+    """
+
+    setup: RunSetup
+    backend: Backend
+    labels: Behind = at_once
+    ends: Behind = at_once
+
+    def begin(
+        self, planned: PlannedImage, files: Mapping[str, Path], listener: Listener
+    ) -> Future[ImageRun]:
+        """Check an image and run the network on it; give what waits until it is written.
+
+        It is run in one piece, or in parts where it would need too much memory; then it is written
+        when this returns.
+
+        Parameters
+        ----------
+        files : kind -> path of each output
+        listener : may be called in another thread
+
+        Raises
+        ------
+        BmzError
+            See `run_image`; of the outcome, too.
+        """
+        with ExitStack() as stack:
+            done = stack.enter_context(claimed_output(self.setup, planned.image, files))
+            if done is not None:
+                return at_once(lambda: done)
+            if not self.setup.engine.whole_images:
+                planned = with_fitting_tiles(self.setup, planned, self.backend)
+            run = stack.enter_context(self._opened(planned, listener))
+            predicted = predicted_image(planned, run, listener)
+            claim = stack.pop_all()
+
+        def end() -> ImageRun:
+            with claim:
+                result = labelled_image(self.setup, predicted, listener)
+                return result.written(files, self.setup.request.folder)
+
+        return at_once(end) if in_parts(planned, self.setup) else self.ends(end)
+
+    def _opened(self, planned: PlannedImage, listener: Listener) -> AbstractContextManager[OpenRun]:
+        setup = self.setup
+        if in_parts(planned, setup):
+            expect_image(self.backend, setup.network, planned.case.image, planned.plan, listener)
+            return run_in_blocks(setup, planned, ThisProcess(self.backend), listener)
+        if over_limit(planned, setup):
+            listener(Note(_too_large(setup, planned), "warning"))
+        return whole_run(setup, planned, self.backend, listener, behind=self.labels)
+
+
 def run_image(
     setup: RunSetup,
     planned: PlannedImage,
@@ -292,7 +405,7 @@ def run_image(
     files: Mapping[str, Path],
     listener: Listener,
 ) -> ImageRun:
-    """Run one image: in one piece, or in parts where it would need too much memory.
+    """Run one image from its beginning to its end.
 
     Raises
     ------
@@ -303,20 +416,7 @@ def run_image(
     BmzError
         The pixels cannot be read or do not fit, or the network or a file fails.
     """
-    with claimed_output(setup, planned.image, files) as done:
-        if done is not None:
-            return done
-        if not setup.engine.whole_images:
-            planned = with_fitting_tiles(setup, planned, backend)
-        if in_parts(planned, setup):
-            expect_image(backend, setup.network, planned.case.image, planned.plan, listener)
-            opened = run_in_blocks(setup, planned, ThisProcess(backend), listener)
-        else:
-            if over_limit(planned, setup):
-                listener(Note(_too_large(setup, planned), "warning"))
-            opened = whole_run(setup, planned, backend, listener)
-        with opened as run:
-            return image_result(setup, planned, run, listener).written(files, setup.request.folder)
+    return ImageRunner(setup, backend).begin(planned, files, listener).result()
 
 
 def run_given_image(
@@ -342,9 +442,9 @@ def run_given_image(
     planned = replace(planned, looked=lambda: pixels)
     backend = network()
     planned = with_fitting_tiles(setup, planned, backend)
-    opened = whole_run(setup, planned, backend, listener, keeps_raw=True, image_sha256=image.sha256)
-    with opened as run:
-        return image_result(setup, planned, run, listener)
+    with whole_run(setup, planned, backend, listener, keeps_raw=True) as run:
+        known = replace(run, image_sha256=image.sha256)
+        return image_result(setup, planned, known, listener)
 
 
 def _too_large(setup: RunSetup, planned: PlannedImage) -> str:
@@ -354,39 +454,6 @@ def _too_large(setup: RunSetup, planned: PlannedImage) -> str:
         f"{name_of(planned.image)} needs about {gigabytes:.2g} GB, more than the limit, "
         f"and cannot be run in parts: {why}; it is run in one piece: crop it if memory runs out"
     )
-
-
-@contextmanager
-def claimed_output(
-    setup: RunSetup, image: Path, files: Mapping[str, Path]
-) -> Iterator[ImageRun | None]:
-    """Hold the only right to write the files of an image while the block runs.
-
-    When it ends well, what an earlier run wrote about a mask that is no more is removed.
-
-    Yields
-    ------
-    ImageRun or None
-        what another run with ``--resume`` has finished meanwhile
-
-    Raises
-    ------
-    OutputClaimed, OutputExists, FolderNotWritable
-        See `run_image`.
-    """
-    request = setup.request
-    number = sha256(str(files["record"].absolute()).encode()).hexdigest()[:16]
-    with disk_faults_told(request.folder), claimed(request.folder / number) as ours:
-        if not ours:
-            raise OutputClaimed(files["record"])
-        replaces = request.overwrite
-        done = finished(setup, image, files) if request.resume and not replaces else None
-        if not (replaces or request.resume):
-            refuse_existing(list(files.values()))
-        before = files_of_mask(files["record"])
-        yield done
-        if done is None:
-            remove_replaced(before, files["record"])
 
 
 def in_one_piece(setup: RunSetup, planned: PlannedImage) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from math import prod
 from pathlib import Path
 
 from bmz.base.computer import available_cpus
@@ -17,12 +18,14 @@ from bmz.base.progress import Listener, Progress
 from bmz.engine.cluster import run_on_workers
 from bmz.engine.earlier_runs import files_of_mask, finished, remove_leftovers, remove_replaced
 from bmz.engine.image_result import ImageResult, finish_plates, joint_tables, write_joint_tables
-from bmz.engine.run_image import in_one_piece, run_image
+from bmz.engine.memory import bytes_in_one_piece
+from bmz.engine.run_image import ImageRunner, in_one_piece
 from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_failed
+from bmz.engine.stages import NotesInTurn, Threads, at_once
 from bmz.image.formats import name_of
 from bmz.image.series import PlateField
 from bmz.plan.plan import Plan, wide_side
-from bmz.predict.backend import Backend
+from bmz.predict.backend import Backend, Device
 from bmz.results.images import ImageFailure, ImageRun
 from bmz.write.names import output_paths, plate_folders, refuse_existing
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, kinds_to_write
@@ -168,8 +171,14 @@ def save_result(
 ImageState = PlannedImage | ImageRun | ImageFailure
 """An image that is to be run, or that is finished or failed already."""
 
+Coming = Future[ImageRun] | Future[ImageRun | ImageFailure]
+"""What becomes of an image."""
+
 MOST_AHEAD = 4
 """Images; on a GPU the check takes several times as long as the network."""
+
+MOST_BEHIND = 4
+"""Threads that label, and that write; more hold each other up, for much of it is Python's own."""
 
 
 def run_images(
@@ -210,17 +219,128 @@ def _run_here(
     listener: Listener,
     network: Callable[[], AbstractContextManager[Backend]],
 ) -> Iterator[ImageRun | ImageFailure]:
-    whole = partial(in_one_piece, setup)
-    with read_ahead(setup, states, whole) as images, network() as backend:
-        for number, state in enumerate(images, start=1):
-            if not isinstance(state, PlannedImage):
-                yield state
-            else:
-                try:
-                    yield run_image(setup, state, backend, files[state.image], listener)
-                except BmzError as error:
-                    yield ImageFailure(state.image, error)
-            listener(Progress("files", number, len(states), name_of(state.image)))
+    room, notes = Room(setup), NotesInTurn(listener)
+    with (
+        read_ahead(setup, states, room.holds) as images,
+        network() as backend,
+        stages(setup, states, backend) as (runner, behind),
+    ):
+        begun = _begun(images, partial(_begin, runner, files, notes, room), room, behind)
+        for number, (image, coming) in enumerate(begun, start=1):
+            try:
+                yield coming.result()
+            except BmzError as error:
+                yield ImageFailure(image, error)
+            room.leave(image)
+            listener(Progress("files", number, len(states), name_of(image)))
+            notes.end()
+
+
+def _begun(
+    images: Iterable[ImageState],
+    begin: Callable[[ImageState], Coming],
+    room: Room,
+    behind: int,
+) -> Iterator[tuple[Path, Coming]]:
+    """Begin images; give them in their order once they are done, or too many are under way."""
+    begun: deque[tuple[Path, Coming]] = deque()
+    for state in images:
+        while begun and isinstance(state, PlannedImage) and not room.fits(state):
+            yield begun.popleft()
+        begun.append((state.image, begin(state)))
+        while begun and (len(begun) > behind or begun[0][1].done()):
+            yield begun.popleft()
+    yield from begun
+
+
+def _begin(
+    runner: ImageRunner,
+    files: Mapping[Path, Mapping[str, Path]],
+    notes: NotesInTurn,
+    room: Room,
+    state: ImageState,
+) -> Coming:
+    listener = notes.begin()
+    if not isinstance(state, PlannedImage):
+        return at_once(lambda: state)
+    room.take(state)
+    try:
+        return runner.begin(state, files[state.image], listener)
+    except BmzError as why:
+        failure = ImageFailure(state.image, why)
+        return at_once(lambda: failure)
+
+
+class Room:
+    """The memory of the images that are held at once: no more than a run may take for one.
+
+    An image that needs more than that alone is held without any other.
+    """
+
+    def __init__(self, setup: RunSetup) -> None:
+        self._setup = setup
+        self._held: dict[Path, int] = {}
+        self._first_outside: Path | None = None
+
+    def fits(self, planned: PlannedImage) -> bool:
+        """Say whether an image may be held beside those that are."""
+        limit = planned.plan.blocks.memory_bytes
+        if limit is None or not self._held or planned.image in self._held:
+            return True
+        return sum(self._held.values()) + bytes_in_one_piece(planned, self._setup) <= limit
+
+    def holds(self, planned: PlannedImage) -> bool:
+        """Say whether an image can be read before its turn; if so, hold it.
+
+        Where one cannot, none of those behind it takes the room that it waits for.
+        """
+        if not in_one_piece(self._setup, planned):
+            return False
+        if self._first_outside is not None or not self.fits(planned):
+            self._first_outside = self._first_outside or planned.image
+            return False
+        self.take(planned)
+        return True
+
+    def take(self, planned: PlannedImage) -> None:
+        """Hold an image whose turn has come."""
+        self._held[planned.image] = bytes_in_one_piece(planned, self._setup)
+        if planned.image == self._first_outside:
+            self._first_outside = None
+
+    def leave(self, image: Path) -> None:
+        """Let go of an image that is done."""
+        self._held.pop(image, None)
+
+
+@contextmanager
+def stages(
+    setup: RunSetup, states: Sequence[ImageState], backend: Backend
+) -> Iterator[tuple[ImageRunner, int]]:
+    """Give what runs the images, and how many may be labelled and written behind the network."""
+    count = threads_behind(setup, states, backend.device)
+    if not count:
+        yield ImageRunner(setup, backend), 0
+        return
+    with Threads(count, whole=True) as ends, Threads(count) as labels:
+        yield ImageRunner(setup, backend, labels, ends), count + 1
+
+
+def threads_behind(setup: RunSetup, states: Sequence[ImageState], device: Device) -> int:
+    """Say in how many threads images are labelled, and in as many written; 0 for none.
+
+    A single plane leaves nothing to do meanwhile. The trial of memory would be disturbed.
+    """
+    plans = [state.plan for state in states if isinstance(state, PlannedImage)]
+    planes = sum(max(prod(plan.loop.values()), 1) for plan in plans)
+    if planes <= 1 or is_tried(setup):
+        return 0
+    return 1 if device.kind == "cpu" else max(1, min(MOST_BEHIND, available_cpus() // 4))
+
+
+def is_tried(setup: RunSetup) -> bool:
+    """Say whether the tiles depend on the memory that a trial takes."""
+    return wide_side(setup.model, setup.decided.way) is not None and not setup.request.tile
 
 
 @contextmanager
@@ -234,9 +354,9 @@ def read_ahead(
 
     Parameters
     ----------
-    whole : says whether an image is run in one piece; others are read in parts
+    whole : says whether an image can be read as a whole before its turn
     """
-    tried = wide_side(setup.model, setup.decided.way) is not None and not setup.request.tile
+    tried = is_tried(setup)
 
     def begin(state: ImageState) -> ImageState:
         if tried or not isinstance(state, PlannedImage) or not whole(state):

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from bmz.base.progress import Listener, Note, nobody
@@ -18,49 +19,57 @@ AFTER_S = 3.0
 TEXT = "the loops of this label recipe are compiled for their first use; later runs need not wait"
 
 
-class CompileNote:
-    """Counts the seconds for which loops are compiled, and tells of them once."""
+class _Waiting(threading.local):
+    """What a thread compiles, and who hears of it there."""
 
     def __init__(self) -> None:
-        self._listener: Listener = nobody
-        self._timer: threading.Timer | None = None
-        self._depth, self._began, self._spent_s = 0, 0.0, 0.0
+        self.listener: Listener = nobody
+        self.timer: threading.Timer | None = None
+        self.depth, self.began = 0, 0.0
+
+
+class CompileNote:
+    """Counts the seconds for which loops are compiled, in all threads, and tells of them once."""
+
+    def __init__(self) -> None:
+        self._here = _Waiting()
+        self._spent_s = 0.0
 
     @contextmanager
     def heard_by(self, listener: Listener) -> Iterator[None]:
-        """Tell `listener` while the block runs."""
-        before, self._listener = self._listener, listener
+        """Tell `listener` of what this thread compiles while the block runs."""
+        before, self._here.listener = self._here.listener, listener
         try:
             yield
         finally:
-            self._listener = before
+            self._here.listener = before
             self._stop()
 
     def begin(self) -> None:
         """Note that a loop is compiled from now on, on its own or as a part of another."""
-        self._depth += 1
-        if self._depth == 1 and self._spent_s < AFTER_S:
-            self._began = time.monotonic()
-            self._timer = threading.Timer(AFTER_S - self._spent_s, self._tell)
-            self._timer.daemon = True
-            self._timer.start()
+        here = self._here
+        here.depth += 1
+        if here.depth == 1 and self._spent_s < AFTER_S:
+            here.began = time.monotonic()
+            here.timer = threading.Timer(
+                AFTER_S - self._spent_s, partial(here.listener, Note(TEXT))
+            )
+            here.timer.daemon = True
+            here.timer.start()
 
     def end(self) -> None:
         """Note that a loop is compiled."""
-        self._depth -= 1
-        if self._depth <= 0:
+        self._here.depth -= 1
+        if self._here.depth <= 0:
             self._stop()
 
     def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._spent_s += time.monotonic() - self._began
-        self._depth = 0
-
-    def _tell(self) -> None:
-        self._listener(Note(TEXT))
-        self._listener = nobody
+        here = self._here
+        if here.timer is not None:
+            here.timer.cancel()
+            here.timer = None
+            self._spent_s += time.monotonic() - here.began
+        here.depth = 0
 
 
 NOTE = CompileNote()

@@ -1,0 +1,152 @@
+"""Many small images: what each costs beyond the network, in seconds of processor.
+
+``python benchmarks/many_images.py FOLDER [--count N] [--rounds N] [--write FILE]``, such as
+``../shared/data/dsb2018/test/images``.
+
+A process runs the bundled model on N images of 256 px (60) and writes all that it does by default;
+another loads the same network in the same way, and does the same passes in a plain loop. Both are
+whole processes, start-up and all; each row is the median of the rounds, which take turns. Rows
+with a number of threads label and write in as many others while the network goes on; bmz chooses
+by itself. ``--write`` puts the table between its marks in FILE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import tifffile
+from pages import write_between
+
+from bmz.app.run import MODEL
+from bmz.base.arrays import AnyArray
+from bmz.base.progress import nobody
+from bmz.engine import run_images
+from bmz.engine.engines import LoadCase
+from bmz.engine.request import RunRequest
+from bmz.engine.setup import opened, prepare
+from bmz.engine.tile_gate import gated_precision
+
+MARKS = ("<!-- benchmarks/many_images.py -->\n", "<!-- end of many images -->\n")
+SIDE_PX = 256
+
+RUN = """
+import sys
+from bmz.cli.main import main
+threads = sys.argv.pop(1)
+if threads != "own":
+    from bmz.engine import run_images
+    run_images.threads_behind = lambda *_: int(threads)
+main()
+"""
+
+PLAIN = """
+import pickle, sys
+from pathlib import Path
+case, tiles = pickle.loads(Path(sys.argv[1]).read_bytes())
+from bmz.engine.engines import ENGINES
+network = ENGINES["bmz"].opened(case)
+for tile in tiles:
+    network.run(tile)
+"""
+
+
+def images_of(folder: Path, count: int) -> list[Path]:
+    """Give the first images of 256 px."""
+    images = [path for path in sorted(folder.iterdir()) if path.suffix == ".tif"]
+    small = [p for p in images if tifffile.memmap(p).shape[:2] == (SIDE_PX, SIDE_PX)]
+    if len(small) < count:
+        raise SystemExit(f"{folder} holds {len(small)} images of {SIDE_PX} px, wanted {count}")
+    return small[:count]
+
+
+def keep_passes(images: Sequence[Path], place: Path) -> str:
+    """Keep the network and all that it is given; give the name of what runs it."""
+    setup = prepare(RunRequest(MODEL, tuple(images), place / "kept", overwrite=True))
+    tiles: list[list[AnyArray]] = []
+    with closing(opened(setup)) as backend:
+        network = backend.run
+
+        def kept(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+            tiles.append([array.copy() for array in inputs])
+            return network(inputs)
+
+        backend.run = kept  # type: ignore[method-assign]  # of this one alone
+        given = dict.fromkeys(images)
+        paths = run_images.claim_files(setup, given)
+        states = run_images.image_states(setup, given, paths)
+        for _ in run_images.run_images(setup, states, paths, nobody, lambda: nullcontext(backend)):
+            pass
+        precision = gated_precision(backend) or setup.decided.precision
+        name = f"{backend.name}, {precision.name}"
+    case = LoadCase(setup.network, precision, threads=None)
+    (place / "passes").write_bytes(pickle.dumps((case, tiles)))
+    return name
+
+
+def seconds(command: Sequence[str]) -> tuple[float, float]:
+    """Give the seconds of processor and of wall that a process takes."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  (our own)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{command[:4]} failed")
+    return usage.ru_utime + usage.ru_stime, time.perf_counter() - start
+
+
+def table(images: Sequence[Path], rounds: int) -> Iterator[str]:
+    """Measure, and yield the rows of a table."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        ran_by = keep_passes(images, place)
+        words = [MODEL, *map(str, images), "-o", str(place / "out"), "--overwrite"]
+        commands = {"plain passes": [sys.executable, "-c", PLAIN, str(place / "passes")]} | {
+            label: [sys.executable, "-c", RUN, threads, "run", *words]
+            for label, threads in (
+                ("bmz run, as it chooses", "own"),
+                ("bmz run, no thread behind", "0"),
+                ("bmz run, one thread behind", "1"),
+            )
+        }
+        took: dict[str, list[tuple[float, float]]] = {label: [] for label in commands}
+        for _ in range(rounds):
+            for label, command in commands.items():
+                took[label].append(seconds(command))
+    plain = median(cpu for cpu, _ in took["plain passes"])
+    yield f"| {len(images)} images of {SIDE_PX} px | processor | beyond, an image | wall |"
+    yield "|---|---|---|---|"
+    for label, times in took.items():
+        cpu, wall = (float(np.median(column)) for column in zip(*times, strict=True))
+        beyond = "" if label == "plain passes" else f"{(cpu - plain) / len(images):.3f} s"
+        what = f"{label} ({ran_by})" if not beyond else label
+        yield f"| {what} | {cpu:.1f} s | {beyond} | {wall:.1f} s |"
+
+
+def main() -> None:
+    """Measure the images of a folder."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", type=Path, help="page whose table is replaced")
+    words = parser.parse_args()
+    lines = []
+    for line in table(images_of(words.folder, words.count), words.rounds):
+        print(line, flush=True)
+        lines.append(line)
+    if words.write:
+        write_between(words.write, MARKS, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Work beside the network: done in other threads, told in the order of the images."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore, Lock
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from bmz.base.progress import Event, Listener, Note
+
+Made = TypeVar("Made")
+
+
+class Behind(Protocol):
+    """Takes work for which the network need not wait."""
+
+    def __call__(self, work: Callable[[], Made], /) -> Future[Made]:
+        """Do it, here or in another thread."""
+
+
+def at_once(work: Callable[[], Made], /) -> Future[Made]:
+    """Do work here and now; see `Behind`. What it raises is raised at once."""
+    done: Future[Made] = Future()
+    done.set_result(work())
+    return done
+
+
+class Threads:
+    """Does work in other threads, in the order in which it comes; see `Behind`.
+
+    Whoever brings more than is soon begun waits. A context manager: when the block fails, what has
+    not begun is left out, and what is under way is waited for.
+
+    Parameters
+    ----------
+    count : of threads
+    whole : what was brought is done even when the block fails
+    """
+
+    def __init__(self, count: int, *, whole: bool = False) -> None:
+        self._whole = whole
+        self._pool = ThreadPoolExecutor(count)
+        self._room = BoundedSemaphore(2 * count)
+
+    def __call__(self, work: Callable[[], Made], /) -> Future[Made]:
+        """Begin it, or let it wait for a thread; what it raises is in the future."""
+        self._room.acquire()
+        future = self._pool.submit(work)
+        future.add_done_callback(lambda _: self._room.release())
+        return future
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        why: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None and not self._whole)
+
+
+class NotesInTurn:
+    """Holds back what is noted of an image until the images before it are done.
+
+    Parameters
+    ----------
+    listener : hears of one image after the other; progress is passed on at once
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._held: deque[list[Note]] = deque()
+        self._lock = Lock()
+
+    def begin(self) -> Listener:
+        """Give what listens to the next image, in whatever thread."""
+        held: list[Note] = []
+        with self._lock:
+            self._held.append(held)
+
+        def tell(event: Event, /) -> None:
+            with self._lock:
+                if not isinstance(event, Note) or (self._held and self._held[0] is held):
+                    self._listener(event)
+                else:
+                    held.append(event)
+
+        return tell
+
+    def end(self) -> None:
+        """Note that the oldest image is done, and tell what is known of the next."""
+        with self._lock:
+            self._held.popleft()
+            if self._held:
+                for note in self._held[0]:
+                    self._listener(note)
+                self._held[0].clear()
