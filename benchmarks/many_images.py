@@ -3,7 +3,7 @@
 ``python benchmarks/many_images.py FOLDER [--count N] [--rounds N] [--write FILE]``, such as
 ``../shared/data/dsb2018/test/images``.
 
-A process runs the bundled model on N images of 256 px (60) and writes all that it does by default;
+A process runs the bundled model on the N smallest images (60) and writes the usual files;
 another loads the same network in the same way, and does the same passes in a plain loop. Both are
 whole processes, start-up and all; each row is the median of the rounds, which take turns. Rows
 with a number of threads label and write in as many others while the network goes on; bmz chooses
@@ -25,20 +25,22 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import tifffile
 from pages import write_between
 
 from bmz.app.run import MODEL
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import nobody
-from bmz.engine import run_images
-from bmz.engine.engines import LoadCase
+from bmz.engine import network_choice, run_images
+from bmz.engine.network_choice import precision_of
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import opened, prepare
 from bmz.engine.tile_gate import gated_precision
+from bmz.image.info import ImageInfo
+from bmz.image.inspect import inspect_image
+from bmz.predict.backend import Backend, LoadRequest
+from bmz.predict.formats import open_backend
 
 MARKS = ("<!-- benchmarks/many_images.py -->\n", "<!-- end of many images -->\n")
-SIDE_PX = 256
 
 RUN = """
 import sys
@@ -53,27 +55,37 @@ main()
 PLAIN = """
 import pickle, sys
 from pathlib import Path
-case, tiles = pickle.loads(Path(sys.argv[1]).read_bytes())
-from bmz.engine.engines import ENGINES
-network = ENGINES["bmz"].opened(case)
+weights_format, request, tiles = pickle.loads(Path(sys.argv[1]).read_bytes())
+from bmz.predict.formats import open_backend
+network = open_backend(weights_format, request)
 for tile in tiles:
     network.run(tile)
 """
 
 
-def images_of(folder: Path, count: int) -> list[Path]:
-    """Give the first images of 256 px."""
-    images = [path for path in sorted(folder.iterdir()) if path.suffix == ".tif"]
-    small = [p for p in images if tifffile.memmap(p).shape[:2] == (SIDE_PX, SIDE_PX)]
-    if len(small) < count:
-        raise SystemExit(f"{folder} holds {len(small)} images of {SIDE_PX} px, wanted {count}")
-    return small[:count]
+def images_of(folder: Path, count: int) -> list[ImageInfo]:
+    """Give the smallest images of a folder."""
+    infos = [inspect_image(path) for path in sorted(folder.iterdir()) if path.suffix == ".tif"]
+    if len(infos) < count:
+        raise SystemExit(f"{folder} holds {len(infos)} images, wanted {count}")
+    return sorted(infos, key=_pixels)[:count]
+
+
+def _pixels(info: ImageInfo) -> int:
+    return info.sizes["y"] * info.sizes["x"]
 
 
 def keep_passes(images: Sequence[Path], place: Path) -> str:
-    """Keep the network and all that it is given; give the name of what runs it."""
+    """Keep how the network was loaded and all that it was given; give the name of what ran it."""
     setup = prepare(RunRequest(MODEL, tuple(images), place / "kept", overwrite=True))
+    loads: list[tuple[str, LoadRequest]] = []
     tiles: list[list[AnyArray]] = []
+
+    def noted(weights_format: str, request: LoadRequest) -> Backend:
+        loads.append((weights_format, request))
+        return open_backend(weights_format, request)
+
+    network_choice.open_backend = noted
     with closing(opened(setup)) as backend:
         network = backend.run
 
@@ -89,8 +101,8 @@ def keep_passes(images: Sequence[Path], place: Path) -> str:
             pass
         precision = gated_precision(backend) or setup.decided.precision
         name = f"{backend.name}, {precision.name}"
-    case = LoadCase(setup.network, precision, threads=None)
-    (place / "passes").write_bytes(pickle.dumps((case, tiles)))
+    (load,) = {load for load in loads if load[1].precision == precision_of(precision)}
+    (place / "passes").write_bytes(pickle.dumps((*load, tiles)))
     return name
 
 
@@ -104,8 +116,11 @@ def seconds(command: Sequence[str]) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, time.perf_counter() - start
 
 
-def table(images: Sequence[Path], rounds: int) -> Iterator[str]:
+def table(infos: Sequence[ImageInfo], rounds: int) -> Iterator[str]:
     """Measure, and yield the rows of a table."""
+    images = [info.path for info in infos]
+    first, last = (f"{info.sizes['y']} x {info.sizes['x']}" for info in (infos[0], infos[-1]))
+    sides = f"{first} to {last}"
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         ran_by = keep_passes(images, place)
@@ -123,7 +138,7 @@ def table(images: Sequence[Path], rounds: int) -> Iterator[str]:
             for label, command in commands.items():
                 took[label].append(seconds(command))
     plain = median(cpu for cpu, _ in took["plain passes"])
-    yield f"| {len(images)} images of {SIDE_PX} px | processor | beyond, an image | wall |"
+    yield f"| {len(images)} images of {sides} px | processor | beyond, an image | wall |"
     yield "|---|---|---|---|"
     for label, times in took.items():
         cpu, wall = (float(np.median(column)) for column in zip(*times, strict=True))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -22,13 +22,15 @@ from bmz.base.errors import CouldNotTell
 from bmz.base.files import claimed, whole_file
 from bmz.base.progress import Event, Note, Progress, nobody
 from bmz.engine import run_image, run_images
+from bmz.engine.image_result import ImageResult
 from bmz.engine.memory import bytes_in_one_piece
+from bmz.engine.pipeline import finished_plane
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import PlannedImage, planned_or_failed, prepare
 from bmz.engine.stages import NotesInTurn, Threads
 from bmz.predict.backend import Device
-from bmz.results.images import ImageFailure, ImageRun
-from bmz.testing.backend import FakeBackend, pointwise
+from bmz.results.images import DeviceUse, ImageFailure, ImageRun
+from bmz.testing.backend import FakeBackend, OverlappingFake, pointwise
 from bmz.testing.package import description, write_package
 from bmz.write.outputs import OUTPUT_KINDS, default_kinds
 from bmz.write.result import Result
@@ -60,18 +62,24 @@ def behind(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda count: monkeypatch.setattr(run_images, "threads_behind", lambda *_: count)
 
 
-def with_network(request: RunRequest, backend: FakeBackend) -> list[ImageRun | ImageFailure]:
+def with_network(
+    request: RunRequest,
+    backend: FakeBackend,
+    used: Callable[[DeviceUse], None] = lambda _: None,
+) -> list[ImageRun | ImageFailure]:
     """Run images with a network of the test."""
     setup = prepare(request)
     images = dict.fromkeys(request.images)
     paths = run_images.claim_files(setup, images)
     states = run_images.image_states(setup, images, paths)
     files = run_images.files_of_states(states, paths)
-    return list(run_images.run_images(setup, states, files, nobody, lambda: nullcontext(backend)))
+    return list(
+        run_images.run_images(setup, states, files, nobody, lambda: nullcontext(backend), used)
+    )
 
 
 def labels_wait_for(event: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    labelled = run_image.finished_plane
+    labelled = finished_plane
 
     def waiting(*words: Any) -> Any:
         assert event.wait(LONG_S), "the network waits for the labels"
@@ -107,7 +115,7 @@ def test_one_is_written_while_the_next_is_labelled(
     request_: RunRequest, behind: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behind(1)
-    second, labelled = threading.Event(), run_image.finished_plane
+    second, labelled = threading.Event(), finished_plane
     write = OUTPUT_KINDS["overlay"].write
     planes = Counter[str]()
 
@@ -133,7 +141,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     records = {name: json.loads(f) for name, f in files.items() if name.endswith(".run.json")}
     for record in records.values():
-        del record["timings_s"]
+        del record["timings_s"], record["device_busy"]
     return files | {name: json.dumps(record).encode() for name, record in records.items()}
 
 
@@ -172,7 +180,7 @@ def test_what_fails_behind_fails_its_image_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     behind(2)
-    labelled, table = run_image.finished_plane, OUTPUT_KINDS["table"]
+    labelled, table = finished_plane, OUTPUT_KINDS["table"]
 
     def refused() -> None:
         raise CouldNotTell("refused", hint="", code="test.refused")
@@ -203,7 +211,7 @@ class Held:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.most, self._lock = 0, 0, threading.Lock()
-        predicted, written = run_image.predicted_image, run_image.ImageResult.written
+        predicted, written = run_image.predicted_image, ImageResult.written
 
         def begun(*words: Any) -> Any:
             self._add(1)
@@ -214,7 +222,7 @@ class Held:
             return written(*words)
 
         monkeypatch.setattr(run_image, "predicted_image", begun)
-        monkeypatch.setattr(run_image.ImageResult, "written", ended)
+        monkeypatch.setattr(ImageResult, "written", ended)
 
     def _add(self, more: int) -> None:
         with self._lock:
@@ -322,19 +330,62 @@ def test_the_record_names_what_ran_its_own_image(
     assert backends == ["fake 1", "fake 2"]
 
 
-@pytest.mark.parametrize(
-    ("images", "device", "threads"),
-    [(1, "cpu", False), (1, "cuda", False), (2, "cuda", True)],
-)
-def test_a_single_plane_leaves_nothing_to_do_meanwhile(
-    images: int, device: str, threads: bool, request_: RunRequest
+def test_the_seconds_of_the_device_are_those_of_its_batches(
+    request_: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = [0.0]
+    monkeypatch.setattr("bmz.predict.tiles.time.perf_counter", lambda: now[0])  # and everywhere
+    monkeypatch.setattr(run_images, "threads_behind", lambda *_: 0)
+    labelled = finished_plane
+
+    def network(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        now[0] += 3
+        return pointwise(inputs)
+
+    def labels(*words: Any) -> Any:
+        now[0] += 1
+        return labelled(*words)
+
+    monkeypatch.setattr(run_image, "finished_plane", labels)
+    uses: list[DeviceUse] = []
+    request = replace(request_, images=request_.images[:2])
+
+    outcomes = with_network(request, FakeBackend(network, device=Device("cuda")), uses.append)
+
+    (use,) = uses
+    assert (use.device, use.computed_s, use.run_s) == ("cuda:0", 6, 8)
+    assert [o.record["device_busy"] for o in outcomes if isinstance(o, ImageRun)] == [0.75, 0.75]
+
+
+def test_a_backend_with_two_halves_tells_for_itself_how_long_it_computed(
+    request_: RunRequest,
+) -> None:
+    uses: list[DeviceUse] = []
+
+    with_network(
+        replace(request_, images=request_.images[:3]), OverlappingFake(pointwise), uses.append
+    )
+
+    assert [use.computed_s for use in uses] == [5.0]  # planes, of a second each
+
+
+@pytest.mark.parametrize(
+    ("images", "device", "processors", "threads"),
+    [(1, "cpu", 2, 0), (1, "cuda", 16, 0), (2, "cpu", 1, 0), (2, "cpu", 2, 1), (2, "cuda", 16, 4)],
+)
+def test_threads_are_used_where_there_is_something_to_do_meanwhile(
+    images: int,
+    device: Literal["cpu", "cuda"],
+    processors: int,
+    threads: int,
+    request_: RunRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_images, "available_cpus", lambda: processors)
     setup = prepare(request_)
     planned = [planned_or_failed(setup, image) for image in request_.images[:images]]
 
-    count = run_images.threads_behind(setup, planned, Device(device))  # type: ignore[arg-type]
-
-    assert bool(count) == threads
+    assert run_images.threads_behind(setup, planned, Device(device)) == threads
 
 
 def test_notes_come_image_by_image_and_progress_at_once() -> None:
@@ -359,9 +410,13 @@ def test_work_that_has_not_begun_is_left_out_after_a_fault_unless_it_must_be_don
 ) -> None:
     begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
 
+    def first() -> None:
+        begun.set()
+        go_on.wait(LONG_S)
+
     def stopped() -> None:
         with Threads(1, whole=whole) as threads:
-            threads(lambda: (begun.set(), go_on.wait(LONG_S)))
+            threads(first)
             begun.wait(LONG_S)
             threads(done.set).add_done_callback(lambda _: go_on.set())
             threading.Timer(0.5, go_on.set).start()  # what is not left out is done behind the first

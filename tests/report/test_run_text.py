@@ -26,9 +26,17 @@ from bmz.report.run_text import (
     plan_lines,
     run_json,
     run_lines,
+    runs_json,
 )
 from bmz.results.image_documents import RanRecord, RecipeRecord
-from bmz.results.images import ImageFailure, ImageRun, RunSummary, run_record, with_result
+from bmz.results.images import (
+    DeviceUse,
+    ImageFailure,
+    ImageRun,
+    RunSummary,
+    run_record,
+    with_result,
+)
 
 LABELS, RECORD = Path("o/a.labels.tif"), Path("o/a.run.json")
 FAILED = ImageFailure(Path("d/c.tif"), EMPTY)
@@ -225,8 +233,9 @@ def test_one_image_prints_its_record_and_several_a_list_with_the_failures() -> N
     why = {"image": "d/c.tif", "code": "image.empty", "message": "'c.tif' is empty"}
     why["hint"] = "copy it again"
     assert alone == {"schema": "bmz.run/1"}
-    assert several == {"schema": "bmz.runs/1", "runs": [alone], "failed": [why]}
-    assert failed == {"schema": "bmz.runs/1", "runs": [], "failed": [why]}
+    no_run = {"schema": "bmz.runs/1", "runs": [], "device_busy": None, "failed": [why]}
+    assert several == {**no_run, "runs": [alone]}
+    assert failed == no_run
 
 
 def test_the_plans_of_images_stand_beside_those_that_have_none() -> None:
@@ -294,3 +303,24 @@ def test_a_record_names_files_as_they_lie_beside_it_and_rounds_times() -> None:
         "objects": None,
         "timings_s": {"network": 1.2346, "read": 0},
     }
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (None, []),
+        (DeviceUse("cpu", 3.0, 4.0), []),
+        (
+            DeviceUse("cuda:1", 3.04, 4.0),
+            ["cuda:1 computed for 76 % of the time: 3.0 of the 4.0 s since the network was loaded"],
+        ),
+    ],
+)
+def test_how_busy_a_gpu_was_is_told_at_the_end(use: DeviceUse | None, words: list[str]) -> None:
+    summary = RunSummary((done(labels=LABELS),), use)
+
+    lines = run_lines(summary)
+    document = json.loads(runs_json(summary))
+
+    assert [text for kind, text in lines if kind == "note"] == words
+    assert document["device_busy"] == (None if use is None else round(use.share, 4))

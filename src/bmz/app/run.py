@@ -17,7 +17,7 @@ from bmz.engine.run_images import (
 )
 from bmz.engine.setup import prepare
 from bmz.image.series import with_fields
-from bmz.results.images import ImageFailure, ImagePlan, RunSummary
+from bmz.results.images import DeviceUse, ImageFailure, ImagePlan, RunSummary
 from bmz.zoo.locate import starter_folder
 
 
@@ -54,7 +54,9 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
     paths = claim_files(setup, images)
     states = image_states(setup, images, paths)
     files = files_of_states(states, paths)
-    summary = RunSummary(tuple(run_images(setup, states, files, listener)))
+    uses: list[DeviceUse] = []
+    outcomes = tuple(run_images(setup, states, files, listener, used=uses.append))
+    summary = RunSummary(outcomes, *uses)
     finish_folder(setup, images, summary.done)
     return summary
 

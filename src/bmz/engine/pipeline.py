@@ -20,7 +20,7 @@ from bmz.engine.output_check import StageCounts, Watch
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
-from bmz.predict.tiles import Attempts, run_tiles
+from bmz.predict.tiles import Attempts, Tiles, in_memory, uncounted
 from bmz.process.adapt import (
     ResizedMaps,
     cast_within_range,
@@ -172,6 +172,9 @@ class PlaneContext:
     counted: StageCounts = field(default_factory=StageCounts)
     """Pixels after the network and each declared step, over all planes that are run with it."""
 
+    computed: Callable[[float], None] = uncounted
+    """Hears of the seconds in which the device of the network computed."""
+
     @property
     def watch(self) -> Watch:
         """What looks for pixels that are no numbers."""
@@ -225,14 +228,16 @@ def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, 
             with attempt as plan:
                 # see `bmz.predict.core`
                 rules = [*plan.outputs] * (2 if work.steps_done else 1)
-                outputs, batch = run_tiles(
+                tiles = Tiles(
                     work.backend,
                     tensors,
                     plan.tiling,
                     rules,
-                    batch=plan.batch,
-                    listener=work.listener,
+                    plan.batch,
+                    work.listener,
+                    work.computed,
                 )
+                outputs, batch = in_memory(tiles)
                 attempts.succeed(batch)
         outputs = _watched(outputs, work)
     return KnownTensors.of(model, referred, outputs), attempts.plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, islice
@@ -39,7 +39,7 @@ from bmz.plan.tiling import AxisTiling, OutputRule
 from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.backend import Backend
 from bmz.predict.mosaic import StoredTiles, TileStore
-from bmz.predict.tiles import Attempts, Tiles, fill
+from bmz.predict.tiles import Attempts, Tiles, fill, uncounted
 from bmz.process.adapt import ResizedMaps, grid_of
 from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.compiled import NOTE
@@ -91,9 +91,11 @@ class ThisProcess:
     Parameters
     ----------
     backend : the loaded model
+    computed : hears of the seconds in which its device computed
     """
 
     backend: Backend
+    computed: Callable[[float], None] = uncounted
 
     @property
     def name(self) -> str:
@@ -118,6 +120,7 @@ class ThisProcess:
         for attempt in attempts:
             with attempt as tried:
                 tiles = tiles_of(self.backend, tried, prepared, listener)
+                tiles = replace(tiles, computed=self.computed)
                 store = TileStore(folder.maps(tried), tiles.places(), output_number(setup))
                 attempts.succeed(fill(store, tiles))
         return store, attempts.plan

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,7 +44,7 @@ from bmz.engine.planes_in_blocks import (
     look_at_sample,
 )
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
-from bmz.engine.stages import Behind, at_once
+from bmz.engine.stages import Behind, DeviceClock, at_once
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.pixels import Pixels
@@ -54,7 +54,7 @@ from bmz.plan.plan import Plan
 from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.backend import Backend
 from bmz.report.run_text import finding_notes
-from bmz.results.images import ImageRun, run_record
+from bmz.results.images import DeviceUse, ImageRun, run_record
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import OwnCode, RanRecord, WayRecord
@@ -143,6 +143,7 @@ class OpenRun:
     counted : pixels after the network and each declared step, over all planes that were run
     backend_name : gives the name of the backend, for the record, once it has run
     precision : gives the precision and the framework in which it has run
+    use : gives the use of the device so far; None where the network runs on several workers
     image_sha256 : of its content, where that is known
     """
 
@@ -153,49 +154,8 @@ class OpenRun:
     counted: StageCounts
     backend_name: Any
     precision: Callable[[], PrecisionChoice]
+    use: Callable[[], DeviceUse | None] = lambda: None
     image_sha256: str | None = None
-
-
-@contextmanager
-def whole_run(
-    setup: RunSetup,
-    planned: PlannedImage,
-    backend: Backend,
-    listener: Listener,
-    *,
-    keeps_raw: bool | None = None,
-    behind: Behind = at_once,
-) -> Iterator[OpenRun]:
-    """Read an image and check its pixels, to run it in one piece.
-
-    Parameters
-    ----------
-    keeps_raw : the maps of the network are kept; None where they are to be saved
-    behind : makes the labels
-    """
-    looked = look(setup, planned) if planned.looked is None else planned.looked()
-    stopwatch, counted = Stopwatch(dict(looked.took_s)), StageCounts()
-    work = PlaneContext(
-        setup.model,
-        planned.plan,
-        setup.labelling,
-        backend,
-        stopwatch,
-        listener,
-        setup.engine.applies_steps,
-        counted,
-    )
-    keeps = "raw" in setup.request.save if keeps_raw is None else keeps_raw
-    expect_image(backend, setup.network, planned.case.image, planned.plan, listener)
-    yield OpenRun(
-        image=HeldImage(planned.case.image, looked.pixels),
-        report=looked.report,
-        planes=WholePlanes(looked.pixels, work, keeps, behind),
-        stopwatch=stopwatch,
-        counted=counted,
-        backend_name=lambda: backend.name,
-        precision=lambda: gated_precision(backend) or planned.plan.precision,
-    )
 
 
 @contextmanager
@@ -302,12 +262,14 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
     for note in finding_notes(more, name):
         listener(note)
     findings = (*run.report.findings, *more)
+    use = run.use()
     recipe = setup.labelling.as_record(plan)
     record: RanRecord = {
         **run_record(setup.model, run.image.info, plan, recipe, findings, run.image_sha256),
         "request": options_of(setup.request),
         "own_code": own_code_record(setup),
         "backend": image.backend,
+        "device_busy": None if use is None else round(use.share, 4),
         **run.planes.facts(outputs),
     }
     if result.labels is not None:
@@ -344,12 +306,14 @@ class ImageRunner:
     ----------
     setup : what they share
     backend : the network, which is used in the thread that calls `begin`
+    clock : of its device
     labels : makes the labels of a plane or stack
     ends : puts an image together, measures and writes it; it may wait for `labels`
     """
 
     setup: RunSetup
     backend: Backend
+    clock: DeviceClock = field(default_factory=DeviceClock)
     labels: Behind = at_once
     ends: Behind = at_once
 
@@ -388,14 +352,59 @@ class ImageRunner:
 
         return at_once(end) if in_parts(planned, self.setup) else self.ends(end)
 
-    def _opened(self, planned: PlannedImage, listener: Listener) -> AbstractContextManager[OpenRun]:
+    @contextmanager
+    def _opened(self, planned: PlannedImage, listener: Listener) -> Iterator[OpenRun]:
         setup = self.setup
-        if in_parts(planned, setup):
-            expect_image(self.backend, setup.network, planned.case.image, planned.plan, listener)
-            return run_in_blocks(setup, planned, ThisProcess(self.backend), listener)
-        if over_limit(planned, setup):
-            listener(Note(_too_large(setup, planned), "warning"))
-        return whole_run(setup, planned, self.backend, listener, behind=self.labels)
+        if not in_parts(planned, setup):
+            if over_limit(planned, setup):
+                listener(Note(_too_large(setup, planned), "warning"))
+            yield self.whole(planned, listener, keeps_raw="raw" in setup.request.save)
+            return
+        expect_image(self.backend, setup.network, planned.case.image, planned.plan, listener)
+        tiles = ThisProcess(self.backend, self.clock.add)
+        with run_in_blocks(setup, planned, tiles, listener) as run:
+            yield replace(run, use=self._use)
+
+    def whole(self, planned: PlannedImage, listener: Listener, *, keeps_raw: bool) -> OpenRun:
+        """Read an image and check its pixels, to run it in one piece.
+
+        Parameters
+        ----------
+        keeps_raw : the maps of the network are kept
+
+        Raises
+        ------
+        BmzError
+            The pixels cannot be read, or do not fit.
+        """
+        setup, backend, plan = self.setup, self.backend, planned.plan
+        looked = look(setup, planned) if planned.looked is None else planned.looked()
+        stopwatch, counted = Stopwatch(dict(looked.took_s)), StageCounts()
+        work = PlaneContext(
+            setup.model,
+            plan,
+            setup.labelling,
+            backend,
+            stopwatch,
+            listener,
+            setup.engine.applies_steps,
+            counted,
+            self.clock.add,
+        )
+        expect_image(backend, setup.network, planned.case.image, plan, listener)
+        return OpenRun(
+            image=HeldImage(planned.case.image, looked.pixels),
+            report=looked.report,
+            planes=WholePlanes(looked.pixels, work, keeps_raw, self.labels),
+            stopwatch=stopwatch,
+            counted=counted,
+            backend_name=lambda: backend.name,
+            precision=lambda: gated_precision(backend) or plan.precision,
+            use=self._use,
+        )
+
+    def _use(self) -> DeviceUse:
+        return self.clock.use(self.backend.device)
 
 
 def run_image(
@@ -442,9 +451,8 @@ def run_given_image(
     planned = replace(planned, looked=lambda: pixels)
     backend = network()
     planned = with_fitting_tiles(setup, planned, backend)
-    with whole_run(setup, planned, backend, listener, keeps_raw=True) as run:
-        known = replace(run, image_sha256=image.sha256)
-        return image_result(setup, planned, known, listener)
+    run = ImageRunner(setup, backend).whole(planned, listener, keeps_raw=True)
+    return image_result(setup, planned, replace(run, image_sha256=image.sha256), listener)
 
 
 def _too_large(setup: RunSetup, planned: PlannedImage) -> str:

@@ -26,7 +26,7 @@ from bmz.image.formats import name_of
 from bmz.image.series import PlateField
 from bmz.plan.plan import Plan, wide_side
 from bmz.predict.backend import Backend, Device
-from bmz.results.images import ImageFailure, ImageRun
+from bmz.results.images import DeviceUse, ImageFailure, ImageRun
 from bmz.write.names import output_paths, plate_folders, refuse_existing
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, kinds_to_write
 
@@ -171,7 +171,7 @@ def save_result(
 ImageState = PlannedImage | ImageRun | ImageFailure
 """An image that is to be run, or that is finished or failed already."""
 
-Coming = Future[ImageRun] | Future[ImageRun | ImageFailure]
+Coming = Future[ImageRun] | Future[ImageFailure] | Future[ImageRun | ImageFailure]
 """What becomes of an image."""
 
 MOST_AHEAD = 4
@@ -187,6 +187,7 @@ def run_images(
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
     network: Callable[[], AbstractContextManager[Backend]] | None = None,
+    used: Callable[[DeviceUse], None] = lambda _: None,
 ) -> Iterator[ImageRun | ImageFailure]:
     """Run all images of a call: here, on several processes, or on the workers of a scheduler.
 
@@ -197,6 +198,7 @@ def run_images(
     listener : is called for each image and tile
     network : gives the network for the images that are run here; None to load it, and to let go
         of it at the end
+    used : hears how busy its device was, when all are run here
 
     Yields
     ------
@@ -209,7 +211,8 @@ def run_images(
         return iter(outcomes)
     if request.workers > 1 or request.scheduler is not None:
         return run_on_workers(setup, states, files, listener)
-    return _run_here(setup, states, files, listener, network or (lambda: closing(opened(setup))))
+    network = network or (lambda: closing(opened(setup)))
+    return _run_here(setup, states, files, listener, network, used)
 
 
 def _run_here(
@@ -218,6 +221,7 @@ def _run_here(
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
     network: Callable[[], AbstractContextManager[Backend]],
+    used: Callable[[DeviceUse], None],
 ) -> Iterator[ImageRun | ImageFailure]:
     room, notes = Room(setup), NotesInTurn(listener)
     with (
@@ -234,6 +238,7 @@ def _run_here(
             room.leave(image)
             listener(Progress("files", number, len(states), name_of(image)))
             notes.end()
+        used(runner.clock.use(backend.device))
 
 
 def _begun(
@@ -323,17 +328,18 @@ def stages(
         yield ImageRunner(setup, backend), 0
         return
     with Threads(count, whole=True) as ends, Threads(count) as labels:
-        yield ImageRunner(setup, backend, labels, ends), count + 1
+        yield ImageRunner(setup, backend, labels=labels, ends=ends), count + 1
 
 
 def threads_behind(setup: RunSetup, states: Sequence[ImageState], device: Device) -> int:
     """Say in how many threads images are labelled, and in as many written; 0 for none.
 
-    A single plane leaves nothing to do meanwhile. The trial of memory would be disturbed.
+    A single plane, or a single processor, leaves nothing to do meanwhile. The trial of memory would
+    be disturbed.
     """
     plans = [state.plan for state in states if isinstance(state, PlannedImage)]
     planes = sum(max(prod(plan.loop.values()), 1) for plan in plans)
-    if planes <= 1 or is_tried(setup):
+    if planes <= 1 or is_tried(setup) or available_cpus() == 1:
         return 0
     return 1 if device.kind == "cpu" else max(1, min(MOST_BEHIND, available_cpus() // 4))
 

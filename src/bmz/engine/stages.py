@@ -1,7 +1,8 @@
-"""Work beside the network: done in other threads, told in the order of the images."""
+"""Work beside the network, done in other threads and told in order; and how busy its device is."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,8 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from bmz.base.progress import Event, Listener, Note
+from bmz.predict.backend import Device
+from bmz.results.images import DeviceUse
 
 Made = TypeVar("Made")
 
@@ -62,6 +65,21 @@ class Threads:
         trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(cancel_futures=kind is not None and not self._whole)
+
+
+class DeviceClock:
+    """Counts the seconds in which the device of a network computed, from the first call on."""
+
+    def __init__(self) -> None:
+        self._computed_s, self._began = 0.0, time.perf_counter()
+
+    def add(self, seconds: float) -> None:
+        """Count some more; called by the thread of the network alone."""
+        self._computed_s += seconds
+
+    def use(self, device: Device) -> DeviceUse:
+        """Give the use of the device until now."""
+        return DeviceUse(str(device), self._computed_s, time.perf_counter() - self._began)
 
 
 class NotesInTurn:

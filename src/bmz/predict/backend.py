@@ -204,6 +204,9 @@ class Overlapping(Protocol[Ticket]):
     def collect(self, ticket: Ticket) -> list[AnyArray]:
         """Wait for the outputs of a ticket; tickets are collected once each, in any order."""
 
+    def computed_s(self, ticket: Ticket) -> float:
+        """Give the seconds in which the device computed for a ticket that was collected."""
+
 
 def only_float32(framework: str, request: LoadRequest) -> None:
     """Refuse another precision, for a framework that computes as the file says.

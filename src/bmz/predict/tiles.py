@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -13,7 +15,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.plan.plan import Plan, with_smaller_tiles
 from bmz.plan.tiling import OutputRule, Tiling
-from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping
+from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping, Ticket
 from bmz.predict.cutting import LazyTensor, Tensor, TileJob, expect_tiles, stacked_tiles
 from bmz.predict.mosaic import Assembly, Mosaic, Places
 from bmz.spec.model import ModelSpec
@@ -94,10 +96,18 @@ def run_tiles(
     ------
     InputShapeDiffers, OutputShapeDiffers, NotTileable, TileTooLarge
     """
-    tiles = Tiles(backend, inputs, tiling, outputs, batch, listener)
+    return in_memory(Tiles(backend, inputs, tiling, outputs, batch, listener))
+
+
+def in_memory(tiles: Tiles) -> Tiled:
+    """Run the network on every tile and assemble its outputs; see `run_tiles`."""
     mosaic = Mosaic(tiles.places())
     batch = fill(mosaic, tiles)
     return Tiled(mosaic.arrays, batch)
+
+
+def uncounted(_seconds: float, /) -> None:
+    """Forget how long the device computed."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,7 @@ class Tiles:
     batch : tiles in one run at most; 1 where the model fixes its batch size. An input or output
         without ``b`` makes it 1. It is halved when memory runs out
     listener : hears of each batch, and of a smaller one
+    computed : hears of the seconds in which the device computed, batch by batch
     """
 
     backend: Backend
@@ -123,6 +134,7 @@ class Tiles:
     outputs: Sequence[OutputRule]
     batch: int = 1
     listener: Listener = nobody
+    computed: Callable[[float], None] = uncounted
 
     def places(self) -> Places:
         """Return where the outputs of the tiles go.
@@ -151,7 +163,7 @@ def fill(assembly: Assembly, tiles: Tiles) -> int:
     total = tiles.places().images * tiles.tiling.count
     before = total - len(jobs)
     most = tiles.batch if _stackable(tiles.inputs, tiles.tiling, tiles.outputs) else 1
-    runner = _Runner(tiles.backend)
+    runner = _Runner(tiles.backend, tiles.computed)
     done = 0
     while done < len(jobs):
         try:
@@ -168,15 +180,33 @@ def fill(assembly: Assembly, tiles: Tiles) -> int:
     return most
 
 
+def _run(
+    backend: Backend, computed: Callable[[float], None], inputs: Sequence[AnyArray]
+) -> list[AnyArray]:
+    start = time.perf_counter()
+    outputs = backend.run(inputs)
+    computed(time.perf_counter() - start)
+    return outputs
+
+
+def _collected(
+    backend: Overlapping[Ticket], computed: Callable[[float], None], ticket: Ticket
+) -> list[AnyArray]:
+    outputs = backend.collect(ticket)
+    computed(backend.computed_s(ticket))
+    return outputs
+
+
 class _Runner:
     """Runs batches of tiles; if the backend can, it computes one while the next is cut."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._start: Callable[[Sequence[AnyArray]], Any] = backend.run
+    def __init__(self, backend: Backend, computed: Callable[[float], None]) -> None:
+        self._start: Callable[[Sequence[AnyArray]], Any] = partial(_run, backend, computed)
         self._finish: Callable[[Any], list[AnyArray]] = list
         self._ahead = 0
         if isinstance(backend, Overlapping):
-            self._start, self._finish, self._ahead = backend.submit, backend.collect, 1
+            self._start, self._ahead = backend.submit, 1
+            self._finish = partial(_collected, backend, computed)
 
     def run(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.errors import BmzError
+from bmz.base.errors import BmzError, not_none
 from bmz.predict.backend import (
     CPU,
     Device,
@@ -116,12 +117,28 @@ def round_nothing(torch: ModuleType, device: Device) -> None:
 
 
 @dataclass(frozen=True)
+class CudaTimes:
+    """Places in the queue of a CUDA device: before a run, behind it, and behind its transfer."""
+
+    began: torch.cuda.Event
+    computed: torch.cuda.Event
+    arrived: torch.cuda.Event
+
+
+@dataclass
 class Ticket:
-    """Outputs that may still be in transfer to the memory of the host."""
+    """Outputs that may still be in transfer to the memory of the host.
+
+    Parameters
+    ----------
+    took_s : seconds in which this process waited for them
+    times : of a CUDA device, which tells for itself how long it computed
+    """
 
     shapes: str
     tensors: list[torch.Tensor]
-    arrived: torch.cuda.Event | None = None
+    took_s: float = 0.0
+    times: CudaTimes | None = None
 
 
 class TorchBackend:
@@ -165,20 +182,33 @@ class TorchBackend:
     def submit(self, inputs: Sequence[AnyArray]) -> Ticket:
         """Start the network; see `Overlapping`."""
         checked_count("inputs", expected=self._input_count, actual=len(inputs))
-        shapes = shapes_of(inputs)
+        shapes, start = shapes_of(inputs), time.perf_counter()
         with self._failures(shapes):
+            began = self._event()
             outputs = self._run(inputs)
             if len(outputs) < len(self._output_ids):
                 expected = len(self._output_ids)
                 raise TensorCountDiffers("outputs", expected=expected, actual=len(outputs))
-            return self._ticket(shapes, outputs[: len(self._output_ids)])
+            ticket = self._ticket(shapes, outputs[: len(self._output_ids)], began)
+        ticket.took_s = time.perf_counter() - start
+        return ticket
 
     def collect(self, ticket: Ticket) -> list[AnyArray]:
         """Wait for outputs; see `Overlapping`."""
+        start = time.perf_counter()
         with self._failures(ticket.shapes):
-            if ticket.arrived is not None:
-                ticket.arrived.synchronize()
-            return [tensor.cpu().numpy() for tensor in ticket.tensors]
+            if ticket.times is not None:
+                ticket.times.arrived.synchronize()
+            arrays = [tensor.cpu().numpy() for tensor in ticket.tensors]
+        ticket.took_s += time.perf_counter() - start
+        return arrays
+
+    def computed_s(self, ticket: Ticket) -> float:
+        """Give the seconds of a run, on CUDA by its own clock; see `Overlapping`."""
+        if ticket.times is None:
+            return ticket.took_s
+        took_ms: float = ticket.times.began.elapsed_time(ticket.times.computed)
+        return took_ms / 1000
 
     def close(self) -> None:
         """Free the network."""
@@ -241,19 +271,29 @@ class TorchBackend:
             tensor = self._torch.from_numpy(native).to(str(self.device))
         return tensor.to(memory_format=self._layout) if tensor.ndim == _IMAGES else tensor
 
-    def _ticket(self, shapes: str, outputs: list[torch.Tensor]) -> Ticket:
+    def _ticket(
+        self, shapes: str, outputs: list[torch.Tensor], began: torch.cuda.Event | None
+    ) -> Ticket:
         halves = (
             self._torch.bfloat16,
             self._torch.float16,
         )  # NumPy has no bfloat16, and float16 overflows
         with self._torch.inference_mode():
             whole = [t.float() if t.dtype in halves else t for t in outputs]
-            if not self._cuda:
+            computed = self._event()
+            if began is None or computed is None:
                 return Ticket(shapes, whole)
             tensors = [self._on_host(tensor.contiguous()) for tensor in whole]
-        arrived = self._torch.cuda.Event()
-        arrived.record(self._torch.cuda.current_stream(self.device.index))
-        return Ticket(shapes, tensors, arrived)
+        arrived = not_none(self._event())
+        return Ticket(shapes, tensors, times=CudaTimes(began, computed, arrived))
+
+    def _event(self) -> torch.cuda.Event | None:
+        """Note the place in the queue of a CUDA device; None for other devices."""
+        if not self._cuda:
+            return None
+        event: torch.cuda.Event = self._torch.cuda.Event(enable_timing=True)
+        event.record(self._torch.cuda.current_stream(self.device.index))
+        return event
 
     def _on_host(self, tensor: torch.Tensor) -> torch.Tensor:
         host = self._torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

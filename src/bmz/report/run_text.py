@@ -13,7 +13,7 @@ from bmz.image.formats import name_of
 from bmz.image.given_names import given_name
 from bmz.image.series import FieldMissing
 from bmz.report.text import Line, counted, document_text, failure_of
-from bmz.results.images import ImageFailure, ImagePlan, ImageRun, RunSummary
+from bmz.results.images import DeviceUse, ImageFailure, ImagePlan, ImageRun, RunSummary
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import (
@@ -82,7 +82,15 @@ def run_lines(summary: RunSummary) -> list[Line]:
         lines.append(
             ("error", f"{given_name(plate)}: {', '.join(fields)} {verb} listed but not there")
         )
-    return lines + (_failed_names(summary) if len(summary.outcomes) > 1 else [])
+    lines += _failed_names(summary) if len(summary.outcomes) > 1 else []
+    return lines + _use_of_gpu(summary.use)
+
+
+def _use_of_gpu(use: DeviceUse | None) -> list[Line]:
+    if use is None or use.device == "cpu":
+        return []
+    times = f"{use.computed_s:.1f} of the {use.run_s:.1f} s since the network was loaded"
+    return [("note", f"{use.device} computed for {100 * use.share:.0f} % of the time: {times}")]
 
 
 def _failed_names(summary: RunSummary) -> list[Line]:
@@ -195,6 +203,7 @@ def runs_json(summary: RunSummary) -> str:
     document: RunsDocument = {
         "schema": "bmz.runs/1",
         "runs": [cast("RunRecord", done.record) for done in summary.done],
+        "device_busy": None if summary.use is None else round(summary.use.share, 4),
         "failed": [_failure(failure) for failure in summary.failed],
     }
     return document_text(document)

@@ -264,6 +264,13 @@ class RanRecord(RunFacts, WayRecord):
     request: Annotated[RequestRecord, Doc("the options of the call that decide the result")]
     own_code: Annotated[OwnCode | None, Doc("of the model that was run")]
     backend: Annotated[str, Doc("framework and version")]
+    device_busy: Annotated[
+        float | None,
+        Doc(
+            "share of the time since the network was loaded in which its device computed, until "
+            "the labels of this image were made; null where several workers ran its tiles"
+        ),
+    ]
 
 
 class RunRecord(RanRecord):
@@ -281,6 +288,13 @@ class RunsDocument(TypedDict):
 
     schema: Literal["bmz.runs/1"]
     runs: Annotated[Sequence[RunRecord], Doc("of images that are done")]
+    device_busy: Annotated[
+        float | None,
+        Doc(
+            "share of the time since the network was loaded in which its device computed; null "
+            "where no network ran in this process"
+        ),
+    ]
     failed: Sequence[FailedImage]
 
 

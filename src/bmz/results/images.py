@@ -132,10 +132,37 @@ class ImageFailure:
 
 
 @dataclass(frozen=True)
+class DeviceUse:
+    """How much of a run the device of the network computed.
+
+    Parameters
+    ----------
+    device : such as ``cuda:0``
+    computed_s : seconds in which it worked on tiles
+    run_s : seconds from the loaded network on
+    """
+
+    device: str
+    computed_s: float
+    run_s: float
+
+    @property
+    def share(self) -> float:
+        """Give the part of the time in which it computed, 0 to 1."""
+        return min(self.computed_s / self.run_s, 1.0) if self.run_s else 0.0
+
+
+@dataclass(frozen=True)
 class RunSummary:
-    """The fate of every image, in the order of the call."""
+    """The fate of every image, in the order of the call.
+
+    Parameters
+    ----------
+    use : of the device; None where no network ran here
+    """
 
     outcomes: tuple[ImageRun | ImageFailure, ...]
+    use: DeviceUse | None = None
 
     @property
     def done(self) -> tuple[ImageRun, ...]:
