@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from bmz.base.notes import plain_of, value_of
-from bmz.check.measured import PlaneMeasures, measure_plane, polarity
+from bmz.check import measured
+from bmz.check.measured import (
+    MOST_CHANNELS,
+    PlaneMeasures,
+    image_measures,
+    measure_plane,
+    polarity,
+)
 from bmz.check.pixel_values import (
     bits,
     contrast,
@@ -22,6 +29,7 @@ from bmz.check.pixel_values import (
     saturation,
     within_unit,
 )
+from bmz.image.pixels import Pixels
 
 Plane = NDArray[Any]
 
@@ -214,3 +222,31 @@ def test_untouched_nuclei_are_bright_neither_saturated_nor_spotted(shared: Path)
         assert not measures.saturation.cuts
         assert measures.polarity is not None
         assert measures.polarity.side == "bright"
+
+
+def test_of_many_channels_only_the_first_are_looked_at_and_all_are_measured() -> None:
+    pixels = Pixels(np.stack([spots(64)] * (MOST_CHANNELS + 2)), ("c", "y", "x"))
+
+    measures = image_measures(pixels, range(MOST_CHANNELS + 2))
+
+    assert sorted(measures) == list(range(MOST_CHANNELS + 2))
+    looked_at = [position for position, of_one in measures.items() if of_one.kind is not None]
+    assert looked_at == list(range(MOST_CHANNELS))
+
+
+def test_a_channel_that_a_model_is_given_again_is_measured_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+
+    def counted(*given: Any) -> PlaneMeasures | None:
+        calls.append(given)
+        return measure_plane(*given)
+
+    monkeypatch.setattr(measured, "measure_plane", counted)
+
+    measures = image_measures(Pixels(np.stack([spots(64)] * 2), ("c", "y", "x")), (1, 1, -1, 1))
+
+    assert list(measures) == [0, 1, 3]
+    assert measures[0] is measures[3]
+    assert len(calls) == 1

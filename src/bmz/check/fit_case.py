@@ -17,14 +17,11 @@ from bmz.check.kind import (
     kind_of,
     photograph,
 )
-from bmz.check.measured import PlaneMeasures, image_measures
+from bmz.check.measured import MOST_CHANNELS, PlaneMeasures, image_measures
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.spec.made_for import StatedKind
 from bmz.spec.model import ModelSpec, TensorSpec
-
-MOST_CHANNELS = 6
-"""Of more channels than these the first are looked at."""
 
 
 @dataclass(frozen=True)

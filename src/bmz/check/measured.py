@@ -40,6 +40,9 @@ Side = Literal["bright", "dark"]
 CLEAR_SKEW = 0.4
 """From this skewness on one side outweighs the other; noise of any grain stays below 0.3."""
 
+MOST_CHANNELS = 6
+"""Of more channels than these only the first are looked at for what they show."""
+
 CONTRARY = 0.5
 """Where one scale says bright and another dark, the weaker must stay below this share."""
 
@@ -206,11 +209,12 @@ def image_measures(
     """Measure one plane of each used channel: the one with the most contrast.
 
     Of a colour photograph every channel has the kind of the whole, unless it shows fluorescence.
+    From the channel `MOST_CHANNELS` of the model on none is told.
 
     Parameters
     ----------
     pixels : axes of ``tczyx``, or a sample with ``tile`` in place of t and z
-    channels : image channel of each channel of the model
+    channels : image channel of each channel of the model; one that comes again is measured once
     look : what all channels look like, where they shall not be looked at
 
     Returns
@@ -218,16 +222,15 @@ def image_measures(
     dict
         channel of the model -> measures; channels that are empty or not finite are left out
     """
-    found = {}
     stacks = channel_stacks(pixels)
     if look is None and is_photograph(pixels):
         whole = look_at(photograph(pixels))
         # stains that were saved as colours: each is in one of them
         look = None if whole.kind and whole.kind.family == "fluorescence" else whole
+    measures: dict[int, PlaneMeasures | None] = {EMPTY_CHANNEL: None}
     for position, channel in enumerate(channels):
-        if channel == EMPTY_CHANNEL:
-            continue
-        measures = measure_plane(fullest(stacks[channel]), look)
-        if measures is not None:
-            found[position] = measures
-    return found
+        if channel not in measures:
+            known = UNSEEN if look is None and position >= MOST_CHANNELS else look
+            measures[channel] = measure_plane(fullest(stacks[channel]), known)
+    of_each = enumerate(map(measures.get, channels))
+    return {position: of_one for position, of_one in of_each if of_one is not None}

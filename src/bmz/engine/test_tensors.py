@@ -14,7 +14,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell
 from bmz.base.notes import Notes
 from bmz.check.axes import COLOURS
-from bmz.check.measured import UNSEEN, PlaneMeasures, look_at, measure_plane
+from bmz.check.measured import MOST_CHANNELS, UNSEEN, PlaneMeasures, look_at, measure_plane
 from bmz.engine.labelling import Labelling, decide_labelling, parted_steps
 from bmz.image.npy import npy_array, npy_mapped
 from bmz.predict.cutting import Tensor
@@ -362,9 +362,11 @@ def _measured(model: ModelSpec) -> dict[int, PlaneMeasures]:
         planes = _planes(tensor, model)
         look = look_at(np.stack(planes, -1)) if planes and _takes_colours(tensor, model) else None
         for number, plane in enumerate(planes):
-            measures = measure_plane(plane, UNSEEN if is_white_noise(plane) else look)
+            position = start + number
+            is_unseen = position >= MOST_CHANNELS or is_white_noise(plane)
+            measures = measure_plane(plane, UNSEEN if is_unseen else look)
             if measures is not None:
-                measures_of[start + number] = measures
+                measures_of[position] = measures
     return measures_of
 
 

@@ -9,8 +9,9 @@ from itertools import permutations
 from bmz.app.fit.image import Channels, MeasuredImage
 from bmz.base.channels import EMPTY_CHANNEL
 from bmz.check.axes import COLOURS
-from bmz.check.fit_case import MOST_CHANNELS, FitCase
+from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import Content, content_of, structures_wanted
+from bmz.check.measured import MOST_CHANNELS
 from bmz.spec.made_for import MadeFor
 
 _PAIR = 2
