@@ -21,6 +21,8 @@ from bmz.process.star_polygons import directions
 NEAR = ((-1, 0), (0, -1))
 FAR = ((-5, 0), (0, -5), (-5, -5), (-5, 5))
 RAYS = 64
+RAY_PX = np.arange(0, 60, 0.25)
+"""Distances at which a ray is looked at."""
 
 
 def cells(seed: int, side: int = 96, count: int = 4) -> LabelArray:
@@ -143,22 +145,25 @@ def soft(maps: FloatArray, blur: float, noise: float) -> FloatArray:
 
 def star_distances(labels: LabelArray) -> FloatArray:
     """Give the distance to the edge of the object along each ray, in steps of a quarter px."""
-    y, x = np.nonzero(labels)
-    numbers = labels[y, x]
-    found = np.zeros((RAYS, *labels.shape), np.float32)
-    padded = np.pad(labels, 1)
-    limits = np.array(padded.shape) - 1
-    for ray, (along_y, along_x) in enumerate(directions(RAYS).T):
-        inside = np.arange(y.size)
-        for step in range(1, 240):
-            at_y = np.rint(y[inside] + step / 4 * along_y).astype(np.intp) + 1
-            at_x = np.rint(x[inside] + step / 4 * along_x).astype(np.intp) + 1
-            there = padded[at_y.clip(0, limits[0]), at_x.clip(0, limits[1])]
-            inside = inside[there == numbers[inside]]
+    padded = np.pad(labels, int(RAY_PX[-1]) + 1).ravel()
+    width = labels.shape[1] + 2 * int(RAY_PX[-1]) + 2
+    places = np.flatnonzero(padded)
+    own = padded[places]
+    distances = np.empty((RAYS, places.size), np.float32)
+    for ray, direction in enumerate(directions(RAYS).T):
+        y, x = np.rint(np.outer(direction, RAY_PX)).astype(np.intp)
+        offsets = y * width + x
+        inside = np.arange(places.size)
+        for step in np.flatnonzero(np.diff(offsets)) + 1:  # where it comes to another pixel
+            stays = padded[places[inside] + offsets[step]] == own[inside]
+            distances[ray, inside[~stays]] = RAY_PX[step - 1]
+            inside = inside[stays]
             if not inside.size:
                 break
-            found[ray, y[inside], x[inside]] = step / 4
-    return found
+        distances[ray, inside] = RAY_PX[-1]
+    result = np.zeros((RAYS, *labels.shape), np.float32)
+    result[:, labels > 0] = distances
+    return result
 
 
 def probability(labels: LabelArray) -> FloatArray:
