@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from tests.app import test_grey_as_colours, test_hints
 from tests.corpus.sabotage import STARTER
-from tests.corpus.score import PAGE, Outcome, Score, page, score
+from tests.corpus.score import PAGE, Outcome, Score, page, planes_measured_once, score
 from tests.corpus.write import as_imagej, as_plain
 
 from bmz.app.check import check
@@ -35,7 +35,8 @@ def scored(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     with pytest.MonkeyPatch.context() as patch:  # the fixtures of one test come too late for this
         patch.setenv("BMZ_OFFLINE", "1")
         patch.setenv("BMZ_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        yield score(shared, tmp_path_factory.mktemp("corpus"))
+        with planes_measured_once():  # a run looks at planes that the check has looked at
+            yield score(shared, tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture
