@@ -124,6 +124,7 @@ def conformance(
     Parameters
     ----------
     aliases : of the live models; all of them when there are none
+    workers : processes that test models; 1 is this process
     core : run bioimageio.core too
     """
     wanted = list(aliases) or live_aliases(shared)
@@ -134,7 +135,7 @@ def conformance(
         else:
             notes[alias] = _made(shared, folder, alias)
     words = {str(folder / alias): alias for alias in notes}
-    tested = check_models(ModelTestRequest(tuple(words), trust="confined", workers=workers))
+    tested = tested_models(tuple(words), workers)
     theirs = core_results(list(words)) if core else {}
     with ThreadPoolExecutor(workers) as pool:  # the networks run in processes of their own
         ran = dict(zip(words, pool.map(run_on_its_own_input, words), strict=True))
@@ -147,6 +148,14 @@ def conformance(
             Row(alias, formats, one.status, other, reason(one, remarks, why, known), ran[one.model])
         )
     return sorted(rows, key=lambda row: row.alias)
+
+
+def tested_models(models: tuple[str, ...], workers: int) -> list[ModelTestResult]:
+    """Give what ``bmz test --trust`` says of each model."""
+    # of a single model it asks no other process, which would import each framework anew
+    calls = [models] if workers > 1 else [(model,) for model in models]
+    requests = [ModelTestRequest(call, trust="confined", workers=workers) for call in calls]
+    return [result for request in requests for result in check_models(request)]
 
 
 def _made(shared: Path, folder: Path, alias: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
