@@ -73,6 +73,24 @@ print(status, sorted({OF_RUNS!r} & sys.modules.keys()))
     assert last_line(program, str(image)) == "0 []"
 
 
+def test_no_class_of_values_is_compiled_before_one_is_made(image: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    program = """
+import dataclasses, inspect, sys
+from bmz.cli.main import status_of
+
+status = status_of(["run", "starter/nuclei", sys.argv[1], "-o", "out"])
+modules = [module for name, module in sys.modules.items() if name.startswith("bmz.")]
+kinds = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
+values = [kind for kind in kinds if kind.__module__.startswith("bmz.")
+    and "__dataclass_params__" in vars(kind)]
+compiled = [kind.__qualname__ for kind in values if vars(kind)["__dataclass_params__"].init]
+print(status, len(values) > 100, compiled)
+"""
+
+    assert last_line(program, str(image), folder=image.parent) == "0 True []"
+
+
 NOT_OF_ONNX = {
     "bmz.predict.keras", "bmz.predict.tensorflow", "bmz.predict.torch_network",
     "bmz.predict.torchscript", "bmz.predict.state_dict", "bmz.predict.confined",

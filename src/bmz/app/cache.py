@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.values import dataclass
 from bmz.engine.load import fetch_model
 from bmz.results.models import FetchFailure, FetchSummary, ModelFetch
 from bmz.zoo.cache import (

@@ -6,7 +6,6 @@ import re
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.axes import Box
+from bmz.base.values import dataclass
 
 AnyArray: TypeAlias = NDArray[Any]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import product
 from types import MappingProxyType
 from typing import Any, TypeAlias
+
+from bmz.base.values import dataclass
 
 SPACE = "zyx"
 """Axes with a length in um per pixel, slowest first."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from bmz.base.values import dataclass
 
 NOT_INSTALLED = "0+source"
 """Of a folder of sources that was never installed, and so has no version."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.base.values import dataclass
 from bmz.check.pixel_values import percentiles, sorted_finite
 
 REACH = 2.6

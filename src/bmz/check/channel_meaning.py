@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import permutations
 from math import prod
 
 from bmz.base.channels import EMPTY_CHANNEL, ChannelUnknown, channel_numbers, channel_text
+from bmz.base.values import dataclass
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
 from bmz.spec.facts import facts_of

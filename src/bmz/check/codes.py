@@ -7,10 +7,10 @@ override, the score of ``bmz fit`` and the page of findings in the reference are
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from bmz.base.errors import WrongUsage
+from bmz.base.values import dataclass
 
 Severity = Literal["error", "warning", "note"]
 

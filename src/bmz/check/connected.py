@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray
+from bmz.base.values import dataclass
 
 Integers = NDArray[np.intp]
 Indices = NDArray[np.int32]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from shlex import quote
 from textwrap import shorten
 
+from bmz.base.values import dataclass
 from bmz.check.channel_meaning import likely_channels, seen_channels
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bmz.base.errors import AnswerIsNo
+from bmz.base.values import dataclass
 from bmz.check.content import UNLIKELY
 from bmz.check.finding import Finding
 from bmz.check.kind import SURE, ImageKind

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 
 from bmz.base.errors import AnswerIsNo, BmzError
+from bmz.base.values import dataclass
 from bmz.check.codes import CODES, Severity
 from bmz.image.formats import name_of
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from bmz.base.values import dataclass
 from bmz.check.axes import axes_findings, channel_findings, file_findings, size_findings
 from bmz.check.content import content_findings, shown_kind
 from bmz.check.finding import CheckReport, unforceable

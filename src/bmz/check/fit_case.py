@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import count
 from typing import Any, Self
 
 from bmz.base.channels import ChannelKey, ChannelUnknown, channel_numbers
+from bmz.base.values import dataclass
 from bmz.check.kind import (
     ImageKind,
     channel_stacks,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import log2, prod
 
+from bmz.base.values import dataclass
 from bmz.check.codes import CODES, Severity
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.values import dataclass
 from bmz.check.kind_classifier import kind_classifier
 from bmz.check.kind_features import features
 from bmz.image.pixels import Pixels

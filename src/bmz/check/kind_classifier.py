@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray, shipped_arrays
+from bmz.base.values import dataclass
 
 ARRAYS = Path(__file__).with_name("kind.npz")
 """Written by ``model_cards/kinds/train.py``, which says what each array holds."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.values import dataclass
 
 SIDE_PX = 320
 """A level that is larger is looked at in the window of this side with most contrast."""

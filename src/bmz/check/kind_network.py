@@ -8,7 +8,6 @@ run by NumPy alone: matrix products for its pointwise convolutions, shifted sums
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from bmz.base.arrays import AnyArray, FloatArray, shipped_arrays
+from bmz.base.values import dataclass
 
 ARRAYS = Path(__file__).with_name("kind_network.npz")
 """Written by ``model_cards/kinds/network.py``."""

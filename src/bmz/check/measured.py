@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isnan, nan
 from typing import Literal
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.channels import EMPTY_CHANNEL
+from bmz.base.values import dataclass
 from bmz.check.kind import (
     ImageKind,
     channel_stacks,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, log
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.values import dataclass
 from bmz.check.blobs import (
     LEAST_SIDE,
     BlobPeak,

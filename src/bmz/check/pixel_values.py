@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from math import ceil, log2, nan
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from bmz.base.arrays import AnyArray, FloatArray, Places
+from bmz.base.values import dataclass
 from bmz.image.pixels import Pixels
 
 FEW_BYTES = 2

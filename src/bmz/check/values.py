@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import floor, sqrt
 from typing import Any
 
 import numpy as np
 
 from bmz.base.channels import EMPTY_CHANNEL
+from bmz.base.values import dataclass
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures

@@ -8,7 +8,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
+from bmz.base.values import dataclass
 from bmz.engine.cluster_worker import EVENTS, ImageJob, Share, run_in_worker, run_share
 from bmz.engine.earlier_runs import PlaneFolder, claimed_output
 from bmz.engine.memory import in_parts

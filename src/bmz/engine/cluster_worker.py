@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note, nobody
+from bmz.base.values import dataclass
 from bmz.engine.earlier_runs import options_of
 from bmz.engine.planes_in_blocks import output_number, tiles_of
 from bmz.engine.prepared_image import PreparedImage

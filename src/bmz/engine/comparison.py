@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.channels import channel_text
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.progress import Listener, Note, nobody
+from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.labelling import OUTPUT, decide_labelling

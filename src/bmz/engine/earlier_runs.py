@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from bmz.base.files import (
     unfinished,
     whole_file,
 )
+from bmz.base.values import dataclass
 from bmz.engine.image_header import on_disk
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from typing_extensions import override
 
+from bmz.base.values import dataclass
 from bmz.engine.labelling import Labelling
 from bmz.engine.network_choice import NetworkChoice, open_way, way_of
 from bmz.engine.request import WHOLE_IMAGES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -13,6 +13,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
+from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader, check_header, check_image
 from bmz.check.fit_case import FitCase, PlannedAxis

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +14,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE, Box
 from bmz.base.files import whole_files
+from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
 from bmz.engine.pipeline import PlaneResult, Stopwatch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from math import prod
@@ -16,6 +16,7 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box, Link, boxes
 from bmz.base.errors import not_none
+from bmz.base.values import dataclass
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
 from bmz.plan.plan import Blocks

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import Step
 from bmz.base.errors import WrongUsage
+from bmz.base.values import dataclass
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe, network_family
 from bmz.plan.tile_way import MIRRORED, TileWay

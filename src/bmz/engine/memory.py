@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import ceil, prod
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.computer import available_cpus, free_memory, held_memory, peak_memory
+from bmz.base.values import dataclass
 from bmz.engine.labelling import Labelling
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
 from bmz.image.series import PlateField

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from math import prod
 
@@ -15,6 +15,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.progress import Listener, nobody
+from bmz.base.values import dataclass
 from bmz.engine.engines import open_reference
 from bmz.engine.load import Permit, fetch_code, fetch_tensors, fetch_weights, permit_for
 from bmz.engine.network_choice import open_network

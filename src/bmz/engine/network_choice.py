@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.files import sha256_of
 from bmz.base.notes import Notes
 from bmz.base.progress import Listener, Note, nobody
+from bmz.base.values import dataclass
 from bmz.engine.labelling import Labelling
 from bmz.engine.load import NeedsTrust, Permit, model_code
 from bmz.engine.pipeline import network_inputs

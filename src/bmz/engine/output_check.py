@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 from math import prod
 from threading import Lock
@@ -15,6 +15,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray, BoolArray, LazyArray
 from bmz.base.axes import Step
 from bmz.base.errors import AnswerIsNo
+from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.plan.plan import Plan
 from bmz.process.ops import Seen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from threading import Lock
 from typing import Any
 
@@ -15,6 +15,7 @@ from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import IMAGE_AXES, SPACE, Step
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.progress import Listener, nobody
+from bmz.base.values import dataclass
 from bmz.engine.labelling import Labelling
 from bmz.engine.output_check import StageCounts, Watch
 from bmz.plan.plan import Plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from itertools import accumulate, islice
 from math import prod
@@ -15,6 +15,7 @@ import numpy as np
 from bmz.base.axes import Step
 from bmz.base.errors import not_none
 from bmz.base.progress import Listener, Note, Progress
+from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
 from bmz.engine.earlier_runs import PlaneFolder
 from bmz.engine.image_header import SAMPLE_PX

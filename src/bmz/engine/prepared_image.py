@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from itertools import product
 from math import ceil, prod
@@ -14,6 +14,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray, LazyArray
 from bmz.base.axes import IMAGE_AXES, SPACE, Box, boxes, in_image_order
 from bmz.base.files import reserve, whole_file
+from bmz.base.values import dataclass
 from bmz.image.region import OpenImage
 from bmz.plan.plan import Blocks
 from bmz.predict.cutting import LazyTensor

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.files import whole_file
 from bmz.base.progress import Listener, Note, nobody
+from bmz.base.values import dataclass
 from bmz.engine.s3 import is_s3, s3_settings, signature, url_of
 from bmz.image.given_names import remember_names
 from bmz.image.ome_zarr import is_node

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from bmz.base.channels import ChannelKey
 from bmz.base.errors import BmzError
+from bmz.base.values import dataclass
 from bmz.plan.plan import Blocks
 from bmz.spec.made_for import StatedKind
 from bmz.write.outputs import CSV, default_kinds, saved_kinds

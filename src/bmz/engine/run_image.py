@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Listener, Note
+from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
 from bmz.check.fit import with_channels_seen
 from bmz.engine.earlier_runs import claimed_output, options_of, scratch_folder, scratch_key

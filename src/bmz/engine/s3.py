@@ -6,12 +6,12 @@ import configparser
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from bmz.base.errors import CouldNotTell
+from bmz.base.values import dataclass
 
 _S3 = "s3"
 _REGION = "us-east-1"

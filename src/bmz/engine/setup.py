@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from bmz.base.axes import Link
 from bmz.base.computer import free_memory
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.progress import Listener, nobody
+from bmz.base.values import dataclass
 from bmz.check.axes import joining_findings, nothing_joined
 from bmz.check.finding import CheckReport, refuse_errors
 from bmz.check.fit import CheckedHeader, check_pixels, with_channels_seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell
 from bmz.base.notes import Notes
+from bmz.base.values import dataclass
 from bmz.check.axes import COLOURS
 from bmz.check.measured import MOST_CHANNELS, UNSEEN, PlaneMeasures, look_at, measure_plane
 from bmz.engine.labelling import Labelling, decide_labelling, parted_steps

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from types import MappingProxyType
 
 from bmz.base.arrays import AnyArray
 from bmz.base.notes import Notes
 from bmz.base.progress import Listener, Note
+from bmz.base.values import dataclass
 from bmz.engine.network_choice import NetworkChoice, choice_key, decide_precision, way_of
 from bmz.engine.test_tensors import first_of_batch, labels_of_first
 from bmz.image.info import ImageInfo

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from bmz.base.errors import WrongUsage
+from bmz.base.values import dataclass
 from bmz.image.formats import split_series
 from bmz.image.known_formats import PREVIEWS
 from bmz.image.listing import NothingFound, fixed_part, is_pattern, listed_images, set_of_files

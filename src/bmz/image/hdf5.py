@@ -8,7 +8,6 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import IMAGE_AXES, SPACE, Box
+from bmz.base.values import dataclass
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
     DatasetAbsent,

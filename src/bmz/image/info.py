@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bmz.base.values import dataclass
 from bmz.image.faults import AxesUnknown, ImageUnreadable
 from bmz.image.given_names import given_name
 

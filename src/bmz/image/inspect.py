@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from bmz.base.axes import IMAGE_AXES
+from bmz.base.values import dataclass
 from bmz.image.faults import (
     AxesRefused,
     ImageUnreadable,

@@ -7,13 +7,13 @@ file that is cut short is found by the end mark behind its first scan.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
+from bmz.base.values import dataclass
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageEmpty, ImageTooLarge, ImageTruncated, ImageUnreadable
 from bmz.image.info import Header, PixelSize

@@ -7,7 +7,8 @@ A new format is a module of its own that reads it, one line in `FORMATS`, and on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from bmz.base.values import dataclass
 
 OME_ZARR = "OME-Zarr"
 

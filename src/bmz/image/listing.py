@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.files import is_there
+from bmz.base.values import dataclass
 from bmz.image.faults import ImageNotFound
 from bmz.image.formats import is_zarr, split_series
 from bmz.image.known_formats import BIOIO, FORMATS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +14,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE
 from bmz.base.errors import BmzError
+from bmz.base.values import dataclass
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
     FormatPluginMissing,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, LazyArray
+from bmz.base.values import dataclass
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageEmpty, ImageTruncated, ImageUnreadable, SeriesOutOfRange
 from bmz.image.info import UNKNOWN_AXIS, Header

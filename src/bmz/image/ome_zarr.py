@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import IMAGE_AXES, SPACE
+from bmz.base.values import dataclass
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
     ImageEmpty,

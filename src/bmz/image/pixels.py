@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import IMAGE_AXES, LETTERS, SPACE
+from bmz.base.values import dataclass
 from bmz.image.info import UNKNOWN_AXIS, Header, ImageInfo
 from bmz.image.inspect import info_from
 from bmz.image.pixel_size import from_lengths

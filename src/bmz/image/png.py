@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
+from bmz.base.values import dataclass
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageEmpty, ImageTooLarge, ImageTruncated, ImageUnreadable, Transparent
 from bmz.image.info import Header, PixelSize

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, ToldAhead
 from bmz.base.axes import Box, in_image_order
+from bmz.base.values import dataclass
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageTooLarge, RegionRefused
 from bmz.image.formats import format_of

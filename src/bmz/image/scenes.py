@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from xml.etree import ElementTree as ET
@@ -14,6 +14,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box
+from bmz.base.values import dataclass
 from bmz.image.faults import ImageUnreadable
 from bmz.image.npy import Stored
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.files import sha256_of
+from bmz.base.values import dataclass
 from bmz.image.decoding import decoding
 from bmz.image.faults import ImageUnreadable, NotWhole, SeriesOutOfRange
 from bmz.image.formats import format_of, split_series

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import NO_LINK, Link
 from bmz.base.channels import channel_text
+from bmz.base.values import dataclass
 from bmz.check.fit_case import FitCase
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.recipe_choice import RecipeChoice

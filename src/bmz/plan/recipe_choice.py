@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
+from bmz.base.values import dataclass
 from bmz.spec.facts import Fact, LabelWay, facts_of
 from bmz.spec.model import ModelSpec, TensorSpec
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 from typing import Literal
 
 import numpy as np
 
 from bmz.base.arrays import FloatArray
+from bmz.base.values import dataclass
 
 PadMode = Literal["reflect", "symmetric", "edge", "constant"]
 """How the image goes on beyond its border, in the words of ``numpy.pad``; constant is 0."""

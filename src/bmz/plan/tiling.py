@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from itertools import pairwise, product
 from math import ceil, lcm, prod
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell
+from bmz.base.values import dataclass
 from bmz.plan.tile_way import MIRRORED, Blend, PadMode, Span, SplineBlend, TileWay
 
 if TYPE_CHECKING:

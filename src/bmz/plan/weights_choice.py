@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from bmz.base.errors import CouldNotTell, WrongUsage
+from bmz.base.values import dataclass
 from bmz.spec.model import ModelSpec, Weights
 
 ORDER = (

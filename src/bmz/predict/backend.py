@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
+from bmz.base.values import dataclass
 from bmz.spec.model import Architecture
 
 _WORDS = 300  # characters of a framework's own message; some print their whole graph

@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import SCRATCH, is_left_by_dead, unfinished
 from bmz.base.progress import printable
+from bmz.base.values import dataclass
 from bmz.predict import child
 from bmz.predict.backend import (
     Device,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, LazyArray, ToldAhead
+from bmz.base.values import dataclass
 from bmz.plan.tile_way import PadMode
 from bmz.plan.tiling import Tiling
 

@@ -6,7 +6,7 @@ import hashlib
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bmz.base.computer import available_cpus
 from bmz.base.errors import CouldNotTell, WrongUsage
+from bmz.base.values import dataclass
 from bmz.predict import openvino
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, NoBackend, Precision
 from bmz.predict.core import CORE, open_core

@@ -7,10 +7,10 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from importlib.util import find_spec
 
 from bmz.base.progress import printable
+from bmz.base.values import dataclass
 
 
 @dataclass(frozen=True)

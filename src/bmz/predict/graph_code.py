@@ -8,7 +8,6 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import reduce
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from types import ModuleType
 from typing import Any, BinaryIO, Protocol
 
 from bmz.base.errors import CouldNotTell
+from bmz.base.values import dataclass
 from bmz.predict.backend import LoadRequest, NoBackend, WeightsUnreadable
 from bmz.predict.frameworks import FRAMEWORKS
 from bmz.predict.onnx_data import ProtobufError, fields, texts

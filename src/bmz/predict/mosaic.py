@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import product
@@ -17,6 +17,7 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.axes import Box
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
+from bmz.base.values import dataclass
 from bmz.plan.tiling import AxisTiling, Kept, OutputRule, Tiling
 from bmz.predict.backend import checked_count
 from bmz.predict.cutting import TileJob

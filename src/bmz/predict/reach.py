@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, lcm
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
+from bmz.base.values import dataclass
 from bmz.plan.tiling import AxisRule, AxisTiling, OutputRule, Tiling, largest_stride, plan_tiles
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor, cut

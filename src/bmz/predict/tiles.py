@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.base.values import dataclass
 from bmz.plan.plan import Plan, with_smaller_tiles
 from bmz.plan.tiling import OutputRule, Tiling
 from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping, Ticket

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, not_none
+from bmz.base.values import dataclass
 from bmz.predict.backend import (
     CPU,
     Device,

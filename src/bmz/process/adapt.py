@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, combinations
 from math import ceil, floor
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LazyArray
 from bmz.base.axes import IMAGE_AXES, Box
+from bmz.base.values import dataclass
 
 SHARE_TOLERANCE = 1e-9
 """Shares that differ by less are equal."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LazyArray
+from bmz.base.values import dataclass
 from bmz.process.whole_map import boxes_of_map
 
 Offset = tuple[int, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.axes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.base.values import dataclass
 from bmz.process.recipe import Finish, InBlocks, Labelled, Place, Recipe, Value
 from bmz.process.relabel import finish_labels
 from bmz.process.whole_map import whole_map_parameters

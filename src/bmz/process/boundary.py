@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
+from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.distance_watershed import depth_of, flooded
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.base.values import dataclass
 from bmz.process.recipe import InBlocks, Knob, Labelled, NoSettings, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, one_map
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray
 from bmz.base.errors import AnswerIsNo
+from bmz.base.values import dataclass
 from bmz.process.matching import Overlap
 from bmz.spec.model import Tolerance
 

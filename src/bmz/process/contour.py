@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray, LazyArray
+from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.ops_values import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.values import dataclass
 from bmz.plan.tile_way import Blend, TileWay
 from bmz.process.recipe import InBlocks, Knob, Labelled, OwnTiles, Place, Recipe, Value
 from bmz.process.relabel import (

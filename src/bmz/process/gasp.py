@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.affinity_maps import Edges, Offset, edges_of, smoothed
 from bmz.process.distance_watershed import depth_of, flooded

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box, Link, boxes
+from bmz.base.values import dataclass
 from bmz.process.measure import Table, stacked
 
 Integers = NDArray[np.int64]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import WrongUsage
+from bmz.base.values import dataclass
 from bmz.process.relabel import in_raster_order
 
 SURELY_ONE_TO_ONE = 0.5

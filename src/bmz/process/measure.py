@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, smallest_unsigned
 from bmz.base.axes import in_image_order
+from bmz.base.values import dataclass
 from bmz.image.pixels import Pixels
 from bmz.process.relabel import closed_up
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.values import dataclass
 from bmz.plan.tile_way import SplineBlend, TileWay
 from bmz.process.contour import mean_of_each
 from bmz.process.distance_watershed import prominent_peaks

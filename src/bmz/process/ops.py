@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.base.axes import SPACE, Step
+from bmz.base.values import dataclass
 from bmz.process.ops_scaling import (
     Clip,
     Reference,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray, Places
+from bmz.base.values import dataclass
 from bmz.process.ops_values import (
     AxisMissing,
     ReferenceDiffers,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box, Step
 from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.base.values import dataclass
 
 AT_FAULT = "the description of the model is at fault: tell its authors"
 

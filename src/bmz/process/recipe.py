@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol, get_type_hints
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.errors import WrongUsage
+from bmz.base.values import dataclass
 from bmz.plan.tile_way import MIRRORED, TileWay
 
 Value = bool | int | float | str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.base.values import dataclass
 
 Indices = NDArray[np.intp]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.base.values import dataclass
 from bmz.process.star_polygons import LEAST_DISTANCE
 
 FEWEST_RAYS_3D = 4

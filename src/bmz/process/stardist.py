@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.errors import WrongUsage
+from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.recipe import InBlocks, Knob, Labelled, Place, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, require_plane

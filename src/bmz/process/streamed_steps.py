@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray, Places
 from bmz.base.axes import SPACE, Step
 from bmz.base.errors import CouldNotTell
+from bmz.base.values import dataclass
 from bmz.process.ops import Op, op_of
 from bmz.process.ops_scaling import MOST_BINS, ScalingStep
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bmz.base.arrays import AnyArray
 from bmz.base.computer import versions
 from bmz.base.errors import BmzError
+from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility

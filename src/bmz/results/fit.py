@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from bmz.base.errors import BmzError
+from bmz.base.values import dataclass
 from bmz.check.finding import Finding, Verdict
 from bmz.check.fit_score import Content, factor_of, worst_of_code
 from bmz.check.kind import ImageKind

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bmz.base.computer import versions
 from bmz.base.errors import BmzError
 from bmz.base.notes import plain_of
+from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.kind_words import kind_title
 from bmz.image.given_names import given_name

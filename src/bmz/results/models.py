@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from bmz.base.errors import BmzError
+from bmz.base.values import dataclass
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.spec.made_for import MadeFor
 from bmz.spec.model import ModelSpec

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from bmz.base.axes import um_per
+from bmz.base.values import dataclass
 from bmz.spec.model import ModelSpec
 
 T = TypeVar("T")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from bmz.base.errors import CouldNotTell
+from bmz.base.values import dataclass
 from bmz.spec.facts import Fact, Facts, facts_of
 from bmz.spec.model import ModelSpec
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import zip_longest
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from bmz.base.axes import SPACE, Step
+from bmz.base.values import dataclass
 
 if TYPE_CHECKING:
     from bioimageio.spec.model import v0_5

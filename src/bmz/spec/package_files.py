@@ -6,12 +6,12 @@ import ast
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import sha256_of
+from bmz.base.values import dataclass
 from bmz.spec.model import Architecture, PackagedFile, Weights
 
 

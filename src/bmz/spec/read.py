@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, fields, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bmz.base.axes import Step
 from bmz.base.computer import version
 from bmz.base.notes import Json, Notes
+from bmz.base.values import dataclass
 from bmz.spec import model as words
 from bmz.spec.model import ModelSpec, with_lists_of_outputs
 from bmz.spec.package_files import PackageInvalid, PackageNewer, PackageUnreadable

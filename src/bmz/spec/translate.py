@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import LETTERS, Step
+from bmz.base.values import dataclass
 from bmz.spec.facts import bare_alias
 from bmz.spec.model import (
     AnySize,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from bmz.base.arrays import smallest_unsigned
 from bmz.base.axes import SPACE, boxes
+from bmz.base.values import dataclass
 from bmz.image.series import PlateField
 from bmz.write.result import LabelMask
 

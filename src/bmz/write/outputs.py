@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell, not_none
+from bmz.base.values import dataclass
 from bmz.write.result import OutputKind, Result
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from bmz.base.values import dataclass
 
 if TYPE_CHECKING:
     from bmz.base.arrays import AnyArray

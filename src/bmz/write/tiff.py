@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from bmz.base.arrays import AnyArray, smallest_unsigned
 from bmz.base.axes import boxes, in_image_order
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import reserve, whole_file
+from bmz.base.values import dataclass
 from bmz.image.pixels import Pixels
 from bmz.write.result import LazyArray
 

@@ -6,10 +6,10 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from bmz.base.values import dataclass
 from bmz.zoo.settings import ARTIFACTS, HUGGING_FACE
 
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w-]+): *(?P<value>.*?)\s*$")

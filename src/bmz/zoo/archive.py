@@ -13,11 +13,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from bmz.base.files import sha256_of
+from bmz.base.values import dataclass
 from bmz.zoo.errors import ArchiveRefused, NotAPackage
 
 _END = struct.Struct("<4s4H2LH")

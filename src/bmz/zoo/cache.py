@@ -9,12 +9,13 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bmz.base.files import sha256_of, whole_file, writable_folder
 from bmz.base.notes import value_of
+from bmz.base.values import dataclass
 from bmz.zoo.address import is_description
 from bmz.zoo.archive import damage_told, refuse_unsafe
 from bmz.zoo.catalogue import kept_catalogue

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
 from bmz.base.notes import read_json
 from bmz.base.progress import Listener, Note
+from bmz.base.values import dataclass
 from bmz.zoo.address import COLLECTION
 from bmz.zoo.errors import CertificateRefused, IndexUnavailable
 from bmz.zoo.http import TRIES, Client

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -14,6 +13,7 @@ from typing import Literal
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import sha256_of
 from bmz.base.progress import Listener, nobody
+from bmz.base.values import dataclass
 from bmz.zoo.archive import unpack
 from bmz.zoo.errors import FileNotInPackage, HashRefused, NotAPackage, Offline, Refused, Unreachable
 from bmz.zoo.http import Client

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Generic, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from bmz.base.computer import version
+from bmz.base.values import dataclass
 from bmz.zoo.address import path_of
 from bmz.zoo.errors import CertificateRefused, Offline, Refused, Unreachable
 from bmz.zoo.settings import ANSWER_VARIABLE, DOWNLOAD_VARIABLE, ZooSettings

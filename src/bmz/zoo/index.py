@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.base.values import dataclass
 from bmz.zoo.address import is_description, is_web_page, names_in
 from bmz.zoo.catalogue import (
     JUST_NOW_S,

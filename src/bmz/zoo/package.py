@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import struct
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+
+from bmz.base.values import dataclass
 
 _SERVICE = re.compile(r"(?P<base>.*/artifacts/[^/]+)/(?:files/|create-zip-file$)")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file, writable_folder
 from bmz.base.notes import read_json, value_of
+from bmz.base.values import dataclass
 from bmz.zoo.errors import LimitUnclear, MirrorUnclear
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 
 from bmz.base.errors import BmzError
 from bmz.base.files import sha256_of, whole_file
 from bmz.base.notes import keep_text, read_json, read_note
 from bmz.base.progress import Listener, Note
+from bmz.base.values import dataclass
 from bmz.zoo.address import COLLECTION
 from bmz.zoo.errors import CacheFull, CacheUnwritable, FileLeavesPackage, NotCached
 from bmz.zoo.settings import ZooSettings

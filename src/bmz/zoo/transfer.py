@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
 from bmz.base.files import sha256_of, whole_file
 from bmz.base.progress import Listener, Progress
+from bmz.base.values import dataclass
 from bmz.zoo.errors import Unreachable
 from bmz.zoo.http import Answer, Client, RetryError, TimeLimit
 from bmz.zoo.settings import DOWNLOAD_VARIABLE

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
 from bmz.base.axes import GAPS, checked_ious, lengths_by_axis, link_ious
 from bmz.base.channels import ChannelKey, channel_words, checked_channels
 from bmz.base.errors import WrongUsage
+from bmz.base.values import dataclass
 from bmz.engine.image_header import on_disk
 from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.image.series import ALL, with_fields

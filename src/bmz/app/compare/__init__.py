@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 from bmz.app.score import true_masks
 from bmz.base.files import whole_file, writable_folder
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.values import dataclass
 from bmz.engine.comparison import Sweep, sorted_results, with_network_settings
 from bmz.engine.request import RunRequest
 from bmz.results.compare import Comparison, SettingResult

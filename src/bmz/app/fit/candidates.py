@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from bmz.app.search.ranking import all_cards, with_model
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener
+from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.engine.load import describe, find_model, model_findings, weights_files
 from bmz.plan.weights_choice import ORDER

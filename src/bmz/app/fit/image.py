@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from bmz.base.channels import ChannelKey, ChannelUnknown, channel_numbers
 from bmz.base.errors import BmzError, WrongUsage
+from bmz.base.values import dataclass
 from bmz.check.kind import ImageKind, is_grey
 from bmz.check.kind_words import mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.values import dataclass
 from bmz.engine.load import Permit, find_model
 from bmz.engine.model_trial import ModelTrial
 from bmz.report.tested_text import SCHEMA

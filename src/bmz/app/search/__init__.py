@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 
 from bmz.app.search.ranking import all_cards, meaning, rank, starters, tokens
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, nobody
+from bmz.base.values import dataclass
 from bmz.predict.frameworks import usable_formats
 from bmz.results.models import Card, SearchHit, SearchView
 from bmz.spec.facts import TASKS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from bmz.base.computer import version
 from bmz.base.errors import BmzError
 from bmz.base.notes import Notes
 from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.values import dataclass
 from bmz.engine.load import describe
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.results.models import Card

@@ -6,11 +6,12 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.notes import Notes
+from bmz.base.values import dataclass
 from bmz.results.models import ToolReport
 from bmz.zoo.errors import Refused
 from bmz.zoo.fetch import sizes_of
