@@ -178,8 +178,7 @@ class AxisRule:
     halo : how much of the output is not kept at each inner edge of a tile, declared or chosen
     grid : cuts lie on multiples of it: the least common multiple of the numerators of the
         spacings of all outputs, such as 2 for an output of half the size
-    lost : for how many pixels a side the network gives no output (valid convolutions); the most
-        of all outputs
+    lost : the most pixels a side for which the network gives no output (valid convolutions)
     """
 
     axis: str
