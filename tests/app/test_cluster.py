@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,8 @@ from bmz.base.progress import Event, Note, Progress
 from bmz.engine import cluster, cluster_worker
 from bmz.engine.cluster_worker import ImageJob
 from bmz.engine.request import RunRequest
+from bmz.engine.setup import prepare
+from bmz.predict.frameworks import FRAMEWORKS
 from bmz.results.images import ImageFailure
 from bmz.testing.package import description, write_package
 
@@ -280,6 +284,35 @@ def test_tls_without_certificates_is_told(request_: RunRequest) -> None:
         run(replace(request_, scheduler="tls://127.0.0.1:9"))
 
     assert "Who may reach the scheduler" in refused.value.hint
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked there alone")
+def test_workers_of_a_computer_share_what_is_imported(request_: RunRequest) -> None:
+    setup = prepare(replace(request_, workers=2))
+
+    with ExitStack() as stack:
+        client: Any = cluster._client(setup, stack)
+        parents = set(client.run(os.getppid).values())
+        loaded = client.run(lambda: "bmz.engine.cluster_worker" in sys.modules)
+
+    assert len(parents) == 1
+    assert os.getpid() not in parents
+    assert list(loaded.values()) == [True, True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it lists the threads of a process there")
+@pytest.mark.parametrize(
+    "module", sorted({entry.module for entry in FRAMEWORKS.values() if entry.forks})
+)
+def test_a_framework_from_which_is_forked_starts_no_thread(module: str) -> None:
+    pytest.importorskip(module)
+    program = f"import os, {module}; print(len(os.listdir('/proc/self/task')))"
+    environment = {**os.environ, **cluster.ONE_THREAD}
+
+    command = [sys.executable, "-c", program]
+    told = subprocess.run(command, env=environment, capture_output=True, check=True)
+
+    assert told.stdout.strip() == b"1"
 
 
 def test_workers_that_die_while_they_start_are_told(

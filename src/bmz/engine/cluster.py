@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from bmz.image.formats import name_of
 from bmz.image.given_names import names_for
 from bmz.plan.plan import Plan
 from bmz.plan.weights_choice import PrecisionChoice
+from bmz.predict.frameworks import framework_of
 from bmz.predict.mosaic import Places, TileStore
 from bmz.predict.tiles import Attempts
 from bmz.results.images import ImageFailure, ImageRun
@@ -47,6 +49,9 @@ ONE_THREAD: Mapping[str, str] = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
 }
 """Of a worker: several on one machine share its processors."""
+
+START_METHOD, FORK_SERVER = "distributed.worker.multiprocessing-method", "forkserver"
+"""Dask's setting: workers are forked from one process, which has imported what all of them need."""
 
 FILE_WITHIN_S = 60
 """A scheduler that is starting writes its file within this time."""
@@ -186,9 +191,9 @@ def run_on_workers(
     jobs = [ImageJob(one.image, dict(files[one.image]), one.field) for one in small]
     worker_request = _for_one_worker(request)
     with ExitStack() as stack:
-        client = _client(request, stack)
+        client = _client(setup, stack)
         new_outcomes = chain(
-            _outcomes_of_images(client, worker_request, jobs),
+            outcomes_of_images(client, worker_request, jobs),
             _outcomes_by_tiles(
                 client, worker_request, setup, list(large.values()), files, listener
             ),
@@ -373,9 +378,21 @@ def dealt_out(jobs: Sequence[ImageJob]) -> list[Sequence[ImageJob]]:
     return [jobs[at : at + size] for at in range(0, len(jobs), size)] if jobs else []
 
 
-def _outcomes_of_images(
+def outcomes_of_images(
     client: Client, worker_request: RunRequest, jobs: Sequence[ImageJob]
 ) -> Iterator[tuple[Path, Outcome]]:
+    """Have workers run images; one that may work elsewhere is tried once more, by itself.
+
+    Parameters
+    ----------
+    worker_request : the options of the call, for one worker
+    jobs : the images, none twice
+
+    Yields
+    ------
+    Path, Outcome
+        each image, in the order in which they are done
+    """
     from distributed import as_completed
 
     def submit(part: Sequence[ImageJob]) -> Future[list[Outcome]]:
@@ -417,7 +434,8 @@ def _may_work_elsewhere(outcome: Outcome) -> bool:
     return isinstance(outcome.error, CouldNotTell)
 
 
-def _client(request: RunRequest, stack: ExitStack) -> Client:
+def _client(setup: RunSetup, stack: ExitStack) -> Client:
+    request = setup.request
     try:
         import dask
         import distributed
@@ -426,6 +444,10 @@ def _client(request: RunRequest, stack: ExitStack) -> Client:
     if request.scheduler is not None:
         return _connected(request.scheduler, stack)
     stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": dict(ONE_THREAD)}))
+    if sys.platform == "linux":  # elsewhere libraries of the system must not be forked
+        stack.enter_context(dask.config.set({START_METHOD: FORK_SERVER}))
+        context = distributed.utils.get_mp_context()
+        context.set_forkserver_preload(["distributed", *shared_imports(setup)])
     try:
         cluster = stack.enter_context(
             distributed.LocalCluster(
@@ -440,6 +462,13 @@ def _client(request: RunRequest, stack: ExitStack) -> Client:
         raise WorkersDoNotStart(request.workers, why) from why
     client: Client = stack.enter_context(distributed.Client(cluster))
     return client
+
+
+def shared_imports(setup: RunSetup) -> list[str]:
+    """List the modules that the workers of a computer need, and that one import serves."""
+    weights, precision = setup.decided.weights, setup.decided.precision
+    framework = framework_of(weights.format, precision.backend)
+    return [run_in_worker.__module__, *([framework.module] if framework.forks else [])]
 
 
 def _connected(scheduler: str, stack: ExitStack) -> Client:

@@ -22,17 +22,19 @@ class Framework:
     module : as imported
     distributions : the names under which it may be installed
     install : the command that installs it
+    forks : its import starts no thread, so that processes may be forked from one that has it
     """
 
     module: str
     distributions: tuple[str, ...]
     install: str
+    forks: bool = False
 
 
 FRAMEWORKS: Mapping[str, Framework] = {
     "onnx": Framework("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install 'bmz[onnx]'"),
-    "torchscript": Framework("torch", ("torch",), "pip install 'bmz[torch]'"),
-    "pytorch_state_dict": Framework("torch", ("torch",), "pip install 'bmz[torch]'"),
+    "torchscript": Framework("torch", ("torch",), "pip install 'bmz[torch]'", forks=True),
+    "pytorch_state_dict": Framework("torch", ("torch",), "pip install 'bmz[torch]'", forks=True),
     "tensorflow_saved_model_bundle": Framework(
         "tensorflow",
         ("tensorflow", "tensorflow-cpu"),
@@ -67,6 +69,16 @@ def usable_formats() -> dict[str, str]:
     return {
         name: "" if find_spec(entry.module) else entry.install for name, entry in FRAMEWORKS.items()
     }
+
+
+def framework_of(weights_format: str, backend: str = "") -> Framework:
+    """Look the framework of a format up.
+
+    Parameters
+    ----------
+    backend : one of `OTHER_FRAMEWORKS`; empty for the framework of the format
+    """
+    return OTHER_FRAMEWORKS[weights_format][backend] if backend else FRAMEWORKS[weights_format]
 
 
 def wished_backend(word: str) -> str:
