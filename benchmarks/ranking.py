@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[[ResultQuality], float]] = {
     "agreement": lambda quality: quality.agreement or 0.0,
     "stability": lambda quality: quality.stability or 0.0,
     "plausible": lambda quality: quality.plausible.share if quality.plausible else 0.0,
+    "predicted": lambda quality: quality.predicted.f1 if quality.predicted else 0.0,
     "guess": lambda quality: quality.guess,
 }
 

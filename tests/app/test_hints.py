@@ -251,6 +251,8 @@ NOT_FOLLOWED = {
     "size.below-least": "there is nothing to do",
     "size.fixed": "there is nothing to do",
     "size.off-step": "there is nothing to do",
+    "trial.doubtful": "the user must look at the worst crop",
+    "trial.wrong": "the user must look at the worst crop",
 }
 """Each code whose hint names nothing that could be typed as it stands, and why."""
 

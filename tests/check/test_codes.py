@@ -21,7 +21,7 @@ WARNINGS = (
     "file.caution channel.empty channel.order dtype.narrowed object.size objects.not-joined "
     "objects.not-tracked output.nonfinite output.no-objects "
     "range.flat range.inverted range.outlier range.outside range.saturated range.unit "
-    "scale.anisotropy scale.off"
+    "scale.anisotropy scale.off trial.doubtful trial.wrong"
 )
 ERRORS = (
     "axes.ambiguous axes.missing channel.count channel.rgb range.nonfinite scale.far "

@@ -235,6 +235,7 @@ def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
             "findings": [],
             "kind": None,
             "error": None,
+            "trial": None,
         },
         {
             "image": "c.tif",
@@ -248,6 +249,7 @@ def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
                 "message": "'c.tif' is empty",
                 "hint": "copy it again",
             },
+            "trial": None,
         },
     ]
 

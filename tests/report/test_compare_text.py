@@ -17,6 +17,7 @@ from tests.report.examples import EMPTY, NOT_UTF8, NOTE, WARNING
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching
+from bmz.process.quality import Quality
 from bmz.report.compare_text import (
     WITH_TRUTH,
     WITHOUT,
@@ -26,6 +27,7 @@ from bmz.report.compare_text import (
     lines,
     rows,
     table,
+    tied,
     why_first,
 )
 from bmz.report.html import comparison_page
@@ -43,7 +45,10 @@ TABLE = {
 HALF = Matching(1, 1, 1, 0.5, 0.5, 0.5, 1 / 3, 0.4, 0.8)
 NEVER = Matching(0, 2, 2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 KNOWN = ResultQuality({0.5: HALF, 0.75: NEVER}, (MaskError("missed", 3, (1.0, 2.0), 9),) * 2)
-GUESSED = ResultQuality(agreement=0.5, stability=0.98, plausible=Plausibility(8, 0.25, 0.5))
+PREDICTED = Quality(0.7, 0.4, 0.9, "look closely")
+GUESSED = ResultQuality(
+    agreement=0.5, stability=0.98, plausible=Plausibility(8, 0.25, 0.5), predicted=PREDICTED
+)
 MADE = SettingResult("m", {"scale": "2"}, "bmz run m", LABELS, TABLE, "flows", {}, 1.23456, 0.005)
 FAILED = SettingResult("n", {}, "bmz run n", error=EMPTY, findings=(NOTE, WARNING))
 
@@ -89,13 +94,15 @@ def test_the_mean_ap_is_over_thresholds_and_f1_that_at_a_half() -> None:
     [
         (ResultQuality(), 0.0),
         (ResultQuality(agreement=0.0), 0.0),
-        (ResultQuality(stability=0.25, consensus=1.0), 0.25),
-        # 0.75 x 0.5 of the objects look like single ones
-        (GUESSED, (0.5 + 0.98 + 0.375) / 3),
+        (ResultQuality(stability=0.25, consensus=1.0), 0.0),
+        (ResultQuality(predicted=PREDICTED), 0.7),
+        (GUESSED, 0.6),
     ],
-    ids=["nothing", "none agree", "one", "three"],
+    ids=["nothing", "none agree", "no word", "predicted", "both"],
 )
-def test_the_guess_is_the_mean_of_what_is_known(quality: ResultQuality, guess: float) -> None:
+def test_the_guess_is_the_mean_of_agreement_and_prediction(
+    quality: ResultQuality, guess: float
+) -> None:
     assert quality.guess == pytest.approx(guess)
 
 
@@ -126,8 +133,8 @@ def test_without_the_truth_what_is_not_known_is_an_empty_cell() -> None:
 
     assert headings(image) == WITHOUT
     assert dict(zip(WITHOUT, line, strict=True)) == {
-        "result": "m scale=2", "objects": "2", "agrees": "0.500", "consensus": "", "stable": "",
-        "plausible": "0.375", "guess": "0.438", "network": "1.23 s", "labels": "0.01 s",
+        "result": "m scale=2", "objects": "2", "predicted": "0.700", "agrees": "0.500",
+        "consensus": "", "stable": "", "guess": "0.600", "network": "1.23 s", "labels": "0.01 s",
     }  # fmt: skip
 
 
@@ -143,9 +150,9 @@ def test_with_the_truth_the_first_is_the_nearest_to_it() -> None:
         (
             GUESSED,
             [
+                "F1 about 0.70 (0.40 to 0.90) is predicted",
                 "it agrees with the others (F1 0.50)",
                 "stays when the image is changed a little (F1 0.98)",
-                "38% of its objects look like single ones",
             ],
         ),
         (ResultQuality(agreement=1.0), ["it agrees with the others (F1 1.00)"]),
@@ -320,3 +327,17 @@ def test_errors_against_the_truth_are_places_in_the_page() -> None:
     # a circle of 9 px has a radius of sqrt(9 / pi) = 1.69 px
     assert result["worst"] == [{"what": "missed, 9 px", "y": 1.0, "x": 2.0, "r": 1.7}] * 2
     assert (result["verdict"], told["known"]) == ("F1 0.50", True)
+
+
+def test_results_within_the_interval_of_the_first_are_a_tie() -> None:
+    others = [
+        replace(
+            MADE, model=name, quality=ResultQuality(predicted=Quality(f1, 0.0, 1.0, "look closely"))
+        )
+        for name, f1 in (("near", 0.45), ("far", 0.3))
+    ]
+    image = compared(replace(MADE, quality=ResultQuality(predicted=PREDICTED)), *others)
+
+    assert tied(image) == ("near scale=2",)
+    assert "it is a tie with near scale=2" in why_first(image)
+    assert tied(replace(image, truth=np.asarray(LABELS))) == ()

@@ -351,6 +351,24 @@ CODES: Mapping[str, FindingCode] = {
         milder="note",
         factor=0.8,
     ),
+    "trial.doubtful": FindingCode(
+        "warning",
+        "The model was tried on crops of the image, and its mask is likely to be wrong in part: "
+        "masks of slightly changed copies differ, or objects stand out little, are of odd sizes or "
+        "shapes, or are unsure in the map of the network. What is predicted is the F1 at an IoU of "
+        "0.5 with the mask of a careful person.",
+        "Look at the picture of the worst crop; try another scale, channel or model.",
+        "bmz check MODEL cells.tif --try --pictures trial",
+        factor=0.8,
+    ),
+    "trial.wrong": FindingCode(
+        "warning",
+        "The model was tried on crops of the image, and its mask is likely to be wrong: less than "
+        "half of the objects are expected to be right.",
+        "Look at the picture of the worst crop; try another scale, channel or model.",
+        "bmz check MODEL cells.tif --try --pictures trial",
+        factor=0.4,
+    ),
     "output.nonfinite": FindingCode(
         "warning",
         "The network, or a declared step before or after it, gives NaN or infinity for some "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 import click
@@ -73,6 +74,12 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.option("--scale", type=SCALE, help="The factor by which the image would be resized.")
 @kind_option
 @click.option("--every", is_flag=True, help="Read pixels of every image, not of 32 of them.")
+@click.option("--try", "tried", is_flag=True, help="Run the model on crops and judge its mask.")
+@click.option(
+    "--pictures",
+    metavar="FOLDER",
+    help="With --try: keep a picture of the crop that looks worst.",
+)
 @trust_option
 @click.option("--strict", is_flag=True, help="Let warnings count as errors.")
 @click.option(
@@ -115,6 +122,8 @@ def check(
     series: str,
     pixel_um: Mapping[str, float] | None,
     every: bool,
+    tried: bool,
+    pictures: str | None,
     strict: bool,
     contract: str | None,
     lock: str | None,
@@ -123,10 +132,15 @@ def check(
     **options: Unpack[ImageOptions],
 ) -> None:
     """Say whether each IMAGE fits what MODEL expects: axes, channels, dtype, range, scale, size."""
-    from bmz.app.check import check as check_images  # here, so that --help never loads NumPy
+    from bmz.app.check import TrialOptions  # here, so that --help never loads NumPy
+    from bmz.app.check import check as check_images
     from bmz.app.check import strict as strictly
     from bmz.cli.output import progress_bars
 
+    if pictures is not None and not tried:
+        raise click.UsageError("--pictures needs --try: without a trial there is nothing to show")
+    trial = TrialOptions(None if pictures is None else as_path(pictures)) if tried else None
+    check_all = partial(check_images, every=every, trial=trial)
     listing = image_list(images, include, dataset)
     request = RunRequest(
         model, listing.images, as_path("."), absent=listing.absent, names=listing.names,
@@ -134,23 +148,27 @@ def check(
     )  # fmt: skip
     with progress_bars() as listener:
         if contract is not None:
-            summary = _held(request, contract, listener, every=every)
+            summary = _held(request, contract, listener, check_all)
         else:
-            summary = check_images(request, listener, every=every)
+            summary = check_all(request, listener)
         locked = None if lock is None else _lock(request, summary, lock, listener)
     summary = strictly(summary) if strict else summary
     _print(summary, "json" if as_json else form, locked)
     ctx.exit(summary.exit_status)
 
 
-def _held(request: RunRequest, file: str, listener: Listener, *, every: bool) -> CheckSummary:
-    from bmz.app.check import check as check_images
+def _held(
+    request: RunRequest,
+    file: str,
+    listener: Listener,
+    check_all: Callable[[RunRequest, Listener], CheckSummary],
+) -> CheckSummary:
     from bmz.app.check.contract import held, with_words
     from bmz.report.contract_text import read_contract
 
     contract = read_contract(as_path(file))
     told = with_words(request, contract)
-    return held(check_images(told, listener, every=every), told, contract, listener)
+    return held(check_all(told, listener), told, contract, listener)
 
 
 def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Listener) -> str:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,15 +16,17 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.channels import channel_text
-from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
+from bmz.base.errors import BmzError, CouldNotTell, WrongUsage, not_none
 from bmz.base.progress import Listener, Note, nobody
 from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
+from bmz.check.fit import CheckedHeader
 from bmz.engine.image_result import ImageResult, PlaneOutput
 from bmz.engine.labelling import OUTPUT, decide_labelling
 from bmz.engine.pipeline import (
     KnownTensors,
     PlaneContext,
+    PlaneResult,
     Stopwatch,
     finished_plane,
     network_outputs,
@@ -32,12 +35,17 @@ from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.engine.run_image import planes_of
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels, opened, plan_image, prepare
 from bmz.engine.tile_gate import expect_image
+from bmz.engine.trial import CHANGES, evidence_of
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage, read_image
 from bmz.predict.backend import Backend
+from bmz.process.adapt import take_channels
 from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between, plausibility
+from bmz.process.mask_evidence import MaskOnImage
 from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
+from bmz.process.quality import predictor
+from bmz.process.relabel import closed_up
 from bmz.results.compare import IOUS, ImageComparison, ResultQuality, SettingResult
 
 if TYPE_CHECKING:
@@ -145,22 +153,71 @@ class NetworkOutputs:
             planes.append((known, plane.shape[1:]))
         return cls(setup, planned, pixels, report, work, tuple(planes))
 
-    def labelled(self, setting: Setting, stability: float | None = None) -> SettingResult:
+    @cached_property
+    def checked(self) -> CheckedHeader:
+        """The check of the image, with what was measured on it."""
+        case = self.planned.case.measured_on(self.pixels)
+        return CheckedHeader(case, self.report)
+
+    def labelled(
+        self, setting: Setting, copies: Mapping[str, NetworkOutputs] | None = None
+    ) -> SettingResult:
         """Make the labels for one setting; where that fails, the result has the error.
 
         Parameters
         ----------
-        stability : of the labels for the setting of the call, see `stability_of`
+        copies : change -> what the network gave for a changed copy of the image, see
+            `of_changed_copies`; their labels are made with the setting, too
         """
         request = self.setup.request
         command = command_of(request, self.planned.image, setting)
         result = SettingResult(request.model, setting, command)
         try:
-            return self._with_labels(result, stability)
+            made, planes = self._with_labels(result)
+            return replace(made, quality=self._quality(made, planes, copies or {}))
         except BmzError as why:
             return replace(result, error=why)
 
-    def _with_labels(self, result: SettingResult, stability: float | None) -> SettingResult:
+    def _quality(
+        self,
+        result: SettingResult,
+        planes: Sequence[PlaneResult],
+        copies: Mapping[str, NetworkOutputs],
+    ) -> ResultQuality:
+        """Judge the plane with most objects by itself, and the whole by its changed copies."""
+        number = max(range(len(planes)), key=lambda i: int(not_none(planes[i].labels).max()))
+        labelled = {name: self._copy(result, copy, name) for name, copy in copies.items()}
+        labels = {name: made for name, made in labelled.items() if made is not None}
+        plane, plan = planes[number], self.work.plan
+        pixels = planes_of(self.pixels, plan, self.work.model.space)[number]
+        taken = np.concatenate([take_channels(pixels, channels) for channels in plan.channels])
+        mask = MaskOnImage(closed_up(not_none(plane.labels))[0], taken, plane.raw)
+        at = {name: made[number] for name, made in labels.items()}
+        evidence = evidence_of(mask, plane.scores, at, self.checked, plan.scale)
+        scores = [
+            f1_between(not_none(one.labels), made[i])
+            for made in labels.values()
+            for i, one in enumerate(planes)
+        ]
+        return ResultQuality(
+            stability=float(np.mean(scores)) if scores else None,
+            plausible=plausibility(result.table),
+            predicted=None
+            if plane.classes
+            else predictor("tried" if labels else "plain").quality(evidence),
+        )
+
+    def _copy(
+        self, result: SettingResult, copy: NetworkOutputs, name: str
+    ) -> list[AnyArray] | None:
+        """Label a changed copy; None where that fails, as where steps do not take its size."""
+        try:
+            _, planes = copy._with_labels(replace(result))
+        except BmzError:
+            return None
+        return [CHANGES[name].back(not_none(plane.labels)) for plane in planes]
+
+    def _with_labels(self, result: SettingResult) -> tuple[SettingResult, list[PlaneResult]]:
         request, stopwatch = self.setup.request, Stopwatch()
         labelling = decide_labelling(
             self.setup.model,
@@ -169,19 +226,17 @@ class NetworkOutputs:
         )
         counted = self.work.counted.copy()  # the steps after the network depend on the setting
         work = replace(self.work, labelling=labelling, stopwatch=stopwatch, counted=counted)
-        planes = [
-            PlaneOutput.of(finished_plane(known, shape, work)) for known, shape in self.planes
-        ]
+        planes = [finished_plane(known, shape, work) for known, shape in self.planes]
         image = HeldImage(self.planned.case.image, self.pixels)
-        image_result = ImageResult.of(planes, image, work.plan, work.model.space)
+        outputs = [PlaneOutput.of(plane) for plane in planes]
+        image_result = ImageResult.of(outputs, image, work.plan, work.model.space)
         if image_result.labels is None:
             raise NoLabels(request.model)
-        table = image_result.table()
         more = work.watch.findings(image_result.objects, labelling.choice.output)
-        return replace(
+        made = replace(
             result,
             labels=image_result.whole_labels(),
-            table=table,
+            table=image_result.table(),
             apart=image_result.plan.apart,
             joined=image_result.plan.joined,
             recipe=labelling.choice.name,
@@ -189,8 +244,8 @@ class NetworkOutputs:
             network_s=self.work.stopwatch.took_s.get("network", 0.0),
             labels_s=stopwatch.took_s.get("labels", 0.0),
             findings=(*self.report.findings, *more),
-            quality=ResultQuality(stability=stability, plausible=plausibility(table)),
         )
+        return made, planes
 
 
 def _of_labels(setting: Setting) -> Setting:
@@ -248,7 +303,7 @@ class Sweep:
     Parameters
     ----------
     settings : each of them is tried
-    stability : models are run on changed images, too, see `stability_of`
+    stability : models are run on changed copies, too, see `of_changed_copies`
     listener : hears of parameters that a model does not have
     pixels : of the images that could be read
     models : those that could be loaded
@@ -312,9 +367,9 @@ class Sweep:
                 yield _failed(request, image, setting, why)
             return
         self.pixels.setdefault(image, outputs.pixels)
-        stable = stability_of(outputs, backend) if self.stability else None
+        copies = of_changed_copies(outputs, backend) if self.stability else {}
         for setting in settings:
-            yield outputs.labelled(setting, stable)
+            yield outputs.labelled(setting, copies)
 
 
 def _failed(request: RunRequest, image: Path, setting: Setting, error: BmzError) -> SettingResult:
@@ -330,19 +385,8 @@ def _groups(settings: Sequence[Setting]) -> list[list[Setting]]:
     return list(groups.values())
 
 
-LARGER = 1.1
-"""Factor of the image that is a little larger."""
-
-GAMMA = 0.8
-"""Power of the intensities, from the lowest to the highest: brings dim objects up."""
-
-_MIRRORED = {"x": slice(None, None, -1)}
-
-
-def stability_of(outputs: NetworkOutputs, backend: Backend) -> float | None:
-    """Give the mean F1 between the objects of an image and of the image changed.
-
-    It is mirrored along x, a tenth larger for the network, and of another contrast.
+def of_changed_copies(outputs: NetworkOutputs, backend: Backend) -> dict[str, NetworkOutputs]:
+    """Run the network on changed copies of an image; what does not fit the model is left out.
 
     Parameters
     ----------
@@ -351,46 +395,20 @@ def stability_of(outputs: NetworkOutputs, backend: Backend) -> float | None:
 
     Returns
     -------
-    float or None
-        0 to 1; None where labels cannot be made, or no change could be run
+    dict
+        by the names of `bmz.engine.trial.CHANGES`
     """
-    usual = outputs.labelled({}).labels
-    if usual is None:
-        return None
-    scores = []
-    for changed, mirrored in _of_changed_images(outputs, backend):
-        labels = changed.labelled({}).labels
-        if labels is not None:
-            back = labels.part(_MIRRORED) if mirrored else labels
-            scores.append(f1_between(np.asarray(usual), np.asarray(back)))
-    return float(np.mean(scores)) if scores else None
-
-
-def _of_changed_images(
-    outputs: NetworkOutputs, backend: Backend
-) -> Iterator[tuple[NetworkOutputs, bool]]:
-    """Run the network on each changed image; a change that does not fit the model is left out."""
     setup, image, pixels = outputs.setup, outputs.planned.image, outputs.pixels
-    mirrored = replace(pixels, array=np.ascontiguousarray(pixels.part(_MIRRORED).array))
-    other = replace(pixels, array=_other_contrast(pixels.array))
-    scale = (outputs.planned.plan.scale or 1.0) * LARGER
-    larger = replace(setup, request=replace(setup.request, scale=scale))
-    changes = ((setup, mirrored, True), (larger, pixels, False), (setup, other, False))
-    for of_change, changed_pixels, is_mirrored in changes:
+    copies = {}
+    for name, change in CHANGES.items():
+        scale = (outputs.planned.plan.scale or 1.0) * change.scale
+        resized = replace(setup, request=replace(setup.request, scale=scale, force=True))
+        copy = replace(pixels, array=change.image(pixels.array))
         try:
-            yield NetworkOutputs.of(of_change, image, backend, changed_pixels), is_mirrored
+            copies[name] = NetworkOutputs.of(resized, image, backend, copy)
         except BmzError:
-            continue  # such as a model of one fixed size, which the larger image exceeds
-
-
-def _other_contrast(values: AnyArray) -> AnyArray:
-    low, high = float(np.min(values)), float(np.max(values))
-    if not high > low:
-        return values
-    share = (values.astype(np.float64) - low) / (high - low)
-    changed = low + (high - low) * share**GAMMA
-    rounded = np.rint(changed) if values.dtype.kind in "biu" else changed
-    return rounded.astype(values.dtype)
+            continue  # such as a model of one fixed size, which the larger copy exceeds
+    return copies
 
 
 MAJORITY = 3

@@ -20,12 +20,13 @@ from bmz.check.kind import ImageKind
 from bmz.check.kind_words import kind_title, kind_words
 from bmz.image.given_names import given_name, with_given_names
 from bmz.image.remote import is_address
+from bmz.process.quality import quality_words
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, image_words, short_verdict
-from bmz.results.images import CheckSummary, ImageCheck
+from bmz.results.images import CheckSummary, ImageCheck, ImageTrial
 
 if TYPE_CHECKING:
-    from bmz.results.image_documents import CheckDocument, CheckedImage, ShownKind
+    from bmz.results.image_documents import CheckDocument, CheckedImage, ShownKind, TrialRecord
 
 
 MANY = 8
@@ -113,6 +114,8 @@ def _details(image: ImageCheck) -> list[Line]:
         return [("error", str(image.error)), ("hint", image.error.hint)]
     kind = image.report.kind
     shown: list[Line] = [] if kind is None else [("answer", f"  shows {kind_words(kind)}")]
+    if image.trial is not None:
+        shown.append(("answer", f"  trial: {trial_words(image.trial)}"))
     return shown + finding_lines(image.report.findings)
 
 
@@ -138,7 +141,32 @@ def _image(image: ImageCheck) -> CheckedImage:
         "findings": image.report.findings,
         "kind": _shown_kind(image.report.kind),
         "error": None if image.error is None else failure_of(image.error),
+        "trial": None if image.trial is None else trial_record(image.trial),
     }
+
+
+def trial_record(trial: ImageTrial) -> TrialRecord:
+    """Give what a trial told, as documents hold it."""
+    quality = trial.quality
+    return {
+        "f1": round(quality.f1, 3),
+        "low": round(quality.low, 3),
+        "high": round(quality.high, 3),
+        "word": quality.word,
+        "crops": [
+            {"box": crop.box, "objects": crop.objects, "f1": round(crop.quality.f1, 3)}
+            for crop in trial.crops
+        ],
+        "picture": None if trial.picture is None else str(trial.picture),
+    }
+
+
+def trial_words(trial: ImageTrial) -> str:
+    """Say how a trial ended, in a line."""
+    objects = "1 object" if trial.objects == 1 else f"{trial.objects} objects"
+    crops = "1 crop" if len(trial.crops) == 1 else f"{len(trial.crops)} crops"
+    picture = "" if trial.picture is None else f"; the worst crop is in {trial.picture}"
+    return f"{quality_words(trial.quality)}, from {objects} in {crops}{picture}"
 
 
 def _shown_kind(kind: ImageKind | None) -> ShownKind | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bmz.image.given_names import given_name, with_given_names
 from bmz.process.matching import Kind, MaskError, Matching
+from bmz.process.quality import f1_words
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, within
 from bmz.results.compare import (
@@ -48,10 +49,10 @@ WITH_TRUTH = (
 WITHOUT = (
     "result",
     "objects",
+    "predicted",
     "agrees",
     "consensus",
     "stable",
-    "plausible",
     "guess",
     "network",
     "labels",
@@ -74,8 +75,8 @@ def _cells(result: SettingResult, *, known: bool) -> tuple[str, ...]:
         counts = [str(sum(e.kind == kind for e in quality.errors)) for kind in _KINDS]
         near = (_share(quality.f1), _share(quality.mean_ap))
         return (result.name, _count(result), *near, *counts, *seconds)
-    plausible = None if quality.plausible is None else quality.plausible.share
-    known_of = (quality.agreement, quality.consensus, quality.stability, plausible, quality.guess)
+    predicted = None if quality.predicted is None else quality.predicted.f1
+    known_of = (predicted, quality.agreement, quality.consensus, quality.stability, quality.guess)
     return (result.name, _count(result), *map(_share, known_of), *seconds)
 
 
@@ -116,13 +117,32 @@ def why_first(image: ImageComparison) -> str:
             f"mean AP {_share(quality.mean_ap)}"
         )
     reasons = []
+    if quality.predicted is not None:
+        reasons.append(f"{f1_words(quality.predicted)} is predicted")
     if quality.agreement is not None:
         reasons.append(f"it agrees with the others (F1 {quality.agreement:.2f})")
     if quality.stability is not None:
         reasons.append(f"stays when the image is changed a little (F1 {quality.stability:.2f})")
-    if quality.plausible is not None:
-        reasons.append(f"{quality.plausible.share:.0%} of its objects look like single ones")
-    return f"a guess without the truth: {', '.join(reasons)}; look at it before you trust it"
+    tie = tied(image)
+    more = f"; it is a tie with {', '.join(tie)}" if tie else ""
+    reason = f"a guess without the truth: {', '.join(reasons)}"
+    return f"{reason}{more}; look at it before you trust it"
+
+
+def tied(image: ImageComparison) -> tuple[str, ...]:
+    """Name the results whose prediction is not surely lower than that of the first.
+
+    That is so where it reaches the lower end of the interval of the first.
+    """
+    first, *others = image.done
+    predicted = first.quality.predicted
+    if image.truth is not None or predicted is None:
+        return ()
+    return tuple(
+        other.name
+        for other in others
+        if other.quality.predicted is not None and other.quality.predicted.f1 >= predicted.low
+    )
 
 
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
@@ -151,6 +171,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "agreement": quality.agreement,
                 "consensus": quality.consensus,
                 "stability": quality.stability,
+                "predicted": None if quality.predicted is None else quality.predicted.f1,
                 "plausible": None if plausible is None else plausible.share,
                 "network_s": round(result.network_s, 4),
                 "labels_s": round(result.labels_s, 4),
@@ -206,6 +227,7 @@ def _described(result: SettingResult) -> ComparedResult:
         "agreement": quality.agreement,
         "consensus": quality.consensus,
         "stability": quality.stability,
+        "predicted": quality.predicted,
         "plausible": quality.plausible,
         "network_s": result.network_s,
         "labels_s": result.labels_s,

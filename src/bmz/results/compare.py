@@ -16,6 +16,7 @@ from bmz.check.finding import Finding
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching, pooled
+from bmz.process.quality import Quality
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import ComparedModel
@@ -31,8 +32,9 @@ class ResultQuality:
     errors : objects that are split, merged, missed or false; empty without the truth
     agreement : mean F1 with the other results of the image; None where there is none
     consensus : F1 with the objects that most results have; None with fewer than three
-    stability : mean F1 with its own results for the image mirrored, resized and with another
-        contrast; None where that was not tried
+    stability : mean F1 with its own results for changed copies of the image; None where none were
+        tried
+    predicted : how good it is likely to be, without the truth and the other results
     plausible : sizes and shapes of the objects
     """
 
@@ -42,6 +44,7 @@ class ResultQuality:
     consensus: float | None = None
     stability: float | None = None
     plausible: Plausibility | None = None
+    predicted: Quality | None = None
 
     @property
     def f1(self) -> float | None:
@@ -58,9 +61,12 @@ class ResultQuality:
 
     @property
     def guess(self) -> float:
-        """Give the mean of what is known without the truth, 0 to 1: the order of the ranking."""
-        plausible = None if self.plausible is None else self.plausible.share
-        known = [v for v in (self.agreement, self.stability, plausible) if v is not None]
+        """Give the order of the ranking without the truth, 0 to 1.
+
+        It is the predicted F1; where there are other results, its mean with the agreement.
+        """
+        predicted = None if self.predicted is None else self.predicted.f1
+        known = [value for value in (self.agreement, predicted) if value is not None]
         return sum(known) / len(known) if known else 0.0
 
 

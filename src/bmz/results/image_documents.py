@@ -15,6 +15,7 @@ from bmz.plan.plan import Estimate
 from bmz.plan.record import PlanRecord
 from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching
+from bmz.process.quality import Quality
 from bmz.results.model_documents import Failure, Listing, MadeForRecord, ReportCounts
 
 
@@ -39,6 +40,25 @@ class KindCount(TypedDict):
     images: Annotated[int, Doc("how many")]
 
 
+class CropRecord(TypedDict):
+    """A part of an image on which the model was tried."""
+
+    box: Annotated[Mapping[str, Sequence[int]], Doc("axis -> where it begins and ends, px")]
+    objects: Annotated[int, Doc("how many were found there")]
+    f1: Annotated[float, Doc("predicted F1 at IoU 0.5")]
+
+
+class TrialRecord(TypedDict):
+    """How the model did on crops of an image, predicted without ground truth."""
+
+    f1: Annotated[float, Doc("predicted F1 at IoU 0.5, over all crops")]
+    low: Annotated[float, Doc("it is higher in 9 of 10 cases")]
+    high: Annotated[float, Doc("it is lower in 9 of 10 cases")]
+    word: Annotated[str, Doc("`likely good`, `look closely` or `likely wrong`")]
+    crops: Annotated[Sequence[CropRecord], Doc("the one with the lowest prediction first")]
+    picture: Annotated[str | None, Doc("path of a picture of the first crop")]
+
+
 class CheckedImage(TypedDict):
     """An image, held against a model."""
 
@@ -53,6 +73,7 @@ class CheckedImage(TypedDict):
         ShownKind | None, Doc("as stated, else as seen; null where the pixels were not looked at")
     ]
     error: Annotated[Failure | None, Doc("why it could not be told")]
+    trial: Annotated[TrialRecord | None, Doc("`--try`; null where the model was not tried")]
 
 
 class CheckDocument(TypedDict):
@@ -371,6 +392,7 @@ class ComparedResult(TypedDict):
     agreement: Annotated[float | None, Doc("mean F1 with the other results")]
     consensus: Annotated[float | None, Doc("F1 with the objects that most results have")]
     stability: Annotated[float | None, Doc("mean F1 with results of changed images")]
+    predicted: Annotated[Quality | None, Doc("F1 at IoU 0.5, predicted without the truth")]
     plausible: Plausibility | None
     network_s: float | None
     labels_s: float | None

@@ -18,11 +18,49 @@ from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Estimate, Plan
+from bmz.process.quality import Quality
 from bmz.spec.made_for import StatedKind
 from bmz.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import RanRecord, RecipeRecord, RunFacts, RunRecord
+
+
+@dataclass(frozen=True)
+class TriedCrop:
+    """A part of an image on which a model was tried.
+
+    Parameters
+    ----------
+    box : axis -> where it begins and ends in the image, px
+    objects : how many were found there
+    quality : of their mask, as predicted
+    """
+
+    box: Mapping[str, tuple[int, int]]
+    objects: int
+    quality: Quality
+
+
+@dataclass(frozen=True)
+class ImageTrial:
+    """How well a model does on crops of an image.
+
+    Parameters
+    ----------
+    crops : the one with the lowest prediction first
+    quality : over all of them
+    picture : of the first, with outlines; None where none was asked for
+    """
+
+    crops: tuple[TriedCrop, ...]
+    quality: Quality
+    picture: Path | None = None
+
+    @property
+    def objects(self) -> int:
+        """Count the objects in all crops."""
+        return sum(crop.objects for crop in self.crops)
 
 
 @dataclass(frozen=True)
@@ -33,12 +71,14 @@ class ImageCheck:
     ----------
     series : its number where the file holds several; else None
     error : why there is no answer; None when there is one
+    trial : how the model does on it; None where it was not tried
     """
 
     image: Path
     series: int | None
     report: CheckReport
     error: BmzError | None
+    trial: ImageTrial | None = None
 
     @property
     def name(self) -> str:

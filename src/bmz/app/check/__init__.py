@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import CheckedHeader, check_image
 from bmz.engine.image_header import check_file_header, read_spread
@@ -24,7 +25,13 @@ MOST_LOOKED_AT = 32
 """Of more images than these only the headers are read; the pixels of an evenly spread sample."""
 
 
-def check(request: RunRequest, listener: Listener = nobody, *, every: bool = False) -> CheckSummary:
+def check(
+    request: RunRequest,
+    listener: Listener = nobody,
+    *,
+    every: bool = False,
+    trial: TrialOptions | None = None,
+) -> CheckSummary:
     """Check every image, and every series of a file that holds several.
 
     Parameters
@@ -32,6 +39,7 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
     request : model, images and the words on them; what concerns outputs is not looked at
     listener : is told of files as they are done
     every : read pixels of every image, however many there are
+    trial : the model is tried on every image, too; None for no trial
 
     Raises
     ------
@@ -62,7 +70,24 @@ def check(request: RunRequest, listener: Listener = nobody, *, every: bool = Fal
         checked_header = partial(check_file_header, model, image, request, sample)
         images += _checked(checked_header, image, of_model, pixels=number in looked_at)
         listener(Progress("files", number + 1, total, name_of(image)))
-    return CheckSummary(model.id, model.sha256, tuple(images), request.kind)
+    summary = CheckSummary(model.id, model.sha256, tuple(images), request.kind)
+    if trial is None:
+        return summary
+    from bmz.app.check.trial import with_trials  # here: it loads what runs a network
+
+    return with_trials(summary, request, trial.pictures, listener)
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """How a model is tried.
+
+    Parameters
+    ----------
+    pictures : folder for a picture of the worst crop of each image; None for none
+    """
+
+    pictures: Path | None = None
 
 
 def evenly_spread(total: int, most: int) -> frozenset[int]:

@@ -1,0 +1,123 @@
+"""``bmz check --try``: the model is run on crops of each image, and its mask is judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bmz.base.errors import BmzError, not_none
+from bmz.base.files import writable_folder
+from bmz.base.progress import Listener
+from bmz.check.finding import Finding, unforceable
+from bmz.engine.image_header import check_file_header
+from bmz.engine.request import RunRequest
+from bmz.engine.setup import RunSetup, opened, prepare
+from bmz.engine.trial import CropTrial, Trial, try_image
+from bmz.image.pixels import Pixels
+from bmz.image.region import open_image
+from bmz.predict.backend import Backend
+from bmz.process.quality import Quality, f1_words
+from bmz.results.images import CheckSummary, ImageCheck, ImageTrial, TriedCrop
+from bmz.write.overlay import overlay, write_png
+
+UNUSUAL = re.compile(r"[^\w.=-]+")
+"""What of the path of an image is not taken over into the name of its picture."""
+
+
+def with_trials(
+    summary: CheckSummary, request: RunRequest, pictures: Path | None, listener: Listener
+) -> CheckSummary:
+    """Try the model on every image that can be run.
+
+    Parameters
+    ----------
+    request : the one of the check
+    pictures : folder for a picture of the worst crop of each image; None for none
+
+    Raises
+    ------
+    BmzError
+        The model cannot be run here. What concerns one image is a finding of it.
+    """
+    setup = prepare(replace(request, force=True, series="all"), listener)
+    if pictures is not None:
+        writable_folder(pictures)
+    with closing(opened(setup)) as backend:
+        images = tuple(
+            _tried(image, setup, backend, pictures, listener) for image in summary.images
+        )
+    return replace(summary, images=images)
+
+
+def _tried(
+    image: ImageCheck,
+    setup: RunSetup,
+    backend: Backend,
+    pictures: Path | None,
+    listener: Listener,
+) -> ImageCheck:
+    if image.error is not None or unforceable(image.report):
+        return image
+    try:
+        trial = _trial(image, setup, backend, listener)
+    except BmzError as why:
+        return replace(image, error=why)
+    picture = None
+    if pictures is not None:
+        picture = pictures / (UNUSUAL.sub("-", image.name).strip("-") + ".trial.png")
+        write_png(picture, picture_of(trial.worst))
+    shown = ImageTrial(tuple(_crops(trial)), trial.quality, picture)
+    report = image.report.with_more(trial_findings(trial.quality, setup))
+    return replace(image, report=report, trial=shown)
+
+
+def _trial(image: ImageCheck, setup: RunSetup, backend: Backend, listener: Listener) -> Trial:
+    request = setup.request
+    header = check_file_header(
+        setup.model, image.image, request, setup.sample, series=image.series or 0
+    )
+    resized = replace(setup, request=replace(request, scale=header.case.scale))
+    with open_image(header.case.image) as source:
+        return try_image(resized, source, backend, listener)
+
+
+def _crops(trial: Trial) -> Iterator[TriedCrop]:
+    for crop in sorted(trial.crops, key=lambda crop: crop.quality.f1):
+        box = {axis: (along.start, along.stop) for axis, along in crop.box.items()}
+        yield TriedCrop(box, crop.objects, crop.quality)
+
+
+def trial_findings(quality: Quality, setup: RunSetup) -> Iterator[Finding]:
+    """Yield a finding where the mask is not likely to be good."""
+    codes = {"look closely": "trial.doubtful", "likely wrong": "trial.wrong"}
+    if quality.word not in codes:
+        return
+    message = {
+        "look closely": "the mask may be wrong in part",
+        "likely wrong": "the mask is likely to be wrong",
+    }
+    yield Finding.of(
+        codes[quality.word],
+        setup.model.required_inputs[0].id,
+        f"{message[quality.word]}: {f1_words(quality)}",
+        wanted="a mask that holds",
+        found=f"F1 about {quality.f1:.2f}",
+        hint="look at the worst crop: --pictures FOLDER; try --scale auto, other --channels, or "
+        "another model",
+        evidence="measured",
+    )
+
+
+def picture_of(crop: CropTrial) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Draw the outlines on a crop; of a stack on the plane with most objects, (y, x, 3)."""
+    planes, labels = crop.tried.planes, not_none(crop.tried.result.labels)
+    if labels.ndim > 2:  # noqa: PLR2004
+        z = int(np.argmax((labels > 0).sum((-2, -1))))
+        planes, labels = planes[:, z], labels[z]
+    image = Pixels(planes, ("c", "y", "x"))
+    return np.asarray(overlay(image, Pixels(labels, ("y", "x"))), np.uint8)

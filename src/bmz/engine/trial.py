@@ -1,0 +1,414 @@
+"""A model tried on crops of an image: labels of the crop as it is, and of changed copies of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from math import log2, nan
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.errors import BmzError, CouldNotTell, not_none
+from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.values import dataclass
+from bmz.check.content import sample_distance
+from bmz.check.fit import CheckedHeader, check_values
+from bmz.check.fit_case import FitCase
+from bmz.check.pixel_values import ValueSummary
+from bmz.check.values import image_diameter, model_diameter
+from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_image_header
+from bmz.engine.pipeline import (
+    PlaneContext,
+    PlaneResult,
+    Stopwatch,
+    finished_plane,
+    network_outputs,
+)
+from bmz.engine.run_image import planes_of
+from bmz.engine.setup import PlannedImage, RunSetup, planned_image
+from bmz.engine.tile_gate import expect_image
+from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
+from bmz.image.region import ImageSource, choose_tiles
+from bmz.predict.backend import Backend
+from bmz.process.adapt import take_channels
+from bmz.process.mask_evidence import MaskOnImage, copy_evidence, mask_evidence, score_evidence
+from bmz.process.quality import Quality, predictor
+from bmz.process.relabel import closed_up
+
+SHIFT_PX = 5
+"""By so much the mirrored copy is moved."""
+
+GAMMA = 0.8
+"""Power of the intensities, from the lowest to the highest: brings dim objects up."""
+
+NOISE = 0.5
+"""Standard deviation of the noise that is added, in those of the noise that is there."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of an image under which good labels stay the same.
+
+    Parameters
+    ----------
+    image : makes the copy, (..., y, x)
+    back : brings its labels back to the grid of the image
+    scale : factor of its resize before the network
+    """
+
+    image: Callable[[AnyArray], AnyArray] = lambda array: array
+    back: Callable[[AnyArray], AnyArray] = lambda labels: labels
+    scale: float = 1.0
+
+
+def _mirrored(array: AnyArray) -> AnyArray:
+    return np.ascontiguousarray(np.roll(array, SHIFT_PX, (-2, -1))[..., ::-1, ::-1])
+
+
+def _mirrored_back(labels: AnyArray) -> AnyArray:
+    return np.roll(labels[..., ::-1, ::-1], -SHIFT_PX, (-2, -1))
+
+
+def _in_range(changed: FloatArray, like: AnyArray) -> AnyArray:
+    if like.dtype.kind not in "iu":
+        return changed.astype(like.dtype)
+    bounds = np.iinfo(like.dtype)
+    return np.clip(np.rint(changed), bounds.min, bounds.max).astype(like.dtype)
+
+
+def _brightened(array: AnyArray) -> AnyArray:
+    low, high = float(np.min(array)), float(np.max(array))
+    if not high > low:
+        return array
+    share = (array.astype(np.float64) - low) / (high - low)
+    return _in_range(low + (high - low) * share**GAMMA, array)
+
+
+def _noisy(array: AnyArray) -> AnyArray:
+    values = array.astype(np.float64)
+    beside = np.diff(values, axis=-1)
+    spread = float(np.median(np.abs(beside))) / 0.6745 / 2**0.5
+    least = (float(values.max()) - float(values.min())) / 256
+    noise = np.random.default_rng(0).normal(0, NOISE * max(spread, least), array.shape)
+    return _in_range(values + noise, array)
+
+
+CHANGES: Mapping[str, Change] = {
+    "mirrored": Change(_mirrored, _mirrored_back),
+    "smaller": Change(scale=0.9),
+    "larger": Change(scale=1.1),
+    "brighter": Change(_brightened),
+    "noisier": Change(_noisy),
+}
+"""The copies of a crop that are labelled, too."""
+
+
+MOST_CROPS = 3
+"""Of an image so many crops are tried."""
+
+CROP_PX = 512
+"""Side of a crop of a plane."""
+
+STACK_PX: Mapping[str, int] = {"z": 32, "y": 160, "x": 160}
+"""Sides of a crop of a stack."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a model made of a crop.
+
+    Parameters
+    ----------
+    crop : the crop
+    checked : model and crop, with what was measured on it and the findings of the check
+    planes : (c, (z,) y, x) the channels that the model takes, as read
+    result : labels and map of the crop as it is
+    copies : change -> labels of the changed copy, on the grid of the crop; those that failed are
+        left out
+    """
+
+    crop: GivenImage
+    checked: CheckedHeader
+    planes: AnyArray
+    result: PlaneResult
+    copies: Mapping[str, AnyArray]
+
+    @cached_property
+    def evidence(self) -> dict[str, float]:
+        """What speaks for and against the labels; see `evidence_of`."""
+        labels = closed_up(not_none(self.result.labels))[0]
+        mask = MaskOnImage(labels, self.planes, self.result.raw)
+        return evidence_of(
+            mask, self.result.scores, self.copies, self.checked, self.result.plan.scale
+        )
+
+
+def evidence_of(
+    mask: MaskOnImage,
+    scores: FloatArray | None,
+    copies: Mapping[str, AnyArray],
+    checked: CheckedHeader,
+    scale: float,
+) -> dict[str, float]:
+    """Tell what speaks for and against a label mask.
+
+    Parameters
+    ----------
+    scores : of the objects; None where the recipe has none
+    copies : change -> labels of a changed copy of the image, on its grid; none where none was made
+    checked : model and image, with what was measured on the image and the findings of its pixels
+    scale : factor by which the image was resized before the network
+
+    Returns
+    -------
+    dict
+        name -> value, NaN for what cannot be told
+    """
+    of_mask = mask_evidence(mask)
+    return {
+        **of_mask,
+        **score_evidence(scores),
+        **copy_evidence(mask.labels, copies),
+        **_case_evidence(checked, mask.diameter, scale),
+        "side_of_sample": of_mask["side"] * side_of_sample(checked.case),
+    }
+
+
+FLAGS = (
+    "content.modality", "content.structure", "content.not-microscopy", "object.size",
+    "range.flat", "range.inverted", "range.saturated",
+)  # fmt: skip
+"""Findings that are evidence: 0 absent, 1 a note, 2 a warning, 3 an error."""
+
+_GRAVITY = {"note": 1, "warning": 2, "error": 3}
+
+
+def _case_evidence(checked: CheckedHeader, diameter: float, scale: float) -> dict[str, float]:
+    """Tell what the check of an image says of a mask.
+
+    Parameters
+    ----------
+    diameter : median of the objects of the mask, px of the image; 0 without any
+    """
+    case = checked.case
+    graves = dict.fromkeys(FLAGS, 0)
+    for finding in checked.report.findings:
+        if finding.code in graves:
+            graves[finding.code] = max(graves[finding.code], _GRAVITY[finding.severity])
+    seen, made = image_diameter(case), model_diameter(case)
+    seen_px = nan if seen is None else seen.diameter_px
+    made_px = nan if made is None else made.px / scale
+    distance = sample_distance(case)
+    return {
+        **{f"found_{flag}": float(grave) for flag, grave in graves.items()},
+        "unlike": nan if distance is None else distance,
+        "size_to_seen": _octaves(diameter, seen_px),
+        "size_to_made": _octaves(diameter, made_px),
+        "seen_to_made": _octaves(seen_px, made_px),
+    }
+
+
+def side_of_sample(case: FitCase) -> float:
+    """Say whether the stain of the model's own sample is bright, 1, or dark, -1; NaN: unknown."""
+    polarities = [measures.polarity for _, measures in sorted(case.sample.items())]
+    sides = {"bright": 1.0, "dark": -1.0}
+    return next((sides[polarity.side] for polarity in polarities if polarity is not None), nan)
+
+
+def _octaves(one: float, other: float) -> float:
+    return log2(one / other) if one > 0 and other > 0 else nan
+
+
+def tried(setup: RunSetup, crop: GivenImage, backend: Backend) -> Tried:
+    """Label a crop, and changed copies of it.
+
+    Parameters
+    ----------
+    setup : its request has a number as scale, or none
+    crop : one plane or stack, of the model's axes and c
+
+    Raises
+    ------
+    BmzError
+        The crop does not fit, or the network fails on it as it is.
+    """
+    planned, result = _labelled(setup, crop, backend)
+    plan = result.plan
+    pixels = crop.read(planned.case.image)
+    checked = check_measured(planned.header, pixels)
+    copies = {}
+    for name, change in CHANGES.items():
+        changed = replace(crop, array=change.image(np.asarray(crop.array)))
+        scale = plan.scale * change.scale
+        resized = replace(setup, request=replace(setup.request, scale=scale))
+        try:
+            _, other = _labelled(resized, changed, backend)
+        except BmzError:
+            continue  # such as a model of one fixed size, which the larger copy exceeds
+        if other.labels is not None:
+            copies[name] = change.back(other.labels)
+    (plane, *_) = planes_of(pixels, plan, setup.model.space)
+    taken = np.concatenate([take_channels(plane, channels) for channels in plan.channels])
+    return Tried(crop, checked, taken, result, copies)
+
+
+def check_measured(header: CheckedHeader, pixels: Pixels) -> CheckedHeader:
+    """Check pixels; the case then holds what was measured on them."""
+    case = header.case.measured_on(pixels)
+    return CheckedHeader(case, check_values(replace(header, case=case), ValueSummary(pixels)))
+
+
+def _labelled(
+    setup: RunSetup, crop: GivenImage, backend: Backend
+) -> tuple[PlannedImage, PlaneResult]:
+    header = check_image_header(setup.model, crop.info, setup.request, setup.sample, crop.sample)
+    planned = planned_image(setup, crop.info.place, header)
+    work = PlaneContext(setup.model, planned.plan, setup.labelling, backend, Stopwatch())
+    expect_image(backend, setup.network, planned.case.image, planned.plan, nobody)
+    (plane, *_) = planes_of(crop.read(planned.case.image), planned.plan, setup.model.space)
+    known, plan = network_outputs(plane, work)
+    return planned, finished_plane(known, plane.shape[1:], replace(work, plan=plan))
+
+
+@dataclass(frozen=True)
+class CropTrial:
+    """How a model does on one crop.
+
+    Parameters
+    ----------
+    box : axis -> where the crop lies in the image
+    tried : what was made of it
+    quality : that of its labels, as predicted
+    """
+
+    box: Mapping[str, slice]
+    tried: Tried
+    quality: Quality
+
+    @property
+    def objects(self) -> int:
+        """Count the objects."""
+        return len(np.unique(not_none(self.tried.result.labels))) - 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a model does on crops of an image; there is at least one.
+
+    Parameters
+    ----------
+    quality : over all of them
+    """
+
+    crops: tuple[CropTrial, ...]
+    quality: Quality
+
+    @property
+    def worst(self) -> CropTrial:
+        """The crop with the lowest prediction."""
+        return min(self.crops, key=lambda crop: crop.quality.f1)
+
+
+def try_image(
+    setup: RunSetup, image: ImageSource, backend: Backend, listener: Listener = nobody
+) -> Trial:
+    """Run a model on crops of an image, and predict the quality of its labels.
+
+    Parameters
+    ----------
+    setup : its request forces the run, and has a number as scale or none
+    listener : is told of the crops
+
+    Raises
+    ------
+    NothingToTry
+        The recipe makes no objects.
+    BmzError
+        The image does not fit, or the network fails.
+    """
+    if not setup.labelling.numbers_objects:
+        raise NothingToTry(setup.request.model)
+    boxes = crop_boxes(image, setup.model.space)
+    crops = []
+    for number, box in enumerate(boxes):
+        listener(Progress("crops", number, len(boxes), image.info.given_name))
+        done = tried(setup, crop_of(image.info, image.region(box)), backend)
+        crops.append(CropTrial(box, done, predictor("tried").quality(done.evidence)))
+    listener(Progress("crops", len(boxes), len(boxes), image.info.given_name))
+    mean = sum(crop.quality.f1 for crop in crops) / len(crops)
+    return Trial(tuple(crops), predictor("tried").at_f1(mean))
+
+
+class NothingToTry(CouldNotTell):
+    """A model, as it was asked for, numbers no objects."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"'{model}' makes no objects whose mask could be judged",
+            hint="--recipe NAME chooses a label recipe",
+            code="trial.no-objects",
+        )
+
+
+def crop_of(info: ImageInfo, pixels: Pixels) -> GivenImage:
+    """Give pixels that were cut out of an image as an image of its own."""
+    part = replace(info, axes="".join(pixels.axes), shape=pixels.shape)
+    return GivenImage(part, np.asarray(pixels))
+
+
+def crop_boxes(image: ImageSource, space: str) -> list[dict[str, slice]]:
+    """Choose where an image is tried: where most is to be seen, and not twice in one place.
+
+    Of an image that is small it is the whole. The same image gives the same crops.
+
+    Parameters
+    ----------
+    space : axes of the model, ``yx`` or ``zyx``
+
+    Returns
+    -------
+    list of dict
+        axis -> slice; at most `MOST_CROPS`, along t and z one plane where the model has no z
+    """
+    sizes = image.info.sizes
+    sides = STACK_PX if "z" in space else {"y": CROP_PX, "x": CROP_PX}
+    wholes, lengths = choose_tiles({**dict.fromkeys("tzyx", 1), **sizes}, SAMPLE_PX)
+    spreads = []
+    for tile in wholes:
+        start = {"t": tile.t, "z": tile.z, "y": tile.y, "x": tile.x}
+        within = {"y": lengths[0], "x": lengths[1]}
+        plane = {a: slice(start[a], start[a] + within.get(a, 1)) for a in start if a in sizes}
+        pixels = np.asarray(image.region(plane)).reshape(-1, *lengths)
+        for corner in _corners(lengths, sides["y"], sides["x"]):
+            cut = tuple(slice(a, a + sides[b]) for a, b in zip(corner, "yx", strict=True))
+            at = {**start, "y": start["y"] + corner[0], "x": start["x"] + corner[1]}
+            spreads.append((_spread(pixels[(slice(None), *cut)]), at))
+    spreads.sort(key=lambda entry: -entry[0])
+    return [_box(at, sizes, sides) for _, at in spreads[:MOST_CROPS]]
+
+
+def _corners(lengths: tuple[int, int], side_y: int, side_x: int) -> Iterator[tuple[int, int]]:
+    for y in range(0, max(lengths[0] - side_y, 0) + 1, side_y):
+        for x in range(0, max(lengths[1] - side_x, 0) + 1, side_x):
+            yield y, x
+
+
+def _spread(channels: AnyArray) -> float:
+    """Tell how much there is to be seen: the sum of the deviations of the channels."""
+    finite = np.nan_to_num(channels.astype(np.float32), posinf=0.0, neginf=0.0)
+    return float(finite.std((-2, -1)).sum())
+
+
+def _box(
+    at: Mapping[str, int], sizes: Mapping[str, int], sides: Mapping[str, int]
+) -> dict[str, slice]:
+    box = {}
+    for axis in at:
+        if axis in sizes:
+            side = min(sides.get(axis, 1), sizes[axis])
+            start = min(max(at[axis] - (side // 2 if axis == "z" else 0), 0), sizes[axis] - side)
+            box[axis] = slice(start, start + side)
+    return box

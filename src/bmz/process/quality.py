@@ -1,0 +1,139 @@
+"""How good a label mask is likely to be, predicted from evidence without ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.values import dataclass
+
+ARRAYS = Path(__file__).with_name("quality.npz")
+"""Written by ``model_cards/quality/train.py``, which says what each array holds."""
+
+QualityWord = Literal["likely good", "look closely", "likely wrong"]
+
+
+@dataclass(frozen=True, eq=False)
+class RegressionForest:
+    """Extremely randomised trees (Geurts et al. 2006), one after the other.
+
+    Parameters
+    ----------
+    names : of the features, in the order that nodes refer to
+    unknown : (k,) stands for a feature that is not known, below all that are
+    roots : (trees,) the first node of each
+    feature : (nodes,) the feature that a node asks for; -1 at a leaf
+    threshold : (nodes,) up to this value the answer is on the left; at a leaf its own answer
+    right : (nodes,) the node that follows on the right; on the left it is the next one
+    """
+
+    names: tuple[str, ...]
+    unknown: FloatArray
+    roots: AnyArray
+    feature: AnyArray
+    threshold: FloatArray
+    right: AnyArray
+
+    def predict(self, values: Mapping[str, float]) -> float:
+        """Give the mean over all trees.
+
+        Parameters
+        ----------
+        values : name -> value; what is missing or NaN is unknown
+        """
+        given = np.array([values.get(name, np.nan) for name in self.names], np.float32)
+        row = np.where(np.isnan(given), self.unknown, given)
+        nodes = self.roots
+        while (inner := self.feature[nodes] >= 0).any():
+            low = row[self.feature[nodes]] <= self.threshold[nodes]
+            nodes = np.where(inner, np.where(low, nodes + 1, self.right[nodes]), nodes)
+        return float(self.threshold[nodes].mean())
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A prediction.
+
+    Parameters
+    ----------
+    f1 : at IoU 0.5 with the masks of a careful person, 0 to 1
+    low, high : between them it lies in 8 of 10 cases
+    word : what to do with the mask
+    """
+
+    f1: float
+    low: float
+    high: float
+    word: QualityWord
+
+
+def quality_words(quality: Quality) -> str:
+    """Say what is predicted, such as ``likely good, F1 about 0.86 (0.71 to 0.95)``."""
+    return f"{quality.word}, {f1_words(quality)}"
+
+
+def f1_words(quality: Quality) -> str:
+    """Say what F1 is predicted, such as ``F1 about 0.86 (0.71 to 0.95)``."""
+    return f"F1 about {quality.f1:.2f} ({quality.low:.2f} to {quality.high:.2f})"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A forest, and how far its predictions were off on sources and networks that were left out.
+
+    Parameters
+    ----------
+    forest : predicts the F1
+    at, low, high : (n,) predictions, and the ends of the interval at each
+    wrong, good : the predictions up to, and from, which the word is "likely wrong", "likely good"
+    """
+
+    forest: RegressionForest
+    at: FloatArray
+    low: FloatArray
+    high: FloatArray
+    wrong: float
+    good: float
+
+    def quality(self, values: Mapping[str, float]) -> Quality:
+        """Predict the quality of a mask from its evidence.
+
+        Parameters
+        ----------
+        values : name -> value, see `bmz.process.mask_evidence`; what is missing is unknown
+        """
+        return self.at_f1(min(max(self.forest.predict(values), 0.0), 1.0))
+
+    def at_f1(self, f1: float) -> Quality:
+        """Give the interval and the word for a prediction."""
+        low, high = (float(np.interp(f1, self.at, ends)) for ends in (self.low, self.high))
+        word: QualityWord = "look closely"
+        if f1 <= self.wrong:
+            word = "likely wrong"
+        elif f1 >= self.good:
+            word = "likely good"
+        return Quality(f1, min(low, f1), max(high, f1), word)
+
+
+PredictorName = Literal["tried", "plain"]
+"""With the labels of changed copies of the image, or without them."""
+
+
+@cache
+def predictor(name: PredictorName) -> Predictor:
+    """Load one of the predictors."""
+    with np.load(ARRAYS) as arrays:
+        mine = {key: arrays[f"{name}_{key}"] for key in _FOREST + _PREDICTOR}
+    names = tuple(str(mine.pop("names")).split())
+    forest = RegressionForest(names, **{key: mine[key] for key in _FOREST[1:]})
+    limits = (float(mine["wrong"]), float(mine["good"]))
+    return Predictor(forest, mine["at"], mine["low"], mine["high"], *limits)
+
+
+_FOREST = ("names", "unknown", "roots", "feature", "threshold", "right")
+_PREDICTOR = ("at", "low", "high", "wrong", "good")

@@ -1,0 +1,75 @@
+"""The predictors of the quality of a mask: their forests, their intervals and their words."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from bmz.process.quality import PredictorName, RegressionForest, predictor, quality_words
+
+LEFT_OUT = Path(__file__).parents[2] / "model_cards/quality/left_out.csv"
+NAMES: tuple[PredictorName, ...] = ("tried", "plain")
+
+
+def stump() -> RegressionForest:
+    """Two trees: one asks for contrast, one is a leaf."""
+    return RegressionForest(
+        names=("contrast",),
+        unknown=np.array([-1.0], np.float32),
+        roots=np.array([0, 3]),
+        feature=np.array([0, -1, -1, -1]),
+        threshold=np.array([0.5, 0.0, 1.0, 0.4], np.float32),
+        right=np.array([2, 0, 0, 0]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [({"contrast": 0.2}, 0.2), ({"contrast": 3.0}, 0.7), ({}, 0.2), ({"contrast": np.nan}, 0.2)],
+)
+def test_a_forest_gives_the_mean_of_its_leaves(values: dict[str, float], expected: float) -> None:
+    assert stump().predict(values) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_predicted_lies_within_its_interval(name: PredictorName) -> None:
+    words = set()
+    for f1 in np.linspace(0, 1, 41):
+        quality = predictor(name).at_f1(float(f1))
+        assert 0 <= quality.low <= quality.f1 <= quality.high <= 1
+        words.add(quality.word)
+    assert words == {"likely wrong", "look closely", "likely good"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_known_is_not_called_good(name: PredictorName) -> None:
+    assert predictor(name).quality({}).word != "likely good"
+
+
+def test_only_one_predictor_asks_for_copies() -> None:
+    tried, plain = (set(predictor(name).forest.names) for name in NAMES)
+
+    of_copies = {name for name in tried if name.startswith("agrees")} | {"count_change"}
+    assert tried - plain == of_copies
+
+
+@pytest.mark.skipif(not LEFT_OUT.exists(), reason="the card is not part of the source archive")
+def test_masks_of_sources_and_networks_that_were_left_out_are_told_apart() -> None:
+    with LEFT_OUT.open(newline="", encoding="utf-8") as file:
+        rows = [(float(row["f1"]), float(row["predicted"])) for row in csv.DictReader(file)]
+    f1, predicted = np.array(rows).T
+    words = np.array([predictor("tried").at_f1(value).word for value in predicted])
+
+    assert spearmanr(f1, predicted).statistic >= 0.80
+    assert (words[f1 < 0.5] == "likely wrong").mean() >= 0.85
+    assert (words[f1 > 0.75] == "likely wrong").mean() <= 0.08
+
+
+def test_words_name_the_interval() -> None:
+    quality = predictor("tried").at_f1(0.9)
+
+    assert quality_words(quality).startswith("likely good, F1 about 0.90 (")
