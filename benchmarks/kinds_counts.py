@@ -98,6 +98,14 @@ class Picture:
         return self.kind[:2]
 
     @property
+    def is_harmonic(self) -> bool:
+        """Say whether it is of second harmonic light, which is not fluorescence but looks like it.
+
+        Models of fluorescence are no models for it, and yet those that kind 09 wants first.
+        """
+        return self.number == "09" and self.modality == "other"
+
+    @property
     def family(self) -> str:
         """The family of modalities, as bmz names them."""
         if self.number == NOT_MICROSCOPY:
@@ -271,6 +279,8 @@ def of_ranks(ranked: Sequence[Ranked], made_for: Mapping[str, tuple[str, str]]) 
     words = tuple(f"{named(one.picture)}: {id_}, for {made_for[id_][0]}" for one, id_ in wrong)
     name = "models of another modality among those said to fit"
     yield Figure(name, "<= 8 %", len(wrong), len(known), words)
+    both = [[one for one, _ in some if not one.picture.is_harmonic] for some in (wrong, known)]
+    yield Figure("the same without second harmonic light", "", *map(len, both))
     photographs = [one for one in ranked if one.picture.number == NOT_MICROSCOPY]
     against = [one for one in photographs if one.models]
     words = tuple(f"{named(one.picture)}: {len(one.models)}: {_first(one, 3)}" for one in against)

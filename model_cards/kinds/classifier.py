@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.tree._tree import Tree
 from torch import nn
 
 LARGEST = 4.0
@@ -14,6 +15,9 @@ LARGEST = 4.0
 
 LEAST_SHARE = 1e-3
 """Added to a probability of the forest before its logarithm is taken."""
+
+LEAF_LEVELS = 15
+"""Probabilities at a leaf are kept in so many steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +85,23 @@ def forest(
     return model.fit(rows, truth, sample_weight=weights)
 
 
-def forest_logits(model: ExtraTreesClassifier, rows: np.ndarray, kinds: int) -> np.ndarray:
-    """Give (n, kinds) logarithms of the probabilities of a forest, about their mean."""
+def forest_shares(model: ExtraTreesClassifier, rows: np.ndarray, kinds: int) -> np.ndarray:
+    """Give (n, kinds) the probabilities of a forest, by its leaves as they are kept."""
     shares = np.zeros((len(rows), kinds))
-    shares[:, model.classes_] = model.predict_proba(rows)
+    for estimator in model.estimators_:
+        levels = leaf_levels(estimator.tree_)[estimator.apply(rows)]
+        shares[:, model.classes_] += levels / levels.sum(1, keepdims=True)
+    return shares / len(model.estimators_)
+
+
+def leaf_levels(tree: Tree) -> np.ndarray:
+    """Give (nodes, classes) the probabilities at the nodes of a tree, in `LEAF_LEVELS`."""
+    values = tree.value[:, 0]
+    return np.rint(LEAF_LEVELS * values / values.sum(1, keepdims=True))
+
+
+def logits_of(shares: np.ndarray) -> np.ndarray:
+    """Give (n, classes) logarithms of probabilities, about their mean."""
     logits = np.log(shares + LEAST_SHARE)
     return logits - logits.mean(1, keepdims=True)
 
@@ -95,22 +112,23 @@ def forest_arrays(model: ExtraTreesClassifier, kinds: int) -> dict[str, np.ndarr
     Returns
     -------
     dict
-        `roots` (trees,); `feature` (nodes,), -1 at a leaf; `threshold` (nodes,); `right` (nodes,):
-        so many nodes on is the node on the right, as the one on the left comes next;
-        `leaves` (leaves, kinds), in 1/255
+        `roots` (trees,); `inner` bits of the nodes that are no leaves; of these `feature`,
+        `threshold`, and `right`: so many nodes on is the node on the right, as the one on the left
+        comes next; `leaves` (kinds, leaves), in `LEAF_LEVELS`
     """
     trees = [estimator.tree_ for estimator in model.estimators_]
     feature = np.concatenate([tree.feature for tree in trees])
-    at_leaf = feature < 0
+    inner = feature >= 0
     right = np.concatenate([tree.children_right - np.arange(tree.node_count) for tree in trees])
-    values = np.concatenate([tree.value[:, 0] for tree in trees])[at_leaf]
-    leaves = np.zeros((len(values), kinds), np.uint8)
-    leaves[:, model.classes_] = np.rint(255 * values / values.sum(1, keepdims=True))
+    levels = np.concatenate([leaf_levels(tree) for tree in trees])[~inner]
+    leaves = np.zeros((kinds, len(levels)), np.uint8)
+    leaves[model.classes_] = levels.T
     return {
         "roots": np.cumsum([0, *(tree.node_count for tree in trees)])[:-1].astype(np.int32),
-        "feature": np.where(at_leaf, -1, feature).astype(np.int16),
-        "threshold": np.concatenate([tree.threshold for tree in trees]).astype(np.float32),
-        "right": np.where(at_leaf, 0, right).astype(np.int16),
+        "inner": np.packbits(inner),
+        "feature": feature[inner].astype(np.int16),
+        "threshold": np.concatenate([tree.threshold for tree in trees])[inner],
+        "right": right[inner].astype(np.int16),
         "leaves": leaves,
     }
 

@@ -138,8 +138,6 @@ def kind_name(group: str, modality: str, structure: str) -> str:
     family = FAMILIES.get(modality, "other")
     if group.startswith("14"):
         family = "not-microscopy"
-    if modality == "other" and structure == "filaments":
-        family = "fluorescence"  # second harmonic light looks like it
     if family in ("not-microscopy", "other"):
         return f"{family}/other"
     if family == "stained":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from classifier import LARGEST, Linear, forest, forest_logits, linear, softmax
+from classifier import LARGEST, Linear, forest, forest_shares, linear, logits_of, softmax
 from gather import Measured
 from scipy import optimize
 from sklearn.ensemble import ExtraTreesClassifier
@@ -32,7 +32,7 @@ HEADS = ("grey", "colour")
 DECAY, STEPS = 1e-2, 150
 """Of the logistic regression."""
 
-TREES, LEAF = 48, 8
+TREES, LEAF = 32, 8
 """Of the forest: their number, and the fewest rows at a leaf."""
 
 
@@ -41,25 +41,32 @@ LEVELS = ("families", "kinds")
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureFit:
-    """Two unlike classifiers.
+class HeadFit:
+    """Two unlike classifiers for grey or for colour images.
 
     Parameters
     ----------
-    linear : logistic regression on what the network sees
-    trees : forest of extremely randomised trees on what is measured by hand
-    classes : number of classes
+    linear : level -> logistic regression on what the network sees
+    trees : forest of extremely randomised trees on what is measured by hand; it tells kinds
+    family_of : (kinds,) number of the family of each kind
     """
 
-    linear: Linear
+    linear: dict[str, Linear]
     trees: ExtraTreesClassifier
-    classes: int
+    family_of: np.ndarray
 
-    def logits(self, rows: np.ndarray) -> np.ndarray:
-        """Give (2, n, classes) logits of the regression and of the forest, of (n, k) features."""
+    def logits(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Give for each level (2, n, classes) logits of both classifiers, of (n, k) features."""
         by_hand = rows[:, : self.trees.n_features_in_]
-        trees = forest_logits(self.trees, by_hand, self.classes)
-        return np.stack([self.linear.logits(rows[:, -SEEN:]), trees])
+        kinds = forest_shares(self.trees, by_hand, len(self.family_of))
+        shares = {
+            "kinds": kinds,
+            "families": kinds @ np.eye(self.family_of.max() + 1)[self.family_of],
+        }
+        return {
+            level: np.stack([self.linear[level].logits(rows[:, -SEEN:]), logits_of(shares[level])])
+            for level in LEVELS
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +99,7 @@ class LeftOut:
     ----------
     kinds : names of the columns
     probabilities : (n, kinds); what is missing to 1 is an unknown kind
+    beside : the same of images that are not learnt from
     mixes : factors of both classifiers, by head and level
     fade : where and how fast distance makes a kind unknown
     pairs : (p, 3) distance of an image of a left-out source to one of another source, and whether
@@ -100,6 +108,7 @@ class LeftOut:
 
     kinds: list[str]
     probabilities: np.ndarray
+    beside: np.ndarray
     mixes: dict[tuple[str, str], np.ndarray]
     fade: tuple[float, float]
     pairs: np.ndarray
@@ -138,33 +147,46 @@ def evenness(data: Measured) -> np.ndarray:
     return each[data.sample]
 
 
-def parts_of_sources(data: Measured) -> np.ndarray:
-    """Give each row the part that its source is in; the parts have about as many images each."""
+def parts_of_sources(data: Measured) -> dict[str, int]:
+    """Give the part that each source is in; the parts have about as many images each."""
     load, part_of = [0] * PARTS, dict[str, int]()
     images = Counter(s.source for s in data.samples)
     for source, count in sorted(images.items(), key=lambda pair: (-pair[1], pair[0])):
         part_of[source] = load.index(min(load))
         load[part_of[source]] += count
-    return np.array([part_of[s.source] for s in data.samples])[data.sample]
+    return part_of
 
 
-def left_out(data: Measured, kinds: list[str]) -> LeftOut:
-    """Answer for every row without any image of its source."""
-    part, coloured = parts_of_sources(data), is_coloured(data)
-    far, pairs = np.zeros(len(data.rows)), []
-    logits = {k: np.zeros((2, len(data.rows), max(truths(data, kinds, k)) + 1)) for k in LEVELS}
+def left_out(data: Measured, kinds: list[str], beside: Measured) -> LeftOut:
+    """Answer for every row without any image of its source.
+
+    Parameters
+    ----------
+    data : what is learnt from
+    kinds : of these
+    beside : what is only answered for
+    """
+    part_of, rows = parts_of_sources(data), np.concatenate([data.rows, beside.rows])
+    part = np.concatenate(
+        [np.array([part_of.get(s.source, 0) for s in m.samples])[m.sample] for m in (data, beside)]
+    )
+    learnt, coloured = np.arange(len(rows)) < len(data.rows), is_coloured(rows)
+    far, pairs = np.zeros(len(rows)), []
+    logits = {k: np.zeros((2, len(rows), max(truths(data, kinds, k)) + 1)) for k in LEVELS}
     for number in range(PARTS):
         out = part == number
-        for head, level in product(HEADS, LEVELS):
+        for head in HEADS:
             answered = out & (coloured if head == "colour" else ~coloured)
             if answered.any():
-                fit = mixture_fit(data, kinds, ~out, head, level)
-                logits[level][:, answered] = fit.logits(data.rows[answered])
-        space = space_of(data, ~out)
-        far[out] = nearness(space.places(data.rows[out]), space.centres)
-        pairs.append(_pairs(data, space, out))
+                told = head_fit(data, kinds, ~out[learnt], head).logits(rows[answered])
+                for level in LEVELS:
+                    logits[level][:, answered] = told[level]
+        space = space_of(data, ~out[learnt])
+        far[out] = nearness(space.places(rows[out]), space.centres)
+        pairs.append(_pairs(data, space, out[learnt]))
         print(f"part {number} of {PARTS} is answered", flush=True)
-    return _calibrated(data, kinds, logits, far, np.concatenate(pairs))
+    told, mixes, fade = _calibrated(data, kinds, logits, far, coloured)
+    return LeftOut(kinds, told[learnt], told[~learnt], mixes, fade, np.concatenate(pairs))
 
 
 def _pairs(data: Measured, space: Space, out: np.ndarray) -> np.ndarray:
@@ -185,26 +207,28 @@ def _calibrated(
     kinds: list[str],
     logits: dict[str, np.ndarray],
     far: np.ndarray,
-    pairs: np.ndarray,
-) -> LeftOut:
-    weights, coloured = evenness(data), is_coloured(data)
+    coloured: np.ndarray,
+) -> tuple[np.ndarray, dict[tuple[str, str], np.ndarray], tuple[float, float]]:
+    """Give probabilities, factors and fading, chosen on what is learnt from, whose rows lead."""
+    weights, count = evenness(data), len(data.rows)
     mixes, shares = {}, {k: np.zeros(table.shape[1:]) for k, table in logits.items()}
     for head, level in product(HEADS, LEVELS):
         spoken = coloured if head == "colour" else ~coloured
-        truth, table = truths(data, kinds, level)[spoken], logits[level][:, spoken]
-        mixes[head, level] = mix(table, truth, weights[spoken])
-        shares[level][spoken] = softmax(np.tensordot(mixes[head, level], table, 1))
-    fade = fading(far, strange_distances(data), weights)
+        own = np.flatnonzero(spoken[:count])
+        truth = truths(data, kinds, level)[own]
+        mixes[head, level] = mix(logits[level][:, own], truth, weights[own])
+        together = np.tensordot(mixes[head, level], logits[level][:, spoken], 1)
+        shares[level][spoken] = softmax(together)
+    fade = fading(far[:count], strange_distances(data), weights)
     known = 1 / (1 + np.exp(fade[1] * (far - fade[0])))
     print(f"mixes {mixes}, fade {fade}, known {np.quantile(known, [0.01, 0.05, 0.2, 0.5])}")
-    together = combined(shares["families"], shares["kinds"], kinds)
-    return LeftOut(kinds, together * known[:, None], mixes, fade, pairs)
+    told = combined(shares["families"], shares["kinds"], kinds) * known[:, None]
+    return told, mixes, fade
 
 
 def combined(families: np.ndarray, shares: np.ndarray, kinds: list[str]) -> np.ndarray:
     """Give families their probability and kinds theirs within a family, (n, kinds)."""
-    words = [kind.split("/")[0] for kind in kinds]
-    family_of = np.unique(words, return_inverse=True)[1]
+    family_of = families_of(kinds)
     inside = shares @ np.eye(families.shape[1])[family_of]
     return shares * (families / inside)[:, family_of]
 
@@ -228,9 +252,9 @@ def mix(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarra
     return best.x
 
 
-def is_coloured(data: Measured) -> np.ndarray:
+def is_coloured(rows: np.ndarray) -> np.ndarray:
     """Tell which rows are of colour images."""
-    return np.isfinite(data.rows[:, -SEEN - 1])
+    return np.isfinite(rows[:, -SEEN - 1])
 
 
 def strange_distances(data: Measured) -> np.ndarray:
@@ -246,22 +270,29 @@ def strange_distances(data: Measured) -> np.ndarray:
 
 def truths(data: Measured, kinds: list[str], level: str = "kinds") -> np.ndarray:
     """Give the number of the kind, or of the family, of each row."""
-    words = [kind.split("/")[0] for kind in kinds] if level == "families" else kinds
-    number_of = dict(zip(kinds, np.unique(words, return_inverse=True)[1], strict=True))
+    numbers = families_of(kinds) if level == "families" else range(len(kinds))
+    number_of = dict(zip(kinds, numbers, strict=True))
     return np.array([number_of[s.kind] for s in data.samples])[data.sample]
 
 
-def mixture_fit(
-    data: Measured, kinds: list[str], part: np.ndarray, head: str, level: str
-) -> MixtureFit:
-    """Fit both classifiers of a head and a level to a part of the rows."""
+def head_fit(data: Measured, kinds: list[str], part: np.ndarray, head: str) -> HeadFit:
+    """Fit both classifiers of a head to a part of the rows."""
     if head == "colour":
-        part = part & is_coloured(data)
+        part = part & is_coloured(data.rows)
     by_hand = data.rows[part, : -SEEN if head == "colour" else -SEEN - COLOURS]
-    every = truths(data, kinds, level)
-    truth, weights, classes = every[part], balance(data)[part], int(every.max()) + 1
-    regression = linear(data.rows[part, -SEEN:], np.eye(classes)[truth], weights, DECAY, STEPS)
-    return MixtureFit(regression, forest(by_hand, truth, weights, TREES, LEAF), classes)
+    weights = balance(data)[part]
+    regressions = {}
+    for level in LEVELS:
+        truth = truths(data, kinds, level)
+        targets = np.eye(truth.max() + 1)[truth[part]]
+        regressions[level] = linear(data.rows[part, -SEEN:], targets, weights, DECAY, STEPS)
+    trees = forest(by_hand, truths(data, kinds)[part], weights, TREES, LEAF)
+    return HeadFit(regressions, trees, families_of(kinds))
+
+
+def families_of(kinds: list[str]) -> np.ndarray:
+    """Give the number of the family of each kind."""
+    return np.unique([kind.split("/")[0] for kind in kinds], return_inverse=True)[1]
 
 
 def space_of(data: Measured, part: np.ndarray) -> Space:

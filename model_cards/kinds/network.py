@@ -7,6 +7,8 @@ published under Apache-2.0 (EfficientNet-Lite, Tan and Le 2019, trained on Image
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -41,44 +43,74 @@ def folded(state: Weights, convolution: str, norm: str) -> tuple[np.ndarray, np.
     return weights * factor[:, None, None, None], shift - mean * factor
 
 
-def halves(name: str, weights: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndarray]:
-    """Give the arrays of a layer in numbers of 16 bits: few weights, and those that matter most."""
-    return {
-        f"{name}_weights": weights.astype(np.float16),
-        f"{name}_scales": np.ones(weights.shape[-1], np.float32),
-        f"{name}_offsets": offsets.astype(np.float32),
-    }
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution as it is kept.
+
+    Parameters
+    ----------
+    weights : (rows, outputs) int8, or float16 of few weights, and of those that matter most
+    scales, offsets : (outputs,) float32
+    """
+
+    weights: np.ndarray
+    scales: np.ndarray
+    offsets: np.ndarray
 
 
-def bytes_of(name: str, weights: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndarray]:
-    """Give a layer, outputs last, in weights of 8 bits with a scale for each output."""
-    scales = np.abs(weights).max(axis=tuple(range(weights.ndim - 1))) / LEVELS
-    scales = np.maximum(scales, np.finfo(np.float32).tiny)
-    return {
-        f"{name}_weights": np.rint(weights / scales).astype(np.int8),
-        f"{name}_scales": scales.astype(np.float32),
-        f"{name}_offsets": offsets.astype(np.float32),
-    }
+def of_halves(weights: np.ndarray, offsets: np.ndarray) -> Layer:
+    """Keep (rows, outputs) weights in numbers of 16 bits."""
+    ones = np.ones(weights.shape[-1], np.float32)
+    return Layer(weights.astype(np.float16), ones, offsets.astype(np.float32))
+
+
+def of_bytes(weights: np.ndarray, offsets: np.ndarray) -> Layer:
+    """Keep (rows, outputs) weights in 8 bits with a scale for each output."""
+    scales = np.maximum(np.abs(weights).max(0) / LEVELS, np.finfo(np.float32).tiny)
+    small = np.rint(weights / scales).astype(np.int8)
+    return Layer(small, scales.astype(np.float32), offsets.astype(np.float32))
+
+
+def layers_of(state: Weights) -> Iterator[Layer]:
+    """Yield the stem and the layers of all blocks that are kept, in the order of their run."""
+    weights, offsets = folded(state, "_conv_stem", "_bn0")
+    # windows hold y, x, channel in this order
+    yield of_halves(weights.transpose(2, 3, 1, 0).reshape(-1, len(weights)), offsets)
+    for number in range(len(STRIDES)):
+        block = f"_blocks.{number}"
+        if is_expanded(state, number):
+            weights, offsets = folded(state, f"{block}._expand_conv", f"{block}._bn0")
+            yield of_bytes(weights[:, :, 0, 0].T, offsets)
+        weights, offsets = folded(state, f"{block}._depthwise_conv", f"{block}._bn1")
+        yield of_halves(weights[:, 0].reshape(len(weights), -1).T, offsets)
+        weights, offsets = folded(state, f"{block}._project_conv", f"{block}._bn2")
+        yield of_bytes(weights[:, :, 0, 0].T, offsets)
+
+
+def is_expanded(state: Weights, number: int) -> bool:
+    """Say whether a block begins with a pointwise convolution."""
+    return f"_blocks.{number}._expand_conv.weight" in state
 
 
 def arrays_of(state: Weights) -> dict[str, np.ndarray]:
-    """Give the arrays of the stem and of all blocks that are kept."""
-    weights, offsets = folded(state, "_conv_stem", "_bn0")
-    # windows hold y, x, channel in this order
-    arrays = halves("stem", weights.transpose(2, 3, 1, 0).reshape(-1, len(weights)), offsets)
-    for number in range(len(STRIDES)):
-        prefix = f"_blocks.{number}"
-        for name, convolution, norm in (
-            ("expand", "_expand_conv", "_bn0"),
-            ("project", "_project_conv", "_bn2"),
-        ):
-            if f"{prefix}.{convolution}.weight" in state:
-                weights, offsets = folded(state, f"{prefix}.{convolution}", f"{prefix}.{norm}")
-                arrays |= bytes_of(f"{number}_{name}", weights[:, :, 0, 0].T, offsets)
-        weights, offsets = folded(state, f"{prefix}._depthwise_conv", f"{prefix}._bn1")
-        arrays |= halves(f"{number}_depthwise", weights[:, 0].transpose(1, 2, 0), offsets)
-    arrays["blocks"] = np.array([(s, n in TOLD) for n, s in enumerate(STRIDES)], np.uint8)
-    return arrays
+    """Give all layers one after the other, with a table of their sides and one of the blocks."""
+    layers = list(layers_of(state))
+    small = [layer.weights.dtype == np.int8 for layer in layers]
+    kept = {
+        name: np.concatenate(
+            [x.weights.ravel() for x, s in zip(layers, small, strict=True) if s == is_small]
+        )
+        for name, is_small in (("bytes", True), ("halves", False))
+    }
+    sides = [(*x.weights.shape, s) for x, s in zip(layers, small, strict=True)]
+    blocks = [(s, n in TOLD, is_expanded(state, n)) for n, s in enumerate(STRIDES)]
+    return {
+        **kept,
+        "scales": np.concatenate([layer.scales for layer in layers]),
+        "offsets": np.concatenate([layer.offsets for layer in layers]),
+        "layers": np.array(sides, np.int32),
+        "blocks": np.array(blocks, np.uint8),
+    }
 
 
 @click.command()
@@ -86,7 +118,7 @@ def arrays_of(state: Weights) -> dict[str, np.ndarray]:
 def main(weights: Path) -> None:
     """Write the network from the file WEIGHTS."""
     state = torch.load(weights, weights_only=True, map_location="cpu")
-    np.savez(shipped.ARRAYS, **arrays_of(state))
+    np.savez_compressed(shipped.ARRAYS, **arrays_of(state))
     print(f"{shipped.ARRAYS.stat().st_size} bytes")
 
 

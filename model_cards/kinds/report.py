@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -80,14 +81,18 @@ class Answers:
         return [names[k] if row[k] > LIKELY else "unknown" for row, k in best]
 
 
-def write_report(data: Measured, left: LeftOut, shared: Path) -> None:
-    """Write `left_out.csv`, the diagrams, and the figures into the card and the page."""
+def write_report(data: Measured, beside: Measured, left: LeftOut, shared: Path) -> None:
+    """Write `left_out.csv`, the diagrams, and the figures into the card and the page.
+
+    Images that are not learnt from are in `left_out.csv` alone.
+    """
     answers, variants = (Answers(data, left, plain=plain) for plain in (True, False))
     families = sorted(set(answers.truth))
     points = reliability(*_said_and_right(answers, families))
     for path in (HERE / "reliability.svg", PAGE.with_name("kind-of-image-reliability.svg")):
         path.write_text(diagram(points), encoding="utf-8")
-    _write_rows(answers, families)
+    others = Answers(beside, replace(left, probabilities=left.beside), plain=True)
+    _write_rows((answers, others), families)
     text = "\n\n".join(_figures(answers, variants, left, shared))
     for page, name, part in (
         (HERE / "README.md", "figures", text),
@@ -207,14 +212,16 @@ def _unlike(left: LeftOut) -> str:
     return f"`sample.unlike`, an image of a left-out source and one of another source:\n\n{table}"
 
 
-def _write_rows(answers: Answers, families: list[str]) -> None:
+def _write_rows(parts: Iterable[Answers], families: list[str]) -> None:
     with (HERE / "left_out.csv").open("w", newline="", encoding="utf-8") as lines:
         table = csv.writer(lines)
         table.writerow(["image", "source", "kind", *(f"family {f}" for f in families), *STRUCTURES])
-        columns = [answers.family(name) for name in families]
-        columns += [answers.structures((name,)) for name in STRUCTURES]
-        for sample, *values in zip(answers.samples, *columns, strict=True):
-            table.writerow([sample.name, sample.source, sample.kind, *(f"{v:.3f}" for v in values)])
+        for answers in parts:
+            columns = [answers.family(name) for name in families]
+            columns += [answers.structures((name,)) for name in STRUCTURES]
+            for sample, *values in zip(answers.samples, *columns, strict=True):
+                numbers = (f"{value:.3f}" for value in values)
+                table.writerow([sample.name, sample.source, sample.kind, *numbers])
 
 
 def _sources(data: Measured) -> str:

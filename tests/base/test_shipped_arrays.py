@@ -38,3 +38,9 @@ def test_columns_first_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="no array in rows"):
         shipped_arrays(tmp_path / "a.npz")
+
+
+def test_of_arrays_those_are_read_whose_names_begin_as_asked(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", grey_a=np.zeros(2), colour_a=np.zeros(3))
+
+    assert list(shipped_arrays(tmp_path / "a.npz", prefix="grey_")) == ["grey_a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -367,6 +368,25 @@ def test_the_page_states_the_limits_of_the_code() -> None:
     assert f"clear ({CLEAR_STRUCTURE:.0%} or more)".replace("%", " %") in row["content.structure"]
     assert f"less than {UNLIKELY:.0%}".replace("%", " %") in row["content.structure"]
     assert row.keys() <= CODES.keys()
+
+
+def test_the_limits_are_the_smallest_at_which_few_images_of_other_families_pass() -> None:
+    path = Path(__file__).parents[2] / "model_cards" / "kinds" / "left_out.csv"
+    with path.open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    own = {family: [float(row[f"family {family}"]) for row in rows] for family in LEAST_LIKELY}
+    known = [sum(float(row[name]) for name in row if name.startswith("family ")) for row in rows]
+
+    def passing(family: str, limit: float) -> float:
+        others = [
+            share >= limit or total - share < SEEN
+            for row, share, total in zip(rows, own[family], known, strict=True)
+            if not row["kind"].startswith(family)
+        ]
+        return sum(others) / len(others)
+
+    for family, limit in LEAST_LIKELY.items():
+        assert passing(family, limit) <= 0.05 < passing(family, limit - 0.05)
 
 
 @pytest.mark.parametrize(

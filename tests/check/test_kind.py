@@ -15,8 +15,10 @@ from scipy import ndimage as ndi
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.kind import ImageKind, image_kinds, kind_of
-from bmz.check.kind_classifier import kind_classifier
+from bmz.check.kind_classifier import ARRAYS as CLASSIFIER
+from bmz.check.kind_classifier import kind_classifier, kind_head
 from bmz.check.kind_features import features, unlikeness
+from bmz.check.kind_network import ARRAYS as NETWORK
 from bmz.check.kind_network import network_features
 from bmz.image.pixels import Pixels
 from bmz.spec.made_for import STRUCTURES
@@ -132,12 +134,33 @@ def test_images_of_one_kind_are_less_unlike_than_those_of_two() -> None:
 
 
 def test_the_classifier_knows_as_many_features_as_are_measured() -> None:
-    classifier = kind_classifier()
+    classifier, heads = kind_classifier(), (kind_head("grey"), kind_head("colour"))
     row, seen = row_of(discs()), len(network_features(np.zeros((64, 64), np.float32)))
 
-    for mixture in (classifier.grey.kinds, classifier.colour.kinds):
-        assert len(mixture.mean) == len(classifier.axes) == seen
-        assert mixture.forest.feature.max() < len(row) - seen
+    assert len(classifier.mean) == len(classifier.axes) == seen
+    for head in heads:
+        assert len(head.mean) == len(head.weights) == seen
+        assert head.forest.feature.max() < len(row) - seen
+
+
+def test_all_arrays_that_ship_are_below_a_megabyte() -> None:
+    assert sum(path.stat().st_size for path in (CLASSIFIER, NETWORK)) < 1_000_000
+
+
+def test_of_a_grey_image_the_arrays_for_colours_are_not_read() -> None:
+    row = row_of(discs())
+    kind_head.cache_clear()
+
+    kind_classifier().probabilities(row)
+
+    assert kind_head.cache_info().currsize == 1
+
+
+def test_the_probabilities_of_the_leaves_of_a_forest_are_those_of_whole_numbers() -> None:
+    leaves = kind_head("grey").forest.leaves
+
+    assert (leaves == np.rint(leaves)).all()
+    assert (leaves.sum(1) > 0).all()
 
 
 def _compressed(plane: FloatArray) -> AnyArray:

@@ -94,7 +94,7 @@ _DEFLATED = 8
 _NPY_HEADER = re.compile(rb"'descr': '([^']+)', 'fortran_order': False, 'shape': \(([\d, ]*)\)")
 
 
-def shipped_arrays(path: Path) -> dict[str, AnyArray]:
+def shipped_arrays(path: Path, prefix: str = "") -> dict[str, AnyArray]:
     """Read an ``.npz`` as `numpy.load` does, in a tenth of the time; it must be one of our own.
 
     With a hundred small arrays NumPy spends most of the time on headers, which it reads as Python.
@@ -104,6 +104,7 @@ def shipped_arrays(path: Path) -> dict[str, AnyArray]:
     Parameters
     ----------
     path : written by `numpy.savez`, or `numpy.savez_compressed`, which takes longer to read
+    prefix : only arrays whose names begin so are read
 
     Returns
     -------
@@ -116,6 +117,8 @@ def shipped_arrays(path: Path) -> dict[str, AnyArray]:
         method, packed, _, named, extra, remark, start = _ENTRY.unpack_from(content, at)
         name = content[at + 46 : at + 46 + named].decode().removesuffix(".npy")
         at += 46 + named + extra + remark
+        if not name.startswith(prefix):
+            continue
         start += 30 + sum(struct.unpack_from("<HH", content, start + 26))
         kept = memoryview(content)[start : start + packed]
         arrays[name] = _npy(zlib.decompress(kept, -15) if method == _DEFLATED else kept)

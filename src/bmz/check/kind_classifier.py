@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -57,15 +59,19 @@ class Forest:
 
 
 @dataclass(frozen=True, eq=False)
-class Mixture:
-    """Two unlike classifiers, weighed.
+class Head:
+    """What answers for grey or for colour images: two unlike classifiers, weighed.
+
+    The first classes tell families better, the others kinds within a family.
 
     Parameters
     ----------
     mean, scale : (k,) of what the network sees, the last k features
-    weights, offsets : (k, kinds) and (kinds,) of a logistic regression on it
-    forest : trees on the features made by hand, which come first
-    mix : factors of the two, chosen so that probabilities are true ones
+    weights, offsets : (k, families + kinds) and (families + kinds,) of a logistic regression on it
+    forest : trees on the features made by hand, which come first; they tell kinds
+    mix : (2, 2) factors of the regression and the forest, for families and for kinds, chosen so
+        that probabilities are true ones
+    family_of : (kinds,) number of the family of each kind
     """
 
     mean: FloatArray
@@ -74,39 +80,6 @@ class Mixture:
     offsets: FloatArray
     forest: Forest
     mix: FloatArray
-
-    def probabilities(self, row: FloatArray) -> FloatArray:
-        """Give the probability of each class.
-
-        Parameters
-        ----------
-        row : (n,) features
-        """
-        linear = self.standardised(row) @ self.weights + self.offsets
-        trees = np.log(self.forest.probabilities(row) + LEAST_SHARE)
-        logits = self.mix[0] * (linear - linear.mean()) + self.mix[1] * (trees - trees.mean())
-        powers = np.exp(logits - logits.max())
-        shares: FloatArray = powers / powers.sum()
-        return shares
-
-    def standardised(self, row: FloatArray) -> FloatArray:
-        """Give (k,) what the network sees, about its mean, in deviations."""
-        values: FloatArray = (row[-len(self.mean) :] - self.mean) / self.scale
-        return np.clip(values, -LARGEST, LARGEST)
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """What answers for grey or for colour images.
-
-    Parameters
-    ----------
-    families, kinds : the first tells families better, the second kinds within a family
-    family_of : (kinds,) number of the family of each kind
-    """
-
-    families: Mixture
-    kinds: Mixture
     family_of: AnyArray
 
     def probabilities(self, row: FloatArray) -> FloatArray:
@@ -116,10 +89,36 @@ class Head:
         ----------
         row : (n,) features
         """
-        families, kinds = self.families.probabilities(row), self.kinds.probabilities(row)
+        linear = standardised(row, self.mean, self.scale) @ self.weights + self.offsets
+        trees = self.forest.probabilities(row)
+        of_families: FloatArray = np.bincount(self.family_of, trees).astype(np.float64)
+        count = len(of_families)
+        families = _mixed(linear[:count], of_families, self.mix[0])
+        kinds = _mixed(linear[count:], trees, self.mix[1])
         inside = np.bincount(self.family_of, kinds)
         shares: FloatArray = kinds * (families / inside)[self.family_of]
         return shares
+
+
+def standardised(row: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
+    """Give (k,) what the network sees, about its mean, in deviations.
+
+    Parameters
+    ----------
+    row : (n,) features
+    mean, scale : (k,) of the last k of them
+    """
+    values: FloatArray = (row[-len(mean) :] - mean) / scale
+    return np.clip(values, -LARGEST, LARGEST)
+
+
+def _mixed(linear: FloatArray, shares: FloatArray, factors: FloatArray) -> FloatArray:
+    """Weigh the logits of a regression and the probabilities of a forest."""
+    trees = np.log(shares + LEAST_SHARE)
+    logits = factors[0] * (linear - linear.mean()) + factors[1] * (trees - trees.mean())
+    powers = np.exp(logits - logits.max())
+    mixed: FloatArray = powers / powers.sum()
+    return mixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +130,7 @@ class KindClassifier:
     families : family of each kind
     structures : structure of each column of `shares`
     shares : (kinds, structures) how much of each kind shows which structure; rows add up to 1
-    grey, colour : networks for images in grey and in colour
+    mean, scale : (k,) of what the network sees
     axes : (k, m) directions of what the network sees in which kinds lie apart, in the unit of
         `bmz.check.kind_features.unlikeness`
     centres : (c, m) the places of the kinds of all sources that were learnt from
@@ -141,8 +140,8 @@ class KindClassifier:
     families: tuple[str, ...]
     structures: tuple[str, ...]
     shares: FloatArray
-    grey: Head
-    colour: Head
+    mean: FloatArray
+    scale: FloatArray
     axes: FloatArray
     centres: FloatArray
     fade: FloatArray
@@ -156,47 +155,59 @@ class KindClassifier:
         """
         far = float(np.linalg.norm(self.centres - self.place(row), axis=1).min())
         known = 1 / (1 + np.exp(self.fade[1] * (far - self.fade[0])))
-        coloured = bool(np.isfinite(row).all())
-        head = self.colour if coloured else self.grey
+        head = kind_head("colour" if np.isfinite(row).all() else "grey")
         shares: FloatArray = known * head.probabilities(row)
         return shares
 
     def place(self, row: FloatArray) -> FloatArray:
         """Give (m,) the place of an image among others; unlike kinds lie apart."""
-        place: FloatArray = self.grey.kinds.standardised(row) @ self.axes
+        place: FloatArray = standardised(row, self.mean, self.scale) @ self.axes
         return place
 
 
 @cache
 def kind_classifier() -> KindClassifier:
-    """Read the classifier that comes with bmz."""
-    arrays = shipped_arrays(ARRAYS)
+    """Read what heads for grey and for colour images have in common."""
+    arrays = _arrays("common")
     return KindClassifier(
         tuple(map(str, arrays["families"])),
         tuple(map(str, arrays["structures"])),
-        arrays["shares"],
-        _head(arrays, "grey"),
-        _head(arrays, "colour"),
-        arrays["axes"],
-        arrays["centres"],
-        arrays["fade"],
+        *(arrays[name] for name in ("shares", "mean", "scale", "axes", "centres", "fade")),
     )
 
 
-def _head(arrays: dict[str, AnyArray], name: str) -> Head:
-    families, kinds = (_mixture(arrays, f"{name}_{level}") for level in ("families", "kinds"))
-    return Head(families, kinds, np.unique(arrays["families"], return_inverse=True)[1])
-
-
-def _mixture(arrays: dict[str, AnyArray], name: str) -> Mixture:
-    roots, feature, threshold, right, leaves = (
-        arrays[f"{name}_{part}"] for part in ("roots", "feature", "threshold", "right", "leaves")
+@cache
+def kind_head(name: Literal["grey", "colour"]) -> Head:
+    """Read what answers for grey or for colour images; most calls ask for one of them."""
+    arrays = _arrays(name)
+    return Head(
+        arrays["mean"],
+        arrays["scale"],
+        arrays["weights"],
+        arrays["offsets"],
+        _forest(arrays),
+        arrays["mix"],
+        np.unique(kind_classifier().families, return_inverse=True)[1],
     )
-    nodes, at_leaf = np.arange(len(feature)), feature < 0
+
+
+def _forest(arrays: Mapping[str, AnyArray]) -> Forest:
+    """Give nodes to leaves, too: what is kept of inner nodes alone takes less room."""
+    leaves = arrays["leaves"].T.astype(np.float32)
+    nodes = np.arange(len(arrays["feature"]) + len(leaves))
+    inner = np.unpackbits(arrays["inner"], count=len(nodes)).astype(bool)
+    feature, threshold, right = np.full(len(nodes), -1), np.zeros(len(nodes), np.float32), nodes + 0
+    feature[inner], threshold[inner] = arrays["feature"], arrays["threshold"]
+    right[inner] += arrays["right"]
     # the node on the left comes next; leaves have rows of their own, in the same order
-    left = np.where(at_leaf, at_leaf.cumsum() - 1, nodes + 1)
-    forest = Forest(roots, feature, threshold, left, nodes + right, leaves.astype(np.float32))
-    mean, scale, weights, offsets = (
-        arrays[f"{name}_{part}"] for part in ("mean", "scale", "weights", "offsets")
-    )
-    return Mixture(mean, scale, weights, offsets, forest, arrays[f"{name}_mix"])
+    left = np.where(inner, nodes + 1, (~inner).cumsum() - 1)
+    return Forest(arrays["roots"], feature, threshold, left, right, leaves)
+
+
+def _arrays(part: str) -> dict[str, AnyArray]:
+    """Read the arrays of one part; numbers of 16 bits are made longer, to reckon with them."""
+    arrays = shipped_arrays(ARRAYS, prefix=f"{part}_")
+    return {
+        name.partition("_")[2]: array.astype(np.float32) if array.dtype == np.float16 else array
+        for name, array in arrays.items()
+    }

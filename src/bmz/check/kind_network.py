@@ -7,9 +7,10 @@ run by NumPy alone: matrix products for its pointwise convolutions, shifted sums
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import product
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -93,27 +94,41 @@ class Block:
         return inner
 
 
+Layer = tuple[FloatArray, FloatArray]
+"""Weights (inputs, outputs), or (k k, channels) of a depthwise convolution, and offsets."""
+
+
 @cache
-def _stem_and_blocks() -> tuple[tuple[FloatArray, FloatArray], tuple[Block, ...]]:
+def _stem_and_blocks() -> tuple[Layer, tuple[Block, ...]]:
     arrays = shipped_arrays(ARRAYS)
-    return _layer(arrays, "stem"), tuple(_blocks(arrays))
+    layers = _layers(arrays)
+    stem = next(layers)
+    return stem, tuple(_block(row, layers) for row in arrays["blocks"])
 
 
-def _blocks(arrays: dict[str, AnyArray]) -> Iterator[Block]:
-    for number, (stride, is_told) in enumerate(arrays["blocks"]):
-        expand, depthwise, project = (
-            _layer(arrays, f"{number}_{name}") if f"{number}_{name}_weights" in arrays else None
-            for name in ("expand", "depthwise", "project")
-        )
-        if depthwise is None or project is None:
-            raise ValueError(f"{ARRAYS.name} lacks layers of block {number}")
-        yield Block(expand, depthwise, project, int(stride), bool(is_told))
+def _block(row: AnyArray, layers: Iterator[Layer]) -> Block:
+    """Take the layers of a block, which come in the order in which they are run."""
+    stride, is_told, is_expanded = map(int, row)
+    expand = next(layers) if is_expanded else None
+    weights, offsets = next(layers)
+    side = isqrt(len(weights))
+    depthwise = weights.reshape(side, side, -1), offsets
+    return Block(expand, depthwise, next(layers), stride, bool(is_told))
 
 
-def _layer(arrays: dict[str, AnyArray], name: str) -> tuple[FloatArray, FloatArray]:
-    """Give weights, kept as small numbers with a scale for each output, and offsets."""
-    weights = arrays[f"{name}_weights"] * arrays[f"{name}_scales"].astype(np.float32)
-    return weights, arrays[f"{name}_offsets"].astype(np.float32)
+def _layers(arrays: Mapping[str, AnyArray]) -> Iterator[Layer]:
+    """Yield the layers: few arrays hold all weights, one after the other, as that is read sooner.
+
+    Weights are small numbers with a scale for each output.
+    """
+    at, column = {"bytes": 0, "halves": 0}, 0
+    for rows, columns, is_small in arrays["layers"].tolist():
+        kept = "bytes" if is_small else "halves"
+        part = slice(at[kept], at[kept] + rows * columns)
+        at[kept], own = part.stop, slice(column, column + columns)
+        weights = arrays[kept][part].reshape(rows, columns) * arrays["scales"][own]
+        yield weights, arrays["offsets"][own]
+        column += columns
 
 
 def network_features(image: FloatArray) -> FloatArray:

@@ -97,6 +97,11 @@ MODALITIES: Mapping[str, Modality] = {
     "tem": Modality("transmission electron microscopy", ("electron",), "FBbi:00000258"),
     "sem": Modality("scanning electron microscopy", ("electron",), "FBbi:00000257"),
     "volume-em": Modality("volume electron microscopy", ("electron",)),
+    "shg": Modality(
+        "second harmonic light",
+        ("other",),  # EDAM: a kind of non-linear microscopy; nothing fluoresces
+        "EDAM-bioimaging:topic_____Second-harmonic_imaging_microscopy",
+    ),
     "gel": Modality("gel electrophoresis", ("other",)),
     "other": Modality("another kind of microscopy", ("other",)),
     "photograph": Modality("photographs", ("not-microscopy",)),

@@ -61,6 +61,7 @@ MEANINGS: Mapping[str, tuple[str, ...]] = {
     "tem": ("TEM", "transmission electron microscopy"),
     "sem": ("SEM", "scanning electron microscopy"),
     "volume-em": ("volume EM", "volume electron microscopy", "FIB-SEM", "SBF-SEM"),
+    "shg": ("SHG", "second harmonic"),
     "gel": ("gel", "electrophoresis"),
     "photograph": ("photograph", "photo"),
     "nuclei": ("nucleus", "DAPI", "Hoechst"),
