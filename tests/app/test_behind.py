@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -453,3 +454,56 @@ def test_a_file_is_written_without_a_change_of_the_mask_of_all_threads(
         temporary.write_text("whole")
 
     assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_python_runs_the_next_image_while_one_is_labelled(
+    request_: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_images, "available_cpus", lambda: 2)
+    setup, second, runs = prepare(request_), threading.Event(), Counter[str]()
+
+    def network(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        runs["all"] += 1
+        if runs["all"] > 1:
+            second.set()
+        return pointwise(inputs)
+
+    labels_wait_for(second, monkeypatch)
+    images = request_.images[:2]
+
+    results = list(run_images.run_in_memory(setup, images, lambda: FakeBackend(network), nobody))
+
+    assert [result.image.info.path for result in results] == list(images)
+
+
+@pytest.mark.parametrize("processors", [1, 2])
+def test_python_raises_what_is_wrong_with_an_image_in_its_turn(
+    processors: int, request_: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_images, "available_cpus", lambda: processors)
+    request_.images[3].write_bytes(b"no image")
+    setup, backend, threads = prepare(request_), FakeBackend(pointwise), threading.active_count()
+    results = run_images.run_in_memory(setup, request_.images, lambda: backend, nobody)
+
+    shapes = [next(results).whole_labels().array.shape for _ in range(3)]
+    with pytest.raises(CouldNotTell, match=r"d\.tif"):
+        next(results)
+
+    assert shapes == [(40, 50), (41, 50), (3, 40, 50)]
+    assert threading.active_count() == threads
+
+
+def test_results_of_python_are_the_same_with_and_without_a_look_ahead(
+    request_: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = prepare(request_)
+    backend = FakeBackend(pointwise)
+    masks = []
+
+    for cpus in (partial(int, 1), partial(int, 2)):
+        monkeypatch.setattr(run_images, "available_cpus", cpus)
+        results = run_images.run_in_memory(setup, request_.images, lambda: backend, nobody)
+        masks.append([result.whole_labels().array for result in results])
+
+    assert all(map(np.array_equal, *masks))
+    assert all(mask.any() for mask in masks[0])

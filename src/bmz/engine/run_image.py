@@ -402,7 +402,19 @@ class ImageRunner:
             backend_name=lambda: backend.name,
             precision=lambda: gated_precision(backend) or plan.precision,
             use=self._use,
+            image_sha256=planned.sha256,
         )
+
+    def predicted(self, planned: PlannedImage, listener: Listener) -> PredictedImage:
+        """Run the network on an image in one piece; its maps are kept.
+
+        Raises
+        ------
+        BmzError
+            The network fails, or its output is no number.
+        """
+        planned = with_fitting_tiles(self.setup, planned, self.backend)
+        return predicted_image(planned, self.whole(planned, listener, keeps_raw=True), listener)
 
     def _use(self) -> DeviceUse:
         return self.clock.use(self.backend.device)
@@ -445,15 +457,24 @@ def run_given_image(
     BmzError
         The pixels cannot be read, an option does not suit them, or the network fails.
     """
+    planned = looked_at(setup, image)
+    predicted = ImageRunner(setup, network()).predicted(planned, listener)
+    return labelled_image(setup, predicted, listener)
+
+
+def looked_at(setup: RunSetup, image: GivenImage) -> PlannedImage:
+    """Check the header and the pixels of a file or an array, and plan its run.
+
+    Raises
+    ------
+    BmzError
+        See `run_given_image`.
+    """
     header = check_image_header(setup.model, image.info, setup.request, setup.sample, image.sample)
     header = with_channels_seen(header, image.sample)
     planned = planned_image(setup, image.info.place, header)
     pixels = look_at(setup, planned, image.read)
-    planned = replace(planned, looked=lambda: pixels)
-    backend = network()
-    planned = with_fitting_tiles(setup, planned, backend)
-    run = ImageRunner(setup, backend).whole(planned, listener, keeps_raw=True)
-    return image_result(setup, planned, replace(run, image_sha256=image.sha256), listener)
+    return replace(planned, looked=lambda: pixels, sha256=image.sha256)
 
 
 def _too_large(setup: RunSetup, planned: PlannedImage) -> str:

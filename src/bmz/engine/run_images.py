@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bmz.base.computer import available_cpus
 from bmz.base.errors import BmzError
@@ -17,11 +18,18 @@ from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Progress
 from bmz.engine.cluster import run_on_workers
 from bmz.engine.earlier_runs import files_of_mask, finished, remove_leftovers, remove_replaced
+from bmz.engine.image_header import given_image
 from bmz.engine.image_result import ImageResult, finish_plates, joint_tables, write_joint_tables
 from bmz.engine.memory import bytes_in_one_piece
-from bmz.engine.run_image import ImageRunner, in_one_piece
+from bmz.engine.run_image import (
+    ImageRunner,
+    in_one_piece,
+    labelled_image,
+    looked_at,
+    run_given_image,
+)
 from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_failed
-from bmz.engine.stages import NotesInTurn, Threads, at_once
+from bmz.engine.stages import NotesInTurn, Threads, at_once, failed
 from bmz.image.formats import name_of
 from bmz.image.series import PlateField
 from bmz.plan.plan import Plan, wide_side
@@ -171,8 +179,8 @@ def save_result(
 ImageState = PlannedImage | ImageRun | ImageFailure
 """An image that is to be run, or that is finished or failed already."""
 
-Coming = Future[ImageRun] | Future[ImageFailure] | Future[ImageRun | ImageFailure]
-"""What becomes of an image."""
+State = TypeVar("State", bound=ImageState)
+Coming = TypeVar("Coming", bound=Future[Any])
 
 MOST_AHEAD = 4
 """Images; on a GPU the check takes several times as long as the network."""
@@ -242,8 +250,8 @@ def _run_here(
 
 
 def _begun(
-    images: Iterable[ImageState],
-    begin: Callable[[ImageState], Coming],
+    images: Iterable[State],
+    begin: Callable[[State], Coming],
     room: Room,
     behind: int,
 ) -> Iterator[tuple[Path, Coming]]:
@@ -264,7 +272,7 @@ def _begin(
     notes: NotesInTurn,
     room: Room,
     state: ImageState,
-) -> Coming:
+) -> Future[ImageRun] | Future[ImageRun | ImageFailure]:
     listener = notes.begin()
     if not isinstance(state, PlannedImage):
         return at_once(lambda: state)
@@ -272,8 +280,7 @@ def _begin(
     try:
         return runner.begin(state, files[state.image], listener)
     except BmzError as why:
-        failure = ImageFailure(state.image, why)
-        return at_once(lambda: failure)
+        return failed(why)
 
 
 class Room:
@@ -347,6 +354,64 @@ def threads_behind(setup: RunSetup, states: Sequence[ImageState], device: Device
 def is_tried(setup: RunSetup) -> bool:
     """Say whether the tiles depend on the memory that a trial takes."""
     return wide_side(setup.model, setup.decided.way) is not None and not setup.request.tile
+
+
+def run_in_memory(
+    setup: RunSetup, images: Sequence[Path], network: Callable[[], Backend], listener: Listener
+) -> Iterator[ImageResult]:
+    """Run images in one piece, as results are asked for; labels and maps stay in memory.
+
+    While the network runs one, the next is read and checked, and the one before is labelled.
+
+    Parameters
+    ----------
+    network : gives the network, once an image is known to fit; it is used in this thread alone
+
+    Raises
+    ------
+    BmzError
+        See `bmz.engine.run_image.run_given_image`; in the turn of its image.
+    """
+    if len(images) <= 1 or available_cpus() == 1 or is_tried(setup):
+        for image in images:
+            given = given_image(image, setup.request.axes)
+            yield run_given_image(setup, given, network, listener)
+        return
+    room, notes = Room(setup), NotesInTurn(listener)
+
+    def begin(state: PlannedImage | ImageFailure) -> Future[ImageResult]:
+        told = notes.begin()
+        try:
+            if isinstance(state, ImageFailure):
+                raise state.error
+            room.take(state)
+            predicted = ImageRunner(setup, network(), labels=ends).predicted(state, told)
+        except BmzError as why:
+            return failed(why)
+        return ends(partial(labelled_image, setup, predicted, told))
+
+    with Threads(1) as ends, Threads(1) as ahead:
+        for image, coming in _begun(_looked_ahead(setup, images, ahead), begin, room, 1):
+            yield coming.result()
+            room.leave(image)
+            notes.end()
+
+
+def _looked_ahead(
+    setup: RunSetup, images: Sequence[Path], ahead: Threads
+) -> Iterator[PlannedImage | ImageFailure]:
+    def look_at_image(image: Path) -> PlannedImage | ImageFailure:
+        try:
+            return looked_at(setup, given_image(image, setup.request.axes))
+        except BmzError as why:
+            return ImageFailure(image, why)
+
+    following = ahead(partial(look_at_image, images[0]))
+    for image in images[1:]:
+        state = following.result()
+        following = ahead(partial(look_at_image, image))
+        yield state
+    yield following.result()
 
 
 @contextmanager

@@ -112,6 +112,7 @@ class PlannedImage:
     ----------
     field : of a plate, if it is one
     looked : gives its pixels, where they are read ahead
+    sha256 : of its content, where it is known; else that of its file
     """
 
     image: Path
@@ -119,6 +120,7 @@ class PlannedImage:
     plan: Plan
     field: PlateField | None = None
     looked: Callable[[], CheckedPixels] | None = None
+    sha256: str | None = None
 
     @property
     def case(self) -> FitCase:

@@ -31,6 +31,13 @@ def at_once(work: Callable[[], Made], /) -> Future[Made]:
     return done
 
 
+def failed(why: Exception) -> Future[Made]:
+    """Give the future of work that cannot be begun."""
+    future: Future[Made] = Future()
+    future.set_exception(why)
+    return future
+
+
 class Threads:
     """Does work in other threads, in the order in which it comes; see `Behind`.
 

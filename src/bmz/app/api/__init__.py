@@ -15,7 +15,7 @@ from bmz.base.progress import Listener, nobody
 from bmz.engine.image_header import ImageLike, check_given_image, given_image
 from bmz.engine.request import PrecisionOption, RunRequest, kinds_by_default
 from bmz.engine.run_image import run_given_image
-from bmz.engine.run_images import output_kinds
+from bmz.engine.run_images import output_kinds, run_in_memory
 from bmz.engine.setup import RunSetup, opened, prepare, with_options
 from bmz.image.series import ALL
 from bmz.predict.backend import Backend
@@ -135,7 +135,7 @@ class Model:
             The image cannot be read, an option does not suit it, or the network fails.
         """
         options = ImageOptions(
-            axes, channels, pixel_size, scale, kind, link, link_gap, clip, settings or {}, force
+            axes, channels, pixel_size, scale, kind, link, link_gap, clip, settings, force
         )
         setup = with_options(self._setup, options.put_into(self._setup.request))
         result = run_given_image(setup, given_image(image, axes), self._opened, self._listener)
@@ -145,6 +145,9 @@ class Model:
         self, path: str | Path, *, series: str = ALL, **options: Unpack[RunOptions]
     ) -> Iterator[Result]:
         """Run every image of a file or plate, one after the other, as they are asked for.
+
+        While you look at a result, the next image has been checked and run already, and is being
+        labelled; the one behind it is being read.
 
         Parameters
         ----------
@@ -166,7 +169,7 @@ class Model:
         BmzError
             See `run`; or there is no such image.
         """
-        return (self.run(image, **options) for image in images(path, series=series))
+        return self._each(images(path, series=series), ImageOptions(**options))
 
     def close(self) -> None:
         """Let go of the network; the next run loads it again."""
@@ -184,6 +187,12 @@ class Model:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _each(self, paths: Sequence[Path], options: ImageOptions) -> Iterator[Result]:
+        setup = with_options(self._setup, options.put_into(self._setup.request))
+        kinds = output_kinds(setup)
+        for result in run_in_memory(setup, paths, self._opened, self._listener):
+            yield Result(Report(result.findings), result, kinds)
 
     def _opened(self) -> Backend:
         if self._backend is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -71,7 +71,7 @@ class ImageOptions:
     link: float | str | Mapping[str, float] | None = None
     link_gap: int = 0
     clip: float | None = None
-    settings: Mapping[str, Setting] = field(default_factory=dict)
+    settings: Mapping[str, Setting] | None = None
     force: bool = False
 
     def request(self) -> RunRequest:
@@ -92,6 +92,7 @@ class ImageOptions:
             raise OptionRefused("scale", self.scale, "a factor between 0.001 and 1000, or 'auto'")
         if self.link_gap not in GAPS:
             raise OptionRefused("link_gap", self.link_gap, "0 or 1")
+        settings = {name: str(value) for name, value in (self.settings or {}).items()}
         return replace(
             request,
             link=_ious(self.link),
@@ -102,7 +103,7 @@ class ImageOptions:
             scale=self.scale,
             kind=_kind(self.kind),
             clip=self.clip,
-            settings={**request.settings, **{k: str(v) for k, v in self.settings.items()}},
+            settings={**request.settings, **settings},
             force=self.force,
         )
 
