@@ -6,23 +6,35 @@ import gc
 import os
 import shutil
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from compileall import compile_dir
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import pytest
 from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, settings
 from tests.ship.warm import warm_command
 
 import bmz
+from bmz.base.arrays import AnyArray
+from bmz.check import kind_features, measured
+from bmz.check.kind_features import measured_features, seen_features
+from bmz.check.object_size import survey
 from bmz.spec.model import ModelSpec
 from bmz.spec.package_files import PackageInvalid
 from bmz.spec.read import read_model
 
 NEEDS = "needs"
 """How the reason begins for which tests are skipped that need something beside this repository."""
+
+KEPT_PLANES = 50
+"""So many planes are remembered."""
+
+Result = TypeVar("Result")
 
 settings.register_profile(
     "bmz", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -75,6 +87,31 @@ def _no_network_and_no_cache_of_the_user(
         environment.setenv("BMZ_BACKEND", "native")
         environment.setenv("BMZ_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "bmz-cache"))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_same_pixels_are_measured_once() -> Iterator[None]:
+    """Keep what the last planes showed: tests run the same few images again and again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind_features, "measured_features", by_pixels(measured_features))
+        patch.setattr(kind_features, "seen_features", by_pixels(seen_features))
+        patch.setattr(measured, "survey", by_pixels(survey))
+        yield
+
+
+def by_pixels(measure: Callable[..., Result]) -> Callable[..., Result]:
+    """Let a function that depends on the pixels of a plane alone be called once for the same."""
+    known = dict[tuple[object, ...], Result]()
+
+    def measured_once(plane: AnyArray, *order: AnyArray) -> Result:
+        key = (plane.shape, plane.dtype.str, sha256(np.ascontiguousarray(plane).data).digest())
+        if key not in known:
+            if len(known) == KEPT_PLANES:
+                del known[next(iter(known))]
+            known[key] = measure(plane, *order)
+        return known[key]
+
+    return measured_once
 
 
 @pytest.fixture(scope="session")
