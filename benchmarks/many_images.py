@@ -3,11 +3,10 @@
 ``python benchmarks/many_images.py FOLDER [--count N] [--rounds N] [--write FILE]``, such as
 ``../shared/data/dsb2018/test/images``.
 
-A process runs the bundled model on the N smallest images (60) and writes the usual files;
-another loads the same network in the same way, and does the same passes in a plain loop. Both are
-whole processes, start-up and all; each row is the median of the rounds, which take turns. Rows
-with a number of threads label and write in as many others while the network goes on; bmz chooses
-by itself. ``--write`` puts the table between its marks in FILE.
+A process runs the bundled model on N images of 256 px (60; those of the folder, and again where
+they are fewer) and writes the usual files; another loads the same network in the same way, and
+does the same passes in a plain loop. Both are whole processes, start-up and all; each row is the
+median of the rounds, which take turns. ``--write`` puts the table between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,20 +35,20 @@ from bmz.engine.network_choice import precision_of
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import opened, prepare
 from bmz.engine.tile_gate import gated_precision
-from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.predict.backend import Backend, LoadRequest
 from bmz.predict.formats import open_backend
 
 MARKS = ("<!-- benchmarks/many_images.py -->\n", "<!-- end of many images -->\n")
+SIDE_PX = 256
 
 RUN = """
-import sys
+import os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the command sets it before it imports NumPy
 from bmz.cli.main import main
 threads = sys.argv.pop(1)
-if threads != "own":
-    from bmz.engine import run_images
-    run_images.threads_behind = lambda *_: int(threads)
+from bmz.engine import run_images
+run_images.threads_behind = lambda *_: int(threads)
 main()
 """
 
@@ -63,16 +63,16 @@ for tile in tiles:
 """
 
 
-def images_of(folder: Path, count: int) -> list[ImageInfo]:
-    """Give the smallest images of a folder."""
-    infos = [inspect_image(path) for path in sorted(folder.iterdir()) if path.suffix == ".tif"]
-    if len(infos) < count:
-        raise SystemExit(f"{folder} holds {len(infos)} images, wanted {count}")
-    return sorted(infos, key=_pixels)[:count]
-
-
-def _pixels(info: ImageInfo) -> int:
-    return info.sizes["y"] * info.sizes["x"]
+def images_of(folder: Path, count: int, place: Path) -> list[Path]:
+    """Copy the images of 256 px in a folder, and again until there are as many as wanted."""
+    infos = [inspect_image(path) for path in sorted(folder.glob("*.tif"))]
+    small = [i.path for i in infos if i.sizes["y"] == i.sizes["x"] == SIDE_PX]
+    if not small:
+        raise SystemExit(f"{folder} holds no image of {SIDE_PX} px")
+    copies = [place / f"{number:03}.tif" for number in range(count)]
+    for number, copy in enumerate(copies):
+        shutil.copyfile(small[number % len(small)], copy)
+    return copies
 
 
 def keep_passes(images: Sequence[Path], place: Path) -> str:
@@ -116,21 +116,18 @@ def seconds(command: Sequence[str]) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, time.perf_counter() - start
 
 
-def table(infos: Sequence[ImageInfo], rounds: int) -> Iterator[str]:
+def table(folder: Path, count: int, rounds: int) -> Iterator[str]:
     """Measure, and yield the rows of a table."""
-    images = [info.path for info in infos]
-    first, last = (f"{info.sizes['y']} x {info.sizes['x']}" for info in (infos[0], infos[-1]))
-    sides = f"{first} to {last}"
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
+        images = images_of(folder, count, place)
         ran_by = keep_passes(images, place)
         words = [MODEL, *map(str, images), "-o", str(place / "out"), "--overwrite"]
         commands = {"plain passes": [sys.executable, "-c", PLAIN, str(place / "passes")]} | {
             label: [sys.executable, "-c", RUN, threads, "run", *words]
             for label, threads in (
-                ("bmz run, as it chooses", "own"),
-                ("bmz run, no thread behind", "0"),
-                ("bmz run, one thread behind", "1"),
+                ("bmz run, with a thread that labels and one that writes", "1"),
+                ("bmz run, without", "0"),
             )
         }
         took: dict[str, list[tuple[float, float]]] = {label: [] for label in commands}
@@ -138,11 +135,11 @@ def table(infos: Sequence[ImageInfo], rounds: int) -> Iterator[str]:
             for label, command in commands.items():
                 took[label].append(seconds(command))
     plain = median(cpu for cpu, _ in took["plain passes"])
-    yield f"| {len(images)} images of {sides} px | processor | beyond, an image | wall |"
+    yield f"| {count} images of {SIDE_PX} px | processor | beyond, per image | wall |"
     yield "|---|---|---|---|"
     for label, times in took.items():
         cpu, wall = (float(np.median(column)) for column in zip(*times, strict=True))
-        beyond = "" if label == "plain passes" else f"{(cpu - plain) / len(images):.3f} s"
+        beyond = "" if label == "plain passes" else f"{(cpu - plain) / count:.3f} s"
         what = f"{label} ({ran_by})" if not beyond else label
         yield f"| {what} | {cpu:.1f} s | {beyond} | {wall:.1f} s |"
 
@@ -156,7 +153,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="page whose table is replaced")
     words = parser.parse_args()
     lines = []
-    for line in table(images_of(words.folder, words.count), words.rounds):
+    for line in table(words.folder, words.count, words.rounds):
         print(line, flush=True)
         lines.append(line)
     if words.write:

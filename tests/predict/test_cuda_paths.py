@@ -61,8 +61,16 @@ class HostOnly:
         heard = self.heard
 
         class Event:
+            def __init__(self, *, enable_timing: bool) -> None:
+                assert enable_timing
+
             def record(self, _stream: object) -> None:
                 heard.append("record")
+                self.place_ms = 1000 * heard.count("record")
+
+            def elapsed_time(self, later: Event) -> float:
+                assert "wait" in heard, "a time that is not over is no time"
+                return later.place_ms - self.place_ms
 
             def synchronize(self) -> None:
                 heard.append("wait")
@@ -108,11 +116,29 @@ def test_arrays_travel_by_pinned_memory_and_are_read_when_they_have_arrived(
     started = list(host.heard)
     (found,) = backend.collect(ticket)
 
-    assert started == ["pinned", "pinned", "record"]
-    assert host.heard[3:] == ["wait"]
+    assert started == ["record", "pinned", "record", "pinned", "record"]
+    assert host.heard[5:] == ["wait"]
+    assert backend.computed_s(ticket) == 1  # by the clock of the device, without the way back
     with torch.inference_mode():
         wanted = Blur().eval()(torch.from_numpy(odd.astype(np.float32))).numpy()
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_a_processor_computes_for_as_long_as_it_is_waited_for() -> None:
+    now = [0.0]
+
+    class Slow(Blur):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            now[0] += 2
+            return super().forward(x)
+
+    backend = TorchBackend(Slow().eval(), weights())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bmz.predict.torch_network.time.perf_counter", lambda: now[0])
+        ticket = backend.submit([images()])
+        backend.collect(ticket)
+
+    assert backend.computed_s(ticket) == 2
 
 
 def test_out_of_memory_empties_the_cache_of_the_device(host: HostOnly) -> None:

@@ -140,6 +140,17 @@ class OverlapContract(BackendContract):
         _same(earlier, self.backend().run(self.inputs()), 0, "what is collected last")
         _same(later, self.backend().run(more), 0, "what is collected first")
 
+    def test_it_tells_how_long_its_device_computed(self) -> None:
+        """A batch reports how busy the device was."""
+        backend = self.backend()
+        assert isinstance(backend, Overlapping)
+
+        ticket = backend.submit(self.inputs())
+        backend.collect(ticket)
+
+        if not backend.computed_s(ticket) > 0:
+            raise AssertionError("the device took no time")
+
     def test_inputs_may_change_once_they_are_submitted(self) -> None:
         """The memory of a tile is used again for the next one."""
         backend, inputs = self.backend(), self.inputs()
