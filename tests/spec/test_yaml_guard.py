@@ -8,9 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruyaml import YAML
+from ruyaml.error import YAMLError
 
 from bmz.spec import read as yaml_guard
-from bmz.spec.read import fault_of
+from bmz.spec.read import ManifestRefused, content_of
+
+
+def fault_of(text: str) -> str:
+    """Give why a text is refused; empty if it is accepted."""
+    try:
+        content_of(text)
+    except ManifestRefused as why:
+        return str(why)
+    return ""
 
 
 def test_aliases_are_counted_as_what_they_stand_for() -> None:
@@ -59,6 +69,19 @@ def test_the_count_is_that_of_the_values_in_memory(node: object, most: int) -> N
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(yaml_guard, "MOST_NODES", most)
         assert bool(fault_of(stream.getvalue())) == (count([node, node]) > most)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: yes", "%YAML 1.1\n---\na: yes", "&a [1.5, ~]", "", "1: {b: 0o7}"]
+)
+def test_values_are_those_that_the_library_builds(text: str) -> None:
+    assert content_of(text) == YAML(typ="safe", pure=True).load(text)
+
+
+def test_what_two_keys_or_two_texts_say_is_refused() -> None:
+    for text in ("a: 1\na: 2", "a: 1\n---\nb: 2", "a: *b"):
+        with pytest.raises(YAMLError):
+            content_of(text)
 
 
 def test_every_live_manifest_passes(shared: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -162,47 +162,67 @@ MOST_NODES = 500_000
 """Most values after all aliases are replaced."""
 
 
-def fault_of(text: str) -> str:
-    """Return why a text is refused; empty if it is accepted.
+class ManifestRefused(Exception):
+    """A text is refused before its values are built; it says why."""
+
+
+def content_of(text: str) -> object:
+    """Build the values of a YAML text that is neither too long, nor too deep, nor too large.
 
     Aliases are counted as what they refer to, so that a few lines that would expand to gigabytes
     are found before they are expanded.
 
     Raises
     ------
+    ManifestRefused
+        It is longer than `MOST_BYTES`, deeper than `MOST_DEPTH` or larger than `MOST_NODES`.
     ruyaml.error.YAMLError
         It is not YAML.
     """
     from ruyaml import YAML
+    from ruyaml.parser import Parser
 
     if len(text) > MOST_BYTES:
-        return f"it is longer than {MOST_BYTES} characters"
-    return _fault_of_events(YAML(typ="safe", pure=True).parse(text))
+        raise ManifestRefused(f"it is longer than {MOST_BYTES} characters")
+    guard = _Guard()
+
+    class GuardedParser(Parser):
+        def get_event(self) -> Any:  # noqa: ANN401  (an event has no type of its own)
+            event = super().get_event()
+            guard.take(event)
+            return event
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Parser = GuardedParser
+    return yaml.load(io.StringIO(text))
 
 
-def _fault_of_events(events: Iterable[Any]) -> str:
-    named: dict[str, int] = {}
-    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
-    for event in events:
+class _Guard:
+    """Counts the values that the events of a parser stand for, and their levels."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, int] = {}
+        self._open: list[tuple[str | None, int]] = [(None, 0)]
+
+    def take(self, event: object) -> None:
         kind, anchor = type(event).__name__, getattr(event, "anchor", None)
         if kind in {"MappingStartEvent", "SequenceStartEvent"}:
-            open_nodes.append((anchor, 1))
-            if len(open_nodes) > MOST_DEPTH:
-                return f"it is nested deeper than {MOST_DEPTH} levels"
-            continue
+            self._open.append((anchor, 1))
+            if len(self._open) > MOST_DEPTH:
+                raise ManifestRefused(f"it is nested deeper than {MOST_DEPTH} levels")
+            return
         if kind in {"MappingEndEvent", "SequenceEndEvent"}:
-            anchor, size = open_nodes.pop()
+            anchor, size = self._open.pop()
         elif kind in {"ScalarEvent", "AliasEvent"}:
-            size = named.get(anchor or "", 1) if kind == "AliasEvent" else 1
+            size = self._named.get(anchor or "", 1) if kind == "AliasEvent" else 1
         else:
-            continue
+            return
         if anchor and kind != "AliasEvent":
-            named[anchor] = size
-        above, held = open_nodes.pop()
-        open_nodes.append((above, held + size))
+            self._named[anchor] = size
+        above, held = self._open.pop()
+        self._open.append((above, held + size))
         if held + size > MOST_NODES:
-            return f"its aliases would expand it to more than {MOST_NODES} values"
-    return ""
+            raise ManifestRefused(f"its aliases would expand it to more than {MOST_NODES} values")
 
 
 _UNKNOWN_KIND = frozenset({"union_tag_invalid", "extra_forbidden"})
@@ -253,15 +273,12 @@ _OF_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticErro
 
 
 def _parse(manifest: Path, raw: bytes) -> dict[str, Any]:
-    from bioimageio.spec.utils import read_yaml
     from ruyaml.error import YAMLError
 
     try:
-        text = raw.decode("utf-8")
-        fault = fault_of(text)
-        if fault:
-            raise PackageUnreadable(manifest, fault)
-        content = read_yaml(io.StringIO(text))
+        content = content_of(raw.decode("utf-8"))
+    except ManifestRefused as why:
+        raise PackageUnreadable(manifest, str(why)) from why
     except UnicodeDecodeError as why:
         raise PackageUnreadable(manifest, "it is not UTF-8 text") from why
     except (YAMLError, *_OF_VALUES) as why:
