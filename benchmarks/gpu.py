@@ -40,6 +40,8 @@ from bmz.predict.state_dict import build_network
 from bmz.predict.tiles import Attempts, predict_tiled, run_tiles
 from bmz.predict.torchscript import round_nothing_in
 from bmz.process.components import ComponentSettings, label_components
+from bmz.process.flows import FlowSettings, flows_of_labels, label_flows
+from bmz.process.tensors import TensorPlace, label_flows_there
 from bmz.spec.model import (
     AnySize,
     Architecture,
@@ -505,9 +507,30 @@ def other_frameworks(bench: Bench) -> Iterator[Row]:
                   detail=f"largest difference {off:.1e}")  # fmt: skip
 
 
+def flows_on_tensors(bench: Bench) -> Iterator[Row]:
+    """Turn flows into labels on the device, and compare them with those of the processor."""
+    if find_spec("numba") is None:
+        yield Row("labels of flows on the device", None, detail="no Numba for the processor's")
+        return
+    truth = discs(128 if bench.small else 2048, seed=6)[1][0, 0]
+    objects = label_components(truth[None], (1, 1), ComponentSettings()).labels
+    rng = np.random.default_rng(6)
+    flow = 5 * flows_of_labels(objects) + rng.normal(0, 0.5, (2, *truth.shape))
+    output = np.concatenate([flow, 6 * truth[None] - 3]).astype(np.float32)
+    there = TensorPlace(torch, str(bench.device))
+    ours = partial(label_flows_there, there, output, (1, 1), FlowSettings())
+    theirs = partial(label_flows, output, (1, 1), FlowSettings())
+    found, wanted = ours().labels, theirs().labels
+    same = bool(np.array_equal(found, wanted) and wanted.any())
+    ours_s, theirs_s = side_by_side_s(bench, ours, theirs)
+    what = f"labels of flows on {bench.device}, {truth.shape[0]} px, against the CPU"
+    detail = f"{wanted.max()} objects, {np.count_nonzero(found != wanted)} pixels differ"
+    yield Row(what, same, ours_s, theirs_s / ours_s, detail)
+
+
 PARTS = (
     formats_agree, precisions_agree, batches_agree, layouts, copies, memory, whole_image,
-    real_network, other_frameworks,
+    real_network, other_frameworks, flows_on_tensors,
 )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def test_every_path_is_tried_and_passes_with_few_libraries() -> None:
     tried = " ".join(row["what"] for row in rows if row["passed"])
     for word in (
         "torchscript", "pytorch_state_dict", "bfloat16", "float16", "auto", "batch of 4",
-        "channels_last", "smaller batch", "smaller tile", "plain loop",
+        "channels_last", "smaller batch", "smaller tile", "plain loop", "labels of flows",
     ):  # fmt: skip
         assert word in tried
     assert len(lines.splitlines()) == len(rows)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bmz.base.progress import Listener, nobody
 from bmz.engine.memory import plan_images
@@ -19,6 +23,10 @@ from bmz.engine.setup import prepare
 from bmz.image.series import with_fields
 from bmz.results.images import DeviceUse, ImageFailure, ImagePlan, RunSummary
 from bmz.zoo.locate import starter_folder
+
+if TYPE_CHECKING:
+    from bmz.engine.watching import Watch
+    from bmz.image.arrival import WatchedFolder
 
 
 def plan_run(
@@ -59,6 +67,34 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
     summary = RunSummary(outcomes, *uses)
     finish_folder(setup, images, summary.done)
     return summary
+
+
+@contextmanager
+def watched(
+    request: RunRequest, folder: WatchedFolder, settle_s: float, listener: Listener = nobody
+) -> Iterator[Watch]:
+    """Prepare a model for the images that appear in a folder; each round runs those that are new.
+
+    Parameters
+    ----------
+    request : the options of the call; its images are not looked at
+    folder : in which images appear
+    settle_s : so long nothing of an image may change before it is run, s
+    listener : is called as files and tiles are finished
+
+    Raises
+    ------
+    BmzError
+        What concerns all images: the model, the options, the folder of the results. What concerns
+        one image is an outcome of a round.
+    """
+    from bmz.engine.watching import Watch  # here: few runs watch a folder
+
+    setup = prepare(replace(request, images=(), roots=(folder.root,)), listener)
+    watch = Watch(setup, folder.images, time.monotonic, settle_s, listener)
+    watch.begin()
+    with closing(watch):
+        yield watch
 
 
 MODEL = "starter/nuclei"

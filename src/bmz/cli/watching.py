@@ -62,7 +62,7 @@ def run_as_they_come(
     settle_s : None for `SETTLE_S`
     as_json : print one document at the end
     """
-    from bmz.app.watch import watched
+    from bmz.app.run import watched
     from bmz.base.progress import Note
     from bmz.cli.output import progress_bars
     from bmz.report.run_text import runs_json, watch_lines

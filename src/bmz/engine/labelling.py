@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import Step
 from bmz.base.errors import WrongUsage
+from bmz.base.progress import Listener, Note
 from bmz.base.values import dataclass
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe, network_family
 from bmz.plan.tile_way import MIRRORED, TileWay
+from bmz.predict.backend import Backend, OnTensors
 from bmz.process.ops import LABEL_STEPS
-from bmz.process.recipe import Finish, Recipe
+from bmz.process.recipe import Finish, LabelFunction, Labelled, Recipe
 from bmz.process.recipes import RECIPES
 from bmz.spec.model import ModelSpec
 
@@ -145,6 +149,35 @@ def decide_labelling(
     maps, labels = (_with_words(steps, words, chosen) for steps in (maps, labels))
     parameters = chosen.parameters_from(choice.parameters, words) if chosen else {}
     return Labelling(choice, chosen, parameters, maps, labels, frozenset(settings))
+
+
+def on_tensors(labelling: Labelling, backend: Backend, listener: Listener) -> Labelling:
+    """Let the recipe work on the GPU that runs the network, where it can; it gives the same labels.
+
+    Parameters
+    ----------
+    listener : hears where the memory of the GPU is too small, and the processor does it
+    """
+    recipe = labelling.recipe
+    library = backend.tensor_library() if isinstance(backend, OnTensors) else None
+    if recipe is None or not recipe.on_tensors or library is None:
+        return labelling
+    from bmz.process.tensors import TensorPlace  # here: it is used on a GPU alone
+
+    there = TensorPlace(library, str(backend.device))
+    module, _, function = recipe.on_tensors.partition(":")
+    label: LabelFunction = partial(getattr(import_module(module), function), there)
+
+    def label_or_note(*given: Any, **more: Any) -> Labelled:  # noqa: ANN401  (of any recipe)
+        try:
+            return label(*given, **more)
+        except library.cuda.OutOfMemoryError:
+            library.cuda.empty_cache()
+        where = f"the memory of {there.device} does not hold their work"
+        listener(Note(f"labels are made by the processor: {where}"))
+        return recipe.label(*given, **more)
+
+    return replace(labelling, recipe=replace(recipe, label=label_or_note))
 
 
 def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:

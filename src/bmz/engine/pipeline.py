@@ -16,7 +16,7 @@ from bmz.base.axes import IMAGE_AXES, SPACE, Step
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.progress import Listener, nobody
 from bmz.base.values import dataclass
-from bmz.engine.labelling import Labelling
+from bmz.engine.labelling import Labelling, on_tensors
 from bmz.engine.output_check import StageCounts, Watch
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
@@ -321,7 +321,8 @@ def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: PlaneConte
     work : model, plan and recipe
     """
     with work.stopwatch.stage("labels"), NOTE.heard_by(work.listener):
-        return _finished(known, shape, work)
+        labelling = on_tensors(work.labelling, work.backend, work.listener)
+        return _finished(known, shape, replace(work, labelling=labelling))
 
 
 def _finished(known: KnownTensors, shape: tuple[int, ...], work: PlaneContext) -> PlaneResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 from bmz.base.arrays import AnyArray
 from bmz.base.notes import Notes
@@ -17,7 +17,7 @@ from bmz.image.info import ImageInfo
 from bmz.plan.geometry import axis_rules
 from bmz.plan.plan import Plan
 from bmz.plan.weights_choice import LEAST_F1, LEAST_IOU, PrecisionChoice, Way
-from bmz.predict.backend import Backend, Device
+from bmz.predict.backend import Backend, Device, OnTensors
 from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec
 
@@ -86,6 +86,11 @@ class GatedBackend:
         """Run the network once; see `Backend`."""
         outputs = self._current.run(inputs)
         return outputs if self._case is None else self._judged(self._case, inputs, outputs)
+
+    def tensor_library(self) -> ModuleType | None:
+        """Give what the network that runs now gives; see `OnTensors`."""
+        current = self._current
+        return current.tensor_library() if isinstance(current, OnTensors) else None
 
     def close(self) -> None:
         """Free the memory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -206,6 +207,14 @@ class Overlapping(Protocol[Ticket]):
 
     def computed_s(self, ticket: Ticket) -> float:
         """Give the seconds in which the device computed for a ticket that was collected."""
+
+
+@runtime_checkable
+class OnTensors(Protocol):
+    """A backend whose library can do other work on the GPU that runs the network."""
+
+    def tensor_library(self) -> ModuleType | None:
+        """Give PyTorch where it runs the network on a CUDA device; else None."""
 
 
 def only_float32(framework: str, request: LoadRequest) -> None:

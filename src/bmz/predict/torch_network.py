@@ -210,6 +210,10 @@ class TorchBackend:
         took_ms: float = ticket.times.began.elapsed_time(ticket.times.computed)
         return took_ms / 1000
 
+    def tensor_library(self) -> ModuleType | None:
+        """Give PyTorch on a CUDA device; see `OnTensors`."""
+        return self._torch if self._cuda else None
+
     def close(self) -> None:
         """Free the network."""
         self._network = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -342,12 +343,13 @@ def label_flows(
         which = "flow y, flow x, cell probability" if axes != STACK else "flow z, y, x, probability"
         raise ChannelsDiffer("flows", f"{axes + 1} channels ({which})", len(output))
     style = "omnipose" if is_omnipose(settings.style, len(output), axes) else "cellpose"
-    flow, cell = _pixels_a_step(output[:axes]), output[axes] > settings.cellprob_threshold
+    flow, cell = pixels_a_step(output[:axes]), output[axes] > settings.cellprob_threshold
     if style == "omnipose":
         clusters = skeleton_labels(flow, cell, np.asarray(output[axes], np.float32), settings.niter)
     else:
         clusters = sink_labels(flow, cell, settings.steps, place)
-    return Labelled(on_input_grid(_finished(clusters, flow, settings, style), grid))
+    errors = partial(flow_errors, flow=flow)
+    return Labelled(on_input_grid(finished_flows(clusters, errors, settings, style), grid))
 
 
 def sink_labels(
@@ -368,20 +370,31 @@ def sink_labels(
     return labels
 
 
-def _finished(
-    labels: LabelArray, flow: FloatArray, settings: FlowSettings, style: str
+def finished_flows(
+    labels: LabelArray,
+    errors: Callable[[LabelArray], FloatArray],
+    settings: FlowSettings,
+    style: str,
 ) -> LabelArray:
+    """Drop clusters that are too large, too small or no cells, and fill the others.
+
+    Parameters
+    ----------
+    errors : gives for each object how far its flow is from that of a cell
+    style : whose maps they are
+    """
     largest = settings.max_size_fraction * labels.size
     labels = in_raster_order(without(labels, sizes(labels) > largest)).labels
     if settings.flow_threshold > 0 and labels.ndim != STACK and style == "cellpose":
-        labels = without(labels, flow_errors(labels, flow) > settings.flow_threshold)
+        labels = without(labels, errors(labels) > settings.flow_threshold)
     labels = without(labels, sizes(labels) < settings.min_size)
     labels = fill_holes(in_raster_order(labels).labels)
     # filling a hole removes what lies in it, or leaves little of it
     return in_raster_order(without(labels, sizes(labels) < settings.min_size)).labels
 
 
-def _pixels_a_step(flow: AnyArray) -> FloatArray:
+def pixels_a_step(flow: AnyArray) -> FloatArray:
+    """Give what a network makes of flows in px a step, all finite."""
     # further than across the plane leads no further, and must not overflow
     far = float(max(flow.shape))
     finite = np.nan_to_num(np.asarray(flow, np.float32), nan=0, posinf=0, neginf=0)
@@ -404,7 +417,7 @@ def _sinks(ends: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.int32]:
     at = np.ravel_multi_index(tuple(ends + margin), wide)
     count = np.bincount(at, minlength=int(np.prod(wide)))
     seeds = _seeds(count, wide)
-    around = _cube(margin, wide)
+    around = cube(margin, wide)
     crowded = count[seeds[:, None] + around] > MORE_ENDS_THAN_IN_A_SINK
     joined = _joined(crowded.reshape(len(seeds), *(2 * margin + 1,) * axes))
     which, place = np.nonzero(joined.reshape(crowded.shape))
@@ -417,14 +430,14 @@ def _sinks(ends: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.int32]:
 def _seeds(count: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.intp]:
     # those with fewer ends first
     many = np.flatnonzero(count > MORE_ENDS_THAN_AT_A_SEED)
-    most = count[many[:, None] + _cube(SEED_RADIUS_PX, shape)].max(axis=1, initial=0)
+    most = count[many[:, None] + cube(SEED_RADIUS_PX, shape)].max(axis=1, initial=0)
     seeds = many[count[many] == most]
     ordered: NDArray[np.intp] = seeds[np.argsort(count[seeds], kind="stable")]
     return ordered
 
 
-def _cube(radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
-    # flat steps to all places of a cube, its middle included, in raster order
+def cube(radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Give the flat steps to all places of a cube, its middle included, in raster order."""
     side = np.arange(-radius, radius + 1)
     strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
     steps = np.meshgrid(*(side * stride for stride in strides), indexing="ij")
@@ -476,5 +489,6 @@ FLOWS = Recipe(
     own_tiles=OwnTiles("Omnipose", gives_omnipose, OMNIPOSE_TILES),
     rescale_why="outlines are smooth, as of Cellpose with resample=True",
     lengths=omnipose_lengths,
+    on_tensors="bmz.process.tensors:label_flows_there",
 )
 """The recipe of Cellpose models."""

@@ -368,6 +368,8 @@ class Recipe:
     lengths : says for each channel of a map whether it holds lengths in px, which grow with it
     sparse : `label` reads whole channels one by one and single entries, so that a map is resized
         as it is read
+    on_tensors : ``module:function``, imported when it is used, that gives the labels of `label` by
+        PyTorch where the network runs on a GPU; it takes a `TensorPlace` first. Empty for none
     """
 
     name: str
@@ -387,6 +389,7 @@ class Recipe:
     rescale_why: str = "maps between two pixels are what lies between their values"
     lengths: LengthsFunction = no_lengths
     sparse: bool = False
+    on_tensors: str = ""
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
