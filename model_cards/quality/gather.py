@@ -51,10 +51,6 @@ NEAR = {
 }
 """What a network is made for -> what true masks may hold for which it is run with faults, too."""
 
-SHOWS_NUCLEI = ("Kc167", "neurocyte")
-"""Cells that are seen by their nuclei as well: a network for nuclei is right where the mask of
-cells calls it wrong, so that it is not run there."""
-
 FAULTS = (
     "scale", "inverted", "noisy", "blurred", "saturated", "dim", "gamma", "photons", "threshold",
     "channel",
@@ -90,12 +86,11 @@ class Truth:
 def truths(shared: Path) -> Iterator[Truth]:
     """Yield all images that are used, always in one order."""
     yield from _nuclei(shared / "data")
-    for style in ("Kc167", "cytomembrane", "neurocyte"):
-        for path in sorted((shared / "data/scellseg" / style).glob("*_img.png")):
-            pixels = np.asarray(Image.open(path))
-            mask = np.asarray(Image.open(str(path).replace("_img", "_masks")))
-            pixels = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels
-            yield Truth(style, path.stem, pixels, mask, "cells")
+    folder = shared / "data/scellseg/cytomembrane"
+    for path in sorted(folder.glob("*_img.png")):
+        mask = np.asarray(Image.open(str(path).replace("_img", "_masks")))
+        pixels = np.moveaxis(np.asarray(Image.open(path)), -1, 0)
+        yield Truth("cytomembrane", path.stem, pixels, mask, "cells")
     yield from _kinds(shared / "data/kinds")
 
 
@@ -173,8 +168,6 @@ def cases(network: str, shared: Path) -> Iterator[tuple[Truth, str]]:
     made = NETWORKS[network]
     rng = np.random.default_rng(sum(map(ord, network)))
     for truth in truths(shared):
-        if made == "nuclei" and truth.source in SHOWS_NUCLEI:
-            continue
         if truth.structure in NEAR[made]:
             yield truth, "none"
             for fault in rng.choice(FAULTS, FAULTS_EACH, replace=False):

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
-from bmz.process.mask_evidence import MaskOnImage, copy_evidence, mask_evidence, score_evidence
+from bmz.process.mask_evidence import MaskOnImage, copy_evidence, mask_evidence
 
 CENTRES = [(20, 20), (20, 60), (60, 25), (65, 70), (45, 100), (90, 95)]
 
@@ -147,9 +147,3 @@ def test_where_there_is_no_object_copies_tell_nothing() -> None:
 
     assert copy_evidence(empty, {"mirrored": empty}) == {}
     assert copy_evidence(discs(), {}) == {}
-
-
-def test_scores_are_told_where_there_are_any() -> None:
-    assert score_evidence(np.array([0.5, 0.9], np.float32))["score"] == pytest.approx(0.7)
-    assert np.isnan(score_evidence(None)["score"])
-    assert np.isnan(score_evidence(np.zeros(0, np.float32))["score_low"])

@@ -11,6 +11,7 @@ from bmz.base.channels import ChannelKey
 from bmz.cli.options import (
     CHANNELS,
     PIXEL_SIZE,
+    TrustingCommand,
     dataset_option,
     image_list,
     kind_option,
@@ -18,11 +19,13 @@ from bmz.cli.options import (
     offered_modalities,
     offered_models,
     offered_structures,
+    trust_option,
 )
 from bmz.image.known_formats import format_list
 
 if TYPE_CHECKING:
     from bmz.cli.options import Command
+    from bmz.engine.load import Permit
     from bmz.spec.made_for import StatedKind
 
 
@@ -146,7 +149,7 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
 2 wrong usage, 3 could not tell (no image could be read, no list of models)."""
 
 
-@click.command(epilog=FIT_EPILOG)
+@click.command(cls=TrustingCommand, epilog=FIT_EPILOG)
 @click.argument(
     "images",
     shell_complete=offered_files,
@@ -176,6 +179,22 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @kind_option
 @click.option("--measure", is_flag=True, help="Fetch the samples of the best and compare them.")
+@click.option(
+    "--try",
+    "tries",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Fetch the N best that run here, try them on crops, rank by their masks.",
+)
+@click.option(
+    "--try-seconds",
+    type=click.FloatRange(1),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Try no further model after these.",
+)
+@trust_option
 @click.option("--all", "everything", is_flag=True, help="Rank test artefacts and the like, too.")
 @click.option("--refresh", is_flag=True, help="Read the list of models again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all models.")
@@ -194,11 +213,14 @@ def fit(
     pixel_um: Mapping[str, float] | None,
     kind: StatedKind | None,
     measure: bool,
+    tries: int | None,
+    try_seconds: float,
+    trust: Permit,
     everything: bool,
     refresh: bool,
     as_json: bool,
 ) -> None:
-    """Rank the models of the zoo by how well they fit IMAGES; downloads no weights."""
+    """Rank the models of the zoo by how well they fit IMAGES; only --try downloads weights."""
     from bmz.app.fit import fit as rank_models  # here, so that --help stays quick
     from bmz.app.fit.image import FitRequest
     from bmz.cli.output import print_blocks, progress_bars, say
@@ -220,6 +242,9 @@ def fit(
         measure=measure,
         everything=everything,
         refresh=refresh,
+        tries=tries or 0,
+        try_seconds=try_seconds,
+        trust=trust,
     )
     with progress_bars() as listener:
         ranking = rank_models(request, settings_from_environment(), listener)

@@ -193,7 +193,7 @@ class NetworkOutputs:
         taken = np.concatenate([take_channels(pixels, channels) for channels in plan.channels])
         mask = MaskOnImage(closed_up(not_none(plane.labels))[0], taken, plane.raw)
         at = {name: made[number] for name, made in labels.items()}
-        evidence = evidence_of(mask, plane.scores, at, self.checked, plan.scale)
+        evidence = evidence_of(mask, at, self.checked, plan.scale)
         scores = [
             f1_between(not_none(one.labels), made[i])
             for made in labels.values()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from math import log2, nan
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from bmz.check.fit import CheckedHeader, check_values
 from bmz.check.fit_case import FitCase
 from bmz.check.pixel_values import ValueSummary
 from bmz.check.values import image_diameter, model_diameter
-from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_image_header
+from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_file_header, check_image_header
 from bmz.engine.pipeline import (
     PlaneContext,
     PlaneResult,
@@ -31,12 +32,13 @@ from bmz.engine.setup import PlannedImage, RunSetup, planned_image
 from bmz.engine.tile_gate import expect_image
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
-from bmz.image.region import ImageSource, choose_tiles
+from bmz.image.region import ImageSource, choose_tiles, open_image
 from bmz.predict.backend import Backend
 from bmz.process.adapt import take_channels
-from bmz.process.mask_evidence import MaskOnImage, copy_evidence, mask_evidence, score_evidence
+from bmz.process.mask_evidence import MaskOnImage, copy_evidence, mask_evidence
 from bmz.process.quality import Quality, predictor
 from bmz.process.relabel import closed_up
+from bmz.results.images import ImageTrial, TriedCrop
 
 SHIFT_PX = 5
 """By so much the mirrored copy is moved."""
@@ -141,14 +143,11 @@ class Tried:
         """What speaks for and against the labels; see `evidence_of`."""
         labels = closed_up(not_none(self.result.labels))[0]
         mask = MaskOnImage(labels, self.planes, self.result.raw)
-        return evidence_of(
-            mask, self.result.scores, self.copies, self.checked, self.result.plan.scale
-        )
+        return evidence_of(mask, self.copies, self.checked, self.result.plan.scale)
 
 
 def evidence_of(
     mask: MaskOnImage,
-    scores: FloatArray | None,
     copies: Mapping[str, AnyArray],
     checked: CheckedHeader,
     scale: float,
@@ -157,7 +156,6 @@ def evidence_of(
 
     Parameters
     ----------
-    scores : of the objects; None where the recipe has none
     copies : change -> labels of a changed copy of the image, on its grid; none where none was made
     checked : model and image, with what was measured on the image and the findings of its pixels
     scale : factor by which the image was resized before the network
@@ -170,7 +168,6 @@ def evidence_of(
     of_mask = mask_evidence(mask)
     return {
         **of_mask,
-        **score_evidence(scores),
         **copy_evidence(mask.labels, copies),
         **_case_evidence(checked, mask.diameter, scale),
         "side_of_sample": of_mask["side"] * side_of_sample(checked.case),
@@ -291,7 +288,13 @@ class CropTrial:
     @property
     def objects(self) -> int:
         """Count the objects."""
-        return len(np.unique(not_none(self.tried.result.labels))) - 1
+        labels = not_none(self.tried.result.labels)
+        return len(np.unique(labels[labels > 0]))
+
+    def summary(self) -> TriedCrop:
+        """Give what the trial told of the crop, without pixels."""
+        box = {axis: (along.start, along.stop) for axis, along in self.box.items()}
+        return TriedCrop(box, self.objects, self.quality)
 
 
 @dataclass(frozen=True)
@@ -310,6 +313,16 @@ class Trial:
     def worst(self) -> CropTrial:
         """The crop with the lowest prediction."""
         return min(self.crops, key=lambda crop: crop.quality.f1)
+
+    def summary(self, picture: Path | None = None) -> ImageTrial:
+        """Give what the trial told, without pixels.
+
+        Parameters
+        ----------
+        picture : of the worst crop, where there is one
+        """
+        crops = sorted(self.crops, key=lambda crop: crop.quality.f1)
+        return ImageTrial(tuple(crop.summary() for crop in crops), self.quality, picture)
 
 
 def try_image(
@@ -340,6 +353,28 @@ def try_image(
     listener(Progress("crops", len(boxes), len(boxes), image.info.given_name))
     mean = sum(crop.quality.f1 for crop in crops) / len(crops)
     return Trial(tuple(crops), predictor("tried").at_f1(mean))
+
+
+def try_file(
+    setup: RunSetup, path: Path, backend: Backend, listener: Listener = nobody, *, series: int = 0
+) -> Trial:
+    """Run a model on crops of an image of a file; see `try_image`.
+
+    Parameters
+    ----------
+    setup : its request forces the run; its scale may be found by the whole image
+    series : which image of the file
+
+    Raises
+    ------
+    BmzError
+        See `try_image`; or the file cannot be read.
+    """
+    request = setup.request
+    header = check_file_header(setup.model, path, request, setup.sample, series=series)
+    resized = replace(setup, request=replace(request, scale=header.case.scale))
+    with open_image(header.case.image) as source:
+        return try_image(resized, source, backend, listener)
 
 
 class NothingToTry(CouldNotTell):

@@ -310,10 +310,3 @@ def copy_evidence(labels: AnyArray, copies: Mapping[str, AnyArray]) -> dict[str,
         "agrees_iou": float(together.mean()) if len(together) else 0.0,
         "count_change": float(np.mean(changes)),
     }
-
-
-def score_evidence(scores: FloatArray | None) -> dict[str, float]:
-    """Give the mean and the tenth percentile of the scores of the objects; NaN without any."""
-    if scores is None or not len(scores):
-        return {"score": np.nan, "score_low": np.nan}
-    return {"score": float(np.mean(scores)), "score_low": float(np.percentile(scores, 10))}

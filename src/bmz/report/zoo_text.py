@@ -10,6 +10,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.channels import channel_text
+from bmz.report.check_text import trial_record
 from bmz.report.computer_text import size_words
 from bmz.report.text import Line, document_text, failure_of, short_verdict
 from bmz.spec.made_for import FAMILY_TITLES, MODALITIES, STRUCTURES
@@ -153,7 +154,7 @@ def fit_table(ranking: Ranking, top: int | None = None) -> list[tuple[str, ...]]
 
 def _fit_cells(place: int, model: ModelFit, several: bool) -> tuple[str, ...]:  # noqa: FBT001  (of one call)
     worst, about = model.worst, model.about
-    verdict = _verdict(model)
+    verdict = tried_words(model) + _verdict(model)
     if several and worst is not None and len({fit.verdict for fit in model.images}) > 1:
         verdict += f" ({worst.image})"
     return (
@@ -166,6 +167,14 @@ def _fit_cells(place: int, model: ModelFit, several: bool) -> tuple[str, ...]:  
         "" if worst is None else _scale(worst),
         runs_here_words(about),
     )
+
+
+def tried_words(model: ModelFit) -> str:
+    """Say how the trial of a model ended, such as ``likely good (0.86), ``; empty without one."""
+    if model.untried is not None:
+        return "cannot be tried, "
+    worst = min(model.trials, key=lambda trial: trial.quality.f1, default=None)
+    return "" if worst is None else f"{worst.quality.word} ({worst.quality.f1:.2f}), "
 
 
 def _channel_words(channels: tuple[int, ...] | None) -> str:
@@ -232,6 +241,13 @@ def fit_summary(ranking: Ranking) -> list[Line]:
         why = Counter(ranking.left_out.values())
         told = "; ".join(f"{count}: {reason}" for reason, count in sorted(why.items()))
         lines.append(("note", f"left out are {len(ranking.left_out)} ({told}); --all ranks them"))
+    lines += [
+        ("note", f"{model.id} could not be tried: {model.untried}")
+        for model in ranking.models
+        if model.untried is not None
+    ]
+    if ranking.tried and not ranking.any_works:
+        return [*lines, ("note", NONE_WORKS), ("hint", TRY_MORE)]
     if ranking.any_fits:
         return [*lines, *(("hint", words) for words in run_lines(ranking))]
     lines.append(("note", NONE_MADE))
@@ -243,6 +259,10 @@ def fit_summary(ranking: Ranking) -> list[Line]:
         lines.append(("hint", f"the best is held back by: {worst.message}; {worst.hint}"))
     return lines
 
+
+NONE_WORKS = "none of the models that were tried works well here: all masks are likely to be wrong"
+
+TRY_MORE = "try more of them with --try N; bmz check MODEL IMAGE --try --pictures DIR shows a mask"
 
 NONE_MADE = "none of the zoo's models is made for this"
 
@@ -321,7 +341,7 @@ def run_lines(ranking: Ranking) -> Iterator[str]:
     least = max((model.score for model in ranking.fitting), default=0.0) * _LIKELY
     for model in ranking.fitting:
         structures = model.about.made_for.structures
-        unlikely = model.about.only_restores or model.score < least
+        unlikely = model.about.only_restores or model.score < least or model.untried is not None
         if structures in told or unlikely or len(told) == _COMMANDS:
             continue
         told.add(structures)
@@ -433,6 +453,8 @@ def _plain(place: int, model: ModelFit) -> RankedModel:
         "sample_compared": about.sampled,
         "reports": {"passed": about.passed, "failed": about.failed},
         "findings": () if worst is None else worst.findings,
+        "trials": [trial_record(trial) for trial in model.trials],
+        "untried": None if model.untried is None else failure_of(model.untried),
     }
 
 

@@ -10,6 +10,7 @@ from bmz.base.values import dataclass
 from bmz.check.finding import Finding, Verdict
 from bmz.check.fit_score import Content, factor_of, worst_of_code
 from bmz.check.kind import ImageKind
+from bmz.results.images import ImageTrial
 from bmz.results.models import Status
 from bmz.spec.made_for import MadeFor
 
@@ -131,6 +132,10 @@ class ModelFit:
         What is known of the model itself
     status, broken
         ``ok``; else ``broken`` or ``invalid``, and why
+    trials
+        How it did on crops of the images; empty where it was not tried
+    untried
+        Why it could not be tried; None where it was, or was not meant to
     """
 
     id: str
@@ -139,6 +144,13 @@ class ModelFit:
     about: AboutModel = field(default_factory=AboutModel)
     status: Status = "ok"
     broken: str | None = None
+    trials: tuple[ImageTrial, ...] = ()
+    untried: BmzError | None = None
+
+    @property
+    def predicted(self) -> float:
+        """The lowest predicted F1 of the images that were tried; 0 without any."""
+        return min((trial.quality.f1 for trial in self.trials), default=0.0)
 
     @property
     def worst(self) -> ImageFit | None:
@@ -232,11 +244,26 @@ class Ranking:
         return tuple(model for model in self.models if model.fits)
 
     @property
+    def tried(self) -> tuple[ModelFit, ...]:
+        """The models that were tried, the best first."""
+        return tuple(model for model in self.models if model.trials)
+
+    @property
+    def any_works(self) -> bool:
+        """Whether the mask of any model that was tried is not likely to be wrong."""
+        words = ({trial.quality.word for trial in model.trials} for model in self.tried)
+        return any("likely wrong" not in word for word in words)
+
+    @property
     def any_fits(self) -> bool:
         """Whether any model is made for all of the images."""
         return bool(self.fitting)
 
     @property
     def exit_status(self) -> int:
-        """Say 0 where a model is made for all of the images and all could be read, else 1."""
-        return 0 if self.any_fits and not self.unread else 1
+        """Say 0 where a model is made for all of the images and all could be read, else 1.
+
+        Where models were tried, one of them must work.
+        """
+        works = self.any_works or not self.tried
+        return 0 if self.any_fits and works and not self.unread else 1

@@ -129,6 +129,8 @@ class RankedModel(TypedDict):
     sample_compared: Annotated[bool, Doc("the model's own sample was here to compare with")]
     reports: Annotated[ReportCounts, Doc("of other tools")]
     findings: Annotated[Sequence[Finding], Doc("of the check, with these channels and this scale")]
+    trials: Annotated[Sequence[TrialRecord], Doc("`--try`: of each image that was tried")]
+    untried: Annotated[Failure | None, Doc("why it could not be tried")]
 
 
 class ImageKindRecord(TypedDict):

@@ -14,15 +14,13 @@ from bmz.base.errors import BmzError, not_none
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener
 from bmz.check.finding import Finding, unforceable
-from bmz.engine.image_header import check_file_header
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, prepare
-from bmz.engine.trial import CropTrial, Trial, try_image
+from bmz.engine.trial import CropTrial, try_file
 from bmz.image.pixels import Pixels
-from bmz.image.region import open_image
 from bmz.predict.backend import Backend
 from bmz.process.quality import Quality, f1_words
-from bmz.results.images import CheckSummary, ImageCheck, ImageTrial, TriedCrop
+from bmz.results.images import CheckSummary, ImageCheck
 from bmz.write.overlay import overlay, write_png
 
 UNUSUAL = re.compile(r"[^\w.=-]+")
@@ -64,32 +62,15 @@ def _tried(
     if image.error is not None or unforceable(image.report):
         return image
     try:
-        trial = _trial(image, setup, backend, listener)
+        trial = try_file(setup, image.image, backend, listener, series=image.series or 0)
     except BmzError as why:
         return replace(image, error=why)
     picture = None
     if pictures is not None:
         picture = pictures / (UNUSUAL.sub("-", image.name).strip("-") + ".trial.png")
         write_png(picture, picture_of(trial.worst))
-    shown = ImageTrial(tuple(_crops(trial)), trial.quality, picture)
     report = image.report.with_more(trial_findings(trial.quality, setup))
-    return replace(image, report=report, trial=shown)
-
-
-def _trial(image: ImageCheck, setup: RunSetup, backend: Backend, listener: Listener) -> Trial:
-    request = setup.request
-    header = check_file_header(
-        setup.model, image.image, request, setup.sample, series=image.series or 0
-    )
-    resized = replace(setup, request=replace(request, scale=header.case.scale))
-    with open_image(header.case.image) as source:
-        return try_image(resized, source, backend, listener)
-
-
-def _crops(trial: Trial) -> Iterator[TriedCrop]:
-    for crop in sorted(trial.crops, key=lambda crop: crop.quality.f1):
-        box = {axis: (along.start, along.stop) for axis, along in crop.box.items()}
-        yield TriedCrop(box, crop.objects, crop.quality)
+    return replace(image, report=report, trial=trial.summary(picture))
 
 
 def trial_findings(quality: Quality, setup: RunSetup) -> Iterator[Finding]:

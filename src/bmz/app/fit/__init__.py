@@ -36,7 +36,12 @@ def fit(request: FitRequest, settings: ZooSettings, listener: Listener = nobody)
     """
     refuse_unknown_task(request.task)
     images, unread = measured_images(request)
-    return replace(rank_models(images, request, settings, listener), unread=unread)
+    ranking = replace(rank_models(images, request, settings, listener), unread=unread)
+    if not request.tries:
+        return ranking
+    from bmz.app.fit.trial import with_trials  # here: it loads what runs a network
+
+    return with_trials(ranking, images, request, listener)
 
 
 def refuse_unknown_task(task: str | None) -> None:

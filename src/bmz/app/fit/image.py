@@ -14,6 +14,7 @@ from bmz.check.kind_words import mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import read_spread, with_pixel_size
+from bmz.engine.load import Permit
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
@@ -45,6 +46,9 @@ class FitRequest:
     measure : fetch the test tensors of the best and compare them with the images
     everything : rank test artefacts, and models that take no image, too
     refresh : read the index again even when it is young
+    tries : so many of the best are run on crops of the images
+    try_seconds : no further model is tried after these
+    trust : a model's own code may run when it is tried
     """
 
     images: tuple[Path, ...] = ()
@@ -59,6 +63,9 @@ class FitRequest:
     measure: bool = False
     everything: bool = False
     refresh: bool = False
+    tries: int = 0
+    try_seconds: float = 60.0
+    trust: Permit = "no"
 
     @property
     def words(self) -> dict[str, str]:
