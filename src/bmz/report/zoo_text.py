@@ -10,7 +10,6 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.channels import channel_text
-from bmz.report.check_text import trial_record
 from bmz.report.computer_text import size_words
 from bmz.report.text import Line, document_text, failure_of, short_verdict
 from bmz.spec.made_for import FAMILY_TITLES, MODALITIES, STRUCTURES
@@ -424,6 +423,8 @@ def _kind(kind: ImageKind) -> ImageKindRecord:
 
 
 def _plain(place: int, model: ModelFit) -> RankedModel:
+    from bmz.report.check_text import trial_record  # here: bmz search does without NumPy
+
     worst, about = model.worst, model.about
     broken = [model.broken] if model.broken else []
     return {

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from bmz.base.errors import BmzError
 from bmz.base.values import dataclass
 from bmz.check.finding import Finding, Verdict
 from bmz.check.fit_score import Content, factor_of, worst_of_code
 from bmz.check.kind import ImageKind
-from bmz.results.images import ImageTrial
 from bmz.results.models import Status
 from bmz.spec.made_for import MadeFor
+
+if TYPE_CHECKING:
+    from bmz.results.images import ImageTrial
 
 SHOWN = 10
 """Lines of the table when no other number is asked for."""
