@@ -10,9 +10,11 @@ from hypothesis.extra import numpy as some
 from numpy.typing import NDArray
 
 from bmz.check.pixel_values import (
+    _brightest,
     bits,
     contrast,
     median_filled,
+    noise_level,
     outliers,
     percentiles,
     saturation,
@@ -117,3 +119,22 @@ def test_the_step_divides_every_grey_level(plane: Plane, factor: int) -> None:
 
     assert found is not None
     assert found.step == (np.gcd.reduce(np.unique(levels)) or 1)
+
+
+@given(plane=PLANES)
+def test_of_equal_bright_pixels_the_first_are_asked(plane: Plane) -> None:
+    order = sorted_finite(plane)
+    few = min(3, plane.size)
+
+    y, x = _brightest(plane, order[-few], few)
+
+    assert len({*zip(y.tolist(), x.tolist(), strict=True)}) == few
+    np.testing.assert_array_equal(np.sort(plane[y, x]), order[-few:])
+
+
+@given(plane=some.arrays(np.uint16, some.array_shapes(min_dims=2, max_dims=2, min_side=2)))
+def test_the_noise_of_whole_numbers_is_that_of_the_same_fractions(plane: Plane) -> None:
+    for dtype in (np.uint16, np.int16, np.uint8):
+        whole = plane.astype(dtype)
+
+        assert noise_level(whole) == noise_level(whole.astype(np.float64))

@@ -22,6 +22,12 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 LabelArray: TypeAlias = NDArray[np.signedinteger[Any] | np.unsignedinteger[Any]]
 
 
+_KEPT_BYTES = 2**23
+# Where the C library is that of GNU, memory of freed arrays goes back to the system at once, and is
+# asked for anew page by page, unless an array of about that size was freed before.
+np.empty(_KEPT_BYTES, np.uint8)
+
+
 class LazyArray(Protocol):
     """An array that is read region by region: in memory, on the disk, or prepared when asked."""
 

@@ -16,15 +16,14 @@ REACH = 2.6
 LINE_REACH = 4.0
 """That of a line of numbers, likewise."""
 
-BLOCK = 24_576
-"""About so many pixels are reckoned at a time: more do not fit into the cache in float64."""
+BLOCK = 16_384
+"""About so many pixels are reckoned at a time: more do not fit into the cache."""
 
 
 def blurred(image: FloatArray, sigma_px: float) -> FloatArray:
-    """Blur with a Gaussian, the edge repeated.
+    """Blur with a Gaussian, the edge repeated, as `scipy.ndimage.gaussian_filter` does.
 
-    The sums have the order and the precision of `scipy.ndimage.gaussian_filter`, so that they are
-    equal to the last bit, but are made for a row at a time instead of for a pixel.
+    The sums are of float32 and are made for a row at a time instead of for a pixel.
 
     Parameters
     ----------
@@ -35,18 +34,25 @@ def blurred(image: FloatArray, sigma_px: float) -> FloatArray:
     -------
     (y, x) float32
     """
-    weights = gaussian(sigma_px)
+    weights = gaussian(sigma_px).astype(np.float32)
     reach = len(weights) - 1
     result = np.empty_like(image)
-    count = _rows_at_a_time(image)
-    for top in range(0, len(image), count):
+    for top in range(0, len(image), count := _rows_at_a_time(image)):
         part = result[top : top + count]
-        lines = np.arange(top - reach, top + len(part) + reach)
-        rows = image.take(lines, axis=0, mode="clip").astype(np.float64)
-        # between the axes, too, SciPy rounds to the precision of the image
-        down = _weighted(rows, weights).astype(image.dtype)
-        part[...] = _weighted(_widened(down, reach).T, weights).T
+        down = _weighted(_rows(image, top - reach, top + len(part) + reach), weights)
+        wide = _widened(down, reach)
+        flat = np.empty(wide.size, np.float32)
+        # one row behind the other: NumPy takes three times as long for parts of rows
+        flat[: flat.size - 2 * reach] = _weighted(wide.ravel(), weights)
+        part[...] = flat.reshape(wide.shape)[:, : part.shape[1]]
     return result
+
+
+def _rows(image: FloatArray, start: int, stop: int) -> FloatArray:
+    """Give rows from `start` to `stop`; beyond the image the first and the last one."""
+    if start >= 0 and stop <= len(image):
+        return image[start:stop]
+    return image.take(np.arange(start, stop), axis=0, mode="clip")
 
 
 def _rows_at_a_time(image: FloatArray) -> int:
@@ -81,9 +87,9 @@ def gaussian(sigma_px: float, cut_at: float = REACH) -> FloatArray:
 
 
 def _widened(rows: FloatArray, reach: int) -> FloatArray:
-    """Repeat the first and the last column `reach` times; float64."""
+    """Repeat the first and the last column `reach` times."""
     height, width = rows.shape
-    wide = np.empty((height, width + 2 * reach))
+    wide = np.empty((height, width + 2 * reach), rows.dtype)
     wide[:, :reach] = rows[:, :1]
     wide[:, reach : reach + width] = rows
     wide[:, reach + width :] = rows[:, -1:]
@@ -95,7 +101,7 @@ def _weighted(lines: FloatArray, weights: FloatArray) -> FloatArray:
     count = len(lines) - 2 * reach
     total: FloatArray = lines[reach : reach + count] * weights[0]
     pair = np.empty_like(total)
-    # from the ends to the middle, as SciPy does: another order would round otherwise
+    # from the ends to the middle, as SciPy does: the smallest numbers first
     for step in range(reach, 0, -1):
         near, far = reach - step, reach + step
         np.add(lines[near : near + count], lines[far : far + count], out=pair)
@@ -116,17 +122,20 @@ def laplacian(image: FloatArray, factor: float) -> FloatArray:
     -------
     (y, x) float32
     """
-    sides = np.empty_like(image)
-    np.add(image[2:], image[:-2], out=sides[1:-1])
-    np.add(image[1], image[0], out=sides[0])
-    np.add(image[-1], image[-2], out=sides[-1])
-    sides[:, :-1] += image[:, 1:]
-    sides[:, -1] += image[:, -1]
-    sides[:, 1:] += image[:, :-1]
-    sides[:, 0] += image[:, 0]
-    sides -= 4 * image
-    # rounded once, after the product in float64
-    return np.multiply(sides, np.float64(factor), out=sides, casting="same_kind")
+    response = np.empty_like(image)
+    for top in range(0, len(image), count := _rows_at_a_time(image)):
+        rows = _rows(image, top - 1, min(top + count, len(image)) + 1)
+        here, sides = rows[1:-1], response[top : top + count]
+        np.add(rows[2:], rows[:-2], out=sides)
+        first, last = (sides[:, at] + here[:, at] for at in (0, -1))
+        first, last = first + here[:, 1], last + here[:, -2]
+        flat, pixels = sides.reshape(-1), here.reshape(-1)
+        flat[:-1] += pixels[1:]
+        flat[1:] += pixels[:-1]
+        sides[:, 0], sides[:, -1] = first, last  # where a row ends, the next one has been added
+        sides -= 4 * here
+        sides *= np.float32(factor)
+    return response
 
 
 def doubled(image: FloatArray) -> FloatArray:
@@ -146,7 +155,7 @@ def doubled(image: FloatArray) -> FloatArray:
     count = _rows_at_a_time(result)
     for top in range(0, height, count):
         part = result[2 * top : 2 * (top + count)]
-        rows = padded[top : top + count + 2].astype(np.float64)
+        rows = padded[top : top + count + 2]
         for i, halves in enumerate(_halves(rows)):
             for j, quarters in enumerate(_halves(halves.T)):
                 part[i::2, j::2] = quarters.T
@@ -155,7 +164,7 @@ def doubled(image: FloatArray) -> FloatArray:
 
 def _halves(lines: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Give the first and the second half of each line between the first and the last."""
-    most, least = lines[1:-1] * 0.75, lines * 0.25
+    most, least = lines[1:-1] * np.float32(0.75), lines * np.float32(0.25)
     return most + least[:-2], most + least[2:]
 
 
@@ -381,42 +390,49 @@ def blobs_of(octave: Octave) -> FloatArray:
     -------
     (n, 2) float64: diameter in px; energy, negative for a dark blob
     """
-    found = []
-    for k in range(1, LEVELS + 1):
-        near = octave.responses[k - 1 : k + 2]
-        y, x = _tops(near)
-        sign = np.sign(near[1][y, x])
-        below, here, above = (sign * response[y, x].astype(float) for response in near)
-        sigma = octave.sigmas[k] * 2.0 ** (_offset(below, here, above) / LEVELS)
-        energy = here**2 * sigma * _roundness(octave.blurred[k], y, x) * octave.weight
-        found.append(np.column_stack([DIAMETER_OF_SIGMA * sigma, sign * energy]))
-    return np.concatenate(found)
+    tops = [_tops(octave.responses[k - 1 : k + 2]) for k in range(1, LEVELS + 1)]
+    places = [(k, y, x) for k, (y, x) in enumerate(tops, start=1)]
+    below, here, above = (
+        np.concatenate([octave.responses[k + step][y, x] for k, y, x in places]).astype(float)
+        for step in (-1, 0, 1)
+    )
+    sign = np.sign(here)
+    sigma = np.repeat(octave.sigmas[1:-1], [y.size for y, _ in tops])
+    sigma *= 2.0 ** (_offset(sign * below, sign * here, sign * above) / LEVELS)
+    around = np.concatenate([_around(octave.blurred[k], y, x) for k, y, x in places], axis=-1)
+    energy = here**2 * sigma * _roundness(around) * octave.weight
+    blobs: FloatArray = np.column_stack([DIAMETER_OF_SIGMA * sigma, sign * energy])
+    return blobs
 
 
 def _tops(near: Sequence[FloatArray]) -> tuple[AnyArray, AnyArray]:
     """Find y and x where the middle of three levels is as far out as all around, and not faint."""
-    here = near[1]
-    bright: BoolArray = here == _outermost(near, np.maximum)
-    bright &= here > FAINT
-    dark: BoolArray = here == _outermost(near, np.minimum)
-    dark &= here < -FAINT
-    # NumPy finds a few marks in a flat array several times as fast
-    y, x = np.divmod(np.flatnonzero(bright | dark), here.shape[1])
+    width, places = near[1].shape[1], []
+    for top in range(0, len(near[1]), count := _rows_at_a_time(near[1])):
+        below, here, above = (_rows(r, top - 1, min(top + count, len(r)) + 1) for r in near)
+        middle = here[1:-1]
+        marked: BoolArray = middle == _outermost((below, here, above), np.maximum)
+        marked &= middle > FAINT
+        dark: BoolArray = middle == _outermost((below, here, above), np.minimum)
+        dark &= middle < -FAINT
+        # NumPy finds a few marks in a flat array several times as fast
+        places.append(np.flatnonzero(marked | dark) + top * width)
+    y, x = np.divmod(np.concatenate(places), width)
     return y, x
 
 
 def _outermost(near: Sequence[FloatArray], outer: np.ufunc) -> FloatArray:
-    """Give the outermost value of three levels and 3 x 3 pixels around each."""
+    """Give the outermost value of three levels and 3 x 3 pixels, for all rows but the ends."""
     below, here, above = near
     most: FloatArray = outer(below, above)
     outer(most, here, out=most)
-    tall, wide = np.empty_like(most), np.empty_like(most)
-    tall[0] = most[0]
-    outer(most[1:], most[:-1], out=tall[1:])
-    outer(tall[:-1], most[1:], out=tall[:-1])
-    wide[:, 0] = tall[:, 0]
-    outer(tall[:, 1:], tall[:, :-1], out=wide[:, 1:])
-    outer(wide[:, :-1], tall[:, 1:], out=wide[:, :-1])
+    tall: FloatArray = outer(most[1:-1], most[2:])
+    outer(tall, most[:-2], out=tall)
+    flat, wide = tall.reshape(-1), np.empty_like(tall)
+    pairs = outer(flat[1:], flat[:-1])
+    outer(pairs[1:], pairs[:-1], out=wide.reshape(-1)[1:-1])
+    for edge, beside in ((0, 1), (-1, -2)):
+        outer(tall[:, edge], tall[:, beside], out=wide[:, edge])
     return wide
 
 
@@ -437,9 +453,14 @@ def _offset(below: FloatArray, here: FloatArray, above: FloatArray) -> FloatArra
     return shift
 
 
-def _roundness(image: FloatArray, y: AnyArray, x: AnyArray) -> FloatArray:
-    """Give 4 det / trace^2 of the Hessian: 1 for a round blob, 0 for a line or a saddle."""
-    p = _around(image, y, x).astype(np.float64)
+def _roundness(around: FloatArray) -> FloatArray:
+    """Give 4 det / trace^2 of the Hessian: 1 for a round blob, 0 for a line or a saddle.
+
+    Parameters
+    ----------
+    around : (3, 3, places)
+    """
+    p = around.astype(np.float64)
     yy = p[2, 1] + p[0, 1] - 2 * p[1, 1]
     xx = p[1, 2] + p[1, 0] - 2 * p[1, 1]
     yx = (p[2, 2] + p[0, 0] - p[2, 0] - p[0, 2]) / 4

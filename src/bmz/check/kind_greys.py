@@ -33,7 +33,7 @@ def grey_features(image: FloatArray) -> FloatArray:
     step = max(1, int(np.sqrt(image.size / 40_000)))
     values = np.sort(image[::step, ::step], axis=None)
     quantiles = values[(np.array(QUANTILES) * (values.size - 1)).astype(int)]
-    counts = np.histogram(values, BINS, (-0.02, 1.02))[0] / values.size
+    counts = _counts_in_bins(values, (-0.02, 1.02)) / values.size
     near = np.convolve(counts, np.ones(5), "same")
     low, high = quantiles[4] - quantiles[1], quantiles[7] - quantiles[4]
     filled = np.sqrt(counts)
@@ -46,6 +46,14 @@ def grey_features(image: FloatArray) -> FloatArray:
             [np.abs(np.diff(filled)).sum()],
         ]
     )
+
+
+def _counts_in_bins(values: FloatArray, ends: tuple[float, float]) -> AnyArray:
+    """Count ascending values as `numpy.histogram` does, which looks at each of them."""
+    edges = np.histogram_bin_edges(values, BINS, ends)
+    places = values.searchsorted(edges)
+    places[-1] = values.searchsorted(edges[-1], side="right")
+    return np.diff(places)
 
 
 def flat_features(raw: AnyArray, levels: AnyArray) -> FloatArray:

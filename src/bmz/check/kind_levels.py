@@ -103,8 +103,11 @@ def block_means(image: AnyArray, block: int) -> FloatArray:
     block : side in px
     """
     rows, columns = (size // block for size in image.shape)
-    blocks = image[: rows * block, : columns * block].reshape(rows, block, columns, block)
-    means: FloatArray = blocks.mean(3, dtype=np.float32).mean(1)
+    whole = image[: rows * block, : columns * block].astype(np.float32, copy=False)
+    # NumPy adds up rows of a few pixels one by one; as a product of matrices it is several times
+    # as fast
+    along = whole.reshape(-1, block) @ np.full(block, 1 / block, np.float32)
+    means: FloatArray = along.reshape(rows, block, columns).mean(1)
     return means
 
 

@@ -78,7 +78,7 @@ def cut_of(level: Level, sign: int) -> Cut:
     if parts.count == 0:
         return Cut(level.sigma, 0.0, 0)
     areas = parts.areas()
-    energies = parts.sums(np.square(response[positive]))
+    energies = parts.sums_of(response * response)
     order = np.argsort(areas)
     halfway = np.searchsorted(np.cumsum(energies[order]), energies.sum() / 2)
     median = float(areas[order][min(int(halfway), parts.count - 1)])

@@ -129,9 +129,8 @@ def outliers(plane: AnyArray, order: AnyArray | None = None) -> Outliers:
     values, order = _finite(plane), _order_of(plane, order)
     few = max(1, ceil(values.size * FEW))
     low, middle = percentiles(order, (1, 50))
-    brightest = np.argpartition(values, -few, axis=None)[-few:]
-    y, x = np.unravel_index(brightest, values.shape)
-    bright = values[y, x]
+    y, x = _brightest(values, order[-few], few)
+    bright = values[y, x].astype(np.float64)
     around = np.median(_neighbours(values, y, x), axis=0) - middle
     hot = (bright > middle) & (around < ISOLATED * (bright - middle))
     others = order[: len(order) - few][-1:]
@@ -141,7 +140,20 @@ def outliers(plane: AnyArray, order: AnyArray | None = None) -> Outliers:
     return Outliers(int(hot.sum()), highest, without, stretch)
 
 
-def _finite(plane: AnyArray) -> FloatArray:
+def _brightest(values: AnyArray, least: float, few: int) -> tuple[AnyArray, AnyArray]:
+    """Find a few pixels of which none is below `least`; of equal ones the first."""
+    flat = values.reshape(-1)
+    places = np.flatnonzero(flat >= least)
+    above = flat[places] > least
+    equal = places[~above][: few - np.count_nonzero(above)]
+    y, x = np.divmod(np.concatenate([places[above], equal]), values.shape[1])
+    return y, x
+
+
+def _finite(plane: AnyArray) -> AnyArray:
+    """Put the median in for what is not finite; whole numbers stay as they are."""
+    if plane.dtype.kind in "biu":
+        return plane
     values = np.asarray(plane, dtype=np.float64)
     finite = np.isfinite(values)
     return values if finite.all() else np.where(finite, values, np.median(values[finite]))
@@ -152,10 +164,12 @@ def _order_of(plane: AnyArray, order: AnyArray | None) -> AnyArray:
     return median_filled(sorted_finite(plane) if order is None else order, plane.size)
 
 
-def _neighbours(values: FloatArray, y: AnyArray, x: AnyArray) -> FloatArray:
-    padded = np.pad(values, 1, mode="symmetric")
-    steps = [(dy, dx) for dy in (0, 1, 2) for dx in (0, 1, 2) if (dy, dx) != (1, 1)]
-    return np.stack([padded[y + dy, x + dx] for dy, dx in steps])
+def _neighbours(values: AnyArray, y: AnyArray, x: AnyArray) -> FloatArray:
+    """Give (8, n) the pixels around each place, those at the border again beyond it."""
+    tall, wide = (side - 1 for side in values.shape)
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
+    around = [values[np.clip(y + dy, 0, tall), np.clip(x + dx, 0, wide)] for dy, dx in steps]
+    return np.stack(around).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -248,11 +262,15 @@ def noise_level(plane: AnyArray) -> float:
     values = _finite(plane)
     height, width = (side // 2 * 2 for side in values.shape)
     a, b, c, d = (values[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
-    diagonal = np.abs((a - b - c + d) / 2)
-    if diagonal.size == 0:
+    if a.size == 0:
         return 0.0
+    few = a.dtype.kind in "biu" and a.itemsize <= FEW_BYTES
+    wide = np.int32 if few else np.float64  # holds all differences
+    diagonal = np.abs(np.subtract(a, b, dtype=wide) - np.subtract(c, d, dtype=wide))
+    if few and diagonal.max() < 1 << 16:
+        diagonal = diagonal.astype(np.uint16)  # which is sorted by its digits
     (median,) = percentiles(sorted_finite(diagonal), (50,))
-    return float(median / 0.6745)
+    return float(median / 2 / 0.6745)
 
 
 @dataclass(frozen=True)
