@@ -59,6 +59,32 @@ def smallest_unsigned(most: int) -> np.dtype[Any]:
     return np.dtype(dtype.str)  # of two kinds of uint64 the one that all libraries know
 
 
+def stable_order(values: AnyArray) -> NDArray[np.intp]:
+    """Give the order of rising values, equal ones as they come, as a stable `numpy.argsort`.
+
+    NumPy sorts 16 bits at a time by counting, and longer numbers by comparing, which takes four
+    times as long: so float32 is sorted by the lower half of its bits, then by the upper half.
+
+    Parameters
+    ----------
+    values : (n,) in one piece; of float32 none may be NaN
+
+    Examples
+    --------
+    >>> stable_order(np.array([0.5, -2, 0.5], np.float32)).tolist()
+    [1, 0, 2]
+    """
+    if values.dtype != np.float32:
+        return np.argsort(values, kind="stable")
+    bits = values.view(np.uint32)
+    size, middle = bits & np.uint32((1 << 31) - 1), np.uint32(1 << 31)
+    key = np.where(bits > middle, middle - size, middle + size)
+    order, low = np.arange(len(key)), key.astype(np.uint16)
+    if low.any():  # round numbers have only zeros there
+        order = np.argsort(low, kind="stable")
+    return order[np.argsort((key >> 16).astype(np.uint16)[order], kind="stable")]
+
+
 @dataclass(frozen=True)
 class Places:
     """The values next to each of some percentiles.

@@ -9,7 +9,14 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
+from bmz.base.arrays import (
+    AnyArray,
+    BoolArray,
+    FloatArray,
+    LabelArray,
+    LazyArray,
+    stable_order,
+)
 from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
 from bmz.process.affinity_maps import (
@@ -172,7 +179,7 @@ def mutex_watershed(joins: Edges, apart: Edges, mask: BoolArray) -> LabelArray:
     one = np.concatenate([joins.one, apart.one])
     other = np.concatenate([joins.other, apart.other])
     strength = np.concatenate([joins.together, 1 - apart.together])
-    order = np.argsort(-strength, kind="stable")
+    order = stable_order(-strength)
     return _numbered(_cut(mask.size, one, other, order, len(joins.one)), mask)
 
 
@@ -236,7 +243,10 @@ def _parted(output: AnyArray, settings: AffinitySettings) -> tuple[FloatArray, B
 
 def _numbered(roots: Indices, mask: BoolArray) -> LabelArray:
     labels = np.zeros(mask.shape, np.int32)
-    labels[mask] = np.unique(roots.reshape(mask.shape)[mask], return_inverse=True)[1] + 1
+    inside = roots.reshape(mask.shape)[mask]
+    there = np.zeros(mask.size, np.bool_)
+    there[inside] = True
+    labels[mask] = np.cumsum(there, dtype=np.int32)[inside]
     return labels
 
 

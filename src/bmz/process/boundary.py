@@ -72,6 +72,8 @@ def _joined(parts: LabelArray, count: int, sure: LabelArray) -> Numbers:
     leader = np.zeros(int(sure.max(initial=0)) + 1, part.dtype)
     leader[core] = part
     apart = part != leader[core]
+    if not apart.any():
+        return np.arange(count + 1)
     pairs = part[apart], leader[core[apart]]
     graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(count + 1, count + 1))
     groups: Numbers = connected_components(graph, directed=False)[1].astype(np.intp)
@@ -247,9 +249,9 @@ def spread_seeds(
     """
     everywhere = cells.inside.all()  # then there is no distance to measure, and one seed
     depth = cells.inside * np.float32(1) if everywhere else depth_of(cells.inside, grid)
-    smooth = ndimage.gaussian_filter(depth, [sigma_px / step for step in grid])
+    smooth = ndimage.smoothed(depth, [sigma_px / step for step in grid])
     window = [2 * max(round(apart_px / step), 1) + 1 for step in grid]
-    top = cells.inside & (smooth == ndimage.maximum_filter(smooth, window))
+    top = cells.inside & (smooth == ndimage.highest_around(smooth, window))
     if cells.bounded:
         parts = ndimage.label(cells.inside)[0]
         seeded = np.bincount(parts[top], minlength=int(parts.max()) + 1) > 0

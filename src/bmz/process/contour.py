@@ -298,8 +298,8 @@ def _smoothed(surface: AnyArray, maps: Mapping[str, AnyArray], asked: float) -> 
         sigma = asked / AS_SEEDS_ASK * SIGMA_OF_POINTS if "point" in maps else 0.0
     if sigma == 0:
         return surface
-    smooth: AnyArray = ndimage.gaussian_filter(surface, sigma, mode="nearest", truncate=SIGMAS_SEEN)
-    return smooth
+    sigmas = (sigma,) * surface.ndim
+    return ndimage.smoothed(surface, sigmas, mode="nearest", truncate=SIGMAS_SEEN)
 
 
 def _surface(maps: Mapping[str, AnyArray], asked: str) -> AnyArray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Annotated
 
@@ -10,8 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base import ndimage
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
-from bmz.base.axes import boxes
+from bmz.base.arrays import (
+    AnyArray,
+    BoolArray,
+    FloatArray,
+    LabelArray,
+    LazyArray,
+    stable_order,
+)
+from bmz.base.axes import Box, boxes
 from bmz.base.values import dataclass
 from bmz.process.contour import mean_of_each
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
@@ -23,6 +31,12 @@ from bmz.process.relabel import (
     one_map,
 )
 from bmz.process.whole_map import OTSU, streamed_otsu, threshold_of
+
+AT_ONCE = 1 << 16
+"""Entries that are looked at together, so that they stay in the processor."""
+
+FAR_PLACE = 1 << 31
+"""From so many entries on, their places need 64 bits."""
 
 LEVELS = 1 << 16
 """Heights are told apart by this many steps, between 0 and 1 or the limits of the map beyond."""
@@ -49,12 +63,13 @@ def flooded(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None)
     """
     wide = tuple(size + 2 for size in surface.shape)
     inner = (slice(1, -1),) * surface.ndim
-    levels = np.zeros(wide, np.uint16)
-    levels[inner] = _levels(surface)
-    state = np.zeros(wide, np.int32)
-    state[inner] = np.where(seeds > 0, seeds, -1 - levels[inner].astype(np.int32))
-    if mask is not None:
-        state[inner][~mask] = 0
+    levels, state = np.zeros(wide, np.uint16), np.zeros(wide, np.int32)
+    ends = _ends(surface)
+    for part in _strips(surface.shape):
+        level = _levels(np.asarray(surface[part], np.float32), ends)
+        levels[inner][part] = level
+        start = np.where(seeds[part] > 0, seeds[part], -1 - level.astype(np.int32))
+        state[inner][part] = start if mask is None else np.where(mask[part], start, 0)
     _flood(state.reshape(-1), levels.reshape(-1), _faces(wide))
     return np.maximum(state[inner], 0)
 
@@ -62,36 +77,46 @@ def flooded(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None)
 def _flood(state: LabelArray, levels: NDArray[np.uint16], steps: NDArray[np.intp]) -> None:
     from bmz.process.watershed_loops import spread, take_rim
 
-    rim = np.empty(state.size, np.intp)  # of which little is ever touched
-    room = np.zeros(LEVELS + 1, np.intp)
+    index: type[np.int32 | np.intp] = np.int32 if state.size < FAR_PLACE else np.intp
+    rim: LabelArray = np.empty(state.size, index)  # of which little is ever touched
+    room = np.zeros(int(levels.max(initial=0)) + 2, np.intp)
     rim = rim[: take_rim(state, levels, steps, rim, room)]
     first = np.cumsum(room)
     # those to begin with stand at the beginning of their levels, in raster order
     rim = rim[np.argsort(levels[rim], kind="stable")]
-    begun = np.bincount(levels[rim], minlength=LEVELS)
+    begun = np.bincount(levels[rim], minlength=len(room) - 1)
     behind = np.arange(rim.size) - np.repeat(np.cumsum(begun) - begun, begun)
-    queue, below = np.empty((2, first[-1]), np.intp)
+    queue, below = np.empty((2, first[-1]), index)
     queue[first[levels[rim]] + behind] = rim
     spread(state, steps, queue, first[:-1], first[:-1] + begun, below)
 
 
-def _levels(surface: AnyArray) -> NDArray[np.uint16]:
-    heights = np.asarray(surface, np.float32)
-    finite = heights if np.isfinite(heights.sum()) else heights[np.isfinite(heights)]
-    low, high = (float(end) for end in (finite.min(initial=0), finite.max(initial=1)))
-    if finite is not heights:
+def _ends(surface: AnyArray) -> tuple[float, float]:
+    # what the lowest and the highest level stand for: 0 and 1, or the limits of the map beyond
+    low, high = 0.0, 1.0
+    for part in _strips(surface.shape):
+        heights = np.asarray(surface[part], np.float32)
+        finite = heights if np.isfinite(heights.sum()) else heights[np.isfinite(heights)]
+        low, high = min(low, float(finite.min(initial=0))), max(high, float(finite.max(initial=1)))
+    return low, high
+
+
+def _levels(heights: FloatArray, ends: tuple[float, float]) -> NDArray[np.uint16]:
+    low, high = ends
+    if not np.isfinite(heights.sum()):
         heights = np.clip(np.nan_to_num(heights, nan=high), low, high)
     return ((heights - np.float32(low)) * np.float32((LEVELS - 1) / (high - low))).astype(np.uint16)
+
+
+def _strips(shape: tuple[int, ...]) -> Iterator[Box]:
+    rows = max(AT_ONCE * shape[0] // max(math.prod(shape), 1), 1)
+    return boxes(shape, (rows, *(max(n, 1) for n in shape[1:])))
 
 
 def _faces(shape: tuple[int, ...]) -> NDArray[np.intp]:
     # flat steps to the neighbours that share a face, in raster order
     strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
     return np.array([-s for s in strides] + strides[::-1], np.intp)
-
-
-AT_ONCE = 1 << 16
-"""Entries for which the distance is computed at once, so that they stay in the processor."""
 
 
 def depth_of(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
@@ -113,8 +138,7 @@ def depth_of(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
         inside, grid, return_distances=False, return_indices=True
     )
     depth: FloatArray = np.zeros(inside.shape, np.float32)
-    rows = max(AT_ONCE * len(inside) // max(inside.size, 1), 1)
-    for part in boxes(inside.shape, (rows, *(max(n, 1) for n in inside.shape[1:]))):
+    for part in _strips(inside.shape):
         for axis, (side, step) in enumerate(zip(part, grid, strict=True)):
             place = np.arange(side.start, side.stop, dtype=np.int32)
             along = nearest[axis][part] - place.reshape(
@@ -153,7 +177,7 @@ def prominent_peaks(
     inside = np.ones(surface.shape, np.bool_) if mask is None else mask
     wide = np.pad(np.asarray(surface, np.float32), margin)
     walked = np.flatnonzero(np.pad(inside, margin))
-    order = walked[np.argsort(-wide.reshape(-1)[walked], kind="stable")]
+    order = walked[stable_order(-wide.reshape(-1)[walked])]
     steps = _neighbours(wide.shape, radius_px)
     marked, top = np.zeros(wide.size, np.bool_), np.empty(wide.size, np.intp)
     parent = np.full(wide.size, -1, np.intp)
@@ -220,7 +244,7 @@ def label_by_distance(
     if not inside.all():
         depth = depth_of(inside, grid)
     if settings.sigma > 0:
-        depth = ndimage.gaussian_filter(depth, [settings.sigma / step for step in grid])
+        depth = ndimage.smoothed(depth, [settings.sigma / step for step in grid])
     seeds = prominent_peaks(depth, settings.neck, mask=inside)
     labels = in_raster_order(on_input_grid(watershed(-depth, seeds, mask=inside), grid)).labels
     return Labelled(labels, mean_of_each(labels, on_input_grid(values, grid)))

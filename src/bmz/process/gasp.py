@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base import ndimage
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, stable_order
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.affinity_maps import Edges, Offset, edges_of, smoothed
@@ -190,14 +190,14 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSetti
     """
     inside = boundary <= settings.threshold
     depth = np.ones(boundary.shape, np.float32) if inside.all() else depth_of(inside, grid)
-    depth = ndimage.gaussian_filter(depth, _steps(settings.sigma_seeds, grid))
-    peaks = depth == ndimage.maximum_filter(depth, 3)
+    depth = ndimage.smoothed(depth, _steps(settings.sigma_seeds, grid))
+    peaks = depth == ndimage.highest_around(depth, (3,) * depth.ndim)
     top = peaks & inside
     if not top.any():
         # smoothing can move every peak onto the boundary where little else is there
         top = inside if inside.any() else peaks
     seeds, _ = ndimage.label(top, np.ones((3,) * top.ndim))
-    surface = ndimage.gaussian_filter(boundary, _steps(settings.sigma_weights, grid))
+    surface = ndimage.smoothed(boundary, _steps(settings.sigma_weights, grid))
     labels = flooded(surface, seeds)
     return in_raster_order(_filled(surface, labels, settings.superpixel_size, grid)).labels
 
@@ -319,7 +319,7 @@ def joined(fragments: Indices, edges: Edges, merge: float, pairs: int) -> Indice
     one, other = fragments[edges.one], fragments[edges.other]
     between = np.flatnonzero((one > 0) & (other > 0) & (one != other))
     # sorted once, so that each border is sorted as soon as pairs are brought together
-    between = between[np.argsort(edges.together[between], kind="stable")]
+    between = between[stable_order(edges.together[between])]
     one, other, value = one[between], other[between], edges.together[between]
     while True:
         low, high = _best_borders(number[one], number[other], value, (merge, pairs))
@@ -383,5 +383,5 @@ def _order(edges: Edges, seeds: AnyArray, growth: float) -> tuple[Indices, int]:
     inside = (seeds[edges.one] > 0) & (seeds[edges.one] == seeds[edges.other])
     sure = np.flatnonzero(inside)
     likely = np.flatnonzero(~inside & (edges.together > growth))
-    falling = likely[np.argsort(-edges.together[likely], kind="stable")]
+    falling = likely[stable_order(-edges.together[likely])]
     return np.concatenate([sure, falling]), len(sure)

@@ -128,7 +128,7 @@ def _maps(output: AnyArray, compartment: str) -> tuple[FloatArray, FloatArray]:
 def _smooth(values: FloatArray, sigma_px: float) -> FloatArray:
     if sigma_px <= 0:
         return values
-    soft: FloatArray = ndimage.gaussian_filter(values, sigma_px, mode="nearest")
+    soft: FloatArray = ndimage.smoothed(values, (sigma_px,) * values.ndim, mode="nearest")
     return soft
 
 

@@ -19,7 +19,7 @@ HIGH = 1 << 29
 
 @compiled
 def take_rim(
-    state: LabelArray, levels: NDArray[np.uint16], steps: Indices, rim: Indices, room: Indices
+    state: LabelArray, levels: NDArray[np.uint16], steps: Indices, rim: LabelArray, room: Indices
 ) -> int:
     """Give each open pixel whose lowest neighbour is a pixel of a seed to it, if it is no lower.
 
@@ -76,7 +76,12 @@ def _take(state: LabelArray, levels: NDArray[np.uint16], steps: Indices, place: 
 
 @compiled
 def spread(
-    state: LabelArray, steps: Indices, queue: Indices, first: Indices, last: Indices, below: Indices
+    state: LabelArray,
+    steps: Indices,
+    queue: LabelArray,
+    first: Indices,
+    last: Indices,
+    below: LabelArray,
 ) -> None:
     """Flood what is open, level by level, the first that came first.
 
