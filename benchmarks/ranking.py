@@ -1,10 +1,11 @@
 """How well the order of ``bmz compare`` without the truth predicts the order with it.
 
-``python benchmarks/ranking.py ../shared [IMAGES] [--write docs/how-to/compare.md]``: models for nuclei on test images of DSB 2018
-(default 20 of 80, evenly spread). Printed for each measure and for their mean, the guess: Kendall's
-tau with the order by F1 at IoU 0.5 (1 the same order, 0 none), the share of images whose best
-result is first, and the regret: F1 of the best result less F1 of the one that was put first.
-Beside it the regret of a choice at random, and of the model that is the best over all images.
+``python benchmarks/ranking.py ../shared [IMAGES] [--write docs/how-to/compare.md]``: models for
+nuclei on test images of DSB 2018 (default 20 of 80, evenly spread). Printed for each measure, and
+for their mean, the guess: Kendall's tau with the order by F1 at IoU 0.5 (1 the same order, 0 none),
+the share of images whose best result is first, and the regret: F1 of the best result less F1 of the
+one that was put first. Beside it the regret of a choice at random, and of the model that is the
+best over all images.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from bmz.check.fit import CheckedHeader, check_values
 from bmz.check.fit_case import FitCase
 from bmz.check.pixel_values import ValueSummary
 from bmz.check.values import image_diameter, model_diameter
-from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_file_header, check_image_header
+from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_image_header
 from bmz.engine.pipeline import (
     PlaneContext,
     PlaneResult,
@@ -32,13 +32,13 @@ from bmz.engine.setup import PlannedImage, RunSetup, planned_image
 from bmz.engine.tile_gate import expect_image
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
-from bmz.image.region import ImageSource, choose_tiles, open_image
+from bmz.image.region import ImageSource, choose_tiles
 from bmz.predict.backend import Backend
 from bmz.process.adapt import take_channels
 from bmz.process.mask_evidence import MaskOnImage, copy_evidence, mask_evidence
 from bmz.process.quality import Quality, predictor
 from bmz.process.relabel import closed_up
-from bmz.results.images import ImageTrial, TriedCrop
+from bmz.results.images import Cure, ImageTrial, TriedCrop
 
 SHIFT_PX = 5
 """By so much the mirrored copy is moved."""
@@ -219,13 +219,19 @@ def _octaves(one: float, other: float) -> float:
     return log2(one / other) if one > 0 and other > 0 else nan
 
 
-def tried(setup: RunSetup, crop: GivenImage, backend: Backend) -> Tried:
+def tried(
+    setup: RunSetup,
+    crop: GivenImage,
+    backend: Backend,
+    changes: Mapping[str, Change] = CHANGES,
+) -> Tried:
     """Label a crop, and changed copies of it.
 
     Parameters
     ----------
     setup : its request has a number as scale, or none
     crop : one plane or stack, of the model's axes and c
+    changes : the copies that are made
 
     Raises
     ------
@@ -237,7 +243,7 @@ def tried(setup: RunSetup, crop: GivenImage, backend: Backend) -> Tried:
     pixels = crop.read(planned.case.image)
     checked = check_measured(planned.header, pixels)
     copies = {}
-    for name, change in CHANGES.items():
+    for name, change in changes.items():
         changed = replace(crop, array=change.image(np.asarray(crop.array)))
         scale = plan.scale * change.scale
         resized = replace(setup, request=replace(setup.request, scale=scale))
@@ -314,15 +320,16 @@ class Trial:
         """The crop with the lowest prediction."""
         return min(self.crops, key=lambda crop: crop.quality.f1)
 
-    def summary(self, picture: Path | None = None) -> ImageTrial:
+    def summary(self, picture: Path | None = None, cure: Cure | None = None) -> ImageTrial:
         """Give what the trial told, without pixels.
 
         Parameters
         ----------
         picture : of the worst crop, where there is one
+        cure : see `find_cure`
         """
         crops = sorted(self.crops, key=lambda crop: crop.quality.f1)
-        return ImageTrial(tuple(crop.summary() for crop in crops), self.quality, picture)
+        return ImageTrial(tuple(crop.summary() for crop in crops), self.quality, picture, cure)
 
 
 def try_image(
@@ -353,28 +360,6 @@ def try_image(
     listener(Progress("crops", len(boxes), len(boxes), image.info.given_name))
     mean = sum(crop.quality.f1 for crop in crops) / len(crops)
     return Trial(tuple(crops), predictor("tried").at_f1(mean))
-
-
-def try_file(
-    setup: RunSetup, path: Path, backend: Backend, listener: Listener = nobody, *, series: int = 0
-) -> Trial:
-    """Run a model on crops of an image of a file; see `try_image`.
-
-    Parameters
-    ----------
-    setup : its request forces the run; its scale may be found by the whole image
-    series : which image of the file
-
-    Raises
-    ------
-    BmzError
-        See `try_image`; or the file cannot be read.
-    """
-    request = setup.request
-    header = check_file_header(setup.model, path, request, setup.sample, series=series)
-    resized = replace(setup, request=replace(request, scale=header.case.scale))
-    with open_image(header.case.image) as source:
-        return try_image(resized, source, backend, listener)
 
 
 class NothingToTry(CouldNotTell):

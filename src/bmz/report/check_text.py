@@ -23,10 +23,16 @@ from bmz.image.remote import is_address
 from bmz.process.quality import quality_words
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, image_words, short_verdict
-from bmz.results.images import CheckSummary, ImageCheck, ImageTrial
+from bmz.results.images import CheckSummary, Cure, ImageCheck, ImageTrial
 
 if TYPE_CHECKING:
-    from bmz.results.image_documents import CheckDocument, CheckedImage, ShownKind, TrialRecord
+    from bmz.results.image_documents import (
+        CheckDocument,
+        CheckedImage,
+        CureRecord,
+        ShownKind,
+        TrialRecord,
+    )
 
 
 MANY = 8
@@ -158,7 +164,13 @@ def trial_record(trial: ImageTrial) -> TrialRecord:
             for crop in trial.crops
         ],
         "picture": None if trial.picture is None else str(trial.picture),
+        "cure": None if trial.cure is None else _cure(trial.cure),
     }
+
+
+def _cure(cure: Cure) -> CureRecord:
+    f1, word = round(cure.quality.f1, 3), cure.quality.word
+    return {"options": cure.options, "f1": f1, "word": word}
 
 
 def trial_words(trial: ImageTrial) -> str:

@@ -48,6 +48,14 @@ class CropRecord(TypedDict):
     f1: Annotated[float, Doc("predicted F1 at IoU 0.5")]
 
 
+class CureRecord(TypedDict):
+    """Options with which the mask is likely to be better."""
+
+    options: Annotated[str, Doc("of `bmz run`, as they are typed")]
+    f1: Annotated[float, Doc("predicted F1 at IoU 0.5 with them")]
+    word: Annotated[str, Doc("`likely good`, `look closely` or `likely wrong`")]
+
+
 class TrialRecord(TypedDict):
     """How the model did on crops of an image, predicted without ground truth."""
 
@@ -57,6 +65,7 @@ class TrialRecord(TypedDict):
     word: Annotated[str, Doc("`likely good`, `look closely` or `likely wrong`")]
     crops: Annotated[Sequence[CropRecord], Doc("the one with the lowest prediction first")]
     picture: Annotated[str | None, Doc("path of a picture of the first crop")]
+    cure: Annotated[CureRecord | None, Doc("null where none was looked for, or found")]
 
 
 class CheckedImage(TypedDict):

@@ -43,6 +43,20 @@ class TriedCrop:
 
 
 @dataclass(frozen=True)
+class Cure:
+    """Options of ``bmz run`` with which the mask of an image is likely to be better.
+
+    Parameters
+    ----------
+    options : as they are typed, such as ``--scale 0.5``
+    quality : of the mask with them, as predicted
+    """
+
+    options: str
+    quality: Quality
+
+
+@dataclass(frozen=True)
 class ImageTrial:
     """How well a model does on crops of an image.
 
@@ -51,11 +65,13 @@ class ImageTrial:
     crops : the one with the lowest prediction first
     quality : over all of them
     picture : of the first, with outlines; None where none was asked for
+    cure : None where none was looked for, or found
     """
 
     crops: tuple[TriedCrop, ...]
     quality: Quality
     picture: Path | None = None
+    cure: Cure | None = None
 
     @property
     def objects(self) -> int:

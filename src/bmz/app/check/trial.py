@@ -14,13 +14,14 @@ from bmz.base.errors import BmzError, not_none
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener
 from bmz.check.finding import Finding, unforceable
+from bmz.engine.file_trial import try_file
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, prepare
-from bmz.engine.trial import CropTrial, try_file
+from bmz.engine.trial import CropTrial
 from bmz.image.pixels import Pixels
 from bmz.predict.backend import Backend
-from bmz.process.quality import Quality, f1_words
-from bmz.results.images import CheckSummary, ImageCheck
+from bmz.process.quality import Quality, f1_words, quality_words
+from bmz.results.images import CheckSummary, Cure, ImageCheck
 from bmz.write.overlay import overlay, write_png
 
 UNUSUAL = re.compile(r"[^\w.=-]+")
@@ -62,19 +63,21 @@ def _tried(
     if image.error is not None or unforceable(image.report):
         return image
     try:
-        trial = try_file(setup, image.image, backend, listener, series=image.series or 0)
+        trial, cure = try_file(
+            setup, image.image, backend, listener, series=image.series or 0, cure=True
+        )
     except BmzError as why:
         return replace(image, error=why)
     picture = None
     if pictures is not None:
         picture = pictures / (UNUSUAL.sub("-", image.name).strip("-") + ".trial.png")
         write_png(picture, picture_of(trial.worst))
-    report = image.report.with_more(trial_findings(trial.quality, setup))
-    return replace(image, report=report, trial=trial.summary(picture))
+    report = image.report.with_more(trial_findings(trial.quality, cure, setup))
+    return replace(image, report=report, trial=trial.summary(picture, cure))
 
 
-def trial_findings(quality: Quality, setup: RunSetup) -> Iterator[Finding]:
-    """Yield a finding where the mask is not likely to be good."""
+def trial_findings(quality: Quality, cure: Cure | None, setup: RunSetup) -> Iterator[Finding]:
+    """Yield a finding where the mask is not likely to be good, with the cure as its hint."""
     codes = {"look closely": "trial.doubtful", "likely wrong": "trial.wrong"}
     if quality.word not in codes:
         return
@@ -88,8 +91,9 @@ def trial_findings(quality: Quality, setup: RunSetup) -> Iterator[Finding]:
         f"{message[quality.word]}: {f1_words(quality)}",
         wanted="a mask that holds",
         found=f"F1 about {quality.f1:.2f}",
-        hint="look at the worst crop: --pictures FOLDER; try --scale auto, other --channels, or "
-        "another model",
+        hint="look at the worst crop (--pictures FOLDER), or try another model"
+        if cure is None
+        else f"give {cure.options}: with it the mask is {quality_words(cure.quality)}",
         evidence="measured",
     )
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from bmz.app.fit.image import FitRequest, MeasuredImage
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress
+from bmz.engine.file_trial import try_file
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import opened, prepare
-from bmz.engine.trial import try_file
 from bmz.results.fit import ImageFit, ModelFit, Ranking
 from bmz.results.images import ImageTrial
 
@@ -63,7 +63,8 @@ def _tried(
         for image, fit in zip(images[:MOST_IMAGES], model.images, strict=False):
             setup = prepare(_request(model, fit, image, request), listener)
             with closing(opened(setup)) as backend:
-                trials.append(try_file(setup, image.info.place, backend, listener).summary())
+                trial, _ = try_file(setup, image.info.place, backend, listener)
+                trials.append(trial.summary())
     except BmzError as why:
         return replace(model, untried=why)
     return replace(model, trials=tuple(trials))

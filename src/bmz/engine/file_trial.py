@@ -1,0 +1,120 @@
+"""A model tried on an image of a file, and where its mask is not good, a cure looked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bmz.base.errors import BmzError
+from bmz.base.progress import Listener, Progress, nobody
+from bmz.engine.image_header import check_file_header
+from bmz.engine.request import RunRequest
+from bmz.engine.setup import RunSetup, with_options
+from bmz.engine.trial import Trial, crop_of, tried, try_image
+from bmz.image.region import ImageSource, open_image
+from bmz.predict.backend import Backend
+from bmz.process.quality import predictor
+from bmz.results.images import Cure
+
+SCALES = (0.5, 0.7, 1.4, 2.0)
+"""Factors of the scale that are looked through for a cure."""
+
+MOST_LOOKED_AT = 6
+"""Of more channels than these the first are tried."""
+
+CLIP = 99.5
+"""Percentile at which intensities are cut, as a cure."""
+
+LEAST_GAIN = 0.1
+"""A cure is proposed when the predicted F1 rises by so much."""
+
+
+def find_cure(
+    setup: RunSetup, image: ImageSource, trial: Trial, backend: Backend, listener: Listener = nobody
+) -> Cure | None:
+    """Look for options with which the mask of an image is likely to be better.
+
+    Other scales, other channels and a cut of the brightest values are tried on the worst crop,
+    without changed copies; the best of them is then tried as the image was.
+
+    Parameters
+    ----------
+    setup : as for `try_image`
+    trial : of the image as it is
+
+    Returns
+    -------
+    Cure or None
+        None where nothing is predicted to be clearly better
+    """
+    box = trial.worst.box
+    crop = crop_of(image.info, image.region(box))
+    requests = _cures(setup, trial)
+    plain = predictor("plain")
+    predictions = {"": plain.quality(tried(setup, crop, backend, {}).evidence).f1}
+    for number, (words, request) in enumerate(requests.items()):
+        listener(Progress("cures", number, len(requests), image.info.given_name))
+        try:
+            done = tried(with_options(setup, request), crop, backend, {})
+        except BmzError:
+            continue  # such as a model of one fixed size, which a larger image exceeds
+        predictions[words] = plain.quality(done.evidence).f1
+    best = max(predictions, key=lambda words: predictions[words])
+    if not best:
+        return None
+    cured = try_image(with_options(setup, requests[best]), image, backend)
+    if cured.quality.f1 < trial.quality.f1 + LEAST_GAIN:
+        return None
+    return Cure(best, cured.quality)
+
+
+def _cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
+    """Give requests with other options, by what is typed for them."""
+    request, plan = setup.request, trial.worst.tried.result.plan
+    cures = {
+        f"--scale {plan.scale * factor:.2g}": replace(request, scale=plan.scale * factor)
+        for factor in SCALES
+    }
+    (taken, *others) = plan.channels
+    channels = trial.worst.tried.checked.case.channels_found
+    if len(taken) == 1 and not others:
+        cures |= {
+            f"--channels {channel}": replace(request, channels=(channel,))
+            for channel in range(min(channels, MOST_LOOKED_AT))
+            if channel != taken[0]
+        }
+    if plan.clip is None:
+        cures[f"--clip {CLIP:g}"] = replace(request, clip=CLIP)
+    return cures
+
+
+def try_file(
+    setup: RunSetup,
+    path: Path,
+    backend: Backend,
+    listener: Listener = nobody,
+    *,
+    series: int = 0,
+    cure: bool = False,
+) -> tuple[Trial, Cure | None]:
+    """Run a model on crops of an image of a file; see `try_image`.
+
+    Parameters
+    ----------
+    setup : its request forces the run; its scale may be found by the whole image
+    series : which image of the file
+    cure : look for one where the mask is not likely to be good; see `find_cure`
+
+    Raises
+    ------
+    BmzError
+        See `try_image`; or the file cannot be read.
+    """
+    request = setup.request
+    header = check_file_header(setup.model, path, request, setup.sample, series=series)
+    resized = replace(setup, request=replace(request, scale=header.case.scale))
+    with open_image(header.case.image) as source:
+        trial = try_image(resized, source, backend, listener)
+        if not cure or trial.quality.word == "likely good":
+            return trial, None
+        return trial, find_cure(resized, source, trial, backend, listener)

@@ -1,0 +1,65 @@
+"""Where a mask is not likely to be good, options are proposed with which it is."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from scipy import ndimage
+from tests.engine.test_trial import STARTER, nuclei
+
+from bmz.base.arrays import AnyArray
+from bmz.engine.file_trial import try_file
+from bmz.engine.setup import opened, prepare
+from bmz.engine.trial import Trial
+from bmz.results.images import Cure
+
+pytest.importorskip("onnxruntime")
+
+
+def tried(
+    folder: Path, pixels: AnyArray, axes: str = "yx", **words: object
+) -> tuple[Trial, Cure | None]:
+    tifffile.imwrite(folder / "a.tif", pixels, photometric="minisblack")
+    setup = prepare(replace(STARTER, axes=axes, **words))  # type: ignore[arg-type]
+    with closing(opened(setup)) as backend:
+        return try_file(setup, folder / "a.tif", backend, cure=True)
+
+
+def test_the_channel_with_nuclei_is_proposed(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(90, 20, (192, 192)).clip(0, 255).astype(np.uint8)
+    trial, cure = tried(tmp_path, np.stack([noise, nuclei()]), "cyx", channels=(0,))
+
+    assert trial.quality.word != "likely good"
+    assert cure is not None
+    assert cure.options == "--channels 1"
+    assert cure.quality.word == "likely good"
+    assert trial.summary(cure=cure).cure == cure
+
+
+def test_a_smaller_scale_is_proposed_for_an_image_that_is_too_large(tmp_path: Path) -> None:
+    trial, cure = tried(tmp_path, ndimage.zoom(nuclei(144), 8, order=1))
+
+    assert trial.quality.word == "likely wrong"
+    assert cure is not None
+    assert cure.options == "--scale 0.5"
+    assert cure.quality.word == "likely good"
+
+
+def test_a_good_mask_needs_no_cure(tmp_path: Path) -> None:
+    trial, cure = tried(tmp_path, nuclei())
+
+    assert trial.quality.word == "likely good"
+    assert cure is None
+
+
+def test_nothing_cures_noise(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (128, 128)).astype(np.uint8)
+    trial, cure = tried(tmp_path, noise)
+
+    assert trial.quality.word == "likely wrong"
+    assert cure is None
