@@ -277,8 +277,8 @@ def test_the_word_chooses_the_frameworks(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(backends("onnx", "openvino")) == ["openvino"]
     assert list(backends("onnx", "auto", Device("cuda"))) == [""]
     assert resolve_device("auto", "onnx", "openvino") == CPU
-    with pytest.raises(BackendUnknown, match="'openvino' for torchscript weights") as raised:
-        backends("torchscript", "openvino")
+    with pytest.raises(BackendUnknown, match="'openvino' for keras_hdf5 weights") as raised:
+        backends("keras_hdf5", "openvino")
     assert raised.value.exit_status == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from bmz.predict.backend import (
 )
 from bmz.predict.formats import open_backend
 from bmz.predict.torch_network import TorchBackend
-from bmz.testing.contract import OverlapContract
+from bmz.predict.torchscript import ScriptTouchesHost
+from bmz.testing.contract import BackendContract, OverlapContract
 
 if TYPE_CHECKING:
     import torch
@@ -222,3 +224,66 @@ def test_cuda_gives_the_numbers_of_the_cpu(tmp_path: Path) -> None:
     (found,) = open_backend("torchscript", weights).run([images()])
 
     np.testing.assert_allclose(found, opened(path).run([images()])[0], rtol=0, atol=1e-2)
+
+
+openvino_too = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+
+
+class Sum(torch.nn.Module):
+    """Two inputs of which the file says neither sizes nor types."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x + 2 * y, x - y
+
+
+def by_openvino(path: Path, inputs: Names = ("raw",), outputs: Names = ("mask",)) -> Backend:
+    axes = ("bcyx",) * len(inputs)
+    request = LoadRequest(path, inputs, outputs, threads=1, backend="openvino", input_axes=axes)
+    return open_backend("torchscript", request)
+
+
+@openvino_too
+class TestOpenvinoOfScripts(BackendContract):
+    @pytest.fixture(autouse=True)
+    def _weights(self, tmp_path: Path) -> None:
+        self.path = saved(Blur(), tmp_path)
+
+    def backend(self) -> Backend:
+        return by_openvino(self.path)
+
+    def inputs(self) -> list[AnyArray]:
+        return [images()]
+
+
+@openvino_too
+def test_openvino_gives_what_pytorch_gives(tmp_path: Path) -> None:
+    path = saved(Blur(), tmp_path)
+
+    outputs, expected = by_openvino(path).run([images()]), opened(path).run([images()])
+
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
+
+
+@openvino_too
+def test_openvino_takes_inputs_in_their_order_though_the_file_says_nothing_of_them(
+    tmp_path: Path,
+) -> None:
+    x, y = images(), images() + 1
+
+    first, second = by_openvino(saved(Sum(), tmp_path), ("a", "b"), ("p", "q")).run([x, y])
+
+    np.testing.assert_allclose(first, x + 2 * y, rtol=1e-6)
+    np.testing.assert_allclose(second, x - y, rtol=1e-6)
+
+
+@openvino_too
+def test_openvino_reads_no_script_that_touches_the_host(tmp_path: Path) -> None:
+    class Writing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            torch.save(x, "written")
+            return x
+
+    path = saved(Writing(), tmp_path)
+
+    with pytest.raises(ScriptTouchesHost, match="save"):
+        by_openvino(path)

@@ -245,3 +245,23 @@ def whole_files(files: Mapping[str, Path], folder: Path) -> Iterator[dict[str, P
             if path.is_dir():  # a store that is replaced
                 shutil.rmtree(path)
             staged[kind].replace(path)
+
+
+_DIGEST_BYTES = 32
+
+
+def seal(path: Path, content: bytes) -> None:
+    """Write a file with its sha256 before its content; see `sealed_content`."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+
+
+def sealed_content(path: Path) -> bytes:
+    """Read what was sealed, and note that it was used; empty where it is absent or damaged."""
+    with suppress(OSError):
+        text = path.read_bytes()
+        digest, content = text[:_DIGEST_BYTES], text[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() == digest:
+            os.utime(path)
+            return content
+    return b""

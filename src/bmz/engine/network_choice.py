@@ -96,9 +96,11 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
     if code is not None and permit == "no":
         raise NeedsTrust(model, code)
     required = tuple(tensor.id for tensor in model.required_inputs)
+    given = required if inputs is None else tuple(inputs)
+    letters = {tensor.id: tensor.letters for tensor in model.inputs}
     request = LoadRequest(
         path=weights.file.path,
-        input_ids=required if inputs is None else tuple(inputs),
+        input_ids=given,
         output_ids=tuple(tensor.id for tensor in model.outputs),
         device=device,
         precision=precision,
@@ -109,6 +111,7 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
         strict=weights.strict,
         # permitted by now; a network of a known library is built by code that needs no permit
         trusted=code is not None or weights.architecture is not None,
+        input_axes=tuple(letters[name] for name in given),
         output_axes=tuple(tensor.letters for tensor in model.outputs),
         output_channels=tuple(tensor.channels for tensor in model.outputs),
     )

@@ -133,7 +133,8 @@ class LoadRequest:
         kept for the next process; None to keep nothing
     architecture : the code that builds the network of a state dict
     strict : each tensor of a state dict must belong to one of the network, and the reverse
-    output_axes : letters of the axes of each output; empty where they are not known
+    input_axes, output_axes : letters of the axes of each input and output; empty where they are not
+        known
     output_channels : size of the axis ``c`` of each output; None where it is not fixed
     trusted : the user allows this model to run its own code
     output_names : the names that the network itself gives to the outputs, in the order of
@@ -151,6 +152,7 @@ class LoadRequest:
     kept: Path | None = None
     architecture: Architecture | None = None
     strict: bool = True
+    input_axes: tuple[str, ...] = ()
     output_axes: tuple[str, ...] = ()
     output_channels: tuple[int | None, ...] = ()
     trusted: bool = False

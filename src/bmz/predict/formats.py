@@ -193,6 +193,7 @@ OTHERS: Mapping[str, Mapping[str, WeightsFormat]] = {
     "tensorflow_saved_model_bundle": {
         openvino.NAME: _openvino("tensorflow_saved_model_bundle", openvino.open_bundle)
     },
+    "torchscript": {openvino.NAME: _openvino("torchscript", openvino.open_script)},
 }
 """Entries of `OTHER_FRAMEWORKS`."""
 

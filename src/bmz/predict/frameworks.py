@@ -50,6 +50,7 @@ _OPENVINO = Framework("openvino", ("openvino",), "pip install 'bmz[openvino]'")
 OTHER_FRAMEWORKS: Mapping[str, Mapping[str, Framework]] = {
     "onnx": {"openvino": _OPENVINO},
     "tensorflow_saved_model_bundle": {"openvino": _OPENVINO},
+    "torchscript": {"openvino": _OPENVINO},
 }
 """Frameworks that run weights of a format as well, by the format and the name for ``--backend``."""
 

@@ -1,13 +1,13 @@
-"""Networks in ONNX files and SavedModels, run by OpenVINO on a CPU; no other module imports it."""
+"""Networks run by OpenVINO on a CPU, of three formats; the only module that imports it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.computer import available_cpus
-from bmz.base.files import whole_file
+from bmz.base.files import seal, sealed_content
 from bmz.predict.backend import (
     CPU,
     Device,
@@ -45,7 +45,6 @@ MOST_BYTES = 2**29
 """Of a compiled network that is kept: larger ones take long to hash, and disks fill."""
 
 _BLOB = ".openvino"
-_DIGEST_BYTES = 32
 
 _ONNX = "onnx"
 _INSTALL = OTHER_FRAMEWORKS[_ONNX][NAME].install
@@ -56,8 +55,7 @@ _NARROWED = ("f64", "i64", "u64")
 """Element types of inputs that OpenVINO computes in 32 bits on a CPU."""
 
 _CONVERTERS = ("openvino.tools.ovc", "openvino_telemetry")
-"""What OpenVINO imports beside: converters, which are not used here and take a third of its time,
-and what tells a server that it was imported."""
+"""Not used here: a third of the time of the import, and what tells a server of it."""
 
 _MEMORY_WORDS = ("bad_alloc", "out of memory", "cannot allocate", "could not allocate")
 _NOISE = ("Exception from", "Check '", "While validating")
@@ -115,7 +113,7 @@ def open_onnx(request: LoadRequest) -> OpenvinoBackend:
     """
     openvino = _ready(request)
     refuse_outside(request.path)
-    return _opened(openvino, request, request.path, _Kind(_ONNX, _onnx_places))
+    return _opened(openvino, request, _read(request.path), _Kind(_ONNX, _onnx_places))
 
 
 def open_bundle(request: LoadRequest) -> OpenvinoBackend:
@@ -138,7 +136,48 @@ def open_bundle(request: LoadRequest) -> OpenvinoBackend:
     refuse_host_ops(request)
     openvino = _ready(request)
     with unpacked_bundle(request.path) as folder:
-        return _opened(openvino, request, folder, _Kind(FORMAT, _bundle_places))
+        return _opened(openvino, request, _read(folder), _Kind(FORMAT, _bundle_places))
+
+
+def open_script(request: LoadRequest) -> OpenvinoBackend:
+    """Load a TorchScript file; PyTorch reads it, and does not run it.
+
+    Raises
+    ------
+    NoBackend, PrecisionUnsupported, TensorCountDiffers
+        See `open_onnx`; or PyTorch is not installed.
+    WeightsUnreadable, ScriptTouchesHost, ArchiveRefused
+        See `bmz.predict.torchscript.open_torchscript`; or it has an operator that OpenVINO lacks.
+    """
+    from bmz.predict.torchscript import load_script  # as above
+
+    openvino = _ready(request)
+    script, _ = load_script(request)
+    read = partial(_of_script, script, request.input_axes)
+    return _opened(openvino, request, read, _Kind("torchscript", _onnx_places))
+
+
+def _of_script(script: object, input_axes: Sequence[str], _core: Core) -> Network:
+    """Convert a script, which need not say what its inputs are."""
+    from openvino import PartialShape, Type
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(script)  # the network refers to it until it is converted
+    network = frontend.convert(frontend.load(decoder))
+    for port, axes in zip(network.inputs, input_axes, strict=False):
+        if port.partial_shape.rank.is_dynamic:
+            port.get_node().set_partial_shape(PartialShape.dynamic(len(axes)))
+        if port.element_type.is_dynamic():
+            port.get_node().set_element_type(Type.f32)
+    network.validate_nodes_and_infer_types()
+    converted: Network = network
+    return converted
+
+
+def _read(path: Path) -> Callable[[Core], Network]:
+    return lambda core: core.read_model(str(path))
 
 
 def _ready(request: LoadRequest) -> ModuleType:
@@ -161,7 +200,9 @@ class _Kind(NamedTuple):
     places: Callable[[Compiled, LoadRequest], tuple[Sequence[int], Sequence[int]]]
 
 
-def _opened(openvino: ModuleType, request: LoadRequest, path: Path, kind: _Kind) -> OpenvinoBackend:
+def _opened(
+    openvino: ModuleType, request: LoadRequest, read: Callable[[Core], Network], kind: _Kind
+) -> OpenvinoBackend:
     settings: Settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
         "INFERENCE_NUM_THREADS": request.threads or available_cpus(),
@@ -172,7 +213,7 @@ def _opened(openvino: ModuleType, request: LoadRequest, path: Path, kind: _Kind)
     core: Core = openvino.Core()
     version = str(openvino.__version__)
     try:
-        network = core.read_model(str(path))
+        network = read(core)
         compiled = _compiled(core, network, settings, _kept_path(request, settings, version))
     except Exception as why:  # its errors share no other base
         raise WeightsUnreadable(request.path, kind.name, f"{NAME}: {_reason(why)}") from why
@@ -200,7 +241,7 @@ def _compiled(core: Core, network: Network, settings: Settings, kept: Path | Non
     ----------
     kept : file of the compiled network; None for none. One that is absent or damaged is made anew
     """
-    content = b"" if kept is None else _unsealed(kept)
+    content = b"" if kept is None else sealed_content(kept)
     if content:
         try:
             return core.import_model(BytesIO(content), _CPU, settings)
@@ -212,37 +253,16 @@ def _compiled(core: Core, network: Network, settings: Settings, kept: Path | Non
     return compiled
 
 
-def _unsealed(path: Path) -> bytes:
-    with suppress(OSError):
-        text = path.read_bytes()
-        digest, content = text[:_DIGEST_BYTES], text[_DIGEST_BYTES:]
-        if hashlib.sha256(content).digest() == digest:
-            os.utime(path)  # the one that was used last goes last
-            return content
-    return b""
-
-
 def _keep(path: Path, content: bytes) -> None:
     """Keep a compiled network with its sha256, where it can be written, and few of a package."""
     if len(content) > MOST_BYTES:
         return
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        seal(path, content)
         others = sorted(path.parent.glob(f"*{_BLOB}"), key=lambda other: other.stat().st_mtime)
         for old in others[:-MOST_KEPT]:
             old.unlink(missing_ok=True)
-
-
-class ElementType(Protocol):
-    """What is used of an ``openvino.Type``."""
-
-    def to_dtype(self) -> np.dtype[Any]:
-        """Give the dtype of NumPy."""
-
-    def get_type_name(self) -> str:
-        """Give its name, such as ``f32``."""
 
 
 class InferRequest(Protocol):
@@ -251,24 +271,16 @@ class InferRequest(Protocol):
     def infer(self, inputs: Mapping[int, AnyArray], *, share_inputs: bool) -> object:
         """Run the network."""
 
-    def get_output_tensor(self, index: int) -> Any:  # noqa: ANN401  (an ``openvino.Tensor``)
+    def get_output_tensor(self, index: int) -> Any:  # noqa: ANN401  (it has no types)
         """Give an output of the last run."""
 
 
 class Port(Protocol):
-    """An input or output of a compiled network."""
+    """An input or output of a network: its names in the file, and types of OpenVINO."""
 
-    @property
-    def names(self) -> set[str]:
-        """Give the names that the file has for it."""
-
-    @property
-    def element_type(self) -> ElementType:
-        """Give the type of its elements."""
-
-    @property
-    def partial_shape(self) -> Any:  # noqa: ANN401  (an ``openvino.PartialShape``, without types)
-        """Give its sizes, of which some may be free."""
+    names: set[str]
+    element_type: Any
+    partial_shape: Any
 
 
 class Compiled(Protocol):
@@ -289,21 +301,6 @@ class Compiled(Protocol):
         """Give what runs it."""
 
 
-class Shape(Protocol):
-    """What is used of an ``openvino.PartialShape``."""
-
-    is_static: bool
-
-    def to_shape(self) -> Sequence[int]:
-        """Give the sizes, where all are known."""
-
-
-class NetworkPort(Protocol):
-    """An input or output of a network that is not compiled."""
-
-    partial_shape: Shape
-
-
 class Core(Protocol):
     """What is used of an ``openvino.Core``."""
 
@@ -321,7 +318,7 @@ class Network(Protocol):
     """What is used of an ``openvino.Model``."""
 
     @property
-    def outputs(self) -> Sequence[NetworkPort]:
+    def outputs(self) -> Sequence[Port]:
         """List the outputs of the network."""
 
     def reshape(self, sizes: Mapping[int, Sequence[int]]) -> None:

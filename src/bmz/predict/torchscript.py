@@ -243,17 +243,27 @@ def open_torchscript(request: LoadRequest) -> TorchBackend:
     ArchiveRefused
         Its members would become far larger when unpacked, or are not the same for all programs.
     """
+    network, prints = load_script(request)
+    if request.device.kind == "cuda":
+        round_nothing_in(network)
+    return TorchBackend(network, request, words_of_network if prints else nullcontext)
+
+
+def load_script(request: LoadRequest) -> tuple[nn.Module, bool]:
+    """Load a TorchScript file in evaluation mode, and say whether it prints or warns.
+
+    Raises
+    ------
+    BmzError
+        See `open_torchscript`.
+    """
     torch = ready_torch(request)
     try:
         with plain_copy(request.path) as copy:
-            network = _loaded(torch, copy, request)
-            around = words_of_network if speaks(copy) else nullcontext
+            return _loaded(torch, copy, request).eval(), speaks(copy)
     except (OSError, zipfile.BadZipFile, RuntimeError, ValueError) as why:
         first = str(why).strip().partition("\n")[0]
         raise WeightsUnreadable(request.path, "torchscript", first) from why
-    if request.device.kind == "cuda":
-        round_nothing_in(network)
-    return TorchBackend(network.eval(), request, around)
 
 
 def _loaded(torch: ModuleType, copy: Path, request: LoadRequest) -> nn.Module:
