@@ -27,7 +27,7 @@ from bmz.engine.cluster_worker import ImageJob
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import prepare
 from bmz.predict.frameworks import FRAMEWORKS
-from bmz.results.images import ImageFailure
+from bmz.results.images import ImageFailure, RunSummary
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -42,15 +42,29 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(COMPARED)}
 
 
-@pytest.fixture
-def request_(tmp_path: Path) -> RunRequest:
-    model = str(write_package(tmp_path / "model", description(halo=4)).parent)
-    (tmp_path / "in").mkdir()
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> RunRequest:
+    """Give a model, six images, and one that is broken, which no test changes."""
+    folder = tmp_path_factory.mktemp("inputs")
+    model = str(write_package(folder / "model", description(halo=4)).parent)
+    (folder / "in").mkdir()
     rng = np.random.default_rng(0)
     for number in range(6):
         image = (rng.random((90, 80)) > 0.7).astype(np.uint8)
-        tifffile.imwrite(tmp_path / f"in/{number}.tif", image, metadata={"axes": "YX"})
-    return RunRequest(model, tuple(sorted((tmp_path / "in").iterdir())), tmp_path / "out")
+        tifffile.imwrite(folder / f"in/{number}.tif", image, metadata={"axes": "YX"})
+    (folder / "in" / "broken.tif").write_bytes(b"II*\0no tiff")
+    return RunRequest(model, tuple(sorted((folder / "in").iterdir())), folder / "alone")
+
+
+@pytest.fixture(scope="module")
+def alone(inputs: RunRequest) -> RunSummary:
+    """Run all images in this process, into the folder of `inputs`."""
+    return run(inputs)
+
+
+@pytest.fixture
+def request_(inputs: RunRequest, tmp_path: Path) -> RunRequest:
+    return replace(inputs, images=inputs.images[:6], folder=tmp_path / "out")
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +91,15 @@ class Killer:
             os.kill(self.killed[0], signal.SIGKILL)
 
 
-def test_two_workers_give_what_one_process_gives(request_: RunRequest, tmp_path: Path) -> None:
-    bad = tmp_path / "in" / "broken.tif"
-    bad.write_bytes(b"II*\0no tiff")
-    all_ = replace(request_, images=(*request_.images, bad))
+def test_two_workers_give_what_one_process_gives(
+    inputs: RunRequest, alone: RunSummary, tmp_path: Path
+) -> None:
     told: list[Event] = []
-    alone = run(replace(all_, folder=tmp_path / "alone"))
 
-    shared_out = run(replace(all_, workers=2), told.append)
+    shared_out = run(replace(inputs, workers=2, folder=tmp_path / "out"), told.append)
 
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
-    assert [one.image for one in shared_out.outcomes] == list(all_.images)
+    assert contents(tmp_path / "out") == contents(inputs.folder)
+    assert [one.image for one in shared_out.outcomes] == list(inputs.images)
     assert [one.objects for one in shared_out.done] == [one.objects for one in alone.done]
     assert [f.error.code for f in shared_out.failed] == [f.error.code for f in alone.failed]
     assert sum(isinstance(e, Progress) and e.stage == "files" for e in told) == 6
@@ -110,15 +122,14 @@ def test_workers_call_images_as_the_user_of_each_call_does(
     assert records == ["https://images.org/0.tif", "https://images.org/1.tif"]
 
 
+@pytest.mark.usefixtures("alone")
 def test_workers_of_a_scheduler_run_the_images(
-    request_: RunRequest, scheduler: str, tmp_path: Path
+    request_: RunRequest, inputs: RunRequest, scheduler: str, tmp_path: Path
 ) -> None:
-    run(replace(request_, folder=tmp_path / "alone"))
-
     summary = run(replace(request_, scheduler=scheduler))
 
     assert len(summary.done) == 6
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert contents(tmp_path / "out") == contents(inputs.folder)
 
 
 @pytest.mark.parametrize(
@@ -151,26 +162,29 @@ def test_a_task_carries_the_names_of_its_own_images(
     assert carried == [str([names[image]]) for image in request_.images]
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_worker_that_is_killed_loses_nothing(
-    request_: RunRequest, scheduler: str, tmp_path: Path
+    request_: RunRequest, inputs: RunRequest, scheduler: str, tmp_path: Path
 ) -> None:
-    run(replace(request_, folder=tmp_path / "alone"))
     kill_one = Killer(scheduler, "files")
 
     summary = run(replace(request_, scheduler=scheduler), kill_one)
 
     assert kill_one.killed
     assert len(summary.done) == 6
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert contents(tmp_path / "out") == contents(inputs.folder)
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_worker_that_dies_with_several_images_in_hand_loses_none(
-    request_: RunRequest, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request_: RunRequest,
+    inputs: RunRequest,
+    scheduler: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bad = tmp_path / "in" / "broken.tif"
-    bad.write_bytes(b"II*\0no tiff")
+    bad = inputs.images[-1]
     all_ = replace(request_, images=(bad, *request_.images))
-    run(replace(all_, folder=tmp_path / "alone"))
     monkeypatch.setattr(cluster, "SINGLE_TASKS", 2)
     kill_one = Killer(scheduler, "tiles")
 
@@ -179,46 +193,60 @@ def test_a_worker_that_dies_with_several_images_in_hand_loses_none(
     assert kill_one.killed
     assert [failure.image for failure in summary.failed] == [bad]
     assert [done.image for done in summary.done] == list(request_.images)
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert contents(tmp_path / "out") == contents(inputs.folder)
+
+
+@pytest.fixture(scope="module")
+def large_input(inputs: RunRequest, tmp_path_factory: pytest.TempPathFactory) -> RunRequest:
+    folder, rng = tmp_path_factory.mktemp("large"), np.random.default_rng(1)
+    pixels = (ndimage.gaussian_filter(rng.random((2, 400, 380)), (0, 3, 3)) * 2000).astype("uint16")
+    image = folder / "large.tif"
+    tifffile.imwrite(image, pixels, metadata={"axes": "TYX"})
+    words = {"threshold": "1040"}
+    return replace(
+        inputs, images=(image,), tile=64, memory_gb=0, settings=words, folder=folder / "alone"
+    )
+
+
+@pytest.fixture(scope="module")
+def large_alone(large_input: RunRequest) -> RunSummary:
+    """Run the large image in this process, into the folder of `large_input`."""
+    return run(large_input)
 
 
 @pytest.fixture
-def large(request_: RunRequest, tmp_path: Path) -> RunRequest:
-    rng = np.random.default_rng(1)
-    pixels = (ndimage.gaussian_filter(rng.random((2, 400, 380)), (0, 3, 3)) * 2000).astype("uint16")
-    tifffile.imwrite(tmp_path / "large.tif", pixels, metadata={"axes": "TYX"})
-    words = {"threshold": "1040"}
-    return replace(request_, images=(tmp_path / "large.tif",), tile=64, memory_gb=0, settings=words)
+def large(large_input: RunRequest, tmp_path: Path) -> RunRequest:
+    return replace(large_input, folder=tmp_path / "out")
 
 
 def test_tiles_of_one_image_are_dealt_out(
-    large: RunRequest, scheduler: str, tmp_path: Path
+    large: RunRequest, large_input: RunRequest, large_alone: RunSummary, scheduler: str
 ) -> None:
-    (alone,) = run(replace(large, folder=tmp_path / "alone")).done
+    (alone,) = large_alone.done
     told: list[Event] = []
 
     (done,) = run(replace(large, scheduler=scheduler), told.append).done
 
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert contents(large.folder) == contents(large_input.folder)
     assert done.objects == alone.objects
     assert (done.objects or 0) > 50
     assert done.record["backend"] == alone.record["backend"]
     tiles = [e for e in told if isinstance(e, Progress) and e.stage == "tiles"]
     assert tiles[-1].done == tiles[-1].total
-    assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+    assert not [p for p in large.folder.iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.usefixtures("large_alone")
 def test_a_worker_that_dies_within_an_image_loses_nothing(
-    large: RunRequest, scheduler: str, tmp_path: Path
+    large: RunRequest, large_input: RunRequest, scheduler: str
 ) -> None:
-    run(replace(large, folder=tmp_path / "alone"))
     kill_one = Killer(scheduler, "tiles")
 
     summary = run(replace(large, scheduler=scheduler), kill_one)
 
     assert kill_one.killed
     assert len(summary.done) == 1
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert contents(large.folder) == contents(large_input.folder)
 
 
 def test_what_fails_in_a_worker_is_told_of_the_image(
