@@ -64,7 +64,7 @@ def compared(labels: LabelArray, image: AnyArray) -> None:
 
 def blots(seed: int, *, large: bool = False) -> LabelArray:
     rng = np.random.default_rng(seed)
-    noise = ndimage.gaussian_filter(rng.random((90, 110)), rng.uniform(0.5, 4 if large else 2))
+    noise = ndimage.gaussian_filter(rng.random((60, 70)), rng.uniform(0.5, 4 if large else 2))
     found: LabelArray = label(noise > np.quantile(noise, rng.uniform(0.5, 0.9)), connectivity=1)
     return found
 

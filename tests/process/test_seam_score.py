@@ -12,11 +12,13 @@ CUTS = {"y": (0, 100, 200, 300, 400), "x": (0, 100, 200, 300, 400)}
 def crowd(seed: int) -> LabelArray:
     """Scatter many discs, so that no line is like another by design."""
     rng = np.random.default_rng(seed)
-    y, x = np.indices((400, 400))
     labels = np.zeros((400, 400), np.int32)
     for number in range(1, 700):
         cy, cx, radius = rng.uniform(0, 400), rng.uniform(0, 400), rng.uniform(3, 9)
-        labels[(np.hypot(y - cy, x - cx) < radius) & (labels == 0)] = number
+        top, left = (max(0, int(middle - radius)) for middle in (cy, cx))
+        box = labels[top : int(cy + radius) + 1, left : int(cx + radius) + 1]
+        y, x = np.indices(box.shape)
+        box[(np.hypot(y + top - cy, x + left - cx) < radius) & (box == 0)] = number
     return labels
 
 
