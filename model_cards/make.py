@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bmz.app.card import make_card
+from bmz.app.model_test import make_card
 from bmz.report.tested_text import card_text
 from bmz.results.models import CardView
 from bmz.zoo.locate import starter_names

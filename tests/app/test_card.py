@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bmz.app.card import make_card
+from bmz.app.model_test import make_card
 from bmz.cli.main import status_of
 from bmz.report.tested_text import card_text
 from bmz.spec.read import read_model

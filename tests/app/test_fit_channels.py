@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests.app.small_models import model, tensor
 
-from bmz.app.fit.channels import best_channels, channel_choices, content_for
 from bmz.app.fit.image import ChannelAbsent, MeasuredImage, numbers_in
+from bmz.app.fit.judge import best_channels, channel_choices, content_for
 from bmz.check.fit_case import FitCase
 from bmz.check.kind import ImageKind
 from bmz.check.pixel_values import ValueSummary

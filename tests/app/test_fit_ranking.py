@@ -15,10 +15,9 @@ import tifffile
 
 import bmz
 from bmz.app.check import check
-from bmz.app.fit import candidates, fit
+from bmz.app.fit import candidates, fit, ranked
 from bmz.app.fit import image as image_module
 from bmz.app.fit.image import ChannelAbsent, FitRequest, read_measured
-from bmz.app.fit.order import ranked
 from bmz.app.search import FilterUnknown
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError

@@ -11,8 +11,8 @@ from PIL import Image
 
 import bmz
 from bmz.app.check import check
-from bmz.app.fit.channels import channel_choices
 from bmz.app.fit.image import measured_image
+from bmz.app.fit.judge import channel_choices
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.check.fit_case import FitCase

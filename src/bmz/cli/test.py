@@ -152,7 +152,7 @@ def card(model: str, output: str | None, device: str, trust: Permit) -> None:
     This measures which formats reproduce the test output, how far the network sees, what tiles
     change, the speed, and the size of the objects in the test input.
     """
-    from bmz.app.card import make_card  # here, so that --help never loads NumPy
+    from bmz.app.model_test import make_card  # here, so that --help never loads NumPy
     from bmz.base.files import whole_file
     from bmz.cli.output import progress_bars
     from bmz.report.tested_text import card_text

@@ -1,25 +1,27 @@
-"""One model after the other, held against one image."""
+"""One model after the other, held against one image, with the channels that show most of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import permutations
 
 from bmz.app.fit.candidates import Candidate
-from bmz.app.fit.channels import best_channels, content_for
 from bmz.app.fit.image import Channels, MeasuredImage
 from bmz.base.channels import EMPTY_CHANNEL
+from bmz.check.axes import COLOURS
 from bmz.check.content import content_findings
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import check_header, check_values
 from bmz.check.fit_case import FitCase
-from bmz.check.fit_score import fit_score, size_closeness
-from bmz.check.measured import PlaneMeasures
+from bmz.check.fit_score import Content, content_of, fit_score, size_closeness, structures_wanted
+from bmz.check.measured import MOST_CHANNELS, PlaneMeasures
 from bmz.check.scale import scale_to
 from bmz.check.values import object_factor
 from bmz.image.info import ImageInfo
 from bmz.results.fit import ImageFit
 from bmz.spec.facts import known_pixel_size
+from bmz.spec.made_for import MadeFor
 
 CURED_BY_SCALE = frozenset({"object.size", "scale.far", "scale.off"})
 """Codes of findings that ``--scale auto`` cures, so that the image is resized for the model."""
@@ -136,3 +138,72 @@ def _score(candidate: Candidate, case: FitCase, score: float) -> float:
         score *= FILLED
     about = candidate.about
     return score * (NO_RECIPE if about.labels is None and not about.only_restores else 1.0)
+
+
+_PAIR = 2
+"""Pairs are tried in both orders; of more channels there would be too many orders to tell apart."""
+
+
+def best_channels(case: FitCase, images: Sequence[MeasuredImage], made: MadeFor) -> Channels:
+    """Choose the channels in which images show best what a model is made for.
+
+    Where the content tells nothing, the channels are taken as they lie.
+
+    Parameters
+    ----------
+    case : of one of the images, without channels
+    images : all that have the same channels
+    made : what the model is made for
+    """
+    choices = tuple(channel_choices(case, made))
+
+    def seen(choice: Channels) -> float:
+        contents = [content_for(choice, case, image, made) for image in images]
+        return round(sum(content.probability for content in contents), 6)
+
+    return max(choices, key=seen)
+
+
+def content_for(channels: Channels, case: FitCase, image: MeasuredImage, made: MadeFor) -> Content:
+    """Hold the content of some channels against what a model is made for."""
+    taken = case.channels_taken if channels is None else channels
+    if not image.seen.apart:
+        return content_of([image.seen.whole], made)
+    return content_of([image.seen.channels.get(channel) for channel in taken], _named(case, made))
+
+
+def _named(case: FitCase, made: MadeFor) -> MadeFor:
+    """Put the names of the channels that the description declares where nothing else is known."""
+    return made if made.channels else replace(made, channels=case.names_wanted)
+
+
+def channel_choices(case: FitCase, made: MadeFor) -> Iterator[Channels]:
+    """Yield the choices of channels, the usual one first.
+
+    Parameters
+    ----------
+    case : without channels
+    """
+    wanted, found = case.channels_wanted, case.channels_found
+    some = range(min(found, MOST_CHANNELS))
+    together = case.channels_by_name is not None or (wanted == found and wanted != _PAIR)
+    if case.taken_as_grey or together or (case.image.colour and wanted == len("rgb")):
+        yield None
+    elif wanted == 1:
+        yield from ((channel,) for channel in some)
+    elif wanted == _PAIR and found >= _PAIR:
+        if found == _PAIR:
+            yield None
+        yield from (pair for pair in permutations(some, _PAIR) if found > _PAIR or pair != (0, 1))
+    elif found == 1 and _takes_colours(case):
+        yield (0,) * wanted
+    elif found < wanted and all(structures_wanted(_named(case, made), wanted)):
+        yield (*some, *([EMPTY_CHANNEL] * (wanted - found)))
+    else:
+        yield None
+
+
+def _takes_colours(case: FitCase) -> bool:
+    """Say whether all channels of the model are colours, which are alike in a grey image."""
+    names = {name.strip().lower() for name in case.names_wanted}
+    return case.channels_wanted == len("rgb") and bool(names) and names <= COLOURS

@@ -1,4 +1,4 @@
-"""``bmz test``: does a model do what its own test tensors say, and what an earlier test said?"""
+"""``bmz test`` and ``bmz card``: does a model do what its own test tensors say; what is it like?"""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
+from bmz.app.show import show_model
+from bmz.base.computer import versions
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.engine.load import Permit, find_model
 from bmz.engine.model_trial import ModelTrial
 from bmz.report.tested_text import SCHEMA
-from bmz.results.models import CheckChange, ModelCheck, ModelTestResult
+from bmz.results.models import CardView, CheckChange, ModelCheck, ModelTestResult
 from bmz.spec.package_files import PackageInvalid, PathLeavesPackage
 from bmz.zoo.settings import settings_from_environment
 
@@ -213,3 +216,28 @@ def with_known_failures(
         replace(model, checks=tuple(forgiven(model, check) for check in model.checks))
         for model in models
     )
+
+
+def make_card(
+    word: str, *, device: str = "cpu", trust: Permit = "no", listener: Listener = nobody
+) -> CardView:
+    """Test a model as ``bmz test`` does, time its formats, and measure the objects of its sample.
+
+    Parameters
+    ----------
+    word : see ``bmz.engine.load.load_model``
+    device, trust : see ``bmz test``
+
+    Raises
+    ------
+    BmzError
+        The model is not there, or its description is invalid.
+    """
+    settings = settings_from_environment()
+    view = show_model(word, settings, listener)
+    package, model = find_model(word, settings, listener=listener)
+    trial = ModelTrial(package, model, settings, device=device, trust=trust, listener=listener)
+    test = ModelTestResult(word, tuple(trial.checks()))
+    speeds, sizes = trial.measured(test.reproduced_formats)
+    today = datetime.now(UTC).date().isoformat()
+    return CardView(view, test, speeds, sizes, today, versions())
