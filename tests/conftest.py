@@ -58,6 +58,38 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ.setdefault(name, "1")
 
 
+_START = {
+    "TensorFlow": (
+        "app/test_model_trial.py", "app/test_real_models.py", "conformance/test_conformance.py",
+        "predict/test_frameworks_together.py", "predict/test_keras_backend.py",
+        "predict/test_tensorflow_backend.py",
+    ),
+    "live_descriptions": (
+        "plan/test_recipe_choice.py", "spec/test_facts.py", "spec/test_read_model.py",
+        "spec/test_stored_descriptions.py",
+    ),
+}  # fmt: skip
+"""What takes seconds to start in a process -> files that need it, below this folder."""
+
+GROUPS = {f"tests/{name}": start for start, names in _START.items() for name in names}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Let one process run all files that need the same start."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    # here, as the tests run without it, too
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class LoadStartScheduling(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return GROUPS.get(file, file)
+
+    return LoadStartScheduling(config, log)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Let the collector of garbage pass over the tests themselves, which live to the end."""

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from tests.installed import skip_without
 
 from bmz.cli.main import status_of
 from bmz.predict.confine import means_here
 from bmz.process.matching import match_labels
 from bmz.testing.package import description, write_package
 
-pytest.importorskip("bioimageio.core")
+skip_without("bioimageio.core")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.skipif(any(means_here().values()), reason="this computer cannot confine")

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from pydantic import BaseModel, HttpUrl
+from tests.installed import skip_without
 
 from bmz.app import model_test as model_test_module
 from bmz.app.model_test import ModelTestRequest, check_model, check_models
@@ -352,7 +353,7 @@ def test_the_zoo_gets_its_own_report(
 
 @pytest.mark.skipif(any(means_here().values()), reason="this computer cannot confine")
 def test_the_reference_runs_beside_it_and_agrees() -> None:
-    pytest.importorskip("bioimageio.core")
+    skip_without("bioimageio.core")
 
     found = checked(package(), reference=True)
 
@@ -361,7 +362,7 @@ def test_the_reference_runs_beside_it_and_agrees() -> None:
 
 @pytest.mark.skipif(any(means_here().values()), reason="this computer cannot confine")
 def test_a_departure_of_the_reference_is_told_with_its_reason() -> None:
-    pytest.importorskip("bioimageio.core")
+    skip_without("bioimageio.core")
 
     def with_eps(folder: Path, content: Description) -> None:
         kwargs = {"axes": ["y", "x"], "eps": 0.1}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from tests.installed import skip_without
 
 import bmz
 from bmz.app.compare import CompareRequest, compare
@@ -273,7 +274,7 @@ def test_compare_counts_the_steps_of_each_setting_anew(tmp_path: Path, setting: 
 
 @pytest.mark.skipif(any(means_here().values()), reason="this computer cannot confine")
 def test_the_engine_core_tells_of_numbers_that_its_steps_hide(tmp_path: Path) -> None:
-    pytest.importorskip("bioimageio.core")
+    skip_without("bioimageio.core")
 
     def change(content: Description) -> None:
         write_identity(tmp_path / "log" / "weights.onnx", [4], op="Log")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from tests.installed import skip_without
 
 from bmz.app.model_test import ModelTestRequest, check_models
 from bmz.app.run import demo_image, run, run_demo
@@ -76,7 +77,7 @@ def test_both_weights_reproduce_the_test_tensor(weights_format: str, framework: 
 
 
 def test_the_core_library_passes_the_package() -> None:
-    pytest.importorskip("bioimageio.core")
+    skip_without("bioimageio.core")
     pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
     command = Path(sys.executable).with_name("bioimageio")

@@ -14,13 +14,13 @@ from tests.conformance.run import (
     page,
     row_line,
 )
+from tests.installed import skip_without
 
 from bmz.predict.confine import means_here
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "conformance.md"
 
-for _framework in ("torch", "tensorflow", "keras", "onnx", "onnxruntime", "bioimageio.core"):
-    pytest.importorskip(_framework)
+skip_without("torch", "tensorflow", "keras", "onnx", "onnxruntime", "bioimageio.core")
 
 
 def table() -> dict[str, list[str]]:

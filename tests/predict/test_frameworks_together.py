@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.installed import skip_without
 
 torch: Any = pytest.importorskip("torch")
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-pytest.importorskip("tensorflow")
+skip_without("tensorflow")
 
 SCRIPT = """
 import sys

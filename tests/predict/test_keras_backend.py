@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.installed import skip_without
 
 from bmz.base.arrays import AnyArray
 from bmz.predict import keras as backend_of_keras
@@ -34,7 +35,7 @@ from bmz.predict.graph_code import ConfigRefused, NoArchitecture
 from bmz.predict.keras import KerasBackend, keras_devices
 from bmz.testing.contract import BackendContract
 
-pytest.importorskip("keras")
+skip_without("keras")
 h5py: Any = pytest.importorskip("h5py")
 
 Names = tuple[str, ...]

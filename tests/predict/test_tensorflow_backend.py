@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.installed import skip_without
 
 from bmz.base.arrays import AnyArray
 from bmz.predict.backend import (
@@ -34,7 +35,7 @@ from bmz.predict.output_order import OutputsUnclear
 from bmz.predict.tensorflow import TensorflowBackend, import_tensorflow, placed
 from bmz.testing.contract import BackendContract
 
-pytest.importorskip("tensorflow")
+skip_without("tensorflow")
 
 FORMAT = "tensorflow_saved_model_bundle"
 Names = tuple[str, ...]
