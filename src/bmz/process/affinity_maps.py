@@ -59,7 +59,8 @@ def edges_of(
         both = mask[here] & mask[there]
         if stride > 1:
             both &= _every(mask.shape, stride)[here]
-        parts.append((place[here][both], place[there][both], values[here][both]))
+        ends = (place[here], place[there], values[here])
+        parts.append(tuple(end.ravel() if both.all() else end[both] for end in ends))
     empty = (np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32))
     return Edges(*(np.concatenate(side) for side in zip(empty, *parts, strict=True)))
 

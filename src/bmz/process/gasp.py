@@ -291,8 +291,11 @@ def agglomerated(
     order, sure = _order(edges, seeds.reshape(-1), wanted.growth)
     roots, flags = np.arange(mask.size), np.zeros(mask.size, np.bool_)
     grow_fragments(roots, flags, edges.one, edges.other, order, sure)
-    fragments = np.unique(roots, return_inverse=True)[1] + int(roots.min(initial=0) >= 0)
-    border = edges_of(maps / wanted.full, offsets, mask)
+    reached = roots >= 0
+    made = np.zeros(mask.size, np.bool_)
+    made[roots[reached]] = True
+    fragments = np.where(reached, np.cumsum(made)[roots], 0)
+    border = edges if wanted.sigma == 0 else edges_of(maps / wanted.full, offsets, mask)
     number = joined(fragments, border, wanted.merge, wanted.pairs)
     return in_raster_order(number[fragments].reshape(mask.shape).astype(np.int32)).labels
 
