@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bmz.app import cache as app_cache
+from bmz.app import computer
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note
 from bmz.zoo.address import is_description
@@ -240,7 +240,7 @@ def test_a_description_from_an_address_that_is_cut_off_is_found_by_reading_it(
         keep_manifest(settings, body, "rdf.yaml", Origin(f"net-{number}", "", url))
         note_address(settings, url, hashlib.sha256(body).hexdigest())
 
-    states = {state.package: state for state in app_cache.verify()}
+    states = {state.package: state for state in computer.verify()}
 
     assert states["net-0"].status == "damaged"
     assert "not YAML" in states["net-0"].why

@@ -47,8 +47,8 @@ def fetch(
     A model is fetched with its description, the files that its weights need, and its test
     tensors. What is in the cache already is not downloaded again.
     """
-    from bmz.app.cache import FetchRequest  # here, so that --help stays quick
-    from bmz.app.cache import fetch as fetch_models
+    from bmz.app.computer import FetchRequest  # here, so that --help stays quick
+    from bmz.app.computer import fetch as fetch_models
     from bmz.cli.output import progress_bars
     from bmz.report.computer_text import fetch_json, fetch_lines
     from bmz.zoo.settings import settings_from_environment
@@ -80,7 +80,7 @@ def cache() -> None:
 @json_option
 def list_packages(*, manifests: bool, as_json: bool) -> None:
     """List the models in the cache and the space they take."""
-    from bmz.app.cache import list_cache  # here, so that --help stays quick
+    from bmz.app.computer import list_cache  # here, so that --help stays quick
     from bmz.report.computer_text import (
         HEADINGS,
         cache_json,
@@ -108,7 +108,7 @@ def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> 
 
     A damaged file is fetched again when it is next needed.
     """
-    from bmz.app.cache import verify as verify_files
+    from bmz.app.computer import verify as verify_files
     from bmz.report.computer_text import verify_json, verify_lines
 
     states = verify_files(models)
@@ -123,7 +123,7 @@ def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> 
 @json_option
 def remove(*, models: tuple[str, ...], as_json: bool) -> None:
     """Remove models from the cache."""
-    from bmz.app.cache import remove as remove_models
+    from bmz.app.computer import remove as remove_models
     from bmz.report.computer_text import removed_json, removed_words
 
     removed = remove_models(models)
@@ -133,7 +133,7 @@ def remove(*, models: tuple[str, ...], as_json: bool) -> None:
 @cache.command()
 def path() -> None:
     """Print the folder of the cache."""
-    from bmz.app.cache import cache_path
+    from bmz.app.computer import cache_path
 
     click.echo(cache_path())
 
@@ -144,7 +144,7 @@ def path() -> None:
 @json_option
 def export_models(*, archive: str, models: tuple[str, ...], as_json: bool) -> None:
     """Write models and the list of models into one archive."""
-    from bmz.app.cache import export
+    from bmz.app.computer import export
     from bmz.report.computer_text import carried_json, carried_words
 
     carried = export(as_path(archive), models)
@@ -159,7 +159,7 @@ def import_models(*, archive: str, as_json: bool) -> None:
 
     Every hash is verified first.
     """
-    from bmz.app.cache import import_
+    from bmz.app.computer import import_
     from bmz.report.computer_text import carried_json, carried_words
 
     carried = import_(as_path(archive))
@@ -222,7 +222,7 @@ def list_trusted(*, as_json: bool) -> None:
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
     """Say what works on this computer: devices, frameworks, versions, cache."""
-    from bmz.app.doctor import examine  # here, so that --help never loads NumPy
+    from bmz.app.computer import examine  # here, so that --help never loads NumPy
     from bmz.report.computer_text import doctor_json, doctor_rows
 
     view = examine()

@@ -1,28 +1,34 @@
-"""``bmz fetch`` and ``bmz cache``: bring models into the cache, list, verify, remove them."""
+"""``bmz fetch``, ``cache`` and ``doctor``: which models lie on this computer, what works here."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bmz.base.computer import available_cpus, total_memory, versions
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.engine.load import fetch_model
-from bmz.results.models import FetchFailure, FetchSummary, ModelFetch
+from bmz.predict.confine import means_here
+from bmz.predict.formats import BackendState, available_backends, other_backends
+from bmz.results.models import DoctorView, FetchFailure, FetchSummary, FormatView, ModelFetch
 from bmz.zoo.cache import (
     CachedPackage,
     CarriedPackages,
     FileState,
     Listing,
     RemovedPackages,
+    cache_folder,
     export_archive,
     import_archive,
     list_cached,
     verify_cache,
 )
 from bmz.zoo.cache import remove as remove_packages
+from bmz.zoo.locate import STARTER, starter_names
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 
 
@@ -131,3 +137,35 @@ def import_(archive: Path) -> CarriedPackages:
         A file in it is not what was exported.
     """
     return import_archive(settings_from_environment(), archive)
+
+
+def examine() -> DoctorView:
+    """Look at frameworks, devices, memory and cache; imports only frameworks that are there."""
+    cache = cache_folder()
+    return DoctorView(
+        versions=versions(),
+        system=f"{platform.system()} {platform.machine()}",
+        cpus=available_cpus(),
+        memory_bytes=total_memory(),
+        cache=str(cache),
+        cache_bytes=_size_of(cache),
+        formats=tuple(map(_view, available_backends())),
+        starters=tuple(STARTER + name for name in starter_names()),
+        confinement=means_here(),
+        others=tuple(map(_view, other_backends())),
+    )
+
+
+def _view(state: BackendState) -> FormatView:
+    return FormatView(
+        format=state.weights_format,
+        framework=state.framework,
+        version=state.version,
+        devices=tuple(str(device) for device in state.devices),
+        trouble=state.trouble,
+        install=state.install,
+    )
+
+
+def _size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
