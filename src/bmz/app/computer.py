@@ -60,12 +60,12 @@ def fetch(
     """
     allowing = replace(settings, allow_changed=request.allow_changed)
     outcomes: list[ModelFetch | FetchFailure] = []
-    for number, word in enumerate(request.models, start=1):
+    for number, address in enumerate(request.models, start=1):
         try:
-            outcomes.append(fetch_model(word, request.weights, allowing, listener))
+            outcomes.append(fetch_model(address, request.weights, allowing, listener))
         except BmzError as why:
-            outcomes.append(FetchFailure(word, why))
-        listener(Progress("models", number, len(request.models), word))
+            outcomes.append(FetchFailure(address, why))
+        listener(Progress("models", number, len(request.models), address))
     return FetchSummary(tuple(outcomes))
 
 

@@ -144,8 +144,10 @@ def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
     Each worker of a machine uses a GPU of its own.
     """
     follow_names(request, settings_from_environment())  # of this call; the model may be of another
-    words = ("trust", "device", "weights", "precision", "backend", "batch", "threads")
-    key = json.dumps({**options_of(request), **{word: getattr(request, word) for word in words}})
+    options = ("trust", "device", "weights", "precision", "backend", "batch", "threads")
+    key = json.dumps(
+        {**options_of(request), **{option: getattr(request, option) for option in options}}
+    )
     if key not in _LOADED:
         for _, backend in _LOADED.values():
             backend.close()

@@ -282,12 +282,12 @@ def command_of(request: RunRequest, image: Path, setting: Setting) -> str:
         "--link-gap": run.link_gap,
         "--tile": run.tile,
     }
-    words = [part for name, value in options.items() if value for part in (name, str(value))]
-    words += ["--force"] if run.force else []
+    arguments = [part for name, value in options.items() if value for part in (name, str(value))]
+    arguments += ["--force"] if run.force else []
     for key, value in {**run.settings, **_of_labels(setting)}.items():
-        words += ["--set", f"{key}={value}"]
+        arguments += ["--set", f"{key}={value}"]
     folder = _folder(request.model, setting)
-    return shlex.join(["bmz", "run", request.model, given_name(image), "-o", folder, *words])
+    return shlex.join(["bmz", "run", request.model, given_name(image), "-o", folder, *arguments])
 
 
 def _folder(model: str, setting: Setting) -> str:

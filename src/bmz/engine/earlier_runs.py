@@ -111,11 +111,11 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
     if "request" not in record:
         raise RecordUnreadable(path, "it lacks the options of the call")
     try:
-        words = dict(record["request"])
-        model = request.model or str(words.pop("model"))
+        stored_options = dict(record["request"])
+        model = request.model or str(stored_options.pop("model"))
         image = request.images[0] if request.images else on_disk(str(record["image"]))
         recorded = {"model": record["model_sha256"], "image": record["image_sha256"]}
-        options = _options(record, words)
+        options = _options(record, stored_options)
     except KeyError as why:
         raise RecordUnreadable(path, f"it lacks {why}") from why
     except (TypeError, ValueError, AttributeError, OverflowError) as why:
@@ -178,14 +178,14 @@ def _read_record(path: Path) -> Mapping[str, Any]:
 def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> str:
     """Give a name for all that decides the result of a run, so that only the same goes on."""
     plan = planned.plan
-    words = {
+    facts = {
         "bmz": version(),
         "model": setup.model.sha256,
         "image": image_sha256,
         "words": options_of(setup.request),
         "network": [plan.weights.format, plan.device, plan.precision.name, plan.precision.backend],
     }
-    text = json.dumps(words, sort_keys=True, default=str)
+    text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -40,9 +40,9 @@ def from_field(table: Mapping[str, AnyArray], field: PlateField | None) -> dict[
     """Say in the first columns of a table where its objects lie: file, well and field."""
     if field is None:
         return dict(table)
-    words = {"file": field.plate.name, "well": field.well, "field": field.field}
+    columns = {"file": field.plate.name, "well": field.well, "field": field.field}
     rows = len(next(iter(table.values())))
-    return {**{name: np.full(rows, word) for name, word in words.items()}, **table}
+    return {**{name: np.full(rows, value) for name, value in columns.items()}, **table}
 
 
 def finish_plates(

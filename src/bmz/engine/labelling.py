@@ -139,15 +139,15 @@ def decide_labelling(
     """
     if recipe is not None and recipe != "none" and recipe not in RECIPES:
         raise RecipeUnknown(recipe)
-    words = dict(settings)
-    choice = choose_recipe(model, recipe=recipe, output=words.pop(OUTPUT, None))
+    options = dict(settings)
+    choice = choose_recipe(model, recipe=recipe, output=options.pop(OUTPUT, None))
     tensor = model.output(choice.output)
     maps, labels = parted_steps(tensor.steps)
     chosen = RECIPES.get(choice.name)
     if chosen is None or not chosen.of_labels:
         labels = ()
-    maps, labels = (_with_words(steps, words, chosen) for steps in (maps, labels))
-    parameters = chosen.parameters_from(choice.parameters, words) if chosen else {}
+    maps, labels = (_with_words(steps, options, chosen) for steps in (maps, labels))
+    parameters = chosen.parameters_from(choice.parameters, options) if chosen else {}
     return Labelling(choice, chosen, parameters, maps, labels, frozenset(settings))
 
 

@@ -369,8 +369,8 @@ def permit_for(model: ModelSpec, weights: Weights, asked: Permit, settings: ZooS
     if any(entry.sha256 == code.sha256 for entry in read_trust(settings)):
         return "confined"
     # the name in the zoo for a model of the zoo; any other is found by its folder alone
-    word = model.id if settings.cache.absolute() in model.folder.absolute().parents else ""
-    raise NeedsTrust(model, code, word)
+    address = model.id if settings.cache.absolute() in model.folder.absolute().parents else ""
+    raise NeedsTrust(model, code, address)
 
 
 def model_findings(

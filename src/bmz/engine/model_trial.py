@@ -282,13 +282,15 @@ def reference_check(
             ]
     except BmzError as why:
         return ModelCheck(name, "skipped", f"bioimageio.core does not run it: {why.message}")
-    words = agreements_words(model, agreements)
+    agreement_text = agreements_words(model, agreements)
     if all(agreement.within for agreement in agreements):
-        return ModelCheck(name, "passed", words)
+        return ModelCheck(name, "passed", agreement_text)
     known = sorted({DEPARTURES[step.name] for step in _steps(model) if step.name in DEPARTURES})
     if known:
-        return ModelCheck(name, "skipped", f"they differ: {words}; {'; '.join(known)}")
-    return ModelCheck(name, "failed", f"they differ, and no known departure tells why: {words}")
+        return ModelCheck(name, "skipped", f"they differ: {agreement_text}; {'; '.join(known)}")
+    return ModelCheck(
+        name, "failed", f"they differ, and no known departure tells why: {agreement_text}"
+    )
 
 
 def _wide(model: ModelSpec, output: str, weights_format: str) -> Tolerance:
@@ -429,11 +431,11 @@ class ModelTrial:
         check = partial(ModelCheck, f"{entry.format}.{name}")
         try:
             with closing(self.open(entry, name)) as backend:
-                found, _ = reproduces(self.model, entry, tensors, backend)
+                reproduction, _ = reproduces(self.model, entry, tensors, backend)
         except BmzError as why:
             return check("skipped", str(why))
-        passed = found.status == "passed"
-        return check("passed" if passed else "warning", f"{backend.name}: {found.detail}")
+        passed = reproduction.status == "passed"
+        return check("passed" if passed else "warning", f"{backend.name}: {reproduction.detail}")
 
     def measured(self, formats: Collection[str]) -> tuple[tuple[Speed, ...], ObjectSizes | None]:
         """Time the network of some weights formats, and measure the objects of the test input.

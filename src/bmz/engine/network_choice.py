@@ -309,8 +309,8 @@ def _remembered(
     whole = [trial for trial in trials if trial.precision == FLOAT32.name]
     if len(whole) > 1:  # asked for where the first tile of an image does not agree
         CHOICES.keep(network.notes[-1], choice_key(network, FLOAT32.name), choose_precision(whole))
-    told = f"'{network.model.id}' is run in {way_of(choice)} from now on: measured {choice.why}"
-    listener(Note(told))
+    sentence = f"'{network.model.id}' is run in {way_of(choice)} from now on: measured {choice.why}"
+    listener(Note(sentence))
     return choice
 
 
@@ -407,7 +407,7 @@ def measure_trials(
             except BmzError:
                 if not loaded:
                     return ()  # the run itself will tell why
-        outputs = {way: found for way, (_, found) in loaded.items()}
+        outputs = {way: output for way, (_, output) in loaded.items()}
         agreements = _agreements(outputs, ways[0], label)
         if agreements == {ways[0]: (1.0, True)}:
             return ()
@@ -437,7 +437,7 @@ def _agreements(
     reference = np.zeros(0) if label is None else label(outputs[first])
     if label is None or not reference.any():
         return {way: agrees for way, agrees in by_numbers.items() if way in alike}
-    labels = {way: label(found) for way, found in outputs.items() if way.backend in same}
+    labels = {way: label(output) for way, output in outputs.items() if way.backend in same}
     f1_of = {w: (match_labels(x, reference, LEAST_IOU).f1, False) for w, x in labels.items()}
     return by_numbers | f1_of
 

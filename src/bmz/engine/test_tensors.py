@@ -156,8 +156,8 @@ def gives_expected(model: ModelSpec, tensors: OwnTensors, outputs: Sequence[AnyA
 def _same(output: AnyArray, expected: AnyArray) -> bool:
     if output.shape != expected.shape:
         return False
-    values, wanted = output.astype(np.float64), expected.astype(np.float64)
-    near = np.isclose(values, wanted, rtol=_NEAR, atol=_NEAR)
+    values, reference = output.astype(np.float64), expected.astype(np.float64)
+    near = np.isclose(values, reference, rtol=_NEAR, atol=_NEAR)
     return bool(1 - near.mean() <= _MISMATCHED)
 
 

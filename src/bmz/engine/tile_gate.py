@@ -106,14 +106,16 @@ class GatedBackend:
             self._left -= 1
             self._case = case if self._left else None
             return outputs
-        words = f"{self.choice.why}; on the first tile of '{case.name}' F1 {f1:.3f}"
+        reason = f"{self.choice.why}; on the first tile of '{case.name}' F1 {f1:.3f}"
         agrees = f1 >= LEAST_F1
-        judged = replace(self.choice if agrees else whole, why=words)
+        judged = replace(self.choice if agrees else whole, why=reason)
         TILES.keep(case.network.notes[-1], case.key, judged)
         if not agrees:
             way, other = way_of(judged), way_of(self.choice)
-            told = f"run by {way}, for {other} gives other labels on its first tile (F1 {f1:.3f})"
-            case.listener(Note(f"{case.name}: {told}"))
+            sentence = (
+                f"run by {way}, for {other} gives other labels on its first tile (F1 {f1:.3f})"
+            )
+            case.listener(Note(f"{case.name}: {sentence}"))
         self._case = None
         self._use(judged)
         if agrees:
@@ -165,10 +167,12 @@ def middle_of_tile(model: ModelSpec, inputs: Sequence[AnyArray]) -> list[AnyArra
     sizes: dict[str, int] = {}
     for tensor, array in tensors:
         sizes |= dict(zip(tensor.letters, array.shape, strict=True))
-    wanted = MIDDLE_PX[model.space]
+    middle_px = MIDDLE_PX[model.space]
     sides: dict[str, slice] = {}
     for rule in axis_rules(model):
-        side = rule.legal_sizes(max(wanted, rule.least_tile))[-1] if rule.step else sizes[rule.axis]
+        side = (
+            rule.legal_sizes(max(middle_px, rule.least_tile))[-1] if rule.step else sizes[rule.axis]
+        )
         if rule.axis != "z" and side < sizes[rule.axis]:
             start = (sizes[rule.axis] - side) // 2
             sides[rule.axis] = slice(start, start + side)

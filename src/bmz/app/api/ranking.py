@@ -58,15 +58,15 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
         An image cannot be read, a word does not suit, or there is no list of models.
     """
     refuse_unknown_task(task)
-    words = ImageOptions(axes, channels, pixel_size, kind=kind)
-    told = words.request()
+    options = ImageOptions(axes, channels, pixel_size, kind=kind)
+    run_request = options.request()
     request = FitRequest(
         task=task,
         models=tuple(map(str, models)),
         axes=axes,
-        channels=told.channels,
-        pixel_um=told.pixel_um,
-        kind=told.kind,
+        channels=run_request.channels,
+        pixel_um=run_request.pixel_um,
+        kind=run_request.kind,
         everything=everything,
     )
     each = (one for image in _several(images) for one in _images_in(image))

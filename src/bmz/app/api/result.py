@@ -163,7 +163,7 @@ class Result:
         return f"<bmz.Result of {self.record['model']}: {objects}>"
 
     def _repr_html_(self) -> str:
-        words = [f"{self.counted} found by {self.record['model']}"]
+        sentences = [f"{self.counted} found by {self.record['model']}"]
         return result_html(
-            words, None if self.labels is None else self.overlay(), self.report.findings
+            sentences, None if self.labels is None else self.overlay(), self.report.findings
         )

@@ -59,8 +59,8 @@ def check(
         )
     )
     # all images of a file are counted as they are checked
-    wanted = None if request.series == ALL else request.series
-    every_image = list(with_fields(request.images, wanted))
+    series_choice = None if request.series == ALL else request.series
+    every_image = list(with_fields(request.images, series_choice))
     total = len(every_image)
     looked_at = frozenset(range(total)) if every else evenly_spread(total, MOST_LOOKED_AT)
     if len(looked_at) < total:

@@ -38,12 +38,12 @@ class NotLocked(AnswerIsNo):
 
 def with_words(request: RunRequest, contract: Contract) -> RunRequest:
     """Say of the images what the contract says, where the call says nothing."""
-    words = dict(contract.words)
-    if "channels" in words:
-        words["channels"] = checked_channels(words["channels"])
-    if "kind" in words:
-        words["kind"] = stated_kind(words["kind"])
-    unsaid = {key: value for key, value in words.items() if not getattr(request, key)}
+    options = dict(contract.words)
+    if "channels" in options:
+        options["channels"] = checked_channels(options["channels"])
+    if "kind" in options:
+        options["kind"] = stated_kind(options["kind"])
+    unsaid = {key: value for key, value in options.items() if not getattr(request, key)}
     return replace(request, **unsaid)
 
 
@@ -85,14 +85,14 @@ def locked(summary: CheckSummary, request: RunRequest, listener: Listener = nobo
         raise NotLocked(wrong)
     objects = _objects(request, [checked.image for checked in summary.images], listener)
     facts = [_facts(checked, request, objects.get(checked.image)) for checked in summary.images]
-    words = {
+    options = {
         "axes": request.axes,
         "channels": request.channels,
         "pixel_um": dict(request.pixel_um),
         "scale": request.scale,
         "kind": None if request.kind is None else str(request.kind),
     }
-    return contract_of(request.model, summary.model_sha256, words, facts)
+    return contract_of(request.model, summary.model_sha256, options, facts)
 
 
 def _fits(checked: ImageCheck) -> bool:

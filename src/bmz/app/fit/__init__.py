@@ -79,11 +79,11 @@ def rank_models(
         numbers_in(image, request.channels)  # or refuse them now
     index = load_index(settings, listener=listener, refresh=request.refresh)
     index = replace(index, entries=(*index.entries, *starters()))
-    found = candidates_of(index, settings, listener, everything=request.everything)
+    zoo_candidates = candidates_of(index, settings, listener, everything=request.everything)
     own = own_candidates((*request.models, *settings.models), settings, listener)
-    candidates = [*found.ranked, *own.ranked]
+    candidates = [*zoo_candidates.ranked, *own.ranked]
     judge = _Judge(images, request.channels, settings)
-    seen = tuple(image.seen for image in images)
+    seen_images = tuple(image.seen for image in images)
     fits = {candidate.card.id: judge(candidate) for candidate in candidates}
     if request.measure:
         best = {model.id for model in ranked(fits.values(), request.task)[: request.top or SHOWN]}
@@ -91,8 +91,10 @@ def rank_models(
         fetch_samples(chosen, settings, listener)
         fits |= {candidate.card.id: judge(candidate) for candidate in chosen}
     ordered = with_sizes(ranked(fits.values(), request.task), candidates, settings)
-    models = (*ordered, *own.broken, *found.broken)
-    return Ranking(seen, models, found.left_out, index.fetched_at, index.stale, request.words)
+    models = (*ordered, *own.broken, *zoo_candidates.broken)
+    return Ranking(
+        seen_images, models, zoo_candidates.left_out, index.fetched_at, index.stale, request.words
+    )
 
 
 class _Judge:
@@ -182,7 +184,7 @@ def sureness(about: AboutModel) -> int:
     int
         2 where it, or what is published about it, says so; 1 where only its tags do; else 0
     """
-    made = about.made_for
-    if not (made.modalities and made.structures):
+    purpose = about.made_for
+    if not (purpose.modalities and purpose.structures):
         return 0
-    return 1 if made.source.startswith(BY_TAGS) else 2
+    return 1 if purpose.source.startswith(BY_TAGS) else 2

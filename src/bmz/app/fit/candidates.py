@@ -118,14 +118,14 @@ def own_candidates(words: Iterable[str], settings: ZooSettings, listener: Listen
     read = _Reader(settings)
     ranked, broken = list[Candidate](), list[ModelFit]()
 
-    def add(word: str) -> None:
-        package, model = find_model(word, settings, listener=listener)
-        ranked.append(read(package, model, with_model(Card(word, "", model.sha256), model)))
+    def add(address: str) -> None:
+        package, model = find_model(address, settings, listener=listener)
+        ranked.append(read(package, model, with_model(Card(address, "", model.sha256), model)))
 
-    for word in words:
-        several = packages_in_folder(Path(word).expanduser())
+    for address in words:
+        several = packages_in_folder(Path(address).expanduser())
         if len(several) <= 1:
-            add(word)
+            add(address)
         for folder in several if len(several) > 1 else ():
             try:
                 add(str(folder))
@@ -142,7 +142,7 @@ class _Reader:
         self._usable = usable_formats()
 
     def __call__(self, package: Package, model: ModelSpec, card: Card) -> Candidate:
-        found = tuple(
+        findings = tuple(
             model_findings(
                 model, self._settings, fetched=not _is_whole(package, card), usable=self._usable
             )
@@ -152,15 +152,15 @@ class _Reader:
             title=model.name,
             task=card.task,
             labels=card.labels,
-            only_restores=any(finding.is_only_for_labels for finding in found),
+            only_restores=any(finding.is_only_for_labels for finding in findings),
             made_for=made_for(model),
             weights=tuple(name for name in card.weights if self._usable.get(name) == ""),
-            needs=tuple(finding for finding in found if finding.code in NEEDS),
+            needs=tuple(finding for finding in findings if finding.code in NEEDS),
             download_bytes=0 if all((model.folder / n).is_file() for n in files) else None,
             passed=report.passed,
             failed=report.failed,
         )
-        others = tuple(finding for finding in found if finding.code not in NEEDS)
+        others = tuple(finding for finding in findings if finding.code not in NEEDS)
         return Candidate(package, model, card, about, others, files)
 
     def _files(self, model: ModelSpec) -> tuple[str, ...]:
@@ -215,8 +215,8 @@ def _size(candidate: Candidate, settings: ZooSettings) -> int | None:
         package = locate(candidate.card.id, settings)
     except BmzError:
         return None  # the index lists it no more; to run it will say so
-    told = published(package, candidate.model.sha256, names, settings).sizes
-    sizes = [told.get(name) for name in names]
+    published_sizes = published(package, candidate.model.sha256, names, settings).sizes
+    sizes = [published_sizes.get(name) for name in names]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
@@ -226,11 +226,11 @@ def fetch_samples(
     """Fetch the test inputs of models of the zoo; one that fails never stops the others."""
     chosen = list(candidates)
     for number, candidate in enumerate(chosen, start=1):
-        wanted = tuple(tensor_files(replace(candidate.model, outputs=())))
+        tensors = tuple(tensor_files(replace(candidate.model, outputs=())))
         try:
             package = locate(candidate.card.id, settings, listener=listener)
             if package.remote is not None:
-                fetch_files(package, wanted, settings, listener=listener)
+                fetch_files(package, tensors, settings, listener=listener)
         except BmzError as why:
             listener(Note(f"the sample of {candidate.card.id} is not compared: {why}"))
         listener(Progress("samples", number, len(chosen), candidate.card.id))

@@ -165,8 +165,8 @@ def measured_image(
         apart = True
     kinds = {n: as_told(m.kind, told) for n, m in measured.items()}
     channels = {n: kind for n, kind in kinds.items() if kind is not None}
-    seen = SeenImage(info.given_name, as_told(whole, told), channels, apart=apart)
-    return MeasuredImage(info, ValueSummary(pixels), measured, seen, told, is_grey(pixels))
+    seen_image = SeenImage(info.given_name, as_told(whole, told), channels, apart=apart)
+    return MeasuredImage(info, ValueSummary(pixels), measured, seen_image, told, is_grey(pixels))
 
 
 def as_told(kind: ImageKind | None, told: StatedKind | None) -> ImageKind | None:
@@ -218,11 +218,11 @@ def numbers_in(image: MeasuredImage, channels: Sequence[ChannelKey] | None) -> C
     """
     if channels is None:
         return None
-    found, names = image.info.sizes.get("c", 1), image.info.channel_names
+    channel_count, names = image.info.sizes.get("c", 1), image.info.channel_names
     try:
         numbers = channel_numbers(channels, names)
     except ChannelUnknown as why:
-        raise ChannelAbsent(why.name, found, names) from why
-    if max(numbers) >= found:
-        raise ChannelAbsent(max(numbers), found, names)
+        raise ChannelAbsent(why.name, channel_count, names) from why
+    if max(numbers) >= channel_count:
+        raise ChannelAbsent(max(numbers), channel_count, names)
     return numbers

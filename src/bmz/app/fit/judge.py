@@ -61,13 +61,13 @@ def _chosen(
     told: Channels,
 ) -> FitCase:
     """Give the case with its channels, measured."""
-    seen = image.seen
+    seen_image = image.seen
     case = FitCase(
         candidate.model,
         _as_taken(candidate, image),
         told,
-        kind=None if seen.apart else seen.whole,
-        channel_kinds=seen.channels,
+        kind=None if seen_image.apart else seen_image.whole,
+        channel_kinds=seen_image.channels,
         stated=image.told,
         sample=sample,
         grey=image.grey,
@@ -88,11 +88,13 @@ def _as_taken(candidate: Candidate, image: MeasuredImage) -> ImageInfo:
 def _judged(candidate: Candidate, image: MeasuredImage, case: FitCase) -> ImageFit:
     content = content_for(case.channels, case, image, candidate.about.made_for)
     size, factor = size_closeness(case), natural_scale(case)
-    found = _report(case, image).findings
-    resized = factor is not None and any(finding.code in CURED_BY_SCALE for finding in found)
+    image_findings = _report(case, image).findings
+    resized = factor is not None and any(
+        finding.code in CURED_BY_SCALE for finding in image_findings
+    )
     if resized:
-        found = _report(replace(case, scale=factor), image).findings
-    findings = (*candidate.findings, *found)
+        image_findings = _report(replace(case, scale=factor), image).findings
+    findings = (*candidate.findings, *image_findings)
     return ImageFit(
         image.seen.image,
         "mismatch" if content.is_another else CheckReport(findings).verdict,
@@ -184,21 +186,27 @@ def channel_choices(case: FitCase, made: MadeFor) -> Iterator[Channels]:
     ----------
     case : without channels
     """
-    wanted, found = case.channels_wanted, case.channels_found
-    some = range(min(found, MOST_CHANNELS))
-    together = case.channels_by_name is not None or (wanted == found and wanted != _PAIR)
-    if case.taken_as_grey or together or (case.image.colour and wanted == len("rgb")):
+    model_channels, image_channels = case.channels_wanted, case.channels_found
+    some = range(min(image_channels, MOST_CHANNELS))
+    together = case.channels_by_name is not None or (
+        model_channels == image_channels and model_channels != _PAIR
+    )
+    if case.taken_as_grey or together or (case.image.colour and model_channels == len("rgb")):
         yield None
-    elif wanted == 1:
+    elif model_channels == 1:
         yield from ((channel,) for channel in some)
-    elif wanted == _PAIR and found >= _PAIR:
-        if found == _PAIR:
+    elif model_channels == _PAIR and image_channels >= _PAIR:
+        if image_channels == _PAIR:
             yield None
-        yield from (pair for pair in permutations(some, _PAIR) if found > _PAIR or pair != (0, 1))
-    elif found == 1 and _takes_colours(case):
-        yield (0,) * wanted
-    elif found < wanted and all(structures_wanted(_named(case, made), wanted)):
-        yield (*some, *([EMPTY_CHANNEL] * (wanted - found)))
+        yield from (
+            pair for pair in permutations(some, _PAIR) if image_channels > _PAIR or pair != (0, 1)
+        )
+    elif image_channels == 1 and _takes_colours(case):
+        yield (0,) * model_channels
+    elif image_channels < model_channels and all(
+        structures_wanted(_named(case, made), model_channels)
+    ):
+        yield (*some, *([EMPTY_CHANNEL] * (model_channels - image_channels)))
     else:
         yield None
 

@@ -66,23 +66,23 @@ def check_models(
         results[result.model] = result
         if total > 1:
             listener(Progress("models", len(results), total, result.model))
-    return tuple(results[word] for word in request.models)
+    return tuple(results[model] for model in request.models)
 
 
 def _results(request: ModelTestRequest, listener: Listener) -> Iterator[ModelTestResult]:
     if len(request.models) == 1:
-        yield from (check_model(word, request, listener) for word in request.models)
+        yield from (check_model(model, request, listener) for model in request.models)
         return
     broken: list[str] = []
     with _pool(request.workers) as pool:
-        jobs = {pool.submit(check_model, word, request): word for word in request.models}
+        jobs = {pool.submit(check_model, model, request): model for model in request.models}
         for job in as_completed(jobs):
             try:
                 yield job.result()
             except BrokenProcessPool:  # one process died, and took what was in hand with it
                 broken.append(jobs[job])
-    for word in broken:
-        yield _alone(word, request)
+    for model in broken:
+        yield _alone(model, request)
 
 
 def _alone(word: str, request: ModelTestRequest) -> ModelTestResult:
@@ -182,8 +182,8 @@ def read_models(path: Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as why:
         raise BaselineUnreadable(path, str(why)) from why
-    words = (line.partition("#")[0].strip() for line in lines)
-    return tuple(word for word in words if word)
+    names = (line.partition("#")[0].strip() for line in lines)
+    return tuple(name for name in names if name)
 
 
 def changes(models: Sequence[ModelTestResult], baseline: Baseline) -> tuple[CheckChange, ...]:

@@ -93,8 +93,8 @@ def search(
     refuse_unknown(request, cards)
     usable = {name for name, install in usable_formats().items() if not install}
     hits = rank(fitting(request, cards, usable), request.words)
-    found = tuple(SearchHit(card, score, _runs(card, usable)) for score, card in hits)
-    return SearchView(found, len(cards), index.fetched_at, index.stale)
+    search_hits = tuple(SearchHit(card, score, _runs(card, usable)) for score, card in hits)
+    return SearchView(search_hits, len(cards), index.fetched_at, index.stale)
 
 
 def with_terms(request: SearchRequest) -> SearchRequest:
@@ -144,7 +144,7 @@ def refuse_unknown(request: SearchRequest, cards: Iterable[Card]) -> None:
 def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> Iterator[Card]:
     """Yield the models that pass every filter."""
     for card in cards:
-        wanted = (
+        conditions = (
             not request.task or has_task(card.task, request.task),
             not request.weights or any(w.startswith(request.weights) for w in card.weights),
             not request.dims or card.dims == request.dims,
@@ -154,7 +154,7 @@ def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> 
             not request.modality or has_modality(card, request.modality),
             not request.structure or request.structure in card.made_for.structures,
         )
-        if all(wanted):
+        if all(conditions):
             yield card
 
 

@@ -126,13 +126,13 @@ def wanted_of(words: Iterable[str]) -> list[Wanted]:
     >>> wanted_of(["electron", "mouse", "microscopy"])
     [Wanted(tokens=('electron', 'microscopy'), terms=('em',)), Wanted(tokens=('mouse',), terms=())]
     """
-    left, wanted = list(words), []
+    left, phrases = list(words), []
     for phrase, terms in _phrases().items():
         while set(phrase) <= set(left):
             for token in phrase:
                 left.remove(token)
-            wanted.append(Wanted(phrase, terms))
-    return [*wanted, *(Wanted((token,)) for token in left)]
+            phrases.append(Wanted(phrase, terms))
+    return [*phrases, *(Wanted((token,)) for token in left)]
 
 
 def meaning(word: str, terms: Iterable[str]) -> str | None:
@@ -202,9 +202,9 @@ def rank(cards: Iterable[Card], words: Iterable[str]) -> list[tuple[float, Card]
     >>> [(score, card.id) for score, card in rank([card], ["nuclei"])]
     [(5.0, 'affable-shark')]
     """
-    wanted = [token for word in words for token in tokens(word)]
-    scored = [(relevance(card, wanted), card) for card in cards]
-    hits = [(score, card) for score, card in scored if score > 0 or not wanted]
+    search_tokens = [token for word in words for token in tokens(word)]
+    scored = [(relevance(card, search_tokens), card) for card in cards]
+    hits = [(score, card) for score, card in scored if score > 0 or not search_tokens]
     return sorted(hits, key=_place)
 
 
@@ -228,13 +228,13 @@ def relevance(card: Card, words: Iterable[str]) -> float:
     """
     places = {name: set(tokens(_text(card, name))) for name in _FIELDS}
     total = 0.0
-    for wanted in wanted_of(words):
+    for phrase in wanted_of(words):
         texts = [
             sum(_FIELDS[name] * _fit(token, there) for name, there in places.items())
-            for token in wanted.tokens
+            for token in phrase.tokens
         ]
         text = sum(texts) / len(texts) if all(texts) else 0.0
-        score = text + _TERM * made_for_share(card, wanted.terms)
+        score = text + _TERM * made_for_share(card, phrase.terms)
         if not score:
             return 0.0
         total += score
@@ -243,13 +243,13 @@ def relevance(card: Card, words: Iterable[str]) -> float:
 
 def made_for_share(card: Card, terms: Iterable[str]) -> float:
     """Say from 0 to 1 how far a model is made for one of the modalities or structures."""
-    made = card.made_for
+    purpose = card.made_for
     segments = any(part in (card.task or "") for part in ("segmentation", "detection"))
     shares = [0.0]
     for term in terms:
-        shares += [_modality_share(own, term) for own in made.modalities]
-        if term in made.structures:
-            first = 1.0 if made.structures[0] == term else _SECOND
+        shares += [_modality_share(own, term) for own in purpose.modalities]
+        if term in purpose.structures:
+            first = 1.0 if purpose.structures[0] == term else _SECOND
             shares.append(first if segments else first * _NOT_SEGMENTED)
     return max(shares)
 
@@ -291,12 +291,12 @@ def all_cards(
     of the stage ``descriptions`` while that is done.
     """
     folders = [cache / "descriptions" for cache in (settings.cache, *settings.layers)]
-    kept = CARDS.find(folders, version()) or {}
-    new = [e for e in index.entries if e.manifest is not None and e.sha256 not in kept]
-    made = dict(_made(new, settings, listener))
-    cards = tuple(_card(entry, kept | made) for entry in index.entries)
-    if made:
-        known = {card.sha256: card for card in cards if card.sha256 in kept | made}
+    kept_cards = CARDS.find(folders, version()) or {}
+    new = [e for e in index.entries if e.manifest is not None and e.sha256 not in kept_cards]
+    made_cards = dict(_made(new, settings, listener))
+    cards = tuple(_card(entry, kept_cards | made_cards) for entry in index.entries)
+    if made_cards:
+        known = {card.sha256: card for card in cards if card.sha256 in kept_cards | made_cards}
         CARDS.keep(folders[0], version(), known)
     return cards
 
@@ -326,7 +326,7 @@ def _read(entry: IndexEntry, manifest: Path, settings: ZooSettings) -> Card:
 def with_model(empty: Card, model: ModelSpec) -> Card:
     """Put what a description says into a card of its name."""
     try:
-        made = made_for(model)
+        purpose = made_for(model)
     except MadeForInvalid as why:
         return replace(empty, status="invalid", reason=why.message)
     return replace(
@@ -338,7 +338,7 @@ def with_model(empty: Card, model: ModelSpec) -> Card:
         weights=tuple(weights.format for weights in model.weights),
         tags=tuple(dict.fromkeys(model.tags)),
         labels=_labels(model),
-        made_for=made,
+        made_for=purpose,
     )
 
 

@@ -29,19 +29,19 @@ def show_model(
     settings = settings or settings_from_environment()
     package, model = find_model(word, settings, listener=listener)
     names = tuple(file.name for entry in model.weights for file in weights_files(model, entry))
-    told = published(package, model.sha256, names, settings)
+    publication = published(package, model.sha256, names, settings)
     usable = usable_formats()
     return ModelView(
         model=model,
         recipe=_recipe(model),
-        weights=tuple(_weights(model, w, usable.get(w.format), told) for w in model.weights),
+        weights=tuple(_weights(model, w, usable.get(w.format), publication) for w in model.weights),
         code=_code(model),
         code_unknown=tuple(
             f"weights {w.format}: {why}" for w in model.weights if (why := code_unknown(w))
         ),
         version=package.remote.version if package.remote else "",
         defects=_defects(package, model),
-        reports=told.reports,
+        reports=publication.reports,
     )
 
 
@@ -52,11 +52,13 @@ def _recipe(model: ModelSpec) -> RecipeChoice | BmzError:
         return why
 
 
-def _weights(model: ModelSpec, entry: Weights, install: str | None, told: Published) -> WeightsView:
+def _weights(
+    model: ModelSpec, entry: Weights, install: str | None, publication: Published
+) -> WeightsView:
     path = entry.file.path
     fetched = path.is_file()
     name = path.relative_to(model.folder).as_posix()
-    size = path.stat().st_size if fetched else told.sizes.get(name)
+    size = path.stat().st_size if fetched else publication.sizes.get(name)
     if install is None:
         state = "bmz does not run this format yet"
     else:
@@ -67,10 +69,12 @@ def _weights(model: ModelSpec, entry: Weights, install: str | None, told: Publis
 
 def _code(model: ModelSpec) -> tuple[str, ...]:
     codes = [(entry, model_code(entry)) for entry in model.weights]
-    found = [f"weights {entry.format}: {code_words(code)}" for entry, code in codes if code]
+    descriptions = [f"weights {entry.format}: {code_words(code)}" for entry, code in codes if code]
     steps = [step for tensor in (*model.inputs, *model.outputs) for step in tensor.steps]
-    found += [f"step custom: {step.kwargs['source']}" for step in steps if step.name == "custom"]
-    return tuple(found)
+    descriptions += [
+        f"step custom: {step.kwargs['source']}" for step in steps if step.name == "custom"
+    ]
+    return tuple(descriptions)
 
 
 def _defects(package: Package, model: ModelSpec) -> tuple[str, ...]:

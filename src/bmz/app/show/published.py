@@ -58,19 +58,19 @@ def published(
     if package.remote is None:
         return Published(reports=())
     folder = notes_folders(package.manifest, sha256, settings)[-1]
-    kept = PUBLISHED.find([folder], sha256) or Published()
-    asked = set(names) <= set(kept.sizes)
-    if settings.offline or (asked and time.time() < kept.again_at):
-        return kept
+    last_answer = PUBLISHED.find([folder], sha256) or Published()
+    asked = set(names) <= set(last_answer.sizes)
+    if settings.offline or (asked and time.time() < last_answer.again_at):
+        return last_answer
     sizes, reports = _sizes(package, names, settings), _reports(package, sha256, settings)
     complete = sizes is not None and reports is not None
-    found = Published(
-        {**dict.fromkeys(names), **kept.sizes, **(sizes or {})},
-        kept.reports if reports is None else reports,
+    answer = Published(
+        {**dict.fromkeys(names), **last_answer.sizes, **(sizes or {})},
+        last_answer.reports if reports is None else reports,
         time.time() + (_DAY_S if complete else _HOUR_S),
     )
-    PUBLISHED.keep(folder, sha256, found)
-    return found
+    PUBLISHED.keep(folder, sha256, answer)
+    return answer
 
 
 def newest_reports(tests: Mapping[str, Any]) -> tuple[ToolReport, ...]:
