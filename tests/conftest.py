@@ -64,6 +64,9 @@ _START = {
         "predict/test_frameworks_together.py", "predict/test_keras_backend.py",
         "predict/test_tensorflow_backend.py",
     ),
+    "commands": (
+        "app/test_cases.py", "app/test_lesson.py", "ship/test_action.py", "ship/test_docs.py",
+    ),
     "live_descriptions": (
         "plan/test_recipe_choice.py", "spec/test_facts.py", "spec/test_read_model.py",
         "spec/test_stored_descriptions.py",
