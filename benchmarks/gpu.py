@@ -35,6 +35,7 @@ from bmz.plan.weights_choice import Way, choose_precision
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, OutOfMemory, shapes_of
 from bmz.predict.cutting import Tensor, TileJob, stacked_tiles
 from bmz.predict.formats import FORMATS, resolve_device
+from bmz.predict.formats import OTHERS as RUN_AS_WELL
 from bmz.predict.mosaic import Mosaic, Places
 from bmz.predict.state_dict import build_network
 from bmz.predict.tiles import Attempts, predict_tiled, run_tiles
@@ -507,6 +508,34 @@ def other_frameworks(bench: Bench) -> Iterator[Row]:
                   detail=f"largest difference {off:.1e}")  # fmt: skip
 
 
+def tensorrt_agrees(bench: Bench) -> Iterator[Row]:
+    """Run an ONNX file by TensorRT in each precision, twice, and compare with the CPU."""
+    path = bench.models / OTHERS["onnx"] if bench.models else Path("none")
+    entry = RUN_AS_WELL["onnx"]["tensorrt"]
+    missing = [name for name in ("onnxruntime", entry.module) if find_spec(name) is None]
+    if missing or not path.is_file() or bench.device.kind != "cuda":
+        yield Row("onnx by TensorRT", None, detail="needs TensorRT, CUDA and --models")
+        return
+    sample = np.load(path.parent / "test_input.npy").astype(np.float32)
+    sample = (sample - sample.mean()) / sample.std()
+    request = LoadRequest(path, ("image",), ("mask",))
+    with closing(FORMATS["onnx"].open(request)) as backend:
+        wanted = backend.run([sample])[0]
+    for precision in entry.precisions(bench.device):
+        ours = replace(request, device=bench.device, backend="tensorrt", precision=precision,
+                       kept=bench.folder / "trt" / "compiled")  # fmt: skip
+        for what in ("compiled anew", "as it was kept"):
+            start = time.perf_counter()
+            with closing(entry.open(ours)) as backend:
+                found = backend.run([sample])[0]
+                ready_s = time.perf_counter() - start
+                took_s = best_s(bench, partial(backend.run, [sample]), 2)
+            off = float(np.abs(found - wanted).max())
+            close = off < (1e-3 if precision == "float32" else 0.2)
+            detail = f"ready after {ready_s:.1f} s, largest difference {off:.1e}"
+            yield Row(f"onnx by TensorRT in {precision}, {what}", close, took_s, detail=detail)
+
+
 def flows_on_tensors(bench: Bench) -> Iterator[Row]:
     """Turn flows into labels on the device, and compare them with those of the processor."""
     if find_spec("numba") is None:
@@ -530,7 +559,7 @@ def flows_on_tensors(bench: Bench) -> Iterator[Row]:
 
 PARTS = (
     formats_agree, precisions_agree, batches_agree, layouts, copies, memory, whole_image,
-    real_network, other_frameworks, flows_on_tensors,
+    real_network, other_frameworks, tensorrt_agrees, flows_on_tensors,
 )  # fmt: skip
 
 

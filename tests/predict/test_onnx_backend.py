@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from bmz.base.arrays import AnyArray
 from bmz.base.computer import available_cpus
 from bmz.predict.backend import (
+    CPU,
     Backend,
     Device,
     DtypeLossy,
@@ -23,7 +25,7 @@ from bmz.predict.backend import (
     TensorCountDiffers,
     WeightsUnreadable,
 )
-from bmz.predict.formats import open_backend
+from bmz.predict.formats import backends, open_backend, resolve_device
 from bmz.predict.onnx import OnnxBackend
 from bmz.testing.contract import BackendContract
 
@@ -254,6 +256,110 @@ def test_a_gpu_asked_for_is_never_replaced_by_the_cpu(
         open_backend("onnx", weights)
 
     assert "bmz[gpu]" in raised.value.hint
+
+
+TENSORRT, GPU = "TensorrtExecutionProvider", Device("cuda", 1)
+
+
+@pytest.fixture
+def tensorrt(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Stand in for TensorRT on two GPUs; gives the providers with which sessions are opened."""
+    import onnxruntime
+
+    asked: list[Any] = []
+    here = onnxruntime.InferenceSession
+
+    def session(path: str, options: object, providers: list[Any], **more: object) -> object:
+        asked.append(providers)
+        opened = here(path, options, providers=[PLAIN], **more)
+        monkeypatch.setattr(opened, "get_providers", lambda: [TENSORRT, CUDA, PLAIN])
+        return opened
+
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="10.9"))
+    monkeypatch.setattr("bmz.predict.formats.find_spec", lambda _: object())
+    monkeypatch.setattr("bmz.predict.onnx.nvidia_device_count", lambda: 2)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, PLAIN])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.delenv("BMZ_BACKEND", raising=False)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")  # so that it is put back at the end
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+    return asked
+
+
+def for_tensorrt(path: Path, **more: Any) -> LoadRequest:
+    words: dict[str, Any] = {"device": GPU, "backend": "tensorrt"} | more
+    return LoadRequest(path, ("a", "b"), ("less",), threads=1, **words)
+
+
+def test_tensorrt_comes_before_cuda_keeps_its_engines_and_rounds_nothing(
+    tensorrt: list[Any], tmp_path: Path
+) -> None:
+    kept = tmp_path / "notes" / "compiled.1a"
+    path = difference(tmp_path)
+
+    backend = open_backend("onnx", for_tensorrt(path, kept=kept, precision="float16"))
+
+    (first, second, last) = tensorrt[0]
+    assert (first[0], second[0], last) == (TENSORRT, CUDA, PLAIN)
+    assert first[1]["device_id"] == second[1]["device_id"] == 1
+    assert first[1]["trt_fp16_enable"] == "True"
+    assert first[1]["trt_engine_cache_path"] == str(kept.parent)
+    assert first[1]["trt_engine_cache_prefix"] == kept.name
+    assert kept.parent.is_dir()
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+    assert "with tensorrt 10.9" in backend.name
+    open_backend("onnx", for_tensorrt(path))
+    assert tensorrt[1][0][1]["trt_fp16_enable"] == "False"
+    assert "trt_engine_cache_enable" not in tensorrt[1][0][1]
+
+
+def test_few_engines_are_kept_the_oldest_go(tensorrt: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    for number in range(20):
+        for ending in ("engine", "profile"):
+            file = tmp_path / f"notes/compiled.{number:02}.{ending}"
+            file.touch()
+            os.utime(file, (number, number))
+
+    open_backend("onnx", for_tensorrt(difference(tmp_path), kept=tmp_path / "notes/compiled.1a"))
+
+    left = sorted(path.stem for path in (tmp_path / "notes").glob("*.engine"))
+    assert left == [f"compiled.{number:02}" for number in range(5, 20)]
+    assert sorted(path.stem for path in (tmp_path / "notes").glob("*.profile")) == left
+    assert tensorrt
+
+
+@pytest.mark.usefixtures("tensorrt")
+def test_tensorrt_is_weighed_on_a_gpu_alone() -> None:
+    assert list(backends("onnx", "auto", GPU)) == ["", "tensorrt"]
+    assert "tensorrt" not in backends("onnx", "auto")
+    assert resolve_device("auto", "onnx", "tensorrt") == Device("cuda", 0)
+    entry = backends("onnx", "auto", GPU)["tensorrt"]
+    assert entry.weighed(GPU) == ("float32", "float16")
+
+
+def test_tensorrt_that_is_absent_or_finds_no_gpu_is_told(
+    tensorrt: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    path = difference(tmp_path)
+    with pytest.raises(NoBackend, match="does not run on cpu"):
+        open_backend("onnx", for_tensorrt(path, device=CPU))
+    with pytest.raises(PrecisionUnsupported, match=r"tensorrt does not run .* bfloat16"):
+        open_backend("onnx", for_tensorrt(path, precision="bfloat16"))
+    monkeypatch.setattr("bmz.predict.onnx.nvidia_device_count", lambda: 0)
+    with pytest.raises(NoBackend, match="no NVIDIA GPU"):
+        resolve_device("auto", "onnx", "tensorrt")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, PLAIN])
+    with pytest.raises(NoBackend, match="cannot use TensorRT"):
+        open_backend("onnx", for_tensorrt(path))
+    monkeypatch.setattr("bmz.predict.formats.find_spec", lambda name: name != "tensorrt" or None)
+    with pytest.raises(NoBackend, match="tensorrt is not installed") as absent:
+        backends("onnx", "tensorrt")
+    assert "pip install 'bmz[gpu]' tensorrt" in absent.value.hint
+    assert not tensorrt
 
 
 def test_another_precision_than_that_of_the_file_is_refused(tmp_path: Path) -> None:

@@ -303,7 +303,7 @@ def test_without_it_all_else_is_there_and_the_word_says_how_to_install_it(
     monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "openvino" else object())
 
     assert list(backends("onnx", "auto")) == [""]
-    assert {(state.framework, state.version) for state in other_backends()} == {("openvino", None)}
+    assert {(state.framework, state.version) for state in other_backends()} >= {("openvino", None)}
     with pytest.raises(NoBackend, match="openvino is not installed") as raised:
         backends("onnx", "openvino")
     assert "bmz[openvino]" in raised.value.hint
@@ -315,7 +315,8 @@ def test_a_broken_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NoBackend, match="does not import"):
         openvino.openvino_devices()
     monkeypatch.setattr(formats, "find_spec", lambda _: object())
-    assert all("does not import" in state.trouble for state in other_backends())
+    ours = [state for state in other_backends() if state.framework == "openvino"]
+    assert all("does not import" in state.trouble for state in ours)
 
 
 def test_what_is_measured_on_one_processor_is_not_taken_for_another() -> None:

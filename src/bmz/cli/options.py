@@ -357,7 +357,7 @@ def backend_option(command: Command) -> Command:
         default=AUTO,
         show_default=True,
         metavar="WORD",
-        help="What runs the network: native, openvino, or auto: the fastest on this computer.",
+        help="What runs the network: native, openvino, tensorrt, or auto: the fastest here.",
     )(command)
 
 

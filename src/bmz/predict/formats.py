@@ -103,7 +103,41 @@ def _run_by(
 def _onnx() -> WeightsFormat:
     from bmz.predict import onnx
 
-    return _format("onnx", onnx.onnx_devices, onnx.open_onnx)
+    entry = _format("onnx", onnx.onnx_devices, onnx.open_onnx)
+    return replace(entry, hardware=_nvidia_or_processor)
+
+
+def _nvidia_or_processor(device: Device) -> str:
+    from bmz.predict.onnx import nvidia_device_name
+
+    named = device.kind == "cuda" and nvidia_device_name(device.index)
+    return named or hardware_of(device)
+
+
+def _tensorrt() -> WeightsFormat:
+    return replace(
+        _run_by(OTHER_FRAMEWORKS["onnx"]["tensorrt"], "onnx", _tensorrt_devices, _open_tensorrt),
+        precisions=_float32_and_16,
+        weighed=_float32_and_16,
+        kinds=frozenset({"cuda"}),
+        hardware=_nvidia_or_processor,
+    )
+
+
+def _tensorrt_devices() -> tuple[Device, ...]:
+    from bmz.predict.onnx import tensorrt_devices
+
+    return tensorrt_devices()
+
+
+def _open_tensorrt(request: LoadRequest) -> Backend:
+    from bmz.predict.onnx import open_onnx
+
+    return open_onnx(request)
+
+
+def _float32_and_16(_device: Device) -> tuple[Precision, ...]:
+    return ("float32", "float16")
 
 
 def _torchscript() -> WeightsFormat:
@@ -189,7 +223,7 @@ def _openvino(name: str, opener: Callable[[LoadRequest], Backend]) -> WeightsFor
 
 
 OTHERS: Mapping[str, Mapping[str, WeightsFormat]] = {
-    "onnx": {openvino.NAME: _openvino("onnx", openvino.open_onnx)},
+    "onnx": {openvino.NAME: _openvino("onnx", openvino.open_onnx), "tensorrt": _tensorrt()},
     "tensorflow_saved_model_bundle": {
         openvino.NAME: _openvino("tensorflow_saved_model_bundle", openvino.open_bundle)
     },

@@ -47,8 +47,14 @@ FRAMEWORKS: Mapping[str, Framework] = {
 
 _OPENVINO = Framework("openvino", ("openvino",), "pip install 'bmz[openvino]'")
 
+_TENSORRT = Framework(
+    "tensorrt",
+    ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+    "pip uninstall onnxruntime; pip install 'bmz[gpu]' tensorrt",
+)
+
 OTHER_FRAMEWORKS: Mapping[str, Mapping[str, Framework]] = {
-    "onnx": {"openvino": _OPENVINO},
+    "onnx": {"openvino": _OPENVINO, "tensorrt": _TENSORRT},
     "tensorflow_saved_model_bundle": {"openvino": _OPENVINO},
     "torchscript": {"openvino": _OPENVINO},
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from importlib import import_module
 from io import StringIO
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import ModuleType
@@ -29,7 +31,7 @@ from bmz.predict.backend import (
     shapes_of,
     without_loss,
 )
-from bmz.predict.frameworks import FRAMEWORKS
+from bmz.predict.frameworks import FRAMEWORKS, OTHER_FRAMEWORKS
 
 
 def nvidia_device_count() -> int:
@@ -46,10 +48,32 @@ def nvidia_device_count() -> int:
     return 0 if failed else count.value
 
 
+def nvidia_device_name(index: int) -> str:
+    """Return the maker's name of a device; empty without a driver or such a device.
+
+    Source: CUDA driver API, ``cuDeviceGet``, ``cuDeviceGetName``.
+    """
+    if index >= nvidia_device_count():
+        return ""
+    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(_NAME_BYTES)
+    failed = driver.cuDeviceGet(ctypes.byref(device), index) or driver.cuDeviceGetName(
+        name, len(name), device
+    )
+    return "" if failed else name.value.decode(errors="replace")
+
+
 INSTALL = FRAMEWORKS["onnx"].install
 GPU_INSTALL = "pip uninstall onnxruntime; pip install 'bmz[gpu]'"
 
-_CUDA = "CUDAExecutionProvider"
+TENSORRT = "tensorrt"
+"""The name for ``--backend`` of what compiles a network for the GPU at hand."""
+
+MOST_ENGINES = 16
+"""Compiled networks that are kept of a package: one for each size of tile and each precision."""
+
+_CUDA, _TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+_NAME_BYTES = 256
 _FATAL = 4  # errors come as exceptions; what is less than fatal need not be printed as well
 _MEMORY_WORDS = ("failed to allocate memory", "bad_alloc", "out of memory", "alloc_failed")
 _DTYPES = {
@@ -74,6 +98,42 @@ def onnx_devices() -> tuple[Device, ...]:
     return (CPU, *(Device("cuda", i) for i in range(count)))
 
 
+def tensorrt_devices() -> tuple[Device, ...]:
+    """List the devices on which onnxruntime can use TensorRT.
+
+    Raises
+    ------
+    NoBackend
+        onnxruntime or TensorRT is absent, broken or not made for the other, or there is no GPU.
+    """
+    install = OTHER_FRAMEWORKS["onnx"][TENSORRT].install
+    if _TENSORRT not in _onnxruntime().get_available_providers():
+        raise NoBackend("onnx", "this onnxruntime cannot use TensorRT", install)
+    import_tensorrt()
+    count = nvidia_device_count()
+    if not count:
+        raise NoBackend("onnx", "TensorRT finds no NVIDIA GPU", "--backend native")
+    return tuple(Device("cuda", i) for i in range(count))
+
+
+def import_tensorrt() -> ModuleType:
+    """Import TensorRT, which loads what onnxruntime looks for, and keeps float32 from being TF32.
+
+    Raises
+    ------
+    NoBackend
+        It is absent or broken.
+    """
+    # for the whole process: onnxruntime has no option for it (its issue 26029)
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+    try:
+        module = import_module(TENSORRT)
+    except (ImportError, OSError) as why:
+        install = OTHER_FRAMEWORKS["onnx"][TENSORRT].install
+        raise NoBackend("onnx", f"tensorrt does not import ({why})", install) from why
+    return module
+
+
 def open_onnx(weights: LoadRequest) -> OnnxBackend:
     """Load an ONNX file, with its external data where it has some.
 
@@ -86,9 +146,12 @@ def open_onnx(weights: LoadRequest) -> OnnxBackend:
     TensorCountDiffers
         It has other inputs, or fewer outputs, than the description.
     PrecisionUnsupported
-        Another precision than float32 is wanted: an ONNX file fixes its own.
+        Another precision than float32 is wanted: an ONNX file fixes its own. TensorRT also takes
+        float16.
     """
-    only_float32("onnxruntime", weights)
+    compiles = weights.backend == TENSORRT
+    if not (compiles and weights.precision == "float16"):
+        only_float32(weights.backend or "onnxruntime", weights)
     runtime = _onnxruntime()
     options = runtime.SessionOptions()
     options.log_severity_level = _FATAL
@@ -97,6 +160,8 @@ def open_onnx(weights: LoadRequest) -> OnnxBackend:
     # threads that wait for each other, or for the next tile, would keep their processors busy
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = _providers(runtime, weights.device)
+    if compiles:
+        providers = [_tensorrt_provider(weights), *providers]
     refuse_outside(weights.path)
     try:
         session = runtime.InferenceSession(
@@ -104,9 +169,14 @@ def open_onnx(weights: LoadRequest) -> OnnxBackend:
         )
     except Exception as why:  # its errors share no other base
         raise WeightsUnreadable(weights.path, "onnx", _reason(why)) from why
-    if weights.device.kind == "cuda" and session.get_providers()[0] != _CUDA:
+    started = session.get_providers()
+    if compiles and started[0] != _TENSORRT:
+        install = OTHER_FRAMEWORKS["onnx"][TENSORRT].install
+        raise NoBackend("onnx", "onnxruntime does not find the libraries of TensorRT", install)
+    if weights.device.kind == "cuda" and _CUDA not in started:
         raise NoBackend("onnx", "onnxruntime does not find the CUDA libraries", GPU_INSTALL)
-    return OnnxBackend(session, weights, f"onnxruntime {runtime.__version__}")
+    by = f" with tensorrt {import_tensorrt().__version__}" if compiles else ""
+    return OnnxBackend(session, weights, f"onnxruntime {runtime.__version__}{by}")
 
 
 class Tensor(Protocol):
@@ -184,6 +254,40 @@ def _onnxruntime() -> ModuleType:
     onnxruntime.set_default_logger_severity(_FATAL)
     runtime: ModuleType = onnxruntime
     return runtime
+
+
+def _tensorrt_provider(weights: LoadRequest) -> tuple[str, Mapping[str, object]]:
+    """Give the options of TensorRT, which keeps what it compiles: that takes minutes.
+
+    Source: onnxruntime, TensorRT execution provider; it tells apart in the names of what it keeps
+    the graph, the precision and the kind of GPU.
+    """
+    if weights.device not in tensorrt_devices():
+        raise NoBackend("onnx", f"TensorRT does not run on {weights.device}", "--backend native")
+    options: dict[str, object] = {
+        "device_id": weights.device.index,
+        "trt_fp16_enable": str(weights.precision == "float16"),
+    }
+    if weights.kept is not None:
+        folder = weights.kept.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        _forget_engines(folder)
+        options |= {
+            "trt_engine_cache_enable": "True",
+            "trt_engine_cache_path": str(folder),
+            "trt_engine_cache_prefix": weights.kept.name,
+            "trt_timing_cache_enable": "True",
+            "trt_timing_cache_path": str(folder),
+        }
+    return _TENSORRT, options
+
+
+def _forget_engines(folder: Path) -> None:
+    """Leave room for one more among the engines that are kept of a package; the oldest go."""
+    engines = sorted(folder.glob("*.engine"), key=lambda engine: engine.stat().st_mtime)
+    for old in engines[: max(len(engines) - MOST_ENGINES + 1, 0)]:
+        old.unlink(missing_ok=True)
+        old.with_suffix(".profile").unlink(missing_ok=True)
 
 
 def _providers(runtime: ModuleType, device: Device) -> list[str | tuple[str, Mapping[str, object]]]:
