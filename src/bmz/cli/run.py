@@ -63,6 +63,7 @@ class RunOptions(LabelOptions):
     scheduler: str | None
     overwrite: bool
     resume: bool
+    flag_below: float | None
     engine: Literal["bmz", "core"]
 
 
@@ -227,6 +228,12 @@ class RunOptions(LabelOptions):
     type=click.FloatRange(min=0),
     metavar="SECONDS",
     help="With --watch: take a file that has not changed for so long. [default: 5]",
+)
+@click.option(
+    "--flag-below",
+    type=click.FloatRange(0, 1),
+    metavar="F1",
+    help="Predict the F1 of each mask, record it, and warn where it is lower, such as 0.5.",
 )
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
 @click.option(

@@ -81,6 +81,7 @@ class RunRequest:
     scheduler : address of a Dask scheduler whose workers run the images, or the JSON file that
         it writes; None for none
     threads : of a network on a CPU; None for as many as there are processors
+    flag_below : images whose mask is predicted to have a lower F1 are told; None for no prediction
     force : run despite findings of severity error
     engine : ``core`` lets bioimageio.core predict, the declared steps included
     trust : whether the model's own code may run in this call, shut in or with all rights
@@ -119,9 +120,15 @@ class RunRequest:
     workers: int = 1
     scheduler: str | None = None
     threads: int | None = None
+    flag_below: float | None = None
     force: bool = False
     engine: Literal["bmz", "core"] = "bmz"
     trust: Literal["no", "confined", "unconfined"] = "no"
+
+    @property
+    def keeps_raw(self) -> bool:
+        """Whether the maps of the network are needed after the labels are made."""
+        return "raw" in self.save or self.flag_below is not None
 
     @property
     def tile_px(self) -> int | None:

@@ -17,7 +17,7 @@ from typing_extensions import override
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Listener, Note
 from bmz.base.values import dataclass
-from bmz.check.finding import CheckReport
+from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import with_channels_seen
 from bmz.engine.earlier_runs import claimed_output, options_of, scratch_folder, scratch_key
 from bmz.engine.image_header import GivenImage, check_image_header
@@ -260,6 +260,12 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
     with run.stopwatch.stage("labels"):
         result = ImageResult.of(outputs, run.image, plan, setup.model.space)
     more = Watch(plan, run.counted).findings(result.objects, output)
+    judged: tuple[WayRecord, tuple[Finding, ...]] = ({}, ())
+    if setup.request.flag_below is not None:
+        from bmz.engine.file_trial import judged_result  # here: it loads more than a run needs
+
+        judged = judged_result(setup, image, outputs)
+    more = (*more, *judged[1])
     for note in finding_notes(more, name):
         listener(note)
     findings = (*run.report.findings, *more)
@@ -272,6 +278,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
         "backend": image.backend,
         "device_busy": None if use is None else round(use.share, 4),
         **run.planes.facts(outputs),
+        **judged[0],
     }
     if result.labels is not None:
         record["seam_score"] = seam_score(result.labels, tile_cuts(plan))
@@ -359,7 +366,7 @@ class ImageRunner:
         if not in_parts(planned, setup):
             if over_limit(planned, setup):
                 listener(Note(_too_large(setup, planned), "warning"))
-            yield self.whole(planned, listener, keeps_raw="raw" in setup.request.save)
+            yield self.whole(planned, listener, keeps_raw=setup.request.keeps_raw)
             return
         expect_image(self.backend, setup.network, planned.case.image, planned.plan, listener)
         tiles = ThisProcess(self.backend, self.clock.add)

@@ -20,7 +20,7 @@ from bmz.check.kind import ImageKind
 from bmz.check.kind_words import kind_title, kind_words
 from bmz.image.given_names import given_name, with_given_names
 from bmz.image.remote import is_address
-from bmz.process.quality import quality_words
+from bmz.process.quality import quality_record, quality_words
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, image_words, short_verdict
 from bmz.results.images import CheckSummary, Cure, ImageCheck, ImageTrial
@@ -153,12 +153,8 @@ def _image(image: ImageCheck) -> CheckedImage:
 
 def trial_record(trial: ImageTrial) -> TrialRecord:
     """Give what a trial told, as documents hold it."""
-    quality = trial.quality
     return {
-        "f1": round(quality.f1, 3),
-        "low": round(quality.low, 3),
-        "high": round(quality.high, 3),
-        "word": quality.word,
+        **quality_record(trial.quality),
         "crops": [
             {"box": crop.box, "objects": crop.objects, "f1": round(crop.quality.f1, 3)}
             for crop in trial.crops

@@ -15,7 +15,7 @@ from bmz.plan.plan import Estimate
 from bmz.plan.record import PlanRecord
 from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching
-from bmz.process.quality import Quality
+from bmz.process.quality import Quality, QualityRecord
 from bmz.results.model_documents import Failure, Listing, MadeForRecord, ReportCounts
 
 
@@ -56,13 +56,9 @@ class CureRecord(TypedDict):
     word: Annotated[str, Doc("`likely good`, `look closely` or `likely wrong`")]
 
 
-class TrialRecord(TypedDict):
-    """How the model did on crops of an image, predicted without ground truth."""
+class TrialRecord(QualityRecord):
+    """How the model did on crops of an image, predicted without ground truth, over all crops."""
 
-    f1: Annotated[float, Doc("predicted F1 at IoU 0.5, over all crops")]
-    low: Annotated[float, Doc("it is higher in 9 of 10 cases")]
-    high: Annotated[float, Doc("it is lower in 9 of 10 cases")]
-    word: Annotated[str, Doc("`likely good`, `look closely` or `likely wrong`")]
     crops: Annotated[Sequence[CropRecord], Doc("the one with the lowest prediction first")]
     picture: Annotated[str | None, Doc("path of a picture of the first crop")]
     cure: Annotated[CureRecord | None, Doc("null where none was looked for, or found")]
@@ -284,6 +280,9 @@ class RunFacts(TypedDict):
 class WayRecord(TypedDict, total=False):
     """What is said of some runs alone."""
 
+    quality: Annotated[
+        QualityRecord, Doc("of the mask, as predicted: `--flag-below`; of planes the lowest")
+    ]
     seam_score: Annotated[
         float | None, Doc("object edges on tile lines over those half a tile away")
     ]

@@ -14,13 +14,13 @@ from bmz.base.errors import BmzError, not_none
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener
 from bmz.check.finding import Finding, unforceable
-from bmz.engine.file_trial import try_file
+from bmz.engine.file_trial import quality_findings, try_file
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, prepare
 from bmz.engine.trial import CropTrial
 from bmz.image.pixels import Pixels
 from bmz.predict.backend import Backend
-from bmz.process.quality import Quality, f1_words, quality_words
+from bmz.process.quality import Quality, quality_words
 from bmz.results.images import CheckSummary, Cure, ImageCheck
 from bmz.write.overlay import overlay, write_png
 
@@ -78,24 +78,10 @@ def _tried(
 
 def trial_findings(quality: Quality, cure: Cure | None, setup: RunSetup) -> Iterator[Finding]:
     """Yield a finding where the mask is not likely to be good, with the cure as its hint."""
-    codes = {"look closely": "trial.doubtful", "likely wrong": "trial.wrong"}
-    if quality.word not in codes:
-        return
-    message = {
-        "look closely": "the mask may be wrong in part",
-        "likely wrong": "the mask is likely to be wrong",
-    }
-    yield Finding.of(
-        codes[quality.word],
-        setup.model.required_inputs[0].id,
-        f"{message[quality.word]}: {f1_words(quality)}",
-        wanted="a mask that holds",
-        found=f"F1 about {quality.f1:.2f}",
-        hint="look at the worst crop (--pictures FOLDER), or try another model"
-        if cure is None
-        else f"give {cure.options}: with it the mask is {quality_words(cure.quality)}",
-        evidence="measured",
-    )
+    hint = "look at the worst crop (--pictures FOLDER), or try another model"
+    if cure is not None:
+        hint = f"give {cure.options}: with it the mask is {quality_words(cure.quality)}"
+    return quality_findings(quality, setup, hint)
 
 
 def picture_of(crop: CropTrial) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
