@@ -17,9 +17,12 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy, as bmz does
 
 import numpy as np
 import tifffile
@@ -47,6 +50,7 @@ def main() -> None:
     tables = [
         commands(pairs[0][0]),
         statistics(*pairs[0]),
+        tricks(),
         compressions(pairs[0][0]),
         many([image for image, _ in pairs]),
     ]
@@ -121,6 +125,7 @@ def least_ms(work: Callable[[], object]) -> float:
 def statistics(image: Path, mask: Path) -> str:
     """Measure the check's statistics, the picture and the table of a small and a large image."""
     from bmz.check.kind_features import features
+    from bmz.check.kind_network import network_features
     from bmz.check.measured import measure_plane
     from bmz.check.object_size import object_size, survey
     from bmz.process.measure import measure_objects
@@ -134,16 +139,19 @@ def statistics(image: Path, mask: Path) -> str:
         pixels, objects = Pixels(plane, ("y", "x")), Pixels(numbers, ("y", "x"))
         scales, picture = survey(plane), overlay(pixels, objects)
         works: Sequence[Callable[[], object]] = (
-            partial(measure_plane, plane), partial(features, plane), partial(survey, plane),
+            partial(measure_plane, plane), partial(features, plane),
+            partial(network_features, plane / np.float32(255)), partial(survey, plane),
             partial(_size, object_size, scales), partial(overlay, pixels, objects),
             partial(png_bytes, picture), partial(_pillow, picture),
             partial(measure_objects, objects, pixels),
+            partial(_as_csv, measure_objects(objects, pixels)),
         )  # fmt: skip
         columns.append([least_ms(work) for work in works])
     names = (
-        "statistics of the check, all", "of which features of the kind", "of which scales",
-        "of which size of objects", "overlay, drawn", "overlay, as PNG", "the same by Pillow",
-        "table of objects",
+        "statistics of the check, all", "of which features of the kind",
+        "of these by the network", "of which scales", "of which size of objects",
+        "overlay, drawn", "overlay, as PNG", "the same by Pillow", "table of objects",
+        "table of objects, as CSV",
     )  # fmt: skip
     lines = [f"| ms of processor | {SIDE_PX} px | {4 * SIDE_PX} px |", "|---|---|---|"]
     rows = zip(names, *columns, strict=True)
@@ -154,10 +162,56 @@ def _size(measure: Callable[[object], object], scales: object) -> object:
     return None if scales is None else measure(scales)
 
 
+def _as_csv(table: Mapping[str, AnyArray]) -> None:
+    from bmz.write.tables import write_objects
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_objects(Path(folder) / "a.csv", [table])
+
+
 def _pillow(picture: AnyArray) -> bytes:
     file = BytesIO()
     Image.fromarray(picture).save(file, "png", compress_level=2)
     return file.getvalue()
+
+
+def tricks() -> str:
+    """Measure ways of NumPy and Python beside those that bmz takes in their place."""
+    from bmz.base.arrays import shipped_arrays
+    from bmz.base.values import dataclass as lighter
+    from bmz.check.kind_classifier import ARRAYS
+    from bmz.check.kind_network import _beside, _seen_by
+
+    image = np.random.default_rng(0).random((64, 256), np.float32)
+    inner, weights = (np.ones(shape, np.float32) for shape in ((28, 28, 240), (5, 5, 240)))
+    flat, long = image.ravel(), _beside(weights, 24)
+    rows: Mapping[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "a dataclass of four fields": (
+            lambda: dataclass(frozen=True)(_four_fields()),
+            lambda: lighter(frozen=True)(_four_fields()),
+        ),
+        "arrays of the classifier": (lambda: dict(np.load(ARRAYS)), lambda: shipped_arrays(ARRAYS)),
+        "16,384 px and the ones beside them": (
+            lambda: [image[:, 1:] + image[:, :-1] for _ in range(100)],
+            lambda: [flat[1:] + flat[:-1] for _ in range(100)],
+        ),
+        "a depthwise convolution": (
+            lambda: sum(
+                inner[y : y + 24, x : x + 24] * weights[y, x] for y in range(5) for x in range(5)
+            ),
+            lambda: _seen_by(inner, long, (24, 24), 1),
+        ),
+    }
+    lines = ["| ms of processor | Python and NumPy | bmz |", "|---|---|---|"]
+    for name, ways in rows.items():
+        times = 100 if name.startswith("16,384") else 1
+        before, now = (least_ms(way) / times for way in ways)
+        lines.append(f"| {name} | {before:.3f} | {now:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _four_fields() -> type:
+    return type("Four", (), {"__doc__": "", "__annotations__": dict.fromkeys("abcd", "int")})
 
 
 def compressions(image: Path) -> str:
@@ -172,7 +226,7 @@ def compressions(image: Path) -> str:
         for plane in (small, large)
     ]
     ways: Mapping[str, Callable[[AnyArray], bytes]] = {
-        "bmz: one filter, libdeflate": png_bytes,
+        "bmz: one filter, zlib-ng or libdeflate": png_bytes,
         "Pillow": _pillow,
         **{
             f"no filter, zlib, {name}": partial(_zlib, level=level, strategy=strategy)

@@ -126,6 +126,41 @@ print(status, sorted({"numpy", "tifffile", "onnxruntime", "click"} & sys.modules
     assert last_line(program, *words) == "0 ['click']"
 
 
+def test_what_is_not_saved_is_neither_measured_nor_drawn(image: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    program = """
+import sys
+from bmz.cli.main import status_of
+import bmz.process.measure
+
+del bmz.process.measure.runs_of  # nothing is measured without it
+status = status_of(["run", "starter/nuclei", sys.argv[1], "-o", "out", "--save", "labels"])
+print(status, "bmz.write.overlay" in sys.modules)
+"""
+
+    assert last_line(program, str(image), folder=tmp_path) == "0 False"
+
+
+OTHERS = {
+    "show": (["show", "starter/nuclei"], []),
+    "fetch": (["fetch", "starter/nuclei"], []),
+    "demo": (["demo", "-o", "out"], []),
+    # they run every format of weights that the package has
+    "test": (["test", "starter/nuclei"], ["torch"]),
+    "card": (["card", "starter/nuclei"], ["torch"]),
+}
+
+
+@pytest.mark.parametrize(("words", "loaded"), OTHERS.values(), ids=OTHERS)
+def test_other_commands_load_no_more_than_they_use(
+    words: list[str], loaded: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("torch")
+
+    assert last_line(PROGRAM, *words, folder=tmp_path) == f"0 {loaded}"
+
+
 def test_masks_are_scored_without_models_and_tables(tmp_path: Path) -> None:
     mask = np.zeros((32, 32), np.uint8)
     mask[4:12, 4:12], mask[20:30, 20:30] = 1, 2
