@@ -1,11 +1,13 @@
 """Label recipes against their reference implementations: seconds of processor time, side by side.
 
-``python benchmarks/labels.py [--cellpose3 FOLDER] [--quick]``
+``python benchmarks/labels.py [--cellpose3 FOLDER] [--quick] [--shared FOLDER] [--write FILE]``
 
 One process, one thread for each side (the fastest setting of stardist, whose threads wait for
 each other on shared cores). Scenes hold ellipses; maps are made from them, with a little noise on
 probabilities so that no two are equal. The first call of a compiled loop is not counted.
-FOLDER holds an unpacked wheel of cellpose 3.1.1.3, which cannot be installed beside NumPy 2.1.
+The first FOLDER holds an unpacked wheel of cellpose 3.1.1.3, which cannot be installed beside NumPy
+2.1; the second one the mask of a stack, which is repeated up to 62 x 244 x 228 px, and on which
+bmz is timed alone. ``--write`` puts the table and the growth between their marks in FILE.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before stardist is imported
 
 import numpy as np
+import tifffile
+from pages import write_between
 from scipy import ndimage
 from skimage.draw import ellipse
 from skimage.morphology import disk, h_maxima
@@ -35,6 +39,7 @@ from bmz.process.recipe import Value
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order
 
+MARKS = ("<!-- benchmarks/labels.py -->\n", "<!-- end -->\n")
 RAYS = 32
 SIDE = 2048
 COUNTS = (3000, 8600)
@@ -75,9 +80,12 @@ def ours(recipe: str, maps: FloatArray, grid: int = 1, **words: Value) -> tuple[
     return seconds, done.labels
 
 
-def told(what: str, own: float, theirs: float, peer: str, agree: float) -> None:
-    """Print one line."""
-    print(f"{what:44} {own:7.2f} {theirs:8.2f}  x {theirs / own:5.1f}  {peer}, F1 {agree:.3f}")
+def told(what: str, own: float, theirs: float, peer: str, agree: float) -> str:
+    """Print a row of the table, and give it."""
+    ratio = f"{theirs / own:.1f}"
+    row = f"| {what} | {own:.2f} | {theirs:.2f} ({peer}) | {ratio} | {agree:.3f} |"
+    print(row, flush=True)
+    return row
 
 
 def agreement(found: AnyArray, theirs: AnyArray) -> float:
@@ -96,7 +104,7 @@ def star_maps(labels: LabelArray) -> FloatArray:
     return np.concatenate([probability[None], np.moveaxis(star_dist(labels, RAYS), -1, 0)])
 
 
-def stardist_2d(side: int, count: int) -> None:
+def stardist_2d(side: int, count: int) -> Iterator[str]:
     """Compare candidates, suppression and rendering of planes at both grids."""
     from stardist.geometry import polygons_to_label
     from stardist.nms import non_maximum_suppression
@@ -117,10 +125,34 @@ def stardist_2d(side: int, count: int) -> None:
 
         seconds, reference = took(theirs)
         what = f"stardist {side} px, {labels.max()} nuclei, grid {grid}"
-        told(what, own, seconds, "stardist 0.9.2", agreement(found, reference))
+        yield told(what, own, seconds, "stardist 0.9.2", agreement(found, reference))
 
 
-def stardist_3d() -> None:
+def large_stack(shared: Path) -> str:
+    """Time a stack of 62 x 244 x 228 px with 96 rays, and print its row."""
+    from stardist.geometry import star_dist3D
+    from stardist.rays3d import Rays_GoldenSpiral
+    from stardist.utils import edt_prob
+
+    mask = tifffile.imread(shared / "data/stardist/mask3d.tif").astype(np.int32)
+    times = (2, 4, 4)
+    tiles = np.kron(np.arange(math.prod(times)).reshape(times), np.ones(mask.shape, np.int32))
+    labels = np.where(np.tile(mask, times) > 0, np.tile(mask, times) + tiles * mask.max(), 0)
+    labels = labels.astype(np.int32)
+    noise = np.random.default_rng(0).random(labels.shape)
+    maps = np.empty((97, *labels.shape), np.float32)
+    maps[0] = 0.9 * edt_prob(labels) + 0.05 * noise
+    maps[1:] = np.moveaxis(star_dist3D(labels, Rays_GoldenSpiral(96)), -1, 0)
+    recipe = RECIPES["stardist"]
+    parameters = recipe.parameters_from({}, {})
+    seconds, done = took(lambda: recipe.apply(maps, (1, 1, 1), parameters), 1)
+    size = " x ".join(map(str, labels.shape))
+    row = f"| stardist, stack {size}, 96 rays, {done.labels.max()} nuclei | {seconds:.2f} | | | |"
+    print(row, flush=True)
+    return row
+
+
+def stardist_3d() -> str:
     """Compare the decoding of a stack of balls."""
     from stardist.geometry import polyhedron_to_label, star_dist3D
     from stardist.nms import non_maximum_suppression_3d
@@ -152,9 +184,8 @@ def stardist_3d() -> None:
         return drawn
 
     seconds, reference = took(theirs, 1)
-    told(
-        "stardist, stack 32 x 48 x 48", own, seconds, "stardist 0.9.2", agreement(found, reference)
-    )
+    what, f1 = "stardist, stack 32 x 48 x 48", agreement(found, reference)
+    return told(what, own, seconds, "stardist 0.9.2", f1)
 
 
 def flow_maps(labels: LabelArray) -> FloatArray:
@@ -163,7 +194,7 @@ def flow_maps(labels: LabelArray) -> FloatArray:
     return np.concatenate([5 * flows_of_labels(labels), logit[None]])
 
 
-def cellpose(side: int, count: int) -> None:
+def cellpose(side: int, count: int) -> str:
     """Compare the dynamics of planes."""
     import torch
     from cellpose import dynamics, version
@@ -183,10 +214,10 @@ def cellpose(side: int, count: int) -> None:
     seconds, done = took(theirs, 1)
     reference = done[0] if isinstance(done, tuple) else done
     what = f"flows {side} px, {labels.max()} cells"
-    told(what, own, seconds, f"cellpose {version}", agreement(found, reference))
+    return told(what, own, seconds, f"cellpose {version}", agreement(found, reference))
 
 
-def deep_watershed(side: int, count: int) -> None:
+def deep_watershed(side: int, count: int) -> str:
     """Compare Mesmer's peaks and watershed with the same steps of scikit-image."""
     from skimage.measure import label
 
@@ -206,10 +237,10 @@ def deep_watershed(side: int, count: int) -> None:
 
     seconds, reference = took(theirs, 1)
     what = f"mesmer {side} px, {labels.max()} cells"
-    told(what, own, seconds, "scikit-image h_maxima, watershed", agreement(found, reference))
+    return told(what, own, seconds, "scikit-image", agreement(found, reference))
 
 
-def growth() -> None:
+def growth() -> Iterator[str]:
     """Say how time grows from 1024 to 4096 px a side, at the same density of objects."""
     makers = {"stardist": star_maps, "flows": flow_maps}
     for recipe, maps_of in makers.items():
@@ -219,7 +250,8 @@ def growth() -> None:
             seconds.append(own)
         exponent = math.log(seconds[-1] / seconds[0]) / math.log(16)
         shown = ", ".join(f"{s:.2f}" for s in seconds)
-        print(f"{recipe}: 1024, 2048, 4096 px a side: {shown} s; exponent in pixels {exponent:.2f}")
+        yield f"| `{recipe}` | {shown} | {exponent:.2f} |"
+        print(f"{recipe}: {shown} s, exponent {exponent:.2f}", flush=True)
 
 
 def main() -> None:
@@ -227,19 +259,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--cellpose3", type=Path, help="unpacked wheel of cellpose 3.1.1.3")
     parser.add_argument("--quick", action="store_true", help="512 px and 200 objects only")
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="has the stack")
+    parser.add_argument("--write", type=Path, help="page whose table is replaced")
     words = parser.parse_args()
     warnings.simplefilter("ignore")
     if words.cellpose3:
         sys.path.insert(0, str(words.cellpose3))
     side, counts = (512, (200,)) if words.quick else (SIDE, COUNTS)
-    print(f"{'processor seconds':44} {'bmz':>7} {'peer':>8}")
+    lines = ["| maps | bmz, s | peer, s | ratio | F1 at IoU 0.9 |", "|---|---|---|---|---|"]
     for count in counts:
-        stardist_2d(side, count)
-    stardist_3d()
-    cellpose(side, counts[0])
-    deep_watershed(side, counts[0])
+        lines.extend(stardist_2d(side, count))
+    lines += [stardist_3d(), cellpose(side, counts[0]), deep_watershed(side, counts[0])]
     if not words.quick:
-        growth()
+        lines.append(large_stack(words.shared))
+        lines += ["", "| recipe | 1024, 2048 and 4096 px a side, s | exponent in pixels |"]
+        lines += ["|---|---|---|", *growth()]
+    if words.write:
+        write_between(words.write, MARKS, "\n".join(lines))
 
 
 if __name__ == "__main__":
