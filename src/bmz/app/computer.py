@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bmz.base.computer import available_cpus, total_memory, versions
 from bmz.base.errors import BmzError
@@ -13,7 +14,6 @@ from bmz.base.progress import Listener, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.engine.load import fetch_model
 from bmz.predict.confine import means_here
-from bmz.predict.formats import BackendState, available_backends, other_backends
 from bmz.results.models import DoctorView, FetchFailure, FetchSummary, FormatView, ModelFetch
 from bmz.zoo.cache import (
     CachedPackage,
@@ -30,6 +30,9 @@ from bmz.zoo.cache import (
 from bmz.zoo.cache import remove as remove_packages
 from bmz.zoo.locate import STARTER, starter_names
 from bmz.zoo.settings import ZooSettings, settings_from_environment
+
+if TYPE_CHECKING:
+    from bmz.predict.formats import BackendState
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,8 @@ def import_(archive: Path) -> CarriedPackages:
 
 def examine() -> DoctorView:
     """Look at frameworks, devices, memory and cache; imports only frameworks that are there."""
+    from bmz.predict.formats import available_backends, other_backends  # here: they load NumPy
+
     cache = cache_folder()
     return DoctorView(
         versions=versions(),
