@@ -279,8 +279,10 @@ def of_ranks(ranked: Sequence[Ranked], made_for: Mapping[str, tuple[str, str]]) 
     words = tuple(f"{named(one.picture)}: {id_}, for {made_for[id_][0]}" for one, id_ in wrong)
     name = "models of another modality among those said to fit"
     yield Figure(name, "<= 8 %", len(wrong), len(known), words)
-    both = [[one for one, _ in some if not one.picture.is_harmonic] for some in (wrong, known)]
-    yield Figure("the same without second harmonic light", "", *map(len, both))
+    counted, total = (
+        sum(not one.picture.is_harmonic for one, _ in some) for some in (wrong, known)
+    )
+    yield Figure("the same without second harmonic light", "", counted, total)
     photographs = [one for one in ranked if one.picture.number == NOT_MICROSCOPY]
     against = [one for one in photographs if one.models]
     words = tuple(f"{named(one.picture)}: {len(one.models)}: {_first(one, 3)}" for one in against)

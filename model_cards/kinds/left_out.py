@@ -15,7 +15,7 @@ from unknown import fading, nearness
 
 from corpus import MADE
 
-PARTS = 10
+PARTS = 20
 """Sources are left out in so many parts."""
 
 SEEN = 464

@@ -119,7 +119,7 @@ UNLIKELY = 0.2
 
 LEAST_LIKELY: Mapping[str, float] = {
     "electron": 0.2,
-    "fluorescence": 0.4,
+    "fluorescence": 0.35,
     "stained": 0.3,
     "transmitted": 0.35,
 }
