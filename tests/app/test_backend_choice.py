@@ -257,7 +257,7 @@ def large(at: int, *, moved: int = 0) -> AnyArray:
 @pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize(
     ("at", "moved", "sides"),
-    [(600, 0, [512]), (600, 3, [512, 1200]), (0, 0, [512, 1200]), (0, 3, [512, 1200])],
+    [(600, 0, [384]), (600, 3, [384, 1200]), (0, 0, [384, 1200]), (0, 3, [384, 1200])],
     ids=["the middle agrees", "the middle differs", "the border agrees", "the border differs"],
 )
 def test_of_a_large_tile_the_middle_is_run_in_float32_and_the_rest_where_that_is_empty(

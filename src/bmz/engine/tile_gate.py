@@ -27,7 +27,7 @@ TILES = Notes.of("tile", 1, PrecisionChoice, one_per_key=True)
 MOST_TILES = 4
 """Tiles of an image that are run twice, until one of them shows an object."""
 
-MIDDLE_PX: Mapping[str, int] = MappingProxyType({"yx": 512, "zyx": 192})
+MIDDLE_PX: Mapping[str, int] = MappingProxyType({"yx": 384, "zyx": 192})
 """Side along y and x of the middle of a tile that is judged first, by the axes of the network."""
 
 
