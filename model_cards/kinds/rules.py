@@ -25,7 +25,7 @@ from bmz.check.content import SEEN
 HERE = Path(__file__).parent
 PAGES = (HERE / "README.md", HERE.parents[1] / "docs/explanation/kind-of-image.md")
 
-SILENT = 0.05
+SILENT = 0.04
 """So many of the images of other families may pass without a word."""
 
 STEP, LARGEST = 0.05, 0.5

@@ -119,12 +119,12 @@ UNLIKELY = 0.2
 
 LEAST_LIKELY: Mapping[str, float] = {
     "electron": 0.2,
-    "fluorescence": 0.35,
-    "stained": 0.3,
-    "transmitted": 0.35,
+    "fluorescence": 0.45,
+    "stained": 0.35,
+    "transmitted": 0.4,
 }
 """The same of families that are learnt; chosen by ``model_cards/kinds/rules.py`` on images of
-left-out sources: the smallest at which one in twenty images of other families passes at most.
+left-out sources: the smallest at which one in twenty-five images of other families passes at most.
 """
 
 CLEAR_STRUCTURE = 0.6
