@@ -30,9 +30,9 @@ from bmz.engine.pipeline import (
     Stopwatch,
     finished_plane,
     network_outputs,
+    planes_of,
 )
 from bmz.engine.request import CLIPS, SCALES, RunRequest
-from bmz.engine.run_image import planes_of
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels, opened, plan_image, prepare
 from bmz.engine.tile_gate import expect_image
 from bmz.engine.trial import CHANGES, evidence_of

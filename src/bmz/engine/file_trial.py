@@ -15,8 +15,8 @@ from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import CheckedHeader
 from bmz.engine.image_header import check_file_header
 from bmz.engine.image_result import PlaneOutput
+from bmz.engine.pipeline import planes_of
 from bmz.engine.request import RunRequest
-from bmz.engine.run_image import PredictedImage, planes_of
 from bmz.engine.setup import PlannedImage, RunSetup, with_options
 from bmz.engine.trial import Trial, crop_of, evidence_of, tried, try_image
 from bmz.image.region import HeldImage, ImageSource, open_image
@@ -28,6 +28,7 @@ from bmz.process.relabel import closed_up
 from bmz.results.images import Cure
 
 if TYPE_CHECKING:
+    from bmz.engine.run_image import PredictedImage
     from bmz.results.image_documents import WayRecord
 
 SCALES = (0.5, 0.7, 1.4, 2.0)

@@ -18,6 +18,7 @@ from bmz.base.progress import Listener, nobody
 from bmz.base.values import dataclass
 from bmz.engine.labelling import Labelling, on_tensors
 from bmz.engine.output_check import StageCounts, Watch
+from bmz.image.pixels import Pixels
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
@@ -200,6 +201,18 @@ class PlaneResult:
     labels: AnyArray | None = None
     scores: FloatArray | None = None
     classes: bool = False
+
+
+def planes_of(pixels: Pixels, plan: Plan, space: str) -> list[AnyArray]:
+    """Give each plane or stack that the model is run on, (c, (z,) y, x).
+
+    Parameters
+    ----------
+    pixels : axes of ``tczyx`` in that order, as read
+    space : axes of the model, ``yx`` or ``zyx``
+    """
+    ordered = pixels.with_channel_axis().transposed((*plan.loop, "c", *space)).array
+    return [ordered[position] for position in np.ndindex(*plan.loop.values())]
 
 
 def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, Plan]:

@@ -36,6 +36,7 @@ from bmz.engine.pipeline import (
     Stopwatch,
     finished_plane,
     network_outputs,
+    planes_of,
 )
 from bmz.engine.planes_in_blocks import (
     BlocksContext,
@@ -76,18 +77,6 @@ class PlaneRunner(Protocol):
 
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
         """Give what the record says of the way of running."""
-
-
-def planes_of(pixels: Pixels, plan: Plan, space: str) -> list[AnyArray]:
-    """Give each plane or stack that the model is run on, (c, (z,) y, x).
-
-    Parameters
-    ----------
-    pixels : axes of ``tczyx`` in that order, as read
-    space : axes of the model, ``yx`` or ``zyx``
-    """
-    ordered = pixels.with_channel_axis().transposed((*plan.loop, "c", *space)).array
-    return [ordered[position] for position in np.ndindex(*plan.loop.values())]
 
 
 @dataclass(frozen=True)

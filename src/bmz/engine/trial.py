@@ -26,8 +26,8 @@ from bmz.engine.pipeline import (
     Stopwatch,
     finished_plane,
     network_outputs,
+    planes_of,
 )
-from bmz.engine.run_image import planes_of
 from bmz.engine.setup import PlannedImage, RunSetup, planned_image
 from bmz.engine.tile_gate import expect_image
 from bmz.image.info import ImageInfo
