@@ -42,6 +42,13 @@ def test_the_record_holds_the_prediction_and_a_warning(images: list[str], tmp_pa
     assert "raw" not in done["good"]["files"]
 
 
+def test_the_number_decides_and_not_the_word(images: list[str], tmp_path: Path) -> None:
+    done = records(tmp_path, images[0], "--flag-below", "1")
+
+    assert done["good"]["quality"]["word"] == "likely good"
+    assert "trial.doubtful" in {finding["code"] for finding in done["good"]["findings"]}
+
+
 def test_without_it_nothing_is_predicted(images: list[str], tmp_path: Path) -> None:
     assert all("quality" not in record for record in records(tmp_path, *images).values())
 

@@ -178,30 +178,29 @@ def result_quality(
 
 
 def quality_findings(
-    quality: Quality, setup: RunSetup, hint: str, *, below: float = 1.0
+    quality: Quality, setup: RunSetup, hint: str, *, below: float | None = None
 ) -> Iterator[Finding]:
     """Yield a finding where a mask is not likely to be good.
 
     Parameters
     ----------
     hint : what to do
-    below : the predicted F1 is lower than this
+    below : a mask is told where its predicted F1 is lower than this; None to go by the word
     """
-    codes = {
-        "look closely": ("trial.doubtful", "the mask may be wrong in part"),
-        "likely wrong": ("trial.wrong", "the mask is likely to be wrong"),
-    }
-    if quality.f1 < below and quality.word in codes:
-        code, message = codes[quality.word]
-        yield Finding.of(
-            code,
-            setup.model.required_inputs[0].id,
-            f"{message}: {f1_words(quality)}",
-            wanted="a mask that holds",
-            found=f"F1 about {quality.f1:.2f}",
-            hint=hint,
-            evidence="measured",
-        )
+    good = quality.word == "likely good" if below is None else quality.f1 >= below
+    if good:
+        return
+    wrong = quality.word == "likely wrong"
+    message = "the mask is likely to be wrong" if wrong else "the mask may be wrong in part"
+    yield Finding.of(
+        "trial.wrong" if wrong else "trial.doubtful",
+        setup.model.required_inputs[0].id,
+        f"{message}: {f1_words(quality)}",
+        wanted="a mask that holds" if below is None else f"F1 of {below:g} or more",
+        found=f"F1 about {quality.f1:.2f}",
+        hint=hint,
+        evidence="measured",
+    )
 
 
 def judged_result(
