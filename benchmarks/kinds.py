@@ -51,7 +51,6 @@ from zoo_commands import served
 
 from bmz.app.check import check
 from bmz.app.fit import fit
-from bmz.app.fit.image import FitRequest
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.kind import (
     SURE,
@@ -65,6 +64,7 @@ from bmz.check.kind import (
 )
 from bmz.check.kind_features import features
 from bmz.check.measured import Look
+from bmz.engine.fit_image import FitRequest
 from bmz.engine.image_header import read_spread
 from bmz.engine.load import find_model
 from bmz.engine.request import RunRequest

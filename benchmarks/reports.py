@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bmz.app.show.published import newest_reports
+from bmz.engine.cards import newest_reports
 from bmz.spec.facts import REPORTS_TABLE
 
 Matrix = Mapping[str, Mapping[str, Mapping[str, str]]]

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.compare import CompareRequest, compare, write_labels_of
-from bmz.app.score import NoTruthFor
+from bmz.app.compare import CompareRequest, compare
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Event, Note, Progress
-from bmz.engine.comparison import SweepRefused
+from bmz.engine.comparison import SweepRefused, write_masks
+from bmz.engine.label_masks import NoTruthFor
 from bmz.engine.request import RunRequest
 from bmz.predict.onnx import OnnxBackend
 from bmz.report import compare_text
@@ -193,7 +193,7 @@ def test_json_tells_everything(comparison: Comparison) -> None:
 
 
 def test_label_masks_are_written_by_rank(comparison: Comparison, tmp_path: Path) -> None:
-    write_labels_of(comparison, tmp_path / "masks")
+    write_masks(comparison, tmp_path / "masks")
 
     names = sorted(path.name for path in (tmp_path / "masks").iterdir())
     assert [name.split(".")[1] for name in names] == ["01", "02", "03"]

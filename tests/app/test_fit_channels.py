@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tests.app.small_models import model, tensor
 
-from bmz.app.fit.image import ChannelAbsent, MeasuredImage, numbers_in
-from bmz.app.fit.judge import best_channels, channel_choices, content_for
 from bmz.check.fit_case import FitCase
 from bmz.check.kind import ImageKind
 from bmz.check.pixel_values import ValueSummary
+from bmz.engine.fit_image import ChannelAbsent, MeasuredImage, numbers_in
+from bmz.engine.fit_judge import best_channels, channel_choices, content_for
 from bmz.image.pixels import Pixels, inspect_array
 from bmz.results.fit import SeenImage
 from bmz.spec.made_for import MadeFor

@@ -15,10 +15,8 @@ import tifffile
 
 import bmz
 from bmz.app.check import check
-from bmz.app.fit import candidates, fit, ranked
-from bmz.app.fit import image as image_module
-from bmz.app.fit.image import ChannelAbsent, FitRequest, read_measured
-from bmz.app.search import FilterUnknown
+from bmz.app.fit import fit
+from bmz.app.search.query import FilterUnknown
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note
@@ -29,6 +27,9 @@ from bmz.check.kind import ImageKind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.object_size import ObjectSize
 from bmz.cli.main import status_of
+from bmz.engine import fit_candidates, fit_image
+from bmz.engine.fit_image import ChannelAbsent, FitRequest, read_measured
+from bmz.engine.fit_judge import ranked
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
 from bmz.image.pixels import Pixels
@@ -86,7 +87,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             found = image_measures(pixels, channels)
             return {n: replace(one, kind=kinds[n]) for n, one in found.items()}
 
-        monkeypatch.setattr(image_module, "image_measures", measures)
+        monkeypatch.setattr(fit_image, "image_measures", measures)
 
     return made_up
 
@@ -375,7 +376,7 @@ def test_a_plane_is_a_stack_for_a_model_that_works_plane_by_plane_and_for_no_oth
 ) -> None:
     facts = Facts(plane_by_plane=Fact(value=True, source="manifest"))
     plain = by_id(fit(request(image), settings))["deep-dog"]
-    monkeypatch.setattr(candidates, "facts_of", lambda _: facts)
+    monkeypatch.setattr(fit_candidates, "facts_of", lambda _: facts)
     flat = by_id(fit(request(image), settings))["deep-dog"]
 
     assert "axes.missing" in codes(plain)
@@ -510,7 +511,7 @@ def nuclei(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if not path.parent.name.startswith("ex-")
     )
     index = Index(entries, 0.0, stale=False)
-    monkeypatch.setattr("bmz.app.fit.load_index", lambda *_, **__: index)
+    monkeypatch.setattr("bmz.engine.cards.load_index", lambda *_, **__: index)
     monkeypatch.setattr(frameworks, "find_spec", lambda name: name in {"onnxruntime", "torch"})
     return shared / "data" / "stardist" / "img2d.tif"
 

@@ -14,9 +14,9 @@ import tifffile
 from tests.engine.test_trial import nuclei
 
 from bmz.app.fit import fit
-from bmz.app.fit.image import FitRequest
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Event, Note
+from bmz.engine.fit_image import FitRequest
 from bmz.report.zoo_text import NONE_WORKS, fit_json, fit_summary, fit_table
 from bmz.results.fit import Ranking
 from bmz.testing.package import write_package

@@ -11,11 +11,11 @@ from PIL import Image
 
 import bmz
 from bmz.app.check import check
-from bmz.app.fit.image import measured_image
-from bmz.app.fit.judge import channel_choices
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.check.fit_case import FitCase
+from bmz.engine.fit_image import measured_image
+from bmz.engine.fit_judge import channel_choices
 from bmz.engine.image_header import read_spread
 from bmz.engine.load import find_model
 from bmz.engine.request import RunRequest

@@ -15,10 +15,10 @@ import zarr
 from PIL import Image
 
 from bmz.app.compare import CompareRequest, compare
-from bmz.app.score import paired, score
-from bmz.app.score.label_mask import NoMask, read_mask
+from bmz.app.score import score
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
+from bmz.engine.label_masks import NoMask, mask_pairs, read_mask
 from bmz.engine.request import RunRequest
 from bmz.process.boundary import pieces_of_planes
 
@@ -301,7 +301,7 @@ def test_labels_of_many_zarr_images_bear_the_names_of_the_images(tmp_path: Path)
         image_with_labels(tmp_path / f"{name}.zarr")
         saved(tmp_path / "truth" / f"{name}_mask.tif", labels())
 
-    pairs = paired(tmp_path / "*.zarr" / "labels" / "nuclei", tmp_path / "truth")
+    pairs = mask_pairs(tmp_path / "*.zarr" / "labels" / "nuclei", tmp_path / "truth")
 
     assert [pair.name for pair in pairs] == ["a", "b"]
 

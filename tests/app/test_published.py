@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bmz.app.show.published import newest_reports, published, reports_url
+from bmz.engine.cards import newest_reports, published, reports_url
 from bmz.results.models import ToolReport
 from bmz.testing.package import sha256_of, write_package
 from bmz.testing.zoo import SmallZoo, small_zoo

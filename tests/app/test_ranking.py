@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from bmz.app.search.ranking import rank, relevance, tokens
+from bmz.app.search.query import rank, relevance
 from bmz.results.models import Card
+from bmz.spec.facts import tokens
 from bmz.spec.made_for import MadeFor
 
 EMPTY = Card("z", "v0", "0")

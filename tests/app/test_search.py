@@ -11,21 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.app.search import (
+from bmz.app.search import search
+from bmz.app.search.query import (
+    MEANINGS,
     FilterUnknown,
     SearchRequest,
     TermUnknown,
     fitting,
     has_modality,
+    phrases_of,
+    rank,
     refuse_unknown,
-    search,
+    relevance,
     with_terms,
 )
-from bmz.app.search.ranking import MEANINGS, all_cards, rank, relevance, starters, tokens, wanted_of
 from bmz.base.computer import version
 from bmz.base.progress import Event, Progress
+from bmz.engine.cards import all_cards, starters
 from bmz.results.models import Card
 from bmz.spec import read as read_module
+from bmz.spec.facts import tokens
 from bmz.spec.made_for import MODALITIES, STRUCTURES
 from bmz.testing.package import description, write_package
 from bmz.testing.zoo import SmallZoo, small_zoo
@@ -302,7 +307,7 @@ def test_what_people_call_a_kind_means_terms_that_exist() -> None:
     assert set(MEANINGS) <= set(MODALITIES) | set(STRUCTURES)
     for term, names in MEANINGS.items():
         for name in names:
-            (wanted,) = wanted_of(tokens(name))
+            (wanted,) = phrases_of(tokens(name))
             assert term in wanted.terms, name
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from bmz.app.compare import CompareRequest, compare, write_text
+from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import demo_image
+from bmz.base.files import write_whole_text
 from bmz.engine.request import RunRequest
 from bmz.report.html import comparison_page
 from bmz.testing.package import description, write_package
@@ -55,7 +56,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "a.tif",), (str(folder / "model"),), sweeps, None, stability=False,
         options=RunRequest("", (), Path(), recipe="components"), command="bmz compare a.tif",
     )  # fmt: skip
-    write_text(folder / "r.html", comparison_page(compare(request)))
+    write_whole_text(folder / "r.html", comparison_page(compare(request)))
     return folder / "r.html"
 
 
@@ -80,7 +81,7 @@ def test_a_page_without_any_result_tells_what_failed(tmp_path: Path, chromium: s
         (tmp_path / "a.tif",), ("starter/nuclei",), {}, None, stability=False,
         options=RunRequest("", (), Path()), command="bmz compare a.tif",
     )  # fmt: skip
-    write_text(tmp_path / "r.html", comparison_page(compare(request)))
+    write_whole_text(tmp_path / "r.html", comparison_page(compare(request)))
 
     with browser_of(chromium) as browser:
         one = browser.new_page()
@@ -202,7 +203,7 @@ def test_the_picture_in_the_docs_is_of_such_a_page(tmp_path: Path, chromium: str
         (tmp_path / "nuclei.tif",), models, {}, None, stability=False,
         options=RunRequest("", (), Path()), command="bmz compare nuclei.tif",
     )  # fmt: skip
-    write_text(tmp_path / "r.html", comparison_page(compare(request)))
+    write_whole_text(tmp_path / "r.html", comparison_page(compare(request)))
 
     with browser_of(chromium) as browser:
         one = browser.new_page(viewport={"width": 1200, "height": 900})

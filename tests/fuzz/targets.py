@@ -120,7 +120,7 @@ def archives() -> Seeds:
 
 def read_labels_or_pixels(folder: Path, name: str, content: bytes) -> Any:
     """Read an archive as an image, and a pickle as a label mask."""
-    from bmz.app.score.label_mask import read_mask
+    from bmz.engine.label_masks import read_mask
 
     if name.endswith(".npz"):
         return read_pixels(folder, name, content)

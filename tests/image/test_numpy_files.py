@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bmz.app.score.label_mask import read_mask
+from bmz.engine.label_masks import read_mask
 from bmz.image.faults import ImageUnreadable
 from bmz.image.inspect import inspect_image
 from bmz.image.region import open_image, read_image

@@ -224,6 +224,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_whole_text(path: Path, text: str) -> None:
+    """Write a text file; its folder is made.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    writable_folder(path.parent)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def whole_files(files: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Path]]:
     """Give a temporary path for each of `files`; move all there when the block ends well.

@@ -174,12 +174,11 @@ def _held(
 def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Listener) -> str:
     """Write a contract, and tell in one line what it asks for."""
     from bmz.app.check.contract import locked
-    from bmz.base.files import whole_file
+    from bmz.base.files import write_whole_text
     from bmz.report.contract_text import contract_toml, contract_words
 
     contract = locked(summary, request, listener)
-    with whole_file(as_path(file)) as temporary:
-        temporary.write_text(contract_toml(contract), encoding="utf-8")
+    write_whole_text(as_path(file), contract_toml(contract))
     return f"{file} is written: {contract_words(contract)}"
 
 

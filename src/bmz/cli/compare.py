@@ -146,14 +146,11 @@ def compare(
 
     The network of a model runs once for an image; settings of the labels reuse its output.
     """
-    from bmz.app.compare import (
-        CompareRequest,  # here, so that --help never loads NumPy
-        prove_writable,
-        write_labels_of,
-        write_text,
-    )
+    from bmz.app.compare import CompareRequest  # here, so that --help never loads NumPy
     from bmz.app.compare import compare as compare_all
+    from bmz.base.files import writable_folder, write_whole_text
     from bmz.cli.output import progress_bars, say
+    from bmz.engine.comparison import write_masks
     from bmz.image.series import with_fields
     from bmz.report.compare_text import as_csv
     from bmz.report.html import comparison_page
@@ -172,16 +169,18 @@ def compare(
         shlex.join(["bmz", *sys.argv[1:]]),
         components=components,
     )  # fmt: skip
-    prove_writable([as_path(file).parent for file in (output, csv_file) if file])
+    for file in (output, csv_file):
+        if file:
+            writable_folder(as_path(file).parent)  # or fail before anything is run
     with progress_bars() as listener:
         comparison = compare_all(request, listener)
     _print(comparison, as_json=as_json)
     if csv_file:
-        write_text(as_path(csv_file), as_csv(comparison))
+        write_whole_text(as_path(csv_file), as_csv(comparison))
     if labels_folder:
-        write_labels_of(comparison, as_path(labels_folder))
+        write_masks(comparison, as_path(labels_folder))
     if output:
-        write_text(as_path(output), comparison_page(comparison))
+        write_whole_text(as_path(output), comparison_page(comparison))
         say([("note", f"open {output} in a browser")], answers=not as_json)
     ctx.exit(comparison.exit_status)
 

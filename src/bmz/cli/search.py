@@ -97,8 +97,8 @@ def list_models(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filte
 
 
 def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
-    from bmz.app.search import SearchRequest  # here, so that --help stays quick
-    from bmz.app.search import search as find
+    from bmz.app.search import search as find  # here, so that --help stays quick
+    from bmz.app.search.query import SearchRequest
     from bmz.cli.output import print_blocks, progress_bars
     from bmz.report.zoo_text import (
         NAME_COLUMN,
@@ -222,8 +222,8 @@ def fit(
 ) -> None:
     """Rank the models of the zoo by how well they fit IMAGES; only --try downloads weights."""
     from bmz.app.fit import fit as rank_models  # here, so that --help stays quick
-    from bmz.app.fit.image import FitRequest
     from bmz.cli.output import print_blocks, progress_bars, say
+    from bmz.engine.fit_image import FitRequest
     from bmz.report.zoo_text import FIT_HEADINGS, fit_json, fit_summary, fit_table
     from bmz.results.fit import SHOWN
     from bmz.zoo.settings import settings_from_environment

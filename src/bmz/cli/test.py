@@ -153,7 +153,7 @@ def card(model: str, output: str | None, device: str, trust: Permit) -> None:
     change, the speed, and the size of the objects in the test input.
     """
     from bmz.app.model_test import make_card  # here, so that --help never loads NumPy
-    from bmz.base.files import whole_file
+    from bmz.base.files import write_whole_text
     from bmz.cli.output import progress_bars
     from bmz.report.tested_text import card_text
 
@@ -162,5 +162,4 @@ def card(model: str, output: str | None, device: str, trust: Permit) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
-    with whole_file(as_path(output)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_whole_text(as_path(output), text)

@@ -62,9 +62,9 @@ def run_as_they_come(
     settle_s : None for `SETTLE_S`
     as_json : print one document at the end
     """
-    from bmz.app.run import watched
     from bmz.base.progress import Note
     from bmz.cli.output import progress_bars
+    from bmz.engine.watching import watched
     from bmz.report.run_text import runs_json, watch_lines
 
     settle_s = SETTLE_S if settle_s is None else settle_s

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from math import ceil, prod
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from bmz.base.computer import available_cpus, free_memory, held_memory, peak_mem
 from bmz.base.values import dataclass
 from bmz.engine.labelling import Labelling
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
-from bmz.image.series import PlateField
+from bmz.image.series import with_fields
 from bmz.plan.plan import Estimate, Plan, fitted, wide_side, widened, with_smaller_tiles
 from bmz.predict.backend import Backend, OutOfMemory
 from bmz.process.recipe import Finish, Recipe
@@ -156,15 +155,12 @@ ROUNDED_UP = 2
 """ONNX Runtime takes memory in powers of two: a larger tile may take up to twice as much."""
 
 
-def plan_images(
-    setup: RunSetup, images: Mapping[Path, PlateField | None]
-) -> Iterator[ImagePlan | ImageFailure]:
-    """Plan the run of each image, with what a trial of two tiles shows; images of a size share one.
+def plan_images(setup: RunSetup) -> Iterator[ImagePlan | ImageFailure]:
+    """Plan the run of each image of the request, with what a trial of two tiles shows.
 
-    Parameters
-    ----------
-    images : see `bmz.image.series.with_fields`
+    Images of one size share a trial.
     """
+    images = with_fields(setup.request.images, setup.request.series)
     with closing(opened(setup)) as backend:
         probed: dict[str, ProbedPlan] = {}
         for image, field in images.items():

@@ -31,10 +31,10 @@ from bmz.engine.run_image import (
 from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_failed
 from bmz.engine.stages import NotesInTurn, Threads, at_once, failed
 from bmz.image.formats import name_of
-from bmz.image.series import PlateField
+from bmz.image.series import PlateField, with_fields
 from bmz.plan.plan import Plan, wide_side
 from bmz.predict.backend import Backend, Device
-from bmz.results.images import DeviceUse, ImageFailure, ImageRun
+from bmz.results.images import DeviceUse, ImageFailure, ImageRun, RunSummary
 from bmz.write.names import output_paths, plate_folders, refuse_existing
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, kinds_to_write
 
@@ -47,6 +47,30 @@ def output_kinds(setup: RunSetup) -> tuple[str, ...]:
     request = setup.request
     labels = setup.labelling.recipe is not None
     return kinds_to_write(request.save, labels=labels, joined=request.link, tables=request.tables)
+
+
+def run_all(setup: RunSetup, listener: Listener) -> RunSummary:
+    """Run all images of the request, and write what it asks for.
+
+    Parameters
+    ----------
+    listener : is called for each image and tile
+
+    Raises
+    ------
+    BmzError
+        What concerns all images: the folder, outputs that exist. What concerns one image is in the
+        summary.
+    """
+    images = with_fields(setup.request.images, setup.request.series)
+    paths = claim_files(setup, images)
+    states = image_states(setup, images, paths)
+    uses: list[DeviceUse] = []
+    files = files_of_states(states, paths)
+    outcomes = tuple(run_images(setup, states, files, listener, used=uses.append))
+    summary = RunSummary(outcomes, *uses)
+    finish_folder(setup, images, summary.done)
+    return summary
 
 
 def claim_files(

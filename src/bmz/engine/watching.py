@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from bmz.engine.image_result import (
     joint_tables,
     write_joint_tables,
 )
+from bmz.engine.request import RunRequest
 from bmz.engine.run_images import ImageState, files_of_states, output_kinds, run_images
-from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
-from bmz.image.arrival import Settling, Stamp, stamps_of
+from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed, prepare
+from bmz.image.arrival import Settling, Stamp, WatchedFolder, stamps_of
 from bmz.image.series import FieldMissing, PlateField, with_fields
 from bmz.predict.backend import Backend
 from bmz.predict.confined import ChildDied
@@ -258,3 +260,29 @@ class Watch:
 
 def _is_end_of_network(outcome: Outcome) -> bool:
     return isinstance(outcome, ImageFailure) and isinstance(outcome.error, ChildDied)
+
+
+@contextmanager
+def watched(
+    request: RunRequest, folder: WatchedFolder, settle_s: float, listener: Listener = nobody
+) -> Iterator[Watch]:
+    """Prepare a model for the images that appear in a folder; each round runs those that are new.
+
+    Parameters
+    ----------
+    request : the options of the call; its images are not looked at
+    folder : in which images appear
+    settle_s : so long nothing of an image may change before it is run, s
+    listener : is called as files and tiles are finished
+
+    Raises
+    ------
+    BmzError
+        What concerns all images: the model, the options, the folder of the results. What concerns
+        one image is an outcome of a round.
+    """
+    setup = prepare(replace(request, images=(), roots=(folder.root,)), listener)
+    watch = Watch(setup, folder.images, time.monotonic, settle_s, listener)
+    watch.begin()
+    with closing(watch):
+        yield watch

@@ -273,3 +273,42 @@ def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
 def _known_facts(model: ModelSpec) -> Facts:
     facts = facts_of(model.alias) if model.alias else None
     return facts or Facts()
+
+
+_LEAST = 3
+"""Letters of a word before its plural s."""
+
+_SINGULAR: Mapping[str, str] = {
+    "nuclei": "nucleus",
+    "nuclear": "nucleus",
+    "mitochondria": "mitochondrion",
+    "mitochondrial": "mitochondrion",
+    "bacteria": "bacterium",
+    "bacterial": "bacterium",
+    "leaves": "leaf",
+    "boundaries": "boundary",
+    "labelling": "labeling",
+}
+
+
+def tokens(text: str) -> list[str]:
+    """Part a text into lower-case words in the singular.
+
+    Examples
+    --------
+    >>> tokens("Nuclei of 3D-cells")
+    ['nucleus', 'of', '3d', 'cell']
+    """
+    return [_singular(word) for word in re.findall(r"[^\W_]+", text.lower())]
+
+
+def _singular(word: str) -> str:
+    if word in _SINGULAR:
+        return _SINGULAR[word]
+    ends = len(word) > _LEAST and word.endswith("s") and not word.endswith(("ss", "us", "is"))
+    return word[:-1] if ends else word
+
+
+def has_task(task: str | None, wanted: str) -> bool:
+    """Say whether every word of `wanted` stands in the task of a model."""
+    return task is not None and set(tokens(wanted)) <= set(tokens(task))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bmz.app.api.options import ImageOptions, PixelSize
 from bmz.app.api.options import images as images_of_file
-from bmz.app.fit import rank_models, refuse_unknown_task
-from bmz.app.fit.image import FitRequest, MeasuredImage, measured_image
+from bmz.app.fit import fit_measured
 from bmz.base.channels import ChannelKey
 from bmz.base.progress import Listener, nobody
+from bmz.engine.fit_image import FitRequest, MeasuredImage, measured_image
 from bmz.engine.image_header import ImageLike, given_image, with_pixel_size
 from bmz.results.fit import Ranking
 from bmz.zoo.settings import settings_from_environment
@@ -57,7 +57,6 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
     BmzError
         An image cannot be read, a word does not suit, or there is no list of models.
     """
-    refuse_unknown_task(task)
     options = ImageOptions(axes, channels, pixel_size, kind=kind)
     run_request = options.request()
     request = FitRequest(
@@ -70,8 +69,8 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
         everything=everything,
     )
     each = (one for image in _several(images) for one in _images_in(image))
-    measured = [_measured(image, request) for image in each]
-    return rank_models(measured, request, settings_from_environment(), listener)
+    measured = (_measured(image, request) for image in each)
+    return fit_measured(measured, request, settings_from_environment(), listener)
 
 
 def _several(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:

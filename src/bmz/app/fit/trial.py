@@ -8,10 +8,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from bmz.app.fit.image import FitRequest, MeasuredImage
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress
 from bmz.engine.file_trial import try_file
+from bmz.engine.fit_image import FitRequest, MeasuredImage
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import opened, prepare
 from bmz.results.fit import ImageFit, ModelFit, Ranking

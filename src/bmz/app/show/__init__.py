@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bmz.app.show.published import Published, published
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
+from bmz.engine.cards import Published, published
 from bmz.engine.load import code_unknown, find_model, model_code, weights_files
 from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
 from bmz.predict.frameworks import frameworks_here, usable_formats

@@ -1,48 +1,17 @@
-"""Models ranked by a query: its words, what is kept of each model, and those that come with bmz."""
+"""The words and filters of a search, and the models that fit them, the best first."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
 
-from bmz.base.computer import version
-from bmz.base.errors import BmzError
-from bmz.base.notes import Notes
-from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
-from bmz.engine.load import describe
-from bmz.plan.recipe_choice import choose_recipe
 from bmz.results.models import Card
-from bmz.spec.facts import dims_of, task_of
-from bmz.spec.made_for import MODALITIES, MORE_EXACT, MadeForInvalid, made_for
-from bmz.spec.model import ModelSpec
-from bmz.spec.package_files import (
-    PackageInvalid,
-    PackageNewer,
-    PackageUnreadable,
-    PathLeavesPackage,
-)
-from bmz.zoo.index import Index, IndexEntry
-from bmz.zoo.locate import STARTER, locate, starter_names
-from bmz.zoo.settings import ZooSettings
-
-_LEAST = 3
-"""Letters of a word before its plural s."""
-
-_SINGULAR: Mapping[str, str] = {
-    "nuclei": "nucleus",
-    "nuclear": "nucleus",
-    "mitochondria": "mitochondrion",
-    "mitochondrial": "mitochondrion",
-    "bacteria": "bacterium",
-    "bacterial": "bacterium",
-    "leaves": "leaf",
-    "boundaries": "boundary",
-    "labelling": "labeling",
-}
+from bmz.spec.facts import TASKS, has_task, tokens
+from bmz.spec.made_for import MODALITIES, MORE_EXACT, STRUCTURES
 
 MEANINGS: Mapping[str, tuple[str, ...]] = {
     "fluorescence": ("fluorescence", "fluorescent", "immunofluorescence"),
@@ -87,7 +56,7 @@ MEANINGS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Phrase:
     """A word of a search, or several that mean one thing.
 
     Parameters
@@ -100,39 +69,21 @@ class Wanted:
     terms: tuple[str, ...] = ()
 
 
-def tokens(text: str) -> list[str]:
-    """Part a text into lower-case words in the singular.
-
-    Examples
-    --------
-    >>> tokens("Nuclei of 3D-cells")
-    ['nucleus', 'of', '3d', 'cell']
-    """
-    return [_singular(word) for word in re.findall(r"[^\W_]+", text.lower())]
-
-
-def _singular(word: str) -> str:
-    if word in _SINGULAR:
-        return _SINGULAR[word]
-    ends = len(word) > _LEAST and word.endswith("s") and not word.endswith(("ss", "us", "is"))
-    return word[:-1] if ends else word
-
-
-def wanted_of(words: Iterable[str]) -> list[Wanted]:
+def phrases_of(words: Iterable[str]) -> list[Phrase]:
     """Find what words mean together, whatever their order; the longest phrases go first.
 
     Examples
     --------
-    >>> wanted_of(["electron", "mouse", "microscopy"])
-    [Wanted(tokens=('electron', 'microscopy'), terms=('em',)), Wanted(tokens=('mouse',), terms=())]
+    >>> phrases_of(["electron", "mouse", "microscopy"])
+    [Phrase(tokens=('electron', 'microscopy'), terms=('em',)), Phrase(tokens=('mouse',), terms=())]
     """
     left, phrases = list(words), []
     for phrase, terms in _phrases().items():
         while set(phrase) <= set(left):
             for token in phrase:
                 left.remove(token)
-            phrases.append(Wanted(phrase, terms))
-    return [*phrases, *(Wanted((token,)) for token in left)]
+            phrases.append(Phrase(phrase, terms))
+    return [*phrases, *(Phrase((token,)) for token in left)]
 
 
 def meaning(word: str, terms: Iterable[str]) -> str | None:
@@ -228,7 +179,7 @@ def relevance(card: Card, words: Iterable[str]) -> float:
     """
     places = {name: set(tokens(_text(card, name))) for name in _FIELDS}
     total = 0.0
-    for phrase in wanted_of(words):
+    for phrase in phrases_of(words):
         texts = [
             sum(_FIELDS[name] * _fit(token, there) for name, there in places.items())
             for token in phrase.tokens
@@ -278,89 +229,134 @@ def _fit(token: str, there: set[str]) -> float:
     return _PREFIX if begins else 0.0
 
 
-CARDS = Notes.of("cards", 5, dict[str, Card])
-"""Cards by the sha256 of the manifest; the key is the version of bmz that made them."""
+@dataclass(frozen=True)
+class SearchRequest:
+    """The words of one call of ``bmz search``.
 
-
-def all_cards(
-    index: Index, settings: ZooSettings, *, listener: Listener = nobody
-) -> tuple[Card, ...]:
-    """Give a card for every model of the index; one that cannot be read says why.
-
-    Only manifests that were never seen by this version are parsed. Tells `listener` ``Progress``
-    of the stage ``descriptions`` while that is done.
+    Parameters
+    ----------
+    words : each must stand somewhere in the model, or mean what it is made for
+    task : or words of it, such as ``segmentation``
+    weights : a weights format, or the beginning of its name
+    dims : ``2d`` or ``3d``
+    tags : each must be one of the model's
+    runs_here : a framework for its weights must be installed
+    labels : a label recipe must be known
+    modality : a term of ``MODALITIES``, or what people call it
+    structure : a term of ``STRUCTURES``, or what people call it
+    refresh : read the index again even when it is young
     """
-    folders = [cache / "descriptions" for cache in (settings.cache, *settings.layers)]
-    kept_cards = CARDS.find(folders, version()) or {}
-    new = [e for e in index.entries if e.manifest is not None and e.sha256 not in kept_cards]
-    made_cards = dict(_made(new, settings, listener))
-    cards = tuple(_card(entry, kept_cards | made_cards) for entry in index.entries)
-    if made_cards:
-        known = {card.sha256: card for card in cards if card.sha256 in kept_cards | made_cards}
-        CARDS.keep(folders[0], version(), known)
-    return cards
+
+    words: tuple[str, ...] = ()
+    task: str | None = None
+    weights: str | None = None
+    dims: str | None = None
+    tags: tuple[str, ...] = ()
+    runs_here: bool = False
+    labels: bool = False
+    refresh: bool = False
+    modality: str | None = None
+    structure: str | None = None
 
 
-def _made(
-    entries: list[IndexEntry], settings: ZooSettings, listener: Listener
-) -> Iterator[tuple[str, Card]]:
-    for number, entry in enumerate(entries, start=1):
-        if entry.manifest is not None:
-            yield entry.sha256, _read(entry, entry.manifest, settings)
-        listener(Progress("descriptions", number, len(entries), entry.id))
+class TermUnknown(WrongUsage):
+    """A filter names a kind of image that is no term."""
+
+    def __init__(self, option: str, term: str, terms: Iterable[str]) -> None:
+        super().__init__(
+            f"'{term}' is no {option}",
+            hint=f"choose one of {', '.join(terms)}",
+            code="search.filter",
+        )
 
 
-def _read(entry: IndexEntry, manifest: Path, settings: ZooSettings) -> Card:
-    empty = Card(entry.id, entry.version, entry.sha256)
-    try:
-        model = describe(manifest, settings, model_id=entry.id, alias=entry.id)
-    except PackageUnreadable as why:
-        return replace(empty, status="broken", reason=why.why)
-    except (PackageInvalid, PackageNewer) as why:
-        return replace(empty, status="invalid", reason=why.why)
-    except PathLeavesPackage as why:
-        return replace(empty, status="invalid", reason=why.message)
-    return with_model(empty, model)
+class FilterUnknown(WrongUsage):
+    """A filter names what no model has."""
+
+    def __init__(self, option: str, value: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = get_close_matches(value, names, n=3, cutoff=0.4) or names
+        super().__init__(
+            f"no model of the zoo has {option} '{value}'",
+            hint=f"there is: {', '.join(near)}",
+            code="search.filter",
+        )
 
 
-def with_model(empty: Card, model: ModelSpec) -> Card:
-    """Put what a description says into a card of its name."""
-    try:
-        purpose = made_for(model)
-    except MadeForInvalid as why:
-        return replace(empty, status="invalid", reason=why.message)
+def with_terms(request: SearchRequest) -> SearchRequest:
+    """Put the terms in the place of what people call them.
+
+    Raises
+    ------
+    TermUnknown
+        A word is no term and means none.
+    """
     return replace(
-        empty,
-        name=model.name,
-        description=model.description,
-        task=task_of(model),
-        dims=dims_of(model),
-        weights=tuple(weights.format for weights in model.weights),
-        tags=tuple(dict.fromkeys(model.tags)),
-        labels=_labels(model),
-        made_for=purpose,
+        request,
+        modality=_term("modality", request.modality, MODALITIES),
+        structure=_term("structure", request.structure, STRUCTURES),
     )
 
 
-def _labels(model: ModelSpec) -> str | None:
-    try:
-        return choose_recipe(model).name
-    except BmzError:  # there is none, and show tells why
+def _term(option: str, word: str | None, terms: Iterable[str]) -> str | None:
+    if word is None:
         return None
+    term = meaning(word, terms)
+    if term is None:
+        raise TermUnknown(option, word, terms)
+    return term
 
 
-def _card(entry: IndexEntry, cards: Mapping[str, Card]) -> Card:
-    card = cards.get(entry.sha256)
-    if entry.problem is not None or card is None:
-        reason = entry.problem or "its manifest is not there"
-        card = Card(entry.id, entry.version, entry.sha256, status="broken", reason=reason)
-    return replace(card, id=entry.id, version=entry.version, aliases=entry.aliases)
+def refuse_unknown(request: SearchRequest, cards: Iterable[Card]) -> None:
+    """See that each filter could fit a model.
+
+    Raises
+    ------
+    FilterUnknown
+        It could not.
+    """
+    known = tuple(cards)
+    if request.task and not any(has_task(task, request.task) for task in TASKS):
+        raise FilterUnknown("task", request.task, TASKS)
+    formats = {name for card in known for name in card.weights}
+    if request.weights and not any(name.startswith(request.weights) for name in formats):
+        raise FilterUnknown("weights", request.weights, formats)
+    tags = {tag for card in known for tag in card.tags}
+    for tag in request.tags:
+        if not any(tokens(tag) == tokens(one) for one in tags):
+            raise FilterUnknown("tag", tag, tags)
 
 
-def starters() -> Iterator[IndexEntry]:
-    """Yield an entry for each."""
-    from bmz.base.files import sha256_of
+def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> Iterator[Card]:
+    """Yield the models that pass every filter."""
+    for card in cards:
+        conditions = (
+            not request.task or has_task(card.task, request.task),
+            not request.weights or any(w.startswith(request.weights) for w in card.weights),
+            not request.dims or card.dims == request.dims,
+            all(any(tokens(tag) == tokens(one) for one in card.tags) for tag in request.tags),
+            not request.runs_here or runs_here(card, usable),
+            not request.labels or card.labels is not None,
+            not request.modality or has_modality(card, request.modality),
+            not request.structure or request.structure in card.made_for.structures,
+        )
+        if all(conditions):
+            yield card
 
-    for name in starter_names():
-        manifest = locate(STARTER + name).manifest
-        yield IndexEntry(STARTER + name, "", sha256_of(manifest), "", manifest=manifest)
+
+def has_modality(card: Card, wanted: str) -> bool:
+    """Say whether a model is made for a modality, a kind of it, or for one that covers it."""
+    return any(
+        own == wanted or own in MORE_EXACT.get(wanted, ()) or wanted in MORE_EXACT.get(own, ())
+        for own in card.made_for.modalities
+    )
+
+
+def runs_here(card: Card, usable: set[str]) -> bool:
+    """Say whether a framework for one of the weights of a model is installed.
+
+    Parameters
+    ----------
+    usable : formats for which there is one
+    """
+    return bool(usable & set(card.weights))

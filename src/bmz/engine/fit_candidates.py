@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from bmz.app.search.ranking import all_cards, with_model
-from bmz.app.show.published import published
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress
 from bmz.base.values import dataclass
 from bmz.check.finding import Finding
+from bmz.engine.cards import all_cards, published, with_model
 from bmz.engine.load import describe, find_model, model_findings, tensor_files, weights_files
 from bmz.plan.weights_choice import ORDER
 from bmz.predict.frameworks import usable_formats

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from bmz.app.score import true_masks
-from bmz.base.files import whole_file, writable_folder
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.engine.comparison import Sweep, sorted_results, with_network_settings
+from bmz.engine.label_masks import true_masks
 from bmz.engine.request import RunRequest
 from bmz.results.compare import Comparison, SettingResult
-from bmz.write.names import stem_of
-from bmz.write.tiff import write_labels
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class CompareRequest:
     options : all else, as for ``bmz run``
     command : the call, for the report
     components : of true masks that do not number their objects, see
-        `bmz.app.score.label_mask.read_mask`
+        `bmz.engine.label_masks.read_mask`
     """
 
     images: tuple[Path, ...]
@@ -84,42 +80,3 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
         for image, of_image in results.items()
     ]
     return Comparison(request.command, tuple(images), sweep.models)
-
-
-def prove_writable(folders: Iterable[Path]) -> None:
-    """Make folders and prove that files can be made in them, before anything is run.
-
-    Raises
-    ------
-    FolderNotWritable
-    """
-    for folder in folders:
-        writable_folder(folder)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; its folder is made.
-
-    Raises
-    ------
-    FolderNotWritable
-    """
-    writable_folder(path.parent)
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_labels_of(comparison: Comparison, folder: Path) -> None:
-    """Write the label mask of every result, named after the image, the rank and the result.
-
-    Raises
-    ------
-    FolderNotWritable
-    """
-    writable_folder(folder)
-    for image in comparison.images:
-        for rank, result in enumerate(image.done, start=1):
-            name = re.sub(r"[^\w.=-]+", "_", result.name).strip("_")[:80]
-            if result.labels is not None:
-                file = f"{stem_of(image.path)}.{rank:02d}.{name}.labels.tif"
-                write_labels(folder / file, result.labels)

@@ -1,0 +1,408 @@
+"""Label masks: which belong together by their names, and what they hold.
+
+An image that is no label mask is refused, and never scored as one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import CouldNotTell, WrongUsage
+from bmz.base.files import is_there
+from bmz.image.formats import name_of, split_series
+from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.image.inspect import inspect_image
+from bmz.image.known_formats import suffixes
+from bmz.image.ome_zarr import is_node
+from bmz.image.region import read_image
+from bmz.image.series import in_dataset, is_lossy, labels_beside, palette_numbers, series_paths
+from bmz.process.adapt import stack_unique
+from bmz.process.boundary import (
+    Pieces,
+    holes,
+    numbered_pieces,
+    only_value,
+    piece_count,
+    pieces_of_planes,
+)
+from bmz.results.compare import MaskPair
+from bmz.write.outputs import OUTPUT_KINDS
+
+_ENDING = re.compile(
+    r"([._-](cp_)?(labels?|masks?|seg|gt|truth|predicted|prediction))?"
+    rf"(\.ome)?({'|'.join(map(re.escape, suffixes()))})$",
+    re.IGNORECASE,
+)
+_DATASET = re.compile(r"\[[^\[\]]+\]$")
+_LOSSY, _EXACT = suffixes(lossy=True), suffixes(lossy=False)
+
+SCATTERED = 4
+"""From so many pieces for each number on, numbers are classes or intensities, and no objects."""
+
+SOFT = 1.5
+"""The same where most pieces are specks, as at the edges of a mask that was resampled or lossy, and
+numbers are left out: a program that numbers objects leaves none out, though some are in pieces."""
+
+LEAST_SHARE = 0.1
+"""Of the area of its largest piece, from which on a piece of a number is an object of its own."""
+
+_LARGEST_8_BIT = 255
+"""What programs write for the foreground; few masks of labels have this one alone."""
+
+MOST_CLASSES = 16
+"""Of no more numbers than these, pieces can be taken for objects."""
+
+
+class NothingToScore(WrongUsage):
+    """The paths name no masks, or none that belong together."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            hint="give two files, or two folders whose masks have equal names before endings "
+            "such as .labels.tif, _mask.png",
+            code="score.nothing",
+        )
+
+
+class NoTruthFor(CouldNotTell):
+    """There is no true mask for an image."""
+
+    def __init__(self, image: Path, truth: Path) -> None:
+        super().__init__(
+            f"'{truth}' holds no mask with the name of '{name_of(image)}'",
+            hint="true masks bear the names of their images, before endings such as _mask.png",
+            code="compare.no-truth",
+        )
+
+
+def mask_pairs(predicted: Path, truth: Path, *, dataset: str | None = None) -> tuple[MaskPair, ...]:
+    """Put masks together by name: all before an ending such as ``.labels.tif`` or ``_mask.png``.
+
+    A mask without a partner is a pair of which one side is None; beside a single file all other
+    masks are left out.
+
+    Parameters
+    ----------
+    predicted, truth : a file, a folder, or a pattern such as ``results/*.labels.tif``
+    dataset : the dataset of HDF5 files that holds the labels; None for the only one that can
+
+    Raises
+    ------
+    NothingToScore
+        A path names no mask, two masks have one name, or no names agree.
+    """
+    two_files = _is_one(predicted) and _is_one(truth)
+    pairs = _of_two_files(predicted, truth) if two_files else _by_name(predicted, truth)
+    return _in_dataset(pairs, dataset)
+
+
+def _by_name(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
+    predicted_files, true_files = masks_by_name(predicted), masks_by_name(truth)
+    predicted_files = _without_datasets(predicted_files, true_files)
+    if not set(predicted_files) & set(true_files):
+        raise NothingToScore(f"no mask of '{predicted}' has the name of one of '{truth}'")
+    names = {*predicted_files, *true_files}
+    for path, files in ((predicted, predicted_files), (truth, true_files)):
+        if _is_one(path):
+            names &= set(files)
+    return tuple(
+        MaskPair(name, predicted_files.get(name), true_files.get(name)) for name in sorted(names)
+    )
+
+
+def _is_one(path: Path) -> bool:
+    return is_there(split_series(path)[0]) and not is_many(path)
+
+
+def _of_two_files(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
+    """Pair the masks of two files: those of files that hold several, by their names in them."""
+    first, second = series_paths(predicted), series_paths(truth)
+    if len(first) == len(second) == 1:
+        return (MaskPair(name_of(predicted), first[0], second[0]),)
+    by_key = [{split_series(path)[1]: path for path in paths} for paths in (first, second)]
+    if len(first) == len(second) and any(all(map(str.isdecimal, keys)) for keys in by_key):
+        # one of the files calls its masks by their places alone
+        by_key[1] = dict(zip(by_key[0], second, strict=True))
+    if not set(by_key[0]) & set(by_key[1]):
+        several = predicted if len(first) > 1 else truth
+        raise NothingToScore(
+            f"'{several}' holds several masks, none of which has the name of one of the other: "
+            f"{', '.join(map(str, series_paths(several)))}"
+        )
+    names = dict.fromkeys([*by_key[0], *by_key[1]])
+    return tuple(MaskPair(name, by_key[0].get(name), by_key[1].get(name)) for name in names)
+
+
+def _in_dataset(pairs: Sequence[MaskPair], dataset: str | None) -> tuple[MaskPair, ...]:
+    paths = [path for pair in pairs for path in (pair.predicted, pair.truth) if path is not None]
+    named: dict[Path | None, Path | None] = {None: None}
+    named |= dict(zip(paths, in_dataset(paths, dataset), strict=True))
+    return tuple(replace(p, predicted=named[p.predicted], truth=named[p.truth]) for p in pairs)
+
+
+def _without_datasets(files: Mapping[str, Path], others: Mapping[str, Path]) -> Mapping[str, Path]:
+    """Give results of one dataset of a file (``a[raw]``) the name of the file, where it is free."""
+    plain = {name: _DATASET.sub("", name) for name in files}
+    counts = Counter(plain.values())
+    return {
+        plain[name] if name not in others and counts[plain[name]] == 1 else name: path
+        for name, path in files.items()
+    }
+
+
+def is_many(path: Path) -> bool:
+    """Say whether a path names a folder of masks, and no OME-Zarr."""
+    return is_there(path) and path.is_dir() and path.suffix != ".zarr" and not is_node(path)
+
+
+def mask_name(path: Path) -> str:
+    """Give what the names of partners share: all before an ending such as ``_mask.png``.
+
+    Labels in an OME-Zarr image have the name of the image.
+
+    Examples
+    --------
+    >>> mask_name(Path("a_mask.png")), mask_name(Path("b.ome.zarr/labels/nuclei"))
+    ('a', 'b')
+    >>> mask_name(Path("c.h5[/raw]")), mask_name(Path("d_mask.tif[2]"))
+    ('c', 'd[2]')
+    """
+    file, key = split_series(path)
+    inside = file.parent.name == "labels" and file.parents[1].suffix == ".zarr"
+    name = _ENDING.sub("", file.parents[1].name if inside else file.name)
+    # the mask of an image in an HDF5 file is called like the file, as others have no datasets
+    return f"{name}[{key}]" if key and not key.startswith("/") else name
+
+
+def masks_by_name(place: Path) -> Mapping[str, Path]:
+    """Give the masks of a folder or a pattern by their names.
+
+    Each mask of a file that holds several has a name of its own, such as ``a[left]``.
+
+    Raises
+    ------
+    NothingToScore
+        There is none, or two have one name.
+    """
+    files: dict[str, Path] = {}
+    for path in (path for file in _files(place) for path in _masks_in(file)):
+        name = mask_name(path)
+        if name in files:
+            raise NothingToScore(f"'{files[name]}' and '{path}' have the same name '{name}'")
+        files[name] = path
+    if not files:
+        raise NothingToScore(f"there is no mask at '{place}'")
+    return files
+
+
+def true_masks(
+    truth: Path | None, images: Sequence[Path], *, components: bool | None
+) -> Mapping[Path, AnyArray]:
+    """Read the true mask of each image.
+
+    Parameters
+    ----------
+    truth : a mask of the only image, or a folder of masks with the names of the images; None for
+        no masks
+    components : of masks that do not number their objects, see `read_mask`
+
+    Raises
+    ------
+    NoTruthFor
+        An image has no mask.
+    NothingToScore, NoMask, CouldNotTell
+        There are no masks, or one cannot be read as such.
+    """
+    if truth is None:
+        return {}
+    if len(images) == 1 and _is_one(truth) and len(_masks_in(truth)) == 1:
+        return {images[0]: read_mask(truth, components=components)}
+    files = masks_by_name(truth)
+    masks = {}
+    for image in images:
+        file = files.get(mask_name(image))
+        if file is None:
+            raise NoTruthFor(image, truth)
+        masks[image] = read_mask(file, components=components)
+    return masks
+
+
+def _masks_in(file: Path) -> tuple[Path, ...]:
+    paths = series_paths(file)
+    # which dataset of an HDF5 file holds the labels is said otherwise
+    return (file,) if any(split_series(path)[1].startswith("/") for path in paths) else paths
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if is_many(place):
+        # of bmz run, beside its label masks
+        others = tuple(k.ending for n, k in OUTPUT_KINDS.items() if k.is_image and n != "labels")
+        inside = [path for path in sorted(place.iterdir()) if not path.name.endswith(others)]
+        masks = [path for path in inside if path.name.lower().endswith(_EXACT)]
+        # of a folder of lossy pictures alone the message says so, and not that it is empty
+        yield from masks or [path for path in inside if path.name.lower().endswith(_LOSSY)]
+    elif _is_one(place):
+        yield place
+    else:
+        anchor = Path(place.anchor)
+        pattern = str(place.relative_to(anchor)) if place.anchor else str(place)
+        yield from sorted(anchor.glob(pattern))
+
+
+class NoMask(CouldNotTell):
+    """An image cannot be a label mask."""
+
+    def __init__(
+        self,
+        path: Path,
+        why: str,
+        hint: str = "a label mask holds one whole number for each object, 0 for background",
+        code: str = "score.no-mask",
+    ) -> None:
+        super().__init__(f"'{path}' is no label mask: {why}", hint=hint, code=code)
+
+
+def read_mask(path: Path, *, components: bool | None = None) -> AnyArray:
+    """Read a label mask; which axis is which does not matter to its score.
+
+    Of an image with a palette, the numbers of the colours are the labels.
+
+    Parameters
+    ----------
+    path : a file, a folder of OME-Zarr, or labels in one (``x.zarr/labels/nuclei``)
+    components : True gives numbers to the connected pieces of a mask that does not number its
+        objects (a foreground, a few classes, colours); False takes its values for numbers of
+        objects; None refuses it
+
+    Returns
+    -------
+    array
+        integers, in the order of the file's axes without those of size 1
+
+    Raises
+    ------
+    NoMask
+        It is an image, lossy, in colours, or does not number its objects; some of its numbers are
+        not whole or below 0.
+    CouldNotTell
+        It cannot be read.
+    """
+    _refuse_pictures(path)
+    frames = False
+    mask = palette_numbers(path)
+    if mask is None:
+        info = _named(inspect_image(path))
+        if info.series_count > 1 and not info.series_key:
+            named = ", ".join(map(str, series_paths(path)))
+            why = f"it holds {info.series_count} images"
+            raise NoMask(path, why, f"name one: {named}", "score.several")
+        pixels = read_image(info)
+        frames = info.sizes.get("t", 1) > 1
+        mask = pixels.array
+        if info.colour:
+            rgb = np.moveaxis(mask, pixels.axes.index("c"), -1)
+            mask = _without_colours(path, rgb, refuse=components is not True)
+    mask = _whole_numbers(path, np.squeeze(mask))
+    if components is False or not _is_unnumbered(path, mask, refuse=components is None):
+        return mask
+    return stack_unique(list(map(numbered_pieces, mask))) if frames else numbered_pieces(mask)
+
+
+def _refuse_pictures(path: Path) -> None:
+    if is_lossy(path):
+        why = "it is compressed as JPEG, which changes its numbers"
+        raise NoMask(path, why, "save the labels as TIFF or PNG", "score.lossy")
+    if beside := labels_beside(path):
+        places = ", ".join(f"{path}/labels/{name}" for name in beside)
+        raise NoMask(path, "it is an image, in which label masks lie", f"name one: {places}")
+
+
+def _named(info: ImageInfo) -> ImageInfo:
+    if UNKNOWN_AXIS not in info.axes:
+        return info
+    return replace(info, axes="tczyx"[-len(info.shape) :])
+
+
+def _without_colours(path: Path, pixels: AnyArray, *, refuse: bool) -> AnyArray:
+    """Give one number for each colour, black 0; a picture of greys is what it seems to be."""
+    first = pixels[..., :1]
+    if (pixels == first).all():
+        return pixels[..., 0]
+    if refuse:
+        why = "it is a picture in colours, and a colour is no label"
+        hint = "save the labels themselves; or --components numbers the pieces of each colour"
+        raise NoMask(path, why, hint)
+    colours = pixels.reshape(-1, pixels.shape[-1])
+    kinds, numbers = np.unique(colours, axis=0, return_inverse=True)
+    black = not kinds[0].any()  # the lowest of all colours is the first
+    return (numbers.reshape(pixels.shape[:-1]) + (not black)).astype(np.int64)
+
+
+def _whole_numbers(path: Path, mask: AnyArray) -> AnyArray:
+    if mask.dtype.kind == "b":
+        return mask.astype(np.uint8)
+    if mask.dtype.kind == "f":
+        if not np.isfinite(mask).all() or (mask != np.rint(mask)).any():
+            raise NoMask(path, "some of its numbers are not whole")
+        mask = mask.astype(np.int64)
+    if mask.size and mask.min() < 0:
+        raise NoMask(path, f"it holds {mask.min()}, which is below 0")
+    return mask
+
+
+def _is_unnumbered(path: Path, mask: AnyArray, *, refuse: bool) -> bool:
+    """Say whether objects have no numbers of their own.
+
+    Raises
+    ------
+    NoMask
+        They have none, and `refuse`; or there are too many values to be classes.
+    """
+    if mask.ndim < len("yx"):
+        return False
+    value, numbers = only_value(mask), pieces_of_planes(mask)
+    if value is not None:
+        # a single object may be cut into pieces by the planes of a stack, or have lost a few pixels
+        sure = value == _LARGEST_8_BIT
+        pieces = piece_count(mask, 0.0 if sure else LEAST_SHARE)
+        count = pieces if numbers.pieces > numbers.values else 1
+        if refuse or count == 1:
+            _refuse_ground(path, mask, value)
+        why = f"its only number, {value}, lies in {count} separate pieces: it tells objects from "
+        why += "background, and not from each other"
+    else:
+        count = numbers.pieces if _is_scattered(numbers) else 1
+        why = f"{numbers.values} numbers lie in {count} separate pieces: they are classes or "
+        why += "intensities, and not objects"
+    few = value is not None or (numbers.values <= MOST_CLASSES and not _is_soft(numbers))
+    if count > 1 and (refuse or not few):
+        offer = "--components gives each piece a number; " * few
+        hint = f"{offer}--no-components takes the numbers for objects as they are"
+        raise NoMask(path, why, hint, "score.foreground" if few else "score.no-mask")
+    return count > 1
+
+
+def _refuse_ground(path: Path, mask: AnyArray, value: int) -> None:
+    count = max(holes(plane) for plane in mask.reshape(-1, *mask.shape[-2:]))
+    if count > 1:
+        why = f"its only number, {value}, lies around {count} holes: it tells background from "
+        why += "objects, or objects that touch from background, and not objects from each other"
+        hint = "invert it, or label it first; --no-components takes its numbers as they are"
+        raise NoMask(path, why, hint, "score.foreground")
+
+
+def _is_scattered(numbers: Pieces) -> bool:
+    return numbers.pieces >= SCATTERED * max(numbers.values, 1) or _is_soft(numbers)
+
+
+def _is_soft(numbers: Pieces) -> bool:
+    many_specks = numbers.pieces >= SOFT * numbers.values and 2 * numbers.specks > numbers.pieces
+    return many_specks and numbers.left_out > 0
