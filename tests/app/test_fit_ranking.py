@@ -27,7 +27,7 @@ from bmz.check.kind import ImageKind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.object_size import ObjectSize
 from bmz.cli.main import status_of
-from bmz.engine import fit_candidates, fit_image
+from bmz.engine import fit_candidates, fit_image, fit_judge
 from bmz.engine.fit_image import ChannelAbsent, FitRequest, read_measured
 from bmz.engine.fit_judge import ranked
 from bmz.engine.load import load_model
@@ -38,7 +38,7 @@ from bmz.report.zoo_text import FIT_HEADINGS, fit_json, fit_summary, run_line, r
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.spec import read as read_module
 from bmz.spec.facts import Fact, Facts
-from bmz.spec.made_for import MadeFor
+from bmz.spec.made_for import MadeFor, stated_kind
 from bmz.testing.package import description, write_package
 from bmz.testing.zoo import SmallZoo, small_zoo
 from bmz.zoo.index import Index, IndexEntry
@@ -352,7 +352,45 @@ def test_axes_that_nobody_names_are_asked_for_and_once_named_taken(
 
     assert caught.value.code == "axes.ambiguous"
     assert "axes.missing" not in codes(by_id(view)["deep-dog"])
-    assert "axes.extra" in codes(by_id(view)["flat-cat"])
+    assert by_id(view)["deep-dog"].images[0].axes is None
+
+
+def stack_of(path: Path, fullest: int) -> Path:
+    """Write a stack of blobs of which one plane has most contrast."""
+    stack = blobs(6, 96, 96).astype(np.float32)
+    stack *= np.where(np.arange(6) == fullest, 1.0, 0.4)[:, None, None]
+    tifffile.imwrite(path, stack.astype(np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    return path
+
+
+@pytest.mark.parametrize("kind", ["phase", "fluorescence"])
+def test_of_a_stack_a_model_without_z_is_given_a_plane_or_of_fluorescence_the_projection(
+    kind: str, settings: ZooSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, stated = stack_of(tmp_path / "a.tif", 4), stated_kind(kind)
+    better = {"z=4": 0.5, "z=max": 0.9}
+    monkeypatch.setattr(
+        fit_judge, "_content", lambda _, image, __: better[image.axes] if image.axes else 0.0
+    )
+
+    model = by_id(fit(request(path, kind=stated), settings))["flat-cat"]
+
+    word = "z=max" if kind == "fluorescence" else "z=4"
+    assert model.images[0].axes == word
+    assert "axes.extra" not in codes(model)
+    assert f"--axes {word}" in run_line(model, {})
+
+
+def test_stacks_of_which_no_one_plane_suits_all_are_run_plane_by_plane(
+    settings: ZooSettings, tmp_path: Path
+) -> None:
+    paths = (stack_of(tmp_path / "a.tif", 4), stack_of(tmp_path / "b.tif", 2))
+    asked = replace(request(paths[0], kind=stated_kind("phase")), images=paths)
+
+    model = by_id(fit(asked, settings))["flat-cat"]
+
+    assert [one.axes for one in model.images] == [None, None]
+    assert "axes.extra" in codes(model)
 
 
 def test_the_channel_that_shows_what_a_model_is_made_for_is_named(

@@ -14,7 +14,7 @@ from bmz.app.check import check
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray
 from bmz.check.fit_case import FitCase
-from bmz.engine.fit_image import measured_image
+from bmz.engine.fit_image import FitRequest, measured_image
 from bmz.engine.fit_judge import channel_choices
 from bmz.engine.image_header import read_spread
 from bmz.engine.load import find_model
@@ -106,7 +106,7 @@ def test_fit_takes_it_as_grey_and_asks_for_no_channel(model: str, tmp_path: Path
     choices = []
     for path in (same, other):
         info = inspect_image(path)
-        image = measured_image(info, read_spread(info))
+        image = measured_image(info, read_spread, FitRequest())
         case = replace(FitCase(spec, info), grey=image.grey)
         choices.append(list(channel_choices(case, made)))
 

@@ -92,7 +92,8 @@ CODES: Mapping[str, FindingCode] = {
     "axes.extra": FindingCode(
         "note",
         "The image has time or z that the model does not take.",
-        "Nothing: each plane is run by itself. Objects are not joined unless --link is given.",
+        "Nothing: each plane is run by itself. Objects are not joined unless --link is given. For "
+        "one plane say --axes z=12, for the largest value of all --axes z=max.",
         "the model takes no z: each of the 45 planes is run by itself",
         adapted=True,
         factor=0.9,

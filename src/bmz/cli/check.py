@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from bmz.cli.options import (
+    AXES_HELP,
     CHANNELS,
     PIXEL_SIZE,
     SCALE,
@@ -64,7 +65,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @include_option
 @series_option
 @dataset_option
-@click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
+@click.option("--axes", metavar="AXES", help=AXES_HELP)
 @click.option(
     "--channels",
     type=CHANNELS,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from bmz.cli.options import (
+    AXES_HELP,
     CHANNELS,
     PIXEL_SIZE,
     SCALE,
@@ -96,7 +97,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     help="Without truth, run the network on three changed versions of each image, too.",
 )
 @device_option("auto")
-@click.option("--axes", metavar="AXES", help="The axes of the files, such as zyx or yxc.")
+@click.option("--axes", metavar="AXES", help=AXES_HELP)
 @click.option(
     "--channels",
     type=CHANNELS,

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from bmz.engine.load import Permit
     from bmz.image.listing import Listing
 
+AXES_HELP = (
+    "The axes of the files, slowest first, such as zyx or yxc; z=12 takes one plane of each stack, "
+    "z=max its largest values."
+)
+
 
 def offered_files(
     _ctx: click.Context, _param: click.Parameter, incomplete: str

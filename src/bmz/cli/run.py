@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 import click
 
 from bmz.cli.options import (
+    AXES_HELP,
     CHANNELS,
     PIXEL_SIZE,
     SCALE,
@@ -109,7 +110,7 @@ class RunOptions(LabelOptions):
 @click.option(
     "--axes",
     metavar="AXES",
-    help="The axes of the files, slowest first, such as zyx or yxc.",
+    help=AXES_HELP,
 )
 @click.option(
     "--channels",

@@ -9,6 +9,7 @@ import click
 
 from bmz.base.channels import ChannelKey
 from bmz.cli.options import (
+    AXES_HELP,
     CHANNELS,
     PIXEL_SIZE,
     TrustingCommand,
@@ -170,7 +171,7 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
     help="Rank this model, too, or all in this folder; may be given several times.",
 )
 @dataset_option
-@click.option("--axes", metavar="AXES", help="What the axes of the files are, such as zyx or yxc.")
+@click.option("--axes", metavar="AXES", help=AXES_HELP)
 @click.option(
     "--channels",
     type=CHANNELS,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
+
+import numpy as np
 
 from bmz.base.channels import ChannelKey, ChannelUnknown, channel_numbers
 from bmz.base.errors import BmzError, WrongUsage
@@ -13,12 +15,13 @@ from bmz.check.kind import ImageKind, is_grey
 from bmz.check.kind_words import mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
-from bmz.engine.image_header import read_spread, with_pixel_size
+from bmz.engine.image_header import SAMPLE_PX, read_spread, with_pixel_size
 from bmz.engine.load import Permit
 from bmz.image.given_names import given_name
-from bmz.image.info import ImageInfo
+from bmz.image.info import ImageInfo, Taken
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
+from bmz.image.region import choose_tiles
 from bmz.image.series import ALL, with_fields
 from bmz.results.fit import SeenImage
 from bmz.spec.made_for import StatedKind
@@ -110,6 +113,9 @@ class MeasuredImage:
     seen : what it shows
     grey : its red, green and blue are equal
     told : the user's word for what it is, over what its pixels tell
+    flat : of a stack its fullest plane, and of one of fluorescence its projection: what models
+        without z may be given
+    axes : word for ``--axes`` that makes it of a stack; None where it is the whole
     """
 
     info: ImageInfo
@@ -118,6 +124,8 @@ class MeasuredImage:
     seen: SeenImage
     told: StatedKind | None = None
     grey: bool = False
+    flat: tuple[MeasuredImage, ...] = ()
+    axes: str | None = None
 
     @property
     def stack_info(self) -> ImageInfo:
@@ -146,16 +154,63 @@ class MeasuredImage:
 
 
 def measured_image(
-    info: ImageInfo, pixels: Pixels, told: StatedKind | None = None
+    info: ImageInfo, read: Callable[[ImageInfo], Pixels], request: FitRequest
 ) -> MeasuredImage:
-    """Measure an image.
+    """Measure an image; of a stack what models without z may be given, too.
 
     Parameters
     ----------
     info : its header, with the user's words
-    pixels : a sample of it, all channels
-    told : the user's word for what it is, over what its pixels tell
+    read : gives a sample of an image, all channels
+    request : the user's words for the axes, and for what the image is
     """
+    pixels = read(info)
+    image = _measured(info, pixels, request.kind)
+    if info.sizes.get("z", 1) == 1:
+        return image
+
+    def taken(place: Taken) -> MeasuredImage:
+        flat = info.taking({"z": place})
+        word = ",".join(filter(None, (request.axes, f"z={place}")))
+        return replace(_measured(flat, read(flat), request.kind), axes=word)
+
+    plane = taken(fullest_z(info, pixels))
+    is_stained = plane.seen.family == "fluorescence"
+    return replace(image, flat=(plane, taken("max")) if is_stained else (plane,))
+
+
+def fullest_z(info: ImageInfo, pixels: Pixels) -> int:
+    """Give the number of the plane with most contrast, of those that were read.
+
+    Each channel counts as much as any other.
+
+    Parameters
+    ----------
+    info : of a stack
+    pixels : all of it, or a sample of it
+    """
+    if "z" in pixels.axes:
+        places = list(range(pixels.sizes["z"]))
+        parts = [pixels.part({"z": z}).with_channel_axis() for z in places]
+    else:
+        tiles, _ = choose_tiles({**dict.fromkeys("tzyx", 1), **info.sizes}, SAMPLE_PX)
+        places = [tile.z for tile in tiles]
+        parts = [pixels.part({"tile": n}).with_channel_axis() for n in range(len(places))]
+    spreads = np.array([_spread_of_channels(part) for part in parts])
+    shares = spreads / np.maximum(spreads.max(axis=0), np.finfo(np.float64).tiny)
+    total = np.bincount(places, shares.sum(axis=1)) / np.maximum(np.bincount(places), 1)
+    return int(total.argmax())
+
+
+def _spread_of_channels(part: Pixels) -> list[float]:
+    at = part.axes.index("c")
+    return [
+        float(np.nan_to_num(np.std(channel, dtype=np.float64)))
+        for channel in np.moveaxis(part.array, at, 0)
+    ]
+
+
+def _measured(info: ImageInfo, pixels: Pixels, told: StatedKind | None) -> MeasuredImage:
     measured = image_measures(pixels, range(info.sizes.get("c", 1)))
     whole = mean_kind(m.kind for m in measured.values() if m.kind is not None)
     apart = not info.colour
@@ -205,7 +260,7 @@ def read_measured(path: Path, request: FitRequest) -> MeasuredImage:
     if (why := request.absent.get(path)) is not None:
         raise why
     info = with_pixel_size(inspect_image(path, axes=request.axes), request.pixel_um)
-    return measured_image(info, read_spread(info), request.kind)
+    return measured_image(info, read_spread, request)
 
 
 def numbers_in(image: MeasuredImage, channels: Sequence[ChannelKey] | None) -> Channels:

@@ -60,10 +60,42 @@ def judged(
     sample : what was measured on the model's own sample
     told : for each image the channels that the user names
     """
+    flat = _flattened(candidate, images, sample, told)
     return tuple(
-        _judged(candidate, image, _chosen(candidate, image, images, sample, channels))
-        for image, channels in zip(images, told, strict=True)
+        _judged(candidate, image, _chosen(candidate, image, flat, sample, channels))
+        for image, channels in zip(flat, told, strict=True)
     )
+
+
+def _flattened(
+    candidate: Candidate,
+    images: Sequence[MeasuredImage],
+    sample: Mapping[int, PlaneMeasures],
+    told: Sequence[Channels],
+) -> Sequence[MeasuredImage]:
+    """Give what of stacks a model without z is given: the plane, or the projection, that suits it.
+
+    One word must do for all images; where none does, they are taken whole, plane by plane.
+    """
+    if "z" in candidate.model.space:
+        return images
+    ways = [{flat.axes: flat for flat in image.flat} for image in images]
+    best, most = images, 0.0
+    for word in ways[0]:
+        if all(word in way for way in ways):
+            flat = [way[word] for way in ways]
+            score = sum(
+                _content(_chosen(candidate, image, flat, sample, channels), image, candidate)
+                for image, channels in zip(flat, told, strict=True)
+            )
+            if score > most:
+                best, most = flat, score
+    return best
+
+
+def _content(case: FitCase, image: MeasuredImage, candidate: Candidate) -> float:
+    made = candidate.about.made_for
+    return content_for(case.channels, case, image, made).probability
 
 
 def _chosen(
@@ -93,7 +125,7 @@ def _chosen(
 
 def _as_taken(candidate: Candidate, image: MeasuredImage) -> ImageInfo:
     """Give the header of the image; a plane is a stack for a model that works plane by plane."""
-    is_plane = "z" in candidate.model.space and "z" not in image.info.sizes
+    is_plane = "z" in candidate.model.space and "z" not in image.info.whole.sizes
     taken = is_plane and candidate.plane_by_plane and "yx" in image.info.axes
     return image.stack_info if taken else image.info
 
@@ -114,7 +146,7 @@ def _judged(candidate: Candidate, image: MeasuredImage, case: FitCase) -> ImageF
         _score(candidate, case, fit_score(content, size, _against(candidate, findings))),
         case.channels_taken if len(case.channels_taken) == case.channels_wanted else None,
         case.channels is not None,
-        None if case.image is image.info else case.image.axes,
+        image.axes if case.image is image.info else case.image.axes,
         factor,
         resized,
         content,

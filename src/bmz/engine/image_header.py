@@ -42,6 +42,10 @@ SAMPLE_PX = 2**22
 """Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
 
 
+PROJECTED_PX = 2**18
+"""At least so many pixels of a projection are looked at, however many planes it has."""
+
+
 class ScaleUnknown(CouldNotTell):
     """``--scale auto`` has nothing to go by."""
 
@@ -79,8 +83,8 @@ def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Pixels]) -> 
 
 
 def read_spread(info: ImageInfo) -> Pixels:
-    """Read `SAMPLE_PX` of an image, evenly spread."""
-    return read_sample(info, SAMPLE_PX)
+    """Read `SAMPLE_PX` of an image, evenly spread; fewer of a projection: it reads all planes."""
+    return read_sample(info, max(SAMPLE_PX // info.read_for_each, PROJECTED_PX))
 
 
 def check_file_header(

@@ -317,7 +317,8 @@ class AxesRefused(WrongUsage):
     def __init__(self, path: Path, axes: str, why: str) -> None:
         super().__init__(
             f"--axes {axes or repr(axes)} does not suit '{path}': {why}",
-            hint=f"one letter per axis, each of {', '.join(IMAGE_AXES)} at most once, with y and x",
+            hint=f"one letter per axis, each of {', '.join(IMAGE_AXES)} at most once, with y and "
+            "x; z=12 takes one plane, z=max the largest value of all",
             code="axes.words",
         )
 

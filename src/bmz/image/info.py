@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from bmz.image.given_names import given_name
 
 UNKNOWN_AXIS = "q"
 """The letter of an axis that the file does not name (tifffile uses the same)."""
+
+Taken: TypeAlias = 'int | Literal["max"]'
+"""What is taken along an axis: one position, or at each pixel the largest value of all."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class ImageInfo:
     series_key : the name or number by which it was asked for; empty for that of a file
     remarks : what else one should know of the file, each a sentence, such as a lossy compression
     cautions : what one should beware of before the image is trusted, each a sentence
+    stack : the image with all its axes, where it is made of one of more axes; else None
+    taken : axis of `stack` that the image does not have -> what is taken along it
     """
 
     path: Path
@@ -59,6 +65,8 @@ class ImageInfo:
     series_key: str = ""
     remarks: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    stack: ImageInfo | None = None
+    taken: Mapping[str, Taken] = field(default_factory=dict)
 
     @property
     def series_name(self) -> str:
@@ -80,6 +88,39 @@ class ImageInfo:
     def sizes(self) -> dict[str, int]:
         """Give the size of each named axis."""
         return {a: n for a, n in zip(self.axes, self.shape, strict=True) if a != UNKNOWN_AXIS}
+
+    @property
+    def whole(self) -> ImageInfo:
+        """The image with all the axes of the file."""
+        return self if self.stack is None else self.stack.whole
+
+    @property
+    def read_for_each(self) -> int:
+        """How many pixels of the file are read for one of the image: of all it is the largest."""
+        if self.stack is None:
+            return 1
+        along = (self.stack.sizes[axis] for axis, place in self.taken.items() if place == "max")
+        return prod(along) * self.stack.read_for_each
+
+    def taking(self, taken: Mapping[str, Taken]) -> ImageInfo:
+        """Give the image that is left when one position, or the largest, is taken along axes.
+
+        Parameters
+        ----------
+        taken : by axis, of those of the image
+        """
+        if not taken:
+            return self
+        kept = {axis: n for axis, n in self.sizes.items() if axis not in taken}
+        return replace(
+            self,
+            axes="".join(kept),
+            shape=tuple(kept.values()),
+            pixel_um={axis: um for axis, um in self.pixel_um.items() if axis in kept},
+            impossible_pixel={a: why for a, why in self.impossible_pixel.items() if a in kept},
+            stack=self,
+            taken=taken,
+        )
 
     def refuse_unknown_axes(self) -> None:
         """Refuse the image where an axis has no name.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from bmz.image.faults import (
     in_words,
 )
 from bmz.image.formats import format_of, split_series
-from bmz.image.info import UNKNOWN_AXIS, Header, ImageInfo
+from bmz.image.info import UNKNOWN_AXIS, Header, ImageInfo, Taken
 from bmz.image.readers import READERS
 from bmz.image.series import series_number
 
@@ -38,7 +38,8 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
         by its path (``cells.h5[/raw]``)
     axes : as the user states them, one letter per axis in the order of the file, such as ``zyx``;
         they override the file; axes of size 1 may be left out, and named where the file has none: a
-        stack of one plane
+        stack of one plane; ``z=12`` takes one position along an axis, ``z=max`` at each pixel
+        the largest value along it, alone or after the axes (``zyx,z=max``)
     series : which image of the file, from 0: series, scene, multiscale
 
     Raises
@@ -75,13 +76,14 @@ def info_from(path: Path, header: Header, *, axes: str | None = None, series: in
         raise ImageUnreadable(path, "holds a single value, not an image")
     if header.dtype.kind not in _REAL_KINDS:
         raise PixelsRefused(path, str(header.dtype))
-    named = _named_by_file(header) if axes is None else _named_by_user(path, header, axes)
+    word, taken = (None, {}) if axes is None else _axes_and_taken(path, axes)
+    named = _named_by_file(header) if word is None else _named_by_user(path, header, word)
     names = named.axes
     shape = tuple(1 if i is None else header.shape[i] for i in named.positions)
     sizes = dict(zip(names, shape, strict=True))
     channels = header.axes.find("c")
     same_c = "c" in names and named.positions[names.index("c")] == channels
-    return ImageInfo(
+    info = ImageInfo(
         path=path,
         axes=names,
         shape=shape,
@@ -99,6 +101,46 @@ def info_from(path: Path, header: Header, *, axes: str | None = None, series: in
         remarks=header.remarks,
         cautions=header.cautions,
     )
+    _refuse_absent(info, taken, axes or "")
+    return info.taking(taken)
+
+
+_TAKEN_ALONG = "tz"
+
+
+def _axes_and_taken(path: Path, word: str) -> tuple[str | None, dict[str, Taken]]:
+    """Part what the user says into the letters of the axes, and what is taken along some."""
+    letters, taken = None, dict[str, Taken]()
+    for number, part in enumerate(word.split(",")):
+        axis, sign, place = (text.strip().lower() for text in part.partition("="))
+        if number == 0 and not sign:
+            letters = axis
+        elif axis not in tuple(_TAKEN_ALONG) or axis in taken:
+            raise AxesRefused(path, word, "one position, or max, is taken once along t or z")
+        elif place == "max":
+            taken[axis] = "max"
+        elif place.isdecimal():
+            taken[axis] = int(place)
+        else:
+            raise AxesRefused(path, word, f"'{part}' is neither {axis}=max nor {axis}=NUMBER")
+    return letters, taken
+
+
+def _refuse_absent(info: ImageInfo, taken: Mapping[str, Taken], word: str) -> None:
+    """See that the axes and positions that are taken are there.
+
+    Raises
+    ------
+    AxesRefused, AxesUnknown
+    """
+    if taken:
+        info.refuse_unknown_axes()
+    for axis, place in taken.items():
+        count = info.sizes.get(axis)
+        if count is None:
+            raise AxesRefused(info.path, word, f"it has the axes {info.axes}")
+        if place != "max" and place >= count:
+            raise AxesRefused(info.path, word, f"along {axis} it has {count} (the first is 0)")
 
 
 def read_header(path: Path, series: int) -> Header:

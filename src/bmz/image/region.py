@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -59,6 +60,8 @@ def laid_out(pixels: AnyArray, info: ImageInfo) -> Pixels:
     ImageUnreadable
         They have another size or dtype than the header said.
     """
+    if info.stack is not None:
+        return _taken_of(laid_out(pixels, info.stack), info)
     info.refuse_changed(pixels.shape, pixels.dtype)
     stored = Pixels(
         np.asarray(pixels).reshape(info.shape),
@@ -68,6 +71,24 @@ def laid_out(pixels: AnyArray, info: ImageInfo) -> Pixels:
         info.colour,
     )
     return stored.transposed(in_image_order(info.axes))
+
+
+def _taken_of(pixels: Pixels, info: ImageInfo) -> Pixels:
+    """Take the positions, or the largest values, along the axes that an image does not have.
+
+    Parameters
+    ----------
+    pixels : of the image with all its axes; along one of which a position is taken, all of them or
+        that one alone
+    """
+    for axis, place in info.taken.items():
+        if place == "max":
+            at = pixels.axes.index(axis)
+            axes = pixels.axes[:at] + pixels.axes[at + 1 :]
+            pixels = replace(pixels, array=pixels.array.max(axis=at), axes=axes)
+        else:
+            pixels = pixels.part({axis: place if pixels.sizes[axis] > 1 else 0})
+    return replace(pixels, pixel_um=info.pixel_um)
 
 
 class ImageSource(Protocol):
@@ -128,6 +149,8 @@ class OpenImage:
         CouldNotTell
             The pixels are damaged, cut short, or larger than the memory.
         """
+        if self.info.stack is not None:
+            return _taken_of(self._stack.region(self._of_stack(slices)), self.info)
         info, box = self.info, _box(self.info, slices)
         lengths = [s.stop - s.start for s in box]
         with decoding(info.path, self.format_name):
@@ -150,9 +173,22 @@ class OpenImage:
         RegionRefused
             See `region`.
         """
-        if isinstance(self.stored, ToldAhead):
+        if self.info.stack is not None:
+            self._stack.expect(self._of_stack(slices))
+        elif isinstance(self.stored, ToldAhead):
             box = _box(self.info, slices)
             self.stored.expect(_with_dropped(self.stored.shape, self.info.shape, box))
+
+    @property
+    def _stack(self) -> OpenImage:
+        """The image with all its axes."""
+        return replace(self, info=self.info.stack or self.info)
+
+    def _of_stack(self, slices: Mapping[str, slice]) -> dict[str, slice]:
+        """Give a region of the image as one of all its axes."""
+        _box(self.info, slices)  # or refuse it
+        taken = self.info.taken.items()
+        return {**slices, **{axis: slice(n, n + 1) for axis, n in taken if n != "max"}}
 
 
 @contextmanager
@@ -175,7 +211,7 @@ def open_image(info: ImageInfo) -> Iterator[OpenImage]:
     with ExitStack() as stack:
         with decoding(info.path, format_name):
             stored = stack.enter_context(READERS[format_name].opened(info.path, info.series))
-        info.refuse_changed(stored.shape, stored.dtype.newbyteorder("="))
+        info.whole.refuse_changed(stored.shape, stored.dtype.newbyteorder("="))
         yield OpenImage(info, stored, format_name)
 
 

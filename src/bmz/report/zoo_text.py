@@ -209,6 +209,8 @@ def _verdict(model: ModelFit) -> str:
     words = short_verdict(worst.verdict, worst.warnings)
     if any(finding.code == "axes.extra" for finding in worst.findings):
         words += ", plane by plane"
+    elif worst.of_stack:
+        words += ", projected" if worst.of_stack == "max" else f", plane {worst.of_stack}"
     return f"{words}; no labels" if model.about.only_restores else words
 
 
@@ -336,7 +338,7 @@ def _likeliest(shares: Mapping[str, float], titles: Mapping[Any, str], most: int
 
 def run_lines(ranking: Ranking) -> Iterator[str]:
     """Yield what to type next: the command of the first model of each structure that is likely."""
-    told, joined = set[tuple[str, ...]](), False
+    told, joined, flat = set[tuple[str, ...]](), False, False
     least = max((model.score for model in ranking.fitting), default=0.0) * _LIKELY
     for model in ranking.fitting:
         structures = model.about.made_for.structures
@@ -351,12 +353,20 @@ def run_lines(ranking: Ranking) -> Iterator[str]:
         )
         yield run_line(model, ranking.words)
         joined = joined or any(_is_of_planes(fit) for fit in model.images)
+        flat = flat or any(fit.of_stack for fit in model.images)
     if joined:
         yield JOIN
+    elif flat:
+        yield EACH
 
 
 JOIN = (
     "add --link 0.25 to join the objects of neighbouring planes; without it each plane has its own"
+)
+
+EACH = (
+    "without z= in --axes a model that takes no z is run on each plane; --link 0.25 then joins the "
+    "objects of neighbouring planes"
 )
 
 

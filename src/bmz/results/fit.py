@@ -43,7 +43,8 @@ class ImageFit:
     named
         That ``--channels`` must name them; else the model takes the channels as they lie
     axes
-        Word for ``--axes``, where the image must be taken for a stack of one plane; else None
+        Word for ``--axes``, where the image must be taken for a stack of one plane, or a plane or
+        projection of a stack is taken; else None
     scale
         Factor by which ``--scale auto`` would resize the image; None where that is not known
     resized
@@ -64,6 +65,11 @@ class ImageFit:
     resized: bool = False
     content: Content = field(default_factory=Content)
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def of_stack(self) -> str:
+        """What is taken of a stack: the number of a plane, or ``max``; empty for nothing."""
+        return (self.axes or "").partition("z=")[2].partition(",")[0]
 
     @property
     def warnings(self) -> int:

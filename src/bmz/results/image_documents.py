@@ -101,7 +101,9 @@ class ImageFitRecord(TypedDict):
     family: Annotated[float, Doc("how probable it is that the image is of a family of the model")]
     structure: Annotated[float, Doc("how probable it is that it shows a structure of the model")]
     channels: Annotated[Sequence[int] | None, Doc("of the image for each of the model, or -1")]
-    axes: Annotated[str | None, Doc("`--axes` that makes it a stack of one plane")]
+    axes: Annotated[
+        str | None, Doc("`--axes` that makes it a stack of one plane, or takes a plane of it")
+    ]
     scale: Annotated[float | None, Doc("that `--scale auto` finds")]
 
 
@@ -120,7 +122,9 @@ class RankedModel(TypedDict):
     score: Annotated[float, Doc("0 to 1")]
     reasons: Annotated[Sequence[str], Doc("what took points away, in words")]
     channels: Annotated[Sequence[int] | None, Doc("of the image for each of the model, or -1")]
-    axes: Annotated[str | None, Doc("`--axes` that makes it a stack of one plane")]
+    axes: Annotated[
+        str | None, Doc("`--axes` that makes it a stack of one plane, or takes a plane of it")
+    ]
     scale: Annotated[float | None, Doc("that `--scale auto` finds")]
     image: Annotated[str | None, Doc("that fits worst")]
     images: Annotated[Sequence[ImageFitRecord], Doc("each, in the order of the call")]

@@ -102,7 +102,8 @@ class Model:
             `images`); an array with its axes in `axes`; or a DataArray whose dims are named
             (t, c, z, y, x), with the pixel size as coordinates in um
         axes
-            One letter for each axis, of ``tczyx``, slowest first; an array of two axes is ``yx``
+            One letter for each axis, of ``tczyx``, slowest first; an array of two axes is ``yx``.
+            ``z=12`` takes one plane of a stack, ``z=max`` the largest value of all
         channels
             Image channel for each channel of the model, its number from 0 or the name that the file
             or the DataArray gives it; -1 for zeros

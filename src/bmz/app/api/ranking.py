@@ -86,4 +86,4 @@ def _images_in(image: ImageLike) -> Sequence[ImageLike]:
 def _measured(image: ImageLike, request: FitRequest) -> MeasuredImage:
     there = given_image(image, request.axes)
     info = with_pixel_size(there.info, request.pixel_um)
-    return measured_image(info, there.sample(info), request.kind)
+    return measured_image(info, there.sample, request)
