@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 from skimage.transform import resize
 
-from bmz.check.blobs import octaves, stretched
-from bmz.check.object_size import ObjectSize, object_diameter_px, survey
+from bmz.check import object_size as object_size_module
+from bmz.check.blobs import Level, octaves, stretched
+from bmz.check.object_size import STEEP, Cut, ObjectSize, object_diameter_px, survey
 
 Plane = NDArray[Any]
 
@@ -214,3 +215,44 @@ def test_a_size_knows_its_reliability_and_spread() -> None:
     assert isinstance(size, ObjectSize)
     assert 0 < size.reliability <= 1
     assert size.spread >= 0.1
+
+
+@pytest.mark.parametrize(
+    "plane",
+    [
+        *(discs(px, side=128) for px in (5, 9, 13, 20)),
+        1 - discs(12, side=128),
+        walls(24, side=200),
+        np.random.default_rng(0).normal(size=(90, 130)),
+    ],
+    ids=["5 px", "9 px", "13 px", "20 px", "dark", "walls", "noise"],
+)
+@pytest.mark.parametrize("most_px", [8.0, 50.0])
+def test_the_parts_near_the_blobs_are_the_nearest_of_all_parts(
+    plane: Plane, most_px: float
+) -> None:
+    lazy, whole = survey(plane), survey(plane)
+    assert lazy is not None
+    assert whole is not None
+
+    found = lazy.parts_near_blobs(most_px)
+
+    fitting = [part for part in whole.parts(whole.peak.sign, most_px) if abs(part.slope) <= STEEP]
+    gaps = [abs(np.log(part.diameter_px / whole.peak.diameter_px)) for part in fitting]
+    assert found == (fitting[int(np.argmin(gaps))] if fitting else None)
+
+
+def test_levels_far_from_the_blobs_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = []
+    known = object_size_module.cut_of
+
+    def noted(level: Level, sign: int) -> Cut:
+        cut.append(level.sigma)
+        return known(level, sign)
+
+    monkeypatch.setattr(object_size_module, "cut_of", noted)
+
+    found = diameter(discs(20))
+
+    assert cut
+    assert all(1 / 2 < 6 * sigma / found < 2 for sigma in cut)

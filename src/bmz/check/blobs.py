@@ -16,7 +16,7 @@ REACH = 2.6
 LINE_REACH = 4.0
 """That of a line of numbers, likewise."""
 
-BLOCK = 16_384
+BLOCK = 65_536
 """About so many pixels are reckoned at a time: more do not fit into the cache."""
 
 
@@ -490,6 +490,7 @@ def blob_peak(blobs: Iterable[FloatArray]) -> BlobPeak | None:
 
 
 def _spectrum(blobs: FloatArray) -> FloatArray:
-    edges = np.append(SIZES, SIZES[-1] + BIN) - BIN / 2
-    energy, _ = np.histogram(np.log2(blobs[:, 0]), bins=edges, weights=np.abs(blobs[:, 1]))
-    return blurred_line(energy, SMOOTHING / BIN)
+    bins = np.floor((np.log2(blobs[:, 0]) - SIZES[0]) / BIN + 0.5).astype(np.intp)
+    inside = bins < len(SIZES)  # none is smaller than the first: it is below `LEAST_PX`
+    energy = np.bincount(bins[inside], np.abs(blobs[inside, 1]), minlength=len(SIZES))
+    return blurred_line(np.asarray(energy, np.float64), SMOOTHING / BIN)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import field
+from functools import cached_property
 from itertools import pairwise
-from math import exp, log
+from math import exp, inf, log
 from typing import Literal
 
 import numpy as np
@@ -89,24 +91,21 @@ def cut_of(level: Level, sign: int) -> Cut:
     )
 
 
-def part_sizes(cuts: Sequence[Cut], sign: int) -> list[PartSize]:
-    """Find the blurs, from fine to coarse, beyond which the parts are too small for the blur.
+def part_size(fine: Cut, coarse: Cut, sign: int) -> PartSize | None:
+    """Find the blur between two others beyond which the parts are too small for the blur.
 
-    Diameters are interpolated between blurs along log and log.
+    Diameters are interpolated between blurs along log and log: that at the blur which is found is
+    `DIAMETER_TO_SIGMA` times it.
     """
-    used = [cut for cut in cuts if cut.diameter_px > 0]
-    found = []
-    for fine, coarse in pairwise(used):
-        over = np.log(fine.diameter_px / (DIAMETER_TO_SIGMA * fine.sigma_px))
-        under = np.log(coarse.diameter_px / (DIAMETER_TO_SIGMA * coarse.sigma_px))
-        if over >= 0 > under:
-            t = float(over / (over - under))
-            growth = float(np.log(coarse.diameter_px / fine.diameter_px))
-            diameter = fine.diameter_px * float(np.exp(growth * t))
-            slope = growth / float(np.log(coarse.sigma_px / fine.sigma_px))
-            parts = (1 - t) * fine.parts + t * coarse.parts
-            found.append(PartSize(diameter, sign, slope, parts))
-    return found
+    over = log(fine.diameter_px / (DIAMETER_TO_SIGMA * fine.sigma_px))
+    under = log(coarse.diameter_px / (DIAMETER_TO_SIGMA * coarse.sigma_px))
+    if not over >= 0 > under:
+        return None
+    t = over / (over - under)
+    growth = log(coarse.diameter_px / fine.diameter_px)
+    slope = growth / log(coarse.sigma_px / fine.sigma_px)
+    parts = (1 - t) * fine.parts + t * coarse.parts
+    return PartSize(fine.diameter_px * exp(growth * t), sign, slope, parts)
 
 
 def response_skew(level: Level, least_samples: int = 100) -> float | None:
@@ -132,30 +131,108 @@ SMALL_WINDOW = 400
 """Side of the middle of the plane that is looked at twice its size, in px."""
 
 
+Pair = tuple[Level, Level]
+"""A blur and the next coarser one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Survey:
     """What the scales of a plane show.
 
+    To cut a level takes as long as to make it, and most planes are told from a few cuts around the
+    size of their blobs: so each is made when it is asked for.
+
     Parameters
     ----------
-    least_side : the smaller side, in px
+    image : (y, x) float32, the plane, stretched
     peak : the commonest size of blob
     levels : responses whose parts are measured, from fine to coarse
     skews : (sigma in px, skewness of the Laplacian) from fine to coarse
     """
 
-    least_side: int
+    image: FloatArray
     peak: BlobPeak
     levels: tuple[Level, ...]
     skews: tuple[tuple[float, float], ...]
+    _cuts: dict[tuple[float, int], Cut] = field(default_factory=dict, init=False)
 
-    def parts(self, sign: int) -> tuple[PartSize, ...]:
-        """Measure the bright (1) or the dark (-1) parts, from fine to coarse.
+    @property
+    def least_side(self) -> int:
+        """Give the smaller side, in px."""
+        least: int = min(self.image.shape)
+        return least
 
-        It takes a third of the time of a survey, and most planes are told from one sign: so it is
-        done when it is asked for.
+    @cached_property
+    def all_levels(self) -> tuple[Level, ...]:
+        """Give finer levels, too, where objects are small: those of the plane at twice its size."""
+        if self.peak.diameter_px >= SMALL_PX:
+            return self.levels
+        finer = levels_of_enlarged(doubled(_middle(self.image)), CUT_LEVELS, 0.5)
+        return (*finer, *self.levels)
+
+    def parts(self, sign: int, most_px: float = inf) -> list[PartSize]:
+        """Measure the bright (1) or the dark (-1) parts up to a diameter, from fine to coarse."""
+        pairs = [pair for pair in _pairs(self.all_levels, sign) if _least_px(pair) <= most_px]
+        parts = (self._part(pair, sign) for pair in pairs)
+        return [part for part in parts if part is not None and part.diameter_px <= most_px]
+
+    def parts_near_blobs(self, most_px: float) -> PartSize | None:
+        """Find the parts with a size of their own that come nearest to the commonest blobs.
+
+        Parameters
+        ----------
+        most_px : parts of a larger diameter are left out
         """
-        return tuple(part_sizes([cut_of(level, sign) for level in self.levels], sign))
+        coarse = _pairs(self.levels, self.peak.sign)
+        nearest = self._nearest(coarse, most_px)
+        # all finer levels tell of smaller parts
+        is_found = nearest is not None and self._gap(nearest) <= log(
+            self.peak.diameter_px / _least_px(coarse[0])
+        )
+        return (
+            nearest if is_found else self._nearest(_pairs(self.all_levels, self.peak.sign), most_px)
+        )
+
+    def _nearest(self, pairs: Sequence[Pair], most_px: float) -> PartSize | None:
+        """Go from the levels around the size of the blobs outwards, only as far as is needed."""
+        size = log(self.peak.diameter_px / DIAMETER_TO_SIGMA)
+        gaps = [
+            max(0.0, log(fine.sigma) - size, size - log(coarse.sigma)) for fine, coarse in pairs
+        ]
+        nearest: PartSize | None = None
+        for least_gap, pair in sorted(zip(gaps, pairs, strict=True), key=lambda both: both[0]):
+            if nearest is not None and self._gap(nearest) <= least_gap:
+                break
+            part = self._part(pair, self.peak.sign)
+            if part is None or abs(part.slope) > STEEP or part.diameter_px > most_px:
+                continue
+            if nearest is None or self._gap(part) < self._gap(nearest):
+                nearest = part
+        return nearest
+
+    def _gap(self, part: PartSize) -> float:
+        return abs(log(part.diameter_px / self.peak.diameter_px))
+
+    def _part(self, pair: Pair, sign: int) -> PartSize | None:
+        fine, coarse = (self._cut(level, sign) for level in pair)
+        return part_size(fine, coarse, sign)
+
+    def _cut(self, level: Level, sign: int) -> Cut:
+        key = level.sigma, sign
+        if key not in self._cuts:
+            self._cuts[key] = cut_of(level, sign)
+        return self._cuts[key]
+
+
+def _pairs(levels: Iterable[Level], sign: int) -> list[Pair]:
+    """Pair each level with the next coarser one; without those that have no part of this sign."""
+    most = np.max if sign > 0 else np.min
+    return list(pairwise(level for level in levels if sign * most(level.response) > 0))
+
+
+def _least_px(pair: Pair) -> float:
+    """Give the least diameter that `part_size` finds between two levels."""
+    return DIAMETER_TO_SIGMA * pair[0].sigma
 
 
 def survey(plane: AnyArray, order: AnyArray | None = None) -> Survey | None:
@@ -179,10 +256,8 @@ def survey(plane: AnyArray, order: AnyArray | None = None) -> Survey | None:
     if peak is None:
         return None
     skews = [(level.sigma, response_skew(level)) for level in levels]
-    if peak.diameter_px < SMALL_PX:
-        levels = [*levels_of_enlarged(doubled(_middle(image)), CUT_LEVELS, 0.5), *levels]
     known_skews = tuple((sigma, skew) for sigma, skew in skews if skew is not None)
-    return Survey(min(plane.shape), peak, tuple(levels), known_skews)
+    return Survey(image, peak, tuple(levels), known_skews)
 
 
 def _middle(image: FloatArray) -> FloatArray:
@@ -276,17 +351,14 @@ def object_size(scales: Survey) -> ObjectSize | None:
     clear = (
         peak.share >= CLEAR_SHARE and peak.dominance >= CLEAR_DOMINANCE and peak.diameter_px <= most
     )
-    parts = [p for p in scales.parts(peak.sign) if abs(p.slope) <= STEEP and p.diameter_px <= most]
-    nearest = min(parts, key=lambda p: _gap(p.diameter_px, peak.diameter_px), default=None)
     if clear:
-        return _with_blobs(peak, nearest)
+        return _with_blobs(peak, scales.parts_near_blobs(most))
     if max((abs(skew) for _, skew in scales.skews), default=0.0) < SKEWED:
         return None
-    return _cells_between_walls(scales, most) or _parts_alone(peak, nearest)
-
-
-def _gap(one_px: float, other_px: float) -> float:
-    return abs(log(one_px / other_px))
+    cells = _cells_between_walls(scales, most)
+    if cells is not None or peak.share < SOME_SHARE:
+        return cells
+    return _parts_alone(peak, scales.parts_near_blobs(most))
 
 
 def _sharpness(peak: BlobPeak) -> float:
@@ -319,7 +391,7 @@ def _blobs_alone(peak: BlobPeak) -> ObjectSize:
 
 
 def _parts_alone(peak: BlobPeak, part: PartSize | None) -> ObjectSize | None:
-    if part is None or abs(part.slope) > STEEP or peak.share < SOME_SHARE:
+    if part is None or peak.share < SOME_SHARE:
         return None
     if not 1 / AGREE <= part.diameter_px / peak.diameter_px <= FAR_APART:
         return None
@@ -331,8 +403,8 @@ def _cells_between_walls(scales: Survey, most: float) -> ObjectSize | None:
     stain = max(scales.skews, key=lambda pair: abs(pair[1]))[1]
     cells = [
         part
-        for part in scales.parts(-1 if stain > 0 else 1)
-        if abs(part.slope) <= FLAT and part.parts >= FEW_CELLS and part.diameter_px <= most
+        for part in scales.parts(-1 if stain > 0 else 1, most)
+        if abs(part.slope) <= FLAT and part.parts >= FEW_CELLS
     ]
     if not cells:
         return None
