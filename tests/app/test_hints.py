@@ -237,6 +237,7 @@ NOT_FOLLOWED = {
     "dtype.narrowed": "the image must be changed outside of bmz",
     "file.caution": "the user must look at the file",
     "file.remark": "the user must look at the file",
+    "input.grid": "the right file must be named",
     "objects.nothing-to-join": "an option is to be left out",
     "output.no-objects": "the user must look at the image",
     "output.nonfinite": "the network is at fault",

@@ -320,19 +320,26 @@ def test_an_image_is_run_in_parts_where_labels_of_blocks_are_those_of_the_whole(
     assert why in told
 
 
-def test_two_inputs_or_declared_steps_that_make_labels_need_one_piece() -> None:
+def test_an_input_that_is_no_image_or_steps_that_make_labels_need_one_piece() -> None:
     flows = Step("cellpose_flow_dynamics", {})
     two = job_of(model([tensor(), tensor(id_="second")], [MAP]))
+    number = job_of(model([tensor(), tensor("bc", id_="second")], [MAP]))
     optional = job_of(model([tensor(), tensor(id_="second", optional=True)], [MAP]))
     declared = job_of(model(outputs=[mapped("bcyx", flows, channels=3)]))
 
     found = [
         why_in_one_piece(planned_image(setup, shape, "cyx"), setup)
-        for setup, shape in ((two, (2, 64, 64)), (optional, (1, 64, 64)), (declared, (1, 64, 64)))
+        for setup, shape in (
+            (two, (2, 64, 64)),
+            (number, (2, 64, 64)),
+            (optional, (1, 64, 64)),
+            (declared, (1, 64, 64)),
+        )
     ]
 
     assert found == [
-        "the model takes several inputs",
+        "",
+        "the model takes an input that is no image",
         "",
         "the declared step cellpose_flow_dynamics makes the labels",
     ]

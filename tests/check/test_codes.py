@@ -24,7 +24,7 @@ WARNINGS = (
     "scale.anisotropy scale.off trial.doubtful trial.wrong"
 )
 ERRORS = (
-    "axes.ambiguous axes.missing channel.count channel.rgb range.nonfinite scale.far "
+    "axes.ambiguous axes.missing input.grid channel.count channel.rgb range.nonfinite scale.far "
     "scale.implausible package.missing-file package.hash-differs package.runs-code "
     "package.unknown-op "
     "weights.no-backend contract.model contract.image contract.intensity contract.objects "

@@ -21,7 +21,7 @@ from bmz.image.faults import AxesUnknown, RegionRefused
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
-from bmz.image.region import open_image, read_image
+from bmz.image.region import open_file, open_image, read_image
 from bmz.image.tiff import TiffPlanes
 
 RNG = np.random.default_rng(0)
@@ -188,7 +188,7 @@ def test_decoded_tiles_are_kept_within_bounds(
 ) -> None:
     monkeypatch.setattr("bmz.image.tiff._CACHE_BYTES", 3000)
 
-    with open_image(images["tiles.ome.tif"]) as image:
+    with open_file(images["tiles.ome.tif"]) as image:
         twice = [image.region({}) for _ in range(2)]
         assert isinstance(image.stored, TiffPlanes)
         kept = sum(tile.nbytes for tile in image.stored._decoded.values())
@@ -216,7 +216,7 @@ def test_only_the_chunks_that_a_region_touches_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mapped.tif", "scattered.tif", "native.npy"])
 def test_a_region_of_bare_pixels_is_mapped(images: Mapping[str, ImageInfo], name: str) -> None:
-    with open_image(images[name]) as image:
+    with open_file(images[name]) as image:
         region = image.region({"y": slice(3, 9)})
         lazy = isinstance(image.stored, np.memmap)
 

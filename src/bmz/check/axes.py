@@ -11,7 +11,8 @@ from bmz.check.channel_meaning import meaning_findings, proposed_channels
 from bmz.check.content import models_hint, shown_kind
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase, PlannedAxis
-from bmz.image.info import UNKNOWN_AXIS
+from bmz.image.formats import name_of
+from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.spec.made_for import made_for
 from bmz.spec.model import AxisSpec, Fixed, Stepped
 
@@ -236,6 +237,43 @@ def _brought_to(planned: PlannedAxis | None, legal: int) -> str:
     if planned.tiles > 1:
         return f"run in {planned.tiles} tiles of {planned.tile_px} px"
     return f"padded to {planned.tile_px} px"
+
+
+SAME = 0.01
+"""Two lengths of a pixel that differ by no more of each other are the same."""
+
+
+def grid_findings(first: ImageInfo, case: FitCase) -> Iterator[Finding]:
+    """Yield where a further image does not lie on the grid of the first.
+
+    Parameters
+    ----------
+    first : the image to which it is joined
+    case : the further image, with the input that it fills
+    """
+    image, where = case.image, case.inputs[0].id
+    wanted, found = ({a: i.sizes.get(a, 1) for a in "tzyx"} for i in (first, image))
+    axes = [axis for axis in wanted if wanted[axis] != found[axis]]
+    if axes and UNKNOWN_AXIS not in image.axes:
+        sizes, others = (", ".join(f"{a} {n[a]}" for a in axes) for n in (wanted, found))
+        yield Finding.of(
+            "input.grid", where,
+            f"'{name_of(image.place)}' of input '{where}' has {others}, and the image has {sizes}",
+            wanted=sizes, found=others,
+            hint="give the one that was made of this image, or resize it to the image",
+        )  # fmt: skip
+        return
+    for axis, um in image.pixel_um.items():
+        expected = first.pixel_um.get(axis, um)
+        if abs(um - expected) > SAME * expected:
+            yield Finding.of(
+                "input.grid", f"{where}.{axis}",
+                f"'{name_of(image.place)}' of input '{where}' says that a pixel is {um:g} um long "
+                f"along {axis}, and the image says {expected:g} um, which is taken",
+                wanted=f"{expected:g} um", found=f"{um:g} um",
+                hint="look whether both show the same place; --pixel-size states it for both",
+                milder=True,
+            )  # fmt: skip
 
 
 EXAMPLE = "--link 0.25"

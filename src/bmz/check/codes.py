@@ -177,6 +177,16 @@ CODES: Mapping[str, FindingCode] = {
         adapted=True,
         factor=1.0,
     ),
+    "input.grid": FindingCode(
+        "error",
+        "A further image of the model, that of --input, does not lie on the grid of the first: it "
+        "has other sizes along t, z, y or x. Or, as a warning, it states another pixel size.",
+        "Give the one that was made of the same image, or resize it to the size of the first.",
+        "'a_prob.tif' of input 'prob' has y 256, and the image has y 512",
+        milder="warning",
+        forceable=False,
+        factor=0.05,
+    ),
     "channel.empty": FindingCode(
         "warning",
         "Every pixel of a channel has the same value.",

@@ -189,6 +189,8 @@ def content_findings(case: FitCase) -> Iterator[Finding]:
     MadeForInvalid
         The description of the model states what it is made for, but not in the terms.
     """
+    if case.further:
+        return
     wanted, kind = made_for(case.model), shown_kind(case)
     told = tuple(_kind_findings(case, wanted, kind)) if kind is not None else ()
     yield from told

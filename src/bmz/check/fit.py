@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bmz.base.values import dataclass
-from bmz.check.axes import axes_findings, channel_findings, file_findings, size_findings
+from bmz.check.axes import (
+    axes_findings,
+    channel_findings,
+    file_findings,
+    grid_findings,
+    size_findings,
+)
 from bmz.check.content import content_findings, shown_kind
-from bmz.check.finding import CheckReport, unforceable
+from bmz.check.finding import CheckReport, Finding, unforceable
 from bmz.check.fit_case import FitCase
 from bmz.check.pixel_values import ValueSummary
 from bmz.check.scale import scale_findings
 from bmz.check.values import cast_findings, dtype_findings, measured_findings, range_findings
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.pixels import Pixels
+from bmz.image.region import apart
 
 ABOUT_CHANNELS = frozenset({"channel.count", "channel.rgb"})
 """Codes of errors that the right ``--channels`` may cure."""
@@ -28,10 +35,13 @@ class CheckedHeader:
     ----------
     case : the two, and what the user said; with the factor by which the image is resized
     report : what the header tells
+    images : of an image to which further ones are joined, the check of each with the inputs that
+        it fills; none of any other
     """
 
     case: FitCase
     report: CheckReport
+    images: tuple[CheckedHeader, ...] = ()
 
     @property
     def is_runnable(self) -> bool:
@@ -49,6 +59,9 @@ def check_header(
     resize : puts the factor by which the image is resized into `case`; it is called only where
         axes and channels leave something to be run
     """
+    if not case.inputs:  # further images fill all of them
+        case.image.refuse_unknown_axes()
+        return CheckedHeader(case, CheckReport(tuple(file_findings(case))))
     layout = (*file_findings(case), *axes_findings(case))
     if UNKNOWN_AXIS in case.image.axes:
         return CheckedHeader(case, CheckReport(layout))  # no other rule knows what lies where
@@ -57,6 +70,28 @@ def check_header(
         case = resize(case)
     others = (*cast_findings(case), *scale_findings(case), *size_findings(case))
     return CheckedHeader(case, CheckReport((*layout, *others)))
+
+
+def joined_header(case: FitCase, images: Sequence[CheckedHeader]) -> CheckedHeader:
+    """Put the checks of an image and of those that are joined to it into one.
+
+    Parameters
+    ----------
+    case : the model with all its inputs, and the whole, whose channels are told by number
+    images : the check of each, in the order of ``case.image.images``
+    """
+    findings: list[Finding] = []
+    for number, image in enumerate(images):
+        if number:
+            findings += grid_findings(images[0].case.image, image.case)
+        told = {finding.code for finding in findings}
+        # all have the pixel size of the first, of which one finding is enough
+        findings += [
+            finding
+            for finding in image.report.findings
+            if not (finding.code.startswith("scale.") and finding.code in told)
+        ]
+    return CheckedHeader(case, CheckReport(tuple(findings)), tuple(images))
 
 
 def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Pixels]) -> CheckReport:
@@ -82,6 +117,10 @@ def with_channels_seen(header: CheckedHeader, read: Callable[[ImageInfo], Pixels
     ----------
     read : gives pixels of the image, see `check_pixels`
     """
+    if header.images:
+        return joined_header(
+            header.case, [with_channels_seen(image, read) for image in header.images]
+        )
     codes = {finding.code for finding in unforceable(header.report)}
     if not codes or not codes <= ABOUT_CHANNELS:
         return header
@@ -96,6 +135,14 @@ def check_pixels(header: CheckedHeader, pixels: Pixels) -> CheckReport:
     header : runnable
     pixels : the image, axes of ``tczyx``, or a sample of it with all channels
     """
+    if header.images:
+        parts = zip(header.images, apart(pixels, header.case.image), strict=True)
+        reports = [check_pixels(image, part) for image, part in parts]
+        of_headers = [f for image in header.images for f in image.report.findings]
+        more = [f for report in reports for f in report.findings if f not in of_headers]
+        return replace(header.report, kind=reports[0].kind).with_more(more)
+    if not header.case.inputs:
+        return header.report
     case = header.case.measured_on(pixels)
     if any(finding.code == "content.structure" for finding in content_findings(case)):
         case = case.with_all_kinds(pixels)  # another channel may show what the model is made for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from itertools import count
-from typing import Any, Self
+from typing import Self
 
 from bmz.base.channels import ChannelKey, ChannelUnknown, channel_numbers
 from bmz.base.values import dataclass
@@ -59,6 +59,7 @@ class FitCase:
     stated : what the user says that the image is; None when the user did not say
     sample : the same of the model's own sample or test tensor
     grey : red, green and blue of the image are equal wherever they were looked at
+    further : it is an image beside the first, of which nothing says what it should show
     planned : axis -> how `bmz run` would lay its tiles; empty where that is not known
     """
 
@@ -75,27 +76,16 @@ class FitCase:
     planned: Mapping[str, PlannedAxis] = field(default_factory=dict)
     unknown_channel: str = ""
     grey: bool = False
+    further: bool = False
 
-    @classmethod
-    def told(
-        cls,
-        model: ModelSpec,
-        image: ImageInfo,
-        channels: Sequence[ChannelKey] | None,
-        **more: Any,  # noqa: ANN401  (other fields)
-    ) -> Self:
-        """Make a case of the channels as the user said them, by number or by name.
-
-        Parameters
-        ----------
-        more : all other fields
-        """
+    def with_channels(self, channels: Sequence[ChannelKey] | None) -> Self:
+        """Give the case with the channels as the user said them, by number or by name."""
         if channels is None:
-            return cls(model, image, **more)
+            return self
         try:
-            return cls(model, image, channel_numbers(channels, image.channel_names), **more)
+            return replace(self, channels=channel_numbers(channels, self.image.channel_names))
         except ChannelUnknown as why:
-            return cls(model, image, unknown_channel=why.name, **more)
+            return replace(self, unknown_channel=why.name)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

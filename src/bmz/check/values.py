@@ -357,7 +357,7 @@ def _wanted_side(case: FitCase, position: int) -> tuple[str | None, str, Evidenc
 
 def _object_size(case: FitCase) -> Iterator[Finding]:
     wanted, found = model_diameter(case), image_diameter(case)
-    if wanted is None or found is None:
+    if wanted is None or found is None or case.further:
         return
     diameter_px = found.diameter_px * (case.scale or 1.0)
     if wanted.holds(diameter_px, found.spread):

@@ -19,6 +19,7 @@ from bmz.cli.options import (
     dataset_option,
     image_list,
     include_option,
+    input_option,
     kind_option,
     offered_files,
     offered_models,
@@ -71,6 +72,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     type=CHANNELS,
     help="Image channel for each of the model, such as 1 or DAPI,GFP.",
 )
+@input_option
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=SCALE, help="The factor by which the image would be resized.")
 @kind_option
@@ -121,6 +123,7 @@ def check(
     include: tuple[str, ...],
     dataset: str | None,
     series: str,
+    inputs: tuple[tuple[str, str], ...],
     pixel_um: Mapping[str, float] | None,
     every: bool,
     tried: bool,
@@ -145,7 +148,7 @@ def check(
     listing = image_list(images, include, dataset)
     request = RunRequest(
         model, listing.images, as_path("."), absent=listing.absent, names=listing.names,
-        pixel_um=pixel_um or {}, series=series, **options,
+        inputs=dict(inputs), pixel_um=pixel_um or {}, series=series, **options,
     )  # fmt: skip
     with progress_bars() as listener:
         if contract is not None:

@@ -174,6 +174,18 @@ OVERLAP = Word("IOU", link_ious)
 """``0.25``, or ``z=0.25,t=0.5``: least overlap by axis; one number is meant for z and t."""
 
 
+def _input(word: str) -> tuple[str, str]:
+    name, equals, pattern = word.partition("=")
+    if not (equals and name.strip() and pattern.strip()):
+        raise ValueError(f"'{word}' is not of the form ID=FILE, such as prob=maps/{{stem}}.tif")
+    pattern = pattern.strip()
+    return name.strip(), str(as_path(pattern)) if pattern.startswith("~") else pattern
+
+
+INPUT = Word("ID=FILE", _input)
+"""``prob=maps/{stem}_prob.tif``: an input of the model, and the file that fills it."""
+
+
 def listed(known: tuple[str, ...]) -> Word[frozenset[str]]:
     """Give the type of words of a known list, separated by commas."""
 
@@ -200,6 +212,15 @@ dataset_option = click.option(
     "--dataset",
     metavar="PATH",
     help="The dataset of HDF5 files that is the image, such as /raw; or name a.h5[/raw].",
+)
+
+input_option = click.option(
+    "--input",
+    "inputs",
+    type=INPUT,
+    multiple=True,
+    help="The file for an input of a model of several images, such as prob=maps/{stem}_prob.tif; "
+    "FILE#1 takes channel 1 of it.",
 )
 
 kind_option = click.option(

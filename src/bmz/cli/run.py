@@ -21,6 +21,7 @@ from bmz.cli.options import (
     device_option,
     image_list,
     include_option,
+    input_option,
     json_option,
     kind_option,
     link_options,
@@ -117,6 +118,7 @@ class RunOptions(LabelOptions):
     type=CHANNELS,
     help="Image channel for each channel of the model, such as 1,0 or DAPI,GFP; none is zeros.",
 )
+@input_option
 @click.option(
     "--pixel-size",
     "pixel_um",
@@ -262,6 +264,7 @@ def run(
     include: tuple[str, ...],
     dataset: str | None,
     folder: str,
+    inputs: tuple[tuple[str, str], ...],
     pixel_um: Mapping[str, float] | None,
     settings: tuple[tuple[str, str], ...],
     link: Mapping[str, float] | None,
@@ -297,6 +300,7 @@ def run(
         absent=listing.absent,
         names=listing.names,
         folder=as_path(folder),
+        inputs=dict(inputs),
         settings=dict(settings),
         pixel_um=pixel_um or {},
         **linking(link, link_gap),

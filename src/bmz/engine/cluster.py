@@ -278,7 +278,7 @@ class OnWorkers:
         self,
         setup: RunSetup,
         plan: Plan,
-        prepared: PreparedImage,
+        prepared: Sequence[PreparedImage],
         folder: PlaneFolder,
         listener: Listener,
     ) -> tuple[TileStore, Plan]:
@@ -298,7 +298,8 @@ class OnWorkers:
                 store = TileStore(
                     place, Places(current.tiling, current.outputs, 1), output_number(setup)
                 )
-                share = Share(prepared.image.info, prepared.elsewhere(), current, place, ())
+                info, elsewhere = prepared[0].image.info, [each.elsewhere() for each in prepared]
+                share = Share(info, elsewhere, current, place, ())
                 attempts.succeed(self._run_shares(store, share, listener))
         return store, attempts.plan
 

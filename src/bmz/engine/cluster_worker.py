@@ -20,7 +20,7 @@ from bmz.engine.setup import RunSetup, follow_names, opened, planned_or_failed, 
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.info import ImageInfo
-from bmz.image.region import OpenImage, open_image
+from bmz.image.region import FileSource, open_image
 from bmz.image.series import PlateField
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
@@ -106,14 +106,14 @@ class Share:
     Parameters
     ----------
     info : of the image, whose file the worker sees under the same path
-    prepare : makes of the open image what tiles are cut from
+    prepare : makes of the open image what tiles are cut from, for each input
     plan : of all tiles
     folder : for the tiles, which the worker sees under the same path
     tiles : their numbers
     """
 
     info: ImageInfo
-    prepare: Callable[[OpenImage], PreparedImage]
+    prepare: Sequence[Callable[[FileSource], PreparedImage]]
     plan: Plan
     folder: Path
     tiles: Sequence[int]
@@ -131,7 +131,8 @@ def run_share(request: RunRequest, share: Share) -> Mapping[str, Any]:
     setup, backend = loaded(request)
     expect_image(backend, setup.network, share.info, share.plan, nobody)
     with open_image(share.info) as image:
-        tiles = tiles_of(backend, share.plan, share.prepare(image), nobody)
+        prepared = [prepare(image) for prepare in share.prepare]
+        tiles = tiles_of(backend, share.plan, prepared, nobody)
         only = frozenset(share.tiles)
         store = TileStore(share.folder, tiles.places(), output_number(setup), only)
         batch = fill(store, tiles)

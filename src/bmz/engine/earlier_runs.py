@@ -25,6 +25,7 @@ from bmz.base.files import (
     whole_file,
 )
 from bmz.base.values import dataclass
+from bmz.engine.further_images import further_files
 from bmz.engine.image_header import on_disk
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
@@ -37,6 +38,7 @@ from bmz.predict.frameworks import NATIVE
 from bmz.process.blocks import Found
 from bmz.results.images import SCHEMA, ImageRun
 from bmz.spec.made_for import stated_kind
+from bmz.spec.model import ModelSpec
 from bmz.write.names import OutputClaimed, refuse_existing
 from bmz.write.outputs import CSV, OUTPUT_KINDS, RECORD, ending_of
 from bmz.write.tables import as_json
@@ -75,6 +77,7 @@ def options_of(request: RunRequest) -> RequestRecord:
         "model": request.model,
         "axes": request.axes,
         "channels": request.channels,
+        "inputs": dict(request.inputs),
         "pixel_um": dict(request.pixel_um),
         "scale": request.scale,
         "kind": None if request.kind is None else str(request.kind),
@@ -126,11 +129,47 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
             hint="name where it is now: bmz run MODEL IMAGE --from RUN.json",
             code="image.not-found",
         )
-    actual = {"model": load_model(model).sha256, "image": content_sha256(image)}
+    spec = load_model(model)
+    actual = {"model": spec.sha256, "image": content_sha256(image)}
     for what, name in (("model", model), ("image", given_name(image))):
         if actual[what] != recorded[what]:
             raise ReplayDiffers(what, name, recorded[what], actual[what])
+    _refuse_other_inputs(spec, image, request.inputs or options["inputs"], record)
+    if request.inputs:  # where they are now
+        options["inputs"] = request.inputs
     return replace(request, model=model, images=(image,), **options)
+
+
+def _refuse_other_inputs(
+    model: ModelSpec, image: Path, inputs: Mapping[str, str], record: Mapping[str, Any]
+) -> None:
+    """See that the further images are those of the record.
+
+    Raises
+    ------
+    ReplayDiffers
+        One is another, or not there.
+    """
+    recorded = _input_hashes(record)
+    hashes = _further_hashes(model, image, inputs) or {}
+    for name, sha256 in recorded.items():
+        if hashes.get(name) != sha256:
+            raise ReplayDiffers("input", name, sha256, hashes.get(name, "none"))
+
+
+def _further_hashes(
+    model: ModelSpec, image: Path, inputs: Mapping[str, str]
+) -> dict[str, str] | None:
+    """Give the hash of the file of each input that has one; None where a file is not there."""
+    files = {name: on_disk(file.word) for name, file in further_files(model, image, inputs).items()}
+    if not all(is_there(split_series(path)[0]) for path in files.values()):
+        return None
+    return {name: content_sha256(path) for name, path in files.items()}
+
+
+def _input_hashes(record: Mapping[str, Any]) -> dict[str, str]:
+    """Give the hash of each further image of a record; those of before have none."""
+    return {name: str(entry["sha256"]) for name, entry in record.get("inputs", {}).items()}
 
 
 def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,6 +179,8 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "series": str(int(record.get("image_series", 0))),
         "axes": words["axes"],
         "channels": None if channels is None else checked_channels(channels),
+        # records of before there was an --input lack it
+        "inputs": {name: str(word) for name, word in words.get("inputs", {}).items()},
         "pixel_um": {axis: float(um) for axis, um in words["pixel_um"].items()},
         "scale": words["scale"],
         "kind": None if kind is None else stated_kind(kind),
@@ -182,6 +223,10 @@ def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> st
         "bmz": version(),
         "model": setup.model.sha256,
         "image": image_sha256,
+        "inputs": {
+            name: content_sha256(further.place)
+            for name, further in planned.case.image.further.items()
+        },
         "words": options_of(setup.request),
         "network": [plan.weights.format, plan.device, plan.precision.name, plan.precision.backend],
     }
@@ -318,6 +363,7 @@ def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageRu
         record.get("model_sha256") == setup.model.sha256
         and record.get("request") == as_json(options_of(setup.request))
         and record.get("image_sha256") == content_sha256(image)
+        and _input_hashes(record) == _further_hashes(setup.model, image, setup.request.inputs)
     )
     return ImageRun(image, written, record.get("objects"), (), record) if same else None
 

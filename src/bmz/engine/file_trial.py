@@ -127,7 +127,10 @@ def try_file(
     """
     request = setup.request
     header = check_file_header(setup.model, path, request, setup.sample, series=series)
-    resized = replace(setup, request=replace(request, scale=header.case.scale))
+    request = replace(request, scale=header.case.scale)
+    if header.images:  # a crop is cut out of all images, which are one from here on
+        request = replace(request, channels=header.case.channels, inputs={})
+    resized = replace(setup, request=request)
     with open_image(header.case.image) as source:
         trial = try_image(resized, source, backend, listener)
         if not cure or trial.quality.word == "likely good":
@@ -163,15 +166,20 @@ def result_quality(
     held = [o for o in outputs if o.labels is not None and isinstance(o.raw, np.ndarray)]
     if not isinstance(image, HeldImage) or len(held) < len(outputs) or held[0].classes:
         return None
-    checked = CheckedHeader(planned.case.measured_on(image.pixels), report)
+    case, taken = planned.case, [c for channels in planned.plan.channels for c in channels]
+    if planned.header.images:  # the mask is judged on the image, not on what is joined to it
+        case = planned.header.images[0].case
+        count = case.image.sizes.get("c", 1)
+        taken = [channel for channel in taken if channel < count] or list(range(count))
+    checked = CheckedHeader(case.measured_on(image.pixels), report)
     planes = planes_of(image.pixels, planned.plan, setup.model.space)
     chosen = np.unique(np.linspace(0, len(planes) - 1, MOST_PLANES).astype(int))
     qualities = []
     for number in chosen.tolist():
         labels = not_none(held[number].labels)
         whole = closed_up(labels[tuple(slice(None) for _ in labels.stored.shape)])[0]
-        taken = [take_channels(planes[number], channels) for channels in planned.plan.channels]
-        mask = MaskOnImage(whole, np.concatenate(taken), np.asarray(held[number].raw))
+        seen = take_channels(planes[number], taken)
+        mask = MaskOnImage(whole, seen, np.asarray(held[number].raw))
         evidence = evidence_of(mask, {}, checked, planned.plan.scale)
         qualities.append(predictor("plain").quality(evidence))
     return min(qualities, key=lambda quality: quality.f1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -20,14 +20,20 @@ from bmz.check.fit_case import FitCase, PlannedAxis
 from bmz.check.measured import UNSEEN, PlaneMeasures, image_measures
 from bmz.check.scale import scale_to
 from bmz.check.values import object_factor
+from bmz.engine.further_images import (
+    FurtherFile,
+    further_files,
+    joined_check,
+    own_inputs,
+)
 from bmz.engine.labelling import network_way
 from bmz.engine.request import RunRequest
 from bmz.image.faults import SeveralImages
 from bmz.image.given_names import remember_names
-from bmz.image.info import ImageInfo
+from bmz.image.info import ImageInfo, joined_info
 from bmz.image.inspect import inspect_image
-from bmz.image.pixels import ArrayImage, Pixels, inspect_array
-from bmz.image.region import laid_out, read_image, read_sample
+from bmz.image.pixels import ArrayImage, Pixels, inspect_array, is_xarray
+from bmz.image.region import joined_pixels, laid_out, read_image, read_sample
 from bmz.image.remote import is_address, is_zipped
 from bmz.image.series import series_keys
 from bmz.plan.plan import network_shape, tiling_of
@@ -110,6 +116,9 @@ def check_file_header(
     if (why := request.absent.get(image)) is not None:
         raise why
     info = inspect_image(image, axes=request.axes, series=series)
+    files = further_files(model, image, request.inputs)
+    further = {name: _inspected(file.word, info, request) for name, file in files.items()}
+    info = joined_info(info, further)
     return check_image_header(model, info, request, sample, read_spread)
 
 
@@ -132,19 +141,62 @@ def check_image_header(
     BmzError
         An option does not suit the image.
     """
-    info = with_pixel_size(info, request.pixel_um)
-    case = FitCase.told(
-        model, info, request.channels, clip=request.clip, sample=sample, stated=request.kind
-    )
+    images: dict[str | None, CheckedHeader] = {}
+    scale = request.scale
+    for name, image in zip((None, *info.further), info.images, strict=True):
+        own = own_inputs(model, name, info.further, sample)
+        part = FitCase(own.model, image, sample=own.sample, clip=request.clip)
+        of_image = replace(request, scale=scale)
+        if name is not None:
+            channels = FurtherFile.of(info.place, request.inputs[name]).channels
+            of_image = replace(of_image, channels=channels, kind=None)
+            part = replace(part, further=True)
+        images[name] = header = _checked_alone(part, of_image, model, read)
+        scale = scale if header.case.scale is None else header.case.scale
+    if not info.further:
+        return images[None]
+    given = {name: images[name].case.image for name in info.further}
+    whole = FitCase(
+        model, images[None].case.image, sample=sample, stated=request.kind, clip=request.clip,
+        scale=None if scale == "auto" else scale,
+    )  # fmt: skip
+    return joined_check(whole, images, given)
+
+
+def _inspected(word: str, first: ImageInfo, request: RunRequest) -> ImageInfo:
+    """Read the header of a further image; the axes of the call are those of one of its shape."""
+    image = inspect_image(on_disk(word))
+    if request.axes is not None and image.shape == first.whole.shape:
+        return inspect_image(on_disk(word), axes=request.axes)
+    return image
+
+
+def _checked_alone(
+    case: FitCase,
+    request: RunRequest,
+    model: ModelSpec,
+    read: Callable[[ImageInfo], Pixels],
+) -> CheckedHeader:
+    """Check the header of one image against the inputs of the model that it fills.
+
+    Parameters
+    ----------
+    model : with all its inputs
+    """
+    info = with_pixel_size(case.image, request.pixel_um)
+    case = replace(case, image=info, stated=request.kind).with_channels(request.channels)
     if case.may_be_grey:
         case = case.with_greyness(read(info))
-    return check_header(case, partial(_laid_out, request=request, sample=partial(read, info)))
+    resize = partial(_laid_out, request=request, sample=partial(read, info), model=model)
+    return check_header(case, resize)
 
 
-def _laid_out(case: FitCase, request: RunRequest, sample: Callable[[], Pixels]) -> FitCase:
-    """Put the resize factor into a case, and how the tiles would lie."""
+def _laid_out(
+    case: FitCase, request: RunRequest, sample: Callable[[], Pixels], model: ModelSpec
+) -> FitCase:
+    """Put the resize factor into a case, and how the tiles of the whole model would lie."""
     resized = scaled(case, request, sample)
-    return replace(resized, planned=planned_axes(resized, request))
+    return replace(resized, planned=planned_axes(replace(resized, model=model), request))
 
 
 def planned_axes(case: FitCase, request: RunRequest) -> dict[str, PlannedAxis]:
@@ -182,12 +234,14 @@ class GivenImage:
 
     Parameters
     ----------
-    info : its facts
+    info : its facts, with those of further images that are joined to it
     array : the pixels, where they are in memory; None for a file
+    further : images for inputs of the model, by input
     """
 
     info: ImageInfo
     array: ArrayImage | None = None
+    further: Mapping[str, GivenImage] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str | None:
@@ -198,26 +252,37 @@ class GivenImage:
 
     def read(self, info: ImageInfo) -> Pixels:
         """Give the pixels, with the axes and lengths that `info` has; see `read_image`."""
-        if self.array is None:
+        if info.further:
+            return joined_pixels([self.read(image) for image in info.images], info)
+        array = self._array_of(info)
+        if array is None:
             return read_image(info)
         info.refuse_unknown_axes()
-        pixels = np.asarray(self.array)
+        pixels = np.asarray(array)
         return laid_out(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), info)
 
     def sample(self, info: ImageInfo) -> Pixels:
         """Give pixels to look at: of a file an evenly spread sample, else all."""
-        if self.array is None:
+        if all(self._array_of(image) is None for image in info.images):
             return read_spread(info)
         return self.read(info)
 
+    def _array_of(self, info: ImageInfo) -> ArrayImage | None:
+        """Give the array of this image or of a further one; None for a file."""
+        own = (image.array for image in self.further.values() if image.info.place == info.place)
+        return next(own, self.array)
 
-def given_image(image: ImageLike, axes: str | None = None) -> GivenImage:
+
+def given_image(
+    image: ImageLike, axes: str | None = None, inputs: Mapping[str, ImageLike] | None = None
+) -> GivenImage:
     """Read the header of an image, or what an array tells.
 
     Parameters
     ----------
     image : a path, the address of an image on a server, or an array
     axes : what the user says, one letter for each axis
+    inputs : further images, by the input that they fill; an array has the axes of the image
 
     Raises
     ------
@@ -226,12 +291,25 @@ def given_image(image: ImageLike, axes: str | None = None) -> GivenImage:
     BmzError
         The file cannot be read, or has other axes than the user says.
     """
+    if inputs:
+        alone = given_image(image, axes)
+        further = {name: _further(name, one, alone.info) for name, one in inputs.items()}
+        infos = {name: one.info for name, one in further.items()}
+        return GivenImage(joined_info(alone.info, infos), alone.array, further)
     if isinstance(image, str | Path):
         info = inspect_image(on_disk(str(image)), axes=axes)
         if info.series_count > 1 and not info.series_key:
             raise SeveralImages(info.path, series_keys(info.path))
         return GivenImage(info)
     return GivenImage(inspect_array(image, axes=axes), image)
+
+
+def _further(name: str, image: ImageLike, first: ImageInfo) -> GivenImage:
+    if isinstance(image, str | Path):
+        return given_image(FurtherFile.of(first.place, str(image)).word)
+    axes = first.axes if image.shape == first.shape and not is_xarray(image) else None
+    found = given_image(image, axes)
+    return replace(found, info=replace(found.info, path=Path(name)))
 
 
 def on_disk(word: str) -> Path:

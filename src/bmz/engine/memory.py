@@ -94,8 +94,8 @@ def why_in_one_piece(planned: PlannedImage, setup: RunSetup) -> str:
 
 def _reasons(plan: Plan, setup: RunSetup) -> Iterator[str]:
     labelling, recipe = setup.labelling, setup.labelling.recipe
-    if len(setup.model.required_inputs) > 1:
-        yield "the model takes several inputs"
+    if any(not {"y", "x"} <= set(tensor.letters) for tensor in setup.model.required_inputs):
+        yield "the model takes an input that is no image"
     if setup.engine.whole_images:
         yield "bioimageio.core takes whole images"
     if output_of(setup).per_object:
@@ -120,14 +120,16 @@ def _reasons_of_labels(plan: Plan, labelling: Labelling, recipe: Recipe) -> Iter
 
 def _steps_of_whole_images(plan: Plan, setup: RunSetup) -> Iterator[str]:
     """Try the declared steps on tensors of a few pixels, which tells what can be streamed."""
-    tensor, output = setup.model.required_inputs[0], output_of(setup)
-    small: dict[str, PartedReference] = {
-        tensor.id: (partial(_few_pixels, tensor, len(plan.channels[0])), tensor.letters),
-        output.id: (partial(_few_pixels, output, output.channels or 1), output.letters),
+    tensors, output = setup.model.required_inputs, output_of(setup)
+    inputs: dict[str, PartedReference] = {
+        tensor.id: (partial(_few_pixels, tensor, len(taken)), tensor.letters)
+        for tensor, taken in zip(tensors, plan.channels, strict=True)
     }
-    own = {tensor.id: small[tensor.id]}
+    own = (partial(_few_pixels, output, output.channels or 1), output.letters)
+    small: dict[str, PartedReference] = {**inputs, output.id: own}
     try:
-        streamed_ops(tensor.steps, *small[tensor.id], own)
+        for tensor in tensors:
+            streamed_ops(tensor.steps, *small[tensor.id], inputs)
         if not output.per_object:
             streamed_ops(setup.labelling.map_steps, *small[output.id], small)
     except StepNotStreamed as why:

@@ -29,12 +29,18 @@ from bmz.engine.label_stack import (
 from bmz.engine.memory import image_sizes, maps_on_image, output_of
 from bmz.engine.output_check import Stage, StageCounts, Watch, nonfinite_pixels
 from bmz.engine.pipeline import Stopwatch, resized_maps
-from bmz.engine.prepared_image import PreparedImage, StoredMap, keep_raw, map_parts
+from bmz.engine.prepared_image import (
+    PreparedImage,
+    StoredMap,
+    keep_raw,
+    map_parts,
+    prepared_inputs,
+)
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
 from bmz.engine.stages import at_once
 from bmz.engine.tile_gate import gated_precision
 from bmz.image.formats import name_of
-from bmz.image.region import OpenImage, read_sample
+from bmz.image.region import FileSource, read_sample
 from bmz.plan.plan import Plan
 from bmz.plan.tiling import AxisTiling, OutputRule
 from bmz.plan.weights_choice import PrecisionChoice
@@ -72,7 +78,7 @@ class TileRunner(Protocol):
         self,
         setup: RunSetup,
         plan: Plan,
-        prepared: PreparedImage,
+        prepared: Sequence[PreparedImage],
         folder: PlaneFolder,
         listener: Listener,
     ) -> tuple[TileStore, Plan]:
@@ -112,7 +118,7 @@ class ThisProcess:
         self,
         setup: RunSetup,
         plan: Plan,
-        prepared: PreparedImage,
+        prepared: Sequence[PreparedImage],
         folder: PlaneFolder,
         listener: Listener,
     ) -> tuple[TileStore, Plan]:
@@ -127,9 +133,11 @@ class ThisProcess:
         return store, attempts.plan
 
 
-def tiles_of(backend: Backend, plan: Plan, prepared: PreparedImage, listener: Listener) -> Tiles:
-    """Give the tiles of a plane or stack."""
-    inputs = [prepared.parted()]
+def tiles_of(
+    backend: Backend, plan: Plan, prepared: Sequence[PreparedImage], listener: Listener
+) -> Tiles:
+    """Give the tiles of a plane or stack, which is prepared for each input."""
+    inputs = [each.parted() for each in prepared]
     return Tiles(backend, inputs, plan.tiling, plan.outputs, plan.batch, listener)
 
 
@@ -153,7 +161,7 @@ class BlocksContext:
 
     setup: RunSetup
     planned: PlannedImage
-    image: OpenImage
+    image: FileSource
     tiles: TileRunner
     stopwatch: Stopwatch
     listener: Listener
@@ -254,14 +262,11 @@ def _one_plane(
 ) -> tuple[dict[str, list[int]], Plan]:
     """Write the labels of a plane or stack, as far as they are not there; give their sizes."""
     setup = work.setup
-    (tensor,) = setup.model.required_inputs
     layout: dict[str, list[int]] = {}
     with work.stopwatch.stage("prepare"):
-        image = PreparedImage(
-            work.image, at, plan.channels[0], tensor, plan.shape, blocks=plan.blocks
-        )
-        prepared = image.clipped(plan.clip).with_steps()
-        _count(work, layout, "input", _pixels_in(prepared))
+        prepared = prepared_inputs(work.image, at, plan, setup.model.required_inputs)
+        pixels = [count for each in prepared for count in _pixels_in(each)]
+        _count(work, layout, "input", pixels)
     with work.stopwatch.stage("network"):
         store, plan = work.tiles.fill(work.setup, plan, prepared, folder, work.listener)
         stored, letters = store.stored(), output_of(setup).letters
@@ -305,9 +310,12 @@ def _count(
 def _stages(setup: RunSetup) -> dict[str, list[Stage]]:
     """Give the places in the pipeline after which pixels are counted."""
     output, steps = output_of(setup).id, setup.labelling.map_steps
-    (tensor,) = setup.model.required_inputs
     return {
-        "input": [Stage.step("input", tensor.id, *of) for of in _numbered_names(tensor.steps)],
+        "input": [
+            Stage.step("input", tensor.id, *of)
+            for tensor in setup.model.required_inputs
+            for of in _numbered_names(tensor.steps)
+        ],
         "network": [Stage.network(output)],
         "output": [Stage.step("output", output, *of) for of in _numbered_names(steps)],
     }
@@ -337,12 +345,12 @@ def _pixels_out(stored: StoredTiles, letters: str, ops: Sequence[Op]) -> list[in
     return [int(count) for count in counts.ravel()]
 
 
-def _map_ops(setup: RunSetup, stored: StoredTiles, prepared: PreparedImage) -> list[Op]:
+def _map_ops(setup: RunSetup, stored: StoredTiles, prepared: Sequence[PreparedImage]) -> list[Op]:
     """Give the steps after the network, with the statistics of the whole map and image."""
-    output, tensor = output_of(setup), prepared.tensor
-    parts = partial(map_parts, stored, output.letters, prepared.blocks)
+    output = output_of(setup)
+    parts = partial(map_parts, stored, output.letters, prepared[0].blocks)
     references: dict[str, PartedReference] = {
-        tensor.id: (prepared.parts, tensor.letters),
+        **{each.tensor.id: (each.parts, each.tensor.letters) for each in prepared},
         output.id: (parts, output.letters),
     }
     return streamed_ops(setup.labelling.map_steps, parts, output.letters, references)

@@ -15,12 +15,12 @@ from bmz.base.arrays import AnyArray, LazyArray
 from bmz.base.axes import IMAGE_AXES, SPACE, Box, boxes, in_image_order
 from bmz.base.files import reserve, whole_file
 from bmz.base.values import dataclass
-from bmz.image.region import OpenImage
-from bmz.plan.plan import Blocks
+from bmz.image.region import FileSource
+from bmz.plan.plan import Blocks, Plan
 from bmz.predict.cutting import LazyTensor
 from bmz.process.adapt import cast_within_range, from_layout, resized_part, take_channels, to_layout
 from bmz.process.ops import Op
-from bmz.process.streamed_steps import applied, percentiles_of, streamed_ops
+from bmz.process.streamed_steps import PartedReference, applied, percentiles_of, streamed_ops
 from bmz.spec.model import TensorSpec
 
 
@@ -40,7 +40,7 @@ class PreparedImage:
     blocks : in which statistics are taken
     """
 
-    image: OpenImage
+    image: FileSource
     at: Mapping[str, int]
     channels: Sequence[int]
     tensor: TensorSpec
@@ -89,8 +89,12 @@ class PreparedImage:
         (tops,) = percentiles_of(raw, f"c{space}", space, [percentile], lower=True)
         return replace(self, tops=tops)
 
-    def with_steps(self) -> PreparedImage:
+    def with_steps(self, references: Mapping[str, PartedReference]) -> PreparedImage:
         """Take the statistics of the declared steps, and prepare parts from now on.
+
+        Parameters
+        ----------
+        references : every input of the network before any declared step, by its id
 
         Raises
         ------
@@ -98,11 +102,10 @@ class PreparedImage:
             A step needs more than statistics of the whole plane.
         """
         letters = self.tensor.letters
-        own = {self.tensor.id: (self.parts, letters)}
-        ops = streamed_ops(self.tensor.steps, self.parts, letters, own)
+        ops = streamed_ops(self.tensor.steps, self.parts, letters, references)
         return replace(self, ops=tuple(ops))
 
-    def elsewhere(self) -> Callable[[OpenImage], PreparedImage]:
+    def elsewhere(self) -> Callable[[FileSource], PreparedImage]:
         """Give how it is prepared, for another process that opens the image itself."""
         return partial(
             PreparedImage,
@@ -164,6 +167,31 @@ class PreparedImage:
         stacked = alone if "c" in axes else alone[None]
         taken = take_channels(stacked, self.channels)
         return taken if self.tops is None else np.minimum(taken, self.tops.astype(taken.dtype))
+
+
+def prepared_inputs(
+    image: FileSource, at: Mapping[str, int], plan: Plan, tensors: Sequence[TensorSpec]
+) -> list[PreparedImage]:
+    """Prepare a plane or stack for each input of a network.
+
+    Parameters
+    ----------
+    at : position along t and z
+    tensors : the inputs that are filled, in the order of the plan's channels
+
+    Raises
+    ------
+    StepNotStreamed
+        A step needs more than statistics of the whole plane.
+    """
+    taken = [
+        PreparedImage(image, at, channels, tensor, plan.shape, blocks=plan.blocks).clipped(
+            plan.clip
+        )
+        for tensor, channels in zip(tensors, plan.channels, strict=True)
+    ]
+    references = {one.tensor.id: (one.parts, one.tensor.letters) for one in taken}
+    return [one.with_steps(references) for one in taken]
 
 
 def _boxes(

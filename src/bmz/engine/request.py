@@ -58,6 +58,7 @@ class RunRequest:
     axes : axes of the files, where the user states them
     channels : image channel for each model channel, its number or the name that the file gives it;
         -1 for zeros
+    inputs : input of the model -> the file that fills it, see `bmz.engine.further_images`
     pixel_um : the pixel size where the user states it, um
     scale : resize factor, ``auto`` or None for no resizing
     kind : what the images are where the user states it, over what their pixels tell
@@ -98,6 +99,7 @@ class RunRequest:
     series: str = "all"
     axes: str | None = None
     channels: tuple[ChannelKey, ...] | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     scale: float | Literal["auto"] | None = None
     kind: StatedKind | None = None

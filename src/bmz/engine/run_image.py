@@ -20,6 +20,7 @@ from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import with_channels_seen
 from bmz.engine.earlier_runs import claimed_output, options_of, scratch_folder, scratch_key
+from bmz.engine.further_images import further_records
 from bmz.engine.image_header import GivenImage, check_image_header
 from bmz.engine.image_result import ComingPlane, ImageResult, PlaneOutput
 from bmz.engine.memory import (
@@ -50,7 +51,7 @@ from bmz.engine.stages import Behind, DeviceClock, at_once
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.pixels import Pixels
-from bmz.image.region import HeldImage, ImageSource, open_image
+from bmz.image.region import HeldImage, ImageSource, first_alone, open_image
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
 from bmz.plan.weights_choice import PrecisionChoice
@@ -169,7 +170,7 @@ def run_in_blocks(
     ):
         work = BlocksContext(setup, planned, image, tiles, stopwatch, listener, counted)
         yield OpenRun(
-            image=image,
+            image=image.alone,
             report=report,
             planes=PlanesInBlocks(work, scratch),
             stopwatch=stopwatch,
@@ -262,6 +263,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
     recipe = setup.labelling.as_record(plan)
     record: RanRecord = {
         **run_record(setup.model, run.image.info, plan, recipe, findings, run.image_sha256),
+        "inputs": further_records(planned.case.image, planned.further_sha256),
         "request": options_of(setup.request),
         "own_code": own_code_record(setup),
         "backend": image.backend,
@@ -389,8 +391,9 @@ class ImageRunner:
             self.clock.add,
         )
         expect_image(backend, setup.network, planned.case.image, plan, listener)
+        info = planned.case.image
         return OpenRun(
-            image=HeldImage(planned.case.image, looked.pixels),
+            image=HeldImage(info.images[0], first_alone(looked.pixels, info)),
             report=looked.report,
             planes=WholePlanes(looked.pixels, work, keeps_raw, self.labels),
             stopwatch=stopwatch,
@@ -470,7 +473,8 @@ def looked_at(setup: RunSetup, image: GivenImage) -> PlannedImage:
     header = with_channels_seen(header, image.sample)
     planned = planned_image(setup, image.info.place, header)
     pixels = look_at(setup, planned, image.read)
-    return replace(planned, looked=lambda: pixels, sha256=image.sha256)
+    hashes = {name: one.sha256 for name, one in image.further.items() if one.sha256}
+    return replace(planned, looked=lambda: pixels, sha256=image.sha256, further_sha256=hashes)
 
 
 def _too_large(setup: RunSetup, planned: PlannedImage) -> str:

@@ -398,7 +398,7 @@ def run_in_memory(
     """
     if len(images) <= 1 or available_cpus() == 1 or is_tried(setup):
         for image in images:
-            given = given_image(image, setup.request.axes)
+            given = given_image(image, setup.request.axes, setup.request.inputs)
             yield run_given_image(setup, given, network, listener)
         return
     room, notes = Room(setup), NotesInTurn(listener)
@@ -426,7 +426,7 @@ def _looked_ahead(
 ) -> Iterator[PlannedImage | ImageFailure]:
     def look_at_image(image: Path) -> PlannedImage | ImageFailure:
         try:
-            return looked_at(setup, given_image(image, setup.request.axes))
+            return looked_at(setup, given_image(image, setup.request.axes, setup.request.inputs))
         except BmzError as why:
             return ImageFailure(image, why)
 

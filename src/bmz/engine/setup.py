@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from bmz.base.axes import Link
@@ -17,6 +17,7 @@ from bmz.check.fit import CheckedHeader, check_pixels, with_channels_seen
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
 from bmz.engine.engines import ENGINES, Engine, LoadCase
+from bmz.engine.further_images import refuse_unknown_inputs
 from bmz.engine.image_header import check_file_header, read_spread
 from bmz.engine.labelling import Labelling, decide_labelling, network_way
 from bmz.engine.load import (
@@ -110,6 +111,7 @@ class PlannedImage:
 
     Parameters
     ----------
+    further_sha256 : input -> hash of a further image that is no file
     field : of a plate, if it is one
     looked : gives its pixels, where they are read ahead
     sha256 : of its content, where it is known; else that of its file
@@ -118,6 +120,7 @@ class PlannedImage:
     image: Path
     header: CheckedHeader
     plan: Plan
+    further_sha256: Mapping[str, str] = field(default_factory=dict)
     field: PlateField | None = None
     looked: Callable[[], CheckedPixels] | None = None
     sha256: str | None = None
@@ -152,7 +155,7 @@ def planned_image(
     plan = replace(plan, blocks=blocks)
     if setup.engine.whole_images and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
-    return PlannedImage(image, header, plan, field)
+    return PlannedImage(image, header, plan, field=field)
 
 
 def planned_or_failed(
@@ -265,6 +268,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     follow_names(request, settings)
     package, model = find_model(request.model, settings, listener=listener)
     refuse_code((*model.inputs, *model.outputs))
+    refuse_unknown_inputs(model, request.inputs)
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
     labelling = ENGINES[request.engine].labelling(labelling)
     if labelling.recipe is None and "raw" not in request.save:
@@ -320,6 +324,7 @@ def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
         A setting is none of the recipe or of a declared step.
     """
     labelling = setup.labelling
+    refuse_unknown_inputs(setup.model, request.inputs)
     if request.settings != setup.request.settings:
         labelling = decide_labelling(setup.model, recipe=request.recipe, settings=request.settings)
     refuse_nothing_to_join(request, labelling)

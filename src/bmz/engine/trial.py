@@ -375,7 +375,10 @@ class NothingToTry(CouldNotTell):
 
 def crop_of(info: ImageInfo, pixels: Pixels) -> GivenImage:
     """Give pixels that were cut out of an image as an image of its own."""
-    part = replace(info, axes="".join(pixels.axes), shape=pixels.shape, stack=None, taken={})
+    part = replace(
+        info, axes="".join(pixels.axes), shape=pixels.shape, alone=None, further={}, stack=None,
+        taken={},
+    )  # fmt: skip
     return GivenImage(part, np.asarray(pixels))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from bmz.base.axes import in_image_order
 from bmz.base.values import dataclass
 from bmz.image.faults import AxesUnknown, ImageUnreadable
 from bmz.image.given_names import given_name
@@ -46,6 +47,9 @@ class ImageInfo:
     cautions : what one should beware of before the image is trusted, each a sentence
     stack : the image with all its axes, where it is made of one of more axes; else None
     taken : axis of `stack` that the image does not have -> what is taken along it
+    alone : the image by itself, where `further` are joined to it
+    further : input of a model -> image on the same grid, whose channels lie behind those of this
+        one and of those before it, as one image with them; see `joined_info`
     """
 
     path: Path
@@ -67,6 +71,13 @@ class ImageInfo:
     cautions: tuple[str, ...] = ()
     stack: ImageInfo | None = None
     taken: Mapping[str, Taken] = field(default_factory=dict)
+    alone: ImageInfo | None = None
+    further: Mapping[str, ImageInfo] = field(default_factory=dict)
+
+    @property
+    def images(self) -> tuple[ImageInfo, ...]:
+        """Give the images of which this one is joined; itself where it is none of several."""
+        return (self if self.alone is None else self.alone, *self.further.values())
 
     @property
     def series_name(self) -> str:
@@ -142,6 +153,35 @@ class ImageInfo:
         stored, expected = ([n for n in sizes if n > 1] for sizes in (shape, self.shape))
         if stored != expected or dtype != self.dtype:
             raise ImageUnreadable(self.path, "changed since it was looked at")
+
+
+def joined_info(image: ImageInfo, further: Mapping[str, ImageInfo]) -> ImageInfo:
+    """Give the facts of an image to whose channels those of further images are added.
+
+    Values keep what they are: the dtype is the smallest that holds those of all.
+
+    Parameters
+    ----------
+    image : whose name, lengths and axes are those of the whole
+    further : input of a model -> image with the same sizes along t, z, y and x; none for none
+    """
+    if not further:
+        return image
+    images = (image, *further.values())
+    axes = in_image_order({*image.sizes, "c"})
+    sizes = {**image.sizes, "c": sum(each.sizes.get("c", 1) for each in images)}
+    return replace(
+        image,
+        axes=axes,
+        shape=tuple(sizes[axis] for axis in axes),
+        dtype=np.result_type(*(each.dtype for each in images)),
+        channel_names=(),
+        colour=False,
+        stack=None,
+        taken={},
+        alone=image,
+        further=further,
+    )
 
 
 @dataclass(frozen=True)

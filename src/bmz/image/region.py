@@ -14,7 +14,7 @@ from bmz.base.arrays import AnyArray, ToldAhead
 from bmz.base.axes import Box, in_image_order
 from bmz.base.values import dataclass
 from bmz.image.decoding import decoding
-from bmz.image.faults import ImageTooLarge, RegionRefused
+from bmz.image.faults import ImageTooLarge, ImageUnreadable, RegionRefused
 from bmz.image.formats import format_of
 from bmz.image.info import ImageInfo
 from bmz.image.npy import Stored
@@ -43,6 +43,8 @@ def read_image(info: ImageInfo) -> Pixels:
     CouldNotTell
         The pixels are damaged, cut short, transparent, or larger than the memory.
     """
+    if info.further:
+        return joined_pixels([read_image(image) for image in info.images], info)
     info.refuse_unknown_axes()
     return laid_out(READERS[format_of(info.path)].pixels(info.path, info.series), info)
 
@@ -91,6 +93,57 @@ def _taken_of(pixels: Pixels, info: ImageInfo) -> Pixels:
     return replace(pixels, pixel_um=info.pixel_um)
 
 
+def joined_pixels(parts: Sequence[Pixels], info: ImageInfo) -> Pixels:
+    """Put the channels of images behind each other.
+
+    Parameters
+    ----------
+    parts : of each of ``info.images``; axes of size 1 may be missing in some, or added
+    info : as `bmz.image.info.joined_info` gives it
+
+    Raises
+    ------
+    ImageUnreadable
+        One has other sizes than the first.
+    """
+    arrays = []
+    for part, image in zip(parts, info.images, strict=True):
+        ordered = part.transposed(in_image_order(part.axes))
+        shape = [ordered.sizes.get(a, 1) for a in info.axes]
+        if math.prod(shape) != ordered.array.size:
+            raise ImageUnreadable(image.path, f"is no longer on the grid of '{info.path.name}'")
+        arrays.append(ordered.array.reshape(shape).astype(info.dtype, copy=False))
+    whole = np.concatenate(arrays, axis=info.axes.index("c"))
+    return Pixels(whole, tuple(info.axes), info.pixel_um)
+
+
+def apart(pixels: Pixels, info: ImageInfo) -> list[Pixels]:
+    """Give the pixels of each image of which some are joined, with its own dtype and names.
+
+    Parameters
+    ----------
+    pixels : of the whole, or a sample of it, with all channels
+    info : of the whole
+    """
+    found, start = [], 0
+    for image in info.images:
+        count = image.sizes.get("c", 1)
+        part = pixels.part({"c": slice(start, start + count)})
+        array = part.array.astype(image.dtype, copy=False)
+        names, colour = image.channel_names, image.colour
+        found.append(replace(part, array=array, channel_names=names, colour=colour))
+        start += count
+    return found
+
+
+def first_alone(pixels: Pixels, info: ImageInfo) -> Pixels:
+    """Give the pixels of an image without those that are joined to it."""
+    if not info.further:
+        return pixels
+    first, *_ = apart(pixels, info)
+    return first if "c" in info.images[0].axes else first.part({"c": 0})
+
+
 class ImageSource(Protocol):
     """An image of which regions are read, from its file or from memory."""
 
@@ -100,6 +153,17 @@ class ImageSource(Protocol):
 
     def region(self, slices: Mapping[str, slice]) -> Pixels:
         """Give a region; see `OpenImage.region`."""
+
+
+class FileSource(ImageSource, Protocol):
+    """An image whose file is open, or that is joined of several of them."""
+
+    @property
+    def alone(self) -> FileSource:
+        """The image by itself, without those that are joined to it."""
+
+    def expect(self, slices: Mapping[str, slice]) -> None:
+        """Begin to bring a region; see `OpenImage.expect`."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +198,11 @@ class OpenImage:
     info: ImageInfo
     stored: Stored
     format_name: str
+
+    @property
+    def alone(self) -> OpenImage:
+        """The image by itself."""
+        return self
 
     def region(self, slices: Mapping[str, slice]) -> Pixels:
         """Read what ``read_image(info).part(slices)`` gives, and little else.
@@ -191,9 +260,58 @@ class OpenImage:
         return {**slices, **{axis: slice(n, n + 1) for axis, n in taken if n != "max"}}
 
 
+@dataclass(frozen=True)
+class JoinedImage:
+    """Images whose files are open, read as one: their channels lie behind each other.
+
+    Parameters
+    ----------
+    info : as `bmz.image.info.joined_info` gives it
+    images : each of ``info.images``
+    """
+
+    info: ImageInfo
+    images: Sequence[OpenImage]
+
+    @property
+    def alone(self) -> OpenImage:
+        """The first of the images by itself."""
+        return self.images[0]
+
+    def region(self, slices: Mapping[str, slice]) -> Pixels:
+        """Give a region; see `OpenImage.region`."""
+        _box(self.info, slices)
+        wanted = self._of_each(slices)
+        parts = [image.region(sides) for image, sides in wanted]
+        axes = tuple(self.info.axes)
+        shapes = [[part.sizes.get(axis, 1) for axis in axes] for part in parts]
+        arrays = [
+            part.array.reshape(shape).astype(self.info.dtype, copy=False)
+            for part, shape in zip(parts, shapes, strict=True)
+        ]
+        return Pixels(np.concatenate(arrays, axes.index("c")), axes, self.info.pixel_um)
+
+    def expect(self, slices: Mapping[str, slice]) -> None:
+        """Begin to bring a region of each image; see `OpenImage.expect`."""
+        for image, sides in self._of_each(slices):
+            image.expect(sides)
+
+    def _of_each(self, slices: Mapping[str, slice]) -> Iterator[tuple[OpenImage, dict[str, slice]]]:
+        """Give what of a region lies in each image, which may lack axes of size 1."""
+        channels = range(self.info.sizes["c"])[slices.get("c", slice(None))]
+        start = 0
+        for image in self.images:
+            count = image.info.sizes.get("c", 1)
+            own = [c - start for c in channels if start <= c < start + count]
+            start += count
+            if own:
+                sides = {**slices, "c": slice(own[0], own[-1] + 1)}
+                yield image, {axis: side for axis, side in sides.items() if axis in image.info.axes}
+
+
 @contextmanager
-def open_image(info: ImageInfo) -> Iterator[OpenImage]:
-    """Open the file of an inspected image, to read many regions of it.
+def open_image(info: ImageInfo) -> Iterator[FileSource]:
+    """Open an inspected image, and those that are joined to it, to read many regions of it.
 
     Uncompressed TIFF and NPY are mapped from the disk and read-only; of compressed TIFF only the
     strips or tiles that a region touches are decoded, of OME-Zarr only the chunks, and of CZI, LIF
@@ -204,8 +322,16 @@ def open_image(info: ImageInfo) -> Iterator[OpenImage]:
     AxesUnknown
         An axis has no name.
     CouldNotTell
-        The file cannot be read.
+        A file cannot be read.
     """
+    with ExitStack() as stack:
+        images = [stack.enter_context(open_file(image)) for image in info.images]
+        yield JoinedImage(info, images) if info.further else images[0]
+
+
+@contextmanager
+def open_file(info: ImageInfo) -> Iterator[OpenImage]:
+    """Open the file of an inspected image that is none of several; see `open_image`."""
     info.refuse_unknown_axes()
     format_name = format_of(info.path)
     with ExitStack() as stack:
@@ -357,6 +483,6 @@ def _box_of(info: ImageInfo, tile: Tile, lengths: Sequence[int]) -> dict[str, sl
     return {a: s for a, s in box.items() if a in info.axes}
 
 
-def _read(image: OpenImage, tile: Tile, lengths: Sequence[int]) -> Pixels:
+def _read(image: FileSource, tile: Tile, lengths: Sequence[int]) -> Pixels:
     region = image.region(_box_of(image.info, tile, lengths))
     return region.part({axis: 0 for axis in region.axes if axis in "tz"})

@@ -11,6 +11,8 @@ from bmz.base.axes import NO_LINK, Link
 from bmz.base.channels import channel_text
 from bmz.base.values import dataclass
 from bmz.check.fit_case import FitCase
+from bmz.image.given_names import given_name
+from bmz.image.info import ImageInfo
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tile_way import MIRRORED, TileWay
@@ -75,6 +77,7 @@ class Plan:
     sees_whole_image : every output hangs on all that the network is given at once, such as by
         group normalisation or a style vector
     blocks : of an image that is run in parts
+    further : which channels are those of further images, in words
     """
 
     weights: Weights
@@ -93,6 +96,7 @@ class Plan:
     sees_whole_image: bool = False
     link: Link = NO_LINK
     blocks: Blocks = field(default_factory=Blocks)
+    further: tuple[str, ...] = ()
 
     @property
     def apart(self) -> dict[str, int]:
@@ -116,6 +120,7 @@ class Plan:
             *((f"        {self.precision.why}",) if self.precision.why else ()),
             f"loop    {loop or 'none: one pass'}",
             f"take    channels {channels}",
+            *(f"        {words}" for words in self.further),
             *((f"clip    above percentile {self.clip:g} of each channel",) if self.clip else ()),
             f"resize  {'no' if self.scale == 1 else f'x {self.scale:g}, to ' + _sizes(self.shape)}",
             *self.tiling.describe(),
@@ -143,6 +148,7 @@ class Plan:
             "backend": self.precision.backend_word,
             "loop": dict(self.loop),
             "channels": [list(taken) for taken in self.channels],
+            "further": list(self.further),
             "clip": self.clip,
             "scale": self.scale,
             "shape": dict(self.shape),
@@ -226,7 +232,18 @@ def make_plan(case: FitCase, decided: RunChoices) -> Plan:
         sees_whole_image=sees_whole_image(model),
         link=decided.link.over(loop),
         blocks=decided.blocks,
+        further=tuple(_further_channels(case.image)),
     )
+
+
+def _further_channels(info: ImageInfo) -> Iterator[str]:
+    """Say which channels of an image are those of images that are joined to it."""
+    start = info.images[0].sizes.get("c", 1)
+    for name, image in info.further.items():
+        last = start + image.sizes.get("c", 1) - 1
+        numbers = f"{start} is" if last == start else f"{start} to {last} are"
+        yield f"channel {numbers} of '{given_name(image.place)}', for the input '{name}'"
+        start = last + 1
 
 
 def network_shape(case: FitCase) -> dict[str, int]:

@@ -34,6 +34,9 @@ class PlanRecord(BorderRecord):
     channels: Annotated[
         Sequence[Sequence[int]], Doc("image channel of each channel of each input; -1 is zeros")
     ]
+    further: Annotated[
+        Sequence[str], Doc("which of these channels are those of further images, in words")
+    ]
     clip: Annotated[float | None, Doc("percentile above which intensities are cut")]
     scale: Annotated[float, Doc("factor by which the image is resized")]
     shape: Annotated[Mapping[str, int], Doc("of the resized image, px")]

@@ -215,6 +215,7 @@ class RequestRecord(TypedDict):
     model: Annotated[str, Doc("as the call names it")]
     axes: Annotated[str | None, Doc("--axes")]
     channels: Annotated[Sequence[int | str] | None, Doc("--channels, -1 for zeros")]
+    inputs: Annotated[Mapping[str, str], Doc("--input: input of the model -> file or pattern")]
     pixel_um: Annotated[Mapping[str, float], Doc("--pixel-size")]
     scale: Annotated[Any, Doc("--scale")]
     kind: Annotated[str | None, Doc("--kind")]
@@ -229,6 +230,17 @@ class RequestRecord(TypedDict):
     labels_format: Annotated[Literal["tiff", "zarr"], Doc("--format")]
     engine: Annotated[Literal["bmz", "core"], Doc("--engine")]
     force: Annotated[bool, Doc("--force")]
+
+
+class FurtherRecord(TypedDict):
+    """An image that filled an input of the model beside the first."""
+
+    image: Annotated[str, Doc("path")]
+    sha256: Annotated[str, Doc("as `image_sha256`")]
+    axes: Annotated[str, Doc("one letter per axis")]
+    shape: Annotated[Sequence[int], Doc("as stored")]
+    dtype: Annotated[str, Doc("as stored")]
+    first_channel: Annotated[int, Doc("the number of its first channel in `plan.channels`")]
 
 
 class OwnCode(TypedDict):
@@ -296,6 +308,9 @@ class WayRecord(TypedDict, total=False):
 class RanRecord(RunFacts, WayRecord):
     """What is known of a run before its outputs are written."""
 
+    inputs: Annotated[
+        Mapping[str, FurtherRecord], Doc("input of the model -> the further image that filled it")
+    ]
     request: Annotated[RequestRecord, Doc("the options of the call that decide the result")]
     own_code: Annotated[OwnCode | None, Doc("of the model that was run")]
     backend: Annotated[str, Doc("framework and version")]

@@ -12,6 +12,7 @@ from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
 from bmz.base.channels import ChannelKey
 from bmz.base.progress import Listener, nobody
+from bmz.engine.further_images import refuse_unknown_inputs
 from bmz.engine.image_header import ImageLike, check_given_image, given_image
 from bmz.engine.request import PrecisionOption, RunRequest, kinds_by_default
 from bmz.engine.run_image import run_given_image
@@ -46,12 +47,13 @@ class Model:
     def _repr_html_(self) -> str:
         return model_html(show_model(self._setup.request.model))
 
-    def check(
+    def check(  # noqa: PLR0913  (each is a keyword with a default)
         self,
         image: ImageLike,
         *,
         axes: str | None = None,
         channels: Sequence[ChannelKey] | None = None,
+        inputs: Mapping[str, ImageLike] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,
         kind: str | None = None,
@@ -62,7 +64,7 @@ class Model:
         ----------
         image
             A path; an array with its axes in `axes`; or a DataArray whose dims are named
-        axes, channels, pixel_size, scale, kind
+        axes, channels, inputs, pixel_size, scale, kind
             See `run`
 
         Raises
@@ -70,12 +72,11 @@ class Model:
         BmzError
             The image cannot be read, or an option does not suit it.
         """
-        request = ImageOptions(axes, channels, pixel_size, scale, kind).put_into(
-            self._setup.request
-        )
-        report = check_given_image(
-            self._setup.model, given_image(image, axes), request, self._setup.sample
-        )
+        options = ImageOptions(axes, channels, pixel_size, scale, kind, inputs=inputs)
+        request = options.put_into(self._setup.request)
+        refuse_unknown_inputs(self._setup.model, request.inputs)
+        given = given_image(image, axes, self._ordered(inputs))
+        report = check_given_image(self._setup.model, given, request, self._setup.sample)
         return Report(report.findings, report.kind)
 
     def run(  # noqa: PLR0913  (each is a keyword with a default)
@@ -84,6 +85,7 @@ class Model:
         *,
         axes: str | None = None,
         channels: Sequence[ChannelKey] | None = None,
+        inputs: Mapping[str, ImageLike] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,
         kind: str | None = None,
@@ -107,6 +109,10 @@ class Model:
         channels
             Image channel for each channel of the model, its number from 0 or the name that the file
             or the DataArray gives it; -1 for zeros
+        inputs
+            For a model of several images, or one that takes another program's output: input of the
+            model -> a path, ``"maps/{stem}_prob.tif"``, or an array, on the grid of `image`, which
+            fills the inputs that are not named; ``FILE#1`` takes channel 1 of a file
         pixel_size
             Um for y and x, or um by axis, over what the image says
         scale
@@ -136,10 +142,11 @@ class Model:
             The image cannot be read, an option does not suit it, or the network fails.
         """
         options = ImageOptions(
-            axes, channels, pixel_size, scale, kind, link, link_gap, clip, settings, force
+            axes, channels, pixel_size, scale, kind, link, link_gap, clip, settings, force, inputs
         )
         setup = with_options(self._setup, options.put_into(self._setup.request))
-        result = run_given_image(setup, given_image(image, axes), self._opened, self._listener)
+        given = given_image(image, axes, self._ordered(inputs))
+        result = run_given_image(setup, given, self._opened, self._listener)
         return Result(Report(result.findings), result, output_kinds(setup))
 
     def run_each(
@@ -194,6 +201,11 @@ class Model:
         kinds = output_kinds(setup)
         for result in run_in_memory(setup, paths, self._opened, self._listener):
             yield Result(Report(result.findings), result, kinds)
+
+    def _ordered(self, inputs: Mapping[str, ImageLike] | None) -> dict[str, ImageLike]:
+        """Give further images in the order of the inputs."""
+        known = [tensor.id for tensor in self._setup.model.inputs]
+        return {name: inputs[name] for name in known if name in inputs} if inputs else {}
 
     def _opened(self) -> Backend:
         if self._backend is None:

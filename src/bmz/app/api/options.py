@@ -11,8 +11,9 @@ from bmz.base.axes import GAPS, checked_ious, lengths_by_axis, link_ious
 from bmz.base.channels import ChannelKey, channel_words, checked_channels
 from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
-from bmz.engine.image_header import on_disk
+from bmz.engine.image_header import ImageLike, on_disk
 from bmz.engine.request import CLIPS, SCALES, RunRequest
+from bmz.image.pixels import NAME
 from bmz.image.series import ALL, with_fields
 from bmz.spec.made_for import StatedKind, stated_kind
 
@@ -27,6 +28,7 @@ class RunOptions(TypedDict, total=False):
 
     axes: str | None
     channels: Sequence[ChannelKey] | None
+    inputs: Mapping[str, ImageLike] | None
     pixel_size: PixelSize | None
     scale: float | Literal["auto"] | None
     kind: str | None
@@ -56,6 +58,7 @@ class ImageOptions:
     pixel_size : um, over what the image says
     scale : resize factor before the network; ``"auto"`` finds it; None for none
     kind : what the image is, over what its pixels tell, such as ``"phase"`` or ``"em,neurites"``
+    inputs : further images, by the input of the model that they fill; see `Model.run`
     link : least IoU of labels that are joined over z and t, or by axis; None for none
     link_gap : planes or frames that a joined object may be missing in
     clip : percentile above which intensities are cut, 50 to 100; None for no cut
@@ -73,6 +76,7 @@ class ImageOptions:
     clip: float | None = None
     settings: Mapping[str, Setting] | None = None
     force: bool = False
+    inputs: Mapping[str, ImageLike] | None = None
 
     def request(self) -> RunRequest:
         """Give a request of these options alone: it names neither a model nor an image."""
@@ -104,6 +108,10 @@ class ImageOptions:
             kind=_kind(self.kind),
             clip=self.clip,
             settings={**request.settings, **settings},
+            inputs={
+                name: str(image) if isinstance(image, str | Path) else NAME
+                for name, image in (self.inputs or {}).items()
+            },
             force=self.force,
         )
 

@@ -1,0 +1,232 @@
+"""Images beside the first: which file is meant for an image, and the inputs that they fill."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bmz.base.channels import channel_numbers, channel_words
+from bmz.base.errors import WrongUsage
+from bmz.base.values import dataclass
+from bmz.check.fit import CheckedHeader, joined_header
+from bmz.check.fit_case import FitCase
+from bmz.check.measured import PlaneMeasures
+from bmz.image.formats import split_series
+from bmz.image.given_names import given_name
+from bmz.image.info import ImageInfo, joined_info
+from bmz.image.series import content_sha256
+from bmz.spec.model import ModelSpec, TensorSpec
+from bmz.write.names import stem_of
+
+if TYPE_CHECKING:
+    from bmz.results.image_documents import FurtherRecord
+
+PLACES: Mapping[str, Callable[[Path], str]] = {
+    "stem": lambda image: stem_of(split_series(image)[0]),
+    "name": lambda image: split_series(image)[0].name,
+    "folder": lambda image: str(split_series(image)[0].parent),
+    "series": lambda image: split_series(image)[1],
+}
+"""What stands in braces in the pattern of a file -> what an image puts in its place."""
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_CHANNELS = re.compile(r"(.+)#([0-9]+(?:,[0-9]+)*)")
+
+
+class PatternUnknown(WrongUsage):
+    """The pattern of a file names something that an image does not have."""
+
+    def __init__(self, pattern: str, name: str) -> None:
+        super().__init__(
+            f"'{pattern}' has {{{name}}}, which stands for nothing",
+            hint=f"an image puts in {', '.join(f'{{{known}}}' for known in PLACES)}: "
+            "maps/{stem}_prob.tif is maps/a_prob.tif for a.tif",
+            code="input.pattern",
+        )
+
+
+class InputUnknown(WrongUsage):
+    """A file is given for an input that no image can fill."""
+
+    def __init__(self, model: ModelSpec, name: str) -> None:
+        known = ", ".join(f"'{tensor.id}'" for tensor in image_inputs(model))
+        super().__init__(
+            f"'{model.id}' has no input '{name}' that an image must fill",
+            hint=f"its inputs are {known}" if known else "none of its inputs takes an image",
+            code="input.unknown",
+        )
+
+
+def image_inputs(model: ModelSpec) -> tuple[TensorSpec, ...]:
+    """Give the inputs of a model that an image must fill."""
+    return tuple(t for t in model.required_inputs if {"y", "x"} <= set(t.letters))
+
+
+def refuse_unknown_inputs(model: ModelSpec, inputs: Mapping[str, str]) -> None:
+    """See that a file can be given for each of some inputs, and that its pattern is one.
+
+    Raises
+    ------
+    InputUnknown, PatternUnknown
+    """
+    known = {tensor.id for tensor in image_inputs(model)}
+    for name, pattern in inputs.items():
+        if name not in known:
+            raise InputUnknown(model, name)
+        path_beside(Path("a.tif"), pattern)
+
+
+def path_beside(image: Path, pattern: str) -> str:
+    """Give the file that belongs to an image.
+
+    Parameters
+    ----------
+    pattern : such as ``maps/{stem}_prob.tif``; one without braces is the same for all images
+
+    Raises
+    ------
+    PatternUnknown
+
+    Examples
+    --------
+    >>> path_beside(Path("in/a.ome.tif"), "maps/{stem}_prob.tif")
+    'maps/a_prob.tif'
+    """
+
+    def put(match: re.Match[str]) -> str:
+        if match[1] not in PLACES:
+            raise PatternUnknown(pattern, match[1])
+        return PLACES[match[1]](image)
+
+    return _BRACES.sub(put, pattern)
+
+
+@dataclass(frozen=True)
+class FurtherFile:
+    """A file for an input.
+
+    Parameters
+    ----------
+    word : its path or address
+    channels : of it that the input takes, by number; None for all
+    """
+
+    word: str
+    channels: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, image: Path, pattern: str) -> FurtherFile:
+        """Give that of an image; numbers of channels stand behind ``#``."""
+        word = path_beside(image, pattern)
+        numbered = _CHANNELS.fullmatch(word)
+        if numbered is None:
+            return cls(word)
+        return cls(numbered[1], channel_numbers(channel_words(numbered[2]), ()))
+
+
+def further_files(
+    model: ModelSpec, image: Path, inputs: Mapping[str, str]
+) -> dict[str, FurtherFile]:
+    """Give the file of each input that has one, in the order of the description."""
+    return {
+        tensor.id: FurtherFile.of(image, inputs[tensor.id])
+        for tensor in model.required_inputs
+        if tensor.id in inputs
+    }
+
+
+@dataclass(frozen=True)
+class OwnInputs:
+    """The inputs of a model that one of several images fills.
+
+    Parameters
+    ----------
+    model : with these inputs alone
+    sample : what was measured on the model's own sample of them
+    """
+
+    model: ModelSpec
+    sample: Mapping[int, PlaneMeasures]
+
+
+def own_inputs(
+    model: ModelSpec,
+    name: str | None,
+    given: Collection[str],
+    sample: Mapping[int, PlaneMeasures],
+) -> OwnInputs:
+    """Give a model with the input of a further image alone, or with those of the first.
+
+    Parameters
+    ----------
+    name : of the input; None for the first image
+    given : inputs that further images fill
+    sample : what was measured on the model's own sample, by channel of all inputs
+    """
+    if not given:
+        return OwnInputs(model, sample)
+    start, kept, channels = 0, [], list[int]()
+    for tensor in model.required_inputs:
+        count = tensor.channels or 1
+        if tensor.id == name or (name is None and tensor.id not in given):
+            kept.append(tensor)
+            channels += range(start, start + count)
+        start += count
+    own = {number: sample[c] for number, c in enumerate(channels) if c in sample}
+    return OwnInputs(replace(model, inputs=tuple(kept)), own)
+
+
+def joined_check(
+    whole: FitCase, images: Mapping[str | None, CheckedHeader], given: Mapping[str, ImageInfo]
+) -> CheckedHeader:
+    """Put the checks of an image and of further ones into one, with the channel of each input.
+
+    Parameters
+    ----------
+    whole : the model with all its inputs, and the first image
+    images : the check of the first (None), and of each further one by its input
+    given : the further images, by input
+    """
+    headers = list(images.values())
+    first = headers[0].case.image
+    report = joined_header(whole, headers)
+    if any(finding.code == "input.grid" for finding in report.report.errors):
+        return report
+    starts, start = {}, 0
+    for name, header in images.items():
+        starts[name] = start
+        start += header.case.image.sizes.get("c", 1)
+    left = {name: list(header.case.channels_taken) for name, header in images.items()}
+    channels: list[int] = []
+    for tensor in whole.inputs:
+        name = tensor.id if tensor.id in given else None
+        count = tensor.channels or len(left[name])
+        taken, left[name] = left[name][:count], left[name][count:]
+        channels += [c + starts[name] if c >= 0 else c for c in taken]
+    case = replace(whole, image=joined_info(first, given), channels=tuple(channels))
+    return joined_header(case, headers)
+
+
+def further_records(info: ImageInfo, known: Mapping[str, str]) -> dict[str, FurtherRecord]:
+    """Give for the record which image each input was filled with.
+
+    Parameters
+    ----------
+    known : input -> hash of an image that is no file
+    """
+    start = info.images[0].sizes.get("c", 1)
+    records: dict[str, FurtherRecord] = {}
+    for name, image in info.further.items():
+        records[name] = {
+            "image": given_name(image.place),
+            "sha256": known.get(name) or content_sha256(image.place),
+            "axes": image.axes,
+            "shape": list(image.shape),
+            "dtype": str(image.dtype),
+            "first_channel": start,
+        }
+        start += image.sizes.get("c", 1)
+    return records
