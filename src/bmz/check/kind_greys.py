@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, stable_order
 from bmz.check.connected import inner, parts_of
 from bmz.check.kind_levels import PlaneLevel
-from bmz.check.kind_texture import TINY, correlation, moments
+from bmz.check.kind_texture import TINY, correlation_with_itself, moments
 
 QUANTILES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
 """Shares of pixels below the grey levels that are compared."""
@@ -19,19 +21,17 @@ LEAST_PART_PX = 9
 """Smaller parts are noise, in px."""
 
 
-def grey_features(image: FloatArray) -> FloatArray:
+def grey_features(values: FloatArray) -> FloatArray:
     """Describe the distribution of grey levels.
 
     Parameters
     ----------
-    image : (y, x) float32, about 0 to 1
+    values : (n,) float32, about 0 to 1, ascending
 
     Returns
     -------
     (n,) float64: quantiles, mean, deviation, moments, the commonest level and its share
     """
-    step = max(1, int(np.sqrt(image.size / 40_000)))
-    values = np.sort(image[::step, ::step], axis=None)
     quantiles = values[(np.array(QUANTILES) * (values.size - 1)).astype(int)]
     counts = _counts_in_bins(values, (-0.02, 1.02)) / values.size
     near = np.convolve(counts, np.ones(5), "same")
@@ -56,23 +56,35 @@ def _counts_in_bins(values: FloatArray, ends: tuple[float, float]) -> AnyArray:
     return np.diff(places)
 
 
-def flat_features(raw: AnyArray, levels: AnyArray) -> FloatArray:
+def flat_features(raw: AnyArray, low: float, high: float) -> FloatArray:
     """Describe how often neighbours are equal: plots and screenshots, not cameras.
 
     Parameters
     ----------
     raw : (y, x) any dtype, the values of the file
-    levels : (2,) lowest and highest value that counts as the end of the range
+    low, high : lowest and highest value, which count as the ends of the range
 
     Returns
     -------
     (3,) float64: shares of equal neighbours at the low end, at the high end, and between
     """
-    here = raw[:-1, :-1]
-    equal: BoolArray = (here == raw[1:, :-1]) & (here == raw[:-1, 1:]) & (here == raw[1:, 1:])
-    low, high = equal & (here <= levels[0]), equal & (here >= levels[1])
-    between = equal & ~low & ~high
-    return np.array([float(part.mean()) for part in (low, high, between)])
+    height, width = raw.shape
+    flat = raw.reshape(-1)
+    # rows one behind the other, for NumPy takes longer for parts of rows
+    equal = np.zeros((height - 1) * width, np.bool_)
+    count = equal.size - 1
+    here = flat[:count]
+    np.equal(here, flat[1 : count + 1], out=equal[:count])
+    for step in (width, width + 1):
+        equal[:count] &= here == flat[step : step + count]
+    equal.reshape(-1, width)[:, -1] = False  # the next pixel is in another row
+    if raw.dtype.kind != "f":  # NumPy compares whole numbers with whole numbers sooner
+        low, high = math.floor(low), math.ceil(high)
+    ends = [equal[:count] & part for part in (here <= low, here >= high)]
+    dark, bright = map(np.count_nonzero, ends)
+    between = np.count_nonzero(equal) - dark - bright
+    shares: FloatArray = np.array([dark, bright, between]) / ((height - 1) * (width - 1))
+    return shares
 
 
 def noise_features(level: PlaneLevel) -> FloatArray:
@@ -87,16 +99,15 @@ def noise_features(level: PlaneLevel) -> FloatArray:
     (n,) float64
     """
     rest = level.image - level.smooth
-    order = np.argsort(level.smooth[::2, ::2], axis=None)
+    order = stable_order(level.smooth[::2, ::2].ravel())
     sizes = np.abs(rest[::2, ::2]).ravel()[order]
     quarter = max(1, len(sizes) // 4)
     strengths = np.array(
         [np.median(sizes[k * quarter : (k + 1) * quarter]) for k in range(4)], np.float64
     )
     logs = np.log(strengths + 1e-4)
-    right = correlation(rest[:, 1:], rest[:, :-1])
-    down = correlation(rest[1:], rest[:-1])
-    ratio = np.log((float(rest.std()) + 1e-4) / (float(level.band.std()) + 1e-4))
+    right, down = correlation_with_itself(rest, 0, 1), correlation_with_itself(rest, 1, 0)
+    ratio = np.log((float(rest.std()) + 1e-4) / (level.deviation + 1e-4))
     return np.array([logs.mean(), *np.diff(logs), right + down, right - down, ratio])
 
 
@@ -116,8 +127,9 @@ def part_features(level: PlaneLevel) -> FloatArray:
     threshold, separability = _otsu(level.smooth)
     bright: BoolArray = level.smooth > threshold
     share = float(bright.mean())
-    spreads = [float(level.smooth[side].std()) if side.any() else 0.0 for side in (bright, ~bright)]
-    means = [float(level.smooth[side].mean()) if side.any() else 0.0 for side in (bright, ~bright)]
+    sides = [level.smooth[side] for side in (bright, ~bright)]
+    spreads = [float(side.std()) if side.size else 0.0 for side in sides]
+    means = [float(side.mean()) if side.size else 0.0 for side in sides]
     gap = means[0] - means[1] + 0.01
     features = [separability, share, spreads[0] / gap, spreads[1] / gap]
     return np.array([*features, *_shapes(bright), *_shapes(~bright)])
