@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
+import bmz
 from bmz.base.errors import WrongUsage
 from bmz.check.codes import CODES, CodeUnknown, Severity, explain
 from bmz.check.finding import CheckReport, DoesNotFit, Finding, refuse_errors
@@ -82,6 +84,28 @@ def test_what_only_the_user_can_tell_is_refused_also_when_forced(code: str) -> N
 
     assert caught.value.errors == (other,)
     assert "--force" not in caught.value.hint
+
+
+def test_an_option_that_cures_a_finding_stands_on_its_page() -> None:
+    cured = {code: entry for code, entry in CODES.items() if entry.cured_by}
+
+    assert {entry.cured_by for entry in cured.values()} == {"--channels", "--scale", "--trust"}
+    told = {code: entry.cure + entry.example for code, entry in cured.items()}
+    assert [code for code in cured if cured[code].cured_by not in told[code]] == []
+
+
+def test_no_module_that_sees_findings_decides_by_a_set_of_codes() -> None:
+    root, rooms = Path(bmz.__file__).parent, ("app", "check", "engine", "report", "results")
+
+    sets = [
+        (path.name, node.lineno)
+        for path in (path for room in rooms for path in (root / room).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Set)
+        and any(isinstance(part, ast.Constant) and part.value in CODES for part in node.elts)
+    ]
+
+    assert sets == []
 
 
 def test_a_code_has_a_group_and_a_case_and_its_page_has_all_parts() -> None:

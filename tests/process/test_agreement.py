@@ -55,7 +55,7 @@ def test_it_tells_the_largest_difference_and_where_it_is() -> None:
 
     agreement = compare(found, wanted, "cx", EXACT)
 
-    assert (agreement.largest, agreement.found, agreement.wanted) == (4, -4, 0)
+    assert (agreement.largest, agreement.actual, agreement.expected) == (4, -4, 0)
     assert agreement.where == {"c": 1, "x": 2}
     assert "c=1 x=2" in str(agreement)
 

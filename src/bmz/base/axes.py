@@ -118,7 +118,7 @@ NO_LINK = Link()
 """Labels of planes and frames stay as they are."""
 
 
-def link_ious(word: str) -> dict[str, float]:
+def link_ious(text: str) -> dict[str, float]:
     """Read ``0.25`` (of z and t), or ``z=0.25,t=0.5``.
 
     Raises
@@ -133,10 +133,10 @@ def link_ious(word: str) -> dict[str, float]:
     >>> link_ious("t=0.5")
     {'t': 0.5}
     """
-    if "=" not in word:
-        return dict.fromkeys(LINKED, _iou(word))
+    if "=" not in text:
+        return dict.fromkeys(LINKED, _iou(text))
     ious: dict[str, float] = {}
-    for part in word.split(","):
+    for part in text.split(","):
         axis, _, text = (piece.strip() for piece in part.partition("="))
         if axis not in tuple(LINKED) or axis in ious:
             raise ValueError(f"'{part.strip()}': name z or t, each once, such as z=0.25,t=0.5")

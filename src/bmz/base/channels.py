@@ -52,16 +52,18 @@ def checked_channels(words: Sequence[ChannelKey]) -> tuple[ChannelKey, ...]:
     return channels
 
 
-def _channel(word: ChannelKey) -> ChannelKey:
-    if not isinstance(word, str):
-        return int(word)
-    if not word.strip():
+def _channel(channel: ChannelKey) -> ChannelKey:
+    if not isinstance(channel, str):
+        return int(channel)
+    if not channel.strip():
         raise ValueError("a channel is missing; write numbers from 0 or names, such as 1,0 or DAPI")
-    if word.startswith("-"):
-        raise ValueError(f"'{word}' is not a channel; write numbers from 0 or names, such as 1,0")
-    if word == EMPTY_WORD:
+    if channel.startswith("-"):
+        raise ValueError(
+            f"'{channel}' is not a channel; write numbers from 0 or names, such as 1,0"
+        )
+    if channel == EMPTY_WORD:
         return EMPTY_CHANNEL
-    return int(word) if word.isdecimal() else word
+    return int(channel) if channel.isdecimal() else channel
 
 
 def channel_text(channels: Sequence[ChannelKey]) -> str:

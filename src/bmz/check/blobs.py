@@ -280,18 +280,18 @@ def octaves(plane: FloatArray) -> Iterator[Octave]:
         pixel *= 2
 
 
-def levels_of_enlarged(plane: FloatArray, wanted: Sequence[int], pixel: float) -> Iterator[Level]:
+def levels_of_enlarged(plane: FloatArray, numbers: Sequence[int], pixel: float) -> Iterator[Level]:
     """Yield levels of the first octave of a plane that was enlarged.
 
     Parameters
     ----------
     plane : (y, x) float32
-    wanted : levels, counted from the finest
+    numbers : levels, counted from the finest
     pixel : width of a pixel of `plane` in px of the original, below 1
     """
     blur = CAMERA_BLUR / pixel
-    blurs, sigmas = _blurs(plane, blur, STEPS[: max(wanted) + 1]), _sigmas(blur)
-    for k in wanted:
+    blurs, sigmas = _blurs(plane, blur, STEPS[: max(numbers) + 1]), _sigmas(blur)
+    for k in numbers:
         yield Level(pixel, float(sigmas[k]) * pixel, _response(blurs[k], sigmas[k]))
 
 

@@ -32,6 +32,8 @@ class FindingCode:
     forceable : ``--force`` runs the image despite the error; otherwise there is nothing that could
         be computed, or only the user can say what
     only_for_labels : it counts only where a label mask is wished for
+    cured_by : the option of ``bmz run`` that may cure it; empty where none does
+    is_need : it tells what a model needs to run here, which counts against no image
     factor : what the finding leaves of the score of ``bmz fit``, from 0 to 1; None for that of its
         severity
     """
@@ -44,6 +46,8 @@ class FindingCode:
     adapted: bool = False
     forceable: bool = True
     only_for_labels: bool = False
+    cured_by: Literal["", "--channels", "--scale", "--trust"] = ""
+    is_need: bool = False
     factor: float | None = None
 
 
@@ -147,6 +151,7 @@ CODES: Mapping[str, FindingCode] = {
         "Say which channel of the image goes where, from 0; none fills with zeros.",
         "bmz check MODEL cells.tif --channels 1,0",
         forceable=False,
+        cured_by="--channels",
     ),
     "channel.order": FindingCode(
         "warning",
@@ -167,6 +172,7 @@ CODES: Mapping[str, FindingCode] = {
         "bmz check MODEL photo.png --channels 2",
         forceable=False,
         factor=0.2,
+        cured_by="--channels",
     ),
     "channel.grey": FindingCode(
         "note",
@@ -256,13 +262,15 @@ CODES: Mapping[str, FindingCode] = {
         "Let the image be resized with the factor of the hint, or --scale auto.",
         "bmz run MODEL cells.tif -o out --scale 4",
         factor=0.4,  # --scale cures it
+        cured_by="--scale",
     ),
     "scale.off": FindingCode(
         "warning",
         "The pixel sizes differ by 1.25 x or more.",
-        "Look at the overlay; resize if objects are missed or split.",
+        "Look at the overlay; resize with --scale auto if objects are missed or split.",
         "a pixel of the image is 1.4 x as long as one of the model",
         factor=0.9,
+        cured_by="--scale",
     ),
     "scale.unknown": FindingCode(
         "note",
@@ -299,6 +307,7 @@ CODES: Mapping[str, FindingCode] = {
         "bmz run MODEL cells.tif -o out --scale auto",
         milder="note",
         factor=0.6,
+        cured_by="--scale",
     ),
     "size.below-least": FindingCode(
         "note",
@@ -425,6 +434,7 @@ CODES: Mapping[str, FindingCode] = {
         "The description has a step that this bmz does not know.",
         "Update bmz; else take a model without it.",
         "the step 'microsam_watershed' is not known to this bmz",
+        is_need=True,
     ),
     "package.runs-code": FindingCode(
         "error",
@@ -434,6 +444,8 @@ CODES: Mapping[str, FindingCode] = {
         "bmz trust add; it runs shut in. A declared step that is code is never run.",
         "'net' runs its own code, which is not allowed yet: UNet of net.py builds the network",
         factor=0.9,  # the user may allow it
+        cured_by="--trust",
+        is_need=True,
     ),
     "weights.no-backend": FindingCode(
         "error",
@@ -441,6 +453,7 @@ CODES: Mapping[str, FindingCode] = {
         "Install the framework of the hint.",
         "pip install 'bmz[torch]'",
         factor=0.6,  # the image may fit all the same
+        is_need=True,
     ),
     "contract.model": FindingCode(
         "error",

@@ -154,14 +154,14 @@ def _seen_kind(case: FitCase) -> ImageKind | None:
     return mean_kind(taken or case.channel_kinds.values())
 
 
-def family_probability(kind: ImageKind, wanted: MadeFor) -> float:
+def family_probability(kind: ImageKind, purpose: MadeFor) -> float:
     """Give the probability that an image is of a family that a model is made for."""
-    return sum(kind.families.get(family, 0.0) for family in wanted.families)
+    return sum(kind.families.get(family, 0.0) for family in purpose.families)
 
 
-def structure_probability(kind: ImageKind, wanted: MadeFor) -> float:
+def structure_probability(kind: ImageKind, purpose: MadeFor) -> float:
     """Give the probability that an image shows what a model is made for, or what is near to it."""
-    return sum(kind.structures.get(word, 0.0) for word in with_near(wanted.structures))
+    return sum(kind.structures.get(word, 0.0) for word in with_near(purpose.structures))
 
 
 def _order(case: FitCase) -> Iterator[Finding]:
@@ -199,71 +199,71 @@ def content_findings(case: FitCase) -> Iterator[Finding]:
         yield from _unlike(case, wanted, kind)
 
 
-def _kind_findings(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Iterator[Finding]:
-    likely = family_probability(kind, wanted)
+def _kind_findings(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Iterator[Finding]:
+    likely = family_probability(kind, purpose)
     others = sum(kind.families.values()) - likely
-    if wanted.families and likely < least_likely(wanted) and others >= SEEN:
+    if purpose.families and likely < least_likely(purpose) and others >= SEEN:
         if likeliest(kind.families) == "not-microscopy":
-            yield _not_microscopy(case, wanted, kind)
+            yield _not_microscopy(case, purpose, kind)
         else:
-            yield _modality(case, wanted, kind)
-    elif not wanted.families or likely >= SEEN:
-        yield from _structure(case, wanted, kind)
+            yield _modality(case, purpose, kind)
+    elif not purpose.families or likely >= SEEN:
+        yield from _structure(case, purpose, kind)
 
 
-def least_likely(wanted: MadeFor) -> float:
+def least_likely(purpose: MadeFor) -> float:
     """Give the probability below which an image is not of the families of a model."""
-    return max(LEAST_LIKELY.get(family, UNLIKELY) for family in wanted.families)
+    return max(LEAST_LIKELY.get(family, UNLIKELY) for family in purpose.families)
 
 
-def _modality(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Finding:
+def _modality(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Finding:
     return Finding.of(
         "content.modality", case.inputs[0].id,
-        f"the image {_shows(case)} {family_words(kind)}, {_made_for_words(wanted)}",
-        wanted=wanted.title, found=f"{_saw(case)}: {family_words(kind)}",
-        hint=_hint(case, wanted, kind), evidence=_evidence(case),
-        milder=not _channels_differ(case, wanted, kind),
+        f"the image {_shows(case)} {family_words(kind)}, {_made_for_words(purpose)}",
+        wanted=purpose.title, found=f"{_saw(case)}: {family_words(kind)}",
+        hint=_hint(case, purpose, kind), evidence=_evidence(case),
+        milder=not _channels_differ(case, purpose, kind),
     )  # fmt: skip
 
 
-def _not_microscopy(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Finding:
+def _not_microscopy(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Finding:
     sure = percent(kind.families["not-microscopy"])
     return Finding.of(
         "content.not-microscopy", case.inputs[0].id,
         f"the image looks like a photograph, a drawing or a plot ({sure}), "
-        f"and {_made_for_words(wanted)}",
-        wanted=wanted.title, found=f"{_saw(case)}: no microscopy ({sure})",
-        hint="look whether this is the right file; " + _hint(case, wanted, kind),
+        f"and {_made_for_words(purpose)}",
+        wanted=purpose.title, found=f"{_saw(case)}: no microscopy ({sure})",
+        hint="look whether this is the right file; " + _hint(case, purpose, kind),
         evidence=_evidence(case),
     )  # fmt: skip
 
 
-def _structure(case: FitCase, wanted: MadeFor, kind: ImageKind) -> Iterator[Finding]:
+def _structure(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Iterator[Finding]:
     """Yield that another structure is clear, and none that the model is made for."""
     other = likeliest(kind.structures)
-    if not wanted.structures or other is None or kind.structures[other] < CLEAR_STRUCTURE:
+    if not purpose.structures or other is None or kind.structures[other] < CLEAR_STRUCTURE:
         return
-    if structure_probability(kind, wanted) >= UNLIKELY:
+    if structure_probability(kind, purpose) >= UNLIKELY:
         return
     better = seen_channels(case)
     yield Finding.of(
         "content.structure", case.inputs[0].id,
-        f"the image {_shows(case)} {structure_words(kind)}, {_made_for_words(wanted)}",
-        wanted=wanted.title, found=f"{_saw(case)}: {structure_words(kind)}",
-        hint=f"give the other channel: {better}" if better else _hint(case, wanted, kind),
+        f"the image {_shows(case)} {structure_words(kind)}, {_made_for_words(purpose)}",
+        wanted=purpose.title, found=f"{_saw(case)}: {structure_words(kind)}",
+        hint=f"give the other channel: {better}" if better else _hint(case, purpose, kind),
         evidence=_evidence(case),
     )  # fmt: skip
 
 
-def _channels_differ(case: FitCase, wanted: MadeFor, kind: ImageKind) -> bool:
+def _channels_differ(case: FitCase, purpose: MadeFor, kind: ImageKind) -> bool:
     """Say whether the channels are of another kind, too: colours for stains, or stains for colours.
 
     A colour photograph of a stained section, or of anything but fluorescence, holds no stain in a
     channel of its own; and a network for stained sections takes colours, not stains.
     """
     if case.image.colour:
-        return kind.family != "fluorescence" and "stained" not in wanted.families
-    return wanted.families == {"stained"} and case.channels_wanted > 1
+        return kind.family != "fluorescence" and "stained" not in purpose.families
+    return purpose.families == {"stained"} and case.channels_wanted > 1
 
 
 def _shows(case: FitCase) -> str:
@@ -278,17 +278,17 @@ def _evidence(case: FitCase) -> Evidence:
     return "measured" if case.stated is None else "declared"
 
 
-def _made_for_words(wanted: MadeFor) -> str:
-    source = shorten(wanted.source, SOURCE_LETTERS, placeholder=" ...")
-    return f"the model is made for {wanted.title}" + (f" ({source})" if source else "")
+def _made_for_words(purpose: MadeFor) -> str:
+    source = shorten(purpose.source, SOURCE_LETTERS, placeholder=" ...")
+    return f"the model is made for {purpose.title}" + (f" ({source})" if source else "")
 
 
-def _hint(case: FitCase, wanted: MadeFor, kind: ImageKind) -> str:
+def _hint(case: FitCase, purpose: MadeFor, kind: ImageKind) -> str:
     """Name models that are made for such images, and say how the user overrules what was seen."""
     words = models_hint(case.image, kind)
     if case.stated is not None:
         return words
-    own = ",".join([*wanted.modalities[:1], *wanted.structures[:1]])
+    own = ",".join([*purpose.modalities[:1], *purpose.structures[:1]])
     return f"{words}; if it is what the model is made for, say --kind {own}"
 
 
@@ -310,7 +310,7 @@ def sample_distance(case: FitCase) -> float | None:
     return sum(distances) / len(distances) if distances else None
 
 
-def _unlike(case: FitCase, wanted: MadeFor, kind: ImageKind | None) -> Iterator[Finding]:
+def _unlike(case: FitCase, purpose: MadeFor, kind: ImageKind | None) -> Iterator[Finding]:
     """Yield that the image is far from the sample of the model.
 
     It is a note where the distance is less, and where what the model is stated to be made for is
@@ -321,8 +321,8 @@ def _unlike(case: FitCase, wanted: MadeFor, kind: ImageKind | None) -> Iterator[
         return
     right = (
         kind is not None
-        and bool(wanted.families)
-        and family_probability(kind, wanted) >= least_likely(wanted)
+        and bool(purpose.families)
+        and family_probability(kind, purpose) >= least_likely(purpose)
     )
     yield Finding.of(
         "sample.unlike", case.inputs[0].id,

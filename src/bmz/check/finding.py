@@ -110,6 +110,16 @@ class Finding:
         return self.code in CODES and CODES[self.code].only_for_labels
 
     @property
+    def cured_by(self) -> str:
+        """The option of ``bmz run`` that may cure it; empty where none does."""
+        return CODES[self.code].cured_by if self.code in CODES else ""
+
+    @property
+    def is_need(self) -> bool:
+        """Say whether it tells what a model needs to run here, and not how an image fits it."""
+        return self.code in CODES and CODES[self.code].is_need
+
+    @property
     def is_forceable(self) -> bool:
         """Say whether ``--force`` runs an image despite this finding."""
         return self.code not in CODES or CODES[self.code].forceable

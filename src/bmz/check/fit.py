@@ -23,9 +23,6 @@ from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.region import apart
 
-ABOUT_CHANNELS = frozenset({"channel.count", "channel.rgb"})
-"""Codes of errors that the right ``--channels`` may cure."""
-
 
 @dataclass(frozen=True)
 class CheckedHeader:
@@ -121,8 +118,8 @@ def with_channels_seen(header: CheckedHeader, read: Callable[[ImageInfo], Pixels
         return joined_header(
             header.case, [with_channels_seen(image, read) for image in header.images]
         )
-    codes = {finding.code for finding in unforceable(header.report)}
-    if not codes or not codes <= ABOUT_CHANNELS:
+    cures = {finding.cured_by for finding in unforceable(header.report)}
+    if cures != {"--channels"}:
         return header
     return check_header(header.case.with_all_kinds(read(header.case.image)))
 

@@ -97,14 +97,14 @@ class Content:
         return self.family * self.structure
 
 
-def content_of(kinds: Sequence[ImageKind | None], made: MadeFor) -> Content:
+def content_of(kinds: Sequence[ImageKind | None], purpose: MadeFor) -> Content:
     """Hold what the channels show against what a model is made for.
 
     Parameters
     ----------
     kinds : what the image shows in each channel of the model; None for a channel of which nothing
         is known, or that is filled with zeros
-    made : what the model is made for
+    purpose : what the model is made for
     """
     seen = [kind for kind in kinds if kind is not None]
     if not seen:
@@ -112,14 +112,14 @@ def content_of(kinds: Sequence[ImageKind | None], made: MadeFor) -> Content:
     shown = _mean_families(seen)
     asked = [
         (kind, wanted)
-        for kind, wanted in zip(kinds, structures_wanted(made, len(kinds)), strict=True)
+        for kind, wanted in zip(kinds, structures_wanted(purpose, len(kinds)), strict=True)
         if kind is not None and wanted
     ]
     structure = _mean(_structure(kind, wanted) for kind, wanted in asked)
     likeliest = _mean(max(kind.structures.values(), default=UNKNOWN) for kind, _ in asked)
-    is_another = _is_another(shown, made, structure / likeliest if likeliest else 1.0)
+    is_another = _is_another(shown, purpose, structure / likeliest if likeliest else 1.0)
     best = max(asked[0][1], key=lambda word: asked[0][0].structures.get(word, 0.0)) if asked else ""
-    return Content(_family(shown, made), structure, is_another, best)
+    return Content(_family(shown, purpose), structure, is_another, best)
 
 
 def _mean(shares: Iterable[float]) -> float:
@@ -133,14 +133,14 @@ def _mean_families(kinds: Sequence[ImageKind]) -> dict[str, float]:
     return {name: sum(k.families.get(name, 0.0) for k in kinds) / len(kinds) for name in names}
 
 
-def _family(shown: Mapping[str, float], made: MadeFor) -> float:
+def _family(shown: Mapping[str, float], purpose: MadeFor) -> float:
     """Give the probability that an image of these families is of one of the model."""
-    if not made.families:
+    if not purpose.families:
         # nothing states it, but every model is for some kind of microscopy that has a name
         return UNKNOWN * (1 - sum(shown.get(family, 0.0) for family in VAGUE))
     shares = [
         shown.get(family, 0.0) * (VAGUE_SHARE if family in VAGUE else 1.0)
-        for family in sorted(made.families)
+        for family in sorted(purpose.families)
     ]
     return _likeliest(shares, len(shares))
 
@@ -155,7 +155,7 @@ def _likeliest(shares: Sequence[float], kinds: int) -> float:
     return max(shares, default=0.0) * BROAD ** max(0, kinds - 1)
 
 
-def _is_another(shown: Mapping[str, float], made: MadeFor, of_structure: float) -> bool:
+def _is_another(shown: Mapping[str, float], purpose: MadeFor, of_structure: float) -> bool:
     """Say whether an image is of another family than those of a model.
 
     Parameters
@@ -167,13 +167,13 @@ def _is_another(shown: Mapping[str, float], made: MadeFor, of_structure: float) 
     best = max(named, key=lambda family: named[family], default=None)
     if best is None or sum(shown.values()) - sum(named.values()) >= named[best]:
         return bool(shown)
-    if best in made.families:
+    if best in purpose.families:
         return False
-    share = sum(shown.get(family, 0.0) for family in made.families) / named[best]
-    return (share if made.families else UNSTATED) * min(1.0, of_structure) < MAY_BE
+    share = sum(shown.get(family, 0.0) for family in purpose.families) / named[best]
+    return (share if purpose.families else UNSTATED) * min(1.0, of_structure) < MAY_BE
 
 
-def structures_wanted(made: MadeFor, channels: int) -> tuple[tuple[str, ...], ...]:
+def structures_wanted(purpose: MadeFor, channels: int) -> tuple[tuple[str, ...], ...]:
     """Give the structures that each channel of a model should show; empty where nothing says it.
 
     Parameters
@@ -185,12 +185,12 @@ def structures_wanted(made: MadeFor, channels: int) -> tuple[tuple[str, ...], ..
     >>> structures_wanted(MadeFor(structures=("cells",)), 2)
     (('cells',), ())
     """
-    told = made.channels if len(made.channels) == channels else ()
+    told = purpose.channels if len(purpose.channels) == channels else ()
     named = [tuple(structures_in(words)) for words in told]
     elsewhere = {word for words in named[1:] for word in words}
-    if len(named) > 1 and (named[0] or elsewhere & set(made.structures)):
+    if len(named) > 1 and (named[0] or elsewhere & set(purpose.structures)):
         return tuple(named)
-    first = made.structures or (named[0] if named else ())
+    first = purpose.structures or (named[0] if named else ())
     return (first, *(named[1:] or [()] * (channels - 1)))
 
 

@@ -80,7 +80,7 @@ def _title(family: str) -> str:
     return next(title for known, title in FAMILY_TITLES.items() if known == family)
 
 
-def stated_as_kind(stated: StatedKind, seen: ImageKind | None) -> ImageKind:
+def stated_as_kind(stated: StatedKind, seen_kind: ImageKind | None) -> ImageKind:
     """Give what the user states with certainty, and the structure as it was seen where none is.
 
     A modality that covers several families is each of them with the same probability. What was
@@ -88,13 +88,13 @@ def stated_as_kind(stated: StatedKind, seen: ImageKind | None) -> ImageKind:
 
     Parameters
     ----------
-    seen : what the pixels tell; None where they tell nothing
+    seen_kind : what the pixels tell; None where they tell nothing
     """
     families = {str(family): 1 / len(stated.families) for family in stated.families}
     if stated.structure is not None:
         return ImageKind(families, {stated.structure: 1.0})
-    agrees = seen is not None and seen.family in families
-    return ImageKind(families, seen.structures if seen is not None and agrees else {})
+    agrees = seen_kind is not None and seen_kind.family in families
+    return ImageKind(families, seen_kind.structures if seen_kind is not None and agrees else {})
 
 
 def mean_kind(kinds: Iterable[ImageKind]) -> ImageKind | None:

@@ -192,13 +192,13 @@ def add_trust(*, model: str) -> None:
 
 
 @trust.command("remove")
-@click.argument("word", metavar="MODEL", help="The name under which it is listed, or its sha256.")
-def remove_trust(*, word: str) -> None:
+@click.argument("name", metavar="MODEL", help="The name under which it is listed, or its sha256.")
+def remove_trust(*, name: str) -> None:
     """Stop trusting the code of MODEL."""
     from bmz.engine.load import remove
     from bmz.report.model_text import removed_words
 
-    say([("answer", line) for line in removed_words(remove(word))])
+    say([("answer", line) for line in removed_words(remove(name))])
 
 
 @trust.command("list")

@@ -121,35 +121,35 @@ class Word(click.ParamType[Value]):
             self.fail(str(why), param, ctx)
 
 
-def _scale(word: str) -> float | Literal["auto"]:
+def _scale(text: str) -> float | Literal["auto"]:
     from bmz.engine.request import SCALES  # here: it loads NumPy
 
-    if word == "auto":
+    if text == "auto":
         return "auto"
-    if word == "off":
+    if text == "off":
         return 1.0
     with suppress(ValueError):
-        if SCALES[0] <= float(word) <= SCALES[1]:
-            return float(word)
+        if SCALES[0] <= float(text) <= SCALES[1]:
+            return float(text)
     least, most = SCALES
-    raise ValueError(f"'{word}' is not 'auto', 'off' or a factor between {least:g} and {most:g}")
+    raise ValueError(f"'{text}' is not 'auto', 'off' or a factor between {least:g} and {most:g}")
 
 
-def _sweep(word: str) -> tuple[str, tuple[str, ...]]:
-    key, equals, values = word.partition("=")
+def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
+    key, equals, values = text.partition("=")
     parts = tuple(part.strip() for part in values.split(",") if part.strip())
     if not (key.strip() and equals and parts):
         raise ValueError(
-            f"'{word}' is not of the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"
+            f"'{text}' is not of the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"
         )
     return key.strip(), parts
 
 
-def _setting(word: str) -> tuple[str, str]:
-    key, equals, text = word.partition("=")
-    if not (equals and key.strip() and text.strip()):
-        raise ValueError(f"'{word}' is not of the form key=value")
-    return key.strip(), text.strip()
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (equals and key.strip() and value.strip()):
+        raise ValueError(f"'{text}' is not of the form key=value")
+    return key.strip(), value.strip()
 
 
 PIXEL_SIZE = Word("length", lengths_by_axis)
@@ -328,15 +328,18 @@ def _listing(words: Sequence[str], include: Sequence[str]) -> Listing:
 
 def names_of_results() -> str:
     """Give the pattern of the names of label masks, pictures and tables that bmz writes."""
-    from bmz.write.outputs import OUTPUT_KINDS, ZARR_LABELS
+    from bmz.write.outputs import OUTPUT_KINDS
 
-    endings = (*(kind.ending for kind in OUTPUT_KINDS.values()), ZARR_LABELS)
+    kinds = OUTPUT_KINDS.values()
+    endings = tuple(
+        filter(None, (*(kind.ending for kind in kinds), *(kind.zarr_ending for kind in kinds)))
+    )
     return f"({'|'.join(re.escape(ending) for ending in endings)})$"
 
 
-def as_path(word: str) -> Path:
+def as_path(text: str) -> Path:
     """Turn a word into a path; ``~`` is the home folder."""
-    return Path(word).expanduser()
+    return Path(text).expanduser()
 
 
 _TRUST = "--trust"

@@ -1,12 +1,15 @@
-"""``bmz run``."""
+"""``bmz run``: images once, or with ``--watch`` in rounds until the program is asked to end."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Literal, Unpack
 
 import click
 
+from bmz.cli.main import Terminated, patient
 from bmz.cli.options import (
     AXES_HELP,
     CHANNELS,
@@ -34,12 +37,28 @@ from bmz.cli.options import (
     trust_option,
 )
 from bmz.cli.output import draw_all, say
-from bmz.cli.watching import refuse_with_watch, run_as_they_come
 from bmz.engine.request import CLIPS, PrecisionOption, RunRequest
 from bmz.write.outputs import CSV, TABLE, TABLE_FORMATS, default_kinds, saved_kinds
 
 if TYPE_CHECKING:
+    from bmz.engine.watching import Watch
+    from bmz.image.arrival import WatchedFolder
     from bmz.results.images import ImageFailure, ImagePlan
+
+SETTLE_S = 5.0
+"""So long nothing of an image changes before it is taken, where nobody says otherwise."""
+
+_PAUSES_S = (0.1, 2.0)
+"""The shortest and the longest pause between two rounds."""
+
+_EXCLUDED = {
+    "only_plan": "--plan tells what would be done, and stops",
+    "record": "--from repeats the run of one image",
+    "preview": "--preview draws at the end of a call",
+    "resume": "--watch goes on by itself with what an earlier call has left",
+    "scheduler": "--watch runs one image after the other with one network",
+}
+"""Options that ``--watch`` does not go with, and why."""
 
 EPILOG = """\b
 For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json; with
@@ -376,3 +395,67 @@ def _run(ctx: click.Context, request: RunRequest, *, as_json: bool, with_preview
     if with_preview:
         draw_all(done.files["overlay"] for done in summary.done if "overlay" in done.files)
     ctx.exit(summary.exit_status)
+
+
+def refuse_with_watch(options: dict[str, object], workers: int) -> None:
+    """Refuse options that ``--watch`` does not go with.
+
+    Raises
+    ------
+    click.UsageError
+    """
+    for name, why in _EXCLUDED.items():
+        if options.get(name):
+            raise click.UsageError(f"{why}: leave out one of the two.")
+    if workers > 1:
+        raise click.UsageError(f"{_EXCLUDED['scheduler']}: leave out --workers.")
+
+
+def run_as_they_come(
+    request: RunRequest,
+    folder: WatchedFolder,
+    settle_s: float | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Run what appears in a folder until a signal ends it; give the exit status.
+
+    Parameters
+    ----------
+    request : the options of the call
+    folder : that is watched
+    settle_s : None for `SETTLE_S`
+    as_json : print one document at the end
+    """
+    from bmz.base.progress import Note
+    from bmz.cli.output import progress_bars
+    from bmz.engine.watching import watched
+    from bmz.report.run_text import runs_json, watch_lines
+
+    settle_s = SETTLE_S if settle_s is None else settle_s
+    with progress_bars() as listener, watched(request, folder, settle_s, listener) as watch:
+        listener(Note(f"watching '{folder.text}': Ctrl-C ends it"))
+        with patient():
+            try:
+                _rounds(watch, settle_s, as_json=as_json)
+            except (KeyboardInterrupt, Terminated):
+                watch.join()
+        summary, waiting = watch.summary, watch.waiting
+    if as_json:
+        click.echo(runs_json(summary))
+    say(watch_lines(summary, waiting), answers=not as_json)
+    return summary.exit_status
+
+
+def _rounds(watch: Watch, settle_s: float, *, as_json: bool) -> None:
+    from bmz.report.run_text import arrival_lines
+
+    shortest, longest = _PAUSES_S
+    while True:
+        began = time.monotonic()
+        with closing(watch.round()) as outcomes:
+            took = time.monotonic() - began
+            for outcome in outcomes:
+                say(arrival_lines(outcome), answers=not as_json)
+        # a share that is slow to list is not asked all the time
+        time.sleep(max(shortest, min(settle_s / 2, longest), took))

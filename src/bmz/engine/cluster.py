@@ -484,11 +484,11 @@ def _connected(scheduler: str, stack: ExitStack) -> Client:
     return client
 
 
-def _address(word: str) -> str:
+def _address(scheduler: str) -> str:
     """Give the address of a scheduler, which it may have written, or be about to, into a file."""
-    if not word.endswith(".json"):
-        return word
-    file, until = Path(word), time.monotonic() + FILE_WITHIN_S
+    if not scheduler.endswith(".json"):
+        return scheduler
+    file, until = Path(scheduler), time.monotonic() + FILE_WITHIN_S
     while not file.exists() and time.monotonic() < until:
         time.sleep(0.1)
     return str(json.loads(file.read_text(encoding="utf-8"))["address"])

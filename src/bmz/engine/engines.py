@@ -83,7 +83,7 @@ class Engine(Protocol):
     def labelling(self, labelling: Labelling) -> Labelling:
         """Give what is left to be done with its outputs."""
 
-    def backend(self, asked: str) -> str:
+    def backend(self, choice: str) -> str:
         """Give the word for the frameworks that may run the network."""
 
     def opened(self, case: LoadCase) -> Backend:
@@ -101,9 +101,9 @@ class BmzEngine:
         """Leave it as it is."""
         return labelling
 
-    def backend(self, asked: str) -> str:
+    def backend(self, choice: str) -> str:
         """Give what was asked for."""
-        return asked
+        return choice
 
     def opened(self, case: LoadCase) -> Backend:
         """Load the network as was chosen; on a CPU the first tile of an image has its say."""
@@ -125,7 +125,7 @@ class CoreEngine(Engine):
         return replace(labelling, map_steps=(), label_steps=())
 
     @override
-    def backend(self, asked: str) -> str:
+    def backend(self, choice: str) -> str:
         """Give the framework of the format, which bioimageio.core takes."""
         return NATIVE
 

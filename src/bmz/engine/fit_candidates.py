@@ -27,9 +27,6 @@ from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
 
-NEEDS = frozenset({"package.runs-code", "package.unknown-op", "weights.no-backend"})
-"""Codes of findings that tell what a model needs to run here: no image fits it worse for that."""
-
 EXAMPLE = "ex-"
 """How the names of the test artefacts of the specification begin."""
 
@@ -154,12 +151,12 @@ class _Reader:
             only_restores=any(finding.is_only_for_labels for finding in findings),
             made_for=made_for(model),
             weights=tuple(name for name in card.weights if self._usable.get(name) == ""),
-            needs=tuple(finding for finding in findings if finding.code in NEEDS),
+            needs=tuple(finding for finding in findings if finding.is_need),
             download_bytes=0 if all((model.folder / n).is_file() for n in files) else None,
             passed=report.passed,
             failed=report.failed,
         )
-        others = tuple(finding for finding in findings if finding.code not in NEEDS)
+        others = tuple(finding for finding in findings if not finding.is_need)
         return Candidate(package, model, card, about, others, files)
 
     def _files(self, model: ModelSpec) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ class MeasuredImage:
     measured : by channel of the image
     seen : what it shows
     grey : its red, green and blue are equal
-    told : the user's word for what it is, over what its pixels tell
+    stated : the user's word for what it is, over what its pixels tell
     flat : of a stack its fullest plane, and of one of fluorescence its projection: what models
         without z may be given
     axes : word for ``--axes`` that makes it of a stack; None where it is the whole
@@ -122,7 +122,7 @@ class MeasuredImage:
     values: ValueSummary
     measured: Mapping[int, PlaneMeasures]
     seen: SeenImage
-    told: StatedKind | None = None
+    stated: StatedKind | None = None
     grey: bool = False
     flat: tuple[MeasuredImage, ...] = ()
     axes: str | None = None
@@ -210,7 +210,7 @@ def _spread_of_channels(part: Pixels) -> list[float]:
     ]
 
 
-def _measured(info: ImageInfo, pixels: Pixels, told: StatedKind | None) -> MeasuredImage:
+def _measured(info: ImageInfo, pixels: Pixels, stated: StatedKind | None) -> MeasuredImage:
     measured = image_measures(pixels, range(info.sizes.get("c", 1)))
     whole = mean_kind(m.kind for m in measured.values() if m.kind is not None)
     apart = not info.colour
@@ -218,15 +218,15 @@ def _measured(info: ImageInfo, pixels: Pixels, told: StatedKind | None) -> Measu
         # stains that were saved as colours: each is in one of them
         measured = image_measures(replace(pixels, colour=False), range(len(measured)))
         apart = True
-    kinds = {n: as_told(m.kind, told) for n, m in measured.items()}
+    kinds = {n: as_told(m.kind, stated) for n, m in measured.items()}
     channels = {n: kind for n, kind in kinds.items() if kind is not None}
-    seen_image = SeenImage(info.given_name, as_told(whole, told), channels, apart=apart)
-    return MeasuredImage(info, ValueSummary(pixels), measured, seen_image, told, is_grey(pixels))
+    seen_image = SeenImage(info.given_name, as_told(whole, stated), channels, apart=apart)
+    return MeasuredImage(info, ValueSummary(pixels), measured, seen_image, stated, is_grey(pixels))
 
 
-def as_told(kind: ImageKind | None, told: StatedKind | None) -> ImageKind | None:
+def as_told(seen_kind: ImageKind | None, stated: StatedKind | None) -> ImageKind | None:
     """Give the kind that the user states, else the one that was seen."""
-    return kind if told is None else stated_as_kind(told, kind)
+    return seen_kind if stated is None else stated_as_kind(stated, seen_kind)
 
 
 def measured_images(request: FitRequest) -> tuple[list[MeasuredImage], dict[str, BmzError]]:

@@ -36,9 +36,6 @@ from bmz.spec.made_for import MadeFor
 from bmz.zoo.locate import STARTER
 from bmz.zoo.settings import ZooSettings
 
-CURED_BY_SCALE = frozenset({"object.size", "scale.far", "scale.off"})
-"""Codes of findings that ``--scale auto`` cures, so that the image is resized for the model."""
-
 FILLED = 0.7
 """What is left of the score where channels of the model are filled with zeros."""
 
@@ -50,7 +47,7 @@ def judged(
     candidate: Candidate,
     images: Sequence[MeasuredImage],
     sample: Mapping[int, PlaneMeasures],
-    told: Sequence[Channels],
+    user_channels: Sequence[Channels],
 ) -> tuple[ImageFit, ...]:
     """Hold images against a model, with the channels and the scale that suit it best.
 
@@ -58,12 +55,12 @@ def judged(
     ----------
     images : in the order of the answer; those with the same channels are given the same ones
     sample : what was measured on the model's own sample
-    told : for each image the channels that the user names
+    user_channels : for each image the channels that the user names
     """
-    flat = _flattened(candidate, images, sample, told)
+    flat = _flattened(candidate, images, sample, user_channels)
     return tuple(
         _judged(candidate, image, _chosen(candidate, image, flat, sample, channels))
-        for image, channels in zip(flat, told, strict=True)
+        for image, channels in zip(flat, user_channels, strict=True)
     )
 
 
@@ -71,7 +68,7 @@ def _flattened(
     candidate: Candidate,
     images: Sequence[MeasuredImage],
     sample: Mapping[int, PlaneMeasures],
-    told: Sequence[Channels],
+    user_channels: Sequence[Channels],
 ) -> Sequence[MeasuredImage]:
     """Give what of stacks a model without z is given: the plane, or the projection, that suits it.
 
@@ -86,7 +83,7 @@ def _flattened(
             flat = [way[word] for way in ways]
             score = sum(
                 _content(_chosen(candidate, image, flat, sample, channels), image, candidate)
-                for image, channels in zip(flat, told, strict=True)
+                for image, channels in zip(flat, user_channels, strict=True)
             )
             if score > most:
                 best, most = flat, score
@@ -103,21 +100,21 @@ def _chosen(
     image: MeasuredImage,
     images: Sequence[MeasuredImage],
     sample: Mapping[int, PlaneMeasures],
-    told: Channels,
+    user_channels: Channels,
 ) -> FitCase:
     """Give the case with its channels, measured."""
     seen_image = image.seen
     case = FitCase(
         candidate.model,
         _as_taken(candidate, image),
-        told,
+        user_channels,
         kind=None if seen_image.apart else seen_image.whole,
         channel_kinds=seen_image.channels,
-        stated=image.told,
+        stated=image.stated,
         sample=sample,
         grey=image.grey,
     )
-    if told is None:
+    if user_channels is None:
         alike = [other for other in images if other.layout == image.layout]
         case = replace(case, channels=best_channels(case, alike, candidate.about.made_for))
     return replace(case, measured=image.measured_as(case.channels_taken))
@@ -135,7 +132,7 @@ def _judged(candidate: Candidate, image: MeasuredImage, case: FitCase) -> ImageF
     size, factor = size_closeness(case), natural_scale(case)
     image_findings = _report(case, image).findings
     resized = factor is not None and any(
-        finding.code in CURED_BY_SCALE for finding in image_findings
+        finding.cured_by == "--scale" for finding in image_findings
     )
     if resized:
         image_findings = _report(replace(case, scale=factor), image).findings
@@ -191,7 +188,7 @@ _PAIR = 2
 """Pairs are tried in both orders; of more channels there would be too many orders to tell apart."""
 
 
-def best_channels(case: FitCase, images: Sequence[MeasuredImage], made: MadeFor) -> Channels:
+def best_channels(case: FitCase, images: Sequence[MeasuredImage], purpose: MadeFor) -> Channels:
     """Choose the channels in which images show best what a model is made for.
 
     Where the content tells nothing, the channels are taken as they lie.
@@ -200,31 +197,35 @@ def best_channels(case: FitCase, images: Sequence[MeasuredImage], made: MadeFor)
     ----------
     case : of one of the images, without channels
     images : all that have the same channels
-    made : what the model is made for
+    purpose : what the model is made for
     """
-    choices = tuple(channel_choices(case, made))
+    choices = tuple(channel_choices(case, purpose))
 
     def seen(choice: Channels) -> float:
-        contents = [content_for(choice, case, image, made) for image in images]
+        contents = [content_for(choice, case, image, purpose) for image in images]
         return round(sum(content.probability for content in contents), 6)
 
     return max(choices, key=seen)
 
 
-def content_for(channels: Channels, case: FitCase, image: MeasuredImage, made: MadeFor) -> Content:
+def content_for(
+    channels: Channels, case: FitCase, image: MeasuredImage, purpose: MadeFor
+) -> Content:
     """Hold the content of some channels against what a model is made for."""
     taken = case.channels_taken if channels is None else channels
     if not image.seen.apart:
-        return content_of([image.seen.whole], made)
-    return content_of([image.seen.channels.get(channel) for channel in taken], _named(case, made))
+        return content_of([image.seen.whole], purpose)
+    return content_of(
+        [image.seen.channels.get(channel) for channel in taken], _named(case, purpose)
+    )
 
 
-def _named(case: FitCase, made: MadeFor) -> MadeFor:
+def _named(case: FitCase, purpose: MadeFor) -> MadeFor:
     """Put the names of the channels that the description declares where nothing else is known."""
-    return made if made.channels else replace(made, channels=case.names_wanted)
+    return purpose if purpose.channels else replace(purpose, channels=case.names_wanted)
 
 
-def channel_choices(case: FitCase, made: MadeFor) -> Iterator[Channels]:
+def channel_choices(case: FitCase, purpose: MadeFor) -> Iterator[Channels]:
     """Yield the choices of channels, the usual one first.
 
     Parameters
@@ -249,7 +250,7 @@ def channel_choices(case: FitCase, made: MadeFor) -> Iterator[Channels]:
     elif image_channels == 1 and _takes_colours(case):
         yield (0,) * model_channels
     elif image_channels < model_channels and all(
-        structures_wanted(_named(case, made), model_channels)
+        structures_wanted(_named(case, purpose), model_channels)
     ):
         yield (*some, *([EMPTY_CHANNEL] * (model_channels - image_channels)))
     else:

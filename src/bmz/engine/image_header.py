@@ -163,11 +163,11 @@ def check_image_header(
     return joined_check(whole, images, given)
 
 
-def _inspected(word: str, first: ImageInfo, request: RunRequest) -> ImageInfo:
+def _inspected(source: str, first: ImageInfo, request: RunRequest) -> ImageInfo:
     """Read the header of a further image; the axes of the call are those of one of its shape."""
-    image = inspect_image(on_disk(word))
+    image = inspect_image(on_disk(source))
     if request.axes is not None and image.shape == first.whole.shape:
-        return inspect_image(on_disk(word), axes=request.axes)
+        return inspect_image(on_disk(source), axes=request.axes)
     return image
 
 
@@ -312,24 +312,24 @@ def _further(name: str, image: ImageLike, first: ImageInfo) -> GivenImage:
     return replace(found, info=replace(found.info, path=Path(name)))
 
 
-def on_disk(word: str) -> Path:
+def on_disk(source: str) -> Path:
     """Give the path under which an image can be read, which is called by its address from now on.
 
     Parameters
     ----------
-    word : a path, or the address of an image on a server
+    source : a path, or the address of an image on a server
 
     Raises
     ------
     BmzError
         It cannot be had.
     """
-    if not (is_address(word) or is_zipped(word)):
-        return Path(word)
+    if not (is_address(source) or is_zipped(source)):
+        return Path(source)
     from bmz.engine.remote_images import local_image  # here, for few images lie on servers
 
-    path = local_image(word)
-    remember_names({path: word})
+    path = local_image(source)
+    remember_names({path: source})
     return path
 
 

@@ -244,7 +244,7 @@ def _masks_in(file: Path) -> tuple[Path, ...]:
 def _files(place: Path) -> Iterator[Path]:
     if is_many(place):
         # of bmz run, beside its label masks
-        others = tuple(k.ending for n, k in OUTPUT_KINDS.items() if k.is_image and n != "labels")
+        others = tuple(kind.ending for kind in OUTPUT_KINDS.values() if kind.is_image)
         inside = [path for path in sorted(place.iterdir()) if not path.name.endswith(others)]
         masks = [path for path in inside if path.name.lower().endswith(_EXACT)]
         # of a folder of lossy pictures alone the message says so, and not that it is empty

@@ -61,7 +61,7 @@ class Labelling:
     parameters : of the recipe, complete
     map_steps : declared steps that give the map
     label_steps : declared steps that turn the map into labels; empty when a recipe does it
-    asked : names of the parameters that the user gave
+    user_parameters : names of the parameters that the user gave
     """
 
     choice: RecipeChoice
@@ -69,7 +69,7 @@ class Labelling:
     parameters: Mapping[str, Any]
     map_steps: tuple[Step, ...]
     label_steps: tuple[Step, ...]
-    asked: frozenset[str] = frozenset()
+    user_parameters: frozenset[str] = frozenset()
 
     @property
     def decoder(self) -> Recipe | None:
@@ -86,7 +86,7 @@ class Labelling:
         """
         if self.recipe is None or self.decoder is None or self.decoder.rescale != "maps":
             return self
-        grown = self.recipe.at_factor(self.parameters, self.asked, factor)
+        grown = self.recipe.at_factor(self.parameters, self.user_parameters, factor)
         steps = tuple(_grown_step(step, factor) for step in self.label_steps)
         return replace(self, parameters=grown, label_steps=steps)
 

@@ -114,13 +114,13 @@ def look_into(weights_format: str) -> Look | None:
 
 
 def load_model(
-    word: str, settings: ZooSettings | None = None, *, listener: Listener = nobody
+    source: str, settings: ZooSettings | None = None, *, listener: Listener = nobody
 ) -> ModelSpec:
     """Find and read a model; of its files only the manifest is fetched.
 
     Parameters
     ----------
-    word : whatever ``bmz.zoo.locate.locate`` takes for a model
+    source : whatever ``bmz.zoo.locate.locate`` takes for a model
     settings : of the zoo; None for those of the environment
 
     Raises
@@ -128,14 +128,14 @@ def load_model(
     CouldNotTell
         It is not there, no package, or its description is invalid.
     """
-    return find_model(word, settings or settings_from_environment(), listener=listener)[1]
+    return find_model(source, settings or settings_from_environment(), listener=listener)[1]
 
 
 def find_model(
-    word: str, settings: ZooSettings, *, listener: Listener = nobody
+    source: str, settings: ZooSettings, *, listener: Listener = nobody
 ) -> tuple[Package, ModelSpec]:
     """Find and read a model, as `load_model` does, and tell where its files come from."""
-    package = locate(word, settings, listener=listener)
+    package = locate(source, settings, listener=listener)
     return package, describe(
         package.manifest, settings, model_id=package.id, alias=alias_of(package)
     )
@@ -225,13 +225,13 @@ def fetch_tensors(
 
 
 def fetch_model(
-    word: str, weights_format: str | None, settings: ZooSettings, listener: Listener = nobody
+    source: str, weights_format: str | None, settings: ZooSettings, listener: Listener = nobody
 ) -> ModelFetch:
     """Fetch and verify the manifest of a model, the files of its weights and its test tensors.
 
     Parameters
     ----------
-    word : see `load_model`
+    source : see `load_model`
     weights_format : ``all``, ``none``, or one of them; None to choose as ``bmz run`` does
 
     Raises
@@ -241,7 +241,7 @@ def fetch_model(
     CouldNotTell
         It is not there, its description is invalid, or a file cannot be had or is another one.
     """
-    package, model = find_model(word, settings, listener=listener)
+    package, model = find_model(source, settings, listener=listener)
     entries = _weights_to_fetch(model, weights_format, listener)
     files = tuple(_files_to_fetch(model, entries))
     announce(package, files, settings, listener)
@@ -255,7 +255,7 @@ def fetch_model(
     from bmz.results.models import ModelFetch  # here: only ``bmz fetch`` tells what it fetched
 
     formats = tuple(entry.format for entry in entries)
-    return ModelFetch(word, str(model.folder), formats, report.files)
+    return ModelFetch(source, str(model.folder), formats, report.files)
 
 
 def _weights_to_fetch(
@@ -350,12 +350,12 @@ class NotTrusted(AnswerIsNo):
         )
 
 
-def permit_for(model: ModelSpec, weights: Weights, asked: Permit, settings: ZooSettings) -> Permit:
+def permit_for(model: ModelSpec, weights: Weights, permit: Permit, settings: ZooSettings) -> Permit:
     """Decide whether the code of an entry may run.
 
     Parameters
     ----------
-    asked : what the user allows for this run
+    permit : what the user allows for this run
     settings : of the zoo; what was allowed for good is kept with its cache
 
     Raises
@@ -364,8 +364,8 @@ def permit_for(model: ModelSpec, weights: Weights, asked: Permit, settings: ZooS
         It runs code, and neither this run nor an earlier word allows it.
     """
     code = model_code(weights)
-    if code is None or asked != "no":
-        return asked
+    if code is None or permit != "no":
+        return permit
     if any(entry.sha256 == code.sha256 for entry in read_trust(settings)):
         return "confined"
     # the name in the zoo for a model of the zoo; any other is found by its folder alone
@@ -378,7 +378,7 @@ def model_findings(
     settings: ZooSettings,
     *,
     fetched: bool,
-    wanted: str | None = None,
+    weights_format: str | None = None,
     trust: Permit = "no",
     usable: Mapping[str, str] | None = None,
 ) -> Iterator[Finding]:
@@ -388,7 +388,7 @@ def model_findings(
     ----------
     settings : of the zoo, with the list of trusted code
     fetched : its files come from the zoo: they are not looked at, but verified when they come
-    wanted : a weights format; None for the one that would be chosen
+    weights_format : a weights format; None for the one that would be chosen
     trust : the user's word on the model's own code
     usable : of `usable_formats`, where several models are asked about
     """
@@ -401,7 +401,9 @@ def model_findings(
         pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
     try:
         refuse_code((*model.inputs, *model.outputs))
-        weights = choose_weights(model, usable_formats() if usable is None else usable, wanted)
+        weights = choose_weights(
+            model, usable_formats() if usable is None else usable, weights_format
+        )
         for file in () if fetched else (weights.file, *weights.beside):
             verified(file, f"{weights.format} weights", model.folder)
         permit_for(model, weights, trust, settings)
@@ -429,7 +431,7 @@ def refuse_code(tensors: Iterable[TensorSpec]) -> None:
             raise UnknownOp(step, OPS)
 
 
-def add(word: str, listener: Listener = nobody) -> tuple[TrustedCode, ...]:
+def add(source: str, listener: Listener = nobody) -> tuple[TrustedCode, ...]:
     """Trust the code of a model as it is now, for good.
 
     Raises
@@ -440,7 +442,7 @@ def add(word: str, listener: Listener = nobody) -> tuple[TrustedCode, ...]:
         The model or its code cannot be had.
     """
     settings = settings_from_environment()
-    package, model = find_model(word, settings, listener=listener)
+    package, model = find_model(source, settings, listener=listener)
     for weights in model.weights:
         fetch_code(package, model, weights, settings, listener)
     entries = tuple(_trusted(model))
@@ -460,7 +462,7 @@ def _trusted(model: ModelSpec) -> Iterator[TrustedCode]:
             yield TrustedCode(code.sha256, model.id, weights.format, code_words(code), now)
 
 
-def remove(word: str) -> tuple[TrustedCode, ...]:
+def remove(name: str) -> tuple[TrustedCode, ...]:
     """Forget what is trusted under a name or a sha256 (or its first 8 letters or more).
 
     Raises
@@ -469,11 +471,11 @@ def remove(word: str) -> tuple[TrustedCode, ...]:
     """
     settings = settings_from_environment()
     held = read_trust(settings)
-    named = {entry.sha256 for entry in held if entry.model == word}
-    if _SHA256.fullmatch(word):
-        named |= {entry.sha256 for entry in held if entry.sha256.startswith(word)}
+    named = {entry.sha256 for entry in held if entry.model == name}
+    if _SHA256.fullmatch(name):
+        named |= {entry.sha256 for entry in held if entry.sha256.startswith(name)}
     if not named:
-        raise NotTrusted(word)
+        raise NotTrusted(name)
     return remove_trust(settings, named)
 
 

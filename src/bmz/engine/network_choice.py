@@ -198,7 +198,7 @@ def is_measured(network: NetworkChoice) -> bool:
 
 
 def decide_precision(
-    word: PrecisionOption,
+    precision: PrecisionOption,
     network: NetworkChoice,
     *,
     measure: bool = True,
@@ -208,7 +208,7 @@ def decide_precision(
 
     Parameters
     ----------
-    word : what the user asked for
+    precision : what the user asked for
     network : its weights are there
     measure : the network may be run for it
     listener : hears of what was measured
@@ -220,22 +220,22 @@ def decide_precision(
     NoBackend, BackendUnknown
         See ``bmz.predict.formats.backends``.
     """
-    by_word = _by_word(word, network)
+    by_word = _by_word(precision, network)
     # what is not compared with the framework of the format, test tensors have to bear out
     alone = set(network.entries) if "" not in network.entries else set[str]()
     if measure:
         for backend in alone | ({by_word.backend} if by_word else set()):
             refuse_mistranslated(network, backend)
-    return by_word or _remembered(word, network, measure=measure, listener=listener)
+    return by_word or _remembered(precision, network, measure=measure, listener=listener)
 
 
-def _by_word(word: PrecisionOption, network: NetworkChoice) -> PrecisionChoice | None:
+def _by_word(precision: PrecisionOption, network: NetworkChoice) -> PrecisionChoice | None:
     """Choose where nothing has to be measured; None where something has."""
-    if word != "auto" and word != "float32":  # noqa: PLR1714  (mypy narrows this)
-        return _asked(word, network)
+    if precision != "auto" and precision != "float32":  # noqa: PLR1714  (mypy narrows this)
+        return _asked(precision, network)
     if len(network.entries) == 1:
         ((backend, entry),) = network.entries.items()
-        if word == "float32" or len(entry.weighed(network.device)) == 1:
+        if precision == "float32" or len(entry.weighed(network.device)) == 1:
             return PrecisionChoice("float32", FLOAT32.why, backend)
     return None
 
@@ -283,24 +283,24 @@ def refuse_mistranslated(network: NetworkChoice, backend: str) -> None:
         raise Mistranslated(network.model.id, backend)
 
 
-def _asked(word: Precision, network: NetworkChoice) -> PrecisionChoice:
+def _asked(precision: Precision, network: NetworkChoice) -> PrecisionChoice:
     for backend, entry in network.entries.items():
-        if word in entry.precisions(network.device):
-            return PrecisionChoice(word, "as asked for", backend)
+        if precision in entry.precisions(network.device):
+            return PrecisionChoice(precision, "as asked for", backend)
     module = next(iter(network.entries.values())).module
-    raise PrecisionUnsupported(module, network.device, word)
+    raise PrecisionUnsupported(module, network.device, precision)
 
 
 def _remembered(
-    word: PrecisionOption, network: NetworkChoice, *, measure: bool, listener: Listener
+    precision: PrecisionOption, network: NetworkChoice, *, measure: bool, listener: Listener
 ) -> PrecisionChoice:
-    key = choice_key(network, word)
+    key = choice_key(network, precision)
     remembered = CHOICES.find(network.notes, key)
     if remembered is not None:
         return remembered
     if not measure:
         return replace(NOT_MEASURED, backend=next(iter(network.entries)))
-    ways = tuple(_ways(word, network, listener))
+    ways = tuple(_ways(precision, network, listener))
     trials = _measured(network, ways) if len(ways) > 1 else ()
     if not trials:  # the test input may yet come
         return replace(choose_precision(()), backend=ways[0].backend)
@@ -314,7 +314,7 @@ def _remembered(
     return choice
 
 
-def _ways(word: PrecisionOption, network: NetworkChoice, listener: Listener) -> Iterator[Way]:
+def _ways(precision: PrecisionOption, network: NetworkChoice, listener: Listener) -> Iterator[Way]:
     for backend, entry in network.entries.items():
         try:
             offered = entry.weighed(network.device)
@@ -323,10 +323,10 @@ def _ways(word: PrecisionOption, network: NetworkChoice, listener: Listener) -> 
                 raise
             listener(Note(f"{backend} is left out: {why.message}", "warning"))
             continue
-        yield from (Way(name, backend) for name in offered if word in ("auto", name))
+        yield from (Way(name, backend) for name in offered if precision in ("auto", name))
 
 
-def choice_key(network: NetworkChoice, word: str) -> str:
+def choice_key(network: NetworkChoice, precision: str) -> str:
     """Give a name for all that decides how a network is run, so that only the same is found."""
     weights = network.weights
     labels = network.labelling.as_record()
@@ -336,7 +336,7 @@ def choice_key(network: NetworkChoice, word: str) -> str:
             *(entry.hardware(network.device) for entry in network.entries.values()),
             *(framework_version(entry) for entry in network.entries.values()),
             json.dumps([labels["output"], labels["name"], labels["parameters"]], default=str),
-            word,
+            precision,
         )
     )
 

@@ -92,12 +92,12 @@ class KnownTensors:
         BmzError
             A step does not go with its tensor.
         """
-        return apply_steps(steps, *self.outputs[output], references=self.references, seen=look)
+        return apply_steps(steps, *self.outputs[output], references=self.references, look=look)
 
 
 def all_stepped(
     model: ModelSpec,
-    known: KnownTensors,
+    tensors: KnownTensors,
     steps_of: Callable[[TensorSpec], Sequence[Step]] = lambda tensor: tensor.steps,
 ) -> list[AnyArray]:
     """Apply declared steps to every output, in the order of the description.
@@ -111,7 +111,7 @@ def all_stepped(
     BmzError
         A step does not go with its tensor.
     """
-    return [known.stepped(tensor.id, steps_of(tensor))[0] for tensor in model.outputs]
+    return [tensors.stepped(tensor.id, steps_of(tensor))[0] for tensor in model.outputs]
 
 
 def referred_inputs(model: ModelSpec) -> frozenset[str]:
@@ -294,7 +294,7 @@ def taken_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> dict[str, Ref
 
 
 def network_inputs(
-    taken: Mapping[str, Reference],
+    sources: Mapping[str, Reference],
     model: ModelSpec,
     watch: Watch | None = None,
     *,
@@ -304,7 +304,7 @@ def network_inputs(
 
     Parameters
     ----------
-    taken : see `taken_inputs`; an optional input need not be there
+    sources : see `taken_inputs`; an optional input need not be there
     watch : looks at what each step gives
     steps : the declared steps are done here, and not by whoever runs the network
 
@@ -313,29 +313,31 @@ def network_inputs(
     list of Tensor
         each input in the layout of its tensor, with its axes
     """
-    inputs = [tensor for tensor in model.inputs if tensor.id in taken]
+    inputs = [tensor for tensor in model.inputs if tensor.id in sources]
     if not steps:
-        return [Tensor(*taken[tensor.id]) for tensor in inputs]
+        return [Tensor(*sources[tensor.id]) for tensor in inputs]
     tensors = []
     for tensor in inputs:
         look = not_seen if watch is None else watch.steps("input", tensor.id, tensor.letters)
-        source = taken[tensor.id]
-        tensors.append(Tensor(*apply_steps(tensor.steps, *source, references=taken, seen=look)))
+        source = sources[tensor.id]
+        tensors.append(Tensor(*apply_steps(tensor.steps, *source, references=sources, look=look)))
     return tensors
 
 
-def finished_plane(known: KnownTensors, shape: tuple[int, ...], work: PlaneContext) -> PlaneResult:
+def finished_plane(
+    tensors: KnownTensors, shape: tuple[int, ...], work: PlaneContext
+) -> PlaneResult:
     """Do the declared steps after the network, and make the labels.
 
     Parameters
     ----------
-    known : outputs of the network for one plane or stack, and the inputs that steps refer to
+    tensors : outputs of the network for one plane or stack, and the inputs that steps refer to
     shape : its spatial sizes
     work : model, plan and recipe
     """
     with work.stopwatch.stage("labels"), NOTE.heard_by(work.listener):
         labelling = on_tensors(work.labelling, work.backend, work.listener)
-        return _finished(known, shape, replace(work, labelling=labelling))
+        return _finished(tensors, shape, replace(work, labelling=labelling))
 
 
 def _finished(known: KnownTensors, shape: tuple[int, ...], work: PlaneContext) -> PlaneResult:
@@ -361,13 +363,13 @@ def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:
 
 
 def map_of(
-    known: KnownTensors, model: ModelSpec, labelling: Labelling, watch: Watch | None = None
+    tensors: KnownTensors, model: ModelSpec, labelling: Labelling, watch: Watch | None = None
 ) -> tuple[AnyArray, str]:
     """Give the output that becomes labels after the declared steps that give the map.
 
     Parameters
     ----------
-    known : outputs of the network, and the inputs that steps refer to
+    tensors : outputs of the network, and the inputs that steps refer to
     watch : looks at what each step gives
 
     Returns
@@ -385,17 +387,17 @@ def map_of(
     if tensor.per_object and not (recipe is not None and recipe.per_object):
         raise OutputIsNoMap(tensor.id, tensor.letters)
     look = not_seen if watch is None else watch.steps("output", output, tensor.letters)
-    return known.stepped(output, labelling.map_steps, look)
+    return tensors.stepped(output, labelling.map_steps, look)
 
 
 def labels_of(
-    known: KnownTensors, model: ModelSpec, labelling: Labelling, shape: Mapping[str, int]
+    tensors: KnownTensors, model: ModelSpec, labelling: Labelling, shape: Mapping[str, int]
 ) -> Labelled:
     """Turn the outputs of one run into labels, on the grid that the network works on.
 
     Parameters
     ----------
-    known : outputs of the network, and the inputs that steps refer to
+    tensors : outputs of the network, and the inputs that steps refer to
     labelling : with a recipe
     shape : spatial sizes of the input of the network
 
@@ -406,8 +408,8 @@ def labels_of(
     BmzError
         A step or the recipe does not take the output.
     """
-    mapped, letters = map_of(known, model, labelling)
-    return label_map(mapped, letters, shape, labelling, known)
+    mapped, letters = map_of(tensors, model, labelling)
+    return label_map(mapped, letters, shape, labelling, tensors)
 
 
 def label_map(
@@ -415,7 +417,7 @@ def label_map(
     letters: str,
     shape: Mapping[str, int],
     labelling: Labelling,
-    known: KnownTensors,
+    tensors: KnownTensors,
 ) -> Labelled:
     """Turn the map of one image into labels, on the grid that the network works on.
 
@@ -425,16 +427,16 @@ def label_map(
     letters : its axes
     shape : spatial sizes of the input of the network
     labelling : with a recipe
-    known : all tensors, for steps that refer to one and for recipes of single objects
+    tensors : all tensors, for steps that refer to one and for recipes of single objects
     """
     recipe = not_none(labelling.recipe)
     if recipe.per_object:
         size = tuple(shape.values())
         # masks of the whole image may lie along the channel axis of a map
         items = from_layout(mapped, letters)[0] if set(letters) <= {"b", *IMAGE_AXES} else mapped
-        others = known.output_arrays
+        others = tensors.output_arrays
         return recipe.apply(items, (), labelling.parameters, shape=size, others=others)
-    declared, _ = apply_steps(labelling.label_steps, mapped, letters, references=known.references)
+    declared, _ = apply_steps(labelling.label_steps, mapped, letters, references=tensors.references)
     maps, _ = from_layout(declared, letters)
     grid = grid_of(maps.shape[1:], shape)
     return recipe.apply(maps, grid, labelling.parameters)
@@ -445,7 +447,7 @@ def label_resized_map(
     network: tuple[int, ...],
     image: tuple[int, ...],
     labelling: Labelling,
-    known: KnownTensors,
+    tensors: KnownTensors,
 ) -> Labelled:
     """Bring the map of a resized image to the image, and turn it into labels there.
 
@@ -454,7 +456,7 @@ def label_resized_map(
     mapped : the map after the declared steps that give it, and its axes
     network, image : spatial sizes of the resized image and of the image, px
     labelling : with a recipe of maps, and its parameters for the grid of the image
-    known : all tensors, for steps that refer to one
+    tensors : all tensors, for steps that refer to one
 
     Returns
     -------
@@ -466,7 +468,9 @@ def label_resized_map(
     recipe = not_none(labelling.recipe)
     if labelling.label_steps:
         laid = to_layout(np.asarray(resized), _image_axes(letters), letters)
-        declared, _ = apply_steps(labelling.label_steps, laid, letters, references=known.references)
+        declared, _ = apply_steps(
+            labelling.label_steps, laid, letters, references=tensors.references
+        )
         labels, _ = from_layout(declared, letters)
         sizes = dict(zip(_image_axes(letters)[1:], image, strict=True))
         labelled = recipe.apply(labels, grid_of(labels.shape[1:], sizes), labelling.parameters)
@@ -477,10 +481,7 @@ def label_resized_map(
 
 
 def resized_maps(
-    maps: LazyArray,
-    network: tuple[int, ...],
-    image: tuple[int, ...],
-    labelling: Labelling,
+    maps: LazyArray, network: tuple[int, ...], image: tuple[int, ...], labelling: Labelling
 ) -> ResizedMaps:
     """Give a map (c, (z,) y, x) of a resized image as it lies on the image.
 

@@ -69,7 +69,7 @@ class AddressLeadsNowhere(CouldNotTell):
 
 
 def local_image(
-    word: str, settings: ZooSettings | None = None, listener: Listener = nobody
+    source: str, settings: ZooSettings | None = None, listener: Listener = nobody
 ) -> Path:
     """Give a path under which an image on a server can be read.
 
@@ -80,7 +80,7 @@ def local_image(
 
     Parameters
     ----------
-    word : an address; anything else is given back as a path
+    source : an address; anything else is given back as a path
     settings : of the cache and the network; None for those of the environment
 
     Raises
@@ -95,17 +95,17 @@ def local_image(
         It cannot be had, or not be kept.
     """
     chosen = settings or settings_from_environment()
-    if is_zipped(word):
+    if is_zipped(source):
         with keeping(chosen):
-            return _unzipped(Path(word).expanduser(), chosen)
-    if not is_address(word):
-        return Path(word).expanduser()
-    _refuse_host(_url(word))
+            return _unzipped(Path(source).expanduser(), chosen)
+    if not is_address(source):
+        return Path(source).expanduser()
+    _refuse_host(_url(source))
     with keeping(chosen):
-        zarr = _ZARR.fullmatch(word.partition("?")[0])
+        zarr = _ZARR.fullmatch(source.partition("?")[0])
         if zarr is not None:
             return _zarr(zarr["root"], zarr["within"].strip("/"), chosen)
-        return _file(word, chosen, listener)
+        return _file(source, chosen, listener)
 
 
 @dataclass(frozen=True)

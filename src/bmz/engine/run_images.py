@@ -8,9 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from math import prod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bmz.base.computer import available_cpus
 from bmz.base.errors import BmzError
@@ -29,7 +30,7 @@ from bmz.engine.run_image import (
     run_given_image,
 )
 from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_failed
-from bmz.engine.stages import NotesInTurn, Threads, at_once, failed
+from bmz.engine.stages import NotesInTurn, Threads, failed, settled
 from bmz.image.formats import name_of
 from bmz.image.series import PlateField, with_fields
 from bmz.plan.plan import Plan, wide_side
@@ -49,28 +50,26 @@ def output_kinds(setup: RunSetup) -> tuple[str, ...]:
     return kinds_to_write(request.save, labels=labels, joined=request.link, tables=request.tables)
 
 
-def run_all(setup: RunSetup, listener: Listener) -> RunSummary:
-    """Run all images of the request, and write what it asks for.
+class RunOfAll:
+    """All images of a request, run and written; `claim_files` says what is raised for all."""
 
-    Parameters
-    ----------
-    listener : is called for each image and tile
+    def __init__(self, setup: RunSetup) -> None:
+        self._setup = setup
+        self._images = with_fields(setup.request.images, setup.request.series)
+        paths = claim_files(setup, self._images)
+        self._states = image_states(setup, self._images, paths)
+        self._files = files_of_states(self._states, paths)
+        self._uses: list[DeviceUse] = []
 
-    Raises
-    ------
-    BmzError
-        What concerns all images: the folder, outputs that exist. What concerns one image is in the
-        summary.
-    """
-    images = with_fields(setup.request.images, setup.request.series)
-    paths = claim_files(setup, images)
-    states = image_states(setup, images, paths)
-    uses: list[DeviceUse] = []
-    files = files_of_states(states, paths)
-    outcomes = tuple(run_images(setup, states, files, listener, used=uses.append))
-    summary = RunSummary(outcomes, *uses)
-    finish_folder(setup, images, summary.done)
-    return summary
+    def outcomes(self, listener: Listener) -> Iterator[ImageRun | ImageFailure]:
+        """Run the images, see `run_images`."""
+        return run_images(self._setup, self._states, self._files, listener, used=self._uses.append)
+
+    def summary(self, outcomes: Iterable[ImageRun | ImageFailure]) -> RunSummary:
+        """Write what concerns all images, and say what has become of them."""
+        summary = RunSummary(tuple(outcomes), *self._uses)
+        finish_folder(self._setup, self._images, summary.done)
+        return summary
 
 
 def claim_files(
@@ -203,7 +202,6 @@ def save_result(
 ImageState = PlannedImage | ImageRun | ImageFailure
 """An image that is to be run, or that is finished or failed already."""
 
-State = TypeVar("State", bound=ImageState)
 Coming = TypeVar("Coming", bound=Future[Any])
 
 MOST_AHEAD = 4
@@ -255,56 +253,70 @@ def _run_here(
     network: Callable[[], AbstractContextManager[Backend]],
     used: Callable[[DeviceUse], None],
 ) -> Iterator[ImageRun | ImageFailure]:
-    room, notes = Room(setup), NotesInTurn(listener)
-    with (
-        read_ahead(setup, states, room.holds) as images,
-        network() as backend,
-        stages(setup, states, backend) as (runner, behind),
-    ):
-        begun = _begun(images, partial(_begin, runner, files, notes, room), room, behind)
-        for number, (image, coming) in enumerate(begun, start=1):
+    room, notes, number = Room(setup), NotesInTurn(listener), count(1)
+
+    def ended(turn: Iterable[tuple[Path, Future[Any]]]) -> Iterator[ImageRun | ImageFailure]:
+        for image, coming in turn:
             try:
                 yield coming.result()
             except BmzError as error:
                 yield ImageFailure(image, error)
             room.leave(image)
-            listener(Progress("files", number, len(states), name_of(image)))
+            listener(Progress("files", next(number), len(states), name_of(image)))
             notes.end()
+
+    with (
+        read_ahead(setup, states, room.holds) as images,
+        network() as backend,
+        stages(setup, states, backend) as (runner, behind),
+    ):
+        turns = Turns[Any](room, behind)
+        for state in images:
+            yield from ended(turns.before(state))
+            told = notes.begin()
+            try:
+                coming: Future[Any] = (
+                    runner.begin(state, files[state.image], told)
+                    if isinstance(state, PlannedImage)
+                    else settled(state)
+                )
+            except BmzError as why:
+                coming = failed(why)
+            yield from ended(turns.behind(state.image, coming))
+        yield from ended(turns.rest())
         used(runner.clock.use(backend.device))
 
 
-def _begun(
-    images: Iterable[State],
-    begin: Callable[[State], Coming],
-    room: Room,
-    behind: int,
-) -> Iterator[tuple[Path, Coming]]:
-    """Begin images; give them in their order once they are done, or too many are under way."""
-    begun: deque[tuple[Path, Coming]] = deque()
-    for state in images:
-        while begun and isinstance(state, PlannedImage) and not room.fits(state):
-            yield begun.popleft()
-        begun.append((state.image, begin(state)))
-        while begun and (len(begun) > behind or begun[0][1].done()):
-            yield begun.popleft()
-    yield from begun
+class Turns(Generic[Coming]):
+    """Images under way, which end in the order in which they were begun.
 
+    Parameters
+    ----------
+    room : in which they are held
+    most : so many of them may be under way behind the one that is begun
+    """
 
-def _begin(
-    runner: ImageRunner,
-    files: Mapping[Path, Mapping[str, Path]],
-    notes: NotesInTurn,
-    room: Room,
-    state: ImageState,
-) -> Future[ImageRun] | Future[ImageRun | ImageFailure]:
-    listener = notes.begin()
-    if not isinstance(state, PlannedImage):
-        return at_once(lambda: state)
-    room.take(state)
-    try:
-        return runner.begin(state, files[state.image], listener)
-    except BmzError as why:
-        return failed(why)
+    def __init__(self, room: Room, most: int) -> None:
+        self._room, self._most = room, most
+        self._begun: deque[tuple[Path, Coming]] = deque()
+
+    def before(self, state: ImageState) -> Iterator[tuple[Path, Coming]]:
+        """Give those that must end before an image is begun, and hold that image."""
+        if isinstance(state, PlannedImage):
+            while self._begun and not self._room.fits(state):
+                yield self._begun.popleft()
+            self._room.take(state)
+
+    def behind(self, image: Path, coming: Coming) -> Iterator[tuple[Path, Coming]]:
+        """Put an image behind the others; give those that are done, or too many."""
+        self._begun.append((image, coming))
+        while self._begun and (len(self._begun) > self._most or self._begun[0][1].done()):
+            yield self._begun.popleft()
+
+    def rest(self) -> Iterator[tuple[Path, Coming]]:
+        """Give those that are left."""
+        while self._begun:
+            yield self._begun.popleft()
 
 
 class Room:
@@ -408,17 +420,23 @@ def run_in_memory(
         try:
             if isinstance(state, ImageFailure):
                 raise state.error
-            room.take(state)
             predicted = ImageRunner(setup, network(), labels=ends).predicted(state, told)
         except BmzError as why:
             return failed(why)
         return ends(partial(labelled_image, setup, predicted, told))
 
-    with Threads(1) as ends, Threads(1) as ahead:
-        for image, coming in _begun(_looked_ahead(setup, images, ahead), begin, room, 1):
+    def ended(turn: Iterable[tuple[Path, Future[ImageResult]]]) -> Iterator[ImageResult]:
+        for image, coming in turn:
             yield coming.result()
             room.leave(image)
             notes.end()
+
+    with Threads(1) as ends, Threads(1) as ahead:
+        turns = Turns[Future[ImageResult]](room, 1)
+        for state in _looked_ahead(setup, images, ahead):
+            yield from ended(turns.before(state))
+            yield from ended(turns.behind(state.image, begin(state)))
+        yield from ended(turns.rest())
 
 
 def _looked_ahead(

@@ -26,9 +26,14 @@ class Behind(Protocol):
 
 def at_once(work: Callable[[], Made], /) -> Future[Made]:
     """Do work here and now; see `Behind`. What it raises is raised at once."""
-    done: Future[Made] = Future()
-    done.set_result(work())
-    return done
+    return settled(work())
+
+
+def settled(value: Made) -> Future[Made]:
+    """Give the future of work that is done already."""
+    future: Future[Made] = Future()
+    future.set_result(value)
+    return future
 
 
 def failed(why: Exception) -> Future[Made]:

@@ -103,13 +103,13 @@ def given_inputs(model: ModelSpec) -> tuple[TensorSpec, ...]:
     return tuple(tensor for tensor in model.inputs if not tensor.optional or tensor.test)
 
 
-def finished(model: ModelSpec, outputs: Sequence[AnyArray], taken: Taken) -> list[AnyArray]:
+def finished(model: ModelSpec, outputs: Sequence[AnyArray], inputs: Taken) -> list[AnyArray]:
     """Apply the declared postprocessing to the outputs of the network.
 
     Parameters
     ----------
     outputs : of the network, in the order of the description
-    taken : the inputs, to which a step may refer
+    inputs : the inputs, to which a step may refer
 
     Raises
     ------
@@ -118,7 +118,7 @@ def finished(model: ModelSpec, outputs: Sequence[AnyArray], taken: Taken) -> lis
     """
     from bmz.engine.pipeline import KnownTensors, all_stepped  # here: samples do without
 
-    return all_stepped(model, KnownTensors.of(model, taken, outputs))
+    return all_stepped(model, KnownTensors.of(model, inputs, outputs))
 
 
 def sample_tensors(model: ModelSpec) -> OwnTensors | None:
@@ -224,23 +224,23 @@ def _by_test(
     return agree[0] if len(agree) == 1 else None
 
 
-def as_maps(model: ModelSpec, taken: Taken, outputs: Sequence[AnyArray]) -> list[AnyArray]:
+def as_maps(model: ModelSpec, inputs: Taken, outputs: Sequence[AnyArray]) -> list[AnyArray]:
     """Apply the declared steps that give maps, such as sigmoid, and not those that give labels."""
     from bmz.engine.pipeline import KnownTensors, all_stepped  # here: samples do without
 
-    known = KnownTensors.of(model, taken, outputs)
+    known = KnownTensors.of(model, inputs, outputs)
     return all_stepped(model, known, lambda tensor: parted_steps(tensor.steps)[0])
 
 
 def labels_of_first(
-    model: ModelSpec, labelling: Labelling, taken: Taken, outputs: Sequence[AnyArray]
+    model: ModelSpec, labelling: Labelling, inputs: Taken, outputs: Sequence[AnyArray]
 ) -> AnyArray:
     """Label what the network made of the first image of the test inputs.
 
     Parameters
     ----------
     labelling : with a recipe
-    taken : the inputs, see `first_of_batch`
+    inputs : the inputs, see `first_of_batch`
     outputs : of the network, in the order of the description
 
     Returns
@@ -254,10 +254,10 @@ def labels_of_first(
     """
     from bmz.engine.pipeline import KnownTensors, labels_of  # here: samples do without
 
-    array, letters = taken[model.inputs[0].id]
+    array, letters = inputs[model.inputs[0].id]
     sizes = dict(zip(letters, array.shape, strict=True))
     shape = {axis: sizes[axis] for axis in model.space}
-    return labels_of(KnownTensors.of(model, taken, outputs), model, labelling, shape).labels
+    return labels_of(KnownTensors.of(model, inputs, outputs), model, labelling, shape).labels
 
 
 def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple[str, AnyArray]:

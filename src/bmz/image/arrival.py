@@ -36,7 +36,7 @@ class WatchedFolder:
 
     Parameters
     ----------
-    word : the folder, or a pattern of names below it
+    text : the folder, or a pattern of names below it
     root : the folder
     include : patterns for the names of files in it; all image files where there is none
     skip : pattern of the names of results
@@ -44,7 +44,7 @@ class WatchedFolder:
     dataset : of HDF5 files; None for the only one that can be an image
     """
 
-    word: str
+    text: str
     root: Path
     include: tuple[str, ...]
     skip: str
@@ -78,7 +78,7 @@ class WatchedFolder:
         if not self.root.is_dir():
             return ()
         try:
-            listing = listed_images([self.word], self.include, skip=self.skip)
+            listing = listed_images([self.text], self.include, skip=self.skip)
         except NothingFound:
             return ()
         images = tuple(path for path in listing.images if not self._is_result(path))

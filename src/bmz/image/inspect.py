@@ -174,8 +174,8 @@ def _named_by_file(header: Header) -> _Kept:
     return _Kept(_PLANE if axes == UNKNOWN_AXIS * len(_PLANE) else axes, positions)
 
 
-def _named_by_user(path: Path, header: Header, word: str) -> _Kept:
-    axes = word.lower()  # as TYX, by which tifffile and bioio call them
+def _named_by_user(path: Path, header: Header, axes: str) -> _Kept:
+    axes = axes.lower()  # as TYX, by which tifffile and bioio call them
     _refuse_odd_words(path, axes)
     every = range(len(header.shape))
     unnamed = [i for i in every if header.shape[i] > 1 or header.axes[i] != UNKNOWN_AXIS]

@@ -98,21 +98,21 @@ def listed_images(
     return Listing(tuple(images), tuple(roots), failed)
 
 
-def _images_of(word: str, include: Sequence[str], skip: str) -> tuple[Sequence[Path], Path | None]:
+def _images_of(text: str, include: Sequence[str], skip: str) -> tuple[Sequence[Path], Path | None]:
     """Give the images of a word, and the folder whose structure their results keep."""
-    path, root = Path(word).expanduser(), None
-    if word.startswith(LIST) and not path.exists():
-        raise ImageNotFound(Path(word.removeprefix(LIST)).expanduser())
+    path, root = Path(text).expanduser(), None
+    if text.startswith(LIST) and not path.exists():
+        raise ImageNotFound(Path(text.removeprefix(LIST)).expanduser())
     if path.is_dir() and not is_zarr(path):
         paths, root = _below(path, include, skip), path
-    elif is_pattern(word):
+    elif is_pattern(text):
         anchor = Path(path.anchor)
         pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
         paths, root = sorted(anchor.glob(pattern)), fixed_part(path)
     else:
         paths = [path]
     if not paths:
-        raise NothingFound(word, include)
+        raise NothingFound(text, include)
     return paths, root
 
 
@@ -195,9 +195,9 @@ def _is_folder_of_images(path: Path) -> bool:
         return False  # not for us to read, as above
 
 
-def is_pattern(word: str) -> bool:
+def is_pattern(text: str) -> bool:
     """Say whether a word is a pattern of names, and no file that is called so."""
-    return _WILD.search(word) is not None and not is_there(split_series(Path(word).expanduser())[0])
+    return _WILD.search(text) is not None and not is_there(split_series(Path(text).expanduser())[0])
 
 
 def fixed_part(pattern: Path) -> Path:

@@ -36,7 +36,7 @@ _METADATA = (("zarr.json",), (".zgroup", ".zattrs"), (".zarray", ".zattrs"))
 _ADDRESS = re.compile(r"(https?|s3)://", re.IGNORECASE)
 
 
-def is_address(word: str) -> bool:
+def is_address(text: str) -> bool:
     """Say whether a word is the address of an image on a server.
 
     Examples
@@ -44,19 +44,19 @@ def is_address(word: str) -> bool:
     >>> is_address("s3://bucket/cells.zarr"), is_address("cells.tif")
     (True, False)
     """
-    return _ADDRESS.match(word) is not None
+    return _ADDRESS.match(text) is not None
 
 
 _ZIPPED = re.compile(r"\.(ozx|zarr\.zip)$", re.IGNORECASE)
 _IN_ZIP, _INNER = "zip:", "!/"
 
 
-def is_zipped(word: str) -> bool:
+def is_zipped(text: str) -> bool:
     """Say whether a word is the path of a zipped OME-Zarr.
 
     Source: https://ngff.openmicroscopy.org/rfc/9, "zipped OME-Zarr".
     """
-    return _ZIPPED.search(word) is not None and Path(word).expanduser().is_file()
+    return _ZIPPED.search(text) is not None and Path(text).expanduser().is_file()
 
 
 def address_in_zip(path: Path) -> str:

@@ -43,10 +43,10 @@ class Blend:
         yield from (int(i * step) for i in range(last))
         yield total - tile
 
-    def laid(self, asked: Span, tile: int) -> list[int]:
+    def laid(self, span: Span, tile: int) -> list[int]:
         """Give where the tiles begin, px of the image."""
-        starts = self.starts(asked.covered, tile)
-        return [start // asked.grid * asked.grid - asked.before for start in starts]
+        starts = self.starts(span.covered, tile)
+        return [start // span.grid * span.grid - span.before for start in starts]
 
     def weights(self, inside: FloatArray, _overlap: int) -> FloatArray:
         """Give the weights of pixels at these distances from the nearest edge of a tile."""
@@ -69,12 +69,12 @@ class SplineBlend:
 
     stride: float
 
-    def laid(self, asked: Span, tile: int) -> list[int]:
+    def laid(self, span: Span, tile: int) -> list[int]:
         """Give where the tiles begin, px of the image."""
-        grid = asked.grid
+        grid = span.grid
         step = max(min(ceil(self.stride * tile / 2) * 2, tile) // grid, 1) * grid
-        last = max(ceil((asked.image - tile) / step), 0)
-        before = ceil((tile + step * last - asked.image) / grid / 2) * grid
+        last = max(ceil((span.image - tile) / step), 0)
+        before = ceil((tile + step * last - span.image) / grid / 2) * grid
         return [i * step - before for i in range(last + 1)]
 
     def weights(self, inside: FloatArray, overlap: int) -> FloatArray:

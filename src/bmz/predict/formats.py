@@ -235,21 +235,21 @@ OTHERS: Mapping[str, Mapping[str, WeightsFormat]] = {
 class BackendUnknown(WrongUsage):
     """The option names no framework that runs the weights."""
 
-    def __init__(self, word: str, weights_format: str) -> None:
+    def __init__(self, name: str, weights_format: str) -> None:
         names = ", ".join((AUTO, NATIVE, *OTHERS.get(weights_format, {})))
         super().__init__(
-            f"there is no backend '{word}' for {weights_format} weights",
+            f"there is no backend '{name}' for {weights_format} weights",
             hint=f"--backend (or BMZ_BACKEND) {names}",
             code="backend.unknown",
         )
 
 
-def backends(weights_format: str, word: str, device: Device = CPU) -> dict[str, WeightsFormat]:
+def backends(weights_format: str, choice: str, device: Device = CPU) -> dict[str, WeightsFormat]:
     """List the frameworks that may run weights, without importing any.
 
     Parameters
     ----------
-    word : the user's: ``auto`` for all that are installed and run on the device (or what the
+    choice : the user's: ``auto`` for all that are installed and run on the device (or what the
         variable ``BMZ_BACKEND`` says), ``native`` for the one of the format, or a name
 
     Returns
@@ -264,12 +264,12 @@ def backends(weights_format: str, word: str, device: Device = CPU) -> dict[str, 
     NoBackend
         bmz has no backend for the format, or the framework is not installed.
     """
-    wish = wished_backend(word)
+    wish = wished_backend(choice)
     others = OTHERS.get(weights_format, {})
     if wish in others:
         return {wish: runnable(weights_format, wish)}
     # the variable is a wish for all formats, of which some have one framework alone
-    is_general = word == AUTO and wish in BACKEND_WORDS
+    is_general = choice == AUTO and wish in BACKEND_WORDS
     if wish == NATIVE or (is_general and wish != AUTO):
         return {"": runnable(weights_format)}
     if wish != AUTO:
@@ -371,7 +371,7 @@ class BackendState:
     trouble: str = ""
 
 
-def resolve_device(word: str, weights_format: str, backend: str = AUTO) -> Device:
+def resolve_device(name: str, weights_format: str, backend: str = AUTO) -> Device:
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into an available device.
 
     ``auto`` is the first CUDA device, else Apple's GPU, else the CPU, as far as the framework
@@ -390,19 +390,19 @@ def resolve_device(word: str, weights_format: str, backend: str = AUTO) -> Devic
     NoBackend
         The framework of the format is not installed.
     """
-    match = _WORD.fullmatch(word)
+    match = _WORD.fullmatch(name)
     if match is None:
-        raise DeviceUnknown(word)
-    if word == "cpu":
+        raise DeviceUnknown(name)
+    if name == "cpu":
         return CPU
     entry = next(iter(backends(weights_format, backend).values()))
     available = entry.devices()
-    if word == "auto":
+    if name == "auto":
         return min(available, key=lambda device: (_PREFERENCE.index(device.kind), device.index))
     index = int(match["index"] or 0)
-    matching = [d for d in available if word.startswith(d.kind) and d.index == index]
+    matching = [d for d in available if name.startswith(d.kind) and d.index == index]
     if not matching:
-        raise DeviceAbsent(word, entry, available)
+        raise DeviceAbsent(name, entry, available)
     return matching[0]
 
 

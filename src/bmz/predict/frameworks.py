@@ -88,14 +88,14 @@ def framework_of(weights_format: str, backend: str = "") -> Framework:
     return OTHER_FRAMEWORKS[weights_format][backend] if backend else FRAMEWORKS[weights_format]
 
 
-def wished_backend(word: str) -> str:
+def wished_backend(choice: str) -> str:
     """Give the user's word for the frameworks that may run weights.
 
     Parameters
     ----------
-    word : of the call; what ``auto`` stands for, the variable ``BMZ_BACKEND`` may say
+    choice : of the call; what ``auto`` stands for, the variable ``BMZ_BACKEND`` may say
     """
-    return os.environ.get("BMZ_BACKEND") or AUTO if word == AUTO else word
+    return os.environ.get("BMZ_BACKEND") or AUTO if choice == AUTO else choice
 
 
 def frameworks_here(weights_format: str) -> tuple[str, ...]:

@@ -181,15 +181,6 @@ def fill(assembly: Assembly, tiles: Tiles) -> int:
     return most
 
 
-def _run(
-    backend: Backend, computed: Callable[[float], None], inputs: Sequence[AnyArray]
-) -> list[AnyArray]:
-    start = time.perf_counter()
-    outputs = backend.run(inputs)
-    computed(time.perf_counter() - start)
-    return outputs
-
-
 def _collected(
     backend: Overlapping[Ticket], computed: Callable[[float], None], ticket: Ticket
 ) -> list[AnyArray]:
@@ -202,9 +193,9 @@ class _Runner:
     """Runs batches of tiles; if the backend can, it computes one while the next is cut."""
 
     def __init__(self, backend: Backend, computed: Callable[[float], None]) -> None:
-        self._start: Callable[[Sequence[AnyArray]], Any] = partial(_run, backend, computed)
+        self._start: Callable[[Sequence[AnyArray]], Any] = backend.run
         self._finish: Callable[[Any], list[AnyArray]] = list
-        self._ahead = 0
+        self._ahead, self._computed = 0, computed
         if isinstance(backend, Overlapping):
             self._start, self._ahead = backend.submit, 1
             self._finish = partial(_collected, backend, computed)
@@ -222,7 +213,10 @@ class _Runner:
             tiles = [stacked_tiles(tensor, some, tiling) for tensor in inputs]
             for tensor in inputs:
                 expect_tiles(tensor, jobs[first + most : first + 2 * most], tiling)
+            begun = time.perf_counter()
             under_way.append((self._start(tiles), some))
+            if not self._ahead:
+                self._computed(time.perf_counter() - begun)
             if len(under_way) > self._ahead:
                 ticket, finished = under_way.popleft()
                 yield self._finish(ticket), finished

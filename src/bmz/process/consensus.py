@@ -105,9 +105,9 @@ def consensus(masks: Sequence[AnyArray]) -> AnyArray:
     return whole
 
 
-def f1_between(one: AnyArray, other: AnyArray) -> float:
+def f1_between(mask: AnyArray, other: AnyArray) -> float:
     """Give the F1 of two masks at IoU 0.5; 1 where neither has an object."""
-    return Overlap.of(one, other).matching(IOU).f1
+    return Overlap.of(mask, other).matching(IOU).f1
 
 
 @dataclass(frozen=True)
@@ -172,15 +172,15 @@ class Agreement:
     ----------
     largest : the largest difference; infinite where one of the two is no number
     where : its position, by letter of the axis
-    found, wanted : the two values there
+    actual, expected : the two values there
     mismatched_per_million : how many elements are beyond the tolerance
     allowed_per_million : how many may be
     """
 
     largest: float
     where: Mapping[str, int]
-    found: float
-    wanted: float
+    actual: float
+    expected: float
     mismatched_per_million: float
     allowed_per_million: float
 
@@ -191,13 +191,13 @@ class Agreement:
 
     def __str__(self) -> str:
         place = " ".join(f"{axis}={i}" for axis, i in self.where.items())
-        values = f" ({self.found:.6g} for {self.wanted:.6g} at {place})" if self.largest else ""
+        values = f" ({self.actual:.6g} for {self.expected:.6g} at {place})" if self.largest else ""
         many = f"{self.mismatched_per_million:.4g} of {self.allowed_per_million:g} ppm mismatched"
         return f"largest difference {self.largest:.3g}{values}, {many}"
 
 
 def compare(
-    found: AnyArray, wanted: AnyArray, axes: str, tolerance: Tolerance, *, name: str = ""
+    actual: AnyArray, expected: AnyArray, axes: str, tolerance: Tolerance, *, name: str = ""
 ) -> Agreement:
     """Compare a tensor with the one that it should equal.
 
@@ -209,7 +209,7 @@ def compare(
 
     Parameters
     ----------
-    found, wanted : any shape, dtype and unit, the same of both but for the dtype
+    actual, expected : any shape, dtype and unit, the same of both but for the dtype
     axes : letters of their axes
     name : of the tensor, for the message
 
@@ -217,9 +217,9 @@ def compare(
     ------
     ShapeDiffers
     """
-    if found.shape != wanted.shape:
-        raise ShapeDiffers(name, expected=wanted.shape, actual=found.shape)
-    one, other = found.astype(np.float64), wanted.astype(np.float64)
+    if actual.shape != expected.shape:
+        raise ShapeDiffers(name, expected=expected.shape, actual=actual.shape)
+    one, other = actual.astype(np.float64), expected.astype(np.float64)
     with np.errstate(invalid="ignore"):
         apart = np.abs(one - other)
         limit = tolerance.absolute + tolerance.relative * np.abs(other)
@@ -231,8 +231,8 @@ def compare(
     return Agreement(
         largest=float(apart[worst]) if apart.size else 0.0,
         where=dict(zip(axes, map(int, worst), strict=False)),
-        found=float(one[worst]) if apart.size else 0.0,
-        wanted=float(other[worst]) if apart.size else 0.0,
+        actual=float(one[worst]) if apart.size else 0.0,
+        expected=float(other[worst]) if apart.size else 0.0,
         mismatched_per_million=1e6 * float(mismatched.mean()) if apart.size else 0.0,
         allowed_per_million=float(tolerance.mismatched_per_million),
     )

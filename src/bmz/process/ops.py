@@ -221,7 +221,7 @@ def apply_steps(
     axes: str,
     *,
     references: Mapping[str, Reference] | None = None,
-    seen: Seen = not_seen,
+    look: Seen = not_seen,
 ) -> tuple[AnyArray, str]:
     """Apply the declared steps in their order; each sees what the one before gave.
 
@@ -237,7 +237,7 @@ def apply_steps(
     axes : one letter per dimension of `x`, such as ``"bcyx"``
     references : tensors by their id, with the letters of their dimensions, for the steps that
         take a ``reference_tensor``: the inputs of the model before any preprocessing
-    seen : is shown what each step gives
+    look : is shown what each step gives
 
     Returns
     -------
@@ -266,7 +266,7 @@ def apply_steps(
         op = op_of(step, references or {})
         with np.errstate(over="ignore", invalid="ignore"):
             x = op(x, axes)
-        seen(number, step, x)
+        look(number, step, x)
     return x, axes
 
 

@@ -327,8 +327,10 @@ class ScaleMeanVariance(ScalingStep):
         return matched
 
 
-def jointly(step: str, asked: Sequence[str] | None, axes: str, *, also: str = "") -> Sequence[str]:
-    """Give the axes that a step looks at jointly: those `asked` for, or all.
+def jointly(
+    step: str, own_axes: Sequence[str] | None, axes: str, *, also: str = ""
+) -> Sequence[str]:
+    """Give the axes that a step looks at jointly: its `own_axes`, or all.
 
     An array without "b" is one item, so that "b" may be asked for and not be there.
 
@@ -337,12 +339,12 @@ def jointly(step: str, asked: Sequence[str] | None, axes: str, *, also: str = ""
     AxisMissing
         Neither the tensor nor its reference (`also`) has an axis that is asked for.
     """
-    if asked is None:
+    if own_axes is None:
         return axes + also
-    for axis in asked:
+    for axis in own_axes:
         if axis not in axes + also + "b":
             raise AxisMissing(step, axis, axes=axes)
-    return asked
+    return own_axes
 
 
 def seen_from(axes: str, shape: tuple[int, ...], statistic: FloatArray, letters: str) -> FloatArray:

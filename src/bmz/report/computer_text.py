@@ -185,15 +185,15 @@ def removed_json(removed: RemovedPackages) -> str:
     return document_text(document)
 
 
-def carried_words(done: str, carried: CarriedPackages) -> str:
+def carried_words(verb: str, carried: CarriedPackages) -> str:
     """Say what an archive holds.
 
     Parameters
     ----------
-    done : ``exported`` or ``imported``
+    verb : ``exported`` or ``imported``
     """
     size = f"{files_words(carried.files)}, {size_words(carried.bytes)}"
-    return f"{done} {_counted(carried.packages)}, {size}: {carried.archive}"
+    return f"{verb} {_counted(carried.packages)}, {size}: {carried.archive}"
 
 
 def carried_json(carried: CarriedPackages) -> str:

@@ -148,9 +148,9 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(shown)
 
 
-def made_for_words(made: MadeFor) -> str:
+def made_for_words(purpose: MadeFor) -> str:
     """Say for what kind of image a model is made, and where that is stated."""
-    return f"{made.title}; {made.source}" if made.states_any else "nothing states it"
+    return f"{purpose.title}; {purpose.source}" if purpose.states_any else "nothing states it"
 
 
 def model_rows(view: ModelView) -> list[Row]:
@@ -272,14 +272,14 @@ def model_json(view: ModelView) -> str:
     return document_text(document)
 
 
-def _made_for_values(made: MadeFor) -> ShownMadeFor:
+def _made_for_values(purpose: MadeFor) -> ShownMadeFor:
     return {
-        "modalities": made.modalities,
-        "structures": made.structures,
-        "source": made.source,
-        "channels": made.channels,
-        "input_is_prediction": made.of_predictions,
-        "ontology": made.ontology,
+        "modalities": purpose.modalities,
+        "structures": purpose.structures,
+        "source": purpose.source,
+        "channels": purpose.channels,
+        "input_is_prediction": purpose.of_predictions,
+        "ontology": purpose.ontology,
     }
 
 

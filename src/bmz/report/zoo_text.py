@@ -49,8 +49,8 @@ def search_table(view: SearchView) -> list[tuple[str, ...]]:
     return [_hit_cells(found) for found in view.hits]
 
 
-def _hit_cells(found: SearchHit) -> tuple[str, ...]:
-    card = found.card
+def _hit_cells(hit: SearchHit) -> tuple[str, ...]:
+    card = hit.card
     if card.status != "ok":
         return (card.id, card.reason or "", card.status, "", "", "", "")
     weights = dict.fromkeys(SHORT_FORMATS.get(name, name) for name in card.weights)
@@ -59,15 +59,19 @@ def _hit_cells(found: SearchHit) -> tuple[str, ...]:
         card.made_for.title,
         " ".join(word for word in (card.dims, card.task) if word),
         ", ".join(weights),
-        "yes" if found.runs_here else "",
+        "yes" if hit.runs_here else "",
         card.labels or "",
         " ".join(card.name.split()),
     )
 
 
-def made_for_record(made: MadeFor) -> MadeForRecord:
+def made_for_record(purpose: MadeFor) -> MadeForRecord:
     """Give the kind of image that a model is made for, with its source."""
-    return {"modalities": made.modalities, "structures": made.structures, "source": made.source}
+    return {
+        "modalities": purpose.modalities,
+        "structures": purpose.structures,
+        "source": purpose.source,
+    }
 
 
 def search_summary(view: SearchView) -> str:
@@ -103,8 +107,8 @@ def listing(of: int, fetched_at: float, *, stale: bool) -> Listing:
     return {"of": of, "listed_at": listed_at, "stale": stale}
 
 
-def _values(found: SearchHit) -> FoundModel:
-    card = found.card
+def _values(hit: SearchHit) -> FoundModel:
+    card = hit.card
     return {
         "id": card.id,
         "version": card.version,
@@ -120,8 +124,8 @@ def _values(found: SearchHit) -> FoundModel:
         "tags": card.tags,
         "labels": card.labels,
         "made_for": made_for_record(card.made_for),
-        "runs_here": found.runs_here,
-        "score": round(found.score, 3),
+        "runs_here": hit.runs_here,
+        "score": round(hit.score, 3),
     }
 
 
@@ -376,15 +380,15 @@ def _is_of_planes(fit: ImageFit) -> bool:
     return any(finding.where.endswith(".z") for finding in found)
 
 
-def run_line(model: ModelFit, said: Mapping[str, str]) -> str:
+def run_line(model: ModelFit, options: Mapping[str, str]) -> str:
     """Give the command that runs a model on the images as the ranking says.
 
     Parameters
     ----------
-    said : what the user said of the images: option -> word
+    options : what the user said of the images: option -> word
     """
     fit = model.images[0]
-    told = {**said, **({"--axes": fit.axes} if fit.axes else {})}
+    told = {**options, **({"--axes": fit.axes} if fit.axes else {})}
     if fit.named:
         told["--channels"] = _channel_words(fit.channels)
     if any(one.resized for one in model.images):

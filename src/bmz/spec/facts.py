@@ -309,6 +309,6 @@ def _singular(word: str) -> str:
     return word[:-1] if ends else word
 
 
-def has_task(task: str | None, wanted: str) -> bool:
-    """Say whether every word of `wanted` stands in the task of a model."""
-    return task is not None and set(tokens(wanted)) <= set(tokens(task))
+def has_task(task: str | None, query: str) -> bool:
+    """Say whether every word of `query` stands in the task of a model."""
+    return task is not None and set(tokens(query)) <= set(tokens(task))

@@ -410,9 +410,11 @@ def tolerances_of(
     return (*declared[:at], *older, *declared[at:])
 
 
-def _tolerance(entry: v0_5.ReproducibilityTolerance, word: str | None) -> Tolerance | None:
-    kind = None if word is None else _OUTPUT_KINDS.get(word)
-    if word is not None and kind is None:
+def _tolerance(
+    entry: v0_5.ReproducibilityTolerance, weights_format: str | None
+) -> Tolerance | None:
+    kind = None if weights_format is None else _OUTPUT_KINDS.get(weights_format)
+    if weights_format is not None and kind is None:
         return None
     return Tolerance(
         absolute=float(entry.absolute_tolerance),

@@ -155,7 +155,7 @@ def _tables(name: str) -> dict[str, OutputKind]:
 
 
 OUTPUT_KINDS: dict[str, OutputKind] = {
-    "labels": OutputKind(".labels.tif", _write_labels, is_image=True),
+    "labels": OutputKind(".labels.tif", _write_labels, zarr_ending=ZARR_LABELS),
     "raw": OutputKind(".raw.tif", _write_raw, needs_labels=False, by_default=False, is_image=True),
     "overlay": OutputKind(".overlay.png", _write_overlay, is_image=True),
     **{kind: table for name in TABLE_FORMATS for kind, table in _tables(name).items()},
@@ -200,7 +200,8 @@ def kinds_to_write(
 
 
 def ending_of(kind: str, *, zarr: bool = False) -> str:
-    """Give the ending of the file of a kind; `zarr` for labels as OME-Zarr."""
+    """Give the ending of the file of a kind; `zarr` for those that can be OME-Zarr."""
     if kind == RECORD:
         return RECORD_ENDING
-    return ZARR_LABELS if zarr and kind == "labels" else OUTPUT_KINDS[kind].ending
+    written = OUTPUT_KINDS[kind]
+    return (zarr and written.zarr_ending) or written.ending

@@ -84,7 +84,8 @@ class OutputKind:
     by_default : it is written when ``--save`` is not given
     with_kind : it is written with this kind, and cannot be named itself
     joined_over : there is one only where labels are joined over this axis
-    is_image : it is an image, which could be mistaken for a label mask
+    is_image : it is an image of another kind, which could be mistaken for a label mask
+    zarr_ending : of the folder where it is written as OME-Zarr; empty where it never is
     table_format : of `bmz.write.outputs` for a table of objects, which is written where
         ``--table`` names it; those of several images are joined. Empty for what is no table
     """
@@ -96,4 +97,5 @@ class OutputKind:
     with_kind: str = ""
     joined_over: str = ""
     is_image: bool = False
+    zarr_ending: str = ""
     table_format: str = ""

@@ -185,33 +185,33 @@ class Unclear:
 Address = Starter | OnDisk | Alias | Doi | ManifestUrl | ZipUrl | Unclear
 
 
-def read_address(word: str) -> Address:
-    """Tell what `word` is, judging by its form.
+def read_address(source: str) -> Address:
+    """Tell what `source` is, judging by its form.
 
     A folder must be written as a path (``./name``), so that it can never take the place of a
     model of the zoo with the same name.
     """
-    if word.startswith(STARTER):
-        return Starter(word.removeprefix(STARTER))
-    if doi := _DOI.fullmatch(word):
+    if source.startswith(STARTER):
+        return Starter(source.removeprefix(STARTER))
+    if doi := _DOI.fullmatch(source):
         return Doi(doi["doi"].lower())
-    if "://" in word:
-        return _of_url(word)
-    if word.startswith("huggingface/"):
-        return _of_hugging_face(word)
-    return _of_name(word) or _of_path(word)
+    if "://" in source:
+        return _of_url(source)
+    if source.startswith("huggingface/"):
+        return _of_hugging_face(source)
+    return _of_name(source) or _of_path(source)
 
 
-def _of_name(word: str) -> Alias | None:
-    named = _NAMED.fullmatch(word.removeprefix(COLLECTION))
+def _of_name(source: str) -> Alias | None:
+    named = _NAMED.fullmatch(source.removeprefix(COLLECTION))
     return Alias(named["alias"].lower(), _version(named["version"])) if named else None
 
 
-def _of_path(word: str) -> Address:
-    if "\0" in word:
+def _of_path(source: str) -> Address:
+    if "\0" in source:
         return Unclear("a path cannot contain a NUL character")
-    path = Path(os.path.expanduser(word))  # noqa: PTH111  (Path raises for an unknown user)
-    written_as_path = path.parent != Path() or word.startswith((".", "~"))
+    path = Path(os.path.expanduser(source))  # noqa: PTH111  (Path raises for an unknown user)
+    written_as_path = path.parent != Path() or source.startswith((".", "~"))
     if written_as_path or path.suffix.lower() in {".zip", ".yaml", ".yml"}:
         return OnDisk(path)
     return Unclear("it is neither an alias, a DOI, a URL nor a path")
@@ -283,8 +283,8 @@ def artifact_manifests(artifact: str, version: str = "") -> tuple[str, ...]:
     return tuple(f"{artifact}/files/{name}{query}" for name in ("bioimageio.yaml", "rdf.yaml"))
 
 
-def _of_hugging_face(word: str) -> Address:
-    parts = word.split("/")[1:]
+def _of_hugging_face(source: str) -> Address:
+    parts = source.split("/")[1:]
     if len(parts) not in {2, 3} or not all(re.fullmatch(r"[\w.-]+", part) for part in parts):
         return Unclear("wanted huggingface/ORGANISATION/NAME or …/NAME/VERSION")
     # as in bioimageio.spec: version 1.3 is the branch "v1.3", any other word is a branch

@@ -57,7 +57,7 @@ from bmz.zoo.store import (
 )
 
 
-def at_url(word: str, address: ManifestUrl, client: Client, listener: Listener) -> Package:
+def at_url(source: str, address: ManifestUrl, client: Client, listener: Listener) -> Package:
     """Return the package of a manifest's URL: as it is now, or as cached without a network.
 
     Raises
@@ -66,14 +66,14 @@ def at_url(word: str, address: ManifestUrl, client: Client, listener: Listener) 
         It cannot be fetched.
     """
     return _fresh_or_kept(
-        word,
+        source,
         lambda: fetch_first(client, address.urls, address.id),
         lambda: _kept_at(address, client.settings),
         listener,
     )
 
 
-def in_zip(word: str, address: ZipUrl, client: Client, listener: Listener) -> Package:
+def in_zip(source: str, address: ZipUrl, client: Client, listener: Listener) -> Package:
     """Return the package of a zip's URL; once downloaded, it is cached until it is removed.
 
     Raises
@@ -84,14 +84,14 @@ def in_zip(word: str, address: ZipUrl, client: Client, listener: Listener) -> Pa
     try:
         manifest = adopt_zip(client, address.url, address.id, listener)
     except Offline as why:
-        raise Offline(f"the package {address.url}", word) from why
+        raise Offline(f"the package {address.url}", source) from why
     except Refused as why:
-        raise _nothing_there(word, why) from why
+        raise _nothing_there(source, why) from why
     return Package(address.id, manifest, Remote(address.url, is_zip=True))
 
 
 def without_index(
-    word: str, address: Alias, client: Client, listener: Listener, why: IndexUnavailable
+    source: str, address: Alias, client: Client, listener: Listener, why: IndexUnavailable
 ) -> Package:
     """Return the package of an alias from the files of the artifact, while there is no index.
 
@@ -109,11 +109,11 @@ def without_index(
         listener(Note(f"fetched {address.alias} from its own address, since {why.message}"))
         return package
 
-    return _fresh_or_kept(word, fresh, lambda: _kept_under(address, client.settings), listener)
+    return _fresh_or_kept(source, fresh, lambda: _kept_under(address, client.settings), listener)
 
 
 def _fresh_or_kept(
-    word: str,
+    source: str,
     fresh: Callable[[], Package],
     cached: Callable[[], Package | None],
     listener: Listener,
@@ -121,21 +121,21 @@ def _fresh_or_kept(
     try:
         return fresh()
     except Refused as why:
-        raise _nothing_there(word, why) from why
+        raise _nothing_there(source, why) from why
     except (Offline, Unreachable) as why:
         package = cached()
         if package is not None:
-            listener(Note(f"using the cached description of {word}: {why.message}"))
+            listener(Note(f"using the cached description of {source}: {why.message}"))
             return package
         if isinstance(why, Offline):
-            raise Offline(f"the description of '{word}'", word) from why
+            raise Offline(f"the description of '{source}'", source) from why
         raise
 
 
-def _nothing_there(word: str, why: Refused) -> ModelNotFound | Refused:
+def _nothing_there(source: str, why: Refused) -> ModelNotFound | Refused:
     # 500: the answer of the service for a version that it does not have
     if why.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.INTERNAL_SERVER_ERROR}:
-        return ModelNotFound(word, why.message, hint=why.hint)
+        return ModelNotFound(source, why.message, hint=why.hint)
     return why
 
 
@@ -164,7 +164,7 @@ def _kept_under(address: Alias, settings: ZooSettings) -> Package | None:
     return None
 
 
-def by_alias(word: str, address: Alias, client: Client, listener: Listener) -> Package:
+def by_alias(source: str, address: Alias, client: Client, listener: Listener) -> Package:
     """Return the package of an alias; only the index and this one manifest are fetched.
 
     Raises
@@ -179,17 +179,17 @@ def by_alias(word: str, address: Alias, client: Client, listener: Listener) -> P
     try:
         catalogue = load_catalogue(client, listener)
     except IndexUnavailable as why:
-        return without_index(word, address, client, listener, why)
-    model = _named(word, address.alias, catalogue, client)
+        return without_index(source, address, client, listener, why)
+    model = _named(source, address.alias, catalogue, client)
     if model is None and not client.settings.offline:
         catalogue = load_catalogue(client, listener, max_age_s=JUST_NOW_S)
-        model = _named(word, address.alias, catalogue, client)
+        model = _named(source, address.alias, catalogue, client)
     if model is None:
-        raise _unknown(word, address.alias, catalogue)
-    return _package(model, _version(word, address, model), client, listener)
+        raise _unknown(source, address.alias, catalogue)
+    return _package(model, _version(source, address, model), client, listener)
 
 
-def by_doi(word: str, address: Doi, client: Client, listener: Listener) -> Package:
+def by_doi(source: str, address: Doi, client: Client, listener: Listener) -> Package:
     """Return the package of a DOI; all manifests are searched, since the index has no DOIs.
 
     Raises
@@ -201,24 +201,24 @@ def by_doi(word: str, address: Doi, client: Client, listener: Listener) -> Packa
     """
     catalogue = load_catalogue(client, listener)
     known = unsynced(client.settings, catalogue)
-    model = _by_other_name(word, address.doi, catalogue, known)
+    model = _by_other_name(source, address.doi, catalogue, known)
     if model is None and len(known) < len(catalogue.models):
         known = sync(client, listener).entries
-        model = _by_other_name(word, address.doi, catalogue, known)
+        model = _by_other_name(source, address.doi, catalogue, known)
     if model is None:
         hint = "bmz search lists all models; not all of them have a DOI"
-        raise ModelNotFound(word, "no description in the zoo has this DOI", hint=hint)
+        raise ModelNotFound(source, "no description in the zoo has this DOI", hint=hint)
     return _package(model, model.versions[-1], client, listener)
 
 
-def path_hint(word: str) -> str:
-    """Return how to write `word` if it is meant as a path; empty if there is no such file."""
-    path = Path(word)
+def path_hint(source: str) -> str:
+    """Return how to write `source` if it is meant as a path; empty if there is no such file."""
+    path = Path(source)
     try:
         kind = "folder" if path.is_dir() else "file" if path.exists() else ""
     except OSError:
         return ""  # too long for a path, or in a folder without access
-    return f"for the {kind} here, write ./{word}" if kind else ""
+    return f"for the {kind} here, write ./{source}" if kind else ""
 
 
 def _package(model: Listed, version: Version, client: Client, listener: Listener) -> Package:
@@ -249,38 +249,38 @@ def _fetched(
         return same[0], cached or fetch_version(client, model, same[0], listener)
 
 
-def _version(word: str, address: Alias, model: Listed) -> Version:
+def _version(source: str, address: Alias, model: Listed) -> Version:
     if not address.version:
         return model.versions[-1]
     for version in model.versions:
         if version.label == address.version:
             return version
     versions = ", ".join(f"{model.id}/{version.label}" for version in model.versions)
-    raise ModelNotFound(word, "the zoo has no such version", hint=f"available: {versions}")
+    raise ModelNotFound(source, "the zoo has no such version", hint=f"available: {versions}")
 
 
-def _named(word: str, name: str, catalogue: Catalogue, client: Client) -> Listed | None:
+def _named(source: str, name: str, catalogue: Catalogue, client: Client) -> Listed | None:
     """Return the model with this alias, else the one whose cached manifest has this name."""
     model = catalogue.find(name)
     if model is not None:
         return model
-    return _by_other_name(word, name, catalogue, unsynced(client.settings, catalogue))
+    return _by_other_name(source, name, catalogue, unsynced(client.settings, catalogue))
 
 
 def _by_other_name(
-    word: str, name: str, catalogue: Catalogue, entries: tuple[IndexEntry, ...]
+    source: str, name: str, catalogue: Catalogue, entries: tuple[IndexEntry, ...]
 ) -> Listed | None:
     aliases = tuple(entry.id for entry in entries if name in entry.aliases)
     if len(aliases) > 1:
-        raise ModelAmbiguous(word, aliases)
+        raise ModelAmbiguous(source, aliases)
     return catalogue.find(aliases[0]) if aliases else None
 
 
-def _unknown(word: str, alias: str, catalogue: Catalogue) -> ModelNotFound:
+def _unknown(source: str, alias: str, catalogue: Catalogue) -> ModelNotFound:
     known = [model.id for model in catalogue.models]
     near = difflib.get_close_matches(alias, known, n=3, cutoff=0.0)
     hint = f"the nearest names are {', '.join(near)}" if near else "the index is empty"
-    return ModelNotFound(word, "the zoo has no model with this name", hint=hint)
+    return ModelNotFound(source, "the zoo has no model with this name", hint=hint)
 
 
 __all__ = ["STARTER", "Package", "Remote", "locate", "starter_folder", "starter_names"]
@@ -297,9 +297,9 @@ def starter_names() -> tuple[str, ...]:
 
 
 def locate(
-    word: str, settings: ZooSettings | None = None, *, listener: Listener = nobody
+    source: str, settings: ZooSettings | None = None, *, listener: Listener = nobody
 ) -> Package:
-    """Find the package that `word` names; of a package on the web, fetch only the manifest.
+    """Find the package that `source` names; of a package on the web, fetch only the manifest.
 
     A model of the zoo is looked up in the index, and its manifest verified against the
     sha256 there. If the index is not available, the files of the model itself are
@@ -307,7 +307,7 @@ def locate(
 
     Parameters
     ----------
-    word : ``starter/NAME``; an alias, ``alias/version`` or ``bioimage-io/alias``; a DOI; the
+    source : ``starter/NAME``; an alias, ``alias/version`` or ``bioimage-io/alias``; a DOI; the
         URL of a manifest, a zip or a page of bioimage.io; ``huggingface/ORG/NAME``; the path
         of a folder, zip or manifest (a folder here is written ``./name``)
     settings : None takes them from the environment
@@ -322,49 +322,49 @@ def locate(
         It cannot be cached.
     """
     chosen = settings or settings_from_environment()
-    address = read_address(word)
+    address = read_address(source)
     if isinstance(address, Starter):
-        return _starter(word, address)
+        return _starter(source, address)
     if isinstance(address, OnDisk):
-        return _on_disk(word, address.path, chosen)
+        return _on_disk(source, address.path, chosen)
     if isinstance(address, Unclear):
-        hint = path_hint(word) or "give an alias, a DOI, a URL, or a path such as ./folder"
-        raise ModelNotFound(word, address.why, hint=hint)
+        hint = path_hint(source) or "give an alias, a DOI, a URL, or a path such as ./folder"
+        raise ModelNotFound(source, address.why, hint=hint)
     with Client(chosen) as client:
         if isinstance(address, Alias):
-            return _of_the_zoo(word, address, client, listener)
+            return _of_the_zoo(source, address, client, listener)
         if isinstance(address, Doi):
-            return by_doi(word, address, client, listener)
+            return by_doi(source, address, client, listener)
         if isinstance(address, ManifestUrl):
-            return at_url(word, address, client, listener)
-        return in_zip(word, address, client, listener)
+            return at_url(source, address, client, listener)
+        return in_zip(source, address, client, listener)
 
 
-def _of_the_zoo(word: str, address: Alias, client: Client, listener: Listener) -> Package:
+def _of_the_zoo(source: str, address: Alias, client: Client, listener: Listener) -> Package:
     try:
-        return by_alias(word, address, client, listener)
+        return by_alias(source, address, client, listener)
     except BmzError as why:
-        if hint := path_hint(word):
+        if hint := path_hint(source):
             why.hint = f"{hint}; else {why.hint}"
         raise
 
 
-def _starter(word: str, address: Starter) -> Package:
+def _starter(source: str, address: Starter) -> Package:
     manifest = starter_folder() / address.name / "bioimageio.yaml"
     if address.name not in starter_names():
         known = ", ".join(STARTER + name for name in starter_names())
-        raise ModelNotFound(word, "it does not come with bmz", hint=f"available: {known}")
-    return Package(word, manifest)
+        raise ModelNotFound(source, "it does not come with bmz", hint=f"available: {known}")
+    return Package(source, manifest)
 
 
-def _on_disk(word: str, path: Path, settings: ZooSettings) -> Package:
+def _on_disk(source: str, path: Path, settings: ZooSettings) -> Package:
     hint = "check the path"
     try:
         is_there = path.exists()
     except OSError as why:
-        raise ModelNotFound(word, f"the path cannot be read: {why.strerror}", hint=hint) from why
+        raise ModelNotFound(source, f"the path cannot be read: {why.strerror}", hint=hint) from why
     if not is_there:
-        raise ModelNotFound(word, "there is no such file or folder", hint=hint)
+        raise ModelNotFound(source, "there is no such file or folder", hint=hint)
     if path.is_dir():
         return Package(path.resolve().name, top_manifest(path))
     if path.suffix.lower() in {".yaml", ".yml"}:

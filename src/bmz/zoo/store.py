@@ -400,9 +400,9 @@ def choose(settings: ZooSettings, words: Sequence[str]) -> tuple[CachedPackage, 
     return tuple(chosen.values())
 
 
-def _names(word: str, package: CachedPackage) -> bool:
-    bare = word.removeprefix(COLLECTION)
-    by_hash = len(word) >= _LEAST_LETTERS and package.sha256.startswith(word.lower())
+def _names(name: str, package: CachedPackage) -> bool:
+    bare = name.removeprefix(COLLECTION)
+    by_hash = len(name) >= _LEAST_LETTERS and package.sha256.startswith(name.lower())
     return bare in {package.id, f"{package.id}/{package.version}"} or by_hash
 
 

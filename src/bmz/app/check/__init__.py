@@ -54,7 +54,7 @@ def check(
             model,
             settings,
             fetched=package.remote is not None,
-            wanted=request.weights,
+            weights_format=request.weights,
             trust=request.trust,
         )
     )

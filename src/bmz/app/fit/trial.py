@@ -48,9 +48,12 @@ def with_trials(
 
 def _usable(ranking: Ranking, request: FitRequest) -> Iterator[ModelFit]:
     """Yield the models that fit, make labels, and need nothing that is not allowed or not here."""
-    allowed = {"package.runs-code"} if request.trust != "no" else set()
     for model in ranking.fitting:
-        needs = {need.code for need in model.about.needs} - allowed
+        needs = [
+            need
+            for need in model.about.needs
+            if request.trust == "no" or need.cured_by != "--trust"
+        ]
         if model.about.labels is not None and not needs and not model.about.only_restores:
             yield model
 

@@ -85,14 +85,14 @@ def _results(request: ModelTestRequest, listener: Listener) -> Iterator[ModelTes
         yield _alone(model, request)
 
 
-def _alone(word: str, request: ModelTestRequest) -> ModelTestResult:
+def _alone(source: str, request: ModelTestRequest) -> ModelTestResult:
     """Test a model in a process of its own, whose death is a failure of this model."""
     try:
         with _pool(1) as pool:
-            return pool.submit(check_model, word, request).result()
+            return pool.submit(check_model, source, request).result()
     except BrokenProcessPool:
         why = "the process died: a framework crashed, or memory ran out"
-        return ModelTestResult(word, (ModelCheck("process.survives", "failed", why),))
+        return ModelTestResult(source, (ModelCheck("process.survives", "failed", why),))
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -101,16 +101,16 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def check_model(
-    word: str, request: ModelTestRequest, listener: Listener = nobody
+    source: str, request: ModelTestRequest, listener: Listener = nobody
 ) -> ModelTestResult:
     """Test one model."""
     settings = settings_from_environment()
     try:
-        package, model = find_model(word, settings, listener=listener)
+        package, model = find_model(source, settings, listener=listener)
     except (PackageInvalid, PathLeavesPackage) as why:
-        return ModelTestResult(word, (ModelCheck("manifest.valid", "failed", why.message),))
+        return ModelTestResult(source, (ModelCheck("manifest.valid", "failed", why.message),))
     except BmzError as why:
-        return ModelTestResult(word, (ModelCheck("manifest.valid", "skipped", str(why)),))
+        return ModelTestResult(source, (ModelCheck("manifest.valid", "skipped", str(why)),))
     trial = ModelTrial(
         package,
         model,
@@ -121,7 +121,7 @@ def check_model(
         request.reference,
         listener,
     )
-    return ModelTestResult(word, tuple(trial.checks()))
+    return ModelTestResult(source, tuple(trial.checks()))
 
 
 _READABLE = ("bmz.test/1", SCHEMA)
@@ -219,13 +219,13 @@ def with_known_failures(
 
 
 def make_card(
-    word: str, *, device: str = "cpu", trust: Permit = "no", listener: Listener = nobody
+    source: str, *, device: str = "cpu", trust: Permit = "no", listener: Listener = nobody
 ) -> CardView:
     """Test a model as ``bmz test`` does, time its formats, and measure the objects of its sample.
 
     Parameters
     ----------
-    word : see ``bmz.engine.load.load_model``
+    source : see ``bmz.engine.load.load_model``
     device, trust : see ``bmz test``
 
     Raises
@@ -234,10 +234,10 @@ def make_card(
         The model is not there, or its description is invalid.
     """
     settings = settings_from_environment()
-    view = show_model(word, settings, listener)
-    package, model = find_model(word, settings, listener=listener)
+    view = show_model(source, settings, listener)
+    package, model = find_model(source, settings, listener=listener)
     trial = ModelTrial(package, model, settings, device=device, trust=trust, listener=listener)
-    test = ModelTestResult(word, tuple(trial.checks()))
+    test = ModelTestResult(source, tuple(trial.checks()))
     speeds, sizes = trial.measured(test.reproduced_formats)
     today = datetime.now(UTC).date().isoformat()
     return CardView(view, test, speeds, sizes, today, versions())

@@ -86,7 +86,7 @@ def phrases_of(words: Iterable[str]) -> list[Phrase]:
     return [*phrases, *(Phrase((token,)) for token in left)]
 
 
-def meaning(word: str, terms: Iterable[str]) -> str | None:
+def meaning(name: str, terms: Iterable[str]) -> str | None:
     """Give the one of `terms` that a word names or means; None where none does.
 
     Examples
@@ -95,9 +95,9 @@ def meaning(word: str, terms: Iterable[str]) -> str | None:
     'em'
     """
     known = tuple(terms)
-    if word.strip().lower() in known:
-        return word.strip().lower()
-    meant = _phrases().get(tuple(sorted(tokens(word))), ())
+    if name.strip().lower() in known:
+        return name.strip().lower()
+    meant = _phrases().get(tuple(sorted(tokens(name))), ())
     return next((term for term in meant if term in known), None)
 
 
@@ -205,14 +205,14 @@ def made_for_share(card: Card, terms: Iterable[str]) -> float:
     return max(shares)
 
 
-def _modality_share(own: str, wanted: str) -> float:
-    if wanted not in MODALITIES:
+def _modality_share(own: str, term: str) -> float:
+    if term not in MODALITIES:
         return 0.0
-    if own == wanted or own in MORE_EXACT.get(wanted, ()):
+    if own == term or own in MORE_EXACT.get(term, ()):
         return 1.0
-    if wanted in MORE_EXACT.get(own, ()):
+    if term in MORE_EXACT.get(own, ()):
         return _COVERED
-    return _ALIKE if set(MODALITIES[own].families) & set(MODALITIES[wanted].families) else 0.0
+    return _ALIKE if set(MODALITIES[own].families) & set(MODALITIES[term].families) else 0.0
 
 
 def _text(card: Card, name: str) -> str:
@@ -298,12 +298,12 @@ def with_terms(request: SearchRequest) -> SearchRequest:
     )
 
 
-def _term(option: str, word: str | None, terms: Iterable[str]) -> str | None:
-    if word is None:
+def _term(option: str, name: str | None, terms: Iterable[str]) -> str | None:
+    if name is None:
         return None
-    term = meaning(word, terms)
+    term = meaning(name, terms)
     if term is None:
-        raise TermUnknown(option, word, terms)
+        raise TermUnknown(option, name, terms)
     return term
 
 
@@ -344,10 +344,12 @@ def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> 
             yield card
 
 
-def has_modality(card: Card, wanted: str) -> bool:
+def has_modality(card: Card, modality: str) -> bool:
     """Say whether a model is made for a modality, a kind of it, or for one that covers it."""
     return any(
-        own == wanted or own in MORE_EXACT.get(wanted, ()) or wanted in MORE_EXACT.get(own, ())
+        own == modality
+        or own in MORE_EXACT.get(modality, ())
+        or modality in MORE_EXACT.get(own, ())
         for own in card.made_for.modalities
     )
 

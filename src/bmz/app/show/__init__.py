@@ -17,7 +17,7 @@ from bmz.zoo.settings import ZooSettings, settings_from_environment
 
 
 def show_model(
-    word: str, settings: ZooSettings | None = None, listener: Listener = nobody
+    source: str, settings: ZooSettings | None = None, listener: Listener = nobody
 ) -> ModelView:
     """Look at a model without running, fetching or hashing its weights.
 
@@ -27,7 +27,7 @@ def show_model(
         The model is not there, or its description is invalid.
     """
     settings = settings or settings_from_environment()
-    package, model = find_model(word, settings, listener=listener)
+    package, model = find_model(source, settings, listener=listener)
     names = tuple(file.name for entry in model.weights for file in weights_files(model, entry))
     publication = published(package, model.sha256, names, settings)
     usable = usable_formats()
