@@ -170,6 +170,21 @@ class RunOptions(LabelOptions):
     multiple=True,
     help="Parameter of the recipe or of a declared step; output=ID chooses an output.",
 )
+@click.option(
+    "--mask",
+    metavar="FILE",
+    help="Keep labels only within the objects of this mask, such as tissue/{stem}.labels.tif.",
+)
+@click.option(
+    "--pair",
+    metavar="FILE",
+    help="One object for each of this mask, with its number: cells for nuclei/{stem}.labels.tif.",
+)
+@click.option(
+    "--parent",
+    metavar="FILE",
+    help="Tell in the table in which object of this mask each lies: cells/{stem}.labels.tif.",
+)
 @link_options
 @click.option(
     "--tile",
@@ -286,6 +301,9 @@ def run(
     inputs: tuple[tuple[str, str], ...],
     pixel_um: Mapping[str, float] | None,
     settings: tuple[tuple[str, str], ...],
+    mask: str | None,
+    pair: str | None,
+    parent: str | None,
     link: Mapping[str, float] | None,
     link_gap: int | None,
     record: str | None,
@@ -311,6 +329,8 @@ def run(
     if watching:
         told = {"only_plan": only_plan, "record": record, "preview": preview, **options}
         refuse_with_watch(told, options["workers"])
+    patterns = {"mask": mask, "pair": pair, "parent": parent}
+    relations = {name: pattern for name, pattern in patterns.items() if pattern is not None}
     listing = Listing((), ()) if watching else image_list(images, include, dataset)
     request = RunRequest(
         model=model or "",
@@ -321,6 +341,7 @@ def run(
         folder=as_path(folder),
         inputs=dict(inputs),
         settings=dict(settings),
+        relations=relations,
         pixel_um=pixel_um or {},
         **linking(link, link_gap),
         **options,

@@ -25,8 +25,7 @@ from bmz.base.files import (
     whole_file,
 )
 from bmz.base.values import dataclass
-from bmz.engine.further_images import further_files
-from bmz.engine.image_header import on_disk
+from bmz.engine.image_header import hashes_beside, on_disk
 from bmz.engine.load import load_model
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import PlannedImage, RunSetup
@@ -78,6 +77,7 @@ def options_of(request: RunRequest) -> RequestRecord:
         "axes": request.axes,
         "channels": request.channels,
         "inputs": dict(request.inputs),
+        "relations": dict(request.relations),
         "pixel_um": dict(request.pixel_um),
         "scale": request.scale,
         "kind": None if request.kind is None else str(request.kind),
@@ -134,42 +134,47 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
     for what, name in (("model", model), ("image", given_name(image))):
         if actual[what] != recorded[what]:
             raise ReplayDiffers(what, name, recorded[what], actual[what])
-    _refuse_other_inputs(spec, image, request.inputs or options["inputs"], record)
-    if request.inputs:  # where they are now
-        options["inputs"] = request.inputs
+    for beside in ("inputs", "relations"):
+        if getattr(request, beside):  # where they are now
+            options[beside] = getattr(request, beside)
+    _refuse_others_beside(spec, image, replace(request, **options), record)
     return replace(request, model=model, images=(image,), **options)
 
 
-def _refuse_other_inputs(
-    model: ModelSpec, image: Path, inputs: Mapping[str, str], record: Mapping[str, Any]
+def _refuse_others_beside(
+    model: ModelSpec, image: Path, request: RunRequest, record: Mapping[str, Any]
 ) -> None:
-    """See that the further images are those of the record.
+    """See that the further images and the masks are those of the record.
 
     Raises
     ------
     ReplayDiffers
         One is another, or not there.
     """
-    recorded = _input_hashes(record)
-    hashes = _further_hashes(model, image, inputs) or {}
-    for name, sha256 in recorded.items():
-        if hashes.get(name) != sha256:
-            raise ReplayDiffers("input", name, sha256, hashes.get(name, "none"))
+    actual = hashes_beside(model, image, request) or {}
+    for (kind, name), sha256 in _recorded_hashes(record).items():
+        if actual.get((kind, name)) != sha256:
+            raise ReplayDiffers(
+                KINDS_BESIDE[kind], name, sha256, actual.get((kind, name), "no such file")
+            )
 
 
-def _further_hashes(
-    model: ModelSpec, image: Path, inputs: Mapping[str, str]
-) -> dict[str, str] | None:
-    """Give the hash of the file of each input that has one; None where a file is not there."""
-    files = {name: on_disk(file.word) for name, file in further_files(model, image, inputs).items()}
-    if not all(is_there(split_series(path)[0]) for path in files.values()):
-        return None
-    return {name: content_sha256(path) for name, path in files.items()}
+KINDS_BESIDE: Mapping[str, str] = {"inputs": "input", "relations": "mask"}
+"""Entry of a record -> what it holds of beside the image."""
 
 
-def _input_hashes(record: Mapping[str, Any]) -> dict[str, str]:
-    """Give the hash of each further image of a record; those of before have none."""
-    return {name: str(entry["sha256"]) for name, entry in record.get("inputs", {}).items()}
+def _recorded_hashes(record: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """Give the hash of each file beside the image of a record; those of before have none."""
+    return {
+        (kind, name): str(entry["sha256"])
+        for kind in KINDS_BESIDE
+        for name, entry in record.get(kind, {}).items()
+    }
+
+
+def _mask_files(record: Mapping[str, Any]) -> dict[str, str]:
+    """Give the masks of a record as files, also where a step of a chain had made them."""
+    return {name: str(entry["image"]) for name, entry in record.get("relations", {}).items()}
 
 
 def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,6 +186,7 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "channels": None if channels is None else checked_channels(channels),
         # records of before there was an --input lack it
         "inputs": {name: str(word) for name, word in words.get("inputs", {}).items()},
+        "relations": _mask_files(record),
         "pixel_um": {axis: float(um) for axis, um in words["pixel_um"].items()},
         "scale": words["scale"],
         "kind": None if kind is None else stated_kind(kind),
@@ -227,6 +233,7 @@ def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> st
             name: content_sha256(further.place)
             for name, further in planned.case.image.further.items()
         },
+        "masks": {name: mask.record()["sha256"] for name, mask in planned.masks.items()},
         "words": options_of(setup.request),
         "network": [plan.weights.format, plan.device, plan.precision.name, plan.precision.backend],
     }
@@ -363,7 +370,7 @@ def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageRu
         record.get("model_sha256") == setup.model.sha256
         and record.get("request") == as_json(options_of(setup.request))
         and record.get("image_sha256") == content_sha256(image)
-        and _input_hashes(record) == _further_hashes(setup.model, image, setup.request.inputs)
+        and _recorded_hashes(record) == hashes_beside(setup.model, image, setup.request)
     )
     return ImageRun(image, written, record.get("objects"), (), record) if same else None
 

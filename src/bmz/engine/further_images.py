@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bmz.base.channels import channel_numbers, channel_words
-from bmz.base.errors import WrongUsage
+from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.base.values import dataclass
 from bmz.check.fit import CheckedHeader, joined_header
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
-from bmz.image.formats import split_series
+from bmz.image.formats import name_of, split_series
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo, joined_info
 from bmz.image.series import content_sha256
@@ -102,6 +102,47 @@ def path_beside(image: Path, pattern: str) -> str:
         return PLACES[match[1]](image)
 
     return _BRACES.sub(put, pattern)
+
+
+FROM = "from:"
+"""How the label mask of an earlier step of a chain is called; its name stands behind."""
+
+
+class StepWithoutMask(CouldNotTell):
+    """An earlier step of a chain has made no label mask of an image."""
+
+    def __init__(self, image: Path, step: str) -> None:
+        super().__init__(
+            f"the step '{step}' has made no label mask of '{name_of(image)}'",
+            hint="see what became of it there",
+            code="chain.no-mask",
+        )
+
+
+def mask_words(
+    image: Path, relations: Mapping[str, str], before: Mapping[str, Mapping[Path, Path]]
+) -> dict[str, str]:
+    """Give the file of each mask that an image is brought together with.
+
+    Parameters
+    ----------
+    relations : see `bmz.engine.relations` -> pattern of a file, or an earlier step of a chain
+    before : such a step -> image -> its label mask
+
+    Raises
+    ------
+    StepWithoutMask, PatternUnknown
+    """
+    words = {}
+    for name, pattern in relations.items():
+        step = pattern.removeprefix(FROM)
+        if step == pattern:
+            words[name] = path_beside(image, pattern)
+        elif image in before.get(step, {}):
+            words[name] = str(before[step][image])
+        else:
+            raise StepWithoutMask(image, step)
+    return words
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import in_image_order
 from bmz.base.errors import BmzError, CouldNotTell
+from bmz.base.files import is_there
 from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader, check_header, check_image
@@ -22,20 +25,25 @@ from bmz.check.scale import scale_to
 from bmz.check.values import object_factor
 from bmz.engine.further_images import (
     FurtherFile,
+    StepWithoutMask,
     further_files,
     joined_check,
+    mask_words,
     own_inputs,
+    path_beside,
 )
 from bmz.engine.labelling import network_way
+from bmz.engine.relations import PlannedMask, label_image, refuse_elsewhere, refuse_no_labels
 from bmz.engine.request import RunRequest
 from bmz.image.faults import SeveralImages
+from bmz.image.formats import split_series
 from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo, joined_info
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import ArrayImage, Pixels, inspect_array, is_xarray
-from bmz.image.region import joined_pixels, laid_out, read_image, read_sample
+from bmz.image.region import HeldImage, joined_pixels, laid_out, read_image, read_sample
 from bmz.image.remote import is_address, is_zipped
-from bmz.image.series import series_keys
+from bmz.image.series import content_sha256, series_keys
 from bmz.plan.plan import network_shape, tiling_of
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.spec.facts import known_pixel_size
@@ -237,11 +245,13 @@ class GivenImage:
     info : its facts, with those of further images that are joined to it
     array : the pixels, where they are in memory; None for a file
     further : images for inputs of the model, by input
+    masks : with which its labels are brought together, see `bmz.engine.relations`
     """
 
     info: ImageInfo
     array: ArrayImage | None = None
     further: Mapping[str, GivenImage] = field(default_factory=dict)
+    masks: Mapping[str, PlannedMask] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str | None:
@@ -304,6 +314,33 @@ def given_image(
     return GivenImage(inspect_array(image, axes=axes), image)
 
 
+def given_masks(relations: Mapping[str, ImageLike], image: ImageInfo) -> dict[str, PlannedMask]:
+    """Look at the masks that a caller from Python gives.
+
+    Parameters
+    ----------
+    relations : see `bmz.engine.relations` -> a path, or an array with the axes of the labels
+
+    Raises
+    ------
+    BmzError
+        One cannot be read, holds no labels, or lies on another grid.
+    """
+    masks = {}
+    for name, mask in relations.items():
+        if isinstance(mask, str | Path):
+            masks[name] = PlannedMask.of_file(on_disk(path_beside(image.place, str(mask))))
+            continue
+        axes = "".join(axis for axis in in_image_order(image.sizes) if axis != "c")
+        fits = mask.ndim == len(axes) and not is_xarray(mask)
+        given = given_image(mask, axes if fits else None)
+        refuse_no_labels(given.info)
+        held = HeldImage(given.info, given.read(given.info))
+        masks[name] = PlannedMask(given.info, partial(nullcontext, held), given.sha256)
+    refuse_elsewhere(masks, image)
+    return masks
+
+
 def _further(name: str, image: ImageLike, first: ImageInfo) -> GivenImage:
     if isinstance(image, str | Path):
         return given_image(FurtherFile.of(first.place, str(image)).word)
@@ -352,3 +389,23 @@ def check_given_image(
     """
     header = check_image_header(model, image.info, request, sample, image.sample)
     return check_image(header, image.sample)
+
+
+def hashes_beside(
+    model: ModelSpec, image: Path, request: RunRequest
+) -> dict[tuple[str, str], str] | None:
+    """Give the hash of each file beside the image; None where one is not there."""
+    inputs = further_files(model, image, request.inputs)
+    words = {("inputs", name): file.word for name, file in inputs.items()}
+    try:
+        masks = mask_words(image, request.relations, request.before)
+    except StepWithoutMask:
+        return None
+    words |= {("relations", name): word for name, word in masks.items()}
+    files = {key: on_disk(word) for key, word in words.items()}
+    if not all(is_there(split_series(path)[0]) for path in files.values()):
+        return None
+    return {
+        key: content_sha256(label_image(path) if key[0] == "relations" else path)
+        for key, path in files.items()
+    }

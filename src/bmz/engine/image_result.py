@@ -19,6 +19,7 @@ from bmz.check.finding import Finding
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
 from bmz.engine.pipeline import PlaneResult, Stopwatch
 from bmz.engine.prepared_image import RawStack
+from bmz.engine.relations import PlannedMask, held, on_disk_in, related
 from bmz.image.formats import split_series
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
@@ -282,6 +283,8 @@ class ImageResult:
     findings : what the check and the output said
     record : of the run, without its files
     took_s : stage -> seconds
+    columns : heading -> value of each label, at its number, which tables have, too
+    distinct : how many objects there are, where numbers have gaps; None where they have none
     """
 
     image: ImageSource
@@ -293,6 +296,8 @@ class ImageResult:
     findings: tuple[Finding, ...] = ()
     record: RanRecord = field(default_factory=lambda: cast("RanRecord", {}))
     took_s: Mapping[str, float] = field(default_factory=dict)
+    columns: Mapping[str, AnyArray] = field(default_factory=dict)
+    distinct: int | None = None
     _tracks: list[Table] = field(default_factory=list)
 
     @classmethod
@@ -326,7 +331,22 @@ class ImageResult:
     @property
     def objects(self) -> int | None:
         """Count the objects; None without labels."""
+        if self.distinct is not None:
+            return self.distinct
         return None if self.labels is None else self.labels.count
+
+    def related(self, masks: Mapping[str, PlannedMask], scratch: Path | None) -> ImageResult:
+        """Bring the labels together with other masks; see `bmz.engine.relations`.
+
+        Parameters
+        ----------
+        scratch : folder for labels that are not held in memory; None where they are
+        """
+        if self.labels is None or not masks:
+            return self
+        room = held if scratch is None else on_disk_in(scratch)
+        known = related(self.labels, masks, room, self.plan.blocks)
+        return replace(self, labels=known.labels, columns=known.columns, distinct=known.objects)
 
     @property
     def pixel_um(self) -> dict[str, float]:
@@ -427,16 +447,20 @@ class ImageResult:
         tracked = "t" in self.plan.joined
         of_tracks = []
         for table in measured_in_blocks(self._must_have_labels(), self.image):
-            rows = with_track(table) if tracked else table
+            rows = self._with_columns(with_track(table) if tracked else table)
             if tracked:
                 of_tracks.append(columns_of_tracks(rows))
             yield rows
         self._tracks[:] = of_tracks
 
+    def _with_columns(self, table: Table) -> Table:
+        of_rows = {name: column[table["label"]] for name, column in self.columns.items()}
+        return {**table, **of_rows}
+
     def _of_planes(self) -> Iterator[Table]:
         if self.planes is None:
             raise NothingJoined("no planes were joined")
-        tables = measured_in_blocks(self.planes, self.image)
+        tables = map(self._with_columns, measured_in_blocks(self.planes, self.image))
         return map(with_track, tables) if "t" in self.plan.joined else tables
 
     def _of_tracks(self) -> Iterator[Table]:

@@ -333,7 +333,7 @@ def _frame(
     names = np.unique(np.concatenate([np.zeros(1, np.int64), *(numbers[m] for m in group)]))
     own = [np.searchsorted(names, numbers[member]) for member in group]
     stored = _Planes(planes, own)
-    extents = _Extents(len(names) - 1, stored.shape)
+    extents = Extents(len(names) - 1, stored.shape)
     for box in boxes(stored.shape, (1, blocks.side_px, blocks.side_px)):
         extents.look(stored[box], box)
     objects = Found([extents.first[1:]], [] if scores is None else [scores[names[1:] - 1]])
@@ -381,7 +381,7 @@ def on_image(
     """
     side = blocks.side_for(prod(size[:-2]))
     resized = scratch_array(folder, size, np.dtype(np.uint32))
-    extents = _Extents(objects.count, size)
+    extents = Extents(objects.count, size)
     for box in boxes(size, (*size[:-2], side, side)):
         part = resized_labels_part(lambda where: np.asarray(stored[where]), network, size, box)
         resized[box] = part
@@ -391,7 +391,7 @@ def on_image(
     return Labels(resized, numbers, there, tuple(size), (side, side), extents.longest())
 
 
-class _Extents:
+class Extents:
     """Where each object begins and ends.
 
     Parameters
@@ -421,6 +421,17 @@ class _Extents:
             low, high = ([getattr(s, end) for s in where] for end in ("start", "stop"))
             self._low[number] = np.minimum(self._low[number], low + starts)
             self._high[number] = np.maximum(self._high[number], high + starts)
+
+    def there(self) -> Integers:
+        """Give the numbers of the objects that are there, in order."""
+        return np.flatnonzero(self.first < UNSEEN)
+
+    def box(self, number: int) -> Box | None:
+        """Give the box around an object; None where it is not there."""
+        if self.first[number] == UNSEEN:
+            return None
+        ends = zip(self._low[number], self._high[number], strict=True)
+        return tuple(slice(int(low), int(high)) for low, high in ends)
 
     def longest(self) -> tuple[int, int]:
         """Give the height of the highest object and the width of the widest, px."""

@@ -59,6 +59,9 @@ class RunRequest:
     channels : image channel for each model channel, its number or the name that the file gives it;
         -1 for zeros
     inputs : input of the model -> the file that fills it, see `bmz.engine.further_images`
+    relations : what a label mask is to the labels, see `bmz.engine.relations` -> its file, or the
+        step of a chain that made it, ``from:NAME``
+    before : step of a chain that was run before -> image -> its label mask
     pixel_um : the pixel size where the user states it, um
     scale : resize factor, ``auto`` or None for no resizing
     kind : what the images are where the user states it, over what their pixels tell
@@ -100,6 +103,8 @@ class RunRequest:
     axes: str | None = None
     channels: tuple[ChannelKey, ...] | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    relations: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, Mapping[Path, Path]] = field(default_factory=dict)
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     scale: float | Literal["auto"] | None = None
     kind: StatedKind | None = None

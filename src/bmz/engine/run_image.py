@@ -136,6 +136,7 @@ class OpenRun:
     precision : gives the precision and the framework in which it has run
     use : gives the use of the device so far; None where the network runs on several workers
     image_sha256 : of its content, where that is known
+    scratch : folder for what is needed in between; None where all is in memory
     """
 
     image: ImageSource
@@ -147,6 +148,7 @@ class OpenRun:
     precision: Callable[[], PrecisionChoice]
     use: Callable[[], DeviceUse | None] = lambda: None
     image_sha256: str | None = None
+    scratch: Path | None = None
 
 
 @contextmanager
@@ -178,6 +180,7 @@ def run_in_blocks(
             backend_name=lambda: tiles.name,
             precision=lambda: tiles.precision or planned.plan.precision,
             image_sha256=content,
+            scratch=scratch,
         )
 
 
@@ -249,6 +252,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
     outputs = [plane.result() for plane in image.planes]
     with run.stopwatch.stage("labels"):
         result = ImageResult.of(outputs, run.image, plan, setup.model.space)
+        result = result.related(planned.masks, run.scratch)
     more = Watch(plan, run.counted).findings(result.objects, output)
     judged: tuple[WayRecord, tuple[Finding, ...]] = ({}, ())
     if setup.request.flag_below is not None:
@@ -264,6 +268,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
     record: RanRecord = {
         **run_record(setup.model, run.image.info, plan, recipe, findings, run.image_sha256),
         "inputs": further_records(planned.case.image, planned.further_sha256),
+        "relations": {name: mask.record() for name, mask in planned.masks.items()},
         "request": options_of(setup.request),
         "own_code": own_code_record(setup),
         "backend": image.backend,
@@ -474,7 +479,8 @@ def looked_at(setup: RunSetup, image: GivenImage) -> PlannedImage:
     planned = planned_image(setup, image.info.place, header)
     pixels = look_at(setup, planned, image.read)
     hashes = {name: one.sha256 for name, one in image.further.items() if one.sha256}
-    return replace(planned, looked=lambda: pixels, sha256=image.sha256, further_sha256=hashes)
+    planned = replace(planned, further_sha256=hashes, masks=image.masks)
+    return replace(planned, looked=lambda: pixels, sha256=image.sha256)
 
 
 def _too_large(setup: RunSetup, planned: PlannedImage) -> str:

@@ -19,7 +19,7 @@ from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Progress
 from bmz.engine.cluster import run_on_workers
 from bmz.engine.earlier_runs import files_of_mask, finished, remove_leftovers, remove_replaced
-from bmz.engine.image_header import given_image
+from bmz.engine.image_header import GivenImage, given_image, given_masks
 from bmz.engine.image_result import ImageResult, finish_plates, joint_tables, write_joint_tables
 from bmz.engine.memory import bytes_in_one_piece
 from bmz.engine.run_image import (
@@ -410,7 +410,7 @@ def run_in_memory(
     """
     if len(images) <= 1 or available_cpus() == 1 or is_tried(setup):
         for image in images:
-            given = given_image(image, setup.request.axes, setup.request.inputs)
+            given = _given(setup, image)
             yield run_given_image(setup, given, network, listener)
         return
     room, notes = Room(setup), NotesInTurn(listener)
@@ -439,12 +439,18 @@ def run_in_memory(
         yield from ended(turns.rest())
 
 
+def _given(setup: RunSetup, image: Path) -> GivenImage:
+    given = given_image(image, setup.request.axes, setup.request.inputs)
+    masks = given_masks(setup.request.relations, given.info.images[0])
+    return replace(given, masks=masks)
+
+
 def _looked_ahead(
     setup: RunSetup, images: Sequence[Path], ahead: Threads
 ) -> Iterator[PlannedImage | ImageFailure]:
     def look_at_image(image: Path) -> PlannedImage | ImageFailure:
         try:
-            return looked_at(setup, given_image(image, setup.request.axes, setup.request.inputs))
+            return looked_at(setup, _given(setup, image))
         except BmzError as why:
             return ImageFailure(image, why)
 

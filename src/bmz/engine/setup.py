@@ -17,8 +17,8 @@ from bmz.check.fit import CheckedHeader, check_pixels, with_channels_seen
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
 from bmz.engine.engines import ENGINES, Engine, LoadCase
-from bmz.engine.further_images import refuse_unknown_inputs
-from bmz.engine.image_header import check_file_header, read_spread
+from bmz.engine.further_images import mask_words, refuse_unknown_inputs
+from bmz.engine.image_header import check_file_header, on_disk, read_spread
 from bmz.engine.labelling import Labelling, decide_labelling, network_way
 from bmz.engine.load import (
     Permit,
@@ -32,6 +32,7 @@ from bmz.engine.load import (
 )
 from bmz.engine.network_choice import NetworkChoice, decide_precision, is_measured
 from bmz.engine.pipeline import Stopwatch
+from bmz.engine.relations import PlannedMask, refuse_elsewhere, refuse_joined
 from bmz.engine.request import RunRequest
 from bmz.engine.test_tensors import sample_measures
 from bmz.image.formats import name_of
@@ -112,6 +113,7 @@ class PlannedImage:
     Parameters
     ----------
     further_sha256 : input -> hash of a further image that is no file
+    masks : with which its labels are brought together, see `bmz.engine.relations`
     field : of a plate, if it is one
     looked : gives its pixels, where they are read ahead
     sha256 : of its content, where it is known; else that of its file
@@ -121,6 +123,7 @@ class PlannedImage:
     header: CheckedHeader
     plan: Plan
     further_sha256: Mapping[str, str] = field(default_factory=dict)
+    masks: Mapping[str, PlannedMask] = field(default_factory=dict)
     field: PlateField | None = None
     looked: Callable[[], CheckedPixels] | None = None
     sha256: str | None = None
@@ -142,7 +145,11 @@ def plan_image(setup: RunSetup, image: Path, field: PlateField | None = None) ->
         There is no image, the file cannot be read, or no tiles can be laid.
     """
     header = check_file_header(setup.model, image, setup.request, setup.sample)
-    return planned_image(setup, image, with_channels_seen(header, read_spread), field)
+    planned = planned_image(setup, image, with_channels_seen(header, read_spread), field)
+    words = mask_words(image, setup.request.relations, setup.request.before)
+    masks = {name: PlannedMask.of_file(on_disk(word)) for name, word in words.items()}
+    refuse_elsewhere(masks, planned.case.image)
+    return replace(planned, masks=masks)
 
 
 def planned_image(
@@ -239,6 +246,17 @@ class NothingToSave(WrongUsage):
         )
 
 
+class NothingToRelate(WrongUsage):
+    """Labels shall be brought together with a mask, and there are none."""
+
+    def __init__(self, relation: str) -> None:
+        super().__init__(
+            f"--{relation} is for labels, and --recipe none makes none",
+            hint=f"leave out --{relation}, or choose a --recipe",
+            code="relation.nothing",
+        )
+
+
 class NothingToJoin(WrongUsage):
     """Labels shall be joined, and there are none that stand for objects."""
 
@@ -273,6 +291,9 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     labelling = ENGINES[request.engine].labelling(labelling)
     if labelling.recipe is None and "raw" not in request.save:
         raise NothingToSave
+    if labelling.recipe is None and request.relations:
+        raise NothingToRelate(next(iter(request.relations)))
+    refuse_joined(request.relations, request.link)
     refuse_nothing_to_join(request, labelling)
     refuse_unusable(request.tables)
     weights = choose_weights(model, usable_formats(), request.weights)
@@ -325,6 +346,7 @@ def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
     """
     labelling = setup.labelling
     refuse_unknown_inputs(setup.model, request.inputs)
+    refuse_joined(request.relations, request.link)
     if request.settings != setup.request.settings:
         labelling = decide_labelling(setup.model, recipe=request.recipe, settings=request.settings)
     refuse_nothing_to_join(request, labelling)

@@ -216,6 +216,10 @@ class RequestRecord(TypedDict):
     axes: Annotated[str | None, Doc("--axes")]
     channels: Annotated[Sequence[int | str] | None, Doc("--channels, -1 for zeros")]
     inputs: Annotated[Mapping[str, str], Doc("--input: input of the model -> file or pattern")]
+    relations: Annotated[
+        Mapping[str, str],
+        Doc("--mask, --pair, --parent -> file or pattern, or `from:` a step of a chain"),
+    ]
     pixel_um: Annotated[Mapping[str, float], Doc("--pixel-size")]
     scale: Annotated[Any, Doc("--scale")]
     kind: Annotated[str | None, Doc("--kind")]
@@ -241,6 +245,13 @@ class FurtherRecord(TypedDict):
     shape: Annotated[Sequence[int], Doc("as stored")]
     dtype: Annotated[str, Doc("as stored")]
     first_channel: Annotated[int, Doc("the number of its first channel in `plan.channels`")]
+
+
+class MaskRecord(TypedDict):
+    """A label mask with which the labels were brought together."""
+
+    image: Annotated[str, Doc("path")]
+    sha256: Annotated[str, Doc("as `image_sha256`")]
 
 
 class OwnCode(TypedDict):
@@ -310,6 +321,10 @@ class RanRecord(RunFacts, WayRecord):
 
     inputs: Annotated[
         Mapping[str, FurtherRecord], Doc("input of the model -> the further image that filled it")
+    ]
+    relations: Annotated[
+        Mapping[str, MaskRecord],
+        Doc("`mask`, `pair` or `parent` -> the label mask that was that to the labels"),
     ]
     request: Annotated[RequestRecord, Doc("the options of the call that decide the result")]
     own_code: Annotated[OwnCode | None, Doc("of the model that was run")]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
-from bmz.app.api.options import ImageOptions, PixelSize, RunOptions, Setting, images
+from bmz.app.api.options import ImageOptions, MaskLike, PixelSize, RunOptions, Setting, images
 from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
 from bmz.base.channels import ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.engine.further_images import refuse_unknown_inputs
-from bmz.engine.image_header import ImageLike, check_given_image, given_image
+from bmz.engine.image_header import ImageLike, check_given_image, given_image, given_masks
 from bmz.engine.request import PrecisionOption, RunRequest, kinds_by_default
 from bmz.engine.run_image import run_given_image
 from bmz.engine.run_images import output_kinds, run_in_memory
@@ -93,6 +94,9 @@ class Model:
         settings: Mapping[str, Setting] | None = None,
         link: float | str | Mapping[str, float] | None = None,
         link_gap: Literal[0, 1] = 0,
+        mask: MaskLike | None = None,
+        pair: MaskLike | None = None,
+        parent: MaskLike | None = None,
         force: bool = False,
     ) -> Result:
         """Predict, and make a label mask; everything stays in memory.
@@ -131,6 +135,10 @@ class Model:
             ``{"z": 0.25}``; None to join nothing
         link_gap
             Planes or frames that a joined object may be missing in
+        mask, pair, parent
+            A label mask of the same image, that of another `Result`, an array or a path: labels are
+            kept only within its objects; each of them has one object with its number, such as a
+            cell for a nucleus; the table tells in which of them each object lies
         force
             Run despite findings of severity error
 
@@ -142,10 +150,12 @@ class Model:
             The image cannot be read, an option does not suit it, or the network fails.
         """
         options = ImageOptions(
-            axes, channels, pixel_size, scale, kind, link, link_gap, clip, settings, force, inputs
-        )
+            axes, channels, pixel_size, scale, kind, link, link_gap, clip, settings, force, inputs,
+            mask, pair, parent,
+        )  # fmt: skip
         setup = with_options(self._setup, options.put_into(self._setup.request))
         given = given_image(image, axes, self._ordered(inputs))
+        given = replace(given, masks=given_masks(options.masks(), given.info.images[0]))
         result = run_given_image(setup, given, self._opened, self._listener)
         return Result(Report(result.findings), result, output_kinds(setup))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
+from bmz.app.api.result import Result
 from bmz.base.axes import GAPS, checked_ious, lengths_by_axis, link_ious
 from bmz.base.channels import ChannelKey, channel_words, checked_channels
 from bmz.base.errors import WrongUsage
@@ -22,6 +23,9 @@ PixelSize = float | str | Mapping[str, float]
 
 Setting = str | float | bool
 
+MaskLike: TypeAlias = "ImageLike | Result"
+"""A label mask: a path, an array, or a result, whose labels it is."""
+
 
 class RunOptions(TypedDict, total=False):
     """The keywords of `Model.run`."""
@@ -36,6 +40,9 @@ class RunOptions(TypedDict, total=False):
     settings: Mapping[str, Setting] | None
     link: float | str | Mapping[str, float] | None
     link_gap: Literal[0, 1]
+    mask: MaskLike | None
+    pair: MaskLike | None
+    parent: MaskLike | None
     force: bool
 
 
@@ -64,6 +71,7 @@ class ImageOptions:
     clip : percentile above which intensities are cut, 50 to 100; None for no cut
     settings : parameters of the label recipe or of declared steps, over those of the model
     force : run despite findings of severity error
+    mask, pair, parent : label masks with which labels are brought together; see `Model.run`
     """
 
     axes: str | None = None
@@ -77,6 +85,18 @@ class ImageOptions:
     settings: Mapping[str, Setting] | None = None
     force: bool = False
     inputs: Mapping[str, ImageLike] | None = None
+    mask: MaskLike | None = None
+    pair: MaskLike | None = None
+    parent: MaskLike | None = None
+
+    def masks(self) -> dict[str, ImageLike]:
+        """Give the masks with which labels are brought together, by what they are to these."""
+        given = {"mask": self.mask, "pair": self.pair, "parent": self.parent}
+        return {
+            name: _labels_of(name, mask) if isinstance(mask, Result) else mask
+            for name, mask in given.items()
+            if mask is not None
+        }
 
     def request(self) -> RunRequest:
         """Give a request of these options alone: it names neither a model nor an image."""
@@ -108,12 +128,23 @@ class ImageOptions:
             kind=_kind(self.kind),
             clip=self.clip,
             settings={**request.settings, **settings},
-            inputs={
-                name: str(image) if isinstance(image, str | Path) else NAME
-                for name, image in (self.inputs or {}).items()
-            },
+            inputs=_words(self.inputs or {}),
+            relations=_words(self.masks()),
             force=self.force,
         )
+
+
+def _words(images: Mapping[str, ImageLike]) -> dict[str, str]:
+    return {
+        name: str(image) if isinstance(image, str | Path) else NAME
+        for name, image in images.items()
+    }
+
+
+def _labels_of(name: str, result: Result) -> ImageLike:
+    if result.labels is None:
+        raise OptionRefused(name, result, "a result with labels")
+    return result.labels
 
 
 def _channels(channels: Sequence[ChannelKey] | None) -> tuple[ChannelKey, ...] | None:

@@ -1,0 +1,453 @@
+"""Labels of an image and another mask of it: kept within it, paired with it, counted in it.
+
+The mask is read block by block, and labels are rewritten block by block, so that an image in parts
+gives what it gives in one piece.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.axes import Box, boxes
+from bmz.base.errors import AnswerIsNo, WrongUsage
+from bmz.base.values import dataclass
+from bmz.engine.label_stack import Extents, Labels, LabelStack
+from bmz.image.formats import name_of
+from bmz.image.given_names import given_name
+from bmz.image.info import ImageInfo
+from bmz.image.inspect import inspect_image
+from bmz.image.region import ImageSource, open_image
+from bmz.image.series import content_sha256, labels_beside
+from bmz.plan.plan import Blocks
+from bmz.process.blocks import Found, WritableArray
+from bmz.process.relations import (
+    Pairing,
+    Shared,
+    most_shared,
+    pair_up,
+    part_among,
+    shared_pixels,
+    sum_shared,
+)
+
+if TYPE_CHECKING:
+    from bmz.results.image_documents import MaskRecord
+
+Scratch = Callable[[tuple[int, ...]], WritableArray]
+"""Makes an array of uint32 for labels, in memory or on the disk, filled with 0."""
+
+_MOST = 2**32
+
+
+class MaskElsewhere(AnswerIsNo):
+    """The mask does not lie on the grid of the image."""
+
+    def __init__(self, info: ImageInfo, wanted: Mapping[str, int]) -> None:
+        sizes, found = (
+            ", ".join(f"{axis} {size}" for axis, size in of.items())
+            for of in (wanted, {a: n for a, n in info.sizes.items() if a != "c"})
+        )
+        super().__init__(
+            f"the mask '{name_of(info.place)}' has {found}, and the labels have {sizes}",
+            hint="give the mask that was made of the same image",
+            code="relation.grid",
+        )
+
+
+class MaskWithoutLabels(AnswerIsNo):
+    """The mask holds something else than numbers of objects."""
+
+    def __init__(self, info: ImageInfo, why: str) -> None:
+        super().__init__(
+            f"'{name_of(info.place)}' is no label mask: {why}",
+            hint="give a mask of one channel with a whole number for each object, 0 for none",
+            code="relation.no-labels",
+        )
+
+
+@dataclass(frozen=True)
+class OtherMask:
+    """A label mask on the grid of an image, of which parts are read.
+
+    Parameters
+    ----------
+    source : its pixels
+    """
+
+    source: ImageSource
+
+    def part(self, at: Mapping[str, int], space: str, box: Box) -> AnyArray:
+        """Read the labels within a box of a plane or stack.
+
+        Parameters
+        ----------
+        at : its position along t and z
+        space : axes of `box`
+        """
+        sides = {a: slice(i, i + 1) for a, i in at.items()} | dict(zip(space, box, strict=True))
+        axes = self.source.info.axes
+        region = self.source.region({a: side for a, side in sides.items() if a in axes})
+        labels = region.array.reshape([side.stop - side.start for side in box])
+        if labels.dtype.kind != "b" and labels.size:
+            low, high = labels.min(), labels.max()
+            if low < 0 or high >= _MOST:
+                raise MaskWithoutLabels(self.source.info, f"it has numbers from {low} to {high}")
+        return labels
+
+
+def refuse_no_labels(info: ImageInfo) -> None:
+    """See by its header that a mask may hold labels.
+
+    Raises
+    ------
+    AxesUnknown, MaskWithoutLabels
+    """
+    info.refuse_unknown_axes()
+    if info.dtype.kind not in "biu":
+        raise MaskWithoutLabels(info, f"its pixels are {info.dtype}")
+    if info.sizes.get("c", 1) > 1:
+        raise MaskWithoutLabels(info, f"it has {info.sizes['c']} channels")
+
+
+@dataclass(frozen=True)
+class RelatedLabels:
+    """Labels that were brought together with other masks.
+
+    Parameters
+    ----------
+    labels : their numbers may have gaps
+    columns : heading -> value for each label, at its number
+    """
+
+    labels: LabelStack
+    columns: Mapping[str, AnyArray]
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are."""
+        return len(_names(self.labels))
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What a mask may be to labels.
+
+    Parameters
+    ----------
+    brought : brings the labels together with the mask
+    rewrites : the labels are others afterwards, and not only more is told of them
+    """
+
+    brought: Callable[[RelatedLabels, OtherMask, Scratch, Blocks], RelatedLabels]
+    rewrites: bool = True
+
+
+def _kept_within(
+    known: RelatedLabels, mask: OtherMask, scratch: Scratch, blocks: Blocks
+) -> RelatedLabels:
+    """Leave out what lies in no object of a mask; what is left is numbered anew, in its order."""
+    stack, highest = known.labels, _highest(known.labels)
+    parts = []
+    for number, view in enumerate(_views(stack, mask)):
+        kept = scratch(view.size)
+        for box in view.boxes(blocks):
+            kept[box] = np.where(view.other(box) > 0, view.own(box), 0)
+        parts.append(_part(stack, number, kept, np.arange(highest + 1), blocks))
+    names = np.unique(np.concatenate([names for _, names in parts]))
+    ranks = [np.searchsorted(names, of_part) for _, of_part in parts]
+    labels = replace(stack, parts=[part for part, _ in parts], renumbered=ranks)
+    columns = {heading: column[names] for heading, column in known.columns.items()}
+    return RelatedLabels(labels, columns)
+
+
+def _paired(
+    known: RelatedLabels, mask: OtherMask, scratch: Scratch, blocks: Blocks
+) -> RelatedLabels:
+    """Have one object for each of a mask, with its number, which holds it as a whole."""
+    stack = known.labels
+    pairing = pair_up(_shared(stack, mask, blocks), _highest(stack))
+    origin = pairing.origin()
+    parts = []
+    for number, view in enumerate(_views(stack, mask)):
+        paired = scratch(view.size)
+        for box in view.boxes(blocks):
+            own, other = view.own(box), view.other(box)
+            numbers = np.maximum(pairing.numbers, 0)[own]
+            paired[box] = np.where(other > 0, pairing.new_number(other), numbers)
+        for box, one in _to_be_parted(view, pairing, blocks):
+            own, other = view.own(box), view.other(box)
+            inside = own == one
+            seeds = np.where(inside & (pairing.holder(other) == one), other, 0)
+            # of an object that is joined over frames, this one may hold no seed
+            parts_of = part_among(inside, seeds) if seeds.any() else pairing.lowest_seed(one)
+            mine = inside & (other == 0)
+            paired[box] = np.where(mine, parts_of, np.asarray(paired[box]))
+        parts.append(_part(stack, number, paired, origin, blocks))
+    labels = replace(
+        stack, parts=[part for part, _ in parts], renumbered=[names for _, names in parts]
+    )
+    of_seed = np.zeros(len(origin), np.bool_)
+    of_seed[pairing.seeds] = True
+    columns = {heading: column[origin] for heading, column in known.columns.items()}
+    return RelatedLabels(labels, {**columns, "paired": of_seed})
+
+
+def _with_parent(
+    known: RelatedLabels, mask: OtherMask, scratch: Scratch, blocks: Blocks
+) -> RelatedLabels:
+    """Tell of each label in which object of a mask most of it lies."""
+    del scratch
+    objects, parents = most_shared(_shared(known.labels, mask, blocks), background=False)
+    column = np.full(_highest(known.labels) + 1, np.nan)
+    column[objects] = np.where(parents > 0, parents, np.nan)
+    return replace(known, columns={**known.columns, "parent": column})
+
+
+RELATIONS: Mapping[str, Relation] = {
+    "mask": Relation(_kept_within),
+    "pair": Relation(_paired),
+    "parent": Relation(_with_parent, rewrites=False),
+}
+"""What a mask may be to labels, in the order in which it is done."""
+
+
+def related(
+    stack: LabelStack, masks: Mapping[str, PlannedMask], scratch: Scratch, blocks: Blocks
+) -> RelatedLabels:
+    """Bring labels together with other masks.
+
+    Parameters
+    ----------
+    stack : of an image
+    masks : relation of `RELATIONS` -> label mask on the same grid
+    scratch : makes room for labels
+    blocks : in which they are read and written
+
+    Raises
+    ------
+    MaskWithoutLabels
+        It has numbers that no label can have.
+    """
+    known = RelatedLabels(stack, {})
+    for name, relation in RELATIONS.items():
+        if name in masks:
+            with masks[name].opened() as source:
+                known = relation.brought(known, OtherMask(source), scratch, blocks)
+    return known
+
+
+def label_image(path: Path) -> Path:
+    """Give where a mask lies: in an OME-Zarr image with one label image it is that one.
+
+    Raises
+    ------
+    CouldNotTell
+        The folder cannot be read.
+    """
+    beside = labels_beside(path)
+    return path / "labels" / beside[0] if len(beside) == 1 else path
+
+
+@dataclass(frozen=True)
+class PlannedMask:
+    """A mask with which the labels of an image will be brought together.
+
+    Parameters
+    ----------
+    info : its facts
+    opened : opens it
+    sha256 : of its content, where it is no file
+    """
+
+    info: ImageInfo
+    opened: Callable[[], AbstractContextManager[ImageSource]]
+    sha256: str | None = None
+
+    @classmethod
+    def of_file(cls, path: Path) -> PlannedMask:
+        """Look at the file of a mask; the label image that lies alone in an OME-Zarr is one.
+
+        Raises
+        ------
+        BmzError
+            It cannot be read, or holds no labels.
+        """
+        info = inspect_image(label_image(path))
+        refuse_no_labels(info)
+        return cls(info, partial(open_image, info))
+
+    def record(self) -> MaskRecord:
+        """Say for the record which mask it is."""
+        sha256 = self.sha256 or content_sha256(self.info.place)
+        return {"image": given_name(self.info.place), "sha256": sha256}
+
+
+def refuse_elsewhere(masks: Mapping[str, PlannedMask], image: ImageInfo) -> None:
+    """See that masks lie on the grid of an image.
+
+    Raises
+    ------
+    MaskElsewhere
+    """
+    wanted = {a: n for a, n in image.sizes.items() if a != "c"}
+    for mask in masks.values():
+        if any(wanted.get(a, 1) != mask.info.sizes.get(a, 1) for a in "tzyx"):
+            raise MaskElsewhere(mask.info, wanted)
+
+
+class MaskOfJoined(WrongUsage):
+    """Labels that are joined over planes shall be rewritten by a mask."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"--{name} changes labels of planes that --link joins, of which a table is made",
+            hint=f"leave out z in --link, or take a 3-D model; or leave out --{name}",
+            code="relation.joined",
+        )
+
+
+def refuse_joined(relations: Iterable[str], link: Collection[str]) -> None:
+    """See that no labels are rewritten that are joined over planes.
+
+    Raises
+    ------
+    MaskOfJoined
+    """
+    for name in relations:
+        if RELATIONS[name].rewrites and "z" in link:
+            raise MaskOfJoined(name)
+
+
+@dataclass(frozen=True)
+class _View:
+    """One plane or stack of labels, and the same of the other mask."""
+
+    stack: LabelStack
+    number: int
+    at: Mapping[str, int]
+    mask: OtherMask
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        return self.stack.parts[self.number].size
+
+    def boxes(self, blocks: Blocks) -> Iterator[Box]:
+        return _boxes(self.size, blocks)
+
+    def own(self, box: Box) -> AnyArray:
+        return self.stack.in_whole(self.number, self.stack.parts[self.number][box])
+
+    def other(self, box: Box) -> AnyArray:
+        return self.mask.part(self.at, self.stack.space, box)
+
+
+def _boxes(size: Sequence[int], blocks: Blocks) -> Iterator[Box]:
+    side = blocks.side_for(prod(size[:-2]))
+    return boxes(size, (*size[:-2], side, side))
+
+
+def _views(stack: LabelStack, mask: OtherMask) -> Iterator[_View]:
+    for number, at in enumerate(stack.positions()):
+        yield _View(stack, number, at, mask)
+
+
+def _shared(stack: LabelStack, mask: OtherMask, blocks: Blocks) -> Shared:
+    return sum_shared(
+        [
+            shared_pixels(view.own(box), view.other(box))
+            for view in _views(stack, mask)
+            for box in view.boxes(blocks)
+        ]
+    )
+
+
+def _to_be_parted(view: _View, pairing: Pairing, blocks: Blocks) -> Iterator[tuple[Box, int]]:
+    """Give the objects of a plane or stack that hold several seeds, and where they lie."""
+    several = pairing.several
+    if not len(several):
+        return
+    places = np.zeros(len(pairing.numbers), np.int64)
+    places[several] = np.arange(1, len(several) + 1)
+    extents = Extents(len(several), view.size)
+    for box in view.boxes(blocks):
+        extents.look(places[view.own(box)], box)
+    for place, one in enumerate(several, start=1):
+        box = extents.box(place)
+        if box is not None:
+            yield box, int(one)
+
+
+def _part(
+    stack: LabelStack, number: int, stored: WritableArray, origin: AnyArray, blocks: Blocks
+) -> tuple[Labels, AnyArray]:
+    """Give rewritten labels of a plane or stack, and the number in the whole of each of them.
+
+    Parameters
+    ----------
+    stored : numbers of the whole
+    origin : for each of these, the number that the object had before
+    """
+    size = stack.parts[number].size
+    extents = Extents(len(origin) - 1, size)
+    for box in _boxes(size, blocks):
+        extents.look(np.asarray(stored[box]), box)
+    names = np.append(0, extents.there())
+    numbers = np.zeros(len(origin), np.int64)
+    numbers[names] = np.arange(len(names))
+    objects = Found([extents.first[1:]], _scores(stack, number, origin))
+    side = blocks.side_for(prod(size[:-2]))
+    return Labels(stored, numbers, objects, size, (side, side), extents.longest()), names
+
+
+def _scores(stack: LabelStack, number: int, origin: AnyArray) -> list[AnyArray]:
+    part = stack.parts[number]
+    scores = part.objects.scores_by(part.numbers)
+    if scores is None:
+        return []
+    whole = stack.in_whole(number, np.arange(1, part.count + 1))
+    by_number = np.zeros(_highest(stack) + 1, np.float32)
+    by_number[whole] = scores
+    return [by_number[origin[1:]]]
+
+
+def _names(stack: LabelStack) -> AnyArray:
+    """Give the numbers of all objects, in order."""
+    present = [
+        stack.in_whole(number, np.unique(part.numbers[part.numbers > 0]))
+        for number, part in enumerate(stack.parts)
+    ]
+    return np.unique(np.concatenate(present))
+
+
+def _highest(stack: LabelStack) -> int:
+    return stack.count
+
+
+def held(shape: tuple[int, ...]) -> WritableArray:
+    """Give room for labels in memory."""
+    return np.zeros(shape, np.uint32)
+
+
+def on_disk_in(folder: Path) -> Scratch:
+    """Give what makes room for labels in a folder."""
+    from bmz.write.ome_zarr import scratch_array
+
+    made: list[Path] = []
+
+    def scratch(shape: tuple[int, ...]) -> WritableArray:
+        made.append(folder / f"related-{len(made):06d}")
+        if made[-1].exists():  # of a run that was stopped
+            shutil.rmtree(made[-1])
+        return scratch_array(made[-1], shape, np.dtype(np.uint32))
+
+    return scratch
