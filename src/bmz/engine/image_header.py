@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +40,7 @@ from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo, joined_info
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import ArrayImage, Pixels, inspect_array, is_xarray
-from bmz.image.region import HeldImage, joined_pixels, laid_out, read_image, read_sample
+from bmz.image.region import joined_pixels, laid_out, read_image, read_sample
 from bmz.image.remote import is_address, is_zipped
 from bmz.image.series import content_sha256, series_keys
 from bmz.plan.plan import network_shape, tiling_of
@@ -335,8 +334,7 @@ def given_masks(relations: Mapping[str, ImageLike], image: ImageInfo) -> dict[st
         fits = mask.ndim == len(axes) and not is_xarray(mask)
         given = given_image(mask, axes if fits else None)
         refuse_no_labels(given.info)
-        held = HeldImage(given.info, given.read(given.info))
-        masks[name] = PlannedMask(given.info, partial(nullcontext, held), given.sha256)
+        masks[name] = PlannedMask.of_array(given.info, given.read(given.info), given.sha256)
     refuse_elsewhere(masks, image)
     return masks
 

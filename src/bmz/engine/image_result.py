@@ -105,7 +105,7 @@ def write_joint_tables(folder: Path, done: Sequence[ImageRun], root: Path | None
     files = {image_done.image: split_series(absolute(image_done.image)) for image_done in done}
     if len(files) <= (root is None):
         return
-    names = _names_within((file for file, _ in files.values()), root)
+    names = names_within((file for file, _ in files.values()), root)
     for kind, path in joint_tables(folder).items():
         tables = {
             image_done.files[kind]: {
@@ -119,7 +119,7 @@ def write_joint_tables(folder: Path, done: Sequence[ImageRun], root: Path | None
             TABLE_FORMATS[OUTPUT_KINDS[kind].table_format].join(path, tables)
 
 
-def _names_within(files: Iterable[Path], root: Path | None) -> dict[Path, str]:
+def names_within(files: Iterable[Path], root: Path | None) -> dict[Path, str]:
     """Give the path of each file within the folder that holds all; its address where it has one."""
     names = {file: given_name(file) for file in files}
     here = [file for file, name in names.items() if name == str(file)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -26,7 +26,8 @@ from bmz.image.formats import name_of
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
-from bmz.image.region import ImageSource, open_image
+from bmz.image.pixels import Pixels
+from bmz.image.region import HeldImage, ImageSource, open_image
 from bmz.image.series import content_sha256, labels_beside
 from bmz.plan.plan import Blocks
 from bmz.process.blocks import Found, WritableArray
@@ -286,6 +287,17 @@ class PlannedMask:
         refuse_no_labels(info)
         return cls(info, partial(open_image, info))
 
+    @classmethod
+    def of_array(cls, info: ImageInfo, pixels: Pixels, sha256: str | None) -> PlannedMask:
+        """Take a mask that is in memory; see `of_file`."""
+        image = HeldImage(info, pixels)
+
+        @contextmanager
+        def opened() -> Iterator[ImageSource]:
+            yield image
+
+        return cls(info, opened, sha256)
+
     def record(self) -> MaskRecord:
         """Say for the record which mask it is."""
         sha256 = self.sha256 or content_sha256(self.info.place)
@@ -382,9 +394,9 @@ def _to_be_parted(view: _View, pairing: Pairing, blocks: Blocks) -> Iterator[tup
     for box in view.boxes(blocks):
         extents.look(places[view.own(box)], box)
     for place, one in enumerate(several, start=1):
-        box = extents.box(place)
-        if box is not None:
-            yield box, int(one)
+        around = extents.box(place)
+        if around is not None:
+            yield around, int(one)
 
 
 def _part(
