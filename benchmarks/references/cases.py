@@ -10,10 +10,12 @@ import numpy as np
 from tests.process.ideal_maps import (
     affinities,
     boundary,
+    centres_and_offsets,
     contour,
     filling,
     foreground,
     inner_distance,
+    places_within,
     points,
     probability,
     together,
@@ -164,5 +166,10 @@ CASES = (
          repeats=5),
     _mesmer("whole-cell", 0.075),
     _mesmer("nuclear", 0.1),
+    Case("planes", "hover", "tiatoolbox 2.1.3", "hovernet",
+         lambda t: np.concatenate([foreground(t)[None], places_within(t)]), probabilities=False),
+    Case("planes", "panoptic", "empanada 0.1.7", "empanada",
+         lambda t: np.concatenate([foreground(t)[None], centres_and_offsets(t)]),
+         probabilities=False),
 )  # fmt: skip
 """Every recipe that has a reference."""

@@ -127,22 +127,32 @@ def biapy_affinities(maps: Array) -> Array:
 def _post_processing() -> types.ModuleType:
     # two functions of a module whose imports need all of BiaPy
     name = "biapy.data.post_processing.post_processing"
+    for package in ("biapy", "biapy.data", "biapy.data.post_processing"):
+        sys.modules.setdefault(package, types.ModuleType(package))
+    return _functions_of(
+        name, _site("biapy") / "data/post_processing/post_processing.py",
+        {"_otsu_auto_threshold", "_minmax01", "_sobel_along_axis", "watershed_by_channels"},
+    )  # fmt: skip
+
+
+def _functions_of(name: str, source: Path, wanted: set[str]) -> types.ModuleType:
+    # some functions, also of a class, of a module whose imports need all of its package
+    known = ("numpy", "scipy", "skimage", "typing", "tqdm", "cv2", "math", "warnings")
     if name not in sys.modules:
-        source = _site("biapy") / "data/post_processing/post_processing.py"
         tree = ast.parse(source.read_text())
-        wanted = {"_otsu_auto_threshold", "_minmax01", "_sobel_along_axis", "watershed_by_channels"}
-        known = ("numpy", "scipy", "skimage", "typing", "tqdm", "cv2")
+        bodies = [tree.body, *(n.body for n in tree.body if isinstance(n, ast.ClassDef))]
         tree.body = [
             node
-            for node in tree.body
+            for node in (node for body in bodies for node in body)
             if (isinstance(node, ast.FunctionDef) and node.name in wanted)
             or (isinstance(node, ast.Import) and node.names[0].name in known)
             or (isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in known)
         ]
-        for package in ("biapy", "biapy.data", "biapy.data.post_processing"):
-            sys.modules[package] = types.ModuleType(package)
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef):
+                node.decorator_list = []
         sys.modules[name] = types.ModuleType(name)
-        exec(compile(tree, source, "exec"), sys.modules[name].__dict__)  # noqa: S102  (two functions of BiaPy)
+        exec(compile(tree, source, "exec"), sys.modules[name].__dict__)  # noqa: S102  (functions of a reference)
     return sys.modules[name]
 
 
@@ -197,6 +207,23 @@ def deepcell(maps: Array, *, maxima_threshold: float) -> Array:
     return labels[0, ..., 0]
 
 
+def hovernet(maps: Array) -> Array:
+    """Label foreground and places by the steps of HoVer-Net."""
+    source = _site("tiatoolbox") / "models/architecture/hovernet.py"
+    steps = _functions_of("hovernet_steps", source, {"_proc_np_hv"})
+    return steps._proc_np_hv(maps[0][..., None], np.moveaxis(maps[1:], 0, -1))  # noqa: SLF001
+
+
+def empanada(maps: Array) -> Array:
+    """Label foreground, centres and offsets by the steps of MitoNet."""
+    import torch
+
+    steps = _module_of("empanada", "inference/postprocess.py")
+    foreground, heat, offsets = (torch.from_numpy(m)[None] for m in (maps[:1], maps[1:2], maps[2:]))
+    labels, _ = steps.get_instance_segmentation((foreground > 0.5).long(), heat, offsets, [1])
+    return labels[0].numpy()
+
+
 def _site(package: str) -> Path:
     return Path(importlib.util.find_spec("numpy").origin).parents[1] / package
 
@@ -215,7 +242,7 @@ WORKS = {
     work.__name__: work
     for work in (
         star_targets, flow_targets, stardist, stardist_stack, cellpose3, cellpose4, biapy,
-        biapy_affinities, mutex_watershed, torch_em, plantseg, deepcell,
+        biapy_affinities, mutex_watershed, torch_em, plantseg, deepcell, hovernet, empanada,
     )
 }  # fmt: skip
 """What can be asked for."""

@@ -332,3 +332,40 @@ def test_names_are_those_of_the_channel_axis() -> None:
     axes = (AxisSpec("y", "space", Fixed(8), names=("label",)), AxisSpec("x", "space", Fixed(8)))
 
     refused(TensorSpec("out", axes, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("names", "recipe", "parameters"),
+    [
+        (("nuclei", "horizontal", "vertical"), "hover",
+         {"foreground_channel": 0, "horizontal_channel": 1, "vertical_channel": 2}),
+        (("vertical map", "horizontal map", "nucleus"), "hover",
+         {"foreground_channel": 2, "horizontal_channel": 1, "vertical_channel": 0}),
+        (("foreground", "centre", "offset_y", "offset_x"), "panoptic",
+         {"foreground_channel": 0, "centre_channel": 1, "offset_channel": 2}),
+        (("spots",), "spots", {}),
+    ],
+)  # fmt: skip
+def test_names_of_places_centres_and_spots_tell_the_recipe(
+    names: tuple[str, ...], recipe: str, parameters: dict[str, int]
+) -> None:
+    choice = choose_recipe(model(output(*names)))
+
+    assert (choice.name, choice.parameters) == (recipe, parameters)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("horizontal", "vertical"),
+        ("nuclei", "horizontal"),
+        ("centre", "offset_y", "offset_x"),
+        ("foreground", "offset_y", "offset_x"),
+        ("foreground", "centre", "offset"),
+        ("spots", "noise"),
+    ],
+)
+def test_places_without_foreground_and_offsets_of_one_axis_tell_nothing(
+    names: tuple[str, ...],
+) -> None:
+    assert "and no op, config or channel name says more" in refused(output(*names))

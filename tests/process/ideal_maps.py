@@ -143,6 +143,57 @@ def soft(maps: FloatArray, blur: float, noise: float) -> FloatArray:
     return shares.astype(np.float32)
 
 
+def places_within(labels: LabelArray) -> FloatArray:
+    """Give the horizontal and the vertical place in an object, from -1 to 1 around its middle.
+
+    Source: Graham et al. 2019, doi 10.1016/j.media.2019.101563.
+    """
+    result = np.zeros((2, *labels.shape), np.float32)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        own = labels[box] == number
+        for channel, at in enumerate(np.nonzero(own)[::-1]):
+            away = at - np.rint(at.mean())
+            for side in (away < 0, away > 0):
+                away[side] /= max(abs(away[side]).max(initial=0), 1)
+            result[channel][box][own] = away
+    return result
+
+
+def centres_and_offsets(labels: LabelArray) -> FloatArray:
+    """Give a heat map of the middles of objects, and the offsets of their pixels to them, px.
+
+    Source: Cheng et al. 2020, arXiv 1911.10194, with a Gaussian of 3 px.
+    """
+    result = np.zeros((1 + labels.ndim, *labels.shape), np.float32)
+    grid = np.indices(labels.shape)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        own = labels == number
+        middle = np.array([at.mean() for at in np.nonzero(own)]).reshape(-1, *(1,) * labels.ndim)
+        away = np.rint(middle) - grid
+        heat = np.exp(-np.square(away).sum(axis=0) / 2 / 3**2)
+        result[0] = np.maximum(result[0], heat * (box is not None))
+        result[1:, own] = (middle - grid)[:, own]
+    return result
+
+
+def discs(labels: LabelArray) -> LabelArray:
+    """Give a disc of radius 2 px in the middle of each object."""
+    found = np.zeros(labels.shape, np.int32)
+    for place in ndimage.center_of_mass(labels > 0, labels, range(1, int(labels.max()) + 1)):
+        found[tuple(int(at + 0.5) for at in place)] = 1
+    parts, _ = ndimage.label(ndimage.distance_transform_edt(found == 0) <= 2)
+    return in_raster_order(parts).labels
+
+
+def spots(labels: LabelArray) -> FloatArray:
+    """Give a heat map with a Gaussian of 1.5 px in the middle of each object, and of height 1."""
+    found = np.ones(labels.shape, np.bool_)
+    for place in ndimage.center_of_mass(labels > 0, labels, range(1, int(labels.max()) + 1)):
+        found[tuple(int(at + 0.5) for at in place)] = False
+    heat: AnyArray = np.exp(-np.square(ndimage.distance_transform_edt(found)) / 2 / 1.5**2)
+    return (heat * (not found.all())).astype(np.float32)
+
+
 def star_distances(labels: LabelArray) -> FloatArray:
     """Give the distance to the edge of the object along each ray, in steps of a quarter px."""
     padded = np.pad(labels, int(RAY_PX[-1]) + 1).ravel()
@@ -231,6 +282,12 @@ FAMILIES = (
     Family("affinities", lambda t: affinities(filling(t), (*NEAR, *FAR)), filling,
            {"offsets": text((*NEAR, *FAR))}, lost=0.01),
     Family("affinities", lambda t: affinities(filling(t), NEAR), filling, lost=0.01),
+    # nuclei of 8 px that touch, between which a filter of 21 px finds no edge
+    Family("hover", lambda t: np.concatenate([foreground(t)[None], places_within(t)]),
+           exact=False, lost=0.2),
+    Family("panoptic", lambda t: np.concatenate([foreground(t)[None], centres_and_offsets(t)]),
+           lost=0.02),
+    Family("spots", lambda t: spots(t)[None], discs),
     # a nucleus with a neck
     Family("distance_watershed", lambda t: foreground(apart(t))[None], apart, lost=0.1),
     Family("components", lambda t: foreground(apart(t))[None], apart),

@@ -15,6 +15,9 @@ from bmz.spec.model import ModelSpec, TensorSpec
 FOREGROUND = {"foreground", "nucleus", "nuclei", "cell", "cells", "object", "objects", "f"}
 BOUNDARY = {"boundary", "boundaries", "membrane", "contour", "contours", "border", "edge", "c"}
 CONTOUR = {"contour", "contours"}
+CENTRE = {"centre", "centres", "center", "centers", "ctr", "heatmap"}
+OFFSET = {"offset", "offsets"}
+SPOT = {"spot", "spots", "puncta", "punctum"}
 LABELS = {"label", "labels", "instances", "instance_labels"}
 
 
@@ -30,8 +33,8 @@ def word_in(name: str, words: set[str]) -> bool:
 
 
 RECIPES = (
-    "stardist, flows, mesmer, contour, boundary, gasp, affinities, distance_watershed, components, "
-    "argmax, masks, labels, none"
+    "stardist, flows, mesmer, contour, boundary, gasp, affinities, hover, panoptic, spots, "
+    "distance_watershed, components, argmax, masks, labels, none"
 )
 """Names of the label recipes, for hints; ``bmz.process.recipes`` holds them."""
 
@@ -391,6 +394,29 @@ def _named_families(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | Non
         return RecipeChoice("flows", why, tensor.id)
     if any(re.search(r"inner[\s_\-]*distance", name) for name in names[:1]):
         return RecipeChoice("mesmer", why, tensor.id)
+    if tensor.channels == 1 and names and word_in(names[0], SPOT):
+        return RecipeChoice("spots", why, tensor.id)
+    return _places_in_objects(tensor, names, why)
+
+
+def _places_in_objects(tensor: TensorSpec, names: tuple[str, ...], why: str) -> RecipeChoice | None:
+    # maps of where in its object a pixel lies, beside the foreground
+    def first(words: set[str]) -> int | None:
+        return next((i for i, name in enumerate(names) if word_in(name, words)), None)
+
+    offset = first(OFFSET)
+    foreground, centre = first(FOREGROUND), first(CENTRE)
+    across, down = first({"horizontal"}), first({"vertical"})
+    if foreground is None:
+        return None
+    places: dict[str, int] = {"foreground_channel": foreground}
+    if across is not None and down is not None:
+        places |= {"horizontal_channel": across, "vertical_channel": down}
+        return RecipeChoice("hover", why, tensor.id, places)
+    offsets = sum(word_in(name, OFFSET) for name in names)
+    if centre is not None and offset is not None and offsets == len(tensor.space):
+        places |= {"centre_channel": centre, "offset_channel": offset}
+        return RecipeChoice("panoptic", why, tensor.id, places)
     return None
 
 

@@ -197,7 +197,8 @@ def _is_sure(work: BlockWork, core: Box, region: Box, local: LabelArray, lost: B
     """Say whether a block saw all of the objects that begin in it, and of those they touch."""
     shape = work.maps.shape[1:]
     owned, _ = _owned(local, _on_input(core, work.grid), _on_input(region, work.grid), work)
-    cut = _touches_cut(local, region, shape)
+    reach = work.needs.reach(work.maps, work.parameters, work.grid)
+    cut = _touches_cut(local, region, shape, [max(reach, 1) * step for step in work.grid])
     # where two objects meet hangs on both
     if cut[owned | _beside(local, owned)].any():
         return False
@@ -235,13 +236,17 @@ def _beside(local: LabelArray, owned: BoolArray) -> BoolArray:
     return beside
 
 
-def _touches_cut(local: LabelArray, region: Box, shape: Sequence[int]) -> BoolArray:
+def _touches_cut(
+    local: LabelArray, region: Box, shape: Sequence[int], depth: Sequence[int]
+) -> BoolArray:
     # at an end of the overlap that is no edge of the map, an object may go on
     touches = np.zeros(int(local.max(initial=0)) + 1, np.bool_)
-    for axis, (side, size) in enumerate(zip(region, shape, strict=True)):
-        ends = ([0] if side.start > 0 else []) + ([-1] if side.stop < size else [])
+    for axis, (side, size, deep) in enumerate(zip(region, shape, depth, strict=True)):
+        before = (slice(None),) * axis
+        ends = [slice(deep)] if side.start > 0 else []
+        ends += [slice(-deep, None)] if side.stop < size else []
         for end in ends:
-            touches[np.unique(np.take(local, end, axis))] = True
+            touches[np.unique(local[(*before, end)])] = True
     return touches
 
 
@@ -250,7 +255,7 @@ def _cut_in(lost: BoolArray, core: Box, region: Box, shape: Sequence[int]) -> bo
     if not lost[core].any():
         return False
     parts, _ = ndimage.label(lost)
-    at_end = _touches_cut(parts, region, shape)
+    at_end = _touches_cut(parts, region, shape, (1,) * parts.ndim)
     at_end[0] = False
     return bool(at_end[np.unique(parts[core])].any())
 

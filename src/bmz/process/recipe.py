@@ -302,6 +302,8 @@ class InBlocks:
     refused : says for some parameters why blocks give other objects, a clause without its end
     far_seeing : every object hangs, through its neighbours, on all others, so that those of
         blocks may differ a little; the record says so
+    reach : how far from the end of what a block sees an object must lie to be sure; of 0 and 1 it
+        must not touch the end
     """
 
     least_overlap: OverlapFunction = no_overlap
@@ -309,6 +311,7 @@ class InBlocks:
     shares: tuple[str, ...] = ()
     refused: Callable[[Mapping[str, Value]], str] = lambda _: ""
     far_seeing: bool = False
+    reach: OverlapFunction = no_overlap
 
 
 @dataclass(frozen=True)

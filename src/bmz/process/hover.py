@@ -1,0 +1,226 @@
+"""The label recipe ``hover``: maps of horizontal and vertical place part nuclei that touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmz.base import ndimage
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
+from bmz.base.axes import Box, boxes
+from bmz.base.values import dataclass
+from bmz.process.contour import mean_of_each
+from bmz.process.distance_watershed import flooded
+from bmz.process.recipe import InBlocks, Knob, Labelled, ParameterRefused, Recipe, Value
+from bmz.process.relabel import (
+    ChannelsDiffer,
+    in_raster_order,
+    on_input_grid,
+    one_map,
+    require_plane,
+    without_small,
+)
+
+BRUSH_PX = 3
+"""How far beyond the filter a value of the maps has an influence on the markers."""
+
+BRUSH = np.array(
+    [[0, 0, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 1, 0, 0]], np.bool_
+)
+"""Markers in which this does not fit are cut off: an ellipse of 5 x 5 px."""
+
+SIDE_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class HoverSettings:
+    """The parameters of the recipe."""
+
+    foreground_channel: Annotated[int, Knob("of the map of all nuclei, counted from 0", 0)] = 0
+    horizontal_channel: Annotated[
+        int, Knob("of the place from left (-1) to right (1) within a nucleus", 0)
+    ] = 1
+    vertical_channel: Annotated[
+        int, Knob("of the place from top (-1) to bottom (1) within a nucleus", 0)
+    ] = 2
+    foreground_threshold: Annotated[
+        float, Knob("least foreground of a nucleus, probability", 0, 1)
+    ] = 0.5
+    edge_threshold: Annotated[
+        float, Knob("least edge between nuclei, as a share of the sharpest", 0, 1)
+    ] = 0.4
+    filter_size: Annotated[
+        int, Knob("of the Sobel filter that finds these edges, px of the map; an odd number", 3,
+                  grows=1)
+    ] = 21  # fmt: skip
+    min_size: Annotated[int, Knob("smallest nucleus and smallest marker, px of the map", 0,
+                                  grows=2)] = 10  # fmt: skip
+    keep_unmarked: Annotated[
+        bool, Knob("a connected foreground without a marker is one nucleus; false: none, as in "
+                   "HoVer-Net")
+    ] = True  # fmt: skip
+    slopes: Annotated[
+        str,
+        Knob(
+            "lowest and highest slope of the horizontal and of the vertical map, between which "
+            "edges are measured, as low,high;low,high; empty: those of the map"
+        ),
+    ] = ""
+
+
+def label_hover(output: AnyArray, grid: tuple[int, ...], settings: HoverSettings) -> Labelled:
+    """Flood the foreground from what is left of it without the edges between nuclei.
+
+    At the edge between two nuclei the maps of place fall from 1 to -1, which a Sobel filter finds.
+
+    Parameters
+    ----------
+    output : (c, y, x), of which three channels are read; what is no number counts as 0
+    grid : spacing of the map, px of the input
+    settings : the parameters
+
+    Returns
+    -------
+    Labelled
+        of ``output.shape[1:] * grid``; the score of an object is the mean of its foreground
+
+    Raises
+    ------
+    DimensionsNotDone, ChannelsDiffer
+        The output is no plane, or lacks a channel.
+    ParameterRefused
+        `slopes` are no four numbers.
+    """
+    require_plane("hover", output)
+    foreground = np.nan_to_num(
+        np.asarray(one_map("hover", output, settings.foreground_channel), np.float32)
+    )
+    parts, _ = ndimage.label(foreground >= settings.foreground_threshold)
+    mask = without_small(parts, settings.min_size, (1, 1)) > 0
+    edge = _edges(output, settings) - ~mask
+    hills = _blurred((1 - np.maximum(edge, 0)) * mask)
+    labels = flooded(1 - hills, _markers(mask, edge, settings), mask)
+    labels = in_raster_order(on_input_grid(labels, grid)).labels
+    return Labelled(labels, mean_of_each(labels, on_input_grid(foreground, grid)))
+
+
+def _markers(mask: BoolArray, edge: FloatArray, settings: HoverSettings) -> LabelArray:
+    inner = ndimage.binary_fill_holes(mask & (edge < settings.edge_threshold))
+    markers = _brushed(inner, settings.min_size)
+    if settings.keep_unmarked:
+        parts, count = ndimage.label(mask)
+        marked = np.bincount(parts[markers > 0], minlength=count + 1) > 0
+        others = _brushed(mask & ~marked[parts], settings.min_size)
+        markers = np.where(others > 0, others + markers.max(initial=0), markers)
+    return markers
+
+
+def _brushed(inside: BoolArray, min_size: int) -> LabelArray:
+    # what the brush fits into, a number for each connected part
+    return without_small(ndimage.label(ndimage.binary_opening(inside, BRUSH))[0], min_size, (1, 1))
+
+
+def _blurred(values: FloatArray) -> FloatArray:
+    # a Gaussian of 3 x 3 px, as OpenCV takes it
+    kernel = np.array([0.25, 0.5, 0.25])
+    for axis in range(values.ndim):
+        values = ndimage.correlate1d(values, kernel, axis, mode="mirror")
+    return values
+
+
+def _edges(output: AnyArray, settings: HoverSettings) -> FloatArray:
+    # (y, x), 1 where one of the maps falls most, 0 where it rises most
+    channels = (settings.horizontal_channel, settings.vertical_channel)
+    falls = []
+    for channel, axis, known in zip(channels, (1, 0), _slopes(settings.slopes), strict=True):
+        slope = _slope(one_map("hover", output, channel), axis, settings.filter_size)
+        low, high = known or (slope.min(initial=np.inf), slope.max(initial=-np.inf))
+        falls.append(1 - (slope - low) / (high - low) if low < high else np.ones_like(slope))
+    steepest: FloatArray = np.maximum(*falls)
+    return steepest
+
+
+def _slope(values: AnyArray, axis: int, size_px: int) -> NDArray[np.float64]:
+    """Filter a map along one axis with the derivative of Sobel, and smooth it along the other."""
+    order = size_px // 2 * 2
+    slope = np.nan_to_num(np.asarray(values, np.float64), nan=0, posinf=0, neginf=0)
+    smooth = _binomial(order)
+    derivative = np.convolve(_binomial(order - 1), [-1, 1])
+    slope = ndimage.correlate1d(slope, derivative, axis, mode="mirror")
+    filtered: NDArray[np.float64] = ndimage.correlate1d(slope, smooth, 1 - axis, mode="mirror")
+    return filtered
+
+
+def _binomial(order: int) -> NDArray[np.float64]:
+    kernel = np.ones(1)
+    for _ in range(order):
+        kernel = np.convolve(kernel, [0.5, 0.5])
+    return kernel
+
+
+def _slopes(text: str) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    if not text:
+        return None, None
+    try:
+        (left, right), (top, bottom) = (map(float, pair.split(",")) for pair in text.split(";"))
+    except ValueError as why:
+        reason = f"'{text}' is not low,high;low,high"
+        raise ParameterRefused("hover", "slopes", reason, HOVER.known()) from why
+    return (left, right), (top, bottom)
+
+
+def slopes_of_whole_map(maps: LazyArray, parameters: Mapping[str, Value]) -> dict[str, Value]:
+    """Find the slopes between which edges are measured, as `Recipe.of_whole_map` says."""
+    if parameters["slopes"]:
+        return {}
+    pairs = []
+    for name, axis in (("horizontal_channel", 1), ("vertical_channel", 0)):
+        channel = int(parameters[name])
+        if channel >= maps.shape[0]:
+            raise ChannelsDiffer("hover", f"a channel {channel}, counted from 0", maps.shape[0])
+        parts = _slopes_of_parts(maps, channel, axis, int(parameters["filter_size"]))
+        limits = [(float(part.min()), float(part.max())) for part in parts]
+        low, high = min(low for low, _ in limits), max(high for _, high in limits)
+        pairs.append(f"{low!r},{high!r}")
+    return {"slopes": ";".join(pairs)}
+
+
+def _slopes_of_parts(
+    maps: LazyArray, channel: int, axis: int, size_px: int
+) -> Iterator[NDArray[np.float64]]:
+    shape = maps.shape[1:]
+    for box in boxes(shape, (SIDE_AT_ONCE, SIDE_AT_ONCE)):
+        wide: Box = tuple(
+            slice(max(s.start - size_px, 0), min(s.stop + size_px, n))
+            for s, n in zip(box, shape, strict=True)
+        )
+        inner = tuple(
+            slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, wide, strict=True)
+        )
+        part = np.asarray(maps[(slice(channel, channel + 1), *wide)])[0]
+        yield _slope(part, axis, size_px)[inner]
+
+
+def _unlabelled(maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]) -> BoolArray:
+    foreground = maps[int(parameters["foreground_channel"])]
+    lost: BoolArray = (foreground >= parameters["foreground_threshold"]) & (labels == 0)
+    return lost
+
+
+def _reach(_maps: LazyArray, parameters: Mapping[str, Value], _grid: Sequence[int]) -> int:
+    return int(parameters["filter_size"]) // 2 + BRUSH_PX
+
+
+HOVER = Recipe(
+    name="hover",
+    what="foreground and the horizontal and vertical place in a nucleus: watershed between edges",
+    source="Graham et al. 2019, HoVer-Net, doi 10.1016/j.media.2019.101563",
+    label=label_hover,
+    settings=HoverSettings,
+    of_whole_map=slopes_of_whole_map,
+    in_blocks=InBlocks(least_overlap=_reach, unlabelled=_unlabelled, reach=_reach),
+)
+"""The recipe of HoVer-Net, CellViT and PathoSAM."""
