@@ -461,6 +461,22 @@ def test_equal_scores_stand_in_the_order_of_the_evidence_and_last_of_names() -> 
     assert ordered == ["starter/nuclei", "e", "d", "b", "c", "a"]
 
 
+def test_the_first_five_are_for_all_that_an_image_may_show() -> None:
+    def shown(name: str, structure: str, score: float) -> ModelFit:
+        fits = (ImageFit("a.tif", "fits", score, content=Content(0.9, 0.5, shown=structure)),)
+        return replace(made(name), images=fits)
+
+    models = [shown(f"cells {n}", "cells", 0.3) for n in range(5)]
+    models += [shown(f"membranes {n}", "membranes", 0.25) for n in range(5)]
+    models += [shown("filaments", "filaments", 0.1)]
+
+    first = [model.id for model in ranked(models)][:5]
+
+    assert first[:2] == ["cells 0", "membranes 0"]
+    assert "filaments" in first
+    assert len(first) == len(set(first))
+
+
 def test_the_commands_run_the_first_model_of_each_structure_as_ranked() -> None:
     cells = MadeFor(("fluorescence",), ("cells",), "manifest")
     pair = ImageFit("my image.tif", "adapts", 0.4, (0, 1), named=True, scale=0.5, resized=True)

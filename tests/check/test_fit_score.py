@@ -110,6 +110,16 @@ def test_a_model_for_several_modalities_is_for_an_image_that_may_be_of_either() 
     assert single.is_another
 
 
+@pytest.mark.parametrize(("share", "is_another"), [(0.44, False), (0.37, True)])
+def test_of_a_family_that_is_nearly_as_likely_as_the_likeliest_an_image_may_be(
+    share: float, *, is_another: bool
+) -> None:
+    image = ImageKind({"transmitted": 0.45, "fluorescence": share}, {"cells": 0.9})
+
+    assert content_of([image], MadeFor(("fluorescence",), ("cells",))).is_another == is_another
+    assert not content_of([image], MadeFor((), ("cells",))).is_another
+
+
 @pytest.mark.parametrize("modalities", [(), ("fluorescence",), ("photograph",)], ids=str)
 def test_a_photograph_is_what_no_model_is_made_for_as_two_are_not_alike(
     modalities: tuple[str, ...],

@@ -33,12 +33,9 @@ VAGUE = frozenset({"other", "not-microscopy"})
 VAGUE_SHARE = 0.25
 """So much of the probability of such a family counts for a model of it."""
 
-MAY_BE = 0.75
+MAY_BE = 0.9
 """An image that is likelier of another family may yet be of one of the model, where family and
 structure together are not less likely than this share of the likeliest ones."""
-
-UNSTATED = 0.9
-"""In place of such a share of the family, where nothing states the modality of a model."""
 
 BROAD = 0.95
 """What is left for each family and each structure of a model beyond one: of two models for the same
@@ -170,7 +167,7 @@ def _is_another(shown: Mapping[str, float], purpose: MadeFor, of_structure: floa
     if best in purpose.families:
         return False
     share = sum(shown.get(family, 0.0) for family in purpose.families) / named[best]
-    return (share if purpose.families else UNSTATED) * min(1.0, of_structure) < MAY_BE
+    return (share if purpose.families else 1.0) * min(1.0, of_structure) < MAY_BE
 
 
 def structures_wanted(purpose: MadeFor, channels: int) -> tuple[tuple[str, ...], ...]:

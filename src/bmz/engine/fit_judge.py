@@ -321,7 +321,7 @@ ALIKE = 1.1
 
 _LEAST = 1e-6
 
-AGAIN = 0.7
+AGAIN = 0.3
 """What each model for a structure leaves of the scores of those below it that are for the same:
 where it is not clear what an image shows, the first models are for all that it may show."""
 
