@@ -11,12 +11,14 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray, LazyArray
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
+from bmz.process.distance_watershed import watershed
 from bmz.process.ops_values import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import (
     ChannelsDiffer,
     are_shares,
     in_raster_order,
+    mean_of_each,
     on_input_grid,
     without_small,
 )
@@ -174,8 +176,6 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSet
         `channels` names another number of channels than there are, one that is not known, or
         neither a foreground nor a mask nor a background.
     """
-    from skimage.segmentation import watershed  # here: it takes long to import
-
     output = activated(output, settings.activation)
     maps = named_maps(output, settings.channels)
     limits = {
@@ -186,7 +186,7 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSet
     parts = without_small(parts, _least_seed_px(maps, settings.seed_size), grid)
     surface = _surface(maps, settings.surface)
     mask = mask_of(maps, _grown(limits, settings.growth), shares=are_shares(output))
-    labels = watershed(_smoothed(surface, maps, settings.smooth_surface), parts, mask=mask)
+    labels = watershed(_smoothed(surface, maps, settings.smooth_surface), parts, mask)
     labels = with_ring(labels, surface, settings.ring)
     labelled = in_raster_order(on_input_grid(labels, grid))
     inside = on_input_grid(maps.get("foreground", -surface), grid)
@@ -269,14 +269,6 @@ def thresholds_of_whole_map(
         for name, at in places.items()
         if parameters[f"{name}_threshold"] == OTSU
     }
-
-
-def mean_of_each(labels: AnyArray, values: AnyArray) -> AnyArray:
-    """Give the mean of `values` over each object, within 0 and 1, (n,) float32."""
-    count = np.bincount(labels.reshape(-1))[1:]
-    total = np.bincount(labels.reshape(-1), values.reshape(-1).astype(np.float64))[1:]
-    means: AnyArray = np.clip(total / np.maximum(count, 1), 0, 1).astype(np.float32)
-    return means
 
 
 def _grown(limits: Mapping[str, float], growth: float) -> dict[str, float]:

@@ -17,16 +17,15 @@ from bmz.base.arrays import (
     FloatArray,
     LabelArray,
     LazyArray,
-    stable_order,
 )
 from bmz.base.axes import Box, boxes
 from bmz.base.values import dataclass
-from bmz.process.contour import mean_of_each
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import (
     ChannelsDiffer,
     channel_words,
     in_raster_order,
+    mean_of_each,
     on_input_grid,
     one_map,
 )
@@ -37,6 +36,16 @@ AT_ONCE = 1 << 16
 
 FAR_PLACE = 1 << 31
 """From so many entries on, their places need 64 bits."""
+
+WINDOW, MARGIN = 512, 32
+"""Sides of what is flooded at once, so that it stays in the processor, and what it sees at least
+around it, entries along y and x."""
+
+STRANGER = 1 << 29
+"""Stands for all that lies beyond a window."""
+
+A_LEVEL = 16
+"""Pixels for each level of a queue."""
 
 LEVELS = 1 << 16
 """Heights are told apart by this many steps, between 0 and 1 or the limits of the map beyond."""
@@ -77,18 +86,123 @@ def flooded(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None)
 def _flood(state: LabelArray, levels: NDArray[np.uint16], steps: NDArray[np.intp]) -> None:
     from bmz.process.watershed_loops import spread, take_rim
 
-    index: type[np.int32 | np.intp] = np.int32 if state.size < FAR_PLACE else np.intp
-    rim: LabelArray = np.empty(state.size, index)  # of which little is ever touched
+    rim = np.empty(state.size, _index(state))  # of which little is ever touched
     room = np.zeros(int(levels.max(initial=0)) + 2, np.intp)
     rim = rim[: take_rim(state, levels, steps, rim, room)]
-    first = np.cumsum(room)
-    # those to begin with stand at the beginning of their levels, in raster order
-    rim = rim[np.argsort(levels[rim], kind="stable")]
-    begun = np.bincount(levels[rim], minlength=len(room) - 1)
-    behind = np.arange(rim.size) - np.repeat(np.cumsum(begun) - begun, begun)
-    queue, below = np.empty((2, first[-1]), index)
-    queue[first[levels[rim]] + behind] = rim
-    spread(state, steps, queue, first[:-1], first[:-1] + begun, below)
+    queue, first, last = _begun(room, rim, levels[rim])
+    spread(state, steps, queue, first, last, np.empty_like(queue))
+
+
+def _begun(
+    room: NDArray[np.intp], shore: LabelArray, levels: NDArray[np.uint16]
+) -> tuple[LabelArray, NDArray[np.intp], NDArray[np.intp]]:
+    """Give a queue, and where the pixels of each level begin in it, and end so far.
+
+    Those to begin with, `shore`, stand at the beginning of their levels, as they come.
+    """
+    ends = np.cumsum(room)
+    order = np.argsort(levels, kind="stable")
+    count = np.bincount(levels, minlength=len(room) - 1)
+    behind = np.arange(shore.size) - np.repeat(np.cumsum(count) - count, count)
+    queue = np.empty(ends[-1], shore.dtype)
+    queue[ends[levels[order]] + behind] = shore[order]
+    return queue, ends[:-1], ends[:-1] + count
+
+
+def _index(state: LabelArray) -> type[np.int32 | np.intp]:
+    # of places of a map
+    return np.int32 if state.size < FAR_PLACE else np.intp
+
+
+def watershed(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None) -> LabelArray:
+    """Let seeds grow over a map as `flooded` does, with every float32 a level of its own.
+
+    The labels are those of ``skimage.segmentation.watershed`` 0.26 where it tells the order: of
+    the pixels of seeds that are equally high it takes any first, and here they go in raster order.
+    A large map is flooded window by window. What lies beyond a window is taken for a seed that is
+    lower than all: what that does not reach would not be reached by anything from there.
+
+    Parameters
+    ----------
+    surface, seeds, mask : as in `flooded`
+
+    Returns
+    -------
+    ((z,) y, x) int32
+        the number of the seed that reached each pixel, 0 where none did
+    """
+    ends, margin = _ends(surface), MARGIN
+    labels = np.zeros(surface.shape, np.int32)
+    for box in _cores(surface.shape):
+        labels[box] = STRANGER
+        while (labels[box] == STRANGER).any():
+            window, inner = _window(box, margin, surface.shape)
+            part = None if mask is None else mask[window]
+            cut = [(s.start > 0, s.stop < n) for s, n in zip(window, surface.shape, strict=True)]
+            labels[box] = _within(surface[window], seeds[window], part, ends, cut)[inner]
+            margin *= 1 if (labels[box] != STRANGER).all() else 2
+    return labels
+
+
+def _cores(shape: tuple[int, ...]) -> Iterator[Box]:
+    sides = (*shape[:-2], WINDOW, WINDOW)[-len(shape) :]
+    return boxes(shape, tuple(max(side, 1) for side in sides))
+
+
+def _window(box: Box, margin: int, shape: tuple[int, ...]) -> tuple[Box, Box]:
+    # the box with so much around it as there is, and the box in that
+    window = tuple(
+        slice(max(s.start - margin, 0), min(s.stop + margin, n))
+        for s, n in zip(box, shape, strict=True)
+    )
+    pairs = zip(box, window, strict=True)
+    return window, tuple(slice(s.start - w.start, s.stop - w.start) for s, w in pairs)
+
+
+def _within(
+    surface: AnyArray,
+    seeds: LabelArray,
+    mask: BoolArray | None,
+    ends: tuple[float, float],
+    cut: list[tuple[bool, bool]],
+) -> LabelArray:
+    # the labels of a window, whose sides are cut or not; `STRANGER` where more must be seen
+    wide = tuple(size + 2 for size in surface.shape)
+    inner = (slice(1, -1),) * surface.ndim
+    heights, state = np.zeros(wide, np.float32), np.zeros(wide, np.int32)
+    # of two zeros none is lower
+    heights[inner] = _finite(np.asarray(surface, np.float32), ends) + np.float32(0)
+    start = np.where(seeds > 0, seeds, -1)
+    state[inner] = start if mask is None else np.where(mask, start, 0)
+    lowest = 2 * ends[0] - ends[1]
+    for axis, sides in enumerate(cut):
+        for place, is_cut in zip((1, -2), sides, strict=True):
+            edge = (slice(None),) * axis + (place,)
+            strange = (state[edge] < 0) & is_cut
+            state[edge][strange], heights[edge][strange] = STRANGER, lowest
+    _flood_by_height(state.reshape(-1), heights.reshape(-1), _faces(wide), (lowest, ends[1]))
+    labels: LabelArray = np.maximum(state[inner], 0)
+    return labels
+
+
+def _flood_by_height(
+    state: LabelArray, heights: FloatArray, steps: NDArray[np.intp], ends: tuple[float, float]
+) -> None:
+    from bmz.process.watershed_loops import flood, make_room, shores
+
+    shore = np.empty(state.size, _index(state))
+    shore = shore[: shores(state, steps, shore)]
+    levels = min(state.size // A_LEVEL + 1, LEVELS)
+    low, scale = np.float32(ends[0]), np.float32((levels - 1) / (ends[1] - ends[0]))
+    room = np.zeros(levels + 1, np.intp)
+    make_room(room, state, shore, heights, low, scale)
+    queue, first, last = _begun(room, shore, ((heights[shore] - low) * scale).astype(np.uint16))
+    bits, heap, below = (
+        heights.view(np.uint32),
+        np.empty(queue.size, np.int64),
+        np.empty_like(queue),
+    )
+    flood(state, heights, bits, steps, low, scale, queue, first, last, heap, below)
 
 
 def _ends(surface: AnyArray) -> tuple[float, float]:
@@ -101,11 +215,17 @@ def _ends(surface: AnyArray) -> tuple[float, float]:
     return low, high
 
 
+def _finite(heights: FloatArray, ends: tuple[float, float]) -> FloatArray:
+    if np.isfinite(heights.sum()):
+        return heights
+    return np.clip(np.nan_to_num(heights, nan=ends[1]), *ends)
+
+
 def _levels(heights: FloatArray, ends: tuple[float, float]) -> NDArray[np.uint16]:
     low, high = ends
-    if not np.isfinite(heights.sum()):
-        heights = np.clip(np.nan_to_num(heights, nan=high), low, high)
-    return ((heights - np.float32(low)) * np.float32((LEVELS - 1) / (high - low))).astype(np.uint16)
+    return (
+        (_finite(heights, ends) - np.float32(low)) * np.float32((LEVELS - 1) / (high - low))
+    ).astype(np.uint16)
 
 
 def _strips(shape: tuple[int, ...]) -> Iterator[Box]:
@@ -122,7 +242,8 @@ def _faces(shape: tuple[int, ...]) -> NDArray[np.intp]:
 def depth_of(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
     """Give the Euclidean distance to the next entry that is not inside.
 
-    As ``scipy.ndimage.distance_transform_edt``, without its arrays of 64 bits.
+    As ``scipy.ndimage.distance_transform_edt``, without its arrays of 64 bits; of a large map
+    window by window, each as wide as its distances are.
 
     Parameters
     ----------
@@ -134,10 +255,27 @@ def depth_of(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
     ((z,) y, x) float32
         px of the input, 0 outside
     """
+    depth, margin = np.zeros(inside.shape, np.float32), MARGIN
+    for box in _cores(inside.shape):
+        known = not inside[box].any()
+        while not known:
+            window, inner = _window(box, margin, inside.shape)
+            seen = _depth_within(inside[window], grid)[inner]
+            known = window == tuple(slice(0, n) for n in inside.shape) or bool(
+                (seen <= margin * min(grid)).all()
+            )
+            depth[box] = seen
+            margin *= 1 if known else 2
+    return depth
+
+
+def _depth_within(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
+    depth: FloatArray = np.zeros(inside.shape, np.float32)
+    if inside.all():
+        return np.full(inside.shape, np.inf, np.float32)
     nearest = ndimage.distance_transform_edt(
         inside, grid, return_distances=False, return_indices=True
     )
-    depth: FloatArray = np.zeros(inside.shape, np.float32)
     for part in _strips(inside.shape):
         for axis, (side, step) in enumerate(zip(part, grid, strict=True)):
             place = np.arange(side.start, side.stop, dtype=np.int32)
@@ -155,9 +293,9 @@ def prominent_peaks(
     """Give a number to every peak that rises enough above the saddle to a higher one.
 
     The h-maxima transform (Soille, Morphological Image Analysis, 2003, section 6.3.4), as
-    ``skimage.morphology.h_maxima`` gives it, by one walk down the sorted pixels in which peaks
-    meet: of two the lower one is done, and counts if it rises `least_rise` above the place. Of
-    equal peaks that meet the first in raster order stays, where the transform marks both.
+    ``skimage.morphology.h_maxima`` gives it: of two peaks that meet the lower one counts if it
+    rises `least_rise` above the place. Of equal peaks that meet the first in raster order stays,
+    where the transform marks both.
 
     Parameters
     ----------
@@ -174,17 +312,19 @@ def prominent_peaks(
     from bmz.process.watershed_loops import mark_peaks
 
     margin = max(radius_px, 1)
-    inside = np.ones(surface.shape, np.bool_) if mask is None else mask
+    walked = np.pad(np.ones(surface.shape, np.bool_) if mask is None else mask, margin)
     wide = np.pad(np.asarray(surface, np.float32), margin)
-    walked = np.flatnonzero(np.pad(inside, margin))
-    order = walked[stable_order(-wide.reshape(-1)[walked])]
+    marked = np.zeros(wide.size, np.bool_)
+    index: type[np.int32 | np.intp] = np.int32 if wide.size < FAR_PLACE else np.intp
+    seen, queue = np.zeros(wide.size, index), np.empty(wide.size, index)
+    flat, inside = wide.reshape(-1), walked.reshape(-1)
     steps = _neighbours(wide.shape, radius_px)
-    marked, top = np.zeros(wide.size, np.bool_), np.empty(wide.size, np.intp)
-    parent = np.full(wide.size, -1, np.intp)
-    mark_peaks(marked, parent, top, wide.reshape(-1), order, steps, np.float32(least_rise))
+    mark_peaks(marked, seen, queue, flat, inside, steps, np.float32(least_rise))
     inner = tuple(slice(margin, -margin) for _ in range(wide.ndim))
-    peaks = marked.reshape(wide.shape)[inner]
-    return np.where(peaks, np.cumsum(peaks.reshape(-1)).reshape(peaks.shape), 0).astype(np.int32)
+    peaks = np.nonzero(marked.reshape(wide.shape)[inner])
+    numbers = np.zeros(surface.shape, np.int32)
+    numbers[peaks] = np.arange(1, len(peaks[0]) + 1)
+    return numbers
 
 
 def _neighbours(shape: tuple[int, ...], radius_px: int) -> NDArray[np.intp]:
@@ -236,8 +376,6 @@ def label_by_distance(
     ChannelsDiffer
         The output has no such channel.
     """
-    from skimage.segmentation import watershed  # here: it takes long to import
-
     values = one_map("distance_watershed", output, settings.channel)
     inside = values > threshold_of(values, settings.threshold)
     depth = np.zeros(values.shape, np.float32)
@@ -246,7 +384,7 @@ def label_by_distance(
     if settings.sigma > 0:
         depth = ndimage.smoothed(depth, [settings.sigma / step for step in grid])
     seeds = prominent_peaks(depth, settings.neck, mask=inside)
-    labels = in_raster_order(on_input_grid(watershed(-depth, seeds, mask=inside), grid)).labels
+    labels = in_raster_order(on_input_grid(watershed(-depth, seeds, inside), grid)).labels
     return Labelled(labels, mean_of_each(labels, on_input_grid(values, grid)))
 
 

@@ -10,10 +10,15 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import SplineBlend, TileWay
-from bmz.process.contour import mean_of_each
-from bmz.process.distance_watershed import prominent_peaks
+from bmz.process.distance_watershed import prominent_peaks, watershed
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
-from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid
+from bmz.process.relabel import (
+    ChannelsDiffer,
+    in_raster_order,
+    mean_of_each,
+    on_input_grid,
+    with_gaps,
+)
 
 BY_COMPARTMENT = -1.0
 
@@ -78,15 +83,13 @@ def label_mesmer(output: AnyArray, grid: tuple[int, ...], settings: MesmerSettin
     ChannelsDiffer
         There are not 2, 4 or 8 channels, or nuclei are asked for where one compartment is there.
     """
-    from skimage.segmentation import watershed  # here: it takes long to import
-
     distance, interior = _maps(output, settings.compartment)
     rise = settings.maxima_threshold
     if rise == BY_COMPARTMENT:
         rise = LEAST_MAXIMUM[settings.compartment]
     peaks = prominent_peaks(_smooth(distance, settings.maxima_smooth), rise, settings.radius)
     soft = _smooth(interior, settings.interior_smooth)
-    labels = watershed(-soft, peaks, mask=soft > settings.interior_threshold)
+    labels = watershed(-soft, peaks, soft > settings.interior_threshold)
     labels = without_small_holes(_large(labels, settings), settings.fill_holes_threshold)
     labels = in_raster_order(on_input_grid(labels, grid)).labels
     return Labelled(labels, mean_of_each(labels, on_input_grid(interior, grid)))
@@ -101,9 +104,7 @@ def without_small_holes(labels: LabelArray, smaller_than: int) -> LabelArray:
     smaller_than : px
     """
     filled = labels.copy()
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None or smaller_than <= 0:
-            continue
+    for number, box in with_gaps(labels) if smaller_than > 0 else ():
         own = labels[box] == number
         holes, _ = ndimage.label(ndimage.binary_fill_holes(own) & ~own)
         size = np.bincount(holes.reshape(-1))

@@ -14,6 +14,9 @@ from bmz.base.axes import Box
 from bmz.base.errors import CouldNotTell
 from bmz.process.recipe import Finish, Labelled
 
+AT_ONCE = 1 << 20
+"""Pixels that are counted together: whole numbers become some of 64 bits for it."""
+
 SPARSE = 4
 """With numbers above this many times the pixels, a table of all numbers costs more than a sort."""
 
@@ -62,7 +65,11 @@ def _numbered(flat: LabelArray, old: NDArray[np.int64]) -> NDArray[np.int32]:
         return np.where(flat > 0, new[rising][place], np.int32(0))
     table = np.zeros(int(old.max()) + 1, np.int32)
     table[old] = new
-    return table[np.maximum(flat, 0)]
+    number = np.empty(flat.size, np.int32)
+    for start in range(0, flat.size, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        number[part] = table[np.maximum(flat[part], 0)]
+    return number
 
 
 def closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
@@ -158,7 +165,11 @@ SHARE_TOLERANCE = 0.01
 
 def are_shares(output: AnyArray) -> bool:
     """Say whether the channels of (c, (z,) y, x) exclude each other: they sum to 1 everywhere."""
-    return len(output) > 1 and bool((abs(output.sum(axis=0) - 1) < SHARE_TOLERANCE).all())
+    rows = max(AT_ONCE // max(output[:1, :1].size, 1), 1)
+    parts = (output[:, start : start + rows] for start in range(0, output.shape[1], rows))
+    return len(output) > 1 and all(
+        bool((abs(part.sum(axis=0) - 1) < SHARE_TOLERANCE).all()) for part in parts
+    )
 
 
 def without_small(labels: LabelArray, min_size: float, grid: tuple[int, ...]) -> LabelArray:
@@ -179,6 +190,19 @@ def on_input_grid(labels: AnyArray, grid: tuple[int, ...]) -> AnyArray:
         if times != 1:
             labels = np.repeat(labels, times, axis)
     return labels
+
+
+def mean_of_each(labels: AnyArray, values: AnyArray) -> AnyArray:
+    """Give the mean of `values` over each object, within 0 and 1, (n,) float32."""
+    count = sizes(labels)
+    total = np.zeros(len(count) + 1)
+    flat, weights = labels.reshape(-1), values.reshape(-1)
+    for start in range(0, flat.size, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        # one after the other, so that the sum is the same in parts
+        np.add.at(total, flat[part], weights[part].astype(np.float64))
+    means: AnyArray = np.clip(total[1:] / np.maximum(count, 1), 0, 1).astype(np.float32)
+    return means
 
 
 HALF = 0.5
@@ -276,7 +300,11 @@ def _boxes(labels: LabelArray, margin: int) -> Iterator[tuple[int, Box]]:
 
 def sizes(labels: LabelArray) -> NDArray[np.intp]:
     """Count the pixels of labels 1 to the highest, (n,)."""
-    return np.bincount(labels.ravel(), minlength=1)[1:]
+    flat = labels.reshape(-1)
+    counts = np.zeros(int(flat.max(initial=0)) + 1, np.intp)
+    for start in range(0, flat.size, AT_ONCE):
+        counts += np.bincount(flat[start : start + AT_ONCE], minlength=len(counts))
+    return counts[1:]
 
 
 def without(labels: LabelArray, bad: BoolArray) -> LabelArray:
@@ -298,17 +326,30 @@ def fill_holes(labels: LabelArray) -> LabelArray:
     labels : ((z,) y, x) integers, 0 background
     """
     filled = labels.copy()
-    boxes = ndimage.find_objects(labels)
-    numbers = np.arange(len(boxes))
-    if labels.ndim == len("yx"):
-        numbers = np.flatnonzero(_gaps(labels, boxes, 0) & _gaps(labels, boxes, 1))
-    for k in numbers:
-        window = filled[boxes[k]]
-        window[ndimage.binary_fill_holes(window == k + 1)] = k + 1
+    for number, box in with_gaps(labels):
+        window = filled[box]
+        window[ndimage.binary_fill_holes(window == number)] = number
     return filled
 
 
-def _gaps(labels: LabelArray, boxes: list[tuple[slice, slice] | None], axis: int) -> BoolArray:
+def with_gaps(labels: LabelArray) -> Iterator[tuple[int, Box]]:
+    """Give the number and the box of each object that may have a hole; in stacks of all.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x) integers, 0 background
+    """
+    boxes: list[Box | None] = ndimage.find_objects(labels)
+    numbers = np.arange(len(boxes))
+    if labels.ndim == len("yx"):
+        numbers = np.flatnonzero(_gaps(labels, boxes, 0) & _gaps(labels, boxes, 1))
+    for k in numbers.tolist():
+        box = boxes[k]
+        if box is not None:
+            yield k + 1, box
+
+
+def _gaps(labels: LabelArray, boxes: list[Box | None], axis: int) -> BoolArray:
     # objects with more runs of pixels along an axis than lines: only those can have a hole
     lengthwise = np.moveaxis(labels, axis, 0)
     begins = lengthwise != 0

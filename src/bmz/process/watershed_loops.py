@@ -18,12 +18,20 @@ HIGH = 1 << 29
 
 
 @compiled
+def _is_beside_open(state: LabelArray, steps: Indices, place: int) -> bool:
+    beside = False
+    for step in steps:
+        beside = beside or state[place + step] < 0
+    return beside
+
+
+@compiled
 def take_rim(
     state: LabelArray, levels: NDArray[np.uint16], steps: Indices, rim: LabelArray, room: Indices
 ) -> int:
     """Give each open pixel whose lowest neighbour is a pixel of a seed to it, if it is no lower.
 
-    Nothing can come to such a pixel before; this pass over the map does most of the work.
+    Nothing can come to such a pixel before. Most of the work is done by this pass over the map.
 
     Parameters
     ----------
@@ -47,10 +55,7 @@ def take_rim(
             room[-state[place]] += 1
         elif state[place] >= HIGH:
             state[place] &= HIGH - 1
-            beside = False
-            for step in steps:
-                beside = beside or state[place + step] < 0
-            if beside:
+            if _is_beside_open(state, steps, place):
                 rim[count] = place
                 room[levels[place] + 1] += 1
                 count += 1
@@ -130,46 +135,206 @@ def root_of(parent: Indices, place: int) -> int:
 @compiled
 def mark_peaks(
     marked: BoolArray,
-    parent: Indices,
-    top: Indices,
+    seen: LabelArray,
+    queue: LabelArray,
     surface: FloatArray,
-    order: Indices,
+    inside: BoolArray,
     steps: Indices,
     least_rise: np.float32,
 ) -> None:
     """Mark the pixels that are peaks.
 
+    From each pixel that no neighbour is above, the way over all that lies less than `least_rise`
+    below it is followed until it comes to something higher. Most are near to that, and the ways of
+    peaks have nothing in common, so all ways together are hardly longer than the map.
+
     Parameters
     ----------
     marked : (pixels,), false; becomes true at peaks
-    parent, top : (pixels,) room, -1 and anything
-    surface : (pixels,) float32 of a padded map
-    order : the pixels to walk over, the highest first
+    seen, queue : (pixels,) of 0, and room
+    surface : (pixels,) float32 of a padded map; of equal heights the first counts as higher
+    inside : (pixels,) where the way may go
     steps : how far the neighbours are away
     least_rise : of a peak above the place where it meets a higher one
     """
-    for nth in range(order.size):
-        place = order[nth]
-        parent[place] = place
-        top[place] = place
+    for place in range(surface.size):
+        if inside[place] and _is_top(surface, inside, steps, place):
+            marked[place] = _rises(seen, queue, surface, inside, steps, place, least_rise)
+
+
+@compiled
+def _is_top(surface: FloatArray, inside: BoolArray, steps: Indices, place: int) -> bool:
+    height = surface[place]
+    for step in steps:
+        beside = surface[place + step]
+        if inside[place + step] and (beside > height or (beside == height and step < 0)):
+            return False
+    return True
+
+
+@compiled
+def _rises(
+    seen: LabelArray,
+    queue: LabelArray,
+    surface: FloatArray,
+    inside: BoolArray,
+    steps: Indices,
+    place: int,
+    least_rise: np.float32,
+) -> bool:
+    # whether the way over what lies less than `least_rise` below comes to nothing higher
+    height, came, done = surface[place], 1, 0
+    seen[place], queue[0] = place, place
+    while done < came:
         for step in steps:
-            if parent[place + step] < 0:
-                continue
-            here = root_of(parent, place)
-            there = root_of(parent, place + step)
-            if here == there:
-                continue
-            higher = surface[top[here]] > surface[top[there]]
-            equal = surface[top[here]] == surface[top[there]]
-            if higher or (equal and top[here] < top[there]):
-                here, there = there, here
-            # the peak of `here` is the lower one, and it ends at this place
-            if surface[top[here]] - surface[place] >= least_rise:
-                marked[top[here]] = True
-            parent[here] = there
-    for nth in range(order.size):
-        if parent[order[nth]] == order[nth]:
-            marked[top[order[nth]]] = True
+            there = queue[done] + step
+            beside = surface[there]
+            if inside[there] and seen[there] != place and height - beside < least_rise:
+                if beside > height or (beside == height and there < place):
+                    return False
+                seen[there], queue[came] = place, there
+                came += 1
+        done += 1
+    return True
+
+
+SLOT_BITS = 31
+"""Of a number in a heap; the bits above are those of a height."""
+
+
+@compiled
+def shores(state: LabelArray, steps: Indices, shore: LabelArray) -> int:
+    """List the pixels of seeds with something open beside them in `shore`; give how many they are.
+
+    Parameters
+    ----------
+    state : (pixels,) the number of a seed, 0 where nothing can be flooded, below 0 what is open
+    steps : to the neighbours
+    """
+    count = 0
+    for place in range(state.size):
+        if state[place] > 0 and _is_beside_open(state, steps, place):
+            shore[count] = place
+            count += 1
+    return count
+
+
+@compiled
+def level_of(height: np.float32, low: np.float32, scale: np.float32) -> int:
+    """Give the level of a height: a higher one has no lower level."""
+    return int((height - low) * scale)
+
+
+@compiled
+def make_room(
+    room: Indices,
+    state: LabelArray,
+    shore: LabelArray,
+    heights: FloatArray,
+    low: np.float32,
+    scale: np.float32,
+) -> None:
+    """Count, behind a 0, how many pixels of each level may be queued: what is open, and `shore`."""
+    for place in range(state.size):
+        if state[place] < 0:
+            room[level_of(heights[place], low, scale) + 1] += 1
+    for at in range(shore.size):
+        room[level_of(heights[shore[at]], low, scale) + 1] += 1
+
+
+@compiled
+def rank_of(bits: np.int64) -> np.int64:
+    """Give a whole number that rises with the float32 of these bits."""
+    return bits ^ 0xFFFFFFFF if bits >> 31 else bits | 0x80000000
+
+
+@compiled
+def put(heap: Indices, size: int, key: int) -> None:
+    """Put a number into a heap of `size` numbers, whose lowest is the first."""
+    at = size
+    while at > 0 and heap[(at - 1) >> 1] > key:
+        heap[at] = heap[(at - 1) >> 1]
+        at = (at - 1) >> 1
+    heap[at] = key
+
+
+@compiled
+def drop_first(heap: Indices, size: int) -> None:
+    """Take the first number out of a heap, of which `size` numbers stay."""
+    last, at, child = heap[size], 0, 1
+    while child < size:
+        if child + 1 < size and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= last:
+            break
+        heap[at] = heap[child]
+        at, child = child, 2 * child + 1
+    heap[at] = last
+
+
+@compiled
+def flood(
+    state: LabelArray,
+    heights: FloatArray,
+    bits: NDArray[np.uint32],
+    steps: Indices,
+    low: np.float32,
+    scale: np.float32,
+    queue: LabelArray,
+    first: Indices,
+    last: Indices,
+    heap: Indices,
+    below: LabelArray,
+) -> None:
+    """Flood what is open, the lowest first, and of equal heights what came first.
+
+    What lies no higher than the height that is flooded comes last of that height. Levels are
+    walked up; within a level a heap of heights and places in the queue gives the order.
+
+    Parameters
+    ----------
+    state : (pixels,) int32, changed
+    heights, bits : (pixels,) the same memory, as numbers and as their bits
+    steps : to the neighbours
+    low, scale : what `level_of` takes
+    queue : room for the pixels of all levels, with those to begin with
+    first, last : (levels,) where in `queue` the pixels of each level begin, and end so far
+    heap, below : room for as many pixels as `queue` has
+    """
+    for level in range(first.size):
+        size = done = came = 0
+        height = np.int64(-1)
+        for slot in range(first[level], last[level]):
+            rank = rank_of(np.int64(bits[queue[slot]]))
+            put(heap, size, (rank << SLOT_BITS) | (slot - first[level]))
+            size += 1
+        while done < came or size > 0:
+            if done < came and (size == 0 or heap[0] >> SLOT_BITS > height):
+                place = below[done]
+                done += 1
+            else:
+                height = heap[0] >> SLOT_BITS
+                place = queue[first[level] + (heap[0] & ((1 << SLOT_BITS) - 1))]
+                size -= 1
+                drop_first(heap, size)
+            for step in steps:
+                there = place + step
+                if state[there] >= 0:
+                    continue
+                state[there] = state[place]
+                if not _is_beside_open(state, steps, there):
+                    continue
+                rank = rank_of(np.int64(bits[there]))
+                if rank <= height:
+                    below[came] = there
+                    came += 1
+                else:
+                    its = level_of(heights[there], low, scale)
+                    queue[last[its]] = there
+                    if its == level:
+                        put(heap, size, (rank << SLOT_BITS) | (last[its] - first[level]))
+                        size += 1
+                    last[its] += 1
 
 
 EMPTY = -1

@@ -95,5 +95,6 @@ def threshold_of(values: AnyArray, asked: float) -> float:
 
     if asked != OTSU:
         return asked
-    known = values[np.isfinite(values)]
+    finite = np.isfinite(values)
+    known = values.reshape(-1) if finite.all() else values[finite]
     return float(threshold_otsu(known)) if known.size else np.inf
