@@ -192,8 +192,8 @@ is neither an error nor a warning.
   less than twice the uncertainty of the estimate give no warning.
 - `stardist-dsb2018` states no size. It is judged by its only sample, whose nuclei are about 20 px
   wide, though it was trained on many sizes. Of {unstated} untouched images of nuclei {alarms} get a
-  warning: `object.size`, three times as large or small as in the sample. They are not in the rate
-  above. A range in the description of a model is the cure.
+  warning: `object.size`, four times as large as in the sample or a third as large. They are not in
+  the rate above. A range in the description of a model is the cure.
 - Slices of a stack that a file calls channels are not told from stains when the model wants as
   many channels.
 """

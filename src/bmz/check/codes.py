@@ -302,7 +302,8 @@ CODES: Mapping[str, FindingCode] = {
         "warning",
         "Objects are far larger or smaller, in pixels, than those that the model was made for. It "
         "is a note where only the model's own sample tells what it is made for, which shows but "
-        "one size, and the objects are less than 3 x larger or smaller or their size is not clear.",
+        "one size, and the objects are less than 3 x smaller or 4 x larger, or their size is not "
+        "clear.",
         "Let the image be resized with the factor of the hint, or --scale auto.",
         "bmz run MODEL cells.tif -o out --scale auto",
         milder="note",

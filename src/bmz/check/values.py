@@ -170,6 +170,10 @@ FAR = 3.0
 A sample shows one of the sizes on which a network was trained, and many were trained on several.
 """
 
+FAR_LARGER = 4.0
+"""The same for objects that are larger than those of the sample: a network finds these sooner than
+smaller ones, and what is small beside them is lost when the image is shrunk."""
+
 CLEAR = 0.5
 """Below this reliability a size is one measurement alone, and too little for a warning."""
 
@@ -376,5 +380,5 @@ def _object_size(case: FitCase) -> Iterator[Finding]:
 def _is_doubtful(wanted: Diameter, found: ObjectSize, diameter_px: float) -> bool:
     """Say whether only a sample tells what the model wants, and the objects are not clearly far."""
     ratio = diameter_px / wanted.px
-    far = not 1 / FAR < ratio < FAR
+    far = not 1 / FAR < ratio < FAR_LARGER
     return wanted.evidence == "measured" and not (far and found.reliability >= CLEAR)
