@@ -28,7 +28,8 @@ def planes(draw: st.DrawFn) -> FloatArray:
     """Draw planes of noise, some of which are smooth."""
     random = np.random.default_rng(draw(st.integers(0, 999)))
     plane = random.normal(size=(draw(st.integers(6, 40)), draw(st.integers(6, 40))))
-    return ndi.gaussian_filter(plane, draw(st.sampled_from([0, 1]))).astype(np.float32)
+    smooth: FloatArray = ndi.gaussian_filter(plane, draw(st.sampled_from([0, 1])))
+    return smooth.astype(np.float32)
 
 
 def pair(plane: FloatArray, y: int, x: int) -> tuple[FloatArray, FloatArray]:

@@ -31,7 +31,7 @@ STEP_PX = 16
 TOP = 6.0
 """Activations are cut off here."""
 
-CACHED = 2**16
+CACHED = 2**18
 """About so many numbers are reckoned at a time: they fit into the cache of a core."""
 
 LONG = 1024
