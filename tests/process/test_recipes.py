@@ -16,7 +16,7 @@ from skimage.segmentation import find_boundaries, watershed
 
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.base.errors import BmzError
-from bmz.process.boundary import BOUNDARY
+from bmz.process.boundary import BOUNDARY, number_insides
 from bmz.process.components import ARGMAX, COMPONENTS, LABELS
 from bmz.process.matching import match_labels
 from bmz.process.recipe import Finish, Recipe
@@ -444,3 +444,21 @@ def test_labels_in_several_channels_are_refused() -> None:
         found(LABELS, np.zeros((2, 4, 4), np.uint8))
 
     assert refusal.value.code == "recipe.channels"
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (6, 12, 15)])
+@pytest.mark.parametrize("seed", range(3))
+def test_insides_that_touch_at_a_corner_are_one_where_both_are_sure(
+    seed: int, shape: tuple[int, ...]
+) -> None:
+    inside = np.random.default_rng(seed).random(shape) < 0.35
+    corners = np.ones((3,) * len(shape))
+
+    joined = number_insides(inside, inside, 0)
+    parted = number_insides(inside, np.zeros_like(inside), 0)
+
+    for numbers, structure in ((joined, corners), (parted, None)):
+        expected, count = ndimage.label(inside, structure)
+        pairs = np.unique(np.stack([numbers[inside], expected[inside]]), axis=1)
+        assert pairs.shape[1] == count == len(np.unique(pairs[0]))
+    assert not joined[~inside].any()

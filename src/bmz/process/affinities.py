@@ -23,6 +23,7 @@ from bmz.process.affinity_maps import (
     Edges,
     Indices,
     Offset,
+    Reader,
     edges_of,
     full_affinity,
     sigma_against_noise,
@@ -134,7 +135,7 @@ def label_affinities(
         labels = mutex_watershed(joins, apart, mask)
     else:
         known = [offsets[i] for i in near]
-        labels = agglomerated(maps[near], known, mask, _linking(output, settings))
+        labels = agglomerated(maps[near], known, mask, _linking(maps, settings, np.asarray))
     least = settings.min_size if settings.min_size >= 0 else SPECK * (not far)
     return in_raster_order(on_input_grid(without_small(labels, least, grid), grid))
 
@@ -215,14 +216,11 @@ def linking_of_whole_map(
     channels = maps.shape[0] - (settings.foreground_channel != NONE)
     if any(sum(map(abs, offset)) != 1 for offset in offsets_of(settings.offsets, channels, axes)):
         return {}
-    linking = _linking(maps, settings)
+    linking = _linking(maps, settings, lambda part: _parted(part, settings)[0])
     return {"full": linking.full, "sigma": linking.sigma}
 
 
-def _linking(maps: LazyArray, settings: AffinitySettings) -> Linking:
-    def read(part: AnyArray) -> FloatArray:
-        return _parted(part, settings)[0]
-
+def _linking(maps: LazyArray, settings: AffinitySettings, read: Reader) -> Linking:
     sigma = settings.sigma if settings.sigma >= 0 else sigma_against_noise(maps, read)
     full = settings.full if settings.full >= 0 else full_affinity(maps, read, sigma)
     sure = (settings.seed, settings.seed_size)

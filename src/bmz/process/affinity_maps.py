@@ -149,8 +149,10 @@ def full_affinity(maps: LazyArray, read: Reader, sigma: float) -> float:
 
 def _counted(values: FloatArray) -> NDArray[np.int64]:
     # of values within 0 and 1, in equal bins; the last one holds 1 as well
-    place = np.minimum(values * np.float32(BINS), BINS - 1).astype(np.int32)
-    return np.bincount(place.reshape(-1), minlength=BINS)
+    place = (values * np.float32(BINS)).astype(np.intp)
+    counts = np.bincount(place.reshape(-1), minlength=BINS + 1)
+    counts[BINS - 1] += counts[BINS]
+    return counts[:BINS]
 
 
 def _value_at(counts: AnyArray, rank: float, *, lower: bool = False) -> float:

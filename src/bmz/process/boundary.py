@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -27,6 +28,9 @@ A_SPECK = 40
 """What holds more specks than one in so many entries is crumbled by noise. From 10 to 60 F1 hardly
 depends on it, on the masks of ``benchmarks/parity.py`` and on those of its ``--held-out`` alike."""
 
+DIAGONAL = 2
+"""Axes along which a step leads over an edge or a corner."""
+
 Numbers = NDArray[np.intp]
 
 
@@ -48,34 +52,51 @@ def number_insides(inside: BoolArray, sure: BoolArray, least: float) -> LabelArr
     ((z,) y, x) int
         numbers above 0, with gaps; 0 outside and at specks that count for nothing
     """
-    corners = np.ones((3,) * inside.ndim)
     parts, count = ndimage.label(inside)
-    touching, clusters = ndimage.label(inside, corners)
-    if count == clusters:
+    one, other, both_sure = _corner_contacts(parts, inside, sure)
+    if not len(one):
         return np.asarray(parts)
-    number = _joined(parts, count, ndimage.label(sure, corners)[0])
-    cluster = np.zeros(count + 1, np.intp)
-    cluster[parts.ravel()] = touching.ravel()
+    number = _groups(one[both_sure], other[both_sure], count)
+    cluster = _groups(one, other, count)
     size = np.bincount(number, np.bincount(parts.ravel(), minlength=count + 1), count + 1)
     size[number[0]] = 0
     numbers: LabelArray = _without_specks(number, size, cluster, least).astype(parts.dtype)[parts]
     return numbers
 
 
-def _joined(parts: LabelArray, count: int, sure: LabelArray) -> Numbers:
-    # each part by the number of one of those that it is connected with by what is sure
+def _corner_contacts(
+    parts: LabelArray, inside: BoolArray, sure: BoolArray
+) -> tuple[Numbers, Numbers, BoolArray]:
+    """Give the pairs of parts that meet at corners, and where both pixels are sure.
+
+    What is connected over corners, but not over faces, is so by a step from one part to another.
+    """
+    found = []
+    for step in product((-1, 0, 1), repeat=parts.ndim):
+        if sum(map(abs, step)) < DIAGONAL or step < (0,) * parts.ndim:
+            continue  # a face, or the same pairs the other way round
+        here = tuple(
+            slice(max(-n, 0), size - max(n, 0)) for n, size in zip(step, parts.shape, strict=True)
+        )
+        there = tuple(
+            slice(max(n, 0), size - max(-n, 0)) for n, size in zip(step, parts.shape, strict=True)
+        )
+        one, other = parts[here], parts[there]
+        meet = np.nonzero((one != other) & inside[here] & inside[there])
+        found.append((one[meet], other[meet], sure[here][meet] & sure[there][meet]))
+    nothing = (np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.bool_))
+    ones, others, both_sure = (np.concatenate(side) for side in zip(nothing, *found, strict=True))
+    return ones.astype(np.intp), others.astype(np.intp), both_sure.astype(np.bool_)
+
+
+def _groups(one: Numbers, other: Numbers, count: int) -> Numbers:
+    # of 0 to `count` the number of the group that pairs make, in the order of their first members
+    if not len(one):
+        return np.arange(count + 1)
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    place = np.flatnonzero(sure)
-    part, core = parts.ravel()[place], sure.ravel()[place]
-    leader = np.zeros(int(sure.max(initial=0)) + 1, part.dtype)
-    leader[core] = part
-    apart = part != leader[core]
-    if not apart.any():
-        return np.arange(count + 1)
-    pairs = part[apart], leader[core[apart]]
-    graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(count + 1, count + 1))
+    graph = coo_array((np.ones(len(one)), (one, other)), shape=(count + 1, count + 1))
     groups: Numbers = connected_components(graph, directed=False)[1].astype(np.intp)
     return groups
 

@@ -102,11 +102,13 @@ def _begun(
     """
     ends = np.cumsum(room)
     order = np.argsort(levels, kind="stable")
-    count = np.bincount(levels, minlength=len(room) - 1)
-    behind = np.arange(shore.size) - np.repeat(np.cumsum(count) - count, count)
+    rising = levels[order]
+    nth = np.arange(shore.size)
+    begins = np.append(True, rising[1:] != rising[:-1])[: shore.size]
+    behind = nth - np.maximum.accumulate(np.where(begins, nth, 0))
     queue = np.empty(ends[-1], shore.dtype)
-    queue[ends[levels[order]] + behind] = shore[order]
-    return queue, ends[:-1], ends[:-1] + count
+    queue[ends[rising] + behind] = shore[order]
+    return queue, ends[:-1], ends[:-1] + np.bincount(levels, minlength=len(room) - 1)
 
 
 def _index(state: LabelArray) -> type[np.int32 | np.intp]:

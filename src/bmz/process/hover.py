@@ -12,12 +12,12 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.axes import Box, boxes
 from bmz.base.values import dataclass
-from bmz.process.contour import mean_of_each
 from bmz.process.distance_watershed import flooded
 from bmz.process.recipe import InBlocks, Knob, Labelled, ParameterRefused, Recipe, Value
 from bmz.process.relabel import (
     ChannelsDiffer,
     in_raster_order,
+    mean_of_each,
     on_input_grid,
     one_map,
     require_plane,

@@ -17,6 +17,9 @@ from bmz.process.recipe import Finish, Labelled
 AT_ONCE = 1 << 20
 """Pixels that are counted together: whole numbers become some of 64 bits for it."""
 
+A_FEW = 1 << 14
+"""Pixels that are looked at together where the first ones mostly tell."""
+
 SPARSE = 4
 """With numbers above this many times the pixels, a table of all numbers costs more than a sort."""
 
@@ -68,7 +71,7 @@ def _numbered(flat: LabelArray, old: NDArray[np.int64]) -> NDArray[np.int32]:
     number = np.empty(flat.size, np.int32)
     for start in range(0, flat.size, AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        number[part] = table[np.maximum(flat[part], 0)]
+        number[part] = np.take(table, flat[part], mode="clip")  # below 0 is background
     return number
 
 
@@ -165,7 +168,7 @@ SHARE_TOLERANCE = 0.01
 
 def are_shares(output: AnyArray) -> bool:
     """Say whether the channels of (c, (z,) y, x) exclude each other: they sum to 1 everywhere."""
-    rows = max(AT_ONCE // max(output[:1, :1].size, 1), 1)
+    rows = max(A_FEW // max(output[:1, :1].size, 1), 1)
     parts = (output[:, start : start + rows] for start in range(0, output.shape[1], rows))
     return len(output) > 1 and all(
         bool((abs(part.sum(axis=0) - 1) < SHARE_TOLERANCE).all()) for part in parts

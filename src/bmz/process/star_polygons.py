@@ -157,7 +157,7 @@ def least_overlap_areas(first: FloatArray, second: FloatArray, offset: FloatArra
     return least
 
 
-PAIRS_AT_ONCE = 1024
+PAIRS_AT_ONCE = 2048
 """So that the temporary arrays (about 64 values a pair) stay in the cache."""
 
 

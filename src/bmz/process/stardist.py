@@ -30,13 +30,13 @@ from bmz.process.star_stacks import (
 )
 from bmz.process.whole_map import boxes_of_map
 
-MOST_AT_ONCE = 1024
+MOST_AT_ONCE = 512
 """Largest number of candidates that are compared all with all in one round."""
 
 ROUNDING = 1e-4
 """A smaller overlap counts as none: areas are sums of float32, and sizes may differ 10,000-fold."""
 
-PAIRS_AT_ONCE = 2048
+PAIRS_AT_ONCE = 4096
 """Pairs whose overlap is bounded together, so that their distances stay in the cache."""
 
 
