@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.check.fit_cases import image, model, network, pixels, tensor
 
-from bmz.base.channels import EMPTY_CHANNEL
+from bmz.base.axes import EMPTY_CHANNEL
 from bmz.check.axes import axes_findings, channel_findings
 from bmz.check.finding import Finding
 from bmz.check.fit import check_header, check_image

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.check.fit_cases import image, model
 
-from bmz.base.channels import EMPTY_CHANNEL
+from bmz.base.axes import EMPTY_CHANNEL
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.fit_score import Content, factor_of, fit_score, size_closeness

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bmz.base.errors import BmzError
-from bmz.engine.s3 import S3Settings, s3_settings, signature, url_of
+from bmz.engine.remote_images import S3Settings, s3_settings, signature, url_of
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret"}
 

@@ -22,7 +22,7 @@ from bmz.engine.image_result import write_joint_tables
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, prepare
 from bmz.engine.watching import Watch
-from bmz.image.arrival import NoFolderToWatch, Settling, WatchedFolder, stamp_of
+from bmz.image.listing import NoFolderToWatch, Settling, WatchedFolder, stamp_of
 from bmz.predict.backend import Backend
 from bmz.predict.confined import ChildDied
 from bmz.results.images import ImageRun

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.plan.test_plan import LIKE, PLAIN, model, planned, tensor
 
-from bmz.base.channels import EMPTY_CHANNEL
+from bmz.base.axes import EMPTY_CHANNEL
 from bmz.engine.image_header import ScaleUnknown
 from bmz.plan.geometry import SizesUnclear
 from bmz.plan.plan import sees_whole_image, tile_way, usual_batch, wide_side

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from tests.strategies import axis_rules
 
 from bmz.plan.geometry import chosen_halos
 from bmz.plan.tile_way import MIRRORED, Blend, HaloMargin, SplineBlend, TileWay
@@ -27,7 +28,6 @@ from bmz.plan.tiling import (
     plan_tiles,
 )
 from bmz.process.recipes import RECIPES
-from bmz.testing.strategies import axis_rules
 
 
 def along(image: int, rule: AxisRule, side: int, way: TileWay = MIRRORED) -> AxisTiling:

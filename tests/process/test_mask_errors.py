@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import label_masks
 
 from bmz.base.arrays import LabelArray
 from bmz.process.matching import MaskError, mask_errors, match_labels, pooled
-from bmz.testing.strategies import label_masks
 
 MASKS = label_masks((5, 6))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies import label_masks
 
 from bmz.base.arrays import LabelArray
 from bmz.process.matching import (
@@ -18,7 +19,6 @@ from bmz.process.matching import (
     match_labels,
     pooled,
 )
-from bmz.testing.strategies import label_masks
 
 MASKS = label_masks((5, 6))
 IOUS = st.sampled_from([0.05, 0.1, 0.25, 1 / 3, 0.5, 0.6, 0.75, 1.0])

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from scipy import ndimage
+from tests.strategies import label_masks
 
 from bmz.base.arrays import AnyArray
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels
 from bmz.image.region import read_image
 from bmz.process.measure import measure_objects
-from bmz.testing.strategies import label_masks
 
 PLANE_ONLY = {"axis_major_length_px", "eccentricity", "solidity", "orientation_rad"}
 

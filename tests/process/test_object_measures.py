@@ -14,11 +14,11 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from skimage.measure import label, regionprops_table
 from tests.process.ideal_maps import cells
+from tests.strategies import label_masks
 
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.image.pixels import Pixels
 from bmz.process.measure import ObjectValues, Runs, convex_areas, measure_objects, runs_of
-from bmz.testing.strategies import label_masks
 
 pytest.importorskip("skimage", minversion="0.25", reason="older ones measure no median")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from skimage.segmentation import relabel_sequential
+from tests.strategies import label_masks
 
 from bmz.base.arrays import LabelArray
 from bmz.process.relabel import closed_up, in_raster_order
-from bmz.testing.strategies import label_masks
 
 MASKS = label_masks(
     labels=[0, 0, 1, 2, 3, 7, 60_000],

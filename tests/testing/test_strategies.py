@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import find, given
+from tests.strategies import axis_rules, label_masks
 
 from bmz.base.arrays import LabelArray
 from bmz.plan.tiling import AxisRule, largest_stride, plan_tiles
-from bmz.testing.strategies import axis_rules, label_masks
 
 
 @given(label_masks())

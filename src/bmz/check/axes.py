@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from bmz.base.axes import NAMES
-from bmz.base.channels import EMPTY_CHANNEL
+from bmz.base.axes import EMPTY_CHANNEL, NAMES
 from bmz.check.channel_meaning import meaning_findings, proposed_channels
 from bmz.check.content import models_hint, shown_kind
 from bmz.check.finding import Finding

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import permutations
 from math import prod
 
-from bmz.base.channels import EMPTY_CHANNEL, ChannelUnknown, channel_numbers, channel_text
+from bmz.base.axes import EMPTY_CHANNEL, ChannelUnknown, channel_numbers, channel_text
 from bmz.base.values import dataclass
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase

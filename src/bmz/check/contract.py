@@ -9,12 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bmz.base.axes import ChannelKey, channel_numbers, checked_channels
 from bmz.base.errors import AnswerIsNo
 from bmz.base.values import dataclass
 from bmz.check.content import UNLIKELY
 from bmz.check.finding import Finding
 from bmz.check.kind import SURE, ImageKind
 from bmz.check.kind_words import kind_words
+from bmz.check.pixel_values import ValueSummary
+from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
+from bmz.spec.made_for import stated_kind
 
 SAME_LENGTH = 0.01
 """Pixel sizes that differ by less than this share are the same: formats round them."""
@@ -60,6 +65,34 @@ class ImageFacts:
     diameter_px: float | None = None
     kind: ImageKind | None = None
 
+    @classmethod
+    def of(
+        cls,
+        info: ImageInfo,
+        pixels: Pixels,
+        channels: Sequence[ChannelKey] | None,
+        kind: ImageKind | None,
+    ) -> ImageFacts:
+        """Give the facts of an image that the model has not run on.
+
+        Parameters
+        ----------
+        pixels : a sample of it, all channels
+        channels : that the model takes; None for all
+        """
+        values = ValueSummary(pixels).channels
+        taken: Sequence[int] = range(len(values))
+        if channels is not None:
+            taken = channel_numbers(channels, info.channel_names)
+        return cls(
+            axes=info.axes,
+            dtype=str(info.dtype),
+            channels=info.sizes.get("c", 1),
+            pixel_um=dict(info.pixel_um),
+            signal=max(values[channel].high for channel in taken if channel >= 0),
+            kind=kind,
+        )
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -91,6 +124,16 @@ class Contract:
     def runs(self) -> bool:
         """Say whether the model must be run to tell."""
         return self.objects is not None or self.diameter_px is not None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it says of the images, as a request holds it: option -> value."""
+        options = dict(self.words)
+        if "channels" in options:
+            options["channels"] = checked_channels(options["channels"])
+        if "kind" in options:
+            options["kind"] = stated_kind(options["kind"])
+        return options
 
 
 class ImagesDiffer(AnswerIsNo):

@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from itertools import count
 from typing import Self
 
-from bmz.base.channels import ChannelKey, ChannelUnknown, channel_numbers
+from bmz.base.axes import ChannelKey, ChannelUnknown, channel_numbers
 from bmz.base.values import dataclass
 from bmz.check.kind import (
     ImageKind,

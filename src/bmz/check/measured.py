@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.base.channels import EMPTY_CHANNEL
+from bmz.base.axes import EMPTY_CHANNEL
 from bmz.base.values import dataclass
 from bmz.check.kind import (
     ImageKind,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bmz.base.channels import EMPTY_CHANNEL
+from bmz.base.axes import EMPTY_CHANNEL
 from bmz.base.values import dataclass
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from bmz.base.axes import GAPS, lengths_by_axis, link_ious
-from bmz.base.channels import ChannelKey, channel_words
+from bmz.base.axes import GAPS, ChannelKey, channel_words, lengths_by_axis, link_ious
 from bmz.predict.frameworks import AUTO, BACKEND_WORDS
 from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, stated_kind
 

@@ -42,7 +42,7 @@ from bmz.write.outputs import CSV, TABLE, TABLE_FORMATS, default_kinds, saved_ki
 
 if TYPE_CHECKING:
     from bmz.engine.watching import Watch
-    from bmz.image.arrival import WatchedFolder
+    from bmz.image.listing import WatchedFolder
     from bmz.results.images import ImageFailure, ImagePlan
 
 SETTLE_S = 5.0
@@ -351,7 +351,7 @@ def run(
 
         request = replayed(as_path(record), request)
     if watching:
-        from bmz.image.arrival import WatchedFolder
+        from bmz.image.listing import WatchedFolder
 
         watched = WatchedFolder.of(
             images, include, names_of_results(), request.folder, dataset=dataset

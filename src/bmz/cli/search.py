@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from bmz.base.channels import ChannelKey
+from bmz.base.axes import ChannelKey
 from bmz.cli.options import (
     AXES_HELP,
     CHANNELS,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.channels import channel_text
+from bmz.base.axes import channel_text
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage, not_none
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Note, nobody

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bmz.base.channels import checked_channels
+from bmz.base.axes import checked_channels
 from bmz.base.computer import version
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.files import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bmz.base.channels import ChannelKey, ChannelUnknown, channel_numbers
+from bmz.base.axes import ChannelKey, ChannelUnknown, channel_numbers
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.values import dataclass
 from bmz.check.kind import ImageKind, is_grey

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import permutations
 from math import log
 
-from bmz.base.channels import EMPTY_CHANNEL, ChannelKey
+from bmz.base.axes import EMPTY_CHANNEL, ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.check.axes import COLOURS
 from bmz.check.content import content_findings

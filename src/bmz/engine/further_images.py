@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bmz.base.channels import channel_numbers, channel_words
+from bmz.base.axes import channel_numbers, channel_words
 from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.base.values import dataclass
 from bmz.check.fit import CheckedHeader, joined_header

@@ -31,6 +31,7 @@ from bmz.process.measure import Table, measure_objects, placed, stacked
 from bmz.results.images import ImageRun, with_result
 from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
+from bmz.write.overlay import overlay
 from bmz.write.tables import write_record
 
 if TYPE_CHECKING:
@@ -390,6 +391,10 @@ class ImageResult:
             the image, (c,) y, x; and the labels, y, x
         """
         return overview(self._must_have_labels(), self.image)
+
+    def outlines(self) -> AnyArray:
+        """Draw the outlines of the objects on the overview, (y, x, 3) uint8."""
+        return overlay(*self.overview())
 
     def rows(self, kind: str) -> Iterator[Table]:
         """Measure the objects; there must be labels.

@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
-from bmz.base.channels import ChannelKey
+from bmz.base.axes import ChannelKey
 from bmz.base.errors import BmzError
 from bmz.base.values import dataclass
 from bmz.plan.plan import Blocks

@@ -20,7 +20,7 @@ from bmz.engine.image_result import (
 from bmz.engine.request import RunRequest
 from bmz.engine.run_images import ImageState, files_of_states, output_kinds, run_images
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed, prepare
-from bmz.image.arrival import Settling, Stamp, WatchedFolder, stamps_of
+from bmz.image.listing import Settling, Stamp, WatchedFolder, stamps_of
 from bmz.image.series import FieldMissing, PlateField, with_fields
 from bmz.predict.backend import Backend
 from bmz.predict.confined import ChildDied

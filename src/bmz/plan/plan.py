@@ -7,8 +7,7 @@ from dataclasses import field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from bmz.base.axes import NO_LINK, Link
-from bmz.base.channels import channel_text
+from bmz.base.axes import NO_LINK, Link, channel_text
 from bmz.base.values import dataclass
 from bmz.check.fit_case import FitCase
 from bmz.image.given_names import given_name

@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from bmz.base.channels import checked_channels
+from bmz.base.axes import checked_channels
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import printable
 from bmz.check.contract import Contract, Range

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from bmz.base.channels import channel_text
+from bmz.base.axes import channel_text
 from bmz.report.computer_text import size_words
 from bmz.report.text import Line, document_text, failure_of, short_verdict
 from bmz.spec.made_for import FAMILY_TITLES, MODALITIES, STRUCTURES

@@ -11,7 +11,7 @@ from typing import Literal, Self, Unpack
 from bmz.app.api.options import ImageOptions, MaskLike, PixelSize, RunOptions, Setting, images
 from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
-from bmz.base.channels import ChannelKey
+from bmz.base.axes import ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.engine.further_images import refuse_unknown_inputs
 from bmz.engine.image_header import ImageLike, check_given_image, given_image, given_masks

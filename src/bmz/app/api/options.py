@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
 
 from bmz.app.api.result import Result
-from bmz.base.axes import GAPS, checked_ious, lengths_by_axis, link_ious
-from bmz.base.channels import ChannelKey, channel_words, checked_channels
+from bmz.base.axes import (
+    GAPS,
+    ChannelKey,
+    channel_words,
+    checked_channels,
+    checked_ious,
+    lengths_by_axis,
+    link_ious,
+)
 from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
 from bmz.engine.image_header import ImageLike, on_disk

@@ -8,7 +8,7 @@ from pathlib import Path
 from bmz.app.api.options import ImageOptions, PixelSize
 from bmz.app.api.options import images as images_of_file
 from bmz.app.fit import fit_measured
-from bmz.base.channels import ChannelKey
+from bmz.base.axes import ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.engine.fit_image import FitRequest, MeasuredImage, measured_image
 from bmz.engine.image_header import ImageLike, given_image, with_pixel_size

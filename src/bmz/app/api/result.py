@@ -15,7 +15,6 @@ from bmz.engine.run_images import save_result
 from bmz.image.pixels import to_xarray
 from bmz.report.html import findings_html, result_html
 from bmz.report.text import counted, verdict_words
-from bmz.write.overlay import overlay
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +133,7 @@ class Result:
         """
         if self.labels is None:
             raise ValueError("without labels there are no outlines")
-        return overlay(*self._result.overview())
+        return self._result.outlines()
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write what ``bmz run`` writes: label mask, overlay, table of objects and run record.

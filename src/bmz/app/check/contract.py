@@ -10,16 +10,13 @@ from pathlib import Path
 from statistics import median
 
 from bmz.app.run import run
-from bmz.base.channels import channel_numbers, checked_channels
 from bmz.base.errors import AnswerIsNo
 from bmz.base.progress import Event, Listener, Progress, nobody
 from bmz.check.contract import Contract, ImageFacts, broken, contract_of
-from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import read_spread, with_pixel_size
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.results.images import CheckSummary, ImageCheck, ImageRun
-from bmz.spec.made_for import stated_kind
 
 DIAMETER = "equivalent_diameter_px"
 
@@ -38,12 +35,7 @@ class NotLocked(AnswerIsNo):
 
 def with_words(request: RunRequest, contract: Contract) -> RunRequest:
     """Say of the images what the contract says, where the call says nothing."""
-    options = dict(contract.words)
-    if "channels" in options:
-        options["channels"] = checked_channels(options["channels"])
-    if "kind" in options:
-        options["kind"] = stated_kind(options["kind"])
-    unsaid = {key: value for key, value in options.items() if not getattr(request, key)}
+    unsaid = {key: value for key, value in contract.options.items() if not getattr(request, key)}
     return replace(request, **unsaid)
 
 
@@ -135,18 +127,6 @@ def _facts(
 ) -> ImageFacts:
     info = inspect_image(checked.image, axes=request.axes, series=checked.series or 0)
     info = with_pixel_size(info, request.pixel_um)
-    values = ValueSummary(read_spread(info)).channels
-    taken: Sequence[int] = range(len(values))
-    if request.channels is not None:
-        taken = channel_numbers(request.channels, info.channel_names)
+    facts = ImageFacts.of(info, read_spread(info), request.channels, checked.report.kind)
     count, diameter = objects or (None, None)
-    return ImageFacts(
-        axes=info.axes,
-        dtype=str(info.dtype),
-        channels=info.sizes.get("c", 1),
-        pixel_um=dict(info.pixel_um),
-        signal=max(values[channel].high for channel in taken if channel >= 0),
-        kind=checked.report.kind,
-        objects=count,
-        diameter_px=diameter,
-    )
+    return replace(facts, objects=count, diameter_px=diameter)
