@@ -54,7 +54,7 @@ docs: $(VENV)/.test
 
 # Write the pages that are made from the code: commands, findings, recipes, JSON documents, man page.
 reference: $(VENV)/.test
-	$(BIN)/python -m bmz.cli.reference docs/reference/commands.md share/man/man1/bmz.1
+	$(BIN)/python docs/commands.py docs/reference/commands.md share/man/man1/bmz.1
 	$(BIN)/python -m bmz.report.reference docs/reference
 
 # Take the pictures of the docs anew; needs Chromium.

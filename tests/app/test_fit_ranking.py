@@ -39,8 +39,7 @@ from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.spec import read as read_module
 from bmz.spec.facts import Fact, Facts
 from bmz.spec.made_for import MadeFor, stated_kind
-from bmz.testing.package import description, write_package
-from bmz.testing.zoo import SmallZoo, small_zoo
+from bmz.testing.package import SmallZoo, description, small_zoo, write_package
 from bmz.zoo.index import Index, IndexEntry
 from bmz.zoo.settings import ZooSettings
 

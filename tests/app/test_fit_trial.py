@@ -19,8 +19,7 @@ from bmz.base.progress import Event, Note
 from bmz.engine.fit_image import FitRequest
 from bmz.report.zoo_text import NONE_WORKS, fit_json, fit_summary, fit_table
 from bmz.results.fit import Ranking
-from bmz.testing.package import write_package
-from bmz.testing.zoo import SmallZoo, small_zoo
+from bmz.testing.package import SmallZoo, small_zoo, write_package
 from bmz.zoo.settings import ZooSettings
 
 pytest.importorskip("onnxruntime")

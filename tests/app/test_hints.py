@@ -20,8 +20,7 @@ from bmz.check import fit_case, measured
 from bmz.check.codes import CODES
 from bmz.check.kind import ImageKind
 from bmz.cli.main import status_of
-from bmz.testing.package import Description, description, sha256_of, write_package
-from bmz.testing.zoo import small_zoo
+from bmz.testing.package import Description, description, sha256_of, small_zoo, write_package
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -9,8 +9,7 @@ import pytest
 
 from bmz.engine.cards import newest_reports, published, reports_url
 from bmz.results.models import ToolReport
-from bmz.testing.package import sha256_of, write_package
-from bmz.testing.zoo import SmallZoo, small_zoo
+from bmz.testing.package import SmallZoo, sha256_of, small_zoo, write_package
 from bmz.zoo.locate import locate
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings

@@ -32,8 +32,7 @@ from bmz.results.models import Card
 from bmz.spec import read as read_module
 from bmz.spec.facts import tokens
 from bmz.spec.made_for import MODALITIES, STRUCTURES
-from bmz.testing.package import description, write_package
-from bmz.testing.zoo import SmallZoo, small_zoo
+from bmz.testing.package import SmallZoo, description, small_zoo, write_package
 from bmz.zoo.index import Index, IndexEntry
 from bmz.zoo.settings import ZooSettings
 

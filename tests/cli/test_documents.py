@@ -15,8 +15,7 @@ import tifffile
 
 from bmz.cli.main import status_of
 from bmz.report.reference import DOCUMENTS, file_of, schema_of, schema_text, schemas_page
-from bmz.testing.package import description, put_state_dict, write_package
-from bmz.testing.zoo import small_zoo
+from bmz.testing.package import description, put_state_dict, small_zoo, write_package
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

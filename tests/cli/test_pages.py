@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from docs.commands import commands_page, manual_page
 
 from bmz.cli.main import COMMANDS
-from bmz.cli.reference import commands_page, manual_page
-from bmz.testing.package import description, write_package
-from bmz.testing.zoo import small_zoo
+from bmz.testing.package import description, small_zoo, write_package
 
 ROOT = Path(__file__).parents[2]
 SHARE = ROOT / "share"

@@ -17,8 +17,7 @@ from syrupy.assertion import SnapshotAssertion
 from bmz.cli.main import status_of
 from bmz.cli.output import fitted
 from bmz.predict import frameworks
-from bmz.testing.package import description, write_package
-from bmz.testing.zoo import SmallZoo, small_zoo
+from bmz.testing.package import SmallZoo, description, small_zoo, write_package
 
 Capture = pytest.CaptureFixture[str]
 

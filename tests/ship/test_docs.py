@@ -19,8 +19,14 @@ import pytest
 import tifffile
 import zarr
 
-from bmz.testing.package import Description, description, put_state_dict, write_package
-from bmz.testing.zoo import SmallZoo, small_zoo
+from bmz.testing.package import (
+    Description,
+    SmallZoo,
+    description,
+    put_state_dict,
+    small_zoo,
+    write_package,
+)
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

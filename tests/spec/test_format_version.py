@@ -16,8 +16,7 @@ from bmz.cli.main import status_of
 from bmz.engine.load import load_model
 from bmz.spec.package_files import PackageInvalid, PackageNewer
 from bmz.spec.read import format_version, read_model, unknown_words
-from bmz.testing.package import description, write_package
-from bmz.testing.zoo import small_zoo
+from bmz.testing.package import description, small_zoo, write_package
 
 KNOWN = (0, 5, 12)
 

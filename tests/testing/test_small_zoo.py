@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from bmz.testing.zoo import SmallZoo, small_zoo
+from bmz.testing.package import SmallZoo, small_zoo
 
 
 @pytest.fixture

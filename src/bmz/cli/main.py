@@ -137,14 +137,16 @@ COMMANDS = {
 """Name of each command, in the order of the help, with its line there."""
 
 PLACES = {
-    "list": ("search", "list_models"),
-    "show": ("search", "show"),
-    "fit": ("search", "fit"),
+    "search": ("models", "search"),
+    "list": ("models", "list_models"),
+    "show": ("models", "show"),
+    "fit": ("models", "fit"),
+    "test": ("models", "test"),
+    "card": ("models", "card"),
     "score": ("compare", "score"),
     "fetch": ("computer", "fetch"),
     "cache": ("computer", "cache"),
     "trust": ("computer", "trust"),
-    "card": ("test", "card"),
     "doctor": ("computer", "doctor"),
     "demo": ("computer", "demo"),
 }

@@ -31,7 +31,6 @@ from bmz.process.measure import Table, measure_objects, placed, stacked
 from bmz.results.images import ImageRun, with_result
 from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
-from bmz.write.overlay import overlay
 from bmz.write.tables import write_record
 
 if TYPE_CHECKING:
@@ -394,6 +393,8 @@ class ImageResult:
 
     def outlines(self) -> AnyArray:
         """Draw the outlines of the objects on the overview, (y, x, 3) uint8."""
+        from bmz.write.overlay import overlay  # here: few results are drawn
+
         return overlay(*self.overview())
 
     def rows(self, kind: str) -> Iterator[Table]:

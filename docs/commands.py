@@ -1,6 +1,6 @@
 """Every command as pages for reading: what ``--help`` prints, in Markdown and as a manual page.
 
-``python -m bmz.cli.reference docs/reference/commands.md share/man/man1/bmz.1`` writes both.
+``python docs/commands.py docs/reference/commands.md share/man/man1/bmz.1`` writes both.
 """
 
 from __future__ import annotations
