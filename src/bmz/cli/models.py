@@ -1,4 +1,4 @@
-"""Which model, and what it does: ``bmz search`` (``list``), ``show``, ``fit``, ``test``, ``card``."""
+"""Which model, and what it does: ``bmz search``, ``show``, ``fit``, ``test`` and ``card``."""
 
 from __future__ import annotations
 
