@@ -119,14 +119,14 @@ class StepWithoutMask(CouldNotTell):
         )
 
 
-def mask_words(
-    image: Path, relations: Mapping[str, str], before: Mapping[str, Mapping[Path, Path]]
+def words_beside(
+    image: Path, patterns: Mapping[str, str], before: Mapping[str, Mapping[Path, Path]]
 ) -> dict[str, str]:
-    """Give the file of each mask that an image is brought together with.
+    """Give the files beside an image: of inputs of the model, or of masks.
 
     Parameters
     ----------
-    relations : see `bmz.engine.relations` -> pattern of a file, or an earlier step of a chain
+    patterns : what it is for -> pattern of a file, or an earlier step of a chain
     before : such a step -> image -> its label mask
 
     Raises
@@ -134,7 +134,7 @@ def mask_words(
     StepWithoutMask, PatternUnknown
     """
     words = {}
-    for name, pattern in relations.items():
+    for name, pattern in patterns.items():
         step = pattern.removeprefix(FROM)
         if step == pattern:
             words[name] = path_beside(image, pattern)
@@ -161,7 +161,11 @@ class FurtherFile:
     @classmethod
     def of(cls, image: Path, pattern: str) -> FurtherFile:
         """Give that of an image; numbers of channels stand behind ``#``."""
-        word = path_beside(image, pattern)
+        return cls.named(path_beside(image, pattern))
+
+    @classmethod
+    def named(cls, word: str) -> FurtherFile:
+        """Part the numbers of channels from the name of a file."""
         numbered = _CHANNELS.fullmatch(word)
         if numbered is None:
             return cls(word)
@@ -169,14 +173,24 @@ class FurtherFile:
 
 
 def further_files(
-    model: ModelSpec, image: Path, inputs: Mapping[str, str]
+    model: ModelSpec,
+    image: Path,
+    inputs: Mapping[str, str],
+    before: Mapping[str, Mapping[Path, Path]],
 ) -> dict[str, FurtherFile]:
-    """Give the file of each input that has one, in the order of the description."""
-    return {
-        tensor.id: FurtherFile.of(image, inputs[tensor.id])
-        for tensor in model.required_inputs
-        if tensor.id in inputs
-    }
+    """Give the file of each input that has one, in the order of the description.
+
+    Parameters
+    ----------
+    inputs, before : see `words_beside`
+
+    Raises
+    ------
+    StepWithoutMask, PatternUnknown
+    """
+    words = words_beside(image, inputs, before)
+    known = [tensor.id for tensor in model.required_inputs if tensor.id in inputs]
+    return {name: FurtherFile.named(words[name]) for name in known}
 
 
 @dataclass(frozen=True)
