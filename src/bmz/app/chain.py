@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from bmz.base.channels import channel_words, checked_channels
+from bmz.base.axes import channel_words, checked_channels
 from bmz.base.errors import WrongUsage
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Note, nobody

@@ -24,15 +24,18 @@ from bmz.check.scale import scale_to
 from bmz.check.values import object_factor
 from bmz.engine.further_images import (
     FurtherFile,
+    PlannedMask,
     StepWithoutMask,
     further_files,
     joined_check,
+    label_image,
     own_inputs,
     path_beside,
+    refuse_elsewhere,
+    refuse_no_labels,
     words_beside,
 )
 from bmz.engine.labelling import network_way
-from bmz.engine.relations import PlannedMask, label_image, refuse_elsewhere, refuse_no_labels
 from bmz.engine.request import RunRequest
 from bmz.image.faults import SeveralImages
 from bmz.image.formats import split_series
