@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from bmz.base.errors import BmzError
 from bmz.engine.image_header import check_image_header, given_image
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, prepare, with_options
-from bmz.engine.trial import tried
+from bmz.engine.trial import CHANGES, Change, Tried, tried
 from bmz.predict.backend import Backend
 from bmz.process.consensus import f1_between
 
@@ -83,9 +83,14 @@ class Truth:
     structure: str
 
 
-def truths(shared: Path) -> Iterator[Truth]:
-    """Yield all images that are used, always in one order."""
-    yield from _nuclei(shared / "data")
+def truths(shared: Path, nuclei: int = DSB) -> Iterator[Truth]:
+    """Yield all images that are used, always in one order.
+
+    Parameters
+    ----------
+    nuclei : so many images of DSB 2018
+    """
+    yield from _nuclei(shared / "data", nuclei)
     folder = shared / "data/scellseg/cytomembrane"
     for path in sorted(folder.glob("*_img.png")):
         mask = np.asarray(Image.open(str(path).replace("_img", "_masks")))
@@ -94,9 +99,9 @@ def truths(shared: Path) -> Iterator[Truth]:
     yield from _kinds(shared / "data/kinds")
 
 
-def _nuclei(data: Path) -> Iterator[Truth]:
+def _nuclei(data: Path, count: int) -> Iterator[Truth]:
     names = sorted((data / "dsb2018/train/images").glob("*.tif"))
-    for i in np.random.default_rng(1).permutation(len(names))[:DSB]:
+    for i in np.random.default_rng(1).permutation(len(names))[:count]:
         pixels = tifffile.imread(names[i])
         mask = tifffile.imread(data / "dsb2018/train/masks" / names[i].name)
         yield Truth("dsb2018", names[i].stem, pixels, mask, "nuclei")
@@ -200,6 +205,25 @@ def evidence(
         The network does not take it.
     """
     part = fullest_part(truth)
+    trial = trial_of(setup, backend, part, fault, rng)
+    return f1_between(np.asarray(trial.result.labels), part.mask), trial.evidence
+
+
+def trial_of(
+    setup: RunSetup,
+    backend: Backend,
+    part: Truth,
+    fault: str,
+    rng: np.random.Generator,
+    changes: Mapping[str, Change] = CHANGES,
+) -> Tried:
+    """Run a network on an image with a fault, and on changed copies of it.
+
+    Raises
+    ------
+    BmzError
+        The network does not take it.
+    """
     fault = "inverted" if fault == "channel" and part.pixels.ndim == 2 else fault
     wanted = setup.model.required_inputs[0].channels or 1
     pixels = spoilt(channels_of(part.pixels, wanted, fault), fault, rng)
@@ -219,8 +243,7 @@ def evidence(
     )
     scale = float(np.clip(scale, 0.1, min(8.0, LARGEST / max(part.mask.shape))))
     setup = replace(setup, request=replace(setup.request, scale=scale))
-    trial = tried(setup, image, backend)
-    return f1_between(np.asarray(trial.result.labels), part.mask), trial.evidence
+    return tried(setup, image, backend, changes)
 
 
 def _scale(setup: RunSetup, image: object, rng: np.random.Generator) -> float:

@@ -58,7 +58,7 @@ def test_one_table_holds_the_objects_of_all_images(eyes: Path, tmp_path: Path) -
         ("eyes.ome.tif", "right"),
         ("more/one.tif", ""),
     ]
-    assert list(rows[0])[:3] == ["image", "series", "label"]
+    assert list(rows[0])[:5] == ["image", "series", "mask_f1", "mask_quality", "label"]
     assert sum(one.objects or 0 for one in summary.done) == len(rows)
 
 

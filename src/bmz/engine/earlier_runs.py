@@ -340,6 +340,11 @@ class PlaneFolder:
             shutil.rmtree(maps)
 
     @property
+    def evidence(self) -> Path:
+        """What was measured on the objects, where that tells how good they are."""
+        return self.path / "evidence.npz"
+
+    @property
     def _done(self) -> Path:
         return self.path / "done.json"
 

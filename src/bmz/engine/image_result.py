@@ -6,21 +6,21 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import field, replace
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
-from bmz.base.axes import SPACE, Box
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.axes import SPACE
 from bmz.base.files import whole_files
 from bmz.base.values import dataclass
 from bmz.check.finding import Finding
-from bmz.engine.further_images import PlannedMask
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
 from bmz.engine.pipeline import PlaneResult, Stopwatch
 from bmz.engine.prepared_image import RawStack
-from bmz.engine.relations import held, on_disk_in, related
+from bmz.engine.relations import PlannedMask, held, on_disk_in, related
 from bmz.image.formats import split_series
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
@@ -95,7 +95,9 @@ def write_joint_tables(folder: Path, done: Sequence[ImageRun], root: Path | None
     """Write the rows of the tables of all images into one of each kind, where there are several.
 
     The first columns say which image a row is of: ``image``, its path within the folder that holds
-    all of them, or its address, and ``series``, its name or number where its file holds several.
+    all of them, or its address, and ``series``, its name or number where its file holds several;
+    and how good its mask is likely to be: ``mask_f1`` and ``mask_quality``, empty where that is
+    not known.
 
     Parameters
     ----------
@@ -112,12 +114,19 @@ def write_joint_tables(folder: Path, done: Sequence[ImageRun], root: Path | None
             image_done.files[kind]: {
                 "image": names[files[image_done.image][0]],
                 "series": files[image_done.image][1],
+                **_quality_columns(image_done),
             }
             for image_done in done
             if kind in image_done.files
         }
         if tables:
             TABLE_FORMATS[OUTPUT_KINDS[kind].table_format].join(path, tables)
+
+
+def _quality_columns(done: ImageRun) -> dict[str, str | float]:
+    quality = done.record.get("quality")
+    f1, words = (nan, "") if quality is None else (quality["f1"], quality["word"])
+    return {"mask_f1": f1, "mask_quality": words}
 
 
 def names_within(files: Iterable[Path], root: Path | None) -> dict[Path, str]:
@@ -165,46 +174,35 @@ def _blocks(
 ) -> Iterator[Table]:
     """Measure the objects that begin in some rows of a plane or stack, block by block."""
     scores = part.objects.scores_by(part.numbers)
-    first = part.objects.first_by(part.numbers)
-    places = np.unravel_index(first, part.stored.shape)[-2:]
-    # a coarse map ends beyond the image, and an object may begin there
-    begins = [np.minimum(place, end - 1) for place, end in zip(places, part.size[-2:], strict=True)]
     sizes = dict(zip(labels.space, part.size, strict=True))
     um = _lengths(image, labels.space)
     plane = {axis: slice(i, i + 1) for axis, i in at.items()}
-    for core in _cores(part, rows):
-        inside = np.ones(len(first), np.bool_)
-        for begin, side in zip(begins, core, strict=True):
-            inside &= (begin >= side.start) & (begin < side.stop)
-        if core[0].start + core[1].start > rows.start and not inside.any():
+    for y, x, own in part.cores(rows):
+        if y.start + x.start > rows.start and not own.any():
             continue  # the first one gives the headings even so
-        window = _widened(core, part.overlap, part.size[-2:])
+        window = part.window((y, x))
         numbers = part[(*(slice(0, n) for n in part.size[:-2]), *window)]
-        owned = np.where(np.append(False, inside)[numbers], numbers, 0)
+        owned = np.where(own[numbers], numbers, 0)
         box = {**plane, **dict(zip("yx", window, strict=True))}
         shown = image.region(box).part(dict.fromkeys(plane, 0))
         mine = Pixels(owned, tuple(labels.space), um)
-        yield _moved(measure_objects(mine, shown, scores), box, sizes, um)
+        measured = _moved(measure_objects(mine, shown, scores), box, sizes, um)
+        yield _with_confidences(measured, part.confidences)
+
+
+def _with_confidences(table: Table, confidences: FloatArray | None) -> Table:
+    """Say before the brightness of each object how likely it is a true one."""
+    if confidences is None:
+        return table
+    column = confidences.astype(np.float64)[table["label"] - 1]
+    names = list(table)
+    first = next(i for i, name in enumerate(names) if name.startswith("intensity_"))
+    before, after = ({n: table[n] for n in some} for some in (names[:first], names[first:]))
+    return {**before, "confidence": column, **after}
 
 
 def _lengths(image: ImageSource, axes: str) -> dict[str, float]:
     return {axis: um for axis, um in image.info.pixel_um.items() if axis in axes}
-
-
-def _cores(part: Labels, rows: slice) -> Iterator[tuple[slice, slice]]:
-    high, wide = part.block
-    for top in range(rows.start, rows.stop, high):
-        for left in range(0, part.size[-1], wide):
-            y = slice(top, min(top + high, rows.stop))
-            yield y, slice(left, min(left + wide, part.size[-1]))
-
-
-def _widened(core: Box, overlap: tuple[int, int], size: Sequence[int]) -> tuple[slice, slice]:
-    y, x = (
-        slice(max(side.start - more, 0), min(side.stop + more, n))
-        for side, more, n in zip(core, overlap, size, strict=True)
-    )
-    return y, x
 
 
 def _moved(
@@ -240,12 +238,15 @@ class PlaneOutput:
     labels : None without a recipe
     raw : (c, (z,) y, x) float32, or the ``.npy`` file of it; None where it is not asked for
     classes : a label is the number of a class, the same in every plane
+    features : what tells how good the mask is, see `bmz.process.quality.plane_quality`; None where
+        nobody can tell
     """
 
     plan: Plan
     labels: Labels | None = None
     raw: AnyArray | Path | None = None
     classes: bool = False
+    features: Mapping[str, float] | None = None
 
     @classmethod
     def of(cls, result: PlaneResult) -> PlaneOutput:

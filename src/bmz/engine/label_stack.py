@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base import ndimage
-from bmz.base.arrays import AnyArray, FloatArray, LazyArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LazyArray
 from bmz.base.axes import Box, Link, boxes
 from bmz.base.errors import not_none
 from bmz.base.values import dataclass
@@ -27,6 +27,9 @@ from bmz.process.relabel import closed_up
 
 OVERVIEW_PX = 2048
 """Longer side of the picture, at most."""
+
+Core = slice
+"""A side of a block, px."""
 
 UNSEEN = np.iinfo(np.int64).max
 """In the place of the first pixel of an object that is nowhere."""
@@ -44,6 +47,7 @@ class Labels:
     size : of the image: (planes,) height and width, px
     block, overlap : of the blocks in which labels were made, px along y and x; an object lies
         within the block in which it begins and the widest overlap
+    confidences : (n,) how likely label k is a true object, at k - 1; None where nobody can tell
     """
 
     stored: LazyArray
@@ -52,6 +56,7 @@ class Labels:
     size: tuple[int, ...]
     block: tuple[int, int]
     overlap: tuple[int, int]
+    confidences: FloatArray | None = None
 
     @classmethod
     def held(cls, labels: AnyArray, scores: FloatArray | None) -> Labels:
@@ -86,6 +91,36 @@ class Labels:
         sides = tuple(slice(*side.indices(n)) for side, n in zip(box, self.size, strict=True))
         part: AnyArray = self.numbers[np.asarray(self.stored[sides])]
         return part
+
+    def cores(self, rows: slice) -> Iterator[tuple[Core, Core, BoolArray]]:
+        """Give the blocks of some rows, each with the objects that begin in it.
+
+        Yields
+        ------
+        slice, slice, (n + 1,) bool
+            where the block lies along y and x, and which labels begin there
+        """
+        first = self.objects.first_by(self.numbers)
+        places = np.unravel_index(first, self.stored.shape)[-2:]
+        # a coarse map ends beyond the image, and an object may begin there
+        begins = [np.minimum(place, n - 1) for place, n in zip(places, self.size[-2:], strict=True)]
+        high, wide = self.block
+        for top in range(rows.start, rows.stop, high):
+            for left in range(0, self.size[-1], wide):
+                y = slice(top, min(top + high, rows.stop))
+                x = slice(left, min(left + wide, self.size[-1]))
+                own = np.ones(len(first), np.bool_)
+                for begin, side in zip(begins, (y, x), strict=True):
+                    own &= (begin >= side.start) & (begin < side.stop)
+                yield y, x, np.append(False, own)
+
+    def window(self, core: tuple[Core, Core], margin: int = 0) -> tuple[Core, Core]:
+        """Give where the objects that begin in a block lie, along y and x, and a margin."""
+        y, x = (
+            slice(max(side.start - more - margin, 0), min(side.stop + more + margin, n))
+            for side, more, n in zip(core, self.overlap, self.size[-2:], strict=True)
+        )
+        return y, x
 
 
 @dataclass(frozen=True)
@@ -302,32 +337,43 @@ def joined(labels: LabelStack, link: Link, blocks: Blocks) -> JoinedLabels:
     if "z" not in link.ious:
         return JoinedLabels(renumbered)
     groups = measured_together(labels.loop, "t")
-    scores = _scores(labels, numbers, groups)
+    scores_of = [part.objects.scores_by(part.numbers) for part in labels.parts]
+    scores = _means_of(scores_of, numbers, groups)
+    confidences = _means_of([part.confidences for part in labels.parts], numbers, groups)
     frames = [
-        _frame(labels, numbers, group, None if scores is None else scores[position], blocks)
-        for position, group in enumerate(groups)
+        _frame(labels, numbers, group, values, blocks)
+        for group, values in zip(groups, zip(scores, confidences, strict=True), strict=True)
     ]
     loop = {axis: size for axis, size in labels.loop.items() if axis != "z"}
     parts, names = zip(*frames, strict=True)
     return JoinedLabels(LabelStack(parts, loop, f"z{labels.space}", names), renumbered)
 
 
-def _scores(
-    labels: LabelStack, numbers: Sequence[Integers], groups: Sequence[Sequence[int]]
-) -> list[FloatArray] | None:
-    scores_of = [part.objects.scores_by(part.numbers) for part in labels.parts]
-    known = [scores for scores in scores_of if scores is not None]
-    return joined_scores(known, numbers, groups) if len(known) == len(scores_of) else None
+def _means_of(
+    values: Sequence[FloatArray | None],
+    numbers: Sequence[Integers],
+    groups: Sequence[Sequence[int]],
+) -> Sequence[FloatArray | None]:
+    """Give each joined object of each group the mean of its values; None where some have none."""
+    known = [some for some in values if some is not None]
+    joined_all = len(known) == len(values)
+    return joined_scores(known, numbers, groups) if joined_all else [None] * len(groups)
 
 
 def _frame(
     labels: LabelStack,
     numbers: Sequence[Integers],
     group: Sequence[int],
-    scores: FloatArray | None,
+    values: tuple[FloatArray | None, FloatArray | None],
     blocks: Blocks,
 ) -> tuple[Labels, Integers]:
-    """Give the planes of one frame as a stack, and the number that each of its labels has."""
+    """Give the planes of one frame as a stack, and the number that each of its labels has.
+
+    Parameters
+    ----------
+    values : scores and confidences of the joined objects, by their numbers
+    """
+    scores, confidences = values
     planes = [labels.parts[member] for member in group]
     names = np.unique(np.concatenate([np.zeros(1, np.int64), *(numbers[m] for m in group)]))
     own = [np.searchsorted(names, numbers[member]) for member in group]
@@ -339,7 +385,9 @@ def _frame(
     side = blocks.side_for(len(planes))
     everyone = np.arange(len(names))
     shape, longest = stored.shape, extents.longest()
-    return Labels(stored, everyone, objects, shape, (side, side), longest), names
+    own_confidences = None if confidences is None else confidences[names[1:] - 1]
+    frame = Labels(stored, everyone, objects, shape, (side, side), longest, own_confidences)
+    return frame, names
 
 
 @dataclass(frozen=True)

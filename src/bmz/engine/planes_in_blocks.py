@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from bmz.base.arrays import AnyArray
 from bmz.base.axes import Step
 from bmz.base.errors import not_none
 from bmz.base.progress import Listener, Note, Progress
@@ -35,6 +36,13 @@ from bmz.engine.prepared_image import (
     keep_raw,
     map_parts,
     prepared_inputs,
+)
+from bmz.engine.run_quality import (
+    judged,
+    judging_of,
+    keep_evidence,
+    kept_evidence,
+    plane_evidence,
 )
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
 from bmz.engine.stages import at_once
@@ -209,15 +217,19 @@ class PlanesInBlocks:
         folder.path.mkdir(exist_ok=True)
         layout = folder.layout()
         if layout is None:
-            layout, plan = _one_plane(work, plan, folder, at)
+            labels, plan = _one_plane(work, plan, folder, at)
         else:
             for where in {*_stages(work.setup)} & {*layout}:
                 _count(work, layout, where, layout[where])
-        labels = None if work.setup.labelling.recipe is None else _numbered(work, folder, layout)
+            labels = _numbered(work, folder, layout)
         if plan.loop:
             work.listener(Progress("planes", number + 1, planes))
         raw = folder.raw if "raw" in work.setup.request.save else None
-        return ComingPlane(plan, at_once(lambda: PlaneOutput(plan, labels, raw)))
+        output = PlaneOutput(plan, labels, raw)
+        evidence, judging = kept_evidence(folder.evidence), judging_of(work.setup, work.planned)
+        if evidence is not None and judging is not None:
+            output = judged(output, evidence, judging)
+        return ComingPlane(plan, at_once(lambda: output))
 
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
         """Give what the record says of the way of running: sizes of blocks, in px."""
@@ -259,8 +271,8 @@ def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
 
 def _one_plane(
     work: BlocksContext, plan: Plan, folder: PlaneFolder, at: Mapping[str, int]
-) -> tuple[dict[str, list[int]], Plan]:
-    """Write the labels of a plane or stack, as far as they are not there; give their sizes."""
+) -> tuple[Labels | None, Plan]:
+    """Write the labels of a plane or stack, as far as they are not there, and give them."""
     setup = work.setup
     layout: dict[str, list[int]] = {}
     with work.stopwatch.stage("prepare"):
@@ -278,11 +290,22 @@ def _one_plane(
     if setup.labelling.recipe is not None:
         with work.stopwatch.stage("labels"), NOTE.heard_by(work.listener):
             layout |= _labelled(work, maps, folder)
+    labels = _numbered(work, folder, layout)
+    judging = judging_of(setup, work.planned)
+    if labels is not None and judging is not None:
+        with work.stopwatch.stage("labels"):
+            image = replace(prepared[0], channels=judging.channels, tops=None)
+            evidence = plane_evidence(labels, _pixels_of(image), maps)
+            keep_evidence(folder.evidence, evidence)
     if "raw" in setup.request.save:
         with work.stopwatch.stage("write"):
             keep_raw(maps, folder.raw, plan.blocks)
     folder.finish(layout)
-    return layout, plan
+    return labels, plan
+
+
+def _pixels_of(image: PreparedImage) -> Callable[[tuple[slice, slice]], AnyArray]:
+    return lambda box: image.taken(dict(zip("yx", box, strict=True)))
 
 
 def _count(
@@ -378,8 +401,12 @@ def _labelled(work: BlocksContext, maps: StoredMap, folder: PlaneFolder) -> dict
     }
 
 
-def _numbered(work: BlocksContext, folder: PlaneFolder, layout: Mapping[str, list[int]]) -> Labels:
-    """Give numbers to the objects of a plane or stack that are in the image."""
+def _numbered(
+    work: BlocksContext, folder: PlaneFolder, layout: Mapping[str, list[int]]
+) -> Labels | None:
+    """Give numbers to the objects of a plane or stack that are in the image; None without any."""
+    if work.setup.labelling.recipe is None:
+        return None
     plan, stored, objects = work.planned.plan, opened_array(folder.labels), folder.objects()
     network, size = tuple(plan.shape.values()), _image_size(work)
     if network != size and not maps_on_image(work.planned, work.setup):

@@ -83,7 +83,7 @@ class PreparedImage:
         sizes = self._image_size()
 
         def raw() -> Iterator[AnyArray]:
-            return self._parts(list(_boxes(sizes, self.blocks)), self._taken)
+            return self._parts(list(_boxes(sizes, self.blocks)), self.taken)
 
         space = "".join(sizes)
         (tops,) = percentiles_of(raw, f"c{space}", space, [percentile], lower=True)
@@ -150,15 +150,16 @@ class PreparedImage:
     def _resized(self, sides: Mapping[str, slice]) -> AnyArray:
         old = self._image_size()
         if old == self.size:
-            return self._taken(sides)
+            return self.taken(sides)
         return resized_part(
-            lambda region: self._taken(dict(zip(self.size, region, strict=True))),
+            lambda region: self.taken(dict(zip(self.size, region, strict=True))),
             list(old.values()),
             list(self.size.values()),
             tuple(sides[axis] for axis in self.size),
         )
 
-    def _taken(self, sides: Mapping[str, slice]) -> AnyArray:
+    def taken(self, sides: Mapping[str, slice]) -> AnyArray:
+        """Read a part along (z,) y and x of the channels that are fed: (c, (z,) y, x)."""
         box = {axis: slice(at, at + 1) for axis, at in self.at.items()} | dict(sides)
         region = self.image.region(box)
         pixels, axes = region.array, region.axes

@@ -85,7 +85,8 @@ class RunRequest:
     scheduler : address of a Dask scheduler whose workers run the images, or the JSON file that
         it writes; None for none
     threads : of a network on a CPU; None for as many as there are processors
-    flag_below : images whose mask is predicted to have a lower F1 are told; None for no prediction
+    flag_below : images whose mask is predicted to have a lower F1 are told; None to tell
+        those that are likely wrong
     force : run despite findings of severity error
     engine : ``core`` lets bioimageio.core predict, the declared steps included
     trust : whether the model's own code may run in this call, shut in or with all rights
@@ -135,7 +136,7 @@ class RunRequest:
     @property
     def keeps_raw(self) -> bool:
         """Whether the maps of the network are needed after the labels are made."""
-        return "raw" in self.save or self.flag_below is not None
+        return "raw" in self.save
 
     @property
     def tile_px(self) -> int | None:

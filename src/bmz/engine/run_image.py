@@ -17,7 +17,7 @@ from typing_extensions import override
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Listener, Note
 from bmz.base.values import dataclass
-from bmz.check.finding import CheckReport, Finding
+from bmz.check.finding import CheckReport
 from bmz.check.fit import with_channels_seen
 from bmz.engine.earlier_runs import claimed_output, options_of, scratch_folder, scratch_key
 from bmz.engine.further_images import further_records
@@ -46,6 +46,7 @@ from bmz.engine.planes_in_blocks import (
     TileRunner,
     look_at_sample,
 )
+from bmz.engine.run_quality import Judging, judged_result, judged_whole, judging_of
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
 from bmz.engine.stages import Behind, DeviceClock, at_once
 from bmz.engine.tile_gate import expect_image, gated_precision
@@ -88,12 +89,14 @@ class WholePlanes(PlaneRunner):
     ----------
     pixels : axes of ``tczyx`` in that order, as read
     work : what every plane is run with
+    judging : by what masks are judged; None where they cannot be
     keeps_raw : the maps of the network are kept
     behind : makes the labels
     """
 
     pixels: Pixels
     work: PlaneContext
+    judging: Judging | None
     keeps_raw: bool = True
     behind: Behind = at_once
 
@@ -107,13 +110,16 @@ class WholePlanes(PlaneRunner):
         """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`."""
         plane = self.planes[number]
         known, plan = network_outputs(plane, replace(self.work, plan=plan))
-        labelled = partial(self._labelled, known, plane.shape[1:], plan)
+        labelled = partial(self._labelled, known, plane, plan)
         return ComingPlane(plan, self.behind(labelled))
 
-    def _labelled(self, known: KnownTensors, shape: tuple[int, ...], plan: Plan) -> PlaneOutput:
-        output = PlaneOutput.of(finished_plane(known, shape, replace(self.work, plan=plan)))
-        keeps = self.keeps_raw or output.labels is None
-        return output if keeps else replace(output, raw=None)
+    def _labelled(self, known: KnownTensors, plane: AnyArray, plan: Plan) -> PlaneOutput:
+        result = finished_plane(known, plane.shape[1:], replace(self.work, plan=plan))
+        output = PlaneOutput.of(result)
+        if self.judging is not None and not output.classes:
+            with self.work.stopwatch.stage("labels"):
+                output = judged_whole(output, plane, result.raw, self.judging)
+        return output if self.keeps_raw or output.labels is None else replace(output, raw=None)
 
     @override
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
@@ -254,12 +260,8 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
         result = ImageResult.of(outputs, run.image, plan, setup.model.space)
         result = result.related(planned.masks, run.scratch)
     more = Watch(plan, run.counted).findings(result.objects, output)
-    judged: tuple[WayRecord, tuple[Finding, ...]] = ({}, ())
-    if setup.request.flag_below is not None:
-        from bmz.engine.file_trial import judged_result  # here: it loads more than a run needs
-
-        judged = judged_result(setup, image, outputs)
-    more = (*more, *judged[1])
+    judgement, doubts = judged_result(setup, result.labels, outputs, run.report)
+    more = (*more, *doubts)
     for note in finding_notes(more, name):
         listener(note)
     findings = (*run.report.findings, *more)
@@ -274,7 +276,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
         "backend": image.backend,
         "device_busy": None if use is None else round(use.share, 4),
         **run.planes.facts(outputs),
-        **judged[0],
+        **judgement,
     }
     if result.labels is not None:
         record["seam_score"] = seam_score(result.labels, tile_cuts(plan))
@@ -397,10 +399,11 @@ class ImageRunner:
         )
         expect_image(backend, setup.network, planned.case.image, plan, listener)
         info = planned.case.image
+        judging = judging_of(setup, planned)
         return OpenRun(
             image=HeldImage(info.images[0], first_alone(looked.pixels, info)),
             report=looked.report,
-            planes=WholePlanes(looked.pixels, work, keeps_raw, self.labels),
+            planes=WholePlanes(looked.pixels, work, judging, keeps_raw, self.labels),
             stopwatch=stopwatch,
             counted=counted,
             backend_name=lambda: backend.name,

@@ -16,7 +16,6 @@ from bmz.base.progress import Listener, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.check.content import sample_distance
 from bmz.check.fit import CheckedHeader, check_values
-from bmz.check.fit_case import FitCase
 from bmz.check.pixel_values import ValueSummary
 from bmz.check.values import image_diameter, model_diameter
 from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_image_header
@@ -28,6 +27,7 @@ from bmz.engine.pipeline import (
     network_outputs,
     planes_of,
 )
+from bmz.engine.run_quality import flags_of, side_of_sample
 from bmz.engine.setup import PlannedImage, RunSetup, planned_image
 from bmz.engine.tile_gate import expect_image
 from bmz.image.info import ImageInfo
@@ -169,21 +169,12 @@ def evidence_of(
     return {
         **of_mask,
         **copy_evidence(mask.labels, copies),
-        **_case_evidence(checked, mask.diameter, scale),
+        **case_evidence(checked, mask.diameter, scale),
         "side_of_sample": of_mask["side"] * side_of_sample(checked.case),
     }
 
 
-FLAGS = (
-    "content.modality", "content.structure", "content.not-microscopy", "object.size",
-    "range.flat", "range.inverted", "range.saturated",
-)  # fmt: skip
-"""Findings that are evidence: 0 absent, 1 a note, 2 a warning, 3 an error."""
-
-_GRAVITY = {"note": 1, "warning": 2, "error": 3}
-
-
-def _case_evidence(checked: CheckedHeader, diameter: float, scale: float) -> dict[str, float]:
+def case_evidence(checked: CheckedHeader, diameter: float, scale: float) -> dict[str, float]:
     """Tell what the check of an image says of a mask.
 
     Parameters
@@ -191,28 +182,17 @@ def _case_evidence(checked: CheckedHeader, diameter: float, scale: float) -> dic
     diameter : median of the objects of the mask, px of the image; 0 without any
     """
     case = checked.case
-    graves = dict.fromkeys(FLAGS, 0)
-    for finding in checked.report.findings:
-        if finding.code in graves:
-            graves[finding.code] = max(graves[finding.code], _GRAVITY[finding.severity])
     seen, made = image_diameter(case), model_diameter(case)
     seen_px = nan if seen is None else seen.diameter_px
     made_px = nan if made is None else made.px / scale
     distance = sample_distance(case)
     return {
-        **{f"found_{flag}": float(grave) for flag, grave in graves.items()},
+        **flags_of(checked.report.findings),
         "unlike": nan if distance is None else distance,
         "size_to_seen": _octaves(diameter, seen_px),
         "size_to_made": _octaves(diameter, made_px),
         "seen_to_made": _octaves(seen_px, made_px),
     }
-
-
-def side_of_sample(case: FitCase) -> float:
-    """Say whether the stain of the model's own sample is bright, 1, or dark, -1; NaN: unknown."""
-    polarities = [measures.polarity for _, measures in sorted(case.sample.items())]
-    sides = {"bright": 1.0, "dark": -1.0}
-    return next((sides[polarity.side] for polarity in polarities if polarity is not None), nan)
 
 
 def _octaves(one: float, other: float) -> float:

@@ -403,7 +403,7 @@ def _measure(labels: Pixels, channels: Mapping[str, Pixels], scores: AnyArray | 
         table |= _shapes(runs, [um.get(a) for a in axes])
     table |= _boxes(runs, axes, numbers.shape)
     if scores is not None:
-        table["score"] = _scores(label, scores)
+        table["score"] = scores_of(label, scores)
     inside = numbers > 0
     own = numbers[inside].astype(np.int64) - 1
     for name, channel in channels.items():
@@ -472,10 +472,10 @@ def _boxes(runs: Runs, axes: Sequence[str], sides: Sequence[int]) -> Table:
     )
 
 
-def _scores(labels: AnyArray, scores: AnyArray) -> FloatArray:
-    padded = np.append(scores.astype(np.float64), np.nan)
-    one_each: FloatArray = padded[np.minimum(labels - 1, len(scores))]
-    return one_each
+def scores_of(labels: AnyArray, scores: AnyArray | None) -> Floats:
+    """Give the score of each label, that of label k at k - 1; NaN where there is none."""
+    padded = np.append(np.zeros(0) if scores is None else scores.astype(np.float64), np.nan)
+    return np.take(padded, labels - 1, mode="clip")
 
 
 def _brightness(values: ObjectValues, name: str, sizes: AnyArray) -> Table:

@@ -12,6 +12,12 @@ from typing_extensions import Doc, TypedDict  # pydantic asks for it below Pytho
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.values import dataclass
+from bmz.process.object_evidence import (
+    PLANE_FEATURES,
+    Expectation,
+    ObjectEvidence,
+    features_of,
+)
 
 ARRAYS = Path(__file__).with_name("quality.npz")
 """Written by ``model_cards/quality/train.py``, which says what each array holds."""
@@ -136,14 +142,14 @@ class Predictor:
         return Quality(f1, min(low, f1), max(high, f1), word)
 
 
-PredictorName = Literal["tried", "plain"]
-"""With the labels of changed copies of the image, or without them."""
+PredictorName = Literal["tried", "plain", "run"]
+"""With the labels of changed copies of the image, without them, or by what a run makes anyway."""
 
 
 @cache
 def predictor(name: PredictorName) -> Predictor:
     """Load one of the predictors."""
-    with np.load(ARRAYS) as arrays:
+    with np.load(OBJECT_ARRAYS if name == "run" else ARRAYS) as arrays:
         mine = {key: arrays[f"{name}_{key}"] for key in _FOREST + _PREDICTOR}
     names = tuple(str(mine.pop("names")).split())
     forest = RegressionForest(names, **{key: mine[key] for key in _FOREST[1:]})
@@ -153,3 +159,92 @@ def predictor(name: PredictorName) -> Predictor:
 
 _FOREST = ("names", "unknown", "roots", "feature", "threshold", "right")
 _PREDICTOR = ("at", "low", "high", "wrong", "good")
+
+
+OBJECT_ARRAYS = Path(__file__).with_name("objects.npz")
+"""Written by ``model_cards/quality/train_objects.py``."""
+
+DIGITS = 4
+"""Of a confidence: more than it can be sure of."""
+
+FARTHEST = 3.0
+"""So many standard deviations from the middle a feature counts, and not more."""
+
+DOUBTED = 0.5
+"""An object that is less likely a true one than this is doubted."""
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectModel:
+    """A logistic regression whose answer to a feature of an object bends at some values of it.
+
+    Parameters
+    ----------
+    middle, spread : (o + p,) of the features of objects, and then of those of the plane; an
+        unknown one is taken for the middle
+    knots : (k, o) where the answer bends
+    weights : (o + k o + p,) of features, of what of them lies above each knot, and of the plane
+    constant : what all objects have
+    """
+
+    middle: FloatArray
+    spread: FloatArray
+    knots: FloatArray
+    weights: FloatArray
+    constant: float
+
+    def confidences(self, objects: FloatArray, plane: FloatArray) -> FloatArray:
+        """Give how likely each object is a true one.
+
+        Parameters
+        ----------
+        objects, plane : (n, o), (p,) see `bmz.process.object_evidence.features_of`
+
+        Returns
+        -------
+        (n,) float64
+            0 to 1
+        """
+        own = objects.shape[1]
+        values = np.concatenate([objects, np.tile(plane, (len(objects), 1))], 1)
+        known = np.where(np.isfinite(values), values, self.middle)
+        level = np.clip((known - self.middle) / self.spread, -FARTHEST, FARTHEST)
+        bends = (self.knots - self.middle[:own]) / self.spread[:own]
+        above = [np.maximum(level[:, :own] - bend, 0) for bend in bends]
+        terms = np.concatenate([level[:, :own], *above, level[:, own:]], 1)
+        chances: FloatArray = 1 / (1 + np.exp(-(terms @ self.weights + self.constant)))
+        return chances
+
+
+@cache
+def object_model() -> ObjectModel:
+    """Load the model of single objects."""
+    with np.load(OBJECT_ARRAYS) as arrays:
+        mine = {name: arrays[name] for name in ("middle", "spread", "knots", "weights")}
+        return ObjectModel(**mine, constant=float(arrays["constant"]))
+
+
+def plane_confidences(
+    evidence: ObjectEvidence, expected: Expectation
+) -> tuple[FloatArray, dict[str, float]]:
+    """Give how likely each object of a plane is a true one, and what tells of its mask as a whole.
+
+    Returns
+    -------
+    (n,) float64, dict
+        0 to 1; and feature -> value, for the predictor ``run``
+    """
+    objects, plane = features_of(evidence, expected)
+    confidences = np.round(object_model().confidences(objects, plane), DIGITS)
+    features = dict(zip(PLANE_FEATURES, plane.tolist(), strict=True))
+    return confidences, features | confidence_features(confidences)
+
+
+def confidence_features(confidences: FloatArray) -> dict[str, float]:
+    """Tell what the confidences of all objects of a mask say of it."""
+    names = ("mean", "low", "middle", "high", "doubted")
+    if not len(confidences):
+        return {f"confidence_{name}": np.nan for name in names}
+    low, middle, high = np.quantile(confidences, (0.1, 0.5, 0.9))
+    values = (confidences.mean(), low, middle, high, (confidences < DOUBTED).mean())
+    return {f"confidence_{n}": float(v) for n, v in zip(names, values, strict=True)}

@@ -96,7 +96,8 @@ MOST_WORST = 200
 _PERCENTS = (0.1, 99.9)
 
 _COLUMNS = ("label", "area_um2", "area_px", "volume_um3", "volume_px", "equivalent_diameter_um",
-            "equivalent_diameter_px", "solidity", "eccentricity", "score")  # fmt: skip
+            "equivalent_diameter_px", "solidity", "eccentricity", "score",
+            "confidence")  # fmt: skip
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -230,9 +231,8 @@ def _layer(
         "table": _table(result, there, support),
         "places": [_short(part) for part in (x, y, radius)],
         "sizes": _short(result.table[sized][there]),
-        "worst": _worst(
-            result, image, np.where(there, support, 1) if len(support) else support, factor
-        ),
+        "sure": "confidence" in result.table,
+        "worst": _worst(result, image, there, support, factor),
     }
 
 
@@ -261,7 +261,11 @@ def _table(result: SettingResult, there: AnyArray, support: FloatArray) -> dict[
 
 
 def _worst(
-    result: SettingResult, image: ImageComparison, support: FloatArray, factor: float
+    result: SettingResult,
+    image: ImageComparison,
+    there: AnyArray,
+    support: FloatArray,
+    factor: float,
 ) -> list[dict[str, Any]]:
     if image.truth is not None:
         return [
@@ -273,18 +277,23 @@ def _worst(
             }
             for error in result.quality.errors[:MOST_WORST]
         ]
-    if not len(support):
+    if "confidence" in result.table:
+        worth, words = result.table["confidence"], "{:.0%} likely to be a true one"
+    elif len(support):
+        worth, words = support, "in {:.0%} of the others"
+    else:
         return []
-    order = np.argsort(support, kind="stable")[:MOST_WORST]
+    worth = np.where(there, worth, 1)
+    order = np.argsort(worth, kind="stable")[:MOST_WORST]
     return [
         {
-            "what": f"object {result.table['label'][i]}: in {support[i]:.0%} of the others",
+            "what": f"object {result.table['label'][i]}: {words.format(worth[i])}",
             "y": round(float(result.table["centroid_y_px"][i]) * factor, 1),
             "x": round(float(result.table["centroid_x_px"][i]) * factor, 1),
             "r": round(float(result.table["equivalent_diameter_px"][i]) * factor / 2, 1),
         }
         for i in order
-        if support[i] < 1
+        if worth[i] < 1
     ]
 
 

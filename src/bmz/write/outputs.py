@@ -29,7 +29,7 @@ class TableFormat:
 
     ending: str
     write: Callable[[Path, Iterable[Mapping[str, AnyArray]]], None]
-    join: Callable[[Path, Mapping[Path, Mapping[str, str]]], None]
+    join: Callable[[Path, Mapping[Path, Mapping[str, str | float]]], None]
     package: str = ""
 
 
@@ -67,7 +67,7 @@ def _write_csv(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
     write_objects(path, tables)
 
 
-def _join_csv(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
+def _join_csv(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
     from bmz.write.tables import join_objects
 
     join_objects(path, tables)
@@ -79,7 +79,7 @@ def _write_parquet(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None
     write_parquet(path, tables)
 
 
-def _join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
+def _join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
     from bmz.write.tables import join_parquet
 
     join_parquet(path, tables)

@@ -18,7 +18,6 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.files import whole_file
 from bmz.base.notes import Json
-from bmz.base.values import dataclass
 
 
 def write_record(path: Path, record: Mapping[str, object]) -> None:
@@ -126,7 +125,7 @@ def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
                 rows.writerows(zip(*map(_cells, some), strict=True))
 
 
-def join_objects(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
+def join_objects(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
     """Write the rows of tables below each other; a cell that a table lacks stays empty.
 
     Parameters
@@ -140,71 +139,8 @@ def join_objects(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
         writer = csv.DictWriter(file, list(headings), lineterminator="\n")
         writer.writeheader()
         for table, columns in tables.items():
-            writer.writerows({**columns, **row} for row in _rows(table))
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """A table whose objects belong to those of others by their number.
-
-    Parameters
-    ----------
-    name : before its headings
-    table : CSV
-    counted : its objects lie in those of the others, whose number is in the column ``parent``
-    """
-
-    name: str
-    table: Path
-    counted: bool = False
-
-
-SIZES = ("area_px", "volume_px")
-"""Headings of the size of an object, in planes and in stacks."""
-
-
-def join_numbers(path: Path, tables: Sequence[Numbered]) -> None:
-    """Write one row for each number, with the columns of the object of that number in each table.
-
-    Of tables that are counted, each row has how many objects it has, and the sum of their sizes. In
-    a time series there is one row for each number and frame.
-
-    Parameters
-    ----------
-    path : appears only when it is whole; replaced when it is there
-    tables : at least one that is not counted
-    """
-    keys = [key for key in ("t", "label") if all(key in _heading(one.table) for one in tables)]
-    rows: dict[tuple[int, ...], dict[str, str | int]] = {}
-    headings = dict.fromkeys(keys)
-    for one in (one for one in tables if not one.counted):
-        own = [name for name in _heading(one.table) if name not in keys]
-        headings |= dict.fromkeys(f"{one.name}_{name}" for name in own)
-        for row in _rows(one.table):
-            known = rows.setdefault(tuple(int(row[key]) for key in keys), {})
-            known |= {f"{one.name}_{name}": row[name] for name in own}
-    for one in (one for one in tables if one.counted):
-        headings |= dict.fromkeys(_count_in_parents(one, keys, rows))
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(headings), lineterminator="\n")
-        writer.writeheader()
-        for numbers in sorted(rows):
-            writer.writerow(dict(zip(keys, numbers, strict=True)) | rows[numbers])
-
-
-def _count_in_parents(
-    one: Numbered, keys: Sequence[str], rows: Mapping[tuple[int, ...], dict[str, str | int]]
-) -> tuple[str, ...]:
-    """Count objects in the rows of their parents; give the headings."""
-    size = next(name for name in SIZES if name in _heading(one.table))
-    count, total = f"{one.name}_count", f"{one.name}_{size}"
-    for known in rows.values():
-        known |= {count: 0, total: 0}
-    for row in _rows(one.table):
-        if row["parent"]:
-            known = rows[tuple(int(row["parent" if key == "label" else key]) for key in keys)]
-            known |= {count: int(known[count]) + 1, total: int(known[total]) + int(row[size])}
-    return count, total
+            same = {n: v if isinstance(v, str) else _cell(v) for n, v in columns.items()}
+            writer.writerows({**same, **row} for row in _rows(table))
 
 
 def _heading(table: Path) -> Sequence[str]:
@@ -265,7 +201,7 @@ def write_parquet(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
         _write_groups(temporary, map(_arrow_table, tables))
 
 
-def join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
+def join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
     """Write the rows of tables below each other; a column that a table lacks is null in its rows.
 
     Parameters
@@ -276,10 +212,14 @@ def join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    first = dict.fromkeys(name for columns in tables.values() for name in columns)
+    first = {
+        name: pa.string() if isinstance(value, str) else pa.float64()
+        for columns in tables.values()
+        for name, value in columns.items()
+    }
     schemas = [parquet.read_schema(table) for table in tables]
     schema = pa.unify_schemas(
-        [pa.schema([(name, pa.string()) for name in first]), *schemas],
+        [pa.schema(list(first.items())), *schemas],
         promote_options="permissive",
     )
 
@@ -293,12 +233,13 @@ def join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str]]) -> None:
         _write_groups(temporary, parts(), schema)
 
 
-def _with_columns(part: Any, columns: Mapping[str, str], schema: Any) -> Any:  # noqa: ANN401
+def _with_columns(part: Any, columns: Mapping[str, str | float], schema: Any) -> Any:  # noqa: ANN401
     import pyarrow as pa
 
     def column(name: str, kind: Any) -> Any:  # noqa: ANN401  (pyarrow has no types)
         if name in columns:
-            return pa.array([columns[name] or None] * len(part), kind)
+            known = columns[name] if columns[name] != "" else None
+            return pa.array([known] * len(part), kind, from_pandas=True)  # which makes NaN null
         if name in part.column_names:
             return part[name].cast(kind)
         return pa.nulls(len(part), kind)

@@ -14,6 +14,7 @@ from bmz.engine.image_result import ImageResult, NothingJoined
 from bmz.engine.run_images import save_result
 from bmz.image.pixels import to_xarray
 from bmz.report.html import findings_html, result_html
+from bmz.report.run_text import quality_sentences
 from bmz.report.text import counted, verdict_words
 
 if TYPE_CHECKING:
@@ -162,7 +163,10 @@ class Result:
         return f"<bmz.Result of {self.record['model']}: {objects}>"
 
     def _repr_html_(self) -> str:
-        sentences = [f"{self.counted} found by {self.record['model']}"]
+        sentences = [
+            f"{self.counted} found by {self.record['model']}",
+            *quality_sentences(self.record),
+        ]
         return result_html(
             sentences, None if self.labels is None else self.overlay(), self.report.findings
         )

@@ -14,8 +14,9 @@ from bmz.base.errors import BmzError, not_none
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener
 from bmz.check.finding import Finding, unforceable
-from bmz.engine.file_trial import quality_findings, try_file
+from bmz.engine.file_trial import try_file
 from bmz.engine.request import RunRequest
+from bmz.engine.run_quality import quality_findings
 from bmz.engine.setup import RunSetup, opened, prepare
 from bmz.engine.trial import CropTrial
 from bmz.image.pixels import Pixels

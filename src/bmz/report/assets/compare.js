@@ -373,7 +373,7 @@ function drawObjects() {
 function drawWorst() {
   const layer = shown.layers[state.current];
   const worst = layer ? layer.worst : [];
-  $("worst-what").textContent = shown.image.known ? "against the truth" : "that fewest other results share";
+  $("worst-what").textContent = shown.image.known ? "against the truth" : layer && layer.sure ? "that are least likely true ones" : "that fewest other results share";
   const rows = worst.map((one) => make("tr", { tabIndex: 0, onclick: () => locate(one.x, one.y, one.r), onkeydown: (e) => { if (e.key === "Enter") locate(one.x, one.y, one.r); } },
     make("td", {}, one.what), make("td", {}, `${Math.round(one.x)}, ${Math.round(one.y)}`)));
   $("worst").replaceChildren(make("tbody", {}, ...rows));

@@ -1,0 +1,277 @@
+"""How good the mask of a run is likely to be, and each of its objects, from what it made anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, LazyArray
+from bmz.base.errors import not_none
+from bmz.base.files import whole_file
+from bmz.base.values import dataclass
+from bmz.check.finding import CheckReport, Finding
+from bmz.check.fit_case import FitCase
+from bmz.check.values import model_diameter
+from bmz.engine.label_stack import Labels, LabelStack
+from bmz.process.adapt import take_channels
+from bmz.process.object_evidence import (
+    MARGIN_PX,
+    MOST_CHANNELS,
+    Expectation,
+    ObjectEvidence,
+    PlaneWindow,
+)
+from bmz.process.quality import (
+    DOUBTED,
+    Quality,
+    f1_words,
+    plane_confidences,
+    predictor,
+    quality_record,
+)
+
+if TYPE_CHECKING:
+    from bmz.engine.image_result import PlaneOutput
+    from bmz.engine.setup import PlannedImage, RunSetup
+    from bmz.results.image_documents import DoubtedObject, WayRecord
+
+MOST_DOUBTED = 20
+"""Objects that the record names."""
+
+
+def side_of_sample(case: FitCase) -> float:
+    """Say whether the stain of the model's own sample is bright, 1, or dark, -1; NaN: unknown."""
+    polarities = [measures.polarity for _, measures in sorted(case.sample.items())]
+    sides = {"bright": 1.0, "dark": -1.0}
+    return next((sides[polarity.side] for polarity in polarities if polarity is not None), nan)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """By what the masks of an image are judged.
+
+    Parameters
+    ----------
+    expected : what the model tells of its objects
+    channels : of the image, as far as the network was given them
+    """
+
+    expected: Expectation
+    channels: tuple[int, ...]
+
+
+def judging_of(setup: RunSetup, planned: PlannedImage) -> Judging | None:
+    """Say by what the masks of an image are judged; None where they cannot be.
+
+    Those of stacks cannot, for none is among the images of which it was learnt, and labels that
+    are numbers of classes are no objects.
+    """
+    if not setup.labelling.numbers_objects or "z" in setup.model.space:
+        return None
+    case, taken = planned.case, [c for channels in planned.plan.channels for c in channels]
+    if planned.header.images:  # a mask is judged on the image, not on what is joined to it
+        case = planned.header.images[0].case
+        count = case.image.sizes.get("c", 1)
+        taken = [channel for channel in taken if channel < count] or list(range(count))
+    made, scale = model_diameter(case), planned.plan.scale
+    diameter = nan if made is None else made.px / scale
+    channels = tuple(taken[:MOST_CHANNELS])
+    return Judging(Expectation(diameter, scale, side_of_sample(case)), channels)
+
+
+def plane_evidence(
+    labels: Labels, pixels: Callable[[tuple[slice, slice]], AnyArray], maps: LazyArray
+) -> ObjectEvidence:
+    """Measure the objects of a plane, in the blocks in which its labels were made.
+
+    Parameters
+    ----------
+    pixels : gives the channels that the network was given of a part along y and x, (c, h, w)
+    maps : (k, y, x) what the network gave, on a grid of its own
+    """
+    height, width = labels.size
+    scores = labels.objects.scores_by(labels.numbers)
+    parts = []
+    for y, x, own in labels.cores(slice(0, height)):
+        box = labels.window((y, x), MARGIN_PX)
+        window = PlaneWindow(
+            labels[box],
+            own,
+            pixels(box),
+            on_image(maps, box, (height, width)),
+            (y, x),
+            box,
+            (height, width),
+            scores,
+        )
+        parts.append(ObjectEvidence.of(window))
+    return ObjectEvidence.joined(parts)
+
+
+def keep_evidence(file: Path, evidence: ObjectEvidence) -> None:
+    """Keep what was measured on the objects of a plane, which needs its map."""
+    with whole_file(file) as temporary:
+        np.savez(temporary, **vars(evidence))
+
+
+def kept_evidence(file: Path) -> ObjectEvidence | None:
+    """Give what was kept of the objects of a plane; None where nothing was."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return ObjectEvidence(**arrays)
+    except FileNotFoundError:
+        return None
+
+
+def on_image(maps: LazyArray, box: tuple[slice, slice], size: tuple[int, int]) -> AnyArray:
+    """Give a part of the first channels of a map as it lies on the image, by nearest pixels.
+
+    Parameters
+    ----------
+    maps : (k, y, x)
+    box : of the image, along y and x
+    size : of the image, px
+    """
+    y, x = (
+        np.minimum(((np.arange(side.start, side.stop) + 0.5) * m / n).astype(np.int64), m - 1)
+        for side, m, n in zip(box, maps.shape[1:], size, strict=True)
+    )
+    inner = (slice(0, MOST_CHANNELS), slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1))
+    part = np.asarray(maps[inner])
+    if maps.shape[1:] == size:
+        return part
+    return part[:, (y - y[0])[:, None], x - x[0]]
+
+
+def judged(output: PlaneOutput, evidence: ObjectEvidence, judging: Judging) -> PlaneOutput:
+    """Say how likely each object of a plane is a true one, and what tells of its mask."""
+    confidences, features = plane_confidences(evidence, judging.expected)
+    labels = replace(not_none(output.labels), confidences=confidences)
+    return replace(output, labels=labels, features=features)
+
+
+def judged_whole(
+    output: PlaneOutput, plane: AnyArray, raw: AnyArray, judging: Judging
+) -> PlaneOutput:
+    """Judge a plane in memory; see `judged`.
+
+    Parameters
+    ----------
+    plane : (c, y, x), as read
+    raw : (k, y, x) what the network gave
+    """
+
+    def pixels(box: tuple[slice, slice]) -> AnyArray:
+        return take_channels(plane[(slice(None), *box)], judging.channels)
+
+    return judged(output, plane_evidence(not_none(output.labels), pixels, raw), judging)
+
+
+FLAGS = (
+    "content.modality", "content.structure", "content.not-microscopy", "object.size",
+    "range.flat", "range.inverted", "range.saturated",
+)  # fmt: skip
+"""Findings that are evidence: 0 absent, 1 a note, 2 a warning, 3 an error."""
+
+_GRAVITY = {"note": 1, "warning": 2, "error": 3}
+
+
+def flags_of(findings: Iterable[Finding]) -> dict[str, float]:
+    """Give how grave the findings are that are evidence."""
+    graves = {f"found_{flag}": 0.0 for flag in FLAGS}
+    for finding in findings:
+        if (name := f"found_{finding.code}") in graves:
+            graves[name] = max(graves[name], float(_GRAVITY[finding.severity]))
+    return graves
+
+
+def result_quality(outputs: Sequence[PlaneOutput], findings: Iterable[Finding]) -> Quality | None:
+    """Predict the quality of a mask from what a run has made anyway; no copy is labelled.
+
+    Parameters
+    ----------
+    outputs : of every plane
+    findings : of the check
+
+    Returns
+    -------
+    Quality or None
+        of the plane for which least is predicted; None where masks cannot be judged
+    """
+    flags = flags_of(findings)
+    known = [output.features for output in outputs if output.features is not None]
+    if not known or len(known) < len(outputs):
+        return None
+    qualities = [predictor("run").quality({**features, **flags}) for features in known]
+    return min(qualities, key=lambda quality: quality.f1)
+
+
+def doubted_objects(labels: LabelStack) -> list[DoubtedObject]:
+    """Name the objects that are the least likely to be true, the worst first."""
+    confidences = []
+    for number, part in enumerate(labels.parts):
+        if part.confidences is None:
+            return []
+        of_part = np.arange(1, part.count + 1)
+        confidences.append((labels.in_whole(number, of_part), part.confidences))
+    names, values = (np.concatenate(some) for some in zip(*confidences, strict=True))
+    order = np.argsort(values, kind="stable")
+    order = order[values[order] < DOUBTED]
+    worst = order[:MOST_DOUBTED]
+    return [
+        {"label": int(names[i]), "confidence": round(float(values[i]), 3)} for i in worst.tolist()
+    ]
+
+
+def quality_findings(
+    quality: Quality, setup: RunSetup, hint: str, *, below: float | None = None
+) -> Iterator[Finding]:
+    """Yield a finding where a mask is not likely to be good.
+
+    Parameters
+    ----------
+    hint : what to do
+    below : a mask is told where its predicted F1 is lower than this; None to go by the word
+    """
+    good = quality.word == "likely good" if below is None else quality.f1 >= below
+    if good:
+        return
+    wrong = quality.word == "likely wrong"
+    message = "the mask is likely to be wrong" if wrong else "the mask may be wrong in part"
+    yield Finding.of(
+        "trial.wrong" if wrong else "trial.doubtful",
+        setup.model.required_inputs[0].id,
+        f"{message}: {f1_words(quality)}",
+        wanted="a mask that holds" if below is None else f"F1 of {below:g} or more",
+        found=f"F1 about {quality.f1:.2f}",
+        hint=hint,
+        evidence="measured",
+    )
+
+
+def judged_result(
+    setup: RunSetup, labels: LabelStack | None, outputs: Sequence[PlaneOutput], report: CheckReport
+) -> tuple[WayRecord, tuple[Finding, ...]]:
+    """Say for the record of a run how good its mask is likely to be, and warn of a bad one.
+
+    Parameters
+    ----------
+    setup : its request says below which F1 to warn; without it masks that are likely wrong are told
+    labels : of the whole
+    outputs : of every plane
+    report : of the check
+    """
+    quality = result_quality(outputs, report.findings)
+    if quality is None or labels is None:
+        return {}, ()
+    below = setup.request.flag_below
+    told: tuple[Finding, ...] = ()
+    if below is not None or quality.word == "likely wrong":
+        hint = "bmz check MODEL IMAGE --try looks for options with which the mask is better"
+        told = tuple(quality_findings(quality, setup, hint, below=below))
+    return {"quality": quality_record(quality), "doubted": doubted_objects(labels)}, told

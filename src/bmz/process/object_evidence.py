@@ -1,0 +1,495 @@
+"""Numbers that tell of each object of a mask, without ground truth, whether it is a true one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmz.base.arrays import AnyArray, BoolArray
+from bmz.base.axes import Box
+from bmz.base.values import dataclass
+from bmz.process.measure import Runs, runs_of, scores_of
+from bmz.process.relabel import closed_up
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+MOST_CHANNELS = 4
+"""Of an image or a map with more channels than these the first are looked at."""
+
+DEPTH = 0.15
+"""How far from the outline what is around an object is looked at, in its diameters."""
+
+DEPTHS_PX = (2, 16)
+"""At least, and at most so far."""
+
+MARGIN_PX = DEPTHS_PX[1] + 1
+"""So far beyond its objects a window must reach, where the plane goes on."""
+
+LATTICE = 96
+"""Points along the longer side of a plane at which its channels are looked at as a whole."""
+
+UNDECIDED = (0.25, 0.75)
+"""Share of the way from the background's value of a map to the objects', that is neither's."""
+
+SLACK = 0.01
+"""A map whose values lie between 0 and 1, but for so much, tells how sure the network is."""
+
+NORMAL = 1.4826
+"""Standard deviation of a normal distribution whose median absolute deviation is 1."""
+
+MOST = 100.0
+"""Of a ratio."""
+
+SHAPES = ("area", "elongation", "filled", "edges", "touching", "cut", "score")
+OF_CHANNEL = ("mean", "spread", "beside", "around", "around_spread", "edge")
+
+
+@dataclass(frozen=True)
+class PlaneWindow:
+    """A part of a plane that is looked at at once; it holds its objects whole, and a margin.
+
+    Parameters
+    ----------
+    labels : (h, w) 0 background
+    owned : (n + 1,) which labels are measured; the others are only seen beside them
+    planes : (c, h, w) the channels of the image that the network was given
+    maps : (k, h, w) what the network gave, on the grid of the image
+    core : of the plane, along y and x; cores of all windows cover it without overlap
+    box : of the plane, along y and x: the window
+    size : of the plane, px
+    scores : (n,) that of label k at k - 1, as the recipe gave it; None for none
+    """
+
+    labels: AnyArray
+    owned: BoolArray
+    planes: AnyArray
+    maps: AnyArray
+    core: Box
+    box: Box
+    size: tuple[int, int]
+    scores: AnyArray | None = None
+
+
+@dataclass(frozen=True)
+class ObjectEvidence:
+    """What was measured on the objects of a plane, and on the plane, in one or in several windows.
+
+    Parameters
+    ----------
+    label : (n,)
+    shapes : (n, len(SHAPES))
+    planes, maps : (c, n, len(OF_CHANNEL)), (k, ...) of the channels of the image and of the map
+    places : (p,) flat positions of the lattice
+    inside : (p,) whether an object is there
+    plane_points, map_points : (c, p), (k, p) values there
+    plane_steps : (c, p) differences of neighbours along x there
+    """
+
+    label: Integers
+    shapes: Floats
+    planes: Floats
+    maps: Floats
+    places: Integers
+    inside: BoolArray
+    plane_points: Floats
+    map_points: Floats
+    plane_steps: Floats
+
+    @classmethod
+    def of(cls, window: PlaneWindow) -> ObjectEvidence:
+        """Measure the objects of a window, and the points of the lattice in its core."""
+        numbers, label = closed_up(window.labels)
+        runs = runs_of(numbers)
+        edges = _Edges.of(numbers, runs)
+        mine = np.flatnonzero(window.owned[label])
+        pixels = _Pixels.of(numbers, edges, runs.count)
+        planes, maps = (_channels(stack, pixels)[:, mine] for stack in (window.planes, window.maps))
+        shapes = _shapes(runs, edges, _cut(runs, window), scores_of(label, window.scores))[mine]
+        return cls(label[mine].astype(np.int64), shapes, planes, maps, *_lattice(window))
+
+    @classmethod
+    def joined(cls, parts: Sequence[ObjectEvidence]) -> ObjectEvidence:
+        """Put the windows of a plane together: objects by label, points from the top."""
+        if len(parts) == 1:
+            return parts[0]
+        together = {
+            name: np.concatenate([vars(part)[name] for part in parts], axis)
+            for name, axis in _ALONG.items()
+        }
+        orders = {key: np.argsort(together[key], kind="stable") for key in ("label", "places")}
+        return cls(
+            **{
+                name: np.take(array, orders["label" if name in _OF_OBJECTS else "places"], axis)
+                for (name, axis), array in zip(_ALONG.items(), together.values(), strict=True)
+            }
+        )
+
+    @property
+    def diameters(self) -> Floats:
+        """(n,) equivalent diameters, px."""
+        return 2 * np.sqrt(self.shapes[:, SHAPES.index("area")] / np.pi)
+
+
+_ALONG = {
+    "label": 0, "shapes": 0, "planes": 1, "maps": 1, "places": 0, "inside": 0, "plane_points": 1,
+    "map_points": 1, "plane_steps": 1,
+}  # fmt: skip
+"""Along which axis of each array the objects, or the points, lie."""
+
+_OF_OBJECTS = ("label", "shapes", "planes", "maps")
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """The faces between pixels of objects and others, without those at the border of the plane.
+
+    Parameters
+    ----------
+    own : (e,) the object of each, from 0
+    pixel : (e,) flat position of its pixel
+    beside : (e,) of the one on the other side
+    beyond : (e,) of one further out, at `DEPTH`; -1 beyond the plane
+    touching : (e,) whether there is an object on the other side
+    apart : the edges where there is none
+    free : the edges further out from which there is background
+    """
+
+    own: Integers
+    pixel: Integers
+    beside: Integers
+    beyond: Integers
+    touching: BoolArray
+    apart: Integers
+    free: Integers
+
+    @classmethod
+    def of(cls, numbers: AnyArray, runs: Runs) -> _Edges:
+        """Find the faces; what lies beyond the window is beyond the plane."""
+        height, width = numbers.shape
+        flat = numbers.reshape(-1)
+        (y,) = runs.others
+        row = y * width
+        left, right = runs.first > 0, runs.last < width - 1
+        upper = np.flatnonzero(numbers[:-1] != numbers[1:]).astype(np.int64)
+        above, below = upper[flat[upper] > 0], upper[flat[upper + width] > 0] + width
+        pixel = np.concatenate([(row + runs.first)[left], (row + runs.last)[right], above, below])
+        counts = (int(left.sum()), int(right.sum()), len(above), len(below))
+        own = flat[pixel].astype(np.int64) - 1
+        low, high = DEPTHS_PX
+        depths = np.clip(np.rint(DEPTH * 2 * np.sqrt(runs.sizes / np.pi)), low, high)
+        depth = depths.astype(np.int64)[own]
+        dy = np.repeat(np.array([0, 0, 1, -1]), counts)
+        dx = np.repeat(np.array([-1, 1, 0, 0]), counts)
+        y_out, x_out = pixel // width + dy * depth, pixel % width + dx * depth
+        there = (y_out >= 0) & (y_out < height) & (x_out >= 0) & (x_out < width)
+        beyond = np.where(there, y_out * width + x_out, -1)
+        beside = pixel + dy * width + dx
+        touching = flat[beside] > 0
+        free = np.flatnonzero(there & (flat[beyond] == 0))
+        return cls(own, pixel, beside, beyond, touching, np.flatnonzero(~touching), free)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Where values are looked at.
+
+    Parameters
+    ----------
+    inside : flat positions of the pixels of objects
+    edges : of the objects
+    whole, edge, apart, free : the objects of these pixels, and of the edges, all of them, those
+        beside no object, and those with background further out
+    """
+
+    inside: Integers
+    edges: _Edges
+    whole: _Groups
+    edge: _Groups
+    apart: _Groups
+    free: _Groups
+
+    @classmethod
+    def of(cls, numbers: AnyArray, edges: _Edges, count: int) -> _Pixels:
+        inside = np.flatnonzero(numbers)
+        own = numbers.reshape(-1)[inside].astype(np.int64) - 1
+        owners = (own, edges.own, edges.own[edges.apart], edges.own[edges.free])
+        return cls(inside, edges, *(_Groups.of(some, count) for some in owners))
+
+
+def _channels(stack: AnyArray, pixels: _Pixels) -> Floats:
+    """Measure each channel of (c, h, w) on the objects: (c, n, len(OF_CHANNEL))."""
+    return np.stack([_of_channel(channel.reshape(-1), pixels) for channel in stack])
+
+
+def _of_channel(values: AnyArray, pixels: _Pixels) -> Floats:
+    edges = pixels.edges
+    mean, spread = pixels.whole.moments(_finite(values[pixels.inside]))
+    edge = pixels.edge.means(_finite(values[edges.pixel]))
+    beside = pixels.apart.means(_finite(values[edges.beside[edges.apart]]))
+    around, rough = pixels.free.moments(_finite(values[edges.beyond[edges.free]]))
+    return np.stack([mean, spread, beside, around, rough, edge], -1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Which object each of some values is of, from 0, and how many each has; NaN for none."""
+
+    own: Integers
+    counts: Floats
+
+    @classmethod
+    def of(cls, own: Integers, count: int) -> _Groups:
+        counts = np.bincount(own, minlength=count).astype(np.float64)
+        counts[counts == 0] = np.nan
+        return cls(own, counts)
+
+    def means(self, values: Floats) -> Floats:
+        """Give the mean of each object."""
+        sums: AnyArray = np.bincount(self.own, values, minlength=len(self.counts))
+        return sums / self.counts
+
+    def moments(self, values: Floats) -> tuple[Floats, Floats]:
+        """Give mean and standard deviation of each object."""
+        mean = self.means(values)
+        return mean, np.sqrt(np.maximum(self.means(values * values) - mean * mean, 0))
+
+
+def _finite(values: AnyArray) -> Floats:
+    numbers = values.astype(np.float64)
+    if values.dtype.kind == "f" and not np.isfinite(numbers.sum()):
+        return np.nan_to_num(numbers, posinf=0.0, neginf=0.0)
+    return numbers
+
+
+def _shapes(runs: Runs, edges: _Edges, cut: BoolArray, scores: Floats) -> Floats:
+    yy, xx, yx = runs.second_moments()
+    yy, xx = yy + 1 / 12, xx + 1 / 12  # of a pixel, which is a square
+    product = np.maximum(yy * xx - yx * yx, 1e-9)
+    middle, apart = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
+    elongation = np.sqrt((middle + apart) / np.maximum(middle - apart, 1e-9))
+    filled = runs.sizes / (4 * np.pi * np.sqrt(product))
+    faces = np.bincount(edges.own, minlength=runs.count)
+    touching = np.bincount(edges.own[edges.touching], minlength=runs.count)
+    share = touching / np.maximum(faces, 1)
+    return np.stack([runs.sizes, elongation, filled, faces, share, cut, scores], -1)
+
+
+def _cut(runs: Runs, window: PlaneWindow) -> BoolArray:
+    cut = np.zeros(runs.count, np.bool_)
+    for least, most, side, whole in zip(*runs.boxes(), window.box, window.size, strict=True):
+        cut |= (least + side.start == 0) | (most + side.start == whole)
+    return cut
+
+
+def _lattice(
+    window: PlaneWindow,
+) -> tuple[Integers, BoolArray, Floats, Floats, Floats]:
+    step = -(-max(window.size) // LATTICE)
+    whole = [np.arange(step // 2, n, step) for n in window.size]
+    y, x = (
+        points[(points >= side.start) & (points < side.stop)]
+        for points, side in zip(whole, window.core, strict=True)
+    )
+    places = (y[:, None] * window.size[1] + x).reshape(-1)
+    y, x = y - window.box[0].start, x - window.box[1].start
+    last = window.labels.shape[1] - 1
+    at, near = np.ix_(y, x), np.ix_(y, np.where(x < last, x + 1, max(last - 1, 0)))
+    points, beside = (_finite(window.planes[(slice(None), *p)]) for p in (at, near))
+    maps = _finite(window.maps[(slice(None), *at)])
+    inside = window.labels[at].reshape(-1) > 0
+    shape = (-1, len(places))
+    steps = np.abs(beside - points)
+    return places, inside, points.reshape(shape), maps.reshape(shape), steps.reshape(shape)
+
+
+OBJECT_FEATURES = (
+    "size", "size_to_made", "diameter", "elongation", "filled", "rough", "cut", "touching",
+    "score", "score_beside_others", "map_mean", "map_edge", "map_around", "map_spread", "sure",
+    "map_steepness", "step", "step_beside_others", "step_to_noise", "texture", "texture_around",
+    "steepness", "edge_width", "brightness",
+)  # fmt: skip
+"""Of each object."""
+
+PLANE_FEATURES = (
+    "objects", "covered", "size_spread", "size_middle", "cut_share", "filled_middle",
+    "touching_middle", "score_middle", "map_edge_middle", "map_around_middle", "sure_middle",
+    "separation", "undecided_on", "undecided_off", "contrast", "one_sided", "side_of_sample",
+    "steepness_middle", "edge_width_middle", "map_steepness_middle", "noise", "texture_middle",
+    "threshold_dice",
+)  # fmt: skip
+"""Of the plane, and of its objects together."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a model tells of its objects.
+
+    Parameters
+    ----------
+    diameter_px : of the objects that it is made for, px of the image; NaN where it does not say
+    scale : factor by which the image was resized before the network
+    side : 1 where its own sample shows bright objects, -1 where dark ones, NaN where neither
+    """
+
+    diameter_px: float
+    scale: float
+    side: float
+
+
+def features_of(evidence: ObjectEvidence, model: Expectation) -> tuple[Floats, Floats]:
+    """Bring evidence into numbers that mean the same in every image.
+
+    Returns
+    -------
+    (n, len(OBJECT_FEATURES)), (len(PLANE_FEATURES),)
+        NaN for what cannot be told
+    """
+    if not len(evidence.label):
+        return np.zeros((0, len(OBJECT_FEATURES))), np.full(len(PLANE_FEATURES), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shape, of_map = _shape_features(evidence, model), _map_features(evidence)
+        of_image = _image_features(evidence, model.side)
+    objects, plane = (shape[i] | of_map[i] | of_image[i] for i in (0, 1))
+    return (
+        np.stack([objects[name] for name in OBJECT_FEATURES], -1),
+        np.array([plane[name] for name in PLANE_FEATURES]),
+    )
+
+
+_Features = tuple[dict[str, Floats], dict[str, float]]
+
+
+def _shape_features(evidence: ObjectEvidence, model: Expectation) -> _Features:
+    area, elongation, filled, faces, touching, cut, score = evidence.shapes.T
+    octaves = np.log2(evidence.diameters)
+    middle = float(np.median(octaves))
+    known = score[np.isfinite(score)]
+    score_middle = float(np.median(known)) if len(known) else np.nan
+    made = octaves - np.log2(model.diameter_px)
+    low, high = np.percentile(octaves, (25, 75))
+    return {
+        "size": octaves - middle,
+        "size_to_made": made,
+        "diameter": octaves + np.log2(model.scale),
+        "elongation": np.minimum(elongation, 20.0),
+        "filled": filled,
+        # 1 for a circle or an ellipse along the axes of the same size
+        "rough": faces / (8 * np.sqrt(area / np.pi)),
+        "cut": cut,
+        "touching": touching,
+        "score": score,
+        "score_beside_others": score - score_middle,
+    }, {
+        "objects": float(np.log1p(len(area))),
+        "covered": float(evidence.inside.mean()),
+        "size_spread": float(high - low),
+        "size_middle": float(np.median(made)),
+        "cut_share": float(cut.mean()),
+        "filled_middle": float(np.median(filled)),
+        "touching_middle": float(np.median(touching)),
+        "score_middle": score_middle,
+    }
+
+
+def _map_features(evidence: ObjectEvidence) -> _Features:
+    """Tell how sure the network is, by the map that tells objects best from the background."""
+    best = _best(evidence.maps, evidence.map_points)
+    mean, spread, beside, around, _, edge = evidence.maps[best].T
+    points, on = evidence.map_points[best], evidence.inside
+    inside = _middle(mean)
+    outside = float(np.median(points[~on])) if (~on).any() else _middle(around)
+    span = inside - outside or np.nan
+    low, high = float(points.min()), float(points.max())
+    is_share = low >= -SLACK and high <= 1 + SLACK
+    share = (points - outside) / span
+    unsure = (share > UNDECIDED[0]) & (share < UNDECIDED[1])
+    apart = np.sqrt((points[on].var() + points[~on].var()) / 2) if on.any() and (~on).any() else 1
+    of_map = {
+        "map_mean": (mean - outside) / span,
+        "map_edge": (edge - outside) / span,
+        "map_around": (around - outside) / span,
+        "map_spread": spread / abs(span),
+        "map_steepness": (edge - beside) / span,
+        "sure": (mean * 2 - 1) * np.sign(span) if is_share else np.full(len(mean), np.nan),
+    }
+    return of_map, {
+        "map_edge_middle": _middle(of_map["map_edge"]),
+        "map_around_middle": _middle(of_map["map_around"]),
+        "map_steepness_middle": _middle(of_map["map_steepness"]),
+        "sure_middle": _middle(of_map["sure"]),
+        "separation": min(abs(span) / max(float(apart), 1e-9), MOST),
+        "undecided_on": float(unsure[on].mean()) if on.any() else np.nan,
+        "undecided_off": float(unsure[~on].sum() / max(on.sum(), 1)),
+    }
+
+
+def _image_features(evidence: ObjectEvidence, side: float) -> _Features:
+    """Tell how objects stand out, in the channel in which they do so most."""
+    best = _best(evidence.planes, evidence.plane_points)
+    mean, spread, beside, around, rough, edge = evidence.planes[best].T
+    points, on = evidence.plane_points[best], evidence.inside
+    steps = mean - around
+    step = _middle(steps)
+    sign, size = float(np.sign(step)), abs(step) or np.nan
+    noise = NORMAL * float(np.median(evidence.plane_steps[best])) / 2**0.5
+    ground = float(np.median(points[~on])) if (~on).any() else _middle(around)
+    deviation = _deviation(points[on]) + _deviation(points[~on]) or float(points.std()) or np.nan
+    of_image = {
+        "step": np.clip(steps * sign / deviation, -MOST, MOST),
+        "step_beside_others": np.clip(steps * sign / size, -MOST, MOST),
+        "step_to_noise": np.clip(steps * sign / (noise or np.nan), -MOST, MOST),
+        "texture": np.minimum(spread / size, MOST),
+        "texture_around": np.minimum(rough / size, MOST),
+        "steepness": np.clip((edge - beside) * sign / size, -MOST, MOST),
+        # in octaves, and in diameters
+        "edge_width": np.log2(size / np.maximum(abs(edge - beside), size / MOST))
+        - np.log2(evidence.diameters),
+        "brightness": np.clip((mean - ground) * sign / size, -MOST, MOST),
+    }
+    return of_image, {
+        "contrast": min(size / deviation, MOST),
+        "one_sided": abs(_mean(np.sign(steps))),
+        "side_of_sample": side * sign,
+        "steepness_middle": _middle(of_image["steepness"]),
+        "edge_width_middle": _middle(of_image["edge_width"]),
+        "noise": min(noise / size, MOST),
+        "texture_middle": _middle(of_image["texture"]),
+        "threshold_dice": _threshold_dice(points, on, sign),
+    }
+
+
+def _best(channels: Floats, points: Floats) -> int:
+    """Choose the channel in which objects differ most from what is around them."""
+    mean, around = (channels[..., OF_CHANNEL.index(name)] for name in ("mean", "around"))
+    steps = np.array([abs(_middle(step)) for step in mean - around])
+    return int(np.argmax(np.nan_to_num(steps / (points.std(1) + 1e-12))))
+
+
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+def _middle(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else np.nan
+
+
+def _deviation(values: Floats) -> float:
+    return NORMAL * float(np.median(np.abs(values - np.median(values)))) if len(values) else 0.0
+
+
+def _threshold_dice(points: Floats, on: BoolArray, sign: float) -> float:
+    """Compare objects with what the threshold of Otsu (1979) tells from the background."""
+    ordered = np.sort(points)
+    count = np.arange(1, len(ordered))
+    sums = np.cumsum(ordered)
+    apart = sums[:-1] / count - (sums[-1] - sums[:-1]) / (len(ordered) - count)
+    cut = int(np.argmax(count * (len(ordered) - count) * apart**2)) if len(count) else 0
+    bright = points > ordered[cut]
+    objects = bright if sign > 0 else ~bright
+    both = float((objects & on).sum())
+    return 2 * both / max(float(objects.sum() + on.sum()), 1.0)
