@@ -1,7 +1,8 @@
 """Run the models of the BioImage Model Zoo from the terminal and from Python.
 
 `fit` ranks models for an image; `load` one, then `Model.check` and `Model.run` the image: a path,
-or an array with named axes. `images` are those of a file that holds several.
+or an array with named axes. `images` are those of a file that holds several. A `Chain` runs several
+models on files, one after the other.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from bmz.app.api.options import images
     from bmz.app.api.ranking import fit
     from bmz.app.api.result import Report, Result
+    from bmz.app.chain import Chain
     from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
     from bmz.check.finding import Finding
     from bmz.results.fit import ModelFit, Ranking
@@ -22,6 +24,7 @@ __version__: str
 __all__ = [
     "AnswerIsNo",
     "BmzError",
+    "Chain",
     "CouldNotTell",
     "Finding",
     "Model",
@@ -39,6 +42,7 @@ __all__ = [
 _PLACES = {
     "AnswerIsNo": "bmz.base.errors",
     "BmzError": "bmz.base.errors",
+    "Chain": "bmz.app.chain",
     "CouldNotTell": "bmz.base.errors",
     "Finding": "bmz.check.finding",
     "Model": "bmz.app.api",

@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "bmz.plan/1": (("run", "./net", "a.tif", "stack.npy", "-o", "out", "--plan"),),
     "bmz.run/1": (("run", "./net", "a.tif", "-o", "out"),),
     "bmz.runs/1": (("run", "./net", "a.tif", "b.tif", "stack.npy", "-o", "more", "--memory", "0"),),
+    "bmz.chain-plan/1": (("run", "pair.toml", "a.tif", "stack.npy", "-o", "pairs", "--plan"),),
+    "bmz.chain/1": (("run", "pair.toml", "a.tif", "stack.npy", "-o", "pairs"),),
     "bmz.score/1": (("score", "out/a.labels.tif", "out/a.labels.tif"),),
     "bmz.test/2": (("test", "./net"), ("test", "--baseline", "base.json")),
     "bmz.compare/1": (
@@ -63,6 +65,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, li
     for name in ("a", "b"):
         tifffile.imwrite(folder / f"{name}.tif", image, metadata={"axes": "YX"})
     np.save(folder / "stack.npy", np.stack([image] * 3))
+    step = '[[step]]\nmodel = "./net"\n'
+    (folder / "pair.toml").write_text(f'{step}{step}pair = "from:1"\n', encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch, small_zoo(folder / "zoo") as served:
         patch.chdir(folder)
         patch.setenv("BMZ_OFFLINE", "0")

@@ -250,6 +250,21 @@ def link_options(command: Command) -> Command:
     return _LINK(_LINK_GAP(command))
 
 
+_RELATIONS: Mapping[str, str] = {
+    "mask": "Keep labels only within the objects of this mask, such as tissue/{stem}.labels.tif.",
+    "pair": "One object for each of this mask, with its number: cells for "
+    "nuclei/{stem}.labels.tif.",
+    "parent": "Tell in the table in which object of this mask each lies: cells/{stem}.labels.tif.",
+}
+
+
+def relation_options(command: Command) -> Command:
+    """Add the options that bring labels together with another mask."""
+    for name, text in [*_RELATIONS.items()][::-1]:
+        command = click.option(f"--{name}", metavar="FILE", help=text)(command)
+    return command
+
+
 class Linking(TypedDict):
     """How a request joins labels of planes and frames."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Literal, Unpack
 
@@ -33,6 +33,7 @@ from bmz.cli.options import (
     names_of_results,
     offered_files,
     offered_models,
+    relation_options,
     series_option,
     trust_option,
 )
@@ -43,7 +44,6 @@ from bmz.write.outputs import CSV, TABLE, TABLE_FORMATS, default_kinds, saved_ki
 if TYPE_CHECKING:
     from bmz.engine.watching import Watch
     from bmz.image.listing import WatchedFolder
-    from bmz.results.images import ImageFailure, ImagePlan
 
 SETTLE_S = 5.0
 """So long nothing of an image changes before it is taken, where nobody says otherwise."""
@@ -94,7 +94,7 @@ class RunOptions(LabelOptions):
     shell_complete=offered_models,
     required=False,
     metavar="MODEL",
-    help="Name, DOI, URL or path; see bmz search.",
+    help="Name, DOI, URL or path, see bmz search; or a chain of several models: FILE.toml.",
 )
 @click.argument(
     "images",
@@ -170,21 +170,7 @@ class RunOptions(LabelOptions):
     multiple=True,
     help="Parameter of the recipe or of a declared step; output=ID chooses an output.",
 )
-@click.option(
-    "--mask",
-    metavar="FILE",
-    help="Keep labels only within the objects of this mask, such as tissue/{stem}.labels.tif.",
-)
-@click.option(
-    "--pair",
-    metavar="FILE",
-    help="One object for each of this mask, with its number: cells for nuclei/{stem}.labels.tif.",
-)
-@click.option(
-    "--parent",
-    metavar="FILE",
-    help="Tell in the table in which object of this mask each lies: cells/{stem}.labels.tif.",
-)
+@relation_options
 @link_options
 @click.option(
     "--tile",
@@ -329,8 +315,7 @@ def run(
     if watching:
         told = {"only_plan": only_plan, "record": record, "preview": preview, **options}
         refuse_with_watch(told, options["workers"])
-    patterns = {"mask": mask, "pair": pair, "parent": parent}
-    relations = {name: pattern for name, pattern in patterns.items() if pattern is not None}
+    relations = {"mask": mask, "pair": pair, "parent": parent}
     listing = Listing((), ()) if watching else image_list(images, include, dataset)
     request = RunRequest(
         model=model or "",
@@ -341,11 +326,13 @@ def run(
         folder=as_path(folder),
         inputs=dict(inputs),
         settings=dict(settings),
-        relations=relations,
+        relations={name: of for name, of in relations.items() if of is not None},
         pixel_um=pixel_um or {},
         **linking(link, link_gap),
         **options,
     )
+    if is_chain(model) and (record is not None or watching):
+        raise click.UsageError("a chain runs the images of the call: leave out --from and --watch.")
     if record is not None:
         from bmz.engine.earlier_runs import replayed
 
@@ -357,10 +344,41 @@ def run(
             images, include, names_of_results(), request.folder, dataset=dataset
         )
         ctx.exit(run_as_they_come(request, watched, settle_s, as_json=as_json))
+    elif is_chain(model):
+        ctx.exit(_run_chain(request, only_plan=only_plan, as_json=as_json))
     elif only_plan:
         _print_plan(ctx, request, as_json=as_json)
     else:
         _run(ctx, request, as_json=as_json, with_preview=preview)
+
+
+def is_chain(model: str | None) -> bool:
+    """Say whether a model is a file that describes a chain of models."""
+    return model is not None and model.lower().endswith(".toml")
+
+
+def _run_chain(request: RunRequest, *, only_plan: bool, as_json: bool) -> int:
+    """Run or plan a chain; give the exit status."""
+    from bmz.app import chain as chains
+    from bmz.cli.output import progress_bars
+    from bmz.report import run_text as texts
+
+    chain = chains.Chain.read(as_path(request.model))
+    with progress_bars() as listener:
+        if only_plan:
+            planned = tuple(chains.plan_chain(chain, request, listener))
+        else:
+            summary = chains.run_chain(chain, request, listener)
+    if only_plan:
+        if as_json:
+            click.echo(texts.chain_plan_json(planned))
+        else:
+            say(texts.chain_plan_lines(planned))
+        return max(_plan_status(step.images) for step in planned)
+    if as_json:
+        click.echo(texts.chain_json(summary))
+    say(texts.chain_lines(summary), answers=not as_json)
+    return summary.exit_status
 
 
 def _refuse_options_without_use(
@@ -396,7 +414,7 @@ def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> No
     ctx.exit(_plan_status(planned))
 
 
-def _plan_status(planned: tuple[ImagePlan | ImageFailure, ...]) -> int:
+def _plan_status(planned: Sequence[object]) -> int:
     from bmz.results.images import ImageFailure, RunSummary
 
     failed = tuple(image for image in planned if isinstance(image, ImageFailure))

@@ -1,15 +1,17 @@
-"""Images beside the first: which file is meant for an image, and the inputs that they fill."""
+"""Images beside the first: which file is meant, the inputs that they fill, and label masks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bmz.base.axes import channel_numbers, channel_words
-from bmz.base.errors import CouldNotTell, WrongUsage
+from bmz.base.errors import AnswerIsNo, CouldNotTell, WrongUsage
 from bmz.base.values import dataclass
 from bmz.check.fit import CheckedHeader, joined_header
 from bmz.check.fit_case import FitCase
@@ -17,12 +19,15 @@ from bmz.check.measured import PlaneMeasures
 from bmz.image.formats import name_of, split_series
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo, joined_info
-from bmz.image.series import content_sha256
+from bmz.image.inspect import inspect_image
+from bmz.image.pixels import Pixels
+from bmz.image.region import HeldImage, ImageSource, open_image
+from bmz.image.series import content_sha256, labels_beside
 from bmz.spec.model import ModelSpec, TensorSpec
 from bmz.write.names import stem_of
 
 if TYPE_CHECKING:
-    from bmz.results.image_documents import FurtherRecord
+    from bmz.results.image_documents import FurtherRecord, MaskRecord
 
 PLACES: Mapping[str, Callable[[Path], str]] = {
     "stem": lambda image: stem_of(split_series(image)[0]),
@@ -119,14 +124,14 @@ class StepWithoutMask(CouldNotTell):
         )
 
 
-def mask_words(
-    image: Path, relations: Mapping[str, str], before: Mapping[str, Mapping[Path, Path]]
+def words_beside(
+    image: Path, patterns: Mapping[str, str], before: Mapping[str, Mapping[Path, Path]]
 ) -> dict[str, str]:
-    """Give the file of each mask that an image is brought together with.
+    """Give the files beside an image: of inputs of the model, or of masks.
 
     Parameters
     ----------
-    relations : see `bmz.engine.relations` -> pattern of a file, or an earlier step of a chain
+    patterns : what it is for -> pattern of a file, or an earlier step of a chain
     before : such a step -> image -> its label mask
 
     Raises
@@ -134,7 +139,7 @@ def mask_words(
     StepWithoutMask, PatternUnknown
     """
     words = {}
-    for name, pattern in relations.items():
+    for name, pattern in patterns.items():
         step = pattern.removeprefix(FROM)
         if step == pattern:
             words[name] = path_beside(image, pattern)
@@ -161,7 +166,11 @@ class FurtherFile:
     @classmethod
     def of(cls, image: Path, pattern: str) -> FurtherFile:
         """Give that of an image; numbers of channels stand behind ``#``."""
-        word = path_beside(image, pattern)
+        return cls.named(path_beside(image, pattern))
+
+    @classmethod
+    def named(cls, word: str) -> FurtherFile:
+        """Part the numbers of channels from the name of a file."""
         numbered = _CHANNELS.fullmatch(word)
         if numbered is None:
             return cls(word)
@@ -169,14 +178,24 @@ class FurtherFile:
 
 
 def further_files(
-    model: ModelSpec, image: Path, inputs: Mapping[str, str]
+    model: ModelSpec,
+    image: Path,
+    inputs: Mapping[str, str],
+    before: Mapping[str, Mapping[Path, Path]],
 ) -> dict[str, FurtherFile]:
-    """Give the file of each input that has one, in the order of the description."""
-    return {
-        tensor.id: FurtherFile.of(image, inputs[tensor.id])
-        for tensor in model.required_inputs
-        if tensor.id in inputs
-    }
+    """Give the file of each input that has one, in the order of the description.
+
+    Parameters
+    ----------
+    inputs, before : see `words_beside`
+
+    Raises
+    ------
+    StepWithoutMask, PatternUnknown
+    """
+    words = words_beside(image, inputs, before)
+    known = [tensor.id for tensor in model.required_inputs if tensor.id in inputs]
+    return {name: FurtherFile.named(words[name]) for name in known}
 
 
 @dataclass(frozen=True)
@@ -271,3 +290,113 @@ def further_records(info: ImageInfo, known: Mapping[str, str]) -> dict[str, Furt
         }
         start += image.sizes.get("c", 1)
     return records
+
+
+class MaskElsewhere(AnswerIsNo):
+    """The mask does not lie on the grid of the image."""
+
+    def __init__(self, info: ImageInfo, wanted: Mapping[str, int]) -> None:
+        sizes, found = (
+            ", ".join(f"{axis} {size}" for axis, size in of.items())
+            for of in (wanted, {a: n for a, n in info.sizes.items() if a != "c"})
+        )
+        super().__init__(
+            f"the mask '{name_of(info.place)}' has {found}, and the labels have {sizes}",
+            hint="give the mask that was made of the same image",
+            code="relation.grid",
+        )
+
+
+class MaskWithoutLabels(AnswerIsNo):
+    """The mask holds something else than numbers of objects."""
+
+    def __init__(self, info: ImageInfo, why: str) -> None:
+        super().__init__(
+            f"'{name_of(info.place)}' is no label mask: {why}",
+            hint="give a mask of one channel with a whole number for each object, 0 for none",
+            code="relation.no-labels",
+        )
+
+
+def refuse_no_labels(info: ImageInfo) -> None:
+    """See by its header that a mask may hold labels.
+
+    Raises
+    ------
+    AxesUnknown, MaskWithoutLabels
+    """
+    info.refuse_unknown_axes()
+    if info.dtype.kind not in "biu":
+        raise MaskWithoutLabels(info, f"its pixels are {info.dtype}")
+    if info.sizes.get("c", 1) > 1:
+        raise MaskWithoutLabels(info, f"it has {info.sizes['c']} channels")
+
+
+def label_image(path: Path) -> Path:
+    """Give where a mask lies: in an OME-Zarr image with one label image it is that one.
+
+    Raises
+    ------
+    CouldNotTell
+        The folder cannot be read.
+    """
+    beside = labels_beside(path)
+    return path / "labels" / beside[0] if len(beside) == 1 else path
+
+
+@dataclass(frozen=True)
+class PlannedMask:
+    """A mask with which the labels of an image will be brought together.
+
+    Parameters
+    ----------
+    info : its facts
+    opened : opens it
+    sha256 : of its content, where it is no file
+    """
+
+    info: ImageInfo
+    opened: Callable[[], AbstractContextManager[ImageSource]]
+    sha256: str | None = None
+
+    @classmethod
+    def of_file(cls, path: Path) -> PlannedMask:
+        """Look at the file of a mask; the label image that lies alone in an OME-Zarr is one.
+
+        Raises
+        ------
+        BmzError
+            It cannot be read, or holds no labels.
+        """
+        info = inspect_image(label_image(path))
+        refuse_no_labels(info)
+        return cls(info, partial(open_image, info))
+
+    @classmethod
+    def of_array(cls, info: ImageInfo, pixels: Pixels, sha256: str | None) -> PlannedMask:
+        """Take a mask that is in memory; see `of_file`."""
+        image = HeldImage(info, pixels)
+
+        @contextmanager
+        def opened() -> Iterator[ImageSource]:
+            yield image
+
+        return cls(info, opened, sha256)
+
+    def record(self) -> MaskRecord:
+        """Say for the record which mask it is."""
+        sha256 = self.sha256 or content_sha256(self.info.place)
+        return {"image": given_name(self.info.place), "sha256": sha256}
+
+
+def refuse_elsewhere(masks: Mapping[str, PlannedMask], image: ImageInfo) -> None:
+    """See that masks lie on the grid of an image.
+
+    Raises
+    ------
+    MaskElsewhere
+    """
+    wanted = {a: n for a, n in image.sizes.items() if a != "c"}
+    for mask in masks.values():
+        if any(wanted.get(a, 1) != mask.info.sizes.get(a, 1) for a in "tzyx"):
+            raise MaskElsewhere(mask.info, wanted)

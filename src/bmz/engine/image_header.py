@@ -24,15 +24,18 @@ from bmz.check.scale import scale_to
 from bmz.check.values import object_factor
 from bmz.engine.further_images import (
     FurtherFile,
+    PlannedMask,
     StepWithoutMask,
     further_files,
     joined_check,
-    mask_words,
+    label_image,
     own_inputs,
     path_beside,
+    refuse_elsewhere,
+    refuse_no_labels,
+    words_beside,
 )
 from bmz.engine.labelling import network_way
-from bmz.engine.relations import PlannedMask, label_image, refuse_elsewhere, refuse_no_labels
 from bmz.engine.request import RunRequest
 from bmz.image.faults import SeveralImages
 from bmz.image.formats import split_series
@@ -123,7 +126,7 @@ def check_file_header(
     if (why := request.absent.get(image)) is not None:
         raise why
     info = inspect_image(image, axes=request.axes, series=series)
-    files = further_files(model, image, request.inputs)
+    files = further_files(model, image, request.inputs, request.before)
     further = {name: _inspected(file.word, info, request) for name, file in files.items()}
     info = joined_info(info, further)
     return check_image_header(model, info, request, sample, read_spread)
@@ -393,12 +396,12 @@ def hashes_beside(
     model: ModelSpec, image: Path, request: RunRequest
 ) -> dict[tuple[str, str], str] | None:
     """Give the hash of each file beside the image; None where one is not there."""
-    inputs = further_files(model, image, request.inputs)
-    words = {("inputs", name): file.word for name, file in inputs.items()}
     try:
-        masks = mask_words(image, request.relations, request.before)
+        inputs = further_files(model, image, request.inputs, request.before)
+        masks = words_beside(image, request.relations, request.before)
     except StepWithoutMask:
         return None
+    words = {("inputs", name): file.word for name, file in inputs.items()}
     words |= {("relations", name): word for name, word in masks.items()}
     files = {key: on_disk(word) for key, word in words.items()}
     if not all(is_there(split_series(path)[0]) for path in files.values()):

@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import partial
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box, boxes
-from bmz.base.errors import AnswerIsNo, WrongUsage
+from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
+from bmz.engine.further_images import MaskWithoutLabels, PlannedMask
 from bmz.engine.label_stack import Extents, Labels, LabelStack
-from bmz.image.formats import name_of
-from bmz.image.given_names import given_name
-from bmz.image.info import ImageInfo
-from bmz.image.inspect import inspect_image
-from bmz.image.pixels import Pixels
-from bmz.image.region import HeldImage, ImageSource, open_image
-from bmz.image.series import content_sha256, labels_beside
+from bmz.image.region import ImageSource
 from bmz.plan.plan import Blocks
 from bmz.process.blocks import Found, WritableArray
 from bmz.process.relations import (
@@ -41,39 +33,10 @@ from bmz.process.relations import (
     sum_shared,
 )
 
-if TYPE_CHECKING:
-    from bmz.results.image_documents import MaskRecord
-
 Scratch = Callable[[tuple[int, ...]], WritableArray]
 """Makes an array of uint32 for labels, in memory or on the disk, filled with 0."""
 
 _MOST = 2**32
-
-
-class MaskElsewhere(AnswerIsNo):
-    """The mask does not lie on the grid of the image."""
-
-    def __init__(self, info: ImageInfo, wanted: Mapping[str, int]) -> None:
-        sizes, found = (
-            ", ".join(f"{axis} {size}" for axis, size in of.items())
-            for of in (wanted, {a: n for a, n in info.sizes.items() if a != "c"})
-        )
-        super().__init__(
-            f"the mask '{name_of(info.place)}' has {found}, and the labels have {sizes}",
-            hint="give the mask that was made of the same image",
-            code="relation.grid",
-        )
-
-
-class MaskWithoutLabels(AnswerIsNo):
-    """The mask holds something else than numbers of objects."""
-
-    def __init__(self, info: ImageInfo, why: str) -> None:
-        super().__init__(
-            f"'{name_of(info.place)}' is no label mask: {why}",
-            hint="give a mask of one channel with a whole number for each object, 0 for none",
-            code="relation.no-labels",
-        )
 
 
 @dataclass(frozen=True)
@@ -104,20 +67,6 @@ class OtherMask:
             if low < 0 or high >= _MOST:
                 raise MaskWithoutLabels(self.source.info, f"it has numbers from {low} to {high}")
         return labels
-
-
-def refuse_no_labels(info: ImageInfo) -> None:
-    """See by its header that a mask may hold labels.
-
-    Raises
-    ------
-    AxesUnknown, MaskWithoutLabels
-    """
-    info.refuse_unknown_axes()
-    if info.dtype.kind not in "biu":
-        raise MaskWithoutLabels(info, f"its pixels are {info.dtype}")
-    if info.sizes.get("c", 1) > 1:
-        raise MaskWithoutLabels(info, f"it has {info.sizes['c']} channels")
 
 
 @dataclass(frozen=True)
@@ -245,76 +194,6 @@ def related(
             with masks[name].opened() as source:
                 known = relation.brought(known, OtherMask(source), scratch, blocks)
     return known
-
-
-def label_image(path: Path) -> Path:
-    """Give where a mask lies: in an OME-Zarr image with one label image it is that one.
-
-    Raises
-    ------
-    CouldNotTell
-        The folder cannot be read.
-    """
-    beside = labels_beside(path)
-    return path / "labels" / beside[0] if len(beside) == 1 else path
-
-
-@dataclass(frozen=True)
-class PlannedMask:
-    """A mask with which the labels of an image will be brought together.
-
-    Parameters
-    ----------
-    info : its facts
-    opened : opens it
-    sha256 : of its content, where it is no file
-    """
-
-    info: ImageInfo
-    opened: Callable[[], AbstractContextManager[ImageSource]]
-    sha256: str | None = None
-
-    @classmethod
-    def of_file(cls, path: Path) -> PlannedMask:
-        """Look at the file of a mask; the label image that lies alone in an OME-Zarr is one.
-
-        Raises
-        ------
-        BmzError
-            It cannot be read, or holds no labels.
-        """
-        info = inspect_image(label_image(path))
-        refuse_no_labels(info)
-        return cls(info, partial(open_image, info))
-
-    @classmethod
-    def of_array(cls, info: ImageInfo, pixels: Pixels, sha256: str | None) -> PlannedMask:
-        """Take a mask that is in memory; see `of_file`."""
-        image = HeldImage(info, pixels)
-
-        @contextmanager
-        def opened() -> Iterator[ImageSource]:
-            yield image
-
-        return cls(info, opened, sha256)
-
-    def record(self) -> MaskRecord:
-        """Say for the record which mask it is."""
-        sha256 = self.sha256 or content_sha256(self.info.place)
-        return {"image": given_name(self.info.place), "sha256": sha256}
-
-
-def refuse_elsewhere(masks: Mapping[str, PlannedMask], image: ImageInfo) -> None:
-    """See that masks lie on the grid of an image.
-
-    Raises
-    ------
-    MaskElsewhere
-    """
-    wanted = {a: n for a, n in image.sizes.items() if a != "c"}
-    for mask in masks.values():
-        if any(wanted.get(a, 1) != mask.info.sizes.get(a, 1) for a in "tzyx"):
-            raise MaskElsewhere(mask.info, wanted)
 
 
 class MaskOfJoined(WrongUsage):

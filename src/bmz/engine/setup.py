@@ -17,7 +17,12 @@ from bmz.check.fit import CheckedHeader, check_pixels, with_channels_seen
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
 from bmz.engine.engines import ENGINES, Engine, LoadCase
-from bmz.engine.further_images import mask_words, refuse_unknown_inputs
+from bmz.engine.further_images import (
+    PlannedMask,
+    refuse_elsewhere,
+    refuse_unknown_inputs,
+    words_beside,
+)
 from bmz.engine.image_header import check_file_header, on_disk, read_spread
 from bmz.engine.labelling import Labelling, decide_labelling, network_way
 from bmz.engine.load import (
@@ -32,7 +37,7 @@ from bmz.engine.load import (
 )
 from bmz.engine.network_choice import NetworkChoice, decide_precision, is_measured
 from bmz.engine.pipeline import Stopwatch
-from bmz.engine.relations import PlannedMask, refuse_elsewhere, refuse_joined
+from bmz.engine.relations import refuse_joined
 from bmz.engine.request import RunRequest
 from bmz.engine.test_tensors import sample_measures
 from bmz.image.formats import name_of
@@ -146,7 +151,7 @@ def plan_image(setup: RunSetup, image: Path, field: PlateField | None = None) ->
     """
     header = check_file_header(setup.model, image, setup.request, setup.sample)
     planned = planned_image(setup, image, with_channels_seen(header, read_spread), field)
-    words = mask_words(image, setup.request.relations, setup.request.before)
+    words = words_beside(image, setup.request.relations, setup.request.before)
     masks = {name: PlannedMask.of_file(on_disk(word)) for name, word in words.items()}
     refuse_elsewhere(masks, planned.case.image)
     return replace(planned, masks=masks)

@@ -13,10 +13,20 @@ from bmz.image.formats import name_of
 from bmz.image.given_names import given_name
 from bmz.image.series import FieldMissing
 from bmz.report.text import Line, counted, document_text, failure_of
-from bmz.results.images import DeviceUse, ImageFailure, ImagePlan, ImageRun, RunSummary
+from bmz.results.images import (
+    ChainedPlan,
+    ChainSummary,
+    DeviceUse,
+    ImageFailure,
+    ImagePlan,
+    ImageRun,
+    RunSummary,
+)
 
 if TYPE_CHECKING:
     from bmz.results.image_documents import (
+        ChainDocument,
+        ChainPlanDocument,
         FailedImage,
         PlanDocument,
         PlannedImage,
@@ -231,8 +241,70 @@ def runs_json(summary: RunSummary) -> str:
     return document_text(document)
 
 
+def chain_lines(summary: ChainSummary) -> list[Line]:
+    """Report every image of a chain, step by step."""
+    lines: list[Line] = []
+    for outcome in summary.outcomes:
+        if isinstance(outcome, ImageFailure):
+            lines += _failed(outcome)
+            continue
+        lines.append(("answer", given_name(outcome.image)))
+        for name, done in outcome.steps.items():
+            apart, joined = (done.record.get(key, {}) for key in ("objects_in", "joined_over"))
+            count = "" if done.objects is None else f"{counted(done.objects, apart, joined)}, "
+            main = done.files.get("labels") or done.files["record"]
+            lines.append(("answer", f"  {name}: {count}{main}"))
+        if outcome.table is not None:
+            lines.append(("answer", f"  all steps by number: {outcome.table}"))
+    return lines
+
+
+def chain_json(summary: ChainSummary) -> str:
+    """Give the records of all steps on all images, and the failures."""
+    document: ChainDocument = {
+        "schema": "bmz.chain/1",
+        "images": [done.chained() for done in summary.done],
+        "failed": [_failure(failure) for failure in summary.failed],
+    }
+    return document_text(document)
+
+
+def chain_plan_lines(steps: Sequence[ChainedPlan]) -> list[Line]:
+    """Say how each step of a chain would be run."""
+    lines: list[Line] = []
+    for number, step in enumerate(steps, start=1):
+        with_masks = "".join(f", {name} {of}" for name, of in step.relations.items())
+        lines.append(("answer", f"step {number}  {step.name}: {step.model}{with_masks}"))
+        for image in step.images:
+            lines += plan_lines(image)
+        if not step.images:
+            lines.append(("note", "its input is still to be made: it is checked when it is run"))
+    return lines
+
+
+def chain_plan_json(steps: Sequence[ChainedPlan]) -> str:
+    """Give what each step of a chain would do with each image."""
+    document: ChainPlanDocument = {
+        "schema": "bmz.chain-plan/1",
+        "steps": [
+            {
+                "name": step.name,
+                "relations": step.relations,
+                "plan": plan_document(step.model, step.images),
+            }
+            for step in steps
+        ],
+    }
+    return document_text(document)
+
+
 def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailure]) -> str:
     """Give what would be done with each image."""
+    return document_text(plan_document(model, planned))
+
+
+def plan_document(model: str, planned: Sequence[ImagePlan | ImageFailure]) -> PlanDocument:
+    """Give what would be done with each image, as a document."""
     plans: list[PlannedImage] = [
         {
             "image": given_name(image.image),
@@ -252,13 +324,7 @@ def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailure]) -> str:
         if isinstance(image, ImagePlan)
     ]
     failed = [_failure(image) for image in planned if isinstance(image, ImageFailure)]
-    document: PlanDocument = {
-        "schema": "bmz.plan/1",
-        "model": model,
-        "plans": plans,
-        "failed": failed,
-    }
-    return document_text(document)
+    return {"schema": "bmz.plan/1", "model": model, "plans": plans, "failed": failed}
 
 
 def _failure(failure: ImageFailure) -> FailedImage:

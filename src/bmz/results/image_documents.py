@@ -374,6 +374,50 @@ class RunsDocument(TypedDict):
     failed: Sequence[FailedImage]
 
 
+class ChainStepRecord(TypedDict):
+    """A step of a chain on an image."""
+
+    name: Annotated[str, Doc("of the step, and of its folder")]
+    record: Annotated[str, Doc("path of its run record, beside this record")]
+    run: Annotated[RunRecord, Doc("its run record")]
+
+
+class ChainedRecord(TypedDict):
+    """What the steps of a chain made of an image."""
+
+    image: Annotated[str, Doc("path")]
+    steps: Annotated[Sequence[ChainStepRecord], Doc("in their order")]
+    table: Annotated[
+        str | None,
+        Doc("beside this record: objects that belong together by their numbers, one row each"),
+    ]
+
+
+class ChainDocument(TypedDict):
+    """`bmz run` of a chain, and the record `NAME.chain.json` of one image."""
+
+    schema: Literal["bmz.chain/1"]
+    images: Annotated[Sequence[ChainedRecord], Doc("that are done")]
+    failed: Sequence[FailedImage]
+
+
+class PlannedStep(TypedDict):
+    """What a step of a chain would do."""
+
+    name: Annotated[str, Doc("of the step")]
+    relations: Annotated[
+        Mapping[str, str], Doc("`mask`, `pair` or `parent` -> `from:` the step whose mask it takes")
+    ]
+    plan: Annotated[PlanDocument, Doc("of its model on the images")]
+
+
+class ChainPlanDocument(TypedDict):
+    """`bmz run --plan` of a chain."""
+
+    schema: Literal["bmz.chain-plan/1"]
+    steps: Annotated[Sequence[PlannedStep], Doc("in their order")]
+
+
 class MeanAgreement(TypedDict):
     """How well masks agree, as a mean over images."""
 

@@ -23,7 +23,14 @@ from bmz.spec.made_for import StatedKind
 from bmz.spec.model import ModelSpec
 
 if TYPE_CHECKING:
-    from bmz.results.image_documents import RanRecord, RecipeRecord, RunFacts, RunRecord
+    from bmz.results.image_documents import (
+        ChainDocument,
+        ChainedRecord,
+        RanRecord,
+        RecipeRecord,
+        RunFacts,
+        RunRecord,
+    )
 
 
 @dataclass(frozen=True)
@@ -237,6 +244,85 @@ class RunSummary:
             return 0
         statuses = {failure.error.exit_status for failure in self.failed}
         return statuses.pop() if not self.done and len(statuses) == 1 else 1
+
+
+@dataclass(frozen=True)
+class ChainedPlan:
+    """What a step of a chain would do.
+
+    Parameters
+    ----------
+    name : of the step
+    model : as it is asked for
+    relations : what a label mask is to its labels -> ``from:`` the step whose mask it is, or a file
+    images : the plan of each
+    """
+
+    name: str
+    model: str
+    relations: Mapping[str, str]
+    images: tuple[ImagePlan | ImageFailure, ...]
+
+
+@dataclass(frozen=True)
+class ChainedImage:
+    """What the steps of a chain made of one image.
+
+    Parameters
+    ----------
+    steps : name -> what was done
+    record : file that holds the records of all steps
+    table : of objects that belong together by their numbers; None where none do
+    """
+
+    image: Path
+    steps: Mapping[str, ImageRun]
+    record: Path
+    table: Path | None
+
+    def chained(self) -> ChainedRecord:
+        """Give the records of all steps, with paths beside the record."""
+        folder = self.record.parent
+        return {
+            "image": given_name(self.image),
+            "steps": [
+                {
+                    "name": name,
+                    "record": Path(os.path.relpath(done.files["record"], folder)).as_posix(),
+                    "run": cast("RunRecord", done.record),
+                }
+                for name, done in self.steps.items()
+            ],
+            "table": None if self.table is None else self.table.name,
+        }
+
+    def document(self) -> ChainDocument:
+        """Give the record as a document of its own."""
+        return {"schema": "bmz.chain/1", "images": [self.chained()], "failed": []}
+
+
+@dataclass(frozen=True)
+class ChainSummary:
+    """The fate of every image of a chain."""
+
+    outcomes: tuple[ChainedImage | ImageFailure, ...]
+
+    @property
+    def done(self) -> tuple[ChainedImage, ...]:
+        """Give the images of which all steps have a result."""
+        return tuple(o for o in self.outcomes if isinstance(o, ChainedImage))
+
+    @property
+    def failed(self) -> tuple[ImageFailure, ...]:
+        """Give the others."""
+        return tuple(o for o in self.outcomes if isinstance(o, ImageFailure))
+
+    @property
+    def exit_status(self) -> int:
+        """Say 0 when all worked, the common status when all failed alike, else 1."""
+        if self.failed and self.done:
+            return 1
+        return RunSummary(self.failed).exit_status
 
 
 SCHEMA = "bmz.run/1"

@@ -18,6 +18,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.files import whole_file
 from bmz.base.notes import Json
+from bmz.base.values import dataclass
 
 
 def write_record(path: Path, record: Mapping[str, object]) -> None:
@@ -141,6 +142,70 @@ def join_objects(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -
         for table, columns in tables.items():
             same = {n: v if isinstance(v, str) else _cell(v) for n, v in columns.items()}
             writer.writerows({**same, **row} for row in _rows(table))
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A table whose objects belong to those of others by their number.
+
+    Parameters
+    ----------
+    name : before its headings
+    table : CSV
+    counted : its objects lie in those of the others, whose number is in the column ``parent``
+    """
+
+    name: str
+    table: Path
+    counted: bool = False
+
+
+SIZES = ("area_px", "volume_px")
+"""Headings of the size of an object, in planes and in stacks."""
+
+
+def join_numbers(path: Path, tables: Sequence[Numbered]) -> None:
+    """Write one row for each number, with the columns of the object of that number in each table.
+
+    Of tables that are counted, each row has how many objects it has, and the sum of their sizes. In
+    a time series there is one row for each number and frame.
+
+    Parameters
+    ----------
+    path : appears only when it is whole; replaced when it is there
+    tables : at least one that is not counted
+    """
+    keys = [key for key in ("t", "label") if all(key in _heading(one.table) for one in tables)]
+    rows: dict[tuple[int, ...], dict[str, str | int]] = {}
+    headings = dict.fromkeys(keys)
+    for one in (one for one in tables if not one.counted):
+        own = [name for name in _heading(one.table) if name not in keys]
+        headings |= dict.fromkeys(f"{one.name}_{name}" for name in own)
+        for row in _rows(one.table):
+            known = rows.setdefault(tuple(int(row[key]) for key in keys), {})
+            known |= {f"{one.name}_{name}": row[name] for name in own}
+    for one in (one for one in tables if one.counted):
+        headings |= dict.fromkeys(_count_in_parents(one, keys, rows))
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(headings), lineterminator="\n")
+        writer.writeheader()
+        for numbers in sorted(rows):
+            writer.writerow(dict(zip(keys, numbers, strict=True)) | rows[numbers])
+
+
+def _count_in_parents(
+    one: Numbered, keys: Sequence[str], rows: Mapping[tuple[int, ...], dict[str, str | int]]
+) -> tuple[str, ...]:
+    """Count objects in the rows of their parents; give the headings."""
+    size = next(name for name in SIZES if name in _heading(one.table))
+    count, total = f"{one.name}_count", f"{one.name}_{size}"
+    for known in rows.values():
+        known |= {count: 0, total: 0}
+    for row in _rows(one.table):
+        if row["parent"]:
+            known = rows[tuple(int(row["parent" if key == "label" else key]) for key in keys)]
+            known |= {count: int(known[count]) + 1, total: int(known[total]) + int(row[size])}
+    return count, total
 
 
 def _heading(table: Path) -> Sequence[str]:
