@@ -274,6 +274,54 @@ def test_files_that_are_no_chain_and_options_without_use_are_refused(tmp_path: P
         Chain.read(tmp_path / "none.toml")
 
 
+def logits(objects: AnyArray) -> AnyArray:
+    """Give maps of background, border and inside, as HPA's networks do, of labelled objects."""
+    inside = objects > 0
+    border = np.zeros(objects.shape, np.bool_)
+    for axis in (0, 1):
+        for step in (-1, 1):
+            border |= inside & (np.roll(objects, step, axis) != objects)
+    maps = np.stack([~inside, border, inside & ~border])
+    return np.where(maps, 5, -5).astype(np.float32)
+
+
+HPA: Mapping[str, Any] = {
+    "recipe": "contour",
+    "set": {
+        "activation": "softmax", "channels": "-+C+F",
+        "foreground_threshold": 0.4, "contour_threshold": 0.05,
+    },
+}  # fmt: skip
+
+
+def test_the_pair_of_hpa_gives_touching_cells_the_numbers_of_their_nuclei(tmp_path: Path) -> None:
+    three = str(write_package(tmp_path / "net", description(channels=3, halo=4)).parent)
+    nuclei, cells = (np.zeros((96, 112), np.int64) for _ in range(2))
+    for number, (y, x) in enumerate([(8, 8), (8, 48), (48, 8), (48, 48)], start=1):
+        cells[y : y + 40, x : x + 40] = number
+        nuclei[y + 12 : y + 26, x + 14 : x + 28] = number
+    image = tmp_path / "hpa.tif"
+    pixels = np.concatenate([logits(nuclei), logits(cells)])
+    tifffile.imwrite(image, pixels, metadata={"axes": "CYX"}, ome=True)
+    chain = Chain.of(
+        {
+            "step": [
+                {"name": "nuclei", "model": three, "channels": [0, 1, 2], **HPA},
+                {"name": "cells", "model": three, "channels": [3, 4, 5], "pair": "from:1", **HPA},
+            ]
+        }
+    )
+
+    (done,) = run_chain(chain, asked(tmp_path / "out", image)).done
+
+    seen, found = (tifffile.imread(step.files["labels"]) for step in done.steps.values())
+    assert set(np.unique(seen)) == set(np.unique(found)) == {0, 1, 2, 3, 4}
+    for number in range(1, 5):
+        of_nucleus = np.unique(nuclei[(seen == number) & (nuclei > 0)])
+        of_cell = np.unique(cells[(found == number) & (cells > 0)])
+        assert of_nucleus.tolist() == of_cell.tolist()
+
+
 @pytest.mark.parametrize("memory", ["1000", "0.0001"], ids=["whole", "parts"])
 def test_cells_of_the_seed_image_have_one_nucleus_each_and_one_row(
     shared: Path, memory: str, tmp_path: Path
