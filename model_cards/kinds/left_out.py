@@ -13,6 +13,7 @@ from scipy import optimize
 from sklearn.ensemble import ExtraTreesClassifier
 from unknown import fading, nearness
 
+from bmz.check.kind_classifier import as_of_grey
 from corpus import MADE
 
 PARTS = 20
@@ -222,8 +223,9 @@ def _calibrated(
     fade = fading(far[:count], strange_distances(data), weights)
     known = 1 / (1 + np.exp(fade[1] * (far - fade[0])))
     print(f"mixes {mixes}, fade {fade}, known {np.quantile(known, [0.01, 0.05, 0.2, 0.5])}")
-    told = combined(shares["families"], shares["kinds"], kinds) * known[:, None]
-    return told, mixes, fade
+    told = combined(shares["families"], shares["kinds"], kinds)
+    told[~coloured] = as_of_grey(told[~coloured], np.array([k.split("/")[0] for k in kinds]))
+    return told * known[:, None], mixes, fade
 
 
 def combined(families: np.ndarray, shares: np.ndarray, kinds: list[str]) -> np.ndarray:

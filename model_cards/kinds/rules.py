@@ -28,7 +28,7 @@ PAGES = (HERE / "README.md", HERE.parents[1] / "docs/explanation/kind-of-image.m
 SILENT = 0.04
 """So many of the images of other families may pass without a word."""
 
-STEP, LARGEST = 0.05, 0.5
+STEP, LARGEST = 0.05, 0.45
 """Limits are multiples of the one, up to the other."""
 
 FEWEST = 20

@@ -16,7 +16,7 @@ from scipy import ndimage as ndi
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.check.kind import ImageKind, image_kinds, kind_of
 from bmz.check.kind_classifier import ARRAYS as CLASSIFIER
-from bmz.check.kind_classifier import kind_classifier, kind_head
+from bmz.check.kind_classifier import as_of_grey, kind_classifier, kind_head
 from bmz.check.kind_features import features, unlikeness
 from bmz.check.kind_network import ARRAYS as NETWORK
 from bmz.check.kind_network import network_features
@@ -195,6 +195,29 @@ def test_a_mirrored_plane_has_nearly_the_same_features() -> None:
     plane = discs()
 
     assert unlikeness(row_of(plane), row_of(plane[:, ::-1])) < 0.1
+
+
+def test_of_a_grey_image_stained_tissue_keeps_a_fifth_beside_the_others() -> None:
+    families = np.array(["stained", "electron", "transmitted", "transmitted"])
+    shares = np.array([[0.6, 0.2, 0.1, 0.1], [0.0, 0.5, 0.3, 0.1]])
+
+    grey = as_of_grey(shares, families)
+
+    assert grey.sum(1) == pytest.approx(shares.sum(1))
+    assert grey[0] / grey[0, 1] == pytest.approx(np.array([0.2 * 3, 1, 0.5, 0.5]))
+    assert grey[1] == pytest.approx(shares[1])
+
+
+def test_the_same_section_is_less_likely_stained_without_its_colours() -> None:
+    chance = np.random.default_rng(0)
+    grain = ndi.gaussian_filter(chance.normal(size=(256, 256)), 3)
+    dark = 1 / (1 + np.exp(-40 * (grain - 0.05)))
+    section = np.stack([235 - 110 * dark, 190 - 130 * dark, 215 - 60 * dark], -1)
+    section = np.clip(section + chance.normal(0, 4, section.shape), 0, 255).astype(np.uint8)
+
+    coloured, grey = (kind(image).families["stained"] for image in (section, section.mean(-1)))
+
+    assert coloured > 0.5 > grey
 
 
 def test_an_image_like_none_that_was_learnt_from_leaves_probability_to_unknown_kinds() -> None:

@@ -118,10 +118,10 @@ UNLIKELY = 0.2
 """Below this probability an image is not taken for one of a kind, or of what looks like it."""
 
 LEAST_LIKELY: Mapping[str, float] = {
-    "electron": 0.2,
+    "electron": 0.25,
     "fluorescence": 0.45,
-    "stained": 0.35,
-    "transmitted": 0.4,
+    "stained": 0.25,
+    "transmitted": 0.45,
 }
 """The same of families that are learnt; chosen by ``model_cards/kinds/rules.py`` on images of
 left-out sources: the smallest at which one in twenty-five images of other families passes at most.
