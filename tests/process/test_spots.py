@@ -23,7 +23,8 @@ def labelled(heat: FloatArray, **words: str) -> Labelled:
 def heat_of(shape: tuple[int, ...], seed: int) -> FloatArray:
     noise = np.random.default_rng(seed).random(shape)
     smooth: FloatArray = ndimage.gaussian_filter(noise, 1.5).astype(np.float32)
-    return smooth / smooth.max()
+    highest: FloatArray = smooth / smooth.max()
+    return highest
 
 
 @pytest.mark.parametrize("shape", [(60, 70), (9, 30, 40)])
