@@ -311,7 +311,6 @@ def test_facts_say_which_of_several_outputs_becomes_labels() -> None:
 @pytest.mark.parametrize(
     ("alias", "channels", "reason"),
     [
-        ("diplomatic-bug", 1, "prompt"),
         ("amiable-crocodile", 1, "its input is no image"),
         ("conscientious-seashell", 3, "logits and no probabilities: hpacellseg applies softmax"),
         ("loyal-parrot", 3, "logits"),
@@ -352,7 +351,7 @@ ZOO = {
     "empanada-labels": {"labels": 1},
     "hpa-dpnunet": {"recipe.missing": 2},
     "membrane": {"boundary": 1, "recipe.missing": 1},
-    "micro-sam": {"recipe.missing": 6},
+    "micro-sam": {"prompts": 6},
     "plantseg": {"boundary": 2, "components": 1, "gasp": 6},
     "semantic": {"components": 1},
     "semantic-multiclass": {"argmax": 7},

@@ -101,6 +101,11 @@ class Labelling:
         return self.recipe is not None and not self.recipe.gives_classes(self.parameters)
 
     @property
+    def prompted(self) -> bool:
+        """Whether the network is asked for one object after the other."""
+        return self.recipe is not None and self.recipe.prompted
+
+    @property
     def shown_parameters(self) -> Mapping[str, Any]:
         """The parameters to print: of the common finish only what somebody asked for."""
         if self.recipe is None:
@@ -146,6 +151,8 @@ def decide_labelling(
     chosen = RECIPES.get(choice.name)
     if chosen is None or not chosen.of_labels:
         labels = ()
+    if chosen is not None and chosen.prompted:
+        maps = ()  # they are done with the answer to each prompt
     maps, labels = (_with_words(steps, options, chosen) for steps in (maps, labels))
     parameters = chosen.parameters_from(choice.parameters, options) if chosen else {}
     return Labelling(choice, chosen, parameters, maps, labels, frozenset(settings))

@@ -80,7 +80,8 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
     precision : of the arithmetic
     backend : the framework; empty for the one to which the format belongs
     permit : whether code of the model may run; numbers alone always may
-    inputs : ids of those that will be given; None for all that are not optional
+    inputs : ids of those that will be given; None for all that are not optional, or all of a
+        network with prompts
     threads : on a CPU, how many at most; None for as many as the process may use
 
     Raises
@@ -95,8 +96,9 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
     code = model_code(weights)
     if code is not None and permit == "no":
         raise NeedsTrust(model, code)
-    required = tuple(tensor.id for tensor in model.required_inputs)
-    given = required if inputs is None else tuple(inputs)
+    # a network with prompts gets all of its inputs, of which some are empty
+    own = model.required_inputs if model.prompts is None else model.inputs
+    given = tuple(tensor.id for tensor in own) if inputs is None else tuple(inputs)
     letters = {tensor.id: tensor.letters for tensor in model.inputs}
     request = LoadRequest(
         path=weights.file.path,

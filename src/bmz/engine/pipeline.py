@@ -235,6 +235,13 @@ def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, 
         tensors = network_inputs(taken, model, work.watch, steps=not work.steps_done)
         referred = {name: taken[name] for name in referred_inputs(model) if name in taken}
         del taken
+    if work.labelling.prompted:
+        from bmz.engine.prompting import PromptedNetwork, prompted_outputs  # here: for few
+
+        network = PromptedNetwork(model, work.backend)
+        with work.stopwatch.stage("network"):
+            asked = prompted_outputs(tensors[0], network, work.plan, work.labelling, work.listener)
+        return KnownTensors(referred, asked), work.plan
     with work.stopwatch.stage("network"):
         outputs: list[AnyArray] = []
         attempts = Attempts(work.plan, model, work.listener)
@@ -243,14 +250,9 @@ def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, 
                 # see `bmz.predict.core`
                 rules = [*plan.outputs] * (2 if work.steps_done else 1)
                 tiles = Tiles(
-                    work.backend,
-                    tensors,
-                    plan.tiling,
-                    rules,
-                    plan.batch,
-                    work.listener,
+                    work.backend, tensors, plan.tiling, rules, plan.batch, work.listener,
                     work.computed,
-                )
+                )  # fmt: skip
                 outputs, batch = in_memory(tiles)
                 attempts.succeed(batch)
         outputs = _watched(outputs, work)
@@ -379,8 +381,7 @@ def map_of(
 
     Raises
     ------
-    OutputIsNoMap
-        It has an axis of objects, and the recipe is for maps.
+    OutputIsNoMap : it has an axis of objects, and the recipe is for maps
     """
     output, recipe = labelling.choice.output, labelling.recipe
     tensor = model.output(output)
@@ -423,8 +424,7 @@ def label_map(
 
     Parameters
     ----------
-    mapped : output of the network after the declared steps that give the map
-    letters : its axes
+    mapped, letters : output of the network after the declared steps that give the map, its axes
     shape : spatial sizes of the input of the network
     labelling : with a recipe
     tensors : all tensors, for steps that refer to one and for recipes of single objects

@@ -34,7 +34,7 @@ def word_in(name: str, words: set[str]) -> bool:
 
 RECIPES = (
     "stardist, flows, mesmer, contour, boundary, gasp, affinities, hover, panoptic, spots, "
-    "distance_watershed, components, argmax, masks, labels, none"
+    "distance_watershed, components, argmax, masks, prompts, labels, none"
 )
 """Names of the label recipes, for hints; ``bmz.process.recipes`` holds them."""
 
@@ -258,6 +258,8 @@ def _output(model: ModelSpec, output_id: str | None, curated: Curated | None) ->
         return model.outputs[ids.index(chosen)]
     if len(ids) == 1:
         return model.outputs[0]
+    if model.prompts is not None:
+        return model.output(model.prompts.masks)
     raise OutputUnclear(model.id, ids)
 
 
@@ -353,6 +355,13 @@ def _mutex_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     text = ";".join(",".join(str(int(step)) for step in offset) for offset in offsets)
     # torch-em trains on 1 for what is apart: torch_em/transform/label.py, AffinityTransform
     return RecipeChoice("affinities", why, tensor.id, {"offsets": text, "one_is_apart": True})
+
+
+def _prompted(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    if model.prompts is None or tensor.id != model.prompts.masks:
+        return None
+    why = "the network takes points and gives the mask of the object at each"
+    return RecipeChoice("prompts", why, tensor.id, {"scores": model.prompts.scores})
 
 
 def _label_output(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
@@ -473,6 +482,7 @@ _DECLARED: tuple[_Rule, ...] = (_declared_op, _own_config, _stardist_config, _mu
 """What the description itself declares; it wins over the curated facts."""
 
 _TOLD: tuple[_Rule, ...] = (
+    _prompted,
     _label_output,
     _named_families,
     _named_maps,

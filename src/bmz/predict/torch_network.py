@@ -262,7 +262,9 @@ class TorchBackend:
         ):
             return self._flat(self._network(*[self._tensor(array) for array in inputs]))
 
-    def _tensor(self, array: AnyArray) -> torch.Tensor:
+    def _tensor(self, array: AnyArray) -> torch.Tensor | None:
+        if not array.size:
+            return None
         # a copy: networks may work in place, and PyTorch accepts neither foreign byte order nor
         # negative strides
         if self._cuda:

@@ -357,6 +357,7 @@ class Recipe:
     per_object : the output has one entry an object, along its first axis, and is no map of the
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
+    prompted : the network is asked for one object after the other, with the points of a grid
     of_whole_map : what `label` would take from a map; None where that is nothing
     in_blocks : how a large map is labelled block by block; None where it must be labelled as a
         whole, or nobody has shown that blocks give the same objects
@@ -383,6 +384,7 @@ class Recipe:
     of_labels: bool = False
     gives_classes: Callable[[Mapping[str, Value]], bool] = lambda _: False
     per_object: bool = False
+    prompted: bool = False
     of_whole_map: WholeMapFunction | None = None
     in_blocks: InBlocks | None = None
     placed: bool = False

@@ -22,6 +22,7 @@ _NAMES = (
     "components",
     "argmax",
     "masks",
+    "prompts",
     "labels",
 )
 """Each is a module of this room, which holds the recipe under its name in capitals."""

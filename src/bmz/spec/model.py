@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from itertools import zip_longest
 from math import inf
 from pathlib import Path
@@ -175,6 +175,26 @@ OutputKind = Literal["continuous", "discrete"]
 
 
 @dataclass(frozen=True)
+class PromptTensors:
+    """The tensors of a network that is asked for objects, by their ids.
+
+    Parameters
+    ----------
+    points : an optional input, (b, object, point, 2) x and y in px
+    labels : an optional input, (b, object, point), 1 for a point of the object
+    masks, scores : outputs, one entry per object
+    embeddings : an optional input and an output, what the network makes of the image; empty where
+        it does not give it away
+    """
+
+    points: str
+    labels: str
+    masks: str
+    scores: str
+    embeddings: str = ""
+
+
+@dataclass(frozen=True)
 class Tolerance:
     """How far an output may differ from the test tensor (``config.bioimageio``).
 
@@ -304,6 +324,17 @@ class ModelSpec:
     def required_inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs that are not optional, in their order."""
         return tuple(tensor for tensor in self.inputs if not tensor.optional)
+
+    @property
+    def prompts(self) -> PromptTensors | None:
+        """The tensors by which it is asked for objects, named as micro-sam does; None for none."""
+        optional = {tensor.id for tensor in self.inputs if tensor.optional}
+        outputs = {tensor.id for tensor in self.outputs}
+        tensors = PromptTensors("point_prompts", "point_labels", "masks", "scores")
+        if not ({tensors.points, tensors.labels} <= optional and {"masks", "scores"} <= outputs):
+            return None
+        embeddings = "embeddings" if "embeddings" in optional & outputs else ""
+        return replace(tensors, embeddings=embeddings)
 
     def output(self, name: str) -> TensorSpec:
         """Return the output with this id, which must exist."""

@@ -147,9 +147,10 @@ def _example(tensor: Description, inputs: list[Description]) -> np.ndarray[Any, 
         size = axis.get("size", 1)
         if isinstance(size, dict) and "axis_id" in size:
             size = like[size["tensor_id"], size["axis_id"]]
-        least = size["min"] if isinstance(size, dict) else size
+        least = size.get("min", 1) if isinstance(size, dict) else size
         shape.append(len(axis["channel_names"]) if axis["type"] == "channel" else least)
-    return np.random.default_rng(0).random(shape, dtype=np.float32)
+    example = np.random.default_rng(0).random(shape, dtype=np.float32)
+    return example.astype(tensor["data"]["type"])
 
 
 def write_identity(path: Path, ranks: list[int], *, op: str = "Identity") -> None:

@@ -1,0 +1,125 @@
+"""A network with prompts is asked for the objects of an image, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from tests.process.ideal_maps import cells
+from tests.promptable import picture_of, write_promptable
+
+import bmz
+from bmz.base.arrays import AnyArray
+from bmz.engine.load import load_model
+from bmz.engine.prompting import AT_ONCE, NoPrompts, PromptedNetwork
+from bmz.predict.backend import CPU, Device
+from bmz.process.matching import match_labels
+from bmz.spec.model import ModelSpec
+from bmz.testing.package import write_package
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+
+@pytest.fixture(scope="module")
+def promptable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_promptable(tmp_path_factory.mktemp("promptable") / "net")
+
+
+class Recorder:
+    """A backend that keeps what it is given, and answers each point with a mask of one pixel."""
+
+    name, device = "recorder", CPU
+
+    def __init__(self) -> None:
+        self.calls: list[list[AnyArray]] = []
+
+    def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+        self.calls.append(list(inputs))
+        image, points = inputs[0], inputs[2]
+        masks = np.zeros((1, points.shape[1], 1, *image.shape[2:]), np.uint8)
+        for number, (x, y) in enumerate(points[0, :, 0]):
+            masks[0, number, 0, y, x] = 1
+        scores = np.linspace(0, 1, points.shape[1], dtype=np.float32)[None, :, None]
+        return [masks, scores, np.full((1, 256, 64, 64), 7, np.float32)]
+
+    def close(self) -> None: ...
+
+
+def model_of(folder: Path) -> ModelSpec:
+    return load_model(str(folder))
+
+
+def test_a_tile_is_encoded_once_however_many_points_are_asked_for(promptable: Path) -> None:
+    backend = Recorder()
+    points = np.stack([np.arange(80) % 30, np.arange(80) % 40], axis=1)
+    tile = np.zeros((1, 3, 30, 40), np.uint8)
+
+    answers = list(PromptedNetwork(model_of(promptable), backend).masks(tile, points))
+
+    assert [len(masks) for masks, _ in answers] == [AT_ONCE, AT_ONCE, 80 - 2 * AT_ONCE]
+    given = [call[5].size for call in backend.calls]
+    assert given == [0, 256 * 64 * 64, 256 * 64 * 64]
+    assert all(call[1].size == call[4].size == 0 for call in backend.calls)
+    at = [np.argwhere(mask)[0].tolist() for masks, _ in answers for mask in masks]
+    assert at == points.tolist()
+
+
+@pytest.mark.parametrize(("side", "tile"), [(180, None), (300, 96)])
+def test_a_grid_of_points_finds_all_objects_whole_and_in_tiles(
+    side: int, tile: int | None, promptable: Path, tmp_path: Path
+) -> None:
+    truth = cells(4, side, 6)
+    image = tmp_path / "a.tif"
+    tifffile.imwrite(image, picture_of(truth), photometric="rgb")
+    model = bmz.load(promptable, trust=True, tile=tile)
+
+    result = model.run(image, settings={"spacing": 8})
+
+    assert match_labels(np.asarray(result.labels), truth, 0.95).f1 == 1
+    assert result.record["recipe"]["name"] == "prompts"
+
+
+def test_a_model_without_prompts_is_not_asked_for_objects(tmp_path: Path) -> None:
+    model = model_of(write_package(tmp_path / "net").parent)
+
+    with pytest.raises(NoPrompts, match="takes no points"):
+        next(
+            PromptedNetwork(model, Recorder()).masks(np.zeros((1, 1, 8, 8)), np.zeros((1, 2), int))
+        )
+
+
+@pytest.mark.parametrize("missing", ["point_prompts", "point_labels"])
+def test_a_network_needs_points_and_their_labels_to_be_asked(
+    missing: str, promptable: Path
+) -> None:
+    model = model_of(promptable)
+    inputs = tuple(tensor for tensor in model.inputs if tensor.id != missing)
+
+    assert model.prompts is not None
+    assert model.prompts.embeddings == "embeddings"
+    assert replace(model, inputs=inputs).prompts is None
+
+
+def test_a_network_that_keeps_its_embeddings_is_asked_with_the_image_alone(
+    promptable: Path,
+) -> None:
+    model = model_of(promptable)
+    backend = Recorder()
+    outputs = tuple(tensor for tensor in model.outputs if tensor.id != "embeddings")
+    closed = replace(model, outputs=outputs)
+    backend.run = lambda inputs, run=backend.run: run(inputs)[:2]  # type: ignore[method-assign,misc]
+
+    answers = list(
+        PromptedNetwork(closed, backend).masks(
+            np.zeros((1, 3, 9, 9), np.uint8), np.zeros((40, 2), np.intp)
+        )
+    )
+
+    assert [len(masks) for masks, _ in answers] == [AT_ONCE, 40 - AT_ONCE]
+    assert [call[5].size for call in backend.calls] == [0, 0]
+    assert isinstance(backend.device, Device)

@@ -1,0 +1,89 @@
+"""A network that answers prompts: it knows the objects of a picture by their grey values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, LabelArray
+from bmz.testing.package import Description, description, put_state_dict, write_package
+
+CODE = '''
+import torch
+
+
+class Net(torch.nn.Module):
+    """Gives the pixels with the value of the pixel at each point, as the object there."""
+
+    def __init__(self):
+        super().__init__()
+        self.background = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, image, boxes=None, points=None, labels=None, masks=None, embeddings=None):
+        assert boxes is None and masks is None and (labels == 1).all()
+        picture = image[0, 0].float()
+        if embeddings is None:
+            embeddings = torch.full((1, 256, 64, 64), float(picture.sum() % 97))
+        assert embeddings[0, 0, 0, 0] == float(picture.sum() % 97)
+        x, y = points[0, :, 0].unbind(1)
+        values = picture[y, x]
+        objects = picture[None] == values[:, None, None]
+        scores = torch.where(values > self.background, 0.95, 0.5)
+        return objects[None, :, None].to(torch.uint8), scores[None, :, None], embeddings
+'''
+"""It fails where it is given what belongs to another tile, or prompts in another order."""
+
+
+def tensors() -> tuple[list[Description], list[Description]]:
+    """Give inputs and outputs with the ids and axes of micro-sam's packages."""
+    batch, any_size = {"type": "batch"}, {"min": 1, "step": 1}
+    objects = {"type": "index", "id": "object", "size": any_size}
+    points = {"type": "index", "id": "point", "size": any_size}
+    planes = [{"type": "space", "id": axis, "size": any_size} for axis in "yx"]
+    like = [{"type": "space", "id": a, "size": {"tensor_id": "image", "axis_id": a}} for a in "yx"]
+    grid = [{"type": "space", "id": axis, "size": 64} for axis in "yx"]
+    low = [{"type": "space", "id": axis, "size": 256} for axis in "yx"]
+
+    def named(*names: str) -> Description:
+        return {"type": "channel", "channel_names": list(names)}
+
+    def tensor(name: str, dtype: str, *axes: Description, **more: Any) -> Description:
+        return {"id": name, "data": {"type": dtype}, "axes": [batch, *axes], **more}
+
+    deep = named(*(f"c{n}" for n in range(256)))
+    given = {"type": "index", "id": "object", "size": {}}
+    inputs = [
+        tensor("image", "uint8", named("R", "G", "B"), *planes),
+        tensor("box_prompts", "int64", objects, named("h", "w", "x", "y"), optional=True),
+        tensor("point_prompts", "int64", objects, points, named("x", "y"), optional=True),
+        tensor("point_labels", "int64", objects, points, optional=True),
+        tensor("mask_prompts", "float32", objects, named("channel"), *low, optional=True),
+        tensor("embeddings", "float32", deep, *grid, optional=True),
+    ]
+    outputs = [
+        tensor("masks", "uint8", given, named("mask"), *like),
+        tensor("scores", "float32", given, named("mask")),
+        tensor("embeddings", "float32", deep, *grid),
+    ]
+    return inputs, outputs
+
+
+def write_promptable(folder: Path) -> Path:
+    """Write such a network as a package; it needs PyTorch."""
+    import torch
+
+    content = description()
+    content["inputs"], content["outputs"] = tensors()
+    content["tags"] = ["instance-segmentation"]
+
+    def change(content: Description) -> None:
+        put_state_dict(folder, content, CODE, {"background": torch.zeros(1)})
+
+    return write_package(folder, content, change=change).parent
+
+
+def picture_of(labels: LabelArray) -> AnyArray:
+    """Give objects the grey values 1, 2, ... of a colour picture (y, x, 3)."""
+    return np.repeat(labels.astype(np.uint8)[..., None], 3, axis=2)
