@@ -89,8 +89,15 @@ class Labels:
     def __getitem__(self, box: Box) -> AnyArray:
         """Give the labels of a part: one slice per axis."""
         sides = tuple(slice(*side.indices(n)) for side, n in zip(box, self.size, strict=True))
-        part: AnyArray = self.numbers[np.asarray(self.stored[sides])]
+        stored = np.asarray(self.stored[sides])
+        part: AnyArray = stored if self._as_stored else self.numbers[stored]
         return part
+
+    @cached_property
+    def _as_stored(self) -> bool:
+        """Whether the stored numbers are the labels, in a type that takes those of many planes."""
+        held = isinstance(self.stored, np.ndarray) and self.stored.dtype in (np.int32, np.int64)
+        return held and np.array_equal(self.numbers, np.arange(len(self.numbers)))
 
     def cores(self, rows: slice) -> Iterator[tuple[Core, Core, BoolArray]]:
         """Give the blocks of some rows, each with the objects that begin in it.

@@ -213,7 +213,7 @@ class _Pixels:
 
     @classmethod
     def of(cls, numbers: AnyArray, edges: _Edges, count: int) -> _Pixels:
-        inside = np.flatnonzero(numbers)
+        inside = np.flatnonzero(numbers > 0)
         own = numbers.reshape(-1)[inside].astype(np.int64) - 1
         owners = (own, edges.own, edges.own[edges.apart], edges.own[edges.free])
         return cls(inside, edges, *(_Groups.of(some, count) for some in owners))
