@@ -1,4 +1,4 @@
-"""No module of bmz imports itself by way of others, within functions either."""
+"""Who imports whom: no module itself by way of others, a command few others; how long files are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -55,3 +56,16 @@ def test_a_cycle_would_be_found() -> None:
 
     with pytest.raises(CycleError):
         list(TopologicalSorter(found).static_order())
+
+
+def test_a_module_of_app_names_few_others() -> None:
+    counts = {name: len(names) for name, names in graph().items() if name.startswith("bmz.app")}
+
+    assert median(counts.values()) <= 8, counts
+    assert max(counts.values()) <= 20, counts
+
+
+def test_no_file_is_longer_than_500_lines() -> None:
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
+
+    assert {name: length for name, length in lengths.items() if length > 500} == {}
