@@ -1,4 +1,4 @@
-"""Who imports whom: no module itself by way of others, a command few others; how long files are."""
+"""Who imports whom: no module itself by way of others, and a command only few."""
 
 from __future__ import annotations
 
@@ -63,9 +63,3 @@ def test_a_module_of_app_names_few_others() -> None:
 
     assert median(counts.values()) <= 8, counts
     assert max(counts.values()) <= 20, counts
-
-
-def test_no_file_is_longer_than_500_lines() -> None:
-    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
-
-    assert {name: length for name, length in lengths.items() if length > 500} == {}

@@ -38,10 +38,10 @@ from bmz.process.affinities import (
     offsets_of,
 )
 from bmz.process.affinity_maps import WIDEST_SIGMA, Edges, edges_of, sigma_against_noise
+from bmz.process.blocks import whole_map_parameters
 from bmz.process.gasp import joined
 from bmz.process.matching import match_labels
 from bmz.process.relabel import ChannelsDiffer, in_raster_order
-from bmz.process.whole_map import whole_map_parameters
 
 SEEDS = st.integers(0, 2**32 - 1)
 OFFSETS = [*NEAR, *FAR]

@@ -27,11 +27,11 @@ from tests.process.ideal_maps import (
 )
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.process.blocks import OTSU, threshold_of, whole_map_parameters
 from bmz.process.contour import CONTOUR, ContourSettings, label_contours, named_maps, with_ring
 from bmz.process.distance_watershed import DistanceSettings, label_by_distance
 from bmz.process.matching import match_labels
 from bmz.process.relabel import ChannelsDiffer
-from bmz.process.whole_map import OTSU, threshold_of, whole_map_parameters
 from bmz.spec.facts import TABLE, facts_of
 
 TRUTH = cells(11)

@@ -7,16 +7,16 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from bmz.base.arrays import AnyArray, FloatArray
+from bmz.process.blocks import (
+    streamed_otsu,
+    threshold_of,
+    whole_map_parameters,
+)
 from bmz.process.flows import cells_without_label
 from bmz.process.recipe import Value
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import ChannelsDiffer
 from bmz.process.stardist import longest_ray
-from bmz.process.whole_map import (
-    streamed_otsu,
-    threshold_of,
-    whole_map_parameters,
-)
 
 
 def two_maps() -> FloatArray:

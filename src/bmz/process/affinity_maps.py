@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LazyArray
 from bmz.base.values import dataclass
-from bmz.process.whole_map import boxes_of_map
+from bmz.process.blocks import boxes_of_map
 
 Offset = tuple[int, ...]
 Indices = NDArray[np.intp]

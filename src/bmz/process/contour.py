@@ -11,6 +11,7 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray, LazyArray
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
+from bmz.process.blocks import OTSU, streamed_otsu, threshold_of
 from bmz.process.distance_watershed import watershed
 from bmz.process.ops_values import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
@@ -22,7 +23,6 @@ from bmz.process.relabel import (
     on_input_grid,
     without_small,
 )
-from bmz.process.whole_map import OTSU, streamed_otsu, threshold_of
 
 
 def with_ring(labels: LabelArray, surface: AnyArray, ring: int) -> LabelArray:

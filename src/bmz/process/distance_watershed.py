@@ -20,6 +20,7 @@ from bmz.base.arrays import (
 )
 from bmz.base.axes import Box, boxes
 from bmz.base.values import dataclass
+from bmz.process.blocks import OTSU, streamed_otsu, threshold_of
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import (
     ChannelsDiffer,
@@ -29,7 +30,6 @@ from bmz.process.relabel import (
     on_input_grid,
     one_map,
 )
-from bmz.process.whole_map import OTSU, streamed_otsu, threshold_of
 
 AT_ONCE = 1 << 16
 """Entries that are looked at together, so that they stay in the processor."""

@@ -11,6 +11,7 @@ from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArr
 from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
+from bmz.process.blocks import boxes_of_map
 from bmz.process.recipe import InBlocks, Knob, Labelled, Place, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, require_plane
 from bmz.process.star_polygons import (
@@ -28,7 +29,6 @@ from bmz.process.star_stacks import (
     render_polyhedra,
     suppress_polyhedra,
 )
-from bmz.process.whole_map import boxes_of_map
 
 MOST_AT_ONCE = 512
 """Largest number of candidates that are compared all with all in one round."""
