@@ -124,6 +124,20 @@ def test_arrays_travel_by_pinned_memory_and_are_read_when_they_have_arrived(
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
 
 
+def test_outputs_that_stay_are_waited_for_and_not_copied(host: HostOnly) -> None:
+    backend = TorchBackend(Blur().eval(), weights(HereAsCuda("cuda")))
+
+    ticket = backend.submit_there([images()])
+    started = list(host.heard)
+    (found,) = backend.collect_there(ticket)
+
+    assert started == ["record", "pinned", "record"]  # pinned memory is of the input alone
+    assert host.heard[3:] == ["wait"]
+    assert backend.computed_s(ticket) == 1
+    assert isinstance(found, torch.Tensor)
+    assert found.shape == (2, 2, 12, 16)
+
+
 def test_a_processor_computes_for_as_long_as_it_is_waited_for() -> None:
     now = [0.0]
 

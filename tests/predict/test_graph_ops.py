@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bmz.predict.backend import WeightsUnreadable
 from bmz.predict.graph_code import host_ops, reaches_host
-from bmz.predict.onnx import ProtobufError, fields
+from bmz.predict.onnx_files import ProtobufError, fields
 from bmz.predict.output_order import read_graph, unpacked_bundle
 from bmz.zoo.errors import ArchiveRefused
 

@@ -27,7 +27,7 @@ from bmz.predict.backend import (
 )
 from bmz.predict.formats import backends, open_backend, resolve_device
 from bmz.predict.onnx import OnnxBackend
-from bmz.testing.contract import BackendContract
+from bmz.testing.contract import StaysContract
 
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -80,7 +80,7 @@ def pair(dtype: str = "float32") -> list[AnyArray]:
     return [rng.integers(0, 99, (2, 1, 6, 8)).astype(dtype) for _ in range(2)]
 
 
-class TestOnnxBackend(BackendContract):
+class TestOnnxBackend(StaysContract):
     @pytest.fixture(autouse=True)
     def _weights(self, tmp_path: Path) -> None:
         self.path = difference(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bmz.predict.backend import WeightsUnreadable
-from bmz.predict.onnx import ProtobufError, leaves, locations, refuse_outside
+from bmz.predict.onnx_files import ProtobufError, leaves, locations, refuse_outside
 
 onnx: Any = pytest.importorskip("onnx")
 

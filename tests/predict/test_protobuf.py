@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bmz.predict.onnx import ProtobufError, fields, texts
+from bmz.predict.onnx_files import ProtobufError, fields, texts
 
 
 def read(message: bytes, *path: int) -> list[bytes]:

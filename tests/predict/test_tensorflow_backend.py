@@ -33,7 +33,7 @@ from bmz.predict.formats import open_backend
 from bmz.predict.graph_code import BundleTouchesHost
 from bmz.predict.output_order import OutputsUnclear
 from bmz.predict.tensorflow import TensorflowBackend, import_tensorflow, placed
-from bmz.testing.contract import BackendContract
+from bmz.testing.contract import BackendContract, StaysContract
 
 skip_without("tensorflow")
 
@@ -104,7 +104,7 @@ def images(channels: int = 1, seed: int = 0) -> AnyArray:
     return np.random.default_rng(seed).random((2, 8, 10, channels), np.float32)
 
 
-class TestTensorflowBackend(BackendContract):
+class TestTensorflowBackend(StaysContract):
     @pytest.fixture(autouse=True)
     def _weights(self, blur: Path) -> None:
         self.path = blur

@@ -23,7 +23,7 @@ from bmz.predict.backend import (
 from bmz.predict.formats import open_backend
 from bmz.predict.torch_network import TorchBackend
 from bmz.predict.torchscript import ScriptTouchesHost
-from bmz.testing.contract import BackendContract, OverlapContract
+from bmz.testing.contract import BackendContract, OverlapContract, StaysContract
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def images(channels: int = 1) -> AnyArray:
     return np.random.default_rng(0).random((2, channels, 12, 16), np.float32)
 
 
-class TestTorchBackend(OverlapContract):
+class TestTorchBackend(OverlapContract, StaysContract):
     @pytest.fixture(autouse=True)
     def _weights(self, tmp_path: Path) -> None:
         self.path = saved(Blur(), tmp_path)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,14 +10,9 @@ import pytest
 from scipy import ndimage
 
 from bmz.base.arrays import FloatArray, LabelArray
-from bmz.base.progress import Event, Note
-from bmz.engine.labelling import Labelling, on_tensors
-from bmz.plan.recipe_choice import RecipeChoice
-from bmz.predict.backend import CPU
+from bmz.base.tensors import LeftToProcessor, TensorPlace
 from bmz.process.flows import FlowSettings, flows_of_labels, label_flows
-from bmz.process.recipe import Labelled
-from bmz.process.recipes import RECIPES
-from bmz.process.tensors import TensorPlace, flows_of_labels_there, label_flows_there
+from bmz.process.tensors import flows_of_labels_there, label_flows_there
 
 torch: Any = pytest.importorskip("torch")
 
@@ -96,74 +89,5 @@ def test_maps_of_omnipose_and_stacks_are_left_to_the_arrays() -> None:
 
     for output in (omnipose, stack):
         grid = (1,) * (output.ndim - 1)
-        expected = label_flows(output, grid, FlowSettings(niter=9)).labels
-        found = label_flows_there(THERE, output, grid, FlowSettings(niter=9)).labels
-        np.testing.assert_array_equal(found, expected)
-
-
-class WithTensors:
-    """A backend that lets others work where it does."""
-
-    name, device = "fake", CPU
-
-    def __init__(self, library: ModuleType | None) -> None:
-        self._library = library
-
-    def run(self, inputs: Any) -> list[Any]:
-        return list(inputs)
-
-    def close(self) -> None:
-        pass
-
-    def tensor_library(self) -> ModuleType | None:
-        return self._library
-
-
-def labelling(name: str = "flows") -> Labelling:
-    recipe = RECIPES[name]
-    choice = RecipeChoice(name, "asked for", "out")
-    return Labelling(choice, recipe, recipe.parameters_from({}, {}), (), ())
-
-
-def test_a_recipe_works_where_the_network_does_and_is_otherwise_unchanged() -> None:
-    told: list[Event] = []
-    there = on_tensors(labelling(), WithTensors(torch), told.append)
-
-    assert there.recipe is not None
-    assert there.recipe.label is not RECIPES["flows"].label
-    output = maps(5)
-    expected = RECIPES["flows"].apply(output, (1, 1), there.parameters, place=None).labels
-    found = there.recipe.apply(output, (1, 1), there.parameters, place=None).labels
-    np.testing.assert_array_equal(found, expected)
-    assert replace(there, recipe=labelling().recipe) == labelling()
-    assert told == []
-
-
-@pytest.mark.parametrize(("name", "library"), [("components", torch), ("flows", None)])
-def test_other_recipes_and_networks_on_a_processor_keep_to_arrays(
-    name: str, library: ModuleType | None
-) -> None:
-    given = labelling(name)
-
-    assert on_tensors(given, WithTensors(library), lambda _: None) is given
-
-
-def test_a_gpu_without_the_memory_leaves_labels_to_the_processor_and_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def full(*_: object, **__: object) -> Labelled:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr("bmz.process.tensors.label_flows_there", full)
-    told: list[Event] = []
-    there = on_tensors(labelling(), WithTensors(torch), told.append)
-    output = maps(5)
-
-    assert there.recipe is not None
-    found = there.recipe.apply(output, (1, 1), there.parameters)
-
-    expected = RECIPES["flows"].apply(output, (1, 1), there.parameters).labels
-    np.testing.assert_array_equal(found.labels, expected)
-    (note,) = told
-    assert isinstance(note, Note)
-    assert "labels are made by the processor" in note.text
+        with pytest.raises(LeftToProcessor, match="Cellpose in planes"):
+            label_flows_there(THERE, output, grid, FlowSettings(niter=9))

@@ -20,6 +20,7 @@ from bmz.base.progress import Listener, Note, Progress
 from bmz.base.values import dataclass
 from bmz.engine.cluster_worker import EVENTS, ImageJob, Share, run_in_worker, run_share
 from bmz.engine.earlier_runs import PlaneFolder, claimed_output
+from bmz.engine.labelling import Decoding
 from bmz.engine.memory import in_parts
 from bmz.engine.planes_in_blocks import output_number
 from bmz.engine.prepared_image import PreparedImage
@@ -273,6 +274,10 @@ class OnWorkers:
 
     precision: PrecisionChoice | None = field(default=None, init=False)
     """In which precision it ran, where the first tile of a worker had a say in it."""
+
+    def decoding(self, listener: Listener) -> Decoding:
+        """Give where labels of blocks are made: here, on arrays."""
+        return Decoding(listener=listener)
 
     def fill(
         self,

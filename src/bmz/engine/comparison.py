@@ -23,18 +23,18 @@ from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader
 from bmz.engine.image_result import ImageResult, PlaneOutput
-from bmz.engine.labelling import OUTPUT, decide_labelling
+from bmz.engine.labelling import OUTPUT, Decoding, decide_labelling
 from bmz.engine.pipeline import (
     KnownTensors,
     PlaneContext,
     PlaneResult,
-    Stopwatch,
     finished_plane,
     network_outputs,
     planes_of,
 )
 from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels, opened, plan_image, prepare
+from bmz.engine.stages import Stopwatch
 from bmz.engine.tile_gate import expect_image
 from bmz.engine.trial import CHANGES, evidence_of
 from bmz.image.given_names import given_name
@@ -147,7 +147,14 @@ class NetworkOutputs:
         planned = plan_image(setup, image)
         pixels = read_image(planned.case.image) if pixels is None else pixels
         report = checked_pixels(setup, planned, pixels)
-        work = PlaneContext(setup.model, planned.plan, setup.labelling, backend, Stopwatch())
+        work = PlaneContext(
+            setup.model,
+            planned.plan,
+            setup.labelling,
+            backend,
+            Stopwatch(),
+            decoding=Decoding.beside(backend),
+        )
         expect_image(backend, setup.network, planned.case.image, planned.plan, nobody)
         planes = []
         for plane in planes_of(pixels, work.plan, setup.model.space):
@@ -194,7 +201,7 @@ class NetworkOutputs:
         plane, plan = planes[number], self.work.plan
         pixels = planes_of(self.pixels, plan, self.work.model.space)[number]
         taken = np.concatenate([take_channels(pixels, channels) for channels in plan.channels])
-        mask = MaskOnImage(closed_up(not_none(plane.labels))[0], taken, plane.raw)
+        mask = MaskOnImage(closed_up(not_none(plane.labels))[0], taken, not_none(plane.raw))
         at = {name: made[number] for name, made in labels.items()}
         evidence = evidence_of(mask, at, self.checked, plan.scale)
         scores = [

@@ -19,9 +19,10 @@ from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.engine.further_images import PlannedMask
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
-from bmz.engine.pipeline import PlaneResult, Stopwatch
+from bmz.engine.pipeline import PlaneResult
 from bmz.engine.prepared_image import RawStack
 from bmz.engine.relations import held, on_disk_in, related
+from bmz.engine.stages import Stopwatch
 from bmz.image.formats import split_series
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels

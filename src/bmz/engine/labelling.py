@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import field, fields, replace
 from functools import partial
 from importlib import import_module
+from math import prod
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import Step
 from bmz.base.errors import WrongUsage
-from bmz.base.progress import Listener, Note
+from bmz.base.progress import Listener, Note, nobody
+from bmz.base.tensors import LeftToProcessor, MapThere, TensorPlace
 from bmz.base.values import dataclass
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe, network_family
 from bmz.plan.tile_way import MIRRORED, TileWay
-from bmz.predict.backend import Backend, OnTensors
-from bmz.process.ops import LABEL_STEPS
+from bmz.predict.backend import Backend, OnTensors, StaysThere
+from bmz.process.adapt import from_layout
+from bmz.process.ops import LABEL_STEPS, work_on_tensors
 from bmz.process.recipe import Finish, LabelFunction, Labelled, Recipe
 from bmz.process.recipes import RECIPES
 from bmz.spec.model import ModelSpec
 
 if TYPE_CHECKING:
-    from bmz.results.image_documents import RecipeRecord
+    from bmz.results.image_documents import DecodingRecord, RecipeRecord
 
 OUTPUT = "output"
 """The key that names an output rather than a parameter."""
@@ -158,33 +162,149 @@ def decide_labelling(
     return Labelling(choice, chosen, parameters, maps, labels, frozenset(settings))
 
 
-def on_tensors(labelling: Labelling, backend: Backend, listener: Listener) -> Labelling:
-    """Let the recipe work on the GPU that runs the network, where it can; it gives the same labels.
+@dataclass
+class Decoding:
+    """Where the labels of an image are made: on the GPU that runs its network, where that can be.
+
+    Planes may be labelled in several threads.
 
     Parameters
     ----------
-    listener : hears where the memory of the GPU is too small, and the processor does it
+    there : where that GPU keeps tensors; None where there is none, or no PyTorch to use it
+    listener : hears why labels are made by the processor after all, each reason once
     """
-    recipe = labelling.recipe
-    library = backend.tensor_library() if isinstance(backend, OnTensors) else None
-    if recipe is None or not recipe.on_tensors or library is None:
-        return labelling
-    from bmz.process.tensors import TensorPlace  # here: it is used on a GPU alone
 
-    there = TensorPlace(library, str(backend.device))
-    module, _, function = recipe.on_tensors.partition(":")
-    label: LabelFunction = partial(getattr(import_module(module), function), there)
+    there: TensorPlace | None = None
+    listener: Listener = nobody
+    whys: list[str] = field(default_factory=list)
+    """Why the processor made labels, a clause each."""
 
-    def label_or_note(*given: Any, **more: Any) -> Labelled:  # noqa: ANN401  (of any recipe)
+    copied: list[str] = field(default_factory=list)
+    """Why maps were copied to the memory of the host, a clause each."""
+
+    planes: dict[str, int] = field(default_factory=dict)
+    """Device -> how many planes, stacks or blocks were labelled on it."""
+
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    @classmethod
+    def beside(cls, backend: Backend, listener: Listener = nobody) -> Decoding:
+        """Give where labels are made beside a network."""
+        library = backend.tensor_library() if isinstance(backend, OnTensors) else None
+        there = None if library is None else TensorPlace(library, str(backend.device))
+        return cls(there, listener)
+
+    def stays(self, labelling: Labelling, backend: Backend, *, kept: bool, resized: bool) -> str:
+        """Say why maps do not stay where the network computes, a clause; empty where they do.
+
+        It is empty, too, where no GPU is there to keep them.
+
+        Parameters
+        ----------
+        kept : the maps are asked for beside the labels
+        resized : the image has another size than what the network sees
+        """
+        if self.there is None:
+            return ""
+        recipe, steps = labelling.recipe, (*labelling.map_steps, *labelling.label_steps)
+        if recipe is None or recipe.on_tensors is None:
+            return f"the recipe '{labelling.choice.name}' works on arrays"
+        reasons = {
+            "they are asked for": kept,
+            "declared steps work on arrays": not work_on_tensors(steps),
+            "they are resized to the image": resized,
+            f"{backend.name} gives arrays": not isinstance(backend, StaysThere),
+        }
+        return next((why for why, holds in reasons.items() if holds), "")
+
+    def note_copied(self, why: str, size: int = 0) -> None:
+        """Note that maps of so many bytes were copied to the memory of the host."""
+        with self._lock:
+            if why not in self.copied:
+                self.copied.append(why)
+        if self.there is not None:
+            self.there.transfers.add(size)
+
+    def map_there(self, mapped: Any, letters: str) -> MapThere | None:  # noqa: ANN401
+        """Give a map that stayed on the GPU, of which parts may still be read; None for arrays."""
+        if self.there is None or not isinstance(mapped, self.there.torch.Tensor):
+            return None
+        why = "objects are judged by their first channels"
+        return MapThere(self.there, from_layout(mapped, letters)[0], partial(self.note_copied, why))
+
+    def of(self, labelling: Labelling) -> Labelling:
+        """Let a recipe work on that GPU, where it can; it gives the same labels."""
+        recipe = labelling.recipe
+        if recipe is None or self.there is None:
+            return labelling
+        label = partial(self._label, self.there, recipe)
+        return replace(labelling, recipe=replace(recipe, label=label))
+
+    def _label(
+        self,
+        there: TensorPlace,
+        recipe: Recipe,
+        output: Any,  # noqa: ANN401  (an array or a tensor)
+        *given: object,
+        **more: object,
+    ) -> Labelled:
         try:
-            return label(*given, **more)
-        except library.cuda.OutOfMemoryError:
-            library.cuda.empty_cache()
-        where = f"the memory of {there.device} does not hold their work"
-        listener(Note(f"labels are made by the processor: {where}"))
-        return recipe.label(*given, **more)
+            labelled = _labelled_there(there, recipe, output, *given, **more)
+        except LeftToProcessor as left:
+            why = left.why
+        except there.torch.cuda.OutOfMemoryError:
+            there.torch.cuda.empty_cache()
+            why = f"the memory of {there.device} does not hold their work"
+        else:
+            self._count(there.device)
+            return labelled
+        self._leave(why)
+        self._count("cpu")
+        if isinstance(output, there.torch.Tensor):
+            output = there.get(output)
+            self.note_copied(why)
+        return recipe.label(output, *given, **more)
 
-    return replace(labelling, recipe=replace(recipe, label=label_or_note))
+    def _leave(self, why: str) -> None:
+        with self._lock:
+            if why in self.whys:
+                return
+            self.whys.append(why)
+        self.listener(Note(f"labels are made by the processor: {why}"))
+
+    def _count(self, device: str) -> None:
+        with self._lock:
+            self.planes[device] = self.planes.get(device, 0) + 1
+
+    def as_record(self) -> DecodingRecord | None:
+        """Give it as plain values, for the run record; None where no GPU was there to choose."""
+        if self.there is None:
+            return None
+        return {
+            "planes": dict(self.planes),
+            "left_to_processor": list(self.whys),
+            "maps_copied": list(self.copied),
+            "copied_bytes": self.there.transfers.copied_bytes,
+        }
+
+
+def _labelled_there(
+    there: TensorPlace,
+    recipe: Recipe,
+    output: Any,  # noqa: ANN401
+    *given: object,
+    **more: object,
+) -> Labelled:
+    decoder = recipe.on_tensors
+    if decoder is None:
+        raise LeftToProcessor(f"the recipe '{recipe.name}' works on arrays")
+    lack = there.lacks(decoder.entry_bytes * prod(output.shape[1:]))
+    if lack:
+        raise LeftToProcessor(lack)
+    module, _, function = decoder.label.partition(":")
+    label: LabelFunction = getattr(import_module(module), function)
+    with there.torch.inference_mode():
+        return label(there, output, *given, **more)
 
 
 def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 from itertools import pairwise
 from math import prod
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -118,7 +118,7 @@ def nonfinite_pixels(x: AnyArray, axes: str) -> tuple[int, int]:
 
     Parameters
     ----------
-    x : any dtype; whole numbers are always finite
+    x : any dtype; whole numbers are always finite. A tensor of PyTorch is looked at where it lies
     axes : its axes, with ``c`` or without
 
     Examples
@@ -126,6 +126,8 @@ def nonfinite_pixels(x: AnyArray, axes: str) -> tuple[int, int]:
     >>> nonfinite_pixels(np.array([[0.0, np.nan, 1.0], [np.inf, np.nan, 2.0]]), "cx")
     (2, 3)
     """
+    if not isinstance(x, np.ndarray):
+        return _nonfinite_there(x, axes)
     channels = np.moveaxis(x, axes.index("c"), 0) if "c" in axes else x[None]
     total = int(np.prod(channels.shape[1:], dtype=np.int64))
     if x.dtype.kind != "f" or not x.size:
@@ -134,6 +136,17 @@ def nonfinite_pixels(x: AnyArray, axes: str) -> tuple[int, int]:
     for channel in channels:  # one after the other: a map may fill half of the memory
         bad |= ~np.isfinite(channel)
     return int(np.count_nonzero(bad)), total
+
+
+def _nonfinite_there(x: Any, axes: str) -> tuple[int, int]:  # noqa: ANN401  (a tensor)
+    channels = x.movedim(axes.index("c"), 0) if "c" in axes else x[None]
+    total = prod(channels.shape[1:])
+    if not x.dtype.is_floating_point or not x.numel():
+        return 0, total
+    bad = ~channels[0].isfinite()
+    for channel in channels[1:]:
+        bad |= ~channel.isfinite()
+    return int(bad.sum()), total
 
 
 LEAST_EDGES = 100

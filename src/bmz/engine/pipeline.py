@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,9 +12,11 @@ from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import IMAGE_AXES, SPACE, Step
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.progress import Listener, nobody
+from bmz.base.tensors import MapThere
 from bmz.base.values import dataclass
-from bmz.engine.labelling import Labelling, on_tensors
+from bmz.engine.labelling import Decoding, Labelling
 from bmz.engine.output_check import StageCounts, Watch
+from bmz.engine.stages import Stopwatch
 from bmz.image.pixels import Pixels
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
@@ -124,28 +123,6 @@ def referred_inputs(model: ModelSpec) -> frozenset[str]:
     return frozenset(tensor.id for tensor in model.inputs if tensor.id in named)
 
 
-@dataclass
-class Stopwatch:
-    """Seconds spent in each stage of a run, in whatever thread."""
-
-    took_s: dict[str, float] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of the block to the stage `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(name, time.perf_counter() - start)
-
-    def add(self, name: str, seconds: float) -> None:
-        """Add seconds to the stage `name`."""
-        with self._lock:
-            self.took_s[name] = self.took_s.get(name, 0.0) + seconds
-
-
 class OutputIsNoMap(CouldNotTell):
     """An output has an axis of objects, and a map of the image is wanted."""
 
@@ -177,6 +154,12 @@ class PlaneContext:
     computed: Callable[[float], None] = uncounted
     """Hears of the seconds in which the device of the network computed."""
 
+    decoding: Decoding = field(default_factory=Decoding)
+    """Where labels are made."""
+
+    keeps_raw: bool = True
+    """The maps of the network are asked for."""
+
     @property
     def watch(self) -> Watch:
         """What looks for pixels that are no numbers."""
@@ -189,18 +172,21 @@ class PlaneResult:
 
     Parameters
     ----------
-    raw : (c, (z,) y, x) float32, the map after the declared steps, on the network's grid
+    raw : (c, (z,) y, x) float32, the map after the declared steps, on the network's grid; None
+        where it was not asked for and stayed on the device of the network
     labels : ((z,) y, x) on the grid of the image; None without a recipe
     classes : a label is the number of a class, the same in every plane
+    there : the map where it stayed on the device of the network
     plan : the one it was given, with the tiles and the batch that memory held
     scores : one for each label; None where the recipe has none
     """
 
-    raw: FloatArray
+    raw: FloatArray | None
     plan: Plan
     labels: AnyArray | None = None
     scores: FloatArray | None = None
     classes: bool = False
+    there: MapThere | None = None
 
 
 def planes_of(pixels: Pixels, plan: Plan, space: str) -> list[AnyArray]:
@@ -243,7 +229,11 @@ def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, 
             asked = prompted_outputs(tensors[0], network, work.plan, work.labelling, work.listener)
         return KnownTensors(referred, asked), work.plan
     with work.stopwatch.stage("network"):
-        outputs: list[AnyArray] = []
+        outputs, left = list[AnyArray](), ""
+        resized = plane.shape[1:] != tuple(work.plan.shape.values())
+        kept = work.keeps_raw or work.steps_done
+        why = work.decoding.stays(work.labelling, work.backend, kept=kept, resized=resized)
+        there = None if why else work.decoding.there
         attempts = Attempts(work.plan, model, work.listener)
         for attempt in attempts:
             with attempt as plan:
@@ -251,10 +241,13 @@ def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, 
                 rules = [*plan.outputs] * (2 if work.steps_done else 1)
                 tiles = Tiles(
                     work.backend, tensors, plan.tiling, rules, plan.batch, work.listener,
-                    work.computed,
+                    work.computed, there,
                 )  # fmt: skip
-                outputs, batch = in_memory(tiles)
+                outputs, batch, left = in_memory(tiles)
                 attempts.succeed(batch)
+        if why or left:
+            size = 0 if there else sum(array.nbytes for array in outputs)
+            work.decoding.note_copied(why or left, size)
         outputs = _watched(outputs, work)
     return KnownTensors.of(model, referred, outputs), attempts.plan
 
@@ -338,8 +331,7 @@ def finished_plane(
     work : model, plan and recipe
     """
     with work.stopwatch.stage("labels"), NOTE.heard_by(work.listener):
-        labelling = on_tensors(work.labelling, work.backend, work.listener)
-        return _finished(tensors, shape, replace(work, labelling=labelling))
+        return _finished(tensors, shape, replace(work, labelling=work.decoding.of(work.labelling)))
 
 
 def _finished(known: KnownTensors, shape: tuple[int, ...], work: PlaneContext) -> PlaneResult:
@@ -355,13 +347,16 @@ def _finished(known: KnownTensors, shape: tuple[int, ...], work: PlaneContext) -
         labelled = label_map(mapped, letters, work.plan.shape, work.labelling, known)
         cropped = labelled.labels[tuple(slice(size) for size in network)]
         labelled = replace(labelled, labels=resize_labels(cropped, shape))
-    raw = _as_raw(mapped, letters) if labelled.drawn is None else labelled.drawn[None]
+    raw, there = None, work.decoding.map_there(mapped, letters)
+    if there is None:
+        raw = _as_raw(mapped, letters) if labelled.drawn is None else labelled.drawn[None]
     done = finish_labels(labelled, work.labelling.finish)
-    return PlaneResult(raw, work.plan, done.labels, done.scores, classes=done.classes)
+    return PlaneResult(raw, work.plan, done.labels, done.scores, done.classes, there)
 
 
 def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:
-    return from_layout(np.asarray(mapped, dtype=np.float32), letters)[0]
+    raw: FloatArray = from_layout(np.asarray(mapped, dtype=np.float32), letters)[0]
+    return raw
 
 
 def map_of(

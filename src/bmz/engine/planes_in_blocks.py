@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate, islice
 from math import prod
 from pathlib import Path
@@ -27,9 +27,10 @@ from bmz.engine.label_stack import (
     on_image,
     without_border,
 )
+from bmz.engine.labelling import Decoding
 from bmz.engine.memory import image_sizes, maps_on_image, output_of
 from bmz.engine.output_check import Stage, StageCounts, Watch, nonfinite_pixels
-from bmz.engine.pipeline import Stopwatch, resized_maps
+from bmz.engine.pipeline import resized_maps
 from bmz.engine.prepared_image import (
     PreparedImage,
     StoredMap,
@@ -45,7 +46,7 @@ from bmz.engine.run_quality import (
     plane_evidence,
 )
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
-from bmz.engine.stages import at_once
+from bmz.engine.stages import Stopwatch, at_once
 from bmz.engine.tile_gate import gated_precision
 from bmz.image.formats import name_of
 from bmz.image.region import FileSource, read_sample
@@ -81,6 +82,9 @@ class TileRunner(Protocol):
     @property
     def precision(self) -> PrecisionChoice | None:
         """In which precision it has run; None for that of the plan."""
+
+    def decoding(self, listener: Listener) -> Decoding:
+        """Give where labels of blocks are made."""
 
     def fill(
         self,
@@ -121,6 +125,10 @@ class ThisProcess:
     def precision(self) -> PrecisionChoice | None:
         """In which precision it has run; None for that of the plan."""
         return gated_precision(self.backend)
+
+    def decoding(self, listener: Listener) -> Decoding:
+        """Give where labels of blocks are made: beside the network."""
+        return Decoding.beside(self.backend, listener)
 
     def fill(
         self,
@@ -174,6 +182,11 @@ class BlocksContext:
     stopwatch: Stopwatch
     listener: Listener
     counted: StageCounts = field(default_factory=StageCounts)
+
+    @cached_property
+    def decoding(self) -> Decoding:
+        """Where labels of blocks are made."""
+        return self.tiles.decoding(self.listener)
 
     @property
     def watch(self) -> Watch:
@@ -232,7 +245,12 @@ class PlanesInBlocks:
         return ComingPlane(plan, at_once(lambda: output))
 
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
-        """Give what the record says of the way of running: sizes of blocks, in px."""
+        """Give what the record says of the way of running: blocks, and where labels were made."""
+        made = self.work.decoding.as_record()
+        more: WayRecord = {} if made is None else {"labels_made": made}
+        return {**more, **self._in_blocks(outputs)}
+
+    def _in_blocks(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
         labels = [output.labels for output in outputs if output.labels is not None]
         if not labels:
             return {"streamed": {"block_px": None, "overlap_px": None, "note": None}}
@@ -380,7 +398,8 @@ def _map_ops(setup: RunSetup, stored: StoredTiles, prepared: Sequence[PreparedIm
 
 
 def _labelled(work: BlocksContext, maps: StoredMap, folder: PlaneFolder) -> dict[str, list[int]]:
-    labelling, plan = work.setup.labelling, work.planned.plan
+    labelling, plan = work.decoding.of(work.setup.labelling), work.planned.plan
+    work.decoding.note_copied("the image is run in parts, whose maps are kept on the disk")
     recipe = not_none(labelling.recipe)
     network, image = tuple(plan.shape.values()), _image_size(work)
     grid = grid_of(maps.shape[1:], plan.shape)

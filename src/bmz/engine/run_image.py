@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from typing_extensions import override
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, LazyArray
+from bmz.base.errors import not_none
 from bmz.base.progress import Listener, Note
 from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
@@ -23,6 +24,7 @@ from bmz.engine.earlier_runs import claimed_output, options_of, scratch_folder, 
 from bmz.engine.further_images import further_records
 from bmz.engine.image_header import GivenImage, check_image_header
 from bmz.engine.image_result import ComingPlane, ImageResult, PlaneOutput
+from bmz.engine.labelling import Decoding
 from bmz.engine.memory import (
     bytes_in_one_piece,
     in_parts,
@@ -34,7 +36,6 @@ from bmz.engine.output_check import StageCounts, Watch, seam_score
 from bmz.engine.pipeline import (
     KnownTensors,
     PlaneContext,
-    Stopwatch,
     finished_plane,
     network_outputs,
     planes_of,
@@ -48,7 +49,7 @@ from bmz.engine.planes_in_blocks import (
 )
 from bmz.engine.run_quality import Judging, judged_result, judged_whole, judging_of
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
-from bmz.engine.stages import Behind, DeviceClock, at_once
+from bmz.engine.stages import Behind, DeviceClock, Stopwatch, at_once
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.pixels import Pixels
@@ -118,13 +119,15 @@ class WholePlanes(PlaneRunner):
         output = PlaneOutput.of(result)
         if self.judging is not None and not output.classes:
             with self.work.stopwatch.stage("labels"):
-                output = judged_whole(output, plane, result.raw, self.judging)
+                maps: LazyArray | None = result.there if result.raw is None else result.raw
+                output = judged_whole(output, plane, not_none(maps), self.judging)
         return output if self.keeps_raw or output.labels is None else replace(output, raw=None)
 
     @override
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
-        """Give what the record says of the way of running: nothing."""
-        return {}
+        """Give what the record says of the way of running: where labels were made."""
+        made = self.work.decoding.as_record()
+        return {} if made is None else {"labels_made": made}
 
 
 @dataclass(frozen=True)
@@ -387,16 +390,10 @@ class ImageRunner:
         looked = look(setup, planned) if planned.looked is None else planned.looked()
         stopwatch, counted = Stopwatch(dict(looked.took_s)), StageCounts()
         work = PlaneContext(
-            setup.model,
-            plan,
-            setup.labelling,
-            backend,
-            stopwatch,
-            listener,
-            setup.engine.applies_steps,
-            counted,
-            self.clock.add,
-        )
+            setup.model, plan, setup.labelling, backend, stopwatch, listener,
+            setup.engine.applies_steps, counted, self.clock.add,
+            Decoding.beside(backend, listener), keeps_raw,
+        )  # fmt: skip
         expect_image(backend, setup.network, planned.case.image, plan, listener)
         info = planned.case.image
         judging = judging_of(setup, planned)

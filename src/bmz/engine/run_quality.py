@@ -156,7 +156,7 @@ def judged(output: PlaneOutput, evidence: ObjectEvidence, judging: Judging) -> P
 
 
 def judged_whole(
-    output: PlaneOutput, plane: AnyArray, raw: AnyArray, judging: Judging
+    output: PlaneOutput, plane: AnyArray, raw: LazyArray, judging: Judging
 ) -> PlaneOutput:
     """Judge a plane in memory; see `judged`.
 

@@ -36,9 +36,9 @@ from bmz.engine.load import (
     refuse_code,
 )
 from bmz.engine.network_choice import NetworkChoice, decide_precision, is_measured
-from bmz.engine.pipeline import Stopwatch
 from bmz.engine.relations import refuse_joined
 from bmz.engine.request import RunRequest
+from bmz.engine.stages import Stopwatch
 from bmz.engine.test_tensors import sample_measures
 from bmz.image.formats import name_of
 from bmz.image.given_names import remember_names

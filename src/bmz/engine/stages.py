@@ -1,16 +1,19 @@
-"""Work beside the network, done in other threads and told in order; and how busy its device is."""
+"""Work beside the network, in other threads and told in order; how long each stage takes."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import field
 from threading import BoundedSemaphore, Lock
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from bmz.base.progress import Event, Listener, Note
+from bmz.base.values import dataclass
 from bmz.predict.backend import Device
 from bmz.results.images import DeviceUse
 
@@ -77,6 +80,28 @@ class Threads:
         trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(cancel_futures=kind is not None and not self._whole)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each stage of a run, in whatever thread."""
+
+    took_s: dict[str, float] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to the stage `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds to the stage `name`."""
+        with self._lock:
+            self.took_s[name] = self.took_s.get(name, 0.0) + seconds
 
 
 class DeviceClock:

@@ -19,16 +19,17 @@ from bmz.check.fit import CheckedHeader, check_values
 from bmz.check.pixel_values import ValueSummary
 from bmz.check.values import image_diameter, model_diameter
 from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_image_header
+from bmz.engine.labelling import Decoding
 from bmz.engine.pipeline import (
     PlaneContext,
     PlaneResult,
-    Stopwatch,
     finished_plane,
     network_outputs,
     planes_of,
 )
 from bmz.engine.run_quality import flags_of, side_of_sample
 from bmz.engine.setup import PlannedImage, RunSetup, planned_image
+from bmz.engine.stages import Stopwatch
 from bmz.engine.tile_gate import expect_image
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
@@ -142,7 +143,7 @@ class Tried:
     def evidence(self) -> dict[str, float]:
         """What speaks for and against the labels; see `evidence_of`."""
         labels = closed_up(not_none(self.result.labels))[0]
-        mask = MaskOnImage(labels, self.planes, self.result.raw)
+        mask = MaskOnImage(labels, self.planes, not_none(self.result.raw))
         return evidence_of(mask, self.copies, self.checked, self.result.plan.scale)
 
 
@@ -249,7 +250,14 @@ def _labelled(
 ) -> tuple[PlannedImage, PlaneResult]:
     header = check_image_header(setup.model, crop.info, setup.request, setup.sample, crop.sample)
     planned = planned_image(setup, crop.info.place, header)
-    work = PlaneContext(setup.model, planned.plan, setup.labelling, backend, Stopwatch())
+    work = PlaneContext(
+        setup.model,
+        planned.plan,
+        setup.labelling,
+        backend,
+        Stopwatch(),
+        decoding=Decoding.beside(backend),
+    )
     expect_image(backend, setup.network, planned.case.image, planned.plan, nobody)
     (plane, *_) = planes_of(crop.read(planned.case.image), planned.plan, setup.model.space)
     known, plan = network_outputs(plane, work)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.base.values import dataclass
 from bmz.spec.model import Architecture
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WORDS = 300  # characters of a framework's own message; some print their whole graph
 
@@ -213,10 +218,65 @@ class Overlapping(Protocol[Ticket]):
 
 @runtime_checkable
 class OnTensors(Protocol):
-    """A backend whose library can do other work on the GPU that runs the network."""
+    """A backend beside which PyTorch can do other work on the GPU that runs the network."""
 
     def tensor_library(self) -> ModuleType | None:
-        """Give PyTorch where it runs the network on a CUDA device; else None."""
+        """Give PyTorch where it can use the CUDA device that runs the network; else None."""
+
+
+@runtime_checkable
+class StaysThere(Protocol[Ticket]):
+    """A backend whose outputs can stay where it computes, as tensors of PyTorch."""
+
+    def submit_there(self, inputs: Sequence[AnyArray]) -> Ticket:
+        """Start a run, and return a ticket for its outputs."""
+
+    def collect_there(self, ticket: Ticket) -> list[Tensor]:
+        """Wait for the outputs of a ticket; they lie on the device of the backend."""
+
+    def computed_s(self, ticket: Ticket) -> float:
+        """Give the seconds in which the device computed for a ticket that was collected."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """Outputs of a run that has ended; see `StaysThere`.
+
+    Parameters
+    ----------
+    tensors : one for each output
+    took_s : seconds from the inputs to the outputs
+    """
+
+    tensors: list[Tensor]
+    took_s: float
+
+
+def torch_beside(device: Device) -> ModuleType | None:
+    """Give PyTorch where it is installed, and can use the CUDA device of another framework."""
+    if device.kind != "cuda" or find_spec("torch") is None:
+        return None
+    torch = import_module("torch")
+    usable = torch.cuda.is_available() and device.index < torch.cuda.device_count()
+    return torch if usable else None
+
+
+def handed_on(value: Any, *, truth: bool = False) -> Tensor:  # noqa: ANN401  (of any framework)
+    """Take a tensor of another framework by DLPack, as one of PyTorch that owns its memory.
+
+    The other framework takes its memory back when it likes, also while a copy waits in PyTorch's
+    queue; so it is copied, within the memory of the device, and waited for.
+
+    Parameters
+    ----------
+    value : the tensor, or its capsule
+    truth : bytes stand for truth values
+    """
+    torch = import_module("torch")
+    tensor: Tensor = torch.utils.dlpack.from_dlpack(value).clone()
+    if tensor.is_cuda:
+        torch.cuda.current_stream(tensor.device).synchronize()
+    return tensor.bool() if truth else tensor
 
 
 def only_float32(framework: str, request: LoadRequest) -> None:

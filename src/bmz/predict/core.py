@@ -23,7 +23,7 @@ from bmz.predict.backend import (
     checked_count,
     shapes_of,
 )
-from bmz.predict.onnx import refuse_outside
+from bmz.predict.onnx_files import refuse_outside
 from bmz.zoo.archive import damage_told, opened_zip
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.base.values import dataclass
 from bmz.predict.backend import LoadRequest, NoBackend, WeightsUnreadable
 from bmz.predict.frameworks import FRAMEWORKS
-from bmz.predict.onnx import ProtobufError, fields, texts
+from bmz.predict.onnx_files import ProtobufError, fields, texts
 from bmz.predict.output_order import FORMAT, read_graph
 from bmz.zoo.archive import opened_zip
 

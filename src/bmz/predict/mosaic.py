@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import product
+from math import prod
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
+from typing_extensions import override
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.axes import Box
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
+from bmz.base.tensors import TensorPlace
 from bmz.base.values import dataclass
 from bmz.plan.tiling import AxisTiling, Kept, OutputRule, Tiling
 from bmz.predict.backend import checked_count
@@ -228,6 +231,8 @@ class Mosaic:
         self.arrays: list[AnyArray] = []
         self._places = places
         self._of: list[Places] = []
+        self._averaged: list[bool] = []
+        self._weighted: Callable[[Any, Shares], Any] = weighted
 
     def missing(self) -> list[TileJob]:
         """Return all tiles: nothing remains from an earlier run."""
@@ -249,20 +254,92 @@ class Mosaic:
             places = self._of[number]
             for i, job in enumerate(jobs):
                 source, target = places.of(number, i, job)
-                if places.averaged(array.dtype):
+                if self._averaged[number]:
                     share = places.shares(number, job)
-                    self.arrays[number][target] += weighted(array[source], share)
+                    self.arrays[number][target] += self._weighted(array[source], share)
                 else:
                     self.arrays[number][target] = array[source]
 
     def _begin(self, outputs: Sequence[AnyArray]) -> None:
-        self._of = [self._places.for_dtype(array.dtype) for array in outputs]
-        for number, (array, places) in enumerate(zip(outputs, self._of, strict=True)):
-            shape = places.whole(number, array.shape)
-            if places.averaged(array.dtype):
-                self.arrays.append(np.zeros(shape, np.result_type(array.dtype, np.float32)))
-            else:
-                self.arrays.append(np.empty(shape, array.dtype))
+        shapes, dtypes = self._sizes([array.dtype for array in outputs], outputs)
+        fills = [np.zeros if averaged else np.empty for averaged in self._averaged]
+        self.arrays = [
+            fill(shape, dtype) for fill, shape, dtype in zip(fills, shapes, dtypes, strict=True)
+        ]
+
+    def _sizes(
+        self, dtypes: Sequence[np.dtype[Any]], outputs: Sequence[AnyArray]
+    ) -> tuple[list[tuple[int, ...]], list[np.dtype[Any]]]:
+        """Give the shapes and dtypes of the maps, from those of the outputs of the first tiles."""
+        self._of = [self._places.for_dtype(dtype) for dtype in dtypes]
+        places = list(zip(self._of, dtypes, strict=True))
+        self._averaged = [place.averaged(dtype) for place, dtype in places]
+        shapes = [
+            place.whole(number, outputs[number].shape) for number, (place, _) in enumerate(places)
+        ]
+        return shapes, [
+            np.result_type(dtype, np.float32) if averaged else dtype
+            for dtype, averaged in zip(dtypes, self._averaged, strict=True)
+        ]
+
+
+class TensorMosaic(Mosaic):
+    """The outputs for the whole image where the network computes, as far as its memory holds them.
+
+    Where tiles are averaged, the arithmetic is that of arrays, tile by tile in their order.
+
+    Parameters
+    ----------
+    places : which part of a tile goes where
+    there : where the outputs of tiles lie
+    """
+
+    def __init__(self, places: Places, there: TensorPlace) -> None:
+        super().__init__(places)
+        self.left = ""
+        """Why the maps lie in the memory of the host after all, a clause; empty where they do not.
+        """
+        self._there = there
+        self._weighted = self._weighted_there
+
+    @override
+    def place(self, outputs: Sequence[Any], jobs: Sequence[TileJob]) -> None:
+        """Copy the parts of the outputs of `jobs` that are kept; see `Mosaic`."""
+        if not self.arrays:
+            self._places.check(outputs, len(jobs), None)
+            self._begin(outputs)
+        if self.left:
+            outputs = [self._there.get(tensor) for tensor in outputs]
+        super().place(outputs, jobs)
+
+    @override
+    def _begin(self, outputs: Sequence[Any]) -> None:
+        shapes, dtypes = self._sizes([dtype_of(tensor) for tensor in outputs], outputs)
+        sizes = [prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]
+        self.left = self._there.lacks(sum(sizes))
+        if self.left:
+            self._weighted = weighted
+            super()._begin([np.empty(t.shape, dtype_of(t)) for t in outputs])
+            return
+        torch, device = self._there.torch, self._there.device
+        self.arrays = [
+            torch.zeros(shape, dtype=getattr(torch, dtype.name), device=device)
+            for shape, dtype in zip(shapes, dtypes, strict=True)
+        ]
+
+    def _weighted_there(self, part: Any, shares: Shares) -> Any:  # noqa: ANN401  (tensors)
+        if part.dtype not in (self._there.torch.float32, self._there.torch.float64):
+            part = part.float()
+        for axis, share in enumerate(shares):
+            if share is not None:
+                wide = share.reshape([-1 if i == axis else 1 for i in range(part.ndim)])
+                part = part * self._there.put(wide)
+        return part
+
+
+def dtype_of(tensor: Any) -> np.dtype[Any]:  # noqa: ANN401  (PyTorch is not imported here)
+    """Give the dtype that a tensor has as an array."""
+    return np.dtype(str(tensor.dtype).removeprefix("torch."))
 
 
 def _kept(along: AxisTiling, rule: OutputRule) -> tuple[Kept, ...]:

@@ -34,7 +34,7 @@ from bmz.predict.backend import (
     without_loss,
 )
 from bmz.predict.frameworks import OTHER_FRAMEWORKS
-from bmz.predict.onnx import refuse_outside
+from bmz.predict.onnx_files import refuse_outside
 
 NAME = "openvino"
 

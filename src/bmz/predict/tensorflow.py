@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
 from bmz.predict.backend import (
     CPU,
+    Arrived,
     Device,
     LoadRequest,
     NetworkFailed,
@@ -19,13 +23,18 @@ from bmz.predict.backend import (
     OutOfMemory,
     WeightsUnreadable,
     checked_count,
+    handed_on,
     only_float32,
     shapes_of,
+    torch_beside,
     without_loss,
 )
 from bmz.predict.frameworks import FRAMEWORKS, quiet
 from bmz.predict.graph_code import refuse_host_ops
 from bmz.predict.output_order import FORMAT, Named, input_order, output_order, unpacked_bundle
+
+if TYPE_CHECKING:
+    import torch
 
 INSTALL = FRAMEWORKS[FORMAT].install
 
@@ -160,6 +169,39 @@ class TensorflowBackend:
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""
+        with self._failures(inputs):
+            return [output.numpy() for output in self._called(inputs)]
+
+    def tensor_library(self) -> ModuleType | None:
+        """Give PyTorch where it can use the same CUDA device; see `OnTensors`."""
+        return torch_beside(self.device)
+
+    def submit_there(self, inputs: Sequence[AnyArray]) -> Arrived:
+        """Run the network once; its outputs stay where they are; see `StaysThere`.
+
+        They are handed on there, by DLPack, which waits until they are computed.
+        """
+        start = time.perf_counter()
+        with self._failures(inputs):
+            tensors = [self._tensor(output) for output in self._called(inputs)]
+        return Arrived(tensors, time.perf_counter() - start)
+
+    def collect_there(self, ticket: Arrived) -> list[torch.Tensor]:
+        """Give the outputs of a run; see `StaysThere`."""
+        return ticket.tensors
+
+    def computed_s(self, ticket: Arrived) -> float:
+        """Give the seconds of a run with its transfer to the device; see `StaysThere`."""
+        return ticket.took_s
+
+    def _tensor(self, output: Any) -> torch.Tensor:  # noqa: ANN401  (TensorFlow has no types)
+        truth, tensorflow = output.dtype == self._tensorflow.bool, self._tensorflow
+        plain = tensorflow.cast(output, tensorflow.uint8) if truth else output
+        capsule = tensorflow.experimental.dlpack.to_dlpack(plain)
+        return handed_on(capsule, truth=truth)
+
+    def _called(self, inputs: Sequence[AnyArray]) -> list[Any]:
+        """Give the outputs in the order of the description, where TensorFlow keeps them."""
         checked_count("inputs", expected=len(self._inputs), actual=len(inputs))
         if self._call is None:
             raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
@@ -167,12 +209,18 @@ class TensorflowBackend:
             name: self._fed(array, name, takes)
             for array, (name, takes) in zip(inputs, self._inputs, strict=True)
         }
+        with self._tensorflow.device(placed(self.device)):
+            tensors = {name: self._tensorflow.constant(a) for name, a in feed.items()}
+            outputs = self._call(**tensors)
+            return [outputs[name] for name in self._outputs]
+
+    @contextmanager
+    def _failures(self, inputs: Sequence[AnyArray]) -> Iterator[None]:
         errors = self._tensorflow.errors
         try:
-            with self._tensorflow.device(placed(self.device)):
-                tensors = {name: self._tensorflow.constant(a) for name, a in feed.items()}
-                outputs = self._call(**tensors)
-                return [outputs[name].numpy() for name in self._outputs]
+            yield
+        except BmzError:
+            raise
         except (errors.ResourceExhaustedError, MemoryError) as why:
             raise OutOfMemory(self.device, shapes_of(inputs)) from why
         except (errors.OpError, ValueError, TypeError) as why:

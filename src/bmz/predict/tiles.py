@@ -13,12 +13,13 @@ from typing import Any, NamedTuple, Self
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.base.tensors import TensorPlace
 from bmz.base.values import dataclass
 from bmz.plan.plan import Plan, with_smaller_tiles
 from bmz.plan.tiling import OutputRule, Tiling
-from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping, Ticket
+from bmz.predict.backend import Backend, Device, OutOfMemory, Overlapping, StaysThere, Ticket
 from bmz.predict.cutting import LazyTensor, Tensor, TileJob, expect_tiles, stacked_tiles
-from bmz.predict.mosaic import Assembly, Mosaic, Places
+from bmz.predict.mosaic import Assembly, Mosaic, Places, TensorMosaic
 from bmz.spec.model import ModelSpec
 
 
@@ -53,10 +54,12 @@ class Tiled(NamedTuple):
     ----------
     arrays : one array per output
     batch : number of tiles that were run at once, as many as fitted into memory
+    left : why arrays that were to stay on the device of the network do not, a clause
     """
 
     arrays: list[AnyArray]
     batch: int
+    left: str = ""
 
 
 def predict_tiled(
@@ -102,9 +105,13 @@ def run_tiles(
 
 def in_memory(tiles: Tiles) -> Tiled:
     """Run the network on every tile and assemble its outputs; see `run_tiles`."""
-    mosaic = Mosaic(tiles.places())
-    batch = fill(mosaic, tiles)
-    return Tiled(mosaic.arrays, batch)
+    if tiles.there is None:
+        mosaic = Mosaic(tiles.places())
+        batch = fill(mosaic, tiles)
+        return Tiled(mosaic.arrays, batch)
+    there = TensorMosaic(tiles.places(), tiles.there)
+    batch = fill(there, tiles)
+    return Tiled(there.arrays, batch, there.left)
 
 
 def uncounted(_seconds: float, /) -> None:
@@ -127,6 +134,7 @@ class Tiles:
         without ``b`` makes it 1. It is halved when memory runs out
     listener : hears of each batch, and of a smaller one
     computed : hears of the seconds in which the device computed, batch by batch
+    there : where outputs stay, as tensors; the backend is `StaysThere` then. None for arrays
     """
 
     backend: Backend
@@ -136,6 +144,7 @@ class Tiles:
     batch: int = 1
     listener: Listener = nobody
     computed: Callable[[float], None] = uncounted
+    there: TensorPlace | None = None
 
     def places(self) -> Places:
         """Return where the outputs of the tiles go.
@@ -164,7 +173,7 @@ def fill(assembly: Assembly, tiles: Tiles) -> int:
     total = tiles.places().images * tiles.tiling.count
     before = total - len(jobs)
     most = tiles.batch if _stackable(tiles.inputs, tiles.tiling, tiles.outputs) else 1
-    runner = _Runner(tiles.backend, tiles.computed)
+    runner = _Runner(tiles)
     done = 0
     while done < len(jobs):
         try:
@@ -189,14 +198,26 @@ def _collected(
     return outputs
 
 
+def _collected_there(
+    backend: StaysThere[Ticket], computed: Callable[[float], None], ticket: Ticket
+) -> list[Any]:
+    outputs = backend.collect_there(ticket)
+    computed(backend.computed_s(ticket))
+    return outputs
+
+
 class _Runner:
     """Runs batches of tiles; if the backend can, it computes one while the next is cut."""
 
-    def __init__(self, backend: Backend, computed: Callable[[float], None]) -> None:
+    def __init__(self, tiles: Tiles) -> None:
+        backend, computed = tiles.backend, tiles.computed
         self._start: Callable[[Sequence[AnyArray]], Any] = backend.run
         self._finish: Callable[[Any], list[AnyArray]] = list
         self._ahead, self._computed = 0, computed
-        if isinstance(backend, Overlapping):
+        if tiles.there is not None and isinstance(backend, StaysThere):
+            self._start, self._ahead = backend.submit_there, 1
+            self._finish = partial(_collected_there, backend, computed)
+        elif isinstance(backend, Overlapping):
             self._start, self._ahead = backend.submit, 1
             self._finish = partial(_collected, backend, computed)
 

@@ -181,6 +181,13 @@ class TorchBackend:
 
     def submit(self, inputs: Sequence[AnyArray]) -> Ticket:
         """Start the network; see `Overlapping`."""
+        return self._begun(inputs, stays=False)
+
+    def submit_there(self, inputs: Sequence[AnyArray]) -> Ticket:
+        """Start the network, whose outputs stay on its device; see `StaysThere`."""
+        return self._begun(inputs, stays=True)
+
+    def _begun(self, inputs: Sequence[AnyArray], *, stays: bool) -> Ticket:
         checked_count("inputs", expected=self._input_count, actual=len(inputs))
         shapes, start = shapes_of(inputs), time.perf_counter()
         with self._failures(shapes):
@@ -189,19 +196,24 @@ class TorchBackend:
             if len(outputs) < len(self._output_ids):
                 expected = len(self._output_ids)
                 raise TensorCountDiffers("outputs", expected=expected, actual=len(outputs))
-            ticket = self._ticket(shapes, outputs[: len(self._output_ids)], began)
+            outputs = outputs[: len(self._output_ids)]
+            ticket = self._ticket(shapes, outputs, began, stays=stays)
         ticket.took_s = time.perf_counter() - start
         return ticket
 
     def collect(self, ticket: Ticket) -> list[AnyArray]:
         """Wait for outputs; see `Overlapping`."""
+        with self._failures(ticket.shapes):
+            return [tensor.cpu().numpy() for tensor in self.collect_there(ticket)]
+
+    def collect_there(self, ticket: Ticket) -> list[torch.Tensor]:
+        """Wait for outputs, wherever they lie; see `StaysThere`."""
         start = time.perf_counter()
         with self._failures(ticket.shapes):
             if ticket.times is not None:
                 ticket.times.arrived.synchronize()
-            arrays = [tensor.cpu().numpy() for tensor in ticket.tensors]
         ticket.took_s += time.perf_counter() - start
-        return arrays
+        return ticket.tensors
 
     def computed_s(self, ticket: Ticket) -> float:
         """Give the seconds of a run, on CUDA by its own clock; see `Overlapping`."""
@@ -278,7 +290,12 @@ class TorchBackend:
         return tensor.to(memory_format=self._layout) if tensor.ndim == _IMAGES else tensor
 
     def _ticket(
-        self, shapes: str, outputs: list[torch.Tensor], began: torch.cuda.Event | None
+        self,
+        shapes: str,
+        outputs: list[torch.Tensor],
+        began: torch.cuda.Event | None,
+        *,
+        stays: bool,
     ) -> Ticket:
         halves = (
             self._torch.bfloat16,
@@ -289,6 +306,8 @@ class TorchBackend:
             computed = self._event()
             if began is None or computed is None:
                 return Ticket(shapes, whole)
+            if stays:
+                return Ticket(shapes, whole, times=CudaTimes(began, computed, computed))
             tensors = [self._on_host(tensor.contiguous()) for tensor in whole]
         arrived = not_none(self._event())
         return Ticket(shapes, tensors, times=CudaTimes(began, computed, arrived))

@@ -386,12 +386,13 @@ def to_layout(x: AnyArray, axes: str, layout: str) -> AnyArray:
     return np.expand_dims(ordered, missing)
 
 
-def from_layout(x: AnyArray, layout: str) -> tuple[AnyArray, str]:
+def from_layout(x: Any, layout: str) -> tuple[Any, str]:  # noqa: ANN401
     """Give a tensor of one image as (c, (z,) y, x): the batch gone, a channel axis added.
 
     Parameters
     ----------
-    x : with one entry along every axis of `layout` that is not of ``tczyx``
+    x : with one entry along every axis of `layout` that is not of ``tczyx``; an array, or a tensor
+        of PyTorch
     layout : such as ``byxc``
 
     Returns
@@ -401,14 +402,17 @@ def from_layout(x: AnyArray, layout: str) -> tuple[AnyArray, str]:
     """
     other = tuple(i for i, axis in enumerate(layout) if axis not in IMAGE_AXES)
     held = "".join(axis for axis in layout if axis in IMAGE_AXES)
-    x = np.squeeze(x, axis=other) if other else x
+    whole = isinstance(x, np.ndarray)
+    if other:
+        first = tuple(0 if i in other else slice(None) for i in range(x.ndim))
+        x = np.squeeze(x, axis=other) if whole else x[first]
     order = sorted(range(len(held)), key=lambda i: IMAGE_AXES.index(held[i]))
     axes = "".join(held[i] for i in order)
-    x = x.transpose(order)
+    x = x.transpose(order) if whole else x.permute(order)
     if "c" in axes:
         return x, axes
     position = 1 if "t" in axes else 0
-    return np.expand_dims(x, position), axes[:position] + "c" + axes[position:]
+    return x[(slice(None),) * position + (None,)], axes[:position] + "c" + axes[position:]
 
 
 def grid_of(output: Sequence[int], shape: Mapping[str, int]) -> tuple[int, ...]:

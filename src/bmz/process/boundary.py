@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, LabelArray
+from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.distance_watershed import depth_of, flooded
@@ -53,20 +54,45 @@ def number_insides(inside: BoolArray, sure: BoolArray, least: float) -> LabelArr
         numbers above 0, with gaps; 0 outside and at specks that count for nothing
     """
     parts, count = ndimage.label(inside)
-    one, other, both_sure = _corner_contacts(parts, inside, sure)
-    if not len(one):
+    contacts = _corner_contacts(parts, inside, sure)
+    if not len(contacts.one):
         return np.asarray(parts)
-    number = _groups(one[both_sure], other[both_sure], count)
-    cluster = _groups(one, other, count)
-    size = np.bincount(number, np.bincount(parts.ravel(), minlength=count + 1), count + 1)
-    size[number[0]] = 0
-    numbers: LabelArray = _without_specks(number, size, cluster, least).astype(parts.dtype)[parts]
+    pixels = np.bincount(parts.ravel(), minlength=count + 1)
+    numbers: LabelArray = numbers_of_parts(contacts, pixels, least).astype(parts.dtype)[parts]
     return numbers
 
 
-def _corner_contacts(
-    parts: LabelArray, inside: BoolArray, sure: BoolArray
-) -> tuple[Numbers, Numbers, BoolArray]:
+class Contacts(NamedTuple):
+    """Pairs of parts that meet at corners.
+
+    Parameters
+    ----------
+    one, other : (n,) numbers of the parts
+    both_sure : (n,) no boundary is near where they meet
+    """
+
+    one: Numbers
+    other: Numbers
+    both_sure: BoolArray
+
+
+def numbers_of_parts(contacts: Contacts, pixels: Numbers, least: float) -> Numbers:
+    """Give each part of an inside the number that it keeps, as `number_insides` says.
+
+    Parameters
+    ----------
+    contacts : where parts meet
+    pixels : (parts + 1,) of the background and of each part
+    least : entries of the smallest part
+    """
+    (one, other, both_sure), count = contacts, len(pixels) - 1
+    number = _groups(one[both_sure], other[both_sure], count)
+    size = np.bincount(number, pixels, count + 1)
+    size[number[0]] = 0
+    return _without_specks(number, size, _groups(one, other, count), least)
+
+
+def _corner_contacts(parts: LabelArray, inside: BoolArray, sure: BoolArray) -> Contacts:
     """Give the pairs of parts that meet at corners, and where both pixels are sure.
 
     What is connected over corners, but not over faces, is so by a step from one part to another.
@@ -86,7 +112,7 @@ def _corner_contacts(
         found.append((one[meet], other[meet], sure[here][meet] & sure[there][meet]))
     nothing = (np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.bool_))
     ones, others, both_sure = (np.concatenate(side) for side in zip(nothing, *found, strict=True))
-    return ones.astype(np.intp), others.astype(np.intp), both_sure.astype(np.bool_)
+    return Contacts(ones.astype(np.intp), others.astype(np.intp), both_sure.astype(np.bool_))
 
 
 def _groups(one: Numbers, other: Numbers, count: int) -> Numbers:
@@ -216,13 +242,12 @@ def label_cells(output: AnyArray, grid: tuple[int, ...], settings: BoundarySetti
         seeds = number_insides(cells.inside, cells.sure, settings.min_size / math.prod(grid))
     else:
         seeds = spread_seeds(cells, grid, apart, settings.sigma)
-    labels = _flooded(cells, seeds, settings.min_size, grid)
-    return in_raster_order(on_input_grid(labels, grid))
+    return flooded_cells(cells.boundary, cells.mask, seeds, settings.min_size, grid)
 
 
 def find_cells(output: AnyArray, settings: BoundarySettings) -> Cells:
     """Read the maps of foreground, boundary and background as `label_cells` says."""
-    foreground_at, boundary_at = _channels(output, settings)
+    foreground_at, boundary_at = channels_of(len(output), settings)
     boundary = one_map("boundary", output, boundary_at)
     covered = _covered(output, foreground_at, settings.background_channel, boundary)
     most = settings.boundary_threshold
@@ -281,8 +306,14 @@ def spread_seeds(
     return seeds
 
 
-def _channels(output: AnyArray, settings: BoundarySettings) -> tuple[int, int]:
-    count = len(output)
+def channels_of(count: int, settings: BoundarySettings) -> tuple[int, int]:
+    """Give the channels of foreground and boundary among so many; `NONE` where there is none.
+
+    Raises
+    ------
+    ChannelsDiffer
+        There are three or more, and no word which is which.
+    """
     asked = (settings.foreground_channel, settings.boundary_channel)
     if BY_COUNT in asked and count > len(asked):
         which = "told which of the channels is which, with foreground_channel and boundary_channel,"
@@ -294,11 +325,24 @@ def _channels(output: AnyArray, settings: BoundarySettings) -> tuple[int, int]:
     )
 
 
-def _flooded(cells: Cells, seeds: LabelArray, min_size: int, grid: tuple[int, ...]) -> LabelArray:
-    labels = flooded(cells.boundary, seeds, cells.mask)
+def flooded_cells(
+    boundary: AnyArray, mask: BoolArray, seeds: LabelArray, min_size: int, grid: tuple[int, ...]
+) -> Labelled:
+    """Flood a boundary map from seeds; the pixels of what is too small go to its neighbours.
+
+    Parameters
+    ----------
+    boundary, mask : see `Cells`
+    seeds : of the same shape, 0 where there is none
+    min_size : px of the input
+    grid : px of the input for each entry, one number per axis
+    """
+    labels = flooded(boundary, seeds, mask)
     large = without_small(labels, min_size, grid)
     # the others keep their pixels when a seed goes, so that nothing else is flooded again
-    return labels if large is labels else flooded(cells.boundary, large, cells.mask)
+    if large is not labels:
+        labels = flooded(boundary, large, mask)
+    return in_raster_order(on_input_grid(labels, grid))
 
 
 TILES = TileWay(
@@ -320,6 +364,7 @@ BOUNDARY = Recipe(
     in_blocks=InBlocks(far_seeing=True),
     tiles=TILES,
     settings=BoundarySettings,
+    on_tensors=TensorDecoder("bmz.process.region_tensors:label_cells_there", 96),
 )
 """The recipe of boundary and contour maps."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import AnswerIsNo, CouldNotTell
+from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.process.recipe import InBlocks, Knob, Labelled, NoSettings, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, one_map
@@ -60,18 +61,29 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], settings: ArgmaxSetti
 
 def _classes(output: AnyArray, background: int) -> LabelArray:
     """Give 0 for the background and 1, 2, ... for the other channels in their order."""
-    if len(output) < FEWEST_CLASSES:
-        raise ChannelsDiffer("argmax", "at least two channels, one per class", len(output))
-    if background >= len(output):
+    number = class_numbers(len(output), background)
+    classes: LabelArray = number[np.argmax(output, axis=0)]
+    return classes
+
+
+def class_numbers(channels: int, background: int) -> LabelArray:
+    """Give the class that each channel stands for, (channels,) int32; 0 for the background.
+
+    Raises
+    ------
+    ChannelsDiffer
+        There are fewer than two channels, or there is no channel of the background.
+    """
+    if channels < FEWEST_CLASSES:
+        raise ChannelsDiffer("argmax", "at least two channels, one per class", channels)
+    if background >= channels:
         channel = f"channel {background}, counted from 0, as background"
-        raise ChannelsDiffer("argmax", channel, len(output))
-    best = np.argmax(output, axis=0).astype(np.int32)
-    number = np.arange(1, len(output) + 1, dtype=np.int32)
+        raise ChannelsDiffer("argmax", channel, channels)
+    number = np.arange(1, channels + 1, dtype=np.int32)
     if background >= 0:
         number[background:] -= 1
         number[background] = 0
-    classes: LabelArray = number[best]
-    return classes
+    return number
 
 
 def _gives_classes(parameters: Mapping[str, Value]) -> bool:
@@ -90,6 +102,7 @@ ARGMAX = Recipe(
     label=label_classes,
     in_blocks=InBlocks(refused=_refuse_classes),
     settings=ArgmaxSettings,
+    on_tensors=TensorDecoder("bmz.process.region_tensors:label_classes_there", 64),
     gives_classes=_gives_classes,
 )
 """The recipe of semantic segmentation."""
@@ -139,6 +152,7 @@ COMPONENTS = Recipe(
     label=label_components,
     in_blocks=InBlocks(),
     settings=ComponentSettings,
+    on_tensors=TensorDecoder("bmz.process.region_tensors:label_components_there", 48),
 )
 """The recipe of foreground maps and masks."""
 

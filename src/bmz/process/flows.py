@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import Blend, TileWay
 from bmz.process.recipe import InBlocks, Knob, Labelled, OwnTiles, Place, Recipe, Value
@@ -489,6 +490,6 @@ FLOWS = Recipe(
     own_tiles=OwnTiles("Omnipose", gives_omnipose, OMNIPOSE_TILES),
     rescale_why="outlines are smooth, as of Cellpose with resample=True",
     lengths=omnipose_lengths,
-    on_tensors="bmz.process.tensors:label_flows_there",
+    on_tensors=TensorDecoder("bmz.process.tensors:label_flows_there", 200),
 )
 """The recipe of Cellpose models."""

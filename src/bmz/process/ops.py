@@ -9,6 +9,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.base.axes import SPACE, Step
+from bmz.base.errors import not_none
 from bmz.base.values import dataclass
 from bmz.process.ops_scaling import (
     Clip,
@@ -29,6 +30,7 @@ from bmz.process.ops_values import (
     ScaleLinear,
     Sigmoid,
     Softmax,
+    TensorOp,
     TooManyLabels,
     UnknownOp,
     position,
@@ -233,7 +235,7 @@ def apply_steps(
     Parameters
     ----------
     steps : in the words of format 0.5.12, axes as letters
-    x : any shape, any dtype
+    x : any shape, any dtype; or a tensor of PyTorch, where all steps `work_on_tensors`
     axes : one letter per dimension of `x`, such as ``"bcyx"``
     references : tensors by their id, with the letters of their dimensions, for the steps that
         take a ``reference_tensor``: the inputs of the model before any preprocessing
@@ -264,10 +266,26 @@ def apply_steps(
         raise ValueError(f"{x.ndim} dimensions want as many letters, found '{axes}'")
     for number, step in enumerate(steps):
         op = op_of(step, references or {})
-        with np.errstate(over="ignore", invalid="ignore"):
-            x = op(x, axes)
+        if isinstance(x, np.ndarray):
+            with np.errstate(over="ignore", invalid="ignore"):
+                x = op(x, axes)
+        else:
+            x = not_none(_on_tensor(op))(x)
         look(number, step, x)
     return x, axes
+
+
+def work_on_tensors(steps: Sequence[Step]) -> bool:
+    """Say whether steps can be applied to a tensor of PyTorch, with the same bits."""
+    return all(
+        "reference_tensor" not in step.kwargs and _on_tensor(op_of(step, {})) is not None
+        for step in steps
+    )
+
+
+def _on_tensor(op: Op) -> TensorOp | None:
+    does: TensorOp | None = getattr(op, "on_tensor", None)
+    return does
 
 
 def op_of(step: Step, references: Mapping[str, Reference]) -> Op:

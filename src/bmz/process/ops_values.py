@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import methodcaller
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -11,6 +12,9 @@ from bmz.base.arrays import AnyArray, FloatArray, LazyArray
 from bmz.base.axes import Box, Step
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.values import dataclass
+
+TensorOp = Callable[[Any], Any]
+"""What a step does to a tensor of PyTorch, bit by bit what it does to an array."""
 
 AT_FAULT = "the description of the model is at fault: tell its authors"
 
@@ -173,6 +177,14 @@ class Binarize:
         threshold = along(self, "threshold", x, axes).astype(precision)
         return (x > threshold).astype(kept_float(x))
 
+    @property
+    def on_tensor(self) -> TensorOp | None:
+        """What does the same to a tensor of floating-point numbers; None for several thresholds."""
+        limit = self.threshold
+        if not isinstance(limit, int | float):
+            return None
+        return lambda x: (x > x.new_tensor(limit)).to(x.dtype)
+
 
 @dataclass(frozen=True)
 class EnsureDtype:
@@ -195,6 +207,11 @@ class EnsureDtype:
     def __call__(self, x: AnyArray, _axes: str) -> AnyArray:
         """Cast `x`."""
         return x.astype(np.dtype(self.dtype), copy=False)
+
+    @property
+    def on_tensor(self) -> TensorOp | None:
+        """What does the same to a tensor; None for whole numbers, whose casts differ by device."""
+        return {"float32": methodcaller("float"), "float64": methodcaller("double")}.get(self.dtype)
 
 
 @dataclass(frozen=True)

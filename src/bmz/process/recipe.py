@@ -11,6 +11,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.errors import WrongUsage
+from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import MIRRORED, TileWay
 
@@ -372,8 +373,8 @@ class Recipe:
     lengths : says for each channel of a map whether it holds lengths in px, which grow with it
     sparse : `label` reads whole channels one by one and single entries, so that a map is resized
         as it is read
-    on_tensors : ``module:function``, imported when it is used, that gives the labels of `label` by
-        PyTorch where the network runs on a GPU; it takes a `TensorPlace` first. Empty for none
+    on_tensors : how PyTorch makes the labels of `label` where the network runs on a GPU; None
+        where it cannot
     """
 
     name: str
@@ -394,7 +395,7 @@ class Recipe:
     rescale_why: str = "maps between two pixels are what lies between their values"
     lengths: LengthsFunction = no_lengths
     sparse: bool = False
-    on_tensors: str = ""
+    on_tensors: TensorDecoder | None = None
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.errors import WrongUsage
+from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.blocks import boxes_of_map
@@ -330,7 +331,7 @@ def find_candidates(
     """
     probability = output[0]
     widths = (border,) * probability.ndim if isinstance(border, int) else border
-    inner = _inner(place or Place.of_whole(probability.shape), probability.shape, widths)
+    inner = inner_part(place or Place.of_whole(probability.shape), probability.shape, widths)
     likely = np.zeros(probability.shape, np.bool_)
     likely[inner] = probability[inner] > prob_threshold
     at = np.nonzero(likely)
@@ -344,7 +345,7 @@ def find_candidates(
     return candidates if finite.all() else candidates.take(finite)
 
 
-def _inner(place: Place, shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[slice, ...]:
+def inner_part(place: Place, shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[slice, ...]:
     """Give the part of an output that lies within the border of the whole."""
     ends = zip(place.origin, place.whole, shape, border, strict=True)
     return tuple(
@@ -409,7 +410,7 @@ def ranked_stars(
     if output.ndim == 1 + STACK:
         return _in_stack(output, grid, settings, place)
     require_plane("stardist", output)
-    _require_rays(output, FEWEST_RAYS)
+    require_rays(output, FEWEST_RAYS)
     border = settings.border_entries(grid)
     candidates = find_candidates(output, grid, settings.prob_threshold, border, place)
     winners = candidates.take(
@@ -425,7 +426,7 @@ def ranked_stars(
 def _in_stack(
     output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None
 ) -> tuple[LabelArray, FloatArray]:
-    _require_rays(output, FEWEST_RAYS_3D)
+    require_rays(output, FEWEST_RAYS_3D)
     rays = golden_spiral(len(output) - 1, _anisotropy(settings.anisotropy))
     border = settings.border_entries(grid)
     candidates = find_candidates(output, grid, settings.prob_threshold, border, place)
@@ -441,7 +442,13 @@ def _in_stack(
     return labels, winners.scores
 
 
-def _require_rays(output: AnyArray, fewest: int) -> None:
+def require_rays(output: AnyArray, fewest: int) -> None:
+    """Refuse an output with fewer rays than an outline needs.
+
+    Raises
+    ------
+    ChannelsDiffer
+    """
     if len(output) < 1 + fewest:
         expected = f"a probability and at least {fewest} distances"
         raise ChannelsDiffer("stardist", expected, len(output))
@@ -484,5 +491,6 @@ STARDIST = Recipe(
     rescale_why="outlines are polygons, whose distances grow with the image",
     lengths=ray_lengths,
     sparse=True,
+    on_tensors=TensorDecoder("bmz.process.star_tensors:label_stars_there", 64),
 )
 """The recipe of StarDist models."""

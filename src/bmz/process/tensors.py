@@ -1,4 +1,4 @@
-"""Label recipes on tensors of PyTorch, which is handed in: the masks are those of the arrays.
+"""The label recipe ``flows`` on tensors of PyTorch: the masks are those of the arrays.
 
 Every operation is one of IEEE arithmetic on whole tensors, in the order of the compiled loops, so
 that a GPU rounds as the processor does.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.tensors import LeftToProcessor, TensorPlace
 from bmz.base.values import dataclass
 from bmz.process.flows import (
+    FLOW_SCALE,
     HEAT,
     MORE_ENDS_THAN_AT_A_SEED,
     MORE_ENDS_THAN_IN_A_SINK,
@@ -27,8 +28,6 @@ from bmz.process.flows import (
     cube,
     finished_flows,
     is_omnipose,
-    label_flows,
-    pixels_a_step,
 )
 from bmz.process.recipe import Labelled, Place
 from bmz.process.relabel import on_input_grid, sizes
@@ -40,55 +39,45 @@ CHANNELS = 3
 """Flow along y and along x, and cell probability."""
 
 
-@dataclass(frozen=True)
-class TensorPlace:
-    """Where tensors lie.
-
-    Parameters
-    ----------
-    torch : PyTorch, as imported by whoever runs the network
-    device : such as ``cuda:0``
-    """
-
-    torch: ModuleType
-    device: str
-
-    def put(self, array: AnyArray) -> Tensor:
-        """Copy an array there."""
-        tensor: Tensor = self.torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-        return tensor
-
-    def float32(self, value: float) -> Tensor:
-        """Make a divisor: by a plain number PyTorch multiplies with the reciprocal on a GPU."""
-        tensor: Tensor = self.torch.full((), value, device=self.device)
-        return tensor
-
-
 def label_flows_there(
     there: TensorPlace,
-    output: AnyArray,
+    output: AnyArray | Tensor,
     grid: tuple[int, ...],
     settings: FlowSettings,
     *,
-    place: Place | None = None,
+    place: Place | None = None,  # noqa: ARG001  (flows of a plane do not hang on it)
 ) -> Labelled:
-    """Turn Cellpose's flows of a plane into labels; others are left to the arrays.
+    """Turn Cellpose's flows of a plane into labels.
 
     Parameters
     ----------
     there : where tensors lie
     output, grid, settings, place : see `bmz.process.flows.label_flows`
+
+    Raises
+    ------
+    LeftToProcessor
+        They are flows of a stack, or of Omnipose.
     """
     axes = output.ndim - 1
     of_plane = axes == CHANNELS - 1 and len(output) in (CHANNELS, CHANNELS + 1)
     if not of_plane or axes == STACK or is_omnipose(settings.style, len(output), axes):
-        return label_flows(output, grid, settings, place=place)
-    flow = there.put(pixels_a_step(output[:axes]))
-    cell = there.put(output[axes] > settings.cellprob_threshold)
+        raise LeftToProcessor("only flows of Cellpose in planes are followed there")
+    maps = there.taken(output)
+    flow = _pixels_a_step(there, maps[:axes])
+    cell = maps[axes] > there.limit(settings.cellprob_threshold, maps)
     ends = _drifted(there, flow * cell, cell, settings.steps)
     clusters = _sink_labels(there, ends, cell)
     errors = partial(_flow_errors, there, flow)
     return Labelled(on_input_grid(finished_flows(clusters, errors, settings, "cellpose"), grid))
+
+
+def _pixels_a_step(there: TensorPlace, flow: Tensor) -> Tensor:
+    """Give what a network makes of flows in px a step; see `bmz.process.flows.pixels_a_step`."""
+    far = float(max(flow.shape))
+    finite = there.torch.nan_to_num(flow.to(there.torch.float32), nan=0, posinf=0, neginf=0)
+    a_step: Tensor = (finite / there.float32(float(FLOW_SCALE))).clamp(-far, far)
+    return a_step
 
 
 def _drifted(there: TensorPlace, flow: Tensor, cell: Tensor, steps: int) -> Tensor:
@@ -157,8 +146,7 @@ def _sink_labels(there: TensorPlace, ends: Tensor, cell: Tensor) -> LabelArray:
     sinks.scatter_reduce_(0, places[which, place], which + 1, "amax")
     labels = torch.zeros(cell.shape, dtype=torch.int32, device=there.device)
     labels[cell] = sinks[at].to(torch.int32)
-    on_host: LabelArray = labels.cpu().numpy()
-    return on_host
+    return there.get(labels)
 
 
 def _joined(there: TensorPlace, crowded: Tensor) -> Tensor:
@@ -178,7 +166,7 @@ def _flow_errors(there: TensorPlace, flow: Tensor, labels: LabelArray) -> FloatA
     """Give the error of each object; see `bmz.process.flows.flow_errors`."""
     apart = flows_of_labels_there(there, labels) - flow
     apart = apart * apart
-    total = (apart[0] + apart[1]).cpu().numpy().ravel()
+    total = there.get(apart[0] + apart[1]).ravel()
     size = sizes(labels)
     # added up one after the other, in the order of the pixels
     errors: FloatArray = np.bincount(labels.ravel(), total, len(size) + 1)[1:] / size

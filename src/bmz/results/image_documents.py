@@ -311,9 +311,23 @@ class DoubtedObject(TypedDict):
     confidence: Annotated[float, Doc("how likely it has an IoU above 0.5 with a true object")]
 
 
+class DecodingRecord(TypedDict):
+    """Where labels were made, for a network on a GPU."""
+
+    planes: Annotated[
+        Mapping[str, int], Doc("device -> how many planes, stacks or blocks were labelled on it")
+    ]
+    left_to_processor: Annotated[Sequence[str], Doc("why the processor made labels, if it did")]
+    maps_copied: Annotated[
+        Sequence[str], Doc("why maps were copied from the GPU, if they were: labels always are")
+    ]
+    copied_bytes: Annotated[int, Doc("bytes of labels and maps that were copied from the GPU")]
+
+
 class WayRecord(TypedDict, total=False):
     """What is said of some runs alone."""
 
+    labels_made: Annotated[DecodingRecord, Doc("where a GPU ran the network")]
     quality: Annotated[
         QualityRecord, Doc("of the mask, as predicted without ground truth; of planes the lowest")
     ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.predict.backend import Backend, Device, Overlapping, TensorCountDiffers
+from bmz.predict.backend import Backend, Device, Overlapping, StaysThere, TensorCountDiffers
 
 
 class BackendContract(ABC):
@@ -162,6 +162,47 @@ class OverlapContract(BackendContract):
 
         outputs = backend.collect(ticket)
         _same(outputs, self.backend().run(self.inputs()), 0, "what was submitted before the change")
+
+
+class StaysContract(BackendContract):
+    """Tests of a backend that can be `StaysThere` as well, on a CPU or a GPU."""
+
+    def test_outputs_that_stay_are_those_that_come(self) -> None:
+        """Where an output lies changes none of its values."""
+        backend, inputs = self.backend(), self.inputs()
+        assert isinstance(backend, StaysThere)
+
+        there = backend.collect_there(backend.submit_there(inputs))
+
+        arrays = [tensor.cpu().numpy() for tensor in there]
+        _same(arrays, backend.run(inputs), 0, "outputs that stay")
+
+    def test_outputs_that_stay_outlive_the_next_run_and_the_backend(self) -> None:
+        """What is handed on without a copy is still nobody else's."""
+        backend, inputs = self.backend(), self.inputs()
+        assert isinstance(backend, StaysThere)
+        there = backend.collect_there(backend.submit_there(inputs))
+        kept = [tensor.cpu().numpy().copy() for tensor in there]
+
+        backend.run(_more(inputs))
+        backend.close()
+
+        _same([tensor.cpu().numpy() for tensor in there], kept, 0, "outputs of an earlier run")
+
+    def test_a_run_whose_outputs_stay_is_refused_and_timed_like_another(self) -> None:
+        """Counts are checked, and seconds are those of the device."""
+        backend, inputs = self.backend(), self.inputs()
+        assert isinstance(backend, StaysThere)
+
+        ticket = backend.submit_there(inputs)
+        backend.collect_there(ticket)
+
+        np.testing.assert_array_less(-1e-9, backend.computed_s(ticket), "seconds")
+        try:
+            backend.submit_there(inputs[:-1])
+        except TensorCountDiffers:
+            return
+        raise AssertionError("it took an input too few")
 
 
 def _more(inputs: Sequence[AnyArray]) -> list[AnyArray]:
