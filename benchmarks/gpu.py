@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_labels import handed_on, labels_on_tensors, maps_that_stay
 from torch.nn import functional
 
 from bmz.base.progress import Event, Note
@@ -41,8 +42,6 @@ from bmz.predict.state_dict import build_network
 from bmz.predict.tiles import Attempts, predict_tiled, run_tiles
 from bmz.predict.torchscript import round_nothing_in
 from bmz.process.components import ComponentSettings, label_components
-from bmz.process.flows import FlowSettings, flows_of_labels, label_flows
-from bmz.process.tensors import TensorPlace, label_flows_there
 from bmz.spec.model import (
     AnySize,
     Architecture,
@@ -393,7 +392,7 @@ def _short_of_memory(
         attempts = Attempts(plan, model, hear)
         for attempt in attempts:
             with attempt as tried:
-                outputs, batch = run_tiles(
+                outputs, batch, _ = run_tiles(
                     limited, [image], tried.tiling, tried.outputs, batch=tried.batch, listener=hear
                 )
                 attempts.succeed(batch)
@@ -536,30 +535,20 @@ def tensorrt_agrees(bench: Bench) -> Iterator[Row]:
             yield Row(f"onnx by TensorRT in {precision}, {what}", close, took_s, detail=detail)
 
 
-def flows_on_tensors(bench: Bench) -> Iterator[Row]:
-    """Turn flows into labels on the device, and compare them with those of the processor."""
-    if find_spec("numba") is None:
-        yield Row("labels of flows on the device", None, detail="no Numba for the processor's")
-        return
-    truth = discs(128 if bench.small else 2048, seed=6)[1][0, 0]
-    objects = label_components(truth[None], (1, 1), ComponentSettings()).labels
-    rng = np.random.default_rng(6)
-    flow = 5 * flows_of_labels(objects) + rng.normal(0, 0.5, (2, *truth.shape))
-    output = np.concatenate([flow, 6 * truth[None] - 3]).astype(np.float32)
-    there = TensorPlace(torch, str(bench.device))
-    ours = partial(label_flows_there, there, output, (1, 1), FlowSettings())
-    theirs = partial(label_flows, output, (1, 1), FlowSettings())
-    found, wanted = ours().labels, theirs().labels
-    same = bool(np.array_equal(found, wanted) and wanted.any())
-    ours_s, theirs_s = side_by_side_s(bench, ours, theirs)
-    what = f"labels of flows on {bench.device}, {truth.shape[0]} px, against the CPU"
-    detail = f"{wanted.max()} objects, {np.count_nonzero(found != wanted)} pixels differ"
-    yield Row(what, same, ours_s, theirs_s / ours_s, detail)
+def labels_there(bench: Bench) -> Iterator[Row]:
+    """Make labels on the device; keep maps there; take those of other frameworks there."""
+    yield from labels_on_tensors(bench, Row, side_by_side_s)
+    size = 2 * bench.side if bench.small else 4096
+    image = discs(size, seed=8)[0]
+    plan = planned(bench, model_of(bench), size, bench.side, 4)
+    yield from maps_that_stay(bench, Row, side_by_side_s, plan, image)
+    handed = {name: place for name, place in OTHERS.items() if name != "keras_hdf5"}
+    yield from handed_on(bench, Row, side_by_side_s, handed)
 
 
 PARTS = (
     formats_agree, precisions_agree, batches_agree, layouts, copies, memory, whole_image,
-    real_network, other_frameworks, tensorrt_agrees, flows_on_tensors,
+    real_network, other_frameworks, tensorrt_agrees, labels_there,
 )  # fmt: skip
 
 
