@@ -1,12 +1,13 @@
 """The recipes `boundary` and `gasp` against torch-em and elf: seconds of processor, in one run.
 
-``python benchmarks/label_speed.py ENVIRONMENT [--shared ../shared] [--write FILE]``
+``python benchmarks/label_speed.py ENVIRONMENT [--shared ../shared] [--growth] [--write FILE]``
 
 ENVIRONMENT is a folder; without one, python-elf 0.9.2, bioimage-cpp 0.10.0 and torch-em 0.10.9 (its
 helper alone, without PyTorch) are installed into it. Maps are made from a real mask that is
 repeated, blurred by 0.7 px and with noise of a standard deviation of 0.1. Each side has one thread;
-calls of both take turns, and of each the least of three counts. ``--write`` puts the table between
-its marks in FILE.
+calls of both take turns, and of each the least of three counts. ``--growth`` measures instead, of
+bmz alone, how the time of more recipes grows from 1024 to 4096 px a side, the least of two counts.
+``--write`` puts the table between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ TIMES = 3
 MASK = "data/golden/cellpose-cyto3-img075/masks.npy"
 REFERENCES = ("python-elf==0.9.2", "bioimage-cpp==0.10.0")
 ALONE = "torch-em==0.10.9"
+GROWING = (1024, 4096)
+GROWTH_MARKS = ("<!-- benchmarks/label_speed.py --growth -->\n", "<!-- end of growth -->\n")
 MARKS = ("<!-- benchmarks/label_speed.py -->\n", "<!-- end -->\n")
 PEERS = {
     "boundary": "torch-em 0.10.9 `watershed_from_components`",
@@ -94,11 +97,37 @@ def by_bmz(recipe: str) -> Callable[[Array], Label]:
     parameters = one.parameters_from({}, {})
 
     def planned(maps: Array) -> Label:
-        taken = maps if recipe == "boundary" else maps[1:]
-        one.apply(taken[:, :64, :64], (1, 1), parameters)
-        return lambda: one.apply(taken, (1, 1), parameters).labels
+        one.apply(maps[:, :64, :64], (1, 1), parameters)
+        return lambda: one.apply(maps, (1, 1), parameters).labels
 
     return planned
+
+
+def drawn(recipe: str, maps: Array) -> Array:
+    """Give what a recipe of `GROWING` reads, of a foreground and a boundary."""
+    from scipy import ndimage
+
+    foreground, boundary = maps
+    if recipe == "mesmer":
+        depth = ndimage.distance_transform_edt(foreground - boundary > 0.5)
+        noise = np.random.default_rng(0).random(depth.shape)
+        return np.stack([np.clip(depth / 10 + 0.05 * noise, 0, 1), foreground]).astype(np.float32)
+    if recipe == "distance_watershed":
+        return np.clip(foreground - boundary, 0, 1)[None]
+    return boundary[None] if recipe == "gasp" else maps
+
+
+def growth(mask: Array) -> Iterator[str]:
+    """Give the lines of the table of growth."""
+    yield f"| recipe | {GROWING[0]} px | {GROWING[1]} px | exponent in pixels |"
+    yield "|---|---|---|---|"
+    for recipe in ("contour", "mesmer", "distance_watershed", "boundary", "gasp"):
+        seconds = []
+        for side in GROWING:
+            label = by_bmz(recipe)(drawn(recipe, maps_of(mask, side)))
+            seconds.append(min(timed(label)[0] for _ in range(2)))
+        power = math.log(seconds[1] / seconds[0], (GROWING[1] / GROWING[0]) ** 2)
+        yield f"| `{recipe}` | {seconds[0]:.2f} s | {seconds[1]:.2f} s | {power:.2f} |"
 
 
 def timed(label: Label) -> tuple[float, int]:
@@ -175,7 +204,7 @@ def compared(environment: Path, mask: Array, folder: Path) -> Iterator[str]:
                 file = folder / f"{side}.npy"
                 if not file.exists():
                     np.save(file, maps_of(mask, side))
-                label = by_bmz(recipe)(np.load(file))
+                label = by_bmz(recipe)(drawn(recipe, np.load(file)))
                 runs = [(timed(label), ask(recipe, file)) for _ in range(TIMES)]
                 least.append([min(run[at][0] for run in runs) for at in (0, 1)])
                 counts = " and ".join(str(runs[0][at][1]) for at in (0, 1))
@@ -197,6 +226,7 @@ def main() -> None:
     """Compare, or serve."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("environment", type=Path, help="folder of the references")
+    parser.add_argument("--growth", action="store_true", help="how time grows, of bmz alone")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--write", type=Path, help="page whose table is replaced")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -207,11 +237,13 @@ def main() -> None:
     mask = np.load(words.shared / MASK).astype(np.int64)
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        for line in compared(words.environment, mask, Path(folder)):
+        table = growth(mask) if words.growth else compared(words.environment, mask, Path(folder))
+        for line in table:
             print(line, flush=True)
             lines.append(line)
     if words.write:
-        write_between(words.write, MARKS, "\n".join(lines))
+        marks = GROWTH_MARKS if words.growth else MARKS
+        write_between(words.write, marks, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Label recipes against the tools that they follow, on maps made from real masks.
 
-``python benchmarks/parity.py [--recipe NAME] [--quick] [--held-out] [--shared FOLDER]
-[--environment FOLDER]``
+``python benchmarks/parity.py [--recipe NAME ...] [--times N] [--quick] [--held-out]
+[--shared FOLDER] [--environment FOLDER]``
 
 Installs what PyPI has of the reference tools into an environment of its own, makes the maps that a
 network of each family is trained to give for the masks of ``FOLDER/data``, blurs them and adds
-noise at four strengths, and lets bmz and the reference label them. Rows go to the terminal and,
+noise at four strengths, and lets bmz and the reference label them, in turns if it is done N times,
+of which the time is the median. Rows go to the terminal and,
 unless it is quick, into ``docs/reference/parity.md`` in place of all rows of their recipes. With
 ``--held-out`` the masks are others, of planes only, and the page stays as it is. Exit status 1
 where the F1 of bmz with the truth is lower than that of the reference by more than 0.01 in any row.
@@ -23,6 +24,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the ideal maps of the tests
 
+import numpy as np
 from references.cases import CASES, Case
 from references.environment import Environment
 from references.masks import STRENGTHS, Strength, degraded, held_out, planes, stacks
@@ -36,7 +38,9 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "parity.md"
 
 
-def compared(case: Case, masks: Sequence[LabelArray], tools: Environment) -> Iterator[Row]:
+def compared(
+    case: Case, masks: Sequence[LabelArray], tools: Environment, times: int
+) -> Iterator[Row]:
     """Label the maps of all masks with bmz and with the reference, a row for each strength."""
     truths = [case.objects(mask) for mask in masks] * case.repeats
     ideal = case.maps(masks, tools) * case.repeats
@@ -45,11 +49,16 @@ def compared(case: Case, masks: Sequence[LabelArray], tools: Environment) -> Ite
         for strength in STRENGTHS
         for seed, maps in enumerate(ideal)
     ]
-    theirs, their_seconds = tools.call(case.work, every, case.options)
-    ours, seconds = labelled(case, every)
+    rounds = [
+        (tools.call(case.work, every, case.options), labelled(case, every)) for _ in range(times)
+    ]
+    (theirs, _), (ours, _) = rounds[0]
+    their_seconds, seconds = (
+        np.median([done[side][1] for done in rounds], axis=0) for side in (0, 1)
+    )
     for at, strength in enumerate(STRENGTHS):
         part = slice(at * len(truths), (at + 1) * len(truths))
-        took = sum(seconds[part]), sum(their_seconds[part])
+        took = float(seconds[part].sum()), float(their_seconds[part].sum())
         yield scored(case, strength, (truths, ours[part], theirs[part]), took)
 
 
@@ -86,7 +95,9 @@ def scored(
 def main() -> int:
     """Compare, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--recipe", choices=sorted({case.recipe for case in CASES}))
+    names = sorted({case.recipe for case in CASES})
+    parser.add_argument("--recipe", choices=names, nargs="+", default=names)
+    parser.add_argument("--times", type=int, default=1, help="of which the median time counts")
     parser.add_argument("--quick", action="store_true", help="two planes and one stack only")
     parser.add_argument("--held-out", action="store_true", help="masks that the page has not")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
@@ -100,8 +111,8 @@ def main() -> int:
     rows = []
     for case in CASES:
         masks = deep if case.in_stacks else flat
-        if words.recipe in (None, case.recipe) and masks:
-            for row in compared(case, masks, tools):
+        if case.recipe in words.recipe and masks:
+            for row in compared(case, masks, tools, words.times):
                 print(row.line, flush=True)
                 rows.append(row)
     if not words.quick and not words.held_out:
