@@ -127,39 +127,59 @@ def statistics(image: Path, mask: Path) -> str:
     from bmz.check.kind_features import features
     from bmz.check.kind_network import network_features
     from bmz.check.measured import measure_plane
-    from bmz.check.object_size import object_size, survey
+    from bmz.check.object_size import survey
     from bmz.process.measure import measure_objects
     from bmz.write.overlay import overlay, png_bytes
 
     small, labels = tifffile.imread(image), tifffile.imread(mask).astype(np.int32)
-    columns: list[list[float]] = []
+    columns, record = list[list[float]](), _record_of(image)
     for times in (1, 4):
         plane = np.tile(small, (times, times))
         numbers = np.tile(labels, (times, times))
         pixels, objects = Pixels(plane, ("y", "x")), Pixels(numbers, ("y", "x"))
-        scales, picture = survey(plane), overlay(pixels, objects)
+        picture = overlay(pixels, objects)
         works: Sequence[Callable[[], object]] = (
             partial(measure_plane, plane), partial(features, plane),
             partial(network_features, plane / np.float32(255)), partial(survey, plane),
-            partial(_size, object_size, scales), partial(overlay, pixels, objects),
+            partial(_size, plane),
+            partial(overlay, pixels, objects),
             partial(png_bytes, picture), partial(_pillow, picture),
             partial(measure_objects, objects, pixels),
-            partial(_as_csv, measure_objects(objects, pixels)),
+            partial(_as_csv, measure_objects(objects, pixels)), partial(_as_record, record),
         )  # fmt: skip
         columns.append([least_ms(work) for work in works])
     names = (
         "statistics of the check, all", "of which features of the kind",
-        "of these by the network", "of which scales", "of which size of objects",
+        "of these by the network", "of which scales", "scales with the size of objects",
         "overlay, drawn", "overlay, as PNG", "the same by Pillow", "table of objects",
-        "table of objects, as CSV",
+        "table of objects, as CSV", "record, as JSON",
     )  # fmt: skip
     lines = [f"| ms of processor | {SIDE_PX} px | {4 * SIDE_PX} px |", "|---|---|---|"]
     rows = zip(names, *columns, strict=True)
     return "\n".join([*lines, *(f"| {n} | {a:.1f} | {b:.1f} |" for n, a, b in rows)]) + "\n"
 
 
-def _size(measure: Callable[[object], object], scales: object) -> object:
-    return None if scales is None else measure(scales)
+def _size(plane: AnyArray) -> object:
+    from bmz.check.object_size import object_diameter_px
+
+    return object_diameter_px(plane)
+
+
+def _record_of(image: Path) -> Mapping[str, object]:
+    """Run the model on an image, and give the record of that."""
+    from bmz.app.run import run
+    from bmz.engine.request import RunRequest
+
+    with tempfile.TemporaryDirectory() as folder:
+        (done,) = run(RunRequest(MODEL, (image,), Path(folder), save=frozenset({"labels"}))).done
+    return done.record
+
+
+def _as_record(record: Mapping[str, object]) -> None:
+    from bmz.write.tables import write_record
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_record(Path(folder) / "a.json", record)
 
 
 def _as_csv(table: Mapping[str, AnyArray]) -> None:

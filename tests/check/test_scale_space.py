@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
+from bmz.base.arrays import AnyArray
 from bmz.check.blobs import (
     DIAMETER_OF_SIGMA,
     FAINT,
@@ -19,7 +20,6 @@ from bmz.check.blobs import (
     Level,
     Octave,
     _around,
-    _halved,
     _tops,
     blobs_of,
     laplacian,
@@ -27,6 +27,7 @@ from bmz.check.blobs import (
     octaves,
     stretched,
 )
+from bmz.check.kind_levels import halved
 from bmz.check.object_size import Cut, cut_of, response_skew
 from bmz.check.pixel_values import sorted_finite
 
@@ -138,7 +139,7 @@ def test_a_plane_is_halved_by_the_means_of_two_by_two_pixels(plane: Plane) -> No
     height, width = (side // 2 for side in plane.shape)
     boxes = plane[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
 
-    np.testing.assert_allclose(_halved(plane), boxes.mean((1, 3), dtype=float), atol=1e-6)
+    np.testing.assert_allclose(halved(plane), boxes.mean((1, 3), dtype=float), atol=1e-6)
 
 
 @given(plane=planes())
@@ -174,3 +175,14 @@ def test_a_stretch_is_clipped_between_its_percentiles(plane: Plane, holes: int) 
 
     assert found is not None
     np.testing.assert_allclose(found, np.clip((filled - low) / (high - low), -0.5, 1.5), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("most", [40, 255])
+def test_few_levels_are_stretched_as_pixels_are(dtype: type, most: int) -> None:
+    levels: AnyArray = np.random.default_rng(0).integers(0, most, (30, 50)).astype(dtype)
+    levels[3, 4] = most
+
+    found, expected = stretched(levels), stretched(levels.astype(np.float64))
+
+    np.testing.assert_array_equal(found, expected)

@@ -8,6 +8,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.base.values import dataclass
+from bmz.check.kind_levels import halved
 from bmz.check.pixel_values import percentiles, sorted_finite
 
 REACH = 2.6
@@ -243,21 +244,31 @@ def stretched(plane: AnyArray, order: AnyArray | None = None) -> FloatArray | No
     -------
     (y, x) float32, -0.5 to 1.5, or None
     """
-    values = np.asarray(plane).astype(np.float32)
-    finite = np.isfinite(values)
-    complete = bool(finite.all())
-    if not finite.any():
+    values = np.asarray(plane)
+    if values.dtype.kind == "f":
+        values = values.astype(np.float32)  # what it does not hold is not finite either
+        finite = np.isfinite(values)
+        complete = bool(finite.all())
+        order = order if complete else None
+    order = sorted_finite(values) if order is None else order
+    if order.size == 0:
         return None
-    if order is None or not complete:
-        order = sorted_finite(values)
     low, middle, high = percentiles(order, (0.2, 50, 99.8), np.float32)
     if not high > low:
         return None
-    if not complete:
-        values = np.where(finite, values, np.float32(middle))
-    stretch: FloatArray = values - low
-    stretch /= high - low
-    return np.clip(stretch, -0.5, 1.5, out=stretch).astype(np.float32)
+    if values.dtype.kind == "u" and order[-1] < values.size:  # fewer levels than pixels
+        levels = np.arange(int(order[-1]) + 1, dtype=np.float32)
+        shown: FloatArray = _between(levels, low, high)[values]
+        return shown
+    if values.dtype.kind == "f" and not complete:
+        values[~finite] = middle
+    return _between(values.astype(np.float32, copy=False), low, high)
+
+
+def _between(values: FloatArray, low: float, high: float) -> FloatArray:
+    shares: FloatArray = values - low
+    shares /= high - low
+    return np.clip(shares, -0.5, 1.5, out=shares).astype(np.float32)
 
 
 def octaves(plane: FloatArray) -> Iterator[Octave]:
@@ -276,7 +287,7 @@ def octaves(plane: FloatArray) -> Iterator[Octave]:
         if window.shape == image.shape:
             image, blur = np.ascontiguousarray(blurs[LEVELS][::2, ::2]), float(STEPS[LEVELS]) / 2
         else:
-            image, blur = _halved(image), max(CAMERA_BLUR, float(np.sqrt(blur**2 + 0.25)) / 2)
+            image, blur = halved(image), max(CAMERA_BLUR, float(np.sqrt(blur**2 + 0.25)) / 2)
         pixel *= 2
 
 
@@ -311,13 +322,6 @@ def _sigmas(blur: float) -> FloatArray:
 
 def _response(image: FloatArray, sigma: float) -> FloatArray:
     return laplacian(image, -(sigma**2))
-
-
-def _halved(image: FloatArray) -> FloatArray:
-    height, width = (side // 2 * 2 for side in image.shape)
-    a, b, c, d = (image[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
-    half: FloatArray = ((a + b) + (c + d)) / 4
-    return half
 
 
 def _window(image: FloatArray) -> tuple[FloatArray, float]:
