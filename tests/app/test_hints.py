@@ -241,7 +241,7 @@ NOT_FOLLOWED = {
     "output.no-objects": "the user must look at the image",
     "output.nonfinite": "the network is at fault",
     "range.flat": "the image must be taken anew",
-    "range.inverted": "the image must be changed outside of bmz",
+    "range.inverted": "bmz run takes it: see tests/app/test_invert.py",
     "range.nonfinite": "the image must be changed outside of bmz",
     "range.outside": "the image must be changed outside of bmz",
     "range.saturated": "the image must be taken anew",

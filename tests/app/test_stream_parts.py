@@ -85,6 +85,22 @@ def test_values_are_cut_at_a_value_of_each_channel_of_the_whole(tmp_path: Path) 
     np.testing.assert_array_equal(found[1], np.minimum(pixels[1], 81 + 14))
 
 
+def test_values_are_turned_round_between_the_ends_of_each_channel_of_the_whole(
+    tmp_path: Path,
+) -> None:
+    pixels = np.stack([np.arange(20).reshape(4, 5), 250 - 5 * np.arange(20).reshape(4, 5)])
+
+    with opened(tmp_path, pixels.astype(np.uint8), "cyx") as image:
+        raw = PreparedImage(
+            image, {}, (0, 1, -1), tensor("cyx"), {"y": 4, "x": 5}, blocks=Blocks(side_px=2)
+        )
+        found = whole(raw.clipped(75.0).inverted())
+
+    np.testing.assert_array_equal(found[0], 14 - np.minimum(pixels[0], 14))
+    np.testing.assert_array_equal(found[1], 155 + 235 - np.minimum(pixels[1], 235))
+    assert not found[2].any()
+
+
 def test_values_are_rounded_and_cut_to_the_ends_of_an_integer_tensor(tmp_path: Path) -> None:
     pixels = np.array([[-3.0, 0.6, 254.4, 300.0]])
 

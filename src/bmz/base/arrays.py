@@ -48,6 +48,25 @@ class ToldAhead(Protocol):
         """Begin to bring a region, one slice per axis; return at once."""
 
 
+def mirrored_values(x: AnyArray, low: AnyArray | float, high: AnyArray | float) -> AnyArray:
+    """Turn intensities round between two values: what was `low` becomes `high`.
+
+    Parameters
+    ----------
+    x : any real dtype, which the result has, too
+    low, high : the least and the largest value, in the unit of `x`
+
+    Examples
+    --------
+    >>> mirrored_values(np.array([3, 200, 255], np.uint8), 3, 255)
+    array([255,  58,   3], dtype=uint8)
+    """
+    # in this order nothing leaves the range of the dtype
+    turned: AnyArray = np.asarray(high).astype(x.dtype) - x
+    shifted: AnyArray = turned + np.asarray(low).astype(x.dtype)
+    return shifted
+
+
 def smallest_unsigned(most: int) -> np.dtype[Any]:
     """Give the smallest unsigned dtype that holds the numbers 0 to `most`.
 

@@ -234,7 +234,7 @@ CODES: Mapping[str, FindingCode] = {
     "range.inverted": FindingCode(
         "warning",
         "Structures are dark here and bright in the model's own sample, or the reverse.",
-        "Invert the image, or take a model for this kind of image.",
+        "`bmz run --invert`, or a model for this kind of image.",
         "structures are dark here and bright in the model's own sample",
         factor=0.6,
     ),

@@ -18,7 +18,7 @@ from bmz.check.kind import (
     kind_of,
     photograph,
 )
-from bmz.check.measured import MOST_CHANNELS, PlaneMeasures, image_measures
+from bmz.check.measured import MOST_CHANNELS, Look, PlaneMeasures, image_measures
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.spec.made_for import StatedKind
@@ -52,6 +52,7 @@ class FitCase:
         where there is none
     scale : factor by which the image is resized before the network; None when not asked for
     clip : percentile above which the intensities are cut before all else; None for no cut
+    invert : intensities are turned round before the network, and measured so
     measured : what was measured on the image, by channel of the model; empty when nothing was
     kind : what a colour photograph shows as a whole; None for stains, and where nothing is told
     channel_kinds : what channels of the image show beside those that the model takes, by number;
@@ -68,6 +69,7 @@ class FitCase:
     channels: tuple[int, ...] | None = None
     scale: float | None = None
     clip: float | None = None
+    invert: bool = False
     measured: Mapping[int, PlaneMeasures] = field(default_factory=dict)
     kind: ImageKind | None = None
     channel_kinds: Mapping[int, ImageKind] = field(default_factory=dict)
@@ -164,7 +166,12 @@ class FitCase:
 
     def measured_on(self, pixels: Pixels) -> Self:
         """Give the case with what is measured on these pixels of the image, all channels."""
-        return replace(self, measured=image_measures(pixels, self.channels_taken))
+        return replace(self, measured=self.measures_of(pixels))
+
+    def measures_of(self, pixels: Pixels, look: Look | None = None) -> dict[int, PlaneMeasures]:
+        """Measure pixels of the image as the network sees them; see `image_measures`."""
+        shown = pixels.inverted() if self.invert else pixels
+        return image_measures(shown, self.channels_taken, look)
 
     def with_all_kinds(self, pixels: Pixels) -> Self:
         """Give the case with what each channel shows, and a colour photograph as a whole.

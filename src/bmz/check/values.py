@@ -341,7 +341,7 @@ def _polarity(case: FitCase, position: int, where: str) -> Iterator[Finding]:
         "range.inverted", where,
         f"structures are {found.side} here and {wanted} {who}",
         wanted=wanted, found=found.side,
-        hint="invert the image first, or take a model for this kind of image",
+        hint="give bmz run --invert, or take a model for this kind of image",
         evidence=evidence,
     )  # fmt: skip
 

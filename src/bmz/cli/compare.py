@@ -112,6 +112,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     metavar="PERCENTILE",
     help="Cut intensities above this percentile.",
 )
+@click.option("--invert", is_flag=True, help="Turn the intensities of each channel round.")
 @click.option("--recipe", metavar="NAME", help="Label recipe. [default: by evidence]")
 @click.option("--set", "settings", type=SETTING, multiple=True, help="Parameter of all results.")
 @link_options

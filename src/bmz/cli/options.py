@@ -294,6 +294,7 @@ class LabelOptions(ImageOptions):
 
     device: str
     clip: float | None
+    invert: bool
     recipe: str | None
     tile: int | None
     force: bool

@@ -159,6 +159,11 @@ class RunOptions(LabelOptions):
     help="Cut the intensities of each channel above this percentile, such as 99.99.",
 )
 @click.option(
+    "--invert",
+    is_flag=True,
+    help="Turn the intensities of each channel round, so that bright becomes dark.",
+)
+@click.option(
     "--recipe",
     metavar="NAME",
     help="Label recipe; none keeps the raw output. [default: by evidence]",

@@ -82,6 +82,7 @@ def options_of(request: RunRequest) -> RequestRecord:
         "scale": request.scale,
         "kind": None if request.kind is None else str(request.kind),
         "clip": request.clip,
+        "invert": request.invert,
         "recipe": request.recipe,
         "settings": dict(request.settings),
         "link": dict(request.link),
@@ -191,6 +192,7 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "scale": words["scale"],
         "kind": None if kind is None else stated_kind(kind),
         "clip": words["clip"],
+        "invert": bool(words.get("invert", False)),  # records of before lack it
         "recipe": words["recipe"],
         "settings": {key: str(value) for key, value in words["settings"].items()},
         # records of before there was a --link lack it

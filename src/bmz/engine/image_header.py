@@ -19,7 +19,7 @@ from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader, check_header, check_image
 from bmz.check.fit_case import FitCase, PlannedAxis
-from bmz.check.measured import UNSEEN, PlaneMeasures, image_measures
+from bmz.check.measured import UNSEEN, PlaneMeasures
 from bmz.check.scale import scale_to
 from bmz.check.values import object_factor
 from bmz.engine.further_images import (
@@ -90,9 +90,7 @@ def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Pixels]) -> 
         return replace(case, scale=request.scale)
     factor = scale_to(known_pixel_size(case.model).um, case.image.pixel_um)
     if factor is None:
-        factor = object_factor(
-            replace(case, measured=image_measures(sample(), case.channels_taken, UNSEEN))
-        )
+        factor = object_factor(replace(case, measured=case.measures_of(sample(), UNSEEN)))
     if factor is None:
         raise ScaleUnknown(case.model.id)
     return replace(case, scale=factor)
@@ -155,7 +153,9 @@ def check_image_header(
     scale = request.scale
     for name, image in zip((None, *info.further), info.images, strict=True):
         own = own_inputs(model, name, info.further, sample)
-        part = FitCase(own.model, image, sample=own.sample, clip=request.clip)
+        part = FitCase(
+            own.model, image, sample=own.sample, clip=request.clip, invert=request.invert
+        )
         of_image = replace(request, scale=scale)
         if name is not None:
             channels = FurtherFile.of(info.place, request.inputs[name]).channels
@@ -168,7 +168,7 @@ def check_image_header(
     given = {name: images[name].case.image for name in info.further}
     whole = FitCase(
         model, images[None].case.image, sample=sample, stated=request.kind, clip=request.clip,
-        scale=None if scale == "auto" else scale,
+        invert=request.invert, scale=None if scale == "auto" else scale,
     )  # fmt: skip
     return joined_check(whole, images, given)
 

@@ -25,12 +25,11 @@ from bmz.predict.tiles import Attempts, Tiles, in_memory, uncounted
 from bmz.process.adapt import (
     ResizedMaps,
     cast_within_range,
-    clip_channels,
     from_layout,
     grid_of,
     resize_image,
     resize_labels,
-    take_channels,
+    seen_channels,
     to_layout,
 )
 from bmz.process.compiled import NOTE
@@ -278,9 +277,7 @@ def taken_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> dict[str, Ref
     inputs = model.required_inputs
     taken = {}
     for tensor, channels in zip(inputs, plan.channels, strict=True):
-        pixels = take_channels(plane, channels)
-        if plan.clip is not None:
-            pixels = clip_channels(pixels, plan.clip)
+        pixels = seen_channels(plane, channels, plan.clip, invert=plan.invert)
         if plan.scale != 1:
             pixels = resize_image(pixels, tuple(plan.shape.values()))
         laid = to_layout(pixels, "c" + model.space, tensor.letters)

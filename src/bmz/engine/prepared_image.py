@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, LazyArray
+from bmz.base.arrays import AnyArray, FloatArray, LazyArray, mirrored_values
 from bmz.base.axes import IMAGE_AXES, SPACE, Box, boxes, in_image_order
 from bmz.base.files import reserve, whole_file
 from bmz.base.values import dataclass
@@ -37,6 +37,8 @@ class PreparedImage:
     size : of the tensor along z, y, x as there are; another than that of the image resizes it
     ops : declared steps, with the statistics of the whole plane
     tops : (c, 1, ...) above which values are cut; None for no cut
+    turned : the values of each channel are turned round between these two, (c, 1, ...) each; None
+        for values as they are
     blocks : in which statistics are taken
     """
 
@@ -47,6 +49,7 @@ class PreparedImage:
     size: Mapping[str, int]
     ops: tuple[Op, ...] = ()
     tops: AnyArray | None = None
+    turned: tuple[AnyArray, AnyArray] | None = None
     blocks: Blocks = field(default_factory=Blocks)
 
     @property
@@ -80,14 +83,25 @@ class PreparedImage:
         """
         if percentile is None:
             return self
+        (tops,) = self._percentiles(percentile)
+        return replace(self, tops=tops)
+
+    def inverted(self) -> PreparedImage:
+        """Turn the values of each channel of the whole plane round, after the cut.
+
+        As `bmz.process.adapt.invert_channels`.
+        """
+        low, high = self._percentiles(0.0, 100.0)
+        return replace(self, turned=(low, high))
+
+    def _percentiles(self, *which: float) -> list[FloatArray]:
         sizes = self._image_size()
 
         def raw() -> Iterator[AnyArray]:
             return self._parts(list(_boxes(sizes, self.blocks)), self.taken)
 
         space = "".join(sizes)
-        (tops,) = percentiles_of(raw, f"c{space}", space, [percentile], lower=True)
-        return replace(self, tops=tops)
+        return percentiles_of(raw, f"c{space}", space, which, lower=True)
 
     def with_steps(self, references: Mapping[str, PartedReference]) -> PreparedImage:
         """Take the statistics of the declared steps, and prepare parts from now on.
@@ -115,6 +129,7 @@ class PreparedImage:
             size=self.size,
             ops=self.ops,
             tops=self.tops,
+            turned=self.turned,
             blocks=self.blocks,
         )
 
@@ -167,7 +182,9 @@ class PreparedImage:
         alone = pixels.reshape([pixels.shape[i] for i in positions])
         stacked = alone if "c" in axes else alone[None]
         taken = take_channels(stacked, self.channels)
-        return taken if self.tops is None else np.minimum(taken, self.tops.astype(taken.dtype))
+        if self.tops is not None:
+            taken = np.minimum(taken, self.tops.astype(taken.dtype))
+        return taken if self.turned is None else mirrored_values(taken, *self.turned)
 
 
 def prepared_inputs(
@@ -191,6 +208,7 @@ def prepared_inputs(
         )
         for tensor, channels in zip(tensors, plan.channels, strict=True)
     ]
+    taken = [one.inverted() for one in taken] if plan.invert else taken
     references = {one.tensor.id: (one.parts, one.tensor.letters) for one in taken}
     return [one.with_steps(references) for one in taken]
 

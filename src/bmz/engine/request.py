@@ -66,6 +66,7 @@ class RunRequest:
     scale : resize factor, ``auto`` or None for no resizing
     kind : what the images are where the user states it, over what their pixels tell
     clip : percentile above which intensities are cut; None for no cut
+    invert : intensities are turned round, so that what is bright becomes dark
     recipe : name of a label recipe, ``none`` for no labels; None to choose by evidence
     settings : values of ``--set``
     link : axis (``z``, ``t``) -> least IoU of labels of neighbouring planes or frames that are
@@ -110,6 +111,7 @@ class RunRequest:
     scale: float | Literal["auto"] | None = None
     kind: StatedKind | None = None
     clip: float | None = None
+    invert: bool = False
     recipe: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     link: Mapping[str, float] = field(default_factory=dict)

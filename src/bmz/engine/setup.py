@@ -358,6 +358,7 @@ def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
     decided = replace(
         setup.decided,
         clip=request.clip,
+        invert=request.invert,
         recipe=labelling.choice,
         parameters=labelling.shown_parameters,
         link=Link(request.link, request.link_gap),
@@ -388,6 +389,7 @@ def _decided(
         tile=request.tile_px,
         batch=request.batch,
         clip=request.clip,
+        invert=request.invert,
         precision=decide_precision(request.precision, network, measure=measure, listener=listener),
         way=network_way(network.model, network.labelling.choice),
         link=Link(request.link, request.link_gap),

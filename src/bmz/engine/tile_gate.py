@@ -217,7 +217,14 @@ def expect_image(
     """Tell a network which image comes next, where it is to be judged by it."""
     if not isinstance(backend, GatedBackend):
         return
-    kind = (image.path.parent, image.dtype, plan.channels, plan.clip, f"{plan.scale:.2g}")
+    kind = (
+        image.path.parent,
+        image.dtype,
+        plan.channels,
+        plan.clip,
+        plan.invert,
+        f"{plan.scale:.2g}",
+    )
     key = " | ".join((choice_key(network, "auto"), *map(str, kind)))
     backend.expect(TileCase(network, image.place.name, key, listener))
 

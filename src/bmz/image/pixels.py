@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import DTypeLike
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, mirrored_values
 from bmz.base.axes import IMAGE_AXES, LETTERS, SPACE
 from bmz.base.values import dataclass
 from bmz.image.info import UNKNOWN_AXIS, Header, ImageInfo
@@ -62,6 +62,12 @@ class Pixels:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> AnyArray:  # noqa: FBT001  (NumPy's)
         """Give the array, for functions of NumPy."""
         return np.array(self.array, dtype, copy=copy)
+
+    def inverted(self) -> Pixels:
+        """Turn the intensities of each channel round, between its lowest and its highest value."""
+        over = tuple(i for i, axis in enumerate(self.axes) if axis != "c")
+        low, high = (end(self.array, axis=over, keepdims=True) for end in (np.min, np.max))
+        return replace(self, array=mirrored_values(self.array, low, high))
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -77,6 +77,7 @@ class Plan:
         group normalisation or a style vector
     blocks : of an image that is run in parts
     further : which channels are those of further images, in words
+    invert : values of each channel are turned round, after the cut
     """
 
     weights: Weights
@@ -96,6 +97,7 @@ class Plan:
     link: Link = NO_LINK
     blocks: Blocks = field(default_factory=Blocks)
     further: tuple[str, ...] = ()
+    invert: bool = False
 
     @property
     def apart(self) -> dict[str, int]:
@@ -121,6 +123,7 @@ class Plan:
             f"take    channels {channels}",
             *(f"        {words}" for words in self.further),
             *((f"clip    above percentile {self.clip:g} of each channel",) if self.clip else ()),
+            *(("invert  the values of each channel",) if self.invert else ()),
             f"resize  {'no' if self.scale == 1 else f'x {self.scale:g}, to ' + _sizes(self.shape)}",
             *self.tiling.describe(),
             *(f"        {note}" for note in [self._whole_image_note()] if note),
@@ -149,6 +152,7 @@ class Plan:
             "channels": [list(taken) for taken in self.channels],
             "further": list(self.further),
             "clip": self.clip,
+            "invert": self.invert,
             "scale": self.scale,
             "shape": dict(self.shape),
             "tile": self.tiling.tile,
@@ -190,6 +194,7 @@ class RunChoices:
     tile: int | None = None
     batch: int | None = None
     clip: float | None = None
+    invert: bool = False
     precision: PrecisionChoice = FLOAT32
     way: TileWay = MIRRORED
     link: Link = NO_LINK
@@ -220,6 +225,7 @@ def make_plan(case: FitCase, decided: RunChoices) -> Plan:
         loop=loop,
         channels=_channels_of_inputs(case),
         clip=decided.clip,
+        invert=decided.invert,
         scale=scale,
         shape=shape,
         tiling=tiling,

@@ -38,6 +38,7 @@ class PlanRecord(BorderRecord):
         Sequence[str], Doc("which of these channels are those of further images, in words")
     ]
     clip: Annotated[float | None, Doc("percentile above which intensities are cut")]
+    invert: Annotated[bool, Doc("intensities are turned round")]
     scale: Annotated[float, Doc("factor by which the image is resized")]
     shape: Annotated[Mapping[str, int], Doc("of the resized image, px")]
     tile: Annotated[Mapping[str, int], Doc("px")]

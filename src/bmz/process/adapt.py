@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LazyArray
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LazyArray, mirrored_values
 from bmz.base.axes import IMAGE_AXES, Box
 from bmz.base.values import dataclass
 
@@ -324,6 +324,23 @@ def take_channels(x: AnyArray, channels: Sequence[int]) -> AnyArray:
     return np.stack([x[channel] if channel >= 0 else empty for channel in channels])
 
 
+def seen_channels(
+    plane: AnyArray, channels: Sequence[int], clip: float | None, *, invert: bool
+) -> AnyArray:
+    """Choose channels as `take_channels`, cut and invert them as a plan says.
+
+    Parameters
+    ----------
+    plane : (c, (z,) y, x), as read
+    clip : percentile of each channel above which values are cut; None for no cut
+    invert : turn the values of each channel round, after the cut
+    """
+    pixels = take_channels(plane, channels)
+    if clip is not None:
+        pixels = clip_channels(pixels, clip)
+    return invert_channels(pixels) if invert else pixels
+
+
 def clip_channels(x: AnyArray, percentile: float) -> AnyArray:
     """Cut the values of each channel at a percentile of that channel.
 
@@ -335,6 +352,17 @@ def clip_channels(x: AnyArray, percentile: float) -> AnyArray:
     tops = np.percentile(x, percentile, axis=tuple(range(1, x.ndim)), method="lower", keepdims=True)
     clipped: AnyArray = np.minimum(x, tops.astype(x.dtype))
     return clipped
+
+
+def invert_channels(x: AnyArray) -> AnyArray:
+    """Turn the values of each channel round, between its lowest and its highest one.
+
+    Parameters
+    ----------
+    x : (c, (z,) y, x), any real dtype
+    """
+    over = tuple(range(1, x.ndim))
+    return mirrored_values(x, x.min(over, keepdims=True), x.max(over, keepdims=True))
 
 
 def cast_within_range(x: AnyArray, dtype: str) -> AnyArray:

@@ -139,6 +139,9 @@ class RankedModel(TypedDict):
     reports: Annotated[ReportCounts, Doc("of other tools")]
     findings: Annotated[Sequence[Finding], Doc("of the check, with these channels and this scale")]
     trials: Annotated[Sequence[TrialRecord], Doc("`--try`: of each image that was tried")]
+    agreement: Annotated[
+        float | None, Doc("`--try`: mean F1 with the masks of the other models that were tried")
+    ]
     untried: Annotated[Failure | None, Doc("why it could not be tried")]
 
 
@@ -224,6 +227,7 @@ class RequestRecord(TypedDict):
     scale: Annotated[Any, Doc("--scale")]
     kind: Annotated[str | None, Doc("--kind")]
     clip: Annotated[float | None, Doc("--clip")]
+    invert: Annotated[bool, Doc("--invert")]
     recipe: Annotated[str | None, Doc("--recipe")]
     settings: Annotated[Mapping[str, str], Doc("--set")]
     link: Annotated[Mapping[str, float], Doc("--link: least IoU by axis")]

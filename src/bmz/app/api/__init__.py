@@ -91,6 +91,7 @@ class Model:
         scale: float | Literal["auto"] | None = None,
         kind: str | None = None,
         clip: float | None = None,
+        invert: bool = False,
         settings: Mapping[str, Setting] | None = None,
         link: float | str | Mapping[str, float] | None = None,
         link_gap: Literal[0, 1] = 0,
@@ -127,6 +128,8 @@ class Model:
             structure, such as ``"phase"`` or ``"em,neurites"``
         clip
             Percentile above which intensities are cut, 50 to 100
+        invert
+            Turn the intensities of each channel round, so that bright becomes dark
         settings
             Parameters of the label recipe or of declared steps
         link
@@ -150,8 +153,8 @@ class Model:
             The image cannot be read, an option does not suit it, or the network fails.
         """
         options = ImageOptions(
-            axes, channels, pixel_size, scale, kind, link, link_gap, clip, settings, force, inputs,
-            mask, pair, parent,
+            axes, channels, pixel_size, scale, kind, link, link_gap, clip, invert, settings, force,
+            inputs, mask, pair, parent,
         )  # fmt: skip
         setup = with_options(self._setup, options.put_into(self._setup.request))
         given = given_image(image, axes, self._ordered(inputs))

@@ -44,6 +44,7 @@ class RunOptions(TypedDict, total=False):
     scale: float | Literal["auto"] | None
     kind: str | None
     clip: float | None
+    invert: bool
     settings: Mapping[str, Setting] | None
     link: float | str | Mapping[str, float] | None
     link_gap: Literal[0, 1]
@@ -76,6 +77,7 @@ class ImageOptions:
     link : least IoU of labels that are joined over z and t, or by axis; None for none
     link_gap : planes or frames that a joined object may be missing in
     clip : percentile above which intensities are cut, 50 to 100; None for no cut
+    invert : turn the intensities of each channel round
     settings : parameters of the label recipe or of declared steps, over those of the model
     force : run despite findings of severity error
     mask, pair, parent : label masks with which labels are brought together; see `Model.run`
@@ -89,6 +91,7 @@ class ImageOptions:
     link: float | str | Mapping[str, float] | None = None
     link_gap: int = 0
     clip: float | None = None
+    invert: bool = False
     settings: Mapping[str, Setting] | None = None
     force: bool = False
     inputs: Mapping[str, ImageLike] | None = None
@@ -134,6 +137,7 @@ class ImageOptions:
             scale=self.scale,
             kind=_kind(self.kind),
             clip=self.clip,
+            invert=self.invert,
             settings={**request.settings, **settings},
             inputs=_words(self.inputs or {}),
             relations=_words(self.masks()),
