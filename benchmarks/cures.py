@@ -1,8 +1,9 @@
 """How often the cure that ``bmz check --try`` proposes brings a spoilt mask back.
 
 ``python benchmarks/cures.py ../shared [IMAGES] [--write docs/explanation/trial.md]``: test images
-of DSB 2018 (default 12 of 80, evenly spread) are made larger and smaller, or given as the second of
-two channels of which the first is taken. starter/nuclei is run on each as it is; with the cure that
+of DSB 2018 (default 12 of 80, evenly spread) are made larger and smaller, turned round (bright is
+dark), given as the second of two channels of which the first is taken, or run with a threshold of
+the recipe that is far too high. starter/nuclei is run on each as it is; with the cure that
 is proposed, where one is; and on the image before it was spoilt. A mask that was spoilt (its F1 at
 IoU 0.5 is lower by more than 0.05) is brought back where it comes within 0.05 of the last.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from scipy import ndimage
 
 import bmz
 from bmz.base.arrays import AnyArray
-from bmz.engine.file_trial import try_file
+from bmz.engine.file_trial import TrialExtent, try_file
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import opened, prepare
 from bmz.process.consensus import f1_between
@@ -35,6 +36,7 @@ SIDE = 256
 NEAR = 0.05
 
 Spoilt = tuple[AnyArray, AnyArray, str]
+"""Image, true mask, axes."""
 
 
 def resized(factor: float) -> Callable[[AnyArray, AnyArray], Spoilt]:
@@ -52,46 +54,63 @@ def second_channel(image: AnyArray, mask: AnyArray) -> Spoilt:
     return np.stack([noise.clip(0, 255).astype(image.dtype), image]), mask, "cyx"
 
 
+def turned_round(image: AnyArray, mask: AnyArray) -> Spoilt:
+    """Make what is bright dark."""
+    return image.max() - (image - image.min()), mask, "yx"
+
+
+def as_it_is(image: AnyArray, mask: AnyArray) -> Spoilt:
+    """Spoil nothing."""
+    return image, mask, "yx"
+
+
 FAULTS = {
     "4 times as large": resized(4.0),
     "2.5 times as large": resized(2.5),
     "0.4 times as large": resized(0.4),
     "the other channel": second_channel,
+    "bright and dark changed": turned_round,
+    "threshold too high": as_it_is,
 }
 
+SETTINGS = {"threshold too high": {"prob_threshold": "0.9"}}
+"""Fault -> settings of the call that is spoilt."""
 
-def f1(image: AnyArray, mask: AnyArray, axes: str, options: str) -> float:
+
+def f1(
+    image: AnyArray, mask: AnyArray, axes: str, options: str, settings: Mapping[str, str]
+) -> float:
     """Run the model with options, and compare its mask with the truth."""
-    words = shlex.split(options)
+    words = shlex.split(options.replace("--invert", "--invert yes"))
     given = dict(zip(words[::2], words[1::2], strict=True))
+    channels = given.get("--channels", "0" if axes == "cyx" else None)
+    key, _, value = given.get("--set", "").partition("=")
     with bmz.load(MODEL, backend="native", precision="float32") as model:
         result = model.run(
             image,
             axes=axes,
             scale=float(given["--scale"]) if "--scale" in given else None,
-            channels=(int(given["--channels"]),)
-            if "--channels" in given
-            else (0,)
-            if axes == "cyx"
-            else None,
+            channels=None if channels is None else (int(channels),),
             clip=float(given["--clip"]) if "--clip" in given else None,
+            invert="--invert" in given,
+            settings={**settings, **({key: value} if key else {})},
             force=True,
         )
     return f1_between(np.asarray(result.labels), mask)
 
 
-def cure_of(image: AnyArray, axes: str) -> str:
+def cure_of(image: AnyArray, axes: str, settings: Mapping[str, str]) -> str:
     """Give the options that a trial proposes; empty for none."""
     channels = (0,) if axes == "cyx" else None
     request = RunRequest(
         MODEL, (), Path(), axes=axes, channels=channels, force=True, backend="native",
-        precision="float32",
+        precision="float32", settings=settings,
     )  # fmt: skip
     setup = prepare(replace(request, device="cpu"))
     with tempfile.TemporaryDirectory() as folder, closing(opened(setup)) as backend:
         path = Path(folder) / "a.tif"
         tifffile.imwrite(path, image, photometric="minisblack")
-        _, cure = try_file(setup, path, backend, cure=True)
+        _, cure = try_file(setup, path, backend, extent=TrialExtent(cure=True))
     return "" if cure is None else cure.options
 
 
@@ -114,12 +133,13 @@ def main() -> None:
                 tifffile.imread(folder / kind / path.name)[:SIDE, :SIDE]
                 for kind in ("images", "masks")
             )
-            best = f1(image, mask, "yx", "")
+            settings = SETTINGS.get(fault, {})
+            best = f1(image, mask, "yx", "", {})
             spoilt, truth, axes = spoil(image, mask)
-            if f1(spoilt, truth, axes, "") >= best - NEAR:
+            if f1(spoilt, truth, axes, "", settings) >= best - NEAR:
                 continue
-            options = cure_of(spoilt, axes)
-            cured = f1(spoilt, truth, axes, options) if options else 0.0
+            options = cure_of(spoilt, axes, settings)
+            cured = f1(spoilt, truth, axes, options, settings) if options else 0.0
             counts += [1, bool(options), cured >= best - NEAR]
         lines.append(f"| {fault} | {counts[0]} of {len(chosen)} | {counts[1]} | {counts[2]} |")
         print(lines[-1], flush=True)

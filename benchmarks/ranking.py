@@ -1,4 +1,4 @@
-"""How well the order of ``bmz compare`` without the truth predicts the order with it.
+"""How well the order of ``bmz compare`` and of ``bmz fit --try`` predicts the order by the truth.
 
 ``python benchmarks/ranking.py ../shared [IMAGES] [--write docs/how-to/compare.md]``: models for
 nuclei on test images of DSB 2018 (default 20 of 80, evenly spread). Printed for each measure, and
@@ -6,12 +6,19 @@ for their mean, the guess: Kendall's tau with the order by F1 at IoU 0.5 (1 the 
 the share of images whose best result is first, and the regret: F1 of the best result less F1 of the
 one that was put first. Beside it the regret of a choice at random, and of the model that is the
 best over all images.
+
+``--sources`` runs nothing: of the cases of ``model_cards/quality`` without a fault it puts all
+networks that were run on an image in the order of ``bmz fit --try``, with predictions of forests
+that saw neither the source nor the network, and writes the regret of each source
+(``--write docs/explanation/trial.md``).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +27,20 @@ from scipy.stats import kendalltau
 
 from bmz.app.compare import CompareRequest, compare
 from bmz.engine.request import RunRequest
+from bmz.process.consensus import LEAST_COUNT, RELIANCE
 from bmz.results.compare import ResultQuality
+
+QUALITY = Path(__file__).parents[1] / "model_cards/quality"
+OF_SOURCES = ("<!-- benchmarks/ranking.py --sources -->\n", "<!-- end of sources -->\n")
+
+LEFT_OUT = "source"
+"""The networks of a zoo are known to who ranks them; the image is not."""
+
+WORKS = 0.5
+"""F1 that the best network must reach, for an image to be counted."""
+
+LEAST = 3
+"""So many networks must have been run on an image."""
 
 MARKS = ("<!-- benchmarks/ranking.py -->\n", "<!-- end of ranking -->\n")
 
@@ -36,13 +56,75 @@ MEASURES: dict[str, Callable[[ResultQuality], float]] = {
 }
 
 
+def ranked_images() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield the source of an image, the true F1 of each network, and the guess that ranks it."""
+    predicted, truth = defaultdict[tuple[str, str], dict[str, float]](dict), {}
+    for row in _rows("left_out.csv"):
+        if row["fault"] == "none":
+            predicted[row["source"], row["image"]][row["network"]] = float(row[LEFT_OUT])
+            truth[row["source"], row["image"], row["network"]] = float(row["f1"])
+    f1 = defaultdict[tuple[str, str], dict[frozenset[str], float]](dict)
+    for row in _rows("agreements.csv"):
+        f1[row["source"], row["image"]][frozenset((row["network"], row["other"]))] = float(
+            row["f1"]
+        )
+    for image, told in predicted.items():
+        networks = sorted(told)
+        known = np.array([truth[*image, network] for network in networks])
+        if len(networks) >= LEAST and known.max() >= WORKS:
+            counts = {name: told[name] ** RELIANCE + LEAST_COUNT for name in networks}
+            agreement = [_relied(name, f1[image], counts) for name in networks]
+            yield image[0], known, (np.array([told[n] for n in networks]) + agreement) / 2
+
+
+def _relied(network: str, f1: dict[frozenset[str], float], counts: dict[str, float]) -> float:
+    """Give the agreement of a network with the others, as `relied_agreements` does."""
+    others = [name for name in counts if name != network]
+    total = sum(counts[other] for other in others)
+    return sum(f1[frozenset((network, other))] * counts[other] for other in others) / total
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (QUALITY / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def source_lines() -> Iterator[str]:
+    """Yield the table of sources."""
+    taus, regrets = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    chances = defaultdict[str, list[float]](list)
+    for source, known, guess in ranked_images():
+        tau = kendalltau(guess, known).statistic
+        taus[source].append(0.0 if np.isnan(tau) else tau)
+        regrets[source].append(known.max() - known[int(np.argmax(guess))])
+        chances[source].append(known.max() - known.mean())
+    yield "| source | images | Kendall's tau | regret | regret at random |"
+    yield "|---|---|---|---|---|"
+    for source in sorted(taus):
+        means = (np.mean(values[source]) for values in (taus, regrets, chances))
+        tau, regret, chance = means
+        yield f"| {source} | {len(taus[source])} | {tau:.2f} | {regret:.3f} | {chance:.3f} |"
+    tau, regret, chance = (
+        np.mean([np.mean(values) for values in each.values()]) for each in (taus, regrets, chances)
+    )
+    count = sum(map(len, taus.values()))
+    yield f"| mean of {len(taus)} sources | {count} | {tau:.2f} | {regret:.3f} | {chance:.3f} |"
+
+
 def main() -> None:
     """Compare the orders."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("shared", type=Path)
     parser.add_argument("images", type=int, nargs="?", default=20)
     parser.add_argument("--write", type=Path, help="put the table into this page")
+    parser.add_argument("--sources", action="store_true", help="the table of sources; run nothing")
     words = parser.parse_args()
+    if words.sources:
+        text = "\n".join(source_lines())
+        print(text)
+        if words.write is not None:
+            write_between(words.write, OF_SOURCES, text)
+        return
     folder = words.shared / "data/dsb2018/test"
     every = sorted((folder / "images").glob("*.tif"))
     images = tuple(every[i] for i in np.linspace(0, len(every) - 1, words.images).astype(int))

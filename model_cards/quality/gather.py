@@ -1,31 +1,38 @@
 """Run networks on images with true masks, also on spoilt ones, and keep the evidence.
 
-``python model_cards/quality/gather.py ../shared [--network NAME]`` writes the rows of all networks,
-or those of one anew, into ``evidence.csv``: what `bmz.engine.trial.evidence_of` tells of each mask,
-and its true F1 at IoU 0.5. About an hour of processor; fixed seeds.
+``python model_cards/quality/gather.py ../shared KEPT [--more FOLDER] [--network NAME ...]`` runs
+the networks and keeps each case as a file in the folder KEPT; what is there is not run again, so
+that it goes on where it was stopped, and several can be run beside each other. ``--rows`` runs
+nothing and writes ``evidence.csv`` from what is kept: what `bmz.process.mask_evidence` tells of
+each mask, and its true F1 at IoU 0.5; and ``agreements.csv``: how far masks of different networks
+for the same image agree. About an hour of processor; fixed seeds, in any order.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
+import json
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import tifffile
-from PIL import Image
-from scipy import ndimage
+from truths import FAULTS, Truth, spoilt, truths
 
 from bmz.base.errors import BmzError
-from bmz.engine.image_header import check_image_header, given_image
+from bmz.engine.image_header import GivenImage, check_image_header, given_image
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, prepare, with_options
-from bmz.engine.trial import CHANGES, Change, Tried, tried
+from bmz.engine.trial import Tried, sample_values, tried
 from bmz.predict.backend import Backend
 from bmz.process.consensus import f1_between
+from bmz.process.mask_evidence import MaskOnImage, evidence_of
 
 HERE = Path(__file__).parent
 FACTS = ("network", "source", "image", "fault", "f1")
@@ -45,210 +52,102 @@ NETWORKS = {
 
 NEAR = {
     "nuclei": ("nuclei",),
-    "cells": ("cells", "nuclei", "bacteria", "membranes"),
-    "neurites": ("neurites",),
-    "phase": (),
+    "cells": ("cells", "bacteria", "membranes", "phase"),
+    "neurites": ("neurites", "membranes"),
+    "phase": ("phase",),
 }
 """What a network is made for -> what true masks may hold for which it is run with faults, too."""
 
-FAULTS = (
-    "scale", "inverted", "noisy", "blurred", "saturated", "dim", "gamma", "photons", "threshold",
-    "channel",
-)  # fmt: skip
-FAULTS_EACH = 2
-OTHERS = 0.35
-"""Share of the images of another structure on which a network is run."""
+UNCLEAR = {("nuclei", "Kc167"), ("nuclei", "neurocyte")}
+"""Networks and sources that do not go together: a stain there shows the nuclei of the cells, of
+which a network makes good masks that the true masks of cells call wrong."""
 
-DSB = 18
-SIDE = 288
-LARGEST = 576
-"""px: crops of images, and what a network is given at the most."""
+FAULTS_EACH = {"nuclei": 2, "cells": 1, "neurites": 2, "phase": 2}
+"""What a network is made for -> faults of each image; that of cells takes ten times as long."""
+
+OTHERS = 2
+"""So many images of each source of another structure a network is run on, as they are."""
+
+LARGEST = {"cells": 384}
+"""What a network is made for -> px that it is given at the most; else `LARGEST_PX`."""
+
+LARGEST_PX = 512
+
+AUTOMATIC = 0.7
+"""Share of the spoilt images that are run at the scale that bmz proposes; others as they are."""
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
-    """An image whose objects are known.
+class Case:
+    """A network, an image and a fault."""
 
-    Parameters
-    ----------
-    pixels : ((c,) y, x)
-    mask : (y, x)
-    structure : what the mask holds
-    """
+    network: str
+    truth: Truth
+    fault: str
 
-    source: str
-    name: str
-    pixels: np.ndarray
-    mask: np.ndarray
-    structure: str
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Random numbers of its own, whatever was run before."""
+        return np.random.default_rng(zlib.crc32(self.name.encode()))
 
-
-def truths(shared: Path, nuclei: int = DSB) -> Iterator[Truth]:
-    """Yield all images that are used, always in one order.
-
-    Parameters
-    ----------
-    nuclei : so many images of DSB 2018
-    """
-    yield from _nuclei(shared / "data", nuclei)
-    folder = shared / "data/scellseg/cytomembrane"
-    for path in sorted(folder.glob("*_img.png")):
-        mask = np.asarray(Image.open(str(path).replace("_img", "_masks")))
-        pixels = np.moveaxis(np.asarray(Image.open(path)), -1, 0)
-        yield Truth("cytomembrane", path.stem, pixels, mask, "cells")
-    yield from _kinds(shared / "data/kinds")
+    @property
+    def name(self) -> str:
+        """The file that it is kept in."""
+        words = (self.network, self.truth.source, self.truth.name, self.fault)
+        return "+".join(words).replace("/", "-").replace(" ", "-") + ".npz"
 
 
-def _nuclei(data: Path, count: int) -> Iterator[Truth]:
-    names = sorted((data / "dsb2018/train/images").glob("*.tif"))
-    for i in np.random.default_rng(1).permutation(len(names))[:count]:
-        pixels = tifffile.imread(names[i])
-        mask = tifffile.imread(data / "dsb2018/train/masks" / names[i].name)
-        yield Truth("dsb2018", names[i].stem, pixels, mask, "nuclei")
-    stardist = data / "stardist"
-    pixels, mask = (tifffile.imread(stardist / name) for name in ("img2d.tif", "mask2d.tif"))
-    yield Truth("stardist", "img2d", pixels, mask, "nuclei")
-
-
-def _kinds(folder: Path) -> Iterator[Truth]:
-    structures = {"01": "nuclei", "04": "bacteria", "06": "neurites", "10": "membranes"}
-    with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            plane = line["dims"] in {"YX", "YXS"}
-            if plane and line["mask"] and line["source"] != "dsb2018":
-                pixels, mask = (tifffile.imread(folder / line[name]) for name in ("file", "mask"))
-                pixels = pixels.max(-1) if pixels.ndim == 3 else pixels
-                name = Path(line["file"]).stem
-                yield Truth(line["source"], name, pixels, mask, structures[line["kind"][:2]])
-
-
-def origin(truth: Truth) -> str:
-    """Give the source that is left out: DSB 2018 is of many laboratories, told by image sizes."""
-    sides = "x".join(map(str, truth.mask.shape))
-    return f"dsb2018 {sides}" if truth.source == "dsb2018" else truth.source
-
-
-def spoilt(pixels: np.ndarray, fault: str, rng: np.random.Generator) -> np.ndarray:
-    """Give an image with a fault, of the same dtype."""
-    values = pixels.astype(float)
-    low, high = np.percentile(values, 1), np.percentile(values, 99.8)
-    span = max(high - low, 1)
-    share = np.clip((values - low) / span, 0, 1)
-    if fault == "inverted":
-        values = values.max() + values.min() - values
-    elif fault == "noisy":
-        values += rng.normal(0, span * rng.choice([0.08, 0.15, 0.3, 0.6]), values.shape)
-    elif fault == "blurred":
-        sigma = rng.choice([1.5, 3, 5, 8])
-        values = ndimage.gaussian_filter(values, [0] * (values.ndim - 2) + [sigma, sigma])
-    elif fault == "saturated":
-        values = np.minimum(values, np.percentile(values, rng.choice([50, 70, 90])))
-    elif fault == "dim":
-        values = low + (values - low) * 0.06 + rng.normal(0, span * 0.02, values.shape)
-    elif fault == "gamma":
-        values = low + span * share ** rng.choice([0.3, 2.5])
-    elif fault == "photons":
-        values = rng.poisson(share * rng.choice([2, 6, 15])) * span / 15
-    if pixels.dtype.kind not in "iu":
-        return values.astype(pixels.dtype)
-    return np.clip(np.rint(values), 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
-
-
-def fullest_part(truth: Truth) -> Truth:
-    """Cut out the part of an image that holds most of its objects."""
-    height, width = truth.mask.shape
-    step = SIDE // 3
-    places = [
-        (int((truth.mask[y : y + SIDE, x : x + SIDE] > 0).sum()), -y, -x)
-        for y in range(0, max(1, height - SIDE + 1), step)
-        for x in range(0, max(1, width - SIDE + 1), step)
-    ]
-    _, y, x = max(places)
-    cut = slice(-y, -y + SIDE), slice(-x, -x + SIDE)
-    return replace(truth, pixels=truth.pixels[..., *cut], mask=truth.mask[cut])
-
-
-def cases(network: str, shared: Path) -> Iterator[tuple[Truth, str]]:
-    """Yield images and faults with which a network is run."""
+def cases(network: str, images: list[Truth]) -> Iterator[Case]:
+    """Yield what a network is run on."""
     made = NETWORKS[network]
-    rng = np.random.default_rng(sum(map(ord, network)))
-    for truth in truths(shared):
+    others = Counter[str]()
+    for truth in images:
+        if (made, truth.source) in UNCLEAR:
+            continue
         if truth.structure in NEAR[made]:
-            yield truth, "none"
-            for fault in rng.choice(FAULTS, FAULTS_EACH, replace=False):
-                yield truth, str(fault)
-        elif rng.random() < OTHERS:
-            yield truth, "none"
+            yield Case(network, truth, "none")
+            rng = np.random.default_rng(zlib.crc32(f"{network} {truth.name}".encode()))
+            for fault in rng.choice(FAULTS, FAULTS_EACH[made], replace=False):
+                yield Case(network, truth, str(fault))
+        elif others[truth.source] < OTHERS:
+            others[truth.source] += 1
+            yield Case(network, truth, "none")
 
 
-def channels_of(pixels: np.ndarray, wanted: int, fault: str) -> np.ndarray:
-    """Choose channels of an image: the most varied, with the fault the least."""
-    if pixels.ndim == 2:
-        return pixels
-    deviations = pixels.reshape(len(pixels), -1).std(1)
-    order = np.argsort(-deviations)
-    if fault == "channel":
-        return pixels[order[-1]]
-    if wanted == 2 and deviations[order[1]] > 1:
-        return pixels[[order[0], order[1]]]
-    return pixels[order[0]]
-
-
-def evidence(
-    setup: RunSetup, backend: Backend, truth: Truth, fault: str, rng: np.random.Generator
-) -> tuple[float, dict[str, float]]:
-    """Run a network on an image with a fault; give the true F1 and the evidence.
+def run_case(setup: RunSetup, backend: Backend, case: Case) -> Tried:
+    """Run a network on an image with a fault.
 
     Raises
     ------
     BmzError
         The network does not take it.
     """
-    part = fullest_part(truth)
-    trial = trial_of(setup, backend, part, fault, rng)
-    return f1_between(np.asarray(trial.result.labels), part.mask), trial.evidence
-
-
-def trial_of(
-    setup: RunSetup,
-    backend: Backend,
-    part: Truth,
-    fault: str,
-    rng: np.random.Generator,
-    changes: Mapping[str, Change] = CHANGES,
-) -> Tried:
-    """Run a network on an image with a fault, and on changed copies of it.
-
-    Raises
-    ------
-    BmzError
-        The network does not take it.
-    """
-    fault = "inverted" if fault == "channel" and part.pixels.ndim == 2 else fault
-    wanted = setup.model.required_inputs[0].channels or 1
-    pixels = spoilt(channels_of(part.pixels, wanted, fault), fault, rng)
-    count = len(pixels) if pixels.ndim == 3 else 1
-    numbers = [*range(count), *[-1] * wanted][:wanted] if wanted == 2 else [0] * wanted
-    request = replace(
-        setup.request, axes="cyx" if pixels.ndim == 3 else "yx", channels=tuple(numbers)
+    rng, wanted = case.rng, setup.model.required_inputs[0].channels or 1
+    planes = case.truth.pixels
+    if case.fault == "channel":
+        # another stain; where there is none, what another channel often is: blur and noise
+        planes = (
+            planes[-1:] if len(planes) > 1 else spoilt(spoilt(planes, "blurred", rng), "dim", rng)
+        )
+    planes = spoilt(planes[:wanted], case.fault, rng)
+    # a network of two channels is given the second one, where there is one
+    numbers = (
+        tuple((*range(len(planes)), *[-1] * wanted)[:wanted]) if wanted == 2 else (0,) * wanted
     )
-    setup = (
-        with_options(setup, request)
-        if fault != "threshold"
-        else _other_threshold(setup, request, rng)
-    )
-    image = given_image(pixels, request.axes)
-    scale = _scale(setup, image, rng) * (
-        rng.choice([0.3, 0.5, 1.8, 3.0]) if fault == "scale" else 1.0
-    )
-    scale = float(np.clip(scale, 0.1, min(8.0, LARGEST / max(part.mask.shape))))
-    setup = replace(setup, request=replace(setup.request, scale=scale))
-    return tried(setup, image, backend, changes)
+    request = replace(setup.request, axes="cyx", channels=numbers)
+    if case.fault == "threshold":
+        request = replace(request, settings=other_threshold(setup, rng))
+    setup, image = with_options(setup, request), given_image(planes, request.axes)
+    largest = LARGEST.get(NETWORKS[case.network], LARGEST_PX)
+    automatic = case.fault == "none" or rng.random() < AUTOMATIC
+    scale = proposed_scale(setup, image) if automatic else 1.0
+    scale *= rng.choice([0.3, 0.5, 1.8, 3.0]) if case.fault == "scale" else 1.0
+    scale = float(np.clip(scale, 0.1, min(8.0, largest / max(case.truth.mask.shape))))
+    return tried(replace(setup, request=replace(setup.request, scale=scale)), image, backend)
 
 
-def _scale(setup: RunSetup, image: object, rng: np.random.Generator) -> float:
-    if rng.random() > 0.7:
-        return 1.0
+def proposed_scale(setup: RunSetup, image: GivenImage) -> float:
+    """Give the scale that ``--scale auto`` takes; 1 where it cannot tell."""
     auto = replace(setup.request, scale="auto")
     try:
         header = check_image_header(setup.model, image.info, auto, setup.sample, image.sample)
@@ -257,65 +156,154 @@ def _scale(setup: RunSetup, image: object, rng: np.random.Generator) -> float:
     return header.case.scale or 1.0
 
 
-def _other_threshold(setup: RunSetup, request: RunRequest, rng: np.random.Generator) -> RunSetup:
+def other_threshold(setup: RunSetup, rng: np.random.Generator) -> dict[str, str]:
+    """Give a setting of the recipe that is far too low or too high; none where it has none."""
     parameters = setup.labelling.shown_parameters
     names = [name for name, value in parameters.items() if "threshold" in name and value]
     if not names:
-        return with_options(setup, request)
+        return {}
     value = float(parameters[names[0]])
     if names[0] == "cellprob_threshold":
         value += rng.choice([-4.0, 4.0])
     else:
         value = float(np.clip(value * rng.choice([0.2, 2.2]), 0.02, 0.98))
-    return with_options(setup, replace(request, settings={names[0]: str(value)}))
+    return {names[0]: str(value)}
 
 
-def rows_of(network: str, shared: Path) -> Iterator[dict[str, object]]:
-    """Run a network on all its cases."""
+def keep(path: Path, case: Case, trial: Tried) -> None:
+    """Write what a trial gave into a file."""
+    mask = trial.mask
+    facts = {
+        "network": case.network, "source": case.truth.source, "image": case.truth.name,
+        "fault": case.fault, "structure": case.truth.structure, "case": trial.case_values,
+    }  # fmt: skip
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            facts=np.array(json.dumps(facts)),
+            labels=mask.labels.astype(np.uint16),
+            truth=case.truth.mask.astype(np.uint16),
+            planes=mask.planes,
+            maps=np.clip(mask.maps, -6e4, 6e4).astype(np.float16),
+            **{f"copy_{name}": copy.astype(np.uint16) for name, copy in trial.copies.items()},
+        )
+    part.replace(path)
+
+
+def run_network(
+    network: str, images: list[Truth], shared: Path, kept: Path, *, backwards: bool
+) -> None:
+    """Run a network on all its cases that are not kept yet."""
     path = network if network.startswith("starter/") else str(shared / "models" / network)
     request = RunRequest(
         path, (), Path(), trust="confined", precision="float32", force=True, device="cpu"
     )
     setup = prepare(request)
-    rng = np.random.default_rng(sum(map(ord, network)) + 1)
     with closing(opened(setup)) as backend:
-        for truth, fault in cases(network, shared):
-            try:
-                f1, values = evidence(setup, backend, truth, fault, rng)
-            except BmzError as why:
-                print(f"{network}, {truth.name}, {fault}: {why}")
+        own = json.dumps(sample_values(setup, backend))
+        (kept / f"{network.replace('/', '-')}.json").write_text(own, encoding="utf-8")
+        for case in list(cases(network, images))[:: -1 if backwards else 1]:
+            if (kept / case.name).exists():
                 continue
-            facts = dict(zip(FACTS, (network, origin(truth), truth.name, fault, f1), strict=True))
-            yield facts | {name: _rounded(value) for name, value in values.items()}
+            try:
+                keep(kept / case.name, case, run_case(setup, backend, case))
+            except BmzError as why:
+                print(f"{case.name}: {why}", flush=True)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptCase:
+    """A case, as it was kept.
+
+    Parameters
+    ----------
+    facts : network, source, image, fault, structure, and what the check told
+    copies : change -> labels
+    """
+
+    facts: Mapping[str, object]
+    mask: MaskOnImage
+    truth: np.ndarray
+    copies: Mapping[str, np.ndarray]
+
+    @classmethod
+    def read(cls, path: Path) -> KeptCase:
+        """Read what `keep` wrote."""
+        with np.load(path) as arrays:
+            facts = json.loads(str(arrays["facts"]))
+            own = path.parent / f"{facts['network'].replace('/', '-')}.json"
+            facts["case"] |= json.loads(own.read_text(encoding="utf-8"))
+            copies = {
+                name.removeprefix("copy_"): arrays[name]
+                for name in arrays.files
+                if name.startswith("copy_")
+            }
+            parts = (arrays["labels"].astype(np.int32), arrays["planes"], arrays["maps"])
+            return cls(facts, MaskOnImage(*parts), arrays["truth"], copies)
+
+    @property
+    def f1(self) -> float:
+        """The true F1 at IoU 0.5."""
+        return f1_between(self.mask.labels, self.truth)
+
+    @property
+    def row(self) -> dict[str, object]:
+        """Its line of ``evidence.csv``."""
+        facts = {fact: self.facts[fact] for fact in FACTS[:-1]} | {"f1": f"{self.f1:.4f}"}
+        values = evidence_of(self.mask, self.copies, self.facts["case"])
+        return facts | {name: _rounded(value) for name, value in values.items()}
 
 
 def _rounded(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.5g}"
 
 
-def write_rows(rows: Sequence[dict[str, object]]) -> None:
-    """Write all rows, and the columns of any of them."""
+def write_rows(kept: Path) -> None:
+    """Write the rows of all cases that are kept, and the columns of any of them."""
+    every = map(KeptCase.read, sorted(kept.glob("*.npz")))
+    # where there is nothing and nothing is found, there is nothing to judge
+    told = [case for case in every if case.truth.any() or case.mask.inside.any()]
+    rows = [case.row for case in told]
     names = dict.fromkeys((*FACTS, *sorted({name for row in rows for name in row} - set(FACTS))))
     with (HERE / "evidence.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.DictWriter(file, list(names), restval="", lineterminator="\n")
         lines.writeheader()
         lines.writerows(rows)
+    with (HERE / "agreements.csv").open("w", newline="", encoding="utf-8") as file:
+        pairs = csv.writer(file, lineterminator="\n")
+        pairs.writerow(("source", "image", "network", "other", "f1"))
+        pairs.writerows(agreements(told))
+
+
+def agreements(every: Sequence[KeptCase]) -> Iterator[tuple[object, ...]]:
+    """Yield source, image, two networks and the F1 between their masks, of images without fault."""
+    clean = [case for case in every if case.facts["fault"] == "none"]
+    for one, other in itertools.combinations(clean, 2):
+        image, same = ((case.facts["source"], case.facts["image"]) for case in (one, other))
+        if image == same:
+            f1 = f1_between(one.mask.labels, other.mask.labels)
+            yield *image, one.facts["network"], other.facts["network"], f"{f1:.4f}"
 
 
 def main() -> None:
-    """Gather the rows of all networks, or of one."""
+    """Run networks, or write the rows."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("shared", type=Path)
-    parser.add_argument("--network", choices=NETWORKS, help="only its rows, beside the others")
+    parser.add_argument("kept", type=Path)
+    parser.add_argument("--more", type=Path, help="images of other sources; see the card")
+    parser.add_argument("--network", choices=NETWORKS, nargs="*", help="only these")
+    parser.add_argument("--rows", action="store_true", help="write evidence.csv, and run nothing")
+    parser.add_argument("--backwards", action="store_true", help="to run beside another one")
     words = parser.parse_args()
-    kept: list[dict[str, object]] = []
-    if words.network and (HERE / "evidence.csv").exists():
-        with (HERE / "evidence.csv").open(newline="", encoding="utf-8") as file:
-            kept = [row for row in csv.DictReader(file) if row["network"] != words.network]
-    for network in [words.network] if words.network else NETWORKS:
-        kept += rows_of(network, words.shared)
-        write_rows(kept)
-        print(network, len(kept))
+    words.kept.mkdir(parents=True, exist_ok=True)
+    if words.rows:
+        write_rows(words.kept)
+        return
+    images = list(truths(words.shared, words.more))
+    for network in words.network or NETWORKS:
+        run_network(network, images, words.shared, words.kept, backwards=words.backwards)
+        print(network, flush=True)
 
 
 if __name__ == "__main__":

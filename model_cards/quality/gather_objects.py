@@ -19,7 +19,7 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import gather  # noqa: E402  (beside this file)
+import gather_images as gather  # noqa: E402  (beside this file)
 
 from bmz.base.errors import BmzError, not_none  # noqa: E402
 from bmz.check.values import model_diameter  # noqa: E402
@@ -27,7 +27,7 @@ from bmz.engine.label_stack import Labels  # noqa: E402
 from bmz.engine.request import RunRequest  # noqa: E402
 from bmz.engine.run_quality import plane_evidence, side_of_sample  # noqa: E402
 from bmz.engine.setup import opened, prepare  # noqa: E402
-from bmz.engine.trial import Tried, case_evidence  # noqa: E402
+from bmz.engine.trial import Tried, case_values  # noqa: E402
 from bmz.process.consensus import f1_between  # noqa: E402
 from bmz.process.matching import Overlap  # noqa: E402
 from bmz.process.object_evidence import (  # noqa: E402
@@ -81,7 +81,7 @@ def cases(network: str, shared: Path) -> Iterator[tuple[gather.Truth, str]]:
 def evidence_of(trial: Tried) -> ObjectEvidence:
     """Measure the objects that a trial without copies gave."""
     labels = Labels.held(np.asarray(trial.result.labels), trial.result.scores)
-    planes = trial.planes
+    planes = trial.mask.planes
     return plane_evidence(labels, lambda box: planes[(slice(0, 4), *box)], trial.result.raw)
 
 
@@ -126,7 +126,7 @@ def _mask(trial: Tried, truth: np.ndarray, facts: dict[str, str]) -> Mask:
         "made_px": np.nan if made is None else made.px / scale,
         "scale": scale,
         "side_of_sample": side_of_sample(case),
-        **case_evidence(trial.checked, diameter, scale),
+        **case_values(trial.checked, scale),
     }
     iou = true_ious(labels, truth, evidence.label)
     return Mask(facts, evidence, iou, f1_between(labels, truth), given)

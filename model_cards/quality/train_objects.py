@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "benchmarks"), str(ROOT / "src")]
 
-import train  # noqa: E402  (beside this file)
+import forests as train  # noqa: E402  (beside this file)
 
 from bmz.process.object_evidence import OBJECT_FEATURES, PLANE_FEATURES  # noqa: E402
 from bmz.process.quality import FARTHEST, ObjectModel, confidence_features  # noqa: E402

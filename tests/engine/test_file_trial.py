@@ -13,7 +13,7 @@ from scipy import ndimage
 from tests.engine.test_trial import STARTER, nuclei
 
 from bmz.base.arrays import AnyArray
-from bmz.engine.file_trial import try_file
+from bmz.engine.file_trial import TrialExtent, try_file
 from bmz.engine.setup import opened, prepare
 from bmz.engine.trial import Trial
 from bmz.results.images import Cure
@@ -27,7 +27,7 @@ def tried(
     tifffile.imwrite(folder / "a.tif", pixels, photometric="minisblack")
     setup = prepare(replace(STARTER, axes=axes, **words))  # type: ignore[arg-type]
     with closing(opened(setup)) as backend:
-        return try_file(setup, folder / "a.tif", backend, cure=True)
+        return try_file(setup, folder / "a.tif", backend, extent=TrialExtent(cure=True))
 
 
 def test_the_channel_with_nuclei_is_proposed(tmp_path: Path) -> None:
@@ -47,6 +47,26 @@ def test_a_smaller_scale_is_proposed_for_an_image_that_is_too_large(tmp_path: Pa
     assert trial.quality.word == "likely wrong"
     assert cure is not None
     assert cure.options == "--scale 0.5"
+    assert cure.quality.word == "likely good"
+
+
+def test_an_image_whose_objects_are_dark_is_inverted(tmp_path: Path) -> None:
+    trial, cure = tried(tmp_path, 255 - nuclei())
+
+    assert trial.quality.word == "likely wrong"
+    assert cure is not None
+    assert cure.options == "--invert"
+    assert cure.quality.word == "likely good"
+
+
+def test_another_threshold_is_proposed_where_the_one_that_is_given_finds_nothing(
+    tmp_path: Path,
+) -> None:
+    trial, cure = tried(tmp_path, nuclei(), settings={"prob_threshold": "0.99"})
+
+    assert trial.quality.word == "likely wrong"
+    assert cure is not None
+    assert cure.options.startswith("--set prob_threshold=0.")
     assert cure.quality.word == "likely good"
 
 

@@ -140,6 +140,43 @@ def test_copies_agree_as_far_as_their_objects_do() -> None:
     assert told["agrees_least"] == told["agrees_noisier"]
     assert told["agrees"] == pytest.approx(5 / 6)
     assert told["count_change"] == pytest.approx(np.log2(7 / 4) / 2)
+    assert told["agrees_tight"] == told["agrees"]
+    assert told["stays_always"] == 0.5
+    assert told["stays_never"] == 0
+
+
+def test_objects_of_a_mask_without_background_are_all_counted() -> None:
+    halves = np.repeat([[1, 2]], 4, 0).repeat(3, 1)
+
+    told = copy_evidence(halves, {"mirrored": halves})
+
+    assert (told["stays_always"], told["count_change"]) == (1, 0)
+
+
+def test_what_is_missed_or_merged_is_told_by_bright_middles() -> None:
+    mask = discs()
+    image = picture(mask)
+    merged = np.where(mask > 1, mask - 1, mask)
+    merged[20, 20:60] = 1
+    few = np.where(mask > 3, 0, mask)
+    right, together, missing = (evidence(one, image) for one in (mask, merged, few))
+
+    assert right["single_peak"] == 1
+    assert right["missed_peaks"] == 0
+    assert right["left_out"] < 0.05
+    assert together["single_peak"] < 1
+    assert missing["missed_peaks"] == pytest.approx(0.5)
+    assert missing["left_out"] > 0.5
+
+
+def test_an_outline_beside_the_steepest_place_is_told_with_its_side() -> None:
+    image = picture(discs(11))
+    small, right, large = (evidence(discs(radius), image) for radius in (8, 11, 14))
+
+    assert small["edge_shift"] > 0.1 > abs(right["edge_shift"])
+    assert large["edge_shift"] < -0.05
+    assert right["edge_peak"] > max(small["edge_peak"], large["edge_peak"])
+    assert large["taken_in"] > right["taken_in"] + 0.1
 
 
 def test_where_there_is_no_object_copies_tell_nothing() -> None:

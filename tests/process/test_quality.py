@@ -53,17 +53,23 @@ def test_nothing_known_is_not_called_good(name: PredictorName) -> None:
 def test_only_one_predictor_asks_for_copies() -> None:
     tried, plain = (set(predictor(name).forest.names) for name in NAMES)
 
-    of_copies = {name for name in tried if name.startswith("agrees")} | {"count_change"}
+    begin = ("agrees", "stays", "count_change", "area_change", "above_sample")
+    of_copies = {name for name in tried if name.startswith(begin)}
+    assert len(of_copies) > len(begin)
     assert tried - plain == of_copies
 
 
 @pytest.mark.skipif(not LEFT_OUT.exists(), reason="the card is not part of the source archive")
 @pytest.mark.parametrize(
-    ("left_out", "least_rho", "least_found"),
-    [("source", 0.8, 0.9), ("network", 0.8, 0.88), ("source and network", 0.75, 0.85)],
+    ("left_out", "least_rho", "least_found", "most_alarms"),
+    [
+        ("source", 0.8, 0.9, 0.08),
+        ("network", 0.8, 0.88, 0.08),
+        ("source and network", 0.75, 0.85, 0.12),
+    ],
 )
 def test_masks_that_are_left_out_are_told_apart(
-    left_out: str, least_rho: float, least_found: float
+    left_out: str, least_rho: float, least_found: float, most_alarms: float
 ) -> None:
     with LEFT_OUT.open(newline="", encoding="utf-8") as file:
         rows = [(float(row["f1"]), float(row[left_out])) for row in csv.DictReader(file)]
@@ -72,7 +78,7 @@ def test_masks_that_are_left_out_are_told_apart(
 
     assert spearmanr(f1, predicted).statistic >= least_rho
     assert (words[f1 < 0.5] == "likely wrong").mean() >= least_found
-    assert (words[f1 > 0.75] == "likely wrong").mean() <= 0.08
+    assert (words[f1 > 0.75] == "likely wrong").mean() <= most_alarms
 
 
 def test_words_name_the_interval() -> None:

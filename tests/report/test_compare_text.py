@@ -133,8 +133,9 @@ def test_without_the_truth_what_is_not_known_is_an_empty_cell() -> None:
 
     assert headings(image) == WITHOUT
     assert dict(zip(WITHOUT, line, strict=True)) == {
-        "result": "m scale=2", "objects": "2", "predicted": "0.700", "agrees": "0.500",
-        "consensus": "", "stable": "", "guess": "0.600", "network": "1.23 s", "labels": "0.01 s",
+        "result": "m scale=2", "objects": "2", "warnings": "", "predicted": "0.700",
+        "agrees": "0.500", "consensus": "", "stable": "", "guess": "0.600",
+        "network": "1.23 s", "labels": "0.01 s",
     }  # fmt: skip
 
 

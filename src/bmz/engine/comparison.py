@@ -36,17 +36,21 @@ from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels, opened, plan_image, prepare
 from bmz.engine.stages import Stopwatch
 from bmz.engine.tile_gate import expect_image
-from bmz.engine.trial import CHANGES, evidence_of
+from bmz.engine.trial import CHANGES, case_values, mask_on, sample_values
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage, read_image
 from bmz.predict.backend import Backend
-from bmz.process.adapt import take_channels
-from bmz.process.consensus import MOST_PARTNERS, agreements, consensus, f1_between, plausibility
-from bmz.process.mask_evidence import MaskOnImage
+from bmz.process.consensus import (
+    MOST_PARTNERS,
+    consensus,
+    f1_between,
+    plausibility,
+    relied_agreements,
+)
+from bmz.process.mask_evidence import evidence_of
 from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
 from bmz.process.quality import predictor
-from bmz.process.relabel import closed_up
 from bmz.results.compare import IOUS, Comparison, ImageComparison, ResultQuality, SettingResult
 from bmz.write.names import stem_of
 from bmz.write.tiff import write_labels
@@ -170,7 +174,10 @@ class NetworkOutputs:
         return CheckedHeader(case, self.report)
 
     def labelled(
-        self, setting: Setting, copies: Mapping[str, NetworkOutputs] | None = None
+        self,
+        setting: Setting,
+        copies: Mapping[str, NetworkOutputs] | None = None,
+        own: Mapping[str, float] | None = None,
     ) -> SettingResult:
         """Make the labels for one setting; where that fails, the result has the error.
 
@@ -178,13 +185,14 @@ class NetworkOutputs:
         ----------
         copies : change -> what the network gave for a changed copy of the image, see
             `of_changed_copies`; their labels are made with the setting, too
+        own : see `bmz.engine.trial.sample_values`
         """
         request = self.setup.request
         command = command_of(request, self.planned.image, setting)
         result = SettingResult(request.model, setting, command)
         try:
             made, planes = self._with_labels(result)
-            return replace(made, quality=self._quality(made, planes, copies or {}))
+            return replace(made, quality=self._quality(made, planes, copies or {}, own or {}))
         except BmzError as why:
             return replace(result, error=why)
 
@@ -193,6 +201,7 @@ class NetworkOutputs:
         result: SettingResult,
         planes: Sequence[PlaneResult],
         copies: Mapping[str, NetworkOutputs],
+        own: Mapping[str, float],
     ) -> ResultQuality:
         """Judge the plane with most objects by itself, and the whole by its changed copies."""
         number = max(range(len(planes)), key=lambda i: int(not_none(planes[i].labels).max()))
@@ -200,10 +209,9 @@ class NetworkOutputs:
         labels = {name: made for name, made in labelled.items() if made is not None}
         plane, plan = planes[number], self.work.plan
         pixels = planes_of(self.pixels, plan, self.work.model.space)[number]
-        taken = np.concatenate([take_channels(pixels, channels) for channels in plan.channels])
-        mask = MaskOnImage(closed_up(not_none(plane.labels))[0], taken, not_none(plane.raw))
+        mask = mask_on(pixels, not_none(plane.labels), not_none(plane.raw), plan)
         at = {name: made[number] for name, made in labels.items()}
-        evidence = evidence_of(mask, at, self.checked, plan.scale)
+        evidence = evidence_of(mask, at, {**case_values(self.checked, plan.scale), **own})
         scores = [
             f1_between(not_none(one.labels), made[i])
             for made in labels.values()
@@ -293,6 +301,7 @@ def command_of(request: RunRequest, image: Path, setting: Setting) -> str:
         "--tile": run.tile,
     }
     arguments = [part for name, value in options.items() if value for part in (name, str(value))]
+    arguments += ["--invert"] if run.invert else []
     arguments += ["--force"] if run.force else []
     for key, value in {**run.settings, **_of_labels(setting)}.items():
         arguments += ["--set", f"{key}={value}"]
@@ -378,8 +387,9 @@ class Sweep:
             return
         self.pixels.setdefault(image, outputs.pixels)
         copies = of_changed_copies(outputs, backend) if self.stability else {}
+        own = sample_values(setup, backend) if self.stability else {}
         for setting in settings:
-            yield outputs.labelled(setting, copies)
+            yield outputs.labelled(setting, copies, own)
 
 
 def _failed(request: RunRequest, image: Path, setting: Setting, error: BmzError) -> SettingResult:
@@ -444,16 +454,22 @@ def sorted_results(
         masks = [np.asarray(result.labels) for result in labelled]
         if MAJORITY <= len(masks) <= MOST_PARTNERS:
             majority = consensus(masks)
+        agreement_of = relied_agreements(masks, [_predicted_f1(result) for result in labelled])
         rated = [
             _with_agreement(result, mask, agreement, majority)
-            for result, mask, agreement in zip(labelled, masks, agreements(masks), strict=True)
+            for result, mask, agreement in zip(labelled, masks, agreement_of, strict=True)
         ]
     else:
         rated = [_with_truth(result, truth) for result in labelled]
     # equal ones stay in the order of the call
-    rated.sort(key=lambda result: (-(result.quality.mean_ap or 0.0), -result.quality.guess))
+    rated.sort(key=lambda result: (-(result.quality.mean_ap or 0.0), -result.guess))
     failed = [result for result in results if result.labels is None]
     return ImageComparison(image, pixels, truth, (*rated, *failed), majority)
+
+
+def _predicted_f1(result: SettingResult) -> float | None:
+    predicted = result.quality.predicted
+    return None if predicted is None else predicted.f1
 
 
 def _with_agreement(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 from bmz.base.errors import BmzError
-from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.progress import Listener, Note, Progress, nobody
+from bmz.base.values import dataclass
 from bmz.engine.image_header import check_file_header
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, with_options
-from bmz.engine.trial import Trial, crop_of, tried, try_image
+from bmz.engine.trial import MOST_CROPS, Trial, crop_of, tried, try_image
 from bmz.image.region import ImageSource, open_image
 from bmz.predict.backend import Backend
 from bmz.process.quality import predictor
@@ -25,6 +27,12 @@ MOST_LOOKED_AT = 6
 CLIP = 99.5
 """Percentile at which intensities are cut, as a cure."""
 
+NEAR = 0.1
+"""Thresholds that differ by less are not tried."""
+
+MOST_SECONDS = 60.0
+"""After so long no further cure is looked for."""
+
 LEAST_GAIN = 0.1
 """A cure is proposed when the predicted F1 rises by so much."""
 
@@ -34,8 +42,9 @@ def find_cure(
 ) -> Cure | None:
     """Look for options with which the mask of an image is likely to be better.
 
-    Other scales, other channels and a cut of the brightest values are tried on the worst crop,
-    without changed copies; the best of them is then tried as the image was.
+    Other scales and channels, intensities turned round, a cut of the brightest values and other
+    thresholds of the recipe are tried on the worst crop, without changed copies, as many as
+    `MOST_SECONDS` allow; the best of them is then tried as the image was.
 
     Parameters
     ----------
@@ -52,7 +61,11 @@ def find_cure(
     requests = _cures(setup, trial)
     plain = predictor("plain")
     predictions = {"": plain.quality(tried(setup, crop, backend, {}).evidence).f1}
+    begun = time.monotonic()
     for number, (words, request) in enumerate(requests.items()):
+        if time.monotonic() - begun > MOST_SECONDS:
+            listener(Note(f"{number} of {len(requests)} cures were tried in {MOST_SECONDS:g} s"))
+            break
         listener(Progress("cures", number, len(requests), image.info.given_name))
         try:
             done = tried(with_options(setup, request), crop, backend, {})
@@ -83,9 +96,43 @@ def _cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
             for channel in range(min(channels, MOST_LOOKED_AT))
             if channel != taken[0]
         }
+    if not plan.invert:
+        cures["--invert"] = replace(request, invert=True)
     if plan.clip is None:
         cures[f"--clip {CLIP:g}"] = replace(request, clip=CLIP)
-    return cures
+    return cures | _other_settings(setup)
+
+
+def _other_settings(setup: RunSetup) -> dict[str, RunRequest]:
+    """Give requests with other thresholds of the recipe, by what is typed for them."""
+    labelling, request = setup.labelling, setup.request
+    every = () if labelling.recipe is None else labelling.recipe.every
+    return {
+        f"--set {parameter.name}={value:g}": replace(
+            request, settings={**request.settings, parameter.name: f"{value:g}"}
+        )
+        for parameter in every
+        for value in parameter.cures
+        if abs(value - float(labelling.parameters[parameter.name])) > NEAR
+    }
+
+
+@dataclass(frozen=True)
+class TrialExtent:
+    """How much of an image is tried.
+
+    Parameters
+    ----------
+    crops : so many at the most
+    cure : look for one where the mask is not likely to be good; see `find_cure`
+    """
+
+    crops: int = MOST_CROPS
+    cure: bool = False
+
+
+ALL_CROPS = TrialExtent()
+"""As many crops as usual, and no cure."""
 
 
 def try_file(
@@ -95,7 +142,7 @@ def try_file(
     listener: Listener = nobody,
     *,
     series: int = 0,
-    cure: bool = False,
+    extent: TrialExtent = ALL_CROPS,
 ) -> tuple[Trial, Cure | None]:
     """Run a model on crops of an image of a file; see `try_image`.
 
@@ -103,7 +150,7 @@ def try_file(
     ----------
     setup : its request forces the run; its scale may be found by the whole image
     series : which image of the file
-    cure : look for one where the mask is not likely to be good; see `find_cure`
+    extent : how much is tried
 
     Raises
     ------
@@ -117,7 +164,7 @@ def try_file(
         request = replace(request, channels=header.case.channels, inputs={})
     resized = replace(setup, request=request)
     with open_image(header.case.image) as source:
-        trial = try_image(resized, source, backend, listener)
-        if not cure or trial.quality.word == "likely good":
+        trial = try_image(resized, source, backend, listener, most=extent.crops)
+        if not extent.cure or trial.quality.word == "likely good":
             return trial, None
         return trial, find_cure(resized, source, trial, backend, listener)

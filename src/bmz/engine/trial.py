@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from math import log2, nan
+from math import isfinite, nan
 from pathlib import Path
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.errors import BmzError, CouldNotTell, not_none
+from bmz.base.notes import Notes
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.base.values import dataclass
-from bmz.check.content import sample_distance
+from bmz.check.content import (
+    family_probability,
+    sample_distance,
+    shown_kind,
+    structure_probability,
+)
 from bmz.check.fit import CheckedHeader, check_values
 from bmz.check.pixel_values import ValueSummary
 from bmz.check.values import image_diameter, model_diameter
-from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_image_header
+from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_image_header, given_image
 from bmz.engine.labelling import Decoding
 from bmz.engine.pipeline import (
     PlaneContext,
@@ -28,18 +34,28 @@ from bmz.engine.pipeline import (
     planes_of,
 )
 from bmz.engine.run_quality import flags_of, side_of_sample
-from bmz.engine.setup import PlannedImage, RunSetup, planned_image
+from bmz.engine.setup import PlannedImage, RunSetup, planned_image, with_options
 from bmz.engine.stages import Stopwatch
+from bmz.engine.test_tensors import first_inputs, is_white_noise
 from bmz.engine.tile_gate import expect_image
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource, choose_tiles
+from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
-from bmz.process.adapt import take_channels
-from bmz.process.mask_evidence import MaskOnImage, copy_evidence, mask_evidence
+from bmz.process.adapt import from_layout, seen_channels
+from bmz.process.mask_evidence import (
+    OF_SAMPLE,
+    SAMPLE,
+    MaskOnImage,
+    evidence_of,
+    mask_evidence,
+    telling_maps,
+)
 from bmz.process.quality import Quality, predictor
 from bmz.process.relabel import closed_up
 from bmz.results.images import Cure, ImageTrial, TriedCrop
+from bmz.spec.made_for import made_for
 
 SHIFT_PX = 5
 """By so much the mirrored copy is moved."""
@@ -109,11 +125,8 @@ CHANGES: Mapping[str, Change] = {
 """The copies of a crop that are labelled, too."""
 
 
-MOST_CROPS = 3
-"""Of an image so many crops are tried."""
-
-CROP_PX = 512
-"""Side of a crop of a plane."""
+MOST_CROPS, CROP_PX = 3, 512
+"""Of an image so many crops are tried, each of so many px a side."""
 
 STACK_PX: Mapping[str, int] = {"z": 32, "y": 160, "x": 160}
 """Sides of a crop of a stack."""
@@ -127,77 +140,107 @@ class Tried:
     ----------
     crop : the crop
     checked : model and crop, with what was measured on it and the findings of the check
-    planes : (c, (z,) y, x) the channels that the model takes, as read
+    mask : the labels, with the channels and maps that they were made from
     result : labels and map of the crop as it is
     copies : change -> labels of the changed copy, on the grid of the crop; those that failed are
         left out
+    own : see `sample_values`; empty where no copies were made
     """
 
     crop: GivenImage
     checked: CheckedHeader
-    planes: AnyArray
+    mask: MaskOnImage
     result: PlaneResult
     copies: Mapping[str, AnyArray]
+    own: Mapping[str, float]
+
+    @cached_property
+    def case_values(self) -> dict[str, float]:
+        """What the check tells of the crop; see `case_values`."""
+        return case_values(self.checked, self.result.plan.scale)
 
     @cached_property
     def evidence(self) -> dict[str, float]:
-        """What speaks for and against the labels; see `evidence_of`."""
-        labels = closed_up(not_none(self.result.labels))[0]
-        mask = MaskOnImage(labels, self.planes, not_none(self.result.raw))
-        return evidence_of(mask, self.copies, self.checked, self.result.plan.scale)
+        """What speaks for and against the labels; see `bmz.process.mask_evidence`."""
+        return evidence_of(self.mask, self.copies, {**self.case_values, **self.own})
 
 
-def evidence_of(
-    mask: MaskOnImage,
-    copies: Mapping[str, AnyArray],
-    checked: CheckedHeader,
-    scale: float,
-) -> dict[str, float]:
-    """Tell what speaks for and against a label mask.
+def case_values(checked: CheckedHeader, scale: float) -> dict[str, float]:
+    """Tell what the check says of an image, whatever the mask.
 
     Parameters
     ----------
-    copies : change -> labels of a changed copy of the image, on its grid; none where none was made
     checked : model and image, with what was measured on the image and the findings of its pixels
-    scale : factor by which the image was resized before the network
+    scale : factor by which the image is resized before the network
 
     Returns
     -------
     dict
-        name -> value, NaN for what cannot be told
-    """
-    of_mask = mask_evidence(mask)
-    return {
-        **of_mask,
-        **copy_evidence(mask.labels, copies),
-        **case_evidence(checked, mask.diameter, scale),
-        "side_of_sample": of_mask["side"] * side_of_sample(checked.case),
-    }
-
-
-def case_evidence(checked: CheckedHeader, diameter: float, scale: float) -> dict[str, float]:
-    """Tell what the check of an image says of a mask.
-
-    Parameters
-    ----------
-    diameter : median of the objects of the mask, px of the image; 0 without any
+        name -> value, NaN for what cannot be told; `seen_px` and `made_px` are the diameters of
+        objects that are seen, and that the model is made for, px of the image
     """
     case = checked.case
     seen, made = image_diameter(case), model_diameter(case)
-    seen_px = nan if seen is None else seen.diameter_px
-    made_px = nan if made is None else made.px / scale
     distance = sample_distance(case)
+    kind, wanted = shown_kind(case), made_for(case.model)
     return {
         **flags_of(checked.report.findings),
         "unlike": nan if distance is None else distance,
-        "size_to_seen": _octaves(diameter, seen_px),
-        "size_to_made": _octaves(diameter, made_px),
-        "seen_to_made": _octaves(seen_px, made_px),
+        "seen_px": nan if seen is None else seen.diameter_px,
+        "made_px": nan if made is None else made.px / scale,
+        "side_made": side_of_sample(case),
+        "suits_family": nan
+        if kind is None or not wanted.families
+        else family_probability(kind, wanted),
+        "suits_structure": nan
+        if kind is None or not wanted.structures
+        else structure_probability(kind, wanted),
     }
 
 
-def _octaves(one: float, other: float) -> float:
-    return log2(one / other) if one > 0 and other > 0 else nan
+SAMPLES = Notes.of("sample-trial", 1, dict[str, float])
+"""What `sample_values` tells; the key is the sha256 of the manifest and the recipe."""
+
+
+def sample_values(setup: RunSetup, backend: Backend) -> dict[str, float]:
+    """Tell how sure a network is of the first image of its own sample, kept with our notes on it.
+
+    Parameters
+    ----------
+    setup : of the model; its options for images do not matter
+
+    Returns
+    -------
+    dict
+        `OF_SAMPLE` by name with `SAMPLE` before it; empty where there is no sample, or noise
+    """
+    key = f"{setup.model.sha256} {setup.labelling.choice.name}"
+    notes = setup.network.notes
+    values = SAMPLES.find(notes, key)
+    if values is None:
+        values = _sample_values(setup, backend)
+        SAMPLES.keep(notes[-1], key, values)
+    return values
+
+
+def _sample_values(setup: RunSetup, backend: Backend) -> dict[str, float]:
+    inputs = [*first_inputs(setup.model).values()]
+    if len(inputs) != 1:
+        return {}
+    array, letters = inputs[0]
+    whole, axes = from_layout(array, letters)
+    pixels = np.ascontiguousarray(whole[..., :CROP_PX, :CROP_PX])
+    if is_white_noise(pixels[(0,) * (pixels.ndim - 2)]):
+        return {}
+    channels = tuple(range(len(pixels)))
+    request = replace(setup.request, axes=axes, channels=channels, scale=1.0, clip=None)
+    plain = with_options(setup, replace(request, invert=False, settings={}))
+    try:
+        mask = tried(plain, given_image(pixels, axes), backend, {}).mask
+    except BmzError:
+        return {}  # ``bmz test`` tells of what is wrong with a sample
+    told = mask_evidence(mask)
+    return {SAMPLE + name: told[name] for name in OF_SAMPLE if isfinite(told[name])}
 
 
 def tried(
@@ -235,8 +278,22 @@ def tried(
         if other.labels is not None:
             copies[name] = change.back(other.labels)
     (plane, *_) = planes_of(pixels, plan, setup.model.space)
-    taken = np.concatenate([take_channels(plane, channels) for channels in plan.channels])
-    return Tried(crop, checked, taken, result, copies)
+    mask = mask_on(plane, not_none(result.labels), not_none(result.raw), plan)
+    own = sample_values(setup, backend) if changes else {}
+    return Tried(crop, checked, mask, result, copies, own)
+
+
+def mask_on(plane: AnyArray, labels: AnyArray, maps: AnyArray, plan: Plan) -> MaskOnImage:
+    """Put a label mask beside what it was made from.
+
+    Parameters
+    ----------
+    plane : (c, (z,) y, x), as read
+    labels : ((z,) y, x), 0 background
+    maps : (k, (z,) y, x) what the network gave
+    """
+    seen = [seen_channels(plane, used, plan.clip, invert=plan.invert) for used in plan.channels]
+    return MaskOnImage(closed_up(labels)[0], np.concatenate(seen), telling_maps(maps))
 
 
 def check_measured(header: CheckedHeader, pixels: Pixels) -> CheckedHeader:
@@ -321,7 +378,12 @@ class Trial:
 
 
 def try_image(
-    setup: RunSetup, image: ImageSource, backend: Backend, listener: Listener = nobody
+    setup: RunSetup,
+    image: ImageSource,
+    backend: Backend,
+    listener: Listener = nobody,
+    *,
+    most: int = MOST_CROPS,
 ) -> Trial:
     """Run a model on crops of an image, and predict the quality of its labels.
 
@@ -329,6 +391,7 @@ def try_image(
     ----------
     setup : its request forces the run, and has a number as scale or none
     listener : is told of the crops
+    most : of crops
 
     Raises
     ------
@@ -339,7 +402,7 @@ def try_image(
     """
     if not setup.labelling.numbers_objects:
         raise NothingToTry(setup.request.model)
-    boxes = crop_boxes(image, setup.model.space)
+    boxes = crop_boxes(image, setup.model.space)[:most]
     crops = []
     for number, box in enumerate(boxes):
         listener(Progress("crops", number, len(boxes), image.info.given_name))

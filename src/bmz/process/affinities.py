@@ -29,7 +29,7 @@ from bmz.process.affinity_maps import (
     sigma_against_noise,
 )
 from bmz.process.gasp import Linking, agglomerated
-from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
+from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, without_small
 
 NONE = -1
@@ -66,7 +66,9 @@ class AffinitySettings:
     ] = ""
     one_is_apart: Annotated[bool, Knob("1 means apart (torch-em), not together")] = False
     foreground_channel: Annotated[int, Knob("channel of a foreground; -1: none", NONE)] = NONE
-    foreground_threshold: Annotated[float, Knob("least foreground, probability", 0, 1)] = 0.5
+    foreground_threshold: Annotated[
+        float, Knob("least foreground, probability", 0, 1, cures=SHARES)
+    ] = 0.5
     stride: Annotated[int, Knob("far affinities are read at every n-th pixel of y and x", 1)] = 1
     seed: Annotated[
         float, Knob("affinity of sure fragments, share of full; direct neighbours only", 0, 1)

@@ -15,7 +15,7 @@ from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.distance_watershed import depth_of, flooded
-from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
+from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import (
     ChannelsDiffer,
     are_shares,
@@ -171,7 +171,12 @@ class BoundarySettings:
     ] = 0.5
     boundary_threshold: Annotated[
         float,
-        Knob("most boundary of an inside, with what the foreground lacks to 1; probability", 0, 1),
+        Knob(
+            "most boundary of an inside, with what the foreground lacks to 1; probability",
+            0,
+            1,
+            cures=SHARES,
+        ),
     ] = 0.5
     seed_distance: Annotated[
         float,

@@ -12,7 +12,7 @@ from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
-from bmz.process.recipe import InBlocks, Knob, Labelled, NoSettings, Recipe, Value
+from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, NoSettings, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, one_map
 
 FEWEST_CLASSES = 2
@@ -112,7 +112,9 @@ ARGMAX = Recipe(
 class ComponentSettings:
     """The parameters of the recipe."""
 
-    threshold: Annotated[float, Knob("foreground is what lies above, in the unit of the map")] = 0.5
+    threshold: Annotated[
+        float, Knob("foreground is what lies above, in the unit of the map", cures=SHARES)
+    ] = 0.5
     channel: Annotated[int, Knob("channel of the foreground, counted from 0", 0)] = 0
     diagonal: Annotated[bool, Knob("pixels that touch at a corner are connected")] = True
 

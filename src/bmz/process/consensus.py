@@ -28,12 +28,15 @@ SIZE_FACTOR = 4
 """How far the area of a plausible object is from the middle one at the most."""
 
 
-def agreements(masks: Sequence[AnyArray]) -> NDArray[np.float64]:
+def agreements(
+    masks: Sequence[AnyArray], weights: Sequence[float] | None = None
+) -> NDArray[np.float64]:
     """Give the mean F1 of each mask with the others.
 
     Parameters
     ----------
     masks : (..., y, x) integers, 0 background, of one shape
+    weights : how much each counts for the others, above 0; None for all alike
 
     Returns
     -------
@@ -42,6 +45,7 @@ def agreements(masks: Sequence[AnyArray]) -> NDArray[np.float64]:
     """
     count = len(masks)
     partners = np.unique(np.linspace(0, count - 1, min(count, MOST_PARTNERS)).astype(int))
+    counts = np.ones(count) if weights is None else np.asarray(weights, np.float64)
     sums, numbers = np.zeros(count), np.zeros(count)
     for i in range(count):
         for j in partners:
@@ -49,10 +53,35 @@ def agreements(masks: Sequence[AnyArray]) -> NDArray[np.float64]:
             if i == j or (i in partners and j < i):
                 continue
             f1 = f1_between(masks[i], masks[j])
-            sums[i], numbers[i] = sums[i] + f1, numbers[i] + 1
+            sums[i], numbers[i] = sums[i] + f1 * counts[j], numbers[i] + counts[j]
             if i in partners:
-                sums[j], numbers[j] = sums[j] + f1, numbers[j] + 1
-    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
+                sums[j], numbers[j] = sums[j] + f1 * counts[i], numbers[j] + counts[i]
+    return np.where(numbers > 0, sums / np.where(numbers > 0, numbers, 1), np.nan)
+
+
+RELIANCE = 4
+"""With this power of its predicted F1 a mask counts for others: a good one far more than a bad."""
+
+LEAST_COUNT = 1e-3
+"""So much a mask counts of which nothing good is predicted."""
+
+
+def relied_agreements(
+    masks: Sequence[AnyArray], predicted: Sequence[float | None]
+) -> NDArray[np.float64]:
+    """Give the mean F1 of each mask with the others, of which good ones count more.
+
+    Parameters
+    ----------
+    masks : as for `agreements`
+    predicted : F1 of each, 0 to 1; None where it is not known, for as little as 0
+
+    Returns
+    -------
+    (n,) float64
+        NaN where there is no other
+    """
+    return agreements(masks, [max(f1 or 0.0, 0.0) ** RELIANCE + LEAST_COUNT for f1 in predicted])
 
 
 def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:

@@ -89,7 +89,12 @@ SIGMA_OF_POINTS, SIGMAS_SEEN = 1.0, 1.0
 
 
 def _threshold(letters: str, high: float | None) -> Knob:
-    return Knob(f"of {letters}; -1: by Otsu's method", OTSU, high)
+    return Knob(
+        f"of {letters}; -1: by Otsu's method",
+        OTSU,
+        high,
+        cures=(0.3, 0.5, 0.7) if letters == "F" else (),
+    )
 
 
 @dataclass(frozen=True)

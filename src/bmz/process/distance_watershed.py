@@ -21,7 +21,7 @@ from bmz.base.arrays import (
 from bmz.base.axes import Box, boxes
 from bmz.base.values import dataclass
 from bmz.process.blocks import OTSU, streamed_otsu, threshold_of
-from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
+from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import (
     ChannelsDiffer,
     channel_words,
@@ -345,7 +345,9 @@ def _neighbours(shape: tuple[int, ...], radius_px: int) -> NDArray[np.intp]:
 class DistanceSettings:
     """The parameters of the recipe."""
 
-    threshold: Annotated[float, Knob("foreground is what lies above; -1: by Otsu's method")] = 0.5
+    threshold: Annotated[
+        float, Knob("foreground is what lies above; -1: by Otsu's method", cures=(-1, *SHARES))
+    ] = 0.5
     channel: Annotated[int, Knob("channel of the foreground, counted from 0", 0)] = 0
     neck: Annotated[
         float, Knob("how much narrower a neck is than the objects beside it, px", 0, grows=1)

@@ -256,7 +256,7 @@ class FlowSettings:
     """The parameters of the recipe."""
 
     cellprob_threshold: Annotated[
-        float, Knob("least cell probability (logit) or distance", -6, 6)
+        float, Knob("least cell probability (logit) or distance", -6, 6, cures=(-4, -2, 2, 4))
     ] = 0.0
     flow_threshold: Annotated[float, Knob("largest error of the flow; 0 checks nothing", 0, 3)] = (
         0.4

@@ -130,7 +130,9 @@ class GaspSettings:
 
     channel: Annotated[int, Knob("channel of the boundary, counted from 0", 0)] = 0
     beta: Annotated[float, Knob("the larger, the more objects stay apart", 0, 1)] = 0.5
-    threshold: Annotated[float, Knob("boundary of a superpixel, probability", 0, 1)] = 0.5
+    threshold: Annotated[
+        float, Knob("boundary of a superpixel, probability", 0, 1, cures=(0.3, 0.7))
+    ] = 0.5
     sigma_seeds: Annotated[
         float, Knob("smoothing of the distance, px of the input", 0, grows=1)
     ] = 1.0

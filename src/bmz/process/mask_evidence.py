@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from math import log2, nan
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from bmz.process.measure import Runs, runs_of
 
 IOU = 0.5
 """From which two objects are the same."""
+
+TIGHT = 0.8
+"""From which two objects are nearly identical."""
 
 RING = 0.2
 """Width of the rings on both sides of an outline, in diameters; at least `LEAST_RING_PX`."""
@@ -29,6 +33,17 @@ GREYS = 256
 
 ODD_SIZE = 4
 """How far the area of an object is from the middle one at the most, not to be odd."""
+
+HALF = 0.5
+
+REACH = 0.3
+"""How far from an outline the steepest place is looked for, in diameters."""
+
+BANDS = 13
+"""Of distances from the outline."""
+
+SMOOTH = 0.15
+"""Standard deviation that leaves one peak in an object, in diameters."""
 
 UNDECIDED = (0.25, 0.75)
 """Share of the way from the background's value of a map to the objects', that is neither's."""
@@ -86,6 +101,58 @@ class MaskOnImage:
         return edge & self.inside
 
 
+MOST_MAPS = 4
+"""Of more maps the first ones and the last ones are looked at."""
+
+
+def telling_maps(maps: AnyArray) -> AnyArray:
+    """Give the maps of a network that are looked at: of many, two from each end, (k, (z,) y, x)."""
+    if len(maps) <= MOST_MAPS:
+        return maps
+    return np.concatenate([maps[: MOST_MAPS // 2], maps[-MOST_MAPS // 2 :]])
+
+
+SAMPLE = "sample_"
+
+OF_SAMPLE = ("separation", "undecided", "undecided_object", "edge_within")
+"""What is compared with the model's own sample: networks differ in how sure they are."""
+
+
+def evidence_of(
+    mask: MaskOnImage, copies: Mapping[str, AnyArray], case: Mapping[str, float]
+) -> dict[str, float]:
+    """Tell what speaks for and against a label mask.
+
+    Parameters
+    ----------
+    copies : change -> labels of a changed copy of the image, on its grid; none where none was made
+    case : what the check tells of the image, see `bmz.engine.trial.case_values`; and how sure the
+        network is of its own sample, `OF_SAMPLE`, where that is known
+
+    Returns
+    -------
+    dict
+        name -> value, NaN for what cannot be told
+    """
+    of_mask, of_case = mask_evidence(mask), dict(case)
+    of_sample = {name: of_case.pop(SAMPLE + name, nan) for name in OF_SAMPLE}
+    seen, made, side = (of_case.pop(name) for name in ("seen_px", "made_px", "side_made"))
+    return {
+        **of_mask,
+        **copy_evidence(mask.labels, copies),
+        **of_case,
+        **{f"above_{SAMPLE}{name}": of_mask[name] - of_sample[name] for name in OF_SAMPLE},
+        "size_to_seen": _octaves(mask.diameter, seen),
+        "size_to_made": _octaves(mask.diameter, made),
+        "seen_to_made": _octaves(seen, made),
+        "side_of_sample": of_mask["side"] * side,
+    }
+
+
+def _octaves(one: float, other: float) -> float:
+    return log2(one / other) if one > 0 and other > 0 else nan
+
+
 def mask_evidence(mask: MaskOnImage) -> dict[str, float]:
     """Measure a label mask against its image and its map.
 
@@ -138,7 +205,8 @@ def _ellipses(mask: MaskOnImage) -> tuple[FloatArray, FloatArray]:
 
 CONTRASTS = (
     "contrast", "side", "faint", "one_sided", "edge", "edge_within", "edge_width", "sharpness",
-    "sharpness_coarse", "noise", "threshold_dice",
+    "sharpness_coarse", "noise", "threshold_dice", "left_out", "taken_in", "edge_shift",
+    "edge_peak", "single_peak", "missed_peaks", "peaks_each",
 )  # fmt: skip
 
 
@@ -159,11 +227,13 @@ class _Rings:
     ----------
     inner, outer : ((z,) y, x) where they are
     nearest : ((z,) y, x) the label of the nearest object
+    distance : ((z,) y, x) from the nearest outline, px; negative within
     """
 
     inner: BoolArray
     outer: BoolArray
     nearest: AnyArray
+    distance: FloatArray
 
     @classmethod
     def of(cls, mask: MaskOnImage) -> _Rings:
@@ -173,7 +243,8 @@ class _Rings:
         deep = ndimage.distance_transform_edt(~mask.outline & mask.inside, sampling=step)
         inner = mask.inside & (deep < width)
         outer = (away > 0) & (away <= width + 1)
-        return cls(inner, outer, mask.labels[tuple(at)])
+        distance = np.where(mask.inside, -deep, away)
+        return cls(inner, outer, mask.labels[tuple(at)], distance)
 
 
 def _channel(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, float]:
@@ -202,6 +273,71 @@ def _channel(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, f
         "sharpness_coarse": at_coarse / at_coarser,
         "noise": min(NORMAL * float(np.median(rough)) / size, 10.0),
         "threshold_dice": _threshold_dice(mask, plane, sign=step),
+        **_sides(mask, rings, plane),
+        **_edge_place(mask, rings, fine),
+        **_peaks(mask, plane * np.float32(np.sign(step) or 1)),
+    }
+
+
+def _sides(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, float]:
+    """Tell how much outside is as bright as objects, and how much inside as dark as the rest.
+
+    Both are shares of the area of the objects; the limit is half-way between the medians.
+    """
+    inside, outside = mask.inside, ~mask.inside & ~rings.outer
+    if not outside.any():
+        return {"left_out": 0.0, "taken_in": nan}
+    smooth = ndimage.gaussian_filter(plane, (0, 1, 1)[-plane.ndim :])
+    high, low = float(np.median(smooth[inside])), float(np.median(smooth[outside]))
+    share = (smooth - low) / (high - low or 1.0)
+    area = float(inside.sum())
+    return {
+        "left_out": min(float((share[outside] > HALF).sum()) / area, 10.0),
+        "taken_in": float((share[inside] < HALF).sum()) / area,
+    }
+
+
+def _edge_place(mask: MaskOnImage, rings: _Rings, steepness: FloatArray) -> dict[str, float]:
+    """Tell how far from the outlines the image is steepest, and how much more than around it.
+
+    Returns
+    -------
+    dict
+        `edge_shift` is in diameters, outwards positive
+    """
+    width = max(LEAST_RING_PX, REACH * mask.diameter)
+    near = np.abs(rings.distance) <= width
+    ends = np.linspace(-width, width, BANDS + 1)
+    band = np.clip(np.digitize(rings.distance[near], ends) - 1, 0, BANDS - 1)
+    counts = np.bincount(band, minlength=BANDS)
+    sums = np.bincount(band, steepness[near], minlength=BANDS)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), 0.0)
+    top = int(np.argmax(means))
+    middle = (ends[top] + ends[top + 1]) / 2
+    return {
+        "edge_shift": middle / mask.diameter,
+        "edge_peak": float(means[BANDS // 2]) / max(float(means.max()), 1e-12),
+    }
+
+
+def _peaks(mask: MaskOnImage, plane: FloatArray) -> dict[str, float]:
+    """Tell whether each object has one bright middle, and how many of them lie outside.
+
+    The image is smoothed so that what is smaller than an object is gone.
+    """
+    sigma = max(1.0, SMOOTH * mask.diameter)
+    smooth = ndimage.gaussian_filter(plane, (0, sigma, sigma)[-plane.ndim :])
+    reach = 2 * int(np.ceil(sigma)) + 1
+    top = ndimage.maximum_filter(smooth, (1, reach, reach)[-plane.ndim :])
+    inside = mask.inside
+    limit = (float(np.median(smooth[inside])) + float(np.median(smooth[~inside]))) / 2
+    at = (smooth == top) & (smooth > limit)
+    counts = np.bincount(mask.labels[at & inside], minlength=mask.runs.count + 1)[1:]
+    missed = float((at & ~inside).sum())
+    return {
+        "single_peak": float((counts == 1).mean()),
+        "missed_peaks": missed / max(missed + float(counts.sum()), 1.0),
+        "peaks_each": min(float(counts.mean()), 10.0),
     }
 
 
@@ -301,12 +437,20 @@ def copy_evidence(labels: AnyArray, copies: Mapping[str, AnyArray]) -> dict[str,
         return {}
     ious = [overlap.iou[overlap.matched(IOU)] for overlap in overlaps.values()]
     together = np.concatenate(ious)
-    count = len(np.unique(labels)) - 1
+    count = len(np.unique(labels[labels > 0]))
+    stays = np.zeros(count)
+    for overlap in overlaps.values():
+        stays[np.unique(overlap.predicted[overlap.matched(IOU)])] += 1
+    areas = [np.log2(((copy > 0).sum() + 1) / ((labels > 0).sum() + 1)) for copy in copies.values()]
     changes = [abs(np.log2((copy.max(initial=0) + 1) / (count + 1))) for copy in copies.values()]
     return {
         **{f"agrees_{name}": score for name, score in scores.items()},
         "agrees": float(np.mean([*scores.values()])),
         "agrees_least": min(scores.values()),
         "agrees_iou": float(together.mean()) if len(together) else 0.0,
+        "agrees_tight": float(np.mean([o.matching(TIGHT).f1 for o in overlaps.values()])),
+        "stays_always": float((stays == len(overlaps)).mean()),
+        "stays_never": float((stays == 0).mean()),
+        "area_change": float(np.mean(np.abs(areas))),
         "count_change": float(np.mean(changes)),
     }

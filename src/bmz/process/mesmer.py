@@ -50,7 +50,9 @@ class MesmerSettings:
     maxima_smooth: Annotated[
         float, Knob("Gaussian before peaks are sought, px of the map", 0, grows=1)
     ] = 0.0
-    interior_threshold: Annotated[float, Knob("least interior of a cell, probability", 0, 1)] = 0.2
+    interior_threshold: Annotated[
+        float, Knob("least interior of a cell, probability", 0, 1, cures=(0.05, 0.4, 0.6))
+    ] = 0.2
     interior_smooth: Annotated[
         float, Knob("Gaussian of the interior, px of the map", 0, grows=1)
     ] = 2.0

@@ -110,12 +110,15 @@ class Predictor:
 
     Parameters
     ----------
-    forest : predicts the F1
-    at, low, high : (n,) predictions, and the ends of the interval at each
+    forest : its mean draws what is good and what is bad towards the middle
+    means, middles : (m,) means of the forest, and the F1 that is told for each
+    at, low, high : (n,) F1 that is told, and the ends of the interval at each
     wrong, good : the predictions up to, and from, which the word is "likely wrong", "likely good"
     """
 
     forest: RegressionForest
+    means: FloatArray
+    middles: FloatArray
     at: FloatArray
     low: FloatArray
     high: FloatArray
@@ -129,7 +132,7 @@ class Predictor:
         ----------
         values : name -> value, see `bmz.process.mask_evidence`; what is missing is unknown
         """
-        return self.at_f1(min(max(self.forest.predict(values), 0.0), 1.0))
+        return self.at_f1(float(np.interp(self.forest.predict(values), self.means, self.middles)))
 
     def at_f1(self, f1: float) -> Quality:
         """Give the interval and the word for a prediction."""
@@ -146,15 +149,21 @@ PredictorName = Literal["tried", "plain", "run"]
 """With the labels of changed copies of the image, without them, or by what a run makes anyway."""
 
 
+ENDS = np.array([0.0, 1.0], np.float32)
+"""Where the mean of a forest is told as it is."""
+
+
 @cache
 def predictor(name: PredictorName) -> Predictor:
     """Load one of the predictors."""
     with np.load(OBJECT_ARRAYS if name == "run" else ARRAYS) as arrays:
         mine = {key: arrays[f"{name}_{key}"] for key in _FOREST + _PREDICTOR}
+        means, middles = (arrays.get(f"{name}_{key}", ENDS) for key in ("means", "middles"))
     names = tuple(str(mine.pop("names")).split())
     forest = RegressionForest(names, **{key: mine[key] for key in _FOREST[1:]})
     limits = (float(mine["wrong"]), float(mine["good"]))
-    return Predictor(forest, mine["at"], mine["low"], mine["high"], *limits)
+    at, low, high = (mine[key] for key in _PREDICTOR[:-2])
+    return Predictor(forest, means, middles, at, low, high, *limits)
 
 
 _FOREST = ("names", "unknown", "roots", "feature", "threshold", "right")

@@ -15,6 +15,9 @@ from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import MIRRORED, TileWay
 
+SHARES = (0.15, 0.3, 0.5, 0.7, 0.85)
+"""Thresholds of a probability that are tried where a mask is not likely to be good."""
+
 Value = bool | int | float | str
 """What a parameter may hold."""
 
@@ -43,6 +46,7 @@ class Knob:
         resized to the image: 1 for a length of the network's grid, 2 for an area; 0 for what is
         the same on every grid. A value below 0 that grows stands for what the map tells, so many
         times as long or large as with -1
+    cures : values that are tried where a mask is not likely to be good; empty for none
     """
 
     what: str
@@ -50,6 +54,7 @@ class Knob:
     high: float | None = None
     choices: tuple[str, ...] = ()
     grows: int = 0
+    cures: tuple[float, ...] = ()
 
     @property
     def limits(self) -> str:

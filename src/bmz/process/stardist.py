@@ -13,7 +13,7 @@ from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.blocks import boxes_of_map
-from bmz.process.recipe import InBlocks, Knob, Labelled, Place, Recipe, Value
+from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Place, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, require_plane
 from bmz.process.star_polygons import (
     FEWEST_RAYS,
@@ -241,7 +241,9 @@ class Candidates:
 class StarSettings:
     """The parameters of the recipe, in the order of the reference page."""
 
-    prob_threshold: Annotated[float, Knob("least probability of an object", 0, 1)] = 0.5
+    prob_threshold: Annotated[float, Knob("least probability of an object", 0, 1, cures=SHARES)] = (
+        0.5
+    )
     nms_threshold: Annotated[float, Knob("largest overlap of two objects, share of size", 0, 1)] = (
         0.4
     )

@@ -49,6 +49,7 @@ WITH_TRUTH = (
 WITHOUT = (
     "result",
     "objects",
+    "warnings",
     "predicted",
     "agrees",
     "consensus",
@@ -76,8 +77,9 @@ def _cells(result: SettingResult, *, known: bool) -> tuple[str, ...]:
         near = (_share(quality.f1), _share(quality.mean_ap))
         return (result.name, _count(result), *near, *counts, *seconds)
     predicted = None if quality.predicted is None else quality.predicted.f1
-    known_of = (predicted, quality.agreement, quality.consensus, quality.stability, quality.guess)
-    return (result.name, _count(result), *map(_share, known_of), *seconds)
+    known_of = (predicted, quality.agreement, quality.consensus, quality.stability, result.guess)
+    warned = str(result.warnings or "")
+    return (result.name, _count(result), warned, *map(_share, known_of), *seconds)
 
 
 def _count(result: SettingResult) -> str:
@@ -130,19 +132,11 @@ def why_first(image: ImageComparison) -> str:
 
 
 def tied(image: ImageComparison) -> tuple[str, ...]:
-    """Name the results whose prediction is not surely lower than that of the first.
-
-    That is so where it reaches the lower end of the interval of the first.
-    """
+    """Name the results whose prediction is not surely lower than that of the first."""
     first, *others = image.done
-    predicted = first.quality.predicted
-    if image.truth is not None or predicted is None:
+    if image.truth is not None:
         return ()
-    return tuple(
-        other.name
-        for other in others
-        if other.quality.predicted is not None and other.quality.predicted.f1 >= predicted.low
-    )
+    return tuple(other.name for other in others if other.quality.ties_with(first.quality))
 
 
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:

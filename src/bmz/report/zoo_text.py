@@ -469,6 +469,7 @@ def _plain(place: int, model: ModelFit) -> RankedModel:
         "reports": {"passed": about.passed, "failed": about.failed},
         "findings": () if worst is None else worst.findings,
         "trials": [trial_record(trial) for trial in model.trials],
+        "agreement": model.agreement,
         "untried": None if model.untried is None else failure_of(model.untried),
     }
 

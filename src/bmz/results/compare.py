@@ -30,7 +30,8 @@ class ResultQuality:
     ----------
     matchings : IoU threshold -> agreement with the truth; empty without it
     errors : objects that are split, merged, missed or false; empty without the truth
-    agreement : mean F1 with the other results of the image; None where there is none
+    agreement : mean F1 with the other results of the image, of which those count more whose
+        prediction is better; None where there is none
     consensus : F1 with the objects that most results have; None with fewer than three
     stability : mean F1 with its own results for changed copies of the image; None where none were
         tried
@@ -59,6 +60,15 @@ class ResultQuality:
             return None
         return sum(m.ap for m in self.matchings.values()) / len(self.matchings)
 
+    def ties_with(self, first: ResultQuality) -> bool:
+        """Say whether the prediction is not surely lower than that of the first result.
+
+        That is so where it reaches the lower end of the interval of the first.
+        """
+        if self.predicted is None or first.predicted is None:
+            return self is first
+        return self.predicted.f1 >= first.predicted.low
+
     @property
     def guess(self) -> float:
         """Give the order of the ranking without the truth, 0 to 1.
@@ -68,6 +78,10 @@ class ResultQuality:
         predicted = None if self.predicted is None else self.predicted.f1
         known = [value for value in (self.agreement, predicted) if value is not None]
         return sum(known) / len(known) if known else 0.0
+
+
+WARNED = 0.05
+"""By so much a warning of the check lowers the guess how good a result is."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,11 @@ class SettingResult:
     def warnings(self) -> int:
         """Count the warnings of the check and of the output."""
         return sum(finding.severity == "warning" for finding in self.findings)
+
+    @property
+    def guess(self) -> float:
+        """Give the order without the truth: that of its quality, less `WARNED` a warning."""
+        return max(self.quality.guess - WARNED * self.warnings, 0.0)
 
     @property
     def name(self) -> str:

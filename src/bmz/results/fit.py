@@ -143,6 +143,9 @@ class ModelFit:
         ``ok``; else ``broken`` or ``invalid``, and why
     trials
         How it did on crops of the images; empty where it was not tried
+    agreement
+        Mean F1 of its masks with those of the other models that were tried, of which those count
+        more whose prediction is better; None where there is none
     untried
         Why it could not be tried; None where it was, or was not meant to
     """
@@ -154,12 +157,18 @@ class ModelFit:
     status: Status = "ok"
     broken: str | None = None
     trials: tuple[ImageTrial, ...] = ()
+    agreement: float | None = None
     untried: BmzError | None = None
 
     @property
     def predicted(self) -> float:
         """The lowest predicted F1 of the images that were tried; 0 without any."""
         return min((trial.quality.f1 for trial in self.trials), default=0.0)
+
+    @property
+    def guess(self) -> float:
+        """The order of those that were tried: mean of prediction and agreement; 0 without any."""
+        return self.predicted if self.agreement is None else (self.predicted + self.agreement) / 2
 
     @property
     def worst(self) -> ImageFit | None:

@@ -14,7 +14,7 @@ from bmz.base.errors import BmzError, not_none
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener
 from bmz.check.finding import Finding, unforceable
-from bmz.engine.file_trial import try_file
+from bmz.engine.file_trial import TrialExtent, try_file
 from bmz.engine.request import RunRequest
 from bmz.engine.run_quality import quality_findings
 from bmz.engine.setup import RunSetup, opened, prepare
@@ -65,7 +65,12 @@ def _tried(
         return image
     try:
         trial, cure = try_file(
-            setup, image.image, backend, listener, series=image.series or 0, cure=True
+            setup,
+            image.image,
+            backend,
+            listener,
+            series=image.series or 0,
+            extent=TrialExtent(cure=True),
         )
     except BmzError as why:
         return replace(image, error=why)
@@ -87,7 +92,7 @@ def trial_findings(quality: Quality, cure: Cure | None, setup: RunSetup) -> Iter
 
 def picture_of(crop: CropTrial) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Draw the outlines on a crop; of a stack on the plane with most objects, (y, x, 3)."""
-    planes, labels = crop.tried.planes, not_none(crop.tried.result.labels)
+    planes, labels = crop.tried.mask.planes, not_none(crop.tried.result.labels)
     if labels.ndim > 2:  # noqa: PLR2004
         z = int(np.argmax((labels > 0).sum((-2, -1))))
         planes, labels = planes[:, z], labels[z]
