@@ -33,7 +33,7 @@ from bmz.results.compare import ResultQuality
 QUALITY = Path(__file__).parents[1] / "model_cards/quality"
 OF_SOURCES = ("<!-- benchmarks/ranking.py --sources -->\n", "<!-- end of sources -->\n")
 
-LEFT_OUT = "source"
+LEFT_OUT = "without source"
 """The networks of a zoo are known to who ranks them; the image is not."""
 
 WORKS = 0.5

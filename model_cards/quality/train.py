@@ -341,7 +341,7 @@ def main() -> None:
         write_between(page, MARKS, text)
     with (HERE / "left_out.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow([*FACTS, *predictions])
+        lines.writerow([*FACTS, *(f"without {name}" for name in predictions)])
         for i, f1 in enumerate(rows.f1):
             words = [rows.facts[fact][i] for fact in FACTS[:-1]]
             values = [f"{predicted[i]:.4f}" for predicted in predictions.values()]

@@ -97,7 +97,7 @@ def test_values_are_turned_round_between_the_ends_of_each_channel_of_the_whole(
         found = whole(raw.clipped(75.0).inverted())
 
     np.testing.assert_array_equal(found[0], 14 - np.minimum(pixels[0], 14))
-    np.testing.assert_array_equal(found[1], 155 + 235 - np.minimum(pixels[1], 235))
+    np.testing.assert_array_equal(found[1], 155 + 225 - np.minimum(pixels[1], 225))
     assert not found[2].any()
 
 

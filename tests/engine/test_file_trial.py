@@ -46,7 +46,7 @@ def test_a_smaller_scale_is_proposed_for_an_image_that_is_too_large(tmp_path: Pa
 
     assert trial.quality.word == "likely wrong"
     assert cure is not None
-    assert cure.options == "--scale 0.5"
+    assert cure.options in {"--scale 0.5", "--scale 0.7"}
     assert cure.quality.word == "likely good"
 
 

@@ -454,7 +454,9 @@ def sorted_results(
         masks = [np.asarray(result.labels) for result in labelled]
         if MAJORITY <= len(masks) <= MOST_PARTNERS:
             majority = consensus(masks)
-        agreement_of = relied_agreements(masks, [_predicted_f1(result) for result in labelled])
+        agreement_of = relied_agreements(
+            masks, [result.quality.predicted_f1 for result in labelled]
+        )
         rated = [
             _with_agreement(result, mask, agreement, majority)
             for result, mask, agreement in zip(labelled, masks, agreement_of, strict=True)
@@ -465,11 +467,6 @@ def sorted_results(
     rated.sort(key=lambda result: (-(result.quality.mean_ap or 0.0), -result.guess))
     failed = [result for result in results if result.labels is None]
     return ImageComparison(image, pixels, truth, (*rated, *failed), majority)
-
-
-def _predicted_f1(result: SettingResult) -> float | None:
-    predicted = result.quality.predicted
-    return None if predicted is None else predicted.f1
 
 
 def _with_agreement(

@@ -76,8 +76,13 @@ def _cells(result: SettingResult, *, known: bool) -> tuple[str, ...]:
         counts = [str(sum(e.kind == kind for e in quality.errors)) for kind in _KINDS]
         near = (_share(quality.f1), _share(quality.mean_ap))
         return (result.name, _count(result), *near, *counts, *seconds)
-    predicted = None if quality.predicted is None else quality.predicted.f1
-    known_of = (predicted, quality.agreement, quality.consensus, quality.stability, result.guess)
+    known_of = (
+        quality.predicted_f1,
+        quality.agreement,
+        quality.consensus,
+        quality.stability,
+        result.guess,
+    )
     warned = str(result.warnings or "")
     return (result.name, _count(result), warned, *map(_share, known_of), *seconds)
 
@@ -165,7 +170,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "agreement": quality.agreement,
                 "consensus": quality.consensus,
                 "stability": quality.stability,
-                "predicted": None if quality.predicted is None else quality.predicted.f1,
+                "predicted": quality.predicted_f1,
                 "plausible": None if plausible is None else plausible.share,
                 "network_s": round(result.network_s, 4),
                 "labels_s": round(result.labels_s, 4),

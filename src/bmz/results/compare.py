@@ -60,6 +60,11 @@ class ResultQuality:
             return None
         return sum(m.ap for m in self.matchings.values()) / len(self.matchings)
 
+    @property
+    def predicted_f1(self) -> float | None:
+        """Give the F1 that is predicted; None where nothing is."""
+        return None if self.predicted is None else self.predicted.f1
+
     def ties_with(self, first: ResultQuality) -> bool:
         """Say whether the prediction is not surely lower than that of the first result.
 
@@ -75,8 +80,7 @@ class ResultQuality:
 
         It is the predicted F1; where there are other results, its mean with the agreement.
         """
-        predicted = None if self.predicted is None else self.predicted.f1
-        known = [value for value in (self.agreement, predicted) if value is not None]
+        known = [value for value in (self.agreement, self.predicted_f1) if value is not None]
         return sum(known) / len(known) if known else 0.0
 
 
