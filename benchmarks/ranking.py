@@ -36,7 +36,7 @@ from bmz.engine.fit_image import FitRequest
 from bmz.engine.request import RunRequest
 from bmz.process.consensus import LEAST_COUNT, RELIANCE
 from bmz.results.compare import ResultQuality
-from bmz.testing.zoo import small_zoo
+from bmz.testing.package import small_zoo
 from bmz.zoo.settings import ZooSettings
 
 QUALITY = Path(__file__).parents[1] / "model_cards/quality"

@@ -72,7 +72,9 @@ def test_masks_that_are_left_out_are_told_apart(
     left_out: str, least_rho: float, least_found: float, most_alarms: float
 ) -> None:
     with LEFT_OUT.open(newline="", encoding="utf-8") as file:
-        rows = [(float(row["f1"]), float(row[f"without {left_out}"])) for row in csv.DictReader(file)]
+        rows = [
+            (float(row["f1"]), float(row[f"without {left_out}"])) for row in csv.DictReader(file)
+        ]
     f1, predicted = np.array(rows).T
     words = np.array([predictor("tried").at_f1(value).word for value in predicted])
 
