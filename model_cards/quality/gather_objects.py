@@ -121,7 +121,6 @@ def _mask(trial: Tried, truth: np.ndarray, facts: dict[str, str]) -> Mask:
     labels, case = np.asarray(not_none(trial.result.labels)), trial.checked.case
     evidence = evidence_of(trial)
     made, scale = model_diameter(case), trial.result.plan.scale
-    diameter = float(np.median(evidence.diameters)) if len(evidence.label) else 0.0
     given = {
         "made_px": np.nan if made is None else made.px / scale,
         "scale": scale,
