@@ -158,11 +158,7 @@ class RunOptions(LabelOptions):
     metavar="PERCENTILE",
     help="Cut the intensities of each channel above this percentile, such as 99.99.",
 )
-@click.option(
-    "--invert",
-    is_flag=True,
-    help="Turn the intensities of each channel round, so that bright becomes dark.",
-)
+@click.option("--invert", is_flag=True, help="Turn the intensities of each channel round.")
 @click.option(
     "--recipe",
     metavar="NAME",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
+from statistics import fmean
 
+from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.values import dataclass
@@ -15,6 +19,7 @@ from bmz.engine.setup import RunSetup, with_options
 from bmz.engine.trial import MOST_CROPS, Trial, crop_of, tried, try_image
 from bmz.image.region import ImageSource, open_image
 from bmz.predict.backend import Backend
+from bmz.process.consensus import relied_agreements
 from bmz.process.quality import predictor
 from bmz.results.images import Cure
 
@@ -168,3 +173,38 @@ def try_file(
         if not extent.cure or trial.quality.word == "likely good":
             return trial, None
         return trial, find_cure(resized, source, trial, backend, listener)
+
+
+Place = tuple[int, str]
+"""Number of an image, and where a crop of it lies."""
+
+RatedMask = tuple[float, AnyArray]
+"""Predicted F1 of labels, and the labels."""
+
+Masks = Mapping[Place, RatedMask]
+
+
+def rated_masks(trial: Trial, number: int) -> dict[Place, RatedMask]:
+    """Give the masks of the crops of an image, with what is predicted of each."""
+    return {
+        (number, str(crop.box)): (crop.quality.f1, crop.tried.mask.labels) for crop in trial.crops
+    }
+
+
+def agreements_of(masks: Mapping[str, Masks]) -> dict[str, float]:
+    """Tell how far the masks of each model agree with those of the others for the same crops.
+
+    Good ones count more, see `relied_agreements`; a model that stands alone is left out.
+
+    Parameters
+    ----------
+    masks : model -> what it made
+    """
+    agreements: dict[str, list[float]] = {}
+    for place in dict.fromkeys(place for made in masks.values() for place in made):
+        there = [name for name, made in masks.items() if place in made]
+        predicted, labels = zip(*(masks[name][place] for name in there), strict=True)
+        for name, agreement in zip(there, relied_agreements(labels, predicted), strict=True):
+            if not isnan(agreement):
+                agreements.setdefault(name, []).append(float(agreement))
+    return {name: fmean(values) for name, values in agreements.items()}
