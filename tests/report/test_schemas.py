@@ -42,7 +42,6 @@ from bmz.results.compare import (
     SettingResult,
 )
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
-from bmz.results.image_documents import ComparedModel
 from bmz.results.images import ImageFailure, RunSummary
 from bmz.results.models import (
     Card,
@@ -60,6 +59,7 @@ from bmz.results.models import (
     ToolReport,
     WeightsView,
 )
+from bmz.results.score_documents import ComparedModel
 from bmz.spec.model import Citation
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.fetch import FetchedFile

@@ -56,7 +56,7 @@ from bmz.write.names import stem_of
 from bmz.write.tiff import write_labels
 
 if TYPE_CHECKING:
-    from bmz.results.image_documents import ComparedModel
+    from bmz.results.score_documents import ComparedModel
 
 Setting = Mapping[str, str]
 """Key -> value of one setting of a sweep."""

@@ -23,7 +23,7 @@ from bmz.results.compare import (
 )
 
 if TYPE_CHECKING:
-    from bmz.results.image_documents import (
+    from bmz.results.score_documents import (
         Agreement,
         ComparedImage,
         CompareDocument,
