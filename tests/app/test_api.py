@@ -46,8 +46,8 @@ def model(folder: Path) -> bmz.Model:
 
 def test_the_public_names_are_these() -> None:
     assert bmz.__all__ == [
-        "AnswerIsNo", "BmzError", "CouldNotTell", "Finding", "Model", "ModelFit", "Ranking",
-        "Report", "Result", "WrongUsage", "__version__", "fit", "images", "load",
+        "AnswerIsNo", "BmzError", "Chain", "CouldNotTell", "Finding", "Model", "ModelFit",
+        "Ranking", "Report", "Result", "WrongUsage", "__version__", "fit", "images", "load",
     ]  # fmt: skip
     assert dir(bmz) == bmz.__all__
     assert all(getattr(bmz, name) is not None for name in bmz.__all__)
