@@ -16,8 +16,8 @@ import tifffile
 from bmz.app.compare import CompareRequest, compare
 from bmz.base.arrays import AnyArray
 from bmz.base.progress import Event, Note, Progress
-from bmz.engine.comparison import SweepRefused, write_masks
-from bmz.engine.label_masks import NoTruthFor
+from bmz.engine.comparison import SweepRefused
+from bmz.engine.label_masks import NoTruthFor, write_masks
 from bmz.engine.request import RunRequest
 from bmz.predict.onnx import OnnxBackend
 from bmz.report import compare_text

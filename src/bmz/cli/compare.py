@@ -152,7 +152,7 @@ def compare(
     from bmz.app.compare import compare as compare_all
     from bmz.base.files import writable_folder, write_whole_text
     from bmz.cli.output import progress_bars, say
-    from bmz.engine.comparison import write_masks
+    from bmz.engine.label_masks import write_masks
     from bmz.image.series import with_fields
     from bmz.report.compare_text import as_csv
     from bmz.report.html import comparison_page

@@ -310,9 +310,8 @@ def run(
 
     if record is None and not (model and images):
         raise click.UsageError(f"Missing argument '{'IMAGE...' if model else 'MODEL'}'.")
-    _refuse_options_without_use(
-        options, preview=preview, settles_unwatched=settle_s is not None and not watching
-    )
+    settles = settle_s is not None and not watching
+    _refuse_options_without_use(options, preview=preview, settles_unwatched=settles)
     if watching:
         told = {"only_plan": only_plan, "record": record, "preview": preview, **options}
         refuse_with_watch(told, options["workers"])

@@ -17,7 +17,6 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import channel_text
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage, not_none
-from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Note, nobody
 from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
@@ -51,9 +50,7 @@ from bmz.process.consensus import (
 from bmz.process.mask_evidence import evidence_of
 from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
 from bmz.process.quality import predictor
-from bmz.results.compare import IOUS, Comparison, ImageComparison, ResultQuality, SettingResult
-from bmz.write.names import stem_of
-from bmz.write.tiff import write_labels
+from bmz.results.compare import IOUS, ImageComparison, ResultQuality, SettingResult
 
 if TYPE_CHECKING:
     from bmz.results.score_documents import ComparedModel
@@ -488,19 +485,3 @@ def _with_truth(result: SettingResult, truth: AnyArray) -> SettingResult:
     matchings = {iou: overlap.matching(iou) for iou in IOUS}
     errors = mask_errors(labels, truth)
     return replace(result, quality=replace(result.quality, matchings=matchings, errors=errors))
-
-
-def write_masks(comparison: Comparison, folder: Path) -> None:
-    """Write the label mask of every result, named after the image, the rank and the result.
-
-    Raises
-    ------
-    FolderNotWritable
-    """
-    writable_folder(folder)
-    for image in comparison.images:
-        for rank, result in enumerate(image.done, start=1):
-            name = re.sub(r"[^\w.=-]+", "_", result.name).strip("_")[:80]
-            if result.labels is not None:
-                file = f"{stem_of(image.path)}.{rank:02d}.{name}.labels.tif"
-                write_labels(folder / file, result.labels)

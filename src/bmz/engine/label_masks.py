@@ -1,4 +1,4 @@
-"""Label masks: which belong together by their names, and what they hold.
+"""Label masks: which belong together by their names, what they hold, and how they are kept.
 
 An image that is no label mask is refused, and never scored as one.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import CouldNotTell, WrongUsage
-from bmz.base.files import is_there
+from bmz.base.files import is_there, writable_folder
 from bmz.image.formats import name_of, split_series
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
 from bmz.image.inspect import inspect_image
@@ -32,8 +32,10 @@ from bmz.process.boundary import (
     piece_count,
     pieces_of_planes,
 )
-from bmz.results.compare import MaskPair
+from bmz.results.compare import Comparison, MaskPair
+from bmz.write.names import stem_of
 from bmz.write.outputs import OUTPUT_KINDS
+from bmz.write.tiff import write_labels
 
 _ENDING = re.compile(
     r"([._-](cp_)?(labels?|masks?|seg|gt|truth|predicted|prediction))?"
@@ -406,3 +408,19 @@ def _is_scattered(numbers: Pieces) -> bool:
 def _is_soft(numbers: Pieces) -> bool:
     many_specks = numbers.pieces >= SOFT * numbers.values and 2 * numbers.specks > numbers.pieces
     return many_specks and numbers.left_out > 0
+
+
+def write_masks(comparison: Comparison, folder: Path) -> None:
+    """Write the label mask of every result, named after the image, the rank and the result.
+
+    Raises
+    ------
+    FolderNotWritable
+    """
+    writable_folder(folder)
+    for image in comparison.images:
+        for rank, result in enumerate(image.done, start=1):
+            name = re.sub(r"[^\w.=-]+", "_", result.name).strip("_")[:80]
+            if result.labels is not None:
+                file = f"{stem_of(image.path)}.{rank:02d}.{name}.labels.tif"
+                write_labels(folder / file, result.labels)
