@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bmz.base.arrays import TensorPlace
 from bmz.base.errors import not_none
-from bmz.base.tensors import TensorPlace
 from bmz.engine.labelling import Decoding, Labelling
 from bmz.plan.recipe_choice import RecipeChoice
 from bmz.predict.backend import CPU, LoadRequest

@@ -2,9 +2,9 @@
 
 ``python benchmarks/mutants.py plan`` (or ``ops``, ``sizes``) prints each change that no test sees,
 and how many were noticed; ``--workers 2`` runs so many at once. ``python benchmarks/mutants.py
-src/bmz/image/png.py --tests tests/image/test_png_and_npy.py`` does it for any other module. Each
-change is run in a fork of a process that has the libraries imported already: a few seconds each,
-half an hour for ``plan``.
+src/bmz/image/pictures.py --tests tests/image/test_png_and_npy.py`` does it for any other module.
+Each change is run in a fork of a process that has the libraries imported already: a few seconds
+each, half an hour for ``plan``.
 """
 
 from __future__ import annotations

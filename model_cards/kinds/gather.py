@@ -19,7 +19,6 @@ BY_HAND = (
     "kind_texture.py",
     "kind_greys.py",
     "kind_levels.py",
-    "kind_colours.py",
 )
 BY_NETWORK = ("kind_features.py", "kind_network.py", "kind_network.npz")
 """Files that decide what the features are: with other ones, all are measured anew."""

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.app.search import search
-from bmz.app.search.query import (
+from bmz.app.search import (
     MEANINGS,
     FilterUnknown,
     SearchRequest,
@@ -23,6 +22,7 @@ from bmz.app.search.query import (
     rank,
     refuse_unknown,
     relevance,
+    search,
     with_terms,
 )
 from bmz.base.computer import version

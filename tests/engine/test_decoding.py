@@ -13,9 +13,8 @@ import pytest
 from tests.process.ideal_maps import FAMILIES, apart, cells
 
 from bmz.app.run import run
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, TensorPlace, Transfers
 from bmz.base.progress import Event, Note
-from bmz.base.tensors import TensorPlace, Transfers
 from bmz.engine.labelling import Decoding
 from bmz.engine.request import RunRequest
 from bmz.plan.plan import Blocks

@@ -13,7 +13,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.image.formats import image_suffix
 from bmz.image.inspect import inspect_image
-from bmz.image.jpeg import LOSSY
+from bmz.image.pictures import LOSSY
 from bmz.image.region import read_image
 
 BLOCKS = np.random.default_rng(0).integers(0, 255, (3, 5, 3))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from bmz.image.faults import ImageTooLarge, ImageTruncated, ImageUnreadable
 from bmz.image.inspect import inspect_image
-from bmz.image.jpeg import LOSSY
+from bmz.image.pictures import LOSSY
 from bmz.image.region import read_image
 
 PLANE = np.full((8, 16), 90, np.uint8)

@@ -34,7 +34,7 @@ from bmz.predict.confined import (
     remove_tree,
 )
 from bmz.predict.wire import Block, Wire, WireError, bytes_for
-from bmz.testing.contract import BackendContract
+from bmz.testing.backend import BackendContract
 from bmz.testing.package import write_identity
 
 confining = pytest.mark.skipif(

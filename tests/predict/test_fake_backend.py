@@ -6,8 +6,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.predict.backend import Backend
-from bmz.testing.backend import FakeBackend, local_mean
-from bmz.testing.contract import BackendContract
+from bmz.testing.backend import BackendContract, FakeBackend, local_mean
 
 
 class TestFakeBackend(BackendContract):

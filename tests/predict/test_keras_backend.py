@@ -33,7 +33,7 @@ from bmz.predict.backend import (
 from bmz.predict.formats import open_backend
 from bmz.predict.graph_code import ConfigRefused, NoArchitecture
 from bmz.predict.keras import KerasBackend, keras_devices
-from bmz.testing.contract import BackendContract
+from bmz.testing.backend import BackendContract
 
 skip_without("keras")
 h5py: Any = pytest.importorskip("h5py")

@@ -27,7 +27,7 @@ from bmz.predict.backend import (
 )
 from bmz.predict.formats import backends, open_backend, resolve_device
 from bmz.predict.onnx import OnnxBackend
-from bmz.testing.contract import StaysContract
+from bmz.testing.backend import StaysContract
 
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

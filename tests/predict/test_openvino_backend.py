@@ -39,7 +39,7 @@ from bmz.predict.formats import (
     resolve_device,
     runnable,
 )
-from bmz.testing.contract import BackendContract
+from bmz.testing.backend import BackendContract
 
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -13,7 +13,7 @@ from bmz.predict.backend import Backend, LoadRequest
 from bmz.predict.cutting import Tensor
 from bmz.predict.formats import open_backend
 from bmz.predict.tiles import predict_tiled
-from bmz.testing.contract import BackendContract
+from bmz.testing.backend import BackendContract
 
 ONNX, TORCH = ("onnx", "weights.onnx"), ("torchscript", "weights.pt")
 FRAMEWORKS = {"onnx": "onnxruntime", "torchscript": "torch"}

@@ -16,7 +16,7 @@ from bmz.predict.backend import Backend, LoadRequest, NoBackend, WeightsUnreadab
 from bmz.predict.formats import open_backend
 from bmz.predict.state_dict import ArchitectureFailed, NoArchitecture, RunsOwnCode, StateDiffers
 from bmz.spec.model import Architecture, PackagedFile
-from bmz.testing.contract import OverlapContract
+from bmz.testing.backend import OverlapContract
 
 if TYPE_CHECKING:
     import torch

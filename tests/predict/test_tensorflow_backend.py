@@ -33,7 +33,7 @@ from bmz.predict.formats import open_backend
 from bmz.predict.graph_code import BundleTouchesHost
 from bmz.predict.output_order import OutputsUnclear
 from bmz.predict.tensorflow import TensorflowBackend, import_tensorflow, placed
-from bmz.testing.contract import BackendContract, StaysContract
+from bmz.testing.backend import BackendContract, StaysContract
 
 skip_without("tensorflow")
 

@@ -23,7 +23,7 @@ from bmz.predict.backend import (
 from bmz.predict.formats import open_backend
 from bmz.predict.torch_network import TorchBackend
 from bmz.predict.torchscript import ScriptTouchesHost
-from bmz.testing.contract import BackendContract, OverlapContract, StaysContract
+from bmz.testing.backend import BackendContract, OverlapContract, StaysContract
 
 if TYPE_CHECKING:
     import torch

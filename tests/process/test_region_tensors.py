@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.measure import label
 
-from bmz.base.arrays import FloatArray
-from bmz.base.tensors import LeftToProcessor, TensorPlace
+from bmz.base.arrays import FloatArray, LeftToProcessor, TensorPlace
 from bmz.process.boundary import BoundarySettings, label_cells
 from bmz.process.components import (
     ArgmaxSettings,

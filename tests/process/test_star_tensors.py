@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from tests.process.ideal_maps import apart, cells, probability, star_distances
 
-from bmz.base.arrays import AnyArray, FloatArray
-from bmz.base.tensors import LeftToProcessor, TensorPlace
+from bmz.base.arrays import AnyArray, FloatArray, LeftToProcessor, TensorPlace
 from bmz.process import star_tensors
 from bmz.process.recipe import Place
 from bmz.process.relabel import ChannelsDiffer

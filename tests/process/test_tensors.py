@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bmz.base.arrays import FloatArray, LabelArray
-from bmz.base.tensors import LeftToProcessor, TensorPlace
+from bmz.base.arrays import FloatArray, LabelArray, LeftToProcessor, TensorPlace
 from bmz.process.flows import FlowSettings, flows_of_labels, label_flows
 from bmz.process.tensors import flows_of_labels_there, label_flows_there
 

@@ -43,6 +43,7 @@ from bmz.results.compare import (
 )
 from bmz.results.fit import AboutModel, ImageFit, ModelFit, Ranking, SeenImage
 from bmz.results.images import ImageFailure, RunSummary
+from bmz.results.model_documents import ComparedModel
 from bmz.results.models import (
     Card,
     CheckChange,
@@ -59,7 +60,6 @@ from bmz.results.models import (
     ToolReport,
     WeightsView,
 )
-from bmz.results.score_documents import ComparedModel
 from bmz.spec.model import Citation
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
 from bmz.zoo.fetch import FetchedFile

@@ -12,15 +12,16 @@ import pytest
 from bmz.base.arrays import AnyArray
 from bmz.predict.backend import Backend, TensorCountDiffers
 from bmz.testing.backend import (
+    BackendContract,
     FakeBackend,
     Network,
+    OverlapContract,
     OverlappingFake,
     block_mean,
     local_mean,
     pointwise,
     repeated,
 )
-from bmz.testing.contract import BackendContract, OverlapContract
 
 AGAIN = "test_it_returns_numpy_arrays_and_the_same_ones_again"
 ALONE = "test_it_leaves_its_inputs_alone"

@@ -7,8 +7,14 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.values import dataclass
 from bmz.check.kind_classifier import kind_classifier
-from bmz.check.kind_colours import colour_features, is_grey
-from bmz.check.kind_greys import flat_features, grey_features, noise_features, part_features
+from bmz.check.kind_greys import (
+    colour_features,
+    flat_features,
+    grey_features,
+    is_grey,
+    noise_features,
+    part_features,
+)
 from bmz.check.kind_levels import (
     LEAST_PX,
     PlaneLevel,

@@ -53,7 +53,7 @@ from bmz.process.quality import predictor
 from bmz.results.compare import IOUS, ImageComparison, ResultQuality, SettingResult
 
 if TYPE_CHECKING:
-    from bmz.results.score_documents import ComparedModel
+    from bmz.results.model_documents import ComparedModel
 
 Setting = Mapping[str, str]
 """Key -> value of one setting of a sweep."""

@@ -10,10 +10,10 @@ from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from bmz.base.arrays import LeftToProcessor, MapThere, TensorPlace
 from bmz.base.axes import Step
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, Note, nobody
-from bmz.base.tensors import LeftToProcessor, MapThere, TensorPlace
 from bmz.base.values import dataclass
 from bmz.plan.plan import Plan
 from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe, network_family

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray, LazyArray
+from bmz.base.arrays import AnyArray, FloatArray, LazyArray, MapThere
 from bmz.base.axes import IMAGE_AXES, SPACE, Step
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.progress import Listener, nobody
-from bmz.base.tensors import MapThere
 from bmz.base.values import dataclass
 from bmz.engine.labelling import Decoding, Labelling
 from bmz.engine.output_check import StageCounts, Watch

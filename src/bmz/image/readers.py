@@ -12,7 +12,6 @@ from typing import Final
 from bmz.base.arrays import AnyArray
 from bmz.image.hdf5 import hdf5_header, hdf5_opened, hdf5_pixels
 from bmz.image.info import Header
-from bmz.image.jpeg import jpeg_header, jpeg_pixels
 from bmz.image.known_formats import HDF5, OME_ZARR
 from bmz.image.microscopes import LIBRARIES, plugin_header, plugin_opened, plugin_pixels
 from bmz.image.npy import (
@@ -27,7 +26,7 @@ from bmz.image.npy import (
     npz_pixels,
 )
 from bmz.image.ome_zarr import zarr_header, zarr_opened, zarr_pixels
-from bmz.image.png import png_header, png_palette_numbers, png_pixels
+from bmz.image.pictures import jpeg_header, jpeg_pixels, png_header, png_palette_numbers, png_pixels
 from bmz.image.tiff import (
     tiff_header,
     tiff_is_lossy,

@@ -27,8 +27,8 @@ from bmz.image.faults import (
 from bmz.image.info import Header, PixelSize
 from bmz.image.npy import Stored
 from bmz.image.ome_tiff import opened_set
+from bmz.image.pictures import without_alpha
 from bmz.image.pixel_size import from_imagej, from_resolution, read_ome
-from bmz.image.png import without_alpha
 from bmz.image.tiff_tags import (
     INDEXED,
     WHITE_IS_ZERO,

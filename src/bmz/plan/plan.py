@@ -20,7 +20,7 @@ from bmz.plan.weights_choice import FLOAT32, PrecisionChoice, Way
 from bmz.spec.model import Fixed, ModelSpec, Weights
 
 if TYPE_CHECKING:
-    from bmz.plan.record import PlanRecord
+    from bmz.plan.tile_way import PlanRecord
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from bmz.base.values import dataclass
 from bmz.plan.tile_way import MIRRORED, Blend, PadMode, Span, SplineBlend, TileWay
 
 if TYPE_CHECKING:
-    from bmz.plan.record import BorderRecord
+    from bmz.plan.tile_way import BorderRecord
 
 
 class OffGrid(CouldNotTell):

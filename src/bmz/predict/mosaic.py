@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 from typing_extensions import override
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, FloatArray, TensorPlace
 from bmz.base.axes import Box
 from bmz.base.errors import CouldNotTell
 from bmz.base.files import whole_file
-from bmz.base.tensors import TensorPlace
 from bmz.base.values import dataclass
 from bmz.plan.tiling import AxisTiling, Kept, OutputRule, Tiling
 from bmz.predict.backend import checked_count

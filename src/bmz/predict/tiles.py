@@ -10,10 +10,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, TensorPlace
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.base.tensors import TensorPlace
 from bmz.base.values import dataclass
 from bmz.plan.plan import Plan, with_smaller_tiles
 from bmz.plan.tiling import OutputRule, Tiling

@@ -8,9 +8,8 @@ from typing import Annotated
 import numpy as np
 
 from bmz.base import ndimage
-from bmz.base.arrays import AnyArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray, TensorDecoder
 from bmz.base.errors import AnswerIsNo, CouldNotTell
-from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, NoSettings, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, one_map

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base import ndimage
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
-from bmz.base.tensors import TensorDecoder
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import Blend, TileWay
 from bmz.process.recipe import InBlocks, Knob, Labelled, OwnTiles, Place, Recipe, Value

@@ -9,9 +9,8 @@ from typing import Annotated, Any, Literal, Protocol, get_type_hints
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray, TensorDecoder
 from bmz.base.errors import WrongUsage
-from bmz.base.tensors import TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import MIRRORED, TileWay
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, LabelArray
+from bmz.base.arrays import AnyArray, LabelArray, LeftToProcessor, TensorPlace
 from bmz.base.axes import Box
-from bmz.base.tensors import LeftToProcessor, TensorPlace
 from bmz.process.boundary import (
     NONE,
     SURE,

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray, LabelArray
-from bmz.base.tensors import LeftToProcessor, TensorPlace
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LeftToProcessor, TensorPlace
 from bmz.base.values import dataclass
 from bmz.process.recipe import Labelled, Place
 from bmz.process.relabel import require_plane

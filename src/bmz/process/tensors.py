@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray, LabelArray
-from bmz.base.tensors import LeftToProcessor, TensorPlace
+from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LeftToProcessor, TensorPlace
 from bmz.base.values import dataclass
 from bmz.process.flows import (
     FLOW_SCALE,

@@ -23,7 +23,7 @@ from bmz.results.compare import (
 )
 
 if TYPE_CHECKING:
-    from bmz.results.score_documents import (
+    from bmz.results.model_documents import (
         Agreement,
         ComparedImage,
         CompareDocument,

@@ -24,7 +24,7 @@ from typing_extensions import Doc, override
 from bmz.check.codes import CODES, FindingCode
 from bmz.process.recipe import FINISH, Parameter, Recipe
 from bmz.process.recipes import RECIPES
-from bmz.results import image_documents, model_documents, score_documents
+from bmz.results import image_documents, model_documents
 
 FOLDER = Path(__file__).parent / "schemas"
 DRAFT = GenerateJsonSchema.schema_dialect
@@ -49,7 +49,7 @@ def _name_of(kind: type) -> str | None:
 
 DOCUMENTS: Mapping[str, type] = {
     name: kind
-    for kind in (vars(model_documents) | vars(image_documents) | vars(score_documents)).values()
+    for kind in (vars(model_documents) | vars(image_documents)).values()
     if isinstance(kind, type) and kind is not image_documents.RunFacts and (name := _name_of(kind))
 }
 """Name, such as ``bmz.check/1`` -> the type of the document."""

@@ -19,7 +19,7 @@ from bmz.process.matching import MaskError, Matching, pooled
 from bmz.process.quality import Quality
 
 if TYPE_CHECKING:
-    from bmz.results.score_documents import ComparedModel
+    from bmz.results.model_documents import ComparedModel
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing_extensions import Doc, TypedDict  # pydantic asks for it below Pytho
 
 from bmz.check.finding import Finding
 from bmz.plan.plan import Estimate
-from bmz.plan.record import PlanRecord
+from bmz.plan.tile_way import PlanRecord
 from bmz.process.quality import QualityRecord
 from bmz.results.model_documents import Failure, Listing, MadeForRecord, ReportCounts
 

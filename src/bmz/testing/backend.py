@@ -1,14 +1,26 @@
-"""Fake backends: networks of a few lines that remember what they were given."""
+"""A fake backend, and the contract that every backend keeps, as tests."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
-from bmz.predict.backend import CPU, Device, NetworkFailed, OutOfMemory, checked_count, shapes_of
+from bmz.predict.backend import (
+    CPU,
+    Backend,
+    Device,
+    NetworkFailed,
+    OutOfMemory,
+    Overlapping,
+    StaysThere,
+    TensorCountDiffers,
+    checked_count,
+    shapes_of,
+)
 
 Network = Callable[[Sequence[AnyArray]], list[AnyArray]]
 """From the inputs of a network, batch and channel first, to its outputs."""
@@ -135,3 +147,230 @@ def block_mean(step: int, *, spatial: int) -> Network:
 def _last(array: AnyArray, part: slice, spatial: int) -> AnyArray:
     """Take the same part of each of the last `spatial` axes."""
     return array[(slice(None),) * (array.ndim - spatial) + (part,) * spatial]
+
+
+class BackendContract(ABC):
+    """Tests of a backend; a subclass, named ``Test...``, gives the backend and inputs for it.
+
+    Examples
+    --------
+    >>> class TestMine(BackendContract):
+    ...     def backend(self):
+    ...         return open_mine(path)
+    ...
+    ...     def inputs(self):
+    ...         return [np.random.default_rng(0).random((2, 1, 32, 32), np.float32)]
+    """
+
+    tolerance = 1e-5
+    """The largest difference that the order of sums may make."""
+
+    @abstractmethod
+    def backend(self) -> Backend:
+        """Open a backend anew."""
+
+    @abstractmethod
+    def inputs(self) -> list[AnyArray]:
+        """Give inputs with at least two images along their first axis, batch."""
+
+    def test_it_returns_numpy_arrays_and_the_same_ones_again(self) -> None:
+        """Two runs on the same inputs agree to the last bit."""
+        backend = self.backend()
+
+        first, second = backend.run(self.inputs()), backend.run(self.inputs())
+
+        np.testing.assert_equal(type(first), list, "run gives a list, one array for each output")
+        kinds = {type(array) for array in first}
+        np.testing.assert_equal(kinds, {np.ndarray}, "each output is an array of NumPy")
+        odd = [str(a.dtype) for a in first if a.dtype.kind not in "buif" or not a.dtype.isnative]
+        np.testing.assert_equal(odd, [], "an output holds real numbers in the byte order of here")
+        _same(first, second, 0, "a second run on the same inputs")
+
+    def test_it_leaves_its_inputs_alone(self) -> None:
+        """A network that works in place must not reach the caller's arrays."""
+        inputs = self.inputs()
+
+        self.backend().run(inputs)
+
+        _same(inputs, self.inputs(), 0, "an input after the run")
+
+    def test_its_outputs_outlive_the_next_run_and_the_backend(self) -> None:
+        """What it returns is no view of memory that is used again, the inputs' neither."""
+        backend, inputs = self.backend(), self.inputs()
+        first = backend.run(inputs)
+        copies = [array.copy() for array in first]
+
+        for array in inputs:
+            array[...] = 0
+        _same(first, copies, 0, "an output after its input was used again")
+        backend.run(_more(self.inputs()))
+        _same(first, copies, 0, "an output after the next run")
+        backend.close()
+        _same(first, copies, 0, "an output after the end of the backend")
+
+    def test_what_it_ran_before_makes_no_difference(self) -> None:
+        """A tile gives the same wherever in the image its turn comes."""
+        backend = self.backend()
+
+        first, second = backend.run(self.inputs()), backend.run(_more(self.inputs()))
+        again, fresh = backend.run(self.inputs()), self.backend().run(_more(self.inputs()))
+
+        _same(again, first, self.tolerance, "a run after a run on others")
+        _same(second, fresh, self.tolerance, "a run after a run on others")
+
+    def test_it_takes_views_read_only_arrays_and_foreign_byte_order(self) -> None:
+        """Tiles are views of the image, which may be a memory-mapped file."""
+        backend = self.backend()
+        odd = [_odd(array) for array in self.inputs()]
+
+        outputs = backend.run(odd)
+
+        _same(outputs, backend.run(self.inputs()), self.tolerance, "a run on views")
+
+    def test_images_of_a_batch_do_not_touch_each_other(self) -> None:
+        """A batch gives what its images give alone, each in its place."""
+        backend, inputs = self.backend(), self.inputs()
+
+        together = backend.run(self.inputs())
+
+        counts = [array.shape[:1] for array in together]
+        batch = [inputs[0].shape[:1]] * len(together)
+        np.testing.assert_equal(counts, batch, "the first axis of an output is batch")
+        for number in range(len(inputs[0])):
+            image = slice(number, number + 1)
+            alone = backend.run([array[image] for array in inputs])
+            _same([a[image] for a in together], alone, self.tolerance, f"image {number} of a batch")
+
+    def test_it_refuses_one_input_too_many(self) -> None:
+        """An input that the network does not have is no input to drop."""
+        inputs = self.inputs()
+
+        _refused(self.backend(), [*inputs, inputs[0]], "an input too many")
+
+    def test_it_refuses_one_input_too_few(self) -> None:
+        """An input that is not given is none to make up."""
+        _refused(self.backend(), self.inputs()[:-1], "an input too few")
+
+    def test_it_can_be_closed_twice_and_names_itself_and_its_device(self) -> None:
+        """`close` may be called by a context and by hand."""
+        backend = self.backend()
+
+        backend.close()
+        backend.close()
+
+        np.testing.assert_equal(type(backend.name), str, "the name is text")
+        np.testing.assert_equal(type(backend.device), Device, "the device is a Device")
+        if not backend.name:
+            raise AssertionError("the name is that of the framework, not empty")
+
+
+class OverlapContract(BackendContract):
+    """Tests of a backend that can be `Overlapping` as well."""
+
+    def test_it_can_have_two_runs_under_way(self) -> None:
+        """Each ticket gives the outputs of its own inputs, in whatever order they are collected."""
+        backend, more = self.backend(), _more(self.inputs())
+        assert isinstance(backend, Overlapping)
+
+        first, second = backend.submit(self.inputs()), backend.submit(more)
+        later, earlier = backend.collect(second), backend.collect(first)
+
+        _same(earlier, self.backend().run(self.inputs()), 0, "what is collected last")
+        _same(later, self.backend().run(more), 0, "what is collected first")
+
+    def test_it_tells_how_long_its_device_computed(self) -> None:
+        """A batch reports how busy the device was."""
+        backend = self.backend()
+        assert isinstance(backend, Overlapping)
+
+        ticket = backend.submit(self.inputs())
+        backend.collect(ticket)
+
+        if not backend.computed_s(ticket) > 0:
+            raise AssertionError("the device took no time")
+
+    def test_inputs_may_change_once_they_are_submitted(self) -> None:
+        """The memory of a tile is used again for the next one."""
+        backend, inputs = self.backend(), self.inputs()
+        assert isinstance(backend, Overlapping)
+
+        ticket = backend.submit(inputs)
+        for array in inputs:
+            array[...] = 0
+
+        outputs = backend.collect(ticket)
+        _same(outputs, self.backend().run(self.inputs()), 0, "what was submitted before the change")
+
+
+class StaysContract(BackendContract):
+    """Tests of a backend that can be `StaysThere` as well, on a CPU or a GPU."""
+
+    def test_outputs_that_stay_are_those_that_come(self) -> None:
+        """Where an output lies changes none of its values."""
+        backend, inputs = self.backend(), self.inputs()
+        assert isinstance(backend, StaysThere)
+
+        there = backend.collect_there(backend.submit_there(inputs))
+
+        arrays = [tensor.cpu().numpy() for tensor in there]
+        _same(arrays, backend.run(inputs), 0, "outputs that stay")
+
+    def test_outputs_that_stay_outlive_the_next_run_and_the_backend(self) -> None:
+        """What is handed on without a copy is still nobody else's."""
+        backend, inputs = self.backend(), self.inputs()
+        assert isinstance(backend, StaysThere)
+        there = backend.collect_there(backend.submit_there(inputs))
+        kept = [tensor.cpu().numpy().copy() for tensor in there]
+
+        backend.run(_more(inputs))
+        backend.close()
+
+        _same([tensor.cpu().numpy() for tensor in there], kept, 0, "outputs of an earlier run")
+
+    def test_a_run_whose_outputs_stay_is_refused_and_timed_like_another(self) -> None:
+        """Counts are checked, and seconds are those of the device."""
+        backend, inputs = self.backend(), self.inputs()
+        assert isinstance(backend, StaysThere)
+
+        ticket = backend.submit_there(inputs)
+        backend.collect_there(ticket)
+
+        np.testing.assert_array_less(-1e-9, backend.computed_s(ticket), "seconds")
+        try:
+            backend.submit_there(inputs[:-1])
+        except TensorCountDiffers:
+            return
+        raise AssertionError("it took an input too few")
+
+
+def _more(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+    return [array + 1 for array in inputs]
+
+
+def _odd(array: AnyArray) -> AnyArray:
+    """Give an equal array that is a view with a negative stride, big-endian and read-only."""
+    view = array[..., ::-1].copy().astype(array.dtype.newbyteorder(">"))[..., ::-1]
+    view.flags.writeable = False
+    return view
+
+
+def _refused(backend: Backend, inputs: Sequence[AnyArray], what: str) -> None:
+    try:
+        backend.run(inputs)
+    except TensorCountDiffers as refused:
+        np.testing.assert_equal(refused.code, "predict.tensor-count")
+    except Exception as other:
+        raise AssertionError(f"it refused {what} with {other!r}, not TensorCountDiffers") from other
+    else:
+        raise AssertionError(f"it took {what}")
+
+
+def _same(
+    outputs: Sequence[AnyArray], expected: Sequence[AnyArray], tolerance: float, what: str
+) -> None:
+    """Compare arrays one by one; `what` was found, for the message."""
+    np.testing.assert_equal(len(outputs), len(expected), f"{what}: the number of arrays")
+    for output, other in zip(outputs, expected, strict=True):
+        facts, others = ((array.dtype, array.shape) for array in (output, other))
+        np.testing.assert_equal(facts, others, f"{what}: dtype and shape")
+        np.testing.assert_allclose(output, other, rtol=0, atol=tolerance, err_msg=what)
