@@ -16,7 +16,7 @@ import tifffile
 import bmz
 from bmz.app.check import check
 from bmz.app.fit import fit
-from bmz.app.search import FilterUnknown
+from bmz.app.search.query import FilterUnknown
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bmz.app.search import rank, relevance
+from bmz.app.search.query import rank, relevance
 from bmz.results.models import Card
 from bmz.spec.facts import tokens
 from bmz.spec.made_for import MadeFor

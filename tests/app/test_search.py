@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.app.search import (
+from bmz.app.search import search
+from bmz.app.search.query import (
     MEANINGS,
     FilterUnknown,
     SearchRequest,
@@ -22,7 +23,6 @@ from bmz.app.search import (
     rank,
     refuse_unknown,
     relevance,
-    search,
     with_terms,
 )
 from bmz.base.computer import version

@@ -30,9 +30,8 @@ from bmz.check.content import (
 )
 from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase
-from bmz.check.kind import ImageKind
+from bmz.check.kind import ImageKind, kind_title, kind_words, mean_kind, percent, stated_as_kind
 from bmz.check.kind_features import UNLIKE_NOTE, UNLIKE_WARNING, features
-from bmz.check.kind_words import kind_title, kind_words, mean_kind, percent, stated_as_kind
 from bmz.check.measured import PlaneMeasures, look_at
 from bmz.spec.facts import facts_of
 from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, with_near

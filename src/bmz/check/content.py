@@ -11,9 +11,8 @@ from bmz.base.values import dataclass
 from bmz.check.channel_meaning import likely_channels, seen_channels
 from bmz.check.finding import Evidence, Finding
 from bmz.check.fit_case import FitCase
-from bmz.check.kind import ImageKind
-from bmz.check.kind_features import UNLIKE_NOTE, UNLIKE_WARNING, unlikeness
-from bmz.check.kind_words import (
+from bmz.check.kind import (
+    ImageKind,
     family_words,
     likeliest,
     mean_kind,
@@ -21,6 +20,7 @@ from bmz.check.kind_words import (
     stated_as_kind,
     structure_words,
 )
+from bmz.check.kind_features import UNLIKE_NOTE, UNLIKE_WARNING, unlikeness
 from bmz.check.measured import features_of
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo

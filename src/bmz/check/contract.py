@@ -14,8 +14,7 @@ from bmz.base.errors import AnswerIsNo
 from bmz.base.values import dataclass
 from bmz.check.content import UNLIKELY
 from bmz.check.finding import Finding
-from bmz.check.kind import SURE, ImageKind
-from bmz.check.kind_words import kind_words
+from bmz.check.kind import SURE, ImageKind, kind_words
 from bmz.check.pixel_values import ValueSummary
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels

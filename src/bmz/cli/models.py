@@ -100,8 +100,8 @@ def list_models(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filte
 
 
 def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
-    from bmz.app.search import SearchRequest
     from bmz.app.search import search as find  # here, so that --help stays quick
+    from bmz.app.search.query import SearchRequest
     from bmz.cli.output import print_blocks, progress_bars
     from bmz.report.zoo_text import (
         NAME_COLUMN,

@@ -11,8 +11,7 @@ import numpy as np
 from bmz.base.axes import ChannelKey, ChannelUnknown, channel_numbers
 from bmz.base.errors import BmzError, WrongUsage
 from bmz.base.values import dataclass
-from bmz.check.kind import ImageKind, is_grey
-from bmz.check.kind_words import mean_kind, stated_as_kind
+from bmz.check.kind import ImageKind, is_grey, mean_kind, stated_as_kind
 from bmz.check.measured import PlaneMeasures, image_measures
 from bmz.check.pixel_values import ValueSummary
 from bmz.engine.image_header import SAMPLE_PX, read_spread, with_pixel_size

@@ -16,8 +16,7 @@ from bmz.base.computer import version
 from bmz.base.errors import BmzError
 from bmz.check.codes import CODES, FindingCode
 from bmz.check.finding import Finding
-from bmz.check.kind import ImageKind
-from bmz.check.kind_words import kind_title, kind_words
+from bmz.check.kind import ImageKind, kind_title, kind_words
 from bmz.image.given_names import given_name, with_given_names
 from bmz.image.remote import is_address
 from bmz.process.quality import quality_record, quality_words

@@ -13,7 +13,7 @@ from bmz.base.errors import BmzError
 from bmz.base.notes import plain_of
 from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport, Finding
-from bmz.check.kind_words import kind_title
+from bmz.check.kind import kind_title
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.series import content_sha256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bmz.app.search import FilterUnknown
+from bmz.app.search.query import FilterUnknown
 from bmz.base.progress import Listener, nobody
 from bmz.engine.fit_image import FitRequest, MeasuredImage, measured_images
 from bmz.engine.fit_judge import rank_models

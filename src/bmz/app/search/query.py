@@ -1,4 +1,4 @@
-"""``bmz search``: the words and filters of a search, and the models that fit them, best first."""
+"""The words and filters of a search, and the models that fit them, the best first."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from difflib import get_close_matches
 from functools import cache
 
 from bmz.base.errors import WrongUsage
-from bmz.base.progress import Listener, nobody
 from bmz.base.values import dataclass
-from bmz.engine.cards import all_cards, whole_index
-from bmz.predict.frameworks import usable_formats
-from bmz.results.models import Card, SearchHit, SearchView
+from bmz.results.models import Card
 from bmz.spec.facts import TASKS, has_task, tokens
 from bmz.spec.made_for import MODALITIES, MORE_EXACT, STRUCTURES
-from bmz.zoo.settings import ZooSettings
 
 MEANINGS: Mapping[str, tuple[str, ...]] = {
     "fluorescence": ("fluorescence", "fluorescent", "immunofluorescence"),
@@ -366,27 +362,3 @@ def runs_here(card: Card, usable: set[str]) -> bool:
     usable : formats for which there is one
     """
     return bool(usable & set(card.weights))
-
-
-def search(
-    request: SearchRequest, settings: ZooSettings, listener: Listener = nobody
-) -> SearchView:
-    """Find models of the zoo, and those that come with bmz.
-
-    Raises
-    ------
-    FilterUnknown
-        No model at all has the task, weights or tag.
-    TermUnknown
-        The modality or structure is no term.
-    IndexUnavailable
-        The index cannot be had, and none is kept.
-    """
-    request = with_terms(request)
-    index = whole_index(settings, listener, refresh=request.refresh)
-    cards = all_cards(index, settings, listener=listener)
-    refuse_unknown(request, cards)
-    usable = {name for name, install in usable_formats().items() if not install}
-    hits = rank(fitting(request, cards, usable), request.words)
-    search_hits = tuple(SearchHit(card, score, runs_here(card, usable)) for score, card in hits)
-    return SearchView(search_hits, len(cards), index.fetched_at, index.stale)
