@@ -1,4 +1,4 @@
-"""The kind of an image, as its pixels tell: how it was made, what it shows, and how that is said."""
+"""The kind of an image by its pixels: how it was made, what it shows, and how that is said."""
 
 from __future__ import annotations
 
