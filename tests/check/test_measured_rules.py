@@ -243,7 +243,7 @@ def test_an_inverted_image_is_told_by_the_model_s_own_sample_or_else_by_what_is_
         "structures are dark here and bright in the model's own sample",
         wanted="bright",
         found="dark",
-        hint="invert the image first, or take a model for this kind of image",
+        hint="give bmz run --invert, or take a model for this kind of image",
         evidence="measured",
     )
     assert curated.evidence == "curated"

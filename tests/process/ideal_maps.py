@@ -176,12 +176,12 @@ def centres_and_offsets(labels: LabelArray) -> FloatArray:
     return result
 
 
-def discs(labels: LabelArray) -> LabelArray:
-    """Give a disc of radius 2 px in the middle of each object."""
+def discs(labels: LabelArray, radius: int = 2) -> LabelArray:
+    """Give a disc in the middle of each object."""
     found = np.zeros(labels.shape, np.int32)
     for place in ndimage.center_of_mass(labels > 0, labels, range(1, int(labels.max()) + 1)):
         found[tuple(int(at + 0.5) for at in place)] = 1
-    parts, _ = ndimage.label(ndimage.distance_transform_edt(found == 0) <= 2)
+    parts, _ = ndimage.label(ndimage.distance_transform_edt(found == 0) <= radius)
     return in_raster_order(parts).labels
 
 
