@@ -184,7 +184,7 @@ def run_on_its_own_input(word: str) -> str:
         Path(word) / "out",
         axes="".join(tensor.letters[i] for i in kept),
         kind=kind_made_for(model),
-        recipe="none",
+        recipe="none" if model.prompts is None else None,  # without prompts it gives nothing
         save=frozenset({"raw"}),
         device="cpu",
         trust="confined",
@@ -286,7 +286,7 @@ def page(rows: Sequence[Row]) -> str:
         "([steps](../design/steps.md)).",
         "",
         "`bmz run` is tried on the first test input, stored as an image: `done`, or the code of",
-        "what it says instead.",
+        "what it says instead; a network with prompts is asked for a grid of points.",
         "",
         "| model | formats | bmz test | bmz run | bioimageio.core | remark |",
         "|---|---|---|---|---|---|",

@@ -106,3 +106,15 @@ def test_no_object_gives_an_empty_mask() -> None:
     assert not result.labels.any()
     assert result.scores is not None
     assert len(result.scores) == 0
+
+
+def test_masks_of_a_whole_image_are_taken_as_the_network_gives_them() -> None:
+    masks = np.stack([disc(20, 20, 8), disc(10, 40, 5)])[None, :, None].astype(np.uint8)
+    others = {"scores": np.array([[[0.9], [0.95]]], np.float32)}
+
+    result = PROMPTS.apply(
+        masks, (), PROMPTS.parameters_from({}, {}), shape=(40, 50), others=others
+    )
+
+    np.testing.assert_array_equal(result.labels > 0, disc(20, 20, 8) | disc(10, 40, 5))
+    assert result.labels.max() == 2

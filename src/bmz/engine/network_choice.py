@@ -80,8 +80,7 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
     precision : of the arithmetic
     backend : the framework; empty for the one to which the format belongs
     permit : whether code of the model may run; numbers alone always may
-    inputs : ids of those that will be given; None for all that are not optional, or all of a
-        network with prompts
+    inputs : ids of those that will be given; None for all that are not optional
     threads : on a CPU, how many at most; None for as many as the process may use
 
     Raises
@@ -96,9 +95,8 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
     code = model_code(weights)
     if code is not None and permit == "no":
         raise NeedsTrust(model, code)
-    # a network with prompts gets all of its inputs, of which some are empty
-    own = model.required_inputs if model.prompts is None else model.inputs
-    given = tuple(tensor.id for tensor in own) if inputs is None else tuple(inputs)
+    required = tuple(tensor.id for tensor in model.required_inputs)
+    given = required if inputs is None else tuple(inputs)
     letters = {tensor.id: tensor.letters for tensor in model.inputs}
     request = LoadRequest(
         path=weights.file.path,
@@ -364,6 +362,8 @@ def open_way(network: NetworkChoice, way: Way, threads: int | None = None) -> Ba
     BmzError
         See `bmz.engine.network_choice.open_network`.
     """
+    # one that is asked for objects gets all of its inputs, of which some are empty
+    asked = [tensor.id for tensor in network.model.inputs] if network.labelling.prompted else None
     return open_network(
         network.model,
         network.weights,
@@ -371,6 +371,7 @@ def open_way(network: NetworkChoice, way: Way, threads: int | None = None) -> Ba
         precision=PRECISIONS[way.precision],
         backend=way.backend,
         permit=network.permit,
+        inputs=asked,
         threads=threads,
     )
 

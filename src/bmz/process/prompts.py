@@ -144,34 +144,44 @@ def label_prompted(
 
     Parameters
     ----------
-    output : (n,) arrays, the masks, see `ObjectMasks.as_outputs`
+    output : (n,) arrays, the masks, see `ObjectMasks.as_outputs`; or (..., y, x), as the network
+        gives them for one image
     settings : the parameters
     shape : height and width of the image, px
-    others : the scores (n,), and the places of the masks
+    others : the scores, one for each mask, and the places of the masks where they have boxes
 
     Returns
     -------
     Labelled
         of `shape`, with the score of each object; `drawn` is the score at every pixel
     """
-    scores = np.asarray(others[settings.scores], np.float32).reshape(-1)
+    objects = _objects(output, settings, shape, others)
     labels, drawn = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    tiles: NDArray[np.intp] = others[TILES]
     seen: dict[int, list[NDArray[np.intp]]] = {}  # the tiles that each object was found in
-    for k in np.argsort(-scores, kind="stable"):
-        first_y, first_x, end_y, end_x = others[CORNERS][k]
+    for k in np.argsort(-objects.scores, kind="stable"):
+        first_y, first_x, end_y, end_x = objects.corners[k]
         place = (slice(first_y, end_y), slice(first_x, end_x))
-        there, mask = labels[place], output[k]
+        there, mask = labels[place], objects.masks[k]
         free = mask & (there == 0)
-        number = _same_object(labels, place, mask, tiles[k], seen)
+        number = _same_object(labels, place, mask, objects.tiles[k], seen)
         if not number and mask.sum() - free.sum() > settings.overlap * mask.sum():
             continue
         number = number or int(k) + 1
-        seen.setdefault(number, []).append(tiles[k])
+        seen.setdefault(number, []).append(objects.tiles[k])
         there[free] = number
-        drawn[place][free] = scores[number - 1]
-    done = in_raster_order(labels, scores)
+        drawn[place][free] = objects.scores[number - 1]
+    done = in_raster_order(labels, objects.scores)
     return Labelled(done.labels, done.scores, drawn=drawn)
+
+
+def _objects(
+    output: AnyArray, settings: PromptSettings, shape: Sequence[int], others: Mapping[str, AnyArray]
+) -> ObjectMasks:
+    scores = np.asarray(others[settings.scores], np.float32).reshape(-1)
+    if CORNERS in others:
+        return ObjectMasks(list(output), scores, others[CORNERS], others[TILES])
+    whole = tuple(slice(0, size) for size in shape)
+    return kept_masks(output.reshape(-1, *output.shape[-2:]), scores, whole, settings)
 
 
 def _same_object(
