@@ -14,7 +14,14 @@ import pytest
 import tifffile
 
 import bmz
-from bmz.app.chain import Chain, ChainUnreadable, ChainWithoutMasks, plan_chain, run_chain
+from bmz.app.chain import (
+    Chain,
+    ChainNotFound,
+    ChainUnreadable,
+    ChainWithoutMasks,
+    plan_chain,
+    run_chain,
+)
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
 from bmz.engine.request import RunRequest
@@ -270,7 +277,8 @@ def test_files_that_are_no_chain_and_options_without_use_are_refused(tmp_path: P
 
     assert status_of(call) == 2
     assert status_of([*call, "--watch"]) == 2
-    with pytest.raises(ChainUnreadable, match="No such file"):
+    assert status_of(["run", str(tmp_path / "none.toml"), *call[2:]]) == 3
+    with pytest.raises(ChainNotFound, match="there is no file"):
         Chain.read(tmp_path / "none.toml")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bmz.base.axes import channel_words, checked_channels
-from bmz.base.errors import WrongUsage
+from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener, Note, nobody
 from bmz.base.values import dataclass
@@ -44,6 +44,17 @@ CHAIN_RECORD, CHAIN_TABLE = ".chain.json", ".chain.csv"
 """Endings of what is written about all steps of an image."""
 
 _NAME = re.compile(r"[\w.-]+")
+
+
+class ChainNotFound(CouldNotTell):
+    """There is no such file of a chain."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(
+            f"there is no file '{path}'",
+            hint="a MODEL that ends with .toml is the file of a chain: is there a typing error?",
+            code="chain.not-found",
+        )
 
 
 class ChainUnreadable(WrongUsage):
@@ -179,9 +190,13 @@ class Chain:
 
         Raises
         ------
+        ChainNotFound
+            The file is not there.
         ChainUnreadable
-            The file is not there, no TOML, or names something unknown.
+            It is no TOML, or names something unknown.
         """
+        if not Path(path).exists():
+            raise ChainNotFound(path)
         try:
             document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as why:
