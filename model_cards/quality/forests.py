@@ -1,17 +1,8 @@
-"""Fit the predictors of the quality of a mask, and say how good they are on what they never saw.
-
-``python model_cards/quality/train.py`` with scikit-learn reads ``evidence.csv``, which
-``gather.py`` writes, and writes ``src/bmz/process/quality.npz``, ``left_out.csv`` and the figures
-of the card and of ``docs/explanation/trial.md``. One thread and fixed seeds: the same rows give
-the same arrays.
-"""
+"""What trainings of predictors share: rows of evidence, their weights, a forest, its figures."""
 
 from __future__ import annotations
 
-import csv
-import itertools
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +12,10 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-ARRAYS = ROOT / "src/bmz/process/quality.npz"
 PAGES = (HERE / "README.md", ROOT / "docs/explanation/trial.md")
-MARKS = ("<!-- model_cards/quality/train.py -->\n", "<!-- end of quality -->\n")
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 FACTS = ("network", "source", "image", "fault", "f1")
-OF_COPIES = ("agrees", "count_change")
-"""How the names of the features begin that need changed copies of the image."""
 
 TREES, LEAST_IN_LEAF, FEATURES = 80, 3, 0.4
 
@@ -62,23 +49,11 @@ class Rows:
     f1: np.ndarray
     facts: dict[str, np.ndarray]
 
-    def without_copies(self) -> Rows:
-        """Leave out the features that need changed copies."""
-        kept = [i for i, name in enumerate(self.names) if not name.startswith(OF_COPIES)]
+    def without(self, beginnings: tuple[str, ...]) -> Rows:
+        """Leave out the features whose names begin so."""
+        kept = [i for i, name in enumerate(self.names) if not name.startswith(beginnings)]
         names = tuple(self.names[i] for i in kept)
         return Rows(names, self.values[:, kept], self.f1, self.facts)
-
-
-def read_rows() -> Rows:
-    """Read ``evidence.csv``."""
-    with (HERE / "evidence.csv").open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    names = tuple(name for name in lines[0] if name not in FACTS)
-    values = np.array(
-        [[float(line[name]) if line[name] else np.nan for name in names] for line in lines]
-    )
-    facts = {name: np.array([line[name] for line in lines]) for name in FACTS[:-1]}
-    return Rows(names, values, np.array([float(line["f1"]) for line in lines]), facts)
 
 
 def weights(rows: Rows) -> np.ndarray:
@@ -114,16 +89,6 @@ def left_out(rows: Rows) -> np.ndarray:
             if mine.any():
                 forest = fitted(rows, (sources != source) & (networks != network))
                 predicted[mine] = forest.predict(values[mine])
-    return predicted.clip(0, 1)
-
-
-def left_out_by(rows: Rows, fact: str) -> np.ndarray:
-    """Predict each row by a forest that did not see its source, or its network."""
-    groups = rows.facts[fact]
-    values = np.float32(np.where(np.isnan(rows.values), unknown(rows), rows.values))
-    predicted = np.zeros(len(rows.f1))
-    for group in np.unique(groups):
-        predicted[groups == group] = fitted(rows, groups != group).predict(values[groups == group])
     return predicted.clip(0, 1)
 
 
@@ -199,70 +164,3 @@ def figures(name: str, predicted: np.ndarray, f1: np.ndarray, chosen: tuple[floa
         f"{(sure >= BAD).mean():.1%} of {len(sure)}",
     )
     return "| " + " | ".join(cells) + " |"
-
-
-def tables(rows: Rows, predictions: dict[str, np.ndarray]) -> Iterator[str]:
-    """Yield the lines of the figures."""
-    heads = ("left out", "Spearman", "mean error", "of F1 < 0.5 called likely wrong")
-    more = ("of F1 > 0.75 called so", "of those called likely good F1 >= 0.5")
-    yield "| " + " | ".join((*heads, *more)) + " |"
-    yield "|" + "---|" * 6
-    predicted = predictions["source and network"]
-    for name, values in predictions.items():
-        own = values if "without" in name else predicted
-        yield figures(name, values, rows.f1, limits(own, rows.f1))
-    yield ""
-    for fact in ("source", "network", "fault"):
-        yield f"| {fact} | masks | true F1 | predicted | mean error |"
-        yield "|---|---|---|---|---|"
-        for group in np.unique(rows.facts[fact]):
-            mine = rows.facts[fact] == group
-            values = (rows.f1[mine].mean(), predicted[mine].mean())
-            error = abs(predicted - rows.f1)[mine].mean()
-            yield f"| {group} | {mine.sum()} | {values[0]:.2f} | {values[1]:.2f} | {error:.2f} |"
-        yield ""
-    yield "| predicted | masks | true F1, mean | 8 of 10 between |"
-    yield "|---|---|---|---|"
-    ends = np.arange(0, 1.01, 0.1)
-    for start, stop in itertools.pairwise(ends):
-        mine = (predicted >= start) & (predicted < stop)
-        if mine.any():
-            low, high = np.quantile(rows.f1[mine], ENDS)
-            span, mean = f"{start:.1f} to {stop:.1f}", rows.f1[mine].mean()
-            yield f"| {span} | {mine.sum()} | {mean:.2f} | {low:.2f}, {high:.2f} |"
-
-
-def main() -> None:
-    """Fit, write the arrays, and the figures."""
-    from pages import write_between  # of the benchmarks
-
-    rows = read_rows()
-    plain = rows.without_copies()
-    predictions = {
-        "source and network": left_out(rows),
-        "source": left_out_by(rows, "source"),
-        "network": left_out_by(rows, "network"),
-        "source and network, without changed copies": left_out(plain),
-    }
-    tried = arrays(rows, predictions["source and network"])
-    still = arrays(plain, predictions["source and network, without changed copies"])
-    np.savez_compressed(
-        ARRAYS,
-        **{f"tried_{key}": value for key, value in tried.items()},
-        **{f"plain_{key}": value for key, value in still.items()},
-    )
-    text = "\n".join(tables(rows, predictions))
-    print(text)
-    for page in PAGES:
-        write_between(page, MARKS, text)
-    with (HERE / "left_out.csv").open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow([*FACTS, *predictions])
-        for i, f1 in enumerate(rows.f1):
-            words = [rows.facts[fact][i] for fact in FACTS[:-1]]
-            values = [f"{predicted[i]:.4f}" for predicted in predictions.values()]
-            lines.writerow([*words, f"{f1:.4f}", *values])
-
-
-if __name__ == "__main__":
-    main()

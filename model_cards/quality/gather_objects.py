@@ -20,6 +20,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import gather_images as gather  # noqa: E402  (beside this file)
+from gather import FACTS, NETWORKS  # noqa: E402  (as above)
+from truths import FAULTS  # noqa: E402  (as above)
 
 from bmz.base.errors import BmzError, not_none  # noqa: E402
 from bmz.check.values import model_diameter  # noqa: E402
@@ -39,7 +41,7 @@ from bmz.process.object_evidence import (  # noqa: E402
 NUCLEI = 48
 """Images of DSB 2018."""
 
-FACTS = gather.FACTS[:4]
+OF_MASK = FACTS[:4]
 
 FAULTY = 0.7
 """Share of the images with which a network is also run with a fault."""
@@ -67,13 +69,13 @@ class Mask:
 
 def cases(network: str, shared: Path) -> Iterator[tuple[gather.Truth, str]]:
     """Yield images and faults with which a network is run."""
-    made = gather.NETWORKS[network]
+    made = NETWORKS[network]
     rng = np.random.default_rng(sum(map(ord, network)) + 2)
     for truth in gather.truths(shared, NUCLEI):
         if truth.structure in gather.NEAR[made]:
             yield truth, "none"
             if rng.random() < FAULTY:
-                yield truth, str(rng.choice(gather.FAULTS))
+                yield truth, str(rng.choice(FAULTS))
         elif rng.random() < gather.OTHERS:
             yield truth, "none"
 
@@ -112,8 +114,8 @@ def masks_of(network: str, shared: Path) -> Iterator[Mask]:
                 print(f"{network}, {truth.name}, {fault}: {why}")
                 continue
             words = (network, gather.origin(truth), truth.name, fault)
-            facts = dict(zip(FACTS, words, strict=True))
-            near = truth.structure in gather.NEAR[gather.NETWORKS[network]]
+            facts = dict(zip(OF_MASK, words, strict=True))
+            near = truth.structure in gather.NEAR[NETWORKS[network]]
             yield _mask(trial, part.mask, {**facts, "near": "yes" if near else "no"})
 
 
@@ -157,7 +159,7 @@ def arrays_of(masks: Sequence[Mask]) -> dict[str, np.ndarray]:
         "f1": np.array([mask.f1 for mask in masks], np.float32),
         "flags": np.array([[mask.given[name] for name in flags] for mask in masks], np.float32),
         "flag_names": np.array(" ".join(flags)),
-        **{fact: np.array([mask.facts[fact] for mask in masks]) for fact in (*FACTS, "near")},
+        **{fact: np.array([mask.facts[fact] for mask in masks]) for fact in (*OF_MASK, "near")},
     }
 
 
@@ -167,7 +169,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     words = parser.parse_args()
     masks: list[Mask] = []
-    for network in gather.NETWORKS:
+    for network in NETWORKS:
         masks += masks_of(network, words.shared)
         print(network, len(masks), flush=True)
     np.savez_compressed(HERE / "objects.npz", **arrays_of(masks))

@@ -12,22 +12,32 @@ import csv
 import itertools
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
+from forests import (
+    BAD,
+    BINS,
+    ENDS,
+    FACTS,
+    FALSE_ALARMS,
+    GOOD,
+    PAGES,
+    Rows,
+    figures,
+    intervals,
+    unknown,
+    weights,
+)
 from sklearn.ensemble import ExtraTreesRegressor
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 ARRAYS = ROOT / "src/bmz/process/quality.npz"
 PICTURE = ROOT / "docs/explanation/trial-reliability.svg"
-PAGES = (HERE / "README.md", ROOT / "docs/explanation/trial.md")
 MARKS = ("<!-- model_cards/quality/train.py -->\n", "<!-- end of quality -->\n")
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-FACTS = ("network", "source", "image", "fault", "f1")
 OF_COPIES = ("agrees", "stays", "count_change", "area_change", "above_sample")
 """How the names of the features begin that need changed copies of the image, or the sample."""
 
@@ -36,49 +46,14 @@ TREES, LEAST_IN_LEAF, FEATURES = 60, 2, 0.6
 TREES_LEFT_OUT = 20
 """Of each of the many forests that leave out a source and a network."""
 
-BELOW = 1.0
-"""So far below all known values stands the one for a value that is not known."""
-
-GOOD, BAD = 0.75, 0.5
-"""F1 from which a mask is good, and below which it is bad."""
 
 IN_TURN = ("source", "network")
 """What is left out in turn, for the limits of the words."""
 
-FALSE_ALARMS = 0.075
-"""Share of good masks that may be called likely wrong."""
-
-BINS = 12
 
 MEDIAN = 0.9
 """Share of the median in the F1 that is told; the rest is the mean of the forest, so that the
 order stays."""
-
-ENDS = (0.1, 0.9)
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The evidence.
-
-    Parameters
-    ----------
-    names : of the features
-    values : (n, k), NaN for what is not known
-    f1 : (n,) true F1 at IoU 0.5
-    facts : column -> (n,) words
-    """
-
-    names: tuple[str, ...]
-    values: np.ndarray
-    f1: np.ndarray
-    facts: dict[str, np.ndarray]
-
-    def without_copies(self) -> Rows:
-        """Leave out the features that need changed copies."""
-        kept = [i for i, name in enumerate(self.names) if not name.startswith(OF_COPIES)]
-        names = tuple(self.names[i] for i in kept)
-        return Rows(names, self.values[:, kept], self.f1, self.facts)
 
 
 def read_rows() -> Rows:
@@ -91,19 +66,6 @@ def read_rows() -> Rows:
     )
     facts = {name: np.array([line[name] for line in lines]) for name in FACTS[:-1]}
     return Rows(names, values, np.array([float(line["f1"]) for line in lines]), facts)
-
-
-def weights(rows: Rows) -> np.ndarray:
-    """Let each source count by the root of its rows, so that a large one does not rule."""
-    sources, own = np.unique(rows.facts["source"], return_inverse=True)
-    counts = np.bincount(own, minlength=len(sources))
-    return 1 / np.sqrt(counts[own])
-
-
-def unknown(rows: Rows) -> np.ndarray:
-    """Give what stands for an unknown value of each feature."""
-    low = np.nanmin(np.where(np.isfinite(rows.values), rows.values, np.inf), axis=0)
-    return np.float32(np.where(np.isfinite(low), low, 0.0) - BELOW)
 
 
 def fitted(rows: Rows, chosen: np.ndarray, trees: int = TREES) -> ExtraTreesRegressor:
@@ -171,15 +133,6 @@ def limits(f1: np.ndarray, *predictions: np.ndarray) -> tuple[float, float]:
     return wrong, max(float(sure[0]) if len(sure) else 1.0, wrong + 0.01)
 
 
-def intervals(predicted: np.ndarray, f1: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give predictions, and between what the truth lies in 8 of 10 cases at each."""
-    order = np.argsort(predicted)
-    parts = np.array_split(order, BINS)
-    at = np.array([predicted[part].mean() for part in parts])
-    low, high = (np.array([np.quantile(f1[part], end) for part in parts]) for end in ENDS)
-    return at, np.maximum.accumulate(low), np.maximum.accumulate(high)
-
-
 def arrays(rows: Rows, means: np.ndarray, chosen: tuple[float, float]) -> dict[str, np.ndarray]:
     """Give a predictor as `bmz.process.quality` reads it.
 
@@ -219,28 +172,6 @@ def arrays(rows: Rows, means: np.ndarray, chosen: tuple[float, float]) -> dict[s
         "wrong": np.float32(wrong),
         "good": np.float32(good),
     }
-
-
-def figures(name: str, predicted: np.ndarray, f1: np.ndarray, chosen: tuple[float, float]) -> str:
-    """Give a row of the table of figures.
-
-    Parameters
-    ----------
-    chosen : the limits that are shipped
-    """
-    wrong, good = chosen
-    bad, fine = predicted[f1 < BAD] <= wrong, predicted[f1 > GOOD] <= wrong
-    sure = f1[predicted >= good]
-    rho = spearmanr(predicted, f1).statistic
-    cells = (
-        name,
-        f"{rho:.2f}",
-        f"{abs(predicted - f1).mean():.3f}",
-        f"{bad.mean():.1%}",
-        f"{fine.mean():.1%}",
-        f"{(sure >= BAD).mean():.1%} of {len(sure)}",
-    )
-    return "| " + " | ".join(cells) + " |"
 
 
 def tables(
@@ -315,7 +246,7 @@ def main() -> None:
     from pages import write_between  # of the benchmarks
 
     rows = read_rows()
-    plain = rows.without_copies()
+    plain = rows.without(OF_COPIES)
     means = {
         "source and network": left_out(rows, "source", "network"),
         "source": left_out(rows, "source"),

@@ -291,7 +291,7 @@ def _reference(pattern: str, before: Sequence[str]) -> str:
     by_number = {str(number): name for number, name in enumerate(before, start=1)}
     name = step if step in before else by_number.get(step)
     if name is None:
-        raise ValueError(f"no step before it is called so; there are {', '.join(before) or 'none'}")
+        raise ValueError(f"no earlier step has that name; those are {', '.join(before) or 'none'}")
     return f"{FROM}{name}"
 
 

@@ -199,7 +199,7 @@ def _is_folder_of_images(path: Path) -> bool:
 
 
 def is_pattern(text: str) -> bool:
-    """Say whether a word is a pattern of names, and no file that is called so."""
+    """Say whether a word is a pattern of names, and no file has it as its name."""
     return _WILD.search(text) is not None and not is_there(split_series(Path(text).expanduser())[0])
 
 

@@ -114,7 +114,7 @@ def paths_at(
 
     Parameters
     ----------
-    base : the results of the image, or of its plate, lie there and are called so
+    base : folder and beginning of the name of the results of the image, or of its plate
     kinds : of `bmz.write.outputs.OUTPUT_KINDS`, and the record
     field : which one of a plate it is; None for none
     zarr : labels are OME-Zarr and not TIFF
