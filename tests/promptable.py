@@ -15,23 +15,49 @@ import torch
 
 
 class Net(torch.nn.Module):
-    """Gives the pixels with the value of the pixel at each point, as the object there."""
+    """Gives the pixels with the value of the pixel at each prompt, as the object there.
+
+    The value is that of the first point, of the middle of the box, or the most frequent one in
+    the mask. Like that of micro-sam it answers for the first picture where it is given no other
+    embeddings.
+    """
 
     def __init__(self):
         super().__init__()
         self.background = torch.nn.Parameter(torch.zeros(1))
+        self.kept = None
 
     def forward(self, image, boxes=None, points=None, labels=None, masks=None, embeddings=None):
-        assert boxes is None and masks is None and (labels == 1).all()
         picture = image[0, 0].float()
-        if embeddings is None:
-            embeddings = torch.full((1, 256, 64, 64), float(picture.sum() % 97))
-        assert embeddings[0, 0, 0, 0] == float(picture.sum() % 97)
-        x, y = points[0, :, 0].unbind(1)
-        values = picture[y, x]
+        if embeddings is not None:
+            self.kept = embeddings
+        elif self.kept is None:
+            self.kept = torch.full((1, 256, 64, 64), float(picture.sum() % 97))
+        assert self.kept[0, 0, 0, 0] == float(picture.sum() % 97)
+        values = self.values(picture, boxes, points, labels, masks)
         objects = picture[None] == values[:, None, None]
         scores = torch.where(values > self.background, 0.95, 0.5)
-        return objects[None, :, None].to(torch.uint8), scores[None, :, None], embeddings
+        return objects[None, :, None].to(torch.uint8), scores[None, :, None], self.kept
+
+    def values(self, picture, boxes, points, labels, masks):
+        if points is not None:
+            assert (labels == 1).all()
+            x, y = points[0, :, 0].unbind(1)
+            return picture[y, x]
+        if boxes is not None:
+            x, y = ((boxes[0, :, :2] + boxes[0, :, 2:]) // 2).unbind(1)
+            return picture[y, x]
+        if masks is not None:
+            factor = max(picture.shape) / masks.shape[-1]
+            return torch.stack([self.in_mask(picture, mask[0], factor) for mask in masks[0]])
+        values = torch.unique(picture)
+        return values[values > self.background]
+
+    def in_mask(self, picture, mask, factor):
+        y, x = (torch.nonzero(mask > 0).unbind(1))
+        at = [((place + 0.5) * factor).long() for place in (y, x)]
+        inside = (at[0] < picture.shape[0]) & (at[1] < picture.shape[1])
+        return picture[at[0][inside], at[1][inside]].mode().values
 '''
 """It fails where it is given what belongs to another tile, or prompts in another order."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -272,7 +273,8 @@ class TorchBackend:
             self._torch.inference_mode(),
             self._torch.autocast(self.device.kind, dtype, enabled=lower),
         ):
-            return self._flat(self._network(*[self._tensor(array) for array in inputs]))
+            network = self._network if all(a.size for a in inputs) else unused_copy(self._network)
+            return self._flat(network(*[self._tensor(array) for array in inputs]))
 
     def _tensor(self, array: AnyArray) -> torch.Tensor | None:
         if not array.size:
@@ -338,6 +340,16 @@ class TorchBackend:
     def _let_go(self) -> None:
         if self._cuda:
             self._torch.cuda.empty_cache()
+
+
+def unused_copy(network: torch.nn.Module) -> torch.nn.Module:
+    """Give a network that was never run, with the same tensors.
+
+    A network that is not given all of its inputs may remember what it was given before: micro-sam's
+    ``PredictorAdaptor`` keeps what it made of the first image, and answers for it ever after.
+    """
+    tensors = (*network.parameters(), *network.buffers())
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
 
 
 def last_line(why: BaseException) -> str:
