@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
-from bmz.engine.label_masks import mask_pairs, read_mask
+from bmz.engine.label_masks import mask_pairs, read_mask_pair
 from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
 from bmz.results.compare import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
 
@@ -50,8 +50,7 @@ def _scored(
     if pair.predicted is None or pair.truth is None:
         return PairFailed(pair, None)
     try:
-        predicted = read_mask(pair.predicted, components=components)
-        truth = read_mask(pair.truth, components=components)
+        predicted, truth = read_mask_pair(pair.predicted, pair.truth, components=components)
         if predicted.shape != truth.shape:
             raise ShapesDiffer(predicted.shape, truth.shape)
         overlap = Overlap.of(predicted, truth)

@@ -23,6 +23,7 @@ from bmz.image.known_formats import suffixes
 from bmz.image.ome_zarr import is_node
 from bmz.image.region import read_image
 from bmz.image.series import in_dataset, is_lossy, labels_beside, palette_numbers, series_paths
+from bmz.image.shapes import SHAPE_ENDINGS, is_shape_file, painted, read_shapes
 from bmz.process.adapt import stack_unique
 from bmz.process.boundary import (
     Pieces,
@@ -38,8 +39,8 @@ from bmz.write.outputs import OUTPUT_KINDS
 from bmz.write.tiff import write_labels
 
 _ENDING = re.compile(
-    r"([._-](cp_)?(labels?|masks?|seg|gt|truth|predicted|prediction))?"
-    rf"(\.ome)?({'|'.join(map(re.escape, suffixes()))})$",
+    r"([._-](cp_)?(labels?|masks?|seg|gt|truth|predicted|prediction|rois?))?"
+    rf"(\.ome)?({'|'.join(map(re.escape, (*suffixes(), *SHAPE_ENDINGS)))})$",
     re.IGNORECASE,
 )
 _DATASET = re.compile(r"\[[^\[\]]+\]$")
@@ -126,7 +127,7 @@ def _is_one(path: Path) -> bool:
 
 def _of_two_files(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
     """Pair the masks of two files: those of files that hold several, by their names in them."""
-    first, second = series_paths(predicted), series_paths(truth)
+    first, second = _images_in(predicted), _images_in(truth)
     if len(first) == len(second) == 1:
         return (MaskPair(name_of(predicted), first[0], second[0]),)
     by_key = [{split_series(path)[1]: path for path in paths} for paths in (first, second)]
@@ -137,7 +138,7 @@ def _of_two_files(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
         several = predicted if len(first) > 1 else truth
         raise NothingToScore(
             f"'{several}' holds several masks, none of which has the name of one of the other: "
-            f"{', '.join(map(str, series_paths(several)))}"
+            f"{', '.join(map(str, _images_in(several)))}"
         )
     names = dict.fromkeys([*by_key[0], *by_key[1]])
     return tuple(MaskPair(name, by_key[0].get(name), by_key[1].get(name)) for name in names)
@@ -226,19 +227,32 @@ def true_masks(
     if truth is None:
         return {}
     if len(images) == 1 and _is_one(truth) and len(_masks_in(truth)) == 1:
-        return {images[0]: read_mask(truth, components=components)}
+        return {images[0]: _true_mask(truth, images[0], components=components)}
     files = masks_by_name(truth)
     masks = {}
     for image in images:
         file = files.get(mask_name(image))
         if file is None:
             raise NoTruthFor(image, truth)
-        masks[image] = read_mask(file, components=components)
+        masks[image] = _true_mask(file, image, components=components)
     return masks
 
 
+def _true_mask(file: Path, image: Path, *, components: bool | None) -> AnyArray:
+    """Read the true mask of an image; outlines are drawn at the size of the image."""
+    if not is_shape_file(file):
+        return read_mask(file, components=components)
+    sizes = _named(inspect_image(image)).sizes
+    shape = tuple(sizes[axis] for axis in "tzyx" if axis in "yx" or sizes.get(axis, 1) > 1)
+    return read_mask(file, shape=shape)
+
+
+def _images_in(file: Path) -> tuple[Path, ...]:
+    return (file,) if is_shape_file(file) else series_paths(file)
+
+
 def _masks_in(file: Path) -> tuple[Path, ...]:
-    paths = series_paths(file)
+    paths = _images_in(file)
     # which dataset of an HDF5 file holds the labels is said otherwise
     return (file,) if any(split_series(path)[1].startswith("/") for path in paths) else paths
 
@@ -249,8 +263,10 @@ def _files(place: Path) -> Iterator[Path]:
         others = tuple(kind.ending for kind in OUTPUT_KINDS.values() if kind.is_image)
         inside = [path for path in sorted(place.iterdir()) if not path.name.endswith(others)]
         masks = [path for path in inside if path.name.lower().endswith(_EXACT)]
+        shapes = [path for path in inside if path.name.lower().endswith(SHAPE_ENDINGS)]
         # of a folder of lossy pictures alone the message says so, and not that it is empty
-        yield from masks or [path for path in inside if path.name.lower().endswith(_LOSSY)]
+        lossy = [path for path in inside if path.name.lower().endswith(_LOSSY)]
+        yield from masks or shapes or lossy
     elif _is_one(place):
         yield place
     else:
@@ -272,14 +288,63 @@ class NoMask(CouldNotTell):
         super().__init__(f"'{path}' is no label mask: {why}", hint=hint, code=code)
 
 
-def read_mask(path: Path, *, components: bool | None = None) -> AnyArray:
+def read_mask_pair(
+    first: Path, second: Path, *, components: bool | None = None
+) -> tuple[AnyArray, AnyArray]:
+    """Read two label masks of one image; see `read_mask`.
+
+    A file of outlines, which does not say how large the image is, is drawn at the size of the other
+    mask; two of them at a size that holds both.
+    """
+    outlines = [is_shape_file(path) for path in (first, second)]
+    if all(outlines):
+        sizes = [read_shapes(path).sizes() for path in (first, second)]
+        both = tuple(max(sides) for sides in zip(*(s.values() for s in sizes), strict=True))
+        return np.squeeze(_drawn(first, both)), np.squeeze(_drawn(second, both))
+    if outlines[0]:
+        mask = read_mask(second, components=components)
+        return _drawn(first, mask.shape), mask
+    mask = read_mask(first, components=components)
+    shape = mask.shape if outlines[1] else None
+    return mask, read_mask(second, components=components, shape=shape)
+
+
+def _drawn(path: Path, shape: tuple[int, ...] | None) -> AnyArray:
+    """Draw the mask of a file of outlines.
+
+    Raises
+    ------
+    NoMask
+        It has no objects with an area, or they lie outside of a mask of this shape.
+    """
+    found = read_shapes(path)
+    if not any(shape.has_area for shape in found.shapes):
+        raise NoMask(path, "it holds points or lines, and no outlines of objects")
+    sizes = found.sizes()
+    if shape is None:
+        return np.squeeze(painted(found.shapes, sizes))
+    missing = len(sizes) - len(shape)
+    if missing > 0:  # of t and z those that the shapes do not need
+        dropped = sorted("tz", key=lambda axis: (sizes[axis] > 1, axis))[:missing]
+        sizes = {axis: size for axis, size in sizes.items() if axis not in dropped}
+    if len(sizes) != len(shape) or any(n > m for n, m in zip(sizes.values(), shape, strict=True)):
+        there = " x ".join(map(str, sizes.values()))
+        why = f"its objects need an image of {there} px, and the other mask has {shape}"
+        raise NoMask(path, why, "give the outlines and the mask of one image", "score.shapes")
+    return painted(found.shapes, dict(zip(sizes, shape, strict=True)))
+
+
+def read_mask(
+    path: Path, *, components: bool | None = None, shape: tuple[int, ...] | None = None
+) -> AnyArray:
     """Read a label mask; which axis is which does not matter to its score.
 
-    Of an image with a palette, the numbers of the colours are the labels.
+    Of an image with a palette, the numbers of the colours are the labels. Outlines are drawn.
 
     Parameters
     ----------
-    path : a file, a folder of OME-Zarr, or labels in one (``x.zarr/labels/nuclei``)
+    path : a file, a folder of OME-Zarr, labels in one (``x.zarr/labels/nuclei``), or outlines
+    shape : of the mask that outlines are drawn into; None for one that just holds them
     components : True gives numbers to the connected pieces of a mask that does not number its
         objects (a foreground, a few classes, colours); False takes its values for numbers of
         objects; None refuses it
@@ -297,6 +362,8 @@ def read_mask(path: Path, *, components: bool | None = None) -> AnyArray:
     CouldNotTell
         It cannot be read.
     """
+    if is_shape_file(path):
+        return _drawn(path, shape)
     _refuse_pictures(path)
     frames = False
     mask = palette_numbers(path)

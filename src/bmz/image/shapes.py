@@ -1,0 +1,348 @@
+"""Files of outlines, such as ROIs of ImageJ: the shapes they hold, and the label mask they draw."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import not_none
+from bmz.base.values import dataclass
+from bmz.image.decoding import decoding
+from bmz.image.faults import ImageUnreadable
+
+if TYPE_CHECKING:
+    from roifile import ImagejRoi
+
+Points: TypeAlias = NDArray[np.float64]
+"""(n, 2) x and y in px, where the first pixel of the image reaches from 0 to 1."""
+
+Runs: TypeAlias = NDArray[np.int64]
+"""(n, 3) the row of each run of pixels, its first column, and the one behind its last."""
+
+Kind = Literal["polygon", "box", "line", "points"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One shape of a file.
+
+    Parameters
+    ----------
+    number : its label: the number that is its name, or its place in the file from 1
+    name : as the file gives it; empty for none
+    kind : what it was drawn as; a box is a rectangle along the axes, a line is open
+    rings : closed rings without a last point that repeats the first, between which the object lies:
+        what is in an odd number of them. Of a line or of points one list of these
+    runs : the pixels of an object that is stored as such, in the place of rings
+    c, z, t : channel, plane and frame from 0; None where it lies in all, or nobody says
+    """
+
+    number: int
+    name: str
+    kind: Kind
+    rings: tuple[Points, ...] = ()
+    runs: Runs | None = None
+    c: int | None = None
+    z: int | None = None
+    t: int | None = None
+
+    @property
+    def has_area(self) -> bool:
+        """Whether there are pixels in it."""
+        return self.kind in ("polygon", "box")
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The box around it: least x and y, highest x and y, px."""
+        if self.runs is not None:
+            y, start, stop = self.runs.T
+            return float(start.min()), float(y.min()), float(stop.max()), float(y.max() + 1)
+        points = np.concatenate(self.rings)
+        low, high = points.min(axis=0), points.max(axis=0)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+@dataclass(frozen=True)
+class ShapeFile:
+    """The shapes of a file.
+
+    Parameters
+    ----------
+    shapes : in the order of the file
+    size : height and width of the image, px; None where the file does not say
+    """
+
+    shapes: tuple[Shape, ...]
+    size: tuple[int, int] | None = None
+
+    def sizes(self) -> dict[str, int]:
+        """Give the least sizes along t, z, y and x of an image that has room for all shapes."""
+        boxes = np.array([shape.box for shape in self.shapes if shape.has_area]).reshape(-1, 4)
+        width, height = (int(np.ceil(n)) for n in boxes[:, 2:].max(axis=0, initial=0))
+        planes = {
+            axis: max((place + 1 for place in places if place is not None), default=1)
+            for axis, places in (
+                ("t", [shape.t for shape in self.shapes]),
+                ("z", [shape.z for shape in self.shapes]),
+            )
+        }
+        height, width = self.size or (height, width)
+        return {**planes, "y": max(height, 1), "x": max(width, 1)}
+
+
+def is_shape_file(path: Path) -> bool:
+    """Say whether the name of a file is that of a file of outlines."""
+    return path.suffix.lower() in SHAPE_READERS and path.is_file()
+
+
+def read_shapes(path: Path) -> ShapeFile:
+    """Read the shapes of a file of outlines.
+
+    Parameters
+    ----------
+    path : of one of the endings in `SHAPE_READERS`
+
+    Raises
+    ------
+    ImageUnreadable
+        It holds no shapes, or is damaged.
+    ImageForbidden
+        The system does not let it be read.
+    """
+    return SHAPE_READERS[path.suffix.lower()](path)
+
+
+def painted(shapes: Iterable[Shape], sizes: Mapping[str, int]) -> AnyArray:
+    """Draw the label mask of shapes: a pixel is in an object if its middle is.
+
+    Where several lie on a pixel, the last one has it. A shape that names no plane or frame is drawn
+    in all of them; what lies outside of the image is left out.
+
+    Parameters
+    ----------
+    shapes : those without an area are left out
+    sizes : of the mask, by axis: y and x, and perhaps t and z before them
+
+    Returns
+    -------
+    ((t,) (z,) y, x) int64
+        the number of the shape at each pixel, 0 for none
+    """
+    planes = [axis for axis in sizes if axis in "tz"]
+    mask = np.zeros(tuple(sizes.values()), np.int64)
+    for place in np.ndindex(*(sizes[axis] for axis in planes)):
+        at = dict(zip(planes, place, strict=True))
+        here = [
+            shape
+            for shape in shapes
+            if shape.has_area and all(getattr(shape, a) in (None, i) for a, i in at.items())
+        ]
+        _paint(mask[place], here)
+    return mask
+
+
+_POINTS_AT_ONCE = 2**20
+
+
+def _paint(plane: AnyArray, shapes: Sequence[Shape]) -> None:
+    """Draw shapes into a plane, as many at once as memory bears."""
+    flat = plane.reshape(-1)
+    for some in _lots(shapes):
+        owner, runs = _runs_of(some, plane.shape[0])
+        numbers = np.array([shape.number for shape in some], np.int64)
+        start = np.clip(runs[:, 1], 0, plane.shape[1])
+        lengths = np.clip(runs[:, 2], 0, plane.shape[1]) - start
+        inside = (lengths > 0) & (runs[:, 0] >= 0) & (runs[:, 0] < plane.shape[0])
+        first, lengths = (runs[:, 0] * plane.shape[1] + start)[inside], lengths[inside]
+        ends = np.cumsum(lengths)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+        # of places that come twice NumPy keeps the last
+        flat[np.repeat(first, lengths) + within] = np.repeat(numbers[owner[inside]], lengths)
+
+
+def _lots(shapes: Sequence[Shape]) -> Iterator[Sequence[Shape]]:
+    lot: list[Shape] = []
+    held = 0.0
+    for shape in shapes:
+        low_x, low_y, high_x, high_y = shape.box
+        held += (high_x - low_x + 1) * (high_y - low_y + 1)
+        lot.append(shape)
+        if held > _POINTS_AT_ONCE:
+            yield lot
+            lot, held = [], 0.0
+    if lot:
+        yield lot
+
+
+def _runs_of(shapes: Sequence[Shape], height: int) -> tuple[NDArray[np.int64], Runs]:
+    """Give the pixels of shapes as runs, and the shape of each by its place, in its order."""
+    owners, runs = [np.zeros(0, np.int64)], [np.zeros((0, 3), np.int64)]
+    rings = [(k, ring) for k, shape in enumerate(shapes) for ring in shape.rings if len(ring)]
+    if rings:
+        owner, found = _filled(rings, height)
+        owners.append(owner)
+        runs.append(found)
+    for k, shape in enumerate(shapes):
+        if shape.runs is not None:
+            owners.append(np.full(len(shape.runs), k))
+            runs.append(shape.runs)
+    owner, whole = np.concatenate(owners), np.concatenate(runs)
+    order = np.argsort(owner, kind="stable")
+    return owner[order], whole[order]
+
+
+def _filled(
+    rings: Sequence[tuple[int, Points]], height: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the runs of pixels whose middle lies in an odd number of the rings of a shape."""
+    owner = np.concatenate([np.full(len(ring), k) for k, ring in rings])
+    here = np.concatenate([ring for _, ring in rings])
+    there = np.concatenate([np.roll(ring, -1, axis=0) for _, ring in rings])
+    upper, lower = np.minimum(here[:, 1], there[:, 1]), np.maximum(here[:, 1], there[:, 1])
+    # an edge crosses the middles of the rows from its upper end on, without its lower end
+    first = np.clip(np.ceil(upper - 0.5), 0, height).astype(np.int64)
+    count = np.clip(np.ceil(lower - 0.5), 0, height).astype(np.int64) - first
+    edge = np.repeat(np.arange(len(owner)), count)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
+    slope = there[edge] - here[edge]
+    x = here[edge, 0] + (row + 0.5 - here[edge, 1]) * slope[:, 0] / slope[:, 1]
+    order = np.lexsort((x, row, owner[edge]))
+    owner, row, x = owner[edge][order], row[order], x[order]
+    ends = np.ceil(x - 0.5).astype(np.int64)
+    # each row of a closed ring is crossed an even number of times
+    return owner[::2], np.stack([row[::2], ends[::2], ends[1::2]], axis=1)
+
+
+_NUMBERED = re.compile(r"0*(\d+)(-[tz]\d+)*$")
+"""The name of a shape that is a number, and perhaps the frame and plane of one that has several."""
+
+
+def numbers_of(names: Sequence[str]) -> list[int]:
+    """Give the labels of shapes: the numbers that are their names, else their places from 1.
+
+    Examples
+    --------
+    >>> numbers_of(["7", "12-z3", "12-z4"]), numbers_of(["nucleus", "2"])
+    ([7, 12, 12], [1, 2])
+    """
+    found = [_NUMBERED.match(name) for name in names]
+    if all(found) and all(int(not_none(match)[1]) for match in found):
+        return [int(not_none(match)[1]) for match in found]
+    return list(range(1, len(names) + 1))
+
+
+_ROI = "ImageJ ROI"
+_MOST_BYTES = 2**28
+"""Of one ROI."""
+
+
+def read_rois(path: Path) -> ShapeFile:
+    """Read the ROIs of ImageJ: a ``.roi`` of one, or a ``.zip`` of several.
+
+    Source: the class ``RoiDecoder`` of ImageJ, as the package roifile reads it.
+
+    Raises
+    ------
+    ImageUnreadable
+        It holds no ROI, or is damaged.
+    """
+    with decoding(path, _ROI):
+        rois = list(_rois_in(path))
+        shapes = [_shape(name, roi) for name, roi in rois]
+    if not rois:
+        raise ImageUnreadable(path, "holds no ROI of ImageJ")
+    numbers = numbers_of([name for name, _ in rois])
+    return ShapeFile(
+        tuple(
+            Shape(number, name, kind, rings, c=_place(roi.c_position), z=_place(roi.z_position),
+                  t=_place(roi.t_position))
+            for number, (name, roi), (kind, rings) in zip(numbers, rois, shapes, strict=True)
+        )
+    )  # fmt: skip
+
+
+def _rois_in(path: Path) -> Iterator[tuple[str, ImagejRoi]]:
+    """Give the ROIs with their names: of a ZIP those of its entries, as ImageJ does."""
+    from roifile import ImagejRoi  # here: few files are ROIs
+
+    if not zipfile.is_zipfile(path):
+        roi = ImagejRoi.frombytes(path.read_bytes())
+        yield roi.name or path.stem, roi
+        return
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.filename.lower().endswith(".roi"):
+                if entry.file_size > _MOST_BYTES:
+                    raise ValueError(f"{entry.filename} has {entry.file_size} bytes")
+                roi = ImagejRoi.frombytes(archive.read(entry))
+                yield Path(entry.filename).stem, roi
+
+
+def _place(position: int) -> int | None:
+    """Give a position from 0; ImageJ counts from 1, and 0 stands for none."""
+    return position - 1 if position > 0 else None
+
+
+def _shape(name: str, roi: ImagejRoi) -> tuple[Kind, tuple[Points, ...]]:
+    from roifile import ROI_TYPE
+
+    areas = (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED)
+    lines = (ROI_TYPE.LINE, ROI_TYPE.POLYLINE, ROI_TYPE.FREELINE, ROI_TYPE.ANGLE)
+    if roi.composite:
+        return "polygon", tuple(_open(ring) for ring in roi.coordinates(multi=True))
+    if roi.roitype in (ROI_TYPE.RECT, ROI_TYPE.OVAL):
+        left, top, right, bottom = _sides(roi)
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        if roi.roitype == ROI_TYPE.RECT:
+            return "box", (np.array(corners, np.float64),)
+        return "polygon", (_ellipse(left, top, right, bottom),)
+    if roi.roitype in areas:
+        return "polygon", (_open(roi.coordinates()),)
+    if roi.roitype in lines:
+        return "line", (np.asarray(roi.coordinates(), np.float64),)
+    if roi.roitype == ROI_TYPE.POINT:
+        # whole numbers name a pixel, whose middle is meant
+        middle = 0.0 if roi.subpixelresolution else 0.5
+        return "points", (np.asarray(roi.coordinates(), np.float64) + middle,)
+    raise ValueError(f"'{name}' is of a kind of ROI that has no shape")
+
+
+def _sides(roi: ImagejRoi) -> tuple[float, float, float, float]:
+    if roi.subpixelrect:
+        return roi.xd, roi.yd, roi.xd + roi.widthd, roi.yd + roi.heightd
+    return roi.left, roi.top, roi.right, roi.bottom
+
+
+def _open(ring: ArrayLike) -> Points:
+    """Leave out a last point that repeats the first."""
+    points = np.asarray(ring, np.float64)
+    closed = len(points) > 1 and np.array_equal(points[0], points[-1])
+    return points[:-1] if closed else points
+
+
+_STEPS = 720
+"""Corners of an ellipse: on one of 1000 px they lie less than 0.01 px off."""
+
+
+def _ellipse(left: float, top: float, right: float, bottom: float) -> Points:
+    turn = np.linspace(0, 2 * np.pi, _STEPS, endpoint=False)
+    x = (left + right) / 2 + np.cos(turn) * (right - left) / 2
+    y = (top + bottom) / 2 + np.sin(turn) * (bottom - top) / 2
+    return np.stack([x, y], axis=1)
+
+
+SHAPE_READERS: Final[Mapping[str, Callable[[Path], ShapeFile]]] = {
+    ".roi": read_rois,
+    ".zip": read_rois,
+}
+"""By the ending of a file."""
+
+SHAPE_ENDINGS = (".zip", ".roi")
+"""Of files in a folder that are taken for outlines without being named."""
