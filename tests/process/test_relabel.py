@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
+from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 from tests.strategies import label_masks
 
 from bmz.base.arrays import LabelArray
-from bmz.process.relabel import closed_up, in_raster_order
+from bmz.process.relabel import closed_up, connected, in_raster_order
 
 MASKS = label_masks(
     labels=[0, 0, 1, 2, 3, 7, 60_000],
@@ -81,3 +82,17 @@ def test_labels_close_up_as_those_of_scikit_image(labels: LabelArray) -> None:
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(had, np.asarray(numbers)[1:])
     np.testing.assert_array_equal(closed_up(found)[0], found)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (0, 3), (1, 40), (40, 1), (60, 71), (5, 20, 21)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.7, 1.0])
+def test_what_is_connected_by_faces_has_the_numbers_of_scipy(
+    share: float, shape: tuple[int, ...]
+) -> None:
+    inside = np.random.default_rng(1).random(shape) < share
+
+    labels, count = connected(inside)
+
+    expected, their_count = ndimage.label(inside)
+    assert count == their_count
+    np.testing.assert_array_equal(labels, expected)

@@ -188,7 +188,7 @@ def mutex_watershed(joins: Edges, apart: Edges, mask: BoolArray) -> LabelArray:
 
 def _cut(count: int, one: Indices, other: Indices, order: Indices, joins: int) -> Indices:
     # of each of `count` pixels the root that edges lead to, see `cut_edges`
-    from bmz.process.watershed_loops import cut_edges, enter
+    from bmz.process.region_loops import cut_edges, enter
 
     parent, chains = np.arange(count), np.full((3, count), -1, np.intp)
     chains[2] = 0

@@ -23,6 +23,7 @@ from bmz.base.values import dataclass
 from bmz.process.blocks import OTSU, streamed_otsu, threshold_of
 from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import (
+    FAR_PLACE,
     ChannelsDiffer,
     channel_words,
     in_raster_order,
@@ -33,9 +34,6 @@ from bmz.process.relabel import (
 
 AT_ONCE = 1 << 16
 """Entries that are looked at together, so that they stay in the processor."""
-
-FAR_PLACE = 1 << 31
-"""From so many entries on, their places need 64 bits."""
 
 WINDOW, MARGIN = 512, 32
 """Sides of what is flooded at once, so that it stays in the processor, and what it sees at least

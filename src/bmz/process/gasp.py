@@ -282,7 +282,7 @@ def agglomerated(
     -------
     ((z,) y, x) int32, 0 background, 1 to n in raster order
     """
-    from bmz.process.watershed_loops import grow_fragments
+    from bmz.process.region_loops import grow_fragments
 
     smooth = smoothed(maps, wanted.sigma) / wanted.full
     seeds, _ = ndimage.label(

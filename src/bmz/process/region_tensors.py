@@ -32,13 +32,10 @@ from bmz.process.components import (
     class_numbers,
 )
 from bmz.process.recipe import Labelled
-from bmz.process.relabel import SHARE_TOLERANCE, on_input_grid, one_map
+from bmz.process.relabel import FAR_PLACE, SHARE_TOLERANCE, on_input_grid, one_map
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-FAR_PLACE = 1 << 31
-"""From so many places on, their numbers need 64 bits."""
 
 
 def connected(there: TensorPlace, values: Tensor, *, diagonal: bool) -> Tensor:

@@ -20,6 +20,9 @@ AT_ONCE = 1 << 20
 A_FEW = 1 << 14
 """Pixels that are looked at together where the first ones mostly tell."""
 
+FAR_PLACE = 1 << 31
+"""From so many pixels on, their numbers need 64 bits."""
+
 SPARSE = 4
 """With numbers above this many times the pixels, a table of all numbers costs more than a sort."""
 
@@ -106,6 +109,24 @@ def closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
     there[0] = False
     ranks = np.where(there, np.cumsum(there), 0)
     return ranks[labels], np.flatnonzero(there)
+
+
+def connected(inside: BoolArray) -> tuple[LabelArray, int]:
+    """Give a number to what is connected by faces, in raster order, and how many there are.
+
+    The same as ``scipy.ndimage.label``, by a compiled loop that takes half of the time.
+
+    Parameters
+    ----------
+    inside : ((z,) y, x)
+    """
+    from bmz.process.region_loops import number_parts
+
+    deep = inside[(None,) * (len("zyx") - inside.ndim)]
+    number: type[np.int32 | np.intp] = np.int32 if inside.size < FAR_PLACE else np.intp
+    labels, parent = np.empty(deep.shape, number), np.empty(inside.size // 2 + 2, number)
+    count = number_parts(deep, labels, parent)
+    return labels.reshape(inside.shape), count
 
 
 class DimensionsNotDone(CouldNotTell):

@@ -1,4 +1,4 @@
-"""The compiled loops of watersheds, and of regions that affinities join."""
+"""The compiled loops of watersheds, and of filters that make what is flooded."""
 
 from __future__ import annotations
 
@@ -121,15 +121,6 @@ def spread(
                 else:
                     queue[last[height]] = place + step
                     last[height] += 1
-
-
-@compiled
-def root_of(parent: Indices, place: int) -> int:
-    """Give the root of a place, and shorten the way to it (union-find with path halving)."""
-    while parent[place] != place:
-        parent[place] = parent[parent[place]]
-        place = parent[place]
-    return place
 
 
 @compiled
@@ -337,158 +328,68 @@ def flood(
                     last[its] += 1
 
 
-EMPTY = -1
-
-
 @compiled
-def slot_of(table: Indices, key: int) -> int:
-    """Give the place of a key in a hash table, or the free place where it belongs."""
-    # Fibonacci hashing: neighbouring keys must not lie side by side
-    slot = ((key * 0x9E3779B97F4A7C1) & 0x7FFFFFFFFFFFFFFF) % table.size
-    while table[slot] != EMPTY and table[slot] != key:
-        slot = slot + 1 if slot + 1 < table.size else 0
-    return slot
-
-
-@compiled
-def enter(wide: Indices, table: Indices) -> None:
-    """Put the keys of a hash table into a wider one."""
-    for at in range(table.size):
-        if table[at] != EMPTY:
-            wide[slot_of(wide, table[at])] = table[at]
-
-
-@compiled
-def key_of(one: int, other: int, count: int) -> int:
-    """Give the number of a pair, whichever of the two comes first."""
-    return one * count + other if one < other else other * count + one
-
-
-@compiled
-def cut_edges(
-    parent: Indices,
-    chains: Indices,
-    links: Indices,
-    table: Indices,
-    progress: Indices,
-    one: Indices,
-    other: Indices,
-    order: Indices,
-    joins: int,
+def along_rows(
+    values: FloatArray,
+    kernel: FloatArray,
+    sign: float,
+    place: Indices,
+    line: FloatArray,
+    out: FloatArray,
 ) -> None:
-    """See edges in their order; the first `joins` join, the others tell apart.
+    """Correlate each row with a kernel of which one half is the other one, or that with a minus.
 
-    A root keeps a chain of those it was told apart from. Pairs of roots that are apart stand in a
-    hash table; when two roots become one, the shorter chain is entered anew under the new root.
+    The sum begins with the middle, and goes on from the ends, as in ``scipy.ndimage.correlate1d``.
 
     Parameters
     ----------
-    parent : (pixels,) each its own; its chains of parents lead to roots
-    chains : (3, pixels) of each root the first and the last link of its chain, -1 where there is
-        none, and the number of links, 0
-    links : (2, twice the edges that tell apart) room for the following link, and for what is at
-        the end of a link
-    table : a hash table, -1 where there is no key
-    progress : (4,) how many edges are seen, keys entered and links made, 0; when not all edges are
-        seen, the table must hold the last one of keys before it goes on
-    one, other : (edges,) flat positions
-    order : (edges,) the strongest first
-    joins : edges below this number join
+    values, out : (y, x) float64
+    kernel : (4 n + 1,) float64
+    sign : 1 where both halves are alike, -1 where they differ in their signs
+    place : (x + 4 n,) which column stands for each, with those beyond the edges
+    line : (x + 4 n,) room
     """
-    for at in range(progress[0], order.size):
-        edge = order[at]
-        here, there = root_of(parent, one[edge]), root_of(parent, other[edge])
-        if here == there:
-            continue
-        key = key_of(here, there, parent.size)
-        slot = slot_of(table, key)
-        if table[slot] != key:
-            if chains[2, here] > chains[2, there]:
-                here, there = there, here
-            # `here` has the shorter chain and becomes part of `there`
-            progress[3] = progress[1] + (1 if edge >= joins else chains[2, here])
-            if 2 * progress[3] > table.size:
-                progress[0] = at
-                return
-            if edge >= joins:
-                table[slot] = key
-                progress[1] += 1
-                append(chains, links, here, there, progress)
-                append(chains, links, there, here, progress)
-            else:
-                parent[here] = there
-                reenter(parent, chains, links, table, progress, here, there)
-    progress[0] = order.size
+    reach, width = kernel.size // 2, values.shape[1]
+    for y in range(values.shape[0]):
+        for x in range(line.size):
+            line[x] = values[y, place[x]]
+        row, middle = out[y], line[reach : reach + width]
+        for x in range(width):
+            row[x] = middle[x] * kernel[reach]
+        for j in range(0, reach, 2):
+            far, weights = 2 * reach - j, (kernel[j], kernel[j + 1])
+            outer = line[j : j + width], line[far : far + width]
+            inner = line[j + 1 : j + 1 + width], line[far - 1 : far - 1 + width]
+            _add_two(row, outer, inner, weights, sign)
 
 
 @compiled
-def reenter(
-    parent: Indices,
-    chains: Indices,
-    links: Indices,
-    table: Indices,
-    progress: Indices,
-    here: int,
-    there: int,
+def along_columns(
+    values: FloatArray, kernel: FloatArray, sign: float, place: Indices, out: FloatArray
 ) -> None:
-    """Enter the chain of `here` under `there`, and put it behind that of `there`."""
-    link = chains[0, here]
-    if link == EMPTY:
-        return
-    if chains[0, there] == EMPTY:
-        chains[0, there] = link
-    else:
-        links[0, chains[1, there]] = link
-    while link != EMPTY:
-        key = key_of(there, root_of(parent, links[1, link]), parent.size)
-        slot = slot_of(table, key)
-        if table[slot] == EMPTY:
-            table[slot] = key
-            progress[1] += 1
-        link = links[0, link]
-    chains[1, there] = chains[1, here]
-    chains[2, there] += chains[2, here]
+    """Correlate each column with a kernel, as `along_rows` does each row."""
+    reach = kernel.size // 2
+    for y in range(values.shape[0]):
+        row, middle = out[y], values[y]
+        for x in range(row.size):
+            row[x] = middle[x] * kernel[reach]
+        for j in range(0, reach, 2):
+            far, weights = y + 2 * reach - j, (kernel[j], kernel[j + 1])
+            outer = values[place[y + j]], values[place[far]]
+            inner = values[place[y + j + 1]], values[place[far - 1]]
+            _add_two(row, outer, inner, weights, sign)
 
 
 @compiled
-def append(chains: Indices, links: Indices, owner: int, end: int, progress: Indices) -> None:
-    """Put a link to `end` behind the chain of `owner`."""
-    link = progress[2]
-    links[0, link], links[1, link] = EMPTY, end
-    if chains[0, owner] == EMPTY:
-        chains[0, owner] = link
-    else:
-        links[0, chains[1, owner]] = link
-    chains[1, owner] = link
-    chains[2, owner] += 1
-    progress[2] += 1
-
-
-@compiled
-def grow_fragments(
-    parent: Indices, made: BoolArray, one: Indices, other: Indices, order: Indices, sure: int
+def _add_two(
+    row: FloatArray,
+    outer: tuple[FloatArray, FloatArray],
+    inner: tuple[FloatArray, FloatArray],
+    weights: tuple[float, float],
+    sign: float,
 ) -> None:
-    """Join pixels over sure edges, then let the fragments grow over the others.
-
-    Parameters
-    ----------
-    parent : (pixels,) each its own; becomes a root for each pixel, -1 for those that no fragment
-        has reached
-    made : (pixels,) of which root there is a fragment, false
-    one, other : (edges,) flat positions
-    order : edges that may join, the strongest first
-    sure : so many of them make fragments; over the others a fragment takes in single pixels, and
-        single pixels that met, but never another fragment
-    """
-    for nth in range(order.size):
-        edge = order[nth]
-        here, there = root_of(parent, one[edge]), root_of(parent, other[edge])
-        if here == there or (nth >= sure and made[here] and made[there]):
-            continue
-        parent[here] = there
-        made[there] = made[there] or made[here] or nth < sure
-    for place in range(parent.size):
-        parent[place] = root_of(parent, place)
-    for place in range(parent.size):
-        if not made[parent[place]]:
-            parent[place] = EMPTY
+    # two at once, so that the row is read and written half as often
+    (one, other), (near, far) = outer, inner
+    for x in range(row.size):
+        first = row[x] + (one[x] + sign * other[x]) * weights[0]
+        row[x] = first + (near[x] + sign * far[x]) * weights[1]

@@ -1,0 +1,237 @@
+"""The compiled loops that number connected regions, and join regions by affinities."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmz.base.arrays import BoolArray, LabelArray
+from bmz.process.compiled import compiled
+
+Indices = NDArray[np.intp]
+
+EMPTY = -1
+
+
+@compiled
+def root_of(parent: LabelArray, place: int) -> int:
+    """Give the root of a place, and shorten the way to it (union-find with path halving)."""
+    while parent[place] != place:
+        parent[place] = parent[parent[place]]
+        place = parent[place]
+    return place
+
+
+@compiled
+def joined(parent: LabelArray, one: int, other: int) -> int:
+    """Join the regions of two places; give the root, which is the lower of both."""
+    here, there = root_of(parent, one), root_of(parent, other)
+    low, high = min(here, there), max(here, there)
+    parent[high] = low
+    return low
+
+
+@compiled
+def number_parts(inside: BoolArray, labels: LabelArray, parent: LabelArray) -> int:
+    """Give a number to what is connected by faces, in raster order; give how many there are.
+
+    Parameters
+    ----------
+    inside : (z, y, x)
+    labels : (z, y, x), of any values; 0 outside, else 1 to the result
+    parent : (half of all pixels + 2,) room
+    """
+    count, parent[0] = 0, 0
+    for z in range(inside.shape[0]):
+        for y in range(inside.shape[1]):
+            row, number, left = inside[z, y], labels[z, y], 0
+            above, before = labels[z, y - 1 if y else y], labels[z - 1 if z else z, y]
+            for x in range(row.size):
+                if not row[x]:
+                    number[x] = left = 0
+                    continue
+                if y and above[x] > 0 and above[x] != left:
+                    left = joined(parent, left, above[x]) if left else above[x]
+                if z and before[x] > 0 and before[x] != left:
+                    left = joined(parent, left, before[x]) if left else before[x]
+                if left == 0:
+                    count += 1
+                    parent[count] = left = count
+                number[x] = left
+    ranks = number_roots(parent[: count + 1])
+    for z in range(inside.shape[0]):
+        for y in range(inside.shape[1]):
+            number = labels[z, y]
+            for x in range(number.size):
+                number[x] = parent[number[x]]
+    return ranks
+
+
+@compiled
+def number_roots(parent: LabelArray) -> int:
+    """Put in place of each parent the number of its root, 0 for 0; give how many roots follow it.
+
+    Parents are no larger than their children.
+    """
+    count = 0
+    for place in range(1, parent.size):
+        if parent[place] == place:
+            count += 1
+            parent[place] = count
+        else:
+            parent[place] = parent[parent[place]]
+    return count
+
+
+@compiled
+def slot_of(table: Indices, key: int) -> int:
+    """Give the place of a key in a hash table, or the free place where it belongs."""
+    # Fibonacci hashing: neighbouring keys must not lie side by side
+    slot = ((key * 0x9E3779B97F4A7C1) & 0x7FFFFFFFFFFFFFFF) % table.size
+    while table[slot] != EMPTY and table[slot] != key:
+        slot = slot + 1 if slot + 1 < table.size else 0
+    return slot
+
+
+@compiled
+def enter(wide: Indices, table: Indices) -> None:
+    """Put the keys of a hash table into a wider one."""
+    for at in range(table.size):
+        if table[at] != EMPTY:
+            wide[slot_of(wide, table[at])] = table[at]
+
+
+@compiled
+def key_of(one: int, other: int, count: int) -> int:
+    """Give the number of a pair, whichever of the two comes first."""
+    return one * count + other if one < other else other * count + one
+
+
+@compiled
+def cut_edges(
+    parent: Indices,
+    chains: Indices,
+    links: Indices,
+    table: Indices,
+    progress: Indices,
+    one: Indices,
+    other: Indices,
+    order: Indices,
+    joins: int,
+) -> None:
+    """See edges in their order; the first `joins` join, the others tell apart.
+
+    A root keeps a chain of those it was told apart from. Pairs of roots that are apart stand in a
+    hash table; when two roots become one, the shorter chain is entered anew under the new root.
+
+    Parameters
+    ----------
+    parent : (pixels,) each its own; its chains of parents lead to roots
+    chains : (3, pixels) of each root the first and the last link of its chain, -1 where there is
+        none, and the number of links, 0
+    links : (2, twice the edges that tell apart) room for the following link, and for what is at
+        the end of a link
+    table : a hash table, -1 where there is no key
+    progress : (4,) how many edges are seen, keys entered and links made, 0; when not all edges are
+        seen, the table must hold the last one of keys before it goes on
+    one, other : (edges,) flat positions
+    order : (edges,) the strongest first
+    joins : edges below this number join
+    """
+    for at in range(progress[0], order.size):
+        edge = order[at]
+        here, there = root_of(parent, one[edge]), root_of(parent, other[edge])
+        if here == there:
+            continue
+        key = key_of(here, there, parent.size)
+        slot = slot_of(table, key)
+        if table[slot] != key:
+            if chains[2, here] > chains[2, there]:
+                here, there = there, here
+            # `here` has the shorter chain and becomes part of `there`
+            progress[3] = progress[1] + (1 if edge >= joins else chains[2, here])
+            if 2 * progress[3] > table.size:
+                progress[0] = at
+                return
+            if edge >= joins:
+                table[slot] = key
+                progress[1] += 1
+                append(chains, links, here, there, progress)
+                append(chains, links, there, here, progress)
+            else:
+                parent[here] = there
+                reenter(parent, chains, links, table, progress, here, there)
+    progress[0] = order.size
+
+
+@compiled
+def reenter(
+    parent: Indices,
+    chains: Indices,
+    links: Indices,
+    table: Indices,
+    progress: Indices,
+    here: int,
+    there: int,
+) -> None:
+    """Enter the chain of `here` under `there`, and put it behind that of `there`."""
+    link = chains[0, here]
+    if link == EMPTY:
+        return
+    if chains[0, there] == EMPTY:
+        chains[0, there] = link
+    else:
+        links[0, chains[1, there]] = link
+    while link != EMPTY:
+        key = key_of(there, root_of(parent, links[1, link]), parent.size)
+        slot = slot_of(table, key)
+        if table[slot] == EMPTY:
+            table[slot] = key
+            progress[1] += 1
+        link = links[0, link]
+    chains[1, there] = chains[1, here]
+    chains[2, there] += chains[2, here]
+
+
+@compiled
+def append(chains: Indices, links: Indices, owner: int, end: int, progress: Indices) -> None:
+    """Put a link to `end` behind the chain of `owner`."""
+    link = progress[2]
+    links[0, link], links[1, link] = EMPTY, end
+    if chains[0, owner] == EMPTY:
+        chains[0, owner] = link
+    else:
+        links[0, chains[1, owner]] = link
+    chains[1, owner] = link
+    chains[2, owner] += 1
+    progress[2] += 1
+
+
+@compiled
+def grow_fragments(
+    parent: Indices, made: BoolArray, one: Indices, other: Indices, order: Indices, sure: int
+) -> None:
+    """Join pixels over sure edges, then let the fragments grow over the others.
+
+    Parameters
+    ----------
+    parent : (pixels,) each its own; becomes a root for each pixel, -1 for those that no fragment
+        has reached
+    made : (pixels,) of which root there is a fragment, false
+    one, other : (edges,) flat positions
+    order : edges that may join, the strongest first
+    sure : so many of them make fragments; over the others a fragment takes in single pixels, and
+        single pixels that met, but never another fragment
+    """
+    for nth in range(order.size):
+        edge = order[nth]
+        here, there = root_of(parent, one[edge]), root_of(parent, other[edge])
+        if here == there or (nth >= sure and made[here] and made[there]):
+            continue
+        parent[here] = there
+        made[there] = made[there] or made[here] or nth < sure
+    for place in range(parent.size):
+        parent[place] = root_of(parent, place)
+    for place in range(parent.size):
+        if not made[parent[place]]:
+            parent[place] = EMPTY
