@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from tests.process.ideal_maps import cells, foreground, places_within
 
+from bmz.base import ndimage as tiled
 from bmz.base.arrays import FloatArray, LabelArray
-from bmz.process.hover import slopes_of_whole_map
+from bmz.process.hover import _binomial, _slope, filled, opened, slopes_of_whole_map
 from bmz.process.matching import match_labels
 from bmz.process.recipe import ParameterRefused, Value
 from bmz.process.recipes import RECIPES
@@ -88,3 +90,30 @@ def test_a_stack_or_a_map_without_places_is_refused() -> None:
         labels_of(maps[:2])
     with pytest.raises(ChannelsDiffer):
         slopes_of_whole_map(maps[:2], HOVER.parameters_from({}, {}))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (60, 71), (300, 301)])
+@pytest.mark.parametrize("size", [3, 5, 7, 21])
+def test_slopes_are_those_of_scipy_bit_by_bit(
+    size: int, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(size).normal(size=shape)
+    smooth = _binomial(size - 1)
+    derivative = np.convolve(_binomial(size - 2), [-1, 1])
+    monkeypatch.setattr(tiled, "SIDE_PX", 64)
+
+    for axis in (0, 1):
+        along = ndimage.correlate1d(values, derivative, axis, mode="mirror")
+        expected = ndimage.correlate1d(along, smooth, 1 - axis, mode="mirror")
+        np.testing.assert_array_equal(_slope(values, axis, size), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (60, 71)])
+@pytest.mark.parametrize("share", [0.4, 0.8, 0.95])
+def test_brush_and_filled_holes_are_those_of_scipy(share: float, shape: tuple[int, int]) -> None:
+    inside = np.random.default_rng(0).random(shape) < share
+    ellipse = np.ones((5, 5), np.bool_)
+    ellipse[::4, [0, 1, 3, 4]] = False
+
+    np.testing.assert_array_equal(opened(inside), ndimage.binary_opening(inside, ellipse))
+    np.testing.assert_array_equal(filled(inside), ndimage.binary_fill_holes(inside))

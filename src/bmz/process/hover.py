@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Annotated
 
 import numpy as np
@@ -16,6 +17,7 @@ from bmz.process.distance_watershed import flooded
 from bmz.process.recipe import InBlocks, Knob, Labelled, ParameterRefused, Recipe, Value
 from bmz.process.relabel import (
     ChannelsDiffer,
+    connected,
     in_raster_order,
     mean_of_each,
     on_input_grid,
@@ -27,10 +29,9 @@ from bmz.process.relabel import (
 BRUSH_PX = 3
 """How far beyond the filter a value of the maps has an influence on the markers."""
 
-BRUSH = np.array(
-    [[0, 0, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 1, 0, 0]], np.bool_
-)
-"""Markers in which this does not fit are cut off: an ellipse of 5 x 5 px."""
+BRUSH = ((3, 5), (5, 1))
+"""Markers in which this does not fit are cut off: an ellipse of 5 x 5 px, as two rectangles with
+the same middle."""
 
 SIDE_AT_ONCE = 1024
 
@@ -95,40 +96,80 @@ def label_hover(output: AnyArray, grid: tuple[int, ...], settings: HoverSettings
         `slopes` are no four numbers.
     """
     require_plane("hover", output)
-    foreground = np.nan_to_num(
+    foreground = _finite(
         np.asarray(one_map("hover", output, settings.foreground_channel), np.float32)
     )
-    parts, _ = ndimage.label(foreground >= settings.foreground_threshold)
-    mask = without_small(parts, settings.min_size, (1, 1)) > 0
-    edge = _edges(output, settings) - ~mask
-    hills = _blurred((1 - np.maximum(edge, 0)) * mask)
-    labels = flooded(1 - hills, _markers(mask, edge, settings), mask)
+    parts, _ = connected(foreground >= settings.foreground_threshold)
+    parts = without_small(parts, settings.min_size, (1, 1))
+    mask = parts > 0
+    edge = _edges(output, settings)
+    edge -= ~mask
+    markers = _markers(parts, mask & (edge < settings.edge_threshold), settings)
+    labels = flooded(_basins(edge, mask), markers, mask)
     labels = in_raster_order(on_input_grid(labels, grid)).labels
     return Labelled(labels, mean_of_each(labels, on_input_grid(foreground, grid)))
 
 
-def _markers(mask: BoolArray, edge: FloatArray, settings: HoverSettings) -> LabelArray:
-    inner = ndimage.binary_fill_holes(mask & (edge < settings.edge_threshold))
-    markers = _brushed(inner, settings.min_size)
+def _markers(parts: LabelArray, inner: BoolArray, settings: HoverSettings) -> LabelArray:
+    markers = _brushed(filled(inner), settings.min_size)
     if settings.keep_unmarked:
-        parts, count = ndimage.label(mask)
-        marked = np.bincount(parts[markers > 0], minlength=count + 1) > 0
-        others = _brushed(mask & ~marked[parts], settings.min_size)
-        markers = np.where(others > 0, others + markers.max(initial=0), markers)
+        marked = np.bincount(parts[markers > 0], minlength=int(parts.max(initial=0)) + 1) > 0
+        marked[0] = True  # the background
+        if not marked.all():
+            others = _brushed(~marked[parts], settings.min_size)
+            markers = np.where(others > 0, others + markers.max(initial=0), markers)
     return markers
 
 
 def _brushed(inside: BoolArray, min_size: int) -> LabelArray:
     # what the brush fits into, a number for each connected part
-    return without_small(ndimage.label(ndimage.binary_opening(inside, BRUSH))[0], min_size, (1, 1))
+    return without_small(connected(opened(inside))[0], min_size, (1, 1))
 
 
-def _blurred(values: FloatArray) -> FloatArray:
-    # a Gaussian of 3 x 3 px, as OpenCV takes it
+def filled(inside: BoolArray) -> BoolArray:
+    """Fill holes as ``scipy.ndimage.binary_fill_holes``, which walks from the edge step by step.
+
+    Parameters
+    ----------
+    inside : (y, x)
+    """
+    parts, _ = connected(np.pad(~inside, 1, constant_values=True))
+    whole: BoolArray = parts[1:-1, 1:-1] != parts[0, 0]
+    return whole
+
+
+def opened(inside: BoolArray) -> BoolArray:
+    """Keep what the brush covers while it stays inside, as ``scipy.ndimage.binary_opening``.
+
+    Parameters
+    ----------
+    inside : (y, x)
+    """
+    return _brush(_brush(inside, np.logical_and), np.logical_or)
+
+
+def _brush(inside: BoolArray, every_or_any: np.ufunc) -> BoolArray:
+    # of what the brush covers around each pixel
+    seen = []
+    for sides in BRUSH:
+        part = np.pad(inside, [(side // 2, side // 2) for side in sides])
+        for axis, side in enumerate(sides):
+            size = part.shape[axis] - side + 1
+            cut = [(slice(None),) * axis + (slice(k, k + size),) for k in range(side)]
+            part = reduce(every_or_any, (part[window] for window in cut))
+        seen.append(part)
+    brushed: BoolArray = reduce(every_or_any, seen)
+    return brushed
+
+
+def _basins(edge: FloatArray, mask: BoolArray) -> FloatArray:
+    # what is flooded: low where no edge is, by a Gaussian of 3 x 3 px, as OpenCV takes it
+    hills = np.maximum(edge, 0)
+    np.subtract(1, hills, out=hills)
+    hills *= mask
     kernel = np.array([0.25, 0.5, 0.25])
-    for axis in range(values.ndim):
-        values = ndimage.correlate1d(values, kernel, axis, mode="mirror")
-    return values
+    hills = ndimage.in_tiles(lambda part: _filtered(part, (kernel, kernel), (0, 1)), hills, (1, 1))
+    return np.subtract(1, hills, out=hills)
 
 
 def _edges(output: AnyArray, settings: HoverSettings) -> FloatArray:
@@ -138,20 +179,54 @@ def _edges(output: AnyArray, settings: HoverSettings) -> FloatArray:
     for channel, axis, known in zip(channels, (1, 0), _slopes(settings.slopes), strict=True):
         slope = _slope(one_map("hover", output, channel), axis, settings.filter_size)
         low, high = known or (slope.min(initial=np.inf), slope.max(initial=-np.inf))
-        falls.append(1 - (slope - low) / (high - low) if low < high else np.ones_like(slope))
-    steepest: FloatArray = np.maximum(*falls)
+        if low < high:
+            slope -= low
+            slope /= high - low
+            np.subtract(1, slope, out=slope)
+        else:
+            slope[...] = 1
+        falls.append(slope)
+    steepest: FloatArray = np.maximum(falls[0], falls[1], out=falls[0])
     return steepest
 
 
 def _slope(values: AnyArray, axis: int, size_px: int) -> NDArray[np.float64]:
     """Filter a map along one axis with the derivative of Sobel, and smooth it along the other."""
     order = size_px // 2 * 2
-    slope = np.nan_to_num(np.asarray(values, np.float64), nan=0, posinf=0, neginf=0)
-    smooth = _binomial(order)
-    derivative = np.convolve(_binomial(order - 1), [-1, 1])
-    slope = ndimage.correlate1d(slope, derivative, axis, mode="mirror")
-    filtered: NDArray[np.float64] = ndimage.correlate1d(slope, smooth, 1 - axis, mode="mirror")
-    return filtered
+    kernels = np.convolve(_binomial(order - 1), [-1, 1]), _binomial(order)
+    slope: NDArray[np.float64] = ndimage.in_tiles(
+        lambda part: _filtered(part, kernels, (axis, 1 - axis)),
+        _finite(np.asarray(values, np.float64), infinite=0),
+        (order // 2, order // 2),
+    )
+    return slope
+
+
+def _filtered(
+    values: NDArray[np.float64], kernels: tuple[AnyArray, AnyArray], axes: tuple[int, int]
+) -> NDArray[np.float64]:
+    # as scipy.ndimage.correlate1d with "mirror", first along one axis, then along the other
+    from bmz.process.watershed_loops import along_columns, along_rows
+
+    for kernel, axis in zip(kernels, axes, strict=True):
+        weights = np.pad(kernel, len(kernel) // 2 % 2)  # pairs of pixels are taken two by two
+        reach, size = len(weights) // 2, values.shape[axis]
+        place, out = np.pad(np.arange(size), reach, mode="reflect"), np.empty_like(values)
+        sign = 1.0 if weights[reach - 1] == weights[reach + 1] else -1.0
+        if axis:
+            along_rows(values, weights, sign, place, np.empty(len(place)), out)
+        else:
+            along_columns(values, weights, sign, place, out)
+        values = out
+    return values
+
+
+def _finite(values: AnyArray, infinite: float | None = None) -> AnyArray:
+    # what is no number counts as 0
+    if np.isfinite(values.sum()):
+        return values
+    known: AnyArray = np.nan_to_num(values, posinf=infinite, neginf=infinite)
+    return known
 
 
 def _binomial(order: int) -> NDArray[np.float64]:
