@@ -30,6 +30,7 @@ from bmz.engine.request import RunRequest
 from bmz.engine.setup import PlannedImage, planned_or_failed, prepare
 from bmz.engine.stages import NotesInTurn, Threads
 from bmz.predict.backend import Device
+from bmz.predict.onnx import LayersInOnnxruntime
 from bmz.results.images import DeviceUse, ImageFailure, ImageRun
 from bmz.testing.backend import FakeBackend, OverlappingFake, pointwise
 from bmz.testing.package import description, write_package
@@ -55,6 +56,26 @@ def request_(tmp_path: Path) -> RunRequest:
             path, image, metadata={"axes": "TYX"[-image.ndim :]}, photometric="minisblack"
         )
     return RunRequest(model, tuple(names), tmp_path / "out", save=frozenset(default_kinds()))
+
+
+def test_many_images_are_looked_at_by_what_runs_the_network_and_found_to_be_the_same(
+    request_: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    by_runtime = LayersInOnnxruntime.__call__
+
+    def counted(layers: LayersInOnnxruntime, values: AnyArray) -> list[AnyArray]:
+        seen.append(values.shape)
+        return by_runtime(layers, values)
+
+    monkeypatch.setattr(LayersInOnnxruntime, "__call__", counted)
+
+    many = run(request_).done
+    of_many = len(seen)
+    single = [run(replace(request_, images=(i,), overwrite=True)).done[0] for i in request_.images]
+
+    assert (of_many, len(seen)) == (6, 6)
+    assert [one.record["findings"] for one in many] == [one.record["findings"] for one in single]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch.nn import functional as nn
 
 from bmz.base.arrays import FloatArray
 from bmz.check import kind_network
-from bmz.check.kind_network import Block, network_features
+from bmz.check.kind_network import Block, layers_of, layers_run_by, network_features
 
 
 def _same(image: torch.Tensor, weights: torch.Tensor, stride: int, groups: int) -> torch.Tensor:
@@ -103,3 +103,29 @@ def test_an_enlarged_image_looks_nearly_the_same() -> None:
 
     far = np.linalg.norm(row - network_features(large))
     assert far < 0.5 * np.linalg.norm(row - network_features(noise))
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (70, 300, 3), (12, 900), (333, 250, 3)])
+def test_onnxruntime_sees_in_an_image_what_numpy_sees(shape: tuple[int, ...]) -> None:
+    pytest.importorskip("onnxruntime")
+    from bmz.predict.onnx import LayersInOnnxruntime
+
+    image = np.random.default_rng(4).random(shape).astype(np.float32)
+    by_numpy = network_features(image)
+
+    with layers_run_by(LayersInOnnxruntime()):
+        row = network_features(image)
+
+    assert not np.array_equal(row, by_numpy)  # it was another one
+    assert np.allclose(row, by_numpy, atol=1e-5)
+
+
+def test_another_runner_sees_images_only_while_its_block_runs() -> None:
+    image = np.random.default_rng(5).random((40, 40)).astype(np.float32)
+    by_numpy = network_features(image)
+
+    with layers_run_by(lambda values: [0 * told for told in layers_of(1).run(values)]):
+        blind = network_features(image)
+
+    assert not blind.any()
+    assert np.array_equal(network_features(image), by_numpy)

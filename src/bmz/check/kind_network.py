@@ -2,16 +2,19 @@
 
 The network is the first eleven blocks of EfficientNet-Lite0 as trained on photographs (ImageNet),
 run by NumPy alone: matrix products for its pointwise convolutions, shifted sums for the others.
+Where a framework is loaded anyway, it may run the same layers; see `layers_run_by`.
 ``model_cards/kinds/network.py`` writes its weights and says where they come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache
 from itertools import product
 from math import isqrt
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -75,9 +78,15 @@ class Block:
             seen = _seen_by(inner, weights, (len(part), columns), self.stride)
             np.matmul(_cut(seen, self.depthwise[1]), self.project[0], out=part)
         out += self.project[1]
-        if out.shape == image.shape:
+        if self.adds_input:
             out += image
         return out
+
+    @property
+    def adds_input(self) -> bool:
+        """Say whether the output is added to the input, which has the same shape."""
+        taken = self.depthwise[0].shape[-1] if self.expand is None else len(self.expand[0])
+        return self.stride == 1 and len(self.project[1]) == taken
 
     def _inner(self, image: FloatArray, start: int, stop: int) -> FloatArray:
         """Give rows of the input of the depthwise convolution; beyond the image they are 0."""
@@ -131,6 +140,64 @@ def _layers(arrays: Mapping[str, AnyArray]) -> Iterator[Layer]:
         column += columns
 
 
+LayersRunner: TypeAlias = Callable[[FloatArray], Sequence[FloatArray]]
+"""Takes (y, x, 1 or 3) float32, and gives (c, y, x) of each block that is told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """The network for images of some number of colours.
+
+    Parameters
+    ----------
+    stem : (9 colours, c) weights and (c,) offsets of a convolution of 3 x 3 px with stride 2
+    blocks : come behind it
+    """
+
+    stem: Layer
+    blocks: tuple[Block, ...]
+
+    def run(self, values: FloatArray) -> Sequence[FloatArray]:
+        """Run it by NumPy; see `LayersRunner`."""
+        values = _windows(values, 3, 2) @ self.stem[0]
+        values = _cut(values, self.stem[1], out=values)
+        told: list[FloatArray] = []
+        for block in self.blocks:
+            values = block.output(values)
+            if block.is_told:
+                told.append(np.moveaxis(values, -1, 0))
+        return told
+
+
+@cache
+def layers_of(colours: int) -> Layers:
+    """Give the network for one colour, which stands for three that are equal, or for three."""
+    (weights, offsets), blocks = _stem_and_blocks()
+    if colours == 1:
+        weights = weights.reshape(-1, 3, weights.shape[-1]).sum(1)
+    return Layers((weights, offsets), blocks)
+
+
+_RUNNERS: list[LayersRunner] = []
+
+
+@contextmanager
+def layers_run_by(runner: LayersRunner) -> Iterator[None]:
+    """Let another runner see the images of this process, in all threads, while the block runs.
+
+    What it sees may differ by 1e-5 from what NumPy gives.
+    """
+    _RUNNERS.append(runner)
+    try:
+        yield
+    finally:
+        _RUNNERS.remove(runner)
+
+
+def _runner(colours: int) -> LayersRunner:
+    return next(reversed([*_RUNNERS]), layers_of(colours).run)
+
+
 def network_features(image: FloatArray) -> FloatArray:
     """Describe an image by the mean and the spread of what each channel of some blocks gives.
 
@@ -144,17 +211,10 @@ def network_features(image: FloatArray) -> FloatArray:
     """
     colours = image if image.ndim == 3 else image[..., np.newaxis]  # noqa: PLR2004
     values = 2 * _resized(np.clip(colours, 0, 1)) - 1
-    (weights, offsets), blocks = _stem_and_blocks()
-    if values.shape[-1] == 1:  # red, green and blue are equal
-        weights = weights.reshape(-1, 3, weights.shape[-1]).sum(1)
-    values = _windows(values, 3, 2) @ weights
-    values = _cut(values, offsets, out=values)
-    told: list[FloatArray] = []
-    for block in blocks:
-        values = block.output(values)
-        if block.is_told:
-            told += [values.mean((0, 1)), values.std((0, 1), ddof=1)]
-    joined = np.concatenate(told)
+    told = _runner(values.shape[-1])(values)
+    joined = np.concatenate(
+        [part for seen in told for part in (seen.mean((1, 2)), seen.std((1, 2), ddof=1))]
+    )
     return np.asarray(np.sign(joined) * np.log1p(np.abs(joined)), np.float32)
 
 
@@ -175,14 +235,24 @@ def _resized(image: FloatArray) -> FloatArray:
 
 def _shorter(plane: FloatArray, target: int) -> FloatArray:
     """Resize along y: each of the (target, x) rows is made of a few that lie near it."""
-    weights = _weights(len(plane), target)
     rows = np.empty((target, plane.shape[1]), np.float32)
+    for first, (near, weights) in zip(
+        range(0, target, STEP_PX), _near_weights(len(plane), target), strict=True
+    ):
+        np.matmul(weights, plane[near], out=rows[first : first + STEP_PX])
+    return rows
+
+
+@lru_cache(maxsize=16)  # images of a run are of few sizes
+def _near_weights(length: int, target: int) -> Sequence[tuple[slice, FloatArray]]:
+    """Give for every `STEP_PX` results the samples that they are made of, and weights of these."""
+    weights, parts = _weights(length, target), list[tuple[slice, FloatArray]]()
     for first in range(0, target, STEP_PX):
         some = weights[first : first + STEP_PX]
         used = np.flatnonzero(some.any(0))
         near = slice(used[0], used[-1] + 1)
-        np.matmul(some[:, near], plane[near], out=rows[first : first + STEP_PX])
-    return rows
+        parts.append((near, np.ascontiguousarray(some[:, near])))
+    return parts
 
 
 def _weights(length: int, target: int) -> FloatArray:

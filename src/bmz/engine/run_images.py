@@ -30,7 +30,7 @@ from bmz.engine.run_image import (
     run_given_image,
 )
 from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_failed
-from bmz.engine.stages import NotesInTurn, Threads, failed, settled
+from bmz.engine.stages import NotesInTurn, Threads, failed, looking_through, settled
 from bmz.image.formats import name_of
 from bmz.image.series import PlateField, with_fields
 from bmz.plan.plan import Plan, wide_side
@@ -266,6 +266,7 @@ def _run_here(
             notes.end()
 
     with (
+        looking_through(setup.network.weights.format, len(states)),
         read_ahead(setup, states, room.holds) as images,
         network() as backend,
         stages(setup, states, backend) as (runner, behind),

@@ -14,7 +14,9 @@ from typing import Protocol, Self, TypeVar
 
 from bmz.base.progress import Event, Listener, Note
 from bmz.base.values import dataclass
+from bmz.check.kind_network import layers_run_by
 from bmz.predict.backend import Device
+from bmz.predict.formats import FORMATS
 from bmz.results.images import DeviceUse
 
 Made = TypeVar("Made")
@@ -117,6 +119,30 @@ class DeviceClock:
     def use(self, device: Device) -> DeviceUse:
         """Give the use of the device until now."""
         return DeviceUse(str(device), self._computed_s, time.perf_counter() - self._began)
+
+
+MANY = 4
+"""From so many images on it pays to load the layers through which the check looks at them."""
+
+
+@contextmanager
+def looking_through(weights_format: str, images: int) -> Iterator[None]:
+    """Let the check look at many images through what runs the network, where that is quicker.
+
+    All images of a call are looked at in the same way, so that their features do not hang on
+    which of them comes first.
+
+    Parameters
+    ----------
+    weights_format : of the network, whose framework is loaded anyway
+    images : how many there are
+    """
+    make = FORMATS[weights_format].layers if images >= MANY else None
+    if make is None:
+        yield
+        return
+    with layers_run_by(make()):
+        yield
 
 
 class NotesInTurn:

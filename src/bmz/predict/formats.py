@@ -15,6 +15,7 @@ from pathlib import Path
 from bmz.base.computer import available_cpus
 from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.base.values import dataclass
+from bmz.check.kind_network import LayersRunner
 from bmz.predict import openvino
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, NoBackend, Precision
 from bmz.predict.core import CORE, open_core
@@ -70,6 +71,8 @@ class WeightsFormat:
         to show that it gives the same
     kinds : of devices that bmz runs it on
     hardware : returns the name that the maker of a device gives it
+    layers : makes what runs the layers through which the check looks at images; None where it
+        takes no less time than NumPy
     """
 
     name: str
@@ -83,6 +86,7 @@ class WeightsFormat:
     translates: bool = False
     kinds: frozenset[str] = frozenset({"cpu", "cuda", "mps"})
     hardware: Callable[[Device], str] = hardware_of
+    layers: Callable[[], LayersRunner] | None = None
 
 
 def _format(
@@ -104,7 +108,7 @@ def _onnx() -> WeightsFormat:
     from bmz.predict import onnx
 
     entry = _format("onnx", onnx.onnx_devices, onnx.open_onnx)
-    return replace(entry, hardware=_nvidia_or_processor)
+    return replace(entry, hardware=_nvidia_or_processor, layers=onnx.LayersInOnnxruntime)
 
 
 def _nvidia_or_processor(device: Device) -> str:

@@ -11,13 +11,15 @@ from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.computer import available_cpus
+from bmz.check.kind_network import layers_of
 from bmz.predict.backend import (
     CPU,
     Arrived,
@@ -36,7 +38,7 @@ from bmz.predict.backend import (
     without_loss,
 )
 from bmz.predict.frameworks import FRAMEWORKS, OTHER_FRAMEWORKS
-from bmz.predict.onnx_files import refuse_outside
+from bmz.predict.onnx_files import IMAGE, refuse_outside, written_layers
 
 if TYPE_CHECKING:
     import torch
@@ -187,6 +189,41 @@ def open_onnx(weights: LoadRequest) -> OnnxBackend:
     # older versions were built without it
     kind = DlpackOnnxBackend if hasattr(runtime.OrtValue, "__dlpack__") else OnnxBackend
     return kind(session, weights, f"onnxruntime {runtime.__version__}{by}")
+
+
+class LayersInOnnxruntime:
+    """The layers through which the check looks at images, for one colour or three.
+
+    It may be called in several threads at once, each of which computes by itself.
+
+    Raises
+    ------
+    NoBackend
+        onnxruntime is absent or broken.
+    """
+
+    def __init__(self) -> None:
+        self._runtime: Any = _onnxruntime()
+        self._sessions: dict[int, Any] = {}
+        self._lock = Lock()
+
+    def __call__(self, image: FloatArray) -> list[FloatArray]:
+        """Run them; see `bmz.check.kind_network.LayersRunner`."""
+        colours = image.shape[-1]
+        with self._lock:
+            if colours not in self._sessions:
+                self._sessions[colours] = self._opened(colours)
+        planes = np.ascontiguousarray(np.moveaxis(image, -1, 0))[np.newaxis]
+        return [told[0] for told in self._sessions[colours].run(None, {IMAGE: planes})]
+
+    def _opened(self, colours: int) -> Session:
+        options = self._runtime.SessionOptions()
+        options.log_severity_level = _FATAL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session: Session = self._runtime.InferenceSession(
+            written_layers(layers_of(colours)), options, providers=["CPUExecutionProvider"]
+        )
+        return session
 
 
 class Tensor(Protocol):

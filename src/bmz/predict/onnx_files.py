@@ -1,12 +1,14 @@
-"""Protocol buffers, and what an ONNX file takes from other files."""
+"""Protocol buffers: what an ONNX file takes from other files, and convolutions written as one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from bmz.base.arrays import FloatArray
+from bmz.check.kind_network import TOP, Block, Layers
 from bmz.predict.backend import WeightsUnreadable
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -185,3 +187,118 @@ def _leads_out(model: Path, location: str) -> bool:
         return not (model.parent / location).resolve().is_relative_to(model.parent.resolve())
     except (OSError, ValueError, RuntimeError):  # a NUL byte, too long, or circular links
         return True
+
+
+_IR, _OPSET = 8, 13  # what every onnxruntime since 1.10 reads
+_FLOAT, _AS_INT, _AS_TEXT, _AS_INTS = 1, 2, 3, 7
+IMAGE = "image"
+"""Name of the input of `written_layers`: (1, colours, y, x) float32."""
+
+
+def written_layers(layers: Layers) -> bytes:
+    """Write the layers through which the check looks at an image as an ONNX file.
+
+    Its outputs, in their order, are those of the blocks that are told, each (1, c, y, x).
+
+    Source: https://github.com/onnx/onnx/blob/v1.19.0/onnx/onnx.proto3
+    """
+    graph = _Graph()
+    weights, offsets = layers.stem
+    kernel = weights.reshape(3, 3, -1, weights.shape[-1])
+    values = graph.cut(graph.convolved(IMAGE, kernel, offsets, stride=2))
+    told = []
+    for block in layers.blocks:
+        values = graph.block(values, block)
+        if block.is_told:
+            told.append(values)
+    return graph.model(kernel.shape[2], told)
+
+
+class _Graph:
+    """The nodes and the numbers of a network that is being written."""
+
+    def __init__(self) -> None:
+        self._nodes: list[bytes] = []
+        self._numbers: list[bytes] = []
+        limits = (np.array(limit, np.float32) for limit in (0, TOP))
+        self._limits = [self._kept(limit) for limit in limits]
+
+    def model(self, colours: int, told: Sequence[str]) -> bytes:
+        """Give all as a ``ModelProto``."""
+        dims = [_field(1, 1), _field(1, colours), _field(2, b"y"), _field(2, b"x")]
+        sides = b"".join(_field(1, dim) for dim in dims)
+        taken = _field(1, IMAGE.encode()) + _field(
+            2, _field(1, _field(1, _FLOAT) + _field(2, sides))
+        )
+        given = (_field(12, _field(1, name.encode()) + _field(2, _FLOATS)) for name in told)
+        nodes = (_field(1, node) for node in self._nodes)
+        numbers = (_field(5, tensor) for tensor in self._numbers)
+        graph = b"".join([*nodes, _field(2, b"layers"), *numbers, _field(11, taken), *given])
+        return _field(1, _IR) + _field(7, graph) + _field(8, _field(2, _OPSET))
+
+    def block(self, values: str, block: Block) -> str:
+        """Add an inverted residual block, and name its output."""
+        inner = values
+        if block.expand is not None:
+            weights, offsets = block.expand
+            inner = self.cut(self.convolved(values, weights[None, None], offsets))
+        deep, offsets = block.depthwise
+        inner = self.convolved(inner, deep[:, :, None], offsets, block.stride, len(offsets))
+        weights, offsets = block.project
+        out = self.convolved(self.cut(inner), weights[None, None], offsets)
+        return self._node("Add", [out, values]) if block.adds_input else out
+
+    def convolved(
+        self, values: str, kernel: FloatArray, offsets: FloatArray, stride: int = 1, groups: int = 1
+    ) -> str:
+        """Add a convolution with a (y, x, inputs, outputs) kernel, and name its output."""
+        weights = self._kept(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+        attributes = (
+            _named(b"auto_pad", _AS_TEXT, _field(4, b"SAME_UPPER")),
+            _named(b"strides", _AS_INTS, _field(8, stride) * 2),
+            _named(b"group", _AS_INT, _field(3, groups)),
+        )
+        return self._node("Conv", [values, weights, self._kept(offsets)], b"".join(attributes))
+
+    def cut(self, values: str) -> str:
+        """Add what cuts values off at 0 and at `TOP`, and name its output."""
+        return self._node("Clip", [values, *self._limits])
+
+    def _node(self, operator: str, inputs: Sequence[str], attributes: bytes = b"") -> str:
+        output = f"values{len(self._nodes)}"
+        taken = b"".join(_field(1, name.encode()) for name in inputs)
+        given = _field(2, output.encode()) + _field(4, operator.encode())
+        self._nodes.append(taken + given + attributes)
+        return output
+
+    def _kept(self, numbers: FloatArray) -> str:
+        name = f"numbers{len(self._numbers)}"
+        sides = b"".join(_field(1, side) for side in numbers.shape)
+        content = np.asarray(numbers, "<f4").tobytes()
+        self._numbers.append(
+            sides + _field(2, _FLOAT) + _field(8, name.encode()) + _field(9, content)
+        )
+        return name
+
+
+def _named(name: bytes, kind: int, value: bytes) -> bytes:
+    """Write an attribute of a node."""
+    return _field(5, _field(1, name) + value + _field(20, kind))
+
+
+def _field(number: int, content: bytes | int) -> bytes:
+    """Write a field of a message: a number that is not negative, or a text or a message."""
+    if isinstance(content, int):
+        return _written(number << 3 | _VARINT) + _written(content)
+    return _written(number << 3 | _BYTES) + _written(len(content)) + content
+
+
+def _written(value: int) -> bytes:
+    groups = [value & 0x7F]
+    while value := value >> 7:
+        groups.append(value & 0x7F)
+    return bytes([*(group | _MORE_FOLLOW for group in groups[:-1]), groups[-1]])
+
+
+_FLOATS = _field(1, _field(1, _FLOAT))
+"""The type of a tensor of any shape."""
