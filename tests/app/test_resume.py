@@ -26,6 +26,7 @@ from bmz.engine.run_image import ImageRunner
 from bmz.engine.setup import PlannedImage
 from bmz.results.images import ImageRun
 from bmz.testing.package import description, write_package
+from bmz.write.outputs import saved_kinds
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -133,10 +134,12 @@ def killed_after(command: list[str], seconds: float) -> None:
 def test_a_killed_run_goes_on_to_the_same_bytes(
     memory: str, request_: RunRequest, tmp_path: Path
 ) -> None:
-    run(replace(request_, folder=tmp_path / "unbroken", memory_gb=float(memory)))
+    kinds = saved_kinds()
+    folder = tmp_path / "unbroken"
+    run(replace(request_, folder=folder, memory_gb=float(memory), save=frozenset(kinds)))
     command = [
         sys.executable, "-m", "bmz", "run", request_.model, *map(str, request_.images),
-        "-o", str(tmp_path / "broken"), "--resume", "--memory", memory,
+        "-o", str(tmp_path / "broken"), "--resume", "--memory", memory, "--save", ",".join(kinds),
     ]  # fmt: skip
     for seconds in np.random.default_rng(1).uniform(0.8, 2.2, 4):
         killed_after(command, float(seconds))

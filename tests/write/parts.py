@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from bmz.base.arrays import AnyArray
+from bmz.write.result import Region, Result
 
 
 @dataclass(frozen=True)
@@ -23,3 +26,32 @@ class ArrayMask:
     def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
         part: AnyArray = self.array[box]
         return part
+
+
+@dataclass(frozen=True)
+class ArrayResult:
+    """Labels of a plane or stack as the result of a run, in one region, and perhaps its table."""
+
+    axes: str
+    array: AnyArray
+    table: Mapping[str, AnyArray] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    pixel_um: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> ArrayMask:
+        return ArrayMask(self.axes, self.array)
+
+    def regions(self) -> Iterator[tuple[Mapping[str, int], list[Region]]]:
+        """Give the frames of a time series one by one."""
+        if "t" not in self.axes:
+            yield {}, [Region(self.array, 0, 0)]
+            return
+        for t, frame in enumerate(self.array):
+            yield {"t": t}, [Region(frame, 0, 0)]
+
+    def rows(self, _kind: str) -> Iterator[Mapping[str, AnyArray]]:
+        yield self.table
+
+    def as_result(self) -> Result:
+        return cast("Result", self)

@@ -19,6 +19,7 @@ from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.engine.further_images import PlannedMask
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
+from bmz.engine.object_regions import bands, object_regions
 from bmz.engine.pipeline import PlaneResult
 from bmz.engine.prepared_image import RawStack
 from bmz.engine.relations import held, on_disk_in, related
@@ -34,6 +35,7 @@ from bmz.process.measure import Table, measure_objects, placed, stacked
 from bmz.results.images import ImageRun, with_result
 from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
+from bmz.write.result import Region
 from bmz.write.tables import write_record
 
 if TYPE_CHECKING:
@@ -147,17 +149,11 @@ def measured_in_blocks(labels: LabelStack, image: ImageSource) -> Iterator[Table
     Yields
     ------
     dict of (n,) arrays
-        as `bmz.process.measure.measure_objects` gives it for the whole, by label: of all blocks
-        of a plane that lie side by side, since labels are numbered from the top; of all of a
-        stack, or of a plane whose labels were joined to those of others, where they are not
+        as `bmz.process.measure.measure_objects` gives it for the whole, by label: of each of the
+        `bmz.engine.object_regions.bands`
     """
-    together = "z" in labels.space or labels.renumbered is not None
-    for number, at in enumerate(labels.positions()):
-        part = labels.parts[number]
-        high = part.block[0] if not together else max(part.size[-2], 1)
-        for top in range(0, part.size[-2], high):
-            rows = slice(top, min(top + high, part.size[-2]))
-            yield _of_rows(labels, number, image, rows, at)
+    for number, at, rows in bands(labels):
+        yield _of_rows(labels, number, image, rows, at)
 
 
 def _of_rows(
@@ -419,6 +415,10 @@ class ImageResult:
         """
         tables = {"table": self._objects, "planes": self._of_planes, "tracks": self._of_tracks}
         return (from_field(table, self.plate_field) for table in tables[kind]())
+
+    def regions(self) -> Iterator[tuple[Mapping[str, int], Iterator[Region]]]:
+        """Give the parts of the label mask in which the objects of each table of `rows` lie."""
+        return object_regions(self._must_have_labels())
 
     def table(self, kind: str = "table") -> Table:
         """Give the rows of a table in one."""

@@ -131,6 +131,12 @@ def _write_overlay(result: Result, path: Path) -> None:
     write_overlay(path, *result.overview())
 
 
+def _write_rois(result: Result, path: Path) -> None:
+    from bmz.write.rois import write_rois
+
+    write_rois(result, path)
+
+
 def _table_writer(kind: str, form: TableFormat) -> Callable[[Result, Path], None]:
     def write(result: Result, path: Path) -> None:
         form.write(path, result.rows(kind))
@@ -158,6 +164,7 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
     "labels": OutputKind(".labels.tif", _write_labels, zarr_ending=ZARR_LABELS),
     "raw": OutputKind(".raw.tif", _write_raw, needs_labels=False, by_default=False, is_image=True),
     "overlay": OutputKind(".overlay.png", _write_overlay, is_image=True),
+    "rois": OutputKind(".rois.zip", _write_rois, by_default=False),
     **{kind: table for name in TABLE_FORMATS for kind, table in _tables(name).items()},
 }
 """Every kind that is written beside the record, in the order of writing."""

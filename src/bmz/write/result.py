@@ -36,6 +36,21 @@ class LabelMask(LazyArray, Protocol):
         """The highest label."""
 
 
+@dataclass(frozen=True)
+class Region:
+    """A part of a label mask with objects that lie in it as a whole, and no others.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x) integers, 0 background
+    y, x : its first row and column in the image, px
+    """
+
+    labels: AnyArray
+    y: int
+    x: int
+
+
 class Result(Protocol):
     """What a run made of one image, in memory or on the disk, as writers read it."""
 
@@ -68,6 +83,13 @@ class Result(Protocol):
 
     def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
         """Give the tables that make up a table of this kind, one below the other."""
+
+    def regions(self) -> Iterable[tuple[Mapping[str, int], Iterable[Region]]]:
+        """Give for each table of the kind ``table`` where its objects lie.
+
+        The position along t and z that they have in common, and the parts of the mask, whose axes
+        are those that are left.
+        """
 
 
 @dataclass(frozen=True)

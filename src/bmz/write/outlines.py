@@ -1,0 +1,177 @@
+"""The outlines of the objects of a run, along the edges of their pixels, as polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmz.base.arrays import AnyArray, BoolArray
+from bmz.base.values import dataclass
+from bmz.write.result import Region, Result
+
+Ring: TypeAlias = NDArray[np.int32]
+"""(n, 2) x and y of the corners of a closed ring in px, without the first at the end."""
+
+Polygon: TypeAlias = list[Ring]
+"""The outer ring of a piece, then those of the holes in it."""
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """The outlines of the objects of some part of a mask.
+
+    Rings run with the object on the right as one sees the image, y downwards, and none touches
+    itself; those of a piece may touch each other in corners.
+
+    Parameters
+    ----------
+    at : position along t and z that all objects have in common
+    labels : (n,) of the objects, in ascending order; one of a stack comes once for each plane
+    z : (n,) plane of a stack that each lies in; None where all lie in one plane
+    first_rings : (n + 1,) the first ring of each object, and how many there are
+    first_points : (r + 1,) the first corner of each ring, and how many there are
+    points : (p, 2) int32, x and y of all corners, px
+    areas : (r,) int64, in px: below 0 for a hole
+    """
+
+    at: Mapping[str, int]
+    labels: NDArray[np.int64]
+    z: NDArray[np.int64] | None
+    first_rings: NDArray[np.int64]
+    first_points: NDArray[np.int64]
+    points: Ring
+    areas: NDArray[np.int64]
+
+    def rings(self, k: int) -> list[Ring]:
+        """Give the rings of the object at place k."""
+        ends = self.first_points[self.first_rings[k] : self.first_rings[k + 1] + 1].tolist()
+        return [self.points[i:j] for i, j in pairwise(ends)]
+
+    def polygons(self, k: int) -> list[Polygon]:
+        """Give the pieces of the object at place k, each with its holes."""
+        rings = self.rings(k)
+        if len(rings) == 1:
+            return [rings]
+        areas = self.areas[self.first_rings[k] : self.first_rings[k + 1]]
+        return _with_holes(rings, areas.tolist())
+
+    def place(self, k: int) -> dict[str, int]:
+        """Give the position of the object at place k along t and z, as far as it has one."""
+        return dict(self.at) | ({} if self.z is None else {"z": int(self.z[k])})
+
+
+def outlines(result: Result) -> Iterator[Outlines]:
+    """Trace the objects of a run.
+
+    Yields
+    ------
+    Outlines
+        of the objects of each table of ``result.rows("table")``, in the order of its rows
+    """
+    for at, regions in result.regions():
+        yield outlines_of(regions, at)
+
+
+def outlines_of(regions: Iterable[Region], at: Mapping[str, int]) -> Outlines:
+    """Trace the objects of regions.
+
+    Parameters
+    ----------
+    at : their position along the axes that they have not
+    """
+    from bmz.process.outline_loops import traced_rings  # here: it loads Numba
+
+    points, labels, planes, counts, depth = [], [], [], [], 0
+    for region in regions:
+        stack = region.labels.reshape(-1, *region.labels.shape[-2:])
+        depth = region.labels.ndim
+        for z, plane in enumerate(stack):
+            corners, rings = traced_rings(np.ascontiguousarray(plane, np.int32))
+            points.append(corners + np.array([region.x, region.y], np.int32))
+            labels.append(rings[:, 0].astype(np.int64))
+            counts.append(rings[:, 1].astype(np.int64))
+            planes.append(np.full(len(rings), z))
+    return _sorted(at, points, labels, counts, planes if depth > len("yx") else None)
+
+
+def _sorted(
+    at: Mapping[str, int],
+    points: Sequence[Ring],
+    labels: Sequence[NDArray[np.int64]],
+    counts: Sequence[NDArray[np.int64]],
+    planes: Sequence[NDArray[np.int64]] | None,
+) -> Outlines:
+    """Put rings in the order of labels and planes."""
+    nothing = np.zeros(0, np.int64)
+    owners, lengths = np.concatenate([*labels, nothing]), np.concatenate([*counts, nothing])
+    z = np.zeros(len(owners), np.int64) if planes is None else np.concatenate(planes)
+    corners = np.concatenate([*points, np.zeros((0, 2), np.int32)])
+    order = np.lexsort((z, owners))
+    starts = (np.cumsum(lengths) - lengths)[order]
+    lengths, owners, z = lengths[order], owners[order], z[order]
+    firsts = np.append(0, np.cumsum(lengths))
+    moved = np.arange(len(corners)) + np.repeat(starts - firsts[:-1], lengths)
+    corners = corners[moved]
+    new = np.flatnonzero((np.diff(owners, prepend=-1) != 0) | (np.diff(z, prepend=-1) != 0))
+    return Outlines(
+        at,
+        owners[new],
+        None if planes is None else z[new],
+        np.append(new, len(owners)),
+        firsts,
+        corners,
+        _areas(corners, firsts),
+    )
+
+
+def _areas(points: Ring, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the area of each ring: that of a hole, which runs the other way round, is below 0."""
+    if not len(points):
+        return np.zeros(0, np.int64)
+    following = np.arange(1, len(points) + 1)
+    following[firsts[1:] - 1] = firsts[:-1]
+    x, y = points[:, 0].astype(np.int64), points[:, 1].astype(np.int64)
+    # upright edges alone have an area below them, and every second edge is one
+    return np.add.reduceat(x * (y[following] - y), firsts[:-1])
+
+
+def _with_holes(rings: Sequence[Ring], areas: Sequence[int]) -> list[Polygon]:
+    """Put each hole to the smallest piece around it."""
+    pieces = [k for k, area in enumerate(areas) if area > 0]
+    polygons: dict[int, Polygon] = {k: [rings[k]] for k in pieces}
+    if len(pieces) == 1:
+        (own,) = pieces
+        return [[rings[own], *(ring for k, ring in enumerate(rings) if k != own)]]
+    by_area = sorted(pieces, key=lambda k: areas[k])
+    for k, area in enumerate(areas):
+        if area < 0:
+            inner = _inner_point(rings[k])
+            around = next(piece for piece in by_area if _encloses(rings[piece], inner))
+            polygons[around].append(rings[k])
+    return list(polygons.values())
+
+
+def _inner_point(hole: Ring) -> tuple[float, float]:
+    """Give the middle of a pixel of the object at the edge of a hole: below its lowest edge."""
+    k = int(np.lexsort((hole[:, 0], -hole[:, 1]))[0])
+    x, y = hole[k].tolist()
+    return x + 0.5, y + 0.5
+
+
+def _encloses(ring: Ring, point: tuple[float, float]) -> bool:
+    """Say whether an odd number of upright edges lies to the left of a point."""
+    x, y = ring[:, 0], ring[:, 1]
+    following = np.roll(y, -1)
+    crosses: BoolArray = (np.minimum(y, following) < point[1]) & (
+        np.maximum(y, following) > point[1]
+    )
+    return bool(np.count_nonzero(crosses & (x < point[0])) % 2)
+
+
+def numbers_at(table: Mapping[str, AnyArray], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the row of each label in a table, whose rows are in the order of their labels."""
+    return np.searchsorted(table["label"], labels)
