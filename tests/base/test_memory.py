@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bmz.base import computer
-from bmz.base.computer import free_memory, held_memory, peak_memory
+from bmz.base.computer import (
+    available_cpus,
+    free_memory,
+    held_memory,
+    peak_memory,
+    total_memory,
+)
 
 MB = 2**20
 on_linux = pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux alone tells")
@@ -113,3 +123,61 @@ def test_what_is_held_grows_by_what_is_taken() -> None:
 
     assert 60 * MB < held_memory() - before < 120 * MB
     assert taken[0] == 1
+
+
+class FakeKernel:
+    """The calls of ``kernel32`` that are asked, on a computer with 16 GB of which 6 are free."""
+
+    def __init__(self, *, answers: bool = True) -> None:
+        self._answers = answers
+        self.GetCurrentProcess = partial(lambda: 2**64 - 1)  # of which the type can be set
+
+    def GlobalMemoryStatusEx(self, status: Any) -> int:  # noqa: N802  (its name there)
+        assert ctypes.sizeof(status._obj) == status._obj.length == 64
+        status._obj.total, status._obj.free = 16 * 2**30, 6 * 2**30
+        return int(self._answers)
+
+    def GetProcessAffinityMask(self, _: object, allowed: Any, every: Any) -> int:  # noqa: N802
+        allowed._obj.value, every._obj.value = 0b1011, 0b1111
+        return int(self._answers)
+
+
+@pytest.mark.parametrize(
+    ("answers", "memory"), [(True, (6 * 2**30, 16 * 2**30, 3)), (False, (2**32, None, 5))]
+)
+def test_windows_tells_its_memory_and_the_processors_of_the_process(
+    answers: bool, memory: tuple[int, int | None, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(computer, "CGROUP_LIMITS", ())
+    monkeypatch.setattr(sys, "platform", "win32")
+    kernel = FakeKernel(answers=answers)
+    monkeypatch.setattr(ctypes, "WinDLL", lambda *_, **__: kernel, raising=False)
+    for name in ("sched_getaffinity", "sysconf"):
+        monkeypatch.delattr(os, name)
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+
+    assert (free_memory(), total_memory(), available_cpus()) == memory
+
+
+@pytest.mark.parametrize(("status", "total"), [(0, 24 * 2**30), (-1, None)])
+def test_a_mac_tells_its_memory(
+    status: int, total: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Library:
+        def sysctlbyname(self, name: bytes, value: Any, size: Any, *_: object) -> int:
+            assert (name, size._obj.value) == (b"hw.memsize", 8)
+            value._obj.value = 24 * 2**30
+            return status
+
+    monkeypatch.setattr(computer, "CGROUP_LIMITS", ())
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_: Library())
+    monkeypatch.setattr(Path, "read_text", absent)  # there is no /proc
+    for name in ("sched_getaffinity", "sysconf"):
+        monkeypatch.delattr(os, name)
+
+    assert (total_memory(), free_memory()) == (total, total // 2 if total else 2**32)
+
+
+def absent(path: Path, **_: object) -> str:
+    raise FileNotFoundError(path)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pytest
 
 from bmz.base.files import (
     FolderNotWritable,
+    disk_faults_told,
+    given_text,
     is_left_by_dead,
     unfinished,
     whole_file,
@@ -272,3 +276,94 @@ def test_a_folder_that_cannot_be_written_says_why_and_what_to_do(
 
     assert str(refused) == f"cannot write into folder 'out': {words} [output.unwritable]"
     assert cure in refused.hint
+
+
+def test_a_result_that_windows_holds_open_is_not_replaced_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
+    for path in files.values():
+        path.write_text("old")
+    held = Held(monkeypatch, "b.txt", tries=1000)
+
+    def write() -> None:
+        with disk_faults_told(tmp_path), whole_files(files, tmp_path) as staged:
+            for path in staged.values():
+                path.write_text("new")
+
+    with pytest.raises(FolderNotWritable, match=r"'b\.txt' is open in another program") as caught:
+        write()
+
+    assert "close it there" in caught.value.hint
+    assert {path.read_text() for path in files.values()} == {"old"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+    assert held.pauses == 5
+
+
+def test_what_windows_holds_for_a_moment_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    held = Held(monkeypatch, "a.txt", tries=3)
+
+    with whole_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert held.pauses == 3
+
+
+def test_elsewhere_a_file_that_may_not_be_replaced_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch, "a.txt", tries=1000)
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    with pytest.raises(PermissionError), whole_file(tmp_path / "a.txt"):
+        pass
+
+    assert held.pauses == 0
+
+
+class Held:
+    """Windows with a file that a program holds for so many tries to replace it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, tries: int) -> None:
+        self.pauses, self._name, self._tries = 0, name, tries
+        self._replace = os.replace
+        monkeypatch.setattr(sys, "platform", "win32")
+        monkeypatch.setattr(os, "replace", self.replace)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+
+    def replace(self, source: Path, target: Path) -> None:
+        if target.name == self._name and self._tries:
+            self._tries -= 1
+            raise PermissionError(13, "Permission denied", str(source), 32, str(target))
+        self._replace(source, target)
+
+    def sleep(self, _seconds: float) -> None:
+        self.pauses += 1
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "words"),
+    [
+        (errno.ENOENT, "C/" + "d" * 300, "characters, and Windows takes 259"),
+        (errno.EINVAL, "C/a:b", "Windows takes no file of the name 'a:b'"),
+    ],
+)
+def test_what_windows_refuses_is_told_with_the_reason(
+    number: int, path: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    with pytest.raises(FolderNotWritable, match=words), disk_faults_told():
+        raise OSError(number, "refused", path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_text_of_notepad_or_powershell_is_read(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes("größe.tif\r\nb.tif\r\n".encode(encoding))
+
+    assert given_text(path) == "größe.tif\nb.tif\n"

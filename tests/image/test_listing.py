@@ -9,7 +9,7 @@ import zarr
 from tests.image.test_makers import set_of_two
 
 from bmz.base.errors import BmzError
-from bmz.image.listing import listed_images
+from bmz.image.listing import ListUnreadable, listed_images
 from bmz.write.names import output_paths
 
 RESULTS = r"\.labels\.tif$"
@@ -103,3 +103,19 @@ def test_results_keep_the_structure_of_the_folder(folder: Path) -> None:
         "out/day2/e.labels.tif",
         "out/z.labels.tif",
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_that_windows_wrote_names_its_images(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(f"{tmp_path}/gr\u00f6\u00dfe.tif\r\n".encode(encoding))
+
+    found = listed_images([f"@{tmp_path}/list.txt"])
+
+    assert [path.name for path in found.images] == ["gr\u00f6\u00dfe.tif"]
+
+
+def test_a_list_in_another_code_page_is_told(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("gr\u00f6\u00dfe.tif".encode("cp1252"))
+
+    with pytest.raises(ListUnreadable, match="no text in UTF-8"):
+        listed_images([f"@{tmp_path}/list.txt"])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from bmz.write.names import (
     plate_folders,
     plate_labels,
     refuse_existing,
+    stem_of,
 )
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, ending_of
 
@@ -216,3 +219,50 @@ def test_plates_of_one_name_and_an_image_beside_them_are_told_apart() -> None:
         OUT / "two_p/B/10/0.labels.tif",
         OUT / "p.labels.tif",
     ]
+
+
+def test_images_whose_names_differ_in_composed_letters_alone_are_told_apart() -> None:
+    composed, parts = Path("a/caf\u00e9.tif"), Path("b/cafe\u0301.tif")
+
+    paths = output_paths([composed, parts], Path("out"), ["labels"])
+
+    names = {unicodedata.normalize("NFC", results["labels"].name) for results in paths.values()}
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    ("image", "stem"),
+    [
+        ("s3/aux.tif", "aux_"),
+        ("s3/Com1.day.tif", "Com1_.day"),
+        ("s3/auxiliary.tif", "auxiliary"),
+        ("s3/12:30.tif", "12_30"),
+        ('s3/a<b>"c|d?e*.tif', "a_b__c_d_e_"),
+    ],
+)
+def test_what_windows_takes_in_no_name_is_changed_there_alone(
+    image: str, stem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = stem_of(Path(image))
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    assert (stem_of(Path(image)), elsewhere) == (stem, Path(image).stem)
+
+
+def test_the_name_of_a_part_of_a_file_is_one_that_every_system_takes() -> None:
+    assert stem_of(Path("c.h5[/raw:t/0?]")) == "c[raw_t_0_]"
+
+
+def test_a_result_that_is_an_image_on_a_disk_without_letter_case_is_refused(
+    tmp_path: Path,
+) -> None:
+    for name in ("A.tif", "a.labels.tif"):
+        (tmp_path / name).touch()
+    images = [tmp_path / "A.tif", tmp_path / "a.labels.tif"]
+    apart = output_paths(images, tmp_path, ["labels"])
+    (tmp_path / "A.labels.tif").hardlink_to(images[1])  # as such a disk finds it
+
+    with pytest.raises(OutputIsInput):
+        output_paths(images, tmp_path, ["labels"])
+
+    assert apart[images[0]]["labels"].name == "A.labels.tif"

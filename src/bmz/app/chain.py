@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from bmz.base.axes import channel_words, checked_channels
 from bmz.base.errors import CouldNotTell, WrongUsage
-from bmz.base.files import writable_folder
+from bmz.base.files import given_text, writable_folder
 from bmz.base.progress import Listener, Note, nobody
 from bmz.base.values import dataclass
 from bmz.engine.further_images import FROM
@@ -198,7 +198,7 @@ class Chain:
         if not Path(path).exists():
             raise ChainNotFound(path)
         try:
-            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            document = tomllib.loads(given_text(Path(path)))
         except (OSError, ValueError, RecursionError) as why:
             raise ChainUnreadable(f"'{path}'", str(why)) from why
         return cls.of(document, f"'{path}'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -86,15 +87,71 @@ def available_cpus() -> int:
     """Count the processors that this process may use, which can be fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    allowed = _allowed_on_windows() if sys.platform == "win32" else 0
+    return allowed or os.cpu_count() or 1
+
+
+def _allowed_on_windows() -> int:
+    """Count the processors in the mask of this process; 0 where Windows does not tell.
+
+    Source: ``GetProcessAffinityMask`` of the Windows API.
+    """
+    import ctypes
+
+    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]  # Windows has it
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    process = ctypes.c_void_p(kernel.GetCurrentProcess())
+    allowed, every = ctypes.c_size_t(), ctypes.c_size_t()
+    told = kernel.GetProcessAffinityMask(process, ctypes.byref(allowed), ctypes.byref(every))
+    return allowed.value.bit_count() if told else 0
 
 
 def total_memory() -> int | None:
     """Give the bytes of memory of the machine; None where the system does not say."""
+    if sys.platform == "win32":
+        return (_memory_of_windows() or (None, 0))[0]
+    if sys.platform == "darwin":
+        return _memory_of_mac()
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def _memory_of_windows() -> tuple[int, int] | None:
+    """Give the bytes of memory of the machine and those that are free; None where it fails.
+
+    Source: ``GlobalMemoryStatusEx`` and ``MEMORYSTATUSEX`` of the Windows API.
+    """
+    import ctypes
+
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", ctypes.c_uint32),
+            ("load", ctypes.c_uint32),
+            ("total", ctypes.c_uint64),
+            ("free", ctypes.c_uint64),
+            ("others", ctypes.c_uint64 * 5),
+        )
+
+    status = Status(length=ctypes.sizeof(Status))
+    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]  # Windows has it
+    if not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None
+    return status.total, status.free
+
+
+def _memory_of_mac() -> int | None:
+    """Give the bytes of memory of the machine, which ``sysctl hw.memsize`` tells; None without."""
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    value = ctypes.c_uint64()
+    size = ctypes.c_size_t(ctypes.sizeof(value))
+    refused = library.sysctlbyname(
+        b"hw.memsize", ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)
+    )
+    return None if refused else value.value
 
 
 def free_memory() -> int:
@@ -103,6 +160,8 @@ def free_memory() -> int:
 
 
 def _of_machine() -> int:
+    if sys.platform == "win32":
+        return (_memory_of_windows() or (0, UNKNOWN_BYTES))[1]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(line for line in lines if line.startswith("MemAvailable:"))
@@ -117,10 +176,14 @@ def _of_container() -> list[int]:
     free = []
     for limit, used in CGROUP_LIMITS:
         try:
-            free.append(max(int(limit.read_text()) - int(used.read_text()), 0))
+            free.append(max(_number_in(limit) - _number_in(used), 0))
         except (OSError, ValueError):
             continue  # no such control group, or no limit ("max")
     return free
+
+
+def _number_in(path: Path) -> int:
+    return int(path.read_text(encoding="ascii"))
 
 
 @dataclass

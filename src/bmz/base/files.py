@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import os
@@ -9,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,6 +85,21 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def given_text(path: Path) -> str:
+    """Read a text that a user's editor or shell wrote: UTF-8, or UTF-16 with a mark.
+
+    Windows' Notepad may put a mark before UTF-8, and ``>`` of its PowerShell writes UTF-16.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read, or is in another code page.
+    """
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n")
+
+
 class FolderNotWritable(CouldNotTell):
     """A folder cannot be made, or no file can be made in it, or the disk takes no more."""
 
@@ -93,13 +110,11 @@ class FolderNotWritable(CouldNotTell):
             reason = f"the disk took {cut['written']} of {cut['wanted']} values"
         where = "cannot write" if folder is None else f"cannot write into folder '{folder}'"
         number = errno.ENOSPC if cut is not None else why.errno
-        super().__init__(
-            f"{where}: {reason}",
-            hint=_CURES.get(
-                number or 0, "choose another folder with -o, or ask for the right to write there"
-            ),
-            code="output.unwritable",
+        hint = _CURES.get(
+            number or 0, "choose another folder with -o, or ask for the right to write there"
         )
+        reason, hint = _of_windows(why) or (reason, hint)
+        super().__init__(f"{where}: {reason}", hint=hint, code="output.unwritable")
 
 
 _CUT_SHORT = re.compile(r"(?P<wanted>\d+) requested and (?P<written>\d+) written")
@@ -112,10 +127,40 @@ _CURES = {
     ),
     errno.EFBIG: "the file system or 'ulimit -f' limits the size of a file; choose another folder",
     errno.EIO: "the disk reports a fault; choose a folder on another one",
+    errno.ENAMETOOLONG: "choose a folder with a shorter path by -o, or a shorter name of the image",
 }
 """What helps against the errors of a disk, by number."""
 
 _OF_DISKS = {*_CURES, errno.EROFS}
+
+_LONGEST_PATH = 259
+"""Characters of a path that Windows takes when long paths are not switched on (``MAX_PATH``)."""
+
+_HELD_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Pauses before a file is renamed again: a virus scanner holds a new file for a moment."""
+
+
+def _of_windows(why: OSError) -> tuple[str, str] | None:
+    """Give the reason and the cure of what Windows alone refuses; None for anything else."""
+    if sys.platform != "win32" or why.filename is None:
+        return None
+    path = os.path.abspath(os.fsdecode(why.filename2 or why.filename))  # noqa: PTH100
+    if why.errno in {errno.ENOENT, errno.ENAMETOOLONG} and len(path) > _LONGEST_PATH:
+        return (
+            f"the path '{path}' has {len(path)} characters, and Windows takes {_LONGEST_PATH}",
+            "choose a folder with a shorter path by -o, or switch on long paths in Windows",
+        )
+    if why.errno == errno.EINVAL:
+        return (
+            f"Windows takes no file of the name '{Path(path).name}'",
+            'leave out < > : " | ? * and a dot or space at the end; con, nul, aux are reserved',
+        )
+    if isinstance(why, PermissionError) and why.filename2 is not None:
+        return (
+            f"'{Path(path).name}' is open in another program",
+            "close it there, such as a table in Excel or a mask in Fiji, and run bmz again",
+        )
+    return None
 
 
 @contextmanager
@@ -140,7 +185,8 @@ def disk_faults_told(folder: Path | None = None) -> Iterator[None]:
 
 
 def _is_of_disk(why: OSError) -> bool:
-    return why.errno in _OF_DISKS or _CUT_SHORT.fullmatch(str(why)) is not None
+    cut = _CUT_SHORT.fullmatch(str(why)) is not None
+    return cut or why.errno in _OF_DISKS or _of_windows(why) is not None
 
 
 def _is_lost(folder: Path, why: OSError) -> bool:
@@ -207,6 +253,25 @@ def writable_folder(folder: Path) -> Path:
     return folder
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder; what has the name of the target is replaced.
+
+    Windows renames nothing that a program has open, and replaces no such file: it is tried again
+    for one and a half seconds.
+
+    Raises
+    ------
+    OSError
+        It cannot be renamed; `disk_faults_told` words it.
+    """
+    for pause_s in _HELD_PAUSES_S if sys.platform == "win32" else ():
+        with suppress(PermissionError):
+            source.replace(target)
+            return
+        time.sleep(pause_s)
+    source.replace(target)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it there when the block ends without an error.
@@ -219,9 +284,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary.touch(exist_ok=False)  # with the rights that the user gives new files
     try:
         yield temporary
-        temporary.replace(path)
+        move(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(
+            PermissionError
+        ):  # Windows removes no file that is open; it is left by the dead
+            temporary.unlink(missing_ok=True)
 
 
 def write_whole_text(path: Path, text: str) -> None:
@@ -247,16 +315,20 @@ def whole_files(files: Mapping[str, Path], folder: Path) -> Iterator[dict[str, P
     files : kind -> path; folders are made
     folder : of the temporary files; it exists, on the disk of `files`
     """
-    with tempfile.TemporaryDirectory(prefix=unfinished("writing"), dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(
+        prefix=unfinished("writing"), dir=folder, ignore_cleanup_errors=True
+    ) as temporary:
         staged = {kind: Path(temporary) / path.name for kind, path in files.items()}
         yield staged
         for place in staged.values():
             place.stat()  # of what was never written, before anything is replaced
+        for path in filter(is_there, files.values()):
+            move(path, path)  # what is open in another program, too
         for kind, path in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():  # a store that is replaced
                 shutil.rmtree(path)
-            staged[kind].replace(path)
+            move(staged[kind], path)
 
 
 _DIGEST_BYTES = 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import socket
@@ -186,12 +187,36 @@ def cli() -> None:
     """Run the models of the BioImage Model Zoo: does it fit your image, and a label mask."""
 
 
+_LACKED = "bmz.lacked"
+
+_PLAIN = {
+    "\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u", "\N{MULTIPLICATION SIGN}": "x",
+    "\N{HORIZONTAL ELLIPSIS}": "...", "\N{EN DASH}": "-", "\N{EM DASH}": "-",
+    "\N{RIGHTWARDS ARROW}": "->", "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{LESS-THAN OR EQUAL TO}": "<=", "\N{PLUS-MINUS SIGN}": "+-",
+    "\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{LEFT DOUBLE QUOTATION MARK}": '"', "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+}  # fmt: skip
+"""Signs of descriptions and tables that read well in the letters of every code page."""
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Spell signs that the code page of a terminal lacks; letters, as of a name, get escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacked = error.object[error.start : error.end]
+    spelled = (_PLAIN.get(s) or s.encode("ascii", "backslashreplace").decode() for s in lacked)
+    return "".join(spelled), error.end
+
+
+codecs.register_error(_LACKED, _spelled)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # a file name may have letters that the terminal's code page lacks
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_LACKED)
     warnings.showwarning = _say_warning
     # NumPy starts a thread per processor for products of matrices, of which there are few here
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

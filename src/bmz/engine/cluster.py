@@ -150,7 +150,8 @@ class WorkersDoNotStart(CouldNotTell):
     def __init__(self, workers: int, why: Exception) -> None:
         super().__init__(
             f"Dask could not start {workers} processes on this computer ({_first_line(why)})",
-            hint="most often memory or processes are limited: give fewer --workers",
+            hint="give fewer --workers where memory or processes are limited; a script of your own "
+            "must start bmz below 'if __name__ == \"__main__\":', since each worker imports it",
             code="cluster.no-workers",
         )
 

@@ -19,8 +19,10 @@ from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.files import (
     claimed,
     disk_faults_told,
+    given_text,
     is_left_by_dead,
     is_there,
+    move,
     unfinished,
     whole_file,
 )
@@ -216,7 +218,7 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
 
 def _read_record(path: Path) -> Mapping[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(given_text(path))
     except (OSError, ValueError, RecursionError) as why:
         raise RecordUnreadable(path, getattr(why, "strerror", None) or str(why)) from why
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
@@ -259,7 +261,7 @@ def scratch_folder(folder: Path, key: str, *, resume: bool) -> Iterator[Path]:
     if resume:
         for old in sorted(folder.glob(f".scratch-*-{key}")):
             if is_left_by_dead(old):
-                old.rename(place)
+                move(old, place)
                 break
     place.mkdir(exist_ok=True)
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from bmz.base.errors import BmzError, CouldNotTell
-from bmz.base.files import whole_file
+from bmz.base.files import move, whole_file
 from bmz.base.progress import Listener, Note, nobody
 from bmz.base.values import dataclass
 from bmz.image.given_names import remember_names
@@ -405,7 +405,7 @@ def _brought(
             if _says_absent(why):
                 return False
             raise Refused(parcel.url, why.status, why.why, _REFUSED_HINT) from why
-        whole.replace(target)
+        move(whole, target)
         with suppress(OSError):  # it is only in the way
             parcel.folder.rmdir()
         return True

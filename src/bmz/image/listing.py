@@ -10,8 +10,8 @@ from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
-from bmz.base.errors import BmzError, WrongUsage
-from bmz.base.files import is_there
+from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
+from bmz.base.files import given_text, is_there
 from bmz.base.values import dataclass
 from bmz.image.faults import ImageNotFound
 from bmz.image.formats import is_zarr, split_series
@@ -35,6 +35,17 @@ class NothingFound(WrongUsage):
             f"'{pattern}' leads to no image{only}",
             hint="name files, a folder with images, or a pattern in quotes, such as 'day1/*.tif'",
             code="image.none",
+        )
+
+
+class ListUnreadable(CouldNotTell):
+    """A list of images is in a code page that is not told."""
+
+    def __init__(self, path: Path, why: UnicodeDecodeError) -> None:
+        super().__init__(
+            f"the list '{path}' is no text in UTF-8 (byte {why.start})",
+            hint="save it as UTF-8 in your editor, and give it again",
+            code="image.list-unreadable",
         )
 
 
@@ -79,7 +90,7 @@ def listed_images(
 
     Raises
     ------
-    NothingFound, ImageNotFound, BmzError
+    NothingFound, ImageNotFound, ListUnreadable, BmzError
         No word leads to an image: a folder or a pattern holds none, a list is not there, or what
         `absent` says.
     """
@@ -132,9 +143,16 @@ def lines_of_lists(words: Iterable[str], lines: Iterable[str] = ()) -> Iterator[
         if word == STDIN:
             yield from _named_in(lines)
         elif word.startswith(LIST) and not Path(word).exists() and path.is_file():
-            yield from _named_in(path.read_text(encoding="utf-8").splitlines())
+            yield from _named_in(_lines_of(path))
         else:
             yield word
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        return given_text(path).splitlines()
+    except UnicodeDecodeError as why:
+        raise ListUnreadable(path, why) from why
 
 
 def _named_in(lines: Iterable[str]) -> Iterator[str]:

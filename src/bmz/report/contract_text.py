@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from bmz.base.axes import checked_channels
 from bmz.base.errors import CouldNotTell
+from bmz.base.files import given_text
 from bmz.base.progress import printable
 from bmz.check.contract import Contract, Range
 from bmz.spec.made_for import STRUCTURES, Family, stated_kind
@@ -101,7 +102,7 @@ def read_contract(path: Path) -> Contract:
         The file is not there, no TOML, of another form, or names something unknown.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(given_text(path))
     except (OSError, ValueError, RecursionError) as why:
         raise ContractUnreadable(path, str(why)) from why
     if document.pop("schema", None) != SCHEMA:

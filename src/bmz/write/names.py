@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 from bmz.base.errors import WrongUsage
-from bmz.base.files import FolderNotWritable
+from bmz.base.files import FolderNotWritable, is_there
 from bmz.image.formats import image_suffix, split_series
 from bmz.image.series import PlateField
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, ZARR_LABELS, ending_of
@@ -101,10 +104,18 @@ def output_paths(
         base = folder / names[place] if field is None else plates[field.plate]
         paths[image] = paths_at(base, every, field, zarr=zarr)
     for image, results in paths.items():
-        clash = next((p for p in results.values() if absolute(p) in places), None)
+        clash = next((p for p in results.values() if _is_one_of(p, places)), None)
         if clash is not None:
             raise OutputIsInput(clash, image)
     return paths
+
+
+def _is_one_of(path: Path, places: Collection[Path]) -> bool:
+    """Say whether a file is one of `places`, as the disk sees it: letter case may not count."""
+    place = absolute(path)
+    return place in places or (
+        is_there(path) and any(_key(p) == _key(place) and p.samefile(place) for p in places)
+    )
 
 
 def paths_at(
@@ -165,12 +176,12 @@ class StandingNames:
                 if self._is_free(base, place)
             )
             self._bases[place] = next(free)
-            self._taken.add(str(self._bases[place]).casefold())
+            self._taken.add(_key(self._bases[place]))
         return self._bases[place]
 
     def _is_free(self, base: Path, place: Path) -> bool:
         file, _ = split_series(place)
-        return str(base).casefold() not in self._taken and self._owner(base) in {None, file.name}
+        return _key(base) not in self._taken and self._owner(base) in {None, file.name}
 
 
 def _candidates(place: Path) -> Iterator[str]:
@@ -253,9 +264,9 @@ def _unique_names(places: Sequence[Path]) -> list[str]:
             "_".join((*_folders(place, depth), stem))
             for place, stem, depth in zip(places, stems, depths, strict=True)
         ]
-        counts = Counter(name.casefold() for name in names)
+        counts = Counter(map(_key, names))
         deeper = [
-            min(depth + (counts[name.casefold()] > 1), len(split_series(place)[0].parts) - 2)
+            min(depth + (counts[_key(name)] > 1), len(split_series(place)[0].parts) - 2)
             for place, name, depth in zip(places, names, depths, strict=True)
         ]
         if deeper == depths:
@@ -267,7 +278,7 @@ def _stems(places: Sequence[Path]) -> list[str]:
     """Cut the image ending off; put it back with ``_`` where one folder holds one stem twice."""
     bare = [stem_of(place) for place in places]
     files = [split_series(place)[0] for place in places]
-    keys = [str(p.with_name(stem)).casefold() for p, stem in zip(files, bare, strict=True)]
+    keys = [_key(p.with_name(stem)) for p, stem in zip(files, bare, strict=True)]
     counts = Counter(keys)
     return [
         f"{stem}{image_suffix(file).replace('.', '_')}" if counts[key] > 1 else stem
@@ -285,8 +296,27 @@ def stem_of(place: Path) -> str:
     """
     file, key = split_series(place)
     stem = file.name.removesuffix(image_suffix(file))
-    key = key.strip("/").replace("/", "_")
-    return f"{Path(stem).stem if stem == file.name else stem}[{key}]" if key else stem
+    key = _REFUSED_SIGNS.sub("_", key.strip("/"))
+    name = f"{Path(stem).stem if stem == file.name else stem}[{key}]" if key else stem
+    return _for_windows(name) if sys.platform == "win32" else name
+
+
+_REFUSED_SIGNS = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)")
+"""Names of files on Windows, whatever follows behind a dot.
+
+Source: "Naming Files, Paths, and Namespaces", Microsoft.
+"""
+
+
+def _for_windows(name: str) -> str:
+    """Change what Windows takes in no name: an image may come from a server, or out of a file."""
+    return _DEVICES.sub(r"\1_", _REFUSED_SIGNS.sub("_", name))
+
+
+def _key(name: Path | str) -> str:
+    """Give what two names share that are one file on some disk: letter case, composed letters."""
+    return unicodedata.normalize("NFC", str(name)).casefold()
 
 
 def _folders(place: Path, depth: int) -> tuple[str, ...]:
@@ -297,13 +327,13 @@ def _folders(place: Path, depth: int) -> tuple[str, ...]:
 def _numbered(names: Sequence[str]) -> list[str]:
     # only names that no folder tells apart are left, such as A.tif beside a.tif
     counts: Counter[str] = Counter()
-    taken = {name.casefold() for name in names}
+    taken = set(map(_key, names))
     result = []
     for name in names:
-        counts[name.casefold()] += 1
-        number = counts[name.casefold()]
-        while number > 1 and f"{name}_{number}".casefold() in taken:
+        counts[_key(name)] += 1
+        number = counts[_key(name)]
+        while number > 1 and _key(f"{name}_{number}") in taken:
             number += 1
         result.append(name if number == 1 else f"{name}_{number}")
-        taken.add(result[-1].casefold())
+        taken.add(_key(result[-1]))
     return result

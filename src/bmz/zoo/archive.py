@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from bmz.base.files import sha256_of
+from bmz.base.files import move, sha256_of
 from bmz.base.values import dataclass
 from bmz.zoo.errors import ArchiveRefused, NotAPackage
 
@@ -250,7 +250,7 @@ def _unpack_whole(archive: Path, folder: Path, called: Path | str) -> None:
     try:
         with damage_told(), opened_zip(archive, called) as opened:
             opened.extractall(temporary)
-        temporary.replace(folder)
+        move(temporary, folder)
     except zipfile.BadZipFile as why:
         raise NotAPackage(called, f"it is no zip file that can be unpacked ({why})") from why
     finally:

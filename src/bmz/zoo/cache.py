@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bmz.base.files import sha256_of, whole_file, writable_folder
+from bmz.base.files import move, sha256_of, whole_file, writable_folder
 from bmz.base.notes import value_of
 from bmz.base.values import dataclass
 from bmz.zoo.address import is_description
@@ -242,7 +242,7 @@ def _take_over(
         own = stamp_of(folder, name)
         if own is None or own.sha256 != own.first:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (unpacked / member.path).replace(folder / name)
+            move(unpacked / member.path, folder / name)
             stamp_as(folder, name, member.sha256)
     for sha256, origin in origins.items():
         folder = folder_of(settings.cache, sha256)
@@ -260,7 +260,7 @@ def _newer_wins(new: Path, own: Path, mtime: float) -> None:
         return
     own.parent.mkdir(parents=True, exist_ok=True)
     os.utime(new, (mtime, mtime))
-    new.replace(own)
+    move(new, own)
 
 
 __all__ = [
@@ -409,6 +409,6 @@ def remove(settings: ZooSettings, words: Sequence[str]) -> RemovedPackages:
         for package in packages:
             # moved away first, so that nobody finds half a package
             doomed = package.folder.with_name(f".removed-{os.getpid()}-{package.sha256}")
-            package.folder.replace(doomed)
+            move(package.folder, doomed)
             shutil.rmtree(doomed)
     return RemovedPackages(packages, sum(package.bytes for package in packages))

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from bmz.base.errors import CouldNotTell
-from bmz.base.files import sha256_of
+from bmz.base.files import move, sha256_of
 from bmz.base.progress import Listener, nobody
 from bmz.base.values import dataclass
 from bmz.zoo.archive import unpack
@@ -89,7 +89,7 @@ def _take_over(client: Client, unpacked: Path, origin: Origin) -> Path:
         if name == source.name:
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (source.parent / name).replace(folder / name)
+        move(source.parent / name, folder / name)
         hash_and_stamp(folder, name)
     # last, so that a package with a manifest has all its files
     manifest = keep_manifest(client.settings, source.read_bytes(), source.name, origin)
@@ -270,7 +270,7 @@ def _linked(context: FetchContext, file: WantedFile, sha256: str) -> bool:
             temporary = context.folder / NOTES / f"link-{key_of(file.name)}"
             temporary.unlink(missing_ok=True)
             _link_or_copy(layer_file.absolute(), temporary)
-            temporary.replace(target)
+            move(temporary, target)
             return True
     return False
 
@@ -318,7 +318,7 @@ def _downloaded(
         raise Unreachable(url, f"'{file.name}' is not what came: {instead}")
     target = context.folder / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    arrival.path.replace(target)
+    move(arrival.path, target)
     with suppress(OSError):
         room.rmdir()
     right = expected in {None, arrival.sha256}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 
-from bmz.base.files import sha256_of, whole_file
+from bmz.base.files import move, sha256_of, whole_file
 from bmz.base.progress import Listener, Progress
 from bmz.base.values import dataclass
 from bmz.zoo.errors import Unreachable
@@ -158,7 +158,7 @@ class Download:
                 before = max(before, self._size())
                 failed = 1 if moved else failed + 1
                 self._client.wait_or_give_up(url, failed, why, limit)
-        self._part.replace(output_file)
+        move(self._part, Path(output_file))
         self._tag.unlink(missing_ok=True)
 
     def _size(self) -> int:

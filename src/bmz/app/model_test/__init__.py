@@ -14,6 +14,7 @@ from pathlib import Path
 from bmz.app.show import show_model
 from bmz.base.computer import versions
 from bmz.base.errors import BmzError, CouldNotTell
+from bmz.base.files import given_text
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.engine.load import Permit, find_model
@@ -154,7 +155,7 @@ def read_baseline(path: Path, *, strict: bool = False) -> Baseline:
         The file is not there, or is another document.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(given_text(path))
         if document["schema"] not in _READABLE:
             raise BaselineUnreadable(path, f"its schema is {document['schema']!r}, not {SCHEMA!r}")
         return {
@@ -179,7 +180,7 @@ def read_models(path: Path) -> tuple[str, ...]:
         The file cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = given_text(path).splitlines()
     except (OSError, ValueError) as why:
         raise BaselineUnreadable(path, str(why)) from why
     names = (line.partition("#")[0].strip() for line in lines)
