@@ -24,8 +24,8 @@ class Progress:
     what: str = ""
 
 
-Loudness = Literal["note", "warning", "error", "hint"]
-"""How a note is told; a ``hint`` belongs to what was told before it."""
+Loudness = Literal["detail", "note", "warning", "error", "hint"]
+"""How a note is told; a ``detail`` only to those who ask, a ``hint`` after what it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,34 @@ class Note:
     ----------
     text : one sentence
     kind : how loud it is
+    image : name of the image that it is about; empty where it is about no image
+    code : of the finding; the same code of many images can be told once
     """
 
     text: str
     kind: Loudness = "note"
+    image: str = ""
+    code: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The text after the name of the image; a hint stands under a sentence that has it."""
+        return f"{self.image}: {self.text}" if self.image and self.kind != "hint" else self.text
 
 
-Event = Progress | Note
+@dataclass(frozen=True)
+class Stage:
+    """Work begins whose length nobody can tell, such as loading a network.
+
+    Parameters
+    ----------
+    what : it is, in a word or two
+    """
+
+    what: str
+
+
+Event = Progress | Note | Stage
 
 
 class Listener(Protocol):

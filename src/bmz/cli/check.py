@@ -25,6 +25,7 @@ from bmz.cli.options import (
     offered_models,
     series_option,
     trust_option,
+    verbosity_options,
 )
 from bmz.engine.request import RunRequest
 
@@ -113,6 +114,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     callback=_explain,
     help="Tell cause and cure of a finding, and stop.",
 )
+@verbosity_options
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -150,7 +152,7 @@ def check(
         model, listing.images, as_path("."), absent=listing.absent, names=listing.names,
         inputs=dict(inputs), pixel_um=pixel_um or {}, series=series, **options,
     )  # fmt: skip
-    with progress_bars() as listener:
+    with progress_bars("checking") as listener:
         if contract is not None:
             summary = _held(request, contract, listener, check_all)
         else:
@@ -187,7 +189,7 @@ def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Liste
 
 
 def _print(summary: CheckSummary, form: str, locked: str | None) -> None:
-    from bmz.cli.output import say
+    from bmz.cli.output import say, verbosity
     from bmz.report.check_text import (
         check_github,
         check_json,
@@ -207,4 +209,4 @@ def _print(summary: CheckSummary, form: str, locked: str | None) -> None:
         say([] if locked is None else [("note", locked)])
     else:
         more: list[Line] = [] if locked is None else [("answer", locked)]
-        say([*check_lines(summary), *more], all_on_stdout=True)
+        say([*check_lines(summary, verbosity()), *more], all_on_stdout=True)

@@ -31,6 +31,7 @@ from bmz.cli.options import (
     offered_models,
     series_option,
     trust_option,
+    verbosity_options,
 )
 from bmz.engine.request import CLIPS, RunRequest
 from bmz.image.given_names import given_name
@@ -120,6 +121,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
 @trust_option
 @json_option
+@verbosity_options
 @click.pass_context
 def compare(
     ctx: click.Context,
@@ -174,7 +176,7 @@ def compare(
     for file in (output, csv_file):
         if file:
             writable_folder(as_path(file).parent)  # or fail before anything is run
-    with progress_bars() as listener:
+    with progress_bars("comparing") as listener:
         comparison = compare_all(request, listener)
     _print(comparison, as_json=as_json)
     if csv_file:
@@ -230,6 +232,7 @@ Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none wer
 )
 @dataset_option
 @json_option
+@verbosity_options
 @click.pass_context
 def score(
     ctx: click.Context,
@@ -252,7 +255,7 @@ def score(
     from bmz.report import compare_text
     from bmz.results.compare import IOUS
 
-    with progress_bars() as listener:
+    with progress_bars("scoring") as listener:
         thresholds = ious or IOUS
         summary = score_masks(
             as_path(predicted),

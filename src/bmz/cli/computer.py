@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bmz.cli.options import as_path, json_option, offered_models
+from bmz.cli.options import as_path, json_option, offered_models, verbosity_options
 from bmz.cli.output import print_rows, print_table, say
 
 FETCH_STATUS = """\b
@@ -32,6 +32,7 @@ Exit status: 0 all are there, 1 some failed, 2 wrong usage, 3 none could be fetc
     "listed (their sha256 differs).",
 )
 @json_option
+@verbosity_options
 @click.pass_context
 def fetch(
     ctx: click.Context,
@@ -53,7 +54,7 @@ def fetch(
     from bmz.report.computer_text import fetch_json, fetch_lines
     from bmz.zoo.settings import settings_from_environment
 
-    with progress_bars() as listener:
+    with progress_bars("fetching") as listener:
         request = FetchRequest(models, weights, allow_changed)
         summary = fetch_models(request, settings_from_environment(), listener)
     if as_json:
@@ -223,9 +224,11 @@ def list_trusted(*, as_json: bool) -> None:
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
     """Say what works on this computer: devices, frameworks, versions, cache."""
     from bmz.app.computer import examine  # here, so that --help never loads NumPy
+    from bmz.cli.output import progress_bars
     from bmz.report.computer_text import doctor_json, doctor_rows
 
-    view = examine()
+    with progress_bars("examining"):
+        view = examine()
     if as_json:
         click.echo(doctor_json(view))
     else:
@@ -245,6 +248,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     metavar="DIR",
     help="Folder for the results.",
 )
+@verbosity_options
 @click.pass_context
 def demo(ctx: click.Context, folder: str) -> None:
     """Run a bundled model on a bundled image of nuclei; needs no network."""
@@ -253,7 +257,7 @@ def demo(ctx: click.Context, folder: str) -> None:
 
     target = as_path(folder)
     click.echo(f"$ bmz run {MODEL} {demo_image()} -o {target}", err=True)
-    with progress_bars() as listener:
+    with progress_bars("preparing") as listener:
         summary = run_demo(target, listener)
     for failure in summary.failed:
         raise failure.error

@@ -137,6 +137,20 @@ COMMANDS = {
 }
 """Name of each command, in the order of the help, with its line there."""
 
+OTHER_WORDS = {
+    "help": "--help",
+    "version": "--version",
+    "view": "compare",
+    "predict": "run",
+    "segment": "run",
+    "info": "show",
+    "download": "fetch",
+    "validate": "test",
+    "rank": "fit",
+    "evaluate": "score",
+}
+"""What people may call a command, with what it is called here."""
+
 PLACES = {
     "search": ("models", "search"),
     "list": ("models", "list_models"),
@@ -168,6 +182,19 @@ class LazyGroup(click.Group):
         module, name = PLACES.get(cmd_name, (cmd_name, cmd_name))
         command: click.Command = getattr(import_module(f"bmz.cli.{module}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a word that is none is answered with the nearest that is."""
+        word = args[0]
+        if word in COMMANDS or word.startswith("-"):
+            return super().resolve_command(ctx, args)
+        from difflib import get_close_matches
+
+        near = OTHER_WORDS.get(word) or "".join(get_close_matches(word, COMMANDS, 1))
+        meant = f": did you mean 'bmz {near}'?" if near else "."
+        raise click.UsageError(f"There is no command '{word}'{meant}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any."""
@@ -255,7 +282,7 @@ def status_of(arguments: Sequence[str]) -> int:
         with disk_faults_told():
             status = cli.main(args=list(arguments), prog_name="bmz", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        say_usage_error(error)
         return error.exit_code
     except BmzError as error:
         say_error(error)
@@ -271,6 +298,20 @@ def status_of(arguments: Sequence[str]) -> int:
         say_bug()
         return OUR_BUG
     return int(status or 0)
+
+
+def say_usage_error(error: click.ClickException) -> None:
+    """Print what is wrong in a command line as other errors are, with where to read on."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        click.echo(context.get_usage(), err=True)
+    click.echo(
+        click.style("error", fg="red", bold=True) + f": {printable(error.format_message())}",
+        err=True,
+    )
+    if context is not None:
+        listed = "commands" if isinstance(context.command, click.Group) else "options"
+        click.echo(f"  hint: {context.command_path} --help lists the {listed}", err=True)
 
 
 def say_error(error: BmzError) -> None:

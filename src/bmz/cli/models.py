@@ -23,6 +23,7 @@ from bmz.cli.options import (
     offered_models,
     offered_structures,
     trust_option,
+    verbosity_options,
 )
 from bmz.image.known_formats import format_list
 
@@ -201,6 +202,7 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
 @click.option("--all", "everything", is_flag=True, help="Rank test artefacts and the like, too.")
 @click.option("--refresh", is_flag=True, help="Read the list of models again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all models.")
+@verbosity_options
 @click.pass_context
 def fit(
     ctx: click.Context,
@@ -249,7 +251,7 @@ def fit(
         try_seconds=try_seconds,
         trust=trust,
     )
-    with progress_bars() as listener:
+    with progress_bars("ranking") as listener:
         ranking = rank_models(request, settings_from_environment(), listener)
     if as_json:
         click.echo(fit_json(ranking, request.top))
@@ -308,6 +310,7 @@ tested (not found, untrusted, no backend). With --baseline: 0 nothing is worse, 
     help="Text, or a document for other programs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@verbosity_options
 @click.pass_context
 def test(
     ctx: click.Context,
@@ -347,7 +350,7 @@ def test(
     if not words:
         raise click.UsageError("no MODEL: name one, or give --list or --baseline")
     request = ModelTestRequest(words, weights, device, trust, reference, workers)
-    with progress_bars() as listener:
+    with progress_bars("testing") as listener:
         results = check_models(request, listener)
     results = strictly(results) if strict else results
     differences = None if before is None else changes(results, before)
@@ -393,6 +396,7 @@ Exit status: 0 the card is written, whatever the test says; 2 wrong usage;
 @click.option("-o", "--output", metavar="FILE", help="Write the card here.  [default: print it]")
 @device_option("cpu")
 @trust_option
+@verbosity_options
 def card(model: str, output: str | None, device: str, trust: Permit) -> None:
     """Write a model card: what goes into MODEL and comes out, and what is measured of it here.
 
@@ -404,7 +408,7 @@ def card(model: str, output: str | None, device: str, trust: Permit) -> None:
     from bmz.cli.output import progress_bars
     from bmz.report.tested_text import card_text
 
-    with progress_bars() as listener:
+    with progress_bars("measuring") as listener:
         text = card_text(make_card(model, device=device, trust=trust, listener=listener))
     if output is None:
         click.echo(text, nl=False)

@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bmz.base.axes import GAPS, ChannelKey, channel_words, lengths_by_axis, link_ious
+from bmz.cli.output import VERBOSITY
 from bmz.predict.frameworks import AUTO, BACKEND_WORDS
 from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, stated_kind
 
@@ -408,3 +409,23 @@ def backend_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add ``--json``, the parameter ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def _verbosity(ctx: click.Context, _param: click.Parameter, number: int | None) -> None:
+    if number is None:
+        return
+    if ctx.meta.setdefault(VERBOSITY, number) != number:
+        raise click.UsageError("--verbose and --quiet exclude each other: leave out one of them.")
+
+
+def verbosity_options(command: Command) -> Command:
+    """Add ``--verbose`` and ``--quiet``, which `bmz.cli.output.verbosity` gives."""
+    for names, number, told in (
+        (("-q", "--quiet"), -1, "Print warnings and errors only."),
+        (("-v", "--verbose"), 1, "Print notes, too, such as how an image is adapted."),
+    ):
+        command = click.option(
+            *names, is_flag=True, flag_value=number, type=int, default=None,
+            expose_value=False, callback=_verbosity, help=told,
+        )(command)  # fmt: skip
+    return command

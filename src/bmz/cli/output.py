@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bmz.base.progress import Event, Listener, Note, Progress, printable
+from bmz.base.progress import Event, Listener, Note, Progress, Stage, printable
 from bmz.image.given_names import with_given_names
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 
 _GAP = 2
+
+_WORK = "work"
+"""The bar of what has no end that can be told; the stages of a run have others."""
+
 _LEAST = 10
 """No column is cut to less than this."""
 
@@ -32,6 +36,25 @@ _ROWS_LEFT = 4
 """Of the terminal, for the words above and below the picture."""
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+_PATIENCE_S = 0.5
+"""After this time without a word, a terminal is shown what is being done."""
+
+_NAMED = 4
+"""Images that are named where a warning is told of many at once."""
+
+VERBOSITY = "bmz.cli.verbosity"
+"""Key of click's context: 1 with ``--verbose``, -1 with ``--quiet``."""
+
+
+def verbosity() -> int:
+    """Give 1 where every detail is asked for, -1 where only warnings and errors are, else 0."""
+    context = click.get_current_context(silent=True)
+    return 0 if context is None else context.meta.get(VERBOSITY, 0)
+
+
+def _is_heard(kind: str, verbosity: int) -> bool:
+    return verbosity >= {"answer": 0, "note": 0, "detail": 1}.get(kind, -1)
 
 
 def say(
@@ -47,7 +70,10 @@ def say(
         stand indented under the one before
     """
     inward = "  " if all_on_stdout else ""
+    asked = verbosity()
     for kind, written in lines:
+        if not (_is_heard(kind, asked) or (all_on_stdout and kind == "answer")):
+            continue
         text = printable(with_given_names(written))
         if kind in _COLOURS:
             painted = click.style(kind, fg=_COLOURS[kind], bold=True)
@@ -229,61 +255,161 @@ def draw(path: Path, console: Console) -> None:
     # the library asks the terminal what it can, once, when it is imported
     from textual_image.renderable import Image
 
-    console.print(Image(path, height=max(console.size.height - _ROWS_LEFT, 1)))
+    console.print(Image(path, width="auto", height=max(console.size.height - _ROWS_LEFT, 1)))
 
 
 @contextmanager
-def progress_bars() -> Iterator[Listener]:
-    """Give a listener that draws bars on a terminal, and prints only notes elsewhere."""
-    if not sys.stderr.isatty():
-        yield _note_only
+def progress_bars(begins: str = "reading") -> Iterator[Listener]:
+    """Give a listener that draws bars on a terminal, and prints only notes elsewhere.
+
+    A warning that comes up in many images is printed once; at the end it is said of which others
+    it holds.
+
+    Parameters
+    ----------
+    begins : what is done at first, in a word or two
+    """
+    asked = verbosity()
+    telling = _Telling(asked)
+    if asked < 0 or not sys.stderr.isatty():
+        try:
+            yield telling
+        finally:
+            telling.close()
         return
-    drawing = _Drawing()
+    drawing = _Drawing(telling, begins)
     try:
         yield drawing
     finally:
         drawing.close()
 
 
-def _note_only(event: Event, /) -> None:
-    if isinstance(event, Note):
-        say([(event.kind, event.text)])
+class _Telling:
+    """A listener that prints notes, and a warning of many images once.
+
+    Parameters
+    ----------
+    verbosity : see `verbosity`
+    """
+
+    def __init__(self, verbosity: int = 0) -> None:
+        self._verbosity = verbosity
+        self._images: dict[tuple[str, str], dict[str, None]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event, /) -> None:
+        if isinstance(event, Note):
+            with self._lock:
+                for line in self.lines(event):
+                    _print_line(*line)
+
+    def lines(self, note: Note) -> list[tuple[str, str]]:
+        """Give what is to be printed of a note, which is nothing where it was said before."""
+        if not _is_heard(note.kind, self._verbosity):
+            return []
+        if note.code and note.image and self._verbosity < 1:
+            images = self._images.setdefault((note.kind, note.code), {})
+            images[note.image] = None
+            if next(iter(images)) != note.image:
+                return []
+        return [("note" if note.kind == "detail" else note.kind, note.sentence)]
+
+    def rest(self) -> list[tuple[str, str]]:
+        """Say of which other images a warning holds, too; what was said is forgotten."""
+        lines = []
+        for (kind, code), (_, *others) in self._images.items():
+            if others and kind != "hint":
+                named = ", ".join(others[:_NAMED])
+                more = len(others) - _NAMED
+                named += f" and {more} more" if more > 0 else ""
+                counted = f"{len(others)} other image{'s' * (len(others) > 1)}"
+                lines.append((kind, f"the same of {counted}, {named} [{code}]"))
+        self._images.clear()
+        return lines
+
+    def close(self) -> None:
+        """Print what is to be said at the end."""
+        for line in self.rest():
+            _print_line(*line)
+
+
+def _print_line(kind: str, text: str) -> None:
+    start = "  hint" if kind == "hint" else click.style(kind, fg=_COLOURS[kind], bold=True)
+    click.echo(f"{start}: {printable(with_given_names(text))}", err=True)
 
 
 class _Drawing:
-    """One bar a stage; the bar of tiles starts anew with every plane, that of bytes with a file.
+    """One bar a stage; the bar of tiles starts again with every plane, that of bytes with a file.
 
-    The library that draws is loaded by the first event that needs a bar.
+    Work whose length nobody can tell has a line of its own with its name, the time that it has
+    taken and a spinner. The library that draws is loaded by the first event that needs a bar, or
+    when nothing was told for `_PATIENCE_S`.
+
+    Parameters
+    ----------
+    telling : knows what is printed of a note
+    begins : what is done at first
     """
 
-    def __init__(self) -> None:
+    def __init__(self, telling: _Telling | None = None, begins: str = "reading") -> None:
+        self._telling = telling or _Telling()
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._file = ""
         self._tiles = 0
+        self._work = begins
         self._lock = threading.Lock()  # downloads tell of themselves side by side
+        self._patience = threading.Timer(_PATIENCE_S, self._show_work)
+        self._patience.daemon = True
+        self._patience.start()
 
     def __call__(self, event: Event, /) -> None:
         with self._lock:
             if isinstance(event, Progress):
                 self._draw(event)
-            elif self._bars is None:
-                _note_only(event)
+            elif isinstance(event, Stage):
+                self._begin(event.what)
             else:
-                start = "  hint" if event.kind == "hint" else event.kind
-                self._bars.console.print(
-                    f"{start}: {printable(with_given_names(event.text))}",
-                    highlight=False,
-                    markup=False,
-                )
+                for line in self._telling.lines(event):
+                    self._print(*line)
 
     def close(self) -> None:
         """Take the bars away."""
-        if self._bars is not None:
-            self._bars.stop()
+        self._patience.cancel()
+        with self._lock:
+            if self._bars is not None:
+                self._bars.stop()
+                self._bars = None
+        self._telling.close()
+
+    def _print(self, kind: str, text: str) -> None:
+        if self._bars is None:
+            _print_line(kind, text)
+            return
+        start = "  hint" if kind == "hint" else kind
+        told = printable(with_given_names(text))
+        self._bars.console.print(f"{start}: {told}", highlight=False, markup=False)
+
+    def _show_work(self) -> None:
+        with self._lock:
+            if not self._patience.finished.is_set():
+                self._bars = self._bars or _started()
+                self._begin(self._work)
+
+    def _begin(self, work: str) -> None:
+        self._work = work
+        if self._bars is None:
+            return
+        if _WORK in self._tasks:
+            self._bars.reset(self._tasks[_WORK], description=work)
+        else:
+            self._tasks[_WORK] = self._bars.add_task(work, total=None, what="", count="")
 
     def _draw(self, event: Progress) -> None:
-        bars = self._bars = self._bars or _started()
+        if self._bars is None:
+            self._bars = _started()
+            self._begin(self._work)
+        bars = self._bars
         if event.stage not in self._tasks:
             self._tasks[event.stage] = bars.add_task(
                 event.stage, total=event.total, what="", count=""
@@ -308,14 +434,24 @@ class _Drawing:
 
 def _started() -> Bars:
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class TimeColumn(TimeRemainingColumn):
+        """The time that is left; that taken where the length of the work is not known."""
+
+        def render(self, task: Task) -> Text:
+            if task.total is None:
+                return Text(f"{task.elapsed or 0:.0f} s")
+            return super().render(task)
 
     bars = Bars(
+        SpinnerColumn(),
         TextColumn("{task.description:<5}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.fields[count]}"),
-        TimeRemainingColumn(compact=True),
+        TimeColumn(compact=True),
         TextColumn("{task.fields[what]}"),
         console=Console(stderr=True),
         transient=True,

@@ -36,6 +36,7 @@ from bmz.cli.options import (
     relation_options,
     series_option,
     trust_option,
+    verbosity_options,
 )
 from bmz.cli.output import draw_all, say
 from bmz.engine.request import CLIPS, PrecisionOption, RunRequest
@@ -127,11 +128,7 @@ class RunOptions(LabelOptions):
     metavar="FORMAT",
     help="Weights format, such as onnx or torchscript. [default: the first that runs here]",
 )
-@click.option(
-    "--axes",
-    metavar="AXES",
-    help=AXES_HELP,
-)
+@click.option("--axes", metavar="AXES", help=AXES_HELP)
 @click.option(
     "--channels",
     type=CHANNELS,
@@ -275,6 +272,7 @@ class RunOptions(LabelOptions):
 )
 @trust_option
 @json_option
+@verbosity_options
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -364,7 +362,7 @@ def _run_chain(request: RunRequest, *, only_plan: bool, as_json: bool) -> int:
     from bmz.report import run_text as texts
 
     chain = chains.Chain.read(as_path(request.model))
-    with progress_bars() as listener:
+    with progress_bars("preparing") as listener:
         if only_plan:
             planned = tuple(chains.plan_chain(chain, request, listener))
         else:
@@ -404,7 +402,7 @@ def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> No
     from bmz.cli.output import progress_bars
     from bmz.report.run_text import plan_json, plan_lines
 
-    with progress_bars() as listener:
+    with progress_bars("planning") as listener:
         planned = tuple(plan_run(request, listener))
     if as_json:
         click.echo(plan_json(request.model, planned))
@@ -426,7 +424,7 @@ def _run(ctx: click.Context, request: RunRequest, *, as_json: bool, with_preview
     from bmz.cli.output import progress_bars
     from bmz.report.run_text import run_json, run_lines
 
-    with progress_bars() as listener:
+    with progress_bars("preparing") as listener:
         summary = run_images(request, listener)
     if as_json:
         click.echo(run_json(summary))

@@ -356,7 +356,7 @@ def events_of_workers(client: Client, tiles: int, listener: Listener) -> Iterato
         nonlocal done
         _, message = event
         if "note" in message:
-            listener(Note(message["note"], message["kind"]))
+            listener(Note(**message["note"]))
         else:
             # the tiles of an image that is tried again count twice
             done = min(done + message["tiles"], tiles)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from bmz.base.errors import BmzError
-from bmz.base.progress import Event, Note, nobody
+from bmz.base.progress import Event, Note, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.engine.earlier_runs import options_of
 from bmz.engine.planes_in_blocks import output_number, tiles_of
@@ -45,10 +45,10 @@ class ToCaller:
         from distributed import get_worker
 
         if isinstance(event, Note):
-            named = event.kind == "hint" or event.text.startswith(self._image)
-            text = event.text if named else f"{self._image}: {event.text}"
-            message: dict[str, object] = {"note": text, "kind": event.kind}
-        elif event.stage == "tiles":
+            named = event.image or event.text.startswith(self._image)
+            note = event if named else replace(event, image=self._image)
+            message: dict[str, object] = {"note": asdict(note)}
+        elif isinstance(event, Progress) and event.stage == "tiles":
             # every plane begins anew
             more = event.done - self._before if event.done > self._before else event.done
             self._before = event.done

@@ -282,7 +282,7 @@ class ImageResult:
     plate_field : that the image is of a plate, if it is one
     findings : what the check and the output said
     record : of the run, without its files
-    took_s : stage -> seconds
+    stopwatch : of the run
     columns : heading -> value of each label, at its number, which tables have, too
     distinct : how many objects there are, where numbers have gaps; None where they have none
     """
@@ -295,7 +295,7 @@ class ImageResult:
     plate_field: PlateField | None = None
     findings: tuple[Finding, ...] = ()
     record: RanRecord = field(default_factory=lambda: cast("RanRecord", {}))
-    took_s: Mapping[str, float] = field(default_factory=dict)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     columns: Mapping[str, AnyArray] = field(default_factory=dict)
     distinct: int | None = None
     _tracks: list[Table] = field(default_factory=list)
@@ -437,7 +437,7 @@ class ImageResult:
         dict
             the record with files, objects and seconds
         """
-        stopwatch = Stopwatch(dict(self.took_s))
+        stopwatch = Stopwatch(dict(self.stopwatch.took_s), self.stopwatch.listener)
         with whole_files(files, folder) as staged:
             with stopwatch.stage("write"):
                 for name, kind in OUTPUT_KINDS.items():

@@ -170,7 +170,7 @@ def run_in_blocks(
     ----------
     tiles : fills the map of a plane or stack, here or on several workers
     """
-    stopwatch, counted = Stopwatch(), StageCounts()
+    stopwatch, counted = Stopwatch(listener=listener), StageCounts()
     with stopwatch.stage("check"):
         report = look_at_sample(setup, planned)
         content = content_sha256(planned.case.image.path)
@@ -288,7 +288,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
         plate_field=planned.field,
         findings=findings,
         record=record,
-        took_s=run.stopwatch.took_s,
+        stopwatch=run.stopwatch,
     )
 
 
@@ -388,7 +388,7 @@ class ImageRunner:
         """
         setup, backend, plan = self.setup, self.backend, planned.plan
         looked = look(setup, planned) if planned.looked is None else planned.looked()
-        stopwatch, counted = Stopwatch(dict(looked.took_s)), StageCounts()
+        stopwatch, counted = Stopwatch(dict(looked.took_s), listener), StageCounts()
         work = PlaneContext(
             setup.model, plan, setup.labelling, backend, stopwatch, listener,
             setup.engine.applies_steps, counted, self.clock.add,

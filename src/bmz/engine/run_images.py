@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from bmz.base.computer import available_cpus
 from bmz.base.errors import BmzError
 from bmz.base.files import writable_folder
-from bmz.base.progress import Listener, Progress
+from bmz.base.progress import Listener, Progress, Stage
 from bmz.engine.cluster import run_on_workers
 from bmz.engine.earlier_runs import files_of_mask, finished, remove_leftovers, remove_replaced
 from bmz.engine.image_header import GivenImage, given_image, given_masks
@@ -241,7 +241,12 @@ def run_images(
         return iter(outcomes)
     if request.workers > 1 or request.scheduler is not None:
         return run_on_workers(setup, states, files, listener)
-    network = network or (lambda: closing(opened(setup)))
+
+    def loaded() -> AbstractContextManager[Backend]:
+        listener(Stage("loading"))
+        return closing(opened(setup))
+
+    network = network or loaded
     return _run_here(setup, states, files, listener, network, used)
 
 

@@ -12,7 +12,7 @@ from threading import BoundedSemaphore, Lock
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from bmz.base.progress import Event, Listener, Note
+from bmz.base.progress import Event, Listener, Note, Stage, nobody
 from bmz.base.values import dataclass
 from bmz.check.kind_network import layers_run_by
 from bmz.predict.backend import Device
@@ -86,14 +86,22 @@ class Threads:
 
 @dataclass
 class Stopwatch:
-    """Seconds spent in each stage of a run, in whatever thread."""
+    """Seconds spent in each stage of a run, in whatever thread.
+
+    Parameters
+    ----------
+    took_s : stage -> seconds
+    listener : is told of each stage that begins
+    """
 
     took_s: dict[str, float] = field(default_factory=dict)
+    listener: Listener = field(default=nobody, repr=False, compare=False)
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time of the block to the stage `name`."""
+        self.listener(Stage(name))
         start = time.perf_counter()
         try:
             yield

@@ -39,18 +39,29 @@ MANY = 8
 
 ORDER = ("error", "warning", "note")
 
+HOW = " (-v tells how)"
+"""After the verdict of an image that is adapted, where the notes are left out."""
 
-def check_lines(summary: CheckSummary) -> list[Line]:
+
+def check_lines(summary: CheckSummary, verbosity: int = 0) -> list[Line]:
     """Tell the verdict of every image with its findings, the worst first.
 
     Of more than `MANY` images each has one row of a table, with the worst of its findings.
+
+    Parameters
+    ----------
+    verbosity : 1 to tell notes, too; -1 to leave out the images that fit without a warning
     """
     lines: list[Line] = []
-    for image in summary.images if len(summary.images) <= MANY else ():
-        lines.append(("answer", f"{image.name}: {image_words(image)}"))
-        lines += _details(image)
+    images = [image for image in summary.images if verbosity >= 0 or _is_doubted(image)]
+    for image in images if len(summary.images) <= MANY else ():
+        more = HOW if verbosity < 1 and image.verdict == "adapts" else ""
+        lines.append(("answer", f"{image.name}: {image_words(image)}{more}"))
+        lines += _details(image, with_notes=verbosity > 0)
     if len(summary.images) > MANY:
-        lines += _rows(summary.images)
+        lines += _rows(images)
+    if verbosity < 0:
+        return lines
     if len(summary.images) > 1:
         counts = Counter(_sum_words(image) for image in summary.images)
         shown = ", ".join(f"{count} {words}" for words, count in counts.items())
@@ -60,10 +71,14 @@ def check_lines(summary: CheckSummary) -> list[Line]:
     return lines
 
 
+def _is_doubted(image: ImageCheck) -> bool:
+    return image.verdict not in ("fits", "adapts") or image.warnings > 0
+
+
 def _rows(images: Sequence[ImageCheck]) -> list[Line]:
-    width = max(len(image.name) for image in images)
+    width = max((len(image.name) for image in images), default=0)
     cells = [_row_words(image) for image in images]
-    wide = max(map(len, cells))
+    wide = max(map(len, cells), default=0)
     return [
         ("answer", f"{image.name:<{width}}  {words:<{wide}}  {_worst(image)}".rstrip())
         for image, words in zip(images, cells, strict=True)
@@ -114,14 +129,15 @@ def _kinds(summary: CheckSummary) -> list[Line]:
     ]
 
 
-def _details(image: ImageCheck) -> list[Line]:
+def _details(image: ImageCheck, *, with_notes: bool) -> list[Line]:
     if image.error is not None:
         return [("error", str(image.error)), ("hint", image.error.hint)]
     kind = image.report.kind
     shown: list[Line] = [] if kind is None else [("answer", f"  shows {kind_words(kind)}")]
     if image.trial is not None:
         shown.append(("answer", f"  trial: {trial_words(image.trial)}"))
-    return shown + finding_lines(image.report.findings)
+    told = [f for f in image.report.findings if with_notes or f.severity != "note"]
+    return shown + finding_lines(told)
 
 
 def check_json(summary: CheckSummary) -> str:

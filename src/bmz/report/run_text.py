@@ -38,17 +38,19 @@ if TYPE_CHECKING:
 _TWO_DIGITS = 99.5
 """From here on ``.2g`` would print a power of ten."""
 
-LOUDNESS: Mapping[str, Loudness] = {
-    "error": "error",
-    "warning": "warning",
-    "note": "note",
-    "hint": "hint",
-}
+LOUDNESS: Mapping[str, Loudness] = {"error": "error", "warning": "warning", "note": "detail"}
+"""How findings are told while images are run, by their severity."""
 
 
 def finding_notes(findings: Iterable[Finding], image: str) -> list[Note]:
     """Give the findings as notes for a listener, to be shown before the network starts."""
-    return [Note(text, LOUDNESS[kind]) for kind, text in finding_lines(findings, image)]
+    notes: list[Note] = []
+    for finding in worst_first(findings):
+        told = f"{finding.message} [{finding.code}]"
+        notes.append(Note(told, LOUDNESS[finding.severity], image, finding.code))
+        if finding.hint and finding.severity != "note":
+            notes.append(Note(finding.hint, "hint", image, finding.code))
+    return notes
 
 
 def arrival_lines(outcome: ImageRun | ImageFailure) -> list[Line]:
@@ -156,6 +158,12 @@ def quality_sentences(record: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Put errors before warnings, and those before notes."""
+    order = ("error", "warning", "note")
+    return sorted(findings, key=lambda f: order.index(f.severity))
+
+
 def finding_lines(findings: Iterable[Finding], image: str = "") -> list[Line]:
     """Report findings, the worst first.
 
@@ -163,10 +171,9 @@ def finding_lines(findings: Iterable[Finding], image: str = "") -> list[Line]:
     ----------
     image : its name, to begin each line with; empty where the lines stand under it
     """
-    order = ("error", "warning", "note")
     start = f"{image}: " if image else ""
     lines: list[Line] = []
-    for finding in sorted(findings, key=lambda f: order.index(f.severity)):
+    for finding in worst_first(findings):
         lines.append((finding.severity, f"{start}{finding.message} [{finding.code}]"))
         if finding.hint and finding.severity != "note":
             lines.append(("hint", finding.hint))

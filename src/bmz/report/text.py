@@ -74,9 +74,9 @@ def failure_of(error: BmzError, message: str | None = None) -> Failure:
 
 _WORDS = {
     ("fits", False): "fits as it is",
-    ("adapts", False): "fits; bmz run adapts what the notes say",
+    ("adapts", False): "fits: bmz run will adapt it",
     ("fits", True): "fits, with warnings",
-    ("adapts", True): "fits, with warnings; bmz run adapts what the notes say",
+    ("adapts", True): "fits, with warnings: bmz run will adapt it",
 }
 _NO_FIT = {"mismatch": "does not fit", None: "could not be checked"}
 _PLACES = {"t": "frames", "z": "planes"}

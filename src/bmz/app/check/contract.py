@@ -11,7 +11,7 @@ from statistics import median
 
 from bmz.app.run import run
 from bmz.base.errors import AnswerIsNo
-from bmz.base.progress import Event, Listener, Progress, nobody
+from bmz.base.progress import Event, Listener, Note, nobody
 from bmz.check.contract import Contract, ImageFacts, broken, contract_of
 from bmz.engine.image_header import read_spread, with_pixel_size
 from bmz.engine.request import RunRequest
@@ -110,7 +110,7 @@ def _objects(
 def _only_progress(listener: Listener) -> Listener:
     # what the run notes of an image, the check has said
     def pass_progress(event: Event) -> None:
-        if isinstance(event, Progress):
+        if not isinstance(event, Note):
             listener(event)
 
     return pass_progress
