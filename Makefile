@@ -44,7 +44,7 @@ fuzz: $(VENV)/.test
 conformance: $(VENV)/.test
 	$(BIN)/python -m tests.conformance.run ../shared --page docs/reference/conformance.md
 
-# Measure the bundled models and the packages of the tests anew, and write their cards.
+# Measure the bundled models and the packages of the tests again, and write their cards.
 cards: $(VENV)/.test
 	$(BIN)/python model_cards/make.py ../shared
 
@@ -57,7 +57,7 @@ reference: $(VENV)/.test
 	$(BIN)/python docs/commands.py docs/reference/commands.md share/man/man1/bmz.1
 	$(BIN)/python -m bmz.report.reference docs/reference
 
-# Take the pictures of the docs anew; needs Chromium.
+# Take the pictures of the docs again; needs Chromium.
 pictures: $(VENV)/.test
 	BMZ_PICTURES=1 $(BIN)/python -m pytest tests/browser
 
@@ -81,7 +81,7 @@ test-lowest:
 	build/lowest/bin/pip install --quiet -c constraints-lowest.txt -e '.[onnx,dask]' --group test onnx
 	build/lowest/bin/python -m pytest -n 2 --dist loadfile -W default  # old libraries warn
 
-# Write constraints.txt anew for what pyproject.toml asks for; with UPGRADE=--upgrade the newest.
+# Write constraints.txt again for what pyproject.toml asks for; with UPGRADE=--upgrade the newest.
 constraints: $(VENV)/.test $(VENV)/.release
 	mkdir -p build
 	cp constraints.txt build/constraints.txt
@@ -91,7 +91,7 @@ constraints: $(VENV)/.test $(VENV)/.release
 	{ sed -n '/^#/p' constraints.txt; grep -vE '^(#|nvidia-|cuda-|triton)' build/constraints.txt; } > build/new.txt
 	mv build/new.txt constraints.txt
 
-# Write constraints-lowest.txt anew: the lowest versions that pyproject.toml allows.
+# Write constraints-lowest.txt again: the lowest versions that pyproject.toml allows.
 constraints-lowest: $(VENV)/.release
 	mkdir -p build
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra onnx --extra dask --group test \

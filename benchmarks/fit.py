@@ -35,7 +35,7 @@ def images(shared: Path, folder: Path) -> dict[str, Path]:
 
 
 def main(shared: Path) -> None:
-    """Print one row an image."""
+    """Print one row per image."""
     with tempfile.TemporaryDirectory() as folder, served(shared) as url:
         environment = os.environ | {
             "BMZ_CACHE_DIR": f"{folder}/cache",

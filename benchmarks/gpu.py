@@ -523,7 +523,7 @@ def tensorrt_agrees(bench: Bench) -> Iterator[Row]:
     for precision in entry.precisions(bench.device):
         ours = replace(request, device=bench.device, backend="tensorrt", precision=precision,
                        kept=bench.folder / "trt" / "compiled")  # fmt: skip
-        for what in ("compiled anew", "as it was kept"):
+        for what in ("compiled again", "as it was kept"):
             start = time.perf_counter()
             with closing(entry.open(ours)) as backend:
                 found = backend.run([sample])[0]

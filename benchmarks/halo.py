@@ -60,7 +60,7 @@ def largest_difference(model: ModelSpec, backend: Backend, image: np.ndarray, ha
 
 
 def main(shared: Path) -> None:
-    """Print one row a model."""
+    """Print one row per model."""
     from bmz.image.inspect import inspect_image
     from bmz.image.region import read_image
 

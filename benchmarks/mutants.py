@@ -204,7 +204,7 @@ def main() -> None:
     if not tests:
         parser.error(f"{words.target} needs --tests")
     for name in ("numpy", "scipy.ndimage", "xarray", "pydantic"):
-        importlib.import_module(name)  # before the forks, each of which would import it anew
+        importlib.import_module(name)  # before the forks, each of which would import it again
     _pytest("--collect-only", "tests/conftest.py")  # and pytest with hypothesis
     same = Mutant(paths[0], 1, "nothing", ast.parse(paths[0].read_text(encoding="utf-8")))
     if noticed(same, tests):

@@ -61,7 +61,7 @@ if __name__ == "__main__":
 """
 
 SERIAL_OF_LARGE = ("check", "prepare", "labels", "write")
-"""Stages of an image in parts that the caller does alone; only tiles are dealt out."""
+"""Stages of an image in parts that the caller does alone; only tiles are distributed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Parts:
     image_s : stage -> of an image of `IMAGE_PX`
     large_s : stage -> of a megapixel of an image that is run in parts
     start_s : weights format -> of a process that runs one image, beside that image
-    plan_s : of the caller, to plan an image before it is dealt out
+    plan_s : of the caller, to plan an image before it is distributed
     deal_s : of the caller and the scheduler, to deal out an image
     take_s : of a worker, to take an image and to report it
     read_mb, written_mb : of an image, MB in files
@@ -143,7 +143,7 @@ class Work:
 
 
 def simulated_s(work: Work, count: int, workers: int, gpus: int = 0) -> float:
-    """Let workers do pieces of work as they are dealt out, first come, first served.
+    """Let workers do pieces of work as they are distributed, first come, first served.
 
     Parameters
     ----------
@@ -371,7 +371,7 @@ def measured(shared: Path, folder: Path, count: int, side: int, tasks: int) -> P
     ----------
     count : images of `IMAGE_PX`
     side : of the large image, px
-    tasks : images that are dealt out without work
+    tasks : images that are distributed without work
     """
     (folder / "program.py").write_text(PROGRAM)
     (folder / "in").mkdir()
@@ -411,7 +411,7 @@ def page(parts: Parts) -> Iterator[str]:
         yield f"| {name} | {1000 * took:.0f} ms | {1000 * parts.large_s[name]:.0f} ms |"
     yield f"| network on a GPU | {1000 * parts.gpu_s:.0f} ms | {1000 * parts.gpu_large_s:.0f} ms |"
     for name, took in (("planned by the caller", parts.plan_s),
-                       ("dealt out by caller and scheduler", parts.deal_s),
+                       ("distributed by caller and scheduler", parts.deal_s),
                        ("taken and reported by a worker", parts.take_s)):  # fmt: skip
         yield f"| {name} | {1000 * took:.2f} ms | |"
     starts = f"{parts.start_s['onnx']:.1f} s, with PyTorch {parts.start_s['torchscript']:.1f} s"

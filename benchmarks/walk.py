@@ -1,4 +1,4 @@
-"""The walk of an image through ``bmz run``: names that carry it, and frames down to the network.
+"""What happens to an image in ``bmz run``: names that carry it, and frames down to the network.
 
 ``python benchmarks/walk.py [COMMIT ...] [--list] [--write FILE]``
 

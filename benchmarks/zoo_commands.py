@@ -79,7 +79,7 @@ def show(name: str, words: list[str], wanted: float, environment: Mapping[str, s
 
 
 def main(shared: Path) -> None:
-    """Print one row a command."""
+    """Print one row per command."""
     with tempfile.TemporaryDirectory() as cache, served(shared) as url:
         environment = os.environ | {
             "BMZ_CACHE_DIR": cache,

@@ -118,7 +118,7 @@ def _no_network_and_no_cache_of_the_user(
     """Keep a forgotten address from reaching the live zoo, and tests out of the user's cache."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("BMZ_OFFLINE", "1")
-        # what is measured to be the fastest hangs on the computer, and what tests expect does not
+        # what is measured to be the fastest depends on the computer, and what tests expect does not
         environment.setenv("BMZ_BACKEND", "native")
         environment.setenv("BMZ_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "bmz-cache"))
         yield

@@ -21,7 +21,7 @@ BY_HAND = (
     "kind_levels.py",
 )
 BY_NETWORK = ("kind_features.py", "kind_network.py", "kind_network.npz")
-"""Files that decide what the features are: with other ones, all are measured anew."""
+"""Files that decide what the features are: with other ones, all are measured again."""
 
 
 @dataclass(frozen=True, eq=False)

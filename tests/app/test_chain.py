@@ -223,7 +223,7 @@ def test_the_mask_of_a_step_may_be_an_input_of_the_next(model: str, tmp_path: Pa
         ([{"model": "m", "set": 3}], "a table"),
         ([{"model": "m", "tile": True}], "a number"),
         ([{"model": 3}], "a word"),
-        (["m"], "is no table"),
+        (["m"], "is not a table"),
     ],
 )
 def test_a_chain_that_is_none_is_refused_with_the_reason(entries: list[Any], why: str) -> None:

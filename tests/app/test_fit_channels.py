@@ -33,7 +33,7 @@ def image(
 
     Parameters
     ----------
-    whole : of a colour photograph, which is seen as one
+    whole : of an RGB image, which is seen as one
     """
     array = np.zeros((len(shown), 8, 8), np.uint8)
     info = inspect_array(array, axes="cyx")

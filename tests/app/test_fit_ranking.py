@@ -54,7 +54,7 @@ def blobs(*shape: int) -> AnyArray:
 
 @pytest.fixture
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallZoo]:
-    """A zoo of a 2-D, a 3-D and a tiled model, and one that is no YAML; ONNX runs here."""
+    """A zoo of a 2-D, a 3-D and a tiled model, and one that is not YAML; ONNX runs here."""
     pytest.importorskip("onnx")
     monkeypatch.setattr(frameworks, "find_spec", lambda name: name == "onnxruntime")
     write_package(tmp_path / "zoo" / "flat-cat")
@@ -495,7 +495,7 @@ def test_the_commands_run_the_first_model_of_each_structure_as_ranked() -> None:
 def test_of_a_stack_that_is_run_plane_by_plane_it_is_said_how_to_join_objects(
     axis: str, *, joins: bool
 ) -> None:
-    extra = Finding("axes.extra", "note", f"image.{axis}", "each plane is run by itself")
+    extra = Finding("axes.extra", "note", f"image.{axis}", "each plane is segmented on its own")
     fit_of_stack = ImageFit("s.tif", "adapts", 0.4, findings=(extra,))
     view = Ranking((SeenImage("s.tif"),), (ModelFit("a", "v0", (fit_of_stack,)), made("b")))
 

@@ -68,7 +68,7 @@ def test_a_folder_that_vanishes_fails_its_image_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "out"
-    # the next image, begun meanwhile, would make the folder anew
+    # the next image, begun meanwhile, would make the folder again
     monkeypatch.setattr(run_images, "threads_behind", lambda *_: 0)
 
     def spoil_first(event: Event) -> None:

@@ -1,4 +1,4 @@
-"""What is no label mask is told in plain words, and what is one is read, however it is stored."""
+"""What is not a label mask is told in plain words; what is one is read, however it is stored."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_colours_are_no_labels(tmp_path: Path, suffix: str) -> None:
         tifffile.imwrite(path, coloured(labels()), photometric="rgb")
     truth = saved(tmp_path / "truth.npy", labels())
 
-    with pytest.raises(NoMask, match="a colour is no label") as caught:
+    with pytest.raises(NoMask, match="a colour is not a label") as caught:
         f1(path, truth)
 
     assert caught.value.code == "score.no-mask"

@@ -338,7 +338,7 @@ def test_the_command_line_joins(
     assert "2 objects joined over 4 planes" in said
     refused = capsys.readouterr().err
     assert "give --link, too" in refused
-    assert "'2' is no overlap above 0 and up to 1" in refused
+    assert "'2' is not an overlap above 0 and up to 1" in refused
 
 
 def test_a_joined_mask_is_scored_against_a_true_stack(model: str, tmp_path: Path) -> None:

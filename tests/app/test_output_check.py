@@ -1,4 +1,4 @@
-"""What a network gives that is no number is told: an error for all of it, a warning for a part."""
+"""An output that is not a number is told: an error for all of it, a warning for a part."""
 
 from __future__ import annotations
 

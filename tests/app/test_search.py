@@ -124,7 +124,7 @@ def test_a_filter_that_fits_nothing_at_all_is_wrong_usage(
 
 @pytest.fixture
 def zoo(tmp_path: Path) -> Iterator[SmallZoo]:
-    """Three models: one whole, one invalid, one that is no YAML."""
+    """Three models: one whole, one invalid, one that is not YAML."""
     pytest.importorskip("onnx")
     write_package(tmp_path / "zoo" / "whole-cat", description(space="zyx"))
     write_package(tmp_path / "zoo" / "invalid-dog", change=lambda content: content.pop("name"))

@@ -86,7 +86,7 @@ def test_maps_of_half_the_size_have_pixels_of_twice_the_length(tmp_path: Path) -
 
 
 def raster_order(labels: AnyArray) -> AnyArray:
-    """Number objects anew by their first pixel, with a dictionary."""
+    """Number objects again by their first pixel, with a dictionary."""
     new: dict[int, int] = {0: 0}
     flat = [new.setdefault(int(number), len(new)) for number in labels.ravel()]
     return np.array(flat).reshape(labels.shape)

@@ -339,7 +339,7 @@ def test_an_input_that_is_no_image_or_steps_that_make_labels_need_one_piece() ->
 
     assert found == [
         "",
-        "the model takes an input that is no image",
+        "the model takes an input that is not an image",
         "",
         "the declared step cellpose_flow_dynamics makes the labels",
     ]

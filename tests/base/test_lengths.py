@@ -113,7 +113,7 @@ def test_the_part_that_is_no_length_of_an_axis_is_named(text: str, part: str) ->
     with pytest.raises(ValueError, match="length") as caught:
         lengths_by_axis(text)
 
-    assert str(caught.value) == f"'{part}' is no length; write 0.5um or z=2um,y=0.5um,x=0.5um"
+    assert str(caught.value) == f"'{part}' is not a length; write 0.5um or z=2um,y=0.5um,x=0.5um"
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_peak_is_of_its_block_alone_even_if_all_is_let_go() -> None:
         taken_from_the_kernel(64 * MB).close()
 
     if peak.bytes_more is None:
-        pytest.skip("this kernel does not let the peak begin anew")
+        pytest.skip("this kernel does not let the peak begin again")
     assert 60 * MB < peak.bytes_more < 120 * MB
     assert 1 * MB < before < 2**40
 

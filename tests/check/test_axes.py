@@ -90,11 +90,11 @@ def test_each_axis_that_is_looped_over_is_a_note_of_its_own_time_first() -> None
             "axes.extra",
             "note",
             f"raw.{axis}",
-            f"the model takes no {word}: each of the {planes} planes is run by itself",
+            f"the model has no {word} axis: each of the {planes} {called} is segmented on its own",
             wanted="bcyx",
             found="ztyx",
         )
-        for axis, word, planes in (("t", "time", 5), ("z", "z", 45))
+        for axis, word, planes, called in (("t", "time", 5, "frames"), ("z", "z", 45, "planes"))
     ]
 
 
@@ -141,7 +141,7 @@ def test_too_many_channels_are_told_with_their_names_and_an_example() -> None:
             "channel.count",
             "error",
             "raw.c",
-            "the model wants 2 channels (membrane, nuclei), the image has 3 "
+            "the model expects 2 channels (membrane, nuclei), the image has 3 "
             "(the image has 0 DAPI, 1 GFP, 2 WGA)",
             wanted="2",
             found="3",
@@ -183,7 +183,7 @@ def test_channels_that_the_image_or_the_model_lacks_are_told_by_their_number(
     (finding,) = of_channels(case)
 
     assert finding.code == "channel.count"
-    assert finding.message == f"the model wants 2 channels (membrane, nuclei), {told}"
+    assert finding.message == f"the model expects 2 channels (membrane, nuclei), {told}"
     assert check_image(check_header(case), pixels).errors == (finding,)
 
 
@@ -203,7 +203,7 @@ def test_one_channel_without_a_name_is_one_channel() -> None:
 
     (finding,) = of_channels(FitCase(network(TensorSpec("raw", axes, "float32")), NAMED))
 
-    assert finding.message.startswith("the model wants 1 channel, the image has 3 (")
+    assert finding.message.startswith("the model expects 1 channel, the image has 3 (")
 
 
 def test_the_channels_of_all_inputs_count_and_those_of_optional_ones_do_not() -> None:
@@ -216,7 +216,7 @@ def test_the_channels_of_all_inputs_count_and_those_of_optional_ones_do_not() ->
     (finding,) = of_channels(FitCase(network(*inputs), image()))
 
     assert of_channels(FitCase(network(*inputs), image("cyx", (3, 8, 9)))) == []
-    assert finding.message == "the model wants 3 channels (a, b, c), the image has 1"
+    assert finding.message == "the model expects 3 channels (a, b, c), the image has 1"
 
 
 def test_a_number_of_channels_that_is_not_fixed_counts_as_one() -> None:
@@ -236,7 +236,7 @@ def test_a_photograph_for_a_model_of_one_stain_is_told_with_the_colours() -> Non
             "channel.rgb",
             "error",
             "raw.c",
-            "the image is a colour photograph, the model wants stains, one a channel",
+            "the image is an RGB image, but the model expects one channel per stain",
             wanted="1 channel (nuclei)",
             found="red, green, blue",
             hint="look which channel shows nuclei, and name it, from 0: --channels N "
@@ -281,7 +281,7 @@ def test_stains_for_a_model_of_photographs_are_told_by_their_names() -> None:
             "channel.rgb",
             "error",
             "raw.c",
-            "the channels of the image are stains, the model wants a colour photograph",
+            "the channels of the image are stains, but the model expects an RGB image",
             wanted="3 channels (red, green, blue)",
             found="DAPI, GFP, WGA",
             hint="take a model for stains; if they are to stand for colours, say --channels 0,1,2",

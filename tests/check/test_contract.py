@@ -236,8 +236,7 @@ def test_what_is_broken_is_told_with_both_sides(
             where,
             message,
             *sides,
-            hint="find out what changed; if the new state is right, "
-            "make the contract anew with --lock",
+            hint="find out what changed; if the new state is right, lock it again with --lock",
             evidence="measured",
         )
     ]

@@ -178,7 +178,7 @@ def test_nobody_knows_the_pixel_size() -> None:
             "scale.unknown",
             "note",
             "raw.x",
-            "neither the model nor the image states a pixel size",
+            "no pixel size is known, neither of the model nor of the image",
             wanted="unknown",
             found="unknown",
             hint="compare the object size by eye, and give --scale FACTOR when they differ",
@@ -189,12 +189,12 @@ def test_nobody_knows_the_pixel_size() -> None:
 @pytest.mark.parametrize(
     ("wanted", "found", "who"),
     [
-        (square(0.5), {}, "the image states no pixel size"),
-        ({}, square(0.5), "the model states no pixel size"),
-        ({"z": 2.0}, square(0.5), "the model states no pixel size"),
-        (square(0.5), {"z": 2.0}, "the image states no pixel size"),
-        ({"z": 2.0}, {}, "neither the model nor the image states a pixel size"),
-        ({}, {"z": 2.0}, "neither the model nor the image states a pixel size"),
+        (square(0.5), {}, "the pixel size of the image is not known"),
+        ({}, square(0.5), "the pixel size of the model is not known"),
+        ({"z": 2.0}, square(0.5), "the pixel size of the model is not known"),
+        (square(0.5), {"z": 2.0}, "the pixel size of the image is not known"),
+        ({"z": 2.0}, {}, "no pixel size is known, neither of the model nor of the image"),
+        ({}, {"z": 2.0}, "no pixel size is known, neither of the model nor of the image"),
     ],
     ids=str,
 )
@@ -212,7 +212,8 @@ def test_where_no_size_is_known_the_size_of_the_objects_helps() -> None:
     (finding,) = said(of, {})
 
     assert finding.message == (
-        "neither the model nor the image states a pixel size; its objects are about 17 px across"
+        "no pixel size is known, neither of the model nor of the image; the model was made for "
+        "objects about 17 px wide"
     )
     assert finding.evidence == "declared"
 
@@ -223,7 +224,7 @@ def test_who_tells_the_size_of_the_objects_is_named_too(monkeypatch: pytest.Monk
 
     (finding,) = said(replace(model(), alias="a-model"), {})
 
-    assert finding.message.endswith("; its objects are about 30 px across (a page)")
+    assert finding.message.endswith("; the model was made for objects about 30 px wide (a page)")
     assert finding.evidence == "curated"
 
 
@@ -231,7 +232,7 @@ def test_who_tells_the_size_of_the_objects_is_named_too(monkeypatch: pytest.Monk
 def test_a_diameter_that_is_none_is_not_told(config: object) -> None:
     (finding,) = said(replace(model(), config={"bmz": config}), {})
 
-    assert finding.message == "neither the model nor the image states a pixel size"
+    assert finding.message == "no pixel size is known, neither of the model nor of the image"
 
 
 def test_who_tells_a_curated_size_is_named_with_its_evidence() -> None:
@@ -352,7 +353,7 @@ def test_a_pixel_that_is_higher_or_lower_than_wide_is_told(y_um: float, *, told:
 
 
 def test_an_oblong_pixel_is_told_in_heights_of_its_width() -> None:
-    # half as wide and half as high again: on the average just what the model wants
+    # half as wide and half as high again: on the average just what the model expects
     finding = said(declaring(square(0.5)), {"y": 0.75, "x": 0.25})[0]
 
     assert finding.message == "a pixel of the image is 3 x as high as wide, of the model 1 x"

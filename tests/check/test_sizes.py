@@ -33,7 +33,7 @@ def said(size: Size, pixels: int, *, scale: float | None = None) -> list[Finding
             Fixed(64),
             63,
             "below-least",
-            "63 px is below the least size: padded to 64 px or more, or tiled",
+            "the model needs at least 64 px: padded from 63 to 64 px or more, or tiled",
         ),
         (Fixed(64), 65, "fixed", "65 px are run in tiles of 64 px"),
         (Fixed(1), 2, "fixed", "2 px are run in tiles of 1 px"),
@@ -41,31 +41,31 @@ def said(size: Size, pixels: int, *, scale: float | None = None) -> list[Finding
             Stepped(64, 16),
             63,
             "below-least",
-            "63 px is below the least size: padded to 64 px or more, or tiled",
+            "the model needs at least 64 px: padded from 63 to 64 px or more, or tiled",
         ),
         (
             Stepped(64, 16),
             65,
             "off-step",
-            "65 px is no legal size (64 + 16n): padded to 80 px or more, or tiled",
+            "the model needs multiples of 16 px: padded from 65 to 80 px or more, or tiled",
         ),
         (
             Stepped(64, 16),
             79,
             "off-step",
-            "79 px is no legal size (64 + 16n): padded to 80 px or more, or tiled",
+            "the model needs multiples of 16 px: padded from 79 to 80 px or more, or tiled",
         ),
         (
             Stepped(5, 4),
-            10_000,
+            9_999,
             "off-step",
-            "10000 px is no legal size (5 + 4n): padded to 10001 px or more, or tiled",
+            "the model needs 5 + multiples of 4 px: padded from 9999 to 10001 px or more, or tiled",
         ),
         (
             Stepped(64, 0),
             63,
             "below-least",
-            "63 px is below the least size: padded to 64 px or more, or tiled",
+            "the model needs at least 64 px: padded from 63 to 64 px or more, or tiled",
         ),
     ],
 )
@@ -107,7 +107,7 @@ def test_the_size_that_is_padded_to_is_the_next_legal_one(
     found = said(Stepped(least, step), pixels)
 
     assert len(found) == (legal != pixels)
-    assert all(f"padded to {legal} px" in finding.message for finding in found)
+    assert all(f"to {legal} px" in finding.message for finding in found)
 
 
 def test_each_axis_is_held_against_its_own_rule_in_the_order_of_the_input() -> None:
@@ -165,8 +165,11 @@ def test_an_optional_input_is_asked_for_no_size() -> None:
 @pytest.mark.parametrize(
     ("planned", "told"),
     [
-        (PlannedAxis(208, 1), "190 px is no legal size (64 + 16n): padded to 208 px"),
-        (PlannedAxis(128, 2), "190 px is no legal size (64 + 16n): run in 2 tiles of 128 px"),
+        (PlannedAxis(208, 1), "the model needs multiples of 16 px: padded from 190 to 208 px"),
+        (
+            PlannedAxis(128, 2),
+            "the model needs multiples of 16 px: 190 px are run in 2 tiles of 128 px",
+        ),
     ],
 )
 def test_what_is_planned_is_what_is_said(planned: PlannedAxis, told: str) -> None:

@@ -81,7 +81,7 @@ def test_a_cast_without_loss_says_from_what_to_what() -> None:
         "dtype.cast",
         "note",
         "raw",
-        "uint16 is cast to uint8 without loss",
+        "converted from uint16 to uint8 without loss",
         wanted="uint8",
         found="uint16",
     )

@@ -113,7 +113,7 @@ def test_the_function_of_a_command_has_a_typed_parameter_for_each_option(name: s
 def test_run_answers_on_stdout_and_notes_on_stderr(
     small: Path, capsys: Capture, snapshot: SnapshotAssertion
 ) -> None:
-    status = status_of(["run", "./model", "a.tif", "-o", "out"])
+    status = status_of(["run", "./model", "a.tif", "-o", "out", "--verbose"])
 
     captured = capsys.readouterr()
     assert status == 0

@@ -4,10 +4,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from rich.progress import Task
 
-from bmz.base.progress import Note, Progress
+from bmz.base.progress import Note, Progress, Stage
 from bmz.cli import output
-from bmz.cli.output import _Drawing, progress_bars
+from bmz.cli.output import _Drawing, _Telling, progress_bars
 
 
 @pytest.fixture
@@ -18,11 +19,16 @@ def drawing() -> Iterator[_Drawing]:
 
 
 def shown(drawing: _Drawing) -> dict[str, tuple[float, float | None, str]]:
-    assert drawing._bars is not None
     return {
         task.description: (task.completed, task.total, task.fields["count"])
-        for task in drawing._bars.tasks
+        for task in counted(drawing)
     }
+
+
+def counted(drawing: _Drawing) -> list[Task]:
+    """Give the bars but that of work whose end nobody can tell."""
+    assert drawing._bars is not None
+    return [task for task in drawing._bars.tasks if task.total is not None]
 
 
 def test_each_stage_has_a_bar(drawing: _Drawing) -> None:
@@ -72,14 +78,12 @@ def test_a_terminal_gets_bars_and_a_file_only_notes(
 
 
 def tasks(drawing: _Drawing) -> list[tuple[str, float, bool]]:
-    assert drawing._bars is not None
-    return [(task.description, task.completed, task.finished) for task in drawing._bars.tasks]
+    return [(task.description, task.completed, task.finished) for task in counted(drawing)]
 
 
 def steps(drawing: _Drawing) -> dict[str, int]:
     """Count the steps from which the time that is left is estimated."""
-    assert drawing._bars is not None
-    return {task.description: len(task._progress) for task in drawing._bars.tasks}
+    return {task.description: len(task._progress) for task in counted(drawing)}
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])
@@ -136,3 +140,83 @@ def test_a_note_beside_bars_is_printed_to_the_letter(
     told = capsys.readouterr().err
     assert "warning: '[bold]a[/bold] [red].tif' has [31m 3 channels\n" in told
     assert "  hint: give --channels\n" in told
+
+
+def work(drawing: _Drawing) -> list[str]:
+    assert drawing._bars is not None
+    return [task.description for task in drawing._bars.tasks if task.total is None]
+
+
+def test_a_stage_whose_length_nobody_knows_has_a_line_of_its_own(drawing: _Drawing) -> None:
+    drawing(Progress("tiles", 1, 2))
+    first = work(drawing)
+    drawing(Stage("labels"))
+
+    assert (first, work(drawing)) == (["reading"], ["labels"])
+
+
+def test_after_a_while_without_a_word_the_terminal_shows_what_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(output, "_PATIENCE_S", 0.0)
+    quiet = _Drawing(begins="measuring")
+    try:
+        quiet._patience.join()
+        assert work(quiet) == ["measuring"]
+    finally:
+        quiet.close()
+
+
+def test_what_is_done_in_no_time_draws_nothing(drawing: _Drawing) -> None:
+    drawing(Stage("labels"))
+    drawing.close()
+    drawing._patience.join()
+
+    assert drawing._bars is None
+
+
+WARNED = [Note("dark", "warning", name, "range.dark") for name in "abcdefg"]
+
+
+def test_a_warning_of_many_images_is_told_once_and_the_others_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress_bars() as listener:
+        for note in WARNED:
+            listener(note)
+            listener(Note("light it", "hint", note.image, note.code))
+        listener(Note("large", "warning", "b", "size.large"))
+
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: a: dark",
+        "  hint: light it",
+        "warning: b: large",
+        "warning: the same of 6 other images, b, c, d, e and 2 more [range.dark]",
+    ]
+
+
+def test_two_warnings_of_one_image_with_one_code_are_both_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress_bars() as listener:
+        listener(Note("y is odd", "warning", "a", "size.odd"))
+        listener(Note("x is odd", "warning", "a", "size.odd"))
+
+    assert capsys.readouterr().err == "warning: a: y is odd\nwarning: a: x is odd\n"
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "told"),
+    [
+        (1, ["note: a: cast", "note: begun", *(f"warning: {name}: dark" for name in "abcdefg")]),
+        (0, ["note: begun", "warning: a: dark"]),
+        (-1, ["warning: a: dark"]),
+    ],
+)
+def test_who_asks_for_more_is_told_more(verbosity: int, told: list[str]) -> None:
+    telling = _Telling(verbosity)
+    notes = [Note("cast", "detail", "a", "dtype.cast"), Note("begun"), *WARNED]
+
+    lines = [f"{kind}: {text}" for note in notes for kind, text in telling.lines(note)]
+
+    assert lines == told

@@ -190,4 +190,25 @@ def test_wrong_usage_is_told_with_the_usage_on_stderr_alone(
     told = capsys.readouterr()
     assert (status, told.out) == (2, "")
     assert told.err.startswith("Usage: bmz")
-    assert "\nError: " in told.err
+    assert "\nerror: " in told.err
+    assert "--help lists the " in told.err
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("runn", "bmz run"), ("serach", "bmz search"), ("help", "bmz --help"), ("segment", "bmz run")],
+)
+def test_a_command_that_is_none_is_answered_with_the_nearest(
+    word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = status_of([word])
+
+    assert status == 2
+    assert f"There is no command '{word}': did you mean '{meant}'?" in capsys.readouterr().err
+
+
+def test_a_command_that_is_like_none_is_answered_without_a_guess(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert status_of(["xyzzy"]) == 2
+    assert "There is no command 'xyzzy'.\n" in capsys.readouterr().err

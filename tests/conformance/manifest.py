@@ -100,7 +100,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises
     ------
     ValueError
-        It is no YAML mapping.
+        It is not YAML mapping.
     """
     from bioimageio.spec.utils import read_yaml
     from ruyaml.error import YAMLError
@@ -110,7 +110,7 @@ def read_manifest(path: Path) -> Manifest:
     except YAMLError as why:
         raise ValueError(f"it is not YAML: {str(why).splitlines()[0]}") from why
     if not isinstance(content, dict):
-        raise TypeError("it is no mapping")
+        raise TypeError("it is not a mapping")
     old = str(content["format_version"]).startswith("0.4")
     read = _old_tensors if old else _new_tensors
     return Manifest(

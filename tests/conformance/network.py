@@ -146,7 +146,7 @@ def make_network(
     """
     image = manifest.inputs[0]
     if not {"y", "x"} <= set(image.space):
-        raise NoStandIn(f"the first input, {image.name}, is no image")
+        raise NoStandIn(f"the first input, {image.name}, is not an image")
     parts = ["image", *(_part(tensor, image, sizes) for tensor in manifest.inputs[1:])]
     told = [
         {"axes": list(tensor.names), "part": part}

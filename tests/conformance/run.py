@@ -32,7 +32,7 @@ from bmz.spec.made_for import StatedKind, made_for
 from bmz.spec.model import ModelSpec
 
 UNREADABLE = {
-    "independent-mouse": "the manifest is no valid YAML",
+    "independent-mouse": "the manifest is not valid YAML",
     "modest-spider": "the manifest is invalid: a tensor has two axes of one name",
 }
 """Manifests of which no package can be made."""
@@ -152,7 +152,7 @@ def conformance(
 
 def tested_models(models: tuple[str, ...], workers: int) -> list[ModelTestResult]:
     """Give what ``bmz test --trust`` says of each model."""
-    # of a single model it asks no other process, which would import each framework anew
+    # of a single model it asks no other process, which would import each framework again
     calls = [models] if workers > 1 else [(model,) for model in models]
     requests = [ModelTestRequest(call, trust="confined", workers=workers) for call in calls]
     return [result for request in requests for result in check_models(request)]

@@ -194,7 +194,7 @@ is neither an error nor a warning.
   wide, though it was trained on many sizes. Of {unstated} untouched images of nuclei {alarms} get a
   warning: `object.size`, four times as large as in the sample or a third as large. They are not in
   the rate above. A range in the description of a model is the cure.
-- Slices of a stack that a file calls channels are not told from stains when the model wants as
+- Slices of a stack that a file calls channels are not told from stains when the model expects as
   many channels.
 """
 

@@ -100,7 +100,7 @@ def test_a_text_file_under_the_name_of_an_image_is_called_by_its_content(
     tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / name
-    path.write_text("hello world, this is no image\nat all")
+    path.write_text("hello world, this is not an image\nat all")
 
     with pytest.raises(CouldNotTell, match=r"file: it starts with 'hello world, thi\.\.\.'") as e:
         inspect_image(path)

@@ -88,7 +88,7 @@ def test_a_format_of_one_image_has_no_second(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
-        ({"ome": "text"}, "'ome' is no object"),
+        ({"ome": "text"}, "'ome' is not an object"),
         ({"ome": {"version": "0.5", "bioformats2raw.layout": 3}}, "not one of its images"),
         (
             {"ome": {"version": "0.5", "multiscales": [{"axes": [], "datasets": []}]}},

@@ -194,8 +194,8 @@ def test_one_of_several_images_is_chosen_by_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("axes", "why"),
     [
-        ("zyw", "'w' is no axis"),
-        ("ZYXW", "'w' is no axis"),
+        ("zyw", "'w' is not an axis"),
+        ("ZYXW", "'w' is not an axis"),
         ("yyx", "'y' stands twice"),
         ("zcy", "'x' is missing"),
         ("", "'y' is missing"),

@@ -60,7 +60,7 @@ def test_a_pickle_that_would_run_code_is_refused(
     monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "a_seg.npy", np.array({"masks": LABELS, "x": Harmful()}))
 
-    with pytest.raises(ImageUnreadable, match="which is no array"):
+    with pytest.raises(ImageUnreadable, match="which is not an array"):
         read_mask(tmp_path / "a_seg.npy")
 
     assert not (tmp_path / "harmed").exists()

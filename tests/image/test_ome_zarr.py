@@ -278,7 +278,7 @@ def test_labels_without_an_object_need_no_chunk(tmp_path: Path) -> None:
     ("change", "why"),
     [
         (lambda ome: ome["multiscales"][0].pop("axes"), "at multiscales.0.axes: Field required"),
-        (lambda ome: ome.update(multiscales=7), "'multiscales' is no list"),
+        (lambda ome: ome.update(multiscales=7), "'multiscales' is not a list"),
         (lambda ome: ome.update(multiscales=[]), "is a Zarr group without multiscales"),
         (
             lambda ome: ome["multiscales"][0]["datasets"][0].update(path="../b.zarr/0"),

@@ -88,11 +88,11 @@ def test_a_well_without_a_path_is_never_left_out_silently(tmp_path: Path, wells:
     [
         (None, "is a plate without a list of wells"),
         ({"path": "A/1"}, "is a plate without a list of wells"),
-        ([{"path": "A/1/0"}], "has a well 'A/1/0', which is no ROW/COLUMN"),
-        ([{"path": "../1"}], "has a well '../1', which is no ROW/COLUMN"),
-        ([{"path": "A/.."}], "has a well 'A/..', which is no ROW/COLUMN"),
-        ([{"path": ""}], "has a well '', which is no ROW/COLUMN"),
-        ([{"path": 7}], "has a well '7', which is no ROW/COLUMN"),
+        ([{"path": "A/1/0"}], "has a well 'A/1/0', which is not a ROW/COLUMN"),
+        ([{"path": "../1"}], "has a well '../1', which is not a ROW/COLUMN"),
+        ([{"path": "A/.."}], "has a well 'A/..', which is not a ROW/COLUMN"),
+        ([{"path": ""}], "has a well '', which is not a ROW/COLUMN"),
+        ([{"path": 7}], "has a well '7', which is not a ROW/COLUMN"),
     ],
 )
 def test_wells_that_are_no_row_and_column_are_told_by_name(

@@ -311,7 +311,7 @@ def test_facts_say_which_of_several_outputs_becomes_labels() -> None:
 @pytest.mark.parametrize(
     ("alias", "channels", "reason"),
     [
-        ("amiable-crocodile", 1, "its input is no image"),
+        ("amiable-crocodile", 1, "its input is not an image"),
         ("conscientious-seashell", 3, "logits and no probabilities: hpacellseg applies softmax"),
         ("loyal-parrot", 3, "logits"),
     ],

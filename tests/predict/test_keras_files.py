@@ -304,7 +304,7 @@ def test_a_configuration_that_is_no_text_is_named(tmp_path: Path, value: object)
     with h5py.File(path, "r+") as file:
         file.attrs["model_config"] = value
 
-    with pytest.raises(WeightsUnreadable, match="its configuration is no JSON"):
+    with pytest.raises(WeightsUnreadable, match="its configuration is not JSON"):
         read_config(path)
 
 

@@ -139,7 +139,7 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.onnx"
     path.write_bytes(b"\xff" * 40)
 
-    with pytest.raises(WeightsUnreadable, match="it is no whole protocol buffer"):
+    with pytest.raises(WeightsUnreadable, match="it is not a whole protocol buffer"):
         refuse_outside(path)
 
 

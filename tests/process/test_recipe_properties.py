@@ -125,7 +125,7 @@ def test_any_map_gives_labels_in_order_and_scores_within_0_and_1(
 def test_a_map_of_one_value_makes_no_fuss(family: Family, value: float) -> None:
     count = len(family.maps(np.ones((1, 1), np.int32)))
     if family.recipe == "labels" and np.isnan(value):
-        pytest.skip("the recipe refuses what is no whole number")
+        pytest.skip("the recipe refuses what is not a whole number")
 
     done = decoded(family, np.full((count, 12, 13), value, np.float32))
 

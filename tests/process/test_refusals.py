@@ -29,7 +29,8 @@ def test_a_channel_that_a_map_has_not_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "why"), [("many", "'many' is no int"), ("-1", "is not"), ("9.5", "is no int")]
+    ("text", "why"),
+    [("many", "'many' is not a whole number"), ("-1", "is not"), ("9.5", "is not a whole number")],
 )
 def test_a_value_of_another_kind_or_out_of_range_is_refused(text: str, why: str) -> None:
     with pytest.raises(ParameterRefused, match=why):

@@ -474,7 +474,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], set[str]]] = {
     "a manifest that swells by aliases": (yaml_bomb, {"package.invalid"}),
     "a manifest nested without end": (yaml_deep, {"package.invalid"}),
     "a manifest with a tag that acts": (yaml_tag, {"package.invalid"}),
-    "a manifest that is no text": (
+    "a manifest that is not text": (
         lambda f: with_manifest(f, b"\xff\xfe\0\0"), {"package.invalid"},
     ),
     "a manifest with a key twice": (

@@ -16,7 +16,7 @@ from bmz.results.images import CheckSummary, ImageCheck, ImagePlan
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, PackagedFile, Stepped, TensorSpec, Weights
 
 NOTE = Finding("dtype.cast", "note", "raw", "uint8 is cast", hint="never told of a note")
-WARNING = Finding("range.flat", "warning", "raw", "almost no contrast", "1", "0.01", "stain anew")
+WARNING = Finding("range.flat", "warning", "raw", "almost no contrast", "1", "0.01", "stain again")
 ERROR = Finding("channel.count", "error", "raw.c", "3 channels, not 1", "1", "3", "--channels 0")
 FORCEABLE = Finding("scale.far", "error", "raw.x", "4 um, not 1 um", "1 um", "4 um", "--scale 4")
 EMPTY = CouldNotTell("'c.tif' is empty", hint="copy it again", code="image.empty")

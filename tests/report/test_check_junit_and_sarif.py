@@ -41,7 +41,7 @@ def test_a_case_that_fails_tells_all_of_its_errors_and_apart_from_them_the_rest(
     assert rest.tag == "system-out"
     assert rest.text == (
         "note: uint8 is cast [dtype.cast] (never told of a note)\n"
-        "warning: almost no contrast [range.flat] (stain anew)"
+        "warning: almost no contrast [range.flat] (stain again)"
     )
 
 
@@ -116,7 +116,7 @@ def test_a_result_joins_the_message_with_the_next_step() -> None:
     results = results_of(told)
 
     assert [(one["ruleId"], one["level"], one["message"]) for one in results] == [
-        ("range.flat", "warning", "almost no contrast (stain anew)"),
+        ("range.flat", "warning", "almost no contrast (stain again)"),
         ("dtype.cast", "note", "uint8 is cast"),
         ("image.empty", "error", "'c.tif' is empty (copy it again)"),
     ]

@@ -43,16 +43,35 @@ def test_an_image_that_does_not_fit_outweighs_one_that_could_not_be_read(
 
 
 def test_one_image_is_told_with_the_worst_first_and_without_a_sum() -> None:
-    lines = check_lines(summary(checked("a.tif", NOTE, WARNING, ERROR)))
+    lines = check_lines(summary(checked("a.tif", NOTE, WARNING, ERROR)), verbosity=1)
 
     assert lines == [
         ("answer", "a.tif: does not fit"),
         ("error", "3 channels, not 1 [channel.count]"),
         ("hint", "--channels 0"),
         ("warning", "almost no contrast [range.flat]"),
-        ("hint", "stain anew"),
+        ("hint", "stain again"),
         ("note", "uint8 is cast [dtype.cast]"),
     ]
+
+
+def test_notes_are_left_out_where_nobody_asks_for_them() -> None:
+    lines = check_lines(summary(checked("a.tif", NOTE), checked("b.tif", NOTE, WARNING)))
+
+    assert lines[:4] == [
+        ("answer", "a.tif: fits: bmz run will adapt it (-v tells how)"),
+        ("answer", "b.tif: fits, with warnings: bmz run will adapt it (-v tells how)"),
+        ("warning", "almost no contrast [range.flat]"),
+        ("hint", "stain again"),
+    ]
+
+
+def test_a_quiet_check_names_only_images_with_warnings_or_errors() -> None:
+    images = summary(FITS, checked("w.tif", WARNING), checked("e.tif", ERROR), ADAPTS)
+
+    answers = [text for kind, text in check_lines(images, verbosity=-1) if kind == "answer"]
+
+    assert answers == ["w.tif: fits, with warnings", "e.tif: does not fit"]
 
 
 def test_a_finding_without_a_hint_has_no_line_for_it() -> None:
@@ -65,11 +84,11 @@ def test_a_finding_without_a_hint_has_no_line_for_it() -> None:
     ("image", "words"),
     [
         (FITS, "a.tif: fits as it is"),
-        (ADAPTS, "b.tif: fits; bmz run adapts what the notes say"),
+        (ADAPTS, "b.tif: fits: bmz run will adapt it (-v tells how)"),
         (checked("w.tif", WARNING), "w.tif: fits, with warnings"),
         (
             checked("w.tif", WARNING, NOTE),
-            "w.tif: fits, with warnings; bmz run adapts what the notes say",
+            "w.tif: fits, with warnings: bmz run will adapt it (-v tells how)",
         ),
         (checked("w.tif", WARNING, ERROR), "w.tif: does not fit"),
         (replace(FITS, series=0), "a.tif[0]: fits as it is"),
@@ -258,7 +277,7 @@ def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
     ("finding", "line"),
     [
         (ERROR, "::error file=a.tif,title=channel.count::3 channels, not 1 (--channels 0)"),
-        (WARNING, "::warning file=a.tif,title=range.flat::almost no contrast (stain anew)"),
+        (WARNING, "::warning file=a.tif,title=range.flat::almost no contrast (stain again)"),
         (
             replace(NOTE, message="100%\r\nof: it,", hint=""),
             "::notice file=a.tif,title=dtype.cast::100%25%0D%0Aof: it,",

@@ -141,7 +141,7 @@ def test_without_the_truth_what_is_not_known_is_an_empty_cell() -> None:
 
 def test_with_the_truth_the_first_is_the_nearest_to_it() -> None:
     assert why_first(compared(replace(MADE, quality=KNOWN), truth=LABELS.array)) == (
-        "the nearest to the truth, F1 0.500 at IoU 0.5 and mean AP 0.167"
+        "closest to the ground truth, F1 0.500 at IoU 0.5 and mean AP 0.167"
     )
 
 
@@ -164,7 +164,7 @@ def test_without_the_truth_the_first_is_a_guess_with_reasons(
     quality: ResultQuality, reasons: list[str]
 ) -> None:
     assert why_first(compared(replace(MADE, quality=quality))) == (
-        f"a guess without the truth: {', '.join(reasons)}; look at it before you trust it"
+        f"estimated without ground truth: {', '.join(reasons)}; look at it before you trust it"
     )
 
 
@@ -177,11 +177,11 @@ def test_what_failed_and_what_the_check_found_are_told_once_before_the_answer() 
     assert told == [
         *failure,
         ("warning", "n: almost no contrast [range.flat]"),
-        ("hint", "stain anew"),
+        ("hint", "stain again"),
         *failure,
         ("answer", f"m scale=2: {why_first(image)}"),
     ]
-    assert lines(compared(FAILED))[-1] == ("hint", "stain anew")
+    assert lines(compared(FAILED))[-1] == ("hint", "stain again")
 
 
 def test_each_result_is_a_row_and_only_those_with_labels_have_a_rank() -> None:
@@ -259,7 +259,7 @@ def test_an_image_without_any_result_is_told_in_the_page_as_failed() -> None:
 
     assert data["failed"] == ["b.tif: n: 'c.tif' is empty [image.empty]"]
     (image,) = data["images"]
-    assert image["warnings"] == ["n: almost no contrast [range.flat] stain anew"]
+    assert image["warnings"] == ["n: almost no contrast [range.flat] stain again"]
     assert image["results"][1] == {
         "name": "n",
         "command": "bmz run n",

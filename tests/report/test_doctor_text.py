@@ -20,14 +20,14 @@ def view(**confinement: str) -> DoctorView:
 @pytest.mark.parametrize(
     ("confinement", "told"),
     [
-        ({"files": "", "calls": ""}, "of models that you trust runs shut in"),
+        ({"files": "", "calls": ""}, "of models that you trust runs in a sandbox"),
         (
             {"files": "no Landlock", "calls": ""},
-            "of models cannot be shut in here (no Landlock); only --trust=unconfined runs it",
+            "of models cannot be sandboxed here (no Landlock); only --trust=unconfined runs it",
         ),
         (
             {"files": "it has neither", "calls": "it has neither"},
-            "of models cannot be shut in here (it has neither); only --trust=unconfined runs it",
+            "of models cannot be sandboxed here (it has neither); only --trust=unconfined runs it",
         ),
     ],
 )

@@ -211,7 +211,10 @@ def test_the_document_tells_tensors_as_plain_values() -> None:
         (Step("clip", {"max_percentile": 99.9}), "cut to percentiles -inf to 99.9"),
         (Step("scale_linear", {}), "multiply by 1, add 0"),
         (Step("scale_linear", {"gain": 2, "offset": -1}), "multiply by 2, add -1"),
-        (Step("scale_range", {}), "stretch percentiles 0 to 100 to 0-1, over the whole tensor"),
+        (
+            Step("scale_range", {}),
+            "normalise: percentiles 0 to 100 become 0 to 1, over the whole tensor",
+        ),
         (
             Step("zero_mean_unit_variance", {"axes": ("c", "y")}),
             "subtract the mean, divide by the spread, over channel, y together",
@@ -286,7 +289,7 @@ def test_findings_are_items_with_their_severity_and_a_hint_has_none() -> None:
 
     assert items == [
         "<b>warning</b> almost no contrast [range.flat]",
-        "stain anew",
+        "stain again",
         "<b>note</b> uint8 is cast [dtype.cast]",
     ]
 

@@ -58,4 +58,4 @@ def test_every_declared_step_has_plain_words(name: str) -> None:
 def test_words_of_a_stretch_name_percentiles_and_axes() -> None:
     step = Step("scale_range", {"axes": ("y", "x"), "min_percentile": 1.0, "max_percentile": 99.8})
 
-    assert step_words(step) == "stretch percentiles 1 to 99.8 to 0-1, over y, x together"
+    assert step_words(step) == "normalise: percentiles 1 to 99.8 become 0 to 1, over y, x together"

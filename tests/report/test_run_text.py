@@ -147,7 +147,7 @@ def test_findings_of_equal_severity_keep_their_order_and_begin_with_the_image() 
         ("error", "a.tif: 3 channels, not 1 [channel.count]"),
         ("hint", "--channels 0"),
         ("warning", "a.tif: almost no contrast [range.flat]"),
-        ("hint", "stain anew"),
+        ("hint", "stain again"),
         ("warning", "a.tif: almost no contrast [range.outlier]"),
         ("note", "a.tif: uint8 is cast [dtype.cast]"),
     ]
@@ -155,9 +155,9 @@ def test_findings_of_equal_severity_keep_their_order_and_begin_with_the_image() 
 
 def test_a_listener_is_told_findings_as_loud_as_they_are_grave() -> None:
     assert finding_notes([NOTE, WARNING], "a.tif") == [
-        Note("a.tif: almost no contrast [range.flat]", "warning"),
-        Note("stain anew", "hint"),
-        Note("a.tif: uint8 is cast [dtype.cast]", "note"),
+        Note("almost no contrast [range.flat]", "warning", "a.tif", "range.flat"),
+        Note("stain again", "hint", "a.tif", "range.flat"),
+        Note("uint8 is cast [dtype.cast]", "detail", "a.tif", "dtype.cast"),
     ]
 
 

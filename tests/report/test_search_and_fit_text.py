@@ -128,7 +128,7 @@ def test_a_line_of_the_ranking_says_what_a_model_is_made_for_and_how_to_run_it()
     assert cells == words
 
 
-EXTRA = Finding("axes.extra", "note", "image.z", "each of the 5 planes is run by itself")
+EXTRA = Finding("axes.extra", "note", "image.z", "each of the 5 planes is segmented on its own")
 
 
 @pytest.mark.parametrize(

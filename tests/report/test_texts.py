@@ -48,7 +48,7 @@ def test_the_doctor_tells_what_runs_what_is_missing_and_what_is_broken() -> None
     assert rows["torchscript"] == "no torch"
     assert rows["keras_v3"] == "it does not import"
     assert rows["libraries"] == "numpy 2"
-    assert rows["own code"].endswith("runs shut in")
+    assert rows["own code"].endswith("runs in a sandbox")
 
 
 def test_the_doctor_tells_what_it_does_not_know_or_have() -> None:

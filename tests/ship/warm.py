@@ -24,7 +24,7 @@ ENDED = 70
 
 _CLIENT = """#!{python} -IS
 import json, os, socket, sys
-if "--workers" in sys.argv:  # what starts processes is no fork itself
+if "--workers" in sys.argv:  # what starts processes is not a fork itself
     os.execv({command!r}, ["bmz", *sys.argv[1:]])
 here = socket.socket(socket.AF_UNIX)
 here.connect({address!r})
@@ -99,7 +99,7 @@ def _answer(caller: socket.socket) -> None:
         os.close(handle)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
     os.chdir(folder)
-    sys.modules["__main__"] = ModuleType("__main__")  # which processes of a pool import anew
+    sys.modules["__main__"] = ModuleType("__main__")  # which processes of a pool import again
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["bmz", *words]

@@ -26,7 +26,7 @@ from bmz.zoo.locate import starter_folder, starter_names
 
 ALIASES = tuple(json.loads(TABLE.read_text(encoding="utf-8")))
 UNREADABLE = "independent-mouse"
-"""Its manifest is no YAML, so that nothing is known of it."""
+"""Its manifest is not YAML, so that nothing is known of it."""
 
 
 def model(block: Any = None, *, alias: str = "", **more: Any) -> ModelSpec:

@@ -24,12 +24,12 @@ def test_the_words_of_a_kind_are_read_as_the_same_kind(kind: StatedKind) -> None
 @pytest.mark.parametrize(
     ("words", "strange", "terms"),
     [
-        ("fluo", "'fluo' is no modality", MODALITIES),
-        ("", "'' is no modality", MODALITIES),
-        ("nuclei", "'nuclei' is no modality", MODALITIES),
-        ("em,axons", "'axons' is no structure", STRUCTURES),
-        ("em,", "'' is no structure", STRUCTURES),
-        ("em,nuclei,cells", "'nuclei,cells' is no structure", STRUCTURES),
+        ("fluo", "'fluo' is not a modality", MODALITIES),
+        ("", "'' is not a modality", MODALITIES),
+        ("nuclei", "'nuclei' is not a modality", MODALITIES),
+        ("em,axons", "'axons' is not a structure", STRUCTURES),
+        ("em,", "'' is not a structure", STRUCTURES),
+        ("em,nuclei,cells", "'nuclei,cells' is not a structure", STRUCTURES),
     ],
 )
 def test_a_word_that_is_no_term_is_refused_with_all_terms(

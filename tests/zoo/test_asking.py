@@ -145,7 +145,7 @@ def test_a_mirror_takes_what_begins_with_it_up_to_a_border(url: str, asked: str)
                 "Net",
             ),
         ),
-        ("https://[a/rdf.yaml", Unclear("it is no URL (Invalid IPv6 URL)")),
+        ("https://[a/rdf.yaml", Unclear("it is not a URL (Invalid IPv6 URL)")),
         ("affable-shark/1.2", Alias("affable-shark", "1.2")),
         ("MODEL.Zip", OnDisk(Path("MODEL.Zip"))),
         ("-shark", Unclear("it is neither an alias, a DOI, a URL nor a path")),

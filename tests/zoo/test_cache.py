@@ -161,7 +161,7 @@ def test_an_import_leaves_what_is_whole_here_and_mends_what_is_not(
 
 
 def altered(archive: Path, change: Callable[[str, bytes], tuple[str, bytes]]) -> Path:
-    """Write the archive anew with changed members."""
+    """Write the archive again with changed members."""
     result = archive.with_name("altered.zip")
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(result, "w") as new:
         for name in old.namelist():

@@ -291,7 +291,7 @@ MISTYPED: dict[str, str] = {
     "a source that is a list": json.dumps(
         {"items": [MODEL | {"versions": [VERSION | {"source": []}]}]}
     ),
-    "a source that is no address": json.dumps(
+    "a source that is not an address": json.dumps(
         {"items": [MODEL | {"versions": [VERSION | {"source": "http://[::1/x"}]}]}
     ),
     "not text": "\xff\xfe",
@@ -336,7 +336,7 @@ DAMAGED_NOTES = {
     "other types": json.dumps({"id": 3, "version": [], "url": None}),
     "an id that is a list": json.dumps({"id": [], "version": "", "url": ""}),
     "a time that is a text": json.dumps({"id": "a", "version": "", "url": "", "fetched_at": "x"}),
-    "a time that is no number": '{"id": "a", "version": "", "url": "", "fetched_at": NaN}',
+    "a time that is not a number": '{"id": "a", "version": "", "url": "", "fetched_at": NaN}',
     "another field": json.dumps({"id": "a", "version": "", "url": "", "more": 1}),
     "nested without end": "[" * 200_000,
     "half of it": '{"id": "a',

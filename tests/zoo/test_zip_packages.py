@@ -85,7 +85,7 @@ def test_a_zip_that_cannot_be_unpacked_is_no_package_and_leaves_nothing(
     with pytest.raises(NotAPackage, match=why) as caught:
         locate(str(path), ZooSettings(tmp_path / "cache", offline=True))
 
-    assert caught.value.message.startswith(f"'{path}' is not a model package: it is no zip file")
+    assert caught.value.message.startswith(f"'{path}' is not a model package: it is not a zip file")
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix not in {".zip", ".lock"}]
 
 

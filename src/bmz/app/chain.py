@@ -58,11 +58,11 @@ class ChainNotFound(CouldNotTell):
 
 
 class ChainUnreadable(WrongUsage):
-    """A file is no chain."""
+    """A file is not a chain."""
 
     def __init__(self, where: str, why: str) -> None:
         super().__init__(
-            f"{where} is no chain: {why}",
+            f"{where} is not a chain: {why}",
             hint='a chain has a [[step]] for each model, such as model = "starter/nuclei", '
             'name = "nuclei", channels = [1]; and pair = "from:nuclei" in a later one',
             code="chain.unreadable",
@@ -193,7 +193,7 @@ class Chain:
         ChainNotFound
             The file is not there.
         ChainUnreadable
-            It is no TOML, or names something unknown.
+            It is not TOML, or names something unknown.
         """
         if not Path(path).exists():
             raise ChainNotFound(path)
@@ -217,7 +217,7 @@ class Chain:
         steps: list[ChainStep] = []
         for number, entry in enumerate(entries, start=1):
             if not isinstance(entry, dict):
-                raise ChainUnreadable(where, f"step {number} is no table")
+                raise ChainUnreadable(where, f"step {number} is not a table")
             steps.append(_step(entry, [step.name for step in steps], where))
         return cls(tuple(steps))
 

@@ -22,7 +22,7 @@ class CompareRequest:
     Parameters
     ----------
     images, models : each with each
-    sweeps : key -> values that are tried, all with all
+    sweeps : key -> values that are tried, in every combination
     truth : a true mask, or a folder of them with the names of the images; None for none
     stability : models are tried on changed images too, where there is no truth
     options : all else, as for ``bmz run``

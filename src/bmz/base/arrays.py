@@ -31,7 +31,7 @@ LabelArray: TypeAlias = NDArray[np.signedinteger[Any] | np.unsignedinteger[Any]]
 
 _KEPT_BYTES = 2**25 - 2**16
 # Where the C library is that of GNU, memory of freed arrays goes back to the system at once, and is
-# asked for anew page by page, unless an array of about that size was freed before. It takes none of
+# asked for again page by page, unless an array of that size was freed before. It takes none of
 # more than 32 MiB for an example; a plane of 2048 px in float32 has half of that.
 np.empty(_KEPT_BYTES, np.uint8)
 

@@ -29,6 +29,9 @@ NAMES: Mapping[str, str] = {
 }
 """The letter of an axis and its id in model descriptions (0.5 writes the id, 0.4 the letter)."""
 
+PLACES: Mapping[str, str] = {"t": "frames", "z": "planes"}
+"""What the images along an axis are called that is no axis of a 2-D image."""
+
 LETTERS: Mapping[str, str] = {name: letter for letter, name in NAMES.items()}
 
 
@@ -157,7 +160,7 @@ def _iou(text: str) -> float:
     except ValueError:
         iou = math.nan
     if not 0 < iou <= 1:
-        raise ValueError(f"'{text}' is no overlap above 0 and up to 1, such as 0.25")
+        raise ValueError(f"'{text}' is not an overlap above 0 and up to 1, such as 0.25")
     return iou
 
 
@@ -188,7 +191,7 @@ _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]*[.,]?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(\D
 
 
 def um_per(unit: str) -> float | None:
-    r"""Give the length of one `unit` in um; None when it is no length (``pixel``, ``px``, empty).
+    r"""Give the length of one `unit` in um; None when it is none (``pixel``, ``px``, empty).
 
     Both signs for micro (U+00B5, U+03BC) and ImageJ's escaped ``\\u00B5m`` count as um.
 
@@ -202,7 +205,7 @@ def um_per(unit: str) -> float | None:
 
 
 def parse_length_um(text: str) -> float | None:
-    """Read ``0.5um``, ``650 nm`` or a bare ``0.5`` (um) as um; None when it is no positive length.
+    """Read ``0.5um``, ``650 nm`` or a bare ``0.5`` (um) as um; None when it is not above 0.
 
     Examples
     --------
@@ -224,8 +227,8 @@ def lengths_by_axis(text: str) -> dict[str, float]:
     Raises
     ------
     ValueError
-        A part is no length, or names another axis; the message says which. There are more lengths
-        than axes: of ``1,5um`` nobody knows whether its comma is a decimal one.
+        A part is not a length, or names another axis; the message says which. There are more
+        lengths than axes: of ``1,5um`` nobody knows whether its comma is a decimal one.
 
     Examples
     --------
@@ -237,7 +240,7 @@ def lengths_by_axis(text: str) -> dict[str, float]:
         axes, equals, length = part.rpartition("=")
         um = parse_length_um(length)
         if um is None or (equals and axes.strip() not in {"z", "y", "x"}):
-            raise ValueError(f"'{part}' is no length; write 0.5um or z=2um,y=0.5um,x=0.5um")
+            raise ValueError(f"'{part}' is not a length; write 0.5um or z=2um,y=0.5um,x=0.5um")
         if axes.strip() in lengths or ("," in text and not equals):
             raise ValueError(
                 f"'{text}' has more lengths than axes; write 1.5um or z=2um,y=1.5um,x=1.5um"

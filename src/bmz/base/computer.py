@@ -204,7 +204,7 @@ def peak_memory() -> Iterator[Peak]:
     peak = Peak()
     before = _status("VmRSS")
     try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins again
     except OSError:
         before = None
     yield peak

@@ -37,8 +37,8 @@ Value = TypeVar("Value")
 class Notes(Generic[Value]):
     """Values of one kind, each kept in a file until it is found again.
 
-    A note that is absent, damaged, of another version or of another key is no note: the value is
-    found again, and the file is written anew. Where nothing can be written, nothing is kept.
+    A note that is absent, damaged, of another version or of another key is not a note: the value is
+    found again, and the file is written again. Where nothing can be written, nothing is kept.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def unsealed(text: str) -> object:
         note = document["note"]
         if document.get("sha256") == _sha256(json.dumps(note)):
             return note
-    raise ValueError("it is no note, or a damaged one")
+    raise ValueError("it is not a note, or a damaged one")
 
 
 def _sha256(text: str) -> str:
@@ -152,12 +152,12 @@ def read_json(path: Path) -> dict[str, Any]:
     OSError
         It cannot be read.
     ValueError
-        It is no JSON, nested without end, or holds another value.
+        It is not JSON, nested without end, or holds another value.
     """
     document = _parsed(path.read_text(encoding="utf-8"))
     if isinstance(document, dict):
         return document
-    raise ValueError("it is no JSON object")
+    raise ValueError("it is not JSON object")
 
 
 def plain_of(value: object) -> object:

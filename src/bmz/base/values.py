@@ -26,7 +26,7 @@ else:
         """Make a dataclass, as `dataclasses.dataclass` does, in a twentieth of the time.
 
         That one writes the source of up to six methods of each class and compiles them, in every
-        process anew: of the hundreds of classes of bmz a command uses half, and of most of these
+        process again: of the hundreds of classes of bmz a command uses half, and of most of these
         nothing but the constructor. Here the constructor is written when it is first called; the
         other methods are the same for all classes and look at the fields. What is made is a
         dataclass to `dataclasses.fields`, `replace`, `asdict` and `is_dataclass`.

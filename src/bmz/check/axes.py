@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from bmz.base.axes import EMPTY_CHANNEL, NAMES
+from bmz.base.axes import EMPTY_CHANNEL, NAMES, PLACES
 from bmz.check.channel_meaning import meaning_findings, proposed_channels
 from bmz.check.content import models_hint, shown_kind
 from bmz.check.finding import Finding
@@ -55,7 +55,8 @@ def axes_findings(case: FitCase) -> Iterator[Finding]:
         if (planes := info.sizes[axis]) > 1:
             yield Finding.of(
                 "axes.extra", f"{first.id}.{axis}",
-                f"the model takes no {NAMES[axis]}: each of the {planes} planes is run by itself",
+                f"the model has no {NAMES[axis]} axis: each of the {planes} {PLACES[axis]} is "
+                "segmented on its own",
                 wanted=first.letters, found=info.axes,
             )  # fmt: skip
     yield from _order(case)
@@ -80,7 +81,7 @@ def _naming_hint(ndim: int) -> str:
 
 
 def channel_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield wrong counts, wrong order, and a colour photograph where stains are wanted."""
+    """Yield wrong counts, wrong order, and an RGB image where stains are wanted."""
     wanted, found = case.channels_wanted, case.channels_found
     given = case.channels
     absent = [n for n in given or () if n != EMPTY_CHANNEL and n not in range(found)]
@@ -113,7 +114,7 @@ def channel_findings(case: FitCase) -> Iterator[Finding]:
 def _photograph(case: FitCase, where: str) -> Finding:
     return Finding.of(
         "channel.rgb", where,
-        "the image is a colour photograph, the model wants stains, one a channel",
+        "the image is an RGB image, but the model expects one channel per stain",
         wanted=_wanted_channels(case), found="red, green, blue",
         hint=_colour_hint(case),
     )  # fmt: skip
@@ -143,7 +144,7 @@ def _look_hint(case: FitCase) -> str:
 def _stains(case: FitCase, where: str) -> Finding:
     return Finding.of(
         "channel.rgb", where,
-        "the channels of the image are stains, the model wants a colour photograph",
+        "the channels of the image are stains, but the model expects an RGB image",
         wanted=_wanted_channels(case), found=", ".join(case.image.channel_names),
         hint="take a model for stains; if they are to stand for colours, say --channels 0,1,2",
     )  # fmt: skip
@@ -157,7 +158,7 @@ def _count(case: FitCase, found: str, where: str) -> Finding:
     choice = proposed_channels(case)
     return Finding.of(
         "channel.count", where,
-        f"the model wants {_wanted_channels(case)}, {found}{has}",
+        f"the model expects {_wanted_channels(case)}, {found}{has}",
         wanted=str(case.channels_wanted), found=str(case.channels_found),
         hint=f"say which channel goes where: {choice}" if choice else _look_hint(case),
     )  # fmt: skip
@@ -170,7 +171,7 @@ def _wanted_channels(case: FitCase) -> str:
 
 
 def _stains_for_colours(case: FitCase) -> bool:
-    """Say whether the file names its channels otherwise than by colours, which the model wants."""
+    """Say whether the file names its channels, and not by the colours that the model expects."""
     wanted = {name.lower() for name in case.names_wanted}
     found = {name.lower() for name in case.image.channel_names}
     named = bool(found) and not any(NO_NAME.fullmatch(name) for name in found)
@@ -216,26 +217,31 @@ def _of_axis(
     if pixels < least:
         code, message = (
             "size.below-least",
-            f"{pixels} px is below the least size: {_brought_to(planned, least)}",
+            f"the model needs at least {least} px: {_brought_to(pixels, planned, least)}",
         )
     elif isinstance(size, Fixed) and pixels > least:
         code, message = "size.fixed", f"{pixels} px are run in tiles of {least} px"
     elif isinstance(size, Stepped) and size.step and (pixels - least) % size.step:
         legal = least + -(-(pixels - least) // size.step) * size.step
         code = "size.off-step"
-        message = f"{pixels} px is no legal size ({size}): {_brought_to(planned, legal)}"
+        message = f"the model needs {_needed(size)} px: {_brought_to(pixels, planned, legal)}"
     else:
         return
     yield Finding.of(code, where, message, wanted=str(size), found=str(pixels))
 
 
-def _brought_to(planned: PlannedAxis | None, legal: int) -> str:
+def _needed(size: Stepped) -> str:
+    multiples = f"multiples of {size.step}"
+    return multiples if size.least % size.step == 0 else f"{size.least} + {multiples}"
+
+
+def _brought_to(pixels: int, planned: PlannedAxis | None, legal: int) -> str:
     """Say what is done about a size, as it is planned; without a plan, what any plan does."""
     if planned is None:
-        return f"padded to {legal} px or more, or tiled"
+        return f"padded from {pixels} to {legal} px or more, or tiled"
     if planned.tiles > 1:
-        return f"run in {planned.tiles} tiles of {planned.tile_px} px"
-    return f"padded to {planned.tile_px} px"
+        return f"{pixels} px are run in {planned.tiles} tiles of {planned.tile_px} px"
+    return f"padded from {pixels} to {planned.tile_px} px"
 
 
 SAME = 0.01
@@ -300,7 +306,7 @@ def joining_findings(apart: Mapping[str, int], tensor: str) -> Iterator[Finding]
 
     Parameters
     ----------
-    apart : positions along t and z, at each of which labels are made anew and not joined
+    apart : positions along t and z, at each of which labels are made again and not joined
     tensor : id of the input of the model
     """
     if "z" in apart:

@@ -181,7 +181,7 @@ def _is_shown(case: FitCase, wanted: tuple[frozenset[str], ...], choice: tuple[i
 
 
 def shown_in(case: FitCase, channels: tuple[int, ...]) -> float:
-    """Give the probability that channels show, each, what the model wants; 0 where one is unknown.
+    """Give the probability that channels show, each, what the model expects; 0 if one is unknown.
 
     Parameters
     ----------

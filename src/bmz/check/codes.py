@@ -96,16 +96,16 @@ CODES: Mapping[str, FindingCode] = {
     "axes.extra": FindingCode(
         "note",
         "The image has time or z that the model does not take.",
-        "Nothing: each plane is run by itself. Objects are not joined unless --link is given. For "
+        "Nothing: each plane is segmented on its own. Objects are joined only with --link. For "
         "one plane say --axes z=12, for the largest value of all --axes z=max.",
-        "the model takes no z: each of the 45 planes is run by itself",
+        "the model has no z axis: each of the 45 planes is segmented on its own",
         adapted=True,
         factor=0.9,
     ),
     "file.caution": FindingCode(
         "warning",
         "The file contradicts itself, or lacks a part of the image, and what is there is taken.",
-        "Compare the size of the image with what you expect, or export it anew.",
+        "Compare the size of the image with what you expect, or export it again.",
         "its OME-XML counts more planes than the 1 in the file: it is left aside",
         factor=1.0,
     ),
@@ -156,7 +156,7 @@ CODES: Mapping[str, FindingCode] = {
     "channel.order": FindingCode(
         "warning",
         "The name of a channel tells another structure than the model is known to be made for, or "
-        "two channels without a name show, each, what the model wants of the other one. Or, "
+        "two channels without a name show, each, what the model expects of the other one. Or, "
         "as a note, the channels have exactly the model's names in another order, and are taken by "
         "these names.",
         "Give the order of the hint, or look whether this is the right channel; where channels are "
@@ -167,7 +167,7 @@ CODES: Mapping[str, FindingCode] = {
     ),
     "channel.rgb": FindingCode(
         "error",
-        "A colour photograph for a model of stains, or stains for a model of photographs.",
+        "An RGB image for a model of stains, or stains for a model of photographs.",
         "If one colour holds the stain, name it; else take a model for this kind of image.",
         "bmz check MODEL photo.png --channels 2",
         forceable=False,
@@ -203,7 +203,7 @@ CODES: Mapping[str, FindingCode] = {
         "note",
         "The model takes another dtype, which holds every value of the image.",
         "Nothing: the cast changes no value.",
-        "uint16 is cast to float32 without loss",
+        "converted from uint16 to float32 without loss",
         adapted=True,
         factor=1.0,
     ),
@@ -276,7 +276,7 @@ CODES: Mapping[str, FindingCode] = {
         "note",
         "The image, the model or both state no pixel size.",
         "Compare the size of the objects in pixels with what the model was made for.",
-        "neither the model nor the image states a pixel size",
+        "no pixel size is known, neither of the model nor of the image",
         factor=1.0,
     ),
     "scale.implausible": FindingCode(
@@ -314,7 +314,7 @@ CODES: Mapping[str, FindingCode] = {
         "note",
         "The image is smaller than the network takes.",
         "Nothing: it is padded, and the result is cropped back.",
-        "200 px is below the least size: padded to 256 px",
+        "the model needs at least 256 px: padded from 200 to 256 px",
         adapted=True,
         factor=0.95,
     ),
@@ -322,7 +322,7 @@ CODES: Mapping[str, FindingCode] = {
         "note",
         "The network takes sizes in steps, and this is none.",
         "Nothing: the image is padded to the next one, or tiled.",
-        "100 px is no legal size (64 + 16n): padded to 112 px",
+        "the model needs multiples of 16 px: padded from 100 to 112 px",
         adapted=True,
     ),
     "size.fixed": FindingCode(
@@ -442,7 +442,7 @@ CODES: Mapping[str, FindingCode] = {
         "Loading the model runs code of its own, which you have not allowed, or a declared step "
         "is such code.",
         "Read the code that the message names. Allow it for one run with --trust, or for good with "
-        "bmz trust add; it runs shut in. A declared step that is code is never run.",
+        "bmz trust add; it runs in a sandbox. A declared step that is code is never run.",
         "'net' runs its own code, which is not allowed yet: UNet of net.py builds the network",
         factor=0.9,  # the user may allow it
         cured_by="--trust",
@@ -459,7 +459,7 @@ CODES: Mapping[str, FindingCode] = {
     "contract.model": FindingCode(
         "error",
         "The model is another one than that of the contract: its manifest has another sha256.",
-        "Use the old model, or check the new one and make the contract anew with --lock.",
+        "Use the old model, or check the new one and make the contract again with --lock.",
         "the model is another one",
     ),
     "contract.image": FindingCode(

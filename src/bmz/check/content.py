@@ -140,7 +140,7 @@ SOURCE_LETTERS = 90
 def shown_kind(case: FitCase) -> ImageKind | None:
     """Give the kind of what the model would see: as the user states it, else as the pixels tell.
 
-    Of a colour photograph it is the kind of the whole; of several stains the mean over those that
+    Of an RGB image it is the kind of the whole; of several stains the mean over those that
     the model takes, or of all where it is not known which these are. None where nothing is told.
     """
     seen = _seen_kind(case)
@@ -165,7 +165,7 @@ def structure_probability(kind: ImageKind, purpose: MadeFor) -> float:
 
 
 def _order(case: FitCase) -> Iterator[Finding]:
-    """Yield that two channels show, each, what the model wants of the other one."""
+    """Yield that two channels show, each, what the model expects of the other one."""
     taken, better = case.channels_taken, seen_channels(case)
     if case.channels_wanted == 1 or better is None or likely_channels(case):
         return
@@ -173,7 +173,7 @@ def _order(case: FitCase) -> Iterator[Finding]:
         return
     yield Finding.of(
         "channel.order", f"{case.inputs[0].id}.c",
-        f"the channels {' and '.join(map(str, taken))} show what the model wants in another order",
+        f"the channels {' and '.join(map(str, taken))} are in another order than the model expects",
         wanted=", ".join(case.names_wanted), found=f"in the order {', '.join(map(str, taken))}",
         hint=f"give them in this order: {better}", evidence="measured",
     )  # fmt: skip
@@ -258,7 +258,7 @@ def _structure(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Iterator[Fin
 def _channels_differ(case: FitCase, purpose: MadeFor, kind: ImageKind) -> bool:
     """Say whether the channels are of another kind, too: colours for stains, or stains for colours.
 
-    A colour photograph of a stained section, or of anything but fluorescence, holds no stain in a
+    An RGB image of a stained section, or of anything but fluorescence, holds no stain in a
     channel of its own; and a network for stained sections takes colours, not stains.
     """
     if case.image.colour:

@@ -203,7 +203,7 @@ def _finding(code: str, where: str, message: str, sides: tuple[object, object]) 
     wanted, found = map(str, sides)
     return Finding.of(
         code, where, message, wanted=wanted, found=found,
-        hint="find out what changed; if the new state is right, make the contract anew with --lock",
+        hint="find out what changed; if the new state is right, lock it again with --lock",
         evidence="measured",
     )  # fmt: skip
 

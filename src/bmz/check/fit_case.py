@@ -54,7 +54,7 @@ class FitCase:
     clip : percentile above which the intensities are cut before all else; None for no cut
     invert : intensities are turned round before the network, and measured so
     measured : what was measured on the image, by channel of the model; empty when nothing was
-    kind : what a colour photograph shows as a whole; None for stains, and where nothing is told
+    kind : what an RGB image shows as a whole; None for stains, and where nothing is told
     channel_kinds : what channels of the image show beside those that the model takes, by number;
         empty where they were not looked at
     stated : what the user says that the image is; None when the user did not say
@@ -174,7 +174,7 @@ class FitCase:
         return image_measures(shown, self.channels_taken, look)
 
     def with_all_kinds(self, pixels: Pixels) -> Self:
-        """Give the case with what each channel shows, and a colour photograph as a whole.
+        """Give the case with what each channel shows, and an RGB image as a whole.
 
         A channel that was looked at is not looked at again.
 

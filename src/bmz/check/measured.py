@@ -208,7 +208,7 @@ def image_measures(
 ) -> dict[int, PlaneMeasures]:
     """Measure one plane of each used channel: the one with the most contrast.
 
-    Of a colour photograph every channel has the kind of the whole, unless it shows fluorescence.
+    Of an RGB image every channel has the kind of the whole, unless it shows fluorescence.
     From the channel `MOST_CHANNELS` of the model on none is told.
 
     Parameters

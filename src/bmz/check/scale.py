@@ -180,19 +180,22 @@ def _unknown(case: FitCase, size: PixelSize, where: str) -> Finding:
     wanted, found = size.um, case.image.pixel_um
     # a depth alone is not compared, so who states nothing else states no pixel size
     by_model, by_image = ({"y", "x"} & sizes.keys() for sizes in (wanted, found))
-    who = (
-        "the image" if by_model else "the model" if by_image else "neither the model nor the image"
+    lacking = (
+        "the pixel size of the image is not known"
+        if by_model
+        else "the pixel size of the model is not known"
+        if by_image
+        else "no pixel size is known, neither of the model nor of the image"
     )
-    verb = "states" if who.startswith("neither") else "states no"
     diameter = known_diameter_px(case.model)
     objects, source = "", size.source
     if diameter is not None:
         source = source or diameter.source
         origin = f" ({diameter.source})" if diameter.source else ""
-        objects = f"; its objects are about {diameter.value:g} px across{origin}"
+        objects = f"; the model was made for objects about {diameter.value:g} px wide{origin}"
     return Finding.of(
         "scale.unknown", where,
-        f"{who} {verb} {'a ' * (verb == 'states')}pixel size{objects}",
+        f"{lacking}{objects}",
         wanted=_text(wanted), found=_text(found),
         hint="compare the object size by eye, and give --scale FACTOR when they differ",
         evidence=_evidence(source),

@@ -36,7 +36,7 @@ def cast_findings(case: FitCase) -> Iterator[Finding]:
 
 def _cast(where: str, found: np.dtype[Any], wanted: np.dtype[Any]) -> Finding:
     return Finding.of(
-        "dtype.cast", where, f"{found} is cast to {wanted} without loss",
+        "dtype.cast", where, f"converted from {found} to {wanted} without loss",
         wanted=str(wanted), found=str(found),
     )  # fmt: skip
 
@@ -277,7 +277,7 @@ def image_diameter(case: FitCase) -> ObjectSize | None:
 
 
 def object_factor(case: FitCase) -> float | None:
-    """Give the factor that brings the objects of the image to the size that the model wants.
+    """Give the factor that brings the objects of the image to the size that the model expects.
 
     None where either size is not clear, and for objects too small to be brought back: enlarging
     does not restore what a few pixels have lost.
@@ -347,7 +347,7 @@ def _polarity(case: FitCase, position: int, where: str) -> Iterator[Finding]:
 
 
 def _wanted_side(case: FitCase, position: int) -> tuple[str | None, str, Evidence]:
-    """Say which side the model wants and who says so: its own sample, else the curated facts."""
+    """Say which side the model expects and who says so: its own sample, else the curated facts."""
     sample = case.sample.get(position)
     if sample is not None:
         sure = sample.polarity is not None and sample.polarity.reliability >= SURE
@@ -378,7 +378,7 @@ def _object_size(case: FitCase) -> Iterator[Finding]:
 
 
 def _is_doubtful(wanted: Diameter, found: ObjectSize, diameter_px: float) -> bool:
-    """Say whether only a sample tells what the model wants, and the objects are not clearly far."""
+    """Say whether only a sample tells what the model expects, and objects are not clearly far."""
     ratio = diameter_px / wanted.px
     far = not 1 / FAR < ratio < FAR_LARGER
     return wanted.evidence == "measured" and not (far and found.reliability >= CLEAR)

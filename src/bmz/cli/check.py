@@ -112,7 +112,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     is_eager=True,
     expose_value=False,
     callback=_explain,
-    help="Tell cause and cure of a finding, and stop.",
+    help="Explain the cause of a finding and the fix, and stop.",
 )
 @verbosity_options
 @click.pass_context

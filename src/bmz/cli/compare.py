@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 COMPARE_EPILOG = """\b
 Without --truth the order is a guess: how far results agree with each other, stay the same when
-the image is changed a little, and consist of objects that look like single ones.
+the image is changed a little, and consist of objects of a plausible size and shape.
 \b
 Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed."""
 
@@ -114,7 +114,9 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     help="Cut intensities above this percentile.",
 )
 @click.option("--invert", is_flag=True, help="Turn the intensities of each channel round.")
-@click.option("--recipe", metavar="NAME", help="Label recipe. [default: by evidence]")
+@click.option(
+    "--recipe", metavar="NAME", help="Label recipe. [default: chosen from the model description]"
+)
 @click.option("--set", "settings", type=SETTING, multiple=True, help="Parameter of all results.")
 @link_options
 @click.option("--tile", type=click.IntRange(min=16), metavar="PX", help="Largest side of a tile.")

@@ -224,7 +224,7 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
 def draw_all(overlays: Iterable[Path]) -> None:
     """Draw pictures on the terminal: by sixel or Kitty's protocol if it has them, else in blocks.
 
-    Where stdout is no terminal, only a note is printed.
+    Where stdout is not a terminal, only a note is printed.
 
     Parameters
     ----------

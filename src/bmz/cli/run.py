@@ -159,7 +159,7 @@ class RunOptions(LabelOptions):
 @click.option(
     "--recipe",
     metavar="NAME",
-    help="Label recipe; none keeps the raw output. [default: by evidence]",
+    help="Label recipe; none keeps the raw output. [default: chosen from the model description]",
 )
 @click.option(
     "--set",

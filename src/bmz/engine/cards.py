@@ -155,7 +155,7 @@ class Published:
     Parameters
     ----------
     sizes : of files, in bytes; None where nobody says it
-    reports : one a tool; None when they could not be had
+    reports : one per tool; None when they could not be had
     again_at : seconds since 1970
     """
 

@@ -169,8 +169,8 @@ def run_on_workers(
     """Deal images out among workers; each loads the model once and writes its own results.
 
     An image that could not be run is tried once more by whoever is free; one whose worker died is
-    given to another. Many images are dealt out some at a time. Of an image that is run in parts the
-    tiles are dealt out, and the labels are made here. The results come in the order of the call.
+    given to another. Many images are distributed some at a time. Of an image that is run in parts
+    the tiles are distributed, and labels are made here. The results come in the order of the call.
 
     Parameters
     ----------
@@ -347,7 +347,7 @@ def events_of_workers(client: Client, tiles: int, listener: Listener) -> Iterato
     Parameters
     ----------
     client : of Dask
-    tiles : of all images that are dealt out
+    tiles : of all images that are distributed
     listener : is called in another thread, one event after the other
     """
     done = 0

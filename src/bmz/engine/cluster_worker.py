@@ -49,7 +49,7 @@ class ToCaller:
             note = event if named else replace(event, image=self._image)
             message: dict[str, object] = {"note": asdict(note)}
         elif isinstance(event, Progress) and event.stage == "tiles":
-            # every plane begins anew
+            # every plane begins again
             more = event.done - self._before if event.done > self._before else event.done
             self._before = event.done
             message = {"tiles": more}

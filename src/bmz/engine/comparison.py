@@ -59,7 +59,7 @@ Setting = Mapping[str, str]
 """Key -> value of one setting of a sweep."""
 
 OF_NETWORK = ("scale", "clip")
-"""Keys of a sweep for which the network runs anew; all others change the labels alone."""
+"""Keys of a sweep for which the network runs again; all others change the labels alone."""
 
 RECIPE = "recipe"
 
@@ -86,7 +86,7 @@ _VALUES = {
 
 
 def with_network_settings(request: RunRequest, setting: Setting) -> RunRequest:
-    """Put those keys of a setting into the request for which the network is run anew.
+    """Put those keys of a setting into the request for which the network is run again.
 
     Raises
     ------

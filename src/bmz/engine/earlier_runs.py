@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 
 
 class RecordUnreadable(CouldNotTell):
-    """A file is no record of a run."""
+    """A file is not a record of a run."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"'{path}' is no record that can be repeated: {why}",
+            f"'{path}' is not a record that can be repeated: {why}",
             hint="give the NAME.run.json that 'bmz run' of this version or a later one wrote",
             code="replay.unreadable",
         )

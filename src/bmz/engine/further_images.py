@@ -275,7 +275,7 @@ def further_records(info: ImageInfo, known: Mapping[str, str]) -> dict[str, Furt
 
     Parameters
     ----------
-    known : input -> hash of an image that is no file
+    known : input -> hash of an image that is not a file
     """
     start = info.images[0].sizes.get("c", 1)
     records: dict[str, FurtherRecord] = {}
@@ -312,7 +312,7 @@ class MaskWithoutLabels(AnswerIsNo):
 
     def __init__(self, info: ImageInfo, why: str) -> None:
         super().__init__(
-            f"'{name_of(info.place)}' is no label mask: {why}",
+            f"'{name_of(info.place)}' is not a label mask: {why}",
             hint="give a mask of one channel with a whole number for each object, 0 for none",
             code="relation.no-labels",
         )
@@ -352,7 +352,7 @@ class PlannedMask:
     ----------
     info : its facts
     opened : opens it
-    sha256 : of its content, where it is no file
+    sha256 : of its content, where it is not a file
     """
 
     info: ImageInfo

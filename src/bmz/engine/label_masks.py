@@ -1,6 +1,6 @@
 """Label masks: which belong together by their names, what they hold, and how they are kept.
 
-An image that is no label mask is refused, and never scored as one.
+An image that is not a label mask is refused, and never scored as one.
 """
 
 from __future__ import annotations
@@ -285,7 +285,7 @@ class NoMask(CouldNotTell):
         hint: str = "a label mask holds one whole number for each object, 0 for background",
         code: str = "score.no-mask",
     ) -> None:
-        super().__init__(f"'{path}' is no label mask: {why}", hint=hint, code=code)
+        super().__init__(f"'{path}' is not a label mask: {why}", hint=hint, code=code)
 
 
 def read_mask_pair(
@@ -406,7 +406,7 @@ def _without_colours(path: Path, pixels: AnyArray, *, refuse: bool) -> AnyArray:
     if (pixels == first).all():
         return pixels[..., 0]
     if refuse:
-        why = "it is a picture in colours, and a colour is no label"
+        why = "it is a picture in colours, and a colour is not a label"
         hint = "save the labels themselves; or --components numbers the pieces of each colour"
         raise NoMask(path, why, hint)
     colours = pixels.reshape(-1, pixels.shape[-1])

@@ -310,7 +310,7 @@ def _labelled_there(
 def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:
     """Say what the reference of the network's family does at the border of the image.
 
-    It hangs on what the network was trained to give, and not on what the user makes of it.
+    It depends on what the network was trained to give, and not on what the user makes of it.
     """
     name, stated = network_family(model, choice)
     family = RECIPES.get(name)

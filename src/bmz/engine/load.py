@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bmz.results.models import ModelFetch
 
 Permit = Literal["no", "confined", "unconfined"]
-"""Whether code of a model may run: not at all, shut in, or with all that its user may do."""
+"""Whether code of a model may run: not at all, sandboxed, or with all that its user may do."""
 
 Look = Callable[[Path], tuple[str, ...]]
 """Tells what in a file of weights reaches the computer, such as operations that write files."""

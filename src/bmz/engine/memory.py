@@ -95,7 +95,7 @@ def why_in_one_piece(planned: PlannedImage, setup: RunSetup) -> str:
 def _reasons(plan: Plan, setup: RunSetup) -> Iterator[str]:
     labelling, recipe = setup.labelling, setup.labelling.recipe
     if any(not {"y", "x"} <= set(tensor.letters) for tensor in setup.model.required_inputs):
-        yield "the model takes an input that is no image"
+        yield "the model takes an input that is not an image"
     if setup.engine.whole_images:
         yield "bioimageio.core takes whole images"
     if output_of(setup).per_object:

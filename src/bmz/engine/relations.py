@@ -105,7 +105,7 @@ class Relation:
 def _kept_within(
     known: RelatedLabels, mask: OtherMask, scratch: Scratch, blocks: Blocks
 ) -> RelatedLabels:
-    """Leave out what lies in no object of a mask; what is left is numbered anew, in its order."""
+    """Leave out what lies in no object of a mask; what is left is numbered again, in its order."""
     stack, highest = known.labels, _highest(known.labels)
     parts = []
     for number, view in enumerate(_views(stack, mask)):

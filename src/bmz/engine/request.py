@@ -82,7 +82,7 @@ class RunRequest:
     resume : images whose outputs are there, made by the same words, are left out
     memory_gb : an image that would need more is run in parts; None for half of what is free
     blocks : sizes of the blocks of such an image
-    workers : processes on this machine among which the images are dealt out; 1 for this one
+    workers : processes on this machine among which the images are distributed; 1 for this one
     scheduler : address of a Dask scheduler whose workers run the images, or the JSON file that
         it writes; None for none
     threads : of a network on a CPU; None for as many as there are processors
@@ -90,7 +90,7 @@ class RunRequest:
         those that are likely wrong
     force : run despite findings of severity error
     engine : ``core`` lets bioimageio.core predict, the declared steps included
-    trust : whether the model's own code may run in this call, shut in or with all rights
+    trust : whether the model's own code may run in this call, sandboxed or with all rights
     """
 
     model: str

@@ -226,7 +226,7 @@ def predicted_image(planned: PlannedImage, run: OpenRun, listener: Listener) -> 
     waiting: deque[Future[PlaneOutput]] = deque()
     for number, place in enumerate(np.ndindex(*plan.loop.values())):
         coming = run.planes.run(number, dict(zip(plan.loop, place, strict=True)), plan)
-        plan = coming.plan  # what memory held is not tried anew for each plane
+        plan = coming.plan  # what memory held is not tried again for each plane
         planes.append(coming.output)
         waiting.append(coming.output)
         while waiting and waiting[0].done():
@@ -415,7 +415,7 @@ class ImageRunner:
         Raises
         ------
         BmzError
-            The network fails, or its output is no number.
+            The network fails, or its output is not a number.
         """
         planned = with_fitting_tiles(self.setup, planned, self.backend)
         return predicted_image(planned, self.whole(planned, listener, keeps_raw=True), listener)

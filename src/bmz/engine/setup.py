@@ -117,7 +117,7 @@ class PlannedImage:
 
     Parameters
     ----------
-    further_sha256 : input -> hash of a further image that is no file
+    further_sha256 : input -> hash of a further image that is not a file
     masks : with which its labels are brought together, see `bmz.engine.relations`
     field : of a plate, if it is one
     looked : gives its pixels, where they are read ahead

@@ -46,7 +46,7 @@ class NoTestTensor(CouldNotTell):
 
 
 class TensorWrong(AnswerIsNo):
-    """A test tensor is no array of numbers, or not of the axes that are described."""
+    """A test tensor is not an array of numbers, or not of the axes that are described."""
 
     def __init__(self, tensor: str, why: str) -> None:
         super().__init__(

@@ -30,7 +30,7 @@ from bmz.write.outputs import RECORD, RECORD_ENDING
 
 Outcome = ImageRun | ImageFailure
 Fields = Mapping[Path, PlateField | None]
-"""Image -> the field of a plate that it is; None where it is no part of one."""
+"""Image -> the field of a plate that it is; None where it is not part of one."""
 
 
 class ResultOutdated(WrongUsage):
@@ -188,7 +188,7 @@ class Watch:
             self._keep([outcome])
             yield outcome
         if network_ended:
-            self.close()  # the next image loads it anew
+            self.close()  # the next image loads it again
 
     def _take_again(self, image: Path) -> None:
         """Let the next round run an image that another one has deprived of the network."""

@@ -58,7 +58,7 @@ class ImageIsFolder(CouldNotTell):
 
 
 class ZarrHoldsImages(CouldNotTell):
-    """A Zarr folder that is no image itself, but one that holds or may hold some."""
+    """A Zarr folder that is not an image itself, but one that holds or may hold some."""
 
     def __init__(self, path: Path, what: str, inside: Sequence[str]) -> None:
         example = f"name one of its images, such as '{path / inside[0]}'" if inside else ""
@@ -101,7 +101,7 @@ class DatasetAbsent(CouldNotTell):
 
 
 class DatasetRefused(CouldNotTell):
-    """A dataset is no array of numbers in its own file."""
+    """A dataset is not an array of numbers in its own file."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -140,7 +140,7 @@ class ImageEmpty(NotWhole):
         )
         super().__init__(
             f"'{path}' {what}",
-            hint="copy it again from where it came, or export it anew",
+            hint="copy it again from where it came, or export it again",
             code="image.empty",
         )
 
@@ -226,7 +226,7 @@ class FormatPluginMissing(CouldNotTell):
 
 
 class RegionRefused(WrongUsage):
-    """What was asked for is no region of the image."""
+    """What was asked for is not a region of the image."""
 
     def __init__(self, path: Path, region: str, why: str) -> None:
         super().__init__(

@@ -40,7 +40,7 @@ def given_name(path: Path) -> str:
 def names_for(path: Path, names: Mapping[Path, str]) -> dict[Path, str]:
     """Choose of the words of a user those that stand for an image, or for what it lies in.
 
-    It looks the image up and does not go through all words, of which there may be one an image.
+    It looks the image up and does not go through all words, of which each image may have one.
 
     Parameters
     ----------

@@ -310,7 +310,7 @@ def _no_number(kind: Any, h5py: Any) -> str:  # noqa: ANN401
 
 
 def _refuse_no_image(path: Path, dataset: _Found) -> None:
-    """Refuse what is no array of numbers, was never written, or cannot be unpacked.
+    """Refuse what is not an array of numbers, was never written, or cannot be unpacked.
 
     Raises
     ------

@@ -203,7 +203,7 @@ def _with_added(header: Header, axes: str) -> _Kept | None:
 def _refuse_odd_words(path: Path, axes: str) -> None:
     strange = sorted(set(axes) - set(IMAGE_AXES))
     if strange:
-        raise AxesRefused(path, axes, f"'{strange[0]}' is no axis")
+        raise AxesRefused(path, axes, f"'{strange[0]}' is not an axis")
     twice = next((a for a in axes if axes.count(a) > 1), None)
     if twice is not None:
         raise AxesRefused(path, axes, f"'{twice}' stands twice")

@@ -76,8 +76,8 @@ def listed_images(
 ) -> Listing:
     """Find the images that words stand for.
 
-    A folder that is no OME-Zarr stands for all images below it, one set of OME-TIFF files for one
-    image. A word with ``*``, ``?`` or ``[`` that is no file is a pattern, in which ``**`` stands
+    A folder that is not an OME-Zarr stands for all images below it, one set of OME-TIFF files for
+    one image. A word with ``*``, ``?`` or ``[`` that is no file is a pattern: ``**`` stands
     for any folders. ``@list.txt`` names a file with a word on each line, ``-`` takes `lines`.
     A word that leads to no image fails alone, as long as another one leads to some.
 
@@ -232,7 +232,7 @@ def fixed_part(pattern: Path) -> Path:
 
 
 class NoFolderToWatch(WrongUsage):
-    """What shall be watched is no folder."""
+    """What shall be watched is not a folder."""
 
     def __init__(self, words: Sequence[str]) -> None:
         named = f"'{words[0]}' is none" if len(words) == 1 else f"{len(words)} words were given"

@@ -136,7 +136,7 @@ class _OfArrays(pickle.Unpickler):
 
     def find_class(self, module: str, name: str, /) -> object:
         if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not an array")
         return super().find_class(module, name)
 
 

@@ -240,7 +240,7 @@ def _group(path: Path, folder: Path, attributes: Mapping[str, Any]) -> _Group:
     # 0.5 puts everything under "ome"; 0.4 lets each multiscale tell the version
     ome = attributes.get("ome", attributes)
     if not isinstance(ome, Mapping):
-        raise ImageUnreadable(path, "is a damaged OME-Zarr folder: its 'ome' is no object")
+        raise ImageUnreadable(path, "is a damaged OME-Zarr folder: its 'ome' is not an object")
     nested = ome is not attributes
     first = (*_multiscales(path, _Group(folder, ome, "", nested)), {})[0]
     version = ome.get("version") if nested else first.get("version")
@@ -250,7 +250,7 @@ def _group(path: Path, folder: Path, attributes: Mapping[str, Any]) -> _Group:
 def _multiscales(path: Path, group: _Group) -> Sequence[Mapping[str, Any]]:
     entries = group.ome.get("multiscales", [])
     if not isinstance(entries, list) or not all(isinstance(e, Mapping) for e in entries):
-        raise ImageUnreadable(path, "is a damaged OME-Zarr folder: 'multiscales' is no list")
+        raise ImageUnreadable(path, "is a damaged OME-Zarr folder: 'multiscales' is not a list")
     return entries
 
 
@@ -380,7 +380,7 @@ def zarr_header(path: Path, series: int) -> Header:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty, ZarrHoldsImages, SeriesOutOfRange
-        The folder is not sound or not whole, or is no image.
+        The folder is not sound or not whole, or is not an image.
     """
     with decoding(path, OME_ZARR):
         chosen = chosen_array(path, series)
@@ -410,7 +410,7 @@ def zarr_labels(path: Path) -> tuple[str, ...]:
     Raises
     ------
     ImageUnreadable, ZarrHoldsImages
-        The folder is not sound, or is no image.
+        The folder is not sound, or is not an image.
     """
     with decoding(path, OME_ZARR):
         place = path / "labels"

@@ -32,7 +32,7 @@ def from_resolution(per_unit: Mapping[str, float], unit: str, source: str) -> Pi
     Parameters
     ----------
     per_unit : pixels a `unit` along y, x
-    unit : of length, such as ``inch``; one that is no length leaves all unknown
+    unit : of length, such as ``inch``; one that is not a length leaves all unknown
     source : named in the answer
     """
     factor = um_per(unit)
@@ -81,7 +81,7 @@ def from_lengths(lengths: Mapping[str, float], units: Mapping[str, str], source:
     Parameters
     ----------
     lengths : by axis, in the unit of that axis
-    units : by axis; one that is no length (``pixel``) leaves the axis unknown
+    units : by axis; one that is not a length (``pixel``) leaves the axis unknown
     source : named in the answer
     """
     um: dict[str, float] = {}
@@ -140,7 +140,7 @@ def xml_root(xml: str) -> ET.Element:
     Raises
     ------
     ParseError
-        It is no XML, or declares entities, by which a short text may fill the memory.
+        It is not XML, or declares entities, by which a short text may fill the memory.
     """
     if declares_entities(xml):
         raise ET.ParseError("it declares entities")

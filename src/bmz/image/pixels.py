@@ -126,7 +126,7 @@ def to_xarray(pixels: Pixels) -> xr.DataArray:
     DataArray
         dims as the axes; coordinates of z, y, x in um where the pixel size is known (the centre
         of the first pixel is 0), of c the names of the channels; ``attrs["colour"]`` where it is
-        a colour photograph
+        an RGB image
     """
     import xarray as xr  # here: with pandas it takes longer than a small image takes to be run
 

@@ -406,7 +406,7 @@ def read_sample(info: ImageInfo, most_px: int) -> Pixels:
     Pixels
         axes tile, c (where the image has it), y, x; dtype as stored; tiles as `choose_tiles`
         chooses them; names of the channels and lengths of pixels are those of the image, and a
-        sample of a colour photograph is one
+        sample of an RGB image is one
 
     Raises
     ------

@@ -65,7 +65,7 @@ def address_in_zip(path: Path) -> str:
     Raises
     ------
     ImageUnreadable
-        It is no zip.
+        It is not a zip.
     """
     with decoding(path, "zipped OME-Zarr"), zipfile.ZipFile(path) as archive:
         names = archive.namelist()

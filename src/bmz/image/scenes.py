@@ -168,7 +168,7 @@ def _inside(metadata: Mapping[str, Any], *names: str) -> object:
 
 
 def _listed(entries: object) -> list[Mapping[str, Any]]:
-    # an element that comes once is no list
+    # an element that comes once is not a list
     several = entries if isinstance(entries, list) else [entries]
     return [entry for entry in several if isinstance(entry, Mapping)]
 

@@ -288,7 +288,7 @@ def plate_fields(path: Path) -> tuple[PlateField, ...] | None:
 
     Parameters
     ----------
-    path : of any image file or folder; what cannot be read as Zarr is no plate
+    path : of any image file or folder; what cannot be read as Zarr is not a plate
 
     Raises
     ------
@@ -312,7 +312,7 @@ def _fields(path: Path, plate: Mapping[str, Any]) -> Iterator[PlateField]:
             case (row, column) if ".." not in (row, column):
                 pass
             case _:
-                raise ImageUnreadable(path, f"has a well '{name}', which is no ROW/COLUMN")
+                raise ImageUnreadable(path, f"has a well '{name}', which is not a ROW/COLUMN")
         folder = path / name
         if not is_node(folder):
             yield PlateField(path, row, column, "")
@@ -352,7 +352,7 @@ def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path,
     Returns
     -------
     dict
-        image -> the field that it is; None where it is no part of a plate
+        image -> the field that it is; None where it is not part of a plate
 
     A file that has no image of this number or name fails alone: it stands for such an image, and
     reading that will tell.

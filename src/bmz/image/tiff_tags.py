@@ -41,7 +41,7 @@ def small_pictures(tif: TiffFile) -> tuple[str, ...]:
         for number, picture in enumerate(tif.series)
         if number not in images
     ]
-    return (f"it also holds what is no image of its own: {', '.join(names)}",) if names else ()
+    return (f"it also holds what is not an image of its own: {', '.join(names)}",) if names else ()
 
 
 def _is_small_picture(series: TiffPageSeries) -> bool:

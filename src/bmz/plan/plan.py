@@ -73,7 +73,7 @@ class Plan:
     recipe : how the output becomes labels
     precision : of the arithmetic
     link : axes of the loop over which labels are joined, and how
-    sees_whole_image : every output hangs on all that the network is given at once, such as by
+    sees_whole_image : every output depends on all that the network is given at once, such as by
         group normalisation or a style vector
     blocks : of an image that is run in parts
     further : which channels are those of further images, in words
@@ -101,7 +101,7 @@ class Plan:
 
     @property
     def apart(self) -> dict[str, int]:
-        """Positions along t and z, at each of which the objects are counted anew."""
+        """Positions along t and z, at each of which the objects are counted again."""
         return {a: size for a, size in self.loop.items() if size > 1 and a not in self.link.ious}
 
     @property
@@ -325,7 +325,7 @@ def wide_side(model: ModelSpec, family: TileWay) -> int | None:
 
 
 def sees_whole_image(model: ModelSpec) -> bool:
-    """Say whether the description tells that every output hangs on the whole input."""
+    """Say whether the description tells that every output depends on the whole input."""
     return bool(model.receptive_field.get("global_context"))
 
 

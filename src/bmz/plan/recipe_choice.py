@@ -164,7 +164,7 @@ NO_LABEL_TASKS = (
     "image-classification",
     "semantic-unmixing",
 )
-"""Tags of models whose output is no segmentation."""
+"""Tags of models whose output is not a segmentation."""
 
 
 @dataclass(frozen=True)

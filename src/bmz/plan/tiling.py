@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OffGrid(CouldNotTell):
-    """A size or position in the input is no whole number of output pixels."""
+    """A size or position in the input is not a whole number of output pixels."""
 
     def __init__(self, axis: str, actual: str, expected: str) -> None:
         super().__init__(
@@ -99,7 +99,7 @@ class AxisTiling:
         Raises
         ------
         OffGrid
-            A tile or a cut is no whole number of output pixels.
+            A tile or a cut is not a whole number of output pixels.
         """
         spacing, lost = Fraction(output.spacing.get(self.axis, 1)), output.lost.get(self.axis, 0)
         self.tile_output(output)  # or refuse it

@@ -459,9 +459,9 @@ def _config(text: str | bytes, path: Path) -> Config:
     try:
         config = json.loads(text)
     except (TypeError, ValueError, RecursionError) as why:
-        raise WeightsUnreadable(path, "keras", f"its configuration is no JSON ({why})") from why
+        raise WeightsUnreadable(path, "keras", f"its configuration is not JSON ({why})") from why
     if not isinstance(config, dict):
-        raise WeightsUnreadable(path, "keras", "its configuration is no mapping")
+        raise WeightsUnreadable(path, "keras", "its configuration is not a mapping")
     return config
 
 

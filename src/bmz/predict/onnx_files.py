@@ -23,7 +23,7 @@ class ProtobufError(ValueError):
     """The bytes are not a complete message."""
 
     def __init__(self) -> None:
-        super().__init__("it is no whole protocol buffer")
+        super().__init__("it is not a whole protocol buffer")
 
 
 def fields(message: memoryview, *path: int) -> Iterator[memoryview]:
@@ -68,7 +68,7 @@ def members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     Raises
     ------
     ProtobufError
-        It is no message.
+        It is not a message.
     """
     at = 0
     while at < len(message):

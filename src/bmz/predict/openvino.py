@@ -239,14 +239,14 @@ def _compiled(core: Core, network: Network, settings: Settings, kept: Path | Non
 
     Parameters
     ----------
-    kept : file of the compiled network; None for none. One that is absent or damaged is made anew
+    kept : file of the compiled network; None for none. One that is absent or damaged is made again
     """
     content = b"" if kept is None else sealed_content(kept)
     if content:
         try:
             return core.import_model(BytesIO(content), _CPU, settings)
         except RuntimeError:
-            content = b""  # it is compiled anew below
+            content = b""  # it is compiled again below
     compiled = core.compile_model(network, _CPU, settings)
     if kept is not None:
         _keep(kept, compiled.export_model().getvalue())
@@ -341,7 +341,7 @@ class ShapeCheck:
         self._known: dict[tuple[tuple[int, ...], ...], list[tuple[int, ...] | None]] = {}
 
     def outputs(self, inputs: Mapping[int, AnyArray]) -> list[tuple[int, ...] | None]:
-        """Give the shape of each output; None where it hangs on the values.
+        """Give the shape of each output; None where it depends on the values.
 
         Raises
         ------

@@ -76,7 +76,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with damage_told(), opened_zip(path) as archive:
             yield archive
     except (OSError, zipfile.BadZipFile) as why:
-        raise WeightsUnreadable(path, FORMAT, f"it is no whole zip file ({why})") from why
+        raise WeightsUnreadable(path, FORMAT, f"it is not a whole zip file ({why})") from why
 
 
 def _names_below(folder: Path) -> list[str]:

@@ -216,7 +216,7 @@ def open_state_dict(request: LoadRequest) -> TorchBackend:
 def _state(torch: ModuleType, request: LoadRequest) -> Mapping[str, Any]:
     path = request.path
     try:
-        # before PyTorch 1.6 the file is no zip; PyTorch reads a zip with its own reader
+        # before PyTorch 1.6 the file is not a zip; PyTorch reads a zip with its own reader
         zipped = zipfile.is_zipfile(path)
         with plain_copy(path) if zipped else nullcontext(path) as file:
             state = torch.load(str(file), map_location=str(request.device), weights_only=True)

@@ -270,7 +270,7 @@ def _image_count(
 class Attempts:
     """Plans with ever smaller tiles, until memory holds one.
 
-    ``for attempt in attempts: with attempt as plan: ...`` runs the block anew, with smaller tiles,
+    ``for attempt in attempts: with attempt as plan: ...`` runs the block again, with smaller tiles,
     where it raises `TileTooLarge`. The block ends with `succeed`.
 
     Parameters

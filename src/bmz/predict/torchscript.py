@@ -75,7 +75,7 @@ def host_calls(path: Path) -> tuple[str, ...]:
     Raises
     ------
     OSError, zipfile.BadZipFile
-        The file cannot be read, or is no zip.
+        The file cannot be read, or is not a zip.
     ArchiveRefused
         Its members would become far larger when unpacked, or are not the same for all programs.
     """

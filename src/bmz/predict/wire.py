@@ -74,7 +74,7 @@ class Wire:
         except (OSError, ValueError, RecursionError) as why:
             raise WireError(str(why)) from why
         if not isinstance(message, dict):
-            raise WireError("a message that is no object")
+            raise WireError("a message that is not an object")
         return message, next(iter(handles), None)
 
     def close(self) -> None:

@@ -148,7 +148,7 @@ def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
     Raises
     ------
     OffsetsUnclear
-        It is no list of whole numbers, one per channel with one number per axis.
+        It is not a list of whole numbers, one per channel with one number per axis.
     """
     if not text:
         if channels != axes:
@@ -158,9 +158,9 @@ def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
         raise OffsetsUnclear(text, "they are no whole numbers")
     offsets = [tuple(map(int, part.split(","))) for part in text.split(";")]
     if len(offsets) != channels or {len(offset) for offset in offsets} != {axes}:
-        raise OffsetsUnclear(text, f"wanted {channels}, one a channel, each with {axes} numbers")
+        raise OffsetsUnclear(text, f"wanted {channels}, one per channel, each with {axes} numbers")
     if not all(any(offset) for offset in offsets):
-        raise OffsetsUnclear(text, "one of them is no step at all")
+        raise OffsetsUnclear(text, "one of them is not a step at all")
     return offsets
 
 

@@ -288,7 +288,7 @@ def _is_sure(work: BlockWork, core: Box, region: Box, local: LabelArray, lost: B
     owned, _ = _owned(local, _on_input(core, work.grid), _on_input(region, work.grid), work)
     reach = work.needs.reach(work.maps, work.parameters, work.grid)
     cut = _touches_cut(local, region, shape, [max(reach, 1) * step for step in work.grid])
-    # where two objects meet hangs on both
+    # where two objects meet depends on both
     if cut[owned | _beside(local, owned)].any():
         return False
     return not _cut_in(lost, _within(core, region), region, shape)
@@ -328,7 +328,7 @@ def _beside(local: LabelArray, owned: BoolArray) -> BoolArray:
 def _touches_cut(
     local: LabelArray, region: Box, shape: Sequence[int], depth: Sequence[int]
 ) -> BoolArray:
-    # at an end of the overlap that is no edge of the map, an object may go on
+    # at an end of the overlap that is not an edge of the map, an object may go on
     touches = np.zeros(int(local.max(initial=0)) + 1, np.bool_)
     for axis, (side, size, deep) in enumerate(zip(region, shape, depth, strict=True)):
         before = (slice(None),) * axis

@@ -38,7 +38,7 @@ def number_insides(inside: BoolArray, sure: BoolArray, least: float) -> LabelArr
     """Give a number to what is connected by faces, and judge what touches at a corner alone.
 
     Two cells often touch at a corner, so parts that do are two, but for three cases: both are one
-    where nothing speaks for a boundary between them; a speck beside something larger is no part;
+    where nothing speaks for a boundary between them; a speck beside something larger is not part;
     and where specks are many, noise has crumbled what is one.
 
     Parameters

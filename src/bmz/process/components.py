@@ -163,7 +163,7 @@ class NotLabels(AnswerIsNo):
 
     def __init__(self, content: object) -> None:
         super().__init__(
-            f"recipe 'labels' wants whole numbers, 0 and above, but the output holds {content}",
+            f"recipe 'labels' expects whole numbers, 0 and above, but the output holds {content}",
             hint="the output is a map and no labels: choose another --recipe",
             code="recipe.not-labels",
         )
@@ -188,7 +188,7 @@ def take_labels(output: AnyArray, grid: tuple[int, ...], _settings: NoSettings) 
     ChannelsDiffer
         There are several channels.
     NotLabels
-        A value is no whole number, below 0 or not finite.
+        A value is not a whole number, below 0 or not finite.
     """
     if len(output) != 1:
         raise ChannelsDiffer("labels", "one channel, the labels", len(output))
@@ -230,7 +230,7 @@ class ObjectsDiffer(CouldNotTell):
 
     def __init__(self, what: str, expected: str, actual: object) -> None:
         super().__init__(
-            f"recipe 'masks' wants {what} {expected}, and found {actual}",
+            f"recipe 'masks' expects {what} {expected}, and found {actual}",
             hint="name the outputs with --set output=ID, --set boxes=ID and --set scores=ID",
             code="recipe.objects",
         )

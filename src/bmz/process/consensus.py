@@ -141,7 +141,7 @@ def f1_between(mask: AnyArray, other: AnyArray) -> float:
 
 @dataclass(frozen=True)
 class Plausibility:
-    """How many objects look like single ones.
+    """How many objects have a plausible size and shape.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class Agreement:
 
     Parameters
     ----------
-    largest : the largest difference; infinite where one of the two is no number
+    largest : the largest difference; infinite where one of the two is not a number
     where : its position, by letter of the axis
     actual, expected : the two values there
     mismatched_per_million : how many elements are beyond the tolerance

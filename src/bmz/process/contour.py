@@ -156,7 +156,7 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSet
     threshold of foreground (F), point (P) and distance to the edge (D, Db, Dn), and not above that
     of contour (C), touching (T) and distance to the centre (Dc), whichever are there; with points,
     the points alone are the seeds. Seeds that are too small are noise, and are left out. Cells
-    fill the mask (M), or what is no background (B), or the foreground with the contour, if a
+    fill the mask (M), or what is not background (B), or the foreground with the contour, if a
     pixel is either, or else the foreground: where it lies above `growth` times its threshold.
 
     BiaPy grows every cell at half of the threshold (`growth` 0.5). That gives a cell back only as

@@ -319,7 +319,7 @@ def label_flows(
     ----------
     output : (axes + 1, (z,) y, x): flow along each axis (5 times the unit flow), cell probability
         (logit) or distance (px); Omnipose may have a boundary map behind it, which is not read;
-        a flow that is no number counts as 0
+        a flow that is not a number counts as 0
     grid : spacing of the map along (z,) y and x; labels are repeated to fill it
     place : where in a larger map `output` lies; None where it is the whole
     settings : the parameters

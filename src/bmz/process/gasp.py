@@ -103,7 +103,7 @@ def touching(labels: LabelArray, values: AnyArray) -> Borders:
 
     Parameters
     ----------
-    labels : ((z,) y, x), regions 1 to n; background is no region
+    labels : ((z,) y, x), regions 1 to n; background is not a region
     values : of the same shape
     """
     first, second, means = [], [], []
@@ -274,7 +274,7 @@ def agglomerated(
     Parameters
     ----------
     maps : (c, (z,) y, x), 1 where a pixel and the one at the offset belong together
-    offsets : of direct neighbours, one a channel
+    offsets : of direct neighbours, one per channel
     mask : ((z,) y, x), pixels that take part
     wanted : thresholds and the width of the smoothing
 

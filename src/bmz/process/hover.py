@@ -79,7 +79,7 @@ def label_hover(output: AnyArray, grid: tuple[int, ...], settings: HoverSettings
 
     Parameters
     ----------
-    output : (c, y, x), of which three channels are read; what is no number counts as 0
+    output : (c, y, x), of which three channels are read; what is not a number counts as 0
     grid : spacing of the map, px of the input
     settings : the parameters
 
@@ -91,7 +91,7 @@ def label_hover(output: AnyArray, grid: tuple[int, ...], settings: HoverSettings
     Raises
     ------
     DimensionsNotDone, ChannelsDiffer
-        The output is no plane, or lacks a channel.
+        The output is not a plane, or lacks a channel.
     ParameterRefused
         `slopes` are no four numbers.
     """

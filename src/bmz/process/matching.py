@@ -30,7 +30,7 @@ class ShapesDiffer(WrongUsage):
 
 
 class ThresholdOutside(WrongUsage):
-    """An overlap threshold is no share of a whole."""
+    """An overlap threshold is not a share of a whole."""
 
     def __init__(self, iou: float) -> None:
         super().__init__(

@@ -88,7 +88,7 @@ class Parameter(Knob):
         try:
             value = _TRUTH[text.lower()] if kind is bool else kind(text)
         except (ValueError, KeyError) as why:
-            reason = f"'{text}' is no {kind.__name__}"
+            reason = f"'{text}' is not {_KINDS[kind]}"
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known()) from why
         return self.within_range(recipe, value)
 
@@ -115,14 +115,14 @@ class Parameter(Knob):
         else:
             fits = isinstance(value, kind)
         if not fits:
-            reason = f"'{value}' is no {kind.__name__}"
+            reason = f"'{value}' is not {_KINDS[kind]}"
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
         return value
 
     def within_range(self, recipe: Recipe, value: Value) -> Value:
         """Give `value` back when it is finite and lies between `low` and `high`."""
         if isinstance(value, float) and not math.isfinite(value):
-            reason = f"{value} is no finite number"
+            reason = f"{value} is not a finite number"
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
         if not isinstance(value, str) and not (
             (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
@@ -154,6 +154,8 @@ def parameters_of(settings: type[Any]) -> tuple[Parameter, ...]:
 class NoSettings:
     """The settings of a recipe without parameters."""
 
+
+_KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
 
 _TRUTH = {"true": True, "yes": True, "1": True, "on": True,
           "false": False, "no": False, "0": False, "off": False}  # fmt: skip
@@ -296,7 +298,7 @@ class InBlocks:
     """How a recipe labels a map block by block with the objects of the whole map.
 
     Every block is labelled with an overlap, which grows until it holds each object that begins in
-    the block and those that this one touches. That suffices where an object hangs on nothing
+    the block and those that this one touches. That suffices where an object depends on nothing
     beyond; what else a recipe needs is said here.
 
     Parameters
@@ -359,7 +361,7 @@ class Recipe:
         they are done before
     gives_classes : says for some parameters that a label is the number of a class, and not that
         of an object
-    per_object : the output has one entry an object, along its first axis, and is no map of the
+    per_object : the output has one entry an object, along its first axis, and is not a map of the
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
     prompted : the network is asked for one object after the other, with the points of a grid

@@ -52,4 +52,4 @@ class _Recipes(Mapping[str, Recipe]):
 
 
 RECIPES: Mapping[str, Recipe] = _Recipes()
-"""The names that ``--recipe`` takes; ``none``, which keeps the raw output, is no recipe."""
+"""The names that ``--recipe`` takes; ``none``, which keeps the raw output, is not a recipe."""

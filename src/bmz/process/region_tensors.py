@@ -155,7 +155,7 @@ def label_classes_there(
 
 
 def _first_highest(there: TensorPlace, maps: Tensor) -> Tensor:
-    # of equal ones the first, and what is no number above all, as `numpy.argmax` has it
+    # of equal ones the first, and what is not a number above all, as `numpy.argmax` has it
     best: Tensor = there.torch.zeros(maps.shape[1:], dtype=there.torch.int64, device=there.device)
     highest = maps[0]
     for channel in range(1, len(maps)):

@@ -146,7 +146,7 @@ class ChannelsDiffer(CouldNotTell):
 
     def __init__(self, recipe: str, expected: str, actual: int) -> None:
         super().__init__(
-            f"recipe '{recipe}' wants {expected}, and the output has {actual} channels",
+            f"recipe '{recipe}' expects {expected}, and the output has {actual} channels",
             hint="choose the recipe that belongs to the model with --recipe",
             code="recipe.channels",
         )

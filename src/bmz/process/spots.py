@@ -39,7 +39,7 @@ def label_spots(output: AnyArray, grid: tuple[int, ...], settings: SpotSettings)
 
     Parameters
     ----------
-    output : (c, (z,) y, x), of which one channel is read; what is no number counts as lowest
+    output : (c, (z,) y, x), of which one channel is read; what is not a number counts as lowest
     grid : spacing of the map, px of the input
     settings : the parameters
 

@@ -75,7 +75,7 @@ class Stars:
         return farthest
 
     def gauges(self) -> FloatArray:
-        """Give the linear functions of (y, x), one a wedge: 0 in the centre, 1 on the outline.
+        """Give the linear functions of (y, x), one per wedge: 0 in the centre, 1 on the outline.
 
         Returns
         -------
@@ -167,7 +167,7 @@ def overlap_areas(stars: Stars, first: Indices, second: Indices) -> FloatArray:
     With the centre b of the second polygon as apex, every edge of the first spans a triangle, and
     the signed sum of the triangles is the first polygon. Each triangle is cut with the second
     polygon, wedge by wedge between two of its rays. There the share of a point's way from b to the
-    outline is a linear function, so the cut is a closed formula; nothing hangs on coinciding edges.
+    outline is a linear function, so the cut is a closed formula; coinciding edges change nothing.
 
     Parameters
     ----------

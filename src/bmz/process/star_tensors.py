@@ -3,7 +3,7 @@
 What is drawn is arithmetic of single numbers in the order of `bmz.process.star_polygons`, which
 rounds alike everywhere; the wedge of an offset is looked up in a table that NumPy makes. Which
 polygons overlap is found in float64; what is too close to the limit for a sum of float32 is left to
-`bmz.process.stardist.non_maximum_suppression` itself. So nothing hangs on the order of sums.
+`bmz.process.stardist.non_maximum_suppression` itself. So nothing depends on the order of sums.
 """
 
 from __future__ import annotations

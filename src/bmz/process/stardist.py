@@ -31,7 +31,7 @@ from bmz.process.star_stacks import (
 )
 
 MOST_AT_ONCE = 512
-"""Largest number of candidates that are compared all with all in one round."""
+"""Largest number of candidates that are compared with each other in one round."""
 
 ROUNDING = 1e-4
 """A smaller overlap counts as none: areas are sums of float32, and sizes may differ 10,000-fold."""

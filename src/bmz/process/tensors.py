@@ -262,7 +262,7 @@ def _flow_by_heat(there: TensorPlace, plane: Tensor, pixels: _Pixels) -> Tensor:
     number = torch.full_like(flat, n)
     number[pixels.place] = torch.arange(n, device=there.device)
     around = [pixels.place + down * row + across for down in (-1, 0, 1) for across in (-1, 0, 1)]
-    # what is no pixel of the object is read at the end of `heat`, which stays 0
+    # what is not a pixel of the object is read at the end of `heat`, which stays 0
     near = [torch.where(flat[at] == pixels.owner + 1, number[at], n) for at in around]
     heat, source = torch.zeros(n + 1, device=there.device), there.float32(float(HEAT))
     share = float(np.float32(1 / 9))

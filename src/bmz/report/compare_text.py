@@ -120,7 +120,7 @@ def why_first(image: ImageComparison) -> str:
     quality = best.quality
     if image.truth is not None:
         return (
-            f"the nearest to the truth, F1 {_share(quality.f1)} at IoU 0.5 and "
+            f"closest to the ground truth, F1 {_share(quality.f1)} at IoU 0.5 and "
             f"mean AP {_share(quality.mean_ap)}"
         )
     reasons = []
@@ -132,7 +132,7 @@ def why_first(image: ImageComparison) -> str:
         reasons.append(f"stays when the image is changed a little (F1 {quality.stability:.2f})")
     tie = tied(image)
     more = f"; it is a tie with {', '.join(tie)}" if tie else ""
-    reason = f"a guess without the truth: {', '.join(reasons)}"
+    reason = f"estimated without ground truth: {', '.join(reasons)}"
     return f"{reason}{more}; look at it before you trust it"
 
 

@@ -159,7 +159,7 @@ def _hashes(state: FileState) -> str:
 
 def cache_notes(packages: Sequence[CachedPackage]) -> list[Line]:
     """Name the packages of which nobody knows any more where they came from."""
-    note = "the note on where it came from cannot be read; bmz fetch MODEL writes it anew"
+    note = "the note on where it came from cannot be read; bmz fetch MODEL writes it again"
     return [("note", f"{p.sha256[:_SHOWN]}: {note}") for p in packages if p.note_damaged]
 
 
@@ -249,8 +249,8 @@ def _other_rows(entry: FormatView) -> list[Row]:
 def _confinement_words(confinement: Mapping[str, str]) -> str:
     lacks = "; ".join(dict.fromkeys(why for why in confinement.values() if why))
     if lacks:
-        return f"of models cannot be shut in here ({lacks}); only --trust=unconfined runs it"
-    return "of models that you trust runs shut in"
+        return f"of models cannot be sandboxed here ({lacks}); only --trust=unconfined runs it"
+    return "of models that you trust runs in a sandbox"
 
 
 def doctor_json(view: DoctorView) -> str:

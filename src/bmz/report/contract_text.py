@@ -43,11 +43,11 @@ _RANGES = {"signal", "count", "diameter_px"}
 
 
 class ContractUnreadable(CouldNotTell):
-    """A file is no contract."""
+    """A file is not a contract."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"'{path}' is no contract: {why}",
+            f"'{path}' is not a contract: {why}",
             hint="make one from images that are right: bmz check MODEL IMAGE... --lock lab.toml",
             code="contract.unreadable",
         )

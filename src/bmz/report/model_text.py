@@ -46,7 +46,7 @@ def step_words(step: Step) -> str:
     Examples
     --------
     >>> step_words(Step("scale_range", {"axes": ("y", "x"), "max_percentile": 99.8}))
-    'stretch percentiles 0 to 99.8 to 0-1, over y, x together'
+    'normalise: percentiles 0 to 99.8 become 0 to 1, over y, x together'
     """
     words = _WORDS.get(step.name)
     return words(step.kwargs) if words else str(step)
@@ -61,7 +61,7 @@ def _over(kwargs: Kwargs) -> str:
 
 def _scale_range(kwargs: Kwargs) -> str:
     low, high = kwargs.get("min_percentile", 0), kwargs.get("max_percentile", 100)
-    return f"stretch percentiles {low:g} to {high:g} to 0-1, {_over(kwargs)}"
+    return f"normalise: percentiles {low:g} to {high:g} become 0 to 1, {_over(kwargs)}"
 
 
 def _clip(kwargs: Kwargs) -> str:

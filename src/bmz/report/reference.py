@@ -170,7 +170,7 @@ def _words(field: Mapping[str, Any], null: str = "") -> str:
 
 RECIPES_INTRODUCTION = """# Label recipes
 
-A recipe turns the output of a network into a label mask. `bmz show` tells which one a model gets
+A recipe turns the output of a network into a label mask. `bmz show` tells which one per model gets
 and by what evidence, the first that is there: a declared step that gives labels; a block of
 `config` (`config.bmz.recipe` with `name` and `parameters`, the thresholds in `config.stardist`, the
 offsets in `config.mws`); the [curated facts](facts.md) of the model; names of channels; tags.
@@ -204,7 +204,7 @@ def _last_steps() -> str:
     lines += [
         "",
         "This happens on the grid of the image, after `--scale` is undone: smooth, fill, drop by",
-        "size and place, number anew. A recipe with a parameter of one of these names means its",
+        "size and place, number again. A recipe with a parameter of one of these names means its",
         "own, such as `min_size` of `flows`, a step of the reference implementation.",
         "",
         "A length or an area that is meant for the network's grid, such as a smoothing, grows with",
@@ -265,7 +265,7 @@ def _finding_section(code: str, page: FindingCode) -> str:
     rows = (
         f"\n## {code}\n",
         f"*{page.severity}* - {page.cause}\n",
-        f"**Cure.** {page.cure}\n",
+        f"**Fix.** {page.cure}\n",
         f"```\n{page.example}\n```",
     )
     return "\n".join(rows) + "\n"

@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from bmz.base.axes import PLACES
 from bmz.base.errors import BmzError
 from bmz.image.given_names import with_given_names
 
@@ -79,7 +80,6 @@ _WORDS = {
     ("adapts", True): "fits, with warnings: bmz run will adapt it",
 }
 _NO_FIT = {"mismatch": "does not fit", None: "could not be checked"}
-_PLACES = {"t": "frames", "z": "planes"}
 
 
 def verdict_words(verdict: str | None, warnings: int) -> str:
@@ -111,7 +111,7 @@ def counted(objects: int, apart: Mapping[str, int], joined: Mapping[str, int]) -
     Parameters
     ----------
     objects : how many; those that are joined over t are tracks
-    apart : positions along t and z, at each of which objects were counted anew
+    apart : positions along t and z, at each of which objects were counted again
     joined : positions along t and z over which objects were joined
 
     Examples
@@ -142,4 +142,4 @@ def within(apart: Mapping[str, int], joined: Mapping[str, int]) -> str:
 
 
 def _places(positions: Mapping[str, int]) -> str:
-    return " of ".join(f"{positions[a]} {_PLACES[a]}" for a in "tz" if a in positions)
+    return " of ".join(f"{positions[a]} {PLACES[a]}" for a in "tz" if a in positions)

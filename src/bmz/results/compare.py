@@ -105,7 +105,7 @@ class SettingResult:
     findings : of the check of the image against the model, and of the output
     error : why there are no labels
     quality : how good it is
-    apart : positions along t and z, at each of which objects are counted anew
+    apart : positions along t and z, at each of which objects are counted again
     joined : positions along t and z over which objects are joined
     """
 

@@ -296,7 +296,7 @@ class RunFacts(TypedDict):
     recipe: Annotated[RecipeRecord, Doc("of the labels")]
     objects_in: Annotated[
         Mapping[str, int],
-        Doc("positions along t and z, at each of which an object was counted anew"),
+        Doc("positions along t and z, at each of which an object was counted again"),
     ]
     joined_over: Annotated[
         Mapping[str, int], Doc("positions along t and z over which labels were joined")

@@ -248,7 +248,7 @@ class DoctorDocument(TypedDict):
     formats: Annotated[Sequence[FormatView], Doc("of weights")]
     others: Annotated[Sequence[FormatView], Doc("further frameworks that run a format")]
     starters: Annotated[Sequence[str], Doc("models that are bundled")]
-    confinement: Annotated[Mapping[str, str], Doc("how code of models is shut in here")]
+    confinement: Annotated[Mapping[str, str], Doc("how code of models is sandboxed here")]
 
 
 class TrustDocument(TypedDict):
@@ -320,7 +320,7 @@ class ComparedResult(TypedDict):
     objects: int | None
     objects_in: Annotated[
         Mapping[str, int],
-        Doc("positions along t and z, at each of which an object was counted anew"),
+        Doc("positions along t and z, at each of which an object was counted again"),
     ]
     joined_over: Annotated[
         Mapping[str, int], Doc("positions along t and z over which labels were joined")

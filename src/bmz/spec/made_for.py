@@ -226,7 +226,7 @@ def made_for(model: ModelSpec) -> MadeFor:
     Raises
     ------
     MadeForInvalid
-        The block in the description is not of its form, or has a word that is no term.
+        The block in the description is not of its form, or has a word that is not a term.
     """
     facts = (facts_of(model.alias) if model.alias else None) or Facts()
     own = _declared(model)
@@ -456,7 +456,7 @@ def stated_kind(words: str) -> StatedKind:
     Raises
     ------
     ValueError
-        A word is no term, or there are more than two; the message names the terms.
+        A word is not a term, or there are more than two; the message names the terms.
 
     Examples
     --------
@@ -465,9 +465,9 @@ def stated_kind(words: str) -> StatedKind:
     """
     modality, comma, structure = (word.strip().lower() for word in words.partition(","))
     if modality not in MODALITIES:
-        raise ValueError(f"'{modality}' is no modality; choose one of {', '.join(MODALITIES)}")
+        raise ValueError(f"'{modality}' is not a modality; choose one of {', '.join(MODALITIES)}")
     if not comma:
         return StatedKind(modality)
     if structure not in STRUCTURES:
-        raise ValueError(f"'{structure}' is no structure; choose one of {', '.join(STRUCTURES)}")
+        raise ValueError(f"'{structure}' is not a structure; choose one of {', '.join(STRUCTURES)}")
     return StatedKind(modality, structure)

@@ -342,7 +342,7 @@ class ModelSpec:
 
     @property
     def ours(self) -> Mapping[str, Any]:
-        """The entry ``config.bmz``; empty if it is no mapping, since anyone may write there."""
+        """The entry ``config.bmz``; empty if it is not a mapping, since anyone may write there."""
         additions = self.config.get("bmz")
         return additions if isinstance(additions, Mapping) else {}
 

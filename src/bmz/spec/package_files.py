@@ -28,7 +28,7 @@ class PackageInvalid(CouldNotTell):
 
 
 class PackageUnreadable(PackageInvalid):
-    """The manifest is no readable YAML mapping, so that nothing is known about the model."""
+    """The manifest is not readable YAML mapping, so that nothing is known about the model."""
 
 
 class PackageNewer(CouldNotTell):
@@ -97,7 +97,7 @@ class CodeFile:
     name : its path within the package
     sha256 : sha256 of its content, else as stated; empty if neither is known
     size_bytes : None if it is not on disk
-    imports : names of the modules that it imports, in order; None if it is no valid Python
+    imports : names of the modules that it imports, in order; None if it is not valid Python
     """
 
     name: str
@@ -197,7 +197,7 @@ def imports_of(path: Path) -> tuple[str, ...] | None:
     Returns
     -------
     tuple
-        in the order of the file; None if it is no valid Python
+        in the order of the file; None if it is not valid Python
     """
     try:
         tree = _parsed(path.read_bytes())

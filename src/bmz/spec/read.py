@@ -244,7 +244,7 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     Raises
     ------
     PackageUnreadable
-        The manifest does not exist, or is no YAML mapping.
+        The manifest does not exist, or is not YAML mapping.
     PackageInvalid
         It describes no model, or violates the specification.
     PackageNewer
@@ -434,7 +434,7 @@ def _plain(value: object, folder: Path) -> Json:
         return {_CLASS: "list", "of": [_plain(entry, folder) for entry in value]}
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise TypeError("a key is no text")
+            raise TypeError("a key is not text")
         return {_CLASS: "dict", "of": {key: _plain(entry, folder) for key, entry in value.items()}}
     if isinstance(value, Path):
         return {_CLASS: "Path", "of": value.relative_to(folder).as_posix()}

@@ -167,7 +167,7 @@ class BackendContract(ABC):
 
     @abstractmethod
     def backend(self) -> Backend:
-        """Open a backend anew."""
+        """Open a backend again."""
 
     @abstractmethod
     def inputs(self) -> list[AnyArray]:
@@ -195,7 +195,7 @@ class BackendContract(ABC):
         _same(inputs, self.inputs(), 0, "an input after the run")
 
     def test_its_outputs_outlive_the_next_run_and_the_backend(self) -> None:
-        """What it returns is no view of memory that is used again, the inputs' neither."""
+        """What it returns is not a view of memory that is used again, the inputs' neither."""
         backend, inputs = self.backend(), self.inputs()
         first = backend.run(inputs)
         copies = [array.copy() for array in first]
@@ -242,7 +242,7 @@ class BackendContract(ABC):
             _same([a[image] for a in together], alone, self.tolerance, f"image {number} of a batch")
 
     def test_it_refuses_one_input_too_many(self) -> None:
-        """An input that the network does not have is no input to drop."""
+        """An input that the network does not have is not an input to drop."""
         inputs = self.inputs()
 
         _refused(self.backend(), [*inputs, inputs[0]], "an input too many")

@@ -109,7 +109,7 @@ class OutputKind:
     is_image : it is an image of another kind, which could be mistaken for a label mask
     zarr_ending : of the folder where it is written as OME-Zarr; empty where it never is
     table_format : of `bmz.write.outputs` for a table of objects, which is written where
-        ``--table`` names it; those of several images are joined. Empty for what is no table
+        ``--table`` names it; those of several images are joined. Empty for what is not a table
     """
 
     ending: str

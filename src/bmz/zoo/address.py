@@ -226,7 +226,7 @@ def _of_url(url: str) -> Address:
         parts = urlsplit(url)
         host = (parts.hostname or "").removeprefix("www.")
     except ValueError as why:
-        return Unclear(f"it is no URL ({why})")
+        return Unclear(f"it is not a URL ({why})")
     if parts.scheme == "file":
         return OnDisk(path_of(url))
     if parts.scheme not in {"http", "https"}:

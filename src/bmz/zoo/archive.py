@@ -222,7 +222,7 @@ def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
     Raises
     ------
     NotAPackage
-        The file is no zip, is damaged, or cannot be read.
+        The file is not a zip, is damaged, or cannot be read.
     ArchiveRefused
         A member leaves the folder or is a link, there are too many or too large ones, or
         programs may find different members in it.
@@ -252,7 +252,7 @@ def _unpack_whole(archive: Path, folder: Path, called: Path | str) -> None:
             opened.extractall(temporary)
         move(temporary, folder)
     except zipfile.BadZipFile as why:
-        raise NotAPackage(called, f"it is no zip file that can be unpacked ({why})") from why
+        raise NotAPackage(called, f"it is not a zip file that can be unpacked ({why})") from why
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -269,7 +269,7 @@ def opened_zip(path: Path, called: Path | str = "") -> Iterator[zipfile.ZipFile]
     Raises
     ------
     zipfile.BadZipFile
-        The file is no zip; for what else a damaged one may raise, see `damage_told`.
+        The file is not a zip; for what else a damaged one may raise, see `damage_told`.
     ArchiveRefused
         See `refuse_unsafe` and ``bmz.zoo.archive.refuse_torn``.
     OSError

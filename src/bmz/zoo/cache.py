@@ -166,7 +166,7 @@ def import_archive(settings: ZooSettings, archive: Path) -> CarriedPackages:
     Raises
     ------
     ExportDamaged, ArchiveRefused
-        It is no export, a file differs from its sha256, or a file would leave its folder.
+        It is not an export, a file differs from its sha256, or a file would leave its folder.
     CacheFull, CacheUnwritable
         It cannot be cached.
     """
@@ -370,7 +370,7 @@ def _foreign(package: CachedPackage, manifest: Path, listed: Listing) -> str:
         return ""
     origin = read_origin(package.folder)
     if not is_description(manifest.read_bytes()):
-        return "it is no description of a model"
+        return "it is not a description of a model"
     known = origin is not None and not origin.is_zip and bool(origin.version)
     if origin is None or not known or origin.vouched or origin.id not in listed.models:
         return ""

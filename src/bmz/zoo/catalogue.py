@@ -99,7 +99,7 @@ def parse_catalogue(raw: bytes) -> tuple[Listed, ...]:
     """Read the models from an ``index.json``.
 
     Other kinds of resources and incompletely described models are left out. A file in which
-    something has the wrong type is no index: it did not come from the zoo.
+    something has the wrong type is not an index: it did not come from the zoo.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def parse_catalogue(raw: bytes) -> tuple[Listed, ...]:
 def _listed(number: int, item: object) -> Listed | None:
     of_item = f"item {number}"
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
-        raise IndexFormError(f"{of_item} is no mapping with a type")
+        raise IndexFormError(f"{of_item} is not a mapping with a type")
     if item["type"] != "model" or item.get("versions") is None:
         return None
     if not isinstance(item["versions"], list):
@@ -132,10 +132,10 @@ def _listed(number: int, item: object) -> Listed | None:
 
 def _version(of_item: str, entry: object) -> Version | None:
     if not isinstance(entry, dict):
-        raise IndexFormError(f"a version of {of_item} is no mapping")
+        raise IndexFormError(f"a version of {of_item} is not a mapping")
     words = [entry.get(key) for key in ("version", "sha256", "source")]
     if not all(word is None or isinstance(word, str) for word in words):
-        raise ValueError(f"a version of {of_item} has something that is no text")
+        raise ValueError(f"a version of {of_item} has something that is not text")
     label, sha256, source = (str(word or "") for word in words)
     if not label or not source or SHA256.fullmatch(sha256.lower()) is None:
         return None
@@ -212,5 +212,5 @@ def noted_exceptions(settings: ZooSettings) -> dict[str, dict[str, str]]:
 
 def _texts(note: object) -> dict[str, str]:
     if not isinstance(note, dict):
-        raise IndexFormError("it is no mapping")
+        raise IndexFormError("it is not a mapping")
     return {str(key): value for key, value in note.items() if isinstance(value, str)}

@@ -56,7 +56,7 @@ def adopt_zip(
     Raises
     ------
     NotAPackage, ArchiveRefused
-        It is no zip, is unsafe, or has no manifest.
+        It is not a zip, is unsafe, or has no manifest.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
         It cannot be downloaded, or cannot be cached.
     """
@@ -77,7 +77,7 @@ def adopt_zip(
                 return _take_over(client, unpacked, Origin(model, "", url, is_zip=True))
             finally:
                 shutil.rmtree(unpacked, ignore_errors=True)
-        finally:  # what is no package must not be used the next time
+        finally:  # what is not a package must not be used the next time
             shutil.rmtree(room, ignore_errors=True)
 
 
@@ -122,7 +122,7 @@ def top_manifest(folder: Path, *, called: Path | str = "") -> Path:
 
 
 def packages_in_folder(folder: Path) -> tuple[Path, ...]:
-    """Give the folders of packages right within a folder that is no package itself, in order."""
+    """Give the folders of packages right within a folder that is not a package itself, in order."""
     if not folder.is_dir() or _manifest_in(folder) is not None:
         return ()
     return tuple(top for top in sorted(folder.iterdir()) if _manifest_in(top) is not None)

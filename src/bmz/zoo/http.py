@@ -343,7 +343,7 @@ class Client:
                 self._refuse(target)
                 target = self.settings.mirrored(target)
             except ValueError as why:
-                reason = f"it leads to '{location[:100]}', which is no address"
+                reason = f"it leads to '{location[:100]}', which is not an address"
                 raise Refused(url, response.status_code, reason) from why
             if _scheme(url) == "https" and _scheme(target) != "https":
                 raise Refused(url, response.status_code, f"it leads to the insecure {target}")
@@ -369,7 +369,7 @@ class Client:
         except requests.RequestException as why:
             raise Unreachable(url, _reason(why)) from why
         except ValueError as why:
-            raise Unreachable(url, f"it is no address ({_reason(why)})") from why
+            raise Unreachable(url, f"it is not an address ({_reason(why)})") from why
 
     def _connected(self) -> requests.Session:
         import requests
@@ -406,7 +406,7 @@ def _scheme(url: str) -> str:
     try:
         return urlsplit(url).scheme
     except ValueError as why:
-        raise Unreachable(url, f"it is no address ({why})") from why
+        raise Unreachable(url, f"it is not an address ({why})") from why
 
 
 def _in_time(handed: Handover[Answer | bytes], url: str, limit: TimeLimit) -> Answer | bytes | None:

@@ -115,7 +115,7 @@ def _kept_as_it_is(
     client: Client, model: Listed, version: Version, raw: bytes, listener: Listener
 ) -> Kept:
     if not is_description(raw):
-        raise NotAPackage(version.source, "it is no description of a model")
+        raise NotAPackage(version.source, "it is not a description of a model")
     origin = Origin(model.id, version.label, version.source, vouched=BY_USER)
     manifest = keep_manifest(client.settings, raw, _name_of(version.source), origin)
     sha256 = _sha256(raw)
@@ -133,7 +133,7 @@ def fetch_first(client: Client, urls: tuple[str, ...], model: str, version: str 
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
         See ``fetch_version``; ``Refused`` with status 404 if none has one.
     NotAPackage
-        It is no description: a web page, such as a login page, or another text.
+        It is not a description: a web page, such as a login page, or another text.
     """
     for number, url in enumerate(urls):
         try:
@@ -143,7 +143,7 @@ def fetch_first(client: Client, urls: tuple[str, ...], model: str, version: str 
                 raise
             continue
         if not is_description(raw):
-            raise NotAPackage(url, "it is no description of a model")
+            raise NotAPackage(url, "it is not a description of a model")
         origin = Origin(model, version, url)
         manifest = keep_manifest(client.settings, raw, _name_of(url), origin)
         note_address(client.settings, url, _sha256(raw))

@@ -38,7 +38,7 @@ class Remote:
         return silent(urlunsplit(urlsplit(beside)._replace(query=parts.query)))
 
     def listing_url(self, folder: str = "") -> str | None:
-        """Return the address that lists the files of `folder`; None if it is no service."""
+        """Return the address that lists the files of `folder`; None if it is not a service."""
         match = _SERVICE.match(urlsplit(self.url).path)
         if match is None or self.is_zip:
             return None

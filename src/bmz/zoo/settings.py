@@ -68,7 +68,7 @@ class ZooSettings:
     def mirrored(self, url: str) -> str:
         """Return the URL that is used instead of `url`; the longest prefix decides.
 
-        A prefix ends between parts of the URL, so that ``https://a.org`` is no prefix of
+        A prefix ends between parts of the URL, so that ``https://a.org`` is not a prefix of
         ``https://a.org.example``.
         """
         fitting = [pair for pair in self.mirrors if _starts(url, pair[0])]
@@ -93,7 +93,7 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> Z
     MirrorUnclear
         A part of ``BMZ_MIRROR`` is no ``FROM=TO`` of two addresses.
     LimitUnclear
-        A limit is no number of seconds above 0.
+        A limit is not a number of seconds above 0.
     """
     import platformdirs  # here: settings are also named where nothing is cached
 

@@ -263,7 +263,7 @@ def load(  # noqa: PLR0913  (each is a keyword with a default)
     tile, batch
         Largest side of a tile (px), and tiles at once; None for what suits the device
     trust
-        The model's own code may run, shut in; ``"unconfined"``: with all your rights
+        The model's own code may run, sandboxed; ``"unconfined"``: with all your rights
     listener
         Is told of downloads and tiles
 

@@ -132,11 +132,11 @@ Baseline = Mapping[str, Mapping[str, str]]
 
 
 class BaselineUnreadable(CouldNotTell):
-    """A file is no result of ``bmz test``."""
+    """A file is not a result of ``bmz test``."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"'{path}' is no baseline: {why}",
+            f"'{path}' is not a baseline: {why}",
             hint=f"make one from a state that is right: bmz test MODEL... --json > {path.name}",
             code="baseline.unreadable",
         )

@@ -27,7 +27,7 @@ def search(
     FilterUnknown
         No model at all has the task, weights or tag.
     TermUnknown
-        The modality or structure is no term.
+        The modality or structure is not a term.
     IndexUnavailable
         The index cannot be had, and none is kept.
     """

@@ -260,11 +260,11 @@ class SearchRequest:
 
 
 class TermUnknown(WrongUsage):
-    """A filter names a kind of image that is no term."""
+    """A filter names a kind of image that is not a term."""
 
     def __init__(self, option: str, term: str, terms: Iterable[str]) -> None:
         super().__init__(
-            f"'{term}' is no {option}",
+            f"'{term}' is not a known {option}",
             hint=f"choose one of {', '.join(terms)}",
             code="search.filter",
         )
@@ -289,7 +289,7 @@ def with_terms(request: SearchRequest) -> SearchRequest:
     Raises
     ------
     TermUnknown
-        A word is no term and means none.
+        A word is not a term and means none.
     """
     return replace(
         request,
