@@ -222,7 +222,7 @@ def _filtered(
 
 
 def _finite(values: AnyArray, infinite: float | None = None) -> AnyArray:
-    # what is no number counts as 0
+    # what is not a number counts as 0
     if np.isfinite(values.sum()):
         return values
     known: AnyArray = np.nan_to_num(values, posinf=infinite, neginf=infinite)

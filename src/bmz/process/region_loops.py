@@ -122,7 +122,7 @@ def cut_edges(
     """See edges in their order; the first `joins` join, the others tell apart.
 
     A root keeps a chain of those it was told apart from. Pairs of roots that are apart stand in a
-    hash table; when two roots become one, the shorter chain is entered anew under the new root.
+    hash table; when two roots become one, the shorter chain is entered again under the new root.
 
     Parameters
     ----------

@@ -308,7 +308,7 @@ def pretend_files() -> None:
 
 
 def spawn_alone() -> None:
-    """Let processes be started anew alone."""
+    """Let processes be started again alone."""
     contexts = multiprocessing.context._concrete_contexts  # type: ignore[attr-defined]  # private
     for name in ("fork", "forkserver"):
         contexts.pop(name, None)
