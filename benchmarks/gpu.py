@@ -28,9 +28,9 @@ from torch.nn import functional
 
 from bmz.base.progress import Event, Note
 from bmz.engine.network_choice import measure_trials
+from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.geometry import axis_rules, output_rules
 from bmz.plan.plan import Plan
-from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import plan_tiles
 from bmz.plan.weights_choice import Way, choose_precision
 from bmz.predict.backend import CPU, Backend, Device, LoadRequest, OutOfMemory, shapes_of

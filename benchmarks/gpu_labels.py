@@ -15,7 +15,7 @@ import torch
 from bmz.base.arrays import TensorPlace
 from bmz.base.errors import not_none
 from bmz.engine.labelling import Decoding, Labelling
-from bmz.plan.recipe_choice import RecipeChoice
+from bmz.plan.channel_names import RecipeChoice
 from bmz.predict.backend import CPU, LoadRequest
 from bmz.predict.cutting import Tensor
 from bmz.predict.formats import FORMATS

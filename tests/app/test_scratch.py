@@ -179,15 +179,17 @@ def test_the_objects_of_all_blocks_come_back_as_they_were_kept(
         plane, found = PlaneFolder(Path(folder)), Found()
         for number, first in enumerate(blocks):
             found.first.append(np.array(first, np.int64))
-            if scored:
-                found.scores.append(np.array(first, np.float32) / 3)
+            known = {"score": np.array(first) / 3, "class": np.array([f"c{k}" for k in first], "U")}
+            found.columns.append(known if scored else {})
             found.widest_overlap = 10 + number
             plane.keep(found)
 
         back = plane.objects()
 
     assert [one.tolist() for one in back.first] == blocks
-    assert [one.tolist() for one in back.scores] == [one.tolist() for one in found.scores]
+    for ours, theirs in zip(back.columns, found.columns, strict=True):
+        assert list(ours) == list(theirs)
+        assert all(ours[name].tolist() == theirs[name].tolist() for name in ours)
     assert back.widest_overlap == found.widest_overlap
     assert all(one.dtype == np.int64 for one in back.first)
 
@@ -196,6 +198,7 @@ def test_blocks_behind_one_that_is_missing_do_not_count(tmp_path: Path) -> None:
     plane, found = PlaneFolder(tmp_path), Found()
     for first in ([3], [5, 6], [9]):
         found.first.append(np.array(first))
+        found.columns.append({})
         plane.keep(found)
     (tmp_path / "blocks" / "000001.npz").unlink()
 

@@ -123,13 +123,12 @@ def test_the_overlap_is_the_height_and_width_of_the_largest_objects(tmp_path: Pa
     stored = np.zeros((10, 12), np.int64)
     stored[2:9, 3] = 1
     stored[0, 1:6] = 2
-    found = Found([np.array([27, 1])], [np.array([0.25, 0.5], np.float32)])
+    found = Found([np.array([27, 1])], [{"score": np.array([0.25, 0.5], np.float32)}])
 
     labels = on_image(stored, found, (10, 12), (20, 36), tmp_path, Blocks())
 
     assert labels.overlap == (14, 15)
-    scores = labels.objects.scores_by(labels.numbers)
-    assert scores is not None
+    scores = labels.objects.columns_by(labels.numbers)["score"]
     assert scores.tolist() == [0.5, 0.25]
     assert labels[0:1, 0:5].tolist() == [[0, 0, 0, 1, 1]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from scipy import ndimage
-from tests.process.ideal_maps import FAMILIES, NAMES, Family
+from tests.process.ideal_maps import FAMILIES, KINDS, NAMES, Family, classed
 
 from bmz.app.run import run
 from bmz.base.arrays import AnyArray, LabelArray
@@ -62,6 +63,41 @@ def contents(path: Path) -> dict[str, str]:
     return {
         str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files
     }
+
+
+CLASSED = [classed(recipe, 0)[0] for recipe in ("stardist", "hover", "panoptic")]
+"""Families whose networks tell what each object is."""
+
+
+@pytest.mark.parametrize("family", CLASSED, ids=lambda family: family.recipe)
+def test_the_class_of_each_object_is_in_the_table_whole_and_in_parts(
+    family: Family, tmp_path: Path
+) -> None:
+    truth = cells(0)
+    maps = family.maps(truth) + np.random.default_rng(0).normal(0, 1e-3, (1, 150, 140))
+    np.save(tmp_path / "a.npy", maps.astype(np.float32))
+    model = write_package(tmp_path / "model", description(channels=len(maps))).parent
+    more: dict[str, Any] = {
+        "axes": "cyx",
+        "recipe": family.recipe,
+        "settings": {name: str(value) for name, value in family.parameters.items()},
+    }
+
+    whole, parts = (
+        done(model, tmp_path / "a.npy", tmp_path / folder, memory_gb, **more)
+        for folder, memory_gb in (("whole", 1e3), ("parts", 0.0001 / 1e3))
+    )
+
+    assert "streamed" in parts.record
+    for kind in set(whole.files) - {"record"}:
+        assert contents(whole.files[kind]) == contents(parts.files[kind]), kind
+    with whole.files["table"].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels = tifffile.imread(whole.files["labels"])
+    number = {k: np.bincount(truth[labels == k]).argmax() for k in range(1, labels.max() + 1)}
+    right = [row["class"] == KINDS[1 + number[int(row["label"])] % 2] for row in rows]
+    assert np.mean(right) >= 0.95
+    assert all(0 < float(row["class_probability"]) <= 1.01 for row in rows)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)

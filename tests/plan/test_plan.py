@@ -11,9 +11,9 @@ import pytest
 
 from bmz.check.fit_case import FitCase
 from bmz.image.info import ImageInfo
+from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.plan import Plan, RunChoices, make_plan, tile_way, with_smaller_tiles
-from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tile_way import MIRRORED, Blend, TileWay
 from bmz.plan.weights_choice import WeightsNotShipped, WeightsUnusable, choose_weights
 from bmz.spec.model import (

@@ -9,15 +9,10 @@ from tests.plan.test_plan import LIKE, PLAIN, model, planned, tensor
 
 from bmz.base.axes import EMPTY_CHANNEL
 from bmz.engine.image_header import ScaleUnknown
+from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.geometry import SizesUnclear
 from bmz.plan.plan import sees_whole_image, tile_way, usual_batch, wide_side
-from bmz.plan.recipe_choice import (
-    OutputUnclear,
-    OutputUnknown,
-    RecipeChoice,
-    RecipeMissing,
-    RecipeUnclear,
-)
+from bmz.plan.recipe_choice import OutputUnclear, OutputUnknown, RecipeMissing, RecipeUnclear
 from bmz.plan.tile_way import MIRRORED
 from bmz.plan.tiling import AxisRule, plan_tiles
 from bmz.plan.weights_choice import (

@@ -9,13 +9,8 @@ import pytest
 from tests.plan.test_recipe_choice import model, output, stacked
 
 from bmz.base.axes import Step
-from bmz.plan.recipe_choice import (
-    NO_LABEL_TASKS,
-    MakesNoLabels,
-    RecipeChoice,
-    RecipeUnclear,
-    choose_recipe,
-)
+from bmz.plan.channel_names import RecipeChoice
+from bmz.plan.recipe_choice import NO_LABEL_TASKS, MakesNoLabels, RecipeUnclear, choose_recipe
 from bmz.spec.model import AxisSpec, Fixed, Stepped, TensorSpec
 
 THRESHOLDS = {"thresholds": {"prob": 0.4, "nms": 0.5}}
@@ -97,6 +92,26 @@ def test_rays_of_a_stack_that_say_nothing_are_those_of_a_sphere(network: Any) ->
     choice = choose_recipe(model(stacked(97), config=config))
 
     assert choice.parameters["anisotropy"] == "1,1,1"
+
+
+@pytest.mark.parametrize(
+    ("count", "names", "classes"),
+    [
+        (2, (), "background,1,2"),
+        (2, ("none", "dead", "alive"), "none,dead,alive"),
+        (None, (), None),
+        (0, (), None),
+    ],
+)
+def test_a_stardist_network_may_tell_classes(
+    count: int | None, names: tuple[str, ...], classes: str | None
+) -> None:
+    tensor = output(*(f"map {k}" for k in range(33)), *names) if names else output(channels=36)
+    config = {"stardist": {**THRESHOLDS, "config": {"n_classes": count}}}
+
+    choice = choose_recipe(model(tensor, config=config))
+
+    assert choice.parameters.get("classes") == classes
 
 
 def test_rays_in_a_plane_have_no_anisotropy() -> None:
@@ -344,6 +359,15 @@ def test_names_are_those_of_the_channel_axis() -> None:
         (("foreground", "centre", "offset_y", "offset_x"), "panoptic",
          {"foreground_channel": 0, "centre_channel": 1, "offset_channel": 2}),
         (("spots",), "spots", {}),
+        (("nuclei", "horizontal", "vertical", "Background", "Dead cell", "T, B"), "hover",
+         {"foreground_channel": 0, "horizontal_channel": 1, "vertical_channel": 2,
+          "class_channel": 3, "classes": "Background,Dead cell,T  B"}),
+        (("nuclei", "horizontal", "vertical", "type"), "hover",
+         {"foreground_channel": 0, "horizontal_channel": 1, "vertical_channel": 2,
+          "class_channel": 3}),
+        (("centre", "offset_y", "offset_x", "background", "mito", "cell"), "panoptic",
+         {"foreground_channel": -1, "centre_channel": 0, "offset_channel": 1,
+          "class_channel": 3, "classes": "background,mito,cell"}),
     ],
 )  # fmt: skip
 def test_names_of_places_centres_and_spots_tell_the_recipe(
@@ -363,6 +387,7 @@ def test_names_of_places_centres_and_spots_tell_the_recipe(
         ("foreground", "offset_y", "offset_x"),
         ("foreground", "centre", "offset"),
         ("spots", "noise"),
+        ("centre", "offset_y", "offset_x", "type"),
     ],
 )
 def test_places_without_foreground_and_offsets_of_one_axis_tell_nothing(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
@@ -295,6 +295,33 @@ FAMILIES = (
     Family("labels", lambda t: t[None].astype(np.float32), lost=0.0),
 )  # fmt: skip
 """Every recipe that reads maps of the image."""
+
+KINDS = ("background", "round", "long")
+"""The classes of objects."""
+
+
+def classes_of(labels: LabelArray) -> FloatArray:
+    """Give a map for each of `KINDS`; those of the objects take turns."""
+    kinds = np.where(labels > 0, 1 + labels % 2, 0)
+    maps: FloatArray = (np.arange(len(KINDS))[:, None, None] == kinds).astype(np.float32)
+    return maps
+
+
+def classed(recipe: str, seed: int) -> tuple[Family, LabelArray, AnyArray]:
+    """Give a family whose networks tell classes, objects, and the class of object k at k."""
+    plain = next(family for family in FAMILIES if family.recipe == recipe)
+    truth = cells(seed)
+    first: dict[str, Value] = {}
+    if recipe != "stardist":
+        first = {"class_channel": len(plain.maps(truth))}
+    own = replace(
+        plain,
+        maps=lambda t: np.concatenate([plain.maps(t), classes_of(t)]),
+        parameters={**plain.parameters, **first, "classes": ",".join(KINDS)},
+    )
+    numbers = np.arange(int(truth.max()) + 1)
+    return own, truth, np.array(KINDS)[np.where(numbers > 0, 1 + numbers % 2, 0)]
+
 
 NAMES = [f"{family.recipe}-{n}" for n, family in enumerate(FAMILIES)]
 """Of each, as there are two ways of affinities and of contours."""

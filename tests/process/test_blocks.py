@@ -178,8 +178,7 @@ def test_scores_follow_their_objects() -> None:
 
     one = RECIPES["mesmer"]
     alone = one.apply(maps, (1, 1), one.parameters_from(given, {}))
-    scores = found.scores_by(found.numbers())
-    assert scores is not None
+    scores = found.columns_by(found.numbers())["score"]
     np.testing.assert_array_equal(labels, alone.labels)
     assert scores == pytest.approx(alone.scores)
 
@@ -189,7 +188,7 @@ def test_a_recipe_without_scores_gives_none() -> None:
 
     _, found = in_blocks("components", maps, 4)
 
-    assert found.scores_by(found.numbers()) is None
+    assert found.columns_by(found.numbers()) == {}
 
 
 def test_stacks_are_cut_along_y_and_x() -> None:
@@ -314,20 +313,22 @@ def test_objects_are_numbered_in_raster_order_whatever_the_order_in_which_they_w
     assert found.first_by(numbers).tolist() == [7, 20, 50]
 
 
-def test_objects_that_were_dropped_leave_no_gap_in_first_pixels_and_scores() -> None:
+def test_objects_that_were_dropped_leave_no_gap_in_first_pixels_and_columns() -> None:
     found = Found(
         [np.array([50, 7]), np.array([20])],
-        [np.array([0.5, 0.75], np.float32), np.array([0.25], np.float32)],
+        [
+            {"score": np.array([0.5, 0.75]), "class": np.array(["a", "b"])},
+            {"score": np.array([0.25]), "class": np.array(["longer"])},
+        ],
     )
 
     without_the_second = np.array([0, 2, 0, 1])
 
     assert found.first_by(without_the_second).tolist() == [20, 50]
-    scores = found.scores_by(without_the_second)
-    assert scores is not None
-    assert scores.tolist() == [0.25, 0.5]
-    nobody = found.scores_by(np.zeros(4, np.int64))
-    assert nobody is not None
+    columns = found.columns_by(without_the_second)
+    assert columns["score"].tolist() == [0.25, 0.5]
+    assert columns["class"].tolist() == ["longer", "a"]
+    nobody = found.columns_by(np.zeros(4, np.int64))["score"]
     assert nobody.shape == found.first_by(np.zeros(4, np.int64)).shape == (0,)
 
 

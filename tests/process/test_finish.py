@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from bmz.base.arrays import AnyArray
+from bmz.process.object_columns import scored
 from bmz.process.recipe import FINISH, Finish, Labelled
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import at_border, finish_labels, smoothed, without_holes
@@ -20,8 +21,9 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def finished(labels: AnyArray, scores: list[float] | None = None, **wanted: Any) -> Labelled:
-    given_scores = None if scores is None else np.array(scores, np.float32)
-    return finish_labels(Labelled(labels, given_scores), Finish(**wanted))
+    return finish_labels(
+        Labelled(labels, scored(None if scores is None else np.array(scores))), Finish(**wanted)
+    )
 
 
 def blobs(seed: int, shape: tuple[int, ...] = (40, 50)) -> AnyArray:

@@ -14,7 +14,8 @@ from scipy.sparse.csgraph import connected_components
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Link, checked_ious, link_ious
 from bmz.process import linking
-from bmz.process.linking import joined_scores, link_labels, linked_chain, measured_together
+from bmz.process.linking import link_labels, linked_chain, measured_together
+from bmz.process.object_columns import joined_columns, scored
 
 CELL = 24
 """Side of the field in which one object of a made stack lies, px."""
@@ -201,14 +202,35 @@ def test_without_an_axis_to_join_over_there_is_nothing_to_do() -> None:
 
 def test_an_object_has_the_mean_score_of_its_planes() -> None:
     numbers = [np.array([0, 1, 2]), np.array([0, 2, 3])]
-    scores = [np.array([0.5, 0.25], np.float32), np.array([0.75, 1.0], np.float32)]
+    planes = [scored(np.array([0.5, 0.25])), scored(np.array([0.75, 1.0]))]
 
-    (whole,) = joined_scores(scores, numbers, measured_together({"z": 2}, "t"))
-    frames = joined_scores(scores, numbers, measured_together({"t": 2}, "t"))
+    joined = joined_columns(planes, numbers, measured_together({"z": 2}, "t"))
+    frames_joined = joined_columns(planes, numbers, measured_together({"t": 2}, "t"))
+
+    (whole,), frames = ([one["score"] for one in some] for some in (joined, frames_joined))
 
     assert whole.tolist() == [0.5, 0.5, 1.0]
     assert frames[0].tolist() == [0.5, 0.25]
     np.testing.assert_array_equal(frames[1], np.array([np.nan, 0.75, 1.0], np.float32))
+
+
+def test_an_object_has_the_class_of_most_of_its_planes_and_of_equals_the_first() -> None:
+    numbers = [np.array([0, 1, 2]), np.array([0, 2, 1]), np.array([0, 2])]
+    planes = [{"class": np.array(words)} for words in (["b", "a"], ["c", "a"], ["c"])]
+
+    (whole,) = joined_columns(planes, numbers, measured_together({"z": 3}, "t"))
+    frames = joined_columns(planes, numbers, measured_together({"t": 3}, "t"))
+
+    assert whole["class"].tolist() == ["b", "c"]
+    assert [one["class"].tolist() for one in frames] == [["b", "a"], ["a", "c"], ["", "c"]]
+
+
+def test_what_one_plane_does_not_know_no_object_has() -> None:
+    planes = [scored(np.ones(1)), {"class": np.array(["a"])}]
+
+    (whole,) = joined_columns(planes, [np.array([0, 1])] * 2, measured_together({"z": 2}, "t"))
+
+    assert whole == {}
 
 
 @pytest.mark.parametrize(

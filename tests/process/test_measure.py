@@ -92,7 +92,7 @@ def test_time_points_follow_each_other_with_scores_of_their_own() -> None:
     table = measure_objects(
         array(labels, "tyx"),
         array(np.ones((3, 4, 4)), "tyx"),
-        [np.array([0.9]), np.array([]), np.array([0.8, 0.7])],
+        [{"score": np.array(some)} for some in ([0.9], [], [0.8, 0.7])],
     )
 
     assert list(table)[:2] == ["label", "t"]
@@ -106,7 +106,7 @@ def test_labels_numbered_through_time_share_one_row_of_scores() -> None:
     labels[0, 0, 0], labels[1, 1, 1], labels[1, 3, 3] = 1, 2, 3
 
     table = measure_objects(
-        array(labels, "tyx"), array(np.ones((2, 4, 4)), "tyx"), np.array([0.9, 0.8, 0.7])
+        array(labels, "tyx"), array(np.ones((2, 4, 4)), "tyx"), {"score": np.array([0.9, 0.8, 0.7])}
     )
 
     assert table["t"].tolist() == [0, 1, 1]
@@ -115,19 +115,21 @@ def test_labels_numbered_through_time_share_one_row_of_scores() -> None:
 
 def test_the_score_of_a_label_is_found_by_its_number() -> None:
     labels = np.array([[1, 0, 3], [0, 0, 5]])
+    known = {"score": np.array([0.1, 0.2, 0.3], np.float32), "class": np.array(["a", "b", "c"])}
 
-    table = measure_objects(
-        array(labels, "yx"), array(labels, "yx"), np.array([0.1, 0.2, 0.3], np.float32)
-    )
+    table = measure_objects(array(labels, "yx"), array(labels, "yx"), known)
 
     assert table["score"][:2] == pytest.approx([0.1, 0.3])
     assert np.isnan(table["score"][2])
+    assert table["class"].tolist() == ["a", "c", ""]
 
 
 def test_huge_label_numbers_cost_no_memory() -> None:
     labels = np.array([[0, 4_000_000_000], [7, 0]])
 
-    table = measure_objects(array(labels, "yx"), array(labels, "yx"), np.array([0.5] * 7))
+    table = measure_objects(
+        array(labels, "yx"), array(labels, "yx"), {"score": np.array([0.5] * 7)}
+    )
 
     assert table["label"].tolist() == [7, 4_000_000_000]
     assert table["score"][0] == 0.5
@@ -147,7 +149,7 @@ def test_objects_at_the_border_are_marked() -> None:
 def test_without_objects_there_are_columns_and_no_rows(shape: tuple[int, ...]) -> None:
     labels = array(np.zeros(shape, np.uint8), "zyx"[-len(shape) :], y=1.0, x=1.0)
 
-    table = measure_objects(labels, labels, np.array([]))
+    table = measure_objects(labels, labels, {"score": np.array([])})
 
     assert {len(column) for column in table.values()} == {0}
     assert {"label", "score", "intensity_mean"} <= table.keys()

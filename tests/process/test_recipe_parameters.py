@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
+from bmz.process.object_columns import scored
 from bmz.process.recipe import FINISH, Finish, Knob, Labelled, ParameterRefused, Recipe, Value
 from bmz.process.recipes import RECIPES
 
@@ -30,7 +31,7 @@ def parts(output: AnyArray, grid: tuple[int, ...], settings: PartSettings) -> La
     """Label nothing, and give what it was asked as scores."""
     del grid
     words = np.array([value for _, value in sorted(vars(settings).items())], np.float32)
-    return Labelled(np.zeros(output.shape[1:], np.int32), words)
+    return Labelled(np.zeros(output.shape[1:], np.int32), scored(words))
 
 
 PARTS = Recipe(

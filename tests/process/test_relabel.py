@@ -10,6 +10,7 @@ from skimage.segmentation import relabel_sequential
 from tests.strategies import label_masks
 
 from bmz.base.arrays import LabelArray
+from bmz.process.object_columns import scored
 from bmz.process.relabel import closed_up, connected, in_raster_order
 
 MASKS = label_masks(
@@ -48,7 +49,7 @@ def test_a_second_numbering_changes_nothing(mask: LabelArray) -> None:
 def test_every_object_keeps_its_score(mask: LabelArray) -> None:
     scores = np.arange(100, dtype=np.float32) + 1  # the score of label k is k
 
-    done = in_raster_order(mask, scores)
+    done = in_raster_order(mask, scored(scores))
 
     assert done.scores is not None
     assert len(done.scores) == done.labels.max()
@@ -66,7 +67,7 @@ def test_a_number_far_above_the_pixels_needs_no_table() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 4), (3, 4)])
 def test_a_mask_without_objects_has_no_scores(shape: tuple[int, int]) -> None:
-    done = in_raster_order(np.zeros(shape, np.uint8), np.zeros(0, np.float32))
+    done = in_raster_order(np.zeros(shape, np.uint8), scored(np.zeros(0)))
 
     assert done.labels.shape == shape
     assert done.scores is not None

@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.process.matching import match_labels
-from bmz.process.star_stacks import golden_spiral, render_polyhedra, suppress_polyhedra
-from bmz.process.stardist import AnisotropyUnclear, StarSettings, label_stars
+from bmz.process.star_stacks import (
+    AnisotropyUnclear,
+    golden_spiral,
+    render_polyhedra,
+    suppress_polyhedra,
+)
+from bmz.process.stardist import StarSettings, label_stars
 
 RAYS = 96
 ROUND = golden_spiral(RAYS, (1.0, 1.0, 1.0))

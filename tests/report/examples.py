@@ -9,8 +9,8 @@ from typing import Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.check.finding import CheckReport, Finding
+from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.plan import Plan
-from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tiling import AxisTiling, Tiling
 from bmz.results.images import CheckSummary, ImageCheck, ImagePlan
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, PackagedFile, Stepped, TensorSpec, Weights

@@ -17,7 +17,7 @@ from tests.report.examples import NOTE, WARNING, model, tensor
 
 from bmz.base.axes import Step
 from bmz.base.errors import CouldNotTell
-from bmz.plan.recipe_choice import RecipeChoice
+from bmz.plan.channel_names import RecipeChoice
 from bmz.report.html import TEXT_COLOURS, findings_html, model_html, result_html
 from bmz.report.model_text import model_json, model_rows, step_words
 from bmz.report.tested_text import card_text

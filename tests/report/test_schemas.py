@@ -12,8 +12,8 @@ import pytest
 from tests.report.examples import EMPTY, ERROR, NOTE, checked, model, planned, summary
 
 from bmz.check.kind import ImageKind
+from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.plan import Estimate
-from bmz.plan.recipe_choice import RecipeChoice
 from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching
 from bmz.report import tested_text

@@ -274,6 +274,10 @@ def scratch_folder(folder: Path, key: str, *, resume: bool) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+_COLUMN = "column_"
+"""Before the heading of what is known of each object."""
+
+
 @dataclass(frozen=True)
 class PlaneFolder:
     """The part of a scratch folder that belongs to one plane or stack of an image.
@@ -313,16 +317,15 @@ class PlaneFolder:
         while (file := self._block(len(objects.first))).exists():
             with np.load(file, allow_pickle=False) as arrays:
                 objects.first.append(arrays["first"])
-                if "scores" in arrays:
-                    objects.scores.append(arrays["scores"])
+                own = [name for name in arrays if name.startswith(_COLUMN)]
+                objects.columns.append({name.removeprefix(_COLUMN): arrays[name] for name in own})
                 objects.widest_overlap = int(arrays["widest_overlap"])
         return objects
 
     def keep(self, objects: Found) -> None:
         """Keep the objects of the last block, whose labels are written."""
         arrays = {"first": objects.first[-1], "widest_overlap": np.int64(objects.widest_overlap)}
-        if objects.scores:
-            arrays["scores"] = objects.scores[-1]
+        arrays |= {f"{_COLUMN}{name}": column for name, column in objects.columns[-1].items()}
         file = self._block(len(objects.first) - 1)
         file.parent.mkdir(exist_ok=True)
         with whole_file(file) as temporary:

@@ -30,8 +30,10 @@ from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
 from bmz.image.series import PlateField
 from bmz.plan.plan import Plan
+from bmz.process.blocks import Found
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, measure_objects, placed, stacked
+from bmz.process.object_columns import Columns, below, shared_by_all
 from bmz.results.images import ImageRun, with_result
 from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
@@ -171,7 +173,7 @@ def _blocks(
     labels: LabelStack, part: Labels, image: ImageSource, rows: slice, at: Mapping[str, int]
 ) -> Iterator[Table]:
     """Measure the objects that begin in some rows of a plane or stack, block by block."""
-    scores = part.objects.scores_by(part.numbers)
+    columns = part.objects.columns_by(part.numbers)
     sizes = dict(zip(labels.space, part.size, strict=True))
     um = _lengths(image, labels.space)
     plane = {axis: slice(i, i + 1) for axis, i in at.items()}
@@ -184,7 +186,7 @@ def _blocks(
         box = {**plane, **dict(zip("yx", window, strict=True))}
         shown = image.region(box).part(dict.fromkeys(plane, 0))
         mine = Pixels(owned, tuple(labels.space), um)
-        measured = _moved(measure_objects(mine, shown, scores), box, sizes, um)
+        measured = _moved(measure_objects(mine, shown, columns), box, sizes, um)
         yield _with_confidences(measured, part.confidences)
 
 
@@ -250,7 +252,7 @@ class PlaneOutput:
     def of(cls, result: PlaneResult) -> PlaneOutput:
         """Give what the pipeline made of a plane or stack in memory."""
         labels = result.labels
-        held = None if labels is None else Labels.held(labels, result.scores)
+        held = None if labels is None else Labels.held(labels, result.columns)
         return cls(result.plan, held, result.raw, result.classes)
 
 
@@ -319,7 +321,7 @@ class ImageResult:
         parts = [output.labels for output in outputs if output.labels is not None]
         if not parts:
             return cls(image, plan, None, raw)
-        labels = LabelStack(_with_scores_of_all(parts), plan.loop, space)
+        labels = LabelStack(_with_columns_of_all(parts), plan.loop, space)
         if any(output.classes for output in outputs):
             same = [np.arange(part.count + 1) for part in labels.parts]
             return cls(image, plan, replace(labels, renumbered=same), raw)
@@ -487,8 +489,14 @@ class ImageResult:
         return self.labels
 
 
-def _with_scores_of_all(parts: Sequence[Labels]) -> list[Labels]:
-    """Leave out scores that not every plane or stack has."""
-    if all(part.objects.scores for part in parts):
-        return list(parts)
-    return [replace(part, objects=replace(part.objects, scores=[])) for part in parts]
+def _with_columns_of_all(parts: Sequence[Labels]) -> list[Labels]:
+    """Leave out columns that not every plane or stack has."""
+    names = shared_by_all([below(part.objects.columns) for part in parts])
+
+    def objects(part: Labels) -> Found:
+        known: list[Columns] = [
+            {name: some[name] for name in names} for some in part.objects.columns
+        ]
+        return replace(part.objects, columns=known)
+
+    return [replace(part, objects=objects(part)) for part in parts]

@@ -22,7 +22,14 @@ from bmz.image.region import ImageSource
 from bmz.plan.plan import Blocks
 from bmz.process.adapt import resized_labels_part
 from bmz.process.blocks import Found
-from bmz.process.linking import joined_scores, link_labels, measured_together
+from bmz.process.linking import link_labels, measured_together
+from bmz.process.object_columns import (
+    NO_COLUMNS,
+    Columns,
+    below,
+    joined_columns,
+    rows_of,
+)
 from bmz.process.relabel import closed_up
 
 OVERVIEW_PX = 2048
@@ -59,20 +66,20 @@ class Labels:
     confidences: FloatArray | None = None
 
     @classmethod
-    def held(cls, labels: AnyArray, scores: FloatArray | None) -> Labels:
+    def held(cls, labels: AnyArray, columns: Columns = NO_COLUMNS) -> Labels:
         """Give labels in memory, which were made in one block.
 
         Parameters
         ----------
         labels : ((z,) y, x) numbers of the objects, or of classes
-        scores : (n,) that of label k at k - 1; None where there are none
+        columns : (n,) each, what is known of label k at k - 1
         """
         there = np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
         there[labels.reshape(-1)] = True
         there[0] = False
         numbers = np.where(there, np.arange(len(there)), 0)
         # all begin in the one block that there is, wherever that may be
-        objects = Found([np.zeros(len(numbers) - 1, np.int64)], [] if scores is None else [scores])
+        objects = Found([np.zeros(len(numbers) - 1, np.int64)], [columns])
         high, wide = labels.shape[-2:]
         return cls(labels, numbers, objects, labels.shape, (high, wide), (0, 0))
 
@@ -344,43 +351,37 @@ def joined(labels: LabelStack, link: Link, blocks: Blocks) -> JoinedLabels:
     if "z" not in link.ious:
         return JoinedLabels(renumbered)
     groups = measured_together(labels.loop, "t")
-    scores_of = [part.objects.scores_by(part.numbers) for part in labels.parts]
-    scores = _means_of(scores_of, numbers, groups)
-    confidences = _means_of([part.confidences for part in labels.parts], numbers, groups)
+    columns = joined_columns([_known(part) for part in labels.parts], numbers, groups)
     frames = [
-        _frame(labels, numbers, group, values, blocks)
-        for group, values in zip(groups, zip(scores, confidences, strict=True), strict=True)
+        _frame(labels, numbers, group, known, blocks)
+        for group, known in zip(groups, columns, strict=True)
     ]
     loop = {axis: size for axis, size in labels.loop.items() if axis != "z"}
     parts, names = zip(*frames, strict=True)
     return JoinedLabels(LabelStack(parts, loop, f"z{labels.space}", names), renumbered)
 
 
-def _means_of(
-    values: Sequence[FloatArray | None],
-    numbers: Sequence[Integers],
-    groups: Sequence[Sequence[int]],
-) -> Sequence[FloatArray | None]:
-    """Give each joined object of each group the mean of its values; None where some have none."""
-    known = [some for some in values if some is not None]
-    joined_all = len(known) == len(values)
-    return joined_scores(known, numbers, groups) if joined_all else [None] * len(groups)
+_CONFIDENCE = "confidence"
+
+
+def _known(part: Labels) -> Columns:
+    known = part.objects.columns_by(part.numbers)
+    return known if part.confidences is None else {**known, _CONFIDENCE: part.confidences}
 
 
 def _frame(
     labels: LabelStack,
     numbers: Sequence[Integers],
     group: Sequence[int],
-    values: tuple[FloatArray | None, FloatArray | None],
+    columns: Columns,
     blocks: Blocks,
 ) -> tuple[Labels, Integers]:
     """Give the planes of one frame as a stack, and the number that each of its labels has.
 
     Parameters
     ----------
-    values : scores and confidences of the joined objects, by their numbers
+    columns : what is known of the joined objects, by their numbers
     """
-    scores, confidences = values
     planes = [labels.parts[member] for member in group]
     names = np.unique(np.concatenate([np.zeros(1, np.int64), *(numbers[m] for m in group)]))
     own = [np.searchsorted(names, numbers[member]) for member in group]
@@ -388,12 +389,13 @@ def _frame(
     extents = Extents(len(names) - 1, stored.shape)
     for box in boxes(stored.shape, (1, blocks.side_px, blocks.side_px)):
         extents.look(stored[box], box)
-    objects = Found([extents.first[1:]], [] if scores is None else [scores[names[1:] - 1]])
+    own_columns = rows_of(columns, names[1:] - 1)
+    confidences = own_columns.pop(_CONFIDENCE, None)
+    objects = Found([extents.first[1:]], [own_columns])
     side = blocks.side_for(len(planes))
     everyone = np.arange(len(names))
     shape, longest = stored.shape, extents.longest()
-    own_confidences = None if confidences is None else confidences[names[1:] - 1]
-    frame = Labels(stored, everyone, objects, shape, (side, side), longest, own_confidences)
+    frame = Labels(stored, everyone, objects, shape, (side, side), longest, confidences)
     return frame, names
 
 
@@ -442,7 +444,7 @@ def on_image(
         part = resized_labels_part(lambda where: np.asarray(stored[where]), network, size, box)
         resized[box] = part
         extents.look(part, box)
-    there = Found([extents.first[1:]], [np.concatenate(objects.scores)] if objects.scores else [])
+    there = Found([extents.first[1:]], [below(objects.columns)])
     numbers, _ = closed_up(np.where(extents.first < UNSEEN, there.numbers(), 0))
     return Labels(resized, numbers, there, tuple(size), (side, side), extents.longest())
 

@@ -15,8 +15,9 @@ from bmz.base.axes import Step
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, Note, nobody
 from bmz.base.values import dataclass
+from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.plan import Plan
-from bmz.plan.recipe_choice import LABEL_OPS, RecipeChoice, choose_recipe, network_family
+from bmz.plan.recipe_choice import LABEL_OPS, choose_recipe, network_family
 from bmz.plan.tile_way import MIRRORED, TileWay
 from bmz.predict.backend import Backend, OnTensors, StaysThere
 from bmz.process.adapt import from_layout

@@ -32,6 +32,7 @@ from bmz.process.adapt import (
     to_layout,
 )
 from bmz.process.compiled import NOTE
+from bmz.process.object_columns import Columns
 from bmz.process.ops import Seen, apply_steps, not_seen
 from bmz.process.ops_scaling import Reference
 from bmz.process.recipe import Labelled
@@ -176,13 +177,13 @@ class PlaneResult:
     classes : a label is the number of a class, the same in every plane
     there : the map where it stayed on the device of the network
     plan : the one it was given, with the tiles and the batch that memory held
-    scores : one for each label; None where the recipe has none
+    columns : what the recipe tells of each label
     """
 
     raw: FloatArray | None
     plan: Plan
     labels: AnyArray | None = None
-    scores: FloatArray | None = None
+    columns: Columns = field(default_factory=dict)
     classes: bool = False
     there: MapThere | None = None
 
@@ -347,7 +348,7 @@ def _finished(known: KnownTensors, shape: tuple[int, ...], work: PlaneContext) -
     if there is None:
         raw = _as_raw(mapped, letters) if labelled.drawn is None else labelled.drawn[None]
     done = finish_labels(labelled, work.labelling.finish)
-    return PlaneResult(raw, work.plan, done.labels, done.scores, done.classes, there)
+    return PlaneResult(raw, work.plan, done.labels, done.columns, done.classes, there)
 
 
 def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:

@@ -23,6 +23,7 @@ from bmz.engine.label_stack import Extents, Labels, LabelStack
 from bmz.image.region import ImageSource
 from bmz.plan.plan import Blocks
 from bmz.process.blocks import Found, WritableArray
+from bmz.process.object_columns import Columns, rows_of
 from bmz.process.relations import (
     Pairing,
     Shared,
@@ -295,20 +296,20 @@ def _part(
     names = np.append(0, extents.there())
     numbers = np.zeros(len(origin), np.int64)
     numbers[names] = np.arange(len(names))
-    objects = Found([extents.first[1:]], _scores(stack, number, origin))
+    objects = Found([extents.first[1:]], [_columns(stack, number, origin)])
     side = blocks.side_for(prod(size[:-2]))
     return Labels(stored, numbers, objects, size, (side, side), extents.longest()), names
 
 
-def _scores(stack: LabelStack, number: int, origin: AnyArray) -> list[AnyArray]:
+def _columns(stack: LabelStack, number: int, origin: AnyArray) -> Columns:
     part = stack.parts[number]
-    scores = part.objects.scores_by(part.numbers)
-    if scores is None:
-        return []
-    whole = stack.in_whole(number, np.arange(1, part.count + 1))
-    by_number = np.zeros(_highest(stack) + 1, np.float32)
-    by_number[whole] = scores
-    return [by_number[origin[1:]]]
+    whole = stack.in_whole(number, np.arange(part.count + 1))
+    known = part.objects.columns_by(part.numbers)
+    by_number = np.zeros(_highest(stack) + 1, np.int64)
+    by_number[whole] = np.arange(len(whole))
+    # an object of another plane has no row here, and no pixel either
+    own = by_number[origin[1:]]
+    return rows_of({n: np.append(np.zeros(1, c.dtype), c) for n, c in known.items()}, own)
 
 
 def _names(stack: LabelStack) -> AnyArray:

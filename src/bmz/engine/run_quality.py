@@ -19,6 +19,7 @@ from bmz.check.fit_case import FitCase
 from bmz.check.values import model_diameter
 from bmz.engine.label_stack import Labels, LabelStack
 from bmz.process.adapt import take_channels
+from bmz.process.object_columns import SCORE
 from bmz.process.object_evidence import (
     MARGIN_PX,
     MOST_CHANNELS,
@@ -95,7 +96,7 @@ def plane_evidence(
     maps : (k, y, x) what the network gave, on a grid of its own
     """
     height, width = labels.size
-    scores = labels.objects.scores_by(labels.numbers)
+    scores = labels.objects.columns_by(labels.numbers).get(SCORE, np.zeros(0))
     parts = []
     for y, x, own in labels.cores(slice(0, height)):
         box = labels.window((y, x), MARGIN_PX)

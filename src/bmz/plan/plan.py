@@ -12,8 +12,8 @@ from bmz.base.values import dataclass
 from bmz.check.fit_case import FitCase
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
+from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
-from bmz.plan.recipe_choice import RecipeChoice
 from bmz.plan.tile_way import MIRRORED, TileWay
 from bmz.plan.tiling import HaloTooWide, OutputRule, Tiling, plan_tiles
 from bmz.plan.weights_choice import FLOAT32, PrecisionChoice, Way

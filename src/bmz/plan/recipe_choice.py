@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from typing import Any
 
 from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
 from bmz.base.values import dataclass
+from bmz.plan.channel_names import (
+    RecipeChoice,
+    class_list,
+    label_output,
+    named_families,
+    named_maps,
+)
 from bmz.spec.facts import Fact, LabelWay, facts_of
 from bmz.spec.model import ModelSpec, TensorSpec
-
-FOREGROUND = {"foreground", "nucleus", "nuclei", "cell", "cells", "object", "objects", "f"}
-BOUNDARY = {"boundary", "boundaries", "membrane", "contour", "contours", "border", "edge", "c"}
-CONTOUR = {"contour", "contours"}
-CENTRE = {"centre", "centres", "center", "centers", "ctr", "heatmap"}
-OFFSET = {"offset", "offsets"}
-SPOT = {"spot", "spots", "puncta", "punctum"}
-LABELS = {"label", "labels", "instances", "instance_labels"}
-
-
-def channel_names(tensor: TensorSpec) -> tuple[str, ...]:
-    """Give the names of the channels in small letters; none where they are not declared."""
-    axis = tensor.axis("c")
-    return tuple(name.strip().lower() for name in axis.names) if axis else ()
-
-
-def word_in(name: str, words: set[str]) -> bool:
-    """Say whether one of the words of a name, as ``cell`` of ``cell-border``, is among `words`."""
-    return bool(set(re.split(r"[\s_\-]+", name)) & words)
-
 
 RECIPES = (
     "stardist, flows, mesmer, contour, boundary, gasp, affinities, hover, panoptic, spots, "
@@ -165,24 +151,6 @@ NO_LABEL_TASKS = (
     "semantic-unmixing",
 )
 """Tags of models whose output is not a segmentation."""
-
-
-@dataclass(frozen=True)
-class RecipeChoice:
-    """The recipe for one output of a model.
-
-    Parameters
-    ----------
-    name : of the recipe, or ``none``
-    why : the evidence, as a sentence
-    output : id of the output it works on
-    parameters : values that the description gives
-    """
-
-    name: str
-    why: str
-    output: str
-    parameters: Mapping[str, float | int | bool | str] = field(default_factory=dict)
 
 
 def choose_recipe(
@@ -322,6 +290,10 @@ def _stardist_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | Non
         "prob_threshold": float(thresholds["prob"]),
         "nms_threshold": float(thresholds["nms"]),
     }
+    classes = _star_classes(stardist, tensor)
+    if classes:
+        values["classes"] = classes
+        why += ", which tells classes"
     grid = _network_grid(stardist, tensor)
     if grid:
         values["network_grid"] = grid
@@ -334,6 +306,17 @@ def _stardist_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | Non
         anisotropy = (rays.get("kwargs") or {}).get("anisotropy") or (1, 1, 1)
         values["anisotropy"] = ",".join(f"{float(along):g}" for along in anisotropy)
     return RecipeChoice("stardist", why, tensor.id, values)
+
+
+def _star_classes(stardist: Mapping[str, Any], tensor: TensorSpec) -> str:
+    # stardist 0.9.1, models/base.py: the probabilities of n_classes + 1 classes come last
+    config = stardist.get("config")
+    count = config.get("n_classes") if isinstance(config, Mapping) else None
+    if not isinstance(count, int) or count < 1:
+        return ""
+    axis = tensor.axis("c")
+    named = axis.names[-count - 1 :] if axis else ()
+    return class_list(named or ("background", *map(str, range(1, count + 1))))
 
 
 def _network_grid(stardist: Mapping[str, Any], tensor: TensorSpec) -> str:
@@ -362,71 +345,6 @@ def _prompted(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
         return None
     why = "the network takes points and gives the mask of the object at each"
     return RecipeChoice("prompts", why, tensor.id, {"scores": model.prompts.scores})
-
-
-def _label_output(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
-    if tensor.channels != 1:
-        return None
-    if set(channel_names(tensor)) & LABELS:
-        return RecipeChoice("labels", "the output channel is named as labels", tensor.id)
-    wide = re.fullmatch(r"u?int(16|32|64)", tensor.dtype) is not None
-    if wide and "c" not in tensor.letters:
-        why = f"the output is {tensor.dtype} without a channel axis, that is labels"
-        return RecipeChoice("labels", why, tensor.id)
-    return None
-
-
-def _named_maps(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
-    names = channel_names(tensor)
-    boundary = next((i for i, name in enumerate(names) if word_in(name, BOUNDARY)), None)
-    foreground = next(
-        (i for i, name in enumerate(names) if word_in(name, FOREGROUND) and i != boundary), -1
-    )
-    if boundary is None:
-        return None
-    why = f"the output channels are named {', '.join(names)}"
-    if foreground >= 0 and word_in(names[boundary], CONTOUR):
-        letters = {foreground: "F", boundary: "C"}
-        letters |= {i: "B" for i, name in enumerate(names) if word_in(name, {"background"})}
-        channels = "+".join(letters.get(i, "-") for i in range(len(names)))
-        half = {f"{name}_threshold": 0.5 for name in ("foreground", "background", "contour")}
-        return RecipeChoice("contour", why, tensor.id, {"channels": channels, **half})
-    places = {"foreground_channel": foreground, "boundary_channel": boundary}
-    return RecipeChoice("boundary", why, tensor.id, places)
-
-
-def _named_families(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
-    names = channel_names(tensor)
-    why = f"the output channels are named {', '.join(names)}"
-    flows = [name for name in names if word_in(name, {"flow", "flows"})]
-    if names and len(flows) == len(tensor.space) and names[: len(flows)] == tuple(flows):
-        return RecipeChoice("flows", why, tensor.id)
-    if any(re.search(r"inner[\s_\-]*distance", name) for name in names[:1]):
-        return RecipeChoice("mesmer", why, tensor.id)
-    if tensor.channels == 1 and names and word_in(names[0], SPOT):
-        return RecipeChoice("spots", why, tensor.id)
-    return _places_in_objects(tensor, names, why)
-
-
-def _places_in_objects(tensor: TensorSpec, names: tuple[str, ...], why: str) -> RecipeChoice | None:
-    # maps of where in its object a pixel lies, beside the foreground
-    def first(words: set[str]) -> int | None:
-        return next((i for i, name in enumerate(names) if word_in(name, words)), None)
-
-    offset = first(OFFSET)
-    foreground, centre = first(FOREGROUND), first(CENTRE)
-    across, down = first({"horizontal"}), first({"vertical"})
-    if foreground is None:
-        return None
-    places: dict[str, int] = {"foreground_channel": foreground}
-    if across is not None and down is not None:
-        places |= {"horizontal_channel": across, "vertical_channel": down}
-        return RecipeChoice("hover", why, tensor.id, places)
-    offsets = sum(word_in(name, OFFSET) for name in names)
-    if centre is not None and offset is not None and offsets == len(tensor.space):
-        places |= {"centre_channel": centre, "offset_channel": offset}
-        return RecipeChoice("panoptic", why, tensor.id, places)
-    return None
 
 
 def _biapy(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
@@ -483,9 +401,9 @@ _DECLARED: tuple[_Rule, ...] = (_declared_op, _own_config, _stardist_config, _mu
 
 _TOLD: tuple[_Rule, ...] = (
     _prompted,
-    _label_output,
-    _named_families,
-    _named_maps,
+    label_output,
+    named_families,
+    named_maps,
     _biapy,
     _foreground,
     _classes,

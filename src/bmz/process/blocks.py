@@ -14,6 +14,7 @@ from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArr
 from bmz.base.axes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.values import dataclass
+from bmz.process.object_columns import Columns, below, numbered, rows_of
 from bmz.process.recipe import Finish, InBlocks, Labelled, Place, Recipe, Value
 from bmz.process.relabel import finish_labels
 
@@ -166,12 +167,12 @@ class Found:
     Parameters
     ----------
     first : flat position of the first pixel of each in the labels of the whole, an array per block
-    scores : of each, an array per block; empty where the recipe has none
+    columns : what is known of each, a table per block
     widest_overlap : that a block needed, entries of the map
     """
 
     first: list[NDArray[np.int64]] = field(default_factory=list)
-    scores: list[FloatArray] = field(default_factory=list)
+    columns: list[Columns] = field(default_factory=list)
     widest_overlap: int = 0
 
     @property
@@ -193,14 +194,9 @@ class Found:
         ordered[numbers[1:][numbers[1:] > 0] - 1] = first[numbers[1:] > 0]
         return ordered
 
-    def scores_by(self, numbers: NDArray[np.int64]) -> FloatArray | None:
-        """Give the score of label k at k - 1, for these `numbers`; None without scores."""
-        if not self.scores:
-            return None
-        scores = np.concatenate(self.scores)
-        ordered: FloatArray = np.zeros(int(numbers.max(initial=0)), np.float32)
-        ordered[numbers[1:][numbers[1:] > 0] - 1] = scores[numbers[1:] > 0]
-        return ordered
+    def columns_by(self, numbers: NDArray[np.int64]) -> Columns:
+        """Give what is known of label k at k - 1, for these `numbers`."""
+        return numbered(below(self.columns), numbers)
 
 
 def label_blocks(
@@ -264,8 +260,7 @@ def _label_one(
     owned, first = _owned(done.labels, _on_input(core, work.grid), place, work)
     _write(done.labels, owned, labels, place, objects.count)
     objects.first.append(first[owned])
-    if done.scores is not None:
-        objects.scores.append(done.scores[owned[1:]])
+    objects.columns.append(rows_of(done.columns, owned[1:]))
 
 
 def _labelled(work: BlockWork, region: Box) -> tuple[Labelled, BoolArray]:

@@ -11,6 +11,7 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray, TensorDecoder
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.values import dataclass
+from bmz.process.object_columns import scored
 from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, NoSettings, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, one_map
 
@@ -288,8 +289,8 @@ def label_masks(
         place, values = _placed(masks[k], None if boxes is None else boxes[k], shape)
         labels[place][values > settings.mask_threshold] = k + 1
         drawn[place] = np.maximum(drawn[place], values)
-    labelled = in_raster_order(labels, ranks.astype(np.float32))
-    return Labelled(labelled.labels, labelled.scores if scores is not None else None, drawn=drawn)
+    labelled = in_raster_order(labels, scored(ranks))
+    return Labelled(labelled.labels, {} if scores is None else labelled.columns, drawn=drawn)
 
 
 def _named(others: Mapping[str, AnyArray], name: str, what: str, objects: int) -> AnyArray | None:

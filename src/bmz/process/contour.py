@@ -13,6 +13,7 @@ from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.blocks import OTSU, streamed_otsu, threshold_of
 from bmz.process.distance_watershed import watershed
+from bmz.process.object_columns import scored
 from bmz.process.ops_values import ACTIVATIONS, ActivatedMaps, activated
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import (
@@ -195,7 +196,7 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSet
     labels = with_ring(labels, surface, settings.ring)
     labelled = in_raster_order(on_input_grid(labels, grid))
     inside = on_input_grid(maps.get("foreground", -surface), grid)
-    return Labelled(labelled.labels, mean_of_each(labelled.labels, inside))
+    return Labelled(labelled.labels, scored(mean_of_each(labelled.labels, inside)))
 
 
 def named_maps(output: AnyArray, channels: str) -> dict[str, AnyArray]:

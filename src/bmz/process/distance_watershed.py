@@ -21,6 +21,7 @@ from bmz.base.arrays import (
 from bmz.base.axes import Box, boxes
 from bmz.base.values import dataclass
 from bmz.process.blocks import OTSU, streamed_otsu, threshold_of
+from bmz.process.object_columns import scored
 from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import (
     FAR_PLACE,
@@ -387,7 +388,7 @@ def label_by_distance(
         depth = ndimage.smoothed(depth, [settings.sigma / step for step in grid])
     seeds = prominent_peaks(depth, settings.neck, mask=inside)
     labels = in_raster_order(on_input_grid(watershed(-depth, seeds, inside), grid)).labels
-    return Labelled(labels, mean_of_each(labels, on_input_grid(values, grid)))
+    return Labelled(labels, scored(mean_of_each(labels, on_input_grid(values, grid))))
 
 
 def threshold_of_whole_map(

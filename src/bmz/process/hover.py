@@ -14,6 +14,8 @@ from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArr
 from bmz.base.axes import Box, boxes
 from bmz.base.values import dataclass
 from bmz.process.distance_watershed import flooded
+from bmz.process.object_classes import classes_from_maps
+from bmz.process.object_columns import scored
 from bmz.process.recipe import InBlocks, Knob, Labelled, ParameterRefused, Recipe, Value
 from bmz.process.relabel import (
     ChannelsDiffer,
@@ -63,6 +65,12 @@ class HoverSettings:
         bool, Knob("a connected foreground without a marker is one nucleus; false: none, as in "
                    "HoVer-Net")
     ] = True  # fmt: skip
+    class_channel: Annotated[
+        int, Knob("first map of the classes of nuclei, or their number; -1: none", -1)
+    ] = -1
+    classes: Annotated[
+        str, Knob("names of the classes in the order of their maps, with commas; empty: numbers")
+    ] = ""
     slopes: Annotated[
         str,
         Knob(
@@ -86,7 +94,8 @@ def label_hover(output: AnyArray, grid: tuple[int, ...], settings: HoverSettings
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of an object is the mean of its foreground
+        of ``output.shape[1:] * grid``; the score of an object is the mean of its foreground,
+        its class that of most of its pixels
 
     Raises
     ------
@@ -107,7 +116,9 @@ def label_hover(output: AnyArray, grid: tuple[int, ...], settings: HoverSettings
     markers = _markers(parts, mask & (edge < settings.edge_threshold), settings)
     labels = flooded(_basins(edge, mask), markers, mask)
     labels = in_raster_order(on_input_grid(labels, grid)).labels
-    return Labelled(labels, mean_of_each(labels, on_input_grid(foreground, grid)))
+    scores = scored(mean_of_each(labels, on_input_grid(foreground, grid)))
+    first, names = settings.class_channel, settings.classes
+    return Labelled(labels, {**scores, **classes_from_maps(labels, output, first, names, "hover")})
 
 
 def _markers(parts: LabelArray, inner: BoolArray, settings: HoverSettings) -> LabelArray:

@@ -322,38 +322,6 @@ def measured_together(loop: Mapping[str, int], apart: str) -> list[list[int]]:
     return list(groups.values())
 
 
-def joined_scores(
-    scores: Sequence[FloatArray], numbers: Sequence[AnyArray], groups: Sequence[Sequence[int]]
-) -> list[FloatArray]:
-    """Give every object the mean of the scores that it has in the masks of a group.
-
-    Parameters
-    ----------
-    scores : (n,) for each mask, the score of its label k at k - 1
-    numbers : (n + 1,) for each mask, the number that its label k has in the whole
-    groups : masks that are measured together
-
-    Returns
-    -------
-    list of (m,) float32
-        for each group the score of number k at k - 1; NaN for those that are not in it
-    """
-    return [
-        _mean_by(
-            np.concatenate([numbers[mask][1:] for mask in group]),
-            np.concatenate([scores[mask][: len(numbers[mask]) - 1] for mask in group]),
-        )
-        for group in groups
-    ]
-
-
-def _mean_by(numbers: AnyArray, values: AnyArray) -> FloatArray:
-    counts = np.bincount(numbers)[1:]
-    sums = np.bincount(numbers, values)[1:]
-    mean: FloatArray = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    return mean.astype(np.float32)
-
-
 def with_track(table: Table) -> Table:
     """Say of each object which track it belongs to: that is its number in the mask."""
     return {"label": table["label"], "track": table["label"], **table}

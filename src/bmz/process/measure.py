@@ -14,6 +14,7 @@ from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, smalles
 from bmz.base.axes import in_image_order
 from bmz.base.values import dataclass
 from bmz.image.pixels import Pixels
+from bmz.process.object_columns import NO_COLUMNS, Columns, by_label
 from bmz.process.relabel import closed_up
 
 Integers = NDArray[np.int64]
@@ -307,7 +308,7 @@ Table = dict[str, AnyArray]
 def measure_objects(
     labels: Pixels,
     image: Pixels,
-    scores: FloatArray | Sequence[FloatArray] | None = None,
+    columns: Columns | Sequence[Columns] = NO_COLUMNS,
     *,
     apart: str = "t",
 ) -> Table:
@@ -324,8 +325,8 @@ def measure_objects(
     labels : integers, 0 background; axes a subset of t, z, y, x
     image : real numbers on the same grid; may have c too; an axis t, z that `labels` has not
         must not be there
-    scores : (n,) the score of label k at k - 1, over all positions along the axes of `apart`; or
-        one such array for each position, where each has scores of its own
+    columns : (n,) each, what is known of label k at k - 1, over all positions along the axes of
+        `apart`; or such columns for each position, where each has its own
     apart : axes of ``tz`` along which each position is measured by itself: ``t``, and ``z`` where
         the planes of a stack were labelled one by one
 
@@ -348,7 +349,7 @@ def measure_objects(
     ordered = labels.transposed(axes)
     along = [axis for axis in axes if axis in apart]
     if not along:
-        return _measure(ordered, channels, _of_position(scores, 0))
+        return _measure(ordered, channels, _of_position(columns, 0))
     places = [
         dict(zip(along, place, strict=True))
         for place in np.ndindex(*(ordered.sizes[axis] for axis in along))
@@ -357,7 +358,7 @@ def measure_objects(
         _measure(
             ordered.part(at),
             {name: channel.part(at) for name, channel in channels.items()},
-            _of_position(scores, number),
+            _of_position(columns, number),
         )
         for number, at in enumerate(places)
     ]
@@ -366,10 +367,8 @@ def measure_objects(
     )
 
 
-def _of_position(
-    scores: FloatArray | Sequence[FloatArray] | None, number: int
-) -> FloatArray | None:
-    return scores if scores is None or isinstance(scores, np.ndarray) else scores[number]
+def _of_position(columns: Columns | Sequence[Columns], number: int) -> Columns:
+    return columns if isinstance(columns, Mapping) else columns[number]
 
 
 def placed(table: Table, at: Mapping[str, int], um: Mapping[str, float]) -> Table:
@@ -394,7 +393,7 @@ def stacked(tables: Sequence[Table]) -> Table:
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
-def _measure(labels: Pixels, channels: Mapping[str, Pixels], scores: AnyArray | None) -> Table:
+def _measure(labels: Pixels, channels: Mapping[str, Pixels], columns: Columns) -> Table:
     axes, um = labels.axes, labels.pixel_um
     numbers, label = closed_up(labels.array)
     runs = runs_of(numbers)
@@ -402,8 +401,7 @@ def _measure(labels: Pixels, channels: Mapping[str, Pixels], scores: AnyArray | 
     if len(axes) == _PLANE_AXES:
         table |= _shapes(runs, [um.get(a) for a in axes])
     table |= _boxes(runs, axes, numbers.shape)
-    if scores is not None:
-        table["score"] = scores_of(label, scores)
+    table |= {name: by_label(column, label) for name, column in columns.items()}
     inside = numbers > 0
     own = numbers[inside].astype(np.int64) - 1
     for name, channel in channels.items():
@@ -470,12 +468,6 @@ def _boxes(runs: Runs, axes: Sequence[str], sides: Sequence[int]) -> Table:
         | {f"bbox_{a}_max_px": edge for a, edge in high.items()}
         | {"touches_border": touches}
     )
-
-
-def scores_of(labels: AnyArray, scores: AnyArray | None) -> Floats:
-    """Give the score of each label, that of label k at k - 1; NaN where there is none."""
-    padded = np.append(np.zeros(0) if scores is None else scores.astype(np.float64), np.nan)
-    return np.take(padded, labels - 1, mode="clip")
 
 
 def _brightness(values: ObjectValues, name: str, sizes: AnyArray) -> Table:

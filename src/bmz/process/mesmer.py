@@ -11,6 +11,7 @@ from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import SplineBlend, TileWay
 from bmz.process.distance_watershed import prominent_peaks, watershed
+from bmz.process.object_columns import scored
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import (
     ChannelsDiffer,
@@ -94,7 +95,7 @@ def label_mesmer(output: AnyArray, grid: tuple[int, ...], settings: MesmerSettin
     labels = watershed(-soft, peaks, soft > settings.interior_threshold)
     labels = without_small_holes(_large(labels, settings), settings.fill_holes_threshold)
     labels = in_raster_order(on_input_grid(labels, grid)).labels
-    return Labelled(labels, mean_of_each(labels, on_input_grid(interior, grid)))
+    return Labelled(labels, scored(mean_of_each(labels, on_input_grid(interior, grid))))
 
 
 def without_small_holes(labels: LabelArray, smaller_than: int) -> LabelArray:

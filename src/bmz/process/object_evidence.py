@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from bmz.base.arrays import AnyArray, BoolArray
 from bmz.base.axes import Box
 from bmz.base.values import dataclass
-from bmz.process.measure import Runs, runs_of, scores_of
+from bmz.process.measure import Runs, runs_of
+from bmz.process.object_columns import by_label
 from bmz.process.relabel import closed_up
 
 Floats = NDArray[np.float64]
@@ -60,7 +62,7 @@ class PlaneWindow:
     core : of the plane, along y and x; cores of all windows cover it without overlap
     box : of the plane, along y and x: the window
     size : of the plane, px
-    scores : (n,) that of label k at k - 1, as the recipe gave it; None for none
+    scores : (n,) that of label k at k - 1, as the recipe gave it; empty for none
     """
 
     labels: AnyArray
@@ -70,7 +72,7 @@ class PlaneWindow:
     core: Box
     box: Box
     size: tuple[int, int]
-    scores: AnyArray | None = None
+    scores: AnyArray = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class ObjectEvidence:
         mine = np.flatnonzero(window.owned[label])
         pixels = _Pixels.of(numbers, edges, runs.count)
         planes, maps = (_channels(stack, pixels)[:, mine] for stack in (window.planes, window.maps))
-        shapes = _shapes(runs, edges, _cut(runs, window), scores_of(label, window.scores))[mine]
+        shapes = _shapes(runs, edges, _cut(runs, window), by_label(window.scores, label))[mine]
         return cls(label[mine].astype(np.int64), shapes, planes, maps, *_lattice(window))
 
     @classmethod

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.values import dataclass
+from bmz.process.object_classes import classes_from_maps
+from bmz.process.object_columns import scored
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, one_map
 from bmz.process.spots import peaks_of
@@ -20,7 +22,10 @@ from bmz.process.spots import peaks_of
 class PanopticSettings:
     """The parameters of the recipe."""
 
-    foreground_channel: Annotated[int, Knob("of the map of all objects, counted from 0", 0)] = 0
+    foreground_channel: Annotated[
+        int,
+        Knob("of the map of all objects, from 0; -1: what the map of the first class leaves", -1),
+    ] = 0
     centre_channel: Annotated[int, Knob("of the heat map of centres, counted from 0", 0)] = 1
     offset_channel: Annotated[
         int, Knob("first of the offsets along (z,) y and x to the centre, counted from 0", 0)
@@ -37,6 +42,12 @@ class PanopticSettings:
         int,
         Knob("smallest object, px of the map; pixels of smaller ones join others", 0, grows=2),
     ] = 10
+    class_channel: Annotated[
+        int, Knob("first map of the classes of objects, or their number; -1: none", -1)
+    ] = -1
+    classes: Annotated[
+        str, Knob("names of the classes in the order of their maps, with commas; empty: numbers")
+    ] = ""
 
 
 def label_panoptic(output: AnyArray, grid: tuple[int, ...], settings: PanopticSettings) -> Labelled:
@@ -54,14 +65,15 @@ def label_panoptic(output: AnyArray, grid: tuple[int, ...], settings: PanopticSe
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of an object is the height of its centre
+        of ``output.shape[1:] * grid``; the score of an object is the height of its centre,
+        its class that of most of its pixels
 
     Raises
     ------
     ChannelsDiffer
         The output has no such channels.
     """
-    inside = _foreground(output, settings.foreground_channel, settings.foreground_threshold)
+    inside = _foreground(output, vars(settings))
     centres, heights = _centres(output, settings)
     labels = np.zeros(inside.shape, np.int32)
     targets = _targets(output, inside, settings.offset_channel)
@@ -70,7 +82,10 @@ def label_panoptic(output: AnyArray, grid: tuple[int, ...], settings: PanopticSe
     keeps = _are_centres(labels, centres) & (_counts(labels, len(centres)) >= settings.min_size)
     if not keeps.all():
         labels[inside] = _nearest(targets, centres, keeps)
-    return in_raster_order(on_input_grid(labels, grid), heights)
+    done = in_raster_order(on_input_grid(labels, grid), scored(heights))
+    first, names = settings.class_channel, settings.classes
+    classes = classes_from_maps(done.labels, output, first, names, "panoptic")
+    return Labelled(done.labels, {**done.columns, **classes})
 
 
 def _nearest(targets: FloatArray, centres: FloatArray, keeps: BoolArray) -> NDArray[np.intp]:
@@ -95,9 +110,13 @@ def _counts(labels: LabelArray, count: int) -> NDArray[np.intp]:
     return np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
 
 
-def _foreground(output: AnyArray, channel: int, threshold: float) -> BoolArray:
-    inside: BoolArray = one_map("panoptic", output, channel) > threshold
-    return inside
+def _foreground(output: AnyArray, parameters: Mapping[str, Value]) -> BoolArray:
+    channel = int(parameters["foreground_channel"])
+    threshold = float(parameters["foreground_threshold"])
+    if channel < 0:
+        background = one_map("panoptic", output, int(parameters["class_channel"]))
+        return np.asarray(background < 1 - threshold)
+    return np.asarray(one_map("panoptic", output, channel) > threshold)
 
 
 def _centres(output: AnyArray, settings: PanopticSettings) -> tuple[FloatArray, FloatArray]:
@@ -137,8 +156,7 @@ def offset_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) ->
 
 def _pointing_out(maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]) -> BoolArray:
     # the foreground without a centre, or with one that lies beyond this part of the map
-    channel, threshold = int(parameters["foreground_channel"]), parameters["foreground_threshold"]
-    inside = _foreground(maps, channel, float(threshold))
+    inside = _foreground(maps, parameters)
     lost: BoolArray = inside & (labels == 0)
     targets = _targets(maps, inside, int(parameters["offset_channel"]))
     reach = int(parameters["centre_distance"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.axes import Box
 from bmz.base.values import dataclass
+from bmz.process.object_columns import scored
 from bmz.process.recipe import Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order
 
@@ -170,8 +171,8 @@ def label_prompted(
         seen.setdefault(number, []).append(objects.tiles[k])
         there[free] = number
         drawn[place][free] = objects.scores[number - 1]
-    done = in_raster_order(labels, objects.scores)
-    return Labelled(done.labels, done.scores, drawn=drawn)
+    done = in_raster_order(labels, scored(objects.scores))
+    return Labelled(done.labels, done.columns, drawn=drawn)
 
 
 def _objects(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol, get_type_hints
 
@@ -13,6 +14,7 @@ from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArr
 from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import MIRRORED, TileWay
+from bmz.process.object_columns import SCORE, Columns
 
 SHARES = (0.15, 0.3, 0.5, 0.7, 0.85)
 """Thresholds of a probability that are tried where a mask is not likely to be good."""
@@ -187,23 +189,27 @@ class Labelled:
     Parameters
     ----------
     labels : ((z,) y, x) int32 or wider, 0 background, 1..n in raster order of first pixels
-    scores : (n,) float32, the score of label k at k - 1; None where the recipe has none
+    columns : what the recipe tells of each object beside its pixels, such as its score
     classes : a label is the number of a class and not of an object
     drawn : ((z,) y, x) float32, the map that a recipe made of the outputs of single objects
     """
 
     labels: LabelArray
-    scores: FloatArray | None = None
+    columns: Columns = field(default_factory=dict)
     classes: bool = False
     drawn: FloatArray | None = None
+
+    @property
+    def scores(self) -> FloatArray | None:
+        """The score of label k at k - 1; None where the recipe has none."""
+        return self.columns.get(SCORE)
 
 
 LabelFunction = Callable[..., Labelled]
 """Turns one output into labels on the grid of the input: ``label(output, grid, settings)``.
 
-The output is (c, (z,) y, x), the map after the declared postprocessing; `grid` is its spacing in
-pixels of the input, one number for each spatial axis; the labels have the shape
-``output.shape[1:] * grid``. See `Recipe` for what some recipes take beside.
+The output is (c, (z,) y, x) after the declared postprocessing; `grid` is its spacing along each
+spatial axis, px of the input; labels are of ``output.shape[1:] * grid``. `Recipe` says what else.
 """
 
 
@@ -423,8 +429,7 @@ class Recipe:
 
         Parameters
         ----------
-        channels : of the output; None where that is not known
-        axes : number of spatial axes
+        channels, axes : of the output, None where it is not known how many; spatial axes
         stated : parameters that the model states
         """
         own = self.own_tiles

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base import ndimage
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from bmz.base.arrays import AnyArray, BoolArray, LabelArray
 from bmz.base.axes import Box
 from bmz.base.errors import CouldNotTell
+from bmz.process.object_columns import NO_COLUMNS, Columns, rows_of
 from bmz.process.recipe import Finish, Labelled
 
 AT_ONCE = 1 << 20
@@ -27,26 +28,26 @@ SPARSE = 4
 """With numbers above this many times the pixels, a table of all numbers costs more than a sort."""
 
 
-def in_raster_order(labels: AnyArray, scores: FloatArray | None = None) -> Labelled:
+def in_raster_order(labels: AnyArray, columns: Columns = NO_COLUMNS) -> Labelled:
     """Give the objects the numbers 1 to n, without gaps, in raster order of their first pixels.
 
     Parameters
     ----------
     labels : (..., y, x) integers; 0 and below is background
-    scores : (m,), the score of label k at k - 1, with m at least the highest label
+    columns : of m objects, the value of label k at k - 1, with m at least the highest label
 
     Returns
     -------
     Labelled
-        `labels` int32 of the same shape; `scores` (n,) float32 of the objects that have a pixel
+        `labels` int32 of the same shape; the columns of the n objects that have a pixel
     """
     flat = np.ascontiguousarray(labels).reshape(-1)
     if not np.any(flat > 0):
-        nobody = None if scores is None else np.zeros(0, np.float32)
+        nobody = rows_of(columns, np.zeros(0, np.int64))
         return Labelled(np.zeros(np.shape(labels), np.int32), nobody)
     old = _in_order_of_appearance(flat)
     number = _numbered(flat, old).reshape(np.shape(labels))
-    return Labelled(number, None if scores is None else np.asarray(scores, np.float32)[old - 1])
+    return Labelled(number, rows_of(columns, old - 1))
 
 
 def _in_order_of_appearance(flat: LabelArray) -> NDArray[np.int64]:
@@ -241,14 +242,14 @@ def finish_labels(labelled: Labelled, finish: Finish) -> Labelled:
 
     Parameters
     ----------
-    labelled : ((z,) y, x) on the grid of the image, with scores or without; classes are given
+    labelled : ((z,) y, x) on the grid of the image, with columns or without; classes are given
         back as they are, because their numbers mean something
     finish : sizes in px of the image; 0 and false ask for nothing
 
     Returns
     -------
     Labelled
-        1 to n without gaps; the scores of those that are left
+        1 to n without gaps; the columns of those that are left
     """
     if labelled.classes or labelled.labels.size == 0:
         return labelled
@@ -257,7 +258,7 @@ def finish_labels(labelled: Labelled, finish: Finish) -> Labelled:
         labels = smoothed(labels, finish.smooth)
     if finish.fill_holes:
         labels = without_holes(labels)
-    return in_raster_order(_kept(labels, finish), labelled.scores)
+    return in_raster_order(_kept(labels, finish), labelled.columns)
 
 
 def smoothed(labels: LabelArray, sigma_px: float) -> LabelArray:

@@ -10,6 +10,7 @@ import numpy as np
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LazyArray
 from bmz.base.values import dataclass
+from bmz.process.object_columns import scored
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
 from bmz.process.relabel import in_raster_order, on_input_grid, one_map
 
@@ -57,12 +58,12 @@ def label_spots(output: AnyArray, grid: tuple[int, ...], settings: SpotSettings)
     peaks = peaks_of(heat, settings.threshold, settings.min_distance)
     numbers, count = ndimage.label(peaks, np.ones((3,) * peaks.ndim))
     if not count:
-        return in_raster_order(on_input_grid(numbers, grid), np.zeros(0, np.float32))
+        return in_raster_order(on_input_grid(numbers, grid), scored(np.zeros(0)))
     away, nearest = ndimage.distance_transform_edt(numbers == 0, return_indices=True)
     discs = np.where(away <= settings.radius, numbers[tuple(nearest)], 0)
     heights = np.zeros(count + 1, np.float32)
     heights[numbers[peaks]] = heat[peaks]
-    return in_raster_order(on_input_grid(discs, grid), heights[1:])
+    return in_raster_order(on_input_grid(discs, grid), scored(heights[1:]))
 
 
 def peaks_of(heat: FloatArray, threshold: float, min_distance: int) -> BoolArray:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.base.values import dataclass
+from bmz.process.relabel import ChannelsDiffer
 
 Indices = NDArray[np.intp]
 
@@ -329,6 +330,18 @@ PIXELS_AT_ONCE = 1 << 17
 
 ON_THE_EDGE = np.float32(1e-6)
 """A pixel this near to the outline, as a share of its way from the centre, belongs to it."""
+
+
+def require_rays(output: AnyArray, fewest: int) -> None:
+    """Refuse an output with fewer rays than an outline needs.
+
+    Raises
+    ------
+    ChannelsDiffer
+    """
+    if len(output) < 1 + fewest:
+        expected = f"a probability and at least {fewest} distances"
+        raise ChannelsDiffer("stardist", expected, len(output))
 
 
 def render_polygons(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
 from bmz.process.star_polygons import LEAST_DISTANCE
 
@@ -82,6 +83,33 @@ def golden_spiral(rays: int, anisotropy: tuple[float, float, float]) -> Rays:
     directions = ends / np.linalg.norm(ends, axis=1, keepdims=True)
     shares = np.linalg.inv(directions[faces].transpose(0, 2, 1))
     return Rays(directions, faces, np.ascontiguousarray(shares), _neighbours(faces))
+
+
+class AnisotropyUnclear(WrongUsage):
+    """The relative sizes of z, y and x are no three positive numbers."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"recipe 'stardist' cannot read the anisotropy '{text}'",
+            hint="give three positive numbers for z, y and x, such as --set anisotropy=2,1,1",
+            code="recipe.anisotropy",
+        )
+
+
+def anisotropy_of(text: str) -> tuple[float, float, float]:
+    """Read the relative sizes of z, y and x.
+
+    Raises
+    ------
+    AnisotropyUnclear
+    """
+    try:
+        z, y, x = map(float, text.split(","))
+    except ValueError as why:
+        raise AnisotropyUnclear(text) from why
+    if not (min(z, y, x) > 0 and np.isfinite([z, y, x]).all()):
+        raise AnisotropyUnclear(text)
+    return z, y, x
 
 
 def _neighbours(faces: Indices) -> Indices:

@@ -16,6 +16,7 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LeftToProcessor, TensorPlace
 from bmz.base.values import dataclass
+from bmz.process.object_columns import scored
 from bmz.process.recipe import Labelled, Place
 from bmz.process.relabel import require_plane
 from bmz.process.star_polygons import (
@@ -23,6 +24,7 @@ from bmz.process.star_polygons import (
     LEAST_DISTANCE,
     ON_THE_EDGE,
     directions,
+    require_rays,
     wedge_sine,
 )
 from bmz.process.stardist import (
@@ -32,7 +34,6 @@ from bmz.process.stardist import (
     StarSettings,
     inner_part,
     non_maximum_suppression,
-    require_rays,
 )
 
 if TYPE_CHECKING:
@@ -66,10 +67,10 @@ def label_stars_there(
     Raises
     ------
     LeftToProcessor
-        It is a stack, or a ray is too long.
+        It is a stack, there are classes, or a ray is too long.
     """
-    if output.ndim == 1 + STACK:
-        raise LeftToProcessor("stars of stacks are not drawn there")
+    if settings.classes or output.ndim == 1 + STACK:
+        raise LeftToProcessor("stars of classes or stacks are not drawn there")
     maps: Any = there.taken(output)
     require_plane("stardist", maps)
     require_rays(maps, FEWEST_RAYS)
@@ -496,4 +497,4 @@ def _in_raster_order(there: TensorPlace, ranks: Tensor, scores: FloatArray) -> L
     number = torch.zeros(len(scores) + 1, dtype=torch.int32, device=there.device)
     number[old + 1] = torch.arange(1, len(old) + 1, dtype=torch.int32, device=there.device)
     labels: LabelArray = there.get(number[flat.long()].reshape(ranks.shape))
-    return Labelled(labels, scores[there.get(old)])
+    return Labelled(labels, scored(scores[there.get(old)]))

@@ -12,8 +12,10 @@ from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.blocks import boxes_of_map
+from bmz.process.object_classes import best_classes, class_names
+from bmz.process.object_columns import Columns, scored
 from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Place, Recipe, Value
-from bmz.process.relabel import ChannelsDiffer, in_raster_order, require_plane
+from bmz.process.relabel import in_raster_order, require_plane
 from bmz.process.star_polygons import (
     FEWEST_RAYS,
     Indices,
@@ -22,9 +24,11 @@ from bmz.process.star_polygons import (
     overlap_areas,
     ranges,
     render_polygons,
+    require_rays,
 )
 from bmz.process.star_stacks import (
     FEWEST_RAYS_3D,
+    anisotropy_of,
     golden_spiral,
     render_polyhedra,
     suppress_polyhedra,
@@ -220,11 +224,13 @@ class Candidates:
     points : (n, 2 or 3) int64, centres ((z,) y, x) in px of the input
     distances : (n, rays) float32, px of the input
     scores : (n,) float32, probabilities
+    classes : (n, classes) float32, that of each class; no columns where the network tells none
     """
 
     points: AnyArray
     distances: FloatArray
     scores: FloatArray
+    classes: FloatArray
 
     def within(self, shape: tuple[int, ...]) -> Candidates:
         """Drop those whose centre lies outside an image of `shape` px, such as in its padding."""
@@ -233,7 +239,13 @@ class Candidates:
 
     def take(self, which: AnyArray) -> Candidates:
         """Give the candidates that an index or a mask selects."""
-        return Candidates(self.points[which], self.distances[which], self.scores[which])
+        return Candidates(
+            self.points[which], self.distances[which], self.scores[which], self.classes[which]
+        )
+
+    def columns(self, names: Sequence[str]) -> Columns:
+        """Give the score of each, and its best class where there are classes of these names."""
+        return {**scored(self.scores), **best_classes(self.classes, names)}
 
 
 @dataclass(frozen=True)
@@ -262,6 +274,14 @@ class StarSettings:
     overlap_label: Annotated[int, Knob("stacks: label where objects overlap; 0: the best")] = (
         ANY_PLACE
     )
+    classes: Annotated[
+        str, Knob("names of the classes, whose maps follow the distances; the background first")
+    ] = ""
+
+    @property
+    def class_count(self) -> int:
+        """How many classes the network tells apart, the background among them."""
+        return len(class_names(self.classes))
 
     def border_entries(self, grid: tuple[int, ...]) -> tuple[int, ...]:
         """Give the width of the border along each axis, entries of a map of this `grid`.
@@ -285,17 +305,6 @@ class StarSettings:
         return tuple(-(-self.border * cell // step) for cell, step in zip(cells, grid, strict=True))
 
 
-class AnisotropyUnclear(WrongUsage):
-    """The relative sizes of z, y and x are no three positive numbers."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(
-            f"recipe 'stardist' cannot read the anisotropy '{text}'",
-            hint="give three positive numbers for z, y and x, such as --set anisotropy=2,1,1",
-            code="recipe.anisotropy",
-        )
-
-
 class NetworkGridUnclear(WrongUsage):
     """The grid of the network is not one whole number per axis."""
 
@@ -307,9 +316,10 @@ class NetworkGridUnclear(WrongUsage):
         )
 
 
-def ray_lengths(channels: int, _axes: int, _parameters: Mapping[str, Value]) -> tuple[bool, ...]:
-    """Say that all channels but the probability are lengths, as `LengthsFunction` has it."""
-    return (False, *(True,) * (channels - 1))
+def ray_lengths(channels: int, _axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:
+    """Say that distances are lengths, as `LengthsFunction` has it."""
+    classes = len(class_names(str(parameters["classes"])))
+    return (False, *(True,) * (channels - 1 - classes), *(False,) * classes)
 
 
 def find_candidates(
@@ -318,17 +328,20 @@ def find_candidates(
     prob_threshold: float,
     border: int | tuple[int, ...],
     place: Place | None = None,
+    classes: int = 0,
 ) -> Candidates:
     """Find the places with a probability above the threshold and a finite outline.
 
     Parameters
     ----------
-    output : (1 + rays, (z,) y, x), probability and distances in px of the input
+    output : (1 + rays + classes, (z,) y, x), probability, distances in px of the input, and the
+        probability of each class
     grid : spacing of the map along (z,) y and x, px of the input
     prob_threshold : a place needs more than this
     border : this many outermost places of the whole have no candidates; one number for all axes
         or one each
     place : where the output lies in the whole; None for all of it
+    classes : how many of the last channels are those of classes
     """
     probability = output[0]
     widths = (border,) * probability.ndim if isinstance(border, int) else border
@@ -336,11 +349,14 @@ def find_candidates(
     likely = np.zeros(probability.shape, np.bool_)
     likely[inner] = probability[inner] > prob_threshold
     at = np.nonzero(likely)
-    rays: tuple[Any, ...] = (slice(1, None), *at)
+    first = len(output) - classes
+    rays: tuple[Any, ...] = (slice(1, first), *at)
+    kinds: tuple[Any, ...] = (slice(first, None), *at)
     candidates = Candidates(
         np.stack(at, axis=1) * np.asarray(grid, np.int64),
         np.ascontiguousarray(output[rays].T, np.float32),
         probability[at].astype(np.float32),
+        np.asarray(output[kinds].T, np.float32) if classes else np.zeros((len(at[0]), 0), "f4"),
     )
     finite = np.isfinite(candidates.distances).all(axis=1) & np.isfinite(candidates.scores)
     return candidates if finite.all() else candidates.take(finite)
@@ -367,7 +383,8 @@ def label_stars(
     Parameters
     ----------
     output : (1 + rays, y, x); ray k points to (sin, cos) of 2 pi k / rays in (y, x); or
-        (1 + rays, z, y, x) with the rays of `bmz.process.star_stacks.golden_spiral`
+        (1 + rays, z, y, x) with the rays of `bmz.process.star_stacks.golden_spiral`. The maps of
+        classes, if there are any, come last
     grid : spacing of the map along (z,) y and x, px of the input
     place : where the output lies in the map of the image, whose border has no candidates; None
         for all of it
@@ -388,14 +405,16 @@ def label_stars(
     AnisotropyUnclear, NetworkGridUnclear
         These are no three positive numbers, or not one whole number per axis.
     """
-    labels, scores = ranked_stars(output, grid, settings, place)
-    extra = max(int(labels.max(initial=0)) - len(scores), 0)
-    return in_raster_order(labels, np.append(scores, np.zeros(extra, np.float32)))
+    labels, winners = ranked_stars(output, grid, settings, place)
+    columns = winners.columns(class_names(settings.classes))
+    extra = max(int(labels.max(initial=0)) - len(winners.scores), 0)  # up to that of the overlap
+    columns = {n: np.append(c, np.zeros(extra, c.dtype)) for n, c in columns.items()}
+    return in_raster_order(labels, columns)
 
 
 def ranked_stars(
     output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None = None
-) -> tuple[LabelArray, FloatArray]:
+) -> tuple[LabelArray, Candidates]:
     """Give the labels in the order of falling probability, as stardist numbers them.
 
     Parameters
@@ -404,16 +423,15 @@ def ranked_stars(
 
     Returns
     -------
-    ((z,) y, x) int32, (n,) float32
-        labels 1 to n, and the overlap label if there is one; the probability of each
+    ((z,) y, x) int32, Candidates
+        labels 1 to n, and the overlap label if there is one; what stands for each
     """
     shape = tuple(size * step for size, step in zip(output.shape[1:], grid, strict=True))
     if output.ndim == 1 + STACK:
         return _in_stack(output, grid, settings, place)
     require_plane("stardist", output)
-    require_rays(output, FEWEST_RAYS)
-    border = settings.border_entries(grid)
-    candidates = find_candidates(output, grid, settings.prob_threshold, border, place)
+    require_rays(output, FEWEST_RAYS + settings.class_count)
+    candidates = _candidates(output, grid, settings, place)
     winners = candidates.take(
         non_maximum_suppression(
             candidates.points, candidates.distances, candidates.scores, settings.nms_threshold
@@ -421,16 +439,23 @@ def ranked_stars(
     )
     height, width = shape
     labels = render_polygons(winners.points, winners.distances, winners.scores, (height, width))
-    return labels, winners.scores
+    return labels, winners
+
+
+def _candidates(
+    output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None
+) -> Candidates:
+    threshold, border = settings.prob_threshold, settings.border_entries(grid)
+    return find_candidates(output, grid, threshold, border, place, settings.class_count)
 
 
 def _in_stack(
     output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None
-) -> tuple[LabelArray, FloatArray]:
-    require_rays(output, FEWEST_RAYS_3D)
-    rays = golden_spiral(len(output) - 1, _anisotropy(settings.anisotropy))
-    border = settings.border_entries(grid)
-    candidates = find_candidates(output, grid, settings.prob_threshold, border, place)
+) -> tuple[LabelArray, Candidates]:
+    require_rays(output, FEWEST_RAYS_3D + settings.class_count)
+    count = len(output) - 1 - settings.class_count
+    rays = golden_spiral(count, anisotropy_of(settings.anisotropy))
+    candidates = _candidates(output, grid, settings, place)
     winners = candidates.take(
         suppress_polyhedra(
             candidates.points, candidates.distances, candidates.scores, rays, settings.nms_threshold
@@ -440,29 +465,7 @@ def _in_stack(
     labels = render_polyhedra(
         winners.points, winners.distances, rays, shape, settings.overlap_label
     )
-    return labels, winners.scores
-
-
-def require_rays(output: AnyArray, fewest: int) -> None:
-    """Refuse an output with fewer rays than an outline needs.
-
-    Raises
-    ------
-    ChannelsDiffer
-    """
-    if len(output) < 1 + fewest:
-        expected = f"a probability and at least {fewest} distances"
-        raise ChannelsDiffer("stardist", expected, len(output))
-
-
-def _anisotropy(text: str) -> tuple[float, float, float]:
-    try:
-        z, y, x = map(float, text.split(","))
-    except ValueError as why:
-        raise AnisotropyUnclear(text) from why
-    if not (min(z, y, x) > 0 and np.isfinite([z, y, x]).all()):
-        raise AnisotropyUnclear(text)
-    return z, y, x
+    return labels, winners
 
 
 def longest_ray(maps: LazyArray, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:
@@ -471,10 +474,10 @@ def longest_ray(maps: LazyArray, parameters: Mapping[str, Value], grid: Sequence
     A star whose centre lies beyond what a block sees would not be found at all, so a block sees
     as far as that; see `bmz.process.recipe.OverlapFunction`.
     """
-    longest = 0.0
+    longest, classes = 0.0, len(class_names(str(parameters["classes"])))
     for box in boxes_of_map(maps):
         part = np.asarray(maps[box])
-        rays = part[1:][:, part[0] > float(parameters["prob_threshold"])]
+        rays = part[1 : len(part) - classes][:, part[0] > float(parameters["prob_threshold"])]
         longest = max(longest, float(rays[np.isfinite(rays)].max(initial=0)))
     return int(np.ceil(longest / min(grid[-2:])))
 

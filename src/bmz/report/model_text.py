@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import NAMES, Step
 from bmz.base.errors import BmzError
-from bmz.plan.recipe_choice import RecipeChoice
+from bmz.plan.channel_names import RecipeChoice
 from bmz.report.computer_text import size_words
 from bmz.report.text import Row, document_text
 from bmz.results.models import ModelView, WeightsView

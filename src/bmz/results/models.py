@@ -8,7 +8,7 @@ from typing import Literal
 
 from bmz.base.errors import BmzError
 from bmz.base.values import dataclass
-from bmz.plan.recipe_choice import RecipeChoice
+from bmz.plan.channel_names import RecipeChoice
 from bmz.spec.made_for import MadeFor
 from bmz.spec.model import ModelSpec
 from bmz.zoo.fetch import FetchedFile

@@ -6,7 +6,8 @@ from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, nobody
 from bmz.engine.cards import Published, published
 from bmz.engine.load import code_unknown, find_model, model_code, weights_files
-from bmz.plan.recipe_choice import RecipeChoice, choose_recipe
+from bmz.plan.channel_names import RecipeChoice
+from bmz.plan.recipe_choice import choose_recipe
 from bmz.predict.frameworks import frameworks_here, usable_formats
 from bmz.report.model_text import code_words
 from bmz.results.models import ModelView, WeightsView

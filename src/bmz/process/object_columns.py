@@ -1,0 +1,127 @@
+"""What is known of each object beside its pixels: a table with one row per object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, FloatArray
+
+Columns = Mapping[str, AnyArray]
+"""Heading -> value of label k at k - 1: fractions (n,) float, or words (n,) str."""
+
+NO_COLUMNS: Columns = {}
+"""Nothing is known."""
+
+SCORE = "score"
+"""How sure a recipe is of an object."""
+
+CLASS = "class"
+"""The name of what an object is, or its number where it has no name; empty where none is known."""
+
+CLASS_PROBABILITY = "class_probability"
+"""How sure that is: of the network, or the share of the pixels of the object."""
+
+
+def scored(scores: AnyArray | None) -> Columns:
+    """Give the columns of objects of which only a score is known; none for None."""
+    return {} if scores is None else {SCORE: np.asarray(scores, np.float32)}
+
+
+def rows_of(columns: Columns, which: AnyArray) -> dict[str, AnyArray]:
+    """Give the rows that an index or a mask selects."""
+    return {name: column[which] for name, column in columns.items()}
+
+
+def below(parts: Sequence[Columns]) -> dict[str, AnyArray]:
+    """Put columns one below the other; what not every part has is left out."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in shared_by_all(parts)}
+
+
+def shared_by_all(parts: Sequence[Columns]) -> list[str]:
+    """Give the headings that each of several tables has, in the order of the first."""
+    return [name for name in parts[0] if all(name in part for part in parts)] if parts else []
+
+
+def by_label(column: AnyArray, labels: AnyArray) -> AnyArray:
+    """Give the value of each label, that of label k at k - 1; NaN or an empty word where none is.
+
+    Fractions become float64.
+    """
+    if column.dtype.kind == "U":
+        return np.take(np.append(column, ""), labels - 1, mode="clip")
+    return np.take(np.append(column.astype(np.float64), np.nan), labels - 1, mode="clip")
+
+
+def numbered(columns: Columns, numbers: AnyArray) -> dict[str, AnyArray]:
+    """Sort columns by the numbers that their rows have.
+
+    Parameters
+    ----------
+    columns : of n objects
+    numbers : (n + 1,) the number of object k at k; 0 for one that is left out
+
+    Returns
+    -------
+    dict of (m,) arrays
+        with the value of number k at k - 1; 0 or an empty word where nobody has it
+    """
+    own = numbers[1:]
+    ordered = {}
+    for name, column in columns.items():
+        ordered[name] = np.zeros(int(numbers.max(initial=0)), column.dtype)
+        ordered[name][own[own > 0] - 1] = column[own > 0]
+    return ordered
+
+
+def joined_columns(
+    columns: Sequence[Columns], numbers: Sequence[AnyArray], groups: Sequence[Sequence[int]]
+) -> list[dict[str, AnyArray]]:
+    """Give every object what it has in the masks of a group: the mean, and the most frequent word.
+
+    Of words that are as frequent the one of the earliest mask is taken.
+
+    Parameters
+    ----------
+    columns : for each mask, the value of its label k at k - 1; what not every mask has is left out
+    numbers : (n + 1,) for each mask, the number that its label k has in the whole
+    groups : masks that are measured together
+
+    Returns
+    -------
+    list of dict of (m,) arrays
+        for each group the value of number k at k - 1; NaN or an empty word for those not in it
+    """
+    return [
+        {
+            name: _joined(
+                np.concatenate([numbers[mask][1:] for mask in group]),
+                np.concatenate([columns[mask][name][: len(numbers[mask]) - 1] for mask in group]),
+            )
+            for name in shared_by_all(columns)
+        }
+        for group in groups
+    ]
+
+
+def _joined(numbers: AnyArray, values: AnyArray) -> AnyArray:
+    if values.dtype.kind == "U":
+        return _most_frequent(numbers, values)
+    counts = np.bincount(numbers)[1:]
+    sums = np.bincount(numbers, values)[1:]
+    mean: FloatArray = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return mean.astype(np.float32)
+
+
+def _most_frequent(numbers: AnyArray, words: AnyArray) -> AnyArray:
+    kinds, first, own = np.unique(words, return_index=True, return_inverse=True)
+    most = int(numbers.max(initial=0))
+    if not most:
+        return np.zeros(0, words.dtype)
+    # the earliest word first, since of equals the first is taken
+    order = np.argsort(first, kind="stable")
+    place = np.argsort(order)[own]
+    counts = np.bincount(numbers * len(kinds) + place, minlength=(most + 1) * len(kinds))
+    counts = counts.reshape(most + 1, len(kinds))[1:]
+    return np.where(counts.any(axis=1), kinds[order][counts.argmax(axis=1)], "")
