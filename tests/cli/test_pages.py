@@ -72,6 +72,18 @@ def test_commands_options_and_bundled_models_are_offered() -> None:
     assert "plain,starter/nuclei" in offered("bmz compare a.tif -m star", 4)
 
 
+def test_parameters_recipes_outputs_and_codes_are_offered() -> None:
+    every = offered("bmz run m a.tif -o o --set prob", 7)
+    assert "plain,prob_threshold=" in every
+    stardist = offered("bmz run m a.tif -o o --recipe stardist --set ''", 9)
+    assert "plain,nms_threshold=" in stardist
+    assert "plain,flow_threshold=" not in stardist
+    assert "plain,flow_threshold=" in offered("bmz compare a.tif -m m --sweep flow", 6)
+    assert "plain,stardist" in offered("bmz run m a.tif --recipe star", 5)
+    assert offered("bmz run m a.tif --save labels,tab", 5) == ["plain,labels,table"]
+    assert "plain,channel.count" in offered("bmz check --explain channel.c", 3)
+
+
 def test_files_are_offered_where_files_are_meant() -> None:
     assert offered("bmz check starter/nuclei ce", 3) == ["file,ce"]
     assert offered("bmz run ./mod", 2) == ["file,./mod"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bmz.cli.options import offered_kinds, offered_modalities, offered_structures
+from bmz.cli.completion import offered_kinds, offered_modalities, offered_structures
 from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, stated_kind
 
 KINDS = st.builds(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from bmz.cli.completion import offered_codes, offered_files, offered_models
 from bmz.cli.options import (
     AXES_HELP,
     CHANNELS,
@@ -21,8 +22,6 @@ from bmz.cli.options import (
     include_option,
     input_option,
     kind_option,
-    offered_files,
-    offered_models,
     series_option,
     trust_option,
     verbosity_options,
@@ -112,6 +111,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     is_eager=True,
     expose_value=False,
     callback=_explain,
+    shell_complete=offered_codes,
     help="Explain the cause of a finding and the fix, and stop.",
 )
 @verbosity_options

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from bmz.cli.completion import offered_files, offered_models, offered_recipes
 from bmz.cli.options import (
     AXES_HELP,
     CHANNELS,
@@ -27,8 +28,6 @@ from bmz.cli.options import (
     kind_option,
     link_options,
     linking,
-    offered_files,
-    offered_models,
     series_option,
     trust_option,
     verbosity_options,
@@ -115,7 +114,10 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 )
 @click.option("--invert", is_flag=True, help="Turn the intensities of each channel round.")
 @click.option(
-    "--recipe", metavar="NAME", help="Label recipe. [default: chosen from the model description]"
+    "--recipe",
+    metavar="NAME",
+    shell_complete=offered_recipes,
+    help="Label recipe. [default: chosen from the model description]",
 )
 @click.option("--set", "settings", type=SETTING, multiple=True, help="Parameter of all results.")
 @link_options

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from bmz.cli.options import as_path, json_option, offered_models, verbosity_options
+from bmz.cli.completion import offered_models
+from bmz.cli.options import as_path, json_option, verbosity_options
 from bmz.cli.output import print_rows, print_table, say
 
 FETCH_STATUS = """\b

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from bmz.base.axes import ChannelKey
+from bmz.cli.completion import offered_files, offered_modalities, offered_models, offered_structures
 from bmz.cli.options import (
     AXES_HELP,
     CHANNELS,
@@ -18,10 +19,6 @@ from bmz.cli.options import (
     device_option,
     image_list,
     kind_option,
-    offered_files,
-    offered_modalities,
-    offered_models,
-    offered_structures,
     trust_option,
     verbosity_options,
 )

@@ -1,4 +1,4 @@
-"""Options that several commands share, what their values mean, and what the shell offers."""
+"""Options that several commands share, and what their values mean."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from bmz.base.axes import GAPS, ChannelKey, channel_words, lengths_by_axis, link_ious
+from bmz.cli.completion import offered_kinds, offered_parameters
 from bmz.cli.output import VERBOSITY
 from bmz.predict.frameworks import AUTO, BACKEND_WORDS
-from bmz.spec.made_for import MODALITIES, STRUCTURES, StatedKind, stated_kind
+from bmz.spec.made_for import StatedKind, stated_kind
 
 if TYPE_CHECKING:
     from bmz.engine.load import Permit
@@ -28,85 +29,37 @@ AXES_HELP = (
 )
 
 
-def offered_files(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Let the shell offer files and folders."""
-    return [CompletionItem(incomplete, type="file")]
-
-
-def offered_models(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer bundled models and those of the list that was last read, else files and folders.
-
-    The network is never asked while somebody types.
-    """
-    names = [*_bundled(), *_listed()]
-    items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return items or [CompletionItem(incomplete, type="file")]
-
-
-def offered_kinds(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer modalities, and behind a comma structures."""
-    modality, comma, structure = incomplete.partition(",")
-    words = [f"{modality},{word}" for word in STRUCTURES] if comma else list(MODALITIES)
-    typed = f"{modality},{structure}" if comma else modality
-    return [CompletionItem(word) for word in words if word.startswith(typed)]
-
-
-def offered_modalities(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer the terms for how images are made, with their plain names."""
-    return [
-        CompletionItem(word, help=modality.title)
-        for word, modality in MODALITIES.items()
-        if word.startswith(incomplete)
-    ]
-
-
-def offered_structures(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer the terms for what images show, with their plain names."""
-    return [
-        CompletionItem(word, help=structure.title)
-        for word, structure in STRUCTURES.items()
-        if word.startswith(incomplete)
-    ]
-
-
-def _bundled() -> list[str]:
-    from bmz.zoo.locate import starter_names  # here, so that --help stays quick
-
-    return [f"starter/{name}" for name in starter_names()]
-
-
-def _listed() -> list[str]:
-    from bmz.base.errors import BmzError
-    from bmz.zoo.index import load_index
-    from bmz.zoo.settings import settings_from_environment
-
-    try:
-        offline = replace(settings_from_environment(), offline=True)
-        return [entry.id for entry in load_index(offline).entries]
-    except BmzError:
-        return []  # there is no list yet, and nobody wants an error while typing
-
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 Value = TypeVar("Value")
 
 
 class Word(click.ParamType[Value]):
-    """A word that a function reads; the text of its ValueError is shown to the user."""
+    """A word that a function reads; the text of its ValueError is shown to the user.
 
-    def __init__(self, name: str, read: Callable[[str], Value]) -> None:
+    Parameters
+    ----------
+    name : of the type, as wrong usage tells it
+    read : makes the value of the word
+    offered : what the shell offers for the start of a word
+    """
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[str], Value],
+        offered: Callable[[click.Context, str], list[CompletionItem]] | None = None,
+    ) -> None:
         self.name = name
         self.read = read
+        self._offered = offered
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer what the word may become."""
+        if self._offered is None:
+            return super().shell_complete(ctx, param, incomplete)
+        return self._offered(ctx, incomplete)
 
     def convert(
         self,
@@ -164,10 +117,10 @@ SCALE = Word("auto|off|factor", _scale)
 KIND = Word("kind", stated_kind)
 """``em``, or ``em,neurites``: a modality, and after a comma a structure."""
 
-SWEEP = Word("KEY=V1,V2", _sweep)
+SWEEP = Word("KEY=V1,V2", _sweep, offered_parameters)
 """``KEY=V1,V2``: a key and its values."""
 
-SETTING = Word("key=value", _setting)
+SETTING = Word("key=value", _setting, offered_parameters)
 """``key=value``, parted at the first equals sign."""
 
 OVERLAP = Word("IOU", link_ious)
@@ -197,7 +150,14 @@ def listed(known: tuple[str, ...]) -> Word[frozenset[str]]:
             raise ValueError(f"{named} cannot be saved; choose from {','.join(known)}")
         return words
 
-    return Word("words", read)
+    def offered(_ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        before, comma, start = incomplete.rpartition(",")
+        others = [word for word in known if word not in before.split(",")]
+        return [
+            CompletionItem(f"{before}{comma}{word}") for word in others if word.startswith(start)
+        ]
+
+    return Word("words", read, offered)
 
 
 series_option = click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 import click
 
+from bmz.cli.completion import offered_files, offered_models, offered_recipes
 from bmz.cli.main import Terminated, patient
 from bmz.cli.options import (
     AXES_HELP,
@@ -31,8 +32,6 @@ from bmz.cli.options import (
     linking,
     listed,
     names_of_results,
-    offered_files,
-    offered_models,
     relation_options,
     series_option,
     trust_option,
@@ -159,6 +158,7 @@ class RunOptions(LabelOptions):
 @click.option(
     "--recipe",
     metavar="NAME",
+    shell_complete=offered_recipes,
     help="Label recipe; none keeps the raw output. [default: chosen from the model description]",
 )
 @click.option(

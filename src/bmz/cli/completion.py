@@ -1,0 +1,119 @@
+"""What the shell offers when a word of a command is half typed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+from click.shell_completion import CompletionItem
+
+from bmz.spec.made_for import MODALITIES, STRUCTURES
+
+
+def offered_files(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell offer files and folders."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def offered_models(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer bundled models and those of the list that was last read, else files and folders.
+
+    The network is never asked while somebody types.
+    """
+    names = [*_bundled(), *_listed()]
+    items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return items or [CompletionItem(incomplete, type="file")]
+
+
+def offered_kinds(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer modalities, and behind a comma structures."""
+    modality, comma, structure = incomplete.partition(",")
+    words = [f"{modality},{word}" for word in STRUCTURES] if comma else list(MODALITIES)
+    typed = f"{modality},{structure}" if comma else modality
+    return [CompletionItem(word) for word in words if word.startswith(typed)]
+
+
+def offered_recipes(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the label recipes, and ``none``."""
+    from bmz.process.recipes import RECIPES  # here, so that --help stays quick
+
+    return [CompletionItem(name) for name in (*RECIPES, "none") if name.startswith(incomplete)]
+
+
+def offered_parameters(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Offer the parameters of the recipe that is named, else of all, with their defaults."""
+    from bmz.process.recipes import RECIPES
+
+    named = ctx.params.get("recipe")
+    recipes = [RECIPES[named]] if named in RECIPES else RECIPES.values()
+    defaults = {
+        f"{parameter.name}=": f"{parameter.default} in recipe {recipe.name}"
+        for recipe in recipes
+        for parameter in recipe.parameters
+    }
+    return [
+        CompletionItem(word, help=told)
+        for word, told in defaults.items()
+        if word.startswith(incomplete)
+    ]
+
+
+def offered_codes(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the codes of findings, with what each means."""
+    from bmz.check.codes import CODES
+
+    return [
+        CompletionItem(code, help=page.cause)
+        for code, page in CODES.items()
+        if code.startswith(incomplete)
+    ]
+
+
+def offered_modalities(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the terms for how images are made, with their plain names."""
+    return [
+        CompletionItem(word, help=modality.title)
+        for word, modality in MODALITIES.items()
+        if word.startswith(incomplete)
+    ]
+
+
+def offered_structures(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the terms for what images show, with their plain names."""
+    return [
+        CompletionItem(word, help=structure.title)
+        for word, structure in STRUCTURES.items()
+        if word.startswith(incomplete)
+    ]
+
+
+def _bundled() -> list[str]:
+    from bmz.zoo.locate import starter_names  # here, so that --help stays quick
+
+    return [f"starter/{name}" for name in starter_names()]
+
+
+def _listed() -> list[str]:
+    from bmz.base.errors import BmzError
+    from bmz.zoo.index import load_index
+    from bmz.zoo.settings import settings_from_environment
+
+    try:
+        offline = replace(settings_from_environment(), offline=True)
+        return [entry.id for entry in load_index(offline).entries]
+    except BmzError:
+        return []  # there is no list yet, and nobody wants an error while typing
