@@ -52,8 +52,8 @@ def offered_parameters(ctx: click.Context, incomplete: str) -> list[CompletionIt
     """Offer the parameters of the recipe that is named, else of all, with their defaults."""
     from bmz.process.recipes import RECIPES
 
-    named = ctx.params.get("recipe")
-    recipes = [RECIPES[named]] if named in RECIPES else RECIPES.values()
+    named = RECIPES.get(str(ctx.params.get("recipe")))
+    recipes = RECIPES.values() if named is None else [named]
     defaults = {
         f"{parameter.name}=": f"{parameter.default} in recipe {recipe.name}"
         for recipe in recipes
